@@ -1,0 +1,144 @@
+"""T -> alpha_bar: how much of the image is left at each level of noise.
+
+Level 0 is the clean image and level T the noisiest, so a process of T steps has T + 1 levels.
+Respacing a process is indexing its levels.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+Level = int | Tensor  # one level for a whole batch, or (B,) int64
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """The noise levels of a process, and the step that the network knows each by.
+
+    Attributes:
+        alpha_bar: (T + 1,) float64, falling from exactly 1 at level 0: the share of the image's
+            variance left at each level.
+        steps: (T + 1,) float32, what the network is told at each level. Level 1 of a process that
+            was never respaced is step 0. No diffusion model is ever asked about level 0, whose
+            step is -1.
+    """
+
+    alpha_bar: Tensor
+    steps: Tensor
+
+    def __post_init__(self) -> None:
+        if len(self.alpha_bar) < 3:
+            raise ValueError(
+                f"a process needs at least 2 steps, got {len(self.alpha_bar) - 1}; "
+                "ask for 2 or more"
+            )
+
+    def step(self, level: Level, x_t: Tensor) -> Tensor:
+        """What a network, of either kind, is told of this level: (B,) float32.
+
+        The one function of time: diffusion model and classifier, training and sampling share it.
+        """
+        steps = self.steps[level if isinstance(level, int) else level.cpu()]
+        return steps.to(x_t.device).expand(len(x_t))
+
+    @property
+    def last(self) -> int:
+        """T, the noisiest level."""
+        return len(self.alpha_bar) - 1
+
+    @cached_property
+    def signal(self) -> Tensor:
+        """sqrt(alpha_bar), the factor of the image in x_t."""
+        return self.alpha_bar.sqrt()
+
+    @cached_property
+    def sigma(self) -> Tensor:
+        """sqrt(1 - alpha_bar), the factor of the noise in x_t."""
+        return (1 - self.alpha_bar).sqrt()
+
+    @cached_property
+    def beta(self) -> Tensor:
+        """1 - alpha_bar_t / alpha_bar_(t-1), the noise added by step t; 0 at level 0."""
+        ratio = self.alpha_bar[1:] / self.alpha_bar[:-1]
+        return torch.cat([torch.zeros(1, dtype=torch.float64), 1 - ratio])
+
+    @cached_property
+    def posterior_variance(self) -> Tensor:
+        """Variance of x_(t-1) given x_t and x_0 (DDPM, equation 7); 0 at levels 0 and 1."""
+        before = 1 - self.alpha_bar[:-1]
+        variance = self.beta[1:] * before / (1 - self.alpha_bar[1:])
+        return torch.cat([torch.zeros(1, dtype=torch.float64), variance])
+
+    @cached_property
+    def posterior_log_variance(self) -> Tensor:
+        """Its log, clipped: level 1, where the variance is 0, takes level 2's."""
+        return torch.cat([self.posterior_variance[2:3].repeat(2), self.posterior_variance[2:]]).log()
+
+    def respaced(self, keep: Sequence[int]) -> "Schedule":
+        """Keep some levels of this process (Improved DDPM, section 4).
+
+        Everything derived from alpha_bar (beta, the posterior, the learned range) follows the kept
+        levels, while the network still hears of the original steps.
+
+        Args:
+            keep: levels in 1..T, rising; level 0 is always kept.
+
+        Raises:
+            ValueError: fewer than two levels, out of range, or not rising.
+        """
+        levels = [0, *keep]
+        if any(a >= b for a, b in zip(levels, levels[1:], strict=False)) or levels[-1] > self.last:
+            raise ValueError(f"levels to keep must rise within 1..{self.last}, got {list(keep)}")
+        index = torch.tensor(levels)
+        return Schedule(self.alpha_bar[index], self.steps[index])
+
+    def rescaled(self) -> "Schedule":
+        """Tell the network steps in [0, 1000), whatever T is, as Improved DDPM's networks expect.
+
+        To be applied before respacing: the factor is 1000 / T of the process trained on.
+        """
+        return replace(self, steps=self.steps * (1000.0 / self.last))
+
+
+def at(table: Tensor, level: Level, like: Tensor) -> Tensor:
+    """Look a float64 table up, and cast to `like` only then.
+
+    Returns:
+        (B, 1, 1, 1), or a scalar for a single level, in the dtype and on the device of `like`.
+    """
+    if isinstance(level, int):
+        return table[level].to(like.dtype).to(like.device)
+    values = table[level.cpu()].to(like.dtype).to(like.device)
+    return values.reshape(-1, *[1] * (like.dim() - 1))
+
+
+def from_betas(betas: Tensor) -> Schedule:
+    """(T,) betas in (0, 1] -> the process that adds them (DDPM, equation 2)."""
+    alpha_bar = torch.cat([torch.ones(1, dtype=torch.float64), (1 - betas.double()).cumprod(0)])
+    return Schedule(alpha_bar, torch.arange(-1, len(betas), dtype=torch.float32))
+
+
+def linear(steps: int) -> Schedule:
+    """DDPM's schedule: beta rises from 0.0001 to 0.02 at T = 1000, and scales as 1000 / T.
+
+    Raises:
+        ValueError: fewer than 20 steps, where beta would exceed 1.
+    """
+    if steps < 20:
+        raise ValueError(f"the linear schedule needs at least 20 steps, got {steps}; use cosine")
+    scale = 1000 / steps
+    return from_betas(torch.linspace(scale * 1e-4, scale * 0.02, steps, dtype=torch.float64))
+
+
+def cosine(steps: int) -> Schedule:
+    """Improved DDPM's schedule (equation 17), with beta at most 0.999."""
+
+    def share(time: float) -> float:
+        return math.cos((time + 0.008) / 1.008 * math.pi / 2) ** 2
+
+    betas = [min(1 - share((i + 1) / steps) / share(i / steps), 0.999) for i in range(steps)]
+    return from_betas(torch.tensor(betas, dtype=torch.float64))
