@@ -1,0 +1,15 @@
+"""x_t, step, label -> raw output; x_t, step -> class logits."""
+
+from adm.networks.blocks import HeadCount, HeadWidth
+from adm.networks.classifier import Classifier, ClassifierConfig
+from adm.networks.unet import NO_LABEL, UNet, UNetConfig
+
+__all__ = [
+    "NO_LABEL",
+    "Classifier",
+    "ClassifierConfig",
+    "HeadCount",
+    "HeadWidth",
+    "UNet",
+    "UNetConfig",
+]

@@ -1,0 +1,211 @@
+"""features, embedding -> features: residual block, attention, up- and down-sampling, step embedding.
+
+Letters in shapes: B images, C channels, H and W pixels, L = H x W positions, E embedding width.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Resampling = Literal["biggan", "convolution", "plain"]
+Module = TypeVar("Module", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class HeadCount:
+    """The same number of attention heads at every resolution."""
+
+    heads: int
+
+    def count(self, channels: int) -> int:
+        return self.heads
+
+
+@dataclass(frozen=True)
+class HeadWidth:
+    """The same number of channels in every head; the paper finds 64 best (section 3.1)."""
+
+    channels_per_head: int
+
+    def count(self, channels: int) -> int:
+        return channels // self.channels_per_head
+
+
+Heads = HeadCount | HeadWidth
+
+
+@dataclass(frozen=True)
+class BlockStyle:
+    """What every residual block of a network has in common."""
+
+    embedding_width: int
+    adaptive_norm: bool
+    rescale_residual: bool
+    dropout: float
+    norm_groups: int
+
+
+def sinusoidal(step: Tensor, width: int, max_period: float = 10_000.0) -> Tensor:
+    """Embed steps in sines and cosines of falling frequency (Vaswani et al. 2017, section 3.5).
+
+    Args:
+        step: (B,) network steps, whole or fractional.
+        width: number of features; an odd one ends in a zero.
+        max_period: the longest period, in steps.
+
+    Returns:
+        (B, width) float32; cosines first, then sines.
+    """
+    half = width // 2
+    exponents = torch.arange(half, dtype=torch.float32, device=step.device) / half
+    angles = step.float()[:, None] * torch.exp(-math.log(max_period) * exponents)[None]
+    waves = torch.cat([angles.cos(), angles.sin()], dim=1)
+    return F.pad(waves, (0, width % 2))
+
+
+def zeroed(module: Module) -> Module:
+    """Start a layer at zero, so that the branch it ends begins as the identity."""
+    for parameter in module.parameters():
+        nn.init.zeros_(parameter)
+    return module
+
+
+def group_norm(channels: int, groups: int) -> nn.GroupNorm:
+    if channels % groups:
+        raise ValueError(
+            f"{channels} channels do not split into {groups} normalisation groups; "
+            f"set norm_groups to a divisor such as {math.gcd(channels, groups)}"
+        )
+    return nn.GroupNorm(groups, channels)
+
+
+class Downsample(nn.Module):
+    """Halve each side: average pooling, or a strided convolution."""
+
+    def __init__(self, channels: int, *, learned: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=1) if learned else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.avg_pool2d(x, 2) if self.conv is None else self.conv(x)
+
+
+class Upsample(nn.Module):
+    """Double each side: nearest neighbour, followed by a convolution when learned."""
+
+    def __init__(self, channels: int, *, learned: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1) if learned else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.interpolate(x, scale_factor=2.0, mode="nearest")
+        return x if self.conv is None else self.conv(x)
+
+
+class ResidualBlock(nn.Module):
+    """x, embedding -> skip(x) + branch(x, embedding), at the same, half or double size.
+
+    With `adaptive_norm` the embedding scales and shifts the second normalisation, AdaGN(h, y) =
+    y_s GroupNorm(h) + y_b (paper, equation 13); otherwise it is added before it. A `resize` makes
+    it a BigGAN up- or down-sampling block: the resize follows the first activation, and the skip
+    is resized alike (Brock et al. 2019, figure 15).
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        out_channels: int,
+        style: BlockStyle,
+        resize: Downsample | Upsample | None = None,
+    ) -> None:
+        super().__init__()
+        self.style = style
+        self.norm_in = group_norm(channels, style.norm_groups)
+        self.resize = resize
+        self.conv_in = nn.Conv2d(channels, out_channels, 3, padding=1)
+        width = 2 * out_channels if style.adaptive_norm else out_channels
+        self.embedding = nn.Linear(style.embedding_width, width)
+        self.norm_out = group_norm(out_channels, style.norm_groups)
+        self.dropout = nn.Dropout(style.dropout)
+        self.conv_out = zeroed(nn.Conv2d(out_channels, out_channels, 3, padding=1))
+        same = channels == out_channels
+        self.skip = nn.Identity() if same else nn.Conv2d(channels, out_channels, 1)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        h = F.silu(self.norm_in(x))
+        if self.resize is not None:
+            h, x = self.resize(h), self.resize(x)
+        h = self.conv_in(h)
+        shift = self.embedding(F.silu(embedding))[:, :, None, None].to(h.dtype)
+        if self.style.adaptive_norm:
+            scale, shift = shift.chunk(2, dim=1)
+            h = torch.addcmul(shift, self.norm_out(h), 1 + scale)
+        else:
+            h = self.norm_out(h + shift)
+        h = self.skip(x) + self.conv_out(self.dropout(F.silu(h)))
+        return h * math.sqrt(0.5) if self.style.rescale_residual else h
+
+
+def attend(qkv: Tensor, heads: int) -> Tensor:
+    """Scaled dot-product attention over positions.
+
+    Args:
+        qkv: (B, 3C, L); queries, keys and values, each split into heads.
+        heads: a divisor of C.
+
+    Returns:
+        (B, C, L).
+    """
+    batch, width, length = qkv.shape
+    q, k, v = (
+        part.reshape(batch, heads, width // (3 * heads), length).transpose(2, 3)
+        for part in qkv.chunk(3, dim=1)
+    )
+    return F.scaled_dot_product_attention(q, k, v).transpose(2, 3).reshape(batch, -1, length)
+
+
+class Attention(nn.Module):
+    """Self-attention over all positions, added to its input."""
+
+    def __init__(self, channels: int, heads: Heads, norm_groups: int) -> None:
+        super().__init__()
+        self.heads = heads.count(channels)
+        if not self.heads or channels % self.heads:
+            raise ValueError(
+                f"{channels} channels do not split into whole heads with {heads}; "
+                "choose a head count, or a head width, that divides the channels"
+            )
+        self.norm = group_norm(channels, norm_groups)
+        self.qkv = nn.Conv1d(channels, 3 * channels, 1)
+        self.out = zeroed(nn.Conv1d(channels, channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.norm(x).flatten(2)
+        h = self.out(attend(self.qkv(h), self.heads))
+        return x + h.reshape(x.shape)
+
+
+class StepEmbedding(nn.Sequential):
+    """step (B,) -> embedding (B, 4 x channels): sinusoids, then two linear layers."""
+
+    def __init__(self, channels: int) -> None:
+        width = 4 * channels
+        super().__init__(nn.Linear(channels, width), nn.SiLU(), nn.Linear(width, width))
+        self.channels = channels
+
+    def forward(self, step: Tensor) -> Tensor:
+        return super().forward(sinusoidal(step, self.channels))
+
+
+def resampler(
+    kind: Resampling, sampler: type[Downsample] | type[Upsample], style: BlockStyle
+) -> Callable[[int], nn.Module]:
+    """How a network of this kind changes size: channels -> a layer that keeps them."""
+    if kind == "biggan":
+        return lambda c: ResidualBlock(c, c, style, sampler(c, learned=False))
+    return lambda c: sampler(c, learned=kind == "convolution")

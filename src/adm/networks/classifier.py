@@ -1,0 +1,126 @@
+"""x_t, step -> class logits: the U-Net's encoder and a pool."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from adm.networks.blocks import HeadWidth, StepEmbedding, attend, group_norm, zeroed
+from adm.networks.encoder import Encoder, EncoderConfig
+
+Pool = Literal["attention", "adaptive", "spatial", "spatial_v2"]
+SPATIAL_WIDTH = 2048  # hidden features of the two spatial pools, as released
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierConfig(EncoderConfig):
+    """The noisy classifier.
+
+    Attributes:
+        classes: number of logits.
+        size: (H, W) of the image, which the attention pool's positions depend on.
+        pool: the paper's attention pool; the mean of the last features (`adaptive`); or the means
+            of every stage's features through two layers (`spatial`, `spatial_v2`).
+    """
+
+    classes: int
+    size: tuple[int, int]
+    pool: Pool = "attention"
+
+
+class AttentionPool(nn.Module):
+    """features (B, C, h, w) -> logits: a token for the mean attends to every position.
+
+    As in CLIP (Radford et al. 2021, section 2.4), with learned positions.
+    """
+
+    def __init__(self, channels: int, positions: int, heads: int, classes: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.positions = nn.Parameter(torch.randn(channels, positions + 1) / channels**0.5)
+        self.qkv = nn.Conv1d(channels, 3 * channels, 1)
+        self.out = nn.Conv1d(channels, classes, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(2)
+        x = torch.cat([x.mean(dim=2, keepdim=True), x], dim=2) + self.positions.to(x.dtype)
+        return self.out(attend(self.qkv(x), self.heads)[:, :, :1])[:, :, 0]
+
+
+class LastFeatures(nn.Module):
+    """every stage's features -> logits, looking at the last alone."""
+
+    def __init__(self, config: ClassifierConfig) -> None:
+        super().__init__()
+        width = config.widths[-1]
+        self.norm = group_norm(width, config.norm_groups)
+        self.activation = nn.SiLU()
+        if config.pool == "attention":
+            if not isinstance(config.heads, HeadWidth):
+                raise ValueError("the attention pool needs heads as a width, HeadWidth(...)")
+            config.check_size(config.size)
+            positions = config.size[0] * config.size[1] // config.reduction**2
+            heads = config.heads.count(width)
+            self.pool: nn.Module = AttentionPool(width, positions, heads, config.classes)
+        else:
+            head = zeroed(nn.Conv2d(width, config.classes, 1))
+            self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), head, nn.Flatten())
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        return self.pool(self.activation(self.norm(features[-1])))
+
+
+class AllFeatures(nn.Module):
+    """every stage's features -> logits, through the mean of each."""
+
+    def __init__(self, config: ClassifierConfig, feature_width: int) -> None:
+        super().__init__()
+        hidden = nn.Linear(feature_width, SPATIAL_WIDTH)
+        out = nn.Linear(SPATIAL_WIDTH, config.classes)
+        between = (
+            (nn.ReLU(),)
+            if config.pool == "spatial"
+            else (nn.GroupNorm(32, SPATIAL_WIDTH), nn.SiLU())
+        )
+        self.layers = nn.Sequential(hidden, *between, out)
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        return self.layers(torch.cat([f.mean(dim=(2, 3)) for f in features], dim=1))
+
+
+class Classifier(nn.Module):
+    """p(y | x_t): names the class of an image at any level of noise (paper, section 4)."""
+
+    def __init__(self, config: ClassifierConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.step_embedding = StepEmbedding(config.channels)
+        self.encoder = Encoder(config, config.in_channels)
+        if config.pool in ("attention", "adaptive"):
+            self.head: nn.Module = LastFeatures(config)
+        else:
+            width = sum(self.encoder.stage_widths) + config.widths[-1]
+            self.head = AllFeatures(config, width)
+
+    def forward(self, x_t: Tensor, step: Tensor) -> Tensor:
+        """Classify noisy images.
+
+        Args:
+            x_t: (B, C, H, W).
+            step: (B,) network steps; the same function of time as the diffusion model's.
+
+        Returns:
+            (B, classes) logits in the dtype of x_t.
+
+        Raises:
+            ValueError: the size is not one that this network can have.
+        """
+        self.config.check_size(x_t.shape[2:])
+        if self.config.pool == "attention" and tuple(x_t.shape[2:]) != tuple(self.config.size):
+            raise ValueError(
+                f"the attention pool was made for images of {self.config.size}, "
+                f"got {tuple(x_t.shape[2:])}; resize the images"
+            )
+        features = self.encoder(x_t, self.step_embedding(step))
+        return self.head(features).to(x_t.dtype)

@@ -1,0 +1,143 @@
+"""x_t, embedding -> features at every resolution: the half that the U-Net and the classifier share."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from adm.networks.blocks import (
+    Attention,
+    BlockStyle,
+    Downsample,
+    Heads,
+    HeadWidth,
+    Resampling,
+    ResidualBlock,
+    resampler,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """Every axis of the paper's ablation (section 3), for the U-Net and the classifier alike.
+
+    Attributes:
+        in_channels: channels of the noisy image.
+        channels: width of the first level; multiplied by each of `multipliers`.
+        multipliers: one a level; each level but the last halves the image.
+        depth: residual blocks a level.
+        attention_factors: down-sampling factors at which every residual block is followed by
+            attention; at 64x64, the paper's resolutions 32, 16, 8 are factors 2, 4, 8.
+        heads: their number, or their width in channels.
+        resampling: BigGAN residual blocks, convolutions, or plain pooling and nearest neighbour.
+        adaptive_norm: AdaGN, or addition followed by GroupNorm.
+        rescale_residual: multiply every residual block's output by 1/sqrt(2).
+        dropout: probability, within every residual block.
+        norm_groups: groups of every GroupNorm; each width must divide by it.
+    """
+
+    in_channels: int = 3
+    channels: int
+    multipliers: tuple[float, ...]
+    depth: int
+    attention_factors: tuple[int, ...]
+    heads: Heads = HeadWidth(64)
+    resampling: Resampling = "biggan"
+    adaptive_norm: bool = True
+    rescale_residual: bool = False
+    dropout: float = 0.0
+    norm_groups: int = 32
+
+    @property
+    def reduction(self) -> int:
+        """How many times smaller each side of the innermost features is."""
+        return 2 ** (len(self.multipliers) - 1)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each level."""
+        return tuple(int(self.channels * multiplier) for multiplier in self.multipliers)
+
+    @property
+    def style(self) -> BlockStyle:
+        return BlockStyle(
+            embedding_width=4 * self.channels,
+            adaptive_norm=self.adaptive_norm,
+            rescale_residual=self.rescale_residual,
+            dropout=self.dropout,
+            norm_groups=self.norm_groups,
+        )
+
+    def check_size(self, size: Sequence[int]) -> None:
+        """Raise ValueError unless both sides (H, W) divide by the down-sampling."""
+        r = self.reduction
+        if any(side < r or side % r for side in size):
+            near = " or ".join(
+                "x".join(str(max(r, (side + up) // r * r)) for side in size) for up in (0, r - 1)
+            )
+            got = "x".join(map(str, size))
+            raise ValueError(
+                f"an image of {got} cannot be halved {len(self.multipliers) - 1} times: "
+                f"each side must divide by {r}; use {near}, or fewer multipliers"
+            )
+
+
+class Stage(nn.Module):
+    """One residual block, attention after it where asked, a change of size after that."""
+
+    def __init__(
+        self,
+        block: nn.Module,
+        attention: nn.Module | None = None,
+        resize: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.block = block
+        self.attention = attention
+        self.resize = resize
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        x = through(self.block, x, embedding)
+        if self.attention is not None:
+            x = self.attention(x)
+        return x if self.resize is None else through(self.resize, x, embedding)
+
+
+def through(layer: nn.Module, x: Tensor, embedding: Tensor) -> Tensor:
+    """Only residual blocks look at the embedding."""
+    return layer(x, embedding) if isinstance(layer, ResidualBlock) else layer(x)
+
+
+class Encoder(nn.Module):
+    """x (B, C, H, W), embedding (B, E) -> the output of every stage, the middle's last."""
+
+    def __init__(self, config: EncoderConfig, in_channels: int) -> None:
+        super().__init__()
+        style, width = config.style, config.widths[0]
+        shrink = resampler(config.resampling, Downsample, style)
+        self.stages = nn.ModuleList([Stage(nn.Conv2d(in_channels, width, 3, padding=1))])
+        self.stage_widths = [width]
+        for level, level_width in enumerate(config.widths):
+            for _ in range(config.depth):
+                block = ResidualBlock(width, level_width, style)
+                width = level_width
+                attends = 2**level in config.attention_factors
+                attention = Attention(width, config.heads, config.norm_groups) if attends else None
+                self._append(Stage(block, attention), width)
+            if level < len(config.widths) - 1:
+                self._append(Stage(shrink(width)), width)
+        self.middle_in = ResidualBlock(width, width, style)
+        self.middle_attention = Attention(width, config.heads, config.norm_groups)
+        self.middle_out = ResidualBlock(width, width, style)
+
+    def _append(self, stage: Stage, width: int) -> None:
+        self.stages.append(stage)
+        self.stage_widths.append(width)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> list[Tensor]:
+        outputs = []
+        for stage in self.stages:
+            x = stage(x, embedding)
+            outputs.append(x)
+        x = self.middle_attention(self.middle_in(x, embedding))
+        return [*outputs, self.middle_out(x, embedding)]
