@@ -1,0 +1,144 @@
+"""raw output, target -> one number an image: L_simple, L_vlb, L_hybrid; timestep importance."""
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from adm.diffusion import Parameterization, Schedule, process
+from adm.diffusion.likelihood import per_image, variational_term
+
+
+class Example(NamedTuple):
+    """A batch of noised images: x_t = signal x_0 + sigma noise at `level`."""
+
+    x_0: Tensor  # (B, C, H, W) in [-1, 1]
+    noise: Tensor  # (B, C, H, W)
+    x_t: Tensor  # (B, C, H, W)
+    level: Tensor  # (B,) int64
+
+
+class Losses(NamedTuple):
+    """(B,) each; `mse` and `vlb` are the parts as they enter `loss`, None where one does not."""
+
+    loss: Tensor
+    mse: Tensor | None
+    vlb: Tensor | None
+
+
+Loss: TypeAlias = Callable[[Parameterization, Schedule, Tensor, Example], Losses]
+
+
+def noised(schedule: Schedule, x_0: Tensor, noise: Tensor, level: Tensor) -> Example:
+    """Make training examples at the levels given."""
+    return Example(x_0, noise, process.diffuse(schedule, x_0, noise, level), level)
+
+
+def simple(model: Parameterization, schedule: Schedule, raw: Tensor, example: Example) -> Losses:
+    """Mean squared error of what the network predicts (DDPM, equation 14)."""
+    output, _ = model.split(raw, example.x_t.shape[1])
+    target = model.target.of(schedule, example.x_0, example.noise, example.x_t, example.level)
+    mse = per_image((output - target) ** 2)
+    return Losses(mse, mse, None)
+
+
+def vlb(weight: float = 1.0) -> Loss:
+    """L_vlb: `weight` times one term's share of the bound, in bits per dimension.
+
+    A term drawn uniformly among T stands for 1/T of the bound, so weight T estimates the bound.
+    """
+
+    def loss(m: Parameterization, schedule: Schedule, raw: Tensor, example: Example) -> Losses:
+        prediction = m.predict(schedule, raw, example.x_t, example.level)
+        term = variational_term(schedule, prediction, example.x_0, example.x_t, example.level)
+        return Losses(weight * term, None, weight * term)
+
+    return loss
+
+
+def hybrid(weight: float) -> Loss:
+    """L_hybrid = L_simple + lambda L_vlb (Improved DDPM, equation 16).
+
+    The variational part teaches the variance alone: the mean is detached within it.
+
+    Args:
+        weight: of one variational term; the paper's lambda = 0.001 is T / 1000.
+    """
+    variational = vlb(weight)
+
+    def loss(m: Parameterization, schedule: Schedule, raw: Tensor, example: Example) -> Losses:
+        mse = simple(m, schedule, raw, example).loss
+        output, extra = m.split(raw, example.x_t.shape[1])
+        frozen = output.detach() if extra is None else torch.cat([output.detach(), extra], dim=1)
+        term = variational(m, schedule, frozen, example).loss
+        return Losses(mse + term, mse, term)
+
+    return loss
+
+
+def cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
+    """(B, classes) logits, (B,) labels -> (B,) nats."""
+    return F.cross_entropy(logits.float(), label, reduction="none")
+
+
+class TimestepImportance:
+    """Draw levels in proportion to the root mean square of their recent losses.
+
+    Improved DDPM, section 3.3. Uniform until every level has a full history.
+
+    Attributes:
+        history: (T, `length`) float64, the latest losses of each level, oldest first.
+        counts: (T,) how many of them are filled.
+    """
+
+    def __init__(self, levels: int, length: int = 10, uniform: float = 0.001) -> None:
+        self.uniform = uniform
+        self.history = np.zeros((levels, length))
+        self.counts = np.zeros(levels, dtype=np.int64)
+
+    @property
+    def warm(self) -> bool:
+        return bool((self.counts == self.history.shape[1]).all())
+
+    @property
+    def weights(self) -> np.ndarray:
+        """(T,) float64, not normalised."""
+        if not self.warm:
+            return np.ones(len(self.counts))
+        weights = np.sqrt((self.history**2).mean(axis=1))
+        weights = weights / weights.sum()
+        return weights * (1 - self.uniform) + self.uniform / len(weights)
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        return self.weights / self.weights.sum()
+
+    def draw(self, uniforms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Draw levels, each with the weight that keeps the expected loss unbiased.
+
+        Args:
+            uniforms: (B,) in [0, 1), one for each image; the only randomness.
+
+        Returns:
+            levels: (B,) int64 in 1..T.
+            weights: (B,) float64, 1 / (T p).
+        """
+        p = self.probabilities
+        drawn = np.minimum(np.searchsorted(p.cumsum(), uniforms, side="right"), len(p) - 1)
+        return drawn + 1, 1 / (len(p) * p[drawn])
+
+    def update(self, levels: np.ndarray, losses: np.ndarray) -> None:
+        """Record the losses of a global batch, in order; non-finite ones are dropped."""
+        for level, loss in zip(levels, losses, strict=True):
+            if not np.isfinite(loss):
+                continue
+            row = level - 1
+            if self.counts[row] == self.history.shape[1]:
+                self.history[row, :-1] = self.history[row, 1:]
+                self.history[row, -1] = loss
+            else:
+                self.history[row, self.counts[row]] = loss
+                self.counts[row] += 1
