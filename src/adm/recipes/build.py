@@ -1,0 +1,88 @@
+"""recipe -> schedule, parameterization, loss, network: where names become functions."""
+
+from functools import partial
+
+import torch
+from torch import nn
+
+from adm import diffusion, losses
+from adm.diffusion import Parameterization, Schedule, spacing
+from adm.networks import Classifier, UNet
+from adm.recipes.schema import DiffusionRecipe, ProcessSettings, Recipe
+
+SCHEDULES = {"linear": diffusion.linear, "cosine": diffusion.cosine}
+TARGETS = {
+    "noise": diffusion.NOISE,
+    "x_0": diffusion.X_0,
+    "velocity": diffusion.VELOCITY,
+    "previous_mean": diffusion.PREVIOUS_MEAN,
+}
+VARIANCES = {
+    "fixed_small": diffusion.FIXED_SMALL,
+    "fixed_large": diffusion.FIXED_LARGE,
+    "learned": diffusion.LEARNED,
+    "learned_range": diffusion.LEARNED_RANGE,
+}
+SPACINGS = {
+    "even": spacing.even,
+    "strided": spacing.strided,
+    "quadratic": spacing.quadratic,
+}
+
+
+def schedule(process: ProcessSettings) -> Schedule:
+    """The process that the network is trained on."""
+    full = SCHEDULES[process.schedule](process.steps)
+    return full.rescaled() if process.rescale_steps else full
+
+
+def parameterization(process: ProcessSettings) -> Parameterization:
+    return Parameterization(TARGETS[process.prediction], VARIANCES[process.variance])
+
+
+def loss(recipe: DiffusionRecipe) -> losses.Loss:
+    steps = recipe.process.steps
+    return {
+        "simple": losses.simple,
+        "hybrid": losses.hybrid(steps / 1000),  # lambda = 0.001 of a bound of T terms
+        "vlb": losses.vlb(steps),
+    }[recipe.loss]
+
+
+def importance(recipe: DiffusionRecipe) -> losses.TimestepImportance | None:
+    return losses.TimestepImportance(recipe.process.steps) if recipe.importance else None
+
+
+def network(recipe: Recipe) -> nn.Module:
+    """The network with the start that `train.seed` gives it."""
+    check(recipe)
+    config = recipe.unet if isinstance(recipe, DiffusionRecipe) else recipe.classifier
+    make = partial(UNet if isinstance(recipe, DiffusionRecipe) else Classifier, config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.train.seed)
+        return make()
+
+
+def check(recipe: Recipe) -> None:
+    """Raise ValueError where two settings contradict each other."""
+    config = recipe.unet if isinstance(recipe, DiffusionRecipe) else recipe.classifier
+    config.check_size(recipe.data.size)
+    if config.in_channels != recipe.data.channels:
+        raise ValueError(
+            f"the network takes {config.in_channels} channels and the data has "
+            f"{recipe.data.channels}; set both to the same"
+        )
+    SCHEDULES[recipe.process.schedule](recipe.process.steps)
+    if isinstance(recipe, DiffusionRecipe):
+        learned = parameterization(recipe.process).variance.learned
+        wanted = recipe.data.channels * (2 if learned else 1)
+        if recipe.unet.out_channels != wanted:
+            raise ValueError(
+                f"{recipe.process.variance} variance of {recipe.data.channels} channels needs "
+                f"unet.out_channels={wanted}, got {recipe.unet.out_channels}"
+            )
+    elif tuple(recipe.classifier.size) != tuple(recipe.data.size):
+        raise ValueError(
+            f"classifier.size={recipe.classifier.size} and data.size={recipe.data.size} differ; "
+            "set both to the same"
+        )

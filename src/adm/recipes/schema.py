@@ -1,0 +1,158 @@
+"""typed, frozen configuration: everything that makes a run what it is, and its form as JSON.
+
+A recipe is complete: no setting is chosen anywhere else, so that a checkpoint which carries its
+recipe can be sampled, continued and compared without being told anything.
+"""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from adm.networks import ClassifierConfig, UNetConfig
+
+PositiveInt = Annotated[int, Field(gt=0)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSettings:
+    """The images a network is made for.
+
+    Attributes:
+        source: where they come from, unless `--data` says otherwise.
+        size: (H, W) in pixels.
+        channels: 1 for grey, 3 for RGB, 4 for RGBA.
+        flip: mirror half of the images at random.
+    """
+
+    source: str
+    size: tuple[PositiveInt, PositiveInt]
+    channels: PositiveInt
+    flip: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessSettings:
+    """The diffusion process, and what the network predicts of it."""
+
+    schedule: Literal["linear", "cosine"]
+    steps: Annotated[int, Field(ge=2)]
+    prediction: Literal["noise", "x_0", "velocity", "previous_mean"] = "noise"
+    variance: Literal["fixed_small", "fixed_large", "learned", "learned_range"] = "learned_range"
+    rescale_steps: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """How weights are found.
+
+    Attributes:
+        steps: optimizer steps in all.
+        batch_size: images a step.
+        learning_rate: its peak.
+        warmup_steps: over which it rises from 0.
+        anneal: whether it then falls in a straight line to 0 at the last step, or stays.
+        ema_decay: of the weights' average, a step; reached gradually (see `training.ema`).
+        gradient_clip: largest norm of the gradient.
+        label_dropout: share of images trained without their label.
+        precision: of the network's arithmetic; weights, norms and losses are float32 always.
+    """
+
+    steps: PositiveInt
+    batch_size: PositiveInt
+    learning_rate: Annotated[float, Field(gt=0)]
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    anneal: bool = False
+    ema_decay: Probability = 0.9999
+    gradient_clip: Annotated[float, Field(gt=0)] = 1.0
+    label_dropout: Probability = 0.0
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    seed: Annotated[int, Field(ge=0)] = 0
+    save_every_steps: PositiveInt = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleSettings:
+    """What `adm sample` does with the model unless told otherwise."""
+
+    sampler: Literal["ancestral", "ddim"] = "ancestral"
+    steps: PositiveInt = 250
+    spacing: Literal["even", "strided", "quadratic"] = "even"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiffusionRecipe:
+    """A diffusion model.
+
+    Attributes:
+        loss: L_simple, L_hybrid or L_vlb.
+        importance: draw levels by their recent losses and not uniformly (for L_vlb).
+    """
+
+    name: str
+    data: DataSettings
+    process: ProcessSettings
+    unet: UNetConfig
+    train: TrainSettings
+    loss: Literal["simple", "hybrid", "vlb"] = "hybrid"
+    importance: bool = False
+    sample: SampleSettings = field(default_factory=SampleSettings)
+    kind: Literal["diffusion"] = "diffusion"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierRecipe:
+    """A classifier of noisy images, or of clean ones when `noised` is false."""
+
+    name: str
+    data: DataSettings
+    process: ProcessSettings
+    classifier: ClassifierConfig
+    train: TrainSettings
+    noised: bool = True
+    kind: Literal["classifier"] = "classifier"
+
+
+Recipe = DiffusionRecipe | ClassifierRecipe
+_ADAPTER: TypeAdapter[Recipe] = TypeAdapter(
+    Annotated[DiffusionRecipe | ClassifierRecipe, Field(discriminator="kind")]
+)
+
+
+def to_json(recipe: Recipe) -> dict[str, Any]:
+    """A recipe as plain JSON values."""
+    return _ADAPTER.dump_python(recipe, mode="json")
+
+
+def from_json(values: dict[str, Any]) -> Recipe:
+    """Plain JSON values -> a recipe; the inverse of `to_json`.
+
+    Raises:
+        ValueError: a value is missing, of the wrong type, out of range, or unknown.
+    """
+    try:
+        recipe = _ADAPTER.validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        # The path opens with the kind, which the user never wrote.
+        where = ".".join(str(part) for part in first["loc"] if part not in ("diffusion", "classifier_recipe"))
+        raise ValueError(f"{where}: {first['msg']}; got {first['input']!r}") from None
+    unknown = _unknown(values, to_json(recipe))
+    if unknown:
+        raise ValueError(f"unknown setting {unknown}; `adm train RECIPE --dry-run` lists them")
+    return recipe
+
+
+def _unknown(given: Any, kept: Any, path: str = "") -> str | None:
+    """The first key that was given and not kept: validation drops what it does not know."""
+    if not isinstance(given, dict):
+        return None
+    for key, value in given.items():
+        here = f"{path}.{key}" if path else str(key)
+        if not isinstance(kept, dict) or key not in kept:
+            return here
+        if found := _unknown(value, kept[key], here):
+            return found
+    return None

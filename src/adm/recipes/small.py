@@ -1,0 +1,100 @@
+"""recipes that train on a laptop's CPU: Fashion-MNIST and scikit-learn's digits."""
+
+from dataclasses import replace
+
+from adm.networks import ClassifierConfig, HeadWidth, UNetConfig
+from adm.recipes.schema import (
+    ClassifierRecipe,
+    DataSettings,
+    DiffusionRecipe,
+    ProcessSettings,
+    SampleSettings,
+    TrainSettings,
+)
+
+FASHION = DataSettings(source="fashion-mnist", size=(28, 28), channels=1)
+# Velocity stays well conditioned where noise prediction divides by sqrt(alpha_bar), so that a
+# deterministic sampler recovers from the noisiest levels.
+COSINE_VELOCITY = ProcessSettings(schedule="cosine", steps=1000, prediction="velocity")
+
+
+def fashion() -> DiffusionRecipe:
+    return DiffusionRecipe(
+        name="fashion",
+        data=FASHION,
+        process=COSINE_VELOCITY,
+        unet=UNetConfig(
+            in_channels=1,
+            out_channels=2,
+            channels=32,
+            multipliers=(1, 2, 2),
+            depth=2,
+            attention_factors=(4,),
+            heads=HeadWidth(32),
+            norm_groups=8,
+            classes=10,
+        ),
+        train=TrainSettings(
+            steps=5000,
+            batch_size=128,
+            learning_rate=8e-4,
+            warmup_steps=200,
+            anneal=True,
+            ema_decay=0.999,
+            label_dropout=0.1,
+            save_every_steps=250,
+        ),
+        sample=SampleSettings(sampler="ddim", steps=25),
+    )
+
+
+def fashion_classifier() -> ClassifierRecipe:
+    return ClassifierRecipe(
+        name="fashion-classifier",
+        data=FASHION,
+        process=COSINE_VELOCITY,
+        classifier=ClassifierConfig(
+            in_channels=1,
+            channels=32,
+            multipliers=(1, 2, 2),
+            depth=1,
+            attention_factors=(4,),
+            heads=HeadWidth(32),
+            norm_groups=8,
+            classes=10,
+            size=(28, 28),
+        ),
+        train=TrainSettings(
+            steps=3000,
+            batch_size=128,
+            learning_rate=1e-3,
+            weight_decay=0.05,
+            warmup_steps=200,
+            anneal=True,
+            ema_decay=0.999,
+            save_every_steps=500,
+        ),
+    )
+
+
+def fashion_judge() -> ClassifierRecipe:
+    """An independent classifier of clean images, to score samples with.
+
+    It shares neither weights, seed, pool, width nor training noise with the guide.
+    """
+    base = fashion_classifier()
+    return replace(
+        base,
+        name="fashion-judge",
+        noised=False,
+        data=replace(FASHION, flip=True),
+        classifier=replace(
+            base.classifier,
+            channels=24,
+            multipliers=(1, 2, 3),
+            pool="adaptive",
+            dropout=0.2,
+            resampling="convolution",
+        ),
+        train=replace(base.train, steps=2500, seed=1),
+    )

@@ -1,0 +1,1 @@
+"""data, objective, network -> trained weights, averaged, in checkpoints that describe themselves."""
