@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -33,9 +34,8 @@ def read_idx(path: Path) -> Tensor:
     Raises:
         ValueError: not an IDX file of bytes, truncated, or larger than 2 GiB.
     """
-    opened = gzip.open(path) if path.suffix == ".gz" else path.open("rb")
     try:
-        with opened as file:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             magic, kind, rank = struct.unpack(">HBB", file.read(4))
             if magic or kind != UNSIGNED_BYTE or not 1 <= rank <= 4:
                 raise ValueError(f"{path} is not an IDX file of bytes; give the original files")
@@ -44,7 +44,7 @@ def read_idx(path: Path) -> Tensor:
             if count > MAX_BYTES:
                 raise ValueError(f"{path} claims {count} bytes, more than the limit {MAX_BYTES}")
             data = file.read(count)
-    except (struct.error, EOFError, gzip.BadGzipFile) as error:
+    except (struct.error, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"{path} is damaged ({error}); fetch it again") from None
     if len(data) != count:
         raise ValueError(f"{path} is truncated: {len(data)} of {count} bytes; fetch it again")

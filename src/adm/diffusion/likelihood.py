@@ -96,7 +96,9 @@ def bits_per_dimension(
         x_0: (B, C, H, W) 8-bit levels mapped to [-1, 1].
         noise: level -> (B, C, H, W) standard normal.
     """
-    terms, x_0_mse, noise_mse = [], [], []
+    terms: list[Tensor] = []
+    x_0_mse: list[Tensor] = []
+    noise_mse: list[Tensor] = []
     for level in range(schedule.last, 0, -1):
         drawn = noise(level)
         x_t = process.diffuse(schedule, x_0, drawn, level)

@@ -165,9 +165,7 @@ class Parameterization:
         x_0 = self.target.to_x_0(schedule, x_t, output, level)
         x_0 = x_0 if restrain is None else restrain(x_0)
         mean = (
-            output
-            if self.target.states_mean
-            else process.posterior(schedule, x_0, x_t, level).mean
+            output if self.target.states_mean else process.posterior(schedule, x_0, x_t, level).mean
         )
         noise = process.noise_from_x_0(schedule, x_t, x_0, level)
         return Prediction(x_0, noise, mean, variance.value, variance.log)

@@ -68,7 +68,7 @@ def bridge(schedule: Schedule, x_0: Tensor, x_t: Tensor, level: int, earlier: in
 
 
 def x_0_from_noise(schedule: Schedule, x_t: Tensor, noise: Tensor, level: Level) -> Tensor:
-    """Solve x_t for x_0 (DDPM, equation 15 before it)."""
+    """Solve x_t for x_0 (DDPM, equation 15)."""
     recip = (1 / schedule.alpha_bar).sqrt()
     ratio = (1 / schedule.alpha_bar - 1).sqrt()
     return at(recip, level, x_t) * x_t - at(ratio, level, x_t) * noise
@@ -82,12 +82,12 @@ def noise_from_x_0(schedule: Schedule, x_t: Tensor, x_0: Tensor, level: Level) -
 
 
 def x_0_from_velocity(schedule: Schedule, x_t: Tensor, velocity: Tensor, level: Level) -> Tensor:
-    """x_0 = signal x_t - sigma v (Salimans and Ho 2022, appendix D)."""
+    """x_0 = signal x_t - sigma v (Salimans and Ho 2022, section 4)."""
     return at(schedule.signal, level, x_t) * x_t - at(schedule.sigma, level, x_t) * velocity
 
 
 def velocity(schedule: Schedule, x_0: Tensor, noise: Tensor, level: Level) -> Tensor:
-    """v = signal noise - sigma x_0 (Salimans and Ho 2022, equation 10's target)."""
+    """v = signal noise - sigma x_0 (Salimans and Ho 2022, section 4)."""
     return at(schedule.signal, level, x_0) * noise - at(schedule.sigma, level, x_0) * x_0
 
 

@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -76,7 +77,9 @@ class Schedule:
     @cached_property
     def posterior_log_variance(self) -> Tensor:
         """Its log, clipped: level 1, where the variance is 0, takes level 2's."""
-        return torch.cat([self.posterior_variance[2:3].repeat(2), self.posterior_variance[2:]]).log()
+        return torch.cat(
+            [self.posterior_variance[2:3].repeat(2), self.posterior_variance[2:]]
+        ).log()
 
     def respaced(self, keep: Sequence[int]) -> "Schedule":
         """Keep some levels of this process (Improved DDPM, section 4).
@@ -91,7 +94,7 @@ class Schedule:
             ValueError: fewer than two levels, out of range, or not rising.
         """
         levels = [0, *keep]
-        if any(a >= b for a, b in zip(levels, levels[1:], strict=False)) or levels[-1] > self.last:
+        if any(a >= b for a, b in pairwise(levels)) or levels[-1] > self.last:
             raise ValueError(f"levels to keep must rise within 1..{self.last}, got {list(keep)}")
         index = torch.tensor(levels)
         return Schedule(self.alpha_bar[index], self.steps[index])

@@ -26,7 +26,8 @@ def sections(total: int, counts: Sequence[int]) -> list[int]:
     if not counts:
         raise ValueError("give at least one section, such as [25]")
     size, extra = divmod(total, len(counts))
-    levels, start = [], 1
+    levels: list[int] = []
+    start = 1
     for i, count in enumerate(counts):
         length = size + (i < extra)
         if not 0 <= count <= length:

@@ -1,4 +1,4 @@
-"""features, embedding -> features: residual block, attention, up- and down-sampling, step embedding.
+"""features, embedding -> features: residual block, attention, change of size, step embedding.
 
 Letters in shapes: B images, C channels, H and W pixels, L = H x W positions, E embedding width.
 """
@@ -28,7 +28,7 @@ class HeadCount:
 
 @dataclass(frozen=True)
 class HeadWidth:
-    """The same number of channels in every head; the paper finds 64 best (section 3.1)."""
+    """The same number of channels in every head; the paper settles on 64 (section 3)."""
 
     channels_per_head: int
 
@@ -62,8 +62,9 @@ def sinusoidal(step: Tensor, width: int, max_period: float = 10_000.0) -> Tensor
         (B, width) float32; cosines first, then sines.
     """
     half = width // 2
-    exponents = torch.arange(half, dtype=torch.float32, device=step.device) / half
-    angles = step.float()[:, None] * torch.exp(-math.log(max_period) * exponents)[None]
+    # The released order of operations: in float32, dividing first moves step 3999 by 1e-4.
+    exponents = -math.log(max_period) * torch.arange(half, device=step.device).float() / half
+    angles = step.float()[:, None] * exponents.exp()[None]
     waves = torch.cat([angles.cos(), angles.sin()], dim=1)
     return F.pad(waves, (0, width % 2))
 
@@ -111,7 +112,7 @@ class ResidualBlock(nn.Module):
     """x, embedding -> skip(x) + branch(x, embedding), at the same, half or double size.
 
     With `adaptive_norm` the embedding scales and shifts the second normalisation, AdaGN(h, y) =
-    y_s GroupNorm(h) + y_b (paper, equation 13); otherwise it is added before it. A `resize` makes
+    y_s GroupNorm(h) + y_b (paper, section 3.1); otherwise it is added before it. A `resize` makes
     it a BigGAN up- or down-sampling block: the resize follows the first activation, and the skip
     is resized alike (Brock et al. 2019, figure 15).
     """
@@ -198,8 +199,8 @@ class StepEmbedding(nn.Sequential):
         super().__init__(nn.Linear(channels, width), nn.SiLU(), nn.Linear(width, width))
         self.channels = channels
 
-    def forward(self, step: Tensor) -> Tensor:
-        return super().forward(sinusoidal(step, self.channels))
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(sinusoidal(input, self.channels))
 
 
 def resampler(

@@ -70,6 +70,9 @@ class LastFeatures(nn.Module):
     def forward(self, features: list[Tensor]) -> Tensor:
         return self.pool(self.activation(self.norm(features[-1])))
 
+    def embed(self, features: list[Tensor]) -> Tensor:
+        return self.activation(self.norm(features[-1])).mean(dim=(2, 3))
+
 
 class AllFeatures(nn.Module):
     """every stage's features -> logits, through the mean of each."""
@@ -86,7 +89,10 @@ class AllFeatures(nn.Module):
         self.layers = nn.Sequential(hidden, *between, out)
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        return self.layers(torch.cat([f.mean(dim=(2, 3)) for f in features], dim=1))
+        return self.layers(self.embed(features))
+
+    def embed(self, features: list[Tensor]) -> Tensor:
+        return torch.cat([f.mean(dim=(2, 3)) for f in features], dim=1)
 
 
 class Classifier(nn.Module):
@@ -98,7 +104,7 @@ class Classifier(nn.Module):
         self.step_embedding = StepEmbedding(config.channels)
         self.encoder = Encoder(config, config.in_channels)
         if config.pool in ("attention", "adaptive"):
-            self.head: nn.Module = LastFeatures(config)
+            self.head: LastFeatures | AllFeatures = LastFeatures(config)
         else:
             width = sum(self.encoder.stage_widths) + config.widths[-1]
             self.head = AllFeatures(config, width)
@@ -124,3 +130,7 @@ class Classifier(nn.Module):
             )
         features = self.encoder(x_t, self.step_embedding(step))
         return self.head(features).to(x_t.dtype)
+
+    def features(self, x_t: Tensor, step: Tensor) -> Tensor:
+        """(B, D) float32, what the logits are read from: for distances between sets of images."""
+        return self.head.embed(self.encoder(x_t, self.step_embedding(step))).float()

@@ -1,4 +1,4 @@
-"""x_t, embedding -> features at every resolution: the half that the U-Net and the classifier share."""
+"""x_t, embedding -> features at every stage: the half that U-Net and classifier share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +15,8 @@ from adm.networks.blocks import (
     ResidualBlock,
     resampler,
 )
+
+SIXTY_FOUR_WIDE = HeadWidth(64)  # the paper's choice (section 3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +43,7 @@ class EncoderConfig:
     multipliers: tuple[float, ...]
     depth: int
     attention_factors: tuple[int, ...]
-    heads: Heads = HeadWidth(64)
+    heads: Heads = SIXTY_FOUR_WIDE
     resampling: Resampling = "biggan"
     adaptive_norm: bool = True
     rescale_residual: bool = False

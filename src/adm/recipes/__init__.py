@@ -1,0 +1,36 @@
+"""name -> recipe: typed, frozen configuration of every run."""
+
+from collections.abc import Callable
+from difflib import get_close_matches
+
+from adm.recipes import paper, small
+from adm.recipes.ablations import ABLATIONS
+from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, Recipe
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    recipe().name: recipe
+    for recipe in (
+        small.fashion,
+        small.fashion_classifier,
+        small.fashion_judge,
+        small.digits,
+        small.digits_classifier,
+        paper.imagenet128_ablated,
+        *ABLATIONS,
+    )
+}
+
+
+def recipe(name: str) -> Recipe:
+    """Look a recipe up by name.
+
+    Raises:
+        ValueError: no such recipe; names those that are near.
+    """
+    if name not in RECIPES:
+        near = " or ".join(get_close_matches(name, RECIPES)) or "one that `adm recipes` lists"
+        raise ValueError(f"no recipe {name!r}; did you mean {near}?")
+    return RECIPES[name]()
+
+
+__all__ = ["RECIPES", "ClassifierRecipe", "DiffusionRecipe", "Recipe", "recipe"]

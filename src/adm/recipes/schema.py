@@ -75,11 +75,16 @@ class TrainSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class SampleSettings:
-    """What `adm sample` does with the model unless told otherwise."""
+    """What `adm sample` does with the model unless told otherwise.
+
+    Attributes:
+        start: the noisiest level visited; T when None.
+    """
 
     sampler: Literal["ancestral", "ddim"] = "ancestral"
     steps: PositiveInt = 250
     spacing: Literal["even", "strided", "quadratic"] = "even"
+    start: PositiveInt | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +142,9 @@ def from_json(values: dict[str, Any]) -> Recipe:
     except ValidationError as error:
         first = error.errors()[0]
         # The path opens with the kind, which the user never wrote.
-        where = ".".join(str(part) for part in first["loc"] if part not in ("diffusion", "classifier_recipe"))
+        where = ".".join(
+            str(part) for part in first["loc"] if part not in ("diffusion", "classifier_recipe")
+        )
         raise ValueError(f"{where}: {first['msg']}; got {first['input']!r}") from None
     unknown = _unknown(values, to_json(recipe))
     if unknown:

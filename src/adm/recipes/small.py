@@ -44,7 +44,7 @@ def fashion() -> DiffusionRecipe:
             label_dropout=0.1,
             save_every_steps=250,
         ),
-        sample=SampleSettings(sampler="ddim", steps=25),
+        sample=SampleSettings(sampler="ddim", steps=25, start=980),
     )
 
 
@@ -97,4 +97,41 @@ def fashion_judge() -> ClassifierRecipe:
             resampling="convolution",
         ),
         train=replace(base.train, steps=2500, seed=1),
+    )
+
+
+DIGITS = DataSettings(source="digits", size=(8, 8), channels=1)
+
+
+def digits() -> DiffusionRecipe:
+    """scikit-learn's digits, 8x8: trains on a laptop in two minutes."""
+    base = fashion()
+    return replace(
+        base,
+        name="digits",
+        data=DIGITS,
+        unet=replace(base.unet, multipliers=(1, 2), depth=1, attention_factors=(2,)),
+        train=replace(
+            base.train,
+            steps=1500,
+            batch_size=64,
+            learning_rate=1e-3,
+            warmup_steps=100,
+            ema_decay=0.995,
+            save_every_steps=500,
+        ),
+    )
+
+
+def digits_classifier() -> ClassifierRecipe:
+    """The noisy classifier that guides `digits`."""
+    base = fashion_classifier()
+    return replace(
+        base,
+        name="digits-classifier",
+        data=DIGITS,
+        classifier=replace(
+            base.classifier, multipliers=(1, 2), attention_factors=(2,), size=(8, 8), dropout=0.1
+        ),
+        train=replace(base.train, steps=800, batch_size=64, ema_decay=0.99, save_every_steps=400),
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 START = 0  # the draw that sampling starts from; levels count from 1
@@ -38,6 +39,6 @@ class ImageNoise:
         drawn = np.stack([self._draw(image, level) for image in self.images])
         return torch.from_numpy(drawn).to(self.device)
 
-    def _draw(self, image: int, level: int) -> np.ndarray:
+    def _draw(self, image: int, level: int) -> NDArray[np.float32]:
         generator = np.random.Philox(key=[self.seed, image], counter=[0, 0, 0, level])
         return np.random.Generator(generator).standard_normal(self.shape, dtype=np.float32)

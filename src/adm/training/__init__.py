@@ -1,1 +1,1 @@
-"""data, objective, network -> trained weights, averaged, in checkpoints that describe themselves."""
+"""data, objective, network -> trained weights in checkpoints that describe themselves."""

@@ -85,9 +85,7 @@ def save(
     return folder
 
 
-def restore(
-    folder: Path, network: nn.Module, ema: EMA, optimizer: torch.optim.Optimizer
-) -> int:
+def restore(folder: Path, network: nn.Module, ema: EMA, optimizer: torch.optim.Optimizer) -> int:
     """Load a checkpoint into built objects; returns the number of steps done."""
     raw, _ = load_model(folder / "raw.safetensors")
     network.load_state_dict(raw)

@@ -23,7 +23,8 @@ class EMA:
         """Take in the weights after optimizer step number `step`, counted from 0."""
         decay = min(self.decay, (1 + step) / (10 + step))
         current = [p.detach().float() for p in network.parameters()]
-        torch._foreach_lerp_(list(self.weights.values()), current, 1 - decay)
+        for average, now in zip(self.weights.values(), current, strict=True):
+            average.lerp_(now, 1 - decay)
 
     def load(self, weights: dict[str, Tensor]) -> None:
         for name, average in self.weights.items():

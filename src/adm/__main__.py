@@ -1,0 +1,5 @@
+"""python -m adm -> the command line."""
+
+from adm.cli import main
+
+main()

@@ -1,0 +1,52 @@
+"""words on a command line -> calls of the library; one file a verb, loaded when it is used."""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from cyclopts import App
+
+SUMMARY = """Diffusion models that make images, steered by a classifier.
+
+Start with `adm demo`, or `adm sample fashion --classes sneaker:8 --scale 2 --out sneakers`.
+`adm VERB --help` has more examples.
+"""
+VERBS = {
+    "demo": "Sample the shipped model at several scales, and report.",
+    "sample": "Make images from a model.",
+    "train": "Train a network from a recipe.",
+    "info": "Say what a model file holds.",
+    "recipes": "List the recipes, or show one.",
+}
+USER_ERRORS = (ValueError, FileNotFoundError, FileExistsError, PermissionError, FloatingPointError)
+
+
+def command_line(arguments: Sequence[str]) -> App:
+    """The application. Only the verb asked for is imported, so that help answers at once."""
+    app = App(
+        name="adm",
+        help=SUMMARY,
+        help_format="markdown",
+        version=lambda: version("ablated-diffusion"),
+    )
+    for verb, summary in VERBS.items():
+        # Its own docstring is the help of the verb asked for, and stating one would hide it.
+        help_ = {} if verb in arguments[:1] else {"help": summary}
+        app.command(f"adm.cli.{verb}:{verb}", name=verb, **help_)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; what a user can mend ends in one line and exit status 2."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        command_line(words)(words)
+    except USER_ERRORS as error:
+        if os.environ.get("ADM_TRACEBACK"):
+            raise
+        print(f"adm: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("adm: stopped; the same command continues", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,122 @@
+"""adm demo -> samples of the shipped model at several scales, and a report to look at."""
+
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from cyclopts import Parameter
+
+from adm import generate
+from adm.cli.device import pick
+from adm.cli.progress import progress
+from adm.data.export import save_images
+from adm.demo.report import page
+from adm.demo.run import SCALES, Column, column, settings_for, shipped
+
+
+def demo(
+    *,
+    out: Path = Path("out/demo"),
+    per_class: int = 10,
+    scales: Annotated[list[float], Parameter(consume_multiple=True, negative="")] = list(SCALES),  # noqa: B006
+    seed: int = 0,
+    sampler: str | None = None,
+    steps: int | None = None,
+    device: str | None = None,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Sample the shipped Fashion-MNIST model at several scales, and report.
+
+    Leaves report.html, which holds everything in one file, and samples/ with PNG files and
+    samples.npz. The same command gives the same images, bit for bit.
+
+    Examples:
+
+        adm demo
+
+        adm demo --per-class 50 --scales 0 0.5 1 2 --seed 7 --out out/finer
+
+        adm demo --sampler ancestral --steps 100 --out out/ancestral
+
+    Parameters
+    ----------
+    out
+        The folder to make.
+    per_class
+        Images of each class at each scale; at least 2.
+    scales
+        Of the classifier's gradient.
+    seed
+        The source, with an image's number, of all randomness.
+    sampler
+        ancestral or ddim; the recipe's own by default.
+    steps
+        Evaluations of the network an image; the recipe's own by default.
+    device
+        cpu, cuda, mps, or cuda:1. The best there is by default.
+    overwrite
+        Replace an earlier demo's folder.
+    """
+    if per_class < 2:
+        raise ValueError(f"per class must be at least 2, to tell diversity, got {per_class}")
+    if not scales:
+        raise ValueError("give at least one scale, as in --scales 0 1 2")
+    _check_free(out, overwrite)
+    models = shipped(pick(device))
+    changes = {"sampler": sampler, "steps": steps}
+    settings = settings_for(models, seed, **{k: v for k, v in changes.items() if v is not None})
+    for scale in scales:
+        generate.check(replace(settings, scale=scale), models.model, models.guide)
+    started, columns = time.monotonic(), []
+    total = len(scales) * per_class * len(models.model.classes) * settings.steps
+    with progress("sampling", total) as advance:
+        for scale in scales:
+
+            def on_step(images: int, scale: float = scale) -> None:
+                advance(images, f"scale {scale:g}")
+
+            columns.append(column(models, replace(settings, scale=scale), per_class, on_step))
+    seconds = time.monotonic() - started
+    _write(out, columns, models.model.classes, seed, page(models, columns, settings, seconds))
+    _print(columns, models.reference.accuracy)
+    print(f"\n{out / 'report.html'}: open it in a browser; {out / 'samples'}: the images")
+
+
+def _check_free(out: Path, overwrite: bool) -> None:
+    held = {p.name for p in out.iterdir()} if out.is_dir() else set()
+    if out.exists() and not out.is_dir():
+        raise FileExistsError(f"{out} is a file; choose another --out")
+    if held and not (overwrite and held <= {"report.html", "samples"}):
+        hint = "add --overwrite, or " if held <= {"report.html", "samples"} else ""
+        raise FileExistsError(f"{out} already holds something; {hint}choose another --out")
+
+
+def _write(
+    out: Path, columns: list[Column], classes: tuple[str, ...], seed: int, report: str
+) -> None:
+    """Write the folder beside its place and move it there whole."""
+    part = out.with_name(f".{out.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    save_images(
+        part / "samples",
+        torch.cat([c.images for c in columns]),
+        torch.cat([c.labels for c in columns]),
+        classes,
+        seed,
+        indices=[i for c in columns for i in range(len(c.labels))],
+        notes=[f"scale{c.scale:g}" for c in columns for _ in c.labels],
+    )
+    (part / "report.html").write_text(report, "utf-8")
+    shutil.rmtree(out, ignore_errors=True)
+    part.rename(out)
+
+
+def _print(columns: list[Column], real: float) -> None:
+    print("scale  fidelity  diversity")
+    for c in columns:
+        print(f"{c.scale:5g}  {100 * c.scores.fidelity.value:7.1f}%  {c.scores.diversity:9.3f}")
+    print(f" real  {100 * real:7.1f}%      1.000")

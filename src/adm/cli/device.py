@@ -1,0 +1,22 @@
+"""a name, or nothing -> the device to compute on."""
+
+import torch
+
+
+def pick(name: str | None) -> torch.device:
+    """The device named, or the best that this machine has.
+
+    Raises:
+        ValueError: torch knows no such device, or the machine has none.
+    """
+    if name is None:
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"cannot use device {name!r} ({reason}); try --device cpu") from None
+    return device

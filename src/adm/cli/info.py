@@ -1,0 +1,57 @@
+"""adm info MODEL -> what the file holds."""
+
+import json
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from adm.recipes.model import guide_of, resolve
+from adm.recipes.schema import from_json, to_json
+from adm.training import checkpoint
+
+
+def info(model: str, /, *, recipe: bool = False) -> None:
+    """Say what a model file holds.
+
+    Examples:
+
+        adm info fashion
+
+        adm info runs/digits --recipe
+
+    Parameters
+    ----------
+    model
+        A path (a file, or a run's folder) or a shipped name.
+    recipe
+        Print the whole recipe as JSON.
+    """
+    path: Path = resolve(model)
+    weights, metadata = checkpoint.load_model(path)
+    chosen = from_json(metadata["recipe"])
+    if recipe:
+        print(json.dumps(to_json(chosen), indent=2))
+        return
+    height, width = chosen.data.size
+    table = Table(show_header=False, box=None)
+    rows = {
+        "file": f"{path} ({path.stat().st_size / 1e6:.1f} MB)",
+        "recipe": f"{chosen.name} ({chosen.kind})",
+        "parameters": f"{sum(w.numel() for w in weights.values()):,}",
+        "images": f"{height}x{width}, {chosen.data.channels} channels",
+        "classes": ", ".join(metadata["classes"]),
+        "process": f"{chosen.process.schedule}, {chosen.process.steps} steps",
+        "trained": f"{metadata.get('step', 0):,} steps of {chosen.train.batch_size} images"
+        f" of {metadata.get('data', 'unknown data')}",
+    }
+    if chosen.kind == "diffusion":
+        rows["predicts"] = f"{chosen.process.prediction}, variance {chosen.process.variance}"
+        s = chosen.sample
+        rows["sampled by"] = f"{s.sampler}, {s.steps} steps" + (
+            f" from level {s.start}" if s.start else ""
+        )
+        rows["classifier"] = guide_of(model) or "none shipped with it"
+    for name, value in rows.items():
+        table.add_row(name, value)
+    Console(width=100).print(table, markup=False)

@@ -1,0 +1,190 @@
+"""released flags -> UNetConfig or ClassifierConfig.
+
+The flags are those of the guided-diffusion scripts, `--num_channels 256 --class_cond True ...`, as
+text or typed. A network built without the scripts is described by the same names, with
+`attention_downsample_factors`, `out_channels` and `num_classes` given outright.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+from adm.networks import ClassifierConfig, HeadCount, HeadWidth, UNetConfig
+from adm.networks.blocks import Heads
+from adm.networks.classifier import Pool
+
+IMAGENET_CLASSES = 1000
+UNSET = -1  # how the released flags say "not given"
+
+# The scripts choose the multipliers by image size where the flag is empty.
+MULTIPLIERS: dict[int, tuple[float, ...]] = {
+    512: (0.5, 1, 1, 2, 2, 4, 4),
+    256: (1, 1, 2, 2, 4, 4),
+    128: (1, 1, 2, 3, 4),
+    64: (1, 2, 3, 4),
+}
+UPSAMPLER_MULTIPLIERS = MULTIPLIERS | {512: MULTIPLIERS[256]}
+
+# What the classifier's script sets unless told otherwise, and how it names what it can be told.
+CLASSIFIER_DEFAULTS: dict[str, Any] = {
+    "attention_resolutions": "32,16,8",
+    "num_head_channels": 64,
+    "pool": "attention",
+    "resblock_updown": True,
+}
+CLASSIFIER_NAMES = {"classifier_width": "num_channels", "classifier_depth": "num_res_blocks"}
+
+
+def _split(value: Any) -> Any:
+    if isinstance(value, str):
+        return [part for part in value.split(",") if part.strip()]
+    return value
+
+
+Numbers = Annotated[tuple[float, ...], BeforeValidator(_split)]
+WholeNumbers = Annotated[tuple[int, ...], BeforeValidator(_split)]
+
+
+class Flags(BaseModel):
+    """Every released flag that says what a model is, with the default of the released scripts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["unet", "superres", "classifier"] | None = None
+    image_size: int = 64
+    large_size: int | None = None
+    small_size: int | None = None
+    in_channels: int = 3
+    out_channels: int | None = None
+    num_channels: int = 128
+    num_res_blocks: int = 2
+    num_heads: int = 4
+    num_heads_upsample: int = UNSET
+    num_head_channels: int = UNSET
+    attention_resolutions: WholeNumbers = (16, 8)
+    attention_downsample_factors: WholeNumbers | None = None
+    channel_mult: Numbers = ()
+    conv_resample: bool = True
+    dropout: float = 0.0
+    class_cond: bool = False
+    num_classes: int | None = None
+    use_scale_shift_norm: bool = True
+    resblock_updown: bool = False
+    use_new_attention_order: bool = False
+    pool: Pool | None = None
+    use_fp16: bool = False
+    use_checkpoint: bool = False
+    learn_sigma: bool = False
+    diffusion_steps: int = 1000
+    noise_schedule: str = "linear"
+    timestep_respacing: str = ""
+    use_kl: bool = False
+    predict_xstart: bool = False
+    rescale_timesteps: bool = False
+    rescale_learned_sigmas: bool = False
+
+
+def read_flags(given: Mapping[str, Any]) -> Flags:
+    """Read flags of any of the released scripts.
+
+    Raises:
+        ValueError: a flag is unknown or its value cannot be read; names the first.
+    """
+    values = dict(given)
+    if given.get("kind") == "classifier" or any(n.startswith("classifier_") for n in given):
+        renamed = {
+            CLASSIFIER_NAMES.get(name, name.removeprefix("classifier_")): value
+            for name, value in given.items()
+        }
+        values = CLASSIFIER_DEFAULTS | renamed
+    try:
+        return Flags.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ValueError(
+            f"flag {where}: got {first['input']!r}, {first['msg'].lower()}; "
+            "give the flags that the model was trained with"
+        ) from None
+
+
+def config_from_flags(given: Mapping[str, Any]) -> UNetConfig | ClassifierConfig:
+    """The network that these flags make.
+
+    Args:
+        given: names and values, as text or typed; those left out have the released defaults.
+            `kind="classifier"`, a `pool` or any `classifier_*` flag makes a classifier, and
+            `large_size` an upsampler.
+
+    Raises:
+        ValueError: a flag is unknown or unreadable, or no multipliers are known for the size.
+    """
+    flags = read_flags(given)
+    shared: dict[str, Any] = {
+        "in_channels": flags.in_channels,
+        "channels": flags.num_channels,
+        "multipliers": _multipliers(flags),
+        "depth": flags.num_res_blocks,
+        "attention_factors": _attention_factors(flags),
+        "heads": _heads(flags, flags.num_heads),
+        "resampling": _resampling(flags),
+        "adaptive_norm": flags.use_scale_shift_norm,
+        "dropout": flags.dropout,
+    }
+    if flags.pool is not None or flags.kind == "classifier":
+        return ClassifierConfig(
+            **shared,
+            classes=flags.out_channels or IMAGENET_CLASSES,
+            size=(flags.image_size, flags.image_size),
+            pool=flags.pool or "attention",
+        )
+    decoder_heads = flags.num_heads_upsample not in (UNSET, flags.num_heads)
+    return UNetConfig(
+        **shared,
+        out_channels=flags.out_channels or flags.in_channels * (2 if flags.learn_sigma else 1),
+        classes=IMAGENET_CLASSES if flags.class_cond else flags.num_classes,
+        super_resolution=_upsamples(flags),
+        # The released network ignores this flag where the width of a head is set.
+        decoder_heads=(
+            HeadCount(flags.num_heads_upsample)
+            if decoder_heads and flags.num_head_channels == UNSET
+            else None
+        ),
+    )
+
+
+def _upsamples(flags: Flags) -> bool:
+    return flags.kind == "superres" or flags.large_size is not None
+
+
+def _multipliers(flags: Flags) -> tuple[float, ...]:
+    if flags.channel_mult:
+        return flags.channel_mult
+    size = flags.large_size or flags.image_size
+    known = UPSAMPLER_MULTIPLIERS if _upsamples(flags) else MULTIPLIERS
+    if size not in known:
+        raise ValueError(
+            f"no multipliers are known for images of {size}; "
+            f"set channel_mult, or use one of {', '.join(map(str, sorted(known)))}"
+        )
+    return known[size]
+
+
+def _attention_factors(flags: Flags) -> tuple[int, ...]:
+    if flags.attention_downsample_factors is not None:
+        return flags.attention_downsample_factors
+    size = flags.large_size or flags.image_size
+    return tuple(sorted(size // resolution for resolution in flags.attention_resolutions))
+
+
+def _heads(flags: Flags, count: int) -> Heads:
+    if flags.num_head_channels == UNSET:
+        return HeadCount(count)
+    return HeadWidth(flags.num_head_channels)
+
+
+def _resampling(flags: Flags) -> Literal["biggan", "convolution", "plain"]:
+    if flags.resblock_updown:
+        return "biggan"
+    return "convolution" if flags.conv_resample else "plain"

@@ -1,0 +1,120 @@
+""".npz of uint8 images, labels, class names -> labelled images."""
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from adm.data.source import Source
+
+IMAGES = ("arr_0", "images")
+LABELS = ("arr_1", "labels")
+CLASSES = "classes"
+UNREADABLE = (  # what numpy and zipfile raise for damage, encryption, and absurd claims of size
+    OSError,
+    ValueError,
+    EOFError,
+    RuntimeError,
+    MemoryError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+def arrays(path: Path) -> Source:
+    """Read an .npz file into memory: the layout that the released system writes, or named keys.
+
+    `arr_0` or `images`: uint8 (N, H, W, C) with 1, 3 or 4 channels, or (N, H, W).
+    `arr_1` or `labels`: integers (N,), optional; without them all images are of one class, named
+    after the file. `classes`: strings, the name of each label, optional; without them a label's
+    name is its number.
+
+    Raises:
+        ValueError: not an .npz file, damaged, with objects in it, or an array of another type or
+            shape, or labels that do not fit.
+    """
+    found = _load(path)
+    images = _images(path, found)
+    labels = _labels(path, found, len(images))
+    classes = _classes(path, found, labels)
+
+    def read(index: int) -> Tensor:
+        return torch.from_numpy(images[index]).permute(2, 0, 1).contiguous()
+
+    return Source(path.name, classes, torch.from_numpy(labels), read)
+
+
+def _load(path: Path) -> dict[str, np.ndarray]:
+    """The arrays that are ours to read, by key; nothing is ever unpickled."""
+    try:
+        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
+            wanted = [key for key in file.files if key in {*IMAGES, *LABELS, CLASSES}]
+            if not any(key in wanted for key in IMAGES):
+                raise ValueError(f"its arrays are {', '.join(file.files) or 'none'}")
+            return {key: np.asarray(file[key]) for key in wanted}
+    except FileNotFoundError:
+        raise ValueError(f"{path} does not exist; give an .npz file of images") from None
+    except UNREADABLE as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise ValueError(
+            f"{path} is no readable .npz of images ({reason}); save it with "
+            "np.savez(path, arr_0=images, arr_1=labels), images uint8 (N, H, W, C)"
+        ) from None
+
+
+def _first(found: dict[str, np.ndarray], keys: tuple[str, ...]) -> np.ndarray | None:
+    return next((found[key] for key in keys if key in found), None)
+
+
+def _images(path: Path, found: dict[str, np.ndarray]) -> np.ndarray:
+    """(N, H, W, C) uint8."""
+    images = _first(found, IMAGES)
+    assert images is not None  # _load saw to it
+    if images.dtype != np.uint8:
+        raise ValueError(
+            f"{path}: images are {images.dtype}, expected uint8 in 0..255; if they are in 0..1, "
+            "save (255 * images).round().astype('uint8')"
+        )
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4 or images.shape[3] not in (1, 3, 4) or not images.size:
+        raise ValueError(
+            f"{path}: images have shape {images.shape}, expected (N, H, W, C) with C = 1, 3 or 4 "
+            "and N > 0, or (N, H, W); if channels come second, save images.transpose(0, 2, 3, 1)"
+        )
+    return images
+
+
+def _labels(path: Path, found: dict[str, np.ndarray], count: int) -> np.ndarray:
+    """(N,) int64."""
+    labels = _first(found, LABELS)
+    if labels is None:
+        return np.zeros(count, np.int64)
+    if labels.dtype.kind not in "iu" or labels.shape != (count,):
+        raise ValueError(
+            f"{path}: labels are {labels.dtype} {labels.shape}, expected integers ({count},), one "
+            "for each image; save class numbers, not names, scores or one-hot rows"
+        )
+    if int(labels.min()) < 0:
+        raise ValueError(
+            f"{path}: labels start at {labels.min()}, expected 0; leave labels out where there "
+            "are none"
+        )
+    return labels.astype(np.int64)
+
+
+def _classes(path: Path, found: dict[str, np.ndarray], labels: np.ndarray) -> tuple[str, ...]:
+    needed = int(labels.max()) + 1
+    if CLASSES not in found:
+        labelled = _first(found, LABELS) is not None
+        return tuple(map(str, range(needed))) if labelled else (path.stem,)
+    names = found[CLASSES]
+    if names.dtype.kind != "U" or names.ndim != 1 or len(names) < needed:
+        raise ValueError(
+            f"{path}: classes are {names.dtype} {names.shape}, expected strings ({needed},) or "
+            f"more, one for each of the labels up to {needed - 1}; save np.array(['a', 'b', ...])"
+        )
+    return tuple(names.tolist())

@@ -1,0 +1,164 @@
+"""uint8 images, labels, seeds -> PNG files named by class and seed, and one .npz."""
+
+import os
+import re
+import shutil
+import zipfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from adm.data.pixels import mode_of, to_picture
+
+ARCHIVE = "samples.npz"
+UNLABELLED = "image"
+LONGEST_NAME = 40
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date that a zip file can state
+UNIX = 3  # stated whatever the system, which would otherwise show in the bytes
+
+
+def save_images(
+    out: Path,
+    images: Tensor,
+    labels: Tensor | None,
+    classes: Sequence[str],
+    seeds: int | Sequence[int],
+    *,
+    indices: Sequence[int] | None = None,
+    notes: Sequence[str] | None = None,
+    replace: bool = False,
+) -> list[Path]:
+    """Write a folder of `sneaker_seed0_000017.png` and the like, and `samples.npz` beside them.
+
+    The .npz has the released layout: `arr_0` uint8 (N, H, W, C), `arr_1` int64 (N,), the latter
+    where there are labels. The same images give the same bytes, and the folder appears whole or
+    not at all.
+
+    Args:
+        out: the folder to make; absent, or empty.
+        images: (N, C, H, W) uint8 of 1, 3 or 4 channels.
+        labels: (N,) integers, or None, for files named `image_...`.
+        classes: the name of each label; made safe for file names.
+        seeds: of the run, or of each image.
+        indices: the number of each image in its run; 0..N - 1 by default.
+        notes: a word on each image for its file name, such as `scale4`, after the class.
+        replace: an older folder gives way once the new one is complete.
+
+    Returns:
+        the PNG files, in the order of the images.
+
+    Raises:
+        ValueError: images, labels, seeds and indices that do not fit each other.
+        FileExistsError: `out` is a file, or holds files and is not to be replaced.
+    """
+    _check_images(images)
+    images = images.cpu()
+    names = _file_names(len(images), labels, classes, seeds, indices, notes)
+    with _new_folder(out, replace) as folder:
+        for name, image in zip(names, images, strict=True):
+            to_picture(image).save(folder / name)
+        entries = {"arr_0": images.permute(0, 2, 3, 1).numpy()}
+        if labels is not None:
+            entries["arr_1"] = labels.cpu().numpy().astype(np.int64)
+        write_npz(folder / ARCHIVE, entries)
+    return [out / name for name in names]
+
+
+def write_npz(path: Path, entries: dict[str, np.ndarray]) -> None:
+    """As np.savez, but a function of the arrays alone: it states no time of writing."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for key, array in entries.items():
+            info = zipfile.ZipInfo(f"{key}.npy", EPOCH)
+            info.create_system = UNIX
+            with archive.open(info, "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
+
+
+def safe_names(classes: Sequence[str]) -> list[str]:
+    """Class names made of letters, digits, `_` and `-`, so that none leaves its folder.
+
+    A name with nothing left becomes `class3`; names that became equal end in their label.
+    """
+    plain = [re.sub(r"[^\w-]+", "-", name).strip("-_")[:LONGEST_NAME] for name in classes]
+    plain = [name or f"class{label}" for label, name in enumerate(plain)]
+    counts = Counter(name.casefold() for name in plain)
+    return [
+        f"{name}-{label}" if counts[name.casefold()] > 1 else name
+        for label, name in enumerate(plain)
+    ]
+
+
+def _check_images(images: Tensor) -> None:
+    if images.dtype != torch.uint8 or images.ndim != 4 or not images.numel():
+        raise ValueError(
+            f"images are {images.dtype} {tuple(images.shape)}, expected uint8 (N, C, H, W), N > 0; "
+            "convert floats with adm.images.to_uint8"
+        )
+    mode_of(images.shape[1])
+
+
+def _file_names(
+    count: int,
+    labels: Tensor | None,
+    classes: Sequence[str],
+    seeds: int | Sequence[int],
+    indices: Sequence[int] | None,
+    notes: Sequence[str] | None = None,
+) -> list[str]:
+    seeds = [seeds] * count if isinstance(seeds, int) else list(seeds)
+    numbers = list(range(count)) if indices is None else list(indices)
+    kinds = [UNLABELLED] * count if labels is None else _kinds(labels, classes)
+    counts = [len(kinds), len(seeds), len(numbers), count if notes is None else len(notes)]
+    if counts != [count] * 4:
+        raise ValueError(
+            f"{count} images came with {counts[0]} labels, {counts[1]} seeds, {counts[2]} indices "
+            f"and {counts[3]} notes; give one of each for each image"
+        )
+    if notes is not None:
+        words = safe_names(sorted(set(notes)))
+        named = dict(zip(sorted(set(notes)), words, strict=True))
+        kinds = [f"{kind}_{named[note]}" for kind, note in zip(kinds, notes, strict=True)]
+    if len(set(zip(kinds, seeds, numbers, strict=True))) != count:
+        raise ValueError("two images would have one name; number them apart by `indices`")
+    stems = zip(kinds, seeds, numbers, strict=True)
+    return [f"{kind}_seed{seed}_{number:06d}.png" for kind, seed, number in stems]
+
+
+def _kinds(labels: Tensor, classes: Sequence[str]) -> list[str]:
+    names = safe_names(classes)
+    flat = labels.reshape(-1).tolist()
+    wrong = [label for label in flat if not 0 <= label < len(names)]
+    if wrong:
+        raise ValueError(
+            f"label {wrong[0]} is outside 0..{len(names) - 1}; give the classes of the model, or "
+            "labels=None where there are none"
+        )
+    return [names[label] for label in flat]
+
+
+@contextmanager
+def _new_folder(out: Path, replace: bool) -> Iterator[Path]:
+    """A folder that takes the place of `out` when everything in it is written."""
+    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not replace):
+        raise FileExistsError(f"{out} already holds files; give another folder, or remove it")
+    out = out.resolve()
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    old = out.with_name(f".{out.name}.{os.getpid()}.old")
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if out.exists():
+            out.rename(old)
+        partial.rename(out)
+    except BaseException:
+        if old.exists() and not out.exists():
+            old.rename(out)
+        raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)

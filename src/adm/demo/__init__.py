@@ -1,0 +1,1 @@
+"""the shipped models -> guided samples at several scales, judged, and a report."""

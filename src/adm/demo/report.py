@@ -1,0 +1,135 @@
+"""columns of samples -> one HTML file with its pictures, curve, numbers and settings inside."""
+
+import base64
+import io
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib import resources
+from importlib.metadata import version
+
+import matplotlib
+import numpy as np
+from jinja2 import Environment, select_autoescape
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+from adm.demo.run import Column, Shipped
+from adm.generate import SamplingSettings
+
+SHOWN = 4  # samples of a class and scale in the grid
+ZOOM = 2
+GAP = 1  # pixels between samples, before zooming
+INK, ACCENT, PALE = "#1b1f24", "#0b6e8f", "#9aa4ad"
+
+
+def page(
+    models: Shipped, columns: Sequence[Column], settings: SamplingSettings, seconds: float
+) -> str:
+    """The report, self-contained."""
+    text = resources.files("adm.demo").joinpath("report.html").read_text("utf-8")
+    environment = Environment(autoescape=select_autoescape(default=True, default_for_string=True))
+    per_class = len(columns[0].labels) // len(models.model.classes)
+    return environment.from_string(text).render(
+        columns=columns,
+        classes=models.model.classes,
+        rows=[[_data(strip(c, label)) for c in columns] for label in _labels(models)],
+        curve=base64.b64encode(curve(columns, models.reference.accuracy)).decode(),
+        reference=models.reference,
+        per_class=per_class,
+        seconds=seconds,
+        width=SHOWN * (models.model.shape[2] + GAP) * ZOOM,
+        settings=json.dumps(_described(models, settings, columns, per_class), indent=1),
+    )
+
+
+def strip(column: Column, label: int) -> np.ndarray:
+    """The first samples of one class side by side, (H, W) or (H, W, 3) uint8."""
+    chosen = column.images[column.labels == label][:SHOWN]
+    return tiled(chosen, SHOWN)
+
+
+def tiled(images: Tensor, across: int, background: int = 255) -> np.ndarray:
+    """(N, C, H, W) uint8 -> one picture, row by row, (H, W, C) or (H, W) where grey."""
+    count, channels, height, width = images.shape
+    down = -(-count // across)
+    canvas = np.full(
+        (down * (height + GAP) - GAP, across * (width + GAP) - GAP, channels), background, np.uint8
+    )
+    for i, image in enumerate(images.permute(0, 2, 3, 1).numpy()):
+        top, left = (i // across) * (height + GAP), (i % across) * (width + GAP)
+        canvas[top : top + height, left : left + width] = image
+    return canvas[:, :, 0] if channels == 1 else canvas
+
+
+def curve(columns: Sequence[Column], real_accuracy: float) -> bytes:
+    """Fidelity against diversity over the scale, a PNG."""
+    figure = Figure(figsize=(7.2, 4.2), dpi=144, layout="constrained")
+    axes = figure.subplots()
+    x = [c.scores.diversity for c in columns]
+    y = [100 * c.scores.fidelity.value for c in columns]
+    low = [100 * (c.scores.fidelity.value - c.scores.fidelity.low) for c in columns]
+    high = [100 * (c.scores.fidelity.high - c.scores.fidelity.value) for c in columns]
+    axes.axhline(100 * real_accuracy, color=PALE, lw=1, ls="--")
+    axes.plot(1.0, 100 * real_accuracy, "*", color=INK, ms=12, label="real test images")
+    axes.errorbar(
+        x, y, yerr=[low, high], fmt="o-", color=ACCENT, ecolor=PALE, capsize=3, label="samples"
+    )
+    for column, a, b in zip(columns, x, y, strict=True):
+        axes.annotate(
+            f"scale {column.scale:g}",
+            (a, b),
+            xytext=(8, -12),
+            textcoords="offset points",
+            fontsize=9,
+            color=INK,
+        )
+    axes.set_xlabel("diversity: distance within a class, real images = 1")
+    axes.set_ylabel("fidelity: named right by the judge, %")
+    axes.invert_xaxis()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="lower left")
+    return png(figure)
+
+
+def png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _labels(models: Shipped) -> range:
+    return range(len(models.model.classes))
+
+
+def _data(picture: np.ndarray) -> str:
+    image = Image.fromarray(picture)
+    image = image.resize((image.width * ZOOM, image.height * ZOOM), Image.Resampling.NEAREST)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def _described(
+    models: Shipped, settings: SamplingSettings, columns: Sequence[Column], per_class: int
+) -> dict[str, object]:
+    return {
+        "sampling": asdict(settings) | {"scale": [c.scale for c in columns]},
+        "images": {
+            "per class and scale": per_class,
+            "in all": sum(len(c.labels) for c in columns),
+            "noise": "image i of every scale: Philox, key (seed, i), counter (level)",
+        },
+        "model": {"recipe": models.model.recipe.name, "steps": models.model.trained_steps},
+        "classifier": {"recipe": models.guide.recipe.name, "steps": models.guide.trained_steps},
+        "judge": {"recipe": models.judge.recipe.name, "steps": models.judge.trained_steps},
+        "versions": {
+            "adm": version("ablated-diffusion"),
+            "torch": version("torch"),
+            "numpy": version("numpy"),
+            "matplotlib": matplotlib.__version__,
+            "python": platform.python_version(),
+        },
+    }

@@ -1,0 +1,82 @@
+"""shipped models, scales, seed -> samples at every scale, and what the judge says of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adm.demo.judge import Reference, Scores, load_reference, score
+from adm.generate import SamplingSettings, generate
+from adm.recipes.model import (
+    SHIPPED,
+    ClassifierModel,
+    DiffusionModel,
+    load_classifier,
+    load_diffusion,
+)
+
+SCALES = (0.0, 1.0, 2.0, 4.0, 8.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Shipped:
+    """The models that come with the package, and the judge's view of real images."""
+
+    model: DiffusionModel
+    guide: ClassifierModel
+    judge: ClassifierModel
+    reference: Reference
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    """All samples of one scale; image i of every scale starts from the same noise."""
+
+    scale: float
+    images: Tensor  # (N, C, H, W) uint8
+    labels: Tensor  # (N,)
+    scores: Scores
+
+
+def shipped(device: torch.device | str = "cpu") -> Shipped:
+    return Shipped(
+        model=load_diffusion("fashion", device),
+        guide=load_classifier("fashion-classifier", device),
+        judge=load_classifier("fashion-judge"),
+        reference=load_reference(SHIPPED / "fashion-reference.npz"),
+    )
+
+
+def settings_for(models: Shipped, seed: int, **changes: Any) -> SamplingSettings:
+    """The shipped recipe's own way of sampling, with a seed and what else is to change."""
+    own = models.model.recipe.sample
+    base = SamplingSettings(
+        sampler=own.sampler, steps=own.steps, spacing=own.spacing, start=own.start, seed=seed
+    )
+    return replace(base, **changes)
+
+
+def column(
+    models: Shipped,
+    settings: SamplingSettings,
+    per_class: int,
+    on_step: Callable[[int], None] | None = None,
+) -> Column:
+    """Sample `per_class` images of every class at one scale, and score them."""
+    classes = len(models.model.classes)
+    labels = torch.arange(classes).repeat_interleave(per_class)
+    batches = generate(
+        models.model,
+        labels,
+        settings,
+        models.guide,
+        images=range(len(labels)),
+        batch_size=classes * 5,
+        on_step=on_step,
+    )
+    images = torch.cat(list(batches))
+    return Column(
+        settings.scale, images, labels, score(models.judge, models.reference, images, labels)
+    )

@@ -1,0 +1,157 @@
+"""model, classifier, labels, seed -> images."""
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adm.diffusion import Schedule, clip
+from adm.guidance import Gradient
+from adm.images import ROUNDING
+from adm.recipes.build import SPACINGS
+from adm.recipes.model import ClassifierModel, DiffusionModel, check_pair
+from adm.samplers import SAMPLERS, ImageNoise, State
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingSettings:
+    """Everything besides the models that makes samples what they are.
+
+    Attributes:
+        sampler: `ancestral` (Algorithm 1) or `ddim` (Algorithm 2).
+        steps: evaluations of the network an image, in 1..T.
+        spacing: which levels they are at; see `adm.diffusion.spacing`.
+        start: the noisiest level visited, T when None. Pure noise stands in for x_t there.
+        eta: of DDIM; see `adm.samplers.ddim`.
+        clip_again: of DDIM; keep x_0 in range after guidance too.
+        at_mean: of ancestral sampling; see `adm.samplers.ancestral`.
+        scale: of the classifier's gradient; 0 leaves the classifier out.
+        use_labels: tell the diffusion model the class; otherwise only the classifier knows.
+        seed: with an image's index, the source of all its noise.
+        rounding: to 8 bits; `truncated` is what the released system does.
+    """
+
+    sampler: str = "ddim"
+    steps: int = 25
+    spacing: str = "even"
+    start: int | None = None
+    eta: float = 0.0
+    clip_again: bool = False
+    at_mean: bool = False
+    scale: float = 0.0
+    use_labels: bool = True
+    seed: int = 0
+    rounding: str = "nearest"
+
+
+def check(settings: SamplingSettings, model: DiffusionModel, guide: ClassifierModel | None) -> None:
+    """Raise ValueError for settings that this model cannot be sampled with."""
+    for field, table in (("sampler", SAMPLERS), ("spacing", SPACINGS), ("rounding", ROUNDING)):
+        if getattr(settings, field) not in table:
+            raise ValueError(
+                f"{field} {getattr(settings, field)!r} is unknown; use {' or '.join(table)}"
+            )
+    start = model.schedule.last if settings.start is None else settings.start
+    if not 2 <= start <= model.schedule.last:
+        raise ValueError(f"start must be a level in 2..{model.schedule.last}, got {start}")
+    if not 2 <= settings.steps <= start:
+        raise ValueError(f"steps must be in 2..{start}, got {settings.steps}")
+    if not torch.isfinite(torch.tensor(settings.scale)):
+        raise ValueError(f"scale must be a finite number, got {settings.scale}")
+    if not 0 <= settings.eta <= 1:
+        raise ValueError(f"eta must be in [0, 1], got {settings.eta}")
+    takes = inspect.signature(SAMPLERS[settings.sampler]).parameters
+    for name, value in options(settings).items():
+        if value and name not in takes:
+            raise ValueError(
+                f"{name} means nothing to the {settings.sampler} sampler; leave it out, or choose "
+                "another sampler"
+            )
+    if settings.scale and guide is None:
+        raise ValueError(f"scale {settings.scale} needs a classifier; give one with --classifier")
+    if guide is not None:
+        check_pair(model, guide)
+    spaced(model, settings)
+
+
+def spaced(model: DiffusionModel, settings: SamplingSettings) -> Schedule:
+    """The model's process with the levels that these settings keep."""
+    start = model.schedule.last if settings.start is None else settings.start
+    return model.schedule.respaced(SPACINGS[settings.spacing](start, settings.steps))
+
+
+def options(settings: SamplingSettings) -> dict[str, Any]:
+    """The settings that belong to one sampler or another, under the names of its parameters."""
+    return {
+        "eta": settings.eta,
+        "restrain_again": clip if settings.clip_again else None,
+        "at_mean": settings.at_mean,
+    }
+
+
+def trajectory(
+    model: DiffusionModel,
+    labels: Tensor | None,
+    images: Sequence[int],
+    settings: SamplingSettings,
+    guide: ClassifierModel | None = None,
+) -> Iterator[State]:
+    """Sample one batch, step by step.
+
+    Args:
+        labels: (B,) int64, or None for an unconditional batch.
+        images: global index of each image, which its noise is a function of.
+        guide: a noisy classifier of the same classes and process.
+
+    Yields:
+        State after every step; the last one's `x` are the images in [-1, 1].
+    """
+    schedule = spaced(model, settings)
+    noise = ImageNoise(settings.seed, images, model.shape, model.device)
+    gradient: Gradient | None = None
+    if guide is not None and settings.scale and labels is not None:
+        gradient = guide.gradient(labels, settings.scale, schedule)
+    denoise = model.denoise(labels if settings.use_labels else None, schedule, clip)
+    sampler = SAMPLERS[settings.sampler]
+    takes = inspect.signature(sampler).parameters
+    own = {name: value for name, value in options(settings).items() if name in takes}
+    with torch.no_grad():
+        yield from sampler(denoise, noise.start(), schedule, noise, gradient, **own)
+
+
+def generate(
+    model: DiffusionModel,
+    labels: Tensor | None,
+    settings: SamplingSettings,
+    guide: ClassifierModel | None = None,
+    *,
+    images: Sequence[int],
+    batch_size: int = 64,
+    on_step: Callable[[int], None] | None = None,
+) -> Iterator[Tensor]:
+    """Sample any number of images, a batch at a time.
+
+    Args:
+        labels: (N,) int64, or None.
+        images: N global indices.
+        on_step: called after every step with the number of images that took it.
+
+    Yields:
+        (B, C, H, W) uint8 on the CPU, in order.
+
+    Raises:
+        ValueError: settings that the model cannot be sampled with; before any work.
+    """
+    check(settings, model, guide)
+    for start in range(0, len(images), batch_size):
+        chosen = images[start : start + batch_size]
+        ours = None if labels is None else labels[start : start + batch_size].to(model.device)
+        x = torch.empty(0)
+        for state in trajectory(model, ours, chosen, settings, guide):
+            x = state.x
+            if on_step is not None:
+                on_step(len(chosen))
+        yield ROUNDING[settings.rounding](x).cpu()

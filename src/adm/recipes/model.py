@@ -1,0 +1,200 @@
+"""a path or a shipped name -> a model, rebuilt from the recipe that its file carries."""
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adm.diffusion import Denoise, Parameterization, Schedule, clip, denoiser
+from adm.diffusion.prediction import Restrain
+from adm.guidance import Gradient, classifier_gradient
+from adm.networks import NO_LABEL, Classifier, UNet
+from adm.recipes import build
+from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, Recipe, from_json
+from adm.training import checkpoint
+
+SHIPPED = Path(__file__).parent.parent / "models"
+
+
+@dataclass(frozen=True, eq=False)
+class DiffusionModel:
+    """A trained network, its process, and how its output is read."""
+
+    network: UNet
+    recipe: DiffusionRecipe
+    classes: tuple[str, ...]
+    schedule: Schedule
+    parameterization: Parameterization
+    path: Path
+    trained_steps: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of its images."""
+        return (self.recipe.data.channels, *self.recipe.data.size)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    def denoise(
+        self,
+        labels: Tensor | None = None,
+        schedule: Schedule | None = None,
+        restrain: Restrain | None = clip,
+        low_res: Tensor | None = None,
+    ) -> Denoise:
+        """denoise(x_t, level) for these labels; gradients flow through it.
+
+        Args:
+            labels: (B,) int64, or None to sample without.
+            schedule: a respaced process; the one trained on by default.
+            low_res: (B, C, h, w) in [-1, 1], for an upsampler.
+        """
+        own = self.schedule if schedule is None else schedule
+        if labels is None and self.network.config.classes is not None:
+            labels = torch.tensor([NO_LABEL], device=self.device)
+
+        def output(x_t: Tensor, step: Tensor) -> Tensor:
+            return self.network(x_t, step, labels, low_res)
+
+        return denoiser(output, own, self.parameterization, restrain)
+
+
+@dataclass(frozen=True, eq=False)
+class ClassifierModel:
+    """A trained classifier and the process whose levels it knows."""
+
+    network: Classifier
+    recipe: ClassifierRecipe
+    classes: tuple[str, ...]
+    schedule: Schedule
+    path: Path
+    trained_steps: int
+
+    def gradient(self, labels: Tensor, scale: float, schedule: Schedule) -> Gradient:
+        """scale x the gradient of log p(label | x_t), on the levels of `schedule`."""
+        return classifier_gradient(self.network, schedule, labels, scale)
+
+    def classify(self, x_0: Tensor) -> Tensor:
+        """(B, C, H, W) clean images in [-1, 1] -> (B, classes) logits."""
+        level = 1 if self.recipe.noised else 0
+        return self.network(x_0, self.schedule.step(level, x_0))
+
+
+def load_diffusion(model: str | Path, device: torch.device | str = "cpu") -> DiffusionModel:
+    """Load a diffusion model by path (a file, or a run's folder) or shipped name.
+
+    Raises:
+        ValueError: no such model, a damaged or foreign file, or a classifier.
+    """
+    path, weights, recipe, metadata = _read(model)
+    if not isinstance(recipe, DiffusionRecipe):
+        raise ValueError(
+            f"{path} is a classifier; give a diffusion model, and it with --classifier"
+        )
+    network = build.network(recipe)
+    assert isinstance(network, UNet)
+    return DiffusionModel(
+        network=_filled(network, weights, path, device),
+        recipe=recipe,
+        classes=tuple(metadata["classes"]),
+        schedule=build.schedule(recipe.process),
+        parameterization=build.parameterization(recipe.process),
+        path=path,
+        trained_steps=metadata.get("step", 0),
+    )
+
+
+def load_classifier(model: str | Path, device: torch.device | str = "cpu") -> ClassifierModel:
+    """Load a classifier by path (a file, or a run's folder) or shipped name.
+
+    Raises:
+        ValueError: no such model, a damaged or foreign file, or a diffusion model.
+    """
+    path, weights, recipe, metadata = _read(model)
+    if not isinstance(recipe, ClassifierRecipe):
+        raise ValueError(f"{path} is a diffusion model; give a classifier")
+    network = build.network(recipe)
+    assert isinstance(network, Classifier)
+    return ClassifierModel(
+        network=_filled(network, weights, path, device),
+        recipe=recipe,
+        classes=tuple(metadata["classes"]),
+        schedule=build.schedule(recipe.process),
+        path=path,
+        trained_steps=metadata.get("step", 0),
+    )
+
+
+def guide_of(model: str | Path) -> str | None:
+    """The classifier that ships with a shipped model."""
+    name = f"{model}-classifier"
+    return name if (SHIPPED / f"{name}.safetensors").exists() else None
+
+
+def check_pair(model: DiffusionModel, classifier: ClassifierModel) -> None:
+    """Raise ValueError unless the classifier can guide the model: same images, classes, time."""
+    if not classifier.recipe.noised:
+        raise ValueError(f"{classifier.path} was trained on clean images only; guide with another")
+    ours, theirs = model.recipe, classifier.recipe
+    pairs = {
+        "classes": (model.classes, classifier.classes),
+        "image size": (ours.data.size, theirs.data.size),
+        "channels": (ours.data.channels, theirs.data.channels),
+        "steps T": (ours.process.steps, theirs.process.steps),
+        "noise schedule": (ours.process.schedule, theirs.process.schedule),
+        "rescaled steps": (ours.process.rescale_steps, theirs.process.rescale_steps),
+    }
+    for what, (a, b) in pairs.items():
+        if a != b:
+            raise ValueError(
+                f"the classifier's {what} {_short(b)} do not match the model's {_short(a)}; "
+                "train a classifier with the model's data and process"
+            )
+
+
+def resolve(model: str | Path) -> Path:
+    """A path, a run's folder or a shipped name -> the model file.
+
+    Raises:
+        ValueError: there is none; names the shipped ones that are near.
+    """
+    path = Path(model).expanduser()
+    if path.is_dir():
+        newest = checkpoint.latest(path)
+        file = (newest or path) / "model.safetensors"
+        if not file.exists():
+            raise ValueError(f"{path} holds no checkpoint yet; give a run's folder or a model file")
+        return file
+    if path.is_file():
+        return path
+    shipped = {file.stem: file for file in sorted(SHIPPED.glob("*.safetensors"))}
+    if str(model) in shipped:
+        return shipped[str(model)]
+    near = get_close_matches(str(model), shipped) or list(shipped)
+    raise ValueError(f"no model {str(model)!r}; give a path, or {' or '.join(near)}")
+
+
+def _read(model: str | Path) -> tuple[Path, dict[str, Tensor], Recipe, dict[str, Any]]:
+    path = resolve(model)
+    weights, metadata = checkpoint.load_model(path)
+    return path, weights, from_json(metadata["recipe"]), metadata
+
+
+def _filled(network: Any, weights: dict[str, Tensor], path: Path, device: Any) -> Any:
+    expected = network.state_dict()
+    if {k: v.shape for k, v in expected.items()} != {k: v.shape for k, v in weights.items()}:
+        raise ValueError(
+            f"the weights in {path} are not those of its own recipe; the file is damaged"
+        )
+    network.load_state_dict(weights)
+    return network.to(device).eval().requires_grad_(False)
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) < 60 else f"{text[:57]}..."

@@ -1,0 +1,71 @@
+"""recipe, "field=value" -> recipe: settings changed by name."""
+
+import json
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from typing import Any
+
+from adm.recipes.schema import Recipe, from_json, to_json
+
+ALTERNATIVES = ("heads", "decoder_heads")  # one of several types, each with a field of its own
+
+
+def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
+    """Change fields by their dotted path, such as `unet.dropout=0.1` or `data.size=32,32`.
+
+    Values are read as JSON where they are JSON, as a list where they have commas, and as text
+    otherwise.
+
+    Raises:
+        ValueError: not of the form field=value, an unknown field (with near matches), or a value
+            that the field cannot have.
+    """
+    values = to_json(recipe)
+    for setting in settings:
+        path, equals, text = setting.partition("=")
+        if not equals:
+            raise ValueError(f"cannot read {setting!r}; write field=value, as in unet.dropout=0.1")
+        _assign(values, path.strip(), _parse(text.strip()))
+    return from_json(values)
+
+
+def _assign(values: dict[str, Any], path: str, value: Any) -> None:
+    *parents, last = path.split(".")
+    here: Any = values
+    for parent in parents:
+        if not isinstance(here, dict) or parent not in here:
+            raise _unknown(path, values)
+        if parent in ALTERNATIVES:
+            here[parent] = {}
+        here = here[parent]
+    known = isinstance(here, dict) and (last in here or (parents and parents[-1] in ALTERNATIVES))
+    if not known or path in ("kind", "name"):
+        raise _unknown(path, values)
+    here[last] = value
+
+
+def _unknown(path: str, values: dict[str, Any]) -> ValueError:
+    fields = list(_paths(values))
+    ends = {field.rsplit(".", 1)[-1]: field for field in fields}
+    near = get_close_matches(path, fields, n=3)
+    near += [ends[end] for end in get_close_matches(path.rsplit(".", 1)[-1], ends, n=2)]
+    hint = " or ".join(dict.fromkeys(near)) or "a field that `--dry-run` lists"
+    return ValueError(f"unknown field {path!r}; did you mean {hint}?")
+
+
+def _paths(values: Any, path: str = "") -> Iterator[str]:
+    if isinstance(values, dict) and values:
+        for key, value in values.items():
+            yield from _paths(value, f"{path}.{key}" if path else key)
+    elif path not in ("kind", "name"):
+        yield path
+
+
+def _parse(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        pass
+    if "," in text:
+        return [_parse(part) for part in text.strip("[]()").split(",") if part.strip()]
+    return {"true": True, "false": False, "none": None, "null": None}.get(text.lower(), text)

@@ -1,0 +1,182 @@
+"""Fashion-MNIST: from Debian's files, from a folder, by torchvision; and damaged IDX files."""
+
+import gzip
+import struct
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+
+from adm.data import fashion
+from adm.data.fashion import STEMS, downloaded, fashion_mnist
+from adm.data.idx import DEBIAN_FASHION_MNIST, FASHION_CLASSES, read_idx
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (3, 28, 28), dtype=np.uint8)
+LABELS = np.array([9, 0, 7], np.uint8)
+
+
+def idx_bytes(array: np.ndarray) -> bytes:
+    header = struct.pack(">HBB", 0, 8, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape)
+    return header + array.tobytes()
+
+
+def write(
+    folder: Path, images: np.ndarray = IMAGES, labels: np.ndarray = LABELS, zipped: bool = True
+) -> Path:
+    """All four files of the set."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for stem in STEMS.values():
+        for name, array in (("images-idx3", images), ("labels-idx1", labels)):
+            content = idx_bytes(array)
+            path = folder / f"{stem}-{name}-ubyte{'.gz' if zipped else ''}"
+            path.write_bytes(gzip.compress(content) if zipped else content)
+    return folder
+
+
+@pytest.mark.skipif(
+    not DEBIAN_FASHION_MNIST.is_dir(), reason="Debian's dataset-fashion-mnist is not installed"
+)
+@pytest.mark.parametrize(("split", "each"), [("train", 6000), ("test", 1000)])
+def test_debians_files_hold_the_whole_set(split: str, each: int) -> None:
+    source = fashion_mnist(split=split)
+    assert torch.bincount(source.labels).tolist() == [each] * 10
+    assert source.read(0).shape == (1, 28, 28)
+    assert (source.name, source.classes) == ("fashion-mnist", FASHION_CLASSES)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_folder_of_idx_files_is_read(tmp_path: Path, split: str, zipped: bool) -> None:
+    source = fashion_mnist(write(tmp_path, zipped=zipped), split)
+    images, labels = source.batch([2, 0])
+    assert torch.equal(images[:, 0], torch.from_numpy(IMAGES[[2, 0]]))
+    assert labels.tolist() == [7, 9]
+
+
+def test_torchvisions_copy_is_found_in_its_root(tmp_path: Path) -> None:
+    write(tmp_path / "FashionMNIST" / "raw", zipped=False)
+    assert len(fashion_mnist(tmp_path)) == 3
+
+
+def test_without_files_every_way_to_them_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fashion, "DEBIAN_FASHION_MNIST", tmp_path / "none")
+    with pytest.raises(ValueError, match=r"none is absent; .*dataset-fashion-mnist.*\+download:"):
+        fashion_mnist()
+    with pytest.raises(ValueError, match=f"{tmp_path} holds no train-images.*let torchvision"):
+        fashion_mnist(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [
+        (IMAGES[0], LABELS[:0]),
+        (IMAGES[:0], LABELS[:0]),
+        (LABELS, LABELS),
+        (IMAGES, IMAGES // 64),
+        (IMAGES, LABELS[:2]),
+        (IMAGES, LABELS + 1),
+    ],
+)
+def test_files_that_are_not_images_with_labels_are_refused(
+    tmp_path: Path, images: np.ndarray, labels: np.ndarray
+) -> None:
+    with pytest.raises(ValueError, match=f"{tmp_path}: .*; fetch"):
+        fashion_mnist(write(tmp_path, images, labels))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is damaged .*fetch it again"),
+        (b"\x00\x00\x0d\x01\x00\x00\x00\x01\x00\x00\x00\x00", "not an IDX file of bytes; give"),
+        (b"\x00\x00\x08\x01\x00\x00\x00\x09abc", "is truncated: 3 of 9 bytes; fetch it again"),
+        (b"\x00\x00\x08\x03" + b"\xff" * 12, "more than the limit"),
+        (b"\x00\x00\x08\x03\x00", "is damaged .*fetch it again"),
+    ],
+)
+@pytest.mark.parametrize("zipped", [True, False])
+def test_damaged_idx_files_are_named(
+    tmp_path: Path, content: bytes, message: str, zipped: bool
+) -> None:
+    path = tmp_path / ("a.gz" if zipped else "a")
+    path.write_bytes(gzip.compress(content) if zipped else content)
+    with pytest.raises(ValueError, match=f"{path}.*{message}"):
+        read_idx(path)
+
+
+@pytest.mark.parametrize("position", [0.1, 0.5, 0.9])
+def test_a_damaged_or_cut_gzip_file_is_named(tmp_path: Path, position: float) -> None:
+    path = tmp_path / "a.gz"
+    whole = gzip.compress(idx_bytes(IMAGES // 32))
+    path.write_bytes(whole[: int(position * len(whole))])
+    with pytest.raises(ValueError, match=f"{path} is .*; fetch it again"):
+        read_idx(path)
+    half = int(position * len(whole))
+    path.write_bytes(whole[:half] + b"\xff" * 64 + whole[half + 64 :])
+    with pytest.raises(ValueError, match=f"{path} is .*; fetch it again"):
+        read_idx(path)
+
+
+def stand_in(monkeypatch: pytest.MonkeyPatch, calls: list[str], fails: bool = False) -> None:
+    """A torchvision that writes small files instead of fetching large ones."""
+
+    class FashionMNIST:
+        def __init__(self, root: str, *, download: bool) -> None:
+            assert download
+            calls.append(root)
+            if fails:
+                raise RuntimeError("Error downloading train-images-idx3-ubyte.gz")
+            write(Path(root) / "FashionMNIST" / "raw")
+
+    module = ModuleType("torchvision.datasets")
+    module.FashionMNIST = FashionMNIST  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torchvision", ModuleType("torchvision"))
+    monkeypatch.setitem(sys.modules, "torchvision.datasets", module)
+
+
+def test_torchvision_fetches_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    stand_in(monkeypatch, calls)
+    assert len(downloaded(tmp_path)) == len(downloaded(tmp_path, "test")) == 3
+    assert calls == [str(tmp_path)]
+
+
+def test_a_cache_with_a_file_missing_is_fetched_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    stand_in(monkeypatch, calls)
+    downloaded(tmp_path)
+    next((tmp_path / "FashionMNIST" / "raw").glob("t10k-labels*")).unlink()
+    downloaded(tmp_path)
+    assert len(calls) == 2
+
+
+def test_a_failed_download_names_the_ways_round_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in(monkeypatch, [], fails=True)
+    with pytest.raises(ValueError, match=f"{tmp_path}.*Error downloading.*try again, or give"):
+        downloaded(tmp_path)
+
+
+def test_without_torchvision_the_extra_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torchvision.datasets", None)
+    with pytest.raises(ValueError, match=r'pip install "ablated-diffusion\[download\]"'):
+        downloaded(tmp_path)
+
+
+def test_torchvision_takes_what_we_give_it() -> None:
+    datasets = pytest.importorskip("torchvision.datasets", reason="torchvision is not installed")
+    assert issubclass(datasets.FashionMNIST, datasets.MNIST)
+    root = datasets.FashionMNIST.raw_folder.fget
+    made = object.__new__(datasets.FashionMNIST)
+    made.root = "ROOT"
+    assert Path(root(made)) == Path("ROOT") / fashion.TORCHVISION_FOLDER

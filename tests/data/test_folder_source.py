@@ -1,0 +1,289 @@
+"""Folders of image files: what is found, how it is named, decoded, resized, and what is refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from adm.data import pixels
+from adm.data.folder import EXTENSIONS, folder, natural
+
+
+def picture(path: Path, size: tuple[int, int] = (4, 4), colour: int = 0) -> Path:
+    """A grey file of (H, W) pixels."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", size[::-1], colour).save(path)
+    return path
+
+
+def noise(seed: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def test_sub_folders_are_classes_in_natural_order(tmp_path: Path) -> None:
+    for name in ("class10", "class2", "Class1"):
+        picture(tmp_path / name / "a.png")
+    source = folder(tmp_path, size=(4, 4))
+    assert source.classes == ("Class1", "class2", "class10")
+    assert source.labels.tolist() == [0, 1, 2]
+    assert source.labels.dtype == torch.int64
+    assert source.name == tmp_path.name
+
+
+def test_files_come_in_natural_order_and_from_any_depth(tmp_path: Path) -> None:
+    for name, colour in (("10.png", 10), ("9.png", 9), ("deep/er/2.png", 2), ("deep/1.png", 1)):
+        picture(tmp_path / "only" / name, colour=colour)
+    source = folder(tmp_path, channels=1)
+    assert [int(source.read(i)[0, 0, 0]) for i in range(4)] == [9, 10, 1, 2]
+    assert source.labels.tolist() == [0] * 4
+
+
+def test_a_flat_folder_is_one_class_of_its_name(tmp_path: Path) -> None:
+    picture(tmp_path / "cats" / "1.png")
+    (tmp_path / "cats" / "notes").mkdir()
+    source = folder(tmp_path / "cats")
+    assert (source.classes, source.labels.tolist()) == (("cats",), [0])
+
+
+@pytest.mark.parametrize("extension", [*EXTENSIONS, "PNG", "JpEg"])
+def test_every_extension_is_read_in_any_case(tmp_path: Path, extension: str) -> None:
+    picture(tmp_path / f"1.{extension}", (5, 7), colour=255)
+    image = folder(tmp_path).read(0)
+    assert (image.shape, image.dtype) == ((3, 5, 7), torch.uint8)
+    assert int(image.min()) == 255
+
+
+def test_hidden_files_and_other_files_are_passed_over(tmp_path: Path) -> None:
+    picture(tmp_path / "a" / "1.png")
+    (tmp_path / "a" / "._1.png").write_bytes(b"resource fork")
+    (tmp_path / "a" / "readme.txt").write_text("not an image")
+    picture(tmp_path / ".thumbnails" / "1.png")
+    source = folder(tmp_path)
+    assert (source.classes, len(source)) == (("a",), 1)
+
+
+def test_split_folders_number_their_classes_alike(tmp_path: Path) -> None:
+    picture(tmp_path / "train" / "ant" / "1.png")
+    picture(tmp_path / "train" / "bee" / "1.png")
+    picture(tmp_path / "val" / "bee" / "1.png")
+    train, test = folder(tmp_path, "train"), folder(tmp_path, "test")
+    assert train.classes == test.classes == ("ant", "bee")
+    assert (train.labels.tolist(), test.labels.tolist()) == ([0, 1], [1])
+
+
+def test_a_class_may_be_called_as_a_split(tmp_path: Path) -> None:
+    picture(tmp_path / "train" / "1.png")
+    picture(tmp_path / "tram" / "1.png")
+    assert folder(tmp_path).classes == ("train", "tram")
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_split_that_is_absent_is_refused(tmp_path: Path, split: str) -> None:
+    picture(tmp_path / ("test" if split == "train" else "cats") / "1.png")
+    with pytest.raises(ValueError, match=f"{tmp_path} has no {split} split.*give the folder"):
+        folder(tmp_path, split)
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "grey", "rgb", "rgba"),
+    [
+        ("L", 77, [77], [77] * 3, [77] * 3 + [255]),
+        ("RGB", (255, 0, 0), [76], [255, 0, 0], [255, 0, 0, 255]),
+        ("RGBA", (0, 0, 0, 0), [255], [255] * 3, [0] * 4),
+        ("RGBA", (0, 0, 0, 51), [204], [204] * 3, [0, 0, 0, 51]),
+        ("LA", (0, 0), [255], [255] * 3, [0] * 4),
+        ("1", 1, [255], [255] * 3, [255] * 4),
+        ("I;16", 77 * 257, [77], [77] * 3, [77] * 3 + [255]),
+        ("I;16", 200, [1], [1] * 3, [1] * 3 + [255]),  # 200 / 257 is nearer to 1
+        ("I;16", 65535, [255], [255] * 3, [255] * 4),
+    ],
+)
+def test_channels_are_converted_and_alpha_lies_on_white(
+    tmp_path: Path, mode: str, colour: object, grey: list[int], rgb: list[int], rgba: list[int]
+) -> None:
+    Image.new(mode, (2, 2), colour).save(tmp_path / "1.png")  # type: ignore[arg-type]
+    for channels, expected in ((1, grey), (3, rgb), (4, rgba)):
+        image = folder(tmp_path, channels=channels).read(0)
+        assert image.shape == (channels, 2, 2)
+        assert image[:, 0, 0].tolist() == expected
+
+
+def test_a_palette_with_a_transparent_entry_lies_on_white(tmp_path: Path) -> None:
+    image = Image.new("P", (2, 1))
+    image.putpalette([0, 0, 0, 9, 8, 7])
+    image.putdata([0, 1])
+    image.save(tmp_path / "1.gif", transparency=0)
+    pixels_read = folder(tmp_path).read(0)
+    assert pixels_read[:, 0, 0].tolist() == [255] * 3
+    assert pixels_read[:, 0, 1].tolist() == [9, 8, 7]
+
+
+def test_print_colours_are_converted(tmp_path: Path) -> None:
+    Image.new("CMYK", (8, 8), (0, 0, 0, 255)).save(tmp_path / "1.jpg")
+    assert int(folder(tmp_path).read(0).max()) < 8
+    assert int(folder(tmp_path, channels=1).read(0).max()) < 8
+
+
+def test_orientation_is_applied(tmp_path: Path) -> None:
+    levels = noise(0, 2, 3)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: the stored left is the true top
+    Image.fromarray(levels).save(tmp_path / "1.png", exif=exif)
+    picture(tmp_path / "2.png", (3, 2))  # the upright size of both
+    image = folder(tmp_path, channels=1).read(0)
+    assert torch.equal(image[0], torch.from_numpy(np.rot90(levels, -1).copy()))
+
+
+def test_an_image_of_the_right_size_is_untouched(tmp_path: Path) -> None:
+    levels = noise(1, 6, 5, 3)
+    Image.fromarray(levels).save(tmp_path / "1.png")
+    image = folder(tmp_path, size=(6, 5)).read(0)
+    assert torch.equal(image, torch.from_numpy(levels).permute(2, 0, 1))
+
+
+def test_halving_is_by_area(tmp_path: Path) -> None:
+    levels = noise(2, 8, 8)
+    Image.fromarray(levels).save(tmp_path / "1.png")
+    means = levels.reshape(4, 2, 4, 2).mean(axis=(1, 3))
+    image = folder(tmp_path, size=(4, 4), channels=1).read(0)[0].numpy()
+    assert np.abs(image - means).max() <= 1  # half a level along each axis
+
+
+def test_a_fine_pattern_does_not_alias(tmp_path: Path) -> None:
+    stripes = np.tile(np.array([0, 255], np.uint8), (64, 32))
+    Image.fromarray(stripes).save(tmp_path / "1.png")
+    image = folder(tmp_path, size=(8, 8), channels=1).read(0).float()
+    assert float((image - 127.5).abs().max()) <= 1
+
+
+@pytest.mark.parametrize("shape", [(8, 20), (20, 8), (9, 9), (3, 2), (100, 31)])
+@pytest.mark.parametrize("size", [(8, 8), (4, 8), (7, 3)])
+def test_any_shape_comes_to_the_size_asked(
+    tmp_path: Path, shape: tuple[int, int], size: tuple[int, int]
+) -> None:
+    Image.fromarray(noise(3, *shape)).save(tmp_path / "1.png")
+    assert folder(tmp_path, size=size, channels=1).read(0).shape == (1, *size)
+
+
+def test_the_centre_is_kept(tmp_path: Path) -> None:
+    levels = np.zeros((4, 12), np.uint8)
+    levels[:, 4:8] = 200
+    Image.fromarray(levels).save(tmp_path / "1.png")
+    assert folder(tmp_path, size=(4, 4), channels=1).read(0).unique().tolist() == [200]
+
+
+def test_reading_twice_gives_the_same(tmp_path: Path) -> None:
+    Image.fromarray(noise(4, 33, 47, 3)).save(tmp_path / "1.jpg")
+    source = folder(tmp_path, size=(16, 16))
+    assert torch.equal(source.read(0), source.read(0))
+
+
+def test_no_images_says_what_was_looked_for(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "data.csv").write_text("1,2")
+    with pytest.raises(ValueError, match=f"{tmp_path} holds no images.*png, jpg.*class a sub-f"):
+        folder(tmp_path)
+
+
+def test_images_beside_class_folders_are_refused(tmp_path: Path) -> None:
+    picture(tmp_path / "a" / "1.png")
+    loose = picture(tmp_path / "loose.png")
+    with pytest.raises(ValueError, match=f"{loose} lies beside.*move it into its class"):
+        folder(tmp_path)
+
+
+def test_unequal_sizes_need_a_size(tmp_path: Path) -> None:
+    picture(tmp_path / "1.png", (4, 4))
+    odd = picture(tmp_path / "2.png", (4, 5))
+    with pytest.raises(ValueError, match=f"{odd} is 4x5 and .*1.png is 4x4; give a size"):
+        folder(tmp_path)
+    assert folder(tmp_path, size=(4, 4)).batch([0, 1])[0].shape == (2, 3, 4, 4)
+
+
+def test_a_file_that_is_no_image_is_named_at_opening(tmp_path: Path) -> None:
+    picture(tmp_path / "1.png")
+    (tmp_path / "2.png").write_text("<html>not found</html>")
+    with pytest.raises(ValueError, match=f"{tmp_path / '2.png'} is no PNG.*replace or remove it"):
+        folder(tmp_path, size=(4, 4))
+
+
+def test_of_very_many_files_some_all_over_are_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    real = Image.open
+
+    def spy(path: Path, formats: tuple[str, ...]) -> Image.Image:
+        opened.append(path.name)
+        return real(path, formats=formats)
+
+    for i in range(9):
+        picture(tmp_path / f"{i}.png")
+    monkeypatch.setattr(Image, "open", spy)
+    monkeypatch.setattr("adm.data.folder.CHECKED", 4)
+    folder(tmp_path, size=(4, 4))
+    assert opened == ["0.png", "3.png", "6.png"]
+    folder(tmp_path, size=(4, 4), check=False)
+    assert len(opened) == 3
+    folder(tmp_path)  # whether all sizes are equal, only all can tell
+    assert len(opened) == 3 + 9
+
+
+@pytest.mark.parametrize("extension", ["png", "jpg", "webp", "gif", "bmp", "tif"])
+def test_a_truncated_image_is_named_when_read(tmp_path: Path, extension: str) -> None:
+    path = tmp_path / f"1.{extension}"
+    Image.fromarray(noise(5, 64, 64, 3)).save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ValueError, match=rf"{path} is no.*replace"):
+        folder(tmp_path, size=(8, 8), check=False).read(0)
+
+
+def test_only_image_decoders_are_tried(tmp_path: Path) -> None:
+    (tmp_path / "1.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
+    with pytest.raises(ValueError, match=r"1.png is no PNG"):
+        folder(tmp_path)
+
+
+def test_a_decompression_bomb_is_refused(tmp_path: Path) -> None:
+    Image.new("1", (9000, 8000)).save(tmp_path / "1.png")
+    assert (tmp_path / "1.png").stat().st_size < 100_000
+    with pytest.raises(ValueError, match=r"1\.png .*8000x9000 is over 67108864 pixels.*shrink"):
+        folder(tmp_path, size=(8, 8))
+
+
+def test_a_sliver_is_not_blown_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pixels, "MAX_PIXELS", 10_000)
+    picture(tmp_path / "1.png", (1, 1000))
+    with pytest.raises(ValueError, match=r"1\.png .*too thin to cover 8x8.*crop it"):
+        folder(tmp_path, size=(8, 8)).read(0)
+
+
+def test_pixels_of_unknown_range_are_refused(tmp_path: Path) -> None:
+    Image.new("F", (2, 2), 0.5).save(tmp_path / "1.tif")
+    with pytest.raises(ValueError, match=r"1\.tif .*32-bit.*save it with 8 or 16"):
+        folder(tmp_path).read(0)
+
+
+def test_a_folder_that_may_not_be_listed_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    picture(tmp_path / "a" / "1.png")
+    monkeypatch.setattr("os.scandir", refuse)
+    with pytest.raises(ValueError, match=r"cannot be listed \(Permission denied\); let it be read"):
+        folder(tmp_path)
+
+
+@pytest.mark.parametrize("channels", [0, 2, 5])
+def test_other_channel_counts_are_refused(tmp_path: Path, channels: int) -> None:
+    with pytest.raises(ValueError, match=rf"channels must be 1 .*, got {channels}"):
+        folder(tmp_path, channels=channels)
+
+
+def test_natural_order_counts() -> None:
+    names = ["b", "a10", "a9", "A9", "a09b", "10", "9"]
+    assert sorted(names, key=natural) == ["9", "10", "A9", "a9", "a09b", "a10", "b"]

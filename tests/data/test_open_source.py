@@ -1,0 +1,145 @@
+"""SPEC -> source: every form opens, sizes and channels are brought about, and errors lead on."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from adm.data import Source, open_source
+from adm.data.fitting import fitted
+from adm.data.idx import DEBIAN_FASHION_MNIST
+
+COLOURS = np.random.default_rng(0).integers(0, 256, (2, 4, 6, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> str:
+    np.savez(tmp_path / "set.npz", arr_0=COLOURS)
+    return str(tmp_path / "set.npz")
+
+
+def one(image: torch.Tensor) -> Source:
+    return Source("one", ("a",), torch.zeros(1, dtype=torch.int64), lambda _: image)
+
+
+def test_digits_by_name() -> None:
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    source = open_source("digits")
+    assert (source.name, source.read(0).shape) == ("digits", (1, 8, 8))
+    assert len(source) > len(open_source("digits", split="test"))
+
+
+@pytest.mark.skipif(
+    not DEBIAN_FASHION_MNIST.is_dir(), reason="Debian's dataset-fashion-mnist is not installed"
+)
+def test_fashion_mnist_by_name_and_by_folder() -> None:
+    for spec in ("fashion-mnist", f"fashion-mnist:{DEBIAN_FASHION_MNIST}"):
+        source = open_source(spec, split="test", size=(32, 32), channels=1)
+        assert (len(source), source.read(5).shape) == (10_000, (1, 32, 32))
+        plain = open_source(spec, split="test").read(5)
+        assert torch.equal(source.read(5)[:, 2:30, 2:30], plain)
+        assert int(source.read(5).sum()) == int(plain.sum())
+
+
+def test_an_archive_by_path(archive: str) -> None:
+    assert torch.equal(open_source(archive).read(1), torch.from_numpy(COLOURS[1]).permute(2, 0, 1))
+
+
+def test_a_folder_by_path_is_rgb_unless_told(tmp_path: Path) -> None:
+    Image.fromarray(COLOURS[0]).save(tmp_path / "1.png")
+    assert open_source(str(tmp_path)).read(0).shape == (3, 4, 6)
+    assert open_source(str(tmp_path), size=(2, 2), channels=1).read(0).shape == (1, 2, 2)
+
+
+def test_the_home_folder_may_be_written_as_a_tilde(
+    archive: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(Path(archive).parent))
+    assert len(open_source("~/set.npz")) == 2
+
+
+@pytest.mark.parametrize("size", [(4, 6), (5, 7), (9, 6), (4, 13)])
+def test_padding_is_black_and_centred(archive: str, size: tuple[int, int]) -> None:
+    image = open_source(archive, size=size).read(0)
+    assert image.shape == (3, *size)
+    top, left = (size[0] - 4) // 2, (size[1] - 6) // 2
+    inner = image[:, top : top + 4, left : left + 6]
+    assert torch.equal(inner, torch.from_numpy(COLOURS[0]).permute(2, 0, 1))
+    assert int(image.sum()) == int(inner.sum())
+
+
+def test_nothing_asked_changes_nothing() -> None:
+    source = one(torch.zeros(1, 4, 4, dtype=torch.uint8))
+    assert fitted(source, None, None) is source
+    assert fitted(source, (4, 4), 1) is source
+
+
+def test_grey_becomes_rgb_by_repetition_and_comes_back() -> None:
+    grey = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16)
+    rgb = fitted(one(grey), None, 3)
+    assert torch.equal(rgb.read(0), grey.expand(3, -1, -1))
+    assert torch.equal(fitted(rgb, None, 1).read(0), grey)
+
+
+def test_rgb_becomes_grey_by_luminance(archive: str) -> None:
+    weights = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
+    luminance = (torch.from_numpy(COLOURS[0]).permute(2, 0, 1) * weights).sum(0)
+    grey = open_source(archive, channels=1).read(0)
+    assert float((grey[0] - luminance).abs().max()) <= 0.51
+
+
+def test_rgba_lies_on_white() -> None:
+    clear = torch.zeros(4, 2, 2, dtype=torch.uint8)
+    assert fitted(one(clear), None, 3).read(0).unique().tolist() == [255]
+    assert torch.equal(fitted(one(clear), None, 4).read(0), clear)
+
+
+@pytest.mark.parametrize("size", [(3, 6), (4, 5), (2, 64)])
+def test_arrays_are_not_shrunk(archive: str, size: tuple[int, int]) -> None:
+    nearest = rf"{max(size[0], 4)}x{max(size[1], 6)}"
+    with pytest.raises(ValueError, match=rf"set\.npz holds 4x6 images.*ask for {nearest} \(padded"):
+        open_source(archive, size=size)
+
+
+@pytest.mark.parametrize(
+    ("spec", "near"),
+    [("fashion-mnis", "fashion-mnist"), ("Digits", "digits"), ("fashon-mnist:/x", "fashion-mnist")],
+)
+def test_unknown_names_give_near_matches_and_the_forms(spec: str, near: str) -> None:
+    with pytest.raises(ValueError, match=f"no data '{spec}'; did you mean .*{near}.*; ?|give"):
+        open_source(spec)
+    with pytest.raises(ValueError, match=rf"did you mean [^?]*\b{near}\b.*\? give fashion-mnist, "):
+        open_source(spec)
+
+
+@pytest.mark.parametrize("name", ["zzz", "set.tar", "absent.npz"])
+def test_what_is_like_nothing_gives_the_forms(tmp_path: Path, name: str) -> None:
+    (tmp_path / "set.tar").write_bytes(b"")
+    with pytest.raises(ValueError, match=rf"no data '{tmp_path / name}'; give .* or an \.npz file"):
+        open_source(str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"split": "val"}, "split must be train or test, got 'val'"),
+        ({"split": "test"}, r"set\.npz has no test split; give the file that holds"),
+        ({"size": (0, 4)}, r"size must be \(H, W\) of at least 1x1, got \(0, 4\)"),
+        ({"channels": 2}, "channels must be 1 .grey., 3 .RGB. or 4 .RGBA., got 2"),
+        ({"channels": 0}, "channels must be 1 .grey., 3 .RGB. or 4 .RGBA., got 0"),
+    ],
+)
+def test_settings_out_of_range_are_refused(
+    archive: str, settings: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        open_source(archive, **settings)  # type: ignore[arg-type]
+
+
+def test_forms_are_held_to() -> None:
+    with pytest.raises(ValueError, match="digits come with scikit-learn and take no folder"):
+        open_source("digits:/somewhere")
+    with pytest.raises(ValueError, match=r"fashion-mnist\+download:/FOLDER"):
+        open_source("fashion-mnist+download")

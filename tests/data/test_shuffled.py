@@ -1,0 +1,38 @@
+"""The endless stream of images: each pass a permutation, any place reached without a walk."""
+
+import pytest
+import torch
+
+from adm.data import Source, shuffled
+
+
+def test_every_pass_shows_every_image_once() -> None:
+    stream = shuffled(0, 10, 0, 30)
+    passes = [stream[:10], stream[10:20], stream[20:]]
+    assert all(sorted(one) == list(range(10)) for one in passes)
+    assert len({tuple(one) for one in passes}) == 3
+
+
+@pytest.mark.parametrize(("start", "count"), [(0, 3), (7, 6), (9, 1), (25, 40)])
+def test_any_place_can_be_reached_directly(start: int, count: int) -> None:
+    assert shuffled(3, 10, start, count) == shuffled(3, 10, 0, 100)[start : start + count]
+
+
+def test_the_seed_decides() -> None:
+    assert shuffled(0, 100, 0, 100) != shuffled(1, 100, 0, 100)
+
+
+def test_a_batch_may_be_larger_than_the_data() -> None:
+    assert sorted(shuffled(0, 3, 0, 9)) == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+
+
+def test_no_images_is_an_error() -> None:
+    with pytest.raises(ValueError, match="holds no images"):
+        shuffled(0, 0, 0, 1)
+
+
+def test_a_batch_is_the_images_and_labels_at_its_indices() -> None:
+    source = Source("n", ("a", "b"), torch.tensor([0, 1, 1]), lambda i: torch.full((1, 2, 2), i))
+    images, labels = source.batch([2, 0, 2])
+    assert images[:, 0, 0, 0].tolist() == [2, 0, 2]
+    assert (labels.tolist(), len(source)) == ([1, 0, 1], 3)

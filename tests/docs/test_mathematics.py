@@ -1,0 +1,199 @@
+"""docs/mathematics.md -> its names exist, its links resolve, its numbers are what code gives."""
+
+import dataclasses
+import importlib
+import inspect
+import re
+from collections.abc import Iterator
+from dataclasses import is_dataclass
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from adm.diffusion import (
+    FIXED_LARGE,
+    FIXED_SMALL,
+    NOISE,
+    Denoise,
+    Level,
+    Parameterization,
+    Prediction,
+    Schedule,
+    linear,
+    prediction,
+    schedule,
+)
+from adm.diffusion.prediction import VarianceRule
+from adm.diffusion.spacing import even
+from adm.guidance import Gradient
+from adm.samplers import ancestral, ddim
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "mathematics.md"
+TEXT = PAGE.read_text(encoding="utf-8")
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+
+Table = list[dict[str, str]]
+
+
+def tables(text: str) -> Iterator[tuple[list[str], list[list[str]]]]:
+    """Header and rows of each table, as cells."""
+    for block in re.findall(r"(?:^\|.*\|$\n?)+", text, flags=re.MULTILINE):
+        lines = [line.strip().strip("|") for line in block.splitlines()]
+        header, rule, *rows = [[cell.strip() for cell in line.split("|")] for line in lines]
+        assert set("".join(rule)) <= set("-: "), f"no rule under {header}"
+        yield header, rows
+
+
+def named_rows() -> list[tuple[str, str]]:
+    """(name, source file) of every row that says where something lives."""
+    return [
+        (row[header.index("name")].strip("`"), LINK.findall(row[header.index("where")])[0])
+        for header, rows in tables(TEXT)
+        if {"name", "where"} <= set(header)
+        for row in rows
+    ]
+
+
+def resolve(name: str, module: str) -> None:
+    """Find `thing`, `Class.member` or `function(parameter)`; AssertionError where there is none."""
+    path, _, parameter = name.rstrip(")").partition("(")
+    first, *members = path.split(".")
+    found = vars(importlib.import_module(module)).get(first)
+    assert found is not None, f"{module} has no {first}"
+    for member in members:
+        fields = [f.name for f in dataclasses.fields(found)] if is_dataclass(found) else []
+        assert member in fields or hasattr(found, member), f"{module}: no {path}"
+        found = getattr(found, member, None)
+    if parameter:
+        assert callable(found)
+        assert parameter in inspect.signature(found).parameters, f"{path} takes no {parameter}"
+
+
+def module_of(source: str) -> str:
+    """../src/adm/x/y.py -> adm.x.y."""
+    relative = (PAGE.parent / source).resolve().relative_to(ROOT / "src")
+    return ".".join(relative.with_suffix("").parts)
+
+
+def anchor(heading: str) -> str:
+    """A heading's address within the page, as GitHub makes it."""
+    return "#" + re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def denoiser_of_zeros(schedule: Schedule, variance: VarianceRule) -> Denoise:
+    """A model that predicts no noise anywhere."""
+
+    def denoise(x_t: Tensor, level: Level) -> Prediction:
+        return Parameterization(NOISE, variance).predict(
+            schedule, torch.zeros_like(x_t), x_t, level
+        )
+
+    return denoise
+
+
+def push(sampler: str, schedule: Schedule, variance: VarianceRule = FIXED_LARGE) -> float:
+    """How far a gradient of 1 moves the first step of a sampler, with no noise drawn."""
+    x = torch.ones(1, 1, 1, 1, dtype=torch.float64)
+    run = {
+        "ancestral": ancestral,
+        "ddim": partial(ddim, eta=0.0),
+        "ddim, eta 1": partial(ddim, eta=1.0),
+    }[sampler]
+    denoise = denoiser_of_zeros(schedule, variance)
+
+    def first(gradient: Gradient | None) -> float:
+        return next(run(denoise, x, schedule, lambda t: torch.zeros_like(x), gradient)).x.item()
+
+    return first(lambda x_t, t: torch.ones_like(x_t)) - first(None)
+
+
+def push_ratios(steps: int) -> tuple[float, float, float]:
+    """The page's three ratios of guidance, half-way down a linear schedule of 1000 respaced."""
+    halved = linear(1000).respaced(even(1000, steps)).respaced(range(1, steps // 2 + 1))
+    stochastic = push("ddim, eta 1", halved)
+    return (
+        stochastic / push("ancestral", halved, FIXED_LARGE),
+        stochastic / push("ancestral", halved, FIXED_SMALL),
+        push("ddim", halved) / stochastic,
+    )
+
+
+def test_page_names_enough() -> None:
+    """The tables are found at all: every module of the mathematics has a row."""
+    named = {module_of(source) for _, source in named_rows()}
+    modules = {f"adm.diffusion.{m}" for m in ("schedule", "process", "prediction", "likelihood")}
+    modules |= {"adm.losses", "adm.guidance", "adm.samplers.ancestral", "adm.samplers.ddim"}
+    assert modules <= named, f"no row for {modules - named}"
+
+
+@pytest.mark.parametrize(("name", "source"), named_rows())
+def test_name_exists(name: str, source: str) -> None:
+    resolve(name, module_of(source))
+
+
+@pytest.mark.parametrize("wrong", ["no_such", "Schedule.no_such", "linear(no_such)"])
+def test_missing_name_is_noticed(wrong: str) -> None:
+    with pytest.raises(AssertionError):
+        resolve(wrong, "adm.diffusion.schedule")
+
+
+def test_links_resolve() -> None:
+    headings = {anchor(line) for line in re.findall(r"^#+ (.*)$", TEXT, flags=re.MULTILINE)}
+    links = [link for link in LINK.findall(TEXT) if not link.startswith("https://")]
+    broken = [
+        link
+        for link in links
+        if (link not in headings if link[0] == "#" else not (PAGE.parent / link).is_file())
+    ]
+    assert links, "no links found"
+    assert not broken
+
+
+def test_tables_are_whole() -> None:
+    """A bar within a formula would split its cell: write \\mid or \\lVert."""
+    for header, rows in tables(TEXT):
+        for row in rows:
+            assert len(row) == len(header), row
+
+
+def test_formulas_are_closed() -> None:
+    prose = re.sub(r"```.*?```", "", TEXT, flags=re.DOTALL)
+    open_lines = [line for line in prose.splitlines() if line.count("$") % 2]
+    assert not open_lines
+    eaten = re.findall(r"\$[^$\n]*\\[^a-zA-Z][^$\n]*\$", prose)
+    assert not eaten, "Markdown drops the backslash before punctuation; use a fenced formula"
+
+
+def rows_under(*columns: str) -> Table:
+    """The rows of the one table that has these columns."""
+    [rows] = [
+        [dict(zip(header, row, strict=True)) for row in body]
+        for header, body in tables(TEXT)
+        if set(columns) <= set(header)
+    ]
+    return rows
+
+
+def test_conditioning_numbers() -> None:
+    """How far one unit of error in each target moves x_0 at the noisiest level."""
+    zero = torch.zeros(1, 1, 1, 1, dtype=torch.float64)
+    for row in rows_under("`NOISE`", "`VELOCITY`"):
+        process = vars(schedule)[row.pop("schedule").strip("`")](1000)
+        signal = row.pop(r"$\sqrt{\bar\alpha_T}$")
+        assert signal == f"{float(process.signal[process.last]):.4g}"
+        for name, stated in row.items():
+            target = vars(prediction)[name.strip("`")]
+            moved = target.to_x_0(process, zero, zero + 1, process.last).abs().item()
+            assert float(stated) == pytest.approx(moved, rel=5e-4), (name, stated, moved)
+
+
+def test_guidance_ratios() -> None:
+    """Algorithm 2 against Algorithm 1, through the samplers themselves."""
+    rows = [list(row.values()) for row in rows_under("steps", r"$\eta=0$ over $\eta=1$")]
+    assert rows
+    for steps, *stated in rows:
+        assert stated == [f"{ratio:.3f}" for ratio in push_ratios(int(steps))]

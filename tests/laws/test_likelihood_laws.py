@@ -1,0 +1,161 @@
+"""x_0 -> bits: the bound against the likelihood that is known in closed form."""
+
+import math
+
+import pytest
+import torch
+from oracle import by_angle, four_modes, normal, one_gaussian, seeded
+
+from adm.diffusion import cosine, process
+from adm.diffusion.likelihood import (
+    approximate_normal_cdf,
+    binned_log_likelihood,
+    bits_per_dimension,
+    kl,
+    prior_term,
+)
+from adm.images import to_float, to_uint8
+
+
+def eight_bit(x_0):
+    return to_float(to_uint8(x_0)).double()
+
+
+def over_signs(mixture, schedule, x_0):
+    """The bound averaged over noise of +1 and of -1.
+
+    Both signs together have a normal's first two moments, so a divergence that is quadratic in the
+    noise of each pixel comes out at exactly its expectation.
+    """
+    one = torch.ones_like(x_0)
+    return [
+        bits_per_dimension(mixture.denoise(schedule), schedule, x_0, lambda _, s=sign: s * one)
+        for sign in (1.0, -1.0)
+    ]
+
+
+@pytest.mark.parametrize("steps", [2, 5, 40])
+def test_divergences_telescope_where_every_step_is_exactly_normal(steps):
+    """Sum of KL terms above level 1 = KL(q_1 | p_1) - KL(q_T | p_T), by the chain rule."""
+    data, schedule = one_gaussian(0.05), by_angle(steps, first=0.05)
+    x_0, _ = data.sample(16, seeded(0))
+    plus, minus = over_signs(data, schedule, x_0)
+    summed = ((plus.terms + minus.terms) / 2)[:, :-1].sum(dim=1)
+
+    def told(level):
+        q = process.marginal(schedule, x_0, level)
+        alpha_bar = schedule.alpha_bar[level]
+        spread = alpha_bar * data.variances + 1 - alpha_bar
+        nats = kl(q.mean, q.log_variance, alpha_bar.sqrt() * data.means, spread.log())
+        return nats.flatten(1).mean(dim=1) / math.log(2)
+
+    torch.testing.assert_close(summed, told(1) - told(schedule.last))
+
+
+@pytest.mark.parametrize("steps", [2, 5, 40])
+def test_the_bound_of_a_gaussian_is_its_likelihood_in_any_number_of_steps(steps):
+    """No gap is left, but for Page's cdf, bins of finite width and x_T not quite pure noise."""
+    data, schedule = one_gaussian(0.05), by_angle(steps, first=0.05)
+    x_0 = eight_bit(data.sample(64, seeded(0))[0].clamp(-0.98, 0.98))
+    plus, minus = over_signs(data, schedule, x_0)
+    bound = (plus.total + minus.total) / 2
+    torch.testing.assert_close(bound, data.bits(x_0), rtol=0, atol=0.005)
+
+
+def test_the_bound_of_a_mixture_lies_above_its_likelihood_and_falls_to_it():
+    data = four_modes()
+    x_0 = eight_bit(data.sample(3000, seeded(0))[0])
+    gaps = []
+    for steps in (4, 16, 64):
+        schedule = by_angle(steps, first=0.04)
+        bound = [
+            bits_per_dimension(
+                data.denoise(schedule),
+                schedule,
+                x_0,
+                lambda level, s=sign: s * normal(tuple(x_0.shape), level),
+            ).total
+            for sign in (1, -1)
+        ]
+        gap = (bound[0] + bound[1]) / 2 - data.bits(x_0)
+        assert gap.mean() > -4 * gap.std() / len(gap) ** 0.5
+        gaps.append(gap.mean().item())
+    assert gaps[0] > 2 * gaps[1] > 4 * gaps[2], gaps
+    assert abs(gaps[2]) < 0.05, gaps  # of 7.0 bits; four standard errors are 0.044
+
+
+def test_any_other_mean_or_variance_makes_the_bound_worse():
+    data, schedule = one_gaussian(0.05), by_angle(6, first=0.05)
+    x_0 = eight_bit(data.sample(16, seeded(0))[0])
+    exact = data.denoise(schedule)
+
+    def off(x, level, shift=0.0, ratio=1.0):
+        p = exact(x, level)
+        deviation = p.variance.sqrt()
+        return p._replace(
+            mean=p.mean + shift * deviation, log_variance=p.log_variance + math.log(ratio)
+        )
+
+    def bound(denoise):
+        one = torch.ones_like(x_0)
+        both = [
+            bits_per_dimension(denoise, schedule, x_0, lambda _, s=s: s * one).total
+            for s in (1, -1)
+        ]
+        return (both[0] + both[1]).mean() / 2
+
+    best = bound(exact)
+    worse = ({"shift": 0.2}, {"shift": -0.2}, {"ratio": 1.3}, {"ratio": 0.7})
+    for change in worse:
+        assert bound(lambda x, t, c=change: off(x, t, **c)) > best + 0.01, change
+
+
+def test_total_is_terms_and_prior_and_columns_run_from_the_noisiest_level():
+    data, schedule = four_modes(), cosine(8)
+    x_0 = eight_bit(data.sample(5, seeded(0))[0])
+    heard = []
+
+    def noise(level):
+        heard.append(level)
+        return normal(tuple(x_0.shape), level)
+
+    found = bits_per_dimension(data.denoise(schedule), schedule, x_0, noise)
+    assert heard == list(range(8, 0, -1))
+    assert found.terms.shape == found.x_0_mse.shape == found.noise_mse.shape == (5, 8)
+    torch.testing.assert_close(found.total, found.terms.sum(1) + found.prior)
+    # What is known of x_0 grows as the noise falls; what is known of the noise shrinks.
+    assert found.x_0_mse[:, 0].mean() > 10 * found.x_0_mse[:, -1].mean()
+    assert found.noise_mse[:, -1].mean() > 10 * found.noise_mse[:, 0].mean()
+
+
+def test_the_prior_term_is_the_divergence_from_pure_noise():
+    x_0, schedule = normal((3, 1, 2, 2), 0), by_angle(3, first=0.1, last=1.2)
+    spread = 1 - schedule.alpha_bar[-1]
+    squared = schedule.alpha_bar[-1] * (x_0**2).flatten(1).mean(dim=1)
+    nats = 0.5 * (squared + spread - 1 - spread.log())
+    torch.testing.assert_close(prior_term(schedule, x_0), nats / math.log(2))
+
+
+def test_kl_is_torchs():
+    mean, log, mean_2, log_2 = (normal((50,), seed) for seed in range(4))
+    wanted = torch.distributions.kl_divergence(
+        torch.distributions.Normal(mean, (log / 2).exp()),
+        torch.distributions.Normal(mean_2, (log_2 / 2).exp()),
+    )
+    torch.testing.assert_close(kl(mean, log, mean_2, log_2), wanted)
+
+
+@pytest.mark.parametrize("deviation", [0.02, 0.1, 0.5, 3.0])
+@pytest.mark.parametrize("mean", [-1.3, -0.999, 0.0, 0.42, 1.0])
+def test_the_probabilities_of_all_256_levels_sum_to_1(mean, deviation):
+    levels = torch.arange(256, dtype=torch.float64) / 127.5 - 1
+    log_scale = torch.full((256,), math.log(deviation)).double()
+    log_p = binned_log_likelihood(levels, torch.full((256,), mean).double(), log_scale)
+    # Every empty bin counts as 1e-12.
+    assert log_p.exp().sum().item() == pytest.approx(1, abs=1e-9)
+
+
+def test_the_approximate_cdf_is_within_its_stated_error():
+    x = torch.linspace(-6, 6, 2001, dtype=torch.float64)
+    error = (approximate_normal_cdf(x) - torch.special.ndtr(x)).abs().max()
+    assert 1e-5 < error < 2e-4

@@ -1,0 +1,298 @@
+"""x_t, step, label -> raw output: what holds of the networks at every setting of the ablation."""
+
+import dataclasses
+import itertools
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from adm.networks import (
+    NO_LABEL,
+    Classifier,
+    ClassifierConfig,
+    HeadCount,
+    HeadWidth,
+    UNet,
+    UNetConfig,
+)
+from adm.networks.blocks import BlockStyle, ResidualBlock
+
+BASE = UNetConfig(
+    channels=8,
+    out_channels=6,
+    multipliers=(1, 2),
+    depth=1,
+    attention_factors=(2,),
+    heads=HeadWidth(4),
+    norm_groups=4,
+    classes=3,
+)
+JUDGE = ClassifierConfig(
+    channels=8,
+    multipliers=(1, 2),
+    depth=1,
+    attention_factors=(2,),
+    heads=HeadWidth(4),
+    norm_groups=4,
+    classes=5,
+    size=(8, 12),
+)
+POOLS = ("attention", "adaptive", "spatial", "spatial_v2")
+STEP, LABEL = torch.tensor([3.0, 700.0]), torch.tensor([0, 2])
+
+
+def awake(network, seed=0):
+    """No weight at zero, as after training; otherwise the output would be zero."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return network.eval()
+
+
+def build(config, seed=0):
+    torch.manual_seed(seed)
+    network = UNet(config) if isinstance(config, UNetConfig) else Classifier(config)
+    return awake(network, seed)
+
+
+def inputs(config, size=(8, 12), seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(2, config.in_channels, *size, generator=generator)
+    label = None if config.classes is None else LABEL
+    side = (size[0] // 2, size[1] // 2)
+    low_res = torch.randn(2, config.in_channels, *side, generator=generator)
+    return x, STEP, label, low_res if config.super_resolution else None
+
+
+@pytest.mark.parametrize("resampling", ["biggan", "convolution", "plain"])
+@pytest.mark.parametrize("adaptive_norm", [True, False], ids=["AdaGN", "added"])
+@pytest.mark.parametrize("rescale", [True, False], ids=["rescaled", "plain"])
+@pytest.mark.parametrize("heads", [HeadCount(2), HeadWidth(8)], ids=["count", "width"])
+def test_every_setting_gives_an_output_that_heeds_each_of_its_inputs(
+    resampling, adaptive_norm, rescale, heads
+):
+    for super_resolution, classes, channels in itertools.product([0, 1], [None, 3], [1, 3]):
+        config = replace(
+            BASE,
+            resampling=resampling,
+            adaptive_norm=adaptive_norm,
+            rescale_residual=rescale,
+            heads=heads,
+            super_resolution=bool(super_resolution),
+            classes=classes,
+            in_channels=channels,
+            out_channels=2 * channels,
+        )
+        network, (x, step, label, low_res) = build(config), inputs(config)
+        watched = [t.requires_grad_() for t in (x, low_res) if t is not None]
+        out = network(x, step, label, low_res)
+        assert out.shape == (2, 2 * channels, 8, 12)
+        for gradient in torch.autograd.grad(out.square().sum(), watched):
+            assert (gradient.flatten(1).abs().amax(1) > 0).all()
+        assert not torch.allclose(network(x, step + 50, label, low_res), out)
+        if label is not None:
+            assert not torch.allclose(network(x, step, (label + 1) % 3, low_res), out)
+
+
+# One change of every field, apart from the base; `in_channels` and the like change their inputs.
+CHANGES = {
+    "in_channels": 1,
+    "channels": 16,
+    "multipliers": (1, 1),
+    "depth": 2,
+    "attention_factors": (1, 2),
+    "heads": HeadCount(1),
+    "resampling": "convolution",
+    "adaptive_norm": False,
+    "rescale_residual": True,
+    "dropout": 0.5,
+    "norm_groups": 2,
+    "out_channels": 3,
+    "classes": None,
+    "super_resolution": True,
+    "decoder_heads": HeadCount(1),
+}
+
+
+def test_every_axis_of_the_configuration_is_in_the_table():
+    assert set(CHANGES) == {field.name for field in dataclasses.fields(UNetConfig)}
+
+
+def shapes(network):
+    return {name: tuple(value.shape) for name, value in network.state_dict().items()}
+
+
+@pytest.mark.parametrize("field", CHANGES)
+def test_every_axis_changes_the_parameters_or_the_output(field):
+    changed = replace(BASE, **{field: CHANGES[field]})
+    network, base = build(changed), build(BASE)
+    if shapes(network) != shapes(base):
+        return
+    network.load_state_dict(base.state_dict())
+    torch.manual_seed(5)
+    difference = network.train()(*inputs(changed)) - base.train()(*inputs(BASE))
+    assert difference.abs().max() > 1e-4
+
+
+def test_plain_resampling_has_no_parameters_and_biggan_the_most():
+    counts = {
+        kind: sum(p.numel() for p in UNet(replace(BASE, resampling=kind)).parameters())
+        for kind in ("plain", "convolution", "biggan")
+    }
+    assert counts["plain"] < counts["convolution"] < counts["biggan"]
+
+
+def test_a_new_network_gives_zero():
+    out = UNet(BASE)(*inputs(BASE))
+    assert out.shape == (2, 6, 8, 12)
+    assert out.abs().max() == 0
+
+
+def test_a_missing_label_is_no_label():
+    network, (x, step, label, _) = build(BASE), inputs(BASE)
+    none = torch.full((2,), NO_LABEL)
+    assert torch.equal(network(x, step, none), network(x, step))
+    mixed = network(x, step, torch.tensor([NO_LABEL, 2]))
+    torch.testing.assert_close(mixed[0], network(x, step)[0])
+    torch.testing.assert_close(mixed[1], network(x, step, label)[1])
+    assert not torch.allclose(network(x, step)[0], network(x, step, label)[0])
+
+
+def networks():
+    yield build(BASE), lambda n, x, step: n(x, step, LABEL)
+    for pool in POOLS:
+        yield build(replace(JUDGE, pool=pool)), lambda n, x, step: n(x, step)
+
+
+def test_an_image_does_not_depend_on_its_batch():
+    for network, call in networks():
+        x = inputs(BASE)[0]
+        other = torch.stack([x[0], 5 * inputs(BASE, seed=2)[0][1]])
+        torch.testing.assert_close(call(network, x, STEP)[0], call(network, other, STEP)[0])
+        moved = torch.tensor([3.0, 10.0])
+        torch.testing.assert_close(call(network, x, STEP)[0], call(network, x, moved)[0])
+
+
+def test_dropout_is_off_in_evaluation_and_on_in_training():
+    for config in (replace(BASE, dropout=0.5), replace(JUDGE, dropout=0.5)):
+        network = build(config)
+        given_inputs = inputs(BASE)[: 3 if isinstance(network, UNet) else 2]
+        assert torch.equal(network(*given_inputs), network(*given_inputs))
+        network.train()
+        assert not torch.allclose(network(*given_inputs), network(*given_inputs))
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_a_classifier_gives_logits_that_heed_image_and_step(pool):
+    network, x = build(replace(JUDGE, pool=pool)), inputs(BASE)[0].requires_grad_()
+    logits = network(x, STEP)
+    assert logits.shape == (2, 5)
+    gradient = torch.autograd.grad(logits.square().sum(), x)[0]
+    assert (gradient.flatten(1).abs().amax(1) > 0).all()
+    assert not torch.allclose(network(x, STEP + 50), logits)
+
+
+def test_a_new_classifier_of_the_adaptive_pool_prefers_no_class():
+    logits = Classifier(replace(JUDGE, pool="adaptive"))(inputs(BASE)[0], STEP)
+    assert logits.abs().max() == 0
+
+
+@settings(max_examples=60)
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(2, 5))
+def test_a_size_that_cannot_be_names_the_nearest_that_can(height, width, levels):
+    config = replace(BASE, multipliers=(1,) * levels)
+    if height % config.reduction == 0 and width % config.reduction == 0:
+        config.check_size((height, width))
+        return
+    with pytest.raises(ValueError, match="or fewer multipliers") as error:
+        config.check_size((height, width))
+    assert f"an image of {height}x{width}" in str(error.value)
+    suggested = re.findall(r"(\d+)x(\d+)", str(error.value).split("use ")[1])
+    assert suggested
+    for sides in suggested:
+        config.check_size(tuple(map(int, sides)))
+        for side, wanted in zip(map(int, sides), (height, width), strict=True):
+            assert abs(side - wanted) < config.reduction
+
+
+@pytest.mark.parametrize("size", [(9, 8), (28, 30), (4, 2), (3, 3)])
+def test_the_sizes_named_really_work(size):
+    network = build(replace(BASE, multipliers=(1, 1, 1)))
+    with pytest.raises(ValueError, match="each side must divide by 4") as error:
+        network(torch.zeros(2, 3, *size), STEP)
+    for sides in re.findall(r"(\d+)x(\d+)", str(error.value).split("use ")[1]):
+        near = tuple(map(int, sides))
+        assert network(torch.zeros(2, 3, *near), STEP).shape[2:] == near
+
+
+@pytest.mark.parametrize(
+    ("call", "cure"),
+    [
+        (lambda x: build(replace(BASE, classes=None))(x, STEP, LABEL), "call it without labels"),
+        (lambda x: build(BASE)(x, STEP, LABEL, x), "takes no low-resolution image"),
+        (lambda x: build(replace(BASE, super_resolution=True))(x, STEP), "needs low-resolution"),
+        (lambda x: build(JUDGE)(x[..., :8], STEP), r"for images of \(8, 12\), got \(8, 8\)"),
+        (lambda x: UNet(replace(BASE, norm_groups=3)), "set norm_groups to a divisor such as 1"),
+        (lambda x: UNet(replace(BASE, heads=HeadCount(3))), "divides the channels"),
+        (lambda x: UNet(replace(BASE, heads=HeadWidth(64))), "divides the channels"),
+        (lambda x: Classifier(replace(JUDGE, heads=HeadCount(2))), "needs heads as a width"),
+    ],
+)
+def test_what_a_network_cannot_do_names_the_cure(call, cure):
+    with pytest.raises(ValueError, match=cure):
+        call(inputs(BASE)[0])
+
+
+def style(**changes):
+    base = {"embedding_width": 16, "adaptive_norm": True, "rescale_residual": False}
+    return BlockStyle(**{**base, "dropout": 0.0, "norm_groups": 4, **changes})
+
+
+def block_of(**changes):
+    """A block whose branch, like its input, has variance 1."""
+    torch.manual_seed(0)
+    block = ResidualBlock(64, 64, style(**changes))
+    nn.init.normal_(block.conv_out.weight)
+    with torch.no_grad():
+        x, embedding = torch.randn(4, 64, 16, 16), torch.randn(4, 16)
+        branch = block(x, embedding) * (2**0.5 if block.style.rescale_residual else 1) - x
+        block.conv_out.weight.div_(branch.std())
+    return block, x, embedding
+
+
+@torch.no_grad()
+def test_rescaled_residuals_keep_the_variance_and_plain_ones_add_to_it():
+    variances = {}
+    for rescale in (True, False):
+        block, x, embedding = block_of(rescale_residual=rescale)
+        for _ in range(4):
+            x = block(x, embedding)
+            x = x[:, torch.randperm(64)]  # so that branch and skip stay unrelated
+        variances[rescale] = x.var().item()
+    assert variances[True] == pytest.approx(1, abs=0.15)
+    assert variances[False] == pytest.approx(5, abs=0.75)
+
+
+@torch.no_grad()
+def test_a_new_block_is_the_identity_times_its_rescaling():
+    torch.manual_seed(0)
+    x, embedding = torch.randn(2, 8, 4, 4), torch.randn(2, 16)
+    torch.testing.assert_close(ResidualBlock(8, 8, style())(x, embedding), x)
+    rescaled = ResidualBlock(8, 8, style(rescale_residual=True))
+    torch.testing.assert_close(rescaled(x, embedding), x / 2**0.5)
+
+
+@torch.no_grad()
+def test_groups_of_one_channel_cancel_an_added_embedding_but_not_adagn():
+    torch.manual_seed(0)
+    x, embeddings = torch.randn(2, 8, 4, 4), torch.randn(2, 2, 16)
+    for adaptive in (True, False):
+        block = awake(ResidualBlock(8, 8, style(adaptive_norm=adaptive, norm_groups=8)))
+        first, second = (block(x, embedding) for embedding in embeddings)
+        assert torch.allclose(first, second, atol=1e-5) != adaptive

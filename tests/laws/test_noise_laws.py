@@ -1,0 +1,61 @@
+"""seed, image, level -> noise: nothing else has a say."""
+
+import itertools
+
+import pytest
+import torch
+from scipy import stats
+
+from adm.samplers import ImageNoise
+
+SHAPE = (3, 8, 8)
+
+
+def test_image_17_is_the_same_alone_and_in_any_batch():
+    alone = ImageNoise(5, [17], SHAPE)
+    for images in (range(64), [17, 3], [3, 17, 17]):
+        batch = ImageNoise(5, images, SHAPE)
+        for level in (1, 2, 1000):
+            for place in (i for i, image in enumerate(images) if image == 17):
+                assert torch.equal(batch(level)[place], alone(level)[0])
+        assert torch.equal(batch.start()[list(images).index(17)], alone.start()[0])
+
+
+def test_the_order_and_number_of_draws_do_not_matter():
+    noise = ImageNoise(5, [1, 2], SHAPE)
+    forth = {level: noise(level) for level in (1, 2, 3)}
+    back = {level: noise(level) for level in (3, 2, 1, 1)}
+    assert all(torch.equal(forth[level], back[level]) for level in forth)
+
+
+def test_every_seed_image_and_level_has_noise_of_its_own():
+    """No two of 64 draws are correlated: 6 standard errors are 0.43 at 192 pixels."""
+    draws = [
+        ImageNoise(seed, [image], SHAPE)(level).flatten()
+        for seed, image, level in itertools.product((0, 1, 2, 99), repeat=3)
+    ]
+    correlation = torch.corrcoef(torch.stack(draws)) - torch.eye(len(draws))
+    assert correlation.abs().max() < 0.43
+
+
+def test_the_start_is_not_the_noise_of_any_step():
+    noise = ImageNoise(0, [0], SHAPE)
+    assert all(not torch.equal(noise.start(), noise(level)) for level in range(1, 50))
+
+
+@pytest.mark.parametrize("level", [0, 1, 500])
+@pytest.mark.parametrize("axis", [0, 1], ids=["across images", "within an image"])
+def test_noise_is_standard_normal(axis, level):
+    """Judged by all images at once: the p-values of Kolmogorov's test are themselves uniform.
+
+    A bound on one image's p-value would fail by chance as often as it says.
+    """
+    drawn = ImageNoise(3, range(400), SHAPE)(level)
+    assert drawn.dtype == torch.float32
+    pixels = drawn.flatten(1).double().numpy()
+    p_values = stats.kstest(pixels, "norm", axis=axis).pvalue
+    assert stats.kstest(p_values, "uniform").pvalue > 1e-4
+
+
+def test_noise_takes_the_shape_asked():
+    assert ImageNoise(0, [4, 9], (1, 2, 5))(3).shape == (2, 1, 2, 5)

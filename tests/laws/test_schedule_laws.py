@@ -1,0 +1,191 @@
+"""T -> alpha_bar; T, count -> levels: what must hold of every schedule and spacing."""
+
+import math
+import re
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adm.diffusion import Schedule, cosine, linear, spacing
+
+SCHEDULES = {"linear": linear(200), "cosine": cosine(200), "short": cosine(2)}
+
+
+@st.composite
+def total_and_count(draw: st.DrawFn) -> tuple[int, int]:
+    total = draw(st.integers(1, 1200))
+    return total, draw(st.integers(1, total))
+
+
+@pytest.fixture(params=SCHEDULES, name="schedule")
+def _schedule(request: pytest.FixtureRequest) -> Schedule:
+    return SCHEDULES[request.param]
+
+
+def test_alpha_bar_falls_from_exactly_1_and_is_the_product_of_its_betas(schedule):
+    assert schedule.alpha_bar.dtype == torch.float64
+    assert schedule.alpha_bar[0] == 1
+    assert (schedule.alpha_bar.diff() < 0).all()
+    assert (schedule.alpha_bar > 0).all()
+    torch.testing.assert_close((1 - schedule.beta).cumprod(0), schedule.alpha_bar)
+
+
+def test_signal_and_sigma_keep_the_variance(schedule):
+    torch.testing.assert_close(
+        schedule.signal**2 + schedule.sigma**2, torch.ones_like(schedule.alpha_bar)
+    )
+
+
+@pytest.mark.parametrize("steps", [100, 1000, 4000])
+def test_linear_rises_between_ends_that_scale_with_t(steps):
+    beta = linear(steps).beta[1:]
+    ends = torch.tensor([0.1 / steps, 20 / steps], dtype=torch.float64)
+    torch.testing.assert_close(beta[[0, -1]], ends)
+    torch.testing.assert_close(beta.diff(), beta.diff().mean().expand(steps - 1))
+
+
+def test_cosine_is_equation_17_until_beta_reaches_its_limit():
+    time = torch.arange(1001, dtype=torch.float64) / 1000
+    share = ((time + 0.008) / 1.008 * math.pi / 2).cos() ** 2
+    torch.testing.assert_close(cosine(1000).alpha_bar[:1000], (share / share[0])[:1000])
+    assert cosine(1000).beta.max() == pytest.approx(0.999)
+
+
+def test_the_first_level_is_the_networks_step_0(schedule):
+    assert schedule.steps.tolist() == list(range(-1, schedule.last))
+    assert schedule.step(1, torch.zeros(3, 1, 2, 2)).tolist() == [0, 0, 0]
+    levels = torch.tensor([2, 1])
+    assert schedule.step(levels, torch.zeros(2, 1, 2, 2)).tolist() == [1, 0]
+
+
+def test_rescaled_tells_steps_of_a_thousand():
+    rescaled = cosine(4000).rescaled()
+    assert rescaled.steps[[1, 5, 4000]].tolist() == [0, 1, 999.75]
+    assert torch.equal(rescaled.alpha_bar, cosine(4000).alpha_bar)
+
+
+def test_respacing_by_everything_changes_nothing(schedule):
+    same = schedule.respaced(range(1, schedule.last + 1))
+    for name in ("alpha_bar", "steps", "beta", "posterior_variance", "posterior_log_variance"):
+        assert torch.equal(getattr(same, name), getattr(schedule, name)), name
+
+
+@given(st.data())
+def test_respacing_twice_is_respacing_once_by_the_composed_index(data):
+    subset = st.lists(st.integers(1, 40), min_size=3, unique=True).map(sorted)
+    first = data.draw(subset)
+    second = data.draw(st.lists(st.integers(1, len(first)), min_size=2, unique=True).map(sorted))
+    schedule = linear(40)
+    twice = schedule.respaced(first).respaced(second)
+    once = schedule.respaced([first[i - 1] for i in second])
+    assert torch.equal(twice.alpha_bar, once.alpha_bar)
+    assert torch.equal(twice.steps, once.steps)
+    kept = [first[i - 1] - 1 for i in second]
+    assert twice.steps[1:].tolist() == kept, "the network hears the original steps"
+
+
+def test_respaced_betas_follow_the_kept_levels():
+    schedule, keep = cosine(100), [10, 50, 100]
+    respaced = schedule.respaced(keep)
+    merged = [(1 - schedule.beta[a + 1 : b + 1]).prod() for a, b in [(0, 10), (10, 50), (50, 100)]]
+    torch.testing.assert_close(respaced.beta[1:], 1 - torch.stack(merged))
+
+
+@pytest.mark.parametrize("keep", [[], [3], [0, 3], [3, 3], [5, 3], [3, 101], [-1, 3]])
+def test_levels_that_cannot_be_kept_are_refused(keep):
+    with pytest.raises(ValueError, match=r"ask for 2 or more|must rise within 1\.\.100"):
+        cosine(100).respaced(keep)
+
+
+def test_schedules_that_are_too_short_are_refused():
+    with pytest.raises(ValueError, match="at least 20 steps, got 19; use cosine"):
+        linear(19)
+    with pytest.raises(ValueError, match="at least 2 steps, got 1; ask for 2 or more"):
+        cosine(1)
+
+
+@given(total_and_count())
+def test_even_spacing_keeps_both_ends_and_steps_evenly(case):
+    total, count = case
+    levels = spacing.even(total, count)
+    gaps = [b - a for a, b in pairwise(levels)]
+    assert len(levels) == count
+    assert levels[0] == 1
+    if count > 1:
+        assert levels[-1] == total
+        assert max(gaps) - min(gaps) <= 1
+        assert min(gaps) >= 1
+
+
+@given(st.lists(st.integers(0, 12), min_size=1, max_size=6), st.integers(0, 5))
+def test_sections_are_spaced_evenly_each_on_its_own(counts, extra):
+    size = max(*counts, 1)
+    total = size * len(counts) + min(extra, len(counts) - 1)
+    levels, start = spacing.sections(total, counts), 0
+    for i, count in enumerate(counts):
+        length = size + (i < total % len(counts))
+        within = [level - start for level in levels if start < level <= start + length]
+        assert within == (spacing.even(length, count) if count else [])
+        start += length
+
+
+@given(st.integers(2, 1200), st.data())
+def test_strided_spacing_takes_the_smallest_stride_that_gives_the_count(total, data):
+    count = len(range(0, total, data.draw(st.integers(1, total - 1))))
+    levels = spacing.strided(total, count)
+    stride = levels[1] - levels[0]
+    assert levels == list(range(1, total + 1, stride))
+    assert len(levels) == count
+    assert stride == 1 or len(range(0, total, stride - 1)) > count
+
+
+@given(st.integers(2, 1200), st.data())
+def test_a_count_without_a_stride_names_counts_that_have_one(total, data):
+    count = data.draw(st.integers(1, total + 2))
+    if any(len(range(0, total, stride)) == count for stride in range(1, total)):
+        return
+    with pytest.raises(ValueError, match="or even spacing") as error:
+        spacing.strided(total, count)
+    near = re.findall(r"\d+", str(error.value).split("use ")[1])
+    assert near
+    for suggested in map(int, near):
+        assert len(spacing.strided(total, suggested)) == suggested
+
+
+@given(total_and_count())
+def test_quadratic_spacing_is_dense_near_the_clean_image(case):
+    total, count = case
+    levels, even = spacing.quadratic(total, count), spacing.even(total, count)
+    assert len(levels) == count
+    assert levels[0] == 1
+    assert all(a < b for a, b in pairwise(levels))
+    assert levels[-1] == (total if count > 1 else 1)
+    assert all(q <= e for q, e in zip(levels, even, strict=True))
+
+
+def test_text_gives_the_spacing_it_names():
+    assert spacing.parse(10, "") == list(range(1, 11))
+    assert spacing.parse(1000, "25") == spacing.even(1000, 25)
+    assert spacing.parse(1000, "10,15,20") == spacing.sections(1000, [10, 15, 20])
+    assert spacing.parse(1000, "ddim25") == list(range(1, 1001, 40))
+
+
+@pytest.mark.parametrize(
+    ("call", "cure"),
+    [
+        (lambda: spacing.even(10, 11), "ask for 0 to 10"),
+        (lambda: spacing.sections(10, [2, 6]), "section 2 of 2 .* ask for 0 to 5"),
+        (lambda: spacing.sections(10, []), "at least one section"),
+        (lambda: spacing.quadratic(10, 0), "ask for 1 to 10"),
+        (lambda: spacing.strided(1000, 60), r"use \d+ or \d+, or even spacing"),
+        (lambda: spacing.parse(1000, "ten"), "write 25, or sections 10,15,20, or ddim25"),
+        (lambda: spacing.parse(1000, "ddim"), "write 25, or sections 10,15,20, or ddim25"),
+        (lambda: spacing.parse(1000, "ddim60"), r"use \d+ or \d+"),
+    ],
+)
+def test_a_spacing_that_cannot_be_had_names_the_cure(call, cure):
+    with pytest.raises(ValueError, match=cure):
+        call()

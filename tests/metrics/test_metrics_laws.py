@@ -1,0 +1,111 @@
+"""features whose scores are known in closed form -> those scores."""
+
+import numpy as np
+import pytest
+
+from adm.metrics import (
+    Statistics,
+    frechet_distance,
+    inception_score,
+    precision_recall,
+    statistics,
+)
+from adm.metrics.precision_recall import inside, radii
+
+RANDOM = np.random.default_rng(0)
+
+
+def normal(mean, deviation):
+    return Statistics(np.asarray(mean, np.float32), np.diag(np.square(deviation).astype(float)))
+
+
+def test_distance_of_independent_normals():
+    # Where covariances commute it is |m - m'|^2 + |s - s'|^2.
+    got = frechet_distance(normal([1, 2, 0], [1, 2, 0]), normal([1, 0, 0], [3, 2, 0.5]))
+    assert got == pytest.approx(4 + 4 + 0.25)
+
+
+@pytest.mark.parametrize("images", [10, 400])
+def test_distance_is_symmetric_zero_to_itself_and_blind_to_rotation(images):
+    real, fake = RANDOM.normal(size=(images, 24)), RANDOM.normal(1, 2, size=(images, 24))
+    turn = np.linalg.qr(RANDOM.normal(size=(24, 24)))[0]
+    there = frechet_distance(statistics(real), statistics(fake))
+    assert frechet_distance(statistics(fake), statistics(real)) == pytest.approx(there)
+    turned = frechet_distance(statistics(real @ turn), statistics(fake @ turn))
+    assert turned == pytest.approx(there, rel=1e-5)
+    assert frechet_distance(statistics(real), statistics(real)) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("features", "complaint"),
+    [
+        (np.zeros(4), "must be"),
+        (np.zeros((1, 4)), "N >= 2"),
+        (np.full((3, 2), np.nan), "not finite"),
+    ],
+)
+def test_features_without_statistics_are_refused(features, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        statistics(features)
+
+
+def test_features_of_two_extractors_are_refused():
+    with pytest.raises(ValueError, match="same extractor"):
+        frechet_distance(normal([0], [1]), normal([0, 0], [1, 1]))
+
+
+def test_inception_score_counts_certain_classes():
+    # Certain and evenly spread: one bit of the score a class, in spite of the exact zeros.
+    assert inception_score(np.tile(np.eye(7), (3, 1))) == pytest.approx(7)
+    assert inception_score(np.full((5, 4), 0.25)) == pytest.approx(1)
+
+
+def test_every_split_counts_the_same():
+    certain, vague = np.eye(4), np.full((2, 4), 0.25)
+    assert inception_score(np.concatenate([certain, vague]), 4) == pytest.approx((4 + 1) / 2)
+
+
+def test_inception_score_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="N >= 1"):
+        inception_score(np.zeros((0, 10)))
+    with pytest.raises(ValueError, match="at least 1 image"):
+        inception_score(np.eye(3), 0)
+
+
+def test_a_set_covers_itself_and_nothing_far_away():
+    points = RANDOM.normal(size=(50, 5))
+    assert precision_recall(points, points) == (1, 1)
+    assert precision_recall(points, points + 100) == (0, 0)
+
+
+def test_a_few_modes_are_precise_and_incomplete():
+    real = np.concatenate([RANDOM.normal(0, 1, (60, 2)), RANDOM.normal(50, 1, (60, 2))])
+    fake = RANDOM.normal(0, 0.5, (60, 2))
+    precision, recall = precision_recall(real, fake)
+    assert precision > 0.9
+    assert recall <= 0.5
+
+
+def test_radius_skips_the_point_itself_and_not_its_twin():
+    line = np.array([[0.0], [0.0], [1.0], [3.0]])
+    assert radii(line, 1).tolist() == [0, 0, 1, 4]
+    assert radii(line, 3).tolist() == [9, 9, 4, 9]
+
+
+def test_surface_of_a_ball_belongs_to_it():
+    centre, radius = np.zeros((1, 1)), np.array([4.0])
+    assert inside(np.array([[2.0], [2.5], [-2.0]]), centre, radius).tolist() == [True, False, True]
+
+
+def test_blocks_do_not_show(monkeypatch):
+    real, fake = RANDOM.normal(size=(130, 6)), RANDOM.normal(0.5, 1, size=(90, 6))
+    whole = precision_recall(real, fake)
+    monkeypatch.setitem(radii.__globals__, "BLOCK_ROWS", 7)
+    assert precision_recall(real, fake) == whole
+
+
+def test_too_few_images_are_refused():
+    with pytest.raises(ValueError, match="ask for fewer neighbours"):
+        precision_recall(np.zeros((3, 2)), np.zeros((9, 2)))
+    with pytest.raises(ValueError, match="same extractor"):
+        precision_recall(np.zeros((9, 2)), np.zeros((9, 3)))

@@ -1,0 +1,95 @@
+"""finished runs -> the files in src/adm/models/ and the logs in docs/training/.
+
+    python tools/ship.py --diffusion runs/fashion --classifier runs/fashion-classifier \\
+        --judge runs/fashion-judge
+
+Weights are stored in half precision; the judge then looks at the 10,000 test images once, so that
+samples can be compared with real images where there are none.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+
+from adm.data import open_source
+from adm.demo.judge import measure
+from adm.recipes import recipe
+from adm.recipes.model import SHIPPED, load_classifier, resolve
+from adm.recipes.schema import to_json
+from adm.training import checkpoint
+
+LOGS = Path(__file__).parent.parent / "docs" / "training"
+EVERY = 20  # steps averaged into one line of the log that is kept
+
+
+def ship(run: Path, name: str) -> None:
+    """One run's averaged weights, in half precision, with the recipe as it stands now."""
+    weights, metadata = checkpoint.load_model(resolve(run))
+    held, current = metadata["recipe"], to_json(recipe(name))
+    for part in ("process", "unet", "classifier", "data"):
+        if held.get(part) != current.get(part):
+            raise SystemExit(f"{run} was trained with another {part} than recipe {name} has now")
+    current["train"] = held["train"]
+    halves = {key: value.half() for key, value in weights.items()}
+    checkpoint.save_model(SHIPPED / f"{name}.safetensors", halves, metadata | {"recipe": current})
+    keep_log(run / "log.jsonl", LOGS / f"{name}.jsonl")
+
+
+def keep_log(log: Path, out: Path) -> None:
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with out.open("w") as file:
+        for i in range(0, len(lines), EVERY):
+            chunk = lines[i : i + EVERY]
+            means = {
+                k: sum(line[k] for line in chunk) / len(chunk) for k in chunk[0] if k != "step"
+            }
+            rounded = {key: round(value, 6) for key, value in means.items()}
+            file.write(json.dumps({"step": chunk[-1]["step"], **rounded}) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    for kind in ("diffusion", "classifier", "judge"):
+        parser.add_argument(f"--{kind}", type=Path, required=True)
+    runs = parser.parse_args()
+    SHIPPED.mkdir(exist_ok=True)
+    ship(runs.diffusion, "fashion")
+    ship(runs.classifier, "fashion-classifier")
+    ship(runs.judge, "fashion-judge")
+    test = open_source("fashion-mnist", split="test")
+    images, labels = test.batch(range(len(test)))
+    judge = load_classifier("fashion-judge")
+    reference = measure(judge, images, labels)
+    reference.save(SHIPPED / "fashion-reference.npz")
+    print(f"the judge names {100 * reference.accuracy:.2f}% of {reference.count} test images right")
+    with torch.no_grad():
+        report_guide(images, labels)
+
+
+def report_guide(images: torch.Tensor, labels: torch.Tensor) -> None:
+    """How often the noisy classifier is right, by quarter of the levels."""
+    from adm.generate import ImageNoise
+    from adm.images import to_float
+    from adm.losses import noised
+
+    guide = load_classifier("fashion-classifier")
+    chosen = torch.arange(0, len(images), 5)
+    for quarter in range(4):
+        right = 0
+        for part in chosen.split(250):
+            noise = ImageNoise(quarter, part.tolist(), (1, 28, 28))(1)
+            level = 1 + (250 * quarter + part % 250)
+            x_t = noised(guide.schedule, to_float(images[part]), noise, level).x_t
+            logits = guide.network(x_t, guide.schedule.step(level, x_t))
+            right += int((logits.argmax(dim=1) == labels[part]).sum())
+        low, high = 1 + 250 * quarter, 250 * (quarter + 1)
+        print(f"the guide names {100 * right / len(chosen):.1f}% right at levels {low} to {high}")
+
+
+if __name__ == "__main__":
+    main()
