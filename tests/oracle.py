@@ -4,16 +4,18 @@ Letters in shapes: B images, K components, D = C x H x W pixels. All is float64.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from adm.diffusion import Denoise, Level, Prediction, Schedule
 from adm.diffusion.schedule import at
 from adm.guidance import Gradient
+from adm.samplers import Noise, State
 
 
 class Moments(NamedTuple):
@@ -214,3 +216,23 @@ def by_angle(steps: int, first: float, last: float = 1.5) -> Schedule:
     zero = torch.zeros(1, dtype=torch.float64)
     angles = torch.cat([zero, torch.linspace(first, last, steps, dtype=torch.float64)])
     return Schedule(angles.cos() ** 2, torch.arange(-1, steps, dtype=torch.float32))
+
+
+def noise_like(x: Tensor, seed: int = 100) -> Noise:
+    """Noise for a sampler, each level's its own."""
+    return lambda level: normal(tuple(x.shape), seed + level)
+
+
+def last(states: Iterable[State]) -> Tensor:
+    """The finished images of a sampler."""
+    *_, state = states
+    return state.x
+
+
+def rms(x: Tensor) -> float:
+    return x.square().mean().sqrt().item()
+
+
+def slope(steps: Sequence[int], errors: Sequence[float]) -> float:
+    """How steeply errors fall with the number of steps: the order, where they are an ODE's."""
+    return -float(np.polyfit(np.log(steps), np.log(errors), 1)[0])

@@ -22,7 +22,7 @@ class SamplingSettings:
 
     Attributes:
         sampler: `ancestral` (Algorithm 1) or `ddim` (Algorithm 2).
-        steps: evaluations of the network an image, in 1..T.
+        steps: evaluations of the network an image, from 2 up to `start`.
         spacing: which levels they are at; see `adm.diffusion.spacing`.
         start: the noisiest level visited, T when None. Pure noise stands in for x_t there.
         eta: of DDIM; see `adm.samplers.ddim`.
@@ -72,6 +72,11 @@ def check(settings: SamplingSettings, model: DiffusionModel, guide: ClassifierMo
             )
     if settings.scale and guide is None:
         raise ValueError(f"scale {settings.scale} needs a classifier; give one with --classifier")
+    if model.recipe.unet.super_resolution:
+        raise ValueError(
+            f"{model.path.name} is an upsampler, which needs low-resolution images; "
+            "use DiffusionModel.denoise(low_res=...) with a sampler"
+        )
     if guide is not None:
         check_pair(model, guide)
     spaced(model, settings)

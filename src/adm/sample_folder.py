@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from adm import generate
-from adm.data.export import save_images, write_npz
+from adm.data.export import new_folder, save_images, write_npz
 from adm.generate import SamplingSettings
 from adm.recipes.model import ClassifierModel, DiffusionModel
 
@@ -79,8 +79,9 @@ def sample_into(
     ]
     images = torch.cat(chunks)
     labels = None if run.labels is None else torch.tensor(run.labels)
-    save_images(out, images, labels, run.model.classes, run.settings.seed, replace=replace)
-    (out / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+    with new_folder(out, replace) as folder:
+        save_images(folder, images, labels, run.model.classes, run.settings.seed)
+        (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
     shutil.rmtree(part)
     return images
 

@@ -171,11 +171,11 @@ def test_errors_name_settings_and_not_tensors():
     wrong = replace(RELEASED["64x64_diffusion.pt"].config, channels=128, classes=None)
     with pytest.raises(ValueError, match=r"next to 64x64_diffusion\.pt") as raised:
         recognise(released_shapes(wrong))
-    assert "channels is 128, expected 192" in str(raised.value)
-    assert "label classes is None, expected 1000" in str(raised.value)
+    assert "channels: 128, expected 192" in str(raised.value)
+    assert "label classes: None, expected 1000" in str(raised.value)
 
     state = export_state(random_state(UNET), UNET)
-    with pytest.raises(ValueError, match="outputs is 6, expected 3"):
+    with pytest.raises(ValueError, match="outputs: 6, expected 3"):
         import_state(state, replace(UNET, out_channels=3))
     del state["out.2.bias"], state["out.0.bias"]
     with pytest.raises(ValueError, match="another network"):

@@ -38,6 +38,14 @@ def test_every_seed_image_and_level_has_noise_of_its_own():
     assert correlation.abs().max() < 0.43
 
 
+def test_no_draw_is_another_one_shifted():
+    """Streams that overlap look independent pixel by pixel, yet share their numbers."""
+    noise = ImageNoise(0, [0, 1], SHAPE)
+    draws = [image for level in (0, 1, 2, 3, 500) for image in noise(level)]
+    for one, other in itertools.combinations(draws, 2):
+        assert torch.isin(one, other).float().mean() < 0.05
+
+
 def test_the_start_is_not_the_noise_of_any_step():
     noise = ImageNoise(0, [0], SHAPE)
     assert all(not torch.equal(noise.start(), noise(level)) for level in range(1, 50))

@@ -5,15 +5,25 @@ A sampler put into SAMPLERS is found here by itself; FACTS asks one line of it.
 
 from typing import NamedTuple
 
-import numpy as np
 import pytest
 import torch
-from oracle import Mixture, by_angle, four_modes, normal, one_gaussian, seeded
+from oracle import (
+    Mixture,
+    by_angle,
+    four_modes,
+    last,
+    noise_like,
+    normal,
+    one_gaussian,
+    rms,
+    seeded,
+    slope,
+)
 from scipy.integrate import solve_ivp
 
-from adm.diffusion import clip, cosine, process, spacing
+from adm.diffusion import cosine
 from adm.guidance import classifier_gradient
-from adm.samplers import SAMPLERS, ImageNoise, ancestral, ddim, encode
+from adm.samplers import SAMPLERS, ImageNoise, ancestral
 
 
 class Facts(NamedTuple):
@@ -26,24 +36,6 @@ RANDOM = [name for name, facts in FACTS.items() if facts.order is None]
 DATA = four_modes()
 each_sampler = pytest.mark.parametrize("name", SAMPLERS)
 each_solver = pytest.mark.parametrize("name", SOLVERS)
-
-
-def noise_like(x, seed=100):
-    return lambda level: normal(tuple(x.shape), seed + level)
-
-
-def last(states):
-    *_, state = states
-    return state.x
-
-
-def rms(x):
-    return x.square().mean().sqrt().item()
-
-
-def slope(steps, errors):
-    """Of log error against log number of steps, with its sign turned."""
-    return -np.polyfit(np.log(steps), np.log(errors), 1)[0]
 
 
 def test_every_sampler_has_its_facts():
@@ -148,24 +140,14 @@ def test_the_error_of_a_solver_falls_at_its_order(name):
     assert slope(counts, errors) == pytest.approx(FACTS[name].order, abs=0.1), errors
 
 
-@each_solver
-def test_a_solver_ignores_noise(name):
+@each_sampler
+def test_a_solver_ignores_noise_and_a_random_sampler_does_not(name):
     schedule, x = cosine(10), normal((2, 1, 2, 2), 0)
     runs = [
         last(SAMPLERS[name](DATA.denoise(schedule), x, schedule, noise_like(x, seed)))
         for seed in (100, 200)
     ]
-    assert torch.equal(*runs)
-
-
-@pytest.mark.parametrize("name", RANDOM)
-def test_a_random_sampler_does_not(name):
-    schedule, x = cosine(10), normal((2, 1, 2, 2), 0)
-    runs = [
-        last(SAMPLERS[name](DATA.denoise(schedule), x, schedule, noise_like(x, seed)))
-        for seed in (100, 200)
-    ]
-    assert (runs[0] - runs[1]).abs().max() > 0.01
+    assert torch.equal(*runs) == (name in SOLVERS)
 
 
 @each_sampler
@@ -211,6 +193,23 @@ def test_so_it_does_where_the_paper_takes_the_gradient():
     assert errors[-1] < 0.01, errors
 
 
+@pytest.mark.parametrize(("at_mean", "levels"), [(False, [3, 2, 1]), (True, [2, 1, 1])])
+def test_the_gradient_is_asked_at_the_image_and_the_level_it_belongs_to(at_mean, levels):
+    schedule, asked = cosine(3), []
+    x = normal((2, 1, 2, 2), 0)
+    plain = list(ancestral(DATA.denoise(schedule), x, schedule, noise_like(x)))
+
+    def gradient(x_t, level):
+        asked.append((x_t, level))
+        return torch.zeros_like(x_t)
+
+    list(ancestral(DATA.denoise(schedule), x, schedule, noise_like(x), gradient, at_mean))
+    assert [level for _, level in asked] == levels
+    wanted = [s.prediction.mean for s in plain] if at_mean else [x, *[s.x for s in plain[:-1]]]
+    for (given, _), image in zip(asked, wanted, strict=True):
+        torch.testing.assert_close(given, image)
+
+
 @each_sampler
 def test_more_scale_is_more_of_the_class(name):
     schedule, x = by_angle(30, first=0.05), normal((300, 1, 2, 2), 3)
@@ -244,71 +243,3 @@ def test_ancestral_sampling_of_a_gaussian_is_exact_in_any_number_of_steps(steps)
     left_out = data.denoise(schedule)(start[:1], 1).variance[0]
     spread = ((found[:-1] - found[-1]) ** 2).sum(0) + left_out
     torch.testing.assert_close(spread, torch.full_like(spread, 0.2))
-
-
-def test_ddim_with_all_its_noise_is_ancestral_sampling_with_the_posteriors_variance():
-    schedule, x = cosine(30), normal((4, 1, 2, 2), 0)
-    exact = DATA.denoise(schedule)
-
-    def fixed(x_t, level):
-        variance = schedule.posterior_variance[level].expand_as(x_t)
-        log = schedule.posterior_log_variance[level].expand_as(x_t)
-        return exact(x_t, level)._replace(variance=variance, log_variance=log)
-
-    full = last(ddim(exact, x, schedule, noise_like(x), eta=1.0))
-    torch.testing.assert_close(full, last(ancestral(fixed, x, schedule, noise_like(x))))
-
-
-@pytest.mark.parametrize("eta", [0.0, 0.4, 1.0])
-def test_ddim_keeps_the_marginals_at_any_eta(eta):
-    """One step from q(x_t | x_0), by a model that knows x_0, arrives at q(x_(t-1) | x_0)."""
-    schedule, x_0 = cosine(10), torch.full((1, 1, 2, 2), 0.3).double()
-
-    def knows(x_t, level):
-        noise = process.noise_from_x_0(schedule, x_t, x_0, level)
-        return DATA.denoise(schedule)(x_t, level)._replace(x_0=x_0, noise=noise)
-
-    def first(x, drawn):
-        return next(ddim(knows, x, schedule, lambda _: drawn, eta=eta)).x
-
-    zero, one = torch.zeros_like(x_0), torch.ones_like(x_0)
-    mean = schedule.signal[-1] * x_0
-    centre = first(mean, zero)
-    torch.testing.assert_close(centre, schedule.signal[-2] * x_0)
-    fresh, kept = first(mean, one) - centre, first(mean + schedule.sigma[-1], zero) - centre
-    torch.testing.assert_close(fresh, eta * schedule.posterior_variance[-1].sqrt() * one)
-    torch.testing.assert_close(fresh**2 + kept**2, schedule.sigma[-2] ** 2 * one)
-
-
-def test_encoding_and_sampling_undo_each_other_as_steps_grow():
-    x_0, _ = DATA.sample(64, seeded(1))
-    counts, errors = [25, 50, 100, 200], []
-    for steps in counts:
-        schedule = cosine(1000).respaced(spacing.even(1000, steps))
-        states = list(encode(DATA.denoise(schedule), x_0, schedule))
-        assert [state.level for state in states] == list(range(2, steps + 2))
-        noise = states[-1].x
-        again = last(ddim(DATA.denoise(schedule), noise, schedule, noise_like(noise)))
-        errors.append(rms(again - x_0))
-    assert slope(counts, errors) == pytest.approx(1, abs=0.15), errors
-    assert errors[-1] < 0.01, errors
-    assert rms(noise) == pytest.approx(1, abs=0.15), "the code is noise of unit variance"
-
-
-def test_x_0_is_restrained_again_only_where_asked():
-    schedule, x = by_angle(15, first=0.1), normal((4, 1, 2, 2), 0)
-    pull = DATA.gradient(schedule, torch.tensor([0, 1, 2, 0]), scale=20.0)
-
-    def widest(**options):
-        states = ddim(DATA.denoise(schedule), x, schedule, noise_like(x), pull, **options)
-        return max(state.prediction.x_0.abs().max().item() for state in states)
-
-    assert widest() > 1.5
-    assert widest(restrain_again=clip) <= 1
-
-
-@pytest.mark.parametrize("eta", [-0.1, 1.5, float("nan")])
-def test_eta_beyond_its_range_is_refused(eta):
-    x = normal((1, 1, 2, 2), 0)
-    with pytest.raises(ValueError, match=r"eta must be in \[0, 1\], got"):
-        last(ddim(DATA.denoise(cosine(5)), x, cosine(5), noise_like(x), eta=eta))

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adm.diffusion import Schedule, cosine, linear, spacing
@@ -73,6 +73,7 @@ def test_respacing_by_everything_changes_nothing(schedule):
         assert torch.equal(getattr(same, name), getattr(schedule, name)), name
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_respacing_twice_is_respacing_once_by_the_composed_index(data):
     subset = st.lists(st.integers(1, 40), min_size=3, unique=True).map(sorted)
@@ -107,6 +108,7 @@ def test_schedules_that_are_too_short_are_refused():
         cosine(1)
 
 
+@settings(deadline=None)
 @given(total_and_count())
 def test_even_spacing_keeps_both_ends_and_steps_evenly(case):
     total, count = case
@@ -120,6 +122,7 @@ def test_even_spacing_keeps_both_ends_and_steps_evenly(case):
         assert min(gaps) >= 1
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=6), st.integers(0, 5))
 def test_sections_are_spaced_evenly_each_on_its_own(counts, extra):
     size = max(*counts, 1)
@@ -132,6 +135,7 @@ def test_sections_are_spaced_evenly_each_on_its_own(counts, extra):
         start += length
 
 
+@settings(deadline=None)
 @given(st.integers(2, 1200), st.data())
 def test_strided_spacing_takes_the_smallest_stride_that_gives_the_count(total, data):
     count = len(range(0, total, data.draw(st.integers(1, total - 1))))
@@ -142,6 +146,7 @@ def test_strided_spacing_takes_the_smallest_stride_that_gives_the_count(total, d
     assert stride == 1 or len(range(0, total, stride - 1)) > count
 
 
+@settings(deadline=None)
 @given(st.integers(2, 1200), st.data())
 def test_a_count_without_a_stride_names_counts_that_have_one(total, data):
     count = data.draw(st.integers(1, total + 2))
@@ -155,6 +160,7 @@ def test_a_count_without_a_stride_names_counts_that_have_one(total, data):
         assert len(spacing.strided(total, suggested)) == suggested
 
 
+@settings(deadline=None)
 @given(total_and_count())
 def test_quadratic_spacing_is_dense_near_the_clean_image(case):
     total, count = case

@@ -7,7 +7,7 @@ from parity.goldens import each_file
 
 from adm.convert import RELEASED, config_from_flags, export_state, read_flags, recognise
 from adm.convert.released import on_meta, released_names
-from adm.networks import UNet
+from adm.networks import UNetConfig
 
 
 def _manifest(path):
@@ -58,7 +58,7 @@ def test_resolved_settings(path):
     assert list(config.multipliers) == resolved["channel_mult"]
     assert list(config.attention_factors) == resolved["attention_downsample_factors"]
     assert config.channels == resolved["model_channels"]
-    if isinstance(on_meta(config), UNet):
+    if isinstance(config, UNetConfig):
         assert config.out_channels == resolved["out_channels"]
         assert config.classes == resolved["num_classes"]
         times = 2 if config.super_resolution else 1

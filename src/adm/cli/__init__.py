@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from cyclopts import App
+from cyclopts import App, CycloptsError
 
 SUMMARY = """Diffusion models that make images, steered by a classifier.
 
@@ -19,7 +19,14 @@ VERBS = {
     "info": "Say what a model file holds.",
     "recipes": "List the recipes, or show one.",
 }
-USER_ERRORS = (ValueError, FileNotFoundError, FileExistsError, PermissionError, FloatingPointError)
+USER_ERRORS = (
+    CycloptsError,
+    ValueError,
+    FileNotFoundError,
+    FileExistsError,
+    PermissionError,
+    FloatingPointError,
+)
 
 
 def command_line(arguments: Sequence[str]) -> App:
@@ -41,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; what a user can mend ends in one line and exit status 2."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        command_line(words)(words)
+        command_line(words)(words, exit_on_error=False, print_error=False)
     except USER_ERRORS as error:
         if os.environ.get("ADM_TRACEBACK"):
             raise

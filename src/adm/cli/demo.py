@@ -1,6 +1,5 @@
 """adm demo -> samples of the shipped model at several scales, and a report to look at."""
 
-import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from cyclopts import Parameter
 from adm import generate
 from adm.cli.device import pick
 from adm.cli.progress import progress
-from adm.data.export import save_images
+from adm.data.export import new_folder, save_images
 from adm.demo.report import page
 from adm.demo.run import SCALES, Column, column, settings_for, shipped
 
@@ -80,7 +79,9 @@ def demo(
 
             columns.append(column(models, replace(settings, scale=scale), per_class, on_step))
     seconds = time.monotonic() - started
-    _write(out, columns, models.model.classes, seed, page(models, columns, settings, seconds))
+    report = page(models, columns, settings, seconds)
+    with new_folder(out, overwrite) as folder:
+        _write(folder, columns, models.model.classes, seed, report)
     _print(columns, models.reference.accuracy)
     print(f"\n{out / 'report.html'}: open it in a browser; {out / 'samples'}: the images")
 
@@ -95,14 +96,10 @@ def _check_free(out: Path, overwrite: bool) -> None:
 
 
 def _write(
-    out: Path, columns: list[Column], classes: tuple[str, ...], seed: int, report: str
+    folder: Path, columns: list[Column], classes: tuple[str, ...], seed: int, report: str
 ) -> None:
-    """Write the folder beside its place and move it there whole."""
-    part = out.with_name(f".{out.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
     save_images(
-        part / "samples",
+        folder / "samples",
         torch.cat([c.images for c in columns]),
         torch.cat([c.labels for c in columns]),
         classes,
@@ -110,9 +107,7 @@ def _write(
         indices=[i for c in columns for i in range(len(c.labels))],
         notes=[f"scale{c.scale:g}" for c in columns for _ in c.labels],
     )
-    (part / "report.html").write_text(report, "utf-8")
-    shutil.rmtree(out, ignore_errors=True)
-    part.rename(out)
+    (folder / "report.html").write_text(report, "utf-8")
 
 
 def _print(columns: list[Column], real: float) -> None:

@@ -10,7 +10,7 @@ from adm.recipes.schema import to_json
 def recipes(name: str | None = None, /) -> None:
     """List the recipes, or show one: what it promises and every setting.
 
-    Examples:
+    For example:
 
         adm recipes
 

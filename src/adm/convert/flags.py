@@ -127,7 +127,7 @@ def config_from_flags(given: Mapping[str, Any]) -> UNetConfig | ClassifierConfig
         "multipliers": _multipliers(flags),
         "depth": flags.num_res_blocks,
         "attention_factors": _attention_factors(flags),
-        "heads": _heads(flags, flags.num_heads),
+        "heads": _heads(flags),
         "resampling": _resampling(flags),
         "adaptive_norm": flags.use_scale_shift_norm,
         "dropout": flags.dropout,
@@ -178,9 +178,9 @@ def _attention_factors(flags: Flags) -> tuple[int, ...]:
     return tuple(sorted(size // resolution for resolution in flags.attention_resolutions))
 
 
-def _heads(flags: Flags, count: int) -> Heads:
+def _heads(flags: Flags) -> Heads:
     if flags.num_head_channels == UNSET:
-        return HeadCount(count)
+        return HeadCount(flags.num_heads)
     return HeadWidth(flags.num_head_channels)
 
 

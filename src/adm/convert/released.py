@@ -189,7 +189,7 @@ def differences(got: Shapes, wanted: Shapes) -> list[str]:
     """The visible settings in which two networks differ, in words."""
     ours, theirs = visible_settings(got), visible_settings(wanted)
     return [
-        f"{name} is {ours[name]}, expected {theirs[name]}"
+        f"{name}: {ours[name]}, expected {theirs[name]}"
         for name in ours
         if ours[name] != theirs[name]
     ]

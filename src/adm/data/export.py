@@ -59,7 +59,7 @@ def save_images(
     _check_images(images)
     images = images.cpu()
     names = _file_names(len(images), labels, classes, seeds, indices, notes)
-    with _new_folder(out, replace) as folder:
+    with new_folder(out, replace) as folder:
         for name, image in zip(names, images, strict=True):
             to_picture(image).save(folder / name)
         entries = {"arr_0": images.permute(0, 2, 3, 1).numpy()}
@@ -142,8 +142,12 @@ def _kinds(labels: Tensor, classes: Sequence[str]) -> list[str]:
 
 
 @contextmanager
-def _new_folder(out: Path, replace: bool) -> Iterator[Path]:
-    """A folder that takes the place of `out` when everything in it is written."""
+def new_folder(out: Path, replace: bool = False) -> Iterator[Path]:
+    """A folder that takes the place of `out` when everything in it is written.
+
+    Raises:
+        FileExistsError: `out` is a file, or holds files and is not to be replaced.
+    """
     if out.is_file() or (out.is_dir() and any(out.iterdir()) and not replace):
         raise FileExistsError(f"{out} already holds files; give another folder, or remove it")
     out = out.resolve()

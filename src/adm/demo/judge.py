@@ -47,8 +47,8 @@ class Reference:
 def load_reference(path: Path) -> Reference:
     with np.load(path, allow_pickle=False) as stored:
         return Reference(
-            count=int(stored["count"]),
-            accuracy=float(stored["accuracy"]),
+            count=int(stored["count"].item()),
+            accuracy=float(stored["accuracy"].item()),
             distance=stored["distance"],
             features=Statistics(stored["mean"], stored["covariance"]),
         )

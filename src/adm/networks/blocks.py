@@ -33,7 +33,7 @@ class HeadWidth:
     channels_per_head: int
 
     def count(self, channels: int) -> int:
-        return channels // self.channels_per_head
+        return channels // self.channels_per_head if self.channels_per_head else 0
 
 
 Heads = HeadCount | HeadWidth
@@ -176,7 +176,7 @@ class Attention(nn.Module):
     def __init__(self, channels: int, heads: Heads, norm_groups: int) -> None:
         super().__init__()
         self.heads = heads.count(channels)
-        if not self.heads or channels % self.heads:
+        if self.heads < 1 or channels % self.heads:
             raise ValueError(
                 f"{channels} channels do not split into whole heads with {heads}; "
                 "choose a head count, or a head width, that divides the channels"

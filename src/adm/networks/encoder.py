@@ -50,6 +50,18 @@ class EncoderConfig:
     dropout: float = 0.0
     norm_groups: int = 32
 
+    def __post_init__(self) -> None:
+        for name in ("in_channels", "channels", "depth", "norm_groups"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.multipliers or min(self.widths) < 1:
+            raise ValueError(
+                f"multipliers {list(self.multipliers)} leave a level without channels; "
+                "give one positive number a level, such as 1,2,2"
+            )
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
+
     @property
     def reduction(self) -> int:
         """How many times smaller each side of the innermost features is."""

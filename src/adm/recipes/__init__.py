@@ -16,6 +16,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         small.digits,
         small.digits_classifier,
         paper.imagenet128_ablated,
+        *paper.released_recipes(),
         *ABLATIONS,
     )
 }

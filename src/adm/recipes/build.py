@@ -1,7 +1,5 @@
 """recipe -> schedule, parameterization, loss, network: where names become functions."""
 
-from functools import partial
-
 import torch
 from torch import nn
 
@@ -49,18 +47,19 @@ def loss(recipe: DiffusionRecipe) -> losses.Loss:
     }[recipe.loss]
 
 
-def importance(recipe: DiffusionRecipe) -> losses.TimestepImportance | None:
-    return losses.TimestepImportance(recipe.process.steps) if recipe.importance else None
+def importance(recipe: Recipe) -> losses.TimestepImportance | None:
+    wanted = isinstance(recipe, DiffusionRecipe) and recipe.importance
+    return losses.TimestepImportance(recipe.process.steps) if wanted else None
 
 
 def network(recipe: Recipe) -> nn.Module:
     """The network with the start that `train.seed` gives it."""
     check(recipe)
-    config = recipe.unet if isinstance(recipe, DiffusionRecipe) else recipe.classifier
-    make = partial(UNet if isinstance(recipe, DiffusionRecipe) else Classifier, config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.train.seed)
-        return make()
+        if isinstance(recipe, DiffusionRecipe):
+            return UNet(recipe.unet)
+        return Classifier(recipe.classifier)
 
 
 def check(recipe: Recipe) -> None:

@@ -8,14 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adm.convert import load_released
 from adm.diffusion import Denoise, Parameterization, Schedule, clip, denoiser
 from adm.diffusion.prediction import Restrain
 from adm.guidance import Gradient, classifier_gradient
 from adm.networks import NO_LABEL, Classifier, UNet
 from adm.recipes import build
+from adm.recipes.paper import released_recipe
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, Recipe, from_json
 from adm.training import checkpoint
 
+FOREIGN = (".pt", ".pth")  # what `torch.save` writes
 SHIPPED = Path(__file__).parent.parent / "models"
 
 
@@ -181,8 +184,19 @@ def resolve(model: str | Path) -> Path:
 
 def _read(model: str | Path) -> tuple[Path, dict[str, Tensor], Recipe, dict[str, Any]]:
     path = resolve(model)
+    if path.suffix in FOREIGN:
+        return path, *_released(path)
     weights, metadata = checkpoint.load_model(path)
     return path, weights, from_json(metadata["recipe"]), metadata
+
+
+def _released(path: Path) -> tuple[dict[str, Tensor], Recipe, dict[str, Any]]:
+    """One of the released files, recognised from its weights."""
+    loaded = load_released(path)
+    recipe = released_recipe(loaded.names[0])
+    config = loaded.released.config
+    classes = [str(label) for label in range(config.classes or 0)]
+    return loaded.state, recipe, {"classes": classes, "data": recipe.data.source}
 
 
 def _filled(network: Any, weights: dict[str, Tensor], path: Path, device: Any) -> Any:

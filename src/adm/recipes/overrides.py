@@ -14,7 +14,7 @@ def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
     """Change fields by their dotted path, such as `unet.dropout=0.1` or `data.size=32,32`.
 
     Values are read as JSON where they are JSON, as a list where they have commas, and as text
-    otherwise.
+    otherwise. One value given for a list is a list of one.
 
     Raises:
         ValueError: not of the form field=value, an unknown field (with near matches), or a value
@@ -41,7 +41,8 @@ def _assign(values: dict[str, Any], path: str, value: Any) -> None:
     known = isinstance(here, dict) and (last in here or (parents and parents[-1] in ALTERNATIVES))
     if not known or path in ("kind", "name"):
         raise _unknown(path, values)
-    here[last] = value
+    single = isinstance(here.get(last), list) and not isinstance(value, list)
+    here[last] = [value] if single else value
 
 
 def _unknown(path: str, values: dict[str, Any]) -> ValueError:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from adm.data import Source
+from adm.losses import TimestepImportance
 from adm.recipes import build
 from adm.recipes.schema import DiffusionRecipe, Recipe, TrainSettings, to_json
 from adm.training import loop, objective
@@ -23,20 +24,24 @@ def train(recipe: Recipe, source: Source, run: Path, device: torch.device) -> It
     """
     build.check(recipe)
     check_source(recipe, source)
+    network, importance = build.network(recipe), build.importance(recipe)
     described = {"recipe": to_json(recipe), "classes": list(source.classes), "data": source.name}
     claim(run, described)
     return loop.train(
-        network=build.network(recipe),
-        objective=objective_of(recipe, device),
+        network=network,
+        objective=objective_of(recipe, device, importance),
         source=source,
         settings=loop_settings(recipe.train, flip=recipe.data.flip),
         run=run,
         metadata=described,
         device=device,
+        importance=importance,
     )
 
 
-def objective_of(recipe: Recipe, device: torch.device) -> objective.Objective:
+def objective_of(
+    recipe: Recipe, device: torch.device, importance: TimestepImportance | None = None
+) -> objective.Objective:
     schedule = build.schedule(recipe.process)
     autocast = autocast_for(recipe.train, device)
     if isinstance(recipe, DiffusionRecipe):
@@ -44,8 +49,9 @@ def objective_of(recipe: Recipe, device: torch.device) -> objective.Objective:
             schedule,
             build.parameterization(recipe.process),
             build.loss(recipe),
+            labelled=recipe.unet.classes is not None,
             label_dropout=recipe.train.label_dropout,
-            importance=build.importance(recipe),
+            importance=importance,
             autocast=autocast,
         )
     return objective.classification(schedule, noised=recipe.noised, autocast=autocast)
@@ -104,7 +110,7 @@ def claim(run: Path, described: dict[str, object]) -> None:
 def _difference(held: object, asked: object, path: str = "") -> str | None:
     """The first setting in which two runs differ, with both values."""
     if isinstance(held, dict) and isinstance(asked, dict):
-        for key in held.keys() | asked.keys():
+        for key in {**held, **asked}:
             here = f"{path}.{key}" if path else str(key)
             if found := _difference(held.get(key), asked.get(key), here):
                 return found

@@ -140,7 +140,10 @@ def from_json(values: dict[str, Any]) -> Recipe:
     try:
         recipe = _ADAPTER.validate_python(values)
     except ValidationError as error:
-        first = error.errors()[0]
+        # Of a field of several types, the one that was meant lacks nothing.
+        first = min(error.errors(), key=lambda e: e["type"] == "missing")
+        if first["type"] == "value_error":
+            raise ValueError(first["msg"].removeprefix("Value error, ")) from None
         # The path opens with the kind, which the user never wrote.
         where = ".".join(
             str(part) for part in first["loc"] if part not in ("diffusion", "classifier_recipe")

@@ -37,7 +37,7 @@ class ImageNoise:
     def __call__(self, level: int) -> Tensor:
         """(B, C, H, W) noise for the step that leaves this level."""
         drawn = np.stack([self._draw(image, level) for image in self.images])
-        return torch.from_numpy(drawn).to(self.device)
+        return torch.as_tensor(drawn).to(self.device)
 
     def _draw(self, image: int, level: int) -> NDArray[np.float32]:
         generator = np.random.Philox(key=[self.seed, image], counter=[0, 0, 0, level])

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from adm.data import Source, shuffled
+from adm.losses import TimestepImportance
 from adm.training import checkpoint
 from adm.training.draws import draw
 from adm.training.ema import EMA
@@ -55,6 +56,7 @@ def train(
     run: Path,
     metadata: dict[str, Any],
     device: torch.device,
+    importance: TimestepImportance | None = None,
 ) -> Iterator[Progress]:
     """Train, or go on training, until `settings.steps` steps are done.
 
@@ -66,17 +68,18 @@ def train(
     Args:
         run: the run's folder.
         metadata: stored with the weights, so that a path is enough to sample from.
+        importance: the objective's own, where it has one, to be saved and restored with the rest.
 
     Raises:
         FloatingPointError: the loss is not finite; the last checkpoint stays.
     """
     network.to(device).train()
-    ema = EMA(network, settings.ema_decay)
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
+    state = checkpoint.RunState(network, EMA(network, settings.ema_decay), optimizer, importance)
     found = checkpoint.latest(run)
-    first = 0 if found is None else checkpoint.restore(found, network, ema, optimizer)
+    first = 0 if found is None else checkpoint.restore(found, state)
     run.mkdir(parents=True, exist_ok=True)
     with _continued(run / "log.jsonl", first) as log:
         for step in range(first, settings.steps):
@@ -86,12 +89,12 @@ def train(
             torch.manual_seed(settings.seed + step)  # dropout's only source
             batch = _batch(source, settings, step, device)
             outcome = _update(network, objective, optimizer, batch, settings.gradient_clip, step)
-            ema.update(network, step)
+            state.ema.update(network, step)
             shown = _means(outcome)
             log.write(json.dumps({"step": step + 1, **shown}) + "\n")
             if _saves(step + 1, settings):
                 log.flush()
-                checkpoint.save(run, step + 1, network, ema, optimizer, metadata)
+                checkpoint.save(run, step + 1, state, metadata)
             speed = settings.batch_size / (time.monotonic() - started)
             yield Progress(step + 1, shown, speed)
 
@@ -123,9 +126,9 @@ def _update(
     outcome = objective(network, batch)
     loss = outcome.loss.mean()
     if not torch.isfinite(loss):
-        worst = int(outcome.level[outcome.loss.detach().nan_to_num(torch.inf).argmax()])
+        worst = int(outcome.level[outcome.loss.detach().abs().nan_to_num(torch.inf).argmax()])
         raise FloatingPointError(
-            f"the loss of step {step + 1} is {float(loss)}, worst at level {worst}; lower "
+            f"the loss of step {step + 1} is {loss.item()}, worst at level {worst}; lower "
             "train.learning_rate, or continue from the last checkpoint in float32"
         )
     loss.backward()

@@ -42,6 +42,7 @@ def diffusion(
     parameterization: Parameterization,
     loss: losses.Loss,
     *,
+    labelled: bool = True,
     label_dropout: float = 0.0,
     importance: losses.TimestepImportance | None = None,
     autocast: Callable[[], torch.autocast],
@@ -49,6 +50,7 @@ def diffusion(
     """Train a network to undo noise.
 
     Args:
+        labelled: tell the network the classes; one without any takes none.
         label_dropout: share of images that lose their label, so that one network serves as
             conditional and unconditional model.
         importance: draws the levels; uniform where None. It is updated with every batch.
@@ -67,7 +69,7 @@ def diffusion(
         dropped = torch.from_numpy(draws.label < label_dropout).to(x_0.device)
         labels = batch.labels.masked_fill(dropped, NO_LABEL)
         with autocast():
-            raw = network(example.x_t, schedule.step(level, x_0), labels)
+            raw = network(example.x_t, schedule.step(level, x_0), labels if labelled else None)
         terms = loss(parameterization, schedule, raw.float(), example)
         if importance is not None:
             importance.update(levels, terms.loss.detach().double().cpu().numpy())

@@ -1,0 +1,116 @@
+"""docs/tour.md -> every block runs, and what the page says of its results is so."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from docs import pages, stand_ins
+
+from adm.images import to_float
+from adm.recipes import model
+
+PAGE = pages.DOCS / "tour.md"
+NAMES = ("fashion", "fashion-classifier")
+
+
+@pytest.fixture(scope="module")
+def tour(tmp_path_factory):
+    """What the page defines, run in an empty folder, with the shipped models where they are."""
+    folder: Path = tmp_path_factory.mktemp("tour")
+    with pytest.MonkeyPatch.context() as patch:
+        if not all((model.SHIPPED / f"{name}.safetensors").exists() for name in NAMES):
+            patch.setattr(model, "SHIPPED", stand_ins.ship(folder))
+        (folder / "empty").mkdir()
+        patch.chdir(folder / "empty")
+        yield pages.run(PAGE)
+
+
+def test_links_resolve():
+    assert pages.broken_links(PAGE) == []
+
+
+def test_a_failing_block_is_named_by_its_line_on_the_page(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("# Title\n\n```python\na = 1\n```\n\n```python\na += 1\na / 0\n```\n")
+    with pytest.raises(ZeroDivisionError) as caught:
+        pages.run(page)
+    where = caught.traceback[-1]
+    assert (Path(where.path), where.lineno + 1) == (page, 9)
+
+
+@pytest.mark.slow
+def test_image_3_is_the_same_alone(tour):
+    images, alone = tour["images"], tour["alone"]
+    assert images.shape == (10, *tour["model"].shape)
+    assert images.dtype == torch.uint8
+    # A batch of another size may round differently: one grey level at the most.
+    assert (images[3].int() - alone[0].int()).abs().max() <= 1
+    assert (images[3].int() - images[4].int()).abs().max() > 20
+
+
+@pytest.mark.slow
+def test_files_lie_where_the_page_says(tour):
+    assert len(tour["files"]) == len(tour["images"])
+    assert all(file.is_file() for file in tour["files"])
+    assert (tour["files"][0].parent / "samples.npz").is_file()
+
+
+@pytest.mark.slow
+def test_the_film_stops_half_way(tour):
+    steps = tour["settings"].steps
+    assert len(tour["film"]) == steps - steps // 2
+    assert tour["film"][0].shape == (4, *tour["model"].shape)
+
+
+@pytest.mark.slow
+def test_the_parts_give_what_the_settings_give(tour):
+    whole, by_parts = to_float(tour["images"][:4]), tour["last"].x.clamp(-1, 1)
+    assert (whole - by_parts).abs().max() < 2 / 127.5
+
+
+@pytest.mark.slow
+def test_the_gradient_draws_the_known_half_to_what_is_known(tour):
+    free, filled = tour["missed"](tour["free"]), tour["missed"](tour["filled"])
+    assert filled < 0.1 * free
+    unknown = 1 - tour["mask"]
+    assert (unknown * (tour["filled"].x - tour["free"].x)).abs().max() > 0.01
+
+
+@pytest.mark.slow
+def test_bits_are_the_sum_of_their_terms(tour):
+    bits = tour["bits"]
+    torch.testing.assert_close(bits.total, bits.terms.sum(dim=1) + bits.prior)
+    assert bits.terms.shape == (4, tour["settings"].steps)
+    assert (bits.total > 0).all()
+
+
+@pytest.mark.slow
+def test_more_steps_bring_an_image_back_more_exactly(tour):
+    few, many = ((tour[name] - tour["known"]).abs().mean() for name in ("few", "many"))
+    assert many < 0.5 * few
+
+
+@pytest.mark.slow
+def test_a_finished_run_has_nothing_left_to_do(tour):
+    assert len(tour["losses"]) == tour["mine"].trained_steps == 12
+    assert tour["again"] == []
+    assert tour["mine"].recipe == tour["short"]
+
+
+@pytest.mark.slow
+def test_a_network_of_any_channels_and_size_is_sampled(tour):
+    assert tour["state"].x.shape == (2, 2, 12, 20)
+    assert tour["state"].x.isfinite().all()
+    assert tour["variant"] != tour["config"]
+
+
+@pytest.mark.slow
+def test_an_imported_network_is_the_one_exported(tour):
+    described, [named] = tour["theirs"], tour["recognise"](
+        tour["released_shapes"](tour["RELEASED"]["64x64_diffusion.pt"].config)
+    )
+    assert named == "64x64_diffusion.pt"
+    written = torch.load("theirs.pt", weights_only=True)
+    back = tour["export_state"](tour["imported"].state_dict(), described.config)
+    assert written.keys() == back.keys()
+    assert all(torch.equal(written[name], back[name]) for name in written)

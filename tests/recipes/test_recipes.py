@@ -1,0 +1,162 @@
+"""name -> recipe: each is complete, builds, and comes back from JSON; each ablation is one change."""
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+import tiny
+import torch
+
+from adm.data import Source
+from adm.networks import Classifier, HeadCount, HeadWidth, UNet
+from adm.recipes import RECIPES, DiffusionRecipe, build, recipe
+from adm.recipes.ablations import ABLATIONS, architecture_base, attention_base
+from adm.recipes.paper import imagenet128_ablated
+from adm.recipes.run import check_source
+from adm.recipes.schema import from_json, to_json
+
+BASES = (architecture_base, attention_base)
+ROWS = [row for row in ABLATIONS if row not in BASES]
+TWO_FIELDS = {"ablation-depth4": {"depth", "channels"}}  # as the paper's table states it
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_is_known_by_its_own_name_and_contradicts_itself_nowhere(name: str) -> None:
+    chosen = recipe(name)
+    assert chosen.name == name
+    build.check(chosen)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_builds_its_network(name: str) -> None:
+    chosen = recipe(name)
+    with torch.device("meta"):
+        network = build.network(chosen)
+        x_t = torch.zeros(2, chosen.data.channels, *chosen.data.size)
+        step = torch.zeros(2)
+        if isinstance(network, UNet):
+            assert isinstance(chosen, DiffusionRecipe)
+            raw = network(x_t, step, torch.zeros(2, dtype=torch.int64))
+            assert raw.shape == (2, chosen.unet.out_channels, *chosen.data.size)
+        else:
+            assert isinstance(network, Classifier)
+            assert network(x_t, step).shape == (2, network.config.classes)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_comes_back_from_json(name: str) -> None:
+    chosen = recipe(name)
+    assert from_json(json.loads(json.dumps(to_json(chosen)))) == chosen
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_says_what_it_is(name: str) -> None:
+    assert RECIPES[name].__doc__
+
+
+def changes(row: DiffusionRecipe, base: DiffusionRecipe) -> set[str]:
+    """The fields of the network in which a row differs from its base; nothing else may."""
+    same = dataclasses.replace(row, name=base.name, unet=base.unet)
+    assert same == base
+    fields = dataclasses.fields(base.unet)
+    return {f.name for f in fields if getattr(row.unet, f.name) != getattr(base.unet, f.name)}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row().name)
+def test_every_row_of_the_ablation_is_one_change_of_its_base(row: Any) -> None:
+    found = min((changes(row(), base()) for base in BASES), key=len)
+    expected = TWO_FIELDS.get(row().name)
+    assert found == expected if expected else len(found) == 1
+
+
+def test_every_axis_of_the_paper_s_ablation_has_a_row() -> None:
+    changed = {f for row in ROWS for f in min((changes(row(), b()) for b in BASES), key=len)}
+    assert changed == {
+        "depth",
+        "channels",
+        "heads",
+        "attention_factors",
+        "resampling",
+        "rescale_residual",
+        "adaptive_norm",
+    }
+
+
+def test_the_deeper_row_has_about_as_many_parameters_as_its_base() -> None:
+    with torch.device("meta"):
+        counts = [
+            sum(p.numel() for p in build.network(recipe(name)).parameters())
+            for name in ("ablation-base", "ablation-depth4")
+        ]
+    assert counts[1] == pytest.approx(counts[0], rel=0.1)
+
+
+def test_the_best_of_the_ablation_is_what_the_paper_says() -> None:
+    unet = imagenet128_ablated().unet
+    assert (unet.channels, unet.depth, unet.heads) == (160, 2, HeadCount(4))
+    assert [128 // factor for factor in unet.attention_factors] == [32, 16, 8]
+    assert (unet.resampling, unet.rescale_residual, unet.adaptive_norm) == ("biggan", False, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("fashon", r"no recipe 'fashon'; did you mean fashion"),
+        ("digits-clasifier", r"did you mean digits-classifier"),
+        ("xyz", r"did you mean one that `adm recipes` lists"),
+    ],
+)
+def test_an_unknown_recipe_is_named_with_those_that_are_near(name: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        recipe(name)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("unet", "colour"), 3, r"unknown setting unet\.colour"),
+        (("surprise",), 3, r"unknown setting surprise"),
+        (("train", "steps"), "many", r"train\.steps: .* got 'many'"),
+        (("process", "schedule"), "sine", r"process\.schedule: .*'linear' or 'cosine'"),
+    ],
+)
+def test_json_of_other_things_is_refused(path: tuple[str, ...], value: Any, message: str) -> None:
+    values = to_json(tiny.diffusion())
+    here = values
+    for key in path[:-1]:
+        here = here[key]
+    here[path[-1]] = value
+    with pytest.raises(ValueError, match=message):
+        from_json(values)
+
+
+def test_json_without_a_setting_names_it() -> None:
+    values = to_json(tiny.diffusion())
+    del values["unet"]["channels"]
+    with pytest.raises(ValueError, match=r"unet\.channels: Field required"):
+        from_json(values)
+
+
+def test_heads_come_back_as_the_type_that_they_were() -> None:
+    for heads in (HeadCount(2), HeadWidth(8)):
+        unet = dataclasses.replace(tiny.diffusion().unet, heads=heads, decoder_heads=heads)
+        chosen = dataclasses.replace(tiny.diffusion(), unet=unet)
+        back = from_json(to_json(chosen))
+        assert isinstance(back, DiffusionRecipe)
+        assert (back.unet.heads, back.unet.decoder_heads) == (heads, heads)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (tiny.stripes(size=(10, 8)), r"\(1, 10, 8\) and the recipe wants \(1, 8, 8\); set data.si"),
+        (tiny.stripes(channels=3), r"\(3, 8, 8\) and the recipe wants"),
+        (dataclasses.replace(tiny.stripes(), classes=("a", "b")), r"add --set unet.classes=2"),
+        (dataclasses.replace(tiny.stripes(), labels=torch.empty(0)), "no images; give another"),
+    ],
+)
+def test_data_that_do_not_fit_the_recipe_are_refused(source: Source, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_source(tiny.diffusion(), source)
+    check_source(tiny.diffusion(), tiny.stripes())

@@ -1,0 +1,75 @@
+"""a run's folder -> belongs to one run: another's, or one with a changed setting, is refused."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+
+from adm.recipes import run
+from adm.recipes.schema import to_json
+
+CPU = torch.device("cpu")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(f): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("train.learning_rate=0.5", r"recipe\.train\.learning_rate is 0\.01 there and 0\.5 here"),
+        ("train.steps=9", r"recipe\.train\.steps is 4 there and 9 here"),
+        ("unet.depth=2", r"recipe\.unet\.depth is 1 there and 2 here"),
+        ("unet.heads.heads=2", r"recipe\.unet\.heads\.channels_per_head is 8 there and None here"),
+    ],
+)
+def test_a_changed_setting_is_named_with_both_values(
+    tmp_path: Path, setting: str, message: str
+) -> None:
+    out = tmp_path / "run"
+    tiny.steps(tiny.diffusion(), tiny.stripes(), out, count=1)
+    before = contents(out)
+    with pytest.raises(ValueError, match=f"{message}; choose another --out"):
+        run.train(tiny.diffusion(setting), tiny.stripes(), out, CPU)
+    assert contents(out) == before
+
+
+def test_another_kind_of_run_and_other_data_are_refused(tmp_path: Path) -> None:
+    tiny.steps(tiny.diffusion(), tiny.stripes(), tmp_path, count=1)
+    with pytest.raises(ValueError, match="holds another run: recipe.name is 'digits' there"):
+        run.train(tiny.classifier(), tiny.stripes(), tmp_path, CPU)
+    with pytest.raises(ValueError, match="data is 'stripes' there and 'spots' here"):
+        run.train(tiny.diffusion(), replace(tiny.stripes(), name="spots"), tmp_path, CPU)
+    other = replace(tiny.stripes(), classes=("a", "b", "c"))
+    with pytest.raises(ValueError, match="classes is .*'sneaker'.* there"):
+        run.train(tiny.diffusion(), other, tmp_path, CPU)
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ValueError, match="is not empty and holds no run; choose another --out"):
+        run.train(tiny.diffusion(), tiny.stripes(), tmp_path, CPU)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize(
+    "setting", ["data.size=9,9", "unet.norm_groups=7", "unet.classes=4", "unet.heads.heads=5"]
+)
+def test_what_cannot_be_trained_leaves_no_folder(tmp_path: Path, setting: str) -> None:
+    with pytest.raises(ValueError, match="use|divi|add --set"):
+        run.train(tiny.diffusion(setting), tiny.stripes(), tmp_path / "run", CPU)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_folder_says_what_run_it_is(tmp_path: Path) -> None:
+    tiny.steps(tiny.diffusion(), tiny.stripes(), tmp_path, count=1)
+    described = json.loads((tmp_path / "run.json").read_text())
+    assert described == {
+        "recipe": to_json(tiny.diffusion()),
+        "classes": list(tiny.CLASSES),
+        "data": "stripes",
+    }

@@ -1,0 +1,186 @@
+"""a run's state -> a folder: whole or not at all, early, few, refused where damaged or foreign."""
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from safetensors.torch import load_file, save_file
+
+from adm.generate import SamplingSettings, generate
+from adm.recipes.model import load_classifier, load_diffusion
+from adm.training import checkpoint
+
+
+def steps_kept(run: Path) -> list[str]:
+    return sorted(path.name for path in (run / "checkpoints").iterdir())
+
+
+@pytest.mark.parametrize("file", ["model", "raw", "optimizer"])
+def test_a_failing_save_leaves_the_checkpoint_before_it_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    chosen = tiny.diffusion("train.save_every_steps=2", "unet.dropout=0.2")
+    source, run = tiny.stripes(), tmp_path / "run"
+    tiny.steps(chosen, source, run, count=2)
+    before = checkpoint.load_model(run / "checkpoints/step-0000002/model.safetensors")
+
+    def full(tensors: Any, path: Path, *rest: Any) -> None:
+        if path.stem == file:
+            raise OSError("no space left on the device")
+        save_file(tensors, path, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save_file", full)
+        with pytest.raises(OSError, match="no space"):
+            tiny.steps(chosen, source, run)
+    latest = checkpoint.latest(run)
+    assert latest is not None
+    assert latest.name == "step-0000002"
+    after = checkpoint.load_model(latest / "model.safetensors")
+    assert all(torch.equal(before[0][key], after[0][key]) for key in before[0])
+    assert before[1] == after[1]
+    tiny.steps(chosen, source, run)
+    tiny.steps(chosen, source, tmp_path / "whole")
+    finished = [
+        path / "checkpoints/step-0000004/raw.safetensors" for path in (run, run.parent / "whole")
+    ]
+    ours, theirs = map(load_file, finished)
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+    assert steps_kept(run) == ["step-0000002", "step-0000004"]  # and no leavings of the failure
+
+
+def test_only_the_newest_two_are_kept(tmp_path: Path) -> None:
+    chosen = tiny.diffusion("train.save_every_steps=1")
+    tiny.steps(chosen, tiny.stripes(), tmp_path)
+    assert steps_kept(tmp_path) == ["step-0000003", "step-0000004"]
+
+
+def test_the_first_checkpoint_comes_early_and_the_last_at_the_end(tmp_path: Path) -> None:
+    chosen = tiny.diffusion("train.steps=11", "train.save_every_steps=1000")
+    tiny.steps(chosen, tiny.stripes(), tmp_path, count=9)
+    assert checkpoint.latest(tmp_path) is None
+    tiny.steps(chosen, tiny.stripes(), tmp_path, count=10)
+    assert steps_kept(tmp_path) == ["step-0000010"]
+    tiny.steps(chosen, tiny.stripes(), tmp_path)
+    assert steps_kept(tmp_path) == ["step-0000010", "step-0000011"]
+
+
+def test_a_run_s_folder_is_enough_to_sample_from(tmp_path: Path) -> None:
+    chosen = tiny.diffusion("train.steps=2")
+    tiny.steps(chosen, tiny.stripes(), tmp_path / "run")
+    model = load_diffusion(tmp_path / "run")
+    assert model.recipe == chosen
+    assert model.classes == tiny.CLASSES
+    assert model.trained_steps == 2
+    assert not model.network.training
+    settings = SamplingSettings(sampler="ancestral", steps=3)
+    (images,) = generate(model, torch.tensor([0, 2]), settings, images=[0, 1])
+    assert images.shape == (2, 1, 8, 8)
+    assert images.dtype == torch.uint8
+
+
+def test_the_model_file_holds_the_average_and_raw_the_weights(tmp_path: Path) -> None:
+    tiny.steps(tiny.diffusion(), tiny.stripes(), tmp_path)
+    folder = checkpoint.latest(tmp_path)
+    assert folder is not None
+    average = load_diffusion(folder / "model.safetensors").network.state_dict()
+    raw = load_file(folder / "raw.safetensors")
+    assert average.keys() == raw.keys()
+    assert any(not torch.equal(average[key], raw[key]) for key in raw)
+
+
+def test_half_precision_is_read_back_as_float32(tmp_path: Path) -> None:
+    weights = {"w": torch.tensor([0.5, -2.0], dtype=torch.float16)}
+    metadata = {"recipe": {}, "classes": ["a"]}
+    checkpoint.save_model(tmp_path / "m.safetensors", weights, metadata)
+    read, described = checkpoint.load_model(tmp_path / "m.safetensors")
+    assert read["w"].dtype == torch.float32
+    assert read["w"].tolist() == [0.5, -2.0]
+    assert described == metadata
+
+
+def test_a_truncated_file_is_refused_by_name_with_the_cure(tmp_path: Path) -> None:
+    path = tiny.model(tmp_path / "model.safetensors", tiny.diffusion())
+    whole = path.read_bytes()
+    for length in (0, 4, 100, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ValueError, match=r"model\.safetensors .* damaged .* copy it again"):
+            load_diffusion(path)
+
+
+def test_a_damaged_optimizer_is_refused_with_the_way_back(tmp_path: Path) -> None:
+    chosen = tiny.diffusion("train.save_every_steps=2", "train.steps=6")
+    tiny.steps(chosen, tiny.stripes(), tmp_path, count=4)
+    file = tmp_path / "checkpoints/step-0000004/optimizer.safetensors"
+    file.write_bytes(file.read_bytes()[:-5])
+    with pytest.raises(ValueError, match=r"optimizer\.safetensors .* remove .*step-0000004"):
+        tiny.steps(chosen, tiny.stripes(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "metadata", [None, {"format": "pt"}, {"format": "adm"}, {"format": "adm", "recipe": "{}"}]
+)
+def test_foreign_weights_are_refused(tmp_path: Path, metadata: dict[str, str] | None) -> None:
+    path = tmp_path / "foreign.safetensors"
+    save_file({"weight": torch.zeros(3)}, path, metadata)
+    with pytest.raises(ValueError, match=r"foreign\.safetensors carries no recipe"):
+        load_diffusion(path)
+
+
+class Runs:
+    """A pickle of this makes a folder when it is opened."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> Any:
+        return (Path.mkdir, (self.marker,))
+
+
+def test_a_pickle_is_refused_and_its_code_does_not_run(tmp_path: Path) -> None:
+    marker, path = tmp_path / "ran", tmp_path / "model.pt"
+    path.write_bytes(pickle.dumps(Runs(marker)))
+    for written in ("pickle", "torch"):
+        with pytest.raises(ValueError, match="no model file"):
+            load_diffusion(path)
+        assert not marker.exists(), written
+        torch.save({"weights": Runs(marker)}, path)
+    pickle.loads(pickle.dumps(Runs(marker)))
+    assert marker.exists()  # it would have run
+
+
+def test_weights_of_another_shape_than_the_recipe_s_are_refused(tmp_path: Path) -> None:
+    path = tiny.model(tmp_path / "model.safetensors", tiny.diffusion())
+    weights, metadata = checkpoint.load_model(path)
+    weights.popitem()
+    checkpoint.save_model(path, weights, metadata)
+    with pytest.raises(ValueError, match="not those of its own recipe"):
+        load_diffusion(path)
+
+
+def test_each_kind_of_model_is_asked_for_by_its_own_name(tmp_path: Path) -> None:
+    diffusion = tiny.model(tmp_path / "d.safetensors", tiny.diffusion())
+    classifier = tiny.model(tmp_path / "c.safetensors", tiny.classifier())
+    with pytest.raises(ValueError, match=r"is a classifier; give a diffusion model"):
+        load_diffusion(classifier)
+    with pytest.raises(ValueError, match=r"is a diffusion model; give a classifier"):
+        load_classifier(diffusion)
+
+
+def test_a_folder_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="holds no checkpoint yet"):
+        load_diffusion(tmp_path)
+
+
+def test_state_is_plain_json(tmp_path: Path) -> None:
+    tiny.steps(tiny.diffusion("train.steps=3"), tiny.stripes(), tmp_path)
+    folder = checkpoint.latest(tmp_path)
+    assert folder is not None
+    state = json.loads((folder / "state.json").read_text())
+    assert state["step"] == 3
+    assert set(state["optimizer"].values()) == {3.0}
+    assert {file.suffix for file in folder.iterdir()} == {".safetensors", ".json"}

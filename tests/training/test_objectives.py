@@ -1,0 +1,150 @@
+"""images, labels, random draws -> one loss an image, and every random number that it takes."""
+
+import math
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from adm import losses
+from adm.data import open_source
+from adm.diffusion import FIXED_SMALL, NOISE, Parameterization, cosine
+from adm.networks import NO_LABEL
+from adm.recipes import build
+from adm.recipes.run import autocast_for
+from adm.training import objective
+from adm.training.draws import Draws, draw
+from adm.training.objective import Batch
+
+CPU = torch.device("cpu")
+FULL = autocast_for(tiny.diffusion("train.precision=float32").train, CPU)
+MODEL = Parameterization(NOISE, FIXED_SMALL)
+
+
+class Listener(nn.Module):
+    """A network that says nothing and remembers what it was told."""
+
+    def forward(self, x_t: Tensor, step: Tensor, label: Tensor | None = None) -> Tensor:
+        self.x_t, self.step, self.label = x_t, step, label
+        return torch.zeros_like(x_t)
+
+
+def batch(count: int, start: int = 0) -> Batch:
+    images = torch.zeros(count, 1, 2, 2, dtype=torch.uint8)
+    return Batch(images, torch.ones(count, dtype=torch.int64), draw(0, start, count, (1, 2, 2)))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_the_share_of_labels_asked_for_is_dropped(share: float) -> None:
+    network, given = Listener(), batch(1000)
+    trained = objective.diffusion(
+        cosine(10), MODEL, losses.simple, label_dropout=share, autocast=FULL
+    )
+    trained(network, given)
+    assert network.label is not None
+    dropped = network.label == NO_LABEL
+    assert torch.equal(dropped, torch.from_numpy(given.draws.label < share))
+    assert (network.label[~dropped] == 1).all()
+    spread = 4 * math.sqrt(share * (1 - share) / 1000)
+    assert abs(dropped.float().mean().item() - share) <= spread
+
+
+def test_a_network_without_classes_hears_no_label() -> None:
+    network = Listener()
+    objective.diffusion(cosine(10), MODEL, losses.simple, labelled=False, autocast=FULL)(
+        network, batch(2)
+    )
+    assert network.label is None
+
+
+def test_levels_are_uniform_over_all_of_the_process() -> None:
+    levels = objective.uniform_level(cosine(5), draw(0, 0, 5000, (1, 1, 1)))
+    counts = torch.bincount(torch.from_numpy(levels), minlength=6)
+    assert counts[0] == 0
+    assert len(counts) == 6
+    assert (counts[1:] - 1000).abs().max() < 4 * math.sqrt(5000 * 0.2 * 0.8)
+
+
+def test_a_classifier_of_clean_images_sees_no_noise() -> None:
+    network, given = Listener(), batch(4)
+    with pytest.raises(RuntimeError):  # its silence is no logits; what it saw is the matter here
+        objective.classification(cosine(10), noised=False, autocast=FULL)(network, given)
+    assert (network.x_t == -1).all()
+    assert (network.step == -1).all()
+
+
+def test_an_outcome_belongs_to_the_image_and_not_to_its_batch() -> None:
+    network = Listener()
+    trained = objective.diffusion(cosine(10), MODEL, losses.simple, autocast=FULL)
+    whole = trained(network, batch(6)).loss
+    parts = [trained(network, batch(n, start)).loss for start, n in ((0, 1), (1, 3), (4, 2))]
+    torch.testing.assert_close(torch.cat(parts), whole)
+
+
+def test_draws_are_the_same_however_the_stream_is_cut() -> None:
+    whole = draw(7, 0, 9, (2, 3, 4))
+    parts = [draw(7, start, count, (2, 3, 4)) for start, count in ((0, 4), (4, 1), (5, 4))]
+    for name in ("level", "label", "flip", "noise"):
+        joined = torch.cat([torch.as_tensor(getattr(part, name)) for part in parts])
+        assert torch.equal(joined, torch.as_tensor(getattr(whole, name))), name
+
+
+def test_draws_differ_by_position_and_by_seed_and_are_what_they_claim() -> None:
+    many: Draws = draw(0, 0, 4000, (1, 2, 2))
+    assert len(set(many.level.tolist())) == 4000
+    assert (draw(1, 0, 4, (1, 2, 2)).level != many.level[:4]).all()
+    for name in ("level", "label", "flip"):
+        values = torch.from_numpy(getattr(many, name))
+        assert ((values >= 0) & (values < 1)).all()
+        assert abs(values.mean() - 0.5) < 4 * math.sqrt(1 / 12 / 4000)
+    assert many.noise.dtype == torch.float32
+    assert abs(many.noise.mean()) < 4 / math.sqrt(16000)
+    assert abs(many.noise.std() - 1) < 4 / math.sqrt(2 * 16000)
+
+
+def test_both_precisions_train_and_keep_float32_weights(tmp_path: Path) -> None:
+    shown = {}
+    for precision in ("float32", "bfloat16"):
+        chosen = tiny.diffusion(f"train.precision={precision}")
+        shown[precision] = tiny.steps(chosen, tiny.stripes(), tmp_path / precision)
+        folder = tmp_path / precision / "checkpoints" / "step-0000004"
+        weights = load_file(folder / "raw.safetensors").values()
+        assert {weight.dtype for weight in weights} == {torch.float32}
+    first, second = (shown[precision][-1]["loss"] for precision in shown)
+    assert first != second  # the arithmetic differs
+    assert first == pytest.approx(second, rel=0.05)
+
+
+DIGITS = ("train.batch_size=32", "train.steps=60", "train.save_every_steps=60")
+
+
+def share_left(shown: list[dict[str, float]], name: str) -> float:
+    """Of what a loss was in the first five steps, how much it is in the last five."""
+    return sum(step[name] for step in shown[-5:]) / sum(step[name] for step in shown[:5])
+
+
+def test_the_loss_of_denoising_falls_on_digits_in_sixty_steps(tmp_path: Path) -> None:
+    chosen = tiny.diffusion("unet.classes=10", "unet.channels=16", *DIGITS)
+    shown = tiny.steps(chosen, open_source("digits", size=(8, 8), channels=1), tmp_path)
+    assert share_left(shown, "mse") < 0.7
+
+
+def test_the_loss_of_naming_falls_on_digits_in_sixty_steps(tmp_path: Path) -> None:
+    settings = ("classifier.classes=10", "classifier.channels=16", "train.learning_rate=0.003")
+    chosen = tiny.classifier(*settings, "noised=false", *DIGITS)
+    shown = tiny.steps(chosen, open_source("digits", size=(8, 8), channels=1), tmp_path)
+    assert share_left(shown, "loss") < 0.6
+    assert sum(step["accuracy"] for step in shown[-5:]) / 5 > 0.5
+
+
+def test_the_start_of_a_network_is_a_function_of_the_seed() -> None:
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    one, two = (build.network(tiny.diffusion()).state_dict() for _ in range(2))
+    other = build.network(tiny.diffusion("train.seed=1")).state_dict()
+    assert all(torch.equal(one[key], two[key]) for key in one)
+    assert any(not torch.equal(one[key], other[key]) for key in one)
+    assert torch.equal(torch.get_rng_state(), before)

@@ -1,0 +1,147 @@
+"""a run stopped anywhere, the same call again -> bit for bit the run that was never stopped."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from safetensors.torch import load_file
+
+from adm.losses import TimestepImportance
+from adm.recipes import Recipe, build
+from adm.recipes.overrides import override
+from adm.training import checkpoint
+from adm.training.ema import EMA
+
+# Four levels at eight images a step: every level has its ten losses well before the stop.
+IMPORTANT = ("importance=true", "loss=vlb", "process.steps=4", "train.batch_size=8")
+RECIPES = {
+    "dropout": tiny.diffusion("unet.dropout=0.3", "train.label_dropout=0.3", "data.flip=true"),
+    "float32": tiny.diffusion("train.precision=float32", "unet.dropout=0.3"),
+    "classifier": tiny.classifier("classifier.dropout=0.3", "train.weight_decay=0.1"),
+    "unconditional": tiny.diffusion("unet.classes=null"),
+}
+
+
+def everything(run: Path) -> dict[str, Any]:
+    """All that a run has come to, by file."""
+    folder = checkpoint.latest(run)
+    assert folder is not None
+    tensors = {file.name: load_file(file) for file in folder.glob("*.safetensors")}
+    state = json.loads((folder / "state.json").read_text())
+    return {**tensors, "state": state, "log": (run / "log.jsonl").read_bytes()}
+
+
+def assert_same(run: Path, other: Path) -> None:
+    ours, theirs = everything(run), everything(other)
+    assert ours.keys() == theirs.keys()
+    for name, held in ours.items():
+        if not name.endswith(".safetensors"):
+            assert held == theirs[name], name
+            continue
+        assert held.keys() == theirs[name].keys()
+        for key, value in held.items():
+            assert torch.equal(value, theirs[name][key]), f"{name}: {key}"
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_two_steps_and_two_more_are_four(tmp_path: Path, name: str) -> None:
+    settings = ("train.save_every_steps=2",)
+    chosen = override(RECIPES[name], settings)
+    source = tiny.stripes()
+    tiny.steps(chosen, source, tmp_path / "whole")
+    tiny.steps(chosen, source, tmp_path / "halves", count=2)
+    assert len(tiny.steps(chosen, source, tmp_path / "halves")) == 2
+    assert_same(tmp_path / "whole", tmp_path / "halves")
+
+
+def test_importance_of_levels_is_resumed_with_the_rest(tmp_path: Path) -> None:
+    chosen = tiny.diffusion(*IMPORTANT, "train.steps=14", "train.save_every_steps=12")
+    source = tiny.stripes()
+    tiny.steps(chosen, source, tmp_path / "whole")
+    tiny.steps(chosen, source, tmp_path / "parts", count=12)
+    held = everything(tmp_path / "parts")["importance.safetensors"]
+    assert held["counts"].tolist() == [10] * 4  # warm, so that the next draws depend on it
+    assert held["history"].dtype == torch.float64
+    tiny.steps(chosen, source, tmp_path / "parts")
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_run_with_uniform_levels_keeps_no_importance(tmp_path: Path) -> None:
+    tiny.steps(tiny.diffusion("train.steps=1"), tiny.stripes(), tmp_path / "run")
+    assert "importance.safetensors" not in everything(tmp_path / "run")
+
+
+def test_importance_is_restored_in_place(tmp_path: Path) -> None:
+    chosen = tiny.diffusion(*IMPORTANT, "train.steps=1")
+    tiny.steps(chosen, tiny.stripes(), tmp_path / "run")
+    folder = checkpoint.latest(tmp_path / "run")
+    assert folder is not None
+    state = fresh_state(chosen)
+    assert checkpoint.restore(folder, state) == 1
+    assert state.importance is not None
+    assert state.importance.counts.sum() == 8
+    assert (state.importance.history > 0).sum() == 8
+
+
+def fresh_state(chosen: Recipe) -> checkpoint.RunState:
+    network = build.network(chosen)
+    optimizer = torch.optim.AdamW(network.parameters())
+    importance = TimestepImportance(chosen.process.steps)
+    return checkpoint.RunState(network, EMA(network, 0.9), optimizer, importance)
+
+
+@pytest.mark.parametrize("killed_after", [3, 4, 5])
+def test_killed_between_checkpoints_and_continued_is_uninterrupted(
+    tmp_path: Path, killed_after: int
+) -> None:
+    settings = ("train.steps=6", "train.save_every_steps=3", "unet.dropout=0.2")
+    chosen, source = tiny.diffusion(*settings), tiny.stripes()
+    tiny.steps(chosen, source, tmp_path / "whole")
+    tiny.steps(chosen, source, tmp_path / "killed", count=killed_after)
+    assert len(tiny.steps(chosen, source, tmp_path / "killed")) == 3  # from the checkpoint of 3
+    assert_same(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_a_finished_run_has_nothing_left_to_do(tmp_path: Path) -> None:
+    chosen, source = tiny.diffusion("train.steps=2"), tiny.stripes()
+    tiny.steps(chosen, source, tmp_path / "run")
+    before = everything(tmp_path / "run")["log"]
+    assert tiny.steps(chosen, source, tmp_path / "run") == []
+    assert everything(tmp_path / "run")["log"] == before
+
+
+def test_the_log_has_a_line_a_step_and_is_cut_back_on_resuming(tmp_path: Path) -> None:
+    chosen = tiny.diffusion("train.steps=4", "train.save_every_steps=2")
+    source, log = tiny.stripes(), tmp_path / "run" / "log.jsonl"
+    tiny.steps(chosen, source, tmp_path / "run", count=3)
+    assert len(log.read_text().splitlines()) == 3
+    with log.open("a") as file:
+        file.write('{"step": 4, "lo')  # a process that was killed while it wrote
+    shown = tiny.steps(chosen, source, tmp_path / "run")
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    assert [{"step": 3 + i, **values} for i, values in enumerate(shown)] == lines[2:]
+    assert {"loss", "mse", "vlb"} < lines[0].keys()
+
+
+def test_a_resumed_run_does_not_depend_on_the_state_of_the_global_generator(
+    tmp_path: Path,
+) -> None:
+    chosen, source = RECIPES["dropout"], tiny.stripes()
+    torch.manual_seed(1)
+    tiny.steps(chosen, source, tmp_path / "one")
+    torch.manual_seed(2)
+    tiny.steps(chosen, source, tmp_path / "two")
+    assert_same(tmp_path / "one", tmp_path / "two")
+
+
+def test_another_seed_is_another_run(tmp_path: Path) -> None:
+    source = tiny.stripes()
+    shown = [
+        tiny.steps(tiny.diffusion(f"train.seed={seed}"), source, tmp_path / str(seed), count=1)
+        for seed in (0, 1)
+    ]
+    assert shown[0] != shown[1]
