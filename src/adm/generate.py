@@ -107,19 +107,26 @@ def trajectory(
     """Sample one batch, step by step.
 
     Args:
-        labels: (B,) int64, or None for an unconditional batch.
+        labels: (B,) int64, or None for an unconditional batch. A network without classes hears
+            of none, and only `guide` steers towards them.
         images: global index of each image, which its noise is a function of.
         guide: a noisy classifier of the same classes and process.
 
     Yields:
         State after every step; the last one's `x` are the images in [-1, 1].
+
+    Raises:
+        ValueError: a scale without labels.
     """
     schedule = spaced(model, settings)
     noise = ImageNoise(settings.seed, images, model.shape, model.device)
     gradient: Gradient | None = None
-    if guide is not None and settings.scale and labels is not None:
+    if guide is not None and settings.scale:
+        if labels is None:
+            raise ValueError(f"scale {settings.scale} needs labels to steer towards; give one each")
         gradient = guide.gradient(labels, settings.scale, schedule)
-    denoise = model.denoise(labels if settings.use_labels else None, schedule, clip)
+    told = settings.use_labels and model.network.config.classes is not None
+    denoise = model.denoise(labels if told else None, schedule, clip)
     sampler = SAMPLERS[settings.sampler]
     takes = inspect.signature(sampler).parameters
     own = {name: value for name, value in options(settings).items() if name in takes}

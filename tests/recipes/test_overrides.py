@@ -74,7 +74,7 @@ def test_heads_change_from_one_alternative_to_the_other() -> None:
         ("xyz=1", "a field that `--dry-run` lists"),
         ("name=other", "unknown field 'name'"),
         ("kind=classifier", "unknown field 'kind'"),
-        ("unet=1", "unknown field"),
+        ("unet=1", "unet: Input should be a dictionary"),
         ("unet.dropout", "cannot read 'unet.dropout'; write field=value, as in unet.dropout=0.1"),
         ("process.schedule=sine", "process.schedule: Input should be 'linear' or 'cosine'"),
         ("loss=hybird", "loss: Input should be 'simple', 'hybrid' or 'vlb'; got 'hybird'"),

@@ -1,4 +1,4 @@
-"""name -> recipe: each is complete, builds, and comes back from JSON; each ablation is one change."""
+"""name -> recipe: each builds and comes back from JSON; each ablation is one change of its base."""
 
 import dataclasses
 import json

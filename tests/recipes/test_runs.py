@@ -40,12 +40,12 @@ def test_a_changed_setting_is_named_with_both_values(
 
 def test_another_kind_of_run_and_other_data_are_refused(tmp_path: Path) -> None:
     tiny.steps(tiny.diffusion(), tiny.stripes(), tmp_path, count=1)
-    with pytest.raises(ValueError, match="holds another run: recipe.name is 'digits' there"):
+    with pytest.raises(ValueError, match=r"holds another run: recipe\.name is 'digits' there"):
         run.train(tiny.classifier(), tiny.stripes(), tmp_path, CPU)
     with pytest.raises(ValueError, match="data is 'stripes' there and 'spots' here"):
         run.train(tiny.diffusion(), replace(tiny.stripes(), name="spots"), tmp_path, CPU)
     other = replace(tiny.stripes(), classes=("a", "b", "c"))
-    with pytest.raises(ValueError, match="classes is .*'sneaker'.* there"):
+    with pytest.raises(ValueError, match=r"classes is .*'sneaker'.* there"):
         run.train(tiny.diffusion(), other, tmp_path, CPU)
 
 
@@ -60,7 +60,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> Non
     "setting", ["data.size=9,9", "unet.norm_groups=7", "unet.classes=4", "unet.heads.heads=5"]
 )
 def test_what_cannot_be_trained_leaves_no_folder(tmp_path: Path, setting: str) -> None:
-    with pytest.raises(ValueError, match="use|divi|add --set"):
+    with pytest.raises(ValueError, match=r"use|divi|add --set"):
         run.train(tiny.diffusion(setting), tiny.stripes(), tmp_path / "run", CPU)
     assert not (tmp_path / "run").exists()
 

@@ -1,14 +1,14 @@
 """adm info MODEL -> what the file holds."""
 
 import json
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from adm.recipes.model import guide_of, resolve
-from adm.recipes.schema import from_json, to_json
-from adm.training import checkpoint
+from adm.recipes.model import guide_of, read
+from adm.recipes.schema import to_json
+
+MOST_SHOWN = 24
 
 
 def info(model: str, /, *, recipe: bool = False) -> None:
@@ -27,9 +27,7 @@ def info(model: str, /, *, recipe: bool = False) -> None:
     recipe
         Print the whole recipe as JSON.
     """
-    path: Path = resolve(model)
-    weights, metadata = checkpoint.load_model(path)
-    chosen = from_json(metadata["recipe"])
+    path, weights, chosen, metadata = read(model)
     if recipe:
         print(json.dumps(to_json(chosen), indent=2))
         return
@@ -40,10 +38,10 @@ def info(model: str, /, *, recipe: bool = False) -> None:
         "recipe": f"{chosen.name} ({chosen.kind})",
         "parameters": f"{sum(w.numel() for w in weights.values()):,}",
         "images": f"{height}x{width}, {chosen.data.channels} channels",
-        "classes": ", ".join(metadata["classes"]),
+        "classes": _listed(metadata["classes"]),
         "process": f"{chosen.process.schedule}, {chosen.process.steps} steps",
-        "trained": f"{metadata.get('step', 0):,} steps of {chosen.train.batch_size} images"
-        f" of {metadata.get('data', 'unknown data')}",
+        "trained": f"{metadata.get('step', chosen.train.steps):,} steps of "
+        f"{chosen.train.batch_size} images of {metadata.get('data', 'unknown data')}",
     }
     if chosen.kind == "diffusion":
         rows["predicts"] = f"{chosen.process.prediction}, variance {chosen.process.variance}"
@@ -55,3 +53,9 @@ def info(model: str, /, *, recipe: bool = False) -> None:
     for name, value in rows.items():
         table.add_row(name, value)
     Console(width=100).print(table, markup=False)
+
+
+def _listed(classes: list[str]) -> str:
+    if len(classes) <= MOST_SHOWN:
+        return ", ".join(classes) or "none"
+    return f"{len(classes)}: {', '.join(classes[:3])} ... {classes[-1]}"

@@ -115,7 +115,7 @@ def sample(
     named = classifier or (guide_of(model) if scale else None)
     guide = load_classifier(named, where) if named else None
     generate.check(settings, loaded, guide)
-    labels, number = wanted(loaded, classes, count)
+    labels, number = wanted(loaded, classes, count, guided=bool(scale))
     run = SampleRun(loaded, guide, settings, labels, number)
     with progress(f"sampling {number} images", number * settings.steps) as advance:
         sample_into(out, run, batch_size=batch_size, on_step=advance)
@@ -123,14 +123,16 @@ def sample(
 
 
 def wanted(
-    model: DiffusionModel, classes: str | None, count: int | None
+    model: DiffusionModel, classes: str | None, count: int | None, guided: bool
 ) -> tuple[list[int] | None, int]:
     """The labels asked for, and how many images."""
     if count is not None and count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
-    if model.recipe.unet.classes is None:
+    if model.recipe.unet.classes is None and not guided:
         if classes is not None:
-            raise ValueError("this model has no classes; give --count instead of --classes")
+            raise ValueError(
+                "this model knows no classes; give --count, or a --classifier and a --scale"
+            )
         return None, count or DEFAULT_COUNT
     if classes is not None and count is not None:
         raise ValueError("give --classes with counts, or --count, not both")

@@ -75,13 +75,20 @@ def curve(columns: Sequence[Column], real_accuracy: float) -> bytes:
     axes.axhline(100 * real_accuracy, color=PALE, lw=1, ls="--")
     axes.plot(1.0, 100 * real_accuracy, "*", color=INK, ms=12, label="real test images")
     axes.errorbar(
-        x, y, yerr=[low, high], fmt="o-", color=ACCENT, ecolor=PALE, capsize=3, label="samples"
+        x,
+        y,
+        yerr=[low, high],
+        fmt="o-",
+        color=ACCENT,
+        ecolor=PALE,
+        capsize=3,
+        label="samples, by scale",
     )
-    for column, a, b in zip(columns, x, y, strict=True):
+    for i, (column, a, b) in enumerate(zip(columns, x, y, strict=True)):
         axes.annotate(
-            f"scale {column.scale:g}",
+            f"{column.scale:g}",
             (a, b),
-            xytext=(8, -12),
+            xytext=(6, -14 if i % 2 else 7),
             textcoords="offset points",
             fontsize=9,
             color=INK,
@@ -90,7 +97,7 @@ def curve(columns: Sequence[Column], real_accuracy: float) -> bytes:
     axes.set_ylabel("fidelity: named right by the judge, %")
     axes.invert_xaxis()
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="lower left")
+    axes.legend(frameon=False, loc="lower right")
     return png(figure)
 
 

@@ -94,7 +94,7 @@ def load_diffusion(model: str | Path, device: torch.device | str = "cpu") -> Dif
     Raises:
         ValueError: no such model, a damaged or foreign file, or a classifier.
     """
-    path, weights, recipe, metadata = _read(model)
+    path, weights, recipe, metadata = read(model)
     if not isinstance(recipe, DiffusionRecipe):
         raise ValueError(
             f"{path} is a classifier; give a diffusion model, and it with --classifier"
@@ -118,7 +118,7 @@ def load_classifier(model: str | Path, device: torch.device | str = "cpu") -> Cl
     Raises:
         ValueError: no such model, a damaged or foreign file, or a diffusion model.
     """
-    path, weights, recipe, metadata = _read(model)
+    path, weights, recipe, metadata = read(model)
     if not isinstance(recipe, ClassifierRecipe):
         raise ValueError(f"{path} is a diffusion model; give a classifier")
     network = build.network(recipe)
@@ -182,7 +182,12 @@ def resolve(model: str | Path) -> Path:
     raise ValueError(f"no model {str(model)!r}; give a path, or {' or '.join(near)}")
 
 
-def _read(model: str | Path) -> tuple[Path, dict[str, Tensor], Recipe, dict[str, Any]]:
+def read(model: str | Path) -> tuple[Path, dict[str, Tensor], Recipe, dict[str, Any]]:
+    """A model file of ours, or a released one -> its path, weights, recipe and metadata.
+
+    Raises:
+        ValueError: no such model, or a damaged or foreign file.
+    """
     path = resolve(model)
     if path.suffix in FOREIGN:
         return path, *_released(path)

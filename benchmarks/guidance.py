@@ -1,0 +1,73 @@
+"""the shipped model, scales -> a table of fidelity against diversity, and the README's pictures.
+
+python benchmarks/guidance.py --per-class 100
+python benchmarks/guidance.py --per-class 50 --sampler ancestral --steps 25
+python benchmarks/guidance.py --per-class 100 --pictures docs/images
+"""
+
+import argparse
+import platform
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from adm.demo.report import ZOOM, curve, tiled
+from adm.demo.run import SCALES, Column, column, settings_for, shipped
+
+ACROSS = 20  # images of one class in the README's picture
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--per-class", type=int, default=100)
+    parser.add_argument("--scales", type=float, nargs="+", default=list(SCALES))
+    parser.add_argument("--sampler", choices=["ddim", "ancestral"], default="ddim")
+    parser.add_argument("--steps", type=int, default=25)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--pictures", type=Path)
+    given = parser.parse_args()
+    models = shipped()
+    settings = settings_for(models, given.seed, sampler=given.sampler, steps=given.steps)
+    print(
+        f"{given.sampler}, {given.steps} steps, {10 * given.per_class} images a scale, "
+        f"seed {given.seed}; torch {torch.__version__}, {torch.get_num_threads()} threads, "
+        f"{platform.machine()}\n"
+    )
+    print("| scale | fidelity (95% interval) | diversity | Fréchet | images a second |")
+    print("|---|---|---|---|---|")
+    columns: list[Column] = []
+    for scale in given.scales:
+        started = time.monotonic()
+        made = column(models, replace(settings, scale=scale), given.per_class)
+        speed = len(made.labels) / (time.monotonic() - started)
+        fidelity, scores = made.scores.fidelity, made.scores
+        print(
+            f"| {scale:g} | {100 * fidelity.value:.1f}% ({100 * fidelity.low:.1f} to "
+            f"{100 * fidelity.high:.1f}) | {scores.diversity:.3f} | {scores.frechet:.2f} | "
+            f"{speed:.1f} |",
+            flush=True,
+        )
+        columns.append(made)
+    if given.pictures is not None:
+        draw(columns, models.reference.accuracy, given.pictures)
+
+
+def draw(columns: list[Column], real_accuracy: float, folder: Path) -> None:
+    """samples-scaleS.png, one class a row, and curve.png."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "curve.png").write_bytes(curve(columns, real_accuracy))
+    for made in columns:
+        rows = [made.images[made.labels == label][:ACROSS] for label in range(10)]
+        picture = Image.fromarray(tiled(torch.cat(rows), min(ACROSS, len(rows[0]))))
+        size = (picture.width * ZOOM, picture.height * ZOOM)
+        zoomed = picture.resize(size, Image.Resampling.NEAREST)
+        zoomed.save(folder / f"samples-scale{made.scale:g}.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,271 @@
+"""bad input -> one line that names the cure, exit status 2, and nothing written."""
+
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from cli.conftest import Adm
+from PIL import Image
+from safetensors.torch import save_file
+
+from adm.data.export import write_npz
+
+TRAIN = ("train", "digits", "--data", "digits")
+
+
+def images(folder: Path, count: int = 3) -> Path:
+    for name in ("cat", "dog"):
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            picture = np.full((8, 8), 40 * i, np.uint8)
+            Image.fromarray(picture).save(folder / name / f"{i}.png")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("words", "cure"),
+    [
+        (["train", "digts"], "no recipe 'digts'; did you mean digits"),
+        (["train", "digits", "--set", "unet.drpout=0.1"], "did you mean unet.dropout"),
+        (["train", "digits", "--set", "unet.dropout"], "write field=value"),
+        (["train", "digits", "--set", "data.size=9,9"], "use 8x8 or 10x10"),
+        (["train", "digits", "--set", "unet.norm_groups=7"], "set norm_groups to a divisor"),
+        (["train", "digits", "--set", "unet.channels=0"], "channels must be at least 1"),
+        (["train", "digits", "--set", "unet.classes=4"], "add --set unet.classes=10"),
+        (["train", "digits", "--set", "data.size=6,6"], "ask for 8x8"),
+        (["train", "digits", "--steps", "0"], "train.steps: Input should be greater than 0"),
+        (["train", "digits", "--steps", "many"], "unable to convert"),
+        (["train", "digits", "--data", "digts"], "no data 'digts'; did you mean digits?"),
+        (["train", "digits", "--data", "nowhere/at/all"], "no data 'nowhere/at/all'"),
+        (["train", "digits", "--device", "gpu"], "try --device cpu"),
+        (["train", "digits", "--nonsense"], "Unknown option: --nonsense"),
+        (["train"], "RECIPE requires an argument"),
+    ],
+)
+def test_training_refuses(adm: Adm, tmp_path: Path, words: list[str], cure: str) -> None:
+    out = tmp_path / "run"
+    assert cure in adm(*words, "--out", out).refusal()
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "cure"),
+    [
+        (["--classes", "snaeker:2"], "unknown class 'snaeker'; did you mean sneaker?"),
+        (["--classes", "sneaker:two"], "write a class and a count, as in bag:4"),
+        (["--classes", "sneaker:0"], "write a class and a count, as in bag:4"),
+        (["--classes", "3"], "unknown class '3'; did you mean sneaker, bag, ankle boot?"),
+        (["--classes", ","], "no class given; write --classes all:8"),
+        (["--classes", "all", "--count", "3"], "not both"),
+        (["--count", "0"], "count must be at least 1"),
+        (["--sampler", "dim"], "use ancestral or ddim"),
+        (["--spacing", "odd"], "use even or strided or quadratic"),
+        (["--rounding", "up"], "use nearest or truncated"),
+        (["--steps", "0"], "steps must be in 2..20, got 0"),
+        (["--steps", "21"], "steps must be in 2..20, got 21"),
+        (["--steps", "few"], "unable to convert"),
+        (["--start", "99"], "start must be a level in 2..20, got 99"),
+        (["--eta", "2"], "eta must be in [0, 1], got 2"),
+        (["--sampler", "ancestral", "--eta", "0.5"], "eta means nothing to the ancestral"),
+        (["--scale", "nan"], "scale must be a finite number, got nan"),
+        (["--scale", "inf"], "scale must be a finite number, got inf"),
+        (["--scale", "2"], "needs a classifier; give one with --classifier"),
+        (["--seed", "-1"], "seed must be in 0..2^64 - 1, got -1"),
+        (["--batch-size", "0"], "batch size must be at least 1, got 0"),
+        (["--device", "cuda:99"], "try --device cpu"),
+        (["--nonsense"], "Unknown option: --nonsense"),
+    ],
+)
+def test_sampling_refuses(
+    adm: Adm, models: Path, tmp_path: Path, words: list[str], cure: str
+) -> None:
+    out = tmp_path / "out"
+    answer = adm("sample", models / "model.safetensors", "--out", out, *words)
+    assert cure in answer.refusal()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "cure"),
+    [
+        ("longer", "steps T 25 do not match the model's 20; train a classifier with the model's"),
+        ("linear", "noise schedule linear do not match the model's cosine"),
+        ("larger", "image size (16, 16) do not match the model's (8, 8)"),
+        ("boots", "classes ('sneaker', 'bag', 'boot') do not match"),
+        ("clean", "was trained on clean images only; guide with another"),
+        ("model", "is a diffusion model; give a classifier"),
+    ],
+)
+def test_a_classifier_that_does_not_match_is_refused(
+    adm: Adm, models: Path, tmp_path: Path, name: str, cure: str
+) -> None:
+    guide = ("--classifier", models / f"{name}.safetensors", "--scale", 1)
+    answer = adm("sample", models / "model.safetensors", *guide, "--out", tmp_path / "out")
+    assert cure in answer.refusal()
+    assert list(tmp_path.iterdir()) == []
+
+
+class Runs:
+    """A pickle of this makes a folder when it is opened."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> Any:
+        return (Path.mkdir, (self.marker,))
+
+
+def damaged(kind: str, path: Path, marker: Path) -> None:
+    if kind == "truncated":
+        whole = tiny.model(path, tiny.diffusion()).read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+    elif kind == "foreign":
+        save_file({"weight": torch.zeros(3)}, path)
+    elif kind == "pickle":
+        path.write_bytes(pickle.dumps(Runs(marker)))
+    elif kind == "torch":
+        torch.save({"model": Runs(marker)}, path)
+    elif kind == "empty":
+        path.touch()
+    else:
+        path.write_text("# a page of text\n")
+
+
+@pytest.mark.parametrize("verb", ["sample", "info"])
+@pytest.mark.parametrize(
+    ("kind", "cure"),
+    [
+        ("truncated", "copy it again"),
+        ("foreign", "carries no recipe"),
+        ("pickle", "give a file that `adm train` wrote"),
+        ("torch", "give a file that `adm train` wrote"),
+        ("empty", "give a file that `adm train` wrote"),
+        ("text", "give a file that `adm train` wrote"),
+    ],
+)
+def test_a_file_that_is_no_model_is_refused_and_never_run(
+    adm: Adm, tmp_path: Path, verb: str, kind: str, cure: str
+) -> None:
+    path, marker, out = tmp_path / "m.safetensors", tmp_path / "ran", tmp_path / "out"
+    damaged(kind, path, marker)
+    answer = adm(verb, path, *(("--out", out) if verb == "sample" else ()))
+    assert cure in answer.refusal()
+    assert str(path) in answer.err
+    assert not marker.exists()
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("verb", ["sample", "info"])
+def test_a_model_that_is_not_there_is_refused_with_those_that_are(
+    adm: Adm, tmp_path: Path, verb: str
+) -> None:
+    options = ("--out", tmp_path / "out") if verb == "sample" else ()
+    assert "no model 'fashoin'; give a path" in adm(verb, "fashoin", *options).refusal()
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert "holds no checkpoint yet" in adm(verb, empty, *options).refusal()
+
+
+def test_a_folder_without_images_is_refused(adm: Adm, tmp_path: Path) -> None:
+    data, out = tmp_path / "data", tmp_path / "run"
+    data.mkdir()
+    (data / "notes.txt").write_text("no image")
+    line = adm("train", "digits", "--data", data, "--out", out).refusal()
+    assert f"{data} holds no images" in line
+    assert "give a folder of such files" in line
+    assert not out.exists()
+
+
+def test_a_broken_image_is_named(adm: Adm, tmp_path: Path) -> None:
+    data, out = images(tmp_path / "data"), tmp_path / "run"
+    broken = data / "dog" / "1.png"
+    broken.write_bytes(broken.read_bytes()[:20])
+    line = adm("train", "digits", "--data", data, "--out", out).refusal()
+    assert str(broken) in line
+    assert "remove it" in line
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "cure"),
+    [
+        ({"arr_0": np.zeros((4, 8, 8, 1), np.float32)}, "expected uint8 in 0..255"),
+        ({"arr_0": np.zeros((4, 1, 8, 8), np.uint8)}, "expected (N, H, W, C)"),
+        ({"arr_0": np.zeros((4, 12, 12, 1), np.uint8)}, "ask for 12x12"),
+        (
+            {"arr_0": np.zeros((4, 8, 8, 1), np.uint8), "arr_1": np.zeros((4, 2), np.int64)},
+            "expected integers (4,)",
+        ),
+        ({"weights": np.zeros(3)}, "is no readable .npz of images"),
+    ],
+)
+def test_an_array_of_the_wrong_type_or_shape_is_refused(
+    adm: Adm, tmp_path: Path, arrays: dict[str, np.ndarray], cure: str
+) -> None:
+    data, out = tmp_path / "data.npz", tmp_path / "run"
+    write_npz(data, arrays)
+    assert cure in adm("train", "digits", "--data", data, "--out", out).refusal()
+    assert not out.exists()
+
+
+def test_arrays_with_objects_in_them_are_not_unpickled(adm: Adm, tmp_path: Path) -> None:
+    data, marker = tmp_path / "data.npz", tmp_path / "ran"
+    held: Any = np.array([Runs(marker)], dtype=object)
+    np.savez(data, arr_0=held)
+    assert "npz" in adm("train", "digits", "--data", data, "--out", tmp_path / "run").refusal()
+    assert not marker.exists()
+
+
+def test_a_folder_that_holds_another_run_is_refused_and_left_alone(
+    adm: Adm, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    tiny.steps(tiny.diffusion(), tiny.stripes(), out, count=1)
+    before = {path: path.read_bytes() for path in out.iterdir() if path.is_file()}
+    line = adm(*TRAIN, "--out", out).refusal()
+    assert re.search(
+        r"holds another run: recipe\.\S+ is .* there and .* here; choose another", line
+    )
+    assert {path: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
+
+
+def test_a_folder_that_holds_anything_is_not_sampled_into(
+    adm: Adm, models: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    line = adm("sample", models / "model.safetensors", "--out", tmp_path).refusal()
+    assert "already holds something; choose another --out" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+    assert "is not empty and holds no run" in adm(*TRAIN, "--out", tmp_path).refusal()
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_model_that_knows_no_classes_says_so(adm: Adm, models: Path, tmp_path: Path) -> None:
+    words = ("sample", models / "unlabelled.safetensors", "--out", tmp_path / "out")
+    line = adm(*words, "--classes", "sneaker").refusal()
+    assert "knows no classes; give --count, or a --classifier and a --scale" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "cure"),
+    [
+        (["smple"], 'Unknown command "smple". Did you mean "sample"?'),
+        (["recipes", "fashon"], "no recipe 'fashon'; did you mean fashion"),
+        (["sample"], "requires an argument"),
+        (["demo", "--per-class", "1"], "per class must be at least 2"),
+    ],
+)
+def test_words_that_mean_nothing_are_refused(adm: Adm, words: list[str], cure: str) -> None:
+    assert cure in adm(*words).refusal()
+
+
+def test_a_traceback_is_to_be_had_for_the_asking(adm: Adm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADM_TRACEBACK", "1")
+    with pytest.raises(ValueError, match="no recipe"):
+        adm("recipes", "fashon")

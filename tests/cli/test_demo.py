@@ -1,0 +1,124 @@
+"""adm demo -> the same images every time, and a report that needs nothing beside it."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli.conftest import Adm
+
+from adm.recipes.model import SHIPPED
+
+FILES = ("fashion", "fashion-classifier", "fashion-judge")
+COMMAND = ("demo", "--per-class", 2, "--scales", 0, 2, "--steps", 3)
+
+pytestmark = pytest.mark.skipif(
+    not all((SHIPPED / f"{name}.safetensors").exists() for name in FILES)
+    or not (SHIPPED / "fashion-reference.npz").exists(),
+    reason="the shipped models are not in this tree; `python tools/ship.py` puts them there",
+)
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(out)): p.read_bytes() for p in sorted(out.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from adm.cli import main
+
+    out = tmp_path_factory.mktemp("demo") / "out"
+    with pytest.raises(SystemExit) as stopped:
+        main([*map(str, COMMAND), "--out", str(out)])
+    assert not stopped.value.code
+    return out
+
+
+def test_it_leaves_a_report_and_the_samples(demo: Path) -> None:
+    assert {path.name for path in demo.iterdir()} == {"report.html", "samples"}
+    assert [path.name for path in demo.parent.iterdir()] == ["out"]
+    assert len(list((demo / "samples").glob("*.png"))) == 2 * 2 * 10
+
+
+def test_file_names_carry_class_scale_seed_and_number(demo: Path) -> None:
+    names = {path.name for path in (demo / "samples").glob("*.png")}
+    for scale in (0, 2):
+        assert {name for name in names if name.startswith(f"Sneaker_scale{scale}_")} == {
+            f"Sneaker_scale{scale}_seed0_0000{14 + i}.png" for i in range(2)
+        }
+
+
+def test_the_archive_has_the_released_layout(demo: Path) -> None:
+    with np.load(demo / "samples" / "samples.npz", allow_pickle=False) as archive:
+        assert archive["arr_0"].shape == (40, 28, 28, 1)
+        assert archive["arr_0"].dtype == np.uint8
+        assert archive["arr_1"].tolist() == [i // 2 for i in range(20)] * 2
+
+
+def test_a_second_run_gives_the_same_images_bit_for_bit(
+    demo: Path, adm: Adm, tmp_path: Path
+) -> None:
+    answer = adm(*COMMAND, "--out", tmp_path / "again")
+    assert answer.status == 0
+    assert "fidelity" in answer.out
+    assert contents(tmp_path / "again" / "samples") == contents(demo / "samples")
+
+
+def test_the_scale_changes_images_that_start_from_the_same_noise(demo: Path) -> None:
+    with np.load(demo / "samples" / "samples.npz", allow_pickle=False) as archive:
+        plain, guided = np.split(archive["arr_0"].astype(int), 2)
+    assert all((a != b).any() for a, b in zip(plain, guided, strict=True))
+
+
+def test_the_report_needs_nothing_beside_it(demo: Path) -> None:
+    text = (demo / "report.html").read_text("utf-8")
+    links = re.findall(r"""(?:src|href)\s*=\s*["']([^"']*)""", text) + re.findall(r"url\(", text)
+    assert len(links) == 10 * 2 + 1  # a picture for each class and scale, and the curve
+    assert all(link.startswith("data:image/png;base64,") for link in links)
+    assert "<script" not in text
+    assert "@import" not in text
+
+
+def test_the_report_states_settings_seed_and_numbers(demo: Path) -> None:
+    text = (demo / "report.html").read_text("utf-8")
+    for said in ("Sneaker", "fidelity", "diversity", "seed", "&#34;steps&#34;: 3", "10,000"):
+        assert said.casefold() in text.casefold(), said
+
+
+@pytest.mark.parametrize("options", [(), ("--overwrite",)])
+def test_a_folder_that_holds_something_else_is_refused(
+    adm: Adm, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    line = adm(*COMMAND, *options, "--out", tmp_path).refusal()
+    assert "already holds something; choose another --out" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_an_earlier_demo_gives_way_only_where_that_is_asked_for(
+    demo: Path, adm: Adm, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    (out / "samples").mkdir(parents=True)
+    (out / "report.html").write_text("an earlier demo")
+    assert "add --overwrite" in adm(*COMMAND, "--out", out).refusal()
+    assert (out / "report.html").read_text() == "an earlier demo"
+    assert adm(*COMMAND, "--overwrite", "--out", out).status == 0
+    assert contents(out / "samples") == contents(demo / "samples")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize(
+    ("words", "cure"),
+    [
+        (("--scales", "nan"), "scale must be a finite number"),
+        (("--steps", "0"), "steps must be in 2.."),
+        (("--sampler", "dim"), "use ancestral or ddim"),
+        (("--scales", "0", "lots"), "unable to convert"),
+    ],
+)
+def test_what_cannot_be_sampled_leaves_nothing(
+    adm: Adm, tmp_path: Path, words: tuple[str, ...], cure: str
+) -> None:
+    assert cure in adm("demo", *words, "--out", tmp_path / "out").refusal()
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,61 @@
+"""adm --help, and of every verb -> what there is, with examples; the first without loading torch."""
+
+import subprocess
+import sys
+
+import pytest
+from cli.conftest import Adm
+
+from adm.cli import VERBS
+
+WITHOUT_TORCH = """
+import sys
+from adm.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit as exit_:
+    assert not exit_.code, exit_.code
+heavy = {"torch", "numpy", "matplotlib", "PIL", "sklearn"} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
+@pytest.mark.parametrize("words", [["--help"], ["-h"], ["--version"], []])
+def test_help_answers_without_loading_torch(words: list[str]) -> None:
+    command = [sys.executable, "-c", WITHOUT_TORCH, *words]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout
+
+
+def test_help_names_every_verb(adm: Adm) -> None:
+    answer = adm("--help")
+    assert answer.status == 0
+    for verb, summary in VERBS.items():
+        assert verb in answer.out
+        assert summary.split(",")[0] in answer.out
+    assert "adm demo" in answer.out
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_help_of_every_verb_has_a_summary_examples_and_its_options(adm: Adm, verb: str) -> None:
+    answer = adm(verb, "--help")
+    assert answer.status == 0
+    assert "Examples:" in answer.out
+    assert answer.out.count(f"adm {verb} ") + answer.out.count(f"adm {verb}\n") >= 2
+    assert VERBS[verb].split(",")[0].rstrip(".") in answer.out
+
+
+def test_the_version_is_the_package_s(adm: Adm) -> None:
+    from importlib.metadata import version
+
+    assert adm("--version").out.strip() == version("ablated-diffusion")
+
+
+def test_python_m_adm_is_the_same_command() -> None:
+    command = [sys.executable, "-m", "adm", "recipes", "fashon"]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert found.returncode == 2
+    assert found.stderr.startswith("adm: no recipe 'fashon'")
+    assert found.stderr.count("\n") == 1
+    assert not found.stdout

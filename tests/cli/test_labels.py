@@ -1,0 +1,50 @@
+"""sneaker:16,bag:4 or all:8 -> one label an image."""
+
+import re
+
+import pytest
+
+from adm.cli.labels import parse_classes
+
+CLASSES = ("T-shirt", "sneaker", "bag", "ankle boot")
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ("sneaker:3,bag:2", [1, 1, 1, 2, 2]),
+        ("bag,sneaker", [2, 1]),
+        ("all:2", [0, 0, 1, 1, 2, 2, 3, 3]),
+        ("all", [0, 1, 2, 3]),
+        ("2:2", [2, 2]),
+        ("BAG:1, ankle boot:1", [2, 3]),
+        ("t-shirt", [0]),
+        ("bag:1,bag:1,", [2, 2]),
+    ],
+)
+def test_names_and_numbers_are_counted_out_in_order(text: str, labels: list[int]) -> None:
+    assert parse_classes(text, CLASSES) == labels
+
+
+def test_a_class_named_by_a_number_is_found_by_its_name_first() -> None:
+    assert parse_classes("1,0", ("1", "0")) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sneakr:2", "unknown class 'sneakr'; did you mean sneaker?"),
+        ("boot", "unknown class 'boot'; did you mean ankle boot?"),
+        ("4", "unknown class '4'; did you mean T-shirt, sneaker, bag, ankle boot?"),
+        ("-1", "unknown class '-1'"),
+        ("bag:-1", "cannot read 'bag:-1'; write a class and a count, as in bag:4"),
+        ("bag:0", "cannot read 'bag:0'"),
+        ("bag:1.5", "cannot read 'bag:1.5'"),
+        ("bag:99999999999", "cannot read 'bag:99999999999'"),
+        ("", "no class given; write --classes all:8, or sneaker:16,bag:4"),
+        (" , ", "no class given"),
+    ],
+)
+def test_what_names_no_class_is_refused_with_those_that_are_near(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        parse_classes(text, CLASSES)

@@ -1,0 +1,178 @@
+"""train, sample, info, recipes -> what they leave and say, end to end."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli.conftest import Adm
+
+from adm.recipes import RECIPES, recipe
+from adm.recipes.schema import from_json, to_json
+
+SMALL = (
+    "train.batch_size=8",
+    "train.save_every_steps=2",
+    "unet.channels=16",
+    "unet.heads.channels_per_head=16",
+)
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(out.iterdir())}
+
+
+def test_a_dry_run_prints_the_recipe_and_writes_nothing(adm: Adm, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    answer = adm("train", "digits", "--out", out, "--steps", 7, "--dry-run", "--set", *SMALL)
+    assert answer.status == 0
+    chosen = from_json(json.loads(answer.out))
+    assert chosen.train.steps == 7
+    assert chosen.train.batch_size == 8
+    assert chosen.name == "digits"
+    assert not out.exists()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Digits, trained for three steps by the command line itself."""
+    from adm.cli import main
+
+    out = tmp_path_factory.mktemp("runs") / "digits"
+    words = ["train", "digits", "--out", str(out), "--steps", "3", "--device", "cpu", "--set"]
+    with pytest.raises(SystemExit) as stopped:
+        main([*words, *SMALL])
+    assert not stopped.value.code
+    return out
+
+
+def test_training_leaves_checkpoints_a_log_and_what_the_run_is(trained: Path) -> None:
+    assert {path.name for path in trained.iterdir()} == {"checkpoints", "log.jsonl", "run.json"}
+    assert len((trained / "log.jsonl").read_text().splitlines()) == 3
+    assert (trained / "checkpoints" / "step-0000003" / "model.safetensors").is_file()
+
+
+def test_training_says_what_the_data_are_and_how_to_go_on(adm: Adm, tmp_path: Path) -> None:
+    words = ("train", "digits", "--out", tmp_path / "run", "--steps", 1, "--set", *SMALL)
+    first = adm(*words)
+    assert first.status == 0
+    assert "digits: 1442 images of 10 classes: zero 1" in first.out
+    assert f"try `adm sample {tmp_path / 'run'}" in first.out
+    assert "1 of 1, 0 s left" in first.err
+    assert "images/s" in first.err
+    again = adm(*words)
+    assert again.status == 0
+    assert "continuing" in again.out
+
+
+def test_a_run_s_folder_is_sampled_by_name_and_number(
+    adm: Adm, trained: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    options = ("--classes", "seven:2,zero", "--steps", 3, "--seed", 5, "--start", 900)
+    answer = adm("sample", trained, *options, "--out", out)
+    assert answer.status == 0, answer.err
+    assert "3 images, samples.npz, samples.json" in answer.out
+    assert set(contents(out)) == {
+        "seven_seed5_000000.png",
+        "seven_seed5_000001.png",
+        "zero_seed5_000002.png",
+        "samples.npz",
+        "samples.json",
+    }
+    with np.load(out / "samples.npz", allow_pickle=False) as archive:
+        assert archive["arr_0"].shape == (3, 8, 8, 1)
+        assert archive["arr_1"].tolist() == [7, 7, 0]
+    manifest = json.loads((out / "samples.json").read_text())
+    assert manifest["model"]["trained_steps"] == 3
+    wanted = {"steps": 3, "start": 900, "seed": 5, "sampler": "ddim", "scale": 0.0}
+    assert wanted.items() <= manifest["settings"].items()
+
+
+def test_the_same_command_gives_the_same_files(adm: Adm, models: Path, tmp_path: Path) -> None:
+    words = ("sample", models / "model.safetensors", "--classifier", models / "guide.safetensors")
+    options = ("--scale", 2, "--classes", "all:2", "--eta", 0.5)
+    for out in ("one", "two"):
+        assert adm(*words, *options, "--out", tmp_path / out).status == 0
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def test_the_batch_size_changes_no_image(adm: Adm, models: Path, tmp_path: Path) -> None:
+    words = ("sample", models / "model.safetensors", "--classes", "bag:5", "--sampler", "ancestral")
+    found = []
+    for size in (5, 2):
+        assert adm(*words, "--batch-size", size, "--out", tmp_path / str(size)).status == 0
+        with np.load(tmp_path / str(size) / "samples.npz", allow_pickle=False) as archive:
+            found.append(archive["arr_0"].astype(int))
+    assert np.abs(found[0] - found[1]).max() <= 1
+
+
+def test_without_classes_given_all_take_turns(adm: Adm, models: Path, tmp_path: Path) -> None:
+    assert adm("sample", models / "model.safetensors", "--out", tmp_path / "out").status == 0
+    manifest = json.loads((tmp_path / "out" / "samples.json").read_text())
+    assert manifest["labels"] == [0, 1, 2] * 5 + [0]
+    assert manifest["settings"]["steps"] == 4  # the recipe's own
+
+
+def test_a_classifier_gives_classes_to_a_model_that_knows_none(
+    adm: Adm, models: Path, tmp_path: Path
+) -> None:
+    words = ("sample", models / "unlabelled.safetensors", "--classes", "bag:2")
+    guide = ("--classifier", models / "guide.safetensors", "--scale", 4)
+    assert adm(*words, *guide, "--out", tmp_path / "guided").status == 0
+    assert "bag_seed0_000001.png" in contents(tmp_path / "guided")
+    plain = adm("sample", models / "unlabelled.safetensors", "--count", 2, "--out", tmp_path / "p")
+    assert plain.status == 0
+    assert "image_seed0_000001.png" in contents(tmp_path / "p")
+    archives = [tmp_path / out / "samples.npz" for out in ("guided", "p")]
+    guided, unguided = (np.load(path, allow_pickle=False)["arr_0"] for path in archives)
+    assert (guided != unguided).any()
+
+
+def test_an_interruption_says_that_the_same_command_continues(
+    adm: Adm, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from adm import sample_folder
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    words = ("sample", models / "model.safetensors", "--count", 2, "--out", tmp_path / "out")
+    with monkeypatch.context() as patch:
+        patch.setattr(sample_folder, "save_images", interrupted)
+        answer = adm(*words)
+    assert answer.status == 130
+    assert answer.err.splitlines()[-1] == "adm: stopped; the same command continues"
+    assert not (tmp_path / "out").exists()
+    assert adm(*words).status == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_info_says_what_a_run_holds(adm: Adm, trained: Path) -> None:
+    answer = adm("info", trained)
+    assert answer.status == 0
+    for said in ("digits (diffusion)", "8x8, 1 channels", "zero, one, two", "cosine, 1000 steps"):
+        assert said in answer.out
+    assert "3 steps of 8 images of digits" in answer.out
+    assert "velocity, variance learned_range" in answer.out
+
+
+def test_info_gives_the_whole_recipe_as_json(adm: Adm, models: Path) -> None:
+    for name in ("model", "guide"):
+        answer = adm("info", models / f"{name}.safetensors", "--recipe")
+        assert from_json(json.loads(answer.out)).kind in ("diffusion", "classifier")
+    assert "(classifier)" in adm("info", models / "guide.safetensors").out
+
+
+def test_recipes_are_listed_a_line_each(adm: Adm) -> None:
+    lines = adm("recipes").out.splitlines()
+    assert [line.split()[0] for line in lines] == list(RECIPES)
+
+
+@pytest.mark.parametrize("name", ["digits", "digits-classifier", "imagenet128-ablated"])
+def test_a_recipe_is_shown_with_what_it_promises(adm: Adm, name: str) -> None:
+    answer = adm("recipes", name)
+    promise, _, values = answer.out.partition("{")
+    assert from_json(json.loads("{" + values)) == recipe(name)
+    assert to_json(recipe(name)) == json.loads("{" + values)
+    assert len(promise) > 20

@@ -1,0 +1,47 @@
+"""the command line -> docs/command-line.md: the help of every verb, as it is printed.
+
+    python tools/capture_help.py
+"""
+
+import io
+import os
+from collections.abc import Sequence
+from contextlib import redirect_stdout, suppress
+from pathlib import Path
+from unittest.mock import patch
+
+from adm.cli import VERBS, main
+
+PAGE = Path(__file__).parent.parent / "docs" / "command-line.md"
+TERMINAL = {"COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}
+COMMANDS = ("adm", *(f"adm {verb}" for verb in VERBS))
+OPENING = """# The command line
+
+What `--help` prints, captured by `python tools/capture_help.py` and compared by
+[a test](../tests/docs/test_command_line.py). `python -m adm` is the same as `adm`.
+
+A mistake that the user can mend ends in one line that names the cure, and exit status 2;
+`ADM_TRACEBACK=1` shows where it came from. Ctrl-C ends in exit status 130, and the same `adm train`
+or `adm sample` command goes on from there.
+"""
+
+
+def help_of(arguments: Sequence[str]) -> str:
+    """What `adm ... --help` prints on a terminal of 100 columns without colours."""
+    printed = io.StringIO()
+    with patch.dict(os.environ, TERMINAL), redirect_stdout(printed), suppress(SystemExit):
+        main([*arguments, "--help"])
+    return "\n".join(line.rstrip() for line in printed.getvalue().strip().splitlines())
+
+
+def page() -> str:
+    """The whole page, as Markdown."""
+    sections = [
+        f"## {command}\n\n```text\n$ {command} --help\n{help_of(command.split()[1:])}\n```\n"
+        for command in COMMANDS
+    ]
+    return "\n".join([OPENING, *sections])
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
