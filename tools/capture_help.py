@@ -1,6 +1,6 @@
 """the command line -> docs/command-line.md: the help of every verb, as it is printed.
 
-    python tools/capture_help.py
+python tools/capture_help.py
 """
 
 import io

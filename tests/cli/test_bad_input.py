@@ -2,6 +2,8 @@
 
 import pickle
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -138,26 +140,41 @@ def damaged(kind: str, path: Path, marker: Path) -> None:
 
 @pytest.mark.parametrize("verb", ["sample", "info"])
 @pytest.mark.parametrize(
-    ("kind", "cure"),
+    ("kind", "name", "cure"),
     [
-        ("truncated", "copy it again"),
-        ("foreign", "carries no recipe"),
-        ("pickle", "give a file that `adm train` wrote"),
-        ("torch", "give a file that `adm train` wrote"),
-        ("empty", "give a file that `adm train` wrote"),
-        ("text", "give a file that `adm train` wrote"),
+        ("truncated", "m.safetensors", "copy it again"),
+        ("foreign", "m.safetensors", "carries no recipe"),
+        ("pickle", "m.safetensors", "give a file that `adm train` wrote"),
+        ("torch", "m.safetensors", "give a file that `adm train` wrote"),
+        ("empty", "m.safetensors", "give a file that `adm train` wrote"),
+        ("text", "m.safetensors", "give a file that `adm train` wrote"),
+        ("pickle", "m.pt", "would run code when opened, which is refused"),
+        ("torch", "m.pt", "would run code when opened, which is refused"),
+        ("empty", "m.pt", "is damaged or no .pt file"),
+        ("text", "m.pt", "m.pt"),
     ],
 )
 def test_a_file_that_is_no_model_is_refused_and_never_run(
-    adm: Adm, tmp_path: Path, verb: str, kind: str, cure: str
+    adm: Adm, tmp_path: Path, verb: str, kind: str, name: str, cure: str
 ) -> None:
-    path, marker, out = tmp_path / "m.safetensors", tmp_path / "ran", tmp_path / "out"
+    path, marker, out = tmp_path / name, tmp_path / "ran", tmp_path / "out"
     damaged(kind, path, marker)
     answer = adm(verb, path, *(("--out", out) if verb == "sample" else ()))
     assert cure in answer.refusal()
     assert str(path) in answer.err
     assert not marker.exists()
     assert not out.exists()
+
+
+def test_a_refusal_is_one_line_of_the_process_itself(tmp_path: Path) -> None:
+    path, marker = tmp_path / "m.pt", tmp_path / "ran"
+    damaged("pickle", path, marker)
+    command = [sys.executable, "-m", "adm", "sample", path, "--out", tmp_path / "out"]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert found.returncode == 2
+    assert found.stderr.count("\n") == 1, found.stderr
+    assert not found.stdout
+    assert [file.name for file in tmp_path.iterdir()] == ["m.pt"]
 
 
 @pytest.mark.parametrize("verb", ["sample", "info"])

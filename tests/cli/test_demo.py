@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from cli.conftest import Adm
 
+from adm.cli import main
 from adm.recipes.model import SHIPPED
 
 FILES = ("fashion", "fashion-classifier", "fashion-judge")
@@ -25,8 +26,6 @@ def contents(out: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from adm.cli import main
-
     out = tmp_path_factory.mktemp("demo") / "out"
     with pytest.raises(SystemExit) as stopped:
         main([*map(str, COMMAND), "--out", str(out)])
@@ -43,8 +42,8 @@ def test_it_leaves_a_report_and_the_samples(demo: Path) -> None:
 def test_file_names_carry_class_scale_seed_and_number(demo: Path) -> None:
     names = {path.name for path in (demo / "samples").glob("*.png")}
     for scale in (0, 2):
-        assert {name for name in names if name.startswith(f"Sneaker_scale{scale}_")} == {
-            f"Sneaker_scale{scale}_seed0_0000{14 + i}.png" for i in range(2)
+        assert {name for name in names if name.startswith(f"sneaker_scale{scale}_")} == {
+            f"sneaker_scale{scale}_seed0_0000{14 + i}.png" for i in range(2)
         }
 
 
@@ -81,7 +80,7 @@ def test_the_report_needs_nothing_beside_it(demo: Path) -> None:
 
 def test_the_report_states_settings_seed_and_numbers(demo: Path) -> None:
     text = (demo / "report.html").read_text("utf-8")
-    for said in ("Sneaker", "fidelity", "diversity", "seed", "&#34;steps&#34;: 3", "10,000"):
+    for said in ("sneaker", "fidelity", "diversity", "seed", "&#34;steps&#34;: 3", "10,000"):
         assert said.casefold() in text.casefold(), said
 
 

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from cli.conftest import Adm
 
+from adm import sample_folder
+from adm.cli import main
 from adm.recipes import RECIPES, recipe
 from adm.recipes.schema import from_json, to_json
 
@@ -36,8 +38,6 @@ def test_a_dry_run_prints_the_recipe_and_writes_nothing(adm: Adm, tmp_path: Path
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Digits, trained for three steps by the command line itself."""
-    from adm.cli import main
-
     out = tmp_path_factory.mktemp("runs") / "digits"
     words = ["train", "digits", "--out", str(out), "--steps", "3", "--device", "cpu", "--set"]
     with pytest.raises(SystemExit) as stopped:
@@ -132,8 +132,6 @@ def test_a_classifier_gives_classes_to_a_model_that_knows_none(
 def test_an_interruption_says_that_the_same_command_continues(
     adm: Adm, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from adm import sample_folder
-
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from docs import pages, stand_ins
 from oracle import normal
 
 from adm.data import registry
@@ -10,6 +9,7 @@ from adm.generate import SamplingSettings, generate
 from adm.recipes import build
 from adm.recipes.model import DiffusionModel
 from adm.samplers import SAMPLERS
+from docs import pages, stand_ins
 
 PAGE = pages.DOCS / "extending.md"
 

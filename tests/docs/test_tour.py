@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from docs import pages, stand_ins
 
 from adm.images import to_float
 from adm.recipes import model
+from docs import pages, stand_ins
 
 PAGE = pages.DOCS / "tour.md"
 NAMES = ("fashion", "fashion-classifier")
@@ -106,8 +106,9 @@ def test_a_network_of_any_channels_and_size_is_sampled(tour):
 
 @pytest.mark.slow
 def test_an_imported_network_is_the_one_exported(tour):
-    described, [named] = tour["theirs"], tour["recognise"](
-        tour["released_shapes"](tour["RELEASED"]["64x64_diffusion.pt"].config)
+    described, [named] = (
+        tour["theirs"],
+        tour["recognise"](tour["released_shapes"](tour["RELEASED"]["64x64_diffusion.pt"].config)),
     )
     assert named == "64x64_diffusion.pt"
     written = torch.load("theirs.pt", weights_only=True)

@@ -37,7 +37,9 @@ def test_every_recipe_builds_its_network(name: str) -> None:
         step = torch.zeros(2)
         if isinstance(network, UNet):
             assert isinstance(chosen, DiffusionRecipe)
-            raw = network(x_t, step, torch.zeros(2, dtype=torch.int64))
+            label = torch.zeros(2, dtype=torch.int64) if chosen.unet.classes else None
+            low_res = x_t[:, :, ::4, ::4] if chosen.unet.super_resolution else None
+            raw = network(x_t, step, label, low_res)
             assert raw.shape == (2, chosen.unet.out_channels, *chosen.data.size)
         else:
             assert isinstance(network, Classifier)

@@ -141,11 +141,16 @@ class Runs:
         return (Path.mkdir, (self.marker,))
 
 
-def test_a_pickle_is_refused_and_its_code_does_not_run(tmp_path: Path) -> None:
-    marker, path = tmp_path / "ran", tmp_path / "model.pt"
-    path.write_bytes(pickle.dumps(Runs(marker)))
+@pytest.mark.parametrize(
+    ("suffix", "message"), [(".safetensors", "no model file"), (".pt", "would run code .* refused")]
+)
+def test_a_pickle_is_refused_and_its_code_does_not_run(
+    tmp_path: Path, suffix: str, message: str
+) -> None:
+    marker, path = tmp_path / "ran", tmp_path / f"model{suffix}"
+    path.write_bytes(pickle.dumps(Runs(marker), protocol=2))
     for written in ("pickle", "torch"):
-        with pytest.raises(ValueError, match="no model file"):
+        with pytest.raises(ValueError, match=message):
             load_diffusion(path)
         assert not marker.exists(), written
         torch.save({"weights": Runs(marker)}, path)

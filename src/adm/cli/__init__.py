@@ -36,6 +36,7 @@ def command_line(arguments: Sequence[str]) -> App:
         help=SUMMARY,
         help_format="markdown",
         version=lambda: version("ablated-diffusion"),
+        suppress_keyboard_interrupt=False,  # `main` says how to go on
     )
     for verb, summary in VERBS.items():
         # Its own docstring is the help of the verb asked for, and stating one would hide it.

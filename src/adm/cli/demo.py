@@ -19,7 +19,7 @@ from adm.demo.run import SCALES, Column, column, settings_for, shipped
 def demo(
     *,
     out: Path = Path("out/demo"),
-    per_class: int = 10,
+    per_class: int = 12,
     scales: Annotated[list[float], Parameter(consume_multiple=True, negative="")] = list(SCALES),  # noqa: B006
     seed: int = 0,
     sampler: str | None = None,

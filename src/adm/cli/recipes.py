@@ -10,7 +10,7 @@ from adm.recipes.schema import to_json
 def recipes(name: str | None = None, /) -> None:
     """List the recipes, or show one: what it promises and every setting.
 
-    For example:
+    Examples:
 
         adm recipes
 
@@ -20,6 +20,11 @@ def recipes(name: str | None = None, /) -> None:
     ----------
     name
         The recipe to show.
+
+    Raises
+    ------
+    ValueError
+        No such recipe; names those that are near.
     """
     if name is not None:
         chosen = recipe(name)

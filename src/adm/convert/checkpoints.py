@@ -5,6 +5,7 @@ models predict the noise and a variance within the learned range, on 1000 steps.
 """
 
 import pickle
+import warnings
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -205,7 +206,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; give the path of a .pt file")
     try:
-        held = torch.load(path, "cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        with warnings.catch_warnings():  # of pickle protocols, ahead of the refusal
+            warnings.simplefilter("ignore")
+            held = torch.load(path, "cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         if "Weights only load failed" not in str(error):
             raise ValueError(f"{path} is damaged or no .pt file; fetch it again") from None
