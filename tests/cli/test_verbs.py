@@ -57,7 +57,7 @@ def test_training_says_what_the_data_are_and_how_to_go_on(adm: Adm, tmp_path: Pa
     first = adm(*words)
     assert first.status == 0
     assert "digits: 1442 images of 10 classes: zero 1" in first.out
-    assert f"try `adm sample {tmp_path / 'run'}" in first.out
+    assert f"`adm sample {tmp_path / 'run'}" in first.out
     assert "1 of 1, 0 s left" in first.err
     assert "images/s" in first.err
     again = adm(*words)

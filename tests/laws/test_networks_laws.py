@@ -248,7 +248,7 @@ def test_the_sizes_named_really_work(size):
     [
         (lambda x: build(replace(BASE, classes=None))(x, STEP, LABEL), "call it without labels"),
         (lambda x: build(BASE)(x, STEP, LABEL, x), "takes no low-resolution image"),
-        (lambda x: build(replace(BASE, super_resolution=True))(x, STEP), "needs low-resolution"),
+        (lambda x: build(replace(BASE, super_resolution=True))(x, STEP), "needs a low-resolution"),
         (lambda x: build(JUDGE)(x[..., :8], STEP), r"for images of \(8, 12\), got \(8, 8\)"),
         (lambda x: UNet(replace(BASE, norm_groups=3)), "set norm_groups to a divisor such as 1"),
         (lambda x: UNet(replace(BASE, heads=HeadCount(3))), "divides the channels"),

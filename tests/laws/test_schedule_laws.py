@@ -182,7 +182,7 @@ def test_text_gives_the_spacing_it_names():
 @pytest.mark.parametrize(
     ("call", "cure"),
     [
-        (lambda: spacing.even(10, 11), "ask for 0 to 10"),
+        (lambda: spacing.even(10, 11), "ask for 1 to 10"),
         (lambda: spacing.sections(10, [2, 6]), "section 2 of 2 .* ask for 0 to 5"),
         (lambda: spacing.sections(10, []), "at least one section"),
         (lambda: spacing.quadratic(10, 0), "ask for 1 to 10"),

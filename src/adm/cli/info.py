@@ -1,7 +1,9 @@
 """adm info MODEL -> what the file holds."""
 
 import json
+from typing import Annotated
 
+from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
@@ -11,7 +13,7 @@ from adm.recipes.schema import to_json
 MOST_SHOWN = 24
 
 
-def info(model: str, /, *, recipe: bool = False) -> None:
+def info(model: str, /, *, recipe: Annotated[bool, Parameter(negative="")] = False) -> None:
     """Say what a model file holds.
 
     Examples:

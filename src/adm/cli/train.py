@@ -73,7 +73,10 @@ def train(
     listed = ", ".join(f"{c} {n}" for c, n in zip(source.classes[:12], counts, strict=False))
     print(f"{source.name}: {len(source)} images of {len(source.classes)} classes: {listed}")
     folder = _train(chosen, source, out, pick(device))
-    print(f"{folder}: done; try `adm sample {out} --out {out / 'samples'}`")
+    use = (
+        f"sample {out} --out" if chosen.kind == "diffusion" else f"sample MODEL --classifier {out}"
+    )
+    print(f"{folder}: done; next, `adm {use} ...`")
 
 
 def _train(chosen: Recipe, source: run.Source, out: Path, device: torch.device) -> Path:

@@ -11,6 +11,8 @@ def even(total: int, count: int) -> list[int]:
     Raises:
         ValueError: count outside 1..T.
     """
+    if not 1 <= count <= total:
+        raise ValueError(f"cannot keep {count} of {total} levels; ask for 1 to {total}")
     return sections(total, [count])
 
 
@@ -56,6 +58,8 @@ def strided(total: int, count: int) -> list[int]:
         ValueError: no whole stride gives this count; names the nearest that one does.
     """
     counts = {len(range(0, total, stride)): stride for stride in range(total - 1, 0, -1)}
+    if total < 2:
+        raise ValueError(f"a process of {total} steps cannot be strided; use even spacing")
     if count not in counts:
         near = sorted(counts, key=lambda c: abs(c - count))[:2]
         raise ValueError(

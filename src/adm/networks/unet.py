@@ -119,5 +119,5 @@ class UNet(nn.Module):
         if label is not None and self.config.classes is None:
             raise ValueError("this network has no classes; call it without labels")
         if (low_res is not None) != self.config.super_resolution:
-            needs = "needs" if self.config.super_resolution else "takes no"
-            raise ValueError(f"this network {needs} low-resolution image")
+            needs = "needs a" if self.config.super_resolution else "takes no"
+            raise ValueError(f"this network {needs} low-resolution image, low_res=...")

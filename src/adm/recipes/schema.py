@@ -56,7 +56,8 @@ class TrainSettings:
         ema_decay: of the weights' average, a step; reached gradually (see `training.ema`).
         gradient_clip: largest norm of the gradient.
         label_dropout: share of images trained without their label.
-        precision: of the network's arithmetic; weights, norms and losses are float32 always.
+        precision: of the network's arithmetic; weights, averages and losses are float32 always,
+            and norms and softmax sum in float32.
     """
 
     steps: PositiveInt
