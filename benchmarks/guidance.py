@@ -14,8 +14,9 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from adm.demo import SCALES
 from adm.demo.report import ZOOM, curve, tiled
-from adm.demo.run import SCALES, Column, column, settings_for, shipped
+from adm.demo.run import Column, column, settings_for, shipped
 
 ACROSS = 20  # images of one class in the README's picture
 

@@ -1,4 +1,4 @@
-"""adm --help, adm VERB --help -> what there is, with examples; the first without loading torch."""
+"""adm --help, adm VERB --help -> what there is, with examples; without loading torch."""
 
 import re
 import subprocess
@@ -23,7 +23,9 @@ assert not heavy, heavy
 """
 
 
-@pytest.mark.parametrize("words", [["--help"], ["-h"], ["--version"], []])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["-h"], ["--version"], [], *([verb, "--help"] for verb in VERBS)]
+)
 def test_help_answers_without_loading_torch(words: list[str]) -> None:
     command = [sys.executable, "-c", WITHOUT_TORCH, *words]
     found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

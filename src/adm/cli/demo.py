@@ -3,17 +3,15 @@
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import torch
 from cyclopts import Parameter
 
-from adm import generate
-from adm.cli.device import pick
 from adm.cli.progress import progress
-from adm.data.export import new_folder, save_images
-from adm.demo.report import page
-from adm.demo.run import SCALES, Column, column, settings_for, shipped
+from adm.demo import SCALES
+
+if TYPE_CHECKING:
+    from adm.demo.run import Column
 
 
 def demo(
@@ -59,6 +57,13 @@ def demo(
     overwrite
         Replace an earlier demo's folder.
     """
+    # Loaded here and not above, so that --help answers before torch is there.
+    from adm import generate
+    from adm.cli.device import pick
+    from adm.data.export import new_folder
+    from adm.demo.report import page, write
+    from adm.demo.run import column, settings_for, shipped
+
     if per_class < 2:
         raise ValueError(f"per class must be at least 2, to tell diversity, got {per_class}")
     if not scales:
@@ -81,7 +86,7 @@ def demo(
     seconds = time.monotonic() - started
     report = page(models, columns, settings, seconds)
     with new_folder(out, overwrite) as folder:
-        _write(folder, columns, models.model.classes, seed, report)
+        write(folder, columns, models.model.classes, seed, report)
     _print(columns, models.reference.accuracy)
     print(f"\n{out / 'report.html'}: open it in a browser; {out / 'samples'}: the images")
 
@@ -95,22 +100,7 @@ def _check_free(out: Path, overwrite: bool) -> None:
         raise FileExistsError(f"{out} already holds something; {hint}choose another --out")
 
 
-def _write(
-    folder: Path, columns: list[Column], classes: tuple[str, ...], seed: int, report: str
-) -> None:
-    save_images(
-        folder / "samples",
-        torch.cat([c.images for c in columns]),
-        torch.cat([c.labels for c in columns]),
-        classes,
-        seed,
-        indices=[i for c in columns for i in range(len(c.labels))],
-        notes=[f"scale{c.scale:g}" for c in columns for _ in c.labels],
-    )
-    (folder / "report.html").write_text(report, "utf-8")
-
-
-def _print(columns: list[Column], real: float) -> None:
+def _print(columns: list["Column"], real: float) -> None:
     print("scale  fidelity  diversity")
     for c in columns:
         print(f"{c.scale:5g}  {100 * c.scores.fidelity.value:7.1f}%  {c.scores.diversity:9.3f}")

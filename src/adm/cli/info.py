@@ -7,9 +7,6 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from adm.recipes.model import guide_of, read
-from adm.recipes.schema import to_json
-
 MOST_SHOWN = 24
 
 
@@ -29,6 +26,10 @@ def info(model: str, /, *, recipe: Annotated[bool, Parameter(negative="")] = Fal
     recipe
         Print the whole recipe as JSON.
     """
+    # Loaded here and not above, so that --help answers before torch is there.
+    from adm.recipes.model import guide_of, read
+    from adm.recipes.schema import to_json
+
     path, weights, chosen, metadata = read(model)
     if recipe:
         print(json.dumps(to_json(chosen), indent=2))

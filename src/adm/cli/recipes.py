@@ -3,9 +3,6 @@
 import inspect
 import json
 
-from adm.recipes import RECIPES, recipe
-from adm.recipes.schema import to_json
-
 
 def recipes(name: str | None = None, /) -> None:
     """List the recipes, or show one: what it promises and every setting.
@@ -26,6 +23,10 @@ def recipes(name: str | None = None, /) -> None:
     ValueError
         No such recipe; names those that are near.
     """
+    # Loaded here and not above, so that --help answers before torch is there.
+    from adm.recipes import RECIPES, recipe
+    from adm.recipes.schema import to_json
+
     if name is not None:
         chosen = recipe(name)
         print(inspect.getdoc(RECIPES[name]) or "")

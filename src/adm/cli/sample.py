@@ -1,17 +1,13 @@
 """adm sample MODEL --out DIR -> images named by class and seed, and one .npz."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from adm import generate
-from adm.cli.device import pick
 from adm.cli.labels import parse_classes
 from adm.cli.progress import progress
-from adm.generate import SamplingSettings
-from adm.recipes.model import DiffusionModel, guide_of, load_classifier, load_diffusion
-from adm.sample_folder import SampleRun, sample_into
 
 DEFAULT_COUNT = 16
 
@@ -92,6 +88,12 @@ def sample(
     device
         cpu, cuda, mps, or cuda:1. The best there is by default.
     """
+    # Loaded here and not above, so that --help answers before torch is there.
+    from adm import generate
+    from adm.cli.device import pick
+    from adm.recipes.model import guide_of, load_classifier, load_diffusion
+    from adm.sample_folder import SampleRun, sample_into
+
     if batch_size < 1:
         raise ValueError(f"batch size must be at least 1, got {batch_size}")
     if not 0 <= seed < 2**64:
@@ -99,7 +101,7 @@ def sample(
     where = pick(device)
     loaded = load_diffusion(model, where)
     own = loaded.recipe.sample
-    settings = SamplingSettings(
+    settings = generate.SamplingSettings(
         sampler=sampler or own.sampler,
         steps=own.steps if steps is None else steps,
         spacing=spacing or own.spacing,
@@ -115,7 +117,8 @@ def sample(
     named = classifier or (guide_of(model) if scale else None)
     guide = load_classifier(named, where) if named else None
     generate.check(settings, loaded, guide)
-    labels, number = wanted(loaded, classes, count, guided=bool(scale))
+    labelled = loaded.recipe.unet.classes is not None or bool(scale)
+    labels, number = wanted(loaded.classes if labelled else None, classes, count)
     run = SampleRun(loaded, guide, settings, labels, number)
     with progress(f"sampling {number} images", number * settings.steps) as advance:
         sample_into(out, run, batch_size=batch_size, on_step=advance)
@@ -123,12 +126,12 @@ def sample(
 
 
 def wanted(
-    model: DiffusionModel, classes: str | None, count: int | None, guided: bool
+    known: Sequence[str] | None, classes: str | None, count: int | None
 ) -> tuple[list[int] | None, int]:
-    """The labels asked for, and how many images."""
+    """The labels asked for, of those known if any are, and how many images."""
     if count is not None and count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
-    if model.recipe.unet.classes is None and not guided:
+    if known is None:
         if classes is not None:
             raise ValueError(
                 "this model knows no classes; give --count, or a --classifier and a --scale"
@@ -137,9 +140,7 @@ def wanted(
     if classes is not None and count is not None:
         raise ValueError("give --classes with counts, or --count, not both")
     if classes is not None:
-        labels = parse_classes(classes, model.classes)
+        labels = parse_classes(classes, known)
         return labels, len(labels)
-    if count is None:
-        count = DEFAULT_COUNT
-    labels = [i % len(model.classes) for i in range(count)]
-    return labels, count
+    number = count or DEFAULT_COUNT
+    return [i % len(known) for i in range(number)], number

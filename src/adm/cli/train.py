@@ -4,18 +4,7 @@ import json
 from pathlib import Path
 from typing import Annotated
 
-import torch
 from cyclopts import Parameter
-
-from adm.cli.device import pick
-from adm.cli.progress import progress
-from adm.data import open_source
-from adm.recipes import Recipe, build, recipe, run
-from adm.recipes.overrides import override
-from adm.recipes.schema import to_json
-from adm.training import checkpoint
-
-SMOOTHING = 0.95  # of the figures shown
 
 
 def train(
@@ -60,6 +49,14 @@ def train(
     dry_run
         Print the recipe as it would be run, and stop.
     """
+    # Loaded here and not above, so that --help answers before torch is there.
+    from adm.cli.device import pick
+    from adm.cli.training import describe, watch
+    from adm.data import open_source
+    from adm.recipes import build, recipe
+    from adm.recipes.overrides import override
+    from adm.recipes.schema import to_json
+
     settings = list(set or []) + ([f"train.steps={steps}"] if steps is not None else [])
     chosen = override(recipe(name), settings)
     build.check(chosen)
@@ -69,31 +66,9 @@ def train(
     source = open_source(
         data or chosen.data.source, size=chosen.data.size, channels=chosen.data.channels
     )
-    counts = torch.bincount(source.labels, minlength=len(source.classes)).tolist()
-    listed = ", ".join(f"{c} {n}" for c, n in zip(source.classes[:12], counts, strict=False))
-    print(f"{source.name}: {len(source)} images of {len(source.classes)} classes: {listed}")
-    folder = _train(chosen, source, out, pick(device))
+    print(describe(source))
+    folder = watch(chosen, source, out, pick(device))
     use = (
         f"sample {out} --out" if chosen.kind == "diffusion" else f"sample MODEL --classifier {out}"
     )
     print(f"{folder}: done; next, `adm {use} ...`")
-
-
-def _train(chosen: Recipe, source: run.Source, out: Path, device: torch.device) -> Path:
-    found = checkpoint.latest(out)
-    done = 0 if found is None else int(json.loads((found / "state.json").read_text())["step"])
-    if done:
-        print(f"continuing {out} from step {done}")
-    total, speed = chosen.train.steps, 0.0
-    smooth: dict[str, float] = {}
-    with progress(chosen.name, total, done) as advance:
-        for state in run.train(chosen, source, out, device):
-            for key, value in state.shown.items():
-                smooth[key] = SMOOTHING * smooth.get(key, value) + (1 - SMOOTHING) * value
-            speed = SMOOTHING * (speed or state.images_per_second)
-            speed += (1 - SMOOTHING) * state.images_per_second
-            figures = "  ".join(f"{key} {value:.4f}" for key, value in smooth.items())
-            advance(1, f"{figures}  {speed:.0f} images/s")
-    newest = checkpoint.latest(out)
-    assert newest is not None
-    return newest

@@ -8,14 +8,17 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import resources
 from importlib.metadata import version
+from pathlib import Path
 
 import matplotlib
 import numpy as np
+import torch
 from jinja2 import Environment, select_autoescape
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
+from adm.data.export import save_images
 from adm.demo.run import Column, Shipped
 from adm.generate import SamplingSettings
 
@@ -43,6 +46,22 @@ def page(
         width=SHOWN * (models.model.shape[2] + GAP) * ZOOM,
         settings=json.dumps(_described(models, settings, columns, per_class), indent=1),
     )
+
+
+def write(
+    folder: Path, columns: Sequence[Column], classes: Sequence[str], seed: int, report: str
+) -> None:
+    """report.html, and every column's images in samples/ under names that tell their scale."""
+    save_images(
+        folder / "samples",
+        torch.cat([c.images for c in columns]),
+        torch.cat([c.labels for c in columns]),
+        classes,
+        seed,
+        indices=[i for c in columns for i in range(len(c.labels))],
+        notes=[f"scale{c.scale:g}" for c in columns for _ in c.labels],
+    )
+    (folder / "report.html").write_text(report, "utf-8")
 
 
 def strip(column: Column, label: int) -> np.ndarray:

@@ -17,8 +17,6 @@ from adm.recipes.model import (
     load_diffusion,
 )
 
-SCALES = (0.0, 1.0, 2.0, 4.0, 8.0)
-
 
 @dataclass(frozen=True, eq=False)
 class Shipped:
