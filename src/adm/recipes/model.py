@@ -18,7 +18,7 @@ from adm.recipes.paper import released_recipe
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, Recipe, from_json
 from adm.training import checkpoint
 
-FOREIGN = (".pt", ".pth")  # what `torch.save` writes
+FOREIGN = (".pt", ".pth")  # how files that `torch.save` wrote are called
 SHIPPED = Path(__file__).parent.parent / "models"
 
 

@@ -23,6 +23,11 @@ def train(recipe: Recipe, source: Source, run: Path, device: torch.device) -> It
         ValueError: the recipe contradicts itself or the data, or the folder holds another run.
     """
     build.check(recipe)
+    if isinstance(recipe, DiffusionRecipe) and recipe.unet.super_resolution:
+        raise ValueError(
+            "upsamplers cannot be trained by a recipe yet; use adm.training with an objective that "
+            "gives the network low_res=..."
+        )
     check_source(recipe, source)
     network, importance = build.network(recipe), build.importance(recipe)
     described = {"recipe": to_json(recipe), "classes": list(source.classes), "data": source.name}

@@ -19,6 +19,14 @@ COSINE_VELOCITY = ProcessSettings(schedule="cosine", steps=1000, prediction="vel
 
 
 def fashion() -> DiffusionRecipe:
+    """Fashion-MNIST, 28x28: the shipped model, 1.9 million parameters.
+
+    Command: adm train fashion --out runs/fashion
+    Time: 1.5 hours on 2 CPU cores (AVX-512 bf16) that did other work too.
+    Result: of 1,000 samples (25 DDIM steps, seed 0) an independent judge, which names 90.2% of
+    real test images right, names 86.5% (95% interval 84.2 to 88.5) as they were meant, and 97.9%
+    (96.8 to 98.6) at classifier scale 2. See docs/fashion.md.
+    """
     return DiffusionRecipe(
         name="fashion",
         data=FASHION,
@@ -49,6 +57,13 @@ def fashion() -> DiffusionRecipe:
 
 
 def fashion_classifier() -> ClassifierRecipe:
+    """The noisy classifier that guides `fashion`.
+
+    Command: adm train fashion-classifier --out runs/fashion-classifier
+    Time: 19 minutes on one CPU core (AVX-512 bf16) shared with other work.
+    Result: names 90.0%, 86.7%, 79.0% and 46.0% of 2,000 test images right at the four quarters of
+    the noise levels, from the cleanest.
+    """
     return ClassifierRecipe(
         name="fashion-classifier",
         data=FASHION,
@@ -81,6 +96,10 @@ def fashion_judge() -> ClassifierRecipe:
     """An independent classifier of clean images, to score samples with.
 
     It shares neither weights, seed, pool, width nor training noise with the guide.
+
+    Command: adm train fashion-judge --out runs/fashion-judge
+    Time: 21 minutes on one CPU core (AVX-512 bf16) shared with other work.
+    Result: names 90.24% of the 10,000 test images right.
     """
     base = fashion_classifier()
     return replace(

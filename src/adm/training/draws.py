@@ -23,6 +23,11 @@ class Draws(NamedTuple):
     noise: Tensor
 
 
+def dropout_seed(seed: int, step: int) -> int:
+    """What torch's generator starts from at a step; unlike seed + step, no two runs share it."""
+    return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> 1)
+
+
 def draw(seed: int, start: int, count: int, shape: tuple[int, int, int]) -> Draws:
     """Draw for positions start..start + count of the endless stream of training images.
 

@@ -13,7 +13,7 @@ from torch import nn
 from adm.data import Source, shuffled
 from adm.losses import TimestepImportance
 from adm.training import checkpoint
-from adm.training.draws import draw
+from adm.training.draws import draw, dropout_seed
 from adm.training.ema import EMA
 from adm.training.objective import Batch, Objective, Outcome
 
@@ -86,7 +86,7 @@ def train(
             started = time.monotonic()
             for group in optimizer.param_groups:
                 group["lr"] = settings.rate(step)
-            torch.manual_seed(settings.seed + step)  # dropout's only source
+            torch.manual_seed(dropout_seed(settings.seed, step))  # dropout's only source
             batch = _batch(source, settings, step, device)
             outcome = _update(network, objective, optimizer, batch, settings.gradient_clip, step)
             state.ema.update(network, step)
