@@ -9,14 +9,14 @@ demo: $(READY)
 	$(BIN)/adm demo --out out/demo --overwrite
 
 test: $(READY)
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n auto
 
 check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q -m "not slow"
+	$(BIN)/pytest -q -n auto -m "not slow"
 
 format: $(READY)
 	$(BIN)/ruff format .
