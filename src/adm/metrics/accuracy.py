@@ -32,7 +32,9 @@ def accuracy(logits: Tensor, labels: Tensor) -> Share:
 
 
 def wilson(right: int, count: int) -> Share:
+    """`right` of `count` as a share, with an interval that holds the share itself."""
     share, spread = right / count, Z_95**2 / count
     centre = (share + spread / 2) / (1 + spread)
     half = math.sqrt(share * (1 - share) * spread + spread**2 / 4) / (1 + spread)
-    return Share(share, max(0.0, centre - half), min(1.0, centre + half))
+    # At 0 and 1 one end is the share itself, which rounding must not overshoot.
+    return Share(share, max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half)))
