@@ -123,7 +123,11 @@ DIGITS = DataSettings(source="digits", size=(8, 8), channels=1)
 
 
 def digits() -> DiffusionRecipe:
-    """scikit-learn's digits, 8x8: trains on a laptop in two minutes."""
+    """scikit-learn's digits, 8x8: trains on a CPU in about a minute.
+
+    Command: adm train digits --out runs/digits
+    Time: 57 seconds on 2 CPU cores (AVX-512 bf16).
+    """
     base = fashion()
     return replace(
         base,
@@ -143,7 +147,11 @@ def digits() -> DiffusionRecipe:
 
 
 def digits_classifier() -> ClassifierRecipe:
-    """The noisy classifier that guides `digits`."""
+    """The noisy classifier that guides `digits`.
+
+    Command: adm train digits-classifier --out runs/digits-classifier
+    Time: 18 seconds on 2 CPU cores (AVX-512 bf16).
+    """
     base = fashion_classifier()
     return replace(
         base,
