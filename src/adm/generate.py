@@ -54,7 +54,7 @@ def check(settings: SamplingSettings, model: DiffusionModel, guide: ClassifierMo
             raise ValueError(
                 f"{field} {getattr(settings, field)!r} is unknown; use {' or '.join(table)}"
             )
-    start = model.schedule.last if settings.start is None else settings.start
+    start = noisiest(model, settings)
     if not 2 <= start <= model.schedule.last:
         raise ValueError(f"start must be a level in 2..{model.schedule.last}, got {start}")
     if not 2 <= settings.steps <= start:
@@ -82,10 +82,15 @@ def check(settings: SamplingSettings, model: DiffusionModel, guide: ClassifierMo
     spaced(model, settings)
 
 
+def noisiest(model: DiffusionModel, settings: SamplingSettings) -> int:
+    """The level that sampling starts from."""
+    return model.schedule.last if settings.start is None else settings.start
+
+
 def spaced(model: DiffusionModel, settings: SamplingSettings) -> Schedule:
     """The model's process with the levels that these settings keep."""
-    start = model.schedule.last if settings.start is None else settings.start
-    return model.schedule.respaced(SPACINGS[settings.spacing](start, settings.steps))
+    keep = SPACINGS[settings.spacing](noisiest(model, settings), settings.steps)
+    return model.schedule.respaced(keep)
 
 
 def options(settings: SamplingSettings) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from adm.convert import load_released
+from adm.convert.released import on_meta, shapes_of
 from adm.diffusion import Denoise, Parameterization, Schedule, clip, denoiser
 from adm.diffusion.prediction import Restrain
 from adm.guidance import Gradient, classifier_gradient
@@ -99,10 +100,10 @@ def load_diffusion(model: str | Path, device: torch.device | str = "cpu") -> Dif
         raise ValueError(
             f"{path} is a classifier; give a diffusion model, and it with --classifier"
         )
-    network = build.network(recipe)
+    network = _filled(recipe, weights, path, device)
     assert isinstance(network, UNet)
     return DiffusionModel(
-        network=_filled(network, weights, path, device),
+        network=network,
         recipe=recipe,
         classes=tuple(metadata["classes"]),
         schedule=build.schedule(recipe.process),
@@ -121,10 +122,10 @@ def load_classifier(model: str | Path, device: torch.device | str = "cpu") -> Cl
     path, weights, recipe, metadata = read(model)
     if not isinstance(recipe, ClassifierRecipe):
         raise ValueError(f"{path} is a diffusion model; give a classifier")
-    network = build.network(recipe)
+    network = _filled(recipe, weights, path, device)
     assert isinstance(network, Classifier)
     return ClassifierModel(
-        network=_filled(network, weights, path, device),
+        network=network,
         recipe=recipe,
         classes=tuple(metadata["classes"]),
         schedule=build.schedule(recipe.process),
@@ -204,13 +205,17 @@ def _released(path: Path) -> tuple[dict[str, Tensor], Recipe, dict[str, Any]]:
     return loaded.state, recipe, {"classes": classes, "data": recipe.data.source}
 
 
-def _filled(network: Any, weights: dict[str, Tensor], path: Path, device: Any) -> Any:
-    expected = network.state_dict()
-    if {k: v.shape for k, v in expected.items()} != {k: v.shape for k, v in weights.items()}:
+def _filled(
+    recipe: Recipe, weights: dict[str, Tensor], path: Path, device: torch.device | str
+) -> UNet | Classifier:
+    """The recipe's network around these weights; a random start would only be thrown away."""
+    build.check(recipe)
+    network = on_meta(recipe.unet if isinstance(recipe, DiffusionRecipe) else recipe.classifier)
+    if shapes_of(network.state_dict()) != shapes_of(weights):
         raise ValueError(
             f"the weights in {path} are not those of its own recipe; the file is damaged"
         )
-    network.load_state_dict(weights)
+    network.load_state_dict({name: w.float() for name, w in weights.items()}, assign=True)
     return network.to(device).eval().requires_grad_(False)
 
 
