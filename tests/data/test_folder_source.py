@@ -1,6 +1,7 @@
 """Folders of image files: what is found, how it is named, decoded, resized, and what is refused."""
 
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ import torch
 from PIL import Image
 
 from adm.data import pixels
-from adm.data.folder import EXTENSIONS, folder, natural
+from adm.data.folder import folder
+from adm.data.naming import EXTENSIONS, natural
 
 
 def picture(path: Path, size: tuple[int, int] = (4, 4), colour: int = 0) -> Path:
@@ -215,20 +217,41 @@ def test_of_very_many_files_some_all_over_are_checked(
     opened: list[str] = []
     real = Image.open
 
-    def spy(path: Path, formats: tuple[str, ...]) -> Image.Image:
-        opened.append(path.name)
-        return real(path, formats=formats)
+    def spy(stream: BinaryIO, formats: tuple[str, ...]) -> Image.Image:
+        opened.append(Path(stream.name).name)
+        return real(stream, formats=formats)
 
     for i in range(9):
         picture(tmp_path / f"{i}.png")
     monkeypatch.setattr(Image, "open", spy)
-    monkeypatch.setattr("adm.data.folder.CHECKED", 4)
+    monkeypatch.setattr("adm.data.files.CHECKED", 4)
     folder(tmp_path, size=(4, 4))
     assert opened == ["0.png", "3.png", "6.png"]
     folder(tmp_path, size=(4, 4), check=False)
     assert len(opened) == 3
-    folder(tmp_path)  # whether all sizes are equal, only all can tell
-    assert len(opened) == 3 + 9
+
+
+def test_an_unequal_size_that_was_not_checked_is_found_when_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adm.data.files.CHECKED", 1)
+    picture(tmp_path / "1.png", (4, 4))
+    odd = picture(tmp_path / "2.png", (4, 5))
+    source = folder(tmp_path)
+    with pytest.raises(ValueError, match=f"{odd} is 4x5 and .*1.png is 4x4; give a size"):
+        source.read(1)
+
+
+def test_links_are_followed_and_those_that_return_are_not_walked_without_end(
+    tmp_path: Path,
+) -> None:
+    picture(tmp_path / "elsewhere" / "1.png")
+    (tmp_path / "data" / "own").mkdir(parents=True)
+    picture(tmp_path / "data" / "own" / "1.png")
+    (tmp_path / "data" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "data" / "own" / "up").symlink_to(tmp_path / "data")
+    source = folder(tmp_path / "data")
+    assert (source.classes, len(source)) == (("linked", "own"), 2)
 
 
 @pytest.mark.parametrize("extension", ["png", "jpg", "webp", "gif", "bmp", "tif"])
@@ -280,6 +303,7 @@ def test_a_folder_that_may_not_be_listed_is_an_error(
 
 @pytest.mark.parametrize("channels", [0, 2, 5])
 def test_other_channel_counts_are_refused(tmp_path: Path, channels: int) -> None:
+    picture(tmp_path / "1.png")
     with pytest.raises(ValueError, match=rf"channels must be 1 .*, got {channels}"):
         folder(tmp_path, channels=channels)
 

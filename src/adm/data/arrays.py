@@ -1,4 +1,4 @@
-""".npz of uint8 images, labels, class names -> labelled images."""
+""".npz or .npy of uint8 images, labels, class names -> labelled images."""
 
 import zipfile
 import zlib
@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adm.data.source import Source
+from adm.data.source import Source, in_memory
 
 IMAGES = ("arr_0", "images")
 LABELS = ("arr_1", "labels")
 CLASSES = "classes"
+PICTURES = (1, 3, 4)  # channels
 UNREADABLE = (  # what numpy and zipfile raise for damage, encryption, and absurd claims of size
     OSError,
     ValueError,
@@ -24,27 +25,75 @@ UNREADABLE = (  # what numpy and zipfile raise for damage, encryption, and absur
 )
 
 
-def arrays(path: Path) -> Source:
+def arrays(path: Path, labels: Path | None = None) -> Source:
     """Read an .npz file into memory: the layout that the released system writes, or named keys.
 
-    `arr_0` or `images`: uint8 (N, H, W, C) with 1, 3 or 4 channels, or (N, H, W).
+    `arr_0` or `images`: uint8 (N, H, W, C), or (N, H, W).
     `arr_1` or `labels`: integers (N,), optional; without them all images are of one class, named
     after the file. `classes`: strings, the name of each label, optional; without them a label's
     name is its number.
+
+    Args:
+        path: the file.
+        labels: an .npy file of integers (N,), in place of the labels within.
 
     Raises:
         ValueError: not an .npz file, damaged, with objects in it, or an array of another type or
             shape, or labels that do not fit.
     """
     found = _load(path)
+    if labels is not None:
+        found = {key: array for key, array in found.items() if key not in LABELS}
+        found[LABELS[0]] = _load_npy(labels)
     images = _images(path, found)
-    labels = _labels(path, found, len(images))
-    classes = _classes(path, found, labels)
+    numbers = _labels(path, found, len(images))
+    classes = _classes(path, found, numbers)
+    planes = torch.from_numpy(images).permute(0, 3, 1, 2)
+    return in_memory(path.name, classes, planes, torch.from_numpy(numbers))
 
-    def read(index: int) -> Tensor:
-        return torch.from_numpy(images[index]).permute(2, 0, 1).contiguous()
 
-    return Source(path.name, classes, torch.from_numpy(labels), read)
+def mapped(path: Path, labels: Path | None = None) -> Source:
+    """An .npy file of images, which stays on disk: uint8 (N, H, W, C), or (N, H, W).
+
+    Args:
+        path: the file.
+        labels: an .npy file of integers (N,); without it all images are of one class, named after
+            the file.
+
+    Raises:
+        ValueError: as `arrays`.
+    """
+    found = {IMAGES[0]: _load_npy(path, on_disk=True)}
+    if labels is not None:
+        found[LABELS[0]] = _load_npy(labels)
+    images = _images(path, found)
+    numbers = _labels(path, found, len(images))
+
+    def read_many(indices: list[int]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(images[indices].transpose(0, 3, 1, 2)))
+
+    return Source(
+        path.name,
+        _classes(path, found, numbers),
+        torch.from_numpy(numbers),
+        read=lambda index: read_many([index])[0],
+        read_many=read_many,
+    )
+
+
+def _load_npy(path: Path, on_disk: bool = False) -> np.ndarray:
+    try:
+        found = np.load(path, mmap_mode="r" if on_disk else None, allow_pickle=False)
+        if not isinstance(found, np.ndarray):
+            raise ValueError("it holds several arrays")
+    except FileNotFoundError:
+        raise ValueError(f"{path} does not exist; give an .npy file") from None
+    except UNREADABLE as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise ValueError(
+            f"{path} is no readable .npy of one array ({reason}); save it with np.save(path, array)"
+        ) from None
+    return found
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:
@@ -80,12 +129,17 @@ def _images(path: Path, found: dict[str, np.ndarray]) -> np.ndarray:
         )
     if images.ndim == 3:
         images = images[..., None]
-    if images.ndim != 4 or images.shape[3] not in (1, 3, 4) or not images.size:
+    if images.ndim != 4 or not images.size or _channels_second(images.shape):
         raise ValueError(
-            f"{path}: images have shape {images.shape}, expected (N, H, W, C) with C = 1, 3 or 4 "
-            "and N > 0, or (N, H, W); if channels come second, save images.transpose(0, 2, 3, 1)"
+            f"{path}: images have shape {images.shape}, expected (N, H, W, C) with N > 0, or "
+            "(N, H, W); if channels come second, save images.transpose(0, 2, 3, 1)"
         )
     return images
+
+
+def _channels_second(shape: tuple[int, ...]) -> bool:
+    """Whether the axis after N is as short as those of pictures' channels, and the last is not."""
+    return shape[1] in PICTURES and shape[3] not in PICTURES
 
 
 def _labels(path: Path, found: dict[str, np.ndarray], count: int) -> np.ndarray:

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from adm.data.source import Source
+from adm.data.source import Source, in_memory
 
 CLASSES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 TOP_LEVEL = 16  # its 17 levels 0..16 are spread evenly over 0..255
@@ -26,10 +26,11 @@ def digits(split: str = "train") -> Source:
             'pip install "ablated-diffusion[digits]"'
         ) from None
     levels, labels = load_digits(return_X_y=True)
+    levels, labels = np.asarray(levels), np.asarray(labels)
     images = np.rint(levels.reshape(-1, 1, 8, 8) * (255 / TOP_LEVEL)).astype(np.uint8)
     chosen = _is_test(labels) == (split == "test")
     kept = torch.from_numpy(images[chosen])
-    return Source("digits", CLASSES, torch.from_numpy(labels[chosen]).long(), lambda i: kept[i])
+    return in_memory("digits", CLASSES, kept, torch.from_numpy(labels[chosen]))
 
 
 def _is_test(labels: np.ndarray) -> np.ndarray:

@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from adm.data.pixels import mode_of, to_picture, to_tensor, with_channels
+from adm.data.pixels import MODES, mode_of, to_picture, to_tensor, with_channels
 from adm.data.source import Source
 
 
@@ -17,26 +18,48 @@ def fitted(source: Source, size: tuple[int, int] | None, channels: int | None) -
     Args:
         source: its images all have the shape of the first.
         size: (H, W), or None for the images' own.
-        channels: 1, 3 or 4, or None for the images' own.
+        channels: 1, 3 or 4, where the images' own are these; or None for their own.
 
     Raises:
         ValueError: the size is smaller than the images, or the channels are none of these.
     """
     own_channels, *own_size = source.read(0).shape
-    if channels is not None:
-        mode_of(channels)
     convert = channels is not None and channels != own_channels
+    if channels is not None and convert:
+        _check_convertible(source.name, own_channels, channels)
     margins = _margins(source.name, (own_size[0], own_size[1]), size) if size else None
     if not convert and margins is None:
         return source
 
-    def read(index: int) -> Tensor:
-        image = source.read(index)
+    def fit(images: Tensor) -> Tensor:
         if channels is not None and convert:
-            image = to_tensor(with_channels(to_picture(image), channels))
-        return F.pad(image, margins) if margins else image
+            images = _converted(images, channels)
+        return F.pad(images, margins) if margins else images
 
-    return replace(source, read=read)
+    many = source.read_many
+    return replace(
+        source,
+        read=lambda index: fit(source.read(index)[None])[0],
+        read_many=None if many is None else lambda indices: fit(many(indices)),
+    )
+
+
+def _check_convertible(name: str, own: int, channels: int) -> None:
+    if own in MODES:
+        mode_of(channels)
+        return
+    raise ValueError(
+        f"{name} has {own} channels and {channels} were asked for; only grey, RGB and RGBA turn "
+        f"into each other, so ask for {own}"
+    )
+
+
+def _converted(images: Tensor, channels: int) -> Tensor:
+    """(B, C, H, W) of 1, 3 or 4 channels into others of these."""
+    if images.shape[1] == 1 and channels == 3:
+        return images.expand(-1, channels, -1, -1).contiguous()
+    pictures = map(to_picture, images)
+    return torch.stack([to_tensor(with_channels(picture, channels)) for picture in pictures])
 
 
 def _margins(name: str, own: tuple[int, int], size: tuple[int, int]) -> list[int] | None:

@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adm.data.source import Source
+from adm.data.labels import CLASSES_FILE, named_classes
+from adm.data.naming import natural
+from adm.data.source import Source, in_memory
 
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 FASHION_CLASSES = (
@@ -26,6 +28,8 @@ FASHION_CLASSES = (
 )
 UNSIGNED_BYTE = 0x08  # the IDX code of the only element type that these sets use
 MAX_BYTES = 1 << 31
+KINDS = ("images-idx3", "labels-idx1")
+STEMS = {"train": ("train",), "test": ("t10k", "test")}
 
 
 def read_idx(path: Path) -> Tensor:
@@ -57,14 +61,54 @@ def idx(folder: Path, split: str, classes: tuple[str, ...], name: str) -> Source
     Raises:
         ValueError: a file is missing or damaged, or counts or labels disagree.
     """
-    images = read_idx(_find(folder, f"{split}-images-idx3-ubyte"))
-    labels = read_idx(_find(folder, f"{split}-labels-idx1-ubyte")).long()
-    if len(images) != len(labels) or (len(labels) and int(labels.max()) >= len(classes)):
+    images, labels = (_find(folder, f"{split}-{kind}-ubyte") for kind in KINDS)
+    return _pair(images, labels, classes, name)
+
+
+def idx_folder(folder: Path, split: str = "train") -> Source:
+    """Read any folder of IDX files: `...train...images-idx3-ubyte[.gz]`, and `t10k` or `test`.
+
+    Classes are named by their numbers, or by `classes.json` in the folder: ["zero", "one", ...].
+
+    Raises:
+        ValueError: none or several files that could be meant; files as in `idx`.
+    """
+    found = sorted(
+        (path for path in folder.glob("*images?idx3-ubyte*") if _is_of(path.name, split)),
+        key=lambda path: natural(path.name),
+    )
+    if len({path.name.removesuffix(".gz") for path in found}) != 1:
+        listed = ", ".join(path.name for path in found) or "none"
         raise ValueError(
-            f"{folder}: {len(images)} images, {len(labels)} labels for {len(classes)} classes "
+            f"{folder}: {listed} of its files are IDX images of the {split} split; give a folder "
+            f"with one {STEMS[split][0]}-images-idx3-ubyte[.gz]"
+        )
+    images = found[0]
+    labels = images.with_name(images.name.replace("images", "labels").replace("idx3", "idx1"))
+    if not labels.is_file():
+        raise ValueError(f"{labels} is absent, the labels of {images.name}; fetch both files")
+    return _pair(images, labels, named_classes(folder / CLASSES_FILE), folder.resolve().name)
+
+
+def _is_of(name: str, split: str) -> bool:
+    return any(stem in name.lower() for stem in STEMS[split])
+
+
+def _pair(images: Path, labels: Path, classes: tuple[str, ...] | None, name: str) -> Source:
+    pixels, numbers = read_idx(images), read_idx(labels).long()
+    place = images.parent
+    if pixels.ndim != 3 or numbers.ndim != 1 or not len(pixels):
+        raise ValueError(
+            f"{place}: its files {images.name} and {labels.name} are not images (N, H, W) with "
+            "labels (N,); fetch the original files"
+        )
+    classes = classes or tuple(map(str, range(int(numbers.max()) + 1 if len(numbers) else 0)))
+    if len(pixels) != len(numbers) or int(numbers.max()) >= len(classes):
+        raise ValueError(
+            f"{place}: {len(pixels)} images, {len(numbers)} labels for {len(classes)} classes "
             "do not belong together; fetch both files again"
         )
-    return Source(name, classes, labels, lambda i: images[i][None])
+    return in_memory(name, classes, pixels[:, None], numbers)
 
 
 def _find(folder: Path, stem: str) -> Path:

@@ -1,5 +1,8 @@
 """a decoded picture, channels, size -> uint8 (C, H, W)."""
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from PIL import Image
@@ -7,6 +10,7 @@ from torch import Tensor
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 MAX_PIXELS = 1 << 26  # 200 MB as RGB; beyond it a file is likelier an attack than a photograph
+SMALLEST_CROP = 0.8  # of the shorter side
 
 
 def mode_of(channels: int) -> str:
@@ -30,23 +34,66 @@ def with_channels(picture: Image.Image, channels: int) -> Image.Image:
     if picture.mode.startswith("I;16"):
         levels = np.asarray(picture).astype(np.uint32)
         picture = Image.fromarray(((levels + 128) // 257).astype(np.uint8))
-    elif picture.mode in ("I", "F"):
-        raise ValueError("its pixels are 32-bit numbers of unknown range; save it with 8 or 16")
+    check_range(picture)
     if mode != "RGBA" and picture.has_transparency_data:
         white = Image.new("RGBA", picture.size, "white")
         picture = Image.alpha_composite(white, picture.convert("RGBA"))
-    return picture.convert(mode)
+    return picture if picture.mode == mode else picture.convert(mode)
+
+
+def check_range(picture: Image.Image) -> None:
+    """Raise ValueError for 32-bit pixels, whose range no format states."""
+    if picture.mode in ("I", "F"):
+        raise ValueError("its pixels are 32-bit numbers of unknown range; save it with 8 or 16")
 
 
 def cover(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
     """Resize so that `size` (H, W) is just covered, then crop the centre, as ADM's data were made.
 
-    Halving by area first lets every pixel count, where bicubic interpolation alone would alias.
-
     Raises:
         ValueError: so thin that covering `size` would take more than `MAX_PIXELS`.
     """
     height, width = size
+    picture = _covering(picture, height, width)
+    if picture.size == (width, height):
+        return picture
+    left, top = (picture.width - width) // 2, (picture.height - height) // 2
+    return picture.crop((left, top, left + width, top + height))
+
+
+def random_crop(
+    picture: Image.Image, size: tuple[int, int], uniforms: Sequence[float]
+) -> Image.Image:
+    """Resize so that more than `size` (H, W) is covered, then crop at a random place.
+
+    As ADM's data were augmented: the shorter side of the crop is 100% to 80% of that of the
+    picture, by a whole number of pixels that is drawn evenly.
+
+    Args:
+        picture: any.
+        size: (H, W) of the crop.
+        uniforms: three numbers in [0, 1), for the picture's size, and the crop's top and left.
+
+    Raises:
+        ValueError: as `cover`.
+    """
+    height, width = size
+    short = min(size)
+    sizes = math.ceil(short / SMALLEST_CROP) - short + 1
+    larger = short + int(uniforms[0] * sizes)
+    picture = _covering(
+        picture, max(height, height * larger // short), max(width, width * larger // short)
+    )
+    top = int(uniforms[1] * (picture.height - height + 1))
+    left = int(uniforms[2] * (picture.width - width + 1))
+    return picture.crop((left, top, left + width, top + height))
+
+
+def _covering(picture: Image.Image, height: int, width: int) -> Image.Image:
+    """The smallest picture of these proportions that covers height x width.
+
+    Halving by area first lets every pixel count, where bicubic interpolation alone would alias.
+    """
     while picture.width >= 2 * width and picture.height >= 2 * height:
         half = (picture.width // 2, picture.height // 2)
         picture = picture.resize(half, Image.Resampling.BOX)
@@ -55,15 +102,20 @@ def cover(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
     high = max(height, round(picture.height * scale))
     if wide * high > MAX_PIXELS:
         raise ValueError(f"too thin to cover {height}x{width}: it would be {high}x{wide}; crop it")
-    picture = picture.resize((wide, high), Image.Resampling.BICUBIC)
-    left, top = (wide - width) // 2, (high - height) // 2
-    return picture.crop((left, top, left + width, top + height))
+    if (wide, high) == picture.size:
+        return picture
+    return picture.resize((wide, high), Image.Resampling.BICUBIC)
 
 
 def to_tensor(picture: Image.Image) -> Tensor:
     """(C, H, W) uint8 of a picture in one of `MODES`."""
-    levels = torch.from_numpy(np.array(picture))
-    return levels[None] if levels.ndim == 2 else levels.permute(2, 0, 1).contiguous()
+    bands = picture.getbands()
+    levels = np.empty((len(bands), picture.height, picture.width), np.uint8)
+    # Pillow separates channels three times as fast as numpy transposes them; torch would do so in
+    # threads of its own, which would compete with those that decode.
+    for level, band in zip(levels, bands, strict=True):
+        level[:] = np.frombuffer(picture.tobytes("raw", band), np.uint8).reshape(level.shape)
+    return torch.from_numpy(levels)
 
 
 def to_picture(image: Tensor) -> Image.Image:

@@ -2,20 +2,32 @@
 
 from collections.abc import Callable
 from difflib import get_close_matches
-from pathlib import Path
+from glob import glob
+from pathlib import Path, PurePosixPath
+from urllib.parse import urljoin, urlsplit
 
-from adm.data.arrays import arrays
+from adm.data import shards
+from adm.data.archive import zipped
+from adm.data.arrays import arrays, mapped
 from adm.data.digits import digits
 from adm.data.fashion import downloaded, fashion_mnist
+from adm.data.fetch import SCHEMES, fetched
+from adm.data.files import Files, decoded
 from adm.data.fitting import fitted
-from adm.data.folder import folder
+from adm.data.folder import listed
+from adm.data.hub import hub
+from adm.data.idx import idx_folder
+from adm.data.labels import CLASSES_FILE
+from adm.data.layout import SPLITS
+from adm.data.naming import natural
 from adm.data.source import Source
 
-SPLITS = ("train", "test")
 RGB = 3
 FORMS = (
     "fashion-mnist, fashion-mnist:/FOLDER, fashion-mnist+download:/FOLDER, digits, "
-    "a folder of images with a class a sub-folder, or an .npz file"
+    "idx:/FOLDER, hf:NAME[@CONFIG], hf:/FOLDER, a folder of images with a class a sub-folder, a "
+    ".zip or .tar of such a folder, WebDataset shards (a folder of them, a-{000..009}.tar, or such "
+    "an https address), or an .npz or .npy file"
 )
 
 
@@ -25,31 +37,64 @@ def open_source(
     split: str = "train",
     size: tuple[int, int] | None = None,
     channels: int | None = None,
+    labels: str | None = None,
+    skip_corrupt: bool = False,
+    cache: Path | None = None,
 ) -> Source:
-    """Open the data that a user names.
+    """Open the data that a user names, at one size.
 
     Args:
         spec: one of `FORMS`. A folder called as a data set is written `./digits`.
         split: `train` or `test`. A folder has them as sub-folders; an .npz file has one only.
         size: (H, W); None for the images' own. Image files are resized and cropped, arrays
             padded with black.
-        channels: 1, 3 or 4; None for the images' own, and 3 for image files.
+        channels: 1, 3 or 4; None for the images' own, and 3 for image files. Arrays may have any
+            number, which is then the only one to ask for.
+        labels: where image files' labels come from (`labels.labelled`), or the .npy file with
+            those of an array file; None for the form's own.
+        skip_corrupt: see `Source`.
+        cache: where shards by address are kept; None for `fetch.cache_folder()`.
 
     Raises:
-        ValueError: no such data, split, size or channels; data that are damaged or do not fit.
+        ValueError: no such data, split, size, channels or labels; data that are damaged or do not
+            fit.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split must be train or test, got {split!r}")
     if size is not None and min(size) < 1:
         raise ValueError(f"size must be (H, W) of at least 1x1, got {size}")
+    found = find(spec, split=split, labels=labels, cache=cache)
+    if isinstance(found, Source):
+        return fitted(found, size, channels)
+    return decoded(found, size, RGB if channels is None else channels, skip_corrupt=skip_corrupt)
+
+
+def find(
+    spec: str, *, split: str = "train", labels: str | None = None, cache: Path | None = None
+) -> Source | Files:
+    """The data that a user names: encoded where they are image files, and as they are; see above.
+
+    Raises:
+        ValueError: no such data, split or labels.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split must be {' or '.join(SPLITS)}, got {split!r}")
     name, _, place = spec.partition(":")
     if name in NAMED:
-        return fitted(NAMED[name](place, split), size, channels)
+        if labels is not None:
+            raise ValueError(f"{name} has labels of its own, got {labels!r}; leave labels out")
+        return NAMED[name](place, split)
+    if name in SCHEMES or spec.endswith(".tar"):
+        return _tarred(spec, split, labels, cache)
     path = Path(spec).expanduser()
     if path.is_dir():
-        return folder(path, split, size, RGB if channels is None else channels)
-    if path.is_file() and path.suffix.lower() == ".npz":
-        return fitted(_arrays(path, split), size, channels)
+        archives = _archives_in(path, split)
+        if archives:
+            return shards.tarred(archives, path.resolve().name, split, labels)
+        return listed(path, split, labels)
+    suffix = path.suffix.lower()
+    if path.is_file() and suffix == ".zip":
+        return zipped(path, split, labels)
+    if path.is_file() and suffix in ARRAYS:
+        return _arrays(path, split, labels)
     raise ValueError(f"no data {spec!r}; {_near(name)}give {FORMS}")
 
 
@@ -58,10 +103,55 @@ def _near(name: str) -> str:
     return f"did you mean {' or '.join(near)}? " if near else ""
 
 
-def _arrays(path: Path, split: str) -> Source:
+def _tarred(spec: str, split: str, labels: str | None, cache: Path | None) -> Files:
+    """One .tar or many, by path or by address."""
+    names = shards.expanded(spec)
+    if spec.partition(":")[0] in SCHEMES:
+        addresses = shards.of_split(names, split, spec) if len(names) > 1 else names
+        paths = [_shard(address, cache) for address in addresses]
+        fetched(urljoin(addresses[0], CLASSES_FILE), cache, optional=True)
+        title = PurePosixPath(urlsplit(addresses[0]).path)
+    else:
+        paths = [path for name in names for path in _local(name)]
+        title = paths[0].resolve()
+        if len(paths) > 1:
+            paths = [Path(path) for path in shards.of_split(list(map(str, paths)), split, spec)]
+    return shards.tarred(paths, title.stem if len(paths) == 1 else title.parent.name, split, labels)
+
+
+def _shard(address: str, cache: Path | None) -> Path:
+    if not urlsplit(address).path.endswith(".tar"):
+        raise ValueError(f"{address} is no .tar; give WebDataset shards, or fetch it and give that")
+    path = fetched(address, cache)
+    assert path is not None  # it is not optional
+    return path
+
+
+def _local(name: str) -> list[Path]:
+    """One archive, or all that match * and ?, in natural order."""
+    path = Path(name).expanduser()
+    found = [path] if path.is_file() else [Path(each) for each in glob(str(path))]
+    if not found:
+        raise ValueError(f"no data {name!r}: there is no such .tar; give {FORMS}")
+    return sorted(found, key=lambda path: natural(path.name))
+
+
+def _archives_in(path: Path, split: str) -> list[Path]:
+    """The shards of a split in a folder, or in its sub-folder of that name; none where none are."""
+    archives = sorted(path.glob("*.tar"), key=lambda each: natural(each.name))
+    if archives:
+        return [Path(each) for each in shards.of_split(list(map(str, archives)), split, str(path))]
+    inner = (sorted(path.glob(f"{each}/*.tar")) for each in SPLITS[split])
+    return next((sorted(each, key=lambda one: natural(one.name)) for each in inner if each), [])
+
+
+def _arrays(path: Path, split: str, labels: str | None) -> Source:
     if split != "train":
         raise ValueError(f"{path} has no {split} split; give the file that holds those images")
-    return arrays(path)
+    if labels is not None and not labels.endswith(".npy"):
+        raise ValueError(f"labels of {path} are {labels!r}, expected an .npy file of integers (N,)")
+    numbers = None if labels is None else Path(labels).expanduser()
+    return (mapped if path.suffix.lower() == ".npy" else arrays)(path, numbers)
 
 
 def _digits(place: str, split: str) -> Source:
@@ -80,8 +170,23 @@ def _downloaded(place: str, split: str) -> Source:
     return downloaded(Path(place).expanduser(), split)
 
 
-NAMED: dict[str, Callable[[str, str], Source]] = {
+def _idx(place: str, split: str) -> Source:
+    if not place:
+        raise ValueError("say where the files are: idx:/FOLDER")
+    return idx_folder(Path(place).expanduser(), split)
+
+
+def _hub(place: str, split: str) -> Files:
+    if not place:
+        raise ValueError("say which data set: hf:NAME, hf:NAME@CONFIG or hf:/FOLDER")
+    return hub(place, split)
+
+
+ARRAYS = (".npz", ".npy")
+NAMED: dict[str, Callable[[str, str], Source | Files]] = {
     "fashion-mnist": _fashion,
     "fashion-mnist+download": _downloaded,
     "digits": _digits,
+    "idx": _idx,
+    "hf": _hub,
 }

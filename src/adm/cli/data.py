@@ -1,0 +1,191 @@
+"""adm data inspect SPEC, adm data pack SPEC -> what data hold; WebDataset shards of them."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, Parameter
+
+from adm.cli.progress import progress
+
+if TYPE_CHECKING:
+    from adm.data.inspect import Report
+
+MOST_LISTED = 40  # classes, sizes, broken files and duplicates printed; --out has all
+BAR = 40  # characters
+HELP = """Look at data before training, and pack them for it.
+
+For example:
+
+    adm data inspect photos --sheet photos.png
+
+    adm data pack photos --out shards --size 64
+"""
+data = App(name="data", help=HELP, help_format="markdown")
+
+
+@data.command
+def inspect(
+    spec: str,
+    /,
+    *,
+    split: str = "train",
+    labels: str | None = None,
+    out: Path | None = None,
+    sheet: Path | None = None,
+    cache: Path | None = None,
+) -> None:
+    """Count classes, sizes, broken files and duplicates.
+
+    Every image is decoded once. What is broken is listed with its path, and the exit status is 0.
+
+    Examples:
+
+        adm data inspect photos
+
+        adm data inspect photos.zip --labels photos.csv --out photos.json --sheet photos.png
+
+    Parameters
+    ----------
+    spec
+        The data, as for `adm train --data`.
+    split
+        train or test.
+    labels
+        folders, prefix, none, or a list: FILE.csv, FILE.json.
+    out
+        A JSON file for the whole report.
+    sheet
+        A PNG file for some images of each class, a row a class.
+    cache
+        The folder that keeps shards from the web.
+    """
+    from adm.data import inspect as library
+    from adm.data.registry import find
+
+    found = find(spec, split=split, labels=labels, cache=cache)
+    with progress(f"reading {found.name}", len(found)) as advance:
+        report = library.inspect(found, advance)
+    _show(report)
+    if out is not None:
+        _write(out, report)
+    if sheet is not None:
+        rows = library.sheet(found, sheet)
+        print(f"{sheet}: {rows} of {len(report.classes)} classes, a row each, in the order above")
+
+
+@data.command
+def pack(
+    spec: str,
+    /,
+    *,
+    out: Path,
+    split: str = "train",
+    labels: str | None = None,
+    size: str | None = None,
+    channels: int | None = None,
+    format: str = "png",
+    shard_size: int = 10_000,
+    skip_corrupt: Annotated[bool, Parameter(negative="")] = False,
+    cache: Path | None = None,
+) -> None:
+    """Write WebDataset shards.
+
+    The folder then holds train-000000.tar and so on, and classes.json; `adm train --data FOLDER`
+    reads them, and so does the webdataset package. The same data give the same bytes, and an
+    interrupted command goes on where it was.
+
+    Examples:
+
+        adm data pack photos --out shards --size 64
+
+        adm data pack photos --split test --out shards --size 64
+
+        adm data pack photos.zip --labels prefix --out shards --format original
+
+    Parameters
+    ----------
+    spec
+        The data, as for `adm train --data`.
+    out
+        The folder; the shards of several splits may lie in it.
+    split
+        train or test.
+    labels
+        folders, prefix, none, or a list: FILE.csv, FILE.json.
+    size
+        H,W or one number, to which images are resized and cropped; their own by default.
+    channels
+        1, 3 or 4; 3 by default, and those of arrays.
+    format
+        png, jpeg (quality 95), webp (lossless), or original: files unchanged.
+    shard_size
+        Images in an archive.
+    skip_corrupt
+        Leave out what cannot be decoded.
+    cache
+        The folder that keeps shards from the web.
+    """
+    from adm.data import pack as library
+    from adm.data.registry import find
+
+    packing = library.Packing(parse_size(size), channels, format, shard_size)
+    found = find(spec, split=split, labels=labels, cache=cache)
+    with progress(f"packing {found.name}", len(found)) as advance:
+        done = library.pack(
+            found, out, packing, split=split, skip_corrupt=skip_corrupt, advance=advance
+        )
+    for path in done.skipped[:MOST_LISTED]:
+        print(f"left out, broken: {path}")
+    if len(done.skipped) > MOST_LISTED:
+        print(f"and {len(done.skipped) - MOST_LISTED} more")
+    before = f", {done.kept} of them there before" if done.kept else ""
+    print(f"{out}: {done.shards} {split} shards{before}; {done.images} images written")
+
+
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """H,W or one number for both; raise ValueError for anything else."""
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) > 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise ValueError(f"cannot read the size {text!r}; write --size 64 or --size 48,64")
+    return int(parts[0]), int(parts[-1])
+
+
+def _write(out: Path, report: "Report") -> None:
+    import json
+
+    out.write_text(json.dumps(report.to_json(), indent=2, ensure_ascii=False) + "\n", "utf-8")
+    print(f"{out}: the whole report")
+
+
+def _show(report: "Report") -> None:
+    print(f"{report.name}: {report.images} images of {len(report.classes)} classes")
+    most = max(report.classes.values(), default=1) or 1
+    width = max(map(len, report.classes), default=0)
+    for name, count in list(report.classes.items())[:MOST_LISTED]:
+        print(f"  {name:{width}} {count:>9}  {'█' * round(BAR * count / most)}".rstrip())
+    _rest(len(report.classes), "classes")
+    if report.left_out:
+        print(f"not in the list of labels, and left out: {report.left_out}")
+    for what, counts in (("sizes (HxW)", report.sizes), ("formats", report.kinds)):
+        listed = ", ".join(f"{name}: {count}" for name, count in list(counts.items())[:8])
+        more = f", and {len(counts) - 8} more" if len(counts) > 8 else ""
+        print(f"{what}: {listed or 'none'}{more}")
+    print(f"broken: {len(report.broken) or 'none'}")
+    for one in report.broken[:MOST_LISTED]:
+        print(f"  {one['reason']}")
+    _rest(len(report.broken), "broken images")
+    for what, groups in (("files", report.same_files), ("pixels", report.same_pixels)):
+        again = sum(len(group) - 1 for group in groups)
+        print(f"duplicates, same {what}: {again or 'none'}")
+        for group in groups[:MOST_LISTED]:
+            print(f"  {' = '.join(group[:4])}{' = ...' if len(group) > 4 else ''}")
+        _rest(len(groups), "groups")
+    if report.conflicts:
+        print(f"groups of duplicates with different labels: {report.conflicts}")
+
+
+def _rest(count: int, what: str) -> None:
+    if count > MOST_LISTED:
+        print(f"  ... and {count - MOST_LISTED} more {what}; --out FILE.json has them all")

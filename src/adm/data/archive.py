@@ -1,0 +1,149 @@
+"""a .zip of image files -> encoded images with labels, read in place."""
+
+import io
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import torch
+
+from adm.data.files import Files
+from adm.data.layout import SPLITS, laid_out
+from adm.data.naming import in_order, is_image, plain
+from adm.data.source import CorruptImage
+
+LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature; lengths of the name and the extra field
+SIGNATURE = b"PK\x03\x04"
+ENCRYPTED = 0x1
+MAX_BYTES = 1 << 29  # of one encoded image
+
+
+class Member(NamedTuple):
+    """Where a file lies in its archive."""
+
+    offset: int
+    stored: int  # bytes
+    size: int  # bytes, unpacked
+    check: int  # CRC-32
+    deflated: bool
+
+
+def zipped(path: Path, split: str = "train", labels: str | None = None) -> Files:
+    """Find the image files of a .zip; nothing is extracted, and names are only names.
+
+    Labels are those of a folder with the same files (`folder.listed`). A first folder that holds
+    all others, and nothing else, is looked through.
+
+    Args:
+        path: the archive, of stored or deflated members.
+        split: `train` or `test`.
+        labels: another rule or a list; see `labels.labelled`.
+
+    Raises:
+        ValueError: no archive, or damaged; encrypted members or members of other compression; and
+            as `folder.listed`.
+    """
+    members = _members(path)
+
+    def read(name: str) -> bytes:
+        return _content(path, name, members[name])
+
+    return from_members(path, {name: name for name in members}, read, split, labels)
+
+
+def from_members(
+    path: Path,
+    members: dict[str, str],
+    read: Callable[[str], bytes],
+    split: str,
+    labels: str | None,
+) -> Files:
+    """Files of an archive: `read` gives the content of the member that a plain name stands for."""
+    wrapper = _wrapper(list(members))
+    bare = {name.removeprefix(wrapper): member for name, member in members.items()}
+    names = in_order(bare)
+
+    def inside(name: str) -> bytes | None:
+        return read(bare[name]) if name in bare else None
+
+    found = laid_out(names, split, labels, path.stem, str(path), inside)
+
+    def open_(index: int) -> BinaryIO:
+        return io.BytesIO(read(bare[names[found.used[index]]]))
+
+    return Files(
+        path.name,
+        found.classes,
+        torch.from_numpy(found.labels),
+        open_,
+        lambda index: f"{path}/{names[found.used[index]]}",
+        left_out=found.left_out,
+    )
+
+
+def _wrapper(names: list[str]) -> str:
+    """`top/`, where all images lie in at least two folders below it, or in splits; or nothing."""
+    parts = [name.split("/") for name in names if is_image(name.rpartition("/")[2])]
+    tops = {part[0] for part in parts}
+    seconds = {part[1] if len(part) > 2 else None for part in parts}
+    splits = {folder for folders in SPLITS.values() for folder in folders}
+    if len(tops) != 1 or None in seconds or (len(seconds) < 2 and not seconds <= splits):
+        return ""
+    return f"{tops.pop()}/"
+
+
+def _members(path: Path) -> dict[str, Member]:
+    """Regular files by their plain names; links and folders are passed over."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            infos = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise ValueError(f"{path} is no readable .zip ({error}); fetch or make it again") from None
+    return {
+        plain(info.filename): _member(path, info)
+        for info in infos
+        if not info.is_dir() and not stat.S_ISLNK(info.external_attr >> 16)
+    }
+
+
+def _member(path: Path, info: zipfile.ZipInfo) -> Member:
+    known = info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+    if info.flag_bits & ENCRYPTED or not known:
+        what = "encrypted" if info.flag_bits & ENCRYPTED else "compressed by another method"
+        raise ValueError(f"{path}/{info.filename} is {what}; zip it with deflate or store, openly")
+    deflated = info.compress_type == zipfile.ZIP_DEFLATED
+    return Member(info.header_offset, info.compress_size, info.file_size, info.CRC, deflated)
+
+
+def _content(path: Path, name: str, member: Member) -> bytes:
+    """Read one member; each call opens the file, so that threads need not wait for each other."""
+    where = f"{path}/{name}"
+    if max(member.size, member.stored) > MAX_BYTES:
+        raise CorruptImage(
+            where, f"{where} claims {member.size} bytes, over {MAX_BYTES}; remove it"
+        )
+    with path.open("rb") as file:
+        file.seek(member.offset)
+        header = file.read(LOCAL_HEADER.size)
+        if len(header) == LOCAL_HEADER.size:
+            signature, *lengths = LOCAL_HEADER.unpack(header)
+            if signature == SIGNATURE:
+                file.seek(sum(lengths), io.SEEK_CUR)
+                content = _unpacked(file.read(member.stored), member)
+                if len(content) == member.size and zlib.crc32(content) == member.check:
+                    return content
+    raise CorruptImage(where, f"{where} is damaged in its archive; fetch the archive again")
+
+
+def _unpacked(stored: bytes, member: Member) -> bytes:
+    """What a member claims and no more, however far the data would inflate."""
+    if not member.deflated:
+        return stored
+    try:
+        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(stored, member.size or 1)
+    except zlib.error:
+        return b""

@@ -1,0 +1,110 @@
+"""an http(s) address -> a file in a cache folder, fetched once."""
+
+import hashlib
+import os
+import sys
+import time
+from http.client import HTTPException
+from pathlib import Path
+from typing import BinaryIO
+from urllib.error import HTTPError
+from urllib.parse import unquote, urlsplit
+from urllib.request import urlopen
+
+SCHEMES = ("http", "https")
+MAX_BYTES = 1 << 36  # of one file; beyond it an address is likelier wrong than a shard so large
+PIECE = 1 << 20
+STALE_SECONDS = 60.0  # without a new byte: whoever was fetching is gone
+TIMEOUT_SECONDS = 30.0
+ABSENT = (403, 404, 410)  # answers of servers that have no such file
+QUIET_SECONDS = 10.0  # between two lines of progress
+
+
+def cache_folder() -> Path:
+    """Where files are kept unless the user says otherwise."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "adm" / "shards"
+
+
+def fetched(url: str, cache: Path | None = None, optional: bool = False) -> Path | None:
+    """The file at an address, from the cache folder where it was fetched before.
+
+    A file appears there whole or not at all. Of several processes, one fetches and the others wait.
+
+    Args:
+        url: http or https.
+        cache: the folder; `cache_folder()` by default.
+        optional: give None where the server has no such file.
+
+    Raises:
+        ValueError: another scheme, no answer, or a file that is cut short or over `MAX_BYTES`.
+    """
+    target = _place(url, cache or cache_folder())
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.partial")
+    while not target.is_file():
+        try:
+            descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        except FileExistsError:
+            _wait(partial)
+            continue
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                _fetch(url, file)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(target)
+        except BaseException as error:
+            partial.unlink(missing_ok=True)
+            if not isinstance(error, OSError | HTTPException):  # of which URLError is one
+                raise
+            if optional and isinstance(error, HTTPError) and error.code in ABSENT:
+                return None
+            raise ValueError(f"{url} did not arrive ({error}); run the command again") from None
+    return target
+
+
+def _place(url: str, cache: Path) -> Path:
+    """A folder for each folder of the server, so that what lies together there does here."""
+    parts = urlsplit(url)
+    if parts.scheme not in SCHEMES or not parts.hostname:
+        raise ValueError(f"{url} is no http or https address; give one, or a path")
+    place, _, last = parts.path.rpartition("/")
+    key = hashlib.sha256(f"{parts.scheme}://{parts.netloc}{place}?{parts.query}".encode())
+    name = unquote(last).replace("/", "-").lstrip(".") or "data"
+    return cache / f"{parts.hostname}-{key.hexdigest()[:12]}" / name
+
+
+def _wait(partial: Path) -> None:
+    """While another process fetches; take its place once nothing more arrives."""
+    time.sleep(0.2)
+    try:
+        if time.time() - partial.stat().st_mtime > STALE_SECONDS:
+            partial.unlink()
+    except FileNotFoundError:
+        pass
+
+
+def _fetch(url: str, file: BinaryIO) -> None:
+    with urlopen(url, timeout=TIMEOUT_SECONDS) as answer:  # of which _place checked the scheme
+        length = answer.headers.get("Content-Length", "")
+        expected = int(length) if length.isdecimal() else None
+        if (expected or 0) > MAX_BYTES:
+            raise ValueError(f"{url} has {expected} bytes, over {MAX_BYTES}; give smaller shards")
+        done, said = 0, time.monotonic()
+        while piece := answer.read(PIECE):
+            done += len(piece)
+            if done > (MAX_BYTES if expected is None else expected):
+                raise ValueError(f"{url} sends more than it announced; see what is there")
+            file.write(piece)
+            file.flush()
+            if time.monotonic() - said > QUIET_SECONDS:
+                said = time.monotonic()
+                _say(url, done, expected)
+        if expected is not None and done != expected:
+            raise ValueError(f"{url} was cut short: {done} of {expected} bytes; run it again")
+        _say(url, done, expected)
+
+
+def _say(url: str, done: int, expected: int | None) -> None:
+    total = "" if expected is None else f" of {expected / 1e6:.0f}"
+    print(f"fetching {url}: {done / 1e6:.0f}{total} MB", file=sys.stderr, flush=True)

@@ -1,0 +1,102 @@
+"""a data set of Hugging Face's `datasets` -> encoded images with labels."""
+
+import io
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+
+from adm.data.files import Files
+from adm.data.labels import Labelled, as_label, numbered
+from adm.data.layout import SPLITS
+
+LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "category")
+SAVED = ("dataset_dict.json", "state.json")  # what `save_to_disk` leaves
+
+
+def hub(place: str, split: str = "train") -> Files:
+    """Open `NAME`, `NAME@CONFIG`, or a folder that `datasets` can read; images stay encoded.
+
+    A folder is one that `save_to_disk` wrote, or one of parquet files or images. The column of
+    images and that of labels are found by their types and names; a column of class labels keeps the
+    classes' names.
+
+    Raises:
+        ValueError: `datasets` is not installed, cannot open the data, or finds no images in them.
+    """
+    try:
+        import datasets
+    except ImportError:
+        raise ValueError(
+            f"hf:{place} takes the package datasets, which is absent; "
+            'pip install "ablated-diffusion[hub]"'
+        ) from None
+    found = _opened(datasets, place, split)
+    images = [name for name, kind in found.features.items() if isinstance(kind, datasets.Image)]
+    if not images or not len(found):
+        raise ValueError(
+            f"hf:{place} has no images: its {len(found)} rows have the columns "
+            f"{', '.join(found.features)}; give data with a column of type Image"
+        )
+    column = "image" if "image" in images else images[0]
+    labels = _labels(datasets, found, place)
+    encoded = found.select_columns(column).cast_column(column, datasets.Image(decode=False))
+
+    def open_(index: int) -> BinaryIO:
+        image = encoded[index][column]
+        if image["bytes"] is not None:
+            return io.BytesIO(image["bytes"])
+        return open(image["path"], "rb")
+
+    return Files(
+        place.rstrip("/").rpartition("/")[2],
+        labels.classes,
+        torch.from_numpy(labels.labels),
+        open_,
+        lambda index: f"hf:{place}, {split} row {index}",
+    )
+
+
+def _opened(datasets: Any, place: str, split: str) -> Any:
+    """One split, as a `datasets.Dataset`."""
+    path = Path(place).expanduser()
+    name, _, config = place.partition("@")
+    try:
+        if path.is_dir() and any((path / mark).is_file() for mark in SAVED):
+            found = datasets.load_from_disk(str(path))
+        elif path.is_dir():
+            found = datasets.load_dataset(str(path))
+        else:
+            found = datasets.load_dataset(name, config or None)
+    except Exception as error:  # of many types, of the hub, the network and the files
+        reason = str(error).partition("\n")[0]
+        raise ValueError(
+            f"hf:{place} cannot be opened ({reason}); give NAME, NAME@CONFIG or a folder"
+        ) from None
+    if not isinstance(found, dict):
+        found = {"train": found}
+    for one in SPLITS[split]:
+        if one in found:
+            return found[one]
+    raise ValueError(f"hf:{place} has no {split} split; its splits are {', '.join(found)}")
+
+
+def _labels(datasets: Any, found: Any, place: str) -> Labelled:
+    kinds = found.features
+    typed = [name for name, kind in kinds.items() if isinstance(kind, datasets.ClassLabel)]
+    column = next((name for name in LABEL_COLUMNS if name in (typed or kinds)), None)
+    column = column or next(iter(typed), None)
+    if column is None:
+        title = place.rstrip("/").rpartition("/")[2]
+        return Labelled((title,), list(range(len(found))), np.zeros(len(found), np.int64))
+    values = found.with_format(None)[column][:]
+    if column in typed:
+        numbers = np.array(values, np.int64)
+        if numbers.min() < 0:
+            raise ValueError(
+                f"hf:{place}: the {column} of some rows is -1, none; give a split with"
+            )
+        return Labelled(tuple(kinds[column].names), list(range(len(found))), numbers)
+    where = f"hf:{place}: a {column}"
+    return numbered([as_label(value, where) for value in values], f"hf:{place}")

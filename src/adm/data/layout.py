@@ -1,0 +1,76 @@
+"""names within a folder or an archive, a split -> the images of that split, their labels."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from adm.data.labels import LISTS, STYLEGAN, Inside, Labelled, labelled
+from adm.data.naming import EXTENSIONS
+
+SPLITS = {"train": ("train",), "test": ("test", "val", "validation")}  # and their folders
+
+
+def laid_out(
+    names: Sequence[str], split: str, rule: str | None, title: str, place: str, inside: Inside
+) -> Labelled:
+    """The images of a split and their labels; for the arguments see `labels.labelled`.
+
+    Where all first folders are splits, the classes lie within them and are numbered alike in all.
+    A list of labels beside the splits names files with their split's folder, one within a split
+    without.
+
+    Raises:
+        ValueError: no images, no such split, or labels that do not fit.
+    """
+    chosen = _split_folder(names, split, place)
+    if chosen is None:
+        _check_any(names, place)
+        return labelled(names, rule, title, place, inside)
+    own = [index for index, name in enumerate(names) if name.startswith(f"{chosen}/")]
+    _check_any(own, f"{place}/{chosen}")
+
+    def within(name: str) -> bytes | None:
+        return inside(f"{chosen}/{name}")
+
+    list_ = STYLEGAN if rule is None else rule
+    if list_.endswith(LISTS) and within(list_) is not None:
+        bare = [names[index].partition("/")[2] for index in own]
+        found = labelled(bare, rule, title, f"{place}/{chosen}", within)
+        return found._replace(used=[own[index] for index in found.used])
+    all_ = [index for index, name in enumerate(names) if "/" in name]
+    listed = list_.endswith(LISTS) and (rule is not None or inside(list_) is not None)
+    texts = [names[index] if listed else names[index].partition("/")[2] for index in all_]
+    found = labelled(texts, rule, title, place, inside)
+    return _restricted(found._replace(used=[all_[index] for index in found.used]), set(own))
+
+
+def _split_folder(names: Sequence[str], split: str, place: str) -> str | None:
+    """The folder that holds a split; None where there are no splits, and train is asked for."""
+    tops = {name.partition("/")[0] for name in names if "/" in name}
+    known = {name for folders in SPLITS.values() for name in folders}
+    if not tops or not tops <= known:
+        if split == "train":
+            return None
+        tops = set()
+    for folder in SPLITS[split]:
+        if folder in tops:
+            return folder
+    raise ValueError(
+        f"{place} has no {split} split: no sub-folder {' or '.join(SPLITS[split])}; "
+        "add one with the classes in it, or give the folder that holds those images"
+    )
+
+
+def _check_any(images: Sequence[object], place: str) -> None:
+    if not images:
+        raise ValueError(
+            f"{place} holds no images; looked in it and its sub-folders for names that end in "
+            f"{', '.join(EXTENSIONS)}; give a folder of such files, a class a sub-folder"
+        )
+
+
+def _restricted(found: Labelled, own: set[int]) -> Labelled:
+    """The images among `own`, with all classes."""
+    kept = np.array([index in own for index in found.used], bool)
+    used = [index for index in found.used if index in own]
+    return found._replace(used=used, labels=found.labels[kept])

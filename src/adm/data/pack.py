@@ -1,0 +1,210 @@
+"""any data -> WebDataset shards: .tar archives of encoded images, each with its label."""
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from adm.data import pixels
+from adm.data.files import Files, decoded
+from adm.data.fitting import fitted
+from adm.data.labels import CLASSES_FILE
+from adm.data.source import CorruptImage, Source
+from adm.data.threads import streamed
+
+ORIGINAL = "original"
+# By format: the extension, and how Pillow writes it. WebP and PNG lose nothing.
+ENCODINGS = {
+    "png": ("png", {"format": "PNG"}),
+    "jpeg": ("jpg", {"format": "JPEG", "quality": 95, "subsampling": 0}),
+    "webp": ("webp", {"format": "WEBP", "lossless": True, "quality": 80}),
+}
+FORMATS = (*ENCODINGS, ORIGINAL)
+EXTENSION_OF = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp"}
+RGB = 3
+Advance = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How images are written.
+
+    Attributes:
+        size: (H, W) to which they are resized and cropped; None keeps their own.
+        channels: 1, 3 or 4; None for 3, or those of arrays.
+        format: png, jpeg (quality 95), webp (lossless), or original, which copies files unchanged.
+        shard_size: images in an archive.
+    """
+
+    size: tuple[int, int] | None = None
+    channels: int | None = None
+    format: str = "png"
+    shard_size: int = 10_000
+
+    def __post_init__(self) -> None:
+        if self.format not in FORMATS:
+            raise ValueError(f"format must be {', '.join(FORMATS)}, got {self.format!r}")
+        if self.shard_size < 1:
+            raise ValueError(f"shard size must be at least 1, got {self.shard_size}")
+        if self.channels == 4 and self.format == "jpeg":
+            raise ValueError("JPEG has no alpha channel; give format png or webp, or 3 channels")
+        if self.format == ORIGINAL and not self.size == self.channels is None:
+            raise ValueError("files are copied unchanged as original; leave size and channels out")
+
+
+class Packed(NamedTuple):
+    shards: int
+    kept: int  # of these, finished by an earlier run
+    images: int  # written by this one
+    skipped: list[str]  # corrupt images that were left out
+
+
+class Encoded(NamedTuple):
+    content: bytes
+    extension: str
+
+
+def pack(
+    found: Source | Files,
+    out: Path,
+    packing: Packing,
+    *,
+    split: str = "train",
+    skip_corrupt: bool = False,
+    advance: Advance = lambda amount: None,
+) -> Packed:
+    """Write `{split}-000000.tar` and so on, and `classes.json`, into a folder.
+
+    Image i of the data is `{i:09d}.png` with `{i:09d}.cls`, its label's number, so that an index
+    means the same image before and after. The same data give the same bytes. A shard appears whole
+    or not at all, and those that are there are kept: an interrupted run goes on.
+
+    Args:
+        found: from `registry.find`.
+        out: the folder; other splits may lie in it.
+        packing: how images are written.
+        split: how the shards are named.
+        skip_corrupt: leave out what cannot be decoded.
+        advance: called with the number of images done since the last call.
+
+    Raises:
+        ValueError: the folder holds shards of other data or settings; corrupt images; and arrays
+            that are no pictures.
+    """
+    encode = _original(found) if packing.format == ORIGINAL else _encoder(found, packing)
+    out.mkdir(parents=True, exist_ok=True)
+    _claim(out, found, packing, split)
+    kept, images, skipped, labels = 0, 0, list[str](), found.labels.tolist()
+    attempt = _skipping(encode) if skip_corrupt else encode
+    shards = -(-len(found) // packing.shard_size)
+    for number in range(shards):
+        indices = range(len(found))[number * packing.shard_size :][: packing.shard_size]
+        target = out / f"{split}-{number:06d}.tar"
+        if target.is_file():
+            kept += 1
+            advance(len(indices))
+            continue
+        corrupt = _write_shard(target, indices, attempt, labels, advance)
+        images += len(indices) - len(corrupt)
+        skipped += [error.path for error in corrupt]
+    return Packed(shards, kept, images, skipped)
+
+
+def _encoder(found: Source | Files, packing: Packing) -> Callable[[int], Encoded]:
+    if isinstance(found, Files):
+        channels = RGB if packing.channels is None else packing.channels
+        source = decoded(found, packing.size, channels, check=False, equal=False)
+    else:
+        source = fitted(found, packing.size, packing.channels)
+        pixels.mode_of(source.read(0).shape[0])
+    extension, how = ENCODINGS[packing.format]
+
+    def encode(index: int) -> Encoded:
+        stream = io.BytesIO()
+        pixels.to_picture(source.read(index)).save(stream, **how)
+        return Encoded(stream.getvalue(), extension)
+
+    return encode
+
+
+def _original(found: Source | Files) -> Callable[[int], Encoded]:
+    if not isinstance(found, Files):
+        raise ValueError(f"{found.name} has no files to copy; give format png, jpeg or webp")
+
+    def encode(index: int) -> Encoded:
+        with found.picture(index) as picture:
+            picture.load()  # what is broken is found now
+            extension = EXTENSION_OF.get(picture.format or "", "tif")
+        with found.open(index) as stream:
+            return Encoded(stream.read(), extension)
+
+    return encode
+
+
+def _skipping(encode: Callable[[int], Encoded]) -> Callable[[int], Encoded | CorruptImage]:
+    """What cannot be decoded is returned, not raised."""
+
+    def attempt(index: int) -> Encoded | CorruptImage:
+        try:
+            return encode(index)
+        except CorruptImage as error:
+            return error
+
+    return attempt
+
+
+def _claim(out: Path, found: Source | Files, packing: Packing, split: str) -> None:
+    """Say what the folder holds, or refuse one that holds something else."""
+    labels = hashlib.sha256(found.labels.numpy().tobytes()).hexdigest()
+    facts = {"data": found.name, "images": len(found), "labels": labels, **asdict(packing)}
+    for name, content in ((CLASSES_FILE, list(found.classes)), (f"{split}.json", facts)):
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        file = out / name
+        if not file.is_file():
+            partial = out / f".{name}.partial"
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(file)
+        elif file.read_text(encoding="utf-8") != text:
+            raise ValueError(
+                f"{file} tells of other data or settings; give another folder, or remove this one"
+            )
+
+
+def _write_shard(
+    target: Path,
+    indices: range,
+    attempt: Callable[[int], Encoded | CorruptImage],
+    labels: list[int],
+    advance: Advance,
+) -> list[CorruptImage]:
+    """Write one archive and put it in its place; returns what was left out."""
+    corrupt: list[CorruptImage] = []
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        with partial.open("wb") as file:
+            with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+                for index, made in zip(indices, streamed(attempt, indices), strict=True):
+                    advance(1)
+                    if isinstance(made, CorruptImage):
+                        corrupt.append(made)
+                        continue
+                    _add(archive, f"{index:09d}.{made.extension}", made.content)
+                    _add(archive, f"{index:09d}.cls", str(labels[index]).encode())
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+    return corrupt
+
+
+def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    """A file without a time, an owner, or anything else that would differ between runs."""
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    archive.addfile(info, io.BytesIO(content))

@@ -1,0 +1,214 @@
+""".tar archives, of image files or in WebDataset's layout -> encoded images with labels."""
+
+import io
+import json
+import re
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from adm.data.archive import MAX_BYTES, from_members
+from adm.data.files import Files
+from adm.data.labels import (
+    CLASSES_FILE,
+    Label,
+    Labelled,
+    as_label,
+    as_numbers,
+    labelled,
+    named_classes,
+    numbered,
+    with_names,
+)
+from adm.data.naming import EXTENSIONS
+from adm.data.source import CorruptImage
+from adm.data.tar import Entry, entries
+
+CLASS, FIELDS = "cls", "json"  # WebDataset's names for what goes with an image
+SPLIT_OF = {"train": "train", "test": "test", "val": "test", "validation": "test"}
+SPLIT_NAME = re.compile(rf"({'|'.join(sorted(SPLIT_OF, key=len, reverse=True))})(?![a-z])", re.I)
+MOST_SHARDS = 100_000
+
+
+@dataclass
+class Index:
+    """Where every image of some archives lies; numbers are packed, for there may be millions."""
+
+    paths: Sequence[Path]
+    keys: list[str] = field(default_factory=list)  # the name of each image
+    archives: array = field(default_factory=lambda: array("l"))
+    offsets: array = field(default_factory=lambda: array("q"))
+    sizes: array = field(default_factory=lambda: array("q"))
+    labels: list[Label | None] = field(default_factory=list)
+
+    def content(self, index: int) -> bytes:
+        """One encoded image."""
+        entry = Entry(self.keys[index], self.offsets[index], self.sizes[index])
+        return _read(self.paths[self.archives[index]], entry)
+
+    def where(self, index: int) -> str:
+        return f"{self.paths[self.archives[index]]}/{self.keys[index]}"
+
+
+def tarred(
+    paths: Sequence[Path], title: str, split: str = "train", labels: str | None = None
+) -> Files:
+    """Find the images of one or more .tar archives; nothing is extracted, and names are only names.
+
+    WebDataset's layout is known by its files: `0001.jpg` goes with `0001.cls`, a number or a name,
+    or with `0001.json`, {"label": ...}. Numbers may have names in `classes.json` beside the
+    archives. One archive without these is labelled as a folder with the same files.
+
+    Args:
+        paths: the archives of one split; or one that holds splits as folders.
+        title: what to call them.
+        split: `train` or `test`, of one archive.
+        labels: another rule or a list; see `labels.labelled`.
+
+    Raises:
+        ValueError: no plain .tar, or damaged; no images; images without labels beside others that
+            have them; and as `folder.listed`.
+    """
+    index = _indexed(paths)
+    companions = labels is None and any(label is not None for label in index.labels)
+    if len(paths) == 1 and not companions:
+        return _as_folder(paths[0], split, labels)
+    if not index.keys:
+        raise ValueError(f"{paths[0]} and {len(paths) - 1} more hold no images; give other files")
+    found = _companions(index) if companions else _by_name(index, title, labels)
+    return Files(
+        title,
+        found.classes,
+        torch.from_numpy(found.labels),
+        lambda place: io.BytesIO(index.content(found.used[place])),
+        lambda place: index.where(found.used[place]),
+        left_out=found.left_out,
+    )
+
+
+def of_split(paths: list[str], split: str, place: str) -> list[str]:
+    """Those of a split, by names such as `train-000000.tar`; all, where names tell of no two.
+
+    Raises:
+        ValueError: none is of the split.
+    """
+    starts = [SPLIT_NAME.match(path.partition("?")[0].rpartition("/")[2]) for path in paths]
+    kinds = [SPLIT_OF[start[1].lower()] if start else "train" for start in starts]
+    if len(set(kinds)) < 2 and split == "train":
+        return paths
+    chosen = [path for path, kind in zip(paths, kinds, strict=True) if kind == split]
+    if not chosen:
+        raise ValueError(
+            f"{place} has no {split} split; name its archives {split}-000000.tar, or give those "
+            "that hold those images"
+        )
+    return chosen
+
+
+def expanded(pattern: str) -> list[str]:
+    """`a-{000..002}.tar` -> a-000.tar, a-001.tar, a-002.tar; `{x,y}` -> x, y.
+
+    Raises:
+        ValueError: a range that is no range, or of too many.
+    """
+    before, brace, rest = pattern.partition("{")
+    inner, closing, after = rest.partition("}")
+    if not brace:
+        return [pattern]
+    low, dots, high = inner.partition("..")
+    if not closing or (dots and not (low.isdecimal() and high.isdecimal())):
+        raise ValueError(f"cannot read {pattern!r}; write a range as {{000000..000009}}")
+    if dots and int(high) - int(low) >= MOST_SHARDS:
+        raise ValueError(f"{pattern!r} stands for over {MOST_SHARDS} archives; give fewer")
+    width = len(low)
+    middle = [f"{n:0{width}}" for n in range(int(low), int(high) + 1)] if dots else inner.split(",")
+    return [f"{before}{each}{end}" for each in middle for end in expanded(after)]
+
+
+def _as_folder(path: Path, split: str, labels: str | None) -> Files:
+    members = {entry.name: entry for entry, _ in entries(path, lambda name: False)}
+
+    def read(name: str) -> bytes:
+        return _read(path, members[name])
+
+    return from_members(path, {name: name for name in members}, read, split, labels)
+
+
+def _read(path: Path, entry: Entry) -> bytes:
+    """One file of an archive; each call opens that, so that threads need not wait."""
+    if entry.size > MAX_BYTES:
+        where = f"{path}/{entry.name}"
+        raise CorruptImage(where, f"{where} has {entry.size} bytes, over {MAX_BYTES}; remove it")
+    with path.open("rb") as file:
+        file.seek(entry.offset)
+        return file.read(entry.size)
+
+
+def _indexed(paths: Sequence[Path]) -> Index:
+    index = Index(paths)
+    for number, path in enumerate(paths):
+        found: dict[str, Entry] = {}
+        labels: dict[str, Label] = {}
+        for entry, content in entries(
+            path, lambda name: name.endswith((f".{CLASS}", f".{FIELDS}"))
+        ):
+            key, extension = _key(entry.name)
+            if extension in EXTENSIONS:
+                found.setdefault(key, entry)
+            elif extension in (CLASS, FIELDS):
+                label = _label(content, extension, f"{path}/{entry.name}")
+                if label is not None and (extension == CLASS or key not in labels):
+                    labels[key] = label
+        for key, entry in found.items():
+            index.keys.append(entry.name)
+            index.archives.append(number)
+            index.offsets.append(entry.offset)
+            index.sizes.append(entry.size)
+            index.labels.append(labels.get(key))
+    return index
+
+
+def _key(name: str) -> tuple[str, str]:
+    """WebDataset's rule: what goes together has one name up to the first dot of its last part."""
+    folder, slash, last = name.rpartition("/")
+    stem, _, extension = last.partition(".")
+    return f"{folder}{slash}{stem}", extension.lower() if stem else ""
+
+
+def _label(content: bytes, extension: str, where: str) -> Label | None:
+    if extension == CLASS:
+        text = content.decode("utf-8", "replace").strip()
+        return as_label(text, f"{where}: its label")
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    value = found.get("label") if isinstance(found, dict) else None
+    return None if value is None else as_label(value, f"{where}: its label")
+
+
+def _companions(index: Index) -> Labelled:
+    place = str(index.paths[0].parent)
+    if None in index.labels:
+        raise ValueError(
+            f"{index.where(index.labels.index(None))} has no label, and others have; add its "
+            ".cls, or say where labels come from, such as labels none"
+        )
+    labels = as_numbers(label for label in index.labels if label is not None)
+    names = named_classes(index.paths[0].with_name(CLASSES_FILE))
+    if names is not None and not isinstance(labels[0], int) and set(labels) <= set(names):
+        labels = [names.index(str(label)) for label in labels]
+    return with_names(numbered(labels, place), names, place)
+
+
+def _by_name(index: Index, title: str, rule: str | None) -> Labelled:
+    place = index.paths[0].parent
+
+    def beside(name: str) -> bytes | None:
+        file = place / name
+        return file.read_bytes() if file.is_file() else None
+
+    return labelled(index.keys, rule, title, str(place), beside)

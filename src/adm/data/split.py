@@ -1,0 +1,79 @@
+"""a source -> two parts of it: training and validation."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from adm.data.source import Source
+
+STREAM = 0x9E3779B97F4A7C15  # 2^64 over the golden ratio: neighbours land far apart
+MIXES = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
+
+
+def held_out(source: Source, part: float, seed: int = 0) -> tuple[Source, Source]:
+    """Split into (training, validation); each image's side depends on the seed and its index.
+
+    By share, images that are added at the end leave the sides of those before as they were.
+
+    Args:
+        source: any source.
+        part: below 1, the share of images to hold out, met on average; from 1, their number,
+            met exactly.
+        seed: which images.
+
+    Raises:
+        ValueError: one of the sides would be empty, or the number is not whole.
+    """
+    total = len(source)
+    if not 0 < part < total or (part >= 1 and part != int(part)):
+        raise ValueError(
+            f"cannot hold out {part:g} of {total} images; give a share below 1, or a whole number "
+            f"from 1 to {total - 1}"
+        )
+    hashes = _hashes(total, seed)
+    held = np.zeros(total, bool)
+    if part < 1:
+        held = hashes < np.uint64(part * 2.0**64)
+    else:
+        held[np.argsort(hashes, kind="stable")[: int(part)]] = True
+    if held.all() or not held.any():
+        raise ValueError(
+            f"a share of {part:g} of {total} images holds out {held.sum()}; give a number, such "
+            f"as {max(1, total // 10)}"
+        )
+    training, validation = (np.flatnonzero(side) for side in (~held, held))
+    return subset(source, training, source.name), subset(
+        source, validation, f"{source.name}, held out"
+    )
+
+
+def subset(source: Source, indices: np.ndarray, name: str) -> Source:
+    """The images at `indices` (M,), in that order, with all classes."""
+    kept = indices.tolist()
+    crop, read_many = source.crop, source.read_many
+    return replace(
+        source,
+        name=name,
+        labels=source.labels[torch.from_numpy(indices)],
+        read=lambda index: source.read(kept[index]),
+        crop=None if crop is None else lambda index, place: crop(kept[index], place),
+        read_many=None
+        if read_many is None
+        else lambda chosen: read_many([kept[index] for index in chosen]),
+        skipped=[],
+    )
+
+
+def _hashes(total: int, seed: int) -> np.ndarray:
+    """(total,) uint64: SplitMix64 (Steele, Lea and Flood 2014) of each index, by seed."""
+    with np.errstate(over="ignore"):
+        start = _mixed(np.array([seed % 2**64], np.uint64))
+        counter = np.arange(1, total + 1, dtype=np.uint64)
+        return _mixed(start + counter * np.uint64(STREAM))
+
+
+def _mixed(state: np.ndarray) -> np.ndarray:
+    for shift, factor in MIXES:
+        state = (state ^ (state >> np.uint64(shift))) * np.uint64(factor)
+    return state ^ (state >> np.uint64(31))

@@ -1,0 +1,123 @@
+"""an .npz file -> its arrays, which stay on disk; its images as a source.
+
+A file of 50,000 images of 256 x 256 pixels takes 10 GB, which need not be in memory to be looked
+at one after another.
+"""
+
+import shutil
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from adm.data.arrays import (
+    CLASSES,
+    IMAGES,
+    LABELS,
+    UNREADABLE,
+    _classes,
+    _images,
+    _labels,
+)
+from adm.data.source import Source
+
+SMALL = 1 << 20  # bytes; what is smaller is read at once, and its checksum compared
+LOCAL_HEADER = 30  # bytes of a zip member before its name (APPNOTE.TXT 4.3.7)
+ENCRYPTED = 1
+
+
+def members(path: Path) -> dict[str, np.ndarray]:
+    """Every array of an .npz file by its key.
+
+    Large ones are mapped, from where they lie if they are not compressed, else from a temporary
+    file; what is written to them stays in memory.
+
+    Raises:
+        ValueError: no .npz file, a damaged one, or one with objects in it.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            infos = [info for info in archive.infolist() if info.filename.endswith(".npy")]
+            return {info.filename[:-4]: _member(path, archive, info) for info in infos}
+    except FileNotFoundError:
+        raise ValueError(f"{path} does not exist; give an .npz file") from None
+    except UNREADABLE as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise ValueError(
+            f"{path} is no readable .npz ({reason}); save it with np.savez(path, arr_0=images)"
+        ) from None
+
+
+def stored(path: Path, classes: tuple[str, ...] | None = None) -> Source:
+    """The images of an .npz file in the layout that `arrays` describes, left on disk.
+
+    Args:
+        path: the file.
+        classes: the name of each label, where the file names none.
+
+    Raises:
+        ValueError: as `arrays`.
+    """
+    found = members(path)
+    if not any(key in found for key in IMAGES):
+        raise ValueError(
+            f"{path} holds no images: its arrays are {', '.join(found) or 'none'}; save it with "
+            "np.savez(path, arr_0=images, arr_1=labels), images uint8 (N, H, W, C)"
+        )
+    images = _images(path, found)
+    labels = _labels(path, found, len(images))
+    if classes is not None and CLASSES not in found and any(key in found for key in LABELS):
+        found[CLASSES] = np.array(classes)
+
+    def read_many(indices: list[int]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(images[indices].transpose(0, 3, 1, 2)))
+
+    return Source(
+        path.name,
+        _classes(path, found, labels),
+        torch.from_numpy(labels),
+        read=lambda index: read_many([index])[0],
+        read_many=read_many,
+    )
+
+
+def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
+    if info.flag_bits & ENCRYPTED:
+        raise ValueError(f"{info.filename} is encrypted")
+    if info.file_size <= SMALL:
+        with archive.open(info) as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
+    if info.compress_type == zipfile.ZIP_STORED:
+        with path.open("rb") as file:
+            return _mapped(file, _start(file, info), info)
+    with tempfile.TemporaryFile() as file, archive.open(info) as packed:
+        shutil.copyfileobj(packed, file)
+        return _mapped(file, 0, info)
+
+
+def _start(file: IO[bytes], info: zipfile.ZipInfo) -> int:
+    """Where a member's bytes begin; its local header may be longer than the central one says."""
+    file.seek(info.header_offset)
+    header = file.read(LOCAL_HEADER)
+    name, extra = (int.from_bytes(header[i : i + 2], "little") for i in (26, 28))
+    return info.header_offset + LOCAL_HEADER + name + extra
+
+
+def _mapped(file: IO[bytes], start: int, info: zipfile.ZipInfo) -> np.ndarray:
+    file.seek(start)
+    version = np.lib.format.read_magic(file)
+    read = {(1, 0): np.lib.format.read_array_header_1_0}.get(
+        version, np.lib.format.read_array_header_2_0
+    )
+    shape, by_columns, dtype = read(file)
+    if dtype.hasobject:
+        raise ValueError(f"{info.filename} holds objects, which are not read")
+    size = int(np.prod(shape, dtype=object)) * dtype.itemsize
+    if file.tell() - start + size != info.file_size:
+        raise ValueError(f"{info.filename} is not as long as its header says")
+    order = "F" if by_columns else "C"
+    return np.memmap(file, dtype, "c", file.tell(), shape, order)

@@ -1,0 +1,382 @@
+""".zip, .tar and WebDataset shards: the same as the folder they were made of; names only names."""
+
+import io
+import json
+import os
+import struct
+import tarfile
+import tracemalloc
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from adm.data import CorruptImage, open_source
+from adm.data.shards import expanded
+from adm.data.tar import entries
+
+NAMES = ("cats/1.png", "cats/2.png", "cats/10.png", "dogs/a.png")
+
+
+def png(seed: int, size: tuple[int, int] = (6, 5)) -> bytes:
+    levels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(levels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+FILES = {name: png(seed) for seed, name in enumerate(NAMES)}
+
+
+def make_folder(path: Path, files: dict[str, bytes]) -> str:
+    for name, content in files.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(content)
+    return str(path)
+
+
+def make_zip(path: Path, files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> str:
+    path = path.with_name(f"{path.name}.zip")
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return str(path)
+
+
+def make_tar(path: Path, files: dict[str, bytes], form: int = tarfile.PAX_FORMAT) -> str:
+    path = path if path.suffix == ".tar" else path.with_name(f"{path.name}.tar")
+    with tarfile.open(path, "w", format=form) as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return str(path)
+
+
+Make = Callable[[Path, dict[str, bytes]], str]
+ARCHIVES: list[Make] = [make_zip, make_tar]
+KINDS: list[Make] = [make_folder, *ARCHIVES]
+
+
+@pytest.mark.parametrize("make", ARCHIVES)
+def test_an_archive_is_what_its_folder_is(tmp_path: Path, make: Make) -> None:
+    whole = open_source(make_folder(tmp_path / "set", FILES))
+    source = open_source(make(tmp_path / "set", dict(reversed(FILES.items()))))
+    assert source.classes == whole.classes == ("cats", "dogs")
+    assert torch.equal(source.labels, whole.labels)
+    assert torch.equal(source.batch(range(4))[0], whole.batch(range(4))[0])
+    assert not [path for path in tmp_path.iterdir() if path.stem != "set"]  # nothing is extracted
+
+
+@pytest.mark.parametrize("make", ARCHIVES)
+def test_a_folder_around_all_is_looked_through(tmp_path: Path, make: Make) -> None:
+    source = open_source(make(tmp_path / "a", {f"set/{name}": FILES[name] for name in FILES}))
+    assert source.classes == ("cats", "dogs")
+    splits = {f"set/{split}/{n}": FILES[n] for split in ("train", "val") for n in FILES}
+    spec = make(tmp_path / "b", splits)
+    assert len(open_source(spec)) == len(open_source(spec, split="test")) == 4
+
+
+@pytest.mark.parametrize("make", KINDS)
+def test_labels_by_every_rule(tmp_path: Path, make: Make) -> None:
+    files = {f"{name}_{i}.png": png(i) for i, name in enumerate(("dog", "cat", "dog"))}
+    spec = make(tmp_path / "set", files)
+    assert open_source(spec).classes == ("set",)
+    prefix = open_source(spec, labels="prefix")
+    assert (prefix.classes, prefix.labels.tolist()) == (("cat", "dog"), [0, 1, 1])
+    assert open_source(spec, labels="none").labels.tolist() == [0, 0, 0]
+    with pytest.raises(ValueError, match=r"no labels 'prefixes'; give folders, prefix, none, or"):
+        open_source(spec, labels="prefixes")
+
+
+LISTS = {
+    "a.csv": "dog_0.png,pet\ncat_1.png,cat\ndog_2.png,pet\n",
+    "b.csv": "label,file,more\npet,dog_0.png,1\ncat,cat_1.png,1\npet,dog_2,1\n",
+    "c.tsv": "id\tbreed\ndog_0\tpet\ncat_1\tcat\ndog_2\tpet\n",
+    "d.json": json.dumps({"dog_0.png": "pet", "cat_1.png": "cat", "dog_2.png": "pet"}),
+    "e.json": json.dumps([["dog_0.png", "pet"], ["cat_1.png", "cat"], ["dog_2.png", "pet"]]),
+    "f.json": json.dumps({"labels": [["dog_0.png", "pet"], ["cat_1.png", "cat"]]}),
+}
+
+
+@pytest.mark.parametrize("make", KINDS)
+@pytest.mark.parametrize("name", LISTS)
+def test_labels_by_a_list_outside_and_inside(tmp_path: Path, make: Make, name: str) -> None:
+    files = {f"{n}_{i}.png": png(i) for i, n in enumerate(("dog", "cat", "dog"))}
+    (tmp_path / name).write_text(LISTS[name])
+    outside = open_source(make(tmp_path / "set", files), labels=str(tmp_path / name))
+    inside = open_source(make(tmp_path / "in", {**files, name: LISTS[name].encode()}), labels=name)
+    expected = [0, 1] if name == "f.json" else [0, 1, 1]  # what is not in the list is left out
+    for source in (outside, inside):
+        assert (source.classes, source.labels.tolist()) == (("cat", "pet"), expected)
+        assert torch.equal(
+            source.read(0),
+            open_source(
+                str(tmp_path / "set") if make is make_folder else make(tmp_path / "set", files)
+            ).read(0),
+        )
+
+
+@pytest.mark.parametrize("make", KINDS)
+def test_stylegans_list_is_found_by_itself(tmp_path: Path, make: Make) -> None:
+    files = {f"0000{i}/img{i}.png": png(i) for i in range(3)}
+    list_ = {"labels": [[name, 7 - 2 * i] for i, name in enumerate(files)]}
+    source = open_source(
+        make(tmp_path / "a", {**files, "dataset.json": json.dumps(list_).encode()})
+    )
+    assert (len(source.classes), source.labels.tolist()) == (8, [7, 5, 3])
+    names = json.dumps([f"class {n}" for n in range(8)]).encode()
+    extra = {"dataset.json": json.dumps(list_).encode(), "classes.json": names}
+    assert open_source(make(tmp_path / "b", {**files, **extra})).classes[7] == "class 7"
+    none = open_source(make(tmp_path / "c", {**files, "dataset.json": b'{"labels": null}'}))
+    assert none.classes == ("00000", "00001", "00002")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("dog_9.png,dog", "dog_9.png, which the list of labels names, is not there"),
+        ("dog_0.png,-1", "labels are"),
+        ("dog_0.png", "lacks a file or a label"),
+        ("file,label", "the list of labels is empty"),
+        ("dog_0.png,", "expected a name or a whole number"),
+    ],
+)
+def test_lists_that_do_not_fit_are_refused(tmp_path: Path, content: str, message: str) -> None:
+    spec = make_folder(tmp_path / "set", {"dog_0.png": png(0)})
+    path = tmp_path / ("l.json" if "-1" in content else "l.csv")
+    path.write_text('{"dog_0.png": -1}' if "-1" in content else content)
+    with pytest.raises(ValueError, match=message):
+        open_source(spec, labels=str(path))
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[1]", '{"a": {"b": 1}}', "7", '{"labels": {"a.png": []}}']
+)
+def test_broken_json_lists_are_named(tmp_path: Path, content: str) -> None:
+    spec = make_folder(tmp_path / "set", {"a.png": png(0)})
+    (tmp_path / "l.json").write_text(content)
+    with pytest.raises(ValueError, match=r"l\.json"):
+        open_source(spec, labels=str(tmp_path / "l.json"))
+
+
+def test_a_name_that_several_files_have_is_refused(tmp_path: Path) -> None:
+    spec = make_folder(tmp_path / "set", {"a/1.png": png(0), "b/1.png": png(1)})
+    (tmp_path / "l.csv").write_text("1.png,x\n")
+    with pytest.raises(ValueError, match="is the name of several files"):
+        open_source(spec, labels=str(tmp_path / "l.csv"))
+
+
+@pytest.mark.parametrize("make", ARCHIVES)
+@pytest.mark.parametrize("name", ["/etc/evil/x.png", "../../evil/x.png", "evil/../../x.png"])
+def test_names_that_lead_outside_are_only_names(tmp_path: Path, make: Make, name: str) -> None:
+    place = tmp_path / "deep" / "er"
+    place.mkdir(parents=True)
+    source = open_source(make(place / "set", {name: png(1), "./evil/y.png": png(2)}))
+    assert source.batch([0, 1])[0].shape == (2, 3, 6, 5)
+    assert "evil" in " ".join(source.classes)
+    assert not list(tmp_path.rglob("*.png"))
+
+
+def test_links_in_archives_are_passed_over(tmp_path: Path) -> None:
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(png(9))
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for kind, name in ((tarfile.SYMTYPE, "s.png"), (tarfile.LNKTYPE, "h.png")):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, str(secret)
+            archive.addfile(info)
+        info = tarfile.TarInfo("true.png")
+        info.size = len(png(1))
+        archive.addfile(info, io.BytesIO(png(1)))
+    assert len(open_source(str(tmp_path / "a.tar"))) == 1
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        link = zipfile.ZipInfo("s.png")
+        link.external_attr = 0o120777 << 16
+        archive.writestr(link, str(secret))
+        archive.writestr("true.png", png(1))
+    assert len(open_source(str(tmp_path / "a.zip"))) == 1
+
+
+def test_a_member_that_inflates_beyond_its_claim_is_not_unpacked(tmp_path: Path) -> None:
+    path = Path(make_zip(tmp_path / "a", {"a.png": b"\0" * 50_000_000, "b.png": png(1)}))
+    content = path.read_bytes()
+    assert len(content) < 100_000
+    true, lie = struct.pack("<I", 50_000_000), struct.pack("<I", 1000)
+    path.write_bytes(content.replace(true, lie))
+    source = open_source(str(path), size=(4, 4), skip_corrupt=True)
+    tracemalloc.start()
+    with pytest.raises(CorruptImage, match=r"a\.zip/a\.png is damaged in its archive"):
+        source.read(0)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 5_000_000
+
+
+@pytest.mark.parametrize("module", ["archive", "shards"])
+def test_a_member_that_claims_too_much_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
+    monkeypatch.setattr(f"adm.data.{module}.MAX_BYTES", 100)
+    make = make_zip if module == "archive" else make_tar
+    with pytest.raises(CorruptImage, match=r"1\.png .* over 100; remove it"):
+        open_source(make(tmp_path / "a", FILES))
+
+
+def test_damage_in_a_zip_is_named(tmp_path: Path) -> None:
+    path = Path(make_zip(tmp_path / "a", FILES, zipfile.ZIP_STORED))
+    content = bytearray(path.read_bytes())
+    content[content.index(FILES["cats/2.png"]) + 60] ^= 0xFF
+    path.write_bytes(content)
+    source = open_source(str(path), size=(4, 4), skip_corrupt=True)
+    source.batch(range(4))
+    assert source.skipped == [f"{path}/cats/2.png"]
+
+
+def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
+    for name, kind in (("a.zip", r"no readable \.zip"), ("a.tar", r"no plain \.tar")):
+        (tmp_path / name).write_bytes(os.urandom(2000))
+        with pytest.raises(ValueError, match=rf"{name} is {kind}.*again"):
+            open_source(str(tmp_path / name))
+    (tmp_path / "b.tar").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"b\.tar is empty"):
+        open_source(str(tmp_path / "b.tar"))
+
+
+def test_a_tar_that_is_cut_short_is_refused(tmp_path: Path) -> None:
+    path = Path(make_tar(tmp_path / "a", FILES))
+    path.write_bytes(path.read_bytes()[:1100])
+    with pytest.raises(ValueError, match=r"damaged \(it"):
+        open_source(str(path))
+
+
+def test_damage_in_the_headers_of_a_tar_is_found(tmp_path: Path) -> None:
+    path = Path(make_tar(tmp_path / "a", FILES, tarfile.USTAR_FORMAT))
+    content = bytearray(path.read_bytes())
+    content[1024 + 5] ^= 0x01  # of the second file's name
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"damaged \(no header at byte 1024\)"):
+        open_source(str(path))
+
+
+def test_other_compression_is_refused_with_its_cure(tmp_path: Path) -> None:
+    spec = make_zip(tmp_path / "a", FILES, zipfile.ZIP_LZMA)
+    with pytest.raises(ValueError, match="compressed by another method; zip it with deflate"):
+        open_source(spec)
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+@pytest.mark.parametrize("length", [20, 99, 100, 101, 150, 190])
+def test_every_form_of_tar_and_length_of_name(tmp_path: Path, form: int, length: int) -> None:
+    name = "d" * (length // 2) + "/" + "ü" * ((length - length // 2 - 5) // 2) + ".png"
+    files = {name: png(1), "x/y.cls": b"7", "empty/z.png": b""}
+    found = list(entries(Path(make_tar(tmp_path / "a", files, form)), lambda n: n.endswith("cls")))
+    assert [entry.name for entry, _ in found] == list(files)
+    assert [content for _, content in found] == [b"", b"7", b""]
+    data = (tmp_path / "a.tar").read_bytes()
+    for entry, _ in found:
+        assert data[entry.offset : entry.offset + entry.size] == files[entry.name]
+
+
+def shard(start: int, count: int, label: Callable[[int], dict[str, bytes]]) -> dict[str, bytes]:
+    files: dict[str, bytes] = {}
+    for i in range(start, start + count):
+        files[f"{i:05d}.png"] = png(i)
+        files.update({f"{i:05d}.{ending}": content for ending, content in label(i).items()})
+    return files
+
+
+def make_shards(path: Path, label: Callable[[int], dict[str, bytes]], prefix: str = "s") -> Path:
+    path.mkdir(exist_ok=True)
+    for number in range(3):
+        make_tar(path / f"{prefix}-{number:06d}.tar", shard(4 * number, 4, label))
+    return path
+
+
+LABELS: dict[str, Callable[[int], dict[str, bytes]]] = {
+    "numbers": lambda i: {"cls": str(i % 3).encode()},
+    "names": lambda i: {"cls": "cba"[i % 3].encode()},
+    "json": lambda i: {"json": json.dumps({"label": i % 3, "more": 1}).encode()},
+    "json after": lambda i: {"cls": str(i % 3).encode(), "json": b'{"label": 0}'},
+    "both": lambda i: {"json": b'{"label": 0}', "cls": str(i % 3).encode(), "txt": b"a caption"},
+}
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_webdataset_shards(tmp_path: Path, kind: str) -> None:
+    folder = make_shards(tmp_path / "set", LABELS[kind])
+    order = [2, 1, 0] if kind == "names" else [0, 1, 2]
+    for spec in (
+        str(folder),
+        f"{folder}/s-{{000000..000002}}.tar",
+        f"{folder}/s-*.tar",
+        f"{folder}/s-00000{{0,1,2}}.tar",
+    ):
+        source = open_source(spec)
+        assert source.classes == (("a", "b", "c") if kind == "names" else ("0", "1", "2"))
+        assert source.labels.tolist() == [order[i % 3] for i in range(12)]
+        expected = np.asarray(Image.open(io.BytesIO(png(7))))
+        assert torch.equal(source.read(7), torch.from_numpy(expected.copy()).permute(2, 0, 1))
+        assert source.name == "set"
+    assert len(open_source(f"{folder}/s-{{000001..000002}}.tar")) == 8
+
+
+def test_classes_beside_the_shards_are_their_names(tmp_path: Path) -> None:
+    folder = make_shards(tmp_path / "set", LABELS["numbers"])
+    (folder / "classes.json").write_text('["ant", "bee", "cat", "dog"]')
+    assert open_source(str(folder)).classes == ("ant", "bee", "cat", "dog")
+    (folder / "classes.json").write_text('["ant", "bee"]')
+    with pytest.raises(ValueError, match=r"classes.json has 2 names and labels go up to 2"):
+        open_source(str(folder))
+    for wrong in ("{}", '["a", "a"]', "[1]", "nothing"):
+        (folder / "classes.json").write_text(wrong)
+        with pytest.raises(ValueError, match=r"classes.json must hold the names"):
+            open_source(str(folder))
+
+
+def test_splits_by_the_names_of_shards(tmp_path: Path) -> None:
+    folder = make_shards(tmp_path / "set", LABELS["numbers"], "train")
+    with pytest.raises(ValueError, match=r"has no test split; name its archives test-000000\.tar"):
+        open_source(str(folder), split="test")
+    make_tar(folder / "val-0.tar", shard(50, 2, LABELS["numbers"]))
+    assert len(open_source(str(folder))) == 12
+    assert len(open_source(str(folder), split="test")) == 2
+    assert len(open_source(f"{folder}/val-{{0..0}}.tar")) == 2
+
+
+def test_an_image_without_a_label_is_named(tmp_path: Path) -> None:
+    folder = make_shards(tmp_path / "set", lambda i: {} if i == 6 else {"cls": b"1"})
+    with pytest.raises(ValueError, match=r"s-000001.tar/00006.png has no label, and others have"):
+        open_source(str(folder))
+    assert open_source(str(folder), labels="none").classes == ("set",)
+
+
+def test_a_broken_image_in_a_shard_is_named(tmp_path: Path) -> None:
+    files = shard(0, 4, LABELS["numbers"])
+    files["00002.png"] = files["00002.png"][:60]
+    path = make_tar(tmp_path / "s.tar", files)
+    source = open_source(path, size=(4, 4), skip_corrupt=True)
+    assert source.batch([2])[1].tolist() == [0]
+    assert source.skipped == [f"{path}/00002.png"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("a.tar", ["a.tar"]),
+        ("a-{08..11}.tar", ["a-08.tar", "a-09.tar", "a-10.tar", "a-11.tar"]),
+        ("{x,y}-{0..1}", ["x-0", "x-1", "y-0", "y-1"]),
+    ],
+)
+def test_ranges_expand(pattern: str, expected: list[str]) -> None:
+    assert expanded(pattern) == expected
+
+
+@pytest.mark.parametrize("pattern", ["a-{0..b}.tar", "a-{0..1.tar", "a-{0..999999999}.tar"])
+def test_what_is_no_range_is_refused(pattern: str) -> None:
+    with pytest.raises(ValueError, match=r"write a range as|stands for over"):
+        expanded(pattern)

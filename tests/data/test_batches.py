@@ -1,0 +1,237 @@
+"""Source.batch: crops, corrupt images, threads, memory; and what is held out."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from adm.data import CorruptImage, Source, held_out, open_source, pixels, shuffled
+from adm.data.source import in_memory
+from adm.data.threads import in_threads, streamed, thread_count
+
+COUNT = 12
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """12 JPEG files of two classes, the level of each telling its number."""
+    for index in range(COUNT):
+        folder = tmp_path / ("ant" if index < COUNT // 2 else "bee")
+        folder.mkdir(exist_ok=True)
+        Image.new("L", (24, 20), 20 * index).save(folder / f"{index}.jpg")
+    return tmp_path
+
+
+def break_(path: Path) -> str:
+    """Cut a file behind its sound header."""
+    Image.effect_noise((24, 20), 99).save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return str(path)
+
+
+def numbers(images: torch.Tensor) -> list[int]:
+    return [round(float(image.float().mean()) / 20) for image in images]
+
+
+def test_one_broken_among_many_stops_the_batch_with_its_path(photos: Path) -> None:
+    source = open_source(str(photos), size=(8, 8), channels=1)
+    broken = break_(photos / "ant" / "3.jpg")
+    with pytest.raises(CorruptImage, match=f"{broken} is not a usable image") as caught:
+        source.batch(range(COUNT))
+    assert caught.value.path == broken
+    assert numbers(source.batch([2, 4])[0]) == [2, 4]
+
+
+def test_one_broken_jpeg_in_500_is_named_and_skipped_only_when_asked(tmp_path: Path) -> None:
+    for index in range(500):
+        Image.new("L", (9, 9), index % 256).save(tmp_path / f"{index}.jpg")
+    broken = break_(tmp_path / "321.jpg")
+    strict = open_source(str(tmp_path), size=(8, 8), channels=1)
+    with pytest.raises(CorruptImage, match=broken):
+        strict.batch(range(500))
+    source = open_source(str(tmp_path), size=(8, 8), channels=1, skip_corrupt=True)
+    images, _ = source.batch(range(500))
+    assert source.skipped == [broken]
+    assert torch.equal(images[321], images[322])
+    assert torch.equal(images[320], strict.read(320))
+
+
+def test_a_broken_image_gives_way_to_the_next_when_asked(photos: Path) -> None:
+    broken = [break_(photos / "ant" / "5.jpg"), break_(photos / "bee" / "11.jpg")]
+    source = open_source(str(photos), size=(8, 8), channels=1, skip_corrupt=True)
+    images, labels = source.batch([5, 11, 4, 5])
+    assert numbers(images) == [6, 0, 4, 6]  # after the last comes the first
+    assert labels.tolist() == [1, 0, 0, 1]  # of the images that are there
+    assert source.skipped == broken
+    source.batch(range(COUNT))
+    assert source.skipped == broken  # each once
+    again = open_source(str(photos), size=(8, 8), channels=1, skip_corrupt=True)
+    assert torch.equal(again.batch([11, 5])[0], source.batch([11, 5])[0])
+
+
+def test_nothing_but_broken_images_ends(photos: Path) -> None:
+    for path in photos.rglob("*.jpg"):
+        break_(path)
+    source = open_source(str(photos), size=(8, 8), skip_corrupt=True)
+    with pytest.raises(ValueError, match=r"12 images in a row cannot be decoded.*adm data inspect"):
+        source.batch([0])
+
+
+def test_a_file_that_is_gone_is_not_skipped(photos: Path) -> None:
+    source = open_source(str(photos), size=(8, 8), skip_corrupt=True)
+    (photos / "ant" / "3.jpg").unlink()
+    with pytest.raises(ValueError, match=r"3\.jpg cannot be read") as caught:
+        source.batch([3])
+    assert not isinstance(caught.value, CorruptImage)
+
+
+def test_the_shape_is_that_of_the_first_sound_image(photos: Path) -> None:
+    break_(photos / "ant" / "0.jpg")
+    source = open_source(str(photos), size=(8, 6), channels=1, skip_corrupt=True)
+    assert source.shape == (1, 8, 6)
+
+
+def test_threads_change_nothing(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = open_source(str(photos), size=(8, 8))
+    order = shuffled(0, COUNT, 0, 40)
+    uniforms = np.random.default_rng(0).random((40, 3)).tolist()
+    one = [source.batch([index], [crop])[0][0] for index, crop in zip(order, uniforms, strict=True)]
+    assert torch.equal(source.batch(order, uniforms)[0], torch.stack(one))
+
+
+@pytest.mark.parametrize("run", [in_threads, lambda f, values: list(streamed(f, values))])
+def test_values_come_in_order_and_the_first_failure_is_raised(run: Callable) -> None:
+    assert run(lambda n: n * n, list(range(500))) == [n * n for n in range(500)]
+    assert run(lambda n: n, []) == []
+
+    def fail(n: int) -> int:
+        if n >= 100:
+            raise ValueError(str(n))
+        return n
+
+    with pytest.raises(ValueError, match=r"^100$"):
+        run(fail, list(range(500)))
+
+
+def test_processes_on_a_machine_share_its_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = thread_count()
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert thread_count() == max(1, alone // 2)
+
+
+def test_images_in_memory_come_at_once_and_are_the_readers_own() -> None:
+    images = torch.arange(6 * 4, dtype=torch.uint8).reshape(6, 1, 2, 2)
+    source = in_memory("m", ("a",), images, torch.zeros(6))
+    batch, labels = source.batch([4, 0, 4])
+    assert torch.equal(batch, images[[4, 0, 4]])
+    assert labels.dtype == torch.int64
+    batch.zero_()
+    source.read(4).zero_()
+    assert int(images[4, 0, 0, 0]) == 16
+
+
+def test_what_cannot_be_cropped_says_so() -> None:
+    source = in_memory("m", ("a",), torch.zeros(2, 1, 2, 2, dtype=torch.uint8), torch.zeros(2))
+    with pytest.raises(ValueError, match=r"m cannot be cropped at random; set data\.crop=centre"):
+        source.batch([0], [[0.0, 0.0, 0.0]])
+
+
+def ramp(height: int, width: int) -> Image.Image:
+    """Red grows downwards, green to the right, one level a pixel."""
+    rows, columns = np.indices((height, width), dtype=np.uint8)
+    return Image.fromarray(np.stack([rows, columns, np.zeros_like(rows)], axis=2))
+
+
+def test_the_largest_crop_is_all_of_the_shorter_side() -> None:
+    picture = ramp(100, 160)
+    for place in (0.0, 0.999):
+        crop = pixels.to_tensor(pixels.random_crop(picture, (100, 100), (0.0, place, place)))
+        left = 0 if place == 0 else 60
+        assert torch.equal(crop[0], pixels.to_tensor(picture)[0, :, :100])
+        assert crop[1, 0].tolist() == list(range(left, left + 100))
+
+
+def test_the_smallest_crop_is_four_fifths_of_the_shorter_side() -> None:
+    crop = pixels.to_tensor(pixels.random_crop(ramp(160, 200), (64, 64), (0.999, 0.5, 0.5)))
+    seen = int(crop[0].max()) - int(crop[0].min())
+    assert seen == pytest.approx(0.8 * 160, abs=4)
+
+
+def test_sizes_of_crops_are_drawn_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
+    covered: list[int] = []
+    cover = pixels._covering
+
+    def spy(picture: Image.Image, height: int, width: int) -> Image.Image:
+        covered.append(height)
+        assert height == width
+        return cover(picture, height, width)
+
+    monkeypatch.setattr(pixels, "_covering", spy)
+    picture = ramp(160, 160)
+    for u in (np.arange(170) + 0.5) / 170:  # 64 to 80 are 17 sizes
+        pixels.random_crop(picture, (64, 64), (float(u), 0.0, 0.0))
+    assert covered == [size for size in range(64, 81) for _ in range(10)]
+
+
+@pytest.mark.parametrize("size", [(8, 8), (5, 9), (20, 24), (24, 20), (64, 3)])
+@pytest.mark.parametrize("uniforms", [(0.0, 0.0, 0.0), (0.9999, 0.9999, 0.9999), (0.5, 0.1, 0.8)])
+def test_crops_have_the_size_asked(size: tuple[int, int], uniforms: tuple[float, ...]) -> None:
+    crop = pixels.random_crop(ramp(20, 24), size, uniforms)
+    assert (crop.height, crop.width) == size
+
+
+def numbered(total: int) -> Source:
+    images = torch.arange(total)[:, None, None, None].to(torch.uint8)
+    return in_memory("m", ("a", "b"), images, torch.arange(total) % 2)
+
+
+def contents(source: Source) -> list[int]:
+    return source.batch(range(len(source)))[0].flatten().tolist()
+
+
+@pytest.mark.parametrize("part", [0.2, 20, 1])
+def test_what_is_held_out_and_what_is_not_are_the_whole(part: float) -> None:
+    training, validation = held_out(numbered(200), part, seed=3)
+    assert sorted(contents(training) + contents(validation)) == list(range(200))
+    assert len(validation) == part or part < 1
+    for side in (training, validation):
+        assert side.labels.tolist() == [n % 2 for n in contents(side)]
+        assert int(side.read(0)) == contents(side)[0]
+        assert side.classes == ("a", "b")
+    assert contents(held_out(numbered(200), part, seed=3)[1]) == contents(validation)
+    assert contents(held_out(numbered(200), part, seed=4)[1]) != contents(validation)
+
+
+def test_images_added_at_the_end_leave_a_share_as_it_was() -> None:
+    before, after = (contents(held_out(numbered(n), 0.3)[1]) for n in (100, 200))
+    assert before == [n for n in after if n < 100]
+    assert len(before) == pytest.approx(30, abs=12)
+
+
+def test_crops_and_corrupt_images_follow_into_the_parts(photos: Path) -> None:
+    broken = break_(photos / "bee" / "7.jpg")
+    source = open_source(str(photos), size=(8, 8), channels=1, skip_corrupt=True)
+    parts = held_out(source, 4)
+    seen = [number for part in parts for number in numbers(part.batch(range(len(part)))[0])]
+    assert set(seen) == set(range(COUNT)) - {7}
+    assert [path for part in parts for path in part.skipped] == [broken]
+    for part in parts:
+        everything, middle = range(len(part)), [[0.5, 0.5, 0.5]] * len(part)
+        cropped, labels = part.batch(everything, middle)
+        assert numbers(cropped) == numbers(part.batch(everything)[0])
+        assert cropped.shape == (len(part), 1, 8, 8)
+        assert torch.equal(labels, part.batch(everything)[1])
+
+
+@pytest.mark.parametrize("part", [0, -1, 200, 201, 2.5, 1e-9])
+def test_parts_that_leave_a_side_empty_are_refused(part: float) -> None:
+    with pytest.raises(ValueError, match=r"hold.* out .*give a"):
+        held_out(numbered(200), part)
+
+
+def test_a_permutation_is_made_once() -> None:
+    first = shuffled(5, 1000, 0, 3000)
+    assert [n for start in range(0, 3000, 50) for n in shuffled(5, 1000, start, 50)] == first

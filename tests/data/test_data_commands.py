@@ -1,0 +1,83 @@
+"""adm data inspect, adm data pack: what they print and leave."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from adm.cli.data import data, parse_size
+from adm.data import open_source
+
+LIGHT = """
+import sys
+from adm.cli.data import data
+try:
+    data([*sys.argv[1:], "--help"])
+except SystemExit as exit_:
+    assert not exit_.code, exit_.code
+heavy = {"torch", "numpy", "PIL", "datasets"} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
+def run(*words: object) -> None:
+    data(list(map(str, words)), exit_on_error=False, print_error=False, result_action="return_none")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    for index in range(6):
+        folder = tmp_path / "photos" / ("ant" if index < 4 else "bee")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.effect_noise((20, 10), 50 + index).save(folder / f"{index}.png")
+    broken = tmp_path / "photos" / "ant" / "2.png"
+    broken.write_bytes(broken.read_bytes()[:100])
+    return tmp_path / "photos"
+
+
+@pytest.mark.parametrize("words", [[], ["inspect"], ["pack"]])
+def test_help_answers_without_loading_torch(words: list[str]) -> None:
+    command = [sys.executable, "-c", LIGHT, *words]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert found.returncode == 0, found.stderr
+    assert "adm data pack" in found.stdout or "adm data inspect" in found.stdout
+
+
+def test_inspect_says_what_is_there_and_what_is_broken(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("inspect", photos, "--out", tmp_path / "r.json", "--sheet", tmp_path / "s.png")
+    shown = capsys.readouterr()
+    assert "photos: 6 images of 2 classes" in shown.out
+    assert "  ant         4  ████" in shown.out
+    assert "broken: 1\n" in shown.out
+    assert f"{photos / 'ant' / '2.png'} is not a usable image" in shown.out
+    assert "reading photos: 6 of 6" in shown.err
+    assert json.loads((tmp_path / "r.json").read_text())["classes"] == {"ant": 4, "bee": 2}
+    assert Image.open(tmp_path / "s.png").height == 2 * 66
+
+
+def test_pack_writes_what_train_reads(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("pack", photos, "--out", tmp_path / "o", "--size", "8,6", "--skip-corrupt")
+    run(*words, "--channels", 1, "--shard-size", 4)
+    shown = capsys.readouterr()
+    assert f"left out, broken: {photos / 'ant' / '2.png'}" in shown.out
+    assert "2 train shards; 5 images written" in shown.out
+    assert open_source(str(tmp_path / "o"), channels=1).shape == (1, 8, 6)
+    run(*words, "--channels", 1, "--shard-size", 4)
+    assert "2 train shards, 2 of them there before; 0 images written" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", ["", "a", "8,", "8,8,8", "0", "-1", "8x8"])
+def test_sizes_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="write --size 64 or --size 48,64"):
+        parse_size(text)
+
+
+def test_sizes() -> None:
+    assert (parse_size(None), parse_size("64"), parse_size("48, 64")) == (None, (64, 64), (48, 64))

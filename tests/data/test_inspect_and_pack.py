@@ -1,0 +1,241 @@
+"""What `inspect` reports, and that packed data are the data they were packed from."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from adm.data import CorruptImage, open_source
+from adm.data.inspect import COLUMNS, inspect, sheet
+from adm.data.pack import Packing, pack
+from adm.data.registry import find
+
+COUNT = 11
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Noise: seven of one class, four of another, in three sizes."""
+    place = tmp_path / "photos"
+    for index in range(COUNT):
+        folder = place / ("ant" if index < 7 else "bee")
+        folder.mkdir(parents=True, exist_ok=True)
+        shape = (20, (24, 24, 24, 30, 40)[index % 5], 3)
+        levels = np.random.default_rng(index).integers(0, 256, shape, dtype=np.uint8)
+        Image.fromarray(levels).save(folder / f"{index}.{'png' if index % 2 else 'jpg'}")
+    return place
+
+
+def cut(path: Path) -> str:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return str(path)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_everything_is_counted(photos: Path) -> None:
+    broken = cut(photos / "ant" / "3.png")
+    seen = []
+    report = inspect(find(str(photos)), seen.append)
+    assert (report.images, sum(seen)) == (COUNT, COUNT)
+    assert report.classes == {"ant": 7, "bee": 4}
+    assert report.sizes == {"20x24": 7, "20x40": 2, "20x30": 1}
+    assert report.kinds == {"JPEG RGB": 6, "PNG RGB": 4}
+    assert [one["path"] for one in report.broken] == [broken]
+    assert broken in report.broken[0]["reason"]
+    assert (report.same_files, report.same_pixels, report.conflicts) == ([], [], 0)
+    json.dumps(report.to_json())
+
+
+def test_duplicates_are_found_by_bytes_and_by_pixels(photos: Path) -> None:
+    original = photos / "ant" / "1.png"
+    (photos / "ant" / "copy.png").write_bytes(original.read_bytes())
+    assert inspect(find(str(photos))).same_pixels == []  # of files that are the same anyway
+    Image.open(original).save(photos / "bee" / "again.bmp")
+    report = inspect(find(str(photos)))
+    assert report.same_files == [[str(original), str(photos / "ant" / "copy.png")]]
+    [group] = report.same_pixels
+    assert set(group) == {*report.same_files[0], str(photos / "bee" / "again.bmp")}
+    assert report.conflicts == 1  # ant or bee
+
+
+def test_what_a_list_leaves_out_is_counted(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "l.csv").write_text("1.png,x\n3.png,y\n")
+    report = inspect(find(str(photos), labels=str(tmp_path / "l.csv")))
+    assert (report.images, report.left_out) == (2, COUNT - 2)
+
+
+def test_arrays_are_inspected_too(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (5, 5, 6, 2), dtype=np.uint8)
+    images[3] = images[1]
+    np.savez(tmp_path / "set.npz", images=images)
+    found = find(str(tmp_path / "set.npz"))
+    report = inspect(found)
+    assert (report.sizes, report.kinds) == ({"5x6": 5}, {"2 channels": 5})
+    assert report.same_files == [["set.npz, image 1", "set.npz, image 3"]]
+    assert sheet(found, tmp_path / "sheet.png") == 1
+
+
+def test_the_sheet_has_a_row_a_class_and_leaves_broken_images_white(
+    photos: Path, tmp_path: Path
+) -> None:
+    cut(photos / "ant" / "0.jpg")
+    assert sheet(find(str(photos)), tmp_path / "sheet.png") == 2
+    picture = np.asarray(Image.open(tmp_path / "sheet.png"))
+    assert picture.shape == (2 * 66, COLUMNS * 66, 3)
+    cells = picture.reshape(2, 66, COLUMNS, 66, 3)
+    drawn = [[bool((cells[row, :, column] < 255).any()) for column in range(8)] for row in range(2)]
+    assert drawn == [[False] + [True] * 6 + [False], [True] * 4 + [False] * 4]
+
+
+@pytest.mark.parametrize("format_", ["png", "webp"])
+@pytest.mark.parametrize("size", [(8, 12), None])
+def test_packed_images_are_those_of_the_folder(
+    photos: Path, tmp_path: Path, format_: str, size: tuple[int, int] | None
+) -> None:
+    packing = Packing(size, format=format_, shard_size=4)
+    done = pack(find(str(photos)), tmp_path / "shards", packing)
+    assert (done.shards, done.kept, done.images, done.skipped) == (3, 0, COUNT, [])
+    # Halving on the way to a size is exact only from the original.
+    shape = size or (20, 20)
+    whole, packed = (open_source(str(p), size=shape) for p in (photos, tmp_path / "shards"))
+    assert (packed.classes, packed.labels.tolist()) == (whole.classes, whole.labels.tolist())
+    assert torch.equal(packed.batch(range(COUNT))[0], whole.batch(range(COUNT))[0])
+
+
+def test_original_files_are_copied_byte_for_byte(photos: Path, tmp_path: Path) -> None:
+    pack(find(str(photos)), tmp_path / "shards", Packing(format="original"))
+    for index in range(COUNT):
+        with find(str(photos)).open(index) as a, find(str(tmp_path / "shards")).open(index) as b:  # type: ignore[union-attr]
+            assert a.read() == b.read()
+
+
+def test_arrays_are_packed_without_loss(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (5, 6, 6), dtype=np.uint8)
+    np.savez(tmp_path / "set.npz", images=images, labels=np.array([1, 0, 2, 1, 1]))
+    pack(find(str(tmp_path / "set.npz")), tmp_path / "shards", Packing())
+    source = open_source(str(tmp_path / "shards"), channels=1)
+    assert torch.equal(source.batch(range(5))[0][:, 0], torch.from_numpy(images))
+    assert source.labels.tolist() == [1, 0, 2, 1, 1]
+
+
+def test_the_same_data_give_the_same_bytes(photos: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        pack(find(str(photos)), tmp_path / name, Packing((8, 8), format="jpeg", shard_size=4))
+        for path in photos.rglob("*.*"):
+            os.utime(path, (1, 1))
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+def test_an_interrupted_packing_goes_on(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packing = Packing((8, 8), shard_size=4)
+    pack(find(str(photos)), tmp_path / "whole", packing)
+
+    def stop(amount: float) -> None:
+        nonlocal done
+        done += amount
+        if done > 6:
+            raise KeyboardInterrupt
+
+    done = 0.0
+    with pytest.raises(KeyboardInterrupt):
+        pack(find(str(photos)), tmp_path / "out", packing, advance=stop)
+    assert sorted(contents(tmp_path / "out")) == ["classes.json", "train-000000.tar", "train.json"]
+    again = pack(find(str(photos)), tmp_path / "out", packing)
+    assert (again.kept, again.images) == (1, COUNT - 4)
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_a_full_disk_leaves_finished_shards_only(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def full(descriptor: int) -> None:
+        calls.append(descriptor)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        pack(find(str(photos)), tmp_path / "out", Packing((8, 8), shard_size=4))
+    assert [name for name in contents(tmp_path / "out") if "tar" in name] == ["train-000000.tar"]
+
+
+def test_other_data_or_settings_are_refused(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    pack(find(str(photos)), out, Packing((8, 8)))
+    before = contents(out)
+    with pytest.raises(ValueError, match=r"train\.json tells of other data or settings; give an"):
+        pack(find(str(photos)), out, Packing((9, 9)))
+    (photos / "bee").rename(photos / "cow")
+    with pytest.raises(ValueError, match=r"classes\.json tells of other"):
+        pack(find(str(photos)), out, Packing((8, 8)))
+    assert contents(out) == before
+
+
+def test_splits_share_a_folder(photos: Path, tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        pack(find(str(photos)), tmp_path / "out", Packing((8, 8)), split=split)
+    assert len(open_source(str(tmp_path / "out"))) == COUNT
+    assert len(open_source(str(tmp_path / "out"), split="test")) == COUNT
+
+
+def test_broken_images_stop_the_packing_or_are_left_out(photos: Path, tmp_path: Path) -> None:
+    broken = cut(photos / "ant" / "2.jpg")
+    with pytest.raises(CorruptImage, match=broken):
+        pack(find(str(photos)), tmp_path / "out", Packing((8, 8)))
+    assert not list((tmp_path / "out").glob("*.tar"))
+    done = pack(find(str(photos)), tmp_path / "out", Packing((8, 8)), skip_corrupt=True)
+    assert (done.images, done.skipped) == (COUNT - 1, [broken])
+    assert len(open_source(str(tmp_path / "out"))) == COUNT - 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"format": "gif"}, "format must be png, jpeg, webp, original, got 'gif'"),
+        ({"shard_size": 0}, "shard size must be at least 1"),
+        ({"channels": 4, "format": "jpeg"}, "JPEG has no alpha channel"),
+        ({"size": (8, 8), "format": "original"}, "leave size and channels out"),
+    ],
+)
+def test_settings_that_contradict_are_refused(settings: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Packing(**settings)
+
+
+def test_the_webdataset_package_reads_the_shards(photos: Path, tmp_path: Path) -> None:
+    webdataset = pytest.importorskip("webdataset", reason="webdataset is not installed")
+    pack(find(str(photos)), tmp_path / "out", Packing((8, 8), shard_size=4))
+    source = open_source(str(tmp_path / "out"))
+    shards = sorted(map(str, (tmp_path / "out").glob("*.tar")))
+    rows = list(
+        webdataset.WebDataset(shards, shardshuffle=False).decode("pil").to_tuple("png", "cls")
+    )
+    assert [label for _, label in rows] == source.labels.tolist()
+    for index, (picture, _) in enumerate(rows):
+        levels = torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
+        assert torch.equal(levels, source.read(index))
+
+
+def test_shards_that_the_webdataset_package_wrote_are_read(tmp_path: Path) -> None:
+    webdataset = pytest.importorskip("webdataset", reason="webdataset is not installed")
+    (tmp_path / "set").mkdir()
+    images = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 3), dtype=np.uint8)
+    with webdataset.ShardWriter(str(tmp_path / "set" / "s-%04d.tar"), maxcount=2, verbose=0) as out:
+        for index, image in enumerate(images):
+            out.write(
+                {"__key__": f"a/{index:03d}", "png": Image.fromarray(image), "cls": index % 2}
+            )
+    source = open_source(str(tmp_path / "set"))
+    assert source.labels.tolist() == [0, 1, 0, 1, 0]
+    assert torch.equal(source.batch(range(5))[0], torch.from_numpy(images).permute(0, 3, 1, 2))

@@ -1,0 +1,198 @@
+"""IDX folders, .npy files, N channels, and data sets of Hugging Face's `datasets`."""
+
+import io
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from data.test_fashion_source import idx_bytes
+from PIL import Image
+
+from adm.data import open_source
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (6, 4, 5), dtype=np.uint8)
+LABELS = np.array([0, 2, 1, 0, 2, 1], np.uint8)
+SEVEN = np.random.default_rng(1).integers(0, 256, (6, 8, 9, 7), dtype=np.uint8)
+
+
+def write_idx(folder: Path, stem: str, join: str = "-") -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / f"{stem}images{join}idx3-ubyte").write_bytes(idx_bytes(IMAGES))
+    (folder / f"{stem}labels{join}idx1-ubyte").write_bytes(idx_bytes(LABELS))
+
+
+@pytest.mark.parametrize(
+    ("stem", "join"), [("train-", "-"), ("emnist-letters-train-", "-"), ("train-", ".")]
+)
+def test_any_folder_of_idx_files(tmp_path: Path, stem: str, join: str) -> None:
+    write_idx(tmp_path, stem, join)
+    write_idx(tmp_path, stem.replace("train", "t10k"), join)
+    for split in ("train", "test"):
+        source = open_source(f"idx:{tmp_path}", split=split, size=(6, 6))
+        assert (source.classes, source.labels.tolist()) == (("0", "1", "2"), LABELS.tolist())
+        assert torch.equal(source.batch([3])[0][0, 0, 1:5, 0:5], torch.from_numpy(IMAGES[3]))
+        assert torch.equal(source.batch([3, 1])[0][0], source.read(3))
+    (tmp_path / "classes.json").write_text('["x", "y", "z"]')
+    assert open_source(f"idx:{tmp_path}").classes == ("x", "y", "z")
+
+
+def test_idx_folders_that_are_unclear_are_refused(tmp_path: Path) -> None:
+    write_idx(tmp_path, "letters-train-")
+    with pytest.raises(ValueError, match="none of its files are IDX images of the test split"):
+        open_source(f"idx:{tmp_path}", split="test")
+    write_idx(tmp_path, "digits-train-")
+    with pytest.raises(ValueError, match=r"digits-train.*letters-train.*give a folder with one"):
+        open_source(f"idx:{tmp_path}")
+    with pytest.raises(ValueError, match="say where the files are: idx:/FOLDER"):
+        open_source("idx")
+
+
+def test_npy_files_stay_on_disk(tmp_path: Path) -> None:
+    np.save(tmp_path / "set.npy", SEVEN)
+    np.save(tmp_path / "labels.npy", LABELS)
+    source = open_source(str(tmp_path / "set.npy"), channels=7, size=(10, 10))
+    assert source.classes == ("set",)
+    inner = source.batch([4, 0])[0][:, :, 1:9, 0:9]
+    assert torch.equal(inner, torch.from_numpy(SEVEN[[4, 0]]).permute(0, 3, 1, 2))
+    assert torch.equal(source.read(4), source.batch([4])[0][0])
+    labelled = open_source(str(tmp_path / "set.npy"), labels=str(tmp_path / "labels.npy"))
+    assert (labelled.classes, labelled.labels.tolist()) == (("0", "1", "2"), LABELS.tolist())
+
+
+@pytest.mark.parametrize("name", ["set.npy", "set.npz"])
+def test_n_channels_are_kept_and_never_converted(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    np.save(path, SEVEN) if name == "set.npy" else np.savez(path, images=SEVEN)
+    assert open_source(str(path)).shape == open_source(str(path), channels=7).shape == (7, 8, 9)
+    with pytest.raises(ValueError, match=f"{name} has 7 channels and 3 were asked .*ask for 7"):
+        open_source(str(path), channels=3)
+
+
+def test_labels_of_an_npz_may_be_given_apart(tmp_path: Path) -> None:
+    np.savez(tmp_path / "set.npz", images=IMAGES, labels=np.zeros(6, int))
+    np.save(tmp_path / "labels.npy", LABELS)
+    spec = str(tmp_path / "set.npz")
+    assert open_source(spec, labels=str(tmp_path / "labels.npy")).labels.tolist() == LABELS.tolist()
+    with pytest.raises(ValueError, match=r"expected an \.npy file of integers"):
+        open_source(spec, labels="prefix")
+    with pytest.raises(ValueError, match=r"absent\.npy does not exist"):
+        open_source(spec, labels=str(tmp_path / "absent.npy"))
+
+
+def test_objects_in_an_npy_file_are_never_unpickled(tmp_path: Path) -> None:
+    np.save(tmp_path / "set.npy", np.array([{}], object), allow_pickle=True)
+    with pytest.raises(ValueError, match=r"set\.npy is no readable \.npy.*; save it with"):
+        open_source(str(tmp_path / "set.npy"))
+
+
+@pytest.mark.parametrize("own", [1, 3, 4])
+@pytest.mark.parametrize("wanted", [1, 3, 4])
+def test_a_batch_is_converted_and_padded_as_its_images_are(
+    tmp_path: Path, own: int, wanted: int
+) -> None:
+    images = np.random.default_rng(2).integers(0, 256, (3, 4, 4, own), dtype=np.uint8)
+    np.savez(tmp_path / "set.npz", images=images)
+    source = open_source(str(tmp_path / "set.npz"), channels=wanted, size=(5, 7))
+    batch = source.batch([2, 0])[0]
+    assert batch.shape == (2, wanted, 5, 7)
+    assert torch.equal(batch, torch.stack([source.read(2), source.read(0)]))
+
+
+def test_sources_with_labels_of_their_own_take_none(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="digits has labels of its own, got 'prefix'"):
+        open_source("digits", labels="prefix")
+
+
+def png(seed: int) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (4, 5, 3), dtype=np.uint8)).save(
+        stream, "PNG"
+    )
+    return stream.getvalue()
+
+
+@pytest.fixture
+def rows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "hf"))
+    datasets = pytest.importorskip("datasets", reason="datasets is not installed")
+
+    def make(labels: list | None, kind: object, count: int = 4):
+        columns: dict = {"picture": [{"bytes": png(i), "path": None} for i in range(count)]}
+        features: dict = {"picture": datasets.Image()}
+        if labels is not None:
+            columns["label"], features["label"] = labels[:count], kind
+        return datasets.Dataset.from_dict(columns, features=datasets.Features(features))
+
+    return datasets, make
+
+
+def test_a_saved_data_set_keeps_its_splits_and_class_names(tmp_path: Path, rows) -> None:
+    datasets, make = rows
+    kind = datasets.ClassLabel(names=["zebra", "ant"])
+    both = datasets.DatasetDict(train=make([1, 0, 1, 1], kind), validation=make([0, 1], kind, 2))
+    both.save_to_disk(tmp_path / "saved")
+    source = open_source(f"hf:{tmp_path / 'saved'}")
+    assert (source.name, source.classes) == ("saved", ("zebra", "ant"))
+    assert source.labels.tolist() == [1, 0, 1, 1]
+    expected = np.asarray(Image.open(io.BytesIO(png(2)))).transpose(2, 0, 1)
+    assert torch.equal(source.batch([2, 0])[0][0], torch.from_numpy(expected.copy()))
+    assert len(open_source(f"hf:{tmp_path / 'saved'}", split="test", size=(2, 2), channels=1)) == 2
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind", "classes"),
+    [
+        (["b", "a", "b", "b"], "string", ("a", "b")),
+        ([3, 0, 3, 1], "int64", ("0", "1", "2", "3")),
+        (None, None, ("one.parquet",)),
+    ],
+)
+def test_parquet_files_with_and_without_labels(
+    tmp_path: Path, rows, labels: list | None, kind: str | None, classes: tuple[str, ...]
+) -> None:
+    datasets, make = rows
+    (tmp_path / "one.parquet").mkdir()
+    make(labels, kind and datasets.Value(kind)).to_parquet(tmp_path / "one.parquet" / "a.parquet")
+    source = open_source(f"hf:{tmp_path / 'one.parquet'}")
+    assert source.classes == classes
+    assert source.shape == (3, 4, 5)
+    with pytest.raises(ValueError, match="has no test split; its splits are train"):
+        open_source(f"hf:{tmp_path / 'one.parquet'}", split="test")
+
+
+def test_a_folder_of_images_through_datasets(tmp_path: Path, rows) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        (tmp_path / "set" / name / "1.png").write_bytes(png(1))
+    source = open_source(f"hf:{tmp_path / 'set'}")
+    assert (source.classes, source.labels.tolist()) == (("cat", "dog"), [0, 1])
+    assert source.batch([0, 1])[0].shape == (2, 3, 4, 5)
+
+
+def test_a_broken_row_is_named(tmp_path: Path, rows) -> None:
+    datasets, _ = rows
+    columns = {"image": [{"bytes": png(0), "path": None}, {"bytes": png(1)[:70], "path": None}]}
+    features = datasets.Features({"image": datasets.Image()})
+    datasets.Dataset.from_dict(columns, features=features).save_to_disk(tmp_path / "saved")
+    source = open_source(f"hf:{tmp_path / 'saved'}", size=(2, 2), skip_corrupt=True)
+    source.batch([1])
+    assert source.skipped == [f"hf:{tmp_path / 'saved'}, train row 1"]
+
+
+def test_data_without_images_and_names_that_are_not_there_are_refused(tmp_path: Path, rows) -> None:
+    datasets, _ = rows
+    datasets.Dataset.from_dict({"text": ["a"]}).save_to_disk(tmp_path / "saved")
+    with pytest.raises(ValueError, match="has no images: its 1 rows have the columns text"):
+        open_source(f"hf:{tmp_path / 'saved'}")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"hf:.*empty cannot be opened .*; give NAME, NAME@CONFIG"):
+        open_source(f"hf:{tmp_path / 'empty'}")
+
+
+def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(ValueError, match=r'pip install "ablated-diffusion\[hub\]"'):
+        open_source("hf:cifar10")
