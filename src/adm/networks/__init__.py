@@ -2,14 +2,21 @@
 
 from adm.networks.blocks import HeadCount, HeadWidth
 from adm.networks.classifier import Classifier, ClassifierConfig
+from adm.networks.dropout import Dropout, key_dropout
+from adm.networks.encoder import Stage
+from adm.networks.recompute import recompute
 from adm.networks.unet import NO_LABEL, UNet, UNetConfig
 
 __all__ = [
     "NO_LABEL",
     "Classifier",
     "ClassifierConfig",
+    "Dropout",
     "HeadCount",
     "HeadWidth",
+    "Stage",
     "UNet",
     "UNetConfig",
+    "key_dropout",
+    "recompute",
 ]

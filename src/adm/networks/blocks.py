@@ -12,6 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from adm.networks.attend import Attend
+from adm.networks.dropout import Dropout
+from adm.networks.norm import GroupNorm, is_quick
+
 Resampling = Literal["biggan", "convolution", "plain"]
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -76,13 +80,13 @@ def zeroed(module: Module) -> Module:
     return module
 
 
-def group_norm(channels: int, groups: int) -> nn.GroupNorm:
+def group_norm(channels: int, groups: int) -> GroupNorm:
     if channels % groups:
         raise ValueError(
             f"{channels} channels do not split into {groups} normalisation groups; "
             f"set norm_groups to a divisor such as {math.gcd(channels, groups)}"
         )
-    return nn.GroupNorm(groups, channels)
+    return GroupNorm(groups, channels)
 
 
 class Downsample(nn.Module):
@@ -132,23 +136,23 @@ class ResidualBlock(nn.Module):
         width = 2 * out_channels if style.adaptive_norm else out_channels
         self.embedding = nn.Linear(style.embedding_width, width)
         self.norm_out = group_norm(out_channels, style.norm_groups)
-        self.dropout = nn.Dropout(style.dropout)
+        self.dropout = Dropout(style.dropout)
         self.conv_out = zeroed(nn.Conv2d(out_channels, out_channels, 3, padding=1))
         same = channels == out_channels
         self.skip = nn.Identity() if same else nn.Conv2d(channels, out_channels, 1)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        h = F.silu(self.norm_in(x))
+        h = self.norm_in(x, silu=True)
         if self.resize is not None:
             h, x = self.resize(h), self.resize(x)
         h = self.conv_in(h)
-        shift = self.embedding(F.silu(embedding))[:, :, None, None].to(h.dtype)
+        shift = self.embedding(F.silu(embedding))
         if self.style.adaptive_norm:
             scale, shift = shift.chunk(2, dim=1)
-            h = torch.addcmul(shift, self.norm_out(h), 1 + scale)
+            h = self.norm_out(h, scale, shift, silu=True)
         else:
-            h = self.norm_out(h + shift)
-        h = self.skip(x) + self.conv_out(self.dropout(F.silu(h)))
+            h = self.norm_out(h + shift[:, :, None, None].to(h.dtype), silu=True)
+        h = self.skip(x) + self.conv_out(self.dropout(h))
         return h * math.sqrt(0.5) if self.style.rescale_residual else h
 
 
@@ -170,6 +174,16 @@ def attend(qkv: Tensor, heads: int) -> Tensor:
     return F.scaled_dot_product_attention(q, k, v).transpose(2, 3).reshape(batch, -1, length)
 
 
+def attend_last(qkv: Tensor, heads: int) -> Tensor:
+    """`attend` with channels last, (B, L, 3C) -> (B, L, C): no weights of all pairs in memory."""
+    if qkv.device.type == "cpu" and qkv.dtype != torch.float32:
+        return Attend.apply(qkv, heads)  # type: ignore[no-any-return]
+    batch, length, width = qkv.shape
+    q, k, v = qkv.view(batch, length, 3, heads, -1).permute(2, 0, 3, 1, 4)
+    attended = F.scaled_dot_product_attention(q, k, v)  # (B, heads, L, C / heads)
+    return attended.transpose(1, 2).reshape(batch, length, width // 3)
+
+
 class Attention(nn.Module):
     """Self-attention over all positions, added to its input."""
 
@@ -186,9 +200,19 @@ class Attention(nn.Module):
         self.out = zeroed(nn.Conv1d(channels, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.norm(x).flatten(2)
-        h = self.out(attend(self.qkv(h), self.heads))
+        h = self.norm(x)
+        if is_quick(self, x):
+            h = h.permute(0, 2, 3, 1)  # (B, H, W, C)
+            qkv = pointwise(self.qkv, h.flatten(1, 2))
+            h = pointwise(self.out, attend_last(qkv, self.heads)).view(h.shape)
+            return x + h.permute(0, 3, 1, 2)
+        h = self.out(attend(self.qkv(h.flatten(2)), self.heads))
         return x + h.reshape(x.shape)
+
+
+def pointwise(layer: nn.Conv1d, x: Tensor) -> Tensor:
+    """A convolution of width 1 as a product of matrices, (B, L, C) -> (B, L, C')."""
+    return F.linear(x, layer.weight[:, :, 0], layer.bias)
 
 
 class StepEmbedding(nn.Sequential):

@@ -55,7 +55,6 @@ class LastFeatures(nn.Module):
         super().__init__()
         width = config.widths[-1]
         self.norm = group_norm(width, config.norm_groups)
-        self.activation = nn.SiLU()
         if config.pool == "attention":
             if not isinstance(config.heads, HeadWidth):
                 raise ValueError("the attention pool needs heads as a width, HeadWidth(...)")
@@ -68,10 +67,10 @@ class LastFeatures(nn.Module):
             self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), head, nn.Flatten())
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        return self.pool(self.activation(self.norm(features[-1])))
+        return self.pool(self.norm(features[-1], silu=True))
 
     def embed(self, features: list[Tensor]) -> Tensor:
-        return self.activation(self.norm(features[-1])).mean(dim=(2, 3))
+        return self.norm(features[-1], silu=True).mean(dim=(2, 3))
 
 
 class AllFeatures(nn.Module):

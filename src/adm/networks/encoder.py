@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from adm.networks.blocks import (
@@ -15,6 +16,8 @@ from adm.networks.blocks import (
     ResidualBlock,
     resampler,
 )
+from adm.networks.norm import is_quick
+from adm.networks.recompute import Recomputable
 
 SIXTY_FOUR_WIDE = HeadWidth(64)  # the paper's choice (section 3)
 
@@ -96,7 +99,7 @@ class EncoderConfig:
             )
 
 
-class Stage(nn.Module):
+class Stage(Recomputable):
     """One residual block, attention after it where asked, a change of size after that."""
 
     def __init__(
@@ -110,7 +113,12 @@ class Stage(nn.Module):
         self.attention = attention
         self.resize = resize
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+    def forward(self, x: Tensor, embedding: Tensor, skip: Tensor | None = None) -> Tensor:
+        """x, and another stage's output beside it where given, -> features."""
+        return self.keep_inputs(self._forward, x, embedding, skip)
+
+    def _forward(self, x: Tensor, embedding: Tensor, skip: Tensor | None) -> Tensor:
+        x = x if skip is None else torch.cat([x, skip], dim=1)
         x = through(self.block, x, embedding)
         if self.attention is not None:
             x = self.attention(x)
@@ -122,7 +130,7 @@ def through(layer: nn.Module, x: Tensor, embedding: Tensor) -> Tensor:
     return layer(x, embedding) if isinstance(layer, ResidualBlock) else layer(x)
 
 
-class Encoder(nn.Module):
+class Encoder(Recomputable):
     """x (B, C, H, W), embedding (B, E) -> the output of every stage, the middle's last."""
 
     def __init__(self, config: EncoderConfig, in_channels: int) -> None:
@@ -149,9 +157,19 @@ class Encoder(nn.Module):
         self.stage_widths.append(width)
 
     def forward(self, x: Tensor, embedding: Tensor) -> list[Tensor]:
+        x = self._laid_out(x)
         outputs = []
         for stage in self.stages:
-            x = stage(x, embedding)
+            # Layers follow the layout of their input, but one channel is both layouts at once.
+            x = self._laid_out(stage(x, embedding))
             outputs.append(x)
+        return [*outputs, self.keep_inputs(self._middle, x, embedding)]
+
+    def _laid_out(self, x: Tensor) -> Tensor:
+        """In the layout that is fastest."""
+        last = x.device.type == "cpu" and is_quick(self, x)
+        return x.contiguous(memory_format=torch.channels_last) if last else x
+
+    def _middle(self, x: Tensor, embedding: Tensor) -> Tensor:
         x = self.middle_attention(self.middle_in(x, embedding))
-        return [*outputs, self.middle_out(x, embedding)]
+        return self.middle_out(x, embedding)

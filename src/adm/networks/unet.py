@@ -45,6 +45,10 @@ class Head(nn.Sequential):
         conv = zeroed(nn.Conv2d(channels, out_channels, 3, padding=1))
         super().__init__(group_norm(channels, norm_groups), nn.SiLU(), conv)
 
+    def forward(self, input: Tensor) -> Tensor:
+        norm, _, conv = self
+        return conv(norm(input, silu=True))
+
 
 class UNet(nn.Module):
     """The network of Ablated Diffusion Models (paper, section 3).
@@ -112,7 +116,7 @@ class UNet(nn.Module):
             h = torch.cat([x_t, low_res], dim=1)
         *skips, h = self.encoder(h, embedding)
         for stage in self.decoder:
-            h = stage(torch.cat([h, skips.pop()], dim=1), embedding)
+            h = stage(h, embedding, skips.pop())
         return self.head(h).to(x_t.dtype)
 
     def _check_inputs(self, label: Tensor | None, low_res: Tensor | None) -> None:

@@ -1,0 +1,204 @@
+"""a checkout of the released code -> a table of training speed and memory, theirs and ours.
+
+python benchmarks/training.py --released ~/guided-diffusion
+python benchmarks/training.py --released ~/guided-diffusion --shapes 28 --trajectory 200
+
+Every contender is a process of its own, and one at a time takes a step, in turn: what else the
+machine does falls on all alike, and the most memory that each ever holds is its own. Needs
+`pip install diffusers` for its two lines; they are left out where it is missing.
+"""
+
+import argparse
+import importlib.util
+import platform
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import steps
+import torch
+
+from adm.training.heap import keep_freed_memory
+
+OURS, THEIRS = "adm, bfloat16", "released, float32"
+CONTENDERS = (OURS, "adm, float32", THEIRS, "released, bfloat16 autocast")
+DIFFUSERS = ("diffusers, float32", "diffusers, bfloat16 autocast")
+CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
+WARM_UP = 2  # steps that are not timed
+
+
+class Taken(NamedTuple):
+    """One step."""
+
+    seconds: float
+    loss: float
+    peak_bytes: int  # of the whole run so far, over what the process held before its network
+
+
+def build(name: str, shape: steps.Shape, device: torch.device, released: Path) -> steps.Step:
+    system, _, precision = name.partition(", ")
+    how = steps.float32 if precision == "float32" else steps.bfloat16(device)
+    if system == "adm":
+        return steps.ours(shape, device, how)
+    if system == "released":
+        return steps.theirs(shape, device, how, released)
+    return steps.diffusers(shape, device, how)
+
+
+def contend(line: Connection, name: str, shape: steps.Shape, given: argparse.Namespace) -> None:
+    """A contender's process: take a step whenever asked for one, and say what it took."""
+    torch.set_num_threads(given.threads)
+    chosen, clock = torch.device(given.device), CLOCKS[given.clock]
+    if name.startswith("adm") and chosen.type == "cpu":
+        keep_freed_memory()  # as `adm train` does
+    before = resident_bytes() if chosen.type == "cpu" else 0
+    step, done = build(name, shape, chosen, given.released), 0
+    line.send("ready")
+    while line.recv():
+        # Made here and now, so that no contender holds batches that another does not.
+        (batch,) = steps.batches(shape, 1, chosen, seed=done)
+        started = clock()
+        loss = float(step(batch))  # a number only when the step is done
+        seconds = clock() - started
+        line.send(Taken(seconds, loss, peak_bytes(chosen) - before))
+        done += 1
+
+
+def resident_bytes() -> int:
+    """What this process holds; Linux alone tells, and elsewhere memory counts from nothing."""
+    path = Path("/proc/self/statm")
+    return int(path.read_text().split()[1]) * resource.getpagesize() if path.exists() else 0
+
+
+def peak_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def race(names: tuple[str, ...], rounds: int, start: Callable[..., Any]) -> dict[str, list[Taken]]:
+    """`rounds` steps of each, in turn, after the warm-up."""
+    lines: dict[str, Connection] = {}
+    for name in names:
+        lines[name] = start(name)
+        assert lines[name].recv() == "ready"
+    taken: dict[str, list[Taken]] = {name: [] for name in names}
+    for _ in range(WARM_UP + rounds):
+        for name, line in lines.items():
+            line.send(True)
+            taken[name].append(line.recv())
+    for line in lines.values():
+        line.send(False)
+    return taken
+
+
+def started(shape: steps.Shape, given: argparse.Namespace) -> Callable[[str], Connection]:
+    """How a contender is started: its name -> the line to it."""
+    context = get_context("spawn")
+
+    def start(name: str) -> Connection:
+        here, there = context.Pipe()
+        arguments = (there, name, shape, given)
+        context.Process(target=contend, args=arguments, daemon=True).start()
+        return here
+
+    return start
+
+
+def print_table(taken: dict[str, list[Taken]], batch_size: int) -> None:
+    """Medians, with the quartiles of each round's ratio to the released code's step."""
+    print("| | images a second | times the released speed (quartiles) | memory | of the released |")
+    print("|---|---|---|---|---|")
+    base = [t.seconds for t in taken[THEIRS][WARM_UP:]]
+    base_peak = taken[THEIRS][-1].peak_bytes
+    for name, own in taken.items():
+        seconds = [t.seconds for t in own[WARM_UP:]]
+        ratios = [theirs / ours for theirs, ours in zip(base, seconds, strict=True)]
+        low, middle, high = statistics.quantiles(ratios, n=4)
+        print(
+            f"| {name} | {batch_size / statistics.median(seconds):.1f} | {middle:.2f} "
+            f"({low:.2f} to {high:.2f}) | {own[-1].peak_bytes / 2**20:.0f} MiB | "
+            f"{own[-1].peak_bytes / base_peak:.2f} |"
+        )
+
+
+def print_trajectory(taken: dict[str, list[Taken]], group: int = 20) -> None:
+    """Means of `group` losses side by side, and how far apart they ever are."""
+    names = list(taken)
+    print(f"\n| steps | {' | '.join(names)} |\n|---|{'---|' * len(names)}")
+    losses = {name: [t.loss for t in own] for name, own in taken.items()}
+    for start in range(0, len(losses[THEIRS]), group):
+        means = [f"{statistics.mean(losses[name][start : start + group]):.5f}" for name in names]
+        print(f"| {start + 1} to {start + group} | {' | '.join(means)} |")
+    for name in names:
+        gaps = [abs(a - b) for a, b in zip(losses[name], losses[THEIRS], strict=True)]
+        print(
+            f"\n{name}: from the released losses, {statistics.mean(gaps):.2e} in the mean and "
+            f"{max(gaps):.2e} at most",
+            end="",
+        )
+    tail = losses[THEIRS][len(losses[THEIRS]) // 2 :]
+    print(
+        f"\n\nFrom batch to batch, losses of the second half deviate {statistics.stdev(tail):.2e}."
+    )
+
+
+def describe(given: argparse.Namespace) -> str:
+    name = torch.cuda.get_device_name() if given.device == "cuda" else processor()
+    return (
+        f"{name}, {given.threads} threads, torch {torch.__version__}, {platform.python_version()}"
+    )
+
+
+def processor() -> str:
+    """The model of the processor, with what it has for half precision."""
+    path = Path("/proc/cpuinfo")
+    if not path.exists():
+        return platform.processor() or platform.machine()
+    text = path.read_text()
+    model = next(line.split(":")[1].strip() for line in text.splitlines() if "model name" in line)
+    return model + ", ".join(["", *(f for f in ("avx512_bf16", "amx_bf16") if f in text)])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--released", type=Path, required=True, help="checkout of guided-diffusion")
+    parser.add_argument("--shapes", nargs="+", choices=list(steps.SHAPES), default=["28", "64"])
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--batch-size", type=int, help="another than the shape's own")
+    parser.add_argument("--trajectory", type=int, metavar="STEPS", help="losses instead of speed")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--clock",
+        choices=list(CLOCKS),
+        default="wall",
+        help="processor, with one thread, on a machine that does other work too",
+    )
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    given = parser.parse_args()
+    steps.released_code(given.released)  # a wrong path is told before anything is built
+    names = CONTENDERS + (DIFFUSERS if importlib.util.find_spec("diffusers") else ())
+    print(describe(given))
+    for key in given.shapes:
+        shape = steps.SHAPES[key]
+        shape = replace(shape, batch_size=given.batch_size or shape.batch_size)
+        print(f"\n{key}x{key}, batches of {shape.batch_size}\n", flush=True)
+        start = started(shape, given)
+        if given.trajectory:
+            print_trajectory(race(CONTENDERS, given.trajectory - WARM_UP, start))
+        else:
+            print_table(race(names, given.rounds, start), shape.batch_size)
+
+
+if __name__ == "__main__":
+    main()

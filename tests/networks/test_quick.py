@@ -1,0 +1,215 @@
+"""features -> the same features and gradients, by the operations that are made for speed."""
+
+import math
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from adm.networks import Classifier, ClassifierConfig, HeadWidth, UNet, UNetConfig
+from adm.networks.attend import Attend
+from adm.networks.blocks import Attention, attend
+from adm.networks.norm import Fused, GroupNorm
+
+CONFIG = UNetConfig(
+    in_channels=3,
+    channels=16,
+    out_channels=6,
+    multipliers=(1, 2),
+    depth=1,
+    attention_factors=(2,),
+    heads=HeadWidth(8),
+    norm_groups=8,
+    classes=3,
+)
+JUDGE = ClassifierConfig(
+    channels=16,
+    multipliers=(1, 2),
+    depth=1,
+    attention_factors=(2,),
+    heads=HeadWidth(8),
+    norm_groups=8,
+    classes=5,
+    size=(8, 12),
+)
+
+
+def error(got: torch.Tensor, wanted: torch.Tensor) -> float:
+    """Of two tensors, relative, in the root mean square."""
+    return float((got.detach().double() - wanted).norm() / wanted.norm())
+
+
+def plain(norm, x, scale, shift, silu):
+    h = F.group_norm(x, norm.num_groups, norm.weight.double(), norm.bias.double(), norm.eps)
+    if scale is not None:
+        h = h * (1 + scale[:, :, None, None]) + shift[:, :, None, None]
+    return F.silu(h) if silu else h
+
+
+@pytest.mark.parametrize("silu", [True, False])
+@pytest.mark.parametrize("adaptive", [True, False])
+@pytest.mark.parametrize(("groups", "channels"), [(4, 12), (12, 12), (1, 6)])
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_the_fused_norm_and_its_gradients_are_right_in_float64(
+    groups, channels, adaptive, silu, layout
+):
+    """Its sums are float32; but for them, gradients are those that torch derives."""
+    torch.manual_seed(0)
+    norm = GroupNorm(groups, channels).double()
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    x = (torch.randn(3, channels, 5, 7).double() + 4).contiguous(memory_format=layout)
+    inputs = [x, *torch.randn(2, 3, channels).double()] if adaptive else [x, None, None]
+    leaves = [t.requires_grad_() for t in [*inputs, norm.weight, norm.bias] if t is not None]
+    got, wanted = norm(*inputs, silu=silu), plain(norm, *inputs, silu)
+    gradient = torch.randn_like(wanted)
+    torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-5)
+    for ours, theirs in zip(
+        torch.autograd.grad(got, leaves, gradient),
+        torch.autograd.grad(wanted, leaves, gradient),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("mean", [0.0, 10.0, 301.0])
+def test_in_bfloat16_the_fused_norm_rounds_and_no_more(mean):
+    """Also where the mean is many deviations: sums of squares would cancel, and factors round."""
+    torch.manual_seed(0)
+    norm = GroupNorm(8, 32)
+    x = (torch.randn(4, 32, 16, 16) + mean).bfloat16()
+    scale, shift = (torch.randn(4, 32).bfloat16() for _ in range(2))
+    results = []
+    for exact in (True, False):
+        leaf = (x.double() if exact else x.clone()).requires_grad_()
+        y = (
+            plain(norm, leaf, scale.double(), shift.double(), True)
+            if exact
+            else norm(leaf, scale, shift, silu=True)
+        )
+        above = scale.to(y.dtype)[..., None, None].expand_as(y)
+        results.append((y, *torch.autograd.grad(y, [leaf, norm.weight], above)))
+    wanted, got = results
+    bfloat16 = 2.0**-9  # the largest relative error of one rounding
+    for ours, theirs, roundings in zip(got, wanted, (2, 3, 1), strict=True):
+        assert error(ours, theirs.detach().double()) < roundings * bfloat16
+
+
+@pytest.mark.parametrize(("heads", "length", "width"), [(2, 5, 8), (3, 49, 12), (1, 1100, 4)])
+def test_attention_in_chunks_is_attention(heads, length, width):
+    """1,100 positions are more pairs than are held at once."""
+    torch.manual_seed(0)
+    qkv = torch.randn(2, length, 3 * width).double().requires_grad_()
+    gradient = torch.randn(2, length, width).double()
+    got = Attend.apply(qkv, heads)
+    wanted = attend(qkv.transpose(1, 2), heads).transpose(1, 2)
+    torch.testing.assert_close(got, wanted)
+    torch.testing.assert_close(
+        *(torch.autograd.grad(out, qkv, gradient)[0] for out in (got, wanted))
+    )
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_an_attention_layer_is_the_same_either_way(precision):
+    torch.manual_seed(0)
+    layer = Attention(16, HeadWidth(8), 4)
+    nn.init.normal_(layer.out.weight, std=0.1)
+    x = torch.randn(2, 16, 6, 4)
+    wanted = layer.eval()(x)
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+        got = layer.train()(x.contiguous(memory_format=torch.channels_last))
+    assert got.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(
+        got, wanted, **({} if precision == "float32" else {"rtol": 0.02, "atol": 0.02})
+    )
+
+
+def calls(channels: int):
+    """Networks with the call that each is trained by."""
+    torch.manual_seed(0)
+    x, step = torch.randn(2, channels, 8, 12), torch.tensor([3.0, 700.0])
+    unet = UNet(replace(CONFIG, in_channels=channels))
+    yield unet, lambda: unet(x, step, torch.tensor([0, 2]))
+    upsampler = UNet(replace(CONFIG, in_channels=channels, super_resolution=True))
+    yield upsampler, lambda: upsampler(x, step, torch.tensor([0, 2]), x[..., ::2, ::2])
+    for pool in ("attention", "spatial_v2"):
+        judge = Classifier(replace(JUDGE, in_channels=channels, pool=pool))
+        yield judge, lambda judge=judge: judge(x, step)
+    for style in ({"resampling": "convolution"}, {"adaptive_norm": False}, {"resampling": "plain"}):
+        changed = UNet(replace(CONFIG, in_channels=channels, **style))
+        yield changed, lambda changed=changed: changed(x, step, torch.tensor([0, 2]))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_networks_in_training_give_what_they_give_in_evaluation(channels):
+    for network, call in calls(channels):
+        for parameter in network.parameters():
+            nn.init.normal_(parameter, std=0.1)
+        wanted = call_and_gradients(network.eval(), call)
+        got = call_and_gradients(network.train(), call)
+        for name in wanted:
+            assert error(got[name], wanted[name].double()) < 1e-4, name
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_in_half_precision_they_stay_near_it(channels):
+    for network, call in calls(channels):
+        for parameter in network.parameters():
+            nn.init.normal_(parameter, std=0.05)
+        wanted = call_and_gradients(network.eval(), call)
+        with torch.autocast("cpu", torch.bfloat16):
+            got = call_and_gradients(network.train(), call)
+        assert error(got["output"], wanted["output"].double()) < 0.03
+        every = [torch.cat([d[n].flatten() for n in wanted]) for d in (got, wanted)]
+        assert error(every[0], every[1].double()) < 0.05
+
+
+def call_and_gradients(network, call):
+    network.zero_grad()
+    out = call()
+    out.float().square().mean().backward()
+    return {"output": out.detach(), **{n: p.grad.clone() for n, p in network.named_parameters()}}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_convolution_has_its_channels_last(channels):
+    for network, call in calls(channels):
+        seen: dict[str, bool] = {}
+        for name, module in network.named_modules():
+            if isinstance(module, nn.Conv2d) and module.in_channels > 2 * channels:
+                module.register_forward_pre_hook(partial(note_layout, seen, name))
+        with torch.autocast("cpu", torch.bfloat16):
+            call()
+        assert len(seen) > 5
+        assert all(seen.values()), seen
+
+
+def note_layout(seen, name, module, given):
+    seen[name] = given[0].is_contiguous(memory_format=torch.channels_last)
+
+
+def test_in_float32_and_evaluation_the_released_order_of_operations_stays(monkeypatch):
+    monkeypatch.setattr(Fused, "apply", lambda *_: pytest.fail("the fused norm ran"))
+    monkeypatch.setattr(Attend, "apply", lambda *_: pytest.fail("attention ran in chunks"))
+    for network, call in calls(3):
+        network.eval()
+        call()
+
+
+def test_attention_keeps_nothing_of_the_size_of_all_pairs():
+    layer, length = Attention(16, HeadWidth(8), 4).train(), 32 * 32
+    sizes = []
+
+    def keep(tensor):
+        sizes.append(tensor.numel())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+        for half in (True, False):
+            with torch.autocast("cpu", torch.bfloat16, enabled=half):
+                layer(torch.randn(1, 16, 32, 32))
+    assert max(sizes) < length**2 / 8
+    assert math.isfinite(sum(sizes))

@@ -1,0 +1,140 @@
+"""a network, recomputed -> the same gradients from less memory."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from adm.networks import (
+    Classifier,
+    ClassifierConfig,
+    HeadWidth,
+    UNet,
+    UNetConfig,
+    key_dropout,
+    recompute,
+)
+
+UNET = UNetConfig(
+    channels=16,
+    out_channels=6,
+    multipliers=(1, 2),
+    depth=2,
+    attention_factors=(2,),
+    heads=HeadWidth(8),
+    norm_groups=8,
+    classes=3,
+    dropout=0.2,
+)
+CLASSIFIER = ClassifierConfig(
+    channels=16,
+    multipliers=(1, 2),
+    depth=2,
+    attention_factors=(2,),
+    heads=HeadWidth(8),
+    norm_groups=8,
+    classes=5,
+    size=(16, 16),
+    dropout=0.2,
+)
+KINDS = ("diffusion", "upsampler", "classifier")
+BATCH = 3
+
+
+def built(kind: str) -> nn.Module:
+    torch.manual_seed(0)
+    if kind == "classifier":
+        network: nn.Module = Classifier(CLASSIFIER)
+    else:
+        network = UNet(replace(UNET, super_resolution=kind == "upsampler"))
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    return network.train()
+
+
+def outputs(kind: str, network: nn.Module, size: int = 16) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(BATCH, 3, size, size, generator=generator)
+    step = torch.tensor([3.0, 500.0, 999.0])
+    if kind == "classifier":
+        return network(x, step)
+    low = (F.avg_pool2d(x, 2),) if kind == "upsampler" else ()
+    return network(x, step, torch.tensor([0, 1, -1]), *low)
+
+
+def gradients(kind: str, network: nn.Module) -> dict[str, torch.Tensor]:
+    network.zero_grad()
+    outputs(kind, network).square().mean().backward()
+    return {n: p.grad.clone() for n, p in network.named_parameters() if p.grad is not None}
+
+
+def saved_bytes(kind: str, network: nn.Module) -> int:
+    """What the graph keeps between the forward and the backward pass, weights left out."""
+    held: dict[int, int] = {}
+    weights = {p.untyped_storage().data_ptr() for p in network.parameters()}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            held[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        outputs(kind, network)
+    return sum(held.values())
+
+
+@pytest.mark.parametrize("keyed", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_are_the_same_to_the_bit(kind, keyed):
+    network = built(kind)
+    key_dropout(network, torch.arange(BATCH) if keyed else None)
+    results = []
+    for on in (False, True):
+        torch.manual_seed(2)
+        results.append(gradients(kind, recompute(network, on)))
+    plain, again = results
+    assert plain.keys() == again.keys() == dict(network.named_parameters()).keys()
+    for name, gradient in plain.items():
+        assert torch.equal(gradient, again[name]), name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_under_autocast_too(kind):
+    network = built(kind)
+    key_dropout(network, torch.arange(BATCH))
+    results = []
+    for on in (False, True):
+        recompute(network, on).zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            out = outputs(kind, network)
+        out.square().mean().backward()
+        results.append([p.grad.clone() for p in network.parameters()])
+    assert all(torch.equal(*pair) for pair in zip(*results, strict=True))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_less_is_kept_for_the_backward_pass(kind):
+    network = built(kind)
+    key_dropout(network, torch.arange(BATCH))
+    plain, again = (saved_bytes(kind, recompute(network, on)) for on in (False, True))
+    assert again < 0.5 * plain
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_runs_twice_in_evaluation_or_without_gradients(kind):
+    network, runs = recompute(built(kind)), []
+    network.encoder.stages[1].block.register_forward_pre_hook(lambda *_: runs.append(1))
+    gradients(kind, network)
+    assert len(runs) == 2
+    with torch.no_grad():
+        outputs(kind, network)
+    gradients(kind, network.eval())
+    assert len(runs) == 4
+
+
+def test_a_network_without_stages_is_refused():
+    with pytest.raises(ValueError, match="Linear has no stage to recompute"):
+        recompute(nn.Linear(2, 2))
