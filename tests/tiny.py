@@ -1,5 +1,6 @@
 """settings -> the smallest recipes, data and models that go through every part of the system."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -51,6 +52,18 @@ def classifier(*settings: str) -> ClassifierRecipe:
     changed = override(recipe("digits-classifier"), [*COMMON, *CLASSIFIER, *settings])
     assert isinstance(changed, ClassifierRecipe)
     return changed
+
+
+def upsampler(*settings: str) -> DiffusionRecipe:
+    """From 4x4 to 8x8."""
+    return diffusion("unet.super_resolution=true", "data.low_res=4,4", *settings)
+
+
+KINDS: dict[str, Callable[..., Recipe]] = {
+    "diffusion": diffusion,
+    "classifier": classifier,
+    "upsampler": upsampler,
+}
 
 
 def stripes(count: int = 30, size: tuple[int, int] = (8, 8), channels: int = 1) -> Source:

@@ -1,4 +1,4 @@
-"""model, classifier, labels, seed -> images."""
+"""model, classifier, labels, low-resolution images, seed -> images."""
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
@@ -10,10 +10,14 @@ from torch import Tensor
 
 from adm.diffusion import Schedule, clip
 from adm.guidance import Gradient
-from adm.images import ROUNDING
+from adm.images import ROUNDING, to_float
 from adm.recipes.build import SPACINGS
 from adm.recipes.model import ClassifierModel, DiffusionModel, check_pair
 from adm.samplers import SAMPLERS, ImageNoise, State
+
+# Added to the number of an image that is made larger: its noise has nothing to do with the noise
+# that a model may have made it from under the same seed.
+UPSAMPLED = 2**48
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +51,17 @@ class SamplingSettings:
     rounding: str = "nearest"
 
 
-def check(settings: SamplingSettings, model: DiffusionModel, guide: ClassifierModel | None) -> None:
-    """Raise ValueError for settings that this model cannot be sampled with."""
+def check(
+    settings: SamplingSettings,
+    model: DiffusionModel,
+    guide: ClassifierModel | None,
+    low_res: Sequence[int] | None = None,
+) -> None:
+    """Raise ValueError for settings that this model cannot be sampled with.
+
+    Args:
+        low_res: (C, h, w) of the images that an upsampler is to start from.
+    """
     for field, table in (("sampler", SAMPLERS), ("spacing", SPACINGS), ("rounding", ROUNDING)):
         if getattr(settings, field) not in table:
             raise ValueError(
@@ -72,14 +85,40 @@ def check(settings: SamplingSettings, model: DiffusionModel, guide: ClassifierMo
             )
     if settings.scale and guide is None:
         raise ValueError(f"scale {settings.scale} needs a classifier; give one with --classifier")
-    if model.recipe.unet.super_resolution:
-        raise ValueError(
-            f"{model.path.name} is an upsampler, which needs low-resolution images; "
-            "use DiffusionModel.denoise(low_res=...) with a sampler"
-        )
+    _check_low_res(model, low_res)
     if guide is not None:
         check_pair(model, guide)
     spaced(model, settings)
+
+
+def _check_low_res(model: DiffusionModel, got: Sequence[int] | None) -> None:
+    wanted = low_shape(model)
+    if wanted is None and got is not None:
+        raise ValueError(
+            f"{model.path.name} is no upsampler and takes no low-resolution images; leave them "
+            "out, or give an upsampler"
+        )
+    if wanted is not None and got is None:
+        raise ValueError(
+            f"{model.path.name} is an upsampler and starts from images of {_size(wanted)}; give "
+            "them as low_res, or to `adm upsample`"
+        )
+    if wanted is not None and got is not None and tuple(got) != wanted:
+        raise ValueError(
+            f"{model.path.name} starts from images of {_size(wanted)} and got {_size(got)}; "
+            "give images of that size"
+        )
+
+
+def low_shape(model: DiffusionModel) -> tuple[int, int, int] | None:
+    """(C, h, w) of the images that an upsampler starts from; None of any other model."""
+    data = model.recipe.data
+    return None if data.low_res is None else (data.channels, *data.low_res)
+
+
+def _size(shape: Sequence[int]) -> str:
+    channels, *sides = shape
+    return f"{'x'.join(map(str, sides))} with {channels} channel{'s' if channels > 1 else ''}"
 
 
 def noisiest(model: DiffusionModel, settings: SamplingSettings) -> int:
@@ -108,6 +147,7 @@ def trajectory(
     images: Sequence[int],
     settings: SamplingSettings,
     guide: ClassifierModel | None = None,
+    low_res: Tensor | None = None,
 ) -> Iterator[State]:
     """Sample one batch, step by step.
 
@@ -116,6 +156,7 @@ def trajectory(
             of none, and only `guide` steers towards them.
         images: global index of each image, which its noise is a function of.
         guide: a noisy classifier of the same classes and process.
+        low_res: (B, C, h, w) uint8, what an upsampler starts from.
 
     Yields:
         State after every step; the last one's `x` are the images in [-1, 1].
@@ -124,14 +165,16 @@ def trajectory(
         ValueError: a scale without labels.
     """
     schedule = spaced(model, settings)
-    noise = ImageNoise(settings.seed, images, model.shape, model.device)
+    numbers = images if low_res is None else [UPSAMPLED + image for image in images]
+    noise = ImageNoise(settings.seed, numbers, model.shape, model.device)
     gradient: Gradient | None = None
     if guide is not None and settings.scale:
         if labels is None:
             raise ValueError(f"scale {settings.scale} needs labels to steer towards; give one each")
         gradient = guide.gradient(labels, settings.scale, schedule)
     told = settings.use_labels and model.network.config.classes is not None
-    denoise = model.denoise(labels if told else None, schedule, clip)
+    low = None if low_res is None else to_float(low_res.to(model.device))
+    denoise = model.denoise(labels if told else None, schedule, clip, low)
     sampler = SAMPLERS[settings.sampler]
     takes = inspect.signature(sampler).parameters
     own = {name: value for name, value in options(settings).items() if name in takes}
@@ -148,6 +191,7 @@ def generate(
     images: Sequence[int],
     batch_size: int = 64,
     on_step: Callable[[int], None] | None = None,
+    low_res: Tensor | None = None,
 ) -> Iterator[Tensor]:
     """Sample any number of images, a batch at a time.
 
@@ -155,6 +199,7 @@ def generate(
         labels: (N,) int64, or None.
         images: N global indices.
         on_step: called after every step with the number of images that took it.
+        low_res: (N, C, h, w) uint8, what an upsampler starts from.
 
     Yields:
         (B, C, H, W) uint8 on the CPU, in order.
@@ -162,12 +207,18 @@ def generate(
     Raises:
         ValueError: settings that the model cannot be sampled with; before any work.
     """
-    check(settings, model, guide)
+    check(settings, model, guide, None if low_res is None else low_res.shape[1:])
+    if low_res is not None and (len(low_res) != len(images) or low_res.dtype != torch.uint8):
+        raise ValueError(
+            f"low_res is {low_res.dtype} of {len(low_res)} images, expected uint8 of {len(images)}"
+        )
     for start in range(0, len(images), batch_size):
-        chosen = images[start : start + batch_size]
-        ours = None if labels is None else labels[start : start + batch_size].to(model.device)
+        part = slice(start, start + batch_size)
+        chosen = images[part]
+        ours = None if labels is None else labels[part].to(model.device)
+        low = None if low_res is None else low_res[part]
         x = torch.empty(0)
-        for state in trajectory(model, ours, chosen, settings, guide):
+        for state in trajectory(model, ours, chosen, settings, guide, low):
             x = state.x
             if on_step is not None:
                 on_step(len(chosen))

@@ -8,17 +8,31 @@ import pytest
 import tiny
 import torch
 
+from adm.convert import RELEASED
 from adm.data import Source
 from adm.networks import Classifier, HeadCount, HeadWidth, UNet
 from adm.recipes import RECIPES, DiffusionRecipe, build, recipe
-from adm.recipes.ablations import ABLATIONS, architecture_base, attention_base
-from adm.recipes.paper import imagenet128_ablated
+from adm.recipes.ablations import ABLATIONS, architecture_base, attention_base, norm_base
+from adm.recipes.paper import TRAINED, imagenet128_ablated, released_recipe
 from adm.recipes.run import check_source
 from adm.recipes.schema import from_json, to_json
 
-BASES = (architecture_base, attention_base)
-ROWS = [row for row in ABLATIONS if row not in BASES]
+BASES = (architecture_base, attention_base, norm_base)
+ROWS = [row for row in ABLATIONS if row not in BASES[:2]]
 TWO_FIELDS = {"ablation-depth4": {"depth", "channels"}}  # as the paper's table states it
+MILLIONS = {  # parameters (paper, Tables 11 to 13)
+    "64x64-diffusion": 296,
+    "128x128-diffusion": 422,
+    "256x256-diffusion": 554,
+    "512x512-diffusion": 559,
+    "lsun-bedroom": 552,
+    "64-256-upsampler": 312,
+    "128-512-upsampler": 309,
+    "64x64-classifier": 65,
+    "128x128-classifier": 43,
+    "256x256-classifier": 54,
+    "512x512-classifier": 54,
+}
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -38,7 +52,8 @@ def test_every_recipe_builds_its_network(name: str) -> None:
         if isinstance(network, UNet):
             assert isinstance(chosen, DiffusionRecipe)
             label = torch.zeros(2, dtype=torch.int64) if chosen.unet.classes else None
-            low_res = x_t[:, :, ::4, ::4] if chosen.unet.super_resolution else None
+            small = chosen.data.low_res
+            low_res = None if small is None else torch.zeros(2, chosen.data.channels, *small)
             raw = network(x_t, step, label, low_res)
             assert raw.shape == (2, chosen.unet.out_channels, *chosen.data.size)
         else:
@@ -65,15 +80,23 @@ def changes(row: DiffusionRecipe, base: DiffusionRecipe) -> set[str]:
     return {f.name for f in fields if getattr(row.unet, f.name) != getattr(base.unet, f.name)}
 
 
+def changes_of(make: Any) -> set[str]:
+    """Those from the nearest base of its own table, which states how long its networks train."""
+    row = make()
+    bases = [base() for base in BASES if base is not make]
+    found = [changes(row, base) for base in bases if base.train == row.train]
+    return min(found, key=len)
+
+
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row().name)
 def test_every_row_of_the_ablation_is_one_change_of_its_base(row: Any) -> None:
-    found = min((changes(row(), base()) for base in BASES), key=len)
+    found = changes_of(row)
     expected = TWO_FIELDS.get(row().name)
     assert found == expected if expected else len(found) == 1
 
 
 def test_every_axis_of_the_paper_s_ablation_has_a_row() -> None:
-    changed = {f for row in ROWS for f in min((changes(row(), b()) for b in BASES), key=len)}
+    changed = {field for row in ROWS for field in changes_of(row)}
     assert changed == {
         "depth",
         "channels",
@@ -99,6 +122,44 @@ def test_the_best_of_the_ablation_is_what_the_paper_says() -> None:
     assert (unet.channels, unet.depth, unet.heads) == (160, 2, HeadCount(4))
     assert [128 // factor for factor in unet.attention_factors] == [32, 16, 8]
     assert (unet.resampling, unet.rescale_residual, unet.adaptive_norm) == ("biggan", False, True)
+
+
+@pytest.mark.parametrize("name", MILLIONS)
+def test_networks_are_as_large_as_the_paper_says(name: str) -> None:
+    with torch.device("meta"):
+        count = sum(p.numel() for p in build.network(recipe(name)).parameters())
+    # LSUN's has 552.8 million, which the paper cuts off and does not round.
+    assert count / 1e6 == pytest.approx(MILLIONS[name], abs=1)
+
+
+def test_every_released_file_has_a_recipe_with_the_training_of_the_release() -> None:
+    assert TRAINED.keys() == RELEASED.keys()
+    for file, released in RELEASED.items():
+        chosen = released_recipe(file)
+        classifies = chosen.kind == "classifier"
+        assert chosen.data.size == (released.size, released.size)
+        assert chosen.data.flip
+        assert chosen.data.crop == ("random" if classifies else "centre")
+        assert chosen.train.gradient_clip is None
+        assert chosen.train.anneal == classifies
+        assert (chosen.train.weight_decay > 0) == classifies
+
+
+@pytest.mark.parametrize(("name", "low"), [("64-256-upsampler", 64), ("128-512-upsampler", 128)])
+def test_upsamplers_are_trained_from_what_they_were_released_for(name: str, low: int) -> None:
+    chosen = recipe(name)
+    assert chosen.data.low_res == (low, low)
+    assert not chosen.data.low_res_rounded
+
+
+def test_a_small_batch_has_the_same_network_and_takes_the_root_of_the_learning_rate() -> None:
+    paper, ours = recipe("64-256-upsampler"), recipe("64-256-upsampler-small-batch")
+    assert isinstance(paper, DiffusionRecipe)
+    assert isinstance(ours, DiffusionRecipe)
+    assert ours.unet == paper.unet
+    ratio = ours.train.batch_size / paper.train.batch_size
+    expected = paper.train.learning_rate * ratio**0.5
+    assert ours.train.learning_rate == pytest.approx(expected, rel=0.02)
 
 
 @pytest.mark.parametrize(

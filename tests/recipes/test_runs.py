@@ -2,13 +2,14 @@
 
 import json
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 import tiny
 import torch
 
-from adm.recipes import run
+from adm.recipes import build, run
 from adm.recipes.schema import to_json
 
 CPU = torch.device("cpu")
@@ -68,8 +69,70 @@ def test_what_cannot_be_trained_leaves_no_folder(tmp_path: Path, setting: str) -
 def test_the_folder_says_what_run_it_is(tmp_path: Path) -> None:
     tiny.steps(tiny.diffusion(), tiny.stripes(), tmp_path, count=1)
     described = json.loads((tmp_path / "run.json").read_text())
+    assert described.pop("labels") == sha256(tiny.stripes().labels.numpy().tobytes()).hexdigest()
     assert described == {
         "recipe": to_json(tiny.diffusion()),
         "classes": list(tiny.CLASSES),
         "data": "stripes",
+        "images": 30,
     }
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("train.save_every_steps=7", "train.keep_last=5", "train.keep_best=false"),
+        ("train.checkpoint_activations=true",),
+        ("watch.images=0", "watch.validation_images=9", "train.give_up_after=3"),
+    ],
+)
+def test_what_changes_nothing_of_what_is_learned_may_change(
+    tmp_path: Path, settings: tuple[str, ...]
+) -> None:
+    tiny.steps(tiny.diffusion("train.save_every_steps=2"), tiny.stripes(), tmp_path / "a", count=2)
+    assert len(tiny.steps(tiny.diffusion(*settings), tiny.stripes(), tmp_path / "a")) == 2
+    held = json.loads((tmp_path / "a/run.json").read_text())
+    assert held["recipe"] == to_json(tiny.diffusion(*settings))
+
+
+def test_a_run_whose_rate_stays_may_be_made_longer(tmp_path: Path) -> None:
+    steady = ("train.anneal=false", "train.warmup_steps=0")
+    tiny.steps(tiny.diffusion(*steady), tiny.stripes(), tmp_path / "longer")
+    tiny.steps(tiny.diffusion(*steady, "train.steps=6"), tiny.stripes(), tmp_path / "longer")
+    tiny.steps(tiny.diffusion(*steady, "train.steps=6"), tiny.stripes(), tmp_path / "whole")
+    logs = [(tmp_path / name / "log.jsonl").read_bytes() for name in ("longer", "whole")]
+    assert logs[0] == logs[1]
+
+
+def test_an_image_more_or_another_label_is_other_data(tmp_path: Path) -> None:
+    tiny.steps(tiny.diffusion(), tiny.stripes(), tmp_path, count=1)
+    with pytest.raises(ValueError, match="images is 30 there and 31 here"):
+        run.train(tiny.diffusion(), tiny.stripes(31), tmp_path, CPU)
+    labels = tiny.stripes().labels.clone()
+    labels[3] = 1
+    with pytest.raises(ValueError, match="labels is .* there"):
+        run.train(tiny.diffusion(), replace(tiny.stripes(), labels=labels), tmp_path, CPU)
+
+
+def test_a_run_goes_on_when_a_setting_is_added_to_the_system(tmp_path: Path) -> None:
+    tiny.steps(tiny.diffusion("train.save_every_steps=2"), tiny.stripes(), tmp_path, count=2)
+    path = tmp_path / "run.json"
+    held = json.loads(path.read_text())
+    del held["recipe"]["train"]["ema_widths"], held["recipe"]["watch"]
+    path.write_text(json.dumps(held))
+    assert len(tiny.steps(tiny.diffusion(), tiny.stripes(), tmp_path)) == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (("unet.super_resolution=true",), r"needs data\.low_res"),
+        (("data.low_res=4,4",), r"is for upsamplers"),
+        (("unet.super_resolution=true", "data.low_res=3,3"), r"no multiple of data\.low_res"),
+    ],
+)
+def test_an_upsampler_needs_a_low_resolution_that_divides(
+    settings: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        build.check(tiny.diffusion(*settings))

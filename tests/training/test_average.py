@@ -1,9 +1,12 @@
-"""weights, step -> their moving average: it moves, at the decay that is stated."""
+"""weights, step -> their moving averages: they move, at the decays that are stated."""
 
+import math
+
+import pytest
 import torch
 from torch import nn
 
-from adm.training.ema import EMA
+from adm.training.ema import EMA, WIDEST, Exponential, Power, averages
 
 
 def constant(value: float) -> nn.Linear:
@@ -43,9 +46,23 @@ def test_the_first_steps_leave_little_of_a_random_start() -> None:
     torch.testing.assert_close(average.weights["weight"][0, 0].double(), left, rtol=1e-3, atol=0)
 
 
-def test_weights_that_stand_still_are_their_own_average() -> None:
+def test_every_step_is_one_interpolation_of_each_element_bit_for_bit() -> None:
+    generator = torch.Generator().manual_seed(0)
+    network = nn.ModuleList([nn.Linear(3, 5), nn.Linear(257, 129), nn.LayerNorm(64)])
+    average = EMA(network, 0.99)
+    expected = {name: p.detach().clone() for name, p in network.named_parameters()}
+    for step in range(1000, 1020):
+        for name, parameter in network.named_parameters():
+            parameter.data.normal_(generator=generator)
+            expected[name].lerp_(parameter.detach(), 1 - 0.99)
+        average.update(network, step)
+    assert all(torch.equal(average.weights[name], value) for name, value in expected.items())
+
+
+@pytest.mark.parametrize("decay", [0.999, Power(0.1)])
+def test_weights_that_stand_still_are_their_own_average(decay: float | Power) -> None:
     network = constant(0.7)
-    average = EMA(network, 0.999)
+    average = EMA(network, decay)
     for step in range(5):
         average.update(network, step)
     torch.testing.assert_close(average.weights["weight"], network.weight.detach())
@@ -66,3 +83,57 @@ def test_loading_replaces_the_values_in_place() -> None:
     held = average.weights["weight"]
     average.load({"weight": torch.full((2, 2), 4.0)})
     assert held.unique().item() == 4.0
+
+
+@pytest.mark.parametrize("width", [0.001, 0.05, 0.1, 0.2, 0.28])
+def test_the_width_is_the_deviation_of_the_profile(width: float) -> None:
+    gamma = Power(width).gamma
+    count = 200_000
+    tau = (torch.arange(count, dtype=torch.float64) + 0.5) / count
+    profile = (gamma + 1) * tau**gamma / count  # midpoint rule on [0, 1]
+    mean = (profile * tau).sum()
+    deviation = (profile * (tau - mean) ** 2).sum().sqrt().item()
+    assert profile.sum().item() == pytest.approx(1, rel=1e-4)
+    assert deviation == pytest.approx(width, rel=1e-4)
+
+
+@pytest.mark.parametrize("width", [0.05, 0.2])
+def test_each_step_counts_by_its_part_of_the_power_function(width: float) -> None:
+    steps, gamma = 40, Power(width).gamma
+    network = nn.Linear(steps, 1, bias=False)
+    nn.init.constant_(network.weight, 100.0)  # the start counts nothing
+    average = EMA(network, Power(width))
+    for step in range(steps):  # the weights of each step are a direction of their own
+        nn.init.zeros_(network.weight)
+        network.weight.data[0, step] = 1
+        average.update(network, step)
+    ends = torch.arange(steps + 1, dtype=torch.float64) / steps
+    expected = (ends ** (gamma + 1)).diff().float()
+    torch.testing.assert_close(average.weights["weight"][0], expected, rtol=1e-4, atol=1e-9)
+
+
+def test_the_profile_is_the_same_share_of_the_run_at_any_length() -> None:
+    decay = Power(0.1)
+    short, long = (math.prod(decay(step) for step in range(n, 2 * n)) for n in (10, 1000))
+    assert short == pytest.approx(long)  # what is left of the first half
+    assert short == pytest.approx(0.5 ** (decay.gamma + 1))
+
+
+@pytest.mark.parametrize("width", [0.0, -0.1, WIDEST, 0.5, math.nan])
+def test_a_width_out_of_range_is_refused(width: float) -> None:
+    with pytest.raises(ValueError, match=r"over 0 and under 0\.289"):
+        Power(width)
+
+
+def test_a_run_keeps_the_model_s_average_first_and_all_by_name() -> None:
+    kept = averages(constant(1.0), 0.9999, (0.999, 0.9), (0.05, 0.1))
+    names = [average.name for average in kept]
+    assert names == ["ema-0.9999", "ema-0.999", "ema-0.9", "width-0.05", "width-0.1"]
+    assert kept[0].decay == Exponential(0.9999)
+    storages = {average.weights["weight"].data_ptr() for average in kept}
+    assert len(storages) == len(kept)
+
+
+def test_an_average_asked_for_twice_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"ema-0\.9 is asked for twice"):
+        averages(constant(1.0), 0.9, (0.9,))

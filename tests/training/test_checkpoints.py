@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import tiny
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from adm.generate import SamplingSettings, generate
@@ -30,7 +31,7 @@ def test_a_failing_save_leaves_the_checkpoint_before_it_whole(
 
     def full(tensors: Any, path: Path, *rest: Any) -> None:
         if path.stem == file:
-            raise OSError("no space left on the device")
+            raise SafetensorError("no space left on the device")
         save_file(tensors, path, *rest)
 
     with monkeypatch.context() as patch:
@@ -103,6 +104,15 @@ def test_half_precision_is_read_back_as_float32(tmp_path: Path) -> None:
     assert described == metadata
 
 
+def test_the_same_model_is_the_same_file(tmp_path: Path) -> None:
+    weights = {name: torch.arange(3.0) for name in "abcdef"}
+    metadata = {"recipe": {"a": 1}, "classes": ["x"], "data": "y", "step": 3}
+    paths = [tmp_path / f"{i}.safetensors" for i in range(5)]
+    for path in paths:
+        checkpoint.save_model(path, weights, metadata)
+    assert len({path.read_bytes() for path in paths}) == 1
+
+
 def test_a_truncated_file_is_refused_by_name_with_the_cure(tmp_path: Path) -> None:
     path = tiny.model(tmp_path / "model.safetensors", tiny.diffusion())
     whole = path.read_bytes()
@@ -122,7 +132,7 @@ def test_a_damaged_optimizer_is_refused_with_the_way_back(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "metadata", [None, {"format": "pt"}, {"format": "adm"}, {"format": "adm", "recipe": "{}"}]
+    "metadata", [None, {"format": "pt"}, {"format": "adm"}, {"adm": "{}"}, {"adm": '{"recipe": 1}'}]
 )
 def test_foreign_weights_are_refused(tmp_path: Path, metadata: dict[str, str] | None) -> None:
     path = tmp_path / "foreign.safetensors"

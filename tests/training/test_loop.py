@@ -1,5 +1,6 @@
 """data, objective, network -> trained weights: what the loop does to images, rates and failures."""
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +12,11 @@ from torch import Tensor, nn
 
 from adm.data import Source
 from adm.training import checkpoint, loop
+from adm.training.batches import Augmentation, Batch
+from adm.training.devices import Devices
 from adm.training.loop import LoopSettings
-from adm.training.objective import Batch, Outcome
+from adm.training.objective import Outcome
+from adm.training.retention import Policy
 
 SETTINGS = LoopSettings(
     steps=4,
@@ -22,18 +26,23 @@ SETTINGS = LoopSettings(
     warmup_steps=0,
     anneal=False,
     ema_decay=0.9,
+    ema_others=(),
+    ema_widths=(),
     gradient_clip=1.0,
-    flip=False,
+    precision="float32",
+    give_up_after=2,
+    checkpoint_activations=False,
     seed=0,
-    save_every_steps=1,
+    augmentation=Augmentation(),
+    policy=Policy(save_every=1),
 )
 DESCRIBED = {"recipe": {}, "classes": list(tiny.CLASSES)}
 
 
 class Recorder:
-    """An objective that keeps its batches, and fails at one image of one step."""
+    """An objective that keeps its batches, and fails at one image of some steps."""
 
-    def __init__(self, fails_at: int | None = None, with_: float = math.nan) -> None:
+    def __init__(self, *fails_at: int, with_: float = math.nan) -> None:
         self.batches: list[Batch] = []
         self.fails_at, self.with_ = fails_at, with_
 
@@ -41,34 +50,83 @@ class Recorder:
         self.batches.append(batch)
         level = torch.arange(1, len(batch.images) + 1)
         loss = network(torch.ones(len(level), 2)).square().sum(dim=1)
-        if len(self.batches) == self.fails_at:
+        if len(self.batches) in self.fails_at:
             loss = torch.where(level == 7, loss * self.with_, loss)
         return Outcome(loss, {"loss": loss.detach()}, level)
 
 
-def looped(
-    run: Path, recorder: Recorder, source: Source, settings: LoopSettings = SETTINGS
-) -> nn.Module:
+def run_of(
+    folder: Path, recorder: Recorder, source: Source, settings: LoopSettings = SETTINGS
+) -> loop.Run:
     torch.manual_seed(0)
-    network = nn.Linear(2, 2)
-    device = torch.device("cpu")
-    for _ in loop.train(network, recorder, source, settings, run, DESCRIBED, device):
+    device = Devices(torch.device("cpu"))
+    return loop.Run(nn.Linear(2, 2), recorder, source, settings, folder, DESCRIBED, device)
+
+
+def looped(
+    folder: Path, recorder: Recorder, source: Source, settings: LoopSettings = SETTINGS
+) -> nn.Module:
+    run = run_of(folder, recorder, source, settings)
+    for _ in loop.train(run):
         pass
-    return network
+    return run.network
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_loss_that_is_not_finite_names_step_and_level_and_keeps_the_last_checkpoint(
+def test_losses_that_stay_not_finite_end_the_run_with_names_and_its_last_checkpoint(
     tmp_path: Path, value: float
 ) -> None:
-    with pytest.raises(FloatingPointError, match=r"step 3 is (nan|inf|-inf), worst at level 7;"):
-        looped(tmp_path, Recorder(fails_at=3, with_=value), tiny.stripes())
+    told = r"step 4: the network's output is not finite.* worst at levels 7, .*step-0000003"
+    with pytest.raises(FloatingPointError, match=told):
+        looped(tmp_path, Recorder(3, 4, with_=value), tiny.stripes())
     latest = checkpoint.latest(tmp_path)
     assert latest is not None
-    assert latest.name == "step-0000002"
     weights, _ = checkpoint.load_model(latest / "raw.safetensors")
     assert all(value.isfinite().all() for value in weights.values())
-    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 2
+
+
+def test_one_step_that_is_not_finite_is_left_out(tmp_path: Path) -> None:
+    looped(tmp_path, Recorder(3), tiny.stripes())
+    files = [
+        tmp_path / f"checkpoints/step-000000{step}/{name}.safetensors"
+        for step in (3, 4)
+        for name in ("raw", "model")
+    ]
+    raw, average, next_raw, next_average = (checkpoint.load_model(f)[0]["weight"] for f in files)
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line.get("skipped_forward") for line in lines] == [None, None, 1.0, None]
+    assert lines[2]["loss"] is None  # JSON has no word for it
+    assert not torch.equal(raw, next_raw)
+    assert not torch.equal(average, next_average)
+    # Steps 1, 2 and 4 moved the weights: AdamW counted three.
+    state = json.loads((tmp_path / "checkpoints/step-0000004/state.json").read_text())
+    assert set(state["optimizer"].values()) == {3.0}
+
+
+def test_a_run_stops_where_it_is_asked_to_and_saves_there(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, steps=30, policy=Policy(save_every=100))
+    asked = iter([False] * 12 + [True])
+    run = replace(run_of(tmp_path, Recorder(), tiny.stripes(), settings), stop=lambda: next(asked))
+    assert [state.step for state in loop.train(run)][-1] == 13
+    latest = checkpoint.latest(tmp_path)
+    assert latest is not None
+    assert latest.name == "step-0000013"
+
+
+def test_what_a_watch_sees_stands_in_the_log_and_its_loss_marks_the_best(tmp_path: Path) -> None:
+    seen = {1: 3.0, 2: 1.0, 3: 2.0, 4: 5.0}
+
+    def watch(done: int, state: object) -> dict[str, float]:
+        return {"validation/loss": seen[done]}
+
+    run = replace(run_of(tmp_path, Recorder(), tiny.stripes()), watch=watch)
+    for _ in loop.train(run):
+        pass
+    lines = (tmp_path / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["validation/loss"] for line in lines] == list(seen.values())
+    kept = sorted(p.name for p in (tmp_path / "checkpoints").glob("step-*"))
+    assert kept == ["step-0000002", "step-0000003", "step-0000004"]
+    assert (tmp_path / "checkpoints/best").resolve().name == "step-0000002"
 
 
 def test_images_come_whole_and_each_once_a_pass(tmp_path: Path) -> None:
@@ -89,10 +147,15 @@ def same(image: Tensor, others: Tensor) -> Tensor:
 
 def test_half_of_the_images_are_mirrored_where_asked(tmp_path: Path) -> None:
     source = tiny.stripes(count=40)
-    settings = replace(SETTINGS, steps=25, batch_size=16, save_every_steps=25)
+    settings = replace(SETTINGS, steps=25, batch_size=16, policy=Policy(save_every=25))
     plain, mirrored = Recorder(), Recorder()
     looped(tmp_path / "plain", plain, source, settings)
-    looped(tmp_path / "mirrored", mirrored, source, replace(settings, flip=True))
+    looped(
+        tmp_path / "mirrored",
+        mirrored,
+        source,
+        replace(settings, augmentation=Augmentation(flip=True)),
+    )
     flips = []
     for a, b in zip(plain.batches, mirrored.batches, strict=True):
         turned = same_each(a.images.flip(3), b.images)
@@ -123,9 +186,6 @@ def test_the_rate_is_the_one_that_moves_the_weights(tmp_path: Path) -> None:
 
 
 def test_progress_counts_steps_and_images(tmp_path: Path) -> None:
-    network, device = nn.Linear(2, 2), torch.device("cpu")
-    progress = list(
-        loop.train(network, Recorder(), tiny.stripes(), SETTINGS, tmp_path, DESCRIBED, device)
-    )
+    progress = list(loop.train(run_of(tmp_path, Recorder(), tiny.stripes())))
     assert [state.step for state in progress] == [1, 2, 3, 4]
     assert all(state.images_per_second > 0 for state in progress)

@@ -16,8 +16,8 @@ from adm.networks import NO_LABEL
 from adm.recipes import build
 from adm.recipes.run import autocast_for
 from adm.training import objective
+from adm.training.batches import Batch
 from adm.training.draws import Draws, draw
-from adm.training.objective import Batch
 
 CPU = torch.device("cpu")
 FULL = autocast_for(tiny.diffusion("train.precision=float32").train, CPU)
@@ -87,7 +87,7 @@ def test_an_outcome_belongs_to_the_image_and_not_to_its_batch() -> None:
 def test_draws_are_the_same_however_the_stream_is_cut() -> None:
     whole = draw(7, 0, 9, (2, 3, 4))
     parts = [draw(7, start, count, (2, 3, 4)) for start, count in ((0, 4), (4, 1), (5, 4))]
-    for name in ("level", "label", "flip", "noise"):
+    for name in whole._fields:
         joined = torch.cat([torch.as_tensor(getattr(part, name)) for part in parts])
         assert torch.equal(joined, torch.as_tensor(getattr(whole, name))), name
 
@@ -96,10 +96,11 @@ def test_draws_differ_by_position_and_by_seed_and_are_what_they_claim() -> None:
     many: Draws = draw(0, 0, 4000, (1, 2, 2))
     assert len(set(many.level.tolist())) == 4000
     assert (draw(1, 0, 4, (1, 2, 2)).level != many.level[:4]).all()
-    for name in ("level", "label", "flip"):
+    for name in ("level", "label", "flip", "crop"):
         values = torch.from_numpy(getattr(many, name))
         assert ((values >= 0) & (values < 1)).all()
-        assert abs(values.mean() - 0.5) < 4 * math.sqrt(1 / 12 / 4000)
+        assert abs(values.mean() - 0.5) < 4 * math.sqrt(1 / 12 / values.numel())
+    assert len(set(many.key.tolist())) == 4000
     assert many.noise.dtype == torch.float32
     assert abs(many.noise.mean()) < 4 / math.sqrt(16000)
     assert abs(many.noise.std() - 1) < 4 / math.sqrt(2 * 16000)

@@ -13,13 +13,18 @@ from adm.losses import TimestepImportance
 from adm.recipes import Recipe, build
 from adm.recipes.overrides import override
 from adm.training import checkpoint
-from adm.training.ema import EMA
+from adm.training.ema import averages
+from adm.training.update import LossScale, RunState
 
 # Four levels at eight images a step: every level has its ten losses well before the stop.
 IMPORTANT = ("importance=true", "loss=vlb", "process.steps=4", "train.batch_size=8")
 RECIPES = {
     "dropout": tiny.diffusion("unet.dropout=0.3", "train.label_dropout=0.3", "data.flip=true"),
     "float32": tiny.diffusion("train.precision=float32", "unet.dropout=0.3"),
+    "averages": tiny.diffusion("train.ema_others=0.5,0.9", "train.ema_widths=0.1"),
+    "float16": tiny.diffusion("train.precision=float16"),
+    "upsampler": tiny.upsampler("unet.dropout=0.3"),
+    "recomputed": tiny.diffusion("train.checkpoint_activations=true", "unet.dropout=0.3"),
     "classifier": tiny.classifier("classifier.dropout=0.3", "train.weight_decay=0.1"),
     "unconditional": tiny.diffusion("unet.classes=null"),
 }
@@ -80,17 +85,17 @@ def test_importance_is_restored_in_place(tmp_path: Path) -> None:
     folder = checkpoint.latest(tmp_path / "run")
     assert folder is not None
     state = fresh_state(chosen)
-    assert checkpoint.restore(folder, state) == 1
+    assert checkpoint.restore(folder, state).step == 1
     assert state.importance is not None
     assert state.importance.counts.sum() == 8
     assert (state.importance.history > 0).sum() == 8
 
 
-def fresh_state(chosen: Recipe) -> checkpoint.RunState:
+def fresh_state(chosen: Recipe) -> RunState:
     network = build.network(chosen)
     optimizer = torch.optim.AdamW(network.parameters())
     importance = TimestepImportance(chosen.process.steps)
-    return checkpoint.RunState(network, EMA(network, 0.9), optimizer, importance)
+    return RunState(network, averages(network, 0.9999, (), ()), optimizer, importance, LossScale())
 
 
 @pytest.mark.parametrize("killed_after", [3, 4, 5])

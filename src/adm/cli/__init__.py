@@ -15,16 +15,18 @@ Start with `adm demo`, or `adm sample fashion --classes sneaker:8 --scale 2 --ou
 VERBS = {
     "demo": "Sample the shipped model at several scales, and report.",
     "sample": "Make images from a model.",
+    "upsample": "Make images larger, with an upsampler.",
     "train": "Train a network from a recipe.",
+    "data": "Look at data before training, or pack them into shards.",
+    "average": "Make the average of any length from those that a run has stored.",
     "info": "Say what a model file holds.",
     "recipes": "List the recipes, or show one.",
 }
 USER_ERRORS = (
     CycloptsError,
     ValueError,
-    FileNotFoundError,
-    FileExistsError,
-    PermissionError,
+    OSError,
+    MemoryError,
     FloatingPointError,
 )
 

@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING
 
 from adm.cli.labels import parse_classes
 from adm.cli.progress import progress
+from adm.cli.sampling import DEFAULT, How, guide_for, labels_among, settings_for
+
+if TYPE_CHECKING:
+    from adm.recipes.model import DiffusionModel
+    from adm.sample_folder import SampleRun
 
 DEFAULT_COUNT = 16
 
@@ -17,22 +20,11 @@ def sample(
     /,
     *,
     out: Path,
-    classifier: str | None = None,
-    scale: float = 0.0,
     classes: str | None = None,
     count: int | None = None,
-    sampler: str | None = None,
-    steps: int | None = None,
-    eta: float = 0.0,
-    seed: int = 0,
-    batch_size: int = 64,
-    spacing: str | None = None,
-    start: int | None = None,
-    without_label: Annotated[bool, Parameter(negative="")] = False,
-    at_mean: Annotated[bool, Parameter(negative="")] = False,
-    clip_again: Annotated[bool, Parameter(negative="")] = False,
-    rounding: str = "nearest",
-    device: str | None = None,
+    how: How = DEFAULT,
+    upsampler: str | None = None,
+    upsampler_steps: int | None = None,
 ) -> None:
     """Make images from a model.
 
@@ -49,80 +41,60 @@ def sample(
 
         adm sample runs/digits --classifier runs/digits-classifier --scale 1 --out out/digits
 
+        adm sample 64x64_diffusion.pt --upsampler 64_256_upsampler.pt --out out/large
+
     Parameters
     ----------
     model
         A path (a file, or a run's folder) or a shipped name, such as fashion.
     out
         The folder to make.
-    classifier
-        The noisy classifier; a shipped model finds its own.
-    scale
-        Of the classifier's gradient: 0 is no guidance, 1 the classifier as it is, more sharpens it.
     classes
         Names or numbers with counts: sneaker:16,bag:4 or all:8.
     count
         Number of images of a model without classes, or of one sampled without labels.
-    sampler
-        ancestral or ddim; the recipe's own by default.
-    steps
-        Evaluations of the network an image; the recipe's own by default.
-    eta
-        Fresh noise of DDIM: 0 is deterministic, 1 as much as ancestral sampling.
-    seed
-        The source, with the image's number, of all randomness.
-    batch_size
-        Images at a time; it changes nothing but memory and speed.
-    spacing
-        Of the steps: even, strided (DDIM's as released) or quadratic.
-    start
-        The noisiest level visited.
-    without_label
-        Do not tell the diffusion model the class, so that only the classifier steers.
-    at_mean
-        Ancestral: take the gradient at the mean, as in the paper's derivation.
-    clip_again
-        DDIM: clip the estimate of the image after guidance too.
-    rounding
-        nearest, or truncated as in the released system.
-    device
-        cpu, cuda, mps, or cuda:1. The best there is by default.
+    upsampler
+        A model that makes the images larger; those that it starts from are kept in base/.
+    upsampler_steps
+        Evaluations of the upsampler an image; its recipe's own by default.
     """
     # Loaded here and not above, so that --help answers before torch is there.
     from adm import generate
     from adm.cli.device import pick
-    from adm.recipes.model import guide_of, load_classifier, load_diffusion
+    from adm.recipes.model import load_diffusion
     from adm.sample_folder import SampleRun, sample_into
 
-    if batch_size < 1:
-        raise ValueError(f"batch size must be at least 1, got {batch_size}")
-    if not 0 <= seed < 2**64:
-        raise ValueError(f"seed must be in 0..2^64 - 1, got {seed}")
-    where = pick(device)
-    loaded = load_diffusion(model, where)
-    own = loaded.recipe.sample
-    settings = generate.SamplingSettings(
-        sampler=sampler or own.sampler,
-        steps=own.steps if steps is None else steps,
-        spacing=spacing or own.spacing,
-        start=own.start if start is None else start,
-        eta=eta,
-        scale=scale,
-        seed=seed,
-        use_labels=not without_label,
-        at_mean=at_mean,
-        clip_again=clip_again,
-        rounding=rounding,
-    )
-    named = classifier or (guide_of(model) if scale else None)
-    guide = load_classifier(named, where) if named else None
+    if upsampler is None and upsampler_steps is not None:
+        raise ValueError("--upsampler-steps is for an --upsampler; leave it out, or give one")
+    loaded = load_diffusion(model, pick(how.device))
+    settings, guide = settings_for(loaded, how), guide_for(model, how)
     generate.check(settings, loaded, guide)
-    labelled = loaded.recipe.unet.classes is not None or bool(scale)
+    labelled = loaded.recipe.unet.classes is not None or bool(how.scale)
     labels, number = wanted(loaded.classes if labelled else None, classes, count)
     run = SampleRun(loaded, guide, settings, labels, number)
-    with progress(f"sampling {number} images", number * settings.steps) as advance:
-        sample_into(out, run, batch_size=batch_size, on_step=advance)
-    print(f"{out}: {number} images, samples.npz, samples.json")
+    if upsampler is not None:
+        run = enlarged(run, load_diffusion(upsampler, pick(how.device)), upsampler_steps)
+    with progress(f"sampling {number} images", run.evaluations) as advance:
+        sample_into(out, run, batch_size=how.batch_size, on_step=advance)
+    more = "" if upsampler is None else ", base/"
+    print(f"{out}: {number} images, samples.npz, samples.json{more}")
+
+
+def enlarged(base: "SampleRun", upsampler: "DiffusionModel", steps: int | None) -> "SampleRun":
+    """The run that goes on from the images of `base`, told the same classes."""
+    from adm.sample_folder import SampleRun
+
+    how = How(
+        steps=steps,
+        seed=base.settings.seed,
+        without_label=not base.settings.use_labels,
+        rounding=base.settings.rounding,
+    )
+    labels = base.labels
+    if labels is not None:
+        labels = labels_among(labels, base.model.classes, upsampler.classes)
+    settings = settings_for(upsampler, how)
+    return SampleRun(upsampler, None, settings, labels, base.count, low_res=base)
 
 
 def wanted(

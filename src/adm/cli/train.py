@@ -1,4 +1,4 @@
-"""adm train RECIPE --data SPEC --out DIR -> a run's folder with checkpoints and a log."""
+"""adm train RECIPE --out DIR -> a run's folder, with the model in its checkpoints."""
 
 import json
 from pathlib import Path
@@ -8,67 +8,101 @@ from cyclopts import Parameter
 
 
 def train(
-    name: Annotated[str, Parameter(name="RECIPE")],
+    name: str,
     /,
     *,
     out: Path,
     data: str | None = None,
+    labels: str | None = None,
+    validation: str | None = None,
+    hold_out: float | None = None,
+    skip_corrupt: Annotated[bool, Parameter(negative="")] = False,
     set: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
     steps: int | None = None,
+    micro_batch: str | None = None,
+    start: str | None = None,
+    rename: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
+    shard: Annotated[bool, Parameter(negative="")] = False,
+    tensorboard: Annotated[bool, Parameter(negative="")] = False,
+    wandb: str | None = None,
     device: str | None = None,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Train a network from a recipe.
+    """Train a diffusion model, a noisy classifier or an upsampler from a recipe.
 
     The same command again continues from the newest checkpoint, exactly as if it had never been
-    stopped. `adm sample DIR` and `adm info DIR` take the run's folder.
+    stopped; Ctrl-C and SIGTERM save first. The folder holds checkpoints/, log.jsonl, previews/ and
+    progress.png. `adm sample DIR` and `adm info DIR` take it.
 
     Examples:
 
         adm train digits --out runs/digits
 
-        adm train fashion --data fashion-mnist --out runs/fashion --set unet.dropout=0.1
-
         adm train fashion --data photos/ --out runs/photos --set data.size=32,32 unet.classes=3
+
+        adm train fashion --start fashion --data mine/ --rename bag=handbag --out runs/mine
+
+        torchrun --nproc-per-node 8 -m adm train 64x64-diffusion --data imagenet/ --out runs/64
 
     Parameters
     ----------
     name
-        A recipe that `adm recipes` lists.
+        A recipe that `adm recipes` lists, a JSON file of one, or a model, for its recipe.
     out
         The run's folder: new, or that of the same run.
     data
-        fashion-mnist[:/FOLDER], digits, a folder with a class a sub-folder, or an .npz file.
-        The recipe's own data by default.
+        fashion-mnist[:/FOLDER], digits, a folder, an archive, shards, hf:NAME, ...; docs/data.md
+        has them all. The recipe's own data by default.
+    labels
+        A CSV or JSON file of labels, or prefix for names like dog_0001.png. Sub-folders by default.
+    validation
+        Data to validate on. The test images of the same data by default, where it has some.
+    hold_out
+        Share of the images to validate on and never train on, where there are no others.
+    skip_corrupt
+        Take the next image for one that cannot be read, and say so, instead of stopping.
     set
         Settings to change, as field=value; `--dry-run` lists the fields.
     steps
         Optimizer steps in all, instead of the recipe's.
+    micro_batch
+        Images that go through the network at once: a number, or auto for the largest that fits.
+        It changes memory and speed, and what is learned only by rounding.
+    start
+        A model to start from: a path, a run's folder, or a shipped name. Classes keep what was
+        learned of them by name.
+    rename
+        Classes that are called otherwise here: old=new.
+    shard
+        Spread the weights over the processes (FSDP), for networks too large for one device.
+    tensorboard
+        Write the log for TensorBoard too, into the run's folder.
+    wandb
+        A Weights & Biases project to log to.
     device
         cpu, cuda, mps, or cuda:1. The best there is by default.
     dry_run
         Print the recipe as it would be run, and stop.
     """
     # Loaded here and not above, so that --help answers before torch is there.
-    from adm.cli.device import pick
-    from adm.cli.training import describe, watch
-    from adm.data import open_source
-    from adm.recipes import build, recipe
+    from adm.cli import training
+    from adm.recipes import build
+    from adm.recipes.model import recipe_of
     from adm.recipes.overrides import override
+    from adm.recipes.run import TrainOptions
     from adm.recipes.schema import to_json
 
     settings = list(set or []) + ([f"train.steps={steps}"] if steps is not None else [])
-    chosen = override(recipe(name), settings)
+    chosen = override(recipe_of(name), settings)
     build.check(chosen)
     if dry_run:
         print(json.dumps(to_json(chosen), indent=2))
         return
-    source = open_source(
-        data or chosen.data.source, size=chosen.data.size, channels=chosen.data.channels
+    source, held = training.open_data(chosen, data, labels, validation, hold_out, skip_corrupt)
+    options = TrainOptions(
+        micro_batch=training.parse_micro_batch(micro_batch),
+        start=start,
+        renamed=training.parse_renames(rename or []),
     )
-    print(describe(source))
-    folder = watch(chosen, source, out, pick(device))
-    use = (
-        f"sample {out} --out" if chosen.kind == "diffusion" else f"sample MODEL --classifier {out}"
-    )
-    print(f"{folder}: done; next, `adm {use} ...`")
+    looks = training.Looks(held, tensorboard, wandb)
+    training.follow(chosen, source, out, training.place(device, shard), options, looks)

@@ -1,44 +1,215 @@
 """recipe, data -> a run under way, with its speed and figures shown."""
 
-import json
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 
+from adm.cli.device import pick
 from adm.cli.progress import progress
-from adm.data import Source
+from adm.data import Source, held_out, open_source
 from adm.recipes import Recipe, run
-from adm.training import checkpoint
+from adm.recipes.run import TrainOptions
+from adm.recipes.schema import to_json
+from adm.training import checkpoint, retention
+from adm.training.devices import Devices, join, launched
+from adm.watch import Writer, tensorboard, wandb, watching, written
 
 SMOOTHING = 0.95  # of the figures shown
-MOST_SHOWN = 12  # classes named before training
+SHOWN = ("loss", "mse", "vlb", "accuracy", "gradient_norm")  # of all that the log holds
+MOST_NAMED = 12  # classes listed before training
+
+
+@dataclass(frozen=True)
+class Looks:
+    """How a run is watched: held-out data, and where the log goes besides its file."""
+
+    held: Source | None = None
+    tensorboard: bool = False
+    wandb: str | None = None
+
+
+def open_data(
+    recipe: Recipe,
+    data: str | None,
+    labels: str | None,
+    validation: str | None,
+    hold_out: float | None,
+    skip_corrupt: bool,
+) -> tuple[Source, Source | None]:
+    """The images to train on, and those to validate on where there are any."""
+    spec = data or recipe.data.source
+    size, channels = recipe.data.size, recipe.data.channels
+
+    def opened(named: str, split: str) -> Source:
+        return open_source(
+            named,
+            split=split,
+            size=size,
+            channels=channels,
+            labels=labels,
+            skip_corrupt=skip_corrupt,
+        )
+
+    source = opened(spec, "train")
+    if validation is not None and hold_out is not None:
+        raise ValueError("give --validation or --hold-out, not both")
+    if hold_out is not None:
+        return held_out(source, hold_out, recipe.train.seed)
+    if validation is not None:
+        return source, opened(validation, "train")
+    try:
+        return source, opened(spec, "test")
+    except ValueError:
+        return source, None
 
 
 def describe(source: Source) -> str:
     """What the data are, in a line: how many images of each class."""
     counts = torch.bincount(source.labels, minlength=len(source.classes)).tolist()
     pairs = list(zip(source.classes, counts, strict=False))
-    listed = ", ".join(f"{name} {count}" for name, count in pairs[:MOST_SHOWN])
-    more = ", ..." if len(pairs) > MOST_SHOWN else ""
+    listed = ", ".join(f"{name} {count}" for name, count in pairs[:MOST_NAMED])
+    more = ", ..." if len(pairs) > MOST_NAMED else ""
     return f"{source.name}: {len(source)} images of {len(pairs)} classes: {listed}{more}"
 
 
-def watch(chosen: Recipe, source: Source, out: Path, device: torch.device) -> Path:
-    """Train, showing the progress; returns the last checkpoint's folder."""
-    found = checkpoint.latest(out)
-    done = 0 if found is None else int(json.loads((found / "state.json").read_text())["step"])
-    if done:
-        print(f"continuing {out} from step {done}")
-    total, speed = chosen.train.steps, 0.0
-    smooth: dict[str, float] = {}
-    with progress(chosen.name, total, done) as advance:
-        for state in run.train(chosen, source, out, device):
-            for key, value in state.shown.items():
-                smooth[key] = SMOOTHING * smooth.get(key, value) + (1 - SMOOTHING) * value
+def parse_micro_batch(text: str | None) -> int | Literal["auto"] | None:
+    """Raise ValueError for what is neither a positive number nor auto."""
+    if text is None or text == "auto":
+        return text
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(f"--micro-batch must be a positive number or auto, got {text!r}")
+    return int(text)
+
+
+def parse_renames(pairs: Sequence[str]) -> dict[str, str]:
+    """Words old=new -> old name to new name."""
+    renamed = {}
+    for pair in pairs:
+        old, equals, new = pair.partition("=")
+        if not (equals and old and new):
+            raise ValueError(f"cannot read {pair!r}; write --rename old=new")
+        renamed[old] = new
+    return renamed
+
+
+def place(device: str | None, shard: bool) -> Devices:
+    """The device asked for, or this process's among those launched together."""
+    if shard and not launched():
+        raise ValueError(
+            "--shard spreads the weights over processes, and this is one alone; start them with "
+            "torchrun --nproc-per-node N -m adm train ..."
+        )
+    if not launched():
+        return Devices(pick(device))
+    return join(None if device is None else torch.device(device), sharded=shard)
+
+
+def follow(
+    recipe: Recipe,
+    source: Source,
+    out: Path,
+    devices: Devices,
+    options: TrainOptions,
+    looks: Looks,
+) -> None:
+    """Train to the end or to a signal, showing how it goes."""
+    newest = checkpoint.latest(out)
+    done = 0 if newest is None else checkpoint.numbers(newest).step
+    if devices.main:
+        print(describe(source))
+        print(f"validation: {looks.held.name if looks.held else 'none; see --hold-out'}")
+        if done:
+            print(f"continuing {out} from step {done}")
+    writers = _writers(recipe, out, looks, done) if devices.main else []
+    pictures = [writer.picture for writer in writers]
+    watch = watching(recipe, source, looks.held, out, devices, on_picture=pictures)
+    with stopping() as stop:
+        say = print if devices.main else options.say
+        told = replace(options, watch=watch, stop=stop, say=say)
+        steps = run.train(recipe, source, out, devices, told)
+        _show(written(steps, writers), recipe, devices, done)
+        if stop.signal is not None:
+            _leave(out, stop.signal, devices)
+    _finish(recipe, source, out, devices)
+
+
+def _writers(recipe: Recipe, out: Path, looks: Looks, done: int) -> list[Writer]:
+    writers = [tensorboard(out / "tensorboard", done)] if looks.tensorboard else []
+    return [*writers, wandb(looks.wandb, out, to_json(recipe))] if looks.wandb else writers
+
+
+def _show(steps: Iterator[run.Progress], recipe: Recipe, devices: Devices, done: int) -> None:
+    if not devices.main:
+        for _ in steps:
+            pass
+        return
+    speed, smooth = 0.0, dict[str, float]()
+    with progress(recipe.name, recipe.train.steps, done) as advance:
+        for state in steps:
+            for key in SHOWN:
+                if (value := state.shown.get(key)) is not None:
+                    smooth[key] = SMOOTHING * smooth.get(key, value) + (1 - SMOOTHING) * value
             speed = SMOOTHING * (speed or state.images_per_second)
             speed += (1 - SMOOTHING) * state.images_per_second
             figures = "  ".join(f"{key} {value:.4f}" for key, value in smooth.items())
             advance(1, f"{figures}  {speed:.0f} images/s")
-    newest = checkpoint.latest(out)
-    assert newest is not None
-    return newest
+
+
+def _finish(recipe: Recipe, source: Source, out: Path, devices: Devices) -> None:
+    if not devices.main:
+        return
+    if source.skipped:
+        count = len(source.skipped)
+        shown = ", ".join(source.skipped[:MOST_NAMED])
+        print(f"{count} image{'s' * (count > 1)} could not be read: {shown}")
+    newest, winner = checkpoint.latest(out), retention.best(out)
+    if winner is not None:
+        print(f"best validation: {winner}")
+    if recipe.kind == "classifier":
+        use = f"sample MODEL --classifier {out}"
+    elif recipe.data.low_res is not None:
+        use = f"upsample {out} IMAGES"
+    else:
+        use = f"sample {out}"
+    print(f"{newest}: done; next, `adm {use} --out ...`")
+
+
+class Stop:
+    """Whether a signal asked the run to save and leave."""
+
+    signal: int | None = None
+
+    def __call__(self) -> bool:
+        return self.signal is not None
+
+
+@contextmanager
+def stopping() -> Iterator[Stop]:
+    """SIGTERM and Ctrl-C ask for a stop after the step; Ctrl-C again stops at once."""
+    stop = Stop()
+
+    def asked(number: int, frame: object) -> None:
+        if stop.signal is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.signal = number
+        print("\nsaving after this step, then leaving", file=sys.stderr, flush=True)
+
+    before = {number: signal.signal(number, asked) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _leave(out: Path, number: int, devices: Devices) -> None:
+    if devices.main:
+        newest = checkpoint.latest(out)
+        print(f"{newest}: saved; the same command continues", file=sys.stderr)
+    raise SystemExit(128 + number)  # as a shell reports a process that the signal ended

@@ -15,8 +15,10 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         small.fashion_judge,
         small.digits,
         small.digits_classifier,
-        paper.imagenet128_ablated,
+        small.fashion_upsampler,
+        small.digits_upsampler,
         *paper.released_recipes(),
+        *paper.VARIANTS,
         *ABLATIONS,
     )
 }

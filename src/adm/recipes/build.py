@@ -73,6 +73,7 @@ def check(recipe: Recipe) -> None:
         )
     SCHEDULES[recipe.process.schedule](recipe.process.steps)
     if isinstance(recipe, DiffusionRecipe):
+        _check_low_res(recipe)
         learned = parameterization(recipe.process).variance.learned
         wanted = recipe.data.channels * (2 if learned else 1)
         if recipe.unet.out_channels != wanted:
@@ -84,4 +85,18 @@ def check(recipe: Recipe) -> None:
         raise ValueError(
             f"classifier.size={recipe.classifier.size} and data.size={recipe.data.size} differ; "
             "set both to the same"
+        )
+
+
+def _check_low_res(recipe: DiffusionRecipe) -> None:
+    low, size = recipe.data.low_res, recipe.data.size
+    if recipe.unet.super_resolution and low is None:
+        raise ValueError(
+            "an upsampler needs data.low_res, the (h, w) of the images that it starts from"
+        )
+    if low is not None and not recipe.unet.super_resolution:
+        raise ValueError("data.low_res is for upsamplers; set unet.super_resolution=true, or null")
+    if low is not None and any(big % small for big, small in zip(size, low, strict=True)):
+        raise ValueError(
+            f"data.size={size} is no multiple of data.low_res={low}; means over areas need one"
         )

@@ -1,5 +1,6 @@
 """a path or a shipped name -> a model, rebuilt from the recipe that its file carries."""
 
+import json
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,7 +15,7 @@ from adm.diffusion import Denoise, Parameterization, Schedule, clip, denoiser
 from adm.diffusion.prediction import Restrain
 from adm.guidance import Gradient, classifier_gradient
 from adm.networks import NO_LABEL, Classifier, UNet
-from adm.recipes import build
+from adm.recipes import RECIPES, build, recipe
 from adm.recipes.paper import released_recipe
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, Recipe, from_json
 from adm.training import checkpoint
@@ -132,6 +133,25 @@ def load_classifier(model: str | Path, device: torch.device | str = "cpu") -> Cl
         path=path,
         trained_steps=metadata.get("step", 0),
     )
+
+
+def recipe_of(name: str) -> Recipe:
+    """The recipe of this name, in this JSON file, or of this model.
+
+    Raises:
+        ValueError: there is none; names those that are near.
+    """
+    path = Path(name).expanduser()
+    if name in RECIPES or not path.exists():
+        return recipe(name)
+    if path.suffix != ".json":
+        return read(name)[2]
+    try:
+        return from_json(json.loads(path.read_text()))
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
+        raise ValueError(
+            f"{path} holds no recipe ({error}); `adm recipes NAME` shows what one looks like"
+        ) from None
 
 
 def guide_of(model: str | Path) -> str | None:

@@ -1,47 +1,133 @@
 """recipe, data -> a training run: every object that the loop needs, built and handed over."""
 
-import dataclasses
-import json
-from collections.abc import Callable, Iterator
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 
 from adm.data import Source
 from adm.losses import TimestepImportance
 from adm.recipes import build
+from adm.recipes.claim import claim, origin_of
+from adm.recipes.finetune import start_from
 from adm.recipes.schema import DiffusionRecipe, Recipe, TrainSettings, to_json
-from adm.training import loop, objective
-from adm.training.loop import LoopSettings, Progress
+from adm.training import checkpoint, loop, objective, retention
+from adm.training.batches import Augmentation
+from adm.training.devices import Devices
+from adm.training.loop import LoopSettings, Progress, Watch
+
+SAFE_SHARE = 0.8  # of the free memory; estimates err
+PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def train(recipe: Recipe, source: Source, run: Path, device: torch.device) -> Iterator[Progress]:
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """How a run is carried out; all but `start` may differ when it is continued.
+
+    Attributes:
+        micro_batch: images that go through the network at once: a number, `auto` for the largest
+            that fits, or None for the process's whole share of the batch.
+        start: a model whose weights to start from.
+        renamed: class names of that model -> of this run.
+        watch: looks at the network after every step.
+        stop: asked after every step whether to save and leave.
+        say: told, once, what was kept of the model that the run starts from.
+    """
+
+    micro_batch: int | Literal["auto"] | None = None
+    start: str | Path | None = None
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    watch: Watch = lambda done, state: {}
+    stop: Callable[[], bool] = lambda: False
+    say: Callable[[str], None] = lambda line: None
+
+
+def train(
+    recipe: Recipe,
+    source: Source,
+    run: Path,
+    devices: Devices | torch.device,
+    options: TrainOptions | None = None,
+) -> Iterator[Progress]:
     """Train `recipe` on `source` in the folder `run`; the same call again continues.
 
     Raises:
         ValueError: the recipe contradicts itself or the data, or the folder holds another run.
     """
+    options = options or TrainOptions()
+    devices = Devices(devices) if isinstance(devices, torch.device) else devices
     build.check(recipe)
-    if isinstance(recipe, DiffusionRecipe) and recipe.unet.super_resolution:
-        raise ValueError(
-            "upsamplers cannot be trained by a recipe yet; use adm.training with an objective that "
-            "gives the network low_res=..."
-        )
     check_source(recipe, source)
+    if len(source) < recipe.train.batch_size:
+        raise ValueError(
+            f"{source.name} holds {len(source)} images, fewer than a batch of "
+            f"{recipe.train.batch_size}; set train.batch_size={max(1, len(source))} or less, or "
+            "give more data"
+        )
+    if recipe.train.batch_size < devices.world:
+        raise ValueError(
+            f"train.batch_size={recipe.train.batch_size} is less than the {devices.world} "
+            "processes; give every process an image"
+        )
     network, importance = build.network(recipe), build.importance(recipe)
-    described = {"recipe": to_json(recipe), "classes": list(source.classes), "data": source.name}
-    claim(run, described)
+    described = identity(recipe, source)
+    if checkpoint.latest(run) is not None:
+        described |= origin_of(run, options.start)
+    elif options.start is not None:
+        started = start_from(network, recipe, source.classes, options.start, options.renamed)
+        described["start"] = {"given": str(options.start), **started.origin}
+        for line in started.lines:
+            options.say(line)
+    devices.agree("recipe, data or version", described)
+    devices.once(lambda: claim(run, described))
+    auto = options.micro_batch == "auto"
     return loop.train(
-        network=network,
-        objective=objective_of(recipe, device, importance),
-        source=source,
-        settings=loop_settings(recipe.train, flip=recipe.data.flip),
-        run=run,
-        metadata=described,
-        device=device,
-        importance=importance,
+        loop.Run(
+            network=network,
+            objective=objective_of(recipe, devices.device, importance),
+            source=source,
+            settings=loop_settings(recipe),
+            folder=run,
+            metadata=described,
+            devices=devices,
+            importance=importance,
+            watch=options.watch,
+            stop=options.stop,
+            fits=fits_in_memory(recipe) if auto and devices.device.type == "cpu" else None,
+        ),
+        micro_batch=None if isinstance(options.micro_batch, str) else options.micro_batch,
+        auto=auto,
     )
+
+
+def identity(recipe: Recipe, source: Source) -> dict[str, Any]:
+    """What makes a run this run and no other; kept in the folder and with every model."""
+    labels = hashlib.sha256(source.labels.numpy().tobytes()).hexdigest()
+    return {
+        "recipe": to_json(recipe),
+        "classes": list(source.classes),
+        "data": source.name,
+        "images": len(source),
+        "labels": labels,
+    }
+
+
+def fits_in_memory(recipe: Recipe) -> Callable[[int], bool]:
+    """Whether a micro-batch fits into what memory the machine has left, by estimate.
+
+    On a CPU a trial tells nothing: memory that is not there is taken from the disk first.
+    """
+    import psutil
+
+    from adm.recipes.memory import estimate
+
+    needed = estimate(recipe, "cpu")
+    free = SAFE_SHARE * psutil.virtual_memory().available
+    return lambda size: needed.of(size) < free
 
 
 def objective_of(
@@ -57,26 +143,52 @@ def objective_of(
             labelled=recipe.unet.classes is not None,
             label_dropout=recipe.train.label_dropout,
             importance=importance,
+            low_res=low_res_of(recipe),
             autocast=autocast,
         )
     return objective.classification(schedule, noised=recipe.noised, autocast=autocast)
 
 
+def low_res_of(recipe: DiffusionRecipe) -> Callable[[torch.Tensor], torch.Tensor] | None:
+    """What an upsampler starts from, made of the image that it is to make."""
+    if recipe.data.low_res is None:
+        return None
+    return objective.area_mean(recipe.data.low_res, rounded=recipe.data.low_res_rounded)
+
+
 def autocast_for(train: TrainSettings, device: torch.device) -> Callable[[], torch.autocast]:
-    return partial(
-        torch.autocast, device.type, torch.bfloat16, enabled=train.precision == "bfloat16"
+    dtype = PRECISIONS.get(train.precision)
+    return partial(torch.autocast, device.type, dtype, enabled=dtype is not None)
+
+
+def loop_settings(recipe: Recipe) -> LoopSettings:
+    t = recipe.train
+    return LoopSettings(
+        steps=t.steps,
+        batch_size=t.batch_size,
+        learning_rate=t.learning_rate,
+        weight_decay=t.weight_decay,
+        warmup_steps=t.warmup_steps,
+        anneal=t.anneal,
+        ema_decay=t.ema_decay,
+        ema_others=t.ema_others,
+        ema_widths=t.ema_widths,
+        gradient_clip=t.gradient_clip,
+        precision=t.precision,
+        give_up_after=t.give_up_after,
+        checkpoint_activations=t.checkpoint_activations,
+        seed=t.seed,
+        augmentation=Augmentation(recipe.data.flip, recipe.data.crop == "random"),
+        policy=retention.Policy(t.keep_last, t.keep_best, t.keep_every_steps, t.save_every_steps),
     )
-
-
-def loop_settings(train: TrainSettings, flip: bool) -> LoopSettings:
-    wanted = {field.name for field in dataclasses.fields(LoopSettings)} - {"flip"}
-    return LoopSettings(flip=flip, **{name: getattr(train, name) for name in wanted})
 
 
 def check_source(recipe: Recipe, source: Source) -> None:
     """Raise ValueError unless the data is what the recipe's network was made for."""
     if not len(source):
         raise ValueError(f"{source.name} holds no images; give another --data")
+    if recipe.data.crop == "random" and source.crop is None:
+        raise ValueError(f"{source.name} cannot be cropped at random; set data.crop=centre")
     got, wanted = tuple(source.read(0).shape), (recipe.data.channels, *recipe.data.size)
     if got != wanted:
         raise ValueError(
@@ -90,34 +202,3 @@ def check_source(recipe: Recipe, source: Source) -> None:
             f"{source.name} has {len(source.classes)} classes and the recipe {config.classes}; "
             f"add --set {field}.classes={len(source.classes)}"
         )
-
-
-def claim(run: Path, described: dict[str, object]) -> None:
-    """Make the folder this run's, or see that it already is.
-
-    Raises:
-        ValueError: the folder holds something else, or the same run with other settings.
-    """
-    path = run / "run.json"
-    if not path.exists():
-        if run.exists() and any(run.iterdir()):
-            raise ValueError(f"{run} is not empty and holds no run; choose another --out")
-        run.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(described, indent=1) + "\n")
-        return
-    held = json.loads(path.read_text())
-    if difference := _difference(held, json.loads(json.dumps(described))):
-        raise ValueError(
-            f"{run} holds another run: {difference}; choose another --out, or use the same settings"
-        )
-
-
-def _difference(held: object, asked: object, path: str = "") -> str | None:
-    """The first setting in which two runs differ, with both values."""
-    if isinstance(held, dict) and isinstance(asked, dict):
-        for key in {**held, **asked}:
-            here = f"{path}.{key}" if path else str(key)
-            if found := _difference(held.get(key), asked.get(key), here):
-                return found
-        return None
-    return None if held == asked else f"{path} is {held!r} there and {asked!r} here"

@@ -24,12 +24,19 @@ class DataSettings:
         size: (H, W) in pixels.
         channels: 1 for grey, 3 for RGB, 4 for RGBA.
         flip: mirror half of the images at random.
+        crop: the centre, or a random part of 80% to 100% of the shorter side.
+        low_res: (h, w) of what an upsampler starts from; no image is low when None.
+        low_res_rounded: train an upsampler on low images rounded to 8 bits, as it will meet them
+            when it samples; the released ones were trained on unrounded means.
     """
 
     source: str
     size: tuple[PositiveInt, PositiveInt]
     channels: PositiveInt
     flip: bool = False
+    crop: Literal["centre", "random"] = "centre"
+    low_res: tuple[PositiveInt, PositiveInt] | None = None
+    low_res_rounded: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +61,19 @@ class TrainSettings:
         warmup_steps: over which it rises from 0.
         anneal: whether it then falls in a straight line to 0 at the last step, or stays.
         ema_decay: of the weights' average, a step; reached gradually (see `training.ema`).
-        gradient_clip: largest norm of the gradient.
+        ema_others: decays of further averages, kept beside the model's own.
+        ema_widths: relative widths of power-function averages, stored at every checkpoint so that
+            an average of any width can be made afterwards (see `training.posthoc`).
+        gradient_clip: largest norm of the gradient; None for no limit.
         label_dropout: share of images trained without their label.
         precision: of the network's arithmetic; weights, averages and losses are float32 always,
-            and norms and softmax sum in float32.
+            and norms and softmax sum in float32. float16 scales the loss.
+        give_up_after: steps in a row that are not finite, after which the run stops.
+        checkpoint_activations: compute the features twice and hold them once.
+        save_every_steps: between checkpoints; the first is early, the last at the end.
+        keep_last: checkpoints kept, of the newest.
+        keep_best: keep the one of the best validation too.
+        keep_every_steps: keep those at multiples of this for ever.
     """
 
     steps: PositiveInt
@@ -67,11 +83,33 @@ class TrainSettings:
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     anneal: bool = False
     ema_decay: Probability = 0.9999
-    gradient_clip: Annotated[float, Field(gt=0)] = 1.0
+    ema_others: tuple[Probability, ...] = ()
+    ema_widths: tuple[Annotated[float, Field(gt=0, lt=0.28)], ...] = ()
+    gradient_clip: Annotated[float, Field(gt=0)] | None = 1.0
     label_dropout: Probability = 0.0
-    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    precision: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    give_up_after: PositiveInt = 10
+    checkpoint_activations: bool = False
     seed: Annotated[int, Field(ge=0)] = 0
     save_every_steps: PositiveInt = 1000
+    keep_last: PositiveInt = 2
+    keep_best: bool = True
+    keep_every_steps: PositiveInt | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchSettings:
+    """What is looked at while a network trains; nothing of it changes what is learned.
+
+    Attributes:
+        every_steps: between looks; as often as checkpoints are saved when None.
+        images: of a preview's grid; 0 for none.
+        validation_images: held out, and as many training images to compare with; 0 for none.
+    """
+
+    every_steps: PositiveInt | None = None
+    images: Annotated[int, Field(ge=0)] = 32
+    validation_images: Annotated[int, Field(ge=0)] = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +143,7 @@ class DiffusionRecipe:
     loss: Literal["simple", "hybrid", "vlb"] = "hybrid"
     importance: bool = False
     sample: SampleSettings = field(default_factory=SampleSettings)
+    watch: WatchSettings = field(default_factory=WatchSettings)
     kind: Literal["diffusion"] = "diffusion"
 
 
@@ -118,6 +157,7 @@ class ClassifierRecipe:
     classifier: ClassifierConfig
     train: TrainSettings
     noised: bool = True
+    watch: WatchSettings = field(default_factory=WatchSettings)
     kind: Literal["classifier"] = "classifier"
 
 

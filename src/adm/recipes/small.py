@@ -119,6 +119,21 @@ def fashion_judge() -> ClassifierRecipe:
     )
 
 
+def fashion_upsampler() -> DiffusionRecipe:
+    """Fashion-MNIST from 14x14 to 28x28: 1.2 million parameters.
+
+    Command: adm train fashion-upsampler --out runs/fashion-upsampler
+    """
+    base = fashion()
+    return replace(
+        base,
+        name="fashion-upsampler",
+        data=replace(FASHION, low_res=(14, 14)),
+        unet=replace(base.unet, depth=1, super_resolution=True),
+        train=replace(base.train, steps=1500, batch_size=64),
+    )
+
+
 DIGITS = DataSettings(source="digits", size=(8, 8), channels=1)
 
 
@@ -161,4 +176,18 @@ def digits_classifier() -> ClassifierRecipe:
             base.classifier, multipliers=(1, 2), attention_factors=(2,), size=(8, 8), dropout=0.1
         ),
         train=replace(base.train, steps=800, batch_size=64, ema_decay=0.99, save_every_steps=400),
+    )
+
+
+def digits_upsampler() -> DiffusionRecipe:
+    """scikit-learn's digits from 4x4 to 8x8.
+
+    Command: adm train digits-upsampler --out runs/digits-upsampler
+    """
+    base = digits()
+    return replace(
+        base,
+        name="digits-upsampler",
+        data=replace(DIGITS, low_res=(4, 4)),
+        unet=replace(base.unet, super_resolution=True),
     )

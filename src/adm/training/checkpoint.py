@@ -4,13 +4,16 @@ A run's folder holds `checkpoints/step-0001000/`, and there:
     model.safetensors      the averaged weights, with the recipe in the file's metadata
     raw.safetensors        the weights as the optimizer left them
     optimizer.safetensors  its moments
+    ema-0.999.safetensors  further averages, where there are any, by name
     importance.safetensors the recent losses of each level, where levels are drawn by them
-    state.json             the step
+    state.json             the step, and all else that is a number
 """
 
+import errno
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,27 +21,37 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from adm.losses import TimestepImportance
-from adm.training.ema import EMA
+from adm.training.devices import Devices, fill, whole
+from adm.training.update import RunState
 
+FORMAT = "adm"  # under which a model file's header holds its metadata
 STEP_FOLDER = "step-{:07d}"
 
 
-@dataclass(frozen=True, eq=False)
-class RunState:
-    """All that changes while a run goes on, besides its step; each is changed in place."""
+@dataclass(frozen=True)
+class Numbers:
+    """What a checkpoint holds beside tensors.
 
-    network: nn.Module
-    ema: EMA
-    optimizer: torch.optim.Optimizer
-    importance: TimestepImportance | None = None
+    Attributes:
+        step: optimizer steps done.
+        micro_batch: that they were done with; going on with it gives the same rounding.
+        validation: the step's validation loss, where it was measured.
+    """
+
+    step: int
+    micro_batch: int
+    validation: float | None = None
 
 
 def save_model(path: Path, weights: dict[str, Tensor], metadata: dict[str, Any]) -> None:
-    """Write one self-describing model file; `metadata` values become JSON."""
-    described = {"format": "adm", **{k: json.dumps(v) for k, v in metadata.items()}}
+    """Write one self-describing model file; `metadata` becomes JSON.
+
+    All of it is one entry of the file's header, which would list several in a random order.
+    """
+    described = {FORMAT: json.dumps(metadata)}
     save_file({k: v.detach().contiguous().cpu() for k, v in weights.items()}, path, described)
 
 
@@ -57,67 +70,193 @@ def load_model(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"{path} is no model file or is damaged ({error}); copy it again, or give a file "
             "that `adm train` wrote"
         ) from None
-    if described.pop("format", None) != "adm" or not {"recipe", "classes"} <= described.keys():
+    metadata = _metadata(described)
+    if not {"recipe", "classes"} <= metadata.keys():
         raise ValueError(f"{path} carries no recipe: it was not written by adm; import it first")
-    metadata = {k: json.loads(v) for k, v in described.items()}
     return {k: v.float() for k, v in weights.items()}, metadata
+
+
+def _metadata(described: dict[str, str]) -> dict[str, Any]:
+    if FORMAT in described:
+        return json.loads(described[FORMAT])
+    if described.pop("format", None) == FORMAT:  # as files were before 0.1: an entry each
+        return {k: json.loads(v) for k, v in described.items()}
+    return {}
 
 
 def latest(run: Path) -> Path | None:
     """The newest whole checkpoint of a run, if it has one."""
-    found = sorted((run / "checkpoints").glob("step-*/state.json"))
-    return found[-1].parent if found else None
+    found = finished(run)
+    return found[-1] if found else None
+
+
+def numbers(folder: Path) -> Numbers:
+    """A checkpoint's numbers.
+
+    Raises:
+        ValueError: they are damaged.
+    """
+    held = _state(folder)
+    return Numbers(held["step"], held["micro_batch"], held["validation"])
 
 
 def save(
     run: Path,
-    step: int,
+    numbers: Numbers,
     state: RunState,
     metadata: dict[str, Any],
-    keep: int = 2,
+    devices: Devices,
 ) -> Path:
-    """Write a checkpoint whole or not at all, and remove all but the newest `keep`."""
-    folder = run / "checkpoints" / STEP_FOLDER.format(step)
+    """Write a checkpoint whole or not at all.
+
+    Every process writes the files that fall to it; the folder appears under its name when all are
+    on the disk.
+
+    Raises:
+        OSError: a file cannot be written; the checkpoints before stay as they are.
+    """
+    folder = run / "checkpoints" / STEP_FOLDER.format(numbers.step)
     part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    save_model(part / "model.safetensors", state.ema.weights, metadata | {"step": step})
-    save_model(part / "raw.safetensors", dict(state.network.named_parameters()), metadata)
-    moments, counters = _flatten(state.optimizer, state.network)
-    save_file(moments, part / "optimizer.safetensors")
-    if state.importance is not None:
-        save_file(_recent_losses(state.importance), part / "importance.safetensors")
-    (part / "state.json").write_text(json.dumps({"step": step, "optimizer": counters}))
-    for file in part.iterdir():
-        with file.open("rb") as handle:
-            os.fsync(handle.fileno())
-    shutil.rmtree(folder, ignore_errors=True)
-    part.rename(folder)
-    for old in sorted(folder.parent.glob("step-*"))[:-keep]:
-        shutil.rmtree(old)
+    devices.once(lambda: _emptied(part))
+    failure: Exception | None = None
+    for turn, (name, tensors) in enumerate(_contents(state).items()):
+        mine = turn % devices.world == devices.rank and failure is None
+        held = {key: whole(t).detach() for key, t in tensors.items()}  # together, if in parts
+        if mine:
+            try:
+                _write(part / name, held, metadata | {"step": numbers.step})
+            except (OSError, SafetensorError) as error:
+                failure = _unwritten(error, folder, run)
+
+    def publish() -> None:
+        try:
+            (part / "state.json").write_text(json.dumps(_described(numbers, state)))
+            _synced(part)
+            shutil.rmtree(folder, ignore_errors=True)
+            part.rename(folder)
+        except OSError as error:
+            raise _unwritten(error, folder, run) from None
+
+    try:
+        devices.share_failure(failure)
+        devices.once(publish)
+    except OSError:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
     return folder
 
 
-def restore(folder: Path, state: RunState) -> int:
-    """Load a checkpoint into built objects.
-
-    Returns:
-        the number of steps done.
+def restore(folder: Path, state: RunState) -> Numbers:
+    """Load a checkpoint into built objects; on any number of processes.
 
     Raises:
         ValueError: one of its files is damaged.
     """
-    raw, _ = load_model(folder / "raw.safetensors")
-    state.network.load_state_dict(raw)
-    state.ema.load(load_model(folder / "model.safetensors")[0])
-    held = json.loads((folder / "state.json").read_text())
+    held = _state(folder)
+    for name, tensors in _contents(state, moments=False).items():
+        values = _tensors(folder / name)
+        for key, tensor in tensors.items():
+            fill(tensor, values[key])
     moments = _tensors(folder / "optimizer.safetensors")
-    _unflatten(state.optimizer, state.network, moments, held["optimizer"])
+    for name, parameter in state.network.named_parameters():
+        if name not in held["optimizer"]:
+            continue  # no step was taken yet: all overflowed
+        slots = {key: torch.zeros_like(parameter) for key in ("exp_avg", "exp_avg_sq")}
+        for key, slot in slots.items():
+            fill(slot, moments[f"{key}/{name}"])
+        step = torch.tensor(held["optimizer"][name])
+        state.optimizer.state[parameter] = {"step": step, **slots}
+    state.scale.value, state.scale.good = held["loss_scale"], held["good_steps"]
+    state.bad_steps = held["bad_steps"]
+    return Numbers(held["step"], held["micro_batch"], held["validation"])
+
+
+def _contents(state: RunState, moments: bool = True) -> dict[str, dict[str, Tensor]]:
+    """File name -> its tensors, which share memory with the state's own."""
+    files = {
+        "model.safetensors": state.ema.weights,
+        "raw.safetensors": dict(state.network.named_parameters()),
+    }
+    if moments:
+        files["optimizer.safetensors"] = dict(_moments(state))
+    for average in state.averages[1:]:
+        files[f"{average.name}.safetensors"] = average.weights
     if state.importance is not None:
-        held_losses = _tensors(folder / "importance.safetensors")
-        for name, values in _recent_losses(state.importance).items():
-            values.copy_(held_losses[name])
-    return held["step"]
+        files["importance.safetensors"] = _recent_losses(state.importance)
+    return files
+
+
+def _moments(state: RunState) -> Iterator[tuple[str, Tensor]]:
+    for name, parameter in state.network.named_parameters():
+        for key, value in state.optimizer.state[parameter].items():
+            if key != "step":
+                yield f"{key}/{name}", value
+
+
+def _described(numbers: Numbers, state: RunState) -> dict[str, Any]:
+    counters = {
+        name: float(state.optimizer.state[parameter]["step"])
+        for name, parameter in state.network.named_parameters()
+        if parameter in state.optimizer.state
+    }
+    return {
+        "step": numbers.step,
+        "micro_batch": numbers.micro_batch,
+        "validation": numbers.validation,
+        "loss_scale": state.scale.value,
+        "good_steps": state.scale.good,
+        "bad_steps": state.bad_steps,
+        "optimizer": counters,
+    }
+
+
+def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
+    if path.name.startswith(("optimizer", "importance")):
+        save_file({k: v.contiguous().cpu() for k, v in tensors.items()}, path)
+    else:
+        save_model(path, tensors, metadata)
+    with path.open("rb") as handle:
+        os.fsync(handle.fileno())
+
+
+def _emptied(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+
+
+def _synced(folder: Path) -> None:
+    """Have the disk hold what the folder lists, before the folder takes its name."""
+    with (folder / "state.json").open("rb") as handle:
+        os.fsync(handle.fileno())
+    if hasattr(os, "O_DIRECTORY"):  # Windows cannot open a folder
+        handle = os.open(folder, os.O_RDONLY)
+        os.fsync(handle)
+        os.close(handle)
+
+
+def _unwritten(error: Exception, folder: Path, run: Path) -> OSError:
+    before = latest(run)
+    stays = f"{before.name} stays whole" if before else "there is none before it"
+    return OSError(
+        getattr(error, "errno", None) or errno.EIO,
+        f"checkpoint {folder.name} was not written ({error}); {stays}. Free some space, and the "
+        "same command continues",
+    )
+
+
+def finished(run: Path) -> list[Path]:
+    """All whole checkpoints of a run, oldest first."""
+    return sorted(f.parent for f in (run / "checkpoints").glob("step-*/state.json"))
+
+
+def _state(folder: Path) -> dict[str, Any]:
+    try:
+        return json.loads((folder / "state.json").read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{folder / 'state.json'} is damaged ({error}); remove {folder} to continue from the "
+            "checkpoint before it"
+        ) from None
 
 
 def _recent_losses(importance: TimestepImportance) -> dict[str, Tensor]:
@@ -136,29 +275,3 @@ def _tensors(path: Path) -> dict[str, Tensor]:
             f"{path} is missing or damaged ({error}); remove {path.parent} to continue from the "
             "checkpoint before it"
         ) from None
-
-
-def _flatten(
-    optimizer: torch.optim.Optimizer, network: nn.Module
-) -> tuple[dict[str, Tensor], dict[str, float]]:
-    """AdamW's state by parameter name: moments, and the step counters."""
-    moments, counters = {}, {}
-    for name, parameter in network.named_parameters():
-        for key, value in optimizer.state[parameter].items():
-            if key == "step":
-                counters[name] = float(value)
-            else:
-                moments[f"{key}/{name}"] = value.detach().contiguous().cpu()
-    return moments, counters
-
-
-def _unflatten(
-    optimizer: torch.optim.Optimizer,
-    network: nn.Module,
-    moments: dict[str, Tensor],
-    counters: dict[str, float],
-) -> None:
-    for name, parameter in network.named_parameters():
-        state = {key: moments[f"{key}/{name}"] for key in ("exp_avg", "exp_avg_sq")}
-        moved = {key: value.to(parameter.device) for key, value in state.items()}
-        optimizer.state[parameter] = {"step": torch.tensor(counters[name]), **moved}

@@ -1,21 +1,28 @@
 """data, objective, network -> trained weights: the loop."""
 
 import json
+import math
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO, TypeAlias
 
 import torch
 from torch import nn
 
 from adm.data import Source, shuffled
 from adm.losses import TimestepImportance
-from adm.training import checkpoint
-from adm.training.draws import draw, dropout_seed
-from adm.training.ema import EMA
-from adm.training.objective import Batch, Objective, Outcome
+from adm.networks import recompute
+from adm.training import checkpoint, failure, posthoc, retention
+from adm.training.batches import Augmentation, Batch, batch_at, batches
+from adm.training.checkpoint import Numbers
+from adm.training.devices import Devices
+from adm.training.ema import averages
+from adm.training.microbatch import is_out_of_memory, largest, probe, refusal
+from adm.training.objective import Objective
+from adm.training.update import LossScale, RunState, Update, update
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,15 +36,24 @@ class LoopSettings:
     warmup_steps: int
     anneal: bool
     ema_decay: float
-    gradient_clip: float
-    flip: bool
+    ema_others: tuple[float, ...]
+    ema_widths: tuple[float, ...]
+    gradient_clip: float | None
+    precision: str
+    give_up_after: int
+    checkpoint_activations: bool
     seed: int
-    save_every_steps: int
+    augmentation: Augmentation
+    policy: retention.Policy
 
     def rate(self, step: int) -> float:
         """Learning rate of optimizer step number `step`, counted from 0."""
         rise = min(1.0, (step + 1) / (self.warmup_steps + 1))
         return self.learning_rate * rise * ((1 - step / self.steps) if self.anneal else 1.0)
+
+    def saves(self, done: int) -> bool:
+        """Whether a checkpoint is due after so many steps."""
+        return self.policy.regular(done) or done == self.steps
 
 
 class Progress(NamedTuple):
@@ -46,104 +62,201 @@ class Progress(NamedTuple):
     step: int  # steps done
     shown: dict[str, float]
     images_per_second: float
+    saved: Path | None = None
 
 
-def train(
-    network: nn.Module,
-    objective: Objective,
-    source: Source,
-    settings: LoopSettings,
-    run: Path,
-    metadata: dict[str, Any],
-    device: torch.device,
-    importance: TimestepImportance | None = None,
-) -> Iterator[Progress]:
-    """Train, or go on training, until `settings.steps` steps are done.
+# The number of steps done and the run's state -> figures for the log, or none at this step.
+Watch: TypeAlias = Callable[[int, RunState], dict[str, float]]
 
-    A run found in the folder is continued from its newest checkpoint. Every random number is a
-    function of (seed, step, position in the batch), so continuing equals never having stopped.
-    Checkpoints are written early, every `save_every_steps`, and at the end; `log.jsonl` takes one
-    line a step.
 
-    Args:
-        run: the run's folder.
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What a run is made of, built.
+
+    Attributes:
+        folder: where it is kept.
         metadata: stored with the weights, so that a path is enough to sample from.
         importance: the objective's own, where it has one, to be saved and restored with the rest.
+        watch: looks at the network after every step.
+        stop: asked after every step whether to save and leave.
+        fits: whether so many images at once fit in memory; tried out when None.
+    """
+
+    network: nn.Module
+    objective: Objective
+    source: Source
+    settings: LoopSettings
+    folder: Path
+    metadata: dict[str, Any]
+    devices: Devices
+    importance: TimestepImportance | None = None
+    watch: Watch = lambda done, state: {}
+    stop: Callable[[], bool] = lambda: False
+    fits: Callable[[int], bool] | None = None
+
+
+def train(run: Run, micro_batch: int | None = None, auto: bool = False) -> Iterator[Progress]:
+    """Train, or go on training, until `settings.steps` steps are done or `stop` says so.
+
+    A run found in the folder is continued from its newest checkpoint. Every random number is a
+    function of (seed, position in the stream of images), so continuing equals never having
+    stopped. `log.jsonl` takes one line a step.
+
+    Args:
+        micro_batch: images that go through the network at once; as before when continuing, or
+            this process's whole share, when None.
+        auto: where neither is given, find the largest that fits before training.
 
     Raises:
-        FloatingPointError: the loss is not finite; the last checkpoint stays.
+        FloatingPointError: too many steps in a row were not finite; the last checkpoint stays.
+        MemoryError: the device has not enough for the micro-batch.
+        OSError: a checkpoint cannot be written.
     """
-    network.to(device).train()
-    optimizer = torch.optim.AdamW(
-        network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
-    )
-    state = checkpoint.RunState(network, EMA(network, settings.ema_decay), optimizer, importance)
-    found = checkpoint.latest(run)
-    first = 0 if found is None else checkpoint.restore(found, state)
-    run.mkdir(parents=True, exist_ok=True)
-    with _continued(run / "log.jsonl", first) as log:
-        for step in range(first, settings.steps):
-            started = time.monotonic()
-            for group in optimizer.param_groups:
-                group["lr"] = settings.rate(step)
-            torch.manual_seed(dropout_seed(settings.seed, step))  # dropout's only source
-            batch = _batch(source, settings, step, device)
-            outcome = _update(network, objective, optimizer, batch, settings.gradient_clip, step)
-            state.ema.update(network, step)
-            shown = _means(outcome)
-            log.write(json.dumps({"step": step + 1, **shown}) + "\n")
-            if _saves(step + 1, settings):
-                log.flush()
-                checkpoint.save(run, step + 1, state, metadata)
-            speed = settings.batch_size / (time.monotonic() - started)
-            yield Progress(step + 1, shown, speed)
-
-
-def _saves(done: int, settings: LoopSettings) -> bool:
-    early = done == min(10, settings.steps)
-    return early or done % settings.save_every_steps == 0 or done == settings.steps
-
-
-def _batch(source: Source, settings: LoopSettings, step: int, device: torch.device) -> Batch:
-    start, count = step * settings.batch_size, settings.batch_size
-    images, labels = source.batch(shuffled(settings.seed, len(source), start, count))
-    draws = draw(settings.seed, start, count, (images.shape[1], images.shape[2], images.shape[3]))
-    if settings.flip:
-        mirrored = torch.from_numpy(draws.flip < 0.5)
-        images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
-    draws = draws._replace(noise=draws.noise.to(device))
-    return Batch(images.to(device), labels.to(device), draws)
-
-
-def _update(
-    network: nn.Module,
-    objective: Objective,
-    optimizer: torch.optim.Optimizer,
-    batch: Batch,
-    gradient_clip: float,
-    step: int,
-) -> Outcome:
-    outcome = objective(network, batch)
-    loss = outcome.loss.mean()
-    if not torch.isfinite(loss):
-        worst = int(outcome.level[outcome.loss.detach().abs().nan_to_num(torch.inf).argmax()])
-        raise FloatingPointError(
-            f"the loss of step {step + 1} is {loss.item()}, worst at level {worst}; lower "
-            "train.learning_rate, or continue from the last checkpoint in float32"
+    settings, devices = run.settings, run.devices
+    if settings.checkpoint_activations:
+        recompute(run.network)
+    runner, state = built(run)
+    found = checkpoint.latest(run.folder)
+    before = Numbers(0, 0) if found is None else checkpoint.restore(found, state)
+    micro = micro_batch or before.micro_batch
+    if not micro and auto:
+        micro = _largest(run, runner, state)
+    share = len(devices.share(settings.batch_size))
+    micro = min(share, micro or share)
+    steps = range(before.step, settings.steps)
+    with _continued(run.folder / "log.jsonl", before.step, devices) as log:
+        stream = batches(
+            run.source, settings.seed, settings.batch_size, steps, devices, settings.augmentation
         )
-    loss.backward()
-    nn.utils.clip_grad_norm_(network.parameters(), gradient_clip)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return outcome
+        for step, batch in zip(steps, stream, strict=True):
+            started = time.monotonic()
+            taken = _step(run, runner, state, step, batch, micro)
+            shown = _shown(taken, settings, step, state) | run.watch(step + 1, state)
+            _write(log, step + 1, shown)
+            leaving = devices.any(run.stop())
+            saved = None
+            if leaving or settings.saves(step + 1):
+                _flush(log)
+                numbers = Numbers(step + 1, micro, shown.get("validation/loss"))
+                saved = _save(run, numbers, state)
+            speed = settings.batch_size / (time.monotonic() - started)
+            yield Progress(step + 1, shown, speed, saved)
+            if leaving:
+                return
 
 
-def _means(outcome: Outcome) -> dict[str, float]:
-    return {name: float(values.mean()) for name, values in outcome.shown.items()}
+def built(run: Run) -> tuple[nn.Module, RunState]:
+    """The network on its devices, and what changes with it."""
+    settings = run.settings
+    run.network.train()
+    runner = run.devices.spread(run.network)
+    optimizer = torch.optim.AdamW(
+        run.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    kept = averages(run.network, settings.ema_decay, settings.ema_others, settings.ema_widths)
+    scale = LossScale.of(settings.precision)
+    return runner, RunState(run.network, kept, optimizer, run.importance, scale)
 
 
-def _continued(path: Path, steps: int) -> Any:
+def _largest(run: Run, runner: nn.Module, state: RunState) -> int:
+    """The micro-batch to use, found by trial, or told by `run.fits` where trial tells nothing."""
+    share = run.devices.share(run.settings.batch_size)
+    trial = run.fits
+    if trial is None:
+        start, seed = share.start, run.settings.seed
+        batch = batch_at(run.source, seed, start, len(share), run.settings.augmentation)
+        trial = probe(state, runner, run.objective, batch.to(run.devices.device), run.devices)
+    found = largest(trial, len(share))
+    if found is None:
+        raise MemoryError(refusal(1, None))
+    return found
+
+
+def _step(
+    run: Run, runner: nn.Module, state: RunState, step: int, batch: Batch, micro_batch: int
+) -> Update:
+    settings = run.settings
+    for group in state.optimizer.param_groups:
+        group["lr"] = settings.rate(step)
+    taken = _updated(run, runner, state, batch, micro_batch)
+    state.bad_steps = failure.count(state.bad_steps, taken, state.scale)
+    state.scale.after(taken.skipped is None)
+    if taken.skipped is None:
+        for average in state.averages:
+            average.update(state.network, step)
+    elif state.bad_steps >= settings.give_up_after:
+        start = step * settings.batch_size
+        images = shuffled(settings.seed, len(run.source), start, settings.batch_size)
+        last = checkpoint.latest(run.folder)
+        raise FloatingPointError(failure.give_up(run.folder, step + 1, taken, images, last))
+    return taken
+
+
+def _updated(
+    run: Run, runner: nn.Module, state: RunState, batch: Batch, micro_batch: int
+) -> Update:
+    try:
+        return update(
+            state,
+            runner,
+            run.objective,
+            batch,
+            run.devices,
+            batch_size=run.settings.batch_size,
+            micro_batch=micro_batch,
+            gradient_clip=run.settings.gradient_clip,
+        )
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+    # Only here, past the exception, is the failed step's memory free for trials.
+    state.optimizer.zero_grad(set_to_none=True)
+    alone = run.devices.world == 1  # others wait in the middle of the step, and cannot try
+    fits = probe(state, runner, run.objective, batch, run.devices) if alone else bool
+    raise MemoryError(refusal(micro_batch, largest(fits, micro_batch // 2)))
+
+
+def _shown(taken: Update, settings: LoopSettings, step: int, state: RunState) -> dict[str, float]:
+    """The figures of a step's line in the log."""
+    figures = taken.means | {
+        "gradient_norm": taken.gradient_norm,
+        "learning_rate": settings.rate(step),
+    }
+    if state.scale.active:
+        figures["loss_scale"] = state.scale.value
+    if taken.skipped is not None:
+        figures[f"skipped_{taken.skipped}"] = 1.0
+    return figures
+
+
+def _save(run: Run, numbers: Numbers, state: RunState) -> Path:
+    if run.settings.ema_widths:  # first, so that no checkpoint is without its snapshots
+        posthoc.snapshot(run.folder, numbers.step, state.averages, run.metadata, run.devices)
+    folder = checkpoint.save(run.folder, numbers, state, run.metadata, run.devices)
+    run.devices.once(lambda: retention.prune(run.folder, run.settings.policy))
+    return folder
+
+
+def _continued(path: Path, steps: int, devices: Devices) -> TextIO:
     """Open the log after its first `steps` lines; what a stopped run wrote beyond them goes."""
+    if not devices.main:
+        return open(os.devnull, "w")
+    path.parent.mkdir(parents=True, exist_ok=True)
     lines = path.read_text().splitlines(keepends=True)[:steps] if path.exists() else []
-    path.write_text("".join(lines))
-    return path.open("a")
+    part = path.with_name(f".{path.name}.part")
+    part.write_text("".join(lines))
+    part.replace(path)
+    return path.open("a", buffering=1)  # a line at a time, for whoever follows it
+
+
+def _write(log: TextIO, done: int, shown: dict[str, float]) -> None:
+    # JSON has no word for what is not finite.
+    figures = {k: v if math.isfinite(v) else None for k, v in shown.items()}
+    log.write(json.dumps({"step": done, **figures}) + "\n")
+
+
+def _flush(log: TextIO) -> None:
+    """Have the disk hold the log before the checkpoint that counts on its lines."""
+    log.flush()
+    if os.path.isfile(log.name):
+        os.fsync(log.fileno())

@@ -6,18 +6,14 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from adm import losses
 from adm.diffusion import Parameterization, Schedule
-from adm.images import to_float
+from adm.images import to_float, to_uint8
 from adm.networks import NO_LABEL
+from adm.training.batches import Batch
 from adm.training.draws import Draws
-
-
-class Batch(NamedTuple):
-    images: Tensor  # (B, C, H, W) uint8
-    labels: Tensor  # (B,) int64
-    draws: Draws
 
 
 class Outcome(NamedTuple):
@@ -33,6 +29,10 @@ class Outcome(NamedTuple):
     shown: dict[str, Tensor]
     level: Tensor
 
+    def detached(self) -> "Outcome":
+        """Without the network's features, which would stay in memory."""
+        return self._replace(loss=self.loss.detach())
+
 
 Objective: TypeAlias = Callable[[nn.Module, Batch], Outcome]
 
@@ -45,6 +45,7 @@ def diffusion(
     labelled: bool = True,
     label_dropout: float = 0.0,
     importance: losses.TimestepImportance | None = None,
+    low_res: Callable[[Tensor], Tensor] | None = None,
     autocast: Callable[[], torch.autocast],
 ) -> Objective:
     """Train a network to undo noise.
@@ -53,7 +54,9 @@ def diffusion(
         labelled: tell the network the classes; one without any takes none.
         label_dropout: share of images that lose their label, so that one network serves as
             conditional and unconditional model.
-        importance: draws the levels; uniform where None. It is updated with every batch.
+        importance: draws the levels; uniform where None. The loop updates it, after the last
+            micro-batch.
+        low_res: for an upsampler, images (B, C, H, W) in [-1, 1] -> what it starts from.
         autocast: the precision of the network's arithmetic; the loss is float32.
     """
 
@@ -68,11 +71,12 @@ def diffusion(
         example = losses.noised(schedule, x_0, draws.noise, level)
         dropped = torch.from_numpy(draws.label < label_dropout).to(x_0.device)
         labels = batch.labels.masked_fill(dropped, NO_LABEL)
+        inputs = [example.x_t, schedule.step(level, x_0), labels if labelled else None]
+        if low_res is not None:
+            inputs.append(low_res(x_0))
         with autocast():
-            raw = network(example.x_t, schedule.step(level, x_0), labels if labelled else None)
+            raw = network(*inputs)
         terms = loss(parameterization, schedule, raw.float(), example)
-        if importance is not None:
-            importance.update(levels, terms.loss.detach().double().cpu().numpy())
         shown = {k: v.detach() for k, v in terms._asdict().items() if v is not None}
         return Outcome(terms.loss * torch.from_numpy(weights).to(terms.loss), shown, level)
 
@@ -101,3 +105,18 @@ def classification(
 def uniform_level(schedule: Schedule, draws: Draws) -> np.ndarray:
     """(B,) int64 levels in 1..T."""
     return 1 + np.floor(draws.level * schedule.last).astype(np.int64)
+
+
+def area_mean(size: tuple[int, int], *, rounded: bool) -> Callable[[Tensor], Tensor]:
+    """The low-resolution version of an image: each pixel is the mean of those that it covers.
+
+    Args:
+        size: (h, w), which divides the image's.
+        rounded: to 8 bits, as a file of it would be.
+    """
+
+    def low(x_0: Tensor) -> Tensor:
+        means = F.adaptive_avg_pool2d(x_0, size)
+        return to_float(to_uint8(means)) if rounded else means
+
+    return low

@@ -1,0 +1,178 @@
+"""every recipe -> its parameters, the memory that a step takes, and what was measured of both.
+
+    python benchmarks/recipes.py --measure fashion digits      # prints the table
+    python benchmarks/recipes.py --write --measure fashion     # and puts it into docs/recipes.md
+
+Estimates are `adm.recipes.memory.estimate`'s. A measured step is the loop's own, on one image
+unless `--images` says otherwise, in a process of its own; its memory is the growth of the process
+from before the network was built to its largest.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from adm.convert.released import on_meta
+from adm.networks import recompute
+from adm.recipes import RECIPES, Recipe, build, recipe
+from adm.recipes.memory import Memory, estimate
+from adm.recipes.run import objective_of
+from adm.training.batches import Batch
+from adm.training.devices import Devices
+from adm.training.draws import draw
+from adm.training.ema import averages
+from adm.training.update import LossScale, RunState, update
+
+PAGE = Path(__file__).parent.parent / "docs" / "recipes.md"
+BEGIN, END = "<!-- memory: begin -->\n", "<!-- memory: end -->\n"
+GIB, MIB = 2**30, 2**20
+WAYS = (("float32", False), ("float32", True), ("bfloat16", False), ("bfloat16", True))
+HEADER = (
+    "| recipe | parameters (million) | fixed (GiB), float32 | bfloat16 "
+    "| per image (MiB), float32 | recomputed | bfloat16 | recomputed "
+    "| measured, bfloat16 (GiB) | estimate for it | a step (s) |\n"
+    "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
+)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One training step in a process of its own."""
+
+    peak: int  # bytes
+    seconds: float
+
+
+def changed(chosen: Recipe, precision: str, recomputed: bool) -> Recipe:
+    train = replace(
+        chosen.train,
+        precision=precision,  # type: ignore[arg-type]
+        checkpoint_activations=recomputed,
+    )
+    return replace(chosen, train=train)
+
+
+def state_of(chosen: Recipe) -> RunState:
+    """As the loop builds it, its optimizer with moments as after the first step."""
+    network, train = build.network(chosen).train(), chosen.train
+    recompute(network, train.checkpoint_activations)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.0)
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    kept = averages(network, train.ema_decay, train.ema_others, train.ema_widths)
+    return RunState(network, kept, optimizer, None, LossScale.of(train.precision))
+
+
+def batch_of(chosen: Recipe, images: int) -> Batch:
+    shape = (chosen.data.channels, *chosen.data.size)
+    pixels = torch.randint(0, 256, (images, *shape), dtype=torch.uint8)
+    return Batch(pixels, torch.zeros(images, dtype=torch.int64), draw(0, 0, images, shape))
+
+
+def one_step(chosen: Recipe, images: int) -> Measured:
+    """In this process, which must be a new one."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    state, batch = state_of(chosen), batch_of(chosen, images)
+    devices = Devices(torch.device("cpu"))
+    objective = objective_of(chosen, devices.device)
+    started = time.monotonic()
+    update(
+        state,
+        state.network,
+        objective,
+        batch,
+        devices,
+        batch_size=images,
+        micro_batch=images,
+        gradient_clip=chosen.train.gradient_clip,
+    )
+    seconds = time.monotonic() - started
+    peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return Measured(peak - pages * resource.getpagesize(), seconds)
+
+
+def measured(name: str, precision: str, recomputed: bool, images: int) -> Measured:
+    """`one_step` in a new process."""
+    words = ["--child", name, precision, str(int(recomputed)), str(images)]
+    done = subprocess.run(
+        [sys.executable, __file__, *words], check=True, stdout=subprocess.PIPE, text=True
+    )
+    return Measured(*json.loads(done.stdout.splitlines()[-1]))
+
+
+def row(name: str, images: int | None) -> str:
+    """A recipe's line of the table; with a measured step of so many images."""
+    base = recipe(name)
+    found: list[Memory] = [estimate(changed(base, *way)) for way in WAYS]
+    config = base.unet if base.kind == "diffusion" else base.classifier
+    parameters = sum(p.numel() for p in on_meta(config).parameters()) / 1e6
+    cells = [
+        name,
+        f"{parameters:.1f}",
+        *(f"{found[i].fixed / GIB:.2f}" for i in (0, 2)),
+        *(f"{memory.per_image / MIB:,.1f}" for memory in found),
+    ]
+    if images is None:
+        return "| " + " | ".join([*cells, "", "", ""]) + " |"
+    step = measured(name, "bfloat16", base.train.checkpoint_activations, images)
+    told = estimate(changed(base, "bfloat16", base.train.checkpoint_activations))
+    of = "" if images == 1 else f" of {images}"
+    cells += [
+        f"{step.peak / GIB:.2f}",
+        f"{told.of(images) / GIB:.2f}",
+        f"{step.seconds:.2f}{of}",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def hardware() -> str:
+    processor = "unknown processor"
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            processor = line.partition(":")[2].strip()
+            break
+    return (
+        f"Measured with PyTorch {torch.__version__.split('+')[0]} and "
+        f"{torch.get_num_threads()} thread(s) of {os.cpu_count()} on {processor}."
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--measure", nargs="*", default=[], metavar="RECIPE")
+    parser.add_argument("--only", nargs="*", default=[], metavar="RECIPE")
+    parser.add_argument("--images", type=int, default=1)
+    parser.add_argument("--write", action="store_true", help="put the table into docs/recipes.md")
+    parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.child:
+        name, precision, recomputed, images = given.child
+        step = one_step(changed(recipe(name), precision, recomputed == "1"), int(images))
+        print(json.dumps([step.peak, step.seconds]))
+        return
+    lines = [HEADER]
+    print(HEADER)
+    for name in given.only or RECIPES:
+        lines.append(row(name, given.images if name in given.measure else None))
+        print(lines[-1], flush=True)
+    if given.write:
+        text = PAGE.read_text(encoding="utf-8")
+        before, after = text.split(BEGIN)[0], text.split(END)[1]
+        table = "\n".join(lines)
+        PAGE.write_text(f"{before}{BEGIN}{hardware()}\n\n{table}\n{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

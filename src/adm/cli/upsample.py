@@ -1,0 +1,133 @@
+"""adm upsample MODEL IMAGES --out DIR -> the images made larger, named by class and seed."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from adm.cli.progress import progress
+from adm.cli.sampling import DEFAULT, How, guide_for, labels_among, settings_for
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from adm.data import Source
+    from adm.recipes.model import DiffusionModel
+
+ARCHIVE, MANIFEST = "samples.npz", "samples.json"  # of a folder that `adm sample` left
+
+
+def upsample(
+    model: str,
+    images: str,
+    /,
+    *,
+    out: Path,
+    count: int | None = None,
+    shrink: Annotated[bool, Parameter(negative="")] = False,
+    how: How = DEFAULT,
+) -> None:
+    """Make images larger with an upsampler.
+
+    The folder that it leaves is like that of `adm sample`, one image for each that was given, in
+    their order. The upsampler is told an image's class where it knows a class of that name.
+
+    Examples:
+
+        adm upsample runs/fashion-upsampler out/small --out out/large
+
+        adm upsample 64_256_upsampler.pt 64_samples.npz --batch-size 4 --out out/large
+
+        adm upsample runs/fashion-upsampler fashion-mnist --shrink --count 16 --out out/again
+
+    Parameters
+    ----------
+    model
+        A path (a file, or a run's folder) of an upsampler.
+    images
+        What to start from: a folder that `adm sample` left, or any data that `adm train` takes,
+        such as a folder of images or an .npz file.
+    out
+        The folder to make.
+    count
+        The first images alone.
+    shrink
+        Make them small first, by means over areas, as the upsampler was trained to undo.
+    """
+    # Loaded here and not above, so that --help answers before torch is there.
+    import torch
+
+    from adm.cli.device import pick
+    from adm.generate import low_shape
+    from adm.recipes.model import load_diffusion
+    from adm.sample_folder import LowRes, SampleRun, sample_into
+
+    loaded = load_diffusion(model, pick(how.device))
+    shape = low_shape(loaded)
+    if shape is None:
+        raise ValueError(f"{model} is no upsampler; give one, or use `adm sample`")
+    told = (loaded.recipe.unet.classes is not None and not how.without_label) or bool(how.scale)
+    source = opened(images, loaded, shrink, named=told)
+    number = len(source) if count is None else min(count, len(source))
+    if number < 1:
+        raise ValueError(f"count must be at least 1, got {count}")
+    low = torch.stack([small(source.read(i), shape, shrink, images) for i in range(number)])
+    labels = None
+    if told:
+        labels = labels_among(source.labels[:number].tolist(), source.classes, loaded.classes)
+    guide = guide_for(model, how)
+    origin = f"{images}, shrunk" if shrink else images
+    run = SampleRun(loaded, guide, settings_for(loaded, how), labels, number, LowRes(low, origin))
+    with progress(f"upsampling {number} images", run.evaluations) as advance:
+        sample_into(out, run, batch_size=how.batch_size, on_step=advance)
+    print(f"{out}: {number} images, samples.npz, samples.json")
+
+
+def opened(images: str, model: "DiffusionModel", shrink: bool, named: bool) -> "Source":
+    """The data, and where classes are to be `named` those that it states or numbers stand for."""
+    from dataclasses import replace
+
+    from adm.data import open_source
+
+    data, spec, classes = model.recipe.data, images, None
+    folder = Path(images).expanduser()
+    if (folder / MANIFEST).is_file() and (folder / ARCHIVE).is_file():
+        spec, classes = str(folder / ARCHIVE), _classes(folder / MANIFEST)
+    source = open_source(spec, size=data.size if shrink else None, channels=data.channels)
+    numbers = tuple(map(str, range(len(source.classes))))
+    if classes is None and source.classes == numbers:
+        classes = model.classes  # an archive that names none holds labels of the upsampler's own
+    if classes is None or not named:
+        return source
+    if len(classes) < len(source.classes):
+        raise ValueError(
+            f"{images} holds {len(source.classes)} classes and the model knows {len(classes)}; "
+            "add --without-label, or give images of its classes"
+        )
+    return replace(source, classes=classes)
+
+
+def _classes(manifest: Path) -> tuple[str, ...] | None:
+    """The classes that a folder of samples states; none where its samples have no labels."""
+    try:
+        held = json.loads(manifest.read_text())
+        return None if held["labels"] is None else tuple(map(str, held["classes"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{manifest} is damaged ({error}); give {ARCHIVE} beside it") from None
+
+
+def small(image: "Tensor", shape: tuple[int, int, int], shrink: bool, images: str) -> "Tensor":
+    """(C, H, W) uint8 -> (C, h, w) uint8, or a refusal of another size."""
+    from adm.images import to_float, to_uint8
+    from adm.training.objective import area_mean
+
+    if shrink:
+        return to_uint8(area_mean(shape[1:], rounded=False)(to_float(image)[None]))[0]
+    if tuple(image.shape) != shape:
+        (h, w), (height, width) = shape[1:], image.shape[1:]
+        raise ValueError(
+            f"{images} has images of {height}x{width} and the upsampler starts from {h}x{w}; give "
+            "images of that size, or add --shrink to make these small first"
+        )
+    return image

@@ -1,0 +1,104 @@
+"""source, seed, step -> this process's images with their random draws, made ahead of need."""
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from adm.data import Source, shuffled
+from adm.training.devices import Devices
+from adm.training.draws import Draws, draw
+
+AHEAD = 3  # batches made while the network works
+
+
+class Batch(NamedTuple):
+    images: Tensor  # (B, C, H, W) uint8
+    labels: Tensor  # (B,) int64
+    draws: Draws
+
+    @property
+    def size(self) -> int:
+        return len(self.labels)
+
+    def part(self, start: int, stop: int) -> "Batch":
+        """Rows start..stop."""
+        return Batch(self.images[start:stop], self.labels[start:stop], self.draws.part(start, stop))
+
+    def to(self, device: torch.device) -> "Batch":
+        draws = self.draws._replace(
+            noise=self.draws.noise.to(device, non_blocking=True),
+            key=self.draws.key.to(device, non_blocking=True),
+        )
+        images = self.images.to(device, non_blocking=True)
+        return Batch(images, self.labels.to(device, non_blocking=True), draws)
+
+    def pinned(self) -> "Batch":
+        """In memory that a GPU can read while the processor goes on."""
+        draws = self.draws._replace(
+            noise=self.draws.noise.pin_memory(), key=self.draws.key.pin_memory()
+        )
+        return Batch(self.images.pin_memory(), self.labels.pin_memory(), draws)
+
+
+class Augmentation(NamedTuple):
+    """Which of an image's draws change it."""
+
+    flip: bool = False
+    crop: bool = False
+
+
+def batch_at(
+    source: Source, seed: int, start: int, count: int, augmentation: Augmentation
+) -> Batch:
+    """Positions start..start + count of the endless shuffled stream of training images."""
+    indices = shuffled(seed, len(source), start, count)
+    return with_draws(source, indices, seed, start, augmentation)
+
+
+def with_draws(
+    source: Source, indices: list[int], seed: int, start: int, augmentation: Augmentation
+) -> Batch:
+    """Chosen images, with the draws of positions start.. of the stream."""
+    draws = draw(seed, start, len(indices), source.shape)
+    crops = draws.crop.tolist() if augmentation.crop else None
+    images, labels = source.batch(indices, crops)
+    if augmentation.flip:
+        mirrored = torch.from_numpy(draws.flip < 0.5)
+        images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
+    return Batch(images, labels, draws)
+
+
+def batches(
+    source: Source,
+    seed: int,
+    batch_size: int,
+    steps: range,
+    devices: Devices,
+    augmentation: Augmentation,
+) -> Iterator[Batch]:
+    """This process's share of the batch of every step, on its device, in order.
+
+    A thread prepares those ahead; decoding and drawing leave the interpreter free for the network.
+    """
+    share = devices.share(batch_size)
+
+    def made(step: int) -> Batch:
+        start = step * batch_size + share.start
+        batch = batch_at(source, seed, start, len(share), augmentation)
+        return batch.pinned() if devices.device.type == "cuda" else batch
+
+    with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
+        waiting: list[Future[Batch]] = []
+        try:
+            for step in steps:
+                waiting.append(pool.submit(made, step))
+                if len(waiting) > AHEAD:
+                    yield waiting.pop(0).result().to(devices.device)
+            while waiting:
+                yield waiting.pop(0).result().to(devices.device)
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -1,0 +1,55 @@
+"""a step whose numbers are not finite -> a count, and at last a report that names the images."""
+
+import json
+from pathlib import Path
+
+import torch
+
+from adm.training.update import LossScale, Update
+
+MOST_NAMED = 8  # images of the worst batch
+
+
+def count(bad_steps: int, step: Update, scale: LossScale) -> int:
+    """How many steps in a row were bad, after this one.
+
+    An overflow of float16's scaled gradient is no failure while a smaller scale may cure it.
+    """
+    if step.skipped is None:
+        return 0
+    curable = step.skipped == "gradient" and scale.can_fall
+    return bad_steps if curable else bad_steps + 1
+
+
+def give_up(run: Path, done: int, step: Update, indices: list[int], last: Path | None) -> str:
+    """Write `failure.json` and say what happened.
+
+    Args:
+        done: optimizer steps taken or skipped, this one included.
+        indices: of the global batch's images in the data.
+        last: the newest checkpoint.
+
+    Returns:
+        the text of the error.
+    """
+    loss = step.rows["loss"].abs().nan_to_num(torch.inf, torch.inf)
+    order = loss.argsort(descending=True)[:MOST_NAMED].tolist()
+    worst = [
+        {"image": indices[i], "level": int(step.level[i]), "loss": str(step.rows["loss"][i].item())}
+        for i in order
+    ]
+    report = {"step": done, "skipped": step.skipped, "worst": worst}
+    (run / "failure.json").write_text(json.dumps(report, indent=1) + "\n")
+    what = (
+        "the network's output is not finite"
+        if step.skipped == "forward"
+        else "the loss is finite and its gradient is not"
+    )
+    levels = ", ".join(str(w["level"]) for w in worst)
+    images = ", ".join(str(w["image"]) for w in worst)
+    place = f"start a new run from {last}" if last else "start again"
+    return (
+        f"step {done}: {what}, for too many steps in a row; worst at levels {levels} with images "
+        f"{images} (all in {run / 'failure.json'}); {place} with a lower train.learning_rate, a "
+        "smaller train.gradient_clip or train.precision=float32"
+    )

@@ -1,0 +1,69 @@
+"""a run's checkpoints -> those that stay: the newest, the best, one in every so many."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from adm.training.checkpoint import finished, numbers
+
+BEST = "best"  # a link to the checkpoint of the best validation
+EARLY = 10  # the step of the first checkpoint, so that a run which cannot save fails at once
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Which checkpoints stay.
+
+    Attributes:
+        last: so many of the newest.
+        best: that of the lowest validation loss.
+        every: those at multiples of it, for ever.
+        save_every: steps between regular checkpoints; one of an interrupted run lies between.
+    """
+
+    last: int = 2
+    best: bool = True
+    every: int | None = None
+    save_every: int = 1
+
+    def regular(self, step: int) -> bool:
+        """Whether a run that is not interrupted saves at this step, its last aside."""
+        return step == EARLY or step % self.save_every == 0
+
+
+def best(run: Path) -> Path | None:
+    """The kept checkpoint of the lowest validation loss, if any was validated."""
+    scored = [
+        (value, folder)
+        for folder in finished(run)
+        if (value := numbers(folder).validation) is not None
+    ]
+    return min(scored)[1] if scored else None
+
+
+def prune(run: Path, policy: Policy) -> None:
+    """Remove what is not to be kept; checkpoints off the schedule go when a newer one is there."""
+    found = finished(run)
+    steps = {folder: int(folder.name.removeprefix("step-")) for folder in found}
+    regular = [f for f in found[:-1] if policy.regular(steps[f])]
+    kept = {found[-1], *(regular[-(policy.last - 1) :] if policy.last > 1 else ())}
+    if policy.every is not None:
+        kept |= {folder for folder in found if steps[folder] % policy.every == 0}
+    if policy.best and (winner := best(run)) is not None:
+        kept.add(winner)
+        _link(run / "checkpoints" / BEST, winner.name)
+    for folder in set(found) - kept:
+        (folder / "state.json").unlink()  # first, so that a kill leaves no half that looks whole
+    for folder in (run / "checkpoints").glob("step-*"):
+        if folder not in kept:
+            shutil.rmtree(folder)
+
+
+def _link(path: Path, target: str) -> None:
+    part = path.with_name(f".{path.name}.part")
+    part.unlink(missing_ok=True)
+    try:
+        part.symlink_to(target)
+        part.replace(path)
+    except OSError:  # no links here: the checkpoints' own numbers tell which is best
+        part.unlink(missing_ok=True)

@@ -1,0 +1,119 @@
+"""adm average -> model files that can be sampled, and what is stored."""
+
+import json
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from cli.conftest import Adm
+from safetensors.torch import load_file
+
+from adm import cli
+
+WORDS = ("train.ema_widths=0.05,0.1", "train.save_every_steps=2", "train.keep_last=1")
+
+
+@pytest.fixture(autouse=True)
+def verb(monkeypatch: pytest.MonkeyPatch) -> None:
+    summary = "Make the average of any length from those that a run has stored."
+    monkeypatch.setitem(cli.VERBS, "average", summary)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "run"
+    tiny.steps(tiny.diffusion("train.steps=12", *WORDS), tiny.stripes(), out)
+    return out
+
+
+def test_what_is_stored_is_listed_whatever_checkpoints_were_kept(adm: Adm, trained: Path) -> None:
+    answer = adm("average", trained, "--list")
+    assert answer.status == 0, answer.err
+    assert "width 0.05: 6 stored, at steps 2, 4, 6, 8, 10, 12" in answer.out
+    assert "width 0.1: 6 stored" in answer.out
+
+
+def test_an_average_is_a_model_that_can_be_described_and_sampled(
+    adm: Adm, trained: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "model.safetensors"
+    answer = adm("average", trained, "--width", 0.07, "--out", out)
+    assert answer.status == 0, answer.err
+    assert "width 0.07 at step 12, from" in answer.out
+    assert "digits (diffusion)" in adm("info", out).out
+    sampled = adm("sample", out, "--classes", "bag:1", "--out", tmp_path / "samples")
+    assert sampled.status == 0, sampled.err
+
+
+def test_several_widths_go_into_a_folder(adm: Adm, trained: Path, tmp_path: Path) -> None:
+    words = ("--width", "0.05,0.1", "--step", 8, "--out", tmp_path / "all")
+    assert adm("average", trained, *words).status == 0
+    found = sorted(path.name for path in (tmp_path / "all").iterdir())
+    assert found == ["width-0.05.safetensors", "width-0.1.safetensors"]
+    for name in found:
+        ours = load_file(tmp_path / "all" / name)
+        stored = load_file(trained / "averages" / f"step-0000008.{name}")
+        assert all(torch.equal(value, stored[key].float()) for key, value in ours.items())
+
+
+def test_a_width_out_of_reach_is_made_with_a_warning(
+    adm: Adm, trained: Path, tmp_path: Path
+) -> None:
+    answer = adm("average", trained, "--width", 0.01, "--out", tmp_path / "m.safetensors")
+    assert answer.status == 0
+    assert "WARNING: that is another average" in answer.out
+    assert (
+        "WARNING"
+        not in adm("average", trained, "--width", 0.1, "--out", tmp_path / "n.safetensors").out
+    )
+
+
+def test_the_profiles_are_drawn(adm: Adm, trained: Path, tmp_path: Path) -> None:
+    plot = tmp_path / "plots" / "profiles.png"
+    words = ("--width", "0.05,0.2", "--out", tmp_path / "all", "--plot", plot)
+    assert adm("average", trained, *words).status == 0
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "give --width and --out, or --list"),
+        (("--width", "0.1"), "give --width and --out"),
+        (("--width", "wide", "--out", "x"), "cannot read --width 'wide'"),
+        (("--width", "0.5", "--out", "x"), "under 0.289"),
+        (("--width", "0.1,0.2", "--out", "m.safetensors"), "give a folder"),
+        (("--width", "0.1", "--step", "7", "--out", "x"), "at step 7; give 6 or 8"),
+    ],
+)
+def test_bad_input_is_refused_in_a_line_and_leaves_nothing(
+    adm: Adm,
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert said in adm("average", trained, *words).refusal()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_without_averages_says_how_to_have_them(adm: Adm, tmp_path: Path) -> None:
+    tiny.steps(tiny.diffusion(), tiny.stripes(), tmp_path / "run", count=4)
+    assert "train.ema_widths=0.05,0.1" in adm("average", tmp_path / "run", "--list").refusal()
+
+
+def test_training_that_was_stopped_stores_the_same_averages(trained: Path, tmp_path: Path) -> None:
+    chosen = tiny.diffusion("train.steps=12", *WORDS)
+    tiny.steps(chosen, tiny.stripes(), tmp_path / "run", count=7)
+    tiny.steps(chosen, tiny.stripes(), tmp_path / "run")
+    names = sorted(path.name for path in (trained / "averages").iterdir())
+    assert names == sorted(path.name for path in (tmp_path / "run" / "averages").iterdir())
+    for name in names:
+        ours, theirs = (run / "averages" / name for run in (trained, tmp_path / "run"))
+        values = load_file(theirs)
+        assert all(torch.equal(value, values[key]) for key, value in load_file(ours).items())
+    recipe = json.loads((tmp_path / "run" / "run.json").read_text())["recipe"]
+    assert recipe["train"]["ema_widths"] == [0.05, 0.1]

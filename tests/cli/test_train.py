@@ -1,0 +1,127 @@
+"""adm train: what it says, refuses and survives, as a user sees it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+from cli.conftest import Adm
+from PIL import Image
+
+from adm.recipes.schema import to_json
+from adm.training import checkpoint, retention
+
+SETTINGS = ("train.steps=4", "watch.images=0", "watch.validation_images=8")
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> list[str]:
+    """The start of a command: a tiny recipe in a file, on its own data."""
+    return [
+        "train",
+        written(tmp_path, *SETTINGS),
+        "--device",
+        "cpu",
+        "--out",
+        str(tmp_path / "run"),
+    ]
+
+
+def written(folder: Path, *settings: str) -> str:
+    path = folder / "recipe.json"
+    path.write_text(json.dumps(to_json(tiny.diffusion(*settings))))
+    return str(path)
+
+
+def photographs(folder: Path, count: int, size: int = 8) -> list[Path]:
+    """JPEG files of three classes, in folders."""
+    generator, paths = np.random.default_rng(0), []
+    for i in range(count):
+        place = folder / tiny.CLASSES[i % 3]
+        place.mkdir(parents=True, exist_ok=True)
+        pixels = generator.integers(0, 255, (size, size), np.uint8)
+        paths.append(place / f"{i}.jpg")
+        Image.fromarray(pixels).save(paths[-1], quality=90)
+    return paths
+
+
+def test_one_broken_file_in_five_hundred_stops_the_run_with_its_path(
+    adm: Adm, tmp_path: Path, words: list[str]
+) -> None:
+    broken = photographs(tmp_path / "data", 500)[123]
+    broken.write_bytes(broken.read_bytes()[:150])
+    answer = adm(*words, "--data", tmp_path / "data", "--set", "train.batch_size=250")
+    assert answer.status == 2
+    assert str(broken) in answer.err
+
+
+def test_one_broken_file_in_five_hundred_is_passed_over_when_asked_and_reported(
+    adm: Adm, tmp_path: Path, words: list[str]
+) -> None:
+    broken = photographs(tmp_path / "data", 500)[123]
+    broken.write_bytes(broken.read_bytes()[:150])
+    enough = ("--data", tmp_path / "data", "--set", "train.batch_size=250")
+    answer = adm(*words, *enough, "--skip-corrupt")
+    assert answer.status == 0, answer.err
+    assert f"1 image could not be read: {broken}" in answer.out
+
+
+def test_validation_is_measured_and_the_best_is_named(
+    adm: Adm, tmp_path: Path, words: list[str]
+) -> None:
+    photographs(tmp_path / "data", 30)
+    answer = adm(*words, "--data", tmp_path / "data", "--hold-out", 0.3)
+    last = json.loads((tmp_path / "run/log.jsonl").read_text().splitlines()[-1])
+    assert {"validation/loss", "validation/loss_q1", "validation/loss_q4"} < last.keys()
+    assert f"best validation: {retention.best(tmp_path / 'run')}" in answer.out
+
+
+def test_a_run_starts_from_another_with_its_classes_by_name(
+    adm: Adm, tmp_path: Path, words: list[str]
+) -> None:
+    photographs(tmp_path / "data", 30)
+    data = ("--data", tmp_path / "data", "--device", "cpu")
+    adm(*words, *data[:2])
+    again = ("train", words[1], "--out", tmp_path / "next", *data)
+    answer = adm(*again, "--start", tmp_path / "run")
+    assert "sneaker" in answer.out.split("validation")[1]
+    described = json.loads((tmp_path / "next/run.json").read_text())
+    assert described["start"]["given"] == str(tmp_path / "run")
+    assert adm(*again, "--start", tmp_path / "run").status == 0  # nothing is left to do
+    assert "it started from" in adm(*again).refusal()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--micro-batch", "some"], "a positive number or auto"),
+        (["--micro-batch", "0"], "a positive number or auto"),
+        (["--rename", "bag"], "write --rename old=new"),
+        (["--shard"], "torchrun"),
+        (["--hold-out", "0.2", "--validation", "digits"], "not both"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused_with_the_cure(
+    adm: Adm, tmp_path: Path, words: list[str], options: list[str], message: str
+) -> None:
+    photographs(tmp_path / "data", 12)
+    assert message in adm(*words, "--data", tmp_path / "data", *options).refusal()
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_micro_batch_is_found_automatically(adm: Adm, tmp_path: Path, words: list[str]) -> None:
+    photographs(tmp_path / "data", 12)
+    adm(*words, "--data", tmp_path / "data", "--micro-batch", "auto")
+    folder = checkpoint.latest(tmp_path / "run")
+    assert folder is not None
+    assert checkpoint.numbers(folder).micro_batch == 4  # all of a batch of small images fits
+
+
+def test_a_model_gives_its_recipe(adm: Adm, tmp_path: Path, words: list[str]) -> None:
+    photographs(tmp_path / "data", 12)
+    data = ("--data", tmp_path / "data", "--device", "cpu")
+    adm(*words, *data[:2])
+    adm("train", tmp_path / "run", "--out", tmp_path / "same", *data)
+    logs = [(tmp_path / name / "log.jsonl").read_bytes() for name in ("run", "same")]
+    assert logs[0] == logs[1]

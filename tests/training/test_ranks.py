@@ -1,0 +1,86 @@
+"""the same run on one process and on two -> the same losses; resumed on another number too."""
+
+import launch
+import pytest
+import tiny
+import torch
+
+SETTINGS = (
+    "train.steps=8",
+    "train.anneal=false",
+    "train.save_every_steps=4",
+    "train.precision=float32",
+    "watch.images=0",
+)
+CLOSE = {"rtol": 2e-4, "atol": 1e-6}  # sums over processes are rounded in another order
+
+pytestmark = pytest.mark.slow
+
+
+def recipe_of(kind):
+    own = ("unet.dropout=0.2", "importance=true") if kind == "diffusion" else ()
+    return tiny.KINDS[kind](*SETTINGS, *own)
+
+
+@pytest.mark.parametrize("kind", tiny.KINDS)
+def test_two_processes_lose_what_one_loses(kind, tmp_path):
+    recipe, source = recipe_of(kind), tiny.stripes()
+    launch.finish(launch.train(tmp_path / "a", recipe, source, tmp_path / "one"))
+    launch.finish(launch.train(tmp_path / "b", recipe, source, tmp_path / "two", processes=2))
+    one, two = launch.losses(tmp_path / "one"), launch.losses(tmp_path / "two")
+    assert len(two) == 8
+    torch.testing.assert_close(two, one, **CLOSE)
+
+
+def test_a_run_of_two_processes_goes_on_with_one(tmp_path):
+    recipe, source = recipe_of("diffusion"), tiny.stripes()
+    launch.finish(launch.train(tmp_path / "a", recipe, source, tmp_path / "one"))
+    run = tmp_path / "two"
+    launch.finish(launch.train(tmp_path / "b", recipe, source, run, "--steps", "4", processes=2))
+    assert "continuing" in launch.finish(launch.train(tmp_path / "b", recipe, source, run))
+    torch.testing.assert_close(launch.losses(run), launch.losses(tmp_path / "one"), **CLOSE)
+
+
+def test_sharded_weights_learn_the_same_and_are_saved_whole(tmp_path):
+    recipe, source = recipe_of("diffusion"), tiny.stripes()
+    launch.finish(launch.train(tmp_path / "a", recipe, source, tmp_path / "one"))
+    run = tmp_path / "two"
+    sharded = launch.train(
+        tmp_path / "b", recipe, source, run, "--steps", "4", "--shard", processes=2
+    )
+    launch.finish(sharded)
+    launch.finish(launch.train(tmp_path / "b", recipe, source, run))
+    torch.testing.assert_close(launch.losses(run), launch.losses(tmp_path / "one"), **CLOSE)
+
+
+def test_processes_with_other_data_are_told_so(tmp_path):
+    before = (
+        "import os, sys\n"
+        "if os.environ['RANK'] == '1':\n"
+        "    sys.argv += ['--set', 'train.learning_rate=0.5']\n"
+    )
+    process = launch.train(
+        tmp_path / "a", recipe_of("diffusion"), tiny.stripes(), tmp_path / "run",
+        processes=2, before=before,
+    )  # fmt: skip
+    printed, _ = process.communicate(timeout=300)
+    assert process.returncode != 0
+    assert "processes [1] have another recipe" in printed
+
+
+def test_a_process_that_does_not_answer_ends_the_others_in_time(tmp_path):
+    before = (
+        "import os, time\n"
+        "import adm.training.devices as devices\n"
+        "devices.PATIENCE_S = 2.0\n"
+        "devices.join.__kwdefaults__['patience_s'] = 2.0\n"
+        "if os.environ['RANK'] == '1':\n"
+        "    devices.self_test = lambda *_: time.sleep(600)\n"
+    )
+    process = launch.train(
+        tmp_path / "a", recipe_of("diffusion"), tiny.stripes(), tmp_path / "run",
+        processes=2, before=before,
+    )  # fmt: skip
+    printed, _ = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert "process 0 of 2 had no answer from the others in 2 s" in printed

@@ -1,0 +1,77 @@
+"""checkpoints, a policy -> those that stay."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from adm.training import checkpoint
+from adm.training.retention import Policy, best, prune
+
+
+def made(run: Path, losses: dict[int, float | None]) -> None:
+    for step, loss in losses.items():
+        folder = run / "checkpoints" / checkpoint.STEP_FOLDER.format(step)
+        folder.mkdir(parents=True)
+        held = {"step": step, "micro_batch": 1, "validation": loss}
+        (folder / "model.safetensors").touch()
+        (folder / "state.json").write_text(json.dumps(held))
+
+
+def kept(run: Path) -> list[int]:
+    return [int(f.name.removeprefix("step-")) for f in checkpoint.finished(run)]
+
+
+@pytest.mark.parametrize(
+    ("policy", "left"),
+    [
+        (Policy(last=1, best=False, save_every=10), [50]),
+        (Policy(last=2, best=False, save_every=10), [40, 50]),
+        (Policy(last=2, best=True, save_every=10), [20, 40, 50]),
+        (Policy(last=1, best=False, every=30, save_every=10), [30, 50]),
+        (Policy(last=9, best=True, save_every=10), [10, 20, 30, 40, 50]),
+    ],
+)
+def test_the_newest_the_best_and_one_in_every_so_many_stay(
+    tmp_path: Path, policy: Policy, left: list[int]
+) -> None:
+    made(tmp_path, {10: 5.0, 20: 1.0, 30: None, 40: 2.0, 50: 3.0})
+    prune(tmp_path, policy)
+    assert kept(tmp_path) == left
+    if policy.best:
+        assert (tmp_path / "checkpoints/best").resolve().name == "step-0000020"
+
+
+def test_a_checkpoint_off_the_schedule_goes_when_a_newer_one_is_there(tmp_path: Path) -> None:
+    policy = Policy(last=2, best=False, save_every=10)
+    made(tmp_path, {20: None, 30: None, 37: None})
+    prune(tmp_path, policy)
+    assert kept(tmp_path) == [30, 37]  # where an interrupted run was saved
+    made(tmp_path, {40: None})
+    prune(tmp_path, policy)
+    assert kept(tmp_path) == [30, 40]
+
+
+def test_what_a_kill_left_half_removed_is_no_checkpoint_and_is_cleared(tmp_path: Path) -> None:
+    made(tmp_path, {10: 0.1, 20: 2.0, 30: 3.0})
+    (tmp_path / "checkpoints/step-0000010/state.json").unlink()
+    found = best(tmp_path)
+    assert found is not None
+    assert found.name == "step-0000020"
+    prune(tmp_path, Policy(save_every=10))
+    assert not (tmp_path / "checkpoints/step-0000010").exists()
+
+
+def test_the_link_follows_a_better_one(tmp_path: Path) -> None:
+    made(tmp_path, {10: 2.0})
+    prune(tmp_path, Policy(save_every=10))
+    made(tmp_path, {20: 1.0})
+    prune(tmp_path, Policy(save_every=10))
+    assert (tmp_path / "checkpoints/best").resolve().name == "step-0000020"
+
+
+def test_without_validation_there_is_no_best(tmp_path: Path) -> None:
+    made(tmp_path, {10: None, 20: None})
+    prune(tmp_path, Policy(save_every=10))
+    assert best(tmp_path) is None
+    assert not (tmp_path / "checkpoints/best").exists()

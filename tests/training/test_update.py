@@ -1,0 +1,174 @@
+"""one step, cut into micro-batches of any size, in any precision -> the same step."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+
+from adm.recipes import Recipe, run
+from adm.training import loop
+from adm.training.loop import Progress
+from adm.training.microbatch import is_out_of_memory, largest, refusal
+from adm.training.update import LossScale
+
+SETTINGS = ("train.batch_size=16", "train.precision=float32", "train.steps=3")
+OWN = {"diffusion": ("unet.dropout=0.3",), "classifier": ("classifier.dropout=0.3",)}
+
+
+def trained(recipe: Recipe, folder: Path, micro_batch: int | None = None) -> list[Progress]:
+    options = run.TrainOptions(micro_batch=micro_batch)
+    return list(run.train(recipe, tiny.stripes(), folder, torch.device("cpu"), options))
+
+
+def figures(progress: list[Progress], name: str) -> torch.Tensor:
+    return torch.tensor([state.shown[name] for state in progress], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("kind", tiny.KINDS)
+@pytest.mark.parametrize("micro_batch", [1, 4, 5])
+def test_a_step_does_not_depend_on_how_its_batch_is_cut(
+    tmp_path: Path, kind: str, micro_batch: int
+) -> None:
+    recipe = tiny.KINDS[kind](*SETTINGS, *OWN.get(kind, ()))
+    whole = trained(recipe, tmp_path / "whole", 16)
+    parts = trained(recipe, tmp_path / "parts", micro_batch)
+    for name in ("loss", "gradient_norm"):
+        torch.testing.assert_close(figures(parts, name), figures(whole, name), rtol=2e-4, atol=1e-6)
+
+
+def test_importance_hears_of_a_step_once_however_it_is_cut(tmp_path: Path) -> None:
+    own = ("importance=true", "loss=vlb", "process.steps=4", "train.steps=8")
+    recipe = tiny.diffusion(*SETTINGS[:2], *own)  # warm after some steps, and then it matters
+    whole = trained(recipe, tmp_path / "whole", 16)
+    parts = trained(recipe, tmp_path / "parts", 4)
+    torch.testing.assert_close(figures(parts, "loss"), figures(whole, "loss"), rtol=2e-3, atol=0)
+
+
+def test_a_continued_run_keeps_its_micro_batch(tmp_path: Path) -> None:
+    recipe = tiny.diffusion("train.save_every_steps=2", "train.batch_size=8")
+    steps = run.train(
+        recipe, tiny.stripes(), tmp_path, torch.device("cpu"), run.TrainOptions(micro_batch=2)
+    )
+    for state in steps:
+        if state.step == 2:
+            break
+    steps.close()  # type: ignore[attr-defined]
+    trained(recipe, tmp_path)
+    numbers = loop.checkpoint.numbers(tmp_path / "checkpoints/step-0000004")
+    assert numbers.micro_batch == 2
+
+
+def test_the_gradient_is_clipped_to_its_norm_and_not_beyond(tmp_path: Path) -> None:
+    free = tiny.diffusion(*SETTINGS, "train.gradient_clip=null")
+    tight = tiny.diffusion(*SETTINGS, "train.gradient_clip=0.0001")
+    norms = figures(trained(free, tmp_path / "free"), "gradient_norm")
+    clipped = figures(trained(tight, tmp_path / "tight"), "gradient_norm")
+    assert norms[0] == clipped[0]  # shown as it was before
+    assert norms[0] > 0.0001
+
+
+def test_half_precision_follows_single(tmp_path: Path) -> None:
+    losses = {
+        precision: figures(
+            trained(tiny.diffusion(f"train.precision={precision}"), tmp_path / precision), "loss"
+        )
+        for precision in ("float32", "float16")
+    }
+    assert not torch.equal(losses["float16"], losses["float32"])
+    torch.testing.assert_close(losses["float16"], losses["float32"], rtol=0.02, atol=0)
+
+
+def test_the_loss_scale_falls_on_overflow_and_rises_after_a_thousand_good_steps() -> None:
+    scale = LossScale.of("float16")
+    first = scale.value
+    scale.after(finite=False)
+    assert scale.value == first / 2
+    for _ in range(999):
+        scale.after(finite=True)
+    assert scale.value == first / 2
+    scale.after(finite=True)
+    assert scale.value == first
+    for _ in range(100):
+        scale.after(finite=False)
+    assert (scale.value, scale.can_fall) == (1.0, False)
+    unscaled = LossScale.of("bfloat16")
+    unscaled.after(finite=False)
+    assert unscaled.value == 1.0
+
+
+@pytest.mark.parametrize(("memory", "found"), [(100, 64), (33, 32), (7, 4), (1, 1), (0, None)])
+def test_the_largest_micro_batch_is_the_first_half_that_fits(
+    memory: int, found: int | None
+) -> None:
+    tried = []
+
+    def fits(size: int) -> bool:
+        tried.append(size)
+        return size <= memory
+
+    assert largest(fits, 64) == found
+    assert tried == [64 >> i for i in range(len(tried))]
+
+
+def test_out_of_memory_names_the_micro_batch_that_fits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tiny.diffusion("train.batch_size=16")
+    full = out_of_memory_beyond(5)
+    original = run.objective_of
+    monkeypatch.setattr(run, "objective_of", lambda *given: full(original(*given)))
+    with pytest.raises(
+        MemoryError, match=r"with 16 images at once; 4 would fit: .*--micro-batch 4"
+    ):
+        trained(recipe, tmp_path)
+    assert len(trained(recipe, tmp_path, 4)) == 4
+
+
+def test_a_trial_before_training_finds_what_fits_and_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tiny.diffusion("train.batch_size=16", "unet.dropout=0.1")
+    told = trained(recipe, tmp_path / "told", 4)
+    original, full = run.objective_of, out_of_memory_beyond(7)
+    monkeypatch.setattr(run, "objective_of", lambda *given: full(original(*given)))
+    monkeypatch.setattr(run, "fits_in_memory", lambda recipe: None)  # as on a GPU
+    options = run.TrainOptions(micro_batch="auto")
+    found = list(
+        run.train(recipe, tiny.stripes(), tmp_path / "found", torch.device("cpu"), options)
+    )
+    assert [s.shown for s in found] == [s.shown for s in told]
+
+
+def out_of_memory_beyond(size: int) -> Callable:
+    """An objective that fails as a full GPU does, when it is given more images than `size`."""
+
+    def limited(objective: Callable) -> Callable:
+        def called(network: torch.nn.Module, batch: loop.Batch) -> object:
+            if batch.size > size:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+            return objective(network, batch)
+
+        return called
+
+    return limited
+
+
+def test_other_failures_are_not_taken_for_a_lack_of_memory() -> None:
+    assert is_out_of_memory(torch.OutOfMemoryError())
+    assert is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: ..."))
+    assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    assert "not even 1 fits" in refusal(1, None)
+
+
+def test_an_average_and_the_loss_do_not_change_when_features_are_computed_twice(
+    tmp_path: Path,
+) -> None:
+    plain = tiny.diffusion("unet.dropout=0.2")
+    twice = replace(plain, train=replace(plain.train, checkpoint_activations=True))
+    once_shown = [s.shown for s in trained(plain, tmp_path / "once")]
+    assert [s.shown for s in trained(twice, tmp_path / "twice")] == once_shown
+    assert all(math.isfinite(s["loss"]) for s in once_shown)

@@ -1,0 +1,29 @@
+"""a recipe -> the state of a run that has just begun, with weights and averages that differ."""
+
+import torch
+from torch import Tensor, nn
+
+from adm.recipes import Recipe, build
+from adm.training.devices import Devices
+from adm.training.ema import EMA
+from adm.training.update import LossScale, RunState
+
+CPU = Devices(torch.device("cpu"))
+
+
+def state_of(chosen: Recipe, seed: int = 0) -> RunState:
+    """Random raw weights, other random averages; layers that start at zero would hide both."""
+    network = build.network(chosen).train()
+    scramble(dict(network.named_parameters()), seed)
+    ema = EMA(network, 0.9)
+    scramble(ema.weights, seed + 1)
+    optimizer = torch.optim.AdamW(network.parameters())
+    importance = build.importance(chosen)
+    return RunState(network, (ema,), optimizer, importance, LossScale())
+
+
+@torch.no_grad()
+def scramble(weights: dict[str, Tensor], seed: int, std: float = 0.15) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    for values in weights.values():
+        nn.init.normal_(values, std=std, generator=generator)

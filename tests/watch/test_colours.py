@@ -1,0 +1,96 @@
+"""samples, data -> moments of every channel; a tint is told and chance is not."""
+
+from dataclasses import replace
+
+import pytest
+import tiny
+import torch
+from torch import Tensor
+
+from adm.data import Source
+from adm.watch.drift import Compared, moments, named, parted, reference, tint
+
+
+def photographs(count: int, seed: int, channels: int = 3) -> Tensor:
+    """(N, C, 8, 8) uint8 that differ in brightness, as photographs do."""
+    generator = torch.Generator().manual_seed(seed)
+    bright = 128 + 30 * torch.randn(count, channels, 1, 1, generator=generator)
+    grain = 25 * torch.randn(count, channels, 8, 8, generator=generator)
+    return (bright + grain).round().clamp(0, 255).byte()
+
+
+def source_of(images: Tensor, labels: Tensor | None = None) -> Source:
+    labels = torch.zeros(len(images), dtype=torch.int64) if labels is None else labels
+    return replace(tiny.stripes(3), labels=labels, read=lambda i: images[i])
+
+
+def tinted(images: Tensor, by: int, channel: int = 0) -> Tensor:
+    moved = images.int()
+    moved[:, channel] += by
+    return moved.clamp(0, 255).byte()
+
+
+def test_moments_are_those_of_all_pixels() -> None:
+    images = photographs(50, 0)
+    found = moments(images)
+    flat = images.double().transpose(0, 1).flatten(1)
+    torch.testing.assert_close(found.mean, flat.mean(1))
+    torch.testing.assert_close(found.std, flat.std(1, correction=0))
+
+
+def test_the_spread_of_one_image_tells_that_of_many_sets() -> None:
+    sets = [moments(photographs(32, seed)) for seed in range(200)]
+    for value, spread in (("mean", "mean_spread"), ("std", "std_spread")):
+        over_sets = torch.stack([getattr(s, value) for s in sets]).std(0)
+        stated = torch.stack([getattr(s, spread) for s in sets]).mean(0) / 32**0.5
+        assert ((stated / over_sets - 1).abs() < 0.25).all(), value
+
+
+def test_data_are_taken_evenly_from_the_classes_of_the_samples() -> None:
+    labels = torch.tensor([0] * 90 + [1] * 10 + [2] * 20)
+    images = (labels * 60 + 20).byte()[:, None, None, None].expand(-1, 1, 4, 4)
+    source = source_of(images, labels)
+    assert reference(source, (0, 1), 1000).mean.item() == pytest.approx((20 + 80) / 2)
+    assert reference(source, (2,), 1000).mean.item() == pytest.approx(140)
+    everything = reference(source, None, 1000).mean.item()
+    assert everything == pytest.approx(images[:, 0, 0, 0].double().mean().item())
+
+
+def test_a_tint_is_named_and_few_samples_of_the_data_are_none() -> None:
+    data = reference(source_of(photographs(1000, 0)), None, 1000)
+    message = parted(Compared(moments(tinted(photographs(64, 1), 35, channel=2)), data))
+    assert message is not None
+    assert "channel 2 of samples has mean" in message
+    quiet = [parted(Compared(moments(photographs(8, seed)), data)) for seed in range(2, 102)]
+    assert quiet == [None] * 100
+    flat = (photographs(64, 1).float() * 0.5 + 64).byte()
+    assert "deviation" in (parted(Compared(moments(flat), data)) or "")
+
+
+def test_it_is_said_once_each_time_that_colours_leave_and_not_while_training_begins() -> None:
+    good = photographs(64, 1)
+    bad = tinted(good, 60)
+    said: list[str] = []
+    compare = tint(source_of(photographs(1000, 0)), 100, say=said.append)
+    compare(bad, None, 10)
+    assert said == []  # samples were never right, and it is early
+    compare(bad, None, 50)
+    compare(bad, None, 60)
+    assert len(said) == 1
+    compare(good, None, 70)
+    compare(bad, None, 80)
+    assert len(said) == 2
+    early = tint(source_of(photographs(1000, 0)), 100, say=said.append)
+    early(good, None, 10)
+    early(bad, None, 20)
+    assert len(said) == 3
+
+
+def test_the_data_s_values_are_named_when_asked_for() -> None:
+    compare = tint(source_of(photographs(100, 0)), 10)
+    found = compare(photographs(8, 1), None, 1)
+    names = {f"samples/{what}_c{c}" for what in ("mean", "std") for c in range(3)}
+    assert named(found, with_data=False).keys() == names
+    assert named(found, with_data=True).keys() == names | {
+        name.replace("samples", "data") for name in names
+    }

@@ -1,0 +1,99 @@
+"""log.jsonl -> columns, then a picture; a cut last line is none, another damaged one an error."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from adm.watch.curves import PANELS, Column, curves, draw, read_log, smoothed
+from adm.watch.looks import Times
+
+
+def full_log(path: Path, steps: int = 120) -> Path:
+    lines = []
+    for step in range(1, steps + 1):
+        line: dict[str, float | None] = {
+            "loss": 1 / step,
+            "accuracy": 1 - 1 / step,
+            "learning_rate": 1e-3,
+            "gradient_norm": 2 / step,
+        }
+        if step == 50:
+            line |= {"loss": None, "skipped_forward": 1.0}
+        if step % 40 == 0:
+            for name in ("loss", "accuracy", *(f"{k}_q{i}" for k in ("loss", "accuracy")
+                                               for i in range(1, 5))):  # fmt: skip
+                line[f"validation/{name}"] = 0.5
+            line["validation/gap"] = 0.1
+            for c in range(3):
+                line[f"samples/mean_c{c}"] = 100.0 + c
+                line[f"samples/std_c{c}"] = 60.0 + c
+                if step == 40:
+                    line[f"data/mean_c{c}"] = 110.0
+        lines.append(json.dumps({"step": step, **line}))
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_columns_hold_what_was_measured_where_it_was(tmp_path: Path) -> None:
+    log = read_log(full_log(tmp_path / "log.jsonl"))
+    assert log["validation/loss"].steps.tolist() == [40, 80, 120]
+    assert log["loss"].values[3] == 0.25
+    assert np.isnan(log["loss"].values[49])
+    assert log["skipped_forward"].steps.tolist() == [50]
+    assert "step" not in log
+
+
+def test_a_line_cut_by_a_kill_is_left_out_and_damage_within_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "lo')
+    assert read_log(path)["loss"].steps.tolist() == [1]
+    path.write_text('{"step": 1, "loss": 2.0}\n{"st\n{"step": 3, "loss": 1.0}\n')
+    with pytest.raises(ValueError, match="damaged in line 2"):
+        read_log(path)
+    path.write_text("")
+    assert read_log(path) == {}
+
+
+def test_smoothing_keeps_the_mean_of_each_stretch_and_the_last_step() -> None:
+    values = np.arange(1000, dtype=float)
+    values[17] = np.nan
+    steps, mean, low, high = smoothed(Column(np.arange(1, 1001), values))
+    assert len(steps) == 99
+    assert steps[-1] == 1000
+    assert ((low <= mean) & (mean <= high)).all()
+    assert mean[-1] == pytest.approx(values[-10:].mean())
+    assert len(smoothed(Column(np.arange(3), np.ones(3)))[0]) == 3
+    assert len(smoothed(Column(np.arange(1), np.array([np.nan])))[0]) == 0
+
+
+def test_every_panel_is_drawn_where_the_log_has_its_figures(tmp_path: Path) -> None:
+    log = read_log(full_log(tmp_path / "log.jsonl"))
+    assert all(shows(log) for _, shows, _ in PANELS)
+    whole = draw(log, "run")
+    part = draw({"loss": log["loss"]}, "run")
+    assert whole.height > 3 * part.height
+    assert draw({}, "nothing yet").width > 0
+    assert draw({"loss": Column(np.array([1]), np.array([np.nan]))}).width > 0
+
+
+def test_the_picture_is_renewed_at_its_times_with_what_is_not_in_the_log_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full_log(tmp_path / "log.jsonl", 39)
+    drawn = []
+
+    def recorded(log: dict[str, Column], title: str):
+        drawn.append(log["validation/loss"].steps.tolist())
+        return draw(log, title)
+
+    monkeypatch.setattr("adm.watch.curves.draw", recorded)
+    look = curves(tmp_path, Times(40, 400))
+    look(39, {})
+    assert not (tmp_path / "progress.png").exists()
+    look(40, {"validation/loss": 0.5})
+    assert drawn == [[40]]
+    assert (tmp_path / "progress.png").exists()
+    curves(tmp_path / "other", Times(40, 400), main=False)(40, {})
+    assert not (tmp_path / "other").exists()

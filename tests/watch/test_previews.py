@@ -1,0 +1,213 @@
+"""weights -> a picture of what they make, the same for the same weights; failure costs no run."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from PIL import Image
+from watch import states
+
+from adm.data import Source
+from adm.generate import generate
+from adm.recipes import Recipe
+from adm.training.devices import Devices
+from adm.watch.compose import drawing, evaluated_at_once
+from adm.watch.looks import Times, guarded
+from adm.watch.mistakes import mistakes
+from adm.watch.preview import Drawn, Weights, preview, write
+from adm.watch.samples import layout, settings_for
+from adm.watch.sheet import CHECKS, MOST, Row, colours, fitted, sheet, tile_size
+from adm.watch.weights import mean_weights, model_of
+
+TIMES = Times(every=1, total=2)
+
+
+def pictures(chosen: Recipe, folder: Path, channels: int = 1, done: int = 1) -> Path:
+    source = tiny.stripes(channels=channels)
+    draw = drawing(chosen, source, source, folder, TIMES, 4, lambda said: None)
+    preview(draw, folder, TIMES, states.CPU)(done, states.state_of(chosen))
+    return folder / f"step-{done:07d}.png"
+
+
+@pytest.mark.parametrize("kind", tiny.KINDS)
+def test_the_same_weights_make_the_same_picture_and_touch_nothing(
+    tmp_path: Path, kind: str
+) -> None:
+    chosen = tiny.KINDS[kind]("watch.images=6")
+    torch.manual_seed(1)
+    drawn = torch.get_rng_state()
+    first = pictures(chosen, tmp_path / "one")
+    assert torch.equal(torch.get_rng_state(), drawn)
+    torch.manual_seed(2)
+    assert pictures(chosen, tmp_path / "two").read_bytes() == first.read_bytes()
+    assert [f.name for f in first.parent.iterdir()] == ["step-0000001.png"]
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_raw_weights_and_their_average_stand_side_by_side(tmp_path: Path, channels: int) -> None:
+    source = tiny.stripes(channels=channels)
+    widths = (f"unet.in_channels={channels}", f"unet.out_channels={2 * channels}")
+    chosen = tiny.diffusion("watch.images=3", f"data.channels={channels}", *widths)
+    state = states.state_of(chosen)
+    draw = drawing(chosen, source, source, tmp_path, TIMES, 4, lambda said: None)
+    watch = preview(draw, tmp_path, TIMES, states.CPU)
+
+    def halves() -> tuple[bytes, bytes]:
+        watch(1, state)
+        with Image.open(tmp_path / "step-0000001.png") as picture:
+            half = picture.width // 2 + 20  # the columns of raw weights end left of it
+            left = picture.crop((0, 60, half, picture.height)).tobytes()
+            return left, picture.crop((half, 60, picture.width, picture.height)).tobytes()
+
+    before = halves()
+    states.scramble(state.ema.weights, 5)
+    after = halves()
+    assert before[0] == after[0]
+    assert before[1] != after[1]
+
+
+def test_the_picture_is_the_sample_command_s_own(tmp_path: Path) -> None:
+    chosen = tiny.diffusion("watch.images=3")
+    state, source = states.state_of(chosen), tiny.stripes()
+    model = model_of(chosen, mean_weights(state), source.classes, tmp_path, 1)
+    made = generate(model, torch.arange(3), settings_for(chosen, 0), images=range(3))
+    image = next(iter(made))[2]
+    draw = drawing(chosen, source, source, tmp_path, TIMES, 4, lambda said: None)
+    preview(draw, tmp_path, TIMES, states.CPU)(1, state)
+    wanted = fitted(image, tile_size((8, 8)))
+    with Image.open(tmp_path / "step-0000001.png") as picture:
+        top = picture.height - 14 - wanted.height
+        crops = [
+            picture.crop((x, top, x + wanted.width, top + wanted.height)).tobytes()
+            for x in range(picture.width - wanted.width)
+        ]
+    assert crops.count(wanted.tobytes()) == 1  # under the averages, and not under raw weights
+
+
+def test_classes_are_all_shown_or_ten_that_lie_evenly() -> None:
+    labels, across = layout(3, 32)
+    assert labels is not None
+    assert (across, labels.bincount().tolist()) == (10, [10, 10, 10])
+    labels, across = layout(1000, 32)
+    assert labels is not None
+    assert labels.unique().tolist() == list(range(0, 1000, 100))
+    assert (across, len(labels)) == (3, 30)
+    labels, across = layout(10, 4)
+    assert labels is not None
+    assert len(labels.unique()) == 4
+    assert layout(None, 32) == (None, 6)
+
+
+def test_a_classifier_that_is_always_right_has_no_mistakes_to_show(tmp_path: Path) -> None:
+    chosen = tiny.classifier("noised=false")
+    state, source = states.state_of(chosen), tiny.stripes()
+    alike = replace(source, labels=torch.zeros(30, dtype=torch.int64))
+    for name, values in state.ema.weights.items():
+        values.zero_()
+        if name.endswith("bias") and values.shape == (3,):
+            values[0] = 1.0
+    weights = {k: v.clone() for k, v in state.ema.weights.items()}
+    drawn = mistakes(chosen, alike)(1, Weights(weights, weights))
+    drawn.picture.save(tmp_path / "right.png")
+    assert drawn.figures == {}
+
+
+def test_only_the_main_process_draws(tmp_path: Path) -> None:
+    drawn: list[int] = []
+
+    def draw(done: int, weights: object) -> Drawn:
+        drawn.append(done)
+        return Drawn(Image.new("RGB", (4, 4)), {"samples/mean_c0": 1.0})
+
+    state = states.state_of(tiny.diffusion())
+    other = Devices(torch.device("cpu"), rank=1, world=2)
+    assert preview(draw, tmp_path / "none", TIMES, other)(1, state) == {}
+    assert (drawn, (tmp_path / "none").exists()) == ([], False)
+    told: list[tuple[int, str]] = []
+    watch = preview(
+        draw, tmp_path, TIMES, states.CPU, [lambda done, name, _: told.append((done, name))]
+    )
+    assert watch(1, state) == {"samples/mean_c0": 1.0}
+    assert told == [(1, "preview")]
+
+
+def test_what_fails_is_said_once_and_interrupts_nothing() -> None:
+    said: list[str] = []
+
+    def fails(done: int, seen: None) -> dict[str, float]:
+        raise OSError(28, "No space left on device")
+
+    watch = guarded("the preview", fails, said.append)
+    assert [watch(done, None) for done in (1, 2, 3)] == [{}, {}, {}]
+    assert len(said) == 1
+    assert "the preview failed at step 1" in said[0]
+    assert "No space left" in said[0]
+
+    def interrupted(done: int, seen: None) -> dict[str, float]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        guarded("the preview", interrupted, said.append)(1, None)
+
+
+def test_a_picture_is_written_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "previews" / "one.png"
+    write(Image.new("RGB", (9, 9), "red"), path)
+    before = path.read_bytes()
+
+    def half(self: object, file: Path, *rest: object, **more: object) -> None:
+        Path(file).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", half)
+    with pytest.raises(OSError, match="No space"):
+        write(Image.new("RGB", (9, 9), "blue"), path)
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_pixels_of_small_images_stay_squares_and_large_images_are_reduced() -> None:
+    assert tile_size((8, 8)) == (56, 56)
+    assert tile_size((28, 14)) == (56, 28)
+    assert tile_size((512, 256)) == (MOST, MOST // 2)
+    image = torch.arange(4, dtype=torch.uint8).reshape(1, 2, 2) * 60
+    shown = fitted(image, (56, 56))
+    assert sorted(c[1] for c in shown.getcolors() or []) == [(v, v, v) for v in (0, 60, 120, 180)]
+
+
+def test_every_number_of_channels_has_colours() -> None:
+    for channels in (1, 2, 3, 4, 5):
+        image = torch.full((channels, 8, 8), 200, dtype=torch.uint8)
+        assert colours(image).mode == "RGB"
+    clear = torch.zeros(4, 8, 8, dtype=torch.uint8)
+    grounds = {f"#{r:02x}{g:02x}{b:02x}" for _, (r, g, b) in colours(clear).getcolors() or []}
+    assert grounds == set(CHECKS)
+
+
+def test_a_sheet_holds_long_names_and_rows_of_unequal_length() -> None:
+    image = torch.zeros(1, 8, 8, dtype=torch.uint8)
+    rows = [Row("a name that is much too long to be shown", [image] * 2), Row("", [], ())]
+    rows.append(Row("level 1\n50% right", [image], ["ankle boot > sneaker"]))
+    picture = sheet("title", [("", 2)], rows)
+    assert picture.width < 700
+    assert sheet("none", [("", 2)], [Row("level 1", [])]).height > 0
+
+
+def test_an_upsampler_s_figures_compare_with_the_originals(tmp_path: Path) -> None:
+    chosen = tiny.upsampler("watch.images=4")
+    source: Source = tiny.stripes()
+    draw = drawing(chosen, source, source, tmp_path, TIMES, 4, lambda said: None)
+    figures = preview(draw, tmp_path, TIMES, states.CPU)(1, states.state_of(chosen))
+    assert figures.keys() == {
+        f"{of}/{what}_c0" for of in ("samples", "data") for what in ("mean", "std")
+    }
+
+
+def test_large_images_are_evaluated_a_few_at_a_time() -> None:
+    sizes = ("8,8", "64,64", "128,64", "256,256", "512,512", "1024,1024")
+    found = [evaluated_at_once(tiny.diffusion(f"data.size={size}")) for size in sizes]
+    assert found == [64, 64, 32, 4, 1, 1]

@@ -1,0 +1,219 @@
+"""average weights, held-out images -> the same numbers each time, and a network left as it was."""
+
+import copy
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from torch import nn
+from watch import states
+
+from adm.data import Source
+from adm.recipes.run import objective_of
+from adm.training.batches import Batch
+from adm.training.devices import Devices
+from adm.training.objective import Outcome
+from adm.watch import validation as validation_module
+from adm.watch.looks import Times
+from adm.watch.validation import FAR, Measured, measure, overfit, stratified, validation
+
+EVERY = Times(every=2, total=5)
+
+
+def held_out(count: int = 12) -> Source:
+    """Other images than `tiny.stripes` trains on."""
+    more = tiny.stripes(90)
+    return replace(more, labels=more.labels[60 : 60 + count], read=lambda i: more.read(60 + i))
+
+
+def looked(chosen: Any, state: Any, **options: Any) -> dict[str, float]:
+    options = {"count": 24, **options}
+    return validation(chosen, held_out(), EVERY, states.CPU, **options)(2, state)
+
+
+def test_levels_cover_every_quarter_and_every_cell_of_it_alike() -> None:
+    count = 400
+    uniforms = np.random.default_rng(0).random(count)
+    spread = stratified(uniforms, 0, count)
+    assert np.array_equal(np.floor(4 * spread), np.arange(count) % 4)
+    assert np.array_equal(np.sort(np.floor(count * spread)), np.arange(count))
+    parts = [stratified(uniforms[i : i + 7], i, count) for i in range(0, count, 7)]
+    assert np.array_equal(np.concatenate(parts), spread)
+
+
+def by_level(network: nn.Module, batch: Batch) -> Outcome:
+    """An objective whose loss is the uniform that the level is made from."""
+    loss = torch.from_numpy(batch.draws.level)
+    return Outcome(loss, {"loss": loss}, torch.zeros(len(loss)))
+
+
+def test_a_quarter_is_the_mean_over_its_own_levels() -> None:
+    found = measure(
+        by_level, nn.Identity(), held_out(), devices=states.CPU, count=400, batch_size=32
+    )
+    assert found.quarters.keys() == {"loss"}
+    expected = torch.tensor([0.125, 0.375, 0.625, 0.875], dtype=torch.float64)
+    torch.testing.assert_close(found.quarters["loss"], expected, atol=1e-3, rtol=0)
+    assert found.mean("loss") == pytest.approx(0.5, abs=1e-3)
+
+
+@pytest.mark.parametrize("kind", tiny.KINDS)
+def test_the_numbers_do_not_depend_on_the_batch_size_or_on_who_looked_before(kind: str) -> None:
+    chosen = tiny.KINDS[kind]("train.precision=float32")
+    state = states.state_of(chosen)
+    first = looked(chosen, state, batch_size=24)
+    torch.manual_seed(7)
+    assert looked(chosen, state, batch_size=24) == first
+    assert looked(chosen, state, batch_size=5) == pytest.approx(first, rel=1e-5)
+    assert {f"validation/loss_q{i}" for i in (1, 2, 3, 4)} < first.keys()
+    quarters = [first[f"validation/loss_q{i}"] for i in (1, 2, 3, 4)]
+    assert np.mean(quarters) == pytest.approx(first["validation/loss"])
+
+
+@pytest.mark.parametrize("kind", tiny.KINDS)
+def test_it_is_the_average_weights_that_are_measured(kind: str) -> None:
+    chosen = tiny.KINDS[kind]()
+    state = states.state_of(chosen)
+    before = looked(chosen, state)
+    states.scramble(dict(state.network.named_parameters()), 9)
+    assert looked(chosen, state) == before
+    states.scramble(state.ema.weights, 9)
+    assert looked(chosen, state) != before
+
+
+@pytest.mark.parametrize("kind", tiny.KINDS)
+def test_nothing_of_the_run_is_touched(kind: str) -> None:
+    field = "classifier" if kind == "classifier" else "unet"
+    chosen = tiny.KINDS[kind](f"{field}.dropout=0.5")
+    if kind == "diffusion":
+        chosen = tiny.diffusion("importance=true", "loss=vlb", "unet.dropout=0.5")
+    state = states.state_of(chosen)
+    next(state.network.children()).eval()  # a mode that is neither all on nor all off
+    for parameter in state.network.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    weights = {k: v.clone() for k, v in state.network.state_dict().items()}
+    averages = {k: v.clone() for k, v in state.ema.weights.items()}
+    modes = [module.training for module in state.network.modules()]
+    drawn, importance = torch.get_rng_state(), copy.deepcopy(state.importance)
+    looked(chosen, state)
+    assert torch.equal(torch.get_rng_state(), drawn)
+    assert [module.training for module in state.network.modules()] == modes
+    for name, parameter in state.network.named_parameters():
+        assert torch.equal(parameter, weights[name])
+        assert parameter.requires_grad
+        assert parameter.grad is not None
+        assert torch.equal(parameter.grad, torch.ones_like(parameter))
+    assert all(torch.equal(v, averages[k]) for k, v in state.ema.weights.items())
+    if importance is not None:
+        assert state.importance is not None
+        assert np.array_equal(state.importance.counts, importance.counts)
+
+
+def test_no_draw_of_the_training_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    drawn = validation_module.with_draws
+
+    def recorded(source: Any, indices: Any, seed: int, start: int, augmentation: Any) -> Batch:
+        asked.append(start)
+        assert not any(augmentation)  # no flips, no crops
+        return drawn(source, indices, seed, start, augmentation)
+
+    monkeypatch.setattr(validation_module, "with_draws", recorded)
+    chosen = tiny.diffusion()
+    looked(chosen, states.state_of(chosen), batch_size=10)
+    assert asked == [FAR, FAR + 10, FAR + 20]
+
+
+def test_it_looks_at_its_times_and_after_the_last_step() -> None:
+    chosen = tiny.classifier()
+    watch = validation(chosen, held_out(), EVERY, states.CPU, count=4)
+    state = states.state_of(chosen)
+    assert [bool(watch(done, state)) for done in range(1, 6)] == [False, True, False, True, True]
+
+
+class Answer(Devices):
+    """Two processes, of which this one knows what the other gave."""
+
+    other: Any = None
+    given: Any = None
+
+    def gather(self, value: Any) -> list[Any]:
+        object.__setattr__(self, "given", value)
+        return [value, torch.zeros_like(value) if self.other is None else self.other]
+
+
+@pytest.mark.parametrize("kind", tiny.KINDS)
+def test_two_processes_find_what_one_finds(kind: str) -> None:
+    chosen = tiny.KINDS[kind]("train.precision=float32")
+    state = states.state_of(chosen)
+    ranks = [Answer(torch.device("cpu"), rank=rank, world=2) for rank in (0, 1)]
+    for rank in (1, 0):
+        object.__setattr__(ranks[rank], "other", ranks[1 - rank].given)
+        found = validation(chosen, held_out(), EVERY, ranks[rank], count=24, batch_size=7)(2, state)
+    assert found == pytest.approx(looked(chosen, state), rel=1e-5)
+    assert [int(rank.given[1, 0].sum()) for rank in ranks] == [12, 12]  # images, half each
+
+
+def test_a_classifier_of_clean_images_has_no_quarters() -> None:
+    chosen = tiny.classifier("noised=false")
+    found = looked(chosen, states.state_of(chosen))
+    assert found.keys() == {"validation/loss", "validation/accuracy"}
+
+
+def measured(**means: float) -> Measured:
+    return Measured({name: torch.full((4,), value).double() for name, value in means.items()})
+
+
+def test_over_fitting_is_told_past_the_stated_gap_and_not_before() -> None:
+    trained = measured(loss=0.10, accuracy=0.90)
+    assert overfit(measured(loss=0.90, accuracy=0.81), trained) is None
+    message = overfit(measured(loss=0.90, accuracy=0.79), trained)
+    assert message is not None
+    assert "90.0% of training images" in message
+    assert "79.0% of held-out ones" in message
+    assert overfit(measured(loss=0.109), measured(loss=0.10)) is None
+    assert overfit(measured(loss=0.111), measured(loss=0.10)) is not None
+    assert overfit(measured(loss=0.05), measured(loss=0.10)) is None
+
+
+@pytest.mark.slow
+def test_a_network_that_learnt_its_images_by_heart_shows_a_gap_and_one_warning() -> None:
+    chosen = tiny.classifier("process.steps=20", "train.precision=float32")
+    few = tiny.stripes(12)
+    generator = torch.Generator().manual_seed(1)
+    noise = torch.randint(0, 256, (36, 1, 8, 8), generator=generator).to(torch.uint8)
+    train = replace(few, read=lambda i: noise[i])
+    unseen = replace(few, read=lambda i: noise[12 + i])  # labels that nothing foretells
+    state, objective = states.state_of(chosen), objective_of(chosen, torch.device("cpu"))
+    optimizer = torch.optim.AdamW(state.network.parameters(), lr=3e-3)
+    generator = np.random.default_rng(0)
+    said: list[str] = []
+    watch = validation(
+        chosen, unseen, Times(1, 2), states.CPU, training=train, count=120, say=said.append
+    )
+    for step in range(250):
+        batch = validation_module.with_draws(
+            train, list(range(12)), 0, 12 * step, validation_module.Augmentation()
+        )
+        objective(state.network, batch).loss.mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    state.ema.load(dict(state.network.named_parameters()))
+    gap = watch(1, state)["validation/gap"]
+    assert gap > 0.2
+    watch(2, state)
+    assert len(said) == 1
+    assert said[0].startswith("step 1: over-fitting")
+
+
+def test_images_that_the_network_was_not_made_for_are_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="the recipe wants"):
+        validation(tiny.diffusion(), tiny.stripes(size=(9, 9)), EVERY, states.CPU)
+    with pytest.raises(ValueError, match="at least 1 image"):
+        validation(tiny.diffusion(), held_out(), EVERY, states.CPU, count=0)
+    other = replace(held_out(), classes=("bag", "sneaker", "ankle boot"))
+    with pytest.raises(ValueError, match="other classes than stripes, or in another order"):
+        validation(tiny.diffusion(), other, EVERY, states.CPU, training=tiny.stripes())

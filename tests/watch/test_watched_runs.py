@@ -1,0 +1,124 @@
+"""a run that is watched -> bit for bit the run that is not, and the same log when continued."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from safetensors.torch import load_file
+from watch import states
+
+from adm.data import Source
+from adm.recipes import Recipe
+from adm.recipes.overrides import override
+from adm.recipes.run import TrainOptions, train
+from adm.training import checkpoint
+from adm.watch import PREVIEWS, watching
+
+WATCHED = (
+    "watch.every_steps=2",
+    "watch.images=6",
+    "watch.validation_images=8",
+    "train.steps=5",
+    "train.save_every_steps=2",
+)
+DROPOUT = {
+    "diffusion": "unet.dropout=0.3",
+    "classifier": "classifier.dropout=0.3",
+    "upsampler": "unet.dropout=0.3",
+}
+
+
+def chosen_of(kind: str, *settings: str) -> Recipe:
+    return override(tiny.KINDS[kind](), [*WATCHED, DROPOUT[kind], *settings])
+
+
+def trained(
+    chosen: Recipe, run: Path, *, watched: bool, stop_after: int | None = None, said: Any = print
+) -> list[dict[str, Any]]:
+    source: Source = tiny.stripes()
+    options = TrainOptions()
+    if watched:
+        watch = watching(chosen, source, tiny.stripes(12), run, states.CPU, say=said)
+        options = TrainOptions(watch=watch)
+    progress = train(chosen, source, run, states.CPU, options)
+    for state in progress:
+        if state.step == stop_after:
+            break
+    progress.close()  # type: ignore[attr-defined]
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def tensors(run: Path) -> dict[str, Any]:
+    folder = checkpoint.latest(run)
+    assert folder is not None
+    return {
+        f"{file.name}/{key}": value
+        for file in sorted(folder.glob("*.safetensors"))
+        for key, value in load_file(file).items()
+    }
+
+
+@pytest.mark.parametrize("kind", tiny.KINDS)
+def test_watching_changes_nothing_that_is_learned(tmp_path: Path, kind: str) -> None:
+    chosen = chosen_of(kind)
+    alone = trained(chosen, tmp_path / "alone", watched=False)
+    watched = trained(chosen, tmp_path / "watched", watched=True)
+    ours, theirs = tensors(tmp_path / "alone"), tensors(tmp_path / "watched")
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(value, theirs[key]) for key, value in ours.items())
+    assert [{k: v for k, v in line.items() if "/" not in k} for line in watched] == alone
+    assert ["validation/loss" in line for line in watched] == [False, True, False, True, True]
+    assert (tmp_path / "watched" / "progress.png").exists()
+    names = [path.name for path in sorted((tmp_path / "watched" / PREVIEWS).iterdir())]
+    assert names == [f"step-{step:07d}.png" for step in (2, 4, 5)]
+
+
+@pytest.mark.parametrize("kind", tiny.KINDS)
+def test_a_watched_run_is_continued_with_the_log_of_an_uninterrupted_one(
+    tmp_path: Path, kind: str
+) -> None:
+    chosen = chosen_of(kind, "watch.every_steps=4")
+    whole = trained(chosen, tmp_path / "whole", watched=True)
+    trained(chosen, tmp_path / "parts", watched=True, stop_after=3)
+    assert trained(chosen, tmp_path / "parts", watched=True) == whole
+    last = f"{PREVIEWS}/step-0000005.png"
+    assert (tmp_path / "parts" / last).read_bytes() == (tmp_path / "whole" / last).read_bytes()
+
+
+def test_pictures_that_cannot_be_written_end_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("adm.watch.preview.write", full)
+    monkeypatch.setattr("adm.watch.curves.write", full)
+    said: list[str] = []
+    log = trained(chosen_of("diffusion"), tmp_path / "run", watched=True, said=said.append)
+    assert len(log) == 5
+    assert "validation/loss" in log[-1]
+    assert len([line for line in said if "No space left" in line]) == 2
+
+
+def test_validation_that_fails_ends_the_run(tmp_path: Path) -> None:
+    chosen, source = chosen_of("classifier"), tiny.stripes()
+
+    def broken(index: int) -> torch.Tensor:
+        if index:
+            raise ValueError("photo.jpg is damaged")
+        return source.read(index)
+
+    held_out = Source("held out", source.classes, source.labels, broken)
+    watch = watching(chosen, source, held_out, tmp_path / "run", states.CPU)
+    with pytest.raises(ValueError, match=r"photo\.jpg is damaged"):
+        list(train(chosen, source, tmp_path / "run", states.CPU, TrainOptions(watch=watch)))
+
+
+def test_nothing_is_looked_at_where_nothing_is_asked_for(tmp_path: Path) -> None:
+    chosen = chosen_of("diffusion", "watch.images=0", "watch.validation_images=0")
+    log = trained(chosen, tmp_path / "run", watched=True)
+    assert not any("/" in name for line in log for name in line)
+    assert not (tmp_path / "run" / PREVIEWS).exists()

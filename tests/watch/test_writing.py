@@ -1,0 +1,124 @@
+"""figures of a run -> what TensorBoard and Weights & Biases are handed, each step once."""
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from adm.training.loop import Progress
+from adm.watch import writers
+from adm.watch.writers import Writer, written
+
+RED = Image.new("RGB", (4, 4), "red")
+HAS_TENSORBOARD = importlib.util.find_spec("tensorboard") is not None
+
+
+def steps_of(first: int, last: int, scale: float = 1.0) -> Iterator[Progress]:
+    for step in range(first, last + 1):
+        yield Progress(step, {"loss": scale / step}, 10.0)
+
+
+def test_figures_pass_by_and_the_writers_are_closed_however_it_ends() -> None:
+    seen: list[Any] = []
+    writer = Writer(
+        lambda step, values: seen.append((step, values["loss"])),
+        lambda step, name, picture: None,
+        lambda: seen.append("closed"),
+    )
+    passed = [p.step for p in written(steps_of(1, 2), [writer])]
+    assert passed == [1, 2]
+    assert seen == [(1, 1.0), (2, 0.5), "closed"]
+    seen.clear()
+
+    def failing() -> Iterator[Progress]:
+        yield from steps_of(1, 1)
+        raise FloatingPointError("not finite")
+
+    with pytest.raises(FloatingPointError):
+        list(written(failing(), [writer]))
+    assert seen == [(1, 1.0), "closed"]
+
+
+@pytest.mark.skipif(not HAS_TENSORBOARD, reason="TensorBoard is not installed")
+def test_a_continued_run_shows_each_step_once_in_tensorboard(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder = tmp_path / "run" / "tensorboard"
+    writer = writers.tensorboard(folder)
+    assert not (tmp_path / "run").exists()  # a new run's folder must be empty
+    list(written(steps_of(1, 6), [writer]))
+    resumed = writers.tensorboard(folder, done=4)
+    resumed.picture(5, "preview", RED)
+    list(written(steps_of(5, 8, scale=2.0), [resumed]))
+    held = EventAccumulator(str(folder))
+    held.Reload()
+    scalars = [(s.step, round(s.value, 4)) for s in held.Scalars("loss")]
+    expected = [(step, (1 if step < 5 else 2) / step) for step in range(1, 9)]
+    assert scalars == [(step, round(value, 4)) for step, value in expected]
+    assert [image.step for image in held.Images("preview")] == [5]
+    assert [s.step for s in held.Scalars("images_per_second")] == list(range(1, 9))
+
+
+@pytest.mark.skipif(not HAS_TENSORBOARD, reason="TensorBoard is not installed")
+def test_what_is_not_finite_is_left_out(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    writer = writers.tensorboard(tmp_path)
+    writer.figures(1, {"loss": float("nan"), "gradient_norm": 1.0})
+    writer.close()
+    held = EventAccumulator(str(tmp_path))
+    held.Reload()
+    assert held.Tags()["scalars"] == ["gradient_norm"]
+
+
+class Service(SimpleNamespace):
+    """What we use of wandb: a run that goes on where its steps ended."""
+
+    def __init__(self) -> None:
+        super().__init__(asked=[], logged=[], Image=lambda picture: "picture")
+
+    def init(self, **asked: Any) -> SimpleNamespace:
+        self.asked.append(asked)
+        free = max((step for step, _ in self.logged), default=-1) + 1
+        log = lambda values, step: self.logged.append((step, values))  # noqa: E731
+        return SimpleNamespace(step=free, log=log, finish=lambda: None)
+
+
+def test_a_continued_run_goes_on_in_wandb_without_going_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = Service()
+    monkeypatch.setitem(sys.modules, "wandb", service)  # type: ignore[arg-type]
+    monkeypatch.setattr(writers, "_installed", lambda extra, what: None)
+    run = tmp_path / "digits"
+    writer = writers.wandb("adm", run, {"name": "digits"})
+    assert not run.exists()
+    run.mkdir()
+    list(written(steps_of(1, 6), [writer]))
+    resumed = writers.wandb("adm", run)
+    list(written(steps_of(5, 8), [resumed]))
+    resumed.picture(8, "preview", RED)
+    assert [step for step, _ in service.logged] == [1, 2, 3, 4, 5, 6, 7, 8, 8]
+    first, second = service.asked
+    assert first["id"] == second["id"]
+    assert (first["name"], first["project"], first["resume"]) == ("digits", "adm", "allow")
+
+
+@pytest.mark.parametrize(
+    ("open_", "extra"),
+    [
+        (lambda path: writers.tensorboard(path), "tensorboard"),
+        (lambda path: writers.wandb("adm", path), "wandb"),
+    ],
+)
+def test_a_missing_extra_is_named_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_: Any, extra: str
+) -> None:
+    monkeypatch.setattr(writers, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=rf"pip install 'ablated-diffusion\[{extra}\]'"):
+        open_(tmp_path)
