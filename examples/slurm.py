@@ -2,8 +2,8 @@
 
     python examples/slurm.py 64x64-diffusion --data /shared/imagenet --out /shared/runs/64
 
-All words are handed to `adm train`. A job that meets its time limit is queued again and goes on from
-its newest checkpoint.
+All words are handed to `adm train`. A job that meets its time limit is queued again, and goes on
+from its newest checkpoint.
 """
 
 import sys

@@ -65,6 +65,12 @@ def test_every_split_counts_the_same():
     assert inception_score(np.concatenate([certain, vague]), 4) == pytest.approx((4 + 1) / 2)
 
 
+def test_logits_are_no_probabilities():
+    for wrong in (np.array([[2.0, -1.0]]), np.array([[0.5, np.nan]])):
+        with pytest.raises(ValueError, match="not logits"):
+            inception_score(wrong)
+
+
 def test_inception_score_of_nothing_is_refused():
     with pytest.raises(ValueError, match="N >= 1"):
         inception_score(np.zeros((0, 10)))
@@ -95,13 +101,6 @@ def test_radius_skips_the_point_itself_and_not_its_twin():
 def test_surface_of_a_ball_belongs_to_it():
     centre, radius = np.zeros((1, 1)), np.array([4.0])
     assert inside(np.array([[2.0], [2.5], [-2.0]]), centre, radius).tolist() == [True, False, True]
-
-
-def test_blocks_do_not_show(monkeypatch):
-    real, fake = RANDOM.normal(size=(130, 6)), RANDOM.normal(0.5, 1, size=(90, 6))
-    whole = precision_recall(real, fake)
-    monkeypatch.setitem(radii.__globals__, "BLOCK_ROWS", 7)
-    assert precision_recall(real, fake) == whole
 
 
 def test_too_few_images_are_refused():

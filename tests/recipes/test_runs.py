@@ -110,7 +110,7 @@ def test_an_image_more_or_another_label_is_other_data(tmp_path: Path) -> None:
         run.train(tiny.diffusion(), tiny.stripes(31), tmp_path, CPU)
     labels = tiny.stripes().labels.clone()
     labels[3] = 1
-    with pytest.raises(ValueError, match="labels is .* there"):
+    with pytest.raises(ValueError, match=r"labels is .* there"):
         run.train(tiny.diffusion(), replace(tiny.stripes(), labels=labels), tmp_path, CPU)
 
 

@@ -1,0 +1,255 @@
+"""scores of features -> seconds and memory, ours beside others', in turn in one run.
+
+    OMP_NUM_THREADS=2 python benchmarks/metrics.py                     # prints both tables
+    OMP_NUM_THREADS=2 python benchmarks/metrics.py --write             # and puts them into docs
+
+Features are 2,048 numbers an image, made as Inception's are: not negative, few directions with
+most of the variance. Each way runs in a process of its own; its memory is the growth of the
+process from when the features were there to its largest. Ways take turns, `--rounds` times, and
+the median counts. "Block-wise NumPy" is the released evaluator's algorithm with its rounding to
+float16, written here from its description; its products are float32, for NumPy has no fast ones of
+halves.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+DIM, NEIGHBOURS, ROWS = 2048, 3, 10_000
+PAGE = Path(__file__).parent.parent / "docs" / "metrics.md"
+BEGIN, END = "<!-- measured: begin -->\n", "<!-- measured: end -->\n"
+MIB = 2**20
+
+
+def features(count: int, seed: int, shift: float = 0.0) -> np.ndarray:
+    """(count, DIM) float32."""
+    spectrum = np.random.default_rng(0).permutation(np.arange(1, DIM + 1) ** -0.5)
+    mixing = np.random.default_rng(1).standard_normal((64, DIM), dtype=np.float32)
+    random = np.random.default_rng(seed)
+    made = np.empty((count, DIM), np.float32)
+    for start in range(0, count, 1000):
+        rows = made[start : start + 1000]
+        rows[:] = random.standard_normal(rows.shape, dtype=np.float32) * spectrum
+        rows += random.standard_normal((len(rows), 64), dtype=np.float32) @ mixing / 8 + shift
+        np.maximum(rows, 0, out=rows)
+    return made
+
+
+def half_distances(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Squared distances in float16, or in float32 where a block of them overflows."""
+    for kind in (np.float16, np.float32):
+        a, b = rows.astype(kind), columns.astype(kind)
+        with np.errstate(over="ignore", invalid="ignore"):
+            of_a = np.square(a).sum(axis=1, dtype=np.float32).astype(kind)
+            of_b = np.square(b).sum(axis=1, dtype=np.float32).astype(kind)
+            product = (a.astype(np.float32) @ b.astype(np.float32).T).astype(kind)
+            found = np.maximum(of_a[:, None] - 2 * product + of_b, kind(0))
+        if np.isfinite(found).all():
+            break
+    return found
+
+
+def block_wise_radii(points: np.ndarray) -> np.ndarray:
+    radii = np.empty(len(points), np.float32)
+    for start in range(0, len(points), ROWS):
+        rows = points[start : start + ROWS]
+        distances = np.empty((len(rows), len(points)), np.float32)
+        for column in range(0, len(points), ROWS):
+            columns = points[column : column + ROWS]
+            distances[:, column : column + ROWS] = half_distances(rows, columns)
+        wanted = np.partition(distances, NEIGHBOURS, axis=1)  # itself comes first
+        radii[start : start + ROWS] = wanted[:, NEIGHBOURS]
+    return radii
+
+
+def block_wise(real: np.ndarray, fake: np.ndarray) -> tuple[float, float]:
+    of_real, of_fake = block_wise_radii(real), block_wise_radii(fake)
+    in_real, in_fake = np.zeros(len(fake), bool), np.zeros(len(real), bool)
+    for start in range(0, len(fake), ROWS):
+        for column in range(0, len(real), ROWS):
+            rows, columns = slice(start, start + ROWS), slice(column, column + ROWS)
+            distances = half_distances(fake[rows], real[columns])
+            in_real[rows] |= (distances <= of_real[columns]).any(axis=1)
+            in_fake[columns] |= (distances <= of_fake[rows, None]).any(axis=0)
+    return float(in_real.mean()), float(in_fake.mean())
+
+
+def ours(real: np.ndarray, fake: np.ndarray) -> tuple[float, float]:
+    from adm.metrics import precision_recall
+
+    return precision_recall(real, fake, NEIGHBOURS)
+
+
+def ours_all_four(real: np.ndarray, fake: np.ndarray) -> tuple[float, float]:
+    from adm.metrics.manifold import membership
+
+    found = membership(real, fake)
+    return float(found.fake_in_real.mean()), float(found.real_in_fake.mean())
+
+
+def prdc(real: np.ndarray, fake: np.ndarray) -> tuple[float, float]:
+    from prdc import compute_prdc
+
+    found = compute_prdc(real, fake, NEIGHBOURS)
+    return found["precision"], found["recall"]
+
+
+WAYS: dict[str, Callable[[np.ndarray, np.ndarray], tuple[float, float]]] = {
+    "ours": ours,
+    "ours, with density and coverage": ours_all_four,
+    "block-wise NumPy": block_wise,
+    "prdc": prdc,
+}
+FIRST_TABLE = (
+    f"| precision and recall, {{count:,}} against {{count:,}}, {DIM:,} features "
+    "| seconds | times ours | CPU seconds | times ours | above the features (MiB) "
+    "| precision | recall |\n"
+    "|---|--:|--:|--:|--:|--:|--:|--:|"
+)
+SECOND_TABLE = (
+    "| statistics of N images in one pass | seconds | above one batch (MiB) |\n|---|--:|--:|"
+)
+
+
+def run_way(name: str, count: int) -> dict[str, float]:
+    real, fake = features(count, 2), features(count, 3, 0.02)
+    WAYS[name](real[:64], fake[:64])  # imports, and the first call of a library
+    before, started, busy = _resident(), time.perf_counter(), time.process_time()
+    precision, recall = WAYS[name](real, fake)
+    return {
+        "seconds": time.perf_counter() - started,
+        "cpu": time.process_time() - busy,
+        "mib": (_peak() - before) / MIB,
+        "precision": float(precision),
+        "recall": float(recall),
+    }
+
+
+def run_pass(count: int, batch: int = 500) -> dict[str, float]:
+    """Batches as an extractor would hand them over, each merged and let go."""
+    from adm.metrics import Moments, statistics
+
+    held = features(batch, 0)
+    before, total, spent = _resident(), Moments.none(DIM), 0.0
+    for start in range(0, count, batch):
+        held += np.float32(1e-3)  # another batch
+        started = time.perf_counter()
+        total += Moments.of(held[: count - start])
+        spent += time.perf_counter() - started
+    statistics(total)
+    return {"seconds": spent, "mib": (_peak() - before) / MIB}
+
+
+def _resident() -> int:
+    with open("/proc/self/statm") as stated:
+        return int(stated.read().split()[1]) * resource.getpagesize()
+
+
+def _peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def apart(*arguments: str) -> dict[str, float]:
+    """One measurement in a process of its own."""
+    command = [sys.executable, __file__, "--one", *arguments]
+    return json.loads(
+        subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.split(b"\n")[-2]
+    )
+
+
+def first_table(count: int, rounds: int, names: list[str]) -> str:
+    taken = {name: [] for name in names}
+    for _ in range(rounds):
+        for name in names:
+            taken[name].append(apart(name, str(count)))
+    middle = {
+        name: {key: statistics.median(one[key] for one in runs) for key in runs[0]}
+        for name, runs in taken.items()
+    }
+    lines = [FIRST_TABLE.format(count=count)]
+    for name, of in middle.items():
+        slower = {
+            key: statistics.median(
+                theirs[key] / mine[key]
+                for theirs, mine in zip(taken[name], taken["ours"], strict=True)
+            )
+            for key in ("seconds", "cpu")
+        }
+        lines.append(
+            f"| {name} | {of['seconds']:.1f} | {slower['seconds']:.2f} | {of['cpu']:.1f} "
+            f"| {slower['cpu']:.2f} | {of['mib']:.0f} "
+            f"| {of['precision']:.4f} | {of['recall']:.4f} |"
+        )
+    return "\n".join(lines)
+
+
+def second_table(counts: list[int]) -> str:
+    lines = [SECOND_TABLE]
+    for count in counts:
+        of = apart("pass", str(count))
+        lines.append(f"| N = {count:,} | {of['seconds']:.1f} | {of['mib']:.0f} |")
+    return "\n".join(lines)
+
+
+def where() -> str:
+    """The machine and the versions, in a line."""
+    names = ("numpy", "scipy", "scikit-learn", "prdc", "torch")
+    found = []
+    for name in names:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            found.append(f"no {name}")
+    cores = len(os.sched_getaffinity(0))
+    load = os.getloadavg()[0]
+    return (
+        f"{_processor()}, {cores} cores, load {load:.1f} at the end, "
+        f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'unset')}, "
+        f"Python {platform.python_version()}, {', '.join(found)}."
+    )
+
+
+def _processor() -> str:
+    with open("/proc/cpuinfo") as lines:
+        named = (line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+        return next(named, platform.machine())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--count", type=int, default=10_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--passes", type=int, nargs="+", default=[10_000, 50_000])
+    parser.add_argument("--write", action="store_true", help=f"into {PAGE.name}")
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.one:
+        name, count = given.one[0], int(given.one[1])
+        print(json.dumps(run_pass(count) if name == "pass" else run_way(name, count)))
+        return
+    names = ["ours", *(name for name in given.ways if name != "ours")]
+    tables = [first_table(given.count, given.rounds, names), second_table(given.passes)]
+    text = "\n\n".join([*tables, where()])
+    print(text)
+    if given.write:
+        page = PAGE.read_text()
+        head, rest = page.split(BEGIN)
+        PAGE.write_text(head + BEGIN + "\n" + text + "\n\n" + END + rest.split(END)[1])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""features, a part at a time -> count, mean and covariance of them all, in flat memory.
+
+Parts merge in any order and grouping (Chan, Golub and LeVeque 1983, equation 2.1):
+
+    n = n_a + n_b,  d = mean_b - mean_a
+    mean = mean_a + d n_b / n,  scatter = scatter_a + scatter_b + d d^T n_a n_b / n
+
+so that several processes, or several days, count what one would have counted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from adm.metrics.features import ROWS, checked
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """What is kept of a set of features.
+
+    Attributes:
+        count: N, images seen.
+        mean: (D,) float64; zeros where nothing was seen.
+        scatter: (D, D) float64, the sum of (x - mean)(x - mean)^T.
+    """
+
+    count: int
+    mean: np.ndarray
+    scatter: np.ndarray
+
+    @classmethod
+    def of(cls, features: np.ndarray) -> Moments:
+        """(N, D) features, N at least 1 -> their moments.
+
+        Raises:
+            ValueError: not (N, D), N is 0, or a value is not finite.
+        """
+        features = checked(features, least=1)
+        total = cls.none(features.shape[1])
+        for start in range(0, len(features), ROWS):
+            part = np.asarray(features[start : start + ROWS], dtype=np.float64)
+            mean = part.mean(axis=0)
+            around = part - mean
+            total += cls(len(part), mean, around.T @ around)
+        return total
+
+    @classmethod
+    def none(cls, dim: int) -> Moments:
+        """Those of no image at all: what a sum starts from."""
+        return cls(0, np.zeros(dim), np.zeros((dim, dim)))
+
+    def __add__(self, other: Moments) -> Moments:
+        """Both sets as one.
+
+        Raises:
+            ValueError: they have different numbers of features.
+        """
+        if self.mean.shape != other.mean.shape:
+            raise ValueError(
+                f"moments of {len(self.mean)} and {len(other.mean)} features cannot be merged; "
+                "use the same extractor for both"
+            )
+        if not self.count or not other.count:
+            return self if self.count else other
+        count, apart = self.count + other.count, other.mean - self.mean
+        mean = self.mean + apart * (other.count / count)
+        between = np.outer(apart, apart * (self.count * other.count / count))
+        return Moments(count, mean, self.scatter + other.scatter + between)
+
+    @property
+    def covariance(self) -> np.ndarray:
+        """(D, D) float64, unbiased.
+
+        Raises:
+            ValueError: fewer than 2 images.
+        """
+        if self.count < 2:
+            raise ValueError(f"a covariance needs N >= 2 images, got {self.count}; give more")
+        return self.scatter / (self.count - 1)

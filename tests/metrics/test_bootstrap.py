@@ -1,0 +1,128 @@
+"""images drawn anew -> intervals as wide as the numbers spread."""
+
+import numpy as np
+import pytest
+
+from adm.metrics import (
+    by_class,
+    centred_interval,
+    frechet_distance,
+    frechet_interval,
+    inception_score,
+    inception_score_interval,
+    kernel_distance,
+    kernel_distance_of_all,
+    mean_interval,
+    resampled,
+    statistics,
+)
+from adm.metrics.bootstrap import subset_interval
+
+RANDOM = np.random.default_rng(0)
+REAL = statistics(np.random.default_rng(1).normal(size=(4000, 6)))
+
+
+def fakes(seed: int, count: int = 400) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0.3, 1.2, size=(count, 6))
+
+
+def probabilities(seed: int, count: int = 400) -> np.ndarray:
+    return np.random.default_rng(seed).dirichlet(np.full(8, 0.3), size=count)
+
+
+def test_a_mean_s_interval_is_the_normal_one() -> None:
+    values = RANDOM.normal(3, 2, size=900)
+    low, high = mean_interval(values, resamples=4000)
+    half = 1.96 * values.std() / 30
+    assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.02)
+    narrow = mean_interval(values, level=0.5)
+    assert low < narrow.low < values.mean() < narrow.high < high
+
+
+def test_it_is_the_seed_s_and_not_the_chunk_s(monkeypatch) -> None:
+    values = RANDOM.random(50)
+    once = mean_interval(values, seed=1)
+    assert once == mean_interval(values, seed=1) != mean_interval(values, seed=2)
+    monkeypatch.setitem(mean_interval.__globals__, "HELD", 70)
+    assert mean_interval(values, seed=1) == once
+
+
+def test_no_image_doubted_leaves_no_interval() -> None:
+    assert mean_interval(np.ones(40, bool)) == (1, 1)
+
+
+def test_resampling_s_bias_is_not_the_estimate_s() -> None:
+    low, high = centred_interval(5.0, np.linspace(8, 10, 1001))
+    assert (low, high) == pytest.approx((4.05, 5.95))
+
+
+def test_influence_spreads_as_the_full_bootstrap_does() -> None:
+    features = fakes(0, 2000)
+    estimate = frechet_distance(REAL, statistics(features))
+    full = resampled(lambda rows: frechet_distance(REAL, statistics(features[rows])), 2000, 200)
+    slow, fast = centred_interval(estimate, full), frechet_interval(features, REAL)
+    assert fast.low < estimate < fast.high
+    assert fast.high - fast.low == pytest.approx(slow.high - slow.low, rel=0.15)
+
+
+def test_inception_score_s_interval_is_the_full_bootstrap_s() -> None:
+    p = probabilities(0, 900)
+    full = resampled(lambda rows: inception_score(p[rows]), 900, 500)
+    slow = centred_interval(inception_score(p), full)
+    assert inception_score_interval(p, resamples=500) == pytest.approx(slow)  # the same drawings
+    # Splits are independent: two of half the size spread as one.
+    halves = inception_score_interval(p, split_size=450, resamples=500)
+    assert halves.high - halves.low == pytest.approx(slow.high - slow.low, rel=0.2)
+
+
+def fid(seed: int) -> tuple[float, tuple[float, float]]:
+    features = fakes(seed)
+    return frechet_distance(REAL, statistics(features)), frechet_interval(features, REAL, 400)
+
+
+def score(seed: int) -> tuple[float, tuple[float, float]]:
+    p = probabilities(seed)
+    return inception_score(p), inception_score_interval(p)
+
+
+def kid(seed: int) -> tuple[float, tuple[float, float]]:
+    real, features = fakes(seed + 10_000) - 0.3, fakes(seed)
+    found = kernel_distance(real, features, subsets=60, seed=seed)
+    return kernel_distance_of_all(real, features), found.interval()
+
+
+def share(seed: int) -> tuple[float, tuple[float, float]]:
+    values = np.random.default_rng(seed).random(400) < 0.6
+    return float(values.mean()), mean_interval(values, 400, seed=seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [fid, score, kid, share])
+def test_intervals_hold_the_truth_as_often_as_they_say(number) -> None:
+    found = [number(seed) for seed in range(200)]
+    truth = np.mean([value for value, _ in found])
+    held = np.mean([low <= truth <= high for _, (low, high) in found])
+    print(f"{number.__name__}: 95% intervals held the mean of {len(found)} in {100 * held:.1f}%")
+    assert 0.89 <= held <= 0.99
+
+
+def test_what_spreads_nothing_is_refused() -> None:
+    for values in (np.zeros(0), np.zeros((2, 2)), np.array([1, np.nan])):
+        with pytest.raises(ValueError, match="finite values"):
+            mean_interval(values)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        mean_interval(np.ones(3), level=95)
+    with pytest.raises(ValueError, match="give more"):
+        resampled(lambda rows: 0.0, 1)
+    with pytest.raises(ValueError, match="finite scores"):
+        centred_interval(1.0, np.array([1.0, np.nan]))
+    with pytest.raises(ValueError, match="smaller subsets"):
+        subset_interval(np.ones(5), 10, 10)
+
+
+def test_each_class_is_scored_alone() -> None:
+    labels = np.array([2, 0, 2, 5, 2, 0])
+    assert by_class(labels, lambda rows: rows.tolist()) == {0: [1, 5], 2: [0, 2, 4], 5: None}
+    assert by_class(labels, len, least=1) == {0: 2, 2: 3, 5: 1}
+    with pytest.raises(ValueError, match="integers"):
+        by_class(labels / 2, len)

@@ -1,0 +1,71 @@
+"""scores of few images -> what infinitely many would have."""
+
+import numpy as np
+import pytest
+
+from adm.metrics import (
+    Statistics,
+    at_infinity,
+    frechet_at_infinity,
+    frechet_distance,
+    inception_score_at_infinity,
+    statistics,
+)
+
+DIM = 32
+
+
+def test_a_line_in_one_over_n_is_read_off_exactly() -> None:
+    found = at_infinity(lambda rows: 5 + 300 / len(rows), 20_000)
+    assert found.value == pytest.approx(5)
+    assert found.slope == pytest.approx(300)
+    assert (found.sizes[0], found.sizes[-1], len(found.sizes)) == (5000, 20_000, 15)
+
+
+def test_subsets_are_drawn_without_replacement_by_the_seed() -> None:
+    drawn: list[np.ndarray] = []
+
+    def score(rows: np.ndarray) -> float:
+        drawn.append(rows)
+        return float(rows[0])
+
+    first, again, other = (at_infinity(score, 40, 3, seed) for seed in (1, 1, 2))
+    assert first.value == again.value != other.value
+    assert [len(rows) for rows in drawn[:3]] == [20, 30, 40]
+    assert all(len(np.unique(rows)) == len(rows) for rows in drawn)
+
+
+def test_the_distance_of_two_normals_is_recovered() -> None:
+    # Where covariances commute it is |m - m'|^2 + |s - s'|^2.
+    real = Statistics(np.zeros(DIM, np.float32), np.eye(DIM))
+    want = DIM * (0.1**2 + 0.05**2)
+    plain, corrected = [], []
+    for seed in range(8):
+        fake = np.random.default_rng(seed).normal(0.1, 1.05, size=(600, DIM))
+        plain.append(frechet_distance(real, statistics(fake)) - want)
+        corrected.append(frechet_at_infinity(fake, real, seed=seed).value - want)
+    print(f"error of the plain distance {np.mean(plain):.3f}, corrected {np.mean(corrected):.3f}")
+    assert abs(np.mean(corrected)) < abs(np.mean(plain)) / 5
+    assert np.mean(np.square(corrected)) < np.mean(np.square(plain)) / 4
+
+
+def test_the_inception_score_is_recovered() -> None:
+    # Certain and evenly spread: the score is the number of classes, less what few images miss.
+    plain, corrected = [], []
+    for seed in range(20):
+        certain = np.eye(50)[np.random.default_rng(seed).integers(50, size=500)]
+        found = inception_score_at_infinity(certain, seed=seed)
+        plain.append(found.scores[-1] - 50)
+        corrected.append(found.value - 50)
+    print(f"error of the plain score {np.mean(plain):.3f}, corrected {np.mean(corrected):.3f}")
+    assert abs(np.mean(corrected)) < abs(np.mean(plain)) / 4
+
+
+def test_too_few_images_are_refused() -> None:
+    real = Statistics(np.zeros(2, np.float32), np.eye(2))
+    with pytest.raises(ValueError, match="N >= 4"):
+        frechet_at_infinity(np.zeros((3, 2)), real)
+    with pytest.raises(ValueError, match="give more"):
+        at_infinity(lambda rows: 0.0, 100, sizes=1)
+    with pytest.raises(ValueError, match="same extractor"):
+        frechet_at_infinity(np.zeros((8, 3)), real)

@@ -1,0 +1,109 @@
+"""features -> who lies among whom, and the four shares made of it."""
+
+import numpy as np
+import pytest
+
+from adm.metrics import (
+    density_coverage,
+    membership,
+    precision_recall,
+    precision_recall_float16,
+    reach,
+)
+from adm.metrics.manifold import Membership
+
+RANDOM = np.random.default_rng(0)
+REAL, FAKE = RANDOM.normal(size=(300, 12)), RANDOM.normal(0.4, 1, size=(220, 12))
+
+
+def four(found: Membership) -> tuple[float, float, float, float]:
+    shares = (found.fake_in_real, found.real_in_fake, found.balls / 5, found.covered)
+    return tuple(float(each.mean()) for each in shares)  # type: ignore[return-value]
+
+
+def test_one_walk_gives_what_the_single_numbers_give() -> None:
+    alone = (*precision_recall(REAL, FAKE), *density_coverage(REAL, FAKE))
+    assert four(membership(REAL, FAKE)) == pytest.approx(alone, rel=1e-15)
+    known = membership(REAL, FAKE, real_reach=reach(REAL, 7))
+    assert four(known) == pytest.approx(alone, rel=1e-15)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_they_are_the_definition_s(ties: bool) -> None:
+    # Whole numbers have exact distances, so that many images lie on the surface of a ball.
+    real, fake = (np.round(each[:, :4] * 2) if ties else each for each in (REAL, FAKE))
+
+    def apart(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return np.square(a[:, None] - b[None]).sum(axis=2)
+
+    across = apart(real, fake)
+    around_real, around_fake = (np.sort(apart(s, s), axis=1) for s in (real, fake))
+    want = (
+        (across <= around_real[:, 3:4]).any(axis=0).mean(),
+        (across <= around_fake[:, 3]).any(axis=1).mean(),
+        (across < around_real[:, 5:6]).sum() / (5 * len(fake)),
+        (across.min(axis=1) < around_real[:, 5]).mean(),
+    )
+    assert four(membership(real, fake)) == pytest.approx(want)
+    assert (*precision_recall(real, fake), *density_coverage(real, fake)) == pytest.approx(want)
+    assert min(want) > 0.05  # none of them is decided by an empty set
+    assert max(want) < 0.999
+
+
+def test_a_set_against_itself_has_all_four_at_one() -> None:
+    assert four(membership(REAL, REAL)) == (1, 1, 1, 1)
+    assert four(membership(REAL, REAL + 100)) == (0, 0, 0, 0)
+
+
+def test_two_halves_of_one_set_are_nearly_one_another() -> None:
+    whole = RANDOM.normal(size=(3000, 6))
+    precision, recall, density, coverage = four(membership(whole[::2], whole[1::2]))
+    assert abs(precision - recall) < 0.05
+    assert density == pytest.approx(1, abs=0.05)
+    # Of the 5 + 1 nearest of two equal halves, none is of the other with probability 2^-5.
+    assert coverage == pytest.approx(1 - 2**-5, abs=0.02)
+
+
+def test_an_outlier_moves_precision_and_hardly_density() -> None:
+    outlier = np.concatenate([REAL, np.full((1, 12), 40.0)])
+    far = FAKE + 20
+    assert precision_recall(REAL, far).precision == 0
+    assert precision_recall(outlier, far).precision > 0.9
+    assert density_coverage(outlier, far).density <= 1 / 5
+
+
+def test_a_known_reach_must_be_this_set_s() -> None:
+    for wrong in (reach(FAKE, 5), reach(REAL, 4)):
+        with pytest.raises(ValueError, match=r"make it with reach\(real, 5\)"):
+            membership(REAL, FAKE, real_reach=wrong)
+
+
+@pytest.mark.parametrize("score", [precision_recall, density_coverage, precision_recall_float16])
+def test_what_cannot_be_scored_is_refused(score) -> None:
+    with pytest.raises(ValueError, match="fewer neighbours"):
+        score(REAL[:3], FAKE)
+    with pytest.raises(ValueError, match="same extractor"):
+        score(REAL, FAKE[:, :5])
+    with pytest.raises(ValueError, match="not finite, first in row 2"):
+        score(REAL, np.where(np.arange(220)[:, None] == 2, np.nan, FAKE))
+    for none in (FAKE[:0], FAKE[:, :0], FAKE[0]):
+        with pytest.raises(ValueError, match="must be"):
+            score(REAL, none)
+
+
+def test_half_precision_moves_a_share_and_overflow_goes_back_to_float32() -> None:
+    # Far from the origin float16 leaves little of a distance; float32 still tells them apart.
+    real, fake = REAL + 30, FAKE + 30
+    exact, half = precision_recall(real, fake), precision_recall_float16(real, fake)
+    assert half != exact
+    # Squares beyond 65504 overflow, and the whole block is done in float32.
+    real, fake = REAL * 300, FAKE * 300
+    assert precision_recall_float16(real, fake) == precision_recall(real, fake)
+
+
+def test_half_precision_leaves_itself_out_by_place(monkeypatch) -> None:
+    # Three equal points: the nearest two of each are at 0, in whatever block they come.
+    points = np.concatenate([np.zeros((3, 2)), RANDOM.normal(5, 1, size=(40, 2))])
+    whole = precision_recall_float16(points, points[:20])
+    monkeypatch.setitem(precision_recall_float16.__globals__, "FLOAT16_BLOCK", 7)
+    assert precision_recall_float16(points, points[:20]) == whole
