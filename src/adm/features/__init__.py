@@ -1,0 +1,6 @@
+"""images -> features: the networks through which sets of images are compared."""
+
+from adm.features.contract import Extracted, Features
+from adm.features.opening import open_features
+
+__all__ = ["Extracted", "Features", "open_features"]

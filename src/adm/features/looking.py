@@ -1,0 +1,58 @@
+"""uint8 (B, C, H, W) -> float32 RGB of the size that a network was made for."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def rgb(images: Tensor, name: str) -> Tensor:
+    """Grey images as RGB, by repetition.
+
+    Args:
+        images: uint8 (B, 1 or 3, H, W).
+        name: of the network that is to see them.
+
+    Raises:
+        ValueError: another number of channels.
+    """
+    channels = images.shape[1]
+    if channels not in (1, 3):
+        what = "RGBA images" if channels == 4 else f"images of {channels} channels"
+        raise ValueError(
+            f"{name} sees grey or RGB images, got {what}; put them on a background and save them "
+            "as RGB, or give features that see all channels"
+        )
+    return images.expand(-1, 3, -1, -1)
+
+
+def tensorflow_bilinear(images: Tensor, size: int) -> Tensor:
+    """What TensorFlow 1's `resize_bilinear` makes of images: (B, C, H, W) -> (B, C, size, size).
+
+    Output pixel i is read at i * H / size, so that the first pixels of input and output share
+    their corner and not their middle; the nearest two are mixed, without any smoothing before:
+
+        x = i H / size,  y_i = (1 - frac(x)) x_floor(x) + frac(x) x_min(floor(x) + 1, H - 1)
+
+    First along rows, then along columns, in float32, as there.
+    """
+    images = images.float()
+    for axis in (3, 2):
+        length = images.shape[axis]
+        step = torch.tensor(length / size, dtype=torch.float32)
+        at = torch.arange(size, dtype=torch.float32) * step
+        low = at.long()
+        high = (low + 1).clamp_max(length - 1)
+        share = (at - low).to(images.device).reshape(-1, *[1] * (3 - axis))
+        first = images.index_select(axis, low.to(images.device))
+        second = images.index_select(axis, high.to(images.device))
+        images = first + (second - first) * share
+    return images
+
+
+def smooth_bicubic(images: Tensor, size: int) -> Tensor:
+    """The whole image at (size, size), antialiased, in float32 0..255: (B, C, size, size).
+
+    An image that is not square is squeezed, not cropped: all of it counts.
+    """
+    resized = F.interpolate(images.float(), (size, size), mode="bicubic", antialias=True)
+    return resized.clamp(0, 255)  # cubic weights overshoot at edges

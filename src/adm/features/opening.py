@@ -1,0 +1,45 @@
+"""what the user calls them -> features."""
+
+from difflib import get_close_matches
+from pathlib import Path
+
+import torch
+
+from adm.features.classifier import classifier
+from adm.features.contract import Features
+from adm.features.dinov2 import DEFAULT, NETWORKS, dinov2
+from adm.features.efficientnet_lite0 import efficientnet_lite0
+from adm.features.function import function
+from adm.features.inception import inception
+from adm.recipes.model import SHIPPED
+
+NAMES = ("inception", "efficientnet-lite0", "dinov2", *NETWORKS)
+
+
+def open_features(spec: str, device: torch.device | str = "cpu") -> Features:
+    """The features of this name.
+
+    Args:
+        spec: `inception`, `inception+download` or `inception:/weights.pth`; `efficientnet-lite0`;
+            `dinov2`, or one of its sizes as in `dinov2-vits14`, or `dinov2-vits14:/weights`;
+            a classifier of ours, by file, run or shipped name; or `module:function`.
+
+    Raises:
+        ValueError: none of these, or what it needs is absent: how to get it.
+    """
+    name, _, rest = spec.partition(":")
+    if name in ("inception", "inception+download"):
+        return inception(rest or None, device, download=name != "inception")
+    if name == "efficientnet-lite0" and not rest:
+        return efficientnet_lite0(device)
+    if name == "dinov2" or name in NETWORKS:
+        return dinov2(DEFAULT if name == "dinov2" else name, rest or None, device)
+    classifiers = [file.stem for file in sorted(SHIPPED.glob("*.safetensors"))]
+    if spec in classifiers or (spec and Path(spec).expanduser().exists()):
+        return classifier(spec, device)
+    if rest:
+        return function(spec, device)
+    near = get_close_matches(spec, (*NAMES, *classifiers)) or NAMES
+    raise ValueError(
+        f"no features {spec!r}; give {' or '.join(near)}, a classifier's file or MODULE:FUNCTION"
+    )

@@ -1,0 +1,124 @@
+"""The reference suite's network: its shape and what is read of it, with random weights."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+from features.random_weights import inception_port, inception_state, noise
+from torch import Tensor, nn
+
+from adm.features import Features, inception, open_features
+from adm.features.inception import of_weights
+
+
+@pytest.fixture(scope="module")
+def state() -> dict[str, Tensor]:
+    return inception_state()
+
+
+@pytest.fixture(scope="module")
+def features(state: dict[str, Tensor]) -> Features:
+    return of_weights(state)
+
+
+def scaled_error(got: Tensor, wanted: Tensor) -> float:
+    return float((got - wanted).abs().max() / wanted.abs().max())
+
+
+def test_its_outputs_have_the_reference_suites_shapes(features: Features) -> None:
+    pool, spatial, logits = features.extract(noise(2, 3, 32, 32))
+    assert (features.name, features.dim) == ("inception", 2048)
+    assert pool.shape == (2, 2048)
+    assert spatial is not None
+    assert spatial.shape == (2, 17 * 17 * 7)
+    assert logits is not None
+    assert logits.shape == (2, 1008)
+    assert {part.dtype for part in (pool, spatial, logits)} == {torch.float32}
+
+
+def test_pool_and_logits_are_torch_fidelitys(features: Features, state: dict[str, Tensor]) -> None:
+    images = noise(2, 3, 40, 33)
+    pool, logits = inception_port(state)(images)
+    seen = features.extract(images)
+    assert seen.logits is not None
+    assert scaled_error(seen.pool, pool) < 1e-5
+    assert scaled_error(seen.logits, logits) < 1e-5
+
+
+def test_logits_have_no_bias(features: Features, state: dict[str, Tensor]) -> None:
+    assert state["fc.bias"].abs().max() > 0.5
+    seen = features.extract(noise(1, 3, 32, 32))
+    assert seen.logits is not None
+    assert scaled_error(seen.logits, seen.pool @ state["fc.weight"].T) < 1e-5
+
+
+def test_spatial_features_are_mixed_6_conv_with_channels_fastest(state: dict[str, Tensor]) -> None:
+    """The first 7 channels after normalization and ReLU: place (y, x), channel c is at
+    (17 y + x) 7 + c."""
+    images = noise(2, 3, 32, 32)
+    port = inception_port(state)
+    kept: list[Tensor] = []
+    port.Mixed_6d.branch1x1.bn.register_forward_hook(lambda _module, _in, out: kept.append(out))
+    port(images)
+    conv = kept[0].clamp_min(0)  # (B, 192, 17, 17)
+    spatial = of_weights(state).extract(images).spatial
+    assert spatial is not None
+    assert (spatial == 0).float().mean() > 0.1
+    for y, x, c in ((0, 0, 0), (0, 0, 6), (0, 1, 0), (3, 16, 2), (16, 16, 6)):
+        at = (17 * y + x) * 7 + c
+        assert torch.allclose(spatial[:, at], conv[:, c, y, x], atol=1e-5), (y, x, c)
+
+
+def test_grey_images_are_seen_as_rgb(features: Features) -> None:
+    grey = noise(1, 1, 20, 20)
+    assert torch.equal(
+        features.extract(grey).pool, features.extract(grey.expand(-1, 3, -1, -1)).pool
+    )
+
+
+def test_other_weights_are_refused(tmp_path: Path, state: dict[str, Tensor]) -> None:
+    file = tmp_path / "weights.pth"
+    torch.save({"weight": torch.zeros(3)}, file)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
+    with pytest.raises(ValueError, match=f"begins {digest}, expected 6726825d"):
+        open_features(f"inception:{file}")
+    with pytest.raises(ValueError, match=r"Missing key.*inception\+download"):
+        of_weights({key: weight for key, weight in state.items() if key != "fc.bias"})
+
+
+def test_absent_weights_are_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(ValueError, match=rf"not here yet.*inception\+download.*{tmp_path}"):
+        open_features("inception")
+    with pytest.raises(ValueError, match=r"no weights in .*absent\.pth"):
+        open_features(f"inception:{tmp_path}/absent.pth")
+
+
+def test_a_download_is_kept_only_if_its_hash_is_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: dict[str, Tensor]
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
+    source = tmp_path / "published.pth"
+    torch.save(state, source)
+    monkeypatch.setattr(inception, "URL", source.as_uri())
+    with pytest.raises(ValueError, match="cannot be fetched"):
+        open_features("inception+download")
+    assert not list((tmp_path / "home").rglob("*.pth"))
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    monkeypatch.setattr(inception, "SHA256_BEGINS", digest[:8])
+    downloaded = open_features("inception+download")
+    source.unlink()
+    assert open_features("inception").fingerprint == downloaded.fingerprint
+
+
+def test_a_weight_file_that_would_run_code_is_not_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "weights.pth"
+    torch.save(nn.Linear(1, 1), file)  # a pickled object: opening it would import and build it
+    monkeypatch.setattr(
+        inception, "SHA256_BEGINS", hashlib.sha256(file.read_bytes()).hexdigest()[:8]
+    )
+    with pytest.raises(ValueError, match="cannot be read"):
+        open_features(f"inception:{file}")

@@ -1,0 +1,197 @@
+"""Whatever features are called: what opens them, what they refuse, and when they are the same."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from features.random_weights import noise
+
+from adm.features import Extracted, open_features
+from adm.features.contract import fingerprint, guarded
+from adm.images import to_float
+from adm.recipes import build
+from adm.recipes.model import load_classifier
+from adm.recipes.schema import ClassifierRecipe, to_json
+from adm.training import checkpoint
+
+MINE = """
+import numpy as np
+
+def means(images):
+    return images.float().mean(dim=(2, 3))
+
+def array(images):
+    return np.zeros((len(images), 5))
+
+def short(images):
+    return images.float().mean(dim=(2, 3))[:-1]
+
+def words(images):
+    return ["a"] * len(images)
+
+def infinite(images):
+    return 1 / images.float().mean(dim=(2, 3))
+
+def named(images):
+    return images.float().flatten(1)
+
+named.name, named.dim, named.fingerprint = "pixels", 48, "1"
+"""
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    file = tmp_path / "my_features_of_tests.py"
+    file.write_text(MINE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, file.stem, raising=False)
+    return file
+
+
+def test_a_shipped_classifier_gives_what_its_logits_are_read_from() -> None:
+    images = noise(5, 1, 28, 28)
+    features = open_features("fashion-judge")
+    seen = features.extract(images)
+    judge = load_classifier("fashion-judge")
+    x_0 = to_float(images)
+    assert features.name == "fashion-judge"
+    assert seen.pool.shape == (5, features.dim)
+    assert torch.allclose(seen.pool, judge.network.features(x_0, judge.schedule.step(0, x_0)))
+    assert seen.logits is not None
+    assert torch.allclose(seen.logits, judge.classify(x_0))
+
+
+@pytest.mark.parametrize("pool", ["attention", "spatial", "spatial_v2"])
+def test_any_classifier_of_ours_does(pool: str, tmp_path: Path) -> None:
+    recipe = tiny.classifier(f"classifier.pool={pool}")
+    file = classifier_file(recipe, tmp_path)
+    features = open_features(str(file))
+    images = noise(3, 1, 8, 8)
+    seen = features.extract(images)
+    model = load_classifier(file)
+    x_0 = to_float(images)
+    step = model.schedule.step(1, x_0)  # the least noise that it was trained on
+    assert features.name == recipe.name
+    assert torch.allclose(seen.pool, model.network.features(x_0, step), atol=1e-6)
+    assert seen.logits is not None
+    assert seen.logits.shape == (3, 3)
+    with pytest.raises(ValueError, match=r"\(1, 8, 8\), got \(3, 8, 8\); resize"):
+        features.extract(noise(3, 3, 8, 8))
+    with pytest.raises(ValueError, match=r"got \(1, 16, 16\)"):
+        features.extract(noise(3, 1, 16, 16))
+
+
+def classifier_file(recipe: ClassifierRecipe, folder: Path) -> Path:
+    torch.manual_seed(0)
+    network = build.network(recipe)
+    for weight in network.parameters():
+        torch.nn.init.normal_(weight, std=0.2)
+    file = folder / "model.safetensors"
+    metadata = {"recipe": to_json(recipe), "classes": list(tiny.CLASSES), "step": 4}
+    checkpoint.save_model(file, network.state_dict(), metadata)
+    return file
+
+
+def test_a_function_is_found_by_module_or_by_file(mine: Path) -> None:
+    images = noise(20, 3, 4, 4)
+    for spec in (f"{mine.stem}:means", f"{mine}:means", f"{mine.name}:means"):
+        features = open_features(spec)
+        assert features.dim is None
+        assert torch.allclose(features.extract(images).pool, images.float().mean(dim=(2, 3)))
+    assert open_features(f"{mine.stem}:array").extract(images).pool.shape == (20, 5)
+    pixels = open_features(f"{mine.stem}:named")
+    assert (pixels.name, pixels.dim) == ("pixels", 48)
+
+
+@pytest.mark.parametrize(
+    ("function", "complaint"),
+    [
+        ("short", r"shape \(2, 3\) for 3 images; expected \(3, D\)"),
+        ("words", "gave a list; expected a tensor or an array"),
+        ("infinite", "not finite for 1 of 3 images, first for number 1"),
+        ("absent", "no function 'absent'"),
+    ],
+)
+def test_a_function_that_does_otherwise_is_refused(
+    function: str, complaint: str, mine: Path
+) -> None:
+    images = noise(3, 3, 4, 4)
+    images[1] = 0
+    with pytest.raises(ValueError, match=complaint):
+        open_features(f"{mine.stem}:{function}").extract(images)
+
+
+def test_a_wrong_number_of_features_is_refused(mine: Path) -> None:
+    with pytest.raises(ValueError, match=r"shape \(2, 12\) for 2 images; expected \(2, 48\)"):
+        open_features(f"{mine}:named").extract(noise(2, 3, 2, 2))
+    once = open_features(f"{mine}:means")
+    once.extract(noise(1, 3, 2, 2))
+    with pytest.raises(ValueError, match=r"shape \(1, 1\) for 1 images; expected \(1, 3\)"):
+        once.extract(noise(1, 1, 2, 2))
+
+
+@pytest.mark.parametrize(
+    ("spec", "complaint"),
+    [
+        ("inceptoin", "give inception"),
+        ("fashion-judg", "give fashion-judge"),
+        ("dinov3-vits14:x", "no module 'dinov3-vits14'"),
+        ("absent_module:f", "no module 'absent_module'"),
+        ("absent/file.py:f", r"no file absent/file\.py"),
+        ("", "give inception or efficientnet-lite0"),
+        ("fashion", "is a diffusion model"),
+    ],
+)
+def test_a_name_that_is_none_is_explained(spec: str, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        open_features(spec)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [torch.zeros(2, 1, 28, 28), noise(1, 28, 28), noise(0, 1, 28, 28)],
+    ids=["floats", "one image", "no image"],
+)
+def test_what_are_not_images_is_refused(images: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match=r"uint8 \(B, C, H, W\)"):
+        open_features("fashion-judge").extract(images)
+
+
+def test_a_part_that_is_not_finite_is_refused_wherever_it_is() -> None:
+    def look(images: torch.Tensor) -> Extracted:
+        good = torch.zeros(len(images), 2)
+        return Extracted(good, good, good + float("nan"))
+
+    with pytest.raises(ValueError, match="not finite for 2 of 2 images"):
+        guarded("it", 2, look, "", "cpu").extract(noise(2, 1, 4, 4))
+
+
+def test_a_fingerprint_changes_with_weights_names_shapes_and_how() -> None:
+    one = {"a": torch.zeros(2, 3), "b": torch.ones(1)}
+    others = [
+        {"a": torch.zeros(2, 3), "b": torch.ones(1) + 1e-7},
+        {"a": torch.zeros(3, 2), "b": torch.ones(1)},
+        {"c": torch.zeros(2, 3), "b": torch.ones(1)},
+        {"a": torch.zeros(2, 3, dtype=torch.int32), "b": torch.ones(1)},
+    ]
+    prints = [fingerprint("how", each) for each in (one, *others)] + [fingerprint("else", one)]
+    assert len(set(prints)) == len(prints)
+    assert fingerprint("how", dict(reversed(one.items()))) == prints[0]
+
+
+def test_a_function_is_the_same_while_its_source_is(mine: Path) -> None:
+    first = open_features(f"{mine}:means").fingerprint
+    assert open_features(f"{mine}:means").fingerprint == first
+    assert open_features(f"{mine}:array").fingerprint != first
+    own = open_features(f"{mine}:named").fingerprint
+    mine.write_text(MINE + "\n# changed\n")
+    assert open_features(f"{mine}:means").fingerprint != first
+    assert open_features(f"{mine}:named").fingerprint == own
+
+
+def test_results_carry_no_gradient() -> None:
+    seen = open_features("fashion-judge").extract(noise(1, 1, 28, 28))
+    assert not seen.pool.requires_grad
+    assert seen.pool.device.type == "cpu"
