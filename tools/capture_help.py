@@ -14,15 +14,20 @@ from adm.cli import VERBS, main
 
 PAGE = Path(__file__).parent.parent / "docs" / "command-line.md"
 TERMINAL = {"COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}
-COMMANDS = ("adm", *(f"adm {verb}" for verb in VERBS))
+OF_DATA = ("inspect", "pack")
+COMMANDS = (
+    "adm",
+    *(f"adm {verb}" for verb in VERBS),
+    *(f"adm data {command}" for command in OF_DATA),
+)
 OPENING = """# The command line
 
 What `--help` prints, captured by `python tools/capture_help.py` and compared by
 [a test](../tests/docs/test_command_line.py). `python -m adm` is the same as `adm`.
 
 A mistake that the user can mend ends in one line that names the cure, and exit status 2;
-`ADM_TRACEBACK=1` shows where it came from. Ctrl-C ends in exit status 130, and the same `adm train`
-or `adm sample` command goes on from there.
+`ADM_TRACEBACK=1` shows where it came from. Ctrl-C ends in exit status 130, and the same command
+goes on from there.
 """
 
 

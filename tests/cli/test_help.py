@@ -8,6 +8,7 @@ from importlib.metadata import version
 
 import pytest
 from cli.conftest import Adm
+from cyclopts import App
 
 from adm.cli import VERBS
 
@@ -46,8 +47,9 @@ def test_help_names_every_verb(adm: Adm) -> None:
 def test_the_help_of_every_verb_has_its_summary_and_examples(adm: Adm, verb: str) -> None:
     answer = adm(verb, "--help")
     assert answer.status == 0
-    function = getattr(import_module(f"adm.cli.{verb}"), verb)
-    assert (function.__doc__ or "").splitlines()[0] in answer.out
+    command = getattr(import_module(f"adm.cli.{verb}"), verb)
+    help_ = command.help if isinstance(command, App) else command.__doc__
+    assert help_.splitlines()[0] in answer.out
     assert len(re.findall(rf"^ adm {verb}\b", answer.out, re.MULTILINE)) >= 2
 
 

@@ -47,7 +47,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_training_leaves_checkpoints_a_log_and_what_the_run_is(trained: Path) -> None:
-    assert {path.name for path in trained.iterdir()} == {"checkpoints", "log.jsonl", "run.json"}
+    left = {"checkpoints", "log.jsonl", "run.json", "previews", "progress.png"}
+    assert {path.name for path in trained.iterdir()} == left
     assert len((trained / "log.jsonl").read_text().splitlines()) == 3
     assert (trained / "checkpoints" / "step-0000003" / "model.safetensors").is_file()
 

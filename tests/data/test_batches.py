@@ -133,6 +133,13 @@ def test_images_in_memory_come_at_once_and_are_the_readers_own() -> None:
     assert int(images[4, 0, 0, 0]) == 16
 
 
+def test_images_of_unequal_shapes_are_refused() -> None:
+    images = [torch.zeros(3, 2, 2), torch.zeros(1, 2, 2)]  # which would fit by repetition
+    source = Source("s", ("a",), torch.zeros(2, dtype=torch.int64), lambda i: images[i])
+    with pytest.raises(ValueError, match=r"image 1 is \(1, 2, 2\) and another \(3, 2, 2\)"):
+        source.batch([0, 1])
+
+
 def test_what_cannot_be_cropped_says_so() -> None:
     source = in_memory("m", ("a",), torch.zeros(2, 1, 2, 2, dtype=torch.uint8), torch.zeros(2))
     with pytest.raises(ValueError, match=r"m cannot be cropped at random; set data\.crop=centre"):

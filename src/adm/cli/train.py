@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 
 def train(
-    name: str,
+    name: Annotated[str, Parameter(name="RECIPE")],
     /,
     *,
     out: Path,

@@ -97,10 +97,7 @@ def decoded(
     pixels.mode_of(channels)
     first = _first_size(files, skip_corrupt) if size is None and equal else None
     if check and not skip_corrupt:
-        for index in range(0, len(files), -(-len(files) // CHECKED)):
-            with files.picture(index) as picture:
-                found = upright_size(picture)
-            _check_equal(files, index, found, first)
+        _check_headers(files, first)
 
     def read(index: int, uniforms: Uniforms | None = None) -> Tensor:
         with files.picture(index) as picture:
@@ -160,6 +157,13 @@ def _first_size(files: Files, skip_corrupt: bool) -> First:
             if not skip_corrupt or index == len(files) - 1:
                 raise
     raise ValueError(f"{files.name} holds no images")
+
+
+def _check_headers(files: Files, first: First | None) -> None:
+    for index in range(0, len(files), -(-len(files) // CHECKED)):
+        with files.picture(index) as picture:
+            found = upright_size(picture)
+        _check_equal(files, index, found, first)
 
 
 def _check_equal(files: Files, index: int, found: tuple[int, int], first: First | None) -> None:

@@ -91,21 +91,31 @@ class Source:
         if crops is not None and self.crop is None:
             raise ValueError(f"{self.name} cannot be cropped at random; set data.crop=centre")
         wanted = list(zip(chosen, [None] * len(chosen) if crops is None else crops, strict=True))
+        images, numbers = self._gather(wanted)
+        return images, self.labels[numbers]
+
+    def _gather(self, wanted: list[tuple[int, Uniforms | None]]) -> tuple[Tensor, list[int]]:
+        """The images in one tensor, and the number of each."""
         first = self._find(*wanted[0])
-        images = np.empty((len(chosen), *first.image.shape), np.uint8)
+        images = torch.empty((len(wanted), *first.image.shape), dtype=first.image.dtype).numpy()
 
         def place(row: int) -> tuple[int, list[str]]:
             found = self._find(*wanted[row]) if row else first
+            if found.image.shape != first.image.shape:
+                raise ValueError(
+                    f"{self.name}: image {found.number} is {tuple(found.image.shape)} and another "
+                    f"{tuple(first.image.shape)} (C, H, W); make them equal"
+                )
             # Now and not when all are there, so that its memory serves the next image.
             images[row] = found.image.numpy()
             return found.number, found.corrupt
 
-        rows = list(range(len(chosen)))
+        rows = list(range(len(wanted)))
         placed = in_threads(place, rows) if self.threaded else list(map(place, rows))
         for path in (path for _, corrupt in placed for path in corrupt):
             if path not in self.skipped:
                 self.skipped.append(path)
-        return torch.from_numpy(images), self.labels[[number for number, _ in placed]]
+        return torch.from_numpy(images), [number for number, _ in placed]
 
     def _find(self, index: int, uniforms: Uniforms | None) -> Found:
         """The image, or the next one that can be decoded."""

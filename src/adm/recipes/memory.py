@@ -23,7 +23,7 @@ from adm.training.batches import Batch
 from adm.training.draws import draw
 from adm.training.objective import Objective
 
-ONE, SOME, MANY = 1, 4, 8  # images of the three batches that are walked through
+SMALL = 32 * 32  # pixels of an image, up to which larger batches are walked through
 COPIES = 4  # of every weight: itself, its gradient, and AdamW's two moments; averages come on top
 BYTES = 4  # of a float32
 LIBRARIES = 64 * 2**20  # by which a process grows when its first step loads the CPU's kernels
@@ -64,10 +64,17 @@ def estimate(recipe: Recipe, device_type: str = "cpu") -> Memory:
     weights = sum(p.numel() for p in on_meta(config).parameters())
     averages = 1 + len(recipe.train.ema_others) + len(recipe.train.ema_widths)
     copying = device_type == "cpu"
-    one, some, many = _peaks(recipe, (ONE, SOME, MANY), copying)
-    per_image = (many - some) // (MANY - SOME)
+    sizes = batch_sizes(recipe)
+    one, some, many = _peaks(recipe, sizes, copying)
+    per_image = (many - some) // (sizes[2] - sizes[1])
     held = BYTES * weights * (COPIES + averages) + (LIBRARIES if copying else 0)
     return Memory(held + one - per_image, per_image)
+
+
+def batch_sizes(recipe: Recipe) -> tuple[int, int, int]:
+    """Images of the three batches that are walked through; the line told holds up to the last."""
+    height, width = recipe.data.size
+    return (1, 32, 64) if height * width <= SMALL else (1, 4, 8)
 
 
 class Ledger(TorchDispatchMode):

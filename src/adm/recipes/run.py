@@ -189,7 +189,7 @@ def check_source(recipe: Recipe, source: Source) -> None:
         raise ValueError(f"{source.name} holds no images; give another --data")
     if recipe.data.crop == "random" and source.crop is None:
         raise ValueError(f"{source.name} cannot be cropped at random; set data.crop=centre")
-    got, wanted = tuple(source.read(0).shape), (recipe.data.channels, *recipe.data.size)
+    got, wanted = source.shape, (recipe.data.channels, *recipe.data.size)
     if got != wanted:
         raise ValueError(
             f"{source.name} has images of (C, H, W) = {got} and the recipe wants {wanted}; "

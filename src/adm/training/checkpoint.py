@@ -70,13 +70,14 @@ def load_model(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"{path} is no model file or is damaged ({error}); copy it again, or give a file "
             "that `adm train` wrote"
         ) from None
-    metadata = _metadata(described)
+    metadata = described_by(described)
     if not {"recipe", "classes"} <= metadata.keys():
         raise ValueError(f"{path} carries no recipe: it was not written by adm; import it first")
     return {k: v.float() for k, v in weights.items()}, metadata
 
 
-def _metadata(described: dict[str, str]) -> dict[str, Any]:
+def described_by(described: dict[str, str]) -> dict[str, Any]:
+    """The entries of a file's header -> the metadata of `save_model`; empty for a foreign file."""
     if FORMAT in described:
         return json.loads(described[FORMAT])
     if described.pop("format", None) == FORMAT:  # as files were before 0.1: an entry each

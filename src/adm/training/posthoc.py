@@ -9,7 +9,6 @@ comes nearest the wanted one is nearly the average that was never tracked (Karra
 section 3 and appendix C).
 """
 
-import json
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -21,7 +20,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from adm.training.checkpoint import save_model
+from adm.training.checkpoint import described_by, save_model
 from adm.training.devices import Devices, whole
 from adm.training.ema import EMA, Power
 
@@ -210,7 +209,7 @@ def write(run: Path, width: float, out: Path, step: int | None = None) -> Fit:
     weights, found = reconstruct(run, width, step)
     last = max(found.shares)[0]
     with _opened(last.path) as file:
-        metadata = {k: json.loads(v) for k, v in file.metadata().items() if k != "format"}
+        metadata = described_by(file.metadata())
     described = {"step": found.step, "width": width, "width_error": found.error}
     _written(out, weights, metadata | described)
     return found
