@@ -201,4 +201,5 @@ def _identity(model: DiffusionModel | ClassifierModel) -> dict[str, Any]:
         "file": model.path.name,
         "sha256": digest,
         "trained_steps": model.trained_steps,
+        "ema_decay": model.recipe.train.ema_decay,
     }

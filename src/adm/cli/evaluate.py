@@ -1,0 +1,171 @@
+"""adm evaluate SAMPLES --reference REF -> FID and its kin with intervals, and their manifest."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from adm.cli.scoring import features_named, joined, looking, parse_size, working
+
+if TYPE_CHECKING:
+    from adm.evaluation import Reference
+    from adm.features import Features
+    from adm.training.devices import Devices
+
+DEFAULT_FEATURES = "inception"
+
+
+def evaluate(
+    samples: str,
+    /,
+    *,
+    reference: str,
+    features: str | None = None,
+    out: Path | None = None,
+    resize: str | None = None,
+    split: str = "train",
+    size: str | None = None,
+    channels: int | None = None,
+    count: int | None = None,
+    work: Path | None = None,
+    batch_size: int = 64,
+    resamples: int = 1000,
+    seed: int = 0,
+    float16: Annotated[bool, Parameter(negative="")] = False,
+    device: str | None = None,
+) -> None:
+    """Score images of any generator against real ones.
+
+    Fréchet distance (FID, with Inception's features), sFID, Inception Score, precision, recall,
+    density, coverage and kernel distance (KID), each with its 95% interval; class by class where
+    both sides have labels. An interrupted command goes on where it was, and torchrun spreads it
+    over processes.
+
+    Examples:
+
+        adm evaluate out/samples --reference VIRTUAL_imagenet64_labeled.npz --out report.json
+
+        adm evaluate samples.npz --reference fashion.npz
+
+        adm evaluate out/samples --reference photos/ --features efficientnet-lite0 --size 64
+
+        torchrun --nproc-per-node 8 -m adm evaluate samples.npz --reference ref.npz --out r.json
+
+    Parameters
+    ----------
+    samples
+        A folder that `adm sample` left, an .npz file (arr_0), a folder of images, an archive, ...
+    reference
+        A file of `adm reference`, a released one, or data that one is made of on the way.
+    features
+        inception, efficientnet-lite0, dinov2, a classifier's file, or module:function; those of
+        the reference by default.
+    out
+        A JSON file for the whole report.
+    resize
+        For images of another size than the reference's: to-reference, or none, to let the features
+        see each as it is.
+    split
+        Of a reference that is data: train or test.
+    size
+        H,W or one number, to which image files on both sides are resized and cropped.
+    channels
+        1, 3 or 4, on both sides; 3 by default, and those of arrays.
+    count
+        Only the first so many samples.
+    work
+        A folder that keeps the features of every image; one beside --out, until that is written,
+        by default. Processes on several machines need one that all of them see.
+    batch_size
+        Images at a time; it changes nothing but memory and speed.
+    resamples
+        Of the images, for each interval.
+    seed
+        Of resampling and of subsets.
+    float16
+        Add precision and recall as the released evaluator has them on a GPU, in half precision.
+    device
+        cpu, cuda, mps, or cuda:1. The best there is by default.
+    """
+    from rich.console import Console
+
+    from adm.evaluation import open_images, report_on
+    from adm.evaluation.evaluate import at_size
+    from adm.evaluation.opening import first
+    from adm.evaluation.reference import stored_statistics
+    from adm.evaluation.scores import FLOAT16, USUAL
+    from adm.evaluation.statistics import extract
+
+    if resamples < 2:
+        raise ValueError(f"an interval takes at least 2 resamples, got {resamples}; 1000 is usual")
+    devices = joined(device)
+    shape = parse_size(size), channels
+    opened = open_images(samples, size=shape[0], channels=channels)
+    source = opened.source if count is None else first(opened.source, count)
+    with working(out, work, devices) as folder:
+        chosen, real = _reference(reference, features, split, shape, devices, batch_size, folder)
+        source = at_size(source, real, resize)
+        with looking(f"looking at {source.name}", len(source), devices) as advance:
+            seen = extract(
+                source,
+                chosen,
+                devices=devices,
+                batch_size=batch_size,
+                work=None if folder is None else folder / "samples",
+                on_images=advance,
+            )
+        given = stored_statistics(samples, chosen) if count is None and resize is None else None
+        if given is not None:
+            seen = replace(seen, given=given[0], given_spatial=given[1])
+        report = report_on(
+            seen,
+            real,
+            devices=devices,
+            resamples=resamples,
+            seed=seed,
+            only=(*USUAL, *(FLOAT16 if float16 else ())),
+            made=opened.made,
+            resize=resize,
+        )
+        if out is not None:
+            devices.once(lambda: report.save(out))
+    if devices.main:
+        report.show(Console())
+        if out is not None:
+            print(f"{out}: the whole report")
+
+
+def _reference(
+    spec: str,
+    name: str | None,
+    split: str,
+    shape: tuple[tuple[int, int] | None, int | None],
+    devices: "Devices",
+    batch_size: int,
+    folder: Path | None,
+) -> "tuple[Features, Reference]":
+    """The features, and a reference of them: opened, or made of data."""
+    from adm.evaluation import completed, is_reference, load_reference, make_reference, open_images
+
+    work = None if folder is None else folder / "reference"
+    if is_reference(spec):
+        read = load_reference(spec)
+        chosen = features_named(name or read.features, devices)
+        unseen = len(read.images) if read.pool is None and read.images is not None else 0
+        with looking("looking at the reference", unseen, devices) as advance:
+            return chosen, completed(
+                read,
+                chosen,
+                devices=devices,
+                batch_size=batch_size,
+                work=work,
+                on_images=advance,
+            )
+    chosen = features_named(name or DEFAULT_FEATURES, devices)
+    source = open_images(spec, split=split, size=shape[0], channels=shape[1]).source
+    with looking(f"looking at {source.name}", len(source), devices) as advance:
+        made = make_reference(
+            source, chosen, devices=devices, batch_size=batch_size, work=work, on_images=advance
+        )
+    return chosen, made

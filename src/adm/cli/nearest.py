@@ -1,0 +1,149 @@
+"""adm nearest SAMPLES DATA -> the nearest training images of each sample; copies are flagged."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from adm.cli.evaluate import DEFAULT_FEATURES
+from adm.cli.scoring import features_named, joined, looking, parse_size
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from adm.data import Source
+    from adm.evaluation.nearest import Found
+
+
+def nearest(
+    samples: str,
+    data: str,
+    /,
+    *,
+    features: str = DEFAULT_FEATURES,
+    count: int = 16,
+    neighbours: int = 5,
+    quantile: float = 0.01,
+    split: str = "train",
+    size: str | None = None,
+    channels: int | None = None,
+    out: Path = Path("nearest.png"),
+    report: Annotated[Path | None, Parameter(name="--json")] = None,
+    work: Path | None = None,
+    batch_size: int = 64,
+    device: str | None = None,
+) -> None:
+    """Show the nearest training images of each sample, and flag copies.
+
+    A sample is flagged when its nearest training image is nearer than the threshold: the distance
+    that 1% of the training images (--quantile) have to their nearest other one. Of fresh images,
+    as many are flagged. A sample with the same pixels as a training image is always flagged. The
+    picture shows the most suspicious samples, worst first.
+
+    Examples:
+
+        adm nearest out/samples fashion-mnist --features fashion-judge --out nearest.png
+
+        adm nearest samples.npz photos/ --features efficientnet-lite0 --size 64 --json near.json
+
+    Parameters
+    ----------
+    samples
+        A folder that `adm sample` left, an .npz file (arr_0), a folder of images, an archive, ...
+    data
+        What the model was trained on; see adm data.
+    features
+        In which distances are measured: inception, efficientnet-lite0, dinov2, a classifier's file,
+        or module:function.
+    count
+        Samples in the picture.
+    neighbours
+        Training images shown for each.
+    quantile
+        Of the training images' distances to each other, below which a sample is flagged.
+    split
+        Of the data: train or test.
+    size
+        H,W or one number, to which image files on both sides are resized and cropped.
+    channels
+        1, 3 or 4, on both sides; 3 by default, and those of arrays.
+    out
+        The picture, a PNG file.
+    report
+        A file for every sample's neighbours and distances.
+    work
+        A folder that keeps the features of every image, so that the same command goes on after an
+        interruption, and others need not look again.
+    batch_size
+        Images at a time; it changes nothing but memory and speed.
+    device
+        cpu, cuda, mps, or cuda:1. The best there is by default.
+    """
+    # Loaded here and not above, so that --help answers before torch is there.
+    from adm.evaluation import extract, open_images
+    from adm.evaluation.nearest import as_json, equal_pixels, find, said
+
+    if count < 1:
+        raise ValueError(f"count must be at least 1, got {count}")
+    if out.suffix.lower() != ".png":
+        raise ValueError(f"the picture is a PNG file, got {out}; call it {out.name}.png")
+    devices = joined(device)
+    shape = parse_size(size)
+    sources = {
+        "samples": open_images(samples, size=shape, channels=channels).source,
+        "data": open_images(data, split=split, size=shape, channels=channels).source,
+    }
+    ours, theirs = sources.values()
+    if ours.shape != theirs.shape:
+        raise ValueError(
+            f"samples are {ours.shape} (C, H, W) and {theirs.name} {theirs.shape}; give --size and "
+            "--channels, by which both are opened alike"
+        )
+    network = features_named(features, devices)
+    seen = {}
+    for part, source in sources.items():
+        with looking(f"looking at {source.name}", len(source), devices) as on_images:
+            seen[part] = extract(
+                source,
+                network,
+                devices=devices,
+                batch_size=batch_size,
+                work=None if work is None else work / part,
+                on_images=on_images,
+            )
+    if not devices.main:
+        return
+    found = find(
+        seen["samples"].pool,
+        seen["data"].pool,
+        equal_pixels(seen["samples"].hashes, seen["data"].hashes),
+        k=neighbours,
+        quantile=quantile,
+        device="cuda" if devices.device.type == "cuda" else "cpu",
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    _picture(found, ours, theirs, count, network.name).save(out)
+    if report is not None:
+        report.parent.mkdir(parents=True, exist_ok=True)
+        report.write_text(json.dumps(as_json(found, network.name), indent=1) + "\n")
+    print(said(found))
+    print(f"{out}: the {min(count, len(ours))} most suspicious samples, worst first")
+
+
+def _picture(
+    found: "Found", samples: "Source", data: "Source", count: int, features: str
+) -> "Image.Image":
+    """A row a sample: it, then its neighbours with their distances."""
+    from adm.watch.sheet import Row, sheet
+
+    rows = []
+    for index in found.order[:count].tolist():
+        near = found.indices[index].tolist()
+        images, _ = data.batch(near)
+        mark = "copy" if found.equal[index] >= 0 else "near" if found.flagged[index] else ""
+        own = samples.batch([index])[0][0]
+        captions = [mark, *(f"{distance:.3g}" for distance in found.distances[index])]
+        rows.append(Row(f"sample {index}", [own, *images], captions))
+    title = f"Nearest in {data.name} by {features}; flagged below {found.threshold:.3g}"
+    return sheet(title, [("", 1), ("nearest", found.indices.shape[1])], rows)

@@ -1,0 +1,238 @@
+"""adm sweep MODEL --reference REF --out DIR -> scores over the guidance scale, and a page."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+from cyclopts import Parameter
+
+from adm.cli.evaluate import DEFAULT_FEATURES
+from adm.cli.labels import parse_classes
+from adm.cli.progress import progress
+from adm.cli.sampling import labels_among
+from adm.cli.scoring import features_named, joined, looking
+
+if TYPE_CHECKING:
+    from adm.evaluation.scoring import By
+    from adm.evaluation.sweep import Sweep
+    from adm.features import Features
+    from adm.recipes.model import ClassifierModel
+    from adm.training.devices import Devices
+
+T = TypeVar("T")
+
+
+def sweep(
+    model: str,
+    /,
+    *,
+    reference: Annotated[list[str], Parameter(consume_multiple=True, negative="")],
+    out: Path,
+    classifier: str | None = None,
+    scales: str = "0,0.5,1,2,4,8",
+    count: int = 1000,
+    features: str | None = None,
+    samplers: str | None = None,
+    steps: str | None = None,
+    classes: str = "all",
+    without_label: Annotated[bool, Parameter(negative="")] = False,
+    judge: str | None = None,
+    split: str = "train",
+    seed: int = 0,
+    eta: float = 0.0,
+    spacing: str | None = None,
+    start: int | None = None,
+    rounding: str = "nearest",
+    batch_size: int = 64,
+    device: str | None = None,
+) -> None:
+    """Measure what guidance buys and costs: scores at every scale.
+
+    Samples the model at every combination of scale, sampler and steps, from the same noise, and
+    scores each set of samples. Leaves report.html, which holds figures, sample grids and numbers in
+    one file, report.md, report.json, and the figures as PNG; samples/ has the samples of every
+    point. The same command goes on where it was. Under torchrun, processes share the points.
+
+    Examples:
+
+        adm sweep fashion --reference fashion-mnist --split test --features fashion-judge --out out
+
+        adm sweep fashion --without-label --scales 0,1,2,4,8,16 --reference fashion.npz --out out
+
+        adm sweep 64x64_diffusion.pt --classifier 64x64_classifier.pt --reference imagenet64.npz \
+            --samplers ddim,ancestral --steps 25,100,250 --count 10000 --out adm-g
+
+        torchrun --nproc-per-node 8 -m adm sweep runs/a --reference a.npz b.npz --out out/a
+
+    Parameters
+    ----------
+    model
+        A path (a file, or a run's folder) or a shipped name, such as fashion.
+    reference
+        What samples are compared with: files of adm reference, one for each of the features; or
+        data, from which references are made once and kept.
+    out
+        The folder to make, or to go on in.
+    classifier
+        The noisy classifier; a shipped model finds its own.
+    scales
+        Of the classifier's gradient; 0 is no guidance.
+    count
+        Images a point. Distances of few images are biased: compare them within one sweep only.
+    features
+        Networks to score with, separated by commas: inception, efficientnet-lite0, dinov2, a
+        classifier of ours, module:function. Those of the references by default.
+    samplers
+        ancestral, ddim, or ancestral,ddim; the recipe's own by default.
+    steps
+        Evaluations of the network an image; the recipe's own by default.
+    classes
+        Of the images, which take turns: all, or names.
+    without_label
+        Do not tell the diffusion model the class, so that only the classifier steers.
+    judge
+        A classifier of clean images that names the samples.
+    split
+        Of the data that are the reference: train or test.
+    seed
+        The source, with the image's number, of all randomness.
+    eta
+        Fresh noise of DDIM: 0 is deterministic.
+    spacing
+        Of the steps: even, strided or quadratic.
+    start
+        The noisiest level visited.
+    rounding
+        nearest, or truncated as in the released system.
+    batch_size
+        Images at a time; it changes nothing but memory and speed.
+    device
+        cpu, cuda, mps, or cuda:1. The best there is by default.
+    """
+    # Loaded here and not above, so that --help answers before torch is there.
+    from adm.cli.sampling import How, guide_for, settings_for
+    from adm.evaluation.page import write
+    from adm.evaluation.running import Judging, evaluations, run
+    from adm.evaluation.sweep import Sweep, balanced
+    from adm.recipes.model import load_classifier, load_diffusion
+
+    if batch_size < 1:
+        raise ValueError(f"batch size must be at least 1, got {batch_size}")
+    wanted = tuple(sorted(_listed(scales, float, "scales", "0,1,2")))
+    devices = joined(device)
+    loaded = load_diffusion(model, devices.device)
+    how = How(
+        classifier=classifier,
+        scale=max(map(abs, wanted)),
+        device=str(devices.device),
+        eta=eta,
+        seed=seed,
+        spacing=spacing,
+        start=start,
+        without_label=without_label,
+        rounding=rounding,
+    )
+    base = settings_for(loaded, how)
+    guide = guide_for(model, how)
+    known = loaded.recipe.unet.classes is not None or guide is not None
+    chosen = parse_classes(classes, loaded.classes) if known else None
+    plan = Sweep(
+        loaded,
+        guide,
+        base,
+        None if chosen is None else balanced(chosen, count),
+        count,
+        tuple(_listed(samplers or base.sampler, str, "samplers", "ddim,ancestral")),
+        tuple(sorted(_listed(steps or str(base.steps), int, "steps", "10,25"))),
+        wanted,
+    )
+    plan.check()
+    jury = load_classifier(judge, devices.device) if judge else None
+    judging = Judging(
+        _references(reference, features, plan, out, split, devices, batch_size),
+        jury,
+        _as_judge_numbers(jury, plan),
+    )
+    with progress("sampling and scoring", evaluations(plan, judging, devices)) as advance:
+        outcome = run(
+            plan, judging, out, devices=devices, batch_size=batch_size, on_evaluations=advance
+        )
+    if outcome is not None:
+        write(outcome, out)
+        print(f"{out / 'report.html'}: open it in a browser; report.md has the tables")
+
+
+def _references(
+    specs: Sequence[str],
+    wanted: str | None,
+    plan: "Sweep",
+    out: Path,
+    split: str,
+    devices: "Devices",
+    batch_size: int,
+) -> list["By"]:
+    """Features with what they see in real images: files as they are, or made of data."""
+    from adm.evaluation import completed, is_reference, load_reference
+    from adm.evaluation.scoring import By
+
+    files = [spec for spec in specs if is_reference(spec)]
+    if len(files) != len(specs) and len(specs) != 1:
+        raise ValueError(
+            f"references are {', '.join(specs)}; give one data set, or a file of adm reference for "
+            "each of the features"
+        )
+    names = _listed(wanted, str, "features", "efficientnet-lite0") if wanted else []
+    opened = [load_reference(file) for file in files]
+    names = names or [each.features for each in opened] or [DEFAULT_FEATURES]
+    seen = [features_named(name, devices) for name in names]
+    if not files:
+        return _of_data(specs[0], split, seen, plan, out, devices, batch_size)
+    if len(names) != len(files):
+        raise ValueError(f"{len(names)} features came with {len(files)} references; give as many")
+    return [
+        By(each, completed(made, each, devices=devices, batch_size=batch_size))
+        for each, made in zip(seen, opened, strict=True)
+    ]
+
+
+def _of_data(
+    spec: str,
+    split: str,
+    seen: "list[Features]",
+    plan: "Sweep",
+    out: Path,
+    devices: "Devices",
+    batch_size: int,
+) -> list["By"]:
+    """References of images, kept in the sweep's folder."""
+    from adm.evaluation import open_images
+    from adm.evaluation.scoring import By, kept_reference
+
+    channels, height, width = plan.model.shape
+    source = open_images(spec, split=split, size=(height, width), channels=channels).source
+    found = []
+    for each in seen:
+        with looking(f"reference by {each.name}", len(source), devices) as on_images:
+            options = {"devices": devices, "batch_size": batch_size, "on_images": on_images}
+            found.append(By(each, kept_reference(source, each, out, **options)))
+    return found
+
+
+def _as_judge_numbers(judge: "ClassifierModel | None", plan: "Sweep") -> list[int]:
+    """The labels of the samples as the judge numbers its classes."""
+    if judge is None:
+        return []
+    if plan.labels is None:
+        raise ValueError("a judge names classes, and this model has none; leave --judge out")
+    labels = labels_among(plan.labels, plan.model.classes, judge.classes)
+    if labels is None:
+        raise ValueError(f"the judge knows none of {', '.join(plan.model.classes[:20])}")
+    return labels
+
+
+def _listed(text: str, kind: Callable[[str], T], what: str, example: str) -> list[T]:
+    """Values separated by commas."""
+    try:
+        return [kind(part.strip()) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"cannot read {what} {text!r}; write --{what} {example}") from None

@@ -1,0 +1,137 @@
+"""a folder <-> the features of some images after others; all chunks -> whole arrays, moments."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from torch import Tensor
+
+from adm.data.arrays import UNREADABLE
+from adm.data.export import write_npz
+from adm.metrics import Moments
+
+KINDS = ("pool", "spatial", "logits")  # the fields of `Extracted`, in order
+COUNTED = ("pool", "spatial")  # whose moments are taken
+WHOLE = "whole"  # the folder of arrays of all images
+MOMENTS = "moments.npz"
+ROWS = 2048  # whose moments are taken at a time
+
+
+def hashes_of(images: Tensor) -> np.ndarray:
+    """(B, C, H, W) uint8 -> (B, 32) uint8, SHA-256 of each image's bytes."""
+    found = (hashlib.sha256(image.tobytes()).digest() for image in images.contiguous().numpy())
+    return np.frombuffer(b"".join(found), np.uint8).reshape(len(images), 32)
+
+
+def holds(folder: Path, span: range, fingerprint: str, hashes: np.ndarray) -> bool:
+    """Whether the features of these very images are there, made by these very features."""
+    try:
+        with np.load(_path(folder, span), allow_pickle=False) as kept:
+            return kept["fingerprint"].item() == fingerprint and np.array_equal(
+                kept["hashes"], hashes
+            )
+    except (KeyError, *UNREADABLE):  # absent, or damaged when a disk or a machine failed
+        return False
+
+
+def keep(
+    folder: Path,
+    span: range,
+    fingerprint: str,
+    hashes: np.ndarray,
+    extracted: Sequence[Tensor | None],
+) -> None:
+    """Write a chunk, which appears whole or not at all."""
+    arrays = {"fingerprint": np.array(fingerprint), "hashes": hashes}
+    arrays |= {k: v.numpy() for k, v in zip(KINDS, extracted, strict=True) if v is not None}
+    path = _path(folder, span)
+    part = path.with_suffix(f".{os.getpid()}.part")
+    write_npz(part, arrays)
+    part.replace(path)
+
+
+def join(folder: Path, spans: Sequence[range], fingerprint: str) -> None:
+    """Make whole arrays of all chunks, and take their moments; memory stays flat.
+
+    Raises:
+        ValueError: a chunk is missing, or is of other features.
+    """
+    kinds = _kinds(folder, spans, fingerprint)
+    whole = folder / WHOLE
+    whole.mkdir(exist_ok=True)
+    for left in (*whole.glob("*.np[yz]"), *folder.glob("*.part")):
+        left.unlink()
+    moments = {}
+    for kind in kinds:
+        counted = _joined(folder, spans, kind)
+        if counted is not None:
+            moments |= {f"{kind}.{k}": np.array(v) for k, v in vars(counted).items()}
+    write_npz(whole / MOMENTS, moments)
+
+
+def joined(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Moments]]:
+    """The whole arrays, mapped from disk, and moments, by kind."""
+    whole = folder / WHOLE
+    arrays = {
+        path.stem: np.load(path, mmap_mode="c", allow_pickle=False) for path in whole.glob("*.npy")
+    }
+    with np.load(whole / MOMENTS, allow_pickle=False) as kept:
+        moments = {
+            kind: Moments(
+                kept[f"{kind}.count"].item(), kept[f"{kind}.mean"], kept[f"{kind}.scatter"]
+            )
+            for kind in COUNTED
+            if f"{kind}.count" in kept.files
+        }
+    return arrays, moments
+
+
+def _path(folder: Path, span: range) -> Path:
+    return folder / f"chunk-{span.start:09d}.npz"
+
+
+def _kinds(folder: Path, spans: Iterable[range], fingerprint: str) -> list[str]:
+    """What is in the chunks, which must all be there."""
+    for span in spans:
+        if not _path(folder, span).exists():
+            raise ValueError(
+                f"{folder} lacks the features of images {span.start} to {span.stop - 1}, which "
+                "another process made; give --work a folder that all processes share"
+            )
+    with np.load(_path(folder, next(iter(spans))), allow_pickle=False) as first:
+        assert first["fingerprint"].item() == fingerprint
+        return [key for key in first.files if key != "fingerprint"]
+
+
+def _joined(folder: Path, spans: Sequence[range], kind: str) -> Moments | None:
+    """Write one kind's array; its moments where they are wanted."""
+    total, waiting, rows = None, [], 0
+    part = folder / WHOLE / f"{kind}.part"
+    with part.open("wb") as file:
+        for span in spans:
+            with np.load(_path(folder, span), allow_pickle=False) as chunk:
+                values = chunk[kind]
+            if span.start == 0:
+                _header(file, values, spans[-1].stop)
+            file.write(values.tobytes())
+            if kind not in COUNTED:
+                continue
+            total = Moments.none(values.shape[1]) if total is None else total
+            waiting.append(values)
+            rows += len(values)
+            if rows >= ROWS or span is spans[-1]:
+                total += Moments.of(np.concatenate(waiting))
+                waiting, rows = [], 0
+    part.replace(part.with_suffix(".npy"))
+    return total
+
+
+def _header(file: IO[bytes], like: np.ndarray, count: int) -> None:
+    descr = np.lib.format.dtype_to_descr(like.dtype)
+    shape = (count, *like.shape[1:])
+    np.lib.format.write_array_header_1_0(
+        file, {"descr": descr, "fortran_order": False, "shape": shape}
+    )

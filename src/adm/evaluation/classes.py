@@ -1,0 +1,80 @@
+"""samples' features, a reference, labels -> the scores of each class that both know by name."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from adm.evaluation.reference import Reference
+from adm.evaluation.statistics import FeatureSet
+from adm.metrics import by_class, membership
+
+LEAST = 20  # images of a class on each side; with fewer, its neighbours say little
+
+
+class ClassScores(NamedTuple):
+    """One class.
+
+    Attributes:
+        name: of the class.
+        generated, real: images of it on each side; of the reference, among those it keeps.
+        frechet, precision, recall: None where there are too few.
+    """
+
+    name: str
+    generated: int
+    real: int
+    frechet: float | None = None
+    precision: float | None = None
+    recall: float | None = None
+
+
+def class_scores(
+    generated: FeatureSet, reference: Reference, device: str = "cpu"
+) -> list[ClassScores]:
+    """A row for each class of the samples that the reference has too, in the samples' order.
+
+    Distances of classes compare with each other where they have equally many images, and not with
+    those of whole sets: fewer images make them larger.
+    """
+    if generated.labels is None or reference.labels is None or reference.pool is None:
+        return []
+    theirs = {name: number for number, name in enumerate(reference.classes)}
+    real_labels, real_pool = np.asarray(reference.labels), reference.pool
+
+    def score(rows: np.ndarray) -> ClassScores | None:
+        assert generated.labels is not None
+        name = generated.classes[int(generated.labels[rows[0]])]
+        if name not in theirs:
+            return None
+        real = np.asarray(real_pool[real_labels == theirs[name]])
+        row = ClassScores(name, len(rows), len(real))
+        if min(len(rows), len(real)) < LEAST:
+            return row
+        fake = np.asarray(generated.pool[rows])
+        found = membership(real, fake, device=device)
+        return row._replace(
+            frechet=frechet_of_few(real, fake),
+            precision=float(found.fake_in_real.mean()),
+            recall=float(found.real_in_fake.mean()),
+        )
+
+    rows = by_class(np.asarray(generated.labels), score, least=1)
+    return [row for row in rows.values() if row is not None]
+
+
+def frechet_of_few(real: np.ndarray, fake: np.ndarray) -> float:
+    """(N, D) and (M, D) features -> `frechet_distance`, without a D x D matrix.
+
+    The covariance of centred features X is F F^T with F = X^T / (N - 1)^(1/2), so that the trace of
+    (C C')^(1/2), the sum of the singular values of F^T F', takes an N x M matrix only.
+
+    Raises:
+        ValueError: fewer than 2 images on a side.
+    """
+    if min(len(real), len(fake)) < 2:
+        raise ValueError(f"a distance of {len(real)} and {len(fake)} images; give 2 or more")
+    x, y = (np.asarray(each, np.float64) for each in (real, fake))
+    shift = x.mean(axis=0) - y.mean(axis=0)
+    x, y = ((each - each.mean(axis=0)) / np.sqrt(len(each) - 1) for each in (x, y))
+    shared = np.linalg.svd(x @ y.T, compute_uv=False).sum()
+    return max(0.0, float(shift @ shift + (x**2).sum() + (y**2).sum() - 2 * shared))

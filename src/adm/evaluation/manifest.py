@@ -1,0 +1,51 @@
+"""a set of images, a folder of samples -> where they come from, as JSON."""
+
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adm.sample_folder import MANIFEST
+
+
+def label_counts(labels: np.ndarray | None, classes: tuple[str, ...]) -> dict[str, int] | None:
+    """Images of each class, or None where there is one class only."""
+    if labels is None:
+        return None
+    counts = np.bincount(labels, minlength=len(classes))
+    return {name: int(count) for name, count in zip(classes, counts, strict=True)}
+
+
+def versions() -> dict[str, str]:
+    """Of everything that the numbers go through."""
+    packages = {"adm": "ablated-diffusion", "torch": "torch", "numpy": "numpy", "pillow": "pillow"}
+    found = {name: version(package) for name, package in packages.items()}
+    return {**found, "python": platform.python_version()}
+
+
+def read_made(folder: Path) -> dict[str, Any] | None:
+    """What the samples of a folder say of how they were made; None where they do not.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        return None
+    try:
+        made = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is damaged ({error}); sample again, or remove it") from None
+    if not isinstance(made, dict):
+        raise ValueError(f"{path} holds no JSON object; sample again, or remove it")
+    return made
+
+
+def described(made: dict[str, Any] | None) -> dict[str, Any] | None:
+    """How samples were made, but for each one's label, which is counted elsewhere."""
+    if made is None:
+        return None
+    return {key: value for key, value in made.items() if key not in ("labels", "classes")}

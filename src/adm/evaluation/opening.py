@@ -1,0 +1,100 @@
+"""what the user calls them -> images to score, and how they were made where that is known."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from adm.data import Source, open_source
+from adm.data.export import ARCHIVE
+from adm.data.fitting import fitted
+from adm.data.stored import stored
+from adm.evaluation.manifest import read_made
+
+
+class Opened(NamedTuple):
+    """Images.
+
+    Attributes:
+        source: the images, on disk.
+        made: what samples of ours say of how they were made, or None.
+    """
+
+    source: Source
+    made: dict[str, Any] | None = None
+
+
+def open_images(
+    spec: str,
+    *,
+    split: str = "train",
+    size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    labels: str | None = None,
+) -> Opened:
+    """Open samples or data.
+
+    Args:
+        spec: a folder that `adm sample` left, an .npz file of the released layout, or anything
+            that `open_source` takes.
+        split, size, channels, labels: see `open_source`.
+
+    Raises:
+        ValueError: as `open_source`.
+    """
+    path = Path(spec).expanduser()
+    ours = path.is_dir() and (path / ARCHIVE).is_file()
+    made = read_made(path if path.is_dir() else path.parent) if ours or _archive(path) else None
+    if labels is None and split == "train" and (ours or _is_npz(path)):
+        classes = tuple(made["classes"]) if made and made.get("classes") else None
+        source = stored(path / ARCHIVE if ours else path, classes)
+        name = path.resolve().name if ours else source.name
+        return Opened(fitted(replace(source, name=name), size, channels), made)
+    found = open_source(spec, split=split, size=size, channels=channels, labels=labels)
+    return Opened(found, None)
+
+
+def first(source: Source, count: int) -> Source:
+    """The first so many images.
+
+    Raises:
+        ValueError: there are not as many.
+    """
+    if not 2 <= count <= len(source):
+        raise ValueError(
+            f"{source.name} has {len(source)} images and {count} were asked for; give a count "
+            f"from 2 to {len(source)}"
+        )
+    return replace(source, labels=source.labels[:count])
+
+
+def resized(source: Source, size: tuple[int, int]) -> Source:
+    """The whole of each image at (H, W): bicubic, antialiased, rounded to the nearest level."""
+
+    def at_size(images: Tensor) -> Tensor:
+        found = F.interpolate(images.float(), size, mode="bicubic", antialias=True)
+        return found.round().clamp(0, 255).to(torch.uint8)
+
+    many = source.read_many
+    read_many: Callable[[list[int]], Tensor] | None = None
+    if many is not None:
+        read_many = lambda indices: at_size(many(indices))  # noqa: E731
+    return replace(
+        source,
+        read=lambda index: at_size(source.read(index)[None])[0],
+        read_many=read_many,
+        crop=None,
+    )
+
+
+def _is_npz(path: Path) -> bool:
+    return path.suffix.lower() == ".npz" and path.is_file()
+
+
+def _archive(path: Path) -> bool:
+    """Whether this is the archive within a folder of samples."""
+    return path.name == ARCHIVE and path.is_file()

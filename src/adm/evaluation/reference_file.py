@@ -1,0 +1,227 @@
+"""a reference <-> one .npz file of the released layout.
+
+    mu, sigma       mean and covariance of the features of all images
+    mu_s, sigma_s   the same of the features that keep places, where the network has them
+    arr_0           up to 10,000 of the images, (n, H, W, C) uint8, for precision and recall
+    features        (n, D) float32, those of arr_0
+    labels          (n,) int64, and classes, where there are several
+    adm             JSON: which features, how many images, of what data
+
+The last four are ours. A file without them is one of the released references: Inception's.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adm.data.export import write_npz
+from adm.data.stored import members
+from adm.metrics import Statistics, reach
+from adm.metrics.frechet import comparable_statistics
+from adm.metrics.manifold import DENSITY_NEIGHBOURS
+
+IMAGES = 10_000  # kept, as in the released files
+INCEPTION = "inception"
+STATISTICS = (("mu", "sigma"), ("mu_s", "sigma_s"))
+SUFFIX = ".npz"
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """What samples are compared with.
+
+    Attributes:
+        features: the name of the network.
+        fingerprint: of the features; None where the file does not say.
+        statistics: of all images.
+        spatial: of the features that keep places, or None.
+        pool: (n, D) float32 features of the images that are kept, or None.
+        images: (n, H, W, C) uint8, or None.
+        labels: (n,) int64, or None.
+        classes: the name of each label.
+        count: images behind the statistics; None where the file does not say.
+        manifest: where they come from.
+    """
+
+    features: str
+    fingerprint: str | None
+    statistics: Statistics
+    spatial: Statistics | None = None
+    pool: np.ndarray | None = None
+    images: np.ndarray | None = None
+    labels: np.ndarray | None = None
+    classes: tuple[str, ...] = ()
+    count: int | None = None
+    manifest: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """What to call it."""
+        return str(self.manifest.get("file") or self.manifest.get("source") or "the reference")
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(H, W) of its images; None where it has none."""
+        return None if self.images is None else (self.images.shape[1], self.images.shape[2])
+
+    @cached_property
+    def reach(self) -> np.ndarray | None:
+        """(n, 5) squared distances to the nearest others: made once, whatever is compared."""
+        if self.pool is None or len(self.pool) <= DENSITY_NEIGHBOURS:
+            return None
+        return reach(self.pool, DENSITY_NEIGHBOURS)
+
+    def save(self, path: str | Path) -> None:
+        """Write the file, whole or not at all; the same reference gives the same bytes.
+
+        Raises:
+            ValueError: the name does not end in .npz.
+        """
+        path = Path(path)
+        if path.suffix != SUFFIX:
+            raise ValueError(f"a reference is an .npz file, got {path}; call it {path.name}.npz")
+        about = {"features": self.features, "fingerprint": self.fingerprint, "count": self.count}
+        entries: dict[str, np.ndarray] = {}
+        for (mean, covariance), one in zip(
+            STATISTICS, (self.statistics, self.spatial), strict=True
+        ):
+            if one is not None:
+                entries |= {mean: one.mean, covariance: one.covariance}
+        for key, array in (
+            ("arr_0", self.images),
+            ("features", self.pool),
+            ("labels", self.labels),
+        ):
+            if array is not None:
+                entries[key] = array
+        if self.labels is not None:
+            entries["classes"] = np.array(self.classes)
+        entries["adm"] = np.array(json.dumps(about | {"manifest": self.manifest}, sort_keys=True))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.part")
+        write_npz(part, entries)
+        part.replace(path)
+
+
+def is_reference(path: str | Path) -> bool:
+    """Whether this is an .npz file that holds statistics.
+
+    Raises:
+        ValueError: an .npz file that cannot be read.
+    """
+    path = Path(path).expanduser()
+    if path.suffix != SUFFIX or not path.is_file():
+        return False
+    return set(STATISTICS[0]) <= members(path).keys()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read(path: Path) -> Reference:
+    """Open a file, and check everything in it.
+
+    Raises:
+        ValueError: no reference, or a damaged one.
+    """
+    found = members(path)
+    if not set(STATISTICS[0]) <= found.keys():
+        raise ValueError(
+            f"{path} is no reference: its arrays are {', '.join(found) or 'none'}, without mu and "
+            "sigma; make one of images with adm reference"
+        )
+    about = _about(path, found)
+    own, spatial = (
+        Statistics(found[mean], found[covariance])
+        if mean in found and covariance in found
+        else None
+        for mean, covariance in STATISTICS
+    )
+    assert own is not None
+    labels = found.get("labels")
+    reference = Reference(
+        features=str(about.get("features", INCEPTION)),
+        fingerprint=about.get("fingerprint"),
+        statistics=own,
+        spatial=spatial,
+        pool=found.get("features"),
+        images=found.get("arr_0"),
+        labels=found.get("arr_1") if labels is None else labels,
+        classes=_names(found),
+        count=about.get("count"),
+        manifest={**about.get("manifest", {}), "file": path.name, "file_sha256": file_digest(path)},
+    )
+    _check_values(path, reference)
+    return reference
+
+
+def _about(path: Path, found: dict[str, np.ndarray]) -> dict[str, Any]:
+    if "adm" not in found:
+        return {}
+    try:
+        about = json.loads(str(found["adm"].item()))
+        if isinstance(about, dict) and isinstance(about.get("manifest", {}), dict):
+            return about
+    except ValueError:  # several values, or no JSON
+        pass
+    raise ValueError(f"{path} says in `adm` what is no JSON object; make it again")
+
+
+def _names(found: dict[str, np.ndarray]) -> tuple[str, ...]:
+    """The file's own names, or numbers."""
+    if "classes" in found:
+        return tuple(map(str, found["classes"].tolist()))
+    labels = found.get("labels", found.get("arr_1"))
+    if labels is None or not labels.size or labels.dtype.kind not in "iu":
+        return ()
+    return tuple(map(str, range(int(labels.max()) + 1)))
+
+
+def _check_values(path: Path, reference: Reference) -> None:
+    """Shapes, types and finite numbers of everything in a file."""
+    for one in (reference.statistics, reference.spatial):
+        if one is None:
+            continue
+        shapes, kinds = (one.mean.shape, one.covariance.shape), (one.mean, one.covariance)
+        if (
+            len(shapes[0]) != 1
+            or shapes[1] != shapes[0] * 2
+            or any(each.dtype.kind != "f" for each in kinds)
+        ):
+            raise ValueError(
+                f"{path} holds statistics of shapes {shapes[0]} and {shapes[1]}, types "
+                f"{one.mean.dtype} and {one.covariance.dtype}; expected floats (D,) and (D, D)"
+            )
+        try:
+            comparable_statistics(one, one)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+    images, dim = reference.images, len(reference.statistics.mean)
+    if images is not None and (images.dtype != np.uint8 or images.ndim != 4 or not images.size):
+        raise ValueError(
+            f"{path} holds images as {images.dtype} {images.shape}, expected uint8 (n, H, W, C)"
+        )
+    rows = None if images is None else len(images)
+    pool, labels = reference.pool, reference.labels
+    if pool is not None and (pool.shape != (rows, dim) or pool.dtype.kind != "f"):
+        raise ValueError(
+            f"{path} holds features as {pool.dtype} {pool.shape}, expected floats ({rows}, {dim})"
+        )
+    wrong = labels is not None and (labels.shape != (rows,) or labels.dtype.kind not in "iu")
+    if wrong or _beyond(labels, reference.classes):
+        raise ValueError(f"{path} holds labels that are not one of its classes for each image")
+
+
+def _beyond(labels: np.ndarray | None, classes: Sequence[str]) -> bool:
+    if labels is None or not len(labels):
+        return False
+    return int(labels.min()) < 0 or int(labels.max()) >= len(classes)

@@ -1,0 +1,125 @@
+"""scores, classes, manifest -> a report: JSON, and tables to read."""
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from adm.evaluation.classes import ClassScores
+from adm.evaluation.scores import Score, title
+
+CLASSES_SHOWN = 20  # rows of a table; the file has all
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """All that was found, and all that it follows from.
+
+    Attributes:
+        features: the name of the network that every number is measured through.
+        scores: by key; see `adm.evaluation.scores`.
+        manifest: both sides, the features, and how they were compared.
+        classes: the scores of each class, where both sides have labels.
+        warnings: what a reader should know before comparing the numbers with others.
+    """
+
+    features: str
+    scores: dict[str, Score]
+    manifest: dict[str, Any]
+    classes: Sequence[ClassScores] = ()
+    warnings: Sequence[str] = field(default_factory=tuple)
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as JSON holds it; each score with its title."""
+        return {
+            "features": self.features,
+            "scores": {
+                key: {"title": title(key, self.features)} | _numbers(score)
+                for key, score in self.scores.items()
+            },
+            "classes": [row._asdict() for row in self.classes],
+            "warnings": list(self.warnings),
+            "manifest": self.manifest,
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Write the JSON, whole or not at all; the same report gives the same bytes."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        part.write_text(json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n", "utf-8")
+        part.replace(path)
+
+    def show(self, console: Console) -> None:
+        """Print the tables and the warnings."""
+        sides = (self.manifest.get(side, {}) for side in ("generated", "reference"))
+        names = (f"{side.get('source', '?')} ({_count(side.get('count'))})" for side in sides)
+        table = Table(title=" against ".join(names), title_justify="left")
+        table.add_column("score")
+        table.add_column("value", justify="right")
+        table.add_column("95% interval", justify="right")
+        for key, score in self.scores.items():
+            table.add_row(title(key, self.features), written(score.value), _range(score))
+        console.print(table)
+        if self.classes:
+            console.print(_class_table(self.classes, self.features))
+        for warning in self.warnings:
+            console.print(f"note: {warning}", highlight=False, markup=False)
+
+
+def load_report(path: str | Path) -> Report:
+    """What `save` wrote.
+
+    Raises:
+        ValueError: no report, or a damaged one.
+    """
+    try:
+        found = json.loads(Path(path).read_text("utf-8"))
+        scores = {
+            key: Score(*(math.nan if one[k] is None else one[k] for k in Score._fields))
+            for key, one in found["scores"].items()
+        }
+        classes = [ClassScores(**row) for row in found["classes"]]
+        return Report(
+            found["features"], scores, found["manifest"], classes, tuple(found["warnings"])
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is no report ({error}); evaluate again") from None
+
+
+def written(value: float | None) -> str:
+    """A number with four digits or so."""
+    if value is None or math.isnan(value):
+        return ""
+    digits = max(0, min(5, 4 - math.floor(math.log10(abs(value))) - 1)) if value else 1
+    return f"{value:.{digits}f}"
+
+
+def _numbers(score: Score) -> dict[str, float | None]:
+    return {key: value if math.isfinite(value) else None for key, value in score._asdict().items()}
+
+
+def _range(score: Score) -> str:
+    known = math.isfinite(score.low) and math.isfinite(score.high)
+    return f"{written(score.low)} to {written(score.high)}" if known else ""
+
+
+def _count(count: int | None) -> str:
+    return "number of images unknown" if count is None else f"{count:,} images"
+
+
+def _class_table(classes: Sequence[ClassScores], features: str) -> Table:
+    more = f", the first {CLASSES_SHOWN} of {len(classes)}" if len(classes) > CLASSES_SHOWN else ""
+    table = Table(title=f"by class ({features}){more}", title_justify="left")
+    for name in ("class", "samples", "real", "Fréchet distance", "precision", "recall"):
+        table.add_column(name, justify="left" if name == "class" else "right")
+    for row in classes[:CLASSES_SHOWN]:
+        numbers = (written(each) for each in (row.frechet, row.precision, row.recall))
+        table.add_row(row.name, f"{row.generated:,}", f"{row.real:,}", *numbers)
+    return table

@@ -1,0 +1,182 @@
+"""a sweep, references, a judge -> all points sampled and scored, by one process or several."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from adm.data.export import safe_names
+from adm.evaluation import Report, Score
+from adm.evaluation.manifest import versions
+from adm.evaluation.outcome import NAMED, Measured, Outcome
+from adm.evaluation.scoring import By, named, scored
+from adm.evaluation.sweep import SAMPLES, Point, Sweep, sampled
+from adm.recipes.model import SHIPPED, ClassifierModel
+from adm.training.devices import Devices
+
+OnPart = Callable[[int, str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Judging:
+    """By what the samples are scored.
+
+    Attributes:
+        by: networks, each with what it sees in real images.
+        judge: a classifier of clean images that names the samples, or None.
+        labels: of the samples, as the judge numbers its classes.
+    """
+
+    by: Sequence[By]
+    judge: ClassifierModel | None = None
+    labels: Sequence[int] = ()
+
+    def check(self, size: Sequence[int]) -> None:
+        """Raise ValueError where two networks would share a file, or images are not of (H, W)."""
+        names = [each.features.name for each in self.by]
+        if not names or len({safe_names([name])[0] for name in names}) < len(names):
+            raise ValueError(f"give features, each once, got {', '.join(names) or 'none'}")
+        for each in self.by:
+            if each.reference.size not in (None, tuple(size)):
+                raise ValueError(
+                    f"{each.reference.name} has images of {each.reference.size} (H, W) and the "
+                    f"model makes {tuple(size)}; make a reference of that size"
+                )
+
+
+def run(
+    sweep: Sweep,
+    judging: Judging,
+    out: Path,
+    *,
+    devices: Devices,
+    batch_size: int = 64,
+    on_evaluations: OnPart | None = None,
+) -> Outcome | None:
+    """Sample and score every point, each process its share of them.
+
+    Args:
+        out: the sweep's folder; what lies there from an earlier call is not made again.
+        on_evaluations: is told how many images went through a network once, and of which point.
+
+    Returns:
+        for the main process, all scores; None for the others.
+
+    Raises:
+        ValueError: samples or reports of another sweep are there, or images cannot be scored.
+    """
+    judging.check(sweep.model.shape[1:])
+    mine, failure = share(sweep, devices), None
+    try:
+        for point in mine:
+            sampled(sweep, point, out, batch_size, _noted(on_evaluations, point))
+        for point in mine:
+            _reports(judging, point, out, devices, batch_size, _noted(on_evaluations, point))
+    except Exception as error:
+        failure = error
+    devices.share_failure(failure)
+    found: list[Outcome] = []
+    devices.once(lambda: found.append(_outcome(sweep, judging, out, devices, batch_size)))
+    return found[0] if found else None
+
+
+def share(sweep: Sweep, devices: Devices) -> list[Point]:
+    """The points that a process samples and scores."""
+    return sweep.points[devices.rank :: devices.world]
+
+
+def evaluations(sweep: Sweep, judging: Judging, devices: Devices) -> int:
+    """Of networks by this process: an image takes one a step, and one for each of the features."""
+    mine = share(sweep, devices)
+    return sum(sweep.run(p).evaluations for p in mine) + sweep.count * len(mine) * len(judging.by)
+
+
+def _noted(on: OnPart | None, point: Point) -> Callable[[int], None] | None:
+    return None if on is None else lambda amount: on(amount, point.name)
+
+
+def _reports(
+    judging: Judging,
+    point: Point,
+    out: Path,
+    devices: Devices,
+    batch_size: int,
+    on_images: Callable[[int], None] | None = None,
+) -> tuple[list[Report], Score | None]:
+    """A point's reports, and the share that the judge names as meant."""
+    place = out / SAMPLES / point.name
+    alone = devices.device  # points are shared, and not the images of one
+    reports = [
+        scored(by, point, place, out, device=alone, batch_size=batch_size, on_images=on_images)
+        for by in judging.by
+    ]
+    if judging.judge is None:
+        return reports, None
+    return reports, named(judging.judge, point, place, out, list(judging.labels))
+
+
+def _outcome(
+    sweep: Sweep, judging: Judging, out: Path, devices: Devices, batch_size: int
+) -> Outcome:
+    """What all processes have left in the folder."""
+    found = [_reports(judging, point, out, devices, batch_size) for point in sweep.points]
+    columns = zip(*(reports for reports, _ in found), strict=True)
+    measured = [
+        Measured(reports[0].features, [dict(report.scores) for report in reports])
+        for reports in columns
+    ]
+    if judging.judge is not None:
+        shares = [{NAMED: share} for _, share in found if share is not None]
+        measured = _with_named(measured, name_of(judging.judge), shares)
+    manifest = _manifest(sweep, found[0][0])
+    return Outcome(sweep, measured, _notes(sweep, [reports for reports, _ in found]), manifest)
+
+
+def name_of(judge: ClassifierModel) -> str:
+    """As features call it."""
+    return judge.path.stem if judge.path.parent == SHIPPED else judge.recipe.name
+
+
+def _with_named(
+    measured: list[Measured], by: str, shares: list[dict[str, Score]]
+) -> list[Measured]:
+    """The judge's shares beside the scores in its own features, if there are any."""
+    if all(each.by != by for each in measured):
+        return [*measured, Measured(by, shares)]
+    return [
+        Measured(by, [a | b for a, b in zip(each.scores, shares, strict=True)])
+        if each.by == by
+        else each
+        for each in measured
+    ]
+
+
+def _notes(sweep: Sweep, reports: Sequence[Sequence[Report]]) -> list[str]:
+    """What a reader should know, and what every point's report warns of."""
+    own = (
+        f"Each point has {sweep.count:,} samples. The Fréchet distance, recall and coverage depend "
+        "on that number: compare them within this sweep."
+    )
+    common = [
+        set.intersection(*(set(each.warnings) for each in one))
+        for one in zip(*reports, strict=True)
+    ]
+    return [own, *sorted({f"{text[:1].upper()}{text[1:]}." for one in common for text in one})]
+
+
+def _manifest(sweep: Sweep, reports: Sequence[Report]) -> dict[str, Any]:
+    """What every number follows from; each point's own is in its report."""
+    first = sweep.run(sweep.points[0]).manifest()
+    return {
+        "model": first["model"],
+        "classifier": sweep.run(max(sweep.points, key=lambda p: abs(p.scale))).manifest()[
+            "classifier"
+        ],
+        "sampling": asdict(sweep.base)
+        | {"sampler": sweep.samplers, "steps": sweep.steps, "scale": sweep.scales},
+        "count": sweep.count,
+        "noise": "image i of every point: Philox, key (seed, i), counter (level)",
+        "reference": {report.features: report.manifest["reference"] for report in reports},
+        "features": [report.manifest["features"] for report in reports],
+        "versions": versions(),
+    }

@@ -1,0 +1,223 @@
+"""images, features -> what is seen in all of them: streamed, kept on disk, gone on with.
+
+Images are looked at in chunks of a fixed size, each of which leaves a file when it is done. Which
+process looks at a chunk, and when, changes nothing of the file, and what is counted is counted in
+the order of the images; so one process and many, and one that was interrupted, give the same.
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from adm.data import Source
+from adm.evaluation import chunks
+from adm.features import Features
+from adm.metrics import Moments, Statistics, statistics
+from adm.training.devices import Devices
+
+CHUNK = 256  # images: seconds of work, and 200 MB of 512 x 512 pixels
+
+OnImages = Callable[[int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureSet:
+    """A set of images as a network sees it.
+
+    Attributes:
+        name: of the features.
+        fingerprint: of the features.
+        source: what the images are called.
+        count: N.
+        pool: (N, D) float32.
+        moments: of `pool`.
+        spatial: moments of the features that keep places, or None where there are none.
+        spatial_features: (N, S) float32, on disk; or None.
+        logits: (N, K) float32, or None.
+        labels: (N,) int64, or None where all images are of one class.
+        classes: the name of each label.
+        size: (H, W).
+        channels: of an image.
+        hashes: (N, 32) uint8, SHA-256 of each image's bytes as (C, H, W).
+        given: statistics that stand for the images' own, as a file of the released layout states.
+        given_spatial: the same of the features that keep places.
+        folder: where the arrays lie, if it is to go with the last of them.
+    """
+
+    name: str
+    fingerprint: str
+    source: str
+    count: int
+    pool: np.ndarray
+    moments: Moments
+    spatial: Moments | None
+    spatial_features: np.ndarray | None
+    logits: np.ndarray | None
+    labels: np.ndarray | None
+    classes: tuple[str, ...]
+    size: tuple[int, int]
+    channels: int
+    hashes: np.ndarray
+    given: Statistics | None = None
+    given_spatial: Statistics | None = None
+    folder: object = None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the number of images, their shape, and the hash of each in order."""
+        shape = (self.count, self.channels, *self.size)
+        whole = hashlib.sha256(f"{shape}".encode())
+        whole.update(np.ascontiguousarray(self.hashes).tobytes())
+        return whole.hexdigest()
+
+    @cached_property
+    def statistics(self) -> Statistics:
+        """The normal distribution that a Fréchet distance compares."""
+        return statistics(self.moments) if self.given is None else self.given
+
+    @cached_property
+    def spatial_statistics(self) -> Statistics | None:
+        """The same of the features that keep places."""
+        if self.given is not None or self.spatial is None:
+            return self.given_spatial
+        return statistics(self.spatial)
+
+
+def extract(
+    source: Source,
+    features: Features,
+    *,
+    devices: Devices | None = None,
+    batch_size: int = 64,
+    work: Path | None = None,
+    on_images: OnImages | None = None,
+) -> FeatureSet:
+    """Look at every image, each process at its share.
+
+    Memory does not grow with the number of images; the disk takes 8 bytes a number, 16 KB an image
+    for Inception's pool alone.
+
+    Args:
+        source: images of one size.
+        features: what looks at them.
+        devices: the processes that work together; all of them must call. One alone by default.
+        batch_size: images that a network sees at a time; changes memory and speed.
+        work: a folder that keeps what is done, so that the same call goes on after an
+            interruption; all processes must see it. It is trusted only for images whose bytes are
+            the same as they were. A temporary one by default.
+        on_images: is told of each number of this process's images that are done.
+
+    Returns:
+        The same in every process.
+
+    Raises:
+        ValueError: fewer than 2 images, images of several sizes, a corrupt one, features that are
+            not finite or cannot be had of such images, or a folder that processes do not share.
+    """
+    devices = devices or Devices(torch.device("cpu"))
+    if len(source) < 2 or batch_size < 1:
+        raise ValueError(
+            f"{source.name} has {len(source)} image{'s' * (len(source) != 1)} and batches of "
+            f"{batch_size}; scores need 2 images or more, in batches of at least 1"
+        )
+    folder, passing = _folder(work, devices)
+    spans = spans_of(len(source))
+    failure: Exception | None = None
+    try:
+        _look(source, features, folder, spans[devices.rank :: devices.world], batch_size, on_images)
+    except Exception as error:
+        failure = error
+    devices.share_failure(failure)
+    devices.once(lambda: chunks.join(folder, spans, features.fingerprint))
+    return _opened(folder, source, features, passing)
+
+
+def spans_of(count: int) -> list[range]:
+    """The images of each chunk."""
+    return [range(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
+
+
+def own_images(count: int, devices: Devices) -> int:
+    """How many of `count` images this process looks at."""
+    return sum(map(len, spans_of(count)[devices.rank :: devices.world]))
+
+
+def _folder(work: Path | None, devices: Devices) -> tuple[Path, object]:
+    """Where chunks are kept, and what removes it when nobody needs it any more."""
+    if work is not None:
+        work.mkdir(parents=True, exist_ok=True)
+        return work, None
+    passing = None
+    if devices.main:
+        passing = tempfile.TemporaryDirectory(prefix="adm-features-", ignore_cleanup_errors=True)
+    return Path(devices.gather(passing and passing.name)[0]), passing
+
+
+def _look(
+    source: Source,
+    features: Features,
+    folder: Path,
+    spans: Sequence[range],
+    batch_size: int,
+    on_images: OnImages | None,
+) -> None:
+    """See to it that each of these chunks is in the folder."""
+    for span, images in _ahead(source, spans):
+        hashes = chunks.hashes_of(images)
+        if chunks.holds(folder, span, features.fingerprint, hashes):
+            if on_images is not None:
+                on_images(len(span))
+            continue
+        parts = []
+        for part in images.split(batch_size):
+            try:
+                parts.append(features.extract(part))
+            except ValueError as error:
+                raise ValueError(
+                    f"{source.name}, images {span.start} to {span.stop - 1}: {error}"
+                ) from None
+            if on_images is not None:
+                on_images(len(part))
+        joined = [None if rows[0] is None else torch.cat(rows) for rows in zip(*parts, strict=True)]
+        chunks.keep(folder, span, features.fingerprint, hashes, joined)
+
+
+def _ahead(source: Source, spans: Sequence[range]) -> Iterator[tuple[range, Tensor]]:
+    """Each chunk's images, read while those before it are looked at."""
+    with ThreadPoolExecutor(1, thread_name_prefix="read") as reader:
+        waiting = [reader.submit(source.batch, span) for span in spans[:1]]
+        for i, span in enumerate(spans):
+            images = waiting.pop().result()[0]
+            waiting += [reader.submit(source.batch, after) for after in spans[i + 1 : i + 2]]
+            yield span, images
+
+
+def _opened(folder: Path, source: Source, features: Features, passing: object) -> FeatureSet:
+    arrays, moments = chunks.joined(folder)
+    channels, height, width = source.shape
+    several = len(source.classes) > 1
+    return FeatureSet(
+        name=features.name,
+        fingerprint=features.fingerprint,
+        source=source.name,
+        count=len(source),
+        pool=arrays["pool"],
+        moments=moments["pool"],
+        spatial=moments.get("spatial"),
+        spatial_features=arrays.get("spatial"),
+        logits=arrays.get("logits"),
+        labels=source.labels.numpy() if several else None,
+        classes=source.classes,
+        size=(height, width),
+        channels=channels,
+        hashes=arrays["hashes"],
+        folder=passing,
+    )

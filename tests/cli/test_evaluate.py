@@ -1,0 +1,236 @@
+"""adm reference, adm evaluate: what they leave, and every bad input in one line."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli.conftest import Adm
+from evaluation.looks import spots
+from PIL import Image
+
+LOOK = """
+import torch
+
+
+def look(images):
+    grid = torch.nn.functional.adaptive_avg_pool2d(images.float().mean(1, keepdim=True), 4)
+    return grid.flatten(1)
+
+
+def broken(images):
+    return look(images) / 0
+
+
+look.name = "look"
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with features, real images, samples, and a reference of the real ones."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "look.py").write_text(LOOK)
+    archive("real.npz", spots(40))
+    archive("samples.npz", spots(30, seed=1))
+    return tmp_path
+
+
+@pytest.fixture
+def made(here: Path, adm: Adm) -> Path:
+    words = ("--features", "look.py:look", "--device", "cpu")
+    assert adm("reference", "real.npz", "--out", "ref.npz", *words).status == 0
+    return here
+
+
+def archive(name: str, source) -> None:
+    images, labels = source.batch(range(len(source)))
+    arrays = {"arr_0": images.permute(0, 2, 3, 1).numpy(), "arr_1": labels.numpy()}
+    np.savez(name, **arrays, classes=np.array(source.classes))
+
+
+LOOKING = ("--features", "look.py:look", "--device", "cpu", "--resamples", 20)
+
+
+def test_a_reference_then_scores_and_nothing_else_is_left(made: Path, adm: Adm) -> None:
+    before = {path.name for path in made.iterdir()}
+    answer = adm(
+        "evaluate", "samples.npz", "--reference", "ref.npz", "--out", "report.json", *LOOKING
+    )
+    assert answer.status == 0, answer.err
+    for words in ("Fréchet distance (look)", "by class (look)", "note: ", "report.json: the whole"):
+        assert words in answer.out
+    report = json.loads((made / "report.json").read_text("utf-8"))
+    assert report["scores"]["precision"]["title"] == "precision (look)"
+    assert report["manifest"]["reference"]["file"] == "ref.npz"
+    assert {path.name for path in made.iterdir()} - before <= {"report.json", "__pycache__"}
+
+
+def test_real_images_serve_as_a_reference_too(made: Path, adm: Adm) -> None:
+    for reference in ("ref.npz", "real.npz"):
+        out = f"{reference}.json"
+        words = ("evaluate", "samples.npz", "--reference", reference, "--out", out, *LOOKING)
+        assert adm(*words).status == 0
+    of_file, of_data = (
+        json.loads((made / f"{name}.json").read_text("utf-8")) for name in ("ref.npz", "real.npz")
+    )
+    assert of_file["scores"] == of_data["scores"]
+    assert of_file["classes"] == of_data["classes"]
+
+
+def test_the_features_are_the_reference_s_where_none_are_named(here: Path, adm: Adm) -> None:
+    archive("real28.npz", spots(20, size=28))
+    assert (
+        adm("reference", "real28.npz", "--features", "fashion-judge", "--out", "r.npz").status == 0
+    )
+    answer = adm("evaluate", "real28.npz", "--reference", "r.npz", "--resamples", 20)
+    assert answer.status == 0, answer.err
+    assert "Fréchet distance (fashion-judge)" in answer.out
+
+
+def test_a_file_with_statistics_is_exactly_alike_to_itself(made: Path, adm: Adm) -> None:
+    words = ("evaluate", "ref.npz", "--reference", "ref.npz", "--out", "self.json", *LOOKING)
+    assert adm(*words).status == 0
+    report = json.loads((made / "self.json").read_text("utf-8"))
+    assert report["scores"]["frechet"]["value"] == 0
+    assert report["scores"]["recall"]["value"] == 1
+    assert report["manifest"]["generated"]["statistics"] == "as stored in the file"
+
+
+def test_a_work_folder_stays_and_is_gone_on_with(made: Path, adm: Adm) -> None:
+    words = ("evaluate", "samples.npz", "--reference", "real.npz", "--work", "kept", *LOOKING)
+    first = adm(*words)
+    assert (made / "kept/samples/chunk-000000000.npz").exists()
+    assert (made / "kept/reference/chunk-000000000.npz").exists()
+    assert adm(*words).out == first.out
+
+
+def test_fewer_samples_and_half_precision_when_asked_for(made: Path, adm: Adm) -> None:
+    more = ("--count", 20, "--float16")
+    answer = adm("evaluate", "samples.npz", "--reference", "ref.npz", *more, *LOOKING)
+    assert "samples.npz (20 images)" in answer.out
+    assert "precision in float16 (look)" in answer.out
+
+
+def pictures(folder: str, *sizes: tuple[int, int]) -> str:
+    Path(folder).mkdir()
+    for number, size in enumerate(sizes):
+        Image.new("RGB", size, (number, 40, 90)).save(f"{folder}/{number}.png")
+    return folder
+
+
+SAMPLES = {
+    "absent": (lambda: "absent/", "no data 'absent/'"),
+    "text": (lambda: str(Path("t.npz").write_bytes(b"text") and "t.npz"), "t.npz is no readable"),
+    "floats": (
+        lambda: np.savez("f.npz", arr_0=np.zeros((4, 8, 8, 3))) or "f.npz",
+        "images are float64, expected uint8",
+    ),
+    "flat": (
+        lambda: np.savez("f.npz", arr_0=np.zeros((4, 9), np.uint8)) or "f.npz",
+        r"expected (N, H, W, C)",
+    ),
+    "no images": (
+        lambda: np.savez("f.npz", other=np.zeros(3)) or "f.npz",
+        "holds no images: its arrays are other",
+    ),
+    "empty": (
+        lambda: np.savez("f.npz", arr_0=np.zeros((0, 8, 8, 3), np.uint8)) or "f.npz",
+        "with N > 0",
+    ),
+    "an empty folder": (lambda: pictures("p"), "p holds no images"),
+    "one image": (lambda: pictures("p", (8, 8)), "has 1 image"),
+    "mixed sizes": (lambda: pictures("p", (8, 8), (8, 8), (9, 8)), "is 8x9 and"),
+    "another size": (lambda: pictures("p", (9, 9), (9, 9)), "give --resize to-reference"),
+    "a broken picture": (
+        lambda: Path(pictures("p", (8, 8), (8, 8)), "2.png").write_bytes(b"x") and "p",
+        "p/2.png is no PNG",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SAMPLES)
+def test_bad_samples_are_refused(made: Path, adm: Adm, case: str) -> None:
+    make, message = SAMPLES[case]
+    answer = adm("evaluate", make(), "--reference", "ref.npz", *LOOKING)
+    assert message in answer.refusal()
+
+
+REFERENCES = {
+    "absent": ("nothing.npz", "no data 'nothing.npz'"),
+    "text": ("text.npz", "text.npz is no readable .npz"),
+    "other features": ("ref.npz", "was made with the features look, and look.py:broken were asked"),
+}
+
+
+@pytest.mark.parametrize("case", REFERENCES)
+def test_bad_references_are_refused(made: Path, adm: Adm, case: str) -> None:
+    Path("text.npz").write_text("text")
+    name, message = REFERENCES[case]
+    features = "look.py:broken" if case == "other features" else "look.py:look"
+    answer = adm("evaluate", "samples.npz", "--reference", name, "--features", features)
+    assert message in answer.refusal()
+
+
+OPTIONS = {
+    "no such features": (("--features", "fid"), "no features 'fid'"),
+    "resize": (("--resize", "bigger", *LOOKING), "resize must be to-reference or none"),
+    "size": (("--size", "8x8", *LOOKING), "cannot read --size '8x8'"),
+    "count": (("--count", 31, *LOOKING), "has 30 images and 31 were asked for"),
+    "no count": (("--count", 0, *LOOKING), "has 30 images and 0 were asked for"),
+    "batch size": (("--batch-size", 0, *LOOKING), "batches of at least 1"),
+    "resamples": ((*LOOKING[:-1], 1), "at least 2 resamples"),
+}
+
+
+@pytest.mark.parametrize("case", OPTIONS)
+def test_bad_options_are_refused(made: Path, adm: Adm, case: str) -> None:
+    words, message = OPTIONS[case]
+    assert message in adm("evaluate", "samples.npz", "--reference", "ref.npz", *words).refusal()
+
+
+def test_features_that_are_no_numbers_are_refused(here: Path, adm: Adm) -> None:
+    words = ("--features", "look.py:broken", "--out", "r.npz", "--device", "cpu")
+    message = adm("reference", "real.npz", *words).refusal()
+    assert "real.npz, images 0 to 39: look.py:broken gave values that are not finite" in message
+    assert not (here / "r.npz").exists()
+
+
+def test_a_bad_reference_file_name_is_refused_before_any_work(here: Path, adm: Adm) -> None:
+    answer = adm("reference", "real.npz", "--features", "look.py:look", "--out", "ref")
+    assert "call it ref.npz" in answer.refusal()
+
+
+def test_without_inception_s_weights_others_are_named(
+    here: Path, adm: Adm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(here / "empty"))
+    message = adm("evaluate", "samples.npz", "--reference", "real.npz").refusal()
+    assert "--features efficientnet-lite0" in message
+    assert "no FID" in message
+
+
+@pytest.mark.slow
+def test_torchrun_gives_the_scores_of_one_process(made: Path) -> None:
+    words = ["evaluate", "samples.npz", "--reference", "real.npz", *map(str, LOOKING)]
+    archive("samples.npz", spots(700, seed=1))
+    for processes in (1, 2):
+        start = [sys.executable, "-m"]
+        if processes > 1:
+            start += ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
+        ran = subprocess.run(
+            [*start, "adm", *words, "--out", f"{processes}.json"],
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stderr
+        assert ran.stdout.count("2.json: the whole report") == processes - 1
+    assert Path("1.json").read_bytes() == Path("2.json").read_bytes()
+    left = {path.name for path in made.iterdir() if path.name.startswith(".")}
+    assert not left, left

@@ -1,0 +1,93 @@
+"""uint8 images -> features that cost nothing; sources, and sets that were looked at with them."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from adm.data import Source
+from adm.data.source import in_memory
+from adm.features import Extracted, Features
+from adm.features.contract import guarded
+from adm.training.devices import Devices
+
+NAMES = ("circle", "square", "star")
+OnLook = Callable[[Tensor], None]
+
+
+def blocks(name: str = "blocks", on_look: OnLook | None = None) -> Features:
+    """Means of a 4 x 4 grid, the grid's upper half as features with places, and six logits."""
+    to_logits = torch.randn(16, 6, generator=torch.Generator().manual_seed(5)) / 20
+
+    def look(images: Tensor) -> Extracted:
+        if on_look is not None:
+            on_look(images)
+        grid = torch.nn.functional.adaptive_avg_pool2d(images.float().mean(1, keepdim=True), 4)
+        pool = grid.flatten(1)
+        return Extracted(pool, grid[:, :, :2].flatten(1) / 10, pool @ to_logits)
+
+    return guarded(name, 16, look, f"{name}-1", "cpu")
+
+
+def spots(
+    count: int, seed: int = 0, shift: int = 0, size: int = 8, classes: int = 3, channels: int = 1
+) -> Source:
+    """Noise around a level that the class decides; labels take turns."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % classes
+    images = torch.randint(0, 90, (count, channels, size, size), generator=generator) + shift
+    images += 60 * labels[:, None, None, None]
+    return in_memory("spots", NAMES[:classes], images.clamp(0, 255).to(torch.uint8), labels)
+
+
+def taken(source: Source, rows: np.ndarray | list[int]) -> Source:
+    """These images, in this order."""
+    images, labels = source.batch([int(row) for row in rows])
+    return in_memory(source.name, source.classes, images, labels)
+
+
+@dataclass
+class Meeting:
+    """Where threads that stand for processes hand each other what they have."""
+
+    world: int
+    values: dict[int, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.barrier = threading.Barrier(self.world, timeout=60)
+
+
+@dataclass(frozen=True, eq=False)
+class InThread(Devices):
+    """One of several threads that work together as processes do."""
+
+    meeting: Meeting = field(default_factory=lambda: Meeting(1))
+
+    def gather(self, value: Any) -> list[Any]:
+        self.meeting.values[self.rank] = value
+        self.meeting.barrier.wait()
+        values = [self.meeting.values[rank] for rank in range(self.world)]
+        self.meeting.barrier.wait()
+        return values
+
+
+def together(world: int, act: Callable[[Devices], Any]) -> list[Any]:
+    """What each of so many threads gave, or the exception it ended with."""
+    meeting, given = Meeting(world), [None] * world
+
+    def run(rank: int) -> None:
+        try:
+            given[rank] = act(InThread(torch.device("cpu"), rank, world, meeting=meeting))
+        except Exception as error:
+            given[rank] = error
+
+    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(world)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return given

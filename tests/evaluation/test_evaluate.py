@@ -1,0 +1,185 @@
+"""samples, a reference -> a report that says what it follows from, and what to mind."""
+
+import io
+import json
+import math
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from evaluation.looks import blocks, spots, taken, together
+from rich.console import Console
+
+from adm.data import open_source
+from adm.data.export import save_images
+from adm.evaluation import (
+    Reference,
+    evaluate,
+    extract,
+    load_report,
+    make_reference,
+    open_images,
+    report_on,
+    resized,
+)
+from adm.generate import SamplingSettings
+from adm.recipes.model import load_diffusion
+from adm.sample_folder import SampleRun, sample_into
+
+COUNT = 120
+
+
+@pytest.fixture(scope="module")
+def real() -> Reference:
+    return make_reference(spots(COUNT), blocks())
+
+
+def test_the_report_says_what_it_follows_from(real: Reference, tmp_path: Path) -> None:
+    report = evaluate(spots(60, seed=1), real, blocks(), resamples=50, seed=3)
+    told = report.manifest
+    assert told["features"] == {"name": "blocks", "fingerprint": "blocks-1"}
+    generated = told["generated"]
+    assert (generated["source"], generated["count"], generated["size"]) == ("spots", 60, [8, 8])
+    assert generated["sha256"] == extract(spots(60, seed=1), blocks()).digest
+    assert generated["labels"] == {"circle": 20, "square": 20, "star": 20}
+    assert generated["made"] is None
+    assert told["reference"]["sha256"] == real.manifest["sha256"]
+    assert told["reference"]["count"] == told["reference"]["images"] == COUNT
+    assert (told["resamples"], told["seed"], told["resize"]) == (50, 3, None)
+    assert {"adm", "torch", "numpy", "python"} <= told["versions"].keys()
+
+
+def test_a_report_is_the_same_from_its_file(real: Reference, tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "report.json"
+    for _ in range(2):
+        report = evaluate(spots(60, seed=1), real, blocks(), resamples=50)
+        before = path.read_bytes() if path.exists() else None
+        report.save(path)
+    assert path.read_bytes() == before
+    back = load_report(path)
+    assert back.to_json() == report.to_json() == json.loads(path.read_text("utf-8"))
+    assert back.scores == report.scores
+    unknown = replace(report, scores={"frechet": report.scores["frechet"]._replace(low=math.nan)})
+    unknown.save(path)
+    assert json.loads(path.read_text("utf-8"))["scores"]["frechet"]["low"] is None
+    assert math.isnan(load_report(path).scores["frechet"].low)
+    for text in ("{}", "[1]", "no JSON", '{"scores": 3}'):
+        path.write_text(text)
+        with pytest.raises(ValueError, match="is no report"):
+            load_report(path)
+
+
+def test_every_process_has_the_report(real: Reference) -> None:
+    alone = evaluate(spots(60, seed=1), real, blocks(), resamples=50)
+    each = together(
+        2, lambda d: evaluate(spots(60, seed=1), real, blocks(), resamples=50, devices=d)
+    )
+    assert [one.to_json() for one in each] == [alone.to_json()] * 2
+
+
+def test_samples_of_ours_say_how_they_were_made(tmp_path: Path) -> None:
+    model = load_diffusion(tiny.model(tmp_path / "m.safetensors", tiny.diffusion()))
+    settings = SamplingSettings(steps=3, eta=0.5, seed=7)
+    run = SampleRun(model, None, settings, [0, 1, 2, 2, 1, 0], 6)
+    sample_into(tmp_path / "out", run)
+    opened = open_images(str(tmp_path / "out"))
+    assert opened.source.labels.tolist() == [0, 1, 2, 2, 1, 0]
+    assert opened.source.classes == tiny.CLASSES
+    real = make_reference(tiny.stripes(), blocks())
+    report = evaluate(opened.source, real, blocks(), made=opened.made, resamples=20)
+    made = report.manifest["generated"]["made"]
+    assert made["settings"]["eta"] == 0.5
+    assert made["settings"]["seed"] == 7
+    assert made["model"]["sha256"] == run.manifest()["model"]["sha256"]
+    assert report.manifest["generated"]["labels"] == {"sneaker": 2, "bag": 2, "ankle boot": 2}
+    again = open_images(str(tmp_path / "out" / "samples.npz"))
+    assert again.made == opened.made
+    assert torch.equal(again.source.batch(range(6))[0], opened.source.batch(range(6))[0])
+    (tmp_path / "out" / "samples.json").write_text("{")
+    with pytest.raises(ValueError, match=r"samples\.json is damaged"):
+        open_images(str(tmp_path / "out"))
+
+
+def test_the_same_images_by_any_road_are_the_same_images(tmp_path: Path) -> None:
+    images, labels = spots(9, channels=3).batch(range(9))
+    save_images(tmp_path / "ours", images, labels, ("circle", "square", "star"), 0)
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for number, file in enumerate(sorted((tmp_path / "ours").glob("*.png"))):
+        file.rename(pictures / f"{number}.png")
+    np.savez_compressed(tmp_path / "packed.npz", arr_0=images.permute(0, 2, 3, 1).numpy())
+    roads = (tmp_path / "ours", pictures, tmp_path / "packed.npz")
+    found = [extract(open_images(str(road)).source, blocks()) for road in roads]
+    assert found[0].digest == found[2].digest
+    assert {bytes(row) for row in found[1].hashes} == {bytes(row) for row in found[0].hashes}
+
+
+def test_other_sizes_are_refused_until_it_is_said_what_to_do(real: Reference) -> None:
+    large = spots(60, seed=1, size=16)
+    with pytest.raises(ValueError, match=r"16x16 .* reference of 8x8; give --resize to-reference"):
+        evaluate(large, real, blocks())
+    with pytest.raises(ValueError, match="resize must be to-reference or none, got 'bigger'"):
+        evaluate(large, real, blocks(), resize="bigger")
+    as_it_is = evaluate(large, real, blocks(), resize="none", resamples=20)
+    fitted = evaluate(large, real, blocks(), resize="to-reference", resamples=20)
+    assert as_it_is.manifest["generated"]["size"] == [16, 16]
+    assert fitted.manifest["generated"]["size"] == [8, 8]
+    assert as_it_is.scores["frechet"] != fitted.scores["frechet"]
+    assert any("(16, 16)" in warning for warning in as_it_is.warnings)
+    assert any("resized" in warning for warning in fitted.warnings)
+
+
+def test_resizing_keeps_even_images_however_they_are_read(tmp_path: Path) -> None:
+    images = torch.full((3, 3, 10, 14), 77, dtype=torch.uint8)
+    save_images(tmp_path / "flat", images, None, (), 0)
+    for source in (open_images(str(tmp_path / "flat")).source, open_source(str(tmp_path / "flat"))):
+        small = resized(source, (6, 5))
+        assert small.shape == (3, 6, 5)
+        assert small.batch([1])[0].unique().tolist() == small.read(0).unique().tolist() == [77]
+
+
+def test_few_images_come_with_a_word_and_an_estimate(real: Reference) -> None:
+    report = evaluate(spots(60, seed=1), real, blocks(), resamples=20)
+    first = report.warnings[0]
+    assert first.startswith("Fréchet distance (blocks) of 60 images is larger than of more")
+    assert f"about {report.scores['frechet_at_infinity'].value:.4g}" in first
+    few = evaluate(spots(12, seed=1), real, blocks(), resamples=20)
+    assert "12 images, fewer than the 16 features" in few.warnings[0]
+
+
+def test_many_images_come_without(real: Reference, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_module("adm.evaluation.evaluate"), "USUAL_COUNT", 60)
+    assert evaluate(spots(60, seed=1), real, blocks(), resamples=20).warnings == ()
+
+
+def test_classes_in_other_shares_are_named(real: Reference) -> None:
+    source = taken(spots(COUNT, seed=1), [*range(0, COUNT, 3), 1, 2, 4, 5])
+    said = " ".join(evaluate(source, real, blocks(), resamples=20).warnings)
+    assert "circle is 90.9% of the samples and 33.3% of the reference" in said
+
+
+def test_other_features_are_refused(real: Reference) -> None:
+    with pytest.raises(ValueError, match="made with the features blocks, and others were asked"):
+        evaluate(spots(60), real, blocks("others"))
+
+
+def test_what_is_shown_names_the_features_and_the_sets(real: Reference) -> None:
+    report = evaluate(spots(60, seed=1), real, blocks(), resamples=20)
+    console = Console(record=True, width=100, file=io.StringIO())
+    report.show(console)
+    shown = console.export_text()
+    assert "spots (60 images) against spots (120 images)" in shown
+    assert "Fréchet distance (blocks)" in shown
+    assert "by class (blocks)" in shown
+    assert "note: " in shown
+    assert "FID" not in shown
+
+
+def test_scores_of_what_was_looked_at_are_those_of_the_images(real: Reference) -> None:
+    source = spots(60, seed=1)
+    report = report_on(extract(source, blocks()), real, resamples=20)
+    assert report.to_json() == evaluate(source, real, blocks(), resamples=20).to_json()

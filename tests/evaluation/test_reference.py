@@ -1,0 +1,201 @@
+"""real images -> a file of the released layout -> the same reference; and files that are none."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from evaluation.looks import NAMES, blocks, spots
+
+from adm.data import open_source
+from adm.evaluation import extract, is_reference, load_reference, make_reference, reference
+from adm.evaluation.reference import Reference, chosen, of_features, stored_statistics
+
+COUNT = 40
+
+
+@pytest.fixture
+def made() -> Reference:
+    return make_reference(spots(COUNT), blocks())
+
+
+def released(path: Path, seed: int = 0, dim: int = 16, **changes: object) -> Path:
+    """A file as the released system's authors give away: statistics of others than its images."""
+    random = np.random.default_rng(seed)
+    features = random.normal(size=(200, dim))
+    arrays = {
+        "arr_0": random.integers(0, 255, (12, 8, 8, 3), dtype=np.uint8),
+        "mu": features.mean(axis=0).astype(np.float32),
+        "sigma": np.cov(features.T),
+        "mu_s": features[:, :8].mean(axis=0).astype(np.float32),
+        "sigma_s": np.cov(features[:, :8].T),
+    }
+    kept = {key: value for key, value in (arrays | changes).items() if value is not None}
+    np.savez(path, **kept)
+    return path
+
+
+def test_the_file_holds_the_reference(made: Reference, tmp_path: Path) -> None:
+    path = tmp_path / "ref.npz"
+    made.save(path)
+    back = load_reference(path, blocks())
+    for ours, theirs in ((made.statistics, back.statistics), (made.spatial, back.spatial)):
+        assert np.array_equal(ours.mean, theirs.mean)
+        assert ours.mean.dtype == theirs.mean.dtype == np.float32
+        assert np.array_equal(ours.covariance, theirs.covariance)
+    for ours, theirs in (
+        (made.pool, back.pool),
+        (made.images, back.images),
+        (made.labels, back.labels),
+    ):
+        assert np.array_equal(ours, theirs)
+    assert (back.features, back.fingerprint, back.count) == ("blocks", "blocks-1", COUNT)
+    assert back.classes == NAMES
+    assert back.manifest["labels"] == {"circle": 14, "square": 13, "star": 13}
+    assert back.manifest["sha256"] == extract(spots(COUNT), blocks()).digest
+
+
+def test_the_layout_is_the_released_one_and_needs_no_pickle(
+    made: Reference, tmp_path: Path
+) -> None:
+    made.save(tmp_path / "ref.npz")
+    with np.load(tmp_path / "ref.npz", allow_pickle=False) as file:
+        assert {"mu", "sigma", "mu_s", "sigma_s", "arr_0"} <= set(file.files)
+        assert file["arr_0"].shape == (COUNT, 8, 8, 1)
+        assert json.loads(file["adm"].item())["features"] == "blocks"
+    assert len(open_source(str(tmp_path / "ref.npz"))) == COUNT  # it is data, too
+
+
+def test_the_same_data_give_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("a.npz", "b.npz"):
+        make_reference(spots(COUNT), blocks()).save(tmp_path / name)
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+
+
+def test_statistics_are_of_all_images_and_10_000_are_kept() -> None:
+    source = spots(COUNT)
+    seen = extract(source, blocks())
+    found = of_features(seen, source, images=10)
+    assert np.array_equal(found.statistics.covariance, seen.statistics.covariance)
+    rows = chosen(COUNT, 10)
+    assert np.array_equal(found.pool, seen.pool[rows])
+    images, labels = source.batch(rows.tolist())
+    assert np.array_equal(found.images, images.permute(0, 2, 3, 1))
+    assert np.array_equal(found.labels, labels)
+
+
+def test_many_images_lie_on_disk_and_give_the_same_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_reference(spots(COUNT), blocks()).save(tmp_path / "a.npz")
+    monkeypatch.setattr(reference, "HELD", 100)
+    found = make_reference(spots(COUNT), blocks())
+    assert isinstance(found.images, np.memmap)
+    found.save(tmp_path / "b.npz")
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+
+
+def test_what_is_kept_is_spread_over_all_whatever_the_order_of_classes() -> None:
+    assert np.array_equal(chosen(10_000), np.arange(10_000))
+    rows = chosen(60_000)
+    assert len(rows) == len(np.unique(rows)) == 10_000
+    assert np.array_equal(rows, chosen(60_000))
+    for labels in (rows % 10, rows // 6000):
+        counts = np.bincount(labels, minlength=10)
+        assert counts.min() > 850
+        assert counts.max() < 1150
+
+
+def test_a_released_file_is_inception_s_and_its_images_are_looked_at(tmp_path: Path) -> None:
+    path = released(tmp_path / "released.npz")
+    features = blocks("inception")
+    found = load_reference(path, features)
+    assert (found.features, found.count) == ("inception", None)
+    with np.load(path) as file:
+        assert np.array_equal(found.statistics.mean, file["mu"])
+        assert np.array_equal(found.spatial.covariance, file["sigma_s"])
+        images = torch.from_numpy(file["arr_0"]).permute(0, 3, 1, 2)
+    np.testing.assert_allclose(found.pool, features.extract(images).pool, rtol=1e-6)
+    assert found.size == (8, 8)
+
+
+def test_statistics_alone_make_a_reference(tmp_path: Path) -> None:
+    path = released(tmp_path / "bare.npz", arr_0=None, mu_s=None, sigma_s=None)
+    found = load_reference(path, blocks("inception"))
+    assert found.images is found.pool is found.spatial is None
+
+
+def test_other_features_are_refused(made: Reference, tmp_path: Path) -> None:
+    path = tmp_path / "ref.npz"
+    made.save(path)
+    with pytest.raises(ValueError, match=r"ref.npz was made with the features blocks, and others"):
+        load_reference(path, blocks("others"))
+    changed = blocks()
+    object.__setattr__(changed, "fingerprint", "blocks-2")
+    with pytest.raises(ValueError, match=r"another blocks \(fingerprint blocks-1, .* blocks-2\)"):
+        load_reference(path, changed)
+    path = released(tmp_path / "released.npz", dim=20)
+    with pytest.raises(ValueError, match="made with the features inception, and blocks were asked"):
+        load_reference(path, blocks())
+    with pytest.raises(ValueError, match="20 features and inception has 16"):
+        load_reference(path, blocks("inception"))
+
+
+def test_what_a_file_of_samples_states_of_itself_is_taken(tmp_path: Path) -> None:
+    path = released(tmp_path / "samples.npz")
+    own, spatial = stored_statistics(path, blocks("inception"))
+    assert np.array_equal(own.mean, load_reference(path).statistics.mean)
+    assert spatial is not None
+    assert stored_statistics(path, blocks()) is None  # it says nothing of these features
+    np.savez(tmp_path / "plain.npz", arr_0=np.zeros((3, 8, 8, 3), np.uint8))
+    assert stored_statistics(tmp_path / "plain.npz", blocks("inception")) is None
+
+
+BAD = {
+    "without mu": ({"mu": None}, "is no reference: its arrays are"),
+    "flat sigma": ({"sigma": np.zeros(16)}, r"shapes \(16,\) and \(16,\)"),
+    "sigma of others": ({"sigma": np.zeros((9, 9))}, r"expected floats \(D,\) and \(D, D\)"),
+    "integers": ({"mu": np.zeros(16, np.int64)}, "types int64"),
+    "not a number": ({"mu": np.full(16, np.nan, np.float32)}, "not finite"),
+    "images in floats": ({"arr_0": np.zeros((4, 8, 8, 3))}, "images as float64"),
+    "flat images": ({"arr_0": np.zeros((4, 192), np.uint8)}, r"expected uint8 \(n, H, W, C\)"),
+    "features of others": ({"features": np.zeros((12, 9), np.float32)}, r"floats \(12, 16\)"),
+    "labels of others": ({"labels": np.zeros(3, np.int64)}, "labels that are not"),
+    "labels below 0": ({"labels": np.full(12, -1)}, "labels that are not"),
+    "words in adm": ({"adm": np.array("hello")}, "no JSON object"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_damaged_file_is_refused(tmp_path: Path, case: str) -> None:
+    changes, message = BAD[case]
+    with pytest.raises(ValueError, match=message):
+        load_reference(released(tmp_path / "bad.npz", **changes))
+
+
+def test_files_that_are_no_npz_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "ref.npz"
+    with pytest.raises(ValueError, match="does not exist"):
+        load_reference(path)
+    path.write_bytes(b"something else")
+    with pytest.raises(ValueError, match=r"no readable \.npz"):
+        load_reference(path)
+    path.write_bytes(released(tmp_path / "whole.npz").read_bytes()[:2000])
+    with pytest.raises(ValueError, match=r"no readable \.npz"):
+        is_reference(path)
+    np.savez(path, mu=np.array([{}, {}], dtype=object), sigma=np.zeros((2, 2)))
+    with pytest.raises(ValueError, match=r"no readable \.npz"):
+        load_reference(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("mu.npy", b"\x93NUMPY and no more")
+    with pytest.raises(ValueError, match=r"no readable \.npz"):
+        load_reference(path)
+
+
+def test_a_name_that_would_not_be_read_again_is_refused(made: Reference, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"call it ref.npz"):
+        made.save(tmp_path / "ref")
+    with pytest.raises(ValueError, match="at least 2 images, got 1"):
+        make_reference(spots(COUNT), blocks(), images=1)

@@ -1,0 +1,195 @@
+"""two sets that were looked at -> scores that keep what is known of them."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from evaluation.looks import blocks, spots, taken
+
+from adm.data.source import in_memory
+from adm.evaluation import FeatureSet, Reference, extract, scores, title
+from adm.evaluation.classes import LEAST, class_scores, frechet_of_few
+from adm.evaluation.reference import of_features
+from adm.evaluation.scores import FLOAT16, SCORES, USUAL, probabilities
+from adm.metrics import (
+    frechet_distance,
+    inception_score,
+    kernel_distance,
+    precision_recall,
+    statistics,
+)
+
+COUNT = 300
+
+
+def seen(**options: int) -> FeatureSet:
+    return extract(spots(**{"count": COUNT, **options}), blocks())
+
+
+def reference(**options: int) -> Reference:
+    source = spots(**{"count": COUNT, **options})
+    return of_features(extract(source, blocks()), source)
+
+
+@pytest.fixture(scope="module")
+def real() -> Reference:
+    return reference()
+
+
+@pytest.fixture(scope="module")
+def other() -> FeatureSet:
+    return seen(seed=1, shift=4)
+
+
+def test_every_score_is_that_of_its_metric(real: Reference, other: FeatureSet) -> None:
+    found = scores(other, real, only=SCORES)
+    assert tuple(found) == SCORES
+    assert found["frechet"].value == frechet_distance(real.statistics, statistics(other.pool))
+    spatial = statistics(other.spatial_features)
+    assert found["spatial_frechet"].value == pytest.approx(frechet_distance(real.spatial, spatial))
+    p = np.exp(other.logits.astype(float))
+    p /= p.sum(axis=1, keepdims=True)
+    assert found["inception_score"].value == pytest.approx(inception_score(p), rel=1e-6)
+    assert (found["precision"].value, found["recall"].value) == precision_recall(
+        real.pool, other.pool
+    )
+    assert found["kernel_distance"].value == kernel_distance(real.pool, other.pool).value
+
+
+def test_every_usual_score_has_an_interval_around_it(real: Reference, other: FeatureSet) -> None:
+    for key, score in scores(other, real).items():
+        assert score.low <= score.value <= score.high, key
+        assert score.high > score.low, key
+
+
+def test_a_set_against_itself() -> None:
+    found = scores(seen(), reference())
+    assert found["frechet"].value == found["spatial_frechet"].value == 0
+    assert found["precision"].value == found["recall"].value == found["coverage"].value == 1
+    assert found["density"].value == pytest.approx(1)
+    assert found["kernel_distance"].value < 0.01
+
+
+def test_two_halves_of_one_set_are_alike() -> None:
+    source = spots(2 * COUNT)
+    halves = [taken(source, list(range(side, 2 * COUNT, 2))) for side in (0, 1)]
+    real = of_features(extract(halves[0], blocks()), halves[0])
+    found, apart = scores(extract(halves[1], blocks()), real), scores(seen(shift=30), real)
+    assert found["frechet"].value < apart["frechet"].value / 20
+    for key in ("precision", "recall", "coverage"):
+        assert found[key].value > apart[key].value + 0.2
+    assert found["frechet_at_infinity"].value < found["frechet"].value
+    low, high = found["kernel_distance"].low, found["kernel_distance"].high
+    assert low < 0 < high
+
+
+def test_the_order_of_the_images_changes_nothing(real: Reference) -> None:
+    source = spots(COUNT, seed=1)
+    order = np.random.default_rng(0).permutation(COUNT)
+    only = ("frechet", "spatial_frechet", "precision", "recall", "density", "coverage")
+    usual, shuffled = (
+        scores(extract(each, blocks()), real, only=(*only, "inception_score"))
+        for each in (source, taken(source, order))
+    )
+    for key, score in usual.items():
+        assert shuffled[key].value == pytest.approx(score.value, rel=1e-6), key
+
+
+def test_scores_follow_from_the_seed(real: Reference, other: FeatureSet) -> None:
+    assert scores(other, real) == scores(other, real)
+    assert scores(other, real) != scores(other, real, seed=1)
+
+
+@pytest.mark.parametrize("key", ["frechet", "spatial_frechet", "kernel_distance"])
+def test_distances_grow_as_images_move_away(real: Reference, key: str) -> None:
+    found = [scores(seen(shift=shift), real, only=[key])[key].value for shift in (0, 10, 20, 40)]
+    assert found == sorted(found)
+
+
+def test_a_class_too_many_costs_recall_and_distance(real: Reference) -> None:
+    found = [scores(seen(seed=1, classes=classes), real) for classes in (3, 2, 1)]
+    for key, sign in (("frechet", 1), ("recall", -1), ("coverage", -1)):
+        values = [sign * each[key].value for each in found]
+        assert values == sorted(values), key
+    assert found[-1]["precision"].value > found[0]["precision"].value - 0.1
+
+
+def test_statistics_that_a_file_states_stand_for_the_images(real: Reference) -> None:
+    given = replace(seen(seed=3), given=real.statistics, given_spatial=real.spatial)
+    found = scores(given, real)
+    assert found["frechet"].value == found["spatial_frechet"].value == 0
+    assert math.isnan(found["frechet"].low)
+    assert "frechet_at_infinity" not in found
+    assert 0 < found["precision"].value < 1  # of the images
+
+
+def test_what_cannot_be_had_is_left_out(real: Reference, other: FeatureSet) -> None:
+    bare = replace(real, pool=None, images=None, spatial=None)
+    assert set(scores(other, bare)) == {"frechet", "frechet_at_infinity", "inception_score"}
+    always = {"frechet", "spatial_frechet", "inception_score"}
+    assert set(scores(extract(spots(3), blocks()), real)) == always
+    few = set(scores(extract(spots(5), blocks()), real))
+    assert few == {*always, "precision", "recall"}
+    without = replace(other, logits=None, spatial=None)
+    assert {"spatial_frechet", "inception_score"}.isdisjoint(scores(without, real))
+    assert set(scores(other, real, only=["recall"])) == {"recall"}
+    with pytest.raises(ValueError, match="no score 'fid'; the scores are frechet"):
+        scores(other, real, only=["fid"])
+
+
+def test_float16_is_there_when_asked_for(real: Reference, other: FeatureSet) -> None:
+    found = scores(other, real, only=(*USUAL, *FLOAT16))
+    assert found["precision_float16"].value == pytest.approx(found["precision"].value, abs=0.1)
+    assert set(FLOAT16).isdisjoint(scores(other, real))
+
+
+def test_only_inception_s_numbers_have_the_short_names() -> None:
+    short = {title(key, "inception") for key in SCORES}
+    assert {"FID", "sFID", "KID", "Inception Score", "precision (inception)"} <= short
+    for key in SCORES:
+        assert title(key, "dinov2").endswith("(dinov2)")
+        assert not {"FID", "KID", "Inception"} & set(title(key, "dinov2").split())
+
+
+def test_probabilities_bear_any_logits() -> None:
+    logits = np.array([[1000.0, 1000.0], [-1e4, 0.0]], np.float32)
+    np.testing.assert_array_equal(probabilities(logits), [[0.5, 0.5], [0, 1]])
+
+
+@pytest.mark.parametrize(("many", "few"), [(40, 12), (30, 200)])
+def test_the_distance_of_few_is_the_distance(many: int, few: int) -> None:
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(many, 24)), 1 + random.normal(size=(few, 24)) * 2
+    want = frechet_distance(statistics(x), statistics(y))
+    assert frechet_of_few(x, y) == pytest.approx(want, rel=1e-5)
+    assert frechet_of_few(x, x) == pytest.approx(0, abs=1e-9)
+
+
+def test_classes_are_met_by_name(real: Reference, other: FeatureSet) -> None:
+    images, labels = spots(COUNT, seed=1, shift=4).batch(range(COUNT))
+    renamed = in_memory("s", ("moon", "star", "circle", "square"), images, (labels + 2) % 3 + 1)
+    usual = class_scores(other, real)
+    assert [row.name for row in usual] == ["circle", "square", "star"]
+    assert all(row.generated == row.real == 100 for row in usual)
+    by_name = {row.name: row for row in class_scores(extract(renamed, blocks()), real)}
+    swapped = {"star": "circle", "circle": "square", "square": "star"}
+    assert by_name.keys() == swapped.keys()  # there is no moon on the other side
+    for row in usual:
+        assert by_name[row.name].frechet > 20 * row.frechet
+    same = frechet_of_few(real.pool[real.labels == 1], other.pool[other.labels == 1])
+    assert usual[1].frechet == pytest.approx(same)
+
+
+def test_a_class_with_few_images_has_counts_only(real: Reference) -> None:
+    source = taken(spots(COUNT), [0, 1, 2, *range(4, 4 + 3 * LEAST, 3)])
+    rows = {row.name: row for row in class_scores(extract(source, blocks()), real)}
+    assert (rows["star"].generated, rows["star"].frechet) == (1, None)
+    assert rows["square"].generated == LEAST + 1
+    assert rows["square"].recall is not None
+
+
+def test_without_labels_there_are_no_classes(real: Reference, other: FeatureSet) -> None:
+    assert class_scores(replace(other, labels=None), real) == []
+    assert class_scores(other, replace(real, labels=None)) == []
+    assert class_scores(replace(other, classes=("a", "b", "c")), real) == []

@@ -1,0 +1,201 @@
+"""images -> features and moments, the same however they were come by."""
+
+import tracemalloc
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from evaluation.looks import NAMES, blocks, spots, taken, together
+from torch import Tensor
+
+from adm.data import Source
+from adm.evaluation import FeatureSet, chunks, extract, statistics
+from adm.features import Extracted
+from adm.features.contract import guarded
+
+COUNT = 50
+
+
+@pytest.fixture(autouse=True)
+def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statistics, "CHUNK", 8)
+
+
+def same(one: FeatureSet, other: FeatureSet) -> bool:
+    pairs = [
+        (one.pool, other.pool),
+        (one.logits, other.logits),
+        (one.spatial_features, other.spatial_features),
+        (one.moments.mean, other.moments.mean),
+        (one.moments.scatter, other.moments.scatter),
+        (one.spatial.scatter, other.spatial.scatter),
+        (one.hashes, other.hashes),
+    ]
+    return one.digest == other.digest and all(np.array_equal(a, b) for a, b in pairs)
+
+
+def test_everything_is_kept_in_the_order_of_the_images() -> None:
+    source, features = spots(COUNT), blocks()
+    seen = extract(source, features)
+    images, labels = source.batch(range(COUNT))
+    once = features.extract(images)
+    np.testing.assert_allclose(seen.pool, once.pool, rtol=1e-6)
+    np.testing.assert_allclose(seen.logits, once.logits, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(seen.spatial_features, once.spatial, rtol=1e-6)
+    np.testing.assert_allclose(seen.moments.mean, seen.pool.mean(0, dtype=np.float64), rtol=1e-12)
+    np.testing.assert_allclose(seen.moments.covariance, np.cov(seen.pool.T.astype(float)))
+    np.testing.assert_allclose(
+        seen.spatial.covariance, np.cov(seen.spatial_features.T.astype(float))
+    )
+    assert np.array_equal(seen.labels, labels)
+    assert (seen.count, seen.size, seen.channels) == (COUNT, (8, 8), 1)
+    assert seen.classes == NAMES
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 64])
+def test_the_batch_size_changes_nothing(batch_size: int) -> None:
+    source = spots(COUNT)
+    usual, other = extract(source, blocks()), extract(source, blocks(), batch_size=batch_size)
+    np.testing.assert_allclose(usual.pool, other.pool, rtol=1e-6)
+    np.testing.assert_allclose(usual.moments.scatter, other.moments.scatter, rtol=1e-6)
+    assert usual.digest == other.digest
+
+
+@pytest.mark.parametrize("world", [2, 3, 9])
+@pytest.mark.parametrize("kept", [True, False])
+def test_so_does_the_number_of_processes(tmp_path: Path, world: int, kept: bool) -> None:
+    source = spots(COUNT)
+    alone = extract(source, blocks())
+    work = tmp_path if kept else None
+    each = together(world, lambda d: extract(source, blocks(), devices=d, work=work))
+    for seen in each:
+        assert same(alone, seen)
+
+
+def test_each_process_looks_at_a_share_of_its_own() -> None:
+    source, looked = spots(COUNT), []
+    features = blocks(on_look=lambda images: looked.append(len(images)))
+    told = []
+    together(3, lambda d: extract(source, features, devices=d, on_images=told.append))
+    assert sum(looked) == sum(told) == COUNT
+
+
+def test_the_failure_of_one_process_is_everyone_s() -> None:
+    def look(images: Tensor) -> Extracted:
+        return Extracted(images.flatten(1).float() / (images.flatten(1).float().mean() - 7))
+
+    source = spots(COUNT)
+    broken = replace(
+        source,
+        read_many=lambda rows: torch.full((len(rows), 1, 8, 8), 7 if 40 in rows else 9).byte(),
+    )
+    features = guarded("brittle", 64, look, "1", "cpu")
+    for each in together(2, lambda d: extract(broken, features, devices=d)):
+        assert isinstance(each, ValueError)
+        assert "spots, images 40 to 47: brittle gave values that are not finite" in str(each)
+
+
+class Stopped(BaseException):
+    """As a Ctrl-C."""
+
+
+def test_an_interrupted_call_goes_on_where_it_was(tmp_path: Path) -> None:
+    source, whole, looked = spots(COUNT), extract(spots(COUNT), blocks()), []
+
+    def stop_at_30(images: Tensor) -> None:
+        if sum(looked) >= 30:
+            raise Stopped
+        looked.append(len(images))
+
+    with pytest.raises(Stopped):
+        extract(source, blocks(on_look=stop_at_30), work=tmp_path)
+    again: list[int] = []
+    features = blocks(on_look=lambda images: again.append(len(images)))
+    assert same(whole, extract(source, features, work=tmp_path))
+    assert sum(again) == COUNT - 32  # the chunks of 8 that were done stay done
+    again.clear()
+    assert same(whole, extract(source, features, work=tmp_path))
+    assert again == []
+
+
+def test_what_is_kept_counts_for_the_same_images_and_features_only(tmp_path: Path) -> None:
+    source, looked = spots(COUNT), []
+    features = blocks(on_look=lambda images: looked.append(len(images)))
+    extract(source, features, work=tmp_path)
+    images = source.batch(range(COUNT))[0]
+    images[20, 0, 3, 3] ^= 1
+    changed = replace(source, read_many=lambda rows: images[rows])
+    looked.clear()
+    assert same(extract(changed, features, work=tmp_path), extract(changed, blocks()))
+    assert sum(looked) == 8
+    looked.clear()
+    other = blocks("others", on_look=lambda images: looked.append(len(images)))
+    extract(changed, other, work=tmp_path)
+    assert sum(looked) == COUNT
+    fewer = taken(changed, list(range(30)))
+    assert same(extract(fewer, other, work=tmp_path), extract(fewer, blocks("others")))
+
+
+def test_a_damaged_chunk_is_made_again(tmp_path: Path) -> None:
+    source = spots(COUNT)
+    extract(source, blocks(), work=tmp_path)
+    file = tmp_path / "chunk-000000008.npz"
+    file.write_bytes(file.read_bytes()[:300])
+    assert same(extract(source, blocks(), work=tmp_path), extract(source, blocks()))
+
+
+def test_processes_that_share_no_folder_are_told_so(tmp_path: Path) -> None:
+    each = together(
+        2, lambda d: extract(spots(COUNT), blocks(), devices=d, work=tmp_path / str(d.rank))
+    )
+    assert all("a folder that all processes share" in str(one) for one in each)
+
+
+def test_the_digest_is_of_every_byte_and_of_the_order() -> None:
+    source = spots(COUNT)
+    images = source.batch(range(COUNT))[0]
+    images[-1, 0, -1, -1] ^= 1
+    changed = replace(source, read_many=lambda rows: images[rows])
+    swapped = taken(source, [1, 0, *range(2, COUNT)])
+    found = {extract(each, blocks()).digest for each in (source, changed, swapped)}
+    assert len(found) == 3
+    assert np.array_equal(chunks.hashes_of(images), extract(changed, blocks()).hashes)
+
+
+def test_images_of_one_class_have_no_labels() -> None:
+    assert extract(spots(10, classes=1), blocks()).labels is None
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_fewer_than_two_images_are_refused(count: int) -> None:
+    with pytest.raises(ValueError, match=rf"spots has {count} images? .* need 2 images or more"):
+        extract(spots(count), blocks())
+
+
+def test_memory_does_not_grow_with_the_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statistics, "CHUNK", 64)
+
+    def look(images: Tensor) -> Extracted:
+        wide = images.flatten(1).float().repeat(1, 8)
+        return Extracted(wide, wide)
+
+    def peak(count: int) -> int:
+        source = Source(
+            "made up",
+            ("one",),
+            torch.zeros(count, dtype=torch.int64),
+            read=lambda row: torch.full((1, 8, 8), row % 200, dtype=torch.uint8),
+        )
+        tracemalloc.start()
+        seen = extract(source, guarded("wide", 512, look, "1", "cpu"))
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert seen.moments.count == count
+        return found
+
+    peak(2100)  # what is loaded on the way counts once
+    few, many = peak(2100), peak(10_500)
+    # The hash of each image is 32 bytes; its features, twice 512 floats, are 4,096.
+    assert many - few < 8400 * 300, (few, many)

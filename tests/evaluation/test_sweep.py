@@ -1,0 +1,495 @@
+"""models, scales -> every point from the same noise, scored once, whoever does it and when."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import launch
+import numpy as np
+import pytest
+import tiny
+import torch
+from evaluation.looks import blocks, spots, together
+
+from adm.cli import VERBS, main
+from adm.data.export import write_npz
+from adm.evaluation import make_reference, running, scoring
+from adm.evaluation import sweep as sweeping
+from adm.evaluation.outcome import Outcome, as_json, markdown, tables, ways
+from adm.evaluation.page import shown, title_of, write
+from adm.evaluation.running import Judging, run, share
+from adm.evaluation.scoring import By, kept_reference
+from adm.evaluation.sweep import Point, Sweep, balanced, images_of, sampled
+from adm.generate import SamplingSettings, generate
+from adm.recipes.model import ClassifierModel, DiffusionModel, load_classifier, load_diffusion
+from adm.training.devices import Devices
+
+COUNT = 12
+ALONE = Devices(torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    tiny.model(folder / "model.safetensors", tiny.diffusion())
+    tiny.model(folder / "unlabelled.safetensors", tiny.diffusion("unet.classes=null"))
+    tiny.model(folder / "guide.safetensors", tiny.classifier())
+    tiny.model(folder / "judge.safetensors", tiny.classifier("noised=false"), seed=1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(files: Path) -> DiffusionModel:
+    return load_diffusion(files / "model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def guide(files: Path) -> ClassifierModel:
+    return load_classifier(files / "guide.safetensors")
+
+
+@pytest.fixture(scope="module")
+def plan(model: DiffusionModel, guide: ClassifierModel) -> Callable[..., Sweep]:
+    def make(**changes: Any) -> Sweep:
+        parts: dict[str, Any] = {
+            "model": model,
+            "guide": guide,
+            "base": SamplingSettings(),
+            "labels": balanced(range(3), COUNT),
+            "count": COUNT,
+            "samplers": ("ddim",),
+            "steps": (3,),
+            "scales": (0.0, 1.0, 4.0),
+        }
+        return Sweep(**(parts | changes))
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def judging(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Judging:
+    real = tmp_path_factory.mktemp("reference")
+    by = [
+        By(each, kept_reference(spots(40), each, real, devices=ALONE))
+        for each in (blocks(), blocks("others"))
+    ]
+    judge = load_classifier(files / "judge.safetensors")
+    return Judging(by, judge, balanced(range(3), COUNT))
+
+
+def ran(sweep: Sweep, judging: Judging, out: Path) -> Outcome:
+    outcome = run(sweep, judging, out, devices=ALONE, batch_size=5)
+    assert outcome is not None
+    return outcome
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(out)): p.read_bytes() for p in sorted(out.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def done(
+    plan: Callable[..., Sweep], judging: Judging, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Outcome, Path]:
+    out = tmp_path_factory.mktemp("sweep")
+    outcome = ran(plan(), judging, out)
+    write(outcome, out)
+    return outcome, out
+
+
+def test_every_combination_is_a_point(plan: Callable[..., Sweep]) -> None:
+    sweep = plan(samplers=("ddim", "ancestral"), steps=(3, 5))
+    assert len({point.name for point in sweep.points}) == 2 * 2 * 3
+    assert list(ways(sweep)) == [f"{s}, {n} steps" for s in sweep.samplers for n in (3, 5)]
+    along = ways(sweep, "steps")["ancestral, scale 4"]
+    assert along == [Point("ancestral", 3, 4.0), Point("ancestral", 5, 4.0)]
+
+
+def test_labels_take_turns() -> None:
+    labels = balanced([4, 7, 9], 11)
+    counts = [labels.count(label) for label in (4, 7, 9)]
+    assert sum(counts) == 11
+    assert max(counts) - min(counts) == 1
+
+
+def test_a_point_s_images_are_those_that_sampling_gives(
+    plan: Callable[..., Sweep], done: tuple[Outcome, Path]
+) -> None:
+    sweep = plan()
+    for point in sweep.points:
+        settings = SamplingSettings(sampler="ddim", steps=3, scale=point.scale)
+        labels = torch.tensor(sweep.labels)
+        (images,) = generate(sweep.model, labels, settings, sweep.guide, images=range(COUNT))
+        assert torch.equal(images_of(done[1] / "samples" / point.name), images)
+
+
+def test_the_same_noise_stands_behind_every_scale(
+    plan: Callable[..., Sweep], tmp_path: Path
+) -> None:
+    sweep = plan(scales=(0.0, 1e-6, 4.0))
+    plain, nearly, far = (images_of(sampled(sweep, p, tmp_path)).int() for p in sweep.points)
+    assert (plain - nearly).abs().max() <= 1
+    assert (plain - far).abs().max() > 1
+
+
+def test_the_eta_of_ddim_is_not_ancestral_sampling_s(plan: Callable[..., Sweep]) -> None:
+    sweep = plan(samplers=("ddim", "ancestral"), base=SamplingSettings(eta=0.5))
+    sweep.check()
+    etas = {point.sampler: sweep.run(point).settings.eta for point in sweep.points}
+    assert etas == {"ddim": 0.5, "ancestral": 0.0}
+
+
+def test_nobody_calls_images_by_a_class_that_nothing_steered_to(
+    plan: Callable[..., Sweep],
+) -> None:
+    sweep = plan(base=SamplingSettings(use_labels=False))
+    assert [sweep.run(p).labels is None for p in sweep.points] == [True, False, False]
+    assert all(plan().run(p).labels is not None for p in plan().points)
+
+
+def test_the_same_call_makes_nothing_again(
+    plan: Callable[..., Sweep],
+    judging: Judging,
+    done: tuple[Outcome, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def never(*args: object, **kwargs: object) -> None:
+        raise AssertionError("it was there already")
+
+    outcome, out = done
+    before = contents(out)
+    monkeypatch.setattr(sweeping, "sample_into", never)
+    monkeypatch.setattr(scoring, "evaluate", never)
+    monkeypatch.setattr(scoring, "accuracy", never)
+    again = ran(plan(), judging, out)
+    write(again, out)
+    assert contents(out) == before
+    assert as_json(again) == as_json(outcome)
+
+
+def test_another_scale_costs_its_own_point_only(
+    plan: Callable[..., Sweep], judging: Judging, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    real = sweeping.sample_into
+
+    def noted(out: Path, *args: Any, **kwargs: Any) -> torch.Tensor:
+        made.append(out.name)
+        return real(out, *args, **kwargs)
+
+    monkeypatch.setattr(sweeping, "sample_into", noted)
+    ran(plan(scales=(0.0, 4.0)), judging, tmp_path)
+    ran(plan(), judging, tmp_path)
+    assert made == ["ddim-3-scale0", "ddim-3-scale4", "ddim-3-scale1"]
+
+
+def test_an_interrupted_sweep_ends_as_one_that_was_not(
+    plan: Callable[..., Sweep],
+    judging: Judging,
+    done: tuple[Outcome, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls = 0
+
+    def interrupted(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 5:  # in the second point
+            raise KeyboardInterrupt
+        return real(*args, **kwargs)
+
+    from adm import generate as generating
+
+    real = generating.generate
+    monkeypatch.setattr(generating, "generate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        ran(plan(), judging, tmp_path)
+    monkeypatch.setattr(generating, "generate", real)
+    write(ran(plan(), judging, tmp_path), tmp_path)
+    assert contents(tmp_path) == contents(done[1])
+
+
+@pytest.mark.parametrize("key", ["of the samples", "of the reference", "of the features"])
+def test_scores_of_something_else_are_not_taken_for_these(
+    plan: Callable[..., Sweep], judging: Judging, tmp_path: Path, key: str
+) -> None:
+    sweep = plan(scales=(0.0, 4.0))
+    alone = Judging(judging.by[:1])
+    first = ran(sweep, alone, tmp_path / "one")
+    if key == "of the samples":
+        sweep = plan(scales=(0.0, 4.0), base=SamplingSettings(seed=1))
+        samples = tmp_path / "one" / "samples"
+        samples.rename(tmp_path / "gone")
+    else:
+        features, source = blocks(), spots(40, seed=3)
+        if key == "of the features":
+            source = spots(40)
+            object.__setattr__(features, "fingerprint", "another")
+        made = kept_reference(source, features, tmp_path / "real", devices=ALONE)
+        alone = Judging([By(features, made)])
+    second = ran(sweep, alone, tmp_path / "one")
+    fresh = ran(sweep, alone, tmp_path / "two")
+    assert as_json(second) == as_json(fresh)
+    assert as_json(second) != as_json(first)
+
+
+def test_processes_that_share_the_points_find_what_one_finds(
+    plan: Callable[..., Sweep], judging: Judging, done: tuple[Outcome, Path], tmp_path: Path
+) -> None:
+    sweep = plan()
+    shares = [share(sweep, Devices(torch.device("cpu"), rank, 2)) for rank in range(2)]
+    assert sorted(shares[0] + shares[1]) == sorted(sweep.points)
+
+    def act(devices: Devices) -> Outcome | None:
+        return run(sweep, judging, tmp_path, devices=devices, batch_size=5)
+
+    first, second = together(2, act)
+    assert second is None
+    assert as_json(first) == as_json(done[0])
+
+
+def test_a_failure_of_one_process_is_everyone_s(
+    plan: Callable[..., Sweep], judging: Judging, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(sweep: Sweep, point: Point, *rest: Any) -> None:
+        if point.scale == 1:
+            raise ValueError("disk on fire")
+
+    monkeypatch.setattr(running, "sampled", broken)
+    monkeypatch.setattr(running, "_reports", lambda *args: None)
+    both = together(2, lambda devices: run(plan(), judging, tmp_path, devices=devices))
+    assert [str(each) for each in both] == ["disk on fire"] * 2
+
+
+def test_the_page_needs_nothing_beside_it(done: tuple[Outcome, Path]) -> None:
+    text = (done[1] / "report.html").read_text("utf-8")
+    links = re.findall(r"""(?:src|href)\s*=\s*["']([^"']*)""", text) + re.findall(r"url\(", text)
+    assert len(links) == 2 + 3 * 3  # figures, and a picture for each class and scale
+    assert all(link.startswith("data:image/png;base64,") for link in links)
+    for outside in ("<script", "@import", "http:", "https:"):
+        assert outside not in text
+
+
+def test_every_number_carries_its_features(done: tuple[Outcome, Path]) -> None:
+    outcome, out = done
+    for table in tables(outcome):
+        assert all(f"({table.by})" in heading for heading in table.headings[1:])
+    assert "FID" not in markdown(outcome, title_of(outcome.sweep))
+    told = json.loads((out / "report.json").read_text())
+    assert [point["scale"] for point in told["points"]] == [0, 1, 4]
+    names = told["points"][0]["scores"].keys()
+    assert {"precision (blocks)", "Fréchet distance (others)"} <= names
+    assert {"named as meant (digits-classifier)"} <= names
+
+
+def test_the_scores_are_those_of_the_kept_samples(
+    plan: Callable[..., Sweep], judging: Judging, done: tuple[Outcome, Path]
+) -> None:
+    from adm.evaluation import evaluate, open_images
+
+    outcome, out = done
+    for i, point in enumerate(plan().points):
+        opened = open_images(str(out / "samples" / point.name))
+        by = judging.by[0]
+        report = evaluate(opened.source, by.reference, by.features, made=opened.made)
+        kept = outcome.measured[0].scores[i]
+        assert kept.keys() == report.scores.keys()
+        for key, score in report.scores.items():
+            assert kept[key] == pytest.approx(score, rel=1e-5), key
+
+
+def test_the_judge_counts_images_named_as_meant(
+    judging: Judging, done: tuple[Outcome, Path]
+) -> None:
+    from adm.images import to_float
+
+    outcome, out = done
+    judge = judging.judge
+    assert judge is not None
+    images = to_float(images_of(out / "samples" / "ddim-3-scale4"))
+    right = judge.classify(images).argmax(1) == torch.tensor(judging.labels)
+    told = outcome.measured[-1].scores[2]["named as meant"]
+    assert told.value == pytest.approx(float(right.float().mean()))
+
+
+def test_a_model_without_classes_is_shown_by_number(files: Path) -> None:
+    loaded = load_diffusion(files / "unlabelled.safetensors")
+    sweep = Sweep(loaded, None, SamplingSettings(), None, 10, ("ddim",), (3,), (0.0,))
+    sweep.check()
+    assert shown(sweep) == {"0 to 3": [0, 1, 2, 3], "4 to 7": [4, 5, 6, 7]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "cure"),
+    [
+        ({"scales": (1.0, 1.0)}, "scales must be different values"),
+        ({"steps": ()}, "steps must be different values, at least one"),
+        ({"count": 1}, "count must be at least 2"),
+        ({"samplers": ("dimm",)}, "use ancestral or ddim"),
+        ({"steps": (3, 99)}, "steps must be in 2..20"),
+        ({"guide": None}, "needs a classifier"),
+    ],
+)
+def test_what_cannot_be_sampled_is_refused_at_once(
+    plan: Callable[..., Sweep], changes: dict[str, Any], cure: str
+) -> None:
+    with pytest.raises(ValueError, match=cure):
+        plan(**changes).check()
+
+
+def test_samples_of_another_sweep_are_not_taken(plan: Callable[..., Sweep], tmp_path: Path) -> None:
+    sampled(plan(), plan().points[0], tmp_path)
+    other = plan(base=SamplingSettings(seed=1))
+    with pytest.raises(ValueError, match="another settings; choose another --out"):
+        sampled(other, other.points[0], tmp_path)
+
+
+def test_a_reference_of_another_size_is_refused_before_sampling(
+    plan: Callable[..., Sweep], tmp_path: Path
+) -> None:
+    features = blocks()
+    judging = Judging([By(features, make_reference(spots(40, size=12), features))])
+    with pytest.raises(ValueError, match="make a reference of that size"):
+        run(plan(), judging, tmp_path, devices=ALONE)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def adm(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[int, str]]:
+    monkeypatch.delenv("ADM_TRACEBACK", raising=False)
+    for verb in ("sweep", "nearest"):
+        monkeypatch.setitem(VERBS, verb, "")
+
+    def call(*words: object) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as stopped:
+            main([*map(str, words)])
+        said = capsys.readouterr()
+        return int(stopped.value.code or 0), said.out + said.err
+
+    return call
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Real images, and features of their own."""
+    images, labels = spots(40).batch(range(40))
+    arrays = {"arr_0": images.permute(0, 2, 3, 1).numpy(), "arr_1": labels.numpy()}
+    write_npz(tmp_path / "real.npz", arrays)
+    (tmp_path / "rows.py").write_text(
+        "def rows(images):\n    return images.float().mean(dim=(1, 3))\n\nrows.name = 'rows'\n"
+    )
+    return tmp_path / "real.npz"
+
+
+def test_the_command_leaves_figures_tables_and_a_page(
+    files: Path, data: Path, tmp_path: Path, adm: Callable[..., tuple[int, str]]
+) -> None:
+    out = tmp_path / "out"
+    words = ["sweep", files / "model.safetensors", "--classifier", files / "guide.safetensors"]
+    words += ["--reference", data, "--features", f"{tmp_path}/rows.py:rows", "--scales", "0,2,8"]
+    words += ["--judge", files / "judge.safetensors", "--samplers", "ddim,ancestral"]
+    words += ["--steps", "3", "--count", "8", "--out", out]
+    status, said = adm(*words)
+    assert status == 0, said
+    assert {path.name for path in out.iterdir()} == {
+        *("samples", "points", "references"),
+        *("report.html", "report.md", "report.json", "sweep-rows.png"),
+    }
+    text = (out / "report.md").read_text()
+    assert text.count("| ancestral | 3 |") == 2 * 3
+    assert "trade-off" in text
+    assert "not told the class" not in (out / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_two_processes_launched_together_leave_what_one_leaves(
+    files: Path, data: Path, tmp_path: Path
+) -> None:
+    script = tmp_path / "start.py"
+    script.write_text("from adm import cli\ncli.VERBS['sweep'] = ''\ncli.main()\n")
+    words = ["sweep", files / "model.safetensors", "--classifier", files / "guide.safetensors"]
+    words += ["--reference", data, "--features", f"{tmp_path}/rows.py:rows", "--scales", "0,2,8"]
+    words += ["--steps", "3", "--count", "8", "--device", "cpu", "--out"]
+    several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    for start, out in (([], "one"), (several, "two")):
+        command = [sys.executable, *start, script, *words, tmp_path / out]
+        done = subprocess.run(
+            [*map(str, command)], env=launch.environment(), capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+    assert contents(tmp_path / "two") == contents(tmp_path / "one")
+
+
+@pytest.mark.parametrize(
+    ("words", "cure"),
+    [
+        (["--scales", "0,lots"], "cannot read scales '0,lots'; write --scales 0,1,2"),
+        (["--scales", "0,nan"], "scale must be a finite number"),
+        (["--count", "1"], "count must be at least 2"),
+        (["--classes", "bagg"], "did you mean bag"),
+        (["--features", "nonsense"], "no features 'nonsense'"),
+        (["--reference", "nowhere"], "no data 'nowhere'"),
+        (["--reference", "a", "b"], "give one data set, or a file of adm reference for each"),
+    ],
+)
+def test_bad_words_end_in_one_line_and_leave_nothing(
+    files: Path,
+    data: Path,
+    tmp_path: Path,
+    adm: Callable[..., tuple[int, str]],
+    words: list[str],
+    cure: str,
+) -> None:
+    common = ["sweep", files / "model.safetensors", "--classifier", files / "guide.safetensors"]
+    common += ["--out", tmp_path / "out"]
+    usual = {"--reference": data, "--features": f"{tmp_path}/rows.py:rows"}
+    others = [word for pair in usual.items() if pair[0] not in words for word in pair]
+    status, said = adm(*common, *others, *words)
+    assert status == 2
+    assert cure in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_finds_planted_copies(
+    data: Path, tmp_path: Path, adm: Callable[..., tuple[int, str]]
+) -> None:
+    with np.load(data) as real:
+        copies = real["arr_0"][[3, 17]]
+    fresh = spots(10, seed=9).batch(range(10))[0].permute(0, 2, 3, 1).numpy()
+    write_npz(tmp_path / "samples.npz", {"arr_0": np.concatenate([fresh, copies])})
+    out, told = tmp_path / "near.png", tmp_path / "near.json"
+    words = ["--features", f"{tmp_path}/rows.py:rows", "--out", out, "--json", told, "--count", 3]
+    status, said = adm("nearest", tmp_path / "samples.npz", data, *words)
+    assert status == 0, said
+    assert "2 are copies to the pixel" in said
+    found = json.loads(told.read_text())["nearest"]
+    assert [each["sample"] for each in found if each["same_pixels_as"] is not None] == [10, 11]
+    assert [found[i]["images"][0] for i in (10, 11)] == [3, 17]
+    assert out.stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "cure"),
+    [
+        (["--count", "0"], "count must be at least 1"),
+        (["--out", "near.jpg"], "the picture is a PNG file"),
+        (["--quantile", "2"], "between 0 and 1"),
+        (["--neighbours", "99"], "99 neighbours cannot be chosen from 40 images"),
+        (["--size", "big"], "cannot read --size"),
+    ],
+)
+def test_bad_words_on_neighbours(
+    data: Path, tmp_path: Path, adm: Callable[..., tuple[int, str]], words: list[str], cure: str
+) -> None:
+    common = ["nearest", data, data, "--features", f"{tmp_path}/rows.py:rows"]
+    status, said = adm(*common, *words)
+    assert status == 2
+    assert cure in said
