@@ -18,6 +18,7 @@ from adm.recipes.run import TrainOptions
 from adm.recipes.schema import to_json
 from adm.training import checkpoint, retention
 from adm.training.devices import Devices, join, launched
+from adm.training.heap import keep_freed_memory
 from adm.watch import Writer, tensorboard, wandb, watching, written
 
 SMOOTHING = 0.95  # of the figures shown
@@ -105,9 +106,13 @@ def place(device: str | None, shard: bool) -> Devices:
             "--shard spreads the weights over processes, and this is one alone; start them with "
             "torchrun --nproc-per-node N -m adm train ..."
         )
-    if not launched():
-        return Devices(pick(device))
-    return join(None if device is None else torch.device(device), sharded=shard)
+    if launched():
+        joined = join(None if device is None else torch.device(device), sharded=shard)
+    else:
+        joined = Devices(pick(device))
+    if joined.device.type == "cpu":
+        keep_freed_memory()
+    return joined
 
 
 def follow(
