@@ -1,7 +1,9 @@
 """every recipe -> its parameters, the memory that a step takes, and what was measured of both.
 
-    python benchmarks/recipes.py --measure fashion digits      # prints the table
-    python benchmarks/recipes.py --write --measure fashion     # and puts it into docs/recipes.md
+    python benchmarks/recipes.py --measure fashion digits           # prints the table
+    python benchmarks/recipes.py --only fashion --measure fashion --write
+
+The latter puts a row into docs/recipes.md as soon as it is there; rows of other recipes stay.
 
 Estimates are `adm.recipes.memory.estimate`'s. A measured step is the loop's own, on one image
 unless `--images` says otherwise, in a process of its own; its memory is the growth of the process
@@ -162,16 +164,24 @@ def main() -> None:
         step = one_step(changed(recipe(name), precision, recomputed == "1"), int(images))
         print(json.dumps([step.peak, step.seconds]))
         return
-    lines = [HEADER]
     print(HEADER)
     for name in given.only or RECIPES:
-        lines.append(row(name, given.images if name in given.measure else None))
-        print(lines[-1], flush=True)
-    if given.write:
-        text = PAGE.read_text(encoding="utf-8")
-        before, after = text.split(BEGIN)[0], text.split(END)[1]
-        table = "\n".join(lines)
-        PAGE.write_text(f"{before}{BEGIN}{hardware()}\n\n{table}\n{END}{after}", encoding="utf-8")
+        line = row(name, given.images if name in given.measure else None)
+        print(line, flush=True)
+        if given.write:
+            write(name, line)
+
+
+def write(name: str, line: str) -> None:
+    """Put a row into the page's table, in the order of the recipes."""
+    text = PAGE.read_text(encoding="utf-8")
+    before, rest = text.split(BEGIN)
+    table, after = rest.split(END)
+    rows = {held.split("|")[1].strip(): held for held in table.splitlines() if held[:1] == "|"}
+    rows = {key: rows[key] for key in RECIPES if key in rows} | {name: line}
+    ordered = [rows[key] for key in RECIPES if key in rows]
+    table = "\n".join([hardware(), "", HEADER, *ordered])
+    PAGE.write_text(f"{before}{BEGIN}{table}\n{END}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

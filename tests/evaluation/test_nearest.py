@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from adm.evaluation.nearest import NONE, as_json, between, equal_pixels, find
+from adm.evaluation.nearest import NONE, as_json, between, equal_pixels, find, said
 
 DIM = 8
 
@@ -60,6 +60,7 @@ def test_equal_pixels_are_flagged_though_doubles_make_the_threshold_zero():
     assert equal.tolist() == [NONE] * 5 + [0]
     found = find(samples, data, equal)
     assert found.threshold == 0
+    assert "occur twice" in said(found)
     assert found.flagged.tolist() == [False] * 5 + [True]
 
 

@@ -349,6 +349,21 @@ def test_samples_of_another_sweep_are_not_taken(plan: Callable[..., Sweep], tmp_
         sampled(other, other.points[0], tmp_path)
 
 
+def test_samples_of_a_version_that_told_less_of_them_are_taken(
+    plan: Callable[..., Sweep], tmp_path: Path
+) -> None:
+    point = plan().points[1]
+    manifest = sampled(plan(), point, tmp_path) / "samples.json"
+    told = json.loads(manifest.read_text())
+    del told["model"]["trained_steps"]
+    manifest.write_text(json.dumps(told))
+    sampled(plan(), point, tmp_path)
+    told["model"]["sha256"] = "0" * 64
+    manifest.write_text(json.dumps(told))
+    with pytest.raises(ValueError, match="another model"):
+        sampled(plan(), point, tmp_path)
+
+
 def test_a_reference_of_another_size_is_refused_before_sampling(
     plan: Callable[..., Sweep], tmp_path: Path
 ) -> None:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from adm import generate
 from adm.generate import SamplingSettings
+from adm.recipes import recipe
 from adm.recipes.model import load_classifier, load_diffusion
 from adm.sample_folder import MANIFEST, SampleRun, sample_into
 
@@ -79,9 +80,15 @@ def test_the_manifest_says_everything_that_the_images_follow_from(
 ) -> None:
     sample_into(tmp_path / "out", run, batch_size=3)
 
-    def identity(path: Path, recipe: str) -> dict[str, Any]:
+    def identity(path: Path, name: str) -> dict[str, Any]:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        return {"recipe": recipe, "file": path.name, "sha256": digest, "trained_steps": 0}
+        return {
+            "recipe": name,
+            "file": path.name,
+            "sha256": digest,
+            "trained_steps": 0,
+            "ema_decay": recipe(name).train.ema_decay,
+        }
 
     assert run.guide is not None
     assert json.loads((tmp_path / "out" / MANIFEST).read_text()) == {

@@ -78,7 +78,7 @@ def test_heads_change_from_one_alternative_to_the_other() -> None:
         ("unet.dropout", "cannot read 'unet.dropout'; write field=value, as in unet.dropout=0.1"),
         ("process.schedule=sine", "process.schedule: Input should be 'linear' or 'cosine'"),
         ("loss=hybird", "loss: Input should be 'simple', 'hybrid' or 'vlb'; got 'hybird'"),
-        ("train.precision=float16", "'float32' or 'bfloat16'; got 'float16'"),
+        ("train.precision=float64", "'float32', 'bfloat16' or 'float16'; got 'float64'"),
         ("train.steps=0", "train.steps: Input should be greater than 0; got 0"),
         ("train.steps=many", "train.steps: Input should be a valid integer"),
         ("unet.depth=1.5", "unet.depth: Input should be a valid integer"),

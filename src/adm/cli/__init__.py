@@ -17,7 +17,7 @@ VERBS = {
     "sample": "Make images from a model.",
     "upsample": "Make images larger, with an upsampler.",
     "train": "Train a network from a recipe.",
-    "data": "Look at data before training, or pack them into shards.",
+    "data": "Look at data before training, and pack them for it.",
     "reference": "Make the reference that samples are scored against.",
     "evaluate": "Score images against a reference.",
     "sweep": "Measure what the guidance scale buys, and draw it.",

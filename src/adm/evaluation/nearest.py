@@ -103,10 +103,13 @@ def equal_pixels(samples: np.ndarray, data: np.ndarray) -> np.ndarray:
 def said(found: Found) -> str:
     """The share that is flagged, and what it compares with."""
     flagged, copies = found.flagged, int((found.equal != NONE).sum())
-    return (
+    text = (
         f"{int(flagged.sum()):,} of {len(flagged):,} samples are flagged, {flagged.mean():.1%}; of "
         f"fresh images {found.quantile:.1%} would be. {copies:,} are copies to the pixel."
     )
+    if found.threshold:
+        return text
+    return f"{text} More than {found.quantile:.1%} of the training images occur twice: threshold 0."
 
 
 def as_json(found: Found, features: str) -> dict[str, Any]:

@@ -90,6 +90,7 @@ def kept_reference(
             _write(note, key)
             shutil.rmtree(work, ignore_errors=True)
 
+        devices.gather(None)  # so that none still reads what is removed
         devices.once(keep)
     return load_reference(path, features)
 

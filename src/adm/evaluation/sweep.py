@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from inspect import signature
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -116,7 +116,7 @@ def sampled(
         return place
     had = json.loads((place / MANIFEST).read_text())
     wanted = json.loads(json.dumps(run.manifest()))
-    odd = [key for key in wanted if had.get(key) != wanted[key]]
+    odd = [key for key in wanted if not _agree(had.get(key), wanted[key])]
     if odd:
         raise ValueError(
             f"{place} holds samples with another {' and '.join(odd)}; choose another --out, or "
@@ -125,6 +125,13 @@ def sampled(
     if on_step is not None:
         on_step(run.evaluations)
     return place
+
+
+def _agree(one: Any, other: Any) -> bool:
+    """Whether two manifests say the same of what both speak of: versions differ in how much."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return all(_agree(one[key], other[key]) for key in one.keys() & other.keys())
+    return one == other
 
 
 def images_of(place: Path) -> Tensor:

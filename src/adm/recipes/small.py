@@ -120,7 +120,7 @@ def fashion_judge() -> ClassifierRecipe:
 
 
 def fashion_upsampler() -> DiffusionRecipe:
-    """Fashion-MNIST from 14x14 to 28x28: 1.2 million parameters.
+    """Fashion-MNIST from 14x14 to 28x28: 1.4 million parameters.
 
     Command: adm train fashion-upsampler --out runs/fashion-upsampler
     """

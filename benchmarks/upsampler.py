@@ -1,0 +1,83 @@
+"""an upsampler, images -> how near to the originals it makes them again, beside interpolation.
+
+    python benchmarks/upsampler.py runs/fashion-upsampler --data fashion-mnist --images 500
+
+Test images are made small as in training, by means over areas rounded to 8 bits, and large again.
+PSNR is of an image's mean squared error; `means` is by how many levels the means over areas of
+what was made differ from the small image; `detail` is the standard deviation of the difference
+between neighbouring pixels, of all images together.
+"""
+
+import argparse
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from adm.data import open_source
+from adm.generate import SamplingSettings, generate, low_shape
+from adm.images import to_float, to_uint8
+from adm.recipes.model import DiffusionModel, load_diffusion
+from adm.training.objective import area_mean
+
+LEVELS = 127.5  # in a unit of [-1, 1]
+
+
+def made(model: DiffusionModel, low: Tensor, labels: Tensor, steps: int, seed: int) -> Tensor:
+    own = model.recipe.sample
+    settings = SamplingSettings(
+        sampler=own.sampler, steps=steps, spacing=own.spacing, start=own.start, seed=seed
+    )
+    told = labels if model.recipe.unet.classes is not None else None
+    return torch.cat(
+        list(generate(model, told, settings, images=range(len(low)), low_res=low, batch_size=50))
+    )
+
+
+def psnr(images: Tensor, originals: Tensor) -> Tensor:
+    """(N, C, H, W) uint8 -> (N,) decibels."""
+    error = (images.float() - originals.float()).square().mean(dim=(1, 2, 3))
+    return 10 * torch.log10(255**2 / error.clamp(min=1e-2))
+
+
+def detail(images: Tensor) -> float:
+    return float((images[..., 1:].float() - images[..., :-1].float()).std())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model")
+    parser.add_argument("--data", default="fashion-mnist")
+    parser.add_argument("--images", type=int, default=500)
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    model = load_diffusion(given.model)
+    shape, size = low_shape(model), model.recipe.data.size
+    assert shape is not None, "give an upsampler"
+    source = open_source(given.data, split="test", size=size, channels=shape[0])
+    originals, labels = source.batch(range(min(given.images, len(source))))
+    means = area_mean((shape[1], shape[2]), rounded=False)
+    low = to_uint8(means(to_float(originals)))
+    steps = given.steps or model.recipe.sample.steps
+    ways = {
+        f"upsampler, {steps} steps": made(model, low, labels, steps, given.seed),
+        "bicubic": to_uint8(F.interpolate(to_float(low), size, mode="bicubic")),
+        "nearest": to_uint8(F.interpolate(to_float(low), size, mode="nearest")),
+        "originals": originals,
+    }
+    print(f"{len(originals)} test images of {source.name}, seed {given.seed}, ", end="")
+    print(f"after {model.trained_steps} steps of training\n")
+    print("| made by | PSNR (dB) | its standard error | means | detail |\n|---|--:|--:|--:|--:|")
+    for name, images in ways.items():
+        found = psnr(images, originals)
+        error = float(found.std()) / len(found) ** 0.5
+        apart = float((means(to_float(images)) - to_float(low)).abs().mean()) * LEVELS
+        shown = "" if name == "originals" else f"{float(found.mean()):.2f}"
+        print(f"| {name} | {shown} | {error:.2f} | {apart:.2f} | {detail(images):.1f} |")
+
+
+if __name__ == "__main__":
+    main()
