@@ -84,6 +84,15 @@ def test_a_turn_on_the_way_is_told() -> None:
     assert "after" not in said(VALLEY, RISING, FALLING)[0]
 
 
+def test_a_trade_off_ends_where_precision_falls_again() -> None:
+    told = said(VALLEY, (0.6, 0.7, 0.9, 0.5), FALLING)
+    assert told[0].startswith("Precision falls from 0.600")
+    assert told[-1] == "This is the paper's trade-off up to scale 2; beyond, precision falls too."
+    assert said(VALLEY, (0.6, 0.7, 0.9, 0.895), FALLING)[-1] == YES
+    never = said(VALLEY, (0.6, 0.605, 0.5, 0.4), (0.7, 0.7, 0.5, 0.3))
+    assert never[-1] == "This is not the paper's trade-off: precision falls."
+
+
 def test_a_series_turned_round_moves_the_other_way() -> None:
     opposite = {"rises": "falls", "falls": "rises", "stays": "stays"}
     for values in (RISING, FALLING, VALLEY, (0.5,) * 4):

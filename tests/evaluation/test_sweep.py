@@ -2,21 +2,15 @@
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import launch
-import numpy as np
 import pytest
 import tiny
 import torch
 from evaluation.looks import blocks, spots, together
 
-from adm.cli import VERBS, main
-from adm.data.export import write_npz
 from adm.evaluation import make_reference, running, scoring
 from adm.evaluation import sweep as sweeping
 from adm.evaluation.outcome import Outcome, as_json, markdown, tables, ways
@@ -372,139 +366,3 @@ def test_a_reference_of_another_size_is_refused_before_sampling(
     with pytest.raises(ValueError, match="make a reference of that size"):
         run(plan(), judging, tmp_path, devices=ALONE)
     assert not list(tmp_path.iterdir())
-
-
-@pytest.fixture
-def adm(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., tuple[int, str]]:
-    monkeypatch.delenv("ADM_TRACEBACK", raising=False)
-    for verb in ("sweep", "nearest"):
-        monkeypatch.setitem(VERBS, verb, "")
-
-    def call(*words: object) -> tuple[int, str]:
-        with pytest.raises(SystemExit) as stopped:
-            main([*map(str, words)])
-        said = capsys.readouterr()
-        return int(stopped.value.code or 0), said.out + said.err
-
-    return call
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    """Real images, and features of their own."""
-    images, labels = spots(40).batch(range(40))
-    arrays = {"arr_0": images.permute(0, 2, 3, 1).numpy(), "arr_1": labels.numpy()}
-    write_npz(tmp_path / "real.npz", arrays)
-    (tmp_path / "rows.py").write_text(
-        "def rows(images):\n    return images.float().mean(dim=(1, 3))\n\nrows.name = 'rows'\n"
-    )
-    return tmp_path / "real.npz"
-
-
-def test_the_command_leaves_figures_tables_and_a_page(
-    files: Path, data: Path, tmp_path: Path, adm: Callable[..., tuple[int, str]]
-) -> None:
-    out = tmp_path / "out"
-    words = ["sweep", files / "model.safetensors", "--classifier", files / "guide.safetensors"]
-    words += ["--reference", data, "--features", f"{tmp_path}/rows.py:rows", "--scales", "0,2,8"]
-    words += ["--judge", files / "judge.safetensors", "--samplers", "ddim,ancestral"]
-    words += ["--steps", "3", "--count", "8", "--out", out]
-    status, said = adm(*words)
-    assert status == 0, said
-    assert {path.name for path in out.iterdir()} == {
-        *("samples", "points", "references"),
-        *("report.html", "report.md", "report.json", "sweep-rows.png"),
-    }
-    text = (out / "report.md").read_text()
-    assert text.count("| ancestral | 3 |") == 2 * 3
-    assert "trade-off" in text
-    assert "not told the class" not in (out / "report.html").read_text()
-
-
-@pytest.mark.slow
-def test_two_processes_launched_together_leave_what_one_leaves(
-    files: Path, data: Path, tmp_path: Path
-) -> None:
-    script = tmp_path / "start.py"
-    script.write_text("from adm import cli\ncli.VERBS['sweep'] = ''\ncli.main()\n")
-    words = ["sweep", files / "model.safetensors", "--classifier", files / "guide.safetensors"]
-    words += ["--reference", data, "--features", f"{tmp_path}/rows.py:rows", "--scales", "0,2,8"]
-    words += ["--steps", "3", "--count", "8", "--device", "cpu", "--out"]
-    several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    for start, out in (([], "one"), (several, "two")):
-        command = [sys.executable, *start, script, *words, tmp_path / out]
-        done = subprocess.run(
-            [*map(str, command)], env=launch.environment(), capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
-    assert contents(tmp_path / "two") == contents(tmp_path / "one")
-
-
-@pytest.mark.parametrize(
-    ("words", "cure"),
-    [
-        (["--scales", "0,lots"], "cannot read scales '0,lots'; write --scales 0,1,2"),
-        (["--scales", "0,nan"], "scale must be a finite number"),
-        (["--count", "1"], "count must be at least 2"),
-        (["--classes", "bagg"], "did you mean bag"),
-        (["--features", "nonsense"], "no features 'nonsense'"),
-        (["--reference", "nowhere"], "no data 'nowhere'"),
-        (["--reference", "a", "b"], "give one data set, or a file of adm reference for each"),
-    ],
-)
-def test_bad_words_end_in_one_line_and_leave_nothing(
-    files: Path,
-    data: Path,
-    tmp_path: Path,
-    adm: Callable[..., tuple[int, str]],
-    words: list[str],
-    cure: str,
-) -> None:
-    common = ["sweep", files / "model.safetensors", "--classifier", files / "guide.safetensors"]
-    common += ["--out", tmp_path / "out"]
-    usual = {"--reference": data, "--features": f"{tmp_path}/rows.py:rows"}
-    others = [word for pair in usual.items() if pair[0] not in words for word in pair]
-    status, said = adm(*common, *others, *words)
-    assert status == 2
-    assert cure in said
-    assert said.count("\n") == 1
-    assert not (tmp_path / "out").exists()
-
-
-def test_the_command_finds_planted_copies(
-    data: Path, tmp_path: Path, adm: Callable[..., tuple[int, str]]
-) -> None:
-    with np.load(data) as real:
-        copies = real["arr_0"][[3, 17]]
-    fresh = spots(10, seed=9).batch(range(10))[0].permute(0, 2, 3, 1).numpy()
-    write_npz(tmp_path / "samples.npz", {"arr_0": np.concatenate([fresh, copies])})
-    out, told = tmp_path / "near.png", tmp_path / "near.json"
-    words = ["--features", f"{tmp_path}/rows.py:rows", "--out", out, "--json", told, "--count", 3]
-    status, said = adm("nearest", tmp_path / "samples.npz", data, *words)
-    assert status == 0, said
-    assert "2 are copies to the pixel" in said
-    found = json.loads(told.read_text())["nearest"]
-    assert [each["sample"] for each in found if each["same_pixels_as"] is not None] == [10, 11]
-    assert [found[i]["images"][0] for i in (10, 11)] == [3, 17]
-    assert out.stat().st_size > 0
-
-
-@pytest.mark.parametrize(
-    ("words", "cure"),
-    [
-        (["--count", "0"], "count must be at least 1"),
-        (["--out", "near.jpg"], "the picture is a PNG file"),
-        (["--quantile", "2"], "between 0 and 1"),
-        (["--neighbours", "99"], "99 neighbours cannot be chosen from 40 images"),
-        (["--size", "big"], "cannot read --size"),
-    ],
-)
-def test_bad_words_on_neighbours(
-    data: Path, tmp_path: Path, adm: Callable[..., tuple[int, str]], words: list[str], cure: str
-) -> None:
-    common = ["nearest", data, data, "--features", f"{tmp_path}/rows.py:rows"]
-    status, said = adm(*common, *words)
-    assert status == 2
-    assert cure in said

@@ -1,6 +1,7 @@
 """adm sweep MODEL --reference REF --out DIR -> scores over the guidance scale, and a page."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from adm.evaluation.scoring import By
     from adm.evaluation.sweep import Sweep
     from adm.features import Features
-    from adm.recipes.model import ClassifierModel
+    from adm.generate import SamplingSettings
+    from adm.recipes.model import ClassifierModel, DiffusionModel
     from adm.training.devices import Devices
 
 T = TypeVar("T")
@@ -113,7 +115,6 @@ def sweep(
     from adm.cli.sampling import How, guide_for, settings_for
     from adm.evaluation.page import write
     from adm.evaluation.running import Judging, evaluations, run
-    from adm.evaluation.sweep import Sweep, balanced
     from adm.recipes.model import load_classifier, load_diffusion
 
     if batch_size < 1:
@@ -132,20 +133,8 @@ def sweep(
         without_label=without_label,
         rounding=rounding,
     )
-    base = settings_for(loaded, how)
-    guide = guide_for(model, how)
-    known = loaded.recipe.unet.classes is not None or guide is not None
-    chosen = parse_classes(classes, loaded.classes) if known else None
-    plan = Sweep(
-        loaded,
-        guide,
-        base,
-        None if chosen is None else balanced(chosen, count),
-        count,
-        tuple(_listed(samplers or base.sampler, str, "samplers", "ddim,ancestral")),
-        tuple(sorted(_listed(steps or str(base.steps), int, "steps", "10,25"))),
-        wanted,
-    )
+    listed = samplers, steps, wanted
+    plan = _plan(loaded, guide_for(model, how), settings_for(loaded, how), listed, classes, count)
     plan.check()
     jury = load_classifier(judge, devices.device) if judge else None
     judging = Judging(
@@ -153,13 +142,40 @@ def sweep(
         jury,
         _as_judge_numbers(jury, plan),
     )
-    with progress("sampling and scoring", evaluations(plan, judging, devices)) as advance:
+    bar = progress("sampling and scoring", evaluations(plan, judging, devices))
+    with bar if devices.main else nullcontext() as advance:
         outcome = run(
             plan, judging, out, devices=devices, batch_size=batch_size, on_evaluations=advance
         )
     if outcome is not None:
         write(outcome, out)
         print(f"{out / 'report.html'}: open it in a browser; report.md has the tables")
+
+
+def _plan(
+    model: "DiffusionModel",
+    guide: "ClassifierModel | None",
+    base: "SamplingSettings",
+    listed: tuple[str | None, str | None, tuple[float, ...]],
+    classes: str,
+    count: int,
+) -> "Sweep":
+    """What is to be sampled: samplers, steps and scales as they were listed, or the recipe's own."""
+    from adm.evaluation.sweep import Sweep, balanced
+
+    samplers, steps, scales = listed
+    known = model.recipe.unet.classes is not None or guide is not None
+    chosen = parse_classes(classes, model.classes) if known else None
+    return Sweep(
+        model,
+        guide,
+        base,
+        None if chosen is None else balanced(chosen, count),
+        count,
+        tuple(_listed(samplers or base.sampler, str, "samplers", "ddim,ancestral")),
+        tuple(sorted(_listed(steps or str(base.steps), int, "steps", "10,25"))),
+        scales,
+    )
 
 
 def _references(

@@ -33,6 +33,11 @@ class Series(NamedTuple):
             return "rises"
         return "falls" if last.high < first.low else "stays"
 
+    def up_to(self, place: int | None) -> "Series":
+        """The same without the scales after one; all of them where it is None."""
+        end = None if place is None else place + 1
+        return Series(self.name, self.scales[:end], self.scores[:end])
+
     def at(self, place: int) -> str:
         return f"{written(self.scores[place])} at {self.scales[place]:g}"
 
@@ -84,15 +89,26 @@ def sentences(distance: Series, precision: Series, recall: Series) -> list[str]:
     if len(distance.scales) < 3:
         return ["A trade-off takes at least three scales to be seen."]
     said = [f"{_path(precision)}.", f"{_path(recall)}.", f"{_valley(distance)}."]
+    return [*said, _verdict(distance, precision, recall)]
+
+
+def _verdict(distance: Series, precision: Series, recall: Series) -> str:
+    """Whether all three parts are there, up to the scale at which precision is highest."""
+    top = precision.highest
+    rises = precision.up_to(top).moves == "rises"
     amiss = []
-    if precision.moves != "rises":
+    if not rises:
         amiss.append(f"{precision.name} {_denied(precision.moves)}")
-    if recall.moves != "falls":
+    if recall.up_to(top if rises else None).moves != "falls":
         amiss.append(f"{recall.name} {_denied(recall.moves)}")
     if not distance.between:
         amiss.append(f"the {distance.name} is not clearly best in between")
-    verdict = f"This is not the paper's trade-off: {'; '.join(amiss)}."
-    return [*said, verdict if amiss else "This is the paper's trade-off."]
+    if amiss:
+        return f"This is not the paper's trade-off: {'; '.join(amiss)}."
+    if precision.scores[-1].high < precision.scores[top].low:
+        end = f"up to scale {precision.scales[top]:g}; beyond, {precision.name} falls too"
+        return f"This is the paper's trade-off {end}."
+    return "This is the paper's trade-off."
 
 
 def written(score: Score) -> str:

@@ -183,6 +183,9 @@ def digits_upsampler() -> DiffusionRecipe:
     """scikit-learn's digits from 4x4 to 8x8.
 
     Command: adm train digits-upsampler --out runs/digits-upsampler
+    Time: 2 minutes of one CPU core (AVX-512 bf16).
+    Result: of the 355 test images made small and large again (25 DDIM steps, seed 0) a PSNR of
+    21.2 dB (standard error 0.16), where bicubic interpolation has 13.4.
     """
     base = digits()
     return replace(
