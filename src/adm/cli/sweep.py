@@ -160,7 +160,7 @@ def _plan(
     classes: str,
     count: int,
 ) -> "Sweep":
-    """What is to be sampled: samplers, steps and scales as they were listed, or the recipe's own."""
+    """What is to be sampled; samplers and steps that were not listed are the recipe's own."""
     from adm.evaluation.sweep import Sweep, balanced
 
     samplers, steps, scales = listed

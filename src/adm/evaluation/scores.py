@@ -62,8 +62,9 @@ class Score(NamedTuple):
 
     Attributes:
         value: the score.
-        low, high: for other samples of the same generator, as many, against the same reference;
-            NaN where no interval is known.
+        low, high: for other samples of the same generator, as many, against the same reference.
+            Recall and coverage are shares of real images: theirs is for other real images, and
+            narrower. NaN where no interval is known.
     """
 
     value: float

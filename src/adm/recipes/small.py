@@ -123,6 +123,9 @@ def fashion_upsampler() -> DiffusionRecipe:
     """Fashion-MNIST from 14x14 to 28x28: 1.4 million parameters.
 
     Command: adm train fashion-upsampler --out runs/fashion-upsampler
+    Time: 47 minutes on 2 CPU cores (AVX-512 bf16) that did much other work.
+    Result: of 500 test images made small and large again (25 DDIM steps, seed 0) a PSNR of 23.4 dB
+    (standard error 0.15), where bicubic interpolation has 19.3. See docs/recipes.md.
     """
     base = fashion()
     return replace(
