@@ -1,6 +1,7 @@
 """recipe -> bytes of a training step: what a walk without computing tells is what a step takes."""
 
 import gc
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -106,7 +107,10 @@ def test_halves_and_recomputed_features_take_less() -> None:
 def test_a_process_that_trains_grows_by_about_the_estimate(precision: str, images: int) -> None:
     script = Path(__file__).parents[2] / "benchmarks" / "recipes.py"
     words = [sys.executable, str(script), "--child", "fashion", precision, "0", str(images)]
-    out = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout
+    # Freed memory goes back at once: how much glibc keeps depends on what else the machine does.
+    lean = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True, env=lean)
+    out = done.stdout
     measured = float(out.strip().splitlines()[-1].strip("[]").split(",")[0])
     told = estimate(trained(recipe("fashion"), precision=precision)).of(images)
-    assert 0.8 < measured / told < 1.5
+    assert 0.8 < measured / told < 1.2

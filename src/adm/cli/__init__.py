@@ -64,3 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("adm: stopped; the same command continues", file=sys.stderr)
         sys.exit(130)
+    except SystemExit:  # how a command that succeeds ends, and one that saved on a signal
+        if "adm.training.devices" in sys.modules:
+            sys.modules["adm.training.devices"].leave()
+        raise

@@ -176,6 +176,16 @@ def join(
     return joined
 
 
+def leave() -> None:
+    """Part from the other processes, when all have done their work.
+
+    Connections that are left open have threads, which would abort a process at its end.
+    """
+    if dist.is_initialized():
+        dist.barrier()  # none may hang up on another's last word
+        dist.destroy_process_group()
+
+
 def self_test(devices: Devices, patience_s: float) -> None:
     """One sum over all processes, before there is anything to lose.
 
