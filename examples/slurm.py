@@ -22,7 +22,11 @@ class Training:
         submitit.helpers.TorchDistributedEnvironment().export()
         from adm.cli import main
 
-        main(["train", *self.words])
+        try:
+            main(["train", *self.words])
+        except SystemExit as end:  # a command ends so; for submitit it would be a failure
+            if end.code:
+                raise
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
         """Called when time is nearly over: the same command, queued again, continues."""
