@@ -66,16 +66,25 @@ def mapped(path: Path, labels: Path | None = None) -> Source:
     found = {IMAGES[0]: _load_npy(path, on_disk=True)}
     if labels is not None:
         found[LABELS[0]] = _load_npy(labels)
+    return in_place(path, found)
+
+
+def in_place(path: Path, found: dict[str, np.ndarray]) -> Source:
+    """A source of arrays by key that stay where they are until they are read.
+
+    Raises:
+        ValueError: as `arrays`.
+    """
     images = _images(path, found)
-    numbers = _labels(path, found, len(images))
+    labels = _labels(path, found, len(images))
 
     def read_many(indices: list[int]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(images[indices].transpose(0, 3, 1, 2)))
 
     return Source(
         path.name,
-        _classes(path, found, numbers),
-        torch.from_numpy(numbers),
+        _classes(path, found, labels),
+        torch.from_numpy(labels),
         read=lambda index: read_many([index])[0],
         read_many=read_many,
     )

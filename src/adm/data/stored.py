@@ -11,17 +11,13 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from adm.data.arrays import (
     CLASSES,
     IMAGES,
     LABELS,
     UNREADABLE,
-    _classes,
-    _images,
-    _labels,
+    in_place,
 )
 from adm.data.source import Source
 
@@ -68,21 +64,9 @@ def stored(path: Path, classes: tuple[str, ...] | None = None) -> Source:
             f"{path} holds no images: its arrays are {', '.join(found) or 'none'}; save it with "
             "np.savez(path, arr_0=images, arr_1=labels), images uint8 (N, H, W, C)"
         )
-    images = _images(path, found)
-    labels = _labels(path, found, len(images))
     if classes is not None and CLASSES not in found and any(key in found for key in LABELS):
         found[CLASSES] = np.array(classes)
-
-    def read_many(indices: list[int]) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(images[indices].transpose(0, 3, 1, 2)))
-
-    return Source(
-        path.name,
-        _classes(path, found, labels),
-        torch.from_numpy(labels),
-        read=lambda index: read_many([index])[0],
-        read_many=read_many,
-    )
+    return in_place(path, found)
 
 
 def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:

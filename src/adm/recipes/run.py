@@ -3,7 +3,8 @@
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -82,7 +83,7 @@ def train(
         described["start"] = {"given": str(options.start), **started.origin}
         for line in started.lines:
             options.say(line)
-    devices.agree("recipe, data or version", described)
+    devices.agree("recipe, data or version", (described, version("ablated-diffusion")))
     devices.once(lambda: claim(run, described))
     auto = options.micro_batch == "auto"
     return loop.train(
@@ -125,9 +126,8 @@ def fits_in_memory(recipe: Recipe) -> Callable[[int], bool]:
 
     from adm.recipes.memory import estimate
 
-    needed = estimate(recipe, "cpu")
-    free = SAFE_SHARE * psutil.virtual_memory().available
-    return lambda size: needed.of(size) < free
+    needed = cache(partial(estimate, recipe, "cpu"))  # seconds of work, if it is asked for at all
+    return lambda size: needed().of(size) < SAFE_SHARE * psutil.virtual_memory().available
 
 
 def objective_of(
