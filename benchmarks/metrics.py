@@ -15,7 +15,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
+from resident import peak_bytes, resident_bytes
 
 DIM, NEIGHBOURS, ROWS = 2048, 3, 10_000
 PAGE = Path(__file__).parent.parent / "docs" / "metrics.md"
@@ -125,12 +125,12 @@ SECOND_TABLE = (
 def run_way(name: str, count: int) -> dict[str, float]:
     real, fake = features(count, 2), features(count, 3, 0.02)
     WAYS[name](real[:64], fake[:64])  # imports, and the first call of a library
-    before, started, busy = _resident(), time.perf_counter(), time.process_time()
+    before, started, busy = resident_bytes(), time.perf_counter(), time.process_time()
     precision, recall = WAYS[name](real, fake)
     return {
         "seconds": time.perf_counter() - started,
         "cpu": time.process_time() - busy,
-        "mib": (_peak() - before) / MIB,
+        "mib": (peak_bytes() - before) / MIB,
         "precision": float(precision),
         "recall": float(recall),
     }
@@ -141,23 +141,14 @@ def run_pass(count: int, batch: int = 500) -> dict[str, float]:
     from adm.metrics import Moments, statistics
 
     held = features(batch, 0)
-    before, total, spent = _resident(), Moments.none(DIM), 0.0
+    before, total, spent = resident_bytes(), Moments.none(DIM), 0.0
     for start in range(0, count, batch):
         held += np.float32(1e-3)  # another batch
         started = time.perf_counter()
         total += Moments.of(held[: count - start])
         spent += time.perf_counter() - started
     statistics(total)
-    return {"seconds": spent, "mib": (_peak() - before) / MIB}
-
-
-def _resident() -> int:
-    with open("/proc/self/statm") as stated:
-        return int(stated.read().split()[1]) * resource.getpagesize()
-
-
-def _peak() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {"seconds": spent, "mib": (peak_bytes() - before) / MIB}
 
 
 def apart(*arguments: str) -> dict[str, float]:

@@ -13,7 +13,6 @@ from before the network was built to its largest.
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from resident import peak_bytes, resident_bytes
 
 from adm.convert.released import on_meta
 from adm.networks import recompute
@@ -83,7 +83,7 @@ def batch_of(chosen: Recipe, images: int) -> Batch:
 
 def one_step(chosen: Recipe, images: int) -> Measured:
     """In this process, which must be a new one."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    before = resident_bytes()
     state, batch = state_of(chosen), batch_of(chosen, images)
     devices = Devices(torch.device("cpu"))
     objective = objective_of(chosen, devices.device)
@@ -99,8 +99,7 @@ def one_step(chosen: Recipe, images: int) -> Measured:
         gradient_clip=chosen.train.gradient_clip,
     )
     seconds = time.monotonic() - started
-    peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return Measured(peak - pages * resource.getpagesize(), seconds)
+    return Measured(peak_bytes() - before, seconds)
 
 
 def measured(name: str, precision: str, recomputed: bool, images: int) -> Measured:

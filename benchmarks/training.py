@@ -11,9 +11,7 @@ machine does falls on all alike, and the most memory that each ever holds is its
 import argparse
 import importlib.util
 import platform
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,6 +22,7 @@ from typing import Any, NamedTuple
 
 import steps
 import torch
+from resident import peak_bytes, resident_bytes
 
 from adm.training.heap import keep_freed_memory
 
@@ -67,21 +66,12 @@ def contend(line: Connection, name: str, shape: steps.Shape, given: argparse.Nam
         started = clock()
         loss = float(step(batch))  # a number only when the step is done
         seconds = clock() - started
-        line.send(Taken(seconds, loss, peak_bytes(chosen) - before))
+        line.send(Taken(seconds, loss, peak_of(chosen) - before))
         done += 1
 
 
-def resident_bytes() -> int:
-    """What this process holds; Linux alone tells, and elsewhere memory counts from nothing."""
-    path = Path("/proc/self/statm")
-    return int(path.read_text().split()[1]) * resource.getpagesize() if path.exists() else 0
-
-
-def peak_bytes(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+def peak_of(device: torch.device) -> int:
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_bytes()
 
 
 def race(names: tuple[str, ...], rounds: int, start: Callable[..., Any]) -> dict[str, list[Taken]]:

@@ -16,7 +16,7 @@ from adm.networks import recompute
 from adm.recipes import Recipe, build, memory, recipe
 from adm.recipes.memory import Ledger, Memory, batch_sizes, estimate, walk
 from adm.recipes.memory import _peaks as peaks
-from adm.recipes.run import SAFE_SHARE, objective_of
+from adm.recipes.run import objective_of
 from adm.training.batches import Augmentation, batch_at
 
 CASES = [
@@ -107,10 +107,10 @@ def test_halves_and_recomputed_features_take_less() -> None:
 def test_a_process_that_trains_grows_by_about_the_estimate(precision: str, images: int) -> None:
     script = Path(__file__).parents[2] / "benchmarks" / "recipes.py"
     words = [sys.executable, str(script), "--child", "fashion", precision, "0", str(images)]
-    # Freed memory goes back at once, and yet a busy machine has shown 1.8 times the estimate.
+    # Freed memory goes back at once.
     lean = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True, env=lean)
     out = done.stdout
     measured = float(out.strip().splitlines()[-1].strip("[]").split(",")[0])
     told = estimate(trained(recipe("fashion"), precision=precision)).of(images)
-    assert 0.8 < measured / told < 1 / SAFE_SHARE
+    assert 0.8 < measured / told < 1.2
