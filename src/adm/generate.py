@@ -72,6 +72,8 @@ def check(
         raise ValueError(f"start must be a level in 2..{model.schedule.last}, got {start}")
     if not 2 <= settings.steps <= start:
         raise ValueError(f"steps must be in 2..{start}, got {settings.steps}")
+    if not 0 <= settings.seed < 2**64:
+        raise ValueError(f"seed must be in 0..2^64 - 1, got {settings.seed}")
     if not torch.isfinite(torch.tensor(settings.scale)):
         raise ValueError(f"scale must be a finite number, got {settings.scale}")
     if not 0 <= settings.eta <= 1:

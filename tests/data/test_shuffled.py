@@ -20,6 +20,7 @@ def test_any_place_can_be_reached_directly(start: int, count: int) -> None:
 
 def test_the_seed_decides() -> None:
     assert shuffled(0, 100, 0, 100) != shuffled(1, 100, 0, 100)
+    assert shuffled(2**64 - 1, 100, 0, 100) != shuffled(2**64 - 2, 100, 0, 100)
 
 
 def test_a_batch_may_be_larger_than_the_data() -> None:

@@ -38,6 +38,12 @@ def test_every_seed_image_and_level_has_noise_of_its_own():
     assert correlation.abs().max() < 0.43
 
 
+def test_every_seed_below_2_to_the_64_counts_to_its_last_bit():
+    """Seeds that differ by one, where a float's 53 bits no longer tell them apart."""
+    draws = [ImageNoise(seed, [3], SHAPE)(1) for seed in range(2**64 - 4, 2**64)]
+    assert all(not torch.equal(one, other) for one, other in itertools.combinations(draws, 2))
+
+
 def test_no_draw_is_another_one_shifted():
     """Streams that overlap look independent pixel by pixel, yet share their numbers."""
     noise = ImageNoise(0, [0, 1], SHAPE)

@@ -106,6 +106,13 @@ def test_draws_differ_by_position_and_by_seed_and_are_what_they_claim() -> None:
     assert abs(many.noise.std() - 1) < 4 / math.sqrt(2 * 16000)
 
 
+def test_large_seeds_count_to_their_last_bit() -> None:
+    """Seeds that differ by one, where a float's 53 bits no longer tell them apart."""
+    one, other = (draw(2**64 - n, 0, 1, (1, 2, 2)) for n in (1, 2))
+    assert one.level != other.level
+    assert one.key != other.key
+
+
 def test_both_precisions_train_and_keep_float32_weights(tmp_path: Path) -> None:
     shown = {}
     for precision in ("float32", "bfloat16"):

@@ -65,7 +65,9 @@ def test_processes_with_other_data_are_told_so(tmp_path):
     )  # fmt: skip
     printed, _ = process.communicate(timeout=300)
     assert process.returncode != 0
-    assert "processes [1] have another recipe" in printed
+    assert "adm: processes [1] have another recipe, data or version than process 0" in printed
+    assert "exitcode  : 2" in printed
+    assert "terminate called" not in printed
 
 
 def test_a_process_that_does_not_answer_ends_the_others_in_time(tmp_path):

@@ -26,6 +26,7 @@ VERBS = {
     "info": "Say what a model file holds.",
     "recipes": "List the recipes, or show one.",
 }
+DEVICES = "adm.training.devices"
 USER_ERRORS = (
     CycloptsError,
     ValueError,
@@ -59,12 +60,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except USER_ERRORS as error:
         if os.environ.get("ADM_TRACEBACK"):
             raise
-        print(f"adm: {' '.join(str(error).split())}", file=sys.stderr)
+        # In one piece, since others may be saying the same.
+        sys.stderr.write(f"adm: {' '.join(str(error).split())}\n")
+        if devices := sys.modules.get(DEVICES):  # loaded by the verbs that may run beside others
+            devices.give_up(2)
         sys.exit(2)
     except KeyboardInterrupt:
         print("adm: stopped; the same command continues", file=sys.stderr)
         sys.exit(130)
     except SystemExit:  # how a command that succeeds ends, and one that saved on a signal
-        if "adm.training.devices" in sys.modules:
-            sys.modules["adm.training.devices"].leave()
+        if devices := sys.modules.get(DEVICES):
+            devices.leave()
         raise

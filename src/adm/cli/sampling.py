@@ -65,8 +65,6 @@ class How:
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise ValueError(f"batch size must be at least 1, got {self.batch_size}")
-        if not 0 <= self.seed < 2**64:
-            raise ValueError(f"seed must be in 0..2^64 - 1, got {self.seed}")
 
 
 DEFAULT = How()

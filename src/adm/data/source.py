@@ -169,5 +169,6 @@ def shuffled(seed: int, total: int, start: int, count: int) -> list[int]:
 @lru_cache(PASSES_KEPT)
 def _permutation(seed: int, total: int, one_pass: int) -> np.ndarray:
     """(total,) int64. A million images take tens of milliseconds, too long for every batch."""
-    bits = np.random.Philox(key=[seed, one_pass], counter=ORDER)
+    key = np.array([seed, one_pass], np.uint64)  # a list of such numbers may become floats
+    bits = np.random.Philox(key=key, counter=ORDER)
     return np.random.Generator(bits).permutation(total)

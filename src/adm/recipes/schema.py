@@ -90,7 +90,7 @@ class TrainSettings:
     precision: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     give_up_after: PositiveInt = 10
     checkpoint_activations: bool = False
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**64)] = 0
     save_every_steps: PositiveInt = 1000
     keep_last: PositiveInt = 2
     keep_best: bool = True

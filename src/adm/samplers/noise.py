@@ -40,5 +40,6 @@ class ImageNoise:
         return torch.as_tensor(drawn).to(self.device)
 
     def _draw(self, image: int, level: int) -> NDArray[np.float32]:
-        generator = np.random.Philox(key=[self.seed, image], counter=[0, 0, 0, level])
+        key = np.array([self.seed, image], np.uint64)  # a list of such numbers may become floats
+        generator = np.random.Philox(key=key, counter=[0, 0, 0, level])
         return np.random.Generator(generator).standard_normal(self.shape, dtype=np.float32)

@@ -1,6 +1,7 @@
 """processes -> a group that trains one network: who takes which images, and sums over all."""
 
 import os
+import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -184,6 +185,19 @@ def leave() -> None:
     if dist.is_initialized():
         dist.barrier()  # none may hang up on another's last word
         dist.destroy_process_group()
+
+
+def give_up(status: int) -> None:
+    """End a process that has failed beside others, at once and with this status.
+
+    A group cannot be closed by one alone, and the threads of open connections would abort the
+    process while Python takes it down, with a message of their own after ours. Alone, nothing
+    happens.
+    """
+    if dist.is_initialized():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
 
 
 def self_test(devices: Devices, patience_s: float) -> None:

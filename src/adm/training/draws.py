@@ -49,10 +49,11 @@ def draw(seed: int, start: int, count: int, shape: tuple[int, int, int]) -> Draw
     """
     uniforms, crops, keys, noises = [], [], [], []
     for position in range(start, start + count):
-        generator = np.random.Generator(np.random.Philox(key=[seed, position]))
+        of = np.array([seed, position], np.uint64)  # a list of such numbers may become floats
+        generator = np.random.Generator(np.random.Philox(key=of))
         uniforms.append(generator.random(3))
         noises.append(generator.standard_normal(shape, dtype=np.float32))
-        later = np.random.Generator(np.random.Philox(key=[seed, position], counter=LATER))
+        later = np.random.Generator(np.random.Philox(key=of, counter=LATER))
         crops.append(later.random(3))
         keys.append(later.integers(2**63, dtype=np.int64))
     level, label, flip = np.stack(uniforms).T
