@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from adm.cli.scoring import features_named, joined, looking, parse_size, working
+from adm.cli.scoring import features_named, joined, looking, parse_size, seen_by, working
 
 if TYPE_CHECKING:
     from adm.evaluation import Reference
@@ -95,7 +95,6 @@ def evaluate(
     from adm.evaluation.opening import first
     from adm.evaluation.reference import stored_statistics
     from adm.evaluation.scores import FLOAT16, USUAL
-    from adm.evaluation.statistics import extract
 
     if resamples < 2:
         raise ValueError(f"an interval takes at least 2 resamples, got {resamples}; 1000 is usual")
@@ -106,15 +105,8 @@ def evaluate(
     with working(out, work, devices) as folder:
         chosen, real = _reference(reference, features, split, shape, devices, batch_size, folder)
         source = at_size(source, real, resize)
-        with looking(f"looking at {source.name}", len(source), devices) as advance:
-            seen = extract(
-                source,
-                chosen,
-                devices=devices,
-                batch_size=batch_size,
-                work=None if folder is None else folder / "samples",
-                on_images=advance,
-            )
+        kept = None if folder is None else folder / "samples"
+        seen = seen_by(chosen, source, devices, batch_size, kept)
         given = stored_statistics(samples, chosen) if count is None and resize is None else None
         if given is not None:
             seen = replace(seen, given=given[0], given_spatial=given[1])

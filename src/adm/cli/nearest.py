@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from adm.cli.evaluate import DEFAULT_FEATURES
-from adm.cli.scoring import features_named, joined, looking, parse_size
+from adm.cli.scoring import features_named, joined, parse_size, seen_by
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -81,7 +81,6 @@ def nearest(
         cpu, cuda, mps, or cuda:1. The best there is by default.
     """
     # Loaded here and not above, so that --help answers before torch is there.
-    from adm.evaluation import extract, open_images
     from adm.evaluation.nearest import as_json, equal_pixels, find, said
 
     if count < 1:
@@ -89,35 +88,18 @@ def nearest(
     if out.suffix.lower() != ".png":
         raise ValueError(f"the picture is a PNG file, got {out}; call it {out.name}.png")
     devices = joined(device)
-    shape = parse_size(size)
-    sources = {
-        "samples": open_images(samples, size=shape, channels=channels).source,
-        "data": open_images(data, split=split, size=shape, channels=channels).source,
-    }
-    ours, theirs = sources.values()
-    if ours.shape != theirs.shape:
-        raise ValueError(
-            f"samples are {ours.shape} (C, H, W) and {theirs.name} {theirs.shape}; give --size and "
-            "--channels, by which both are opened alike"
-        )
+    ours, theirs = _alike(samples, data, split, parse_size(size), channels)
     network = features_named(features, devices)
-    seen = {}
-    for part, source in sources.items():
-        with looking(f"looking at {source.name}", len(source), devices) as on_images:
-            seen[part] = extract(
-                source,
-                network,
-                devices=devices,
-                batch_size=batch_size,
-                work=None if work is None else work / part,
-                on_images=on_images,
-            )
+    mine, real = (
+        seen_by(network, source, devices, batch_size, None if work is None else work / part)
+        for part, source in (("samples", ours), ("data", theirs))
+    )
     if not devices.main:
         return
     found = find(
-        seen["samples"].pool,
-        seen["data"].pool,
-        equal_pixels(seen["samples"].hashes, seen["data"].hashes),
+        mine.pool,
+        real.pool,
+        equal_pixels(mine.hashes, real.hashes),
         k=neighbours,
         quantile=quantile,
         device="cuda" if devices.device.type == "cuda" else "cpu",
@@ -129,6 +111,22 @@ def nearest(
         report.write_text(json.dumps(as_json(found, network.name), indent=1) + "\n")
     print(said(found))
     print(f"{out}: the {min(count, len(ours))} most suspicious samples, worst first")
+
+
+def _alike(
+    samples: str, data: str, split: str, size: tuple[int, int] | None, channels: int | None
+) -> "tuple[Source, Source]":
+    """Both sides, opened; of one shape."""
+    from adm.evaluation import open_images
+
+    ours = open_images(samples, size=size, channels=channels).source
+    theirs = open_images(data, split=split, size=size, channels=channels).source
+    if ours.shape != theirs.shape:
+        raise ValueError(
+            f"samples are {ours.shape} (C, H, W) and {theirs.name} {theirs.shape}; give --size and "
+            "--channels, by which both are opened alike"
+        )
+    return ours, theirs
 
 
 def _picture(

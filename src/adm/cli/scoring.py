@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from adm.cli.progress import Advance, progress
 
 if TYPE_CHECKING:  # so that --help answers before torch is there
+    from adm.data import Source
+    from adm.evaluation.statistics import FeatureSet
     from adm.features import Features
     from adm.training.devices import Devices
 
@@ -60,6 +62,17 @@ def looking(what: str, count: int, devices: "Devices") -> Iterator[Advance]:
         return
     with progress(what, own) as advance:
         yield advance
+
+
+def seen_by(
+    features: "Features", source: "Source", devices: "Devices", batch_size: int, work: Path | None
+) -> "FeatureSet":
+    """What the network sees in every image of a source, with progress; `work` keeps it."""
+    from adm.evaluation import extract
+
+    with looking(f"looking at {source.name}", len(source), devices) as advance:
+        options = {"devices": devices, "batch_size": batch_size, "on_images": advance}
+        return extract(source, features, work=work, **options)
 
 
 @contextmanager

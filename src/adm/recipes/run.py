@@ -21,7 +21,7 @@ from adm.training.batches import Augmentation
 from adm.training.devices import Devices
 from adm.training.loop import LoopSettings, Progress, Watch
 
-SAFE_SHARE = 0.75  # of the free memory: with the allocator's waste a step takes up to 1.2 estimates
+SAFE_SHARE = 0.75  # of the free memory: a step takes up to 1.33 estimates (docs/recipes.md)
 PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -63,17 +63,7 @@ def train(
     devices = Devices(devices) if isinstance(devices, torch.device) else devices
     build.check(recipe)
     check_source(recipe, source)
-    if len(source) < recipe.train.batch_size:
-        raise ValueError(
-            f"{source.name} holds {len(source)} images, fewer than a batch of "
-            f"{recipe.train.batch_size}; set train.batch_size={max(1, len(source))} or less, or "
-            "give more data"
-        )
-    if recipe.train.batch_size < devices.world:
-        raise ValueError(
-            f"train.batch_size={recipe.train.batch_size} is less than the {devices.world} "
-            "processes; give every process an image"
-        )
+    _check_batch(recipe.train.batch_size, source, devices)
     network, importance = build.network(recipe), build.importance(recipe)
     described = identity(recipe, source)
     if checkpoint.latest(run) is not None:
@@ -103,6 +93,19 @@ def train(
         micro_batch=None if isinstance(options.micro_batch, str) else options.micro_batch,
         auto=auto,
     )
+
+
+def _check_batch(size: int, source: Source, devices: Devices) -> None:
+    if len(source) < size:
+        raise ValueError(
+            f"{source.name} holds {len(source)} images, fewer than a batch of {size}; set "
+            f"train.batch_size={max(1, len(source))} or less, or give more data"
+        )
+    if size < devices.world:
+        raise ValueError(
+            f"train.batch_size={size} is less than the {devices.world} processes; give every "
+            "process an image"
+        )
 
 
 def identity(recipe: Recipe, source: Source) -> dict[str, Any]:
