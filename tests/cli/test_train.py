@@ -77,6 +77,18 @@ def test_validation_is_measured_and_the_best_is_named(
     assert f"best validation: {retention.best(tmp_path / 'run')}" in answer.out
 
 
+def test_a_test_split_that_is_broken_is_no_absent_one(
+    adm: Adm, tmp_path: Path, words: list[str]
+) -> None:
+    photographs(tmp_path / "data" / "train", 12)
+    photographs(tmp_path / "data" / "test", 3)[0].write_bytes(b"no JPEG")
+    assert "0.jpg is no PNG, JPEG" in adm(*words, "--data", tmp_path / "data").refusal()
+
+
+def test_a_dry_run_builds_the_network(adm: Adm, words: list[str]) -> None:
+    assert "norm_groups" in adm(*words, "--set", "unet.channels=7", "--dry-run").refusal()
+
+
 def test_a_run_starts_from_another_with_its_classes_by_name(
     adm: Adm, tmp_path: Path, words: list[str]
 ) -> None:
@@ -97,7 +109,11 @@ def test_a_run_starts_from_another_with_its_classes_by_name(
     [
         (["--micro-batch", "some"], "a positive number or auto"),
         (["--micro-batch", "0"], "a positive number or auto"),
-        (["--rename", "bag"], "write --rename old=new"),
+        (["--start", "fashion", "--rename", "bag"], "write --rename old=new"),
+        (["--rename", "bag=sack"], "give both"),
+        (["--steps", "1.5"], "expected a whole number, got 1.5"),
+        (["--set", "sample.start=21"], "no level in 2..20"),
+        (["--set", "sample.start=null", "sample.steps=21"], "sample.steps=21 must be in 2..20"),
         (["--shard"], "torchrun"),
         (["--hold-out", "0.2", "--validation", "digits"], "not both"),
     ],

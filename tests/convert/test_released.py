@@ -195,6 +195,11 @@ def test_flags_may_be_text_or_typed():
     assert config_from_flags(text).attention_factors == (2, 8)
 
 
+def test_attention_at_no_level_is_passed_over_as_the_released_network_does():
+    flags = {"image_size": 64, "channel_mult": "1,2", "attention_resolutions": "32,8"}
+    assert config_from_flags(flags).attention_factors == (2,)
+
+
 def test_decoder_heads_count_only_where_no_width_is_set():
     flags = {"num_heads": 2, "num_heads_upsample": 4}
     assert config_from_flags(flags).decoder_heads == HeadCount(4)

@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from adm.data import CorruptImage, open_source
+from adm.data import CorruptImage, NoSplit, open_source
 from adm.data.shards import expanded
 from adm.data.tar import entries
 
@@ -346,6 +346,9 @@ def test_splits_by_the_names_of_shards(tmp_path: Path) -> None:
     assert len(open_source(str(folder))) == 12
     assert len(open_source(str(folder), split="test")) == 2
     assert len(open_source(f"{folder}/val-{{0..0}}.tar")) == 2
+    assert len(open_source(f"{folder}/val-0.tar", split="test")) == 2
+    with pytest.raises(NoSplit, match="has no test split"):
+        open_source(f"{folder}/train-000000.tar", split="test")
 
 
 def test_an_image_without_a_label_is_named(tmp_path: Path) -> None:
@@ -376,7 +379,9 @@ def test_ranges_expand(pattern: str, expected: list[str]) -> None:
     assert expanded(pattern) == expected
 
 
-@pytest.mark.parametrize("pattern", ["a-{0..b}.tar", "a-{0..1.tar", "a-{0..999999999}.tar"])
+@pytest.mark.parametrize(
+    "pattern", ["a-{0..b}.tar", "a-{5..1}.tar", "a-{0..1.tar", "a-{0..999999999}.tar"]
+)
 def test_what_is_no_range_is_refused(pattern: str) -> None:
     with pytest.raises(ValueError, match=r"write a range as|stands for over"):
         expanded(pattern)

@@ -62,7 +62,8 @@ def test_what_is_read_can_be_written_to(tmp_path: Path) -> None:
         ({"arr_0": IMAGES, "arr_1": LABELS[:4]}, r"int64 \(4,\), expected integers \(5,\)"),
         ({"arr_0": IMAGES, "arr_1": LABELS / 1}, r"float64 \(5,\).*save class numbers"),
         ({"arr_0": IMAGES, "arr_1": np.eye(5, dtype=int)}, r"\(5, 5\).*one-hot"),
-        ({"arr_0": IMAGES, "arr_1": LABELS - 1}, "labels start at -1, expected 0; leave"),
+        ({"arr_0": IMAGES, "arr_1": LABELS - 1}, "number the classes from 0, and leave"),
+        ({"arr_0": IMAGES, "arr_1": LABELS + 2**40}, "number the classes from 0, and leave"),
         (
             {"arr_0": IMAGES, "arr_1": LABELS, "classes": np.array(["a", "b"])},
             r"classes are <U1 \(2,\), expected strings \(3,\)",

@@ -114,11 +114,22 @@ def test_unknown_names_give_near_matches_and_the_forms(spec: str, near: str) -> 
         open_source(spec)
 
 
-@pytest.mark.parametrize("name", ["zzz", "set.rar", "absent.npz"])
+@pytest.mark.parametrize("name", ["zzz", "absent.npz"])
 def test_what_is_like_nothing_gives_the_forms(tmp_path: Path, name: str) -> None:
-    (tmp_path / "set.rar").write_bytes(b"")
     with pytest.raises(ValueError, match=rf"no data '{tmp_path / name}'; give .* an \.npz or"):
         open_source(str(tmp_path / name))
+
+
+def test_a_file_of_another_form_is_said_to_be_there(tmp_path: Path) -> None:
+    path = tmp_path / "set.tar.gz"
+    path.write_bytes(b"")
+    with pytest.raises(ValueError, match=rf"{path} is data of no form .*; unpack it, or give"):
+        open_source(str(path))
+
+
+def test_an_empty_name_is_not_the_current_folder() -> None:
+    with pytest.raises(ValueError, match="the data's name is empty; give "):
+        open_source("")
 
 
 @pytest.mark.parametrize(

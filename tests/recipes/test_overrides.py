@@ -9,7 +9,7 @@ import tiny
 from adm.networks import HeadCount, HeadWidth
 from adm.recipes import build, recipe
 from adm.recipes.overrides import override
-from adm.recipes.schema import to_json
+from adm.recipes.schema import from_json, to_json
 
 
 def changed(setting: str) -> Any:
@@ -91,6 +91,11 @@ def test_heads_change_from_one_alternative_to_the_other() -> None:
         ("unet.channels=0", "channels must be at least 1, got 0"),
         ("unet.depth=0", "depth must be at least 1, got 0"),
         ("unet.multipliers=[]", "give one positive number a level"),
+        ("unet.multipliers=1,Infinity", "give one positive number a level"),
+        ("unet.attention_factors=3", "choose among [1, 2]"),
+        ("unet.classes=0", "classes must be at least 1, or none at all, got 0"),
+        ("unet.heads.count=3", "unet.heads.heads: Field required; got {'count': 3}"),
+        ("train.learning_rate=Infinity", "train.learning_rate: Input should be a finite number"),
         ("unet.dropout=1", "dropout must be in [0, 1), got 1.0"),
     ],
 )
@@ -115,6 +120,18 @@ def test_what_cannot_be_is_refused_in_one_line(setting: str, message: str) -> No
 def test_settings_that_contradict_each_other_are_refused(settings: list[str], cure: str) -> None:
     with pytest.raises(ValueError, match=re.escape(cure)):
         build.check(override(recipe("digits"), settings))
+
+
+def test_fields_of_a_classifier_are_called_as_they_are_set() -> None:
+    with pytest.raises(ValueError, match=r"^classifier\.pool: Input should be"):
+        override(recipe("digits-classifier"), ["classifier.pool=foo"])
+    with pytest.raises(ValueError, match=r"^train\.steps: Input should be"):
+        override(recipe("digits-classifier"), ["train.steps=0"])
+
+
+def test_what_is_no_recipe_at_all_is_said_to_be_none() -> None:
+    with pytest.raises(ValueError, match="of kind diffusion or classifier, and this is none"):
+        from_json({"a": 1})
 
 
 def test_a_classifier_is_made_for_the_size_of_its_data() -> None:

@@ -1,6 +1,7 @@
 """checkpoints, a policy -> those that stay."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,11 @@ from adm.training import checkpoint
 from adm.training.retention import Policy, best, prune
 
 
-def made(run: Path, losses: dict[int, float | None]) -> None:
+def made(run: Path, losses: dict[int, float | None], bad: Mapping[int, int] = {}) -> None:
     for step, loss in losses.items():
         folder = run / "checkpoints" / checkpoint.STEP_FOLDER.format(step)
         folder.mkdir(parents=True)
-        held = {"step": step, "micro_batch": 1, "validation": loss}
+        held = {"step": step, "micro_batch": 1, "validation": loss, "bad_steps": bad.get(step, 0)}
         (folder / "model.safetensors").touch()
         (folder / "state.json").write_text(json.dumps(held))
 
@@ -50,6 +51,29 @@ def test_a_checkpoint_off_the_schedule_goes_when_a_newer_one_is_there(tmp_path: 
     made(tmp_path, {40: None})
     prune(tmp_path, policy)
     assert kept(tmp_path) == [30, 40]
+
+
+def test_the_newest_before_steps_that_were_not_finite_stays(tmp_path: Path) -> None:
+    policy = Policy(last=1, best=False, save_every=10)
+    made(tmp_path, {10: None, 20: None, 30: None, 40: None}, bad={30: 2, 40: 12})
+    prune(tmp_path, policy)
+    assert kept(tmp_path) == [20, 40]
+    good = checkpoint.sound(tmp_path)
+    assert good is not None
+    assert good.name == "step-0000020"
+    made(tmp_path, {50: None})
+    prune(tmp_path, policy)
+    assert kept(tmp_path) == [50]
+
+
+def test_no_checkpoint_is_sound_where_all_came_after_such_steps(tmp_path: Path) -> None:
+    made(tmp_path, {10: None}, bad={10: 9})
+    assert checkpoint.sound(tmp_path) is None
+
+
+def test_the_newest_is_told_by_its_number(tmp_path: Path) -> None:
+    made(tmp_path, {9_999_999: None, 10_000_000: None})
+    assert checkpoint.latest(tmp_path) == tmp_path / "checkpoints/step-10000000"
 
 
 def test_what_a_kill_left_half_removed_is_no_checkpoint_and_is_cleared(tmp_path: Path) -> None:

@@ -4,8 +4,9 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
+from typing import Any
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter, Token, convert
 
 SUMMARY = """Diffusion models that make images, steered by a classifier.
 
@@ -44,12 +45,20 @@ def command_line(arguments: Sequence[str]) -> App:
         help_format="markdown",
         version=lambda: version("ablated-diffusion"),
         suppress_keyboard_interrupt=False,  # `main` says how to go on
+        default_parameter=Parameter(converter=converted),
     )
     for verb, summary in VERBS.items():
         # Its own docstring is the help of the verb asked for, and stating one would hide it.
         help_ = {} if verb in arguments[:1] else {"help": summary}
         app.command(f"adm.cli.{verb}:{verb}", name=verb, **help_)
     return app
+
+
+def converted(type_: Any, tokens: Sequence[Token]) -> Any:
+    """As cyclopts does, but that it rounds 2.5 where a whole number is asked for."""
+    if type_ is int and any("." in token.value for token in tokens):
+        raise ValueError(f"expected a whole number, got {tokens[0].value}")
+    return convert(type_, tokens)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

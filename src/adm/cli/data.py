@@ -63,6 +63,8 @@ def inspect(
     from adm.data.registry import find
 
     found = find(spec, split=split, labels=labels, cache=cache)
+    for path in filter(None, (out, sheet)):
+        path.parent.mkdir(parents=True, exist_ok=True)
     with progress(f"reading {found.name}", len(found)) as advance:
         report = library.inspect(found, advance)
     _show(report)

@@ -86,6 +86,7 @@ def train(
     """
     # Loaded here and not above, so that --help answers before torch is there.
     from adm.cli import training
+    from adm.convert.released import on_meta
     from adm.recipes import build
     from adm.recipes.model import recipe_of
     from adm.recipes.overrides import override
@@ -95,10 +96,14 @@ def train(
     settings = list(set or []) + ([f"train.steps={steps}"] if steps is not None else [])
     chosen = override(recipe_of(name), settings)
     build.check(chosen)
+    build.check_sampling(chosen)
     if dry_run:
+        on_meta(chosen.unet if chosen.kind == "diffusion" else chosen.classifier)  # can be built
         print(json.dumps(to_json(chosen), indent=2))
         return
     source, held = training.open_data(chosen, data, labels, validation, hold_out, skip_corrupt)
+    if rename and start is None:
+        raise ValueError("--rename says what classes of --start's model are called here; give both")
     options = TrainOptions(
         micro_batch=training.parse_micro_batch(micro_batch),
         start=start,

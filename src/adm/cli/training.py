@@ -12,7 +12,7 @@ import torch
 
 from adm.cli.device import pick
 from adm.cli.progress import progress
-from adm.data import Source, held_out, open_source
+from adm.data import NoSplit, Source, held_out, open_source
 from adm.recipes import Recipe, run
 from adm.recipes.run import TrainOptions
 from adm.recipes.schema import to_json
@@ -44,7 +44,7 @@ def open_data(
     skip_corrupt: bool,
 ) -> tuple[Source, Source | None]:
     """The images to train on, and those to validate on where there are any."""
-    spec = data or recipe.data.source
+    spec = recipe.data.source if data is None else data
     size, channels = recipe.data.size, recipe.data.channels
 
     def opened(named: str, split: str) -> Source:
@@ -66,7 +66,7 @@ def open_data(
         return source, opened(validation, "train")
     try:
         return source, opened(spec, "test")
-    except ValueError:
+    except NoSplit:
         return source, None
 
 

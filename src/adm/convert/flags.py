@@ -173,9 +173,16 @@ def _multipliers(flags: Flags) -> tuple[float, ...]:
 
 def _attention_factors(flags: Flags) -> tuple[int, ...]:
     if flags.attention_downsample_factors is not None:
-        return flags.attention_downsample_factors
-    size = flags.large_size or flags.image_size
-    return tuple(sorted(size // resolution for resolution in flags.attention_resolutions))
+        asked = flags.attention_downsample_factors
+    else:
+        size = flags.large_size or flags.image_size
+        asked = tuple(sorted(size // resolution for resolution in flags.attention_resolutions))
+    # The released network passes over factors that no level has.
+    return tuple(factor for factor in asked if factor in _level_factors(flags))
+
+
+def _level_factors(flags: Flags) -> list[int]:
+    return [2**level for level in range(len(_multipliers(flags)))]
 
 
 def _heads(flags: Flags) -> Heads:

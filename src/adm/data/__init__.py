@@ -1,7 +1,7 @@
 """a source of labelled images -> uint8 (C, H, W), label."""
 
 from adm.data.registry import open_source
-from adm.data.source import CorruptImage, Source, shuffled
+from adm.data.source import CorruptImage, NoSplit, Source, shuffled
 from adm.data.split import held_out
 
-__all__ = ["CorruptImage", "Source", "held_out", "open_source", "shuffled"]
+__all__ = ["CorruptImage", "NoSplit", "Source", "held_out", "open_source", "shuffled"]

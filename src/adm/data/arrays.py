@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from adm.data.labels import MOST_CLASSES
 from adm.data.source import Source, in_memory
 
 IMAGES = ("arr_0", "images")
@@ -161,10 +162,11 @@ def _labels(path: Path, found: dict[str, np.ndarray], count: int) -> np.ndarray:
             f"{path}: labels are {labels.dtype} {labels.shape}, expected integers ({count},), one "
             "for each image; save class numbers, not names, scores or one-hot rows"
         )
-    if int(labels.min()) < 0:
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= MOST_CLASSES:
         raise ValueError(
-            f"{path}: labels start at {labels.min()}, expected 0; leave labels out where there "
-            "are none"
+            f"{path}: labels are {low}..{high}, expected 0..{MOST_CLASSES - 1}; number the classes "
+            "from 0, and leave labels out where there are none"
         )
     return labels.astype(np.int64)
 

@@ -10,6 +10,7 @@ import torch
 from adm.data.files import Files
 from adm.data.labels import Labelled, as_label, numbered
 from adm.data.layout import SPLITS
+from adm.data.source import NoSplit
 
 LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "category")
 SAVED = ("dataset_dict.json", "state.json")  # what `save_to_disk` leaves
@@ -79,7 +80,7 @@ def _opened(datasets: Any, place: str, split: str) -> Any:
     for one in SPLITS[split]:
         if one in found:
             return found[one]
-    raise ValueError(f"hf:{place} has no {split} split; its splits are {', '.join(found)}")
+    raise NoSplit(f"hf:{place} has no {split} split; its splits are {', '.join(found)}")
 
 
 def _labels(datasets: Any, found: Any, place: str) -> Labelled:
@@ -94,9 +95,7 @@ def _labels(datasets: Any, found: Any, place: str) -> Labelled:
     if column in typed:
         numbers = np.array(values, np.int64)
         if numbers.min() < 0:
-            raise ValueError(
-                f"hf:{place}: the {column} of some rows is -1, none; give a split with"
-            )
+            raise NoSplit(f"hf:{place}: the {column} of some rows is -1, none; give a split with")
         return Labelled(tuple(kinds[column].names), list(range(len(found))), numbers)
     where = f"hf:{place}: a {column}"
     return numbered([as_label(value, where) for value in values], f"hf:{place}")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from adm.data.labels import CLASSES_FILE, named_classes
 from adm.data.naming import natural
-from adm.data.source import Source, in_memory
+from adm.data.source import NoSplit, Source, in_memory
 
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 FASHION_CLASSES = (
@@ -79,7 +79,7 @@ def idx_folder(folder: Path, split: str = "train") -> Source:
     )
     if len({path.name.removesuffix(".gz") for path in found}) != 1:
         listed = ", ".join(path.name for path in found) or "none"
-        raise ValueError(
+        raise (ValueError if found else NoSplit)(
             f"{folder}: {listed} of its files are IDX images of the {split} split; give a folder "
             f"with one {STEMS[split][0]}-images-idx3-ubyte[.gz]"
         )

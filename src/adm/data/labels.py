@@ -169,7 +169,7 @@ def as_label(value: Any, where: str) -> Label:
 def as_numbers(labels: Iterable[Label]) -> list[Label]:
     """Texts become numbers where all of them are."""
     texts = list(labels)
-    if all(isinstance(text, int) or text.isdecimal() for text in texts):
+    if all(isinstance(text, int) or text.removeprefix("-").isdecimal() for text in texts):
         return [int(text) for text in texts]
     return texts
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from adm.data.labels import LISTS, STYLEGAN, Inside, Labelled, labelled
 from adm.data.naming import EXTENSIONS
+from adm.data.source import NoSplit
 
 SPLITS = {"train": ("train",), "test": ("test", "val", "validation")}  # and their folders
 
@@ -55,7 +56,7 @@ def _split_folder(names: Sequence[str], split: str, place: str) -> str | None:
     for folder in SPLITS[split]:
         if folder in tops:
             return folder
-    raise ValueError(
+    raise NoSplit(
         f"{place} has no {split} split: no sub-folder {' or '.join(SPLITS[split])}; "
         "add one with the classes in it, or give the folder that holds those images"
     )

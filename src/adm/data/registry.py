@@ -20,7 +20,7 @@ from adm.data.idx import idx_folder
 from adm.data.labels import CLASSES_FILE
 from adm.data.layout import SPLITS
 from adm.data.naming import natural
-from adm.data.source import Source
+from adm.data.source import NoSplit, Source
 
 RGB = 3
 FORMS = (
@@ -77,6 +77,8 @@ def find(
     """
     if split not in SPLITS:
         raise ValueError(f"split must be {' or '.join(SPLITS)}, got {split!r}")
+    if not spec:
+        raise ValueError(f"the data's name is empty; give {FORMS}, or . for the current folder")
     name, _, place = spec.partition(":")
     if name in NAMED:
         if labels is not None:
@@ -95,6 +97,10 @@ def find(
         return zipped(path, split, labels)
     if path.is_file() and suffix in ARRAYS:
         return _arrays(path, split, labels)
+    if path.is_file():
+        raise ValueError(
+            f"{path} is data of no form that is known here; unpack it, or give {FORMS}"
+        )
     raise ValueError(f"no data {spec!r}; {_near(name)}give {FORMS}")
 
 
@@ -147,7 +153,7 @@ def _archives_in(path: Path, split: str) -> list[Path]:
 
 def _arrays(path: Path, split: str, labels: str | None) -> Source:
     if split != "train":
-        raise ValueError(f"{path} has no {split} split; give the file that holds those images")
+        raise NoSplit(f"{path} has no {split} split; give the file that holds those images")
     if labels is not None and not labels.endswith(".npy"):
         raise ValueError(f"labels of {path} are {labels!r}, expected an .npy file of integers (N,)")
     numbers = None if labels is None else Path(labels).expanduser()

@@ -24,7 +24,7 @@ from adm.data.labels import (
     with_names,
 )
 from adm.data.naming import EXTENSIONS
-from adm.data.source import CorruptImage
+from adm.data.source import CorruptImage, NoSplit
 from adm.data.tar import Entry, entries
 
 CLASS, FIELDS = "cls", "json"  # WebDataset's names for what goes with an image
@@ -76,6 +76,7 @@ def tarred(
     companions = labels is None and any(label is not None for label in index.labels)
     if len(paths) == 1 and not companions:
         return _as_folder(paths[0], split, labels)
+    of_split([str(path) for path in paths], split, title)
     if not index.keys:
         raise ValueError(f"{paths[0]} and {len(paths) - 1} more hold no images; give other files")
     found = _companions(index) if companions else _by_name(index, title, labels)
@@ -101,7 +102,7 @@ def of_split(paths: list[str], split: str, place: str) -> list[str]:
         return paths
     chosen = [path for path, kind in zip(paths, kinds, strict=True) if kind == split]
     if not chosen:
-        raise ValueError(
+        raise NoSplit(
             f"{place} has no {split} split; name its archives {split}-000000.tar, or give those "
             "that hold those images"
         )
@@ -119,7 +120,8 @@ def expanded(pattern: str) -> list[str]:
     if not brace:
         return [pattern]
     low, dots, high = inner.partition("..")
-    if not closing or (dots and not (low.isdecimal() and high.isdecimal())):
+    numbers = low.isdecimal() and high.isdecimal()
+    if not closing or (dots and not (numbers and int(low) <= int(high))):
         raise ValueError(f"cannot read {pattern!r}; write a range as {{000000..000009}}")
     if dots and int(high) - int(low) >= MOST_SHARDS:
         raise ValueError(f"{pattern!r} stands for over {MOST_SHARDS} archives; give fewer")

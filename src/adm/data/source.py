@@ -18,6 +18,10 @@ MOST_IN_A_ROW = 1000  # corrupt images; beyond that the disk is at fault and not
 Uniforms = Sequence[float]  # three numbers in [0, 1): the crop's size, height and place across
 
 
+class NoSplit(ValueError):
+    """The data are sound, and have no such split with labels; other errors are not this."""
+
+
 class CorruptImage(ValueError):
     """A file that cannot be decoded; `path` names it."""
 

@@ -28,6 +28,11 @@ class ClassifierConfig(EncoderConfig):
     size: tuple[int, int]
     pool: Pool = "attention"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.classes < 1:
+            raise ValueError(f"classes must be at least 1, got {self.classes}")
+
 
 class AttentionPool(nn.Module):
     """features (B, C, h, w) -> logits: a token for the mean attends to every position.

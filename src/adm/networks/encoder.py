@@ -1,5 +1,6 @@
 """x_t, embedding -> features at every stage: the half that U-Net and classifier share."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -57,10 +58,17 @@ class EncoderConfig:
         for name in ("in_channels", "channels", "depth", "norm_groups"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not self.multipliers or min(self.widths) < 1:
+        finite = all(math.isfinite(multiplier) for multiplier in self.multipliers)
+        if not self.multipliers or not finite or min(self.widths) < 1:
             raise ValueError(
                 f"multipliers {list(self.multipliers)} leave a level without channels; "
                 "give one positive number a level, such as 1,2,2"
+            )
+        factors = [2**level for level in range(len(self.multipliers))]
+        if not set(self.attention_factors) <= set(factors):
+            raise ValueError(
+                f"attention_factors {list(self.attention_factors)} name a level that is not there; "
+                f"choose among {factors}: the image's side divided by the resolution"
             )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")

@@ -37,6 +37,11 @@ class UNetConfig(EncoderConfig):
     super_resolution: bool = False
     decoder_heads: Heads | None = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.classes is not None and self.classes < 1:
+            raise ValueError(f"classes must be at least 1, or none at all, got {self.classes}")
+
 
 class Head(nn.Sequential):
     """features -> raw output: normalisation, SiLU, a convolution that starts at zero."""

@@ -88,6 +88,20 @@ def check(recipe: Recipe) -> None:
         )
 
 
+def check_sampling(recipe: Recipe) -> None:
+    """Raise ValueError where the recipe's own settings could not sample what it trains."""
+    if not isinstance(recipe, DiffusionRecipe):
+        return
+    last, start, steps = recipe.process.steps, recipe.sample.start, recipe.sample.steps
+    if start is not None and not 2 <= start <= last:
+        raise ValueError(
+            f"sample.start={start} is no level in 2..{last} of process.steps={last}; set "
+            "sample.start=null, which is the last, or one of these"
+        )
+    if not 2 <= steps <= (start or last):
+        raise ValueError(f"sample.steps={steps} must be in 2..{start or last}; set fewer or more")
+
+
 def _check_low_res(recipe: DiffusionRecipe) -> None:
     low, size = recipe.data.low_res, recipe.data.size
     if recipe.unet.super_resolution and low is None:

@@ -28,6 +28,8 @@ def claim(run: Path, described: Mapping[str, Any]) -> None:
         ValueError: the folder holds something else, or the same run with other settings.
     """
     path = run / FILE
+    if run.exists() and not run.is_dir():
+        raise ValueError(f"{run} is a file, and a run needs a folder; choose another --out")
     if not path.exists():
         if run.exists() and any(not file.name.startswith(".") for file in run.iterdir()):
             raise ValueError(f"{run} is not empty and holds no run; choose another --out")

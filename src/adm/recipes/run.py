@@ -62,6 +62,7 @@ def train(
     options = options or TrainOptions()
     devices = Devices(devices) if isinstance(devices, torch.device) else devices
     build.check(recipe)
+    build.check_sampling(recipe)
     check_source(recipe, source)
     _check_batch(recipe.train.batch_size, source, devices)
     network, importance = build.network(recipe), build.importance(recipe)

@@ -78,14 +78,14 @@ class TrainSettings:
 
     steps: PositiveInt
     batch_size: PositiveInt
-    learning_rate: Annotated[float, Field(gt=0)]
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     anneal: bool = False
     ema_decay: Probability = 0.9999
     ema_others: tuple[Probability, ...] = ()
     ema_widths: tuple[Annotated[float, Field(gt=0, lt=0.28)], ...] = ()
-    gradient_clip: Annotated[float, Field(gt=0)] | None = 1.0
+    gradient_clip: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = 1.0
     label_dropout: Probability = 0.0
     precision: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     give_up_after: PositiveInt = 10
@@ -185,10 +185,14 @@ def from_json(values: dict[str, Any]) -> Recipe:
         first = min(error.errors(), key=lambda e: e["type"] == "missing")
         if first["type"] == "value_error":
             raise ValueError(first["msg"].removeprefix("Value error, ")) from None
-        # The path opens with the kind, which the user never wrote.
-        where = ".".join(
-            str(part) for part in first["loc"] if part not in ("diffusion", "classifier_recipe")
-        )
+        if not first["loc"]:  # not even of a kind
+            raise ValueError(
+                "a recipe is of kind diffusion or classifier, and this is none; `adm recipes "
+                "fashion` shows what one looks like"
+            ) from None
+        # Of the path, the kind in front and the names of classes were never written by the user.
+        parts = [str(part) for part in first["loc"][1:]]
+        where = ".".join(part for part in parts if part == part.lower())
         raise ValueError(f"{where}: {first['msg']}; got {first['input']!r}") from None
     unknown = _unknown(values, to_json(recipe))
     if unknown:

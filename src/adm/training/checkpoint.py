@@ -247,7 +247,13 @@ def _unwritten(error: Exception, folder: Path, run: Path) -> OSError:
 
 def finished(run: Path) -> list[Path]:
     """All whole checkpoints of a run, oldest first."""
-    return sorted(f.parent for f in (run / "checkpoints").glob("step-*/state.json"))
+    found = (state.parent for state in (run / "checkpoints").glob("step-*/state.json"))
+    return sorted(found, key=lambda folder: int(folder.name.removeprefix("step-")))
+
+
+def sound(run: Path) -> Path | None:
+    """The newest whole checkpoint with no step before it that was not finite, if there is one."""
+    return next((f for f in reversed(finished(run)) if not _state(f)["bad_steps"]), None)
 
 
 def _state(folder: Path) -> dict[str, Any]:

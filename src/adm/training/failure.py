@@ -27,7 +27,7 @@ def give_up(run: Path, done: int, step: Update, indices: list[int], last: Path |
     Args:
         done: optimizer steps taken or skipped, this one included.
         indices: of the global batch's images in the data.
-        last: the newest checkpoint.
+        last: the newest checkpoint before the first of these steps.
 
     Returns:
         the text of the error.

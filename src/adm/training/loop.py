@@ -187,7 +187,7 @@ def _step(
     elif state.bad_steps >= settings.give_up_after:
         start = step * settings.batch_size
         images = shuffled(settings.seed, len(run.source), start, settings.batch_size)
-        last = checkpoint.latest(run.folder)
+        last = checkpoint.sound(run.folder)
         raise FloatingPointError(failure.give_up(run.folder, step + 1, taken, images, last))
     return taken
 

@@ -4,7 +4,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from adm.training.checkpoint import finished, numbers
+from adm.training.checkpoint import finished, numbers, sound
 
 BEST = "best"  # a link to the checkpoint of the best validation
 EARLY = 10  # the step of the first checkpoint, so that a run which cannot save fails at once
@@ -49,6 +49,8 @@ def prune(run: Path, policy: Policy) -> None:
     kept = {found[-1], *(regular[-(policy.last - 1) :] if policy.last > 1 else ())}
     if policy.every is not None:
         kept |= {folder for folder in found if steps[folder] % policy.every == 0}
+    if (good := sound(run)) is not None:
+        kept.add(good)
     if policy.best and (winner := best(run)) is not None:
         kept.add(winner)
         _link(run / "checkpoints" / BEST, winner.name)

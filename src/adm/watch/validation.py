@@ -177,14 +177,14 @@ def _named(found: Measured, noised: bool) -> dict[str, float]:
 def _check(recipe: Recipe, held_out: Source, training: Source | None, count: int) -> None:
     if count < 1:
         raise ValueError(f"validation needs at least 1 image, got {count}")
-    for source in (held_out, training):
-        if source is not None:
-            check_source(recipe, source)
     if training is not None and training.classes != held_out.classes:
         raise ValueError(
             f"{held_out.name} names other classes than {training.name}, or in another order: "
             f"{_listed(held_out)} and {_listed(training)}; validate on data of the same classes"
         )
+    for source in (held_out, training):
+        if source is not None:
+            check_source(recipe, source)
 
 
 def _listed(source: Source) -> str:
