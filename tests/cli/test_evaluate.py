@@ -100,6 +100,17 @@ def test_a_file_with_statistics_is_exactly_alike_to_itself(made: Path, adm: Adm)
     assert report["manifest"]["generated"]["statistics"] == "as stored in the file"
 
 
+def test_statistics_in_a_file_are_not_those_of_its_images_at_another_size(
+    made: Path, adm: Adm
+) -> None:
+    words = ("evaluate", "ref.npz", "--reference", "real.npz", "--out", "size.json", *LOOKING)
+    answer = adm(*words, "--size", 32)
+    assert answer.status == 0, answer.err
+    report = json.loads((made / "size.json").read_text("utf-8"))
+    assert report["manifest"]["generated"]["statistics"] != "as stored in the file"
+    assert report["manifest"]["generated"]["size"] == [32, 32]
+
+
 def test_a_work_folder_stays_and_is_gone_on_with(made: Path, adm: Adm) -> None:
     words = ("evaluate", "samples.npz", "--reference", "real.npz", "--work", "kept", *LOOKING)
     first = adm(*words)
@@ -181,7 +192,9 @@ OPTIONS = {
     "size": (("--size", "8x8", *LOOKING), "cannot read --size '8x8'"),
     "count": (("--count", 31, *LOOKING), "has 30 images and 31 were asked for"),
     "no count": (("--count", 0, *LOOKING), "has 30 images and 0 were asked for"),
-    "batch size": (("--batch-size", 0, *LOOKING), "batches of at least 1"),
+    "batch size": (("--batch-size", 0, *LOOKING), "batch size must be at least 1, got 0"),
+    "seed": (("--seed", -1, *LOOKING), "seed must be 0 or more, got -1"),
+    "out": (("--out", ".", *LOOKING), "is a folder; give --out a file"),
     "resamples": ((*LOOKING[:-1], 1), "at least 2 resamples"),
 }
 

@@ -31,6 +31,12 @@ def short(images):
 def words(images):
     return ["a"] * len(images)
 
+def waves(images):
+    return means(images) * 1j
+
+def nothing(images):
+    return means(images)[:, :0]
+
 def infinite(images):
     return 1 / images.float().mean(dim=(2, 3))
 
@@ -110,6 +116,8 @@ def test_a_function_is_found_by_module_or_by_file(mine: Path) -> None:
     [
         ("short", r"shape \(2, 3\) for 3 images; expected \(3, D\)"),
         ("words", "gave a list; expected a tensor or an array"),
+        ("waves", "gave complex numbers; give real and imaginary parts"),
+        ("nothing", r"shape \(3, 0\) for 3 images"),
         ("infinite", "not finite for 1 of 3 images, first for number 1"),
         ("absent", "no function 'absent'"),
     ],

@@ -121,3 +121,10 @@ def test_what_cannot_be_compared_is_refused() -> None:
             frechet_distance(good, broken)
     with pytest.raises(ValueError, match="same extractor"):
         frechet_to(good)(drawn(50, 5))
+
+
+def test_constant_features_have_a_distance_and_no_influence() -> None:
+    """A covariance of rank 0 has no transport; what is left is the distance of the means."""
+    same = np.ones((5, 3))
+    assert frechet_distance(statistics(same), statistics(same + 2)) == pytest.approx(12)
+    assert influence(same + 2, statistics(same)) == pytest.approx(np.zeros(5))

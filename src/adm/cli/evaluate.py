@@ -78,7 +78,7 @@ def evaluate(
         A folder that keeps the features of every image; one beside --out, until that is written,
         by default. Processes on several machines need one that all of them see.
     batch_size
-        Images at a time; it changes nothing but memory and speed.
+        Images at a time; besides memory and speed it changes last digits at most.
     resamples
         Of the images, for each interval.
     seed
@@ -96,6 +96,10 @@ def evaluate(
     from adm.evaluation.reference import stored_statistics
     from adm.evaluation.scores import FLOAT16, USUAL
 
+    if seed < 0:
+        raise ValueError(f"seed must be 0 or more, got {seed}")
+    if out is not None and out.is_dir():
+        raise ValueError(f"{out} is a folder; give --out a file, such as {out / 'report.json'}")
     if resamples < 2:
         raise ValueError(f"an interval takes at least 2 resamples, got {resamples}; 1000 is usual")
     devices = joined(device)
@@ -107,7 +111,8 @@ def evaluate(
         source = at_size(source, real, resize)
         kept = None if folder is None else folder / "samples"
         seen = seen_by(chosen, source, devices, batch_size, kept)
-        given = stored_statistics(samples, chosen) if count is None and resize is None else None
+        as_they_lie = all(each is None for each in (count, resize, size, channels))
+        given = stored_statistics(samples, chosen) if as_they_lie else None
         if given is not None:
             seen = replace(seen, given=given[0], given_spatial=given[1])
         report = report_on(

@@ -76,7 +76,7 @@ def nearest(
         A folder that keeps the features of every image, so that the same command goes on after an
         interruption, and others need not look again.
     batch_size
-        Images at a time; it changes nothing but memory and speed.
+        Images at a time; besides memory and speed it changes last digits at most.
     device
         cpu, cuda, mps, or cuda:1. The best there is by default.
     """

@@ -60,7 +60,7 @@ def reference(
         A folder that keeps the features of every image; one beside --out, until that is written,
         by default. Processes on several machines need one that all of them see.
     batch_size
-        Images at a time; it changes nothing but memory and speed.
+        Images at a time; besides memory and speed it changes last digits at most.
     device
         cpu, cuda, mps, or cuda:1. The best there is by default.
     """

@@ -107,7 +107,7 @@ def sweep(
     rounding
         nearest, or truncated as in the released system.
     batch_size
-        Images at a time; it changes nothing but memory and speed.
+        Images at a time; besides memory and speed it changes last digits at most.
     device
         cpu, cuda, mps, or cuda:1. The best there is by default.
     """

@@ -165,7 +165,7 @@ def _few(generated: FeatureSet, found: Mapping[str, Score]) -> list[str]:
         f"{title('frechet', generated.name)} of {count:,} images{fewer} is larger than of more, "
         f"and compares only with others of {count:,}; published ones take {USUAL_COUNT:,}"
     )
-    if "frechet_at_infinity" not in found:
+    if "frechet_at_infinity" not in found or count <= dim:
         return [said]
     return [f"{said}. Of infinitely many it is about {found['frechet_at_infinity'].value:.4g}"]
 

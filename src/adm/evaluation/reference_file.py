@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from adm.data.export import write_npz
+from adm.data.labels import MOST_CLASSES
 from adm.data.stored import members
 from adm.metrics import Statistics, reach
 from adm.metrics.frechet import comparable_statistics
@@ -183,7 +184,7 @@ def _names(found: dict[str, np.ndarray]) -> tuple[str, ...]:
     labels = found.get("labels", found.get("arr_1"))
     if labels is None or not labels.size or labels.dtype.kind not in "iu":
         return ()
-    return tuple(map(str, range(int(labels.max()) + 1)))
+    return tuple(map(str, range(min(int(labels.max()) + 1, MOST_CLASSES))))
 
 
 def _check_values(path: Path, reference: Reference) -> None:
@@ -203,6 +204,7 @@ def _check_values(path: Path, reference: Reference) -> None:
             )
         try:
             comparable_statistics(one, one)
+            _check_covariance(one.covariance)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
     images, dim = reference.images, len(reference.statistics.mean)
@@ -219,6 +221,15 @@ def _check_values(path: Path, reference: Reference) -> None:
     wrong = labels is not None and (labels.shape != (rows,) or labels.dtype.kind not in "iu")
     if wrong or _beyond(labels, reference.classes):
         raise ValueError(f"{path} holds labels that are not one of its classes for each image")
+
+
+def _check_covariance(covariance: np.ndarray) -> None:
+    """Raise ValueError for what is the covariance of nothing, rounding of float32 aside."""
+    allowed = 1e-4 * np.abs(covariance).max(initial=0)
+    if np.abs(covariance - covariance.T).max(initial=0) > allowed or (
+        np.diag(covariance).min(initial=0) < -allowed
+    ):
+        raise ValueError("its covariance is not symmetric, or a variance is below 0; make it anew")
 
 
 def _beyond(labels: np.ndarray | None, classes: Sequence[str]) -> bool:

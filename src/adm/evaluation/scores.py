@@ -35,6 +35,7 @@ from adm.metrics import (
 )
 from adm.metrics.bootstrap import RESAMPLES
 from adm.metrics.frechet import influence
+from adm.metrics.leaving_out import GROUPS, jackknife_interval
 from adm.metrics.manifold import DENSITY_NEIGHBOURS, PRECISION_NEIGHBOURS
 
 TITLES = {  # key -> with Inception's features, with others
@@ -54,6 +55,7 @@ SCORES = tuple(TITLES)
 FLOAT16 = ("precision_float16", "recall_float16")
 USUAL = tuple(key for key in SCORES if key not in FLOAT16)
 MEMBERSHIP = ("precision", "recall", "density", "coverage")
+FEWEST_EXTRAPOLATED = 200  # of fewer images, subsets scatter more than the line falls
 DEVIATIONS = 1.96  # of a normal distribution, within which 95% of it lies
 
 
@@ -63,8 +65,7 @@ class Score(NamedTuple):
     Attributes:
         value: the score.
         low, high: for other samples of the same generator, as many, against the same reference.
-            Recall and coverage are shares of real images: theirs is for other real images, and
-            narrower. NaN where no interval is known.
+            NaN where no interval is known.
     """
 
     value: float
@@ -150,13 +151,13 @@ def _frechet(
         if generated.given is None
         else Score(frechet_distance(real, generated.statistics))
     }
-    if extrapolate and generated.given is None and generated.count >= 8:
+    if extrapolate and generated.given is None and generated.count >= FEWEST_EXTRAPOLATED:
         at_infinity = frechet_at_infinity(generated.pool, real, seed=seed)
         error = DEVIATIONS * _error_at_zero(1 / at_infinity.sizes, at_infinity.scores)
         plain = found["frechet"]
         found["frechet_at_infinity"] = Score(
             at_infinity.value,
-            at_infinity.value - math.hypot(plain.value - plain.low, error),
+            max(0.0, at_infinity.value - math.hypot(plain.value - plain.low, error)),
             at_infinity.value + math.hypot(plain.high - plain.value, error),
         )
     return found
@@ -210,12 +211,17 @@ def _membership(
         density_neighbours=DENSITY_NEIGHBOURS if both else PRECISION_NEIGHBOURS,
         device=device,
         real_reach=reference.reach if both else None,
+        leave_out=seed if generated.count >= 2 * GROUPS else None,
     )
     each, keys = per_image(found), MEMBERSHIP if both else MEMBERSHIP[:2]
-    return {
-        key: _with(float(each[key].mean()), mean_interval(each[key], resamples, seed=seed))
-        for key in keys
-    }
+    given = {key: Score(float(each[key].mean())) for key in keys}
+    for key in {"precision", "density"} & given.keys():  # means over the samples
+        given[key] = _with(given[key].value, mean_interval(each[key], resamples, seed=seed))
+    if found.without is not None:  # shares of the real images
+        for key, held in zip(("recall", "coverage"), found.without.held(), strict=True):
+            if key in given:
+                given[key] = _with(given[key].value, jackknife_interval(given[key].value, held))
+    return given
 
 
 def per_image(found: Membership) -> dict[str, np.ndarray]:

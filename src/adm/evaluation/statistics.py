@@ -123,11 +123,11 @@ def extract(
             not finite or cannot be had of such images, or a folder that processes do not share.
     """
     devices = devices or Devices(torch.device("cpu"))
-    if len(source) < 2 or batch_size < 1:
-        raise ValueError(
-            f"{source.name} has {len(source)} image{'s' * (len(source) != 1)} and batches of "
-            f"{batch_size}; scores need 2 images or more, in batches of at least 1"
-        )
+    if len(source) < 2:
+        plural = "s" * (len(source) != 1)
+        raise ValueError(f"{source.name} has {len(source)} image{plural}; scores need 2 or more")
+    if batch_size < 1:
+        raise ValueError(f"batch size must be at least 1, got {batch_size}")
     folder, passing = _folder(work, devices)
     spans = spans_of(len(source))
     failure: Exception | None = None

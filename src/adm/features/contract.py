@@ -107,7 +107,7 @@ def _check_images(name: str, images: Tensor) -> None:
 def _see(name: str, dim: int | None, look: Look, images: Tensor) -> Extracted:
     seen = look(images)
     shape = tuple(seen.pool.shape)
-    if len(shape) != 2 or shape[0] != len(images) or dim not in (None, shape[1]):
+    if len(shape) != 2 or shape[0] != len(images) or dim not in (None, shape[1]) or not shape[1]:
         raise ValueError(
             f"{name} gave features of shape {shape} for {len(images)} images; "
             f"expected ({len(images)}, {dim or 'D'})"

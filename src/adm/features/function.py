@@ -53,11 +53,14 @@ def function(spec: str, device: torch.device | str = "cpu") -> Features:
 
 def _as_tensor(given: Any, spec: str) -> Tensor:
     try:
-        return torch.as_tensor(given)
+        found = torch.as_tensor(given)
     except (TypeError, ValueError, RuntimeError):
         raise ValueError(
             f"{spec} gave a {type(given).__name__}; expected a tensor or an array (B, D) of numbers"
         ) from None
+    if found.is_complex():
+        raise ValueError(f"{spec} gave complex numbers; give real and imaginary parts as features")
+    return found
 
 
 def _module(place: str, spec: str) -> ModuleType:

@@ -100,7 +100,7 @@ def influence(features: np.ndarray, real: Statistics) -> np.ndarray:
     comparable_statistics(own, real)
     to_real = factor(real.covariance)
     values, vectors = np.linalg.eigh(to_real.T @ own.covariance @ to_real)
-    kept = values > len(values) * EPSILON * max(values[-1], 0)
+    kept = values > len(values) * EPSILON * values.max(initial=0)
     transport = to_real @ (vectors[:, kept] * values[kept] ** -0.25)  # T is its square
     mean, pull = own.mean.astype(np.float64), 2 * (own.mean.astype(np.float64) - real.mean)
     found = []
@@ -145,7 +145,7 @@ def factor(covariance: np.ndarray) -> np.ndarray:
     except np.linalg.LinAlgError:  # singular: fewer images than features, or a constant one
         pass
     values, vectors = np.linalg.eigh(covariance)
-    kept = values > len(values) * EPSILON * max(values[-1], 0)
+    kept = values > len(values) * EPSILON * values.max(initial=0)
     return vectors[:, kept] * np.sqrt(values[kept])
 
 

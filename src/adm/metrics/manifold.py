@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from adm.metrics.features import comparable
+from adm.metrics.leaving_out import MORE, LeavingOut
 from adm.metrics.neighbours import nearest_others, pairs_within
 
 PRECISION_NEIGHBOURS = 3  # Kynkäänniemi et al. 2019
@@ -25,12 +26,14 @@ class Membership(NamedTuple):
         real_in_fake: (N,) bool: recall's.
         balls: (M,) int64, real images' balls that hold the fake one: density's.
         covered: (N,) bool, whether a fake image is in the real one's ball: coverage's.
+        without: the same without each group of fake images, where that was asked for.
     """
 
     fake_in_real: np.ndarray
     real_in_fake: np.ndarray
     balls: np.ndarray
     covered: np.ndarray
+    without: LeavingOut | None = None
 
 
 def reach(features: np.ndarray, k: int, device: str | torch.device = "cpu") -> np.ndarray:
@@ -49,6 +52,7 @@ def membership(
     density_neighbours: int = DENSITY_NEIGHBOURS,
     device: str | torch.device = "cpu",
     real_reach: np.ndarray | None = None,
+    leave_out: int | None = None,
 ) -> Membership:
     """(N, D) and (M, D) features -> who lies among whom, for all four numbers at once.
 
@@ -59,6 +63,8 @@ def membership(
         device: where distances are computed; the answer does not depend on it.
         real_reach: `reach(real, k)` with k at least the larger number of neighbours, where it is
             known already.
+        leave_out: a seed, to see also what is held without each group of fake images; there must
+            be `2 * GROUPS` of them.
 
     Raises:
         ValueError: not comparable, no more images than neighbours, or a reach of another set.
@@ -74,17 +80,25 @@ def membership(
         )
     around_real = real_reach[:, neighbours - 1]
     around_real_5 = real_reach[:, density_neighbours - 1]
-    around_fake = reach(fake, neighbours, device)[:, neighbours - 1]
-    found = Membership(*(np.zeros(n, t) for n, t in _shapes(len(real), len(fake))))
-    radii = [around_real, around_real_5]
-    for fakes, reals, squared in pairs_within(fake, real, [around_fake], radii, device):
+    more = MORE if leave_out is not None else 0
+    near = nearest_others(fake, neighbours + more, device)
+    around_fake = near.squared[:, neighbours - 1]
+    without = None if leave_out is None else LeavingOut(near, neighbours, len(real), leave_out)
+    found = _nobody(len(real), len(fake), without)
+    own, radii = [around_fake] if without is None else without.radii, [around_real, around_real_5]
+    for pairs in pairs_within(fake, real, own, radii, device):
+        fakes, reals, squared = pairs
         found.fake_in_real[fakes[squared <= around_real[reals]]] = True
         found.real_in_fake[reals[squared <= around_fake[fakes]]] = True
         held = squared < around_real_5[reals]
         found.covered[reals[held]] = True
         np.add.at(found.balls, fakes[held], 1)
+        if without is not None:
+            without.add(pairs, held)
     return found
 
 
-def _shapes(real: int, fake: int) -> list[tuple[int, type]]:
-    return [(fake, bool), (real, bool), (fake, np.int64), (real, bool)]
+def _nobody(real: int, fake: int, without: LeavingOut | None) -> Membership:
+    """What is known before the first pair."""
+    reals, fakes = np.zeros(real, bool), np.zeros(fake, bool)
+    return Membership(fakes, reals, np.zeros(fake, np.int64), reals.copy(), without)

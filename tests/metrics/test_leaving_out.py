@@ -1,0 +1,78 @@
+"""fake images without each of their groups -> recall and coverage, and how far they may move."""
+
+import numpy as np
+import pytest
+
+from adm.metrics import membership, reach
+from adm.metrics.leaving_out import GROUPS, jackknife_interval
+
+RANDOM = np.random.default_rng(0)
+REAL, FAKE = RANDOM.normal(size=(300, 8)), RANDOM.normal(0.3, 0.9, size=(240, 8))
+
+
+def test_each_group_left_out_is_as_if_its_images_were_not_there() -> None:
+    without = membership(REAL, FAKE, leave_out=3).without
+    assert without is not None
+    for group in range(GROUPS):
+        rest = membership(REAL, FAKE[without.group != group])
+        assert np.array_equal(without.recalled[:, group], rest.real_in_fake)
+        assert np.array_equal(without.covered[:, group], rest.covered)
+
+
+def test_looking_closer_changes_no_score() -> None:
+    plain, closer = membership(REAL, FAKE), membership(REAL, FAKE, leave_out=0)
+    for one, other in zip(plain[:4], closer[:4], strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_groups_are_of_one_size_and_drawn_by_the_seed() -> None:
+    groups = [membership(REAL, FAKE, leave_out=seed).without for seed in (1, 1, 2)]
+    one, same, other = (each.group for each in groups if each is not None)
+    assert np.array_equal(one, same)
+    assert not np.array_equal(one, other)
+    assert set(np.bincount(one, minlength=GROUPS)) == {len(FAKE) // GROUPS}
+
+
+def test_a_share_that_no_group_moves_is_certain_and_none_leaves_0_to_1() -> None:
+    assert jackknife_interval(0.5, np.full(GROUPS, 0.4)) == pytest.approx((0.5, 0.5))
+    wild = np.linspace(0, 1, GROUPS)
+    assert jackknife_interval(0.5, wild) == (0, 1)
+    with pytest.raises(ValueError, match="20 groups"):
+        jackknife_interval(0.5, wild[1:])
+
+
+def test_of_a_mean_it_is_the_usual_standard_error() -> None:
+    """A share of the images themselves: sqrt(p (1 - p) / N), times Student's t."""
+    random, halves = np.random.default_rng(0), []
+    for _ in range(200):
+        values, group = random.random(400) < 0.3, random.permutation(400) % GROUPS
+        left = np.array([values[group != one].mean() for one in range(GROUPS)])
+        low, high = jackknife_interval(float(values.mean()), left)
+        halves.append((high - low) / 2)
+    assert np.mean(halves) == pytest.approx(2.093 * np.sqrt(0.3 * 0.7 / 400), rel=0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "count"), [(8, 400), (16, 200)])
+def test_intervals_hold_the_truth_at_least_as_often_as_they_say(width: int, count: int) -> None:
+    """Of recall and coverage, for other fake images; a jackknife's variance is not too small.
+
+    Efron and Stein 1981: its expectation is at least the variance.
+    """
+    random = np.random.default_rng(1)
+    real = random.normal(size=(600, width))
+    around, found = reach(real, 5), {"recall": [], "coverage": []}
+    for seed in range(80):
+        fake = random.normal(0, 0.8, size=(count, width))
+        seen = membership(real, fake, real_reach=around, leave_out=seed)
+        assert seen.without is not None
+        values = seen.real_in_fake.mean(), seen.covered.mean()
+        for name, value, left in zip(found, values, seen.without.held(), strict=True):
+            found[name].append((value, jackknife_interval(value, left)))
+    for name, each in found.items():
+        truth = np.mean([value for value, _ in each])
+        held = np.mean([low <= truth <= high for _, (low, high) in each])
+        widths = np.mean([high - low for _, (low, high) in each]) / 2 / 2.093
+        print(f"{name}: held in {held:.1%}, {widths:.4f}, {np.std([v for v, _ in each]):.4f}")
+        assert held >= 0.9
+        assert widths < 2 * np.std([value for value, _ in each])
