@@ -43,9 +43,8 @@ def keep_log(log: Path, out: Path) -> None:
     with out.open("w") as file:
         for i in range(0, len(lines), EVERY):
             chunk = lines[i : i + EVERY]
-            means = {
-                k: sum(line[k] for line in chunk) / len(chunk) for k in chunk[0] if k != "step"
-            }
+            held = {k: [line[k] for line in chunk if k in line] for line in chunk for k in line}
+            means = {k: sum(values) / len(values) for k, values in held.items() if k != "step"}
             rounded = {key: round(value, 6) for key, value in means.items()}
             file.write(json.dumps({"step": chunk[-1]["step"], **rounded}) + "\n")
 
