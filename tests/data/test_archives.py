@@ -351,6 +351,17 @@ def test_splits_by_the_names_of_shards(tmp_path: Path) -> None:
         open_source(f"{folder}/train-000000.tar", split="test")
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_splits_by_the_folders_of_shards(tmp_path: Path, count: int) -> None:
+    for place, images in (("train", 4), ("test", 3)):
+        (tmp_path / "set" / place).mkdir(parents=True)
+        for number in range(count):
+            name = tmp_path / "set" / place / f"{number:03}.tar"
+            make_tar(name, shard(10 * number, images, LABELS["numbers"]))
+    assert len(open_source(str(tmp_path / "set"))) == 4 * count
+    assert len(open_source(str(tmp_path / "set"), split="test")) == 3 * count
+
+
 def test_an_image_without_a_label_is_named(tmp_path: Path) -> None:
     folder = make_shards(tmp_path / "set", lambda i: {} if i == 6 else {"cls": b"1"})
     with pytest.raises(ValueError, match=r"s-000001.tar/00006.png has no label, and others have"):

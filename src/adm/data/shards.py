@@ -23,6 +23,7 @@ from adm.data.labels import (
     numbered,
     with_names,
 )
+from adm.data.layout import SPLITS
 from adm.data.naming import EXTENSIONS
 from adm.data.source import CorruptImage, NoSplit
 from adm.data.tar import Entry, entries
@@ -76,7 +77,8 @@ def tarred(
     companions = labels is None and any(label is not None for label in index.labels)
     if len(paths) == 1 and not companions:
         return _as_folder(paths[0], split, labels)
-    of_split([str(path) for path in paths], split, title)
+    if len(paths) == 1 and split != "train" and paths[0].parent.name not in SPLITS[split]:
+        of_split([str(paths[0])], split, str(paths[0]))
     if not index.keys:
         raise ValueError(f"{paths[0]} and {len(paths) - 1} more hold no images; give other files")
     found = _companions(index) if companions else _by_name(index, title, labels)

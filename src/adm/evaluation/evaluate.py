@@ -167,7 +167,8 @@ def _few(generated: FeatureSet, found: Mapping[str, Score]) -> list[str]:
     )
     if "frechet_at_infinity" not in found or count <= dim:
         return [said]
-    return [f"{said}. Of infinitely many it is about {found['frechet_at_infinity'].value:.4g}"]
+    estimate = max(0.0, found["frechet_at_infinity"].value)
+    return [f"{said}. Of infinitely many it is about {estimate:.4g}"]
 
 
 def _warnings(generated: FeatureSet, reference: Reference, resize: str | None) -> list[str]:

@@ -157,7 +157,7 @@ def _frechet(
         plain = found["frechet"]
         found["frechet_at_infinity"] = Score(
             at_infinity.value,
-            max(0.0, at_infinity.value - math.hypot(plain.value - plain.low, error)),
+            at_infinity.value - math.hypot(plain.value - plain.low, error),
             at_infinity.value + math.hypot(plain.high - plain.value, error),
         )
     return found
