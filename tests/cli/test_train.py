@@ -85,6 +85,22 @@ def test_a_test_split_that_is_broken_is_no_absent_one(
     assert "0.jpg is no PNG, JPEG" in adm(*words, "--data", tmp_path / "data").refusal()
 
 
+def test_a_file_is_no_place_for_a_run(adm: Adm, tmp_path: Path, words: list[str]) -> None:
+    photographs(tmp_path / "data", 12)
+    (tmp_path / "run").touch()
+    said = adm(*words, "--data", tmp_path / "data").refusal()
+    assert "is a file, and a run needs a folder; choose another --out" in said
+
+
+def test_validation_data_of_other_classes_are_told_from_a_wrong_recipe(
+    adm: Adm, tmp_path: Path, words: list[str]
+) -> None:
+    photographs(tmp_path / "data", 12)
+    photographs(tmp_path / "other", 2)
+    said = adm(*words, "--data", tmp_path / "data", "--validation", tmp_path / "other").refusal()
+    assert "validate on data of the same classes" in said
+
+
 def test_a_dry_run_builds_the_network(adm: Adm, words: list[str]) -> None:
     assert "norm_groups" in adm(*words, "--set", "unet.channels=7", "--dry-run").refusal()
 

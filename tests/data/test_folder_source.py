@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from adm.data import pixels
+from adm.data import open_source, pixels
 from adm.data.folder import folder
 from adm.data.naming import EXTENSIONS, natural
 
@@ -311,3 +311,11 @@ def test_other_channel_counts_are_refused(tmp_path: Path, channels: int) -> None
 def test_natural_order_counts() -> None:
     names = ["b", "a10", "a9", "A9", "a09b", "10", "9"]
     assert sorted(names, key=natural) == ["9", "10", "A9", "a9", "a09b", "a10", "b"]
+
+
+def test_numbers_below_0_in_a_list_are_no_names(tmp_path: Path) -> None:
+    for i in range(2):
+        Image.new("L", (4, 4)).save(tmp_path / f"{i}.png")
+    (tmp_path / "labels.csv").write_text("0.png,-1\n1.png,0\n")
+    with pytest.raises(ValueError, match=r"labels are -1\.\.0, expected 0"):
+        open_source(str(tmp_path), labels="labels.csv")
