@@ -73,11 +73,7 @@ def membership(
     most = max(neighbours, density_neighbours)
     if real_reach is None:
         real_reach = reach(real, most, device)
-    elif len(real_reach) != len(real) or real_reach.shape[1] < most:
-        raise ValueError(
-            f"{len(real)} images and {most} neighbours need a reach of as many rows and at least "
-            f"as many columns, got {real_reach.shape}; make it with reach(real, {most})"
-        )
+    _check_reach(real_reach, len(real), most)
     around_real = real_reach[:, neighbours - 1]
     around_real_5 = real_reach[:, density_neighbours - 1]
     more = MORE if leave_out is not None else 0
@@ -96,6 +92,14 @@ def membership(
         if without is not None:
             without.add(pairs, held)
     return found
+
+
+def _check_reach(known: np.ndarray, images: int, neighbours: int) -> None:
+    if len(known) != images or known.shape[1] < neighbours:
+        raise ValueError(
+            f"{images} images and {neighbours} neighbours need a reach of as many rows and at "
+            f"least as many columns, got {known.shape}; make it with reach(real, {neighbours})"
+        )
 
 
 def _nobody(real: int, fake: int, without: LeavingOut | None) -> Membership:
