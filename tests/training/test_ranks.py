@@ -53,6 +53,22 @@ def test_sharded_weights_learn_the_same_and_are_saved_whole(tmp_path):
     torch.testing.assert_close(launch.losses(run), launch.losses(tmp_path / "one"), **CLOSE)
 
 
+def test_processes_that_are_done_end_before_python_is_taken_down(tmp_path):
+    # While it is, a thread of their connections may abort one that has done all of its work.
+    before = "import atexit\natexit.register(print, 'taken down')\n"
+    recipe, source = recipe_of("classifier"), tiny.stripes()
+    said = [
+        launch.finish(
+            launch.train(
+                tmp_path / str(n), recipe, source, tmp_path / f"of-{n}", before=before, processes=n
+            )
+        )
+        for n in (1, 2)
+    ]
+    assert all("done; next" in printed for printed in said)
+    assert ["taken down" in printed for printed in said] == [True, False]
+
+
 def test_processes_with_other_data_are_told_so(tmp_path):
     before = (
         "import os, sys\n"

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter, Token, convert
 
@@ -71,13 +71,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         # In one piece, since others may be saying the same.
         sys.stderr.write(f"adm: {' '.join(str(error).split())}\n")
-        if devices := sys.modules.get(DEVICES):  # loaded by the verbs that may run beside others
-            devices.give_up(2)
-        sys.exit(2)
+        _fail(2)
     except KeyboardInterrupt:
         print("adm: stopped; the same command continues", file=sys.stderr)
-        sys.exit(130)
-    except SystemExit:  # how a command that succeeds ends, and one that saved on a signal
-        if devices := sys.modules.get(DEVICES):
-            devices.leave()
+        _fail(130)
+    except SystemExit as end:  # how a command that succeeds ends, and one that saved on a signal
+        if (devices := sys.modules.get(DEVICES)) and isinstance(end.code, int | None):
+            devices.leave(end.code or 0)
         raise
+
+
+def _fail(status: int) -> NoReturn:
+    if devices := sys.modules.get(DEVICES):  # loaded by the verbs that may run beside others
+        devices.give_up(status)
+    sys.exit(status)

@@ -177,27 +177,36 @@ def join(
     return joined
 
 
-def leave() -> None:
-    """Part from the other processes, when all have done their work.
+def leave(status: int) -> None:
+    """End a process that has done its work beside others, when all have done theirs.
 
-    Connections that are left open have threads, which would abort a process at its end.
+    Alone, nothing happens.
     """
     if dist.is_initialized():
         dist.barrier()  # none may hang up on another's last word
         dist.destroy_process_group()
+        _end(status)
 
 
 def give_up(status: int) -> None:
-    """End a process that has failed beside others, at once and with this status.
+    """End a process that has failed beside others, at once, since one alone cannot close a group.
 
-    A group cannot be closed by one alone, and the threads of open connections would abort the
-    process while Python takes it down, with a message of their own after ours. Alone, nothing
-    happens.
+    Alone, nothing happens.
     """
     if dist.is_initialized():
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+        _end(status)
+
+
+def _end(status: int) -> None:
+    """End without taking Python down.
+
+    A group's threads live as long as any network that it averages, closed or not, and let go of
+    tensors when they come to it. One that asks for Python's lock while Python is taken down
+    aborts the process, however well it did ("terminate called without an active exception").
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def self_test(devices: Devices, patience_s: float) -> None:
