@@ -17,6 +17,7 @@ from rich.console import Console
 from adm.data import open_source
 from adm.data.export import save_images
 from adm.evaluation import (
+    Looking,
     Reference,
     evaluate,
     extract,
@@ -76,7 +77,7 @@ def test_a_report_is_the_same_from_its_file(real: Reference, tmp_path: Path) -> 
 def test_every_process_has_the_report(real: Reference) -> None:
     alone = evaluate(spots(60, seed=1), real, blocks(), resamples=50)
     each = together(
-        2, lambda d: evaluate(spots(60, seed=1), real, blocks(), resamples=50, devices=d)
+        2, lambda d: evaluate(spots(60, seed=1), real, blocks(), Looking(d), resamples=50)
     )
     assert [one.to_json() for one in each] == [alone.to_json()] * 2
 

@@ -11,7 +11,7 @@ from evaluation.looks import NAMES, blocks, spots, taken, together
 from torch import Tensor
 
 from adm.data import Source
-from adm.evaluation import FeatureSet, chunks, extract, statistics
+from adm.evaluation import FeatureSet, Looking, chunks, extract, statistics
 from adm.features import Extracted
 from adm.features.contract import guarded
 
@@ -57,7 +57,8 @@ def test_everything_is_kept_in_the_order_of_the_images() -> None:
 @pytest.mark.parametrize("batch_size", [1, 7, 64])
 def test_the_batch_size_changes_nothing(batch_size: int) -> None:
     source = spots(COUNT)
-    usual, other = extract(source, blocks()), extract(source, blocks(), batch_size=batch_size)
+    usual = extract(source, blocks())
+    other = extract(source, blocks(), Looking(batch_size=batch_size))
     np.testing.assert_allclose(usual.pool, other.pool, rtol=1e-6)
     np.testing.assert_allclose(usual.moments.scatter, other.moments.scatter, rtol=1e-6)
     assert usual.digest == other.digest
@@ -69,7 +70,7 @@ def test_so_does_the_number_of_processes(tmp_path: Path, world: int, kept: bool)
     source = spots(COUNT)
     alone = extract(source, blocks())
     work = tmp_path if kept else None
-    each = together(world, lambda d: extract(source, blocks(), devices=d, work=work))
+    each = together(world, lambda d: extract(source, blocks(), Looking(d, work=work)))
     for seen in each:
         assert same(alone, seen)
 
@@ -78,7 +79,7 @@ def test_each_process_looks_at_a_share_of_its_own() -> None:
     source, looked = spots(COUNT), []
     features = blocks(on_look=lambda images: looked.append(len(images)))
     told = []
-    together(3, lambda d: extract(source, features, devices=d, on_images=told.append))
+    together(3, lambda d: extract(source, features, Looking(d, on_images=told.append)))
     assert sum(looked) == sum(told) == COUNT
 
 
@@ -92,7 +93,7 @@ def test_the_failure_of_one_process_is_everyone_s() -> None:
         read_many=lambda rows: torch.full((len(rows), 1, 8, 8), 7 if 40 in rows else 9).byte(),
     )
     features = guarded("brittle", 64, look, "1", "cpu")
-    for each in together(2, lambda d: extract(broken, features, devices=d)):
+    for each in together(2, lambda d: extract(broken, features, Looking(d))):
         assert isinstance(each, ValueError)
         assert "spots, images 40 to 47: brittle gave values that are not finite" in str(each)
 
@@ -110,45 +111,45 @@ def test_an_interrupted_call_goes_on_where_it_was(tmp_path: Path) -> None:
         looked.append(len(images))
 
     with pytest.raises(Stopped):
-        extract(source, blocks(on_look=stop_at_30), work=tmp_path)
+        extract(source, blocks(on_look=stop_at_30), Looking(work=tmp_path))
     again: list[int] = []
     features = blocks(on_look=lambda images: again.append(len(images)))
-    assert same(whole, extract(source, features, work=tmp_path))
+    assert same(whole, extract(source, features, Looking(work=tmp_path)))
     assert sum(again) == COUNT - 32  # the chunks of 8 that were done stay done
     again.clear()
-    assert same(whole, extract(source, features, work=tmp_path))
+    assert same(whole, extract(source, features, Looking(work=tmp_path)))
     assert again == []
 
 
 def test_what_is_kept_counts_for_the_same_images_and_features_only(tmp_path: Path) -> None:
     source, looked = spots(COUNT), []
     features = blocks(on_look=lambda images: looked.append(len(images)))
-    extract(source, features, work=tmp_path)
+    extract(source, features, Looking(work=tmp_path))
     images = source.batch(range(COUNT))[0]
     images[20, 0, 3, 3] ^= 1
     changed = replace(source, read_many=lambda rows: images[rows])
     looked.clear()
-    assert same(extract(changed, features, work=tmp_path), extract(changed, blocks()))
+    assert same(extract(changed, features, Looking(work=tmp_path)), extract(changed, blocks()))
     assert sum(looked) == 8
     looked.clear()
     other = blocks("others", on_look=lambda images: looked.append(len(images)))
-    extract(changed, other, work=tmp_path)
+    extract(changed, other, Looking(work=tmp_path))
     assert sum(looked) == COUNT
     fewer = taken(changed, list(range(30)))
-    assert same(extract(fewer, other, work=tmp_path), extract(fewer, blocks("others")))
+    assert same(extract(fewer, other, Looking(work=tmp_path)), extract(fewer, blocks("others")))
 
 
 def test_a_damaged_chunk_is_made_again(tmp_path: Path) -> None:
     source = spots(COUNT)
-    extract(source, blocks(), work=tmp_path)
+    extract(source, blocks(), Looking(work=tmp_path))
     file = tmp_path / "chunk-000000008.npz"
     file.write_bytes(file.read_bytes()[:300])
-    assert same(extract(source, blocks(), work=tmp_path), extract(source, blocks()))
+    assert same(extract(source, blocks(), Looking(work=tmp_path)), extract(source, blocks()))
 
 
 def test_processes_that_share_no_folder_are_told_so(tmp_path: Path) -> None:
     each = together(
-        2, lambda d: extract(spots(COUNT), blocks(), devices=d, work=tmp_path / str(d.rank))
+        2, lambda d: extract(spots(COUNT), blocks(), Looking(d, work=tmp_path / str(d.rank)))
     )
     assert all("a folder that all processes share" in str(one) for one in each)
 

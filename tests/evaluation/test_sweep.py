@@ -67,10 +67,7 @@ def plan(model: DiffusionModel, guide: ClassifierModel) -> Callable[..., Sweep]:
 @pytest.fixture(scope="module")
 def judging(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Judging:
     real = tmp_path_factory.mktemp("reference")
-    by = [
-        By(each, kept_reference(spots(40), each, real, devices=ALONE))
-        for each in (blocks(), blocks("others"))
-    ]
+    by = [By(each, kept_reference(spots(40), each, real)) for each in (blocks(), blocks("others"))]
     judge = load_classifier(files / "judge.safetensors")
     return Judging(by, judge, balanced(range(3), COUNT))
 
@@ -224,7 +221,7 @@ def test_scores_of_something_else_are_not_taken_for_these(
         if key == "of the features":
             source = spots(40)
             object.__setattr__(features, "fingerprint", "another")
-        made = kept_reference(source, features, tmp_path / "real", devices=ALONE)
+        made = kept_reference(source, features, tmp_path / "real")
         alone = Judging([By(features, made)])
     second = ran(sweep, alone, tmp_path / "one")
     fresh = ran(sweep, alone, tmp_path / "two")

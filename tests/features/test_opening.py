@@ -176,6 +176,18 @@ def test_a_part_that_is_not_finite_is_refused_wherever_it_is() -> None:
         guarded("it", 2, look, "", "cpu").extract(noise(2, 1, 4, 4))
 
 
+@pytest.mark.parametrize("size", [9e16, 2e17, 1e30])
+def test_features_whose_distances_would_overflow_are_refused(size: float) -> None:
+    features = guarded(
+        "it", 2, lambda images: Extracted(torch.full((len(images), 2), -size)), "", "cpu"
+    )
+    if size < 1e17:
+        assert features.extract(noise(2, 1, 4, 4)).pool.isfinite().all()
+    else:
+        with pytest.raises(ValueError, match=r"it gave values of .*divide all features"):
+            features.extract(noise(2, 1, 4, 4))
+
+
 def test_a_fingerprint_changes_with_weights_names_shapes_and_how() -> None:
     one = {"a": torch.zeros(2, 3), "b": torch.ones(1)}
     others = [

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from adm.cli.scoring import features_named, joined, looking, parse_size, seen_by, working
+from adm.cli.scoring import features_named, joined, parse_size, part, seen_by, watched, working
 
 if TYPE_CHECKING:
-    from adm.evaluation import Reference
+    from adm.evaluation import Looking, Reference
     from adm.features import Features
-    from adm.training.devices import Devices
 
 DEFAULT_FEATURES = "inception"
 
@@ -90,7 +89,7 @@ def evaluate(
     """
     from rich.console import Console
 
-    from adm.evaluation import open_images, report_on
+    from adm.evaluation import Looking, open_images, report_on
     from adm.evaluation.evaluate import at_size
     from adm.evaluation.opening import first
     from adm.evaluation.reference import stored_statistics
@@ -106,11 +105,10 @@ def evaluate(
     shape = parse_size(size), channels
     opened = open_images(samples, size=shape[0], channels=channels)
     source = opened.source if count is None else first(opened.source, count)
-    with working(out, work, devices) as folder:
-        chosen, real = _reference(reference, features, split, shape, devices, batch_size, folder)
+    with working(Looking(devices, batch_size, work), out) as looking:
+        chosen, real = _reference(reference, features, split, shape, part(looking, "reference"))
         source = at_size(source, real, resize)
-        kept = None if folder is None else folder / "samples"
-        seen = seen_by(chosen, source, devices, batch_size, kept)
+        seen = seen_by(chosen, source, part(looking, "samples"))
         as_they_lie = all(each is None for each in (count, resize, size, channels))
         given = stored_statistics(samples, chosen) if as_they_lie else None
         if given is not None:
@@ -138,31 +136,18 @@ def _reference(
     name: str | None,
     split: str,
     shape: tuple[tuple[int, int] | None, int | None],
-    devices: "Devices",
-    batch_size: int,
-    folder: Path | None,
+    looking: "Looking",
 ) -> "tuple[Features, Reference]":
     """The features, and a reference of them: opened, or made of data."""
     from adm.evaluation import completed, is_reference, load_reference, make_reference, open_images
 
-    work = None if folder is None else folder / "reference"
     if is_reference(spec):
         read = load_reference(spec)
-        chosen = features_named(name or read.features, devices)
+        chosen = features_named(name or read.features, looking.devices)
         unseen = len(read.images) if read.pool is None and read.images is not None else 0
-        with looking("looking at the reference", unseen, devices) as advance:
-            return chosen, completed(
-                read,
-                chosen,
-                devices=devices,
-                batch_size=batch_size,
-                work=work,
-                on_images=advance,
-            )
-    chosen = features_named(name or DEFAULT_FEATURES, devices)
+        with watched(looking, "looking at the reference", unseen) as each:
+            return chosen, completed(read, chosen, each)
+    chosen = features_named(name or DEFAULT_FEATURES, looking.devices)
     source = open_images(spec, split=split, size=shape[0], channels=shape[1]).source
-    with looking(f"looking at {source.name}", len(source), devices) as advance:
-        made = make_reference(
-            source, chosen, devices=devices, batch_size=batch_size, work=work, on_images=advance
-        )
-    return chosen, made
+    with watched(looking, f"looking at {source.name}", len(source)) as each:
+        return chosen, make_reference(source, chosen, each)

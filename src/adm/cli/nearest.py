@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from adm.cli.evaluate import DEFAULT_FEATURES
-from adm.cli.scoring import features_named, joined, parse_size, seen_by
+from adm.cli.scoring import features_named, joined, parse_size, part, seen_by
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -81,6 +81,7 @@ def nearest(
         cpu, cuda, mps, or cuda:1. The best there is by default.
     """
     # Loaded here and not above, so that --help answers before torch is there.
+    from adm.evaluation import Looking
     from adm.evaluation.nearest import as_json, equal_pixels, find, said
 
     if count < 1:
@@ -90,10 +91,9 @@ def nearest(
     devices = joined(device)
     ours, theirs = _alike(samples, data, split, parse_size(size), channels)
     network = features_named(features, devices)
-    mine, real = (
-        seen_by(network, source, devices, batch_size, None if work is None else work / part)
-        for part, source in (("samples", ours), ("data", theirs))
-    )
+    looking = Looking(devices, batch_size, work)
+    mine = seen_by(network, ours, part(looking, "samples"))
+    real = seen_by(network, theirs, part(looking, "data"))
     if not devices.main:
         return
     found = find(

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from adm.cli.scoring import features_named, joined, looking, parse_size, working
+from adm.cli.scoring import features_named, joined, parse_size, watched, working
 
 DEFAULT_FEATURES = "inception"
 
@@ -64,7 +64,7 @@ def reference(
     device
         cpu, cuda, mps, or cuda:1. The best there is by default.
     """
-    from adm.evaluation import make_reference, open_images
+    from adm.evaluation import Looking, make_reference, open_images
     from adm.evaluation.opening import first
 
     if out.suffix != ".npz":
@@ -76,16 +76,9 @@ def reference(
     ).source
     if count is not None:
         source = first(source, count)
-    with working(out, work, devices) as folder:
-        with looking(f"looking at {source.name}", len(source), devices) as advance:
-            made = make_reference(
-                source,
-                chosen,
-                devices=devices,
-                batch_size=batch_size,
-                work=folder,
-                on_images=advance,
-            )
+    with working(Looking(devices, batch_size, work), out) as looking:
+        with watched(looking, f"looking at {source.name}", len(source)) as each:
+            made = make_reference(source, chosen, each)
         devices.once(lambda: made.save(out))
     if devices.main:
         kept = 0 if made.images is None else len(made.images)

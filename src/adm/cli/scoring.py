@@ -2,15 +2,16 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adm.cli.progress import Advance, progress
+from adm.cli.progress import progress
 
 if TYPE_CHECKING:  # so that --help answers before torch is there
     from adm.data import Source
-    from adm.evaluation.statistics import FeatureSet
+    from adm.evaluation import FeatureSet, Looking
     from adm.features import Features
     from adm.training.devices import Devices
 
@@ -52,39 +53,50 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
 
 
 @contextmanager
-def looking(what: str, count: int, devices: "Devices") -> Iterator[Advance]:
-    """Progress of this process's share, shown by the main one."""
+def watched(looking: "Looking", what: str, count: int) -> Iterator["Looking"]:
+    """The same with progress of this process's share, shown by the main one."""
     from adm.evaluation.statistics import own_images
 
-    own = own_images(count, devices)
-    if not devices.main:
-        yield _silent
+    if not looking.devices.main:
+        yield looking
         return
-    with progress(what, own) as advance:
-        yield advance
+    with progress(what, own_images(count, looking.devices)) as advance:
+        yield replace(looking, on_images=advance)
 
 
-def seen_by(
-    features: "Features", source: "Source", devices: "Devices", batch_size: int, work: Path | None
-) -> "FeatureSet":
-    """What the network sees in every image of a source, with progress; `work` keeps it."""
+def seen_by(features: "Features", source: "Source", looking: "Looking") -> "FeatureSet":
+    """What the network sees in every image of a source, with progress."""
     from adm.evaluation import extract
 
-    with looking(f"looking at {source.name}", len(source), devices) as advance:
-        options = {"devices": devices, "batch_size": batch_size, "on_images": advance}
-        return extract(source, features, work=work, **options)
+    with watched(looking, f"looking at {source.name}", len(source)) as each:
+        return extract(source, features, each)
 
 
 @contextmanager
-def working(out: Path | None, work: Path | None, devices: "Devices") -> Iterator[Path | None]:
-    """The folder that keeps features: the one named, or one beside `out` until that is written."""
-    if work is not None or out is None:
-        yield work
+def working(looking: "Looking", out: Path | None) -> Iterator["Looking"]:
+    """The same with a folder that keeps features: its own, or one beside `out` till that is there.
+
+    What an error interrupts is kept, so that the same command goes on when that is mended.
+    """
+    if looking.work is not None or out is None:
+        yield looking
         return
-    own = out.with_name(f".{out.name}.work")
-    yield own
-    devices.once(lambda: shutil.rmtree(own, ignore_errors=True))
+    work = out.with_name(f".{out.name}.work")
+    try:
+        yield replace(looking, work=work)
+    except BaseException:
+        _remove_empty(work)
+        raise
+    looking.devices.once(lambda: shutil.rmtree(work, ignore_errors=True))
 
 
-def _silent(amount: float, note: str = "") -> None:
-    return None
+def part(looking: "Looking", name: str) -> "Looking":
+    """The same with its folder divided, for one of several sets of images."""
+    return looking if looking.work is None else replace(looking, work=looking.work / name)
+
+
+def _remove_empty(folder: Path) -> None:
+    """A folder that keeps nothing, nor do those in it."""
+    for each in (*folder.glob("*/"), folder):
+        with suppress(OSError):  # it keeps something, or another process was here first
+            each.rmdir()

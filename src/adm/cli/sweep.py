@@ -11,15 +11,15 @@ from adm.cli.evaluate import DEFAULT_FEATURES
 from adm.cli.labels import parse_classes
 from adm.cli.progress import progress
 from adm.cli.sampling import labels_among
-from adm.cli.scoring import features_named, joined, looking
+from adm.cli.scoring import features_named, joined, watched
 
 if TYPE_CHECKING:
+    from adm.evaluation import Looking
     from adm.evaluation.scoring import By
     from adm.evaluation.sweep import Sweep
     from adm.features import Features
     from adm.generate import SamplingSettings
     from adm.recipes.model import ClassifierModel, DiffusionModel
-    from adm.training.devices import Devices
 
 T = TypeVar("T")
 
@@ -113,14 +113,14 @@ def sweep(
     """
     # Loaded here and not above, so that --help answers before torch is there.
     from adm.cli.sampling import How, guide_for, settings_for
+    from adm.evaluation import Looking
     from adm.evaluation.page import write
     from adm.evaluation.running import Judging, evaluations, run
     from adm.recipes.model import load_classifier, load_diffusion
 
-    if batch_size < 1:
-        raise ValueError(f"batch size must be at least 1, got {batch_size}")
     wanted = tuple(sorted(_listed(scales, float, "scales", "0,1,2")))
     devices = joined(device)
+    looking = Looking(devices, batch_size)
     loaded = load_diffusion(model, devices.device)
     how = How(
         classifier=classifier,
@@ -138,7 +138,7 @@ def sweep(
     plan.check()
     jury = load_classifier(judge, devices.device) if judge else None
     judging = Judging(
-        _references(reference, features, plan, out, split, devices, batch_size),
+        _references(reference, features, plan, out, split, looking),
         jury,
         _as_judge_numbers(jury, plan),
     )
@@ -184,8 +184,7 @@ def _references(
     plan: "Sweep",
     out: Path,
     split: str,
-    devices: "Devices",
-    batch_size: int,
+    looking: "Looking",
 ) -> list["By"]:
     """Features with what they see in real images: files as they are, or made of data."""
     from adm.evaluation import completed, is_reference, load_reference
@@ -200,14 +199,13 @@ def _references(
     names = _listed(wanted, str, "features", "efficientnet-lite0") if wanted else []
     opened = [load_reference(file) for file in files]
     names = names or [each.features for each in opened] or [DEFAULT_FEATURES]
-    seen = [features_named(name, devices) for name in names]
+    seen = [features_named(name, looking.devices) for name in names]
     if not files:
-        return _of_data(specs[0], split, seen, plan, out, devices, batch_size)
+        return _of_data(specs[0], split, seen, plan, out, looking)
     if len(names) != len(files):
         raise ValueError(f"{len(names)} features came with {len(files)} references; give as many")
     return [
-        By(each, completed(made, each, devices=devices, batch_size=batch_size))
-        for each, made in zip(seen, opened, strict=True)
+        By(each, completed(made, each, looking)) for each, made in zip(seen, opened, strict=True)
     ]
 
 
@@ -217,8 +215,7 @@ def _of_data(
     seen: "list[Features]",
     plan: "Sweep",
     out: Path,
-    devices: "Devices",
-    batch_size: int,
+    looking: "Looking",
 ) -> list["By"]:
     """References of images, kept in the sweep's folder."""
     from adm.evaluation import open_images
@@ -228,9 +225,8 @@ def _of_data(
     source = open_images(spec, split=split, size=(height, width), channels=channels).source
     found = []
     for each in seen:
-        with looking(f"reference by {each.name}", len(source), devices) as on_images:
-            options = {"devices": devices, "batch_size": batch_size, "on_images": on_images}
-            found.append(By(each, kept_reference(source, each, out, **options)))
+        with watched(looking, f"reference by {each.name}", len(source)) as shown:
+            found.append(By(each, kept_reference(source, each, out, shown)))
     return found
 
 

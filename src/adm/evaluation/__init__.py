@@ -11,10 +11,11 @@ from adm.evaluation.reference import (
 )
 from adm.evaluation.report import Report, load_report
 from adm.evaluation.scores import Score, scores, title
-from adm.evaluation.statistics import FeatureSet, extract
+from adm.evaluation.statistics import FeatureSet, Looking, extract
 
 __all__ = [
     "FeatureSet",
+    "Looking",
     "Opened",
     "Reference",
     "Report",

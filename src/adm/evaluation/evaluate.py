@@ -1,7 +1,6 @@
 """samples, a reference, features -> a report."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from adm.evaluation.opening import resized
 from adm.evaluation.reference import Reference, check_features
 from adm.evaluation.report import Report
 from adm.evaluation.scores import USUAL, Score, scores, title
-from adm.evaluation.statistics import FeatureSet, OnImages, extract
+from adm.evaluation.statistics import PLAINLY, FeatureSet, Looking, extract
 from adm.features import Features
 from adm.metrics.bootstrap import RESAMPLES
 from adm.metrics.manifold import DENSITY_NEIGHBOURS
@@ -28,11 +27,8 @@ def evaluate(
     source: Source,
     reference: Reference,
     features: Features,
+    looking: Looking = PLAINLY,
     *,
-    devices: Devices | None = None,
-    batch_size: int = 64,
-    work: Path | None = None,
-    on_images: OnImages | None = None,
     resize: str | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -45,7 +41,7 @@ def evaluate(
         source: the images, at least 2 of one size.
         reference: of the same features.
         features: what both are looked at with.
-        devices, batch_size, work, on_images: see `extract`; all processes must call.
+        looking: in which processes, and how.
         resize: for images of another size than the reference's: `to-reference` makes them of its
             size, `none` leaves it to the features to see both as they are.
         resamples, seed, only: see `scores`.
@@ -58,19 +54,11 @@ def evaluate(
         ValueError: a reference of other features, images of another size and no word on that, or
             as `extract`.
     """
-    devices = devices or Devices(torch.device("cpu"))
     check_features(reference, features)
     source = at_size(source, reference, resize)
-    seen = extract(
-        source,
-        features,
-        devices=devices,
-        batch_size=batch_size,
-        work=work,
-        on_images=on_images,
-    )
+    seen = extract(source, features, looking)
     options: dict[str, Any] = {"resamples": resamples, "seed": seed, "only": only}
-    return report_on(seen, reference, devices=devices, made=made, resize=resize, **options)
+    return report_on(seen, reference, devices=looking.devices, made=made, resize=resize, **options)
 
 
 def report_on(

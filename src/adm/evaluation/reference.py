@@ -18,10 +18,9 @@ from adm.evaluation.reference_file import (
     is_reference,
     read,
 )
-from adm.evaluation.statistics import FeatureSet, OnImages, extract
+from adm.evaluation.statistics import PLAINLY, FeatureSet, Looking, extract
 from adm.features import Features
 from adm.metrics import Statistics
-from adm.training.devices import Devices
 
 HELD = 1 << 26  # bytes of images in memory; more lie in a temporary file
 
@@ -42,18 +41,16 @@ __all__ = [
 def make_reference(
     source: Source,
     features: Features,
+    looking: Looking = PLAINLY,
     *,
-    devices: Devices | None = None,
-    batch_size: int = 64,
-    work: Path | None = None,
-    on_images: OnImages | None = None,
     images: int = IMAGES,
 ) -> Reference:
     """Look at every image, and keep some.
 
     Args:
         source: the real images, of one size.
-        devices, batch_size, work, on_images: see `extract`.
+        features: what looks at them.
+        looking: in which processes, and how.
         images: how many to keep; which, where there are more, is drawn evenly, always alike.
 
     Returns:
@@ -64,15 +61,7 @@ def make_reference(
     """
     if images < 2:
         raise ValueError(f"a reference keeps at least 2 images, got {images}")
-    seen = extract(
-        source,
-        features,
-        devices=devices,
-        batch_size=batch_size,
-        work=work,
-        on_images=on_images,
-    )
-    return of_features(seen, source, images)
+    return of_features(extract(source, features, looking), source, images)
 
 
 def of_features(seen: FeatureSet, source: Source, images: int = IMAGES) -> Reference:
@@ -126,19 +115,8 @@ def load_reference(path: str | Path, features: Features | None = None) -> Refere
     return reference if features is None else completed(reference, features)
 
 
-def completed(
-    reference: Reference,
-    features: Features,
-    *,
-    devices: Devices | None = None,
-    batch_size: int = 64,
-    work: Path | None = None,
-    on_images: OnImages | None = None,
-) -> Reference:
+def completed(reference: Reference, features: Features, looking: Looking = PLAINLY) -> Reference:
     """A reference of these features, whose images have been looked at if it has any.
-
-    Args:
-        devices, batch_size, work, on_images: see `extract`.
 
     Raises:
         ValueError: it was made with other features; or as `extract`.
@@ -158,14 +136,7 @@ def completed(
         read=lambda index: read_many([index])[0],
         read_many=read_many,
     )
-    seen = extract(
-        source,
-        features,
-        devices=devices,
-        batch_size=batch_size,
-        work=work,
-        on_images=on_images,
-    )
+    seen = extract(source, features, looking)
     return replace(reference, pool=seen.pool, fingerprint=features.fingerprint)
 
 

@@ -1,12 +1,12 @@
 """a sweep, references, a judge -> all points sampled and scored, by one process or several."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from adm.data.export import safe_names
-from adm.evaluation import Report, Score
+from adm.evaluation import Looking, Report, Score
 from adm.evaluation.manifest import versions
 from adm.evaluation.outcome import NAMED, Measured, Outcome
 from adm.evaluation.scoring import By, named, scored
@@ -66,17 +66,20 @@ def run(
         ValueError: samples or reports of another sweep are there, or images cannot be scored.
     """
     judging.check(sweep.model.shape[1:])
+    # Points are shared, and not the images of one.
+    alone = Looking(Devices(devices.device), batch_size)
     mine, failure = share(sweep, devices), None
     try:
         for point in mine:
             sampled(sweep, point, out, batch_size, _noted(on_evaluations, point))
         for point in mine:
-            _reports(judging, point, out, devices, batch_size, _noted(on_evaluations, point))
+            noted = _noted(on_evaluations, point)
+            _reports(judging, point, out, replace(alone, on_images=noted))
     except Exception as error:
         failure = error
     devices.share_failure(failure)
     found: list[Outcome] = []
-    devices.once(lambda: found.append(_outcome(sweep, judging, out, devices, batch_size)))
+    devices.once(lambda: found.append(_outcome(sweep, judging, out, alone)))
     return found[0] if found else None
 
 
@@ -96,30 +99,19 @@ def _noted(on: OnPart | None, point: Point) -> Callable[[int], None] | None:
 
 
 def _reports(
-    judging: Judging,
-    point: Point,
-    out: Path,
-    devices: Devices,
-    batch_size: int,
-    on_images: Callable[[int], None] | None = None,
+    judging: Judging, point: Point, out: Path, looking: Looking
 ) -> tuple[list[Report], Score | None]:
     """A point's reports, and the share that the judge names as meant."""
     place = out / SAMPLES / point.name
-    alone = devices.device  # points are shared, and not the images of one
-    reports = [
-        scored(by, point, place, out, device=alone, batch_size=batch_size, on_images=on_images)
-        for by in judging.by
-    ]
+    reports = [scored(by, point, place, out, looking) for by in judging.by]
     if judging.judge is None:
         return reports, None
     return reports, named(judging.judge, point, place, out, list(judging.labels))
 
 
-def _outcome(
-    sweep: Sweep, judging: Judging, out: Path, devices: Devices, batch_size: int
-) -> Outcome:
+def _outcome(sweep: Sweep, judging: Judging, out: Path, looking: Looking) -> Outcome:
     """What all processes have left in the folder."""
-    found = [_reports(judging, point, out, devices, batch_size) for point in sweep.points]
+    found = [_reports(judging, point, out, looking) for point in sweep.points]
     columns = zip(*(reports for reports, _ in found), strict=True)
     measured = [
         Measured(reports[0].features, [dict(report.scores) for report in reports])

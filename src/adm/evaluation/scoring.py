@@ -4,8 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import torch
 from adm.data import Source
 from adm.data.export import ARCHIVE, safe_names
 from adm.evaluation import (
+    Looking,
     Reference,
     Report,
     Score,
@@ -24,17 +24,15 @@ from adm.evaluation import (
     open_images,
 )
 from adm.evaluation.manifest import described
+from adm.evaluation.statistics import PLAINLY
 from adm.evaluation.sweep import Point, images_of
 from adm.features import Features
 from adm.images import to_float
 from adm.metrics.accuracy import accuracy
 from adm.recipes.model import ClassifierModel
-from adm.training.devices import Devices
 
 POINTS, REFERENCES = "points", "references"  # folders of a sweep
 BATCH = 250  # images that a judge sees at a time
-
-OnImages = Callable[[int], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,19 +44,15 @@ class By:
 
 
 def kept_reference(
-    source: Source,
-    features: Features,
-    out: Path,
-    *,
-    devices: Devices,
-    batch_size: int = 64,
-    on_images: OnImages | None = None,
+    source: Source, features: Features, out: Path, looking: Looking = PLAINLY
 ) -> Reference:
     """The reference of some data, made once and kept in the sweep's folder.
 
     Args:
         source: images of the samples' shape.
+        features: what looks at them.
         out: the sweep's folder.
+        looking: in which processes, and how; what is done is kept in the sweep's folder.
 
     Raises:
         ValueError: features that cannot see the images.
@@ -73,17 +67,10 @@ def kept_reference(
         "first_images": _digest(source.batch(range(min(BATCH, len(source))))[0].numpy().tobytes()),
         "features": features.fingerprint,
     }
-    had = path.exists() and _read(note) == key
+    had, devices = path.exists() and _read(note) == key, looking.devices
     if devices.gather(had) != [True] * devices.world:
         work = place / f"{stem}.work"
-        made = make_reference(
-            source,
-            features,
-            devices=devices,
-            batch_size=batch_size,
-            work=work,
-            on_images=on_images,
-        )
+        made = make_reference(source, features, replace(looking, work=work))
 
         def keep() -> None:
             made.save(path)
@@ -100,17 +87,15 @@ def scored(
     point: Point,
     place: Path,
     out: Path,
+    looking: Looking,
     *,
-    device: torch.device,
-    batch_size: int = 64,
     seed: int = 0,
-    on_images: OnImages | None = None,
 ) -> Report:
     """One point's report by one network, from the sweep's folder where it is there.
 
     Args:
         place: the folder with the point's samples.
-        device: where distances are computed.
+        looking: by this process alone, and how.
         seed: of the resampling.
 
     Raises:
@@ -120,19 +105,10 @@ def scored(
     source, made = open_images(str(place))
     had = _kept(path)
     if had is None or _origin(had) != _origin_of(by, made, seed):
-        had = evaluate(
-            source,
-            by.reference,
-            by.features,
-            made=made,
-            devices=Devices(device),
-            batch_size=batch_size,
-            on_images=on_images,
-            seed=seed,
-        )
+        had = evaluate(source, by.reference, by.features, looking, made=made, seed=seed)
         had.save(path)
-    elif on_images is not None:
-        on_images(len(source))
+    else:
+        looking.done(len(source))
     return had
 
 

@@ -9,7 +9,7 @@ import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -25,7 +25,36 @@ from adm.training.devices import Devices
 
 CHUNK = 256  # images: seconds of work, and 200 MB of 512 x 512 pixels
 
-OnImages = Callable[[int], None]
+
+@dataclass(frozen=True)
+class Looking:
+    """How images are looked at, which changes last digits at most.
+
+    Attributes:
+        devices: the processes that work together; all of them must call. One alone by default.
+        batch_size: images that a network sees at a time; changes memory and speed.
+        work: a folder that keeps what is done, so that the same call goes on after an
+            interruption; all processes must see it. It is trusted only for images whose bytes are
+            the same as they were. A temporary one by default.
+        on_images: is told of each number of this process's images that are done.
+    """
+
+    devices: Devices = field(default_factory=lambda: Devices(torch.device("cpu")))
+    batch_size: int = 64
+    work: Path | None = None
+    on_images: Callable[[int], None] | None = None
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"batch size must be at least 1, got {self.batch_size}")
+
+    def done(self, count: int) -> None:
+        """So many of this process's images are done."""
+        if self.on_images is not None:
+            self.on_images(count)
+
+
+PLAINLY = Looking()
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,15 +120,7 @@ class FeatureSet:
         return statistics(self.spatial)
 
 
-def extract(
-    source: Source,
-    features: Features,
-    *,
-    devices: Devices | None = None,
-    batch_size: int = 64,
-    work: Path | None = None,
-    on_images: OnImages | None = None,
-) -> FeatureSet:
+def extract(source: Source, features: Features, looking: Looking = PLAINLY) -> FeatureSet:
     """Look at every image, each process at its share.
 
     Memory does not grow with the number of images; the disk takes 8 bytes a number, 16 KB an image
@@ -108,12 +129,7 @@ def extract(
     Args:
         source: images of one size.
         features: what looks at them.
-        devices: the processes that work together; all of them must call. One alone by default.
-        batch_size: images that a network sees at a time; changes memory and speed.
-        work: a folder that keeps what is done, so that the same call goes on after an
-            interruption; all processes must see it. It is trusted only for images whose bytes are
-            the same as they were. A temporary one by default.
-        on_images: is told of each number of this process's images that are done.
+        looking: in which processes, and how.
 
     Returns:
         The same in every process.
@@ -122,17 +138,15 @@ def extract(
         ValueError: fewer than 2 images, images of several sizes, a corrupt one, features that are
             not finite or cannot be had of such images, or a folder that processes do not share.
     """
-    devices = devices or Devices(torch.device("cpu"))
+    devices = looking.devices
     if len(source) < 2:
         plural = "s" * (len(source) != 1)
         raise ValueError(f"{source.name} has {len(source)} image{plural}; scores need 2 or more")
-    if batch_size < 1:
-        raise ValueError(f"batch size must be at least 1, got {batch_size}")
-    folder, passing = _folder(work, devices)
+    folder, passing = _folder(looking.work, devices)
     spans = spans_of(len(source))
     failure: Exception | None = None
     try:
-        _look(source, features, folder, spans[devices.rank :: devices.world], batch_size, on_images)
+        _look(source, features, folder, spans[devices.rank :: devices.world], looking)
     except Exception as error:
         failure = error
     devices.share_failure(failure)
@@ -166,26 +180,23 @@ def _look(
     features: Features,
     folder: Path,
     spans: Sequence[range],
-    batch_size: int,
-    on_images: OnImages | None,
+    looking: Looking,
 ) -> None:
     """See to it that each of these chunks is in the folder."""
     for span, images in _ahead(source, spans):
         hashes = chunks.hashes_of(images)
         if chunks.holds(folder, span, features.fingerprint, hashes):
-            if on_images is not None:
-                on_images(len(span))
+            looking.done(len(span))
             continue
         parts = []
-        for part in images.split(batch_size):
+        for part in images.split(looking.batch_size):
             try:
                 parts.append(features.extract(part))
             except ValueError as error:
                 raise ValueError(
                     f"{source.name}, images {span.start} to {span.stop - 1}: {error}"
                 ) from None
-            if on_images is not None:
-                on_images(len(part))
+            looking.done(len(part))
         joined = [None if rows[0] is None else torch.cat(rows) for rows in zip(*parts, strict=True)]
         chunks.keep(folder, span, features.fingerprint, hashes, joined)
 

@@ -29,6 +29,7 @@ class Extracted(NamedTuple):
 
 Look = Callable[[Tensor], Extracted]
 AT_ONCE_ON_CPU, AT_ONCE = 16, 128  # images; past these, memory grows and speed falls
+LARGEST = 1e17  # feature; squared distances between vectors of larger ones overflow float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +119,7 @@ def _see(name: str, dim: int | None, look: Look, images: Tensor) -> Extracted:
 
 
 def _joined(name: str, parts: Sequence[Tensor | None]) -> Tensor | None:
-    """The whole batch; refused where a value is not finite."""
+    """The whole batch; refused where a value is not finite, or too large to be scored."""
     given = [part for part in parts if part is not None]
     if not given:
         return None
@@ -129,5 +130,11 @@ def _joined(name: str, parts: Sequence[Tensor | None]) -> Tensor | None:
             f"{name} gave values that are not finite for {int(bad.sum())} of {len(values)} images, "
             f"first for number {int(bad.byte().argmax())} of the batch; "
             "its weights are damaged, or it cannot see such images"
+        )
+    largest = float(values.abs().max())
+    if largest > LARGEST:
+        raise ValueError(
+            f"{name} gave values of {largest:.2g}, whose distances overflow; divide all features, "
+            f"of both sides, by one number that leaves them below {LARGEST:.0e}"
         )
     return values

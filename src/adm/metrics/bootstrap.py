@@ -72,7 +72,9 @@ def centred_interval(estimate: float, scores: np.ndarray, level: float = LEVEL) 
     """
     scores = np.asarray(scores, dtype=np.float64)
     if not len(scores) or not np.isfinite(scores).all():
-        raise ValueError("an interval needs finite scores; give more images a resampling")
+        raise ValueError(
+            "an interval needs finite scores; give more images a resampling, or smaller features"
+        )
     low, high = _percentiles(scores - scores.mean(), level)
     return Interval(estimate + low, estimate + high)
 
