@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
+from adm.cli import VERBS
 from adm.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -12,18 +13,16 @@ if TYPE_CHECKING:
 
 MOST_LISTED = 40  # classes, sizes, broken files and duplicates printed; --out has all
 BAR = 40  # characters
-HELP = """Look at data before training, and pack them for it.
-
-For example:
+EXAMPLES = """For example:
 
     adm data inspect photos --sheet photos.png
 
     adm data pack photos --out shards --size 64
 """
-data = App(name="data", help=HELP, help_format="markdown")
+data = App(name="data", help=VERBS["data"], help_epilogue=EXAMPLES, help_format="markdown")
 
 
-@data.command
+@data.command(help_epilogue="")
 def inspect(
     spec: str,
     /,
@@ -75,7 +74,7 @@ def inspect(
         print(f"{sheet}: {rows} of {len(report.classes)} classes, a row each, in the order above")
 
 
-@data.command
+@data.command(help_epilogue="")
 def pack(
     spec: str,
     /,
