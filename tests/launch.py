@@ -45,7 +45,7 @@ def train(
     path, data = files(folder, recipe, source)
     words = ["train", str(path), "--data", str(data), "--out", str(run), "--device", "cpu"]
     script = folder / "start.py"
-    script.write_text(f"{before}\nfrom adm.cli import main\nmain()\n")
+    script.write_text(f"{before}\nfrom adm.cli import program\nprogram()\n")
     start = [sys.executable]
     if processes > 1:
         start += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]

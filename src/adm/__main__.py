@@ -1,5 +1,5 @@
 """python -m adm -> the command line."""
 
-from adm.cli import main
+from adm.cli import program
 
-main()
+program()

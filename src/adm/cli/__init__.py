@@ -61,27 +61,39 @@ def converted(type_: Any, tokens: Sequence[Token]) -> Any:
     return convert(type_, tokens)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+class Saved(SystemExit):
+    """A command that saved on a signal, in every process, and ends with this status."""
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line; what a user can mend ends in one line and exit status 2."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    status = 0
     try:
-        command_line(words)(words, exit_on_error=False, print_error=False)
+        app = command_line(words)
+        app(words, exit_on_error=False, print_error=False, result_action="return_value")
     except USER_ERRORS as error:
         if os.environ.get("ADM_TRACEBACK"):
             raise
         # In one piece, since others may be saying the same.
         sys.stderr.write(f"adm: {' '.join(str(error).split())}\n")
-        _fail(2)
+        sys.exit(2)
     except KeyboardInterrupt:
         print("adm: stopped; the same command continues", file=sys.stderr)
-        _fail(130)
-    except SystemExit as end:  # how a command that succeeds ends, and one that saved on a signal
-        if (devices := sys.modules.get(DEVICES)) and isinstance(end.code, int | None):
-            devices.leave(end.code or 0)
-        raise
-
-
-def _fail(status: int) -> NoReturn:
+        sys.exit(130)
+    except Saved as end:
+        status = end.code
     if devices := sys.modules.get(DEVICES):  # loaded by the verbs that may run beside others
-        devices.give_up(status)
+        devices.leave()
     sys.exit(status)
+
+
+def program() -> None:
+    """`main` as a program of its own, which ends with it."""
+    try:
+        main()
+    except SystemExit as end:
+        devices = sys.modules.get(DEVICES)
+        if devices and isinstance(end.code, int):
+            devices.end(end.code)
+        raise

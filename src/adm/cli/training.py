@@ -10,6 +10,7 @@ from typing import Literal
 
 import torch
 
+from adm.cli import Saved
 from adm.cli.device import pick
 from adm.cli.progress import progress
 from adm.data import NoSplit, Source, held_out, open_source
@@ -217,4 +218,4 @@ def _leave(out: Path, number: int, devices: Devices) -> None:
     if devices.main:
         newest = checkpoint.latest(out)
         print(f"{newest}: saved; the same command continues", file=sys.stderr)
-    raise SystemExit(128 + number)  # as a shell reports a process that the signal ended
+    raise Saved(128 + number)  # as a shell reports a process that the signal ended

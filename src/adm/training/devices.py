@@ -17,6 +17,7 @@ from torch.distributed.tensor import DTensor
 from adm.networks import Stage
 
 PATIENCE_S = 60.0  # for the first answer of every process
+SETTLE_S = 0.1  # for a group's threads to let go of what they hold, where Python goes on
 STALL = timedelta(minutes=30)  # a save to a slow disk must not look like a death
 
 
@@ -177,36 +178,25 @@ def join(
     return joined
 
 
-def leave(status: int) -> None:
-    """End a process that has done its work beside others, when all have done theirs.
-
-    Alone, nothing happens.
-    """
+def leave() -> None:
+    """Part from the other processes, when all have done their work."""
     if dist.is_initialized():
         dist.barrier()  # none may hang up on another's last word
         dist.destroy_process_group()
-        _end(status)
+        time.sleep(SETTLE_S)
 
 
-def give_up(status: int) -> None:
-    """End a process that has failed beside others, at once, since one alone cannot close a group.
+def end(status: int) -> None:
+    """End a process that was launched with others without taking Python down.
 
-    Alone, nothing happens.
+    A group's threads live on, closed or not, and let go of tensors when they come to it. One that
+    asks for Python's lock while Python is taken down aborts the process, however well it did
+    ("terminate called without an active exception"). Alone, nothing happens.
     """
-    if dist.is_initialized():
-        _end(status)
-
-
-def _end(status: int) -> None:
-    """End without taking Python down.
-
-    A group's threads live as long as any network that it averages, closed or not, and let go of
-    tensors when they come to it. One that asks for Python's lock while Python is taken down
-    aborts the process, however well it did ("terminate called without an active exception").
-    """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+    if launched():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
 
 
 def self_test(devices: Devices, patience_s: float) -> None:
