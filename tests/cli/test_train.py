@@ -1,16 +1,22 @@
 """adm train: what it says, refuses and survives, as a user sees it."""
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny
+import torch
 from cli.conftest import Adm
 from PIL import Image
 
+from adm.cli import training
 from adm.recipes.schema import to_json
 from adm.training import checkpoint, retention
+from adm.training.devices import Devices
+from adm.training.loop import Progress
 
 SETTINGS = ("train.steps=4", "watch.images=0", "watch.validation_images=8")
 
@@ -157,3 +163,20 @@ def test_a_model_gives_its_recipe(adm: Adm, tmp_path: Path, words: list[str]) ->
     adm("train", tmp_path / "run", "--out", tmp_path / "same", *data)
     logs = [(tmp_path / name / "log.jsonl").read_bytes() for name in ("run", "same")]
     assert logs[0] == logs[1]
+
+
+def test_images_passed_over_are_named_wherever_they_were(capsys: pytest.CaptureFixture) -> None:
+    sources = [replace(tiny.stripes(), skipped=names) for names in (["a"], [], ["b", "a"])]
+    training.tell_skipped(sources, Devices(torch.device("cpu")))
+    training.tell_skipped(sources[1:2], Devices(torch.device("cpu")))
+    assert capsys.readouterr().out == "2 images could not be read: a, b\n"
+
+
+def test_a_step_that_is_not_finite_does_not_stay_in_the_line(capsys: pytest.CaptureFixture) -> None:
+    figures = [{"loss": 0.5}, {"loss": math.nan, "gradient_norm": math.inf}, {"loss": 0.5}]
+    steps = [Progress(i, shown, 1.0) for i, shown in enumerate(figures, 1)]
+    training.show(iter(steps), tiny.diffusion("train.steps=3"), Devices(torch.device("cpu")), 0)
+    said = capsys.readouterr().err
+    assert "loss 0.5000" in said
+    assert "nan" not in said
+    assert "inf" not in said

@@ -150,10 +150,19 @@ def test_an_interruption_says_that_the_same_command_continues(
 def test_info_says_what_a_run_holds(adm: Adm, trained: Path) -> None:
     answer = adm("info", trained)
     assert answer.status == 0
-    for said in ("digits (diffusion)", "8x8, 1 channels", "zero, one, two", "cosine, 1000 steps"):
+    for said in ("digits (diffusion)", "8x8, 1 channel ", "zero, one, two", "cosine, 1000 steps"):
         assert said in answer.out
     assert "3 steps of 8 images of digits" in answer.out
     assert "velocity, variance learned_range" in answer.out
+
+
+def test_info_says_which_of_a_run_s_weights_a_file_holds(adm: Adm, trained: Path) -> None:
+    newest = trained / "checkpoints/step-0000003"
+    said = {"model": "averaged, as a run is sampled", "raw": "as the optimizer left them"}
+    for name, words in said.items():
+        assert words in adm("info", newest / f"{name}.safetensors").out
+    moments = adm("info", newest / "optimizer.safetensors")
+    assert "of a checkpoint give model.safetensors" in moments.refusal()
 
 
 def test_info_gives_the_whole_recipe_as_json(adm: Adm, models: Path) -> None:

@@ -4,15 +4,21 @@ import json
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 import tiny
 import torch
 
 from adm.recipes import build, run
+from adm.recipes.claim import FREE, claim, origin_of
 from adm.recipes.schema import to_json
+from adm.training.devices import Devices
+from adm.training.microbatch import largest
 
 CPU = torch.device("cpu")
+A = {"a": "b"}
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -136,3 +142,43 @@ def test_an_upsampler_needs_a_low_resolution_that_divides(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         build.check(tiny.diffusion(*settings))
+
+
+def test_every_other_setting_of_training_is_part_of_what_a_run_is(tmp_path: Path) -> None:
+    held = {"recipe": to_json(tiny.diffusion("train.anneal=false"))}
+    claim(tmp_path, held)
+    free = {field.rpartition(".")[2] for field in FREE if field.startswith("recipe.train.")}
+    for field, value in held["recipe"]["train"].items():
+        changed = {**held["recipe"]["train"], field: f"not {value}"}
+        described = {"recipe": {**held["recipe"], "train": changed}}
+        if field in free | {"steps", "anneal"}:
+            continue  # which steps may change depends on annealing
+        with pytest.raises(ValueError, match=rf"recipe\.train\.{field} is "):
+            claim(tmp_path, described)
+
+
+def test_shards_need_shares_of_one_size(tmp_path: Path) -> None:
+    beside = Devices(CPU, rank=1, world=4, sharded=True)
+    with pytest.raises(ValueError, match=r"train\.batch_size=6 is no multiple of the 4 processes"):
+        run.train(tiny.diffusion("train.batch_size=6"), tiny.stripes(), tmp_path, beside)
+    assert Devices(CPU, world=4).longest_share(6) == 2
+    assert [len(Devices(CPU, rank, 4).share(6)) for rank in range(4)] == [1, 2, 1, 2]
+
+
+def test_processes_of_one_machine_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    fits = run.fits_in_memory(tiny.diffusion())
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=4 * 10**9))
+    alone = largest(fits, 1 << 20)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    beside = largest(run.fits_in_memory(tiny.diffusion()), 1 << 20)
+    assert alone is not None
+    assert beside is not None
+    assert beside in (alone // 4, alone // 8)  # by halves, and not all of it grows with the images
+
+
+def test_other_renames_are_another_start(tmp_path: Path) -> None:
+    claim(tmp_path, {"recipe": to_json(tiny.diffusion()), "start": {"given": "m", "renamed": A}})
+    assert origin_of(tmp_path, "m", A)["start"]["renamed"] == A
+    for renamed in ({}, {"a": "c"}):
+        with pytest.raises(ValueError, match="give the same --rename"):
+            origin_of(tmp_path, "m", renamed)

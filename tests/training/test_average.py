@@ -78,13 +78,6 @@ def test_it_is_float32_whatever_the_weights_are() -> None:
     assert abs(average.weights["weight"][0, 0].item() - 0.1) < 1e-6
 
 
-def test_loading_replaces_the_values_in_place() -> None:
-    average = EMA(constant(1.0), 0.5)
-    held = average.weights["weight"]
-    average.load({"weight": torch.full((2, 2), 4.0)})
-    assert held.unique().item() == 4.0
-
-
 @pytest.mark.parametrize("width", [0.001, 0.05, 0.1, 0.2, 0.28])
 def test_the_width_is_the_deviation_of_the_profile(width: float) -> None:
     gamma = Power(width).gamma

@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -189,3 +190,64 @@ def test_progress_counts_steps_and_images(tmp_path: Path) -> None:
     progress = list(loop.train(run_of(tmp_path, Recorder(), tiny.stripes())))
     assert [state.step for state in progress] == [1, 2, 3, 4]
     assert all(state.images_per_second > 0 for state in progress)
+
+
+def test_the_speed_counts_the_waiting_for_images(tmp_path: Path) -> None:
+    def slow(index: int) -> Tensor:
+        time.sleep(0.005)
+        return tiny.stripes().read(index)
+
+    slowly = replace(tiny.stripes(), read=slow, read_many=None)
+    speeds = [step.images_per_second for step in loop.train(run_of(tmp_path, Recorder(), slowly))]
+    # Whatever the machine, 4 batches of 8 images cannot have taken less than they slept.
+    assert sum(8 / speed for speed in speeds) > 4 * 8 * 0.005
+
+
+def test_the_seed_decides_the_order_of_the_images(tmp_path: Path) -> None:
+    orders = []
+    for name, seed in (("a", 0), ("again", 0), ("b", 1)):
+        recorder = Recorder()
+        looped(tmp_path / name, recorder, tiny.stripes(), replace(SETTINGS, seed=seed))
+        orders.append(torch.cat([batch.images for batch in recorder.batches]))
+    assert torch.equal(orders[0], orders[1])
+    assert not torch.equal(orders[0], orders[2])
+
+
+def test_bad_steps_before_a_stop_count_after_it(tmp_path: Path) -> None:
+    asked = iter([False, False, True])
+    run = replace(run_of(tmp_path, Recorder(3), tiny.stripes()), stop=lambda: next(asked))
+    assert [state.step for state in loop.train(run)] == [1, 2, 3]
+    with pytest.raises(FloatingPointError, match="step 4"):
+        looped(tmp_path, Recorder(1), tiny.stripes())
+
+
+def test_a_report_of_failure_names_every_image_of_the_batch_worst_first(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, batch_size=12, give_up_after=1)
+    with pytest.raises(FloatingPointError, match="worst at levels 7, ") as raised:
+        looped(tmp_path, Recorder(1), tiny.stripes(), settings)
+    report = json.loads((tmp_path / "failure.json").read_text())
+    assert sorted(row["level"] for row in report["worst"]) == list(range(1, 13))
+    named = str(raised.value).partition("with images ")[2].partition(" (")[0].split(", ")
+    assert [int(name) for name in named] == [row["image"] for row in report["worst"]][:8]
+
+
+def test_the_log_is_cut_after_the_step_whatever_lines_are_missing(tmp_path: Path) -> None:
+    asked = iter([False, False, True])
+    run = replace(run_of(tmp_path, Recorder(), tiny.stripes()), stop=lambda: next(asked))
+    list(loop.train(run))
+    log = tmp_path / "log.jsonl"
+    # The first line lost, one of a step beyond the checkpoint, one that a kill cut off.
+    later = '{"step": 4, "loss": 1.0}\n{"step": 5, "lo'
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[1:]) + later)
+    looped(tmp_path, Recorder(), tiny.stripes())
+    assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == [2, 3, 4]
+
+
+def test_a_validation_that_is_not_finite_is_none(tmp_path: Path) -> None:
+    losses = iter([math.nan, 2.0, math.inf, 3.0])
+    run = run_of(tmp_path, Recorder(), tiny.stripes())
+    run = replace(run, watch=lambda done, state: {"validation/loss": next(losses)})
+    list(loop.train(run))
+    assert (tmp_path / "checkpoints/best").resolve().name == "step-0000002"
+    for state in (tmp_path / "checkpoints").glob("step-*/state.json"):
+        json.loads(state.read_text(), parse_constant=lambda word: pytest.fail(word))

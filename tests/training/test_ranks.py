@@ -69,6 +69,27 @@ def test_processes_that_are_done_end_before_python_is_taken_down(tmp_path):
     assert ["taken down" in printed for printed in said] == [True, False]
 
 
+@pytest.mark.parametrize("at", [3, 8])
+def test_a_signal_to_one_process_is_all_s_and_at_the_end_nobody_s(at, tmp_path):
+    before = (
+        "import os, signal\n"
+        "from adm.training import loop\n"
+        "write = loop._write\n"
+        "def told(log, done, shown):\n"
+        "    write(log, done, shown)\n"
+        f"    if done == {at} and os.environ['RANK'] == '1':\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "loop._write = told\n"
+    )
+    recipe, source = recipe_of("classifier"), tiny.stripes()
+    run = tmp_path / "run"
+    started = launch.train(tmp_path, recipe, source, run, before=before, processes=2)
+    said = launch.finish(started, 0 if at == 8 else 1)  # torchrun's own for any failure
+    assert ("done; next" in said) == (at == 8)
+    assert ("saved; the same command continues" in said) == (at == 3)
+    assert len(launch.losses(run)) == at
+
+
 def test_processes_with_other_data_are_told_so(tmp_path):
     before = (
         "import os, sys\n"

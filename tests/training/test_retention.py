@@ -1,12 +1,17 @@
 """checkpoints, a policy -> those that stay."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
-from adm.training import checkpoint
+from adm.training import checkpoint, posthoc, retention
+from adm.training.devices import Devices
+from adm.training.ema import averages
 from adm.training.retention import Policy, best, prune
 
 
@@ -99,3 +104,54 @@ def test_without_validation_there_is_no_best(tmp_path: Path) -> None:
     prune(tmp_path, Policy(save_every=10))
     assert best(tmp_path) is None
     assert not (tmp_path / "checkpoints/best").exists()
+
+
+def test_a_loss_that_is_not_finite_is_no_best(tmp_path: Path) -> None:
+    made(tmp_path, {10: math.nan, 20: 0.5, 30: 0.7})
+    found = best(tmp_path)
+    assert found is not None
+    assert found.name == "step-0000020"
+
+
+def test_the_link_goes_where_the_best_is_not_to_be_kept(tmp_path: Path) -> None:
+    made(tmp_path, {10: 1.0, 20: 2.0, 30: 3.0})
+    prune(tmp_path, Policy(save_every=10))
+    prune(tmp_path, Policy(last=1, best=False, save_every=10))
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-0000030"]
+
+
+def test_what_a_kill_left_half_saved_is_cleared(tmp_path: Path) -> None:
+    made(tmp_path, {10: None})
+    half = tmp_path / "checkpoints/.step-0000013.part"
+    half.mkdir()
+    (half / "model.safetensors").touch()
+    prune(tmp_path, Policy(save_every=10))
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-0000010"]
+
+
+def test_a_kill_while_pruning_leaves_nothing_that_looks_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(tmp_path, {10: None, 20: None, 30: None})
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(retention.shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        prune(tmp_path, Policy(last=1, save_every=10))
+    assert kept(tmp_path) == [30]
+
+
+def test_averages_of_interruptions_go_as_their_checkpoints_do(tmp_path: Path) -> None:
+    stored = averages(nn.Linear(2, 2), 0.9, (), (0.05, 0.1))
+    for step in (10, 13, 17):
+        made(tmp_path, {step: None})
+        posthoc.snapshot(tmp_path, step, stored, {}, Devices(torch.device("cpu")))
+        prune(tmp_path, Policy(save_every=10))
+        held = {one.step for one in posthoc.stored(tmp_path)}
+        assert held == {10, step}
+    (tmp_path / "averages/.step-0000020.width-0.1.safetensors.part").touch()
+    made(tmp_path, {20: None})
+    prune(tmp_path, Policy(save_every=10))
+    assert {path.name[:12] for path in (tmp_path / "averages").iterdir()} == {"step-0000010"}

@@ -56,6 +56,11 @@ def test_data_are_taken_evenly_from_the_classes_of_the_samples() -> None:
     assert everything == pytest.approx(images[:, 0, 0, 0].double().mean().item())
 
 
+def test_classes_without_images_are_compared_with_all() -> None:
+    source = source_of(photographs(30, 0), torch.tensor([0] * 20 + [2] * 10))
+    assert torch.equal(reference(source, (1, 3), 30).mean, reference(source, None, 30).mean)
+
+
 def test_a_tint_is_named_and_few_samples_of_the_data_are_none() -> None:
     data = reference(source_of(photographs(1000, 0)), None, 1000)
     message = parted(Compared(moments(tinted(photographs(64, 1), 35, channel=2)), data))

@@ -1,13 +1,14 @@
 """adm info MODEL -> what the file holds."""
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
 MOST_SHOWN = 24
+WEIGHTS = {"model": "averaged, as a run is sampled", "raw": "as the optimizer left them"}
 
 
 def info(model: str, /, *, recipe: Annotated[bool, Parameter(negative="")] = False) -> None:
@@ -40,12 +41,15 @@ def info(model: str, /, *, recipe: Annotated[bool, Parameter(negative="")] = Fal
         "file": f"{path} ({path.stat().st_size / 1e6:.1f} MB)",
         "recipe": f"{chosen.name} ({chosen.kind})",
         "parameters": f"{sum(w.numel() for w in weights.values()):,}",
-        "images": f"{height}x{width}, {chosen.data.channels} channels",
+        "images": f"{height}x{width}, {chosen.data.channels} channel"
+        + "s" * (chosen.data.channels > 1),
         "classes": _listed(metadata["classes"]),
         "process": f"{chosen.process.schedule}, {chosen.process.steps} steps",
         "trained": f"{metadata.get('step', chosen.train.steps):,} steps of "
         f"{chosen.train.batch_size} images of {metadata.get('data', 'unknown data')}",
     }
+    if weights_are := _weights(metadata):
+        rows["weights"] = weights_are
     if chosen.kind == "diffusion":
         rows["predicts"] = f"{chosen.process.prediction}, variance {chosen.process.variance}"
         s = chosen.sample
@@ -56,6 +60,14 @@ def info(model: str, /, *, recipe: Annotated[bool, Parameter(negative="")] = Fal
     for name, value in rows.items():
         table.add_row(name, value)
     Console(width=100).print(table, markup=False)
+
+
+def _weights(metadata: dict[str, Any]) -> str | None:
+    """Which of a run's weights a file holds, where it says so."""
+    if "width" in metadata:
+        return f"power-function average of width {metadata['width']:g}"
+    kept = metadata.get("weights")
+    return None if kept is None else WEIGHTS.get(kept, f"average {kept}")
 
 
 def _listed(classes: list[str]) -> str:

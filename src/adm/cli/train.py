@@ -66,7 +66,7 @@ def train(
     steps
         Optimizer steps in all, instead of the recipe's.
     micro_batch
-        Images that go through the network at once: a number, or auto for the largest that fits.
+        Images that go through the network at once: a number, or auto for what fits.
         It changes memory and speed, and what is learned only by rounding.
     start
         A model to start from: a path, a run's folder, or a shipped name. Classes keep what was

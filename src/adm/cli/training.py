@@ -1,5 +1,6 @@
 """recipe, data -> a run under way, with its speed and figures shown."""
 
+import math
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -24,7 +25,7 @@ from adm.watch import Writer, tensorboard, wandb, watching, written
 
 SMOOTHING = 0.95  # of the figures shown
 SHOWN = ("loss", "mse", "vlb", "accuracy", "gradient_norm")  # of all that the log holds
-MOST_NAMED = 12  # classes listed before training
+MOST_NAMED = 12  # classes, or images that could not be read
 
 
 @dataclass(frozen=True)
@@ -130,8 +131,6 @@ def follow(
     if devices.main:
         print(describe(source))
         print(f"validation: {looks.held.name if looks.held else 'none; see --hold-out'}")
-        if done:
-            print(f"continuing {out} from step {done}")
     writers = _writers(recipe, out, looks, done) if devices.main else []
     pictures = [writer.picture for writer in writers]
     watch = watching(recipe, source, looks.held, out, devices, on_picture=pictures)
@@ -139,10 +138,15 @@ def follow(
         say = print if devices.main else options.say
         told = replace(options, watch=watch, stop=stop, say=say)
         steps = run.train(recipe, source, out, devices, told)
-        _show(written(steps, writers), recipe, devices, done)
-        if stop.signal is not None:
-            _leave(out, stop.signal, devices)
-    _finish(recipe, source, out, devices)
+        if done and devices.main:
+            print(f"continuing {out} from step {done}")
+        show(written(steps, writers), recipe, devices, done)
+        number = max(devices.gather(stop.signal or 0))  # whichever process was told
+    tell_skipped([source] if looks.held is None else [source, looks.held], devices)
+    newest = checkpoint.latest(out)
+    if number and newest is not None and checkpoint.numbers(newest).step < recipe.train.steps:
+        _leave(newest, number, devices)
+    _finish(recipe, out, devices)
 
 
 def _writers(recipe: Recipe, out: Path, looks: Looks, done: int) -> list[Writer]:
@@ -150,7 +154,7 @@ def _writers(recipe: Recipe, out: Path, looks: Looks, done: int) -> list[Writer]
     return [*writers, wandb(looks.wandb, out, to_json(recipe))] if looks.wandb else writers
 
 
-def _show(steps: Iterator[run.Progress], recipe: Recipe, devices: Devices, done: int) -> None:
+def show(steps: Iterator[run.Progress], recipe: Recipe, devices: Devices, done: int) -> None:
     if not devices.main:
         for _ in steps:
             pass
@@ -159,7 +163,7 @@ def _show(steps: Iterator[run.Progress], recipe: Recipe, devices: Devices, done:
     with progress(recipe.name, recipe.train.steps, done) as advance:
         for state in steps:
             for key in SHOWN:
-                if (value := state.shown.get(key)) is not None:
+                if math.isfinite(value := state.shown.get(key, math.nan)):
                     smooth[key] = SMOOTHING * smooth.get(key, value) + (1 - SMOOTHING) * value
             speed = SMOOTHING * (speed or state.images_per_second)
             speed += (1 - SMOOTHING) * state.images_per_second
@@ -167,13 +171,18 @@ def _show(steps: Iterator[run.Progress], recipe: Recipe, devices: Devices, done:
             advance(1, f"{figures}  {speed:.0f} images/s")
 
 
-def _finish(recipe: Recipe, source: Source, out: Path, devices: Devices) -> None:
+def tell_skipped(sources: Sequence[Source], devices: Devices) -> None:
+    """Name the images that any process could not read."""
+    all_ = devices.gather([path for source in sources for path in source.skipped])
+    skipped = list(dict.fromkeys(path for paths in all_ for path in paths))
+    if skipped and devices.main:
+        shown = ", ".join(skipped[:MOST_NAMED]) + ", ..." * (len(skipped) > MOST_NAMED)
+        print(f"{len(skipped)} image{'s' * (len(skipped) > 1)} could not be read: {shown}")
+
+
+def _finish(recipe: Recipe, out: Path, devices: Devices) -> None:
     if not devices.main:
         return
-    if source.skipped:
-        count = len(source.skipped)
-        shown = ", ".join(source.skipped[:MOST_NAMED])
-        print(f"{count} image{'s' * (count > 1)} could not be read: {shown}")
     newest, winner = checkpoint.latest(out), retention.best(out)
     if winner is not None:
         print(f"best validation: {winner}")
@@ -214,8 +223,7 @@ def stopping() -> Iterator[Stop]:
             signal.signal(number, handler)
 
 
-def _leave(out: Path, number: int, devices: Devices) -> None:
+def _leave(newest: Path, number: int, devices: Devices) -> None:
     if devices.main:
-        newest = checkpoint.latest(out)
         print(f"{newest}: saved; the same command continues", file=sys.stderr)
     raise Saved(128 + number)  # as a shell reports a process that the signal ended

@@ -43,7 +43,9 @@ def claim(run: Path, described: Mapping[str, Any]) -> None:
     part.replace(path)
 
 
-def origin_of(run: Path, start: str | Path | None) -> dict[str, Any]:
+def origin_of(
+    run: Path, start: str | Path | None, renamed: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Where a run that has begun started from, as far as the caller says the same.
 
     Raises:
@@ -56,6 +58,12 @@ def origin_of(run: Path, start: str | Path | None) -> dict[str, Any]:
         raise ValueError(
             f"{run} holds another run: it started from {before}; choose another --out, or give "
             "the same --start"
+        )
+    before, now = ((held or {}).get("renamed", {}), dict(renamed or {}))
+    if before != now:
+        raise ValueError(
+            f"{run} holds another run: it renamed {before or 'nothing'} not {now or 'nothing'}; "
+            "choose another --out, or give the same --rename"
         )
     return {} if held is None else {"start": held}
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from adm.recipes.schema import Recipe, from_json, to_json
 
+SQUARE = ("data.size", "data.low_res")  # for which one number is both
 ALTERNATIVES = ("heads", "decoder_heads")  # one of several types, each with a field of its own
 
 
@@ -14,7 +15,8 @@ def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
     """Change fields by their dotted path, such as `unet.dropout=0.1` or `data.size=32,32`.
 
     Values are read as JSON where they are JSON, as a list where they have commas, and as text
-    otherwise. One value given for a list is a list of one.
+    otherwise. One value given for a list is a list of one, and for
+    a size is both of its sides.
 
     Raises:
         ValueError: not of the form field=value, an unknown field (with near matches), or a value
@@ -41,8 +43,12 @@ def _assign(values: dict[str, Any], path: str, value: Any) -> None:
     known = isinstance(here, dict) and (last in here or (parents and parents[-1] in ALTERNATIVES))
     if not known or path in ("kind", "name"):
         raise _unknown(path, values)
-    single = isinstance(here.get(last), list) and not isinstance(value, list)
-    here[last] = [value] if single else value
+    single = not isinstance(value, list) and value is not None
+    if single and path in SQUARE:
+        value = [value, value]
+    elif single and isinstance(here.get(last), list):
+        value = [value]
+    here[last] = value
 
 
 def _unknown(path: str, values: dict[str, Any]) -> ValueError:

@@ -18,7 +18,7 @@ from adm.recipes.finetune import start_from
 from adm.recipes.schema import DiffusionRecipe, Recipe, TrainSettings, to_json
 from adm.training import checkpoint, loop, objective, retention
 from adm.training.batches import Augmentation
-from adm.training.devices import Devices
+from adm.training.devices import Devices, on_this_machine
 from adm.training.loop import LoopSettings, Progress, Watch
 
 SAFE_SHARE = 0.75  # of the free memory: a step takes up to 1.33 estimates (docs/recipes.md)
@@ -68,7 +68,7 @@ def train(
     network, importance = build.network(recipe), build.importance(recipe)
     described = identity(recipe, source)
     if checkpoint.latest(run) is not None:
-        described |= origin_of(run, options.start)
+        described |= origin_of(run, options.start, options.renamed)
     elif options.start is not None:
         started = start_from(network, recipe, source.classes, options.start, options.renamed)
         described["start"] = {"given": str(options.start), **started.origin}
@@ -107,6 +107,11 @@ def _check_batch(size: int, source: Source, devices: Devices) -> None:
             f"train.batch_size={size} is less than the {devices.world} processes; give every "
             "process an image"
         )
+    if devices.sharded and size % devices.world:
+        raise ValueError(
+            f"train.batch_size={size} is no multiple of the {devices.world} processes, and --shard "
+            "has all do the same at once; choose one that is"
+        )
 
 
 def identity(recipe: Recipe, source: Source) -> dict[str, Any]:
@@ -131,7 +136,8 @@ def fits_in_memory(recipe: Recipe) -> Callable[[int], bool]:
     from adm.recipes.memory import estimate
 
     needed = cache(partial(estimate, recipe, "cpu"))  # seconds of work, if it is asked for at all
-    return lambda size: needed().of(size) < SAFE_SHARE * psutil.virtual_memory().available
+    share = SAFE_SHARE / on_this_machine()
+    return lambda size: needed().of(size) < share * psutil.virtual_memory().available
 
 
 def objective_of(

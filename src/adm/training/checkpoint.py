@@ -9,8 +9,8 @@ A run's folder holds `checkpoints/step-0001000/`, and there:
     state.json             the step, and all else that is a number
 """
 
-import errno
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -25,6 +25,7 @@ from torch import Tensor
 
 from adm.losses import TimestepImportance
 from adm.training.devices import Devices, fill, whole
+from adm.training.disk import unwritten
 from adm.training.update import RunState
 
 FORMAT = "adm"  # under which a model file's header holds its metadata
@@ -72,7 +73,10 @@ def load_model(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ) from None
     metadata = described_by(described)
     if not {"recipe", "classes"} <= metadata.keys():
-        raise ValueError(f"{path} carries no recipe: it was not written by adm; import it first")
+        raise ValueError(
+            f"{path} carries no recipe: of a checkpoint give model.safetensors, and import a file "
+            "that adm did not write"
+        )
     return {k: v.float() for k, v in weights.items()}, metadata
 
 
@@ -203,7 +207,7 @@ def _described(numbers: Numbers, state: RunState) -> dict[str, Any]:
     return {
         "step": numbers.step,
         "micro_batch": numbers.micro_batch,
-        "validation": numbers.validation,
+        "validation": _finite(numbers.validation),
         "loss_scale": state.scale.value,
         "good_steps": state.scale.good,
         "bad_steps": state.bad_steps,
@@ -211,11 +215,16 @@ def _described(numbers: Numbers, state: RunState) -> dict[str, Any]:
     }
 
 
+def _finite(value: float | None) -> float | None:
+    """JSON has no word for what is not, and it is no result either."""
+    return value if value is not None and math.isfinite(value) else None
+
+
 def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
     if path.name.startswith(("optimizer", "importance")):
         save_file({k: v.contiguous().cpu() for k, v in tensors.items()}, path)
     else:
-        save_model(path, tensors, metadata)
+        save_model(path, tensors, metadata | {"weights": path.stem})
     with path.open("rb") as handle:
         os.fsync(handle.fileno())
 
@@ -238,11 +247,7 @@ def _synced(folder: Path) -> None:
 def _unwritten(error: Exception, folder: Path, run: Path) -> OSError:
     before = latest(run)
     stays = f"{before.name} stays whole" if before else "there is none before it"
-    return OSError(
-        getattr(error, "errno", None) or errno.EIO,
-        f"checkpoint {folder.name} was not written ({error}); {stays}. Free some space, and the "
-        "same command continues",
-    )
+    return unwritten(f"checkpoint {folder.name}", error, f"; {stays}")
 
 
 def finished(run: Path) -> list[Path]:

@@ -47,6 +47,10 @@ class Devices:
         """The rows of a global batch that are this process's: contiguous, near equal."""
         return range(count * self.rank // self.world, count * (self.rank + 1) // self.world)
 
+    def longest_share(self, count: int) -> int:
+        """Rows of a global batch of the process that has most."""
+        return -(-count // self.world)
+
     def spread(self, network: nn.Module) -> nn.Module:
         """Place a network on the device; what it returns averages gradients over processes."""
         network.to(self.device)
@@ -69,8 +73,7 @@ class Devices:
         """(n, K) float32 of this process's share -> (count, K) of all, in global order, on CPU."""
         if self.world == 1:
             return mine.cpu()
-        longest = -(-count // self.world)
-        padded = mine.new_zeros(longest, mine.shape[1])
+        padded = mine.new_zeros(self.longest_share(count), mine.shape[1])
         padded[: len(mine)] = mine
         parts = [torch.empty_like(padded) for _ in range(self.world)]
         dist.all_gather(parts, padded)
@@ -140,6 +143,11 @@ def fill(tensor: Tensor, values: Tensor) -> None:
 def launched() -> bool:
     """Whether torchrun, accelerate or submitit started several processes."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def on_this_machine() -> int:
+    """How many of the processes launched together share this machine's memory."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def join(

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
-from torch import Tensor, nn
-
-from adm.training.devices import fill
+from torch import nn
 
 WIDEST = 12**-0.5  # of a uniform average over the whole run: gamma = 0
 
@@ -103,11 +101,6 @@ class EMA:
         torch._foreach_lerp_(  # type: ignore[reportPrivateImportUsage]
             list(self.weights.values()), current, 1 - self.decay(step)
         )
-
-    def load(self, weights: dict[str, Tensor]) -> None:
-        """Copy whole weights into the average, in place."""
-        for name, average in self.weights.items():
-            fill(average, weights[name])
 
 
 def averages(

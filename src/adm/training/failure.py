@@ -7,7 +7,7 @@ import torch
 
 from adm.training.update import LossScale, Update
 
-MOST_NAMED = 8  # images of the worst batch
+MOST_NAMED = 8  # of the worst batch's images, in the message
 
 
 def count(bad_steps: int, step: Update, scale: LossScale) -> int:
@@ -26,17 +26,16 @@ def give_up(run: Path, done: int, step: Update, indices: list[int], last: Path |
 
     Args:
         done: optimizer steps taken or skipped, this one included.
-        indices: of the global batch's images in the data.
+        indices: of the global batch's images among those trained on.
         last: the newest checkpoint before the first of these steps.
 
     Returns:
         the text of the error.
     """
     loss = step.rows["loss"].abs().nan_to_num(torch.inf, torch.inf)
-    order = loss.argsort(descending=True)[:MOST_NAMED].tolist()
     worst = [
         {"image": indices[i], "level": int(step.level[i]), "loss": str(step.rows["loss"][i].item())}
-        for i in order
+        for i in loss.argsort(descending=True).tolist()
     ]
     report = {"step": done, "skipped": step.skipped, "worst": worst}
     (run / "failure.json").write_text(json.dumps(report, indent=1) + "\n")
@@ -45,8 +44,8 @@ def give_up(run: Path, done: int, step: Update, indices: list[int], last: Path |
         if step.skipped == "forward"
         else "the loss is finite and its gradient is not"
     )
-    levels = ", ".join(str(w["level"]) for w in worst)
-    images = ", ".join(str(w["image"]) for w in worst)
+    levels = ", ".join(str(w["level"]) for w in worst[:MOST_NAMED])
+    images = ", ".join(str(w["image"]) for w in worst[:MOST_NAMED])
     place = f"start a new run from {last}" if last else "start again"
     return (
         f"step {done}: {what}, for too many steps in a row; worst at levels {levels} with images "

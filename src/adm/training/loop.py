@@ -121,15 +121,15 @@ def train(run: Run, micro_batch: int | None = None, auto: bool = False) -> Itera
     micro = micro_batch or before.micro_batch
     if not micro and auto:
         micro = _largest(run, runner, state)
-    share = len(devices.share(settings.batch_size))
+    share = devices.longest_share(settings.batch_size)  # of all, so that all do the same
     micro = min(share, micro or share)
     steps = range(before.step, settings.steps)
     with _continued(run.folder / "log.jsonl", before.step, devices) as log:
         stream = batches(
             run.source, settings.seed, settings.batch_size, steps, devices, settings.augmentation
         )
+        started = time.monotonic()
         for step, batch in zip(steps, stream, strict=True):
-            started = time.monotonic()
             taken = _step(run, runner, state, step, batch, micro)
             shown = _shown(taken, settings, step, state) | run.watch(step + 1, state)
             _write(log, step + 1, shown)
@@ -139,7 +139,9 @@ def train(run: Run, micro_batch: int | None = None, auto: bool = False) -> Itera
                 _flush(log)
                 numbers = Numbers(step + 1, micro, shown.get("validation/loss"))
                 saved = _save(run, numbers, state)
-            speed = settings.batch_size / (time.monotonic() - started)
+            # From yield to yield, so that waiting for images counts.
+            before_it, started = started, time.monotonic()
+            speed = settings.batch_size / (started - before_it)
             yield Progress(step + 1, shown, speed, saved)
             if leaving:
                 return
@@ -160,14 +162,13 @@ def built(run: Run) -> tuple[nn.Module, RunState]:
 
 def _largest(run: Run, runner: nn.Module, state: RunState) -> int:
     """The micro-batch to use, found by trial, or told by `run.fits` where trial tells nothing."""
-    share = run.devices.share(run.settings.batch_size)
-    trial = run.fits
+    size, trial = run.settings.batch_size, run.fits
     if trial is None:
-        start, seed = share.start, run.settings.seed
-        batch = batch_at(run.source, seed, start, len(share), run.settings.augmentation)
+        share, seed = run.devices.share(size), run.settings.seed
+        batch = batch_at(run.source, seed, share.start, len(share), run.settings.augmentation)
         trial = probe(state, runner, run.objective, batch.to(run.devices.device), run.devices)
-    found = largest(trial, len(share))
-    if found is None:
+    found = min(run.devices.gather(largest(trial, run.devices.longest_share(size)) or 0))
+    if not found:
         raise MemoryError(refusal(1, None))
     return found
 
@@ -238,15 +239,23 @@ def _save(run: Run, numbers: Numbers, state: RunState) -> Path:
 
 
 def _continued(path: Path, steps: int, devices: Devices) -> TextIO:
-    """Open the log after its first `steps` lines; what a stopped run wrote beyond them goes."""
+    """Open the log after step number `steps`; what a stopped run wrote beyond it goes."""
     if not devices.main:
         return open(os.devnull, "w")
     path.parent.mkdir(parents=True, exist_ok=True)
-    lines = path.read_text().splitlines(keepends=True)[:steps] if path.exists() else []
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     part = path.with_name(f".{path.name}.part")
-    part.write_text("".join(lines))
+    part.write_text("".join(line for line in lines if _step_of(line) <= steps))
     part.replace(path)
     return path.open("a", buffering=1)  # a line at a time, for whoever follows it
+
+
+def _step_of(line: str) -> float:
+    """The number of a step in the log; beyond all for a line that a kill cut off."""
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        return math.inf
 
 
 def _write(log: TextIO, done: int, shown: dict[str, float]) -> None:

@@ -11,7 +11,8 @@ section 3 and appendix C).
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from adm.training.checkpoint import described_by, save_model
 from adm.training.devices import Devices, whole
+from adm.training.disk import unwritten
 from adm.training.ema import EMA, Power
 
 FOLDER = "averages"
@@ -46,14 +48,12 @@ class Fit(NamedTuple):
         step: at which the wanted average ends.
         shares: of the stored averages that count, which sum to 1.
         error: the distance of the two profiles as a share of the wanted one's norm (L2).
-        gain: how much of the rounding of stored averages is left in the sum; 1 is that of one.
     """
 
     width: float
     step: int
     shares: tuple[tuple[Snapshot, float], ...]
     error: float
-    gain: float
 
     @property
     def poor(self) -> bool:
@@ -116,7 +116,6 @@ def fit(snapshots: Sequence[Snapshot], width: float, step: int) -> Fit:
         step,
         tuple((used[i], float(shares[i])) for i in np.flatnonzero(shares)),
         error=float(np.sqrt(max(0.0, squared) / norm)),
-        gain=float(np.linalg.norm(shares)),
     )
 
 
@@ -131,23 +130,41 @@ def _least_squares(products: np.ndarray, with_wanted: np.ndarray) -> np.ndarray:
     return np.linalg.lstsq(system, target, rcond=1e-15)[0][:count] * scale
 
 
+def _found(run: Path) -> list[Snapshot]:
+    return sorted(
+        Snapshot(int(match[1]), float(match[2]), path)
+        for path in (run / FOLDER).glob("step-*.safetensors")
+        if (match := NAME.fullmatch(path.name))
+    )
+
+
+def thin(run: Path, regular: Callable[[int], bool], newest: int) -> None:
+    """Remove the averages of interruptions, which an uninterrupted run has not, and half files.
+
+    Args:
+        regular: whether a run that is not interrupted stores averages at a step.
+        newest: the step whose averages stay in any case, for a run may go on from there.
+    """
+    for one in _found(run):
+        if one.step < newest and not regular(one.step):
+            one.path.unlink()
+    for part in (run / FOLDER).glob(".step-*.part"):
+        part.unlink()
+
+
 def stored(run: Path) -> list[Snapshot]:
     """The averages that a run has stored, by step and width.
 
     Raises:
         ValueError: there are none.
     """
-    found = [
-        Snapshot(int(match[1]), float(match[2]), path)
-        for path in (run / FOLDER).glob("step-*.safetensors")
-        if (match := NAME.fullmatch(path.name))
-    ]
+    found = _found(run)
     if not found:
         raise ValueError(
             f"{run} has stored no averages of stated width; train with "
             "--set train.ema_widths=0.05,0.1"
         )
-    return sorted(found)
+    return found
 
 
 def snapshot(
@@ -252,6 +269,6 @@ def _written(path: Path, weights: dict[str, Tensor], metadata: dict[str, Any]) -
             os.fsync(handle.fileno())
         part.replace(path)
     except (OSError, SafetensorError) as error:
-        part.unlink(missing_ok=True)
-        number = getattr(error, "errno", None)
-        raise OSError(number, f"{path} was not written ({error}); free some space") from None
+        with suppress(OSError):  # where there is no such folder, there is nothing to remove
+            part.unlink(missing_ok=True)
+        raise unwritten(str(path), error) from None

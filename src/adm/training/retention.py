@@ -1,9 +1,11 @@
 """a run's checkpoints -> those that stay: the newest, the best, one in every so many."""
 
+import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from adm.training import posthoc
 from adm.training.checkpoint import finished, numbers, sound
 
 BEST = "best"  # a link to the checkpoint of the best validation
@@ -36,7 +38,7 @@ def best(run: Path) -> Path | None:
     scored = [
         (value, folder)
         for folder in finished(run)
-        if (value := numbers(folder).validation) is not None
+        if (value := numbers(folder).validation) is not None and math.isfinite(value)
     ]
     return min(scored)[1] if scored else None
 
@@ -51,21 +53,28 @@ def prune(run: Path, policy: Policy) -> None:
         kept |= {folder for folder in found if steps[folder] % policy.every == 0}
     if (good := sound(run)) is not None:
         kept.add(good)
-    if policy.best and (winner := best(run)) is not None:
+    winner = best(run) if policy.best else None
+    if winner is not None:
         kept.add(winner)
-        _link(run / "checkpoints" / BEST, winner.name)
+    _link(run / "checkpoints" / BEST, winner)
     for folder in set(found) - kept:
         (folder / "state.json").unlink()  # first, so that a kill leaves no half that looks whole
-    for folder in (run / "checkpoints").glob("step-*"):
-        if folder not in kept:
-            shutil.rmtree(folder)
+    for pattern in ("step-*", ".step-*.part"):  # the second from a kill while saving
+        for folder in (run / "checkpoints").glob(pattern):
+            if folder not in kept:
+                shutil.rmtree(folder)
+    posthoc.thin(run, policy.regular, steps[found[-1]])
 
 
-def _link(path: Path, target: str) -> None:
+def _link(path: Path, target: Path | None) -> None:
+    """Have the link name this neighbour, or be gone."""
+    if target is None:
+        path.unlink(missing_ok=True)
+        return
     part = path.with_name(f".{path.name}.part")
     part.unlink(missing_ok=True)
     try:
-        part.symlink_to(target)
+        part.symlink_to(target.name)
         part.replace(path)
     except OSError:  # no links here: the checkpoints' own numbers tell which is best
         part.unlink(missing_ok=True)

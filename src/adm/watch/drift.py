@@ -81,14 +81,14 @@ def named(found: Compared, with_data: bool) -> dict[str, float]:
 
 
 def reference(source: Source, labels: tuple[int, ...] | None, count: int) -> Moments:
-    """Moments of `count` images of the data, drawn evenly from these classes."""
+    """Moments of `count` images of the data, drawn evenly from these classes, if they have any."""
     order = torch.tensor(shuffled(SEED, len(source), 0, len(source)))
     if labels is None:
         chosen = [order[:count]]
     else:
         each = -(-count // len(labels))
         chosen = [order[source.labels[order] == label][:each] for label in labels]
-        chosen = [indices for indices in chosen if len(indices)]
+        chosen = [indices for indices in chosen if len(indices)] or [order[:count]]
     share = 1 / len(chosen)
     weights = torch.cat(
         [torch.full((len(c),), share / len(c), dtype=torch.float64) for c in chosen]
