@@ -182,6 +182,28 @@ def test_names_that_lead_outside_are_only_names(tmp_path: Path, make: Make, name
     assert not list(tmp_path.rglob("*.png"))
 
 
+@pytest.mark.parametrize("make", ARCHIVES)
+def test_backslashes_of_windows_separate_folders(tmp_path: Path, make: Make) -> None:
+    names = ("cat\\1.png", "dog\\1.png", "..\\..\\cat\\2.png", "C:\\dog\\2.png")
+    spec = make(tmp_path / "set", {name: png(i) for i, name in enumerate(names)})
+    assert open_source(make(tmp_path / "two", {n: png(0) for n in names[:2]})).classes == (
+        "cat",
+        "dog",
+    )
+    assert open_source(spec).classes == ("C:", "cat", "dog")
+    (tmp_path / "l.csv").write_text("cat\\1.png,x\ndog/1.png,y\n")  # either way in a list
+    assert open_source(spec, labels=str(tmp_path / "l.csv")).labels.tolist() == [0, 1]
+    assert not list(tmp_path.rglob("*.png"))
+
+
+@pytest.mark.parametrize("make", ARCHIVES)
+def test_a_backslash_beside_a_slash_is_part_of_a_name(tmp_path: Path, make: Make) -> None:
+    files = {"cat/a\\b.png": png(1), "dog/a\\b.png": png(2)}
+    assert open_source(make(tmp_path / "set", files)).classes == ("cat", "dog")
+    (tmp_path / "l.csv").write_text("cat/a\\b.png,x\n")
+    assert len(open_source(str(next(tmp_path.glob("set.*"))), labels=str(tmp_path / "l.csv"))) == 1
+
+
 def test_links_in_archives_are_passed_over(tmp_path: Path) -> None:
     secret = tmp_path / "secret.png"
     secret.write_bytes(png(9))

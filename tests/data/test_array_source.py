@@ -69,6 +69,10 @@ def test_what_is_read_can_be_written_to(tmp_path: Path) -> None:
             r"classes are <U1 \(2,\), expected strings \(3,\)",
         ),
         (
+            {"arr_0": IMAGES, "arr_1": LABELS, "classes": np.array(["a", "b", "a"])},
+            "2 of its classes are called 'a'; name each apart",
+        ),
+        (
             {"arr_0": IMAGES, "arr_1": LABELS, "classes": np.arange(3)},
             r"classes are int64 \(3,\), expected strings",
         ),

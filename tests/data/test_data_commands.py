@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from adm.cli.data import data, parse_size
+from adm.cli.data import MOST_LISTED, data, parse_size
 from adm.data import open_source
 
 LIGHT = """
@@ -71,6 +71,27 @@ def test_pack_writes_what_train_reads(
     assert open_source(str(tmp_path / "o"), channels=1).shape == (1, 8, 6)
     run(*words, "--channels", 1, "--shard-size", 4)
     assert "2 train shards, 2 of them there before; 0 images written" in capsys.readouterr().out
+
+
+def test_one_is_said_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "one").mkdir()
+    Image.new("L", (4, 4)).save(tmp_path / "one" / "1.png")
+    run("inspect", tmp_path / "one", "--sheet", tmp_path / "s.png")
+    shown = capsys.readouterr().out
+    assert "one: 1 image of 1 class\n" in shown
+    assert "1 of 1 class, a row each" in shown
+    run("pack", tmp_path / "one", "--out", tmp_path / "o")
+    assert "1 train shard; 1 image written" in capsys.readouterr().out
+
+
+def test_one_more_than_is_listed_is_one_more(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(MOST_LISTED + 1):
+        (tmp_path / "set" / f"{number}").mkdir(parents=True)
+        Image.new("L", (4, 4), number).save(tmp_path / "set" / f"{number}" / "1.png")
+    run("inspect", tmp_path / "set")
+    assert "  ... and 1 more class; --out FILE.json has the whole list" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("text", ["", "a", "8,", "8,8,8", "0", "-1", "8x8"])

@@ -8,9 +8,20 @@ import pytest
 import torch
 from PIL import Image
 
-from adm.data import open_source, pixels
-from adm.data.folder import folder
+from adm.data import Source, open_source, pixels
+from adm.data.files import decoded
+from adm.data.folder import listed
 from adm.data.naming import EXTENSIONS, natural
+
+
+def folder(
+    path: Path,
+    split: str = "train",
+    size: tuple[int, int] | None = None,
+    channels: int = 3,
+    check: bool = True,
+) -> Source:
+    return decoded(listed(path, split), size, channels, check=check)
 
 
 def picture(path: Path, size: tuple[int, int] = (4, 4), colour: int = 0) -> Path:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from adm.data import CorruptImage, open_source
+from adm.data import CorruptImage, files, open_source
 from adm.data.inspect import COLUMNS, inspect, sheet
-from adm.data.pack import Packing, pack
+from adm.data.pack import EXTENSION_OF, Packing, pack
 from adm.data.registry import find
 
 COUNT = 11
@@ -116,6 +117,30 @@ def test_original_files_are_copied_byte_for_byte(photos: Path, tmp_path: Path) -
             assert a.read() == b.read()
 
 
+@pytest.mark.parametrize(
+    ("kind", "extension"),
+    [
+        *(("JPEG", "jpg"), ("MPO", "jpg"), ("PNG", "png"), ("WEBP", "webp")),
+        *(("GIF", "gif"), ("BMP", "bmp"), ("TIFF", "tif")),
+    ],
+)
+def test_original_files_are_named_by_what_they_are(
+    tmp_path: Path, kind: str, extension: str
+) -> None:
+    (tmp_path / "set").mkdir()
+    first, second = (Image.new("RGB", (8, 8), colour) for colour in ("red", "blue"))
+    more = {"save_all": True, "append_images": [second]} if kind == "MPO" else {}
+    first.save(tmp_path / "set" / "1.jpeg", kind, **more)
+    assert Image.open(tmp_path / "set" / "1.jpeg").format == kind
+    pack(find(str(tmp_path / "set")), tmp_path / "out", Packing(format="original"))
+    with tarfile.open(tmp_path / "out" / "train-000000.tar") as archive:
+        assert archive.getnames() == [f"000000000.{extension}", "000000000.cls"]
+
+
+def test_every_format_that_is_read_has_an_extension() -> None:
+    assert {*files.FORMATS} <= {*EXTENSION_OF}
+
+
 def test_arrays_are_packed_without_loss(tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (5, 6, 6), dtype=np.uint8)
     np.savez(tmp_path / "set.npz", images=images, labels=np.array([1, 0, 2, 1, 1]))
@@ -197,6 +222,20 @@ def test_broken_images_stop_the_packing_or_are_left_out(photos: Path, tmp_path: 
     done = pack(find(str(photos)), tmp_path / "out", Packing((8, 8)), skip_corrupt=True)
     assert (done.images, done.skipped) == (COUNT - 1, [broken])
     assert len(open_source(str(tmp_path / "out"))) == COUNT - 1
+
+
+def test_what_follows_an_image_left_out_moves_forward_and_keeps_its_number(
+    photos: Path, tmp_path: Path
+) -> None:
+    whole = open_source(str(photos), size=(8, 8)).batch(range(COUNT))[0]
+    cut(photos / "ant" / "2.jpg")
+    pack(find(str(photos)), tmp_path / "out", Packing((8, 8)), skip_corrupt=True)
+    packed = open_source(str(tmp_path / "out"))
+    kept = [index for index in range(COUNT) if index != 2]
+    assert torch.equal(packed.batch(range(COUNT - 1))[0], whole[kept])
+    with tarfile.open(tmp_path / "out" / "train-000000.tar") as archive:
+        names = [name for name in archive.getnames() if name.endswith("png")]
+    assert names == [f"{index:09d}.png" for index in kept]
 
 
 @pytest.mark.parametrize(

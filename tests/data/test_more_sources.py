@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 from data.test_fashion_source import idx_bytes
+from data.test_split_names import NAMES
 from PIL import Image
 
-from adm.data import open_source
+from adm.data import NoSplit, open_source
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 4, 5), dtype=np.uint8)
 LABELS = np.array([0, 2, 1, 0, 2, 1], np.uint8)
@@ -163,6 +164,27 @@ def test_parquet_files_with_and_without_labels(
         open_source(f"hf:{tmp_path / 'one.parquet'}", split="test")
 
 
+@pytest.mark.parametrize("absent", [-1, None])
+def test_rows_without_a_label_are_refused_with_their_cure(
+    tmp_path: Path, rows, absent: int | None
+) -> None:
+    datasets, make = rows
+    kind = datasets.ClassLabel(names=["a", "b"])
+    make([0, absent, 1, 1], kind).save_to_disk(tmp_path / "saved")
+    with pytest.raises(
+        NoSplit, match=r"label of some rows is -1 or absent; .* rows all have theirs"
+    ):
+        open_source(f"hf:{tmp_path / 'saved'}")
+
+
+def test_splits_of_a_saved_data_set_by_every_name(tmp_path: Path, rows) -> None:
+    datasets, make = rows
+    for name in NAMES:
+        both = datasets.DatasetDict({"train": make(None, None), name: make(None, None, 2)})
+        both.save_to_disk(tmp_path / name)
+        assert len(open_source(f"hf:{tmp_path / name}", split="test")) == 2
+
+
 def test_a_folder_of_images_through_datasets(tmp_path: Path, rows) -> None:
     for name in ("cat", "dog"):
         (tmp_path / "set" / name).mkdir(parents=True)
@@ -185,7 +207,7 @@ def test_a_broken_row_is_named(tmp_path: Path, rows) -> None:
 def test_data_without_images_and_names_that_are_not_there_are_refused(tmp_path: Path, rows) -> None:
     datasets, _ = rows
     datasets.Dataset.from_dict({"text": ["a"]}).save_to_disk(tmp_path / "saved")
-    with pytest.raises(ValueError, match="has no images: its 1 rows have the columns text"):
+    with pytest.raises(ValueError, match="has no images in 1 row with the columns text; give"):
         open_source(f"hf:{tmp_path / 'saved'}")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"hf:.*empty cannot be opened .*; give NAME, NAME@CONFIG"):

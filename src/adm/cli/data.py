@@ -59,6 +59,7 @@ def inspect(
         The folder that keeps shards from the web.
     """
     from adm.data import inspect as library
+    from adm.data.counting import count_of
     from adm.data.registry import find
 
     found = find(spec, split=split, labels=labels, cache=cache)
@@ -71,7 +72,8 @@ def inspect(
         _write(out, report)
     if sheet is not None:
         rows = library.sheet(found, sheet)
-        print(f"{sheet}: {rows} of {len(report.classes)} classes, a row each, in the order above")
+        classes = count_of(len(report.classes), "class", "classes")
+        print(f"{sheet}: {rows} of {classes}, a row each, in the order above")
 
 
 @data.command(help_epilogue="")
@@ -127,6 +129,7 @@ def pack(
         The folder that keeps shards from the web.
     """
     from adm.data import pack as library
+    from adm.data.counting import count_of
     from adm.data.registry import find
 
     packing = library.Packing(parse_size(size), channels, format, shard_size)
@@ -140,7 +143,8 @@ def pack(
     if len(done.skipped) > MOST_LISTED:
         print(f"and {len(done.skipped) - MOST_LISTED} more")
     before = f", {done.kept} of them there before" if done.kept else ""
-    print(f"{out}: {done.shards} {split} shards{before}; {done.images} images written")
+    shards = count_of(done.shards, f"{split} shard")
+    print(f"{out}: {shards}{before}; {count_of(done.images, 'image')} written")
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:
@@ -161,12 +165,15 @@ def _write(out: Path, report: "Report") -> None:
 
 
 def _show(report: "Report") -> None:
-    print(f"{report.name}: {report.images} images of {len(report.classes)} classes")
+    from adm.data.counting import count_of
+
+    classes = count_of(len(report.classes), "class", "classes")
+    print(f"{report.name}: {count_of(report.images, 'image')} of {classes}")
     most = max(report.classes.values(), default=1) or 1
     width = max(map(len, report.classes), default=0)
     for name, count in list(report.classes.items())[:MOST_LISTED]:
         print(f"  {name:{width}} {count:>9}  {'█' * round(BAR * count / most)}".rstrip())
-    _rest(len(report.classes), "classes")
+    _rest(len(report.classes), "class", "classes")
     if report.left_out:
         print(f"not in the list of labels, and left out: {report.left_out}")
     for what, counts in (("sizes (HxW)", report.sizes), ("formats", report.kinds)):
@@ -176,17 +183,20 @@ def _show(report: "Report") -> None:
     print(f"broken: {len(report.broken) or 'none'}")
     for one in report.broken[:MOST_LISTED]:
         print(f"  {one['reason']}")
-    _rest(len(report.broken), "broken images")
+    _rest(len(report.broken), "broken image", "broken images")
     for what, groups in (("files", report.same_files), ("pixels", report.same_pixels)):
         again = sum(len(group) - 1 for group in groups)
         print(f"duplicates, same {what}: {again or 'none'}")
         for group in groups[:MOST_LISTED]:
             print(f"  {' = '.join(group[:4])}{' = ...' if len(group) > 4 else ''}")
-        _rest(len(groups), "groups")
+        _rest(len(groups), "group", "groups")
     if report.conflicts:
         print(f"groups of duplicates with different labels: {report.conflicts}")
 
 
-def _rest(count: int, what: str) -> None:
+def _rest(count: int, one: str, more: str) -> None:
+    from adm.data.counting import count_of
+
     if count > MOST_LISTED:
-        print(f"  ... and {count - MOST_LISTED} more {what}; --out FILE.json has them all")
+        rest = count_of(count - MOST_LISTED, f"more {one}", f"more {more}")
+        print(f"  ... and {rest}; --out FILE.json has the whole list")

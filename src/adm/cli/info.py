@@ -28,6 +28,7 @@ def info(model: str, /, *, recipe: Annotated[bool, Parameter(negative="")] = Fal
         Print the whole recipe as JSON.
     """
     # Loaded here and not above, so that --help answers before torch is there.
+    from adm.data.counting import count_of
     from adm.recipes.model import guide_of, read
     from adm.recipes.schema import to_json
 
@@ -41,8 +42,7 @@ def info(model: str, /, *, recipe: Annotated[bool, Parameter(negative="")] = Fal
         "file": f"{path} ({path.stat().st_size / 1e6:.1f} MB)",
         "recipe": f"{chosen.name} ({chosen.kind})",
         "parameters": f"{sum(w.numel() for w in weights.values()):,}",
-        "images": f"{height}x{width}, {chosen.data.channels} channel"
-        + "s" * (chosen.data.channels > 1),
+        "images": f"{height}x{width}, {count_of(chosen.data.channels, 'channel')}",
         "classes": _listed(metadata["classes"]),
         "process": f"{chosen.process.schedule}, {chosen.process.steps} steps",
         "trained": f"{metadata.get('step', chosen.train.steps):,} steps of "

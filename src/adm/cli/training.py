@@ -15,6 +15,7 @@ from adm.cli import Saved
 from adm.cli.device import pick
 from adm.cli.progress import progress
 from adm.data import NoSplit, Source, held_out, open_source
+from adm.data.counting import count_of
 from adm.recipes import Recipe, run
 from adm.recipes.run import TrainOptions
 from adm.recipes.schema import to_json
@@ -78,7 +79,8 @@ def describe(source: Source) -> str:
     pairs = list(zip(source.classes, counts, strict=False))
     listed = ", ".join(f"{name} {count}" for name, count in pairs[:MOST_NAMED])
     more = ", ..." if len(pairs) > MOST_NAMED else ""
-    return f"{source.name}: {len(source)} images of {len(pairs)} classes: {listed}{more}"
+    images, classes = count_of(len(source), "image"), count_of(len(pairs), "class", "classes")
+    return f"{source.name}: {images} of {classes}: {listed}{more}"
 
 
 def parse_micro_batch(text: str | None) -> int | Literal["auto"] | None:
@@ -177,7 +179,7 @@ def tell_skipped(sources: Sequence[Source], devices: Devices) -> None:
     skipped = list(dict.fromkeys(path for paths in all_ for path in paths))
     if skipped and devices.main:
         shown = ", ".join(skipped[:MOST_NAMED]) + ", ..." * (len(skipped) > MOST_NAMED)
-        print(f"{len(skipped)} image{'s' * (len(skipped) > 1)} could not be read: {shown}")
+        print(f"{count_of(len(skipped), 'image')} could not be read: {shown}")
 
 
 def _finish(recipe: Recipe, out: Path, devices: Devices) -> None:

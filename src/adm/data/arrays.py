@@ -2,6 +2,7 @@
 
 import zipfile
 import zlib
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -182,4 +183,8 @@ def _classes(path: Path, found: dict[str, np.ndarray], labels: np.ndarray) -> tu
             f"{path}: classes are {names.dtype} {names.shape}, expected strings ({needed},) or "
             f"more, one for each of the labels up to {needed - 1}; save np.array(['a', 'b', ...])"
         )
-    return tuple(names.tolist())
+    classes = tuple(names.tolist())
+    if len(set(classes)) < len(classes):
+        name, times = Counter(classes).most_common(1)[0]
+        raise ValueError(f"{path}: {times} of its classes are called {name!r}; name each apart")
+    return classes

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from adm.data.counting import count_of
 from adm.data.pixels import mode_of, to_picture
 
 ARCHIVE = "samples.npz"
@@ -116,8 +117,9 @@ def _file_names(
     counts = [len(kinds), len(seeds), len(numbers), count if notes is None else len(notes)]
     if counts != [count] * 4:
         raise ValueError(
-            f"{count} images came with {counts[0]} labels, {counts[1]} seeds, {counts[2]} indices "
-            f"and {counts[3]} notes; give one of each for each image"
+            f"{count_of(count, 'image')} came with {count_of(counts[0], 'label')}, "
+            f"{count_of(counts[1], 'seed')}, {count_of(counts[2], 'index', 'indices')} and "
+            f"{count_of(counts[3], 'note')}; give one of each for each image"
         )
     if notes is not None:
         words = safe_names(sorted(set(notes)))

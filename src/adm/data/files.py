@@ -1,8 +1,9 @@
 """encoded images, wherever they lie -> labelled images, decoded when read."""
 
-from collections.abc import Callable, Iterator, Sequence
+import errno
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -15,6 +16,8 @@ from adm.data.source import CorruptImage, Source, Uniforms
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF")
 CHECKED = 2_000  # headers read at opening: a moment, where those of a million take many minutes
 ORIENTATION = 0x0112  # the EXIF tag; 5 to 8 turn the picture by a quarter
+# Pillow's own OSErrors have no number, and a broken file that points to before its start has this.
+NOT_THE_DISK = (None, errno.EINVAL)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,24 +49,30 @@ class Files:
         """A picture whose failures, here and in the caller's decoding, name the file.
 
         Raises:
-            ValueError: the file cannot be opened.
+            ValueError: the file cannot be opened, or the system fails to read it.
             CorruptImage: it is no image, broken, or larger than `pixels.MAX_PIXELS`.
         """
         path = self.path(index)
         try:
             stream = self.open(index)
         except OSError as error:
-            raise ValueError(f"{path} cannot be read ({error.strerror}); bring it back") from None
+            reason = error.strerror or error
+            raise ValueError(f"{path} cannot be read ({reason}); bring it back") from None
         try:
             with stream, Image.open(stream, formats=FORMATS) as picture:
                 high, wide = picture.height, picture.width
                 if wide * high > pixels.MAX_PIXELS:
                     raise ValueError(f"{high}x{wide} is over {pixels.MAX_PIXELS} pixels")
                 yield picture
+        except MemoryError:  # for which the image cannot be blamed
+            raise
         except UnidentifiedImageError:
             message = f"{path} is no {', '.join(FORMATS)} image; replace or remove it"
             raise CorruptImage(path, message) from None
         except Exception as error:  # Pillow's decoders raise many types, some of them undocumented
+            if isinstance(error, OSError) and error.errno not in NOT_THE_DISK:
+                reason = error.strerror or error
+                raise ValueError(f"{path} cannot be read ({reason}); see to its disk") from error
             message = f"{path} is not a usable image ({error}); replace, shrink or remove it"
             raise CorruptImage(path, message) from error
 
@@ -120,18 +129,6 @@ def decoded(
         crop=None if size is None else read,
         threaded=True,
         skip_corrupt=skip_corrupt,
-    )
-
-
-def select(files: Files, used: Sequence[int], name: str | None = None) -> Files:
-    """Some of the files, in that order, with all classes."""
-    kept = list(used)
-    return replace(
-        files,
-        name=files.name if name is None else name,
-        labels=files.labels[kept],
-        open=lambda index: files.open(kept[index]),
-        path=lambda index: files.path(kept[index]),
     )
 
 

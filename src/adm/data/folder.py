@@ -7,29 +7,17 @@ from typing import BinaryIO
 
 import torch
 
-from adm.data.files import Files, decoded
+from adm.data.files import Files
 from adm.data.layout import laid_out
 from adm.data.naming import in_order
-from adm.data.source import Source
-
-
-def folder(
-    path: Path,
-    split: str = "train",
-    size: tuple[int, int] | None = None,
-    channels: int = 3,
-    check: bool = True,
-) -> Source:
-    """Open a folder of image files, labelled by its sub-folders; see `listed` and `decoded`."""
-    return decoded(listed(path, split), size, channels, check=check)
 
 
 def listed(path: Path, split: str = "train", labels: str | None = None) -> Files:
     """Find the image files of a folder, at any depth; none is opened.
 
     Each sub-folder that holds images is a class; without sub-folders, the folder is one class of
-    its own name. Where all sub-folders are splits (`train`; `test`, `val`), the classes lie within
-    them and are numbered alike in all. Classes and files sort naturally (2 before 10); hidden files
+    its own name. Where all sub-folders are splits (`layout.SPLITS`), the classes lie within them
+    and are numbered alike in all. Classes and files sort naturally (2 before 10); hidden files
     and folders are passed over.
 
     Args:

@@ -7,9 +7,11 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 
+from adm.data.counting import count_of
 from adm.data.files import Files
-from adm.data.labels import Labelled, as_label, numbered
+from adm.data.labels import Labelled, numbered
 from adm.data.layout import SPLITS
+from adm.data.lists import as_label
 from adm.data.source import NoSplit
 
 LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "category")
@@ -37,7 +39,7 @@ def hub(place: str, split: str = "train") -> Files:
     images = [name for name, kind in found.features.items() if isinstance(kind, datasets.Image)]
     if not images or not len(found):
         raise ValueError(
-            f"hf:{place} has no images: its {len(found)} rows have the columns "
+            f"hf:{place} has no images in {count_of(len(found), 'row')} with the columns "
             f"{', '.join(found.features)}; give data with a column of type Image"
         )
     column = "image" if "image" in images else images[0]
@@ -93,9 +95,12 @@ def _labels(datasets: Any, found: Any, place: str) -> Labelled:
         return Labelled((title,), list(range(len(found))), np.zeros(len(found), np.int64))
     values = found.with_format(None)[column][:]
     if column in typed:
+        if any(value is None or value < 0 for value in values):
+            raise NoSplit(
+                f"hf:{place}: the {column} of some rows is -1 or absent; give a split whose rows "
+                "all have theirs"
+            )
         numbers = np.array(values, np.int64)
-        if numbers.min() < 0:
-            raise NoSplit(f"hf:{place}: the {column} of some rows is -1, none; give a split with")
         return Labelled(tuple(kinds[column].names), list(range(len(found))), numbers)
     where = f"hf:{place}: a {column}"
     return numbered([as_label(value, where) for value in values], f"hf:{place}")

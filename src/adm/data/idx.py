@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from adm.data.counting import count_of
 from adm.data.labels import CLASSES_FILE, named_classes
 from adm.data.naming import natural
 from adm.data.source import NoSplit, Source, in_memory
@@ -105,8 +106,9 @@ def _pair(images: Path, labels: Path, classes: tuple[str, ...] | None, name: str
     classes = classes or tuple(map(str, range(int(numbers.max()) + 1 if len(numbers) else 0)))
     if len(pixels) != len(numbers) or int(numbers.max()) >= len(classes):
         raise ValueError(
-            f"{place}: {len(pixels)} images, {len(numbers)} labels for {len(classes)} classes "
-            "do not belong together; fetch both files again"
+            f"{place}: {count_of(len(pixels), 'image')}, {count_of(len(numbers), 'label')} for "
+            f"{count_of(len(classes), 'class', 'classes')} do not belong together; fetch "
+            "both files again"
         )
     return in_memory(name, classes, pixels[:, None], numbers)
 

@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from adm.data import pixels
+from adm.data.counting import count_of
 from adm.data.files import Files, upright_size
 from adm.data.source import CorruptImage, Source
 from adm.data.threads import streamed
 
 CELL = 64  # pixels a side, of an image in the sheet
+STRIP = 1 << 16  # pixels hashed at a time: so many as RGBA fit in a processor's cache
 COLUMNS, ROWS = 12, 40  # of the sheet: images of a class, classes
 Advance = Callable[[float], None]
 
@@ -27,7 +29,7 @@ class Look(NamedTuple):
     size: tuple[int, int] | None  # (H, W), upright; None where it is broken
     kind: str  # such as "JPEG RGB", or "3 channels" of an array
     content: bytes  # hash of the encoded bytes
-    pixels: bytes  # hash of the decoded pixels
+    pixels: bytes  # hash of the pixels as they are seen
     broken: str | None  # why it cannot be used
 
 
@@ -43,7 +45,8 @@ class Report:
         kinds: how many of each format and mode.
         broken: path and reason of each image that cannot be decoded.
         same_files: paths of files with the same bytes, group by group.
-        same_pixels: paths of images with the same pixels, in files that differ.
+        same_pixels: paths of images that are seen alike, upright and of 8 bits, in files that
+            differ.
         conflicts: groups of either kind in which labels differ.
         left_out: images that a list of labels does not name.
     """
@@ -128,15 +131,24 @@ def _look_at_file(files: Files) -> Callable[[int], Look]:
                 content = hashlib.blake2b(stream.read()).digest()
             with files.picture(index) as picture:
                 size, kind = upright_size(picture), f"{picture.format} {picture.mode}"
-                pixels.check_range(picture)
-                picture.load()
-                shown = hashlib.blake2b(f"{picture.size} {picture.mode}".encode())
-                shown.update(picture.tobytes())
+                shown = _hash_as_seen(picture)
         except (ValueError, OSError) as error:
             return Look(path, None, "", b"", b"", str(error))
-        return Look(path, size, kind, content, shown.digest(), None)
+        return Look(path, size, kind, content, shown, None)
 
     return look
+
+
+def _hash_as_seen(picture: Image.Image) -> bytes:
+    """Of what is trained on: upright, palettes looked up, 16 bits rounded to 8, alpha kept."""
+    ImageOps.exif_transpose(picture, in_place=True)
+    wide, high = picture.size
+    found = hashlib.blake2b(f"{wide}x{high}".encode())
+    rows = max(1, STRIP // wide)
+    for top in range(0, high, rows):
+        strip = picture.crop((0, top, wide, min(high, top + rows)))
+        found.update(pixels.with_channels(strip, 4).tobytes())
+    return found.digest()
 
 
 def _look_at_array(source: Source) -> Callable[[int], Look]:
@@ -145,7 +157,7 @@ def _look_at_array(source: Source) -> Callable[[int], Look]:
         channels, height, width = image.shape
         content = hashlib.blake2b(image.contiguous().numpy().tobytes()).digest()
         path = f"{source.name}, image {index}"
-        return Look(path, (height, width), f"{channels} channels", content, content, None)
+        return Look(path, (height, width), count_of(channels, "channel"), content, content, None)
 
     return look
 
@@ -167,6 +179,7 @@ def _cell(found: Source | Files, index: int) -> Image.Image | None:
     try:
         if isinstance(found, Files):
             with found.picture(index) as picture:
+                ImageOps.exif_transpose(picture, in_place=True)
                 return pixels.cover(pixels.with_channels(picture, 3), (CELL, CELL))
         image = found.read(index)
         shown = image if image.shape[0] in pixels.MODES else image[:1]

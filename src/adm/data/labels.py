@@ -1,28 +1,24 @@
 """names of image files, a rule or a list -> which are used, their classes and labels."""
 
-import csv
-import io
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from adm.data.naming import natural
+from adm.data.counting import count_of
+from adm.data.lists import LISTS, Label, csv_pairs, json_pairs
+from adm.data.naming import natural, plain
 
 RULES = ("folders", "prefix", "none")
-LISTS = (".csv", ".tsv", ".json")
 FORMS = f"{', '.join(RULES)}, or a list {', '.join(LISTS)} of files with their labels"
 STYLEGAN = "dataset.json"  # beside the images: what StyleGAN's data tools leave
 CLASSES_FILE = "classes.json"  # names in the order of the labels
-FILE_COLUMNS = ("file", "filename", "file_name", "path", "image", "id")
-LABEL_COLUMNS = ("label", "class", "category")
 MOST_CLASSES = 1 << 20
 AMBIGUOUS = -1
 
 Inside = Callable[[str], bytes | None]  # the content of a file of the data, None where absent
-Label = str | int
 
 
 class Labelled(NamedTuple):
@@ -52,7 +48,7 @@ def labelled(
     """
     if rule is None:
         found = inside(STYLEGAN)
-        pairs = None if found is None else _json_pairs(found, f"{place}/{STYLEGAN}")
+        pairs = None if found is None else json_pairs(found, f"{place}/{STYLEGAN}")
         if pairs is None:
             return by_folder(names, title, place)
         return _named(by_list(names, pairs, place), pairs, place, inside)
@@ -85,11 +81,16 @@ def by_list(names: Sequence[str], pairs: list[tuple[str, Label]], place: str) ->
     lookups = _lookups(names)
     given: dict[int, Label] = {}
     for file, label in pairs:
-        index = next((tier[file] for tier in lookups if file in tier), None)
+        index = _found(lookups, file)
         if index is None or index == AMBIGUOUS:
             what = "is not there" if index is None else "is the name of several files"
             raise ValueError(f"{place}: {file}, which the list of labels names, {what}; mend it")
-        given[index] = label
+        before = given.setdefault(index, label)
+        if str(before) != str(label):
+            raise ValueError(
+                f"{place}/{names[index]} is in the list of labels as {before} and as {label}; "
+                "keep one"
+            )
     if not given:
         raise ValueError(f"{place}: the list of labels is empty; give one line for each image")
     used = sorted(given)
@@ -100,13 +101,14 @@ def by_list(names: Sequence[str], pairs: list[tuple[str, Label]], place: str) ->
 def numbered(labels: Sequence[Label], place: str) -> Labelled:
     """Numbers stand for themselves, names for their place in natural order."""
     if all(isinstance(label, int) for label in labels):
-        numbers = np.array(labels, np.int64)
-        low, high = int(numbers.min()), int(numbers.max())
+        whole = [int(label) for label in labels]
+        low, high = min(whole), max(whole)
         if low < 0 or high >= MOST_CLASSES:
             raise ValueError(
                 f"{place}: labels are {low}..{high}, expected 0..{MOST_CLASSES - 1}; number the "
                 "classes from 0, or name them"
             )
+        numbers = np.array(whole, np.int64)
         classes = tuple(map(str, range(high + 1)))
     else:
         texts = [str(label) for label in labels]
@@ -151,27 +153,10 @@ def with_names(found: Labelled, names: tuple[str, ...] | None, place: str) -> La
         return found
     if len(names) < len(found.classes):
         raise ValueError(
-            f"{place}: {CLASSES_FILE} has {len(names)} names and labels go up to "
+            f"{place}: {CLASSES_FILE} has {count_of(len(names), 'name')} and labels go up to "
             f"{len(found.classes) - 1}; give every class a name"
         )
     return found._replace(classes=names)
-
-
-def as_label(value: Any, where: str) -> Label:
-    """Raise ValueError for what is neither a name nor a whole number; `where` tells of what."""
-    if isinstance(value, str) and value:
-        return value
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    raise ValueError(f"{where} is {value!r:.80}, expected a name or a whole number; mend it")
-
-
-def as_numbers(labels: Iterable[Label]) -> list[Label]:
-    """Texts become numbers where all of them are."""
-    texts = list(labels)
-    if all(isinstance(text, int) or text.removeprefix("-").isdecimal() for text in texts):
-        return [int(text) for text in texts]
-    return texts
 
 
 def _named(found: Labelled, pairs: list[tuple[str, Label]], place: str, inside: Inside) -> Labelled:
@@ -199,6 +184,12 @@ def _lookups(names: Sequence[str]) -> list[dict[str, int]]:
     return tiers
 
 
+def _found(lookups: list[dict[str, int]], file: str) -> int | None:
+    """The index of a file that a list names, even as `./cat/1.png` or, as Windows, `cat\\1.png`."""
+    keys = (file, plain(file))
+    return next((tier[key] for key in keys for tier in lookups if key in tier), None)
+
+
 def _pairs(rule: str, place: str, inside: Inside) -> list[tuple[str, Label]]:
     path = Path(rule).expanduser()
     suffix = path.suffix.lower()
@@ -208,48 +199,8 @@ def _pairs(rule: str, place: str, inside: Inside) -> list[tuple[str, Label]]:
     if content is None:
         raise ValueError(f"the list of labels {rule} is neither a file nor within {place}; make it")
     if suffix == ".json":
-        pairs = _json_pairs(content, rule)
+        pairs = json_pairs(content, rule)
         if pairs is None:
             raise ValueError(f"{rule} holds no labels; give labels none, or another list")
         return pairs
-    return _csv_pairs(content, rule, "\t" if suffix == ".tsv" else ",")
-
-
-def _json_pairs(content: bytes, where: str) -> list[tuple[str, Label]] | None:
-    """{file: label}, [[file, label], ...], or either under "labels"; None for StyleGAN's null."""
-    try:
-        found = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{where} is no JSON ({error}); mend it") from None
-    if isinstance(found, dict) and isinstance(found.get("labels", ""), list | dict | None):
-        found = found["labels"]
-    if found is None:
-        return None
-    rows = list(found.items()) if isinstance(found, dict) else found
-    if not isinstance(rows, list) or any(
-        not isinstance(row, list | tuple) or len(row) != 2 or not isinstance(row[0], str)
-        for row in rows
-    ):
-        raise ValueError(
-            f'{where} must be {{"file": "label"}} or [["file", "label"], ...]; mend it'
-        )
-    return [(file, as_label(label, f"{where}: the label of {file}")) for file, label in rows]
-
-
-def _csv_pairs(content: bytes, where: str, delimiter: str) -> list[tuple[str, Label]]:
-    """Rows file,label; where the first names its columns, those."""
-    try:
-        text = content.decode("utf-8-sig")
-        rows = [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if row]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{where} cannot be read ({error}); save it as UTF-8") from None
-    heads = [head.strip().casefold() for head in rows[0]] if rows else []
-    file = next((heads.index(head) for head in FILE_COLUMNS if head in heads), None)
-    label = next((heads.index(head) for head in LABEL_COLUMNS if head in heads), None)
-    body = rows if file is None and label is None else rows[1:]
-    file, label = 0 if file is None else file, 1 if label is None else label
-    short = next((row for row in body if len(row) <= max(file, label)), None)
-    if short is not None:
-        raise ValueError(f"{where}: {short} lacks a file or a label; write file,label on each line")
-    labels = as_numbers(as_label(row[label].strip(), f"{where}: a label") for row in body)
-    return [(row[file].strip(), each) for row, each in zip(body, labels, strict=True)]
+    return csv_pairs(content, rule, "\t" if suffix == ".tsv" else ",")

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from adm.data.labels import LISTS, STYLEGAN, Inside, Labelled, labelled
+from adm.data.labels import STYLEGAN, Inside, Labelled, labelled
+from adm.data.lists import LISTS
 from adm.data.naming import EXTENSIONS
 from adm.data.source import NoSplit
 
-SPLITS = {"train": ("train",), "test": ("test", "val", "validation")}  # and their folders
+# What folders and archives of each split are called; the first that is there is taken.
+SPLITS = {"train": ("train",), "test": ("test", "val", "valid", "validation", "eval", "dev")}
 
 
 def laid_out(
@@ -57,7 +59,7 @@ def _split_folder(names: Sequence[str], split: str, place: str) -> str | None:
         if folder in tops:
             return folder
     raise NoSplit(
-        f"{place} has no {split} split: no sub-folder {' or '.join(SPLITS[split])}; "
+        f"{place} has no {split} split: no sub-folder {', '.join(SPLITS[split])}; "
         "add one with the classes in it, or give the folder that holds those images"
     )
 

@@ -22,7 +22,12 @@ def is_image(name: str) -> bool:
 
 
 def plain(name: str) -> str:
-    """A member's name as a relative one: without leading /, `.` and `..`."""
+    """A member's name as a relative one: without leading /, `.` and `..`.
+
+    Some programs for Windows separate folders by backslashes, and then by nothing else.
+    """
+    if "/" not in name:
+        name = name.replace("\\", "/")
     return "/".join(part for part in name.split("/") if part not in ("", ".", ".."))
 
 

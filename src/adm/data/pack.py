@@ -25,7 +25,16 @@ ENCODINGS = {
     "webp": ("webp", {"format": "WEBP", "lossless": True, "quality": 80}),
 }
 FORMATS = (*ENCODINGS, ORIGINAL)
-EXTENSION_OF = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp"}
+# By what Pillow calls it. MPO is a JPEG with more pictures behind the first, as phones leave it.
+EXTENSION_OF = {
+    "JPEG": "jpg",
+    "MPO": "jpg",
+    "PNG": "png",
+    "WEBP": "webp",
+    "GIF": "gif",
+    "BMP": "bmp",
+    "TIFF": "tif",
+}
 RGB = 3
 Advance = Callable[[float], None]
 
@@ -141,7 +150,7 @@ def _original(found: Source | Files) -> Callable[[int], Encoded]:
     def encode(index: int) -> Encoded:
         with found.picture(index) as picture:
             picture.load()  # what is broken is found now
-            extension = EXTENSION_OF.get(picture.format or "", "tif")
+            extension = EXTENSION_OF[picture.format or ""]
         with found.open(index) as stream:
             return Encoded(stream.read(), extension)
 

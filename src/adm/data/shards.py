@@ -12,24 +12,15 @@ import torch
 
 from adm.data.archive import MAX_BYTES, from_members
 from adm.data.files import Files
-from adm.data.labels import (
-    CLASSES_FILE,
-    Label,
-    Labelled,
-    as_label,
-    as_numbers,
-    labelled,
-    named_classes,
-    numbered,
-    with_names,
-)
+from adm.data.labels import CLASSES_FILE, Labelled, labelled, named_classes, numbered, with_names
 from adm.data.layout import SPLITS
+from adm.data.lists import Label, as_label, as_numbers
 from adm.data.naming import EXTENSIONS
 from adm.data.source import CorruptImage, NoSplit
 from adm.data.tar import Entry, entries
 
 CLASS, FIELDS = "cls", "json"  # WebDataset's names for what goes with an image
-SPLIT_OF = {"train": "train", "test": "test", "val": "test", "validation": "test"}
+SPLIT_OF = {name: split for split, names in SPLITS.items() for name in names}
 SPLIT_NAME = re.compile(rf"({'|'.join(sorted(SPLIT_OF, key=len, reverse=True))})(?![a-z])", re.I)
 MOST_SHARDS = 100_000
 
@@ -99,10 +90,11 @@ def of_split(paths: list[str], split: str, place: str) -> list[str]:
         ValueError: none is of the split.
     """
     starts = [SPLIT_NAME.match(path.partition("?")[0].rpartition("/")[2]) for path in paths]
-    kinds = [SPLIT_OF[start[1].lower()] if start else "train" for start in starts]
-    if len(set(kinds)) < 2 and split == "train":
+    names = [start[1].lower() if start else "train" for start in starts]
+    if len({SPLIT_OF[name] for name in names}) < 2 and split == "train":
         return paths
-    chosen = [path for path, kind in zip(paths, kinds, strict=True) if kind == split]
+    wanted = next((name for name in SPLITS[split] if name in names), None)
+    chosen = [path for path, name in zip(paths, names, strict=True) if name == wanted]
     if not chosen:
         raise NoSplit(
             f"{place} has no {split} split; name its archives {split}-000000.tar, or give those "

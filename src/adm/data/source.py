@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from adm.data.counting import count_of
 from adm.data.threads import in_threads
 
 ORDER = [0, 0, 0, 1]  # where its stream begins, far from those of other uses of the same key
@@ -135,8 +136,8 @@ class Source:
                     raise
                 corrupt.append(error.path)
         raise ValueError(
-            f"{self.name}: {len(corrupt)} images in a row cannot be decoded, the first is "
-            f"{corrupt[0]}; see `adm data inspect`, and whether the files can be read at all"
+            f"{self.name}: {count_of(len(corrupt), 'image')} in a row cannot be decoded, the first "
+            f"is {corrupt[0]}; see `adm data inspect`, and whether the files can be read at all"
         )
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from adm.data.counting import count_of
 from adm.data.source import Source
 
 STREAM = 0x9E3779B97F4A7C15  # 2^64 over the golden ratio: neighbours land far apart
@@ -28,8 +29,8 @@ def held_out(source: Source, part: float, seed: int = 0) -> tuple[Source, Source
     total = len(source)
     if not 0 < part < total or (part >= 1 and part != int(part)):
         raise ValueError(
-            f"cannot hold out {part:g} of {total} images; give a share below 1, or a whole number "
-            f"from 1 to {total - 1}"
+            f"cannot hold out {part:g} of {count_of(total, 'image')}; give a share below 1, or a "
+            f"whole number from 1 to {total - 1}"
         )
     hashes = _hashes(total, seed)
     held = np.zeros(total, bool)
@@ -39,8 +40,8 @@ def held_out(source: Source, part: float, seed: int = 0) -> tuple[Source, Source
         held[np.argsort(hashes, kind="stable")[: int(part)]] = True
     if held.all() or not held.any():
         raise ValueError(
-            f"a share of {part:g} of {total} images holds out {held.sum()}; give a number, such "
-            f"as {max(1, total // 10)}"
+            f"a share of {part:g} of {count_of(total, 'image')} holds out {held.sum()}; give a "
+            f"number, such as {max(1, total // 10)}"
         )
     training, validation = (np.flatnonzero(side) for side in (~held, held))
     return subset(source, training, source.name), subset(

@@ -53,11 +53,14 @@ def _walk(data: mmap.mmap, wanted: Callable[[str], bool]) -> Iterator[tuple[Entr
         if not _is_sound(header):
             raise ValueError(f"no header at byte {offset}")
         kind, size = header[156:157], _number(header[124:136])
-        start = offset + BLOCK
-        if kind in (LONG_NAME, EXTENDED):
+        start, of_next = offset + BLOCK, kind in (LONG_NAME, EXTENDED)
+        if not of_next:
+            size = int(known.get("size", size))
+        if size < 0:  # the walk would come back here for ever
+            raise ValueError(f"the entry at byte {offset} has a size of {size}")
+        if of_next:
             known |= _records(kind, data, start, size)
         else:
-            size = int(known.get("size", size))
             if kind in REGULAR:
                 name = plain(known.get("path") or _name(header))
                 if start + size > len(data):

@@ -1,0 +1,113 @@
+"""a list of labels, .csv, .tsv or .json -> the name of each file in it, its label."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from adm.data.naming import is_image
+
+LISTS = (".csv", ".tsv", ".json")
+# Headings, the likeliest first; capitals, spaces and hyphens make no difference.
+FILE_COLUMNS = (
+    *("file", "filename", "file_name", "path", "filepath", "file_path"),
+    *("image", "image_name", "image_path", "image_file", "image_id", "img", "picture", "id"),
+)
+LABEL_COLUMNS = ("label", "class", "category", "class_name", "label_name", "class_id")
+
+Label = str | int
+
+
+def as_label(value: Any, where: str) -> Label:
+    """Raise ValueError for what is neither a name nor a whole number; `where` tells of what."""
+    if isinstance(value, str) and value:
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise ValueError(f"{where} is {value!r:.80}, expected a name or a whole number; mend it")
+
+
+def as_numbers(labels: Iterable[Label]) -> list[Label]:
+    """Texts become numbers where all of them are."""
+    texts = list(labels)
+    if all(isinstance(text, int) or text.removeprefix("-").isdecimal() for text in texts):
+        return [int(text) for text in texts]
+    return texts
+
+
+def json_pairs(content: bytes, where: str) -> list[tuple[str, Label]] | None:
+    """{file: label}, [[file, label], ...], or either under "labels"; None for StyleGAN's null.
+
+    Raises:
+        ValueError: another form, or labels that are none.
+    """
+    try:
+        found = json.loads(content, object_pairs_hook=_once)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where} cannot be read as JSON ({error}); mend it") from None
+    if isinstance(found, dict) and isinstance(found.get("labels", ""), list | dict | None):
+        found = found["labels"]
+    if found is None:
+        return None
+    rows = list(found.items()) if isinstance(found, dict) else found
+    if not isinstance(rows, list) or any(
+        not isinstance(row, list | tuple) or len(row) != 2 or not isinstance(row[0], str)
+        for row in rows
+    ):
+        raise ValueError(
+            f'{where} must be {{"file": "label"}} or [["file", "label"], ...]; mend it'
+        )
+    return [(file, as_label(label, f"{where}: the label of {file}")) for file, label in rows]
+
+
+def csv_pairs(content: bytes, where: str, delimiter: str) -> list[tuple[str, Label]]:
+    """Rows file,label; where the first names its columns, those.
+
+    Raises:
+        ValueError: no UTF-8, rows that lack a file or a label, headings that leave open which
+            column is which.
+    """
+    try:
+        text = content.decode("utf-8-sig")
+        rows = [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{where} cannot be read ({error}); save it as UTF-8") from None
+    columns = _columns(rows[0], where) if rows else None
+    body = rows if columns is None else rows[1:]
+    file, label = columns or (0, 1)
+    short = next((row for row in body if len(row) <= max(file, label)), None)
+    if short is not None:
+        raise ValueError(f"{where}: {short} lacks a file or a label; write file,label on each line")
+    labels = as_numbers(as_label(row[label].strip(), f"{where}: a label") for row in body)
+    return [(row[file].strip(), each) for row, each in zip(body, labels, strict=True)]
+
+
+def _columns(row: list[str], where: str) -> tuple[int, int] | None:
+    """Where headings say that files and labels stand; None for a row that is no heading."""
+    if any(is_image(cell.strip().rpartition("/")[2]) for cell in row):
+        return None  # a class may be called `image`
+    heads = [cell.strip().casefold().replace(" ", "_").replace("-", "_") for cell in row]
+    file = next((heads.index(head) for head in FILE_COLUMNS if head in heads), None)
+    label = next((heads.index(head) for head in LABEL_COLUMNS if head in heads), None)
+    if file is not None and label is not None:
+        return file, label
+    if file is None and label is None:
+        return None
+    others = [i for i, head in enumerate(heads) if head not in (*FILE_COLUMNS, *LABEL_COLUMNS)]
+    if len(heads) != 2 or not others:
+        what, name = ("the files", "file") if file is None else ("the labels", "label")
+        raise ValueError(
+            f"{where}: its headings {', '.join(row)} leave open which column has {what}; call "
+            f"that one {name}"
+        )
+    return others[0] if file is None else file, others[0] if label is None else label
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of a list; json by itself keeps the last of several labels and says nothing."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if found.setdefault(key, value) != value:
+            raise ValueError(f"{key} is there as {found[key]!r:.80} and as {value!r:.80}; keep one")
+    return found

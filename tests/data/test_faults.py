@@ -1,0 +1,108 @@
+"""Broken images are skipped where that is asked for; a disk or a memory at fault never is."""
+
+import errno
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+import torch
+from data.test_archives import KINDS, Make, png
+from PIL import Image, ImageFile
+
+from adm.data import CorruptImage, open_source
+from adm.data.files import Files, decoded
+from adm.data.pack import Packing, pack
+
+
+class Failing(io.BytesIO):
+    """A file of which the first bytes can be read and the others not."""
+
+    def __init__(self, content: bytes, error: BaseException, sound: int = 0) -> None:
+        super().__init__(content)
+        self.error, self.sound = error, sound
+
+    def read(self, size: int | None = -1) -> bytes:
+        if self.tell() >= self.sound:
+            raise self.error
+        return super().read(size)
+
+
+def files(open_: Callable[[], BinaryIO]) -> Files:
+    """A sound image, and one that is opened by `open_`."""
+    streams = [lambda: io.BytesIO(png(0, (64, 64))), open_]
+    labels = torch.zeros(2, dtype=torch.int64)
+    return Files("two", ("a",), labels, lambda i: streams[i](), lambda i: f"{i}.png")
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT])
+@pytest.mark.parametrize("sound", [0, 100])  # in the header; in the pixels
+def test_a_disk_that_fails_is_an_error_and_not_skipped(
+    tmp_path: Path, number: int, sound: int
+) -> None:
+    error = OSError(number, os.strerror(number))
+    found = files(lambda: Failing(png(1, (64, 64)), error, sound))
+    source = decoded(found, (4, 4), skip_corrupt=True)
+    with pytest.raises(ValueError, match=rf"1\.png cannot be read \({os.strerror(number)}\); see"):
+        source.batch([0, 1])
+    assert source.skipped == []
+    with pytest.raises(ValueError, match=r"1\.png cannot be read"):
+        pack(found, tmp_path / "out", Packing((4, 4)), skip_corrupt=True)
+
+
+@pytest.mark.parametrize("sound", [0, 100])
+def test_memory_that_runs_out_is_no_fault_of_an_image(sound: int) -> None:
+    found = files(lambda: Failing(png(1, (64, 64)), MemoryError(), sound))
+    with pytest.raises(MemoryError):
+        decoded(found, (4, 4), skip_corrupt=True).batch([0, 1])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("broken data stream when reading image file"),
+        OSError(errno.EINVAL, "Invalid argument"),  # of a place before the start
+        ValueError("negative seek value"),
+    ],
+)
+def test_what_a_broken_image_brings_about_is_skipped(error: Exception) -> None:
+    source = decoded(
+        files(lambda: Failing(png(1, (64, 64)), error, 100)), (4, 4), skip_corrupt=True
+    )
+    source.batch([0, 1])
+    assert source.skipped == ["1.png"]
+    with pytest.raises(CorruptImage, match=r"1\.png is not a usable image"):
+        source.read(1)
+
+
+@pytest.mark.parametrize("make", KINDS)
+@pytest.mark.parametrize("shards", [False, True])
+def test_in_no_form_is_a_failing_disk_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Make, shards: bool
+) -> None:
+    labels = {"1.cls": b"0", "2.cls": b"0"} if shards else {}
+    spec = make(tmp_path / "set", {"1.png": png(1), "2.png": png(2), **labels})
+    source = open_source(spec, size=(4, 4), skip_corrupt=True)
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("builtins.open", fail)
+    monkeypatch.setattr(Path, "open", fail)
+    with pytest.raises(ValueError, match=r"set.*1\.png cannot be read \(Input/output error\)"):
+        source.batch([0, 1])
+    assert source.skipped == []
+
+
+def test_pillows_own_errors_have_no_number(tmp_path: Path) -> None:
+    """Which is how they are told apart from those of the disk."""
+    for number, kind in enumerate(("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")):
+        path = tmp_path / f"{number}.{kind.lower()}"
+        Image.effect_noise((64, 64), 50).save(path, kind)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        with pytest.raises((OSError, SyntaxError)) as caught, Image.open(path) as picture:
+            picture.load()
+        assert getattr(caught.value, "errno", None) is None, kind
+    assert not ImageFile.LOAD_TRUNCATED_IMAGES
