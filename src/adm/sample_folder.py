@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from adm import generate
-from adm.data.export import new_folder, save_images, write_npz
+from adm.data.export import ARCHIVE, new_folder, save_images, write_npz
+from adm.data.pixels import MODES
 from adm.generate import SamplingSettings
 from adm.recipes.model import ClassifierModel, DiffusionModel
 
@@ -103,7 +104,8 @@ def sample_into(
     """Sample into a folder, which appears whole or not at all.
 
     Batches are kept beside it until then, so that the same call after an interruption goes on
-    where it was. Of a run that starts from another run's images, those lie in `base`.
+    where it was. Of a run that starts from another run's images, those lie in `base`. Images that
+    a PNG file cannot hold, not of 1, 3 or 4 channels, are in the archive only.
 
     Returns:
         (N, C, H, W) uint8.
@@ -148,20 +150,36 @@ def _sampled(
 
 
 def _save(folder: Path, run: SampleRun, images: Tensor, manifest: dict[str, Any]) -> None:
-    """Write PNG files, the archive and the manifest of one run."""
+    """Write PNG files where they can hold the images, the archive and the manifest of one run."""
     labels = None if run.labels is None else torch.tensor(run.labels)
-    save_images(folder, images, labels, run.model.classes, run.settings.seed)
+    if images.shape[1] in MODES:
+        save_images(folder, images, labels, run.model.classes, run.settings.seed)
+    else:
+        folder.mkdir(exist_ok=True)
+        arrays = {"arr_0": images.permute(0, 2, 3, 1).numpy()}
+        arrays |= {} if labels is None else {"arr_1": labels.numpy()}
+        write_npz(folder / ARCHIVE, arrays)
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
 
 
 def _claim(part: Path, manifest: dict[str, Any]) -> None:
     """Make the folder of finished batches this run's; another run's leftovers go."""
     path = part / MANIFEST
-    if path.exists() and json.loads(path.read_text()) == json.loads(json.dumps(manifest)):
+    if _read(path) == json.loads(json.dumps(manifest)):
         return
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    path.write_text(json.dumps(manifest))
+    fresh = path.with_suffix(".part")
+    fresh.write_text(json.dumps(manifest))
+    fresh.replace(path)
+
+
+def _read(path: Path) -> Any:
+    """What a call left in its folder of batches; None where there is nothing whole."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def _batch(

@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,9 @@ import pytest
 from cli.conftest import Adm
 from evaluation.looks import spots
 from PIL import Image
+
+from adm.cli import scoring
+from adm.evaluation import Looking
 
 LOOK = """
 import torch
@@ -100,15 +105,57 @@ def test_a_file_with_statistics_is_exactly_alike_to_itself(made: Path, adm: Adm)
     assert report["manifest"]["generated"]["statistics"] == "as stored in the file"
 
 
-def test_statistics_in_a_file_are_not_those_of_its_images_at_another_size(
-    made: Path, adm: Adm
+@pytest.mark.parametrize("words", [("--count", 20), ("--channels", 3), ("--resize", "none")])
+def test_statistics_in_a_file_are_not_those_of_other_images(
+    made: Path, adm: Adm, words: tuple[object, ...]
 ) -> None:
-    words = ("evaluate", "ref.npz", "--reference", "real.npz", "--out", "size.json", *LOOKING)
-    answer = adm(*words, "--size", 32)
+    start = ("evaluate", "ref.npz", "--reference", "real.npz", "--out", "o.json", *LOOKING)
+    answer = adm(*start, *words)
     assert answer.status == 0, answer.err
-    report = json.loads((made / "size.json").read_text("utf-8"))
-    assert report["manifest"]["generated"]["statistics"] != "as stored in the file"
-    assert report["manifest"]["generated"]["size"] == [32, 32]
+    report = json.loads((made / "o.json").read_text("utf-8"))
+    assert report["manifest"]["generated"]["statistics"] == "of the images"
+
+
+def test_a_size_that_arrays_have_changes_nothing(made: Path, adm: Adm) -> None:
+    words = ("evaluate", "ref.npz", "--reference", "real.npz", "--out", "o.json", *LOOKING)
+    assert adm(*words, "--size", 8).status == 0
+    report = json.loads((made / "o.json").read_text("utf-8"))
+    assert report["manifest"]["generated"]["statistics"] == "as stored in the file"
+
+
+def test_samples_in_arrays_of_another_size_get_no_margins(made: Path, adm: Adm) -> None:
+    archive("small.npz", spots(20, size=6))
+    message = "small.npz holds arrays of 6x6, and --size 8,8 is for image files"
+    looking = (*LOOKING, "--size", 8)
+    assert message in adm("evaluate", "small.npz", "--reference", "ref.npz", *looking).refusal()
+    # Real images have them, as in training.
+    assert adm("evaluate", "samples.npz", "--reference", "small.npz", *looking).status == 0
+    words = ("--out", "small-ref.npz", *looking[:4], "--size", 8)
+    assert adm("reference", "small.npz", *words).status == 0
+    with np.load("small-ref.npz") as file:
+        assert file["arr_0"].shape == (20, 8, 8, 1)
+
+
+def test_another_size_is_refused_before_the_reference_is_looked_at(made: Path, adm: Adm) -> None:
+    archive("small.npz", spots(20, size=6))
+    (made / "look.py").write_text(f"{LOOK}\nlook = None  # which nobody gets to\n")
+    answer = adm("evaluate", "small.npz", "--reference", "real.npz", *LOOKING)
+    assert "give --resize to-reference" in answer.refusal()
+
+
+def test_a_complete_reference_has_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+
+    @contextmanager
+    def progress(what: str, total: float) -> Iterator[Callable[[int], None]]:
+        shown.append(f"{what}: {total}")
+        yield lambda amount: None
+
+    monkeypatch.setattr(scoring, "progress", progress)
+    for count in (0, 30):
+        with scoring.watched(Looking(), "looking", count):
+            pass
+    assert shown == ["looking: 30"]
 
 
 def test_a_work_folder_stays_and_is_gone_on_with(made: Path, adm: Adm) -> None:
@@ -135,6 +182,7 @@ def pictures(folder: str, *sizes: tuple[int, int]) -> str:
 
 SAMPLES = {
     "absent": (lambda: "absent/", "no data 'absent/'"),
+    "at nobody's home": (lambda: "~nosuchuser/s.npz", "there is no such home"),
     "text": (lambda: str(Path("t.npz").write_bytes(b"text") and "t.npz"), "t.npz is no readable"),
     "floats": (
         lambda: np.savez("f.npz", arr_0=np.zeros((4, 8, 8, 3))) or "f.npz",
@@ -173,6 +221,7 @@ def test_bad_samples_are_refused(made: Path, adm: Adm, case: str) -> None:
 REFERENCES = {
     "absent": ("nothing.npz", "no data 'nothing.npz'"),
     "text": ("text.npz", "text.npz is no readable .npz"),
+    "at nobody's home": ("~nosuchuser/ref.npz", "there is no such home"),
     "other features": ("ref.npz", "was made with the features look, and look.py:broken were asked"),
 }
 
@@ -215,6 +264,9 @@ def test_features_that_are_no_numbers_are_refused(here: Path, adm: Adm) -> None:
 def test_a_bad_reference_file_name_is_refused_before_any_work(here: Path, adm: Adm) -> None:
     answer = adm("reference", "real.npz", "--features", "look.py:look", "--out", "ref")
     assert "call it ref.npz" in answer.refusal()
+    (here / "ref.npz").mkdir()
+    answer = adm("reference", "real.npz", "--features", "look.py:broken", "--out", "ref.npz")
+    assert "ref.npz is a folder; give --out a file" in answer.refusal()
 
 
 def test_without_inception_s_weights_others_are_named(

@@ -5,6 +5,7 @@ import json
 import math
 from dataclasses import replace
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +22,17 @@ from adm.evaluation import (
     Reference,
     evaluate,
     extract,
+    is_reference,
+    load_reference,
     load_report,
     make_reference,
+    manifest,
     open_images,
     report_on,
     resized,
 )
+from adm.evaluation.classes import class_scores
+from adm.evaluation.manifest import label_counts, versions
 from adm.generate import SamplingSettings
 from adm.recipes.model import load_diffusion
 from adm.sample_folder import SampleRun, sample_into
@@ -105,6 +111,40 @@ def test_samples_of_ours_say_how_they_were_made(tmp_path: Path) -> None:
         open_images(str(tmp_path / "out"))
 
 
+@pytest.mark.parametrize("installed", [(), ("timm",), ("torch-fidelity", "torchvision")])
+def test_packages_that_are_not_installed_have_no_version(
+    monkeypatch: pytest.MonkeyPatch, installed: tuple[str, ...]
+) -> None:
+    optional = {"torch-fidelity", "timm", "torchvision"}
+
+    def version(package: str) -> str:
+        if package in optional.difference(installed):
+            raise PackageNotFoundError(package)
+        return "1.2.3"
+
+    monkeypatch.setattr(manifest, "version", version)
+    assert optional & versions().keys() == set(installed)
+
+
+def test_a_home_of_nobody_is_refused() -> None:
+    for act in (open_images, is_reference, load_reference):
+        with pytest.raises(ValueError, match=r"~nosuchuser/s.npz: there is no such home"):
+            act("~nosuchuser/s.npz")
+
+
+def test_classes_of_one_name_are_one_class(real: Reference) -> None:
+    assert label_counts(np.array([0, 0, 1, 2]), ("a", "a", "b")) == {"a": 3, "b": 1}
+    twice = ("circle", "circle", "star")  # circles are 40, and so are squares
+    seen = extract(spots(COUNT, seed=1), blocks())
+    for ours, theirs, counts in (
+        (seen.classes, twice, {"circle": (40, 80), "star": (40, 40)}),
+        (twice, real.classes, {"circle": (80, 40), "star": (40, 40)}),
+        (twice, twice, {"circle": (80, 80), "star": (40, 40)}),
+    ):
+        rows = class_scores(replace(seen, classes=ours), replace(real, classes=theirs))
+        assert {row.name: (row.generated, row.real) for row in rows} == counts
+
+
 def test_the_same_images_by_any_road_are_the_same_images(tmp_path: Path) -> None:
     images, labels = spots(9, channels=3).batch(range(9))
     save_images(tmp_path / "ours", images, labels, ("circle", "square", "star"), 0)
@@ -134,6 +174,24 @@ def test_other_sizes_are_refused_until_it_is_said_what_to_do(real: Reference) ->
     assert any("resized" in warning for warning in fitted.warnings)
 
 
+def test_arrays_are_padded_only_where_that_is_wanted(tmp_path: Path) -> None:
+    images = np.full((3, 6, 6, 3), 9, np.uint8)
+    np.savez(tmp_path / "a.npz", arr_0=images)
+    np.save(tmp_path / "b.npy", images)
+    for name in ("a.npz", "b.npy"):
+        spec = str(tmp_path / name)
+        assert open_images(spec, size=(8, 8)).source.shape == (3, 8, 8)
+        assert open_images(spec, size=(6, 6), pad=False).source.shape == (3, 6, 6)
+        for size in ((8, 8), (4, 4)):
+            with pytest.raises(ValueError, match=r"arrays of 6x6, and --size .* for image files"):
+                open_images(spec, size=size, pad=False)
+    save_images(tmp_path / "made", torch.from_numpy(images).permute(0, 3, 1, 2), None, (), 0)
+    (tmp_path / "made" / "samples.npz").unlink()
+    assert open_images(str(tmp_path / "made"), size=(4, 4), pad=False).source.shape == (3, 4, 4)
+    with pytest.raises(ValueError, match="at least 1x1"):
+        open_images(str(tmp_path / "made"), size=(0, 4))
+
+
 def test_resizing_keeps_even_images_however_they_are_read(tmp_path: Path) -> None:
     images = torch.full((3, 3, 10, 14), 77, dtype=torch.uint8)
     save_images(tmp_path / "flat", images, None, (), 0)
@@ -150,7 +208,9 @@ def test_few_images_come_with_a_word_and_an_estimate(real: Reference) -> None:
     estimate = max(0, report.scores["frechet_at_infinity"].value)  # of what is never below it
     assert f"about {estimate:.4g}" in first
     few = evaluate(spots(12, seed=1), real, blocks(), resamples=20)
-    assert "12 images, fewer than the 16 features" in few.warnings[0]
+    assert "12 images, no more than the 16 features, is larger" in few.warnings[0]
+    as_many = evaluate(spots(16, seed=1), real, blocks(), resamples=20)
+    assert "16 images, no more than the 16 features, is larger" in as_many.warnings[0]
     assert "infinitely many" not in few.warnings[0]
     assert "frechet_at_infinity" not in few.scores
 

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from adm.evaluation.nearest import NONE, as_json, between, equal_pixels, find, said
+from adm.evaluation.nearest import NONE, Found, as_json, between, equal_pixels, find, said
 
 DIM = 8
 
@@ -62,6 +62,12 @@ def test_equal_pixels_are_flagged_though_doubles_make_the_threshold_zero():
     assert found.threshold == 0
     assert "occur twice" in said(found)
     assert found.flagged.tolist() == [False] * 5 + [True]
+
+
+def test_a_sample_as_far_as_the_threshold_is_not_flagged():
+    nearest = np.array([[0.9], [1.0], [1.1]])
+    found = Found(np.zeros((3, 1), np.int64), nearest, np.full(3, NONE), 1.0, 0.01)
+    assert found.flagged.tolist() == [True, False, False]
 
 
 def test_the_most_suspicious_come_first():

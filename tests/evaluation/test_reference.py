@@ -10,7 +10,14 @@ import torch
 from evaluation.looks import NAMES, blocks, spots
 
 from adm.data import open_source
-from adm.evaluation import extract, is_reference, load_reference, make_reference, reference
+from adm.evaluation import (
+    extract,
+    is_reference,
+    load_reference,
+    make_reference,
+    reference,
+    reference_file,
+)
 from adm.evaluation.reference import Reference, chosen, of_features, stored_statistics
 
 COUNT = 40
@@ -149,6 +156,12 @@ def test_what_a_file_of_samples_states_of_itself_is_taken(tmp_path: Path) -> Non
     assert np.array_equal(own.mean, load_reference(path).statistics.mean)
     assert spatial is not None
     assert stored_statistics(path, blocks()) is None  # it says nothing of these features
+    of_ours = tmp_path / "ours.npz"
+    make_reference(spots(COUNT), blocks()).save(of_ours)
+    assert stored_statistics(of_ours, blocks()) is not None
+    changed = blocks()
+    object.__setattr__(changed, "fingerprint", "blocks-2")
+    assert stored_statistics(of_ours, changed) is None
     np.savez(tmp_path / "plain.npz", arr_0=np.zeros((3, 8, 8, 3), np.uint8))
     assert stored_statistics(tmp_path / "plain.npz", blocks("inception")) is None
 
@@ -168,6 +181,18 @@ BAD = {
     "labels of others": ({"labels": np.zeros(3, np.int64)}, "labels that are not"),
     "labels below 0": ({"labels": np.full(12, -1)}, "labels that are not"),
     "words in adm": ({"adm": np.array("hello")}, "no JSON object"),
+    "a word for a count": ({"adm": np.array('{"count": "many"}')}, "no JSON object"),
+    "a list of labels": ({"adm": np.array('{"manifest": {"labels": [1, 2]}}')}, "no JSON object"),
+    "words for counts": ({"adm": np.array('{"manifest": {"labels": {"a": "b"}}}')}, "no JSON obj"),
+    "a number for a name": ({"adm": np.array('{"features": 3}')}, "no JSON object"),
+    "one word for classes": (
+        {"labels": np.zeros(12, np.int64), "classes": np.array("circle")},
+        r"classes of shape \(\)",
+    ),
+    "a covariance beyond its variances": (
+        {"sigma": np.eye(16) + 2 * (np.eye(16, k=1) + np.eye(16, k=-1))},
+        "larger than its two variances allow",
+    ),
 }
 
 
@@ -195,6 +220,31 @@ def test_files_that_are_no_npz_are_refused(tmp_path: Path) -> None:
         archive.writestr("mu.npy", b"\x93NUMPY and no more")
     with pytest.raises(ValueError, match=r"no readable \.npz"):
         load_reference(path)
+
+
+def test_a_name_in_capitals_is_taken(tmp_path: Path) -> None:
+    path = released(tmp_path / "small.npz").rename(tmp_path / "REF.NPZ")
+    assert is_reference(path)
+    assert load_reference(path).count is None
+
+
+def test_features_that_move_together_are_no_damage(tmp_path: Path) -> None:
+    alike = np.random.default_rng(0).normal(size=200)[:, None] * np.arange(-8, 8)
+    path = released(tmp_path / "alike.npz", sigma=np.cov(alike.T).astype(np.float32))
+    assert load_reference(path).statistics.covariance.shape == (16, 16)
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing(
+    made: Reference, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, entries: object) -> None:
+        path.write_bytes(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(reference_file, "write_npz", full)
+    with pytest.raises(OSError, match="No space"):
+        made.save(tmp_path / "ref.npz")
+    assert not [*tmp_path.iterdir()]
 
 
 def test_a_name_that_would_not_be_read_again_is_refused(made: Reference, tmp_path: Path) -> None:

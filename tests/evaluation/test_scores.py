@@ -19,6 +19,8 @@ from adm.metrics import (
     precision_recall,
     statistics,
 )
+from adm.metrics.accuracy import wilson
+from adm.metrics.leaving_out import GROUPS
 
 COUNT = 300
 
@@ -69,6 +71,54 @@ def test_a_set_against_itself() -> None:
     assert found["precision"].value == found["recall"].value == found["coverage"].value == 1
     assert found["density"].value == pytest.approx(1)
     assert found["kernel_distance"].value < 0.01
+
+
+def test_precision_is_as_sure_as_a_share_of_so_many_samples(
+    real: Reference, other: FeatureSet
+) -> None:
+    found = scores(other, real)["precision"]
+    assert found == wilson(round(found.value * COUNT), COUNT)
+    assert 0 < found.low < found.value < found.high < 1
+
+
+def test_shares_of_all_and_of_none_are_not_certain(real: Reference) -> None:
+    reaches = wilson(0, COUNT).high
+    same, apart = scores(seen(), reference()), scores(seen(shift=9000, classes=1), real)
+    for key in ("precision", "recall", "coverage"):
+        assert same[key].value == same[key].high == 1
+        assert same[key].low < 1 - reaches + 1e-9
+        assert apart[key] == pytest.approx((0, 0, reaches))
+    assert apart["density"].value == 0
+    assert math.isnan(apart["density"].low)  # nothing tells how many balls one would have hit
+
+
+@pytest.mark.parametrize("count", [2 * GROUPS - 1, 2 * GROUPS])
+def test_recall_and_coverage_have_intervals_from_two_images_a_group_on(
+    real: Reference, count: int
+) -> None:
+    found = scores(extract(spots(count, seed=1), blocks()), real)
+    for key in ("recall", "coverage"):
+        assert math.isnan(found[key].low) == (count < 2 * GROUPS), key
+    assert not math.isnan(found["precision"].low)
+
+
+def test_an_extrapolation_is_less_sure_than_what_it_starts_from_on_both_sides(
+    real: Reference, other: FeatureSet
+) -> None:
+    found = scores(other, real)
+    plain, far = found["frechet"], found["frechet_at_infinity"]
+    below, above = far.value - far.low, far.high - far.value
+    error = (above**2 - (plain.high - plain.value) ** 2) ** 0.5
+    assert error > 0.01 * (plain.high - plain.value)
+    assert below == pytest.approx(math.hypot(plain.value - plain.low, error))
+
+
+def test_a_class_score_takes_at_most_200_resamples(real: Reference, other: FeatureSet) -> None:
+    few, most, more = (
+        scores(other, real, only=["inception_score"], resamples=count) for count in (50, 200, 400)
+    )
+    assert few != most
+    assert most == more
 
 
 def test_two_halves_of_one_set_are_alike() -> None:

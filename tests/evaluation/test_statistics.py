@@ -1,5 +1,8 @@
 """images -> features and moments, the same however they were come by."""
 
+import tempfile
+import threading
+import time
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +14,11 @@ from evaluation.looks import NAMES, blocks, spots, taken, together
 from torch import Tensor
 
 from adm.data import Source
-from adm.evaluation import FeatureSet, Looking, chunks, extract, statistics
+from adm.evaluation import FeatureSet, Looking, chunks, extract, make_reference, statistics
+from adm.evaluation.statistics import digest_of
 from adm.features import Extracted
 from adm.features.contract import guarded
+from adm.training.devices import Devices
 
 COUNT = 50
 
@@ -75,6 +80,52 @@ def test_so_does_the_number_of_processes(tmp_path: Path, world: int, kept: bool)
         assert same(alone, seen)
 
 
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where temporary folders are made."""
+    (tmp_path / "passing").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "passing"))
+    return tmp_path / "passing"
+
+
+def test_a_process_that_is_late_still_finds_what_another_has_done_with(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, main = chunks.joined, []
+
+    def late(folder: Path) -> object:
+        if threading.get_ident() not in main:
+            time.sleep(0.2)
+        return ours(folder)
+
+    monkeypatch.setattr(chunks, "joined", late)
+
+    def act(devices: Devices) -> int | None:
+        if devices.main:
+            main.append(threading.get_ident())
+        return make_reference(spots(COUNT), blocks(), Looking(devices)).count
+
+    assert together(3, act) == [COUNT] * 3
+
+
+def test_no_temporary_folder_is_left_however_the_process_ends(temporary: Path) -> None:
+    seen = extract(spots(COUNT), blocks())
+    assert not [*temporary.iterdir()]  # though the features are still there
+    assert np.array_equal(seen.pool, blocks().extract(spots(COUNT).batch(range(COUNT))[0]).pool)
+    features = guarded("none", 64, lambda images: Extracted(images / 0), "1", "cpu")
+    with pytest.raises(ValueError, match="none gave"):
+        extract(spots(COUNT), features)
+    assert not [*temporary.iterdir()]
+
+
+def test_a_folder_that_one_process_cannot_make_is_everyone_s_failure(tmp_path: Path) -> None:
+    (tmp_path / "1").write_text("a file")
+    for each in together(
+        2, lambda d: extract(spots(COUNT), blocks(), Looking(d, work=tmp_path / str(d.rank)))
+    ):
+        assert isinstance(each, FileExistsError)
+
+
 def test_each_process_looks_at_a_share_of_its_own() -> None:
     source, looked = spots(COUNT), []
     features = blocks(on_look=lambda images: looked.append(len(images)))
@@ -96,6 +147,19 @@ def test_the_failure_of_one_process_is_everyone_s() -> None:
     for each in together(2, lambda d: extract(broken, features, Looking(d))):
         assert isinstance(each, ValueError)
         assert "spots, images 40 to 47: brittle gave values that are not finite" in str(each)
+
+
+def test_an_image_that_cannot_be_seen_is_placed_among_all() -> None:
+    def look(images: Tensor) -> Extracted:
+        flat = images.flatten(1).float()
+        return Extracted(flat / (flat.mean(1, keepdim=True) != 7))
+
+    images = torch.full((COUNT, 1, 8, 8), 9).byte()
+    images[21] = 7
+    source = replace(spots(COUNT), read_many=lambda rows: images[rows])
+    features = guarded("brittle", 64, look, "1", "cpu")
+    with pytest.raises(ValueError, match=r"images 20 to 23: .* first for number 1 of the batch"):
+        extract(source, features, Looking(batch_size=4))
 
 
 class Stopped(BaseException):
@@ -154,6 +218,19 @@ def test_processes_that_share_no_folder_are_told_so(tmp_path: Path) -> None:
     assert all("a folder that all processes share" in str(one) for one in each)
 
 
+@pytest.mark.parametrize("old", ["others' images", "others' features"])
+def test_what_lies_in_a_folder_that_is_not_shared_slips_into_nothing(
+    tmp_path: Path, old: str
+) -> None:
+    source, features = spots(COUNT), blocks()
+    if old == "others' images":
+        extract(spots(COUNT, seed=1), features, Looking(work=tmp_path / "0"))
+    else:  # which process 0 looks at again, and only process 1's chunks stay
+        extract(source, blocks("others"), Looking(work=tmp_path / "0"))
+    each = together(2, lambda d: extract(source, features, Looking(d, work=tmp_path / str(d.rank))))
+    assert all("a folder that all processes share" in str(one) for one in each)
+
+
 def test_the_digest_is_of_every_byte_and_of_the_order() -> None:
     source = spots(COUNT)
     images = source.batch(range(COUNT))[0]
@@ -162,6 +239,9 @@ def test_the_digest_is_of_every_byte_and_of_the_order() -> None:
     swapped = taken(source, [1, 0, *range(2, COUNT)])
     found = {extract(each, blocks()).digest for each in (source, changed, swapped)}
     assert len(found) == 3
+    for each in (source, changed):
+        of_all = together(3, lambda d, each=each: digest_of(each, d))
+        assert of_all == [extract(each, blocks()).digest] * 3
     assert np.array_equal(chunks.hashes_of(images), extract(changed, blocks()).hashes)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from adm.recipes.model import ClassifierModel, DiffusionModel, load_classifier, 
 from adm.training.devices import Devices
 
 COUNT = 12
+COLOUR = ("data.channels=3", "classifier.in_channels=3")
+LARGER = ("data.size=16,16", "classifier.size=16,16")
 ALONE = Devices(torch.device("cpu"))
 
 
@@ -336,7 +339,7 @@ def test_what_cannot_be_sampled_is_refused_at_once(
 def test_samples_of_another_sweep_are_not_taken(plan: Callable[..., Sweep], tmp_path: Path) -> None:
     sampled(plan(), plan().points[0], tmp_path)
     other = plan(base=SamplingSettings(seed=1))
-    with pytest.raises(ValueError, match="another settings; choose another --out"):
+    with pytest.raises(ValueError, match="that differ in settings; choose another --out"):
         sampled(other, other.points[0], tmp_path)
 
 
@@ -351,7 +354,7 @@ def test_samples_of_a_version_that_told_less_of_them_are_taken(
     sampled(plan(), point, tmp_path)
     told["model"]["sha256"] = "0" * 64
     manifest.write_text(json.dumps(told))
-    with pytest.raises(ValueError, match="another model"):
+    with pytest.raises(ValueError, match="differ in model"):
         sampled(plan(), point, tmp_path)
 
 
@@ -363,3 +366,57 @@ def test_a_reference_of_another_size_is_refused_before_sampling(
     with pytest.raises(ValueError, match="make a reference of that size"):
         run(plan(), judging, tmp_path, devices=ALONE)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_judge_of_other_images_is_refused_before_sampling(
+    files: Path, plan: Callable[..., Sweep], judging: Judging, tmp_path: Path
+) -> None:
+    for i, changes in enumerate((LARGER, COLOUR)):
+        chosen = tiny.classifier("noised=false", *changes)
+        judge = load_classifier(tiny.model(files / f"judge-{i}.safetensors", chosen))
+        other = Judging(judging.by, judge, judging.labels)
+        with pytest.raises(ValueError, match=r"the model makes \(1, 8, 8\); give a judge of such"):
+            run(plan(), other, tmp_path, devices=ALONE)
+        assert not list(tmp_path.iterdir())
+
+
+def test_scales_that_differ_in_the_seventh_digit_have_folders_of_their_own(
+    plan: Callable[..., Sweep], judging: Judging, tmp_path: Path
+) -> None:
+    scales = (0.12345671, 0.12345672)
+    sweep = plan(scales=scales, steps=(3, 4), samplers=("ddim",))
+    assert len({point.name for point in sweep.points}) == 4
+    assert list(ways(sweep, "steps")) == [f"ddim, scale {scale}" for scale in scales]
+    usual = (0.0, 0.5, 1.0, 4.0, 10.0, 1e-6, 1e20)
+    named = [Point("ddim", 25, scale).name.removeprefix("ddim-25-scale") for scale in usual]
+    assert named == ["0", "0.5", "1", "4", "10", "1e-06", "1e+20"]
+
+
+@pytest.mark.parametrize("left", ["", "{", "[]"])
+def test_a_damaged_manifest_is_refused_with_a_cure_that_works(
+    plan: Callable[..., Sweep], tmp_path: Path, left: str
+) -> None:
+    point = plan().points[0]
+    place = sampled(plan(), point, tmp_path)
+    before = contents(place)
+    (place / "samples.json").write_text(left)
+    with pytest.raises(ValueError, match=f"{place} holds samples whose .* remove that folder"):
+        sampled(plan(), point, tmp_path)
+    shutil.rmtree(place)
+    assert contents(sampled(plan(), point, tmp_path)) == before
+
+
+def test_samples_that_were_interrupted_before_they_said_of_whom_are_made(
+    plan: Callable[..., Sweep], tmp_path: Path
+) -> None:
+    point = plan().points[0]
+    part = tmp_path / "samples" / f".{point.name}.part"
+    part.mkdir(parents=True)
+    (part / "samples.json").touch()
+    assert (sampled(plan(), point, tmp_path) / "samples.json").stat().st_size
+
+
+def test_the_page_does_not_call_all_intervals_bootstrapped(done: tuple[Outcome, Path]) -> None:
+    text = (done[1] / "report.html").read_text("utf-8")
+    assert "95% intervals for other images" in text
+    assert "bootstrap" not in text

@@ -76,6 +76,32 @@ def test_the_command_leaves_figures_tables_and_a_page(
     assert "not told the class" not in (out / "report.html").read_text()
 
 
+def test_images_of_a_released_reference_are_looked_at_once(
+    files: Path, data: Path, tmp_path: Path, adm: Callable[..., tuple[int, str]]
+) -> None:
+    """Of its features there are statistics, and its images are all that precision has."""
+    made, out, looks = tmp_path / "made.npz", tmp_path / "out", tmp_path / "looks"
+    text = (tmp_path / "rows.py").read_text()
+    text += f"rows.fingerprint = '1'\nbefore = rows\n\ndef rows(images):\n    open({str(looks)!r}, "
+    text += "'a').write(f'{len(images)} ')\n    return before(images)\n\n"
+    text += "rows.__dict__.update(before.__dict__)\n"
+    (tmp_path / "rows.py").write_text(text)
+    features = f"{tmp_path}/rows.py:rows"
+    assert adm("reference", data, "--features", features, "--out", made)[0] == 0
+    with np.load(made) as whole:
+        write_npz(tmp_path / "bare.npz", {k: whole[k] for k in whole.files if k != "features"})
+    words = ["sweep", files / "model.safetensors", "--classifier", files / "guide.safetensors"]
+    words += ["--reference", tmp_path / "bare.npz", "--features", features, "--scales", "0,2"]
+    words += ["--steps", "3", "--count", "8", "--out", out]
+    status, said = adm(*words)
+    assert status == 0, said
+    assert "looking at bare.npz by rows: 40 of 40" in said
+    looks.unlink()
+    status, said = adm(*words)
+    assert status == 0, said
+    assert not looks.exists()
+
+
 @pytest.mark.slow
 def test_two_processes_launched_together_leave_what_one_leaves(
     files: Path, data: Path, tmp_path: Path
@@ -148,7 +174,7 @@ def test_the_command_finds_planted_copies(
         (["--count", "0"], "count must be at least 1"),
         (["--out", "near.jpg"], "the picture is a PNG file"),
         (["--quantile", "2"], "between 0 and 1"),
-        (["--neighbours", "99"], "99 neighbours cannot be chosen from 40 images"),
+        (["--neighbours", "99"], "99 neighbours were asked for of 40 training images"),
         (["--size", "big"], "cannot read --size"),
     ],
 )

@@ -157,6 +157,67 @@ def test_a_name_that_is_none_is_explained(spec: str, complaint: str) -> None:
         open_features(spec)
 
 
+def test_a_function_s_file_may_hold_what_a_module_may(tmp_path: Path) -> None:
+    """Dataclasses whose annotations are text look their module up; siblings are imported."""
+    (tmp_path / "a_sibling_of_tests.py").write_text("WEIGHT = 3.0\n")
+    file = tmp_path / "with_all.py"
+    file.write_text(
+        "from __future__ import annotations\n"
+        "from dataclasses import dataclass\n"
+        "from a_sibling_of_tests import WEIGHT\n\n"
+        "@dataclass\nclass Held:\n    weight: float = WEIGHT\n\n"
+        "def f(images):\n    return images.float().mean(dim=(2, 3)) * Held().weight\n"
+    )
+    path = list(sys.path)
+    images = noise(2, 3, 4, 4)
+    found = open_features(f"{file}:f").extract(images).pool
+    assert torch.allclose(found, 3 * images.float().mean(dim=(2, 3)))
+    assert sys.path == path
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("def f(:\n", r"\(SyntaxError: .*broken\.py, line 1\)\); mend it"),
+        ("x = 1\ny = x / 0\n", r"ZeroDivisionError: division by zero, .*broken\.py line 2\)"),
+        ("import absent_thing\n", r"No module named 'absent_thing', .*broken\.py line 1\)"),
+        ("import sys\nsys.exit(3)\n", r"\(SystemExit: 3, .*broken\.py line 2\)"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["file", "module"])
+def test_a_file_that_cannot_be_loaded_says_why_and_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, text: str, complaint: str
+) -> None:
+    (tmp_path / "broken.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "broken", raising=False)
+    before = dict(sys.modules)
+    with pytest.raises(ValueError, match=complaint):
+        open_features("broken.py:f" if kind == "file" else "broken:f")
+    assert not [name for name in sys.modules.keys() - before.keys() if "adm_features" in name]
+
+
+@pytest.mark.parametrize(
+    ("spec", "complaint"),
+    [
+        ("sys:getsizeof", "sys has no source .*; call it in a function in a file of yours"),
+        ("~nosuchuser/x.py:f", "no file ~nosuchuser/x.py"),
+        ("~nosuchuser/model", "no features '~nosuchuser/model'"),
+        (":f", "no features ':f'"),
+        ("inception:~nosuchuser/x.pth", "~nosuchuser/x.pth"),
+    ],
+)
+def test_what_nobody_can_open_is_refused_in_words(spec: str, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        open_features(spec)
+
+
+def test_a_name_that_features_have_of_their_own_opens_nothing_and_is_told(mine: Path) -> None:
+    name = open_features(f"{mine}:named").name
+    with pytest.raises(ValueError, match=r"by their place, MODULE:FUNCTION or FILE\.py:FUNCTION"):
+        open_features(name)
+
+
 @pytest.mark.parametrize(
     "images",
     [torch.zeros(2, 1, 28, 28), noise(1, 28, 28), noise(0, 1, 28, 28)],

@@ -154,6 +154,55 @@ def test_an_interrupted_call_goes_on_where_it_was(
     assert {path.name for path in tmp_path.iterdir()} == {"out", "whole"}
 
 
+@pytest.mark.parametrize("channels", [2, 5])
+def test_images_that_no_png_holds_are_in_the_archive_only(tmp_path: Path, channels: int) -> None:
+    unet = (f"unet.in_channels={channels}", f"unet.out_channels={2 * channels}")
+    recipe = tiny.diffusion(f"data.channels={channels}", *unet)
+    model = load_diffusion(tiny.model(tmp_path / "d.safetensors", recipe))
+    run = SampleRun(model, None, replace(SETTINGS, scale=0.0), [0, 1, 2], 3)
+    images = sample_into(tmp_path / "out", run)
+    assert set(contents(tmp_path / "out")) == {"samples.npz", MANIFEST}
+    with np.load(tmp_path / "out" / "samples.npz", allow_pickle=False) as archive:
+        assert archive["arr_0"].shape == (3, 8, 8, channels)
+        assert np.array_equal(archive["arr_0"], images.permute(0, 2, 3, 1).numpy())
+        assert archive["arr_1"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("left", ["", "[1, 2", "\xff"])
+def test_leavings_that_say_nothing_whole_are_another_call_s(
+    tmp_path: Path, run: SampleRun, left: str
+) -> None:
+    part = tmp_path / ".out.part"
+    part.mkdir()
+    (part / MANIFEST).write_bytes(left.encode("latin-1"))
+    (part / "00000000.npz").write_bytes(b"of whom nobody knows")
+    images = sample_into(tmp_path / "out", run, batch_size=2)
+    assert torch.equal(images, sample_into(tmp_path / "fresh", run, batch_size=2))
+
+
+def test_a_call_that_is_killed_leaves_no_half_a_manifest_with_its_batches(
+    tmp_path: Path, run: SampleRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(path: Path, text: str, *rest: Any) -> int:
+        path.write_bytes(text.encode()[:10])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", killed)
+        with pytest.raises(KeyboardInterrupt):
+            sample_into(tmp_path / "out", run)
+    assert not (tmp_path / ".out.part" / MANIFEST).exists()
+
+
+def test_batches_of_another_size_are_not_taken_for_this_call_s(
+    tmp_path: Path, run: SampleRun
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        sample_into(tmp_path / "out", run, batch_size=2, on_step=stop_after(4))
+    images = sample_into(tmp_path / "out", run, batch_size=3)
+    assert torch.equal(images, sample_into(tmp_path / "fresh", run, batch_size=3))
+
+
 @pytest.mark.parametrize("change", [{"seed": 12}, {"scale": 3.0}, {"steps": 4}])
 def test_leavings_of_a_call_with_other_settings_are_not_used(
     tmp_path: Path, run: SampleRun, change: dict[str, Any]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from adm.metrics import membership, reach
+from adm.metrics.accuracy import wilson
 from adm.metrics.leaving_out import GROUPS, jackknife_interval
 
 RANDOM = np.random.default_rng(0)
@@ -33,12 +34,24 @@ def test_groups_are_of_one_size_and_drawn_by_the_seed() -> None:
     assert set(np.bincount(one, minlength=GROUPS)) == {len(FAKE) // GROUPS}
 
 
-def test_a_share_that_no_group_moves_is_certain_and_none_leaves_0_to_1() -> None:
-    assert jackknife_interval(0.5, np.full(GROUPS, 0.4)) == pytest.approx((0.5, 0.5))
+def test_none_leaves_0_to_1() -> None:
     wild = np.linspace(0, 1, GROUPS)
-    assert jackknife_interval(0.5, wild) == (0, 1)
+    assert jackknife_interval(0.5, wild, 100) == (0, 1)
     with pytest.raises(ValueError, match="20 groups"):
-        jackknife_interval(0.5, wild[1:])
+        jackknife_interval(0.5, wild[1:], 100)
+
+
+def test_a_share_that_no_group_moves_is_certain_but_near_0_and_1() -> None:
+    """There other fake images may do what none of these did; see Wilson's interval."""
+    unseen = wilson(0, 100).high
+    for value, interval in (
+        (0.5, (0.5, 0.5)),
+        (0.0, (0, unseen)),
+        (unseen / 2, (unseen / 2, unseen)),
+        (1 - unseen / 2, (1 - unseen, 1 - unseen / 2)),
+        (1.0, (1 - unseen, 1)),
+    ):
+        assert jackknife_interval(value, np.full(GROUPS, value), 100) == pytest.approx(interval)
 
 
 def test_of_a_mean_it_is_the_usual_standard_error() -> None:
@@ -47,7 +60,7 @@ def test_of_a_mean_it_is_the_usual_standard_error() -> None:
     for _ in range(200):
         values, group = random.random(400) < 0.3, random.permutation(400) % GROUPS
         left = np.array([values[group != one].mean() for one in range(GROUPS)])
-        low, high = jackknife_interval(float(values.mean()), left)
+        low, high = jackknife_interval(float(values.mean()), left, 400)
         halves.append((high - low) / 2)
     assert np.mean(halves) == pytest.approx(2.093 * np.sqrt(0.3 * 0.7 / 400), rel=0.05)
 
@@ -68,7 +81,7 @@ def test_intervals_hold_the_truth_at_least_as_often_as_they_say(width: int, coun
         assert seen.without is not None
         values = seen.real_in_fake.mean(), seen.covered.mean()
         for name, value, left in zip(found, values, seen.without.held(), strict=True):
-            found[name].append((value, jackknife_interval(value, left)))
+            found[name].append((value, jackknife_interval(value, left, count)))
     for name, each in found.items():
         truth = np.mean([value for value, _ in each])
         held = np.mean([low <= truth <= high for _, (low, high) in each])
@@ -76,3 +89,25 @@ def test_intervals_hold_the_truth_at_least_as_often_as_they_say(width: int, coun
         print(f"{name}: held in {held:.1%}, {widths:.4f}, {np.std([v for v, _ in each]):.4f}")
         assert held >= 0.9
         assert widths < 2 * np.std([value for value, _ in each])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("among", [0.003, 0.01])
+@pytest.mark.parametrize("count", [60, 200])
+def test_coverage_of_next_to_nothing_is_held_too(among: float, count: int) -> None:
+    """Of fake images far from the real ones but for a few, which many sets have none of."""
+    real = np.random.default_rng(0).normal(size=(2000, 8))
+    around, found = reach(real, 5), []
+    for seed in range(60):
+        random = np.random.default_rng(1000 + seed)
+        fake = random.normal(size=(count, 8))
+        fake[random.random(count) >= among, 0] += 30
+        seen = membership(real, fake, real_reach=around, leave_out=seed)
+        assert seen.without is not None
+        value = float(seen.covered.mean())
+        found.append((value, jackknife_interval(value, seen.without.held()[1], count)))
+    truth = np.mean([value for value, _ in found])
+    held = np.mean([low <= truth <= high for _, (low, high) in found])
+    nothing = np.mean([value == 0 for value, _ in found])
+    print(f"coverage {truth:.4f}: held in {held:.1%}; {nothing:.0%} of the sets cover nothing")
+    assert held >= 0.9

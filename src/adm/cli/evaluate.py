@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from adm.cli.scoring import features_named, joined, parse_size, part, seen_by, watched, working
 
 if TYPE_CHECKING:
+    from adm.data import Source
     from adm.evaluation import Looking, Reference
     from adm.features import Features
 
@@ -68,7 +69,8 @@ def evaluate(
     split
         Of a reference that is data: train or test.
     size
-        H,W or one number, to which image files on both sides are resized and cropped.
+        H,W or one number, to which image files on both sides are resized and cropped, and real
+        images in smaller arrays padded.
     channels
         1, 3 or 4, on both sides; 3 by default, and those of arrays.
     count
@@ -89,27 +91,24 @@ def evaluate(
     """
     from rich.console import Console
 
-    from adm.evaluation import Looking, open_images, report_on
+    from adm.evaluation import Looking, Reference, open_images, report_on
     from adm.evaluation.evaluate import at_size
     from adm.evaluation.opening import first
     from adm.evaluation.reference import stored_statistics
     from adm.evaluation.scores import FLOAT16, USUAL
 
-    if seed < 0:
-        raise ValueError(f"seed must be 0 or more, got {seed}")
-    if out is not None and out.is_dir():
-        raise ValueError(f"{out} is a folder; give --out a file, such as {out / 'report.json'}")
-    if resamples < 2:
-        raise ValueError(f"an interval takes at least 2 resamples, got {resamples}; 1000 is usual")
+    _check_options(out, resamples, seed)
     devices = joined(device)
     shape = parse_size(size), channels
-    opened = open_images(samples, size=shape[0], channels=channels)
+    opened = open_images(samples, size=shape[0], channels=channels, pad=False)
     source = opened.source if count is None else first(opened.source, count)
+    against = _opened(reference, split, shape)
+    theirs = against.size if isinstance(against, Reference) else against.shape[1:]
+    source = at_size(source, theirs, resize)
     with working(Looking(devices, batch_size, work), out) as looking:
-        chosen, real = _reference(reference, features, split, shape, part(looking, "reference"))
-        source = at_size(source, real, resize)
+        chosen, real = _looked_at(against, features, part(looking, "reference"))
         seen = seen_by(chosen, source, part(looking, "samples"))
-        as_they_lie = all(each is None for each in (count, resize, size, channels))
+        as_they_lie = all(each is None for each in (count, resize, channels))
         given = stored_statistics(samples, chosen) if as_they_lie else None
         if given is not None:
             seen = replace(seen, given=given[0], given_spatial=given[1])
@@ -131,23 +130,38 @@ def evaluate(
             print(f"{out}: the whole report")
 
 
-def _reference(
-    spec: str,
-    name: str | None,
-    split: str,
-    shape: tuple[tuple[int, int] | None, int | None],
-    looking: "Looking",
-) -> "tuple[Features, Reference]":
-    """The features, and a reference of them: opened, or made of data."""
-    from adm.evaluation import completed, is_reference, load_reference, make_reference, open_images
+def _check_options(out: Path | None, resamples: int, seed: int) -> None:
+    """Raise ValueError for what cannot be done, before anything is looked at."""
+    if seed < 0:
+        raise ValueError(f"seed must be 0 or more, got {seed}")
+    if out is not None and out.is_dir():
+        raise ValueError(f"{out} is a folder; give --out a file, such as {out / 'report.json'}")
+    if resamples < 2:
+        raise ValueError(f"an interval takes at least 2 resamples, got {resamples}; 1000 is usual")
+
+
+def _opened(
+    spec: str, split: str, shape: tuple[tuple[int, int] | None, int | None]
+) -> "Reference | Source":
+    """A reference, or data that one is to be made of."""
+    from adm.evaluation import is_reference, load_reference, open_images
 
     if is_reference(spec):
-        read = load_reference(spec)
-        chosen = features_named(name or read.features, looking.devices)
-        unseen = len(read.images) if read.pool is None and read.images is not None else 0
-        with watched(looking, "looking at the reference", unseen) as each:
-            return chosen, completed(read, chosen, each)
+        return load_reference(spec)
+    return open_images(spec, split=split, size=shape[0], channels=shape[1]).source
+
+
+def _looked_at(
+    against: "Reference | Source", name: str | None, looking: "Looking"
+) -> "tuple[Features, Reference]":
+    """The features, and a reference of them: completed, or made of data."""
+    from adm.evaluation import Reference, completed, make_reference
+
+    if isinstance(against, Reference):
+        chosen = features_named(name or against.features, looking.devices)
+        unseen = () if against.pool is not None or against.images is None else against.images
+        with watched(looking, "looking at the reference", len(unseen)) as each:
+            return chosen, completed(against, chosen, each)
     chosen = features_named(name or DEFAULT_FEATURES, looking.devices)
-    source = open_images(spec, split=split, size=shape[0], channels=shape[1]).source
-    with watched(looking, f"looking at {source.name}", len(source)) as each:
-        return chosen, make_reference(source, chosen, each)
+    with watched(looking, f"looking at {against.name}", len(against)) as each:
+        return chosen, make_reference(against, chosen, each)

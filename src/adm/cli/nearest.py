@@ -65,7 +65,8 @@ def nearest(
     split
         Of the data: train or test.
     size
-        H,W or one number, to which image files on both sides are resized and cropped.
+        H,W or one number, to which image files on both sides are resized and cropped, and real
+        images in smaller arrays padded.
     channels
         1, 3 or 4, on both sides; 3 by default, and those of arrays.
     out
@@ -86,31 +87,49 @@ def nearest(
 
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
-    if out.suffix.lower() != ".png":
-        raise ValueError(f"the picture is a PNG file, got {out}; call it {out.name}.png")
+    if not 0 < quantile < 1:
+        raise ValueError(f"the quantile must be between 0 and 1, got {quantile}; 0.01 is usual")
+    _check_files(out, report)
     devices = joined(device)
     ours, theirs = _alike(samples, data, split, parse_size(size), channels)
+    if not 1 <= neighbours <= len(theirs):
+        raise ValueError(
+            f"{neighbours} neighbours were asked for of {len(theirs)} training images; give "
+            f"--neighbours from 1 to {len(theirs)}"
+        )
     network = features_named(features, devices)
     looking = Looking(devices, batch_size, work)
     mine = seen_by(network, ours, part(looking, "samples"))
     real = seen_by(network, theirs, part(looking, "data"))
-    if not devices.main:
-        return
-    found = find(
-        mine.pool,
-        real.pool,
-        equal_pixels(mine.hashes, real.hashes),
-        k=neighbours,
-        quantile=quantile,
-        device="cuda" if devices.device.type == "cuda" else "cpu",
-    )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    _picture(found, ours, theirs, count, network.name).save(out)
-    if report is not None:
-        report.parent.mkdir(parents=True, exist_ok=True)
-        report.write_text(json.dumps(as_json(found, network.name), indent=1) + "\n")
-    print(said(found))
-    print(f"{out}: the {min(count, len(ours))} most suspicious samples, worst first")
+
+    def act() -> None:
+        found = find(
+            mine.pool,
+            real.pool,
+            equal_pixels(mine.hashes, real.hashes),
+            k=neighbours,
+            quantile=quantile,
+            device="cuda" if devices.device.type == "cuda" else "cpu",
+        )
+        out.parent.mkdir(parents=True, exist_ok=True)
+        _picture(found, ours, theirs, count, network.name).save(out)
+        if report is not None:
+            report.parent.mkdir(parents=True, exist_ok=True)
+            report.write_text(json.dumps(as_json(found, network.name), indent=1) + "\n")
+        print(said(found))
+        print(f"{out}: the {min(count, len(ours))} most suspicious samples, worst first")
+
+    devices.once(act)
+
+
+def _check_files(out: Path, report: Path | None) -> None:
+    """Raise ValueError for what cannot be written, before anything is looked at."""
+    if out.suffix.lower() != ".png":
+        raise ValueError(f"the picture is a PNG file, got {out}; call it {out.name}.png")
+    if out.is_dir():
+        raise ValueError(f"{out} is a folder; give --out a file, such as {out / 'nearest.png'}")
+    if report is not None and report.is_dir():
+        raise ValueError(f"{report} is a folder; give --json a file, such as {report / 'n.json'}")
 
 
 def _alike(
@@ -119,7 +138,7 @@ def _alike(
     """Both sides, opened; of one shape."""
     from adm.evaluation import open_images
 
-    ours = open_images(samples, size=size, channels=channels).source
+    ours = open_images(samples, size=size, channels=channels, pad=False).source
     theirs = open_images(data, split=split, size=size, channels=channels).source
     if ours.shape != theirs.shape:
         raise ValueError(

@@ -49,7 +49,8 @@ def reference(
     split
         train or test.
     size
-        H,W or one number, to which image files are resized and cropped; their own by default.
+        H,W or one number, to which image files are resized and cropped, and smaller arrays padded;
+        their own by default.
     channels
         1, 3 or 4; 3 by default, and those of arrays.
     labels
@@ -67,7 +68,9 @@ def reference(
     from adm.evaluation import Looking, make_reference, open_images
     from adm.evaluation.opening import first
 
-    if out.suffix != ".npz":
+    if out.is_dir():
+        raise ValueError(f"{out} is a folder; give --out a file, such as {out / 'reference.npz'}")
+    if out.suffix.lower() != ".npz":
         raise ValueError(f"a reference is an .npz file, got --out {out}; call it {out.name}.npz")
     devices = joined(device)
     chosen = features_named(features, devices)

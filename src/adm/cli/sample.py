@@ -31,7 +31,7 @@ def sample(
     The folder that it leaves holds PNG files named by class and seed, samples.npz in the released
     layout (arr_0 uint8 NHWC, arr_1 labels) and samples.json, which says how they were made. Image
     17 of a seed is the same whatever the batch size, and the same command gives the same files.
-    An interrupted command goes on where it was.
+    An interrupted command goes on where it was. Images not of 1, 3 or 4 channels have no PNG files.
 
     Examples:
 

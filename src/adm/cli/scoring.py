@@ -54,10 +54,10 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
 
 @contextmanager
 def watched(looking: "Looking", what: str, count: int) -> Iterator["Looking"]:
-    """The same with progress of this process's share, shown by the main one."""
+    """The same with progress of this process's share of `count`, shown by the main one."""
     from adm.evaluation.statistics import own_images
 
-    if not looking.devices.main:
+    if not count or not looking.devices.main:
         yield looking
         return
     with progress(what, own_images(count, looking.devices)) as advance:

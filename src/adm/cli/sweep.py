@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -14,7 +15,7 @@ from adm.cli.sampling import labels_among
 from adm.cli.scoring import features_named, joined, watched
 
 if TYPE_CHECKING:
-    from adm.evaluation import Looking
+    from adm.evaluation import Looking, Reference
     from adm.evaluation.scoring import By
     from adm.evaluation.sweep import Sweep
     from adm.features import Features
@@ -187,7 +188,7 @@ def _references(
     looking: "Looking",
 ) -> list["By"]:
     """Features with what they see in real images: files as they are, or made of data."""
-    from adm.evaluation import completed, is_reference, load_reference
+    from adm.evaluation import is_reference, load_reference
     from adm.evaluation.scoring import By
 
     files = [spec for spec in specs if is_reference(spec)]
@@ -204,9 +205,21 @@ def _references(
         return _of_data(specs[0], split, seen, plan, out, looking)
     if len(names) != len(files):
         raise ValueError(f"{len(names)} features came with {len(files)} references; give as many")
-    return [
-        By(each, completed(made, each, looking)) for each, made in zip(seen, opened, strict=True)
-    ]
+    pairs = zip(seen, opened, strict=True)
+    return [By(each, _completed(made, each, out, looking)) for each, made in pairs]
+
+
+def _completed(made: "Reference", by: "Features", out: Path, looking: "Looking") -> "Reference":
+    """A reference whose images have been looked at; what they show is kept for the next call."""
+    from adm.data.export import safe_names
+    from adm.evaluation import completed
+    from adm.evaluation.scoring import REFERENCES
+
+    if made.images is None or made.pool is not None:
+        return completed(made, by, looking)
+    keeping = replace(looking, work=out / REFERENCES / f"{safe_names([by.name])[0]}.seen")
+    with watched(keeping, f"looking at {made.name} by {by.name}", len(made.images)) as shown:
+        return completed(made, by, shown)
 
 
 def _of_data(

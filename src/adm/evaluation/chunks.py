@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -53,13 +53,18 @@ def keep(
     part.replace(path)
 
 
-def join(folder: Path, spans: Sequence[range], fingerprint: str) -> None:
+def join(
+    folder: Path, spans: Sequence[range], fingerprint: str, hashes: Mapping[int, np.ndarray]
+) -> None:
     """Make whole arrays of all chunks, and take their moments; memory stays flat.
 
+    Args:
+        hashes: those of each chunk's images, by the first of them.
+
     Raises:
-        ValueError: a chunk is missing, or is of other features.
+        ValueError: a chunk is missing, or is of other images or other features.
     """
-    kinds = _kinds(folder, spans, fingerprint)
+    kinds = _kinds(folder, spans, fingerprint, hashes)
     whole = folder / WHOLE
     whole.mkdir(exist_ok=True)
     for left in (*whole.glob("*.np[yz]"), *folder.glob("*.part")):
@@ -93,16 +98,20 @@ def _path(folder: Path, span: range) -> Path:
     return folder / f"chunk-{span.start:09d}.npz"
 
 
-def _kinds(folder: Path, spans: Iterable[range], fingerprint: str) -> list[str]:
-    """What is in the chunks, which must all be there."""
+def _kinds(
+    folder: Path, spans: Sequence[range], fingerprint: str, hashes: Mapping[int, np.ndarray]
+) -> list[str]:
+    """What is in the chunks, which must all be there.
+
+    A folder that processes do not share may hold chunks of an earlier call in their place.
+    """
     for span in spans:
-        if not _path(folder, span).exists():
+        if not holds(folder, span, fingerprint, hashes[span.start]):
             raise ValueError(
                 f"{folder} lacks the features of images {span.start} to {span.stop - 1}, which "
                 "another process made; give --work a folder that all processes share"
             )
-    with np.load(_path(folder, next(iter(spans))), allow_pickle=False) as first:
-        assert first["fingerprint"].item() == fingerprint
+    with np.load(_path(folder, spans[0]), allow_pickle=False) as first:
         return [key for key in first.files if key != "fingerprint"]
 
 

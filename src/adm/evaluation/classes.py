@@ -38,12 +38,12 @@ def class_scores(
     """
     if generated.labels is None or reference.labels is None or reference.pool is None:
         return []
-    theirs = {name: number for number, name in enumerate(reference.classes)}
-    real_labels, real_pool = np.asarray(reference.labels), reference.pool
+    theirs, real_pool = _by_name(reference.classes), reference.pool
+    labels = _alike(generated.labels, generated.classes)
+    real_labels = _alike(reference.labels, reference.classes)
 
     def score(rows: np.ndarray) -> ClassScores | None:
-        assert generated.labels is not None
-        name = generated.classes[int(generated.labels[rows[0]])]
+        name = generated.classes[int(labels[rows[0]])]
         if name not in theirs:
             return None
         real = np.asarray(real_pool[real_labels == theirs[name]])
@@ -58,8 +58,19 @@ def class_scores(
             recall=float(found.real_in_fake.mean()),
         )
 
-    rows = by_class(np.asarray(generated.labels), score, least=1)
+    rows = by_class(labels, score, least=1)
     return [row for row in rows.values() if row is not None]
+
+
+def _by_name(classes: tuple[str, ...]) -> dict[str, int]:
+    """The first label that is called so."""
+    return {name: label for label, name in reversed([*enumerate(classes)])}
+
+
+def _alike(labels: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
+    """(N,) labels, of which those called the same have become one."""
+    first = _by_name(classes)
+    return np.array([first[name] for name in classes], np.int64)[np.asarray(labels)]
 
 
 def frechet_of_few(real: np.ndarray, fake: np.ndarray) -> float:

@@ -113,8 +113,14 @@ def _verdict(distance: Series, precision: Series, recall: Series) -> str:
 
 def written(score: Score) -> str:
     """A score with its interval, in as many digits as that leaves sure."""
-    value, low, high = (f"{x:.{digits(score)}f}" for x in (score.value, score.low, score.high))
-    return f"{value} ({low} to {high})" if math.isfinite(score.low) else value
+    value, interval = parts(score)
+    return f"{value} ({interval})" if interval else value
+
+
+def parts(score: Score) -> tuple[str, str]:
+    """The number, and its interval; empty where none is known."""
+    value, low, high = (f"{x:.{digits(score)}f}" for x in score)
+    return value, f"{low} to {high}" if math.isfinite(score.low) else ""
 
 
 def digits(score: Score) -> int:

@@ -55,7 +55,7 @@ def evaluate(
             as `extract`.
     """
     check_features(reference, features)
-    source = at_size(source, reference, resize)
+    source = at_size(source, reference.size, resize)
     seen = extract(source, features, looking)
     options: dict[str, Any] = {"resamples": resamples, "seed": seed, "only": only}
     return report_on(seen, reference, devices=looking.devices, made=made, resize=resize, **options)
@@ -96,8 +96,12 @@ def report_on(
     return devices.gather(made_of[0] if made_of else None)[0]
 
 
-def at_size(source: Source, reference: Reference, resize: str | None) -> Source:
+def at_size(source: Source, theirs: tuple[int, int] | None, resize: str | None) -> Source:
     """Images that may be compared with the reference's.
+
+    Args:
+        theirs: (H, W) of the reference's, or None where it has none.
+        resize: see `evaluate`.
 
     Raises:
         ValueError: another size, and `resize` does not say what to do; or it is neither.
@@ -106,7 +110,7 @@ def at_size(source: Source, reference: Reference, resize: str | None) -> Source:
         raise ValueError(f"resize must be {' or '.join(RESIZE)}, got {resize!r}")
     if len(source) < 1:
         raise ValueError(f"{source.name} holds no images; scores need 2 or more")
-    own, theirs = source.shape[1:], reference.size
+    own = source.shape[1:]
     if theirs is None or own == theirs or resize == "none":
         return source
     if resize is None:
@@ -148,7 +152,7 @@ def _few(generated: FeatureSet, found: Mapping[str, Score]) -> list[str]:
     count, dim = generated.count, generated.pool.shape[1]
     if count >= USUAL_COUNT or generated.given is not None:
         return []
-    fewer = f", fewer than the {dim:,} features" if count <= dim else ""
+    fewer = f", no more than the {dim:,} features," if count <= dim else ""
     said = (
         f"{title('frechet', generated.name)} of {count:,} images{fewer} is larger than of more, "
         f"and compares only with others of {count:,}; published ones take {USUAL_COUNT:,}"

@@ -2,7 +2,9 @@
 
 import json
 import platform
-from importlib.metadata import version
+from collections import Counter
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +12,26 @@ import numpy as np
 
 from adm.sample_folder import MANIFEST
 
+PACKAGES = {"adm": "ablated-diffusion", "torch": "torch", "numpy": "numpy", "pillow": "pillow"}
+OPTIONAL = ("torch-fidelity", "timm", "torchvision")  # that features may come from
+
 
 def label_counts(labels: np.ndarray | None, classes: tuple[str, ...]) -> dict[str, int] | None:
-    """Images of each class, or None where there is one class only."""
+    """Images of each class, or None where there is one class only; equal names are one class."""
     if labels is None:
         return None
-    counts = np.bincount(labels, minlength=len(classes))
-    return {name: int(count) for name, count in zip(classes, counts, strict=True)}
+    counts = Counter(dict.fromkeys(classes, 0))
+    for name, count in zip(classes, np.bincount(labels, minlength=len(classes)), strict=True):
+        counts[name] += int(count)
+    return dict(counts)
 
 
 def versions() -> dict[str, str]:
-    """Of everything that the numbers go through."""
-    packages = {"adm": "ablated-diffusion", "torch": "torch", "numpy": "numpy", "pillow": "pillow"}
-    found = {name: version(package) for name, package in packages.items()}
+    """Of everything that the numbers go through, as far as it is installed."""
+    found = {name: version(package) for name, package in PACKAGES.items()}
+    for name in OPTIONAL:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
     return {**found, "python": platform.python_version()}
 
 

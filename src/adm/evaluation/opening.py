@@ -9,9 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adm.data import Source, open_source
+from adm.data import Source
 from adm.data.export import ARCHIVE
+from adm.data.files import Files, decoded
 from adm.data.fitting import fitted
+from adm.data.registry import RGB, find
 from adm.data.stored import stored
 from adm.evaluation.manifest import read_made
 
@@ -35,6 +37,7 @@ def open_images(
     size: tuple[int, int] | None = None,
     channels: int | None = None,
     labels: str | None = None,
+    pad: bool = True,
 ) -> Opened:
     """Open samples or data.
 
@@ -42,20 +45,43 @@ def open_images(
         spec: a folder that `adm sample` left, an .npz file of the released layout, or anything
             that `open_source` takes.
         split, size, channels, labels: see `open_source`.
+        pad: whether arrays smaller than `size` get black margins, as real images have in training;
+            samples are scored as they were made, and are refused otherwise.
 
     Raises:
-        ValueError: as `open_source`.
+        ValueError: as `open_source`; arrays of another size that are not to be padded.
     """
-    path = Path(spec).expanduser()
+    if size is not None and min(size) < 1:
+        raise ValueError(f"size must be (H, W) of at least 1x1, got {size}")
+    path = at_home(spec)
     ours = path.is_dir() and (path / ARCHIVE).is_file()
     made = read_made(path if path.is_dir() else path.parent) if ours or _archive(path) else None
     if labels is None and split == "train" and (ours or _is_npz(path)):
         classes = tuple(made["classes"]) if made and made.get("classes") else None
         source = stored(path / ARCHIVE if ours else path, classes)
         name = path.resolve().name if ours else source.name
-        return Opened(fitted(replace(source, name=name), size, channels), made)
-    found = open_source(spec, split=split, size=size, channels=channels, labels=labels)
-    return Opened(found, None)
+        found = replace(source, name=name)
+    else:
+        made, found = None, find(spec, split=split, labels=labels)
+    if isinstance(found, Files):
+        return Opened(decoded(found, size, RGB if channels is None else channels))
+    if not pad:
+        _check_unpadded(found, size)
+    return Opened(fitted(found, size, channels), made)
+
+
+def at_home(path: str | Path) -> Path:
+    """The same with ~ and ~NAME written out.
+
+    Raises:
+        ValueError: nobody is called so.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ValueError(
+            f"{path}: there is no such home; write ./{path} for a folder here"
+        ) from None
 
 
 def first(source: Source, count: int) -> Source:
@@ -89,6 +115,17 @@ def resized(source: Source, size: tuple[int, int]) -> Source:
         read_many=read_many,
         crop=None,
     )
+
+
+def _check_unpadded(source: Source, size: tuple[int, int] | None) -> None:
+    """Raise ValueError for samples in arrays of another size than image files are made."""
+    own = source.read(0).shape[1:]
+    if size is not None and tuple(own) != size:
+        raise ValueError(
+            f"{source.name} holds arrays of {own[0]}x{own[1]}, and --size {size[0]},{size[1]} is "
+            "for image files and real images; leave it out (adm evaluate has --resize), or make "
+            "the samples at that size"
+        )
 
 
 def _is_npz(path: Path) -> bool:

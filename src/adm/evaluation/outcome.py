@@ -1,13 +1,12 @@
 """a sweep's points and their scores -> lines to draw, sentences, tables, Markdown, JSON."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from adm.evaluation import Score, title
-from adm.evaluation.curve import Line, digits, sentences
-from adm.evaluation.sweep import Point, Sweep
+from adm.evaluation.curve import Line, parts, sentences
+from adm.evaluation.sweep import Point, Sweep, exactly
 
 SCALE, STEPS = "guidance scale", "steps"
 DISTANCE = "frechet"
@@ -78,7 +77,7 @@ def ways(sweep: Sweep, along: str = SCALE) -> dict[str, list[Point]]:
     """
     found: dict[str, list[Point]] = {}
     for point in sweep.points:
-        rest = f"{point.steps} steps" if along == SCALE else f"scale {point.scale:g}"
+        rest = f"{point.steps} steps" if along == SCALE else f"scale {exactly(point.scale)}"
         found.setdefault(f"{point.sampler}, {rest}", []).append(point)
     ordered = {
         name: sorted(points, key=lambda p: p.scale if along == SCALE else p.steps)
@@ -117,7 +116,7 @@ def tables(outcome: Outcome) -> list[Table]:
         rows = [
             [
                 *_lead(point, several),
-                *(_cell(row[key], row[key].value == best[key]) for key in keys),
+                *(Cell(*parts(row[key]), row[key].value == best[key]) for key in keys),
             ]
             for point, row in zip(outcome.sweep.points, measured.scores, strict=True)
         ]
@@ -151,7 +150,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
             {
                 **point._asdict(),
                 "scores": {
-                    measured.title(key): _numbers(score)
+                    measured.title(key): score.to_json()
                     for measured in outcome.measured
                     for key, score in measured.scores[i].items()
                 },
@@ -167,18 +166,9 @@ def _best(key: str, values: Sequence[float]) -> float:
     return min(values) if key in LOWER else max(values)
 
 
-def _numbers(score: Score) -> dict[str, float | None]:
-    return {key: value if math.isfinite(value) else None for key, value in score._asdict().items()}
-
-
 def _lead(point: Point, several: bool) -> list[Cell]:
-    scale = Cell(f"{point.scale:g}")
+    scale = Cell(exactly(point.scale))
     return [Cell(point.sampler), Cell(str(point.steps)), scale] if several else [scale]
-
-
-def _cell(score: Score, best: bool) -> Cell:
-    value, low, high = (f"{x:.{digits(score)}f}" for x in (score.value, score.low, score.high))
-    return Cell(value, f"{low} to {high}" if math.isfinite(score.low) else "", best)
 
 
 def _plain(cell: Cell) -> str:

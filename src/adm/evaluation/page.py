@@ -23,7 +23,7 @@ from adm.evaluation.outcome import (
 )
 from adm.evaluation.pictures import data_uri, png, tiled
 from adm.evaluation.plots import figure
-from adm.evaluation.sweep import SAMPLES, Point, Sweep, images_of
+from adm.evaluation.sweep import SAMPLES, Point, Sweep, exactly, images_of
 
 ACROSS, ROWS = 4, 10  # images of a row and scale, and rows
 
@@ -121,7 +121,7 @@ def _grid(sweep: Sweep, name: str, points: list[Point], out: Path) -> dict[str, 
         }
         for row, numbers in shown(sweep).items()
     ]
-    return {"name": name, "headings": [f"{point.scale:g}" for point in points], "rows": rows}
+    return {"name": name, "headings": [exactly(point.scale) for point in points], "rows": rows}
 
 
 def _mute(sweep: Sweep) -> str:

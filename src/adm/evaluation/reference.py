@@ -10,6 +10,7 @@ from torch import Tensor
 
 from adm.data import Source
 from adm.evaluation.manifest import label_counts, versions
+from adm.evaluation.opening import at_home
 from adm.evaluation.reference_file import (
     IMAGES,
     INCEPTION,
@@ -51,7 +52,7 @@ def make_reference(
         source: the real images, of one size.
         features: what looks at them.
         looking: in which processes, and how.
-        images: how many to keep; which, where there are more, is drawn evenly, always alike.
+        images: how many to keep; where there are more they are drawn, with a fixed seed.
 
     Returns:
         The same in every process.
@@ -111,7 +112,7 @@ def load_reference(path: str | Path, features: Features | None = None) -> Refere
     Raises:
         ValueError: no reference, a damaged one, or one that was made with other features.
     """
-    reference = read(Path(path).expanduser())
+    reference = read(at_home(path))
     return reference if features is None else completed(reference, features)
 
 
@@ -165,8 +166,8 @@ def check_features(reference: Reference, features: Features) -> None:
     if reference.features != features.name:
         raise ValueError(
             f"{name} was made with the features {made[0]}, and {features.name} were asked for; "
-            f"give --features {made[0]}, or make another with adm reference --features "
-            f"{features.name}"
+            f"open those with --features ({made[0]}, or the function or file that they are of), or "
+            "make another reference"
         )
     if reference.fingerprint not in (None, features.fingerprint):
         raise ValueError(

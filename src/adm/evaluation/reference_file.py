@@ -23,6 +23,7 @@ import numpy as np
 from adm.data.export import write_npz
 from adm.data.labels import MOST_CLASSES
 from adm.data.stored import members
+from adm.evaluation.opening import at_home
 from adm.metrics import Statistics, reach
 from adm.metrics.frechet import comparable_statistics
 from adm.metrics.manifold import DENSITY_NEIGHBOURS
@@ -85,7 +86,7 @@ class Reference:
             ValueError: the name does not end in .npz.
         """
         path = Path(path)
-        if path.suffix != SUFFIX:
+        if path.suffix.lower() != SUFFIX:
             raise ValueError(f"a reference is an .npz file, got {path}; call it {path.name}.npz")
         about = {"features": self.features, "fingerprint": self.fingerprint, "count": self.count}
         entries: dict[str, np.ndarray] = {}
@@ -106,8 +107,11 @@ class Reference:
         entries["adm"] = np.array(json.dumps(about | {"manifest": self.manifest}, sort_keys=True))
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.part")
-        write_npz(part, entries)
-        part.replace(path)
+        try:
+            write_npz(part, entries)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)  # what a full disk has let through
 
 
 def is_reference(path: str | Path) -> bool:
@@ -116,8 +120,8 @@ def is_reference(path: str | Path) -> bool:
     Raises:
         ValueError: an .npz file that cannot be read.
     """
-    path = Path(path).expanduser()
-    if path.suffix != SUFFIX or not path.is_file():
+    path = at_home(path)
+    if path.suffix.lower() != SUFFIX or not path.is_file():
         return False
     return set(STATISTICS[0]) <= members(path).keys()
 
@@ -157,7 +161,7 @@ def read(path: Path) -> Reference:
         pool=found.get("features"),
         images=found.get("arr_0"),
         labels=found.get("arr_1") if labels is None else labels,
-        classes=_names(found),
+        classes=_names(path, found),
         count=about.get("count"),
         manifest={**about.get("manifest", {}), "file": path.name, "file_sha256": file_digest(path)},
     )
@@ -170,16 +174,39 @@ def _about(path: Path, found: dict[str, np.ndarray]) -> dict[str, Any]:
         return {}
     try:
         about = json.loads(str(found["adm"].item()))
-        if isinstance(about, dict) and isinstance(about.get("manifest", {}), dict):
+        if _is_ours(about):
             return about
     except ValueError:  # several values, or no JSON
         pass
-    raise ValueError(f"{path} says in `adm` what is no JSON object; make it again")
+    raise ValueError(
+        f"{path} says in `adm` what is no JSON object of features, fingerprint, count and manifest "
+        "as adm reference writes it; make it again"
+    )
 
 
-def _names(found: dict[str, np.ndarray]) -> tuple[str, ...]:
+def _is_ours(about: Any) -> bool:
+    """Whether these are the words of `Reference.save`, each of its own kind where it is there."""
+    if not isinstance(about, dict) or not isinstance(about.get("manifest", {}), dict):
+        return False
+    labels = about.get("manifest", {}).get("labels") or {}
+    counts = [*labels.values()] if isinstance(labels, dict) else [None]
+    if about.get("count") is not None:
+        counts.append(about["count"])
+    return (
+        isinstance(about.get("features", INCEPTION), str)
+        and isinstance(about.get("fingerprint"), str | None)
+        and all(type(each) is int and each >= 0 for each in counts)
+    )
+
+
+def _names(path: Path, found: dict[str, np.ndarray]) -> tuple[str, ...]:
     """The file's own names, or numbers."""
     if "classes" in found:
+        if found["classes"].ndim != 1:
+            raise ValueError(
+                f"{path} holds classes of shape {found['classes'].shape}, expected a name for each "
+                "label; make it again"
+            )
         return tuple(map(str, found["classes"].tolist()))
     labels = found.get("labels", found.get("arr_1"))
     if labels is None or not labels.size or labels.dtype.kind not in "iu":
@@ -225,11 +252,15 @@ def _check_values(path: Path, reference: Reference) -> None:
 
 def _check_covariance(covariance: np.ndarray) -> None:
     """Raise ValueError for what is the covariance of nothing, rounding of float32 aside."""
-    allowed = 1e-4 * np.abs(covariance).max(initial=0)
+    sizes, variances = np.abs(covariance), np.diag(covariance)
+    allowed = 1e-4 * sizes.max(initial=0)
     if np.abs(covariance - covariance.T).max(initial=0) > allowed or (
-        np.diag(covariance).min(initial=0) < -allowed
+        variances.min(initial=0) < -allowed
     ):
         raise ValueError("its covariance is not symmetric, or a variance is below 0; make it anew")
+    deviations = np.sqrt(variances.clip(0))
+    if (sizes - np.outer(deviations, deviations)).max(initial=0) > allowed:
+        raise ValueError("a covariance is larger than its two variances allow; make it anew")
 
 
 def _beyond(labels: np.ndarray | None, classes: Sequence[str]) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from adm.evaluation.classes import ClassScores
 from adm.evaluation.scores import Score, title
@@ -40,7 +41,7 @@ class Report:
         return {
             "features": self.features,
             "scores": {
-                key: {"title": title(key, self.features)} | _numbers(score)
+                key: {"title": title(key, self.features)} | score.to_json()
                 for key, score in self.scores.items()
             },
             "classes": [row._asdict() for row in self.classes],
@@ -65,17 +66,17 @@ class Report:
         """Print the tables and the warnings."""
         sides = (self.manifest.get(side, {}) for side in ("generated", "reference"))
         names = (f"{side.get('source', '?')} ({_count(side.get('count'))})" for side in sides)
-        table = Table(title=" against ".join(names), title_justify="left")
+        table = _table(" against ".join(names))
         table.add_column("score")
         table.add_column("value", justify="right")
         table.add_column("95% interval", justify="right")
         for key, score in self.scores.items():
-            table.add_row(title(key, self.features), written(score.value), _range(score))
+            table.add_row(Text(title(key, self.features)), written(score.value), _range(score))
         console.print(table)
         if self.classes:
             console.print(_class_table(self.classes, self.features))
         for warning in self.warnings:
-            console.print(f"note: {warning}", highlight=False, markup=False)
+            console.print(f"note: {warning}", highlight=False, markup=False, emoji=False)
 
 
 def load_report(path: str | Path) -> Report:
@@ -106,10 +107,6 @@ def written(value: float | None) -> str:
     return f"{value:.{digits}f}"
 
 
-def _numbers(score: Score) -> dict[str, float | None]:
-    return {key: value if math.isfinite(value) else None for key, value in score._asdict().items()}
-
-
 def _range(score: Score) -> str:
     known = math.isfinite(score.low) and math.isfinite(score.high)
     return f"{written(score.low)} to {written(score.high)}" if known else ""
@@ -121,10 +118,15 @@ def _count(count: int | None) -> str:
 
 def _class_table(classes: Sequence[ClassScores], features: str) -> Table:
     more = f", the first {CLASSES_SHOWN} of {len(classes)}" if len(classes) > CLASSES_SHOWN else ""
-    table = Table(title=f"by class ({features}){more}", title_justify="left")
+    table = _table(f"by class ({features}){more}")
     for name in ("class", "samples", "real", "Fréchet distance", "precision", "recall"):
         table.add_column(name, justify="left" if name == "class" else "right")
     for row in classes[:CLASSES_SHOWN]:
         numbers = (written(each) for each in (row.frechet, row.precision, row.recall))
-        table.add_row(row.name, f"{row.generated:,}", f"{row.real:,}", *numbers)
+        table.add_row(Text(row.name), f"{row.generated:,}", f"{row.real:,}", *numbers)
     return table
+
+
+def _table(heading: str) -> Table:
+    # Names come as `Text`, which takes [husky] and :dog: for what they are, and not for markup.
+    return Table(title=Text(heading, style="table.title"), title_justify="left")

@@ -31,17 +31,23 @@ class Judging:
     judge: ClassifierModel | None = None
     labels: Sequence[int] = ()
 
-    def check(self, size: Sequence[int]) -> None:
-        """Raise ValueError where two networks would share a file, or images are not of (H, W)."""
+    def check(self, shape: Sequence[int]) -> None:
+        """Raise ValueError where two networks would share a file, or images are not of (C, H, W).
+
+        References may be of other channels, which most networks see alike.
+        """
         names = [each.features.name for each in self.by]
         if not names or len({safe_names([name])[0] for name in names}) < len(names):
             raise ValueError(f"give features, each once, got {', '.join(names) or 'none'}")
+        size = tuple(shape[1:])
         for each in self.by:
-            if each.reference.size not in (None, tuple(size)):
+            if each.reference.size not in (None, size):
                 raise ValueError(
                     f"{each.reference.name} has images of {each.reference.size} (H, W) and the "
-                    f"model makes {tuple(size)}; make a reference of that size"
+                    f"model makes {size}; make a reference of that size"
                 )
+        if self.judge is not None:
+            _check_judge(self.judge, tuple(shape))
 
 
 def run(
@@ -65,7 +71,7 @@ def run(
     Raises:
         ValueError: samples or reports of another sweep are there, or images cannot be scored.
     """
-    judging.check(sweep.model.shape[1:])
+    judging.check(sweep.model.shape)
     # Points are shared, and not the images of one.
     alone = Looking(Devices(devices.device), batch_size)
     mine, failure = share(sweep, devices), None
@@ -92,6 +98,16 @@ def evaluations(sweep: Sweep, judging: Judging, devices: Devices) -> int:
     """Of networks by this process: an image takes one a step, and one for each of the features."""
     mine = share(sweep, devices)
     return sum(sweep.run(p).evaluations for p in mine) + sweep.count * len(mine) * len(judging.by)
+
+
+def _check_judge(judge: ClassifierModel, shape: tuple[int, ...]) -> None:
+    data = judge.recipe.data
+    sees = (data.channels, *data.size)
+    if sees != shape:
+        raise ValueError(
+            f"the judge {name_of(judge)} sees images of (C, H, W) = {sees} and the model makes "
+            f"{shape}; give a judge of such images, or none"
+        )
 
 
 def _noted(on: OnPart | None, point: Point) -> Callable[[int], None] | None:

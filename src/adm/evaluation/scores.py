@@ -33,6 +33,7 @@ from adm.metrics import (
     membership,
     precision_recall_float16,
 )
+from adm.metrics.accuracy import wilson
 from adm.metrics.bootstrap import RESAMPLES
 from adm.metrics.frechet import influence
 from adm.metrics.leaving_out import GROUPS, jackknife_interval
@@ -71,6 +72,10 @@ class Score(NamedTuple):
     value: float
     low: float = math.nan
     high: float = math.nan
+
+    def to_json(self) -> dict[str, float | None]:
+        """By name; what is not known is None, since JSON has no NaN."""
+        return {key: x if math.isfinite(x) else None for key, x in self._asdict().items()}
 
 
 def title(key: str, features: str) -> str:
@@ -215,12 +220,16 @@ def _membership(
     )
     each, keys = per_image(found), MEMBERSHIP if both else MEMBERSHIP[:2]
     given = {key: Score(float(each[key].mean())) for key in keys}
-    for key in {"precision", "density"} & given.keys():  # means over the samples
-        given[key] = _with(given[key].value, mean_interval(each[key], resamples, seed=seed))
+    # A share of the samples, each of which is in the manifold or not whatever the others are.
+    given["precision"] = Score(*wilson(int(found.fake_in_real.sum()), len(found.balls)))
+    if both and np.ptp(found.balls):  # equal values, as of samples in no ball, tell no spread
+        interval = mean_interval(each["density"], resamples, seed=seed)
+        given["density"] = _with(given["density"].value, interval)
     if found.without is not None:  # shares of the real images
         for key, held in zip(("recall", "coverage"), found.without.held(), strict=True):
             if key in given:
-                given[key] = _with(given[key].value, jackknife_interval(given[key].value, held))
+                interval = jackknife_interval(given[key].value, held, len(found.balls))
+                given[key] = _with(given[key].value, interval)
     return given
 
 

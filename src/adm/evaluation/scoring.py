@@ -24,7 +24,7 @@ from adm.evaluation import (
     open_images,
 )
 from adm.evaluation.manifest import described
-from adm.evaluation.statistics import PLAINLY
+from adm.evaluation.statistics import PLAINLY, digest_of
 from adm.evaluation.sweep import Point, images_of
 from adm.features import Features
 from adm.images import to_float
@@ -57,6 +57,7 @@ def kept_reference(
     Raises:
         ValueError: features that cannot see the images.
     """
+    devices = looking.devices
     place = out / REFERENCES
     stem = safe_names([features.name])[0]
     path, note = place / f"{stem}.npz", place / f"{stem}.json"
@@ -64,20 +65,21 @@ def kept_reference(
         "data": source.name,
         "count": len(source),
         "shape": list(source.shape),
-        "first_images": _digest(source.batch(range(min(BATCH, len(source))))[0].numpy().tobytes()),
         "features": features.fingerprint,
     }
-    had, devices = path.exists() and _read(note) == key, looking.devices
-    if devices.gather(had) != [True] * devices.world:
+    had = devices.gather(_read(note) if path.exists() else None)
+    # All images are read to see that they are the same, which takes less than looking at them.
+    if None in had or had != [key | {"sha256": digest_of(source, devices)}] * devices.world:
         work = place / f"{stem}.work"
         made = make_reference(source, features, replace(looking, work=work))
 
         def keep() -> None:
             made.save(path)
-            _write(note, key)
+            _write(note, key | {"sha256": made.manifest["sha256"]})
             shutil.rmtree(work, ignore_errors=True)
 
-        devices.gather(None)  # so that none still reads what is removed
+        # So that none still reads what is removed: on another machine no map outlasts its file.
+        devices.gather(None)
         devices.once(keep)
     return load_reference(path, features)
 
@@ -147,14 +149,17 @@ def _kept(path: Path) -> Report | None:
 
 
 def _origin(report: Report) -> Any:
-    """What a report says that it follows from."""
+    """What a report says that it follows from; None where it does not say."""
     told = report.manifest
-    return (
-        told["generated"]["made"],
-        told["features"],
-        told["reference"].get("file_sha256"),
-        told["seed"],
-    )
+    try:
+        return (
+            told["generated"]["made"],
+            told["features"],
+            told["reference"].get("file_sha256"),
+            told["seed"],
+        )
+    except (KeyError, TypeError, AttributeError):
+        return None
 
 
 def _origin_of(by: By, made: dict[str, Any] | None, seed: int) -> Any:

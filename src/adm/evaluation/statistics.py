@@ -9,9 +9,11 @@ import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +26,9 @@ from adm.metrics import Moments, Statistics, statistics
 from adm.training.devices import Devices
 
 CHUNK = 256  # images: seconds of work, and 200 MB of 512 x 512 pixels
+PREFIX = "adm-features-"  # of a temporary folder
+T = TypeVar("T")
+Hashes = dict[int, np.ndarray]  # of each chunk's images, by the first of them
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,6 @@ class FeatureSet:
         hashes: (N, 32) uint8, SHA-256 of each image's bytes as (C, H, W).
         given: statistics that stand for the images' own, as a file of the released layout states.
         given_spatial: the same of the features that keep places.
-        folder: where the arrays lie, if it is to go with the last of them.
     """
 
     name: str
@@ -97,15 +101,11 @@ class FeatureSet:
     hashes: np.ndarray
     given: Statistics | None = None
     given_spatial: Statistics | None = None
-    folder: object = None
 
     @property
     def digest(self) -> str:
         """SHA-256 of the number of images, their shape, and the hash of each in order."""
-        shape = (self.count, self.channels, *self.size)
-        whole = hashlib.sha256(f"{shape}".encode())
-        whole.update(np.ascontiguousarray(self.hashes).tobytes())
-        return whole.hexdigest()
+        return _digest((self.count, self.channels, *self.size), self.hashes)
 
     @cached_property
     def statistics(self) -> Statistics:
@@ -142,16 +142,26 @@ def extract(source: Source, features: Features, looking: Looking = PLAINLY) -> F
     if len(source) < 2:
         plural = "s" * (len(source) != 1)
         raise ValueError(f"{source.name} has {len(source)} image{plural}; scores need 2 or more")
-    folder, passing = _folder(looking.work, devices)
     spans = spans_of(len(source))
-    failure: Exception | None = None
-    try:
-        _look(source, features, folder, spans[devices.rank :: devices.world], looking)
-    except Exception as error:
-        failure = error
-    devices.share_failure(failure)
-    devices.once(lambda: chunks.join(folder, spans, features.fingerprint))
-    return _opened(folder, source, features, passing)
+    own = spans[devices.rank :: devices.world]
+    with _folder(looking.work, devices) as folder:
+        hashes = _in_one(devices, lambda: _look(source, features, folder, own, looking))
+        devices.once(lambda: chunks.join(folder, spans, features.fingerprint, hashes))
+        # Only when all have opened the arrays may one go on, and remove what they lie in.
+        return _each(devices, lambda: _opened(folder, source, features))
+
+
+def digest_of(source: Source, devices: Devices) -> str:
+    """`FeatureSet.digest` of images that no network looks at; each process reads its share."""
+    spans = spans_of(len(source))
+    own = spans[devices.rank :: devices.world]
+    hashes = _in_one(
+        devices,
+        lambda: {span.start: chunks.hashes_of(images) for span, images in _ahead(source, own)},
+    )
+    return _digest(
+        (len(source), *source.shape), np.concatenate([hashes[span.start] for span in spans])
+    )
 
 
 def spans_of(count: int) -> list[range]:
@@ -164,15 +174,46 @@ def own_images(count: int, devices: Devices) -> int:
     return sum(map(len, spans_of(count)[devices.rank :: devices.world]))
 
 
-def _folder(work: Path | None, devices: Devices) -> tuple[Path, object]:
-    """Where chunks are kept, and what removes it when nobody needs it any more."""
+@contextmanager
+def _folder(work: Path | None, devices: Devices) -> Iterator[Path]:
+    """Where chunks are kept: in a temporary folder, until all processes have opened them.
+
+    What is mapped lasts without a name, and goes with the process however that ends; one that was
+    launched with others ends without removing what it has left (`training.devices.end`).
+    """
     if work is not None:
-        work.mkdir(parents=True, exist_ok=True)
-        return work, None
-    passing = None
-    if devices.main:
-        passing = tempfile.TemporaryDirectory(prefix="adm-features-", ignore_cleanup_errors=True)
-    return Path(devices.gather(passing and passing.name)[0]), passing
+        _each(devices, lambda: work.mkdir(parents=True, exist_ok=True))
+        yield work
+        return
+    made: list[tempfile.TemporaryDirectory[str]] = []
+    passing = partial(tempfile.TemporaryDirectory, prefix=PREFIX, ignore_cleanup_errors=True)
+    devices.once(lambda: made.append(passing()))
+    with made[0] if made else nullcontext():
+        yield Path(devices.gather(made[0].name if made else None)[0])
+
+
+def _each(devices: Devices, act: Callable[[], T]) -> T:
+    """What it gave in this process, when it is done in all; the failure of one is everyone's."""
+    given: list[T] = []
+    failure: Exception | None = None
+    try:
+        given.append(act())
+    except Exception as error:
+        failure = error
+    devices.share_failure(failure)
+    return given[0]
+
+
+def _in_one(devices: Devices, act: Callable[[], Hashes]) -> Hashes:
+    """The hashes that it gave in each process."""
+    parts = devices.gather(_each(devices, act))
+    return {start: rows for part in parts for start, rows in part.items()}
+
+
+def _digest(shape: tuple[int, ...], hashes: np.ndarray) -> str:
+    whole = hashlib.sha256(f"{shape}".encode())
+    whole.update(np.ascontiguousarray(hashes).tobytes())
+    return whole.hexdigest()
 
 
 def _look(
@@ -181,24 +222,26 @@ def _look(
     folder: Path,
     spans: Sequence[range],
     looking: Looking,
-) -> None:
-    """See to it that each of these chunks is in the folder."""
+) -> Hashes:
+    """See to it that each of these chunks is in the folder; the hashes of their images."""
+    found: Hashes = {}
     for span, images in _ahead(source, spans):
-        hashes = chunks.hashes_of(images)
+        hashes = found[span.start] = chunks.hashes_of(images)
         if chunks.holds(folder, span, features.fingerprint, hashes):
             looking.done(len(span))
             continue
-        parts = []
+        parts, first = [], span.start
         for part in images.split(looking.batch_size):
+            last = first + len(part) - 1
             try:
                 parts.append(features.extract(part))
             except ValueError as error:
-                raise ValueError(
-                    f"{source.name}, images {span.start} to {span.stop - 1}: {error}"
-                ) from None
+                raise ValueError(f"{source.name}, images {first} to {last}: {error}") from None
             looking.done(len(part))
+            first = last + 1
         joined = [None if rows[0] is None else torch.cat(rows) for rows in zip(*parts, strict=True)]
         chunks.keep(folder, span, features.fingerprint, hashes, joined)
+    return found
 
 
 def _ahead(source: Source, spans: Sequence[range]) -> Iterator[tuple[range, Tensor]]:
@@ -211,7 +254,7 @@ def _ahead(source: Source, spans: Sequence[range]) -> Iterator[tuple[range, Tens
             yield span, images
 
 
-def _opened(folder: Path, source: Source, features: Features, passing: object) -> FeatureSet:
+def _opened(folder: Path, source: Source, features: Features) -> FeatureSet:
     arrays, moments = chunks.joined(folder)
     channels, height, width = source.shape
     several = len(source.classes) > 1
@@ -230,5 +273,4 @@ def _opened(folder: Path, source: Source, features: Features, passing: object) -
         size=(height, width),
         channels=channels,
         hashes=arrays["hashes"],
-        folder=passing,
     )

@@ -17,12 +17,19 @@ import torch
 from torch import Tensor
 
 from adm.data.export import ARCHIVE
+from adm.evaluation.manifest import read_made
 from adm.generate import SamplingSettings
 from adm.recipes.model import ClassifierModel, DiffusionModel
 from adm.sample_folder import MANIFEST, SampleRun, sample_into
 from adm.samplers import SAMPLERS
 
 SAMPLES = "samples"  # the folder of a sweep that holds a folder for each point
+
+
+def exactly(scale: float) -> str:
+    """The shortest text that no other scale has: 4, 0.5, 0.12345671."""
+    short = f"{scale:g}"
+    return short if float(short) == scale else repr(scale)
 
 
 class Point(NamedTuple):
@@ -34,7 +41,7 @@ class Point(NamedTuple):
 
     @property
     def name(self) -> str:
-        return f"{self.sampler}-{self.steps}-scale{self.scale:g}"
+        return f"{self.sampler}-{self.steps}-scale{exactly(self.scale)}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,24 +114,35 @@ def sampled(
     """The folder with a point's samples, which are made unless they are there.
 
     Raises:
-        ValueError: samples of another sweep are there.
+        ValueError: samples of another sweep are there, or a damaged manifest.
     """
     run, place = sweep.run(point), out / SAMPLES / point.name
-    if not (place / MANIFEST).exists():
+    had = _made(place)
+    if had is None:
         place.parent.mkdir(parents=True, exist_ok=True)
         sample_into(place, run, batch_size=batch_size, on_step=on_step)
         return place
-    had = json.loads((place / MANIFEST).read_text())
     wanted = json.loads(json.dumps(run.manifest()))
     odd = [key for key in wanted if not _agree(had.get(key), wanted[key])]
     if odd:
         raise ValueError(
-            f"{place} holds samples with another {' and '.join(odd)}; choose another --out, or "
+            f"{place} holds samples that differ in {' and '.join(odd)}; choose another --out, or "
             "sweep as before"
         )
     if on_step is not None:
         on_step(run.evaluations)
     return place
+
+
+def _made(place: Path) -> dict[str, Any] | None:
+    """What a point's samples say of how they were made; None where there are none."""
+    try:
+        return read_made(place)
+    except ValueError:
+        raise ValueError(
+            f"{place} holds samples whose {MANIFEST} is damaged; remove that folder, and the same "
+            "command makes it again"
+        ) from None
 
 
 def _agree(one: Any, other: Any) -> bool:

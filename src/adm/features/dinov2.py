@@ -5,6 +5,7 @@ that people see to follow these features better than Inception's; they took the 
 """
 
 import importlib
+import os
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -51,7 +52,7 @@ def dinov2(
             f"{name} takes the package timm, which is absent; "
             'pip install "ablated-diffusion[dinov2]"'
         ) from None
-    path = _downloaded(name, hub) if file is None else Path(file).expanduser()
+    path = _downloaded(name, hub) if file is None else Path(os.path.expanduser(file))
     if not path.is_file() or path.suffix != ".safetensors":
         raise ValueError(f"no weights in {path}; give the {FILE} of {_page(name)}")
     weights = {"pretrained_cfg_overlay": {"file": str(path)}}

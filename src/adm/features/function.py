@@ -8,8 +8,12 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import itertools
+import os
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,6 +24,7 @@ from torch import Tensor
 from adm.features.contract import Extracted, Features, guarded
 
 HOW = "function 1"
+NUMBERS = itertools.count()  # of the files that were opened
 
 
 def function(spec: str, device: torch.device | str = "cpu") -> Features:
@@ -33,7 +38,8 @@ def function(spec: str, device: torch.device | str = "cpu") -> Features:
         spec: `module:function`, of a module that Python finds here, or `path/file.py:function`.
 
     Raises:
-        ValueError: no such module or function, or it is not one.
+        ValueError: no such module or function, it is not one, its file cannot be loaded, or has
+            no source.
     """
     place, _, attribute = spec.rpartition(":")
     module = _module(place, spec)
@@ -64,32 +70,75 @@ def _as_tensor(given: Any, spec: str) -> Tensor:
 
 
 def _module(place: str, spec: str) -> ModuleType:
-    path = Path(place).expanduser()
+    path = Path(os.path.expanduser(place))  # pathlib's own fails where there is no such user
     if path.suffix == ".py":
         if not path.is_file():
             raise ValueError(f"no file {place} for the features {spec!r}")
-        found = importlib.util.spec_from_file_location(path.stem, path)
-        assert found is not None
-        assert found.loader is not None
-        module = importlib.util.module_from_spec(found)
-        found.loader.exec_module(module)
-        return module
-    here = str(Path.cwd())
-    sys.path.insert(0, here)  # as `python -m` does; an installed script does not
+        with _importing_from(path.parent), _explained(place):
+            return _loaded(path)
+    with _importing_from(Path.cwd()), _explained(place):  # as `python -m`; a script does not
+        try:
+            return importlib.import_module(place)
+        except ModuleNotFoundError as error:
+            if error.name is not None and not f"{place}.".startswith(f"{error.name}."):
+                raise  # the module is there, and lacks another
+    raise ValueError(
+        f"no module {place!r} for the features {spec!r}; start where it lies, or give "
+        "path/file.py:FUNCTION"
+    )
+
+
+def _loaded(path: Path) -> ModuleType:
+    """The module in a file, which may be called as another module is."""
+    name = f"_adm_features_{next(NUMBERS)}"
+    found = importlib.util.spec_from_file_location(name, path)
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    sys.modules[name] = module  # where dataclasses look for what annotations name
     try:
-        return importlib.import_module(place)
-    except ModuleNotFoundError as error:
-        if error.name is not None and not f"{place}.".startswith(f"{error.name}."):
-            raise  # the module is there, and lacks another
-        raise ValueError(
-            f"no module {place!r} for the features {spec!r}; start where it lies, or give "
-            "path/file.py:FUNCTION"
-        ) from None
+        found.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+@contextmanager
+def _importing_from(folder: Path) -> Iterator[None]:
+    """What lies in the folder can be imported, before all else."""
+    first = str(folder.resolve())
+    sys.path.insert(0, first)
+    try:
+        yield
     finally:
-        sys.path.remove(here)
+        if first in sys.path:
+            sys.path.remove(first)
+
+
+@contextmanager
+def _explained(place: str) -> Iterator[None]:
+    """What goes wrong in somebody's code, in one line that says where."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        ours = ("<frozen ", __file__, importlib.__file__)
+        frames = traceback.extract_tb(error.__traceback__)
+        theirs = [each for each in frames if not each.filename.startswith(ours)]
+        where = f", {theirs[-1].filename} line {theirs[-1].lineno}" if theirs else ""
+        raise ValueError(
+            f"{place} cannot be loaded ({type(error).__name__}: {error}{where}); mend it, so that "
+            "python runs it without an error"
+        ) from error
 
 
 def _fingerprint(compute: Callable[..., Any], module: ModuleType, attribute: str) -> str:
     own = getattr(compute, "fingerprint", None)
-    source = inspect.getsource(module) if own is None else str(own)
+    try:
+        source = inspect.getsource(module) if own is None else str(own)
+    except (TypeError, OSError):
+        raise ValueError(
+            f"{module.__name__} has no source that would tell one {attribute} from another; call "
+            "it in a function in a file of yours"
+        ) from None
     return hashlib.sha256(f"{HOW}\n{attribute}\n{source}".encode()).hexdigest()[:16]

@@ -15,6 +15,7 @@ torch-fidelity's port. The reference suite reads two of its tensors and one weig
 
 import hashlib
 import io
+import os
 from pathlib import Path
 from urllib.error import URLError
 
@@ -57,7 +58,7 @@ def inception(
     Raises:
         ValueError: torch-fidelity is not installed, or there are no such weights, or others.
     """
-    path = _kept(download) if file is None else Path(file).expanduser()
+    path = _kept(download) if file is None else Path(os.path.expanduser(file))
     if not path.is_file():
         raise ValueError(f"no weights in {path}; {_cure()}")
     with path.open("rb") as opened:

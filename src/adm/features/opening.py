@@ -1,5 +1,6 @@
 """what the user calls them -> features."""
 
+import os
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -35,11 +36,13 @@ def open_features(spec: str, device: torch.device | str = "cpu") -> Features:
     if name == "dinov2" or name in NETWORKS:
         return dinov2(DEFAULT if name == "dinov2" else name, rest or None, device)
     classifiers = [file.stem for file in sorted(SHIPPED.glob("*.safetensors"))]
-    if spec in classifiers or (spec and Path(spec).expanduser().exists()):
+    if spec in classifiers or (spec and Path(os.path.expanduser(spec)).exists()):
         return classifier(spec, device)
-    if rest:
+    if name and rest:
         return function(spec, device)
     near = get_close_matches(spec, (*NAMES, *classifiers)) or NAMES
     raise ValueError(
-        f"no features {spec!r}; give {' or '.join(near)}, a classifier's file or MODULE:FUNCTION"
+        f"no features {spec!r}; give {' or '.join(near)}, a classifier's file or MODULE:FUNCTION. "
+        "Features of your own are opened by their place, MODULE:FUNCTION or FILE.py:FUNCTION, and "
+        "a classifier by its file: the name that a reference keeps of them opens nothing"
     )

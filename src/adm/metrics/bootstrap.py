@@ -28,7 +28,8 @@ def mean_interval(
 ) -> Interval:
     """(N,) what each image says -> the interval of its mean, by percentiles.
 
-    For precision, recall, density and coverage, the values are `manifold.Membership`'s.
+    For density, the values are the balls in `manifold.Membership`. Values that are all equal give
+    an interval without width, which a share of 0 or 1 does not deserve: see `accuracy.wilson`.
 
     Raises:
         ValueError: not (N,), no image, not finite, or a level outside 0..1.

@@ -7,11 +7,14 @@ without each of G groups of fake images, and with S those scores,
 
     variance = (G - 1) / G  sum_g (S_g - mean S)^2,
 
-whose root, times Student's t of G - 1 degrees, is the half-width.
+whose root, times Student's t of G - 1 degrees, is the half-width. Where all or none are held, no
+group changes that, and other fake images still might: the interval reaches at least to where
+Wilson's does for a share of as many fake images that is 0 or 1.
 """
 
 import numpy as np
 
+from adm.metrics.accuracy import wilson
 from adm.metrics.bootstrap import Interval
 from adm.metrics.neighbours import Nearest, Pairs
 
@@ -60,8 +63,11 @@ class LeavingOut:
         return self.recalled.mean(axis=0), self.covered.mean(axis=0)
 
 
-def jackknife_interval(value: float, without: np.ndarray) -> Interval:
+def jackknife_interval(value: float, without: np.ndarray, count: int) -> Interval:
     """A share in 0..1, and the same without each group (G,) -> its interval.
+
+    Args:
+        count: of the fake images.
 
     Raises:
         ValueError: another number of groups than `GROUPS`.
@@ -69,5 +75,6 @@ def jackknife_interval(value: float, without: np.ndarray) -> Interval:
     if without.shape != (GROUPS,):
         raise ValueError(f"the interval is for {GROUPS} groups, got {without.shape}")
     spread = np.sqrt((GROUPS - 1) / GROUPS * ((without - without.mean()) ** 2).sum())
-    half = float(STUDENT * spread)
-    return Interval(max(0.0, value - half), min(1.0, value + half))
+    half, unseen = float(STUDENT * spread), wilson(0, count).high
+    low, high = min(value - half, 1 - unseen), max(value + half, unseen)
+    return Interval(max(0.0, low), min(1.0, high))

@@ -1,8 +1,9 @@
 """features, features -> which images of one set lie among the other's.
 
 A set's manifold is the union of a ball around each image, reaching to its k-th neighbour. The
-numbers of `precision_recall` and `density_coverage` are means of what is found here; the values of
-the single images are what their intervals are drawn from.
+numbers of `precision_recall` and `density_coverage` are means of what is found here. The values of
+fake images tell how far precision and density may move with others of them; for recall and
+coverage, whose values are of real images, groups of fake ones are left out (`leaving_out`).
 """
 
 from typing import NamedTuple

@@ -1,0 +1,139 @@
+"""adm nearest: what it leaves, and every bad input in one line, before anything is looked at."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli.conftest import Adm
+from evaluation.looks import spots, together
+
+from adm.training.devices import Devices
+
+LOOK = """
+from pathlib import Path
+
+import torch
+
+
+def look(images):
+    Path("looked").touch()
+    grid = torch.nn.functional.adaptive_avg_pool2d(images.float().mean(1, keepdim=True), 4)
+    return grid.flatten(1)
+"""
+WORDS = ("nearest", "samples.npz", "real.npz", "--features", "look.py:look", "--device", "cpu")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with features, real images, and samples of which the first is a copy."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "look.py").write_text(LOOK)
+    real = spots(40).batch(range(40))[0]
+    samples = spots(6, seed=1).batch(range(6))[0]
+    samples[0] = real[7]
+    for name, images in (("real", real), ("samples", samples), ("small", samples[:, :, :6, :6])):
+        np.savez(f"{name}.npz", arr_0=images.permute(0, 2, 3, 1).numpy())
+    return tmp_path
+
+
+def test_a_picture_and_every_number(here: Path, adm: Adm) -> None:
+    answer = adm(*WORDS, "--out", "deep/n.png", "--json", "wide/n.json")
+    assert answer.status == 0, answer.err
+    assert "1 are copies to the pixel" in answer.out
+    assert "deep/n.png: the 6 most suspicious samples" in answer.out
+    told = json.loads(Path("wide/n.json").read_text())
+    assert told["nearest"][0]["same_pixels_as"] == 7
+    assert Path("deep/n.png").read_bytes().startswith(b"\x89PNG")
+
+
+BAD = {
+    "quantile": (("--quantile", "1.5"), "the quantile must be between 0 and 1, got 1.5"),
+    "no neighbours": (("--neighbours", "0"), "give --neighbours from 1 to 40"),
+    "too many neighbours": (("--neighbours", "41"), "give --neighbours from 1 to 40"),
+    "count": (("--count", "0"), "count must be at least 1"),
+    "no picture": (("--out", "n.jpg"), "call it n.jpg.png"),
+    "a folder for the picture": (("--out", "folder.png"), "folder.png is a folder; give --out"),
+    "a folder for the report": (("--json", "folder.png"), "folder.png is a folder; give --json"),
+    "arrays at another size": (("--size", "16"), "--size 16,16 is for image files"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_cannot_be_done_is_refused_before_anything_is_looked_at(
+    here: Path, adm: Adm, case: str
+) -> None:
+    (here / "folder.png").mkdir()
+    words, message = BAD[case]
+    assert message in adm(*WORDS, *words).refusal()
+    assert not (here / "looked").exists()
+
+
+def test_small_arrays_get_no_margins(here: Path, adm: Adm) -> None:
+    answer = adm("nearest", "small.npz", *WORDS[2:], "--size", 8)
+    assert "small.npz holds arrays of 6x6" in answer.refusal()
+
+
+def test_what_the_main_process_cannot_write_is_everyone_s_failure(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "file").write_text("")
+    mine = threading.local()
+    verb = import_module("adm.cli.nearest")
+    monkeypatch.setattr(verb, "joined", lambda device: mine.devices)
+
+    def act(devices: Devices) -> None:
+        mine.devices = devices
+        verb.nearest("samples.npz", "real.npz", features="look.py:look", out=Path("file/n.png"))
+
+    assert all(isinstance(each, OSError) for each in together(2, act))
+
+
+def launched(here: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Two processes, whose temporary folders lie in one of their own."""
+    (here / "passing").mkdir(exist_ok=True)
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    return subprocess.run(
+        [*start, "-m", "adm", *WORDS, *words],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "TMPDIR": str(here / "passing")},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def left(here: Path) -> list[str]:
+    return [path.name for path in (here / "passing").iterdir() if "adm" in path.name]
+
+
+@pytest.mark.slow
+def test_processes_end_together_and_leave_nothing(here: Path) -> None:
+    ran = launched(here)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.count("nearest.png: the 6 most") == 1
+    assert left(here) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("failure", ["the picture's folder is a file", "bad features"])
+def test_the_failure_of_the_main_process_ends_all_in_one_line(here: Path, failure: str) -> None:
+    (here / "file").write_text("")
+    broken = failure == "bad features"
+    if broken:
+        (here / "look.py").write_text(
+            LOOK.replace("return grid.flatten(1)", "return grid.flatten(1) / 0")
+        )
+    words = () if broken else ("--out", "file/n.png")
+    ran = launched(here, *words)
+    assert ran.returncode == 1  # torchrun's own
+    said = [line for line in ran.stderr.splitlines() if line.startswith("adm: ")]
+    assert said, ran.stderr  # of one, or of both, unless torchrun ends the other first
+    assert all(("not finite" if broken else "'file'") in line for line in said)
+    assert "/adm/cli/" not in ran.stderr  # as in a traceback of ours
+    assert left(here) == []

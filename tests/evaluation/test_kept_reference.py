@@ -1,0 +1,74 @@
+"""data, a sweep's folder -> a reference made once, and again when it would be another."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from evaluation.looks import blocks, spots, together
+
+from adm.data import Source
+from adm.evaluation import FeatureSet, Looking, Report, extract, make_reference, statistics
+from adm.evaluation.scoring import _origin, kept_reference
+
+COUNT = 50
+
+
+@pytest.fixture(autouse=True)
+def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statistics, "CHUNK", 8)
+
+
+def changed_last(source: Source) -> Source:
+    images = source.batch(range(len(source)))[0]
+    images[-1, 0, -1, -1] ^= 1
+    return replace(source, read_many=lambda rows: images[rows])
+
+
+def seen(source: Source) -> FeatureSet:
+    return extract(source, blocks())
+
+
+def test_the_same_data_are_looked_at_once(tmp_path: Path) -> None:
+    looked: list[int] = []
+    features = blocks(on_look=lambda images: looked.append(len(images)))
+    first = kept_reference(spots(COUNT), features, tmp_path)
+    assert sum(looked) == COUNT
+    again = kept_reference(spots(COUNT), features, tmp_path)
+    assert sum(looked) == COUNT
+    assert again.manifest == first.manifest
+    assert {path.name for path in (tmp_path / "references").iterdir()} == {
+        "blocks.npz",
+        "blocks.json",
+    }
+
+
+def test_any_image_that_changed_makes_another(tmp_path: Path) -> None:
+    source = spots(300)
+    kept_reference(source, blocks(), tmp_path)
+    changed = changed_last(source)
+    assert kept_reference(changed, blocks(), tmp_path).manifest["sha256"] == seen(changed).digest
+
+
+def test_so_do_other_features_of_the_same_name(tmp_path: Path) -> None:
+    kept_reference(spots(COUNT), blocks(), tmp_path)
+    others = blocks()
+    object.__setattr__(others, "fingerprint", "blocks-2")
+    assert kept_reference(spots(COUNT), others, tmp_path).fingerprint == "blocks-2"
+
+
+def test_every_process_has_it_kept_or_not(tmp_path: Path) -> None:
+    made = make_reference(spots(COUNT), blocks())
+    looked: list[int] = []
+    features = blocks(on_look=lambda images: looked.append(len(images)))
+    for _ in range(2):
+        for each in together(
+            3, lambda d: kept_reference(spots(COUNT), features, tmp_path, Looking(d))
+        ):
+            assert np.array_equal(each.pool, made.pool)
+    assert sum(looked) == COUNT
+
+
+@pytest.mark.parametrize("manifest", [{}, {"generated": 3}, {"generated": {"made": None}}])
+def test_a_report_that_says_not_of_what_it_is_counts_as_none(manifest: dict[str, object]) -> None:
+    assert _origin(Report("blocks", {}, manifest, [], ())) is None

@@ -1,0 +1,39 @@
+"""scores, classes -> a report that shows every name as it is."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from adm.evaluation import Report, Score
+from adm.evaluation.classes import ClassScores
+
+
+def shown(report: Report) -> str:
+    console = Console(file=io.StringIO(), width=200, force_terminal=True, color_system=None)
+    report.show(console)
+    file = console.file
+    assert isinstance(file, io.StringIO)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("name", ["[/x]", "dog [husky]", "[bold]", ":dog:", "a\\[b]", "\\"])
+def test_names_are_shown_as_they_are(name: str) -> None:
+    """None is read as markup, which would end in an error or leave a part of it out."""
+    manifest = {
+        "generated": {"source": f"{name} samples", "count": 3},
+        "reference": {"source": f"{name} data"},
+    }
+    row = ClassScores(f"{name} class", 30, 40, 1.0, 0.5, 0.25)
+    scores = {"frechet": Score(1.5, 1.0, 2.0)}
+    text = shown(Report(f"{name} network", scores, manifest, [row], [f"{name} warning"]))
+    for where in ("samples (3 images)", "data (number of", "class ", "warning"):
+        assert f"{name} {where}" in text
+    assert text.count(f"({name} network)") == 2  # of the score, and above the classes
+
+
+def test_what_is_not_known_is_no_number_in_json() -> None:
+    report = Report("it", {"frechet": Score(2.0), "recall": Score(1.0, 0.5, 1.0)}, {})
+    told = report.to_json()["scores"]
+    assert [told["frechet"][key] for key in Score._fields] == [2.0, None, None]
+    assert [told["recall"][key] for key in Score._fields] == [1.0, 0.5, 1.0]
