@@ -13,6 +13,7 @@ import torch
 
 from adm.recipes import build, run
 from adm.recipes.claim import FREE, claim, origin_of
+from adm.recipes.memory import estimate
 from adm.recipes.schema import to_json
 from adm.training.devices import Devices
 from adm.training.microbatch import largest
@@ -169,6 +170,8 @@ def test_processes_of_one_machine_share_its_memory(monkeypatch: pytest.MonkeyPat
     fits = run.fits_in_memory(tiny.diffusion())
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=4 * 10**9))
     alone = largest(fits, 1 << 20)
+    needed = estimate(tiny.diffusion(), "cpu")
+    assert needed.of(alone or 0) < 0.75 * 4e9 < needed.of(2 * (alone or 0))
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     beside = largest(run.fits_in_memory(tiny.diffusion()), 1 << 20)
     assert alone is not None

@@ -104,6 +104,24 @@ def test_one_step_that_is_not_finite_is_left_out(tmp_path: Path) -> None:
     assert set(state["optimizer"].values()) == {3.0}
 
 
+def test_a_finite_loss_with_a_gradient_that_is_not_moves_nothing(tmp_path: Path) -> None:
+    class Steep(Recorder):
+        def __call__(self, network: nn.Module, batch: Batch) -> Outcome:
+            found = super().__call__(network, batch)
+            # The root's slope at 0 is infinite.
+            root = (network(torch.ones(len(found.level), 2)) * 0).sum(dim=1).sqrt()
+            return found._replace(loss=found.loss + root)
+
+    run = run_of(tmp_path, Steep(), tiny.stripes(), replace(SETTINGS, steps=1))
+    before = {name: p.detach().clone() for name, p in run.network.named_parameters()}
+    (state,) = loop.train(run)
+    assert math.isfinite(state.shown["loss"])
+    assert state.shown["skipped_gradient"] == 1.0
+    assert all(torch.equal(p, before[name]) for name, p in run.network.named_parameters())
+    # Saved without moments, and gone on with.
+    looped(tmp_path, Recorder(), tiny.stripes())
+
+
 def test_a_run_stops_where_it_is_asked_to_and_saves_there(tmp_path: Path) -> None:
     settings = replace(SETTINGS, steps=30, policy=Policy(save_every=100))
     asked = iter([False] * 12 + [True])

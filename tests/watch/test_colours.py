@@ -68,6 +68,9 @@ def test_a_tint_is_named_and_few_samples_of_the_data_are_none() -> None:
     assert "channel 2 of samples has mean" in message
     quiet = [parted(Compared(moments(photographs(8, seed)), data)) for seed in range(2, 102)]
     assert quiet == [None] * 100
+    few = [reference(source_of(photographs(16, seed)), None, 16) for seed in range(2, 102)]
+    samples = moments(photographs(1000, 0))
+    assert sum(parted(Compared(samples, each)) is not None for each in few) < 5  # measured: 1
     flat = (photographs(64, 1).float() * 0.5 + 64).byte()
     assert "deviation" in (parted(Compared(moments(flat), data)) or "")
 

@@ -193,7 +193,8 @@ def _contents(state: RunState, moments: bool = True) -> dict[str, dict[str, Tens
 
 def _moments(state: RunState) -> Iterator[tuple[str, Tensor]]:
     for name, parameter in state.network.named_parameters():
-        for key, value in state.optimizer.state[parameter].items():
+        # `get`, since asking for it would make an entry before the first step.
+        for key, value in state.optimizer.state.get(parameter, {}).items():
             if key != "step":
                 yield f"{key}/{name}", value
 
