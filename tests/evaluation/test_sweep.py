@@ -19,6 +19,8 @@ from adm.evaluation.page import shown, title_of, write
 from adm.evaluation.running import Judging, run, share
 from adm.evaluation.scoring import By, kept_reference
 from adm.evaluation.sweep import Point, Sweep, balanced, images_of, sampled
+from adm.features import Extracted
+from adm.features.contract import guarded
 from adm.generate import SamplingSettings, generate
 from adm.recipes.model import ClassifierModel, DiffusionModel, load_classifier, load_diffusion
 from adm.training.devices import Devices
@@ -378,6 +380,21 @@ def test_a_judge_of_other_images_is_refused_before_sampling(
         with pytest.raises(ValueError, match=r"the model makes \(1, 8, 8\); give a judge of such"):
             run(plan(), other, tmp_path, devices=ALONE)
         assert not list(tmp_path.iterdir())
+
+
+def test_features_that_cannot_see_the_images_are_refused_before_sampling(
+    plan: Callable[..., Sweep], tmp_path: Path
+) -> None:
+    def look(images: torch.Tensor) -> Extracted:
+        if images.shape[1] != 3:
+            raise ValueError("give images of 3 channels")
+        return Extracted(images.float().mean((2, 3)))
+
+    features = guarded("colour", 3, look, "1", "cpu")
+    judging = Judging([By(features, make_reference(spots(40, channels=3), features))])
+    with pytest.raises(ValueError, match="give images of 3 channels"):
+        run(plan(), judging, tmp_path, devices=ALONE)
+    assert not list(tmp_path.iterdir())
 
 
 def test_scales_that_differ_in_the_seventh_digit_have_folders_of_their_own(

@@ -5,6 +5,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from adm.data.export import safe_names
 from adm.evaluation import Looking, Report, Score
 from adm.evaluation.manifest import versions
@@ -32,7 +35,7 @@ class Judging:
     labels: Sequence[int] = ()
 
     def check(self, shape: Sequence[int]) -> None:
-        """Raise ValueError where two networks would share a file, or images are not of (C, H, W).
+        """Raise ValueError where two networks would share a file, or cannot see (C, H, W) images.
 
         References may be of other channels, which most networks see alike.
         """
@@ -46,8 +49,15 @@ class Judging:
                     f"{each.reference.name} has images of {each.reference.size} (H, W) and the "
                     f"model makes {size}; make a reference of that size"
                 )
+            each.features.extract(_noise(shape))  # raises, before hours of sampling
         if self.judge is not None:
             _check_judge(self.judge, tuple(shape))
+
+
+def _noise(shape: Sequence[int]) -> Tensor:
+    """(2, C, H, W) uint8, of which no network's features are constant."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(256, (2, *shape), dtype=torch.uint8, generator=generator)
 
 
 def run(
