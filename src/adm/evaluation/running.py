@@ -84,16 +84,15 @@ def run(
     judging.check(sweep.model.shape)
     # Points are shared, and not the images of one.
     alone = Looking(Devices(devices.device), batch_size)
-    mine, failure = share(sweep, devices), None
-    try:
-        for point in mine:
-            sampled(sweep, point, out, batch_size, _noted(on_evaluations, point))
-        for point in mine:
-            noted = _noted(on_evaluations, point)
-            _reports(judging, point, out, replace(alone, on_images=noted))
-    except Exception as error:
-        failure = error
-    devices.share_failure(failure)
+
+    def act() -> None:
+        noted = {point: _noted(on_evaluations, point) for point in share(sweep, devices)}
+        for point, on_images in noted.items():
+            sampled(sweep, point, out, batch_size, on_images)
+        for point, on_images in noted.items():
+            _reports(judging, point, out, replace(alone, on_images=on_images))
+
+    devices.each(act)
     found: list[Outcome] = []
     devices.once(lambda: found.append(_outcome(sweep, judging, out, alone)))
     return found[0] if found else None

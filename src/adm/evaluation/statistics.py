@@ -13,13 +13,13 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from adm.data import Source
+from adm.data.counting import count_of
 from adm.evaluation import chunks
 from adm.features import Features
 from adm.metrics import Moments, Statistics, statistics
@@ -27,7 +27,6 @@ from adm.training.devices import Devices
 
 CHUNK = 256  # images: seconds of work, and 200 MB of 512 x 512 pixels
 PREFIX = "adm-features-"  # of a temporary folder
-T = TypeVar("T")
 Hashes = dict[int, np.ndarray]  # of each chunk's images, by the first of them
 
 
@@ -140,15 +139,15 @@ def extract(source: Source, features: Features, looking: Looking = PLAINLY) -> F
     """
     devices = looking.devices
     if len(source) < 2:
-        plural = "s" * (len(source) != 1)
-        raise ValueError(f"{source.name} has {len(source)} image{plural}; scores need 2 or more")
+        held = count_of(len(source), "image")
+        raise ValueError(f"{source.name} has {held}; scores need 2 or more")
     spans = spans_of(len(source))
     own = spans[devices.rank :: devices.world]
     with _folder(looking.work, devices) as folder:
         hashes = _in_one(devices, lambda: _look(source, features, folder, own, looking))
         devices.once(lambda: chunks.join(folder, spans, features.fingerprint, hashes))
         # Only when all have opened the arrays may one go on, and remove what they lie in.
-        return _each(devices, lambda: _opened(folder, source, features))
+        return devices.each(lambda: _opened(folder, source, features))
 
 
 def digest_of(source: Source, devices: Devices) -> str:
@@ -182,7 +181,7 @@ def _folder(work: Path | None, devices: Devices) -> Iterator[Path]:
     launched with others ends without removing what it has left (`training.devices.end`).
     """
     if work is not None:
-        _each(devices, lambda: work.mkdir(parents=True, exist_ok=True))
+        devices.each(lambda: work.mkdir(parents=True, exist_ok=True))
         yield work
         return
     made: list[tempfile.TemporaryDirectory[str]] = []
@@ -192,21 +191,9 @@ def _folder(work: Path | None, devices: Devices) -> Iterator[Path]:
         yield Path(devices.gather(made[0].name if made else None)[0])
 
 
-def _each(devices: Devices, act: Callable[[], T]) -> T:
-    """What it gave in this process, when it is done in all; the failure of one is everyone's."""
-    given: list[T] = []
-    failure: Exception | None = None
-    try:
-        given.append(act())
-    except Exception as error:
-        failure = error
-    devices.share_failure(failure)
-    return given[0]
-
-
 def _in_one(devices: Devices, act: Callable[[], Hashes]) -> Hashes:
     """The hashes that it gave in each process."""
-    parts = devices.gather(_each(devices, act))
+    parts = devices.gather(devices.each(act))
     return {start: rows for part in parts for start, rows in part.items()}
 
 

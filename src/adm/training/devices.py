@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -16,6 +16,7 @@ from torch.distributed.tensor import DTensor
 
 from adm.networks import Stage
 
+T = TypeVar("T")
 PATIENCE_S = 60.0  # for the first answer of every process
 SETTLE_S = 0.1  # for a group's threads to let go of what they hold, where Python goes on
 STALL = timedelta(minutes=30)  # a save to a slow disk must not look like a death
@@ -108,13 +109,18 @@ class Devices:
 
     def once(self, action: Callable[[], None]) -> None:
         """The main process acts and the others wait; its failure is everyone's."""
+        self.each(lambda: action() if self.main else None)
+
+    def each(self, action: Callable[[], T]) -> T:
+        """What it gave here, once it is done in every process; one's failure is everyone's."""
+        given: list[T] = []
         failure: Exception | None = None
-        if self.main:
-            try:
-                action()
-            except Exception as error:
-                failure = error
+        try:
+            given.append(action())
+        except Exception as error:
+            failure = error
         self.share_failure(failure)
+        return given[0]
 
     def share_failure(self, failure: Exception | None) -> None:
         """Raise the first failure of any process in every process, so that none waits for ever."""
