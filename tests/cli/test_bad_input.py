@@ -272,6 +272,8 @@ def test_a_model_that_knows_no_classes_says_so(adm: Adm, models: Path, tmp_path:
 @pytest.mark.parametrize(
     ("words", "cure"),
     [
+        (["info", "~nosuchuser/m"], "~nosuchuser/m: there is no such home"),
+        (["data", "inspect", "~nosuchuser/p"], "~nosuchuser/p: there is no such home"),
         (["smple"], 'Unknown command "smple". Did you mean "sample"?'),
         (["recipes", "fashon"], "no recipe 'fashon'; did you mean fashion"),
         (["sample"], "requires an argument"),

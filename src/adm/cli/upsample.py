@@ -89,9 +89,10 @@ def opened(images: str, model: "DiffusionModel", shrink: bool, named: bool) -> "
     from dataclasses import replace
 
     from adm.data import open_source
+    from adm.data.naming import at_home
 
     data, spec, classes = model.recipe.data, images, None
-    folder = Path(images).expanduser()
+    folder = at_home(images)
     if (folder / MANIFEST).is_file() and (folder / ARCHIVE).is_file():
         spec, classes = str(folder / ARCHIVE), _classes(folder / MANIFEST)
     source = open_source(spec, size=data.size if shrink else None, channels=data.channels)

@@ -1,7 +1,6 @@
 """a data set of Hugging Face's `datasets` -> encoded images with labels."""
 
 import io
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -12,6 +11,7 @@ from adm.data.files import Files
 from adm.data.labels import Labelled, numbered
 from adm.data.layout import SPLITS
 from adm.data.lists import as_label
+from adm.data.naming import at_home
 from adm.data.source import NoSplit
 
 LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "category")
@@ -63,7 +63,7 @@ def hub(place: str, split: str = "train") -> Files:
 
 def _opened(datasets: Any, place: str, split: str) -> Any:
     """One split, as a `datasets.Dataset`."""
-    path = Path(place).expanduser()
+    path = at_home(place)
     name, _, config = place.partition("@")
     try:
         if path.is_dir() and any((path / mark).is_file() for mark in SAVED):

@@ -9,7 +9,7 @@ import numpy as np
 
 from adm.data.counting import count_of
 from adm.data.lists import LISTS, Label, csv_pairs, json_pairs
-from adm.data.naming import natural, plain
+from adm.data.naming import at_home, natural, plain
 
 RULES = ("folders", "prefix", "none")
 FORMS = f"{', '.join(RULES)}, or a list {', '.join(LISTS)} of files with their labels"
@@ -191,7 +191,7 @@ def _found(lookups: list[dict[str, int]], file: str) -> int | None:
 
 
 def _pairs(rule: str, place: str, inside: Inside) -> list[tuple[str, Label]]:
-    path = Path(rule).expanduser()
+    path = at_home(rule)
     suffix = path.suffix.lower()
     if suffix not in LISTS:
         raise ValueError(f"no labels {rule!r}; give {FORMS}")

@@ -1,8 +1,9 @@
-"""names of files -> their natural order, and which of them are images."""
+"""names of files -> where they are, their natural order, and which of them are images."""
 
 import re
 from collections import defaultdict
 from collections.abc import Iterable
+from pathlib import Path
 
 EXTENSIONS = ("png", "jpg", "jpeg", "bmp", "webp", "gif", "tif", "tiff")
 DIGITS = re.compile(r"([0-9]+)")
@@ -51,3 +52,17 @@ def in_order(names: Iterable[str]) -> list[str]:
         for folder in sorted(visible, key=visible.__getitem__)
         for last in sorted(folders[folder], key=natural)
     ]
+
+
+def at_home(path: str | Path) -> Path:
+    """The same with ~ and ~NAME written out.
+
+    Raises:
+        ValueError: nobody is called so.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ValueError(
+            f"{path}: there is no such home; write ./{path} for a folder here"
+        ) from None

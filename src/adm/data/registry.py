@@ -19,7 +19,7 @@ from adm.data.hub import hub
 from adm.data.idx import idx_folder
 from adm.data.labels import CLASSES_FILE
 from adm.data.layout import SPLITS
-from adm.data.naming import natural
+from adm.data.naming import at_home, natural
 from adm.data.source import NoSplit, Source
 
 RGB = 3
@@ -86,7 +86,7 @@ def find(
         return NAMED[name](place, split)
     if name in SCHEMES or spec.endswith(".tar"):
         return _tarred(spec, split, labels, cache)
-    path = Path(spec).expanduser()
+    path = at_home(spec)
     if path.is_dir():
         archives = _archives_in(path, split)
         if archives:
@@ -135,7 +135,7 @@ def _shard(address: str, cache: Path | None) -> Path:
 
 def _local(name: str) -> list[Path]:
     """One archive, or all that match * and ?, in natural order."""
-    path = Path(name).expanduser()
+    path = at_home(name)
     found = [path] if path.is_file() else [Path(each) for each in glob(str(path))]
     if not found:
         raise ValueError(f"no data {name!r}: there is no such .tar; give {FORMS}")
@@ -156,7 +156,7 @@ def _arrays(path: Path, split: str, labels: str | None) -> Source:
         raise NoSplit(f"{path} has no {split} split; give the file that holds those images")
     if labels is not None and not labels.endswith(".npy"):
         raise ValueError(f"labels of {path} are {labels!r}, expected an .npy file of integers (N,)")
-    numbers = None if labels is None else Path(labels).expanduser()
+    numbers = None if labels is None else at_home(labels)
     return (mapped if path.suffix.lower() == ".npy" else arrays)(path, numbers)
 
 
@@ -167,19 +167,19 @@ def _digits(place: str, split: str) -> Source:
 
 
 def _fashion(place: str, split: str) -> Source:
-    return fashion_mnist(Path(place).expanduser() if place else None, split)
+    return fashion_mnist(at_home(place) if place else None, split)
 
 
 def _downloaded(place: str, split: str) -> Source:
     if not place:
         raise ValueError("say where to keep the files: fashion-mnist+download:/FOLDER")
-    return downloaded(Path(place).expanduser(), split)
+    return downloaded(at_home(place), split)
 
 
 def _idx(place: str, split: str) -> Source:
     if not place:
         raise ValueError("say where the files are: idx:/FOLDER")
-    return idx_folder(Path(place).expanduser(), split)
+    return idx_folder(at_home(place), split)
 
 
 def _hub(place: str, split: str) -> Files:

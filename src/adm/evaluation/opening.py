@@ -13,6 +13,7 @@ from adm.data import Source
 from adm.data.export import ARCHIVE
 from adm.data.files import Files, decoded
 from adm.data.fitting import fitted
+from adm.data.naming import at_home
 from adm.data.registry import RGB, find
 from adm.data.stored import stored
 from adm.evaluation.manifest import read_made
@@ -68,20 +69,6 @@ def open_images(
     if not pad:
         _check_unpadded(found, size)
     return Opened(fitted(found, size, channels), made)
-
-
-def at_home(path: str | Path) -> Path:
-    """The same with ~ and ~NAME written out.
-
-    Raises:
-        ValueError: nobody is called so.
-    """
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        raise ValueError(
-            f"{path}: there is no such home; write ./{path} for a folder here"
-        ) from None
 
 
 def first(source: Source, count: int) -> Source:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from adm.data import Source
+from adm.data.naming import at_home
 from adm.evaluation.manifest import label_counts, versions
-from adm.evaluation.opening import at_home
 from adm.evaluation.reference_file import (
     IMAGES,
     INCEPTION,

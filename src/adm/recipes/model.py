@@ -11,6 +11,7 @@ from torch import Tensor
 
 from adm.convert import load_released
 from adm.convert.released import on_meta, shapes_of
+from adm.data.naming import at_home
 from adm.diffusion import Denoise, Parameterization, Schedule, clip, denoiser
 from adm.diffusion.prediction import Restrain
 from adm.guidance import Gradient, classifier_gradient
@@ -141,7 +142,7 @@ def recipe_of(name: str) -> Recipe:
     Raises:
         ValueError: there is none; names those that are near.
     """
-    path = Path(name).expanduser()
+    path = at_home(name)
     if name in RECIPES or not path.exists():
         return recipe(name)
     if path.suffix != ".json":
@@ -187,7 +188,7 @@ def resolve(model: str | Path) -> Path:
     Raises:
         ValueError: there is none; names the shipped ones that are near.
     """
-    path = Path(model).expanduser()
+    path = at_home(model)
     if path.is_dir():
         newest = checkpoint.latest(path)
         file = (newest or path) / "model.safetensors"
