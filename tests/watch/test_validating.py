@@ -12,6 +12,7 @@ from torch import nn
 from watch import states
 
 from adm.data import Source
+from adm.networks import key_dropout
 from adm.recipes.run import objective_of
 from adm.training.batches import Batch
 from adm.training.devices import Devices
@@ -198,6 +199,7 @@ def test_a_network_that_learnt_its_images_by_heart_shows_a_gap_and_one_warning()
         batch = validation_module.with_draws(
             train, list(range(12)), 0, 12 * step, validation_module.Augmentation()
         )
+        key_dropout(state.network, batch.draws.key)  # as in training; else masks are by chance
         objective(state.network, batch).loss.mean().backward()
         optimizer.step()
         optimizer.zero_grad()
