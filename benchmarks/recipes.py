@@ -5,7 +5,7 @@
 
 The latter puts a row into docs/recipes.md as soon as it is there; rows of other recipes stay.
 
-Estimates are `adm.recipes.memory.estimate`'s. A measured step is the loop's own, on one image
+Estimates are `adm.runs.memory.estimate`'s. A measured step is the loop's own, on one image
 unless `--images` says otherwise, in a process of its own; its memory is the growth of the process
 from before the network was built to its largest.
 """
@@ -22,13 +22,11 @@ from pathlib import Path
 import torch
 from resident import peak_bytes, resident_bytes
 
-from adm.convert.released import on_meta
-from adm.networks import recompute
+from adm.networks import on_meta, recompute
+from adm.processes import Devices
 from adm.recipes import RECIPES, Recipe, build, recipe
-from adm.recipes.memory import Memory, estimate
-from adm.recipes.run import objective_of
+from adm.runs.memory import Memory, estimate
 from adm.training.batches import Batch
-from adm.training.devices import Devices
 from adm.training.draws import draw
 from adm.training.ema import averages
 from adm.training.update import LossScale, RunState, update
@@ -86,7 +84,7 @@ def one_step(chosen: Recipe, images: int) -> Measured:
     before = resident_bytes()
     state, batch = state_of(chosen), batch_of(chosen, images)
     devices = Devices(torch.device("cpu"))
-    objective = objective_of(chosen, devices.device)
+    objective = build.objective(chosen, devices.device)
     started = time.monotonic()
     update(
         state,

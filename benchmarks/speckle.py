@@ -20,8 +20,8 @@ from torch.nn import functional as F
 
 from adm.data import open_source
 from adm.demo.judge import load_reference, score
-from adm.generate import SamplingSettings, generate
-from adm.recipes.model import SHIPPED, load_classifier, load_diffusion
+from adm.generation.generate import SamplingSettings, generate
+from adm.models.load import SHIPPED, load_classifier, load_diffusion
 
 HALF_RANGE = 128
 WAYS = (

@@ -21,11 +21,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from adm import losses
-from adm.convert import released
 from adm.diffusion import LEARNED_RANGE, NOISE, Parameterization, cosine
+from adm.models.convert import released
 from adm.networks import HeadWidth, UNet, UNetConfig
+from adm.processes import Devices
 from adm.training.batches import Batch
-from adm.training.devices import Devices
 from adm.training.draws import Draws
 from adm.training.ema import EMA
 from adm.training.objective import diffusion

@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from adm.data import open_source
-from adm.generate import SamplingSettings, generate, low_shape
+from adm.generation.generate import SamplingSettings, generate, low_shape
 from adm.images import to_float, to_uint8
-from adm.recipes.model import DiffusionModel, load_diffusion
+from adm.models.load import DiffusionModel, load_diffusion
 from adm.training.objective import area_mean
 
 LEVELS = 127.5  # in a unit of [-1, 1]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from adm.diffusion import Denoise, Level, Prediction, Schedule
 from adm.diffusion.schedule import at
-from adm.guidance import Gradient
+from adm.guidance.gradients import Gradient
 from adm.samplers import Noise, State
 
 

@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from adm.data import Source
-from adm.recipes import ClassifierRecipe, DiffusionRecipe, Recipe, build, recipe, run
+from adm.recipes import ClassifierRecipe, DiffusionRecipe, Recipe, build, recipe
 from adm.recipes.overrides import override
 from adm.recipes.schema import to_json
+from adm.runs import run
 from adm.training import checkpoint
 
 CLASSES = ("sneaker", "bag", "ankle boot")

@@ -1,4 +1,4 @@
-"""finished runs -> the files in src/adm/models/ and the logs in docs/training/.
+"""finished runs -> the files in src/adm/models/shipped/ and the logs in docs/training/.
 
     python tools/ship.py --diffusion runs/fashion --classifier runs/fashion-classifier \\
         --judge runs/fashion-judge
@@ -15,8 +15,8 @@ import torch
 
 from adm.data import open_source
 from adm.demo.judge import measure
+from adm.models.load import SHIPPED, load_classifier, resolve
 from adm.recipes import recipe
-from adm.recipes.model import SHIPPED, load_classifier, resolve
 from adm.recipes.schema import to_json
 from adm.training import checkpoint
 
@@ -72,7 +72,7 @@ def main() -> None:
 
 def report_guide(images: torch.Tensor, labels: torch.Tensor) -> None:
     """How often the noisy classifier is right, by quarter of the levels."""
-    from adm.generate import ImageNoise
+    from adm.generation.generate import ImageNoise
     from adm.images import to_float
     from adm.losses import noised
 

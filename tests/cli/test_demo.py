@@ -8,7 +8,7 @@ import pytest
 from cli.conftest import Adm
 
 from adm.cli import main
-from adm.recipes.model import SHIPPED
+from adm.models.load import SHIPPED
 
 FILES = ("fashion", "fashion-classifier", "fashion-judge")
 COMMAND = ("demo", "--per-class", 2, "--scales", 0, 2, "--steps", 3)

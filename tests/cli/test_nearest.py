@@ -13,7 +13,7 @@ import pytest
 from cli.conftest import Adm
 from evaluation.looks import spots, together
 
-from adm.training.devices import Devices
+from adm.processes import Devices
 
 LOOK = """
 from pathlib import Path

@@ -13,9 +13,9 @@ from cli.conftest import Adm
 from PIL import Image
 
 from adm.cli import training
+from adm.processes import Devices
 from adm.recipes.schema import to_json
 from adm.training import checkpoint, retention
-from adm.training.devices import Devices
 from adm.training.loop import Progress
 
 SETTINGS = ("train.steps=4", "watch.images=0", "watch.validation_images=8")

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from cli.conftest import Adm
 
-from adm import sample_folder
 from adm.cli import main
+from adm.generation import folder as sample_folder
 from adm.recipes import RECIPES, recipe
 from adm.recipes.schema import from_json, to_json
 

@@ -5,9 +5,9 @@ import torch
 from oracle import normal
 
 from adm.data import registry
-from adm.generate import SamplingSettings, generate
+from adm.generation.generate import SamplingSettings, generate
+from adm.models.load import DiffusionModel
 from adm.recipes import build
-from adm.recipes.model import DiffusionModel
 from adm.samplers import SAMPLERS
 from docs import pages, stand_ins
 

@@ -28,7 +28,7 @@ from adm.diffusion import (
 )
 from adm.diffusion.prediction import VarianceRule
 from adm.diffusion.spacing import even
-from adm.guidance import Gradient
+from adm.guidance.gradients import Gradient
 from adm.samplers import ancestral, ddim
 
 ROOT = Path(__file__).parents[2]
@@ -126,7 +126,12 @@ def test_page_names_enough() -> None:
     """The tables are found at all: every module of the mathematics has a row."""
     named = {module_of(source) for _, source in named_rows()}
     modules = {f"adm.diffusion.{m}" for m in ("schedule", "process", "prediction", "likelihood")}
-    modules |= {"adm.losses", "adm.guidance", "adm.samplers.ancestral", "adm.samplers.ddim"}
+    modules |= {
+        "adm.losses",
+        "adm.guidance.gradients",
+        "adm.samplers.ancestral",
+        "adm.samplers.ddim",
+    }
     assert modules <= named, f"no row for {modules - named}"
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from adm.images import to_float
-from adm.recipes import model
+from adm.models import load as model
 from docs import pages, stand_ins
 
 PAGE = pages.DOCS / "tour.md"

@@ -13,7 +13,7 @@ from adm.data import Source
 from adm.data.source import in_memory
 from adm.features import Extracted, Features
 from adm.features.contract import guarded
-from adm.training.devices import Devices
+from adm.processes import Devices
 
 NAMES = ("circle", "square", "star")
 OnLook = Callable[[Tensor], None]

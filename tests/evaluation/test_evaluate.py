@@ -33,9 +33,9 @@ from adm.evaluation import (
 )
 from adm.evaluation.classes import class_scores
 from adm.evaluation.manifest import label_counts, versions
-from adm.generate import SamplingSettings
-from adm.recipes.model import load_diffusion
-from adm.sample_folder import SampleRun, sample_into
+from adm.generation.folder import SampleRun, sample_into
+from adm.generation.generate import SamplingSettings
+from adm.models.load import load_diffusion
 
 COUNT = 120
 

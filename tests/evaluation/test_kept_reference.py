@@ -9,7 +9,7 @@ from evaluation.looks import blocks, spots, together
 
 from adm.data import Source
 from adm.evaluation import FeatureSet, Looking, Report, extract, make_reference, statistics
-from adm.evaluation.scoring import _origin, kept_reference
+from adm.sweep.scoring import _origin, kept_reference
 
 COUNT = 50
 

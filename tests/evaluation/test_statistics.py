@@ -18,7 +18,7 @@ from adm.evaluation import FeatureSet, Looking, chunks, extract, make_reference,
 from adm.evaluation.statistics import digest_of
 from adm.features import Extracted
 from adm.features.contract import guarded
-from adm.training.devices import Devices
+from adm.processes import Devices
 
 COUNT = 50
 

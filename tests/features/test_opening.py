@@ -11,8 +11,8 @@ from features.random_weights import noise
 from adm.features import Extracted, open_features
 from adm.features.contract import fingerprint, guarded
 from adm.images import to_float
+from adm.models.load import load_classifier
 from adm.recipes import build
-from adm.recipes.model import load_classifier
 from adm.recipes.schema import ClassifierRecipe, to_json
 from adm.training import checkpoint
 

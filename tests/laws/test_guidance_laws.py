@@ -8,7 +8,7 @@ from oracle import by_angle, four_modes, normal, seeded
 from torch import nn
 
 from adm.diffusion import cosine, process
-from adm.guidance import classifier_gradient, shift_mean, shift_noise
+from adm.guidance.gradients import classifier_gradient, shift_mean, shift_noise
 
 DATA, SCHEDULE = four_modes(), cosine(40)
 LABEL = torch.tensor([0, 1, 2, 1, 0])

@@ -22,7 +22,7 @@ from oracle import (
 from scipy.integrate import solve_ivp
 
 from adm.diffusion import cosine
-from adm.guidance import classifier_gradient
+from adm.guidance.gradients import classifier_gradient
 from adm.samplers import SAMPLERS, ImageNoise, ancestral
 
 

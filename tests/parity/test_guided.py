@@ -13,7 +13,7 @@ from parity.stand_in import parameterization_of, restrain_of, schedule_of
 from parity.test_networks import load_network
 
 from adm.diffusion import denoiser
-from adm.guidance import classifier_gradient
+from adm.guidance.gradients import classifier_gradient
 from adm.images import to_uint8_truncated
 from adm.samplers import ancestral, ddim
 

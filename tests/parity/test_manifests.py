@@ -5,9 +5,10 @@ import json
 import torch
 from parity.goldens import each_file
 
-from adm.convert import RELEASED, config_from_flags, export_state, read_flags, recognise
-from adm.convert.released import on_meta, released_names
-from adm.networks import UNetConfig
+from adm.models.convert import config_from_flags, export_state, read_flags, recognise
+from adm.models.convert.released import released_names
+from adm.networks import UNetConfig, on_meta
+from adm.recipes.released import RELEASED
 
 
 def _manifest(path):

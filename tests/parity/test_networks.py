@@ -7,10 +7,10 @@ import pytest
 import torch
 from parity.goldens import assert_within, each_file, tensors
 
-from adm.convert import config_from_flags, export_state, import_state, read_flags
-from adm.convert.flags import Flags
 from adm.diffusion import cosine
-from adm.guidance import classifier_gradient
+from adm.guidance.gradients import classifier_gradient
+from adm.models.convert import config_from_flags, export_state, import_state, read_flags
+from adm.models.convert.flags import Flags
 from adm.networks import Classifier, UNet, UNetConfig
 
 ANY_SCHEDULE, ANY_LEVEL = cosine(2), 1  # the cases give steps outright

@@ -8,14 +8,14 @@ import pytest
 import tiny
 import torch
 
-from adm.convert import RELEASED
 from adm.data import Source
 from adm.networks import Classifier, HeadCount, HeadWidth, UNet
 from adm.recipes import RECIPES, DiffusionRecipe, build, recipe
 from adm.recipes.ablations import ABLATIONS, architecture_base, attention_base, norm_base
 from adm.recipes.paper import TRAINED, imagenet128_ablated, released_recipe
-from adm.recipes.run import check_source
+from adm.recipes.released import RELEASED
 from adm.recipes.schema import from_json, to_json
+from adm.runs.run import check_source
 
 BASES = (architecture_base, attention_base, norm_base)
 ROWS = [row for row in ABLATIONS if row not in BASES[:2]]

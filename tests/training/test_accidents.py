@@ -7,7 +7,7 @@ import launch
 import pytest
 import tiny
 
-from adm.recipes.model import load_diffusion
+from adm.models.load import load_diffusion
 from adm.training import checkpoint
 
 STEPS = ("train.steps=30", "train.anneal=false", "train.save_every_steps=5", "watch.images=0")

@@ -11,8 +11,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from adm.generate import SamplingSettings, generate
-from adm.recipes.model import load_classifier, load_diffusion
+from adm.generation.generate import SamplingSettings, generate
+from adm.models.load import load_classifier, load_diffusion
 from adm.training import checkpoint
 
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from adm.data import Source
+from adm.processes import Devices
 from adm.training import checkpoint, loop
 from adm.training.batches import Augmentation, Batch
-from adm.training.devices import Devices
 from adm.training.loop import LoopSettings
 from adm.training.objective import Outcome
 from adm.training.retention import Policy

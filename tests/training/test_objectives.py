@@ -14,7 +14,7 @@ from adm.data import open_source
 from adm.diffusion import FIXED_SMALL, NOISE, Parameterization, cosine
 from adm.networks import NO_LABEL
 from adm.recipes import build
-from adm.recipes.run import autocast_for
+from adm.recipes.build import autocast_for
 from adm.training import objective
 from adm.training.batches import Batch
 from adm.training.draws import Draws, draw

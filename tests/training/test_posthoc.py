@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 from scipy.integrate import quad
 from torch import nn
 
+from adm.processes import Devices
 from adm.training import posthoc
 from adm.training.checkpoint import load_model
-from adm.training.devices import Devices
 from adm.training.ema import EMA, Power, averages
 from adm.training.posthoc import Snapshot, fit, inner_product, profile, reconstruct, snapshot
 

@@ -110,7 +110,7 @@ def test_processes_with_other_data_are_told_so(tmp_path):
 def test_a_process_that_does_not_answer_ends_the_others_in_time(tmp_path):
     before = (
         "import os, time\n"
-        "import adm.training.devices as devices\n"
+        "import adm.processes as devices\n"
         "devices.PATIENCE_S = 2.0\n"
         "devices.join.__kwdefaults__['patience_s'] = 2.0\n"
         "if os.environ['RANK'] == '1':\n"

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from adm.processes import Devices
 from adm.training import checkpoint, posthoc, retention
-from adm.training.devices import Devices
 from adm.training.ema import averages
 from adm.training.retention import Policy, best, prune
 

@@ -9,7 +9,8 @@ import pytest
 import tiny
 import torch
 
-from adm.recipes import Recipe, run
+from adm.recipes import Recipe, build
+from adm.runs import run
 from adm.training import loop
 from adm.training.loop import Progress
 from adm.training.microbatch import is_out_of_memory, largest, refusal
@@ -119,8 +120,8 @@ def test_out_of_memory_names_the_micro_batch_that_fits(
 ) -> None:
     recipe = tiny.diffusion("train.batch_size=16")
     full = out_of_memory_beyond(5)
-    original = run.objective_of
-    monkeypatch.setattr(run, "objective_of", lambda *given: full(original(*given)))
+    original = build.objective
+    monkeypatch.setattr(build, "objective", lambda *given: full(original(*given)))
     with pytest.raises(
         MemoryError, match=r"with 16 images at once; 4 would fit: .*--micro-batch 4"
     ):
@@ -133,8 +134,8 @@ def test_a_trial_before_training_finds_what_fits_and_changes_nothing(
 ) -> None:
     recipe = tiny.diffusion("train.batch_size=16", "unet.dropout=0.1")
     told = trained(recipe, tmp_path / "told", 4)
-    original, full = run.objective_of, out_of_memory_beyond(7)
-    monkeypatch.setattr(run, "objective_of", lambda *given: full(original(*given)))
+    original, full = build.objective, out_of_memory_beyond(7)
+    monkeypatch.setattr(build, "objective", lambda *given: full(original(*given)))
     monkeypatch.setattr(run, "fits_in_memory", lambda recipe: None)  # as on a GPU
     options = run.TrainOptions(micro_batch="auto")
     found = list(

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from adm.processes import Devices
 from adm.recipes import Recipe, build
-from adm.training.devices import Devices
 from adm.training.ema import EMA
 from adm.training.update import LossScale, RunState
 

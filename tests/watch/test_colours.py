@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from adm.data import Source
-from adm.watch.drift import Compared, moments, named, parted, reference, tint
+from adm.runs.watch.drift import Compared, moments, named, parted, reference, tint
 
 
 def photographs(count: int, seed: int, channels: int = 3) -> Tensor:

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adm.watch.curves import PANELS, Column, curves, draw, read_log, smoothed
-from adm.watch.looks import Times
+from adm.runs.watch.curves import PANELS, Column, curves, draw, read_log, smoothed
+from adm.runs.watch.looks import Times
 
 
 def full_log(path: Path, steps: int = 120) -> Path:
@@ -88,7 +88,7 @@ def test_the_picture_is_renewed_at_its_times_with_what_is_not_in_the_log_yet(
         drawn.append(log["validation/loss"].steps.tolist())
         return draw(log, title)
 
-    monkeypatch.setattr("adm.watch.curves.draw", recorded)
+    monkeypatch.setattr("adm.runs.watch.curves.draw", recorded)
     look = curves(tmp_path, Times(40, 400))
     look(39, {})
     assert not (tmp_path / "progress.png").exists()

@@ -10,16 +10,16 @@ from PIL import Image
 from watch import states
 
 from adm.data import Source
-from adm.generate import generate
+from adm.generation.generate import generate
+from adm.pictures import CHECKS, MOST, Row, colours, fitted, sheet, tile_size
+from adm.processes import Devices
 from adm.recipes import Recipe
-from adm.training.devices import Devices
-from adm.watch.compose import drawing, evaluated_at_once
-from adm.watch.looks import Times, guarded
-from adm.watch.mistakes import mistakes
-from adm.watch.preview import Drawn, Weights, preview, write
-from adm.watch.samples import layout, settings_for
-from adm.watch.sheet import CHECKS, MOST, Row, colours, fitted, sheet, tile_size
-from adm.watch.weights import mean_weights, model_of
+from adm.runs.watch.compose import drawing, evaluated_at_once
+from adm.runs.watch.looks import Times, guarded
+from adm.runs.watch.mistakes import mistakes
+from adm.runs.watch.preview import Drawn, Weights, preview, write
+from adm.runs.watch.samples import layout, settings_for
+from adm.runs.watch.weights import mean_weights, model_of
 
 TIMES = Times(every=1, total=2)
 

@@ -13,13 +13,13 @@ from watch import states
 
 from adm.data import Source
 from adm.networks import key_dropout
-from adm.recipes.run import objective_of
+from adm.processes import Devices
+from adm.recipes import build
+from adm.runs.watch import validation as validation_module
+from adm.runs.watch.looks import Times
+from adm.runs.watch.validation import FAR, Measured, measure, overfit, stratified, validation
 from adm.training.batches import Batch
-from adm.training.devices import Devices
 from adm.training.objective import Outcome
-from adm.watch import validation as validation_module
-from adm.watch.looks import Times
-from adm.watch.validation import FAR, Measured, measure, overfit, stratified, validation
 
 EVERY = Times(every=2, total=5)
 
@@ -188,7 +188,7 @@ def test_a_network_that_learnt_its_images_by_heart_shows_a_gap_and_one_warning()
     noise = torch.randint(0, 256, (36, 1, 8, 8), generator=generator).to(torch.uint8)
     train = replace(few, read=lambda i: noise[i])
     unseen = replace(few, read=lambda i: noise[12 + i])  # labels that nothing foretells
-    state, objective = states.state_of(chosen), objective_of(chosen, torch.device("cpu"))
+    state, objective = states.state_of(chosen), build.objective(chosen, torch.device("cpu"))
     optimizer = torch.optim.AdamW(state.network.parameters(), lr=3e-3)
     generator = np.random.default_rng(0)
     said: list[str] = []

@@ -13,9 +13,9 @@ from watch import states
 from adm.data import Source
 from adm.recipes import Recipe
 from adm.recipes.overrides import override
-from adm.recipes.run import TrainOptions, train
+from adm.runs.run import TrainOptions, train
+from adm.runs.watch import PREVIEWS, watching
 from adm.training import checkpoint
-from adm.watch import PREVIEWS, watching
 
 WATCHED = (
     "watch.every_steps=2",
@@ -94,8 +94,8 @@ def test_pictures_that_cannot_be_written_end_no_run(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("adm.watch.preview.write", full)
-    monkeypatch.setattr("adm.watch.curves.write", full)
+    monkeypatch.setattr("adm.runs.watch.preview.write", full)
+    monkeypatch.setattr("adm.runs.watch.curves.write", full)
     said: list[str] = []
     log = trained(chosen_of("diffusion"), tmp_path / "run", watched=True, said=said.append)
     assert len(log) == 5

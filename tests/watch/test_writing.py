@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from adm.runs.watch import writers
+from adm.runs.watch.writers import Writer, written
 from adm.training.loop import Progress
-from adm.watch import writers
-from adm.watch.writers import Writer, written
 
 RED = Image.new("RGB", (4, 4), "red")
 HAS_TENSORBOARD = importlib.util.find_spec("tensorboard") is not None

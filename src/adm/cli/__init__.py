@@ -27,7 +27,7 @@ VERBS = {
     "info": "Say what a model file holds.",
     "recipes": "List the recipes, or show one.",
 }
-DEVICES = "adm.training.devices"
+DEVICES = "adm.processes"
 USER_ERRORS = (
     CycloptsError,
     ValueError,

@@ -58,11 +58,11 @@ def demo(
         Replace an earlier demo's folder.
     """
     # Loaded here and not above, so that --help answers before torch is there.
-    from adm import generate
     from adm.cli.device import pick
     from adm.data.export import new_folder
     from adm.demo.report import page, write
     from adm.demo.run import column, settings_for, shipped
+    from adm.generation import generate
 
     if per_class < 2:
         raise ValueError(f"per class must be at least 2, to tell diversity, got {per_class}")

@@ -29,7 +29,7 @@ def info(model: str, /, *, recipe: Annotated[bool, Parameter(negative="")] = Fal
     """
     # Loaded here and not above, so that --help answers before torch is there.
     from adm.data.counting import count_of
-    from adm.recipes.model import guide_of, read
+    from adm.models.load import guide_of, read
     from adm.recipes.schema import to_json
 
     path, weights, chosen, metadata = read(model)

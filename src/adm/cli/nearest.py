@@ -152,7 +152,7 @@ def _picture(
     found: "Found", samples: "Source", data: "Source", count: int, features: str
 ) -> "Image.Image":
     """A row a sample: it, then its neighbours with their distances."""
-    from adm.watch.sheet import Row, sheet
+    from adm.pictures import Row, sheet
 
     rows = []
     for index in found.order[:count].tolist():

@@ -62,7 +62,7 @@ def recipes(
 
 def memory_of(chosen: "Recipe") -> str:
     """What a training step takes, with features kept and with features computed again."""
-    from adm.recipes.memory import estimate
+    from adm.runs.memory import estimate
 
     lines = [f"Memory of a training step in {chosen.train.precision}, by estimate:"]
     for again, how in ((False, "features kept"), (True, "features computed again")):

@@ -9,8 +9,8 @@ from adm.cli.progress import progress
 from adm.cli.sampling import DEFAULT, How, guide_for, labels_among, settings_for
 
 if TYPE_CHECKING:
-    from adm.recipes.model import DiffusionModel
-    from adm.sample_folder import SampleRun
+    from adm.generation.folder import SampleRun
+    from adm.models.load import DiffusionModel
 
 DEFAULT_COUNT = 16
 
@@ -59,10 +59,10 @@ def sample(
         Evaluations of the upsampler an image; its recipe's own by default.
     """
     # Loaded here and not above, so that --help answers before torch is there.
-    from adm import generate
     from adm.cli.device import pick
-    from adm.recipes.model import load_diffusion
-    from adm.sample_folder import SampleRun, sample_into
+    from adm.generation import generate
+    from adm.generation.folder import SampleRun, sample_into
+    from adm.models.load import load_diffusion
 
     if upsampler is None and upsampler_steps is not None:
         raise ValueError("--upsampler-steps is for an --upsampler; leave it out, or give one")
@@ -82,7 +82,7 @@ def sample(
 
 def enlarged(base: "SampleRun", upsampler: "DiffusionModel", steps: int | None) -> "SampleRun":
     """The run that goes on from the images of `base`, told the same classes."""
-    from adm.sample_folder import SampleRun
+    from adm.generation.folder import SampleRun
 
     how = How(
         steps=steps,

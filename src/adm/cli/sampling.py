@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 if TYPE_CHECKING:  # so that --help answers before torch is there
-    from adm.generate import SamplingSettings
-    from adm.recipes.model import ClassifierModel, DiffusionModel
+    from adm.generation.generate import SamplingSettings
+    from adm.models.load import ClassifierModel, DiffusionModel
 
 
 @Parameter(name="*")
@@ -72,7 +72,7 @@ DEFAULT = How()
 
 def settings_for(model: "DiffusionModel", how: How) -> "SamplingSettings":
     """What was asked for, and what the model's recipe says of the rest."""
-    from adm.generate import SamplingSettings
+    from adm.generation.generate import SamplingSettings
 
     own = model.recipe.sample
     return SamplingSettings(
@@ -93,7 +93,7 @@ def settings_for(model: "DiffusionModel", how: How) -> "SamplingSettings":
 def guide_for(model: str, how: How) -> "ClassifierModel | None":
     """The classifier named, or the one that was shipped with the model where it is to steer."""
     from adm.cli.device import pick
-    from adm.recipes.model import guide_of, load_classifier
+    from adm.models.load import guide_of, load_classifier
 
     named = how.classifier or (guide_of(model) if how.scale else None)
     return load_classifier(named, pick(how.device)) if named else None

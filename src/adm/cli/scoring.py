@@ -13,13 +13,13 @@ if TYPE_CHECKING:  # so that --help answers before torch is there
     from adm.data import Source
     from adm.evaluation import FeatureSet, Looking
     from adm.features import Features
-    from adm.training.devices import Devices
+    from adm.processes import Devices
 
 
 def joined(device: str | None) -> "Devices":
     """The processes that were launched together, or this one alone on the device named."""
     from adm.cli.device import pick
-    from adm.training.devices import Devices, join, launched
+    from adm.processes import Devices, join, launched
 
     if not launched():
         return Devices(pick(device))

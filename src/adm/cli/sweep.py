@@ -16,11 +16,11 @@ from adm.cli.scoring import features_named, joined, watched
 
 if TYPE_CHECKING:
     from adm.evaluation import Looking, Reference
-    from adm.evaluation.scoring import By
-    from adm.evaluation.sweep import Sweep
     from adm.features import Features
-    from adm.generate import SamplingSettings
-    from adm.recipes.model import ClassifierModel, DiffusionModel
+    from adm.generation.generate import SamplingSettings
+    from adm.models.load import ClassifierModel, DiffusionModel
+    from adm.sweep.plan import Sweep
+    from adm.sweep.scoring import By
 
 T = TypeVar("T")
 
@@ -115,9 +115,9 @@ def sweep(
     # Loaded here and not above, so that --help answers before torch is there.
     from adm.cli.sampling import How, guide_for, settings_for
     from adm.evaluation import Looking
-    from adm.evaluation.page import write
-    from adm.evaluation.running import Judging, evaluations, run
-    from adm.recipes.model import load_classifier, load_diffusion
+    from adm.models.load import load_classifier, load_diffusion
+    from adm.sweep.page import write
+    from adm.sweep.run import Judging, evaluations, run
 
     wanted = tuple(sorted(_listed(scales, float, "scales", "0,1,2")))
     devices = joined(device)
@@ -162,7 +162,7 @@ def _plan(
     count: int,
 ) -> "Sweep":
     """What is to be sampled; samplers and steps that were not listed are the recipe's own."""
-    from adm.evaluation.sweep import Sweep, balanced
+    from adm.sweep.plan import Sweep, balanced
 
     samplers, steps, scales = listed
     known = model.recipe.unet.classes is not None or guide is not None
@@ -189,7 +189,7 @@ def _references(
 ) -> list["By"]:
     """Features with what they see in real images: files as they are, or made of data."""
     from adm.evaluation import is_reference, load_reference
-    from adm.evaluation.scoring import By
+    from adm.sweep.scoring import By
 
     files = [spec for spec in specs if is_reference(spec)]
     if len(files) != len(specs) and len(specs) != 1:
@@ -213,7 +213,7 @@ def _completed(made: "Reference", by: "Features", out: Path, looking: "Looking")
     """A reference whose images have been looked at; what they show is kept for the next call."""
     from adm.data.export import safe_names
     from adm.evaluation import completed
-    from adm.evaluation.scoring import REFERENCES
+    from adm.sweep.scoring import REFERENCES
 
     if made.images is None or made.pool is not None:
         return completed(made, by, looking)
@@ -232,7 +232,7 @@ def _of_data(
 ) -> list["By"]:
     """References of images, kept in the sweep's folder."""
     from adm.evaluation import open_images
-    from adm.evaluation.scoring import By, kept_reference
+    from adm.sweep.scoring import By, kept_reference
 
     channels, height, width = plan.model.shape
     source = open_images(spec, split=split, size=(height, width), channels=channels).source

@@ -86,19 +86,19 @@ def train(
     """
     # Loaded here and not above, so that --help answers before torch is there.
     from adm.cli import training
-    from adm.convert.released import on_meta
+    from adm.models.load import recipe_of
+    from adm.networks import on_meta
     from adm.recipes import build
-    from adm.recipes.model import recipe_of
     from adm.recipes.overrides import override
-    from adm.recipes.run import TrainOptions
     from adm.recipes.schema import to_json
+    from adm.runs.run import TrainOptions
 
     settings = list(set or []) + ([f"train.steps={steps}"] if steps is not None else [])
     chosen = override(recipe_of(name), settings)
     build.check(chosen)
     build.check_sampling(chosen)
     if dry_run:
-        on_meta(chosen.unet if chosen.kind == "diffusion" else chosen.classifier)  # can be built
+        on_meta(chosen.config)  # can be built
         print(json.dumps(to_json(chosen), indent=2))
         return
     source, held = training.open_data(chosen, data, labels, validation, hold_out, skip_corrupt)

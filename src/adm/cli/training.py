@@ -16,13 +16,14 @@ from adm.cli.device import pick
 from adm.cli.progress import progress
 from adm.data import NoSplit, Source, held_out, open_source
 from adm.data.counting import count_of
-from adm.recipes import Recipe, run
-from adm.recipes.run import TrainOptions
+from adm.processes import Devices, join, launched
+from adm.recipes import Recipe
 from adm.recipes.schema import to_json
+from adm.runs import run
+from adm.runs.run import TrainOptions
+from adm.runs.watch import Writer, tensorboard, wandb, watching, written
 from adm.training import checkpoint, retention
-from adm.training.devices import Devices, join, launched
 from adm.training.heap import keep_freed_memory
-from adm.watch import Writer, tensorboard, wandb, watching, written
 
 SMOOTHING = 0.95  # of the figures shown
 SHOWN = ("loss", "mse", "vlb", "accuracy", "gradient_norm")  # of all that the log holds

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from adm.data import Source
-    from adm.recipes.model import DiffusionModel
+    from adm.models.load import DiffusionModel
 
 ARCHIVE, MANIFEST = "samples.npz", "samples.json"  # of a folder that `adm sample` left
 
@@ -59,9 +59,9 @@ def upsample(
     import torch
 
     from adm.cli.device import pick
-    from adm.generate import low_shape
-    from adm.recipes.model import load_diffusion
-    from adm.sample_folder import LowRes, SampleRun, sample_into
+    from adm.generation.folder import LowRes, SampleRun, sample_into
+    from adm.generation.generate import low_shape
+    from adm.models.load import load_diffusion
 
     loaded = load_diffusion(model, pick(how.device))
     shape = low_shape(loaded)

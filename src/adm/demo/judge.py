@@ -12,7 +12,7 @@ from adm.images import to_float
 from adm.metrics.accuracy import Share, accuracy
 from adm.metrics.diversity import within_class_distance
 from adm.metrics.frechet import Statistics, frechet_distance, statistics
-from adm.recipes.model import ClassifierModel
+from adm.models.load import ClassifierModel
 
 BATCH = 250
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from adm.data.export import save_images
 from adm.demo.run import Column, Shipped
-from adm.generate import SamplingSettings
+from adm.generation.generate import SamplingSettings
 
 SHOWN = 4  # samples of a class and scale in the grid
 ZOOM = 2

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from adm.demo.judge import Reference, Scores, load_reference, score
-from adm.generate import SamplingSettings, generate
-from adm.recipes.model import (
+from adm.generation.generate import SamplingSettings, generate
+from adm.models.load import (
     SHIPPED,
     ClassifierModel,
     DiffusionModel,

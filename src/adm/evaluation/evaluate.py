@@ -16,7 +16,7 @@ from adm.evaluation.statistics import PLAINLY, FeatureSet, Looking, extract
 from adm.features import Features
 from adm.metrics.bootstrap import RESAMPLES
 from adm.metrics.manifold import DENSITY_NEIGHBOURS
-from adm.training.devices import Devices
+from adm.processes import Devices
 
 RESIZE = ("to-reference", "none")
 USUAL_COUNT = 50_000  # that published numbers take

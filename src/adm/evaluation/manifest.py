@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from adm.sample_folder import MANIFEST
+from adm.generation.folder import MANIFEST
 
 PACKAGES = {"adm": "ablated-diffusion", "torch": "torch", "numpy": "numpy", "pillow": "pillow"}
 OPTIONAL = ("torch-fidelity", "timm", "torchvision")  # that features may come from

@@ -23,7 +23,7 @@ from adm.data.counting import count_of
 from adm.evaluation import chunks
 from adm.features import Features
 from adm.metrics import Moments, Statistics, statistics
-from adm.training.devices import Devices
+from adm.processes import Devices
 
 CHUNK = 256  # images: seconds of work, and 200 MB of 512 x 512 pixels
 PREFIX = "adm-features-"  # of a temporary folder

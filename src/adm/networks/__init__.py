@@ -5,18 +5,23 @@ from adm.networks.classifier import Classifier, ClassifierConfig
 from adm.networks.dropout import Dropout, key_dropout
 from adm.networks.encoder import Stage
 from adm.networks.recompute import recompute
+from adm.networks.shapes import Config, Shapes, on_meta, shapes_of
 from adm.networks.unet import NO_LABEL, UNet, UNetConfig
 
 __all__ = [
     "NO_LABEL",
     "Classifier",
     "ClassifierConfig",
+    "Config",
     "Dropout",
     "HeadCount",
     "HeadWidth",
+    "Shapes",
     "Stage",
     "UNet",
     "UNetConfig",
     "key_dropout",
+    "on_meta",
     "recompute",
+    "shapes_of",
 ]

@@ -1,12 +1,16 @@
 """recipe -> schedule, parameterization, loss, network: where names become functions."""
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import nn
 
 from adm import diffusion, losses
 from adm.diffusion import Parameterization, Schedule, spacing
 from adm.networks import Classifier, UNet
-from adm.recipes.schema import DiffusionRecipe, ProcessSettings, Recipe
+from adm.recipes.schema import DiffusionRecipe, ProcessSettings, Recipe, TrainSettings
+from adm.training import objective as training
 
 SCHEDULES = {"linear": diffusion.linear, "cosine": diffusion.cosine}
 TARGETS = {
@@ -21,6 +25,7 @@ VARIANCES = {
     "learned": diffusion.LEARNED,
     "learned_range": diffusion.LEARNED_RANGE,
 }
+PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 SPACINGS = {
     "even": spacing.even,
     "strided": spacing.strided,
@@ -64,7 +69,7 @@ def network(recipe: Recipe) -> nn.Module:
 
 def check(recipe: Recipe) -> None:
     """Raise ValueError where two settings contradict each other."""
-    config = recipe.unet if isinstance(recipe, DiffusionRecipe) else recipe.classifier
+    config = recipe.config
     config.check_size(recipe.data.size)
     if config.in_channels != recipe.data.channels:
         raise ValueError(
@@ -114,3 +119,34 @@ def _check_low_res(recipe: DiffusionRecipe) -> None:
         raise ValueError(
             f"data.size={size} is no multiple of data.low_res={low}; means over areas need one"
         )
+
+
+def objective(
+    recipe: Recipe, device: torch.device, importance: losses.TimestepImportance | None = None
+) -> training.Objective:
+    levels = schedule(recipe.process)
+    autocast = autocast_for(recipe.train, device)
+    if isinstance(recipe, DiffusionRecipe):
+        return training.diffusion(
+            levels,
+            parameterization(recipe.process),
+            loss(recipe),
+            labelled=recipe.unet.classes is not None,
+            label_dropout=recipe.train.label_dropout,
+            importance=importance,
+            low_res=low_res_of(recipe),
+            autocast=autocast,
+        )
+    return training.classification(levels, noised=recipe.noised, autocast=autocast)
+
+
+def low_res_of(recipe: DiffusionRecipe) -> Callable[[torch.Tensor], torch.Tensor] | None:
+    """What an upsampler starts from, made of the image that it is to make."""
+    if recipe.data.low_res is None:
+        return None
+    return training.area_mean(recipe.data.low_res, rounded=recipe.data.low_res_rounded)
+
+
+def autocast_for(train: TrainSettings, device: torch.device) -> Callable[[], torch.autocast]:
+    dtype = PRECISIONS.get(train.precision)
+    return partial(torch.autocast, device.type, dtype, enabled=dtype is not None)

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
-from adm.convert import RELEASED, Released
 from adm.networks import HeadCount, UNetConfig
+from adm.recipes.released import RELEASED, Released
 from adm.recipes.schema import (
     ClassifierRecipe,
     DataSettings,

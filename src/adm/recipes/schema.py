@@ -146,6 +146,11 @@ class DiffusionRecipe:
     watch: WatchSettings = field(default_factory=WatchSettings)
     kind: Literal["diffusion"] = "diffusion"
 
+    @property
+    def config(self) -> UNetConfig:
+        """The configuration of its network."""
+        return self.unet
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierRecipe:
@@ -159,6 +164,11 @@ class ClassifierRecipe:
     noised: bool = True
     watch: WatchSettings = field(default_factory=WatchSettings)
     kind: Literal["classifier"] = "classifier"
+
+    @property
+    def config(self) -> ClassifierConfig:
+        """The configuration of its network."""
+        return self.classifier
 
 
 Recipe = DiffusionRecipe | ClassifierRecipe

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from adm.diffusion import Denoise, Schedule
-from adm.guidance import Gradient, shift_mean
+from adm.guidance.gradients import Gradient, shift_mean
 from adm.samplers.state import Noise, State
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from adm.diffusion import Denoise, Schedule
 from adm.diffusion.prediction import Restrain
 from adm.diffusion.process import noise_from_x_0
-from adm.guidance import Gradient, shift_noise
+from adm.guidance.gradients import Gradient, shift_noise
 from adm.samplers.state import Noise, State
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from adm.data import Source, shuffled
-from adm.training.devices import Devices
+from adm.processes import Devices
 from adm.training.draws import Draws, draw
 
 AHEAD = 3  # batches made while the network works

@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from adm.losses import TimestepImportance
-from adm.training.devices import Devices, fill, whole
+from adm.processes import Devices, fill, whole
 from adm.training.disk import unwritten
 from adm.training.update import RunState
 

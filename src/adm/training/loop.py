@@ -15,10 +15,10 @@ from torch import nn
 from adm.data import Source, shuffled
 from adm.losses import TimestepImportance
 from adm.networks import recompute
+from adm.processes import Devices
 from adm.training import checkpoint, failure, posthoc, retention
 from adm.training.batches import Augmentation, Batch, batch_at, batches
 from adm.training.checkpoint import Numbers
-from adm.training.devices import Devices
 from adm.training.ema import averages
 from adm.training.microbatch import is_out_of_memory, largest, probe, refusal
 from adm.training.objective import Objective

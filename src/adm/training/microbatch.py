@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from adm.networks import key_dropout
+from adm.processes import Devices
 from adm.training.batches import Batch
-from adm.training.devices import Devices
 from adm.training.objective import Objective
 from adm.training.update import RunState
 

@@ -21,8 +21,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from adm.processes import Devices, whole
 from adm.training.checkpoint import described_by, save_model
-from adm.training.devices import Devices, whole
 from adm.training.disk import unwritten
 from adm.training.ema import EMA, Power
 

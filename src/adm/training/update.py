@@ -11,8 +11,8 @@ from torch.nn.utils import get_total_norm
 
 from adm.losses import TimestepImportance
 from adm.networks import key_dropout
+from adm.processes import Devices, whole
 from adm.training.batches import Batch
-from adm.training.devices import Devices, whole
 from adm.training.ema import EMA
 from adm.training.objective import Objective, Outcome
 

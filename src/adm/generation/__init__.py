@@ -1,0 +1,1 @@
+"""models, settings, labels -> images, and the folder that keeps them."""

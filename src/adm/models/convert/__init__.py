@@ -1,0 +1,16 @@
+"""other people's weights -> our names and back."""
+
+from adm.models.convert.checkpoints import Loaded, load_released, recognise
+from adm.models.convert.flags import config_from_flags, read_flags
+from adm.models.convert.released import export_state, import_state, released_shapes
+
+__all__ = [
+    "Loaded",
+    "config_from_flags",
+    "export_state",
+    "import_state",
+    "load_released",
+    "read_flags",
+    "recognise",
+    "released_shapes",
+]

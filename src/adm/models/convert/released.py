@@ -1,0 +1,220 @@
+"""released state dict <-> our state dict: the names, and the order of the attention's rows.
+
+Both directions need the configuration, because head counts do not show in the weights; neither
+touches values, so meta tensors do, and networks of any size are checked without memory.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+
+from torch import Tensor
+
+from adm.networks import Config, Shapes, on_meta, shapes_of
+from adm.networks.blocks import Attention
+
+# Ours -> released, tried in order at the front of a name, then within it. A decoder stage's resize
+# is not here: its released number depends on whether attention comes before it.
+PLACES = (
+    (r"step_embedding\.", "time_embed."),
+    (r"label_embedding\.", "label_emb."),
+    (r"encoder\.stages\.(\d+)\.block\.conv\.", r"input_blocks.\1.0.op."),
+    (r"encoder\.stages\.(\d+)\.block\.", r"input_blocks.\1.0."),
+    (r"encoder\.stages\.(\d+)\.attention\.", r"input_blocks.\1.1."),
+    (r"encoder\.middle_in\.", "middle_block.0."),
+    (r"encoder\.middle_attention\.", "middle_block.1."),
+    (r"encoder\.middle_out\.", "middle_block.2."),
+    (r"decoder\.(\d+)\.block\.", r"output_blocks.\1.0."),
+    (r"decoder\.(\d+)\.attention\.", r"output_blocks.\1.1."),
+    (r"head\.pool\.positions", "out.2.positional_embedding"),
+    (r"head\.pool\.qkv\.", "out.2.qkv_proj."),
+    (r"head\.pool\.out\.", "out.2.c_proj."),
+    (r"head\.pool\.1\.", "out.3."),
+    (r"head\.norm\.", "out.0."),
+    (r"head\.layers\.", "out."),
+    (r"head\.", "out."),
+)
+LAYERS = (
+    (r"\.norm_in\.", ".in_layers.0."),
+    (r"\.conv_in\.", ".in_layers.2."),
+    (r"\.embedding\.", ".emb_layers.1."),
+    (r"\.norm_out\.", ".out_layers.0."),
+    (r"\.conv_out\.", ".out_layers.3."),
+    (r"\.skip\.", ".skip_connection."),
+    (r"\.out\.", ".proj_out."),
+)
+
+LAST_BIASES = ("out.2.c_proj.bias", "out.3.bias", "out.2.bias")  # one of them ends every network
+
+
+@lru_cache(maxsize=32)
+def released_names(config: Config) -> dict[str, str]:
+    """Our name of every tensor -> its released name, in the order of the released file.
+
+    Raises:
+        ValueError: the released system has no such network.
+    """
+    if config.rescale_residual or config.norm_groups != 32:
+        raise ValueError(
+            "the released networks have 32 normalisation groups and unscaled residuals, got "
+            f"norm_groups={config.norm_groups}, rescale_residual={config.rescale_residual}; "
+            "such a network can only be kept in our own format"
+        )
+    names = list(on_meta(config).state_dict())
+    attends = {
+        match[1] for name in names if (match := re.match(r"decoder\.(\d+)\.attention", name))
+    }
+    return {name: _released(name, attends) for name in names}
+
+
+def _released(name: str, attends: set[str]) -> str:
+    def resize(match: re.Match[str]) -> str:
+        return f"output_blocks.{match[1]}.{2 if match[1] in attends else 1}."
+
+    renamed = re.sub(r"^decoder\.(\d+)\.resize\.", resize, name)
+    for pattern, place in PLACES:
+        renamed, found = re.subn(f"^{pattern}", place, renamed)
+        if found:
+            break
+    for pattern, layer in LAYERS:
+        renamed = re.sub(pattern, layer, renamed)
+    return renamed
+
+
+def import_state(
+    state: Mapping[str, Tensor], config: Config, legacy_attention_order: bool = True
+) -> dict[str, Tensor]:
+    """Released weights -> ours, ready for `load_state_dict`.
+
+    Args:
+        state: released names and tensors, in any order, of any dtype, on any device.
+        config: the network they belong to.
+        legacy_attention_order: the rows of every attention's qkv are one head's queries, keys and
+            values after another's, and not all queries first; false where the model was trained
+            with `use_new_attention_order`. The attention pool never is in the legacy order.
+
+    Raises:
+        ValueError: the names or shapes are not this network's; says which settings differ.
+    """
+    names = released_names(config)
+    check(shapes_of(state), released_shapes(config))
+    ours = {name: state[released] for name, released in names.items()}
+    return _reorder(ours, config, _per_part) if legacy_attention_order else ours
+
+
+def export_state(
+    state: Mapping[str, Tensor], config: Config, legacy_attention_order: bool = True
+) -> dict[str, Tensor]:
+    """Our weights -> released names, in the order of a released file; undoes `import_state`.
+
+    Raises:
+        ValueError: the state is not of this network, or the released system has no such network.
+    """
+    names = released_names(config)
+    if missing := sorted(names.keys() ^ state.keys()):
+        raise ValueError(
+            f"these weights are not of the network described: {_few(missing)} not in both; "
+            "give the configuration they were trained with"
+        )
+    if legacy_attention_order:
+        state = _reorder(state, config, _per_head)
+    return {released: state[name] for name, released in names.items()}
+
+
+def _reorder(
+    state: Mapping[str, Tensor], config: Config, order: Callable[[Tensor, int], Tensor]
+) -> dict[str, Tensor]:
+    heads = {
+        f"{name}.qkv.{kind}": module.heads
+        for name, module in on_meta(config).named_modules()
+        if isinstance(module, Attention)
+        for kind in ("weight", "bias")
+    }
+    return {
+        name: order(tensor, heads[name]) if name in heads else tensor
+        for name, tensor in state.items()
+    }
+
+
+def _per_part(rows: Tensor, heads: int) -> Tensor:
+    """(heads x 3 x c, ...) -> (3 x heads x c, ...)."""
+    return rows.unflatten(0, (heads, 3, -1)).transpose(0, 1).flatten(0, 2)
+
+
+def _per_head(rows: Tensor, heads: int) -> Tensor:
+    """(3 x heads x c, ...) -> (heads x 3 x c, ...)."""
+    return rows.unflatten(0, (3, heads, -1)).transpose(0, 1).flatten(0, 2)
+
+
+@lru_cache(maxsize=32)
+def released_shapes(config: Config) -> dict[str, tuple[int, ...]]:
+    """Released name -> shape, in the order of the released file."""
+    shapes = shapes_of(on_meta(config).state_dict())
+    return {released: shapes[name] for name, released in released_names(config).items()}
+
+
+def check(got: Shapes, wanted: Shapes) -> None:
+    """Raise ValueError, naming the settings that differ, unless names and shapes are the same."""
+    if {k: tuple(v) for k, v in got.items()} == {k: tuple(v) for k, v in wanted.items()}:
+        return
+    differing = differences(got, wanted)
+    if not differing:
+        names = [
+            name
+            for name in sorted(got.keys() | wanted.keys())
+            if name not in got or name not in wanted or tuple(got[name]) != tuple(wanted[name])
+        ]
+        differing = [f"{_few(names)} missing, unexpected or of another shape"]
+    raise ValueError(
+        f"these weights belong to another network: {'; '.join(differing)}; "
+        "give the flags they were trained with"
+    )
+
+
+def differences(got: Shapes, wanted: Shapes) -> list[str]:
+    """The visible settings in which two networks differ, in words."""
+    ours, theirs = visible_settings(got), visible_settings(wanted)
+    return [
+        f"{name}: {ours[name]}, expected {theirs[name]}"
+        for name in ours
+        if ours[name] != theirs[name]
+    ]
+
+
+def visible_settings(shapes: Shapes) -> dict[str, object]:
+    """What names and shapes alone tell of a released network; the heads never show.
+
+    Raises:
+        ValueError: these are not the names of a released network at all.
+    """
+    if "time_embed.0.weight" not in shapes or "input_blocks.0.0.weight" not in shapes:
+        raise ValueError(
+            f"not the weights of a released network: they hold {_few(sorted(shapes))}; "
+            "give a .pt file of guided-diffusion"
+        )
+    blocks = {
+        int(match[1]): tuple(shape)
+        for name, shape in shapes.items()
+        if (match := re.fullmatch(r"input_blocks\.(\d+)\.0\.out_layers\.3\.weight", name))
+    }
+    embedding = shapes.get("middle_block.0.emb_layers.1.bias", (0,))[0]
+    unet = any(name.startswith("output_blocks.") for name in shapes)
+    last = next((shapes[name] for name in LAST_BIASES if name in shapes), (None,))
+    return {
+        "kind": "U-Net" if unet else "classifier",
+        "channels": shapes["time_embed.0.weight"][-1],
+        "input channels": shapes["input_blocks.0.0.weight"][1],
+        "outputs": last[0],
+        "label classes": shapes.get("label_emb.weight", (None,))[0],
+        "block widths": tuple(shape[0] for _, shape in sorted(blocks.items())),
+        "attention after block": tuple(
+            i for i in blocks if f"input_blocks.{i}.1.qkv.weight" in shapes
+        ),
+        "AdaGN": embedding == 2 * shapes.get("middle_block.0.out_layers.0.bias", (0,))[0],
+        "learned resampling": any(".0.op." in name for name in shapes),
+    }
+
+
+def _few(names: Sequence[str], limit: int = 3) -> str:
+    shown = ", ".join(names[:limit]) or "nothing"
+    return f"{shown} and {len(names) - limit} more" if len(names) > limit else shown

@@ -1,0 +1,23 @@
+"""configuration -> a network without values; state dict -> shapes."""
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from adm.networks.classifier import Classifier, ClassifierConfig
+from adm.networks.unet import UNet, UNetConfig
+
+Config: TypeAlias = UNetConfig | ClassifierConfig
+Shapes: TypeAlias = Mapping[str, Sequence[int]]
+
+
+def on_meta(config: Config) -> UNet | Classifier:
+    """The network that a configuration makes, with shapes and without values."""
+    with torch.device("meta"):
+        return UNet(config) if isinstance(config, UNetConfig) else Classifier(config)
+
+
+def shapes_of(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}

@@ -1,0 +1,1 @@
+"""recipe, data -> a run: its folder, its memory, its progress."""

@@ -1,0 +1,182 @@
+"""recipe, data -> a training run: every object that the loop needs, built and handed over."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache, partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from adm.data import Source
+from adm.models.finetune import start_from
+from adm.processes import Devices, on_this_machine
+from adm.recipes import build
+from adm.recipes.schema import DiffusionRecipe, Recipe, to_json
+from adm.runs.claim import claim, origin_of
+from adm.training import checkpoint, loop, retention
+from adm.training.batches import Augmentation
+from adm.training.loop import LoopSettings, Progress, Watch
+
+SAFE_SHARE = 0.75  # of the free memory: a step takes up to 1.33 estimates (docs/recipes.md)
+PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """How a run is carried out; all but `start` may differ when it is continued.
+
+    Attributes:
+        micro_batch: images that go through the network at once: a number, `auto` for the largest
+            that fits, or None for the process's whole share of the batch.
+        start: a model whose weights to start from.
+        renamed: class names of that model -> of this run.
+        watch: looks at the network after every step.
+        stop: asked after every step whether to save and leave.
+        say: told, once, what was kept of the model that the run starts from.
+    """
+
+    micro_batch: int | Literal["auto"] | None = None
+    start: str | Path | None = None
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    watch: Watch = lambda done, state: {}
+    stop: Callable[[], bool] = lambda: False
+    say: Callable[[str], None] = lambda line: None
+
+
+def train(
+    recipe: Recipe,
+    source: Source,
+    run: Path,
+    devices: Devices | torch.device,
+    options: TrainOptions | None = None,
+) -> Iterator[Progress]:
+    """Train `recipe` on `source` in the folder `run`; the same call again continues.
+
+    Raises:
+        ValueError: the recipe contradicts itself or the data, or the folder holds another run.
+    """
+    options = options or TrainOptions()
+    devices = Devices(devices) if isinstance(devices, torch.device) else devices
+    build.check(recipe)
+    build.check_sampling(recipe)
+    check_source(recipe, source)
+    _check_batch(recipe.train.batch_size, source, devices)
+    network, importance = build.network(recipe), build.importance(recipe)
+    described = identity(recipe, source)
+    if checkpoint.latest(run) is not None:
+        described |= origin_of(run, options.start, options.renamed)
+    elif options.start is not None:
+        started = start_from(network, recipe, source.classes, options.start, options.renamed)
+        described["start"] = {"given": str(options.start), **started.origin}
+        for line in started.lines:
+            options.say(line)
+    devices.agree("recipe, data or version", (described, version("ablated-diffusion")))
+    devices.once(lambda: claim(run, described))
+    auto = options.micro_batch == "auto"
+    return loop.train(
+        loop.Run(
+            network=network,
+            objective=build.objective(recipe, devices.device, importance),
+            source=source,
+            settings=loop_settings(recipe),
+            folder=run,
+            metadata=described,
+            devices=devices,
+            importance=importance,
+            watch=options.watch,
+            stop=options.stop,
+            fits=fits_in_memory(recipe) if auto and devices.device.type == "cpu" else None,
+        ),
+        micro_batch=None if isinstance(options.micro_batch, str) else options.micro_batch,
+        auto=auto,
+    )
+
+
+def _check_batch(size: int, source: Source, devices: Devices) -> None:
+    if len(source) < size:
+        raise ValueError(
+            f"{source.name} holds {len(source)} images, fewer than a batch of {size}; set "
+            f"train.batch_size={max(1, len(source))} or less, or give more data"
+        )
+    if size < devices.world:
+        raise ValueError(
+            f"train.batch_size={size} is less than the {devices.world} processes; give every "
+            "process an image"
+        )
+    if devices.sharded and size % devices.world:
+        raise ValueError(
+            f"train.batch_size={size} is no multiple of the {devices.world} processes, and --shard "
+            "has all do the same at once; choose one that is"
+        )
+
+
+def identity(recipe: Recipe, source: Source) -> dict[str, Any]:
+    """What makes a run this run and no other; kept in the folder and with every model."""
+    labels = hashlib.sha256(source.labels.numpy().tobytes()).hexdigest()
+    return {
+        "recipe": to_json(recipe),
+        "classes": list(source.classes),
+        "data": source.name,
+        "images": len(source),
+        "labels": labels,
+    }
+
+
+def fits_in_memory(recipe: Recipe) -> Callable[[int], bool]:
+    """Whether a micro-batch fits into what memory the machine has left, by estimate.
+
+    On a CPU a trial tells nothing: memory that is not there is taken from the disk first.
+    """
+    import psutil
+
+    from adm.runs.memory import estimate
+
+    needed = cache(partial(estimate, recipe, "cpu"))  # seconds of work, if it is asked for at all
+    share = SAFE_SHARE / on_this_machine()
+    return lambda size: needed().of(size) < share * psutil.virtual_memory().available
+
+
+def loop_settings(recipe: Recipe) -> LoopSettings:
+    t = recipe.train
+    return LoopSettings(
+        steps=t.steps,
+        batch_size=t.batch_size,
+        learning_rate=t.learning_rate,
+        weight_decay=t.weight_decay,
+        warmup_steps=t.warmup_steps,
+        anneal=t.anneal,
+        ema_decay=t.ema_decay,
+        ema_others=t.ema_others,
+        ema_widths=t.ema_widths,
+        gradient_clip=t.gradient_clip,
+        precision=t.precision,
+        give_up_after=t.give_up_after,
+        checkpoint_activations=t.checkpoint_activations,
+        seed=t.seed,
+        augmentation=Augmentation(recipe.data.flip, recipe.data.crop == "random"),
+        policy=retention.Policy(t.keep_last, t.keep_best, t.keep_every_steps, t.save_every_steps),
+    )
+
+
+def check_source(recipe: Recipe, source: Source) -> None:
+    """Raise ValueError unless the data is what the recipe's network was made for."""
+    if not len(source):
+        raise ValueError(f"{source.name} holds no images; give another --data")
+    if recipe.data.crop == "random" and source.crop is None:
+        raise ValueError(f"{source.name} cannot be cropped at random; set data.crop=centre")
+    got, wanted = source.shape, (recipe.data.channels, *recipe.data.size)
+    if got != wanted:
+        raise ValueError(
+            f"{source.name} has images of (C, H, W) = {got} and the recipe wants {wanted}; "
+            "set data.size and data.channels, or give other data"
+        )
+    config = recipe.config
+    if config.classes is not None and config.classes != len(source.classes):
+        field = "unet" if isinstance(recipe, DiffusionRecipe) else "classifier"
+        raise ValueError(
+            f"{source.name} has {len(source.classes)} classes and the recipe {config.classes}; "
+            f"add --set {field}.classes={len(source.classes)}"
+        )

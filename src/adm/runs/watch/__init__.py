@@ -1,0 +1,19 @@
+"""steps done, a run's state -> figures for its log, pictures in its folder, warnings."""
+
+from adm.runs.watch.compose import PREVIEWS, watching
+from adm.runs.watch.curves import read_log
+from adm.runs.watch.looks import Times
+from adm.runs.watch.writers import Writer, tensorboard, wandb, written
+from adm.training.loop import Watch
+
+__all__ = [
+    "PREVIEWS",
+    "Times",
+    "Watch",
+    "Writer",
+    "read_log",
+    "tensorboard",
+    "wandb",
+    "watching",
+    "written",
+]

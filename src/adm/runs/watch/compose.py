@@ -1,0 +1,105 @@
+"""recipe, data, folder -> one watch: validation, previews, colours and curves together."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from adm.data import Source
+from adm.processes import Devices
+from adm.recipes import ClassifierRecipe, Recipe
+from adm.runs.watch.curves import curves
+from adm.runs.watch.drift import tint
+from adm.runs.watch.looks import Say, Times, guarded, to_stderr
+from adm.runs.watch.mistakes import mistakes
+from adm.runs.watch.preview import Draw, OnPicture, preview
+from adm.runs.watch.samples import samples
+from adm.runs.watch.upsampled import upsampled
+from adm.runs.watch.validation import validation
+from adm.training.loop import Watch
+from adm.training.update import RunState
+
+PREVIEWS = "previews"  # in the run's folder
+PIXELS = 64 * 64 * 64  # evaluated at once
+
+
+def watching(
+    recipe: Recipe,
+    source: Source,
+    held_out: Source | None,
+    run: Path,
+    devices: Devices,
+    *,
+    batch_size: int | None = None,
+    on_picture: Sequence[OnPicture] = (),
+    say: Say = to_stderr,
+) -> Watch:
+    """All that `recipe.watch` asks for, as one watch for the training loop.
+
+    None of it changes what is learned. A picture that cannot be made is reported once and the
+    training goes on; validation that fails ends it, since a best checkpoint counts on it.
+
+    Args:
+        source: the images trained on.
+        held_out: images that are not; nothing is validated when None, and pictures that need
+            images take them from `source`.
+        run: its folder, which gets progress.png and previews/.
+        batch_size: images that are evaluated at a time; by default as many pixels as 64 images of
+            64x64 have, which needs less memory than to train them.
+        on_picture: told of each preview, such as a writer's `picture`.
+
+    Raises:
+        ValueError: images that the recipe was not made for.
+    """
+    wanted = recipe.watch
+    times = Times(wanted.every_steps or recipe.train.save_every_steps, recipe.train.steps)
+    batch_size = batch_size or evaluated_at_once(recipe)
+    watches: list[Watch] = []
+    if held_out is not None and wanted.validation_images:
+        watches.append(
+            validation(
+                recipe,
+                held_out,
+                times,
+                devices,
+                training=source,
+                count=wanted.validation_images,
+                batch_size=batch_size,
+                say=say,
+            )
+        )
+    if wanted.images:
+        draw = drawing(recipe, source, held_out or source, run, times, batch_size, say)
+        shown = preview(draw, run / PREVIEWS, times, devices, on_picture)
+        watches.append(guarded("the preview", shown, say))
+    drawn = guarded("progress.png", curves(run, times, devices.main), say)
+
+    def watch(done: int, state: RunState) -> dict[str, float]:
+        figures: dict[str, float] = {}
+        for look in watches:
+            figures |= look(done, state)
+        return figures | drawn(done, figures)
+
+    return watch
+
+
+def evaluated_at_once(recipe: Recipe) -> int:
+    height, width = recipe.data.size
+    return max(1, min(64, PIXELS // (height * width)))
+
+
+def drawing(
+    recipe: Recipe,
+    source: Source,
+    held_out: Source,
+    run: Path,
+    times: Times,
+    batch_size: int,
+    say: Say,
+) -> Draw:
+    """What a preview of this kind of network shows."""
+    if isinstance(recipe, ClassifierRecipe):
+        return mistakes(recipe, held_out, batch_size=batch_size)
+    count = recipe.watch.images
+    if recipe.unet.super_resolution:
+        return upsampled(recipe, held_out, run, times, count=count, say=say)
+    compare = tint(source, times.total, say=say)
+    return samples(recipe, source, run, times, compare, count=count, batch_size=batch_size)

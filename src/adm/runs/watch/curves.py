@@ -1,0 +1,229 @@
+"""log.jsonl -> its figures by name -> RUN/progress.png."""
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
+from PIL import Image
+
+from adm.runs.watch.looks import Times
+from adm.runs.watch.preview import write
+
+INK, ACCENT, PALE, WARM = "#1b1f24", "#0b6e8f", "#9aa4ad", "#c1502e"
+QUARTERS = ("#0b6e8f", "#5b8c3a", "#d19a1f", "#c1502e")  # from the cleanest
+LEGEND: dict[str, Any] = {  # on the line of the title, where it hides nothing
+    "loc": "lower right",
+    "bbox_to_anchor": (1, 0.99),
+    "borderaxespad": 0,
+    "frameon": False,
+    "fontsize": 8,
+    "handlelength": 1,
+    "columnspacing": 1,
+}
+POINTS = 300  # of a smoothed curve
+LEAST = 10  # steps that one of them stands for, at least where there are so many
+
+
+class Column(NamedTuple):
+    """One figure of the log where it was measured."""
+
+    steps: np.ndarray  # (N,) int64, steps done
+    values: np.ndarray  # (N,) float64; nan where it was not finite
+
+
+Log: TypeAlias = dict[str, Column]
+Figures: TypeAlias = dict[str, float]
+
+
+def read_log(path: Path) -> Log:
+    """A run's log.jsonl -> name -> column. Its last line may be cut, by a kill or while written.
+
+    Raises:
+        ValueError: another line is no JSON object with a step; names it.
+    """
+    lines = path.read_text().splitlines()
+    found: dict[str, tuple[list[int], list[float]]] = {}
+    for number, line in enumerate(lines, start=1):
+        try:
+            figures = json.loads(line)
+            step = figures.pop("step")
+        except (ValueError, KeyError, AttributeError):
+            if number == len(lines):
+                break
+            raise ValueError(
+                f"{path} is damaged in line {number}; remove that line, or continue the run, which "
+                "rewrites what its checkpoint does not count on"
+            ) from None
+        for name, value in figures.items():
+            steps, values = found.setdefault(name, ([], []))
+            steps.append(step)
+            values.append(float("nan") if value is None else value)
+    return {name: Column(np.asarray(s), np.asarray(v, float)) for name, (s, v) in found.items()}
+
+
+def curves(run: Path, times: Times, main: bool = True) -> Callable[[int, Figures], Figures]:
+    """Draw RUN/progress.png at the given times, by the main process.
+
+    Returns:
+        a function of the steps done and of the figures just found, whose line is not in the log
+        yet, that returns none.
+    """
+
+    def look(done: int, figures: Figures) -> Figures:
+        path = run / "log.jsonl"
+        if main and times.due(done) and path.exists():
+            log = read_log(path)
+            for name, value in figures.items():
+                log[name] = _appended(log.get(name), done, value)
+            write(draw(log, run.name), run / "progress.png")
+        return {}
+
+    return look
+
+
+def _appended(column: Column | None, step: int, value: float) -> Column:
+    if column is None:
+        return Column(np.array([step]), np.array([value]))
+    return Column(np.append(column.steps, step), np.append(column.values, value))
+
+
+def draw(log: Log, title: str = "") -> Image.Image:
+    """The figures that a log has, a panel for each kind."""
+    panels = [(name, paint) for name, shows, paint in PANELS if shows(log)]
+    rows = max(1, -(-len(panels) // 2))
+    figure = Figure(figsize=(10, 2.7 * rows + 0.3), dpi=100, layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left", color=INK)
+    all_axes = figure.subplots(rows, 2, squeeze=False).flat
+    for axes in list(all_axes)[len(panels) :]:
+        axes.remove()
+    for axes, (name, paint) in zip(figure.axes, panels, strict=False):
+        axes.set_title(name, fontsize=10, loc="left", color=INK)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelsize=8)
+        axes.grid(alpha=0.25, lw=0.5)
+        paint(axes, log)
+        if handles := axes.get_legend_handles_labels()[0]:
+            axes.legend(ncols=len(handles), **LEGEND)
+    figure.supxlabel("steps", fontsize=9, color=INK)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    buffer.seek(0)
+    picture = Image.open(buffer)
+    picture.load()
+    return picture.convert("RGB").quantize(128)
+
+
+def smoothed(column: Column) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Up to `POINTS` stretches of steps -> their last step, mean, and 10th and 90th percentile."""
+    finite = np.isfinite(column.values)
+    steps, values = column.steps[finite], column.values[finite]
+    count = int(np.clip(len(steps) // LEAST, min(LEAST, len(steps)), POINTS))
+    parts = np.array_split(values, count) if count else []
+    ends = np.cumsum([len(part) for part in parts], dtype=np.int64) - 1
+    low, high = (np.array([np.percentile(part, q) for part in parts]) for q in (10, 90))
+    return steps[ends], np.array([part.mean() for part in parts]), low, high
+
+
+def _band(axes: Axes, column: Column, colour: str, label: str) -> None:
+    steps, mean, low, high = smoothed(column)
+    axes.fill_between(steps, low, high, color=colour, alpha=0.18, lw=0)
+    axes.plot(steps, mean, color=colour, lw=1.3, label=label)
+
+
+def _log_scale(axes: Axes, *columns: Column) -> None:
+    values = np.concatenate([c.values[np.isfinite(c.values)] for c in columns])
+    if len(values) and values.min() > 0:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _loss(axes: Axes, log: Log) -> None:
+    _band(axes, log["loss"], ACCENT, "batches (10% to 90%)")
+    columns = [log["loss"]]
+    if "validation/loss" in log:
+        columns.append(log["validation/loss"])
+        axes.plot(*columns[-1], "o-", color=INK, ms=3, lw=1, label="held out, average weights")
+    _log_scale(axes, *columns)
+
+
+def _quarters(name: str) -> Callable[[Axes, Log], None]:
+    def paint(axes: Axes, log: Log) -> None:
+        for i, colour in enumerate(QUARTERS, start=1):
+            label = {1: "least noise: q1", 4: "q4: most"}.get(i, f"q{i}")
+            axes.plot(*log[f"{name}_q{i}"], "o-", color=colour, ms=3, lw=1, label=label)
+        if name.endswith("loss"):
+            _log_scale(axes, *(log[f"{name}_q{i}"] for i in range(1, 5)))
+
+    return paint
+
+
+def _accuracy(axes: Axes, log: Log) -> None:
+    _band(axes, log["accuracy"], ACCENT, "batches (10% to 90%)")
+    if "validation/accuracy" in log:
+        column = log["validation/accuracy"]
+        axes.plot(*column, "o-", color=INK, ms=3, lw=1, label="held out, average weights")
+
+
+def _gap(axes: Axes, log: Log) -> None:
+    axes.axhline(0, color=PALE, lw=1)
+    axes.plot(*log["validation/gap"], "o-", color=WARM, ms=3, lw=1)
+
+
+def _rate(axes: Axes, log: Log) -> None:
+    axes.plot(*log["learning_rate"], color=INK, lw=1.2)
+    axes.yaxis.set_major_formatter("{x:g}")
+
+
+def _norm(axes: Axes, log: Log) -> None:
+    _band(axes, log["gradient_norm"], ACCENT, "norm before clipping")
+    _log_scale(axes, log["gradient_norm"])
+    for name, column in log.items():
+        if name.startswith("skipped"):
+            height = np.full(len(column.steps), 0.04)
+            label = f"{name.replace('_', ': ')} ({len(column.steps)})"
+            axes.plot(
+                column.steps, height, "x", color=WARM, transform=axes.get_xaxis_transform(),
+                label=label,
+            )  # fmt: skip
+
+
+def _colours(what: str) -> Callable[[Axes, Log], None]:
+    def paint(axes: Axes, log: Log) -> None:
+        names = [name for name in log if name.startswith(f"samples/{what}_c")]
+        for i, name in enumerate(names):
+            colour = {1: [INK]}.get(len(names), [WARM, QUARTERS[1], ACCENT, PALE])[i % 4]
+            axes.plot(*log[name], "o-", color=colour, ms=3, lw=1, label=f"c{i}")
+            if (data := log.get(name.replace("samples", "data"))) is not None:
+                axes.axhline(data.values[0], color=colour, lw=1, ls="--")
+
+    return paint
+
+
+def _has(name: str) -> Callable[[Log], bool]:
+    return lambda log: name in log and bool(np.isfinite(log[name].values).any())
+
+
+Panel: TypeAlias = tuple[str, Callable[[Log], bool], Callable[[Axes, Log], None]]
+PANELS: tuple[Panel, ...] = (
+    ("loss", _has("loss"), _loss),
+    ("held-out loss", _has("validation/loss_q4"), _quarters("validation/loss")),
+    ("accuracy", _has("accuracy"), _accuracy),
+    (
+        "held-out accuracy",
+        _has("validation/accuracy_q4"),
+        _quarters("validation/accuracy"),
+    ),
+    ("gap to training images", _has("validation/gap"), _gap),
+    ("learning rate", _has("learning_rate"), _rate),
+    ("gradient norm", _has("gradient_norm"), _norm),
+    ("channel means of samples (data dashed)", _has("samples/mean_c0"), _colours("mean")),
+    ("channel deviations (data dashed)", _has("samples/std_c0"), _colours("std")),
+)

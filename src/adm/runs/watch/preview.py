@@ -1,0 +1,77 @@
+"""raw and average weights -> a picture in RUN/previews/, drawn anew at every look."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+from PIL import Image
+from torch import Tensor
+
+from adm.processes import Devices
+from adm.runs.watch.looks import Times
+from adm.runs.watch.weights import mean_weights, raw_weights
+from adm.training.loop import Watch
+from adm.training.update import RunState
+
+FILE = "step-{:07d}.png"
+
+
+class Weights(NamedTuple):
+    """name -> tensor, of both kinds."""
+
+    raw: Mapping[str, Tensor]
+    mean: Mapping[str, Tensor]
+
+
+class Drawn(NamedTuple):
+    """What a look shows, and what goes into the log."""
+
+    picture: Image.Image
+    figures: dict[str, float]
+
+
+Draw: TypeAlias = Callable[[int, Weights], Drawn]  # steps done, weights -> what they make
+OnPicture: TypeAlias = Callable[[int, str, Image.Image], None]  # steps done, name, picture
+
+
+def preview(
+    draw: Draw,
+    folder: Path,
+    times: Times,
+    devices: Devices,
+    on_picture: Sequence[OnPicture] = (),
+) -> Watch:
+    """Draw at the given times into `folder`, as step-0001000.png and so on.
+
+    Of several processes the main one draws, and the others return no figures.
+
+    Args:
+        draw: `samples`, `upsampled` or `mistakes`.
+        on_picture: told of every picture too, such as a writer's.
+    """
+
+    def watch(done: int, state: RunState) -> dict[str, float]:
+        if not times.due(done):
+            return {}
+        weights = Weights(raw_weights(state), mean_weights(state))  # gathered by all
+        if not devices.main:
+            return {}
+        drawn = draw(done, weights)
+        write(drawn.picture, folder / FILE.format(done))
+        for tell in on_picture:
+            tell(done, "preview", drawn.picture)
+        return drawn.figures
+
+    return watch
+
+
+def write(picture: Image.Image, path: Path) -> None:
+    """Write a PNG whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        picture.save(part, "PNG", optimize=True)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

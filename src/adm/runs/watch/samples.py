@@ -1,0 +1,77 @@
+"""raw and average weights, one seed -> samples side by side, and how they are coloured."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from adm.data import Source
+from adm.generation.generate import SamplingSettings, generate
+from adm.models.load import DiffusionModel
+from adm.pictures import Row, sheet
+from adm.recipes import DiffusionRecipe
+from adm.runs.watch.drift import Tint, named
+from adm.runs.watch.looks import Times
+from adm.runs.watch.preview import Draw, Drawn, Weights
+from adm.runs.watch.weights import model_of
+
+STEPS = 25  # of DDIM
+ROWS = 10  # classes shown at most
+HEADINGS = ("raw weights", "average (EMA)")
+
+
+def samples(
+    recipe: DiffusionRecipe,
+    source: Source,
+    folder: Path,
+    times: Times,
+    tint: Tint,
+    *,
+    count: int = 32,
+    seed: int = 0,
+    batch_size: int = 64,
+) -> Draw:
+    """Sample `count` images, or a few less that fill whole rows, of either kind of weights.
+
+    A row is a class, where the network knows classes: all, or ten that lie evenly among them.
+    Every look starts from the same noise, so that pictures can be compared from look to look.
+    """
+    labels, across = layout(len(source.classes) if recipe.unet.classes is not None else None, count)
+    total = len(labels) if labels is not None else count // across * across
+
+    def drawn(model: DiffusionModel) -> Tensor:
+        settings = settings_for(recipe, seed)
+        made = generate(model, labels, settings, images=range(total), batch_size=batch_size)
+        return torch.cat(list(made))
+
+    def draw(done: int, weights: Weights) -> Drawn:
+        models = [model_of(recipe, w, source.classes, folder, done) for w in weights]
+        raw, mean = (drawn(model) for model in models)
+        title = f"{recipe.name}, step {done:,}: {STEPS} DDIM steps, seed {seed}"
+        rows = [
+            Row(
+                source.classes[int(labels[i])] if labels is not None else "",
+                [*raw[i : i + across], *mean[i : i + across]],
+            )
+            for i in range(0, total, across)
+        ]
+        picture = sheet(title, [(heading, across) for heading in HEADINGS], rows)
+        return Drawn(picture, named(tint(mean, labels, done), with_data=done == times.first))
+
+    return draw
+
+
+def settings_for(recipe: DiffusionRecipe, seed: int) -> SamplingSettings:
+    """Few steps of DDIM, from the level that the recipe samples from."""
+    start = recipe.sample.start or recipe.process.steps
+    return SamplingSettings(sampler="ddim", steps=min(STEPS, start), start=start, seed=seed)
+
+
+def layout(classes: int | None, count: int) -> tuple[Tensor | None, int]:
+    """The label of each image, if there are classes, and how many stand in a row."""
+    if classes is None:
+        return None, max(1, min(8, round(count**0.5)))
+    shown = min(classes, ROWS, count)
+    chosen = torch.arange(shown) * classes // shown
+    across = count // shown
+    return chosen.repeat_interleave(across), across

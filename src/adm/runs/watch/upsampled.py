@@ -1,0 +1,79 @@
+"""raw and average weights, held-out images -> them made low, and made high again, side by side."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from adm.data import Source, shuffled
+from adm.diffusion import clip
+from adm.generation.generate import spaced
+from adm.images import to_float, to_uint8
+from adm.models.load import DiffusionModel
+from adm.pictures import Row, sheet
+from adm.recipes import DiffusionRecipe
+from adm.runs.watch.drift import Compared, moments, named, parted
+from adm.runs.watch.looks import Say, Times, to_stderr
+from adm.runs.watch.preview import Draw, Drawn, Weights
+from adm.runs.watch.samples import STEPS, settings_for
+from adm.runs.watch.weights import model_of
+from adm.samplers import ImageNoise
+from adm.samplers.ddim import ddim
+from adm.training.objective import area_mean
+
+SEED = 0
+ROWS = 8  # images shown at most
+WIDE = 96  # pixels of a tile, so that headings fit
+HEADINGS = ("low", "bicubic", "raw weights", "average (EMA)", "original")
+
+
+def upsampled(
+    recipe: DiffusionRecipe,
+    held_out: Source,
+    folder: Path,
+    times: Times,
+    *,
+    count: int = ROWS,
+    seed: int = 0,
+    say: Say = to_stderr,
+) -> Draw:
+    """Make up to eight images low and let the network make them high again.
+
+    The same images and noise at every look. The colours of what it makes are compared with those
+    of the originals.
+    """
+    assert recipe.data.low_res is not None
+    lower = area_mean(recipe.data.low_res, rounded=recipe.data.low_res_rounded)
+    chosen = shuffled(SEED, len(held_out), 0, min(count, ROWS, len(held_out)))
+
+    def draw(done: int, weights: Weights) -> Drawn:
+        originals, labels = held_out.batch(chosen)
+        low = lower(to_float(originals))
+        raw, mean = (
+            _high(model_of(recipe, w, held_out.classes, folder, done), low, labels, seed)
+            for w in weights
+        )
+        bicubic = F.interpolate(low, tuple(originals.shape[2:]), mode="bicubic", antialias=False)
+        columns = [to_uint8(low), to_uint8(bicubic), raw, mean, originals]
+        names = [held_out.classes[label] for label in labels.tolist()]
+        rows = [Row(name, images) for name, *images in zip(names, *columns, strict=True)]
+        compared = Compared(moments(mean), moments(originals))
+        if (warning := parted(compared)) and 2 * done >= times.total:
+            say(f"step {done}: {warning}")
+        title = f"{recipe.name}, step {done:,}: {STEPS} DDIM steps, seed {seed}"
+        picture = sheet(title, [(heading, 1) for heading in HEADINGS], rows, WIDE)
+        return Drawn(picture, named(compared, with_data=done == times.first))
+
+    return draw
+
+
+@torch.no_grad()
+def _high(model: DiffusionModel, low: Tensor, labels: Tensor, seed: int) -> Tensor:
+    """(B, C, h, w) in [-1, 1] -> (B, C, H, W) uint8."""
+    schedule = spaced(model, settings_for(model.recipe, seed))
+    noise = ImageNoise(seed, range(len(low)), model.shape, model.device)
+    told = labels.to(model.device) if model.recipe.unet.classes is not None else None
+    denoise = model.denoise(told, schedule, clip, low.to(model.device))
+    *_, last = ddim(denoise, noise.start(), schedule, noise)
+    return to_uint8(last.x).cpu()

@@ -1,0 +1,192 @@
+"""average weights, held-out images, fixed draws -> loss and accuracy by quarter of the levels."""
+
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from adm.data import Source, shuffled
+from adm.processes import Devices
+from adm.recipes import DiffusionRecipe, Recipe, build
+from adm.runs.run import check_source
+from adm.runs.watch.looks import Say, Times, to_stderr
+from adm.runs.watch.weights import mean_weights, network_of
+from adm.training.batches import Augmentation, Batch, with_draws
+from adm.training.loop import Watch
+from adm.training.objective import Objective
+from adm.training.update import RunState
+
+QUARTERS = 4
+SEED = 0  # the same whatever a run's own, so that runs can be compared
+FAR = 2**62  # positions that no training reaches, so that no draw of it is met here
+NAMES = ("loss", "mse", "vlb", "accuracy")
+MOST_NAMED = 5  # classes in a message
+ACCURACY_GAP = 0.10  # beyond which a classifier is said to over-fit
+LOSS_GAP = 0.10  # the same of a diffusion model, as a share of the loss on training images
+
+
+class Measured(NamedTuple):
+    """name -> (4,) means over the images of each quarter of the levels, the cleanest first."""
+
+    quarters: dict[str, Tensor]
+
+    def mean(self, name: str) -> float:
+        """Over all levels alike."""
+        return float(self.quarters[name].mean())
+
+
+def validation(
+    recipe: Recipe,
+    held_out: Source,
+    times: Times,
+    devices: Devices,
+    *,
+    training: Source | None = None,
+    count: int = 1000,
+    batch_size: int = 64,
+    say: Say = to_stderr,
+) -> Watch:
+    """Measure the average weights on fixed images at fixed levels with fixed noise.
+
+    The loss is the one that is trained. Of several processes each takes a share of the
+    images, and all return the same.
+
+    Args:
+        held_out: images that are not trained on.
+        training: the images trained on, to measure the gap to; no gap when None.
+        count: images measured of each, rounded up to a multiple of 4; where there are fewer they
+            come again with other noise.
+
+    Returns:
+        a watch that gives, at its times, `validation/loss`, `validation/loss_q1` ... `_q4` for the
+        quarters of the levels, and `validation/gap`; `mse` and `vlb` of a diffusion model as they
+        are in the loss; `accuracy` of a classifier likewise. The gap is how much better the
+        training images fare, in loss or in accuracy.
+
+    Raises:
+        ValueError: images that the recipe was not made for, held-out images of other classes than
+            the training images, or a count below 1.
+    """
+    _check(recipe, held_out, training, count)
+    objective = build.objective(recipe, devices.device)
+    noised = isinstance(recipe, DiffusionRecipe) or recipe.noised
+    said = False
+
+    def watch(done: int, state: RunState) -> dict[str, float]:
+        nonlocal said
+        if not times.due(done):
+            return {}
+        network = network_of(recipe, mean_weights(state))
+        look = partial(
+            measure, objective, network, devices=devices, count=count, batch_size=batch_size
+        )
+        found = look(held_out)
+        figures = _named(found, noised)
+        if training is not None:
+            trained = look(training)
+            figures["validation/gap"] = gap(found, trained)
+            warning = overfit(found, trained)
+            if warning and not said and devices.main:
+                say(f"step {done}: {warning}")
+                said = True
+        return figures
+
+    return watch
+
+
+@torch.no_grad()
+def measure(
+    objective: Objective,
+    network: nn.Module,
+    source: Source,
+    *,
+    devices: Devices,
+    count: int,
+    batch_size: int,
+) -> Measured:
+    """Average what the objective shows over `count` images, quarter by quarter."""
+    count = -(-count // QUARTERS) * QUARTERS
+    share, order = devices.share(count), shuffled(SEED, len(source), 0, count)
+    sums = torch.zeros(2, len(NAMES), QUARTERS, dtype=torch.float64)  # of values, and of images
+    for start in range(share.start, share.stop, batch_size):
+        stop = min(start + batch_size, share.stop)
+        outcome = objective(network, _batch(source, order, start, stop).to(devices.device))
+        quarter = torch.arange(start, stop) % QUARTERS
+        for name, values in outcome.shown.items():
+            if name in NAMES:
+                row = NAMES.index(name)
+                sums[0, row].index_add_(0, quarter, values.cpu().double())
+                sums[1, row].index_add_(0, quarter, torch.ones(stop - start).double())
+    total = torch.stack(devices.gather(sums)).sum(0)
+    means = total[0] / total[1]
+    return Measured({n: m for n, m, s in zip(NAMES, means, total[1], strict=True) if s.sum() > 0})
+
+
+def stratified(uniforms: np.ndarray, start: int, count: int) -> np.ndarray:
+    """Uniforms of positions start.. -> (B,) uniforms whose `count` in all are evenly spread.
+
+    Position i falls in quarter i % 4, and there in a cell of its own.
+    """
+    position = np.arange(start, start + len(uniforms))
+    cells = count // QUARTERS
+    within = (position // QUARTERS + uniforms) / cells
+    return (position % QUARTERS + within) / QUARTERS
+
+
+def _batch(source: Source, order: list[int], start: int, stop: int) -> Batch:
+    """As it is trained, without flips and crops, at levels that are spread evenly."""
+    batch = with_draws(source, order[start:stop], SEED, FAR + start, Augmentation())
+    level = stratified(batch.draws.level, start, len(order))
+    return Batch(batch.images, batch.labels, batch.draws._replace(level=level))
+
+
+def gap(held_out: Measured, trained: Measured) -> float:
+    """How much better the training images fare: in accuracy, or else in loss."""
+    if "accuracy" in held_out.quarters:
+        return trained.mean("accuracy") - held_out.mean("accuracy")
+    return held_out.mean("loss") - trained.mean("loss")
+
+
+def overfit(held_out: Measured, trained: Measured) -> str | None:
+    """A warning, if the gap is past `ACCURACY_GAP` or, of a loss, `LOSS_GAP`."""
+    apart = gap(held_out, trained)
+    if "accuracy" in held_out.quarters:
+        ours, theirs = held_out.mean("accuracy"), trained.mean("accuracy")
+        if apart <= ACCURACY_GAP:
+            return None
+        found = f"{theirs:.1%} of training images are named right and {ours:.1%} of held-out ones"
+    else:
+        ours, theirs = held_out.mean("loss"), trained.mean("loss")
+        if apart <= LOSS_GAP * abs(theirs):
+            return None
+        found = f"the loss is {theirs:.4f} on training images and {ours:.4f} on held-out ones"
+    return f"over-fitting: {found}; more data, data.flip, dropout, weight decay or fewer steps help"
+
+
+def _named(found: Measured, noised: bool) -> dict[str, float]:
+    figures = {f"validation/{name}": found.mean(name) for name in found.quarters}
+    for name in ("loss", "accuracy"):
+        if noised and name in found.quarters:
+            for i, value in enumerate(found.quarters[name].tolist(), start=1):
+                figures[f"validation/{name}_q{i}"] = value
+    return figures
+
+
+def _check(recipe: Recipe, held_out: Source, training: Source | None, count: int) -> None:
+    if count < 1:
+        raise ValueError(f"validation needs at least 1 image, got {count}")
+    if training is not None and training.classes != held_out.classes:
+        raise ValueError(
+            f"{held_out.name} names other classes than {training.name}, or in another order: "
+            f"{_listed(held_out)} and {_listed(training)}; validate on data of the same classes"
+        )
+    for source in (held_out, training):
+        if source is not None:
+            check_source(recipe, source)
+
+
+def _listed(source: Source) -> str:
+    names = ", ".join(source.classes[:MOST_NAMED])
+    return f"{names}, ..." if len(source.classes) > MOST_NAMED else names

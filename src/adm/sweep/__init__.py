@@ -1,0 +1,1 @@
+"""model, scales, references -> scores at every scale, and a page that shows them."""

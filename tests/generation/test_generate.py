@@ -1,0 +1,278 @@
+"""model, classifier, labels, seed -> images: each a function of its own number and nothing else."""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from torch import Tensor
+
+from adm.generation.generate import SamplingSettings, check, generate, spaced, trajectory
+from adm.models.load import (
+    ClassifierModel,
+    DiffusionModel,
+    check_pair,
+    load_classifier,
+    load_diffusion,
+)
+from adm.samplers import ImageNoise
+
+LABELS = torch.tensor([0, 1, 2, 0, 1])
+DDIM = SamplingSettings(sampler="ddim", steps=5, seed=3)
+RUNS = {
+    "ddim": DDIM,
+    "ddim, guided": replace(DDIM, scale=2.0),
+    "ddim, eta 1": replace(DDIM, eta=1.0, scale=2.0),
+    "ddim, clipped again": replace(DDIM, clip_again=True, scale=5.0),
+    "ancestral": replace(DDIM, sampler="ancestral"),
+    "ancestral, guided": replace(DDIM, sampler="ancestral", scale=2.0),
+    "ancestral, at the mean": replace(DDIM, sampler="ancestral", scale=2.0, at_mean=True),
+    "from level 12": replace(DDIM, start=12, spacing="quadratic", scale=1.0),
+    "without labels": replace(DDIM, use_labels=False, scale=2.0),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> DiffusionModel:
+    return load_diffusion(tiny.model(folder / "d.safetensors", tiny.diffusion()))
+
+
+@pytest.fixture(scope="module")
+def guide(folder: Path) -> ClassifierModel:
+    return load_classifier(tiny.model(folder / "c.safetensors", tiny.classifier(), seed=1))
+
+
+def last(
+    model: DiffusionModel,
+    settings: SamplingSettings,
+    guide: ClassifierModel,
+    images: Sequence[int] = range(5),
+) -> Tensor:
+    """The finished images as floats, before 8 bits hide small differences."""
+    *_, state = trajectory(model, LABELS[list(images)], images, settings, guide)
+    return state.x
+
+
+def sampled(
+    model: DiffusionModel,
+    settings: SamplingSettings,
+    guide: ClassifierModel | None,
+    labels: Tensor | None = LABELS,
+    **options: Any,
+) -> Tensor:
+    return torch.cat(list(generate(model, labels, settings, guide, images=range(5), **options)))
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_an_image_is_the_same_in_whatever_company(
+    model: DiffusionModel, guide: ClassifierModel, name: str
+) -> None:
+    together = last(model, RUNS[name], guide)
+    for images in ([0], [4, 2], [3, 1, 0]):
+        apart = last(model, RUNS[name], guide, images)
+        torch.testing.assert_close(apart, together[images], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_an_image_is_the_same_whatever_the_batch_size(
+    model: DiffusionModel, guide: ClassifierModel, name: str
+) -> None:
+    whole = sampled(model, RUNS[name], guide).int()
+    for size in (1, 2, 4):
+        found = sampled(model, RUNS[name], guide, batch_size=size).int()
+        assert (found - whole).abs().max() <= 1  # one level, where rounding falls on its edge
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_the_same_call_twice_gives_the_same_bits(
+    model: DiffusionModel, guide: ClassifierModel, name: str
+) -> None:
+    assert torch.equal(sampled(model, RUNS[name], guide), sampled(model, RUNS[name], guide))
+
+
+def test_the_noise_of_an_image_is_its_own_to_the_bit(model: DiffusionModel) -> None:
+    def drawn(images: Sequence[int]) -> list[Tensor]:
+        noise = ImageNoise(DDIM.seed, images, model.shape)
+        return [noise.start(), *(noise(level) for level in (3, 2, 1))]
+
+    for images in ([4], [2, 0]):
+        for apart, together in zip(drawn(images), drawn(range(5)), strict=True):
+            assert torch.equal(apart, together[images])
+
+
+def test_seeds_and_numbers_make_images_differ(
+    model: DiffusionModel, guide: ClassifierModel
+) -> None:
+    first = sampled(model, DDIM, None)
+    assert (first != sampled(model, replace(DDIM, seed=4), None)).any(dim=(1, 2, 3)).all()
+    same_label = [image for image, label in zip(first, LABELS.tolist(), strict=True) if label == 0]
+    assert not torch.equal(*same_label)
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "ancestral"])
+def test_scale_zero_leaves_the_classifier_out(
+    model: DiffusionModel, guide: ClassifierModel, sampler: str
+) -> None:
+    settings = replace(DDIM, sampler=sampler, scale=0.0)
+    without = sampled(model, settings, None)
+    assert torch.equal(sampled(model, settings, guide), without)
+    assert not torch.equal(sampled(model, replace(settings, scale=3.0), guide), without)
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "ancestral"])
+def test_a_model_that_is_not_told_the_class_is_steered_by_the_classifier_alone(
+    model: DiffusionModel, guide: ClassifierModel, sampler: str
+) -> None:
+    settings = replace(DDIM, sampler=sampler, use_labels=False)
+    other = (LABELS + 1) % 3
+    unguided = sampled(model, settings, guide)
+    assert torch.equal(sampled(model, settings, guide, other), unguided)
+    assert torch.equal(sampled(model, settings, None, None), unguided)
+    assert not torch.equal(sampled(model, replace(settings, use_labels=True), None), unguided)
+    guided = replace(settings, scale=3.0)
+    assert not torch.equal(sampled(model, guided, guide), sampled(model, guided, guide, other))
+
+
+def test_a_model_without_classes_is_sampled_without_labels(folder: Path) -> None:
+    chosen = tiny.diffusion("unet.classes=null")
+    model = load_diffusion(tiny.model(folder / "u.safetensors", chosen, classes=()))
+    images = sampled(model, DDIM, None, None)
+    assert images.shape == (5, 1, 8, 8)
+    assert images.float().std() > 1
+
+
+def test_the_trajectory_goes_down_the_levels_kept_and_ends_at_the_image(
+    model: DiffusionModel, guide: ClassifierModel
+) -> None:
+    for settings in (DDIM, replace(DDIM, sampler="ancestral", steps=7, start=11)):
+        states = list(trajectory(model, LABELS, range(5), settings))
+        assert [state.level for state in states] == list(range(settings.steps - 1, -1, -1))
+        kept = spaced(model, settings)
+        assert kept.last == settings.steps
+        assert kept.steps[-1] == (settings.start or 20) - 1  # what the network knows level T by
+        assert states[-1].x.abs().max() <= 1.5
+
+
+def test_no_gradient_is_kept(model: DiffusionModel, guide: ClassifierModel) -> None:
+    *_, state = trajectory(model, LABELS, range(5), RUNS["ddim, guided"], guide)
+    assert not state.x.requires_grad
+
+
+def test_images_are_bytes_in_order_and_every_step_is_told(model: DiffusionModel) -> None:
+    told: list[int] = []
+    batches = generate(model, LABELS, DDIM, images=range(5), batch_size=2, on_step=told.append)
+    assert [tuple(batch.shape) for batch in batches] == [(2, 1, 8, 8), (2, 1, 8, 8), (1, 1, 8, 8)]
+    assert told == [2] * 5 + [2] * 5 + [1] * 5
+
+
+def test_truncated_rounding_is_at_most_one_level_lower(model: DiffusionModel) -> None:
+    nearest = sampled(model, DDIM, None).int()
+    truncated = sampled(model, replace(DDIM, rounding="truncated"), None).int()
+    assert set((nearest - truncated).unique().tolist()) == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sampler": "heun"}, "sampler 'heun' is unknown; use ancestral or ddim"),
+        ({"spacing": "odd"}, "spacing 'odd' is unknown; use even or strided or quadratic"),
+        ({"rounding": "up"}, "rounding 'up' is unknown; use nearest or truncated"),
+        ({"steps": 21}, "steps must be in 2..20, got 21"),
+        ({"steps": 1}, "steps must be in 2..20, got 1"),
+        ({"steps": 0}, "steps must be in 2..20, got 0"),
+        ({"steps": -3}, "steps must be in 2..20, got -3"),
+        ({"steps": 6, "start": 5}, "steps must be in 2..5, got 6"),
+        ({"start": 21}, "start must be a level in 2..20, got 21"),
+        ({"start": 1}, "start must be a level in 2..20, got 1"),
+        ({"start": 0}, "start must be a level in 2..20, got 0"),
+        ({"eta": 1.5}, "eta must be in [0, 1], got 1.5"),
+        ({"eta": -0.1}, "eta must be in [0, 1], got -0.1"),
+        ({"eta": math.nan}, "eta must be in [0, 1], got nan"),
+        ({"scale": math.nan}, "scale must be a finite number, got nan"),
+        ({"scale": math.inf}, "scale must be a finite number, got inf"),
+        ({"scale": -math.inf}, "scale must be a finite number, got -inf"),
+        ({"sampler": "ancestral", "eta": 0.5}, "eta means nothing to the ancestral sampler"),
+        ({"sampler": "ddim", "at_mean": True}, "at_mean means nothing to the ddim sampler"),
+        ({"spacing": "strided", "steps": 6}, "no whole stride takes 6 of 20 levels; use"),
+    ],
+)
+def test_settings_that_cannot_be_sampled_with_are_refused_before_any_work(
+    model: DiffusionModel, guide: ClassifierModel, changes: dict[str, Any], message: str
+) -> None:
+    def work(_: int) -> None:
+        raise AssertionError("it went to work")
+
+    batches = generate(
+        model, LABELS, replace(DDIM, **changes), guide, images=range(5), on_step=work
+    )
+    with pytest.raises(ValueError, match=re.escape(message)):
+        next(batches)
+
+
+def test_a_scale_without_a_classifier_is_refused_with_the_cure(model: DiffusionModel) -> None:
+    with pytest.raises(ValueError, match=r"scale 2\.0 needs a classifier; give one with --cla"):
+        check(replace(DDIM, scale=2.0), model, None)
+
+
+@pytest.mark.parametrize(
+    ("settings", "classes", "message"),
+    [
+        ((), ("sneaker", "bag", "boot"), r"classes .*boot.* do not match the model's .*ankle boot"),
+        ((), ("bag", "sneaker", "ankle boot"), r"classes .* do not match"),
+        (("classifier.classes=2",), ("sneaker", "bag"), r"classes .* do not match"),
+        (("data.size=16,16", "classifier.size=16,16"), tiny.CLASSES, r"image size \(16, 16\) do"),
+        (("data.channels=3", "classifier.in_channels=3"), tiny.CLASSES, r"channels 3 do .* 1;"),
+        (("process.steps=25",), tiny.CLASSES, r"steps T 25 do not match the model's 20"),
+        (("process.schedule=linear",), tiny.CLASSES, r"noise schedule linear do .* cosine"),
+        (("process.rescale_steps=true",), tiny.CLASSES, r"rescaled steps True do .* False"),
+        (("noised=false",), tiny.CLASSES, r"trained on clean images only; guide with another"),
+    ],
+)
+def test_a_classifier_of_other_things_is_refused_by_what_differs(
+    model: DiffusionModel,
+    tmp_path: Path,
+    settings: tuple[str, ...],
+    classes: tuple[str, ...],
+    message: str,
+) -> None:
+    path = tiny.model(tmp_path / "c.safetensors", tiny.classifier(*settings), classes)
+    other = load_classifier(path)
+    with pytest.raises(ValueError, match=message):
+        check_pair(model, other)
+    with pytest.raises(ValueError, match=message):
+        next(generate(model, LABELS, replace(DDIM, scale=1.0), other, images=range(5)))
+
+
+def test_a_classifier_of_other_weights_and_shape_may_guide(
+    model: DiffusionModel, tmp_path: Path
+) -> None:
+    chosen = tiny.classifier("classifier.pool=adaptive", "classifier.depth=2", "train.seed=5")
+    other = load_classifier(tiny.model(tmp_path / "c.safetensors", chosen))
+    check_pair(model, other)
+    assert sampled(model, replace(DDIM, scale=1.0), other).shape == (5, 1, 8, 8)
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "ancestral"])
+def test_a_model_without_classes_is_steered_by_the_classifier(
+    folder: Path, guide: ClassifierModel, sampler: str
+) -> None:
+    chosen = tiny.diffusion("unet.classes=null")
+    model = load_diffusion(tiny.model(folder / "u.safetensors", chosen))
+    settings = replace(DDIM, sampler=sampler)
+    unguided = sampled(model, settings, guide)
+    assert torch.equal(sampled(model, settings, None, None), unguided)
+    guided = replace(settings, scale=3.0)
+    other = sampled(model, guided, guide, (LABELS + 1) % 3)
+    assert not torch.equal(sampled(model, guided, guide), other)
+    with pytest.raises(ValueError, match="needs labels to steer towards"):
+        sampled(model, guided, guide, None)

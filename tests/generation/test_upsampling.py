@@ -1,0 +1,238 @@
+"""upsampler, low-resolution images -> larger ones: each a function of its own small image."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from torch import Tensor
+
+from adm.generation import generate as sampling
+from adm.generation.folder import BASE, MANIFEST, LowRes, SampleRun, sample_into
+from adm.generation.generate import SamplingSettings, check, generate, low_shape, trajectory
+from adm.models.load import ClassifierModel, DiffusionModel, load_classifier, load_diffusion
+from adm.samplers import ImageNoise
+
+LABELS = torch.tensor([0, 1, 2, 0, 1])
+DDIM = SamplingSettings(sampler="ddim", steps=3, seed=3)
+LOW = torch.randint(0, 256, (5, 1, 4, 4), generator=torch.Generator().manual_seed(0)).byte()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> DiffusionModel:
+    return load_diffusion(tiny.model(folder / "up.safetensors", tiny.upsampler()))
+
+
+@pytest.fixture(scope="module")
+def plain(folder: Path) -> DiffusionModel:
+    return load_diffusion(tiny.model(folder / "plain.safetensors", tiny.diffusion()))
+
+
+@pytest.fixture(scope="module")
+def base(folder: Path) -> DiffusionModel:
+    """Makes the 4x4 images that the upsampler starts from."""
+    chosen = tiny.diffusion("data.size=4,4")
+    return load_diffusion(tiny.model(folder / "base.safetensors", chosen, seed=2))
+
+
+@pytest.fixture(scope="module")
+def guide(folder: Path) -> ClassifierModel:
+    return load_classifier(tiny.model(folder / "c.safetensors", tiny.classifier(), seed=1))
+
+
+def last(
+    model: DiffusionModel,
+    settings: SamplingSettings,
+    guide: ClassifierModel | None,
+    images: Sequence[int] = range(5),
+    low: Tensor = LOW,
+) -> Tensor:
+    rows = list(images)
+    *_, state = trajectory(model, LABELS[rows], images, settings, guide, low[rows])
+    return state.x
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "ancestral"])
+@pytest.mark.parametrize("scale", [0.0, 2.0])
+def test_an_image_is_the_same_in_whatever_company(
+    model: DiffusionModel, guide: ClassifierModel, sampler: str, scale: float
+) -> None:
+    settings = replace(DDIM, sampler=sampler, scale=scale)
+    together = last(model, settings, guide)
+    for images in ([0], [4, 2]):
+        apart = last(model, settings, guide, images)
+        torch.testing.assert_close(apart, together[images], rtol=0, atol=1e-4)
+
+
+def test_an_image_depends_on_its_own_small_image_and_on_no_other(model: DiffusionModel) -> None:
+    other = LOW.clone()
+    other[2] = 255 - other[2]
+    differing = (last(model, DDIM, None, low=other) - last(model, DDIM, None)).abs()
+    assert (differing.amax(dim=(1, 2, 3)) > 1e-3).tolist() == [False, False, True, False, False]
+
+
+def test_batches_keep_images_and_small_images_together(model: DiffusionModel) -> None:
+    def made(size: int) -> Tensor:
+        batches = generate(model, LABELS, DDIM, images=range(5), batch_size=size, low_res=LOW)
+        return torch.cat(list(batches)).int()
+
+    for size in (1, 2):
+        assert (made(size) - made(5)).abs().max() <= 1
+
+
+def test_the_noise_is_not_that_from_which_the_small_image_was_made(
+    model: DiffusionModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Tensor] = []
+
+    class Listening(ImageNoise):
+        def start(self) -> Tensor:
+            drawn.append(super().start())
+            return drawn[-1]
+
+    monkeypatch.setattr(sampling, "ImageNoise", Listening)
+    last(model, DDIM, None)
+    before = ImageNoise(DDIM.seed, range(5), (1, 4, 4)).start().flatten(1)
+    assert not (drawn[0].flatten(1)[:, :16] == before).any()
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        (None, "up.safetensors is an upsampler and starts from images of 4x4 with 1 channel; give"),
+        ((1, 4, 5), "starts from images of 4x4 with 1 channel and got 4x5 with 1 channel"),
+        ((3, 4, 4), "got 4x4 with 3 channels"),
+    ],
+)
+def test_images_that_are_not_what_it_starts_from_are_refused(
+    model: DiffusionModel, shape: tuple[int, ...] | None, message: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        check(DDIM, model, None, shape)
+    low = None if shape is None else torch.zeros(5, *shape, dtype=torch.uint8)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        next(generate(model, LABELS, DDIM, images=range(5), low_res=low))
+
+
+@pytest.mark.parametrize("low", [LOW[:3], LOW.float()])
+def test_there_is_one_small_image_of_bytes_for_each(model: DiffusionModel, low: Tensor) -> None:
+    with pytest.raises(ValueError, match="expected uint8 of 5"):
+        next(generate(model, LABELS, DDIM, images=range(5), low_res=low))
+
+
+def test_no_other_model_takes_small_images(plain: DiffusionModel) -> None:
+    assert low_shape(plain) is None
+    with pytest.raises(ValueError, match=r"plain\.safetensors is no upsampler"):
+        check(DDIM, plain, None, (1, 4, 4))
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    files = sorted(path for path in out.rglob("*") if path.is_file())
+    return {str(path.relative_to(out)): path.read_bytes() for path in files}
+
+
+def run_from(model: DiffusionModel, low_res: LowRes | SampleRun) -> SampleRun:
+    return SampleRun(model, None, DDIM, LABELS.tolist(), 5, low_res)
+
+
+def test_the_manifest_says_where_the_small_images_came_from(
+    tmp_path: Path, model: DiffusionModel
+) -> None:
+    found = []
+    for name, low in (("one", LOW), ("two", LOW), ("three", 255 - LOW)):
+        sample_into(tmp_path / name, run_from(model, LowRes(low, "small.npz")))
+        found.append(json.loads((tmp_path / name / MANIFEST).read_text())["low_res"])
+    assert (found[0]["source"], found[0]["shape"]) == ("small.npz", [5, 1, 4, 4])
+    assert found[0] == found[1]
+    assert found[0]["sha256"] != found[2]["sha256"]
+
+
+def test_base_and_upsampler_together_are_one_after_the_other(
+    tmp_path: Path, base: DiffusionModel, model: DiffusionModel
+) -> None:
+    first = SampleRun(base, None, DDIM, LABELS.tolist(), 5)
+    run = run_from(model, first)
+    told: list[int] = []
+    images = sample_into(tmp_path / "both", run, batch_size=2, on_step=told.append)
+    assert sum(told) == run.evaluations == 2 * 5 * DDIM.steps
+    low = sample_into(tmp_path / "low", first, batch_size=2)
+    assert contents(tmp_path / "both" / BASE) == contents(tmp_path / "low")
+    high = sample_into(tmp_path / "high", run_from(model, LowRes(low, "low")), batch_size=2)
+    assert torch.equal(images, high)
+    manifest = json.loads((tmp_path / "both" / MANIFEST).read_text())
+    assert manifest["low_res"]["model"]["file"] == "base.safetensors"
+
+
+@pytest.mark.parametrize(("steps", "kept"), [(4, 0), (11, 2), (20, 5), (29, 9)])
+def test_an_interrupted_call_goes_on_where_it_was(
+    tmp_path: Path,
+    base: DiffusionModel,
+    model: DiffusionModel,
+    monkeypatch: pytest.MonkeyPatch,
+    steps: int,
+    kept: int,
+) -> None:
+    run = run_from(model, SampleRun(base, None, DDIM, LABELS.tolist(), 5))
+    left = [steps]
+
+    def stopping(images: int) -> None:
+        left[0] -= images
+        if left[0] < 0:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sample_into(tmp_path / "out", run, batch_size=2, on_step=stopping)
+    assert not (tmp_path / "out").exists()
+    sampled: list[int] = []
+    whole = sampling.trajectory
+
+    def listening(model: Any, labels: Any, images: Any, *rest: Any) -> Any:
+        sampled.append(len(images))
+        return whole(model, labels, images, *rest)
+
+    monkeypatch.setattr(sampling, "trajectory", listening)
+    sample_into(tmp_path / "out", run, batch_size=2)
+    assert sum(sampled) == 10 - kept
+    monkeypatch.undo()
+    sample_into(tmp_path / "whole", run, batch_size=2)
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_leavings_of_a_call_with_other_small_images_are_not_used(
+    tmp_path: Path, model: DiffusionModel
+) -> None:
+    def stopping(images: int) -> None:
+        stopped.append(images)
+        if len(stopped) > 4:
+            raise KeyboardInterrupt
+
+    stopped: list[int] = []
+    with pytest.raises(KeyboardInterrupt):
+        sample_into(
+            tmp_path / "out", run_from(model, LowRes(LOW, "a")), batch_size=2, on_step=stopping
+        )
+    other = run_from(model, LowRes(255 - LOW, "a"))
+    images = sample_into(tmp_path / "out", other, batch_size=2)
+    assert torch.equal(images, sample_into(tmp_path / "fresh", other, batch_size=2))
+
+
+def test_a_base_that_makes_other_sizes_is_refused_before_any_work(
+    tmp_path: Path, plain: DiffusionModel, model: DiffusionModel
+) -> None:
+    run = run_from(model, SampleRun(plain, None, DDIM, LABELS.tolist(), 5))
+    with pytest.raises(ValueError, match="images of 4x4 with 1 channel and got 8x8"):
+        sample_into(tmp_path / "out", run)
+    few = run_from(model, LowRes(LOW[:3], "three"))
+    with pytest.raises(ValueError, match="5 images are to be made from 3"):
+        sample_into(tmp_path / "out", few)
+    assert list(tmp_path.iterdir()) == []

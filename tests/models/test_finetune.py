@@ -1,0 +1,260 @@
+"""a trained model, new classes -> a start that keeps each class by its name."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from torch import Tensor, nn
+
+from adm.models.finetune import Started, planned, start_from
+from adm.networks import NO_LABEL
+from adm.recipes import Recipe, build, recipe
+from adm.recipes.overrides import override
+
+STEP = torch.tensor([3.0, 700.0])
+POOLS = ("attention", "adaptive", "spatial", "spatial_v2")
+NEW = ("bag", "coat", "sneaker", "hat")  # two that are kept, two that are new
+Network = Callable[..., Tensor]
+
+
+def images(channels: int = 1, size: tuple[int, int] = (8, 8)) -> Tensor:
+    return torch.randn(2, channels, *size, generator=torch.Generator().manual_seed(1))
+
+
+def loaded(path: Path, chosen: Recipe) -> nn.Module:
+    """The model as it was, through no code of this module."""
+    from adm.training.checkpoint import load_model
+
+    network = build.network(chosen)
+    network.load_state_dict(load_model(path)[0])
+    return network.eval()
+
+
+def started(
+    model: Path | str, chosen: Recipe, classes: Sequence[str], **options: dict[str, str]
+) -> tuple[nn.Module, Started]:
+    network = build.network(chosen)
+    report = start_from(network, chosen, classes, model, **options)
+    return network.eval(), report
+
+
+def labels(*numbers: int) -> Tensor:
+    return torch.tensor(numbers)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return tiny.model(tmp_path / "model.safetensors", tiny.diffusion())
+
+
+def test_kept_classes_have_the_model_s_outputs_bit_for_bit(model: Path) -> None:
+    old = loaded(model, tiny.diffusion())
+    new, _ = started(model, tiny.diffusion("unet.classes=4"), NEW)
+    for name in ("bag", "sneaker"):
+        before, now = tiny.CLASSES.index(name), NEW.index(name)
+        expected = old(images(), STEP, labels(before, before))
+        assert torch.equal(new(images(), STEP, labels(now, now)), expected)
+    none = labels(NO_LABEL, NO_LABEL)
+    assert torch.equal(new(images(), STEP, none), old(images(), STEP, none))
+
+
+def test_a_new_class_starts_at_the_mean_of_the_old(model: Path) -> None:
+    old = loaded(model, tiny.diffusion())
+    new, _ = started(model, tiny.diffusion("unet.classes=4"), NEW)
+    mean = old.label_embedding.weight.mean(dim=0)
+    torch.testing.assert_close(new.label_embedding.weight[NEW.index("coat")], mean)
+    torch.testing.assert_close(new.label_embedding.weight[NEW.index("hat")], mean)
+
+
+def test_the_same_classes_in_another_order_are_the_same_model(model: Path) -> None:
+    order = (2, 0, 1)
+    old = loaded(model, tiny.diffusion())
+    new, report = started(model, tiny.diffusion(), [tiny.CLASSES[i] for i in order])
+    for now, before in enumerate(order):
+        expected = old(images(), STEP, labels(before, before))
+        assert torch.equal(new(images(), STEP, labels(now, now)), expected)
+    assert not any(word in line for line in report.lines for word in ("classes new", "dropped"))
+
+
+def test_a_renamed_class_keeps_its_row(model: Path) -> None:
+    old = loaded(model, tiny.diffusion())
+    classes = ("boot", "bag", "sneaker")
+    new, report = started(model, tiny.diffusion(), classes, renamed={"ankle boot": "boot"})
+    rows = old.label_embedding.weight[[2, 1, 0]]
+    assert torch.equal(new.label_embedding.weight, rows)
+    assert "classes renamed: ankle boot -> boot" in report.lines
+    assert report.origin["renamed"] == {"ankle boot": "boot"}
+
+
+def test_two_classes_can_exchange_their_names() -> None:
+    plan = planned(("a", "b", "c"), ("a", "b"), {"a": "b", "b": "a"})
+    assert plan.rows == (1, 0)
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 3])
+def test_every_class_of_a_model_without_any_starts_as_the_model(
+    tmp_path: Path, number: int
+) -> None:
+    plain = tiny.diffusion("unet.classes=null")
+    path = tiny.model(tmp_path / "plain.safetensors", plain)
+    expected = loaded(path, plain)(images(), STEP)
+    new, report = started(path, tiny.diffusion("unet.classes=4"), NEW)
+    assert torch.equal(new(images(), STEP, labels(number, number)), expected)
+    assert torch.equal(new(images(), STEP), expected)
+    assert "the model had no classes: each of 4 starts as the model itself" in report.lines
+
+
+def test_a_model_with_classes_can_lose_them(model: Path) -> None:
+    expected = loaded(model, tiny.diffusion())(images(), STEP, labels(NO_LABEL, NO_LABEL))
+    new, _ = started(model, tiny.diffusion("unet.classes=null"), tiny.CLASSES)
+    assert torch.equal(new(images(), STEP), expected)
+
+
+def test_an_upsampler_is_a_diffusion_model_too(tmp_path: Path) -> None:
+    path = tiny.model(tmp_path / "up.safetensors", tiny.upsampler())
+    low = torch.randn(2, 1, 4, 4, generator=torch.Generator().manual_seed(2))
+    expected = loaded(path, tiny.upsampler())(images(), STEP, labels(1, 1), low)
+    new, _ = started(path, tiny.upsampler("unet.classes=4"), NEW)
+    assert torch.equal(new(images(), STEP, labels(0, 0), low), expected)
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_a_classifier_keeps_its_logits_by_name(tmp_path: Path, pool: str) -> None:
+    chosen = tiny.classifier(f"classifier.pool={pool}")
+    path = tiny.model(tmp_path / "classifier.safetensors", chosen)
+    old = loaded(path, chosen)(images(), STEP)
+    changed = tiny.classifier(f"classifier.pool={pool}", "classifier.classes=4")
+    new = started(path, changed, NEW)[0](images(), STEP)
+    assert old.abs().max() > 1e-3  # or the comparison would be of zeros
+    # A product with another number of rows may be summed in another order.
+    kept = [NEW.index(name) for name in ("bag", "sneaker")]
+    torch.testing.assert_close(new[:, kept], old[:, [1, 0]], rtol=1e-4, atol=1e-4)
+    added = new[:, [NEW.index("coat"), NEW.index("hat")]]
+    torch.testing.assert_close(added, old.mean(1, keepdim=True).expand(-1, 2), rtol=1e-4, atol=1e-4)
+
+
+def test_the_report_says_what_became_of_every_class(model: Path) -> None:
+    _, report = started(model, tiny.diffusion("unet.classes=4"), NEW)
+    assert report.lines == (
+        f"starting from {model}",
+        "classes kept: bag, sneaker",
+        "classes new, at the mean of the old: coat, hat",
+        "classes dropped: ankle boot",
+    )
+    digest = hashlib.sha256(model.read_bytes()).hexdigest()
+    assert report.origin == {"model": "digits", "sha256": digest, "step": 0}
+
+
+def test_names_that_all_differ_are_pointed_at(model: Path) -> None:
+    _, report = started(model, tiny.diffusion(), ("x", "y", "z"))
+    assert "--rename" in report.lines[-1]
+
+
+def test_a_run_s_folder_is_a_start(tmp_path: Path) -> None:
+    tiny.steps(tiny.diffusion(), tiny.stripes(), tmp_path / "run", count=4)
+    network, report = started(tmp_path / "run", tiny.diffusion(), tiny.CLASSES)
+    assert report.origin["step"] == 4
+    file = tmp_path / "run" / "checkpoints" / "step-0000004" / "model.safetensors"
+    expected = loaded(file, tiny.diffusion()).state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in network.state_dict().items())
+
+
+def test_a_shipped_model_is_a_start_by_name() -> None:
+    classes = ("bag", "sneaker", "handkerchief")
+    network, report = started("fashion", override(recipe("fashion"), ["unet.classes=3"]), classes)
+    from adm.models.load import load_diffusion
+
+    shipped = load_diffusion("fashion")
+    rows = shipped.network.label_embedding.weight[[shipped.classes.index(n) for n in classes[:2]]]
+    assert torch.equal(network.label_embedding.weight[:2], rows)
+    assert "classes kept: bag, sneaker" in report.lines
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (("unet.channels=16",), r"unet\.channels is 8 in the checkpoint and 16 here"),
+        (("unet.depth=2",), r"unet\.depth is 1 in the checkpoint and 2 here"),
+        (("unet.multipliers=1,3",), r"unet\.multipliers is 1.*,2.* in .* and 1.*,3.* here"),
+        # The shapes are the same, and the network would be another.
+        (("unet.heads.heads=2",), r"unet\.heads is 8 channels_per_head in .* and 2 heads here"),
+        (("unet.rescale_residual=true",), r"unet\.rescale_residual is False in .* and True here"),
+        (
+            ("unet.channels=16", "unet.depth=2"),
+            r"unet\.channels is 8 .* and 16 here; unet\.depth is 1",
+        ),
+    ],
+)
+def test_another_network_is_refused_by_its_settings(
+    model: Path, settings: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        started(model, tiny.diffusion(*settings), tiny.CLASSES)
+
+
+def test_dropout_and_the_size_of_images_may_differ(model: Path) -> None:
+    started(model, tiny.diffusion("unet.dropout=0.3", "data.size=16,16"), tiny.CLASSES)
+
+
+def test_positions_of_the_attention_pool_belong_to_a_size(tmp_path: Path) -> None:
+    larger = ("data.size=16,16", "classifier.size=16,16")
+    for pool, match in (
+        ("attention", r"classifier\.size is 8,8 in .* and 16,16"),
+        ("adaptive", ""),
+    ):
+        chosen = f"classifier.pool={pool}"
+        path = tiny.model(tmp_path / f"{pool}.safetensors", tiny.classifier(chosen))
+        if match:
+            with pytest.raises(ValueError, match=match):
+                started(path, tiny.classifier(chosen, *larger), tiny.CLASSES)
+        else:
+            started(path, tiny.classifier(chosen, *larger), tiny.CLASSES)
+
+
+def test_another_process_is_reported(model: Path) -> None:
+    _, report = started(model, tiny.diffusion("process.steps=30"), tiny.CLASSES)
+    assert any("process.steps is 20 in the checkpoint and 30 here" in x for x in report.lines)
+
+
+def test_a_classifier_is_no_start_for_a_diffusion_model(tmp_path: Path) -> None:
+    path = tiny.model(tmp_path / "classifier.safetensors", tiny.classifier())
+    with pytest.raises(ValueError, match="is a classifier and the recipe trains a diffusion model"):
+        started(path, tiny.diffusion(), tiny.CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("renamed", "message"),
+    [
+        ({"sneeker": "bag"}, r"the model has no class 'sneeker' .*did you mean 'sneaker'\?"),
+        ({"sneaker": "bug"}, r"the data has no class 'bug' .*did you mean 'bag'\?"),
+        ({"sneaker": "bag", "ankle boot": "bag"}, r"would both be called 'bag'"),
+        ({"sneaker": "bag"}, r"'sneaker' and 'bag' would both be called 'bag'"),
+    ],
+)
+def test_what_cannot_be_renamed_is_refused(
+    model: Path, renamed: dict[str, str], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        started(model, tiny.diffusion(), tiny.CLASSES, renamed=renamed)
+
+
+def test_nothing_can_be_renamed_where_there_are_no_classes(tmp_path: Path) -> None:
+    path = tiny.model(tmp_path / "plain.safetensors", tiny.diffusion("unet.classes=null"))
+    with pytest.raises(ValueError, match="no class 'sneaker' to rename; there are none"):
+        started(path, tiny.diffusion(), tiny.CLASSES, renamed={"sneaker": "bag"})
+
+
+def test_every_class_of_the_network_needs_a_name(model: Path) -> None:
+    with pytest.raises(ValueError, match="4 classes for a network of 3"):
+        started(model, tiny.diffusion(), NEW)
+
+
+def test_a_refusal_leaves_the_network_as_it_was(model: Path) -> None:
+    network = build.network(tiny.diffusion("unet.depth=2"))
+    before = [p.clone() for p in network.parameters()]
+    with pytest.raises(ValueError, match=r"unet\.depth"):
+        start_from(network, tiny.diffusion("unet.depth=2"), tiny.CLASSES, model)
+    assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))

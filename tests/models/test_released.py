@@ -1,0 +1,219 @@
+"""released weights <-> ours: names, rows, recognition, and refusals."""
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from adm.models.convert import (
+    config_from_flags,
+    export_state,
+    import_state,
+    load_released,
+    recognise,
+    released_shapes,
+)
+from adm.networks import Classifier, ClassifierConfig, HeadCount, HeadWidth, UNet, UNetConfig
+from adm.recipes.released import RELEASED, Released
+
+UNET = UNetConfig(
+    channels=32,
+    multipliers=(1, 2),
+    depth=1,
+    attention_factors=(1, 2),
+    heads=HeadWidth(16),
+    out_channels=6,
+    classes=10,
+)
+CLASSIFIER = ClassifierConfig(
+    channels=32,
+    multipliers=(1, 2),
+    depth=1,
+    attention_factors=(2,),
+    heads=HeadWidth(16),
+    classes=10,
+    size=(8, 8),
+)
+SHARED = {name for name in RELEASED if name.startswith("lsun")} | {"256x256_diffusion_uncond.pt"}
+
+
+def random_state(config):
+    network = UNet(config) if isinstance(config, UNetConfig) else Classifier(config)
+    return {name: torch.randn_like(tensor) for name, tensor in network.state_dict().items()}
+
+
+@pytest.mark.parametrize("legacy", [True, False])
+@pytest.mark.parametrize(
+    "config",
+    [
+        UNET,
+        replace(UNET, resampling="convolution", heads=HeadCount(4), decoder_heads=HeadCount(2)),
+        replace(UNET, resampling="plain", adaptive_norm=False, super_resolution=True),
+        CLASSIFIER,
+        replace(CLASSIFIER, pool="adaptive"),
+        replace(CLASSIFIER, pool="spatial"),
+        replace(CLASSIFIER, pool="spatial_v2"),
+    ],
+)
+def test_import_undoes_export(config, legacy):
+    state = random_state(config)
+    back = import_state(export_state(state, config, legacy), config, legacy)
+    assert list(back) == list(state)
+    assert all(torch.equal(back[name], tensor) for name, tensor in state.items())
+
+
+def test_legacy_rows_go_head_by_head():
+    config = replace(UNET, heads=HeadCount(2))
+    released = {n: torch.zeros(s) for n, s in released_shapes(config).items()}
+    released["middle_block.1.qkv.bias"] = torch.arange(192.0)
+    rows = import_state(released, config)["encoder.middle_attention.qkv.bias"]
+    # Two heads of 32: queries 0-31 and 96-127, keys 32-63 and 128-159, values 64-95 and 160-191.
+    parts = [(0, 32), (96, 128), (32, 64), (128, 160), (64, 96), (160, 192)]
+    assert torch.equal(rows, torch.cat([torch.arange(float(a), b) for a, b in parts]))
+
+
+def test_attention_pool_is_never_in_legacy_order():
+    state = random_state(CLASSIFIER)
+    exported = export_state(state, CLASSIFIER, legacy_attention_order=True)
+    assert torch.equal(exported["out.2.qkv_proj.weight"], state["head.pool.qkv.weight"])
+    ours = state["encoder.middle_attention.qkv.weight"]
+    assert not torch.equal(exported["middle_block.1.qkv.weight"], ours)
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_every_released_file_is_recognised(name):
+    found = recognise(released_shapes(RELEASED[name].config))
+    assert set(found) == (SHARED if name in SHARED else {name})
+
+
+def test_files_that_share_their_shapes_differ_in_dropout_alone():
+    configs = {replace(RELEASED[name].config, dropout=0.0) for name in SHARED}
+    assert len(configs) == 1
+    assert len({(RELEASED[name].schedule, RELEASED[name].steps) for name in SHARED}) == 1
+
+
+def save(path: Path, shapes):
+    """Weights of any size in a small file: every tensor is one stored zero, expanded."""
+    torch.save({name: torch.zeros(1).expand(shape) for name, shape in shapes.items()}, path)
+    return path
+
+
+def test_load_recognises_by_content(tmp_path):
+    shapes = released_shapes(RELEASED["64x64_classifier.pt"].config)
+    loaded = load_released(save(tmp_path / "renamed.pt", shapes))
+    assert loaded.names == ("64x64_classifier.pt",)
+    with torch.device("meta"):
+        Classifier(loaded.released.config).load_state_dict(loaded.state, assign=True)
+
+
+def test_name_of_the_file_decides_between_equal_shapes(tmp_path):
+    shapes = released_shapes(RELEASED["lsun_cat.pt"].config)
+    assert load_released(save(tmp_path / "lsun_cat.pt", shapes)).names == ("lsun_cat.pt",)
+    assert set(load_released(save(tmp_path / "mine.pt", shapes)).names) == SHARED
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_load_as_described(tmp_path, zipped):
+    state = random_state(UNET)
+    path = tmp_path / "mine.pt"
+    torch.save(export_state(state, UNET), path, _use_new_zipfile_serialization=zipped)
+    loaded = load_released(path, Released(config=UNET, size=8))
+    assert loaded.names == ()
+    assert all(torch.equal(loaded.state[name], tensor) for name, tensor in state.items())
+
+
+class Payload:
+    def __reduce__(self):
+        return Path.touch, (Path("ran"),)
+
+
+@pytest.mark.parametrize("write", [torch.save, lambda o, p: p.write_bytes(pickle.dumps(o, 2))])
+def test_code_is_refused_and_not_run(tmp_path, monkeypatch, write):
+    monkeypatch.chdir(tmp_path)
+    write({"time_embed.0.weight": Payload()}, tmp_path / "evil.pt")
+    with pytest.raises(ValueError, match=r"evil\.pt holds more than weights and would run code"):
+        load_released(tmp_path / "evil.pt")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("kept", [0, 10, 1000, -100])
+def test_truncated_file_is_refused(tmp_path, kept):
+    path = tmp_path / "cut.pt"
+    torch.save(export_state(random_state(UNET), UNET), path)
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(ValueError, match=r"cut\.pt is damaged or no \.pt file") as raised:
+        load_released(path)
+    assert "\n" not in str(raised.value)
+
+
+def test_absent_file():
+    with pytest.raises(FileNotFoundError, match=r"absent\.pt does not exist"):
+        load_released(Path("absent.pt"))
+
+
+@pytest.mark.parametrize("held", [[1, 2], {"step": 3, "model": {}}, torch.zeros(2)])
+def test_other_contents_are_refused(tmp_path, held):
+    torch.save(held, tmp_path / "other.pt")
+    with pytest.raises(ValueError, match="give a plain state dict"):
+        load_released(tmp_path / "other.pt")
+
+
+def test_foreign_names_are_refused(tmp_path):
+    path = save(tmp_path / "resnet.pt", {"conv1.weight": (4, 3, 3, 3), "fc.bias": (10,)})
+    with pytest.raises(ValueError, match=r"not the weights of a released network.*conv1\.weight"):
+        load_released(path)
+
+
+def test_errors_name_settings_and_not_tensors():
+    wrong = replace(RELEASED["64x64_diffusion.pt"].config, channels=128, classes=None)
+    with pytest.raises(ValueError, match=r"next to 64x64_diffusion\.pt") as raised:
+        recognise(released_shapes(wrong))
+    assert "channels: 128, expected 192" in str(raised.value)
+    assert "label classes: None, expected 1000" in str(raised.value)
+
+    state = export_state(random_state(UNET), UNET)
+    with pytest.raises(ValueError, match="outputs: 6, expected 3"):
+        import_state(state, replace(UNET, out_channels=3))
+    del state["out.2.bias"], state["out.0.bias"]
+    with pytest.raises(ValueError, match="another network"):
+        import_state(state, UNET)
+
+
+def test_what_the_released_system_lacks_is_not_exported():
+    config = replace(UNET, rescale_residual=True)
+    with pytest.raises(ValueError, match="rescale_residual=True"):
+        export_state(random_state(config), config)
+
+
+def test_flags_may_be_text_or_typed():
+    text = {"image_size": "64", "attention_resolutions": "32,8", "class_cond": "True"}
+    typed = {"image_size": 64, "attention_resolutions": [32, 8], "class_cond": True}
+    assert config_from_flags(text) == config_from_flags(typed)
+    assert config_from_flags(text).attention_factors == (2, 8)
+
+
+def test_attention_at_no_level_is_passed_over_as_the_released_network_does():
+    flags = {"image_size": 64, "channel_mult": "1,2", "attention_resolutions": "32,8"}
+    assert config_from_flags(flags).attention_factors == (2,)
+
+
+def test_decoder_heads_count_only_where_no_width_is_set():
+    flags = {"num_heads": 2, "num_heads_upsample": 4}
+    assert config_from_flags(flags).decoder_heads == HeadCount(4)
+    assert config_from_flags(flags | {"num_head_channels": 32}).decoder_heads is None
+
+
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [
+        ({"num_chanels": 3}, "flag num_chanels"),
+        ({"num_channels": "many"}, "flag num_channels: got 'many'"),
+        ({"image_size": 48}, "no multipliers are known for images of 48; set channel_mult"),
+    ],
+)
+def test_flags_that_mean_nothing_are_refused(flags, complaint):
+    with pytest.raises(ValueError, match=complaint) as raised:
+        config_from_flags(flags)
+    assert "\n" not in str(raised.value)

@@ -1,0 +1,188 @@
+"""a run's folder -> belongs to one run: another's, or one with a changed setting, is refused."""
+
+import json
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+import pytest
+import tiny
+import torch
+
+from adm.processes import Devices
+from adm.recipes import build
+from adm.recipes.schema import to_json
+from adm.runs import run
+from adm.runs.claim import FREE, claim, origin_of
+from adm.runs.memory import estimate
+from adm.training.microbatch import largest
+
+CPU = torch.device("cpu")
+A = {"a": "b"}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(f): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("train.learning_rate=0.5", r"recipe\.train\.learning_rate is 0\.01 there and 0\.5 here"),
+        ("train.steps=9", r"recipe\.train\.steps is 4 there and 9 here"),
+        ("unet.depth=2", r"recipe\.unet\.depth is 1 there and 2 here"),
+        ("unet.heads.heads=2", r"recipe\.unet\.heads\.channels_per_head is 8 there and None here"),
+    ],
+)
+def test_a_changed_setting_is_named_with_both_values(
+    tmp_path: Path, setting: str, message: str
+) -> None:
+    out = tmp_path / "run"
+    tiny.steps(tiny.diffusion(), tiny.stripes(), out, count=1)
+    before = contents(out)
+    with pytest.raises(ValueError, match=f"{message}; choose another --out"):
+        run.train(tiny.diffusion(setting), tiny.stripes(), out, CPU)
+    assert contents(out) == before
+
+
+def test_another_kind_of_run_and_other_data_are_refused(tmp_path: Path) -> None:
+    tiny.steps(tiny.diffusion(), tiny.stripes(), tmp_path, count=1)
+    with pytest.raises(ValueError, match=r"holds another run: recipe\.name is 'digits' there"):
+        run.train(tiny.classifier(), tiny.stripes(), tmp_path, CPU)
+    with pytest.raises(ValueError, match="data is 'stripes' there and 'spots' here"):
+        run.train(tiny.diffusion(), replace(tiny.stripes(), name="spots"), tmp_path, CPU)
+    other = replace(tiny.stripes(), classes=("a", "b", "c"))
+    with pytest.raises(ValueError, match=r"classes is .*'sneaker'.* there"):
+        run.train(tiny.diffusion(), other, tmp_path, CPU)
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ValueError, match="is not empty and holds no run; choose another --out"):
+        run.train(tiny.diffusion(), tiny.stripes(), tmp_path, CPU)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize(
+    "setting", ["data.size=9,9", "unet.norm_groups=7", "unet.classes=4", "unet.heads.heads=5"]
+)
+def test_what_cannot_be_trained_leaves_no_folder(tmp_path: Path, setting: str) -> None:
+    with pytest.raises(ValueError, match=r"use|divi|add --set"):
+        run.train(tiny.diffusion(setting), tiny.stripes(), tmp_path / "run", CPU)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_folder_says_what_run_it_is(tmp_path: Path) -> None:
+    tiny.steps(tiny.diffusion(), tiny.stripes(), tmp_path, count=1)
+    described = json.loads((tmp_path / "run.json").read_text())
+    assert described.pop("labels") == sha256(tiny.stripes().labels.numpy().tobytes()).hexdigest()
+    assert described == {
+        "recipe": to_json(tiny.diffusion()),
+        "classes": list(tiny.CLASSES),
+        "data": "stripes",
+        "images": 30,
+    }
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("train.save_every_steps=7", "train.keep_last=5", "train.keep_best=false"),
+        ("train.checkpoint_activations=true",),
+        ("watch.images=0", "watch.validation_images=9", "train.give_up_after=3"),
+    ],
+)
+def test_what_changes_nothing_of_what_is_learned_may_change(
+    tmp_path: Path, settings: tuple[str, ...]
+) -> None:
+    tiny.steps(tiny.diffusion("train.save_every_steps=2"), tiny.stripes(), tmp_path / "a", count=2)
+    assert len(tiny.steps(tiny.diffusion(*settings), tiny.stripes(), tmp_path / "a")) == 2
+    held = json.loads((tmp_path / "a/run.json").read_text())
+    assert held["recipe"] == to_json(tiny.diffusion(*settings))
+
+
+def test_a_run_whose_rate_stays_may_be_made_longer(tmp_path: Path) -> None:
+    steady = ("train.anneal=false", "train.warmup_steps=0")
+    tiny.steps(tiny.diffusion(*steady), tiny.stripes(), tmp_path / "longer")
+    tiny.steps(tiny.diffusion(*steady, "train.steps=6"), tiny.stripes(), tmp_path / "longer")
+    tiny.steps(tiny.diffusion(*steady, "train.steps=6"), tiny.stripes(), tmp_path / "whole")
+    logs = [(tmp_path / name / "log.jsonl").read_bytes() for name in ("longer", "whole")]
+    assert logs[0] == logs[1]
+
+
+def test_an_image_more_or_another_label_is_other_data(tmp_path: Path) -> None:
+    tiny.steps(tiny.diffusion(), tiny.stripes(), tmp_path, count=1)
+    with pytest.raises(ValueError, match="images is 30 there and 31 here"):
+        run.train(tiny.diffusion(), tiny.stripes(31), tmp_path, CPU)
+    labels = tiny.stripes().labels.clone()
+    labels[3] = 1
+    with pytest.raises(ValueError, match=r"labels is .* there"):
+        run.train(tiny.diffusion(), replace(tiny.stripes(), labels=labels), tmp_path, CPU)
+
+
+def test_a_run_goes_on_when_a_setting_is_added_to_the_system(tmp_path: Path) -> None:
+    tiny.steps(tiny.diffusion("train.save_every_steps=2"), tiny.stripes(), tmp_path, count=2)
+    path = tmp_path / "run.json"
+    held = json.loads(path.read_text())
+    del held["recipe"]["train"]["ema_widths"], held["recipe"]["watch"]
+    path.write_text(json.dumps(held))
+    assert len(tiny.steps(tiny.diffusion(), tiny.stripes(), tmp_path)) == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (("unet.super_resolution=true",), r"needs data\.low_res"),
+        (("data.low_res=4,4",), r"is for upsamplers"),
+        (("unet.super_resolution=true", "data.low_res=3,3"), r"no multiple of data\.low_res"),
+    ],
+)
+def test_an_upsampler_needs_a_low_resolution_that_divides(
+    settings: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        build.check(tiny.diffusion(*settings))
+
+
+def test_every_other_setting_of_training_is_part_of_what_a_run_is(tmp_path: Path) -> None:
+    held = {"recipe": to_json(tiny.diffusion("train.anneal=false"))}
+    claim(tmp_path, held)
+    free = {field.rpartition(".")[2] for field in FREE if field.startswith("recipe.train.")}
+    for field, value in held["recipe"]["train"].items():
+        changed = {**held["recipe"]["train"], field: f"not {value}"}
+        described = {"recipe": {**held["recipe"], "train": changed}}
+        if field in free | {"steps", "anneal"}:
+            continue  # which steps may change depends on annealing
+        with pytest.raises(ValueError, match=rf"recipe\.train\.{field} is "):
+            claim(tmp_path, described)
+
+
+def test_shards_need_shares_of_one_size(tmp_path: Path) -> None:
+    beside = Devices(CPU, rank=1, world=4, sharded=True)
+    with pytest.raises(ValueError, match=r"train\.batch_size=6 is no multiple of the 4 processes"):
+        run.train(tiny.diffusion("train.batch_size=6"), tiny.stripes(), tmp_path, beside)
+    assert Devices(CPU, world=4).longest_share(6) == 2
+    assert [len(Devices(CPU, rank, 4).share(6)) for rank in range(4)] == [1, 2, 1, 2]
+
+
+def test_processes_of_one_machine_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    fits = run.fits_in_memory(tiny.diffusion())
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=4 * 10**9))
+    alone = largest(fits, 1 << 20)
+    needed = estimate(tiny.diffusion(), "cpu")
+    assert needed.of(alone or 0) < 0.75 * 4e9 < needed.of(2 * (alone or 0))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    beside = largest(run.fits_in_memory(tiny.diffusion()), 1 << 20)
+    assert alone is not None
+    assert beside is not None
+    assert beside in (alone // 4, alone // 8)  # by halves, and not all of it grows with the images
+
+
+def test_other_renames_are_another_start(tmp_path: Path) -> None:
+    claim(tmp_path, {"recipe": to_json(tiny.diffusion()), "start": {"given": "m", "renamed": A}})
+    assert origin_of(tmp_path, "m", A)["start"]["renamed"] == A
+    for renamed in ({}, {"a": "c"}):
+        with pytest.raises(ValueError, match="give the same --rename"):
+            origin_of(tmp_path, "m", renamed)

@@ -1,0 +1,143 @@
+"""scores over the scale -> sentences that claim what the intervals allow, and no more."""
+
+import itertools
+
+import pytest
+import torch
+
+from adm.evaluation import Score
+from adm.sweep.curve import Line, Series, sentences, written
+from adm.sweep.pictures import GAP, data_uri, png, tiled
+from adm.sweep.plots import figure
+
+SCALES = (0.0, 1.0, 2.0, 4.0)
+RISING, FALLING, VALLEY = (0.6, 0.7, 0.8, 0.9), (0.7, 0.6, 0.5, 0.3), (10.0, 6.0, 8.0, 20.0)
+NAMES = ("FID", "precision", "recall")
+YES = "This is the paper's trade-off."
+
+
+def scores(values: tuple[float, ...], half: float = 0.01) -> list[Score]:
+    return [Score(value, value - half, value + half) for value in values]
+
+
+def line(
+    distance: tuple[float, ...],
+    precision: tuple[float, ...],
+    recall: tuple[float, ...],
+    half: float,
+) -> Line:
+    return Line("", SCALES, *(scores(each, half) for each in (distance, precision, recall)))
+
+
+def said(*values: tuple[float, ...], half: float = 0.01) -> list[str]:
+    distance, precision, recall = values
+    return sentences(*line(distance, precision, recall, half).series(NAMES))
+
+
+def test_all_three_parts_make_the_trade_off() -> None:
+    told = said(VALLEY, RISING, FALLING)
+    assert told[-1] == YES
+    assert told[0].startswith("Precision rises from 0.600")
+    assert told[1].startswith("Recall falls from 0.700")
+    assert "lowest at scale 1, 6.000 (5.990 to 6.010), against" in told[2]
+
+
+def test_no_two_of_them_do() -> None:
+    shapes = (RISING, FALLING, (0.5,) * 4)
+    for distance, precision, recall in itertools.product((VALLEY, *shapes), shapes, shapes):
+        whole = (distance, precision, recall) == (VALLEY, RISING, FALLING)
+        assert (said(distance, precision, recall)[-1] == YES) == whole
+
+
+@pytest.mark.parametrize("half", [0.16, 3.0])
+def test_what_lies_within_the_intervals_is_not_claimed(half: float) -> None:
+    told = said(VALLEY, RISING, FALLING, half=half)
+    assert told[-1] != YES
+    assert "Precision does not move beyond its intervals" in told[0]
+    assert ("which the intervals do not tell apart" in told[2]) == (half == 3.0)
+
+
+def test_unknown_intervals_claim_nothing() -> None:
+    bare = Line("", SCALES, *([Score(v) for v in each] for each in (VALLEY, RISING, FALLING)))
+    assert sentences(*bare.series(NAMES))[-1] != YES
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ((5.0, 6.0, 8.0, 20.0), "at scale 0, 5.000 (4.990 to 5.010), and"),
+        ((5.0, 6.0, 8.0, 20.0), "guidance does not improve it"),
+        ((9.0, 6.0, 3.0, 2.0), "larger scales may be better still"),
+    ],
+)
+def test_a_distance_that_is_lowest_at_an_end_is_said_to_be(
+    values: tuple[float, ...], words: str
+) -> None:
+    told = said(values, RISING, FALLING)
+    assert words in told[2]
+    assert told[-1].startswith("This is not the paper's trade-off: the FID is not clearly best")
+
+
+def test_a_turn_on_the_way_is_told() -> None:
+    told = said(VALLEY, (0.6, 0.95, 0.9, 0.7), FALLING)
+    assert told[0].endswith("after a peak of 0.950 (0.940 to 0.960) at 1.")
+    assert "after" not in said(VALLEY, RISING, FALLING)[0]
+
+
+def test_a_trade_off_ends_where_precision_falls_again() -> None:
+    told = said(VALLEY, (0.6, 0.7, 0.9, 0.5), FALLING)
+    assert told[0].startswith("Precision falls from 0.600")
+    assert told[-1] == "This is the paper's trade-off up to scale 2; beyond, precision falls too."
+    assert said(VALLEY, (0.6, 0.7, 0.9, 0.895), FALLING)[-1] == YES
+    never = said(VALLEY, (0.6, 0.605, 0.5, 0.4), (0.7, 0.7, 0.5, 0.3))
+    assert never[-1] == "This is not the paper's trade-off: precision falls."
+
+
+def test_a_series_turned_round_moves_the_other_way() -> None:
+    opposite = {"rises": "falls", "falls": "rises", "stays": "stays"}
+    for values in (RISING, FALLING, VALLEY, (0.5,) * 4):
+        forth = Series("x", SCALES, scores(values))
+        back = Series("x", SCALES, scores(values[::-1]))
+        assert back.moves == opposite[forth.moves]
+
+
+def test_two_scales_are_no_curve() -> None:
+    short = Line("", SCALES[:2], *(scores(each[:2]) for each in (VALLEY, RISING, FALLING)))
+    assert sentences(*short.series(NAMES)) == [
+        "A trade-off takes at least three scales to be seen."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("score", "text"),
+    [
+        (Score(12.345, 11.0, 13.5), "12.3 (11.0 to 13.5)"),
+        (Score(0.71234, 0.69, 0.73), "0.712 (0.690 to 0.730)"),
+        (Score(1234.5, 1000, 1500), "1234 (1000 to 1500)"),
+        (Score(2.0), "2.000"),
+    ],
+)
+def test_digits_follow_the_interval(score: Score, text: str) -> None:
+    assert written(score) == text
+
+
+@pytest.mark.parametrize("lines", [1, 3])
+def test_the_figure_is_the_same_every_time(lines: int) -> None:
+    drawn = [line(VALLEY, RISING, FALLING, 0.05)._replace(name=f"way {i}") for i in range(lines)]
+    first, second = (png(figure(drawn, "scale", "FID", "inception")) for _ in range(2))
+    assert first == second
+    assert data_uri(first).startswith("data:image/png;base64,iVBOR")
+
+
+@pytest.mark.parametrize(("channels", "size"), [(1, 28), (3, 64), (4, 256), (2, 8)])
+def test_tiles_lie_row_by_row(channels: int, size: int) -> None:
+    images = torch.zeros(5, channels, size, size, dtype=torch.uint8)
+    images[3] = 200
+    picture = tiled(images, across=2).convert("RGBA")
+    high, wide = 3 * (size + GAP) - GAP, 2 * (size + GAP) - GAP
+    assert picture.width / picture.height == pytest.approx(wide / high, rel=0.02)
+    at = [
+        (round(x * picture.width), round(y * picture.height)) for x, y in ((0.75, 0.5), (0.2, 0.5))
+    ]
+    assert picture.getpixel(at[0])[0] == 200
+    assert picture.getpixel(at[1])[0] == 0

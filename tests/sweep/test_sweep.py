@@ -1,0 +1,441 @@
+"""models, scales -> every point from the same noise, scored once, whoever does it and when."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from evaluation.looks import blocks, spots, together
+
+from adm.evaluation import make_reference
+from adm.features import Extracted
+from adm.features.contract import guarded
+from adm.generation.generate import SamplingSettings, generate
+from adm.models.load import ClassifierModel, DiffusionModel, load_classifier, load_diffusion
+from adm.processes import Devices
+from adm.sweep import plan as sweeping
+from adm.sweep import run as running
+from adm.sweep import scoring
+from adm.sweep.page import shown, title_of, write
+from adm.sweep.plan import Point, Sweep, balanced, images_of, sampled
+from adm.sweep.run import Judging, run, share
+from adm.sweep.scoring import By, kept_reference
+from adm.sweep.summary import Outcome, as_json, markdown, tables, ways
+
+COUNT = 12
+COLOUR = ("data.channels=3", "classifier.in_channels=3")
+LARGER = ("data.size=16,16", "classifier.size=16,16")
+ALONE = Devices(torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    tiny.model(folder / "model.safetensors", tiny.diffusion())
+    tiny.model(folder / "unlabelled.safetensors", tiny.diffusion("unet.classes=null"))
+    tiny.model(folder / "guide.safetensors", tiny.classifier())
+    tiny.model(folder / "judge.safetensors", tiny.classifier("noised=false"), seed=1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(files: Path) -> DiffusionModel:
+    return load_diffusion(files / "model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def guide(files: Path) -> ClassifierModel:
+    return load_classifier(files / "guide.safetensors")
+
+
+@pytest.fixture(scope="module")
+def plan(model: DiffusionModel, guide: ClassifierModel) -> Callable[..., Sweep]:
+    def make(**changes: Any) -> Sweep:
+        parts: dict[str, Any] = {
+            "model": model,
+            "guide": guide,
+            "base": SamplingSettings(),
+            "labels": balanced(range(3), COUNT),
+            "count": COUNT,
+            "samplers": ("ddim",),
+            "steps": (3,),
+            "scales": (0.0, 1.0, 4.0),
+        }
+        return Sweep(**(parts | changes))
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def judging(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Judging:
+    real = tmp_path_factory.mktemp("reference")
+    by = [By(each, kept_reference(spots(40), each, real)) for each in (blocks(), blocks("others"))]
+    judge = load_classifier(files / "judge.safetensors")
+    return Judging(by, judge, balanced(range(3), COUNT))
+
+
+def ran(sweep: Sweep, judging: Judging, out: Path) -> Outcome:
+    outcome = run(sweep, judging, out, devices=ALONE, batch_size=5)
+    assert outcome is not None
+    return outcome
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(out)): p.read_bytes() for p in sorted(out.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def done(
+    plan: Callable[..., Sweep], judging: Judging, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Outcome, Path]:
+    out = tmp_path_factory.mktemp("sweep")
+    outcome = ran(plan(), judging, out)
+    write(outcome, out)
+    return outcome, out
+
+
+def test_every_combination_is_a_point(plan: Callable[..., Sweep]) -> None:
+    sweep = plan(samplers=("ddim", "ancestral"), steps=(3, 5))
+    assert len({point.name for point in sweep.points}) == 2 * 2 * 3
+    assert list(ways(sweep)) == [f"{s}, {n} steps" for s in sweep.samplers for n in (3, 5)]
+    along = ways(sweep, "steps")["ancestral, scale 4"]
+    assert along == [Point("ancestral", 3, 4.0), Point("ancestral", 5, 4.0)]
+
+
+def test_labels_take_turns() -> None:
+    labels = balanced([4, 7, 9], 11)
+    counts = [labels.count(label) for label in (4, 7, 9)]
+    assert sum(counts) == 11
+    assert max(counts) - min(counts) == 1
+
+
+def test_a_point_s_images_are_those_that_sampling_gives(
+    plan: Callable[..., Sweep], done: tuple[Outcome, Path]
+) -> None:
+    sweep = plan()
+    for point in sweep.points:
+        settings = SamplingSettings(sampler="ddim", steps=3, scale=point.scale)
+        labels = torch.tensor(sweep.labels)
+        (images,) = generate(sweep.model, labels, settings, sweep.guide, images=range(COUNT))
+        assert torch.equal(images_of(done[1] / "samples" / point.name), images)
+
+
+def test_the_same_noise_stands_behind_every_scale(
+    plan: Callable[..., Sweep], tmp_path: Path
+) -> None:
+    sweep = plan(scales=(0.0, 1e-6, 4.0))
+    plain, nearly, far = (images_of(sampled(sweep, p, tmp_path)).int() for p in sweep.points)
+    assert (plain - nearly).abs().max() <= 1
+    assert (plain - far).abs().max() > 1
+
+
+def test_the_eta_of_ddim_is_not_ancestral_sampling_s(plan: Callable[..., Sweep]) -> None:
+    sweep = plan(samplers=("ddim", "ancestral"), base=SamplingSettings(eta=0.5))
+    sweep.check()
+    etas = {point.sampler: sweep.run(point).settings.eta for point in sweep.points}
+    assert etas == {"ddim": 0.5, "ancestral": 0.0}
+
+
+def test_nobody_calls_images_by_a_class_that_nothing_steered_to(
+    plan: Callable[..., Sweep],
+) -> None:
+    sweep = plan(base=SamplingSettings(use_labels=False))
+    assert [sweep.run(p).labels is None for p in sweep.points] == [True, False, False]
+    assert all(plan().run(p).labels is not None for p in plan().points)
+
+
+def test_the_same_call_makes_nothing_again(
+    plan: Callable[..., Sweep],
+    judging: Judging,
+    done: tuple[Outcome, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def never(*args: object, **kwargs: object) -> None:
+        raise AssertionError("it was there already")
+
+    outcome, out = done
+    before = contents(out)
+    monkeypatch.setattr(sweeping, "sample_into", never)
+    monkeypatch.setattr(scoring, "evaluate", never)
+    monkeypatch.setattr(scoring, "accuracy", never)
+    again = ran(plan(), judging, out)
+    write(again, out)
+    assert contents(out) == before
+    assert as_json(again) == as_json(outcome)
+
+
+def test_another_scale_costs_its_own_point_only(
+    plan: Callable[..., Sweep], judging: Judging, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    real = sweeping.sample_into
+
+    def noted(out: Path, *args: Any, **kwargs: Any) -> torch.Tensor:
+        made.append(out.name)
+        return real(out, *args, **kwargs)
+
+    monkeypatch.setattr(sweeping, "sample_into", noted)
+    ran(plan(scales=(0.0, 4.0)), judging, tmp_path)
+    ran(plan(), judging, tmp_path)
+    assert made == ["ddim-3-scale0", "ddim-3-scale4", "ddim-3-scale1"]
+
+
+def test_an_interrupted_sweep_ends_as_one_that_was_not(
+    plan: Callable[..., Sweep],
+    judging: Judging,
+    done: tuple[Outcome, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls = 0
+
+    def interrupted(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 5:  # in the second point
+            raise KeyboardInterrupt
+        return real(*args, **kwargs)
+
+    from adm.generation import generate as generating
+
+    real = generating.generate
+    monkeypatch.setattr(generating, "generate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        ran(plan(), judging, tmp_path)
+    monkeypatch.setattr(generating, "generate", real)
+    write(ran(plan(), judging, tmp_path), tmp_path)
+    assert contents(tmp_path) == contents(done[1])
+
+
+@pytest.mark.parametrize("key", ["of the samples", "of the reference", "of the features"])
+def test_scores_of_something_else_are_not_taken_for_these(
+    plan: Callable[..., Sweep], judging: Judging, tmp_path: Path, key: str
+) -> None:
+    sweep = plan(scales=(0.0, 4.0))
+    alone = Judging(judging.by[:1])
+    first = ran(sweep, alone, tmp_path / "one")
+    if key == "of the samples":
+        sweep = plan(scales=(0.0, 4.0), base=SamplingSettings(seed=1))
+        samples = tmp_path / "one" / "samples"
+        samples.rename(tmp_path / "gone")
+    else:
+        features, source = blocks(), spots(40, seed=3)
+        if key == "of the features":
+            source = spots(40)
+            object.__setattr__(features, "fingerprint", "another")
+        made = kept_reference(source, features, tmp_path / "real")
+        alone = Judging([By(features, made)])
+    second = ran(sweep, alone, tmp_path / "one")
+    fresh = ran(sweep, alone, tmp_path / "two")
+    assert as_json(second) == as_json(fresh)
+    assert as_json(second) != as_json(first)
+
+
+def test_processes_that_share_the_points_find_what_one_finds(
+    plan: Callable[..., Sweep], judging: Judging, done: tuple[Outcome, Path], tmp_path: Path
+) -> None:
+    sweep = plan()
+    shares = [share(sweep, Devices(torch.device("cpu"), rank, 2)) for rank in range(2)]
+    assert sorted(shares[0] + shares[1]) == sorted(sweep.points)
+
+    def act(devices: Devices) -> Outcome | None:
+        return run(sweep, judging, tmp_path, devices=devices, batch_size=5)
+
+    first, second = together(2, act)
+    assert second is None
+    assert as_json(first) == as_json(done[0])
+
+
+def test_a_failure_of_one_process_is_everyone_s(
+    plan: Callable[..., Sweep], judging: Judging, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(sweep: Sweep, point: Point, *rest: Any) -> None:
+        if point.scale == 1:
+            raise ValueError("disk on fire")
+
+    monkeypatch.setattr(running, "sampled", broken)
+    monkeypatch.setattr(running, "_reports", lambda *args: None)
+    both = together(2, lambda devices: run(plan(), judging, tmp_path, devices=devices))
+    assert [str(each) for each in both] == ["disk on fire"] * 2
+
+
+def test_the_page_needs_nothing_beside_it(done: tuple[Outcome, Path]) -> None:
+    text = (done[1] / "report.html").read_text("utf-8")
+    links = re.findall(r"""(?:src|href)\s*=\s*["']([^"']*)""", text) + re.findall(r"url\(", text)
+    assert len(links) == 2 + 3 * 3  # figures, and a picture for each class and scale
+    assert all(link.startswith("data:image/png;base64,") for link in links)
+    for outside in ("<script", "@import", "http:", "https:"):
+        assert outside not in text
+
+
+def test_every_number_carries_its_features(done: tuple[Outcome, Path]) -> None:
+    outcome, out = done
+    for table in tables(outcome):
+        assert all(f"({table.by})" in heading for heading in table.headings[1:])
+    assert "FID" not in markdown(outcome, title_of(outcome.sweep))
+    told = json.loads((out / "report.json").read_text())
+    assert [point["scale"] for point in told["points"]] == [0, 1, 4]
+    names = told["points"][0]["scores"].keys()
+    assert {"precision (blocks)", "Fréchet distance (others)"} <= names
+    assert {"named as meant (digits-classifier)"} <= names
+
+
+def test_the_scores_are_those_of_the_kept_samples(
+    plan: Callable[..., Sweep], judging: Judging, done: tuple[Outcome, Path]
+) -> None:
+    from adm.evaluation import evaluate, open_images
+
+    outcome, out = done
+    for i, point in enumerate(plan().points):
+        opened = open_images(str(out / "samples" / point.name))
+        by = judging.by[0]
+        report = evaluate(opened.source, by.reference, by.features, made=opened.made)
+        kept = outcome.measured[0].scores[i]
+        assert kept.keys() == report.scores.keys()
+        for key, score in report.scores.items():
+            assert kept[key] == pytest.approx(score, rel=1e-5, nan_ok=True), key
+
+
+def test_the_judge_counts_images_named_as_meant(
+    judging: Judging, done: tuple[Outcome, Path]
+) -> None:
+    from adm.images import to_float
+
+    outcome, out = done
+    judge = judging.judge
+    assert judge is not None
+    images = to_float(images_of(out / "samples" / "ddim-3-scale4"))
+    right = judge.classify(images).argmax(1) == torch.tensor(judging.labels)
+    told = outcome.measured[-1].scores[2]["named as meant"]
+    assert told.value == pytest.approx(float(right.float().mean()))
+
+
+def test_a_model_without_classes_is_shown_by_number(files: Path) -> None:
+    loaded = load_diffusion(files / "unlabelled.safetensors")
+    sweep = Sweep(loaded, None, SamplingSettings(), None, 10, ("ddim",), (3,), (0.0,))
+    sweep.check()
+    assert shown(sweep) == {"0 to 3": [0, 1, 2, 3], "4 to 7": [4, 5, 6, 7]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "cure"),
+    [
+        ({"scales": (1.0, 1.0)}, "scales must be different values"),
+        ({"steps": ()}, "steps must be different values, at least one"),
+        ({"count": 1}, "count must be at least 2"),
+        ({"samplers": ("dimm",)}, "use ancestral or ddim"),
+        ({"steps": (3, 99)}, "steps must be in 2..20"),
+        ({"guide": None}, "needs a classifier"),
+    ],
+)
+def test_what_cannot_be_sampled_is_refused_at_once(
+    plan: Callable[..., Sweep], changes: dict[str, Any], cure: str
+) -> None:
+    with pytest.raises(ValueError, match=cure):
+        plan(**changes).check()
+
+
+def test_samples_of_another_sweep_are_not_taken(plan: Callable[..., Sweep], tmp_path: Path) -> None:
+    sampled(plan(), plan().points[0], tmp_path)
+    other = plan(base=SamplingSettings(seed=1))
+    with pytest.raises(ValueError, match="that differ in settings; choose another --out"):
+        sampled(other, other.points[0], tmp_path)
+
+
+def test_samples_of_a_version_that_told_less_of_them_are_taken(
+    plan: Callable[..., Sweep], tmp_path: Path
+) -> None:
+    point = plan().points[1]
+    manifest = sampled(plan(), point, tmp_path) / "samples.json"
+    told = json.loads(manifest.read_text())
+    del told["model"]["trained_steps"]
+    manifest.write_text(json.dumps(told))
+    sampled(plan(), point, tmp_path)
+    told["model"]["sha256"] = "0" * 64
+    manifest.write_text(json.dumps(told))
+    with pytest.raises(ValueError, match="differ in model"):
+        sampled(plan(), point, tmp_path)
+
+
+def test_a_reference_of_another_size_is_refused_before_sampling(
+    plan: Callable[..., Sweep], tmp_path: Path
+) -> None:
+    features = blocks()
+    judging = Judging([By(features, make_reference(spots(40, size=12), features))])
+    with pytest.raises(ValueError, match="make a reference of that size"):
+        run(plan(), judging, tmp_path, devices=ALONE)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_judge_of_other_images_is_refused_before_sampling(
+    files: Path, plan: Callable[..., Sweep], judging: Judging, tmp_path: Path
+) -> None:
+    for i, changes in enumerate((LARGER, COLOUR)):
+        chosen = tiny.classifier("noised=false", *changes)
+        judge = load_classifier(tiny.model(files / f"judge-{i}.safetensors", chosen))
+        other = Judging(judging.by, judge, judging.labels)
+        with pytest.raises(ValueError, match=r"the model makes \(1, 8, 8\); give a judge of such"):
+            run(plan(), other, tmp_path, devices=ALONE)
+        assert not list(tmp_path.iterdir())
+
+
+def test_features_that_cannot_see_the_images_are_refused_before_sampling(
+    plan: Callable[..., Sweep], tmp_path: Path
+) -> None:
+    def look(images: torch.Tensor) -> Extracted:
+        if images.shape[1] != 3:
+            raise ValueError("give images of 3 channels")
+        return Extracted(images.float().mean((2, 3)))
+
+    features = guarded("colour", 3, look, "1", "cpu")
+    judging = Judging([By(features, make_reference(spots(40, channels=3), features))])
+    with pytest.raises(ValueError, match="give images of 3 channels"):
+        run(plan(), judging, tmp_path, devices=ALONE)
+    assert not list(tmp_path.iterdir())
+
+
+def test_scales_that_differ_in_the_seventh_digit_have_folders_of_their_own(
+    plan: Callable[..., Sweep], judging: Judging, tmp_path: Path
+) -> None:
+    scales = (0.12345671, 0.12345672)
+    sweep = plan(scales=scales, steps=(3, 4), samplers=("ddim",))
+    assert len({point.name for point in sweep.points}) == 4
+    assert list(ways(sweep, "steps")) == [f"ddim, scale {scale}" for scale in scales]
+    usual = (0.0, 0.5, 1.0, 4.0, 10.0, 1e-6, 1e20)
+    named = [Point("ddim", 25, scale).name.removeprefix("ddim-25-scale") for scale in usual]
+    assert named == ["0", "0.5", "1", "4", "10", "1e-06", "1e+20"]
+
+
+@pytest.mark.parametrize("left", ["", "{", "[]"])
+def test_a_damaged_manifest_is_refused_with_a_cure_that_works(
+    plan: Callable[..., Sweep], tmp_path: Path, left: str
+) -> None:
+    point = plan().points[0]
+    place = sampled(plan(), point, tmp_path)
+    before = contents(place)
+    (place / "samples.json").write_text(left)
+    with pytest.raises(ValueError, match=f"{place} holds samples whose .* remove that folder"):
+        sampled(plan(), point, tmp_path)
+    shutil.rmtree(place)
+    assert contents(sampled(plan(), point, tmp_path)) == before
+
+
+def test_samples_that_were_interrupted_before_they_said_of_whom_are_made(
+    plan: Callable[..., Sweep], tmp_path: Path
+) -> None:
+    point = plan().points[0]
+    part = tmp_path / "samples" / f".{point.name}.part"
+    part.mkdir(parents=True)
+    (part / "samples.json").touch()
+    assert (sampled(plan(), point, tmp_path) / "samples.json").stat().st_size
+
+
+def test_the_page_does_not_call_all_intervals_bootstrapped(done: tuple[Outcome, Path]) -> None:
+    text = (done[1] / "report.html").read_text("utf-8")
+    assert "95% intervals for other images" in text
+    assert "bootstrap" not in text
