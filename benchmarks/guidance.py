@@ -8,7 +8,6 @@ python benchmarks/guidance.py --per-class 100 --pictures docs/images
 import argparse
 import platform
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,7 +15,8 @@ from PIL import Image
 
 from adm.demo import SCALES
 from adm.demo.report import ZOOM, curve, tiled
-from adm.demo.run import Column, column, settings_for, shipped
+from adm.demo.run import Column, column, shipped
+from adm.samplers.words import changed
 
 ACROSS = 20  # images of one class in the README's picture
 
@@ -33,7 +33,8 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path)
     given = parser.parse_args()
     models = shipped()
-    settings = settings_for(models, given.seed, sampler=given.sampler, steps=given.steps)
+    own = models.model.recipe.sample
+    base = changed(own, sampler=given.sampler, steps=given.steps, seed=given.seed)
     print(
         f"{given.sampler}, {given.steps} steps, {10 * given.per_class} images a scale, "
         f"seed {given.seed}; torch {torch.__version__}, {torch.get_num_threads()} threads, "
@@ -44,7 +45,7 @@ def main() -> None:
     columns: list[Column] = []
     for scale in given.scales:
         started = time.monotonic()
-        made = column(models, replace(settings, scale=scale), given.per_class)
+        made = column(models, changed(base, scale=scale), given.per_class)
         speed = len(made.labels) / (time.monotonic() - started)
         fidelity, scores = made.scores.fidelity, made.scores
         print(

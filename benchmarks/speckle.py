@@ -20,16 +20,17 @@ from torch.nn import functional as F
 
 from adm.data import open_source
 from adm.demo.judge import load_reference, score
-from adm.generation.generate import SamplingSettings, generate
+from adm.generation.generate import DiffusionGenerator, generate
 from adm.models.load import SHIPPED, load_classifier, load_diffusion
+from adm.samplers import DDIM, Ancestral, Grid, Sampling
 
 HALF_RANGE = 128
 WAYS = (
-    ("ddim 25", SamplingSettings(sampler="ddim", steps=25)),
-    ("ddim 25 from 980", SamplingSettings(sampler="ddim", steps=25, start=980)),
-    ("ddim 100", SamplingSettings(sampler="ddim", steps=100)),
-    ("ancestral 25", SamplingSettings(sampler="ancestral", steps=25)),
-    ("ancestral 25 from 980", SamplingSettings(sampler="ancestral", steps=25, start=980)),
+    ("ddim 25", Sampling(sampler=DDIM(), grid=Grid(steps=25))),
+    ("ddim 25 from 980", Sampling(sampler=DDIM(), grid=Grid(steps=25, start=980))),
+    ("ddim 100", Sampling(sampler=DDIM(), grid=Grid(steps=100))),
+    ("ancestral 25", Sampling(sampler=Ancestral(), grid=Grid(steps=25))),
+    ("ancestral 25 from 980", Sampling(sampler=Ancestral(), grid=Grid(steps=25, start=980))),
 )
 
 
@@ -57,10 +58,8 @@ def main() -> None:
     for run in given.runs:
         model = load_diffusion(run)
         for name, way in WAYS:
-            batches = generate(
-                model, labels, replace(way, seed=given.seed), images=range(len(labels))
-            )
-            images = torch.cat(list(batches))
+            generator = DiffusionGenerator(model, replace(way, seed=given.seed))
+            images = torch.cat(list(generate(generator, labels, range(len(labels)))))
             made = score(judge, reference, images, labels)
             print(
                 f"| {run.name} | {name} | {100 * speckle(images):.2f}% | "

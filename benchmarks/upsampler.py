@@ -15,23 +15,23 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from adm.data import open_source
-from adm.generation.generate import SamplingSettings, generate, low_shape
+from adm.generation.generate import DiffusionGenerator, generate
 from adm.images import to_float, to_uint8
-from adm.models.load import DiffusionModel, load_diffusion
+from adm.models.load import load_diffusion
+from adm.models.trained import DiffusionModel
+from adm.samplers.words import changed
 from adm.training.objective import area_mean
 
 LEVELS = 127.5  # in a unit of [-1, 1]
 
 
 def made(model: DiffusionModel, low: Tensor, labels: Tensor, steps: int, seed: int) -> Tensor:
-    own = model.recipe.sample
-    settings = SamplingSettings(
-        sampler=own.sampler, steps=steps, spacing=own.spacing, start=own.start, seed=seed
-    )
+    sampling = changed(model.recipe.sample, steps=steps, seed=seed)
     told = labels if model.recipe.unet.classes is not None else None
-    return torch.cat(
-        list(generate(model, told, settings, images=range(len(low)), low_res=low, batch_size=50))
+    batches = generate(
+        DiffusionGenerator(model, sampling), told, range(len(low)), low_res=low, batch_size=50
     )
+    return torch.cat(list(batches))
 
 
 def psnr(images: Tensor, originals: Tensor) -> Tensor:
@@ -55,13 +55,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     model = load_diffusion(given.model)
-    shape, size = low_shape(model), model.recipe.data.size
+    shape, size = model.low_shape, model.recipe.data.size
     assert shape is not None, "give an upsampler"
     source = open_source(given.data, split="test", size=size, channels=shape[0])
     originals, labels = source.batch(range(min(given.images, len(source))))
     means = area_mean((shape[1], shape[2]), rounded=False)
     low = to_uint8(means(to_float(originals)))
-    steps = given.steps or model.recipe.sample.steps
+    steps = given.steps or model.recipe.sample.grid.steps
     ways = {
         f"upsampler, {steps} steps": made(model, low, labels, steps, given.seed),
         "bicubic": to_uint8(F.interpolate(to_float(low), size, mode="bicubic")),

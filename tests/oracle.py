@@ -5,14 +5,14 @@ Letters in shapes: B images, K components, D = C x H x W pixels. All is float64.
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from adm.diffusion import Denoise, Level, Prediction, Schedule
+from adm.diffusion import Denoise, Level, Prediction, Schedule, Variance, process
 from adm.diffusion.schedule import at
 from adm.guidance.gradients import Gradient
 from adm.samplers import Noise, State
@@ -73,7 +73,7 @@ class Mixture:
         return self.means[drawn] + spread * noise, self.labels[drawn]
 
     def denoise(self, schedule: Schedule, label: Tensor | None = None) -> Denoise:
-        """The ideal model: E[x_0 | x_t], its noise, and the moments of x_(t-1) given x_t.
+        """The ideal model: E[x_0 | x_t], its noise, and the variance of x_(t-1) given x_t.
 
         Args:
             label: (B,) for the ideal class-conditional model.
@@ -85,16 +85,16 @@ class Mixture:
             x_0 = self.earlier(x_t, now, torch.ones_like(now), label).mean
             step = self.earlier(x_t, now, before, label)
             noise = -at(schedule.sigma, level, x_t) * self.score(x_t, now, label)
-            return Prediction(x_0, noise, step.mean, step.variance, step.variance.log())
+            return Prediction(x_0, noise, Variance(step.variance, step.variance.log()))
 
         return denoise
 
-    def gradient(self, schedule: Schedule, label: Tensor, scale: float = 1.0) -> Gradient:
-        """scale x the gradient of log p(y | x_t): the difference of two scores, by Bayes' rule."""
+    def gradient(self, schedule: Schedule, label: Tensor) -> Gradient:
+        """The gradient of log p(y | x_t): the difference of two scores, by Bayes' rule."""
 
-        def gradient(x_t: Tensor, level: Level) -> Tensor:
+        def gradient(x_t: Tensor, level: Level, prediction: Prediction) -> Tensor:
             now = at(schedule.alpha_bar, level, x_t).reshape(-1, 1)
-            return scale * (self.score(x_t, now, label) - self.score(x_t, now))
+            return self.score(x_t, now, label) - self.score(x_t, now)
 
         return gradient
 
@@ -108,7 +108,7 @@ class Mixture:
         """(x_t, step) -> logits: as `logits`, but told the step that a network is told."""
 
         def classify(x_t: Tensor, step: Tensor) -> Tensor:
-            known = step[:, None] == schedule.steps
+            known = step[:, None] == schedule.timesteps
             assert known.any(dim=1).all(), f"no level of this schedule is step {step.tolist()}"
             return self.logits(schedule, x_t, known.int().argmax(dim=1))
 
@@ -220,7 +220,23 @@ def by_angle(steps: int, first: float, last: float = 1.5) -> Schedule:
 
 def noise_like(x: Tensor, seed: int = 100) -> Noise:
     """Noise for a sampler, each level's its own."""
-    return lambda level: normal(tuple(x.shape), seed + level)
+    return lambda level, draw=0: normal(tuple(x.shape), seed + level)
+
+
+def mean_of(schedule: Schedule, prediction: Prediction, x_t: Tensor, level: Level) -> Tensor:
+    """The mean of p(x_(t-1) | x_t)."""
+    return process.posterior(schedule, prediction.x_0, x_t, level).mean
+
+
+def fixed_variance(denoise: Denoise, schedule: Schedule) -> Denoise:
+    """The same with the posterior's variance, whatever the model says of it."""
+
+    def fixed(x_t: Tensor, level: Level) -> Prediction:
+        value, log = schedule.posterior_variance, schedule.posterior_log_variance
+        variance = Variance(at(value, level, x_t), at(log, level, x_t))
+        return replace(denoise(x_t, level), variance=variance)
+
+    return fixed
 
 
 def last(states: Iterable[State]) -> Tensor:

@@ -28,8 +28,8 @@ UNET = (
     "unet.heads.channels_per_head=8",
     "unet.norm_groups=4",
     "unet.classes=3",
-    "sample.start=null",
-    "sample.steps=4",
+    "sample.grid.start=null",
+    "sample.grid.steps=4",
 )
 CLASSIFIER = (
     "classifier.channels=8",

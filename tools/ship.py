@@ -84,7 +84,7 @@ def report_guide(images: torch.Tensor, labels: torch.Tensor) -> None:
             noise = ImageNoise(quarter, part.tolist(), (1, 28, 28))(1)
             level = 1 + (250 * quarter + part % 250)
             x_t = noised(guide.schedule, to_float(images[part]), noise, level).x_t
-            logits = guide.network(x_t, guide.schedule.step(level, x_t))
+            logits = guide.network(x_t, guide.schedule.timestep(level, x_t))
             right += int((logits.argmax(dim=1) == labels[part]).sum())
         low, high = 1 + 250 * quarter, 250 * (quarter + 1)
         print(f"the guide names {100 * right / len(chosen):.1f}% right at levels {low} to {high}")

@@ -1,5 +1,46 @@
-"""Diffusion models that make images, steered by a classifier.
+"""Diffusion models that make images, guided by a classifier.
 
 train:   data -> diffusion.process -> networks -> losses
 sample:  noise -> samplers (networks + guidance) -> images -> metrics
+
+>>> import adm
+>>> model = adm.load("fashion")
+>>> samples = model.sample({"sneaker": 8, "bag": 4}, scale=2.0, seed=7)
+>>> samples.save("out/pairs")
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from adm.generation.pipeline import Pipeline as Pipeline
+    from adm.generation.pipeline import Samples as Samples
+    from adm.generation.pipeline import load as load
+    from adm.models.load import load_classifier as load_classifier
+    from adm.samplers.settings import Sampling as Sampling
+
+# Imported when first used, so that `import adm` is fast and needs no torch.
+_HOMES = {
+    "Pipeline": "adm.generation.pipeline",
+    "Samples": "adm.generation.pipeline",
+    "Sampling": "adm.samplers.settings",
+    "load": "adm.generation.pipeline",
+    "load_classifier": "adm.models.load",
+}
+__all__ = [
+    "Pipeline",
+    "Samples",
+    "Sampling",
+    "load",
+    "load_classifier",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'adm' has no attribute {name!r}; it has {', '.join(_HOMES)}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

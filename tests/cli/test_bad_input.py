@@ -44,7 +44,7 @@ def images(folder: Path, count: int = 3) -> Path:
         (["train", "digits", "--steps", "many"], "unable to convert"),
         (["train", "digits", "--data", "digts"], "no data 'digts'; did you mean digits?"),
         (["train", "digits", "--data", "nowhere/at/all"], "no data 'nowhere/at/all'"),
-        (["train", "digits", "--device", "gpu"], "try --device cpu"),
+        (["train", "digits", "--device", "gpu"], "use --device cpu"),
         (["train", "digits", "--nonsense"], "Unknown option: --nonsense"),
         (["train"], "RECIPE requires an argument"),
     ],
@@ -62,24 +62,24 @@ def test_training_refuses(adm: Adm, tmp_path: Path, words: list[str], cure: str)
         (["--classes", "sneaker:two"], "write a class and a count, as in bag:4"),
         (["--classes", "sneaker:0"], "write a class and a count, as in bag:4"),
         (["--classes", "3"], "unknown class '3'; did you mean sneaker, bag, ankle boot?"),
-        (["--classes", ","], "no class given; write --classes all:8"),
+        (["--classes", ","], "no class given; pass --classes all:8"),
         (["--classes", "all", "--count", "3"], "not both"),
         (["--count", "0"], "count must be at least 1"),
         (["--sampler", "dim"], "use ancestral or ddim"),
         (["--spacing", "odd"], "use even or strided or quadratic"),
-        (["--rounding", "up"], "use nearest or truncated"),
+        (["--rounding", "up"], "rounding must be 'nearest' or 'truncated'"),
         (["--steps", "0"], "steps must be in 2..20, got 0"),
         (["--steps", "21"], "steps must be in 2..20, got 21"),
         (["--steps", "few"], "unable to convert"),
         (["--start", "99"], "start must be a level in 2..20, got 99"),
         (["--eta", "2"], "eta must be in [0, 1], got 2"),
-        (["--sampler", "ancestral", "--eta", "0.5"], "eta means nothing to the ancestral"),
+        (["--sampler", "ancestral", "--eta", "0.5"], "eta is no parameter of the ancestral"),
         (["--scale", "nan"], "scale must be a finite number, got nan"),
         (["--scale", "inf"], "scale must be a finite number, got inf"),
-        (["--scale", "2"], "needs a classifier; give one with --classifier"),
+        (["--scale", "2"], "needs a classifier; pass --classifier"),
         (["--seed", "-1"], "seed must be in 0..2^64 - 1, got -1"),
         (["--batch-size", "0"], "batch size must be at least 1, got 0"),
-        (["--device", "cuda:99"], "try --device cpu"),
+        (["--device", "cuda:99"], "use --device cpu"),
         (["--nonsense"], "Unknown option: --nonsense"),
     ],
 )
@@ -99,7 +99,7 @@ def test_sampling_refuses(
         ("linear", "noise schedule linear do not match the model's cosine"),
         ("larger", "image size (16, 16) do not match the model's (8, 8)"),
         ("boots", "classes ('sneaker', 'bag', 'boot') do not match"),
-        ("clean", "was trained on clean images only; guide with another"),
+        ("clean", "was trained on clean images only; guide with a noisy"),
         ("model", "is a diffusion model; give a classifier"),
     ],
 )
@@ -256,7 +256,7 @@ def test_a_folder_that_holds_anything_is_not_sampled_into(
 ) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     line = adm("sample", models / "model.safetensors", "--out", tmp_path).refusal()
-    assert "already holds something; choose another --out" in line
+    assert "already holds something; choose another folder" in line
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
     assert "is not empty and holds no run" in adm(*TRAIN, "--out", tmp_path).refusal()
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
@@ -265,7 +265,7 @@ def test_a_folder_that_holds_anything_is_not_sampled_into(
 def test_a_model_that_knows_no_classes_says_so(adm: Adm, models: Path, tmp_path: Path) -> None:
     words = ("sample", models / "unlabelled.safetensors", "--out", tmp_path / "out")
     line = adm(*words, "--classes", "sneaker").refusal()
-    assert "knows no classes; give --count, or a --classifier and a --scale" in line
+    assert "pass --count, or --classifier with --scale" in line
     assert list(tmp_path.iterdir()) == []
 
 

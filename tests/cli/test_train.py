@@ -134,8 +134,11 @@ def test_a_run_starts_from_another_with_its_classes_by_name(
         (["--start", "fashion", "--rename", "bag"], "write --rename old=new"),
         (["--rename", "bag=sack"], "give both"),
         (["--steps", "1.5"], "expected a whole number, got 1.5"),
-        (["--set", "sample.start=21"], "no level in 2..20"),
-        (["--set", "sample.start=null", "sample.steps=21"], "sample.steps=21 must be in 2..20"),
+        (["--set", "sample.grid.start=21"], "no level in 2..20"),
+        (
+            ["--set", "sample.grid.start=null", "sample.grid.steps=21"],
+            "sample.grid.steps=21 must be in 2..20",
+        ),
         (["--shard"], "torchrun"),
         (["--hold-out", "0.2", "--validation", "digits"], "not both"),
     ],

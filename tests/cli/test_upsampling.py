@@ -104,9 +104,11 @@ def test_what_cannot_be_is_refused(adm: Adm, folder: Path, low: Path, tmp_path: 
 
     up, plain = folder / "up.safetensors", folder / "plain.safetensors"
     assert "is no upsampler; give one, or use `adm sample`" in refusal("upsample", plain, low)
-    assert "give them as low_res, or to `adm upsample`" in refusal("sample", up)
+    assert "give them to `adm upsample`" in refusal("sample", up)
     assert "starts from images of 4x4" in refusal("sample", plain, "--upsampler", up, *STEPS)
-    assert "is for an --upsampler" in refusal("sample", plain, "--upsampler-steps", 3)
+    assert "needs an upsampler; pass --upsampler" in refusal(
+        "sample", plain, "--upsampler-steps", 3
+    )
     assert "count must be at least 1, got 0" in refusal("upsample", up, low, "--count", 0)
     (low / "samples.json").write_text("{")
     assert "samples.json is damaged" in refusal("upsample", up, low)

@@ -11,6 +11,8 @@ from adm.cli import main
 from adm.generation import folder as sample_folder
 from adm.recipes import RECIPES, recipe
 from adm.recipes.schema import from_json, to_json
+from adm.samplers import DDIM, Grid, Sampling
+from adm.samplers import words as sampling_words
 
 SMALL = (
     "train.batch_size=8",
@@ -86,8 +88,8 @@ def test_a_run_s_folder_is_sampled_by_name_and_number(
         assert archive["arr_1"].tolist() == [7, 7, 0]
     manifest = json.loads((out / "samples.json").read_text())
     assert manifest["model"]["trained_steps"] == 3
-    wanted = {"steps": 3, "start": 900, "seed": 5, "sampler": "ddim", "scale": 0.0}
-    assert wanted.items() <= manifest["settings"].items()
+    sampling = sampling_words.from_json(manifest["sampling"])
+    assert sampling == Sampling(sampler=DDIM(), grid=Grid(steps=3, start=900), seed=5)
 
 
 def test_the_same_command_gives_the_same_files(adm: Adm, models: Path, tmp_path: Path) -> None:
@@ -112,7 +114,7 @@ def test_without_classes_given_all_take_turns(adm: Adm, models: Path, tmp_path: 
     assert adm("sample", models / "model.safetensors", "--out", tmp_path / "out").status == 0
     manifest = json.loads((tmp_path / "out" / "samples.json").read_text())
     assert manifest["labels"] == [0, 1, 2] * 5 + [0]
-    assert manifest["settings"]["steps"] == 4  # the recipe's own
+    assert manifest["sampling"]["grid"]["steps"] == 4  # the recipe's own
 
 
 def test_a_classifier_gives_classes_to_a_model_that_knows_none(

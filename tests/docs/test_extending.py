@@ -5,10 +5,10 @@ import torch
 from oracle import normal
 
 from adm.data import registry
-from adm.generation.generate import SamplingSettings, generate
-from adm.models.load import DiffusionModel
+from adm.generation.generate import DiffusionGenerator
+from adm.models.trained import DiffusionModel
 from adm.recipes import build
-from adm.samplers import SAMPLERS
+from adm.samplers import DDIM, Grid, Sampling
 from docs import pages, stand_ins
 
 PAGE = pages.DOCS / "extending.md"
@@ -33,31 +33,23 @@ def test_heun_quarters_its_error_where_ddim_halves_it(page):
     assert page["errors"]["heun"][1] < 0.1 * page["errors"]["ddim"][1]
 
 
-def test_heun_asks_for_noise_once_a_level_and_yields_each(page):
-    levels, x, asked = page["levels"].respaced([5, 20, 40]), page["x_T"], []
-
-    def noise(level):
-        asked.append(level)
-        return x
-
-    states = list(page["heun"](page["data"].denoise(levels), x, levels, noise))
-    assert asked == [3, 2, 1]
-    assert [state.level for state in states] == [2, 1, 0]
+def test_heun_without_its_second_slope_is_ddim(page):
+    plain, ddim = page["sampled"](page["Heun"](averaged=0.0), 30), page["sampled"](DDIM(), 30)
+    torch.testing.assert_close(plain, ddim)
 
 
 def test_guided_heun_by_the_exact_classifier_is_the_conditional_model(page):
     data, levels, label, x = (page[name] for name in ("data", "levels", "label", "x_T"))
 
     def run(denoise, gradient=None):
-        *_, state = page["heun"](denoise, x, levels, lambda level: x, gradient)
+        *_, state = page["Heun"]()(denoise, x, levels, lambda level, draw=0: x, gradient)
         return state.x
 
     guided = run(data.denoise(levels), data.gradient(levels, label))
     torch.testing.assert_close(guided, run(data.denoise(levels, label)))
 
 
-def test_the_table_is_all_that_generate_and_its_checks_look_at(page, monkeypatch):
-    monkeypatch.setitem(SAMPLERS, "heun", page["heun"])
+def test_a_generator_takes_the_new_type_as_it_is(page):
     recipe = stand_ins.small("fashion")
     model = DiffusionModel(
         build.network(recipe).eval(),
@@ -68,23 +60,28 @@ def test_the_table_is_all_that_generate_and_its_checks_look_at(page, monkeypatch
         pages.ROOT,
         0,
     )
-    settings = SamplingSettings(sampler="heun", steps=3)
-    [images] = generate(model, torch.tensor([0, 1]), settings, images=range(2))
+    sampling = Sampling(sampler=page["Heun"](), grid=Grid(steps=3))
+    images = DiffusionGenerator(model, sampling).images(torch.tensor([0, 1]), range(2))
     assert images.shape == (2, 1, 28, 28)
-    with pytest.raises(ValueError, match="eta means nothing to the heun sampler"):
-        next(generate(model, None, SamplingSettings(sampler="heun", eta=0.5), images=[0]))
 
 
 def test_an_interval_guides_less_than_all_levels_and_more_than_none(page):
-    none, some, all_, whole = page["shares"]
-    assert none < some < all_
-    assert all_ == whole
+    none, some, whole, strong, directed = page["shares"]
+    assert none < some < whole < strong
+    assert directed > none
 
 
-def test_a_gradient_outside_its_interval_is_zero(page):
-    limited, x = page["within"](page["pull"], 10, 30), normal((8, 1, 2, 2), 1)
-    assert torch.equal(limited(x, 9), torch.zeros_like(x))
-    assert torch.equal(limited(x, 10), page["pull"](x, 10))
+def test_a_directed_gradient_has_the_length_asked_for(page):
+    levels, x = page["levels"], normal((8, 1, 2, 2), 1)
+    pull = page["directed"](page["pull"], levels, 0.5)(x, 10, None)
+    moved = levels.sigma[10] * pull.flatten(1).norm(dim=1)
+    torch.testing.assert_close(moved, torch.full_like(moved, 0.5))
+
+
+def test_denoisers_made_of_denoisers_move_every_sampler(page):
+    for shares in page["by_sampler"].values():
+        assert shares["none"] + 0.2 < shares["interpolated"] < shares["contrast"]
+        assert shares["contrast"] > 0.95
 
 
 def test_the_huber_loss_never_exceeds_half_the_squared_error(page):

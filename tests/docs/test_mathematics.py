@@ -6,7 +6,6 @@ import inspect
 import re
 from collections.abc import Iterator
 from dataclasses import is_dataclass
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -29,7 +28,7 @@ from adm.diffusion import (
 from adm.diffusion.prediction import VarianceRule
 from adm.diffusion.spacing import even
 from adm.guidance.gradients import Gradient
-from adm.samplers import ancestral, ddim
+from adm.samplers import DDIM, Ancestral
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "mathematics.md"
@@ -99,16 +98,18 @@ def push(sampler: str, schedule: Schedule, variance: VarianceRule = FIXED_LARGE)
     """How far a gradient of 1 moves the first step of a sampler, with no noise drawn."""
     x = torch.ones(1, 1, 1, 1, dtype=torch.float64)
     run = {
-        "ancestral": ancestral,
-        "ddim": partial(ddim, eta=0.0),
-        "ddim, eta 1": partial(ddim, eta=1.0),
+        "ancestral": Ancestral(),
+        "ddim": DDIM(),
+        "ddim, eta 1": DDIM(eta=1.0),
     }[sampler]
     denoise = denoiser_of_zeros(schedule, variance)
 
     def first(gradient: Gradient | None) -> float:
-        return next(run(denoise, x, schedule, lambda t: torch.zeros_like(x), gradient)).x.item()
+        return next(
+            run(denoise, x, schedule, lambda t, draw=0: torch.zeros_like(x), gradient)
+        ).x.item()
 
-    return first(lambda x_t, t: torch.ones_like(x_t)) - first(None)
+    return first(lambda x_t, t, p: torch.ones_like(x_t)) - first(None)
 
 
 def push_ratios(steps: int) -> tuple[float, float, float]:
@@ -129,6 +130,8 @@ def test_page_names_enough() -> None:
     modules |= {
         "adm.losses",
         "adm.guidance.gradients",
+        "adm.guidance.combine",
+        "adm.guidance.denoisers",
         "adm.samplers.ancestral",
         "adm.samplers.ddim",
     }

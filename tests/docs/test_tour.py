@@ -39,32 +39,38 @@ def test_a_failing_block_is_named_by_its_line_on_the_page(tmp_path):
 
 
 @pytest.mark.slow
-def test_image_3_is_the_same_alone(tour):
-    images, alone = tour["images"], tour["alone"]
-    assert images.shape == (10, *tour["model"].shape)
-    assert images.dtype == torch.uint8
-    # A batch of another size may round differently: one grey level at the most.
-    assert (images[3].int() - alone[0].int()).abs().max() <= 1
-    assert (images[3].int() - images[4].int()).abs().max() > 20
+def test_the_samples_are_as_the_page_says(tour):
+    samples = tour["samples"]
+    assert samples.images.shape == (10, *tour["model"].shape)
+    assert samples.images.dtype == torch.uint8
+    assert samples.labels.tolist() == list(range(10))
+    assert tour["picture"].width > samples.images.shape[3]
 
 
 @pytest.mark.slow
-def test_files_lie_where_the_page_says(tour):
-    assert len(tour["files"]) == len(tour["images"])
-    assert all(file.is_file() for file in tour["files"])
-    assert (tour["files"][0].parent / "samples.npz").is_file()
+def test_the_saved_folder_is_a_sample_folder(tour):
+    assert (tour["saved"] / "samples.npz").is_file()
+    assert len(list(tour["saved"].glob("*.png"))) >= 10
+
+
+@pytest.mark.slow
+def test_settings_by_name_are_those_of_the_quick_samples(tour):
+    sampling = tour["quick"].chain[0][0].generator.sampling
+    assert (sampling.sampler.eta, sampling.grid.steps, sampling.seed) == (0.5, 10, 7)
+    assert tour["quick"].labels.tolist() == [7, 7]
 
 
 @pytest.mark.slow
 def test_the_film_stops_half_way(tour):
-    steps = tour["settings"].steps
+    steps = tour["model"].sampling.grid.steps
     assert len(tour["film"]) == steps - steps // 2
     assert tour["film"][0].shape == (4, *tour["model"].shape)
 
 
 @pytest.mark.slow
 def test_the_parts_give_what_the_settings_give(tour):
-    whole, by_parts = to_float(tour["images"][:4]), tour["last"].x.clamp(-1, 1)
+    whole, by_parts = to_float(tour["samples"].images[:4]), tour["last"].x.clamp(-1, 1)
+    # A batch of another size may round differently: one grey level at the most.
     assert (whole - by_parts).abs().max() < 2 / 127.5
 
 
@@ -73,14 +79,19 @@ def test_the_gradient_draws_the_known_half_to_what_is_known(tour):
     free, filled = tour["missed"](tour["free"]), tour["missed"](tour["filled"])
     assert filled < 0.1 * free
     unknown = 1 - tour["mask"]
-    assert (unknown * (tour["filled"].x - tour["free"].x)).abs().max() > 0.01
+    assert (unknown * (tour["filled"] - tour["free"])).abs().max() > 0.01
+
+
+@pytest.mark.slow
+def test_an_inverse_problem_evaluates_the_network_once_a_step(tour):
+    assert len(tour["evaluations"]) == tour["model"].sampling.grid.steps
 
 
 @pytest.mark.slow
 def test_bits_are_the_sum_of_their_terms(tour):
     bits = tour["bits"]
     torch.testing.assert_close(bits.total, bits.terms.sum(dim=1) + bits.prior)
-    assert bits.terms.shape == (4, tour["settings"].steps)
+    assert bits.terms.shape == (4, tour["model"].sampling.grid.steps)
     assert (bits.total > 0).all()
 
 

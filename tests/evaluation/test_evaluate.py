@@ -33,9 +33,12 @@ from adm.evaluation import (
 )
 from adm.evaluation.classes import class_scores
 from adm.evaluation.manifest import label_counts, versions
-from adm.generation.folder import SampleRun, sample_into
-from adm.generation.generate import SamplingSettings
+from adm.generation.folder import sample_into
+from adm.generation.generate import DiffusionGenerator
+from adm.generation.job import Job
 from adm.models.load import load_diffusion
+from adm.samplers import DDIM, Grid, Sampling
+from adm.samplers.words import from_json
 
 COUNT = 120
 
@@ -90,18 +93,17 @@ def test_every_process_has_the_report(real: Reference) -> None:
 
 def test_samples_of_ours_say_how_they_were_made(tmp_path: Path) -> None:
     model = load_diffusion(tiny.model(tmp_path / "m.safetensors", tiny.diffusion()))
-    settings = SamplingSettings(steps=3, eta=0.5, seed=7)
-    run = SampleRun(model, None, settings, [0, 1, 2, 2, 1, 0], 6)
-    sample_into(tmp_path / "out", run)
+    sampling = Sampling(sampler=DDIM(eta=0.5), grid=Grid(steps=3), seed=7)
+    job = Job(DiffusionGenerator(model, sampling), [0, 1, 2, 2, 1, 0], 6)
+    sample_into(tmp_path / "out", job)
     opened = open_images(str(tmp_path / "out"))
     assert opened.source.labels.tolist() == [0, 1, 2, 2, 1, 0]
     assert opened.source.classes == tiny.CLASSES
     real = make_reference(tiny.stripes(), blocks())
     report = evaluate(opened.source, real, blocks(), made=opened.made, resamples=20)
     made = report.manifest["generated"]["made"]
-    assert made["settings"]["eta"] == 0.5
-    assert made["settings"]["seed"] == 7
-    assert made["model"]["sha256"] == run.manifest()["model"]["sha256"]
+    assert from_json(made["sampling"]) == sampling
+    assert made["model"]["sha256"] == job.manifest()["model"]["sha256"]
     assert report.manifest["generated"]["labels"] == {"sneaker": 2, "bag": 2, "ankle boot": 2}
     again = open_images(str(tmp_path / "out" / "samples.npz"))
     assert again.made == opened.made

@@ -64,7 +64,7 @@ def test_a_shipped_classifier_gives_what_its_logits_are_read_from() -> None:
     x_0 = to_float(images)
     assert features.name == "fashion-judge"
     assert seen.pool.shape == (5, features.dim)
-    assert torch.allclose(seen.pool, judge.network.features(x_0, judge.schedule.step(0, x_0)))
+    assert torch.allclose(seen.pool, judge.network.features(x_0, judge.schedule.timestep(0, x_0)))
     assert seen.logits is not None
     assert torch.allclose(seen.logits, judge.classify(x_0))
 
@@ -78,7 +78,7 @@ def test_any_classifier_of_ours_does(pool: str, tmp_path: Path) -> None:
     seen = features.extract(images)
     model = load_classifier(file)
     x_0 = to_float(images)
-    step = model.schedule.step(1, x_0)  # the least noise that it was trained on
+    step = model.schedule.timestep(1, x_0)  # the least noise that it was trained on
     assert features.name == recipe.name
     assert torch.allclose(seen.pool, model.network.features(x_0, step), atol=1e-6)
     assert seen.logits is not None

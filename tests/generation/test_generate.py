@@ -12,28 +12,30 @@ import tiny
 import torch
 from torch import Tensor
 
-from adm.generation.generate import SamplingSettings, check, generate, spaced, trajectory
-from adm.models.load import (
-    ClassifierModel,
-    DiffusionModel,
-    check_pair,
-    load_classifier,
-    load_diffusion,
-)
-from adm.samplers import ImageNoise
+from adm.generation.generate import DiffusionGenerator, generate
+from adm.guidance import through_denoiser
+from adm.models.load import load_classifier, load_diffusion
+from adm.models.pair import check_pair
+from adm.models.trained import ClassifierModel, DiffusionModel
+from adm.samplers import DDIM, ClassifierGuidance, Grid, ImageNoise, Sampling
+from adm.samplers.words import changed
 
 LABELS = torch.tensor([0, 1, 2, 0, 1])
-DDIM = SamplingSettings(sampler="ddim", steps=5, seed=3)
+BASE = Sampling(sampler=DDIM(), grid=Grid(steps=5), seed=3)
 RUNS = {
-    "ddim": DDIM,
-    "ddim, guided": replace(DDIM, scale=2.0),
-    "ddim, eta 1": replace(DDIM, eta=1.0, scale=2.0),
-    "ddim, clipped again": replace(DDIM, clip_again=True, scale=5.0),
-    "ancestral": replace(DDIM, sampler="ancestral"),
-    "ancestral, guided": replace(DDIM, sampler="ancestral", scale=2.0),
-    "ancestral, at the mean": replace(DDIM, sampler="ancestral", scale=2.0, at_mean=True),
-    "from level 12": replace(DDIM, start=12, spacing="quadratic", scale=1.0),
-    "without labels": replace(DDIM, use_labels=False, scale=2.0),
+    "ddim": BASE,
+    "ddim, guided": changed(BASE, scale=2.0),
+    "ddim, eta 1": changed(BASE, eta=1.0, scale=2.0),
+    "ddim, clipped again": changed(BASE, clip_again=True, scale=5.0),
+    "ancestral": changed(BASE, sampler="ancestral"),
+    "ancestral, guided": changed(BASE, sampler="ancestral", scale=2.0),
+    "ancestral, at the mean": changed(BASE, sampler="ancestral", scale=2.0, at_mean=True),
+    "from level 12": changed(BASE, start=12, spacing="quadratic", scale=1.0),
+    "without labels": changed(BASE, use_labels=False, scale=2.0),
+    "guided in an interval, every second level, capped": replace(
+        BASE,
+        guidance=(ClassifierGuidance(scale=3.0, interval=(2, 18), every=2, cap=0.5),),
+    ),
 }
 
 
@@ -54,23 +56,25 @@ def guide(folder: Path) -> ClassifierModel:
 
 def last(
     model: DiffusionModel,
-    settings: SamplingSettings,
+    sampling: Sampling,
     guide: ClassifierModel,
     images: Sequence[int] = range(5),
 ) -> Tensor:
     """The finished images as floats, before 8 bits hide small differences."""
-    *_, state = trajectory(model, LABELS[list(images)], images, settings, guide)
+    generator = DiffusionGenerator(model, sampling, guide)
+    *_, state = generator.trajectory(LABELS[list(images)], images)
     return state.x
 
 
 def sampled(
     model: DiffusionModel,
-    settings: SamplingSettings,
+    sampling: Sampling,
     guide: ClassifierModel | None,
     labels: Tensor | None = LABELS,
     **options: Any,
 ) -> Tensor:
-    return torch.cat(list(generate(model, labels, settings, guide, images=range(5), **options)))
+    generator = DiffusionGenerator(model, sampling, guide)
+    return torch.cat(list(generate(generator, labels, range(5), **options)))
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -102,7 +106,7 @@ def test_the_same_call_twice_gives_the_same_bits(
 
 def test_the_noise_of_an_image_is_its_own_to_the_bit(model: DiffusionModel) -> None:
     def drawn(images: Sequence[int]) -> list[Tensor]:
-        noise = ImageNoise(DDIM.seed, images, model.shape)
+        noise = ImageNoise(BASE.seed, images, model.shape)
         return [noise.start(), *(noise(level) for level in (3, 2, 1))]
 
     for images in ([4], [2, 0]):
@@ -113,8 +117,8 @@ def test_the_noise_of_an_image_is_its_own_to_the_bit(model: DiffusionModel) -> N
 def test_seeds_and_numbers_make_images_differ(
     model: DiffusionModel, guide: ClassifierModel
 ) -> None:
-    first = sampled(model, DDIM, None)
-    assert (first != sampled(model, replace(DDIM, seed=4), None)).any(dim=(1, 2, 3)).all()
+    first = sampled(model, BASE, None)
+    assert (first != sampled(model, changed(BASE, seed=4), None)).any(dim=(1, 2, 3)).all()
     same_label = [image for image, label in zip(first, LABELS.tolist(), strict=True) if label == 0]
     assert not torch.equal(*same_label)
 
@@ -123,30 +127,30 @@ def test_seeds_and_numbers_make_images_differ(
 def test_scale_zero_leaves_the_classifier_out(
     model: DiffusionModel, guide: ClassifierModel, sampler: str
 ) -> None:
-    settings = replace(DDIM, sampler=sampler, scale=0.0)
+    settings = changed(BASE, sampler=sampler, scale=0.0)
     without = sampled(model, settings, None)
     assert torch.equal(sampled(model, settings, guide), without)
-    assert not torch.equal(sampled(model, replace(settings, scale=3.0), guide), without)
+    assert not torch.equal(sampled(model, changed(settings, scale=3.0), guide), without)
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "ancestral"])
 def test_a_model_that_is_not_told_the_class_is_steered_by_the_classifier_alone(
     model: DiffusionModel, guide: ClassifierModel, sampler: str
 ) -> None:
-    settings = replace(DDIM, sampler=sampler, use_labels=False)
+    settings = changed(BASE, sampler=sampler, use_labels=False)
     other = (LABELS + 1) % 3
     unguided = sampled(model, settings, guide)
     assert torch.equal(sampled(model, settings, guide, other), unguided)
     assert torch.equal(sampled(model, settings, None, None), unguided)
-    assert not torch.equal(sampled(model, replace(settings, use_labels=True), None), unguided)
-    guided = replace(settings, scale=3.0)
+    assert not torch.equal(sampled(model, changed(settings, use_labels=True), None), unguided)
+    guided = changed(settings, scale=3.0)
     assert not torch.equal(sampled(model, guided, guide), sampled(model, guided, guide, other))
 
 
 def test_a_model_without_classes_is_sampled_without_labels(folder: Path) -> None:
     chosen = tiny.diffusion("unet.classes=null")
     model = load_diffusion(tiny.model(folder / "u.safetensors", chosen, classes=()))
-    images = sampled(model, DDIM, None, None)
+    images = sampled(model, BASE, None, None)
     assert images.shape == (5, 1, 8, 8)
     assert images.float().std() > 1
 
@@ -154,30 +158,48 @@ def test_a_model_without_classes_is_sampled_without_labels(folder: Path) -> None
 def test_the_trajectory_goes_down_the_levels_kept_and_ends_at_the_image(
     model: DiffusionModel, guide: ClassifierModel
 ) -> None:
-    for settings in (DDIM, replace(DDIM, sampler="ancestral", steps=7, start=11)):
-        states = list(trajectory(model, LABELS, range(5), settings))
-        assert [state.level for state in states] == list(range(settings.steps - 1, -1, -1))
-        kept = spaced(model, settings)
-        assert kept.last == settings.steps
-        assert kept.steps[-1] == (settings.start or 20) - 1  # what the network knows level T by
+    for sampling in (BASE, changed(BASE, sampler="ancestral", steps=7, start=11)):
+        generator, grid = DiffusionGenerator(model, sampling), sampling.grid
+        states = list(generator.trajectory(LABELS, range(5)))
+        assert [state.level for state in states] == list(range(grid.steps - 1, -1, -1))
+        assert generator.schedule.last == grid.steps
+        assert generator.schedule.timesteps[-1] == (grid.start or 20) - 1
         assert states[-1].x.abs().max() <= 1.5
 
 
-def test_no_gradient_is_kept(model: DiffusionModel, guide: ClassifierModel) -> None:
-    *_, state = trajectory(model, LABELS, range(5), RUNS["ddim, guided"], guide)
-    assert not state.x.requires_grad
+def test_no_gradient_is_kept_and_the_callers_grad_mode_is_its_own(
+    model: DiffusionModel, guide: ClassifierModel
+) -> None:
+    generator = DiffusionGenerator(model, RUNS["ddim, guided"], guide)
+    for state in generator.trajectory(LABELS, range(5)):
+        assert torch.is_grad_enabled()
+        assert not state.x.requires_grad
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "ancestral"])
+def test_a_gradient_of_ones_own_is_added_and_may_differentiate_the_denoiser(
+    model: DiffusionModel, guide: ClassifierModel, sampler: str
+) -> None:
+    generator = DiffusionGenerator(model, changed(BASE, sampler=sampler, scale=1.0), guide)
+    dark = through_denoiser(lambda p, level: -0.5 * (p.x_0 + 1).square().flatten(1).sum(1))
+    (*_, free), (*_, pulled) = (
+        generator.trajectory(LABELS, range(5), gradient=own) for own in (None, dark)
+    )
+    assert (pulled.x + 1).square().mean() < 0.9 * (free.x + 1).square().mean()
+    assert not pulled.x.requires_grad
 
 
 def test_images_are_bytes_in_order_and_every_step_is_told(model: DiffusionModel) -> None:
     told: list[int] = []
-    batches = generate(model, LABELS, DDIM, images=range(5), batch_size=2, on_step=told.append)
+    generator = DiffusionGenerator(model, BASE)
+    batches = generate(generator, LABELS, range(5), batch_size=2, on_step=told.append)
     assert [tuple(batch.shape) for batch in batches] == [(2, 1, 8, 8), (2, 1, 8, 8), (1, 1, 8, 8)]
     assert told == [2] * 5 + [2] * 5 + [1] * 5
 
 
 def test_truncated_rounding_is_at_most_one_level_lower(model: DiffusionModel) -> None:
-    nearest = sampled(model, DDIM, None).int()
-    truncated = sampled(model, replace(DDIM, rounding="truncated"), None).int()
+    nearest = sampled(model, BASE, None).int()
+    truncated = sampled(model, changed(BASE, rounding="truncated"), None).int()
     assert set((nearest - truncated).unique().tolist()) == {0, 1}
 
 
@@ -186,11 +208,11 @@ def test_truncated_rounding_is_at_most_one_level_lower(model: DiffusionModel) ->
     [
         ({"sampler": "heun"}, "sampler 'heun' is unknown; use ancestral or ddim"),
         ({"spacing": "odd"}, "spacing 'odd' is unknown; use even or strided or quadratic"),
-        ({"rounding": "up"}, "rounding 'up' is unknown; use nearest or truncated"),
+        ({"rounding": "up"}, "rounding must be 'nearest' or 'truncated', got 'up'"),
         ({"steps": 21}, "steps must be in 2..20, got 21"),
         ({"steps": 1}, "steps must be in 2..20, got 1"),
         ({"steps": 0}, "steps must be in 2..20, got 0"),
-        ({"steps": -3}, "steps must be in 2..20, got -3"),
+        ({"steps": 2.5}, "steps must be a valid integer"),
         ({"steps": 6, "start": 5}, "steps must be in 2..5, got 6"),
         ({"start": 21}, "start must be a level in 2..20, got 21"),
         ({"start": 1}, "start must be a level in 2..20, got 1"),
@@ -201,27 +223,21 @@ def test_truncated_rounding_is_at_most_one_level_lower(model: DiffusionModel) ->
         ({"scale": math.nan}, "scale must be a finite number, got nan"),
         ({"scale": math.inf}, "scale must be a finite number, got inf"),
         ({"scale": -math.inf}, "scale must be a finite number, got -inf"),
-        ({"sampler": "ancestral", "eta": 0.5}, "eta means nothing to the ancestral sampler"),
-        ({"sampler": "ddim", "at_mean": True}, "at_mean means nothing to the ddim sampler"),
+        ({"sampler": "ancestral", "eta": 0.5}, "eta is no parameter of the ancestral sampler"),
+        ({"sampler": "ddim", "at_mean": True}, "at_mean is no parameter of the ddim sampler"),
         ({"spacing": "strided", "steps": 6}, "no whole stride takes 6 of 20 levels; use"),
     ],
 )
 def test_settings_that_cannot_be_sampled_with_are_refused_before_any_work(
     model: DiffusionModel, guide: ClassifierModel, changes: dict[str, Any], message: str
 ) -> None:
-    def work(_: int) -> None:
-        raise AssertionError("it went to work")
-
-    batches = generate(
-        model, LABELS, replace(DDIM, **changes), guide, images=range(5), on_step=work
-    )
     with pytest.raises(ValueError, match=re.escape(message)):
-        next(batches)
+        DiffusionGenerator(model, changed(BASE, **changes), guide)
 
 
 def test_a_scale_without_a_classifier_is_refused_with_the_cure(model: DiffusionModel) -> None:
-    with pytest.raises(ValueError, match=r"scale 2\.0 needs a classifier; give one with --cla"):
-        check(replace(DDIM, scale=2.0), model, None)
+    with pytest.raises(ValueError, match=r"scale 2 needs a classifier; pass classifier="):
+        DiffusionGenerator(model, changed(BASE, scale=2.0))
 
 
 @pytest.mark.parametrize(
@@ -234,8 +250,8 @@ def test_a_scale_without_a_classifier_is_refused_with_the_cure(model: DiffusionM
         (("data.channels=3", "classifier.in_channels=3"), tiny.CLASSES, r"channels 3 do .* 1;"),
         (("process.steps=25",), tiny.CLASSES, r"steps T 25 do not match the model's 20"),
         (("process.schedule=linear",), tiny.CLASSES, r"noise schedule linear do .* cosine"),
-        (("process.rescale_steps=true",), tiny.CLASSES, r"rescaled steps True do .* False"),
-        (("noised=false",), tiny.CLASSES, r"trained on clean images only; guide with another"),
+        (("process.rescale_steps=true",), tiny.CLASSES, r"rescaled timesteps True do .* False"),
+        (("noised=false",), tiny.CLASSES, r"trained on clean images only; guide with a noisy"),
     ],
 )
 def test_a_classifier_of_other_things_is_refused_by_what_differs(
@@ -250,7 +266,7 @@ def test_a_classifier_of_other_things_is_refused_by_what_differs(
     with pytest.raises(ValueError, match=message):
         check_pair(model, other)
     with pytest.raises(ValueError, match=message):
-        next(generate(model, LABELS, replace(DDIM, scale=1.0), other, images=range(5)))
+        DiffusionGenerator(model, changed(BASE, scale=1.0), other)
 
 
 def test_a_classifier_of_other_weights_and_shape_may_guide(
@@ -259,7 +275,7 @@ def test_a_classifier_of_other_weights_and_shape_may_guide(
     chosen = tiny.classifier("classifier.pool=adaptive", "classifier.depth=2", "train.seed=5")
     other = load_classifier(tiny.model(tmp_path / "c.safetensors", chosen))
     check_pair(model, other)
-    assert sampled(model, replace(DDIM, scale=1.0), other).shape == (5, 1, 8, 8)
+    assert sampled(model, changed(BASE, scale=1.0), other).shape == (5, 1, 8, 8)
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "ancestral"])
@@ -267,12 +283,12 @@ def test_a_model_without_classes_is_steered_by_the_classifier(
     folder: Path, guide: ClassifierModel, sampler: str
 ) -> None:
     chosen = tiny.diffusion("unet.classes=null")
-    model = load_diffusion(tiny.model(folder / "u.safetensors", chosen))
-    settings = replace(DDIM, sampler=sampler)
+    model = load_diffusion(tiny.model(folder / "u.safetensors", chosen, classes=()))
+    settings = changed(BASE, sampler=sampler)
     unguided = sampled(model, settings, guide)
     assert torch.equal(sampled(model, settings, None, None), unguided)
-    guided = replace(settings, scale=3.0)
+    guided = changed(settings, scale=3.0)
     other = sampled(model, guided, guide, (LABELS + 1) % 3)
     assert not torch.equal(sampled(model, guided, guide), other)
-    with pytest.raises(ValueError, match="needs labels to steer towards"):
+    with pytest.raises(ValueError, match="needs classes to guide to"):
         sampled(model, guided, guide, None)

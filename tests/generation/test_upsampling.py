@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,17 @@ import tiny
 import torch
 from torch import Tensor
 
-from adm.generation import generate as sampling
-from adm.generation.folder import BASE, MANIFEST, LowRes, SampleRun, sample_into
-from adm.generation.generate import SamplingSettings, check, generate, low_shape, trajectory
-from adm.models.load import ClassifierModel, DiffusionModel, load_classifier, load_diffusion
-from adm.samplers import ImageNoise
+from adm.generation import generate as generating
+from adm.generation.folder import BASE, MANIFEST, sample_into
+from adm.generation.generate import DiffusionGenerator, check_low_res, generate
+from adm.generation.job import Job, LowRes
+from adm.models.load import load_classifier, load_diffusion
+from adm.models.trained import ClassifierModel, DiffusionModel
+from adm.samplers import DDIM, Grid, ImageNoise, Sampling
+from adm.samplers.words import changed
 
 LABELS = torch.tensor([0, 1, 2, 0, 1])
-DDIM = SamplingSettings(sampler="ddim", steps=3, seed=3)
+SETTINGS = Sampling(sampler=DDIM(), grid=Grid(steps=3), seed=3)
 LOW = torch.randint(0, 256, (5, 1, 4, 4), generator=torch.Generator().manual_seed(0)).byte()
 
 
@@ -52,13 +54,14 @@ def guide(folder: Path) -> ClassifierModel:
 
 def last(
     model: DiffusionModel,
-    settings: SamplingSettings,
+    sampling: Sampling,
     guide: ClassifierModel | None,
     images: Sequence[int] = range(5),
     low: Tensor = LOW,
 ) -> Tensor:
     rows = list(images)
-    *_, state = trajectory(model, LABELS[rows], images, settings, guide, low[rows])
+    generator = DiffusionGenerator(model, sampling, guide)
+    *_, state = generator.trajectory(LABELS[rows], images, low[rows])
     return state.x
 
 
@@ -67,7 +70,7 @@ def last(
 def test_an_image_is_the_same_in_whatever_company(
     model: DiffusionModel, guide: ClassifierModel, sampler: str, scale: float
 ) -> None:
-    settings = replace(DDIM, sampler=sampler, scale=scale)
+    settings = changed(SETTINGS, sampler=sampler, scale=scale)
     together = last(model, settings, guide)
     for images in ([0], [4, 2]):
         apart = last(model, settings, guide, images)
@@ -77,13 +80,14 @@ def test_an_image_is_the_same_in_whatever_company(
 def test_an_image_depends_on_its_own_small_image_and_on_no_other(model: DiffusionModel) -> None:
     other = LOW.clone()
     other[2] = 255 - other[2]
-    differing = (last(model, DDIM, None, low=other) - last(model, DDIM, None)).abs()
+    differing = (last(model, SETTINGS, None, low=other) - last(model, SETTINGS, None)).abs()
     assert (differing.amax(dim=(1, 2, 3)) > 1e-3).tolist() == [False, False, True, False, False]
 
 
 def test_batches_keep_images_and_small_images_together(model: DiffusionModel) -> None:
     def made(size: int) -> Tensor:
-        batches = generate(model, LABELS, DDIM, images=range(5), batch_size=size, low_res=LOW)
+        generator = DiffusionGenerator(model, SETTINGS)
+        batches = generate(generator, LABELS, range(5), batch_size=size, low_res=LOW)
         return torch.cat(list(batches)).int()
 
     for size in (1, 2):
@@ -100,16 +104,16 @@ def test_the_noise_is_not_that_from_which_the_small_image_was_made(
             drawn.append(super().start())
             return drawn[-1]
 
-    monkeypatch.setattr(sampling, "ImageNoise", Listening)
-    last(model, DDIM, None)
-    before = ImageNoise(DDIM.seed, range(5), (1, 4, 4)).start().flatten(1)
+    monkeypatch.setattr(generating, "ImageNoise", Listening)
+    last(model, SETTINGS, None)
+    before = ImageNoise(SETTINGS.seed, range(5), (1, 4, 4)).start().flatten(1)
     assert not (drawn[0].flatten(1)[:, :16] == before).any()
 
 
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
-        (None, "up.safetensors is an upsampler and starts from images of 4x4 with 1 channel; give"),
+        (None, "this model is an upsampler and starts from images of 4x4 with 1 channel; give"),
         ((1, 4, 5), "starts from images of 4x4 with 1 channel and got 4x5 with 1 channel"),
         ((3, 4, 4), "got 4x4 with 3 channels"),
     ],
@@ -118,22 +122,22 @@ def test_images_that_are_not_what_it_starts_from_are_refused(
     model: DiffusionModel, shape: tuple[int, ...] | None, message: str
 ) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
-        check(DDIM, model, None, shape)
+        check_low_res(DiffusionGenerator(model, SETTINGS), shape)
     low = None if shape is None else torch.zeros(5, *shape, dtype=torch.uint8)
     with pytest.raises(ValueError, match=re.escape(message)):
-        next(generate(model, LABELS, DDIM, images=range(5), low_res=low))
+        next(generate(DiffusionGenerator(model, SETTINGS), LABELS, range(5), low_res=low))
 
 
 @pytest.mark.parametrize("low", [LOW[:3], LOW.float()])
 def test_there_is_one_small_image_of_bytes_for_each(model: DiffusionModel, low: Tensor) -> None:
     with pytest.raises(ValueError, match="expected uint8 of 5"):
-        next(generate(model, LABELS, DDIM, images=range(5), low_res=low))
+        next(generate(DiffusionGenerator(model, SETTINGS), LABELS, range(5), low_res=low))
 
 
 def test_no_other_model_takes_small_images(plain: DiffusionModel) -> None:
-    assert low_shape(plain) is None
-    with pytest.raises(ValueError, match=r"plain\.safetensors is no upsampler"):
-        check(DDIM, plain, None, (1, 4, 4))
+    assert plain.low_shape is None
+    with pytest.raises(ValueError, match="this model is no upsampler"):
+        check_low_res(DiffusionGenerator(plain, SETTINGS), (1, 4, 4))
 
 
 def contents(out: Path) -> dict[str, bytes]:
@@ -141,8 +145,8 @@ def contents(out: Path) -> dict[str, bytes]:
     return {str(path.relative_to(out)): path.read_bytes() for path in files}
 
 
-def run_from(model: DiffusionModel, low_res: LowRes | SampleRun) -> SampleRun:
-    return SampleRun(model, None, DDIM, LABELS.tolist(), 5, low_res)
+def job_of(model: DiffusionModel, low_res: LowRes | Job | None = None) -> Job:
+    return Job(DiffusionGenerator(model, SETTINGS), LABELS.tolist(), 5, low_res)
 
 
 def test_the_manifest_says_where_the_small_images_came_from(
@@ -150,7 +154,7 @@ def test_the_manifest_says_where_the_small_images_came_from(
 ) -> None:
     found = []
     for name, low in (("one", LOW), ("two", LOW), ("three", 255 - LOW)):
-        sample_into(tmp_path / name, run_from(model, LowRes(low, "small.npz")))
+        sample_into(tmp_path / name, job_of(model, LowRes(low, "small.npz")))
         found.append(json.loads((tmp_path / name / MANIFEST).read_text())["low_res"])
     assert (found[0]["source"], found[0]["shape"]) == ("small.npz", [5, 1, 4, 4])
     assert found[0] == found[1]
@@ -160,14 +164,14 @@ def test_the_manifest_says_where_the_small_images_came_from(
 def test_base_and_upsampler_together_are_one_after_the_other(
     tmp_path: Path, base: DiffusionModel, model: DiffusionModel
 ) -> None:
-    first = SampleRun(base, None, DDIM, LABELS.tolist(), 5)
-    run = run_from(model, first)
+    first = job_of(base)
+    job = job_of(model, first)
     told: list[int] = []
-    images = sample_into(tmp_path / "both", run, batch_size=2, on_step=told.append)
-    assert sum(told) == run.evaluations == 2 * 5 * DDIM.steps
+    images = sample_into(tmp_path / "both", job, batch_size=2, on_step=told.append)
+    assert sum(told) == job.evaluations == 2 * 5 * SETTINGS.grid.steps
     low = sample_into(tmp_path / "low", first, batch_size=2)
     assert contents(tmp_path / "both" / BASE) == contents(tmp_path / "low")
-    high = sample_into(tmp_path / "high", run_from(model, LowRes(low, "low")), batch_size=2)
+    high = sample_into(tmp_path / "high", job_of(model, LowRes(low, "low")), batch_size=2)
     assert torch.equal(images, high)
     manifest = json.loads((tmp_path / "both" / MANIFEST).read_text())
     assert manifest["low_res"]["model"]["file"] == "base.safetensors"
@@ -182,7 +186,7 @@ def test_an_interrupted_call_goes_on_where_it_was(
     steps: int,
     kept: int,
 ) -> None:
-    run = run_from(model, SampleRun(base, None, DDIM, LABELS.tolist(), 5))
+    job = job_of(model, job_of(base))
     left = [steps]
 
     def stopping(images: int) -> None:
@@ -191,20 +195,20 @@ def test_an_interrupted_call_goes_on_where_it_was(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        sample_into(tmp_path / "out", run, batch_size=2, on_step=stopping)
+        sample_into(tmp_path / "out", job, batch_size=2, on_step=stopping)
     assert not (tmp_path / "out").exists()
     sampled: list[int] = []
-    whole = sampling.trajectory
+    whole = DiffusionGenerator.trajectory
 
-    def listening(model: Any, labels: Any, images: Any, *rest: Any) -> Any:
-        sampled.append(len(images))
-        return whole(model, labels, images, *rest)
+    def listening(self: Any, labels: Any, indices: Any, *rest: Any) -> Any:
+        sampled.append(len(indices))
+        return whole(self, labels, indices, *rest)
 
-    monkeypatch.setattr(sampling, "trajectory", listening)
-    sample_into(tmp_path / "out", run, batch_size=2)
+    monkeypatch.setattr(DiffusionGenerator, "trajectory", listening)
+    sample_into(tmp_path / "out", job, batch_size=2)
     assert sum(sampled) == 10 - kept
     monkeypatch.undo()
-    sample_into(tmp_path / "whole", run, batch_size=2)
+    sample_into(tmp_path / "whole", job, batch_size=2)
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
@@ -219,20 +223,17 @@ def test_leavings_of_a_call_with_other_small_images_are_not_used(
     stopped: list[int] = []
     with pytest.raises(KeyboardInterrupt):
         sample_into(
-            tmp_path / "out", run_from(model, LowRes(LOW, "a")), batch_size=2, on_step=stopping
+            tmp_path / "out", job_of(model, LowRes(LOW, "a")), batch_size=2, on_step=stopping
         )
-    other = run_from(model, LowRes(255 - LOW, "a"))
+    other = job_of(model, LowRes(255 - LOW, "a"))
     images = sample_into(tmp_path / "out", other, batch_size=2)
     assert torch.equal(images, sample_into(tmp_path / "fresh", other, batch_size=2))
 
 
 def test_a_base_that_makes_other_sizes_is_refused_before_any_work(
-    tmp_path: Path, plain: DiffusionModel, model: DiffusionModel
+    plain: DiffusionModel, model: DiffusionModel
 ) -> None:
-    run = run_from(model, SampleRun(plain, None, DDIM, LABELS.tolist(), 5))
     with pytest.raises(ValueError, match="images of 4x4 with 1 channel and got 8x8"):
-        sample_into(tmp_path / "out", run)
-    few = run_from(model, LowRes(LOW[:3], "three"))
+        job_of(model, job_of(plain))
     with pytest.raises(ValueError, match="5 images are to be made from 3"):
-        sample_into(tmp_path / "out", few)
-    assert list(tmp_path.iterdir()) == []
+        job_of(model, LowRes(LOW[:3], "three"))

@@ -1,11 +1,22 @@
-"""denoise, noise -> image by DDIM, and back: its eta, its inverse, its restraint."""
+"""denoise, noise -> image by DDIM, and back: its eta, its inverse, its clipping."""
 
 import pytest
 import torch
-from oracle import by_angle, four_modes, last, noise_like, normal, rms, seeded, slope
+from oracle import (
+    by_angle,
+    fixed_variance,
+    four_modes,
+    last,
+    noise_like,
+    normal,
+    rms,
+    seeded,
+    slope,
+)
 
-from adm.diffusion import clip, cosine, process, spacing
-from adm.samplers import ancestral, ddim, encode
+from adm.diffusion import Prediction, cosine, spacing
+from adm.guidance import scaled
+from adm.samplers import DDIM, ancestral, ddim, encode
 
 DATA = four_modes()
 
@@ -14,11 +25,7 @@ def test_ddim_with_all_its_noise_is_ancestral_sampling_with_the_posteriors_varia
     schedule, x = cosine(30), normal((4, 1, 2, 2), 0)
     exact = DATA.denoise(schedule)
 
-    def fixed(x_t, level):
-        variance = schedule.posterior_variance[level].expand_as(x_t)
-        log = schedule.posterior_log_variance[level].expand_as(x_t)
-        return exact(x_t, level)._replace(variance=variance, log_variance=log)
-
+    fixed = fixed_variance(exact, schedule)
     full = last(ddim(exact, x, schedule, noise_like(x), eta=1.0))
     torch.testing.assert_close(full, last(ancestral(fixed, x, schedule, noise_like(x))))
 
@@ -29,11 +36,11 @@ def test_ddim_keeps_the_marginals_at_any_eta(eta):
     schedule, x_0 = cosine(10), torch.full((1, 1, 2, 2), 0.3).double()
 
     def knows(x_t, level):
-        noise = process.noise_from_x_0(schedule, x_t, x_0, level)
-        return DATA.denoise(schedule)(x_t, level)._replace(x_0=x_0, noise=noise)
+        variance = DATA.denoise(schedule)(x_t, level).variance
+        return Prediction.from_x_0(schedule, x_t, level, x_0, variance)
 
     def first(x, drawn):
-        return next(ddim(knows, x, schedule, lambda _: drawn, eta=eta)).x
+        return next(ddim(knows, x, schedule, lambda level, draw=0: drawn, eta=eta)).x
 
     zero, one = torch.zeros_like(x_0), torch.ones_like(x_0)
     mean = schedule.signal[-1] * x_0
@@ -59,20 +66,22 @@ def test_encoding_and_sampling_undo_each_other_as_steps_grow():
     assert rms(noise) == pytest.approx(1, abs=0.15), "the code is noise of unit variance"
 
 
-def test_x_0_is_restrained_again_only_where_asked():
+def test_x_0_is_clipped_after_guidance_only_where_asked():
     schedule, x = by_angle(15, first=0.1), normal((4, 1, 2, 2), 0)
-    pull = DATA.gradient(schedule, torch.tensor([0, 1, 2, 0]), scale=20.0)
+    pull = scaled(DATA.gradient(schedule, torch.tensor([0, 1, 2, 0])), 20.0)
 
     def widest(**options):
-        states = ddim(DATA.denoise(schedule), x, schedule, noise_like(x), pull, **options)
+        states = DDIM(**options)(DATA.denoise(schedule), x, schedule, noise_like(x), pull)
         return max(state.prediction.x_0.abs().max().item() for state in states)
 
     assert widest() > 1.5
-    assert widest(restrain_again=clip) <= 1
+    assert widest(clip_again=True) <= 1
 
 
 @pytest.mark.parametrize("eta", [-0.1, 1.5, float("nan")])
 def test_eta_beyond_its_range_is_refused(eta):
     x = normal((1, 1, 2, 2), 0)
+    with pytest.raises(ValueError, match=r"eta must be in \[0, 1\], got"):
+        DDIM(eta=eta)
     with pytest.raises(ValueError, match=r"eta must be in \[0, 1\], got"):
         last(ddim(DATA.denoise(cosine(5)), x, cosine(5), noise_like(x), eta=eta))

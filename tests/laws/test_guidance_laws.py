@@ -1,17 +1,33 @@
-"""x_t, level -> gradient of log p(y | x_t), and where the two algorithms put it."""
+"""classifier, level -> Gradient; Gradients -> Gradient; Denoise, Gradient -> Denoise."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 import torch
-from oracle import by_angle, four_modes, normal, seeded
+from oracle import by_angle, four_modes, mean_of, normal, seeded
 from torch import nn
 
-from adm.diffusion import cosine, process
-from adm.guidance.gradients import classifier_gradient, shift_mean, shift_noise
+from adm.diffusion import clip, cosine, process
+from adm.guidance import (
+    between,
+    capped,
+    classifier_gradient,
+    contrast,
+    evaluate,
+    every,
+    folded,
+    scaled,
+    shifted,
+    thresholded,
+    through_denoiser,
+    total,
+)
 
 DATA, SCHEDULE = four_modes(), cosine(40)
 LABEL = torch.tensor([0, 1, 2, 1, 0])
+DENOISE = DATA.denoise(SCHEDULE)
+EXACT = DATA.gradient(SCHEDULE, LABEL)
 
 
 def noisy(level):
@@ -19,83 +35,212 @@ def noisy(level):
     return process.diffuse(SCHEDULE, x_0, normal(tuple(x_0.shape), 1), level)
 
 
-def guide(label=LABEL, scale=1.0, schedule=SCHEDULE):
-    return classifier_gradient(DATA.classifier(schedule), schedule, label, scale)
+def guide(label=LABEL, schedule=SCHEDULE):
+    return classifier_gradient(DATA.classifier(schedule), schedule, label)
 
 
-@pytest.mark.parametrize("scale", [0.0, 1.0, -0.5, 8.0])
+def at(gradient, level, x_t=None):
+    """The gradient of the noisy images of a level, or of `x_t`."""
+    x_t = noisy(level) if x_t is None else x_t
+    return gradient(x_t, level, None)
+
+
 @pytest.mark.parametrize("level", [1, 20, 40])
-def test_a_classifiers_gradient_is_the_closed_form_times_the_scale(level, scale):
-    x_t = noisy(level)
-    exact = DATA.gradient(SCHEDULE, LABEL, scale)(x_t, level)
+def test_a_classifiers_gradient_is_the_closed_form(level):
     # The gradient is taken of float32 log-probabilities.
-    found = guide(scale=scale)(x_t, level).double()
-    torch.testing.assert_close(found, exact, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(at(guide(), level).double(), at(EXACT, level), rtol=1e-5, atol=1e-5)
 
 
 def test_each_image_may_have_a_level_of_its_own():
     levels = torch.tensor([1, 40, 7, 20, 2])
-    found = guide()(noisy(levels), levels).double()
-    exact = DATA.gradient(SCHEDULE, LABEL)(noisy(levels), levels)
-    torch.testing.assert_close(found, exact, rtol=1e-5, atol=1e-5)
+    found = at(guide(), levels).double()
+    torch.testing.assert_close(found, at(EXACT, levels), rtol=1e-5, atol=1e-5)
 
 
 def test_a_gradient_does_not_depend_on_the_batch():
     x_t = noisy(10)
-    together = guide()(x_t, 10)
+    together = at(guide(), 10)
     assert together.abs().max() > 0.1
     for i in range(len(LABEL)):
-        alone = guide(LABEL[i : i + 1])(x_t[i : i + 1], 10)
+        alone = at(guide(LABEL[i : i + 1]), 10, x_t[i : i + 1])
         torch.testing.assert_close(alone, together[i : i + 1], rtol=1e-6, atol=1e-7)
 
 
-def test_the_classifier_hears_original_steps_after_respacing():
+def test_the_classifier_is_told_original_timesteps_after_respacing():
     respaced = SCHEDULE.respaced([3, 10, 40])
-    x_t = noisy(10)
-    torch.testing.assert_close(guide(schedule=respaced)(x_t, 2), guide()(x_t, 10))
+    found = at(guide(schedule=respaced), 2, noisy(10))
+    torch.testing.assert_close(found, at(guide(), 10))
 
 
 def test_a_gradient_is_had_without_autograd_around_it_and_from_frozen_parameters():
     network = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 3))
     network.requires_grad_(False)
     x = noisy(10).float()
-    gradient = classifier_gradient(lambda x_t, step: network(x_t), SCHEDULE, LABEL, 2.0)
+    gradient = classifier_gradient(lambda x_t, timestep: network(x_t), SCHEDULE, LABEL)
     with torch.no_grad():
-        found = gradient(x, 10)
+        found = at(gradient, 10, x)
     assert not found.requires_grad
     assert (found.flatten(1).abs().amax(1) > 0).all()
     thawed = network.requires_grad_(True)
-    torch.testing.assert_close(gradient(x, 10), found)
+    torch.testing.assert_close(at(gradient, 10, x), found)
     assert all(p.grad is None for p in thawed.parameters()), "nothing is left on the parameters"
 
 
 def test_the_image_given_is_left_as_it_was():
     x_t = noisy(10)
-    guide()(x_t, 10)
+    at(guide(), 10, x_t)
     assert not x_t.requires_grad
     assert x_t.grad is None
 
 
-def test_algorithm_1_moves_the_mean_alone_by_variance_times_gradient():
-    x_t = noisy(10)
-    p, pull = DATA.denoise(SCHEDULE)(x_t, 10), normal(tuple(x_t.shape), 2)
-    moved = shift_mean(p, pull)
-    torch.testing.assert_close(moved.mean, p.mean + p.variance * pull)
-    assert moved._replace(mean=p.mean) == p
+@pytest.mark.parametrize("scale", [0.0, 1.0, -0.5, 8.0])
+def test_a_scale_multiplies(scale):
+    torch.testing.assert_close(at(scaled(EXACT, scale), 10), scale * at(EXACT, 10))
+
+
+def test_a_scale_may_follow_the_level():
+    rising = scaled(EXACT, lambda level: level / 10)
+    for level in (5, 20):
+        torch.testing.assert_close(at(rising, level), level / 10 * at(EXACT, level))
+
+
+def test_gradients_add_up_to_that_of_both_conditions():
+    """Two exact gradients of one classifier: log p(y | x) + log p(z | x)."""
+    other = DATA.gradient(SCHEDULE, LABEL.flip(0))
+    torch.testing.assert_close(at(total(EXACT, other), 10), at(EXACT, 10) + at(other, 10))
+    with pytest.raises(ValueError, match="at least one"):
+        total()
+
+
+def test_an_interval_guides_within_and_asks_for_nothing_outside():
+    asked = []
+
+    def counted(x_t, level, prediction):
+        asked.append(level)
+        return EXACT(x_t, level, prediction)
+
+    inside = between(counted, 5, 20)
+    for level in (1, 4, 21, 40):
+        assert at(inside, level).abs().max() == 0
+    assert not asked
+    for level in (5, 20):
+        torch.testing.assert_close(at(inside, level), at(EXACT, level))
+    levels = torch.tensor([1, 5, 20, 21, 40])
+    mixed, whole = at(inside, levels), at(EXACT, levels)
+    torch.testing.assert_close(mixed[1:3], whole[1:3])
+    assert mixed[[0, 3, 4]].abs().max() == 0
+    with pytest.raises(ValueError, match="must rise, got low=3 and high=2"):
+        between(EXACT, 3, 2)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_gradient_is_reused_at_the_levels_between(count):
+    asked = []
+
+    def counted(x_t, level, prediction):
+        asked.append(level)
+        return torch.full_like(x_t, level)
+
+    reused = every(counted, count)
+    visited = [10, 9, 9, 8, 7, 6, 5]  # 9 twice, as by a sampler that evaluates it twice
+    found = [at(reused, level).max().item() for level in visited]
+    due = dict(zip((10, 9, 8, 7, 6, 5), range(6), strict=True))
+    assert found == [max(v for v in due if due[v] == due[w] // count * count) for w in visited]
+    assert len(asked) == len([level for level in visited if due[level] % count == 0])
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        every(EXACT, 0)
+
+
+def test_a_cap_shortens_long_gradients_and_leaves_short_ones():
+    lengths = at(EXACT, 10).flatten(1).norm(dim=1)
+    norm = lengths.sort().values[2].item()
+    found = at(capped(EXACT, norm), 10)
+    torch.testing.assert_close(found.flatten(1).norm(dim=1), lengths.clamp(max=norm))
+    torch.testing.assert_close(found[lengths < norm], at(EXACT, 10)[lengths < norm])
+    zero = capped(lambda x_t, level, p: torch.zeros_like(x_t), 1.0)
+    assert at(zero, 10).abs().max() == 0, "no division by a length of 0"
+    with pytest.raises(ValueError, match="positive"):
+        capped(EXACT, 0.0)
 
 
 def test_algorithm_2_with_the_exact_gradient_is_the_conditional_model():
     for level in (1, 10, 40):
-        x_t = noisy(level)
-        p = DATA.denoise(SCHEDULE)(x_t, level)
-        pull = DATA.gradient(SCHEDULE, LABEL)(x_t, level)
-        moved = shift_noise(p, pull, SCHEDULE, x_t, level)
-        conditional = DATA.denoise(SCHEDULE, LABEL)(x_t, level)
-        torch.testing.assert_close(moved.noise, conditional.noise)
-        torch.testing.assert_close(moved.x_0, conditional.x_0, rtol=0, atol=1e-9)
+        found = folded(DENOISE, EXACT, SCHEDULE)(noisy(level), level)
+        conditional = DATA.denoise(SCHEDULE, LABEL)(noisy(level), level)
+        torch.testing.assert_close(found.noise, conditional.noise)
+        torch.testing.assert_close(found.x_0, conditional.x_0, rtol=0, atol=1e-9)
 
 
-def test_the_two_shifts_agree_in_the_limit_of_many_steps():
+@pytest.mark.parametrize(
+    "guided",
+    [
+        folded(DENOISE, scaled(EXACT, 5.0), SCHEDULE),
+        contrast(DATA.denoise(SCHEDULE, LABEL), DENOISE, 4.0),
+        thresholded(DENOISE, clip, SCHEDULE),
+        thresholded(folded(DENOISE, scaled(EXACT, 50.0), SCHEDULE), clip, SCHEDULE),
+    ],
+    ids=["folded", "contrast", "thresholded", "folded and thresholded"],
+)
+def test_every_denoiser_made_of_another_is_consistent(guided):
+    """x_0 and noise make up x_t, so a sampler may read either."""
+    levels = torch.tensor([1, 3, 10, 30, 40])
+    p = guided(noisy(levels), levels)
+    assert (p.x_0 - DENOISE(noisy(levels), levels).x_0).abs().max() > 1e-3, "it does something"
+    torch.testing.assert_close(process.diffuse(SCHEDULE, p.x_0, p.noise, levels), noisy(levels))
+
+
+def test_a_contrast_of_scale_1_is_the_strong_denoiser_and_of_scale_0_the_weak_one():
+    strong, weak, x_t = DATA.denoise(SCHEDULE, LABEL), DENOISE, noisy(10)
+    for scale, same in ((1.0, strong), (0.0, weak)):
+        found = contrast(strong, weak, scale)(x_t, 10)
+        torch.testing.assert_close(found.x_0, same(x_t, 10).x_0)
+        torch.testing.assert_close(found.noise, same(x_t, 10).noise)
+
+
+def test_a_contrast_is_classifier_guidance_by_the_classifier_that_both_models_imply():
+    """Ho and Salimans (2022), section 3.2: scale s is the implicit classifier at scale s."""
+    conditional, x_t = DATA.denoise(SCHEDULE, LABEL), noisy(10)
+    found = contrast(conditional, DENOISE, 3.0)(x_t, 10)
+    wanted = folded(DENOISE, scaled(EXACT, 3.0), SCHEDULE)(x_t, 10)
+    torch.testing.assert_close(found.noise, wanted.noise)
+    torch.testing.assert_close(found.x_0, wanted.x_0)
+
+
+def counting(denoise):
+    calls = []
+
+    def counted(x_t, level):
+        calls.append(level)
+        return denoise(x_t, level)
+
+    return counted, calls
+
+
+def test_a_gradient_through_the_denoiser_needs_one_evaluation():
+    """It equals the derivative by hand, which evaluates a second time."""
+    denoise, calls = counting(DENOISE)
+    target = normal((5, 1, 2, 2), 3)
+
+    def log_p(prediction, level):
+        return -((prediction.x_0 - target) ** 2).flatten(1).sum(1)
+
+    prediction, pull = evaluate(denoise, through_denoiser(log_p), noisy(10), 10)
+    assert calls == [10]
+    assert not pull.requires_grad
+    assert not prediction.x_0.requires_grad
+    x = noisy(10).requires_grad_()
+    by_hand = torch.autograd.grad(log_p(DENOISE(x, 10), 10).sum(), x)[0]
+    torch.testing.assert_close(pull, by_hand)
+    assert pull.abs().max() > 0.1
+
+
+def test_a_gradient_through_the_denoiser_without_a_graph_names_the_cure():
+    gradient = through_denoiser(lambda prediction, level: prediction.x_0.sum())
+    with torch.no_grad(), pytest.raises(ValueError, match=r"outside torch\.no_grad"):
+        evaluate(DENOISE, gradient, noisy(10), 10)
+
+
+def test_the_two_algorithms_agree_in_the_limit_of_many_steps():
     """At one noise level, their difference relative to the shift halves as the steps double."""
     differences = []
     for steps in (25, 50, 100, 200):
@@ -103,10 +248,10 @@ def test_the_two_shifts_agree_in_the_limit_of_many_steps():
         x_0, _ = DATA.sample(5, seeded(0))
         x_t = process.diffuse(schedule, x_0, normal((5, 1, 2, 2), 1), level)
         p = DATA.denoise(schedule)(x_t, level)
-        pull = DATA.gradient(schedule, LABEL)(x_t, level)
-        first = shift_mean(p, pull).mean - p.mean
-        x_0_moved = shift_noise(p, pull, schedule, x_t, level).x_0
-        second = process.posterior(schedule, x_0_moved, x_t, level).mean - p.mean
+        pull = DATA.gradient(schedule, LABEL)(x_t, level, p)
+        first = p.variance.value * pull
+        moved = shifted(p, pull, schedule, x_t, level)
+        second = mean_of(schedule, moved, x_t, level) - mean_of(schedule, p, x_t, level)
         differences.append(((first - second).norm() / second.norm()).item())
     ratios = [a / b for a, b in pairwise(differences)]
     assert differences[0] > 0.05
@@ -116,8 +261,15 @@ def test_the_two_shifts_agree_in_the_limit_of_many_steps():
 def test_algorithm_2_moves_the_mean_by_the_steps_noise():
     """Read as a shift of the mean, it is beta / sqrt(1 - beta) x gradient, exactly."""
     x_t, level = noisy(15), 15
-    p, pull = DATA.denoise(SCHEDULE)(x_t, level), normal(tuple(x_t.shape), 2)
-    x_0 = shift_noise(p, pull, SCHEDULE, x_t, level).x_0
-    moved = process.posterior(SCHEDULE, x_0, x_t, level).mean
+    p, pull = DENOISE(x_t, level), normal(tuple(x_t.shape), 2)
+    moved = mean_of(SCHEDULE, shifted(p, pull, SCHEDULE, x_t, level), x_t, level)
     beta = SCHEDULE.beta[level]
-    torch.testing.assert_close(moved - p.mean, beta / (1 - beta).sqrt() * pull)
+    shift = moved - mean_of(SCHEDULE, p, x_t, level)
+    torch.testing.assert_close(shift, beta / (1 - beta).sqrt() * pull)
+
+
+def test_a_shift_leaves_the_variance():
+    x_t, p = noisy(15), DENOISE(noisy(15), 15)
+    moved = shifted(p, normal(tuple(x_t.shape), 2), SCHEDULE, x_t, 15)
+    assert moved.variance == p.variance
+    assert replace(moved, x_0=p.x_0, noise=p.noise).variance == p.variance

@@ -6,7 +6,7 @@ import pytest
 import torch
 from oracle import by_angle, four_modes, normal, one_gaussian, seeded
 
-from adm.diffusion import cosine, process
+from adm.diffusion import Prediction, Variance, cosine, process
 from adm.diffusion.likelihood import (
     approximate_normal_cdf,
     binned_log_likelihood,
@@ -91,15 +91,15 @@ def test_any_other_mean_or_variance_makes_the_bound_worse():
 
     def off(x, level, shift=0.0, ratio=1.0):
         p = exact(x, level)
-        deviation = p.variance.sqrt()
-        return p._replace(
-            mean=p.mean + shift * deviation, log_variance=p.log_variance + math.log(ratio)
-        )
+        to_x_0 = process.posterior_coefficients(schedule)[0][level]
+        x_0 = p.x_0 + shift * p.variance.value.sqrt() / to_x_0  # moves the mean by a deviation
+        variance = Variance(ratio * p.variance.value, p.variance.log + math.log(ratio))
+        return Prediction.from_x_0(schedule, x, level, x_0, variance)
 
     def bound(denoise):
         one = torch.ones_like(x_0)
         both = [
-            bits_per_dimension(denoise, schedule, x_0, lambda _, s=s: s * one).total
+            bits_per_dimension(denoise, schedule, x_0, lambda level, s=s: s * one).total
             for s in (1, -1)
         ]
         return (both[0] + both[1]).mean() / 2

@@ -1,4 +1,4 @@
-"""seed, image, level -> noise: nothing else has a say."""
+"""seed, index, level, draw -> noise: nothing else has a say."""
 
 import itertools
 
@@ -69,6 +69,14 @@ def test_noise_is_standard_normal(axis, level):
     pixels = drawn.flatten(1).double().numpy()
     p_values = stats.kstest(pixels, "norm", axis=axis).pvalue
     assert stats.kstest(p_values, "uniform").pvalue > 1e-4
+
+
+def test_the_draws_of_one_level_are_apart_and_the_first_is_the_default():
+    noise = ImageNoise(5, [3, 4], SHAPE)
+    assert torch.equal(noise(7), noise(7, 0))
+    draws = [noise(7, draw) for draw in range(3)] + [noise(8, 0), noise(6, 1)]
+    for one, other in itertools.combinations(draws, 2):
+        assert torch.isin(one, other).float().mean() < 0.05
 
 
 def test_noise_takes_the_shape_asked():

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from oracle import four_modes, normal, seeded
+from oracle import four_modes, mean_of, normal, seeded
 
 from adm.diffusion import (
     FIXED_LARGE,
@@ -14,6 +14,8 @@ from adm.diffusion import (
     VELOCITY,
     X_0,
     Parameterization,
+    Prediction,
+    Variance,
     clip,
     cosine,
     denoiser,
@@ -44,32 +46,42 @@ def test_a_perfect_output_is_read_as_the_truth(target, rule):
     close = {"rtol": 0, "atol": 1e-9}
     torch.testing.assert_close(p.x_0, IMAGE, **close)
     torch.testing.assert_close(p.noise, DRAWN, **close)
-    mean = process.posterior(SCHEDULE, IMAGE, X_T, LEVELS).mean
-    torch.testing.assert_close(p.mean, mean, **close)
 
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
 def test_x_0_and_noise_always_make_up_x_t(target):
     output = normal(SHAPE, 3)
-    for restrain in (None, clip):
-        p = Parameterization(target, FIXED_SMALL).predict(SCHEDULE, output, X_T, LEVELS, restrain)
+    for threshold in (None, clip):
+        p = Parameterization(target, FIXED_SMALL).predict(SCHEDULE, output, X_T, LEVELS, threshold)
         torch.testing.assert_close(process.diffuse(SCHEDULE, p.x_0, p.noise, LEVELS), X_T)
-        assert restrain is None or p.x_0.abs().max() <= 1
+        assert threshold is None or p.x_0.abs().max() <= 1
 
 
-def test_restraint_moves_the_mean_unless_the_output_is_the_mean():
+def test_clipping_moves_the_mean_unless_the_output_is_the_mean():
     output = 3 * normal(SHAPE, 3)
     for name, target in TARGETS.items():
         model = Parameterization(target, FIXED_SMALL)
         free, kept = (model.predict(SCHEDULE, output, X_T, LEVELS, r) for r in (None, clip))
         assert (free.x_0 - kept.x_0).abs().max() > 0.1
-        assert torch.equal(free.mean, kept.mean) == (name == "previous mean")
+        drawn = model.predict(SCHEDULE, output, X_T, LEVELS, model.mean_threshold(clip))
+        if name == "previous mean":
+            torch.testing.assert_close(mean_of(SCHEDULE, drawn, X_T, LEVELS), output)
+        else:
+            assert torch.equal(drawn.x_0, kept.x_0)
+
+
+def test_a_prediction_made_of_x_0_and_one_made_of_its_noise_are_the_same():
+    variance = Variance(torch.ones(()), torch.zeros(()))
+    by_x_0 = Prediction.from_x_0(SCHEDULE, X_T, LEVELS, IMAGE, variance)
+    by_noise = Prediction.from_noise(SCHEDULE, X_T, LEVELS, by_x_0.noise, variance)
+    torch.testing.assert_close(by_noise.x_0, IMAGE, rtol=0, atol=1e-9)
+    torch.testing.assert_close(by_x_0.noise, DRAWN)
 
 
 def variance_of(rule, extra=EXTRA):
     raw = torch.cat([IMAGE, extra], dim=1) if rule.learned else IMAGE
     p = Parameterization(X_0, rule).predict(SCHEDULE, raw, X_T, LEVELS)
-    variance, log = (v.expand(SHAPE)[:, 0, 0, 0] for v in (p.variance, p.log_variance))
+    variance, log = (v.expand(SHAPE)[:, 0, 0, 0] for v in p.variance)
     return variance, log
 
 
@@ -103,7 +115,7 @@ def test_the_exact_variance_lies_within_the_learned_range():
     x_0, _ = four_modes().sample(64, seeded(0))
     for level in (2, 30, 100):
         x_t = process.diffuse(SCHEDULE, x_0, normal(tuple(x_0.shape), 1), level)
-        variance = four_modes().denoise(SCHEDULE)(x_t, level).variance.mean()
+        variance = four_modes().denoise(SCHEDULE)(x_t, level).variance.value.mean()
         assert SCHEDULE.posterior_variance[level] < variance < SCHEDULE.beta[level]
 
 
@@ -134,5 +146,7 @@ def test_a_denoiser_reads_its_network_as_the_parameterization_says():
     model = Parameterization(VELOCITY, LEARNED_RANGE)
     denoise = denoiser(lambda x, step: raw_of(VELOCITY, LEARNED_RANGE) * 2, SCHEDULE, model)
     wanted = model.predict(SCHEDULE, raw_of(VELOCITY, LEARNED_RANGE) * 2, X_T, LEVELS, clip)
-    for got, want in zip(denoise(X_T, LEVELS), wanted, strict=True):
-        torch.testing.assert_close(got, want)
+    found = denoise(X_T, LEVELS)
+    torch.testing.assert_close(found.x_0, wanted.x_0)
+    torch.testing.assert_close(found.noise, wanted.noise)
+    torch.testing.assert_close(found.variance, wanted.variance)

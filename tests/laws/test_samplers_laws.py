@@ -10,8 +10,10 @@ import torch
 from oracle import (
     Mixture,
     by_angle,
+    fixed_variance,
     four_modes,
     last,
+    mean_of,
     noise_like,
     normal,
     one_gaussian,
@@ -22,8 +24,8 @@ from oracle import (
 from scipy.integrate import solve_ivp
 
 from adm.diffusion import cosine
-from adm.guidance.gradients import classifier_gradient
-from adm.samplers import SAMPLERS, ImageNoise, ancestral
+from adm.guidance import classifier_gradient, contrast, folded, scaled
+from adm.samplers import SAMPLERS, Ancestral, ImageNoise, ancestral
 
 
 class Facts(NamedTuple):
@@ -43,16 +45,17 @@ def test_every_sampler_has_its_facts():
 
 
 @each_sampler
-def test_a_sampler_yields_a_state_a_step_and_asks_for_noise_once_a_level(name):
+def test_a_sampler_yields_a_state_a_step_and_draws_noise_at_every_level(name):
     schedule, x, asked = cosine(100).respaced([5, 30, 60, 100]), normal((2, 1, 2, 2), 0), []
 
-    def noise(level):
-        asked.append(level)
+    def noise(level, draw=0):
+        asked.append((level, draw))
         return normal((2, 1, 2, 2), level)
 
-    states = list(SAMPLERS[name](DATA.denoise(schedule), x, schedule, noise))
+    states = list(SAMPLERS[name]()(DATA.denoise(schedule), x, schedule, noise))
     assert [state.level for state in states] == [3, 2, 1, 0]
-    assert asked == [4, 3, 2, 1]
+    assert [level for level, _ in dict.fromkeys(asked)] == [4, 3, 2, 1]
+    assert len(set(asked)) == len(asked), "no noise is used twice"
     first = DATA.denoise(schedule)(x, 4)
     torch.testing.assert_close(states[0].prediction.x_0, first.x_0)
 
@@ -63,7 +66,7 @@ def test_a_data_set_of_one_image_is_reproduced(name):
     one = torch.ones(1, dtype=torch.float64)
     data, schedule = Mixture(image, 0 * one, one, one.long() * 0), by_angle(6, first=0.1)
     x = normal((5, 1, 2, 2), 0)
-    found = last(SAMPLERS[name](data.denoise(schedule), x, schedule, noise_like(x)))
+    found = last(SAMPLERS[name]()(data.denoise(schedule), x, schedule, noise_like(x)))
     torch.testing.assert_close(found, image.expand_as(found))
 
 
@@ -73,9 +76,9 @@ def test_an_image_does_not_depend_on_its_batch(name):
 
     def run(images):
         noise, wanted = ImageNoise(7, images, (1, 2, 2)), label[images]
-        gradient = classifier_gradient(DATA.classifier(schedule), schedule, wanted, 3.0)
+        gradient = scaled(classifier_gradient(DATA.classifier(schedule), schedule, wanted), 3.0)
         start = noise.start().double()
-        return last(SAMPLERS[name](DATA.denoise(schedule), start, schedule, noise, gradient))
+        return last(SAMPLERS[name]()(DATA.denoise(schedule), start, schedule, noise, gradient))
 
     together = run([0, 1, 2, 3, 4, 5])
     torch.testing.assert_close(run([4, 2]), together[[4, 2]])
@@ -86,7 +89,7 @@ def test_an_image_does_not_depend_on_its_batch(name):
 def test_respacing_by_everything_changes_no_image(name):
     schedule, x = cosine(20), normal((3, 1, 2, 2), 0)
     same = schedule.respaced(range(1, 21))
-    runs = [last(SAMPLERS[name](DATA.denoise(s), x, s, noise_like(x))) for s in (schedule, same)]
+    runs = [last(SAMPLERS[name]()(DATA.denoise(s), x, s, noise_like(x))) for s in (schedule, same)]
     assert torch.equal(*runs)
 
 
@@ -97,12 +100,18 @@ def test_samples_have_the_moments_of_the_data_once_there_are_many_steps(name):
 
     def worst(steps):
         schedule, generator = by_angle(steps, first=1.5 / steps), seeded(6)
+
+        def noise(level, draw=0):
+            return torch.randn(x.shape, dtype=torch.float64, generator=generator)
+
         drawn = last(
-            SAMPLERS[name](
+            SAMPLERS[name]()(
                 DATA.denoise(schedule),
                 x,
                 schedule,
-                lambda _: torch.randn(x.shape, dtype=torch.float64, generator=generator),
+                lambda level, draw=0: torch.randn(
+                    x.shape, dtype=torch.float64, generator=generator
+                ),
             )
         )
         flat = drawn.flatten(1)
@@ -135,7 +144,7 @@ def test_the_error_of_a_solver_falls_at_its_order(name):
     counts, errors = [20, 40, 80, 160, 320], []
     for steps in counts:
         schedule = by_angle(steps, first=1.5 / steps)
-        found = last(SAMPLERS[name](DATA.denoise(schedule), x, schedule, noise_like(x)))
+        found = last(SAMPLERS[name]()(DATA.denoise(schedule), x, schedule, noise_like(x)))
         errors.append(rms(found - exact))
     assert slope(counts, errors) == pytest.approx(FACTS[name].order, abs=0.1), errors
 
@@ -144,7 +153,7 @@ def test_the_error_of_a_solver_falls_at_its_order(name):
 def test_a_solver_ignores_noise_and_a_random_sampler_does_not(name):
     schedule, x = cosine(10), normal((2, 1, 2, 2), 0)
     runs = [
-        last(SAMPLERS[name](DATA.denoise(schedule), x, schedule, noise_like(x, seed)))
+        last(SAMPLERS[name]()(DATA.denoise(schedule), x, schedule, noise_like(x, seed)))
         for seed in (100, 200)
     ]
     assert torch.equal(*runs) == (name in SOLVERS)
@@ -154,8 +163,8 @@ def test_a_solver_ignores_noise_and_a_random_sampler_does_not(name):
 def test_a_scale_of_0_is_no_guidance(name):
     schedule, x = by_angle(20, first=0.05), normal((6, 1, 2, 2), 0)
     label = torch.tensor([0, 1, 2] * 2)
-    gradient = classifier_gradient(DATA.classifier(schedule), schedule, label, 0.0)
-    sampler, denoise = SAMPLERS[name], DATA.denoise(schedule)
+    gradient = scaled(classifier_gradient(DATA.classifier(schedule), schedule, label), 0.0)
+    sampler, denoise = SAMPLERS[name](), DATA.denoise(schedule)
     free = last(sampler(denoise, x, schedule, noise_like(x)))
     guided = last(sampler(denoise, x, schedule, noise_like(x), gradient))
     torch.testing.assert_close(guided, free, rtol=0, atol=1e-10)
@@ -164,31 +173,31 @@ def test_a_scale_of_0_is_no_guidance(name):
 LABEL = torch.tensor([0, 1, 2, 1] * 16)
 
 
-def guided_and_conditional(sampler, steps, **options):
+def guided_and_conditional(sampler, steps):
     schedule, x = by_angle(steps, first=1.5 / steps), normal((64, 1, 2, 2), 2)
     pull = DATA.gradient(schedule, LABEL)
     noise = noise_like(x)
-    guided = last(sampler(DATA.denoise(schedule), x, schedule, noise, pull, **options))
+    guided = last(sampler(DATA.denoise(schedule), x, schedule, noise, pull))
     return guided, last(sampler(DATA.denoise(schedule, LABEL), x, schedule, noise))
 
 
 @each_solver
 def test_an_exact_classifier_makes_a_solver_conditional(name):
-    guided, conditional = guided_and_conditional(SAMPLERS[name], 25)
+    guided, conditional = guided_and_conditional(SAMPLERS[name](), 25)
     torch.testing.assert_close(guided, conditional, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("name", RANDOM)
 def test_an_exact_classifier_makes_a_random_sampler_conditional_in_the_limit(name):
     counts = [25, 50, 100, 200]
-    errors = [rms(torch.sub(*guided_and_conditional(SAMPLERS[name], n))) for n in counts]
+    errors = [rms(torch.sub(*guided_and_conditional(SAMPLERS[name](), n))) for n in counts]
     assert slope(counts, errors) > 0.8, errors
     assert errors[-1] < 0.01, errors
 
 
 def test_so_it_does_where_the_paper_takes_the_gradient():
     counts = [25, 50, 100, 200]
-    errors = [rms(torch.sub(*guided_and_conditional(ancestral, n, at_mean=True))) for n in counts]
+    errors = [rms(torch.sub(*guided_and_conditional(Ancestral(at_mean=True), n))) for n in counts]
     assert slope(counts, errors) > 0.8, errors
     assert errors[-1] < 0.01, errors
 
@@ -199,13 +208,18 @@ def test_the_gradient_is_asked_at_the_image_and_the_level_it_belongs_to(at_mean,
     x = normal((2, 1, 2, 2), 0)
     plain = list(ancestral(DATA.denoise(schedule), x, schedule, noise_like(x)))
 
-    def gradient(x_t, level):
+    def gradient(x_t, level, prediction):
         asked.append((x_t, level))
         return torch.zeros_like(x_t)
 
     list(ancestral(DATA.denoise(schedule), x, schedule, noise_like(x), gradient, at_mean))
     assert [level for _, level in asked] == levels
-    wanted = [s.prediction.mean for s in plain] if at_mean else [x, *[s.x for s in plain[:-1]]]
+    images = [x, *[s.x for s in plain[:-1]]]
+    means = [
+        mean_of(schedule, s.prediction, x_t, s.level + 1)
+        for s, x_t in zip(plain, images, strict=True)
+    ]
+    wanted = means if at_mean else images
     for (given, _), image in zip(asked, wanted, strict=True):
         torch.testing.assert_close(given, image)
 
@@ -216,13 +230,54 @@ def test_more_scale_is_more_of_the_class(name):
     label = torch.arange(300) % 3
 
     def share(scale):
-        gradient = DATA.gradient(schedule, label, scale)
-        found = last(SAMPLERS[name](DATA.denoise(schedule), x, schedule, noise_like(x), gradient))
+        gradient = scaled(DATA.gradient(schedule, label), scale)
+        noise = noise_like(x)
+        found = last(SAMPLERS[name]()(DATA.denoise(schedule), x, schedule, noise, gradient))
         return DATA.logits(schedule, found, 0).softmax(1).gather(1, label[:, None]).mean()
 
     assert share(0) < 0.4  # a third, by chance
     assert share(1) > 0.9
     assert share(-1) < 0.2
+
+
+@each_sampler
+def test_a_folded_exact_gradient_makes_every_sampler_conditional(name):
+    """Algorithm 2 under any sampler: the guided model is the conditional one at every step."""
+    schedule, x = by_angle(25, first=0.06), normal((64, 1, 2, 2), 2)
+    free, told = (
+        fixed_variance(DATA.denoise(schedule, label), schedule) for label in (None, LABEL)
+    )
+    guided = folded(free, DATA.gradient(schedule, LABEL), schedule)
+    runs = [last(SAMPLERS[name]()(d, x, schedule, noise_like(x))) for d in (guided, told)]
+    torch.testing.assert_close(*runs, rtol=0, atol=1e-9)
+
+
+@each_sampler
+def test_a_denoiser_made_of_denoisers_moves_every_sampler(name):
+    """Classifier-free guidance at scale 3: the wanted class, and not only under some samplers."""
+    schedule, x = by_angle(30, first=0.05), normal((300, 1, 2, 2), 3)
+    label = torch.arange(300) % 3
+    conditional, free = DATA.denoise(schedule, label), DATA.denoise(schedule)
+    guided = contrast(conditional, free, 3.0)
+
+    def share(denoise):
+        found = last(SAMPLERS[name]()(denoise, x, schedule, noise_like(x)))
+        return DATA.logits(schedule, found, 0).softmax(1).gather(1, label[:, None]).mean()
+
+    assert share(free) < 0.4
+    assert share(guided) > 0.98
+
+
+@each_sampler
+def test_a_state_shows_the_guided_estimate(name):
+    """Each state's x_0 is that of Algorithm 2, whichever algorithm made the step."""
+    schedule, x = by_angle(10, first=0.1), normal((64, 1, 2, 2), 3)
+    pull = scaled(DATA.gradient(schedule, LABEL), 3.0)
+    guided = folded(DATA.denoise(schedule), pull, schedule)
+    x_t = x
+    for state in SAMPLERS[name]()(DATA.denoise(schedule), x, schedule, noise_like(x), pull):
+        torch.testing.assert_close(state.prediction.x_0, guided(x_t, state.level + 1).x_0)
+        x_t = state.x
 
 
 @pytest.mark.parametrize("steps", [2, 5, 17])
@@ -233,13 +288,13 @@ def test_ancestral_sampling_of_a_gaussian_is_exact_in_any_number_of_steps(steps)
     # Image i hears 1 at draw i alone, the start being draw 0; the last image hears nothing.
     heard = torch.eye(steps + 2, dtype=torch.float64)[:, :-1]
 
-    def noise(draw):
-        return heard[:, draw].reshape(-1, 1, 1, 1).expand(-1, 1, 2, 2)
+    def noise(level, draw=0):
+        return heard[:, level].reshape(-1, 1, 1, 1).expand(-1, 1, 2, 2)
 
     start = schedule.signal[-1] * data.means + (alpha_bar * 0.2 + 1 - alpha_bar).sqrt() * noise(0)
     found = last(ancestral(data.denoise(schedule), start, schedule, noise))
     torch.testing.assert_close(found[-1:], data.means)
     # The last step returns its mean: the variance that it would add is left out.
-    left_out = data.denoise(schedule)(start[:1], 1).variance[0]
+    left_out = data.denoise(schedule)(start[:1], 1).variance.value[0]
     spread = ((found[:-1] - found[-1]) ** 2).sum(0) + left_out
     torch.testing.assert_close(spread, torch.full_like(spread, 0.2))

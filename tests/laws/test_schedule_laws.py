@@ -55,21 +55,21 @@ def test_cosine_is_equation_17_until_beta_reaches_its_limit():
 
 
 def test_the_first_level_is_the_networks_step_0(schedule):
-    assert schedule.steps.tolist() == list(range(-1, schedule.last))
-    assert schedule.step(1, torch.zeros(3, 1, 2, 2)).tolist() == [0, 0, 0]
+    assert schedule.timesteps.tolist() == list(range(-1, schedule.last))
+    assert schedule.timestep(1, torch.zeros(3, 1, 2, 2)).tolist() == [0, 0, 0]
     levels = torch.tensor([2, 1])
-    assert schedule.step(levels, torch.zeros(2, 1, 2, 2)).tolist() == [1, 0]
+    assert schedule.timestep(levels, torch.zeros(2, 1, 2, 2)).tolist() == [1, 0]
 
 
 def test_rescaled_tells_steps_of_a_thousand():
     rescaled = cosine(4000).rescaled()
-    assert rescaled.steps[[1, 5, 4000]].tolist() == [0, 1, 999.75]
+    assert rescaled.timesteps[[1, 5, 4000]].tolist() == [0, 1, 999.75]
     assert torch.equal(rescaled.alpha_bar, cosine(4000).alpha_bar)
 
 
 def test_respacing_by_everything_changes_nothing(schedule):
     same = schedule.respaced(range(1, schedule.last + 1))
-    for name in ("alpha_bar", "steps", "beta", "posterior_variance", "posterior_log_variance"):
+    for name in ("alpha_bar", "timesteps", "beta", "posterior_variance", "posterior_log_variance"):
         assert torch.equal(getattr(same, name), getattr(schedule, name)), name
 
 
@@ -83,9 +83,9 @@ def test_respacing_twice_is_respacing_once_by_the_composed_index(data):
     twice = schedule.respaced(first).respaced(second)
     once = schedule.respaced([first[i - 1] for i in second])
     assert torch.equal(twice.alpha_bar, once.alpha_bar)
-    assert torch.equal(twice.steps, once.steps)
+    assert torch.equal(twice.timesteps, once.timesteps)
     kept = [first[i - 1] - 1 for i in second]
-    assert twice.steps[1:].tolist() == kept, "the network hears the original steps"
+    assert twice.timesteps[1:].tolist() == kept, "the network hears the original steps"
 
 
 def test_respaced_betas_follow_the_kept_levels():
@@ -195,3 +195,27 @@ def test_text_gives_the_spacing_it_names():
 def test_a_spacing_that_cannot_be_had_names_the_cure(call, cure):
     with pytest.raises(ValueError, match=cure):
         call()
+
+
+@pytest.mark.parametrize("make", [linear, cosine])
+def test_log_snrs_of_levels_are_those_levels(make):
+    schedule = make(100)
+    kept = [2, 30, 31, 99]
+    found = schedule.at_log_snr(schedule.log_snr[kept].flip(0))
+    torch.testing.assert_close(found.alpha_bar, schedule.respaced(kept).alpha_bar)
+    torch.testing.assert_close(found.timesteps, schedule.respaced(kept).timesteps)
+
+
+def test_a_log_snr_between_two_levels_has_a_timestep_between_theirs():
+    schedule = cosine(50)
+    middle = (schedule.log_snr[10] + schedule.log_snr[11]) / 2
+    found = schedule.at_log_snr(torch.stack([schedule.log_snr[40], middle]))
+    assert found.timesteps.tolist() == pytest.approx([-1, 9.5, 39])
+    assert schedule.alpha_bar[11] < found.alpha_bar[1] < schedule.alpha_bar[10]
+    torch.testing.assert_close(found.log_snr[1], middle)
+
+
+@pytest.mark.parametrize("values", [[1.0], [2.0, 1.0], [1.0, 1.0], [-99.0, 0.0], [0.0, 99.0]])
+def test_log_snrs_out_of_range_or_order_are_refused(values):
+    with pytest.raises(ValueError, match=r"two values that rise within \["):
+        cosine(50).at_log_snr(torch.tensor(values))

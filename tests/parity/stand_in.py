@@ -11,8 +11,7 @@ from parity.goldens import located
 from torch import Tensor
 
 from adm import diffusion
-from adm.diffusion import Parameterization, Schedule, spacing
-from adm.diffusion.prediction import Restrain
+from adm.diffusion import Parameterization, Schedule, Threshold, spacing
 
 Case = Mapping[str, Any]
 
@@ -59,17 +58,17 @@ def parameterization_of(case: Case) -> Parameterization:
     return Parameterization(TARGETS[case["mean_type"]], VARIANCES[case["var_type"]])
 
 
-def restrain_of(case: Case) -> Restrain | None:
-    """What x_0 goes through: the case's function first, then the clip."""
+def threshold_of(case: Case) -> Threshold | None:
+    """What is applied to x_0: the case's function first, then the clip."""
     moved, clipped = case.get("denoised_fn", False), case["clip_denoised"]
     if not moved:
         return diffusion.clip if clipped else None
 
-    def restrain(x_0: Tensor) -> Tensor:
+    def threshold(x_0: Tensor) -> Tensor:
         x_0 = 0.8 * x_0 + 0.05
         return diffusion.clip(x_0) if clipped else x_0
 
-    return restrain
+    return threshold
 
 
 @lru_cache(maxsize=1)

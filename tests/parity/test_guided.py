@@ -9,13 +9,13 @@ from functools import lru_cache
 import pytest
 import torch
 from parity.goldens import FOLDER, absent, assert_scaled, located, tensors
-from parity.stand_in import parameterization_of, restrain_of, schedule_of
+from parity.stand_in import parameterization_of, schedule_of, threshold_of
 from parity.test_networks import load_network
 
-from adm.diffusion import denoiser
-from adm.guidance.gradients import classifier_gradient
+from adm.diffusion import denoiser, process
+from adm.guidance import classifier_gradient, scaled
 from adm.images import to_uint8_truncated
-from adm.samplers import ancestral, ddim
+from adm.samplers import DDIM, ancestral
 
 LIMIT = 2e-4
 
@@ -65,19 +65,20 @@ class Replay:
             self.got["model_t"].append(step)
             return unet(x, step, label)
 
-        inner = denoiser(output, schedule, parameterization_of(run), restrain_of(run))
+        inner = denoiser(output, schedule, parameterization_of(run), threshold_of(run))
 
         def denoise(x, level):
             if self.starts is not None:
                 # The sampler's own tensor, so that all it does with it starts from here as well.
                 x.copy_(self.starts[schedule.last - level])
             p = inner(x, level)
-            self.got["mean"].append(p.mean)
-            self.got["log_variance"].append(p.log_variance.expand_as(p.mean))
+            mean = process.posterior(schedule, p.x_0, x, level).mean
+            self.got["mean"].append(mean)
+            self.got["log_variance"].append(p.variance.log.expand_as(mean))
             self.got["pred_xstart"].append(p.x_0)
             return p
 
-        def noise(level):
+        def noise(level, draw=0):
             return shared["noise"][schedule.last - level]
 
         start, gradient = shared["x_init"].clone(), self._gradient()
@@ -85,11 +86,15 @@ class Replay:
             states = ancestral(denoise, start, schedule, noise, gradient)
         else:
             assert run["sampler"] == "ddim"
-            states = ddim(denoise, start, schedule, noise, gradient, eta=run["eta"])
+            sampler = DDIM(eta=run["eta"])
+            states = sampler(denoise, start, schedule, noise, gradient)
         with torch.no_grad():
             for state in states:
                 self.got["samples"].append(state.x.clone())
-                self.got["guided_mean"].append(state.prediction.mean)
+                level = state.level + 1
+                spread = torch.exp(0.5 * state.prediction.variance.log)
+                fresh = spread * noise(level) if level > 1 else 0.0
+                self.got["guided_mean"].append(state.x - fresh)
                 self.got["guided_pred_xstart"].append(state.prediction.x_0)
 
     def _gradient(self):
@@ -97,10 +102,11 @@ class Replay:
         if scale is None:
             return None
         (guide,) = (n for n, m in LISTED["models"].items() if "pool" in m["config"])
-        inner = classifier_gradient(_network(guide), self.schedule, self.shared["labels"], scale)
+        plain = classifier_gradient(_network(guide), self.schedule, self.shared["labels"])
+        inner = scaled(plain, scale)
 
-        def gradient(x, level):
-            pull = inner(x, level)
+        def gradient(x, level, prediction):
+            pull = inner(x, level, prediction)
             self.got["gradient"].append(pull)
             return pull
 

@@ -2,7 +2,7 @@
 
 import torch
 from parity.goldens import Arrays, assert_close, assert_scaled, each_entry
-from parity.stand_in import StandIn, parameterization_of, restrain_of, schedule_of
+from parity.stand_in import StandIn, parameterization_of, schedule_of, threshold_of
 
 from adm import losses
 from adm.diffusion import denoiser
@@ -30,7 +30,7 @@ def test_loss_terms_and_gradient(case):
     schedule, model = schedule_of(case), parameterization_of(case)
     level, network = want["t"] + 1, StandIn(case, shared["y"])
     example = losses.noised(schedule, shared["x_start"], shared["noise"], level)
-    raw = network(example.x_t, schedule.step(level, example.x_t)).requires_grad_()
+    raw = network(example.x_t, schedule.timestep(level, example.x_t)).requires_grad_()
     got = loss_of(case, schedule, model.variance.learned)(model, schedule, raw, example)
     (gradient,) = torch.autograd.grad(got.loss.sum(), raw)
 
@@ -52,13 +52,19 @@ def test_bits_per_dimension(case):
     schedule, network = schedule_of(case), StandIn(case, shared["y"])
     noise = want["noise"]
     assert schedule.last == case["num_steps"] == len(noise)
-    denoise = denoiser(network, schedule, parameterization_of(case), restrain_of(case))
-    got = bits_per_dimension(
-        denoise, schedule, shared["x_start"], lambda level: noise[schedule.last - level]
-    )
+    model, threshold = parameterization_of(case), threshold_of(case)
+
+    def bound(threshold):
+        denoise = denoiser(network, schedule, model, threshold)
+        network.heard.clear()
+        return bits_per_dimension(
+            denoise, schedule, shared["x_start"], lambda level: noise[schedule.last - level]
+        )
+
+    errors, got = bound(threshold), bound(model.mean_threshold(threshold))
     assert torch.equal(torch.stack(network.heard).double(), want["model_t"])
     assert_close(got.terms, want["vb"], 1e-4, 1e-5)
     assert_close(got.prior, want["prior_bpd"], 1e-4, 1e-5)
     assert_close(got.total, want["total_bpd"], 1e-4, 1e-5)
-    assert_close(got.x_0_mse, want["xstart_mse"], 1e-4, 1e-4)
-    assert_close(got.noise_mse, want["mse"], 1e-4, 1e-4)
+    assert_close(errors.x_0_mse, want["xstart_mse"], 1e-4, 1e-4)
+    assert_close(errors.noise_mse, want["mse"], 1e-4, 1e-4)

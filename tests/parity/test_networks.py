@@ -56,10 +56,8 @@ def _unet_outputs(network, case):
 def _classifier_outputs(network, case):
     with torch.no_grad():
         logits = network(case["x"], case["t"])
-    given = classifier_gradient(
-        lambda x, step: network(x, case["t"]), ANY_SCHEDULE, case["y"], scale=1.0
-    )
-    gradient = given(case["x"], ANY_LEVEL)
+    given = classifier_gradient(lambda x, step: network(x, case["t"]), ANY_SCHEDULE, case["y"])
+    gradient = given(case["x"], ANY_LEVEL, None)
     return {"logits": logits, "log_probs": logits.float().log_softmax(1), "grad": gradient}
 
 

@@ -33,7 +33,7 @@ def tables_of(schedule):
         "posterior_log_variance_clipped": schedule.posterior_log_variance[1:],
         "posterior_mean_coef1": to_x_0[1:],
         "posterior_mean_coef2": to_x_t[1:],
-        "timestep_map": schedule.steps[1:],
+        "timestep_map": schedule.timesteps[1:],
     }
 
 
@@ -62,7 +62,7 @@ def test_respaced_tables(case):
     schedule = schedule_of(case)
     arrays = Arrays("schedules/respaced.npz", case["id"])
     assert schedule.last == case["count"]
-    assert torch.equal(schedule.steps[1:].long(), arrays["timestep_map"])
+    assert torch.equal(schedule.timesteps[1:].long(), arrays["timestep_map"])
     assert_tables(schedule, arrays, arrays.names)
 
 

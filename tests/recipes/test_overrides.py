@@ -36,7 +36,7 @@ def changed(setting: str) -> Any:
         ("data.flip=true", True),
         ("data.flip=False", False),
         ("unet.classes=none", None),
-        ("sample.start=null", None),
+        ("sample.grid.start=null", None),
         ("process.schedule=linear", "linear"),
         ("data.source=my photos/a=b", "my photos/a=b"),
         (" unet.dropout = 0.2 ", 0.2),

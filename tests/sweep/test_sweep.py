@@ -15,9 +15,12 @@ from evaluation.looks import blocks, spots, together
 from adm.evaluation import make_reference
 from adm.features import Extracted
 from adm.features.contract import guarded
-from adm.generation.generate import SamplingSettings, generate
-from adm.models.load import ClassifierModel, DiffusionModel, load_classifier, load_diffusion
+from adm.generation.generate import DiffusionGenerator, generate
+from adm.models.load import load_classifier, load_diffusion
+from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.processes import Devices
+from adm.samplers import DDIM, Sampling
+from adm.samplers.words import changed
 from adm.sweep import plan as sweeping
 from adm.sweep import run as running
 from adm.sweep import scoring
@@ -58,8 +61,8 @@ def plan(model: DiffusionModel, guide: ClassifierModel) -> Callable[..., Sweep]:
     def make(**changes: Any) -> Sweep:
         parts: dict[str, Any] = {
             "model": model,
-            "guide": guide,
-            "base": SamplingSettings(),
+            "classifier": guide,
+            "base": Sampling(sampler=DDIM()),
             "labels": balanced(range(3), COUNT),
             "count": COUNT,
             "samplers": ("ddim",),
@@ -119,9 +122,9 @@ def test_a_point_s_images_are_those_that_sampling_gives(
 ) -> None:
     sweep = plan()
     for point in sweep.points:
-        settings = SamplingSettings(sampler="ddim", steps=3, scale=point.scale)
-        labels = torch.tensor(sweep.labels)
-        (images,) = generate(sweep.model, labels, settings, sweep.guide, images=range(COUNT))
+        sampling = changed(Sampling(sampler=DDIM()), steps=3, scale=point.scale)
+        generator = DiffusionGenerator(sweep.model, sampling, sweep.classifier)
+        (images,) = generate(generator, torch.tensor(sweep.labels), range(COUNT))
         assert torch.equal(images_of(done[1] / "samples" / point.name), images)
 
 
@@ -135,18 +138,21 @@ def test_the_same_noise_stands_behind_every_scale(
 
 
 def test_the_eta_of_ddim_is_not_ancestral_sampling_s(plan: Callable[..., Sweep]) -> None:
-    sweep = plan(samplers=("ddim", "ancestral"), base=SamplingSettings(eta=0.5))
+    sweep = plan(samplers=("ddim", "ancestral"), base=Sampling(sampler=DDIM(eta=0.5)))
     sweep.check()
-    etas = {point.sampler: sweep.run(point).settings.eta for point in sweep.points}
-    assert etas == {"ddim": 0.5, "ancestral": 0.0}
+    used = {
+        p.sampler: sweep.job(p).generator.manifest()["sampling"]["sampler"] for p in sweep.points
+    }
+    assert used["ddim"]["eta"] == 0.5
+    assert used["ancestral"] == {"name": "ancestral", "at_mean": False}
 
 
 def test_nobody_calls_images_by_a_class_that_nothing_steered_to(
     plan: Callable[..., Sweep],
 ) -> None:
-    sweep = plan(base=SamplingSettings(use_labels=False))
-    assert [sweep.run(p).labels is None for p in sweep.points] == [True, False, False]
-    assert all(plan().run(p).labels is not None for p in plan().points)
+    sweep = plan(base=Sampling(sampler=DDIM(), use_labels=False))
+    assert [sweep.job(p).labels is None for p in sweep.points] == [True, False, False]
+    assert all(plan().job(p).labels is not None for p in plan().points)
 
 
 def test_the_same_call_makes_nothing_again(
@@ -201,13 +207,11 @@ def test_an_interrupted_sweep_ends_as_one_that_was_not(
             raise KeyboardInterrupt
         return real(*args, **kwargs)
 
-    from adm.generation import generate as generating
-
-    real = generating.generate
-    monkeypatch.setattr(generating, "generate", interrupted)
+    real = DiffusionGenerator.images
+    monkeypatch.setattr(DiffusionGenerator, "images", interrupted)
     with pytest.raises(KeyboardInterrupt):
         ran(plan(), judging, tmp_path)
-    monkeypatch.setattr(generating, "generate", real)
+    monkeypatch.setattr(DiffusionGenerator, "images", real)
     write(ran(plan(), judging, tmp_path), tmp_path)
     assert contents(tmp_path) == contents(done[1])
 
@@ -220,7 +224,7 @@ def test_scores_of_something_else_are_not_taken_for_these(
     alone = Judging(judging.by[:1])
     first = ran(sweep, alone, tmp_path / "one")
     if key == "of the samples":
-        sweep = plan(scales=(0.0, 4.0), base=SamplingSettings(seed=1))
+        sweep = plan(scales=(0.0, 4.0), base=Sampling(sampler=DDIM(), seed=1))
         samples = tmp_path / "one" / "samples"
         samples.rename(tmp_path / "gone")
     else:
@@ -317,7 +321,7 @@ def test_the_judge_counts_images_named_as_meant(
 
 def test_a_model_without_classes_is_shown_by_number(files: Path) -> None:
     loaded = load_diffusion(files / "unlabelled.safetensors")
-    sweep = Sweep(loaded, None, SamplingSettings(), None, 10, ("ddim",), (3,), (0.0,))
+    sweep = Sweep(loaded, None, Sampling(sampler=DDIM()), None, 10, ("ddim",), (3,), (0.0,))
     sweep.check()
     assert shown(sweep) == {"0 to 3": [0, 1, 2, 3], "4 to 7": [4, 5, 6, 7]}
 
@@ -330,7 +334,7 @@ def test_a_model_without_classes_is_shown_by_number(files: Path) -> None:
         ({"count": 1}, "count must be at least 2"),
         ({"samplers": ("dimm",)}, "use ancestral or ddim"),
         ({"steps": (3, 99)}, "steps must be in 2..20"),
-        ({"guide": None}, "needs a classifier"),
+        ({"classifier": None}, "needs a classifier"),
     ],
 )
 def test_what_cannot_be_sampled_is_refused_at_once(
@@ -342,8 +346,8 @@ def test_what_cannot_be_sampled_is_refused_at_once(
 
 def test_samples_of_another_sweep_are_not_taken(plan: Callable[..., Sweep], tmp_path: Path) -> None:
     sampled(plan(), plan().points[0], tmp_path)
-    other = plan(base=SamplingSettings(seed=1))
-    with pytest.raises(ValueError, match="that differ in settings; choose another --out"):
+    other = plan(base=Sampling(sampler=DDIM(), seed=1))
+    with pytest.raises(ValueError, match="that differ in sampling; choose another --out"):
         sampled(other, other.points[0], tmp_path)
 
 

@@ -11,8 +11,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from adm.generation.generate import SamplingSettings, generate
+from adm.generation.generate import DiffusionGenerator
 from adm.models.load import load_classifier, load_diffusion
+from adm.samplers import Grid, Sampling
 from adm.training import checkpoint
 
 
@@ -78,8 +79,8 @@ def test_a_run_s_folder_is_enough_to_sample_from(tmp_path: Path) -> None:
     assert model.classes == tiny.CLASSES
     assert model.trained_steps == 2
     assert not model.network.training
-    settings = SamplingSettings(sampler="ancestral", steps=3)
-    (images,) = generate(model, torch.tensor([0, 2]), settings, images=[0, 1])
+    generator = DiffusionGenerator(model, Sampling(grid=Grid(steps=3)))
+    images = generator.images(torch.tensor([0, 2]), [0, 1])
     assert images.shape == (2, 1, 8, 8)
     assert images.dtype == torch.uint8
 

@@ -10,7 +10,7 @@ from PIL import Image
 from watch import states
 
 from adm.data import Source
-from adm.generation.generate import generate
+from adm.generation.generate import DiffusionGenerator
 from adm.pictures import CHECKS, MOST, Row, colours, fitted, sheet, tile_size
 from adm.processes import Devices
 from adm.recipes import Recipe
@@ -18,7 +18,7 @@ from adm.runs.watch.compose import drawing, evaluated_at_once
 from adm.runs.watch.looks import Times, guarded
 from adm.runs.watch.mistakes import mistakes
 from adm.runs.watch.preview import Drawn, Weights, preview, write
-from adm.runs.watch.samples import layout, settings_for
+from adm.runs.watch.samples import layout, preview_sampling
 from adm.runs.watch.weights import mean_weights, model_of
 
 TIMES = Times(every=1, total=2)
@@ -72,8 +72,8 @@ def test_the_picture_is_the_sample_command_s_own(tmp_path: Path) -> None:
     chosen = tiny.diffusion("watch.images=3")
     state, source = states.state_of(chosen), tiny.stripes()
     model = model_of(chosen, mean_weights(state), source.classes, tmp_path, 1)
-    made = generate(model, torch.arange(3), settings_for(chosen, 0), images=range(3))
-    image = next(iter(made))[2]
+    generator = DiffusionGenerator(model, preview_sampling(chosen, 0))
+    image = generator.images(torch.arange(3), range(3))[2]
     draw = drawing(chosen, source, source, tmp_path, TIMES, 4, lambda said: None)
     preview(draw, tmp_path, TIMES, states.CPU)(1, state)
     wanted = fitted(image, tile_size((8, 8)))

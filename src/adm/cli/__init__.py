@@ -1,6 +1,7 @@
 """words on a command line -> calls of the library; one file a verb, loaded when it is used."""
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -61,6 +62,20 @@ def converted(type_: Any, tokens: Sequence[Token]) -> Any:
     return convert(type_, tokens)
 
 
+def in_flags(message: str) -> str:
+    """A message of the library, which names Python arguments, in the command line's own words.
+
+    `classifier=...` becomes `--classifier`, `device='cpu'` becomes `--device cpu`.
+    """
+    message = message.replace("use_labels=False", "--without-label")
+
+    def flag(match: re.Match[str]) -> str:
+        value = match[2] or match[3] or ""
+        return f"--{match[1].replace('_', '-')}" + (f" {value}" if value else "")
+
+    return re.sub(r"(?<![\w.])([a-z_]+)=(?:\.\.\.|True\b|'([^']*)'|\"([^\"]*)\")", flag, message)
+
+
 class Saved(SystemExit):
     """A command that saved on a signal, in every process, and ends with this status."""
 
@@ -75,8 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except USER_ERRORS as error:
         if os.environ.get("ADM_TRACEBACK"):
             raise
-        # In one piece, since others may be saying the same.
-        sys.stderr.write(f"adm: {' '.join(str(error).split())}\n")
+        # In one piece, since other ranks may print the same.
+        sys.stderr.write(f"adm: {in_flags(' '.join(str(error).split()))}\n")
         sys.exit(2)
     except KeyboardInterrupt:
         print("adm: stopped; the same command continues", file=sys.stderr)

@@ -1,7 +1,6 @@
 """adm demo -> samples of the shipped model at several scales, and a report to look at."""
 
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,11 +57,12 @@ def demo(
         Replace an earlier demo's folder.
     """
     # Loaded here and not above, so that --help answers before torch is there.
-    from adm.cli.device import pick
     from adm.data.export import new_folder
     from adm.demo.report import page, write
-    from adm.demo.run import column, settings_for, shipped
-    from adm.generation import generate
+    from adm.demo.run import column, shipped
+    from adm.generation.generate import DiffusionGenerator
+    from adm.models.device import pick
+    from adm.samplers.words import changed
 
     if per_class < 2:
         raise ValueError(f"per class must be at least 2, to tell diversity, got {per_class}")
@@ -70,21 +70,21 @@ def demo(
         raise ValueError("give at least one scale, as in --scales 0 1 2")
     _check_free(out, overwrite)
     models = shipped(pick(device))
-    changes = {"sampler": sampler, "steps": steps}
-    settings = settings_for(models, seed, **{k: v for k, v in changes.items() if v is not None})
-    for scale in scales:
-        generate.check(replace(settings, scale=scale), models.model, models.guide)
+    base = changed(models.model.recipe.sample, sampler=sampler, steps=steps, seed=seed)
+    settings = [changed(base, scale=scale) for scale in scales]
+    for sampling in settings:
+        DiffusionGenerator(models.model, sampling, models.classifier)  # refuses what is wrong
     started, columns = time.monotonic(), []
-    total = len(scales) * per_class * len(models.model.classes) * settings.steps
+    total = len(scales) * per_class * len(models.model.classes) * base.grid.steps
     with progress("sampling", total) as advance:
-        for scale in scales:
+        for sampling in settings:
 
-            def on_step(images: int, scale: float = scale) -> None:
+            def on_step(images: int, scale: float = sampling.scale) -> None:
                 advance(images, f"scale {scale:g}")
 
-            columns.append(column(models, replace(settings, scale=scale), per_class, on_step))
+            columns.append(column(models, sampling, per_class, on_step))
     seconds = time.monotonic() - started
-    report = page(models, columns, settings, seconds)
+    report = page(models, columns, base, seconds)
     with new_folder(out, overwrite) as folder:
         write(folder, columns, models.model.classes, seed, report)
     _print(columns, models.reference.accuracy)

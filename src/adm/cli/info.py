@@ -29,7 +29,8 @@ def info(model: str, /, *, recipe: Annotated[bool, Parameter(negative="")] = Fal
     """
     # Loaded here and not above, so that --help answers before torch is there.
     from adm.data.counting import count_of
-    from adm.models.load import guide_of, read
+    from adm.models.load import read
+    from adm.models.pair import classifier_of
     from adm.recipes.schema import to_json
 
     path, weights, chosen, metadata = read(model)
@@ -53,10 +54,10 @@ def info(model: str, /, *, recipe: Annotated[bool, Parameter(negative="")] = Fal
     if chosen.kind == "diffusion":
         rows["predicts"] = f"{chosen.process.prediction}, variance {chosen.process.variance}"
         s = chosen.sample
-        rows["sampled by"] = f"{s.sampler}, {s.steps} steps" + (
-            f" from level {s.start}" if s.start else ""
+        rows["sampled by"] = f"{s.sampler.name}, {s.grid.steps} steps" + (
+            f" from level {s.grid.start}" if s.grid.start else ""
         )
-        rows["classifier"] = guide_of(model) or "none shipped with it"
+        rows["classifier"] = str(classifier_of(model) or "none comes with it")
     for name, value in rows.items():
         table.add_row(name, value)
     Console(width=100).print(table, markup=False)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # so that --help answers before torch is there
 
 def joined(device: str | None) -> "Devices":
     """The processes that were launched together, or this one alone on the device named."""
-    from adm.cli.device import pick
+    from adm.models.device import pick
     from adm.processes import Devices, join, launched
 
     if not launched():

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 from cyclopts import Parameter
 
 from adm.cli.evaluate import DEFAULT_FEATURES
-from adm.cli.labels import parse_classes
 from adm.cli.progress import progress
-from adm.cli.sampling import labels_among
+from adm.cli.sampling import SamplingOptions
 from adm.cli.scoring import features_named, joined, watched
 
 if TYPE_CHECKING:
     from adm.evaluation import Looking, Reference
     from adm.features import Features
-    from adm.generation.generate import SamplingSettings
-    from adm.models.load import ClassifierModel, DiffusionModel
+    from adm.generation.pipeline import Pipeline
+    from adm.models.trained import ClassifierModel
+    from adm.samplers import Sampling
     from adm.sweep.plan import Sweep
     from adm.sweep.scoring import By
 
@@ -42,10 +42,10 @@ def sweep(
     judge: str | None = None,
     split: str = "train",
     seed: int = 0,
-    eta: float = 0.0,
+    eta: float | None = None,
     spacing: str | None = None,
     start: int | None = None,
-    rounding: str = "nearest",
+    rounding: str | None = None,
     batch_size: int = 64,
     device: str | None = None,
 ) -> None:
@@ -113,17 +113,15 @@ def sweep(
         cpu, cuda, mps, or cuda:1. The best there is by default.
     """
     # Loaded here and not above, so that --help answers before torch is there.
-    from adm.cli.sampling import How, guide_for, settings_for
     from adm.evaluation import Looking
-    from adm.models.load import load_classifier, load_diffusion
+    from adm.models.load import load_classifier
     from adm.sweep.page import write
     from adm.sweep.run import Judging, evaluations, run
 
     wanted = tuple(sorted(_listed(scales, float, "scales", "0,1,2")))
     devices = joined(device)
     looking = Looking(devices, batch_size)
-    loaded = load_diffusion(model, devices.device)
-    how = How(
+    how = SamplingOptions(
         classifier=classifier,
         scale=max(map(abs, wanted)),
         device=str(devices.device),
@@ -135,7 +133,8 @@ def sweep(
         rounding=rounding,
     )
     listed = samplers, steps, wanted
-    plan = _plan(loaded, guide_for(model, how), settings_for(loaded, how), listed, classes, count)
+    pipeline = how.pipeline(model)
+    plan = _plan(pipeline, how, listed, classes, count)
     plan.check()
     jury = load_classifier(judge, devices.device) if judge else None
     judging = Judging(
@@ -153,28 +152,40 @@ def sweep(
         print(f"{out / 'report.html'}: open it in a browser; report.md has the tables")
 
 
+def _base(pipeline: "Pipeline", how: SamplingOptions, samplers: Sequence[str]) -> "Sampling":
+    """What all points share; eta is for DDIM, wherever it stands among the samplers."""
+    from adm.samplers.words import changed
+
+    shared = {name: value for name, value in how.settings.items() if name != "scale"}
+    shared["sampler"] = "ddim" if how.eta is not None and "ddim" in samplers else samplers[0]
+    return changed(pipeline.sampling, **shared)
+
+
 def _plan(
-    model: "DiffusionModel",
-    guide: "ClassifierModel | None",
-    base: "SamplingSettings",
+    pipeline: "Pipeline",
+    how: SamplingOptions,
     listed: tuple[str | None, str | None, tuple[float, ...]],
     classes: str,
     count: int,
 ) -> "Sweep":
     """What is to be sampled; samplers and steps that were not listed are the recipe's own."""
+    from adm.generation.labels import parse_classes
     from adm.sweep.plan import Sweep, balanced
 
     samplers, steps, scales = listed
-    known = model.recipe.unet.classes is not None or guide is not None
-    chosen = parse_classes(classes, model.classes) if known else None
+    own = samplers or pipeline.sampling.sampler.name
+    names = _listed(own, str, "samplers", "ddim,ancestral")
+    base = _base(pipeline, how, names)
+    known = pipeline.classes
+    chosen = parse_classes(classes, known) if known else None
     return Sweep(
-        model,
-        guide,
+        pipeline.model,
+        pipeline.classifier if any(scales) else None,
         base,
         None if chosen is None else balanced(chosen, count),
         count,
-        tuple(_listed(samplers or base.sampler, str, "samplers", "ddim,ancestral")),
-        tuple(sorted(_listed(steps or str(base.steps), int, "steps", "10,25"))),
+        tuple(names),
+        tuple(sorted(_listed(steps or str(base.grid.steps), int, "steps", "10,25"))),
         scales,
     )
 
@@ -249,9 +260,11 @@ def _as_judge_numbers(judge: "ClassifierModel | None", plan: "Sweep") -> list[in
         return []
     if plan.labels is None:
         raise ValueError("a judge names classes, and this model has none; leave --judge out")
-    labels = labels_among(plan.labels, plan.model.classes, judge.classes)
+    from adm.generation.cascade import translated
+
+    labels = translated(plan.labels, plan.classes, judge.classes)
     if labels is None:
-        raise ValueError(f"the judge knows none of {', '.join(plan.model.classes[:20])}")
+        raise ValueError(f"the judge knows none of {', '.join(plan.classes[:20])}")
     return labels
 
 

@@ -12,10 +12,10 @@ from typing import Literal
 import torch
 
 from adm.cli import Saved
-from adm.cli.device import pick
 from adm.cli.progress import progress
 from adm.data import NoSplit, Source, held_out, open_source
 from adm.data.counting import count_of
+from adm.models.device import pick
 from adm.processes import Devices, join, launched
 from adm.recipes import Recipe
 from adm.recipes.schema import to_json

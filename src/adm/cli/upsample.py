@@ -1,4 +1,4 @@
-"""adm upsample MODEL IMAGES --out DIR -> the images made larger, named by class and seed."""
+"""adm upsample MODEL IMAGES --out DIR -> a sample folder: the images, upsampled."""
 
 import json
 from pathlib import Path
@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from adm.cli.progress import progress
-from adm.cli.sampling import DEFAULT, How, guide_for, labels_among, settings_for
+from adm.cli.sampling import DEFAULT, SamplingOptions
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from adm.data import Source
-    from adm.models.load import DiffusionModel
+    from adm.models.trained import DiffusionModel
 
 ARCHIVE, MANIFEST = "samples.npz", "samples.json"  # of a folder that `adm sample` left
 
@@ -26,12 +26,12 @@ def upsample(
     out: Path,
     count: int | None = None,
     shrink: Annotated[bool, Parameter(negative="")] = False,
-    how: How = DEFAULT,
+    how: SamplingOptions = DEFAULT,
 ) -> None:
-    """Make images larger with an upsampler.
+    """Upsample images.
 
-    The folder that it leaves is like that of `adm sample`, one image for each that was given, in
-    their order. The upsampler is told an image's class where it knows a class of that name.
+    The folder is like that of `adm sample`, with one image for each that was given, in their
+    order. The upsampler is told an image's class where it has a class of that name.
 
     Examples:
 
@@ -44,43 +44,39 @@ def upsample(
     Parameters
     ----------
     model
-        A path (a file, or a run's folder) of an upsampler.
+        An upsampler: a path (a file, or a run folder).
     images
         What to start from: a folder that `adm sample` left, or any data that `adm train` takes,
         such as a folder of images or an .npz file.
     out
-        The folder to make.
+        The folder to write.
     count
-        The first images alone.
+        Upsample only the first so many images.
     shrink
-        Make them small first, by means over areas, as the upsampler was trained to undo.
+        Reduce the images first, by area means, as in the upsampler's training.
     """
-    # Loaded here and not above, so that --help answers before torch is there.
+    # Imported here and not above, so that --help answers before torch is loaded.
     import torch
 
-    from adm.cli.device import pick
-    from adm.generation.folder import LowRes, SampleRun, sample_into
-    from adm.generation.generate import low_shape
-    from adm.models.load import load_diffusion
+    from adm.generation.cascade import translated
+    from adm.generation.folder import sample_into
+    from adm.generation.job import Job, LowRes
 
-    loaded = load_diffusion(model, pick(how.device))
-    shape = low_shape(loaded)
+    pipeline = how.pipeline(model)
+    generator, shape = pipeline.generator(**how.settings), pipeline.model.low_shape
     if shape is None:
         raise ValueError(f"{model} is no upsampler; give one, or use `adm sample`")
-    told = (loaded.recipe.unet.classes is not None and not how.without_label) or bool(how.scale)
-    source = opened(images, loaded, shrink, named=told)
+    source = opened(images, pipeline.model, shrink, named=bool(generator.classes))
     number = len(source) if count is None else min(count, len(source))
     if number < 1:
         raise ValueError(f"count must be at least 1, got {count}")
     low = torch.stack([small(source.read(i), shape, shrink, images) for i in range(number)])
     labels = None
-    if told:
-        labels = labels_among(source.labels[:number].tolist(), source.classes, loaded.classes)
-    guide = guide_for(model, how)
-    origin = f"{images}, shrunk" if shrink else images
-    run = SampleRun(loaded, guide, settings_for(loaded, how), labels, number, LowRes(low, origin))
-    with progress(f"upsampling {number} images", run.evaluations) as advance:
-        sample_into(out, run, batch_size=how.batch_size, on_step=advance)
+    if generator.classes:
+        labels = translated(source.labels[:number].tolist(), source.classes, generator.classes)
+    job = Job(generator, labels, number, LowRes(low, f"{images}, shrunk" if shrink else images))
+    with progress(f"upsampling {number} images", job.evaluations) as advance:
+        sample_into(out, job, batch_size=how.batch_size, on_step=advance)
     print(f"{out}: {number} images, samples.npz, samples.json")
 
 

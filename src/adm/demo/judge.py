@@ -12,7 +12,7 @@ from adm.images import to_float
 from adm.metrics.accuracy import Share, accuracy
 from adm.metrics.diversity import within_class_distance
 from adm.metrics.frechet import Statistics, frechet_distance, statistics
-from adm.models.load import ClassifierModel
+from adm.models.trained import ClassifierModel
 
 BATCH = 250
 
@@ -78,7 +78,7 @@ def look(judge: ClassifierModel, images: Tensor) -> tuple[Tensor, Tensor]:
     features, logits = [], []
     for chunk in images.split(BATCH):
         x_0 = to_float(chunk)
-        features.append(judge.network.features(x_0, judge.schedule.step(0, x_0)))
+        features.append(judge.network.features(x_0, judge.schedule.timestep(0, x_0)))
         logits.append(judge.classify(x_0))
     return torch.cat(features), torch.cat(logits)
 

@@ -5,7 +5,6 @@ import io
 import json
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict
 from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +19,8 @@ from torch import Tensor
 
 from adm.data.export import save_images
 from adm.demo.run import Column, Shipped
-from adm.generation.generate import SamplingSettings
+from adm.samplers import Sampling
+from adm.samplers.words import to_json
 
 SHOWN = 4  # samples of a class and scale in the grid
 ZOOM = 2
@@ -28,9 +28,7 @@ GAP = 1  # pixels between samples, before zooming
 INK, ACCENT, PALE = "#1b1f24", "#0b6e8f", "#9aa4ad"
 
 
-def page(
-    models: Shipped, columns: Sequence[Column], settings: SamplingSettings, seconds: float
-) -> str:
+def page(models: Shipped, columns: Sequence[Column], sampling: Sampling, seconds: float) -> str:
     """The report, self-contained."""
     text = resources.files("adm.demo").joinpath("report.html").read_text("utf-8")
     environment = Environment(autoescape=select_autoescape(default=True, default_for_string=True))
@@ -44,7 +42,7 @@ def page(
         per_class=per_class,
         seconds=seconds,
         width=SHOWN * (models.model.shape[2] + GAP) * ZOOM,
-        settings=json.dumps(_described(models, settings, columns, per_class), indent=1),
+        settings=json.dumps(_described(models, sampling, columns, per_class), indent=1),
     )
 
 
@@ -139,17 +137,20 @@ def _data(picture: np.ndarray) -> str:
 
 
 def _described(
-    models: Shipped, settings: SamplingSettings, columns: Sequence[Column], per_class: int
+    models: Shipped, sampling: Sampling, columns: Sequence[Column], per_class: int
 ) -> dict[str, object]:
     return {
-        "sampling": asdict(settings) | {"scale": [c.scale for c in columns]},
+        "sampling": to_json(sampling) | {"scale": [c.scale for c in columns]},
         "images": {
             "per class and scale": per_class,
             "in all": sum(len(c.labels) for c in columns),
             "noise": "image i of every scale: Philox, key (seed, i), counter (level)",
         },
         "model": {"recipe": models.model.recipe.name, "steps": models.model.trained_steps},
-        "classifier": {"recipe": models.guide.recipe.name, "steps": models.guide.trained_steps},
+        "classifier": {
+            "recipe": models.classifier.recipe.name,
+            "steps": models.classifier.trained_steps,
+        },
         "judge": {"recipe": models.judge.recipe.name, "steps": models.judge.trained_steps},
         "versions": {
             "adm": version("ablated-diffusion"),

@@ -1,21 +1,16 @@
 """shipped models, scales, seed -> samples at every scale, and what the judge says of them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from adm.demo.judge import Reference, Scores, load_reference, score
-from adm.generation.generate import SamplingSettings, generate
-from adm.models.load import (
-    SHIPPED,
-    ClassifierModel,
-    DiffusionModel,
-    load_classifier,
-    load_diffusion,
-)
+from adm.generation.generate import DiffusionGenerator, generate
+from adm.models.load import SHIPPED, load_classifier, load_diffusion
+from adm.models.trained import ClassifierModel, DiffusionModel
+from adm.samplers import Sampling
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +18,7 @@ class Shipped:
     """The models that come with the package, and the judge's view of real images."""
 
     model: DiffusionModel
-    guide: ClassifierModel
+    classifier: ClassifierModel
     judge: ClassifierModel
     reference: Reference
 
@@ -41,40 +36,25 @@ class Column:
 def shipped(device: torch.device | str = "cpu") -> Shipped:
     return Shipped(
         model=load_diffusion("fashion", device),
-        guide=load_classifier("fashion-classifier", device),
+        classifier=load_classifier("fashion-classifier", device),
         judge=load_classifier("fashion-judge"),
         reference=load_reference(SHIPPED / "fashion-reference.npz"),
     )
 
 
-def settings_for(models: Shipped, seed: int, **changes: Any) -> SamplingSettings:
-    """The shipped recipe's own way of sampling, with a seed and what else is to change."""
-    own = models.model.recipe.sample
-    base = SamplingSettings(
-        sampler=own.sampler, steps=own.steps, spacing=own.spacing, start=own.start, seed=seed
-    )
-    return replace(base, **changes)
-
-
 def column(
     models: Shipped,
-    settings: SamplingSettings,
+    sampling: Sampling,
     per_class: int,
     on_step: Callable[[int], None] | None = None,
 ) -> Column:
     """Sample `per_class` images of every class at one scale, and score them."""
     classes = len(models.model.classes)
     labels = torch.arange(classes).repeat_interleave(per_class)
-    batches = generate(
-        models.model,
-        labels,
-        settings,
-        models.guide,
-        images=range(len(labels)),
-        batch_size=classes * 5,
-        on_step=on_step,
-    )
+    generator = DiffusionGenerator(models.model, sampling, models.classifier)
+    indices = range(len(labels))
+    batches = generate(generator, labels, indices, batch_size=classes * 5, on_step=on_step)
     images = torch.cat(list(batches))
     return Column(
-        settings.scale, images, labels, score(models.judge, models.reference, images, labels)
+        sampling.scale, images, labels, score(models.judge, models.reference, images, labels)
     )

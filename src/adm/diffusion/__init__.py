@@ -1,4 +1,4 @@
-"""The mathematics: x_0, noise, level -> x_t; raw output -> Prediction; x_0 -> bits."""
+"""x_0, noise, level -> x_t; raw output -> Prediction; x_0 -> bits: the mathematics."""
 
 from adm.diffusion.prediction import (
     FIXED_LARGE,
@@ -12,6 +12,8 @@ from adm.diffusion.prediction import (
     Denoise,
     Parameterization,
     Prediction,
+    Threshold,
+    Variance,
     clip,
     denoiser,
 )
@@ -31,6 +33,8 @@ __all__ = [
     "Parameterization",
     "Prediction",
     "Schedule",
+    "Threshold",
+    "Variance",
     "clip",
     "cosine",
     "denoiser",

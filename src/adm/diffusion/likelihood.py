@@ -74,8 +74,10 @@ def variational_term(
     from the posterior.
     """
     true = process.posterior(schedule, x_0, x_t, level)
-    divergence = kl(true.mean, true.log_variance, prediction.mean, prediction.log_variance)
-    decoder = -binned_log_likelihood(x_0, prediction.mean, 0.5 * prediction.log_variance)
+    mean = process.posterior(schedule, prediction.x_0, x_t, level).mean
+    log_variance = prediction.variance.log
+    divergence = kl(true.mean, true.log_variance, mean, log_variance)
+    decoder = -binned_log_likelihood(x_0, mean, 0.5 * log_variance)
     first = torch.as_tensor(level, device=x_0.device).expand(len(x_0)) == 1
     return torch.where(first, per_image(decoder), per_image(divergence)) / math.log(2)
 

@@ -18,18 +18,18 @@ Level = int | Tensor  # one level for a whole batch, or (B,) int64
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
-    """The noise levels of a process, and the step that the network knows each by.
+    """The noise levels of a diffusion process, and the timestep of each.
 
     Attributes:
         alpha_bar: (T + 1,) float64, falling from exactly 1 at level 0: the share of the image's
             variance left at each level.
-        steps: (T + 1,) float32, what the network is told at each level. Level 1 of a process that
-            was never respaced is step 0. No diffusion model is ever asked about level 0, whose
-            step is -1.
+        timesteps: (T + 1,) float32, what the network is told at each level. Level 1 of a process
+            that was never respaced has timestep 0. No diffusion model is evaluated at level 0,
+            whose timestep is -1.
     """
 
     alpha_bar: Tensor
-    steps: Tensor
+    timesteps: Tensor
 
     def __post_init__(self) -> None:
         if len(self.alpha_bar) < 3:
@@ -38,13 +38,13 @@ class Schedule:
                 "ask for 2 or more"
             )
 
-    def step(self, level: Level, x_t: Tensor) -> Tensor:
-        """What a network, of either kind, is told of this level: (B,) float32.
+    def timestep(self, level: Level, x_t: Tensor) -> Tensor:
+        """What a network is told of this level, (B,) float32 on the device of `x_t`.
 
-        The one function of time: diffusion model and classifier, training and sampling share it.
+        Diffusion models and classifiers, training and sampling all use this one function of time.
         """
-        steps = self.steps[level if isinstance(level, int) else level.cpu()]
-        return steps.to(x_t.device).expand(len(x_t))
+        timesteps = self.timesteps[level if isinstance(level, int) else level.cpu()]
+        return timesteps.to(x_t.device).expand(len(x_t))
 
     @property
     def last(self) -> int:
@@ -97,14 +97,52 @@ class Schedule:
         if any(a >= b for a, b in pairwise(levels)) or levels[-1] > self.last:
             raise ValueError(f"levels to keep must rise within 1..{self.last}, got {list(keep)}")
         index = torch.tensor(levels)
-        return Schedule(self.alpha_bar[index], self.steps[index])
+        return Schedule(self.alpha_bar[index], self.timesteps[index])
 
     def rescaled(self) -> "Schedule":
-        """Tell the network steps in [0, 1000), whatever T is, as Improved DDPM's networks expect.
+        """Rescale the timesteps to [0, 1000), whatever T is, as Improved DDPM's networks expect.
 
-        To be applied before respacing: the factor is 1000 / T of the process trained on.
+        Apply it before respacing: the factor is 1000 / T of the process trained on.
         """
-        return replace(self, steps=self.steps * (1000.0 / self.last))
+        return replace(self, timesteps=self.timesteps * (1000.0 / self.last))
+
+    @cached_property
+    def log_snr(self) -> Tensor:
+        """log(alpha_bar / (1 - alpha_bar)), the log of the signal-to-noise ratio of each level.
+
+        Infinite at level 0, the clean image, and falling.
+        """
+        return self.alpha_bar.log() - (1 - self.alpha_bar).log()
+
+    def at_log_snr(self, log_snr: Tensor) -> "Schedule":
+        """The process that visits these log-SNRs, which need not be those of any level.
+
+        Between two levels the timestep is interpolated linearly in the log-SNR, so that a
+        network trained on whole timesteps is told a fraction of one.
+
+        Args:
+            log_snr: (N,) rising from the noisiest level that sampling starts from; within the
+                range of levels 1..T.
+
+        Raises:
+            ValueError: fewer than two values, not rising, or out of range.
+        """
+        wanted = log_snr.double().flip(0)  # as levels are ordered
+        low, high = float(self.log_snr[-1]), float(self.log_snr[1])
+        slack = 1e-9 * (high - low)
+        rising = bool((wanted.diff() < 0).all()) and len(wanted) >= 2
+        if not rising or wanted[0] > high + slack or wanted[-1] < low - slack:
+            raise ValueError(
+                f"log_snr must be at least two values that rise within [{low:.6g}, {high:.6g}], "
+                f"got {log_snr}"
+            )
+        known = -self.log_snr[1:]
+        after = torch.searchsorted(known, -wanted).clamp(1, len(known) - 1)
+        share = (-wanted - known[after - 1]) / (known[after] - known[after - 1])
+        told = self.timesteps[1:].double()
+        between = torch.lerp(told[after - 1], told[after], share.clamp(0, 1)).float()
+        alpha_bar = torch.cat([self.alpha_bar[:1], wanted.sigmoid()])
+        return Schedule(alpha_bar, torch.cat([self.timesteps[:1], between]))
 
 
 def at(table: Tensor, level: Level, like: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """T, count -> the levels that a shorter process keeps."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -81,6 +81,13 @@ def quadratic(total: int, count: int) -> list[int]:
     wanted = 1 + (np.linspace(0, 1, count) ** 2 * (total - 1)).round().astype(int)
     offsets = np.maximum.accumulate(wanted - np.arange(count))
     return [int(level) for level in np.minimum(offsets, total - count + 1) + np.arange(count)]
+
+
+SPACINGS: dict[str, Callable[[int, int], list[int]]] = {
+    "even": even,
+    "strided": strided,
+    "quadratic": quadratic,
+}
 
 
 def parse(total: int, text: str) -> list[int]:

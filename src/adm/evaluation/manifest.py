@@ -1,16 +1,12 @@
 """a set of images, a folder of samples -> where they come from, as JSON."""
 
-import json
 import platform
 from collections import Counter
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from adm.generation.folder import MANIFEST
 
 PACKAGES = {"adm": "ablated-diffusion", "torch": "torch", "numpy": "numpy", "pillow": "pillow"}
 OPTIONAL = ("torch-fidelity", "timm", "torchvision")  # that features may come from
@@ -33,24 +29,6 @@ def versions() -> dict[str, str]:
         with suppress(PackageNotFoundError):
             found[name] = version(name)
     return {**found, "python": platform.python_version()}
-
-
-def read_made(folder: Path) -> dict[str, Any] | None:
-    """What the samples of a folder say of how they were made; None where they do not.
-
-    Raises:
-        ValueError: the file is damaged.
-    """
-    path = folder / MANIFEST
-    if not path.is_file():
-        return None
-    try:
-        made = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is damaged ({error}); sample again, or remove it") from None
-    if not isinstance(made, dict):
-        raise ValueError(f"{path} holds no JSON object; sample again, or remove it")
-    return made
 
 
 def described(made: dict[str, Any] | None) -> dict[str, Any] | None:

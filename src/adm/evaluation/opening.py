@@ -16,7 +16,7 @@ from adm.data.fitting import fitted
 from adm.data.naming import at_home
 from adm.data.registry import RGB, find
 from adm.data.stored import stored
-from adm.evaluation.manifest import read_made
+from adm.generation.folder import read_manifest
 
 
 class Opened(NamedTuple):
@@ -56,7 +56,7 @@ def open_images(
         raise ValueError(f"size must be (H, W) of at least 1x1, got {size}")
     path = at_home(spec)
     ours = path.is_dir() and (path / ARCHIVE).is_file()
-    made = read_made(path if path.is_dir() else path.parent) if ours or _archive(path) else None
+    made = read_manifest(path if path.is_dir() else path.parent) if ours or _archive(path) else None
     if labels is None and split == "train" and (ours or _is_npz(path)):
         classes = tuple(made["classes"]) if made and made.get("classes") else None
         source = stored(path / ARCHIVE if ours else path, classes)

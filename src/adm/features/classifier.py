@@ -37,12 +37,12 @@ def classifier(model: str | Path, device: torch.device | str = "cpu") -> Feature
                 "size, such as efficientnet-lite0"
             )
         x_0 = to_float(images)
-        step = network.step_embedding(loaded.schedule.step(level, x_0))
+        step = network.step_embedding(loaded.schedule.timestep(level, x_0))
         seen = network.encoder(x_0, step)
         return Extracted(network.head.embed(seen), logits=network.head(seen))
 
     with torch.no_grad():
         blank = torch.zeros(1, *shape, dtype=torch.uint8, device=device)
         dim = look(blank).pool.shape[1]
-    how = f"{HOW} ({level}, {loaded.schedule.steps[level].item():g})"
+    how = f"{HOW} ({level}, {loaded.schedule.timesteps[level].item():g})"
     return guarded(name, dim, look, fingerprint(how, network.state_dict()), device)

@@ -1,1 +1,1 @@
-"""models, settings, labels -> images, and the folder that keeps them."""
+"""Model, settings, classes -> images, and the folder that keeps them."""

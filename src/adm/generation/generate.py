@@ -1,6 +1,5 @@
-"""model, classifier, labels, low-resolution images, seed -> images."""
+"""DiffusionModel, Sampling, labels -> images: DiffusionGenerator."""
 
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,219 +8,215 @@ import torch
 from torch import Tensor
 
 from adm.diffusion import Schedule, clip
-from adm.guidance.gradients import Gradient
+from adm.generation.generator import Generator, OnStep, identity
+from adm.guidance import Gradient, total
 from adm.images import ROUNDING, to_float
-from adm.models.load import ClassifierModel, DiffusionModel, check_pair
-from adm.recipes.build import SPACINGS
-from adm.samplers import SAMPLERS, ImageNoise, State
+from adm.models.pair import check_pair, classes_of
+from adm.models.trained import ClassifierModel, DiffusionModel
+from adm.samplers import Ancestral, ImageNoise, Sampling, State
+from adm.samplers.words import to_json
 
-# Added to the number of an image that is made larger: its noise has nothing to do with the noise
-# that a model may have made it from under the same seed.
+# Added to the index of an image that is upsampled: its noise must have nothing to do with the
+# noise that a model may have made it from under the same seed.
 UPSAMPLED = 2**48
 
 
-@dataclass(frozen=True, kw_only=True)
-class SamplingSettings:
-    """Everything besides the models that makes samples what they are.
+@dataclass(frozen=True, eq=False)
+class DiffusionGenerator:
+    """A diffusion model with the settings that it is sampled with.
 
     Attributes:
-        sampler: `ancestral` (Algorithm 1) or `ddim` (Algorithm 2).
-        steps: evaluations of the network an image, from 2 up to `start`.
-        spacing: which levels they are at; see `adm.diffusion.spacing`.
-        start: the noisiest level visited, T when None. Pure noise stands in for x_t there.
-        eta: of DDIM; see `adm.samplers.ddim`.
-        clip_again: of DDIM; keep x_0 in range after guidance too.
-        at_mean: of ancestral sampling; see `adm.samplers.ancestral`.
-        scale: of the classifier's gradient; 0 leaves the classifier out.
-        use_labels: tell the diffusion model the class; otherwise only the classifier knows.
-        seed: with an image's index, the source of all its noise.
-        rounding: to 8 bits; `truncated` is what the released system does.
-    """
-
-    sampler: str = "ddim"
-    steps: int = 25
-    spacing: str = "even"
-    start: int | None = None
-    eta: float = 0.0
-    clip_again: bool = False
-    at_mean: bool = False
-    scale: float = 0.0
-    use_labels: bool = True
-    seed: int = 0
-    rounding: str = "nearest"
-
-
-def check(
-    settings: SamplingSettings,
-    model: DiffusionModel,
-    guide: ClassifierModel | None,
-    low_res: Sequence[int] | None = None,
-) -> None:
-    """Raise ValueError for settings that this model cannot be sampled with.
-
-    Args:
-        low_res: (C, h, w) of the images that an upsampler is to start from.
-    """
-    for field, table in (("sampler", SAMPLERS), ("spacing", SPACINGS), ("rounding", ROUNDING)):
-        if getattr(settings, field) not in table:
-            raise ValueError(
-                f"{field} {getattr(settings, field)!r} is unknown; use {' or '.join(table)}"
-            )
-    start = noisiest(model, settings)
-    if not 2 <= start <= model.schedule.last:
-        raise ValueError(f"start must be a level in 2..{model.schedule.last}, got {start}")
-    if not 2 <= settings.steps <= start:
-        raise ValueError(f"steps must be in 2..{start}, got {settings.steps}")
-    if not 0 <= settings.seed < 2**64:
-        raise ValueError(f"seed must be in 0..2^64 - 1, got {settings.seed}")
-    if not torch.isfinite(torch.tensor(settings.scale)):
-        raise ValueError(f"scale must be a finite number, got {settings.scale}")
-    if not 0 <= settings.eta <= 1:
-        raise ValueError(f"eta must be in [0, 1], got {settings.eta}")
-    takes = inspect.signature(SAMPLERS[settings.sampler]).parameters
-    for name, value in options(settings).items():
-        if value and name not in takes:
-            raise ValueError(
-                f"{name} means nothing to the {settings.sampler} sampler; leave it out, or choose "
-                "another sampler"
-            )
-    if settings.scale and guide is None:
-        raise ValueError(f"scale {settings.scale} needs a classifier; give one with --classifier")
-    _check_low_res(model, low_res)
-    if guide is not None:
-        check_pair(model, guide)
-    spaced(model, settings)
-
-
-def _check_low_res(model: DiffusionModel, got: Sequence[int] | None) -> None:
-    wanted = low_shape(model)
-    if wanted is None and got is not None:
-        raise ValueError(
-            f"{model.path.name} is no upsampler and takes no low-resolution images; leave them "
-            "out, or give an upsampler"
-        )
-    if wanted is not None and got is None:
-        raise ValueError(
-            f"{model.path.name} is an upsampler and starts from images of {_size(wanted)}; give "
-            "them as low_res, or to `adm upsample`"
-        )
-    if wanted is not None and got is not None and tuple(got) != wanted:
-        raise ValueError(
-            f"{model.path.name} starts from images of {_size(wanted)} and got {_size(got)}; "
-            "give images of that size"
-        )
-
-
-def low_shape(model: DiffusionModel) -> tuple[int, int, int] | None:
-    """(C, h, w) of the images that an upsampler starts from; None of any other model."""
-    data = model.recipe.data
-    return None if data.low_res is None else (data.channels, *data.low_res)
-
-
-def _size(shape: Sequence[int]) -> str:
-    channels, *sides = shape
-    return f"{'x'.join(map(str, sides))} with {channels} channel{'s' if channels > 1 else ''}"
-
-
-def noisiest(model: DiffusionModel, settings: SamplingSettings) -> int:
-    """The level that sampling starts from."""
-    return model.schedule.last if settings.start is None else settings.start
-
-
-def spaced(model: DiffusionModel, settings: SamplingSettings) -> Schedule:
-    """The model's process with the levels that these settings keep."""
-    keep = SPACINGS[settings.spacing](noisiest(model, settings), settings.steps)
-    return model.schedule.respaced(keep)
-
-
-def options(settings: SamplingSettings) -> dict[str, Any]:
-    """The settings that belong to one sampler or another, under the names of its parameters."""
-    return {
-        "eta": settings.eta,
-        "restrain_again": clip if settings.clip_again else None,
-        "at_mean": settings.at_mean,
-    }
-
-
-def trajectory(
-    model: DiffusionModel,
-    labels: Tensor | None,
-    images: Sequence[int],
-    settings: SamplingSettings,
-    guide: ClassifierModel | None = None,
-    low_res: Tensor | None = None,
-) -> Iterator[State]:
-    """Sample one batch, step by step.
-
-    Args:
-        labels: (B,) int64, or None for an unconditional batch. A network without classes hears
-            of none, and only `guide` steers towards them.
-        images: global index of each image, which its noise is a function of.
-        guide: a noisy classifier of the same classes and process.
-        low_res: (B, C, h, w) uint8, what an upsampler starts from.
-
-    Yields:
-        State after every step; the last one's `x` are the images in [-1, 1].
+        classifier: the noisy classifier that guides, where `sampling` has any guidance.
 
     Raises:
-        ValueError: a scale without labels.
+        ValueError: the model cannot be sampled with these settings, or not with this classifier.
     """
-    schedule = spaced(model, settings)
-    numbers = images if low_res is None else [UPSAMPLED + image for image in images]
-    noise = ImageNoise(settings.seed, numbers, model.shape, model.device)
-    gradient: Gradient | None = None
-    if guide is not None and settings.scale:
+
+    model: DiffusionModel
+    sampling: Sampling
+    classifier: ClassifierModel | None = None
+
+    def __post_init__(self) -> None:
+        self.sampling.grid.levels(self.model.schedule.last)
+        if self.sampling.scale and self.classifier is None:
+            raise ValueError(
+                f"scale {self.sampling.scale:g} needs a classifier; pass classifier=..."
+            )
+        if self.classifier is not None:
+            check_pair(self.model, self.classifier)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.model.shape
+
+    @property
+    def low_shape(self) -> tuple[int, int, int] | None:
+        return self.model.low_shape
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Those that the model is told, or else those that the classifier guides to."""
+        told = self.tells and bool(self.model.classes)
+        if told or self.sampling.guidance:
+            return classes_of(self.model, self.classifier)
+        return ()
+
+    @property
+    def tells(self) -> bool:
+        """Whether the network is told the class."""
+        return self.sampling.use_labels and self.model.network.config.classes is not None
+
+    @property
+    def seed(self) -> int:
+        return self.sampling.seed
+
+    @property
+    def evaluations(self) -> int:
+        """Of the network, per image."""
+        return self.sampling.grid.steps
+
+    @property
+    def schedule(self) -> Schedule:
+        """The model's process at the levels that are visited."""
+        return self.sampling.grid.of(self.model.schedule)
+
+    def trajectory(
+        self,
+        labels: Tensor | None,
+        indices: Sequence[int],
+        low_res: Tensor | None = None,
+        gradient: Gradient | None = None,
+    ) -> Iterator[State]:
+        """Sample one batch, step by step.
+
+        Args:
+            labels: (B,) int64; None for an unconditional batch.
+            indices: (B,) global index of each image, of which its noise is a function.
+            low_res: (B, C, h, w) uint8, what an upsampler starts from.
+            gradient: guidance of one's own, added to the classifier's; with it, steps run as
+                the caller's grad mode says, so that it may differentiate the denoiser.
+
+        Yields:
+            State after every step; the last one's `x` are the images in [-1, 1].
+
+        Raises:
+            ValueError: guidance without labels.
+        """
+        model, schedule = self.model, self.schedule
+        numbers = indices if low_res is None else [UPSAMPLED + index for index in indices]
+        noise = ImageNoise(self.seed, numbers, model.shape, model.device)
+        labels = None if labels is None else labels.to(model.device)
+        threshold = clip
+        if isinstance(self.sampling.sampler, Ancestral):
+            threshold = model.parameterization.mean_threshold(clip)
+        denoise = model.denoise(
+            labels if self.tells else None,
+            schedule,
+            threshold,
+            None if low_res is None else to_float(low_res.to(model.device)),
+            self.sampling.precision,
+        )
+        ours = self._guidance(labels, schedule)
+        both = [g for g in (ours, gradient) if g is not None]
+        pull = total(*both) if len(both) > 1 else next(iter(both), None)
+        states = self.sampling.sampler(denoise, noise.start(), schedule, noise, pull)
+        return states if gradient is not None else _without_grad(states)
+
+    def _guidance(self, labels: Tensor | None, schedule: Schedule) -> Gradient | None:
+        if self.classifier is None or not self.sampling.guidance:
+            return None
         if labels is None:
-            raise ValueError(f"scale {settings.scale} needs labels to steer towards; give one each")
-        gradient = guide.gradient(labels, settings.scale, schedule)
-    told = settings.use_labels and model.network.config.classes is not None
-    low = None if low_res is None else to_float(low_res.to(model.device))
-    denoise = model.denoise(labels if told else None, schedule, clip, low)
-    sampler = SAMPLERS[settings.sampler]
-    takes = inspect.signature(sampler).parameters
-    own = {name: value for name, value in options(settings).items() if name in takes}
-    with torch.no_grad():
-        yield from sampler(denoise, noise.start(), schedule, noise, gradient, **own)
+            raise ValueError(
+                f"scale {self.sampling.scale:g} needs classes to guide to; pass classes=..."
+            )
+        gradient = self.classifier.gradient(labels, schedule, self.sampling.precision)
+        levels = self.sampling.grid.levels(self.model.schedule.last)
+        terms = [term.applied(gradient, levels) for term in self.sampling.guidance]
+        return terms[0] if len(terms) == 1 else total(*terms)
+
+    def images(
+        self,
+        labels: Tensor | None,
+        indices: Sequence[int],
+        low_res: Tensor | None = None,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
+        """Sample one batch: (B, C, H, W) uint8 on the CPU; see `trajectory`."""
+        x = torch.empty(0)
+        for state in self.trajectory(labels, indices, low_res):
+            x = state.x
+            if on_step is not None:
+                on_step(len(indices))
+        return ROUNDING[self.sampling.rounding](x).cpu()
+
+    def manifest(self) -> dict[str, Any]:
+        """What the images follow from, besides labels and indices."""
+        guides = self.classifier if self.sampling.guidance else None
+        return {
+            "model": identity(self.model),
+            "classifier": None if guides is None else identity(guides),
+            "sampling": to_json(self.sampling),
+        }
+
+
+@torch.no_grad()
+def _without_grad(states: Iterator[State]) -> Iterator[State]:
+    """The same states; only their making, and not who receives them, runs without gradients."""
+    yield from states
 
 
 def generate(
-    model: DiffusionModel,
+    generator: Generator,
     labels: Tensor | None,
-    settings: SamplingSettings,
-    guide: ClassifierModel | None = None,
+    indices: Sequence[int],
     *,
-    images: Sequence[int],
     batch_size: int = 64,
-    on_step: Callable[[int], None] | None = None,
     low_res: Tensor | None = None,
+    on_step: Callable[[int], None] | None = None,
 ) -> Iterator[Tensor]:
-    """Sample any number of images, a batch at a time.
+    """Make any number of images, a batch at a time.
 
     Args:
         labels: (N,) int64, or None.
-        images: N global indices.
-        on_step: called after every step with the number of images that took it.
+        indices: N global indices.
         low_res: (N, C, h, w) uint8, what an upsampler starts from.
+        on_step: called after every step with the number of images that took it.
 
     Yields:
         (B, C, H, W) uint8 on the CPU, in order.
 
     Raises:
-        ValueError: settings that the model cannot be sampled with; before any work.
+        ValueError: `low_res` is not what the generator starts from; before any work.
     """
-    check(settings, model, guide, None if low_res is None else low_res.shape[1:])
-    if low_res is not None and (len(low_res) != len(images) or low_res.dtype != torch.uint8):
+    check_low_res(generator, None if low_res is None else low_res.shape[1:])
+    if low_res is not None and (len(low_res) != len(indices) or low_res.dtype != torch.uint8):
         raise ValueError(
-            f"low_res is {low_res.dtype} of {len(low_res)} images, expected uint8 of {len(images)}"
+            f"low_res is {low_res.dtype} of {len(low_res)} images, expected uint8 of {len(indices)}"
         )
-    for start in range(0, len(images), batch_size):
+    for start in range(0, len(indices), batch_size):
         part = slice(start, start + batch_size)
-        chosen = images[part]
-        ours = None if labels is None else labels[part].to(model.device)
+        chosen = None if labels is None else labels[part]
         low = None if low_res is None else low_res[part]
-        x = torch.empty(0)
-        for state in trajectory(model, ours, chosen, settings, guide, low):
-            x = state.x
-            if on_step is not None:
-                on_step(len(chosen))
-        yield ROUNDING[settings.rounding](x).cpu()
+        yield generator.images(chosen, indices[part], low, on_step)
+
+
+def check_low_res(generator: Generator, got: Sequence[int] | None) -> None:
+    """Raise ValueError unless (C, h, w) `got` is what the generator starts from; None: nothing."""
+    wanted = generator.low_shape
+    if wanted is None and got is not None:
+        raise ValueError("this model is no upsampler and takes no low-resolution images")
+    if wanted is not None and got is None:
+        raise ValueError(
+            f"this model is an upsampler and starts from images of {_size(wanted)}; give them to "
+            "`adm upsample`, or in Python as low_res"
+        )
+    if wanted is not None and got is not None and tuple(got) != wanted:
+        raise ValueError(
+            f"the upsampler starts from images of {_size(wanted)} and got {_size(got)}; "
+            "give images of that size"
+        )
+
+
+def _size(shape: Sequence[int]) -> str:
+    channels, *sides = shape
+    return f"{'x'.join(map(str, sides))} with {channels} channel{'s' if channels > 1 else ''}"

@@ -1,5 +1,26 @@
-"""x_t, level -> gradient of log p(y | x_t), and where it enters a prediction."""
+"""Classifier, measurement or second model -> guidance: a Gradient, or a guided denoiser.
 
-from adm.guidance.gradients import Gradient, classifier_gradient, shift_mean, shift_noise
+gradients   classifier, label -> Gradient
+combine     Gradients -> Gradient
+denoisers   Denoise, Gradient -> Denoise
+"""
 
-__all__ = ["Gradient", "classifier_gradient", "shift_mean", "shift_noise"]
+from adm.guidance.combine import between, capped, every, scaled, total
+from adm.guidance.denoisers import contrast, folded, shifted, thresholded
+from adm.guidance.gradients import Gradient, classifier_gradient, evaluate, through_denoiser
+
+__all__ = [
+    "Gradient",
+    "between",
+    "capped",
+    "classifier_gradient",
+    "contrast",
+    "evaluate",
+    "every",
+    "folded",
+    "scaled",
+    "shifted",
+    "thresholded",
+    "through_denoiser",
+    "total",
+]

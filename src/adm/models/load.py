@@ -1,7 +1,6 @@
-"""a path or a shipped name -> a model, rebuilt from the recipe that its file carries."""
+"""Path, run folder or shipped name -> DiffusionModel, ClassifierModel, Recipe."""
 
 import json
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -10,84 +9,16 @@ import torch
 from torch import Tensor
 
 from adm.data.naming import at_home
-from adm.diffusion import Denoise, Parameterization, Schedule, clip, denoiser
-from adm.diffusion.prediction import Restrain
-from adm.guidance.gradients import Gradient, classifier_gradient
 from adm.models.convert import load_released
-from adm.networks import NO_LABEL, Classifier, UNet, on_meta, shapes_of
+from adm.models.trained import ClassifierModel, DiffusionModel
+from adm.networks import Classifier, UNet, on_meta, shapes_of
 from adm.recipes import RECIPES, build, recipe
 from adm.recipes.paper import released_recipe
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, Recipe, from_json
 from adm.training import checkpoint
 
-FOREIGN = (".pt", ".pth")  # how files that `torch.save` wrote are called
+FOREIGN = (".pt", ".pth")  # the endings of files that `torch.save` wrote
 SHIPPED = Path(__file__).parent / "shipped"
-
-
-@dataclass(frozen=True, eq=False)
-class DiffusionModel:
-    """A trained network, its process, and how its output is read."""
-
-    network: UNet
-    recipe: DiffusionRecipe
-    classes: tuple[str, ...]
-    schedule: Schedule
-    parameterization: Parameterization
-    path: Path
-    trained_steps: int
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of its images."""
-        return (self.recipe.data.channels, *self.recipe.data.size)
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.network.parameters()).device
-
-    def denoise(
-        self,
-        labels: Tensor | None = None,
-        schedule: Schedule | None = None,
-        restrain: Restrain | None = clip,
-        low_res: Tensor | None = None,
-    ) -> Denoise:
-        """denoise(x_t, level) for these labels; gradients flow through it.
-
-        Args:
-            labels: (B,) int64, or None to sample without.
-            schedule: a respaced process; the one trained on by default.
-            low_res: (B, C, h, w) in [-1, 1], for an upsampler.
-        """
-        own = self.schedule if schedule is None else schedule
-        if labels is None and self.network.config.classes is not None:
-            labels = torch.tensor([NO_LABEL], device=self.device)
-
-        def output(x_t: Tensor, step: Tensor) -> Tensor:
-            return self.network(x_t, step, labels, low_res)
-
-        return denoiser(output, own, self.parameterization, restrain)
-
-
-@dataclass(frozen=True, eq=False)
-class ClassifierModel:
-    """A trained classifier and the process whose levels it knows."""
-
-    network: Classifier
-    recipe: ClassifierRecipe
-    classes: tuple[str, ...]
-    schedule: Schedule
-    path: Path
-    trained_steps: int
-
-    def gradient(self, labels: Tensor, scale: float, schedule: Schedule) -> Gradient:
-        """scale x the gradient of log p(label | x_t), on the levels of `schedule`."""
-        return classifier_gradient(self.network, schedule, labels, scale)
-
-    def classify(self, x_0: Tensor) -> Tensor:
-        """(B, C, H, W) clean images in [-1, 1] -> (B, classes) logits."""
-        level = 1 if self.recipe.noised else 0
-        return self.network(x_0, self.schedule.step(level, x_0))
 
 
 def load_diffusion(model: str | Path, device: torch.device | str = "cpu") -> DiffusionModel:
@@ -99,7 +30,7 @@ def load_diffusion(model: str | Path, device: torch.device | str = "cpu") -> Dif
     path, weights, recipe, metadata = read(model)
     if not isinstance(recipe, DiffusionRecipe):
         raise ValueError(
-            f"{path} is a classifier; give a diffusion model, and it with --classifier"
+            f"{path} is a classifier; give a diffusion model, and pass this one as classifier=..."
         )
     network = _filled(recipe, weights, path, device)
     assert isinstance(network, UNet)
@@ -154,33 +85,6 @@ def recipe_of(name: str) -> Recipe:
         ) from None
 
 
-def guide_of(model: str | Path) -> str | None:
-    """The classifier that ships with a shipped model."""
-    name = f"{model}-classifier"
-    return name if (SHIPPED / f"{name}.safetensors").exists() else None
-
-
-def check_pair(model: DiffusionModel, classifier: ClassifierModel) -> None:
-    """Raise ValueError unless the classifier can guide the model: same images, classes, time."""
-    if not classifier.recipe.noised:
-        raise ValueError(f"{classifier.path} was trained on clean images only; guide with another")
-    ours, theirs = model.recipe, classifier.recipe
-    pairs = {
-        "classes": (model.classes, classifier.classes),
-        "image size": (ours.data.size, theirs.data.size),
-        "channels": (ours.data.channels, theirs.data.channels),
-        "steps T": (ours.process.steps, theirs.process.steps),
-        "noise schedule": (ours.process.schedule, theirs.process.schedule),
-        "rescaled steps": (ours.process.rescale_steps, theirs.process.rescale_steps),
-    }
-    for what, (a, b) in pairs.items():
-        if a != b:
-            raise ValueError(
-                f"the classifier's {what} {_short(b)} do not match the model's {_short(a)}; "
-                "train a classifier with the model's data and process"
-            )
-
-
 def resolve(model: str | Path) -> Path:
     """A path, a run's folder or a shipped name -> the model file.
 
@@ -228,7 +132,7 @@ def _released(path: Path) -> tuple[dict[str, Tensor], Recipe, dict[str, Any]]:
 def _filled(
     recipe: Recipe, weights: dict[str, Tensor], path: Path, device: torch.device | str
 ) -> UNet | Classifier:
-    """The recipe's network around these weights; a random start would only be thrown away."""
+    """The recipe's network with these weights, built without a random initialization."""
     build.check(recipe)
     network = on_meta(recipe.config)
     if shapes_of(network.state_dict()) != shapes_of(weights):
@@ -237,8 +141,3 @@ def _filled(
         )
     network.load_state_dict({name: w.float() for name, w in weights.items()}, assign=True)
     return network.to(device).eval().requires_grad_(False)
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) < 60 else f"{text[:57]}..."

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from adm import diffusion, losses
-from adm.diffusion import Parameterization, Schedule, spacing
+from adm.diffusion import Parameterization, Schedule
 from adm.networks import Classifier, UNet
-from adm.recipes.schema import DiffusionRecipe, ProcessSettings, Recipe, TrainSettings
+from adm.recipes.schema import DiffusionRecipe, ProcessSettings, Recipe
 from adm.training import objective as training
 
 SCHEDULES = {"linear": diffusion.linear, "cosine": diffusion.cosine}
@@ -26,11 +26,6 @@ VARIANCES = {
     "learned_range": diffusion.LEARNED_RANGE,
 }
 PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
-SPACINGS = {
-    "even": spacing.even,
-    "strided": spacing.strided,
-    "quadratic": spacing.quadratic,
-}
 
 
 def schedule(process: ProcessSettings) -> Schedule:
@@ -97,14 +92,17 @@ def check_sampling(recipe: Recipe) -> None:
     """Raise ValueError where the recipe's own settings could not sample what it trains."""
     if not isinstance(recipe, DiffusionRecipe):
         return
-    last, start, steps = recipe.process.steps, recipe.sample.start, recipe.sample.steps
+    grid, last = recipe.sample.grid, recipe.process.steps
+    start, steps = grid.start, grid.steps
     if start is not None and not 2 <= start <= last:
         raise ValueError(
-            f"sample.start={start} is no level in 2..{last} of process.steps={last}; set "
-            "sample.start=null, which is the last, or one of these"
+            f"sample.grid.start={start} is no level in 2..{last} of process.steps={last}; set "
+            "sample.grid.start=null, which is the last, or one of these"
         )
     if not 2 <= steps <= (start or last):
-        raise ValueError(f"sample.steps={steps} must be in 2..{start or last}; set fewer or more")
+        raise ValueError(
+            f"sample.grid.steps={steps} must be in 2..{start or last}; set fewer or more"
+        )
 
 
 def _check_low_res(recipe: DiffusionRecipe) -> None:
@@ -125,7 +123,7 @@ def objective(
     recipe: Recipe, device: torch.device, importance: losses.TimestepImportance | None = None
 ) -> training.Objective:
     levels = schedule(recipe.process)
-    autocast = autocast_for(recipe.train, device)
+    autocast = autocast_for(recipe.train.precision, device)
     if isinstance(recipe, DiffusionRecipe):
         return training.diffusion(
             levels,
@@ -147,6 +145,7 @@ def low_res_of(recipe: DiffusionRecipe) -> Callable[[torch.Tensor], torch.Tensor
     return training.area_mean(recipe.data.low_res, rounded=recipe.data.low_res_rounded)
 
 
-def autocast_for(train: TrainSettings, device: torch.device) -> Callable[[], torch.autocast]:
-    dtype = PRECISIONS.get(train.precision)
+def autocast_for(precision: str, device: torch.device) -> Callable[[], torch.autocast]:
+    """The context in which a network computes in this precision; float32 leaves it as it is."""
+    dtype = PRECISIONS.get(precision)
     return partial(torch.autocast, device.type, dtype, enabled=dtype is not None)

@@ -17,9 +17,9 @@ from adm.recipes.schema import (
     DiffusionRecipe,
     ProcessSettings,
     Recipe,
-    SampleSettings,
     TrainSettings,
 )
+from adm.samplers import Grid, Sampling
 
 IMAGENET_CLASSES = 1000
 LINEAR = ProcessSettings(schedule="linear", steps=1000)
@@ -103,7 +103,7 @@ def imagenet128_ablated() -> DiffusionRecipe:
             classes=IMAGENET_CLASSES,
         ),
         train=as_released(Trained(1_200_000, 256, 1e-4)),
-        sample=SampleSettings(steps=250),
+        sample=Sampling(grid=Grid(steps=250)),
     )
 
 
@@ -162,7 +162,7 @@ def released_recipe(file: str) -> Recipe:
     process = ProcessSettings(schedule=_schedule(file, released), steps=released.steps)
     if isinstance(released.config, UNetConfig):
         # Table 5: LSUN is sampled in 1000 steps (appendix J says why), ImageNet in 250.
-        sample = SampleSettings(steps=1000 if file.startswith("lsun") else 250)
+        sample = Sampling(grid=Grid(steps=1000 if file.startswith("lsun") else 250))
         return DiffusionRecipe(
             name=name,
             data=data,

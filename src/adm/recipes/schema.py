@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from adm.networks import ClassifierConfig, UNetConfig
+from adm.samplers import Sampling
+from adm.samplers.words import upgraded
 
 PositiveInt = Annotated[int, Field(gt=0)]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -113,26 +115,13 @@ class WatchSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SampleSettings:
-    """What `adm sample` does with the model unless told otherwise.
-
-    Attributes:
-        start: the noisiest level visited; T when None.
-    """
-
-    sampler: Literal["ancestral", "ddim"] = "ancestral"
-    steps: PositiveInt = 250
-    spacing: Literal["even", "strided", "quadratic"] = "even"
-    start: PositiveInt | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class DiffusionRecipe:
     """A diffusion model.
 
     Attributes:
         loss: L_simple, L_hybrid or L_vlb.
         importance: draw levels by their recent losses and not uniformly (for L_vlb).
+        sample: how the model is sampled unless told otherwise.
     """
 
     name: str
@@ -142,7 +131,7 @@ class DiffusionRecipe:
     train: TrainSettings
     loss: Literal["simple", "hybrid", "vlb"] = "hybrid"
     importance: bool = False
-    sample: SampleSettings = field(default_factory=SampleSettings)
+    sample: Sampling = field(default_factory=Sampling)
     watch: WatchSettings = field(default_factory=WatchSettings)
     kind: Literal["diffusion"] = "diffusion"
 
@@ -188,6 +177,8 @@ def from_json(values: dict[str, Any]) -> Recipe:
     Raises:
         ValueError: a value is missing, of the wrong type, out of range, or unknown.
     """
+    if isinstance(values.get("sample"), dict):
+        values = values | {"sample": upgraded(values["sample"])}
     try:
         recipe = _ADAPTER.validate_python(values)
     except ValidationError as error:

@@ -8,9 +8,9 @@ from adm.recipes.schema import (
     DataSettings,
     DiffusionRecipe,
     ProcessSettings,
-    SampleSettings,
     TrainSettings,
 )
+from adm.samplers import DDIM, Grid, Sampling
 
 FASHION = DataSettings(source="fashion-mnist", size=(28, 28), channels=1)
 # Velocity stays well conditioned where noise prediction divides by sqrt(alpha_bar), so that a
@@ -52,7 +52,7 @@ def fashion() -> DiffusionRecipe:
             label_dropout=0.1,
             save_every_steps=250,
         ),
-        sample=SampleSettings(sampler="ddim", steps=25, start=980),
+        sample=Sampling(sampler=DDIM(), grid=Grid(steps=25, start=980)),
     )
 
 

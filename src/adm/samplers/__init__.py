@@ -1,10 +1,24 @@
-"""denoise, noise -> image, one file a sampler."""
+"""denoise, noise -> image, one file a sampler; Sampling: all that makes samples what they are."""
 
-from adm.samplers.ancestral import ancestral
-from adm.samplers.ddim import ddim, encode
+from adm.samplers.ancestral import Ancestral, ancestral
+from adm.samplers.ddim import DDIM, ddim, encode
 from adm.samplers.noise import ImageNoise
+from adm.samplers.settings import ClassifierGuidance, Grid, Sampling
 from adm.samplers.state import Noise, State
+from adm.samplers.table import SAMPLERS, Sampler
 
-SAMPLERS = {"ancestral": ancestral, "ddim": ddim}
-
-__all__ = ["SAMPLERS", "ImageNoise", "Noise", "State", "ancestral", "ddim", "encode"]
+__all__ = [
+    "DDIM",
+    "SAMPLERS",
+    "Ancestral",
+    "ClassifierGuidance",
+    "Grid",
+    "ImageNoise",
+    "Noise",
+    "Sampler",
+    "Sampling",
+    "State",
+    "ancestral",
+    "ddim",
+    "encode",
+]

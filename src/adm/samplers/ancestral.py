@@ -1,13 +1,38 @@
 """denoise, noise -> image: ancestral sampling, guided by the paper's Algorithm 1."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from adm.diffusion import Denoise, Schedule
-from adm.guidance.gradients import Gradient, shift_mean
+from adm.diffusion import Denoise, Schedule, process
+from adm.guidance import Gradient, evaluate, shifted
 from adm.samplers.state import Noise, State
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ancestral:
+    """Ancestral sampling (DDPM, Algorithm 2; guided, Algorithm 1 of the paper).
+
+    Attributes:
+        at_mean: take the gradient at the mean of x_(t-1), where the paper expands log p(y | x),
+            and not at x_t, where the released system does.
+    """
+
+    at_mean: bool = False
+    name: Literal["ancestral"] = "ancestral"
+
+    def __call__(
+        self,
+        denoise: Denoise,
+        x: Tensor,
+        schedule: Schedule,
+        noise: Noise,
+        gradient: Gradient | None = None,
+    ) -> Iterator[State]:
+        return ancestral(denoise, x, schedule, noise, gradient, self.at_mean)
 
 
 def ancestral(
@@ -18,21 +43,32 @@ def ancestral(
     gradient: Gradient | None = None,
     at_mean: bool = False,
 ) -> Iterator[State]:
-    """Draw each x_(t-1) from p(x_(t-1) | x_t) (DDPM, Algorithm 2; guided, Algorithm 1).
+    """Draw each x_(t-1) from p(x_(t-1) | x_t), its mean moved by variance x gradient.
 
     Args:
         x: (B, C, H, W) pure noise.
-        noise: asked once a level, the last included, although the last step uses none.
-        gradient: of log p(y | x_t).
-        at_mean: take the gradient at the mean of x_(t-1), where the paper expands log p(y | x),
-            and not at x_t, where the released system does.
+        noise: drawn from once a level, the last included, although the last step adds none.
+        gradient: of log p(y | x_t); None for no guidance.
+        at_mean: see `Ancestral`.
+
+    Yields:
+        State. Its prediction is moved by the same gradient as Algorithm 2 moves it, so that a
+        preview shows the guided estimate of x_0.
     """
     for t in range(schedule.last, 0, -1):
-        p = denoise(x, t)
-        if gradient is not None:
+        if gradient is None:
+            p = denoise(x, t)
+            mean = process.posterior(schedule, p.x_0, x, t).mean
+        elif at_mean:
+            p = denoise(x, t)
+            mean = process.posterior(schedule, p.x_0, x, t).mean
             # Level 0 is not one that a noisy classifier knows; level 1 is all but the same.
-            pull = gradient(p.mean, max(t - 1, 1)) if at_mean else gradient(x, t)
-            p = shift_mean(p, pull)
+            pull = gradient(mean, max(t - 1, 1), p)
+            p, mean = shifted(p, pull, schedule, x, t), mean + p.variance.value * pull
+        else:
+            p, pull = evaluate(denoise, gradient, x, t)
+            mean = process.posterior(schedule, p.x_0, x, t).mean + p.variance.value * pull
+            p = shifted(p, pull, schedule, x, t)
         drawn = noise(t)
-        x = p.mean + torch.exp(0.5 * p.log_variance) * drawn if t > 1 else p.mean
+        x = mean + torch.exp(0.5 * p.variance.log) * drawn if t > 1 else mean
         yield State(x, t - 1, p)

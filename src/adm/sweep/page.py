@@ -139,7 +139,7 @@ def _facts(outcome: Outcome) -> list[tuple[str, str]]:
     sweep = outcome.sweep
     return [
         ("model", f"{sweep.model.recipe.name}, {sweep.model.trained_steps:,} steps of training"),
-        ("classifier", sweep.guide.recipe.name if sweep.guide else "none"),
+        ("classifier", sweep.classifier.recipe.name if sweep.classifier else "none"),
         ("images a point", f"{sweep.count:,}"),
         ("samplers", ", ".join(sweep.samplers)),
         ("steps", ", ".join(map(str, sweep.steps))),

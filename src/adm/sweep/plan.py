@@ -7,8 +7,7 @@ processes share the points.
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from inspect import signature
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,11 +16,13 @@ import torch
 from torch import Tensor
 
 from adm.data.export import ARCHIVE
-from adm.evaluation.manifest import read_made
-from adm.generation.folder import MANIFEST, SampleRun, sample_into
-from adm.generation.generate import SamplingSettings
-from adm.models.load import ClassifierModel, DiffusionModel
-from adm.samplers import SAMPLERS
+from adm.generation.folder import MANIFEST, read_manifest, sample_into
+from adm.generation.generate import DiffusionGenerator
+from adm.generation.job import Job
+from adm.models.pair import classes_of
+from adm.models.trained import ClassifierModel, DiffusionModel
+from adm.samplers import Sampling
+from adm.samplers.words import changed
 
 SAMPLES = "samples"  # the folder of a sweep that holds a folder for each point
 
@@ -56,13 +57,18 @@ class Sweep:
     """
 
     model: DiffusionModel
-    guide: ClassifierModel | None
-    base: SamplingSettings
+    classifier: ClassifierModel | None
+    base: Sampling
     labels: list[int] | None
     count: int
     samplers: tuple[str, ...]
     steps: tuple[int, ...]
     scales: tuple[float, ...]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes of the labels."""
+        return classes_of(self.model, self.classifier)
 
     @property
     def points(self) -> list[Point]:
@@ -74,18 +80,16 @@ class Sweep:
             for scale in self.scales
         ]
 
-    def run(self, point: Point) -> SampleRun:
+    def job(self, point: Point) -> Job:
         """The samples of one point.
 
-        Without guidance, a model that is not told the class makes images of none: they are not
-        labelled.
+        Without guidance, a model that is not told the class makes images of no class in
+        particular: they have no labels.
         """
-        settings = replace(self.base, sampler=point.sampler, steps=point.steps, scale=point.scale)
-        if point.sampler in SAMPLERS and "eta" not in signature(SAMPLERS[point.sampler]).parameters:
-            settings = replace(settings, eta=0.0)
-        told = settings.use_labels and self.model.network.config.classes is not None
-        labels = self.labels if told or point.scale else None
-        return SampleRun(self.model, self.guide, settings, labels, self.count)
+        sampling = changed(self.base, sampler=point.sampler, steps=point.steps, scale=point.scale)
+        classifier = self.classifier if point.scale else None
+        generator = DiffusionGenerator(self.model, sampling, classifier)
+        return Job(generator, self.labels if generator.classes else None, self.count)
 
     def check(self) -> None:
         """Raise ValueError for what cannot be sampled, before anything is."""
@@ -96,7 +100,7 @@ class Sweep:
         if self.count < 2:
             raise ValueError(f"count must be at least 2, to be scored, got {self.count}")
         for point in self.points:
-            self.run(point).check()
+            self.job(point)
 
 
 def balanced(classes: Sequence[int], count: int) -> list[int]:
@@ -116,13 +120,13 @@ def sampled(
     Raises:
         ValueError: samples of another sweep are there, or a damaged manifest.
     """
-    run, place = sweep.run(point), out / SAMPLES / point.name
+    job, place = sweep.job(point), out / SAMPLES / point.name
     had = _made(place)
     if had is None:
         place.parent.mkdir(parents=True, exist_ok=True)
-        sample_into(place, run, batch_size=batch_size, on_step=on_step)
+        sample_into(place, job, batch_size=batch_size, on_step=on_step)
         return place
-    wanted = json.loads(json.dumps(run.manifest()))
+    wanted = json.loads(json.dumps(job.manifest()))
     odd = [key for key in wanted if not _agree(had.get(key), wanted[key])]
     if odd:
         raise ValueError(
@@ -130,14 +134,14 @@ def sampled(
             "sweep as before"
         )
     if on_step is not None:
-        on_step(run.evaluations)
+        on_step(job.evaluations)
     return place
 
 
 def _made(place: Path) -> dict[str, Any] | None:
     """What a point's samples say of how they were made; None where there are none."""
     try:
-        return read_made(place)
+        return read_manifest(place)
     except ValueError:
         raise ValueError(
             f"{place} holds samples whose {MANIFEST} is damaged; remove that folder, and the same "

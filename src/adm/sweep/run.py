@@ -1,7 +1,7 @@
 """a sweep, references, a judge -> all points sampled and scored, by one process or several."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,10 @@ from torch import Tensor
 from adm.data.export import safe_names
 from adm.evaluation import Looking, Report, Score
 from adm.evaluation.manifest import versions
-from adm.models.load import SHIPPED, ClassifierModel
+from adm.models.load import SHIPPED
+from adm.models.trained import ClassifierModel
 from adm.processes import Devices
+from adm.samplers.words import to_json
 from adm.sweep.plan import SAMPLES, Point, Sweep, sampled
 from adm.sweep.scoring import By, named, scored
 from adm.sweep.summary import NAMED, Measured, Outcome
@@ -106,7 +108,7 @@ def share(sweep: Sweep, devices: Devices) -> list[Point]:
 def evaluations(sweep: Sweep, judging: Judging, devices: Devices) -> int:
     """Of networks by this process: an image takes one a step, and one for each of the features."""
     mine = share(sweep, devices)
-    return sum(sweep.run(p).evaluations for p in mine) + sweep.count * len(mine) * len(judging.by)
+    return sum(sweep.job(p).evaluations for p in mine) + sweep.count * len(mine) * len(judging.by)
 
 
 def _check_judge(judge: ClassifierModel, shape: tuple[int, ...]) -> None:
@@ -183,13 +185,13 @@ def _notes(sweep: Sweep, reports: Sequence[Sequence[Report]]) -> list[str]:
 
 def _manifest(sweep: Sweep, reports: Sequence[Report]) -> dict[str, Any]:
     """What every number follows from; each point's own is in its report."""
-    first = sweep.run(sweep.points[0]).manifest()
+    first = sweep.job(sweep.points[0]).manifest()
     return {
         "model": first["model"],
-        "classifier": sweep.run(max(sweep.points, key=lambda p: abs(p.scale))).manifest()[
+        "classifier": sweep.job(max(sweep.points, key=lambda p: abs(p.scale))).manifest()[
             "classifier"
         ],
-        "sampling": asdict(sweep.base)
+        "sampling": to_json(sweep.base)
         | {"sampler": sweep.samplers, "steps": sweep.steps, "scale": sweep.scales},
         "count": sweep.count,
         "noise": "image i of every point: Philox, key (seed, i), counter (level)",

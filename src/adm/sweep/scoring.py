@@ -28,7 +28,7 @@ from adm.evaluation.statistics import PLAINLY, digest_of
 from adm.features import Features
 from adm.images import to_float
 from adm.metrics.accuracy import accuracy
-from adm.models.load import ClassifierModel
+from adm.models.trained import ClassifierModel
 from adm.sweep.plan import Point, images_of
 
 POINTS, REFERENCES = "points", "references"  # folders of a sweep

@@ -71,7 +71,7 @@ def diffusion(
         example = losses.noised(schedule, x_0, draws.noise, level)
         dropped = torch.from_numpy(draws.label < label_dropout).to(x_0.device)
         labels = batch.labels.masked_fill(dropped, NO_LABEL)
-        inputs = [example.x_t, schedule.step(level, x_0), labels if labelled else None]
+        inputs = [example.x_t, schedule.timestep(level, x_0), labels if labelled else None]
         if low_res is not None:
             inputs.append(low_res(x_0))
         with autocast():
@@ -94,7 +94,7 @@ def classification(
         level = torch.from_numpy(levels).to(x_0.device)
         x_t = losses.noised(schedule, x_0, batch.draws.noise, level).x_t
         with autocast():
-            logits = network(x_t, schedule.step(level, x_0))
+            logits = network(x_t, schedule.timestep(level, x_0))
         loss = losses.cross_entropy(logits, batch.labels)
         right = (logits.detach().argmax(dim=1) == batch.labels).float()
         return Outcome(loss, {"loss": loss.detach(), "accuracy": right}, level)

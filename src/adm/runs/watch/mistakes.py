@@ -71,7 +71,7 @@ def look(
     noise = draws_of(SEED, FAR, len(images), (channels, height, width)).noise
     x_t = diffuse(schedule, to_float(images), noise, level)
     parts = [part.to(device) for part in x_t.split(batch_size)]
-    logits = torch.cat([network(x, schedule.step(level, x)).float().cpu() for x in parts])
+    logits = torch.cat([network(x, schedule.timestep(level, x)).float().cpu() for x in parts])
     sure, said = logits.softmax(dim=1).max(dim=1)
     return Looked(x_t, said, sure)
 

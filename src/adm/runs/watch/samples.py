@@ -6,14 +6,15 @@ import torch
 from torch import Tensor
 
 from adm.data import Source
-from adm.generation.generate import SamplingSettings, generate
-from adm.models.load import DiffusionModel
+from adm.generation.generate import DiffusionGenerator, generate
+from adm.models.trained import DiffusionModel
 from adm.pictures import Row, sheet
 from adm.recipes import DiffusionRecipe
 from adm.runs.watch.drift import Tint, named
 from adm.runs.watch.looks import Times
 from adm.runs.watch.preview import Draw, Drawn, Weights
 from adm.runs.watch.weights import model_of
+from adm.samplers import DDIM, Grid, Sampling
 
 STEPS = 25  # of DDIM
 ROWS = 10  # classes shown at most
@@ -40,9 +41,8 @@ def samples(
     total = len(labels) if labels is not None else count // across * across
 
     def drawn(model: DiffusionModel) -> Tensor:
-        settings = settings_for(recipe, seed)
-        made = generate(model, labels, settings, images=range(total), batch_size=batch_size)
-        return torch.cat(list(made))
+        generator = DiffusionGenerator(model, preview_sampling(recipe, seed))
+        return torch.cat(list(generate(generator, labels, range(total), batch_size=batch_size)))
 
     def draw(done: int, weights: Weights) -> Drawn:
         models = [model_of(recipe, w, source.classes, folder, done) for w in weights]
@@ -61,10 +61,10 @@ def samples(
     return draw
 
 
-def settings_for(recipe: DiffusionRecipe, seed: int) -> SamplingSettings:
+def preview_sampling(recipe: DiffusionRecipe, seed: int) -> Sampling:
     """Few steps of DDIM, from the level that the recipe samples from."""
-    start = recipe.sample.start or recipe.process.steps
-    return SamplingSettings(sampler="ddim", steps=min(STEPS, start), start=start, seed=seed)
+    start = recipe.sample.grid.start or recipe.process.steps
+    return Sampling(sampler=DDIM(), grid=Grid(steps=min(STEPS, start), start=start), seed=seed)
 
 
 def layout(classes: int | None, count: int) -> tuple[Tensor | None, int]:

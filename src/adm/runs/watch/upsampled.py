@@ -8,15 +8,14 @@ from torch.nn import functional as F
 
 from adm.data import Source, shuffled
 from adm.diffusion import clip
-from adm.generation.generate import spaced
 from adm.images import to_float, to_uint8
-from adm.models.load import DiffusionModel
+from adm.models.trained import DiffusionModel
 from adm.pictures import Row, sheet
 from adm.recipes import DiffusionRecipe
 from adm.runs.watch.drift import Compared, moments, named, parted
 from adm.runs.watch.looks import Say, Times, to_stderr
 from adm.runs.watch.preview import Draw, Drawn, Weights
-from adm.runs.watch.samples import STEPS, settings_for
+from adm.runs.watch.samples import STEPS, preview_sampling
 from adm.runs.watch.weights import model_of
 from adm.samplers import ImageNoise
 from adm.samplers.ddim import ddim
@@ -71,7 +70,7 @@ def upsampled(
 @torch.no_grad()
 def _high(model: DiffusionModel, low: Tensor, labels: Tensor, seed: int) -> Tensor:
     """(B, C, h, w) in [-1, 1] -> (B, C, H, W) uint8."""
-    schedule = spaced(model, settings_for(model.recipe, seed))
+    schedule = preview_sampling(model.recipe, seed).grid.of(model.schedule)
     noise = ImageNoise(seed, range(len(low)), model.shape, model.device)
     told = labels.to(model.device) if model.recipe.unet.classes is not None else None
     denoise = model.denoise(told, schedule, clip, low.to(model.device))

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from adm.models.load import DiffusionModel
+from adm.models.trained import DiffusionModel
 from adm.networks import Classifier, UNet, on_meta
 from adm.processes import whole
 from adm.recipes import DiffusionRecipe, Recipe, build

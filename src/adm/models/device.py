@@ -1,10 +1,10 @@
-"""a name, or nothing -> the device to compute on."""
+"""Device name or None -> torch.device."""
 
 import torch
 
 
-def pick(name: str | None) -> torch.device:
-    """The device named, or the best that this machine has.
+def pick(name: str | torch.device | None) -> torch.device:
+    """The device of this name, or the best that this machine has.
 
     Raises:
         ValueError: torch knows no such device, or the machine has none.
@@ -18,5 +18,5 @@ def pick(name: str | None) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"cannot use device {name!r} ({reason}); try --device cpu") from None
+        raise ValueError(f"cannot use device {name!r} ({reason}); use device='cpu'") from None
     return device

@@ -1,0 +1,76 @@
+"""Generator, labels, count -> Job: the images that one call is to make."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, Union
+
+from torch import Tensor
+
+from adm.generation.generate import check_low_res
+from adm.generation.generator import Generator
+
+
+@dataclass(frozen=True, eq=False)
+class LowRes:
+    """Images that an upsampler starts from.
+
+    Attributes:
+        images: (N, C, h, w) uint8.
+        source: where they came from.
+    """
+
+    images: Tensor
+    source: str
+
+    def manifest(self) -> dict[str, Any]:
+        shape = list(self.images.shape)
+        pixels = self.images.contiguous().numpy().tobytes()
+        return {"source": self.source, "shape": shape, "sha256": hashlib.sha256(pixels).hexdigest()}
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """The images that one call is to make; their indices are 0..count - 1.
+
+    Attributes:
+        labels: one per image, or None for an unconditional generator.
+        count: number of images.
+        low_res: what an upsampler starts from: images, or a job that makes as many; None for any
+            other generator.
+
+    Raises:
+        ValueError: `low_res` is not what the generator starts from.
+    """
+
+    generator: Generator
+    labels: list[int] | None
+    count: int
+    low_res: Union[LowRes, "Job", None] = None
+
+    def __post_init__(self) -> None:
+        shape, count = None, self.count
+        if isinstance(self.low_res, Job):
+            shape, count = self.low_res.generator.shape, self.low_res.count
+        elif self.low_res is not None:
+            shape, count = self.low_res.images.shape[1:], len(self.low_res.images)
+        check_low_res(self.generator, shape)
+        if count != self.count:
+            raise ValueError(
+                f"{self.count} images are to be made from {count}; give one of each for each image"
+            )
+
+    @property
+    def evaluations(self) -> int:
+        """Of networks, for all images."""
+        base = self.low_res.evaluations if isinstance(self.low_res, Job) else 0
+        return self.count * self.generator.evaluations + base
+
+    def manifest(self) -> dict[str, Any]:
+        """Everything that the images follow from, as JSON values."""
+        return {
+            **self.generator.manifest(),
+            "count": self.count,
+            "labels": self.labels,
+            "classes": list(self.generator.classes),
+            "low_res": None if self.low_res is None else self.low_res.manifest(),
+        }

@@ -1,0 +1,112 @@
+"""Gradients -> Gradient: scaled, summed, limited to some levels, reused, capped."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from adm.diffusion import Level, Prediction
+from adm.guidance.gradients import Gradient
+
+
+def scaled(gradient: Gradient, scale: float | Callable[[Level], float | Tensor]) -> Gradient:
+    """Multiply a gradient by a scale.
+
+    Scale s samples from p(x) p(y | x)^s, normalised: above 1 it sharpens p(y | x) (paper, section
+    4.3).
+
+    Args:
+        scale: any finite number, or a function of the level.
+    """
+
+    def combined(x_t: Tensor, level: Level, prediction: Prediction) -> Tensor:
+        factor = scale(level) if callable(scale) else scale
+        return factor * gradient(x_t, level, prediction)
+
+    return combined
+
+
+def between(gradient: Gradient, low: int, high: int) -> Gradient:
+    """Guide at levels low..high only (Kynkäänniemi et al. 2024); elsewhere the gradient is 0.
+
+    The gradient is not evaluated where no image of the batch is within the interval.
+
+    Raises:
+        ValueError: low is greater than high.
+    """
+    if low > high:
+        raise ValueError(f"the interval of levels must rise, got low={low} and high={high}")
+
+    def combined(x_t: Tensor, level: Level, prediction: Prediction) -> Tensor:
+        levels = torch.as_tensor(level, device=x_t.device)
+        inside = (low <= levels) & (levels <= high)
+        if not inside.any():
+            return torch.zeros_like(x_t)
+        pull = gradient(x_t, level, prediction)
+        return torch.where(inside.reshape(-1, *[1] * (x_t.dim() - 1)), pull, 0.0)
+
+    return combined
+
+
+def every(gradient: Gradient, count: int) -> Gradient:
+    """Evaluate a gradient at every `count`-th level visited, and reuse it at those between.
+
+    The returned function keeps the latest gradient: make one for each trajectory.
+
+    Raises:
+        ValueError: count is less than 1.
+    """
+    if count < 1:
+        raise ValueError(f"count must be at least 1, got {count}")
+    visited, latest = -1, None
+    kept = torch.empty(0)
+
+    def combined(x_t: Tensor, level: Level, prediction: Prediction) -> Tensor:
+        nonlocal visited, latest, kept
+        # A sampler may evaluate the same level several times within one step.
+        if latest is None or not _same(latest, level):
+            visited, latest = visited + 1, level
+        if visited % count == 0:
+            kept = gradient(x_t, level, prediction)
+        return kept
+
+    return combined
+
+
+def total(*gradients: Gradient) -> Gradient:
+    """Add gradients up: the gradient of a product of likelihoods.
+
+    Raises:
+        ValueError: no gradient is given.
+    """
+    if not gradients:
+        raise ValueError("total needs at least one gradient")
+
+    def combined(x_t: Tensor, level: Level, prediction: Prediction) -> Tensor:
+        first, *others = (gradient(x_t, level, prediction) for gradient in gradients)
+        return sum(others, start=first)
+
+    return combined
+
+
+def capped(gradient: Gradient, norm: float) -> Gradient:
+    """Shorten the gradient of each image to an L2 norm of at most `norm`.
+
+    Raises:
+        ValueError: the norm is not positive.
+    """
+    if not norm > 0:
+        raise ValueError(f"norm must be positive, got {norm}")
+
+    def combined(x_t: Tensor, level: Level, prediction: Prediction) -> Tensor:
+        pull = gradient(x_t, level, prediction)
+        length = pull.flatten(1).square().sum(dim=1).sqrt().clamp(min=torch.finfo(pull.dtype).tiny)
+        return pull * (norm / length).clamp(max=1).reshape(-1, *[1] * (pull.dim() - 1))
+
+    return combined
+
+
+def _same(one: Level, other: Level) -> bool:
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return torch.equal(one, other)
+    return isinstance(one, int) and isinstance(other, int) and one == other

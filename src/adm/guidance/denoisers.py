@@ -1,0 +1,61 @@
+"""Denoisers, Gradient -> Denoise: guidance that works under every sampler."""
+
+import torch
+from torch import Tensor
+
+from adm.diffusion import Denoise, Level, Prediction, Schedule, Threshold
+from adm.diffusion.schedule import at
+from adm.guidance.gradients import Gradient, evaluate
+
+
+def shifted(
+    prediction: Prediction, gradient: Tensor, schedule: Schedule, x_t: Tensor, level: Level
+) -> Prediction:
+    """Algorithm 2: noise - sqrt(1 - alpha_bar) x gradient, and the x_0 that this noise implies."""
+    noise = prediction.noise - at(schedule.sigma, level, x_t) * gradient
+    return Prediction.from_noise(schedule, x_t, level, noise, prediction.variance)
+
+
+def folded(denoise: Denoise, gradient: Gradient, schedule: Schedule) -> Denoise:
+    """A denoiser guided by a gradient: Algorithm 2 of the paper, under any sampler.
+
+    The network is evaluated once, even where the gradient differentiates it (see
+    `gradients.evaluate`).
+    """
+
+    def guided(x_t: Tensor, level: Level) -> Prediction:
+        prediction, pull = evaluate(denoise, gradient, x_t, level)
+        return shifted(prediction, pull, schedule, x_t, level)
+
+    return guided
+
+
+def contrast(strong: Denoise, weak: Denoise, scale: float) -> Denoise:
+    """Extrapolate from a weak denoiser past a strong one: weak + scale (strong - weak).
+
+    With a conditional and an unconditional model this is classifier-free guidance (Ho and Salimans
+    2022), with a better and a worse model autoguidance (Karras et al. 2024), and with two
+    conditions the weak one is a negative prompt. Scale 1 is the strong denoiser, 0 the weak one.
+    x_0 and noise move together; the variance is the strong denoiser's.
+    """
+
+    def guided(x_t: Tensor, level: Level) -> Prediction:
+        one, other = strong(x_t, level), weak(x_t, level)
+        x_0 = torch.lerp(other.x_0, one.x_0, scale)
+        return Prediction(x_0, torch.lerp(other.noise, one.noise, scale), one.variance)
+
+    return guided
+
+
+def thresholded(denoise: Denoise, threshold: Threshold, schedule: Schedule) -> Denoise:
+    """Apply a threshold such as `clip` to a denoiser's x_0, and derive the noise anew.
+
+    After guidance this changes the ODE that DDIM solves, and keeps large scales from saturating.
+    """
+
+    def kept(x_t: Tensor, level: Level) -> Prediction:
+        prediction = denoise(x_t, level)
+        x_0 = threshold(prediction.x_0)
+        return Prediction.from_x_0(schedule, x_t, level, x_0, prediction.variance)
+
+    return kept

@@ -1,0 +1,62 @@
+"""DiffusionModel, ClassifierModel -> whether one can guide the other, and the classes known."""
+
+from pathlib import Path
+
+from adm.data.naming import at_home
+from adm.models.load import SHIPPED
+from adm.models.trained import ClassifierModel, DiffusionModel
+from adm.recipes.released import RELEASED
+
+
+def classifier_of(model: str | Path) -> str | Path | None:
+    """The classifier that belongs to a model, where it can be found.
+
+    A shipped model's is shipped with it. A released file's is looked for beside it, under its
+    released name.
+    """
+    name = f"{model}-classifier"
+    if (SHIPPED / f"{name}.safetensors").exists():
+        return name
+    path = at_home(model)
+    released = RELEASED.get(path.name)
+    if released is None or released.classifier is None:
+        return None
+    beside = path.with_name(released.classifier)
+    return beside if beside.exists() else None
+
+
+def classes_of(model: DiffusionModel, classifier: ClassifierModel | None) -> tuple[str, ...]:
+    """The classes that can be asked for: a model without classes takes its classifier's."""
+    return model.classes or (() if classifier is None else classifier.classes)
+
+
+def check_pair(model: DiffusionModel, classifier: ClassifierModel) -> None:
+    """Raise ValueError unless the classifier can guide the model.
+
+    Both must have the same images and diffusion process. A class-conditional model must have the
+    classifier's classes; an unconditional model can be guided to any.
+    """
+    if not classifier.recipe.noised:
+        raise ValueError(
+            f"{classifier.path} was trained on clean images only; guide with a noisy classifier"
+        )
+    ours, theirs = model.recipe, classifier.recipe
+    pairs: dict[str, tuple[object, object]] = {
+        "classes": (model.classes or classifier.classes, classifier.classes),
+        "image size": (ours.data.size, theirs.data.size),
+        "channels": (ours.data.channels, theirs.data.channels),
+        "steps T": (ours.process.steps, theirs.process.steps),
+        "noise schedule": (ours.process.schedule, theirs.process.schedule),
+        "rescaled timesteps": (ours.process.rescale_steps, theirs.process.rescale_steps),
+    }
+    for what, (a, b) in pairs.items():
+        if a != b:
+            raise ValueError(
+                f"the classifier's {what} {_short(b)} do not match the model's {_short(a)}; "
+                "train a classifier with the model's data and process"
+            )
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) < 60 else f"{text[:57]}..."

@@ -1,0 +1,115 @@
+"""Network, recipe, classes -> DiffusionModel, ClassifierModel: what a model file holds, built."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from adm.diffusion import Denoise, Parameterization, Schedule, Threshold, clip, denoiser
+from adm.guidance import Gradient, classifier_gradient
+from adm.networks import NO_LABEL, Classifier, UNet
+from adm.recipes.build import autocast_for
+from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe
+
+
+@dataclass(frozen=True, eq=False)
+class DiffusionModel:
+    """A trained network, its diffusion process, and how its output is interpreted.
+
+    Attributes:
+        classes: their names in the order of the labels; empty for an unconditional model.
+        schedule: the process that it was trained on.
+        path: the file that it was loaded from.
+        trained_steps: optimizer steps.
+    """
+
+    network: UNet
+    recipe: DiffusionRecipe
+    classes: tuple[str, ...]
+    schedule: Schedule
+    parameterization: Parameterization
+    path: Path
+    trained_steps: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of its images."""
+        return (self.recipe.data.channels, *self.recipe.data.size)
+
+    @property
+    def low_shape(self) -> tuple[int, int, int] | None:
+        """(C, h, w) of the images that an upsampler starts from; None for any other model."""
+        data = self.recipe.data
+        return None if data.low_res is None else (data.channels, *data.low_res)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    def denoise(
+        self,
+        labels: Tensor | None = None,
+        schedule: Schedule | None = None,
+        threshold: Threshold | None = clip,
+        low_res: Tensor | None = None,
+        precision: str = "float32",
+    ) -> Denoise:
+        """The denoiser, (x_t, level) -> Prediction, for these labels; gradients flow through it.
+
+        Args:
+            labels: (B,) int64; None for the unconditional model.
+            schedule: a respaced process; the one trained on by default.
+            threshold: applied to every estimate of x_0.
+            low_res: (B, C, h, w) in [-1, 1], for an upsampler.
+            precision: of the network's arithmetic: float32, bfloat16 or float16.
+        """
+        levels = self.schedule if schedule is None else schedule
+        autocast = autocast_for(precision, self.device)
+        if labels is None and self.network.config.classes is not None:
+            labels = torch.tensor([NO_LABEL], device=self.device)
+
+        def output(x_t: Tensor, timestep: Tensor) -> Tensor:
+            with autocast():
+                return self.network(x_t, timestep, labels, low_res).float()
+
+        return denoiser(output, levels, self.parameterization, threshold)
+
+
+@dataclass(frozen=True, eq=False)
+class ClassifierModel:
+    """A trained classifier and the diffusion process whose levels it was trained on."""
+
+    network: Classifier
+    recipe: ClassifierRecipe
+    classes: tuple[str, ...]
+    schedule: Schedule
+    path: Path
+    trained_steps: int
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    def gradient(
+        self, labels: Tensor, schedule: Schedule | None = None, precision: str = "float32"
+    ) -> Gradient:
+        """The gradient of log p(label | x_t), without a scale.
+
+        Args:
+            labels: (B,) int64.
+            schedule: a respaced process; the one trained on by default.
+            precision: of the network's arithmetic: float32, bfloat16 or float16.
+        """
+        autocast = autocast_for(precision, self.device)
+
+        def logits(x_t: Tensor, timestep: Tensor) -> Tensor:
+            with autocast():
+                return self.network(x_t, timestep)
+
+        return classifier_gradient(logits, schedule or self.schedule, labels)
+
+    def classify(self, x_0: Tensor) -> Tensor:
+        """(B, C, H, W) clean images in [-1, 1] -> (B, classes) logits."""
+        level = 1 if self.recipe.noised else 0
+        return self.network(x_0, self.schedule.timestep(level, x_0))

@@ -1,0 +1,9 @@
+"""Name -> Sampler: every sampler that there is."""
+
+from typing import TypeAlias, get_args
+
+from adm.samplers.ancestral import Ancestral
+from adm.samplers.ddim import DDIM
+
+Sampler: TypeAlias = Ancestral | DDIM
+SAMPLERS: dict[str, type[Sampler]] = {kind.name: kind for kind in get_args(Sampler)}
