@@ -1,0 +1,216 @@
+"""adm.load -> Pipeline; classes, settings by name -> Samples: the front door."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+
+import adm
+from adm.cli import main
+from adm.generation.folder import read_manifest
+from adm.generation.generate import DiffusionGenerator
+from adm.generation.labels import labels_of
+from adm.models.load import SHIPPED, read
+from adm.recipes import DiffusionRecipe
+from adm.samplers.words import from_json
+
+SHIPPED_MODELS = [
+    path.stem
+    for path in sorted(SHIPPED.glob("*.safetensors"))
+    if isinstance(read(path)[2], DiffusionRecipe)
+]
+FAST = {"steps": 3}  # of a few evaluations: the bytes are compared, not the quality
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def command(*words: object) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([str(word) for word in words])
+    assert end.value.code == 0
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> adm.Pipeline:
+    folder = tmp_path_factory.mktemp("models")
+    classifier = tiny.model(folder / "c.safetensors", tiny.classifier(), seed=1)
+    return adm.load(tiny.model(folder / "d.safetensors", tiny.diffusion()), classifier)
+
+
+def test_the_package_is_imported_without_torch_and_names_what_it_has() -> None:
+    said = "import adm, sys; print(dir(adm)); assert 'torch' not in sys.modules; adm.Sampling"
+    done = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=True)
+    assert all(repr(name) in done.stdout for name in adm.__all__)
+    with pytest.raises(AttributeError, match=r"no attribute 'lod'; it has .*load"):
+        adm.lod  # noqa: B018
+
+
+@pytest.mark.parametrize("name", SHIPPED_MODELS)
+def test_the_library_writes_the_bytes_of_the_command_line(tmp_path: Path, name: str) -> None:
+    """With the same words: the model's own settings, and its own classifier, in both."""
+    classes = adm.load(name).classes[:2]
+    words = [f"{label}:2" for label in classes]
+    command(
+        "sample", name, "--classes", ",".join(words), "--scale", 2, "--seed", 7, "--steps", 3,
+        "--device", "cpu", "--out", tmp_path / "command",
+    )  # fmt: skip
+    samples = adm.load(name, device="cpu").sample(
+        dict.fromkeys(classes, 2), scale=2.0, seed=7, **FAST
+    )
+    samples.save(tmp_path / "library")
+    assert contents(tmp_path / "library") == contents(tmp_path / "command")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SHIPPED_MODELS)
+def test_a_model_is_sampled_with_its_own_settings(name: str) -> None:
+    """The shipped model's `start` keeps guided pixels from saturating."""
+    model = adm.load(name)
+    images = model.sample("all:1", scale=2.0).images
+    extreme = ((images == 0) | (images == 255)).float().mean()
+    assert extreme < 0.6
+    saturated = model.sample("all:1", scale=2.0, start=model.schedule.last).images
+    assert ((saturated == 0) | (saturated == 255)).float().mean() > 0.8
+
+
+@pytest.mark.parametrize(
+    ("classes", "count", "labels"),
+    [
+        ({"bag": 2, "sneaker": 1}, None, [1, 1, 0]),
+        ("bag:2,sneaker", None, [1, 1, 0]),
+        ("bag", 3, [1, 1, 1]),
+        (2, 2, [2, 2]),
+        (["bag", "ankle boot", 0], None, [1, 2, 0]),
+        (torch.tensor([2, 0]), None, [2, 0]),
+        (None, 4, [0, 1, 2, 0]),
+        ({"all": 2}, None, [0, 0, 1, 1, 2, 2]),
+    ],
+)
+def test_classes_are_asked_for_in_many_ways(
+    model: adm.Pipeline, classes: Any, count: int | None, labels: list[int]
+) -> None:
+    samples = model.sample(classes, count)
+    assert samples.labels is not None
+    assert samples.labels.tolist() == labels
+    assert samples.images.shape == (len(labels), 1, 8, 8)
+    assert len(samples) == len(labels)
+
+
+@pytest.mark.parametrize(
+    ("classes", "count", "message"),
+    [
+        ({"bag": 0}, None, "the count of 'bag' must be in 1"),
+        ({"bg": 1}, None, "unknown class 'bg'; did you mean bag"),
+        ([0, 1], 2, "not both"),
+        (None, 0, "count must be at least 1"),
+        (7, None, "unknown class '7'"),
+    ],
+)
+def test_what_names_no_class_is_refused(
+    model: adm.Pipeline, classes: Any, count: int | None, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        model.sample(classes, count)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"scal": 2.0}, "there is no setting 'scal' of sampling; did you mean scale"),
+        ({"sampler": "ancestral", "eta": 0.5}, "eta is no parameter of the ancestral sampler"),
+        ({"sampler": "ddim:eat=1"}, "there is no setting 'eat'"),
+        ({"sampler": "ddim:eta=much"}, "eta must be a valid number"),
+        ({"upsampler_steps": 3}, r"needs an upsampler; pass upsampler=\.\.\."),
+    ],
+)
+def test_a_setting_that_is_not_there_is_named(
+    model: adm.Pipeline, settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        model.sample(**settings)
+
+
+def test_a_sampler_spec_sets_its_parameters(model: adm.Pipeline) -> None:
+    by_spec = model.generator(sampler="ddim:eta=0.5:clip_again").sampling
+    by_name = model.generator(sampler="ddim", eta=0.5, clip_again=True).sampling
+    assert by_spec == by_name
+    assert by_spec != model.sampling
+
+
+def test_a_scale_without_a_classifier_speaks_python(tmp_path: Path) -> None:
+    alone = adm.load(tiny.model(tmp_path / "d.safetensors", tiny.diffusion()))
+    with pytest.raises(ValueError, match=r"pass classifier=\.\.\."):
+        alone.sample(scale=1.0)
+
+
+def test_the_trajectory_ends_at_the_samples(model: adm.Pipeline) -> None:
+    *_, last = model.trajectory("bag", count=2, scale=2.0, seed=3)
+    samples = model.sample("bag", count=2, scale=2.0, seed=3)
+    assert torch.equal(adm_uint8(last.x), samples.images)
+
+
+def adm_uint8(x: torch.Tensor) -> torch.Tensor:
+    return ((x + 1) * 127.5).round().clamp(0, 255).byte()
+
+
+def test_samples_are_shown_as_a_grid_with_a_row_for_each_class(model: adm.Pipeline) -> None:
+    one, three = model.sample("bag", count=2), model.sample("all:2")
+    assert three.grid().height > 2 * one.grid().height
+    assert one._repr_png_().startswith(b"\x89PNG")
+
+
+def test_a_folder_is_not_overwritten_unless_asked(model: adm.Pipeline, tmp_path: Path) -> None:
+    samples = model.sample("bag", count=1)
+    place = samples.save(tmp_path / "out")
+    with pytest.raises(FileExistsError, match="already holds something"):
+        samples.save(place)
+    model.sample("sneaker", count=1).save(place, overwrite=True)
+    manifest = read_manifest(place)
+    assert manifest is not None
+    assert manifest["labels"] == [0]
+    assert from_json(manifest["sampling"]) == model.sampling
+
+
+def test_a_cascade_is_sampled_and_saved_with_its_base(tmp_path: Path) -> None:
+    base = tiny.model(tmp_path / "base.safetensors", tiny.diffusion("data.size=4,4"))
+    up = tiny.model(tmp_path / "up.safetensors", tiny.upsampler())
+    samples = adm.load(base, upsampler=up).sample("bag", count=2)
+    assert samples.images.shape == (2, 1, 8, 8)
+    command("sample", base, "--upsampler", up, "--classes", "bag:2", "--out", tmp_path / "command")
+    samples.save(tmp_path / "library")
+    for part in (".", "base"):
+        ours, theirs = (tmp_path / name / part for name in ("library", "command"))
+        assert json.loads((ours / "samples.json").read_text()) == json.loads(
+            (theirs / "samples.json").read_text()
+        )
+        assert (ours / "samples.npz").read_bytes() == (theirs / "samples.npz").read_bytes()
+
+
+def test_an_upsampler_starts_from_images_in_memory(tmp_path: Path) -> None:
+    up = adm.load(tiny.model(tmp_path / "up.safetensors", tiny.upsampler()))
+    low = torch.randint(0, 256, (3, 1, 4, 4), dtype=torch.uint8)
+    samples = up.sample(low_res=low)
+    assert samples.images.shape == (3, 1, 8, 8)
+    with pytest.raises(ValueError, match="starts from images of 4x4"):
+        up.sample(count=3)
+
+
+def test_labels_of_an_unconditional_generator_are_none() -> None:
+    assert labels_of(None, (), 3) == (None, 3)
+    with pytest.raises(ValueError, match="no class can be asked for"):
+        labels_of("bag", (), None)
+
+
+def test_a_generator_says_how_many_evaluations_it_takes(model: adm.Pipeline) -> None:
+    told: list[int] = []
+    job = model.job("all:1", steps=5)
+    assert isinstance(job.generator, DiffusionGenerator)
+    model.sample("all:1", steps=5, batch_size=2, on_step=told.append)
+    assert sum(told) == job.evaluations == 15

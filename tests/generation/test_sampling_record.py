@@ -1,0 +1,133 @@
+"""Sampling <-> JSON, of every version; settings by name -> Sampling."""
+
+import json
+from dataclasses import fields, replace
+
+import pytest
+import torch
+
+from adm.models.load import SHIPPED, read
+from adm.recipes import RECIPES, DiffusionRecipe
+from adm.recipes.schema import from_json as recipe_from_json
+from adm.recipes.schema import to_json as recipe_to_json
+from adm.samplers import DDIM, SAMPLERS, Ancestral, ClassifierGuidance, Grid, Sampling
+from adm.samplers.words import changed, from_json, sampler_of, to_json
+
+RICH = Sampling(
+    sampler=DDIM(eta=0.25, clip_again=True),
+    grid=Grid(steps=17, spacing="quadratic", start=900),
+    guidance=(ClassifierGuidance(scale=2.5, interval=(100, 800), every=2, cap=3.0),),
+    use_labels=False,
+    precision="bfloat16",
+    seed=2**64 - 1,
+    rounding="truncated",
+)
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), RICH], ids=["default", "rich"])
+def test_a_record_comes_back_from_json_as_it_was(sampling: Sampling) -> None:
+    assert from_json(json.loads(json.dumps(to_json(sampling)))) == sampling
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_sampler_is_stored_with_its_parameters(name: str) -> None:
+    sampler = SAMPLERS[name]()
+    stored = to_json(replace(RICH, sampler=sampler))
+    assert stored["sampler"].keys() == {field.name for field in fields(sampler)}
+    assert from_json(stored).sampler == sampler
+
+
+def test_settings_of_a_recipe_before_are_read_as_the_same() -> None:
+    before = {"sampler": "ddim", "steps": 25, "spacing": "even", "start": 980}
+    assert from_json(before) == Sampling(sampler=DDIM(), grid=Grid(steps=25, start=980))
+    assert from_json({"steps": 100}) == Sampling(grid=Grid(steps=100))
+
+
+def test_the_shipped_models_carry_the_earlier_form_and_open() -> None:
+    for path in SHIPPED.glob("*.safetensors"):
+        chosen = read(path)[2]
+        if isinstance(chosen, DiffusionRecipe):
+            assert chosen.sample == Sampling(sampler=DDIM(), grid=Grid(steps=25, start=980))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_that_holds_the_earlier_form_is_the_same_recipe(name: str) -> None:
+    now = RECIPES[name]()
+    if not isinstance(now, DiffusionRecipe):
+        return
+    stored, grid = recipe_to_json(now), now.sample.grid
+    stored["sample"] = {
+        "sampler": now.sample.sampler.name,
+        "steps": grid.steps,
+        "spacing": grid.spacing,
+        "start": grid.start,
+    }
+    assert recipe_from_json(stored) == now
+
+
+def test_what_is_not_given_stays_and_none_changes_nothing() -> None:
+    assert changed(RICH) == RICH
+    assert changed(RICH, steps=None, eta=None, scale=None, sampler=None) == RICH
+    assert changed(RICH, sampler="ddim") == RICH
+    assert changed(RICH, sampler="ancestral").sampler == Ancestral()
+    assert changed(RICH, seed=3, steps=5) == replace(
+        RICH, seed=3, grid=Grid(steps=5, spacing="quadratic", start=900)
+    )
+
+
+def test_a_scale_keeps_where_the_guidance_is_and_0_removes_it() -> None:
+    assert changed(RICH, scale=4.0).guidance == (replace(RICH.guidance[0], scale=4.0),)
+    assert changed(RICH, scale=0.0).guidance == ()
+    assert changed(Sampling(), scale=1.5).guidance == (ClassifierGuidance(scale=1.5),)
+    assert RICH.scale == 2.5
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": -1}, r"seed must be in 0\.\.2\^64 - 1, got -1"),
+        ({"seed": 2**64}, r"seed must be in 0\.\.2\^64 - 1"),
+        ({"precision": "float8"}, "precision must be 'float32', 'bfloat16' or 'float16', got"),
+        ({"spacing": "odd"}, "spacing 'odd' is unknown; use even or strided"),
+        ({"stps": 3}, "there is no setting 'stps' of sampling; did you mean steps"),
+        ({"use_labels": "maybe"}, "use_labels must be a valid boolean"),
+        ({"guidance": (ClassifierGuidance(scale=1.0, every=0),)}, "every must be greater than"),
+        ({"guidance": (ClassifierGuidance(scale=1.0, cap=0.0),)}, "cap must be greater than 0"),
+    ],
+)
+def test_a_setting_out_of_range_is_refused_by_its_name(changes: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        changed(Sampling(), **changes)
+
+
+@pytest.mark.parametrize("values", [{"sampler": {"name": "heun"}}, {"sampler": 3}, {"grid": []}])
+def test_values_that_are_no_record_are_refused_with_one_line(values: dict) -> None:
+    with pytest.raises(ValueError, match=r"^[^\n]+$"):
+        from_json(values)
+
+
+def test_a_spec_names_a_sampler_and_its_parameters() -> None:
+    assert sampler_of("ddim:eta=0.5") == DDIM(eta=0.5)
+    assert sampler_of(" ddim : clip_again ") == DDIM(clip_again=True)
+    assert sampler_of("ddim", DDIM(eta=0.5)) == DDIM(eta=0.5)
+    with pytest.raises(ValueError, match="sampler 'dim' is unknown; use ancestral or ddim"):
+        sampler_of("dim")
+    with pytest.raises(ValueError, match="eta must be in"):
+        sampler_of("ddim:eta=2")
+
+
+def test_an_interval_of_the_models_levels_holds_at_any_number_of_steps() -> None:
+    term = ClassifierGuidance(scale=1.0, interval=(300, 700))
+    for levels in ([100, 400, 600, 900], [250, 500, 750, 1000], [299, 300, 700, 701], [100, 900]):
+        asked: list[int] = []
+
+        def gradient(x, level, prediction, asked=asked):  # type: ignore[no-untyped-def]
+            asked.append(level)
+            return x
+
+        x = torch.ones(1, 1, 2, 2)
+        applied = term.applied(gradient, levels)
+        for level in range(len(levels), 0, -1):
+            applied(x, level, None)  # type: ignore[arg-type]
+        wanted = [i for i, level in enumerate(levels, start=1) if 300 <= level <= 700]
+        assert asked == wanted[::-1]
