@@ -15,8 +15,7 @@ from PIL import Image
 
 from adm.demo import SCALES
 from adm.demo.report import ZOOM, curve, tiled
-from adm.demo.run import Column, column, shipped
-from adm.samplers.words import changed
+from adm.demo.run import Column, columns, preset, shipped
 
 ACROSS = 20  # images of one class in the README's picture
 
@@ -33,8 +32,8 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path)
     given = parser.parse_args()
     models = shipped()
-    own = models.model.recipe.sample
-    base = changed(own, sampler=given.sampler, steps=given.steps, seed=given.seed)
+    words = {"sampler": given.sampler, "steps": given.steps, "seed": given.seed}
+    sweep = preset(models, given.scales, given.per_class, **words)
     print(
         f"{given.sampler}, {given.steps} steps, {10 * given.per_class} images a scale, "
         f"seed {given.seed}; torch {torch.__version__}, {torch.get_num_threads()} threads, "
@@ -42,21 +41,21 @@ def main() -> None:
     )
     print("| scale | fidelity (95% interval) | diversity | Fréchet | images a second |")
     print("|---|---|---|---|---|")
-    columns: list[Column] = []
-    for scale in given.scales:
-        started = time.monotonic()
-        made = column(models, changed(base, scale=scale), given.per_class)
+    found: list[Column] = []
+    started = time.monotonic()
+    for made in columns(models, sweep):
         speed = len(made.labels) / (time.monotonic() - started)
         fidelity, scores = made.scores.fidelity, made.scores
         print(
-            f"| {scale:g} | {100 * fidelity.value:.1f}% ({100 * fidelity.low:.1f} to "
+            f"| {made.scale:g} | {100 * fidelity.value:.1f}% ({100 * fidelity.low:.1f} to "
             f"{100 * fidelity.high:.1f}) | {scores.diversity:.3f} | {scores.frechet:.2f} | "
             f"{speed:.1f} |",
             flush=True,
         )
-        columns.append(made)
+        found.append(made)
+        started = time.monotonic()
     if given.pictures is not None:
-        draw(columns, models.reference.accuracy, given.pictures)
+        draw(found, models.reference.accuracy, given.pictures)
 
 
 def draw(columns: list[Column], real_accuracy: float, folder: Path) -> None:

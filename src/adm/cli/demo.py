@@ -59,35 +59,20 @@ def demo(
     # Loaded here and not above, so that --help answers before torch is there.
     from adm.data.export import new_folder
     from adm.demo.report import page, write
-    from adm.demo.run import column, shipped
-    from adm.generation.generate import DiffusionGenerator
+    from adm.demo.run import columns, preset, shipped
     from adm.models.device import pick
-    from adm.samplers.words import changed
 
-    if per_class < 2:
-        raise ValueError(f"per class must be at least 2, to tell diversity, got {per_class}")
-    if not scales:
-        raise ValueError("give at least one scale, as in --scales 0 1 2")
     _check_free(out, overwrite)
     models = shipped(pick(device))
-    base = changed(models.model.recipe.sample, sampler=sampler, steps=steps, seed=seed)
-    settings = [changed(base, scale=scale) for scale in scales]
-    for sampling in settings:
-        DiffusionGenerator(models.model, sampling, models.classifier)  # refuses what is wrong
-    started, columns = time.monotonic(), []
-    total = len(scales) * per_class * len(models.model.classes) * base.grid.steps
-    with progress("sampling", total) as advance:
-        for sampling in settings:
-
-            def on_step(images: int, scale: float = sampling.scale) -> None:
-                advance(images, f"scale {scale:g}")
-
-            columns.append(column(models, sampling, per_class, on_step))
-    seconds = time.monotonic() - started
-    report = page(models, columns, base, seconds)
+    sweep = preset(models, scales, per_class, sampler=sampler, steps=steps, seed=seed)
+    started = time.monotonic()
+    evaluations = sum(sweep.job(point).evaluations for point in sweep.points)
+    with progress("sampling", evaluations) as advance:
+        made = list(columns(models, sweep, lambda n, scale: advance(n, f"scale {scale:g}")))
+    report = page(models, made, sweep.base, time.monotonic() - started)
     with new_folder(out, overwrite) as folder:
-        write(folder, columns, models.model.classes, seed, report)
-    _print(columns, models.reference.accuracy)
+        write(folder, made, sweep.classes, seed, report)
+    _print(made, models.reference.accuracy)
     print(f"\n{out / 'report.html'}: open it in a browser; {out / 'samples'}: the images")
 
 

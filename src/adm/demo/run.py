@@ -1,16 +1,20 @@
-"""shipped models, scales, seed -> samples at every scale, and what the judge says of them."""
+"""Shipped models, scales -> Sweep; Sweep -> images with the judge's scores."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from adm.demo.judge import Reference, Scores, load_reference, score
-from adm.generation.generate import DiffusionGenerator, generate
+from adm.generation.generate import generate
 from adm.models.load import SHIPPED, load_classifier, load_diffusion
 from adm.models.trained import ClassifierModel, DiffusionModel
-from adm.samplers import Sampling
+from adm.samplers.words import changed
+from adm.sweep.plan import Sweep
+
+BATCH = 50  # images at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,19 +46,52 @@ def shipped(device: torch.device | str = "cpu") -> Shipped:
     )
 
 
-def column(
-    models: Shipped,
-    sampling: Sampling,
-    per_class: int,
-    on_step: Callable[[int], None] | None = None,
-) -> Column:
-    """Sample `per_class` images of every class at one scale, and score them."""
-    classes = len(models.model.classes)
-    labels = torch.arange(classes).repeat_interleave(per_class)
-    generator = DiffusionGenerator(models.model, sampling, models.classifier)
-    indices = range(len(labels))
-    batches = generate(generator, labels, indices, batch_size=classes * 5, on_step=on_step)
-    images = torch.cat(list(batches))
-    return Column(
-        sampling.scale, images, labels, score(models.judge, models.reference, images, labels)
+def preset(models: Shipped, scales: Sequence[float], per_class: int, **settings: Any) -> Sweep:
+    """The sweep that the demo is: the shipped model at each scale, as its recipe samples it.
+
+    Args:
+        per_class: images of each class at each scale, at least 2.
+        settings: what is to differ from the recipe's own; see `adm.samplers.words.changed`.
+
+    Raises:
+        ValueError: settings that the model cannot be sampled with.
+    """
+    if per_class < 2:
+        raise ValueError(f"per class must be at least 2, to measure diversity, got {per_class}")
+    base = changed(models.model.recipe.sample, **settings)
+    labels = [label for label in range(len(models.model.classes)) for _ in range(per_class)]
+    sweep = Sweep(
+        models.model,
+        models.classifier,
+        base,
+        labels=labels,
+        count=len(labels),
+        samplers=(base.sampler.name,),
+        steps=(base.grid.steps,),
+        scales=tuple(scales),
     )
+    sweep.check()
+    return sweep
+
+
+def columns(
+    models: Shipped, sweep: Sweep, on_step: Callable[[int, float], None] | None = None
+) -> Iterator[Column]:
+    """Sample and score the points of a sweep, one scale after another.
+
+    Args:
+        on_step: called after every step with the number of images that took it, and the scale.
+    """
+    labels = torch.tensor(sweep.labels)
+    for point in sweep.points:
+        job = sweep.job(point)
+
+        def told(images: int, scale: float = point.scale) -> None:
+            if on_step is not None:
+                on_step(images, scale)
+
+        indices = range(sweep.count)
+        batches = generate(job.generator, labels, indices, batch_size=BATCH, on_step=told)
+        images = torch.cat(list(batches))
+        scores = score(models.judge, models.reference, images, labels)
+        yield Column(point.scale, images, labels, scores)
