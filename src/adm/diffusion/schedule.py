@@ -1,4 +1,4 @@
-"""T -> alpha_bar: how much of the image is left at each level of noise.
+"""T -> Schedule: alpha_bar and the timestep of each noise level.
 
 Level 0 is the clean image and level T the noisiest, so a process of T steps has T + 1 levels.
 Respacing a process is indexing its levels.

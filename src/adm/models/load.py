@@ -22,7 +22,7 @@ SHIPPED = Path(__file__).parent / "shipped"
 
 
 def load_diffusion(model: str | Path, device: torch.device | str = "cpu") -> DiffusionModel:
-    """Load a diffusion model by path (a file, or a run's folder) or shipped name.
+    """Load a diffusion model by path (a file, or a run folder) or shipped name.
 
     Raises:
         ValueError: no such model, a damaged or foreign file, or a classifier.
@@ -46,7 +46,7 @@ def load_diffusion(model: str | Path, device: torch.device | str = "cpu") -> Dif
 
 
 def load_classifier(model: str | Path, device: torch.device | str = "cpu") -> ClassifierModel:
-    """Load a classifier by path (a file, or a run's folder) or shipped name.
+    """Load a classifier by path (a file, or a run folder) or shipped name.
 
     Raises:
         ValueError: no such model, a damaged or foreign file, or a diffusion model.
@@ -86,7 +86,7 @@ def recipe_of(name: str) -> Recipe:
 
 
 def resolve(model: str | Path) -> Path:
-    """A path, a run's folder or a shipped name -> the model file.
+    """The model file that a path, a run folder or a shipped name stands for.
 
     Raises:
         ValueError: there is none; names the shipped ones that are near.
@@ -96,7 +96,7 @@ def resolve(model: str | Path) -> Path:
         newest = checkpoint.latest(path)
         file = (newest or path) / "model.safetensors"
         if not file.exists():
-            raise ValueError(f"{path} holds no checkpoint yet; give a run's folder or a model file")
+            raise ValueError(f"{path} holds no checkpoint yet; give a run folder or a model file")
         return file
     if path.is_file():
         return path
@@ -108,7 +108,7 @@ def resolve(model: str | Path) -> Path:
 
 
 def read(model: str | Path) -> tuple[Path, dict[str, Tensor], Recipe, dict[str, Any]]:
-    """A model file of ours, or a released one -> its path, weights, recipe and metadata.
+    """Read a model file, ours or a released one: its path, weights, recipe and metadata.
 
     Raises:
         ValueError: no such model, or a damaged or foreign file.
@@ -121,7 +121,7 @@ def read(model: str | Path) -> tuple[Path, dict[str, Tensor], Recipe, dict[str, 
 
 
 def _released(path: Path) -> tuple[dict[str, Tensor], Recipe, dict[str, Any]]:
-    """One of the released files, recognised from its weights."""
+    """Read one of the released files, which is recognised from its weights."""
     loaded = load_released(path)
     recipe = released_recipe(loaded.names[0])
     config = loaded.released.config

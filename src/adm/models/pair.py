@@ -1,4 +1,4 @@
-"""DiffusionModel, ClassifierModel -> whether one can guide the other, and the classes known."""
+"""DiffusionModel, ClassifierModel -> a pair that fits, or an error; the classes of the pair."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Network, recipe, classes -> DiffusionModel, ClassifierModel: what a model file holds, built."""
+"""Network, recipe, classes -> DiffusionModel, ClassifierModel."""
 
 from dataclasses import dataclass
 from pathlib import Path

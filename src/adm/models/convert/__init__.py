@@ -1,4 +1,4 @@
-"""other people's weights -> our names and back."""
+"""Released state dict <-> state dict of our networks; released flags -> configuration."""
 
 from adm.models.convert.checkpoints import Loaded, load_released, recognise
 from adm.models.convert.flags import config_from_flags, read_flags

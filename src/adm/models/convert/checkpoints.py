@@ -1,4 +1,4 @@
-"""released file -> which of the 15 it is, and its weights under our names."""
+"""Released .pt file -> its released name and our state dict."""
 
 import pickle
 import warnings

@@ -1,4 +1,4 @@
-"""released flags -> UNetConfig or ClassifierConfig.
+"""Released flags -> UNetConfig or ClassifierConfig.
 
 The flags are those of the guided-diffusion scripts, `--num_channels 256 --class_cond True ...`, as
 text or typed. A network built without the scripts is described by the same names, with

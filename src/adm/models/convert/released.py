@@ -1,4 +1,4 @@
-"""released state dict <-> our state dict: the names, and the order of the attention's rows.
+"""Released state dict <-> our state dict: names, and the order of attention's rows.
 
 Both directions need the configuration, because head counts do not show in the weights; neither
 touches values, so meta tensors do, and networks of any size are checked without memory.
@@ -172,7 +172,7 @@ def check(got: Shapes, wanted: Shapes) -> None:
 
 
 def differences(got: Shapes, wanted: Shapes) -> list[str]:
-    """The visible settings in which two networks differ, in words."""
+    """The settings in which two networks differ, as far as shapes show them, in words."""
     ours, theirs = visible_settings(got), visible_settings(wanted)
     return [
         f"{name}: {ours[name]}, expected {theirs[name]}"
@@ -182,7 +182,7 @@ def differences(got: Shapes, wanted: Shapes) -> list[str]:
 
 
 def visible_settings(shapes: Shapes) -> dict[str, object]:
-    """What names and shapes alone tell of a released network; the heads never show.
+    """The settings that names and shapes of a released network determine; heads do not show.
 
     Raises:
         ValueError: these are not the names of a released network at all.
