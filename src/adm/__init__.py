@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from adm.generation.pipeline import Samples as Samples
     from adm.generation.pipeline import load as load
     from adm.models.load import load_classifier as load_classifier
+    from adm.runs.front import train as train
     from adm.samplers.settings import Sampling as Sampling
 
 # Imported when first used, so that `import adm` is fast and needs no torch.
@@ -26,6 +27,7 @@ _HOMES = {
     "Sampling": "adm.samplers.settings",
     "load": "adm.generation.pipeline",
     "load_classifier": "adm.models.load",
+    "train": "adm.runs.front",
 }
 __all__ = [
     "Pipeline",
@@ -33,6 +35,7 @@ __all__ = [
     "Sampling",
     "load",
     "load_classifier",
+    "train",
 ]
 
 

@@ -91,6 +91,7 @@ def train(
     from adm.recipes import build
     from adm.recipes.overrides import override
     from adm.recipes.schema import to_json
+    from adm.runs.front import open_data
     from adm.runs.run import TrainOptions
 
     settings = list(set or []) + ([f"train.steps={steps}"] if steps is not None else [])
@@ -101,7 +102,7 @@ def train(
         on_meta(chosen.config)  # can be built
         print(json.dumps(to_json(chosen), indent=2))
         return
-    source, held = training.open_data(chosen, data, labels, validation, hold_out, skip_corrupt)
+    source, held = open_data(chosen, data, labels, validation, hold_out, skip_corrupt)
     if rename and start is None:
         raise ValueError("--rename says what classes of --start's model are called here; give both")
     options = TrainOptions(

@@ -13,7 +13,7 @@ import torch
 
 from adm.cli import Saved
 from adm.cli.progress import progress
-from adm.data import NoSplit, Source, held_out, open_source
+from adm.data import Source
 from adm.data.counting import count_of
 from adm.models.device import pick
 from adm.processes import Devices, join, launched
@@ -37,41 +37,6 @@ class Looks:
     held: Source | None = None
     tensorboard: bool = False
     wandb: str | None = None
-
-
-def open_data(
-    recipe: Recipe,
-    data: str | None,
-    labels: str | None,
-    validation: str | None,
-    hold_out: float | None,
-    skip_corrupt: bool,
-) -> tuple[Source, Source | None]:
-    """The images to train on, and those to validate on where there are any."""
-    spec = recipe.data.source if data is None else data
-    size, channels = recipe.data.size, recipe.data.channels
-
-    def opened(named: str, split: str) -> Source:
-        return open_source(
-            named,
-            split=split,
-            size=size,
-            channels=channels,
-            labels=labels,
-            skip_corrupt=skip_corrupt,
-        )
-
-    source = opened(spec, "train")
-    if validation is not None and hold_out is not None:
-        raise ValueError("give --validation or --hold-out, not both")
-    if hold_out is not None:
-        return held_out(source, hold_out, recipe.train.seed)
-    if validation is not None:
-        return source, opened(validation, "train")
-    try:
-        return source, opened(spec, "test")
-    except NoSplit:
-        return source, None
 
 
 def describe(source: Source) -> str:

@@ -1,0 +1,109 @@
+"""Recipe, data, folder -> a trained run: the front door of training."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from adm.data import NoSplit, Source, held_out, open_source
+from adm.models.device import pick
+from adm.models.load import recipe_of
+from adm.processes import Devices
+from adm.recipes import Recipe
+from adm.recipes.overrides import override
+from adm.runs import run
+from adm.runs.run import TrainOptions
+from adm.runs.watch import watching
+from adm.training.loop import Progress
+
+
+# Keywords only, each with the name and the meaning of the command line's.
+def train(
+    recipe: str | Path | Recipe,
+    *,
+    out: str | Path,
+    data: str | Source | None = None,
+    steps: int | None = None,
+    settings: Sequence[str] = (),
+    device: str | None = None,
+    options: TrainOptions | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Path:
+    """Train a network to the end, as `adm train` does; the same call continues a stopped run.
+
+    Args:
+        recipe: a name that `adm recipes` lists, a JSON file of one, a model, for its recipe, or a
+            recipe.
+        out: the run folder: new, or that of the same run.
+        data: a data spec such as "fashion-mnist" or "photos/", or a source; the recipe's own by
+            default. It is validated on the test split of the same data, where there is one.
+        steps: optimizer steps in all, instead of the recipe's.
+        settings: changes to the recipe, such as "unet.dropout=0.1".
+        device: such as "cpu" or "cuda:1"; the best that the machine has by default.
+        options: micro-batches, a model to start from, and so on; see `TrainOptions`.
+        on_progress: called after every step.
+
+    Returns:
+        the run folder, which `adm.load` and `adm.load_classifier` take.
+
+    Raises:
+        ValueError: the recipe contradicts itself or the data, or the folder holds another run.
+    """
+    wanted = [*settings, *([] if steps is None else [f"train.steps={steps}"])]
+    named = recipe_of(str(recipe)) if isinstance(recipe, str | Path) else recipe
+    chosen, folder, devices = override(named, wanted), Path(out), Devices(pick(device))
+    if isinstance(data, Source):
+        source, validation = data, None
+    else:
+        source, validation = open_data(chosen, data)
+    options = options or TrainOptions()
+    watch = watching(chosen, source, validation, folder, devices)
+    for progress in run.train(chosen, source, folder, devices, replace(options, watch=watch)):
+        if on_progress is not None:
+            on_progress(progress)
+    return folder
+
+
+def open_data(
+    recipe: Recipe,
+    data: str | None = None,
+    labels: str | None = None,
+    validation: str | None = None,
+    hold_out: float | None = None,
+    skip_corrupt: bool = False,
+) -> tuple[Source, Source | None]:
+    """The images to train on, and those to validate on, where there are any.
+
+    Args:
+        data: a data spec; the recipe's own by default.
+        labels: a file of labels, or a rule; see `open_source`.
+        validation: a data spec of images to validate on; by default the test split of `data`.
+        hold_out: share of the images to validate on and never train on.
+        skip_corrupt: replace an image that cannot be read by the next one.
+
+    Raises:
+        ValueError: both `validation` and `hold_out` are given, or the data cannot be opened.
+    """
+    spec = recipe.data.source if data is None else data
+    size, channels = recipe.data.size, recipe.data.channels
+
+    def opened(named: str, split: str) -> Source:
+        return open_source(
+            named,
+            split=split,
+            size=size,
+            channels=channels,
+            labels=labels,
+            skip_corrupt=skip_corrupt,
+        )
+
+    source = opened(spec, "train")
+    if validation is not None and hold_out is not None:
+        raise ValueError("give validation=... or hold_out=..., not both")
+    if hold_out is not None:
+        return held_out(source, hold_out, recipe.train.seed)
+    if validation is not None:
+        return source, opened(validation, "train")
+    try:
+        return source, opened(spec, "test")
+    except NoSplit:
+        return source, None
