@@ -1,12 +1,9 @@
 """uint8 images, labels, seeds -> PNG files named by class and seed, and one .npz."""
 
-import os
 import re
-import shutil
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +12,7 @@ from torch import Tensor
 
 from adm.data.counting import count_of
 from adm.data.pixels import mode_of, to_picture
+from adm.files import new_folder
 
 ARCHIVE = "samples.npz"
 UNLABELLED = "image"
@@ -141,30 +139,3 @@ def _kinds(labels: Tensor, classes: Sequence[str]) -> list[str]:
             "labels=None where there are none"
         )
     return [names[label] for label in flat]
-
-
-@contextmanager
-def new_folder(out: Path, replace: bool = False) -> Iterator[Path]:
-    """A folder that takes the place of `out` when everything in it is written.
-
-    Raises:
-        FileExistsError: `out` is a file, or holds files and is not to be replaced.
-    """
-    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not replace):
-        raise FileExistsError(f"{out} already holds files; give another folder, or remove it")
-    out = out.resolve()
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    old = out.with_name(f".{out.name}.{os.getpid()}.old")
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        if out.exists():
-            out.rename(old)
-        partial.rename(out)
-    except BaseException:
-        if old.exists() and not out.exists():
-            old.rename(out)
-        raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)

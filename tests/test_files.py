@@ -1,0 +1,257 @@
+"""A file appears whole or not at all, whatever fails, is killed or writes at the same time."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from adm.files import (
+    fsync,
+    leftovers,
+    link,
+    new_file,
+    new_folder,
+    write_bytes,
+    write_json,
+    write_text,
+)
+
+SIZES = {b"a": 300_000, b"b": 500_000, b"c": 400_000}  # bytes that each of several writers writes
+
+
+def child(code: str, *words: str) -> subprocess.Popen[str]:
+    header = "import sys, time\nfrom pathlib import Path\nfrom adm.files import *\n"
+    start = [sys.executable, "-c", header + code, *words]
+    return subprocess.Popen(start, stdout=subprocess.PIPE, text=True)
+
+
+def checked(path: Path) -> bytes:
+    """Which writer's content a file holds, all of it and nothing else."""
+    content = path.read_bytes()
+    key = content[:1]
+    assert content == key * SIZES[key]
+    return key
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize("older", [False, True])
+def test_an_error_in_the_middle_leaves_the_old_content_and_nothing_else(
+    tmp_path: Path, older: bool, error: BaseException
+) -> None:
+    path = tmp_path / "deep" / "file"
+    if older:
+        write_bytes(path, b"old")
+
+    def fails() -> None:
+        with new_file(path) as part:
+            part.write_bytes(b"half")
+            raise error
+
+    with pytest.raises(type(error)):
+        fails()
+    assert contents(tmp_path) == ({"file": b"old"} if older else {})
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_disk_that_fails_at_the_end_leaves_the_old_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    write_text(tmp_path / "file", "old")
+    monkeypatch.setattr(os, call, full)
+    with pytest.raises(OSError, match="No space left"):
+        write_text(tmp_path / "file", "new")
+    assert contents(tmp_path) == {"file": b"old"}
+
+
+def test_a_value_that_cannot_be_written_leaves_the_old_content(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_json(path, {"a": 1})
+    with pytest.raises(TypeError):
+        write_json(path, {"a": object()})
+    with pytest.raises(UnicodeEncodeError):
+        write_text(path, "\udcff")
+    assert contents(tmp_path) == {"file": b'{\n "a": 1\n}\n'}
+
+
+def test_the_disk_holds_the_content_before_the_name_and_the_name_before_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    replace = os.replace
+
+    def fsynced(handle: int) -> None:
+        named = "file" if os.fstat(handle).st_ino != tmp_path.stat().st_ino else "folder"
+        done.append(f"fsync {named} of {os.fstat(handle).st_size}" if named == "file" else named)
+
+    def replaced(part: Path, path: Path) -> None:
+        done.append("replace")
+        replace(part, path)
+
+    monkeypatch.setattr(os, "fsync", fsynced)
+    monkeypatch.setattr(os, "replace", replaced)
+    write_bytes(tmp_path / "file", b"12345")
+    assert done == ["fsync file of 5", "replace", "folder"]
+    write_bytes(tmp_path / "file", b"67", sync=False)
+    assert done[3:] == ["replace"]
+
+
+@pytest.mark.parametrize(("number", "raised"), [(22, False), (5, True)])
+def test_a_folder_that_cannot_be_synced_is_no_failure_and_one_that_fails_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, raised: bool
+) -> None:
+    def fails(handle: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fails)
+    if raised:
+        with pytest.raises(OSError, match="Input/output"):
+            fsync(tmp_path)
+    else:
+        fsync(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=os.strerror(number)):
+        fsync(tmp_path / "file")
+
+
+def test_a_killed_writer_leaves_the_old_content_and_a_hidden_file(tmp_path: Path) -> None:
+    path = tmp_path / "[file]"
+    write_text(path, "old")
+    writer = child(
+        "with new_file(Path(sys.argv[1])) as part:\n"
+        "    part.write_bytes(b'half')\n"
+        "    print('half', flush=True)\n"
+        "    time.sleep(60)\n",
+        str(path),
+    )
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == "half\n"
+    assert leftovers(path) == [one for one in tmp_path.iterdir() if one != path]
+    writer.kill()
+    writer.communicate()
+    assert writer.returncode == -signal.SIGKILL
+    (left,) = leftovers(path)
+    assert left.name.startswith(".")
+    assert f".{writer.pid}-" in left.name
+    assert path.read_text() == "old"
+    write_text(path, "new")
+    assert path.read_text() == "new"
+    assert leftovers(tmp_path / "[file]2") == leftovers(tmp_path / "fil") == []
+
+
+def test_readers_see_whole_files_while_several_write_and_are_killed(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    code = (
+        "content = sys.argv[2].encode() * int(sys.argv[3])\n"
+        "while True:\n    write_bytes(Path(sys.argv[1]), content, sync=False)\n"
+    )
+    writers = [child(code, str(path), key.decode(), str(size)) for key, size in SIZES.items()]
+    seen, end = set[bytes](), time.monotonic() + 60
+    while len(seen) < len(SIZES):
+        assert time.monotonic() < end
+        if path.exists():
+            seen.add(checked(path))
+    for writer in writers:
+        writer.kill()
+        for _ in range(50):
+            checked(path)
+    for writer in writers:
+        writer.communicate()
+        assert writer.returncode == -signal.SIGKILL
+    checked(path)
+    assert len(leftovers(path)) <= len(writers)
+
+
+def test_threads_of_one_process_do_not_write_into_each_other_s_file(tmp_path: Path) -> None:
+    path, together = tmp_path / "file", threading.Barrier(len(SIZES))
+    failed: list[BaseException] = []
+
+    def act(key: bytes) -> None:
+        try:
+            for _ in range(20):
+                with new_file(path, sync=False) as part, part.open("wb") as file:
+                    together.wait()
+                    file.write(key * SIZES[key])
+                    together.wait()
+        except BaseException as error:
+            failed.append(error)
+            together.abort()
+
+    threads = [threading.Thread(target=act, args=(key,)) for key in SIZES]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    checked(path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_has_the_mode_of_any_new_file(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        (tmp_path / "plain").touch()
+        write_text(tmp_path / "new", "x")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "new").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "犬" * 85, ".hidden", "a b", "-rf"])
+def test_every_name_that_a_file_may_have_can_be_written(tmp_path: Path, name: str) -> None:
+    write_text(tmp_path / name, "x")
+    with new_folder(tmp_path / "folders" / name):
+        pass
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == [name]
+
+
+def test_a_link_is_followed_and_stays(tmp_path: Path) -> None:
+    (tmp_path / "here").symlink_to("there/file")  # where there is nothing yet
+    for text in ("one", "two"):
+        write_text(tmp_path / "here", text)
+        assert (tmp_path / "here").is_symlink()
+        assert (tmp_path / "there" / "file").read_text() == text
+    assert len([*tmp_path.rglob("*")]) == 3
+
+
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    pipe, read = tmp_path / "pipe", list[bytes]()
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()), daemon=True)
+    reader.start()
+    write_text(pipe, "through")
+    reader.join(timeout=10)
+    assert read == [b"through"]
+    assert pipe.is_fifo()
+
+
+def test_a_folder_in_the_file_s_place_is_refused_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError, match=tmp_path.name), new_file(tmp_path):
+        pytest.fail("the block ran")
+
+
+def test_a_link_changes_in_one_step_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    for target in ("one", "two"):
+        link(tmp_path / "best", target)
+        assert os.readlink(tmp_path / "best") == target
+    monkeypatch.setattr(os, "replace", fails)
+    with pytest.raises(OSError, match="Input/output"):
+        link(tmp_path / "best", "three")
+    assert os.readlink(tmp_path / "best") == "two"
+    assert [path.name for path in tmp_path.iterdir()] == ["best"]
