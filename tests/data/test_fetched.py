@@ -133,12 +133,14 @@ def test_a_fetch_that_died_is_taken_over(tmp_path: Path, server) -> None:
     path = fetched(f"{address}/a.tar", tmp_path / "cache")
     assert path is not None
     path.unlink()
-    partial_ = path.with_name(".a.tar.partial")
-    partial_.write_bytes(b"ha")
+    path.with_name(".a.tar.123-abcd.part").write_bytes(b"ha")
+    lock = path.with_name(".a.tar.lock")
+    lock.touch()
     long_ago = time.time() - 1000
-    os.utime(partial_, (long_ago, long_ago))
+    os.utime(lock, (long_ago, long_ago))
     fetched(f"{address}/a.tar", tmp_path / "cache")
     assert path.read_bytes() == b"whole"
+    assert list(path.parent.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://host/a.tar", "http:///a.tar"])

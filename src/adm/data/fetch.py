@@ -1,9 +1,11 @@
 """an http(s) address -> a file in a cache folder, fetched once."""
 
-import hashlib
 import os
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 from typing import BinaryIO
@@ -11,10 +13,12 @@ from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit
 from urllib.request import urlopen
 
+from adm.files import leftovers, new_file, sha256_of
+
 SCHEMES = ("http", "https")
 MAX_BYTES = 1 << 36  # of one file; beyond it an address is likelier wrong than a shard so large
 PIECE = 1 << 20
-STALE_SECONDS = 60.0  # without a new byte: whoever was fetching is gone
+STALE_SECONDS = 60.0  # without a new byte: the process that was fetching is gone
 TIMEOUT_SECONDS = 30.0
 ABSENT = (403, 404, 410)  # answers of servers that have no such file
 QUIET_SECONDS = 10.0  # between two lines of progress
@@ -40,26 +44,24 @@ def fetched(url: str, cache: Path | None = None, optional: bool = False) -> Path
     """
     target = _place(url, cache or cache_folder())
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.partial")
+    lock = target.with_name(f".{target.name}.lock")
     while not target.is_file():
         try:
-            descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+            lock.touch(exist_ok=False)
         except FileExistsError:
-            _wait(partial)
+            _wait(lock)
             continue
         try:
-            with os.fdopen(descriptor, "wb") as file:
-                _fetch(url, file)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(target)
-        except BaseException as error:
-            partial.unlink(missing_ok=True)
-            if not isinstance(error, OSError | HTTPException):  # of which URLError is one
-                raise
+            for left in leftovers(target):
+                left.unlink(missing_ok=True)
+            with new_file(target) as part, part.open("wb") as file:
+                _fetch(url, file, partial(_refresh, lock))
+        except (OSError, HTTPException) as error:  # URLError is an OSError
             if optional and isinstance(error, HTTPError) and error.code in ABSENT:
                 return None
             raise ValueError(f"{url} did not arrive ({error}); run the command again") from None
+        finally:
+            lock.unlink(missing_ok=True)
     return target
 
 
@@ -69,22 +71,26 @@ def _place(url: str, cache: Path) -> Path:
     if parts.scheme not in SCHEMES or not parts.hostname:
         raise ValueError(f"{url} is no http or https address; give one, or a path")
     place, _, last = parts.path.rpartition("/")
-    key = hashlib.sha256(f"{parts.scheme}://{parts.netloc}{place}?{parts.query}".encode())
+    key = sha256_of(f"{parts.scheme}://{parts.netloc}{place}?{parts.query}".encode())
     name = unquote(last).replace("/", "-").lstrip(".") or "data"
-    return cache / f"{parts.hostname}-{key.hexdigest()[:12]}" / name
+    return cache / f"{parts.hostname}-{key[:12]}" / name
 
 
-def _wait(partial: Path) -> None:
-    """While another process fetches; take its place once nothing more arrives."""
+def _wait(lock: Path) -> None:
+    """Sleep while another process fetches; remove its lock once nothing more arrives."""
     time.sleep(0.2)
-    try:
-        if time.time() - partial.stat().st_mtime > STALE_SECONDS:
-            partial.unlink()
-    except FileNotFoundError:
-        pass
+    with suppress(FileNotFoundError):
+        if time.time() - lock.stat().st_mtime > STALE_SECONDS:
+            lock.unlink()
 
 
-def _fetch(url: str, file: BinaryIO) -> None:
+def _refresh(lock: Path) -> None:
+    """Show the processes that wait that this one is alive."""
+    with suppress(FileNotFoundError):  # one of them took it for dead
+        os.utime(lock)
+
+
+def _fetch(url: str, file: BinaryIO, alive: Callable[[], None]) -> None:
     with urlopen(url, timeout=TIMEOUT_SECONDS) as answer:  # of which _place checked the scheme
         length = answer.headers.get("Content-Length", "")
         expected = int(length) if length.isdecimal() else None
@@ -96,7 +102,7 @@ def _fetch(url: str, file: BinaryIO) -> None:
             if done > (MAX_BYTES if expected is None else expected):
                 raise ValueError(f"{url} sends more than it announced; see what is there")
             file.write(piece)
-            file.flush()
+            alive()
             if time.monotonic() - said > QUIET_SECONDS:
                 said = time.monotonic()
                 _say(url, done, expected)
