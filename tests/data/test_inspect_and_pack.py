@@ -182,17 +182,25 @@ def test_an_interrupted_packing_goes_on(
 def test_a_full_disk_leaves_finished_shards_only(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls = []
+    shards = []
 
     def full(descriptor: int) -> None:
-        calls.append(descriptor)
-        if len(calls) == 2:
+        if os.fstat(descriptor).st_size >= tarfile.RECORDSIZE:
+            shards.append(descriptor)
+        if len(shards) == 2:
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         pack(find(str(photos)), tmp_path / "out", Packing((8, 8), shard_size=4))
     assert [name for name in contents(tmp_path / "out") if "tar" in name] == ["train-000000.tar"]
+
+
+def test_half_a_shard_that_a_kill_left_goes(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".train-000001.tar.123-abcd.part").write_bytes(b"half")
+    pack(find(str(photos)), tmp_path / "out", Packing((8, 8), shard_size=4))
+    assert not [name for name in contents(tmp_path / "out") if name.startswith(".")]
 
 
 def test_other_data_or_settings_are_refused(photos: Path, tmp_path: Path) -> None:

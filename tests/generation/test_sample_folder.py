@@ -13,6 +13,7 @@ import tiny
 import torch
 from PIL import Image
 
+from adm.generation import folder
 from adm.generation.folder import MANIFEST, read_manifest, sample_into
 from adm.generation.generate import DiffusionGenerator
 from adm.generation.job import Job
@@ -33,9 +34,9 @@ NAMES = [
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
-    folder = tmp_path_factory.mktemp("models")
-    model = load_diffusion(tiny.model(folder / "d.safetensors", tiny.diffusion()))
-    guide = load_classifier(tiny.model(folder / "c.safetensors", tiny.classifier(), seed=1))
+    models = tmp_path_factory.mktemp("models")
+    model = load_diffusion(tiny.model(models / "d.safetensors", tiny.diffusion()))
+    guide = load_classifier(tiny.model(models / "c.safetensors", tiny.classifier(), seed=1))
     return Job(DiffusionGenerator(model, SETTINGS, guide), [0, 1, 2, 0, 1], 5)
 
 
@@ -192,12 +193,13 @@ def test_leavings_that_say_nothing_whole_are_another_call_s(
 def test_a_call_that_is_killed_leaves_no_half_a_manifest_with_its_batches(
     tmp_path: Path, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(path: Path, text: str, *rest: Any) -> int:
-        path.write_bytes(text.encode()[:10])
+    def killed(path: Path, content: bytes) -> int:
+        with path.open("wb") as file:
+            file.write(content[:10])
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_text", killed)
+        patch.setattr(Path, "write_bytes", killed)
         with pytest.raises(KeyboardInterrupt):
             sample_into(tmp_path / "out", job)
     assert not (tmp_path / ".out.part" / MANIFEST).exists()
@@ -234,15 +236,13 @@ def test_a_batch_that_was_half_written_is_sampled_again(tmp_path: Path, job: Job
 def test_the_manifest_is_part_of_what_appears_whole(
     tmp_path: Path, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, write_text = tmp_path / "out", Path.write_text
+    out = tmp_path / "out"
 
-    def killed(path: Path, text: str, *rest: Any) -> int:
-        if path.name == MANIFEST and path.parent.name != ".out.part":
-            raise KeyboardInterrupt
-        return write_text(path, text, *rest)
+    def killed(*args: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_text", killed)
+        patch.setattr(folder, "_save", killed)
         with pytest.raises(KeyboardInterrupt):
             sample_into(out, job)
     assert [path.name for path in tmp_path.iterdir()] == [".out.part"]

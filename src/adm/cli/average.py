@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from adm.files import new_file
+
 if TYPE_CHECKING:
     from adm.training.posthoc import Fit
 
@@ -138,5 +140,5 @@ def draw(fits: "Sequence[Fit]", path: Path) -> None:
         axes.fill_between(times, wanted[0].get_ydata(), alpha=0.1)
     axes.set(xlabel="step", ylabel="share of the average per step", ylim=(0, None))
     axes.legend()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    with new_file(path) as part:
+        figure.savefig(part, dpi=150, format=path.suffix[1:] or "png")

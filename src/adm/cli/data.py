@@ -160,7 +160,9 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
 def _write(out: Path, report: "Report") -> None:
     import json
 
-    out.write_text(json.dumps(report.to_json(), indent=2, ensure_ascii=False) + "\n", "utf-8")
+    from adm.files import write_text
+
+    write_text(out, json.dumps(report.to_json(), indent=2, ensure_ascii=False) + "\n")
     print(f"{out}: the whole report")
 
 

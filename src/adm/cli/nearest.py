@@ -1,6 +1,5 @@
 """adm nearest SAMPLES DATA -> the nearest training images of each sample; copies are flagged."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,6 +7,7 @@ from cyclopts import Parameter
 
 from adm.cli.evaluate import DEFAULT_FEATURES
 from adm.cli.scoring import features_named, joined, parse_size, part, seen_by
+from adm.files import new_file, write_json
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -111,11 +111,10 @@ def nearest(
             quantile=quantile,
             device="cuda" if devices.device.type == "cuda" else "cpu",
         )
-        out.parent.mkdir(parents=True, exist_ok=True)
-        _picture(found, ours, theirs, count, network.name).save(out)
+        with new_file(out) as file:
+            _picture(found, ours, theirs, count, network.name).save(file, "PNG")
         if report is not None:
-            report.parent.mkdir(parents=True, exist_ok=True)
-            report.write_text(json.dumps(as_json(found, network.name), indent=1) + "\n")
+            write_json(report, as_json(found, network.name))
         print(said(found))
         print(f"{out}: the {min(count, len(ours))} most suspicious samples, worst first")
 

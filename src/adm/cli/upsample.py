@@ -1,6 +1,5 @@
 """adm upsample MODEL IMAGES --out DIR -> a sample folder: the images, upsampled."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,6 +7,7 @@ from cyclopts import Parameter
 
 from adm.cli.progress import progress
 from adm.cli.sampling import DEFAULT, SamplingOptions
+from adm.files import read_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -108,7 +108,7 @@ def opened(images: str, model: "DiffusionModel", shrink: bool, named: bool) -> "
 def _classes(manifest: Path) -> tuple[str, ...] | None:
     """The classes that a folder of samples states; none where its samples have no labels."""
     try:
-        held = json.loads(manifest.read_text())
+        held = read_json(manifest)
         return None if held["labels"] is None else tuple(map(str, held["classes"]))
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{manifest} is damaged ({error}); give {ARCHIVE} beside it") from None

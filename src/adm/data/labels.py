@@ -1,6 +1,5 @@
 """names of image files, a rule or a list -> which are used, their classes and labels."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -10,6 +9,7 @@ import numpy as np
 from adm.data.counting import count_of
 from adm.data.lists import LISTS, Label, csv_pairs, json_pairs
 from adm.data.naming import at_home, natural, plain
+from adm.files import parse_json
 
 RULES = ("folders", "prefix", "none")
 FORMS = f"{', '.join(RULES)}, or a list {', '.join(LISTS)} of files with their labels"
@@ -130,8 +130,8 @@ def named_classes(path: Path) -> tuple[str, ...] | None:
 def classes_in(content: bytes, where: str) -> tuple[str, ...]:
     """As `named_classes`, from a file's content."""
     try:
-        names = json.loads(content)
-    except (ValueError, RecursionError):
+        names = parse_json(content)
+    except ValueError:
         names = None
     if (
         not isinstance(names, list)

@@ -2,11 +2,11 @@
 
 import csv
 import io
-import json
 from collections.abc import Iterable
 from typing import Any
 
 from adm.data.naming import is_image
+from adm.files import parse_json
 
 LISTS = (".csv", ".tsv", ".json")
 # Headings, the likeliest first; capitals, spaces and hyphens make no difference.
@@ -43,8 +43,8 @@ def json_pairs(content: bytes, where: str) -> list[tuple[str, Label]] | None:
         ValueError: another form, or labels that are none.
     """
     try:
-        found = json.loads(content, object_pairs_hook=_once)
-    except (ValueError, RecursionError) as error:
+        found = parse_json(content, _once)
+    except ValueError as error:
         raise ValueError(f"{where} cannot be read as JSON ({error}); mend it") from None
     if isinstance(found, dict) and isinstance(found.get("labels", ""), list | dict | None):
         found = found["labels"]

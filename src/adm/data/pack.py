@@ -1,9 +1,7 @@
 """any data -> WebDataset shards: .tar archives of encoded images, each with its label."""
 
-import hashlib
 import io
 import json
-import os
 import tarfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -16,6 +14,7 @@ from adm.data.fitting import fitted
 from adm.data.labels import CLASSES_FILE
 from adm.data.source import CorruptImage, Source
 from adm.data.threads import streamed
+from adm.files import leftovers, new_file, sha256_of, write_text
 
 ORIGINAL = "original"
 # By format: the extension, and how Pillow writes it. WebP and PNG lose nothing.
@@ -171,15 +170,13 @@ def _skipping(encode: Callable[[int], Encoded]) -> Callable[[int], Encoded | Cor
 
 def _claim(out: Path, found: Source | Files, packing: Packing, split: str) -> None:
     """Say what the folder holds, or refuse one that holds something else."""
-    labels = hashlib.sha256(found.labels.numpy().tobytes()).hexdigest()
+    labels = sha256_of(found.labels.numpy().tobytes())
     facts = {"data": found.name, "images": len(found), "labels": labels, **asdict(packing)}
     for name, content in ((CLASSES_FILE, list(found.classes)), (f"{split}.json", facts)):
         text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
         file = out / name
         if not file.is_file():
-            partial = out / f".{name}.partial"
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(file)
+            write_text(file, text)
         elif file.read_text(encoding="utf-8") != text:
             raise ValueError(
                 f"{file} tells of other data or settings; give another folder, or remove this one"
@@ -195,22 +192,16 @@ def _write_shard(
 ) -> list[CorruptImage]:
     """Write one archive and put it in its place; returns what was left out."""
     corrupt: list[CorruptImage] = []
-    partial = target.with_name(f".{target.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-                for index, made in zip(indices, streamed(attempt, indices), strict=True):
-                    advance(1)
-                    if isinstance(made, CorruptImage):
-                        corrupt.append(made)
-                        continue
-                    _add(archive, f"{index:09d}.{made.extension}", made.content)
-                    _add(archive, f"{index:09d}.cls", str(labels[index]).encode())
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+    for left in leftovers(target):  # by a run that was killed
+        left.unlink(missing_ok=True)
+    with new_file(target) as part, tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as archive:
+        for index, made in zip(indices, streamed(attempt, indices), strict=True):
+            advance(1)
+            if isinstance(made, CorruptImage):
+                corrupt.append(made)
+                continue
+            _add(archive, f"{index:09d}.{made.extension}", made.content)
+            _add(archive, f"{index:09d}.cls", str(labels[index]).encode())
     return corrupt
 
 

@@ -1,7 +1,6 @@
 """.tar archives, of image files or in WebDataset's layout -> encoded images with labels."""
 
 import io
-import json
 import re
 from array import array
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from adm.data.lists import Label, as_label, as_numbers
 from adm.data.naming import EXTENSIONS
 from adm.data.source import CorruptImage, NoSplit
 from adm.data.tar import Entry, entries
+from adm.files import parse_json
 
 CLASS, FIELDS = "cls", "json"  # WebDataset's names for what goes with an image
 SPLIT_OF = {name: split for split, names in SPLITS.items() for name in names}
@@ -179,8 +179,8 @@ def _label(content: bytes, extension: str, where: str) -> Label | None:
         text = content.decode("utf-8", "replace").strip()
         return as_label(text, f"{where}: its label")
     try:
-        found = json.loads(content)
-    except (ValueError, RecursionError):
+        found = parse_json(content)
+    except ValueError:
         return None
     value = found.get("label") if isinstance(found, dict) else None
     return None if value is None else as_label(value, f"{where}: its label")

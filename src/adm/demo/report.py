@@ -19,6 +19,7 @@ from torch import Tensor
 
 from adm.data.export import save_images
 from adm.demo.run import Column, Shipped
+from adm.files import write_text
 from adm.samplers import Sampling
 from adm.samplers.words import to_json
 
@@ -59,7 +60,7 @@ def write(
         indices=[i for c in columns for i in range(len(c.labels))],
         notes=[f"scale{c.scale:g}" for c in columns for _ in c.labels],
     )
-    (folder / "report.html").write_text(report, "utf-8")
+    write_text(folder / "report.html", report)
 
 
 def strip(column: Column, label: int) -> np.ndarray:

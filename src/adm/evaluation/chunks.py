@@ -1,7 +1,6 @@
 """a folder <-> the features of some images after others; all chunks -> whole arrays, moments."""
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from adm.data.arrays import UNREADABLE
 from adm.data.export import write_npz
+from adm.files import new_file
 from adm.metrics import Moments
 
 KINDS = ("pool", "spatial", "logits")  # the fields of `Extracted`, in order
@@ -47,10 +47,8 @@ def keep(
     """Write a chunk, which appears whole or not at all."""
     arrays = {"fingerprint": np.array(fingerprint), "hashes": hashes}
     arrays |= {k: v.numpy() for k, v in zip(KINDS, extracted, strict=True) if v is not None}
-    path = _path(folder, span)
-    part = path.with_suffix(f".{os.getpid()}.part")
-    write_npz(part, arrays)
-    part.replace(path)
+    with new_file(_path(folder, span), sync=False) as part:  # `holds` notices a damaged one
+        write_npz(part, arrays)
 
 
 def join(
@@ -67,14 +65,15 @@ def join(
     kinds = _kinds(folder, spans, fingerprint, hashes)
     whole = folder / WHOLE
     whole.mkdir(exist_ok=True)
-    for left in (*whole.glob("*.np[yz]"), *folder.glob("*.part")):
+    for left in (*whole.glob("*.np[yz]"), *whole.glob("*.part"), *folder.glob("*.part")):
         left.unlink()
     moments = {}
     for kind in kinds:
         counted = _joined(folder, spans, kind)
         if counted is not None:
             moments |= {f"{kind}.{k}": np.array(v) for k, v in vars(counted).items()}
-    write_npz(whole / MOMENTS, moments)
+    with new_file(whole / MOMENTS, sync=False) as part:
+        write_npz(part, moments)
 
 
 def joined(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Moments]]:
@@ -118,8 +117,8 @@ def _kinds(
 def _joined(folder: Path, spans: Sequence[range], kind: str) -> Moments | None:
     """Write one kind's array; its moments where they are wanted."""
     total, waiting, rows = None, [], 0
-    part = folder / WHOLE / f"{kind}.part"
-    with part.open("wb") as file:
+    path = folder / WHOLE / f"{kind}.npy"
+    with new_file(path, sync=False) as part, part.open("wb") as file:
         for span in spans:
             with np.load(_path(folder, span), allow_pickle=False) as chunk:
                 values = chunk[kind]
@@ -134,7 +133,6 @@ def _joined(folder: Path, spans: Sequence[range], kind: str) -> Moments | None:
             if rows >= ROWS or span is spans[-1]:
                 total += Moments.of(np.concatenate(waiting))
                 waiting, rows = [], 0
-    part.replace(part.with_suffix(".npy"))
     return total
 
 

@@ -15,7 +15,6 @@ from adm.evaluation.reference_file import (
     IMAGES,
     INCEPTION,
     Reference,
-    file_digest,
     is_reference,
     read,
 )
@@ -30,7 +29,6 @@ __all__ = [
     "Reference",
     "check_features",
     "completed",
-    "file_digest",
     "is_reference",
     "load_reference",
     "make_reference",

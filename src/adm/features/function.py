@@ -4,7 +4,6 @@ The function takes images, uint8 (B, C, H, W), and gives (B, D), a tensor or an 
 `name`, `dim` and `fingerprint` of its own as attributes.
 """
 
-import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -22,6 +21,7 @@ import torch
 from torch import Tensor
 
 from adm.features.contract import Extracted, Features, guarded
+from adm.files import sha256_of
 
 HOW = "function 1"
 NUMBERS = itertools.count()  # of the files that were opened
@@ -141,4 +141,4 @@ def _fingerprint(compute: Callable[..., Any], module: ModuleType, attribute: str
             f"{module.__name__} has no source that would tell one {attribute} from another; call "
             "it in a function in a file of yours"
         ) from None
-    return hashlib.sha256(f"{HOW}\n{attribute}\n{source}".encode()).hexdigest()[:16]
+    return sha256_of(f"{HOW}\n{attribute}\n{source}".encode())[:16]

@@ -13,7 +13,6 @@ torch-fidelity's port. The reference suite reads two of its tensors and one weig
 - `softmax/logits/MatMul`'s weight, applied to pool_3: 1008 logits without their bias.
 """
 
-import hashlib
 import io
 import os
 from pathlib import Path
@@ -25,6 +24,7 @@ from torch import Tensor, nn
 from adm.features.contract import Extracted, Features, fingerprint, guarded
 from adm.features.looking import rgb, tensorflow_bilinear
 from adm.features.weights import State, load_pickled
+from adm.files import sha256
 
 NAME = "inception"
 URL = (
@@ -61,8 +61,7 @@ def inception(
     path = _kept(download) if file is None else Path(os.path.expanduser(file))
     if not path.is_file():
         raise ValueError(f"no weights in {path}; {_cure()}")
-    with path.open("rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    digest = sha256(path)
     if not digest.startswith(SHA256_BEGINS):
         raise ValueError(
             f"{path} is not the reference suite's Inception: its SHA-256 begins {digest[:8]}, "

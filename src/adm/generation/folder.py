@@ -1,6 +1,5 @@
 """Job <-> sample folder: images, an archive and a manifest; resumable."""
 
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adm.data.export import ARCHIVE, new_folder, save_images, write_npz
+from adm.data.export import ARCHIVE, save_images, write_npz
 from adm.data.pixels import MODES
+from adm.files import cached_json, new_file, new_folder, read_json, through_json, write_json
 from adm.generation.generator import OnStep
 from adm.generation.job import Job
 from adm.samplers.words import from_json, to_json
@@ -82,8 +82,8 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        made = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        made = read_json(path)
+    except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}); sample again, or remove it") from None
     if not isinstance(made, dict):
         raise ValueError(f"{path} holds no JSON object; sample again, or remove it")
@@ -127,27 +127,16 @@ def _save(folder: Path, job: Job, images: Tensor, manifest: dict[str, Any]) -> N
         arrays = {"arr_0": images.permute(0, 2, 3, 1).numpy()}
         arrays |= {} if labels is None else {"arr_1": labels.numpy()}
         write_npz(folder / ARCHIVE, arrays)
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+    write_json(folder / MANIFEST, manifest, sync=False)
 
 
 def _claim(part: Path, manifest: dict[str, Any]) -> None:
     """Make the folder of finished batches this job's; what another job left in it is removed."""
     path = part / MANIFEST
-    if _read(path) == json.loads(json.dumps(manifest)):
+    if cached_json(path) == through_json(manifest):
         return
     shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    fresh = path.with_suffix(".part")
-    fresh.write_text(json.dumps(manifest))
-    fresh.replace(path)
-
-
-def _read(path: Path) -> Any:
-    """The manifest that an earlier call left; None where there is none, or not a whole one."""
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
+    write_json(path, manifest)
 
 
 def _batch(
@@ -166,7 +155,6 @@ def _batch(
     labels = None if job.labels is None else torch.tensor([job.labels[i] for i in indices])
     low = None if low_res is None else low_res[list(indices)]
     images = job.generator.images(labels, indices, low, on_step)
-    fresh = path.with_suffix(".part")
-    write_npz(fresh, {"images": images.numpy()})
-    fresh.rename(path)
+    with new_file(path) as fresh:
+        write_npz(fresh, {"images": images.numpy()})
     return images

@@ -1,11 +1,11 @@
 """labels, indices -> uint8 images: the protocol of everything that makes images."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from torch import Tensor
 
+from adm.files import sha256
 from adm.models.trained import ClassifierModel, DiffusionModel
 
 OnStep: TypeAlias = Callable[[int], None]  # called with the number of images that took a step
@@ -68,7 +68,7 @@ def identity(model: DiffusionModel | ClassifierModel) -> dict[str, Any]:
     return {
         "recipe": model.recipe.name,
         "file": model.path.name,
-        "sha256": hashlib.sha256(model.path.read_bytes()).hexdigest(),
+        "sha256": sha256(model.path),
         "trained_steps": model.trained_steps,
         "ema_decay": model.recipe.train.ema_decay,
     }

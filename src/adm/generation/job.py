@@ -1,11 +1,11 @@
 """Generator, labels, count -> Job: the images that one call is to make."""
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any, Union
 
 from torch import Tensor
 
+from adm.files import sha256_of
 from adm.generation.generate import check_low_res
 from adm.generation.generator import Generator
 
@@ -25,7 +25,7 @@ class LowRes:
     def manifest(self) -> dict[str, Any]:
         shape = list(self.images.shape)
         pixels = self.images.contiguous().numpy().tobytes()
-        return {"source": self.source, "shape": shape, "sha256": hashlib.sha256(pixels).hexdigest()}
+        return {"source": self.source, "shape": shape, "sha256": sha256_of(pixels)}
 
 
 @dataclass(frozen=True, eq=False)

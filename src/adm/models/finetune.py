@@ -1,6 +1,5 @@
 """a trained model, new classes -> a network that starts from it, each class by its name."""
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from difflib import get_close_matches
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from adm.files import sha256
 from adm.models.load import read
 from adm.networks import ClassifierConfig, UNetConfig, on_meta, shapes_of
 from adm.recipes.schema import Recipe
@@ -78,7 +78,7 @@ def start_from(
     for name, parameter in network.named_parameters():
         parameter.copy_(filled[name])
     step = metadata.get("step")
-    origin = {"model": old_recipe.name, "sha256": _sha256(path), "step": step}
+    origin = {"model": old_recipe.name, "sha256": sha256(path), "step": step}
     if renamed:
         origin["renamed"] = dict(renamed)
     lines = (f"starting from {path}", *_differences_told(old_recipe, recipe), *_told(plan, renamed))
@@ -225,8 +225,3 @@ def _listed(names: Sequence[str]) -> str:
     if len(names) <= MOST_NAMED:
         return ", ".join(names)
     return f"{', '.join(names[:MOST_NAMED])} and {len(names) - MOST_NAMED} more"
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,10 +1,10 @@
 """a run's folder, its settings -> the folder is this run's, or a refusal that names the field."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from adm.files import read_json, through_json, write_json
 from adm.recipes.schema import from_json, to_json
 
 FILE = "run.json"
@@ -33,14 +33,11 @@ def claim(run: Path, described: Mapping[str, Any]) -> None:
     if not path.exists():
         if run.exists() and any(not file.name.startswith(".") for file in run.iterdir()):
             raise ValueError(f"{run} is not empty and holds no run; choose another --out")
-    elif difference := _difference(_held(path), _plain(described), _free(described)):
+    elif difference := _difference(_held(path), through_json(described), _free(described)):
         raise ValueError(
             f"{run} holds another run: {difference}; choose another --out, or use the same settings"
         )
-    run.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{FILE}.part")
-    part.write_text(json.dumps(described, indent=1) + "\n")
-    part.replace(path)
+    write_json(path, described)
 
 
 def origin_of(
@@ -71,15 +68,10 @@ def origin_of(
 def _held(path: Path) -> dict[str, Any]:
     """What the folder says of its run; settings that came later have their defaults."""
     try:
-        held = json.loads(path.read_text())
+        held = read_json(path)
         return held | {"recipe": to_json(from_json(held["recipe"]))}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is damaged ({error}); choose another --out") from None
-
-
-def _plain(described: Mapping[str, Any]) -> Any:
-    """As it will be read back: tuples become lists."""
-    return json.loads(json.dumps(described))
 
 
 def _free(described: Mapping[str, Any]) -> tuple[str, ...]:

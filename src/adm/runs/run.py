@@ -1,6 +1,5 @@
 """recipe, data -> a training run: every object that the loop needs, built and handed over."""
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -11,6 +10,7 @@ from typing import Any, Literal
 import torch
 
 from adm.data import Source
+from adm.files import sha256_of
 from adm.models.finetune import start_from
 from adm.processes import Devices, on_this_machine
 from adm.recipes import build
@@ -115,7 +115,7 @@ def _check_batch(size: int, source: Source, devices: Devices) -> None:
 
 def identity(recipe: Recipe, source: Source) -> dict[str, Any]:
     """What makes a run this run and no other; kept in the folder and with every model."""
-    labels = hashlib.sha256(source.labels.numpy().tobytes()).hexdigest()
+    labels = sha256_of(source.labels.numpy().tobytes())
     return {
         "recipe": to_json(recipe),
         "classes": list(source.classes),

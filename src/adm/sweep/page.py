@@ -7,6 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, select_autoescape
 
+from adm import files
 from adm.data.export import safe_names
 from adm.sweep.pictures import data_uri, png, tiled
 from adm.sweep.plan import SAMPLES, Point, Sweep, exactly, images_of
@@ -37,7 +38,7 @@ def write(outcome: Outcome, out: Path) -> list[Path]:
     written["report.md"] = markdown(outcome, title).encode()
     written["report.html"] = page(outcome, drawn, out).encode()
     for name, content in written.items():
-        (out / name).write_bytes(content)
+        files.write_bytes(out / name, content)
     return [out / name for name in written]
 
 

@@ -5,7 +5,6 @@ and every score are kept as soon as they exist, so that the same call goes on wh
 processes share the points.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from adm.data.export import ARCHIVE
+from adm.files import through_json
 from adm.generation.folder import MANIFEST, read_manifest, sample_into
 from adm.generation.generate import DiffusionGenerator
 from adm.generation.job import Job
@@ -126,7 +126,7 @@ def sampled(
         place.parent.mkdir(parents=True, exist_ok=True)
         sample_into(place, job, batch_size=batch_size, on_step=on_step)
         return place
-    wanted = json.loads(json.dumps(job.manifest()))
+    wanted = through_json(job.manifest())
     odd = [key for key in wanted if not _agree(had.get(key), wanted[key])]
     if odd:
         raise ValueError(

@@ -1,8 +1,5 @@
 """samples of a point, references, a judge -> its scores, each kept as soon as it is known."""
 
-import hashlib
-import json
-import os
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +23,7 @@ from adm.evaluation import (
 from adm.evaluation.manifest import described
 from adm.evaluation.statistics import PLAINLY, digest_of
 from adm.features import Features
+from adm.files import cached_json, sha256, write_json
 from adm.images import to_float
 from adm.metrics.accuracy import accuracy
 from adm.models.trained import ClassifierModel
@@ -67,7 +65,7 @@ def kept_reference(
         "shape": list(source.shape),
         "features": features.fingerprint,
     }
-    had = devices.gather(_read(note) if path.exists() else None)
+    had = devices.gather(cached_json(note) if path.exists() else None)
     # All images are read to see that they are the same, which takes less than looking at them.
     if None in had or had != [key | {"sha256": digest_of(source, devices)}] * devices.world:
         work = place / f"{stem}.work"
@@ -75,7 +73,7 @@ def kept_reference(
 
         def keep() -> None:
             made.save(path)
-            _write(note, key | {"sha256": made.manifest["sha256"]})
+            write_json(note, key | {"sha256": made.manifest["sha256"]})
             shutil.rmtree(work, ignore_errors=True)
 
         # So that none still reads what is removed: on another machine no map outlasts its file.
@@ -123,11 +121,11 @@ def named(judge: ClassifierModel, point: Point, place: Path, out: Path, labels: 
     """
     path = out / POINTS / f"{point.name}.named-by-{safe_names([judge.path.stem])[0]}.json"
     key = {
-        "samples": _digest((place / ARCHIVE).read_bytes()),
-        "judge": _digest(judge.path.read_bytes()),
+        "samples": sha256(place / ARCHIVE),
+        "judge": sha256(judge.path),
         "labels": labels,
     }
-    had = _read(path)
+    had = cached_json(path)
     if had is None or had.get("of") != key:
         device = next(judge.network.parameters()).device
         with torch.no_grad():
@@ -136,7 +134,7 @@ def named(judge: ClassifierModel, point: Point, place: Path, out: Path, labels: 
                 for part in images_of(place).split(BATCH)
             ]
         had = {"of": key, "named": accuracy(torch.cat(logits), torch.tensor(labels))._asdict()}
-        _write(path, had)
+        write_json(path, had)
     return Score(**had["named"])
 
 
@@ -165,23 +163,3 @@ def _origin(report: Report) -> Any:
 def _origin_of(by: By, made: dict[str, Any] | None, seed: int) -> Any:
     features = {"name": by.features.name, "fingerprint": by.features.fingerprint}
     return described(made), features, by.reference.manifest["file_sha256"], seed
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def _read(path: Path) -> Any:
-    """What was kept; None where there is nothing whole."""
-    try:
-        return json.loads(path.read_text())
-    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
-        return None
-
-
-def _write(path: Path, content: Any) -> None:
-    """A file that appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(json.dumps(content, indent=1) + "\n")
-    part.replace(path)

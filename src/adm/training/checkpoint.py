@@ -11,7 +11,6 @@ A run's folder holds `checkpoints/step-0001000/`, and there:
 
 import json
 import math
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from adm.files import fsync, parse_json, read_json
 from adm.losses import TimestepImportance
 from adm.processes import Devices, fill, whole
 from adm.training.disk import unwritten
@@ -66,12 +66,12 @@ def load_model(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             described = dict(file.metadata() or {})
         weights = load_file(path)
-    except (SafetensorError, OSError) as error:
+        metadata = described_by(described)
+    except (SafetensorError, OSError, ValueError) as error:
         raise ValueError(
             f"{path} is no model file or is damaged ({error}); copy it again, or give a file "
             "that `adm train` wrote"
         ) from None
-    metadata = described_by(described)
     if not {"recipe", "classes"} <= metadata.keys():
         raise ValueError(
             f"{path} carries no recipe: of a checkpoint give model.safetensors, and import a file "
@@ -83,9 +83,9 @@ def load_model(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def described_by(described: dict[str, str]) -> dict[str, Any]:
     """The entries of a file's header -> the metadata of `save_model`; empty for a foreign file."""
     if FORMAT in described:
-        return json.loads(described[FORMAT])
+        return parse_json(described[FORMAT])
     if described.pop("format", None) == FORMAT:  # as files were before 0.1: an entry each
-        return {k: json.loads(v) for k, v in described.items()}
+        return {k: parse_json(v) for k, v in described.items()}
     return {}
 
 
@@ -136,9 +136,11 @@ def save(
     def publish() -> None:
         try:
             (part / "state.json").write_text(json.dumps(_described(numbers, state)))
-            _synced(part)
+            fsync(part / "state.json")
+            fsync(part)
             shutil.rmtree(folder, ignore_errors=True)
             part.rename(folder)
+            fsync(folder.parent)
         except OSError as error:
             raise _unwritten(error, folder, run) from None
 
@@ -226,23 +228,12 @@ def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> 
         save_file({k: v.contiguous().cpu() for k, v in tensors.items()}, path)
     else:
         save_model(path, tensors, metadata | {"weights": path.stem})
-    with path.open("rb") as handle:
-        os.fsync(handle.fileno())
+    fsync(path)
 
 
 def _emptied(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-
-
-def _synced(folder: Path) -> None:
-    """Have the disk hold what the folder lists, before the folder takes its name."""
-    with (folder / "state.json").open("rb") as handle:
-        os.fsync(handle.fileno())
-    if hasattr(os, "O_DIRECTORY"):  # Windows cannot open a folder
-        handle = os.open(folder, os.O_RDONLY)
-        os.fsync(handle)
-        os.close(handle)
 
 
 def _unwritten(error: Exception, folder: Path, run: Path) -> OSError:
@@ -264,7 +255,7 @@ def sound(run: Path) -> Path | None:
 
 def _state(folder: Path) -> dict[str, Any]:
     try:
-        return json.loads((folder / "state.json").read_text())
+        return read_json(folder / "state.json")
     except (OSError, ValueError) as error:
         raise ValueError(
             f"{folder / 'state.json'} is damaged ({error}); remove {folder} to continue from the "

@@ -1,10 +1,10 @@
 """a step whose numbers are not finite -> a count, and at last a report that names the images."""
 
-import json
 from pathlib import Path
 
 import torch
 
+from adm.files import write_json
 from adm.training.update import LossScale, Update
 
 MOST_NAMED = 8  # of the worst batch's images, in the message
@@ -38,7 +38,7 @@ def give_up(run: Path, done: int, step: Update, indices: list[int], last: Path |
         for i in loss.argsort(descending=True).tolist()
     ]
     report = {"step": done, "skipped": step.skipped, "worst": worst}
-    (run / "failure.json").write_text(json.dumps(report, indent=1) + "\n")
+    write_json(run / "failure.json", report)
     what = (
         "the network's output is not finite"
         if step.skipped == "forward"

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from adm.data import Source, shuffled
+from adm.files import write_text
 from adm.losses import TimestepImportance
 from adm.networks import recompute
 from adm.processes import Devices
@@ -242,11 +243,8 @@ def _continued(path: Path, steps: int, devices: Devices) -> TextIO:
     """Open the log after step number `steps`; what a stopped run wrote beyond it goes."""
     if not devices.main:
         return open(os.devnull, "w")
-    path.parent.mkdir(parents=True, exist_ok=True)
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    part = path.with_name(f".{path.name}.part")
-    part.write_text("".join(line for line in lines if _step_of(line) <= steps))
-    part.replace(path)
+    write_text(path, "".join(line for line in lines if _step_of(line) <= steps))
     return path.open("a", buffering=1)  # a line at a time, for whoever follows it
 
 

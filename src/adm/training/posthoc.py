@@ -9,10 +9,8 @@ comes nearest the wanted one is nearly the average that was never tracked (Karra
 section 3 and appendix C).
 """
 
-import os
 import re
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from adm.files import new_file
 from adm.processes import Devices, whole
 from adm.training.checkpoint import described_by, save_model
 from adm.training.disk import unwritten
@@ -261,14 +260,8 @@ def _narrowed(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _written(path: Path, weights: dict[str, Tensor], metadata: dict[str, Any]) -> None:
     """A model file under its name once the disk holds all of it."""
-    part = path.with_name(f".{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_model(part, weights, metadata)
-        with part.open("rb") as handle:
-            os.fsync(handle.fileno())
-        part.replace(path)
+        with new_file(path) as part:
+            save_model(part, weights, metadata)
     except (OSError, SafetensorError) as error:
-        with suppress(OSError):  # where there is no such folder, there is nothing to remove
-            part.unlink(missing_ok=True)
         raise unwritten(str(path), error) from None

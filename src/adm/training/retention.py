@@ -2,9 +2,11 @@
 
 import math
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from adm.files import link
 from adm.training import posthoc
 from adm.training.checkpoint import finished, numbers, sound
 
@@ -71,10 +73,5 @@ def _link(path: Path, target: Path | None) -> None:
     if target is None:
         path.unlink(missing_ok=True)
         return
-    part = path.with_name(f".{path.name}.part")
-    part.unlink(missing_ok=True)
-    try:
-        part.symlink_to(target.name)
-        part.replace(path)
-    except OSError:  # no links here: the checkpoints' own numbers tell which is best
-        part.unlink(missing_ok=True)
+    with suppress(OSError):  # no links here: the checkpoints' own numbers tell which is best
+        link(path, target.name)

@@ -1,6 +1,5 @@
 """raw and average weights -> a picture in RUN/previews/, drawn anew at every look."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -8,6 +7,7 @@ from typing import NamedTuple, TypeAlias
 from PIL import Image
 from torch import Tensor
 
+from adm.files import new_file
 from adm.processes import Devices
 from adm.runs.watch.looks import Times
 from adm.runs.watch.weights import mean_weights, raw_weights
@@ -68,10 +68,5 @@ def preview(
 
 def write(picture: Image.Image, path: Path) -> None:
     """Write a PNG whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    try:
+    with new_file(path, sync=False) as part:
         picture.save(part, "PNG", optimize=True)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from PIL import Image
 
+from adm.files import write_text
 from adm.training.loop import Progress
 
 Figures: TypeAlias = Callable[[int, dict[str, float]], None]
@@ -119,7 +120,7 @@ def _identity(run: Path) -> str:
     """What the service knows a run by, kept in its folder."""
     path = run / "wandb.txt"
     if not path.exists():
-        path.write_text(secrets.token_hex(4) + "\n")
+        write_text(path, secrets.token_hex(4) + "\n")
     return path.read_text().strip()
 
 
