@@ -11,11 +11,11 @@ import time
 from pathlib import Path
 
 import torch
-from PIL import Image
 
 from adm.demo import SCALES
-from adm.demo.report import ZOOM, curve, tiled
+from adm.demo.report import curve
 from adm.demo.run import Column, columns, preset, shipped
+from adm.pictures import grid
 
 ACROSS = 20  # images of one class in the README's picture
 
@@ -64,10 +64,8 @@ def draw(columns: list[Column], real_accuracy: float, folder: Path) -> None:
     (folder / "curve.png").write_bytes(curve(columns, real_accuracy))
     for made in columns:
         rows = [made.images[made.labels == label][:ACROSS] for label in range(10)]
-        picture = Image.fromarray(tiled(torch.cat(rows), min(ACROSS, len(rows[0]))))
-        size = (picture.width * ZOOM, picture.height * ZOOM)
-        zoomed = picture.resize(size, Image.Resampling.NEAREST)
-        zoomed.save(folder / f"samples-scale{made.scale:g}.png")
+        picture = grid(torch.cat(rows), min(ACROSS, len(rows[0])))
+        picture.save(folder / f"samples-scale{made.scale:g}.png")
 
 
 if __name__ == "__main__":

@@ -1,18 +1,23 @@
-"""rows of uint8 (C, H, W) images, their names -> one labelled picture."""
+"""uint8 images, captions -> one picture."""
 
+import base64
+import io
 from collections.abc import Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from adm.data.pixels import to_picture
+from adm.data.pixels import MODES, to_picture
+
+if TYPE_CHECKING:  # matplotlib takes long to import, and most callers draw no figure
+    from matplotlib.figure import Figure
 
 INK, PALE, PAPER = "#1b1f24", "#6a737d", "#ffffff"
 CHECKS = ("#ffffff", "#d5d9de")  # behind what is transparent
 SMALL, LARGE = 13, 16  # points
-LEAST, MOST = 56, 256  # pixels of the longer side of a tile, unless it is asked for larger
+LEAST, MOST = 56, 256  # pixels of the longer side of a tile, unless the caller asks for others
 GAP, MARGIN = 2, 12
 SQUARE = 8  # pixels of a check
 LONGEST = 24  # characters of a row's name
@@ -24,7 +29,7 @@ class Row(NamedTuple):
     Attributes:
         name: written before them.
         images: (C, H, W) uint8 each; those smaller than the largest of the sheet are enlarged.
-        captions: under each image, where there are any.
+        captions: one under each image, or none at all.
     """
 
     name: str
@@ -35,9 +40,11 @@ class Row(NamedTuple):
 def sheet(
     title: str, headings: Sequence[tuple[str, int]], rows: Sequence[Row], least: int = LEAST
 ) -> Image.Image:
-    """Draw rows of images under headings that span some columns each.
+    """Draw labelled rows of images.
 
     Args:
+        title: above everything; no line is reserved for an empty one.
+        headings: (text, columns that it spans) from left to right.
         least: pixels of a tile's longer side, at least.
     """
     sizes = [image.shape[1:] for row in rows for image in row.images] or [(LEAST, LEAST)]
@@ -46,10 +53,10 @@ def sheet(
     left = MARGIN + max(_width(_short(row.name), SMALL) for row in rows)
     left += MARGIN if left > MARGIN else 0
     starts = _starts(headings, across, left)
-    top = MARGIN + LARGE + MARGIN + (SMALL + 6 if any(text for text, _ in headings) else 0)
+    top = MARGIN + (LARGE + MARGIN if title else 0)
+    top += SMALL + 6 if any(text for text, _ in headings) else 0
     under = SMALL + 11 if any(row.captions for row in rows) else 0
-    right = starts[-1] + across + MARGIN
-    wide = max(right, MARGIN * 2 + _width(title, LARGE))
+    wide = max(starts[-1] + across + MARGIN, MARGIN * 2 + _width(title, LARGE))
     canvas = Image.new("RGB", (wide, top + len(rows) * (tile[0] + under + GAP) + MARGIN), PAPER)
     pen = ImageDraw.Draw(canvas)
     pen.text((MARGIN, MARGIN), title, INK, _font(LARGE))
@@ -61,11 +68,59 @@ def sheet(
         y = top + i * (tile[0] + under + GAP)
         middle = (left - MARGIN, y + tile[0] // 2)
         pen.text(middle, _short(row.name), INK, _font(SMALL), anchor="rm", align="right")
-        for x, image in zip(starts, row.images, strict=False):
-            canvas.paste(fitted(image, tile), (x + (across - tile[1]) // 2, y))
-        for x, caption in zip(starts, row.captions, strict=False):
-            pen.text((x + across // 2, y + tile[0] + 2), caption, PALE, _font(SMALL), anchor="ma")
+        _fill(canvas, row, tile, [(x, across) for x in starts], y)
     return canvas
+
+
+def by_class(
+    images: Tensor, labels: Tensor, classes: Sequence[str], columns: int = 8
+) -> Image.Image:
+    """Draw a row for each class: its name, then the first of its images.
+
+    Args:
+        images: (N, C, H, W) uint8, N at least 1.
+        labels: (N,) int64, indices into `classes`; a class without images has no row.
+        columns: images of a class, at most.
+    """
+    used = sorted({int(label) for label in labels})
+    rows = [Row(classes[label], list(images[labels == label][:columns])) for label in used]
+    return sheet("", [("", max(len(row.images) for row in rows))], rows)
+
+
+def grid(
+    images: Tensor, columns: int, *, zoom: int | None = None, gap: int = 1, most: int | None = None
+) -> Image.Image:
+    """Place images row by row, all enlarged by one whole factor.
+
+    The picture is grey, RGB or RGBA as the images are. Places without an image are white.
+
+    Args:
+        images: (N, C, H, W) uint8, N at least 1.
+        columns: images in a row.
+        zoom: the factor; by default the smallest that gives a tile `LEAST` pixels.
+        gap: pixels between images, before they are enlarged.
+        most: pixels of an image's longer side. If it is longer, the picture is reduced instead.
+
+    Raises:
+        ValueError: no images, or fewer than one column.
+    """
+    if not len(images) or columns < 1:
+        raise ValueError(
+            f"cannot draw {len(images)} images in {columns} columns; give at least one of each"
+        )
+    height, width = images.shape[2:]
+    down = -(-len(images) // columns)
+    size = (columns * (width + gap) - gap, down * (height + gap) - gap)
+    tiles = [_visible(image) for image in images]
+    canvas = Image.new(tiles[0].mode, size, "white")
+    for i, tile in enumerate(tiles):
+        canvas.paste(tile, (i % columns * (width + gap), i // columns * (height + gap)))
+    longer = max(height, width)
+    if most is not None and longer > most:
+        canvas.thumbnail((canvas.width * most // longer, canvas.height * most // longer))
+        return canvas
+    factor = zoom or _zoom(longer, LEAST)
+    return canvas.resize((canvas.width * factor, canvas.height * factor), Image.Resampling.NEAREST)
 
 
 def tile_size(size: tuple[int, int], least: int = LEAST) -> tuple[int, int]:
@@ -73,7 +128,7 @@ def tile_size(size: tuple[int, int], least: int = LEAST) -> tuple[int, int]:
     longer = max(size)
     if longer > MOST:
         return max(1, size[0] * MOST // longer), max(1, size[1] * MOST // longer)
-    zoom = -(-least // longer)
+    zoom = _zoom(longer, least)
     return size[0] * zoom, size[1] * zoom
 
 
@@ -90,9 +145,7 @@ def colours(image: Tensor) -> Image.Image:
     Of other numbers of channels the first three are shown as red, green and blue; of two, the
     first.
     """
-    if image.shape[0] not in (1, 3, 4):
-        image = image[:3] if image.shape[0] > 4 else image[:1]
-    picture = to_picture(image)
+    picture = _visible(image)
     if picture.mode != "RGBA":
         return picture.convert("RGB")
     ground = Image.new("RGBA", picture.size, CHECKS[0])
@@ -102,6 +155,48 @@ def colours(image: Tensor) -> Image.Image:
         for x in range((y // square) % 2 * square, picture.width, 2 * square):
             pen.rectangle((x, y, x + square - 1, y + square - 1), CHECKS[1])
     return Image.alpha_composite(ground, picture).convert("RGB")
+
+
+def png(drawn: "Image.Image | Figure") -> bytes:
+    """A picture or a matplotlib figure as a PNG file; equal ones give equal bytes."""
+    buffer = io.BytesIO()
+    if isinstance(drawn, Image.Image):
+        drawn.save(buffer, "PNG")
+    else:
+        drawn.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def data_uri(content: bytes) -> str:
+    """The bytes of a PNG file as the source of an HTML image, which then needs no file."""
+    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
+
+
+def _visible(image: Tensor) -> Image.Image:
+    """(C, H, W) uint8 -> grey, RGB or RGBA."""
+    if image.shape[0] not in MODES:
+        image = image[:3] if image.shape[0] > max(MODES) else image[:1]
+    return to_picture(image)
+
+
+def _zoom(longer: int, least: int) -> int:
+    """The smallest whole factor that gives a side at least `least` pixels."""
+    return -(-least // longer)
+
+
+def _fill(
+    canvas: Image.Image, row: Row, tile: tuple[int, int], columns: Sequence[tuple[int, int]], y: int
+) -> None:
+    """Draw a row's images at height `y` in the middle of their columns, and captions under them.
+
+    Args:
+        columns: (left edge, width) of each.
+    """
+    pen = ImageDraw.Draw(canvas)
+    for (x, across), image in zip(columns, row.images, strict=False):
+        canvas.paste(fitted(image, tile), (x + (across - tile[1]) // 2, y))
+    for (x, across), caption in zip(columns, row.captions, strict=False):
+        pen.text((x + across // 2, y + tile[0] + 2), caption, PALE, _font(SMALL), anchor="ma")
 
 
 def _starts(headings: Sequence[tuple[str, int]], across: int, left: int) -> list[int]:

@@ -3,11 +3,10 @@
 import itertools
 
 import pytest
-import torch
 
 from adm.evaluation import Score
+from adm.pictures import png
 from adm.sweep.curve import Line, Series, sentences, written
-from adm.sweep.pictures import GAP, data_uri, png, tiled
 from adm.sweep.plots import figure
 
 SCALES = (0.0, 1.0, 2.0, 4.0)
@@ -126,18 +125,3 @@ def test_the_figure_is_the_same_every_time(lines: int) -> None:
     drawn = [line(VALLEY, RISING, FALLING, 0.05)._replace(name=f"way {i}") for i in range(lines)]
     first, second = (png(figure(drawn, "scale", "FID", "inception")) for _ in range(2))
     assert first == second
-    assert data_uri(first).startswith("data:image/png;base64,iVBOR")
-
-
-@pytest.mark.parametrize(("channels", "size"), [(1, 28), (3, 64), (4, 256), (2, 8)])
-def test_tiles_lie_row_by_row(channels: int, size: int) -> None:
-    images = torch.zeros(5, channels, size, size, dtype=torch.uint8)
-    images[3] = 200
-    picture = tiled(images, across=2).convert("RGBA")
-    high, wide = 3 * (size + GAP) - GAP, 2 * (size + GAP) - GAP
-    assert picture.width / picture.height == pytest.approx(wide / high, rel=0.02)
-    at = [
-        (round(x * picture.width), round(y * picture.height)) for x, y in ((0.75, 0.5), (0.2, 0.5))
-    ]
-    assert picture.getpixel(at[0])[0] == 200
-    assert picture.getpixel(at[1])[0] == 0

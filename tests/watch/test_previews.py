@@ -11,7 +11,7 @@ from watch import states
 
 from adm.data import Source
 from adm.generation.generate import DiffusionGenerator
-from adm.pictures import CHECKS, MOST, Row, colours, fitted, sheet, tile_size
+from adm.pictures import fitted, tile_size
 from adm.processes import Devices
 from adm.recipes import Recipe
 from adm.runs.watch.compose import drawing, evaluated_at_once
@@ -168,33 +168,6 @@ def test_a_picture_is_written_whole_or_not_at_all(
         write(Image.new("RGB", (9, 9), "blue"), path)
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
-
-
-def test_pixels_of_small_images_stay_squares_and_large_images_are_reduced() -> None:
-    assert tile_size((8, 8)) == (56, 56)
-    assert tile_size((28, 14)) == (56, 28)
-    assert tile_size((512, 256)) == (MOST, MOST // 2)
-    image = torch.arange(4, dtype=torch.uint8).reshape(1, 2, 2) * 60
-    shown = fitted(image, (56, 56))
-    assert sorted(c[1] for c in shown.getcolors() or []) == [(v, v, v) for v in (0, 60, 120, 180)]
-
-
-def test_every_number_of_channels_has_colours() -> None:
-    for channels in (1, 2, 3, 4, 5):
-        image = torch.full((channels, 8, 8), 200, dtype=torch.uint8)
-        assert colours(image).mode == "RGB"
-    clear = torch.zeros(4, 8, 8, dtype=torch.uint8)
-    grounds = {f"#{r:02x}{g:02x}{b:02x}" for _, (r, g, b) in colours(clear).getcolors() or []}
-    assert grounds == set(CHECKS)
-
-
-def test_a_sheet_holds_long_names_and_rows_of_unequal_length() -> None:
-    image = torch.zeros(1, 8, 8, dtype=torch.uint8)
-    rows = [Row("a name that is much too long to be shown", [image] * 2), Row("", [], ())]
-    rows.append(Row("level 1\n50% right", [image], ["ankle boot > sneaker"]))
-    picture = sheet("title", [("", 2)], rows)
-    assert picture.width < 700
-    assert sheet("none", [("", 2)], [Row("level 1", [])]).height > 0
 
 
 def test_an_upsampler_s_figures_compare_with_the_originals(tmp_path: Path) -> None:

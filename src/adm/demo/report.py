@@ -1,7 +1,5 @@
 """columns of samples -> one HTML file with its pictures, curve, numbers and settings inside."""
 
-import base64
-import io
 import json
 import platform
 from collections.abc import Sequence
@@ -10,22 +8,18 @@ from importlib.metadata import version
 from pathlib import Path
 
 import matplotlib
-import numpy as np
 import torch
 from jinja2 import Environment, select_autoescape
 from matplotlib.figure import Figure
-from PIL import Image
-from torch import Tensor
 
 from adm.data.export import save_images
 from adm.demo.run import Column, Shipped
 from adm.files import write_text
+from adm.pictures import data_uri, grid, png
 from adm.samplers import Sampling
 from adm.samplers.words import to_json
 
 SHOWN = 4  # samples of a class and scale in the grid
-ZOOM = 2
-GAP = 1  # pixels between samples, before zooming
 INK, ACCENT, PALE = "#1b1f24", "#0b6e8f", "#9aa4ad"
 
 
@@ -37,12 +31,11 @@ def page(models: Shipped, columns: Sequence[Column], sampling: Sampling, seconds
     return environment.from_string(text).render(
         columns=columns,
         classes=models.model.classes,
-        rows=[[_data(strip(c, label)) for c in columns] for label in _labels(models)],
-        curve=base64.b64encode(curve(columns, models.reference.accuracy)).decode(),
+        rows=[[strip(c, label) for c in columns] for label in range(len(models.model.classes))],
+        curve=data_uri(curve(columns, models.reference.accuracy)),
         reference=models.reference,
         per_class=per_class,
         seconds=seconds,
-        width=SHOWN * (models.model.shape[2] + GAP) * ZOOM,
         settings=json.dumps(_described(models, sampling, columns, per_class), indent=1),
     )
 
@@ -63,23 +56,9 @@ def write(
     write_text(folder / "report.html", report)
 
 
-def strip(column: Column, label: int) -> np.ndarray:
-    """The first samples of one class side by side, (H, W) or (H, W, 3) uint8."""
-    chosen = column.images[column.labels == label][:SHOWN]
-    return tiled(chosen, SHOWN)
-
-
-def tiled(images: Tensor, across: int, background: int = 255) -> np.ndarray:
-    """(N, C, H, W) uint8 -> one picture, row by row, (H, W, C) or (H, W) where grey."""
-    count, channels, height, width = images.shape
-    down = -(-count // across)
-    canvas = np.full(
-        (down * (height + GAP) - GAP, across * (width + GAP) - GAP, channels), background, np.uint8
-    )
-    for i, image in enumerate(images.permute(0, 2, 3, 1).numpy()):
-        top, left = (i // across) * (height + GAP), (i % across) * (width + GAP)
-        canvas[top : top + height, left : left + width] = image
-    return canvas[:, :, 0] if channels == 1 else canvas
+def strip(column: Column, label: int) -> str:
+    """The first samples of one class side by side, as the source of an HTML image."""
+    return data_uri(png(grid(column.images[column.labels == label][:SHOWN], SHOWN)))
 
 
 def curve(columns: Sequence[Column], real_accuracy: float) -> bytes:
@@ -117,24 +96,6 @@ def curve(columns: Sequence[Column], real_accuracy: float) -> bytes:
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="lower right")
     return png(figure)
-
-
-def png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
-
-
-def _labels(models: Shipped) -> range:
-    return range(len(models.model.classes))
-
-
-def _data(picture: np.ndarray) -> str:
-    image = Image.fromarray(picture)
-    image = image.resize((image.width * ZOOM, image.height * ZOOM), Image.Resampling.NEAREST)
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def _described(

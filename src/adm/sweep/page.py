@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, select_autoescape
+from torch import Tensor
 
 from adm import files
 from adm.data.export import safe_names
-from adm.sweep.pictures import data_uri, png, tiled
+from adm.pictures import LEAST, data_uri, grid, png
 from adm.sweep.plan import SAMPLES, Point, Sweep, exactly, images_of
 from adm.sweep.plots import figure
 from adm.sweep.summary import (
@@ -27,6 +28,7 @@ from adm.sweep.summary import (
 )
 
 ACROSS, ROWS = 4, 10  # images of a row and scale, and rows
+MOST = 128  # pixels of an image's longer side
 
 
 def write(outcome: Outcome, out: Path) -> list[Path]:
@@ -118,11 +120,17 @@ def _grid(sweep: Sweep, name: str, points: list[Point], out: Path) -> dict[str, 
     rows = [
         {
             "name": row,
-            "pictures": [data_uri(png(tiled(images[numbers], ACROSS))) for images in columns],
+            "pictures": [tiles(images[numbers]) for images in columns],
         }
         for row, numbers in shown(sweep).items()
     ]
     return {"name": name, "headings": [exactly(point.scale) for point in points], "rows": rows}
+
+
+def tiles(images: Tensor) -> str:
+    """(N, C, H, W) uint8 -> rows of `ACROSS`, as the source of an HTML image."""
+    zoom = max(1, LEAST // max(images.shape[2:]))
+    return data_uri(png(grid(images, ACROSS, zoom=zoom, most=MOST)))
 
 
 def _mute(sweep: Sweep) -> str:

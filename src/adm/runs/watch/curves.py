@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 from PIL import Image
 
+from adm.pictures import png
 from adm.runs.watch.looks import Times
 from adm.runs.watch.preview import write
 
@@ -111,12 +112,7 @@ def draw(log: Log, title: str = "") -> Image.Image:
         if handles := axes.get_legend_handles_labels()[0]:
             axes.legend(ncols=len(handles), **LEGEND)
     figure.supxlabel("steps", fontsize=9, color=INK)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    buffer.seek(0)
-    picture = Image.open(buffer)
-    picture.load()
-    return picture.convert("RGB").quantize(128)
+    return Image.open(io.BytesIO(png(figure))).convert("RGB").quantize(128)
 
 
 def smoothed(column: Column) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -1,0 +1,133 @@
+"""uint8 images -> pictures that hold every pixel, in its place and in its colour."""
+
+import base64
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from adm.pictures import (
+    CHECKS,
+    LEAST,
+    MOST,
+    Row,
+    by_class,
+    colours,
+    data_uri,
+    fitted,
+    grid,
+    png,
+    sheet,
+    tile_size,
+)
+
+
+def noise(count: int, channels: int, height: int, width: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    shape = (count, channels, height, width)
+    return torch.randint(256, shape, generator=generator, dtype=torch.uint8)
+
+
+def pixels(picture: Image.Image) -> torch.Tensor:
+    """(H, W, C) uint8."""
+    levels = torch.from_numpy(np.array(picture))
+    return levels if levels.ndim == 3 else levels[..., None]
+
+
+def places(picture: Image.Image, tile: Image.Image) -> list[tuple[int, int]]:
+    """Where the tile is in the picture."""
+    wanted, whole = pixels(tile), pixels(picture)
+    high, wide = wanted.shape[:2]
+    windows = whole.unfold(0, high, 1).unfold(1, wide, 1).permute(0, 1, 3, 4, 2)
+    return [(int(x), int(y)) for y, x in (windows == wanted).flatten(2).all(2).nonzero()]
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize(("zoom", "gap"), [(1, 0), (1, 2), (3, 1)])
+def test_a_grid_holds_every_image_row_by_row_and_white_between(
+    channels: int, zoom: int, gap: int
+) -> None:
+    images = noise(5, channels, 6, 4)
+    picture = grid(images, 2, zoom=zoom, gap=gap)
+    assert picture.size == ((2 * 4 + gap) * zoom, (3 * 6 + 2 * gap) * zoom)
+    found = pixels(picture)
+    seen = torch.zeros(found.shape[:2], dtype=torch.bool)
+    for i, image in enumerate(images):
+        top, left = (i // 2) * (6 + gap) * zoom, (i % 2) * (4 + gap) * zoom
+        rows, columns = slice(top, top + 6 * zoom), slice(left, left + 4 * zoom)
+        large = image.repeat_interleave(zoom, 1).repeat_interleave(zoom, 2).permute(1, 2, 0)
+        assert torch.equal(found[rows, columns], large)
+        seen[rows, columns] = True
+    assert (found[~seen] == 255).all()
+
+
+@pytest.mark.parametrize("side", [1, 8, 28, 32, 55, 56, 57, 300])
+def test_a_grid_is_enlarged_by_the_smallest_factor_that_suffices(side: int) -> None:
+    width = grid(noise(1, 1, side, side), 1).width
+    assert width % side == 0
+    assert width >= LEAST
+    assert width == side or width - side < LEAST
+
+
+def test_a_grid_of_large_images_is_reduced_where_that_is_asked_for() -> None:
+    images = noise(6, 3, 40, 80)
+    assert grid(images, 3, gap=0, most=20).size == (60, 20)
+    assert grid(images, 3, gap=0, most=80).size == (240, 80)
+
+
+@pytest.mark.parametrize(("count", "columns"), [(0, 4), (3, 0)])
+def test_a_grid_of_nothing_is_refused(count: int, columns: int) -> None:
+    with pytest.raises(ValueError, match=f"{count} images in {columns} columns; give at least one"):
+        grid(noise(count, 1, 4, 4), columns)
+
+
+def test_a_row_of_each_class_holds_the_first_of_its_images() -> None:
+    images, labels = noise(9, 1, 8, 8), torch.tensor([2, 0, 2, 0, 2, 0, 2, 0, 0])
+    picture = by_class(images, labels, ["ant", "bee", "cat"], columns=3)
+    rows: dict[int, list[int]] = {}
+    for i, image in enumerate(images):
+        for x, y in places(picture, fitted(image, tile_size((8, 8)))):
+            rows.setdefault(y, []).append(i)
+            assert x > 0
+    assert [rows[y] for y in sorted(rows)] == [[1, 3, 5], [0, 2, 4]]
+    named = by_class(images, labels, ["a much longer name", "bee", "cat"], columns=3)
+    assert named.width > picture.width
+
+
+def test_pixels_of_small_images_stay_squares_and_large_images_are_reduced() -> None:
+    assert tile_size((8, 8)) == (56, 56)
+    assert tile_size((28, 14)) == (56, 28)
+    assert tile_size((512, 256)) == (MOST, MOST // 2)
+    image = torch.arange(4, dtype=torch.uint8).reshape(1, 2, 2) * 60
+    shown = fitted(image, (56, 56))
+    assert sorted(c[1] for c in shown.getcolors() or []) == [(v, v, v) for v in (0, 60, 120, 180)]
+
+
+def test_every_number_of_channels_has_colours() -> None:
+    for channels in (1, 2, 3, 4, 5):
+        image = torch.full((channels, 8, 8), 200, dtype=torch.uint8)
+        assert colours(image).mode == "RGB"
+        assert grid(image[None], 1).mode == {1: "L", 2: "L", 4: "RGBA"}.get(channels, "RGB")
+    clear = torch.zeros(4, 8, 8, dtype=torch.uint8)
+    grounds = {f"#{r:02x}{g:02x}{b:02x}" for _, (r, g, b) in colours(clear).getcolors() or []}
+    assert grounds == set(CHECKS)
+
+
+def test_a_sheet_holds_long_names_and_rows_of_unequal_length() -> None:
+    image = torch.zeros(1, 8, 8, dtype=torch.uint8)
+    rows = [Row("a name that is much too long to be shown", [image] * 2), Row("", [], ())]
+    rows.append(Row("level 1\n50% right", [image], ["ankle boot > sneaker"]))
+    picture = sheet("title", [("", 2)], rows)
+    assert picture.width < 700
+    assert sheet("", [("", 2)], rows).height < picture.height
+    assert sheet("none", [("", 2)], [Row("level 1", [])]).height > 0
+
+
+def test_a_data_uri_holds_the_picture() -> None:
+    picture = grid(noise(3, 4, 8, 8), 2)
+    head, _, body = data_uri(png(picture)).partition(",")
+    assert head == "data:image/png;base64"
+    again = Image.open(io.BytesIO(base64.b64decode(body)))
+    assert (again.mode, again.tobytes()) == (picture.mode, picture.tobytes())
