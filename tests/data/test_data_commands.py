@@ -57,7 +57,7 @@ def test_inspect_says_what_is_there_and_what_is_broken(
     assert f"{photos / 'ant' / '2.png'} is not a usable image" in shown.out
     assert "reading photos: 6 of 6" in shown.err
     assert json.loads((tmp_path / "r.json").read_text())["classes"] == {"ant": 4, "bee": 2}
-    assert Image.open(tmp_path / "s.png").height == 2 * 66
+    assert Image.open(tmp_path / "s.png").size == (12 * 66, 2 * 66)
 
 
 def test_pack_writes_what_train_reads(

@@ -1,13 +1,12 @@
 """Which images `inspect` calls alike by their pixels: those that are trained on alike."""
 
-import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from adm.data.inspect import inspect, sheet
+from adm.data.inspect import examples, inspect
 from adm.data.registry import find
 
 LEVELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -98,14 +97,12 @@ def test_print_colours_and_tiffs_are_hashed(tmp_path: Path) -> None:
     assert inspect(find(str(tmp_path))).broken == []
 
 
-def test_the_sheet_is_upright(tmp_path: Path) -> None:
+def test_examples_are_upright(tmp_path: Path) -> None:
     levels = np.zeros((64, 64), np.uint8)
     levels[:, :32] = 200  # left, which is the top once it is turned
     exif = Image.Exif()
     exif[ORIENTATION] = 6
     Image.fromarray(levels).save(tmp_path / "a.png", exif=exif)
-    stream = io.BytesIO()
-    sheet(find(str(tmp_path)), stream)  # type: ignore[arg-type]
-    drawn = np.asarray(Image.open(stream))[:64, :64, 0]
-    assert (drawn[:32] == 200).all()
-    assert (drawn[32:] == 0).all()
+    image = examples(find(str(tmp_path)))[0, 0]
+    assert (image[:, :32] == 200).all()
+    assert (image[:, 32:] == 0).all()

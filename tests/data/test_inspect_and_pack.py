@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from adm.data import CorruptImage, files, open_source
-from adm.data.inspect import COLUMNS, inspect, sheet
+from adm.data.inspect import EXAMPLES, SIDE, examples, inspect
 from adm.data.pack import EXTENSION_OF, Packing, pack
 from adm.data.registry import find
 
@@ -80,18 +80,14 @@ def test_arrays_are_inspected_too(tmp_path: Path) -> None:
     report = inspect(found)
     assert (report.sizes, report.kinds) == ({"5x6": 5}, {"2 channels": 5})
     assert report.same_files == [["set.npz, image 1", "set.npz, image 3"]]
-    assert sheet(found, tmp_path / "sheet.png") == 1
+    assert examples(found).shape == (1, EXAMPLES, 3, SIDE, SIDE)
 
 
-def test_the_sheet_has_a_row_a_class_and_leaves_broken_images_white(
-    photos: Path, tmp_path: Path
-) -> None:
+def test_examples_are_of_every_class_and_white_where_an_image_is_broken(photos: Path) -> None:
     cut(photos / "ant" / "0.jpg")
-    assert sheet(find(str(photos)), tmp_path / "sheet.png") == 2
-    picture = np.asarray(Image.open(tmp_path / "sheet.png"))
-    assert picture.shape == (2 * 66, COLUMNS * 66, 3)
-    cells = picture.reshape(2, 66, COLUMNS, 66, 3)
-    drawn = [[bool((cells[row, :, column] < 255).any()) for column in range(8)] for row in range(2)]
+    found = examples(find(str(photos)))
+    assert found.shape == (2, EXAMPLES, 3, SIDE, SIDE)
+    drawn = (found[:, :8] < 255).flatten(2).any(2).tolist()
     assert drawn == [[False] + [True] * 6 + [False], [True] * 4 + [False] * 4]
 
 

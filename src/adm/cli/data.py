@@ -9,10 +9,13 @@ from adm.cli import VERBS
 from adm.cli.progress import progress
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from adm.data.inspect import Report
 
 MOST_LISTED = 40  # classes, sizes, broken files and duplicates printed; --out has all
 BAR = 40  # characters
+GAP = 2  # pixels between the images of a sheet
 EXAMPLES = """For example:
 
     adm data inspect photos --sheet photos.png
@@ -71,9 +74,10 @@ def inspect(
     if out is not None:
         _write(out, report)
     if sheet is not None:
-        rows = library.sheet(found, sheet)
+        examples = library.examples(found)
+        _draw(examples, sheet)
         classes = count_of(len(report.classes), "class", "classes")
-        print(f"{sheet}: {rows} of {classes}, a row each, in the order above")
+        print(f"{sheet}: {len(examples)} of {classes}, a row each, in the order above")
 
 
 @data.command(help_epilogue="")
@@ -155,6 +159,16 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     if len(parts) > 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise ValueError(f"cannot read the size {text!r}; write --size 64 or --size 48,64")
     return int(parts[0]), int(parts[-1])
+
+
+def _draw(examples: "Tensor", out: Path) -> None:
+    """(K, n, 3, H, W) uint8 -> a PNG file with a row for each class."""
+    from PIL import ImageOps
+
+    from adm.pictures import grid
+
+    picture = grid(examples.flatten(0, 1), examples.shape[1], zoom=1, gap=GAP)
+    ImageOps.expand(picture, (0, 0, GAP, GAP), "white").save(out, "PNG")
 
 
 def _write(out: Path, report: "Report") -> None:
