@@ -3,7 +3,7 @@
     python tools/ship.py --diffusion runs/fashion --classifier runs/fashion-classifier \\
         --judge runs/fashion-judge
 
-Weights are stored in half precision; the judge then looks at the 10,000 test images once, so that
+Weights are stored in half precision; the judge then measures the 10,000 test images once, so that
 samples can be compared with real images where there are none.
 """
 

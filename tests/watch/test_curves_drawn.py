@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from adm.runs.watch.curves import PANELS, Column, curves, draw, read_log, smoothed
-from adm.runs.watch.looks import Times
+from adm.runs.watch.times import Times
 
 
 def full_log(path: Path, steps: int = 120) -> Path:
@@ -89,10 +89,10 @@ def test_the_picture_is_renewed_at_its_times_with_what_is_not_in_the_log_yet(
         return draw(log, title)
 
     monkeypatch.setattr("adm.runs.watch.curves.draw", recorded)
-    look = curves(tmp_path, Times(40, 400))
-    look(39, {})
+    watch = curves(tmp_path, Times(40, 400))
+    watch(39, {})
     assert not (tmp_path / "progress.png").exists()
-    look(40, {"validation/loss": 0.5})
+    watch(40, {"validation/loss": 0.5})
     assert drawn == [[40]]
     assert (tmp_path / "progress.png").exists()
     curves(tmp_path / "other", Times(40, 400), main=False)(40, {})

@@ -15,10 +15,10 @@ from adm.pictures import fitted, tile_size
 from adm.processes import Devices
 from adm.recipes import Recipe
 from adm.runs.watch.compose import drawing, evaluated_at_once
-from adm.runs.watch.looks import Times, guarded
 from adm.runs.watch.mistakes import mistakes
 from adm.runs.watch.preview import Drawn, Weights, preview, write
 from adm.runs.watch.samples import layout, preview_sampling
+from adm.runs.watch.times import Times, guarded
 from adm.runs.watch.weights import mean_weights, model_of
 
 TIMES = Times(every=1, total=2)
@@ -136,7 +136,7 @@ def test_only_the_main_process_draws(tmp_path: Path) -> None:
 def test_what_fails_is_said_once_and_interrupts_nothing() -> None:
     said: list[str] = []
 
-    def fails(done: int, seen: None) -> dict[str, float]:
+    def fails(done: int, given: None) -> dict[str, float]:
         raise OSError(28, "No space left on device")
 
     watch = guarded("the preview", fails, said.append)
@@ -145,7 +145,7 @@ def test_what_fails_is_said_once_and_interrupts_nothing() -> None:
     assert "the preview failed at step 1" in said[0]
     assert "No space left" in said[0]
 
-    def interrupted(done: int, seen: None) -> dict[str, float]:
+    def interrupted(done: int, given: None) -> dict[str, float]:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -16,7 +16,7 @@ from adm.networks import key_dropout
 from adm.processes import Devices
 from adm.recipes import build
 from adm.runs.watch import validation as validation_module
-from adm.runs.watch.looks import Times
+from adm.runs.watch.times import Times
 from adm.runs.watch.validation import FAR, Measured, measure, overfit, stratified, validation
 from adm.training.batches import Batch
 from adm.training.objective import Outcome
@@ -30,7 +30,7 @@ def held_out(count: int = 12) -> Source:
     return replace(more, labels=more.labels[60 : 60 + count], read=lambda i: more.read(60 + i))
 
 
-def looked(chosen: Any, state: Any, **options: Any) -> dict[str, float]:
+def validated(chosen: Any, state: Any, **options: Any) -> dict[str, float]:
     options = {"count": 24, **options}
     return validation(chosen, held_out(), EVERY, states.CPU, **options)(2, state)
 
@@ -65,10 +65,10 @@ def test_a_quarter_is_the_mean_over_its_own_levels() -> None:
 def test_the_numbers_do_not_depend_on_the_batch_size_or_on_who_looked_before(kind: str) -> None:
     chosen = tiny.KINDS[kind]("train.precision=float32")
     state = states.state_of(chosen)
-    first = looked(chosen, state, batch_size=24)
+    first = validated(chosen, state, batch_size=24)
     torch.manual_seed(7)
-    assert looked(chosen, state, batch_size=24) == first
-    assert looked(chosen, state, batch_size=5) == pytest.approx(first, rel=1e-5)
+    assert validated(chosen, state, batch_size=24) == first
+    assert validated(chosen, state, batch_size=5) == pytest.approx(first, rel=1e-5)
     assert {f"validation/loss_q{i}" for i in (1, 2, 3, 4)} < first.keys()
     quarters = [first[f"validation/loss_q{i}"] for i in (1, 2, 3, 4)]
     assert np.mean(quarters) == pytest.approx(first["validation/loss"])
@@ -78,11 +78,11 @@ def test_the_numbers_do_not_depend_on_the_batch_size_or_on_who_looked_before(kin
 def test_it_is_the_average_weights_that_are_measured(kind: str) -> None:
     chosen = tiny.KINDS[kind]()
     state = states.state_of(chosen)
-    before = looked(chosen, state)
+    before = validated(chosen, state)
     states.scramble(dict(state.network.named_parameters()), 9)
-    assert looked(chosen, state) == before
+    assert validated(chosen, state) == before
     states.scramble(state.ema.weights, 9)
-    assert looked(chosen, state) != before
+    assert validated(chosen, state) != before
 
 
 @pytest.mark.parametrize("kind", tiny.KINDS)
@@ -99,7 +99,7 @@ def test_nothing_of_the_run_is_touched(kind: str) -> None:
     averages = {k: v.clone() for k, v in state.ema.weights.items()}
     modes = [module.training for module in state.network.modules()]
     drawn, importance = torch.get_rng_state(), copy.deepcopy(state.importance)
-    looked(chosen, state)
+    validated(chosen, state)
     assert torch.equal(torch.get_rng_state(), drawn)
     assert [module.training for module in state.network.modules()] == modes
     for name, parameter in state.network.named_parameters():
@@ -124,7 +124,7 @@ def test_no_draw_of_the_training_is_used(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(validation_module, "with_draws", recorded)
     chosen = tiny.diffusion()
-    looked(chosen, states.state_of(chosen), batch_size=10)
+    validated(chosen, states.state_of(chosen), batch_size=10)
     assert asked == [FAR, FAR + 10, FAR + 20]
 
 
@@ -154,13 +154,13 @@ def test_two_processes_find_what_one_finds(kind: str) -> None:
     for rank in (1, 0):
         object.__setattr__(ranks[rank], "other", ranks[1 - rank].given)
         found = validation(chosen, held_out(), EVERY, ranks[rank], count=24, batch_size=7)(2, state)
-    assert found == pytest.approx(looked(chosen, state), rel=1e-5)
+    assert found == pytest.approx(validated(chosen, state), rel=1e-5)
     assert [int(rank.given[1, 0].sum()) for rank in ranks] == [12, 12]  # images, half each
 
 
 def test_a_classifier_of_clean_images_has_no_quarters() -> None:
     chosen = tiny.classifier("noised=false")
-    found = looked(chosen, states.state_of(chosen))
+    found = validated(chosen, states.state_of(chosen))
     assert found.keys() == {"validation/loss", "validation/accuracy"}
 
 

@@ -1,4 +1,4 @@
-"""a run on two processes, whole or sharded -> the looks of the run on one."""
+"""a run on two processes, whole or sharded -> the figures and previews of the run on one."""
 
 from pathlib import Path
 

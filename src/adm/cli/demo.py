@@ -1,4 +1,4 @@
-"""adm demo -> samples of the shipped model at several scales, and a report to look at."""
+"""adm demo -> samples of the shipped model at several scales, and an HTML report."""
 
 import time
 from pathlib import Path

@@ -110,5 +110,5 @@ def train(
         start=start,
         renamed=training.parse_renames(rename or []),
     )
-    looks = training.Looks(held, tensorboard, wandb)
-    training.follow(chosen, source, out, training.place(device, shard), options, looks)
+    watched = training.WatchOptions(held, tensorboard, wandb)
+    training.follow(chosen, source, out, training.place(device, shard), options, watched)

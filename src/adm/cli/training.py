@@ -31,7 +31,7 @@ MOST_NAMED = 12  # classes, or images that could not be read
 
 
 @dataclass(frozen=True)
-class Looks:
+class WatchOptions:
     """How a run is watched: held-out data, and where the log goes besides its file."""
 
     held: Source | None = None
@@ -91,17 +91,17 @@ def follow(
     out: Path,
     devices: Devices,
     options: TrainOptions,
-    looks: Looks,
+    watched: WatchOptions,
 ) -> None:
     """Train to the end or to a signal, showing how it goes."""
     newest = checkpoint.latest(out)
     done = 0 if newest is None else checkpoint.numbers(newest).step
     if devices.main:
         print(describe(source))
-        print(f"validation: {looks.held.name if looks.held else 'none; see --hold-out'}")
-    writers = _writers(recipe, out, looks, done) if devices.main else []
+        print(f"validation: {watched.held.name if watched.held else 'none; see --hold-out'}")
+    writers = _writers(recipe, out, watched, done) if devices.main else []
     pictures = [writer.picture for writer in writers]
-    watch = watching(recipe, source, looks.held, out, devices, on_picture=pictures)
+    watch = watching(recipe, source, watched.held, out, devices, on_picture=pictures)
     with stopping() as stop:
         say = print if devices.main else options.say
         told = replace(options, watch=watch, stop=stop, say=say)
@@ -110,16 +110,16 @@ def follow(
             print(f"continuing {out} from step {done}")
         show(written(steps, writers), recipe, devices, done)
         number = max(devices.gather(stop.signal or 0))  # whichever process was told
-    tell_skipped([source] if looks.held is None else [source, looks.held], devices)
+    tell_skipped([source] if watched.held is None else [source, watched.held], devices)
     newest = checkpoint.latest(out)
     if number and newest is not None and checkpoint.numbers(newest).step < recipe.train.steps:
         _leave(newest, number, devices)
     _finish(recipe, out, devices)
 
 
-def _writers(recipe: Recipe, out: Path, looks: Looks, done: int) -> list[Writer]:
-    writers = [tensorboard(out / "tensorboard", done)] if looks.tensorboard else []
-    return [*writers, wandb(looks.wandb, out, to_json(recipe))] if looks.wandb else writers
+def _writers(recipe: Recipe, out: Path, watched: WatchOptions, done: int) -> list[Writer]:
+    writers = [tensorboard(out / "tensorboard", done)] if watched.tensorboard else []
+    return [*writers, wandb(watched.wandb, out, to_json(recipe))] if watched.wandb else writers
 
 
 def show(steps: Iterator[run.Progress], recipe: Recipe, devices: Devices, done: int) -> None:

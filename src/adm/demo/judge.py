@@ -19,13 +19,13 @@ BATCH = 250
 
 @dataclass(frozen=True)
 class Reference:
-    """What the judge sees in real images.
+    """The judge's measurements of real images.
 
     Attributes:
         count: of real images measured.
-        accuracy: share of them that it names right.
+        accuracy: share of them that it classifies correctly.
         distance: (classes,) mean distance within each class.
-        features: the mean and covariance of what it reads its logits from.
+        features: mean and covariance of its last features before the logits.
     """
 
     count: int
@@ -56,10 +56,10 @@ def load_reference(path: Path) -> Reference:
 
 @dataclass(frozen=True)
 class Scores:
-    """What the judge says of one set of images.
+    """The judge's measurements of one set of samples.
 
     Attributes:
-        fidelity: share that it names as they were meant.
+        fidelity: share that it assigns to their intended class.
         diversity: mean distance within a class, in units of the same among real images.
         frechet: distance between the features of this set and of real images; biased upwards
             by small sets, so comparable between sets of one size only.
@@ -73,7 +73,7 @@ class Scores:
 
 
 @torch.no_grad()
-def look(judge: ClassifierModel, images: Tensor) -> tuple[Tensor, Tensor]:
+def extract(judge: ClassifierModel, images: Tensor) -> tuple[Tensor, Tensor]:
     """(N, C, H, W) uint8 -> (N, D) features and (N, classes) logits."""
     features, logits = [], []
     for chunk in images.split(BATCH):
@@ -84,8 +84,8 @@ def look(judge: ClassifierModel, images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def measure(judge: ClassifierModel, images: Tensor, labels: Tensor) -> Reference:
-    """Look at real images once, to compare others with."""
-    features, logits = look(judge, images)
+    """Measure real images, as the reference of `score`."""
+    features, logits = extract(judge, images)
     distance = within_class_distance(features, labels, len(judge.classes))
     named = accuracy(logits, labels).value
     return Reference(len(images), named, distance.numpy(), statistics(features.numpy()))
@@ -96,9 +96,9 @@ def score(judge: ClassifierModel, reference: Reference, images: Tensor, labels: 
 
     Args:
         images: (N, C, H, W) uint8, at least two of each class.
-        labels: (N,) int64, the class that each was meant to be.
+        labels: (N,) int64, the class that each was made for.
     """
-    features, logits = look(judge, images)
+    features, logits = extract(judge, images)
     distance = within_class_distance(features, labels, len(judge.classes)).numpy()
     return Scores(
         fidelity=accuracy(logits, labels),

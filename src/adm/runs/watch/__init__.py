@@ -2,7 +2,7 @@
 
 from adm.runs.watch.compose import PREVIEWS, watching
 from adm.runs.watch.curves import read_log
-from adm.runs.watch.looks import Times
+from adm.runs.watch.times import Times
 from adm.runs.watch.writers import Writer, tensorboard, wandb, written
 from adm.training.loop import Watch
 

@@ -8,10 +8,10 @@ from adm.processes import Devices
 from adm.recipes import ClassifierRecipe, Recipe
 from adm.runs.watch.curves import curves
 from adm.runs.watch.drift import tint
-from adm.runs.watch.looks import Say, Times, guarded, to_stderr
 from adm.runs.watch.mistakes import mistakes
 from adm.runs.watch.preview import Draw, OnPicture, preview
 from adm.runs.watch.samples import samples
+from adm.runs.watch.times import Say, Times, guarded, to_stderr
 from adm.runs.watch.upsampled import upsampled
 from adm.runs.watch.validation import validation
 from adm.training.loop import Watch
@@ -74,8 +74,8 @@ def watching(
 
     def watch(done: int, state: RunState) -> dict[str, float]:
         figures: dict[str, float] = {}
-        for look in watches:
-            figures |= look(done, state)
+        for each in watches:
+            figures |= each(done, state)
         return figures | drawn(done, figures)
 
     return watch

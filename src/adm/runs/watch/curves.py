@@ -13,8 +13,8 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from PIL import Image
 
 from adm.pictures import png
-from adm.runs.watch.looks import Times
 from adm.runs.watch.preview import write
+from adm.runs.watch.times import Times
 
 INK, ACCENT, PALE, WARM = "#1b1f24", "#0b6e8f", "#9aa4ad", "#c1502e"
 QUARTERS = ("#0b6e8f", "#5b8c3a", "#d19a1f", "#c1502e")  # from the cleanest
@@ -76,7 +76,7 @@ def curves(run: Path, times: Times, main: bool = True) -> Callable[[int, Figures
         yet, that returns none.
     """
 
-    def look(done: int, figures: Figures) -> Figures:
+    def watch(done: int, figures: Figures) -> Figures:
         path = run / "log.jsonl"
         if main and times.due(done) and path.exists():
             log = read_log(path)
@@ -85,7 +85,7 @@ def curves(run: Path, times: Times, main: bool = True) -> Callable[[int, Figures
             write(draw(log, run.name), run / "progress.png")
         return {}
 
-    return look
+    return watch
 
 
 def _appended(column: Column | None, step: int, value: float) -> Column:

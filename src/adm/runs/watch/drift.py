@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from adm.data import Source, shuffled
-from adm.runs.watch.looks import Say, to_stderr
+from adm.runs.watch.times import Say, to_stderr
 
 LEVELS = 12  # of 256 by which a mean or a deviation may differ
 ERRORS = 4  # standard errors that it must differ by besides, for samples are few
@@ -46,7 +46,7 @@ def tint(source: Source, total: int, *, count: int = 1000, say: Say = to_stderr)
     then once until they are right again.
 
     Args:
-        source: the training images; `count` of them are looked at, when first asked.
+        source: the training images; `count` of them are measured at the first call.
         total: steps of the whole training.
 
     Returns:
@@ -120,7 +120,7 @@ def parted(found: Compared) -> str | None:
             c = int(off.where(wrong, 0).argmax())
             return (
                 f"colours drift: channel {c} of samples has {what} {got[c]:.0f} of 255 and the "
-                f"data {wanted[c]:.0f}; look at the preview, and compare raw weights with averages"
+                f"data {wanted[c]:.0f}; check the preview, and compare raw weights with averages"
             )
     return None
 

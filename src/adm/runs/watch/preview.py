@@ -1,4 +1,4 @@
-"""raw and average weights -> a picture in RUN/previews/, drawn anew at every look."""
+"""raw and average weights -> PNG files in RUN/previews/, one at each time."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from adm.files import new_file
 from adm.processes import Devices
-from adm.runs.watch.looks import Times
+from adm.runs.watch.times import Times
 from adm.runs.watch.weights import mean_weights, raw_weights
 from adm.training.loop import Watch
 from adm.training.update import RunState
@@ -25,7 +25,7 @@ class Weights(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """What a look shows, and what goes into the log."""
+    """A preview, and the figures that go into the log."""
 
     picture: Image.Image
     figures: dict[str, float]

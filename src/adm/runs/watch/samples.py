@@ -11,8 +11,8 @@ from adm.models.trained import DiffusionModel
 from adm.pictures import Row, sheet
 from adm.recipes import DiffusionRecipe
 from adm.runs.watch.drift import Tint, named
-from adm.runs.watch.looks import Times
 from adm.runs.watch.preview import Draw, Drawn, Weights
+from adm.runs.watch.times import Times
 from adm.runs.watch.weights import model_of
 from adm.samplers import DDIM, Grid, Sampling
 
@@ -35,7 +35,7 @@ def samples(
     """Sample `count` images, or a few less that fill whole rows, of either kind of weights.
 
     A row is a class, where the network knows classes: all, or ten that lie evenly among them.
-    Every look starts from the same noise, so that pictures can be compared from look to look.
+    Every preview starts from the same noise, so that previews can be compared with each other.
     """
     labels, across = layout(len(source.classes) if recipe.unet.classes is not None else None, count)
     total = len(labels) if labels is not None else count // across * across

@@ -13,9 +13,9 @@ from adm.models.trained import DiffusionModel
 from adm.pictures import Row, sheet
 from adm.recipes import DiffusionRecipe
 from adm.runs.watch.drift import Compared, moments, named, parted
-from adm.runs.watch.looks import Say, Times, to_stderr
 from adm.runs.watch.preview import Draw, Drawn, Weights
 from adm.runs.watch.samples import STEPS, preview_sampling
+from adm.runs.watch.times import Say, Times, to_stderr
 from adm.runs.watch.weights import model_of
 from adm.samplers import ImageNoise
 from adm.samplers.ddim import ddim
@@ -39,8 +39,8 @@ def upsampled(
 ) -> Draw:
     """Make up to eight images low and let the network make them high again.
 
-    The same images and noise at every look. The colours of what it makes are compared with those
-    of the originals.
+    Every preview takes the same images and noise. The colours of the upsampled images are compared
+    with those of the originals.
     """
     assert recipe.data.low_res is not None
     lower = area_mean(recipe.data.low_res, rounded=recipe.data.low_res_rounded)

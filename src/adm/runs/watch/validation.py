@@ -11,7 +11,7 @@ from adm.data import Source, shuffled
 from adm.processes import Devices
 from adm.recipes import DiffusionRecipe, Recipe, build
 from adm.runs.run import check_source
-from adm.runs.watch.looks import Say, Times, to_stderr
+from adm.runs.watch.times import Say, Times, to_stderr
 from adm.runs.watch.weights import mean_weights, network_of
 from adm.training.batches import Augmentation, Batch, with_draws
 from adm.training.loop import Watch
@@ -79,13 +79,13 @@ def validation(
         if not times.due(done):
             return {}
         network = network_of(recipe, mean_weights(state))
-        look = partial(
+        measured = partial(
             measure, objective, network, devices=devices, count=count, batch_size=batch_size
         )
-        found = look(held_out)
+        found = measured(held_out)
         figures = _named(found, noised)
         if training is not None:
-            trained = look(training)
+            trained = measured(training)
             figures["validation/gap"] = gap(found, trained)
             warning = overfit(found, trained)
             if warning and not said and devices.main:

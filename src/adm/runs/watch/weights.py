@@ -1,4 +1,4 @@
-"""recipe, weights under training -> another network in the same memory, to look at."""
+"""recipe, weights under training -> a second network in the same memory, for evaluation."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,7 +29,7 @@ def device_of(state: RunState) -> torch.device:
 
 def _held(weights: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
     """Detached float32 weights on one device, whole, copied only where they must be."""
-    # A Parameter would be taken over as it is, and lose its gradients with the network to look at.
+    # A Parameter would be taken over as it is, and lose its gradients with the second network.
     return {name: whole(w.detach()).to(device, torch.float32) for name, w in weights.items()}
 
 

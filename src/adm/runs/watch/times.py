@@ -1,4 +1,4 @@
-"""steps done -> whether to look; a picture that fails -> one line, and training goes on."""
+"""steps done -> whether a watch is due; a watch that may fail -> one that reports it instead."""
 
 import sys
 from collections.abc import Callable
@@ -6,15 +6,18 @@ from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
 Say: TypeAlias = Callable[[str], None]
-Seen = TypeVar("Seen")
+Given = TypeVar("Given")
 
 
 @dataclass(frozen=True)
 class Times:
-    """When to look: at every multiple of `every` steps done, and after the last.
+    """When a run is watched: at every multiple of `every` steps done, and after the last.
 
-    What a look returns goes into the log, so it is a function of the steps done and of the
+    What a watch returns goes into the log, so it is a function of the steps done and of the
     weights alone: a resumed run writes the log of a run that was never stopped.
+
+    Raises:
+        ValueError: `every` or `total` below 1.
     """
 
     every: int
@@ -23,8 +26,8 @@ class Times:
     def __post_init__(self) -> None:
         if self.every < 1 or self.total < 1:
             raise ValueError(
-                f"looks need at least 1 step between them and in all, got {self.every} and "
-                f"{self.total}; set watch.every_steps and train.steps"
+                f"every and total must be at least 1 step, got {self.every} and {self.total}; "
+                "set watch.every_steps and train.steps"
             )
 
     def due(self, done: int) -> bool:
@@ -40,15 +43,21 @@ def to_stderr(message: str) -> None:
 
 
 def guarded(
-    what: str, look: Callable[[int, Seen], dict[str, float]], say: Say
-) -> Callable[[int, Seen], dict[str, float]]:
-    """Keep a run alive when what only shows it fails: say so the first time, return nothing."""
+    what: str, watch: Callable[[int, Given], dict[str, float]], say: Say
+) -> Callable[[int, Given], dict[str, float]]:
+    """Keep a run alive when a picture of it fails: report the first failure, return no figures.
+
+    Args:
+        what: the name of the picture, for the report.
+        watch: (steps done, what it needs) -> figures.
+        say: takes the report.
+    """
     said = False
 
-    def look_guarded(done: int, seen: Seen) -> dict[str, float]:
+    def watch_guarded(done: int, given: Given) -> dict[str, float]:
         nonlocal said
         try:
-            return look(done, seen)
+            return watch(done, given)
         except Exception as error:
             if not said:
                 reason = str(error) or type(error).__name__
@@ -56,4 +65,4 @@ def guarded(
             said = True
             return {}
 
-    return look_guarded
+    return watch_guarded
