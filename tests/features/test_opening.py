@@ -59,14 +59,16 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_shipped_classifier_gives_what_its_logits_are_read_from() -> None:
     images = noise(5, 1, 28, 28)
     features = open_features("fashion-judge")
-    seen = features.extract(images)
+    extracted = features.extract(images)
     judge = load_classifier("fashion-judge")
     x_0 = to_float(images)
     assert features.name == "fashion-judge"
-    assert seen.pool.shape == (5, features.dim)
-    assert torch.allclose(seen.pool, judge.network.features(x_0, judge.schedule.timestep(0, x_0)))
-    assert seen.logits is not None
-    assert torch.allclose(seen.logits, judge.classify(x_0))
+    assert extracted.pool.shape == (5, features.dim)
+    assert torch.allclose(
+        extracted.pool, judge.network.features(x_0, judge.schedule.timestep(0, x_0))
+    )
+    assert extracted.logits is not None
+    assert torch.allclose(extracted.logits, judge.classify(x_0))
 
 
 @pytest.mark.parametrize("pool", ["attention", "spatial", "spatial_v2"])
@@ -75,14 +77,14 @@ def test_any_classifier_of_ours_does(pool: str, tmp_path: Path) -> None:
     file = classifier_file(recipe, tmp_path)
     features = open_features(str(file))
     images = noise(3, 1, 8, 8)
-    seen = features.extract(images)
+    extracted = features.extract(images)
     model = load_classifier(file)
     x_0 = to_float(images)
     step = model.schedule.timestep(1, x_0)  # the least noise that it was trained on
     assert features.name == recipe.name
-    assert torch.allclose(seen.pool, model.network.features(x_0, step), atol=1e-6)
-    assert seen.logits is not None
-    assert seen.logits.shape == (3, 3)
+    assert torch.allclose(extracted.pool, model.network.features(x_0, step), atol=1e-6)
+    assert extracted.logits is not None
+    assert extracted.logits.shape == (3, 3)
     with pytest.raises(ValueError, match=r"\(1, 8, 8\), got \(3, 8, 8\); resize"):
         features.extract(noise(3, 3, 8, 8))
     with pytest.raises(ValueError, match=r"got \(1, 16, 16\)"):
@@ -115,10 +117,10 @@ def test_a_function_is_found_by_module_or_by_file(mine: Path) -> None:
     ("function", "complaint"),
     [
         ("short", r"shape \(2, 3\) for 3 images; expected \(3, D\)"),
-        ("words", "gave a list; expected a tensor or an array"),
-        ("waves", "gave complex numbers; give real and imaginary parts"),
+        ("words", "returned a list; expected a tensor or an array"),
+        ("waves", "returned complex numbers; return real and imaginary parts"),
         ("nothing", r"shape \(3, 0\) for 3 images"),
-        ("infinite", "not finite for 1 of 3 images, first for number 1"),
+        ("infinite", "not finite for 1 of 3 images, first for image 1"),
         ("absent", "no function 'absent'"),
     ],
 )
@@ -178,7 +180,7 @@ def test_a_function_s_file_may_hold_what_a_module_may(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("def f(:\n", r"\(SyntaxError: .*broken\.py, line 1\)\); mend it"),
+        ("def f(:\n", r"\(SyntaxError: .*broken\.py, line 1\)\); fix it"),
         ("x = 1\ny = x / 0\n", r"ZeroDivisionError: division by zero, .*broken\.py line 2\)"),
         ("import absent_thing\n", r"No module named 'absent_thing', .*broken\.py line 1\)"),
         ("import sys\nsys.exit(3)\n", r"\(SystemExit: 3, .*broken\.py line 2\)"),
@@ -214,7 +216,7 @@ def test_what_nobody_can_open_is_refused_in_words(spec: str, complaint: str) -> 
 
 def test_a_name_that_features_have_of_their_own_opens_nothing_and_is_told(mine: Path) -> None:
     name = open_features(f"{mine}:named").name
-    with pytest.raises(ValueError, match=r"by their place, MODULE:FUNCTION or FILE\.py:FUNCTION"):
+    with pytest.raises(ValueError, match=r"opened as MODULE:FUNCTION or FILE\.py:FUNCTION"):
         open_features(name)
 
 
@@ -229,12 +231,12 @@ def test_what_are_not_images_is_refused(images: torch.Tensor) -> None:
 
 
 def test_a_part_that_is_not_finite_is_refused_wherever_it_is() -> None:
-    def look(images: torch.Tensor) -> Extracted:
+    def extract(images: torch.Tensor) -> Extracted:
         good = torch.zeros(len(images), 2)
         return Extracted(good, good, good + float("nan"))
 
     with pytest.raises(ValueError, match="not finite for 2 of 2 images"):
-        guarded("it", 2, look, "", "cpu").extract(noise(2, 1, 4, 4))
+        guarded("it", 2, extract, "", "cpu").extract(noise(2, 1, 4, 4))
 
 
 @pytest.mark.parametrize("size", [9e16, 2e17, 1e30])
@@ -245,7 +247,7 @@ def test_features_whose_distances_would_overflow_are_refused(size: float) -> Non
     if size < 1e17:
         assert features.extract(noise(2, 1, 4, 4)).pool.isfinite().all()
     else:
-        with pytest.raises(ValueError, match=r"it gave values of .*divide all features"):
+        with pytest.raises(ValueError, match=r"it returned values of .*divide all features"):
             features.extract(noise(2, 1, 4, 4))
 
 
@@ -273,6 +275,6 @@ def test_a_function_is_the_same_while_its_source_is(mine: Path) -> None:
 
 
 def test_results_carry_no_gradient() -> None:
-    seen = open_features("fashion-judge").extract(noise(1, 1, 28, 28))
-    assert not seen.pool.requires_grad
-    assert seen.pool.device.type == "cpu"
+    extracted = open_features("fashion-judge").extract(noise(1, 1, 28, 28))
+    assert not extracted.pool.requires_grad
+    assert extracted.pool.device.type == "cpu"

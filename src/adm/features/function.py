@@ -1,7 +1,7 @@
-"""`module:function` or `file.py:function` -> features that somebody computes in a way of their own.
+"""`module:function` or `file.py:function` -> Features that a user's function computes.
 
-The function takes images, uint8 (B, C, H, W), and gives (B, D), a tensor or an array. It may carry
-`name`, `dim` and `fingerprint` of its own as attributes.
+The function maps images, uint8 (B, C, H, W), to a tensor or an array (B, D). It may have the
+attributes `name` (str), `dim` (int) and `fingerprint` (str).
 """
 
 import importlib
@@ -28,18 +28,18 @@ NUMBERS = itertools.count()  # of the files that were opened
 
 
 def function(spec: str, device: torch.device | str = "cpu") -> Features:
-    """Somebody's own features. Opening them runs their code.
+    """Features that a user's function computes. Opening them runs the user's code.
 
-    Two of them can be compared if their source is the same; so a function that reads weights should
-    carry a `fingerprint` (str) that changes with them. `dim` is not known until the function says
-    so or has seen an image.
+    By default the fingerprint is a hash of the module's source, so a function that reads weights
+    should have a `fingerprint` that changes with them.
 
     Args:
-        spec: `module:function`, of a module that Python finds here, or `path/file.py:function`.
+        spec: `module:function`, of a module that can be imported from the current folder, or
+            `path/file.py:function`.
 
     Raises:
-        ValueError: no such module or function, it is not one, its file cannot be loaded, or has
-            no source.
+        ValueError: no such module or function, an attribute that is not callable, a file that
+            cannot be loaded, or a module without source.
     """
     place, _, attribute = spec.rpartition(":")
     module = _module(place, spec)
@@ -49,12 +49,12 @@ def function(spec: str, device: torch.device | str = "cpu") -> Features:
     if not callable(compute):
         raise ValueError(f"no function {attribute!r} in {place}; give MODULE:FUNCTION")
 
-    def look(images: Tensor) -> Extracted:
+    def extract(images: Tensor) -> Extracted:
         return Extracted(_as_tensor(compute(images), spec))
 
     name = str(getattr(compute, "name", spec))
     dim = getattr(compute, "dim", None)
-    return guarded(name, dim, look, _fingerprint(compute, module, attribute), device)
+    return guarded(name, dim, extract, _fingerprint(compute, module, attribute), device)
 
 
 def _as_tensor(given: Any, spec: str) -> Tensor:
@@ -62,10 +62,13 @@ def _as_tensor(given: Any, spec: str) -> Tensor:
         found = torch.as_tensor(given)
     except (TypeError, ValueError, RuntimeError):
         raise ValueError(
-            f"{spec} gave a {type(given).__name__}; expected a tensor or an array (B, D) of numbers"
+            f"{spec} returned a {type(given).__name__}; expected a tensor or an array (B, D) of "
+            "numbers"
         ) from None
     if found.is_complex():
-        raise ValueError(f"{spec} gave complex numbers; give real and imaginary parts as features")
+        raise ValueError(
+            f"{spec} returned complex numbers; return real and imaginary parts as features"
+        )
     return found
 
 
@@ -83,19 +86,19 @@ def _module(place: str, spec: str) -> ModuleType:
             if error.name is not None and not f"{place}.".startswith(f"{error.name}."):
                 raise  # the module is there, and lacks another
     raise ValueError(
-        f"no module {place!r} for the features {spec!r}; start where it lies, or give "
+        f"no module {place!r} for the features {spec!r}; start in its folder, or give "
         "path/file.py:FUNCTION"
     )
 
 
 def _loaded(path: Path) -> ModuleType:
-    """The module in a file, which may be called as another module is."""
+    """The module in a file, whose name may be that of another module."""
     name = f"_adm_features_{next(NUMBERS)}"
     found = importlib.util.spec_from_file_location(name, path)
     assert found is not None
     assert found.loader is not None
     module = importlib.util.module_from_spec(found)
-    sys.modules[name] = module  # where dataclasses look for what annotations name
+    sys.modules[name] = module  # dataclasses resolve annotations through it
     try:
         found.loader.exec_module(module)
     except BaseException:
@@ -106,7 +109,7 @@ def _loaded(path: Path) -> ModuleType:
 
 @contextmanager
 def _importing_from(folder: Path) -> Iterator[None]:
-    """What lies in the folder can be imported, before all else."""
+    """The folder comes first on the import path."""
     first = str(folder.resolve())
     sys.path.insert(0, first)
     try:
@@ -118,7 +121,7 @@ def _importing_from(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _explained(place: str) -> Iterator[None]:
-    """What goes wrong in somebody's code, in one line that says where."""
+    """An error of the user's code as one line that says where it happened."""
     try:
         yield
     except (Exception, SystemExit) as error:
@@ -127,8 +130,8 @@ def _explained(place: str) -> Iterator[None]:
         theirs = [each for each in frames if not each.filename.startswith(ours)]
         where = f", {theirs[-1].filename} line {theirs[-1].lineno}" if theirs else ""
         raise ValueError(
-            f"{place} cannot be loaded ({type(error).__name__}: {error}{where}); mend it, so that "
-            "python runs it without an error"
+            f"{place} cannot be loaded ({type(error).__name__}: {error}{where}); fix it, so that "
+            "Python runs it without an error"
         ) from error
 
 
@@ -138,7 +141,7 @@ def _fingerprint(compute: Callable[..., Any], module: ModuleType, attribute: str
         source = inspect.getsource(module) if own is None else str(own)
     except (TypeError, OSError):
         raise ValueError(
-            f"{module.__name__} has no source that would tell one {attribute} from another; call "
-            "it in a function in a file of yours"
+            f"{module.__name__} has no source from which to fingerprint {attribute}; call it in a "
+            "function in a file of yours"
         ) from None
     return sha256_of(f"{HOW}\n{attribute}\n{source}".encode())[:16]

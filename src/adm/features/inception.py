@@ -1,10 +1,10 @@
-"""images -> pool_3, mixed_6/conv and logits of the 2015 Inception network: what FID is made of.
+"""images -> pool_3, mixed_6/conv and logits of the 2015 Inception network, for FID and sFID.
 
 The network (Szegedy et al. 2015) is TensorFlow's graph `classify_image_graph_def.pb`, in
 torch-fidelity's port. The reference suite reads two of its tensors and one weight:
 
 - `pool_3:0`, the mean of the last features: 2048.
-- `mixed_6/conv:0`, channels [0, 7) at 17 x 17 places, flattened with the channel fastest: 2023.
+- `mixed_6/conv:0`, channels [0, 7) at 17 x 17 positions, flattened with the channel fastest: 2023.
   Blocks are counted in the graph as mixed, mixed_1, ... and here as Mixed_5b, 5c, 5d, 6a, ..., so
   that mixed_6 is Mixed_6d; torch-fidelity's own converter of weights pairs `mixed_6/conv` with
   `Mixed_6d.branch1x1`. Under the scope of a convolution the graph holds Conv2D, batchnorm,
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from adm.features.contract import Extracted, Features, fingerprint, guarded
-from adm.features.looking import rgb, tensorflow_bilinear
+from adm.features.preprocess import rgb, tensorflow_bilinear
 from adm.features.weights import State, load_pickled
 from adm.files import sha256
 
@@ -52,13 +52,14 @@ def inception(
     """The reference suite's network.
 
     Args:
-        file: its weights; where torch keeps downloads, by default.
-        download: fetch them from `URL` (91 MB) where they are not kept yet.
+        file: its weights; by default they are searched in torch's download cache.
+        download: download them from `URL` (91 MB) if they are not in the cache.
 
     Raises:
-        ValueError: torch-fidelity is not installed, or there are no such weights, or others.
+        ValueError: torch-fidelity is not installed, or the weights are missing or have another
+            SHA-256.
     """
-    path = _kept(download) if file is None else Path(os.path.expanduser(file))
+    path = _cached(download) if file is None else Path(os.path.expanduser(file))
     if not path.is_file():
         raise ValueError(f"no weights in {path}; {_cure()}")
     digest = sha256(path)
@@ -71,7 +72,7 @@ def inception(
 
 
 def of_weights(state: State, device: torch.device | str = "cpu") -> Features:
-    """The same network around any weights of its shape.
+    """The network with any weights of its shape.
 
     Args:
         state: torch-fidelity's name -> tensor.
@@ -85,26 +86,26 @@ def of_weights(state: State, device: torch.device | str = "cpu") -> Features:
     tapped = network.get_submodule("Mixed_6d.branch1x1")
     to_logits = network.get_submodule("fc").get_parameter("weight")
 
-    def look(images: Tensor) -> Extracted:
+    def extract(images: Tensor) -> Extracted:
         x = (tensorflow_bilinear(rgb(images, NAME), SIZE) - 128) / 128
         x = before(x)  # (B, 768, 17, 17)
         spatial = tapped(x)[:, :SPATIAL_CHANNELS].permute(0, 2, 3, 1).flatten(1)
         pool = after(x).flatten(1)
         return Extracted(pool, spatial, pool @ to_logits.T)
 
-    return guarded(NAME, POOL, look, fingerprint(HOW, state), device)
+    return guarded(NAME, POOL, extract, fingerprint(HOW, state), device)
 
 
 def _port(state: State) -> nn.Module:
-    """torch-fidelity's network around these weights."""
+    """torch-fidelity's network with these weights."""
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
     except ImportError:
         raise ValueError(
-            "Inception's features take the package torch-fidelity, which is absent; "
+            "Inception's features need the package torch-fidelity, which is not installed; "
             'pip install "ablated-diffusion[inception]"'
         ) from None
-    # It opens its weights as a pickle that may run code; so it is given one that was written here.
+    # It unpickles its weights with code execution allowed, so it gets a file that was written here.
     ours = io.BytesIO()
     torch.save(dict(state), ours)
     ours.seek(0)
@@ -115,26 +116,26 @@ def _port(state: State) -> nn.Module:
         raise ValueError(f"these are not weights of Inception ({reason}); {_cure()}") from None
 
 
-def _kept(download: bool) -> Path:
-    """Where the weights are, or where they belong."""
+def _cached(download: bool) -> Path:
+    """The weights in torch's download cache, downloaded if that was asked for."""
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     for name in FILES:
         if (folder / name).is_file():
             return folder / name
     path = folder / FILES[0]
     if not download:
-        raise ValueError(f"Inception's weights (91 MB) are not here yet; {_cure()}")
+        raise ValueError(f"Inception's weights (91 MB) have not been downloaded; {_cure()}")
     folder.mkdir(parents=True, exist_ok=True)
     try:
         torch.hub.download_url_to_file(URL, str(path), hash_prefix=SHA256_BEGINS)
     except (URLError, OSError, RuntimeError) as error:
-        raise ValueError(f"{URL} cannot be fetched ({error}); {_cure()}") from None
+        raise ValueError(f"{URL} cannot be downloaded ({error}); {_cure()}") from None
     return path
 
 
 def _cure() -> str:
     place = Path(torch.hub.get_dir()) / "checkpoints" / FILES[0]
     return (
-        f"the features inception+download fetch them; or fetch {URL} yourself, and keep it as "
-        f"{place} or give the features inception:/PATH"
+        f"open the features inception+download, which downloads them; or download {URL} yourself, "
+        f"and save it as {place} or open the features inception:/PATH"
     )

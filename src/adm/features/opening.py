@@ -1,4 +1,4 @@
-"""what the user calls them -> features."""
+"""Feature spec string -> Features."""
 
 import os
 from difflib import get_close_matches
@@ -18,15 +18,16 @@ NAMES = ("inception", "efficientnet-lite0", "dinov2", *NETWORKS)
 
 
 def open_features(spec: str, device: torch.device | str = "cpu") -> Features:
-    """The features of this name.
+    """Open a feature extractor.
 
     Args:
         spec: `inception`, `inception+download` or `inception:/weights.pth`; `efficientnet-lite0`;
             `dinov2`, or one of its sizes as in `dinov2-vits14`, or `dinov2-vits14:/weights`;
-            a classifier of ours, by file, run or shipped name; or `module:function`.
+            a classifier that `adm train` trained, by file, run folder or shipped name; or
+            `module:function`.
 
     Raises:
-        ValueError: none of these, or what it needs is absent: how to get it.
+        ValueError: none of these, or a package or file is missing; the message says how to get it.
     """
     name, _, rest = spec.partition(":")
     if name in ("inception", "inception+download"):
@@ -43,6 +44,6 @@ def open_features(spec: str, device: torch.device | str = "cpu") -> Features:
     near = get_close_matches(spec, (*NAMES, *classifiers)) or NAMES
     raise ValueError(
         f"no features {spec!r}; give {' or '.join(near)}, a classifier's file or MODULE:FUNCTION. "
-        "Features of your own are opened by their place, MODULE:FUNCTION or FILE.py:FUNCTION, and "
-        "a classifier by its file: the name that a reference keeps of them opens nothing"
+        "Features of your own are opened as MODULE:FUNCTION or FILE.py:FUNCTION, and a classifier "
+        "by its file; the name that a reference stores does not open them"
     )

@@ -1,11 +1,11 @@
-"""How images are made ready for networks: by definition, by hand, and as torch-fidelity does."""
+"""How images are preprocessed for networks: by definition, by hand, and as torch-fidelity does."""
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from adm.features.looking import rgb, smooth_bicubic, tensorflow_bilinear
+from adm.features.preprocess import rgb, smooth_bicubic, tensorflow_bilinear
 
 
 def by_definition(image: np.ndarray, size: int) -> np.ndarray:
@@ -85,9 +85,9 @@ def test_smooth_resizing_averages_what_it_shrinks() -> None:
 
 def test_grey_becomes_rgb_and_other_channels_are_refused() -> None:
     grey = noise(2, 1, 4, 4)
-    seen = rgb(grey, "it")
-    assert seen.shape == (2, 3, 4, 4)
-    assert all(torch.equal(seen[:, channel], grey[:, 0]) for channel in range(3))
+    extracted = rgb(grey, "it")
+    assert extracted.shape == (2, 3, 4, 4)
+    assert all(torch.equal(extracted[:, channel], grey[:, 0]) for channel in range(3))
     with pytest.raises(ValueError, match=r"RGBA.*background"):
         rgb(noise(2, 4, 4, 4), "it")
     with pytest.raises(ValueError, match="2 channels"):

@@ -1,4 +1,4 @@
-"""uint8 (B, C, H, W) -> float32 RGB of the size that a network was made for."""
+"""uint8 images (B, C, H, W) -> float32 RGB at the input size of a network."""
 
 import torch
 import torch.nn.functional as F
@@ -6,11 +6,10 @@ from torch import Tensor
 
 
 def rgb(images: Tensor, name: str) -> Tensor:
-    """Grey images as RGB, by repetition.
+    """Repeat the channel of grey images: (B, 1 or 3, H, W) uint8 -> (B, 3, H, W) uint8.
 
     Args:
-        images: uint8 (B, 1 or 3, H, W).
-        name: of the network that is to see them.
+        name: of the network, for the error.
 
     Raises:
         ValueError: another number of channels.
@@ -19,21 +18,22 @@ def rgb(images: Tensor, name: str) -> Tensor:
     if channels not in (1, 3):
         what = "RGBA images" if channels == 4 else f"images of {channels} channels"
         raise ValueError(
-            f"{name} sees grey or RGB images, got {what}; put them on a background and save them "
-            "as RGB, or give features that see all channels"
+            f"{name} takes grey or RGB images, got {what}; composite them on a background and save "
+            "them as RGB, or choose features that take all channels"
         )
     return images.expand(-1, 3, -1, -1)
 
 
 def tensorflow_bilinear(images: Tensor, size: int) -> Tensor:
-    """What TensorFlow 1's `resize_bilinear` makes of images: (B, C, H, W) -> (B, C, size, size).
+    """Resize as TensorFlow 1's `resize_bilinear` does: (B, C, H, W) -> (B, C, size, size) float32.
 
     Output pixel i is read at i * H / size, so that the first pixels of input and output share
-    their corner and not their middle; the nearest two are mixed, without any smoothing before:
+    their corners and not their centres. The two nearest pixels are interpolated without an
+    antialiasing filter:
 
         x = i H / size,  y_i = (1 - frac(x)) x_floor(x) + frac(x) x_min(floor(x) + 1, H - 1)
 
-    First along rows, then along columns, in float32, as there.
+    First along rows, then along columns, in float32, as in TensorFlow.
     """
     images = images.float()
     for axis in (3, 2):
@@ -50,9 +50,9 @@ def tensorflow_bilinear(images: Tensor, size: int) -> Tensor:
 
 
 def smooth_bicubic(images: Tensor, size: int) -> Tensor:
-    """The whole image at (size, size), antialiased, in float32 0..255: (B, C, size, size).
+    """Resize the whole image with an antialiased bicubic filter: (B, C, size, size) in [0, 255].
 
-    An image that is not square is squeezed, not cropped: all of it counts.
+    An image that is not square is squeezed and not cropped.
     """
     resized = F.interpolate(images.float(), (size, size), mode="bicubic", antialias=True)
     return resized.clamp(0, 255)  # cubic weights overshoot at edges
