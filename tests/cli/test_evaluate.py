@@ -11,26 +11,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cli.conftest import Adm
-from evaluation.looks import spots
+from evaluation.stubs import spots
 from PIL import Image
 
 from adm.cli import scoring
-from adm.evaluation import Looking
+from adm.evaluation import Extraction
 
-LOOK = """
+POOL = """
 import torch
 
 
-def look(images):
+def pool(images):
     grid = torch.nn.functional.adaptive_avg_pool2d(images.float().mean(1, keepdim=True), 4)
     return grid.flatten(1)
 
 
 def broken(images):
-    return look(images) / 0
+    return pool(images) / 0
 
 
-look.name = "look"
+pool.name = "pool"
 """
 
 
@@ -38,7 +38,7 @@ look.name = "look"
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with features, real images, samples, and a reference of the real ones."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "look.py").write_text(LOOK)
+    (tmp_path / "pool.py").write_text(POOL)
     archive("real.npz", spots(40))
     archive("samples.npz", spots(30, seed=1))
     return tmp_path
@@ -46,7 +46,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def made(here: Path, adm: Adm) -> Path:
-    words = ("--features", "look.py:look", "--device", "cpu")
+    words = ("--features", "pool.py:pool", "--device", "cpu")
     assert adm("reference", "real.npz", "--out", "ref.npz", *words).status == 0
     return here
 
@@ -57,19 +57,19 @@ def archive(name: str, source) -> None:
     np.savez(name, **arrays, classes=np.array(source.classes))
 
 
-LOOKING = ("--features", "look.py:look", "--device", "cpu", "--resamples", 20)
+POOLED = ("--features", "pool.py:pool", "--device", "cpu", "--resamples", 20)
 
 
 def test_a_reference_then_scores_and_nothing_else_is_left(made: Path, adm: Adm) -> None:
     before = {path.name for path in made.iterdir()}
     answer = adm(
-        "evaluate", "samples.npz", "--reference", "ref.npz", "--out", "report.json", *LOOKING
+        "evaluate", "samples.npz", "--reference", "ref.npz", "--out", "report.json", *POOLED
     )
     assert answer.status == 0, answer.err
-    for words in ("Fréchet distance (look)", "by class (look)", "note: ", "report.json: the whole"):
+    for words in ("Fréchet distance (pool)", "by class (pool)", "note: ", "report.json: the whole"):
         assert words in answer.out
     report = json.loads((made / "report.json").read_text("utf-8"))
-    assert report["scores"]["precision"]["title"] == "precision (look)"
+    assert report["scores"]["precision"]["title"] == "precision (pool)"
     assert report["manifest"]["reference"]["file"] == "ref.npz"
     assert {path.name for path in made.iterdir()} - before <= {"report.json", "__pycache__"}
 
@@ -77,7 +77,7 @@ def test_a_reference_then_scores_and_nothing_else_is_left(made: Path, adm: Adm) 
 def test_real_images_serve_as_a_reference_too(made: Path, adm: Adm) -> None:
     for reference in ("ref.npz", "real.npz"):
         out = f"{reference}.json"
-        words = ("evaluate", "samples.npz", "--reference", reference, "--out", out, *LOOKING)
+        words = ("evaluate", "samples.npz", "--reference", reference, "--out", out, *POOLED)
         assert adm(*words).status == 0
     of_file, of_data = (
         json.loads((made / f"{name}.json").read_text("utf-8")) for name in ("ref.npz", "real.npz")
@@ -97,7 +97,7 @@ def test_the_features_are_the_reference_s_where_none_are_named(here: Path, adm: 
 
 
 def test_a_file_with_statistics_is_exactly_alike_to_itself(made: Path, adm: Adm) -> None:
-    words = ("evaluate", "ref.npz", "--reference", "ref.npz", "--out", "self.json", *LOOKING)
+    words = ("evaluate", "ref.npz", "--reference", "ref.npz", "--out", "self.json", *POOLED)
     assert adm(*words).status == 0
     report = json.loads((made / "self.json").read_text("utf-8"))
     assert report["scores"]["frechet"]["value"] == 0
@@ -109,7 +109,7 @@ def test_a_file_with_statistics_is_exactly_alike_to_itself(made: Path, adm: Adm)
 def test_statistics_in_a_file_are_not_those_of_other_images(
     made: Path, adm: Adm, words: tuple[object, ...]
 ) -> None:
-    start = ("evaluate", "ref.npz", "--reference", "real.npz", "--out", "o.json", *LOOKING)
+    start = ("evaluate", "ref.npz", "--reference", "real.npz", "--out", "o.json", *POOLED)
     answer = adm(*start, *words)
     assert answer.status == 0, answer.err
     report = json.loads((made / "o.json").read_text("utf-8"))
@@ -117,7 +117,7 @@ def test_statistics_in_a_file_are_not_those_of_other_images(
 
 
 def test_a_size_that_arrays_have_changes_nothing(made: Path, adm: Adm) -> None:
-    words = ("evaluate", "ref.npz", "--reference", "real.npz", "--out", "o.json", *LOOKING)
+    words = ("evaluate", "ref.npz", "--reference", "real.npz", "--out", "o.json", *POOLED)
     assert adm(*words, "--size", 8).status == 0
     report = json.loads((made / "o.json").read_text("utf-8"))
     assert report["manifest"]["generated"]["statistics"] == "as stored in the file"
@@ -125,12 +125,12 @@ def test_a_size_that_arrays_have_changes_nothing(made: Path, adm: Adm) -> None:
 
 def test_samples_in_arrays_of_another_size_get_no_margins(made: Path, adm: Adm) -> None:
     archive("small.npz", spots(20, size=6))
-    message = "small.npz holds arrays of 6x6, and --size 8,8 is for image files"
-    looking = (*LOOKING, "--size", 8)
-    assert message in adm("evaluate", "small.npz", "--reference", "ref.npz", *looking).refusal()
+    message = "small.npz holds arrays of 6x6, and size=(8, 8) is for image files"
+    options = (*POOLED, "--size", 8)
+    assert message in adm("evaluate", "small.npz", "--reference", "ref.npz", *options).refusal()
     # Real images have them, as in training.
-    assert adm("evaluate", "samples.npz", "--reference", "small.npz", *looking).status == 0
-    words = ("--out", "small-ref.npz", *looking[:4], "--size", 8)
+    assert adm("evaluate", "samples.npz", "--reference", "small.npz", *options).status == 0
+    words = ("--out", "small-ref.npz", *options[:4], "--size", 8)
     assert adm("reference", "small.npz", *words).status == 0
     with np.load("small-ref.npz") as file:
         assert file["arr_0"].shape == (20, 8, 8, 1)
@@ -138,9 +138,9 @@ def test_samples_in_arrays_of_another_size_get_no_margins(made: Path, adm: Adm) 
 
 def test_another_size_is_refused_before_the_reference_is_looked_at(made: Path, adm: Adm) -> None:
     archive("small.npz", spots(20, size=6))
-    (made / "look.py").write_text(f"{LOOK}\nlook = None  # which nobody gets to\n")
-    answer = adm("evaluate", "small.npz", "--reference", "real.npz", *LOOKING)
-    assert "give --resize to-reference" in answer.refusal()
+    (made / "pool.py").write_text(f"{POOL}\nlook = None  # which nobody gets to\n")
+    answer = adm("evaluate", "small.npz", "--reference", "real.npz", *POOLED)
+    assert 'set resize="to-reference"' in answer.refusal()
 
 
 def test_a_complete_reference_has_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,13 +153,13 @@ def test_a_complete_reference_has_no_bar(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(scoring, "progress", progress)
     for count in (0, 30):
-        with scoring.watched(Looking(), "looking", count):
+        with scoring.with_progress(Extraction(), "extracting", count):
             pass
-    assert shown == ["looking: 30"]
+    assert shown == ["extracting: 30"]
 
 
 def test_a_work_folder_stays_and_is_gone_on_with(made: Path, adm: Adm) -> None:
-    words = ("evaluate", "samples.npz", "--reference", "real.npz", "--work", "kept", *LOOKING)
+    words = ("evaluate", "samples.npz", "--reference", "real.npz", "--work", "kept", *POOLED)
     first = adm(*words)
     assert (made / "kept/samples/chunk-000000000.npz").exists()
     assert (made / "kept/reference/chunk-000000000.npz").exists()
@@ -168,9 +168,9 @@ def test_a_work_folder_stays_and_is_gone_on_with(made: Path, adm: Adm) -> None:
 
 def test_fewer_samples_and_half_precision_when_asked_for(made: Path, adm: Adm) -> None:
     more = ("--count", 20, "--float16")
-    answer = adm("evaluate", "samples.npz", "--reference", "ref.npz", *more, *LOOKING)
+    answer = adm("evaluate", "samples.npz", "--reference", "ref.npz", *more, *POOLED)
     assert "samples.npz (20 images)" in answer.out
-    assert "precision in float16 (look)" in answer.out
+    assert "precision in float16 (pool)" in answer.out
 
 
 def pictures(folder: str, *sizes: tuple[int, int]) -> str:
@@ -203,7 +203,7 @@ SAMPLES = {
     "an empty folder": (lambda: pictures("p"), "p holds no images"),
     "one image": (lambda: pictures("p", (8, 8)), "has 1 image"),
     "mixed sizes": (lambda: pictures("p", (8, 8), (8, 8), (9, 8)), "is 8x9 and"),
-    "another size": (lambda: pictures("p", (9, 9), (9, 9)), "give --resize to-reference"),
+    "another size": (lambda: pictures("p", (9, 9), (9, 9)), 'set resize="to-reference"'),
     "a broken picture": (
         lambda: Path(pictures("p", (8, 8), (8, 8)), "2.png").write_bytes(b"x") and "p",
         "p/2.png is no PNG",
@@ -214,7 +214,7 @@ SAMPLES = {
 @pytest.mark.parametrize("case", SAMPLES)
 def test_bad_samples_are_refused(made: Path, adm: Adm, case: str) -> None:
     make, message = SAMPLES[case]
-    answer = adm("evaluate", make(), "--reference", "ref.npz", *LOOKING)
+    answer = adm("evaluate", make(), "--reference", "ref.npz", *POOLED)
     assert message in answer.refusal()
 
 
@@ -222,7 +222,7 @@ REFERENCES = {
     "absent": ("nothing.npz", "no data 'nothing.npz'"),
     "text": ("text.npz", "text.npz is no readable .npz"),
     "at nobody's home": ("~nosuchuser/ref.npz", "there is no such home"),
-    "other features": ("ref.npz", "was made with the features look, and look.py:broken were asked"),
+    "other features": ("ref.npz", "was made with the features pool, got pool.py:broken"),
 }
 
 
@@ -230,21 +230,27 @@ REFERENCES = {
 def test_bad_references_are_refused(made: Path, adm: Adm, case: str) -> None:
     Path("text.npz").write_text("text")
     name, message = REFERENCES[case]
-    features = "look.py:broken" if case == "other features" else "look.py:look"
+    features = "pool.py:broken" if case == "other features" else "pool.py:pool"
     answer = adm("evaluate", "samples.npz", "--reference", name, "--features", features)
     assert message in answer.refusal()
 
 
 OPTIONS = {
     "no such features": (("--features", "fid"), "no features 'fid'"),
-    "resize": (("--resize", "bigger", *LOOKING), "resize must be to-reference or none"),
-    "size": (("--size", "8x8", *LOOKING), "cannot read --size '8x8'"),
-    "count": (("--count", 31, *LOOKING), "has 30 images and 31 were asked for"),
-    "no count": (("--count", 0, *LOOKING), "has 30 images and 0 were asked for"),
-    "batch size": (("--batch-size", 0, *LOOKING), "batch size must be at least 1, got 0"),
-    "seed": (("--seed", -1, *LOOKING), "seed must be 0 or more, got -1"),
-    "out": (("--out", ".", *LOOKING), "is a folder; give --out a file"),
-    "resamples": ((*LOOKING[:-1], 1), "at least 2 resamples"),
+    "resize": (("--resize", "bigger", *POOLED), "resize must be to-reference or none"),
+    "size": (("--size", "8x8", *POOLED), "cannot read --size '8x8'"),
+    "count": (
+        ("--count", 31, *POOLED),
+        "count must be from 2 to 30, the number of images of samples.npz, got 31",
+    ),
+    "no count": (
+        ("--count", 0, *POOLED),
+        "count must be from 2 to 30, the number of images of samples.npz, got 0",
+    ),
+    "batch size": (("--batch-size", 0, *POOLED), "batch_size must be at least 1, got 0"),
+    "seed": (("--seed", -1, *POOLED), "seed must be 0 or more, got -1"),
+    "out": (("--out", ".", *POOLED), "is a folder; give --out a file"),
+    "resamples": ((*POOLED[:-1], 1), "at least 2 resamples"),
 }
 
 
@@ -255,17 +261,17 @@ def test_bad_options_are_refused(made: Path, adm: Adm, case: str) -> None:
 
 
 def test_features_that_are_no_numbers_are_refused(here: Path, adm: Adm) -> None:
-    words = ("--features", "look.py:broken", "--out", "r.npz", "--device", "cpu")
+    words = ("--features", "pool.py:broken", "--out", "r.npz", "--device", "cpu")
     message = adm("reference", "real.npz", *words).refusal()
-    assert "real.npz, images 0 to 39: look.py:broken returned values that are not finite" in message
+    assert "real.npz, images 0 to 39: pool.py:broken returned values that are not finite" in message
     assert not [*here.glob("*r.npz*")]
 
 
 def test_a_bad_reference_file_name_is_refused_before_any_work(here: Path, adm: Adm) -> None:
-    answer = adm("reference", "real.npz", "--features", "look.py:look", "--out", "ref")
+    answer = adm("reference", "real.npz", "--features", "pool.py:pool", "--out", "ref")
     assert "call it ref.npz" in answer.refusal()
     (here / "ref.npz").mkdir()
-    answer = adm("reference", "real.npz", "--features", "look.py:broken", "--out", "ref.npz")
+    answer = adm("reference", "real.npz", "--features", "pool.py:broken", "--out", "ref.npz")
     assert "ref.npz is a folder; give --out a file" in answer.refusal()
 
 
@@ -275,12 +281,12 @@ def test_without_inception_s_weights_others_are_named(
     monkeypatch.setenv("TORCH_HOME", str(here / "empty"))
     message = adm("evaluate", "samples.npz", "--reference", "real.npz").refusal()
     assert "--features efficientnet-lite0" in message
-    assert "no FID" in message
+    assert "not FID" in message
 
 
 @pytest.mark.slow
 def test_torchrun_gives_the_scores_of_one_process(made: Path) -> None:
-    words = ["evaluate", "samples.npz", "--reference", "real.npz", *map(str, LOOKING)]
+    words = ["evaluate", "samples.npz", "--reference", "real.npz", *map(str, POOLED)]
     archive("samples.npz", spots(700, seed=1))
     for processes in (1, 2):
         start = [sys.executable, "-m"]

@@ -1,4 +1,4 @@
-"""adm nearest: what it leaves, and every bad input in one line, before anything is looked at."""
+"""adm nearest: what it leaves, and every bad input in one line, before any feature is extracted."""
 
 import json
 import os
@@ -11,29 +11,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cli.conftest import Adm
-from evaluation.looks import spots, together
+from evaluation.stubs import spots, together
 
 from adm.processes import Devices
 
-LOOK = """
+POOL = """
 from pathlib import Path
 
 import torch
 
 
-def look(images):
-    Path("looked").touch()
+def pool(images):
+    Path("extracted").touch()
     grid = torch.nn.functional.adaptive_avg_pool2d(images.float().mean(1, keepdim=True), 4)
     return grid.flatten(1)
 """
-WORDS = ("nearest", "samples.npz", "real.npz", "--features", "look.py:look", "--device", "cpu")
+WORDS = ("nearest", "samples.npz", "real.npz", "--features", "pool.py:pool", "--device", "cpu")
 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with features, real images, and samples of which the first is a copy."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "look.py").write_text(LOOK)
+    (tmp_path / "pool.py").write_text(POOL)
     real = spots(40).batch(range(40))[0]
     samples = spots(6, seed=1).batch(range(6))[0]
     samples[0] = real[7]
@@ -45,7 +45,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_picture_and_every_number(here: Path, adm: Adm) -> None:
     answer = adm(*WORDS, "--out", "deep/n.png", "--json", "wide/n.json")
     assert answer.status == 0, answer.err
-    assert "1 are copies to the pixel" in answer.out
+    assert "1 are exact copies" in answer.out
     assert "deep/n.png: the 6 most suspicious samples" in answer.out
     told = json.loads(Path("wide/n.json").read_text())
     assert told["nearest"][0]["same_pixels_as"] == 7
@@ -54,13 +54,13 @@ def test_a_picture_and_every_number(here: Path, adm: Adm) -> None:
 
 BAD = {
     "quantile": (("--quantile", "1.5"), "the quantile must be between 0 and 1, got 1.5"),
-    "no neighbours": (("--neighbours", "0"), "give --neighbours from 1 to 40"),
-    "too many neighbours": (("--neighbours", "41"), "give --neighbours from 1 to 40"),
+    "no neighbours": (("--neighbours", "0"), "--neighbours must be from 1 to 40"),
+    "too many neighbours": (("--neighbours", "41"), "--neighbours must be from 1 to 40"),
     "count": (("--count", "0"), "count must be at least 1"),
     "no picture": (("--out", "n.jpg"), "call it n.jpg.png"),
     "a folder for the picture": (("--out", "folder.png"), "folder.png is a folder; give --out"),
     "a folder for the report": (("--json", "folder.png"), "folder.png is a folder; give --json"),
-    "arrays at another size": (("--size", "16"), "--size 16,16 is for image files"),
+    "arrays at another size": (("--size", "16"), "size=(16, 16) is for image files"),
 }
 
 
@@ -71,7 +71,7 @@ def test_what_cannot_be_done_is_refused_before_anything_is_looked_at(
     (here / "folder.png").mkdir()
     words, message = BAD[case]
     assert message in adm(*WORDS, *words).refusal()
-    assert not (here / "looked").exists()
+    assert not (here / "extracted").exists()
 
 
 def test_small_arrays_get_no_margins(here: Path, adm: Adm) -> None:
@@ -89,7 +89,7 @@ def test_what_the_main_process_cannot_write_is_everyone_s_failure(
 
     def act(devices: Devices) -> None:
         mine.devices = devices
-        verb.nearest("samples.npz", "real.npz", features="look.py:look", out=Path("file/n.png"))
+        verb.nearest("samples.npz", "real.npz", features="pool.py:pool", out=Path("file/n.png"))
 
     assert all(isinstance(each, OSError) for each in together(2, act))
 
@@ -126,8 +126,8 @@ def test_the_failure_of_the_main_process_ends_all_in_one_line(here: Path, failur
     (here / "file").write_text("")
     broken = failure == "bad features"
     if broken:
-        (here / "look.py").write_text(
-            LOOK.replace("return grid.flatten(1)", "return grid.flatten(1) / 0")
+        (here / "pool.py").write_text(
+            POOL.replace("return grid.flatten(1)", "return grid.flatten(1) / 0")
         )
     words = () if broken else ("--out", "file/n.png")
     ran = launched(here, *words)

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from evaluation.looks import blocks, spots, taken, together
+from evaluation.stubs import blocks, spots, taken, together
 from rich.console import Console
 
 from adm.data import open_source
 from adm.data.export import save_images
 from adm.evaluation import (
-    Looking,
+    Extraction,
     Reference,
     evaluate,
     extract,
@@ -86,7 +86,7 @@ def test_a_report_is_the_same_from_its_file(real: Reference, tmp_path: Path) -> 
 def test_every_process_has_the_report(real: Reference) -> None:
     alone = evaluate(spots(60, seed=1), real, blocks(), resamples=50)
     each = together(
-        2, lambda d: evaluate(spots(60, seed=1), real, blocks(), Looking(d), resamples=50)
+        2, lambda d: evaluate(spots(60, seed=1), real, blocks(), Extraction(d), resamples=50)
     )
     assert [one.to_json() for one in each] == [alone.to_json()] * 2
 
@@ -137,13 +137,13 @@ def test_a_home_of_nobody_is_refused() -> None:
 def test_classes_of_one_name_are_one_class(real: Reference) -> None:
     assert label_counts(np.array([0, 0, 1, 2]), ("a", "a", "b")) == {"a": 3, "b": 1}
     twice = ("circle", "circle", "star")  # circles are 40, and so are squares
-    seen = extract(spots(COUNT, seed=1), blocks())
+    generated = extract(spots(COUNT, seed=1), blocks())
     for ours, theirs, counts in (
-        (seen.classes, twice, {"circle": (40, 80), "star": (40, 40)}),
+        (generated.classes, twice, {"circle": (40, 80), "star": (40, 40)}),
         (twice, real.classes, {"circle": (80, 40), "star": (40, 40)}),
         (twice, twice, {"circle": (80, 80), "star": (40, 40)}),
     ):
-        rows = class_scores(replace(seen, classes=ours), replace(real, classes=theirs))
+        rows = class_scores(replace(generated, classes=ours), replace(real, classes=theirs))
         assert {row.name: (row.generated, row.real) for row in rows} == counts
 
 
@@ -163,7 +163,7 @@ def test_the_same_images_by_any_road_are_the_same_images(tmp_path: Path) -> None
 
 def test_other_sizes_are_refused_until_it_is_said_what_to_do(real: Reference) -> None:
     large = spots(60, seed=1, size=16)
-    with pytest.raises(ValueError, match=r"16x16 .* reference of 8x8; give --resize to-reference"):
+    with pytest.raises(ValueError, match=r'16x16 .* reference of 8x8; set resize="to-reference"'):
         evaluate(large, real, blocks())
     with pytest.raises(ValueError, match="resize must be to-reference or none, got 'bigger'"):
         evaluate(large, real, blocks(), resize="bigger")
@@ -185,12 +185,12 @@ def test_arrays_are_padded_only_where_that_is_wanted(tmp_path: Path) -> None:
         assert open_images(spec, size=(8, 8)).source.shape == (3, 8, 8)
         assert open_images(spec, size=(6, 6), pad=False).source.shape == (3, 6, 6)
         for size in ((8, 8), (4, 4)):
-            with pytest.raises(ValueError, match=r"arrays of 6x6, and --size .* for image files"):
+            with pytest.raises(ValueError, match=r"arrays of 6x6, and size=.* for image files"):
                 open_images(spec, size=size, pad=False)
     save_images(tmp_path / "made", torch.from_numpy(images).permute(0, 3, 1, 2), None, (), 0)
     (tmp_path / "made" / "samples.npz").unlink()
     assert open_images(str(tmp_path / "made"), size=(4, 4), pad=False).source.shape == (3, 4, 4)
-    with pytest.raises(ValueError, match="at least 1x1"):
+    with pytest.raises(ValueError, match="each at least 1"):
         open_images(str(tmp_path / "made"), size=(0, 4))
 
 
@@ -206,13 +206,13 @@ def test_resizing_keeps_even_images_however_they_are_read(tmp_path: Path) -> Non
 def test_few_images_come_with_a_word_and_an_estimate(real: Reference) -> None:
     report = evaluate(spots(240, seed=1), real, blocks(), resamples=20)
     first = report.warnings[0]
-    assert first.startswith("Fréchet distance (blocks) of 240 images is larger than of more")
+    assert first.startswith("Fréchet distance (blocks) of 240 images is biased upwards")
     estimate = max(0, report.scores["frechet_at_infinity"].value)  # of what is never below it
     assert f"about {estimate:.4g}" in first
     few = evaluate(spots(12, seed=1), real, blocks(), resamples=20)
-    assert "12 images, no more than the 16 features, is larger" in few.warnings[0]
+    assert "12 images, no more than the 16 features, is biased" in few.warnings[0]
     as_many = evaluate(spots(16, seed=1), real, blocks(), resamples=20)
-    assert "16 images, no more than the 16 features, is larger" in as_many.warnings[0]
+    assert "16 images, no more than the 16 features, is biased" in as_many.warnings[0]
     assert "infinitely many" not in few.warnings[0]
     assert "frechet_at_infinity" not in few.scores
 
@@ -229,7 +229,7 @@ def test_classes_in_other_shares_are_named(real: Reference) -> None:
 
 
 def test_other_features_are_refused(real: Reference) -> None:
-    with pytest.raises(ValueError, match="made with the features blocks, and others were asked"):
+    with pytest.raises(ValueError, match="made with the features blocks, got others"):
         evaluate(spots(60), real, blocks("others"))
 
 

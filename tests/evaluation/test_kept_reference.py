@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from evaluation.looks import blocks, spots, together
+from evaluation.stubs import blocks, spots, together
 
 from adm.data import Source
-from adm.evaluation import FeatureSet, Looking, Report, extract, make_reference, statistics
+from adm.evaluation import Extraction, FeatureSet, Report, extract, make_reference, statistics
 from adm.sweep.scoring import _origin, kept_reference
 
 COUNT = 50
@@ -25,17 +25,17 @@ def changed_last(source: Source) -> Source:
     return replace(source, read_many=lambda rows: images[rows])
 
 
-def seen(source: Source) -> FeatureSet:
+def features_of(source: Source) -> FeatureSet:
     return extract(source, blocks())
 
 
 def test_the_same_data_are_looked_at_once(tmp_path: Path) -> None:
-    looked: list[int] = []
-    features = blocks(on_look=lambda images: looked.append(len(images)))
+    counts: list[int] = []
+    features = blocks(on_extract=lambda images: counts.append(len(images)))
     first = kept_reference(spots(COUNT), features, tmp_path)
-    assert sum(looked) == COUNT
+    assert sum(counts) == COUNT
     again = kept_reference(spots(COUNT), features, tmp_path)
-    assert sum(looked) == COUNT
+    assert sum(counts) == COUNT
     assert again.manifest == first.manifest
     assert {path.name for path in (tmp_path / "references").iterdir()} == {
         "blocks.npz",
@@ -47,7 +47,10 @@ def test_any_image_that_changed_makes_another(tmp_path: Path) -> None:
     source = spots(300)
     kept_reference(source, blocks(), tmp_path)
     changed = changed_last(source)
-    assert kept_reference(changed, blocks(), tmp_path).manifest["sha256"] == seen(changed).digest
+    assert (
+        kept_reference(changed, blocks(), tmp_path).manifest["sha256"]
+        == features_of(changed).digest
+    )
 
 
 def test_so_do_other_features_of_the_same_name(tmp_path: Path) -> None:
@@ -59,14 +62,14 @@ def test_so_do_other_features_of_the_same_name(tmp_path: Path) -> None:
 
 def test_every_process_has_it_kept_or_not(tmp_path: Path) -> None:
     made = make_reference(spots(COUNT), blocks())
-    looked: list[int] = []
-    features = blocks(on_look=lambda images: looked.append(len(images)))
+    counts: list[int] = []
+    features = blocks(on_extract=lambda images: counts.append(len(images)))
     for _ in range(2):
         for each in together(
-            3, lambda d: kept_reference(spots(COUNT), features, tmp_path, Looking(d))
+            3, lambda d: kept_reference(spots(COUNT), features, tmp_path, Extraction(d))
         ):
             assert np.array_equal(each.pool, made.pool)
-    assert sum(looked) == COUNT
+    assert sum(counts) == COUNT
 
 
 @pytest.mark.parametrize("manifest", [{}, {"generated": 3}, {"generated": {"made": None}}])

@@ -5,7 +5,15 @@ import hashlib
 import numpy as np
 import pytest
 
-from adm.evaluation.nearest import NONE, Found, as_json, between, equal_pixels, find, said
+from adm.evaluation.nearest import (
+    NONE,
+    NearestImages,
+    as_json,
+    equal_pixels,
+    nearest_images,
+    own_distances,
+    summary,
+)
 
 DIM = 8
 
@@ -22,7 +30,7 @@ def hashes(images: np.ndarray) -> np.ndarray:
 def test_copies_are_flagged_and_fresh_images_are_not():
     data = drawn(1000, 0)
     copies, close = data[:10], data[10:20] + 1e-3 * drawn(10, 1)
-    found = find(np.concatenate([copies, close, drawn(200, 2)]), data)
+    found = nearest_images(np.concatenate([copies, close, drawn(200, 2)]), data)
     assert found.flagged[:20].all()
     assert found.flagged[20:].mean() < 0.04
     assert found.indices[:20, 0].tolist() == list(range(20))
@@ -30,27 +38,27 @@ def test_copies_are_flagged_and_fresh_images_are_not():
 
 @pytest.mark.parametrize("quantile", [0.02, 0.2])
 def test_as_many_fresh_images_are_flagged_as_the_quantile_says(quantile: float):
-    found = find(drawn(3000, 1), drawn(3000, 0), quantile=quantile)
+    found = nearest_images(drawn(3000, 1), drawn(3000, 0), quantile=quantile)
     assert found.flagged.mean() == pytest.approx(quantile, abs=5 * (quantile / 3000) ** 0.5)
 
 
 def test_the_nearest_are_those_of_a_plain_search():
     samples, data = drawn(20, 1), drawn(50, 0)
     plain = np.linalg.norm(samples[:, None].astype(float) - data[None], axis=2)
-    found = find(samples, data, k=4)
+    found = nearest_images(samples, data, k=4)
     np.testing.assert_array_equal(found.indices, plain.argsort(axis=1)[:, :4])
     np.testing.assert_allclose(found.distances, np.sort(plain, axis=1)[:, :4])
 
 
 def test_a_training_image_is_no_neighbour_of_itself_but_of_its_double():
     data = np.array([[0.0], [3.0], [10.0], [10.0]])
-    assert between(data).tolist() == [3, 3, 0, 0]
+    assert own_distances(data).tolist() == [3, 3, 0, 0]
 
 
 def test_the_threshold_of_many_images_is_near_that_of_all():
     data = drawn(12_000, 0)
-    all_ = find(data[:1], data[:10_000]).threshold
-    assert find(data[:1], data).threshold == pytest.approx(all_, rel=0.1)
+    all_ = nearest_images(data[:1], data[:10_000]).threshold
+    assert nearest_images(data[:1], data).threshold == pytest.approx(all_, rel=0.1)
 
 
 def test_equal_pixels_are_flagged_though_doubles_make_the_threshold_zero():
@@ -58,28 +66,28 @@ def test_equal_pixels_are_flagged_though_doubles_make_the_threshold_zero():
     samples = np.concatenate([drawn(5, 1), data[:1]])
     equal = equal_pixels(hashes(samples), hashes(data))
     assert equal.tolist() == [NONE] * 5 + [0]
-    found = find(samples, data, equal)
+    found = nearest_images(samples, data, equal)
     assert found.threshold == 0
-    assert "occur twice" in said(found)
+    assert "are duplicates" in summary(found)
     assert found.flagged.tolist() == [False] * 5 + [True]
 
 
 def test_a_sample_as_far_as_the_threshold_is_not_flagged():
     nearest = np.array([[0.9], [1.0], [1.1]])
-    found = Found(np.zeros((3, 1), np.int64), nearest, np.full(3, NONE), 1.0, 0.01)
+    found = NearestImages(np.zeros((3, 1), np.int64), nearest, np.full(3, NONE), 1.0, 0.01)
     assert found.flagged.tolist() == [True, False, False]
 
 
 def test_the_most_suspicious_come_first():
     data = drawn(100, 0)
     samples = np.stack([data[0] + 5, data[1] + 0.01, data[2] + 1])
-    found = find(samples, data, np.array([NONE, NONE, 7]))
+    found = nearest_images(samples, data, np.array([NONE, NONE, 7]))
     assert found.order.tolist() == [2, 1, 0]
 
 
 def test_the_answer_states_its_rule_and_what_fresh_images_would_give():
     data = drawn(100, 0)
-    told = as_json(find(data[:4], data, np.array([3, NONE, NONE, NONE])), "pixels")
+    told = as_json(nearest_images(data[:4], data, np.array([3, NONE, NONE, NONE])), "pixels")
     assert told["flagged"] == 4
     assert told["share_flagged"] == 1
     assert told["exact_copies"] == 1
@@ -100,4 +108,4 @@ def test_what_cannot_be_compared_is_refused(
     samples: np.ndarray, data: np.ndarray, quantile: float, cure: str
 ):
     with pytest.raises(ValueError, match=cure):
-        find(samples, data, k=1, quantile=quantile)
+        nearest_images(samples, data, k=1, quantile=quantile)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from evaluation.looks import NAMES, blocks, spots
+from evaluation.stubs import NAMES, blocks, spots
 
 from adm.data import open_source
 from adm.evaluation import (
@@ -18,7 +18,7 @@ from adm.evaluation import (
     reference,
     reference_file,
 )
-from adm.evaluation.reference import Reference, chosen, of_features, stored_statistics
+from adm.evaluation.reference import Reference, reference_of, stored_rows, stored_statistics
 
 COUNT = 40
 
@@ -83,11 +83,11 @@ def test_the_same_data_give_the_same_bytes(tmp_path: Path) -> None:
 
 def test_statistics_are_of_all_images_and_10_000_are_kept() -> None:
     source = spots(COUNT)
-    seen = extract(source, blocks())
-    found = of_features(seen, source, images=10)
-    assert np.array_equal(found.statistics.covariance, seen.statistics.covariance)
-    rows = chosen(COUNT, 10)
-    assert np.array_equal(found.pool, seen.pool[rows])
+    whole = extract(source, blocks())
+    found = reference_of(whole, source, images=10)
+    assert np.array_equal(found.statistics.covariance, whole.statistics.covariance)
+    rows = stored_rows(COUNT, 10)
+    assert np.array_equal(found.pool, whole.pool[rows])
     images, labels = source.batch(rows.tolist())
     assert np.array_equal(found.images, images.permute(0, 2, 3, 1))
     assert np.array_equal(found.labels, labels)
@@ -105,10 +105,10 @@ def test_many_images_lie_on_disk_and_give_the_same_file(
 
 
 def test_what_is_kept_is_spread_over_all_whatever_the_order_of_classes() -> None:
-    assert np.array_equal(chosen(10_000), np.arange(10_000))
-    rows = chosen(60_000)
+    assert np.array_equal(stored_rows(10_000), np.arange(10_000))
+    rows = stored_rows(60_000)
     assert len(rows) == len(np.unique(rows)) == 10_000
-    assert np.array_equal(rows, chosen(60_000))
+    assert np.array_equal(rows, stored_rows(60_000))
     for labels in (rows % 10, rows // 6000):
         counts = np.bincount(labels, minlength=10)
         assert counts.min() > 850
@@ -137,14 +137,16 @@ def test_statistics_alone_make_a_reference(tmp_path: Path) -> None:
 def test_other_features_are_refused(made: Reference, tmp_path: Path) -> None:
     path = tmp_path / "ref.npz"
     made.save(path)
-    with pytest.raises(ValueError, match=r"ref.npz was made with the features blocks, and others"):
+    with pytest.raises(ValueError, match=r"ref.npz was made with the features blocks, got others"):
         load_reference(path, blocks("others"))
     changed = blocks()
     object.__setattr__(changed, "fingerprint", "blocks-2")
-    with pytest.raises(ValueError, match=r"another blocks \(fingerprint blocks-1, .* blocks-2\)"):
+    with pytest.raises(
+        ValueError, match=r"other weights .* \(fingerprint blocks-1, got blocks-2\)"
+    ):
         load_reference(path, changed)
     path = released(tmp_path / "released.npz", dim=20)
-    with pytest.raises(ValueError, match="made with the features inception, and blocks were asked"):
+    with pytest.raises(ValueError, match="made with the features inception, got blocks"):
         load_reference(path, blocks())
     with pytest.raises(ValueError, match="20 features and inception has 16"):
         load_reference(path, blocks("inception"))
@@ -167,11 +169,11 @@ def test_what_a_file_of_samples_states_of_itself_is_taken(tmp_path: Path) -> Non
 
 
 BAD = {
-    "without mu": ({"mu": None}, "is no reference: its arrays are"),
+    "without mu": ({"mu": None}, "is no reference: it holds the arrays"),
     "flat sigma": ({"sigma": np.zeros(16)}, r"shapes \(16,\) and \(16,\)"),
     "sigma of others": ({"sigma": np.zeros((9, 9))}, r"expected floats \(D,\) and \(D, D\)"),
     "one-sided sigma": ({"sigma": np.eye(16) + np.eye(16, k=1)}, "not symmetric"),
-    "sigma below 0": ({"sigma": -np.eye(16)}, "a variance is below 0"),
+    "sigma below 0": ({"sigma": -np.eye(16)}, "has a negative variance"),
     "labels beyond all bounds": ({"labels": np.full(12, 2**40)}, "labels that are not"),
     "integers": ({"mu": np.zeros(16, np.int64)}, "types int64"),
     "not a number": ({"mu": np.full(16, np.nan, np.float32)}, "not finite"),
@@ -180,18 +182,24 @@ BAD = {
     "features of others": ({"features": np.zeros((12, 9), np.float32)}, r"floats \(12, 16\)"),
     "labels of others": ({"labels": np.zeros(3, np.int64)}, "labels that are not"),
     "labels below 0": ({"labels": np.full(12, -1)}, "labels that are not"),
-    "words in adm": ({"adm": np.array("hello")}, "no JSON object"),
-    "a word for a count": ({"adm": np.array('{"count": "many"}')}, "no JSON object"),
-    "a list of labels": ({"adm": np.array('{"manifest": {"labels": [1, 2]}}')}, "no JSON object"),
-    "words for counts": ({"adm": np.array('{"manifest": {"labels": {"a": "b"}}}')}, "no JSON obj"),
-    "a number for a name": ({"adm": np.array('{"features": 3}')}, "no JSON object"),
+    "words in adm": ({"adm": np.array("hello")}, "must hold a JSON object"),
+    "a word for a count": ({"adm": np.array('{"count": "many"}')}, "must hold a JSON object"),
+    "a list of labels": (
+        {"adm": np.array('{"manifest": {"labels": [1, 2]}}')},
+        "must hold a JSON object",
+    ),
+    "words for counts": (
+        {"adm": np.array('{"manifest": {"labels": {"a": "b"}}}')},
+        "must hold a JSON obj",
+    ),
+    "a number for a name": ({"adm": np.array('{"features": 3}')}, "must hold a JSON object"),
     "one word for classes": (
         {"labels": np.zeros(12, np.int64), "classes": np.array("circle")},
         r"classes of shape \(\)",
     ),
     "a covariance beyond its variances": (
         {"sigma": np.eye(16) + 2 * (np.eye(16, k=1) + np.eye(16, k=-1))},
-        "larger than its two variances allow",
+        "exceeds the product of its two deviations",
     ),
 }
 
@@ -250,5 +258,5 @@ def test_a_file_that_cannot_be_written_leaves_nothing(
 def test_a_name_that_would_not_be_read_again_is_refused(made: Reference, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"call it ref.npz"):
         made.save(tmp_path / "ref")
-    with pytest.raises(ValueError, match="at least 2 images, got 1"):
+    with pytest.raises(ValueError, match="images must be at least 2, got 1"):
         make_reference(spots(COUNT), blocks(), images=1)

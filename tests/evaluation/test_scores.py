@@ -1,16 +1,16 @@
-"""two sets that were looked at -> scores that keep what is known of them."""
+"""features of two sets -> scores with the values that are known for them."""
 
 import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from evaluation.looks import blocks, spots, taken
+from evaluation.stubs import blocks, spots, taken
 
 from adm.data.source import in_memory
 from adm.evaluation import FeatureSet, Reference, extract, scores, title
 from adm.evaluation.classes import LEAST, class_scores, frechet_of_few
-from adm.evaluation.reference import of_features
+from adm.evaluation.reference import reference_of
 from adm.evaluation.scores import FLOAT16, SCORES, USUAL, probabilities
 from adm.metrics import (
     frechet_distance,
@@ -25,13 +25,13 @@ from adm.metrics.leaving_out import GROUPS
 COUNT = 300
 
 
-def seen(**options: int) -> FeatureSet:
+def features_of(**options: int) -> FeatureSet:
     return extract(spots(**{"count": COUNT, **options}), blocks())
 
 
 def reference(**options: int) -> Reference:
     source = spots(**{"count": COUNT, **options})
-    return of_features(extract(source, blocks()), source)
+    return reference_of(extract(source, blocks()), source)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def real() -> Reference:
 
 @pytest.fixture(scope="module")
 def other() -> FeatureSet:
-    return seen(seed=1, shift=4)
+    return features_of(seed=1, shift=4)
 
 
 def test_every_score_is_that_of_its_metric(real: Reference, other: FeatureSet) -> None:
@@ -66,7 +66,7 @@ def test_every_usual_score_has_an_interval_around_it(real: Reference, other: Fea
 
 
 def test_a_set_against_itself() -> None:
-    found = scores(seen(), reference())
+    found = scores(features_of(), reference())
     assert found["frechet"].value == found["spatial_frechet"].value == 0
     assert found["precision"].value == found["recall"].value == found["coverage"].value == 1
     assert found["density"].value == pytest.approx(1)
@@ -83,7 +83,10 @@ def test_precision_is_as_sure_as_a_share_of_so_many_samples(
 
 def test_shares_of_all_and_of_none_are_not_certain(real: Reference) -> None:
     reaches = wilson(0, COUNT).high
-    same, apart = scores(seen(), reference()), scores(seen(shift=9000, classes=1), real)
+    same, apart = (
+        scores(features_of(), reference()),
+        scores(features_of(shift=9000, classes=1), real),
+    )
     for key in ("precision", "recall", "coverage"):
         assert same[key].value == same[key].high == 1
         assert same[key].low < 1 - reaches + 1e-9
@@ -124,8 +127,8 @@ def test_a_class_score_takes_at_most_200_resamples(real: Reference, other: Featu
 def test_two_halves_of_one_set_are_alike() -> None:
     source = spots(2 * COUNT)
     halves = [taken(source, list(range(side, 2 * COUNT, 2))) for side in (0, 1)]
-    real = of_features(extract(halves[0], blocks()), halves[0])
-    found, apart = scores(extract(halves[1], blocks()), real), scores(seen(shift=30), real)
+    real = reference_of(extract(halves[0], blocks()), halves[0])
+    found, apart = scores(extract(halves[1], blocks()), real), scores(features_of(shift=30), real)
     assert found["frechet"].value < apart["frechet"].value / 20
     for key in ("precision", "recall", "coverage"):
         assert found[key].value > apart[key].value + 0.2
@@ -153,12 +156,14 @@ def test_scores_follow_from_the_seed(real: Reference, other: FeatureSet) -> None
 
 @pytest.mark.parametrize("key", ["frechet", "spatial_frechet", "kernel_distance"])
 def test_distances_grow_as_images_move_away(real: Reference, key: str) -> None:
-    found = [scores(seen(shift=shift), real, only=[key])[key].value for shift in (0, 10, 20, 40)]
+    found = [
+        scores(features_of(shift=shift), real, only=[key])[key].value for shift in (0, 10, 20, 40)
+    ]
     assert found == sorted(found)
 
 
 def test_a_class_too_many_costs_recall_and_distance(real: Reference) -> None:
-    found = [scores(seen(seed=1, classes=classes), real) for classes in (3, 2, 1)]
+    found = [scores(features_of(seed=1, classes=classes), real) for classes in (3, 2, 1)]
     for key, sign in (("frechet", 1), ("recall", -1), ("coverage", -1)):
         values = [sign * each[key].value for each in found]
         assert values == sorted(values), key
@@ -166,8 +171,8 @@ def test_a_class_too_many_costs_recall_and_distance(real: Reference) -> None:
 
 
 def test_statistics_that_a_file_states_stand_for_the_images(real: Reference) -> None:
-    given = replace(seen(seed=3), given=real.statistics, given_spatial=real.spatial)
-    found = scores(given, real)
+    restated = replace(features_of(seed=3), stored=real.statistics, stored_spatial=real.spatial)
+    found = scores(restated, real)
     assert found["frechet"].value == found["spatial_frechet"].value == 0
     assert math.isnan(found["frechet"].low)
     assert "frechet_at_infinity" not in found
@@ -184,7 +189,7 @@ def test_what_cannot_be_had_is_left_out(real: Reference, other: FeatureSet) -> N
     without = replace(other, logits=None, spatial=None)
     assert {"spatial_frechet", "inception_score"}.isdisjoint(scores(without, real))
     assert set(scores(other, real, only=["recall"])) == {"recall"}
-    with pytest.raises(ValueError, match="no score 'fid'; the scores are frechet"):
+    with pytest.raises(ValueError, match="no score 'fid'; choose from frechet"):
         scores(other, real, only=["fid"])
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from evaluation.looks import NAMES, blocks, spots, taken, together
+from evaluation.stubs import NAMES, blocks, spots, taken, together
 from torch import Tensor
 
 from adm.data import Source
-from adm.evaluation import FeatureSet, Looking, chunks, extract, make_reference, statistics
+from adm.evaluation import Extraction, FeatureSet, chunks, extract, make_reference, statistics
 from adm.evaluation.statistics import digest_of
 from adm.features import Extracted
 from adm.features.contract import guarded
@@ -43,27 +43,27 @@ def same(one: FeatureSet, other: FeatureSet) -> bool:
 
 def test_everything_is_kept_in_the_order_of_the_images() -> None:
     source, features = spots(COUNT), blocks()
-    seen = extract(source, features)
+    found = extract(source, features)
     images, labels = source.batch(range(COUNT))
     once = features.extract(images)
-    np.testing.assert_allclose(seen.pool, once.pool, rtol=1e-6)
-    np.testing.assert_allclose(seen.logits, once.logits, rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(seen.spatial_features, once.spatial, rtol=1e-6)
-    np.testing.assert_allclose(seen.moments.mean, seen.pool.mean(0, dtype=np.float64), rtol=1e-12)
-    np.testing.assert_allclose(seen.moments.covariance, np.cov(seen.pool.T.astype(float)))
+    np.testing.assert_allclose(found.pool, once.pool, rtol=1e-6)
+    np.testing.assert_allclose(found.logits, once.logits, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(found.spatial_features, once.spatial, rtol=1e-6)
+    np.testing.assert_allclose(found.moments.mean, found.pool.mean(0, dtype=np.float64), rtol=1e-12)
+    np.testing.assert_allclose(found.moments.covariance, np.cov(found.pool.T.astype(float)))
     np.testing.assert_allclose(
-        seen.spatial.covariance, np.cov(seen.spatial_features.T.astype(float))
+        found.spatial.covariance, np.cov(found.spatial_features.T.astype(float))
     )
-    assert np.array_equal(seen.labels, labels)
-    assert (seen.count, seen.size, seen.channels) == (COUNT, (8, 8), 1)
-    assert seen.classes == NAMES
+    assert np.array_equal(found.labels, labels)
+    assert (found.count, found.size, found.channels) == (COUNT, (8, 8), 1)
+    assert found.classes == NAMES
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64])
 def test_the_batch_size_changes_nothing(batch_size: int) -> None:
     source = spots(COUNT)
     usual = extract(source, blocks())
-    other = extract(source, blocks(), Looking(batch_size=batch_size))
+    other = extract(source, blocks(), Extraction(batch_size=batch_size))
     np.testing.assert_allclose(usual.pool, other.pool, rtol=1e-6)
     np.testing.assert_allclose(usual.moments.scatter, other.moments.scatter, rtol=1e-6)
     assert usual.digest == other.digest
@@ -75,9 +75,9 @@ def test_so_does_the_number_of_processes(tmp_path: Path, world: int, kept: bool)
     source = spots(COUNT)
     alone = extract(source, blocks())
     work = tmp_path if kept else None
-    each = together(world, lambda d: extract(source, blocks(), Looking(d, work=work)))
-    for seen in each:
-        assert same(alone, seen)
+    each = together(world, lambda d: extract(source, blocks(), Extraction(d, work=work)))
+    for found in each:
+        assert same(alone, found)
 
 
 @pytest.fixture
@@ -91,27 +91,27 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_process_that_is_late_still_finds_what_another_has_done_with(
     temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours, main = chunks.joined, []
+    ours, main = chunks.load, []
 
     def late(folder: Path) -> object:
         if threading.get_ident() not in main:
             time.sleep(0.2)
         return ours(folder)
 
-    monkeypatch.setattr(chunks, "joined", late)
+    monkeypatch.setattr(chunks, "load", late)
 
     def act(devices: Devices) -> int | None:
         if devices.main:
             main.append(threading.get_ident())
-        return make_reference(spots(COUNT), blocks(), Looking(devices)).count
+        return make_reference(spots(COUNT), blocks(), Extraction(devices)).count
 
     assert together(3, act) == [COUNT] * 3
 
 
 def test_no_temporary_folder_is_left_however_the_process_ends(temporary: Path) -> None:
-    seen = extract(spots(COUNT), blocks())
+    found = extract(spots(COUNT), blocks())
     assert not [*temporary.iterdir()]  # though the features are still there
-    assert np.array_equal(seen.pool, blocks().extract(spots(COUNT).batch(range(COUNT))[0]).pool)
+    assert np.array_equal(found.pool, blocks().extract(spots(COUNT).batch(range(COUNT))[0]).pool)
     features = guarded("none", 64, lambda images: Extracted(images / 0), "1", "cpu")
     with pytest.raises(ValueError, match="none returned"):
         extract(spots(COUNT), features)
@@ -121,21 +121,21 @@ def test_no_temporary_folder_is_left_however_the_process_ends(temporary: Path) -
 def test_a_folder_that_one_process_cannot_make_is_everyone_s_failure(tmp_path: Path) -> None:
     (tmp_path / "1").write_text("a file")
     for each in together(
-        2, lambda d: extract(spots(COUNT), blocks(), Looking(d, work=tmp_path / str(d.rank)))
+        2, lambda d: extract(spots(COUNT), blocks(), Extraction(d, work=tmp_path / str(d.rank)))
     ):
         assert isinstance(each, FileExistsError)
 
 
 def test_each_process_looks_at_a_share_of_its_own() -> None:
-    source, looked = spots(COUNT), []
-    features = blocks(on_look=lambda images: looked.append(len(images)))
+    source, counts = spots(COUNT), []
+    features = blocks(on_extract=lambda images: counts.append(len(images)))
     told = []
-    together(3, lambda d: extract(source, features, Looking(d, on_images=told.append)))
-    assert sum(looked) == sum(told) == COUNT
+    together(3, lambda d: extract(source, features, Extraction(d, on_images=told.append)))
+    assert sum(counts) == sum(told) == COUNT
 
 
 def test_the_failure_of_one_process_is_everyone_s() -> None:
-    def look(images: Tensor) -> Extracted:
+    def extract_rows(images: Tensor) -> Extracted:
         return Extracted(images.flatten(1).float() / (images.flatten(1).float().mean() - 7))
 
     source = spots(COUNT)
@@ -143,23 +143,23 @@ def test_the_failure_of_one_process_is_everyone_s() -> None:
         source,
         read_many=lambda rows: torch.full((len(rows), 1, 8, 8), 7 if 40 in rows else 9).byte(),
     )
-    features = guarded("brittle", 64, look, "1", "cpu")
-    for each in together(2, lambda d: extract(broken, features, Looking(d))):
+    features = guarded("brittle", 64, extract_rows, "1", "cpu")
+    for each in together(2, lambda d: extract(broken, features, Extraction(d))):
         assert isinstance(each, ValueError)
         assert "spots, images 40 to 47: brittle returned values that are not finite" in str(each)
 
 
 def test_an_image_that_cannot_be_seen_is_placed_among_all() -> None:
-    def look(images: Tensor) -> Extracted:
+    def extract_rows(images: Tensor) -> Extracted:
         flat = images.flatten(1).float()
         return Extracted(flat / (flat.mean(1, keepdim=True) != 7))
 
     images = torch.full((COUNT, 1, 8, 8), 9).byte()
     images[21] = 7
     source = replace(spots(COUNT), read_many=lambda rows: images[rows])
-    features = guarded("brittle", 64, look, "1", "cpu")
+    features = guarded("brittle", 64, extract_rows, "1", "cpu")
     with pytest.raises(ValueError, match=r"images 20 to 23: .* first for image 1 of the batch"):
-        extract(source, features, Looking(batch_size=4))
+        extract(source, features, Extraction(batch_size=4))
 
 
 class Stopped(BaseException):
@@ -167,55 +167,55 @@ class Stopped(BaseException):
 
 
 def test_an_interrupted_call_goes_on_where_it_was(tmp_path: Path) -> None:
-    source, whole, looked = spots(COUNT), extract(spots(COUNT), blocks()), []
+    source, whole, counts = spots(COUNT), extract(spots(COUNT), blocks()), []
 
     def stop_at_30(images: Tensor) -> None:
-        if sum(looked) >= 30:
+        if sum(counts) >= 30:
             raise Stopped
-        looked.append(len(images))
+        counts.append(len(images))
 
     with pytest.raises(Stopped):
-        extract(source, blocks(on_look=stop_at_30), Looking(work=tmp_path))
+        extract(source, blocks(on_extract=stop_at_30), Extraction(work=tmp_path))
     again: list[int] = []
-    features = blocks(on_look=lambda images: again.append(len(images)))
-    assert same(whole, extract(source, features, Looking(work=tmp_path)))
+    features = blocks(on_extract=lambda images: again.append(len(images)))
+    assert same(whole, extract(source, features, Extraction(work=tmp_path)))
     assert sum(again) == COUNT - 32  # the chunks of 8 that were done stay done
     again.clear()
-    assert same(whole, extract(source, features, Looking(work=tmp_path)))
+    assert same(whole, extract(source, features, Extraction(work=tmp_path)))
     assert again == []
 
 
 def test_what_is_kept_counts_for_the_same_images_and_features_only(tmp_path: Path) -> None:
-    source, looked = spots(COUNT), []
-    features = blocks(on_look=lambda images: looked.append(len(images)))
-    extract(source, features, Looking(work=tmp_path))
+    source, counts = spots(COUNT), []
+    features = blocks(on_extract=lambda images: counts.append(len(images)))
+    extract(source, features, Extraction(work=tmp_path))
     images = source.batch(range(COUNT))[0]
     images[20, 0, 3, 3] ^= 1
     changed = replace(source, read_many=lambda rows: images[rows])
-    looked.clear()
-    assert same(extract(changed, features, Looking(work=tmp_path)), extract(changed, blocks()))
-    assert sum(looked) == 8
-    looked.clear()
-    other = blocks("others", on_look=lambda images: looked.append(len(images)))
-    extract(changed, other, Looking(work=tmp_path))
-    assert sum(looked) == COUNT
+    counts.clear()
+    assert same(extract(changed, features, Extraction(work=tmp_path)), extract(changed, blocks()))
+    assert sum(counts) == 8
+    counts.clear()
+    other = blocks("others", on_extract=lambda images: counts.append(len(images)))
+    extract(changed, other, Extraction(work=tmp_path))
+    assert sum(counts) == COUNT
     fewer = taken(changed, list(range(30)))
-    assert same(extract(fewer, other, Looking(work=tmp_path)), extract(fewer, blocks("others")))
+    assert same(extract(fewer, other, Extraction(work=tmp_path)), extract(fewer, blocks("others")))
 
 
 def test_a_damaged_chunk_is_made_again(tmp_path: Path) -> None:
     source = spots(COUNT)
-    extract(source, blocks(), Looking(work=tmp_path))
+    extract(source, blocks(), Extraction(work=tmp_path))
     file = tmp_path / "chunk-000000008.npz"
     file.write_bytes(file.read_bytes()[:300])
-    assert same(extract(source, blocks(), Looking(work=tmp_path)), extract(source, blocks()))
+    assert same(extract(source, blocks(), Extraction(work=tmp_path)), extract(source, blocks()))
 
 
 def test_processes_that_share_no_folder_are_told_so(tmp_path: Path) -> None:
     each = together(
-        2, lambda d: extract(spots(COUNT), blocks(), Looking(d, work=tmp_path / str(d.rank)))
+        2, lambda d: extract(spots(COUNT), blocks(), Extraction(d, work=tmp_path / str(d.rank)))
     )
-    assert all("a folder that all processes share" in str(one) for one in each)
+    assert all("a folder that all ranks share" in str(one) for one in each)
 
 
 @pytest.mark.parametrize("old", ["others' images", "others' features"])
@@ -224,11 +224,13 @@ def test_what_lies_in_a_folder_that_is_not_shared_slips_into_nothing(
 ) -> None:
     source, features = spots(COUNT), blocks()
     if old == "others' images":
-        extract(spots(COUNT, seed=1), features, Looking(work=tmp_path / "0"))
-    else:  # which process 0 looks at again, and only process 1's chunks stay
-        extract(source, blocks("others"), Looking(work=tmp_path / "0"))
-    each = together(2, lambda d: extract(source, features, Looking(d, work=tmp_path / str(d.rank))))
-    assert all("a folder that all processes share" in str(one) for one in each)
+        extract(spots(COUNT, seed=1), features, Extraction(work=tmp_path / "0"))
+    else:  # which rank 0 extracts again, and only rank 1's chunks stay
+        extract(source, blocks("others"), Extraction(work=tmp_path / "0"))
+    each = together(
+        2, lambda d: extract(source, features, Extraction(d, work=tmp_path / str(d.rank)))
+    )
+    assert all("a folder that all ranks share" in str(one) for one in each)
 
 
 def test_the_digest_is_of_every_byte_and_of_the_order() -> None:
@@ -251,14 +253,14 @@ def test_images_of_one_class_have_no_labels() -> None:
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_fewer_than_two_images_are_refused(count: int) -> None:
-    with pytest.raises(ValueError, match=rf"spots has {count} images?; scores need 2 or more"):
+    with pytest.raises(ValueError, match=rf"spots has {count} images?, and scores need at least 2"):
         extract(spots(count), blocks())
 
 
 def test_memory_does_not_grow_with_the_images(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(statistics, "CHUNK", 64)
 
-    def look(images: Tensor) -> Extracted:
+    def extract_rows(images: Tensor) -> Extracted:
         wide = images.flatten(1).float().repeat(1, 8)
         return Extracted(wide, wide)
 
@@ -270,10 +272,10 @@ def test_memory_does_not_grow_with_the_images(monkeypatch: pytest.MonkeyPatch) -
             read=lambda row: torch.full((1, 8, 8), row % 200, dtype=torch.uint8),
         )
         tracemalloc.start()
-        seen = extract(source, guarded("wide", 512, look, "1", "cpu"))
+        whole = extract(source, guarded("wide", 512, extract_rows, "1", "cpu"))
         found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        assert seen.moments.count == count
+        assert whole.moments.count == count
         return found
 
     peak(2100)  # what is loaded on the way counts once

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from evaluation.looks import blocks, spots
+from evaluation.stubs import blocks, spots
 from numpy.linalg import matrix_rank
 from parity.goldens import Arrays, each_entry
 
@@ -13,8 +13,8 @@ from adm.evaluation.reference import load_reference
 from adm.metrics import Moments, statistics
 
 
-def seen(pool: np.ndarray, logits: np.ndarray | None = None) -> FeatureSet:
-    """Images that were seen to have these features."""
+def features_of(pool: np.ndarray, logits: np.ndarray | None = None) -> FeatureSet:
+    """A set of images with these features."""
     few = extract(spots(4), blocks("inception"))
     return replace(few, count=len(pool), pool=pool, moments=Moments.of(pool), logits=logits)
 
@@ -22,7 +22,7 @@ def seen(pool: np.ndarray, logits: np.ndarray | None = None) -> FeatureSet:
 @each_entry("evaluator/fid.json")
 def test_fid(case, tmp_path):
     arrays = Arrays("evaluator/fid.npz", case["name"])
-    fake = seen(arrays["sample"].numpy())
+    fake = features_of(arrays["sample"].numpy())
     path = tmp_path / "ref.npz"
     np.savez(path, mu=arrays["mu_ref"].numpy(), sigma=arrays["sigma_ref"].numpy())
     found = scores(fake, load_reference(path), only=["frechet"])["frechet"].value
@@ -39,7 +39,7 @@ def test_inception_score(case):
     p = Arrays("evaluator/inception_score.npz", case["name"])["probs"].numpy()
     if case["split_size"] != 5000 or not (p > 0).all():
         pytest.skip("the released evaluator's own split and probabilities that have logarithms")
-    fake = seen(np.random.default_rng(0).normal(size=(len(p), 4)), np.log(p))
+    fake = features_of(np.random.default_rng(0).normal(size=(len(p), 4)), np.log(p))
     real = Reference("inception", None, statistics(fake.pool))
     found = scores(fake, real, only=["inception_score"])["inception_score"]
     assert found.value == pytest.approx(case["inception_score"], rel=1e-5)
@@ -52,6 +52,6 @@ def test_precision_and_recall(case):
     arrays = Arrays("evaluator/precision_recall.npz", case["name"])
     real, fake = arrays["ref"].numpy(), arrays["sample"].numpy()
     reference = Reference("inception", None, statistics(real), pool=real)
-    found = scores(seen(fake), reference, only=["precision", "recall"])
+    found = scores(features_of(fake), reference, only=["precision", "recall"])
     assert found["precision"].value == case["float32"]["precision"]
     assert found["recall"].value == case["float32"]["recall"]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import tiny
 import torch
-from evaluation.looks import blocks, spots, together
+from evaluation.stubs import blocks, spots, together
 
 from adm.evaluation import make_reference
 from adm.features import Extracted

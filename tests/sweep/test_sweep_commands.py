@@ -10,7 +10,7 @@ import launch
 import numpy as np
 import pytest
 import tiny
-from evaluation.looks import spots
+from evaluation.stubs import spots
 
 from adm.cli import main
 from adm.data.export import write_npz
@@ -95,7 +95,7 @@ def test_images_of_a_released_reference_are_looked_at_once(
     words += ["--steps", "3", "--count", "8", "--out", out]
     status, said = adm(*words)
     assert status == 0, said
-    assert "looking at bare.npz by rows: 40 of 40" in said
+    assert "extracting features of bare.npz by rows: 40 of 40" in said
     looks.unlink()
     status, said = adm(*words)
     assert status == 0, said
@@ -161,7 +161,7 @@ def test_the_command_finds_planted_copies(
     words = ["--features", f"{tmp_path}/rows.py:rows", "--out", out, "--json", told, "--count", 3]
     status, said = adm("nearest", tmp_path / "samples.npz", data, *words)
     assert status == 0, said
-    assert "2 are copies to the pixel" in said
+    assert "2 are exact copies" in said
     found = json.loads(told.read_text())["nearest"]
     assert [each["sample"] for each in found if each["same_pixels_as"] is not None] == [10, 11]
     assert [found[i]["images"][0] for i in (10, 11)] == [3, 17]
@@ -174,7 +174,7 @@ def test_the_command_finds_planted_copies(
         (["--count", "0"], "count must be at least 1"),
         (["--out", "near.jpg"], "the picture is a PNG file"),
         (["--quantile", "2"], "between 0 and 1"),
-        (["--neighbours", "99"], "99 neighbours were asked for of 40 training images"),
+        (["--neighbours", "99"], "must be from 1 to 40, the number of training images, got 99"),
         (["--size", "big"], "cannot read --size"),
     ],
 )

@@ -1,4 +1,4 @@
-"""adm evaluate SAMPLES --reference REF -> FID and its kin with intervals, and their manifest."""
+"""adm evaluate SAMPLES --reference REF -> FID and other scores with intervals, and a report."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,11 +6,19 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from adm.cli.scoring import features_named, joined, parse_size, part, seen_by, watched, working
+from adm.cli.scoring import (
+    extracted,
+    features_named,
+    joined,
+    parse_size,
+    part,
+    with_cache,
+    with_progress,
+)
 
 if TYPE_CHECKING:
     from adm.data import Source
-    from adm.evaluation import Looking, Reference
+    from adm.evaluation import Extraction, Reference
     from adm.features import Features
 
 DEFAULT_FEATURES = "inception"
@@ -38,9 +46,9 @@ def evaluate(
     """Score images of any generator against real ones.
 
     Fréchet distance (FID, with Inception's features), sFID, Inception Score, precision, recall,
-    density, coverage and kernel distance (KID), each with its 95% interval; class by class where
-    both sides have labels. An interrupted command goes on where it was, and torchrun spreads it
-    over processes.
+    density, coverage and kernel distance (KID), each with its 95% interval; and the scores of each
+    class if samples and reference have labels. An interrupted command resumes where it stopped, and
+    torchrun spreads it over several devices.
 
     Examples:
 
@@ -55,43 +63,44 @@ def evaluate(
     Parameters
     ----------
     samples
-        A folder that `adm sample` left, an .npz file (arr_0), a folder of images, an archive, ...
+        A sample folder, an .npz file (arr_0), a folder of images, an archive, ...
     reference
-        A file of `adm reference`, a released one, or data that one is made of on the way.
+        A file of `adm reference`, a released one, or data to make one from.
     features
         inception, efficientnet-lite0, dinov2, a classifier's file, or module:function; those of
         the reference by default.
     out
         A JSON file for the whole report.
     resize
-        For images of another size than the reference's: to-reference, or none, to let the features
-        see each as it is.
+        For images of another size than the reference's: to-reference resizes them, none leaves
+        both to the network's own preprocessing.
     split
         Of a reference that is data: train or test.
     size
-        H,W or one number, to which image files on both sides are resized and cropped, and real
-        images in smaller arrays padded.
+        H,W or one number: image files are resized and cropped to it, and real images in smaller
+        arrays are padded.
     channels
-        1, 3 or 4, on both sides; 3 by default, and those of arrays.
+        1, 3 or 4; by default 3 for image files, and those of arrays.
     count
-        Only the first so many samples.
+        Score only the first COUNT samples.
     work
-        A folder that keeps the features of every image; one beside --out, until that is written,
-        by default. Processes on several machines need one that all of them see.
+        A folder that caches the features of every image; several machines need one that all can
+        access. By default it is beside --out, and removed at the end.
     batch_size
-        Images at a time; besides memory and speed it changes last digits at most.
+        Images per call of the network; changes memory, speed, and the last digits at most.
     resamples
-        Of the images, for each interval.
+        Bootstrap resamples for each interval.
     seed
-        Of resampling and of subsets.
+        Of the resamples and subsets.
     float16
-        Add precision and recall as the released evaluator has them on a GPU, in half precision.
+        Add precision and recall in half precision, as the released evaluator computes them on a
+        GPU.
     device
         cpu, cuda, mps, or cuda:1. The best there is by default.
     """
     from rich.console import Console
 
-    from adm.evaluation import Looking, Reference, open_images, report_on
+    from adm.evaluation import Extraction, Reference, open_images, report_on
     from adm.evaluation.evaluate import at_size
     from adm.evaluation.opening import first
     from adm.evaluation.reference import stored_statistics
@@ -103,17 +112,17 @@ def evaluate(
     opened = open_images(samples, size=shape[0], channels=channels, pad=False)
     source = opened.source if count is None else first(opened.source, count)
     against = _opened(reference, split, shape)
-    theirs = against.size if isinstance(against, Reference) else against.shape[1:]
-    source = at_size(source, theirs, resize)
-    with working(Looking(devices, batch_size, work), out) as looking:
-        chosen, real = _looked_at(against, features, part(looking, "reference"))
-        seen = seen_by(chosen, source, part(looking, "samples"))
-        as_they_lie = all(each is None for each in (count, resize, channels))
-        given = stored_statistics(samples, chosen) if as_they_lie else None
-        if given is not None:
-            seen = replace(seen, given=given[0], given_spatial=given[1])
+    real_size = against.size if isinstance(against, Reference) else against.shape[1:]
+    source = at_size(source, real_size, resize)
+    with with_cache(Extraction(devices, batch_size, work), out) as extraction:
+        chosen, real = _with_features(against, features, part(extraction, "reference"))
+        generated = extracted(chosen, source, part(extraction, "samples"))
+        unchanged = all(each is None for each in (count, resize, channels))
+        stored = stored_statistics(samples, chosen) if unchanged else None
+        if stored is not None:
+            generated = replace(generated, stored=stored[0], stored_spatial=stored[1])
         report = report_on(
-            seen,
+            generated,
             real,
             devices=devices,
             resamples=resamples,
@@ -131,7 +140,7 @@ def evaluate(
 
 
 def _check_options(out: Path | None, resamples: int, seed: int) -> None:
-    """Raise ValueError for what cannot be done, before anything is looked at."""
+    """Raise ValueError for options out of range, before any feature is extracted."""
     if seed < 0:
         raise ValueError(f"seed must be 0 or more, got {seed}")
     if out is not None and out.is_dir():
@@ -143,7 +152,7 @@ def _check_options(out: Path | None, resamples: int, seed: int) -> None:
 def _opened(
     spec: str, split: str, shape: tuple[tuple[int, int] | None, int | None]
 ) -> "Reference | Source":
-    """A reference, or data that one is to be made of."""
+    """A reference, or the data to make one from."""
     from adm.evaluation import is_reference, load_reference, open_images
 
     if is_reference(spec):
@@ -151,17 +160,18 @@ def _opened(
     return open_images(spec, split=split, size=shape[0], channels=shape[1]).source
 
 
-def _looked_at(
-    against: "Reference | Source", name: str | None, looking: "Looking"
+def _with_features(
+    against: "Reference | Source", name: str | None, extraction: "Extraction"
 ) -> "tuple[Features, Reference]":
-    """The features, and a reference of them: completed, or made of data."""
-    from adm.evaluation import Reference, completed, make_reference
+    """The features, and a reference of them: completed, or made from data."""
+    from adm.evaluation import Reference, complete_reference, make_reference
 
     if isinstance(against, Reference):
-        chosen = features_named(name or against.features, looking.devices)
-        unseen = () if against.pool is not None or against.images is None else against.images
-        with watched(looking, "looking at the reference", len(unseen)) as each:
-            return chosen, completed(against, chosen, each)
-    chosen = features_named(name or DEFAULT_FEATURES, looking.devices)
-    with watched(looking, f"looking at {against.name}", len(against)) as each:
-        return chosen, make_reference(against, chosen, each)
+        chosen = features_named(name or against.features, extraction.devices)
+        what = f"extracting features of {against.name}"
+        with with_progress(extraction, what, against.missing) as shown:
+            return chosen, complete_reference(against, chosen, shown)
+    chosen = features_named(name or DEFAULT_FEATURES, extraction.devices)
+    what = f"extracting features of {against.name}"
+    with with_progress(extraction, what, len(against)) as shown:
+        return chosen, make_reference(against, chosen, shown)

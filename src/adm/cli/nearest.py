@@ -1,4 +1,4 @@
-"""adm nearest SAMPLES DATA -> the nearest training images of each sample; copies are flagged."""
+"""adm nearest SAMPLES DATA -> the nearest training images of each sample, and likely copies."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from adm.cli.evaluate import DEFAULT_FEATURES
-from adm.cli.scoring import features_named, joined, parse_size, part, seen_by
+from adm.cli.scoring import extracted, features_named, joined, parse_size, part
 from adm.files import new_file, write_json
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from adm.data import Source
-    from adm.evaluation.nearest import Found
+    from adm.evaluation.nearest import NearestImages
 
 
 def nearest(
@@ -34,12 +34,12 @@ def nearest(
     batch_size: int = 64,
     device: str | None = None,
 ) -> None:
-    """Show the nearest training images of each sample, and flag copies.
+    """Show the nearest training images of each sample, and flag likely copies.
 
-    A sample is flagged when its nearest training image is nearer than the threshold: the distance
-    that 1% of the training images (--quantile) have to their nearest other one. Of fresh images,
-    as many are flagged. A sample with the same pixels as a training image is always flagged. The
-    picture shows the most suspicious samples, worst first.
+    A sample is flagged if its nearest training image is closer than a threshold: the 1% quantile
+    (--quantile) of the distances of training images to their nearest neighbours. About 1% of fresh
+    images would be flagged. A sample with the same pixels as a training image is always flagged.
+    The picture shows the most suspicious samples first.
 
     Examples:
 
@@ -50,40 +50,40 @@ def nearest(
     Parameters
     ----------
     samples
-        A folder that `adm sample` left, an .npz file (arr_0), a folder of images, an archive, ...
+        A sample folder, an .npz file (arr_0), a folder of images, an archive, ...
     data
-        What the model was trained on; see adm data.
+        The data that the model was trained on; see adm data.
     features
-        In which distances are measured: inception, efficientnet-lite0, dinov2, a classifier's file,
-        or module:function.
+        Features between which distances are measured: inception, efficientnet-lite0, dinov2, a
+        classifier's file, or module:function.
     count
         Samples in the picture.
     neighbours
-        Training images shown for each.
+        Training images shown for each sample.
     quantile
-        Of the training images' distances to each other, below which a sample is flagged.
+        Of the nearest-neighbour distances of training images, below which a sample is flagged.
     split
         Of the data: train or test.
     size
-        H,W or one number, to which image files on both sides are resized and cropped, and real
-        images in smaller arrays padded.
+        H,W or one number: image files are resized and cropped to it, and real images in smaller
+        arrays are padded.
     channels
-        1, 3 or 4, on both sides; 3 by default, and those of arrays.
+        1, 3 or 4; by default 3 for image files, and those of arrays.
     out
         The picture, a PNG file.
     report
-        A file for every sample's neighbours and distances.
+        A JSON file of every sample's neighbours and distances.
     work
-        A folder that keeps the features of every image, so that the same command goes on after an
-        interruption, and others need not look again.
+        A folder that caches the features of every image, so that the same command can resume, and
+        others need not extract those of the data again.
     batch_size
-        Images at a time; besides memory and speed it changes last digits at most.
+        Images per call of the network; changes memory, speed, and the last digits at most.
     device
         cpu, cuda, mps, or cuda:1. The best there is by default.
     """
     # Loaded here and not above, so that --help answers before torch is there.
-    from adm.evaluation import Looking
-    from adm.evaluation.nearest import as_json, equal_pixels, find, said
+    from adm.evaluation import Extraction
+    from adm.evaluation.nearest import as_json, equal_pixels, nearest_images, summary
 
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
@@ -94,16 +94,16 @@ def nearest(
     ours, theirs = _alike(samples, data, split, parse_size(size), channels)
     if not 1 <= neighbours <= len(theirs):
         raise ValueError(
-            f"{neighbours} neighbours were asked for of {len(theirs)} training images; give "
-            f"--neighbours from 1 to {len(theirs)}"
+            f"--neighbours must be from 1 to {len(theirs)}, the number of training images, got "
+            f"{neighbours}"
         )
     network = features_named(features, devices)
-    looking = Looking(devices, batch_size, work)
-    mine = seen_by(network, ours, part(looking, "samples"))
-    real = seen_by(network, theirs, part(looking, "data"))
+    extraction = Extraction(devices, batch_size, work)
+    mine = extracted(network, ours, part(extraction, "samples"))
+    real = extracted(network, theirs, part(extraction, "data"))
 
     def act() -> None:
-        found = find(
+        found = nearest_images(
             mine.pool,
             real.pool,
             equal_pixels(mine.hashes, real.hashes),
@@ -115,14 +115,14 @@ def nearest(
             _picture(found, ours, theirs, count, network.name).save(file, "PNG")
         if report is not None:
             write_json(report, as_json(found, network.name))
-        print(said(found))
-        print(f"{out}: the {min(count, len(ours))} most suspicious samples, worst first")
+        print(summary(found))
+        print(f"{out}: the {min(count, len(ours))} most suspicious samples")
 
     devices.once(act)
 
 
 def _check_files(out: Path, report: Path | None) -> None:
-    """Raise ValueError for what cannot be written, before anything is looked at."""
+    """Raise ValueError for paths that cannot be written, before any feature is extracted."""
     if out.suffix.lower() != ".png":
         raise ValueError(f"the picture is a PNG file, got {out}; call it {out.name}.png")
     if out.is_dir():
@@ -134,7 +134,7 @@ def _check_files(out: Path, report: Path | None) -> None:
 def _alike(
     samples: str, data: str, split: str, size: tuple[int, int] | None, channels: int | None
 ) -> "tuple[Source, Source]":
-    """Both sides, opened; of one shape."""
+    """Samples and training images, of the same shape."""
     from adm.evaluation import open_images
 
     ours = open_images(samples, size=size, channels=channels, pad=False).source
@@ -142,15 +142,15 @@ def _alike(
     if ours.shape != theirs.shape:
         raise ValueError(
             f"samples are {ours.shape} (C, H, W) and {theirs.name} {theirs.shape}; give --size and "
-            "--channels, by which both are opened alike"
+            "--channels, which apply to both"
         )
     return ours, theirs
 
 
 def _picture(
-    found: "Found", samples: "Source", data: "Source", count: int, features: str
+    found: "NearestImages", samples: "Source", data: "Source", count: int, features: str
 ) -> "Image.Image":
-    """A row a sample: it, then its neighbours with their distances."""
+    """A row per sample: the sample, then its neighbours with their distances."""
     from adm.pictures import Row, sheet
 
     rows = []

@@ -1,8 +1,8 @@
-"""adm reference DATA --out FILE -> the statistics of real images that samples are scored by."""
+"""adm reference DATA --out FILE -> the statistics of real images that samples are scored with."""
 
 from pathlib import Path
 
-from adm.cli.scoring import features_named, joined, parse_size, watched, working
+from adm.cli.scoring import features_named, joined, parse_size, with_cache, with_progress
 
 DEFAULT_FEATURES = "inception"
 
@@ -22,11 +22,11 @@ def reference(
     batch_size: int = 64,
     device: str | None = None,
 ) -> None:
-    """Look at real images, and keep what samples are compared with.
+    """Extract features of real images, and save the statistics that samples are compared with.
 
     The file has the layout of the released references (mu, sigma, mu_s, sigma_s, and 10,000 images
-    in arr_0), and says with which features it was made. The same data give the same bytes. An
-    interrupted command goes on where it was, and torchrun spreads it over processes.
+    in arr_0), and states its features. The same data give the same bytes. An interrupted command
+    resumes where it stopped, and torchrun spreads it over several devices.
 
     Examples:
 
@@ -49,23 +49,23 @@ def reference(
     split
         train or test.
     size
-        H,W or one number, to which image files are resized and cropped, and smaller arrays padded;
-        their own by default.
+        H,W or one number: image files are resized and cropped to it, and smaller arrays are padded.
+        By default images keep their size.
     channels
-        1, 3 or 4; 3 by default, and those of arrays.
+        1, 3 or 4; by default 3 for image files, and those of arrays.
     labels
         Where labels come from, as for `adm train`.
     count
-        Only the first so many images.
+        Use only the first COUNT images.
     work
-        A folder that keeps the features of every image; one beside --out, until that is written,
-        by default. Processes on several machines need one that all of them see.
+        A folder that caches the features of every image; several machines need one that all can
+        access. By default it is beside --out, and removed at the end.
     batch_size
-        Images at a time; besides memory and speed it changes last digits at most.
+        Images per call of the network; changes memory, speed, and the last digits at most.
     device
         cpu, cuda, mps, or cuda:1. The best there is by default.
     """
-    from adm.evaluation import Looking, make_reference, open_images
+    from adm.evaluation import Extraction, make_reference, open_images
     from adm.evaluation.opening import first
 
     if out.is_dir():
@@ -79,10 +79,11 @@ def reference(
     ).source
     if count is not None:
         source = first(source, count)
-    with working(Looking(devices, batch_size, work), out) as looking:
-        with watched(looking, f"looking at {source.name}", len(source)) as each:
-            made = make_reference(source, chosen, each)
+    with with_cache(Extraction(devices, batch_size, work), out) as extraction:
+        what = f"extracting features of {source.name}"
+        with with_progress(extraction, what, len(source)) as shown:
+            made = make_reference(source, chosen, shown)
         devices.once(lambda: made.save(out))
     if devices.main:
         kept = 0 if made.images is None else len(made.images)
-        print(f"{out}: {made.features} of {len(source):,} images, {kept:,} of them kept")
+        print(f"{out}: {made.features} of {len(source):,} images, {kept:,} of them stored")

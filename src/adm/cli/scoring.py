@@ -1,4 +1,4 @@
-"""words on features, processes and folders -> what `adm reference` and `adm evaluate` work with."""
+"""options of the scoring verbs -> ranks, Features, sizes; Extraction with progress and a cache."""
 
 import shutil
 from collections.abc import Iterator
@@ -11,13 +11,13 @@ from adm.cli.progress import progress
 
 if TYPE_CHECKING:  # so that --help answers before torch is there
     from adm.data import Source
-    from adm.evaluation import FeatureSet, Looking
+    from adm.evaluation import Extraction, FeatureSet
     from adm.features import Features
     from adm.processes import Devices
 
 
 def joined(device: str | None) -> "Devices":
-    """The processes that were launched together, or this one alone on the device named."""
+    """The ranks that were launched together, or this one alone on the given device."""
     from adm.models.device import pick
     from adm.processes import Devices, join, launched
 
@@ -27,7 +27,7 @@ def joined(device: str | None) -> "Devices":
 
 
 def features_named(name: str, devices: "Devices") -> "Features":
-    """Open features; those that are not installed are said to have others in their place."""
+    """Open features; an error of Inception's suggests others that need no download."""
     from adm.features import open_features
 
     try:
@@ -36,8 +36,8 @@ def features_named(name: str, devices: "Devices") -> "Features":
         if name.partition(":")[0] != "inception":
             raise
         raise ValueError(
-            f"{error}; or take --features efficientnet-lite0 or others (docs/features.md), whose "
-            "numbers are no FID"
+            f"{error}; or give --features efficientnet-lite0 or others (docs/features.md), whose "
+            "distances are not FID"
         ) from None
 
 
@@ -53,50 +53,53 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
 
 
 @contextmanager
-def watched(looking: "Looking", what: str, count: int) -> Iterator["Looking"]:
-    """The same with progress of this process's share of `count`, shown by the main one."""
+def with_progress(extraction: "Extraction", what: str, count: int) -> Iterator["Extraction"]:
+    """Add a progress bar of this rank's share of `count` images, on the main rank."""
     from adm.evaluation.statistics import own_images
 
-    if not count or not looking.devices.main:
-        yield looking
+    if not count or not extraction.devices.main:
+        yield extraction
         return
-    with progress(what, own_images(count, looking.devices)) as advance:
-        yield replace(looking, on_images=advance)
+    with progress(what, own_images(count, extraction.devices)) as advance:
+        yield replace(extraction, on_images=advance)
 
 
-def seen_by(features: "Features", source: "Source", looking: "Looking") -> "FeatureSet":
-    """What the network sees in every image of a source, with progress."""
+def extracted(features: "Features", source: "Source", extraction: "Extraction") -> "FeatureSet":
+    """The features of every image of a source, with progress."""
     from adm.evaluation import extract
 
-    with watched(looking, f"looking at {source.name}", len(source)) as each:
-        return extract(source, features, each)
+    what = f"extracting features of {source.name}"
+    with with_progress(extraction, what, len(source)) as shown:
+        return extract(source, features, shown)
 
 
 @contextmanager
-def working(looking: "Looking", out: Path | None) -> Iterator["Looking"]:
-    """The same with a folder that keeps features: its own, or one beside `out` till that is there.
+def with_cache(extraction: "Extraction", out: Path | None) -> Iterator["Extraction"]:
+    """Add a cache folder beside `out`, unless there is one; it is removed once `out` is written.
 
-    What an error interrupts is kept, so that the same command goes on when that is mended.
+    After an error it stays, so that the same command resumes when the cause is fixed.
     """
-    if looking.work is not None or out is None:
-        yield looking
+    if extraction.work is not None or out is None:
+        yield extraction
         return
     work = out.with_name(f".{out.name}.work")
     try:
-        yield replace(looking, work=work)
+        yield replace(extraction, work=work)
     except BaseException:
         _remove_empty(work)
         raise
-    looking.devices.once(lambda: shutil.rmtree(work, ignore_errors=True))
+    extraction.devices.once(lambda: shutil.rmtree(work, ignore_errors=True))
 
 
-def part(looking: "Looking", name: str) -> "Looking":
-    """The same with its folder divided, for one of several sets of images."""
-    return looking if looking.work is None else replace(looking, work=looking.work / name)
+def part(extraction: "Extraction", name: str) -> "Extraction":
+    """The same with a sub-folder of the cache, for one of several sets of images."""
+    if extraction.work is None:
+        return extraction
+    return replace(extraction, work=extraction.work / name)
 
 
 def _remove_empty(folder: Path) -> None:
-    """A folder that keeps nothing, nor do those in it."""
+    """Remove a folder that holds no files, and its empty sub-folders."""
     for each in (*folder.glob("*/"), folder):
-        with suppress(OSError):  # it keeps something, or another process was here first
+        with suppress(OSError):  # it holds a file, or another rank has removed it
             each.rmdir()

@@ -11,10 +11,10 @@ from cyclopts import Parameter
 from adm.cli.evaluate import DEFAULT_FEATURES
 from adm.cli.progress import progress
 from adm.cli.sampling import SamplingOptions
-from adm.cli.scoring import features_named, joined, watched
+from adm.cli.scoring import features_named, joined, with_progress
 
 if TYPE_CHECKING:
-    from adm.evaluation import Looking, Reference
+    from adm.evaluation import Extraction, Reference
     from adm.features import Features
     from adm.generation.pipeline import Pipeline
     from adm.models.trained import ClassifierModel
@@ -113,14 +113,14 @@ def sweep(
         cpu, cuda, mps, or cuda:1. The best there is by default.
     """
     # Loaded here and not above, so that --help answers before torch is there.
-    from adm.evaluation import Looking
+    from adm.evaluation import Extraction
     from adm.models.load import load_classifier
     from adm.sweep.page import write
     from adm.sweep.run import Judging, evaluations, run
 
     wanted = tuple(sorted(_listed(scales, float, "scales", "0,1,2")))
     devices = joined(device)
-    looking = Looking(devices, batch_size)
+    extraction = Extraction(devices, batch_size)
     how = SamplingOptions(
         classifier=classifier,
         scale=max(map(abs, wanted)),
@@ -138,7 +138,7 @@ def sweep(
     plan.check()
     jury = load_classifier(judge, devices.device) if judge else None
     judging = Judging(
-        _references(reference, features, plan, out, split, looking),
+        _references(reference, features, plan, out, split, extraction),
         jury,
         _as_judge_numbers(jury, plan),
     )
@@ -196,7 +196,7 @@ def _references(
     plan: "Sweep",
     out: Path,
     split: str,
-    looking: "Looking",
+    extraction: "Extraction",
 ) -> list["By"]:
     """Features with what they see in real images: files as they are, or made of data."""
     from adm.evaluation import is_reference, load_reference
@@ -211,26 +211,30 @@ def _references(
     names = _listed(wanted, str, "features", "efficientnet-lite0") if wanted else []
     opened = [load_reference(file) for file in files]
     names = names or [each.features for each in opened] or [DEFAULT_FEATURES]
-    seen = [features_named(name, looking.devices) for name in names]
+    seen = [features_named(name, extraction.devices) for name in names]
     if not files:
-        return _of_data(specs[0], split, seen, plan, out, looking)
+        return _of_data(specs[0], split, seen, plan, out, extraction)
     if len(names) != len(files):
         raise ValueError(f"{len(names)} features came with {len(files)} references; give as many")
     pairs = zip(seen, opened, strict=True)
-    return [By(each, _completed(made, each, out, looking)) for each, made in pairs]
+    return [By(each, _completed(made, each, out, extraction)) for each, made in pairs]
 
 
-def _completed(made: "Reference", by: "Features", out: Path, looking: "Looking") -> "Reference":
-    """A reference whose images have been looked at; what they show is kept for the next call."""
+def _completed(
+    made: "Reference", by: "Features", out: Path, extraction: "Extraction"
+) -> "Reference":
+    """A reference whose images have features, which are kept for the next call."""
     from adm.data.export import safe_names
-    from adm.evaluation import completed
+    from adm.evaluation import complete_reference
     from adm.sweep.scoring import REFERENCES
 
     if made.images is None or made.pool is not None:
-        return completed(made, by, looking)
-    keeping = replace(looking, work=out / REFERENCES / f"{safe_names([by.name])[0]}.seen")
-    with watched(keeping, f"looking at {made.name} by {by.name}", len(made.images)) as shown:
-        return completed(made, by, shown)
+        return complete_reference(made, by, extraction)
+    keeping = replace(extraction, work=out / REFERENCES / f"{safe_names([by.name])[0]}.seen")
+    with with_progress(
+        keeping, f"extracting features of {made.name} by {by.name}", len(made.images)
+    ) as shown:
+        return complete_reference(made, by, shown)
 
 
 def _of_data(
@@ -239,7 +243,7 @@ def _of_data(
     seen: "list[Features]",
     plan: "Sweep",
     out: Path,
-    looking: "Looking",
+    extraction: "Extraction",
 ) -> list["By"]:
     """References of images, kept in the sweep's folder."""
     from adm.evaluation import open_images
@@ -249,7 +253,7 @@ def _of_data(
     source = open_images(spec, split=split, size=(height, width), channels=channels).source
     found = []
     for each in seen:
-        with watched(looking, f"reference by {each.name}", len(source)) as shown:
+        with with_progress(extraction, f"reference by {each.name}", len(source)) as shown:
             found.append(By(each, kept_reference(source, each, out, shown)))
     return found
 

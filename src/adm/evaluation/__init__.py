@@ -1,26 +1,26 @@
-"""images, features -> scores with their intervals, and everything that they follow from."""
+"""images, reference, features -> report: scores, their intervals, and their manifest."""
 
 from adm.evaluation.evaluate import evaluate, report_on
 from adm.evaluation.opening import Opened, open_images, resized
 from adm.evaluation.reference import (
     Reference,
-    completed,
+    complete_reference,
     is_reference,
     load_reference,
     make_reference,
 )
 from adm.evaluation.report import Report, load_report
 from adm.evaluation.scores import Score, scores, title
-from adm.evaluation.statistics import FeatureSet, Looking, extract
+from adm.evaluation.statistics import Extraction, FeatureSet, extract
 
 __all__ = [
+    "Extraction",
     "FeatureSet",
-    "Looking",
     "Opened",
     "Reference",
     "Report",
     "Score",
-    "completed",
+    "complete_reference",
     "evaluate",
     "extract",
     "is_reference",

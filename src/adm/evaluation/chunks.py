@@ -1,4 +1,4 @@
-"""a folder <-> the features of some images after others; all chunks -> whole arrays, moments."""
+"""features <-> files of a chunk each; all chunks -> whole arrays and their moments."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -14,10 +14,10 @@ from adm.files import new_file
 from adm.metrics import Moments
 
 KINDS = ("pool", "spatial", "logits")  # the fields of `Extracted`, in order
-COUNTED = ("pool", "spatial")  # whose moments are taken
-WHOLE = "whole"  # the folder of arrays of all images
+COUNTED = ("pool", "spatial")  # those with moments
+WHOLE = "whole"  # folder of the arrays of all images
 MOMENTS = "moments.npz"
-ROWS = 2048  # whose moments are taken at a time
+ROWS = 2048  # images whose moments are computed at a time
 
 
 def hashes_of(images: Tensor) -> np.ndarray:
@@ -27,7 +27,7 @@ def hashes_of(images: Tensor) -> np.ndarray:
 
 
 def holds(folder: Path, span: range, fingerprint: str, hashes: np.ndarray) -> bool:
-    """Whether the features of these very images are there, made by these very features."""
+    """Whether the folder has the chunk of exactly these images and this extractor."""
     try:
         with np.load(_path(folder, span), allow_pickle=False) as kept:
             return kept["fingerprint"].item() == fingerprint and np.array_equal(
@@ -37,14 +37,18 @@ def holds(folder: Path, span: range, fingerprint: str, hashes: np.ndarray) -> bo
         return False
 
 
-def keep(
+def save(
     folder: Path,
     span: range,
     fingerprint: str,
     hashes: np.ndarray,
     extracted: Sequence[Tensor | None],
 ) -> None:
-    """Write a chunk, which appears whole or not at all."""
+    """Write a chunk atomically.
+
+    Args:
+        extracted: (B, ...) of each of `KINDS`, or None.
+    """
     arrays = {"fingerprint": np.array(fingerprint), "hashes": hashes}
     arrays |= {k: v.numpy() for k, v in zip(KINDS, extracted, strict=True) if v is not None}
     with new_file(_path(folder, span), sync=False) as part:  # `holds` notices a damaged one
@@ -54,13 +58,13 @@ def keep(
 def join(
     folder: Path, spans: Sequence[range], fingerprint: str, hashes: Mapping[int, np.ndarray]
 ) -> None:
-    """Make whole arrays of all chunks, and take their moments; memory stays flat.
+    """Concatenate all chunks on disk and compute their moments, in constant memory.
 
     Args:
-        hashes: those of each chunk's images, by the first of them.
+        hashes: index of a chunk's first image -> (B, 32) hashes of its images.
 
     Raises:
-        ValueError: a chunk is missing, or is of other images or other features.
+        ValueError: a chunk is missing, or was extracted from other images or by other features.
     """
     kinds = _kinds(folder, spans, fingerprint, hashes)
     whole = folder / WHOLE
@@ -76,8 +80,8 @@ def join(
         write_npz(part, moments)
 
 
-def joined(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Moments]]:
-    """The whole arrays, mapped from disk, and moments, by kind."""
+def load(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Moments]]:
+    """Open what `join` wrote: kind -> array, mapped from disk, and kind -> moments."""
     whole = folder / WHOLE
     arrays = {
         path.stem: np.load(path, mmap_mode="c", allow_pickle=False) for path in whole.glob("*.npy")
@@ -100,22 +104,22 @@ def _path(folder: Path, span: range) -> Path:
 def _kinds(
     folder: Path, spans: Sequence[range], fingerprint: str, hashes: Mapping[int, np.ndarray]
 ) -> list[str]:
-    """What is in the chunks, which must all be there.
+    """The kinds of arrays in the chunks, after a check that all chunks are there.
 
-    A folder that processes do not share may hold chunks of an earlier call in their place.
+    A folder that the ranks do not share may hold chunks of an earlier call in their place.
     """
     for span in spans:
         if not holds(folder, span, fingerprint, hashes[span.start]):
             raise ValueError(
                 f"{folder} lacks the features of images {span.start} to {span.stop - 1}, which "
-                "another process made; give --work a folder that all processes share"
+                "another rank extracted; set work to a folder that all ranks share"
             )
     with np.load(_path(folder, spans[0]), allow_pickle=False) as first:
         return [key for key in first.files if key != "fingerprint"]
 
 
 def _joined(folder: Path, spans: Sequence[range], kind: str) -> Moments | None:
-    """Write one kind's array; its moments where they are wanted."""
+    """Write the whole array of one kind; returns its moments if it is one of `COUNTED`."""
     total, waiting, rows = None, [], 0
     path = folder / WHOLE / f"{kind}.npy"
     with new_file(path, sync=False) as part, part.open("wb") as file:

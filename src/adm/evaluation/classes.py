@@ -1,4 +1,4 @@
-"""samples' features, a reference, labels -> the scores of each class that both know by name."""
+"""FeatureSet, Reference -> ClassScores of each class whose name is in both."""
 
 from typing import NamedTuple
 
@@ -8,16 +8,17 @@ from adm.evaluation.reference import Reference
 from adm.evaluation.statistics import FeatureSet
 from adm.metrics import by_class, membership
 
-LEAST = 20  # images of a class on each side; with fewer, its neighbours say little
+LEAST = 20  # images of a class in each set; with fewer, neighbours mean little
 
 
 class ClassScores(NamedTuple):
-    """One class.
+    """Scores of one class.
 
     Attributes:
         name: of the class.
-        generated, real: images of it on each side; of the reference, among those it keeps.
-        frechet, precision, recall: None where there are too few.
+        generated, real: number of its images among the samples, and among those that the reference
+            stores.
+        frechet, precision, recall: None where either number is below `LEAST`.
     """
 
     name: str
@@ -31,16 +32,16 @@ class ClassScores(NamedTuple):
 def class_scores(
     generated: FeatureSet, reference: Reference, device: str = "cpu"
 ) -> list[ClassScores]:
-    """A row for each class of the samples that the reference has too, in the samples' order.
+    """Score each class of the samples that the reference has too, in the samples' order.
 
-    Distances of classes compare with each other where they have equally many images, and not with
-    those of whole sets: fewer images make them larger.
+    Fewer images make a distance larger, so distances of classes are comparable with each other if
+    they have equally many images, and not with those of whole sets.
     """
     if generated.labels is None or reference.labels is None or reference.pool is None:
         return []
     theirs, real_pool = _by_name(reference.classes), reference.pool
-    labels = _alike(generated.labels, generated.classes)
-    real_labels = _alike(reference.labels, reference.classes)
+    labels = _merged(generated.labels, generated.classes)
+    real_labels = _merged(reference.labels, reference.classes)
 
     def score(rows: np.ndarray) -> ClassScores | None:
         name = generated.classes[int(labels[rows[0]])]
@@ -63,12 +64,12 @@ def class_scores(
 
 
 def _by_name(classes: tuple[str, ...]) -> dict[str, int]:
-    """The first label that is called so."""
+    """Class name -> the first label of that name."""
     return {name: label for label, name in reversed([*enumerate(classes)])}
 
 
-def _alike(labels: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
-    """(N,) labels, of which those called the same have become one."""
+def _merged(labels: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
+    """(N,) labels, where labels of equal names are replaced by the first of them."""
     first = _by_name(classes)
     return np.array([first[name] for name in classes], np.int64)[np.asarray(labels)]
 
@@ -77,13 +78,13 @@ def frechet_of_few(real: np.ndarray, fake: np.ndarray) -> float:
     """(N, D) and (M, D) features -> `frechet_distance`, without a D x D matrix.
 
     The covariance of centred features X is F F^T with F = X^T / (N - 1)^(1/2), so that the trace of
-    (C C')^(1/2), the sum of the singular values of F^T F', takes an N x M matrix only.
+    (C C')^(1/2) is the sum of the singular values of F^T F', an N x M matrix.
 
     Raises:
-        ValueError: fewer than 2 images on a side.
+        ValueError: fewer than 2 images in a set.
     """
     if min(len(real), len(fake)) < 2:
-        raise ValueError(f"a distance of {len(real)} and {len(fake)} images; give 2 or more")
+        raise ValueError(f"each set must have at least 2 images, got {len(real)} and {len(fake)}")
     x, y = (np.asarray(each, np.float64) for each in (real, fake))
     shift = x.mean(axis=0) - y.mean(axis=0)
     x, y = ((each - each.mean(axis=0)) / np.sqrt(len(each) - 1) for each in (x, y))

@@ -1,4 +1,4 @@
-"""samples, a reference, features -> a report."""
+"""Source of samples, Reference, Features -> Report."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,22 +12,23 @@ from adm.evaluation.opening import resized
 from adm.evaluation.reference import Reference, check_features
 from adm.evaluation.report import Report
 from adm.evaluation.scores import USUAL, Score, scores, title
-from adm.evaluation.statistics import PLAINLY, FeatureSet, Looking, extract
+from adm.evaluation.statistics import DEFAULT, Extraction, FeatureSet, extract
 from adm.features import Features
 from adm.metrics.bootstrap import RESAMPLES
 from adm.metrics.manifold import DENSITY_NEIGHBOURS
 from adm.processes import Devices
 
 RESIZE = ("to-reference", "none")
-USUAL_COUNT = 50_000  # that published numbers take
-UNLIKE = 0.05  # difference of a class's share between both sides that is worth a word
+USUAL_COUNT = 50_000  # samples behind published numbers
+SHARES_DIFFER = 0.05  # by which a class's shares must differ for a warning
 
 
+# More than six parameters: those by keyword are independent, and all have defaults.
 def evaluate(
     source: Source,
     reference: Reference,
     features: Features,
-    looking: Looking = PLAINLY,
+    extraction: Extraction = DEFAULT,
     *,
     resize: str | None = None,
     resamples: int = RESAMPLES,
@@ -40,27 +41,36 @@ def evaluate(
     Args:
         source: the images, at least 2 of one size.
         reference: of the same features.
-        features: what both are looked at with.
-        looking: in which processes, and how.
-        resize: for images of another size than the reference's: `to-reference` makes them of its
-            size, `none` leaves it to the features to see both as they are.
+        features: the extractor.
+        extraction: ranks, batch size, cache folder and progress.
+        resize: what to do with images of another size than the reference's: `"to-reference"`
+            resizes them to it, `"none"` leaves them for the network's own preprocessing.
         resamples, seed, only: see `scores`.
-        made: how the images were made, for the manifest.
+        made: the sampling manifest, for the report.
 
     Returns:
-        The same in every process.
+        The same on every rank.
 
     Raises:
-        ValueError: a reference of other features, images of another size and no word on that, or
-            as `extract`.
+        ValueError: a reference of other features, images of another size without `resize`, or as
+            `extract`.
     """
     check_features(reference, features)
     source = at_size(source, reference.size, resize)
-    seen = extract(source, features, looking)
-    options: dict[str, Any] = {"resamples": resamples, "seed": seed, "only": only}
-    return report_on(seen, reference, devices=looking.devices, made=made, resize=resize, **options)
+    generated = extract(source, features, extraction)
+    return report_on(
+        generated,
+        reference,
+        devices=extraction.devices,
+        resamples=resamples,
+        seed=seed,
+        only=only,
+        made=made,
+        resize=resize,
+    )
 
 
+# More than six parameters: those by keyword are independent, and all have defaults.
 def report_on(
     generated: FeatureSet,
     reference: Reference,
@@ -72,16 +82,19 @@ def report_on(
     made: dict[str, Any] | None = None,
     resize: str | None = None,
 ) -> Report:
-    """The same of images that were looked at already; the main process computes for all.
+    """Score features that have been extracted; the main rank computes for all.
+
+    Args:
+        devices: the ranks, all of which must make the call; one on the CPU by default.
 
     Raises:
         ValueError: a reference of other features.
     """
     devices = devices or Devices(torch.device("cpu"))
-    made_of: list[Report] = []
+    reports: list[Report] = []
 
     def act() -> None:
-        # Distances are compared exactly in float64, which Apple's GPUs do not have.
+        # Exact comparisons of distances need float64, which Apple's GPUs do not have.
         device = str(devices.device) if devices.device.type == "cuda" else "cpu"
         found = scores(
             generated, reference, only=only, resamples=resamples, seed=seed, device=device
@@ -89,37 +102,37 @@ def report_on(
         manifest = _manifest(generated, reference, made, resize)
         manifest |= {"resamples": resamples, "seed": seed}
         classes = class_scores(generated, reference, device)
-        notes = _few(generated, found) + _warnings(generated, reference, resize)
-        made_of.append(Report(generated.name, found, manifest, classes, tuple(notes)))
+        warnings = _of_bias(generated, found) + _of_comparison(generated, reference, resize)
+        reports.append(Report(generated.name, found, manifest, classes, tuple(warnings)))
 
     devices.once(act)
-    return devices.gather(made_of[0] if made_of else None)[0]
+    return devices.gather(reports[0] if reports else None)[0]
 
 
-def at_size(source: Source, theirs: tuple[int, int] | None, resize: str | None) -> Source:
-    """Images that may be compared with the reference's.
+def at_size(source: Source, size: tuple[int, int] | None, resize: str | None) -> Source:
+    """The images as they may be compared with the reference's.
 
     Args:
-        theirs: (H, W) of the reference's, or None where it has none.
+        size: (H, W) of the reference's images, or None where it has none.
         resize: see `evaluate`.
 
     Raises:
-        ValueError: another size, and `resize` does not say what to do; or it is neither.
+        ValueError: images of another size without `resize`, or an unknown `resize`.
     """
     if resize not in (None, *RESIZE):
         raise ValueError(f"resize must be {' or '.join(RESIZE)}, got {resize!r}")
     if len(source) < 1:
-        raise ValueError(f"{source.name} holds no images; scores need 2 or more")
+        raise ValueError(f"{source.name} has no images, and scores need at least 2; add images")
     own = source.shape[1:]
-    if theirs is None or own == theirs or resize == "none":
+    if size is None or own == size or resize == "none":
         return source
     if resize is None:
         raise ValueError(
             f"{source.name} has images of {own[0]}x{own[1]} and the reference of "
-            f"{theirs[0]}x{theirs[1]}; give --resize to-reference, or --resize none to let the "
-            "features see each as it is, or make a reference of that size"
+            f'{size[0]}x{size[1]}; set resize="to-reference" to resize them, or resize="none" to '
+            "leave both for the network's preprocessing, or make a reference of that size"
         )
-    return resized(source, theirs)
+    return resized(source, size)
 
 
 def _manifest(
@@ -134,7 +147,7 @@ def _manifest(
             "sha256": generated.digest,
             "labels": label_counts(generated.labels, generated.classes),
             "made": described(made),
-            "statistics": "of the images" if generated.given is None else "as stored in the file",
+            "statistics": "of the images" if generated.stored is None else "as stored in the file",
         },
         "reference": {
             **reference.manifest,
@@ -147,57 +160,63 @@ def _manifest(
     }
 
 
-def _few(generated: FeatureSet, found: Mapping[str, Score]) -> list[str]:
-    """A word on a distance from fewer images than usual, and an estimate without its bias."""
+def _of_bias(generated: FeatureSet, found: Mapping[str, Score]) -> list[str]:
+    """A warning of a distance of fewer images than usual, with the estimate without its bias."""
     count, dim = generated.count, generated.pool.shape[1]
-    if count >= USUAL_COUNT or generated.given is not None:
+    if count >= USUAL_COUNT or generated.stored is not None:
         return []
     fewer = f", no more than the {dim:,} features," if count <= dim else ""
-    said = (
-        f"{title('frechet', generated.name)} of {count:,} images{fewer} is larger than of more, "
-        f"and compares only with others of {count:,}; published ones take {USUAL_COUNT:,}"
+    warning = (
+        f"{title('frechet', generated.name)} of {count:,} images{fewer} is biased upwards; compare "
+        f"it only with values of {count:,} images (published ones are of {USUAL_COUNT:,})"
     )
     if "frechet_at_infinity" not in found or count <= dim:
-        return [said]
+        return [warning]
     estimate = max(0.0, found["frechet_at_infinity"].value)
-    return [f"{said}. Of infinitely many it is about {estimate:.4g}"]
+    return [f"{warning}. Extrapolated to infinitely many images it is about {estimate:.4g}"]
 
 
-def _warnings(generated: FeatureSet, reference: Reference, resize: str | None) -> list[str]:
-    """What else keeps the numbers from being compared with others."""
-    said, dim = [], generated.pool.shape[1]
+def _of_comparison(generated: FeatureSet, reference: Reference, resize: str | None) -> list[str]:
+    """Warnings of everything else that makes the scores incomparable with others."""
+    warnings, dim = [], generated.pool.shape[1]
     if reference.pool is None:
-        said.append("the reference keeps no images, which precision, recall and others take")
+        warnings.append("the reference stores no images, which precision and recall need")
     elif min(generated.count, len(reference.pool)) <= DENSITY_NEIGHBOURS:
-        said.append(f"{DENSITY_NEIGHBOURS} images or fewer on a side are too few for some scores")
+        warnings.append(
+            f"a set of {DENSITY_NEIGHBOURS} images or fewer is too small for some scores"
+        )
     if reference.count is not None and reference.count < dim:
-        said.append(f"the reference has {reference.count:,} images and {dim:,} features")
+        warnings.append(
+            f"the reference has {reference.count:,} images, fewer than its {dim:,} features"
+        )
     size = reference.size
     if size is not None and generated.size != size:
-        said.append(f"images of {generated.size} were compared with a reference of {size}")
+        warnings.append(
+            f"images of size {generated.size} were compared with a reference of size {size}"
+        )
     elif resize == RESIZE[0]:
-        said.append(f"images were resized to {generated.size}, if they were not of that size")
+        warnings.append(f"images of other sizes than {generated.size} were resized to it")
     if reference.images is not None and reference.images.shape[3] != generated.channels:
-        said.append(
+        warnings.append(
             f"images of {generated.channels} channels were compared with a reference of "
             f"{reference.images.shape[3]}"
         )
-    return [*said, *_unlike(generated, reference)]
+    return [*warnings, *_of_classes(generated, reference)]
 
 
-def _unlike(generated: FeatureSet, reference: Reference) -> list[str]:
-    """A word on shares of classes that differ between both sides."""
-    theirs = reference.manifest.get("labels") or {}
-    ours = label_counts(generated.labels, generated.classes) or {}
-    total, real = sum(ours.values()), sum(theirs.values())
-    if not total or not real or not ours.keys() & theirs.keys():
+def _of_classes(generated: FeatureSet, reference: Reference) -> list[str]:
+    """A warning of class proportions that differ between samples and reference."""
+    real = reference.manifest.get("labels") or {}
+    samples = label_counts(generated.labels, generated.classes) or {}
+    total, real_total = sum(samples.values()), sum(real.values())
+    if not total or not real_total or not samples.keys() & real.keys():
         return []
-    apart = {k: ours.get(k, 0) / total - theirs.get(k, 0) / real for k in ours | theirs}
+    apart = {k: samples.get(k, 0) / total - real.get(k, 0) / real_total for k in samples | real}
     name, most = max(apart.items(), key=lambda item: abs(item[1]))
-    if abs(most) < UNLIKE:
+    if abs(most) < SHARES_DIFFER:
         return []
-    shares = (ours.get(name, 0) / total, theirs.get(name, 0) / real)
+    shares = (samples.get(name, 0) / total, real.get(name, 0) / real_total)
     return [
-        f"the classes are mixed otherwise: {name} is {shares[0]:.1%} of the samples and "
-        f"{shares[1]:.1%} of the reference, which alone makes distances larger"
+        f"class proportions differ: {name} is {shares[0]:.1%} of the samples and {shares[1]:.1%} "
+        "of the reference, which alone makes distances larger"
     ]

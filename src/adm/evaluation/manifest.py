@@ -1,4 +1,4 @@
-"""a set of images, a folder of samples -> where they come from, as JSON."""
+"""labels, installed packages, sample folder -> parts of a report's manifest, as JSON."""
 
 import platform
 from collections import Counter
@@ -13,7 +13,7 @@ OPTIONAL = ("torch-fidelity", "timm", "torchvision")  # that features may come f
 
 
 def label_counts(labels: np.ndarray | None, classes: tuple[str, ...]) -> dict[str, int] | None:
-    """Images of each class, or None where there is one class only; equal names are one class."""
+    """Class name -> number of images; None for a single class. Equal names are one class."""
     if labels is None:
         return None
     counts = Counter(dict.fromkeys(classes, 0))
@@ -23,7 +23,7 @@ def label_counts(labels: np.ndarray | None, classes: tuple[str, ...]) -> dict[st
 
 
 def versions() -> dict[str, str]:
-    """Of everything that the numbers go through, as far as it is installed."""
+    """Package -> version, of the packages that can change a score and are installed."""
     found = {name: version(package) for name, package in PACKAGES.items()}
     for name in OPTIONAL:
         with suppress(PackageNotFoundError):
@@ -32,7 +32,7 @@ def versions() -> dict[str, str]:
 
 
 def described(made: dict[str, Any] | None) -> dict[str, Any] | None:
-    """How samples were made, but for each one's label, which is counted elsewhere."""
+    """A sampling manifest without the labels, which the report counts by class."""
     if made is None:
         return None
     return {key: value for key, value in made.items() if key not in ("labels", "classes")}

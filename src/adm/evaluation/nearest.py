@@ -1,10 +1,9 @@
-"""samples, training images -> the nearest training images of each sample, and which are copies.
+"""features of samples and training images -> the nearest training images, and likely copies.
 
-A sample is flagged when it is nearer to a training image than training images are to each other,
-but for the nearest 1% of them: the distance of each of up to 10,000 training images to the nearest
-other one is measured, and the quantile of these is the threshold. As many fresh images of the same
-kind would be flagged as the quantile says, which is what the share of flagged samples compares
-with. A sample whose pixels are those of a training image is flagged always.
+A sample is flagged if its nearest training image is closer than a threshold: the 1% quantile of the
+distances of up to 10,000 training images to their nearest neighbours. About 1% of fresh images from
+the same distribution would be flagged, so a larger share indicates memorization. A sample whose
+pixels equal those of a training image is always flagged.
 """
 
 from dataclasses import dataclass
@@ -16,21 +15,21 @@ import torch
 from adm.metrics import nearest
 
 QUANTILE = 0.01
-YARDSTICK = 10_000  # training images whose distance to the nearest other one is measured
+MOST = 10_000  # training images whose nearest-neighbour distances set the threshold
 NEIGHBOURS = 5
-NONE = -1  # where no training image has the same pixels
+NONE = -1  # no training image has the same pixels
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
-    """What is near to N samples among the training images.
+class NearestImages:
+    """The nearest training images of N samples.
 
     Attributes:
         indices: (N, k) int64, training images, the nearest first.
-        distances: (N, k) float64, in the features' own units.
-        equal: (N,) int64, a training image with the same pixels, or -1.
+        distances: (N, k) float64, Euclidean distances of features.
+        equal: (N,) int64, index of a training image with the same pixels, or -1.
         threshold: distance below which a sample is flagged.
-        quantile: of the distances between training images, which the threshold is.
+        quantile: of the nearest-neighbour distances of training images, that is the threshold.
     """
 
     indices: np.ndarray
@@ -46,11 +45,12 @@ class Found:
 
     @property
     def order(self) -> np.ndarray:
-        """(N,) int64, samples from the most suspicious on."""
+        """(N,) int64, indices of the samples: copies first, then by increasing distance."""
         return np.lexsort((self.distances[:, 0], self.equal == NONE))
 
 
-def find(
+# Seven parameters: those by keyword are independent, and all have defaults.
+def nearest_images(
     samples: np.ndarray,
     data: np.ndarray,
     equal: np.ndarray | None = None,
@@ -59,61 +59,68 @@ def find(
     quantile: float = QUANTILE,
     device: str | torch.device = "cpu",
     seed: int = 0,
-) -> Found:
-    """(N, D) and (M, D) features -> the nearest of each sample, and the threshold.
+) -> NearestImages:
+    """Find the nearest training images of each sample, and the threshold for flagging.
 
     Args:
-        equal: of `equal_pixels`; without it no pixels are known.
-        k: neighbours of each sample.
-        device: where distances are computed; the answer does not depend on it.
-        seed: of the choice of training images whose distances are measured, where there are many.
+        samples: (N, D) features.
+        data: (M, D) features of the training images, M at least 2.
+        equal: (N,) from `equal_pixels`; without it no sample counts as a copy.
+        k: neighbours of each sample, from 1 to M.
+        quantile: of the nearest-neighbour distances of training images, in (0, 1).
+        device: computes the distances; the result does not depend on it.
+        seed: of the subset of training images that sets the threshold.
 
     Raises:
-        ValueError: features that cannot be compared, fewer than 2 or `k` training images, or a
-            quantile outside 0..1.
+        ValueError: features of different or other shapes, or an argument out of its range.
     """
     if not 0 < quantile < 1:
-        raise ValueError(f"the quantile must be between 0 and 1, got {quantile}; 0.01 is usual")
+        raise ValueError(f"quantile must be between 0 and 1, got {quantile}; 0.01 is usual")
     if len(data) < 2:
-        raise ValueError(f"a threshold takes at least 2 training images, got {len(data)}")
+        raise ValueError(f"data must be at least 2 training images, got {len(data)}")
     found = nearest(samples, data, k, device)
-    threshold = float(np.quantile(between(data, device, seed), quantile))
+    threshold = float(np.quantile(own_distances(data, device, seed), quantile))
     if equal is None:
         equal = np.full(len(samples), NONE)
-    return Found(found.indices, np.sqrt(found.squared), equal, threshold, quantile)
+    return NearestImages(found.indices, np.sqrt(found.squared), equal, threshold, quantile)
 
 
-def between(data: np.ndarray, device: str | torch.device = "cpu", seed: int = 0) -> np.ndarray:
-    """(M, D) features -> (up to 10,000,) float64, distances to the nearest other image."""
+def own_distances(
+    data: np.ndarray, device: str | torch.device = "cpu", seed: int = 0
+) -> np.ndarray:
+    """(M, D) features -> (min(M, 10,000),) float64, distances to the nearest other image."""
     rows = np.arange(len(data))
-    if len(data) > YARDSTICK:
-        rows = np.sort(np.random.default_rng(seed).choice(len(data), YARDSTICK, replace=False))
-    # The nearest of all is the image itself, or one equal to it: the next is what counts.
+    if len(data) > MOST:
+        rows = np.sort(np.random.default_rng(seed).choice(len(data), MOST, replace=False))
+    # The nearest is the image itself, or one equal to it, so take the second.
     return np.sqrt(nearest(data[rows], data, 2, device).squared[:, 1])
 
 
 def equal_pixels(samples: np.ndarray, data: np.ndarray) -> np.ndarray:
-    """(N, 32) and (M, 32) hashes of images -> (N,) int64, the first that is equal, or -1."""
+    """(N, 32) and (M, 32) hashes of pixels -> (N,) int64, index of the first equal image, or -1."""
     first: dict[bytes, int] = {}
     for index, row in enumerate(data):
         first.setdefault(row.tobytes(), index)
     return np.array([first.get(row.tobytes(), NONE) for row in samples], np.int64)
 
 
-def said(found: Found) -> str:
-    """The share that is flagged, and what it compares with."""
+def summary(found: NearestImages) -> str:
+    """How many samples are flagged, and how many would be of fresh images."""
     flagged, copies = found.flagged, int((found.equal != NONE).sum())
     text = (
-        f"{int(flagged.sum()):,} of {len(flagged):,} samples are flagged, {flagged.mean():.1%}; of "
-        f"fresh images {found.quantile:.1%} would be. {copies:,} are copies to the pixel."
+        f"{int(flagged.sum()):,} of {len(flagged):,} samples are flagged ({flagged.mean():.1%}; "
+        f"{found.quantile:.1%} of fresh images would be). {copies:,} are exact copies."
     )
     if found.threshold:
         return text
-    return f"{text} More than {found.quantile:.1%} of the training images occur twice: threshold 0."
+    return (
+        f"{text} More than {found.quantile:.1%} of the training images are duplicates, so the "
+        "threshold is 0."
+    )
 
 
-def as_json(found: Found, features: str) -> dict[str, Any]:
-    """Every number, and the rule."""
+def as_json(found: NearestImages, features: str) -> dict[str, Any]:
+    """Neighbours and distances of every sample, the threshold, and the rule for flagging."""
     flagged, copies = found.flagged, found.equal != NONE
     return {
         "features": features,

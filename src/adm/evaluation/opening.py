@@ -1,4 +1,4 @@
-"""what the user calls them -> images to score, and how they were made where that is known."""
+"""image spec string -> Source to score, and the sampling manifest beside it if there is one."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,11 +20,11 @@ from adm.generation.folder import read_manifest
 
 
 class Opened(NamedTuple):
-    """Images.
+    """Images to score.
 
     Attributes:
-        source: the images, on disk.
-        made: what samples of ours say of how they were made, or None.
+        source: the images, read from disk on demand.
+        made: the manifest that `adm sample` wrote with them, or None.
     """
 
     source: Source
@@ -40,20 +40,20 @@ def open_images(
     labels: str | None = None,
     pad: bool = True,
 ) -> Opened:
-    """Open samples or data.
+    """Open samples or real images.
 
     Args:
-        spec: a folder that `adm sample` left, an .npz file of the released layout, or anything
-            that `open_source` takes.
+        spec: a sample folder, an .npz file of the released layout, or anything that `open_source`
+            takes.
         split, size, channels, labels: see `open_source`.
-        pad: whether arrays smaller than `size` get black margins, as real images have in training;
-            samples are scored as they were made, and are refused otherwise.
+        pad: whether arrays smaller than `size` are padded with black, as real images are in
+            training. Pass False for samples, which must be scored unchanged.
 
     Raises:
-        ValueError: as `open_source`; arrays of another size that are not to be padded.
+        ValueError: as `open_source`; arrays of another size with `pad=False`.
     """
     if size is not None and min(size) < 1:
-        raise ValueError(f"size must be (H, W) of at least 1x1, got {size}")
+        raise ValueError(f"size must be (H, W), each at least 1, got {size}")
     path = at_home(spec)
     ours = path.is_dir() and (path / ARCHIVE).is_file()
     made = read_manifest(path if path.is_dir() else path.parent) if ours or _archive(path) else None
@@ -72,21 +72,21 @@ def open_images(
 
 
 def first(source: Source, count: int) -> Source:
-    """The first so many images.
+    """The first `count` images.
 
     Raises:
-        ValueError: there are not as many.
+        ValueError: fewer than 2, or more than there are.
     """
     if not 2 <= count <= len(source):
         raise ValueError(
-            f"{source.name} has {len(source)} images and {count} were asked for; give a count "
-            f"from 2 to {len(source)}"
+            f"count must be from 2 to {len(source)}, the number of images of {source.name}, got "
+            f"{count}"
         )
     return replace(source, labels=source.labels[:count])
 
 
 def resized(source: Source, size: tuple[int, int]) -> Source:
-    """The whole of each image at (H, W): bicubic, antialiased, rounded to the nearest level."""
+    """Resize whole images to (H, W): bicubic, antialiased, rounded to the nearest integer."""
 
     def at_size(images: Tensor) -> Tensor:
         found = F.interpolate(images.float(), size, mode="bicubic", antialias=True)
@@ -105,13 +105,13 @@ def resized(source: Source, size: tuple[int, int]) -> Source:
 
 
 def _check_unpadded(source: Source, size: tuple[int, int] | None) -> None:
-    """Raise ValueError for samples in arrays of another size than image files are made."""
+    """Raise ValueError for arrays of another size than `size`, which applies to image files."""
     own = source.read(0).shape[1:]
     if size is not None and tuple(own) != size:
         raise ValueError(
-            f"{source.name} holds arrays of {own[0]}x{own[1]}, and --size {size[0]},{size[1]} is "
-            "for image files and real images; leave it out (adm evaluate has --resize), or make "
-            "the samples at that size"
+            f"{source.name} holds arrays of {own[0]}x{own[1]}, and size={size} is for image files "
+            "and real images; leave it out (to resize arrays, evaluate them with "
+            'resize="to-reference"), or sample at that size'
         )
 
 
@@ -120,5 +120,5 @@ def _is_npz(path: Path) -> bool:
 
 
 def _archive(path: Path) -> bool:
-    """Whether this is the archive within a folder of samples."""
+    """Whether this is the archive of a sample folder."""
     return path.name == ARCHIVE and path.is_file()

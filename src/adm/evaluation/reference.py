@@ -1,4 +1,4 @@
-"""images, features -> what samples are compared with: looked at now, or in a file."""
+"""Source of real images, Features -> Reference."""
 
 import tempfile
 from dataclasses import replace
@@ -18,21 +18,21 @@ from adm.evaluation.reference_file import (
     is_reference,
     read,
 )
-from adm.evaluation.statistics import PLAINLY, FeatureSet, Looking, extract
+from adm.evaluation.statistics import DEFAULT, Extraction, FeatureSet, extract
 from adm.features import Features
 from adm.metrics import Statistics
 
-HELD = 1 << 26  # bytes of images in memory; more lie in a temporary file
+HELD = 1 << 26  # bytes of images in memory; larger sets are in a temporary file
 
 __all__ = [
     "INCEPTION",
     "Reference",
     "check_features",
-    "completed",
+    "complete_reference",
     "is_reference",
     "load_reference",
     "make_reference",
-    "of_features",
+    "reference_of",
     "stored_statistics",
 ]
 
@@ -40,59 +40,59 @@ __all__ = [
 def make_reference(
     source: Source,
     features: Features,
-    looking: Looking = PLAINLY,
+    extraction: Extraction = DEFAULT,
     *,
     images: int = IMAGES,
 ) -> Reference:
-    """Look at every image, and keep some.
+    """Extract the features of real images, and store their statistics and some of the images.
 
     Args:
         source: the real images, of one size.
-        features: what looks at them.
-        looking: in which processes, and how.
-        images: how many to keep; where there are more they are drawn, with a fixed seed.
+        features: the extractor.
+        extraction: ranks, batch size, cache folder and progress.
+        images: how many images to store, at most; of more they are drawn with a fixed seed.
 
     Returns:
-        The same in every process.
+        The same on every rank.
 
     Raises:
-        ValueError: as `extract`; none to keep.
+        ValueError: as `extract`; fewer than 2 images to store.
     """
     if images < 2:
-        raise ValueError(f"a reference keeps at least 2 images, got {images}")
-    return of_features(extract(source, features, looking), source, images)
+        raise ValueError(f"images must be at least 2, got {images}; 10000 is usual")
+    return reference_of(extract(source, features, extraction), source, images)
 
 
-def of_features(seen: FeatureSet, source: Source, images: int = IMAGES) -> Reference:
-    """The reference of images that were looked at already."""
-    rows = chosen(seen.count, images)
+def reference_of(real: FeatureSet, source: Source, images: int = IMAGES) -> Reference:
+    """The reference of images whose features have been extracted."""
+    rows = stored_rows(real.count, images)
     manifest = {
-        "source": seen.source,
-        "count": seen.count,
-        "size": list(seen.size),
-        "channels": seen.channels,
-        "sha256": seen.digest,
-        "labels": label_counts(seen.labels, seen.classes),
+        "source": real.source,
+        "count": real.count,
+        "size": list(real.size),
+        "channels": real.channels,
+        "sha256": real.digest,
+        "labels": label_counts(real.labels, real.classes),
         "versions": versions(),
     }
     return Reference(
-        features=seen.name,
-        fingerprint=seen.fingerprint,
-        statistics=seen.statistics,
-        spatial=seen.spatial_statistics,
-        pool=np.array(seen.pool[rows]),
-        images=_pictures(source, rows.tolist()),
-        labels=None if seen.labels is None else seen.labels[rows],
-        classes=seen.classes if seen.labels is not None else (),
-        count=seen.count,
+        features=real.name,
+        fingerprint=real.fingerprint,
+        statistics=real.statistics,
+        spatial=real.spatial_statistics,
+        pool=np.array(real.pool[rows]),
+        images=_images(source, rows.tolist()),
+        labels=None if real.labels is None else real.labels[rows],
+        classes=real.classes if real.labels is not None else (),
+        count=real.count,
         manifest=manifest,
     )
 
 
-def chosen(count: int, images: int = IMAGES) -> np.ndarray:
-    """(min(count, images),) the images to keep, in order: all, or some drawn with a fixed seed.
+def stored_rows(count: int, images: int = IMAGES) -> np.ndarray:
+    """(min(count, images),) indices of the images to store: all, or a random subset, sorted.
 
-    Every so-and-so-many-th would miss classes that come in turns.
+    A regular stride would miss classes where labels alternate.
     """
     if count <= images:
         return np.arange(count)
@@ -100,30 +100,36 @@ def chosen(count: int, images: int = IMAGES) -> np.ndarray:
 
 
 def load_reference(path: str | Path, features: Features | None = None) -> Reference:
-    """Open a reference, ours or a released one.
+    """Open a reference file of this package or of the released system.
 
     Args:
         path: the file.
-        features: those that samples are to be looked at with; the reference must have been made
-            with them, and images that lie in a released file are then looked at too.
+        features: the extractor that samples will be compared with; if it is given, the reference
+            is checked against it and completed (see `complete_reference`).
 
     Raises:
-        ValueError: no reference, a damaged one, or one that was made with other features.
+        ValueError: a file that is no reference, a damaged one, or one of other features.
     """
     reference = read(at_home(path))
-    return reference if features is None else completed(reference, features)
+    return reference if features is None else complete_reference(reference, features)
 
 
-def completed(reference: Reference, features: Features, looking: Looking = PLAINLY) -> Reference:
-    """A reference of these features, whose images have been looked at if it has any.
+def complete_reference(
+    reference: Reference, features: Features, extraction: Extraction = DEFAULT
+) -> Reference:
+    """Extract the features of a reference's images, which a released file does not hold.
+
+    Returns:
+        The reference itself if it has the features, or has no images.
 
     Raises:
-        ValueError: it was made with other features; or as `extract`.
+        ValueError: a reference of other features; or as `extract`.
     """
     check_features(reference, features)
-    images = reference.images
-    if reference.pool is not None or images is None:
+    if not reference.missing:
         return reference
+    images = reference.images
+    assert images is not None
 
     def read_many(indices: list[int]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(images[indices].transpose(0, 3, 1, 2)))
@@ -135,19 +141,19 @@ def completed(reference: Reference, features: Features, looking: Looking = PLAIN
         read=lambda index: read_many([index])[0],
         read_many=read_many,
     )
-    seen = extract(source, features, looking)
-    return replace(reference, pool=seen.pool, fingerprint=features.fingerprint)
+    pool = extract(source, features, extraction).pool
+    return replace(reference, pool=pool, fingerprint=features.fingerprint)
 
 
 def stored_statistics(
     path: str | Path, features: Features
 ) -> tuple[Statistics, Statistics | None] | None:
-    """What an .npz file of samples states of itself, of these features; None where it does not.
+    """The statistics of these features that an .npz file of samples holds; None if it has none.
 
-    The released evaluator takes it for what the images have, and so do we.
+    As in the released evaluator, they replace those of the images in the file.
 
     Raises:
-        ValueError: the file is damaged.
+        ValueError: a damaged file.
     """
     if not is_reference(path):
         return None
@@ -163,26 +169,24 @@ def check_features(reference: Reference, features: Features) -> None:
     made = (reference.features, reference.fingerprint)
     if reference.features != features.name:
         raise ValueError(
-            f"{name} was made with the features {made[0]}, and {features.name} were asked for; "
-            f"open those with --features ({made[0]}, or the function or file that they are of), or "
-            "make another reference"
+            f"{name} was made with the features {made[0]}, got {features.name}; open the features "
+            f"{made[0]} (a function or a classifier by its file), or make another reference"
         )
     if reference.fingerprint not in (None, features.fingerprint):
         raise ValueError(
-            f"{name} was made with another {made[0]} (fingerprint {made[1]}, these have "
-            f"{features.fingerprint}): other weights or another way to make images ready; make it "
-            "again with adm reference"
+            f"{name} was made with other weights or preprocessing of {made[0]} (fingerprint "
+            f"{made[1]}, got {features.fingerprint}); make the reference again"
         )
     dim = len(reference.statistics.mean)
     if features.dim not in (None, dim):
         raise ValueError(
             f"{name} holds statistics of {dim} features and {features.name} has {features.dim}; "
-            "make it again with adm reference"
+            "make the reference again"
         )
 
 
-def _pictures(source: Source, rows: list[int]) -> np.ndarray:
-    """(n, H, W, C) uint8 of these images."""
+def _images(source: Source, rows: list[int]) -> np.ndarray:
+    """(n, H, W, C) uint8, the images of these indices."""
     channels, height, width = source.shape
     shape = (len(rows), height, width, channels)
     images = np.empty(shape, np.uint8)

@@ -1,13 +1,14 @@
-"""a reference <-> one .npz file of the released layout.
+"""Reference <-> .npz file of the released layout.
 
     mu, sigma       mean and covariance of the features of all images
-    mu_s, sigma_s   the same of the features that keep places, where the network has them
+    mu_s, sigma_s   the same of the spatial features, where the network has them
     arr_0           up to 10,000 of the images, (n, H, W, C) uint8, for precision and recall
     features        (n, D) float32, those of arr_0
     labels          (n,) int64, and classes, where there are several
-    adm             JSON: which features, how many images, of what data
+    adm             JSON: features, number of images, their source
 
-The last four are ours. A file without them is one of the released references: Inception's.
+The last four are additions of this package. A file without `adm` is taken for one of the released
+references, which are of Inception's features.
 """
 
 import json
@@ -21,14 +22,14 @@ import numpy as np
 
 from adm.data.export import write_npz
 from adm.data.labels import MOST_CLASSES
+from adm.data.naming import at_home
 from adm.data.stored import members
-from adm.evaluation.opening import at_home
 from adm.files import new_file, parse_json, sha256
 from adm.metrics import Statistics, reach
 from adm.metrics.frechet import comparable_statistics
 from adm.metrics.manifold import DENSITY_NEIGHBOURS
 
-IMAGES = 10_000  # kept, as in the released files
+IMAGES = 10_000  # stored, as in the released files
 INCEPTION = "inception"
 STATISTICS = (("mu", "sigma"), ("mu_s", "sigma_s"))
 SUFFIX = ".npz"
@@ -36,19 +37,19 @@ SUFFIX = ".npz"
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """What samples are compared with.
+    """Statistics of real images, and some of the images, that samples are compared with.
 
     Attributes:
-        features: the name of the network.
-        fingerprint: of the features; None where the file does not say.
-        statistics: of all images.
-        spatial: of the features that keep places, or None.
-        pool: (n, D) float32 features of the images that are kept, or None.
+        features: name of the network.
+        fingerprint: of the features; None where the file does not state it.
+        statistics: of the features of all images.
+        spatial: of their spatial features, or None.
+        pool: (n, D) float32 features of `images`, or None.
         images: (n, H, W, C) uint8, or None.
-        labels: (n,) int64, or None.
-        classes: the name of each label.
-        count: images behind the statistics; None where the file does not say.
-        manifest: where they come from.
+        labels: (n,) int64 of `images`, or None.
+        classes: name of each label.
+        count: number of images behind the statistics; None where the file does not state it.
+        manifest: source, hashes and versions.
     """
 
     features: str
@@ -64,23 +65,28 @@ class Reference:
 
     @property
     def name(self) -> str:
-        """What to call it."""
+        """File name or source, for messages."""
         return str(self.manifest.get("file") or self.manifest.get("source") or "the reference")
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """(H, W) of its images; None where it has none."""
+        """(H, W) of `images`; None where there are none."""
         return None if self.images is None else (self.images.shape[1], self.images.shape[2])
+
+    @property
+    def missing(self) -> int:
+        """Number of `images` whose features have not been extracted: all of them, or none."""
+        return 0 if self.images is None or self.pool is not None else len(self.images)
 
     @cached_property
     def reach(self) -> np.ndarray | None:
-        """(n, 5) squared distances to the nearest others: made once, whatever is compared."""
+        """(n, 5) squared distances of `pool` to its nearest neighbours, computed once."""
         if self.pool is None or len(self.pool) <= DENSITY_NEIGHBOURS:
             return None
         return reach(self.pool, DENSITY_NEIGHBOURS)
 
     def save(self, path: str | Path) -> None:
-        """Write the file, whole or not at all; the same reference gives the same bytes.
+        """Write the file atomically; equal references give equal bytes.
 
         Raises:
             ValueError: the name does not end in .npz.
@@ -110,7 +116,7 @@ class Reference:
 
 
 def is_reference(path: str | Path) -> bool:
-    """Whether this is an .npz file that holds statistics.
+    """Whether this is an .npz file with `mu` and `sigma`.
 
     Raises:
         ValueError: an .npz file that cannot be read.
@@ -122,16 +128,16 @@ def is_reference(path: str | Path) -> bool:
 
 
 def read(path: Path) -> Reference:
-    """Open a file, and check everything in it.
+    """Open a file and validate its arrays.
 
     Raises:
-        ValueError: no reference, or a damaged one.
+        ValueError: a file that is no reference, or a damaged one.
     """
     found = members(path)
     if not set(STATISTICS[0]) <= found.keys():
         raise ValueError(
-            f"{path} is no reference: its arrays are {', '.join(found) or 'none'}, without mu and "
-            "sigma; make one of images with adm reference"
+            f"{path} is no reference: it holds the arrays {', '.join(found) or '(none)'} and not "
+            "mu and sigma; make one with make_reference or `adm reference`"
         )
     about = _about(path, found)
     own, spatial = (
@@ -168,13 +174,13 @@ def _about(path: Path, found: dict[str, np.ndarray]) -> dict[str, Any]:
     except ValueError:  # several values, or no JSON
         pass
     raise ValueError(
-        f"{path} says in `adm` what is no JSON object of features, fingerprint, count and manifest "
-        "as adm reference writes it; make it again"
+        f"{path}: the array `adm` must hold a JSON object of features, fingerprint, count and "
+        "manifest, as Reference.save writes it; make the file again"
     )
 
 
 def _is_ours(about: Any) -> bool:
-    """Whether these are the words of `Reference.save`, each of its own kind where it is there."""
+    """Whether this is the object of `Reference.save`; each entry may be absent."""
     if not isinstance(about, dict) or not isinstance(about.get("manifest", {}), dict):
         return False
     labels = about.get("manifest", {}).get("labels") or {}
@@ -189,12 +195,12 @@ def _is_ours(about: Any) -> bool:
 
 
 def _names(path: Path, found: dict[str, np.ndarray]) -> tuple[str, ...]:
-    """The file's own names, or numbers."""
+    """The class names of the file, or numbers where it has none."""
     if "classes" in found:
         if found["classes"].ndim != 1:
             raise ValueError(
-                f"{path} holds classes of shape {found['classes'].shape}, expected a name for each "
-                "label; make it again"
+                f"{path} holds classes of shape {found['classes'].shape}, expected (K,), one name "
+                "for each label; make the file again"
             )
         return tuple(map(str, found["classes"].tolist()))
     labels = found.get("labels", found.get("arr_1"))
@@ -204,7 +210,7 @@ def _names(path: Path, found: dict[str, np.ndarray]) -> tuple[str, ...]:
 
 
 def _check_values(path: Path, reference: Reference) -> None:
-    """Shapes, types and finite numbers of everything in a file."""
+    """Raise ValueError for arrays of other shapes, dtypes or ranges than a reference has."""
     for one in (reference.statistics, reference.spatial):
         if one is None:
             continue
@@ -240,16 +246,20 @@ def _check_values(path: Path, reference: Reference) -> None:
 
 
 def _check_covariance(covariance: np.ndarray) -> None:
-    """Raise ValueError for what is the covariance of nothing, rounding of float32 aside."""
+    """Raise ValueError for a matrix that is no covariance, up to float32 rounding."""
     sizes, variances = np.abs(covariance), np.diag(covariance)
     allowed = 1e-4 * sizes.max(initial=0)
     if np.abs(covariance - covariance.T).max(initial=0) > allowed or (
         variances.min(initial=0) < -allowed
     ):
-        raise ValueError("its covariance is not symmetric, or a variance is below 0; make it anew")
+        raise ValueError(
+            "the covariance is not symmetric, or has a negative variance; make the file again"
+        )
     deviations = np.sqrt(variances.clip(0))
     if (sizes - np.outer(deviations, deviations)).max(initial=0) > allowed:
-        raise ValueError("a covariance is larger than its two variances allow; make it anew")
+        raise ValueError(
+            "a covariance exceeds the product of its two deviations; make the file again"
+        )
 
 
 def _beyond(labels: np.ndarray | None, classes: Sequence[str]) -> bool:

@@ -1,4 +1,4 @@
-"""scores, classes, manifest -> a report: JSON, and tables to read."""
+"""scores, class scores, manifest -> Report: a JSON file and printed tables."""
 
 import json
 import math
@@ -20,14 +20,14 @@ CLASSES_SHOWN = 20  # rows of a table; the file has all
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """All that was found, and all that it follows from.
+    """Scores, and everything that they depend on.
 
     Attributes:
-        features: the name of the network that every number is measured through.
-        scores: by key; see `adm.evaluation.scores`.
-        manifest: both sides, the features, and how they were compared.
-        classes: the scores of each class, where both sides have labels.
-        warnings: what a reader should know before comparing the numbers with others.
+        features: name of the network whose features were compared.
+        scores: key -> score; see `adm.evaluation.scores`.
+        manifest: samples, reference, features and options of the comparison.
+        classes: scores of each class, where samples and reference have labels.
+        warnings: what makes the scores incomparable with others.
     """
 
     features: str
@@ -37,7 +37,7 @@ class Report:
     warnings: Sequence[str] = field(default_factory=tuple)
 
     def to_json(self) -> dict[str, Any]:
-        """The report as JSON holds it; each score with its title."""
+        """The content of the JSON file; each score has its title."""
         return {
             "features": self.features,
             "scores": {
@@ -50,7 +50,7 @@ class Report:
         }
 
     def save(self, path: str | Path) -> None:
-        """Write the JSON, whole or not at all; the same report gives the same bytes."""
+        """Write the JSON file atomically; equal reports give equal bytes."""
         text = json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n"
         write_text(Path(path), text)
 
@@ -63,7 +63,7 @@ class Report:
         table.add_column("value", justify="right")
         table.add_column("95% interval", justify="right")
         for key, score in self.scores.items():
-            table.add_row(Text(title(key, self.features)), written(score.value), _range(score))
+            table.add_row(Text(title(key, self.features)), formatted(score.value), _range(score))
         console.print(table)
         if self.classes:
             console.print(_class_table(self.classes, self.features))
@@ -72,10 +72,10 @@ class Report:
 
 
 def load_report(path: str | Path) -> Report:
-    """What `save` wrote.
+    """Open a file of `Report.save`.
 
     Raises:
-        ValueError: no report, or a damaged one.
+        ValueError: a file that is no report, or a damaged one.
     """
     try:
         found = read_json(Path(path))
@@ -91,8 +91,8 @@ def load_report(path: str | Path) -> Report:
         raise ValueError(f"{path} is no report ({error}); evaluate again") from None
 
 
-def written(value: float | None) -> str:
-    """A number with four digits or so."""
+def formatted(value: float | None) -> str:
+    """A number with about four significant digits; empty where there is none."""
     if value is None or math.isnan(value):
         return ""
     digits = max(0, min(5, 4 - math.floor(math.log10(abs(value))) - 1)) if value else 1
@@ -101,7 +101,7 @@ def written(value: float | None) -> str:
 
 def _range(score: Score) -> str:
     known = math.isfinite(score.low) and math.isfinite(score.high)
-    return f"{written(score.low)} to {written(score.high)}" if known else ""
+    return f"{formatted(score.low)} to {formatted(score.high)}" if known else ""
 
 
 def _count(count: int | None) -> str:
@@ -114,11 +114,11 @@ def _class_table(classes: Sequence[ClassScores], features: str) -> Table:
     for name in ("class", "samples", "real", "Fréchet distance", "precision", "recall"):
         table.add_column(name, justify="left" if name == "class" else "right")
     for row in classes[:CLASSES_SHOWN]:
-        numbers = (written(each) for each in (row.frechet, row.precision, row.recall))
+        numbers = (formatted(each) for each in (row.frechet, row.precision, row.recall))
         table.add_row(Text(row.name), f"{row.generated:,}", f"{row.real:,}", *numbers)
     return table
 
 
 def _table(heading: str) -> Table:
-    # Names come as `Text`, which takes [husky] and :dog: for what they are, and not for markup.
+    # `Text` shows names such as [husky] and :dog: literally; strings would be parsed as markup.
     return Table(title=Text(heading, style="table.title"), title_justify="left")

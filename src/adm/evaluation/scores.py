@@ -1,15 +1,15 @@
-"""samples' features, a reference -> every score with its interval.
+"""FeatureSet, Reference -> scores with 95% intervals.
 
-| key | of | better |
+| key | compares | better |
 |---|---|---|
 | frechet, frechet_at_infinity | normal distributions of features | lower |
-| spatial_frechet | the same of features that keep places | lower |
+| spatial_frechet | the same of spatial features | lower |
 | inception_score | class probabilities of the samples alone | higher |
 | precision, recall | 3 neighbours | higher |
 | density, coverage | 5 neighbours | higher |
 | kernel_distance | all moments up to the third | lower |
 
-A score's title carries its features; only Inception's are called FID, sFID, Inception Score, KID.
+A score's title names its features; only Inception's are called FID, sFID, Inception Score, KID.
 """
 
 import math
@@ -56,17 +56,17 @@ SCORES = tuple(TITLES)
 FLOAT16 = ("precision_float16", "recall_float16")
 USUAL = tuple(key for key in SCORES if key not in FLOAT16)
 MEMBERSHIP = ("precision", "recall", "density", "coverage")
-FEWEST_EXTRAPOLATED = 200  # of fewer images, subsets scatter more than the line falls
-DEVIATIONS = 1.96  # of a normal distribution, within which 95% of it lies
+FEWEST_EXTRAPOLATED = 200  # images; the scatter of smaller subsets hides the trend
+DEVIATIONS = 1.96  # 95% of a normal distribution is within so many of its mean
 
 
 class Score(NamedTuple):
-    """A number, and where it lies with 95% confidence.
+    """A score and its 95% interval.
 
     Attributes:
         value: the score.
-        low, high: for other samples of the same generator, as many, against the same reference.
-            NaN where no interval is known.
+        low, high: the interval, for as many other samples of the same generator against the same
+            reference; NaN where none is known.
     """
 
     value: float
@@ -74,18 +74,18 @@ class Score(NamedTuple):
     high: float = math.nan
 
     def to_json(self) -> dict[str, float | None]:
-        """By name; what is not known is None, since JSON has no NaN."""
+        """The fields by name; NaN becomes None, since JSON has no NaN."""
         return {key: x if math.isfinite(x) else None for key, x in self._asdict().items()}
 
 
 def title(key: str, features: str) -> str:
-    """What a score is called: `FID`, `precision (inception)`, `Fréchet distance (dinov2)`.
+    """The title of a score: `FID`, `precision (inception)`, `Fréchet distance (dinov2)`.
 
     Raises:
-        ValueError: no such score.
+        ValueError: an unknown key.
     """
     if key not in TITLES:
-        raise ValueError(f"no score {key!r}; the scores are {', '.join(SCORES)}")
+        raise ValueError(f"no score {key!r}; choose from {', '.join(SCORES)}")
     of_inception, of_others = TITLES[key]
     if features == INCEPTION and of_inception != of_others:
         return of_inception
@@ -101,21 +101,24 @@ def scores(
     seed: int = 0,
     device: str = "cpu",
 ) -> dict[str, Score]:
-    """The scores that these sets allow, in the order of `SCORES`.
+    """Compute all scores that these sets allow, in the order of `SCORES`.
 
-    A score is left out where the reference keeps no images, a network has no such features, or a
-    set is too small for its neighbours.
+    A score is left out where it needs images and the reference stores none, where the network has
+    no such features, and where a set is too small for the number of neighbours.
 
     Args:
-        generated: at least 2 images.
-        reference: made with the same features.
-        only: which; `USUAL` are all but those in half precision.
-        resamples: of each interval.
-        seed: of resampling, of subsets for the kernel distance, and of those for the extrapolation.
-        device: where distances are computed.
+        generated: features of at least 2 samples.
+        reference: of the same features.
+        only: keys of the scores to compute; `USUAL` are all but those in half precision.
+        resamples: number of bootstrap resamples for each interval.
+        seed: of the resamples, and of the subsets for kernel distance and extrapolation.
+        device: computes the distances between features.
+
+    Returns:
+        key -> score.
 
     Raises:
-        ValueError: sets that cannot be compared, or a score that does not exist.
+        ValueError: sets that cannot be compared, or an unknown key.
     """
     for key in only:
         title(key, generated.name)
@@ -138,7 +141,7 @@ def scores(
 
 
 def probabilities(logits: np.ndarray) -> np.ndarray:
-    """(N, K) logits -> (N, K) float32, each row summing to 1."""
+    """Softmax in float64: (N, K) logits -> (N, K) float32."""
     found = np.empty(logits.shape, np.float32)
     for start in range(0, len(logits), 4096):
         part = np.asarray(logits[start : start + 4096], np.float64)
@@ -153,10 +156,10 @@ def _frechet(
     real = reference.statistics
     found = {
         "frechet": _distance(generated.pool, generated.statistics, real, resamples, seed)
-        if generated.given is None
+        if generated.stored is None
         else Score(frechet_distance(real, generated.statistics))
     }
-    if extrapolate and generated.given is None and generated.count >= FEWEST_EXTRAPOLATED:
+    if extrapolate and generated.stored is None and generated.count >= FEWEST_EXTRAPOLATED:
         at_infinity = frechet_at_infinity(generated.pool, real, seed=seed)
         error = DEVIATIONS * _error_at_zero(1 / at_infinity.sizes, at_infinity.scores)
         plain = found["frechet"]
@@ -174,7 +177,7 @@ def _spatial(
     own, real = generated.spatial_statistics, reference.spatial
     if own is None or real is None:
         return {}
-    if generated.given is not None or generated.spatial_features is None:
+    if generated.stored is not None or generated.spatial_features is None:
         return {"spatial_frechet": Score(frechet_distance(real, own))}
     score = _distance(generated.spatial_features, own, real, resamples, seed)
     return {"spatial_frechet": score}
@@ -183,14 +186,14 @@ def _spatial(
 def _distance(
     features: np.ndarray, own: Statistics, real: Statistics, resamples: int, seed: int
 ) -> Score:
-    """A Fréchet distance; its interval from what each image adds to it."""
+    """A Fréchet distance, with an interval from resampled influences of the images."""
     value = frechet_distance(real, own)
     low, high = mean_interval(influence(features, real), resamples, seed=seed)
     return Score(value, max(0.0, value + low), value + high)
 
 
 def _error_at_zero(x: np.ndarray, y: np.ndarray) -> float:
-    """Standard error of where the line through (x, y) meets x = 0, by least squares."""
+    """Standard error of the intercept of the least-squares line through (x, y)."""
     slope, at_zero = np.polyfit(x, y, 1)
     around = ((x - x.mean()) ** 2).sum()
     left = ((y - at_zero - slope * x) ** 2).sum() / (len(x) - 2)
@@ -199,8 +202,8 @@ def _error_at_zero(x: np.ndarray, y: np.ndarray) -> float:
 
 def _inception(logits: np.ndarray, resamples: int, seed: int) -> Score:
     p = probabilities(logits)
-    resamples = min(resamples, 200)  # each one multiplies (5,000,) by (5,000, K)
-    return _with(inception_score(p), inception_score_interval(p, resamples=resamples, seed=seed))
+    resamples = min(resamples, 200)  # each is a product of (5,000,) and (5,000, K)
+    return _score(inception_score(p), inception_score_interval(p, resamples=resamples, seed=seed))
 
 
 def _membership(
@@ -220,21 +223,21 @@ def _membership(
     )
     each, keys = per_image(found), MEMBERSHIP if both else MEMBERSHIP[:2]
     given = {key: Score(float(each[key].mean())) for key in keys}
-    # A share of the samples, each of which is in the manifold or not whatever the others are.
+    # Whether a sample is in the manifold of real images does not depend on the other samples.
     given["precision"] = Score(*wilson(int(found.fake_in_real.sum()), len(found.balls)))
-    if both and np.ptp(found.balls):  # equal values, as of samples in no ball, tell no spread
+    if both and np.ptp(found.balls):  # equal values, as of samples in no ball, have no spread
         interval = mean_interval(each["density"], resamples, seed=seed)
-        given["density"] = _with(given["density"].value, interval)
-    if found.without is not None:  # shares of the real images
+        given["density"] = _score(given["density"].value, interval)
+    if found.without is not None:  # proportions of the real images
         for key, held in zip(("recall", "coverage"), found.without.held(), strict=True):
             if key in given:
                 interval = jackknife_interval(given[key].value, held, len(found.balls))
-                given[key] = _with(given[key].value, interval)
+                given[key] = _score(given[key].value, interval)
     return given
 
 
 def per_image(found: Membership) -> dict[str, np.ndarray]:
-    """What each image says, whose means are the scores."""
+    """key -> the value of each image, whose mean is the score."""
     return {
         "precision": found.fake_in_real,
         "recall": found.real_in_fake,
@@ -250,7 +253,7 @@ def _kernel(
     if not _enough(generated, reference, DENSITY_NEIGHBOURS):
         return {}
     found = kernel_distance(reference.pool, generated.pool, seed=seed, device=device)
-    return {"kernel_distance": _with(found.value, found.interval())}
+    return {"kernel_distance": _score(found.value, found.interval())}
 
 
 def _enough(generated: FeatureSet, reference: Reference, neighbours: int) -> bool:
@@ -258,5 +261,5 @@ def _enough(generated: FeatureSet, reference: Reference, neighbours: int) -> boo
     return min(generated.count, len(reference.pool), len(generated.pool)) > neighbours
 
 
-def _with(value: float, interval: Interval) -> Score:
+def _score(value: float, interval: Interval) -> Score:
     return Score(float(value), *interval)

@@ -1,8 +1,8 @@
-"""images, features -> what is seen in all of them: streamed, kept on disk, gone on with.
+"""images, Features -> features and statistics: streamed, cached on disk, resumable.
 
-Images are looked at in chunks of a fixed size, each of which leaves a file when it is done. Which
-process looks at a chunk, and when, changes nothing of the file, and what is counted is counted in
-the order of the images; so one process and many, and one that was interrupted, give the same.
+Features are extracted in chunks of a fixed size, and each finished chunk is a file. Its content
+does not depend on which rank extracts it, or when, and moments are accumulated in the order of the
+images; so the result is the same for any number of ranks, and after an interruption.
 """
 
 import hashlib
@@ -27,20 +27,24 @@ from adm.processes import Devices
 
 CHUNK = 256  # images: seconds of work, and 200 MB of 512 x 512 pixels
 PREFIX = "adm-features-"  # of a temporary folder
-Hashes = dict[int, np.ndarray]  # of each chunk's images, by the first of them
+Hashes = dict[int, np.ndarray]  # index of a chunk's first image -> hashes of its images
 
 
 @dataclass(frozen=True)
-class Looking:
-    """How images are looked at, which changes last digits at most.
+class Extraction:
+    """How features are extracted, which changes their last digits at most.
 
     Attributes:
-        devices: the processes that work together; all of them must call. One alone by default.
-        batch_size: images that a network sees at a time; changes memory and speed.
-        work: a folder that keeps what is done, so that the same call goes on after an
-            interruption; all processes must see it. It is trusted only for images whose bytes are
-            the same as they were. A temporary one by default.
-        on_images: is told of each number of this process's images that are done.
+        devices: the ranks that share the images; all of them must make the call. One rank on the
+            CPU by default.
+        batch_size: images per call of the network; changes memory and speed.
+        work: a cache folder that all ranks can read and write, from which the same call resumes
+            after an interruption. Cached features count only for images with the same bytes. By
+            default it is a temporary folder.
+        on_images: called with the number of images each time this rank finishes some.
+
+    Raises:
+        ValueError: a batch size below 1.
     """
 
     devices: Devices = field(default_factory=lambda: Devices(torch.device("cpu")))
@@ -50,38 +54,38 @@ class Looking:
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
-            raise ValueError(f"batch size must be at least 1, got {self.batch_size}")
+            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
 
     def done(self, count: int) -> None:
-        """So many of this process's images are done."""
+        """Report `count` more images of this rank as finished."""
         if self.on_images is not None:
             self.on_images(count)
 
 
-PLAINLY = Looking()
+DEFAULT = Extraction()
 
 
 @dataclass(frozen=True, eq=False)
 class FeatureSet:
-    """A set of images as a network sees it.
+    """Features of a set of N images.
 
     Attributes:
         name: of the features.
         fingerprint: of the features.
-        source: what the images are called.
+        source: name of the images.
         count: N.
         pool: (N, D) float32.
         moments: of `pool`.
-        spatial: moments of the features that keep places, or None where there are none.
-        spatial_features: (N, S) float32, on disk; or None.
+        spatial: moments of `spatial_features`, or None.
+        spatial_features: (N, S) float32, mapped from disk; None where a network has none.
         logits: (N, K) float32, or None.
         labels: (N,) int64, or None where all images are of one class.
-        classes: the name of each label.
-        size: (H, W).
-        channels: of an image.
+        classes: name of each label.
+        size: (H, W) of an image.
+        channels: C of an image.
         hashes: (N, 32) uint8, SHA-256 of each image's bytes as (C, H, W).
-        given: statistics that stand for the images' own, as a file of the released layout states.
-        given_spatial: the same of the features that keep places.
+        stored: statistics that replace those of `pool`, as an .npz file of samples states them.
+        stored_spatial: the same for `spatial`.
     """
 
     name: str
@@ -98,8 +102,8 @@ class FeatureSet:
     size: tuple[int, int]
     channels: int
     hashes: np.ndarray
-    given: Statistics | None = None
-    given_spatial: Statistics | None = None
+    stored: Statistics | None = None
+    stored_spatial: Statistics | None = None
 
     @property
     def digest(self) -> str:
@@ -108,55 +112,58 @@ class FeatureSet:
 
     @cached_property
     def statistics(self) -> Statistics:
-        """The normal distribution that a Fréchet distance compares."""
-        return statistics(self.moments) if self.given is None else self.given
+        """Mean and covariance of `pool`, which the Fréchet distance compares."""
+        return statistics(self.moments) if self.stored is None else self.stored
 
     @cached_property
     def spatial_statistics(self) -> Statistics | None:
-        """The same of the features that keep places."""
-        if self.given is not None or self.spatial is None:
-            return self.given_spatial
+        """Mean and covariance of the spatial features, or None."""
+        if self.stored is not None or self.spatial is None:
+            return self.stored_spatial
         return statistics(self.spatial)
 
 
-def extract(source: Source, features: Features, looking: Looking = PLAINLY) -> FeatureSet:
-    """Look at every image, each process at its share.
+def extract(source: Source, features: Features, extraction: Extraction = DEFAULT) -> FeatureSet:
+    """Extract the features of every image; each rank extracts its share.
 
-    Memory does not grow with the number of images; the disk takes 8 bytes a number, 16 KB an image
+    Memory does not grow with the number of images. On disk a feature takes 8 bytes, 16 KB per image
     for Inception's pool alone.
 
     Args:
         source: images of one size.
-        features: what looks at them.
-        looking: in which processes, and how.
+        features: the extractor.
+        extraction: ranks, batch size, cache folder and progress.
 
     Returns:
-        The same in every process.
+        The same on every rank.
 
     Raises:
-        ValueError: fewer than 2 images, images of several sizes, a corrupt one, features that are
-            not finite or cannot be had of such images, or a folder that processes do not share.
+        ValueError: fewer than 2 images, images of several sizes, a corrupt image, images that the
+            network does not support, features that are not finite, or a `work` folder that the
+            ranks do not share.
     """
-    devices = looking.devices
+    devices = extraction.devices
     if len(source) < 2:
         held = count_of(len(source), "image")
-        raise ValueError(f"{source.name} has {held}; scores need 2 or more")
+        raise ValueError(f"{source.name} has {held}, and scores need at least 2; add images")
     spans = spans_of(len(source))
     own = spans[devices.rank :: devices.world]
-    with _folder(looking.work, devices) as folder:
-        hashes = _in_one(devices, lambda: _look(source, features, folder, own, looking))
+    with _folder(extraction.work, devices) as folder:
+        hashes = _merged(
+            devices, lambda: _extract_chunks(source, features, folder, own, extraction)
+        )
         devices.once(lambda: chunks.join(folder, spans, features.fingerprint, hashes))
-        # Only when all have opened the arrays may one go on, and remove what they lie in.
-        return devices.each(lambda: _opened(folder, source, features))
+        # No rank may return, and remove the folder, before all have opened the arrays in it.
+        return devices.each(lambda: _loaded(folder, source, features))
 
 
 def digest_of(source: Source, devices: Devices) -> str:
-    """`FeatureSet.digest` of images that no network looks at; each process reads its share."""
+    """`FeatureSet.digest` of images without their features; each rank reads its share."""
     spans = spans_of(len(source))
     own = spans[devices.rank :: devices.world]
-    hashes = _in_one(
+    hashes = _merged(
         devices,
-        lambda: {span.start: chunks.hashes_of(images) for span, images in _ahead(source, own)},
+        lambda: {span.start: chunks.hashes_of(images) for span, images in _prefetched(source, own)},
     )
     return _digest(
         (len(source), *source.shape), np.concatenate([hashes[span.start] for span in spans])
@@ -164,21 +171,21 @@ def digest_of(source: Source, devices: Devices) -> str:
 
 
 def spans_of(count: int) -> list[range]:
-    """The images of each chunk."""
+    """Indices of the images of each chunk."""
     return [range(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
 
 
 def own_images(count: int, devices: Devices) -> int:
-    """How many of `count` images this process looks at."""
+    """How many of `count` images this rank extracts."""
     return sum(map(len, spans_of(count)[devices.rank :: devices.world]))
 
 
 @contextmanager
 def _folder(work: Path | None, devices: Devices) -> Iterator[Path]:
-    """Where chunks are kept: in a temporary folder, until all processes have opened them.
+    """The cache folder: `work`, or a temporary one that is removed when all ranks have opened it.
 
-    What is mapped lasts without a name, and goes with the process however that ends; one that was
-    launched with others ends without removing what it has left (`training.devices.end`).
+    Files that are mapped outlast their names, and vanish with the last rank however it ends; ranks
+    of a distributed group end without removing temporary folders.
     """
     if work is not None:
         devices.each(lambda: work.mkdir(parents=True, exist_ok=True))
@@ -191,8 +198,8 @@ def _folder(work: Path | None, devices: Devices) -> Iterator[Path]:
         yield Path(devices.gather(made[0].name if made else None)[0])
 
 
-def _in_one(devices: Devices, act: Callable[[], Hashes]) -> Hashes:
-    """The hashes that it gave in each process."""
+def _merged(devices: Devices, act: Callable[[], Hashes]) -> Hashes:
+    """The hashes that `act` returned on every rank."""
     parts = devices.gather(devices.each(act))
     return {start: rows for part in parts for start, rows in part.items()}
 
@@ -203,36 +210,36 @@ def _digest(shape: tuple[int, ...], hashes: np.ndarray) -> str:
     return whole.hexdigest()
 
 
-def _look(
+def _extract_chunks(
     source: Source,
     features: Features,
     folder: Path,
     spans: Sequence[range],
-    looking: Looking,
+    extraction: Extraction,
 ) -> Hashes:
-    """See to it that each of these chunks is in the folder; the hashes of their images."""
+    """Extract the chunks that the folder does not hold yet; returns the hashes of all images."""
     found: Hashes = {}
-    for span, images in _ahead(source, spans):
+    for span, images in _prefetched(source, spans):
         hashes = found[span.start] = chunks.hashes_of(images)
         if chunks.holds(folder, span, features.fingerprint, hashes):
-            looking.done(len(span))
+            extraction.done(len(span))
             continue
         parts, first = [], span.start
-        for part in images.split(looking.batch_size):
+        for part in images.split(extraction.batch_size):
             last = first + len(part) - 1
             try:
                 parts.append(features.extract(part))
             except ValueError as error:
                 raise ValueError(f"{source.name}, images {first} to {last}: {error}") from None
-            looking.done(len(part))
+            extraction.done(len(part))
             first = last + 1
         joined = [None if rows[0] is None else torch.cat(rows) for rows in zip(*parts, strict=True)]
-        chunks.keep(folder, span, features.fingerprint, hashes, joined)
+        chunks.save(folder, span, features.fingerprint, hashes, joined)
     return found
 
 
-def _ahead(source: Source, spans: Sequence[range]) -> Iterator[tuple[range, Tensor]]:
-    """Each chunk's images, read while those before it are looked at."""
+def _prefetched(source: Source, spans: Sequence[range]) -> Iterator[tuple[range, Tensor]]:
+    """Each chunk's images, read while the features of the chunk before are extracted."""
     with ThreadPoolExecutor(1, thread_name_prefix="read") as reader:
         waiting = [reader.submit(source.batch, span) for span in spans[:1]]
         for i, span in enumerate(spans):
@@ -241,8 +248,8 @@ def _ahead(source: Source, spans: Sequence[range]) -> Iterator[tuple[range, Tens
             yield span, images
 
 
-def _opened(folder: Path, source: Source, features: Features) -> FeatureSet:
-    arrays, moments = chunks.joined(folder)
+def _loaded(folder: Path, source: Source, features: Features) -> FeatureSet:
+    arrays, moments = chunks.load(folder)
     channels, height, width = source.shape
     several = len(source.classes) > 1
     return FeatureSet(

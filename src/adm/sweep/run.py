@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from adm.data.export import safe_names
-from adm.evaluation import Looking, Report, Score
+from adm.evaluation import Extraction, Report, Score
 from adm.evaluation.manifest import versions
 from adm.models.load import SHIPPED
 from adm.models.trained import ClassifierModel
@@ -85,7 +85,7 @@ def run(
     """
     judging.check(sweep.model.shape)
     # Points are shared, and not the images of one.
-    alone = Looking(Devices(devices.device), batch_size)
+    alone = Extraction(Devices(devices.device), batch_size)
 
     def act() -> None:
         noted = {point: _noted(on_evaluations, point) for point in share(sweep, devices)}
@@ -126,19 +126,19 @@ def _noted(on: OnPart | None, point: Point) -> Callable[[int], None] | None:
 
 
 def _reports(
-    judging: Judging, point: Point, out: Path, looking: Looking
+    judging: Judging, point: Point, out: Path, extraction: Extraction
 ) -> tuple[list[Report], Score | None]:
     """A point's reports, and the share that the judge names as meant."""
     place = out / SAMPLES / point.name
-    reports = [scored(by, point, place, out, looking) for by in judging.by]
+    reports = [scored(by, point, place, out, extraction) for by in judging.by]
     if judging.judge is None:
         return reports, None
     return reports, named(judging.judge, point, place, out, list(judging.labels))
 
 
-def _outcome(sweep: Sweep, judging: Judging, out: Path, looking: Looking) -> Outcome:
+def _outcome(sweep: Sweep, judging: Judging, out: Path, extraction: Extraction) -> Outcome:
     """What all processes have left in the folder."""
-    found = [_reports(judging, point, out, looking) for point in sweep.points]
+    found = [_reports(judging, point, out, extraction) for point in sweep.points]
     columns = zip(*(reports for reports, _ in found), strict=True)
     measured = [
         Measured(reports[0].features, [dict(report.scores) for report in reports])

@@ -10,7 +10,7 @@ import torch
 from adm.data import Source
 from adm.data.export import ARCHIVE, safe_names
 from adm.evaluation import (
-    Looking,
+    Extraction,
     Reference,
     Report,
     Score,
@@ -21,7 +21,7 @@ from adm.evaluation import (
     open_images,
 )
 from adm.evaluation.manifest import described
-from adm.evaluation.statistics import PLAINLY, digest_of
+from adm.evaluation.statistics import DEFAULT, digest_of
 from adm.features import Features
 from adm.files import cached_json, sha256, write_json
 from adm.images import to_float
@@ -42,7 +42,7 @@ class By:
 
 
 def kept_reference(
-    source: Source, features: Features, out: Path, looking: Looking = PLAINLY
+    source: Source, features: Features, out: Path, extraction: Extraction = DEFAULT
 ) -> Reference:
     """The reference of some data, made once and kept in the sweep's folder.
 
@@ -50,12 +50,12 @@ def kept_reference(
         source: images of the samples' shape.
         features: what looks at them.
         out: the sweep's folder.
-        looking: in which processes, and how; what is done is kept in the sweep's folder.
+        extraction: in which processes, and how; what is done is kept in the sweep's folder.
 
     Raises:
         ValueError: features that cannot see the images.
     """
-    devices = looking.devices
+    devices = extraction.devices
     place = out / REFERENCES
     stem = safe_names([features.name])[0]
     path, note = place / f"{stem}.npz", place / f"{stem}.json"
@@ -66,10 +66,10 @@ def kept_reference(
         "features": features.fingerprint,
     }
     had = devices.gather(cached_json(note) if path.exists() else None)
-    # All images are read to see that they are the same, which takes less than looking at them.
+    # All images are read to see that they are the same, which is faster than to extract features.
     if None in had or had != [key | {"sha256": digest_of(source, devices)}] * devices.world:
         work = place / f"{stem}.work"
-        made = make_reference(source, features, replace(looking, work=work))
+        made = make_reference(source, features, replace(extraction, work=work))
 
         def keep() -> None:
             made.save(path)
@@ -87,7 +87,7 @@ def scored(
     point: Point,
     place: Path,
     out: Path,
-    looking: Looking,
+    extraction: Extraction,
     *,
     seed: int = 0,
 ) -> Report:
@@ -95,7 +95,7 @@ def scored(
 
     Args:
         place: the folder with the point's samples.
-        looking: by this process alone, and how.
+        extraction: by this process alone, and how.
         seed: of the resampling.
 
     Raises:
@@ -105,10 +105,10 @@ def scored(
     source, made = open_images(str(place))
     had = _kept(path)
     if had is None or _origin(had) != _origin_of(by, made, seed):
-        had = evaluate(source, by.reference, by.features, looking, made=made, seed=seed)
+        had = evaluate(source, by.reference, by.features, extraction, made=made, seed=seed)
         had.save(path)
     else:
-        looking.done(len(source))
+        extraction.done(len(source))
     return had
 
 

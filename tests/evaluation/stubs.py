@@ -1,4 +1,4 @@
-"""uint8 images -> features that cost nothing; sources, and sets that were looked at with them."""
+"""uint8 images -> cheap features; sources of images, and threads that stand for ranks."""
 
 import threading
 from collections.abc import Callable
@@ -16,21 +16,21 @@ from adm.features.contract import guarded
 from adm.processes import Devices
 
 NAMES = ("circle", "square", "star")
-OnLook = Callable[[Tensor], None]
+OnExtract = Callable[[Tensor], None]
 
 
-def blocks(name: str = "blocks", on_look: OnLook | None = None) -> Features:
+def blocks(name: str = "blocks", on_extract: OnExtract | None = None) -> Features:
     """Means of a 4 x 4 grid, the grid's upper half as features with places, and six logits."""
     to_logits = torch.randn(16, 6, generator=torch.Generator().manual_seed(5)) / 20
 
-    def look(images: Tensor) -> Extracted:
-        if on_look is not None:
-            on_look(images)
+    def extract_rows(images: Tensor) -> Extracted:
+        if on_extract is not None:
+            on_extract(images)
         grid = torch.nn.functional.adaptive_avg_pool2d(images.float().mean(1, keepdim=True), 4)
         pool = grid.flatten(1)
         return Extracted(pool, grid[:, :, :2].flatten(1) / 10, pool @ to_logits)
 
-    return guarded(name, 16, look, f"{name}-1", "cpu")
+    return guarded(name, 16, extract_rows, f"{name}-1", "cpu")
 
 
 def spots(
