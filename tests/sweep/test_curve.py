@@ -6,7 +6,7 @@ import pytest
 
 from adm.evaluation import Score
 from adm.pictures import png
-from adm.sweep.curve import Line, Series, sentences, written
+from adm.sweep.curve import Line, Series, formatted, sentences
 from adm.sweep.plots import figure
 
 SCALES = (0.0, 1.0, 2.0, 4.0)
@@ -52,8 +52,8 @@ def test_no_two_of_them_do() -> None:
 def test_what_lies_within_the_intervals_is_not_claimed(half: float) -> None:
     told = said(VALLEY, RISING, FALLING, half=half)
     assert told[-1] != YES
-    assert "Precision does not move beyond its intervals" in told[0]
-    assert ("which the intervals do not tell apart" in told[2]) == (half == 3.0)
+    assert "Precision does not change beyond its intervals" in told[0]
+    assert ("a difference within the intervals" in told[2]) == (half == 3.0)
 
 
 def test_unknown_intervals_claim_nothing() -> None:
@@ -86,7 +86,9 @@ def test_a_turn_on_the_way_is_told() -> None:
 def test_a_trade_off_ends_where_precision_falls_again() -> None:
     told = said(VALLEY, (0.6, 0.7, 0.9, 0.5), FALLING)
     assert told[0].startswith("Precision falls from 0.600")
-    assert told[-1] == "This is the paper's trade-off up to scale 2; beyond, precision falls too."
+    assert (
+        told[-1] == "This is the paper's trade-off up to scale 2; beyond it, precision falls too."
+    )
     assert said(VALLEY, (0.6, 0.7, 0.9, 0.895), FALLING)[-1] == YES
     never = said(VALLEY, (0.6, 0.605, 0.5, 0.4), (0.7, 0.7, 0.5, 0.3))
     assert never[-1] == "This is not the paper's trade-off: precision falls."
@@ -97,13 +99,13 @@ def test_a_series_turned_round_moves_the_other_way() -> None:
     for values in (RISING, FALLING, VALLEY, (0.5,) * 4):
         forth = Series("x", SCALES, scores(values))
         back = Series("x", SCALES, scores(values[::-1]))
-        assert back.moves == opposite[forth.moves]
+        assert back.trend == opposite[forth.trend]
 
 
 def test_two_scales_are_no_curve() -> None:
     short = Line("", SCALES[:2], *(scores(each[:2]) for each in (VALLEY, RISING, FALLING)))
     assert sentences(*short.series(NAMES)) == [
-        "A trade-off takes at least three scales to be seen."
+        "At least three scales are needed to assess a trade-off."
     ]
 
 
@@ -117,7 +119,7 @@ def test_two_scales_are_no_curve() -> None:
     ],
 )
 def test_digits_follow_the_interval(score: Score, text: str) -> None:
-    assert written(score) == text
+    assert formatted(score) == text
 
 
 @pytest.mark.parametrize("lines", [1, 3])

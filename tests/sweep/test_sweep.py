@@ -21,14 +21,14 @@ from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.processes import Devices
 from adm.samplers import DDIM, Sampling
 from adm.samplers.words import changed
-from adm.sweep import plan as sweeping
-from adm.sweep import run as running
-from adm.sweep import scoring
+from adm.sweep import plan as plan_module
+from adm.sweep import run as run_module
+from adm.sweep import scoring as scoring_module
 from adm.sweep.page import shown, title_of, write
-from adm.sweep.plan import Point, Sweep, balanced, images_of, sampled
-from adm.sweep.run import Judging, run, share
-from adm.sweep.scoring import By, kept_reference
-from adm.sweep.summary import Outcome, as_json, markdown, tables, ways
+from adm.sweep.plan import Point, Sweep, balanced, images_of, sample_point
+from adm.sweep.run import SweepResult, run, share
+from adm.sweep.scoring import Scorer, Scoring, cached_reference
+from adm.sweep.summary import as_json, markdown, tables, ways
 
 COUNT = 12
 COLOUR = ("data.channels=3", "classifier.in_channels=3")
@@ -75,17 +75,20 @@ def plan(model: DiffusionModel, guide: ClassifierModel) -> Callable[..., Sweep]:
 
 
 @pytest.fixture(scope="module")
-def judging(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Judging:
+def scoring(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Scoring:
     real = tmp_path_factory.mktemp("reference")
-    by = [By(each, kept_reference(spots(40), each, real)) for each in (blocks(), blocks("others"))]
+    scorers = [
+        Scorer(each, cached_reference(spots(40), each, real))
+        for each in (blocks(), blocks("others"))
+    ]
     judge = load_classifier(files / "judge.safetensors")
-    return Judging(by, judge, balanced(range(3), COUNT))
+    return Scoring(scorers, judge, balanced(range(3), COUNT))
 
 
-def ran(sweep: Sweep, judging: Judging, out: Path) -> Outcome:
-    outcome = run(sweep, judging, out, devices=ALONE, batch_size=5)
-    assert outcome is not None
-    return outcome
+def ran(sweep: Sweep, scoring: Scoring, out: Path) -> SweepResult:
+    result = run(sweep, scoring, out, devices=ALONE, batch_size=5)
+    assert result is not None
+    return result
 
 
 def contents(out: Path) -> dict[str, bytes]:
@@ -94,12 +97,12 @@ def contents(out: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def done(
-    plan: Callable[..., Sweep], judging: Judging, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Outcome, Path]:
+    plan: Callable[..., Sweep], scoring: Scoring, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[SweepResult, Path]:
     out = tmp_path_factory.mktemp("sweep")
-    outcome = ran(plan(), judging, out)
-    write(outcome, out)
-    return outcome, out
+    result = ran(plan(), scoring, out)
+    write(result, out)
+    return result, out
 
 
 def test_every_combination_is_a_point(plan: Callable[..., Sweep]) -> None:
@@ -118,7 +121,7 @@ def test_labels_take_turns() -> None:
 
 
 def test_a_point_s_images_are_those_that_sampling_gives(
-    plan: Callable[..., Sweep], done: tuple[Outcome, Path]
+    plan: Callable[..., Sweep], done: tuple[SweepResult, Path]
 ) -> None:
     sweep = plan()
     for point in sweep.points:
@@ -132,7 +135,7 @@ def test_the_same_noise_stands_behind_every_scale(
     plan: Callable[..., Sweep], tmp_path: Path
 ) -> None:
     sweep = plan(scales=(0.0, 1e-6, 4.0))
-    plain, nearly, far = (images_of(sampled(sweep, p, tmp_path)).int() for p in sweep.points)
+    plain, nearly, far = (images_of(sample_point(sweep, p, tmp_path)).int() for p in sweep.points)
     assert (plain - nearly).abs().max() <= 1
     assert (plain - far).abs().max() > 1
 
@@ -157,44 +160,44 @@ def test_nobody_calls_images_by_a_class_that_nothing_steered_to(
 
 def test_the_same_call_makes_nothing_again(
     plan: Callable[..., Sweep],
-    judging: Judging,
-    done: tuple[Outcome, Path],
+    scoring: Scoring,
+    done: tuple[SweepResult, Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def never(*args: object, **kwargs: object) -> None:
         raise AssertionError("it was there already")
 
-    outcome, out = done
+    result, out = done
     before = contents(out)
-    monkeypatch.setattr(sweeping, "sample_into", never)
-    monkeypatch.setattr(scoring, "evaluate", never)
-    monkeypatch.setattr(scoring, "accuracy", never)
-    again = ran(plan(), judging, out)
+    monkeypatch.setattr(plan_module, "sample_into", never)
+    monkeypatch.setattr(scoring_module, "evaluate", never)
+    monkeypatch.setattr(scoring_module, "accuracy", never)
+    again = ran(plan(), scoring, out)
     write(again, out)
     assert contents(out) == before
-    assert as_json(again) == as_json(outcome)
+    assert as_json(again) == as_json(result)
 
 
 def test_another_scale_costs_its_own_point_only(
-    plan: Callable[..., Sweep], judging: Judging, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    plan: Callable[..., Sweep], scoring: Scoring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
-    real = sweeping.sample_into
+    real = plan_module.sample_into
 
     def noted(out: Path, *args: Any, **kwargs: Any) -> torch.Tensor:
         made.append(out.name)
         return real(out, *args, **kwargs)
 
-    monkeypatch.setattr(sweeping, "sample_into", noted)
-    ran(plan(scales=(0.0, 4.0)), judging, tmp_path)
-    ran(plan(), judging, tmp_path)
+    monkeypatch.setattr(plan_module, "sample_into", noted)
+    ran(plan(scales=(0.0, 4.0)), scoring, tmp_path)
+    ran(plan(), scoring, tmp_path)
     assert made == ["ddim-3-scale0", "ddim-3-scale4", "ddim-3-scale1"]
 
 
 def test_an_interrupted_sweep_ends_as_one_that_was_not(
     plan: Callable[..., Sweep],
-    judging: Judging,
-    done: tuple[Outcome, Path],
+    scoring: Scoring,
+    done: tuple[SweepResult, Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -210,18 +213,18 @@ def test_an_interrupted_sweep_ends_as_one_that_was_not(
     real = DiffusionGenerator.images
     monkeypatch.setattr(DiffusionGenerator, "images", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        ran(plan(), judging, tmp_path)
+        ran(plan(), scoring, tmp_path)
     monkeypatch.setattr(DiffusionGenerator, "images", real)
-    write(ran(plan(), judging, tmp_path), tmp_path)
+    write(ran(plan(), scoring, tmp_path), tmp_path)
     assert contents(tmp_path) == contents(done[1])
 
 
 @pytest.mark.parametrize("key", ["of the samples", "of the reference", "of the features"])
 def test_scores_of_something_else_are_not_taken_for_these(
-    plan: Callable[..., Sweep], judging: Judging, tmp_path: Path, key: str
+    plan: Callable[..., Sweep], scoring: Scoring, tmp_path: Path, key: str
 ) -> None:
     sweep = plan(scales=(0.0, 4.0))
-    alone = Judging(judging.by[:1])
+    alone = Scoring(scoring.scorers[:1])
     first = ran(sweep, alone, tmp_path / "one")
     if key == "of the samples":
         sweep = plan(scales=(0.0, 4.0), base=Sampling(sampler=DDIM(), seed=1))
@@ -232,8 +235,8 @@ def test_scores_of_something_else_are_not_taken_for_these(
         if key == "of the features":
             source = spots(40)
             object.__setattr__(features, "fingerprint", "another")
-        made = kept_reference(source, features, tmp_path / "real")
-        alone = Judging([By(features, made)])
+        made = cached_reference(source, features, tmp_path / "real")
+        alone = Scoring([Scorer(features, made)])
     second = ran(sweep, alone, tmp_path / "one")
     fresh = ran(sweep, alone, tmp_path / "two")
     assert as_json(second) == as_json(fresh)
@@ -241,14 +244,14 @@ def test_scores_of_something_else_are_not_taken_for_these(
 
 
 def test_processes_that_share_the_points_find_what_one_finds(
-    plan: Callable[..., Sweep], judging: Judging, done: tuple[Outcome, Path], tmp_path: Path
+    plan: Callable[..., Sweep], scoring: Scoring, done: tuple[SweepResult, Path], tmp_path: Path
 ) -> None:
     sweep = plan()
     shares = [share(sweep, Devices(torch.device("cpu"), rank, 2)) for rank in range(2)]
     assert sorted(shares[0] + shares[1]) == sorted(sweep.points)
 
-    def act(devices: Devices) -> Outcome | None:
-        return run(sweep, judging, tmp_path, devices=devices, batch_size=5)
+    def act(devices: Devices) -> SweepResult | None:
+        return run(sweep, scoring, tmp_path, devices=devices, batch_size=5)
 
     first, second = together(2, act)
     assert second is None
@@ -256,19 +259,19 @@ def test_processes_that_share_the_points_find_what_one_finds(
 
 
 def test_a_failure_of_one_process_is_everyone_s(
-    plan: Callable[..., Sweep], judging: Judging, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    plan: Callable[..., Sweep], scoring: Scoring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(sweep: Sweep, point: Point, *rest: Any) -> None:
         if point.scale == 1:
             raise ValueError("disk on fire")
 
-    monkeypatch.setattr(running, "sampled", broken)
-    monkeypatch.setattr(running, "_reports", lambda *args: None)
-    both = together(2, lambda devices: run(plan(), judging, tmp_path, devices=devices))
+    monkeypatch.setattr(run_module, "sample_point", broken)
+    monkeypatch.setattr(run_module, "_score", lambda *args: None)
+    both = together(2, lambda devices: run(plan(), scoring, tmp_path, devices=devices))
     assert [str(each) for each in both] == ["disk on fire"] * 2
 
 
-def test_the_page_needs_nothing_beside_it(done: tuple[Outcome, Path]) -> None:
+def test_the_page_needs_nothing_beside_it(done: tuple[SweepResult, Path]) -> None:
     text = (done[1] / "report.html").read_text("utf-8")
     links = re.findall(r"""(?:src|href)\s*=\s*["']([^"']*)""", text) + re.findall(r"url\(", text)
     assert len(links) == 2 + 3 * 3  # figures, and a picture for each class and scale
@@ -277,11 +280,11 @@ def test_the_page_needs_nothing_beside_it(done: tuple[Outcome, Path]) -> None:
         assert outside not in text
 
 
-def test_every_number_carries_its_features(done: tuple[Outcome, Path]) -> None:
-    outcome, out = done
-    for table in tables(outcome):
-        assert all(f"({table.by})" in heading for heading in table.headings[1:])
-    assert "FID" not in markdown(outcome, title_of(outcome.sweep))
+def test_every_number_carries_its_features(done: tuple[SweepResult, Path]) -> None:
+    result, out = done
+    for table in tables(result):
+        assert all(f"({table.network})" in heading for heading in table.headings[1:])
+    assert "FID" not in markdown(result, title_of(result.sweep))
     told = json.loads((out / "report.json").read_text())
     assert [point["scale"] for point in told["points"]] == [0, 1, 4]
     names = told["points"][0]["scores"].keys()
@@ -290,32 +293,32 @@ def test_every_number_carries_its_features(done: tuple[Outcome, Path]) -> None:
 
 
 def test_the_scores_are_those_of_the_kept_samples(
-    plan: Callable[..., Sweep], judging: Judging, done: tuple[Outcome, Path]
+    plan: Callable[..., Sweep], scoring: Scoring, done: tuple[SweepResult, Path]
 ) -> None:
     from adm.evaluation import evaluate, open_images
 
-    outcome, out = done
+    result, out = done
     for i, point in enumerate(plan().points):
         opened = open_images(str(out / "samples" / point.name))
-        by = judging.by[0]
-        report = evaluate(opened.source, by.reference, by.features, made=opened.made)
-        kept = outcome.measured[0].scores[i]
+        scorer = scoring.scorers[0]
+        report = evaluate(opened.source, scorer.reference, scorer.features, made=opened.made)
+        kept = result.networks[0].scores[i]
         assert kept.keys() == report.scores.keys()
         for key, score in report.scores.items():
             assert kept[key] == pytest.approx(score, rel=1e-5, nan_ok=True), key
 
 
 def test_the_judge_counts_images_named_as_meant(
-    judging: Judging, done: tuple[Outcome, Path]
+    scoring: Scoring, done: tuple[SweepResult, Path]
 ) -> None:
     from adm.images import to_float
 
-    outcome, out = done
-    judge = judging.judge
+    result, out = done
+    judge = scoring.judge
     assert judge is not None
     images = to_float(images_of(out / "samples" / "ddim-3-scale4"))
-    right = judge.classify(images).argmax(1) == torch.tensor(judging.labels)
-    told = outcome.measured[-1].scores[2]["named as meant"]
+    right = judge.classify(images).argmax(1) == torch.tensor(scoring.labels)
+    told = result.networks[-1].scores[2]["named as meant"]
     assert told.value == pytest.approx(float(right.float().mean()))
 
 
@@ -345,44 +348,44 @@ def test_what_cannot_be_sampled_is_refused_at_once(
 
 
 def test_samples_of_another_sweep_are_not_taken(plan: Callable[..., Sweep], tmp_path: Path) -> None:
-    sampled(plan(), plan().points[0], tmp_path)
+    sample_point(plan(), plan().points[0], tmp_path)
     other = plan(base=Sampling(sampler=DDIM(), seed=1))
-    with pytest.raises(ValueError, match="that differ in sampling; choose another --out"):
-        sampled(other, other.points[0], tmp_path)
+    with pytest.raises(ValueError, match="that differ in sampling; choose another sweep folder"):
+        sample_point(other, other.points[0], tmp_path)
 
 
 def test_samples_of_a_version_that_told_less_of_them_are_taken(
     plan: Callable[..., Sweep], tmp_path: Path
 ) -> None:
     point = plan().points[1]
-    manifest = sampled(plan(), point, tmp_path) / "samples.json"
+    manifest = sample_point(plan(), point, tmp_path) / "samples.json"
     told = json.loads(manifest.read_text())
     del told["model"]["trained_steps"]
     manifest.write_text(json.dumps(told))
-    sampled(plan(), point, tmp_path)
+    sample_point(plan(), point, tmp_path)
     told["model"]["sha256"] = "0" * 64
     manifest.write_text(json.dumps(told))
     with pytest.raises(ValueError, match="differ in model"):
-        sampled(plan(), point, tmp_path)
+        sample_point(plan(), point, tmp_path)
 
 
 def test_a_reference_of_another_size_is_refused_before_sampling(
     plan: Callable[..., Sweep], tmp_path: Path
 ) -> None:
     features = blocks()
-    judging = Judging([By(features, make_reference(spots(40, size=12), features))])
+    scoring = Scoring([Scorer(features, make_reference(spots(40, size=12), features))])
     with pytest.raises(ValueError, match="make a reference of that size"):
-        run(plan(), judging, tmp_path, devices=ALONE)
+        run(plan(), scoring, tmp_path, devices=ALONE)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_judge_of_other_images_is_refused_before_sampling(
-    files: Path, plan: Callable[..., Sweep], judging: Judging, tmp_path: Path
+    files: Path, plan: Callable[..., Sweep], scoring: Scoring, tmp_path: Path
 ) -> None:
     for i, changes in enumerate((LARGER, COLOUR)):
         chosen = tiny.classifier("noised=false", *changes)
         judge = load_classifier(tiny.model(files / f"judge-{i}.safetensors", chosen))
-        other = Judging(judging.by, judge, judging.labels)
+        other = Scoring(scoring.scorers, judge, scoring.labels)
         with pytest.raises(ValueError, match=r"the model makes \(1, 8, 8\); give a judge of such"):
             run(plan(), other, tmp_path, devices=ALONE)
         assert not list(tmp_path.iterdir())
@@ -391,20 +394,20 @@ def test_a_judge_of_other_images_is_refused_before_sampling(
 def test_features_that_cannot_see_the_images_are_refused_before_sampling(
     plan: Callable[..., Sweep], tmp_path: Path
 ) -> None:
-    def look(images: torch.Tensor) -> Extracted:
+    def extract(images: torch.Tensor) -> Extracted:
         if images.shape[1] != 3:
             raise ValueError("give images of 3 channels")
         return Extracted(images.float().mean((2, 3)))
 
-    features = guarded("colour", 3, look, "1", "cpu")
-    judging = Judging([By(features, make_reference(spots(40, channels=3), features))])
+    features = guarded("colour", 3, extract, "1", "cpu")
+    scoring = Scoring([Scorer(features, make_reference(spots(40, channels=3), features))])
     with pytest.raises(ValueError, match="give images of 3 channels"):
-        run(plan(), judging, tmp_path, devices=ALONE)
+        run(plan(), scoring, tmp_path, devices=ALONE)
     assert not list(tmp_path.iterdir())
 
 
 def test_scales_that_differ_in_the_seventh_digit_have_folders_of_their_own(
-    plan: Callable[..., Sweep], judging: Judging, tmp_path: Path
+    plan: Callable[..., Sweep], scoring: Scoring, tmp_path: Path
 ) -> None:
     scales = (0.12345671, 0.12345672)
     sweep = plan(scales=scales, steps=(3, 4), samplers=("ddim",))
@@ -420,13 +423,13 @@ def test_a_damaged_manifest_is_refused_with_a_cure_that_works(
     plan: Callable[..., Sweep], tmp_path: Path, left: str
 ) -> None:
     point = plan().points[0]
-    place = sampled(plan(), point, tmp_path)
+    place = sample_point(plan(), point, tmp_path)
     before = contents(place)
     (place / "samples.json").write_text(left)
     with pytest.raises(ValueError, match=f"{place} holds samples whose .* remove that folder"):
-        sampled(plan(), point, tmp_path)
+        sample_point(plan(), point, tmp_path)
     shutil.rmtree(place)
-    assert contents(sampled(plan(), point, tmp_path)) == before
+    assert contents(sample_point(plan(), point, tmp_path)) == before
 
 
 def test_samples_that_were_interrupted_before_they_said_of_whom_are_made(
@@ -436,10 +439,10 @@ def test_samples_that_were_interrupted_before_they_said_of_whom_are_made(
     part = tmp_path / "samples" / f".{point.name}.part"
     part.mkdir(parents=True)
     (part / "samples.json").touch()
-    assert (sampled(plan(), point, tmp_path) / "samples.json").stat().st_size
+    assert (sample_point(plan(), point, tmp_path) / "samples.json").stat().st_size
 
 
-def test_the_page_does_not_call_all_intervals_bootstrapped(done: tuple[Outcome, Path]) -> None:
+def test_the_page_does_not_call_all_intervals_bootstrapped(done: tuple[SweepResult, Path]) -> None:
     text = (done[1] / "report.html").read_text("utf-8")
     assert "95% intervals for other images" in text
     assert "bootstrap" not in text

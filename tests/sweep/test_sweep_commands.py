@@ -76,13 +76,13 @@ def test_the_command_leaves_figures_tables_and_a_page(
     assert "not told the class" not in (out / "report.html").read_text()
 
 
-def test_images_of_a_released_reference_are_looked_at_once(
+def test_features_of_a_released_reference_are_extracted_once(
     files: Path, data: Path, tmp_path: Path, adm: Callable[..., tuple[int, str]]
 ) -> None:
-    """Of its features there are statistics, and its images are all that precision has."""
-    made, out, looks = tmp_path / "made.npz", tmp_path / "out", tmp_path / "looks"
+    """A released reference holds statistics of all images, and some images without features."""
+    made, out, calls = tmp_path / "made.npz", tmp_path / "out", tmp_path / "calls"
     text = (tmp_path / "rows.py").read_text()
-    text += f"rows.fingerprint = '1'\nbefore = rows\n\ndef rows(images):\n    open({str(looks)!r}, "
+    text += f"rows.fingerprint = '1'\nbefore = rows\n\ndef rows(images):\n    open({str(calls)!r}, "
     text += "'a').write(f'{len(images)} ')\n    return before(images)\n\n"
     text += "rows.__dict__.update(before.__dict__)\n"
     (tmp_path / "rows.py").write_text(text)
@@ -96,10 +96,10 @@ def test_images_of_a_released_reference_are_looked_at_once(
     status, said = adm(*words)
     assert status == 0, said
     assert "extracting features of bare.npz by rows: 40 of 40" in said
-    looks.unlink()
+    calls.unlink()
     status, said = adm(*words)
     assert status == 0, said
-    assert looks.read_text().split() == ["2"]  # of noise, to see that it can look at all
+    assert calls.read_text().split() == ["2"]  # of noise, to check that it takes such images
 
 
 @pytest.mark.slow

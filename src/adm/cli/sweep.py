@@ -1,8 +1,7 @@
-"""adm sweep MODEL --reference REF --out DIR -> scores over the guidance scale, and a page."""
+"""adm sweep MODEL --reference REF --out DIR -> scores over the guidance scale, and an HTML page."""
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -14,13 +13,14 @@ from adm.cli.sampling import SamplingOptions
 from adm.cli.scoring import features_named, joined, with_progress
 
 if TYPE_CHECKING:
-    from adm.evaluation import Extraction, Reference
+    from adm.data import Source
+    from adm.evaluation import Extraction
     from adm.features import Features
     from adm.generation.pipeline import Pipeline
     from adm.models.trained import ClassifierModel
     from adm.samplers import Sampling
     from adm.sweep.plan import Sweep
-    from adm.sweep.scoring import By
+    from adm.sweep.scoring import Scorer
 
 T = TypeVar("T")
 
@@ -49,12 +49,13 @@ def sweep(
     batch_size: int = 64,
     device: str | None = None,
 ) -> None:
-    """Measure what guidance buys and costs: scores at every scale.
+    """Measure how guidance trades diversity for fidelity: scores at every scale.
 
     Samples the model at every combination of scale, sampler and steps, from the same noise, and
-    scores each set of samples. Leaves report.html, which holds figures, sample grids and numbers in
-    one file, report.md, report.json, and the figures as PNG; samples/ has the samples of every
-    point. The same command goes on where it was. Under torchrun, processes share the points.
+    scores each set of samples. Writes report.html, a single file of figures, sample grids and
+    tables; report.md, report.json, and the figures as PNG; and the samples of every point in
+    samples/. An interrupted command resumes where it stopped, and torchrun spreads it over several
+    devices.
 
     Examples:
 
@@ -70,45 +71,45 @@ def sweep(
     Parameters
     ----------
     model
-        A path (a file, or a run's folder) or a shipped name, such as fashion.
+        A path (a file or a run folder) or a shipped name, such as fashion.
     reference
         What samples are compared with: files of adm reference, one for each of the features; or
-        data, from which references are made once and kept.
+        data, from which references are made once and stored in the sweep folder.
     out
-        The folder to make, or to go on in.
+        The sweep folder, new or to resume.
     classifier
         The noisy classifier; a shipped model finds its own.
     scales
         Of the classifier's gradient; 0 is no guidance.
     count
-        Images a point. Distances of few images are biased: compare them within one sweep only.
+        Images per point. Distances of few images are biased: compare them within one sweep only.
     features
         Networks to score with, separated by commas: inception, efficientnet-lite0, dinov2, a
-        classifier of ours, module:function. Those of the references by default.
+        classifier's file, module:function. Those of the references by default.
     samplers
         ancestral, ddim, or ancestral,ddim; the recipe's own by default.
     steps
         Evaluations of the network an image; the recipe's own by default.
     classes
-        Of the images, which take turns: all, or names.
+        Classes to sample in turn: all, or names.
     without_label
-        Do not tell the diffusion model the class, so that only the classifier steers.
+        Do not tell the diffusion model the class, so that only the classifier guides it.
     judge
-        A classifier of clean images that names the samples.
+        A classifier of clean images, whose accuracy on the samples is reported too.
     split
-        Of the data that are the reference: train or test.
+        Of reference data: train or test.
     seed
         The source, with the image's number, of all randomness.
     eta
         Fresh noise of DDIM: 0 is deterministic.
     spacing
-        Of the steps: even, strided or quadratic.
+        Timestep spacing: even, strided or quadratic.
     start
-        The noisiest level visited.
+        The noisiest level, from which sampling starts.
     rounding
         nearest, or truncated as in the released system.
     batch_size
-        Images at a time; besides memory and speed it changes last digits at most.
+        Images per call of a network; changes memory, speed, and the last digits at most.
     device
         cpu, cuda, mps, or cuda:1. The best there is by default.
     """
@@ -116,7 +117,8 @@ def sweep(
     from adm.evaluation import Extraction
     from adm.models.load import load_classifier
     from adm.sweep.page import write
-    from adm.sweep.run import Judging, evaluations, run
+    from adm.sweep.run import evaluations, run
+    from adm.sweep.scoring import Scoring
 
     wanted = tuple(sorted(_listed(scales, float, "scales", "0,1,2")))
     devices = joined(device)
@@ -136,19 +138,19 @@ def sweep(
     pipeline = how.pipeline(model)
     plan = _plan(pipeline, how, listed, classes, count)
     plan.check()
-    jury = load_classifier(judge, devices.device) if judge else None
-    judging = Judging(
-        _references(reference, features, plan, out, split, extraction),
-        jury,
-        _as_judge_numbers(jury, plan),
+    judge_model = load_classifier(judge, devices.device) if judge else None
+    scoring = Scoring(
+        _scorers(reference, features, _data(reference[0], split, pipeline), out, extraction),
+        judge_model,
+        _judge_labels(judge_model, plan),
     )
-    bar = progress("sampling and scoring", evaluations(plan, judging, devices))
+    bar = progress("sampling and scoring", evaluations(plan, scoring, devices))
     with bar if devices.main else nullcontext() as advance:
-        outcome = run(
-            plan, judging, out, devices=devices, batch_size=batch_size, on_evaluations=advance
+        result = run(
+            plan, scoring, out, devices=devices, batch_size=batch_size, on_evaluations=advance
         )
-    if outcome is not None:
-        write(outcome, out)
+    if result is not None:
+        write(result, out)
         print(f"{out / 'report.html'}: open it in a browser; report.md has the tables")
 
 
@@ -168,7 +170,7 @@ def _plan(
     classes: str,
     count: int,
 ) -> "Sweep":
-    """What is to be sampled; samplers and steps that were not listed are the recipe's own."""
+    """The sweep; samplers and steps that were not listed are the recipe's own."""
     from adm.generation.labels import parse_classes
     from adm.sweep.plan import Sweep, balanced
 
@@ -190,17 +192,24 @@ def _plan(
     )
 
 
-def _references(
+def _data(spec: str, split: str, model: "Pipeline") -> "Callable[[], Source]":
+    """Opens reference data at the model's size, if it is asked for."""
+    from adm.evaluation import open_images
+
+    channels, height, width = model.shape
+    return lambda: open_images(spec, split=split, size=(height, width), channels=channels).source
+
+
+def _scorers(
     specs: Sequence[str],
     wanted: str | None,
-    plan: "Sweep",
+    data: "Callable[[], Source]",
     out: Path,
-    split: str,
     extraction: "Extraction",
-) -> list["By"]:
-    """Features with what they see in real images: files as they are, or made of data."""
+) -> list["Scorer"]:
+    """Features, each with its reference: from files, or made from data."""
     from adm.evaluation import is_reference, load_reference
-    from adm.sweep.scoring import By
+    from adm.sweep.scoring import Scorer, cached_completion
 
     files = [spec for spec in specs if is_reference(spec)]
     if len(files) != len(specs) and len(specs) != 1:
@@ -211,59 +220,39 @@ def _references(
     names = _listed(wanted, str, "features", "efficientnet-lite0") if wanted else []
     opened = [load_reference(file) for file in files]
     names = names or [each.features for each in opened] or [DEFAULT_FEATURES]
-    seen = [features_named(name, extraction.devices) for name in names]
+    networks = [features_named(name, extraction.devices) for name in names]
     if not files:
-        return _of_data(specs[0], split, seen, plan, out, extraction)
+        return _from_data(data(), networks, out, extraction)
     if len(names) != len(files):
         raise ValueError(f"{len(names)} features came with {len(files)} references; give as many")
-    pairs = zip(seen, opened, strict=True)
-    return [By(each, _completed(made, each, out, extraction)) for each, made in pairs]
+    scorers = []
+    for features, reference in zip(networks, opened, strict=True):
+        what = f"extracting features of {reference.name} by {features.name}"
+        with with_progress(extraction, what, reference.missing) as shown:
+            scorers.append(Scorer(features, cached_completion(reference, features, out, shown)))
+    return scorers
 
 
-def _completed(
-    made: "Reference", by: "Features", out: Path, extraction: "Extraction"
-) -> "Reference":
-    """A reference whose images have features, which are kept for the next call."""
-    from adm.data.export import safe_names
-    from adm.evaluation import complete_reference
-    from adm.sweep.scoring import REFERENCES
+def _from_data(
+    source: "Source", networks: "Sequence[Features]", out: Path, extraction: "Extraction"
+) -> list["Scorer"]:
+    """References of images, stored in the sweep folder."""
+    from adm.sweep.scoring import Scorer, cached_reference
 
-    if made.images is None or made.pool is not None:
-        return complete_reference(made, by, extraction)
-    keeping = replace(extraction, work=out / REFERENCES / f"{safe_names([by.name])[0]}.seen")
-    with with_progress(
-        keeping, f"extracting features of {made.name} by {by.name}", len(made.images)
-    ) as shown:
-        return complete_reference(made, by, shown)
+    scorers = []
+    for features in networks:
+        what = f"reference of {source.name} by {features.name}"
+        with with_progress(extraction, what, len(source)) as shown:
+            scorers.append(Scorer(features, cached_reference(source, features, out, shown)))
+    return scorers
 
 
-def _of_data(
-    spec: str,
-    split: str,
-    seen: "list[Features]",
-    plan: "Sweep",
-    out: Path,
-    extraction: "Extraction",
-) -> list["By"]:
-    """References of images, kept in the sweep's folder."""
-    from adm.evaluation import open_images
-    from adm.sweep.scoring import By, kept_reference
-
-    channels, height, width = plan.model.shape
-    source = open_images(spec, split=split, size=(height, width), channels=channels).source
-    found = []
-    for each in seen:
-        with with_progress(extraction, f"reference by {each.name}", len(source)) as shown:
-            found.append(By(each, kept_reference(source, each, out, shown)))
-    return found
-
-
-def _as_judge_numbers(judge: "ClassifierModel | None", plan: "Sweep") -> list[int]:
+def _judge_labels(judge: "ClassifierModel | None", plan: "Sweep") -> list[int]:
     """The labels of the samples as the judge numbers its classes."""
     if judge is None:
         return []
     if plan.labels is None:
-        raise ValueError("a judge names classes, and this model has none; leave --judge out")
+        raise ValueError("a judge predicts classes, and this model has none; leave --judge out")
     from adm.generation.cascade import translated
 
     labels = translated(plan.labels, plan.classes, judge.classes)

@@ -140,7 +140,7 @@ def _of_file(files: Files) -> Callable[[int], Inspection]:
 
 
 def _hash_as_displayed(picture: Image.Image) -> bytes:
-    """Of what is trained on: upright, palettes looked up, 16 bits rounded to 8, alpha kept."""
+    """Hash of the pixels that training reads: upright, without palette, of 8 bits, with alpha."""
     ImageOps.exif_transpose(picture, in_place=True)
     wide, high = picture.size
     found = hashlib.blake2b(f"{wide}x{high}".encode())

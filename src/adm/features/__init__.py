@@ -1,4 +1,4 @@
-"""images -> features: the networks in whose features sets of images are compared."""
+"""uint8 images -> features, by published, trained or user-defined extractors."""
 
 from adm.features.contract import Extracted, Features
 from adm.features.opening import open_features

@@ -1,4 +1,4 @@
-"""images -> last features and logits of a classifier that `adm train` trained."""
+"""uint8 images -> last features and logits of a classifier that `adm train` trained."""
 
 from pathlib import Path
 

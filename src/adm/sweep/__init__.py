@@ -1,1 +1,1 @@
-"""model, scales, references -> scores at every scale, and a page that shows them."""
+"""model, guidance scales, references -> scores at every scale, and an HTML page of them."""

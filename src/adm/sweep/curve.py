@@ -1,8 +1,8 @@
-"""scores at every scale -> what the scale buys and what it costs, in sentences.
+"""scores at every scale -> sentences on the trade-off between fidelity and diversity.
 
-The paper's figure 4 says: as the scale grows, precision and Inception Score rise and recall falls,
-and FID is best in between. Whether the numbers at hand say so too is decided by their intervals:
-two scores differ where their intervals do not meet.
+In the paper's figure 4, precision and Inception Score rise with the scale, recall falls, and FID is
+best in between. Whether these scores agree is decided by their intervals: two scores differ if
+their intervals do not overlap.
 """
 
 import math
@@ -17,8 +17,8 @@ class Series(NamedTuple):
 
     Attributes:
         name: of the score.
-        scales: from the smallest on, at least one.
-        scores: one a scale.
+        scales: in increasing order, at least one.
+        scores: one for each scale.
     """
 
     name: str
@@ -26,24 +26,24 @@ class Series(NamedTuple):
     scores: Sequence[Score]
 
     @property
-    def moves(self) -> str:
-        """From the first scale to the last: `rises`, `falls` or `stays`."""
+    def trend(self) -> str:
+        """`rises`, `falls` or `stays`, from the first scale to the last."""
         first, last = self.scores[0], self.scores[-1]
         if last.low > first.high:
             return "rises"
         return "falls" if last.high < first.low else "stays"
 
     def up_to(self, place: int | None) -> "Series":
-        """The same without the scales after one; all of them where it is None."""
+        """The series up to and including a scale; all of it for None."""
         end = None if place is None else place + 1
         return Series(self.name, self.scales[:end], self.scores[:end])
 
     def at(self, place: int) -> str:
-        return f"{written(self.scores[place])} at {self.scales[place]:g}"
+        return f"{formatted(self.scores[place])} at {self.scales[place]:g}"
 
     @property
     def lowest(self) -> int:
-        """The place of the lowest score; the first of equals."""
+        """Index of the lowest score; the first of equals."""
         return min(range(len(self.scores)), key=lambda i: self.scores[i].value)
 
     @property
@@ -51,20 +51,20 @@ class Series(NamedTuple):
         return max(range(len(self.scores)), key=lambda i: self.scores[i].value)
 
     @property
-    def between(self) -> bool:
-        """Whether the lowest score is neither at the first scale nor at the last, beyond doubt."""
+    def dips(self) -> bool:
+        """Whether the lowest score is below the first and the last, by the intervals."""
         low = self.scores[self.lowest].high
         return low < self.scores[0].low and low < self.scores[-1].low
 
 
 class Line(NamedTuple):
-    """One way to sample, at every value of what is swept along the line.
+    """The scores of points that differ in one setting, such as the scale.
 
     Attributes:
-        name: of the way; empty where there is one only.
-        x: what is swept, in order.
-        distance: the Fréchet distance at each.
-        precision, recall: at each.
+        name: what the points have in common; empty for a single line.
+        x: values of the setting, in increasing order.
+        distance: Fréchet distance at each value.
+        precision, recall: at each value.
     """
 
     name: str
@@ -74,10 +74,10 @@ class Line(NamedTuple):
     recall: Sequence[Score]
 
     def series(self, names: Sequence[str]) -> tuple[Series, Series, Series]:
-        """As `sentences` takes them.
+        """Distance, precision and recall, as `sentences` takes them.
 
         Args:
-            names: of the three scores.
+            names: titles of the three scores.
         """
         parts = zip(names, (self.distance, self.precision, self.recall), strict=True)
         first, second, third = (Series(name, self.x, scores) for name, scores in parts)
@@ -85,52 +85,52 @@ class Line(NamedTuple):
 
 
 def sentences(distance: Series, precision: Series, recall: Series) -> list[str]:
-    """What these numbers say of the trade-off; the last sentence is the verdict."""
+    """Describe each score over the scale; the last sentence says whether it is the trade-off."""
     if len(distance.scales) < 3:
-        return ["A trade-off takes at least three scales to be seen."]
-    said = [f"{_path(precision)}.", f"{_path(recall)}.", f"{_valley(distance)}."]
-    return [*said, _verdict(distance, precision, recall)]
+        return ["At least three scales are needed to assess a trade-off."]
+    described = [f"{_path(precision)}.", f"{_path(recall)}.", f"{_valley(distance)}."]
+    return [*described, _verdict(distance, precision, recall)]
 
 
 def _verdict(distance: Series, precision: Series, recall: Series) -> str:
-    """Whether all three parts are there, up to the scale at which precision is highest."""
+    """Whether all three parts hold, up to the scale at which precision is highest."""
     top = precision.highest
-    rises = precision.up_to(top).moves == "rises"
+    rises = precision.up_to(top).trend == "rises"
     amiss = []
     if not rises:
-        amiss.append(f"{precision.name} {_denied(precision.moves)}")
-    if recall.up_to(top if rises else None).moves != "falls":
-        amiss.append(f"{recall.name} {_denied(recall.moves)}")
-    if not distance.between:
+        amiss.append(f"{precision.name} {_denied(precision.trend)}")
+    if recall.up_to(top if rises else None).trend != "falls":
+        amiss.append(f"{recall.name} {_denied(recall.trend)}")
+    if not distance.dips:
         amiss.append(f"the {distance.name} is not clearly best in between")
     if amiss:
         return f"This is not the paper's trade-off: {'; '.join(amiss)}."
     if precision.scores[-1].high < precision.scores[top].low:
-        end = f"up to scale {precision.scales[top]:g}; beyond, {precision.name} falls too"
+        end = f"up to scale {precision.scales[top]:g}; beyond it, {precision.name} falls too"
         return f"This is the paper's trade-off {end}."
     return "This is the paper's trade-off."
 
 
-def written(score: Score) -> str:
-    """A score with its interval, in as many digits as that leaves sure."""
+def formatted(score: Score) -> str:
+    """A score with its interval, in as many digits as the interval justifies."""
     value, interval = parts(score)
     return f"{value} ({interval})" if interval else value
 
 
 def parts(score: Score) -> tuple[str, str]:
-    """The number, and its interval; empty where none is known."""
+    """The value and its interval as text; an unknown interval is empty."""
     value, low, high = (f"{x:.{digits(score)}f}" for x in score)
     return value, f"{low} to {high}" if math.isfinite(score.low) else ""
 
 
 def digits(score: Score) -> int:
-    """Decimals that leave about two digits of the interval's width."""
+    """Decimals that show about two digits of the interval's width."""
     width = score.high - score.low
     return max(0, min(6, 1 - math.floor(math.log10(width)))) if width > 0 else 3
 
 
 def _path(series: Series) -> str:
-    """How a score goes from the first scale to the last, and a turn on the way if there is one."""
+    """How a score changes from the first scale to the last, with a peak or a low on the way."""
     first, last = series.scores[0], series.scores[-1]
     name = series.name[:1].upper() + series.name[1:]
     ends = f"from {series.at(0)} to {series.at(len(series.scores) - 1)}"
@@ -140,25 +140,25 @@ def _path(series: Series) -> str:
         for place, words in turns
         if _apart(series.scores[place], first) and _apart(series.scores[place], last)
     ]
-    if series.moves == "stays":
-        return f"{name} does not move beyond its intervals, {ends}{''.join(by_the_way)}"
-    return f"{name} {series.moves} {ends}{''.join(by_the_way)}"
+    if series.trend == "stays":
+        return f"{name} does not change beyond its intervals, {ends}{''.join(by_the_way)}"
+    return f"{name} {series.trend} {ends}{''.join(by_the_way)}"
 
 
 def _valley(distance: Series) -> str:
     place, last = distance.lowest, len(distance.scales) - 1
     lead = f"The {distance.name} is lowest at scale {distance.scales[place]:g}"
-    value = written(distance.scores[place])
+    value = formatted(distance.scores[place])
     if place == 0:
         return f"{lead}, {value}, and {distance.at(last)}: guidance does not improve it"
     if place == last:
         return f"{lead}, {value}, against {distance.at(0)}: larger scales may be better still"
-    unsure = "" if distance.between else ", which the intervals do not tell apart"
+    unsure = "" if distance.dips else ", a difference within the intervals"
     return f"{lead}, {value}, against {distance.at(0)} and {distance.at(last)}{unsure}"
 
 
-def _denied(moves: str) -> str:
-    return "does not move beyond its intervals" if moves == "stays" else moves
+def _denied(trend: str) -> str:
+    return "does not change beyond its intervals" if trend == "stays" else trend
 
 
 def _apart(one: Score, other: Score) -> bool:

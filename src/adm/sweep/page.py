@@ -1,4 +1,4 @@
-"""a sweep's scores and samples -> one HTML file that needs none beside it, figures, tables."""
+"""SweepResult, sample folders -> a self-contained HTML page, Markdown, JSON and PNG figures."""
 
 import json
 from importlib import resources
@@ -13,79 +13,88 @@ from adm.data.export import safe_names
 from adm.pictures import LEAST, data_uri, grid, png
 from adm.sweep.plan import SAMPLES, Point, Sweep, exactly, images_of
 from adm.sweep.plots import figure
+from adm.sweep.run import NetworkScores, SweepResult
 from adm.sweep.summary import (
     DISTANCE,
     SCALE,
     STEPS,
-    Measured,
-    Outcome,
     as_json,
     lines,
     markdown,
+    plottable,
     summary,
     tables,
     ways,
 )
 
-ACROSS, ROWS = 4, 10  # images of a row and scale, and rows
+ACROSS, ROWS = 4, 10  # images of a row and scale; rows
 MOST = 128  # pixels of an image's longer side
 
 
-def write(outcome: Outcome, out: Path) -> list[Path]:
-    """report.html, report.md, report.json and a PNG file a figure, in `out`."""
-    drawn = {measured.by: figures(outcome, measured) for measured in outcome.measured}
-    title = title_of(outcome.sweep)
+def write(result: SweepResult, out: Path) -> list[Path]:
+    """Write report.html, report.md, report.json and a PNG file per figure into `out`."""
+    drawn = {each.network: figures(result.sweep, each) for each in result.networks}
+    title = title_of(result.sweep)
     written = {name: picture for group in drawn.values() for name, picture in group.items()}
-    written["report.json"] = (json.dumps(as_json(outcome), indent=1) + "\n").encode()
-    written["report.md"] = markdown(outcome, title).encode()
-    written["report.html"] = page(outcome, drawn, out).encode()
+    written["report.json"] = (json.dumps(as_json(result), indent=1) + "\n").encode()
+    written["report.md"] = markdown(result, title).encode()
+    written["report.html"] = page(result, drawn, out).encode()
     for name, content in written.items():
         files.write_bytes(out / name, content)
     return [out / name for name in written]
 
 
-def page(outcome: Outcome, drawn: dict[str, dict[str, bytes]], out: Path) -> str:
-    """The report; `out` is the sweep's folder, whose samples it shows."""
+def page(result: SweepResult, drawn: dict[str, dict[str, bytes]], out: Path) -> str:
+    """The HTML page.
+
+    Args:
+        drawn: network -> file name -> PNG, from `figures`.
+        out: the sweep folder, whose samples the page shows.
+    """
     text = resources.files("adm.sweep").joinpath("sweep.html").read_text("utf-8")
     environment = Environment(
         autoescape=select_autoescape(default=True, default_for_string=True), trim_blocks=True
     )
-    sweep = outcome.sweep
+    sweep = result.sweep
     return environment.from_string(text).render(
         title=title_of(sweep),
         lead=LEAD,
-        facts=_facts(outcome),
-        sections=[_section(outcome, m, drawn[m.by]) for m in outcome.measured if drawn[m.by]],
+        facts=_facts(result),
+        sections=[
+            _section(sweep, each, drawn[each.network])
+            for each in result.networks
+            if drawn[each.network]
+        ],
         labelled=sweep.labels is not None,
-        mute=_mute(sweep),
+        unlabelled_note=_unlabelled_note(sweep),
         grids=[_grid(sweep, name, points, out) for name, points in ways(sweep).items()],
-        tables=tables(outcome),
-        notes=outcome.notes,
-        settings=json.dumps(outcome.manifest, indent=1),
+        tables=tables(result),
+        notes=result.notes,
+        settings=json.dumps(result.manifest, indent=1),
     )
 
 
 LEAD = (
-    "Classifier guidance trades diversity for fidelity. Here the same noise was turned into images "
-    "at every scale, and each set of images was scored against real ones."
+    "Classifier guidance trades diversity for fidelity. At every scale, images were sampled from "
+    "the same noise and scored against real images."
 )
 
 
-def figures(outcome: Outcome, measured: Measured) -> dict[str, bytes]:
-    """File name -> PNG, one for each number that is swept."""
+def figures(sweep: Sweep, network: NetworkScores) -> dict[str, bytes]:
+    """File name -> PNG: a figure over the scale, and one over the steps, if they are swept."""
     found = {}
-    swept = {SCALE: outcome.sweep.scales, STEPS: outcome.sweep.steps}
+    swept = {SCALE: sweep.scales, STEPS: sweep.steps}
     for along, values in swept.items():
-        if measured.drawn and len(values) > 1:
-            drawn = lines(outcome, measured, along)
-            name = "-".join(safe_names([measured.by]) + ["steps"] * (along == STEPS))
-            picture = figure(drawn, along, measured.title(DISTANCE), measured.by)
+        if plottable(network) and len(values) > 1:
+            drawn = lines(sweep, network, along)
+            name = "-".join(safe_names([network.network]) + ["steps"] * (along == STEPS))
+            picture = figure(drawn, along, network.title(DISTANCE), network.network)
             found[f"sweep-{name}.png"] = png(picture)
     return found
 
 
 def shown(sweep: Sweep) -> dict[str, list[int]]:
-    """Rows of the sample grids: their names, and the numbers of the images in them."""
+    """Row of the sample grids -> indices of the images in it; a row per class if there are any."""
     if sweep.labels is None:
         ends = range(ACROSS, min(sweep.count, ACROSS * ROWS) + 1, ACROSS)
         return {f"{end - ACROSS} to {end - 1}": list(range(end - ACROSS, end)) for end in ends}
@@ -106,10 +115,10 @@ def title_of(sweep: Sweep) -> str:
     return f"{sweep.model.recipe.name}: scores by {' and '.join(names)}"
 
 
-def _section(outcome: Outcome, measured: Measured, drawn: dict[str, bytes]) -> dict[str, Any]:
-    said = summary(outcome, measured).items()
+def _section(sweep: Sweep, network: NetworkScores, drawn: dict[str, bytes]) -> dict[str, Any]:
+    said = summary(sweep, network).items()
     return {
-        "by": measured.by,
+        "network": network.network,
         "figures": [data_uri(picture) for picture in drawn.values()],
         "summaries": [{"of": way, "sentences": sentences} for way, sentences in said],
     }
@@ -133,19 +142,19 @@ def tiles(images: Tensor) -> str:
     return data_uri(png(grid(images, ACROSS, zoom=zoom, most=MOST)))
 
 
-def _mute(sweep: Sweep) -> str:
-    """A word on models that are not told the class."""
+def _unlabelled_note(sweep: Sweep) -> str:
+    """A note for models that are not conditioned on the class; empty for others."""
     told = sweep.base.use_labels and sweep.model.network.config.classes is not None
     if told or sweep.labels is None:
         return ""
     return (
-        "The model is not told the class, only the classifier steers: at scale 0 the rows are not "
-        "of their class, and a judge names them as meant by chance."
+        "The model is not told the class, and only the classifier guides it: samples of scale 0 "
+        "have no class, so the rows do not apply to them and the judge's accuracy is chance."
     )
 
 
-def _facts(outcome: Outcome) -> list[tuple[str, str]]:
-    sweep = outcome.sweep
+def _facts(result: SweepResult) -> list[tuple[str, str]]:
+    sweep = result.sweep
     return [
         ("model", f"{sweep.model.recipe.name}, {sweep.model.trained_steps:,} steps of training"),
         ("classifier", sweep.classifier.recipe.name if sweep.classifier else "none"),
@@ -153,5 +162,5 @@ def _facts(outcome: Outcome) -> list[tuple[str, str]]:
         ("samplers", ", ".join(sweep.samplers)),
         ("steps", ", ".join(map(str, sweep.steps))),
         ("seed", str(sweep.base.seed)),
-        ("features", ", ".join(measured.by for measured in outcome.measured if measured.drawn)),
+        ("features", ", ".join(each.network for each in result.networks if plottable(each))),
     ]

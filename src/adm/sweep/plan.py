@@ -1,8 +1,7 @@
-"""models, scales, samplers, steps -> samples of every combination, and a score of each.
+"""models, samplers, steps, scales -> Sweep: its points, and a sample folder for each.
 
-Image i starts from the same noise at every point, and has the same label. Every point's samples
-and every score are kept as soon as they exist, so that the same call goes on where it was; several
-processes share the points.
+A point is a combination of sampler, steps and scale. Image i has the same label and starts from the
+same noise at every point.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,11 +23,11 @@ from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.samplers import Sampling
 from adm.samplers.words import changed
 
-SAMPLES = "samples"  # the folder of a sweep that holds a folder for each point
+SAMPLES = "samples"  # in the sweep folder; holds a sample folder for each point
 
 
 def exactly(scale: float) -> str:
-    """The shortest text that no other scale has: 4, 0.5, 0.12345671."""
+    """The shortest text that tells a scale from all others: 4, 0.5, 0.12345671."""
     short = f"{scale:g}"
     return short if float(short) == scale else repr(scale)
 
@@ -104,21 +103,28 @@ class Sweep:
 
 
 def balanced(classes: Sequence[int], count: int) -> list[int]:
-    """(count,) labels that take turns, so that no class has more than one image more."""
+    """(count,) labels that cycle through the classes, so that counts differ by at most one."""
     return [classes[i % len(classes)] for i in range(count)]
 
 
-def sampled(
+def sample_point(
     sweep: Sweep,
     point: Point,
     out: Path,
     batch_size: int = 64,
     on_step: Callable[[int], None] | None = None,
 ) -> Path:
-    """The folder with a point's samples, which are made unless they are there.
+    """Sample a point, unless its sample folder is there already.
+
+    Args:
+        out: the sweep folder.
+        on_step: called with the number of images after each step of a batch.
+
+    Returns:
+        The point's sample folder.
 
     Raises:
-        ValueError: samples of another sweep are there, or a damaged manifest.
+        ValueError: the folder holds samples of another sweep, or a damaged manifest.
     """
     job, place = sweep.job(point), out / SAMPLES / point.name
     had = _made(place)
@@ -130,8 +136,8 @@ def sampled(
     odd = [key for key in wanted if not _agree(had.get(key), wanted[key])]
     if odd:
         raise ValueError(
-            f"{place} holds samples that differ in {' and '.join(odd)}; choose another --out, or "
-            "sweep as before"
+            f"{place} holds samples that differ in {' and '.join(odd)}; choose another sweep "
+            "folder, or the same settings"
         )
     if on_step is not None:
         on_step(job.evaluations)
@@ -139,24 +145,24 @@ def sampled(
 
 
 def _made(place: Path) -> dict[str, Any] | None:
-    """What a point's samples say of how they were made; None where there are none."""
+    """The sampling manifest of a point; None where there are no samples."""
     try:
         return read_manifest(place)
     except ValueError:
         raise ValueError(
             f"{place} holds samples whose {MANIFEST} is damaged; remove that folder, and the same "
-            "command makes it again"
+            "sweep samples it again"
         ) from None
 
 
 def _agree(one: Any, other: Any) -> bool:
-    """Whether two manifests say the same of what both speak of: versions differ in how much."""
+    """Whether two manifests agree in all keys that both have; versions write different keys."""
     if isinstance(one, dict) and isinstance(other, dict):
         return all(_agree(one[key], other[key]) for key in one.keys() & other.keys())
     return one == other
 
 
 def images_of(place: Path) -> Tensor:
-    """(N, C, H, W) uint8 of a point's folder."""
+    """(N, C, H, W) uint8, the images of a sample folder."""
     with np.load(place / ARCHIVE, allow_pickle=False) as stored:
         return torch.from_numpy(stored["arr_0"]).permute(0, 3, 1, 2).contiguous()

@@ -1,4 +1,4 @@
-"""scores of every point -> the paper's figure: distance, precision and recall over the scale."""
+"""lines of scores -> the paper's figure: distance, precision and recall over the scale."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -31,13 +31,13 @@ STYLE: Any = {  # of matplotlib's rc parameters
 
 
 def figure(lines: Sequence[Line], what: str, distance: str, features: str) -> Figure:
-    """Three panels: distance, precision with recall, and one against the other.
+    """Three panels: distance, precision and recall, and precision against recall.
 
     Args:
-        lines: at least one; two values of `x` or more make a curve.
-        what: is swept along a line, such as `guidance scale`.
-        distance: its name, which carries the features where it is not FID.
-        features: whose precision and recall these are.
+        lines: at least one, all of at least one value of `x`.
+        what: the setting on the x axis, such as `guidance scale`.
+        distance: title of the Fréchet distance, which names the features unless it is FID.
+        features: name of the network, for precision and recall.
     """
     with matplotlib.rc_context(STYLE):
         drawn = Figure(figsize=(12.6, 3.9), dpi=144, layout="constrained")
@@ -73,7 +73,7 @@ def _colours() -> list[str]:
 
 
 def _places(lines: Sequence[Line]) -> Callable[[float], float]:
-    """Values at equal distances, in order: scales double, and would crowd at the left."""
+    """Equally spaced positions of the values: scales that double would crowd at the left."""
     values = sorted({value for line in lines for value in line.x})
     place = {value: float(i) for i, value in enumerate(values)}
     return lambda value: place[value]
@@ -116,7 +116,7 @@ def _best(axes: Axes, x: Sequence[float], scores: Sequence[Score], colour: str) 
 
 
 def _path(axes: Axes, line: Line, colour: str) -> None:
-    """Precision against recall, each point with its value and both intervals."""
+    """Precision against recall, each point with its setting and both intervals."""
     (x, x_low, x_high), (y, y_low, y_high) = _columns(line.recall), _columns(line.precision)
     axes.errorbar(
         x,
@@ -140,6 +140,6 @@ def _path(axes: Axes, line: Line, colour: str) -> None:
 
 
 def _columns(scores: Sequence[Score]) -> np.ndarray:
-    """(3, N): values, lower and upper ends, which hold the value and are it where unknown."""
+    """(3, N): values, lower and upper ends; an end is clipped to the value, or is it if unknown."""
     value, low, high = np.array([(s.value, s.low, s.high) for s in scores]).T
     return np.stack([value, np.fmin(low, value), np.fmax(high, value)])

@@ -1,190 +1,174 @@
-"""a sweep, references, a judge -> all points sampled and scored, by one process or several."""
+"""Sweep, Scoring -> SweepResult: every point sampled and scored, by one rank or several.
+
+Each point's samples and scores are saved as soon as they exist, so that the same call resumes after
+an interruption. The ranks share the points.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor
-
-from adm.data.export import safe_names
-from adm.evaluation import Extraction, Report, Score
+from adm.evaluation import Extraction, Report, Score, title
 from adm.evaluation.manifest import versions
-from adm.models.load import SHIPPED
-from adm.models.trained import ClassifierModel
 from adm.processes import Devices
 from adm.samplers.words import to_json
-from adm.sweep.plan import SAMPLES, Point, Sweep, sampled
-from adm.sweep.scoring import By, named, scored
-from adm.sweep.summary import NAMED, Measured, Outcome
+from adm.sweep.plan import SAMPLES, Point, Sweep, sample_point
+from adm.sweep.scoring import Scoring, judge_accuracy, judge_name, score_point
 
-OnPart = Callable[[int, str], None]
+JUDGE_ACCURACY = "named as meant"  # key of the judge's score, in reports that exist
+
+OnEvaluations = Callable[[int, str], None]
+
+
+class NetworkScores(NamedTuple):
+    """The scores of every point in the features of one network.
+
+    Attributes:
+        network: its name.
+        scores: for each point of the sweep, key -> score; see `adm.evaluation.scores`.
+    """
+
+    network: str
+    scores: list[dict[str, Score]]
+
+    @property
+    def keys(self) -> list[str]:
+        """The scores that every point has."""
+        return [key for key in self.scores[0] if all(key in row for row in self.scores)]
+
+    def title(self, key: str) -> str:
+        """The title of a score, with the network's name."""
+        return f"{key} ({self.network})" if key == JUDGE_ACCURACY else title(key, self.network)
 
 
 @dataclass(frozen=True, eq=False)
-class Judging:
-    """By what the samples are scored.
+class SweepResult:
+    """A sweep that has been scored.
 
     Attributes:
-        by: networks, each with what it sees in real images.
-        judge: a classifier of clean images that names the samples, or None.
-        labels: of the samples, as the judge numbers its classes.
+        networks: the scores by each network.
+        notes: on the scores: what makes them incomparable with others.
+        manifest: model, classifier, settings, references, features and versions.
     """
 
-    by: Sequence[By]
-    judge: ClassifierModel | None = None
-    labels: Sequence[int] = ()
-
-    def check(self, shape: Sequence[int]) -> None:
-        """Raise ValueError where two networks would share a file, or cannot see (C, H, W) images.
-
-        References may be of other channels, which most networks see alike.
-        """
-        names = [each.features.name for each in self.by]
-        if not names or len({safe_names([name])[0] for name in names}) < len(names):
-            raise ValueError(f"give features, each once, got {', '.join(names) or 'none'}")
-        size = tuple(shape[1:])
-        for each in self.by:
-            if each.reference.size not in (None, size):
-                raise ValueError(
-                    f"{each.reference.name} has images of {each.reference.size} (H, W) and the "
-                    f"model makes {size}; make a reference of that size"
-                )
-            each.features.extract(_noise(shape))  # raises, before hours of sampling
-        if self.judge is not None:
-            _check_judge(self.judge, tuple(shape))
-
-
-def _noise(shape: Sequence[int]) -> Tensor:
-    """(2, C, H, W) uint8, of which no network's features are constant."""
-    generator = torch.Generator().manual_seed(0)
-    return torch.randint(256, (2, *shape), dtype=torch.uint8, generator=generator)
+    sweep: Sweep
+    networks: list[NetworkScores]
+    notes: list[str]
+    manifest: dict[str, Any]
 
 
 def run(
     sweep: Sweep,
-    judging: Judging,
+    scoring: Scoring,
     out: Path,
     *,
     devices: Devices,
     batch_size: int = 64,
-    on_evaluations: OnPart | None = None,
-) -> Outcome | None:
-    """Sample and score every point, each process its share of them.
+    on_evaluations: OnEvaluations | None = None,
+) -> SweepResult | None:
+    """Sample and score every point; each rank takes its share of the points.
 
     Args:
-        out: the sweep's folder; what lies there from an earlier call is not made again.
-        on_evaluations: is told how many images went through a network once, and of which point.
+        out: the sweep folder; samples and scores of an earlier call are reused.
+        devices: the ranks, all of which must make the call.
+        batch_size: images per call of a network.
+        on_evaluations: called with a number of network evaluations, one image each, and the name
+            of the point.
 
     Returns:
-        for the main process, all scores; None for the others.
+        The result on the main rank; None on the others.
 
     Raises:
-        ValueError: samples or reports of another sweep are there, or images cannot be scored.
+        ValueError: the folder holds samples of another sweep, or images that cannot be scored.
     """
-    judging.check(sweep.model.shape)
-    # Points are shared, and not the images of one.
+    scoring.check(sweep.model.shape)
+    # The ranks share the points, and not the images of a point.
     alone = Extraction(Devices(devices.device), batch_size)
 
     def act() -> None:
-        noted = {point: _noted(on_evaluations, point) for point in share(sweep, devices)}
-        for point, on_images in noted.items():
-            sampled(sweep, point, out, batch_size, on_images)
-        for point, on_images in noted.items():
-            _reports(judging, point, out, replace(alone, on_images=on_images))
+        callbacks = {point: _callback(on_evaluations, point) for point in share(sweep, devices)}
+        for point, on_images in callbacks.items():
+            sample_point(sweep, point, out, batch_size, on_images)
+        for point, on_images in callbacks.items():
+            _score(scoring, point, out, replace(alone, on_images=on_images))
 
     devices.each(act)
-    found: list[Outcome] = []
-    devices.once(lambda: found.append(_outcome(sweep, judging, out, alone)))
-    return found[0] if found else None
+    results: list[SweepResult] = []
+    devices.once(lambda: results.append(_collect(sweep, scoring, out, alone)))
+    return results[0] if results else None
 
 
 def share(sweep: Sweep, devices: Devices) -> list[Point]:
-    """The points that a process samples and scores."""
+    """The points that a rank samples and scores."""
     return sweep.points[devices.rank :: devices.world]
 
 
-def evaluations(sweep: Sweep, judging: Judging, devices: Devices) -> int:
-    """Of networks by this process: an image takes one a step, and one for each of the features."""
+def evaluations(sweep: Sweep, scoring: Scoring, devices: Devices) -> int:
+    """Network evaluations of a rank, of one image each: one per step, and one per scorer."""
     mine = share(sweep, devices)
-    return sum(sweep.job(p).evaluations for p in mine) + sweep.count * len(mine) * len(judging.by)
+    steps = sum(sweep.job(point).evaluations for point in mine)
+    return steps + sweep.count * len(mine) * len(scoring.scorers)
 
 
-def _check_judge(judge: ClassifierModel, shape: tuple[int, ...]) -> None:
-    data = judge.recipe.data
-    sees = (data.channels, *data.size)
-    if sees != shape:
-        raise ValueError(
-            f"the judge {name_of(judge)} sees images of (C, H, W) = {sees} and the model makes "
-            f"{shape}; give a judge of such images, or none"
-        )
-
-
-def _noted(on: OnPart | None, point: Point) -> Callable[[int], None] | None:
+def _callback(on: OnEvaluations | None, point: Point) -> Callable[[int], None] | None:
     return None if on is None else lambda amount: on(amount, point.name)
 
 
-def _reports(
-    judging: Judging, point: Point, out: Path, extraction: Extraction
+def _score(
+    scoring: Scoring, point: Point, out: Path, extraction: Extraction
 ) -> tuple[list[Report], Score | None]:
-    """A point's reports, and the share that the judge names as meant."""
+    """A point's report by each scorer, and the judge's accuracy if there is a judge."""
     place = out / SAMPLES / point.name
-    reports = [scored(by, point, place, out, extraction) for by in judging.by]
-    if judging.judge is None:
+    reports = [score_point(scorer, point, place, out, extraction) for scorer in scoring.scorers]
+    if scoring.judge is None:
         return reports, None
-    return reports, named(judging.judge, point, place, out, list(judging.labels))
+    return reports, judge_accuracy(scoring.judge, point, place, out, scoring.labels)
 
 
-def _outcome(sweep: Sweep, judging: Judging, out: Path, extraction: Extraction) -> Outcome:
-    """What all processes have left in the folder."""
-    found = [_reports(judging, point, out, extraction) for point in sweep.points]
-    columns = zip(*(reports for reports, _ in found), strict=True)
-    measured = [
-        Measured(reports[0].features, [dict(report.scores) for report in reports])
+def _collect(sweep: Sweep, scoring: Scoring, out: Path, extraction: Extraction) -> SweepResult:
+    """The result from what all ranks have saved in the sweep folder."""
+    scored = [_score(scoring, point, out, extraction) for point in sweep.points]
+    columns = list(zip(*(reports for reports, _ in scored), strict=True))
+    networks = [
+        NetworkScores(reports[0].features, [dict(report.scores) for report in reports])
         for reports in columns
     ]
-    if judging.judge is not None:
-        shares = [{NAMED: share} for _, share in found if share is not None]
-        measured = _with_named(measured, name_of(judging.judge), shares)
-    manifest = _manifest(sweep, found[0][0])
-    return Outcome(sweep, measured, _notes(sweep, [reports for reports, _ in found]), manifest)
+    if scoring.judge is not None:
+        shares = [{JUDGE_ACCURACY: share} for _, share in scored if share is not None]
+        networks = _with_judge(networks, judge_name(scoring.judge), shares)
+    manifest = _manifest(sweep, scored[0][0])
+    return SweepResult(sweep, networks, _notes(sweep, columns), manifest)
 
 
-def name_of(judge: ClassifierModel) -> str:
-    """As features call it."""
-    return judge.path.stem if judge.path.parent == SHIPPED else judge.recipe.name
-
-
-def _with_named(
-    measured: list[Measured], by: str, shares: list[dict[str, Score]]
-) -> list[Measured]:
-    """The judge's shares beside the scores in its own features, if there are any."""
-    if all(each.by != by for each in measured):
-        return [*measured, Measured(by, shares)]
+def _with_judge(
+    networks: list[NetworkScores], judge: str, shares: list[dict[str, Score]]
+) -> list[NetworkScores]:
+    """The judge's accuracy beside the scores in the judge's own features, if there are any."""
+    if all(each.network != judge for each in networks):
+        return [*networks, NetworkScores(judge, shares)]
     return [
-        Measured(by, [a | b for a, b in zip(each.scores, shares, strict=True)])
-        if each.by == by
+        NetworkScores(judge, [a | b for a, b in zip(each.scores, shares, strict=True)])
+        if each.network == judge
         else each
-        for each in measured
+        for each in networks
     ]
 
 
-def _notes(sweep: Sweep, reports: Sequence[Sequence[Report]]) -> list[str]:
-    """What a reader should know, and what every point's report warns of."""
+def _notes(sweep: Sweep, columns: Sequence[Sequence[Report]]) -> list[str]:
+    """A note on the number of samples, and the warnings that all points of a network share."""
     own = (
         f"Each point has {sweep.count:,} samples. The Fréchet distance, recall and coverage depend "
-        "on that number: compare them within this sweep."
+        "on that number: compare them within this sweep only."
     )
     common = [
-        set.intersection(*(set(each.warnings) for each in one))
-        for one in zip(*reports, strict=True)
+        set.intersection(*(set(report.warnings) for report in reports)) for reports in columns
     ]
     return [own, *sorted({f"{text[:1].upper()}{text[1:]}." for one in common for text in one})]
 
 
 def _manifest(sweep: Sweep, reports: Sequence[Report]) -> dict[str, Any]:
-    """What every number follows from; each point's own is in its report."""
+    """What all points share; the manifest of each point is in its report."""
     first = sweep.job(sweep.points[0]).manifest()
     return {
         "model": first["model"],

@@ -1,11 +1,13 @@
-"""samples of a point, references, a judge -> its scores, each kept as soon as it is known."""
+"""samples of a point, Scoring -> a report by each network and the judge's accuracy, both cached."""
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from adm.data import Source
 from adm.data.export import ARCHIVE, safe_names
@@ -14,6 +16,7 @@ from adm.evaluation import (
     Reference,
     Report,
     Score,
+    complete_reference,
     evaluate,
     load_reference,
     load_report,
@@ -26,34 +29,80 @@ from adm.features import Features
 from adm.files import cached_json, sha256, write_json
 from adm.images import to_float
 from adm.metrics.accuracy import accuracy
+from adm.models.load import SHIPPED
 from adm.models.trained import ClassifierModel
 from adm.sweep.plan import Point, images_of
 
-POINTS, REFERENCES = "points", "references"  # folders of a sweep
-BATCH = 250  # images that a judge sees at a time
+POINTS, REFERENCES = "points", "references"  # in the sweep folder
+BATCH = 250  # images that the judge classifies at a time
 
 
 @dataclass(frozen=True, eq=False)
-class By:
-    """What a point is scored by: a network, and what it sees in real images."""
+class Scorer:
+    """Features, and the reference of the same features that samples are compared with."""
 
     features: Features
     reference: Reference
 
 
-def kept_reference(
+@dataclass(frozen=True, eq=False)
+class Scoring:
+    """How the samples of every point are scored.
+
+    Attributes:
+        scorers: at least one, each of other features.
+        judge: a classifier of clean images, whose accuracy on the samples is measured; or None.
+        labels: (count,) class that each sample was made for, as the judge numbers its classes.
+    """
+
+    scorers: Sequence[Scorer]
+    judge: ClassifierModel | None = None
+    labels: Sequence[int] = ()
+
+    def check(self, shape: Sequence[int]) -> None:
+        """Check that images of this shape can be scored, before any is sampled.
+
+        A reference may have another number of channels, which most networks take alike.
+
+        Args:
+            shape: (C, H, W) of the samples.
+
+        Raises:
+            ValueError: no scorer, two whose results would share a file, a reference of another
+                size, or a network or a judge that does not support such images.
+        """
+        names = [scorer.features.name for scorer in self.scorers]
+        if not names or len({safe_names([name])[0] for name in names}) < len(names):
+            raise ValueError(
+                f"scorers must be at least one, each of other features, got "
+                f"{', '.join(names) or 'none'}"
+            )
+        size = tuple(shape[1:])
+        for scorer in self.scorers:
+            if scorer.reference.size not in (None, size):
+                raise ValueError(
+                    f"{scorer.reference.name} has images of {scorer.reference.size} (H, W) and the "
+                    f"model makes {size}; make a reference of that size"
+                )
+            scorer.features.extract(_noise(shape))  # raises, before hours of sampling
+        if self.judge is not None:
+            _check_judge(self.judge, tuple(shape))
+
+
+def cached_reference(
     source: Source, features: Features, out: Path, extraction: Extraction = DEFAULT
 ) -> Reference:
-    """The reference of some data, made once and kept in the sweep's folder.
+    """Make the reference of some images once, and keep it in the sweep folder.
 
     Args:
         source: images of the samples' shape.
-        features: what looks at them.
-        out: the sweep's folder.
-        extraction: in which processes, and how; what is done is kept in the sweep's folder.
+        features: the extractor.
+        out: the sweep folder, which also takes the cache of features (`extraction.work` is not
+            used).
+        extraction: ranks, batch size and progress.
 
     Raises:
-        ValueError: features that cannot see the images.
+        ValueError: images that the network does not support.
     """
     devices = extraction.devices
     place = out / REFERENCES
@@ -66,24 +115,32 @@ def kept_reference(
         "features": features.fingerprint,
     }
     had = devices.gather(cached_json(note) if path.exists() else None)
-    # All images are read to see that they are the same, which is faster than to extract features.
+    # All images are read, to see that none has changed; that is faster than to extract features.
     if None in had or had != [key | {"sha256": digest_of(source, devices)}] * devices.world:
         work = place / f"{stem}.work"
         made = make_reference(source, features, replace(extraction, work=work))
 
-        def keep() -> None:
+        def save() -> None:
             made.save(path)
             write_json(note, key | {"sha256": made.manifest["sha256"]})
             shutil.rmtree(work, ignore_errors=True)
 
-        # So that none still reads what is removed: on another machine no map outlasts its file.
+        # No rank may still read what is removed: on a network disk no mapping outlasts its file.
         devices.gather(None)
-        devices.once(keep)
+        devices.once(save)
     return load_reference(path, features)
 
 
-def scored(
-    by: By,
+def cached_completion(
+    reference: Reference, features: Features, out: Path, extraction: Extraction = DEFAULT
+) -> Reference:
+    """`complete_reference`, whose features are cached in the sweep folder."""
+    work = out / REFERENCES / f"{safe_names([features.name])[0]}.seen"
+    return complete_reference(reference, features, replace(extraction, work=work))
+
+
+def score_point(
+    scorer: Scorer,
     point: Point,
     place: Path,
     out: Path,
@@ -91,39 +148,46 @@ def scored(
     *,
     seed: int = 0,
 ) -> Report:
-    """One point's report by one network, from the sweep's folder where it is there.
+    """Score the samples of a point, unless the sweep folder has the report already.
 
     Args:
-        place: the folder with the point's samples.
-        extraction: by this process alone, and how.
+        place: the point's sample folder.
+        out: the sweep folder.
+        extraction: of one rank, since the ranks share the points.
         seed: of the resampling.
 
     Raises:
         ValueError: samples that cannot be scored.
     """
-    path = out / POINTS / f"{point.name}.{safe_names([by.features.name])[0]}.json"
+    path = out / POINTS / f"{point.name}.{safe_names([scorer.features.name])[0]}.json"
     source, made = open_images(str(place))
-    had = _kept(path)
-    if had is None or _origin(had) != _origin_of(by, made, seed):
-        had = evaluate(source, by.reference, by.features, extraction, made=made, seed=seed)
-        had.save(path)
+    report = _cached_report(path)
+    if report is None or _origin(report) != _expected_origin(scorer, made, seed):
+        report = evaluate(
+            source, scorer.reference, scorer.features, extraction, made=made, seed=seed
+        )
+        report.save(path)
     else:
         extraction.done(len(source))
-    return had
+    return report
 
 
-def named(judge: ClassifierModel, point: Point, place: Path, out: Path, labels: list[int]) -> Score:
-    """The share of a point's samples that a classifier names as they were meant.
+def judge_accuracy(
+    judge: ClassifierModel, point: Point, place: Path, out: Path, labels: Sequence[int]
+) -> Score:
+    """Share of a point's samples that a classifier assigns to the class they were made for.
 
     Args:
-        judge: of clean images.
-        labels: of the samples, as the judge numbers its classes.
+        judge: a classifier of clean images.
+        place: the point's sample folder.
+        out: the sweep folder, which keeps the result.
+        labels: (count,) of the samples, as the judge numbers its classes.
     """
     path = out / POINTS / f"{point.name}.named-by-{safe_names([judge.path.stem])[0]}.json"
     key = {
         "samples": sha256(place / ARCHIVE),
         "judge": sha256(judge.path),
-        "labels": labels,
+        "labels": list(labels),
     }
     had = cached_json(path)
     if had is None or had.get("of") != key:
@@ -133,13 +197,35 @@ def named(judge: ClassifierModel, point: Point, place: Path, out: Path, labels: 
                 judge.classify(to_float(part.to(device))).cpu()
                 for part in images_of(place).split(BATCH)
             ]
-        had = {"of": key, "named": accuracy(torch.cat(logits), torch.tensor(labels))._asdict()}
+        share = accuracy(torch.cat(logits), torch.tensor(key["labels"]))
+        had = {"of": key, "named": share._asdict()}
         write_json(path, had)
     return Score(**had["named"])
 
 
-def _kept(path: Path) -> Report | None:
-    """A report that an earlier call left; None where there is no whole one."""
+def judge_name(judge: ClassifierModel) -> str:
+    """The name that the judge's features have as an extractor."""
+    return judge.path.stem if judge.path.parent == SHIPPED else judge.recipe.name
+
+
+def _noise(shape: Sequence[int]) -> Tensor:
+    """(2, C, H, W) uint8, on which no network's features are constant."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(256, (2, *shape), dtype=torch.uint8, generator=generator)
+
+
+def _check_judge(judge: ClassifierModel, shape: tuple[int, ...]) -> None:
+    data = judge.recipe.data
+    expected = (data.channels, *data.size)
+    if expected != shape:
+        raise ValueError(
+            f"the judge {judge_name(judge)} classifies images of (C, H, W) = {expected} and the "
+            f"model makes {shape}; give a judge of such images, or none"
+        )
+
+
+def _cached_report(path: Path) -> Report | None:
+    """The report of an earlier call; None where there is none, or a damaged one."""
     try:
         return load_report(path)
     except ValueError:
@@ -147,19 +233,19 @@ def _kept(path: Path) -> Report | None:
 
 
 def _origin(report: Report) -> Any:
-    """What a report says that it follows from; None where it does not say."""
-    told = report.manifest
+    """Samples, features, reference and seed of a report; None where it does not state them."""
+    manifest = report.manifest
     try:
         return (
-            told["generated"]["made"],
-            told["features"],
-            told["reference"].get("file_sha256"),
-            told["seed"],
+            manifest["generated"]["made"],
+            manifest["features"],
+            manifest["reference"].get("file_sha256"),
+            manifest["seed"],
         )
     except (KeyError, TypeError, AttributeError):
         return None
 
 
-def _origin_of(by: By, made: dict[str, Any] | None, seed: int) -> Any:
-    features = {"name": by.features.name, "fingerprint": by.features.fingerprint}
-    return described(made), features, by.reference.manifest["file_sha256"], seed
+def _expected_origin(scorer: Scorer, made: dict[str, Any] | None, seed: int) -> Any:
+    features = {"name": scorer.features.name, "fingerprint": scorer.features.fingerprint}
+    return described(made), features, scorer.reference.manifest["file_sha256"], seed

@@ -1,79 +1,43 @@
-"""a sweep's points and their scores -> lines to draw, sentences, tables, Markdown, JSON."""
+"""SweepResult -> lines to plot, sentences, tables, Markdown, JSON."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from adm.evaluation import Score, title
 from adm.sweep.curve import Line, parts, sentences
 from adm.sweep.plan import Point, Sweep, exactly
+from adm.sweep.run import NetworkScores, SweepResult
 
 SCALE, STEPS = "guidance scale", "steps"
 DISTANCE = "frechet"
-DRAWN = (DISTANCE, "precision", "recall")
-NAMED = "named as meant"  # a judge's score
-LOWER = (DISTANCE, "frechet_at_infinity", "spatial_frechet", "kernel_distance")  # is better
-
-
-class Measured(NamedTuple):
-    """What one network says of every point.
-
-    Attributes:
-        by: the network's name.
-        scores: for each point, by key; see `adm.evaluation.scores`.
-    """
-
-    by: str
-    scores: list[dict[str, Score]]
-
-    @property
-    def keys(self) -> list[str]:
-        """The scores that every point has."""
-        return [key for key in self.scores[0] if all(key in row for row in self.scores)]
-
-    @property
-    def drawn(self) -> bool:
-        """Whether all that the figure shows is known."""
-        return set(DRAWN) <= set(self.keys)
-
-    def title(self, key: str) -> str:
-        """What a score is called, with the network's name."""
-        return f"{key} ({self.by})" if key == NAMED else title(key, self.by)
+PLOTTED = (DISTANCE, "precision", "recall")
+LOWER_IS_BETTER = (DISTANCE, "frechet_at_infinity", "spatial_frechet", "kernel_distance")
 
 
 class Cell(NamedTuple):
+    """A score and its interval as text, and whether it is the best of its column."""
+
     value: str
     interval: str = ""
     best: bool = False
 
 
 class Table(NamedTuple):
-    by: str
+    """The scores by one network: a row for each point."""
+
+    network: str
     headings: list[str]
     rows: list[list[Cell]]
 
 
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """A sweep that has been scored.
-
-    Attributes:
-        measured: by one network after another.
-        notes: on the scores: few images, what is missing.
-        manifest: what they follow from.
-    """
-
-    sweep: Sweep
-    measured: list[Measured]
-    notes: list[str]
-    manifest: dict[str, Any]
-
-
 def ways(sweep: Sweep, along: str = SCALE) -> dict[str, list[Point]]:
-    """The points that differ in the scale alone, or in the steps alone, in its order.
+    """Group the points that differ only in the scale, or only in the number of steps.
+
+    Args:
+        along: `SCALE` or `STEPS`, by which each group is sorted.
 
     Returns:
-        by a name of what they have in common; the empty name where all do.
+        what a group has in common, such as `ddim, 25 steps` -> its points. The name of a single
+        group is empty.
     """
     found: dict[str, list[Point]] = {}
     for point in sweep.points:
@@ -86,84 +50,90 @@ def ways(sweep: Sweep, along: str = SCALE) -> dict[str, list[Point]]:
     return ordered if len(ordered) > 1 else {"": next(iter(ordered.values()))}
 
 
-def lines(outcome: Outcome, measured: Measured, along: str = SCALE) -> list[Line]:
-    """One network's scores as lines of a figure."""
-    place = {point: i for i, point in enumerate(outcome.sweep.points)}
+def plottable(network: NetworkScores) -> bool:
+    """Whether every point has all scores of the figure."""
+    return set(PLOTTED) <= set(network.keys)
+
+
+def lines(sweep: Sweep, network: NetworkScores, along: str = SCALE) -> list[Line]:
+    """The scores by one network as lines of a figure."""
+    place = {point: i for i, point in enumerate(sweep.points)}
     found = []
-    for name, points in ways(outcome.sweep, along).items():
-        rows = [measured.scores[place[point]] for point in points]
+    for name, points in ways(sweep, along).items():
+        rows = [network.scores[place[point]] for point in points]
         x = [point.scale if along == SCALE else float(point.steps) for point in points]
-        distance, precision, recall = ([row[key] for row in rows] for key in DRAWN)
+        distance, precision, recall = ([row[key] for row in rows] for key in PLOTTED)
         found.append(Line(name, x, distance, precision, recall))
     return found
 
 
-def summary(outcome: Outcome, measured: Measured) -> dict[str, list[str]]:
-    """What the scale does by one network, in sentences, for each way to sample."""
-    if not measured.drawn or len(outcome.sweep.scales) < 2:
+def summary(sweep: Sweep, network: NetworkScores) -> dict[str, list[str]]:
+    """The effect of the scale by one network, in sentences, for each group of `ways`."""
+    if not plottable(network) or len(sweep.scales) < 2:
         return {}
-    names = [measured.title(key) for key in DRAWN]
-    return {line.name: sentences(*line.series(names)) for line in lines(outcome, measured)}
+    names = [network.title(key) for key in PLOTTED]
+    return {line.name: sentences(*line.series(names)) for line in lines(sweep, network)}
 
 
-def tables(outcome: Outcome) -> list[Table]:
-    """A row a point, a column a score; the best of each column is marked."""
-    several = len(ways(outcome.sweep)) > 1
+def tables(result: SweepResult) -> list[Table]:
+    """For each network a row per point and a column per score, with the best of a column marked."""
+    several = len(ways(result.sweep)) > 1
     found = []
-    for measured in outcome.measured:
-        keys = measured.keys
-        best = {key: _best(key, [row[key].value for row in measured.scores]) for key in keys}
+    for network in result.networks:
+        keys = network.keys
+        best = {key: _best(key, [row[key].value for row in network.scores]) for key in keys}
         rows = [
             [
                 *_lead(point, several),
                 *(Cell(*parts(row[key]), row[key].value == best[key]) for key in keys),
             ]
-            for point, row in zip(outcome.sweep.points, measured.scores, strict=True)
+            for point, row in zip(result.sweep.points, network.scores, strict=True)
         ]
         lead = ["sampler", "steps", "scale"] if several else ["scale"]
-        found.append(Table(measured.by, [*lead, *map(measured.title, keys)], rows))
+        found.append(Table(network.network, [*lead, *map(network.title, keys)], rows))
     return found
 
 
-def markdown(outcome: Outcome, title: str) -> str:
-    """Summaries and tables as text."""
+def markdown(result: SweepResult, title: str) -> str:
+    """Summaries, tables and notes as Markdown."""
     parts = [f"# {title}"]
-    for measured in outcome.measured:
-        for way, said in summary(outcome, measured).items():
-            parts.append(f"**{', '.join(filter(None, (measured.by, way)))}.** {' '.join(said)}")
-    for table in tables(outcome):
+    for network in result.networks:
+        for way, said in summary(result.sweep, network).items():
+            lead = ", ".join(filter(None, (network.network, way)))
+            parts.append(f"**{lead}.** {' '.join(said)}")
+    for table in tables(result):
         body = [table.headings, ["---"] * len(table.headings)]
         body += [[_plain(cell) for cell in row] for row in table.rows]
-        parts += [f"## By {table.by}", "\n".join(f"| {' | '.join(row)} |" for row in body)]
-    return "\n\n".join([*parts, *outcome.notes]) + "\n"
+        parts += [f"## By {table.network}", "\n".join(f"| {' | '.join(row)} |" for row in body)]
+    return "\n\n".join([*parts, *result.notes]) + "\n"
 
 
-def as_json(outcome: Outcome) -> dict[str, Any]:
-    """Every score of every point, the summary, and what they follow from."""
+def as_json(result: SweepResult) -> dict[str, Any]:
+    """Summaries, every score of every point, notes and manifest."""
     return {
         "summary": {
-            measured.by: said
-            for measured in outcome.measured
-            if (said := summary(outcome, measured))
+            network.network: said
+            for network in result.networks
+            if (said := summary(result.sweep, network))
         },
         "points": [
             {
                 **point._asdict(),
                 "scores": {
-                    measured.title(key): score.to_json()
-                    for measured in outcome.measured
-                    for key, score in measured.scores[i].items()
+                    network.title(key): score.to_json()
+                    for network in result.networks
+                    for key, score in network.scores[i].items()
                 },
             }
-            for i, point in enumerate(outcome.sweep.points)
+            for i, point in enumerate(result.sweep.points)
         ],
-        "notes": outcome.notes,
-        "manifest": outcome.manifest,
+        "notes": result.notes,
+        "manifest": result.manifest,
     }
 
 
 def _best(key: str, values: Sequence[float]) -> float:
-    return min(values) if key in LOWER else max(values)
+    return min(values) if key in LOWER_IS_BETTER else max(values)
 
 
 def _lead(point: Point, several: bool) -> list[Cell]:

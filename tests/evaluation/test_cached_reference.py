@@ -9,7 +9,7 @@ from evaluation.stubs import blocks, spots, together
 
 from adm.data import Source
 from adm.evaluation import Extraction, FeatureSet, Report, extract, make_reference, statistics
-from adm.sweep.scoring import _origin, kept_reference
+from adm.sweep.scoring import _origin, cached_reference
 
 COUNT = 50
 
@@ -32,9 +32,9 @@ def features_of(source: Source) -> FeatureSet:
 def test_the_same_data_are_looked_at_once(tmp_path: Path) -> None:
     counts: list[int] = []
     features = blocks(on_extract=lambda images: counts.append(len(images)))
-    first = kept_reference(spots(COUNT), features, tmp_path)
+    first = cached_reference(spots(COUNT), features, tmp_path)
     assert sum(counts) == COUNT
-    again = kept_reference(spots(COUNT), features, tmp_path)
+    again = cached_reference(spots(COUNT), features, tmp_path)
     assert sum(counts) == COUNT
     assert again.manifest == first.manifest
     assert {path.name for path in (tmp_path / "references").iterdir()} == {
@@ -45,19 +45,19 @@ def test_the_same_data_are_looked_at_once(tmp_path: Path) -> None:
 
 def test_any_image_that_changed_makes_another(tmp_path: Path) -> None:
     source = spots(300)
-    kept_reference(source, blocks(), tmp_path)
+    cached_reference(source, blocks(), tmp_path)
     changed = changed_last(source)
     assert (
-        kept_reference(changed, blocks(), tmp_path).manifest["sha256"]
+        cached_reference(changed, blocks(), tmp_path).manifest["sha256"]
         == features_of(changed).digest
     )
 
 
 def test_so_do_other_features_of_the_same_name(tmp_path: Path) -> None:
-    kept_reference(spots(COUNT), blocks(), tmp_path)
+    cached_reference(spots(COUNT), blocks(), tmp_path)
     others = blocks()
     object.__setattr__(others, "fingerprint", "blocks-2")
-    assert kept_reference(spots(COUNT), others, tmp_path).fingerprint == "blocks-2"
+    assert cached_reference(spots(COUNT), others, tmp_path).fingerprint == "blocks-2"
 
 
 def test_every_process_has_it_kept_or_not(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_every_process_has_it_kept_or_not(tmp_path: Path) -> None:
     features = blocks(on_extract=lambda images: counts.append(len(images)))
     for _ in range(2):
         for each in together(
-            3, lambda d: kept_reference(spots(COUNT), features, tmp_path, Extraction(d))
+            3, lambda d: cached_reference(spots(COUNT), features, tmp_path, Extraction(d))
         ):
             assert np.array_equal(each.pool, made.pool)
     assert sum(counts) == COUNT
