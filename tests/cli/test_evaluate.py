@@ -136,7 +136,7 @@ def test_samples_in_arrays_of_another_size_get_no_margins(made: Path, adm: Adm) 
         assert file["arr_0"].shape == (20, 8, 8, 1)
 
 
-def test_another_size_is_refused_before_the_reference_is_looked_at(made: Path, adm: Adm) -> None:
+def test_another_size_is_refused_before_features_are_extracted(made: Path, adm: Adm) -> None:
     archive("small.npz", spots(20, size=6))
     (made / "pool.py").write_text(f"{POOL}\nlook = None  # which nobody gets to\n")
     answer = adm("evaluate", "small.npz", "--reference", "real.npz", *POOLED)

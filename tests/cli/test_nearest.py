@@ -65,7 +65,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_what_cannot_be_done_is_refused_before_anything_is_looked_at(
+def test_what_cannot_be_done_is_refused_before_features_are_extracted(
     here: Path, adm: Adm, case: str
 ) -> None:
     (here / "folder.png").mkdir()

@@ -29,7 +29,7 @@ def features_of(source: Source) -> FeatureSet:
     return extract(source, blocks())
 
 
-def test_the_same_data_are_looked_at_once(tmp_path: Path) -> None:
+def test_features_of_the_same_data_are_extracted_once(tmp_path: Path) -> None:
     counts: list[int] = []
     features = blocks(on_extract=lambda images: counts.append(len(images)))
     first = cached_reference(spots(COUNT), features, tmp_path)

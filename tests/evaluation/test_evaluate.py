@@ -245,7 +245,7 @@ def test_what_is_shown_names_the_features_and_the_sets(real: Reference) -> None:
     assert "FID" not in shown
 
 
-def test_scores_of_what_was_looked_at_are_those_of_the_images(real: Reference) -> None:
+def test_scores_of_extracted_features_are_those_of_the_images(real: Reference) -> None:
     source = spots(60, seed=1)
     report = report_on(extract(source, blocks()), real, resamples=20)
     assert report.to_json() == evaluate(source, real, blocks(), resamples=20).to_json()

@@ -115,7 +115,7 @@ def test_what_is_kept_is_spread_over_all_whatever_the_order_of_classes() -> None
         assert counts.max() < 1150
 
 
-def test_a_released_file_is_inception_s_and_its_images_are_looked_at(tmp_path: Path) -> None:
+def test_a_released_file_is_inception_s_and_its_features_are_extracted(tmp_path: Path) -> None:
     path = released(tmp_path / "released.npz")
     features = blocks("inception")
     found = load_reference(path, features)

@@ -126,7 +126,7 @@ def test_a_folder_that_one_process_cannot_make_is_everyone_s_failure(tmp_path: P
         assert isinstance(each, FileExistsError)
 
 
-def test_each_process_looks_at_a_share_of_its_own() -> None:
+def test_each_rank_extracts_a_share_of_its_own() -> None:
     source, counts = spots(COUNT), []
     features = blocks(on_extract=lambda images: counts.append(len(images)))
     told = []

@@ -128,7 +128,7 @@ def test_no_draw_of_the_training_is_used(monkeypatch: pytest.MonkeyPatch) -> Non
     assert asked == [FAR, FAR + 10, FAR + 20]
 
 
-def test_it_looks_at_its_times_and_after_the_last_step() -> None:
+def test_it_measures_at_its_times_and_after_the_last_step() -> None:
     chosen = tiny.classifier()
     watch = validation(chosen, held_out(), EVERY, states.CPU, count=4)
     state = states.state_of(chosen)

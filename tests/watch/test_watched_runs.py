@@ -117,7 +117,7 @@ def test_validation_that_fails_ends_the_run(tmp_path: Path) -> None:
         list(train(chosen, source, tmp_path / "run", states.CPU, TrainOptions(watch=watch)))
 
 
-def test_nothing_is_looked_at_where_nothing_is_asked_for(tmp_path: Path) -> None:
+def test_nothing_is_watched_where_nothing_is_asked_for(tmp_path: Path) -> None:
     chosen = chosen_of("diffusion", "watch.images=0", "watch.validation_images=0")
     log = trained(chosen, tmp_path / "run", watched=True)
     assert not any("/" in name for line in log for name in line)
