@@ -36,7 +36,10 @@ def attention_base() -> DiffusionRecipe:
 
 
 def deeper() -> DiffusionRecipe:
-    """Table 1: depth 4 and 128 channels, as many parameters as the base has."""
+    """Table 1: depth 4 and 128 channels; 146.2 million parameters, against 140.8 of the base.
+
+    The paper trades width for depth at a relatively constant model size (section 3).
+    """
     return _changed(architecture_base(), "ablation-depth4", depth=4, channels=128)
 
 
