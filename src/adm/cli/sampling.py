@@ -32,7 +32,7 @@ class SamplingOptions:
     batch_size
         Images at a time. It changes memory and speed only.
     spacing
-        Timestep spacing: even, strided (as DDIM was released) or quadratic.
+        Timestep spacing: even, strided (as DDIM was released), quadratic or ddim_quadratic.
     start
         The noisiest level visited.
     without_label

@@ -103,7 +103,7 @@ def sweep(
     eta
         Fresh noise of DDIM: 0 is deterministic.
     spacing
-        Timestep spacing: even, strided or quadratic.
+        Timestep spacing: even, strided, quadratic or ddim_quadratic.
     start
         The noisiest level, from which sampling starts.
     rounding

@@ -1,5 +1,6 @@
 """T, count -> the levels that a shorter process keeps."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -70,7 +71,10 @@ def strided(total: int, count: int) -> list[int]:
 
 
 def quadratic(total: int, count: int) -> list[int]:
-    """`count` levels, dense near the clean image: DDIM's quadratic spacing (appendix D.2).
+    """`count` levels, dense near the clean image: squares of an even grid, both ends kept.
+
+    1 + (T - 1) (i / (count - 1))^2 for i = 0..count - 1, rounded; a level that would repeat is
+    moved up to the next free one, so any count works. The DDIM paper's own is `ddim_quadratic`.
 
     Raises:
         ValueError: count outside 1..T.
@@ -83,10 +87,30 @@ def quadratic(total: int, count: int) -> list[int]:
     return [int(level) for level in np.minimum(offsets, total - count + 1) + np.arange(count)]
 
 
+def ddim_quadratic(total: int, count: int) -> list[int]:
+    """DDIM's quadratic spacing: floor(c i^2) for i = 1..count (DDIM, appendix D.2).
+
+    The paper chooses c so that the last level is close to T; with c = T / count^2 it is T. (The
+    code released with the paper stops at 0.8 T.) With more than sqrt(T) levels, which is 31 of
+    1000, the first would be 0, the clean image; with many more, levels would repeat.
+
+    Raises:
+        ValueError: count outside 1..sqrt(T); names the largest that works.
+    """
+    largest = math.isqrt(total)
+    if not 1 <= count <= largest:
+        raise ValueError(
+            f"floor(c i^2) does not give {count} different levels of 1..{total}; ask for 1 to "
+            f"{largest}, or quadratic spacing, which takes any count"
+        )
+    return [total * i**2 // count**2 for i in range(1, count + 1)]
+
+
 SPACINGS: dict[str, Callable[[int, int], list[int]]] = {
     "even": even,
     "strided": strided,
     "quadratic": quadratic,
+    "ddim_quadratic": ddim_quadratic,
 }
 
 
