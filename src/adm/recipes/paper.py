@@ -36,7 +36,8 @@ class Trained(NamedTuple):
 
 
 TRAINED: dict[str, Trained] = {
-    # Table 11. The conditional and the unconditional model at 256x256 share a column.
+    # Table 11. Its one column for 256x256 is the conditional model's; that the unconditional one
+    # was trained alike is inferred: Table 4 has 2 million iterations for both.
     "64x64_diffusion.pt": Trained(540_000, 2048, 3e-4),
     "128x128_diffusion.pt": Trained(4_360_000, 256, 1e-4),
     "256x256_diffusion.pt": Trained(1_980_000, 256, 1e-4),
@@ -86,8 +87,9 @@ def imagenet128_ablated() -> DiffusionRecipe:
 
     160 channels, depth 2, 4 heads, attention at 32, 16 and 8, BigGAN blocks, no rescaling.
     The paper trains at batch 256, scores at 700,000 and 1,200,000 iterations, and samples in 250
-    steps. It was not trained here; of the learning rate the paper says nothing, and this is that
-    of its other networks at batch 256.
+    steps. It does not state the learning rate, which here is that of its other networks at batch
+    256, nor the channel multipliers, the noise schedule and the dropout, which are those of its
+    128x128 model (Table 11). It was not trained here.
     """
     return DiffusionRecipe(
         name="imagenet128-ablated",
@@ -117,8 +119,9 @@ def imagenet64_without_dropout() -> DiffusionRecipe:
 def classifier128_before_upsampling() -> ClassifierRecipe:
     """The classifier that guides 128x128 images meant for the upsampler to 512x512.
 
-    Batch 1024 and a learning rate of 6e-5 (paper, Table 12, note): never released. It was not
-    trained here.
+    Batch 1024 and a learning rate of 6e-5 (paper, Table 12, note); iterations and weight decay are
+    those of the other 128x128 classifier, for the note does not state them. It was never released,
+    and not trained here.
     """
     base = released_recipe("128x128_classifier.pt")
     assert isinstance(base, ClassifierRecipe)
