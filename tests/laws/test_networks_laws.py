@@ -236,7 +236,7 @@ def test_a_size_that_cannot_be_names_the_nearest_that_can(height, width, levels)
 @pytest.mark.parametrize("size", [(9, 8), (28, 30), (4, 2), (3, 3)])
 def test_the_sizes_named_really_work(size):
     network = build(replace(BASE, multipliers=(1, 1, 1)))
-    with pytest.raises(ValueError, match="each side must divide by 4") as error:
+    with pytest.raises(ValueError, match="each side must be divisible by 4") as error:
         network(torch.zeros(2, 3, *size), STEP)
     for sides in re.findall(r"(\d+)x(\d+)", str(error.value).split("use ")[1]):
         near = tuple(map(int, sides))
@@ -253,7 +253,7 @@ def test_the_sizes_named_really_work(size):
         (lambda x: UNet(replace(BASE, norm_groups=3)), "set norm_groups to a divisor such as 1"),
         (lambda x: UNet(replace(BASE, heads=HeadCount(3))), "divides the channels"),
         (lambda x: UNet(replace(BASE, heads=HeadWidth(64))), "divides the channels"),
-        (lambda x: Classifier(replace(JUDGE, heads=HeadCount(2))), "needs heads as a width"),
+        (lambda x: Classifier(replace(JUDGE, heads=HeadCount(2))), "give heads=HeadWidth"),
     ],
 )
 def test_what_a_network_cannot_do_names_the_cure(call, cure):

@@ -1,4 +1,4 @@
-"""x_t, step, label -> raw output; x_t, step -> class logits."""
+"""x_t, timestep, label -> raw output; x_t, timestep -> class logits."""
 
 from adm.networks.blocks import HeadCount, HeadWidth
 from adm.networks.classifier import Classifier, ClassifierConfig

@@ -1,8 +1,8 @@
-"""queries, keys, values -> attended values, on a CPU, without the weights of all pairs in memory.
+"""queries, keys, values -> attended values, on a CPU and in memory linear in the positions.
 
-A few heads at a time, so that their weights stay in the processor's cache; the backward pass makes
-the weights again. torch's own operation of this kind takes up to nine times as long for few
-positions in half precision on a CPU.
+Heads are processed a few at a time, so that their attention weights stay in the processor's cache;
+the backward pass recomputes the weights. For few positions in half precision on a CPU, torch's own
+memory-efficient attention takes up to nine times as long.
 
 Letters: B images, L positions, C channels, D = C / heads.
 """
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-PAIRS = 2**20  # of positions whose weights are in memory at once, or those of one head
+MAX_WEIGHTS = 2**20  # attention weights in memory at once; those of one head if they are more
 
 
 class Attend(torch.autograd.Function):
@@ -27,8 +27,8 @@ class Attend(torch.autograd.Function):
         q, k, v = parts.reshape(3, batch * heads, length, -1)  # each (B heads, L, D)
         q = q * q.shape[-1] ** -0.5  # a copy, for `parts` may be a view of qkv
         out = torch.empty_like(v)
-        for some in _chunks(len(q), length):
-            torch.bmm(_weights(q[some], k[some]), v[some], out=out[some])
+        for chunk in _chunks(len(q), length):
+            torch.bmm(_weights(q[chunk], k[chunk]), v[chunk], out=out[chunk])
         ctx.heads = heads
         ctx.save_for_backward(q, k, v)
         return out.view(batch, heads, length, -1).transpose(1, 2).reshape(batch, length, -1)
@@ -40,16 +40,16 @@ class Attend(torch.autograd.Function):
         batch, length, width = gradient.shape
         split = (batch, length, ctx.heads, width // ctx.heads)
         g = gradient.reshape(split).transpose(1, 2).reshape_as(q)
-        by = q.new_empty(3, *q.shape)
-        for some in _chunks(len(q), length):
-            weights = _weights(q[some], k[some])
-            torch.bmm(weights.mT, g[some], out=by[2, some])
-            by_weights = torch.bmm(g[some], v[some].mT)
-            by_scores = torch.ops.aten._softmax_backward_data(by_weights, weights, -1, q.dtype)
-            torch.bmm(by_scores, k[some], out=by[0, some])
-            torch.bmm(by_scores.mT, q[some], out=by[1, some])
-        by[0] *= q.shape[-1] ** -0.5
-        joined = by.view(3, batch, ctx.heads, length, -1).permute(1, 3, 0, 2, 4)
+        grads = q.new_empty(3, *q.shape)  # of q, k and v
+        for chunk in _chunks(len(q), length):
+            weights = _weights(q[chunk], k[chunk])
+            torch.bmm(weights.mT, g[chunk], out=grads[2, chunk])
+            grad_weights = torch.bmm(g[chunk], v[chunk].mT)
+            grad_scores = torch.ops.aten._softmax_backward_data(grad_weights, weights, -1, q.dtype)
+            torch.bmm(grad_scores, k[chunk], out=grads[0, chunk])
+            torch.bmm(grad_scores.mT, q[chunk], out=grads[1, chunk])
+        grads[0] *= q.shape[-1] ** -0.5
+        joined = grads.view(3, batch, ctx.heads, length, -1).permute(1, 3, 0, 2, 4)
         return joined.reshape(batch, length, 3 * width), None
 
 
@@ -58,5 +58,5 @@ def _weights(q: Tensor, k: Tensor) -> Tensor:
 
 
 def _chunks(heads: int, length: int) -> Iterator[slice]:
-    size = max(1, PAIRS // length**2)
+    size = max(1, MAX_WEIGHTS // length**2)
     return (slice(start, start + size) for start in range(0, heads, size))

@@ -1,4 +1,4 @@
-"""features, embedding -> features: residual block, attention, change of size, step embedding.
+"""features, embedding -> features: residual block, attention, resampling, timestep embedding.
 
 Letters in shapes: B images, C channels, H and W pixels, L = H x W positions, E embedding width.
 """
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from adm.networks.attend import Attend
 from adm.networks.dropout import Dropout
-from adm.networks.norm import GroupNorm, is_quick
+from adm.networks.norm import GroupNorm, prefers_speed
 
 Resampling = Literal["biggan", "convolution", "plain"]
 Module = TypeVar("Module", bound=nn.Module)
@@ -45,7 +45,7 @@ Heads = HeadCount | HeadWidth
 
 @dataclass(frozen=True)
 class BlockStyle:
-    """What every residual block of a network has in common."""
+    """The settings that all residual blocks of a network share."""
 
     embedding_width: int
     adaptive_norm: bool
@@ -54,27 +54,27 @@ class BlockStyle:
     norm_groups: int
 
 
-def sinusoidal(step: Tensor, width: int, max_period: float = 10_000.0) -> Tensor:
-    """Embed steps in sines and cosines of falling frequency (Vaswani et al. 2017, section 3.5).
+def sinusoidal(timestep: Tensor, width: int, max_period: float = 10_000.0) -> Tensor:
+    """Embed timesteps in sines and cosines of falling frequency (Vaswani et al. 2017, section 3.5).
 
     Args:
-        step: (B,) network steps, whole or fractional.
-        width: number of features; an odd one ends in a zero.
-        max_period: the longest period, in steps.
+        timestep: (B,) whole or fractional.
+        width: number of features; if it is odd, the last one is zero.
+        max_period: the longest period, in timesteps.
 
     Returns:
         (B, width) float32; cosines first, then sines.
     """
     half = width // 2
-    # The released order of operations: in float32, dividing first moves step 3999 by 1e-4.
-    exponents = -math.log(max_period) * torch.arange(half, device=step.device).float() / half
-    angles = step.float()[:, None] * exponents.exp()[None]
+    # The released order of operations: in float32, dividing first moves timestep 3999 by 1e-4.
+    exponents = -math.log(max_period) * torch.arange(half, device=timestep.device).float() / half
+    angles = timestep.float()[:, None] * exponents.exp()[None]
     waves = torch.cat([angles.cos(), angles.sin()], dim=1)
     return F.pad(waves, (0, width % 2))
 
 
 def zeroed(module: Module) -> Module:
-    """Start a layer at zero, so that the branch it ends begins as the identity."""
+    """Initialise a layer to zero, so that a residual block that ends in it starts as its skip."""
     for parameter in module.parameters():
         nn.init.zeros_(parameter)
     return module
@@ -90,7 +90,7 @@ def group_norm(channels: int, groups: int) -> GroupNorm:
 
 
 class Downsample(nn.Module):
-    """Halve each side: average pooling, or a strided convolution."""
+    """Halve height and width, by average pooling or by a strided convolution when learned."""
 
     def __init__(self, channels: int, *, learned: bool) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Double each side: nearest neighbour, followed by a convolution when learned."""
+    """Double height and width, by nearest neighbour, followed by a convolution when learned."""
 
     def __init__(self, channels: int, *, learned: bool) -> None:
         super().__init__()
@@ -113,12 +113,12 @@ class Upsample(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """x, embedding -> skip(x) + branch(x, embedding), at the same, half or double size.
+    """x, embedding -> skip(x) + branch(x, embedding), at the same, half or double resolution.
 
-    With `adaptive_norm` the embedding scales and shifts the second normalisation, AdaGN(h, y) =
-    y_s GroupNorm(h) + y_b (paper, section 3.1); otherwise it is added before it. A `resize` makes
-    it a BigGAN up- or down-sampling block: the resize follows the first activation, and the skip
-    is resized alike (Brock et al. 2019, figure 15).
+    With `adaptive_norm` the embedding scales and shifts the output of the second normalisation,
+    AdaGN(h, y) = y_s GroupNorm(h) + y_b (paper, section 3.1); otherwise it is added to its input.
+    With `resize` this is a BigGAN up- or down-sampling block: the branch is resized after its first
+    activation, and the skip likewise (Brock et al. 2019, figure 15).
     """
 
     def __init__(
@@ -174,8 +174,8 @@ def attend(qkv: Tensor, heads: int) -> Tensor:
     return F.scaled_dot_product_attention(q, k, v).transpose(2, 3).reshape(batch, -1, length)
 
 
-def attend_last(qkv: Tensor, heads: int) -> Tensor:
-    """`attend` with channels last, (B, L, 3C) -> (B, L, C): no weights of all pairs in memory."""
+def attend_channels_last(qkv: Tensor, heads: int) -> Tensor:
+    """`attend` with channels last, (B, L, 3C) -> (B, L, C), without an L x L matrix in memory."""
     if qkv.device.type == "cpu" and qkv.dtype != torch.float32:
         return Attend.apply(qkv, heads)  # type: ignore[no-any-return]
     batch, length, width = qkv.shape
@@ -201,22 +201,22 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm(x)
-        if is_quick(self, x):
+        if prefers_speed(self, x):
             h = h.permute(0, 2, 3, 1)  # (B, H, W, C)
             qkv = pointwise(self.qkv, h.flatten(1, 2))
-            h = pointwise(self.out, attend_last(qkv, self.heads)).view(h.shape)
+            h = pointwise(self.out, attend_channels_last(qkv, self.heads)).view(h.shape)
             return x + h.permute(0, 3, 1, 2)
         h = self.out(attend(self.qkv(h.flatten(2)), self.heads))
         return x + h.reshape(x.shape)
 
 
 def pointwise(layer: nn.Conv1d, x: Tensor) -> Tensor:
-    """A convolution of width 1 as a product of matrices, (B, L, C) -> (B, L, C')."""
+    """A convolution of kernel size 1 as a matrix product, (B, L, C) -> (B, L, C')."""
     return F.linear(x, layer.weight[:, :, 0], layer.bias)
 
 
-class StepEmbedding(nn.Sequential):
-    """step (B,) -> embedding (B, 4 x channels): sinusoids, then two linear layers."""
+class TimestepEmbedding(nn.Sequential):
+    """timestep (B,) -> embedding (B, 4 x channels): sinusoids, then two linear layers."""
 
     def __init__(self, channels: int) -> None:
         width = 4 * channels
@@ -230,7 +230,7 @@ class StepEmbedding(nn.Sequential):
 def resampler(
     kind: Resampling, sampler: type[Downsample] | type[Upsample], style: BlockStyle
 ) -> Callable[[int], nn.Module]:
-    """How a network of this kind changes size: channels -> a layer that keeps them."""
+    """Factory of resampling layers: channels -> a layer that takes and returns that many."""
     if kind == "biggan":
         return lambda c: ResidualBlock(c, c, style, sampler(c, learned=False))
     return lambda c: sampler(c, learned=kind == "convolution")

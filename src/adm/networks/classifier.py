@@ -1,4 +1,4 @@
-"""x_t, step -> class logits: the U-Net's encoder and a pool."""
+"""x_t, timestep -> class logits: the U-Net's encoder and a pooling head."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from adm.networks.blocks import HeadWidth, StepEmbedding, attend, group_norm, zeroed
+from adm.networks.blocks import HeadWidth, TimestepEmbedding, attend, group_norm, zeroed
 from adm.networks.encoder import Encoder, EncoderConfig
 
 Pool = Literal["attention", "adaptive", "spatial", "spatial_v2"]
@@ -19,9 +19,10 @@ class ClassifierConfig(EncoderConfig):
 
     Attributes:
         classes: number of logits.
-        size: (H, W) of the image, which the attention pool's positions depend on.
-        pool: the paper's attention pool; the mean of the last features (`adaptive`); or the means
-            of every stage's features through two layers (`spatial`, `spatial_v2`).
+        size: (H, W) of the images; the attention pool learns an embedding for each position.
+        pool: the paper's attention pool (`attention`); the spatial mean of the last features
+            (`adaptive`); or the spatial means of every stage's features, followed by two linear
+            layers (`spatial`, `spatial_v2`).
     """
 
     classes: int
@@ -35,9 +36,9 @@ class ClassifierConfig(EncoderConfig):
 
 
 class AttentionPool(nn.Module):
-    """features (B, C, h, w) -> logits: a token for the mean attends to every position.
+    """features (B, C, h, w) -> logits: the spatial mean, as a token, attends to every position.
 
-    As in CLIP (Radford et al. 2021, section 2.4), with learned positions.
+    As in CLIP (Radford et al. 2021, section 2.4), with learned positional embeddings.
     """
 
     def __init__(self, channels: int, positions: int, heads: int, classes: int) -> None:
@@ -54,7 +55,7 @@ class AttentionPool(nn.Module):
 
 
 class LastFeatures(nn.Module):
-    """every stage's features -> logits, looking at the last alone."""
+    """features of every stage -> logits, from the last stage alone."""
 
     def __init__(self, config: ClassifierConfig) -> None:
         super().__init__()
@@ -62,7 +63,10 @@ class LastFeatures(nn.Module):
         self.norm = group_norm(width, config.norm_groups)
         if config.pool == "attention":
             if not isinstance(config.heads, HeadWidth):
-                raise ValueError("the attention pool needs heads as a width, HeadWidth(...)")
+                raise ValueError(
+                    f"the attention pool needs the heads' width, got {config.heads}; give "
+                    "heads=HeadWidth(64), or another pool"
+                )
             config.check_size(config.size)
             positions = config.size[0] * config.size[1] // config.reduction**2
             heads = config.heads.count(width)
@@ -79,7 +83,7 @@ class LastFeatures(nn.Module):
 
 
 class AllFeatures(nn.Module):
-    """every stage's features -> logits, through the mean of each."""
+    """features of every stage -> logits, from the spatial mean of each."""
 
     def __init__(self, config: ClassifierConfig, feature_width: int) -> None:
         super().__init__()
@@ -100,12 +104,12 @@ class AllFeatures(nn.Module):
 
 
 class Classifier(nn.Module):
-    """p(y | x_t): names the class of an image at any level of noise (paper, section 4)."""
+    """p(y | x_t): the class of an image at any noise level (paper, section 4)."""
 
     def __init__(self, config: ClassifierConfig) -> None:
         super().__init__()
         self.config = config
-        self.step_embedding = StepEmbedding(config.channels)
+        self.step_embedding = TimestepEmbedding(config.channels)  # its name in stored weights
         self.encoder = Encoder(config, config.in_channels)
         if config.pool in ("attention", "adaptive"):
             self.head: LastFeatures | AllFeatures = LastFeatures(config)
@@ -113,28 +117,28 @@ class Classifier(nn.Module):
             width = sum(self.encoder.stage_widths) + config.widths[-1]
             self.head = AllFeatures(config, width)
 
-    def forward(self, x_t: Tensor, step: Tensor) -> Tensor:
+    def forward(self, x_t: Tensor, timestep: Tensor) -> Tensor:
         """Classify noisy images.
 
         Args:
             x_t: (B, C, H, W).
-            step: (B,) network steps; the same function of time as the diffusion model's.
+            timestep: (B,), the same function of the level as the diffusion model's.
 
         Returns:
             (B, classes) logits in the dtype of x_t.
 
         Raises:
-            ValueError: the size is not one that this network can have.
+            ValueError: the network does not take images of this size.
         """
         self.config.check_size(x_t.shape[2:])
         if self.config.pool == "attention" and tuple(x_t.shape[2:]) != tuple(self.config.size):
             raise ValueError(
-                f"the attention pool was made for images of {self.config.size}, "
+                f"the attention pool is for images of {tuple(self.config.size)}, "
                 f"got {tuple(x_t.shape[2:])}; resize the images"
             )
-        features = self.encoder(x_t, self.step_embedding(step))
+        features = self.encoder(x_t, self.step_embedding(timestep))
         return self.head(features).to(x_t.dtype)
 
-    def features(self, x_t: Tensor, step: Tensor) -> Tensor:
-        """(B, D) float32, what the logits are read from: for distances between sets of images."""
-        return self.head.embed(self.encoder(x_t, self.step_embedding(step))).float()
+    def features(self, x_t: Tensor, timestep: Tensor) -> Tensor:
+        """Pooled features, (B, D) float32, for distances between sets of images."""
+        return self.head.embed(self.encoder(x_t, self.step_embedding(timestep))).float()

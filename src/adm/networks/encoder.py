@@ -1,4 +1,4 @@
-"""x_t, embedding -> features at every stage: the half that U-Net and classifier share."""
+"""x_t, embedding -> features of every stage: the half that U-Net and classifier share."""
 
 import math
 from collections.abc import Sequence
@@ -17,10 +17,10 @@ from adm.networks.blocks import (
     ResidualBlock,
     resampler,
 )
-from adm.networks.norm import is_quick
+from adm.networks.norm import prefers_speed
 from adm.networks.recompute import Recomputable
 
-SIXTY_FOUR_WIDE = HeadWidth(64)  # the paper's choice (section 3)
+DEFAULT_HEADS = HeadWidth(64)  # the paper's choice (section 3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,17 +29,18 @@ class EncoderConfig:
 
     Attributes:
         in_channels: channels of the noisy image.
-        channels: width of the first level; multiplied by each of `multipliers`.
-        multipliers: one a level; each level but the last halves the image.
-        depth: residual blocks a level.
+        channels: base width, which each of `multipliers` multiplies.
+        multipliers: one per resolution, from the image's own; each further one halves both sides.
+        depth: residual blocks per resolution.
         attention_factors: down-sampling factors at which every residual block is followed by
             attention; at 64x64, the paper's resolutions 32, 16, 8 are factors 2, 4, 8.
-        heads: their number, or their width in channels.
-        resampling: BigGAN residual blocks, convolutions, or plain pooling and nearest neighbour.
-        adaptive_norm: AdaGN, or addition followed by GroupNorm.
-        rescale_residual: multiply every residual block's output by 1/sqrt(2).
-        dropout: probability, within every residual block.
-        norm_groups: groups of every GroupNorm; each width must divide by it.
+        heads: the number of attention heads, or their width in channels.
+        resampling: BigGAN residual blocks (`biggan`), convolutions (`convolution`), or average
+            pooling and nearest neighbour (`plain`).
+        adaptive_norm: AdaGN, or else addition followed by GroupNorm.
+        rescale_residual: multiply the output of every residual block by 1/sqrt(2).
+        dropout: its probability, in every residual block.
+        norm_groups: groups of every GroupNorm; each width must be divisible by it.
     """
 
     in_channels: int = 3
@@ -47,7 +48,7 @@ class EncoderConfig:
     multipliers: tuple[float, ...]
     depth: int
     attention_factors: tuple[int, ...]
-    heads: Heads = SIXTY_FOUR_WIDE
+    heads: Heads = DEFAULT_HEADS
     resampling: Resampling = "biggan"
     adaptive_norm: bool = True
     rescale_residual: bool = False
@@ -61,26 +62,26 @@ class EncoderConfig:
         finite = all(math.isfinite(multiplier) for multiplier in self.multipliers)
         if not self.multipliers or not finite or min(self.widths) < 1:
             raise ValueError(
-                f"multipliers {list(self.multipliers)} leave a level without channels; "
-                "give one positive number a level, such as 1,2,2"
+                f"multipliers {list(self.multipliers)} leave a resolution without channels; "
+                "give one positive number per resolution, such as 1,2,2"
             )
-        factors = [2**level for level in range(len(self.multipliers))]
+        factors = [2**halvings for halvings in range(len(self.multipliers))]
         if not set(self.attention_factors) <= set(factors):
             raise ValueError(
-                f"attention_factors {list(self.attention_factors)} name a level that is not there; "
-                f"choose among {factors}: the image's side divided by the resolution"
+                f"attention_factors {list(self.attention_factors)} must be among {factors}, the "
+                "image's side divided by each resolution; leave the others out"
             )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
 
     @property
     def reduction(self) -> int:
-        """How many times smaller each side of the innermost features is."""
+        """Down-sampling factor of the innermost features."""
         return 2 ** (len(self.multipliers) - 1)
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Channels of each level."""
+        """Channels at each resolution."""
         return tuple(int(self.channels * multiplier) for multiplier in self.multipliers)
 
     @property
@@ -94,7 +95,7 @@ class EncoderConfig:
         )
 
     def check_size(self, size: Sequence[int]) -> None:
-        """Raise ValueError unless both sides (H, W) divide by the down-sampling."""
+        """Raise ValueError unless both sides (H, W) are divisible by the down-sampling factor."""
         r = self.reduction
         if any(side < r or side % r for side in size):
             near = " or ".join(
@@ -103,12 +104,12 @@ class EncoderConfig:
             got = "x".join(map(str, size))
             raise ValueError(
                 f"an image of {got} cannot be halved {len(self.multipliers) - 1} times: "
-                f"each side must divide by {r}; use {near}, or fewer multipliers"
+                f"each side must be divisible by {r}; use {near}, or fewer multipliers"
             )
 
 
 class Stage(Recomputable):
-    """One residual block, attention after it where asked, a change of size after that."""
+    """A residual block or convolution, followed by optional attention and optional resampling."""
 
     def __init__(
         self,
@@ -122,24 +123,24 @@ class Stage(Recomputable):
         self.resize = resize
 
     def forward(self, x: Tensor, embedding: Tensor, skip: Tensor | None = None) -> Tensor:
-        """x, and another stage's output beside it where given, -> features."""
-        return self.keep_inputs(self._forward, x, embedding, skip)
+        """x, concatenated with `skip` where that is given -> features."""
+        return self.checkpointed(self._forward, x, embedding, skip)
 
     def _forward(self, x: Tensor, embedding: Tensor, skip: Tensor | None) -> Tensor:
         x = x if skip is None else torch.cat([x, skip], dim=1)
-        x = through(self.block, x, embedding)
+        x = _call(self.block, x, embedding)
         if self.attention is not None:
             x = self.attention(x)
-        return x if self.resize is None else through(self.resize, x, embedding)
+        return x if self.resize is None else _call(self.resize, x, embedding)
 
 
-def through(layer: nn.Module, x: Tensor, embedding: Tensor) -> Tensor:
-    """Only residual blocks look at the embedding."""
+def _call(layer: nn.Module, x: Tensor, embedding: Tensor) -> Tensor:
+    """Only residual blocks take the embedding."""
     return layer(x, embedding) if isinstance(layer, ResidualBlock) else layer(x)
 
 
 class Encoder(Recomputable):
-    """x (B, C, H, W), embedding (B, E) -> the output of every stage, the middle's last."""
+    """x (B, C, H, W), embedding (B, E) -> the output of every stage, then of the middle block."""
 
     def __init__(self, config: EncoderConfig, in_channels: int) -> None:
         super().__init__()
@@ -147,14 +148,14 @@ class Encoder(Recomputable):
         shrink = resampler(config.resampling, Downsample, style)
         self.stages = nn.ModuleList([Stage(nn.Conv2d(in_channels, width, 3, padding=1))])
         self.stage_widths = [width]
-        for level, level_width in enumerate(config.widths):
+        for halvings, next_width in enumerate(config.widths):
             for _ in range(config.depth):
-                block = ResidualBlock(width, level_width, style)
-                width = level_width
-                attends = 2**level in config.attention_factors
+                block = ResidualBlock(width, next_width, style)
+                width = next_width
+                attends = 2**halvings in config.attention_factors
                 attention = Attention(width, config.heads, config.norm_groups) if attends else None
                 self._append(Stage(block, attention), width)
-            if level < len(config.widths) - 1:
+            if halvings < len(config.widths) - 1:
                 self._append(Stage(shrink(width)), width)
         self.middle_in = ResidualBlock(width, width, style)
         self.middle_attention = Attention(width, config.heads, config.norm_groups)
@@ -165,17 +166,16 @@ class Encoder(Recomputable):
         self.stage_widths.append(width)
 
     def forward(self, x: Tensor, embedding: Tensor) -> list[Tensor]:
-        x = self._laid_out(x)
+        x = self._in_fastest_layout(x)
         outputs = []
         for stage in self.stages:
-            # Layers follow the layout of their input, but one channel is both layouts at once.
-            x = self._laid_out(stage(x, embedding))
+            # Layers keep the memory layout of their input, but with one channel it is ambiguous.
+            x = self._in_fastest_layout(stage(x, embedding))
             outputs.append(x)
-        return [*outputs, self.keep_inputs(self._middle, x, embedding)]
+        return [*outputs, self.checkpointed(self._middle, x, embedding)]
 
-    def _laid_out(self, x: Tensor) -> Tensor:
-        """In the layout that is fastest."""
-        last = x.device.type == "cpu" and is_quick(self, x)
+    def _in_fastest_layout(self, x: Tensor) -> Tensor:
+        last = x.device.type == "cpu" and prefers_speed(self, x)
         return x.contiguous(memory_format=torch.channels_last) if last else x
 
     def _middle(self, x: Tensor, embedding: Tensor) -> Tensor:

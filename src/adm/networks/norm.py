@@ -1,9 +1,9 @@
-"""features, scale, shift -> SiLU(AdaGN(features)), in one operation where that is faster.
+"""features, scale, shift -> SiLU(AdaGN(features)), fused where that is faster.
 
-A CPU's convolutions are fastest with channels last in memory, where torch's GroupNorm is slow; and
-a scale, a shift and a SiLU after it would each read the features, and keep them, once more. So a
-CPU that trains, or computes in half precision, has an operation of its own: one multiply-add an
-element, with factors that are made in float32 from sums over positions.
+Convolutions on a CPU are fastest with channels last in memory, where torch's GroupNorm is slow; and
+a scale, a shift and a SiLU after it would each read the features, and save them, once more. So
+training and half precision on a CPU use an operation of their own: one multiply-add per element,
+with float32 factors computed from sums over positions.
 
 Letters: B images, C channels, G groups, L = H x W positions.
 """
@@ -15,22 +15,22 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-AT_ONCE = 2**18  # elements in memory as float32
+MAX_FLOAT32 = 2**18  # elements in memory as float32 at a time
 
 
-def is_quick(module: nn.Module, x: Tensor) -> bool:
-    """Whether speed comes before the released order of operations.
+def prefers_speed(module: nn.Module, x: Tensor) -> bool:
+    """Whether to prefer speed over the released order of operations.
 
-    In float32 and in evaluation mode it does not: there, released numbers are reproduced.
+    False in evaluation mode in float32, where the released numbers are reproduced.
     """
-    if x.is_meta:  # only shapes are asked for
+    if x.is_meta:  # only shapes are wanted
         return False
     halved = x.dtype != torch.float32 or torch.is_autocast_enabled(x.device.type)
     return module.training or halved
 
 
 class GroupNorm(nn.GroupNorm):
-    """Group normalisation (Wu & He 2018) with what follows it in this network."""
+    """Group normalisation (Wu & He 2018), with an optional scale, shift and SiLU after it."""
 
     def forward(
         self,
@@ -40,16 +40,17 @@ class GroupNorm(nn.GroupNorm):
         *,
         silu: bool = False,
     ) -> Tensor:
-        """(1 + scale) GroupNorm(x) + shift, and SiLU of it where asked.
+        """(1 + scale) GroupNorm(x) + shift, followed by SiLU if `silu`.
 
         Args:
             input: (B, C, H, W).
-            scale: (B, C), and with it `shift`; None for GroupNorm alone.
+            scale, shift: (B, C) each; None for GroupNorm alone.
+            silu: whether to apply SiLU.
 
         Returns:
             (B, C, H, W) in the dtype of the input.
         """
-        if input.device.type == "cpu" and is_quick(self, input):
+        if input.device.type == "cpu" and prefers_speed(self, input):
             settings = (self.num_groups, self.eps, silu)
             return Fused.apply(input, self.weight, self.bias, scale, shift, settings)  # type: ignore
         h = super().forward(input)
@@ -60,10 +61,10 @@ class GroupNorm(nn.GroupNorm):
 
 
 class Fused(torch.autograd.Function):
-    """SiLU(gain x_hat + plus), x_hat = (x - mean) rstd, with a gradient that keeps two copies of x.
+    """SiLU(gain x_hat + bias), x_hat = (x - mean) rstd; saves two copies of x for the gradient.
 
-    The centre that is subtracted first is the mean in the precision of x. What is left of the mean,
-    `offset`, is small, so that no sum cancels and no factor rounds much.
+    The mean rounded to the precision of x, `centre`, is subtracted first. What remains of the mean,
+    `offset`, is small, which avoids cancellation in the sums and rounding in the factors.
     """
 
     @staticmethod
@@ -84,14 +85,14 @@ class Fused(torch.autograd.Function):
         centred = x - per_channel(centre, x)
         square = sums(centred, centred).view(batch, groups, -1).sum(2, keepdim=True) / n
         rstd = (square - offset * offset + eps).rsqrt()  # (B, G, 1)
-        gain, plus = weight.float().expand(batch, -1), bias.float().expand(batch, -1)
+        gain, total_bias = weight.float().expand(batch, -1), bias.float().expand(batch, -1)
         if scale is not None and shift is not None:
-            grown = 1 + scale.float()
-            gain, plus = gain * grown, plus * grown + shift
+            scale_1 = 1 + scale.float()
+            gain, total_bias = gain * scale_1, total_bias * scale_1 + shift
         gain = gain.view(batch, groups, -1)
         factor = gain * rstd
-        plus = plus.view(batch, groups, -1) + factor * offset
-        z = torch.addcmul(per_channel(plus, x), centred, per_channel(factor, x))
+        total_bias = total_bias.view(batch, groups, -1) + factor * offset
+        z = torch.addcmul(per_channel(total_bias, x), centred, per_channel(factor, x))
         ctx.n, ctx.silu = n, silu
         ctx.save_for_backward(centred, z if silu else None, rstd, offset, gain, weight, bias, scale)
         return F.silu(z) if silu else z
@@ -101,29 +102,31 @@ class Fused(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> Any:  # type: ignore[override]
         centred, z, rstd, offset, gain, weight, bias, scale = ctx.saved_tensors
         dz = torch.ops.aten.silu_backward(gradient, z) if ctx.silu else gradient
-        by_plus = sums(dz).view_as(gain)
-        by_gain = rstd * (sums(dz, centred).view_as(gain) + offset * by_plus)
-        # d loss / d x = factor (dz - mean over the group of dz, and of dz x_hat times x_hat).
-        slope = -rstd * rstd * (gain * by_gain).sum(2, keepdim=True) / ctx.n
-        level = -rstd * (gain * by_plus).sum(2, keepdim=True) / ctx.n + slope * offset
-        dx = torch.addcmul(per_channel(level, dz), centred, per_channel(slope, dz))
+        grad_bias = sums(dz).view_as(gain)
+        grad_gain = rstd * (sums(dz, centred).view_as(gain) + offset * grad_bias)
+        # dx = rstd (g - mean(g) - x_hat mean(g x_hat)), g = gain dz, means over the group.
+        slope = -rstd * rstd * (gain * grad_gain).sum(2, keepdim=True) / ctx.n
+        constant = -rstd * (gain * grad_bias).sum(2, keepdim=True) / ctx.n + slope * offset
+        dx = torch.addcmul(per_channel(constant, dz), centred, per_channel(slope, dz))
         dx = dx.addcmul_(dz, per_channel(gain * rstd, dz))
-        by_gain, by_plus = by_gain.flatten(1), by_plus.flatten(1)
+        grad_gain, grad_bias = grad_gain.flatten(1), grad_bias.flatten(1)
         if scale is None:
-            return dx, by_gain.sum(0).to(weight), by_plus.sum(0).to(bias), None, None, None
-        grown = 1 + scale.float()
-        by_scale = by_gain * weight.float() + by_plus * bias.float()
-        by_weight, by_bias = (by_gain * grown).sum(0), (by_plus * grown).sum(0)
-        shifts = (by_scale.to(scale), by_plus.to(scale))
-        return dx, by_weight.to(weight), by_bias.to(bias), *shifts, None
+            return dx, grad_gain.sum(0).to(weight), grad_bias.sum(0).to(bias), None, None, None
+        scale_1 = 1 + scale.float()
+        grad_scale = grad_gain * weight.float() + grad_bias * bias.float()
+        grad_weight, grad_shift = (grad_gain * scale_1).sum(0), grad_bias.to(scale)
+        total_grad_bias = (grad_bias * scale_1).sum(0)
+        grads = grad_weight.to(weight), total_grad_bias.to(bias), grad_scale.to(scale), grad_shift
+        return dx, *grads, None
 
 
 def sums(x: Tensor, y: Tensor | None = None) -> Tensor:
-    """x, or x y, (B, C, H, W) -> (B, C) float32 over positions; a few images at a time.
+    """Sums of x, or of x y, over positions: (B, C, H, W) -> (B, C) float32.
 
-    At once, a float32 copy of half-precision features would be made, which costs more than to sum.
+    A few images at a time: a float32 copy of all half-precision features would cost more than the
+    sums do.
     """
-    few = max(1, AT_ONCE // x[0].numel())
+    few = max(1, MAX_FLOAT32 // x[0].numel())
     parts = x.split(few) if y is None else map(torch.mul, x.split(few), y.split(few))
     return torch.cat([part.sum((2, 3), dtype=torch.float32) for part in parts])
 

@@ -1,8 +1,8 @@
-"""network -> the same network, whose stages keep their inputs and compute the rest again.
+"""network -> the same network with activation checkpointing (Chen et al. 2016).
 
-Activation checkpointing (Chen et al. 2016): between the forward and the backward pass a stage
-holds what came in; the backward pass runs it once more. A step takes about a third longer, and
-the memory of all stages but one is that of their inputs.
+Between the forward and the backward pass a stage keeps its inputs alone; the backward pass runs it
+once more. A training step takes about a third longer, and all stages but one take only the memory
+of their inputs.
 """
 
 from collections.abc import Callable
@@ -18,16 +18,16 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 class Recomputable(nn.Module):
-    """A part of a network that can be run again.
+    """A part of a network whose activations can be recomputed.
 
     Attributes:
-        recomputes: whether it is, in training mode and where gradients are recorded.
+        recomputes: whether they are, in training mode with gradients enabled.
     """
 
     recomputes = False
 
-    def keep_inputs(self, function: Callable[..., Tensor], *inputs: Tensor | None) -> Tensor:
-        """function(*inputs), which may be run again for the backward pass."""
+    def checkpointed(self, function: Callable[..., Tensor], *inputs: Tensor | None) -> Tensor:
+        """function(*inputs), rerun in the backward pass if `recomputes`."""
         if not (self.recomputes and self.training and torch.is_grad_enabled()):
             return function(*inputs)
         result = checkpoint(
@@ -37,17 +37,18 @@ class Recomputable(nn.Module):
         return result
 
     def _draws_masks(self) -> bool:
-        """Whether a dropout here needs torch's generator, which must then be wound back."""
+        """Whether a dropout layer draws from torch's generator, whose state must be restored."""
         return any(m.keys is None and m.p > 0 for m in self.modules() if isinstance(m, Dropout))
 
 
 def recompute(network: Module, on: bool = True) -> Module:
-    """Let every stage of a network keep its inputs alone, or again everything.
+    """Turn activation checkpointing of every stage on or off.
 
-    It changes no number: gradients are those of the network as it was, bit for bit on a CPU.
+    This changes no number: on a CPU, gradients are the same bit for bit.
 
     Args:
-        network: a U-Net or a classifier; changed in place.
+        network: a U-Net or a classifier; modified in place.
+        on: whether activations are recomputed.
 
     Returns:
         The network.

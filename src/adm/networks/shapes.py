@@ -1,4 +1,4 @@
-"""configuration -> a network without values; state dict -> shapes."""
+"""configuration -> a network on the meta device; state dict -> shapes."""
 
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
@@ -14,7 +14,7 @@ Shapes: TypeAlias = Mapping[str, Sequence[int]]
 
 
 def on_meta(config: Config) -> UNet | Classifier:
-    """The network that a configuration makes, with shapes and without values."""
+    """The network of a configuration on the meta device: shapes without values."""
     with torch.device("meta"):
         return UNet(config) if isinstance(config, UNetConfig) else Classifier(config)
 

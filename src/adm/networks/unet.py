@@ -1,4 +1,4 @@
-"""x_t, step, label, low-resolution image -> raw output."""
+"""x_t, timestep, label, low-resolution image -> raw output."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from adm.networks.blocks import (
     Attention,
     Heads,
     ResidualBlock,
-    StepEmbedding,
+    TimestepEmbedding,
     Upsample,
     group_norm,
     resampler,
@@ -27,9 +27,9 @@ class UNetConfig(EncoderConfig):
 
     Attributes:
         out_channels: of the raw output; twice the image's when the variance is learned.
-        classes: number of labels, or None for a network without any.
+        classes: number of labels, or None for an unconditional network.
         super_resolution: concatenate an up-sampled low-resolution image to the noisy one.
-        decoder_heads: another choice of heads for the decoder.
+        decoder_heads: attention heads of the decoder; those of the encoder when None.
     """
 
     out_channels: int
@@ -40,11 +40,11 @@ class UNetConfig(EncoderConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.classes is not None and self.classes < 1:
-            raise ValueError(f"classes must be at least 1, or none at all, got {self.classes}")
+            raise ValueError(f"classes must be at least 1, or None, got {self.classes}")
 
 
 class Head(nn.Sequential):
-    """features -> raw output: normalisation, SiLU, a convolution that starts at zero."""
+    """features -> raw output: normalisation, SiLU, and a convolution initialised to zero."""
 
     def __init__(self, channels: int, out_channels: int, norm_groups: int) -> None:
         conv = zeroed(nn.Conv2d(channels, out_channels, 3, padding=1))
@@ -58,13 +58,13 @@ class Head(nn.Sequential):
 class UNet(nn.Module):
     """The network of Ablated Diffusion Models (paper, section 3).
 
-    Every encoder stage's output is concatenated to one decoder stage's input.
+    The output of every encoder stage is concatenated to the input of one decoder stage.
     """
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
         self.config = config
-        self.step_embedding = StepEmbedding(config.channels)
+        self.step_embedding = TimestepEmbedding(config.channels)  # its name in stored weights
         if config.classes is not None:
             self.label_embedding = nn.Embedding(config.classes, 4 * config.channels)
         in_channels = config.in_channels * (2 if config.super_resolution else 1)
@@ -77,41 +77,42 @@ class UNet(nn.Module):
         heads = config.decoder_heads or config.heads
         grow = resampler(config.resampling, Upsample, config.style)
         stages, width = nn.ModuleList(), config.widths[-1]
-        for level, level_width in reversed(list(enumerate(config.widths))):
+        for halvings, next_width in reversed(list(enumerate(config.widths))):
             for i in range(config.depth + 1):
-                block = ResidualBlock(width + skips.pop(), level_width, config.style)
-                width = level_width
-                attends = 2**level in config.attention_factors
+                block = ResidualBlock(width + skips.pop(), next_width, config.style)
+                width = next_width
+                attends = 2**halvings in config.attention_factors
                 attention = Attention(width, heads, config.norm_groups) if attends else None
-                last = level > 0 and i == config.depth
+                last = halvings > 0 and i == config.depth
                 stages.append(Stage(block, attention, grow(width) if last else None))
         return stages
 
     def forward(
         self,
         x_t: Tensor,
-        step: Tensor,
+        timestep: Tensor,
         label: Tensor | None = None,
         low_res: Tensor | None = None,
     ) -> Tensor:
-        """Predict what the process was told this network predicts.
+        """Raw output for noisy images; what it stands for is up to the diffusion process.
 
         Args:
             x_t: (B, C, H, W) noisy images.
-            step: (B,) network steps, whole or fractional.
-            label: (B,) int64 in [0, classes), or NO_LABEL where an image has none. None means
-                that no image has one.
-            low_res: (B, C, h, w) in [-1, 1], for a super-resolution network only.
+            timestep: (B,) whole or fractional.
+            label: (B,) int64 in [0, classes), or NO_LABEL for an image without one; None if no
+                image has a label.
+            low_res: (B, C, h, w) in [-1, 1], for super-resolution networks only.
 
         Returns:
             (B, out_channels, H, W) in the dtype of x_t.
 
         Raises:
-            ValueError: a side does not divide by the down-sampling, or an input is missing.
+            ValueError: a side is not divisible by the down-sampling factor, an input is missing,
+                or one is given that the network does not take.
         """
         self.config.check_size(x_t.shape[2:])
         self._check_inputs(label, low_res)
-        embedding = self.step_embedding(step)
+        embedding = self.step_embedding(timestep)
         if label is not None:
             known = (label != NO_LABEL)[:, None]
             embedding = embedding + self.label_embedding(label.clamp(min=0)) * known
@@ -126,7 +127,8 @@ class UNet(nn.Module):
 
     def _check_inputs(self, label: Tensor | None, low_res: Tensor | None) -> None:
         if label is not None and self.config.classes is None:
-            raise ValueError("this network has no classes; call it without labels")
+            raise ValueError("this network is unconditional; call it without labels")
         if (low_res is not None) != self.config.super_resolution:
-            needs = "needs a" if self.config.super_resolution else "takes no"
-            raise ValueError(f"this network {needs} low-resolution image, low_res=...")
+            if self.config.super_resolution:
+                raise ValueError("this network needs a low-resolution image; give low_res=...")
+            raise ValueError("this network takes no low-resolution image; leave low_res out")
