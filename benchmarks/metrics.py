@@ -141,7 +141,7 @@ def run_pass(count: int, batch: int = 500) -> dict[str, float]:
     from adm.metrics import Moments, statistics
 
     held = features(batch, 0)
-    before, total, spent = resident_bytes(), Moments.none(DIM), 0.0
+    before, total, spent = resident_bytes(), Moments.empty(DIM), 0.0
     for start in range(0, count, batch):
         held += np.float32(1e-3)  # another batch
         started = time.perf_counter()

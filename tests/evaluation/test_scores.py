@@ -20,7 +20,7 @@ from adm.metrics import (
     statistics,
 )
 from adm.metrics.accuracy import wilson
-from adm.metrics.leaving_out import GROUPS
+from adm.metrics.jackknife import GROUPS
 
 COUNT = 300
 

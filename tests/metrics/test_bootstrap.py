@@ -43,7 +43,7 @@ def test_it_is_the_seed_s_and_not_the_chunk_s(monkeypatch) -> None:
     values = RANDOM.random(50)
     once = mean_interval(values, seed=1)
     assert once == mean_interval(values, seed=1) != mean_interval(values, seed=2)
-    monkeypatch.setitem(mean_interval.__globals__, "HELD", 70)
+    monkeypatch.setitem(mean_interval.__globals__, "MAX_DRAWS", 70)
     assert mean_interval(values, seed=1) == once
 
 
@@ -123,6 +123,6 @@ def test_what_spreads_nothing_is_refused() -> None:
 def test_each_class_is_scored_alone() -> None:
     labels = np.array([2, 0, 2, 5, 2, 0])
     assert by_class(labels, lambda rows: rows.tolist()) == {0: [1, 5], 2: [0, 2, 4], 5: None}
-    assert by_class(labels, len, least=1) == {0: 2, 2: 3, 5: 1}
+    assert by_class(labels, len, minimum=1) == {0: 2, 2: 3, 5: 1}
     with pytest.raises(ValueError, match="integers"):
         by_class(labels / 2, len)

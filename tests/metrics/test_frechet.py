@@ -111,7 +111,7 @@ def test_influence_is_the_derivative_by_an_image_s_weight() -> None:
 
 def test_what_cannot_be_compared_is_refused() -> None:
     good = drawn(50, 4)
-    with pytest.raises(ValueError, match="make the statistics anew"):
+    with pytest.raises(ValueError, match="recompute the statistics"):
         frechet_distance(good, Statistics(good.mean, good.covariance[:3]))
     for broken in (
         Statistics(good.mean * np.float32("nan"), good.covariance),

@@ -6,9 +6,9 @@ import pytest
 from adm.metrics import (
     density_coverage,
     membership,
+    neighbour_distances,
     precision_recall,
     precision_recall_float16,
-    reach,
 )
 from adm.metrics.manifold import Membership
 
@@ -24,7 +24,7 @@ def four(found: Membership) -> tuple[float, float, float, float]:
 def test_one_walk_gives_what_the_single_numbers_give() -> None:
     alone = (*precision_recall(REAL, FAKE), *density_coverage(REAL, FAKE))
     assert four(membership(REAL, FAKE)) == pytest.approx(alone, rel=1e-15)
-    known = membership(REAL, FAKE, real_reach=reach(REAL, 7))
+    known = membership(REAL, FAKE, real_distances=neighbour_distances(REAL, 7))
     assert four(known) == pytest.approx(alone, rel=1e-15)
 
 
@@ -72,10 +72,10 @@ def test_an_outlier_moves_precision_and_hardly_density() -> None:
     assert density_coverage(outlier, far).density <= 1 / 5
 
 
-def test_a_known_reach_must_be_this_set_s() -> None:
-    for wrong in (reach(FAKE, 5), reach(REAL, 4)):
-        with pytest.raises(ValueError, match=r"make it with reach\(real, 5\)"):
-            membership(REAL, FAKE, real_reach=wrong)
+def test_known_distances_must_be_this_set_s() -> None:
+    for wrong in (neighbour_distances(FAKE, 5), neighbour_distances(REAL, 4)):
+        with pytest.raises(ValueError, match=r"with neighbour_distances\(real, 5\)"):
+            membership(REAL, FAKE, real_distances=wrong)
 
 
 @pytest.mark.parametrize("score", [precision_recall, density_coverage, precision_recall_float16])

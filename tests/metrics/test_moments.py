@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from adm.metrics import Moments, frechet_distance, statistics
-from adm.metrics.features import ROWS
+from adm.metrics.checks import ROWS
 
 RANDOM = np.random.default_rng(0)
 # Far from the origin, where sums of squares would have lost their digits.
@@ -29,10 +29,10 @@ def test_they_are_numpy_s() -> None:
 @pytest.mark.parametrize("cuts", [[], [1], [350], [1, 2, 3, 699], list(range(1, 700))])
 def test_every_split_merges_to_the_whole(cuts: list[int]) -> None:
     parts = [Moments.of(part) for part in np.split(FEATURES, cuts)]
-    assert_same(sum(parts, Moments.none(9)), Moments.of(FEATURES))
+    assert_same(sum(parts, Moments.empty(9)), Moments.of(FEATURES))
     # Grouped as ranks of a run would, and in another order.
-    ranks = [sum(parts[rank::3], Moments.none(9)) for rank in (2, 0, 1)]
-    assert_same(sum(ranks, Moments.none(9)), Moments.of(FEATURES))
+    ranks = [sum(parts[rank::3], Moments.empty(9)) for rank in (2, 0, 1)]
+    assert_same(sum(ranks, Moments.empty(9)), Moments.of(FEATURES))
 
 
 def test_order_and_batches_of_the_images_do_not_matter() -> None:
@@ -42,7 +42,7 @@ def test_order_and_batches_of_the_images_do_not_matter() -> None:
 
 
 def test_nothing_adds_nothing() -> None:
-    some, none = Moments.of(FEATURES), Moments.none(9)
+    some, none = Moments.of(FEATURES), Moments.empty(9)
     assert_same(some + none, some)
     assert_same(none + some, some)
     assert (none + none).count == 0
@@ -56,7 +56,7 @@ def test_statistics_of_moments_are_those_of_the_features() -> None:
 
 def test_what_has_no_moments_is_refused() -> None:
     with pytest.raises(ValueError, match="same extractor"):
-        Moments.none(3) + Moments.none(4)
+        Moments.empty(3) + Moments.empty(4)
     with pytest.raises(ValueError, match="N >= 2"):
         _ = Moments.of(FEATURES[:1]).covariance
     with pytest.raises(ValueError, match="N >= 1"):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from adm.metrics import distances, neighbours
-from adm.metrics.distances import bounds, exact_distances, prepare
+from adm.metrics.distances import exact_distances, lower_bounds, prepare
 from adm.metrics.neighbours import nearest, nearest_others, pairs_within
 
 RANDOM = np.random.default_rng(0)
@@ -40,7 +40,7 @@ def all_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(params=TYPES, ids=str)
 def kind_of_product(request, monkeypatch):
-    monkeypatch.setattr(neighbours, "narrowest", lambda dim, device: request.param)
+    monkeypatch.setattr(neighbours, "fastest_dtype", lambda dim, device: request.param)
 
 
 @pytest.mark.usefixtures("kind_of_product")
@@ -86,9 +86,9 @@ def test_pairs_within_are_those_of_brute_force(kind: str, block: int, monkeypatc
 def test_a_bound_is_never_more_than_the_distance(kind: str, dim: int, dtype) -> None:
     a, b = (each[:, :dim] for each in clouds(kind))
     first, second = prepare(a, b, dtype=dtype, device="cpu")
-    least, tolerance = bounds(first, second)
+    least, tolerance = lower_bounds(first, second)
     every = all_distances(a, b) / first.unit
-    sums = (first.lengths[:, None] + second.lengths).double().numpy()
+    sums = (first.squared_norms[:, None] + second.squared_norms).double().numpy()
     assert (least.double().numpy() <= every).all()
     assert (every <= least.double().numpy() + 2 * tolerance * sums).all()
 

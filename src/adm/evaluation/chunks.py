@@ -131,7 +131,7 @@ def _joined(folder: Path, spans: Sequence[range], kind: str) -> Moments | None:
             file.write(values.tobytes())
             if kind not in COUNTED:
                 continue
-            total = Moments.none(values.shape[1]) if total is None else total
+            total = Moments.empty(values.shape[1]) if total is None else total
             waiting.append(values)
             rows += len(values)
             if rows >= ROWS or span is spans[-1]:

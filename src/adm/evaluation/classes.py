@@ -59,7 +59,7 @@ def class_scores(
             recall=float(found.real_in_fake.mean()),
         )
 
-    rows = by_class(labels, score, least=1)
+    rows = by_class(labels, score, minimum=1)
     return [row for row in rows.values() if row is not None]
 
 

@@ -25,8 +25,8 @@ from adm.data.labels import MOST_CLASSES
 from adm.data.naming import at_home
 from adm.data.stored import members
 from adm.files import new_file, parse_json, sha256
-from adm.metrics import Statistics, reach
-from adm.metrics.frechet import comparable_statistics
+from adm.metrics import Statistics, neighbour_distances
+from adm.metrics.frechet import check_statistics
 from adm.metrics.manifold import DENSITY_NEIGHBOURS
 
 IMAGES = 10_000  # stored, as in the released files
@@ -83,7 +83,7 @@ class Reference:
         """(n, 5) squared distances of `pool` to its nearest neighbours, computed once."""
         if self.pool is None or len(self.pool) <= DENSITY_NEIGHBOURS:
             return None
-        return reach(self.pool, DENSITY_NEIGHBOURS)
+        return neighbour_distances(self.pool, DENSITY_NEIGHBOURS)
 
     def save(self, path: str | Path) -> None:
         """Write the file atomically; equal references give equal bytes.
@@ -225,7 +225,7 @@ def _check_values(path: Path, reference: Reference) -> None:
                 f"{one.mean.dtype} and {one.covariance.dtype}; expected floats (D,) and (D, D)"
             )
         try:
-            comparable_statistics(one, one)
+            check_statistics(one, one)
             _check_covariance(one.covariance)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None

@@ -36,7 +36,7 @@ from adm.metrics import (
 from adm.metrics.accuracy import wilson
 from adm.metrics.bootstrap import RESAMPLES
 from adm.metrics.frechet import influence
-from adm.metrics.leaving_out import GROUPS, jackknife_interval
+from adm.metrics.jackknife import GROUPS, jackknife_interval
 from adm.metrics.manifold import DENSITY_NEIGHBOURS, PRECISION_NEIGHBOURS
 
 TITLES = {  # key -> with Inception's features, with others
@@ -218,8 +218,8 @@ def _membership(
         generated.pool,
         density_neighbours=DENSITY_NEIGHBOURS if both else PRECISION_NEIGHBOURS,
         device=device,
-        real_reach=reference.reach if both else None,
-        leave_out=seed if generated.count >= 2 * GROUPS else None,
+        real_distances=reference.reach if both else None,
+        jackknife_seed=seed if generated.count >= 2 * GROUPS else None,
     )
     each, keys = per_image(found), MEMBERSHIP if both else MEMBERSHIP[:2]
     given = {key: Score(float(each[key].mean())) for key in keys}
@@ -228,8 +228,10 @@ def _membership(
     if both and np.ptp(found.balls):  # equal values, as of samples in no ball, have no spread
         interval = mean_interval(each["density"], resamples, seed=seed)
         given["density"] = _score(given["density"].value, interval)
-    if found.without is not None:  # proportions of the real images
-        for key, held in zip(("recall", "coverage"), found.without.held(), strict=True):
+    if found.jackknife is not None:  # proportions of the real images
+        for key, held in zip(
+            ("recall", "coverage"), found.jackknife.recall_and_coverage(), strict=True
+        ):
             if key in given:
                 interval = jackknife_interval(given[key].value, held, len(found.balls))
                 given[key] = _score(given[key].value, interval)

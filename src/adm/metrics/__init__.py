@@ -18,7 +18,7 @@ from adm.metrics.frechet import (
 )
 from adm.metrics.inception_score import inception_score, inception_score_interval
 from adm.metrics.kernel_distance import KernelDistance, kernel_distance, kernel_distance_of_all
-from adm.metrics.manifold import Membership, membership, reach
+from adm.metrics.manifold import Membership, membership, neighbour_distances
 from adm.metrics.moments import Moments
 from adm.metrics.neighbours import Nearest, nearest, nearest_others
 from adm.metrics.precision_recall import (
@@ -54,9 +54,9 @@ __all__ = [
     "membership",
     "nearest",
     "nearest_others",
+    "neighbour_distances",
     "precision_recall",
     "precision_recall_float16",
-    "reach",
     "resampled",
     "statistics",
 ]

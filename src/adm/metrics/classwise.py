@@ -1,4 +1,4 @@
-"""labels, a score of some images -> that score of each class."""
+"""labels, score of a set of images -> score of each class."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -9,16 +9,16 @@ T = TypeVar("T")
 
 
 def by_class(
-    labels: np.ndarray, score: Callable[[np.ndarray], T], least: int = 2
+    labels: np.ndarray, score: Callable[[np.ndarray], T], minimum: int = 2
 ) -> dict[int, T | None]:
-    """Each label that occurs, in order, -> the score of its images.
+    """Score the images of each class: a dictionary from label, in order, to score.
 
         by_class(labels, lambda rows: frechet_distance(real, statistics(features[rows])))
 
     Args:
         labels: (N,) integers.
-        score: takes the int64 rows of one class.
-        least: images that a class needs; with fewer its score is None.
+        score: maps the int64 rows of one class to its score.
+        minimum: images that a class needs; the score of a class with fewer is None.
 
     Raises:
         ValueError: labels that are not (N,) integers.
@@ -27,4 +27,4 @@ def by_class(
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise ValueError(f"labels must be (N,) integers, got {labels.dtype} {labels.shape}")
     rows = {int(label): np.flatnonzero(labels == label) for label in np.unique(labels)}
-    return {label: score(own) if len(own) >= least else None for label, own in rows.items()}
+    return {label: score(own) if len(own) >= minimum else None for label, own in rows.items()}

@@ -1,6 +1,6 @@
-"""features, features -> density and coverage: precision and recall that one outlier cannot move.
+"""features, features -> density and coverage (Naeem et al. 2020, equations 6 and 8).
 
-Naeem et al. 2020, equations 6 and 8.
+They are what precision and recall are, but robust to outliers.
 """
 
 from typing import NamedTuple
@@ -8,18 +8,18 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from adm.metrics.features import comparable
+from adm.metrics.checks import check_comparable
 from adm.metrics.manifold import DENSITY_NEIGHBOURS as NEIGHBOURS
-from adm.metrics.manifold import reach
+from adm.metrics.manifold import neighbour_distances
 from adm.metrics.neighbours import pairs_within
 
 
 class DensityCoverage(NamedTuple):
-    """Fidelity and diversity; both expect 1 or nearly 1 of two samples of one distribution.
+    """Fidelity and diversity; for two samples of one distribution both are about 1.
 
     Attributes:
-        density: real balls that a fake image lies in, divided by k; may exceed 1.
-        coverage: share of real images whose ball holds a fake one, in 0..1.
+        density: mean number of real balls that contain a fake image, divided by k; may exceed 1.
+        coverage: proportion of real images whose ball contains a fake one, in 0..1.
     """
 
     density: float
@@ -34,14 +34,13 @@ def density_coverage(
 ) -> DensityCoverage:
     """(N, D) and (M, D) features -> density and coverage.
 
-    A ball's surface does not belong to it, as in the authors' package: the density of a set
-    against itself is 1.
+    Balls are open, as in the authors' package: the density of a set against itself is 1.
 
     Raises:
         ValueError: shapes do not match, or no more real images than `neighbours`.
     """
-    comparable(real, fake, least=1)
-    radii = reach(real, neighbours, device)[:, -1]
+    check_comparable(real, fake, minimum=1)
+    radii = neighbour_distances(real, neighbours, device)[:, -1]
     balls, covered = 0, np.zeros(len(real), bool)
     for _, reals, squared in pairs_within(fake, real, [], [radii], device):
         held = squared < radii[reals]

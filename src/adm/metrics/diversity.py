@@ -1,4 +1,4 @@
-"""features, labels -> how far apart the images of one class are."""
+"""features, labels -> mean distance between images of the same class."""
 
 import torch
 from torch import Tensor

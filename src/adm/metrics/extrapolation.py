@@ -1,8 +1,8 @@
-"""features -> the score that infinitely many images of the same generator would have.
+"""features -> score, extrapolated to infinitely many images of the same generator.
 
-The Fréchet distance and the Inception Score of N images are biased, by an amount that is nearly a
-multiple of 1 / N and depends on the generator. So the score is measured for random subsets of many
-sizes, a line in 1 / N laid through them, and read off at 0 (Chong and Forsyth 2020, section 4).
+The bias of the Fréchet distance and of the Inception Score of N images is nearly proportional to
+1 / N, by a factor that depends on the generator. So the score is computed for random subsets of
+many sizes, and a line in 1 / N through them extrapolated to 0 (Chong and Forsyth 2020, section 4).
 """
 
 from collections.abc import Callable
@@ -10,22 +10,22 @@ from typing import NamedTuple
 
 import numpy as np
 
-from adm.metrics.features import checked
+from adm.metrics.checks import checked_features
 from adm.metrics.frechet import Statistics, frechet_to, statistics
 from adm.metrics.inception_score import inception_score
 
-SIZES = 15  # in the paper, as is the smallest
-SMALLEST = 5000
+SIZES = 15  # subsets, as in the paper
+SMALLEST = 5000  # images in a subset, as in the paper
 
 
 class Extrapolated(NamedTuple):
     """A score at infinite N.
 
     Attributes:
-        value: where the line meets 1 / N = 0.
-        slope: what 1 / N adds: `value + slope / N` is the line's score of N images.
-        sizes: (how many,) int64, images in each subset.
-        scores: (how many,) float64, their scores.
+        value: the line at 1 / N = 0.
+        slope: of the line in 1 / N: `value + slope / N` is its score of N images.
+        sizes: (subsets,) int64, images in each subset.
+        scores: (subsets,) float64, their scores.
     """
 
     value: float
@@ -39,14 +39,14 @@ def frechet_at_infinity(
 ) -> Extrapolated:
     """(N, D) features of generated images -> their Fréchet distance to `real` without its bias.
 
-    The bias that the real images' own number brings stays. The line is straight where subsets
-    hold several times as many images as features; below that, the value is better than the plain
-    distance and still too large.
+    The bias due to the number of real images remains. The line is straight where subsets have
+    several times as many images as features; with fewer, the value is closer to the limit than the
+    plain distance is, but still too large.
 
     Raises:
         ValueError: too few images, or features that do not fit the statistics.
     """
-    distance, features = frechet_to(real), checked(features, least=4)
+    distance, features = frechet_to(real), checked_features(features, minimum=4)
     return at_infinity(
         lambda rows: distance(statistics(features[rows])), len(features), sizes, seed
     )
@@ -55,12 +55,12 @@ def frechet_at_infinity(
 def inception_score_at_infinity(
     probabilities: np.ndarray, sizes: int = SIZES, seed: int = 0
 ) -> Extrapolated:
-    """(N, classes) probabilities -> the Inception Score without its bias, in one split.
+    """(N, classes) probabilities -> their Inception Score without its bias, in one split.
 
     Raises:
         ValueError: too few images, or not (N, classes).
     """
-    probabilities = checked(probabilities, least=4)
+    probabilities = checked_features(probabilities, minimum=4)
     count = len(probabilities)
     return at_infinity(lambda rows: inception_score(probabilities[rows], count), count, sizes, seed)
 
@@ -68,19 +68,22 @@ def inception_score_at_infinity(
 def at_infinity(
     score: Callable[[np.ndarray], float], count: int, sizes: int = SIZES, seed: int = 0
 ) -> Extrapolated:
-    """A score of any subset of `count` images -> what it tends to.
+    """A score of any subset of `count` images -> its limit for infinitely many.
 
     Args:
-        score: takes the rows of a subset.
-        sizes: subsets, their sizes evenly spaced from 5,000, or half of all where that is less,
-            to all of them.
-        seed: of the drawing.
+        score: maps the rows of a subset to its score.
+        count: number of images.
+        sizes: number of subsets; their sizes are evenly spaced from 5,000, or half of all images
+            if that is less, to all of them.
+        seed: of the random subsets.
 
     Raises:
         ValueError: fewer than 4 images or 2 sizes.
     """
     if count < 4 or sizes < 2:
-        raise ValueError(f"no line goes through {sizes} subsets of {count} images; give more")
+        raise ValueError(
+            f"a line needs at least 4 images and 2 subsets, got {count} and {sizes}; give more"
+        )
     random = np.random.default_rng(seed)
     chosen = np.linspace(min(SMALLEST, count // 2), count, sizes).round().astype(np.int64)
     scores = np.array([score(random.permutation(count)[:size]) for size in chosen])

@@ -1,4 +1,4 @@
-"""features, features -> Fréchet distance (FID, when they are Inception's)."""
+"""features, features -> Fréchet distance; with Inception's features, FID."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from adm.metrics.bootstrap import LEVEL, RESAMPLES, Interval, mean_interval
-from adm.metrics.features import checked
+from adm.metrics.checks import checked_features
 from adm.metrics.moments import Moments
 
 EPSILON = float(np.finfo(np.float64).eps)
@@ -15,7 +15,7 @@ EPSILON = float(np.finfo(np.float64).eps)
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
-    """A set of features as a normal distribution.
+    """The normal distribution fitted to a set of features.
 
     Attributes:
         mean: (D,) float32, as in the released evaluator.
@@ -27,29 +27,29 @@ class Statistics:
 
 
 def statistics(features: np.ndarray | Moments) -> Statistics:
-    """(N, D) features, or their moments -> their mean and covariance.
+    """(N, D) features, or their moments -> mean and covariance.
 
-    Sums are float64; the mean is then rounded to float32, the released evaluator's precision.
+    Sums are float64; the mean is then rounded to float32, the precision of the released evaluator.
 
     Raises:
         ValueError: not (N, D) with N at least 2, or a value is not finite.
     """
-    moments = features if isinstance(features, Moments) else Moments.of(checked(features))
+    moments = features if isinstance(features, Moments) else Moments.of(checked_features(features))
     return Statistics(moments.mean.astype(np.float32), moments.covariance)
 
 
 def frechet_distance(real: Statistics, fake: Statistics) -> float:
-    """Squared Fréchet distance of two normal distributions (Heusel et al. 2017, equation 6).
+    """Squared Fréchet distance between two normal distributions (Heusel et al. 2017, equation 6).
 
     |m - m'|^2 + tr(C) + tr(C') - 2 tr((C C')^(1/2)). With C = F F^T and C' = F' F'^T the last
-    trace is the sum of the singular values of F^T F', which exists for singular covariances too,
-    so that fewer images than features need no jitter, and which is as exact for small values as
-    for large ones. The distance of a set to itself is exactly 0, and the two may change places.
+    trace is the sum of the singular values of F^T F'. They exist for singular covariances too, so
+    that fewer images than features need no jitter, and are as accurate for small values as for
+    large ones. The distance of a set to itself is exactly 0, and the distance is symmetric.
 
     Raises:
         ValueError: the two have different numbers of features, or one is not finite.
     """
-    comparable_statistics(real, fake)
+    check_statistics(real, fake)
     if _same(real, fake):
         return 0.0
     first, second = sorted((real, fake), key=_order)  # so that both orders round alike
@@ -58,19 +58,19 @@ def frechet_distance(real: Statistics, fake: Statistics) -> float:
 
 
 def frechet_to(real: Statistics) -> Callable[[Statistics], float]:
-    """`frechet_distance` to one distribution, prepared once and several times as fast for each.
+    """`frechet_distance` to one fixed distribution; several times as fast for each other one.
 
-    The singular values come from the eigenvalues of F^T C' F, which leaves them exact to about
-    1e-8 of the largest one: enough for estimates, a sweep or an extrapolation.
+    The singular values come from the eigenvalues of F^T C' F, which are accurate to about 1e-8 of
+    the largest one: enough for estimates, a sweep or an extrapolation.
 
     Raises:
-        ValueError: not finite; by what is returned, also for different numbers of features.
+        ValueError: not finite; the returned function also for different numbers of features.
     """
-    comparable_statistics(real, real)
+    check_statistics(real, real)
     own = factor(real.covariance)
 
     def distance(fake: Statistics) -> float:
-        comparable_statistics(real, fake)
+        check_statistics(real, fake)
         product = torch.from_numpy(own.T @ fake.covariance @ own)
         common = torch.linalg.eigvalsh(product).numpy()  # twice as fast as NumPy's
         return _distance(real, fake, np.sqrt(common.clip(min=0)).sum())
@@ -79,16 +79,16 @@ def frechet_to(real: Statistics) -> Callable[[Statistics], float]:
 
 
 def influence(features: np.ndarray, real: Statistics) -> np.ndarray:
-    """What each image adds to the Fréchet distance to `real`: the first term of its expansion.
+    """Influence of each image on the Fréchet distance to `real`.
 
-    An image of weight 1 + w instead of 1 moves the distance by w / N times this. With T the
-    linear map that carries this set's covariance to the real one (its optimal transport) and
-    x an image's features less their mean m,
+    To first order, giving an image the weight 1 + w instead of 1 changes the distance by w / N
+    times its influence. With T the optimal transport map from this set's covariance to the real
+    one, and x an image's features minus their mean m, it is
 
-        2 (m - m') x + x^T (1 - T) x N / (N - 1), less its mean over the images.
+        2 (m - m') x + x^T (1 - T) x N / (N - 1), minus its mean over the images.
 
-    A bootstrap of a mean of these is a bootstrap of the distance, without a decomposition of a
-    D x D matrix for each resampling.
+    Bootstrapping the mean of the influences stands for bootstrapping the distance, and needs no
+    decomposition of a D x D matrix for each resample.
 
     Returns:
         (N,) float64 of mean 0.
@@ -97,7 +97,7 @@ def influence(features: np.ndarray, real: Statistics) -> np.ndarray:
         ValueError: as `statistics` and `frechet_distance`.
     """
     own = statistics(features)
-    comparable_statistics(own, real)
+    check_statistics(own, real)
     to_real = factor(real.covariance)
     values, vectors = np.linalg.eigh(to_real.T @ own.covariance @ to_real)
     kept = values > len(values) * EPSILON * values.max(initial=0)
@@ -119,10 +119,10 @@ def frechet_interval(
     level: float = LEVEL,
     seed: int = 0,
 ) -> Interval:
-    """An interval for the Fréchet distance of (N, D) features to `real`, which stays as it is.
+    """An interval for the Fréchet distance of (N, D) features to `real`, which is held fixed.
 
-    It resamples the images' `influence`, which for N several times D has the spread of the full
-    bootstrap (`resampled` gives that one, a D x D decomposition for each resample).
+    It resamples the `influence` of the images, which for N several times D has the spread of the
+    full bootstrap. (`resampled` does that one, with a D x D decomposition for each resample.)
 
     Raises:
         ValueError: as `influence`.
@@ -133,9 +133,9 @@ def frechet_interval(
 
 
 def factor(covariance: np.ndarray) -> np.ndarray:
-    """(D, D) covariance -> (D, R) F with F F^T the covariance, R its rank.
+    """(D, D) covariance -> F (D, R) with F F^T the covariance, R its rank.
 
-    Cholesky's where it exists; otherwise from the eigenvectors, without those of no variance.
+    The Cholesky factor where it exists; otherwise from the eigenvectors of positive variance.
     """
     noise = len(covariance) * EPSILON * float(np.diagonal(covariance).max())
     try:
@@ -149,12 +149,8 @@ def factor(covariance: np.ndarray) -> np.ndarray:
     return vectors[:, kept] * np.sqrt(values[kept])
 
 
-def comparable_statistics(real: Statistics, fake: Statistics) -> None:
-    """Nothing, if the two can be compared.
-
-    Raises:
-        ValueError: different numbers of features, a covariance of another shape, or not finite.
-    """
+def check_statistics(real: Statistics, fake: Statistics) -> None:
+    """Raise ValueError unless the two are finite, of the same D, and covariances (D, D)."""
     if real.mean.shape != fake.mean.shape:
         raise ValueError(
             f"{len(real.mean)} and {len(fake.mean)} features cannot be compared; "
@@ -163,11 +159,11 @@ def comparable_statistics(real: Statistics, fake: Statistics) -> None:
     for each in (real, fake):
         if each.covariance.shape != (len(each.mean), len(each.mean)):
             raise ValueError(
-                f"{len(each.mean)} means go with a covariance of as many rows and columns, "
-                f"got {each.covariance.shape}; make the statistics anew"
+                f"the covariance of {len(each.mean)} features must have as many rows and columns, "
+                f"got {each.covariance.shape}; recompute the statistics"
             )
         if not (np.isfinite(each.mean).all() and np.isfinite(each.covariance).all()):
-            raise ValueError("statistics hold values that are not finite; make them anew")
+            raise ValueError("statistics hold values that are not finite; recompute them")
 
 
 def _same(real: Statistics, fake: Statistics) -> bool:

@@ -1,4 +1,4 @@
-"""class probabilities -> Inception Score: exp of what an image tells of its class."""
+"""class probabilities -> Inception Score."""
 
 import numpy as np
 
@@ -8,17 +8,17 @@ SPLIT_SIZE = 5000  # images, in the released evaluator
 
 
 def inception_score(probabilities: np.ndarray, split_size: int = SPLIT_SIZE) -> float:
-    """exp E[KL(p(y | x) || p(y))] (Salimans et al. 2016, section 4), the mean over splits.
+    """exp E[KL(p(y | x) || p(y))] (Salimans et al. 2016, section 4), averaged over splits.
 
-    Every split counts the same, the last and shorter one too, as in the released evaluator. An
-    exact probability of 0 adds nothing, its limit; there the released evaluator gives NaN.
+    All splits have the same weight, a shorter last one too, as in the released evaluator. A
+    probability of exactly 0 contributes 0, its limit, where the released evaluator gives NaN.
 
     Args:
         probabilities: (N, classes), each row summing to 1.
-        split_size: images a split.
+        split_size: images per split.
 
     Raises:
-        ValueError: not (N, classes) with N at least 1, or no positive split size.
+        ValueError: not (N, classes) with N at least 1, or a split size below 1.
     """
     parts = _splits(probabilities, split_size)
     return float(np.mean([_score(np.asarray(part, dtype=np.float64)) for part in parts]))
@@ -31,7 +31,7 @@ def inception_score_interval(
     level: float = LEVEL,
     seed: int = 0,
 ) -> Interval:
-    """An interval for `inception_score`: images are drawn anew within each split.
+    """An interval for `inception_score`, with images resampled within each split.
 
     Raises:
         ValueError: as `inception_score`.
@@ -41,7 +41,7 @@ def inception_score_interval(
         p, count = np.asarray(part, dtype=np.float64), len(part)
         drawn = [random.integers(count, size=count) for _ in range(resamples)]
         weights = np.stack([np.bincount(rows, minlength=count) for rows in drawn]) / count
-        scores.append(np.exp(weights @ _information(p).sum(axis=1) - _surprise(weights @ p)))
+        scores.append(np.exp(weights @ _p_log_p(p).sum(axis=1) - _negative_entropies(weights @ p)))
     estimate = inception_score(probabilities, split_size)
     return centred_interval(estimate, np.mean(scores, axis=0), level)
 
@@ -56,21 +56,21 @@ def _splits(probabilities: np.ndarray, split_size: int) -> list[np.ndarray]:
     if not all(np.isfinite(part).all() and (part >= 0).all() for part in parts):
         raise ValueError(
             "probabilities hold values that are negative or not finite; "
-            "give probabilities and not logits, and leave broken images out"
+            "give probabilities, not logits, and leave broken images out"
         )
     return parts
 
 
 def _score(p: np.ndarray) -> float:
-    # Where p is 0 the ratio is put at 1, whose log is the 0 that 0 log 0 stands for.
+    # Where p is 0 the ratio is set to 1, so that 0 log 0 is 0.
     ratio = np.divide(p, p.mean(axis=0), out=np.ones_like(p), where=p > 0)
     return float(np.exp((p * np.log(ratio)).sum(axis=1).mean()))
 
 
-def _information(p: np.ndarray) -> np.ndarray:
+def _p_log_p(p: np.ndarray) -> np.ndarray:
     return p * np.log(p, out=np.zeros_like(p), where=p > 0)
 
 
-def _surprise(means: np.ndarray) -> np.ndarray:
-    """(resamples, classes) mean probabilities -> their negative entropies."""
-    return _information(means).sum(axis=1)
+def _negative_entropies(means: np.ndarray) -> np.ndarray:
+    """(resamples, classes) mean probabilities -> (resamples,)."""
+    return _p_log_p(means).sum(axis=1)

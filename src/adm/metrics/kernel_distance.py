@@ -1,7 +1,7 @@
-"""features, features -> kernel distance (KID, when they are Inception's).
+"""features, features -> kernel distance; with Inception's features, KID.
 
-The squared maximum mean discrepancy with the kernel (x y / D + 1)^3, estimated without bias
-(Bińkowski et al. 2018, section 4), so that few images give a noisy number but not a larger one.
+The unbiased estimate of the squared maximum mean discrepancy with the kernel (x y / D + 1)^3
+(Bińkowski et al. 2018, section 4): few images make it noisier, but not larger on average.
 """
 
 from typing import NamedTuple
@@ -11,21 +11,21 @@ import torch
 from torch import Tensor
 
 from adm.metrics.bootstrap import LEVEL, Interval, subset_interval
-from adm.metrics.features import comparable
+from adm.metrics.checks import check_comparable
 
 SUBSETS, SUBSET_SIZE = 100, 1000
 BLOCK = 2048
 
 
 class KernelDistance(NamedTuple):
-    """Means over random subsets of both sets.
+    """The kernel distance, averaged over random subsets of both sets.
 
     Attributes:
-        value: the mean; below 0 now and then where the sets are alike.
-        deviation: standard deviation of one subset's.
-        subsets: (how many,) float64, each one's.
+        value: the mean over subsets; may be below 0 where the sets are alike.
+        deviation: standard deviation over subsets.
+        subsets: (subsets,) float64, the distance of each.
         size: images in a subset.
-        images: in the smaller set.
+        images: images in the smaller set.
     """
 
     value: float
@@ -35,10 +35,10 @@ class KernelDistance(NamedTuple):
     images: int
 
     def interval(self, level: float = LEVEL) -> Interval:
-        """Where the value lies; see `subset_interval`.
+        """Confidence interval of the value; see `subset_interval`.
 
         Raises:
-            ValueError: each subset held all images.
+            ValueError: each subset has all images.
         """
         return subset_interval(self.subsets, self.size, self.images, level)
 
@@ -54,19 +54,19 @@ def kernel_distance(
     """(N, D) and (M, D) features -> the mean over subsets, each drawn without replacement.
 
     Args:
-        size: images in a subset; without it 1,000, or half of the smaller set if that is less.
-        seed: of the drawing.
+        size: images in a subset; None for 1,000, or half of the smaller set if that is less.
+        seed: of the random subsets.
 
     Raises:
         ValueError: not comparable, a subset of fewer than 2 images or of more than there are.
     """
-    comparable(real, fake)
+    check_comparable(real, fake)
     count = min(len(real), len(fake))
     size = max(2, min(SUBSET_SIZE, count // 2)) if size is None else size
     if not 2 <= size <= count or subsets < 1:
         raise ValueError(
-            f"{subsets} subsets of {size} from sets of {len(real)} and {len(fake)} images; "
-            f"ask for at least one, of 2 to {count}"
+            f"cannot draw {subsets} subsets of {size} from sets of {len(real)} and {len(fake)} "
+            f"images; ask for at least one, of 2 to {count}"
         )
     random = np.random.default_rng(seed)
     values = np.empty(subsets)
@@ -81,31 +81,31 @@ def kernel_distance_of_all(
 ) -> float:
     """(N, D) and (M, D) features -> the unbiased estimate from every pair of images.
 
-    Time grows as the square of their number; memory does not. Products are of the features' own
-    type, sums float64.
+    Time is quadratic in their number, memory is not. Products are in the dtype of the features,
+    sums in float64.
 
     Raises:
         ValueError: not comparable.
     """
-    comparable(real, fake)
+    check_comparable(real, fake)
     x, y = (_tensor(each, device) for each in (real, fake))
-    within = sum(_others(each) for each in (x, y))
+    within = sum(_mean_within(each) for each in (x, y))
     between = sum(_kernel(a, b) for a in x.split(BLOCK) for b in y.split(BLOCK))
     return within - 2 * float(between) / (len(x) * len(y))
 
 
-def _others(x: Tensor) -> float:
-    """Mean kernel of two different images of one set."""
+def _mean_within(x: Tensor) -> float:
+    """Mean of the kernel over pairs of different images of one set."""
     total, parts = 0.0, x.split(BLOCK)
     for i, a in enumerate(parts):
-        itself = ((a * a).sum(dim=1).double() / x.shape[1] + 1) ** 3
-        total += _kernel(a, a) - float(itself.sum())
+        diagonal = ((a * a).sum(dim=1).double() / x.shape[1] + 1) ** 3
+        total += _kernel(a, a) - float(diagonal.sum())
         total += 2 * sum(_kernel(a, b) for b in parts[i + 1 :])
     return total / (len(x) * (len(x) - 1))
 
 
 def _kernel(a: Tensor, b: Tensor) -> float:
-    """The sum of the kernel over all pairs."""
+    """Sum of the kernel over all pairs."""
     products = (a @ b.T).cpu().double().div_(a.shape[1]).add_(1)
     return float(products.pow_(3).sum())
 

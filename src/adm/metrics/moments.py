@@ -1,11 +1,11 @@
-"""features, a part at a time -> count, mean and covariance of them all, in flat memory.
+"""batches of features -> count, mean and covariance of all, in constant memory.
 
-Parts merge in any order and grouping (Chan, Golub and LeVeque 1983, equation 2.1):
+Moments of parts merge in any order and grouping (Chan, Golub and LeVeque 1983, equation 2.1):
 
     n = n_a + n_b,  d = mean_b - mean_a
     mean = mean_a + d n_b / n,  scatter = scatter_a + scatter_b + d d^T n_a n_b / n
 
-so that several processes, or several days, count what one would have counted.
+so that several ranks, or several runs, add up to what one would have computed.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from adm.metrics.features import ROWS, checked
+from adm.metrics.checks import ROWS, checked_features
 
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """What is kept of a set of features.
+    """Moments of a set of features.
 
     Attributes:
-        count: N, images seen.
-        mean: (D,) float64; zeros where nothing was seen.
+        count: N, number of images.
+        mean: (D,) float64; zeros where N is 0.
         scatter: (D, D) float64, the sum of (x - mean)(x - mean)^T.
     """
 
@@ -38,8 +38,8 @@ class Moments:
         Raises:
             ValueError: not (N, D), N is 0, or a value is not finite.
         """
-        features = checked(features, least=1)
-        total = cls.none(features.shape[1])
+        features = checked_features(features, minimum=1)
+        total = cls.empty(features.shape[1])
         for start in range(0, len(features), ROWS):
             part = np.asarray(features[start : start + ROWS], dtype=np.float64)
             mean = part.mean(axis=0)
@@ -48,12 +48,12 @@ class Moments:
         return total
 
     @classmethod
-    def none(cls, dim: int) -> Moments:
-        """Those of no image at all: what a sum starts from."""
+    def empty(cls, dim: int) -> Moments:
+        """Moments of no images, with which a sum starts."""
         return cls(0, np.zeros(dim), np.zeros((dim, dim)))
 
     def __add__(self, other: Moments) -> Moments:
-        """Both sets as one.
+        """Moments of the union of both sets.
 
         Raises:
             ValueError: they have different numbers of features.

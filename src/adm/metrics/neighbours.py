@@ -1,6 +1,6 @@
-"""features, features -> each one's nearest others, and the pairs that are near enough.
+"""features, features -> nearest neighbours, and all pairs within given radii.
 
-Exact, in memory that does not grow with the number of pairs; see `distances` for how.
+Results are exact, and memory does not grow with the number of pairs; `distances` explains how.
 """
 
 from collections.abc import Iterator
@@ -10,26 +10,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from adm.metrics.checks import check_comparable, checked_features
 from adm.metrics.distances import (
     BLOCK,
     Points,
-    bounds,
     exact_distances,
-    narrowest,
+    fastest_dtype,
+    lower_bounds,
     prepare,
-    wider,
+    wider_dtype,
 )
-from adm.metrics.features import checked, comparable
 
-SPARE = 13  # candidates beyond the k-th: rounding rarely hides a nearer one behind that many
-OPEN = 64  # more than one pair in so many left open, and a wider type is the faster way
+SPARE = 13  # candidates beyond the k-th; rounding rarely puts a nearer one behind that many
+OPEN = 64  # where more than one pair in this many is left open, a wider dtype is faster
 
 
 class Nearest(NamedTuple):
-    """The k nearest others of each image, the nearest first.
+    """The k nearest neighbours of each image, nearest first.
 
     Attributes:
-        indices: (N, k) int64, rows of the other set.
+        indices: (N, k) int64, rows of the set that was searched.
         squared: (N, k) float64 squared distances.
     """
 
@@ -38,12 +38,12 @@ class Nearest(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Pairs of images of two sets, P of them.
+    """P pairs of images of two sets.
 
     Attributes:
-        rows: (P,) int64, of the first set.
-        columns: (P,) int64, of the second.
-        squared: (P,) float64 squared distances, exact wherever a decision depends on it.
+        rows: (P,) int64, indices in the first set.
+        columns: (P,) int64, indices in the second.
+        squared: (P,) float64 squared distances, exact wherever a comparison depends on it.
     """
 
     rows: np.ndarray
@@ -59,80 +59,82 @@ def nearest(
     Args:
         points: (N, D).
         others: (M, D), M at least k.
-        device: where the rough distances are computed; the answer does not depend on it.
+        k: number of neighbours.
+        device: where approximate distances are computed; the result does not depend on it.
 
     Raises:
         ValueError: not comparable, or fewer than k others.
     """
-    comparable(points, others, least=1)
+    check_comparable(points, others, minimum=1)
     if not 1 <= k <= len(others):
         raise ValueError(
             f"{k} neighbours cannot be chosen from {len(others)} images; "
             "give more images, or ask for fewer neighbours"
         )
     found = Nearest(np.zeros((len(points), k), np.int64), np.zeros((len(points), k)))
-    rows, dtype = np.arange(len(points)), narrowest(points.shape[1], device)
+    rows, dtype = np.arange(len(points)), fastest_dtype(points.shape[1], device)
     return _fill(found, rows, points, others, False, dtype, device)
 
 
 def nearest_others(features: np.ndarray, k: int = 1, device: str | torch.device = "cpu") -> Nearest:
-    """The k nearest of a set's other images for each of its images.
+    """The k nearest other images of the same set for each image.
 
-    An image is no neighbour of itself; an equal one is.
+    An image is not a neighbour of itself, but an equal one is.
 
     Args:
         features: (N, D), N more than k.
+        k: number of neighbours.
         device: as in `nearest`.
 
     Raises:
         ValueError: fewer than k others, or features that cannot be scored.
     """
-    if not 1 <= k < len(checked(features, least=1)):
+    if not 1 <= k < len(checked_features(features, minimum=1)):
         raise ValueError(
             f"features must be (N, D) with N > {k} neighbours >= 1, got {features.shape}; "
             "give more images, or ask for fewer neighbours"
         )
-    dtype = narrowest(features.shape[1], device)
+    dtype = fastest_dtype(features.shape[1], device)
     (points,) = prepare(features, dtype=dtype, device=device)
-    table = _Table(len(points), min(k + SPARE, len(points) - 1), points.lengths)
-    for row, block in points.blocks():  # first, for they bound what is worth a look elsewhere
-        distances, _ = bounds(block, block)
+    table = _Table(len(points), min(k + SPARE, len(points) - 1), points.squared_norms)
+    for row, block in points.blocks():  # diagonal first: it bounds what the others may add
+        distances, _ = lower_bounds(block, block)
         table.offer(row, row, distances.fill_diagonal_(torch.inf))
     for row, block in points.blocks():
         for column in range(row + BLOCK, len(points), BLOCK):
-            distances, _ = bounds(block, points[column : column + BLOCK])
+            distances, _ = lower_bounds(block, points[column : column + BLOCK])
             table.offer(row, column, distances)
             table.offer(column, row, distances.T)
-    found, unsure = _settled(points, points, table, k, len(points) - 1)
-    return _fill(found, unsure, features, features, True, wider(dtype), device)
+    found, unsure = _resolve(points, points, table, k, len(points) - 1)
+    return _fill(found, unsure, features, features, True, wider_dtype(dtype), device)
 
 
 def pairs_within(
     points: np.ndarray,
     others: np.ndarray,
-    reach: list[np.ndarray],
-    others_reach: list[np.ndarray],
+    radii: list[np.ndarray],
+    others_radii: list[np.ndarray],
     device: str | torch.device = "cpu",
 ) -> Iterator[Pairs]:
-    """Every pair whose squared distance is at most the largest reach of one of the two.
+    """Every pair whose squared distance is at most the largest squared radius of one of the two.
 
     Args:
         points: (N, D).
         others: (M, D).
-        reach: each (N,), squared distances that somebody will compare with.
-        others_reach: each (M,), the same for the other set.
+        radii: (N,) each, squared radii that the caller will compare distances with.
+        others_radii: (M,) each, the same for the other set.
         device: as in `nearest`.
 
-    Returns:
-        The pairs, a block at a time, each pair once. A pair's `squared` decides `<`, `<=` against
-        any reach of either image as the exact distance does.
+    Yields:
+        The pairs of one block after another, each pair once. Comparing a pair's `squared` with a
+        squared radius of either image, by `<` or `<=`, gives the result of the exact distance.
 
     Raises:
         ValueError: not comparable.
     """
-    comparable(points, others, least=1)
-    own, theirs = _reaches(reach, len(points)), _reaches(others_reach, len(others))
-    dtype = narrowest(points.shape[1], device)
+    check_comparable(points, others, minimum=1)
+    own, theirs = _stacked(radii, len(points)), _stacked(others_radii, len(others))
+    dtype = fastest_dtype(points.shape[1], device)
     first, second = prepare(points, others, dtype=dtype, device=device)
     for row, block in first.blocks():
         for column, other in second.blocks():
@@ -142,14 +144,14 @@ def pairs_within(
 
 
 class _Table:
-    """The least bounds met so far, a row for each point."""
+    """The smallest lower bounds so far, one row per point."""
 
     def __init__(self, rows: int, width: int, like: Tensor) -> None:
         self.least = like.new_full((rows, width), torch.inf)
         self.indices = torch.zeros((rows, width), dtype=torch.int64, device=like.device)
 
     def offer(self, row: int, column: int, distances: Tensor) -> None:
-        """Bounds of the points from `row` on to the others from `column` on."""
+        """Take in the bounds between points from `row` on and others from `column` on."""
         width = self.least.shape[1]
         rows = slice(row, row + len(distances))
         last = self.least[rows, -1:]
@@ -164,7 +166,7 @@ class _Table:
 
 
 def _packed(values: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """The wanted values of each row and their columns, moved to the left, then infinity."""
+    """The wanted values of each row and their columns, packed to the left, then infinity."""
     rows, columns = wanted.nonzero(as_tuple=True)
     counts = torch.bincount(rows, minlength=len(values))
     places = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
@@ -179,20 +181,20 @@ def _fill(
     rows: np.ndarray,
     points: np.ndarray,
     others: np.ndarray,
-    itself: bool,
+    exclude_self: bool,
     dtype: torch.dtype | None,
     device: str | torch.device,
 ) -> Nearest:
-    """`found` with the nearest of some rows put in, in wider types where one leaves them open."""
+    """Write the neighbours of some rows into `found`, in wider dtypes where one is inconclusive."""
     k = found.indices.shape[1]
     while len(rows) and dtype is not None:
         unsure = []
         for start in range(0, len(rows), BLOCK):
             chosen = rows[start : start + BLOCK]
-            new, open_ = _nearest_of(chosen, points, others, k, itself, dtype, device)
+            new, open_ = _nearest_of(chosen, points, others, k, exclude_self, dtype, device)
             found.indices[chosen], found.squared[chosen] = new
             unsure.append(chosen[open_])
-        rows, dtype = np.concatenate(unsure), wider(dtype)
+        rows, dtype = np.concatenate(unsure), wider_dtype(dtype)
     return found
 
 
@@ -201,33 +203,36 @@ def _nearest_of(
     points: np.ndarray,
     others: np.ndarray,
     k: int,
-    itself: bool,
+    exclude_self: bool,
     dtype: torch.dtype,
     device: str | torch.device,
 ) -> tuple[Nearest, np.ndarray]:
-    """The k nearest of some rows, and which of them `dtype` leaves open."""
+    """The k nearest of some rows, and those of them for which `dtype` is inconclusive."""
     first, second = prepare(points[rows], others, dtype=dtype, device=device)
-    table = _Table(len(rows), min(k + SPARE, len(others) - itself), first.lengths)
+    available = len(others) - exclude_self
+    table = _Table(len(rows), min(k + SPARE, available), first.squared_norms)
     for column, other in second.blocks():
-        distances, _ = bounds(first, other)
-        if itself:
+        distances, _ = lower_bounds(first, other)
+        if exclude_self:
             own = np.flatnonzero((rows >= column) & (rows < column + len(other)))
             distances[own, rows[own] - column] = torch.inf
         table.offer(0, column, distances)
-    return _settled(first, second, table, k, len(others) - itself)
+    return _resolve(first, second, table, k, available)
 
 
-def _settled(
-    points: Points, others: Points, table: _Table, k: int, everyone: int
+def _resolve(
+    points: Points, others: Points, table: _Table, k: int, available: int
 ) -> tuple[Nearest, np.ndarray]:
-    """Candidates -> the k nearest by their exact distances, and rows where others may be nearer."""
+    """Candidates -> the k nearest by exact distance, and rows where others may be nearer."""
     least, indices = table.least, table.indices
     tolerance = max(points.tolerance, others.tolerance)
-    most = least + 2.01 * tolerance * (points.lengths[:, None] + others.lengths[indices])
-    reached = most.kthvalue(k, dim=1, keepdim=True).values
-    worth = (least <= reached).cpu().numpy()
+    most = least + 2.01 * tolerance * (
+        points.squared_norms[:, None] + others.squared_norms[indices]
+    )
+    kth = most.kthvalue(k, dim=1, keepdim=True).values
+    possible = (least <= kth).cpu().numpy()
     candidates = indices.cpu().numpy()
-    rows, places = np.nonzero(worth)
+    rows, places = np.nonzero(possible)
     squared = np.full(candidates.shape, np.inf)
     squared[rows, places] = exact_distances(
         points.exact, others.exact, rows, candidates[rows, places]
@@ -237,26 +242,26 @@ def _settled(
         np.take_along_axis(candidates, order, axis=1), np.take_along_axis(squared, order, axis=1)
     )
     last = least[:, -1].double().cpu().numpy() * points.unit
-    open_ = (last < found.squared[:, -1]) & (candidates.shape[1] < everyone)
+    open_ = (last < found.squared[:, -1]) & (candidates.shape[1] < available)
     return found, np.flatnonzero(open_)
 
 
 def _within(block: Points, other: Points, own: np.ndarray, theirs: np.ndarray) -> Pairs:
-    """One block's pairs; `own` (A, rows) and `theirs` (B, columns) squared radii."""
-    least, tolerance = bounds(block, other)
+    """The pairs of one block, given squared radii `own` (A, rows) and `theirs` (B, columns)."""
+    least, tolerance = lower_bounds(block, other)
     own_rough, theirs_rough = (
         torch.from_numpy(each / block.unit).to(least) for each in (own, theirs)
     )
-    near = least <= _furthest(own_rough)[:, None]
-    near |= least <= _furthest(theirs_rough)
+    near = least <= _largest(own_rough)[:, None]
+    near |= least <= _largest(theirs_rough)
     rows, columns = near.nonzero(as_tuple=True)
-    error = tolerance * (block.lengths[rows] + other.lengths[columns])
+    error = tolerance * (block.squared_norms[rows] + other.squared_norms[columns])
     rough = least[rows, columns] + error
     open_ = torch.zeros_like(rows, dtype=torch.bool)
-    for reach, at in ((own_rough, rows), (theirs_rough, columns)):
-        for one in reach:
-            open_ |= (rough - one[at]).abs() <= 1.01 * error
-    dtype = wider(block.rough.dtype)
+    for radii, at in ((own_rough, rows), (theirs_rough, columns)):
+        for each in radii:
+            open_ |= (rough - each[at]).abs() <= 1.01 * error
+    dtype = wider_dtype(block.rough.dtype)
     if dtype is not None and int(open_.sum()) * OPEN > near.numel():
         first, second = prepare(block.exact, other.exact, dtype=dtype, device=near.device)
         return _within(first, second, own, theirs)
@@ -266,14 +271,14 @@ def _within(block: Points, other: Points, own: np.ndarray, theirs: np.ndarray) -
     return Pairs(i, j, squared)
 
 
-def _reaches(reach: list[np.ndarray], count: int) -> np.ndarray:
-    """Each (N,) squared distances -> (how many, N) float64."""
-    for one in reach:
-        if one.shape != (count,):
-            raise ValueError(f"{count} images go with as many squared radii, got {one.shape}")
-    return np.reshape(np.array(reach, dtype=np.float64), (len(reach), count))
+def _stacked(radii: list[np.ndarray], count: int) -> np.ndarray:
+    """R arrays (N,) of squared radii -> (R, N) float64."""
+    for each in radii:
+        if each.shape != (count,):
+            raise ValueError(f"{count} images need ({count},) squared radii, got {each.shape}")
+    return np.reshape(np.array(radii, dtype=np.float64), (len(radii), count))
 
 
-def _furthest(reach: Tensor) -> Tensor:
-    """(how many, N) -> (N,); less than any distance where there is none."""
-    return reach.amax(dim=0) if len(reach) else reach.new_full(reach.shape[1:], -torch.inf)
+def _largest(radii: Tensor) -> Tensor:
+    """(R, N) -> (N,); below any distance where R is 0."""
+    return radii.amax(dim=0) if len(radii) else radii.new_full(radii.shape[1:], -torch.inf)

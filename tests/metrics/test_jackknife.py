@@ -1,18 +1,18 @@
-"""fake images without each of their groups -> recall and coverage, and how far they may move."""
+"""Delete-a-group jackknife: recall and coverage without each group, and their intervals."""
 
 import numpy as np
 import pytest
 
-from adm.metrics import membership, reach
+from adm.metrics import membership, neighbour_distances
 from adm.metrics.accuracy import wilson
-from adm.metrics.leaving_out import GROUPS, jackknife_interval
+from adm.metrics.jackknife import GROUPS, jackknife_interval
 
 RANDOM = np.random.default_rng(0)
 REAL, FAKE = RANDOM.normal(size=(300, 8)), RANDOM.normal(0.3, 0.9, size=(240, 8))
 
 
 def test_each_group_left_out_is_as_if_its_images_were_not_there() -> None:
-    without = membership(REAL, FAKE, leave_out=3).without
+    without = membership(REAL, FAKE, jackknife_seed=3).jackknife
     assert without is not None
     for group in range(GROUPS):
         rest = membership(REAL, FAKE[without.group != group])
@@ -20,14 +20,14 @@ def test_each_group_left_out_is_as_if_its_images_were_not_there() -> None:
         assert np.array_equal(without.covered[:, group], rest.covered)
 
 
-def test_looking_closer_changes_no_score() -> None:
-    plain, closer = membership(REAL, FAKE), membership(REAL, FAKE, leave_out=0)
+def test_the_jackknife_changes_no_score() -> None:
+    plain, closer = membership(REAL, FAKE), membership(REAL, FAKE, jackknife_seed=0)
     for one, other in zip(plain[:4], closer[:4], strict=True):
         assert np.array_equal(one, other)
 
 
 def test_groups_are_of_one_size_and_drawn_by_the_seed() -> None:
-    groups = [membership(REAL, FAKE, leave_out=seed).without for seed in (1, 1, 2)]
+    groups = [membership(REAL, FAKE, jackknife_seed=seed).jackknife for seed in (1, 1, 2)]
     one, same, other = (each.group for each in groups if each is not None)
     assert np.array_equal(one, same)
     assert not np.array_equal(one, other)
@@ -74,13 +74,15 @@ def test_intervals_hold_the_truth_at_least_as_often_as_they_say(width: int, coun
     """
     random = np.random.default_rng(1)
     real = random.normal(size=(600, width))
-    around, found = reach(real, 5), {"recall": [], "coverage": []}
+    around, found = neighbour_distances(real, 5), {"recall": [], "coverage": []}
     for seed in range(80):
         fake = random.normal(0, 0.8, size=(count, width))
-        seen = membership(real, fake, real_reach=around, leave_out=seed)
-        assert seen.without is not None
+        seen = membership(real, fake, real_distances=around, jackknife_seed=seed)
+        assert seen.jackknife is not None
         values = seen.real_in_fake.mean(), seen.covered.mean()
-        for name, value, left in zip(found, values, seen.without.held(), strict=True):
+        for name, value, left in zip(
+            found, values, seen.jackknife.recall_and_coverage(), strict=True
+        ):
             found[name].append((value, jackknife_interval(value, left, count)))
     for name, each in found.items():
         truth = np.mean([value for value, _ in each])
@@ -97,15 +99,17 @@ def test_intervals_hold_the_truth_at_least_as_often_as_they_say(width: int, coun
 def test_coverage_of_next_to_nothing_is_held_too(among: float, count: int) -> None:
     """Of fake images far from the real ones but for a few, which many sets have none of."""
     real = np.random.default_rng(0).normal(size=(2000, 8))
-    around, found = reach(real, 5), []
+    around, found = neighbour_distances(real, 5), []
     for seed in range(60):
         random = np.random.default_rng(1000 + seed)
         fake = random.normal(size=(count, 8))
         fake[random.random(count) >= among, 0] += 30
-        seen = membership(real, fake, real_reach=around, leave_out=seed)
-        assert seen.without is not None
+        seen = membership(real, fake, real_distances=around, jackknife_seed=seed)
+        assert seen.jackknife is not None
         value = float(seen.covered.mean())
-        found.append((value, jackknife_interval(value, seen.without.held()[1], count)))
+        found.append(
+            (value, jackknife_interval(value, seen.jackknife.recall_and_coverage()[1], count))
+        )
     truth = np.mean([value for value, _ in found])
     held = np.mean([low <= truth <= high for _, (low, high) in found])
     nothing = np.mean([value == 0 for value, _ in found])
