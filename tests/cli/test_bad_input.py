@@ -40,7 +40,7 @@ def images(folder: Path, count: int = 3) -> Path:
         (["train", "digits", "--set", "unet.norm_groups=7"], "set norm_groups to a divisor"),
         (["train", "digits", "--set", "unet.channels=0"], "channels must be at least 1"),
         (["train", "digits", "--set", "unet.classes=4"], "add --set unet.classes=10"),
-        (["train", "digits", "--set", "data.size=6,6"], "ask for 8x8"),
+        (["train", "digits", "--set", "data.size=6,6"], "request 8x8"),
         (["train", "digits", "--steps", "0"], "train.steps: Input should be greater than 0"),
         (["train", "digits", "--steps", "many"], "unable to convert"),
         (["train", "digits", "--data", "digts"], "no data 'digts'; did you mean digits?"),
@@ -194,8 +194,8 @@ def test_a_folder_without_images_is_refused(adm: Adm, tmp_path: Path) -> None:
     data.mkdir()
     (data / "notes.txt").write_text("no image")
     line = adm("train", "digits", "--data", data, "--out", out).refusal()
-    assert f"{data} holds no images" in line
-    assert "give a folder of such files" in line
+    assert f"{data} has no images" in line
+    assert "give a folder with such files" in line
     assert not out.exists()
 
 
@@ -214,12 +214,12 @@ def test_a_broken_image_is_named(adm: Adm, tmp_path: Path) -> None:
     [
         ({"arr_0": np.zeros((4, 8, 8, 1), np.float32)}, "expected uint8 in 0..255"),
         ({"arr_0": np.zeros((4, 1, 8, 8), np.uint8)}, "expected (N, H, W, C)"),
-        ({"arr_0": np.zeros((4, 12, 12, 1), np.uint8)}, "ask for 12x12"),
+        ({"arr_0": np.zeros((4, 12, 12, 1), np.uint8)}, "request 12x12"),
         (
             {"arr_0": np.zeros((4, 8, 8, 1), np.uint8), "arr_1": np.zeros((4, 2), np.int64)},
             "expected integers (4,)",
         ),
-        ({"weights": np.zeros(3)}, "is no readable .npz of images"),
+        ({"weights": np.zeros(3)}, "is not a readable .npz of images"),
     ],
 )
 def test_an_array_of_the_wrong_type_or_shape_is_refused(

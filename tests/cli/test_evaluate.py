@@ -183,7 +183,10 @@ def pictures(folder: str, *sizes: tuple[int, int]) -> str:
 SAMPLES = {
     "absent": (lambda: "absent/", "no data 'absent/'"),
     "at nobody's home": (lambda: "~nosuchuser/s.npz", "there is no such home"),
-    "text": (lambda: str(Path("t.npz").write_bytes(b"text") and "t.npz"), "t.npz is no readable"),
+    "text": (
+        lambda: str(Path("t.npz").write_bytes(b"text") and "t.npz"),
+        "t.npz is not a readable",
+    ),
     "floats": (
         lambda: np.savez("f.npz", arr_0=np.zeros((4, 8, 8, 3))) or "f.npz",
         "images are float64, expected uint8",
@@ -194,19 +197,19 @@ SAMPLES = {
     ),
     "no images": (
         lambda: np.savez("f.npz", other=np.zeros(3)) or "f.npz",
-        "holds no images: its arrays are other",
+        "has no images: its arrays are other",
     ),
     "empty": (
         lambda: np.savez("f.npz", arr_0=np.zeros((0, 8, 8, 3), np.uint8)) or "f.npz",
         "with N > 0",
     ),
-    "an empty folder": (lambda: pictures("p"), "p holds no images"),
+    "an empty folder": (lambda: pictures("p"), "p has no images"),
     "one image": (lambda: pictures("p", (8, 8)), "has 1 image"),
     "mixed sizes": (lambda: pictures("p", (8, 8), (8, 8), (9, 8)), "is 8x9 and"),
     "another size": (lambda: pictures("p", (9, 9), (9, 9)), 'set resize="to-reference"'),
     "a broken picture": (
         lambda: Path(pictures("p", (8, 8), (8, 8)), "2.png").write_bytes(b"x") and "p",
-        "p/2.png is no PNG",
+        "p/2.png is not a PNG",
     ),
 }
 
@@ -220,7 +223,7 @@ def test_bad_samples_are_refused(made: Path, adm: Adm, case: str) -> None:
 
 REFERENCES = {
     "absent": ("nothing.npz", "no data 'nothing.npz'"),
-    "text": ("text.npz", "text.npz is no readable .npz"),
+    "text": ("text.npz", "text.npz is not a readable .npz"),
     "at nobody's home": ("~nosuchuser/ref.npz", "there is no such home"),
     "other features": ("ref.npz", "was made with the features pool, got pool.py:broken"),
 }

@@ -88,7 +88,7 @@ def test_a_test_split_that_is_broken_is_no_absent_one(
 ) -> None:
     photographs(tmp_path / "data" / "train", 12)
     photographs(tmp_path / "data" / "test", 3)[0].write_bytes(b"no JPEG")
-    assert "0.jpg is no PNG, JPEG" in adm(*words, "--data", tmp_path / "data").refusal()
+    assert "0.jpg is not a PNG, JPEG" in adm(*words, "--data", tmp_path / "data").refusal()
 
 
 def test_a_file_is_no_place_for_a_run(adm: Adm, tmp_path: Path, words: list[str]) -> None:

@@ -62,15 +62,15 @@ def test_what_is_read_can_be_written_to(tmp_path: Path) -> None:
         ({"arr_0": IMAGES, "arr_1": LABELS[:4]}, r"int64 \(4,\), expected integers \(5,\)"),
         ({"arr_0": IMAGES, "arr_1": LABELS / 1}, r"float64 \(5,\).*save class numbers"),
         ({"arr_0": IMAGES, "arr_1": np.eye(5, dtype=int)}, r"\(5, 5\).*one-hot"),
-        ({"arr_0": IMAGES, "arr_1": LABELS - 1}, "number the classes from 0, and leave"),
-        ({"arr_0": IMAGES, "arr_1": LABELS + 2**40}, "number the classes from 0, and leave"),
+        ({"arr_0": IMAGES, "arr_1": LABELS - 1}, "number the classes from 0, or omit"),
+        ({"arr_0": IMAGES, "arr_1": LABELS + 2**40}, "number the classes from 0, or omit"),
         (
             {"arr_0": IMAGES, "arr_1": LABELS, "classes": np.array(["a", "b"])},
             r"classes are <U1 \(2,\), expected strings \(3,\)",
         ),
         (
             {"arr_0": IMAGES, "arr_1": LABELS, "classes": np.array(["a", "b", "a"])},
-            "2 of its classes are called 'a'; name each apart",
+            "2 of its classes are called 'a'; make the names unique",
         ),
         (
             {"arr_0": IMAGES, "arr_1": LABELS, "classes": np.arange(3)},
@@ -103,7 +103,7 @@ class Mine:
 def test_objects_are_refused_and_never_unpickled(tmp_path: Path, key: str) -> None:
     trap = np.array([Mine(tmp_path / "sprung")], dtype=object)
     path = saved(tmp_path, **{"arr_0": IMAGES, key: trap})
-    with pytest.raises(ValueError, match=r"no readable \.npz.*Object arrays.*save it with"):
+    with pytest.raises(ValueError, match=r"not a readable \.npz.*Object arrays.*save it with"):
         arrays(path)
     assert not (tmp_path / "sprung").exists()
 
@@ -111,7 +111,7 @@ def test_objects_are_refused_and_never_unpickled(tmp_path: Path, key: str) -> No
 def test_a_pickle_by_the_name_is_refused_and_never_unpickled(tmp_path: Path) -> None:
     path = tmp_path / "set.npz"
     path.write_bytes(pickle.dumps(Mine(tmp_path / "sprung")))
-    with pytest.raises(ValueError, match=r"no readable \.npz.*save it with"):
+    with pytest.raises(ValueError, match=r"not a readable \.npz.*save it with"):
         arrays(path)
     assert not (tmp_path / "sprung").exists()
 
@@ -120,7 +120,7 @@ def test_a_pickle_by_the_name_is_refused_and_never_unpickled(tmp_path: Path) -> 
 def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "set.npz"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=f"{path} is no readable .npz of images"):
+    with pytest.raises(ValueError, match=f"{path} is not a readable .npz of images"):
         arrays(path)
 
 
@@ -139,14 +139,14 @@ def test_damage_is_found(tmp_path: Path, save: object) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 0xFF
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=f"{path} is no readable .npz"):
+    with pytest.raises(ValueError, match=f"{path} is not a readable .npz"):
         arrays(path)
 
 
 def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
     path = saved(tmp_path, arr_0=IMAGES)
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(ValueError, match=f"{path} is no readable .npz"):
+    with pytest.raises(ValueError, match=f"{path} is not a readable .npz"):
         arrays(path)
 
 
@@ -164,7 +164,7 @@ def test_an_absurd_claim_of_size_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as file:
         header = b"\x93NUMPY\x01\x00" + len(claim).to_bytes(2, "little") + claim
         file.writestr("arr_0.npy", header + b"few bytes")
-    with pytest.raises(ValueError, match=f"{path} is no readable .npz of images"):
+    with pytest.raises(ValueError, match=f"{path} is not a readable .npz of images"):
         arrays(path)
 
 

@@ -45,7 +45,9 @@ def test_a_disk_that_fails_is_an_error_and_not_skipped(
     error = OSError(number, os.strerror(number))
     found = files(lambda: Failing(png(1, (64, 64)), error, sound))
     source = decoded(found, (4, 4), skip_corrupt=True)
-    with pytest.raises(ValueError, match=rf"1\.png cannot be read \({os.strerror(number)}\); see"):
+    with pytest.raises(
+        ValueError, match=rf"1\.png cannot be read \({os.strerror(number)}\); check"
+    ):
         source.batch([0, 1])
     assert source.skipped == []
     with pytest.raises(ValueError, match=r"1\.png cannot be read"):

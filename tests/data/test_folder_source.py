@@ -10,7 +10,7 @@ from PIL import Image
 
 from adm.data import Source, open_source, pixels
 from adm.data.files import decoded
-from adm.data.folder import listed
+from adm.data.folder import image_folder
 from adm.data.naming import EXTENSIONS, natural
 
 
@@ -21,7 +21,7 @@ def folder(
     channels: int = 3,
     check: bool = True,
 ) -> Source:
-    return decoded(listed(path, split), size, channels, check=check)
+    return decoded(image_folder(path, split), size, channels, check=check)
 
 
 def picture(path: Path, size: tuple[int, int] = (4, 4), colour: int = 0) -> Path:
@@ -196,14 +196,14 @@ def test_reading_twice_gives_the_same(tmp_path: Path) -> None:
 def test_no_images_says_what_was_looked_for(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "data.csv").write_text("1,2")
-    with pytest.raises(ValueError, match=f"{tmp_path} holds no images.*png, jpg.*class a sub-f"):
+    with pytest.raises(ValueError, match=f"{tmp_path} has no images.*png, jpg.*one sub-folder"):
         folder(tmp_path)
 
 
 def test_images_beside_class_folders_are_refused(tmp_path: Path) -> None:
     picture(tmp_path / "a" / "1.png")
     loose = picture(tmp_path / "loose.png")
-    with pytest.raises(ValueError, match=f"{loose} lies beside.*move it into its class"):
+    with pytest.raises(ValueError, match=f"{loose} is beside.*move it into its class"):
         folder(tmp_path)
 
 
@@ -218,7 +218,9 @@ def test_unequal_sizes_need_a_size(tmp_path: Path) -> None:
 def test_a_file_that_is_no_image_is_named_at_opening(tmp_path: Path) -> None:
     picture(tmp_path / "1.png")
     (tmp_path / "2.png").write_text("<html>not found</html>")
-    with pytest.raises(ValueError, match=f"{tmp_path / '2.png'} is no PNG.*replace or remove it"):
+    with pytest.raises(
+        ValueError, match=f"{tmp_path / '2.png'} is not a PNG.*replace or remove it"
+    ):
         folder(tmp_path, size=(4, 4))
 
 
@@ -276,7 +278,7 @@ def test_a_truncated_image_is_named_when_read(tmp_path: Path, extension: str) ->
 
 def test_only_image_decoders_are_tried(tmp_path: Path) -> None:
     (tmp_path / "1.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
-    with pytest.raises(ValueError, match=r"1.png is no PNG"):
+    with pytest.raises(ValueError, match=r"1.png is not a PNG"):
         folder(tmp_path)
 
 
@@ -290,13 +292,13 @@ def test_a_decompression_bomb_is_refused(tmp_path: Path) -> None:
 def test_a_sliver_is_not_blown_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pixels, "MAX_PIXELS", 10_000)
     picture(tmp_path / "1.png", (1, 1000))
-    with pytest.raises(ValueError, match=r"1\.png .*too thin to cover 8x8.*crop it"):
+    with pytest.raises(ValueError, match=r"1\.png .*too elongated: covering 8x8.*crop it"):
         folder(tmp_path, size=(8, 8)).read(0)
 
 
 def test_pixels_of_unknown_range_are_refused(tmp_path: Path) -> None:
     Image.new("F", (2, 2), 0.5).save(tmp_path / "1.tif")
-    with pytest.raises(ValueError, match=r"1\.tif .*32-bit.*save it with 8 or 16"):
+    with pytest.raises(ValueError, match=r"1\.tif .*32-bit.*save it with 8 or 16 bits"):
         folder(tmp_path).read(0)
 
 
@@ -308,7 +310,9 @@ def test_a_folder_that_may_not_be_listed_is_an_error(
 
     picture(tmp_path / "a" / "1.png")
     monkeypatch.setattr("os.scandir", refuse)
-    with pytest.raises(ValueError, match=r"cannot be listed \(Permission denied\); let it be read"):
+    with pytest.raises(
+        ValueError, match=r"cannot be listed \(Permission denied\); make it readable"
+    ):
         folder(tmp_path)
 
 

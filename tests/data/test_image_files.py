@@ -199,13 +199,13 @@ def test_a_failed_exchange_brings_the_older_folder_back(
         ({"images": images()[0]}, r"\(3, 5, 7\), expected uint8 \(N, C, H, W\)"),
         ({"images": images()[:0]}, r"\(0, 3, 5, 7\).*N > 0"),
         ({"images": images(2)}, "channels must be 1 .*, got 2"),
-        ({"labels": LABELS[:3]}, "3 labels, 4 seeds, 4 indices and 4 notes; give one"),
+        ({"labels": LABELS[:3]}, "3 labels, 4 seeds, 4 indices and 4 notes; give as many"),
         ({"labels": LABELS + 1}, r"label 2 is outside 0\.\.1; give the classes of the model"),
         ({"labels": LABELS - 1}, r"label -1 is outside 0\.\.1;.*labels=None"),
-        ({"seeds": [1, 2]}, "4 labels, 2 seeds, 4 indices and 4 notes; give one"),
-        ({"indices": range(5)}, "4 labels, 4 seeds, 5 indices and 4 notes; give one"),
-        ({"notes": ["a"]}, "4 images came .* 4 labels, 4 seeds, 4 indices and 1 note; give one"),
-        ({"indices": [0, 1, 2, 2]}, "would have one name; number them apart"),
+        ({"seeds": [1, 2]}, "4 labels, 2 seeds, 4 indices and 4 notes; give as many"),
+        ({"indices": range(5)}, "4 labels, 4 seeds, 5 indices and 4 notes; give as many"),
+        ({"notes": ["a"]}, "4 images with 4 labels, 4 seeds, 4 indices and 1 note; give as many"),
+        ({"indices": [0, 1, 2, 2]}, "would get the same file name; give them"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_written(

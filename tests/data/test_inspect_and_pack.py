@@ -246,7 +246,7 @@ def test_what_follows_an_image_left_out_moves_forward_and_keeps_its_number(
     ("settings", "message"),
     [
         ({"format": "gif"}, "format must be png, jpeg, webp, original, got 'gif'"),
-        ({"shard_size": 0}, "shard size must be at least 1"),
+        ({"shard_size": 0}, "shard_size must be at least 1"),
         ({"channels": 4, "format": "jpeg"}, "JPEG has no alpha channel"),
         ({"size": (8, 8), "format": "original"}, "leave size and channels out"),
     ],

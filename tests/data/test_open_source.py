@@ -99,7 +99,7 @@ def test_rgba_lies_on_white() -> None:
 @pytest.mark.parametrize("size", [(3, 6), (4, 5), (2, 64)])
 def test_arrays_are_not_shrunk(archive: str, size: tuple[int, int]) -> None:
     nearest = rf"{max(size[0], 4)}x{max(size[1], 6)}"
-    with pytest.raises(ValueError, match=rf"set\.npz holds 4x6 images.*ask for {nearest} \(padded"):
+    with pytest.raises(ValueError, match=rf"set\.npz has 4x6 images.*request {nearest} \(padded"):
         open_source(archive, size=size)
 
 
@@ -123,12 +123,12 @@ def test_what_is_like_nothing_gives_the_forms(tmp_path: Path, name: str) -> None
 def test_a_file_of_another_form_is_said_to_be_there(tmp_path: Path) -> None:
     path = tmp_path / "set.tar.gz"
     path.write_bytes(b"")
-    with pytest.raises(ValueError, match=rf"{path} is data of no form .*; unpack it, or give"):
+    with pytest.raises(ValueError, match=rf"{path} has an unknown format; unpack it, or give"):
         open_source(str(path))
 
 
 def test_an_empty_name_is_not_the_current_folder() -> None:
-    with pytest.raises(ValueError, match="the data's name is empty; give "):
+    with pytest.raises(ValueError, match="the data spec is empty; give "):
         open_source("")
 
 
@@ -136,7 +136,7 @@ def test_an_empty_name_is_not_the_current_folder() -> None:
     ("settings", "message"),
     [
         ({"split": "val"}, "split must be train or test, got 'val'"),
-        ({"split": "test"}, r"set\.npz has no test split; give the file that holds"),
+        ({"split": "test"}, r"set\.npz has no test split; give the file of those"),
         ({"size": (0, 4)}, r"size must be \(H, W\) of at least 1x1, got \(0, 4\)"),
         ({"channels": 2}, "channels must be 1 .grey., 3 .RGB. or 4 .RGBA., got 2"),
         ({"channels": 0}, "channels must be 1 .grey., 3 .RGB. or 4 .RGBA., got 0"),

@@ -28,7 +28,7 @@ def test_a_batch_may_be_larger_than_the_data() -> None:
 
 
 def test_no_images_is_an_error() -> None:
-    with pytest.raises(ValueError, match="holds no images"):
+    with pytest.raises(ValueError, match="at least 1 image, got 0"):
         shuffled(0, 0, 0, 1)
 
 

@@ -1,4 +1,4 @@
-"""a source of labelled images -> uint8 (C, H, W), label."""
+"""Data spec string -> Source; index -> uint8 (C, H, W), label."""
 
 from adm.data.registry import open_source
 from adm.data.source import CorruptImage, NoSplit, Source, shuffled

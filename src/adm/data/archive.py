@@ -1,4 +1,4 @@
-"""a .zip of image files -> encoded images with labels, read in place."""
+""".zip archive of image files -> Files: encoded images with labels, read in place."""
 
 import io
 import stat
@@ -12,7 +12,7 @@ from typing import BinaryIO, NamedTuple
 import torch
 
 from adm.data.files import Files
-from adm.data.layout import SPLITS, laid_out
+from adm.data.layout import SPLITS, select_split
 from adm.data.naming import in_order, is_image, plain
 from adm.data.source import CorruptImage
 
@@ -23,29 +23,30 @@ MAX_BYTES = 1 << 29  # of one encoded image
 
 
 class Member(NamedTuple):
-    """Where a file lies in its archive."""
+    """Location of a file in its archive."""
 
-    offset: int
+    offset: int  # bytes
     stored: int  # bytes
-    size: int  # bytes, unpacked
+    size: int  # bytes, decompressed
     check: int  # CRC-32
     deflated: bool
 
 
-def zipped(path: Path, split: str = "train", labels: str | None = None) -> Files:
-    """Find the image files of a .zip; nothing is extracted, and names are only names.
+def zip_archive(path: Path, split: str = "train", labels: str | None = None) -> Files:
+    """Index the image files of a .zip archive.
 
-    Labels are those of a folder with the same files (`folder.listed`). A first folder that holds
-    all others, and nothing else, is looked through.
+    Nothing is extracted, and member names are never used as paths. Labels are those of a folder
+    with the same files (`folder.image_folder`). A single top-level folder that contains all others,
+    and nothing else, is skipped.
 
     Args:
-        path: the archive, of stored or deflated members.
+        path: the archive, whose members are stored or deflated.
         split: `train` or `test`.
         labels: another rule or a list; see `labels.labelled`.
 
     Raises:
-        ValueError: no archive, or damaged; encrypted members or members of other compression; and
-            as `folder.listed`.
+        ValueError: not an archive, or damaged; members that are encrypted or compressed otherwise;
+            and as `folder.image_folder`.
     """
     members = _members(path)
 
@@ -62,7 +63,15 @@ def from_members(
     split: str,
     labels: str | None,
 ) -> Files:
-    """Files of an archive: `read` gives the content of the member that a plain name stands for."""
+    """Files of an archive.
+
+    Args:
+        path: the archive.
+        members: plain name -> name of the member.
+        read: name of a member -> its content.
+        split: as in `zip_archive`.
+        labels: as in `zip_archive`.
+    """
     wrapper = _wrapper(list(members))
     bare = {name.removeprefix(wrapper): member for name, member in members.items()}
     names = in_order(bare)
@@ -70,7 +79,7 @@ def from_members(
     def inside(name: str) -> bytes | None:
         return read(bare[name]) if name in bare else None
 
-    found = laid_out(names, split, labels, path.stem, str(path), inside)
+    found = select_split(names, split, labels, path.stem, str(path), inside)
 
     def open_(index: int) -> BinaryIO:
         return io.BytesIO(read(bare[names[found.used[index]]]))
@@ -86,7 +95,7 @@ def from_members(
 
 
 def _wrapper(names: list[str]) -> str:
-    """`top/`, where all images lie in at least two folders below it, or in splits; or nothing."""
+    """`top/`, if all images are in at least two folders below it, or in splits; else empty."""
     parts = [name.split("/") for name in names if is_image(name.rpartition("/")[2])]
     tops = {part[0] for part in parts}
     seconds = {part[1] if len(part) > 2 else None for part in parts}
@@ -97,12 +106,14 @@ def _wrapper(names: list[str]) -> str:
 
 
 def _members(path: Path) -> dict[str, Member]:
-    """Regular files by their plain names; links and folders are passed over."""
+    """Regular files by their plain names, without links and folders."""
     try:
         with zipfile.ZipFile(path) as archive:
             infos = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise ValueError(f"{path} is no readable .zip ({error}); fetch or make it again") from None
+        raise ValueError(
+            f"{path} is not a readable .zip ({error}); download or create it again"
+        ) from None
     return {
         plain(info.filename): _member(path, info)
         for info in infos
@@ -114,18 +125,19 @@ def _member(path: Path, info: zipfile.ZipInfo) -> Member:
     known = info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
     if info.flag_bits & ENCRYPTED or not known:
         what = "encrypted" if info.flag_bits & ENCRYPTED else "compressed by another method"
-        raise ValueError(f"{path}/{info.filename} is {what}; zip it with deflate or store, openly")
+        raise ValueError(
+            f"{path}/{info.filename} is {what}; create the archive with deflate or store, without "
+            "encryption"
+        )
     deflated = info.compress_type == zipfile.ZIP_DEFLATED
     return Member(info.header_offset, info.compress_size, info.file_size, info.CRC, deflated)
 
 
 def _content(path: Path, name: str, member: Member) -> bytes:
-    """Read one member; each call opens the file, so that threads need not wait for each other."""
+    """Read one member; each call opens the archive, so that threads share no file position."""
     where = f"{path}/{name}"
     if max(member.size, member.stored) > MAX_BYTES:
-        raise CorruptImage(
-            where, f"{where} claims {member.size} bytes, over {MAX_BYTES}; remove it"
-        )
+        raise CorruptImage(where, f"{where} has {member.size} bytes, over {MAX_BYTES}; remove it")
     with path.open("rb") as file:
         file.seek(member.offset)
         header = file.read(LOCAL_HEADER.size)
@@ -136,11 +148,11 @@ def _content(path: Path, name: str, member: Member) -> bytes:
                 content = _unpacked(file.read(member.stored), member)
                 if len(content) == member.size and zlib.crc32(content) == member.check:
                     return content
-    raise CorruptImage(where, f"{where} is damaged in its archive; fetch the archive again")
+    raise CorruptImage(where, f"{where} is damaged; download or create the archive again")
 
 
 def _unpacked(stored: bytes, member: Member) -> bytes:
-    """What a member claims and no more, however far the data would inflate."""
+    """Decompress no more than the size that the archive states, whatever the data hold."""
     if not member.deflated:
         return stored
     try:

@@ -1,4 +1,4 @@
-""".npz or .npy of uint8 images, labels, class names -> labelled images."""
+""".npz or .npy file of uint8 images, labels and class names -> Source."""
 
 import zipfile
 import zlib
@@ -15,8 +15,8 @@ from adm.data.source import Source, in_memory
 IMAGES = ("arr_0", "images")
 LABELS = ("arr_1", "labels")
 CLASSES = "classes"
-PICTURES = (1, 3, 4)  # channels
-UNREADABLE = (  # what numpy and zipfile raise for damage, encryption, and absurd claims of size
+IMAGE_CHANNELS = (1, 3, 4)
+UNREADABLE = (  # raised by numpy and zipfile for damage, encryption, and impossible sizes
     OSError,
     ValueError,
     EOFError,
@@ -28,19 +28,20 @@ UNREADABLE = (  # what numpy and zipfile raise for damage, encryption, and absur
 
 
 def arrays(path: Path, labels: Path | None = None) -> Source:
-    """Read an .npz file into memory: the layout that the released system writes, or named keys.
+    """Read an .npz file into memory.
 
+    Keys are those of the released system, or names:
     `arr_0` or `images`: uint8 (N, H, W, C), or (N, H, W).
-    `arr_1` or `labels`: integers (N,), optional; without them all images are of one class, named
-    after the file. `classes`: strings, the name of each label, optional; without them a label's
-    name is its number.
+    `arr_1` or `labels`: integers (N,), optional; without them there is one class, named after the
+    file.
+    `classes`: strings, the name of each label, optional; without them a label's name is its number.
 
     Args:
         path: the file.
-        labels: an .npy file of integers (N,), in place of the labels within.
+        labels: an .npy file of integers (N,), which replaces the labels in the file.
 
     Raises:
-        ValueError: not an .npz file, damaged, with objects in it, or an array of another type or
+        ValueError: not an .npz file, damaged, with object arrays, an array of another type or
             shape, or labels that do not fit.
     """
     found = _load(path)
@@ -54,13 +55,12 @@ def arrays(path: Path, labels: Path | None = None) -> Source:
     return in_memory(path.name, classes, planes, torch.from_numpy(numbers))
 
 
-def mapped(path: Path, labels: Path | None = None) -> Source:
-    """An .npy file of images, which stays on disk: uint8 (N, H, W, C), or (N, H, W).
+def memory_mapped(path: Path, labels: Path | None = None) -> Source:
+    """Memory-map an .npy file of images, uint8 (N, H, W, C) or (N, H, W).
 
     Args:
         path: the file.
-        labels: an .npy file of integers (N,); without it all images are of one class, named after
-            the file.
+        labels: an .npy file of integers (N,); without it there is one class, named after the file.
 
     Raises:
         ValueError: as `arrays`.
@@ -68,11 +68,11 @@ def mapped(path: Path, labels: Path | None = None) -> Source:
     found = {IMAGES[0]: _load_npy(path, on_disk=True)}
     if labels is not None:
         found[LABELS[0]] = _load_npy(labels)
-    return in_place(path, found)
+    return from_arrays(path, found)
 
 
-def in_place(path: Path, found: dict[str, np.ndarray]) -> Source:
-    """A source of arrays by key that stay where they are until they are read.
+def from_arrays(path: Path, found: dict[str, np.ndarray]) -> Source:
+    """A source that reads from arrays by key, which may be memory-mapped.
 
     Raises:
         ValueError: as `arrays`.
@@ -96,19 +96,20 @@ def _load_npy(path: Path, on_disk: bool = False) -> np.ndarray:
     try:
         found = np.load(path, mmap_mode="r" if on_disk else None, allow_pickle=False)
         if not isinstance(found, np.ndarray):
-            raise ValueError("it holds several arrays")
+            raise ValueError("it contains several arrays")
     except FileNotFoundError:
         raise ValueError(f"{path} does not exist; give an .npy file") from None
     except UNREADABLE as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise ValueError(
-            f"{path} is no readable .npy of one array ({reason}); save it with np.save(path, array)"
+            f"{path} is not a readable .npy of one array ({reason}); save it with "
+            "np.save(path, array)"
         ) from None
     return found
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:
-    """The arrays that are ours to read, by key; nothing is ever unpickled."""
+    """The arrays of the known keys; nothing is unpickled."""
     try:
         with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
             wanted = [key for key in file.files if key in {*IMAGES, *LABELS, CLASSES}]
@@ -120,7 +121,7 @@ def _load(path: Path) -> dict[str, np.ndarray]:
     except UNREADABLE as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise ValueError(
-            f"{path} is no readable .npz of images ({reason}); save it with "
+            f"{path} is not a readable .npz of images ({reason}); save it with "
             "np.savez(path, arr_0=images, arr_1=labels), images uint8 (N, H, W, C)"
         ) from None
 
@@ -132,7 +133,7 @@ def _first(found: dict[str, np.ndarray], keys: tuple[str, ...]) -> np.ndarray | 
 def _images(path: Path, found: dict[str, np.ndarray]) -> np.ndarray:
     """(N, H, W, C) uint8."""
     images = _first(found, IMAGES)
-    assert images is not None  # _load saw to it
+    assert images is not None  # checked in _load
     if images.dtype != np.uint8:
         raise ValueError(
             f"{path}: images are {images.dtype}, expected uint8 in 0..255; if they are in 0..1, "
@@ -149,8 +150,8 @@ def _images(path: Path, found: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def _channels_second(shape: tuple[int, ...]) -> bool:
-    """Whether the axis after N is as short as those of pictures' channels, and the last is not."""
-    return shape[1] in PICTURES and shape[3] not in PICTURES
+    """Whether the axis after N, and not the last one, has the length of a channel axis."""
+    return shape[1] in IMAGE_CHANNELS and shape[3] not in IMAGE_CHANNELS
 
 
 def _labels(path: Path, found: dict[str, np.ndarray], count: int) -> np.ndarray:
@@ -167,7 +168,7 @@ def _labels(path: Path, found: dict[str, np.ndarray], count: int) -> np.ndarray:
     if low < 0 or high >= MOST_CLASSES:
         raise ValueError(
             f"{path}: labels are {low}..{high}, expected 0..{MOST_CLASSES - 1}; number the classes "
-            "from 0, and leave labels out where there are none"
+            "from 0, or omit the labels if there are none"
         )
     return labels.astype(np.int64)
 
@@ -181,10 +182,12 @@ def _classes(path: Path, found: dict[str, np.ndarray], labels: np.ndarray) -> tu
     if names.dtype.kind != "U" or names.ndim != 1 or len(names) < needed:
         raise ValueError(
             f"{path}: classes are {names.dtype} {names.shape}, expected strings ({needed},) or "
-            f"more, one for each of the labels up to {needed - 1}; save np.array(['a', 'b', ...])"
+            f"more, the name of every label up to {needed - 1}; save np.array(['a', 'b', ...])"
         )
     classes = tuple(names.tolist())
     if len(set(classes)) < len(classes):
         name, times = Counter(classes).most_common(1)[0]
-        raise ValueError(f"{path}: {times} of its classes are called {name!r}; name each apart")
+        raise ValueError(
+            f"{path}: {times} of its classes are called {name!r}; make the names unique"
+        )
     return classes

@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits -> labelled images, 8x8 and grey."""
+"""split -> Source: scikit-learn's handwritten digits, 8x8, grey."""
 
 import numpy as np
 import torch
@@ -6,14 +6,14 @@ import torch
 from adm.data.source import Source, in_memory
 
 CLASSES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-TOP_LEVEL = 16  # its 17 levels 0..16 are spread evenly over 0..255
+TOP_LEVEL = 16  # grey levels 0..16 are scaled to 0..255
 TEST_EVERY = 5
 
 
 def digits(split: str = "train") -> Source:
-    """The 1,797 digits that come within scikit-learn: nothing is downloaded.
+    """The 1,797 digits that scikit-learn ships; nothing is downloaded.
 
-    Of each class, in the order of the set, every fifth image is a test image.
+    Every fifth image of each class, in the order of the data set, is a test image.
 
     Raises:
         ValueError: scikit-learn is not installed.
@@ -22,7 +22,7 @@ def digits(split: str = "train") -> Source:
         from sklearn.datasets import load_digits
     except ImportError:
         raise ValueError(
-            "digits come with scikit-learn, which is absent; "
+            "the digits come with scikit-learn, which is not installed; "
             'pip install "ablated-diffusion[digits]"'
         ) from None
     levels, labels = load_digits(return_X_y=True)
@@ -34,7 +34,7 @@ def digits(split: str = "train") -> Source:
 
 
 def _is_test(labels: np.ndarray) -> np.ndarray:
-    """(N,) bool, whether an image is a fifth of its class."""
+    """(N,) bool: every fifth image of each class."""
     rank = np.zeros(len(labels), np.int64)
     for label in np.unique(labels):
         rank[labels == label] = np.arange((labels == label).sum())

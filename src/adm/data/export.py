@@ -1,4 +1,4 @@
-"""uint8 images, labels, seeds -> PNG files named by class and seed, and one .npz."""
+"""uint8 images, labels, seeds -> folder of PNG files, named by class and seed, and one .npz."""
 
 import re
 import zipfile
@@ -17,8 +17,8 @@ from adm.files import new_folder
 ARCHIVE = "samples.npz"
 UNLABELLED = "image"
 LONGEST_NAME = 40
-EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date that a zip file can state
-UNIX = 3  # stated whatever the system, which would otherwise show in the bytes
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date of the zip format
+UNIX = 3  # written on every system, so that the bytes do not depend on it
 
 
 def save_images(
@@ -32,28 +32,27 @@ def save_images(
     notes: Sequence[str] | None = None,
     replace: bool = False,
 ) -> list[Path]:
-    """Write a folder of `sneaker_seed0_000017.png` and the like, and `samples.npz` beside them.
+    """Write a folder of PNG files, such as `sneaker_seed0_000017.png`, and `samples.npz`.
 
-    The .npz has the released layout: `arr_0` uint8 (N, H, W, C), `arr_1` int64 (N,), the latter
-    where there are labels. The same images give the same bytes, and the folder appears whole or
-    not at all.
+    The .npz has the released layout: `arr_0` uint8 (N, H, W, C) and, if there are labels, `arr_1`
+    int64 (N,). The same images give the same bytes, and the folder is written atomically.
 
     Args:
-        out: the folder to make; absent, or empty.
-        images: (N, C, H, W) uint8 of 1, 3 or 4 channels.
+        out: the folder to create; absent or empty.
+        images: (N, C, H, W) uint8 with 1, 3 or 4 channels.
         labels: (N,) integers, or None, for files named `image_...`.
-        classes: the name of each label; made safe for file names.
-        seeds: of the run, or of each image.
-        indices: the number of each image in its run; 0..N - 1 by default.
-        notes: a word on each image for its file name, such as `scale4`, after the class.
-        replace: an older folder gives way once the new one is complete.
+        classes: the name of each label; file names contain it with unsafe characters replaced.
+        seeds: one for all images, or one for each.
+        indices: global number of each image; 0..N - 1 by default.
+        notes: a word for each image, such as `scale4`, that follows the class in its file name.
+        replace: replace an existing folder once the new one is complete.
 
     Returns:
-        the PNG files, in the order of the images.
+        The paths of the PNG files, in the order of the images.
 
     Raises:
-        ValueError: images, labels, seeds and indices that do not fit each other.
-        FileExistsError: `out` is a file, or holds files and is not to be replaced.
+        ValueError: images, labels, seeds or indices that do not fit each other.
+        FileExistsError: `out` is a file, or contains files and `replace` is not set.
     """
     _check_images(images)
     images = images.cpu()
@@ -69,7 +68,7 @@ def save_images(
 
 
 def write_npz(path: Path, entries: dict[str, np.ndarray]) -> None:
-    """As np.savez, but a function of the arrays alone: it states no time of writing."""
+    """As np.savez, but the bytes are a function of the arrays: no time is recorded."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for key, array in entries.items():
             info = zipfile.ZipInfo(f"{key}.npy", EPOCH)
@@ -79,9 +78,10 @@ def write_npz(path: Path, entries: dict[str, np.ndarray]) -> None:
 
 
 def safe_names(classes: Sequence[str]) -> list[str]:
-    """Class names made of letters, digits, `_` and `-`, so that none leaves its folder.
+    """Class names reduced to letters, digits, `_` and `-`, safe to use in file names.
 
-    A name with nothing left becomes `class3`; names that became equal end in their label.
+    A name with no such character becomes `class3`, say; names that become equal get their label as
+    a suffix.
     """
     plain = [re.sub(r"[^\w-]+", "-", name).strip("-_")[:LONGEST_NAME] for name in classes]
     plain = [name or f"class{label}" for label, name in enumerate(plain)]
@@ -115,16 +115,16 @@ def _file_names(
     counts = [len(kinds), len(seeds), len(numbers), count if notes is None else len(notes)]
     if counts != [count] * 4:
         raise ValueError(
-            f"{count_of(count, 'image')} came with {count_of(counts[0], 'label')}, "
+            f"got {count_of(count, 'image')} with {count_of(counts[0], 'label')}, "
             f"{count_of(counts[1], 'seed')}, {count_of(counts[2], 'index', 'indices')} and "
-            f"{count_of(counts[3], 'note')}; give one of each for each image"
+            f"{count_of(counts[3], 'note')}; give as many of each as images"
         )
     if notes is not None:
         words = safe_names(sorted(set(notes)))
         named = dict(zip(sorted(set(notes)), words, strict=True))
         kinds = [f"{kind}_{named[note]}" for kind, note in zip(kinds, notes, strict=True)]
     if len(set(zip(kinds, seeds, numbers, strict=True))) != count:
-        raise ValueError("two images would have one name; number them apart by `indices`")
+        raise ValueError("two images would get the same file name; give them different indices")
     stems = zip(kinds, seeds, numbers, strict=True)
     return [f"{kind}_seed{seed}_{number:06d}.png" for kind, seed, number in stems]
 
@@ -136,6 +136,6 @@ def _kinds(labels: Tensor, classes: Sequence[str]) -> list[str]:
     if wrong:
         raise ValueError(
             f"label {wrong[0]} is outside 0..{len(names) - 1}; give the classes of the model, or "
-            "labels=None where there are none"
+            "labels=None if it has none"
         )
     return [names[label] for label in flat]

@@ -1,4 +1,4 @@
-"""Fashion-MNIST's files, wherever they lie -> labelled images, 28x28 and grey."""
+"""folder of IDX files -> Source: Fashion-MNIST, 28x28, grey."""
 
 from pathlib import Path
 
@@ -7,24 +7,24 @@ from adm.data.source import Source
 
 NAME = "fashion-mnist"
 STEMS = {"train": "train", "test": "t10k"}
-TORCHVISION_FOLDER = Path("FashionMNIST", "raw")  # where torchvision puts the files in its root
+TORCHVISION_FOLDER = Path("FashionMNIST", "raw")  # below torchvision's root folder
 
 
 def fashion_mnist(folder: Path | None = None, split: str = "train") -> Source:
     """60,000 training or 10,000 test images of ten kinds of garment.
 
     Args:
-        folder: holds the IDX files, gzipped or not, or torchvision's copy of them; None for
-            where Debian's package dataset-fashion-mnist puts them.
+        folder: has the IDX files, gzipped or not, or torchvision's copy of them; None for the
+            folder of Debian's package dataset-fashion-mnist.
         split: `train` or `test`.
 
     Raises:
-        ValueError: files are missing, damaged, or of other things than images and labels.
+        ValueError: files are missing or damaged, or are not images with labels.
     """
     if folder is None and not DEBIAN_FASHION_MNIST.is_dir():
         raise ValueError(
             f"{DEBIAN_FASHION_MNIST} is absent; install Debian's dataset-fashion-mnist, or give "
-            f"{NAME}:/FOLDER with the IDX files, or {NAME}+download:/FOLDER to fetch them"
+            f"{NAME}:/FOLDER with the IDX files, or {NAME}+download:/FOLDER to download them"
         )
     place = folder or DEBIAN_FASHION_MNIST
     if (place / TORCHVISION_FOLDER).is_dir():
@@ -33,7 +33,7 @@ def fashion_mnist(folder: Path | None = None, split: str = "train") -> Source:
 
 
 def downloaded(cache: Path, split: str = "train") -> Source:
-    """Fashion-MNIST from a cache folder, fetched into it by torchvision the first time.
+    """Fashion-MNIST from a cache folder, downloaded into it by torchvision on first use.
 
     Raises:
         ValueError: torchvision is not installed, or the download failed.
@@ -54,13 +54,13 @@ def _download(cache: Path) -> None:
         from torchvision.datasets import FashionMNIST
     except ImportError:
         raise ValueError(
-            f"fetching {NAME} takes torchvision, which is absent; "
+            f"downloading {NAME} needs torchvision, which is not installed; "
             'pip install "ablated-diffusion[download]"'
         ) from None
     try:
         FashionMNIST(str(cache), download=True)
     except (OSError, RuntimeError) as error:
         raise ValueError(
-            f"{NAME} did not arrive in {cache} ({error}); try again, or give {NAME}:/FOLDER with "
-            "the IDX files"
+            f"{NAME} could not be downloaded to {cache} ({error}); try again, or give "
+            f"{NAME}:/FOLDER with the IDX files"
         ) from None

@@ -1,4 +1,4 @@
-"""an http(s) address -> a file in a cache folder, fetched once."""
+"""http(s) URL -> Path of the file in a cache folder, downloaded once."""
 
 import os
 import sys
@@ -25,22 +25,23 @@ QUIET_SECONDS = 10.0  # between two lines of progress
 
 
 def cache_folder() -> Path:
-    """Where files are kept unless the user says otherwise."""
+    """The default cache folder."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "adm" / "shards"
 
 
 def fetched(url: str, cache: Path | None = None, optional: bool = False) -> Path | None:
-    """The file at an address, from the cache folder where it was fetched before.
+    """The cached file of a URL, downloaded on first use.
 
-    A file appears there whole or not at all. Of several processes, one fetches and the others wait.
+    A file appears there whole or not at all. Of several processes, one downloads it and the others
+    wait.
 
     Args:
         url: http or https.
         cache: the folder; `cache_folder()` by default.
-        optional: give None where the server has no such file.
+        optional: return None if the server has no such file.
 
     Raises:
-        ValueError: another scheme, no answer, or a file that is cut short or over `MAX_BYTES`.
+        ValueError: another scheme, no response, or a file that is truncated or over `MAX_BYTES`.
     """
     target = _place(url, cache or cache_folder())
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -66,7 +67,7 @@ def fetched(url: str, cache: Path | None = None, optional: bool = False) -> Path
 
 
 def _place(url: str, cache: Path) -> Path:
-    """A folder for each folder of the server, so that what lies together there does here."""
+    """The cached path: files of one folder of a server share a folder of the cache."""
     parts = urlsplit(url)
     if parts.scheme not in SCHEMES or not parts.hostname:
         raise ValueError(f"{url} is no http or https address; give one, or a path")

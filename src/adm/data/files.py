@@ -1,4 +1,4 @@
-"""encoded images, wherever they lie -> labelled images, decoded when read."""
+"""Files, encoded images with labels -> Source, which decodes them on access."""
 
 import errno
 from collections.abc import Callable, Iterator
@@ -12,26 +12,27 @@ from torch import Tensor
 from adm.data import pixels
 from adm.data.source import CorruptImage, Source, Uniforms
 
-# Pillow tries no other decoder, whatever a file's bytes say: some start other programs.
+# The only decoders that Pillow may use, whatever a file contains: some others run programs.
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF")
-CHECKED = 2_000  # headers read at opening: a moment, where those of a million take many minutes
-ORIENTATION = 0x0112  # the EXIF tag; 5 to 8 turn the picture by a quarter
-# Pillow's own OSErrors have no number, and a broken file that points to before its start has this.
+CHECKED = 2_000  # headers read on opening; those of a million files would take many minutes
+ORIENTATION = 0x0112  # the EXIF tag; 5 to 8 swap height and width
+# The errno of an OSError that is due to the content of a file: Pillow's own errors have none, and
+# seeking to before its start has EINVAL.
 NOT_THE_DISK = (None, errno.EINVAL)
 
 
 @dataclass(frozen=True, eq=False)
 class Files:
-    """Encoded images with labels; nothing is read until it is asked for.
+    """Encoded images with labels, read on access.
 
     Attributes:
-        name: what to call them in logs and checkpoints.
+        name: of the data, for logs and checkpoints.
         classes: the name of each label, in order.
         labels: (N,) int64.
-        open: index -> the encoded image, to read and seek in; OSError where it is not there, and
-            CorruptImage where its archive is damaged.
-        path: index -> where it lies, for messages.
-        left_out: images that are there and that a list of labels does not name.
+        open: index -> seekable stream of the encoded image; raises OSError if it is missing, and
+            CorruptImage if its archive is damaged.
+        path: index -> location of the image, for messages.
+        left_out: number of images that a list of labels omits.
     """
 
     name: str
@@ -46,33 +47,33 @@ class Files:
 
     @contextmanager
     def picture(self, index: int) -> Iterator[Image.Image]:
-        """A picture whose failures, here and in the caller's decoding, name the file.
+        """Open an image; errors, also of decoding it in the body, name the file.
 
         Raises:
             ValueError: the file cannot be opened, or the system fails to read it.
-            CorruptImage: it is no image, broken, or larger than `pixels.MAX_PIXELS`.
+            CorruptImage: it is not an image, corrupt, or larger than `pixels.MAX_PIXELS`.
         """
         path = self.path(index)
         try:
             stream = self.open(index)
         except OSError as error:
             reason = error.strerror or error
-            raise ValueError(f"{path} cannot be read ({reason}); bring it back") from None
+            raise ValueError(f"{path} cannot be read ({reason}); restore the file") from None
         try:
             with stream, Image.open(stream, formats=FORMATS) as picture:
                 high, wide = picture.height, picture.width
                 if wide * high > pixels.MAX_PIXELS:
                     raise ValueError(f"{high}x{wide} is over {pixels.MAX_PIXELS} pixels")
                 yield picture
-        except MemoryError:  # for which the image cannot be blamed
+        except MemoryError:  # not the fault of the image
             raise
         except UnidentifiedImageError:
-            message = f"{path} is no {', '.join(FORMATS)} image; replace or remove it"
+            message = f"{path} is not a {', '.join(FORMATS)} image; replace or remove it"
             raise CorruptImage(path, message) from None
         except Exception as error:  # Pillow's decoders raise many types, some of them undocumented
             if isinstance(error, OSError) and error.errno not in NOT_THE_DISK:
                 reason = error.strerror or error
-                raise ValueError(f"{path} cannot be read ({reason}); see to its disk") from error
+                raise ValueError(f"{path} cannot be read ({reason}); check the disk") from error
             message = f"{path} is not a usable image ({error}); replace, shrink or remove it"
             raise CorruptImage(path, message) from error
 
@@ -86,22 +87,22 @@ def decoded(
     equal: bool = True,
     skip_corrupt: bool = False,
 ) -> Source:
-    """Decode images when they are read, upright and at one size.
+    """Decode images on access, upright and at one size.
 
     Args:
         files: the encoded images.
         size: (H, W) to which each image is resized and cropped (`pixels.cover`); None keeps
             their own.
         channels: 1 (grey), 3 (RGB) or 4 (RGBA).
-        check: read headers now, of up to `CHECKED` files spread over all, rather than find broken
-            ones hours later; left out where corrupt images are skipped.
-        equal: where `size` is None, refuse images of other sizes than the first.
+        check: read the headers of up to `CHECKED` files, spread evenly, now and not hours later;
+            ignored if corrupt images are skipped.
+        equal: if `size` is None, require all images to have the size of the first.
         skip_corrupt: see `Source`.
 
     Raises:
-        CorruptImage: a file that is no image, broken, or too large; for pixels that are broken
-            behind a sound header, when the image is read.
-        ValueError: other channels; unequal sizes, at opening or when an image is read.
+        CorruptImage: a file that is not an image, corrupt, or too large; if its header is intact,
+            only when the image is read.
+        ValueError: other channels; unequal sizes, on opening or when an image is read.
     """
     pixels.mode_of(channels)
     first = _first_size(files, skip_corrupt) if size is None and equal else None
@@ -133,37 +134,39 @@ def decoded(
 
 
 def upright_size(picture: Image.Image) -> tuple[int, int]:
-    """(H, W) as the picture is meant to be seen; its pixels need not be decoded."""
+    """(H, W) after the EXIF rotation; the pixels need not be decoded."""
     turned = picture.getexif().get(ORIENTATION, 1) >= 5
     return (picture.width, picture.height) if turned else (picture.height, picture.width)
 
 
-class First(NamedTuple):
-    """The size that all images must have, and whose it is."""
+class FirstImage(NamedTuple):
+    """The first image, whose size all others must have."""
 
     size: tuple[int, int]
     path: str
 
 
-def _first_size(files: Files, skip_corrupt: bool) -> First:
+def _first_size(files: Files, skip_corrupt: bool) -> FirstImage:
     for index in range(len(files)):
         try:
             with files.picture(index) as picture:
-                return First(upright_size(picture), files.path(index))
+                return FirstImage(upright_size(picture), files.path(index))
         except CorruptImage:
             if not skip_corrupt or index == len(files) - 1:
                 raise
-    raise ValueError(f"{files.name} holds no images")
+    raise ValueError(f"{files.name} has no images; give other files")
 
 
-def _check_headers(files: Files, first: First | None) -> None:
+def _check_headers(files: Files, first: FirstImage | None) -> None:
     for index in range(0, len(files), -(-len(files) // CHECKED)):
         with files.picture(index) as picture:
             found = upright_size(picture)
         _check_equal(files, index, found, first)
 
 
-def _check_equal(files: Files, index: int, found: tuple[int, int], first: First | None) -> None:
+def _check_equal(
+    files: Files, index: int, found: tuple[int, int], first: FirstImage | None
+) -> None:
     if first is not None and found != first.size:
         high, wide = first.size
         raise ValueError(

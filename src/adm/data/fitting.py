@@ -1,4 +1,4 @@
-"""a source of equal images, size, channels -> the same source at that size and channels."""
+"""Source, size, channels -> Source, padded to that size and converted to those channels."""
 
 from dataclasses import replace
 
@@ -11,17 +11,17 @@ from adm.data.source import Source
 
 
 def fitted(source: Source, size: tuple[int, int] | None, channels: int | None) -> Source:
-    """Pad with black around the centre, and convert the channels.
+    """Pad with black on all sides, and convert the channels.
 
-    Arrays are made at a size on purpose, so none is resampled: a smaller size is refused.
+    Arrays have their size on purpose, so they are not resampled: a smaller size is an error.
 
     Args:
-        source: its images all have the shape of the first.
+        source: all images have the shape of the first.
         size: (H, W), or None for the images' own.
-        channels: 1, 3 or 4, where the images' own are these; or None for their own.
+        channels: 1, 3 or 4, if the images have one of these numbers; or None for their own.
 
     Raises:
-        ValueError: the size is smaller than the images, or the channels are none of these.
+        ValueError: the size is smaller than the images, or the channels cannot be converted.
     """
     own_channels, *own_size = source.read(0).shape
     convert = channels is not None and channels != own_channels
@@ -49,13 +49,13 @@ def _check_convertible(name: str, own: int, channels: int) -> None:
         mode_of(channels)
         return
     raise ValueError(
-        f"{name} has {own} channels and {channels} were asked for; only grey, RGB and RGBA turn "
-        f"into each other, so ask for {own}"
+        f"{name} has {own} channels and {channels} were requested; only grey, RGB and RGBA can be "
+        f"converted into each other, so request {own}"
     )
 
 
 def _converted(images: Tensor, channels: int) -> Tensor:
-    """(B, C, H, W) of 1, 3 or 4 channels into others of these."""
+    """(B, C, H, W) -> (B, channels, H, W), both of 1, 3 or 4 channels."""
     if images.shape[1] == 1 and channels == 3:
         return images.expand(-1, channels, -1, -1).contiguous()
     pictures = map(to_picture, images)
@@ -63,11 +63,11 @@ def _converted(images: Tensor, channels: int) -> Tensor:
 
 
 def _margins(name: str, own: tuple[int, int], size: tuple[int, int]) -> list[int] | None:
-    """(left, right, top, bottom), None where the size is right already."""
+    """(left, right, top, bottom); None if no padding is needed."""
     down, right = size[0] - own[0], size[1] - own[1]
     if down < 0 or right < 0:
         raise ValueError(
-            f"{name} holds {own[0]}x{own[1]} images and {size[0]}x{size[1]} was asked for; ask for "
+            f"{name} has {own[0]}x{own[1]} images and {size[0]}x{size[1]} was requested; request "
             f"{max(own[0], size[0])}x{max(own[1], size[1])} (padded with black), or give a folder "
             "of image files, which are resized"
         )

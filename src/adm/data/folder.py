@@ -1,4 +1,4 @@
-"""a folder of image files -> encoded images with labels."""
+"""folder of image files -> Files: encoded images with labels."""
 
 import os
 from collections.abc import Iterator
@@ -8,17 +8,17 @@ from typing import BinaryIO
 import torch
 
 from adm.data.files import Files
-from adm.data.layout import laid_out
+from adm.data.layout import select_split
 from adm.data.naming import in_order
 
 
-def listed(path: Path, split: str = "train", labels: str | None = None) -> Files:
-    """Find the image files of a folder, at any depth; none is opened.
+def image_folder(path: Path, split: str = "train", labels: str | None = None) -> Files:
+    """List the image files of a folder, at any depth, without opening them.
 
-    Each sub-folder that holds images is a class; without sub-folders, the folder is one class of
-    its own name. Where all sub-folders are splits (`layout.SPLITS`), the classes lie within them
-    and are numbered alike in all. Classes and files sort naturally (2 before 10); hidden files
-    and folders are passed over.
+    Each sub-folder with images is a class; without sub-folders, all images are of one class, named
+    after the folder. If all sub-folders are splits (`layout.SPLITS`), the classes are within them
+    and have the same numbers in all. Classes and files are in natural order (2 before 10); hidden
+    files and folders are ignored.
 
     Args:
         path: the folder.
@@ -26,8 +26,8 @@ def listed(path: Path, split: str = "train", labels: str | None = None) -> Files
         labels: another rule or a list; see `labels.labelled`.
 
     Raises:
-        ValueError: no images, no such split, images beside class folders, a folder that may not be
-            listed, or labels that do not fit.
+        ValueError: no images, no such split, images beside class folders, a folder that cannot be
+            read, or labels that do not fit.
     """
     names = in_order(_names(path))
 
@@ -35,7 +35,7 @@ def listed(path: Path, split: str = "train", labels: str | None = None) -> Files
         file = path / name
         return file.read_bytes() if file.is_file() else None
 
-    found = laid_out(names, split, labels, path.resolve().name, str(path), inside)
+    found = select_split(names, split, labels, path.resolve().name, str(path), inside)
 
     def where(index: int) -> str:
         return os.path.join(path, names[found.used[index]])
@@ -54,7 +54,7 @@ def listed(path: Path, split: str = "train", labels: str | None = None) -> Files
 
 
 def _names(root: Path) -> Iterator[str]:
-    """Files below a folder, by their names relative to it; none where it is absent."""
+    """Names of the files below a folder, relative to it; none if it does not exist."""
     for here, folders, files in os.walk(root, onerror=_unlisted, followlinks=True):
         folders[:] = [f for f in folders if not f.startswith(".") and not _returns(here, f)]
         relative = os.path.relpath(here, root).replace(os.sep, "/")
@@ -62,7 +62,7 @@ def _names(root: Path) -> Iterator[str]:
 
 
 def _returns(here: str, name: str) -> bool:
-    """Whether a folder is a link to one that it lies in, which would be walked without end."""
+    """Whether a folder is a link to one of its parents, and would be walked without end."""
     link = os.path.join(here, name)
     if not os.path.islink(link):
         return False
@@ -70,6 +70,6 @@ def _returns(here: str, name: str) -> bool:
 
 
 def _unlisted(error: OSError) -> None:
-    # os.walk would pass over what it may not read, and a class would be missing unnoticed.
+    # By default, os.walk ignores a folder that it cannot read, and a class would be missing.
     if not isinstance(error, FileNotFoundError):
-        raise ValueError(f"{error.filename} cannot be listed ({error.strerror}); let it be read")
+        raise ValueError(f"{error.filename} cannot be listed ({error.strerror}); make it readable")

@@ -1,4 +1,4 @@
-"""a data set of Hugging Face's `datasets` -> encoded images with labels."""
+"""name of a Hugging Face data set -> Files: encoded images with labels."""
 
 import io
 from typing import Any, BinaryIO
@@ -15,24 +15,28 @@ from adm.data.naming import at_home
 from adm.data.source import NoSplit
 
 LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "category")
-SAVED = ("dataset_dict.json", "state.json")  # what `save_to_disk` leaves
+SAVED = ("dataset_dict.json", "state.json")  # written by `save_to_disk`
 
 
 def hub(place: str, split: str = "train") -> Files:
-    """Open `NAME`, `NAME@CONFIG`, or a folder that `datasets` can read; images stay encoded.
+    """Open a data set with `datasets`, leaving its images encoded.
 
-    A folder is one that `save_to_disk` wrote, or one of parquet files or images. The column of
-    images and that of labels are found by their types and names; a column of class labels keeps the
-    classes' names.
+    The columns of images and of labels are recognised by their types and names; a column of type
+    ClassLabel keeps its class names.
+
+    Args:
+        place: `NAME`, `NAME@CONFIG`, or a folder written by `save_to_disk` or of parquet or image
+            files.
+        split: `train` or `test`.
 
     Raises:
-        ValueError: `datasets` is not installed, cannot open the data, or finds no images in them.
+        ValueError: `datasets` is not installed or cannot open the data, or they have no images.
     """
     try:
         import datasets
     except ImportError:
         raise ValueError(
-            f"hf:{place} takes the package datasets, which is absent; "
+            f"hf:{place} needs the package datasets, which is not installed; "
             'pip install "ablated-diffusion[hub]"'
         ) from None
     found = _opened(datasets, place, split)
@@ -62,7 +66,7 @@ def hub(place: str, split: str = "train") -> Files:
 
 
 def _opened(datasets: Any, place: str, split: str) -> Any:
-    """One split, as a `datasets.Dataset`."""
+    """The split as a `datasets.Dataset`."""
     path = at_home(place)
     name, _, config = place.partition("@")
     try:
@@ -72,7 +76,7 @@ def _opened(datasets: Any, place: str, split: str) -> Any:
             found = datasets.load_dataset(str(path))
         else:
             found = datasets.load_dataset(name, config or None)
-    except Exception as error:  # of many types, of the hub, the network and the files
+    except Exception as error:  # the hub, the network and the files raise many types
         reason = str(error).partition("\n")[0]
         raise ValueError(
             f"hf:{place} cannot be opened ({reason}); give NAME, NAME@CONFIG or a folder"
@@ -97,8 +101,8 @@ def _labels(datasets: Any, found: Any, place: str) -> Labelled:
     if column in typed:
         if any(value is None or value < 0 for value in values):
             raise NoSplit(
-                f"hf:{place}: the {column} of some rows is -1 or absent; give a split whose rows "
-                "all have theirs"
+                f"hf:{place}: the {column} of some rows is -1 or absent; give a split in which all "
+                "rows are labelled"
             )
         numbers = np.array(values, np.int64)
         return Labelled(tuple(kinds[column].names), list(range(len(found))), numbers)

@@ -1,4 +1,4 @@
-"""IDX files (MNIST, Fashion-MNIST) -> labelled images."""
+"""IDX files (MNIST, Fashion-MNIST) -> Source."""
 
 import gzip
 import struct
@@ -27,7 +27,7 @@ FASHION_CLASSES = (
     "bag",
     "ankle-boot",
 )
-UNSIGNED_BYTE = 0x08  # the IDX code of the only element type that these sets use
+UNSIGNED_BYTE = 0x08  # the IDX code of the element type of these data sets
 MAX_BYTES = 1 << 31
 KINDS = ("images-idx3", "labels-idx1")
 STEMS = {"train": ("train",), "test": ("t10k", "test")}
@@ -43,16 +43,18 @@ def read_idx(path: Path) -> Tensor:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             magic, kind, rank = struct.unpack(">HBB", file.read(4))
             if magic or kind != UNSIGNED_BYTE or not 1 <= rank <= 4:
-                raise ValueError(f"{path} is not an IDX file of bytes; give the original files")
+                raise ValueError(f"{path} is not an IDX file of bytes; give the original file")
             shape = struct.unpack(f">{rank}I", file.read(4 * rank))
             count = int(np.prod(shape, dtype=np.int64))
             if count > MAX_BYTES:
-                raise ValueError(f"{path} claims {count} bytes, more than the limit {MAX_BYTES}")
+                raise ValueError(
+                    f"{path} states {count} bytes, more than {MAX_BYTES}; give a smaller file"
+                )
             data = file.read(count)
     except (struct.error, EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"{path} is damaged ({error}); fetch it again") from None
+        raise ValueError(f"{path} is damaged ({error}); download it again") from None
     if len(data) != count:
-        raise ValueError(f"{path} is truncated: {len(data)} of {count} bytes; fetch it again")
+        raise ValueError(f"{path} is truncated to {len(data)} of {count} bytes; download it again")
     return torch.from_numpy(np.frombuffer(data, np.uint8).reshape(shape).copy())
 
 
@@ -60,19 +62,20 @@ def idx(folder: Path, split: str, classes: tuple[str, ...], name: str) -> Source
     """Read `{split}-images-idx3-ubyte[.gz]` and its labels from a folder.
 
     Raises:
-        ValueError: a file is missing or damaged, or counts or labels disagree.
+        ValueError: a file is missing or damaged, or images, labels and classes do not match.
     """
     images, labels = (_find(folder, f"{split}-{kind}-ubyte") for kind in KINDS)
     return _pair(images, labels, classes, name)
 
 
 def idx_folder(folder: Path, split: str = "train") -> Source:
-    """Read any folder of IDX files: `...train...images-idx3-ubyte[.gz]`, and `t10k` or `test`.
+    """Read a folder of IDX files whose names contain `train`, and `t10k` or `test`.
 
-    Classes are named by their numbers, or by `classes.json` in the folder: ["zero", "one", ...].
+    `classes.json` in the folder, ["zero", "one", ...], names the classes; without it they are named
+    by their numbers.
 
     Raises:
-        ValueError: none or several files that could be meant; files as in `idx`.
+        ValueError: no file of images of the split, or several; and as `idx`.
     """
     found = sorted(
         (path for path in folder.glob("*images?idx3-ubyte*") if _is_of(path.name, split)),
@@ -81,13 +84,13 @@ def idx_folder(folder: Path, split: str = "train") -> Source:
     if len({path.name.removesuffix(".gz") for path in found}) != 1:
         listed = ", ".join(path.name for path in found) or "none"
         raise (ValueError if found else NoSplit)(
-            f"{folder}: {listed} of its files are IDX images of the {split} split; give a folder "
-            f"with one {STEMS[split][0]}-images-idx3-ubyte[.gz]"
+            f"{folder} must have one file of IDX images of the {split} split, and has {listed}; "
+            f"give a folder with one {STEMS[split][0]}-images-idx3-ubyte[.gz]"
         )
     images = found[0]
     labels = images.with_name(images.name.replace("images", "labels").replace("idx3", "idx1"))
     if not labels.is_file():
-        raise ValueError(f"{labels} is absent, the labels of {images.name}; fetch both files")
+        raise ValueError(f"{labels}, the labels of {images.name}, is absent; download both files")
     return _pair(images, labels, named_classes(folder / CLASSES_FILE), folder.resolve().name)
 
 
@@ -100,15 +103,14 @@ def _pair(images: Path, labels: Path, classes: tuple[str, ...] | None, name: str
     place = images.parent
     if pixels.ndim != 3 or numbers.ndim != 1 or not len(pixels):
         raise ValueError(
-            f"{place}: its files {images.name} and {labels.name} are not images (N, H, W) with "
-            "labels (N,); fetch the original files"
+            f"{place}: {images.name} and {labels.name} are not images (N, H, W) and labels (N,); "
+            "download the original files"
         )
     classes = classes or tuple(map(str, range(int(numbers.max()) + 1 if len(numbers) else 0)))
     if len(pixels) != len(numbers) or int(numbers.max()) >= len(classes):
         raise ValueError(
-            f"{place}: {count_of(len(pixels), 'image')}, {count_of(len(numbers), 'label')} for "
-            f"{count_of(len(classes), 'class', 'classes')} do not belong together; fetch "
-            "both files again"
+            f"{place}: {count_of(len(pixels), 'image')}, {count_of(len(numbers), 'label')} and "
+            f"{count_of(len(classes), 'class', 'classes')} do not match; download both files again"
         )
     return in_memory(name, classes, pixels[:, None], numbers)
 
@@ -118,6 +120,6 @@ def _find(folder: Path, stem: str) -> Path:
         if (folder / name).is_file():
             return folder / name
     raise ValueError(
-        f"{folder} holds no {stem}[.gz]; install Debian's dataset-fashion-mnist, or give the "
-        "folder that holds the IDX files, or let torchvision fetch them"
+        f"{folder} has no {stem}[.gz]; install Debian's dataset-fashion-mnist, or give the folder "
+        "of the IDX files, or let torchvision download them"
     )

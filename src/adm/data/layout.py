@@ -1,4 +1,4 @@
-"""names within a folder or an archive, a split -> the images of that split, their labels."""
+"""names of image files, split, labelling rule -> Labelled: the images of the split."""
 
 from collections.abc import Sequence
 
@@ -9,18 +9,18 @@ from adm.data.lists import LISTS
 from adm.data.naming import EXTENSIONS
 from adm.data.source import NoSplit
 
-# What folders and archives of each split are called; the first that is there is taken.
+# Names of folders and archives of each split; the first that exists is used.
 SPLITS = {"train": ("train",), "test": ("test", "val", "valid", "validation", "eval", "dev")}
 
 
-def laid_out(
+def select_split(
     names: Sequence[str], split: str, rule: str | None, title: str, place: str, inside: Inside
 ) -> Labelled:
     """The images of a split and their labels; for the arguments see `labels.labelled`.
 
-    Where all first folders are splits, the classes lie within them and are numbered alike in all.
-    A list of labels beside the splits names files with their split's folder, one within a split
-    without.
+    If all top-level folders are splits, the classes are within them and have the same numbers in
+    all. A list of labels beside the splits names files by paths that start with the split's folder;
+    a list in a split, by paths within it.
 
     Raises:
         ValueError: no images, no such split, or labels that do not fit.
@@ -48,7 +48,7 @@ def laid_out(
 
 
 def _split_folder(names: Sequence[str], split: str, place: str) -> str | None:
-    """The folder that holds a split; None where there are no splits, and train is asked for."""
+    """The folder of a split; None if there are no split folders and `split` is train."""
     tops = {name.partition("/")[0] for name in names if "/" in name}
     known = {name for folders in SPLITS.values() for name in folders}
     if not tops or not tops <= known:
@@ -60,20 +60,20 @@ def _split_folder(names: Sequence[str], split: str, place: str) -> str | None:
             return folder
     raise NoSplit(
         f"{place} has no {split} split: no sub-folder {', '.join(SPLITS[split])}; "
-        "add one with the classes in it, or give the folder that holds those images"
+        "add one with the classes in it, or give the folder of those images"
     )
 
 
 def _check_any(images: Sequence[object], place: str) -> None:
     if not images:
         raise ValueError(
-            f"{place} holds no images; looked in it and its sub-folders for names that end in "
-            f"{', '.join(EXTENSIONS)}; give a folder of such files, a class a sub-folder"
+            f"{place} has no images: no file in it or its sub-folders has one of the extensions "
+            f"{', '.join(EXTENSIONS)}; give a folder with such files, one sub-folder per class"
         )
 
 
 def _restricted(found: Labelled, own: set[int]) -> Labelled:
-    """The images among `own`, with all classes."""
+    """Only the images in `own`, with all classes."""
     kept = np.array([index in own for index in found.used], bool)
     used = [index for index in found.used if index in own]
     return found._replace(used=used, labels=found.labels[kept])

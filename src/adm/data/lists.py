@@ -1,4 +1,4 @@
-"""a list of labels, .csv, .tsv or .json -> the name of each file in it, its label."""
+"""list of labels, .csv, .tsv or .json -> pairs of file name and label."""
 
 import csv
 import io
@@ -9,7 +9,7 @@ from adm.data.naming import is_image
 from adm.files import parse_json
 
 LISTS = (".csv", ".tsv", ".json")
-# Headings, the likeliest first; capitals, spaces and hyphens make no difference.
+# Headings, the most likely first, regardless of case and with _ for spaces and hyphens.
 FILE_COLUMNS = (
     *("file", "filename", "file_name", "path", "filepath", "file_path"),
     *("image", "image_name", "image_path", "image_file", "image_id", "img", "picture", "id"),
@@ -20,16 +20,16 @@ Label = str | int
 
 
 def as_label(value: Any, where: str) -> Label:
-    """Raise ValueError for what is neither a name nor a whole number; `where` tells of what."""
+    """The value, or a ValueError that starts with `where` if it is no name and no integer."""
     if isinstance(value, str) and value:
         return value
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    raise ValueError(f"{where} is {value!r:.80}, expected a name or a whole number; mend it")
+    raise ValueError(f"{where} is {value!r:.80}, expected a name or an integer; correct it")
 
 
 def as_numbers(labels: Iterable[Label]) -> list[Label]:
-    """Texts become numbers where all of them are."""
+    """Convert labels to integers if all of them are."""
     texts = list(labels)
     if all(isinstance(text, int) or text.removeprefix("-").isdecimal() for text in texts):
         return [int(text) for text in texts]
@@ -40,7 +40,7 @@ def json_pairs(content: bytes, where: str) -> list[tuple[str, Label]] | None:
     """{file: label}, [[file, label], ...], or either under "labels"; None for StyleGAN's null.
 
     Raises:
-        ValueError: another form, or labels that are none.
+        ValueError: another form, or invalid labels.
     """
     try:
         found = parse_json(content, _once)
@@ -56,17 +56,16 @@ def json_pairs(content: bytes, where: str) -> list[tuple[str, Label]] | None:
         for row in rows
     ):
         raise ValueError(
-            f'{where} must be {{"file": "label"}} or [["file", "label"], ...]; mend it'
+            f'{where} must be {{"file": "label"}} or [["file", "label"], ...]; convert it'
         )
     return [(file, as_label(label, f"{where}: the label of {file}")) for file, label in rows]
 
 
 def csv_pairs(content: bytes, where: str, delimiter: str) -> list[tuple[str, Label]]:
-    """Rows file,label; where the first names its columns, those.
+    """Rows file,label; or with a first row of headings, the columns that these name.
 
     Raises:
-        ValueError: no UTF-8, rows that lack a file or a label, headings that leave open which
-            column is which.
+        ValueError: not UTF-8, rows without a file or a label, or ambiguous headings.
     """
     try:
         text = content.decode("utf-8-sig")
@@ -78,13 +77,13 @@ def csv_pairs(content: bytes, where: str, delimiter: str) -> list[tuple[str, Lab
     file, label = columns or (0, 1)
     short = next((row for row in body if len(row) <= max(file, label)), None)
     if short is not None:
-        raise ValueError(f"{where}: {short} lacks a file or a label; write file,label on each line")
+        raise ValueError(f"{where}: {short} has no file or no label; write file,label in each row")
     labels = as_numbers(as_label(row[label].strip(), f"{where}: a label") for row in body)
     return [(row[file].strip(), each) for row, each in zip(body, labels, strict=True)]
 
 
 def _columns(row: list[str], where: str) -> tuple[int, int] | None:
-    """Where headings say that files and labels stand; None for a row that is no heading."""
+    """The columns of files and labels by their headings; None if the row has no headings."""
     if any(is_image(cell.strip().rpartition("/")[2]) for cell in row):
         return None  # a class may be called `image`
     heads = [cell.strip().casefold().replace(" ", "_").replace("-", "_") for cell in row]
@@ -98,16 +97,16 @@ def _columns(row: list[str], where: str) -> tuple[int, int] | None:
     if len(heads) != 2 or not others:
         what, name = ("the files", "file") if file is None else ("the labels", "label")
         raise ValueError(
-            f"{where}: its headings {', '.join(row)} leave open which column has {what}; call "
+            f"{where}: the headings {', '.join(row)} do not say which column has {what}; call "
             f"that one {name}"
         )
     return others[0] if file is None else file, others[0] if label is None else label
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of a list; json by itself keeps the last of several labels and says nothing."""
+    """A JSON object with unique keys; by default, json keeps the last of several values."""
     found: dict[str, Any] = {}
     for key, value in pairs:
         if found.setdefault(key, value) != value:
-            raise ValueError(f"{key} is there as {found[key]!r:.80} and as {value!r:.80}; keep one")
+            raise ValueError(f"{key} has the values {found[key]!r:.80} and {value!r:.80}; keep one")
     return found

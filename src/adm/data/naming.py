@@ -1,4 +1,4 @@
-"""names of files -> where they are, their natural order, and which of them are images."""
+"""file names -> image files in natural order; path -> path with ~ expanded."""
 
 import re
 from collections import defaultdict
@@ -10,22 +10,22 @@ DIGITS = re.compile(r"([0-9]+)")
 
 
 def natural(name: str) -> tuple[list[str | int], str]:
-    """A sort key: runs of digits count as numbers, letters without regard to case."""
+    """Sort key for natural order: runs of digits compare as numbers, letters regardless of case."""
     parts: list[str | int] = list(DIGITS.split(name.casefold()))
     parts[1::2] = map(int, parts[1::2])
     return parts, name
 
 
 def is_image(name: str) -> bool:
-    """Whether a visible file is an image by its extension."""
+    """Whether a file is not hidden and has the extension of an image."""
     stem, _, extension = name.rpartition(".")
     return bool(stem) and not stem.startswith(".") and extension.lower() in EXTENSIONS
 
 
 def plain(name: str) -> str:
-    """A member's name as a relative one: without leading /, `.` and `..`.
+    """The name of an archive's member as a plain relative path: without leading /, `.` and `..`.
 
-    Some programs for Windows separate folders by backslashes, and then by nothing else.
+    A name without / may have backslashes instead, as some Windows programs write them.
     """
     if "/" not in name:
         name = name.replace("\\", "/")
@@ -33,9 +33,9 @@ def plain(name: str) -> str:
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """Images by their relative names, folder by folder, each folder's own before those below it.
+    """The image files in natural order, folder by folder, parents before their sub-folders.
 
-    Hidden files and folders are passed over.
+    Hidden files and folders are ignored.
     """
     folders: defaultdict[str, list[str]] = defaultdict(list)
     for name in names:
@@ -55,14 +55,14 @@ def in_order(names: Iterable[str]) -> list[str]:
 
 
 def at_home(path: str | Path) -> Path:
-    """The same with ~ and ~NAME written out.
+    """Expand ~ and ~NAME.
 
     Raises:
-        ValueError: nobody is called so.
+        ValueError: no such home folder.
     """
     try:
         return Path(path).expanduser()
     except RuntimeError:
         raise ValueError(
-            f"{path}: there is no such home; write ./{path} for a folder here"
+            f"{path}: there is no such home folder; write ./{path} for a path in this one"
         ) from None

@@ -1,4 +1,4 @@
-"""any data -> WebDataset shards: .tar archives of encoded images, each with its label."""
+"""Source or Files -> WebDataset shards: .tar archives of encoded images with labels."""
 
 import io
 import json
@@ -17,14 +17,14 @@ from adm.data.threads import streamed
 from adm.files import leftovers, new_file, sha256_of, write_text
 
 ORIGINAL = "original"
-# By format: the extension, and how Pillow writes it. WebP and PNG lose nothing.
+# Format -> its extension, and Pillow's options. WebP and PNG are lossless.
 ENCODINGS = {
     "png": ("png", {"format": "PNG"}),
     "jpeg": ("jpg", {"format": "JPEG", "quality": 95, "subsampling": 0}),
     "webp": ("webp", {"format": "WEBP", "lossless": True, "quality": 80}),
 }
 FORMATS = (*ENCODINGS, ORIGINAL)
-# By what Pillow calls it. MPO is a JPEG with more pictures behind the first, as phones leave it.
+# Pillow's name of a format -> its extension. MPO is a JPEG followed by more pictures, from phones.
 EXTENSION_OF = {
     "JPEG": "jpg",
     "MPO": "jpg",
@@ -44,9 +44,9 @@ class Packing:
 
     Attributes:
         size: (H, W) to which they are resized and cropped; None keeps their own.
-        channels: 1, 3 or 4; None for 3, or those of arrays.
+        channels: 1, 3 or 4; None for 3, or for arrays their own.
         format: png, jpeg (quality 95), webp (lossless), or original, which copies files unchanged.
-        shard_size: images in an archive.
+        shard_size: images per archive.
     """
 
     size: tuple[int, int] | None = None
@@ -58,18 +58,18 @@ class Packing:
         if self.format not in FORMATS:
             raise ValueError(f"format must be {', '.join(FORMATS)}, got {self.format!r}")
         if self.shard_size < 1:
-            raise ValueError(f"shard size must be at least 1, got {self.shard_size}")
+            raise ValueError(f"shard_size must be at least 1, got {self.shard_size}")
         if self.channels == 4 and self.format == "jpeg":
             raise ValueError("JPEG has no alpha channel; give format png or webp, or 3 channels")
         if self.format == ORIGINAL and not self.size == self.channels is None:
-            raise ValueError("files are copied unchanged as original; leave size and channels out")
+            raise ValueError("format original copies files unchanged; leave size and channels out")
 
 
 class Packed(NamedTuple):
     shards: int
-    kept: int  # of these, finished by an earlier run
-    images: int  # written by this one
-    skipped: list[str]  # corrupt images that were left out
+    kept: int  # of the shards, written by an earlier run
+    images: int  # written by this run
+    skipped: list[str]  # paths of corrupt images
 
 
 class Encoded(NamedTuple):
@@ -88,25 +88,25 @@ def pack(
 ) -> Packed:
     """Write `{split}-000000.tar` and so on, and `classes.json`, into a folder.
 
-    Image i of the data is `{i:09d}.png` with `{i:09d}.cls`, its label's number, so that an index
-    means the same image before and after. The same data give the same bytes. A shard appears whole
-    or not at all, and those that are there are kept: an interrupted run goes on.
+    Image i of the data is `{i:09d}.png` with the number of its class in `{i:09d}.cls`, so that
+    indices stay the same. The same data give the same bytes. Shards are written atomically and
+    existing ones are kept, so that an interrupted run can be resumed.
 
     Args:
         found: from `registry.find`.
-        out: the folder; other splits may lie in it.
+        out: the folder, which may contain other splits.
         packing: how images are written.
-        split: how the shards are named.
-        skip_corrupt: leave out what cannot be decoded.
-        advance: called with the number of images done since the last call.
+        split: the prefix of the shards' names.
+        skip_corrupt: omit images that cannot be decoded.
+        advance: called with the number of images processed since the last call.
 
     Raises:
-        ValueError: the folder holds shards of other data or settings; corrupt images; and arrays
-            that are no pictures.
+        ValueError: the folder has shards of other data or settings; corrupt images; or arrays whose
+            channels no image format has.
     """
     encode = _original(found) if packing.format == ORIGINAL else _encoder(found, packing)
     if out.exists() and not out.is_dir():
-        raise ValueError(f"{out} is a file, and shards need a folder; choose another --out")
+        raise ValueError(f"{out} is a file, and shards need a folder; choose another `out`")
     out.mkdir(parents=True, exist_ok=True)
     _claim(out, found, packing, split)
     kept, images, skipped, labels = 0, 0, list[str](), found.labels.tolist()
@@ -148,7 +148,7 @@ def _original(found: Source | Files) -> Callable[[int], Encoded]:
 
     def encode(index: int) -> Encoded:
         with found.picture(index) as picture:
-            picture.load()  # what is broken is found now
+            picture.load()  # raises CorruptImage now, not when the shard is read
             extension = EXTENSION_OF[picture.format or ""]
         with found.open(index) as stream:
             return Encoded(stream.read(), extension)
@@ -157,7 +157,7 @@ def _original(found: Source | Files) -> Callable[[int], Encoded]:
 
 
 def _skipping(encode: Callable[[int], Encoded]) -> Callable[[int], Encoded | CorruptImage]:
-    """What cannot be decoded is returned, not raised."""
+    """Return CorruptImage instead of raising it."""
 
     def attempt(index: int) -> Encoded | CorruptImage:
         try:
@@ -169,7 +169,7 @@ def _skipping(encode: Callable[[int], Encoded]) -> Callable[[int], Encoded | Cor
 
 
 def _claim(out: Path, found: Source | Files, packing: Packing, split: str) -> None:
-    """Say what the folder holds, or refuse one that holds something else."""
+    """Record what the folder contains, or raise ValueError if it contains something else."""
     labels = sha256_of(found.labels.numpy().tobytes())
     facts = {"data": found.name, "images": len(found), "labels": labels, **asdict(packing)}
     for name, content in ((CLASSES_FILE, list(found.classes)), (f"{split}.json", facts)):
@@ -190,7 +190,7 @@ def _write_shard(
     labels: list[int],
     advance: Advance,
 ) -> list[CorruptImage]:
-    """Write one archive and put it in its place; returns what was left out."""
+    """Write one archive atomically; return the errors of images that were skipped."""
     corrupt: list[CorruptImage] = []
     for left in leftovers(target):  # by a run that was killed
         left.unlink(missing_ok=True)
@@ -206,7 +206,7 @@ def _write_shard(
 
 
 def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
-    """A file without a time, an owner, or anything else that would differ between runs."""
+    """Add a file without time, owner or anything else that would differ between runs."""
     info = tarfile.TarInfo(name)
     info.size = len(content)
     archive.addfile(info, io.BytesIO(content))

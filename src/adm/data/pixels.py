@@ -1,4 +1,4 @@
-"""a decoded picture, channels, size -> uint8 (C, H, W)."""
+"""picture, channels, size -> uint8 (C, H, W)."""
 
 import math
 from collections.abc import Sequence
@@ -9,12 +9,12 @@ from PIL import Image
 from torch import Tensor
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-MAX_PIXELS = 1 << 26  # 200 MB as RGB; beyond it a file is likelier an attack than a photograph
+MAX_PIXELS = 1 << 26  # 200 MB as RGB; a larger file is more likely an attack than a photograph
 SMALLEST_CROP = 0.8  # of the shorter side
 
 
 def mode_of(channels: int) -> str:
-    """Pillow's name for so many channels of bytes.
+    """Pillow's mode for a number of 8-bit channels.
 
     Raises:
         ValueError: not 1, 3 or 4.
@@ -25,10 +25,12 @@ def mode_of(channels: int) -> str:
 
 
 def with_channels(picture: Image.Image, channels: int) -> Image.Image:
-    """Grey (ITU-R 601 luminance), RGB or RGBA; unless alpha is kept, it is composited on white.
+    """Convert to grey (ITU-R 601 luminance), RGB or RGBA; transparency is composited on white.
+
+    Only RGBA keeps transparency. 16-bit levels are rounded to 8 bits.
 
     Raises:
-        ValueError: 32-bit pixels, whose range no format states.
+        ValueError: 32-bit pixels, whose range is not known.
     """
     mode = mode_of(channels)
     if picture.mode.startswith("I;16"):
@@ -42,16 +44,16 @@ def with_channels(picture: Image.Image, channels: int) -> Image.Image:
 
 
 def check_range(picture: Image.Image) -> None:
-    """Raise ValueError for 32-bit pixels, whose range no format states."""
+    """Raise ValueError for 32-bit pixels, whose range is not known."""
     if picture.mode in ("I", "F"):
-        raise ValueError("its pixels are 32-bit numbers of unknown range; save it with 8 or 16")
+        raise ValueError("it has 32-bit pixels of unknown range; save it with 8 or 16 bits")
 
 
 def cover(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Resize so that `size` (H, W) is just covered, then crop the centre, as ADM's data were made.
+    """Resize to just cover `size` (H, W), then crop the centre, as the paper's data were made.
 
     Raises:
-        ValueError: so thin that covering `size` would take more than `MAX_PIXELS`.
+        ValueError: so elongated that covering `size` would take more than `MAX_PIXELS`.
     """
     height, width = size
     picture = _covering(picture, height, width)
@@ -64,15 +66,16 @@ def cover(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
 def random_crop(
     picture: Image.Image, size: tuple[int, int], uniforms: Sequence[float]
 ) -> Image.Image:
-    """Resize so that more than `size` (H, W) is covered, then crop at a random place.
+    """Resize to a random size that covers `size` (H, W), then crop at a random position.
 
-    As ADM's data were augmented: the shorter side of the crop is 100% to 80% of that of the
-    picture, by a whole number of pixels that is drawn evenly.
+    As the released system augments data: the shorter side of the crop is 80% to 100% of that of the
+    resized picture, whose size is drawn uniformly in whole pixels.
 
     Args:
-        picture: any.
+        picture: the picture to crop.
         size: (H, W) of the crop.
-        uniforms: three numbers in [0, 1), for the picture's size, and the crop's top and left.
+        uniforms: three numbers in [0, 1), for the size of the picture and the top and left of the
+            crop.
 
     Raises:
         ValueError: as `cover`.
@@ -90,9 +93,9 @@ def random_crop(
 
 
 def _covering(picture: Image.Image, height: int, width: int) -> Image.Image:
-    """The smallest picture of these proportions that covers height x width.
+    """Resize to the smallest size of the same aspect ratio that covers height x width.
 
-    Halving by area first lets every pixel count, where bicubic interpolation alone would alias.
+    Box filtering by halves first avoids the aliasing of bicubic interpolation alone.
     """
     while picture.width >= 2 * width and picture.height >= 2 * height:
         half = (picture.width // 2, picture.height // 2)
@@ -101,7 +104,9 @@ def _covering(picture: Image.Image, height: int, width: int) -> Image.Image:
     wide = max(width, round(picture.width * scale))
     high = max(height, round(picture.height * scale))
     if wide * high > MAX_PIXELS:
-        raise ValueError(f"too thin to cover {height}x{width}: it would be {high}x{wide}; crop it")
+        raise ValueError(
+            f"it is too elongated: covering {height}x{width} would make it {high}x{wide}; crop it"
+        )
     if (wide, high) == picture.size:
         return picture
     return picture.resize((wide, high), Image.Resampling.BICUBIC)
@@ -119,7 +124,7 @@ def to_tensor(picture: Image.Image) -> Tensor:
 
 
 def to_picture(image: Tensor) -> Image.Image:
-    """The picture of a (C, H, W) uint8 image of 1, 3 or 4 channels.
+    """A picture from a (C, H, W) uint8 image of 1, 3 or 4 channels.
 
     Raises:
         ValueError: another number of channels.

@@ -1,4 +1,4 @@
-"""SPEC, the text by which a user names data -> a source of labelled images."""
+"""Data spec string -> Source."""
 
 from collections.abc import Callable
 from difflib import get_close_matches
@@ -7,14 +7,14 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urljoin, urlsplit
 
 from adm.data import shards
-from adm.data.archive import zipped
-from adm.data.arrays import arrays, mapped
+from adm.data.archive import zip_archive
+from adm.data.arrays import arrays, memory_mapped
 from adm.data.digits import digits
 from adm.data.fashion import downloaded, fashion_mnist
 from adm.data.fetch import SCHEMES, fetched
 from adm.data.files import Files, decoded
 from adm.data.fitting import fitted
-from adm.data.folder import listed
+from adm.data.folder import image_folder
 from adm.data.hub import hub
 from adm.data.idx import idx_folder
 from adm.data.labels import CLASSES_FILE
@@ -25,9 +25,9 @@ from adm.data.source import NoSplit, Source
 RGB = 3
 FORMS = (
     "fashion-mnist, fashion-mnist:/FOLDER, fashion-mnist+download:/FOLDER, digits, "
-    "idx:/FOLDER, hf:NAME[@CONFIG], hf:/FOLDER, a folder of images with a class a sub-folder, a "
-    ".zip or .tar of such a folder, WebDataset shards (a folder of them, a-{000..009}.tar, or such "
-    "an https address), or an .npz or .npy file"
+    "idx:/FOLDER, hf:NAME[@CONFIG], hf:/FOLDER, a folder of images with one sub-folder per class, "
+    "a .zip or .tar of such a folder, WebDataset shards (a folder of them, a-{000..009}.tar, or an "
+    "https URL of this form), or an .npz or .npy file"
 )
 
 
@@ -41,23 +41,23 @@ def open_source(
     skip_corrupt: bool = False,
     cache: Path | None = None,
 ) -> Source:
-    """Open the data that a user names, at one size.
+    """Open data by a spec string, at one size.
 
     Args:
-        spec: one of `FORMS`. A folder called as a data set is written `./digits`.
-        split: `train` or `test`. A folder has them as sub-folders; an .npz file has one only.
-        size: (H, W); None for the images' own. Image files are resized and cropped, arrays
+        spec: one of `FORMS`. A folder with the name of a data set is written `./digits`.
+        split: `train` or `test`. A folder has them as sub-folders; an .npz file has only one.
+        size: (H, W); None for the images' own. Image files are resized and cropped, arrays are
             padded with black.
-        channels: 1, 3 or 4; None for the images' own, and 3 for image files. Arrays may have any
-            number, which is then the only one to ask for.
-        labels: where image files' labels come from (`labels.labelled`), or the .npy file with
-            those of an array file; None for the form's own.
+        channels: 1, 3 or 4; None for 3 for image files, and for arrays their own. Arrays with
+            another number of channels cannot be converted.
+        labels: the labelling rule of image files (`labels.labelled`), or the .npy file of an array
+            file's labels; None for the default.
         skip_corrupt: see `Source`.
-        cache: where shards by address are kept; None for `fetch.cache_folder()`.
+        cache: the folder of downloaded shards; None for `fetch.cache_folder()`.
 
     Raises:
-        ValueError: no such data, split, size, channels or labels; data that are damaged or do not
-            fit.
+        ValueError: no such data, split or labels, an invalid size or number of channels, or damaged
+            data.
     """
     if size is not None and min(size) < 1:
         raise ValueError(f"size must be (H, W) of at least 1x1, got {size}")
@@ -70,7 +70,7 @@ def open_source(
 def find(
     spec: str, *, split: str = "train", labels: str | None = None, cache: Path | None = None
 ) -> Source | Files:
-    """The data that a user names: encoded where they are image files, and as they are; see above.
+    """Open data by a spec string without decoding or resizing; image files stay encoded.
 
     Raises:
         ValueError: no such data, split or labels.
@@ -78,29 +78,27 @@ def find(
     if split not in SPLITS:
         raise ValueError(f"split must be {' or '.join(SPLITS)}, got {split!r}")
     if not spec:
-        raise ValueError(f"the data's name is empty; give {FORMS}, or . for the current folder")
+        raise ValueError(f"the data spec is empty; give {FORMS}, or . for the current folder")
     name, _, place = spec.partition(":")
     if name in NAMED:
         if labels is not None:
-            raise ValueError(f"{name} has labels of its own, got {labels!r}; leave labels out")
+            raise ValueError(f"{name} has its own labels, got {labels!r}; leave labels out")
         return NAMED[name](place, split)
     if name in SCHEMES or spec.endswith(".tar"):
-        return _tarred(spec, split, labels, cache)
+        return _tar_files(spec, split, labels, cache)
     path = at_home(spec)
     if path.is_dir():
         archives = _archives_in(path, split)
         if archives:
-            return shards.tarred(archives, path.resolve().name, split, labels)
-        return listed(path, split, labels)
+            return shards.tar_archives(archives, path.resolve().name, split, labels)
+        return image_folder(path, split, labels)
     suffix = path.suffix.lower()
     if path.is_file() and suffix == ".zip":
-        return zipped(path, split, labels)
+        return zip_archive(path, split, labels)
     if path.is_file() and suffix in ARRAYS:
         return _arrays(path, split, labels)
     if path.is_file():
-        raise ValueError(
-            f"{path} is data of no form that is known here; unpack it, or give {FORMS}"
-        )
+        raise ValueError(f"{path} has an unknown format; unpack it, or give {FORMS}")
     raise ValueError(f"no data {spec!r}; {_near(name)}give {FORMS}")
 
 
@@ -109,9 +107,9 @@ def _near(name: str) -> str:
     return f"did you mean {' or '.join(near)}? " if near else ""
 
 
-def _tarred(spec: str, split: str, labels: str | None, cache: Path | None) -> Files:
-    """One .tar or many, by path or by address."""
-    names = shards.expanded(spec)
+def _tar_files(spec: str, split: str, labels: str | None, cache: Path | None) -> Files:
+    """One or several .tar archives, by path or URL."""
+    names = shards.expand_braces(spec)
     if spec.partition(":")[0] in SCHEMES:
         addresses = shards.of_split(names, split, spec) if len(names) > 1 else names
         paths = [_shard(address, cache) for address in addresses]
@@ -122,28 +120,32 @@ def _tarred(spec: str, split: str, labels: str | None, cache: Path | None) -> Fi
         title = paths[0].resolve()
         if len(paths) > 1:
             paths = [Path(path) for path in shards.of_split(list(map(str, paths)), split, spec)]
-    return shards.tarred(paths, title.stem if len(paths) == 1 else title.parent.name, split, labels)
+    return shards.tar_archives(
+        paths, title.stem if len(paths) == 1 else title.parent.name, split, labels
+    )
 
 
 def _shard(address: str, cache: Path | None) -> Path:
     if not urlsplit(address).path.endswith(".tar"):
-        raise ValueError(f"{address} is no .tar; give WebDataset shards, or fetch it and give that")
+        raise ValueError(
+            f"{address} is not a .tar; give WebDataset shards, or download it and give its path"
+        )
     path = fetched(address, cache)
     assert path is not None  # it is not optional
     return path
 
 
 def _local(name: str) -> list[Path]:
-    """One archive, or all that match * and ?, in natural order."""
+    """The archives that match a path with * and ?, in natural order."""
     path = at_home(name)
     found = [path] if path.is_file() else [Path(each) for each in glob(str(path))]
     if not found:
-        raise ValueError(f"no data {name!r}: there is no such .tar; give {FORMS}")
+        raise ValueError(f"no data {name!r}: no such .tar archive; give {FORMS}")
     return sorted(found, key=lambda path: natural(path.name))
 
 
 def _archives_in(path: Path, split: str) -> list[Path]:
-    """The shards of a split in a folder, or in its sub-folder of that name; none where none are."""
+    """The shards of a split in a folder, or else in its sub-folder of that split; may be none."""
     archives = sorted(path.glob("*.tar"), key=lambda each: natural(each.name))
     if archives:
         return [Path(each) for each in shards.of_split(list(map(str, archives)), split, str(path))]
@@ -153,11 +155,13 @@ def _archives_in(path: Path, split: str) -> list[Path]:
 
 def _arrays(path: Path, split: str, labels: str | None) -> Source:
     if split != "train":
-        raise NoSplit(f"{path} has no {split} split; give the file that holds those images")
+        raise NoSplit(f"{path} has no {split} split; give the file of those images")
     if labels is not None and not labels.endswith(".npy"):
-        raise ValueError(f"labels of {path} are {labels!r}, expected an .npy file of integers (N,)")
+        raise ValueError(
+            f"the labels of {path} must be an .npy file of integers (N,), got {labels!r}"
+        )
     numbers = None if labels is None else at_home(labels)
-    return (mapped if path.suffix.lower() == ".npy" else arrays)(path, numbers)
+    return (memory_mapped if path.suffix.lower() == ".npy" else arrays)(path, numbers)
 
 
 def _digits(place: str, split: str) -> Source:
@@ -172,19 +176,19 @@ def _fashion(place: str, split: str) -> Source:
 
 def _downloaded(place: str, split: str) -> Source:
     if not place:
-        raise ValueError("say where to keep the files: fashion-mnist+download:/FOLDER")
+        raise ValueError("give the folder for the files: fashion-mnist+download:/FOLDER")
     return downloaded(at_home(place), split)
 
 
 def _idx(place: str, split: str) -> Source:
     if not place:
-        raise ValueError("say where the files are: idx:/FOLDER")
+        raise ValueError("give the folder of the files: idx:/FOLDER")
     return idx_folder(at_home(place), split)
 
 
 def _hub(place: str, split: str) -> Files:
     if not place:
-        raise ValueError("say which data set: hf:NAME, hf:NAME@CONFIG or hf:/FOLDER")
+        raise ValueError("give the data set: hf:NAME, hf:NAME@CONFIG or hf:/FOLDER")
     return hub(place, split)
 
 

@@ -1,4 +1,4 @@
-""".tar archives, of image files or in WebDataset's layout -> encoded images with labels."""
+""".tar archives of image files or WebDataset samples -> Files: encoded images with labels."""
 
 import io
 import re
@@ -19,7 +19,7 @@ from adm.data.source import CorruptImage, NoSplit
 from adm.data.tar import Entry, entries
 from adm.files import parse_json
 
-CLASS, FIELDS = "cls", "json"  # WebDataset's names for what goes with an image
+CLASS, FIELDS = "cls", "json"  # WebDataset's extensions of an image's label and metadata
 SPLIT_OF = {name: split for split, names in SPLITS.items() for name in names}
 SPLIT_NAME = re.compile(rf"({'|'.join(sorted(SPLIT_OF, key=len, reverse=True))})(?![a-z])", re.I)
 MOST_SHARDS = 100_000
@@ -27,7 +27,7 @@ MOST_SHARDS = 100_000
 
 @dataclass
 class Index:
-    """Where every image of some archives lies; numbers are packed, for there may be millions."""
+    """Location of every image of some archives, in packed arrays, as there may be millions."""
 
     paths: Sequence[Path]
     keys: list[str] = field(default_factory=list)  # the name of each image
@@ -45,24 +45,25 @@ class Index:
         return f"{self.paths[self.archives[index]]}/{self.keys[index]}"
 
 
-def tarred(
+def tar_archives(
     paths: Sequence[Path], title: str, split: str = "train", labels: str | None = None
 ) -> Files:
-    """Find the images of one or more .tar archives; nothing is extracted, and names are only names.
+    """Index the images of one or more .tar archives.
 
-    WebDataset's layout is known by its files: `0001.jpg` goes with `0001.cls`, a number or a name,
-    or with `0001.json`, {"label": ...}. Numbers may have names in `classes.json` beside the
-    archives. One archive without these is labelled as a folder with the same files.
+    Nothing is extracted, and member names are never used as paths. Archives in WebDataset's layout
+    have the label of `0001.jpg` in `0001.cls`, a number or a name, or in `0001.json`,
+    {"label": ...}. `classes.json` beside the archives may name numbered classes. A single archive
+    without such files is labelled like a folder with the same files.
 
     Args:
-        paths: the archives of one split; or one that holds splits as folders.
-        title: what to call them.
-        split: `train` or `test`, of one archive.
+        paths: the archives of one split; or a single one with a folder for each split.
+        title: name of the data.
+        split: `train` or `test`, for a single archive.
         labels: another rule or a list; see `labels.labelled`.
 
     Raises:
-        ValueError: no plain .tar, or damaged; no images; images without labels beside others that
-            have them; and as `folder.listed`.
+        ValueError: not an uncompressed .tar, or damaged; no images; labels for some images only;
+            and as `folder.image_folder`.
     """
     index = _indexed(paths)
     companions = labels is None and any(label is not None for label in index.labels)
@@ -71,7 +72,7 @@ def tarred(
     if len(paths) == 1 and split != "train" and paths[0].parent.name not in SPLITS[split]:
         of_split([str(paths[0])], split, str(paths[0]))
     if not index.keys:
-        raise ValueError(f"{paths[0]} and {len(paths) - 1} more hold no images; give other files")
+        raise ValueError(f"{paths[0]} and {len(paths) - 1} more have no images; give other files")
     found = _companions(index) if companions else _by_name(index, title, labels)
     return Files(
         title,
@@ -84,10 +85,10 @@ def tarred(
 
 
 def of_split(paths: list[str], split: str, place: str) -> list[str]:
-    """Those of a split, by names such as `train-000000.tar`; all, where names tell of no two.
+    """The archives of a split, by names such as `train-000000.tar`; all if names show one split.
 
     Raises:
-        ValueError: none is of the split.
+        NoSplit: no archive is of the split.
     """
     starts = [SPLIT_NAME.match(path.partition("?")[0].rpartition("/")[2]) for path in paths]
     names = [start[1].lower() if start else "train" for start in starts]
@@ -97,17 +98,17 @@ def of_split(paths: list[str], split: str, place: str) -> list[str]:
     chosen = [path for path, name in zip(paths, names, strict=True) if name == wanted]
     if not chosen:
         raise NoSplit(
-            f"{place} has no {split} split; name its archives {split}-000000.tar, or give those "
-            "that hold those images"
+            f"{place} has no {split} split; name its archives {split}-000000.tar, or give the "
+            "archives of those images"
         )
     return chosen
 
 
-def expanded(pattern: str) -> list[str]:
-    """`a-{000..002}.tar` -> a-000.tar, a-001.tar, a-002.tar; `{x,y}` -> x, y.
+def expand_braces(pattern: str) -> list[str]:
+    """Expand braces: `a-{000..002}.tar` -> a-000.tar, a-001.tar, a-002.tar; `{x,y}` -> x, y.
 
     Raises:
-        ValueError: a range that is no range, or of too many.
+        ValueError: an invalid range, or more than `MOST_SHARDS` archives.
     """
     before, brace, rest = pattern.partition("{")
     inner, closing, after = rest.partition("}")
@@ -121,7 +122,7 @@ def expanded(pattern: str) -> list[str]:
         raise ValueError(f"{pattern!r} stands for over {MOST_SHARDS} archives; give fewer")
     width = len(low)
     middle = [f"{n:0{width}}" for n in range(int(low), int(high) + 1)] if dots else inner.split(",")
-    return [f"{before}{each}{end}" for each in middle for end in expanded(after)]
+    return [f"{before}{each}{end}" for each in middle for end in expand_braces(after)]
 
 
 def _as_folder(path: Path, split: str, labels: str | None) -> Files:
@@ -134,7 +135,7 @@ def _as_folder(path: Path, split: str, labels: str | None) -> Files:
 
 
 def _read(path: Path, entry: Entry) -> bytes:
-    """One file of an archive; each call opens that, so that threads need not wait."""
+    """Read one file; each call opens the archive, so that threads share no file position."""
     if entry.size > MAX_BYTES:
         where = f"{path}/{entry.name}"
         raise CorruptImage(where, f"{where} has {entry.size} bytes, over {MAX_BYTES}; remove it")
@@ -168,7 +169,7 @@ def _indexed(paths: Sequence[Path]) -> Index:
 
 
 def _key(name: str) -> tuple[str, str]:
-    """WebDataset's rule: what goes together has one name up to the first dot of its last part."""
+    """WebDataset's key and extension: a path is split at the first dot of its file name."""
     folder, slash, last = name.rpartition("/")
     stem, _, extension = last.partition(".")
     return f"{folder}{slash}{stem}", extension.lower() if stem else ""
@@ -190,8 +191,8 @@ def _companions(index: Index) -> Labelled:
     place = str(index.paths[0].parent)
     if None in index.labels:
         raise ValueError(
-            f"{index.where(index.labels.index(None))} has no label, and others have; add its "
-            ".cls, or say where labels come from, such as labels none"
+            f"{index.where(index.labels.index(None))} has no label, and others have; add its .cls, "
+            "or give a labelling rule, such as labels='none'"
         )
     labels = as_numbers(label for label in index.labels if label is not None)
     names = named_classes(index.paths[0].with_name(CLASSES_FILE))

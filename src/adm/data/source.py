@@ -1,4 +1,4 @@
-"""a source of labelled images -> uint8 (C, H, W), label; seed, position -> which image."""
+"""Source, index -> uint8 (C, H, W), label; seed, position in a shuffled stream -> index."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,15 +12,15 @@ from torch import Tensor
 from adm.data.counting import count_of
 from adm.data.threads import in_threads
 
-ORDER = [0, 0, 0, 1]  # where its stream begins, far from those of other uses of the same key
-PASSES_KEPT = 4  # permutations in memory: training, validation, and a batch across two passes
-MOST_IN_A_ROW = 1000  # corrupt images; beyond that the disk is at fault and not the images
+ORDER = [0, 0, 0, 1]  # start of the random stream, far from those of other uses of the same key
+PASSES_KEPT = 4  # cached permutations: training and validation, each with a batch across two passes
+MAX_CORRUPT = 1000  # consecutive corrupt images; more are a fault of the disk, not of the images
 
-Uniforms = Sequence[float]  # three numbers in [0, 1): the crop's size, height and place across
+Uniforms = Sequence[float]  # three in [0, 1): size, top and left of a crop; see `pixels`
 
 
 class NoSplit(ValueError):
-    """The data are sound, and have no such split with labels; other errors are not this."""
+    """The data are valid but have no such split, or none with labels."""
 
 
 class CorruptImage(ValueError):
@@ -31,27 +31,26 @@ class CorruptImage(ValueError):
         self.path = path
 
 
-class Found(NamedTuple):
+class Decoded(NamedTuple):
     image: Tensor  # (C, H, W) uint8
-    number: int  # of the image, which is not the one asked for where that is corrupt
-    corrupt: list[str]  # the paths passed over on the way
+    used: int  # index of the image; not the requested one if that is corrupt
+    corrupt: list[str]  # paths of skipped images
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Labelled images, wherever they lie.
+    """Labelled images.
 
     Attributes:
-        name: what to call it in logs and checkpoints.
+        name: of the data, for logs and checkpoints.
         classes: the name of each label, in order.
         labels: (N,) int64.
         read: index -> (C, H, W) uint8; raises CorruptImage for a file that cannot be decoded.
-        crop: index, three uniforms in [0, 1) -> (C, H, W) uint8, cropped at random; None where
-            images are not made of pictures.
-        read_many: indices -> (B, C, H, W) uint8 at once, for images that lie in memory.
-        threaded: whether decoding is worth several threads.
-        skip_corrupt: whether `batch` takes the next image in place of a corrupt one.
-        skipped: the paths passed over so far; `batch` adds to it.
+        crop: index, uniforms -> (C, H, W) uint8, cropped at random; None if that is not supported.
+        read_many: indices -> (B, C, H, W) uint8 at once, for images in memory.
+        threaded: whether to decode in several threads.
+        skip_corrupt: whether `batch` replaces a corrupt image by the next one.
+        skipped: paths of the images skipped so far; `batch` adds to it.
     """
 
     name: str
@@ -69,7 +68,7 @@ class Source:
 
     @cached_property
     def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of the first image that `batch` gives."""
+        """(C, H, W) of the first image."""
         channels, height, width = self.batch([0])[0].shape[1:]
         return channels, height, width
 
@@ -78,16 +77,16 @@ class Source:
     ) -> tuple[Tensor, Tensor]:
         """Read (B, C, H, W) uint8 images and their (B,) labels.
 
-        The same index and crop give the same image, whatever was read before. Where corrupt images
-        are skipped, the next one in order takes the place of each, with its own label.
+        The same index and crop give the same image, whatever was read before. If corrupt images
+        are skipped, each is replaced by the next one in order, with its own label.
 
         Args:
             indices: of the images.
-            crops: three uniforms for each image, to crop at random; None for the centre.
+            crops: uniforms for each image, to crop at random; None for the centre.
 
         Raises:
             CorruptImage: an image cannot be decoded, and `skip_corrupt` is not set.
-            ValueError: crops for a source that has none or of another number; nothing but corrupt
+            ValueError: crops for a source without `crop`, or not one per image; only corrupt
                 images.
         """
         chosen = list(indices)
@@ -100,20 +99,20 @@ class Source:
         return images, self.labels[numbers]
 
     def _gather(self, wanted: list[tuple[int, Uniforms | None]]) -> tuple[Tensor, list[int]]:
-        """The images in one tensor, and the number of each."""
-        first = self._find(*wanted[0])
+        """The images in one tensor, and the index of each."""
+        first = self._decode(*wanted[0])
         images = torch.empty((len(wanted), *first.image.shape), dtype=first.image.dtype).numpy()
 
         def place(row: int) -> tuple[int, list[str]]:
-            found = self._find(*wanted[row]) if row else first
+            found = self._decode(*wanted[row]) if row else first
             if found.image.shape != first.image.shape:
                 raise ValueError(
-                    f"{self.name}: image {found.number} is {tuple(found.image.shape)} and another "
-                    f"{tuple(first.image.shape)} (C, H, W); make them equal"
+                    f"{self.name}: image {found.used} is {tuple(found.image.shape)} and another "
+                    f"{tuple(first.image.shape)} (C, H, W); make their shapes equal"
                 )
-            # Now and not when all are there, so that its memory serves the next image.
+            # Copied now, so that the next image can reuse the memory of this one.
             images[row] = found.image.numpy()
-            return found.number, found.corrupt
+            return found.used, found.corrupt
 
         rows = list(range(len(wanted)))
         placed = in_threads(place, rows) if self.threaded else list(map(place, rows))
@@ -122,27 +121,27 @@ class Source:
                 self.skipped.append(path)
         return torch.from_numpy(images), [number for number, _ in placed]
 
-    def _find(self, index: int, uniforms: Uniforms | None) -> Found:
+    def _decode(self, index: int, uniforms: Uniforms | None) -> Decoded:
         """The image, or the next one that can be decoded."""
         corrupt: list[str] = []
-        for step in range(min(len(self), MOST_IN_A_ROW)):
-            here = (index + step) % len(self) if step else index
+        for offset in range(min(len(self), MAX_CORRUPT)):
+            here = (index + offset) % len(self) if offset else index
             try:
                 if uniforms is not None and self.crop is not None:
-                    return Found(self.crop(here, uniforms), here, corrupt)
-                return Found(self.read(here), here, corrupt)
+                    return Decoded(self.crop(here, uniforms), here, corrupt)
+                return Decoded(self.read(here), here, corrupt)
             except CorruptImage as error:
                 if not self.skip_corrupt:
                     raise
                 corrupt.append(error.path)
         raise ValueError(
             f"{self.name}: {count_of(len(corrupt), 'image')} in a row cannot be decoded, the first "
-            f"is {corrupt[0]}; see `adm data inspect`, and whether the files can be read at all"
+            f"is {corrupt[0]}; check the disk, and the files with `adm data inspect`"
         )
 
 
 def in_memory(name: str, classes: tuple[str, ...], images: Tensor, labels: Tensor) -> Source:
-    """A source of images that lie in memory: uint8 (N, C, H, W), with labels (N,)."""
+    """A source of images in memory: uint8 (N, C, H, W), with labels (N,)."""
     return Source(
         name,
         classes,
@@ -153,16 +152,16 @@ def in_memory(name: str, classes: tuple[str, ...], images: Tensor, labels: Tenso
 
 
 def shuffled(seed: int, total: int, start: int, count: int) -> list[int]:
-    """Indices of the images at positions start..start + count of an endless shuffled stream.
+    """Indices of the images at positions start..start + count - 1 of an endless shuffled stream.
 
-    Each pass over the `total` images is a new permutation, a function of (seed, pass): any
-    position can be reached without walking there, so resuming needs no state.
+    Each pass over the `total` images is another permutation, a function of (seed, pass). Any
+    position can be computed directly, so resuming needs no state.
 
     Raises:
-        ValueError: there are no images.
+        ValueError: `total` is below 1.
     """
     if total < 1:
-        raise ValueError("the data holds no images")
+        raise ValueError(f"the data must have at least 1 image, got {total}; give other data")
     indices: list[int] = []
     while len(indices) < count:
         one_pass, place = divmod(start + len(indices), total)
@@ -173,7 +172,7 @@ def shuffled(seed: int, total: int, start: int, count: int) -> list[int]:
 
 @lru_cache(PASSES_KEPT)
 def _permutation(seed: int, total: int, one_pass: int) -> np.ndarray:
-    """(total,) int64. A million images take tens of milliseconds, too long for every batch."""
+    """(total,) int64. For a million images this takes tens of milliseconds, hence the cache."""
     key = np.array([seed, one_pass], np.uint64)  # a list of such numbers may become floats
     bits = np.random.Philox(key=key, counter=ORDER)
     return np.random.Generator(bits).permutation(total)

@@ -1,4 +1,4 @@
-"""a source -> two parts of it: training and validation."""
+"""Source -> training Source, validation Source."""
 
 from dataclasses import replace
 
@@ -8,29 +8,29 @@ import torch
 from adm.data.counting import count_of
 from adm.data.source import Source
 
-STREAM = 0x9E3779B97F4A7C15  # 2^64 over the golden ratio: neighbours land far apart
+INCREMENT = 0x9E3779B97F4A7C15  # 2^64 / golden ratio, as in SplitMix64
 MIXES = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 
 
 def held_out(source: Source, part: float, seed: int = 0) -> tuple[Source, Source]:
-    """Split into (training, validation); each image's side depends on the seed and its index.
+    """Split into (training, validation), where the part of an image depends on (seed, index).
 
-    By share, images that are added at the end leave the sides of those before as they were.
+    If `part` is a fraction, appending images to the source does not move the earlier ones.
 
     Args:
         source: any source.
-        part: below 1, the share of images to hold out, met on average; from 1, their number,
-            met exactly.
-        seed: which images.
+        part: if below 1, the fraction of images to hold out, in expectation; otherwise their exact
+            number.
+        seed: of the random choice.
 
     Raises:
-        ValueError: one of the sides would be empty, or the number is not whole.
+        ValueError: one of the parts would be empty, or the number is not an integer.
     """
     total = len(source)
     if not 0 < part < total or (part >= 1 and part != int(part)):
         raise ValueError(
-            f"cannot hold out {part:g} of {count_of(total, 'image')}; give a share below 1, or a "
-            f"whole number from 1 to {total - 1}"
+            f"cannot hold out {part:g} of {count_of(total, 'image')}; give a fraction below 1, or "
+            f"an integer from 1 to {total - 1}"
         )
     hashes = _hashes(total, seed)
     held = np.zeros(total, bool)
@@ -40,7 +40,7 @@ def held_out(source: Source, part: float, seed: int = 0) -> tuple[Source, Source
         held[np.argsort(hashes, kind="stable")[: int(part)]] = True
     if held.all() or not held.any():
         raise ValueError(
-            f"a share of {part:g} of {count_of(total, 'image')} holds out {held.sum()}; give a "
+            f"a fraction of {part:g} of {count_of(total, 'image')} holds out {held.sum()}; give a "
             f"number, such as {max(1, total // 10)}"
         )
     training, validation = (np.flatnonzero(side) for side in (~held, held))
@@ -50,7 +50,7 @@ def held_out(source: Source, part: float, seed: int = 0) -> tuple[Source, Source
 
 
 def subset(source: Source, indices: np.ndarray, name: str) -> Source:
-    """The images at `indices` (M,), in that order, with all classes."""
+    """A source of the images at `indices` (M,), in that order, with all classes."""
     kept = indices.tolist()
     crop, read_many = source.crop, source.read_many
     return replace(
@@ -71,7 +71,7 @@ def _hashes(total: int, seed: int) -> np.ndarray:
     with np.errstate(over="ignore"):
         start = _mixed(np.array([seed % 2**64], np.uint64))
         counter = np.arange(1, total + 1, dtype=np.uint64)
-        return _mixed(start + counter * np.uint64(STREAM))
+        return _mixed(start + counter * np.uint64(INCREMENT))
 
 
 def _mixed(state: np.ndarray) -> np.ndarray:

@@ -1,7 +1,6 @@
-"""an .npz file -> its arrays, which stay on disk; its images as a source.
+""".npz file -> memory-mapped arrays; Source of its images.
 
-A file of 50,000 images of 256 x 256 pixels takes 10 GB, which need not be in memory to be looked
-at one after another.
+A file of 50,000 images of 256 x 256 pixels takes 10 GB, which need not be in memory at once.
 """
 
 import shutil
@@ -17,23 +16,23 @@ from adm.data.arrays import (
     IMAGES,
     LABELS,
     UNREADABLE,
-    in_place,
+    from_arrays,
 )
 from adm.data.source import Source
 
-SMALL = 1 << 20  # bytes; what is smaller is read at once, and its checksum compared
+SMALL = 1 << 20  # bytes; smaller arrays are read at once, and their checksums verified
 LOCAL_HEADER = 30  # bytes of a zip member before its name (APPNOTE.TXT 4.3.7)
 ENCRYPTED = 1
 
 
 def members(path: Path) -> dict[str, np.ndarray]:
-    """Every array of an .npz file by its key.
+    """The arrays of an .npz file by key.
 
-    Large ones are mapped, from where they lie if they are not compressed, else from a temporary
-    file; what is written to them stays in memory.
+    Large ones are memory-mapped: in place if they are not compressed, else from a temporary file.
+    Writing to them changes only the copy in memory.
 
     Raises:
-        ValueError: no .npz file, a damaged one, or one with objects in it.
+        ValueError: not an .npz file, damaged, or with object arrays.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -44,16 +43,16 @@ def members(path: Path) -> dict[str, np.ndarray]:
     except UNREADABLE as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise ValueError(
-            f"{path} is no readable .npz ({reason}); save it with np.savez(path, arr_0=images)"
+            f"{path} is not a readable .npz ({reason}); save it with np.savez(path, arr_0=images)"
         ) from None
 
 
 def stored(path: Path, classes: tuple[str, ...] | None = None) -> Source:
-    """The images of an .npz file in the layout that `arrays` describes, left on disk.
+    """A source of the images of an .npz file in the layout of `arrays`, left on disk.
 
     Args:
         path: the file.
-        classes: the name of each label, where the file names none.
+        classes: the name of each label, if the file has no names.
 
     Raises:
         ValueError: as `arrays`.
@@ -61,12 +60,12 @@ def stored(path: Path, classes: tuple[str, ...] | None = None) -> Source:
     found = members(path)
     if not any(key in found for key in IMAGES):
         raise ValueError(
-            f"{path} holds no images: its arrays are {', '.join(found) or 'none'}; save it with "
+            f"{path} has no images: its arrays are {', '.join(found) or 'none'}; save it with "
             "np.savez(path, arr_0=images, arr_1=labels), images uint8 (N, H, W, C)"
         )
     if classes is not None and CLASSES not in found and any(key in found for key in LABELS):
         found[CLASSES] = np.array(classes)
-    return in_place(path, found)
+    return from_arrays(path, found)
 
 
 def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
@@ -84,7 +83,7 @@ def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.n
 
 
 def _start(file: IO[bytes], info: zipfile.ZipInfo) -> int:
-    """Where a member's bytes begin; its local header may be longer than the central one says."""
+    """Offset of a member's content; its local header may be longer than the central one."""
     file.seek(info.header_offset)
     header = file.read(LOCAL_HEADER)
     name, extra = (int.from_bytes(header[i : i + 2], "little") for i in (26, 28))
@@ -99,7 +98,7 @@ def _mapped(file: IO[bytes], start: int, info: zipfile.ZipInfo) -> np.ndarray:
     )
     shape, by_columns, dtype = read(file)
     if dtype.hasobject:
-        raise ValueError(f"{info.filename} holds objects, which are not read")
+        raise ValueError(f"{info.filename} is an array of objects, which are not read")
     size = int(np.prod(shape, dtype=object)) * dtype.itemsize
     if file.tell() - start + size != info.file_size:
         raise ValueError(f"{info.filename} is not as long as its header says")

@@ -1,4 +1,4 @@
-"""a .tar -> where each regular file in it lies; nothing is extracted."""
+""".tar archive -> name, offset and size of each regular file in it; nothing is extracted."""
 
 import mmap
 import zlib
@@ -10,37 +10,41 @@ from adm.data.naming import plain
 
 BLOCK = 512
 REGULAR = (b"0", b"\0", b"7")
-LONG_NAME, EXTENDED = b"L", b"x"  # of GNU and of POSIX (pax): records on the entry that follows
-POSIX_MAGIC = b"ustar\0"  # with it, a name may go on in the prefix field
+LONG_NAME, EXTENDED = b"L", b"x"  # GNU and POSIX (pax) records that describe the next entry
+POSIX_MAGIC = b"ustar\0"  # with it, the prefix field may have the start of a name
 CHECKSUM = slice(148, 156)
-LONGEST = 1 << 20  # bytes of a name, or of content that is given
+MAX_READ = 1 << 20  # bytes of a name, or of the content of a file that is returned
 ADLER = 65521
 
 
 class Entry(NamedTuple):
-    name: str  # relative and plain, whatever the archive says
-    offset: int  # of its content, in bytes
-    size: int
+    name: str  # a plain relative path, whatever the archive has
+    offset: int  # of the content, in bytes
+    size: int  # bytes
 
 
 def entries(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[Entry, bytes]]:
-    """The regular files of an archive, in order, with the content of those wanted.
+    """Iterate over the regular files of an archive, with the content of those wanted.
 
-    Links, folders and devices are passed over; of what is not wanted, or over `LONGEST` bytes, only
-    headers are read.
+    Links, folders and devices are skipped. Of a file that is not wanted, or over `MAX_READ` bytes,
+    only the header is read, and the content is empty.
+
+    Args:
+        path: the archive, not compressed.
+        wanted: name -> whether to read the content.
 
     Raises:
-        ValueError: no plain .tar, or damaged.
+        ValueError: not an uncompressed .tar, or damaged.
     """
     if not path.stat().st_size:
-        raise ValueError(f"{path} is empty; fetch or make it again")
+        raise ValueError(f"{path} is empty; download or create it again")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         try:
             yield from _walk(data, wanted)
         except ValueError as error:
             raise ValueError(
-                f"{path} is no plain .tar, or damaged ({error}); fetch it again, or unpack what is "
-                "compressed"
+                f"{path} is damaged or not an uncompressed .tar ({error}); download it again, or "
+                "decompress it"
             ) from None
 
 
@@ -56,7 +60,7 @@ def _walk(data: mmap.mmap, wanted: Callable[[str], bool]) -> Iterator[tuple[Entr
         start, of_next = offset + BLOCK, kind in (LONG_NAME, EXTENDED)
         if not of_next:
             size = int(known.get("size", size))
-        if size < 0:  # the walk would come back here for ever
+        if size < 0:  # would loop for ever
             raise ValueError(f"the entry at byte {offset} has a size of {size}")
         if of_next:
             known |= _records(kind, data, start, size)
@@ -65,7 +69,7 @@ def _walk(data: mmap.mmap, wanted: Callable[[str], bool]) -> Iterator[tuple[Entr
                 name = plain(known.get("path") or _name(header))
                 if start + size > len(data):
                     raise ValueError(f"it ends within {name}")
-                given = size <= LONGEST and wanted(name)
+                given = size <= MAX_READ and wanted(name)
                 yield Entry(name, start, size), data[start : start + size] if given else b""
             known = {}
         offset = start + -(-size // BLOCK) * BLOCK
@@ -74,16 +78,16 @@ def _walk(data: mmap.mmap, wanted: Callable[[str], bool]) -> Iterator[tuple[Entr
 
 
 def _is_sound(header: bytes) -> bool:
-    """Whether its bytes, the checksum read as spaces, add up to the checksum.
+    """Whether the sum of its bytes, with the checksum field as spaces, equals the checksum.
 
-    The low half of Adler-32 is 1 plus their sum, and many times faster than `sum`.
+    The low half of Adler-32 is 1 plus the sum, and is many times faster than `sum`.
     """
     total = (zlib.adler32(header) & 0xFFFF) - 1 - sum(header[CHECKSUM]) + 8 * ord(" ")
     return (total - _number(header[CHECKSUM])) % ADLER == 0
 
 
 def _number(field: bytes) -> int:
-    """Octal digits, or with the highest bit set a big-endian number."""
+    """Decode octal digits, or a big-endian number if the highest bit is set."""
     if field[0] & 0x80:
         return int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
     return int(field.strip(b" \0") or b"0", 8)
@@ -96,8 +100,8 @@ def _name(header: bytes) -> str:
 
 
 def _records(kind: bytes, data: mmap.mmap, start: int, size: int) -> dict[str, str]:
-    """What precedes an entry says of it: `path`, and `size` of eight gigabytes and more."""
-    if size > LONGEST:
+    """The `path`, and the `size` from eight gigabytes on, in a record before an entry."""
+    if size > MAX_READ:
         raise ValueError(f"a name of {size} bytes")
     content = data[start : start + size]
     if kind == LONG_NAME:

@@ -1,4 +1,4 @@
-"""a function, many arguments -> its values in order, several at a time."""
+"""function, arguments -> results in order, computed in several threads."""
 
 import os
 from collections import deque
@@ -10,12 +10,12 @@ from typing import TypeVar
 
 A = TypeVar("A")
 B = TypeVar("B")
-CHUNKS = 4  # a thread, so that one with small files does not wait for one with large files
-AHEAD = 16  # arguments a thread that are under way
+CHUNKS = 4  # per thread, so that a thread with small files does not wait for one with large files
+AHEAD = 16  # arguments per thread in progress
 
 
 def thread_count() -> int:
-    """The processors open to this process, shared among the processes launched on this machine."""
+    """The processors available, divided by the number of local ranks."""
     if hasattr(os, "sched_getaffinity"):
         processors = len(os.sched_getaffinity(0))
     else:
@@ -24,7 +24,7 @@ def thread_count() -> int:
 
 
 def in_threads(function: Callable[[A], B], arguments: list[A]) -> list[B]:
-    """As list(map(function, arguments)): the first exception in order is raised."""
+    """As list(map(function, arguments)), in threads; raises the first exception in order."""
     threads = thread_count()
     if threads == 1 or len(arguments) < 2:
         return list(map(function, arguments))
@@ -35,7 +35,7 @@ def in_threads(function: Callable[[A], B], arguments: list[A]) -> list[B]:
 
 
 def streamed(function: Callable[[A], B], arguments: Iterable[A]) -> Iterator[B]:
-    """As map(function, arguments), with a few under way ahead of the caller."""
+    """As map(function, arguments), in threads that work ahead of the caller."""
     remaining = iter(arguments)
     waiting: deque[Future[B]] = deque()
     try:
@@ -55,5 +55,5 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(thread_count(), thread_name_prefix="decode")
 
 
-if hasattr(os, "register_at_fork"):  # threads do not survive a fork, and the pool would wait
+if hasattr(os, "register_at_fork"):  # threads do not survive a fork, so the child needs a new pool
     os.register_at_fork(after_in_child=_pool.cache_clear)

@@ -1,9 +1,9 @@
 """neighbours, pairs -> delete-a-group jackknife intervals for recall and coverage.
 
-Recall and coverage are proportions of the real images, and the real images cannot tell how far they
-would move with other fake images. The delete-a-group jackknife does (Kott 2001, "The delete-a-group
-jackknife"; Shao and Wu 1989 for scores that are not smooth): the score is recomputed without each
-of G groups of fake images, and with S_g those scores,
+Recall and coverage are proportions of the real images, and resampling those does not show how far
+they would move with other fake images. The delete-a-group jackknife does (Kott 2001, "The
+delete-a-group jackknife"; Shao and Wu 1989 for scores that are not smooth): the score is recomputed
+without each of G groups of fake images, and with S_g those scores,
 
     variance = (G - 1) / G  sum_g (S_g - mean S)^2.
 
