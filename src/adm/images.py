@@ -9,14 +9,14 @@ def to_float(images: Tensor) -> Tensor:
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """float [-1, 1] -> uint8, to the nearest level, so that `to_float` is undone exactly."""
+    """float [-1, 1] -> uint8, rounded to the nearest level; the exact inverse of `to_float`."""
     return ((images.float() + 1) * 127.5).round().clamp(0, 255).byte()
 
 
 def to_uint8_truncated(images: Tensor) -> Tensor:
-    """float [-1, 1] -> uint8 as the released system does: 63 of the 256 levels come back one lower.
+    """float [-1, 1] -> uint8, truncated as in the released system, to compare with its numbers.
 
-    For comparing with numbers made by that system.
+    63 of the 256 levels come back from `to_float` one lower.
     """
     return ((images + 1) * 127.5).clamp(0, 255).byte()
 

@@ -1,4 +1,4 @@
-"""raw output, target -> one number an image: L_simple, L_vlb, L_hybrid; timestep importance."""
+"""raw output, Example -> loss per image: L_simple, L_vlb, L_hybrid; timestep importance."""
 
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
@@ -22,7 +22,7 @@ class Example(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """(B,) each; `mse` and `vlb` are the parts as they enter `loss`, None where one does not."""
+    """(B,) each; `mse` and `vlb` are the terms of `loss`, None for one that it does not have."""
 
     loss: Tensor
     mse: Tensor | None
@@ -33,12 +33,12 @@ Loss: TypeAlias = Callable[[Parameterization, Schedule, Tensor, Example], Losses
 
 
 def noised(schedule: Schedule, x_0: Tensor, noise: Tensor, level: Tensor) -> Example:
-    """Make training examples at the levels given."""
+    """Noise images to the given levels."""
     return Example(x_0, noise, process.diffuse(schedule, x_0, noise, level), level)
 
 
 def simple(model: Parameterization, schedule: Schedule, raw: Tensor, example: Example) -> Losses:
-    """Mean squared error of what the network predicts (DDPM, equation 14)."""
+    """Mean squared error of the prediction target (DDPM, equation 14)."""
     output, _ = model.split(raw, example.x_t.shape[1])
     target = model.target.of(schedule, example.x_0, example.noise, example.x_t, example.level)
     mse = per_image((output - target) ** 2)
@@ -46,9 +46,9 @@ def simple(model: Parameterization, schedule: Schedule, raw: Tensor, example: Ex
 
 
 def vlb(weight: float = 1.0) -> Loss:
-    """L_vlb: `weight` times one term's share of the bound, in bits per dimension.
+    """L_vlb: `weight` times one term of the bound, in bits per dimension.
 
-    A term drawn uniformly among T stands for 1/T of the bound, so weight T estimates the bound.
+    T times a term drawn uniformly is an unbiased estimate of the bound, so the weight for it is T.
     """
 
     def loss(m: Parameterization, schedule: Schedule, raw: Tensor, example: Example) -> Losses:
@@ -62,10 +62,10 @@ def vlb(weight: float = 1.0) -> Loss:
 def hybrid(weight: float) -> Loss:
     """L_hybrid = L_simple + lambda L_vlb (Improved DDPM, equation 16).
 
-    The variational part teaches the variance alone: the mean is detached within it.
+    The mean is detached within the variational term, which therefore trains only the variance.
 
     Args:
-        weight: of one variational term; the paper's lambda = 0.001 is T / 1000.
+        weight: of the variational term; the paper's lambda = 0.001 is T / 1000 here.
     """
     variational = vlb(weight)
 
@@ -85,13 +85,13 @@ def cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
 
 
 class TimestepImportance:
-    """Draw levels in proportion to the root mean square of their recent losses.
+    """Draw levels with probability proportional to the root mean square of their recent losses.
 
     Improved DDPM, section 3.3. Uniform until every level has a full history.
 
     Attributes:
         history: (T, `length`) float64, the latest losses of each level, oldest first.
-        counts: (T,) how many of them are filled.
+        counts: (T,) int64, number of losses recorded, at most `length`.
     """
 
     def __init__(self, levels: int, length: int = 10, uniform: float = 0.001) -> None:
@@ -117,10 +117,10 @@ class TimestepImportance:
         return self.weights / self.weights.sum()
 
     def draw(self, uniforms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Draw levels, each with the weight that keeps the expected loss unbiased.
+        """Draw levels, with weights that keep the expected loss unbiased.
 
         Args:
-            uniforms: (B,) in [0, 1), one for each image; the only randomness.
+            uniforms: (B,) in [0, 1), one per image; the only source of randomness.
 
         Returns:
             levels: (B,) int64 in 1..T.
@@ -131,7 +131,7 @@ class TimestepImportance:
         return drawn + 1, 1 / (len(p) * p[drawn])
 
     def update(self, levels: np.ndarray, losses: np.ndarray) -> None:
-        """Record the losses of a global batch, in order; non-finite ones are dropped."""
+        """Record the losses of a global batch, in order; non-finite ones are ignored."""
         for level, loss in zip(levels, losses, strict=True):
             if not np.isfinite(loss):
                 continue

@@ -72,7 +72,7 @@ def test_heads_change_from_one_alternative_to_the_other() -> None:
         ("dropout=0.1", "unknown field 'dropout'; did you mean unet.dropout"),
         ("train.batchsize=2", "did you mean train.batch_size"),
         ("unet.dropout.x=1", "unknown field 'unet.dropout.x'"),
-        ("xyz=1", "a field that `--dry-run` lists"),
+        ("xyz=1", "one that `adm recipes NAME` shows"),
         ("name=other", "unknown field 'name'"),
         ("kind=classifier", "unknown field 'kind'"),
         ("unet=1", "unet: Input should be a dictionary"),
@@ -130,7 +130,9 @@ def test_fields_of_a_classifier_are_called_as_they_are_set() -> None:
 
 
 def test_what_is_no_recipe_at_all_is_said_to_be_none() -> None:
-    with pytest.raises(ValueError, match="of kind diffusion or classifier, and this is none"):
+    with pytest.raises(
+        ValueError, match="the kind diffusion or classifier, and this one has neither"
+    ):
         from_json({"a": 1})
 
 

@@ -1,4 +1,4 @@
-"""the paper's ablation tables: every row a difference of one field from its base."""
+"""ablation tables of the paper -> recipes, each one change of its base."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -73,12 +73,12 @@ def _heads(heads: HeadCount | HeadWidth, name: str, what: str) -> Callable[[], D
 
 
 def norm_base() -> DiffusionRecipe:
-    """Table 3, first row, and Table 2: AdaGN, 64 channels a head."""
+    """Table 3, first row, and Table 2: AdaGN, 64 channels per head."""
     return _changed(attention_base(), "ablation-head-width-64", heads=HeadWidth(64))
 
 
 def additive_norm() -> DiffusionRecipe:
-    """Table 3: addition followed by GroupNorm, in place of AdaGN."""
+    """Table 3: addition followed by GroupNorm, instead of AdaGN."""
     return _changed(norm_base(), "ablation-addition", adaptive_norm=False)
 
 
@@ -94,7 +94,10 @@ ABLATIONS: tuple[Callable[[], DiffusionRecipe], ...] = (
         _heads(HeadCount(n), f"ablation-heads-{n}", f"{n} heads at every resolution")
         for n in (2, 4, 8)
     ),
-    *(_heads(HeadWidth(n), f"ablation-head-width-{n}", f"{n} channels a head") for n in (32, 128)),
+    *(
+        _heads(HeadWidth(n), f"ablation-head-width-{n}", f"{n} channels per head")
+        for n in (32, 128)
+    ),
     norm_base,
     additive_norm,
 )

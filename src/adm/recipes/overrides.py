@@ -7,19 +7,18 @@ from typing import Any
 
 from adm.recipes.schema import Recipe, from_json, to_json
 
-SQUARE = ("data.size", "data.low_res")  # for which one number is both
-ALTERNATIVES = ("heads", "decoder_heads")  # one of several types, each with a field of its own
+SQUARE = ("data.size", "data.low_res")  # a single number stands for both sides
+ALTERNATIVES = ("heads", "decoder_heads")  # one of several types, with different fields
 
 
 def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
     """Change fields by their dotted path, such as `unet.dropout=0.1` or `data.size=32,32`.
 
-    Values are read as JSON where they are JSON, as a list where they have commas, and as text
-    otherwise. One value given for a list is a list of one, and for
-    a size is both of its sides.
+    Values are parsed as JSON if they are valid JSON, else as a list if they contain commas, else as
+    text. A single value for a list is a list of one; for a size, it is both sides.
 
     Raises:
-        ValueError: not of the form field=value, an unknown field (with near matches), or a value
+        ValueError: not of the form field=value, an unknown field (names similar ones), or a value
             that the field cannot have.
     """
     values = to_json(recipe)
@@ -56,7 +55,7 @@ def _unknown(path: str, values: dict[str, Any]) -> ValueError:
     ends = {field.rsplit(".", 1)[-1]: field for field in fields}
     near = get_close_matches(path, fields, n=3)
     near += [ends[end] for end in get_close_matches(path.rsplit(".", 1)[-1], ends, n=2)]
-    hint = " or ".join(dict.fromkeys(near)) or "a field that `--dry-run` lists"
+    hint = " or ".join(dict.fromkeys(near)) or "one that `adm recipes NAME` shows"
     return ValueError(f"unknown field {path!r}; did you mean {hint}?")
 
 

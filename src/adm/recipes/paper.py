@@ -1,8 +1,8 @@
-"""the networks of the paper: the ablation's best, all that were released, and their variants.
+"""tables of the paper -> recipes: the best of the ablation, the released networks, and variants.
 
-The numbers are those of the paper's appendix I (Tables 11 to 13). What it leaves open is as in the
-released scripts, whose loop neither warms up, nor clips gradients. docs/recipes.md says which
-number comes from where, and where ours differ.
+The numbers are those of the paper's appendix I (Tables 11 to 13). Settings that it does not state
+are those of the released scripts, whose loop neither warms up the learning rate nor clips
+gradients. docs/recipes.md gives the source of each number, and where ours differ.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ SMALL_BATCH = 32
 
 
 class Trained(NamedTuple):
-    """How a network was trained, as far as the paper says."""
+    """How a network was trained, as stated in the paper."""
 
     iterations: int
     batch_size: int
@@ -64,12 +64,12 @@ def attention_at(image_side: int, *resolutions: int) -> tuple[int, ...]:
 
 
 def imagenet(side: int) -> DataSettings:
-    """ImageNet, mirrored at random as the released loader does."""
+    """ImageNet, mirrored at random as by the released loader."""
     return DataSettings(source="imagenet/", size=(side, side), channels=3, flip=True)
 
 
 def as_released(trained: Trained, **others: Any) -> TrainSettings:
-    """The settings of the released loop, which checkpoints every 10,000 steps."""
+    """The settings of the released loop, which saves a checkpoint every 10,000 steps."""
     return TrainSettings(
         steps=trained.iterations,
         batch_size=trained.batch_size,
@@ -110,7 +110,7 @@ def imagenet128_ablated() -> DiffusionRecipe:
 
 
 def imagenet64_without_dropout() -> DiffusionRecipe:
-    """ImageNet 64x64 without dropout (paper, Table 5): never released. It was not trained here."""
+    """ImageNet 64x64 without dropout (paper, Table 5). It was not released, nor trained here."""
     base = released_recipe("64x64_diffusion.pt")
     assert isinstance(base, DiffusionRecipe)
     return replace(base, name="64x64-diffusion-nodropout", unet=replace(base.unet, dropout=0.0))
@@ -120,8 +120,8 @@ def classifier128_before_upsampling() -> ClassifierRecipe:
     """The classifier that guides 128x128 images meant for the upsampler to 512x512.
 
     Batch 1024 and a learning rate of 6e-5 (paper, Table 12, note); iterations and weight decay are
-    those of the other 128x128 classifier, for the note does not state them. It was never released,
-    and not trained here.
+    those of the other 128x128 classifier, as the note does not state them. It was not released, nor
+    trained here.
     """
     base = released_recipe("128x128_classifier.pt")
     assert isinstance(base, ClassifierRecipe)
@@ -130,13 +130,13 @@ def classifier128_before_upsampling() -> ClassifierRecipe:
 
 
 def upsampler256_small_batch() -> DiffusionRecipe:
-    """The upsampler to 256x256 for one GPU: batch 32, and features computed twice.
+    """The upsampler to 256x256 for one GPU: batch 32, with activation checkpointing.
 
     Ours and not the paper's; it was not trained here. The learning rate is the paper's times the
-    root of the batches' ratio, 1e-4 x sqrt(32 / 256), as suits Adam; gradients of few images are
-    clipped, and warmed up to. It learns from low images rounded to 8 bits, as it will meet them,
-    and sees a quarter of the paper's images. Two averages are stored from which one of any length
-    can be made.
+    square root of the ratio of the batches, 1e-4 x sqrt(32 / 256), as suits Adam; it is warmed up,
+    and gradients are clipped, because those of few images are noisy. Low-resolution images are
+    rounded to 8 bits, as they are in sampling, and training takes a quarter of the paper's images.
+    Two averages are stored, from which one of any width can be reconstructed.
     """
     base = released_recipe("64_256_upsampler.pt")
     assert isinstance(base, DiffusionRecipe)
@@ -195,7 +195,7 @@ def _data(file: str, released: Released) -> DataSettings:
 
 
 def _schedule(file: str, released: Released) -> Literal["linear", "cosine"]:
-    """A classifier's own file names no schedule: it has that of the models it guides."""
+    """The schedule of a file; a classifier has that of the models that it guides."""
     guided = [other for other in RELEASED.values() if other.classifier == file]
     return released.schedule or guided[0].schedule or LINEAR.schedule
 

@@ -1,7 +1,7 @@
-"""typed, frozen configuration: everything that makes a run what it is, and its form as JSON.
+"""recipe <-> JSON: the typed, frozen configuration of a run.
 
-A recipe is complete: no setting is chosen anywhere else, so that a checkpoint which carries its
-recipe can be sampled, continued and compared without being told anything.
+A recipe is complete: no setting is chosen anywhere else, so that a checkpoint, which contains its
+recipe, can be sampled, resumed and compared without further settings.
 """
 
 from dataclasses import dataclass, field
@@ -19,17 +19,17 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 
 @dataclass(frozen=True, kw_only=True)
 class DataSettings:
-    """The images a network is made for.
+    """The training images.
 
     Attributes:
-        source: where they come from, unless `--data` says otherwise.
+        source: the default data spec.
         size: (H, W) in pixels.
         channels: 1 for grey, 3 for RGB, 4 for RGBA.
         flip: mirror half of the images at random.
-        crop: the centre, or a random part of 80% to 100% of the shorter side.
-        low_res: (h, w) of what an upsampler starts from; no image is low when None.
-        low_res_rounded: train an upsampler on low images rounded to 8 bits, as it will meet them
-            when it samples; the released ones were trained on unrounded means.
+        crop: the centre, or at random 80% to 100% of the shorter side.
+        low_res: (h, w) of the images that an upsampler enlarges; None for other models.
+        low_res_rounded: train an upsampler on low-resolution images rounded to 8 bits, as they are
+            in sampling; the released ones were trained on unrounded means.
     """
 
     source: str
@@ -43,7 +43,7 @@ class DataSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessSettings:
-    """The diffusion process, and what the network predicts of it."""
+    """The diffusion process, and what the network predicts."""
 
     schedule: Literal["linear", "cosine"]
     steps: Annotated[int, Field(ge=2)]
@@ -54,28 +54,28 @@ class ProcessSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
-    """How weights are found.
+    """Settings of the training loop.
 
     Attributes:
-        steps: optimizer steps in all.
-        batch_size: images a step.
+        steps: total optimizer steps.
+        batch_size: images per step, over all ranks.
         learning_rate: its peak.
-        warmup_steps: over which it rises from 0.
-        anneal: whether it then falls in a straight line to 0 at the last step, or stays.
-        ema_decay: of the weights' average, a step; reached gradually (see `training.ema`).
-        ema_others: decays of further averages, kept beside the model's own.
+        warmup_steps: steps of its linear rise from 0.
+        anneal: whether it then decays linearly to 0 at the last step, or stays constant.
+        ema_decay: of the average of the weights, per step; reached gradually (see `training.ema`).
+        ema_others: decays of further averages, stored beside the model's own.
         ema_widths: relative widths of power-function averages, stored at every checkpoint so that
-            an average of any width can be made afterwards (see `training.posthoc`).
+            an average of any width can be reconstructed later (see `training.posthoc`).
         gradient_clip: largest norm of the gradient; None for no limit.
-        label_dropout: share of images trained without their label.
-        precision: of the network's arithmetic; weights, averages and losses are float32 always,
-            and norms and softmax sum in float32. float16 scales the loss.
-        give_up_after: steps in a row that are not finite, after which the run stops.
-        checkpoint_activations: compute the features twice and hold them once.
-        save_every_steps: between checkpoints; the first is early, the last at the end.
-        keep_last: checkpoints kept, of the newest.
-        keep_best: keep the one of the best validation too.
-        keep_every_steps: keep those at multiples of this for ever.
+        label_dropout: fraction of images trained without their label.
+        precision: of the network's arithmetic. Weights, averages and losses are always float32, and
+            norms and softmax accumulate in float32. float16 uses loss scaling.
+        give_up_after: consecutive steps with non-finite values after which the run stops.
+        checkpoint_activations: recompute activations in the backward pass to save memory.
+        save_every_steps: interval of checkpoints; there is an early one, and one at the end.
+        keep_last: number of the latest checkpoints to keep.
+        keep_best: whether to keep the checkpoint of the best validation too.
+        keep_every_steps: also keep all checkpoints at multiples of this.
     """
 
     steps: PositiveInt
@@ -101,12 +101,13 @@ class TrainSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class WatchSettings:
-    """What is looked at while a network trains; nothing of it changes what is learned.
+    """What is monitored during training, without any effect on the weights.
 
     Attributes:
-        every_steps: between looks; as often as checkpoints are saved when None.
-        images: of a preview's grid; 0 for none.
-        validation_images: held out, and as many training images to compare with; 0 for none.
+        every_steps: interval of previews and validation; that of checkpoints when None.
+        images: number of images in a preview; 0 for no previews.
+        validation_images: number of held-out images, and of training images that they are compared
+            with; 0 for no validation.
     """
 
     every_steps: PositiveInt | None = None
@@ -120,7 +121,7 @@ class DiffusionRecipe:
 
     Attributes:
         loss: L_simple, L_hybrid or L_vlb.
-        importance: draw levels by their recent losses and not uniformly (for L_vlb).
+        importance: draw levels by their recent losses instead of uniformly (for L_vlb).
         sample: how the model is sampled unless told otherwise.
     """
 
@@ -167,12 +168,12 @@ _ADAPTER: TypeAdapter[Recipe] = TypeAdapter(
 
 
 def to_json(recipe: Recipe) -> dict[str, Any]:
-    """A recipe as plain JSON values."""
+    """Recipe -> plain JSON values."""
     return _ADAPTER.dump_python(recipe, mode="json")
 
 
 def from_json(values: dict[str, Any]) -> Recipe:
-    """Plain JSON values -> a recipe; the inverse of `to_json`.
+    """Plain JSON values -> Recipe; the inverse of `to_json`.
 
     Raises:
         ValueError: a value is missing, of the wrong type, out of range, or unknown.
@@ -182,27 +183,27 @@ def from_json(values: dict[str, Any]) -> Recipe:
     try:
         recipe = _ADAPTER.validate_python(values)
     except ValidationError as error:
-        # Of a field of several types, the one that was meant lacks nothing.
+        # For a field of several types, the alternative that was meant lacks no field.
         first = min(error.errors(), key=lambda e: e["type"] == "missing")
         if first["type"] == "value_error":
             raise ValueError(first["msg"].removeprefix("Value error, ")) from None
-        if not first["loc"]:  # not even of a kind
+        if not first["loc"]:  # without a valid kind
             raise ValueError(
-                "a recipe is of kind diffusion or classifier, and this is none; `adm recipes "
-                "fashion` shows what one looks like"
+                "a recipe has the kind diffusion or classifier, and this one has neither; `adm "
+                "recipes fashion` shows an example"
             ) from None
-        # Of the path, the kind in front and the names of classes were never written by the user.
+        # Drop what pydantic adds to the path: the kind in front, and the names of classes.
         parts = [str(part) for part in first["loc"][1:]]
         where = ".".join(part for part in parts if part == part.lower())
         raise ValueError(f"{where}: {first['msg']}; got {first['input']!r}") from None
     unknown = _unknown(values, to_json(recipe))
     if unknown:
-        raise ValueError(f"unknown setting {unknown}; `adm train RECIPE --dry-run` lists them")
+        raise ValueError(f"unknown setting {unknown}; `adm recipes NAME` shows all settings")
     return recipe
 
 
 def _unknown(given: Any, kept: Any, path: str = "") -> str | None:
-    """The first key that was given and not kept: validation drops what it does not know."""
+    """The first given key that validation dropped, because it is unknown."""
     if not isinstance(given, dict):
         return None
     for key, value in given.items():

@@ -1,4 +1,4 @@
-"""recipes that train on a laptop's CPU: Fashion-MNIST and scikit-learn's digits."""
+"""recipes for a laptop's CPU: Fashion-MNIST and scikit-learn's digits."""
 
 from dataclasses import replace
 
@@ -22,10 +22,10 @@ def fashion() -> DiffusionRecipe:
     """Fashion-MNIST, 28x28: the shipped model, 1.9 million parameters.
 
     Command: adm train fashion --out runs/fashion
-    Time: 1.5 hours on 2 CPU cores (AVX-512 bf16) that did other work too.
-    Result: of 1,000 samples (25 DDIM steps, seed 0) an independent judge, which names 90.2% of
-    real test images right, names 86.5% (95% interval 84.2 to 88.5) as they were meant, and 97.9%
-    (96.8 to 98.6) at classifier scale 2. See docs/fashion.md.
+    Time: 1.5 hours on 2 CPU cores (AVX-512 bf16) shared with other work.
+    Result: an independent judge, which classifies 90.2% of real test images correctly, assigns
+    86.5% (95% interval 84.2 to 88.5) of 1,000 samples (25 DDIM steps, seed 0) to the class that was
+    asked for, and 97.9% (96.8 to 98.6) at classifier scale 2. See docs/fashion.md.
     """
     return DiffusionRecipe(
         name="fashion",
@@ -61,8 +61,8 @@ def fashion_classifier() -> ClassifierRecipe:
 
     Command: adm train fashion-classifier --out runs/fashion-classifier
     Time: 19 minutes on one CPU core (AVX-512 bf16) shared with other work.
-    Result: names 90.0%, 86.7%, 79.0% and 46.0% of 2,000 test images right at the four quarters of
-    the noise levels, from the cleanest.
+    Result: classifies 90.0%, 86.7%, 79.0% and 46.0% of 2,000 test images correctly in the four
+    quarters of the noise levels, from the cleanest.
     """
     return ClassifierRecipe(
         name="fashion-classifier",
@@ -93,13 +93,13 @@ def fashion_classifier() -> ClassifierRecipe:
 
 
 def fashion_judge() -> ClassifierRecipe:
-    """An independent classifier of clean images, to score samples with.
+    """An independent classifier of clean images, which scores samples.
 
-    It shares neither weights, seed, pool, width nor training noise with the guide.
+    It shares neither weights, seed, pool, width nor training noise with `fashion-classifier`.
 
     Command: adm train fashion-judge --out runs/fashion-judge
     Time: 21 minutes on one CPU core (AVX-512 bf16) shared with other work.
-    Result: names 90.24% of the 10,000 test images right.
+    Result: classifies 90.24% of the 10,000 test images correctly.
     """
     base = fashion_classifier()
     return replace(
@@ -123,9 +123,9 @@ def fashion_upsampler() -> DiffusionRecipe:
     """Fashion-MNIST from 14x14 to 28x28: 1.4 million parameters.
 
     Command: adm train fashion-upsampler --out runs/fashion-upsampler
-    Time: 47 minutes on 2 CPU cores (AVX-512 bf16) that did much other work.
-    Result: of 500 test images made small and large again (25 DDIM steps, seed 0) a PSNR of 23.4 dB
-    (standard error 0.15), where bicubic interpolation has 19.3. See docs/recipes.md.
+    Time: 47 minutes on 2 CPU cores (AVX-512 bf16) shared with much other work.
+    Result: a PSNR of 23.4 dB (standard error 0.15) on 500 test images, downsampled and upsampled
+    again (25 DDIM steps, seed 0), where bicubic interpolation has 19.3. See docs/recipes.md.
     """
     base = fashion()
     return replace(
@@ -187,8 +187,8 @@ def digits_upsampler() -> DiffusionRecipe:
 
     Command: adm train digits-upsampler --out runs/digits-upsampler
     Time: 2 minutes of one CPU core (AVX-512 bf16).
-    Result: of the 355 test images made small and large again (25 DDIM steps, seed 0) a PSNR of
-    21.2 dB (standard error 0.16), where bicubic interpolation has 13.4.
+    Result: a PSNR of 21.2 dB (standard error 0.16) on the 355 test images, downsampled and
+    upsampled again (25 DDIM steps, seed 0), where bicubic interpolation has 13.4.
     """
     base = digits()
     return replace(
