@@ -62,7 +62,7 @@ def test_a_width_out_of_reach_is_made_with_a_warning(
 ) -> None:
     answer = adm("average", trained, "--width", 0.01, "--out", tmp_path / "m.safetensors")
     assert answer.status == 0
-    assert "WARNING: that is another average" in answer.out
+    assert "WARNING: this is not the requested average" in answer.out
     assert (
         "WARNING"
         not in adm("average", trained, "--width", 0.1, "--out", tmp_path / "n.safetensors").out

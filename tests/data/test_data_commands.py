@@ -66,11 +66,13 @@ def test_pack_writes_what_train_reads(
     words = ("pack", photos, "--out", tmp_path / "o", "--size", "8,6", "--skip-corrupt")
     run(*words, "--channels", 1, "--shard-size", 4)
     shown = capsys.readouterr()
-    assert f"left out, broken: {photos / 'ant' / '2.png'}" in shown.out
+    assert f"skipped, broken: {photos / 'ant' / '2.png'}" in shown.out
     assert "2 train shards; 5 images written" in shown.out
     assert open_source(str(tmp_path / "o"), channels=1).shape == (1, 8, 6)
     run(*words, "--channels", 1, "--shard-size", 4)
-    assert "2 train shards, 2 of them there before; 0 images written" in capsys.readouterr().out
+    assert (
+        "2 train shards, 2 of them from an earlier run; 0 images written" in capsys.readouterr().out
+    )
 
 
 def test_one_is_said_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

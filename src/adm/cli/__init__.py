@@ -24,8 +24,8 @@ VERBS = {
     "evaluate": "Score images against a reference.",
     "sweep": "Score samples over the guidance scale, and plot the trade-off.",
     "nearest": "Show the nearest training images of samples, and flag copies.",
-    "average": "Make the average of any length from those that a run has stored.",
-    "info": "Say what a model file holds.",
+    "average": "Reconstruct an average of any width from those that a run has stored.",
+    "info": "Show what a model file contains.",
     "recipes": "List the recipes, or show one.",
 }
 DEVICES = "adm.processes"

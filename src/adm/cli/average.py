@@ -1,4 +1,4 @@
-"""adm average RUN --width 0.1 --out FILE -> a model whose weights are another average."""
+"""adm average RUN --width 0.1 --out FILE -> model file with another average of the weights."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,10 +24,10 @@ def average(
     list: Annotated[bool, Parameter(negative="")] = False,
     plot: Path | None = None,
 ) -> None:
-    """Make the average of any length from those that a run has stored, after training.
+    """Reconstruct an average of any width from those that a run has stored.
 
-    A run stores them when it is trained with `--set train.ema_widths=0.05,0.1`. What comes out is
-    a model file that `adm sample` and `adm info` take. docs/averages.md says which widths to try.
+    A run stores averages if it is trained with `--set train.ema_widths=0.05,0.1`. The result is a
+    model file, for `adm sample` and `adm info`. docs/averages.md says how accurate it is.
 
     Examples:
 
@@ -42,36 +42,36 @@ def average(
     run
         The run's folder.
     width
-        Of the average as a share of the steps up to its end: 0.1 takes half of its weight from
-        the last 8% of them. One, or several with commas.
+        Width of the average, relative to the steps up to its end: 0.1 puts half the weight on the
+        last 8% of them. One number, or several separated by commas.
     step
-        At which it ends: one at which averages were stored. The last by default.
+        The step at which it ends, one with stored averages; the last by default.
     out
         The file to write, or the folder for several widths.
     list
-        Show what is stored, and stop.
+        List the stored averages, and exit.
     plot
-        Draw the profiles, wanted and made, into this file (PNG, PDF or SVG).
+        The file to plot the requested and the reconstructed profiles to (PNG, PDF or SVG).
     """
     if list:
         show_stored(run)
         return
     if width is None or out is None:
-        raise ValueError("give --width and --out, or --list to see what is stored")
+        raise ValueError("give --width and --out, or --list to list the stored averages")
     # Loaded here and not above, so that --help answers before torch is there.
     from adm.training import posthoc
 
     fits = []
     for path, one in targets(parse_widths(width), out):
         fits.append(posthoc.write(run, one, path, step))
-        print(told(path, fits[-1]))
+        print(summary(path, fits[-1]))
     if plot is not None:
         draw(fits, plot)
         print(f"{plot}: the profiles")
 
 
 def parse_widths(text: str) -> Sequence[float]:
-    """Numbers with commas; their range is checked where they are used."""
+    """Parse numbers separated by commas; `posthoc` checks their range."""
     try:
         widths = [float(part) for part in text.split(",") if part.strip()]
     except ValueError:
@@ -82,18 +82,18 @@ def parse_widths(text: str) -> Sequence[float]:
 
 
 def targets(widths: Sequence[float], out: Path) -> Sequence[tuple[Path, float]]:
-    """Where each average goes: a file for one, files in a folder for several."""
+    """Path and width of each average: a file for one, files in a folder for several."""
     if out.suffix == SUFFIX:
         if len(widths) > 1:
             raise ValueError(
-                f"{out} is one file and {len(widths)} widths were given; give a folder"
+                f"--out {out} is a file and {len(widths)} widths were given; give a folder"
             )
         return [(out, widths[0])]
     return [(out / f"width-{width}{SUFFIX}", width) for width in widths]
 
 
 def show_stored(run: Path) -> None:
-    """The steps of every width, a line each."""
+    """Print the steps with stored averages, one line per width."""
     from adm.training import posthoc
 
     snapshots = posthoc.stored(run)
@@ -109,22 +109,22 @@ def show_stored(run: Path) -> None:
     print(f"{size / 1e6:,.1f} MB in {snapshots[0].path.parent}")
 
 
-def told(path: Path, fit: "Fit") -> str:
-    """What was written, and how near it is to what was asked for."""
+def summary(path: Path, fit: "Fit") -> str:
+    """What was written, and how close it is to the requested average."""
     line = (
         f"{path}: width {fit.width} at step {fit.step}, from {len(fit.shares)} stored averages; "
-        f"its profile is off by {100 * fit.error:.2g}%"
+        f"the error of its profile is {100 * fit.error:.2g}%"
     )
     if not fit.poor:
         return line
     return (
-        f"{line}. WARNING: that is another average than the one asked for; a width nearer the "
-        "stored ones comes closer, or more checkpoints (a smaller train.save_every_steps)"
+        f"{line}. WARNING: this is not the requested average; choose a width closer to the stored "
+        "ones, or store more of them (a smaller train.save_every_steps)"
     )
 
 
 def draw(fits: "Sequence[Fit]", path: Path) -> None:
-    """The profile that was asked for and the one that was made, for every width."""
+    """Plot the requested and the reconstructed profile of every width."""
     import numpy as np
     from matplotlib.figure import Figure
 
@@ -134,11 +134,15 @@ def draw(fits: "Sequence[Fit]", path: Path) -> None:
     axes = figure.add_subplot()
     for fit in fits:
         times = np.linspace(0, fit.step, 2000)
-        wanted = axes.plot(times, profile(fit.width, fit.step, times), label=f"{fit.width} wanted")
+        wanted = axes.plot(
+            times, profile(fit.width, fit.step, times), label=f"{fit.width} requested"
+        )
         style = {"linestyle": "--", "color": "black", "linewidth": 0.8}
-        axes.plot(times, fit.profile(times), **style, label="made" if fit is fits[-1] else None)
+        axes.plot(
+            times, fit.profile(times), **style, label="reconstructed" if fit is fits[-1] else None
+        )
         axes.fill_between(times, wanted[0].get_ydata(), alpha=0.1)
-    axes.set(xlabel="step", ylabel="share of the average per step", ylim=(0, None))
+    axes.set(xlabel="step", ylabel="weight per step", ylim=(0, None))
     axes.legend()
     with new_file(path) as part:
         figure.savefig(part, dpi=150, format=path.suffix[1:] or "png")

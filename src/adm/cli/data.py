@@ -1,4 +1,4 @@
-"""adm data inspect SPEC, adm data pack SPEC -> what data hold; WebDataset shards of them."""
+"""adm data inspect SPEC -> report; adm data pack SPEC -> WebDataset shards."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from adm.data.inspect import Report
 
-MOST_LISTED = 40  # classes, sizes, broken files and duplicates printed; --out has all
+MOST_LISTED = 40  # entries printed of each list; the file of --out has all
 BAR = 40  # characters
 GAP = 2  # pixels between the images of a sheet
 EXAMPLES = """For example:
@@ -38,7 +38,7 @@ def inspect(
 ) -> None:
     """Count classes, sizes, broken files and duplicates.
 
-    Every image is decoded once. What is broken is listed with its path, and the exit status is 0.
+    Every image is decoded once. Broken files are listed by path, and the exit status is 0.
 
     Examples:
 
@@ -53,13 +53,13 @@ def inspect(
     split
         train or test.
     labels
-        folders, prefix, none, or a list: FILE.csv, FILE.json.
+        Where labels come from: folders, prefix, none, or a list, FILE.csv or FILE.json.
     out
-        A JSON file for the whole report.
+        The JSON file to write the whole report to.
     sheet
-        A PNG file for some images of each class, a row a class.
+        The PNG file to draw some images of each class to, one row per class.
     cache
-        The folder that keeps shards from the web.
+        The folder of downloaded shards.
     """
     from adm.data import inspect as library
     from adm.data.counting import count_of
@@ -97,9 +97,9 @@ def pack(
 ) -> None:
     """Write WebDataset shards.
 
-    The folder then holds train-000000.tar and so on, and classes.json; `adm train --data FOLDER`
+    They are train-000000.tar and so on, with classes.json beside them; `adm train --data FOLDER`
     reads them, and so does the webdataset package. The same data give the same bytes, and an
-    interrupted command goes on where it was.
+    interrupted command can be resumed by running it again.
 
     Examples:
 
@@ -114,23 +114,23 @@ def pack(
     spec
         The data, as for `adm train --data`.
     out
-        The folder; the shards of several splits may lie in it.
+        The folder to write; it may contain the shards of other splits.
     split
         train or test.
     labels
-        folders, prefix, none, or a list: FILE.csv, FILE.json.
+        Where labels come from: folders, prefix, none, or a list, FILE.csv or FILE.json.
     size
-        H,W or one number, to which images are resized and cropped; their own by default.
+        H,W or one number: the size to which images are resized and cropped; their own by default.
     channels
-        1, 3 or 4; 3 by default, and those of arrays.
+        1, 3 or 4. By default 3, and for arrays their own.
     format
-        png, jpeg (quality 95), webp (lossless), or original: files unchanged.
+        png, jpeg (quality 95), webp (lossless), or original (files unchanged).
     shard_size
-        Images in an archive.
+        Images per archive.
     skip_corrupt
-        Leave out what cannot be decoded.
+        Skip images that cannot be decoded.
     cache
-        The folder that keeps shards from the web.
+        The folder of downloaded shards.
     """
     from adm.data import pack as library
     from adm.data.counting import count_of
@@ -143,16 +143,16 @@ def pack(
             found, out, packing, split=split, skip_corrupt=skip_corrupt, advance=advance
         )
     for path in done.skipped[:MOST_LISTED]:
-        print(f"left out, broken: {path}")
+        print(f"skipped, broken: {path}")
     if len(done.skipped) > MOST_LISTED:
         print(f"and {len(done.skipped) - MOST_LISTED} more")
-    before = f", {done.kept} of them there before" if done.kept else ""
+    before = f", {done.kept} of them from an earlier run" if done.kept else ""
     shards = count_of(done.shards, f"{split} shard")
     print(f"{out}: {shards}{before}; {count_of(done.images, 'image')} written")
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:
-    """H,W or one number for both; raise ValueError for anything else."""
+    """Parse H,W, or one number for both; raise ValueError for anything else."""
     if text is None:
         return None
     parts = [part.strip() for part in text.split(",")]
@@ -191,7 +191,7 @@ def _show(report: "Report") -> None:
         print(f"  {name:{width}} {count:>9}  {'█' * round(BAR * count / most)}".rstrip())
     _rest(len(report.classes), "class", "classes")
     if report.left_out:
-        print(f"not in the list of labels, and left out: {report.left_out}")
+        print(f"not in the list of labels: {report.left_out}")
     for what, counts in (("sizes (HxW)", report.sizes), ("formats", report.kinds)):
         listed = ", ".join(f"{name}: {count}" for name, count in list(counts.items())[:8])
         more = f", and {len(counts) - 8} more" if len(counts) > 8 else ""

@@ -1,4 +1,4 @@
-"""adm info MODEL -> what the file holds."""
+"""adm info MODEL -> contents of a model file."""
 
 import json
 from typing import Annotated, Any
@@ -12,7 +12,7 @@ WEIGHTS = {"model": "averaged, as a run is sampled", "raw": "as the optimizer le
 
 
 def info(model: str, /, *, recipe: Annotated[bool, Parameter(negative="")] = False) -> None:
-    """Say what a model file holds.
+    """Show what a model file contains.
 
     Examples:
 

@@ -1,4 +1,4 @@
-"""adm recipes -> every recipe in a line, or one with what it promises and what memory it takes."""
+"""adm recipes [NAME] -> the list of recipes, or one with its settings and memory."""
 
 import inspect
 import json
@@ -19,7 +19,7 @@ def recipes(
     *,
     memory: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """List the recipes, or show one: what it promises and every setting.
+    """List the recipes, or show one with all its settings.
 
     Examples:
 
@@ -34,12 +34,12 @@ def recipes(
     name
         The recipe to show.
     memory
-        Estimate what a training step of it takes, too; some seconds for the large ones.
+        Also estimate the memory of a training step; this takes seconds for large networks.
 
     Raises
     ------
     ValueError
-        No such recipe; names those that are near.
+        No such recipe; names similar ones.
     """
     # Loaded here and not above, so that --help answers before torch is there.
     from adm.recipes import RECIPES, recipe
@@ -53,7 +53,7 @@ def recipes(
         print(json.dumps(to_json(chosen), indent=2))
         return
     if memory:
-        raise ValueError("--memory is of one recipe; name it, as in adm recipes fashion --memory")
+        raise ValueError("--memory needs a recipe, as in adm recipes fashion --memory")
     width = max(map(len, RECIPES))
     for key, make in RECIPES.items():
         summary = (inspect.getdoc(make) or "").split("\n\n")[0].replace("\n", " ")
@@ -61,16 +61,16 @@ def recipes(
 
 
 def memory_of(chosen: "Recipe") -> str:
-    """What a training step takes, with features kept and with features computed again."""
+    """The memory of a training step, with activations stored and recomputed."""
     from adm.runs.memory import estimate
 
-    lines = [f"Memory of a training step in {chosen.train.precision}, by estimate:"]
-    for again, how in ((False, "features kept"), (True, "features computed again")):
-        train = replace(chosen.train, checkpoint_activations=again)
+    lines = [f"Estimated memory of a training step in {chosen.train.precision}:"]
+    for recomputed, how in ((False, "activations stored"), (True, "activations recomputed")):
+        train = replace(chosen.train, checkpoint_activations=recomputed)
         found = estimate(replace(chosen, train=train))
-        mark = " (this recipe)" if again == chosen.train.checkpoint_activations else ""
+        mark = " (this recipe)" if recomputed == chosen.train.checkpoint_activations else ""
         lines.append(
-            f"  {found.fixed / GIB:.2f} GiB and {found.per_image / MIB:,.1f} MiB an image at once, "
-            f"{how}{mark}"
+            f"  {found.fixed / GIB:.2f} GiB plus {found.per_image / MIB:,.1f} MiB per image at a "
+            f"time, {how}{mark}"
         )
     return "\n".join(lines)

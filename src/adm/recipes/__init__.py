@@ -25,10 +25,10 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 
 
 def recipe(name: str) -> Recipe:
-    """Look a recipe up by name.
+    """Look up a recipe by name.
 
     Raises:
-        ValueError: no such recipe; names those that are near.
+        ValueError: no such recipe; names similar ones.
     """
     if name not in RECIPES:
         near = " or ".join(get_close_matches(name, RECIPES)) or "one that `adm recipes` lists"
