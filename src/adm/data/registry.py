@@ -48,7 +48,7 @@ def open_source(
         split: `train` or `test`. A folder has them as sub-folders; an .npz file has only one.
         size: (H, W); None for the images' own. Image files are resized and cropped, arrays are
             padded with black.
-        channels: 1, 3 or 4; None for 3 for image files, and for arrays their own. Arrays with
+        channels: 1, 3 or 4; by default 3 for image files, and their own for arrays. Arrays with
             another number of channels cannot be converted.
         labels: the labelling rule of image files (`labels.labelled`), or the .npy file of an array
             file's labels; None for the default.

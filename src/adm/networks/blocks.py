@@ -175,7 +175,7 @@ def attend(qkv: Tensor, heads: int) -> Tensor:
 
 
 def attend_channels_last(qkv: Tensor, heads: int) -> Tensor:
-    """`attend` with channels last, (B, L, 3C) -> (B, L, C), without an L x L matrix in memory."""
+    """`attend` with channels last, (B, L, 3C) -> (B, L, C), without storing the weights."""
     if qkv.device.type == "cpu" and qkv.dtype != torch.float32:
         return Attend.apply(qkv, heads)  # type: ignore[no-any-return]
     batch, length, width = qkv.shape
