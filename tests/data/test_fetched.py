@@ -3,10 +3,11 @@
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import torch
@@ -139,6 +140,28 @@ def test_a_fetch_that_died_is_taken_over(tmp_path: Path, server) -> None:
     long_ago = time.time() - 1000
     os.utime(lock, (long_ago, long_ago))
     fetched(f"{address}/a.tar", tmp_path / "cache")
+    assert path.read_bytes() == b"whole"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_fetch_that_was_taken_for_dead_and_goes_on_spoils_nothing(
+    tmp_path: Path, server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, place, _ = server
+    (place / "a.tar").write_bytes(b"whole")
+    cache, whole = tmp_path / "cache", fetch._fetch
+
+    def suspended(url: str, file: BinaryIO, alive: Callable[[], None]) -> None:
+        file.write(b"ha")
+        (lock,) = cache.rglob(".a.tar.lock")
+        os.utime(lock, (time.time() - 1000,) * 2)
+        monkeypatch.setattr(fetch, "_fetch", whole)
+        assert fetched(url, cache) == lock.with_name("a.tar")  # by another process
+        alive()
+
+    monkeypatch.setattr(fetch, "_fetch", suspended)
+    path = fetched(f"{address}/a.tar", cache)
+    assert path is not None
     assert path.read_bytes() == b"whole"
     assert list(path.parent.iterdir()) == [path]
 

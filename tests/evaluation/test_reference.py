@@ -255,6 +255,14 @@ def test_a_file_that_cannot_be_written_leaves_nothing(
     assert not [*tmp_path.iterdir()]
 
 
+@pytest.mark.parametrize("about", ["{", "[" * 200_000, '{"manifest": ' * 80 + "{}" + "}" * 80])
+def test_words_of_a_file_that_are_no_json_within_bounds_are_refused(
+    tmp_path: Path, about: str
+) -> None:
+    with pytest.raises(ValueError, match=r"odd\.npz says in `adm` what is no JSON object"):
+        load_reference(released(tmp_path / "odd.npz", adm=np.array(about)))
+
+
 def test_a_name_that_would_not_be_read_again_is_refused(made: Reference, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"call it ref.npz"):
         made.save(tmp_path / "ref")

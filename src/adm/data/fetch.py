@@ -58,6 +58,8 @@ def fetched(url: str, cache: Path | None = None, optional: bool = False) -> Path
             with new_file(target) as part, part.open("wb") as file:
                 _fetch(url, file, partial(_refresh, lock))
         except (OSError, HTTPException) as error:  # URLError is an OSError
+            if target.is_file():  # fetched by a process that took this one for dead
+                break
             if optional and isinstance(error, HTTPError) and error.code in ABSENT:
                 return None
             raise ValueError(f"{url} did not arrive ({error}); run the command again") from None

@@ -72,7 +72,7 @@ def load_model(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"{path} is no model file or is damaged ({error}); copy it again, or give a file "
             "that `adm train` wrote"
         ) from None
-    if not {"recipe", "classes"} <= metadata.keys():
+    if not isinstance(metadata, dict) or not {"recipe", "classes"} <= metadata.keys():
         raise ValueError(
             f"{path} carries no recipe: of a checkpoint give model.safetensors, and import a file "
             "that adm did not write"
