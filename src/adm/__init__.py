@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from adm.evaluation.front import evaluate as evaluate
     from adm.generation.pipeline import Pipeline as Pipeline
     from adm.generation.pipeline import Samples as Samples
     from adm.generation.pipeline import load as load
@@ -25,6 +26,7 @@ _HOMES = {
     "Pipeline": "adm.generation.pipeline",
     "Samples": "adm.generation.pipeline",
     "Sampling": "adm.samplers.settings",
+    "evaluate": "adm.evaluation.front",
     "load": "adm.generation.pipeline",
     "load_classifier": "adm.models.load",
     "train": "adm.runs.front",
@@ -33,6 +35,7 @@ __all__ = [
     "Pipeline",
     "Samples",
     "Sampling",
+    "evaluate",
     "load",
     "load_classifier",
     "train",

@@ -140,7 +140,7 @@ def test_another_size_is_refused_before_features_are_extracted(made: Path, adm: 
     archive("small.npz", spots(20, size=6))
     (made / "pool.py").write_text(f"{POOL}\nlook = None  # which nobody gets to\n")
     answer = adm("evaluate", "small.npz", "--reference", "real.npz", *POOLED)
-    assert 'set resize="to-reference"' in answer.refusal()
+    assert "set --resize to-reference" in answer.refusal()
 
 
 def test_a_complete_reference_has_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,7 +206,7 @@ SAMPLES = {
     "an empty folder": (lambda: pictures("p"), "p has no images"),
     "one image": (lambda: pictures("p", (8, 8)), "has 1 image"),
     "mixed sizes": (lambda: pictures("p", (8, 8), (8, 8), (9, 8)), "is 8x9 and"),
-    "another size": (lambda: pictures("p", (9, 9), (9, 9)), 'set resize="to-reference"'),
+    "another size": (lambda: pictures("p", (9, 9), (9, 9)), "set --resize to-reference"),
     "a broken picture": (
         lambda: Path(pictures("p", (8, 8), (8, 8)), "2.png").write_bytes(b"x") and "p",
         "p/2.png is not a PNG",

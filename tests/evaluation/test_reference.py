@@ -259,7 +259,7 @@ def test_a_file_that_cannot_be_written_leaves_nothing(
 def test_words_of_a_file_that_are_no_json_within_bounds_are_refused(
     tmp_path: Path, about: str
 ) -> None:
-    with pytest.raises(ValueError, match=r"odd\.npz says in `adm` what is no JSON object"):
+    with pytest.raises(ValueError, match=r"odd\.npz: the array `adm` must hold a JSON object"):
         load_reference(released(tmp_path / "odd.npz", adm=np.array(about)))
 
 

@@ -165,10 +165,12 @@ def _draw(examples: "Tensor", out: Path) -> None:
     """(K, n, 3, H, W) uint8 -> a PNG file with a row for each class."""
     from PIL import ImageOps
 
+    from adm.files import new_file
     from adm.pictures import grid
 
     picture = grid(examples.flatten(0, 1), examples.shape[1], zoom=1, gap=GAP)
-    ImageOps.expand(picture, (0, 0, GAP, GAP), "white").save(out, "PNG")
+    with new_file(out) as part:
+        ImageOps.expand(picture, (0, 0, GAP, GAP), "white").save(part, "PNG")
 
 
 def _write(out: Path, report: "Report") -> None:

@@ -1,27 +1,11 @@
 """adm evaluate SAMPLES --reference REF -> FID and other scores with intervals, and a report."""
 
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
 
-from adm.cli.scoring import (
-    extracted,
-    features_named,
-    joined,
-    parse_size,
-    part,
-    with_cache,
-    with_progress,
-)
-
-if TYPE_CHECKING:
-    from adm.data import Source
-    from adm.evaluation import Extraction, Reference
-    from adm.features import Features
-
-DEFAULT_FEATURES = "inception"
+from adm.cli.scoring import joined, parse_size, suggesting, with_cache, with_progress
 
 
 def evaluate(
@@ -100,78 +84,28 @@ def evaluate(
     """
     from rich.console import Console
 
-    from adm.evaluation import Extraction, Reference, open_images, report_on
-    from adm.evaluation.evaluate import at_size
-    from adm.evaluation.opening import first
-    from adm.evaluation.reference import stored_statistics
-    from adm.evaluation.scores import FLOAT16, USUAL
+    from adm.evaluation import Extraction
+    from adm.evaluation.front import Comparison
+    from adm.evaluation.front import evaluate as compare
 
-    _check_options(out, resamples, seed)
+    if out is not None and out.is_dir():
+        raise ValueError(f"{out} is a folder; give --out a file, such as {out / 'report.json'}")
+    comparison = Comparison(
+        split=split,
+        size=parse_size(size),
+        channels=channels,
+        count=count,
+        resize=resize,
+        float16=float16,
+        resamples=resamples,
+        seed=seed,
+    )
     devices = joined(device)
-    shape = parse_size(size), channels
-    opened = open_images(samples, size=shape[0], channels=channels, pad=False)
-    source = opened.source if count is None else first(opened.source, count)
-    against = _opened(reference, split, shape)
-    real_size = against.size if isinstance(against, Reference) else against.shape[1:]
-    source = at_size(source, real_size, resize)
-    with with_cache(Extraction(devices, batch_size, work), out) as extraction:
-        chosen, real = _with_features(against, features, part(extraction, "reference"))
-        generated = extracted(chosen, source, part(extraction, "samples"))
-        unchanged = all(each is None for each in (count, resize, channels))
-        stored = stored_statistics(samples, chosen) if unchanged else None
-        if stored is not None:
-            generated = replace(generated, stored=stored[0], stored_spatial=stored[1])
-        report = report_on(
-            generated,
-            real,
-            devices=devices,
-            resamples=resamples,
-            seed=seed,
-            only=(*USUAL, *(FLOAT16 if float16 else ())),
-            made=opened.made,
-            resize=resize,
-        )
+    with with_cache(Extraction(devices, batch_size, work), out) as extraction, suggesting():
+        report = compare(samples, reference, features, comparison, extraction, with_progress)
         if out is not None:
             devices.once(lambda: report.save(out))
     if devices.main:
         report.show(Console())
         if out is not None:
             print(f"{out}: the whole report")
-
-
-def _check_options(out: Path | None, resamples: int, seed: int) -> None:
-    """Raise ValueError for options out of range, before any feature is extracted."""
-    if seed < 0:
-        raise ValueError(f"seed must be 0 or more, got {seed}")
-    if out is not None and out.is_dir():
-        raise ValueError(f"{out} is a folder; give --out a file, such as {out / 'report.json'}")
-    if resamples < 2:
-        raise ValueError(f"an interval takes at least 2 resamples, got {resamples}; 1000 is usual")
-
-
-def _opened(
-    spec: str, split: str, shape: tuple[tuple[int, int] | None, int | None]
-) -> "Reference | Source":
-    """A reference, or the data to make one from."""
-    from adm.evaluation import is_reference, load_reference, open_images
-
-    if is_reference(spec):
-        return load_reference(spec)
-    return open_images(spec, split=split, size=shape[0], channels=shape[1]).source
-
-
-def _with_features(
-    against: "Reference | Source", name: str | None, extraction: "Extraction"
-) -> "tuple[Features, Reference]":
-    """The features, and a reference of them: completed, or made from data."""
-    from adm.evaluation import Reference, complete_reference, make_reference
-
-    if isinstance(against, Reference):
-        chosen = features_named(name or against.features, extraction.devices)
-        what = f"extracting features of {against.name}"
-        with with_progress(extraction, what, against.missing) as shown:
-            return chosen, complete_reference(against, chosen, shown)
-    chosen = features_named(name or DEFAULT_FEATURES, extraction.devices)
-    what = f"extracting features of {against.name}"
-    with with_progress(extraction, what, len(against)) as shown:
-        return chosen, make_reference(against, chosen, shown)

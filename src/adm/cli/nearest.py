@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from adm.cli.evaluate import DEFAULT_FEATURES
-from adm.cli.scoring import extracted, features_named, joined, parse_size, part
+from adm.cli.scoring import DEFAULT_FEATURES, extracted, features_named, joined, parse_size, part
 from adm.files import new_file, write_json
 
 if TYPE_CHECKING:

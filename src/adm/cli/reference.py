@@ -2,9 +2,14 @@
 
 from pathlib import Path
 
-from adm.cli.scoring import features_named, joined, parse_size, with_cache, with_progress
-
-DEFAULT_FEATURES = "inception"
+from adm.cli.scoring import (
+    DEFAULT_FEATURES,
+    features_named,
+    joined,
+    parse_size,
+    with_cache,
+    with_progress,
+)
 
 
 def reference(

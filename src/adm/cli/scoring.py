@@ -15,6 +15,8 @@ if TYPE_CHECKING:  # so that --help answers before torch is there
     from adm.features import Features
     from adm.processes import Devices
 
+DEFAULT_FEATURES = "inception"
+
 
 def joined(device: str | None) -> "Devices":
     """The ranks that were launched together, or this one alone on the given device."""
@@ -26,19 +28,26 @@ def joined(device: str | None) -> "Devices":
     return join(pick(device) if device else None)
 
 
-def features_named(name: str, devices: "Devices") -> "Features":
-    """Open features; an error of Inception's suggests others that need no download."""
-    from adm.features import open_features
-
+@contextmanager
+def suggesting() -> Iterator[None]:
+    """An error of Inception's suggests other features, which need no download."""
     try:
-        return open_features(name, devices.device)
+        yield
     except ValueError as error:
-        if name.partition(":")[0] != "inception":
+        if "inception" not in str(error).lower() or "not FID" in str(error):
             raise
         raise ValueError(
             f"{error}; or give --features efficientnet-lite0 or others (docs/features.md), whose "
             "distances are not FID"
         ) from None
+
+
+def features_named(name: str, devices: "Devices") -> "Features":
+    """Open features; an error of Inception's suggests others that need no download."""
+    from adm.features import open_features
+
+    with suggesting():
+        return open_features(name, devices.device)
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:

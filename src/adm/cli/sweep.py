@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from cyclopts import Parameter
 
-from adm.cli.evaluate import DEFAULT_FEATURES
 from adm.cli.progress import progress
 from adm.cli.sampling import SamplingOptions
-from adm.cli.scoring import features_named, joined, with_progress
+from adm.cli.scoring import DEFAULT_FEATURES, features_named, joined, with_progress
 
 if TYPE_CHECKING:
     from adm.data import Source

@@ -1,6 +1,5 @@
 """Model name or path -> Pipeline; classes, settings by name -> Samples: the front door."""
 
-import io
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from adm.models.device import pick
 from adm.models.load import load_classifier, load_diffusion
 from adm.models.pair import classes_of, classifier_of
 from adm.models.trained import ClassifierModel, DiffusionModel
-from adm.pictures import Row, sheet
+from adm.pictures import by_class, grid, png
 from adm.samplers import Sampling, State
 from adm.samplers.words import changed
 
@@ -204,8 +203,10 @@ class Samples:
 
     def grid(self) -> Image.Image:
         """One picture of all images: a row for each class, or as square as can be."""
-        rows = _rows(self.images, self.labels, self.classes)
-        return sheet("", [("", max(len(row.images) for row in rows))], rows)
+        if self.labels is not None:
+            columns = int(self.labels.bincount().max())
+            return by_class(self.images, self.labels, self.classes, columns)
+        return grid(self.images, math.ceil(len(self.images) ** 0.5))
 
     def save(self, out: str | Path, *, overwrite: bool = False) -> Path:
         """Write the folder that `adm sample` writes.
@@ -220,9 +221,7 @@ class Samples:
 
     def _repr_png_(self) -> bytes:
         """Notebooks show it."""
-        buffer = io.BytesIO()
-        self.grid().save(buffer, "PNG")
-        return buffer.getvalue()
+        return png(self.grid())
 
 
 def load(
@@ -248,14 +247,6 @@ def load(
     larger = None if upsampler is None else load_diffusion(upsampler, place)
     guide = classifier_of(model) if classifier is None else classifier
     return Pipeline(load_diffusion(model, place), guide, larger)
-
-
-def _rows(images: Tensor, labels: Tensor | None, classes: tuple[str, ...]) -> list[Row]:
-    if labels is None:
-        across = math.ceil(len(images) ** 0.5)
-        return [Row("", list(part)) for part in images.split(across)]
-    kinds = labels.unique().tolist()
-    return [Row(classes[kind], list(images[labels == kind])) for kind in kinds]
 
 
 def _chain(job: Job, batch_size: int, on_step: OnStep | None) -> Chain:

@@ -1,0 +1,160 @@
+"""Samples, reference, features spec string -> Report: the front door of scores."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeAlias
+
+import torch
+
+from adm.data import Source
+from adm.data.source import in_memory
+from adm.evaluation.evaluate import at_size, report_on
+from adm.evaluation.opening import Opened, first, open_images
+from adm.evaluation.reference import (
+    Reference,
+    complete_reference,
+    is_reference,
+    load_reference,
+    make_reference,
+    stored_statistics,
+)
+from adm.evaluation.report import Report
+from adm.evaluation.scores import FLOAT16, USUAL
+from adm.evaluation.statistics import DEFAULT, Extraction, extract
+from adm.features import Features, open_features
+from adm.generation.pipeline import Samples
+from adm.metrics.bootstrap import RESAMPLES
+
+DEFAULT_FEATURES = "inception"
+
+# Extraction, what is extracted, number of images -> the same extraction, with its progress shown.
+Shown: TypeAlias = Callable[[Extraction, str, int], AbstractContextManager[Extraction]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """How samples and reference are made comparable, and which scores are computed.
+
+    Attributes:
+        split: of a reference that is data: "train" or "test".
+        size: (H, W) to which image files are resized and cropped, on both sides.
+        channels: 1, 3 or 4; by default 3 for image files, and those of arrays.
+        count: score only the first so many samples.
+        resize: for images of another size than the reference's; see `evaluation.evaluate`.
+        float16: add precision and recall in half precision, as the released evaluator has them.
+        resamples, seed: of the bootstrap.
+
+    Raises:
+        ValueError: the seed is negative, or there are fewer than 2 resamples.
+    """
+
+    split: str = "train"
+    size: tuple[int, int] | None = None
+    channels: int | None = None
+    count: int | None = None
+    resize: str | None = None
+    float16: bool = False
+    resamples: int = RESAMPLES
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ValueError(f"seed must be 0 or more, got {self.seed}")
+        if self.resamples < 2:
+            raise ValueError(
+                f"an interval takes at least 2 resamples, got {self.resamples}; 1000 is usual"
+            )
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether samples are scored as they are stored."""
+        return all(each is None for each in (self.count, self.resize, self.channels))
+
+
+def evaluate(
+    samples: str | Path | Samples,
+    reference: str | Path,
+    features: str | None = None,
+    comparison: Comparison | None = None,
+    extraction: Extraction = DEFAULT,
+    shown: Shown = lambda extraction, what, count: nullcontext(extraction),
+) -> Report:
+    """Score samples against a reference, as `adm evaluate` does.
+
+    Args:
+        samples: what `model.sample` returned, or a data spec: a sample folder, an .npz file of the
+            released layout, or other data.
+        reference: a file of `adm reference`, a released one, or a data spec to make one from.
+        features: a features spec: "inception", "efficientnet-lite0", "dinov2", a classifier, or
+            "module:function"; by default those of the reference, or Inception's.
+        comparison: what makes both sides comparable; sizes and scores.
+        extraction: device, batch size, and the folder that caches features.
+        shown: adds progress to an extraction.
+
+    Raises:
+        ValueError: images or features that cannot be compared.
+    """
+    options = comparison or Comparison()
+    opened = _opened(samples, options)
+    source = opened.source if options.count is None else first(opened.source, options.count)
+    against = _reference(str(reference), options)
+    size = against.size if isinstance(against, Reference) else against.shape[1:]
+    source = at_size(source, size, options.resize)
+    chosen, real = _with_features(against, features, _part(extraction, "reference"), shown)
+    what = f"extracting features of {source.name}"
+    with shown(_part(extraction, "samples"), what, len(source)) as each:
+        generated = extract(source, chosen, each)
+    named = options.unchanged and not isinstance(samples, Samples)
+    if named and (stored := stored_statistics(str(samples), chosen)) is not None:
+        generated = replace(generated, stored=stored[0], stored_spatial=stored[1])
+    return report_on(
+        generated,
+        real,
+        devices=extraction.devices,
+        resamples=options.resamples,
+        seed=options.seed,
+        only=(*USUAL, *(FLOAT16 if options.float16 else ())),
+        made=opened.made,
+        resize=options.resize,
+    )
+
+
+def _opened(samples: str | Path | Samples, options: Comparison) -> Opened:
+    if not isinstance(samples, Samples):
+        return open_images(str(samples), size=options.size, channels=options.channels, pad=False)
+    labels, count = samples.labels, len(samples)
+    classes = samples.classes if labels is not None else ("all",)
+    labels = torch.zeros(count, dtype=torch.int64) if labels is None else labels
+    made = samples.chain[0][0].manifest() | {"batch_size": samples.batch_size}
+    return Opened(in_memory("samples", classes, samples.images, labels), made)
+
+
+def _reference(spec: str, options: Comparison) -> Reference | Source:
+    """A reference, or the data to make one from."""
+    if is_reference(spec):
+        return load_reference(spec)
+    opened = open_images(spec, split=options.split, size=options.size, channels=options.channels)
+    return opened.source
+
+
+def _with_features(
+    against: Reference | Source, name: str | None, extraction: Extraction, shown: Shown
+) -> tuple[Features, Reference]:
+    """The features, and a reference of them: completed, or made from data."""
+    device, what = extraction.devices.device, f"extracting features of {against.name}"
+    if isinstance(against, Reference):
+        chosen = open_features(name or against.features, device)
+        with shown(extraction, what, against.missing) as each:
+            return chosen, complete_reference(against, chosen, each)
+    chosen = open_features(name or DEFAULT_FEATURES, device)
+    with shown(extraction, what, len(against)) as each:
+        return chosen, make_reference(against, chosen, each)
+
+
+def _part(extraction: Extraction, name: str) -> Extraction:
+    """The same with a sub-folder of the cache, for one of several sets of images."""
+    if extraction.work is None:
+        return extraction
+    return replace(extraction, work=extraction.work / name)
