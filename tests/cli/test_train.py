@@ -118,11 +118,11 @@ def test_a_run_starts_from_another_with_its_classes_by_name(
     data = ("--data", tmp_path / "data", "--device", "cpu")
     adm(*words, *data[:2])
     again = ("train", words[1], "--out", tmp_path / "next", *data)
-    answer = adm(*again, "--start", tmp_path / "run")
+    answer = adm(*again, "--pretrained", tmp_path / "run")
     assert "sneaker" in answer.out.split("validation")[1]
     described = json.loads((tmp_path / "next/run.json").read_text())
     assert described["start"]["given"] == str(tmp_path / "run")
-    assert adm(*again, "--start", tmp_path / "run").status == 0  # nothing is left to do
+    assert adm(*again, "--pretrained", tmp_path / "run").status == 0  # nothing is left to do
     assert "it started from" in adm(*again).refusal()
 
 
@@ -131,7 +131,7 @@ def test_a_run_starts_from_another_with_its_classes_by_name(
     [
         (["--micro-batch", "some"], "a positive number or auto"),
         (["--micro-batch", "0"], "a positive number or auto"),
-        (["--start", "fashion", "--rename", "bag"], "write --rename old=new"),
+        (["--pretrained", "fashion", "--rename", "bag"], "write --rename old=new"),
         (["--rename", "bag=sack"], "give both"),
         (["--steps", "1.5"], "expected a whole number, got 1.5"),
         (["--set", "sample.grid.start=21"], "no level in 2..20"),

@@ -20,7 +20,7 @@ def train(
     set: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
     steps: int | None = None,
     micro_batch: str | None = None,
-    start: str | None = None,
+    pretrained: str | None = None,
     rename: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
     shard: Annotated[bool, Parameter(negative="")] = False,
     tensorboard: Annotated[bool, Parameter(negative="")] = False,
@@ -40,7 +40,7 @@ def train(
 
         adm train fashion --data photos/ --out runs/photos --set data.size=32,32 unet.classes=3
 
-        adm train fashion --start fashion --data mine/ --rename bag=handbag --out runs/mine
+        adm train fashion --pretrained fashion --data mine/ --rename bag=handbag --out runs/mine
 
         torchrun --nproc-per-node 8 -m adm train 64x64-diffusion --data imagenet/ --out runs/64
 
@@ -68,7 +68,7 @@ def train(
     micro_batch
         Images that go through the network at once: a number, or auto for what fits.
         It changes memory and speed, and what is learned only by rounding.
-    start
+    pretrained
         A model to start from: a path, a run's folder, or a shipped name. Classes keep what was
         learned of them by name.
     rename
@@ -103,11 +103,13 @@ def train(
         print(json.dumps(to_json(chosen), indent=2))
         return
     source, held = open_data(chosen, data, labels, validation, hold_out, skip_corrupt)
-    if rename and start is None:
-        raise ValueError("--rename says what classes of --start's model are called here; give both")
+    if rename and pretrained is None:
+        raise ValueError(
+            "--rename says what classes of the --pretrained model are called here; give both"
+        )
     options = TrainOptions(
         micro_batch=training.parse_micro_batch(micro_batch),
-        start=start,
+        pretrained=pretrained,
         renamed=training.parse_renames(rename or []),
     )
     watched = training.WatchOptions(held, tensorboard, wandb)

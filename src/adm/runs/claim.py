@@ -41,7 +41,7 @@ def claim(run: Path, described: Mapping[str, Any]) -> None:
 
 
 def origin_of(
-    run: Path, start: str | Path | None, renamed: Mapping[str, str] | None = None
+    run: Path, pretrained: str | Path | None, renamed: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
     """Where a run that has begun started from, as far as the caller says the same.
 
@@ -49,12 +49,12 @@ def origin_of(
         ValueError: it started from something else.
     """
     held = _held(run / FILE).get("start")
-    given = None if start is None else str(start)
+    given = None if pretrained is None else str(pretrained)
     if (held or {}).get("given") != given:
         before = "nothing" if held is None else held["given"]
         raise ValueError(
-            f"{run} holds another run: it started from {before}; choose another --out, or give "
-            "the same --start"
+            f"{run} holds another run: it started from {before}; choose another --out, or "
+            "start from the same model"
         )
     before, now = ((held or {}).get("renamed", {}), dict(renamed or {}))
     if before != now:

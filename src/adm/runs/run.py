@@ -26,12 +26,12 @@ PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
-    """How a run is carried out; all but `start` may differ when it is continued.
+    """How a run is carried out; all but `pretrained` may differ when it is continued.
 
     Attributes:
         micro_batch: images that go through the network at once: a number, `auto` for the largest
             that fits, or None for the process's whole share of the batch.
-        start: a model whose weights to start from.
+        pretrained: a model whose weights to start from.
         renamed: class names of that model -> of this run.
         watch: looks at the network after every step.
         stop: asked after every step whether to save and leave.
@@ -39,7 +39,7 @@ class TrainOptions:
     """
 
     micro_batch: int | Literal["auto"] | None = None
-    start: str | Path | None = None
+    pretrained: str | Path | None = None
     renamed: Mapping[str, str] = field(default_factory=dict)
     watch: Watch = lambda done, state: {}
     stop: Callable[[], bool] = lambda: False
@@ -67,10 +67,10 @@ def train(
     network, importance = build.network(recipe), build.importance(recipe)
     described = identity(recipe, source)
     if checkpoint.latest(run) is not None:
-        described |= origin_of(run, options.start, options.renamed)
-    elif options.start is not None:
-        started = start_from(network, recipe, source.classes, options.start, options.renamed)
-        described["start"] = {"given": str(options.start), **started.origin}
+        described |= origin_of(run, options.pretrained, options.renamed)
+    elif (model := options.pretrained) is not None:
+        started = start_from(network, recipe, source.classes, model, options.renamed)
+        described["start"] = {"given": str(model), **started.origin}
         for line in started.lines:
             options.say(line)
     devices.agree("recipe, data or version", (described, version("ablated-diffusion")))
