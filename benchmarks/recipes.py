@@ -113,8 +113,7 @@ def row(name: str, images: int | None) -> str:
     """A recipe's line of the table; with a measured step of so many images."""
     base = recipe(name)
     found: list[Memory] = [estimate(changed(base, *way)) for way in WAYS]
-    config = base.unet if base.kind == "diffusion" else base.classifier
-    parameters = sum(p.numel() for p in on_meta(config).parameters()) / 1e6
+    parameters = sum(p.numel() for p in on_meta(base.config).parameters()) / 1e6
     cells = [
         name,
         f"{parameters:.1f}",

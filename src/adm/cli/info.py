@@ -1,11 +1,14 @@
 """adm info MODEL -> contents of a model file."""
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from adm.recipes import DiffusionRecipe
 
 MOST_SHOWN = 24
 WEIGHTS = {"model": "averaged, as a run is sampled", "raw": "as the optimizer left them"}
@@ -31,6 +34,7 @@ def info(model: str, /, *, recipe: Annotated[bool, Parameter(negative="")] = Fal
     from adm.data.counting import count_of
     from adm.models.load import read
     from adm.models.pair import classifier_of
+    from adm.recipes import build
     from adm.recipes.schema import to_json
 
     path, weights, chosen, metadata = read(model)
@@ -51,16 +55,24 @@ def info(model: str, /, *, recipe: Annotated[bool, Parameter(negative="")] = Fal
     }
     if weights_are := _weights(metadata):
         rows["weights"] = weights_are
-    if chosen.kind == "diffusion":
-        rows["predicts"] = f"{chosen.process.prediction}, variance {chosen.process.variance}"
-        s = chosen.sample
-        rows["sampled by"] = f"{s.sampler.name}, {s.grid.steps} steps" + (
-            f" from level {s.grid.start}" if s.grid.start else ""
-        )
-        rows["classifier"] = str(classifier_of(model) or "none comes with it")
+    guides = str(classifier_of(model) or "none comes with it")
+    rows |= build.by_kind(
+        chosen, diffusion=lambda recipe: _made_by(recipe, guides), classifier=lambda _: {}
+    )
     for name, value in rows.items():
         table.add_row(name, value)
     Console(width=100).print(table, markup=False)
+
+
+def _made_by(recipe: "DiffusionRecipe", classifier: str) -> dict[str, str]:
+    """What the network predicts, and how images are sampled from it."""
+    sampling = recipe.sample
+    start = f" from level {sampling.grid.start}" if sampling.grid.start else ""
+    return {
+        "predicts": f"{recipe.process.prediction}, variance {recipe.process.variance}",
+        "sampled by": f"{sampling.sampler.name}, {sampling.grid.steps} steps{start}",
+        "classifier": classifier,
+    }
 
 
 def _weights(metadata: dict[str, Any]) -> str | None:

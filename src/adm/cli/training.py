@@ -17,7 +17,7 @@ from adm.data import Source
 from adm.data.counting import count_of
 from adm.models.device import pick
 from adm.processes import Devices, join, launched
-from adm.recipes import Recipe
+from adm.recipes import Recipe, build
 from adm.recipes.schema import to_json
 from adm.runs import run
 from adm.runs.run import TrainOptions
@@ -154,12 +154,11 @@ def _finish(recipe: Recipe, out: Path, devices: Devices) -> None:
     newest, winner = checkpoint.latest(out), retention.best(out)
     if winner is not None:
         print(f"best validation: {winner}")
-    if recipe.kind == "classifier":
-        use = f"sample MODEL --classifier {out}"
-    elif recipe.data.low_res is not None:
-        use = f"upsample {out} IMAGES"
-    else:
-        use = f"sample {out}"
+    use = build.by_kind(
+        recipe,
+        diffusion=lambda r: f"upsample {out} IMAGES" if r.data.low_res else f"sample {out}",
+        classifier=lambda _: f"sample MODEL --classifier {out}",
+    )
     print(f"{newest}: done; next, `adm {use} --out ...`")
 
 

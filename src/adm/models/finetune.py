@@ -65,7 +65,7 @@ def start_from(
             a class renamed that is not there, or two to one name.
     """
     path, weights, old_recipe, metadata = read(model)
-    old, new = _config(old_recipe), _config(recipe)
+    old, new = old_recipe.config, recipe.config
     _check_same_network(old_recipe, recipe, path)
     if new.classes and len(classes) != new.classes:
         raise ValueError(f"{len(classes)} classes for a network of {new.classes}; set both alike")
@@ -134,25 +134,18 @@ def _rows_of_classes(config: UNetConfig | ClassifierConfig) -> set[str]:
     return {name for name in now if now[name] != more[name]}
 
 
-def _config(recipe: Recipe) -> UNetConfig | ClassifierConfig:
-    return recipe.unet if recipe.kind == "diffusion" else recipe.classifier
-
-
 def _check_same_network(old: Recipe, new: Recipe, path: Path) -> None:
     """Raise ValueError where weights would mean something else, or have another shape."""
-    if old.kind != new.kind:
-        kinds = {"diffusion": "a diffusion model", "classifier": "a classifier"}
+    if old.makes != new.makes:
         raise ValueError(
-            f"{path} is {kinds[old.kind]} and the recipe trains {kinds[new.kind]}; start from "
-            "another model"
+            f"{path} is {old.makes} and the recipe trains {new.makes}; start from another model"
         )
     free = {"classes", "dropout"}
-    if isinstance(new, type(old)) and getattr(_config(new), "pool", None) != "attention":
+    if getattr(new.config, "pool", None) != "attention":
         free.add("size")  # only the attention pool knows positions
-    section = "unet" if new.kind == "diffusion" else "classifier"
     differences = [
-        f"{section}.{name} is {_plain(before)} in the checkpoint and {_plain(now)} here"
-        for name, before, now in _differences(_config(old), _config(new))
+        f"{new.section}.{name} is {_plain(before)} in the checkpoint and {_plain(now)} here"
+        for name, before, now in _differences(old.config, new.config)
         if name not in free
     ]
     if differences:

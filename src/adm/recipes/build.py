@@ -1,7 +1,11 @@
-"""recipe -> schedule, parameterization, loss, network: where names become functions."""
+"""Recipe -> schedule, parameterization, loss, network: where names become functions.
+
+What differs by the kind of network is decided here, and nowhere else.
+"""
 
 from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -9,8 +13,10 @@ from torch import nn
 from adm import diffusion, losses
 from adm.diffusion import Parameterization, Schedule
 from adm.networks import Classifier, UNet
-from adm.recipes.schema import DiffusionRecipe, ProcessSettings, Recipe
+from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, ProcessSettings, Recipe
 from adm.training import objective as training
+
+T = TypeVar("T")
 
 SCHEDULES = {"linear": diffusion.linear, "cosine": diffusion.cosine}
 TARGETS = {
@@ -26,6 +32,16 @@ VARIANCES = {
     "learned_range": diffusion.LEARNED_RANGE,
 }
 PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def by_kind(
+    recipe: Recipe,
+    *,
+    diffusion: Callable[[DiffusionRecipe], T],
+    classifier: Callable[[ClassifierRecipe], T],
+) -> T:
+    """Call the function for this kind of recipe, and return its result."""
+    return diffusion(recipe) if isinstance(recipe, DiffusionRecipe) else classifier(recipe)
 
 
 def schedule(process: ProcessSettings) -> Schedule:

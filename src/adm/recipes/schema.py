@@ -141,6 +141,21 @@ class DiffusionRecipe:
         """The configuration of its network."""
         return self.unet
 
+    @property
+    def section(self) -> str:
+        """The name of the field that holds it."""
+        return "unet"
+
+    @property
+    def makes(self) -> str:
+        """What the recipe trains, for messages."""
+        return "a diffusion model"
+
+    @property
+    def noised(self) -> bool:
+        """Whether the network is trained on noisy images."""
+        return True
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierRecipe:
@@ -159,6 +174,16 @@ class ClassifierRecipe:
     def config(self) -> ClassifierConfig:
         """The configuration of its network."""
         return self.classifier
+
+    @property
+    def section(self) -> str:
+        """The name of the field that holds it."""
+        return "classifier"
+
+    @property
+    def makes(self) -> str:
+        """What the recipe trains, for messages."""
+        return "a classifier"
 
 
 Recipe = DiffusionRecipe | ClassifierRecipe

@@ -14,7 +14,7 @@ from adm.files import sha256_of
 from adm.models.finetune import start_from
 from adm.processes import Devices, on_this_machine
 from adm.recipes import build
-from adm.recipes.schema import DiffusionRecipe, Recipe, to_json
+from adm.recipes.schema import Recipe, to_json
 from adm.runs.claim import claim, origin_of
 from adm.training import checkpoint, loop, retention
 from adm.training.batches import Augmentation
@@ -175,8 +175,7 @@ def check_source(recipe: Recipe, source: Source) -> None:
         )
     config = recipe.config
     if config.classes is not None and config.classes != len(source.classes):
-        field = "unet" if isinstance(recipe, DiffusionRecipe) else "classifier"
         raise ValueError(
             f"{source.name} has {len(source.classes)} classes and the recipe {config.classes}; "
-            f"add --set {field}.classes={len(source.classes)}"
+            f"add --set {recipe.section}.classes={len(source.classes)}"
         )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from adm.data import Source
 from adm.processes import Devices
-from adm.recipes import ClassifierRecipe, Recipe
+from adm.recipes import ClassifierRecipe, DiffusionRecipe, Recipe, build
 from adm.runs.watch.curves import curves
 from adm.runs.watch.drift import tint
 from adm.runs.watch.mistakes import mistakes
@@ -96,10 +96,15 @@ def drawing(
     say: Say,
 ) -> Draw:
     """What a preview of this kind of network shows."""
-    if isinstance(recipe, ClassifierRecipe):
-        return mistakes(recipe, held_out, batch_size=batch_size)
     count = recipe.watch.images
-    if recipe.unet.super_resolution:
-        return upsampled(recipe, held_out, run, times, count=count, say=say)
-    compare = tint(source, times.total, say=say)
-    return samples(recipe, source, run, times, compare, count=count, batch_size=batch_size)
+
+    def made(recipe: DiffusionRecipe) -> Draw:
+        if recipe.unet.super_resolution:
+            return upsampled(recipe, held_out, run, times, count=count, say=say)
+        compare = tint(source, times.total, say=say)
+        return samples(recipe, source, run, times, compare, count=count, batch_size=batch_size)
+
+    def named(recipe: ClassifierRecipe) -> Draw:
+        return mistakes(recipe, held_out, batch_size=batch_size)
+
+    return build.by_kind(recipe, diffusion=made, classifier=named)

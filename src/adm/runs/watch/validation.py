@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from adm.data import Source, shuffled
 from adm.processes import Devices
-from adm.recipes import DiffusionRecipe, Recipe, build
+from adm.recipes import Recipe, build
 from adm.runs.run import check_source
 from adm.runs.watch.times import Say, Times, to_stderr
 from adm.runs.watch.weights import mean_weights, network_of
@@ -71,7 +71,6 @@ def validation(
     """
     _check(recipe, held_out, training, count)
     objective = build.objective(recipe, devices.device)
-    noised = isinstance(recipe, DiffusionRecipe) or recipe.noised
     said = False
 
     def watch(done: int, state: RunState) -> dict[str, float]:
@@ -83,7 +82,7 @@ def validation(
             measure, objective, network, devices=devices, count=count, batch_size=batch_size
         )
         found = measured(held_out)
-        figures = _named(found, noised)
+        figures = _named(found, recipe.noised)
         if training is not None:
             trained = measured(training)
             figures["validation/gap"] = gap(found, trained)
