@@ -1,20 +1,15 @@
-"""processes -> a group that trains one network: who takes which images, and sums over all."""
+"""Processes -> one group that acts and fails together."""
 
 import os
 import sys
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
-
-from adm.networks import Stage
 
 T = TypeVar("T")
 PATIENCE_S = 60.0  # for the first answer of every process
@@ -24,62 +19,22 @@ STALL = timedelta(minutes=30)  # a save to a slow disk must not look like a deat
 
 @dataclass(frozen=True, eq=False)
 class Devices:
-    """This process's place among those that train together; one alone by default.
+    """This process's place among those that act together; one alone by default.
 
     Attributes:
         device: that this process computes on.
         rank: its number in 0..world - 1.
         world: how many processes there are.
-        sharded: each holds a part of the weights (FSDP), not a copy (DDP).
     """
 
     device: torch.device
     rank: int = 0
     world: int = 1
-    sharded: bool = False
-    _accelerator: Any = None
 
     @property
     def main(self) -> bool:
         """Whether this process speaks for all."""
         return self.rank == 0
-
-    def share(self, count: int) -> range:
-        """The rows of a global batch that are this process's: contiguous, near equal."""
-        return range(count * self.rank // self.world, count * (self.rank + 1) // self.world)
-
-    def longest_share(self, count: int) -> int:
-        """Rows of a global batch of the process that has most."""
-        return -(-count // self.world)
-
-    def spread(self, network: nn.Module) -> nn.Module:
-        """Place a network on the device; what it returns averages gradients over processes."""
-        network.to(self.device)
-        if self.world == 1:
-            return network
-        if self.sharded:
-            return _shard(network, self.device, self.world)
-        return self._accelerator.prepare(network)
-
-    def accumulating(self, network: nn.Module, last: bool) -> AbstractContextManager[Any]:
-        """Gradients of a micro-batch stay here, unless it is the step's last."""
-        if self.world == 1:
-            return nullcontext()
-        if self.sharded:
-            network.set_requires_gradient_sync(last)  # type: ignore[operator]
-            return nullcontext()
-        return nullcontext() if last else self._accelerator.no_sync(network)
-
-    def rows(self, mine: Tensor, count: int) -> Tensor:
-        """(n, K) float32 of this process's share -> (count, K) of all, in global order, on CPU."""
-        if self.world == 1:
-            return mine.cpu()
-        padded = mine.new_zeros(self.longest_share(count), mine.shape[1])
-        padded[: len(mine)] = mine
-        parts = [torch.empty_like(padded) for _ in range(self.world)]
-        dist.all_gather(parts, padded)
-        lengths = [len(Devices(self.device, r, self.world).share(count)) for r in range(self.world)]
-        return torch.cat([part[:n] for part, n in zip(parts, lengths, strict=True)]).cpu()
 
     def gather(self, value: Any) -> list[Any]:
         """What every process gave, by rank."""
@@ -129,23 +84,6 @@ class Devices:
             raise first
 
 
-def whole(tensor: Tensor) -> Tensor:
-    """A tensor of which every process may hold a part -> all of it; every process must ask."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-
-
-@torch.no_grad()
-def fill(tensor: Tensor, values: Tensor) -> None:
-    """Copy whole `values` into a tensor of which this process may hold a part."""
-    if isinstance(tensor, DTensor):
-        from torch.distributed.tensor import distribute_tensor
-
-        values = distribute_tensor(
-            values.to(tensor.device), tensor.device_mesh, list(tensor.placements)
-        )
-    tensor.copy_(values)
-
-
 def launched() -> bool:
     """Whether torchrun, accelerate or submitit started several processes."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
@@ -156,15 +94,12 @@ def on_this_machine() -> int:
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
-def join(
-    device: torch.device | None, *, sharded: bool = False, patience_s: float = PATIENCE_S
-) -> Devices:
+def join(device: torch.device | None, *, patience_s: float = PATIENCE_S) -> Devices:
     """Join the processes that were launched together, and see that all of them answer.
 
     Args:
         device: for a process alone; launched together, each takes the GPU of its local rank, or
             the CPU where `device` is the CPU or there is no GPU.
-        sharded: spread weights, gradients and optimizer over the processes.
         patience_s: for the first answer.
 
     Raises:
@@ -173,21 +108,12 @@ def join(
     if not launched():
         return Devices(device or torch.device("cpu"))
     # Loaded here, since a process alone has no use for it.
-    from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
+    from accelerate import PartialState
 
     on_cpu = not torch.cuda.is_available() or (device is not None and device.type == "cpu")
-    accelerator = Accelerator(
-        cpu=on_cpu,
-        mixed_precision="no",  # autocast belongs to the objective
-        kwargs_handlers=[
-            InitProcessGroupKwargs(timeout=STALL),
-            DistributedDataParallelKwargs(gradient_as_bucket_view=True),
-        ],
-    )
-    chosen = torch.device("cpu") if on_cpu else accelerator.device
-    joined = Devices(
-        chosen, accelerator.process_index, accelerator.num_processes, sharded, accelerator
-    )
+    state = PartialState(cpu=on_cpu, timeout=STALL)
+    chosen = None if on_cpu else state.device
+    joined = Devices(chosen or torch.device("cpu"), state.process_index, state.num_processes)
     self_test(joined, patience_s)
     return joined
 
@@ -231,16 +157,3 @@ def self_test(devices: Devices, patience_s: float) -> None:
             f"{patience_s:.0f} s; see that all of them run and that their network interface can be "
             "reached (NCCL_SOCKET_IFNAME, GLOO_SOCKET_IFNAME, MASTER_ADDR, MASTER_PORT)"
         )
-
-
-def _shard(network: nn.Module, device: torch.device, world: int) -> nn.Module:
-    """Fully sharded data parallelism, a stage at a time."""
-    from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard
-
-    mesh = init_device_mesh(device.type, (world,))
-    for module in network.modules():
-        if isinstance(module, Stage):
-            fully_shard(module, mesh=mesh)
-    fully_shard(network, mesh=mesh)
-    return network

@@ -18,6 +18,7 @@ from adm.runs import run
 from adm.runs.claim import FREE, claim, origin_of
 from adm.runs.memory import estimate
 from adm.training.microbatch import largest
+from adm.training.spread import longest_share, share
 
 CPU = torch.device("cpu")
 A = {"a": "b"}
@@ -160,11 +161,11 @@ def test_every_other_setting_of_training_is_part_of_what_a_run_is(tmp_path: Path
 
 
 def test_shards_need_shares_of_one_size(tmp_path: Path) -> None:
-    beside = Devices(CPU, rank=1, world=4, sharded=True)
+    beside, options = Devices(CPU, rank=1, world=4), run.TrainOptions(shard=True)
     with pytest.raises(ValueError, match=r"train\.batch_size=6 is no multiple of the 4 processes"):
-        run.train(tiny.diffusion("train.batch_size=6"), tiny.stripes(), tmp_path, beside)
-    assert Devices(CPU, world=4).longest_share(6) == 2
-    assert [len(Devices(CPU, rank, 4).share(6)) for rank in range(4)] == [1, 2, 1, 2]
+        run.train(tiny.diffusion("train.batch_size=6"), tiny.stripes(), tmp_path, beside, options)
+    assert longest_share(6, beside) == 2
+    assert [len(share(6, Devices(CPU, rank, 4))) for rank in range(4)] == [1, 2, 1, 2]
 
 
 def test_processes_of_one_machine_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,6 +111,7 @@ def train(
         micro_batch=training.parse_micro_batch(micro_batch),
         pretrained=pretrained,
         renamed=training.parse_renames(rename or []),
+        shard=shard,
     )
     watched = training.WatchOptions(held, tensorboard, wandb)
     training.follow(chosen, source, out, training.place(device, shard), options, watched)

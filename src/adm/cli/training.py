@@ -77,7 +77,7 @@ def place(device: str | None, shard: bool) -> Devices:
             "torchrun --nproc-per-node N -m adm train ..."
         )
     if launched():
-        joined = join(None if device is None else torch.device(device), sharded=shard)
+        joined = join(None if device is None else torch.device(device))
     else:
         joined = Devices(pick(device))
     if joined.device.type == "cpu":

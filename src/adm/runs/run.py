@@ -33,6 +33,7 @@ class TrainOptions:
             that fits, or None for the process's whole share of the batch.
         pretrained: a model whose weights to start from.
         renamed: class names of that model -> of this run.
+        shard: spread weights, gradients and moments over the processes (FSDP).
         watch: looks at the network after every step.
         stop: asked after every step whether to save and leave.
         say: told, once, what was kept of the model that the run starts from.
@@ -41,6 +42,7 @@ class TrainOptions:
     micro_batch: int | Literal["auto"] | None = None
     pretrained: str | Path | None = None
     renamed: Mapping[str, str] = field(default_factory=dict)
+    shard: bool = False
     watch: Watch = lambda done, state: {}
     stop: Callable[[], bool] = lambda: False
     say: Callable[[str], None] = lambda line: None
@@ -63,7 +65,7 @@ def train(
     build.check(recipe)
     build.check_sampling(recipe)
     check_source(recipe, source)
-    _check_batch(recipe.train.batch_size, source, devices)
+    _check_batch(recipe.train.batch_size, source, devices, options.shard)
     network, importance = build.network(recipe), build.importance(recipe)
     described = identity(recipe, source)
     if checkpoint.latest(run) is not None:
@@ -88,6 +90,7 @@ def train(
             importance=importance,
             watch=options.watch,
             stop=options.stop,
+            sharded=options.shard,
             fits=fits_in_memory(recipe) if auto and devices.device.type == "cpu" else None,
         ),
         micro_batch=None if isinstance(options.micro_batch, str) else options.micro_batch,
@@ -95,7 +98,7 @@ def train(
     )
 
 
-def _check_batch(size: int, source: Source, devices: Devices) -> None:
+def _check_batch(size: int, source: Source, devices: Devices, shard: bool) -> None:
     if len(source) < size:
         raise ValueError(
             f"{source.name} holds {len(source)} images, fewer than a batch of {size}; set "
@@ -106,7 +109,7 @@ def _check_batch(size: int, source: Source, devices: Devices) -> None:
             f"train.batch_size={size} is less than the {devices.world} processes; give every "
             "process an image"
         )
-    if devices.sharded and size % devices.world:
+    if shard and size % devices.world:
         raise ValueError(
             f"train.batch_size={size} is no multiple of the {devices.world} processes, and --shard "
             "has all do the same at once; choose one that is"

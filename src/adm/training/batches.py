@@ -10,6 +10,7 @@ from torch import Tensor
 from adm.data import Source, shuffled
 from adm.processes import Devices
 from adm.training.draws import Draws, draw
+from adm.training.spread import share
 
 AHEAD = 3  # batches made while the network works
 
@@ -83,11 +84,11 @@ def batches(
 
     A thread prepares those ahead; decoding and drawing leave the interpreter free for the network.
     """
-    share = devices.share(batch_size)
+    mine = share(batch_size, devices)
 
     def made(step: int) -> Batch:
-        start = step * batch_size + share.start
-        batch = batch_at(source, seed, start, len(share), augmentation)
+        start = step * batch_size + mine.start
+        batch = batch_at(source, seed, start, len(mine), augmentation)
         return batch.pinned() if devices.device.type == "cuda" else batch
 
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:

@@ -24,8 +24,9 @@ from torch import Tensor
 
 from adm.files import fsync, parse_json, read_json
 from adm.losses import TimestepImportance
-from adm.processes import Devices, fill, whole
+from adm.processes import Devices
 from adm.training.disk import unwritten
+from adm.training.spread import fill, whole
 from adm.training.update import RunState
 
 FORMAT = "adm"  # under which a model file's header holds its metadata

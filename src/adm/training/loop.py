@@ -23,6 +23,7 @@ from adm.training.checkpoint import Numbers
 from adm.training.ema import averages
 from adm.training.microbatch import is_out_of_memory, largest, probe, refusal
 from adm.training.objective import Objective
+from adm.training.spread import longest_share, share, spread
 from adm.training.update import LossScale, RunState, Update, update
 
 
@@ -80,6 +81,7 @@ class Run:
         importance: the objective's own, where it has one, to be saved and restored with the rest.
         watch: looks at the network after every step.
         stop: asked after every step whether to save and leave.
+        sharded: spread weights, gradients and moments over the processes (FSDP).
         fits: whether so many images at once fit in memory; tried out when None.
     """
 
@@ -93,6 +95,7 @@ class Run:
     importance: TimestepImportance | None = None
     watch: Watch = lambda done, state: {}
     stop: Callable[[], bool] = lambda: False
+    sharded: bool = False
     fits: Callable[[int], bool] | None = None
 
 
@@ -122,8 +125,8 @@ def train(run: Run, micro_batch: int | None = None, auto: bool = False) -> Itera
     micro = micro_batch or before.micro_batch
     if not micro and auto:
         micro = _largest(run, runner, state)
-    share = devices.longest_share(settings.batch_size)  # of all, so that all do the same
-    micro = min(share, micro or share)
+    most = longest_share(settings.batch_size, devices)  # of all, so that all do the same
+    micro = min(most, micro or most)
     steps = range(before.step, settings.steps)
     with _continued(run.folder / "log.jsonl", before.step, devices) as log:
         stream = batches(
@@ -152,7 +155,7 @@ def built(run: Run) -> tuple[nn.Module, RunState]:
     """The network on its devices, and what changes with it."""
     settings = run.settings
     run.network.train()
-    runner = run.devices.spread(run.network)
+    runner = spread(run.network, run.devices, run.sharded)
     optimizer = torch.optim.AdamW(
         run.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
@@ -165,10 +168,10 @@ def _largest(run: Run, runner: nn.Module, state: RunState) -> int:
     """The micro-batch to use, found by trial, or told by `run.fits` where trial tells nothing."""
     size, trial = run.settings.batch_size, run.fits
     if trial is None:
-        share, seed = run.devices.share(size), run.settings.seed
-        batch = batch_at(run.source, seed, share.start, len(share), run.settings.augmentation)
+        mine, seed = share(size, run.devices), run.settings.seed
+        batch = batch_at(run.source, seed, mine.start, len(mine), run.settings.augmentation)
         trial = probe(state, runner, run.objective, batch.to(run.devices.device), run.devices)
-    found = min(run.devices.gather(largest(trial, run.devices.longest_share(size)) or 0))
+    found = min(run.devices.gather(largest(trial, longest_share(size, run.devices)) or 0))
     if not found:
         raise MemoryError(refusal(1, None))
     return found

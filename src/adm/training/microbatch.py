@@ -9,6 +9,7 @@ from adm.networks import key_dropout
 from adm.processes import Devices
 from adm.training.batches import Batch
 from adm.training.objective import Objective
+from adm.training.spread import accumulating
 from adm.training.update import RunState
 
 CPU_REFUSAL = "can't allocate memory"  # what PyTorch's allocator says where there is no CUDA
@@ -45,7 +46,7 @@ def probe(
         try:
             held = _moments_to_come(state)
             key_dropout(state.network, part.draws.key)
-            with devices.accumulating(runner, last=False):
+            with accumulating(runner, last=False):
                 objective(runner, part).loss.sum().backward()
             del held
         except (RuntimeError, MemoryError) as error:

@@ -20,10 +20,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from adm.files import new_file
-from adm.processes import Devices, whole
+from adm.processes import Devices
 from adm.training.checkpoint import described_by, save_model
 from adm.training.disk import unwritten
 from adm.training.ema import EMA, Power
+from adm.training.spread import whole
 
 FOLDER = "averages"
 NAME = re.compile(r"step-(\d+)\.width-([0-9.e+-]+)\.safetensors")

@@ -11,10 +11,11 @@ from torch.nn.utils import get_total_norm
 
 from adm.losses import TimestepImportance
 from adm.networks import key_dropout
-from adm.processes import Devices, whole
+from adm.processes import Devices
 from adm.training.batches import Batch
 from adm.training.ema import EMA
 from adm.training.objective import Objective, Outcome
+from adm.training.spread import accumulating, rows, whole
 
 Skipped = Literal["forward", "gradient"]
 
@@ -116,24 +117,24 @@ def update(
     outcomes = []
     for part, last in _parts(batch, micro_batch):
         key_dropout(state.network, part.draws.key)
-        with devices.accumulating(runner, last):
+        with accumulating(runner, last):
             outcome = objective(runner, part)
             # Processes average their gradients, and each has a share of the sum.
             share = state.scale.value * devices.world / batch_size
             (outcome.loss.sum() * share).backward()
         outcomes.append(outcome.detached())
-    level, rows = _gathered(outcomes, devices, batch_size)
+    level, values = _gathered(outcomes, devices, batch_size)
     gradients = [p.grad for p in state.network.parameters() if p.grad is not None]
     norm = float(whole(get_total_norm(gradients))) / state.scale.value
-    healthy = bool(torch.stack(list(rows.values())).isfinite().all())
+    healthy = bool(torch.stack(list(values.values())).isfinite().all())
     skipped = None if healthy and math.isfinite(norm) else "gradient" if healthy else "forward"
     if skipped is None:
         _rescale(gradients, norm, gradient_clip, state.scale.value)
         state.optimizer.step()
     state.optimizer.zero_grad(set_to_none=True)
     if state.importance is not None:
-        state.importance.update(level.long().numpy(), rows["loss"].double().numpy())
-    return Update(level, rows, norm, skipped)
+        state.importance.update(level.long().numpy(), values["loss"].double().numpy())
+    return Update(level, values, norm, skipped)
 
 
 def _parts(batch: Batch, size: int) -> Iterator[tuple[Batch, bool]]:
@@ -148,7 +149,7 @@ def _gathered(
     names = list(outcomes[0].shown)
     columns = [torch.cat([o.shown[name].detach().float() for o in outcomes]) for name in names]
     level = torch.cat([o.level.float() for o in outcomes])
-    all_rows = devices.rows(torch.stack([level, *columns], dim=1), count)
+    all_rows = rows(torch.stack([level, *columns], dim=1), count, devices)
     return all_rows[:, 0], dict(zip(names, all_rows[:, 1:].unbind(1), strict=True))
 
 

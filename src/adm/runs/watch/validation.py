@@ -16,6 +16,7 @@ from adm.runs.watch.weights import mean_weights, network_of
 from adm.training.batches import Augmentation, Batch, with_draws
 from adm.training.loop import Watch
 from adm.training.objective import Objective
+from adm.training.spread import share
 from adm.training.update import RunState
 
 QUARTERS = 4
@@ -107,10 +108,10 @@ def measure(
 ) -> Measured:
     """Average what the objective shows over `count` images, quarter by quarter."""
     count = -(-count // QUARTERS) * QUARTERS
-    share, order = devices.share(count), shuffled(SEED, len(source), 0, count)
+    mine, order = share(count, devices), shuffled(SEED, len(source), 0, count)
     sums = torch.zeros(2, len(NAMES), QUARTERS, dtype=torch.float64)  # of values, and of images
-    for start in range(share.start, share.stop, batch_size):
-        stop = min(start + batch_size, share.stop)
+    for start in range(mine.start, mine.stop, batch_size):
+        stop = min(start + batch_size, mine.stop)
         outcome = objective(network, _batch(source, order, start, stop).to(devices.device))
         quarter = torch.arange(start, stop) % QUARTERS
         for name, values in outcome.shown.items():

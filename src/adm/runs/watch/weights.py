@@ -8,8 +8,8 @@ from torch import Tensor
 
 from adm.models.trained import DiffusionModel
 from adm.networks import Classifier, UNet, on_meta
-from adm.processes import whole
 from adm.recipes import DiffusionRecipe, Recipe, build
+from adm.training.spread import whole
 from adm.training.update import RunState
 
 

@@ -1,0 +1,94 @@
+"""A network or a batch -> the part of it that this process holds, and back to the whole."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from adm.networks import Stage
+from adm.processes import Devices
+
+
+def spread(network: nn.Module, devices: Devices, sharded: bool = False) -> nn.Module:
+    """Place a network on the device; what it returns averages gradients over processes.
+
+    Args:
+        sharded: each process holds a part of the weights (FSDP), not a copy (DDP).
+    """
+    network.to(devices.device)
+    if devices.world == 1:
+        return network
+    if sharded:
+        return _shard(network, devices)
+    ids = None if devices.device.type == "cpu" else [devices.device]
+    return DistributedDataParallel(network, device_ids=ids, gradient_as_bucket_view=True)
+
+
+def accumulating(runner: nn.Module, last: bool) -> AbstractContextManager[Any]:
+    """Keep the gradients of a micro-batch in this process, unless it is the step's last.
+
+    Args:
+        runner: a network as `spread` returned it.
+    """
+    if isinstance(runner, FSDPModule):
+        runner.set_requires_gradient_sync(last)
+    elif isinstance(runner, DistributedDataParallel) and not last:
+        return runner.no_sync()
+    return nullcontext()
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor of which every process may hold a part -> all of it; every process must call."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+@torch.no_grad()
+def fill(tensor: Tensor, values: Tensor) -> None:
+    """Copy whole `values` into a tensor of which this process may hold a part."""
+    if isinstance(tensor, DTensor):
+        values = distribute_tensor(
+            values.to(tensor.device), tensor.device_mesh, list(tensor.placements)
+        )
+    tensor.copy_(values)
+
+
+def share(count: int, devices: Devices) -> range:
+    """The rows of a global batch that are this process's: contiguous, near equal."""
+    return _share(count, devices.rank, devices.world)
+
+
+def longest_share(count: int, devices: Devices) -> int:
+    """Rows of a global batch of the process that has most."""
+    return -(-count // devices.world)
+
+
+def rows(mine: Tensor, count: int, devices: Devices) -> Tensor:
+    """(n, K) float32 of this process's share -> (count, K) of all, in global order, on CPU."""
+    if devices.world == 1:
+        return mine.cpu()
+    padded = mine.new_zeros(longest_share(count, devices), mine.shape[1])
+    padded[: len(mine)] = mine
+    parts = [torch.empty_like(padded) for _ in range(devices.world)]
+    dist.all_gather(parts, padded)
+    lengths = [len(_share(count, rank, devices.world)) for rank in range(devices.world)]
+    return torch.cat([part[:n] for part, n in zip(parts, lengths, strict=True)]).cpu()
+
+
+def _share(count: int, rank: int, world: int) -> range:
+    return range(count * rank // world, count * (rank + 1) // world)
+
+
+def _shard(network: nn.Module, devices: Devices) -> nn.Module:
+    """Fully sharded data parallelism, a stage at a time."""
+    mesh = init_device_mesh(devices.device.type, (devices.world,))
+    for module in network.modules():
+        if isinstance(module, Stage):
+            fully_shard(module, mesh=mesh)
+    fully_shard(network, mesh=mesh)
+    return network
