@@ -22,18 +22,19 @@ from pathlib import Path
 import torch
 from resident import peak_bytes, resident_bytes
 
-from adm.networks import on_meta, recompute
+from adm.networks import on_meta
 from adm.processes import Devices
 from adm.recipes import RECIPES, Recipe, build, recipe
 from adm.runs.memory import Memory, estimate
 from adm.training.batches import Batch
 from adm.training.draws import draw
-from adm.training.ema import averages
-from adm.training.update import LossScale, RunState, update
+from adm.training.players import Player, player
+from adm.training.update import StepSettings, update
 
 PAGE = Path(__file__).parent.parent / "docs" / "recipes.md"
 BEGIN, END = "<!-- memory: begin -->\n", "<!-- memory: end -->\n"
 GIB, MIB = 2**30, 2**20
+CPU = Devices(torch.device("cpu"))
 WAYS = (("float32", False), ("float32", True), ("bfloat16", False), ("bfloat16", True))
 HEADER = (
     "| recipe | parameters (million) | fixed (GiB), float32 | bfloat16 "
@@ -60,17 +61,15 @@ def changed(chosen: Recipe, precision: str, recomputed: bool) -> Recipe:
     return replace(chosen, train=train)
 
 
-def state_of(chosen: Recipe) -> RunState:
-    """As the loop builds it, its optimizer with moments as after the first step."""
-    network, train = build.network(chosen).train(), chosen.train
-    recompute(network, train.checkpoint_activations)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=0.0)
-    for parameter in network.parameters():
+def player_of(chosen: Recipe) -> Player:
+    """As a run builds it, its optimizer with moments as after the first step."""
+    settings = replace(build.player_settings(chosen.train), learning_rate=0.0)
+    made = player(build.network(chosen), settings, CPU)
+    for parameter in made.network.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    kept = averages(network, train.ema_decay, train.ema_others, train.ema_widths)
-    return RunState(network, kept, optimizer, None, LossScale.of(train.precision))
+    made.optimizer.step()
+    made.optimizer.zero_grad(set_to_none=True)
+    return made
 
 
 def batch_of(chosen: Recipe, images: int) -> Batch:
@@ -82,20 +81,11 @@ def batch_of(chosen: Recipe, images: int) -> Batch:
 def one_step(chosen: Recipe, images: int) -> Measured:
     """In this process, which must be a new one."""
     before = resident_bytes()
-    state, batch = state_of(chosen), batch_of(chosen, images)
-    devices = Devices(torch.device("cpu"))
-    objective = build.objective(chosen, devices.device)
+    learner, batch = player_of(chosen), batch_of(chosen, images)
+    objective = build.objective(chosen, CPU.device)
+    how = StepSettings(CPU, images, images, chosen.train.gradient_clip)
     started = time.monotonic()
-    update(
-        state,
-        state.network,
-        objective,
-        batch,
-        devices,
-        batch_size=images,
-        micro_batch=images,
-        gradient_clip=chosen.train.gradient_clip,
-    )
+    update(learner, objective, batch, how)
     seconds = time.monotonic() - started
     return Measured(peak_bytes() - before, seconds)
 

@@ -29,7 +29,8 @@ from adm.training.batches import Batch
 from adm.training.draws import Draws
 from adm.training.ema import EMA
 from adm.training.objective import diffusion
-from adm.training.update import LossScale, RunState, update
+from adm.training.players import LossScale, Player
+from adm.training.update import StepSettings, update
 
 STEPS = 1000  # of the process
 RATE, DECAY = 1e-4, 0.999
@@ -107,7 +108,8 @@ def ours(shape: Shape, device: torch.device, precision: Precision) -> Step:
     network.load_state_dict(weights(shape))
     network.to(device).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=0.0)
-    state = RunState(network, (EMA(network, DECAY),), optimizer, None, LossScale())
+    player = Player(network, (EMA(network, DECAY),), optimizer, LossScale(), network)
+    how = StepSettings(Devices(device), shape.batch_size, shape.batch_size)
     objective = diffusion(
         cosine(STEPS),
         Parameterization(NOISE, LEARNED_RANGE),
@@ -118,17 +120,8 @@ def ours(shape: Shape, device: torch.device, precision: Precision) -> Step:
 
     def step(batch: Batch) -> Tensor:
         nonlocal done
-        result = update(
-            state,
-            network,
-            objective,
-            batch,
-            Devices(device),
-            batch_size=shape.batch_size,
-            micro_batch=shape.batch_size,
-            gradient_clip=None,
-        )
-        state.ema.update(network, done)
+        result = update(player, objective, batch, how)
+        player.ema.update(network, done)
         done += 1
         return result.rows["loss"].mean()
 

@@ -59,14 +59,15 @@ def test_a_signal_in_the_middle_of_a_save_waits_for_its_end(tmp_path):
 
 POISON = """
 from adm.training import loop, update
-def poisoned(state, runner, objective, batch, devices, **rest):
+calls = []
+def poisoned(player, objective, batch, how):
     def spoilt(network, part):
         outcome = objective(network, part)
-        state.poison = getattr(state, "poison", 0) + 1
-        if state.poison >= FIRST:
+        calls.append(part)
+        if len(calls) >= FIRST:
             KIND
         return outcome
-    return update.update(state, runner, spoilt, batch, devices, **rest)
+    return update.update(player, spoilt, batch, how)
 loop.update = poisoned
 """
 FORWARD = (

@@ -15,27 +15,30 @@ from adm.data import Source
 from adm.processes import Devices
 from adm.training import checkpoint, loop
 from adm.training.batches import Augmentation, Batch
-from adm.training.loop import LoopSettings
 from adm.training.objective import Outcome
-from adm.training.retention import Policy
+from adm.training.players import MODEL, RunState, player
+from adm.training.settings import LoopSettings, PlayerSettings, Policy
+from adm.training.turns import alone
 
 SETTINGS = LoopSettings(
     steps=4,
     batch_size=8,
-    learning_rate=0.1,
-    weight_decay=0.0,
     warmup_steps=0,
     anneal=False,
-    ema_decay=0.9,
-    ema_others=(),
-    ema_widths=(),
     gradient_clip=1.0,
-    precision="float32",
     give_up_after=2,
-    checkpoint_activations=False,
     seed=0,
     augmentation=Augmentation(),
     policy=Policy(save_every=1),
+)
+LEARNS = PlayerSettings(
+    learning_rate=0.1,
+    weight_decay=0.0,
+    ema_decay=0.9,
+    ema_others=(),
+    ema_widths=(),
+    precision="float32",
+    checkpoint_activations=False,
 )
 DESCRIBED = {"recipe": {}, "classes": list(tiny.CLASSES)}
 
@@ -61,7 +64,8 @@ def run_of(
 ) -> loop.Run:
     torch.manual_seed(0)
     device = Devices(torch.device("cpu"))
-    return loop.Run(nn.Linear(2, 2), recorder, source, settings, folder, DESCRIBED, device)
+    state = RunState({MODEL: player(nn.Linear(2, 2), LEARNS, device)})
+    return loop.Run(state, alone(recorder), source, settings, folder, DESCRIBED, device)
 
 
 def looped(
@@ -70,7 +74,7 @@ def looped(
     run = run_of(folder, recorder, source, settings)
     for _ in loop.train(run):
         pass
-    return run.network
+    return run.state.model.network
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -113,11 +117,13 @@ def test_a_finite_loss_with_a_gradient_that_is_not_moves_nothing(tmp_path: Path)
             return found._replace(loss=found.loss + root)
 
     run = run_of(tmp_path, Steep(), tiny.stripes(), replace(SETTINGS, steps=1))
-    before = {name: p.detach().clone() for name, p in run.network.named_parameters()}
+    before = {name: p.detach().clone() for name, p in run.state.model.network.named_parameters()}
     (state,) = loop.train(run)
     assert math.isfinite(state.shown["loss"])
     assert state.shown["skipped_gradient"] == 1.0
-    assert all(torch.equal(p, before[name]) for name, p in run.network.named_parameters())
+    assert all(
+        torch.equal(p, before[name]) for name, p in run.state.model.network.named_parameters()
+    )
     # Saved without moments, and gone on with.
     looped(tmp_path, Recorder(), tiny.stripes())
 
@@ -190,9 +196,11 @@ def same_each(a: Tensor, b: Tensor) -> Tensor:
 
 def test_the_rate_rises_to_its_peak_and_stays_or_falls_to_nothing() -> None:
     steady = replace(SETTINGS, steps=100, warmup_steps=9)
-    assert [steady.rate(step) for step in (0, 4, 9, 99)] == pytest.approx([0.01, 0.05, 0.1, 0.1])
+    assert [steady.rate(step, 0.1) for step in (0, 4, 9, 99)] == pytest.approx(
+        [0.01, 0.05, 0.1, 0.1]
+    )
     falling = replace(steady, anneal=True, warmup_steps=0)
-    assert [falling.rate(step) for step in (0, 50, 99)] == pytest.approx([0.1, 0.05, 0.001])
+    assert [falling.rate(step, 0.1) for step in (0, 50, 99)] == pytest.approx([0.1, 0.05, 0.001])
 
 
 def test_the_rate_is_the_one_that_moves_the_weights(tmp_path: Path) -> None:

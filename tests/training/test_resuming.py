@@ -10,11 +10,11 @@ import torch
 from safetensors.torch import load_file
 
 from adm.losses import TimestepImportance
+from adm.processes import Devices
 from adm.recipes import Recipe, build
 from adm.recipes.overrides import override
 from adm.training import checkpoint
-from adm.training.ema import averages
-from adm.training.update import LossScale, RunState
+from adm.training.players import MODEL, RunState, player
 
 # Four levels at eight images a step: every level has its ten losses well before the stop.
 IMPORTANT = ("importance=true", "loss=vlb", "process.steps=4", "train.batch_size=8")
@@ -92,10 +92,9 @@ def test_importance_is_restored_in_place(tmp_path: Path) -> None:
 
 
 def fresh_state(chosen: Recipe) -> RunState:
-    network = build.network(chosen)
-    optimizer = torch.optim.AdamW(network.parameters())
-    importance = TimestepImportance(chosen.process.steps)
-    return RunState(network, averages(network, 0.9999, (), ()), optimizer, importance, LossScale())
+    alone = Devices(torch.device("cpu"))
+    fresh = player(build.network(chosen), build.player_settings(chosen.train), alone)
+    return RunState({MODEL: fresh}, importance=TimestepImportance(chosen.process.steps))
 
 
 @pytest.mark.parametrize("killed_after", [3, 4, 5])

@@ -14,7 +14,7 @@ from adm.runs import run
 from adm.training import loop
 from adm.training.loop import Progress
 from adm.training.microbatch import is_out_of_memory, largest, refusal
-from adm.training.update import LossScale
+from adm.training.players import LossScale
 
 SETTINGS = ("train.batch_size=16", "train.precision=float32", "train.steps=3")
 OWN = {"diffusion": ("unet.dropout=0.3",), "classifier": ("classifier.dropout=0.3",)}

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from adm.processes import Devices
 from adm.recipes import Recipe, build
 from adm.training.ema import EMA
-from adm.training.update import LossScale, RunState
+from adm.training.players import MODEL, LossScale, Player, RunState
 
 CPU = Devices(torch.device("cpu"))
 
@@ -18,8 +18,8 @@ def state_of(chosen: Recipe, seed: int = 0) -> RunState:
     ema = EMA(network, 0.9)
     scramble(ema.weights, seed + 1)
     optimizer = torch.optim.AdamW(network.parameters())
-    importance = build.importance(chosen)
-    return RunState(network, (ema,), optimizer, importance, LossScale())
+    player = Player(network, (ema,), optimizer, LossScale(), network)
+    return RunState({MODEL: player}, importance=build.importance(chosen))
 
 
 @torch.no_grad()

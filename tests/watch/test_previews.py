@@ -62,7 +62,7 @@ def test_raw_weights_and_their_average_stand_side_by_side(tmp_path: Path, channe
             return left, picture.crop((half, 60, picture.width, picture.height)).tobytes()
 
     before = halves()
-    states.scramble(state.ema.weights, 5)
+    states.scramble(state.model.ema.weights, 5)
     after = halves()
     assert before[0] == after[0]
     assert before[1] != after[1]
@@ -71,7 +71,7 @@ def test_raw_weights_and_their_average_stand_side_by_side(tmp_path: Path, channe
 def test_the_picture_is_the_sample_command_s_own(tmp_path: Path) -> None:
     chosen = tiny.diffusion("watch.images=3")
     state, source = states.state_of(chosen), tiny.stripes()
-    model = model_of(chosen, mean_weights(state), source.classes, tmp_path, 1)
+    model = model_of(chosen, mean_weights(state.model), source.classes, tmp_path, 1)
     generator = DiffusionGenerator(model, preview_sampling(chosen, 0))
     image = generator.images(torch.arange(3), range(3))[2]
     draw = drawing(chosen, source, source, tmp_path, TIMES, 4, lambda said: None)
@@ -104,11 +104,11 @@ def test_a_classifier_that_is_always_right_has_no_mistakes_to_show(tmp_path: Pat
     chosen = tiny.classifier("noised=false")
     state, source = states.state_of(chosen), tiny.stripes()
     alike = replace(source, labels=torch.zeros(30, dtype=torch.int64))
-    for name, values in state.ema.weights.items():
+    for name, values in state.model.ema.weights.items():
         values.zero_()
         if name.endswith("bias") and values.shape == (3,):
             values[0] = 1.0
-    weights = {k: v.clone() for k, v in state.ema.weights.items()}
+    weights = {k: v.clone() for k, v in state.model.ema.weights.items()}
     drawn = mistakes(chosen, alike)(1, Weights(weights, weights))
     drawn.picture.save(tmp_path / "right.png")
     assert drawn.figures == {}

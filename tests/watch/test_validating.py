@@ -79,9 +79,9 @@ def test_it_is_the_average_weights_that_are_measured(kind: str) -> None:
     chosen = tiny.KINDS[kind]()
     state = states.state_of(chosen)
     before = validated(chosen, state)
-    states.scramble(dict(state.network.named_parameters()), 9)
+    states.scramble(dict(state.model.network.named_parameters()), 9)
     assert validated(chosen, state) == before
-    states.scramble(state.ema.weights, 9)
+    states.scramble(state.model.ema.weights, 9)
     assert validated(chosen, state) != before
 
 
@@ -92,22 +92,22 @@ def test_nothing_of_the_run_is_touched(kind: str) -> None:
     if kind == "diffusion":
         chosen = tiny.diffusion("importance=true", "loss=vlb", "unet.dropout=0.5")
     state = states.state_of(chosen)
-    next(state.network.children()).eval()  # a mode that is neither all on nor all off
-    for parameter in state.network.parameters():
+    next(state.model.network.children()).eval()  # a mode that is neither all on nor all off
+    for parameter in state.model.network.parameters():
         parameter.grad = torch.ones_like(parameter)
-    weights = {k: v.clone() for k, v in state.network.state_dict().items()}
-    averages = {k: v.clone() for k, v in state.ema.weights.items()}
-    modes = [module.training for module in state.network.modules()]
+    weights = {k: v.clone() for k, v in state.model.network.state_dict().items()}
+    averages = {k: v.clone() for k, v in state.model.ema.weights.items()}
+    modes = [module.training for module in state.model.network.modules()]
     drawn, importance = torch.get_rng_state(), copy.deepcopy(state.importance)
     validated(chosen, state)
     assert torch.equal(torch.get_rng_state(), drawn)
-    assert [module.training for module in state.network.modules()] == modes
-    for name, parameter in state.network.named_parameters():
+    assert [module.training for module in state.model.network.modules()] == modes
+    for name, parameter in state.model.network.named_parameters():
         assert torch.equal(parameter, weights[name])
         assert parameter.requires_grad
         assert parameter.grad is not None
         assert torch.equal(parameter.grad, torch.ones_like(parameter))
-    assert all(torch.equal(v, averages[k]) for k, v in state.ema.weights.items())
+    assert all(torch.equal(v, averages[k]) for k, v in state.model.ema.weights.items())
     if importance is not None:
         assert state.importance is not None
         assert np.array_equal(state.importance.counts, importance.counts)
@@ -189,7 +189,7 @@ def test_a_network_that_learnt_its_images_by_heart_shows_a_gap_and_one_warning()
     train = replace(few, read=lambda i: noise[i])
     unseen = replace(few, read=lambda i: noise[12 + i])  # labels that nothing foretells
     state, objective = states.state_of(chosen), build.objective(chosen, torch.device("cpu"))
-    optimizer = torch.optim.AdamW(state.network.parameters(), lr=3e-3)
+    optimizer = torch.optim.AdamW(state.model.network.parameters(), lr=3e-3)
     generator = np.random.default_rng(0)
     said: list[str] = []
     watch = validation(
@@ -199,12 +199,14 @@ def test_a_network_that_learnt_its_images_by_heart_shows_a_gap_and_one_warning()
         batch = validation_module.with_draws(
             train, list(range(12)), 0, 12 * step, validation_module.Augmentation()
         )
-        key_dropout(state.network, batch.draws.key)  # as in training; else masks are by chance
-        objective(state.network, batch).loss.mean().backward()
+        key_dropout(
+            state.model.network, batch.draws.key
+        )  # as in training; else masks are by chance
+        objective(state.model.network, batch).loss.mean().backward()
         optimizer.step()
         optimizer.zero_grad()
-    for name, parameter in state.network.named_parameters():
-        state.ema.weights[name].copy_(parameter.detach())
+    for name, parameter in state.model.network.named_parameters():
+        state.model.ema.weights[name].copy_(parameter.detach())
     gap = watch(1, state)["validation/gap"]
     assert gap > 0.2
     watch(2, state)

@@ -1,4 +1,4 @@
-"""Recipe -> schedule, parameterization, loss, network: where names become functions.
+"""Recipe -> schedule, loss, network, settings of the loop: where names become functions.
 
 What differs by the kind of network is decided here, and nowhere else.
 """
@@ -15,6 +15,8 @@ from adm.diffusion import Parameterization, Schedule
 from adm.networks import Classifier, UNet
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, ProcessSettings, Recipe
 from adm.training import objective as training
+from adm.training.batches import Augmentation
+from adm.training.settings import LoopSettings, PlayerSettings, Policy
 
 T = TypeVar("T")
 
@@ -165,3 +167,32 @@ def autocast_for(precision: str, device: torch.device) -> Callable[[], torch.aut
     """The context in which a network computes in this precision; float32 leaves it as it is."""
     dtype = PRECISIONS.get(precision)
     return partial(torch.autocast, device.type, dtype, enabled=dtype is not None)
+
+
+def loop_settings(recipe: Recipe) -> LoopSettings:
+    train = recipe.train
+    return LoopSettings(
+        steps=train.steps,
+        batch_size=train.batch_size,
+        warmup_steps=train.warmup_steps,
+        anneal=train.anneal,
+        gradient_clip=train.gradient_clip,
+        give_up_after=train.give_up_after,
+        seed=train.seed,
+        augmentation=Augmentation(recipe.data.flip, recipe.data.crop == "random"),
+        policy=Policy(
+            train.keep_last, train.keep_best, train.keep_every_steps, train.save_every_steps
+        ),
+    )
+
+
+def player_settings(train: TrainSettings) -> PlayerSettings:
+    return PlayerSettings(
+        learning_rate=train.learning_rate,
+        weight_decay=train.weight_decay,
+        ema_decay=train.ema_decay,
+        ema_others=train.ema_others,
+        ema_widths=train.ema_widths,
+        precision=train.precision,
+        checkpoint_activations=train.checkpoint_activations,
+    )

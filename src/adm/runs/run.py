@@ -16,12 +16,12 @@ from adm.processes import Devices, on_this_machine
 from adm.recipes import build
 from adm.recipes.schema import Recipe, to_json
 from adm.runs.claim import claim, origin_of
-from adm.training import checkpoint, loop, retention
-from adm.training.batches import Augmentation
-from adm.training.loop import LoopSettings, Progress, Watch
+from adm.training import checkpoint, loop, players
+from adm.training.loop import Progress, Watch
+from adm.training.players import RunState
+from adm.training.turns import alone
 
 SAFE_SHARE = 0.75  # of the free memory: a step takes up to 1.33 estimates (docs/recipes.md)
-PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,20 +77,21 @@ def train(
             options.say(line)
     devices.agree("recipe, data or version", (described, version("ablated-diffusion")))
     devices.once(lambda: claim(run, described))
+    player = players.player(
+        network, build.player_settings(recipe.train), devices, sharded=options.shard
+    )
     auto = options.micro_batch == "auto"
     return loop.train(
         loop.Run(
-            network=network,
-            objective=build.objective(recipe, devices.device, importance),
+            state=RunState({players.MODEL: player}, importance=importance),
+            turn=alone(build.objective(recipe, devices.device, importance)),
             source=source,
-            settings=loop_settings(recipe),
+            settings=build.loop_settings(recipe),
             folder=run,
             metadata=described,
             devices=devices,
-            importance=importance,
             watch=options.watch,
             stop=options.stop,
-            sharded=options.shard,
             fits=fits_in_memory(recipe) if auto and devices.device.type == "cpu" else None,
         ),
         micro_batch=None if isinstance(options.micro_batch, str) else options.micro_batch,
@@ -140,28 +141,6 @@ def fits_in_memory(recipe: Recipe) -> Callable[[int], bool]:
     needed = cache(partial(estimate, recipe, "cpu"))  # seconds of work, if it is asked for at all
     share = SAFE_SHARE / on_this_machine()
     return lambda size: needed().of(size) < share * psutil.virtual_memory().available
-
-
-def loop_settings(recipe: Recipe) -> LoopSettings:
-    t = recipe.train
-    return LoopSettings(
-        steps=t.steps,
-        batch_size=t.batch_size,
-        learning_rate=t.learning_rate,
-        weight_decay=t.weight_decay,
-        warmup_steps=t.warmup_steps,
-        anneal=t.anneal,
-        ema_decay=t.ema_decay,
-        ema_others=t.ema_others,
-        ema_widths=t.ema_widths,
-        gradient_clip=t.gradient_clip,
-        precision=t.precision,
-        give_up_after=t.give_up_after,
-        checkpoint_activations=t.checkpoint_activations,
-        seed=t.seed,
-        augmentation=Augmentation(recipe.data.flip, recipe.data.crop == "random"),
-        policy=retention.Policy(t.keep_last, t.keep_best, t.keep_every_steps, t.save_every_steps),
-    )
 
 
 def check_source(recipe: Recipe, source: Source) -> None:

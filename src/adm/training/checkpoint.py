@@ -1,4 +1,4 @@
-"""a run's state <-> a folder that describes itself: safetensors and JSON, never code.
+"""A run's state <-> a folder that describes itself: safetensors and JSON, never code.
 
 A run's folder holds `checkpoints/step-0001000/`, and there:
     model.safetensors      the averaged weights, with the recipe in the file's metadata
@@ -7,27 +7,29 @@ A run's folder holds `checkpoints/step-0001000/`, and there:
     ema-0.999.safetensors  further averages, where there are any, by name
     importance.safetensors the recent losses of each level, where levels are drawn by them
     state.json             the step, and all else that is a number
+
+Where several networks learn, each has a folder of its name for its weights, moments and averages,
+such as `step-0001000/generator/model.safetensors`. Frozen networks are not saved.
 """
 
 import json
 import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from adm.files import fsync, parse_json, read_json
-from adm.losses import TimestepImportance
 from adm.processes import Devices
+from adm.training import contents
 from adm.training.disk import unwritten
+from adm.training.players import RunState
 from adm.training.spread import fill, whole
-from adm.training.update import RunState
 
 FORMAT = "adm"  # under which a model file's header holds its metadata
 STEP_FOLDER = "step-{:07d}"
@@ -123,9 +125,10 @@ def save(
     """
     folder = run / "checkpoints" / STEP_FOLDER.format(numbers.step)
     part = folder.with_name(f".{folder.name}.part")
-    devices.once(lambda: _emptied(part))
+    places = contents.places(state).values()
+    devices.once(lambda: _emptied(part, places))
     failure: Exception | None = None
-    for turn, (name, tensors) in enumerate(_contents(state).items()):
+    for turn, (name, tensors) in enumerate(contents.tensors(state).items()):
         mine = turn % devices.world == devices.rank and failure is None
         held = {key: whole(t).detach() for key, t in tensors.items()}  # together, if in parts
         if mine:
@@ -137,8 +140,7 @@ def save(
     def publish() -> None:
         try:
             (part / "state.json").write_text(json.dumps(_described(numbers, state)))
-            fsync(part / "state.json")
-            fsync(part)
+            _synced(part, places)
             shutil.rmtree(folder, ignore_errors=True)
             part.rename(folder)
             fsync(folder.parent)
@@ -158,64 +160,30 @@ def restore(folder: Path, state: RunState) -> Numbers:
     """Load a checkpoint into built objects; on any number of processes.
 
     Raises:
-        ValueError: one of its files is damaged.
+        ValueError: one of its files is damaged, or it is of a run of other players.
     """
     held = _state(folder)
-    for name, tensors in _contents(state, moments=False).items():
+    try:
+        own = contents.numbers_of_players(state, held)
+    except ValueError as error:
+        raise ValueError(f"{folder} cannot be continued: {error}; give another folder") from None
+    for name, tensors in contents.tensors(state, moments=False).items():
         values = _tensors(folder / name)
         for key, tensor in tensors.items():
             fill(tensor, values[key])
-    moments = _tensors(folder / "optimizer.safetensors")
-    for name, parameter in state.network.named_parameters():
-        if name not in held["optimizer"]:
-            continue  # no step was taken yet: all overflowed
-        slots = {key: torch.zeros_like(parameter) for key in ("exp_avg", "exp_avg_sq")}
-        for key, slot in slots.items():
-            fill(slot, moments[f"{key}/{name}"])
-        step = torch.tensor(held["optimizer"][name])
-        state.optimizer.state[parameter] = {"step": step, **slots}
-    state.scale.value, state.scale.good = held["loss_scale"], held["good_steps"]
-    state.bad_steps = held["bad_steps"]
+    for name, place in contents.places(state).items():
+        moments = _tensors(folder / place / "optimizer.safetensors")
+        contents.restore_learning(state.players[name], own[name], moments)
+    state.step, state.bad_steps = held["step"], held["bad_steps"]
     return Numbers(held["step"], held["micro_batch"], held["validation"])
 
 
-def _contents(state: RunState, moments: bool = True) -> dict[str, dict[str, Tensor]]:
-    """File name -> its tensors, which share memory with the state's own."""
-    files = {
-        "model.safetensors": state.ema.weights,
-        "raw.safetensors": dict(state.network.named_parameters()),
-    }
-    if moments:
-        files["optimizer.safetensors"] = dict(_moments(state))
-    for average in state.averages[1:]:
-        files[f"{average.name}.safetensors"] = average.weights
-    if state.importance is not None:
-        files["importance.safetensors"] = _recent_losses(state.importance)
-    return files
-
-
-def _moments(state: RunState) -> Iterator[tuple[str, Tensor]]:
-    for name, parameter in state.network.named_parameters():
-        # `get`, since asking for it would make an entry before the first step.
-        for key, value in state.optimizer.state.get(parameter, {}).items():
-            if key != "step":
-                yield f"{key}/{name}", value
-
-
 def _described(numbers: Numbers, state: RunState) -> dict[str, Any]:
-    counters = {
-        name: float(state.optimizer.state[parameter]["step"])
-        for name, parameter in state.network.named_parameters()
-        if parameter in state.optimizer.state
-    }
     return {
         "step": numbers.step,
         "micro_batch": numbers.micro_batch,
         "validation": _finite(numbers.validation),
-        "loss_scale": state.scale.value,
-        "good_steps": state.scale.good,
-        "bad_steps": state.bad_steps,
-        "optimizer": counters,
+        **contents.numbers(state),
     }
 
 
@@ -232,9 +200,17 @@ def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> 
     fsync(path)
 
 
-def _emptied(folder: Path) -> None:
+def _emptied(folder: Path, places: Iterable[str]) -> None:
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    for place in places:
+        (folder / place).mkdir(parents=True)
+
+
+def _synced(folder: Path, places: Iterable[str]) -> None:
+    """Have the disk hold what the folder lists, before the folder takes its name."""
+    fsync(folder / "state.json")
+    for listed in {*(folder / place for place in places), folder}:
+        fsync(listed)
 
 
 def _unwritten(error: Exception, folder: Path, run: Path) -> OSError:
@@ -262,14 +238,6 @@ def _state(folder: Path) -> dict[str, Any]:
             f"{folder / 'state.json'} is damaged ({error}); remove {folder} to continue from the "
             "checkpoint before it"
         ) from None
-
-
-def _recent_losses(importance: TimestepImportance) -> dict[str, Tensor]:
-    """Its two arrays as tensors that share their memory."""
-    return {
-        "history": torch.from_numpy(importance.history),
-        "counts": torch.from_numpy(importance.counts),
-    }
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""data, objective, network -> trained weights: the loop."""
+"""Players, a turn, data -> trained weights: the loop."""
 
 import json
 import math
@@ -6,56 +6,22 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO, TypeAlias
 
-import torch
-from torch import nn
-
 from adm.data import Source, shuffled
 from adm.files import write_text
-from adm.losses import TimestepImportance
-from adm.networks import recompute
 from adm.processes import Devices
-from adm.training import checkpoint, failure, posthoc, retention
-from adm.training.batches import Augmentation, Batch, batch_at, batches
+from adm.training import checkpoint, contents, failure, posthoc, retention
+from adm.training.batches import Batch, batch_at, batches
 from adm.training.checkpoint import Numbers
-from adm.training.ema import averages
-from adm.training.microbatch import is_out_of_memory, largest, probe, refusal
-from adm.training.objective import Objective
-from adm.training.spread import longest_share, share, spread
-from adm.training.update import LossScale, RunState, Update, update
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoopSettings:
-    """What the loop itself must know; see `TrainSettings` for meanings."""
-
-    steps: int
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    warmup_steps: int
-    anneal: bool
-    ema_decay: float
-    ema_others: tuple[float, ...]
-    ema_widths: tuple[float, ...]
-    gradient_clip: float | None
-    precision: str
-    give_up_after: int
-    checkpoint_activations: bool
-    seed: int
-    augmentation: Augmentation
-    policy: retention.Policy
-
-    def rate(self, step: int) -> float:
-        """Learning rate of optimizer step number `step`, counted from 0."""
-        rise = min(1.0, (step + 1) / (self.warmup_steps + 1))
-        return self.learning_rate * rise * ((1 - step / self.steps) if self.anneal else 1.0)
-
-    def saves(self, done: int) -> bool:
-        """Whether a checkpoint is due after so many steps."""
-        return self.policy.regular(done) or done == self.steps
+from adm.training.microbatch import forget_gradients, is_out_of_memory, largest, probe, refusal
+from adm.training.players import Player, RunState
+from adm.training.settings import LoopSettings
+from adm.training.spread import longest_share, share
+from adm.training.turns import Turn
+from adm.training.update import StepSettings, Update, update
 
 
 class Progress(NamedTuple):
@@ -76,26 +42,24 @@ class Run:
     """What a run is made of, built.
 
     Attributes:
+        state: the players as they start, and what they learn from.
+        turn: which of them learn what from a batch.
         folder: where it is kept.
         metadata: stored with the weights, so that a path is enough to sample from.
-        importance: the objective's own, where it has one, to be saved and restored with the rest.
         watch: looks at the network after every step.
         stop: asked after every step whether to save and leave.
-        sharded: spread weights, gradients and moments over the processes (FSDP).
         fits: whether so many images at once fit in memory; tried out when None.
     """
 
-    network: nn.Module
-    objective: Objective
+    state: RunState
+    turn: Turn
     source: Source
     settings: LoopSettings
     folder: Path
     metadata: dict[str, Any]
     devices: Devices
-    importance: TimestepImportance | None = None
     watch: Watch = lambda done, state: {}
     stop: Callable[[], bool] = lambda: False
-    sharded: bool = False
     fits: Callable[[int], bool] | None = None
 
 
@@ -116,17 +80,16 @@ def train(run: Run, micro_batch: int | None = None, auto: bool = False) -> Itera
         MemoryError: the device has not enough for the micro-batch.
         OSError: a checkpoint cannot be written.
     """
-    settings, devices = run.settings, run.devices
-    if settings.checkpoint_activations:
-        recompute(run.network)
-    runner, state = built(run)
+    settings, devices, state = run.settings, run.devices, run.state
+    state.freeze(devices.device)
     found = checkpoint.latest(run.folder)
     before = Numbers(0, 0) if found is None else checkpoint.restore(found, state)
     micro = micro_batch or before.micro_batch
     if not micro and auto:
-        micro = _largest(run, runner, state)
+        micro = _largest(run)
     most = longest_share(settings.batch_size, devices)  # of all, so that all do the same
     micro = min(most, micro or most)
+    how = StepSettings(devices, settings.batch_size, micro, settings.gradient_clip)
     steps = range(before.step, settings.steps)
     with _continued(run.folder / "log.jsonl", before.step, devices) as log:
         stream = batches(
@@ -134,110 +97,98 @@ def train(run: Run, micro_batch: int | None = None, auto: bool = False) -> Itera
         )
         started = time.monotonic()
         for step, batch in zip(steps, stream, strict=True):
-            taken = _step(run, runner, state, step, batch, micro)
-            shown = _shown(taken, settings, step, state) | run.watch(step + 1, state)
-            _write(log, step + 1, shown)
+            state.step, done = step, step + 1
+            shown = _shown(state, _step(run, batch, how)) | run.watch(done, state)
+            _write(log, done, shown)
             leaving = devices.any(run.stop())
             saved = None
-            if leaving or settings.saves(step + 1):
+            if leaving or settings.saves(done):
                 _flush(log)
-                numbers = Numbers(step + 1, micro, shown.get("validation/loss"))
-                saved = _save(run, numbers, state)
+                saved = _save(run, Numbers(done, micro, shown.get("validation/loss")))
             # From yield to yield, so that waiting for images counts.
             before_it, started = started, time.monotonic()
             speed = settings.batch_size / (started - before_it)
-            yield Progress(step + 1, shown, speed, saved)
+            yield Progress(done, shown, speed, saved)
             if leaving:
                 return
 
 
-def built(run: Run) -> tuple[nn.Module, RunState]:
-    """The network on its devices, and what changes with it."""
-    settings = run.settings
-    run.network.train()
-    runner = spread(run.network, run.devices, run.sharded)
-    optimizer = torch.optim.AdamW(
-        run.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
-    )
-    kept = averages(run.network, settings.ema_decay, settings.ema_others, settings.ema_widths)
-    scale = LossScale.of(settings.precision)
-    return runner, RunState(run.network, kept, optimizer, run.importance, scale)
-
-
-def _largest(run: Run, runner: nn.Module, state: RunState) -> int:
+def _largest(run: Run) -> int:
     """The micro-batch to use, found by trial, or told by `run.fits` where trial tells nothing."""
     size, trial = run.settings.batch_size, run.fits
     if trial is None:
         mine, seed = share(size, run.devices), run.settings.seed
         batch = batch_at(run.source, seed, mine.start, len(mine), run.settings.augmentation)
-        trial = probe(state, runner, run.objective, batch.to(run.devices.device), run.devices)
+        trial = probe(run.state, run.turn, batch.to(run.devices.device), run.devices)
     found = min(run.devices.gather(largest(trial, longest_share(size, run.devices)) or 0))
     if not found:
         raise MemoryError(refusal(1, None))
     return found
 
 
-def _step(
-    run: Run, runner: nn.Module, state: RunState, step: int, batch: Batch, micro_batch: int
-) -> Update:
-    settings = run.settings
-    for group in state.optimizer.param_groups:
-        group["lr"] = settings.rate(step)
-    taken = _updated(run, runner, state, batch, micro_batch)
-    state.bad_steps = failure.count(state.bad_steps, taken, state.scale)
-    state.scale.after(taken.skipped is None)
-    if taken.skipped is None:
-        for average in state.averages:
-            average.update(state.network, step)
-    elif state.bad_steps >= settings.give_up_after:
-        start = step * settings.batch_size
+def _step(run: Run, batch: Batch, how: StepSettings) -> dict[str, Update]:
+    state, settings = run.state, run.settings
+    for player in state.players.values():
+        _set_rate(player, settings, state.step)
+    taken = _taken(run, batch, how)
+    state.bad_steps = failure.count(state.bad_steps, taken.values())
+    for name, one in taken.items():
+        if one.skipped is None:
+            for average in state.players[name].averages:
+                average.update(state.players[name].network, state.step)
+    if state.bad_steps >= settings.give_up_after:
+        start = state.step * settings.batch_size
         images = shuffled(settings.seed, len(run.source), start, settings.batch_size)
         last = checkpoint.sound(run.folder)
-        raise FloatingPointError(failure.give_up(run.folder, step + 1, taken, images, last))
+        told = failure.give_up(run.folder, state.step + 1, taken, images, last)
+        raise FloatingPointError(told)
     return taken
 
 
-def _updated(
-    run: Run, runner: nn.Module, state: RunState, batch: Batch, micro_batch: int
-) -> Update:
+def _set_rate(player: Player, settings: LoopSettings, step: int) -> None:
+    for group in player.optimizer.param_groups:
+        peak = group.setdefault("initial_lr", group["lr"])  # torch's schedulers call it so too
+        group["lr"] = settings.rate(step, peak)
+
+
+def _taken(run: Run, batch: Batch, how: StepSettings) -> dict[str, Update]:
+    state, turn = run.state, run.turn
     try:
-        return update(
-            state,
-            runner,
-            run.objective,
-            batch,
-            run.devices,
-            batch_size=run.settings.batch_size,
-            micro_batch=micro_batch,
-            gradient_clip=run.settings.gradient_clip,
-        )
+        return turn(state, batch, partial(update, how=how))
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
     # Only here, past the exception, is the failed step's memory free for trials.
-    state.optimizer.zero_grad(set_to_none=True)
+    forget_gradients(state)
     alone = run.devices.world == 1  # others wait in the middle of the step, and cannot try
-    fits = probe(state, runner, run.objective, batch, run.devices) if alone else bool
-    raise MemoryError(refusal(micro_batch, largest(fits, micro_batch // 2)))
+    fits = probe(state, turn, batch, run.devices) if alone else bool
+    raise MemoryError(refusal(how.micro_batch, largest(fits, how.micro_batch // 2)))
 
 
-def _shown(taken: Update, settings: LoopSettings, step: int, state: RunState) -> dict[str, float]:
-    """The figures of a step's line in the log."""
-    figures = taken.means | {
-        "gradient_norm": taken.gradient_norm,
-        "learning_rate": settings.rate(step),
-    }
-    if state.scale.active:
-        figures["loss_scale"] = state.scale.value
-    if taken.skipped is not None:
-        figures[f"skipped_{taken.skipped}"] = 1.0
+def _shown(state: RunState, taken: dict[str, Update]) -> dict[str, float]:
+    """The figures of a step's line in the log, after the player's name where there are several."""
+    figures: dict[str, float] = {}
+    for name, one in taken.items():
+        player = state.players[name]
+        own = one.means | {
+            "gradient_norm": one.gradient_norm,
+            "learning_rate": player.learning_rate,
+        }
+        if player.scale.active:
+            own["loss_scale"] = player.scale.value
+        if one.skipped is not None:
+            own[f"skipped_{one.skipped}"] = 1.0
+        place = contents.places(state)[name]
+        figures |= {f"{place}{figure}": value for figure, value in own.items()}
     return figures
 
 
-def _save(run: Run, numbers: Numbers, state: RunState) -> Path:
-    if run.settings.ema_widths:  # first, so that no checkpoint is without its snapshots
-        posthoc.snapshot(run.folder, numbers.step, state.averages, run.metadata, run.devices)
-    folder = checkpoint.save(run.folder, numbers, state, run.metadata, run.devices)
+def _save(run: Run, numbers: Numbers) -> Path:
+    for name, place in contents.places(run.state).items():
+        # First, so that no checkpoint is without its snapshots.
+        kept = run.state.players[name].averages
+        posthoc.snapshot(run.folder / place, numbers.step, kept, run.metadata, run.devices)
+    folder = checkpoint.save(run.folder, numbers, run.state, run.metadata, run.devices)
     run.devices.once(lambda: retention.prune(run.folder, run.settings.policy))
     return folder
 

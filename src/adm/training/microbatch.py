@@ -3,14 +3,16 @@
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from adm.networks import key_dropout
 from adm.processes import Devices
 from adm.training.batches import Batch
 from adm.training.objective import Objective
+from adm.training.players import Player, RunState
 from adm.training.spread import accumulating
-from adm.training.update import RunState
+from adm.training.turns import Turn
+from adm.training.update import Update
 
 CPU_REFUSAL = "can't allocate memory"  # what PyTorch's allocator says where there is no CUDA
 
@@ -32,33 +34,46 @@ def largest(fits: Callable[[int], bool], limit: int) -> int | None:
     return None
 
 
-def probe(
-    state: RunState, runner: nn.Module, objective: Objective, batch: Batch, devices: Devices
-) -> Callable[[int], bool]:
-    """A trial of a size: forward and backward on the batch's first images, gradients forgotten.
+def probe(state: RunState, turn: Turn, batch: Batch, devices: Devices) -> Callable[[int], bool]:
+    """A trial of a size: a turn on the batch's first images in which no step is taken.
 
-    Room for the optimizer's moments is held while it has none. Every process must try the same
+    Room for the optimizers' moments is held while they have none. Every process must try the same
     sizes; a size fits when it fits all of them.
     """
 
     def fits(size: int) -> bool:
-        part, failed = batch.part(0, size), False
+        failed = False
         try:
             held = _moments_to_come(state)
-            key_dropout(state.network, part.draws.key)
-            with accumulating(runner, last=False):
-                objective(runner, part).loss.sum().backward()
+            turn(state, batch.part(0, size), tried)
             del held
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             failed = True
-        state.optimizer.zero_grad(set_to_none=True)
+        forget_gradients(state)
         if devices.device.type == "cuda":
             torch.cuda.empty_cache()
         return not devices.any(failed)
 
     return fits
+
+
+def tried(player: Player, objective: Objective, batch: Batch) -> Update:
+    """Run the passes of a step without taking it; the Update that it returns has no rows."""
+    key_dropout(player.network, batch.draws.key)
+    with accumulating(player.runner, last=False):
+        outcome = objective(player.runner, batch)
+        outcome.loss.sum().backward()
+    player.optimizer.zero_grad(set_to_none=True)
+    nothing = {name: torch.empty(0) for name in outcome.shown}
+    return Update(torch.empty(0), nothing, 0.0, None)
+
+
+def forget_gradients(state: RunState) -> None:
+    """Free the gradients of all players."""
+    for player in state.players.values():
+        player.optimizer.zero_grad(set_to_none=True)
 
 
 def refusal(size: int, fitting: int | None) -> str:
@@ -76,6 +91,6 @@ def refusal(size: int, fitting: int | None) -> str:
 
 
 def _moments_to_come(state: RunState) -> list[Tensor]:
-    if state.optimizer.state:
-        return []
-    return [torch.empty_like(p) for p in state.network.parameters() for _ in range(2)]
+    fresh = [player for player in state.players.values() if not player.optimizer.state]
+    parameters = [p for player in fresh for p in player.network.parameters()]
+    return [torch.empty_like(p) for p in parameters for _ in range(2)]

@@ -141,15 +141,18 @@ def _found(run: Path) -> list[Snapshot]:
 def thin(run: Path, regular: Callable[[int], bool], newest: int) -> None:
     """Remove the averages of interruptions, which an uninterrupted run has not, and half files.
 
+    The players of a run of several keep theirs in a folder each, and are treated alike.
+
     Args:
         regular: whether a run that is not interrupted stores averages at a step.
         newest: the step whose averages stay in any case, for a run may go on from there.
     """
-    for one in _found(run):
-        if one.step < newest and not regular(one.step):
-            one.path.unlink()
-    for part in (run / FOLDER).glob(".step-*.part"):
-        part.unlink()
+    for folder in (run, *(found.parent for found in run.glob(f"*/{FOLDER}"))):
+        for one in _found(folder):
+            if one.step < newest and not regular(one.step):
+                one.path.unlink()
+        for part in (folder / FOLDER).glob(".step-*.part"):
+            part.unlink()
 
 
 def stored(run: Path) -> list[Snapshot]:

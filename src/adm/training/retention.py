@@ -3,36 +3,14 @@
 import math
 import shutil
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from adm.files import link
 from adm.training import posthoc
 from adm.training.checkpoint import finished, numbers, sound
+from adm.training.settings import Policy
 
 BEST = "best"  # a link to the checkpoint of the best validation
-EARLY = 10  # the step of the first checkpoint, so that a run which cannot save fails at once
-
-
-@dataclass(frozen=True)
-class Policy:
-    """Which checkpoints stay.
-
-    Attributes:
-        last: so many of the newest.
-        best: that of the lowest validation loss.
-        every: those at multiples of it, for ever.
-        save_every: steps between regular checkpoints; one of an interrupted run lies between.
-    """
-
-    last: int = 2
-    best: bool = True
-    every: int | None = None
-    save_every: int = 1
-
-    def regular(self, step: int) -> bool:
-        """Whether a run that is not interrupted saves at this step, its last aside."""
-        return step == EARLY or step % self.save_every == 0
 
 
 def best(run: Path) -> Path | None:

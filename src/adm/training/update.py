@@ -1,4 +1,4 @@
-"""network, batch -> one optimizer step, or none where the numbers are not finite."""
+"""Player, objective, batch -> one optimizer step, or none where the numbers are not finite."""
 
 import math
 from collections.abc import Iterator
@@ -6,69 +6,34 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils import get_total_norm
 
-from adm.losses import TimestepImportance
 from adm.networks import key_dropout
 from adm.processes import Devices
 from adm.training.batches import Batch
-from adm.training.ema import EMA
 from adm.training.objective import Objective, Outcome
+from adm.training.players import Player
 from adm.training.spread import accumulating, rows, whole
 
 Skipped = Literal["forward", "gradient"]
 
 
-@dataclass
-class LossScale:
-    """The factor that keeps float16's small gradients from vanishing; 1 in other precisions.
+@dataclass(frozen=True, eq=False)
+class StepSettings:
+    """How a step is taken; the same for every player of a run.
 
-    Halved by every overflow, doubled after `PATIENCE` steps without one (Micikevicius et al. 2018,
-    section 3.2).
+    Attributes:
+        devices: the processes that share the global batch.
+        batch_size: of the global batch.
+        micro_batch: images that go through the network at once.
+        gradient_clip: largest norm of the gradient; None for no limit.
     """
 
-    value: float = 1.0
-    good: int = 0
-    active: bool = False
-
-    PATIENCE = 1000
-    FIRST = 2.0**16
-
-    @classmethod
-    def of(cls, precision: str) -> "LossScale":
-        return cls(cls.FIRST, 0, True) if precision == "float16" else cls()
-
-    @property
-    def can_fall(self) -> bool:
-        """Whether a smaller factor might cure an overflow."""
-        return self.active and self.value > 1
-
-    def after(self, finite: bool) -> None:
-        if not self.active:
-            return
-        self.good = self.good + 1 if finite else 0
-        if not finite:
-            self.value = max(1.0, self.value / 2)
-        elif self.good % self.PATIENCE == 0:
-            self.value *= 2
-
-
-@dataclass(eq=False)
-class RunState:
-    """All that changes while a run goes on, besides its step."""
-
-    network: nn.Module
-    averages: tuple[EMA, ...]
-    optimizer: torch.optim.Optimizer
-    importance: TimestepImportance | None
-    scale: LossScale
-    bad_steps: int = 0  # in a row, up to now
-
-    @property
-    def ema(self) -> EMA:
-        """The average that is the model."""
-        return self.averages[0]
+    devices: Devices
+    batch_size: int
+    micro_batch: int
+    gradient_clip: float | None = None
 
 
 class Update(NamedTuple):
@@ -80,61 +45,49 @@ class Update(NamedTuple):
         gradient_norm: before clipping.
         skipped: why the weights stayed as they were: the network's output was not finite, or its
             gradient alone. None where they moved.
+        curable: only the scaled gradient overflowed, which a smaller loss scale may prevent.
     """
 
     level: Tensor
     rows: dict[str, Tensor]
     gradient_norm: float
     skipped: Skipped | None
+    curable: bool = False
 
     @property
     def means(self) -> dict[str, float]:
         return {name: float(values.double().mean()) for name, values in self.rows.items()}
 
 
-def update(
-    state: RunState,
-    runner: nn.Module,
-    objective: Objective,
-    batch: Batch,
-    devices: Devices,
-    *,
-    batch_size: int,
-    micro_batch: int,
-    gradient_clip: float | None,
-) -> Update:
+def update(player: Player, objective: Objective, batch: Batch, how: StepSettings) -> Update:
     """Take one step on the global batch, of which `batch` is this process's share.
 
     The loss is the mean over the global batch, however it is cut into micro-batches and spread
     over processes.
-
-    Args:
-        runner: `state.network` as `devices` spread it.
-        batch_size: of the global batch.
-        micro_batch: images that go through the network at once.
-        gradient_clip: largest norm of the gradient; None for no limit.
     """
-    outcomes = []
-    for part, last in _parts(batch, micro_batch):
-        key_dropout(state.network, part.draws.key)
-        with accumulating(runner, last):
-            outcome = objective(runner, part)
+    # The step of another player may have left gradients in this network.
+    player.optimizer.zero_grad(set_to_none=True)
+    scale, outcomes = player.scale, []
+    for part, last in _parts(batch, how.micro_batch):
+        key_dropout(player.network, part.draws.key)
+        with accumulating(player.runner, last):
+            outcome = objective(player.runner, part)
             # Processes average their gradients, and each has a share of the sum.
-            share = state.scale.value * devices.world / batch_size
+            share = scale.value * how.devices.world / how.batch_size
             (outcome.loss.sum() * share).backward()
         outcomes.append(outcome.detached())
-    level, values = _gathered(outcomes, devices, batch_size)
-    gradients = [p.grad for p in state.network.parameters() if p.grad is not None]
-    norm = float(whole(get_total_norm(gradients))) / state.scale.value
+    level, values = _gathered(outcomes, how)
+    gradients = [p.grad for p in player.network.parameters() if p.grad is not None]
+    norm = float(whole(get_total_norm(gradients))) / scale.value
     healthy = bool(torch.stack(list(values.values())).isfinite().all())
     skipped = None if healthy and math.isfinite(norm) else "gradient" if healthy else "forward"
+    curable = skipped == "gradient" and scale.can_fall
     if skipped is None:
-        _rescale(gradients, norm, gradient_clip, state.scale.value)
-        state.optimizer.step()
-    state.optimizer.zero_grad(set_to_none=True)
-    if state.importance is not None:
-        state.importance.update(level.long().numpy(), values["loss"].double().numpy())
-    return Update(level, values, norm, skipped)
+        _rescale(gradients, norm, how.gradient_clip, scale.value)
+        player.optimizer.step()
+    player.optimizer.zero_grad(set_to_none=True)
+    scale.after(skipped is None)
+    return Update(level, values, norm, skipped, curable)
 
 
 def _parts(batch: Batch, size: int) -> Iterator[tuple[Batch, bool]]:
@@ -142,14 +95,12 @@ def _parts(batch: Batch, size: int) -> Iterator[tuple[Batch, bool]]:
         yield batch.part(start, start + size), start + size >= batch.size
 
 
-def _gathered(
-    outcomes: list[Outcome], devices: Devices, count: int
-) -> tuple[Tensor, dict[str, Tensor]]:
+def _gathered(outcomes: list[Outcome], how: StepSettings) -> tuple[Tensor, dict[str, Tensor]]:
     """Levels and shown values of the whole global batch."""
     names = list(outcomes[0].shown)
     columns = [torch.cat([o.shown[name].detach().float() for o in outcomes]) for name in names]
     level = torch.cat([o.level.float() for o in outcomes])
-    all_rows = rows(torch.stack([level, *columns], dim=1), count, devices)
+    all_rows = rows(torch.stack([level, *columns], dim=1), how.batch_size, how.devices)
     return all_rows[:, 0], dict(zip(names, all_rows[:, 1:].unbind(1), strict=True))
 
 

@@ -15,7 +15,7 @@ from adm.runs.watch.times import Say, Times, guarded, to_stderr
 from adm.runs.watch.upsampled import upsampled
 from adm.runs.watch.validation import validation
 from adm.training.loop import Watch
-from adm.training.update import RunState
+from adm.training.players import RunState
 
 PREVIEWS = "previews"  # in the run's folder
 PIXELS = 64 * 64 * 64  # evaluated at once

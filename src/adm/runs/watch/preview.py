@@ -12,7 +12,7 @@ from adm.processes import Devices
 from adm.runs.watch.times import Times
 from adm.runs.watch.weights import mean_weights, raw_weights
 from adm.training.loop import Watch
-from adm.training.update import RunState
+from adm.training.players import RunState
 
 FILE = "step-{:07d}.png"
 
@@ -54,7 +54,7 @@ def preview(
     def watch(done: int, state: RunState) -> dict[str, float]:
         if not times.due(done):
             return {}
-        weights = Weights(raw_weights(state), mean_weights(state))  # gathered by all
+        weights = Weights(raw_weights(state.model), mean_weights(state.model))  # gathered by all
         if not devices.main:
             return {}
         drawn = draw(done, weights)

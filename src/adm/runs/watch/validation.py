@@ -16,8 +16,8 @@ from adm.runs.watch.weights import mean_weights, network_of
 from adm.training.batches import Augmentation, Batch, with_draws
 from adm.training.loop import Watch
 from adm.training.objective import Objective
+from adm.training.players import RunState
 from adm.training.spread import share
-from adm.training.update import RunState
 
 QUARTERS = 4
 SEED = 0  # the same whatever a run's own, so that runs can be compared
@@ -78,7 +78,7 @@ def validation(
         nonlocal said
         if not times.due(done):
             return {}
-        network = network_of(recipe, mean_weights(state))
+        network = network_of(recipe, mean_weights(state.model))
         measured = partial(
             measure, objective, network, devices=devices, count=count, batch_size=batch_size
         )

@@ -9,22 +9,22 @@ from torch import Tensor
 from adm.models.trained import DiffusionModel
 from adm.networks import Classifier, UNet, on_meta
 from adm.recipes import DiffusionRecipe, Recipe, build
+from adm.training.players import Player
 from adm.training.spread import whole
-from adm.training.update import RunState
 
 
-def raw_weights(state: RunState) -> dict[str, Tensor]:
+def raw_weights(player: Player) -> dict[str, Tensor]:
     """name -> the weights as the optimizer left them; every process must ask."""
-    return _held(dict(state.network.named_parameters()), device_of(state))
+    return _held(dict(player.network.named_parameters()), device_of(player))
 
 
-def mean_weights(state: RunState) -> dict[str, Tensor]:
+def mean_weights(player: Player) -> dict[str, Tensor]:
     """name -> the model's moving average; every process must ask."""
-    return _held(state.ema.weights, device_of(state))
+    return _held(player.ema.weights, device_of(player))
 
 
-def device_of(state: RunState) -> torch.device:
-    return next(state.network.parameters()).device
+def device_of(player: Player) -> torch.device:
+    return next(player.network.parameters()).device
 
 
 def _held(weights: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:

@@ -1,0 +1,38 @@
+"""RunState, batch -> updates: which players learn what from a batch, and in which order."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from adm.training.batches import Batch
+from adm.training.objective import Objective
+from adm.training.players import MODEL, Player, RunState
+from adm.training.update import Update
+
+# Takes one optimizer step of one player. The loop passes `update`; the search for the largest
+# micro-batch passes `tried`, which runs the same passes and takes no step.
+Learn: TypeAlias = Callable[[Player, Objective, Batch], Update]
+
+# Trains players on one batch and returns an Update for each, by name. A turn changes the state only
+# through `learn`, and takes all randomness from the batch's draws.
+Turn: TypeAlias = Callable[[RunState, Batch, Learn], dict[str, Update]]
+
+
+def alone(objective: Objective, name: str = MODEL) -> Turn:
+    """Train one network with one objective: a diffusion model or a classifier.
+
+    Where noise levels are drawn by their recent losses, the losses of the step are recorded.
+    """
+
+    def turn(state: RunState, batch: Batch, learn: Learn) -> dict[str, Update]:
+        taken = learn(state.players[name], objective, batch)
+        if state.importance is not None:
+            losses = taken.rows["loss"].double().numpy()
+            state.importance.update(taken.level.long().numpy(), losses)
+        return {name: taken}
+
+    return turn
+
+
+def reported(steps: Sequence[Update]) -> Update:
+    """Several steps of one player -> the one to report: the first that was skipped, or the last."""
+    return next((step for step in steps if step.skipped is not None), steps[-1])

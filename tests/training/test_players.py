@@ -1,0 +1,408 @@
+"""Two networks that learn and a frozen one -> one run: cut, killed or spread, it is the same."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import launch
+import pytest
+import tiny
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from training import toy
+
+from adm.training import checkpoint, failure, loop
+from adm.training.batches import Batch, batch_at
+from adm.training.ema import EMA
+from adm.training.objective import Objective, Outcome
+from adm.training.players import MODEL, LossScale, Player, RunState
+from adm.training.posthoc import reconstruct
+from adm.training.settings import Policy
+from adm.training.turns import Learn, alone, reported
+from adm.training.update import Skipped, StepSettings, Update, update
+
+HERE = Path(__file__).parent
+PLAYER_FILES = {
+    "model.safetensors",
+    "raw.safetensors",
+    "optimizer.safetensors",
+    "ema-0.5.safetensors",
+    "width-0.1.safetensors",
+}
+
+
+def stepped(run: loop.Run, count: int | None = None, micro_batch: int | None = 3) -> None:
+    """Train for `count` steps, or to the end, and stop as a killed process would."""
+    progress = loop.train(run, micro_batch)
+    for done, _ in enumerate(progress, start=1):
+        if done == count:
+            break
+    progress.close()  # type: ignore[attr-defined]
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
+
+
+def lines(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def held(folder: Path, step: int) -> dict:
+    return json.loads((folder / f"checkpoints/step-{step:07d}/state.json").read_text())
+
+
+@pytest.mark.parametrize("killed_after", [3, 4, 5])
+def test_killed_and_continued_a_run_of_two_is_uninterrupted(
+    tmp_path: Path, killed_after: int
+) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    stepped(toy.run_of(whole, tiny.stripes()))
+    stepped(toy.run_of(killed, tiny.stripes()), killed_after)
+    # What a run has come to must come from its folder: this one starts from other weights.
+    run = toy.run_of(killed, tiny.stripes(), state=scrambled(toy.state_of()))
+    stepped(run)
+    ours, theirs = files(killed), files(whole)
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if ours[name] != theirs[name]] == []
+
+
+def scrambled(state: RunState) -> RunState:
+    with torch.no_grad():
+        for player in state.players.values():
+            for tensor in (*player.network.parameters(), *player.ema.weights.values()):
+                tensor.add_(1)
+    return state
+
+
+def test_a_checkpoint_has_a_folder_for_each_player(tmp_path: Path) -> None:
+    stepped(toy.run_of(tmp_path, tiny.stripes()))
+    folder = tmp_path / "checkpoints/step-0000006"
+    listed = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
+    assert listed == {"state.json"} | {
+        f"{player}/{file}" for player in ("critic", "actor") for file in PLAYER_FILES
+    }
+    moments = [load_file(folder / player / "optimizer.safetensors") for player in toy.RATES]
+    assert {key.split("/")[0] for key in moments[0]} == {"exp_avg", "exp_avg_sq"}
+    assert {key.split("/")[0] for key in moments[1]} == {"momentum_buffer"}
+
+
+def test_the_first_learns_twice_a_turn_and_each_has_its_own_scale(tmp_path: Path) -> None:
+    stepped(toy.run_of(tmp_path, tiny.stripes()))
+    state = held(tmp_path, 6)
+    assert set(state) == {"step", "micro_batch", "validation", "bad_steps", "players"}
+    critic, actor = state["players"]["critic"], state["players"]["actor"]
+    # Of its 12 steps, the critic left out the 4 of two turns.
+    assert set(critic["optimizer"].values()) == {8.0}
+    assert actor["optimizer"] == {}  # momentum counts no steps
+    assert (critic["loss_scale"], critic["good_steps"]) == (2.0**12, 6)
+    assert (actor["loss_scale"], actor["good_steps"]) == (2.0**15, 2)
+    assert state["bad_steps"] == 0  # a smaller scale was the cure
+
+
+def test_all_that_is_restored_is_what_was_saved(tmp_path: Path) -> None:
+    run = toy.run_of(tmp_path, tiny.stripes())
+    stepped(run)
+    folder = checkpoint.latest(tmp_path)
+    assert folder is not None
+    fresh = scrambled(toy.state_of())
+    assert checkpoint.restore(folder, fresh).step == 6
+    for name, player in run.state.players.items():
+        other = fresh.players[name]
+        assert other.scale == player.scale
+        assert same(dict(other.network.named_parameters()), dict(player.network.named_parameters()))
+        for ours, theirs in zip(other.averages, player.averages, strict=True):
+            assert same(ours.weights, theirs.weights)
+        for p, q in zip(other.network.parameters(), player.network.parameters(), strict=True):
+            assert same(other.optimizer.state[p], player.optimizer.state[q])
+
+
+def same(ours: dict, theirs: dict) -> bool:
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[k], theirs[k]) for k in ours)
+
+
+def test_what_is_frozen_answers_and_does_not_change(tmp_path: Path) -> None:
+    run = toy.run_of(tmp_path, tiny.stripes())
+    judge = run.state.frozen["judge"]
+    before = {name: value.clone() for name, value in judge.state_dict().items()}
+    stepped(run)
+    assert same(dict(judge.state_dict()), before)
+    assert all(p.grad is None and not p.requires_grad for p in judge.parameters())
+    assert not any(module.training for module in judge.modules())
+    assert not any("judge" in name for name in files(tmp_path))
+    # And yet the actor learned from it.
+    other = toy.state_of()
+    with torch.no_grad():
+        for parameter in other.frozen["judge"].parameters():
+            parameter.mul_(2)
+    stepped(toy.run_of(tmp_path / "other", tiny.stripes(), state=other))
+    assert lines(tmp_path)[0]["actor/loss"] != lines(tmp_path / "other")[0]["actor/loss"]
+
+
+def test_every_player_has_its_own_rate_and_lines_in_the_log(tmp_path: Path) -> None:
+    stepped(toy.run_of(tmp_path, tiny.stripes()))
+    log = lines(tmp_path)
+    for name, peak in toy.RATES.items():
+        told = [line[f"{name}/learning_rate"] for line in log]
+        assert told == [toy.SETTINGS.rate(step, peak) for step in range(6)]
+    shown = {"loss", "gradient_norm", "learning_rate", "loss_scale"}
+    assert set(log[0]) == {"step"} | {f"{name}/{one}" for name in toy.RATES for one in shown}
+    assert [i for i, line in enumerate(log) if "critic/skipped_gradient" in line] == [1, 2]
+    assert [i for i, line in enumerate(log) if "actor/skipped_gradient" in line] == [3]
+
+
+@pytest.mark.parametrize("micro_batch", [1, 3, 8])
+def test_a_turn_does_not_depend_on_how_its_batch_is_cut(tmp_path: Path, micro_batch: int) -> None:
+    stepped(toy.run_of(tmp_path / "cut", tiny.stripes()), micro_batch=micro_batch)
+    stepped(toy.run_of(tmp_path / "whole", tiny.stripes()), micro_batch=8)
+    for name in ("loss", "gradient_norm"):
+        for player in toy.RATES:
+            cut, whole = (
+                torch.tensor([line[f"{player}/{name}"] or 0 for line in lines(tmp_path / way)])
+                for way in ("cut", "whole")
+            )
+            torch.testing.assert_close(cut, whole, rtol=1e-4, atol=1e-6)
+
+
+def test_gradients_that_another_player_left_are_not_learned_from() -> None:
+    batch = batch_at(tiny.stripes(), 0, 0, 8, toy.SETTINGS.augmentation)
+    how = StepSettings(toy.CPU, batch_size=8, micro_batch=8)
+    moved = []
+    for order in (("critic",), ("actor", "critic")):
+        state = toy.state_of()
+        objectives = {
+            "critic": toy.criticise(toy.networks()["actor"], False),
+            "actor": toy.act(state.players["critic"].network, state.frozen["judge"], False),
+        }
+        for name in order:
+            update(state.players[name], objectives[name], batch, how)
+        moved.append({n: p.detach() for n, p in state.players["critic"].network.named_parameters()})
+    assert same(*moved)
+
+
+def test_steps_that_are_not_finite_end_the_run_with_the_player_s_name(tmp_path: Path) -> None:
+    run = toy.run_of(
+        tmp_path,
+        tiny.stripes(),
+        state=toy.state_of(scaled=False),
+        taken=toy.turn(actor_overflows=range(1, 6)),
+    )
+    with pytest.raises(FloatingPointError, match=r"step 4, actor: the loss is finite and its"):
+        stepped(run)
+    report = json.loads((tmp_path / "failure.json").read_text())
+    assert (report["player"], report["skipped"], len(report["worst"])) == ("actor", "gradient", 8)
+    assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3]
+
+
+def came_to(skipped: Skipped | None, curable: bool = False) -> Update:
+    return Update(torch.zeros(1), {"loss": torch.zeros(1)}, 0.0, skipped, curable)
+
+
+def test_a_failure_is_that_of_a_player_for_whom_a_smaller_scale_is_no_cure(tmp_path: Path) -> None:
+    taken = {"critic": came_to("gradient", True), "actor": came_to("gradient")}
+    assert failure.give_up(tmp_path, 4, taken, [0], None).startswith("step 4, actor: the loss is")
+    taken = {"critic": came_to("gradient"), "actor": came_to("forward", True)}
+    assert failure.give_up(tmp_path, 4, taken, [0], None).startswith("step 4, critic: the loss is")
+
+
+def test_a_bad_step_of_one_is_a_bad_step_of_the_run() -> None:
+    good, curable, bad = came_to(None), came_to("gradient", True), came_to("forward")
+    assert failure.count(2, [good, good]) == 0
+    assert failure.count(2, [good, curable]) == 2
+    assert failure.count(2, [curable, bad]) == failure.count(2, [bad, good]) == 3
+    assert failure.count(2, [bad, bad]) == 3
+    assert reported([good, bad, curable]) is bad
+    assert reported([good, came_to(None)]) is not good
+
+
+def test_a_trial_of_memory_takes_the_turn_and_changes_nothing(tmp_path: Path) -> None:
+    tried: list[int] = []
+
+    def full(state: RunState, batch: Batch, learn: Learn) -> dict[str, Update]:
+        def limited(player: Player, objective: Objective, part: Batch) -> Update:
+            def called(network: nn.Module, images: Batch) -> Outcome:
+                tried.append(images.size)
+                if images.size > 3 and player is state.players["actor"]:  # the second to learn
+                    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+                return objective(network, images)
+
+            return learn(player, called, part)
+
+        return toy.turn()(state, batch, limited)
+
+    stepped(toy.run_of(tmp_path / "told", tiny.stripes(), taken=toy.turn()), micro_batch=2)
+    for _ in loop.train(toy.run_of(tmp_path / "found", tiny.stripes(), taken=full), auto=True):
+        pass
+    assert tried[:9] == [8, 8, 8, 4, 4, 4, 2, 2, 2]
+    assert files(tmp_path / "found") == files(tmp_path / "told")
+    with pytest.raises(MemoryError, match=r"with 8 images at once; 2 would fit"):
+        stepped(toy.run_of(tmp_path / "full", tiny.stripes(), taken=full), micro_batch=8)
+
+
+def test_averages_of_any_width_are_stored_for_each_player(tmp_path: Path) -> None:
+    settings = replace(toy.SETTINGS, policy=Policy(save_every=2))
+    stepped(toy.run_of(tmp_path, tiny.stripes(), settings=settings))
+    for name in toy.RATES:
+        held = sorted(file.name for file in (tmp_path / name / "averages").iterdir())
+        assert held == [f"step-{step:07d}.width-0.1.safetensors" for step in (2, 4, 6)]
+        weights, found = reconstruct(tmp_path / name, 0.1)
+        assert not found.poor
+        kept = load_file(tmp_path / f"checkpoints/step-0000006/{name}/width-0.1.safetensors")
+        for key, value in kept.items():
+            torch.testing.assert_close(weights[key], value, rtol=2e-3, atol=1e-4)  # as float16
+
+
+def test_averages_of_interruptions_go_for_each_player(tmp_path: Path) -> None:
+    asked = iter([False, False, False, True])
+    run = replace(toy.run_of(tmp_path, tiny.stripes()), stop=lambda: next(asked))
+    stepped(run)  # saves at 3, and at 4 where it is stopped
+    stepped(toy.run_of(tmp_path, tiny.stripes()))
+    for name in toy.RATES:
+        steps = {file.name[:12] for file in (tmp_path / name / "averages").iterdir()}
+        assert steps == {"step-0000003", "step-0000006"}
+
+
+def one_player(network: nn.Module) -> RunState:
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.1)
+    return RunState({MODEL: Player(network, (EMA(network, 0.9),), optimizer, LossScale(), network)})
+
+
+def test_a_run_of_one_keeps_its_files_and_numbers_where_they_were(tmp_path: Path) -> None:
+    state = one_player(toy.networks()["critic"])
+    objective = toy.criticise(toy.networks()["actor"], overflows=False)
+    stepped(toy.run_of(tmp_path, tiny.stripes(), state=state, taken=alone(objective)))
+    folder = tmp_path / "checkpoints/step-0000006"
+    assert sorted(file.name for file in folder.iterdir()) == [
+        "model.safetensors",
+        "optimizer.safetensors",
+        "raw.safetensors",
+        "state.json",
+    ]
+    assert list(held(tmp_path, 6)) == [
+        "step",
+        "micro_batch",
+        "validation",
+        "loss_scale",
+        "good_steps",
+        "bad_steps",
+        "optimizer",
+    ]
+
+
+def test_what_a_network_counts_by_itself_is_saved_and_restored(tmp_path: Path) -> None:
+    def counting() -> RunState:
+        torch.manual_seed(0)
+        return one_player(
+            nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+        )
+
+    taken = alone(toy.criticise(toy.networks()["actor"], overflows=False))
+    for way, counts in {"whole": (6,), "halves": (3, 3)}.items():
+        for count in counts:
+            run = toy.run_of(tmp_path / way, tiny.stripes(), state=counting(), taken=taken)
+            stepped(run, count, micro_batch=4)
+    assert files(tmp_path / "whole") == files(tmp_path / "halves")
+    for file in ("raw", "model"):
+        stored = load_file(tmp_path / f"whole/checkpoints/step-0000006/{file}.safetensors")
+        # 6 steps of 2 micro-batches, each of what is made and of what is real.
+        assert stored["2.num_batches_tracked"] == 24
+
+
+@pytest.mark.parametrize(("first", "then"), [("two", "one"), ("one", "two")])
+def test_a_checkpoint_of_other_players_is_refused(tmp_path: Path, first: str, then: str) -> None:
+    def run_of(way: str) -> loop.Run:
+        if way == "two":
+            return toy.run_of(tmp_path, tiny.stripes())
+        taken = alone(toy.criticise(toy.networks()["actor"], overflows=False))
+        state = one_player(toy.networks()["critic"])
+        return toy.run_of(tmp_path, tiny.stripes(), state=state, taken=taken)
+
+    stepped(run_of(first), 3)
+    had = {"two": "critic, actor", "one": "one network"}[first]
+    with pytest.raises(ValueError, match=rf"step-0000003 cannot be continued: .* run of {had},"):
+        stepped(run_of(then))
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+sys.path[:0] = {path!r}
+import tiny, torch
+from adm.processes import Devices, join, leave
+from adm.training import checkpoint, loop
+from training import toy
+{before}
+folder, sharded = Path(sys.argv[1]), sys.argv[2] == "sharded"
+devices = join(torch.device("cpu"))
+run = toy.run_of(
+    folder, tiny.stripes(), state=toy.state_of(devices, sharded), devices=devices,
+    taken=toy.turn(),
+)
+for _ in loop.train(run, 3):
+    pass
+leave()
+"""
+
+
+def launched(
+    folder: Path, run: Path, *, processes: int = 1, way: str = "copied", before: str = ""
+) -> subprocess.Popen[str]:
+    folder.mkdir()
+    script = folder / "start.py"
+    script.write_text(SCRIPT.format(path=[str(HERE.parent)], before=before))
+    start: Sequence[str] = [sys.executable]
+    if processes > 1:
+        start = [*start, "-m", "torch.distributed.run", "--standalone"]
+        start = [*start, f"--nproc-per-node={processes}"]
+    return subprocess.Popen(
+        [*start, str(script), str(run), way],
+        env=launch.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["copied", "sharded"])
+def test_two_processes_learn_what_one_learns(tmp_path: Path, way: str) -> None:
+    launch.finish(launched(tmp_path / "a", tmp_path / "one"))
+    launch.finish(launched(tmp_path / "b", tmp_path / "two", processes=2, way=way))
+    one, two = lines(tmp_path / "one"), lines(tmp_path / "two")
+    assert len(two) == len(one) == 6
+    for ours, theirs in zip(two, one, strict=True):
+        assert ours == pytest.approx(theirs, rel=2e-4, abs=1e-6)
+    for name in ("raw", "model", "optimizer"):
+        for player in toy.RATES:
+            file = f"checkpoints/step-0000006/{player}/{name}.safetensors"
+            ours, theirs = load_file(tmp_path / "two" / file), load_file(tmp_path / "one" / file)
+            for key, value in theirs.items():
+                torch.testing.assert_close(ours[key], value, rtol=2e-3, atol=2e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", ["critic/raw.safetensors", "actor/optimizer.safetensors"])
+def test_killed_in_the_middle_of_a_save_the_checkpoint_before_it_stays(
+    tmp_path: Path, file: str
+) -> None:
+    before = (
+        "import os, signal\n"
+        "write = checkpoint._write\n"
+        "def killed(path, *rest):\n"
+        f"    if str(path).endswith({file!r}) and 'step-0000006' in str(path):\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    write(path, *rest)\n"
+        "checkpoint._write = killed\n"
+    )
+    run = tmp_path / "run"
+    process = launched(tmp_path / "a", run, before=before)
+    process.communicate()
+    assert process.returncode == -9
+    assert [folder.name for folder in checkpoint.finished(run)] == ["step-0000003"]
+    launch.finish(launched(tmp_path / "b", run))
+    launch.finish(launched(tmp_path / "c", tmp_path / "whole"))
+    assert files(run) == files(tmp_path / "whole")

@@ -1,0 +1,139 @@
+"""Folder -> a run of two networks that learn from each other and from a third that does not.
+
+A critic takes two steps of AdamW from a batch, and then an actor one of momentum. Both scale their
+loss as float16 does, and at chosen steps a gradient overflows.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from adm.data import Source
+from adm.images import to_float
+from adm.networks import Dropout, key_dropout
+from adm.processes import Devices
+from adm.training import loop
+from adm.training.batches import Augmentation, Batch
+from adm.training.ema import averages
+from adm.training.objective import Objective, Outcome
+from adm.training.players import LossScale, Player, RunState
+from adm.training.settings import LoopSettings, Policy
+from adm.training.spread import spread
+from adm.training.turns import Learn, Turn, reported
+from adm.training.update import Update
+
+CPU = Devices(torch.device("cpu"))
+PIXELS = 64
+ROUNDS = 2  # steps of the critic a turn
+RATES = {"critic": 0.01, "actor": 0.2}
+METADATA = {"recipe": {}, "classes": []}
+SETTINGS = LoopSettings(
+    steps=6,
+    batch_size=8,
+    warmup_steps=2,
+    anneal=True,
+    gradient_clip=1.0,
+    give_up_after=3,
+    seed=0,
+    augmentation=Augmentation(flip=True),
+    policy=Policy(save_every=3),
+)
+
+
+def networks() -> dict[str, nn.Module]:
+    torch.manual_seed(0)
+    return {
+        "critic": nn.Sequential(
+            nn.Flatten(), nn.Linear(PIXELS, 8), nn.LayerNorm(8), Dropout(0.2), nn.Linear(8, 1)
+        ),
+        "actor": nn.Sequential(nn.Flatten(), nn.Linear(PIXELS, PIXELS), nn.Unflatten(1, (1, 8, 8))),
+        "judge": nn.Sequential(nn.Flatten(), nn.Linear(PIXELS, 4), nn.Dropout(0.5)),
+    }
+
+
+def criticise(actor: nn.Module, overflows: bool) -> Objective:
+    """Tell what is made from what is real."""
+
+    def objective(network: nn.Module, batch: Batch) -> Outcome:
+        with torch.no_grad():
+            made = actor(batch.draws.noise)
+        return outcome(softplus(network(made) - network(to_float(batch.images))), overflows)
+
+    return objective
+
+
+def act(critic: nn.Module, judge: nn.Module, overflows: bool) -> Objective:
+    """Be taken for real, and look to the judge as the images do."""
+
+    def objective(network: nn.Module, batch: Batch) -> Outcome:
+        key_dropout(critic, batch.draws.key)
+        made = network(batch.draws.noise)
+        apart = judge(made) - judge(to_float(batch.images))
+        return outcome(softplus(-critic(made)) + apart.square().mean(1, keepdim=True), overflows)
+
+    return objective
+
+
+def outcome(loss: Tensor, overflows: bool) -> Outcome:
+    loss = loss.squeeze(1)
+    if overflows:  # the gradient alone
+        loss.register_hook(lambda gradient: gradient * torch.inf)
+    return Outcome(loss, {"loss": loss.detach()}, torch.zeros(len(loss)))
+
+
+def turn(critic_overflows: Sequence[int] = (), actor_overflows: Sequence[int] = ()) -> Turn:
+    def taken(state: RunState, batch: Batch, learn: Learn) -> dict[str, Update]:
+        critic, actor, judge = (*state.players.values(), state.frozen["judge"])
+        tell = criticise(actor.network, state.step in critic_overflows)
+        make = act(critic.network, judge, state.step in actor_overflows)
+        told = [learn(critic, tell, batch) for _ in range(ROUNDS)]
+        return {"critic": reported(told), "actor": learn(actor, make, batch)}
+
+    return taken
+
+
+def state_of(devices: Devices = CPU, sharded: bool = False, scaled: bool = True) -> RunState:
+    built = networks()
+
+    def player(name: str, optimizer: Callable[..., torch.optim.Optimizer], decay: float) -> Player:
+        network = built[name].train()
+        runner = spread(network, devices, sharded)
+        return Player(
+            network,
+            averages(network, decay, (0.5,), (0.1,)),
+            optimizer(network.parameters(), lr=RATES[name]),
+            LossScale.of("float16" if scaled else "float32"),
+            runner,
+        )
+
+    def momentum(parameters: object, lr: float) -> torch.optim.Optimizer:
+        return torch.optim.SGD(parameters, lr=lr, momentum=0.9)  # type: ignore[arg-type]
+
+    players = {
+        "critic": player("critic", torch.optim.AdamW, 0.9),
+        "actor": player("actor", momentum, 0.99),
+    }
+    return RunState(players, {"judge": built["judge"]})
+
+
+def run_of(
+    folder: Path,
+    source: Source,
+    *,
+    state: RunState | None = None,
+    taken: Turn | None = None,
+    settings: LoopSettings = SETTINGS,
+    devices: Devices = CPU,
+) -> loop.Run:
+    return loop.Run(
+        state=state or state_of(devices),
+        turn=taken or turn(critic_overflows=(1, 2), actor_overflows=(3,)),
+        source=source,
+        settings=settings,
+        folder=folder,
+        metadata=METADATA,
+        devices=devices,
+    )
