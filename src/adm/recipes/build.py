@@ -13,7 +13,13 @@ from torch import nn
 from adm import diffusion, losses
 from adm.diffusion import Parameterization, Schedule
 from adm.networks import Classifier, UNet
-from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, ProcessSettings, Recipe
+from adm.recipes.schema import (
+    ClassifierRecipe,
+    DiffusionRecipe,
+    ProcessSettings,
+    Recipe,
+    TrainSettings,
+)
 from adm.training import objective as training
 from adm.training.batches import Augmentation
 from adm.training.settings import LoopSettings, PlayerSettings, Policy
