@@ -78,6 +78,10 @@ class Pipeline:
             return self.guide
         return load_classifier(self.guide, self.device)
 
+    def __repr__(self) -> str:
+        sides = "x".join(map(str, self.shape[1:]))
+        return f"Pipeline({self.model.path.stem!r}, {sides}, {len(self.model.classes)} classes)"
+
     def denoise(self, labels: Tensor | None = None, **options: Any) -> Denoise:
         """The denoiser, (x_t, level) -> Prediction; see `DiffusionModel.denoise`."""
         return self.model.denoise(labels, **options)
@@ -200,6 +204,9 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def __repr__(self) -> str:
+        return f"Samples({len(self)} images of (C, H, W) = {tuple(self.images.shape[1:])})"
 
     def grid(self) -> Image.Image:
         """One picture of all images: a row for each class, or as square as can be."""

@@ -27,22 +27,13 @@ def load_diffusion(model: str | Path, device: torch.device | str = "cpu") -> Dif
     Raises:
         ValueError: no such model, a damaged or foreign file, or a classifier.
     """
-    path, weights, recipe, metadata = read(model)
-    if not isinstance(recipe, DiffusionRecipe):
+    found = load_any(model, device)
+    if isinstance(found, ClassifierModel):
         raise ValueError(
-            f"{path} is a classifier; give a diffusion model, and pass this one as classifier=..."
+            f"{found.path} is a classifier; give a diffusion model, and pass this one as "
+            "classifier=..."
         )
-    network = _filled(recipe, weights, path, device)
-    assert isinstance(network, UNet)
-    return DiffusionModel(
-        network=network,
-        recipe=recipe,
-        classes=tuple(metadata["classes"]),
-        schedule=build.schedule(recipe.process),
-        parameterization=build.parameterization(recipe.process),
-        path=path,
-        trained_steps=metadata.get("step", 0),
-    )
+    return found
 
 
 def load_classifier(model: str | Path, device: torch.device | str = "cpu") -> ClassifierModel:
@@ -51,19 +42,35 @@ def load_classifier(model: str | Path, device: torch.device | str = "cpu") -> Cl
     Raises:
         ValueError: no such model, a damaged or foreign file, or a diffusion model.
     """
+    found = load_any(model, device)
+    if isinstance(found, DiffusionModel):
+        raise ValueError(f"{found.path} is a diffusion model; give a classifier")
+    return found
+
+
+def load_any(
+    model: str | Path, device: torch.device | str = "cpu"
+) -> DiffusionModel | ClassifierModel:
+    """Load a model of either kind by path (a file, or a run folder) or shipped name.
+
+    Raises:
+        ValueError: no such model, or a damaged or foreign file.
+    """
     path, weights, recipe, metadata = read(model)
-    if not isinstance(recipe, ClassifierRecipe):
-        raise ValueError(f"{path} is a diffusion model; give a classifier")
     network = _filled(recipe, weights, path, device)
-    assert isinstance(network, Classifier)
-    return ClassifierModel(
-        network=network,
-        recipe=recipe,
-        classes=tuple(metadata["classes"]),
-        schedule=build.schedule(recipe.process),
-        path=path,
-        trained_steps=metadata.get("step", 0),
-    )
+    classes, steps = tuple(metadata["classes"]), metadata.get("step", 0)
+    schedule = build.schedule(recipe.process)
+
+    def diffusion(recipe: DiffusionRecipe) -> DiffusionModel | ClassifierModel:
+        assert isinstance(network, UNet)
+        reading = build.parameterization(recipe.process)
+        return DiffusionModel(network, recipe, classes, schedule, reading, path, steps)
+
+    def classifier(recipe: ClassifierRecipe) -> DiffusionModel | ClassifierModel:
+        assert isinstance(network, Classifier)
+        return ClassifierModel(network, recipe, classes, schedule, path, steps)
+
+    return build.by_kind(recipe, diffusion=diffusion, classifier=classifier)
 
 
 def recipe_of(name: str) -> Recipe:
