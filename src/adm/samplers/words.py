@@ -107,19 +107,25 @@ def upgraded(values: Mapping[str, Any]) -> dict[str, Any]:
     """JSON values of any version -> those of this one.
 
     Before 0.1 the sampler was a name, and its parameters, the grid and the scale stood beside it.
+    A sampler may also be given as a spec; see `sampler_of`.
+
+    Raises:
+        ValueError: no such sampler or parameter.
     """
     if not isinstance(values.get("sampler"), str) and "steps" not in values:
         return dict(values)
     old = dict(values)
-    sampler: dict[str, Any] = {"name": old.pop("sampler", "ancestral")}
-    kind = SAMPLERS.get(sampler["name"])
-    if kind is not None:
-        sampler |= _taken(old, parameters(kind()))
+    sampler = asdict(sampler_of(old.pop("sampler", "ancestral")))
+    sampler |= _taken(old, sampler.keys() - {"name"})
     for name in ("eta", "clip_again", "at_mean"):  # the other sampler's, at their defaults
         old.pop(name, None)
     grid = _taken(old, _names(Grid))
-    guidance = [asdict(term) for term in guided_by(old.pop("scale", 0.0))]
-    return {"sampler": sampler, "grid": grid, "guidance": guidance} | old
+    current: dict[str, Any] = {"sampler": sampler}
+    if grid:
+        current["grid"] = grid
+    if "scale" in old:
+        current["guidance"] = [asdict(term) for term in guided_by(old.pop("scale"))]
+    return current | old
 
 
 def _taken(given: dict[str, Any], names: Set[str]) -> dict[str, Any]:
