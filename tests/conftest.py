@@ -1,5 +1,5 @@
-"""one thread a test process: the tests' tensors are small, and the processes run side by side."""
+"""One thread per test process: the tests' tensors are small, and the processes run side by side."""
 
-import torch
+from adm import openmp
 
-torch.set_num_threads(1)
+openmp.configure(threads=1)  # before torch is loaded

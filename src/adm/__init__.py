@@ -12,6 +12,8 @@ sample:  noise -> samplers (networks + guidance) -> images -> metrics
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from adm import openmp
+
 if TYPE_CHECKING:
     from adm.evaluation.front import evaluate as evaluate
     from adm.generation.pipeline import Pipeline as Pipeline
@@ -45,6 +47,7 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'adm' has no attribute {name!r}; it has {', '.join(_HOMES)}")
+    openmp.configure()  # before torch is loaded
     return getattr(import_module(_HOMES[name]), name)
 
 

@@ -5,9 +5,11 @@ import re
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
-from cyclopts import App, CycloptsError, Parameter, Token, convert
+from cyclopts import App, CycloptsError, Group, Parameter, Token, convert
+
+from adm import openmp
 
 SUMMARY = """Diffusion models that make images, steered by a classifier.
 
@@ -28,6 +30,8 @@ VERBS = {
     "info": "Show what a model file contains.",
     "recipes": "List the recipes, or show one.",
 }
+OF_EVERY_VERB = Group("Options of every command", sort_key=1)
+CALL = {"exit_on_error": False, "print_error": False, "result_action": "return_value"}
 DEVICES = "adm.processes"
 USER_ERRORS = (
     CycloptsError,
@@ -52,7 +56,24 @@ def command_line(arguments: Sequence[str]) -> App:
         # Its own docstring is the help of the verb asked for, and stating one would hide it.
         help_ = {} if verb in arguments[:1] else {"help": summary}
         app.command(f"adm.cli.{verb}:{verb}", name=verb, **help_)
-    return app
+    app.meta.group_parameters = OF_EVERY_VERB
+
+    @app.meta.default
+    def call(
+        *words: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+        threads: int | None = None,
+    ) -> object:
+        """Call the verb.
+
+        Args:
+            words: The verb and its own arguments.
+            threads: CPU threads per operation. By default one for each core that the process may
+                use, or as OMP_NUM_THREADS says.
+        """
+        openmp.configure(threads)
+        return app(words, **CALL)
+
+    return app.meta
 
 
 def converted(type_: Any, tokens: Sequence[Token]) -> Any:
@@ -86,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     status = 0
     try:
         app = command_line(words)
-        app(words, exit_on_error=False, print_error=False, result_action="return_value")
+        app(words, **CALL)
     except USER_ERRORS as error:
         if os.environ.get("ADM_TRACEBACK"):
             raise

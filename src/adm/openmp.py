@@ -1,0 +1,113 @@
+"""Environment, cores -> the environment that OpenMP reads: number of threads, length of spinning.
+
+torch computes on a CPU with OpenMP, whose threads meet at a barrier after every operation. There,
+GNU's OpenMP spins for 300,000 iterations (about 10 ms) before it sleeps, and LLVM's for 200 ms.
+Where other work holds one of the cores, the thread that everyone waits for is not running, and
+every barrier costs that time. A short spin catches nearly every barrier of an idle machine, and
+costs little where it does not: `benchmarks/busy.py` measures both.
+
+OpenMP reads its environment once, when torch is loaded, so that `configure` comes before.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+SPINS = 3000  # iterations, about 0.1 ms
+BLOCK_TIME = 1  # ms, the shortest of LLVM's runtime that is not zero
+WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def configure(threads: int | None = None) -> None:
+    """Set what OpenMP reads from this process's environment, which its children inherit.
+
+    Does nothing of its own accord once torch is loaded: it belongs to whoever loaded it.
+
+    Args:
+        threads: Number of threads of an operation; by default `OMP_NUM_THREADS`, or one for each
+            core that this process may use.
+
+    Raises:
+        ValueError: if `threads` is less than 1.
+    """
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads=...: expected at least 1, got {threads}")
+    if torch := sys.modules.get("torch"):
+        if threads is not None:
+            torch.set_num_threads(threads)
+        return
+    os.environ.update(variables(os.environ, usable_cores(), os.cpu_count() or 1, threads))
+
+
+def variables(
+    environment: Mapping[str, str], usable: int, present: int, threads: int | None = None
+) -> dict[str, str]:
+    """Return the variables to set, leaving those that the user has set.
+
+    Args:
+        environment: Of this process.
+        usable: Cores that this process may use.
+        present: Cores of the machine.
+        threads: As in `configure`; overrides the environment.
+    """
+    chosen = {}
+    if not any(name in environment for name in WAITING):
+        chosen |= {"GOMP_SPINCOUNT": str(SPINS), "KMP_BLOCKTIME": str(BLOCK_TIME)}
+    beside = environment.get("LOCAL_WORLD_SIZE", "1")  # processes that a launcher starts here
+    share = max(usable // max(int(beside) if beside.isdecimal() else 1, 1), 1)
+    if threads is not None:
+        chosen |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    elif "OMP_NUM_THREADS" not in environment and share < present:
+        chosen |= {"OMP_NUM_THREADS": str(share)}
+    return chosen
+
+
+def usable_cores(root: Path = CGROUP, membership: Path = Path("/proc/self/cgroup")) -> int:
+    """Return how many cores this process may use, by its affinity and its cgroup's quota.
+
+    A quota counts in whole cores, rounded down: past it, all threads are stopped at once.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return max(min(cores, int(quota(root, membership))), 1)
+
+
+def quota(root: Path, membership: Path) -> float:
+    """Return the smallest CPU quota, in cores, of this process's cgroup and those above it."""
+    try:
+        lines = membership.read_text().splitlines()
+    except OSError:  # not Linux
+        return sys.maxsize
+    found = [float(sys.maxsize)]
+    for line in lines:  # "number:controllers:path", without controllers in cgroup v2
+        _, controllers, path = [*line.split(":", 2), "", ""][:3]
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        # A container may see its own cgroup as the root, under a path that only its host has.
+        for folder in (Path(path), *Path(path).parents):
+            found.append(_unified(root / str(folder).lstrip("/")))
+            found += [
+                _legacy(root / name / str(folder).lstrip("/")) for name in ("cpu", controllers)
+            ]
+    return min(found)
+
+
+def _unified(folder: Path) -> float:
+    """Return the quota, in cores, of a folder of cgroup v2: `cpu.max` is "quota period" in us."""
+    try:
+        allowed, period = (folder / "cpu.max").read_text().split()
+        return int(allowed) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):  # "max": no quota
+        return sys.maxsize
+
+
+def _legacy(folder: Path) -> float:
+    """Return the quota, in cores, of a folder of cgroup v1, where -1 is no quota."""
+    try:
+        allowed = int((folder / "cpu.cfs_quota_us").read_text())
+        period = int((folder / "cpu.cfs_period_us").read_text())
+        return allowed / period if allowed > 0 else sys.maxsize
+    except (OSError, ValueError, ZeroDivisionError):
+        return sys.maxsize

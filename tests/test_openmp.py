@@ -1,0 +1,147 @@
+"""Environment, cores, cgroups -> what OpenMP reads before torch is loaded."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from adm import openmp
+from adm.openmp import configure, quota, usable_cores, variables
+
+OWN = ("OMP_", "GOMP_", "KMP_", "MKL_", "LOCAL_WORLD_SIZE")
+SPIN = {"GOMP_SPINCOUNT": str(openmp.SPINS), "KMP_BLOCKTIME": str(openmp.BLOCK_TIME)}
+
+
+def run(code, *words, **environment):
+    """What a process of a bare environment prints, and what OpenMP says of itself on loading."""
+    bare = {name: value for name, value in os.environ.items() if not name.startswith(OWN)}
+    return subprocess.run(
+        [sys.executable, "-c", code, *words],
+        env=bare | {"OMP_DISPLAY_ENV": "VERBOSE"} | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+
+@pytest.mark.parametrize("name", openmp.WAITING)
+def test_waiting_is_bounded_unless_the_user_chose(name):
+    assert variables({}, 2, 2) == SPIN
+    assert variables({name: "1"}, 2, 2) == {}
+
+
+@pytest.mark.parametrize(
+    ("environment", "usable", "threads", "expected"),
+    [
+        ({}, 8, None, None),  # as OpenMP does by itself
+        ({}, 3, None, "3"),
+        ({"LOCAL_WORLD_SIZE": "4"}, 8, None, "2"),
+        ({"LOCAL_WORLD_SIZE": "16"}, 8, None, "1"),
+        ({"LOCAL_WORLD_SIZE": "0"}, 3, None, "3"),
+        ({"LOCAL_WORLD_SIZE": "many"}, 3, None, "3"),
+        ({"OMP_NUM_THREADS": "7"}, 3, None, None),
+        ({"OMP_NUM_THREADS": "7"}, 3, 5, "5"),
+        ({"LOCAL_WORLD_SIZE": "4"}, 8, 5, "5"),
+    ],
+)
+def test_threads_follow_the_user_then_the_cores(environment, usable, threads, expected):
+    assert variables(environment, usable, 8, threads).get("OMP_NUM_THREADS") == expected
+
+
+def test_a_number_of_threads_binds_the_mathematics_library_too():
+    assert variables({"MKL_NUM_THREADS": "7"}, 8, 8, 5)["MKL_NUM_THREADS"] == "5"
+
+
+@pytest.mark.parametrize(
+    ("membership", "files", "cores"),
+    [
+        ("0::/\n", {"cpu.max": "150000 100000"}, 1.5),
+        ("0::/a/b\n", {"a/cpu.max": "200000 100000", "a/b/cpu.max": "max 100000"}, 2),
+        ("0::/a/b\n", {"a/cpu.max": "400000 100000", "a/b/cpu.max": "50000 100000"}, 0.5),
+        # In a container, the path is the host's and the files are the container's own.
+        ("0::/host/only\n", {"cpu.max": "300000 100000"}, 3),
+        (
+            "4:memory:/m\n3:cpu,cpuacct:/a\n",
+            {
+                "cpu,cpuacct/a/cpu.cfs_quota_us": "250000",
+                "cpu,cpuacct/a/cpu.cfs_period_us": "100000",
+                "memory/m/cpu.max": "100000 100000",
+            },
+            2.5,
+        ),
+        ("1:cpu:/\n", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
+        ("0::/\n", {"cpu.max": "max 100000"}, None),
+        ("0::/\n", {"cpu.max": "100000 0"}, None),
+        ("0::/\n", {"cpu.max": "what is this"}, None),
+        ("0::/\n", {}, None),
+        ("nonsense\n", {"cpu.max": "100000 100000"}, 1),
+    ],
+)
+def test_the_smallest_quota_counts(tmp_path, membership, files, cores):
+    (tmp_path / "cgroup").write_text(membership)
+    for name, content in files.items():
+        path = tmp_path / "root" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content + "\n")
+    found = quota(tmp_path / "root", tmp_path / "cgroup")
+    assert found == (sys.maxsize if cores is None else cores)
+
+
+def test_a_quota_is_rounded_down_to_at_least_one_core(tmp_path):
+    (tmp_path / "cgroup").write_text("0::/\n")
+    for allowed in ("20000", "100000", "190000"):
+        (tmp_path / "cpu.max").write_text(f"{allowed} 100000\n")
+        assert usable_cores(tmp_path, tmp_path / "cgroup") == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux binds a process")
+def test_affinity_counts(tmp_path):
+    one = min(os.sched_getaffinity(0))
+    code = (
+        f"import os; os.sched_setaffinity(0, {{{one}}})\n"
+        "from adm.openmp import usable_cores; print(usable_cores())"
+    )
+    assert run(code).stdout == "1\n"
+
+
+def test_without_cgroups_every_core_counts(tmp_path):
+    assert quota(tmp_path, tmp_path / "none") == sys.maxsize
+
+
+def test_fewer_than_one_thread_is_refused():
+    with pytest.raises(ValueError, match=r"threads=\.\.\.: expected at least 1, got 0"):
+        configure(threads=0)
+
+
+def test_the_front_door_configures_before_torch_is_loaded():
+    code = "import adm, sys; assert 'torch' not in sys.modules; adm.load; import torch"
+    printed = run(code)
+    if "GOMP_SPINCOUNT" not in printed.stderr:
+        pytest.skip("this build of torch has another OpenMP than GNU's")
+    assert f"GOMP_SPINCOUNT = '{openmp.SPINS}'" in printed.stderr
+    chosen = run(code, OMP_WAIT_POLICY="PASSIVE").stderr
+    assert "OMP_WAIT_POLICY = 'PASSIVE'" in chosen
+    assert "GOMP_SPINCOUNT = '0'" in chosen
+
+
+def test_torch_that_is_loaded_keeps_its_environment_and_takes_threads():
+    code = (
+        "import os, torch; from adm import openmp\n"
+        "before = dict(os.environ); openmp.configure(); assert dict(os.environ) == before\n"
+        "openmp.configure(threads=1); print(torch.get_num_threads())"
+    )
+    assert run(code, OMP_NUM_THREADS="2").stdout == "1\n"
+
+
+@pytest.mark.parametrize(("words", "expected"), [((), "2"), (("--threads", "1"), "1")])
+def test_the_command_line_sets_threads_before_torch_is_loaded(words, expected):
+    code = (
+        "import sys, atexit\n"
+        "atexit.register(lambda: print(sys.modules['torch'].get_num_threads()))\n"
+        "from adm.cli import program; program()"
+    )
+    printed = run(code, "info", "fashion", *words, OMP_NUM_THREADS="2")
+    assert printed.stdout.splitlines()[-1] == expected
+    if "GOMP_SPINCOUNT" in printed.stderr:
+        assert f"GOMP_SPINCOUNT = '{openmp.SPINS}'" in printed.stderr
