@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import nn
 from training import toy
 
+from adm.models.load import resolve
 from adm.training import checkpoint, failure, loop
 from adm.training.batches import Batch, batch_at
 from adm.training.ema import EMA
@@ -89,6 +90,16 @@ def test_a_checkpoint_has_a_folder_for_each_player(tmp_path: Path) -> None:
     moments = [load_file(folder / player / "optimizer.safetensors") for player in toy.RATES]
     assert {key.split("/")[0] for key in moments[0]} == {"exp_avg", "exp_avg_sq"}
     assert {key.split("/")[0] for key in moments[1]} == {"momentum_buffer"}
+
+
+def test_a_model_of_a_run_of_two_is_asked_for_by_its_player(tmp_path: Path) -> None:
+    stepped(toy.run_of(tmp_path, tiny.stripes()), count=3)
+    folder = tmp_path / "checkpoints/step-0000003"
+    with pytest.raises(ValueError, match="holds several networks; give one of") as refused:
+        resolve(tmp_path)
+    players = str(refused.value).rpartition("give one of ")[2].split(", ")
+    assert players == [str(folder / name) for name in ("actor", "critic")]
+    assert resolve(players[0]) == folder / "actor/model.safetensors"
 
 
 def test_the_first_learns_twice_a_turn_and_each_has_its_own_scale(tmp_path: Path) -> None:

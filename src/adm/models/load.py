@@ -100,11 +100,7 @@ def resolve(model: str | Path) -> Path:
     """
     path = at_home(model)
     if path.is_dir():
-        newest = checkpoint.latest(path)
-        file = (newest or path) / "model.safetensors"
-        if not file.exists():
-            raise ValueError(f"{path} holds no checkpoint yet; give a run folder or a model file")
-        return file
+        return _in_folder(path)
     if path.is_file():
         return path
     shipped = {file.stem: file for file in sorted(SHIPPED.glob("*.safetensors"))}
@@ -112,6 +108,18 @@ def resolve(model: str | Path) -> Path:
         return shipped[str(model)]
     near = get_close_matches(str(model), shipped) or list(shipped)
     raise ValueError(f"no model {str(model)!r}; give a path, or {' or '.join(near)}")
+
+
+def _in_folder(path: Path) -> Path:
+    """Return the model file of a run folder's newest checkpoint, or of a checkpoint's folder."""
+    folder = checkpoint.latest(path) or path
+    file = folder / "model.safetensors"
+    if file.exists():
+        return file
+    players = [str(found.parent) for found in sorted(folder.glob("*/model.safetensors"))]
+    if players:
+        raise ValueError(f"{path} holds several networks; give one of {', '.join(players)}")
+    raise ValueError(f"{path} holds no checkpoint yet; give a run folder or a model file")
 
 
 def read(model: str | Path) -> tuple[Path, dict[str, Tensor], Recipe, dict[str, Any]]:
