@@ -90,7 +90,7 @@ def test_a_folder_that_holds_something_else_is_refused(
 ) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     line = adm(*COMMAND, *options, "--out", tmp_path).refusal()
-    assert "already holds something; choose another --out" in line
+    assert "already exists and is not empty; choose another --out" in line
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 

@@ -53,7 +53,7 @@ def test_a_picture_and_every_number(here: Path, adm: Adm) -> None:
 
 
 BAD = {
-    "quantile": (("--quantile", "1.5"), "the quantile must be between 0 and 1, got 1.5"),
+    "quantile": (("--quantile", "1.5"), "--quantile must be between 0 and 1, got 1.5"),
     "no neighbours": (("--neighbours", "0"), "--neighbours must be from 1 to 40"),
     "too many neighbours": (("--neighbours", "41"), "--neighbours must be from 1 to 40"),
     "count": (("--count", "0"), "count must be at least 1"),

@@ -103,7 +103,9 @@ def test_what_cannot_be_is_refused(adm: Adm, folder: Path, low: Path, tmp_path: 
         return adm(*words, "--out", tmp_path / "out").refusal()
 
     up, plain = folder / "up.safetensors", folder / "plain.safetensors"
-    assert "is no upsampler; give one, or use `adm sample`" in refusal("upsample", plain, low)
+    assert "is not an upsampler; give an upsampler, or use `adm sample`" in refusal(
+        "upsample", plain, low
+    )
     assert "give them to `adm upsample`" in refusal("sample", up)
     assert "starts from images of 4x4" in refusal("sample", plain, "--upsampler", up, *STEPS)
     assert "needs an upsampler; pass --upsampler" in refusal(

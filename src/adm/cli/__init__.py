@@ -1,4 +1,4 @@
-"""words on a command line -> calls of the library; one file a verb, loaded when it is used."""
+"""Sequence[str] -> exit status; one module per verb, imported when its verb is given."""
 
 import os
 import re
@@ -11,28 +11,34 @@ from cyclopts import App, CycloptsError, Group, Parameter, Token, convert
 
 from adm import openmp
 
-SUMMARY = """Diffusion models that make images, steered by a classifier.
+SUMMARY = """Diffusion models that sample images, guided by a classifier.
 
 Start with `adm demo`, or `adm sample fashion --classes sneaker:8 --scale 2 --out sneakers`.
 `adm VERB --help` has more examples.
 """
 VERBS = {
-    "demo": "Sample the shipped model at several scales, and report.",
-    "sample": "Make images from a model.",
-    "upsample": "Make images larger, with an upsampler.",
-    "train": "Train a network from a recipe.",
-    "data": "Inspect data before training, and pack them for it.",
-    "reference": "Make the reference that samples are scored against.",
+    "demo": "Sample the shipped model at several guidance scales, and write a report.",
+    "sample": "Sample images from a model.",
+    "upsample": "Upsample images with an upsampler.",
+    "train": "Train a diffusion model, a noisy classifier or an upsampler.",
+    "data": "Inspect a data set, or pack it into shards for training.",
+    "reference": "Compute the reference statistics that samples are scored against.",
     "evaluate": "Score images against a reference.",
-    "sweep": "Score samples over the guidance scale, and plot the trade-off.",
-    "nearest": "Show the nearest training images of samples, and flag copies.",
-    "average": "Reconstruct an average of any width from those that a run has stored.",
-    "info": "Show what a model file contains.",
-    "recipes": "List the recipes, or show one.",
+    "sweep": "Score samples at several guidance scales, and plot the trade-off.",
+    "nearest": "Show the nearest training images of each sample, and flag likely copies.",
+    "average": "Reconstruct an average of any width from the averages that a run stores.",
+    "info": "Show the contents of a model file.",
+    "recipes": "List the recipes, or show one with its settings.",
 }
 OF_EVERY_VERB = Group("Options of every command", sort_key=1)
 CALL = {"exit_on_error": False, "print_error": False, "result_action": "return_value"}
 DEVICES = "adm.processes"
+RENAMED = {  # Python arguments whose flags have other names
+    "use_labels=False": "--without-label",
+    "renamed={'old': 'new'}": "--rename old=new",
+    "renamed=...": "--rename",
+}
+ARGUMENT = r"(?<![\w.])([a-z_]+)=(?:\.\.\.|True\b|'([^']*)'|\"([^\"]*)\")"
 USER_ERRORS = (
     CycloptsError,
     ValueError,
@@ -43,17 +49,17 @@ USER_ERRORS = (
 
 
 def command_line(arguments: Sequence[str]) -> App:
-    """The application. Only the verb asked for is imported, so that help answers at once."""
+    """Return the application; it imports a verb only when the verb is given, to start fast."""
     app = App(
         name="adm",
         help=SUMMARY,
         help_format="markdown",
         version=lambda: version("ablated-diffusion"),
-        suppress_keyboard_interrupt=False,  # `main` says how to go on
+        suppress_keyboard_interrupt=False,  # `main` says how to resume
         default_parameter=Parameter(converter=converted),
     )
     for verb, summary in VERBS.items():
-        # Its own docstring is the help of the verb asked for, and stating one would hide it.
+        # An explicit help would hide the docstring of the verb that is given.
         help_ = {} if verb in arguments[:1] else {"help": summary}
         app.command(f"adm.cli.{verb}:{verb}", name=verb, **help_)
     app.meta.group_parameters = OF_EVERY_VERB
@@ -77,32 +83,37 @@ def command_line(arguments: Sequence[str]) -> App:
 
 
 def converted(type_: Any, tokens: Sequence[Token]) -> Any:
-    """As cyclopts does, but that it rounds 2.5 where a whole number is asked for."""
+    """Convert as cyclopts does, but refuse 2.5 for an int, which cyclopts rounds."""
     if type_ is int and any("." in token.value for token in tokens):
         raise ValueError(f"expected a whole number, got {tokens[0].value}")
     return convert(type_, tokens)
 
 
 def in_flags(message: str) -> str:
-    """A message of the library, which names Python arguments, in the command line's own words.
+    """Translate the Python arguments in a message of the library into command-line flags.
 
-    `classifier=...` becomes `--classifier`, `device='cpu'` becomes `--device cpu`.
+    `classifier=...` becomes `--classifier`, `device='cpu'` becomes `--device cpu`, `micro_batch=4`
+    after "pass" becomes `--micro-batch 4`, and "set unet.classes=10" becomes "pass --set
+    unet.classes=10".
     """
-    message = message.replace("use_labels=False", "--without-label")
+    for python, spoken in RENAMED.items():
+        message = message.replace(python, spoken)
+    message = re.sub(r"(?<=pass )([a-z_]+=)(\d+)", r"\1'\2'", message)
+    message = re.sub(r"\bset (?=[a-z]+\.[a-z_.]+=)", "pass --set ", message)
 
     def flag(match: re.Match[str]) -> str:
         value = match[2] or match[3] or ""
         return f"--{match[1].replace('_', '-')}" + (f" {value}" if value else "")
 
-    return re.sub(r"(?<![\w.])([a-z_]+)=(?:\.\.\.|True\b|'([^']*)'|\"([^\"]*)\")", flag, message)
+    return re.sub(ARGUMENT, flag, message)
 
 
 class Saved(SystemExit):
-    """A command that saved on a signal, in every process, and ends with this status."""
+    """Raised in every process after a run has saved on a signal; holds the exit status."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line; what a user can mend ends in one line and exit status 2."""
+    """Run the command line, and exit; an error of the user prints one line and exits with 2."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     status = 0
     try:
@@ -111,21 +122,21 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except USER_ERRORS as error:
         if os.environ.get("ADM_TRACEBACK"):
             raise
-        # In one piece, since other ranks may print the same.
+        # One write, so that the lines of several ranks do not mix.
         sys.stderr.write(f"adm: {in_flags(' '.join(str(error).split()))}\n")
         sys.exit(2)
     except KeyboardInterrupt:
-        print("adm: stopped; the same command continues", file=sys.stderr)
+        print("adm: stopped; run the same command again to resume", file=sys.stderr)
         sys.exit(130)
     except Saved as end:
         status = end.code
-    if devices := sys.modules.get(DEVICES):  # loaded by the verbs that may run beside others
+    if devices := sys.modules.get(DEVICES):  # imported by the verbs that may run in several ranks
         devices.leave()
     sys.exit(status)
 
 
 def program() -> None:
-    """`main` as a program of its own, which ends with it."""
+    """Run `main` as the program of this process."""
     try:
         main()
     except SystemExit as end:

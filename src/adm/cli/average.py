@@ -1,4 +1,4 @@
-"""adm average RUN --width 0.1 --out FILE -> model file with another average of the weights."""
+"""adm average RUN --width WIDTH --out FILE -> model file of an average of that width."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,10 +24,10 @@ def average(
     list: Annotated[bool, Parameter(negative="")] = False,
     plot: Path | None = None,
 ) -> None:
-    """Reconstruct an average of any width from those that a run has stored.
+    """Reconstruct an average of any width from the averages that a run stores.
 
     A run stores averages if it is trained with `--set train.ema_widths=0.05,0.1`. The result is a
-    model file, for `adm sample` and `adm info`. docs/averages.md says how accurate it is.
+    model file, for `adm sample` and `adm info`. docs/averages.md has measurements of its error.
 
     Examples:
 
@@ -40,25 +40,25 @@ def average(
     Parameters
     ----------
     run
-        The run's folder.
+        Run folder.
     width
-        Width of the average, relative to the steps up to its end: 0.1 puts half the weight on the
-        last 8% of them. One number, or several separated by commas.
+        Width of the average relative to its number of steps: 0.1 puts half the weight on the last
+        8% of them. One number, or several separated by commas.
     step
-        The step at which it ends, one with stored averages; the last by default.
+        Step at which the average ends, one with stored averages; the last by default.
     out
-        The file to write, or the folder for several widths.
+        Model file to write, or a folder for several widths.
     list
         List the stored averages, and exit.
     plot
-        The file to plot the requested and the reconstructed profiles to (PNG, PDF or SVG).
+        File to plot the requested and the reconstructed profiles to: PNG, PDF or SVG.
     """
     if list:
         show_stored(run)
         return
     if width is None or out is None:
         raise ValueError("give --width and --out, or --list to list the stored averages")
-    # Loaded here and not above, so that --help answers before torch is there.
+    # Imported here, so that --help does not load torch.
     from adm.training import posthoc
 
     fits = []
@@ -82,7 +82,7 @@ def parse_widths(text: str) -> Sequence[float]:
 
 
 def targets(widths: Sequence[float], out: Path) -> Sequence[tuple[Path, float]]:
-    """Path and width of each average: a file for one, files in a folder for several."""
+    """Return path and width of each average: one file, or files in a folder."""
     if out.suffix == SUFFIX:
         if len(widths) > 1:
             raise ValueError(
@@ -110,7 +110,7 @@ def show_stored(run: Path) -> None:
 
 
 def summary(path: Path, fit: "Fit") -> str:
-    """What was written, and how close it is to the requested average."""
+    """Describe the file that was written, and the error of its profile."""
     line = (
         f"{path}: width {fit.width} at step {fit.step}, from {len(fit.shares)} stored averages; "
         f"the error of its profile is {100 * fit.error:.2g}%"

@@ -1,4 +1,4 @@
-"""adm data inspect SPEC -> report; adm data pack SPEC -> WebDataset shards."""
+"""adm data inspect SPEC -> Report; adm data pack SPEC --out DIR -> WebDataset shards."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from adm.data.inspect import Report
 
-MOST_LISTED = 40  # entries printed of each list; the file of --out has all
+MOST_LISTED = 40  # entries printed of each list; the JSON file has all
 BAR = 40  # characters
 GAP = 2  # pixels between the images of a sheet
 EXAMPLES = """For example:
@@ -36,9 +36,9 @@ def inspect(
     sheet: Path | None = None,
     cache: Path | None = None,
 ) -> None:
-    """Count classes, sizes, broken files and duplicates.
+    """Count classes, image sizes, broken files and duplicates.
 
-    Every image is decoded once. Broken files are listed by path, and the exit status is 0.
+    Decodes every image once. Broken files are listed by path; they do not change the exit status.
 
     Examples:
 
@@ -49,17 +49,18 @@ def inspect(
     Parameters
     ----------
     spec
-        The data, as for `adm train --data`.
+        Data, in any of the forms of `adm train --data`.
     split
-        train or test.
+        Split of the data: train or test.
     labels
-        Where labels come from: folders, prefix, none, or a list, FILE.csv or FILE.json.
+        Where labels come from: folders (the default), prefix (as in dog_0001.png), none, or a CSV
+        or JSON file.
     out
-        The JSON file to write the whole report to.
+        JSON file to write the whole report to.
     sheet
-        The PNG file to draw some images of each class to, one row per class.
+        PNG file to draw some images of each class to, one row per class.
     cache
-        The folder of downloaded shards.
+        Cache folder of downloaded shards.
     """
     from adm.data import inspect as library
     from adm.data.counting import count_of
@@ -97,9 +98,9 @@ def pack(
 ) -> None:
     """Write WebDataset shards.
 
-    They are train-000000.tar and so on, with classes.json beside them; `adm train --data FOLDER`
-    reads them, and so does the webdataset package. The same data give the same bytes, and an
-    interrupted command can be resumed by running it again.
+    Writes train-000000.tar and so on, and classes.json, which `adm train --data FOLDER` and the
+    webdataset package read. The same data give the same bytes. An interrupted command resumes when
+    it is run again.
 
     Examples:
 
@@ -112,25 +113,28 @@ def pack(
     Parameters
     ----------
     spec
-        The data, as for `adm train --data`.
+        Data, in any of the forms of `adm train --data`.
     out
-        The folder to write; it may contain the shards of other splits.
+        Folder to write; it may hold the shards of other splits.
     split
-        train or test.
+        Split of the data: train or test.
     labels
-        Where labels come from: folders, prefix, none, or a list, FILE.csv or FILE.json.
+        Where labels come from: folders (the default), prefix (as in dog_0001.png), none, or a CSV
+        or JSON file.
     size
-        H,W or one number: the size to which images are resized and cropped; their own by default.
+        Image size, H,W or one number. Images are resized and cropped to it; by default they keep
+        their size.
     channels
-        1, 3 or 4. By default 3, and for arrays their own.
+        Number of channels: 1, 3 or 4. By default 3 for image files; arrays keep theirs.
     format
-        png, jpeg (quality 95), webp (lossless), or original (files unchanged).
+        Format of the images: png, jpeg (quality 95), webp (lossless), or original (the files
+        unchanged).
     shard_size
-        Images per archive.
+        Images per shard.
     skip_corrupt
         Skip images that cannot be decoded.
     cache
-        The folder of downloaded shards.
+        Cache folder of downloaded shards.
     """
     from adm.data import pack as library
     from adm.data.counting import count_of
@@ -162,7 +166,7 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
 
 
 def _draw(examples: "Tensor", out: Path) -> None:
-    """(K, n, 3, H, W) uint8 -> a PNG file with a row for each class."""
+    """Draw (K, n, 3, H, W) uint8 to a PNG file, one row per class."""
     from PIL import ImageOps
 
     from adm.files import new_file

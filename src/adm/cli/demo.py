@@ -1,4 +1,4 @@
-"""adm demo -> samples of the shipped model at several scales, and an HTML report."""
+"""adm demo --out DIR -> report.html, samples/ at several guidance scales."""
 
 import time
 from pathlib import Path
@@ -24,10 +24,10 @@ def demo(
     device: str | None = None,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Sample the shipped Fashion-MNIST model at several scales, and report.
+    """Sample the shipped Fashion-MNIST model at several guidance scales, and write a report.
 
-    Leaves report.html, which holds everything in one file, and samples/ with PNG files and
-    samples.npz. The same command gives the same images, bit for bit.
+    Writes report.html, a single self-contained file, and samples/ with PNG files and samples.npz.
+    The same command gives the same images, bit for bit.
 
     Examples:
 
@@ -40,23 +40,24 @@ def demo(
     Parameters
     ----------
     out
-        The folder to make.
+        Folder to write.
     per_class
-        Images of each class at each scale; at least 2.
+        Images per class and scale, at least 2.
     scales
-        Of the classifier's gradient.
+        Guidance scales to sample at; 0 is no guidance.
     seed
-        The source, with an image's number, of all randomness.
+        Random seed. Each image depends on the seed and its index only.
     sampler
-        ancestral or ddim; the recipe's own by default.
+        ancestral or ddim, with parameters after colons, as in ddim:eta=0.5; the recipe's sampler by
+        default.
     steps
-        Evaluations of the network an image; the recipe's own by default.
+        Network evaluations per image; the recipe's value by default.
     device
-        cpu, cuda, mps, or cuda:1. The best there is by default.
+        Device: cpu, cuda, cuda:1 or mps. The best available by default.
     overwrite
-        Replace an earlier demo's folder.
+        Replace the folder of an earlier demo.
     """
-    # Loaded here and not above, so that --help answers before torch is there.
+    # Imported here, so that --help does not load torch.
     from adm.data.export import new_folder
     from adm.demo.report import page, write
     from adm.demo.run import columns, preset, shipped
@@ -82,7 +83,7 @@ def _check_free(out: Path, overwrite: bool) -> None:
         raise FileExistsError(f"{out} is a file; choose another --out")
     if held and not (overwrite and held <= {"report.html", "samples"}):
         hint = "add --overwrite, or " if held <= {"report.html", "samples"} else ""
-        raise FileExistsError(f"{out} already holds something; {hint}choose another --out")
+        raise FileExistsError(f"{out} already exists and is not empty; {hint}choose another --out")
 
 
 def _print(columns: list["Column"], real: float) -> None:

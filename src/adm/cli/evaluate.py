@@ -1,4 +1,4 @@
-"""adm evaluate SAMPLES --reference REF -> FID and other scores with intervals, and a report."""
+"""adm evaluate SAMPLES --reference REF -> Report, printed and written as JSON."""
 
 from pathlib import Path
 from typing import Annotated
@@ -27,12 +27,12 @@ def evaluate(
     float16: Annotated[bool, Parameter(negative="")] = False,
     device: str | None = None,
 ) -> None:
-    """Score images of any generator against real ones.
+    """Score the images of any generator against a reference.
 
-    Fréchet distance (FID, with Inception's features), sFID, Inception Score, precision, recall,
-    density, coverage and kernel distance (KID), each with its 95% interval; and the scores of each
-    class if samples and reference have labels. An interrupted command resumes where it stopped, and
-    torchrun spreads it over several devices.
+    Computes the Fréchet distance (FID, with Inception's features), sFID, Inception Score,
+    precision, recall, density, coverage and kernel distance (KID), each with its 95% interval; and
+    scores per class if samples and reference have labels. An interrupted command resumes when it is
+    run again, and torchrun distributes it over several devices.
 
     Examples:
 
@@ -47,40 +47,39 @@ def evaluate(
     Parameters
     ----------
     samples
-        A sample folder, an .npz file (arr_0), a folder of images, an archive, ...
+        Samples: a sample folder, an .npz file (arr_0), a folder of images, an archive, ...
     reference
-        A file of `adm reference`, a released one, or data to make one from.
+        Reference: a file of `adm reference`, a released file, or data to compute a reference from.
     features
-        inception, efficientnet-lite0, dinov2, a classifier's file, or module:function; those of
-        the reference by default.
+        Features to compare images by: inception, efficientnet-lite0, dinov2, a classifier's file or
+        module:function; those of the reference by default.
     out
-        A JSON file for the whole report.
+        JSON file to write the whole report to.
     resize
-        For images of another size than the reference's: to-reference resizes them, none leaves
-        both to the network's own preprocessing.
+        For images of another size than those of the reference: to-reference resizes them; none
+        leaves them to the preprocessing of the features.
     split
-        Of a reference that is data: train or test.
+        Split of the reference, if it is data: train or test.
     size
-        H,W or one number: image files are resized and cropped to it, and real images in smaller
-        arrays are padded.
+        Image size, H,W or one number. Image files are resized and cropped to it, and smaller arrays
+        of real images are padded.
     channels
-        1, 3 or 4; by default 3 for image files, and those of arrays.
+        Number of channels: 1, 3 or 4. By default 3 for image files; arrays keep theirs.
     count
-        Score only the first COUNT samples.
+        Score only the first COUNT images.
     work
-        A folder that caches the features of every image; several machines need one that all can
-        access. By default it is beside --out, and removed at the end.
+        Folder that caches the features of every image; it must be on a disk that all machines
+        share. By default it is beside --out and removed at the end.
     batch_size
-        Images per call of the network; changes memory, speed, and the last digits at most.
+        Images per batch. It affects memory use and speed, and results only by rounding.
     resamples
         Bootstrap resamples for each interval.
     seed
-        Of the resamples and subsets.
+        Random seed of the resamples and of the subsets of images.
     float16
-        Add precision and recall in half precision, as the released evaluator computes them on a
-        GPU.
+        Add precision and recall computed in float16, as the released evaluator does on a GPU.
     device
-        cpu, cuda, mps, or cuda:1. The best there is by default.
+        Device: cpu, cuda, cuda:1 or mps. The best available by default.
     """
     from rich.console import Console
 

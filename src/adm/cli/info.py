@@ -1,4 +1,4 @@
-"""adm info MODEL -> contents of a model file."""
+"""adm info MODEL -> table of the recipe, process, classes and weights of a model file."""
 
 import json
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from adm.recipes import DiffusionRecipe
 
 MOST_SHOWN = 24
-WEIGHTS = {"model": "averaged, as a run is sampled", "raw": "as the optimizer left them"}
+WEIGHTS = {"model": "the average that a run is sampled with", "raw": "without averaging"}
 
 
 def info(model: str, /, *, recipe: Annotated[bool, Parameter(negative="")] = False) -> None:
-    """Show what a model file contains.
+    """Show the contents of a model file.
 
     Examples:
 
@@ -26,11 +26,11 @@ def info(model: str, /, *, recipe: Annotated[bool, Parameter(negative="")] = Fal
     Parameters
     ----------
     model
-        A path (a file, or a run's folder) or a shipped name.
+        Model: a path (a file or a run folder) or a shipped name, such as fashion.
     recipe
         Print the whole recipe as JSON.
     """
-    # Loaded here and not above, so that --help answers before torch is there.
+    # Imported here, so that --help does not load torch.
     from adm.data.counting import count_of
     from adm.models.load import read
     from adm.models.pair import classifier_of
@@ -55,7 +55,7 @@ def info(model: str, /, *, recipe: Annotated[bool, Parameter(negative="")] = Fal
     }
     if weights_are := _weights(metadata):
         rows["weights"] = weights_are
-    guides = str(classifier_of(model) or "none comes with it")
+    guides = str(classifier_of(model) or "none is found for it")
     rows |= build.by_kind(
         chosen, diffusion=lambda recipe: _made_by(recipe, guides), classifier=lambda _: {}
     )
@@ -65,7 +65,7 @@ def info(model: str, /, *, recipe: Annotated[bool, Parameter(negative="")] = Fal
 
 
 def _made_by(recipe: "DiffusionRecipe", classifier: str) -> dict[str, str]:
-    """What the network predicts, and how images are sampled from it."""
+    """Describe what the network predicts, and how it is sampled by default."""
     sampling = recipe.sample
     start = f" from level {sampling.grid.start}" if sampling.grid.start else ""
     return {
@@ -76,7 +76,7 @@ def _made_by(recipe: "DiffusionRecipe", classifier: str) -> dict[str, str]:
 
 
 def _weights(metadata: dict[str, Any]) -> str | None:
-    """Which of a run's weights a file holds, where it says so."""
+    """Describe which weights of a run a file holds; None if it does not record it."""
     if "width" in metadata:
         return f"power-function average of width {metadata['width']:g}"
     kept = metadata.get("weights")

@@ -1,4 +1,4 @@
-"""adm nearest SAMPLES DATA -> the nearest training images of each sample, and likely copies."""
+"""adm nearest SAMPLES DATA --out FILE -> NearestImages, as a PNG picture and JSON."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -38,7 +38,7 @@ def nearest(
     A sample is flagged if its nearest training image is closer than a threshold: the 1% quantile
     (--quantile) of the distances of training images to their nearest neighbours. About 1% of fresh
     images would be flagged. A sample with the same pixels as a training image is always flagged.
-    The picture shows the most suspicious samples first.
+    The picture shows the samples most likely to be copies first.
 
     Examples:
 
@@ -49,45 +49,45 @@ def nearest(
     Parameters
     ----------
     samples
-        A sample folder, an .npz file (arr_0), a folder of images, an archive, ...
+        Samples: a sample folder, an .npz file (arr_0), a folder of images, an archive, ...
     data
-        The data that the model was trained on; see adm data.
+        Data that the model was trained on; docs/data.md lists all forms.
     features
-        Features between which distances are measured: inception, efficientnet-lite0, dinov2, a
-        classifier's file, or module:function.
+        Features to compare images by: inception, efficientnet-lite0, dinov2, a classifier's file or
+        module:function; see docs/features.md.
     count
-        Samples in the picture.
+        Number of samples in the picture.
     neighbours
-        Training images shown for each sample.
+        Number of training images shown for each sample.
     quantile
-        Of the nearest-neighbour distances of training images, below which a sample is flagged.
+        Quantile of the nearest-neighbour distances of training images that is the threshold.
     split
-        Of the data: train or test.
+        Split of the data: train or test.
     size
-        H,W or one number: image files are resized and cropped to it, and real images in smaller
-        arrays are padded.
+        Image size, H,W or one number. Image files are resized and cropped to it, and smaller arrays
+        of real images are padded.
     channels
-        1, 3 or 4; by default 3 for image files, and those of arrays.
+        Number of channels: 1, 3 or 4. By default 3 for image files; arrays keep theirs.
     out
-        The picture, a PNG file.
+        PNG file to write the picture to.
     report
-        A JSON file of every sample's neighbours and distances.
+        JSON file to write the neighbours and distances of every sample to.
     work
-        A folder that caches the features of every image, so that the same command can resume, and
-        others need not extract those of the data again.
+        Folder that caches the features of every image; it must be on a disk that all machines
+        share. The same command resumes from it, and other commands reuse the features of the data.
     batch_size
-        Images per call of the network; changes memory, speed, and the last digits at most.
+        Images per batch. It affects memory use and speed, and results only by rounding.
     device
-        cpu, cuda, mps, or cuda:1. The best there is by default.
+        Device: cpu, cuda, cuda:1 or mps. The best available by default.
     """
-    # Loaded here and not above, so that --help answers before torch is there.
+    # Imported here, so that --help does not load torch.
     from adm.evaluation import Extraction
     from adm.evaluation.nearest import as_json, equal_pixels, nearest_images, summary
 
     if count < 1:
-        raise ValueError(f"count must be at least 1, got {count}")
+        raise ValueError(f"--count must be at least 1, got {count}")
     if not 0 < quantile < 1:
-        raise ValueError(f"the quantile must be between 0 and 1, got {quantile}; 0.01 is usual")
+        raise ValueError(f"--quantile must be between 0 and 1, got {quantile}; 0.01 is usual")
     _check_files(out, report)
     devices = joined(device)
     ours, theirs = _alike(samples, data, split, parse_size(size), channels)
@@ -115,15 +115,15 @@ def nearest(
         if report is not None:
             write_json(report, as_json(found, network.name))
         print(summary(found))
-        print(f"{out}: the {min(count, len(ours))} most suspicious samples")
+        print(f"{out}: the {min(count, len(ours))} samples most likely to be copies")
 
     devices.once(act)
 
 
 def _check_files(out: Path, report: Path | None) -> None:
-    """Raise ValueError for paths that cannot be written, before any feature is extracted."""
+    """Raise ValueError for paths that cannot be written."""
     if out.suffix.lower() != ".png":
-        raise ValueError(f"the picture is a PNG file, got {out}; call it {out.name}.png")
+        raise ValueError(f"the picture is a PNG file, got --out {out}; give --out {out.name}.png")
     if out.is_dir():
         raise ValueError(f"{out} is a folder; give --out a file, such as {out / 'nearest.png'}")
     if report is not None and report.is_dir():
@@ -133,7 +133,7 @@ def _check_files(out: Path, report: Path | None) -> None:
 def _alike(
     samples: str, data: str, split: str, size: tuple[int, int] | None, channels: int | None
 ) -> "tuple[Source, Source]":
-    """Samples and training images, of the same shape."""
+    """Open samples and training images; raise ValueError unless their shapes are equal."""
     from adm.evaluation import open_images
 
     ours = open_images(samples, size=size, channels=channels, pad=False).source
@@ -149,7 +149,7 @@ def _alike(
 def _picture(
     found: "NearestImages", samples: "Source", data: "Source", count: int, features: str
 ) -> "Image.Image":
-    """A row per sample: the sample, then its neighbours with their distances."""
+    """Draw a row per sample: the sample, then its neighbours with their distances."""
     from adm.pictures import Row, sheet
 
     rows = []

@@ -1,4 +1,4 @@
-"""work done -> a bar with speed and time left; plain lines where there is no terminal."""
+"""Description, total -> Advance, which draws a progress bar, or lines without a terminal."""
 
 import sys
 import time
@@ -16,7 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-QUIET_SECONDS = 10.0  # between two plain lines
+QUIET_SECONDS = 10.0  # between lines without a terminal
 
 
 class Advance(Protocol):
@@ -25,7 +25,7 @@ class Advance(Protocol):
 
 @contextmanager
 def progress(what: str, total: float, done: float = 0) -> Iterator[Advance]:
-    """Show work as it advances from `done` to `total`; the function yielded moves it on."""
+    """Show progress from `done` to `total`; the function yielded adds an amount of work."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _lines(what, total, done)

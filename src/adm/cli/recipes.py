@@ -1,4 +1,4 @@
-"""adm recipes [NAME] -> the list of recipes, or one with its settings and memory."""
+"""adm recipes [NAME] -> names and summaries, or one Recipe as JSON with its memory."""
 
 import inspect
 import json
@@ -19,7 +19,7 @@ def recipes(
     *,
     memory: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """List the recipes, or show one with all its settings.
+    """List the recipes, or show one with its settings.
 
     Examples:
 
@@ -32,16 +32,16 @@ def recipes(
     Parameters
     ----------
     name
-        The recipe to show.
+        Recipe to show.
     memory
-        Also estimate the memory of a training step; this takes seconds for large networks.
+        Also print the estimated memory of a training step, which takes seconds for large networks.
 
     Raises
     ------
     ValueError
-        No such recipe; names similar ones.
+        There is no such recipe; names similar ones.
     """
-    # Loaded here and not above, so that --help answers before torch is there.
+    # Imported here, so that --help does not load torch.
     from adm.recipes import RECIPES, recipe
     from adm.recipes.schema import to_json
 
@@ -53,7 +53,7 @@ def recipes(
         print(json.dumps(to_json(chosen), indent=2))
         return
     if memory:
-        raise ValueError("--memory needs a recipe, as in adm recipes fashion --memory")
+        raise ValueError("--memory needs a recipe; give one, as in adm recipes fashion --memory")
     width = max(map(len, RECIPES))
     for key, make in RECIPES.items():
         summary = (inspect.getdoc(make) or "").split("\n\n")[0].replace("\n", " ")
@@ -61,7 +61,7 @@ def recipes(
 
 
 def memory_of(chosen: "Recipe") -> str:
-    """The memory of a training step, with activations stored and recomputed."""
+    """Describe the memory of a training step, with activations stored and recomputed."""
     from adm.runs.memory import estimate
 
     lines = [f"Estimated memory of a training step in {chosen.train.precision}:"]

@@ -1,4 +1,4 @@
-"""adm reference DATA --out FILE -> the statistics of real images that samples are scored with."""
+"""adm reference DATA --out FILE -> Reference as an .npz file."""
 
 from pathlib import Path
 
@@ -27,11 +27,11 @@ def reference(
     batch_size: int = 64,
     device: str | None = None,
 ) -> None:
-    """Extract features of real images, and save the statistics that samples are compared with.
+    """Compute the reference statistics that samples are scored against.
 
-    The file has the layout of the released references (mu, sigma, mu_s, sigma_s, and 10,000 images
-    in arr_0), and states its features. The same data give the same bytes. An interrupted command
-    resumes where it stopped, and torchrun spreads it over several devices.
+    The file has the layout of the released references (mu, sigma, mu_s, sigma_s, and up to 10,000
+    images in arr_0), and records its features. The same data give the same bytes. An interrupted
+    command resumes when it is run again, and torchrun distributes it over several devices.
 
     Examples:
 
@@ -44,31 +44,32 @@ def reference(
     Parameters
     ----------
     data
-        A folder, an archive, shards, an .npz file, fashion-mnist, hf:NAME, ...; docs/data.md has
-        them all.
+        Data: a folder, an archive, shards, an .npz file, fashion-mnist, hf:NAME, ... docs/data.md
+        lists all forms.
     out
-        The .npz file to write.
+        .npz file to write.
     features
-        inception, efficientnet-lite0, dinov2, a classifier's file, or module:function;
-        docs/features.md has them all.
+        Features to compare images by: inception, efficientnet-lite0, dinov2, a classifier's file or
+        module:function; see docs/features.md.
     split
-        train or test.
+        Split of the data: train or test.
     size
-        H,W or one number: image files are resized and cropped to it, and smaller arrays are padded.
-        By default images keep their size.
+        Image size, H,W or one number. Image files are resized and cropped to it, and smaller arrays
+        of real images are padded. By default all images keep their size.
     channels
-        1, 3 or 4; by default 3 for image files, and those of arrays.
+        Number of channels: 1, 3 or 4. By default 3 for image files; arrays keep theirs.
     labels
-        Where labels come from, as for `adm train`.
+        Where labels come from: folders (the default), prefix (as in dog_0001.png), none, or a CSV
+        or JSON file.
     count
         Use only the first COUNT images.
     work
-        A folder that caches the features of every image; several machines need one that all can
-        access. By default it is beside --out, and removed at the end.
+        Folder that caches the features of every image; it must be on a disk that all machines
+        share. By default it is beside --out and removed at the end.
     batch_size
-        Images per call of the network; changes memory, speed, and the last digits at most.
+        Images per batch. It affects memory use and speed, and results only by rounding.
     device
-        cpu, cuda, mps, or cuda:1. The best there is by default.
+        Device: cpu, cuda, cuda:1 or mps. The best available by default.
     """
     from adm.evaluation import Extraction, make_reference, open_images
     from adm.evaluation.opening import first
@@ -76,7 +77,7 @@ def reference(
     if out.is_dir():
         raise ValueError(f"{out} is a folder; give --out a file, such as {out / 'reference.npz'}")
     if out.suffix.lower() != ".npz":
-        raise ValueError(f"a reference is an .npz file, got --out {out}; call it {out.name}.npz")
+        raise ValueError(f"a reference is an .npz file, got --out {out}; give --out {out.name}.npz")
     devices = joined(device)
     chosen = features_named(features, devices)
     source = open_images(

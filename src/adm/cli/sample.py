@@ -1,4 +1,4 @@
-"""adm sample MODEL --out DIR -> a sample folder: images named by class and seed, and one .npz."""
+"""adm sample MODEL --out DIR -> sample folder: PNG files, samples.npz, samples.json."""
 
 from pathlib import Path
 
@@ -20,9 +20,9 @@ def sample(
     """Sample images from a model.
 
     The folder holds PNG files named by class and seed, samples.npz in the released layout (arr_0
-    uint8 NHWC, arr_1 labels) and samples.json, which records how they were made. Image 17 of a seed
-    is the same whatever the batch size, and the same command writes the same files. An interrupted
-    command resumes. Images that do not have 1, 3 or 4 channels get no PNG files.
+    uint8 NHWC, arr_1 labels) and samples.json, which records how the images were sampled. The same
+    command writes the same files. An interrupted command resumes when it is run again. Images with
+    a number of channels other than 1, 3 or 4 are stored in samples.npz only.
 
     Examples:
 
@@ -40,19 +40,20 @@ def sample(
     Parameters
     ----------
     model
-        A path (a file, or a run folder) or a shipped name, such as fashion.
+        Model: a path (a file or a run folder) or a shipped name, such as fashion.
     out
-        The folder to write.
+        Sample folder to write.
     classes
-        Names or numbers with counts: sneaker:16,bag:4 or all:8. All classes in turn by default.
+        Classes by name or number, with counts: sneaker:16,bag:4 or all:8. By default all classes
+        take turns.
     count
-        Number of images, where --classes does not say it.
+        Number of images, if --classes has no counts.
     upsampler
-        A model that makes the images larger; those that it starts from are kept in base/.
+        Upsampler to apply to the images, which are also stored in base/.
     upsampler_steps
-        Evaluations of the upsampler per image; as its recipe says by default.
+        Evaluations of the upsampler per image; its recipe's value by default.
     """
-    # Imported here and not above, so that --help answers before torch is loaded.
+    # Imported here, so that --help does not load torch.
     from adm.generation.folder import sample_into
 
     pipeline = how.pipeline(model, upsampler)

@@ -1,52 +1,55 @@
-"""Command-line words -> the settings of a Pipeline: what every verb that samples understands."""
+"""Command-line options -> SamplingOptions -> Pipeline and its settings."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-if TYPE_CHECKING:  # so that --help answers before torch is loaded
+if TYPE_CHECKING:  # so that --help does not load torch
     from adm.generation.pipeline import Pipeline
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class SamplingOptions:
-    """How to sample. What is not given is as the model's recipe says.
+    """Options of sampling; an option that is not given has the value of the model's recipe.
 
     Parameters
     ----------
     classifier
-        The noisy classifier that guides; by default the one that comes with the model.
+        Noisy classifier that guides: a path or a shipped name. By default the one that belongs to
+        the model.
     scale
-        Scale of the classifier's gradient: 0 is no guidance, 1 the classifier as it is; more
-        sharpens it.
+        Guidance scale, which multiplies the classifier's gradient. 0 is no guidance; values above 1
+        sharpen the class distribution. The recipe's value by default.
     sampler
-        ancestral or ddim, with parameters after colons, as in ddim:eta=0.5.
+        ancestral or ddim, with parameters after colons, as in ddim:eta=0.5; the recipe's sampler by
+        default.
     steps
-        Evaluations of the network per image.
+        Network evaluations per image; the recipe's value by default.
     eta
-        DDIM: share of fresh noise, from 0 (deterministic) to 1 (as much as ancestral sampling).
+        DDIM only: noise added at each step, from 0 (deterministic) to 1 (as in ancestral sampling).
     seed
-        Seed of all randomness. An image follows from the seed and its number.
+        Random seed. Each image depends on the seed and its index only.
     batch_size
-        Images at a time. It changes memory and speed only.
+        Images per batch. It affects memory use and speed, and results only by rounding.
     spacing
-        Timestep spacing: even, strided (as DDIM was released), quadratic or ddim_quadratic.
+        Spacing of the levels: even, strided (the released DDIM spacing), quadratic or
+        ddim_quadratic.
     start
-        The noisiest level visited.
+        Noisiest level that sampling visits.
     without_label
-        Do not tell the diffusion model the class: only the classifier guides.
+        Do not pass the class to the diffusion model; only the classifier guides.
     at_mean
-        Ancestral: take the gradient at the mean, as in the paper's derivation.
+        Ancestral only: evaluate the gradient at the mean, as in the paper's derivation.
     clip_again
-        DDIM: clip the estimate of the image after guidance too.
+        DDIM only: clip the estimate of x_0 after guidance as well.
     precision
-        Of the networks: float32, bfloat16 or float16.
+        Precision of the networks: float32, bfloat16 or float16.
     rounding
-        nearest, or truncated as in the released system.
+        Rounding to 8 bits: nearest, or truncated as in the released system.
     device
-        cpu, cuda, mps, or cuda:1. The best available by default.
+        Device: cpu, cuda, cuda:1 or mps. The best available by default.
     """
 
     classifier: str | None = None
@@ -67,11 +70,11 @@ class SamplingOptions:
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
-            raise ValueError(f"batch size must be at least 1, got {self.batch_size}")
+            raise ValueError(f"--batch-size must be at least 1, got {self.batch_size}")
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What was asked for, as `Pipeline.sample` takes it."""
+        """The settings by the names of `Pipeline.sample`; None for one that is not given."""
         return {
             "sampler": self.sampler,
             "steps": self.steps,
@@ -88,7 +91,7 @@ class SamplingOptions:
         }
 
     def pipeline(self, model: str, upsampler: str | None = None) -> "Pipeline":
-        """The model that these options sample."""
+        """Load the model, its classifier and its upsampler on the device of these options."""
         from adm.generation.pipeline import load
 
         return load(model, self.classifier, upsampler, self.device)

@@ -1,4 +1,4 @@
-"""options of the scoring verbs -> ranks, Features, sizes; Extraction with progress and a cache."""
+"""Options of the scoring verbs -> Devices, Features, (H, W), Extraction."""
 
 import shutil
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from adm.cli.progress import progress
 
-if TYPE_CHECKING:  # so that --help answers before torch is there
+if TYPE_CHECKING:  # so that --help does not load torch
     from adm.data import Source
     from adm.evaluation import Extraction, FeatureSet
     from adm.features import Features
@@ -19,7 +19,7 @@ DEFAULT_FEATURES = "inception"
 
 
 def joined(device: str | None) -> "Devices":
-    """The ranks that were launched together, or this one alone on the given device."""
+    """Join the ranks that were launched together; alone, use the given device."""
     from adm.models.device import pick
     from adm.processes import Devices, join, launched
 
@@ -30,7 +30,7 @@ def joined(device: str | None) -> "Devices":
 
 @contextmanager
 def suggesting() -> Iterator[None]:
-    """An error of Inception's suggests other features, which need no download."""
+    """Add to an error about Inception the features that need no download."""
     try:
         yield
     except ValueError as error:
@@ -43,7 +43,7 @@ def suggesting() -> Iterator[None]:
 
 
 def features_named(name: str, devices: "Devices") -> "Features":
-    """Open features; an error of Inception's suggests others that need no download."""
+    """Open features; an error about Inception suggests others, which need no download."""
     from adm.features import open_features
 
     with suggesting():
@@ -51,7 +51,7 @@ def features_named(name: str, devices: "Devices") -> "Features":
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:
-    """H,W or one number for both."""
+    """Parse H,W or one number for both; raise ValueError for anything else."""
     if text is None:
         return None
     parts = text.split(",")
@@ -63,7 +63,7 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
 
 @contextmanager
 def with_progress(extraction: "Extraction", what: str, count: int) -> Iterator["Extraction"]:
-    """Add a progress bar of this rank's share of `count` images, on the main rank."""
+    """Show the progress of this rank's share of `count` images, on the main rank only."""
     from adm.evaluation.statistics import own_images
 
     if not count or not extraction.devices.main:
@@ -74,7 +74,7 @@ def with_progress(extraction: "Extraction", what: str, count: int) -> Iterator["
 
 
 def extracted(features: "Features", source: "Source", extraction: "Extraction") -> "FeatureSet":
-    """The features of every image of a source, with progress."""
+    """Extract the features of every image of a source, and show the progress."""
     from adm.evaluation import extract
 
     what = f"extracting features of {source.name}"
@@ -84,9 +84,9 @@ def extracted(features: "Features", source: "Source", extraction: "Extraction") 
 
 @contextmanager
 def with_cache(extraction: "Extraction", out: Path | None) -> Iterator["Extraction"]:
-    """Add a cache folder beside `out`, unless there is one; it is removed once `out` is written.
+    """Add a cache folder beside `out` if `extraction` has none; remove it once `out` is written.
 
-    After an error it stays, so that the same command resumes when the cause is fixed.
+    It stays after an error, so that the same command resumes.
     """
     if extraction.work is not None or out is None:
         yield extraction
@@ -101,7 +101,7 @@ def with_cache(extraction: "Extraction", out: Path | None) -> Iterator["Extracti
 
 
 def part(extraction: "Extraction", name: str) -> "Extraction":
-    """The same with a sub-folder of the cache, for one of several sets of images."""
+    """Return the extraction with a sub-folder of its cache, for one of several sets of images."""
     if extraction.work is None:
         return extraction
     return replace(extraction, work=extraction.work / name)
@@ -110,5 +110,5 @@ def part(extraction: "Extraction", name: str) -> "Extraction":
 def _remove_empty(folder: Path) -> None:
     """Remove a folder that holds no files, and its empty sub-folders."""
     for each in (*folder.glob("*/"), folder):
-        with suppress(OSError):  # it holds a file, or another rank has removed it
+        with suppress(OSError):  # not empty, or removed by another rank
             each.rmdir()

@@ -1,4 +1,4 @@
-"""adm sweep MODEL --reference REF --out DIR -> scores over the guidance scale, and an HTML page."""
+"""adm sweep MODEL --reference REF --out DIR -> sweep folder: samples, scores, report.html."""
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -48,13 +48,13 @@ def sweep(
     batch_size: int = 64,
     device: str | None = None,
 ) -> None:
-    """Measure how guidance trades diversity for fidelity: scores at every scale.
+    """Score samples at several guidance scales, and plot the trade-off of fidelity and diversity.
 
     Samples the model at every combination of scale, sampler and steps, from the same noise, and
     scores each set of samples. Writes report.html, a single file of figures, sample grids and
     tables; report.md, report.json, and the figures as PNG; and the samples of every point in
-    samples/. An interrupted command resumes where it stopped, and torchrun spreads it over several
-    devices.
+    samples/. An interrupted command resumes when it is run again, and torchrun distributes it over
+    several devices.
 
     Examples:
 
@@ -70,49 +70,52 @@ def sweep(
     Parameters
     ----------
     model
-        A path (a file or a run folder) or a shipped name, such as fashion.
+        Model: a path (a file or a run folder) or a shipped name, such as fashion.
     reference
-        What samples are compared with: files of adm reference, one for each of the features; or
-        data, from which references are made once and stored in the sweep folder.
+        References to score samples against: files of `adm reference`, one for each of the features;
+        or data, from which references are computed once and stored in the sweep folder.
     out
-        The sweep folder, new or to resume.
+        Sweep folder to write or to resume.
     classifier
-        The noisy classifier; a shipped model finds its own.
+        Noisy classifier that guides: a path or a shipped name. By default the one that belongs to
+        the model.
     scales
-        Of the classifier's gradient; 0 is no guidance.
+        Guidance scales to sample at, separated by commas; 0 is no guidance.
     count
-        Images per point. Distances of few images are biased: compare them within one sweep only.
+        Images per point. Distances of few images are biased, and comparable within one sweep only.
     features
-        Networks to score with, separated by commas: inception, efficientnet-lite0, dinov2, a
-        classifier's file, module:function. Those of the references by default.
+        Features to compare images by: inception, efficientnet-lite0, dinov2, a classifier's file or
+        module:function,
+        separated by commas; those of the references by default.
     samplers
-        ancestral, ddim, or ancestral,ddim; the recipe's own by default.
+        Samplers, separated by commas: ancestral, ddim; the recipe's sampler by default.
     steps
-        Evaluations of the network an image; the recipe's own by default.
+        Network evaluations per image, separated by commas; the recipe's value by default.
     classes
-        Classes to sample in turn: all, or names.
+        Classes to sample, in turn: all, or names separated by commas.
     without_label
-        Do not tell the diffusion model the class, so that only the classifier guides it.
+        Do not pass the class to the diffusion model; only the classifier guides.
     judge
-        A classifier of clean images, whose accuracy on the samples is reported too.
+        Classifier of clean images whose accuracy on the samples is reported as well.
     split
-        Of reference data: train or test.
+        Split of the reference, if it is data: train or test.
     seed
-        The source, with the image's number, of all randomness.
+        Random seed. Each image depends on the seed and its index only.
     eta
-        Fresh noise of DDIM: 0 is deterministic.
+        DDIM only: noise added at each step, from 0 (deterministic) to 1 (as in ancestral sampling).
     spacing
-        Timestep spacing: even, strided, quadratic or ddim_quadratic.
+        Spacing of the levels: even, strided (the released DDIM spacing), quadratic or
+        ddim_quadratic.
     start
-        The noisiest level, from which sampling starts.
+        Noisiest level that sampling visits.
     rounding
-        nearest, or truncated as in the released system.
+        Rounding to 8 bits: nearest, or truncated as in the released system.
     batch_size
-        Images per call of a network; changes memory, speed, and the last digits at most.
+        Images per batch. It affects memory use and speed, and results only by rounding.
     device
-        cpu, cuda, mps, or cuda:1. The best there is by default.
+        Device: cpu, cuda, cuda:1 or mps. The best available by default.
     """
-    # Loaded here and not above, so that --help answers before torch is there.
+    # Imported here, so that --help does not load torch.
     from adm.evaluation import Extraction
     from adm.models.load import load_classifier
     from adm.sweep.page import write
@@ -154,7 +157,7 @@ def sweep(
 
 
 def _base(pipeline: "Pipeline", how: SamplingOptions, samplers: Sequence[str]) -> "Sampling":
-    """What all points share; eta is for DDIM, wherever it stands among the samplers."""
+    """Return the settings that all points share; `eta` sets DDIM, wherever it is listed."""
     from adm.samplers.words import changed
 
     shared = {name: value for name, value in how.settings.items() if name != "scale"}
@@ -169,7 +172,7 @@ def _plan(
     classes: str,
     count: int,
 ) -> "Sweep":
-    """The sweep; samplers and steps that were not listed are the recipe's own."""
+    """Return the sweep; samplers and steps that are not listed are those of the recipe."""
     from adm.generation.labels import parse_classes
     from adm.sweep.plan import Sweep, balanced
 
@@ -192,7 +195,7 @@ def _plan(
 
 
 def _data(spec: str, split: str, model: "Pipeline") -> "Callable[[], Source]":
-    """Opens reference data at the model's size, if it is asked for."""
+    """Return a function that opens the reference data at the size of the model's images."""
     from adm.evaluation import open_images
 
     channels, height, width = model.shape
@@ -206,7 +209,7 @@ def _scorers(
     out: Path,
     extraction: "Extraction",
 ) -> list["Scorer"]:
-    """Features, each with its reference: from files, or made from data."""
+    """Return features, each with its reference, read from a file or computed from data."""
     from adm.evaluation import is_reference, load_reference
     from adm.sweep.scoring import Scorer, cached_completion
 
@@ -223,7 +226,9 @@ def _scorers(
     if not files:
         return _from_data(data(), networks, out, extraction)
     if len(names) != len(files):
-        raise ValueError(f"{len(names)} features came with {len(files)} references; give as many")
+        raise ValueError(
+            f"got {len(names)} features and {len(files)} references; give one reference for each"
+        )
     scorers = []
     for features, reference in zip(networks, opened, strict=True):
         what = f"extracting features of {reference.name} by {features.name}"
@@ -235,7 +240,7 @@ def _scorers(
 def _from_data(
     source: "Source", networks: "Sequence[Features]", out: Path, extraction: "Extraction"
 ) -> list["Scorer"]:
-    """References of images, stored in the sweep folder."""
+    """Compute the references of `source`, and store them in the sweep folder."""
     from adm.sweep.scoring import Scorer, cached_reference
 
     scorers = []
@@ -247,21 +252,25 @@ def _from_data(
 
 
 def _judge_labels(judge: "ClassifierModel | None", plan: "Sweep") -> list[int]:
-    """The labels of the samples as the judge numbers its classes."""
+    """Return the labels of the samples in the numbering of the judge's classes."""
     if judge is None:
         return []
     if plan.labels is None:
-        raise ValueError("a judge predicts classes, and this model has none; leave --judge out")
+        raise ValueError(
+            "--judge needs a model with classes, and this model has none; leave --judge out"
+        )
     from adm.generation.cascade import translated
 
     labels = translated(plan.labels, plan.classes, judge.classes)
     if labels is None:
-        raise ValueError(f"the judge knows none of {', '.join(plan.classes[:20])}")
+        raise ValueError(
+            f"the judge has none of the classes {', '.join(plan.classes[:20])}; give another"
+        )
     return labels
 
 
 def _listed(text: str, kind: Callable[[str], T], what: str, example: str) -> list[T]:
-    """Values separated by commas."""
+    """Parse values separated by commas."""
     try:
         return [kind(part.strip()) for part in text.split(",")]
     except ValueError:

@@ -1,4 +1,4 @@
-"""adm train RECIPE --out DIR -> a run's folder, with the model in its checkpoints."""
+"""adm train RECIPE --out DIR -> run folder: checkpoints/, log.jsonl, previews/, progress.png."""
 
 import json
 from pathlib import Path
@@ -30,9 +30,9 @@ def train(
 ) -> None:
     """Train a diffusion model, a noisy classifier or an upsampler from a recipe.
 
-    The same command again continues from the newest checkpoint, exactly as if it had never been
-    stopped; Ctrl-C and SIGTERM save first. The folder holds checkpoints/, log.jsonl, previews/ and
-    progress.png. `adm sample DIR` and `adm info DIR` take it.
+    The run folder holds checkpoints/, log.jsonl, previews/ and progress.png, and is a model for
+    `adm sample` and `adm info`. Ctrl-C and SIGTERM save a checkpoint and exit. The same command
+    resumes from the newest checkpoint, with the result of a run that was never stopped.
 
     Examples:
 
@@ -47,44 +47,45 @@ def train(
     Parameters
     ----------
     name
-        A recipe that `adm recipes` lists, a JSON file of one, or a model, for its recipe.
+        Recipe: a name that `adm recipes` lists, a JSON file, or a model whose recipe to use.
     out
-        The run's folder: new, or that of the same run.
+        Run folder to write or to resume.
     data
-        fashion-mnist[:/FOLDER], digits, a folder, an archive, shards, hf:NAME, ...; docs/data.md
-        has them all. The recipe's own data by default.
+        Data: fashion-mnist[:/FOLDER], digits, a folder, an archive, shards, hf:NAME, ...
+        docs/data.md lists all forms. The recipe's data by default.
     labels
-        A CSV or JSON file of labels, or prefix for names like dog_0001.png. Sub-folders by default.
+        Where labels come from: folders (the default), prefix (as in dog_0001.png), none, or a CSV
+        or JSON file.
     validation
-        Data to validate on. The test images of the same data by default, where it has some.
+        Data to validate on. By default the test split of the data, if there is one.
     hold_out
-        Share of the images to validate on and never train on, where there are no others.
+        Fraction of the training images to validate on instead of training on them.
     skip_corrupt
-        Take the next image for one that cannot be read, and say so, instead of stopping.
+        Replace an image that cannot be read by the next one, with a message, instead of failing.
     set
-        Settings to change, as field=value; `--dry-run` lists the fields.
+        Fields of the recipe to change, as field=value; --dry-run lists the fields.
     steps
-        Optimizer steps in all, instead of the recipe's.
+        Total number of optimizer steps; the recipe's value by default.
     micro_batch
-        Images that go through the network at once: a number, or auto for what fits.
-        It changes memory and speed, and what is learned only by rounding.
+        Images per forward and backward pass: a number, or auto for the most that fit into memory.
+        It affects memory use and speed, and results only by rounding.
     pretrained
-        A model to start from: a path, a run's folder, or a shipped name. Classes keep what was
-        learned of them by name.
+        Model to initialize the weights from: a path (a file or a run folder) or a shipped name.
+        Classes are matched by name.
     rename
-        Classes that are called otherwise here: old=new.
+        Classes of --pretrained to rename to those of the data, as old=new.
     shard
-        Spread the weights over the processes (FSDP), for networks too large for one device.
+        Shard the weights over the processes (FSDP), for networks too large for one device.
     tensorboard
-        Write the log for TensorBoard too, into the run's folder.
+        Also write the log for TensorBoard, to tensorboard/ in the run folder.
     wandb
-        A Weights & Biases project to log to.
+        Weights & Biases project to log to.
     device
-        cpu, cuda, mps, or cuda:1. The best there is by default.
+        Device: cpu, cuda, cuda:1 or mps. The best available by default.
     dry_run
-        Print the recipe as it would be run, and stop.
+        Print the recipe with all changes as JSON, and exit.
     """
-    # Loaded here and not above, so that --help answers before torch is there.
+    # Imported here, so that --help does not load torch.
     from adm.cli import training
     from adm.models.load import recipe_of
     from adm.networks import on_meta
@@ -99,13 +100,13 @@ def train(
     build.check(chosen)
     build.check_sampling(chosen)
     if dry_run:
-        on_meta(chosen.config)  # can be built
+        on_meta(chosen.config)  # raises if the network cannot be built
         print(json.dumps(to_json(chosen), indent=2))
         return
     source, held = open_data(chosen, data, labels, validation, hold_out, skip_corrupt)
     if rename and pretrained is None:
         raise ValueError(
-            "--rename says what classes of the --pretrained model are called here; give both"
+            "--rename renames classes of the --pretrained model; give --pretrained as well"
         )
     options = TrainOptions(
         micro_batch=training.parse_micro_batch(micro_batch),

@@ -1,4 +1,4 @@
-"""recipe, data -> a run under way, with its speed and figures shown."""
+"""Recipe, Source, WatchOptions -> run folder, with the progress of training printed."""
 
 import math
 import signal
@@ -11,7 +11,7 @@ from typing import Literal
 
 import torch
 
-from adm.cli import Saved
+from adm.cli import Saved, in_flags
 from adm.cli.progress import progress
 from adm.data import Source
 from adm.data.counting import count_of
@@ -25,14 +25,20 @@ from adm.runs.watch import Writer, tensorboard, wandb, watching, written
 from adm.training import checkpoint, retention
 from adm.training.heap import keep_freed_memory
 
-SMOOTHING = 0.95  # of the figures shown
-SHOWN = ("loss", "mse", "vlb", "accuracy", "gradient_norm")  # of all that the log holds
-MOST_NAMED = 12  # classes, or images that could not be read
+SMOOTHING = 0.95  # of the exponential average of the printed losses
+SHOWN = ("loss", "mse", "vlb", "accuracy", "gradient_norm")  # entries of the log that are printed
+MOST_NAMED = 12  # classes or unreadable images listed
 
 
 @dataclass(frozen=True)
 class WatchOptions:
-    """How a run is watched: held-out data, and where the log goes besides its file."""
+    """What a run is validated on, and where its log goes in addition to log.jsonl.
+
+    Attributes:
+        held: the images to validate on, or None.
+        tensorboard: whether to write event files for TensorBoard.
+        wandb: a Weights & Biases project, or None.
+    """
 
     held: Source | None = None
     tensorboard: bool = False
@@ -40,7 +46,7 @@ class WatchOptions:
 
 
 def describe(source: Source) -> str:
-    """What the data are, in a line: how many images of each class."""
+    """Describe data in one line: the number of images in each class."""
     counts = torch.bincount(source.labels, minlength=len(source.classes)).tolist()
     pairs = list(zip(source.classes, counts, strict=False))
     listed = ", ".join(f"{name} {count}" for name, count in pairs[:MOST_NAMED])
@@ -50,7 +56,7 @@ def describe(source: Source) -> str:
 
 
 def parse_micro_batch(text: str | None) -> int | Literal["auto"] | None:
-    """Raise ValueError for what is neither a positive number nor auto."""
+    """Parse a positive number or auto; raise ValueError for anything else."""
     if text is None or text == "auto":
         return text
     if not text.isdecimal() or int(text) < 1:
@@ -59,7 +65,7 @@ def parse_micro_batch(text: str | None) -> int | Literal["auto"] | None:
 
 
 def parse_renames(pairs: Sequence[str]) -> dict[str, str]:
-    """Words old=new -> old name to new name."""
+    """['old=new', ...] -> {old: new}; raise ValueError for any other form."""
     renamed = {}
     for pair in pairs:
         old, equals, new = pair.partition("=")
@@ -70,10 +76,14 @@ def parse_renames(pairs: Sequence[str]) -> dict[str, str]:
 
 
 def place(device: str | None, shard: bool) -> Devices:
-    """The device asked for, or this process's among those launched together."""
+    """Join the ranks that were launched together; alone, use the given device.
+
+    Raises:
+        ValueError: `shard` without other ranks, or no such device.
+    """
     if shard and not launched():
         raise ValueError(
-            "--shard spreads the weights over processes, and this is one alone; start them with "
+            "--shard needs several processes, and this is the only one; start them with "
             "torchrun --nproc-per-node N -m adm train ..."
         )
     if launched():
@@ -93,7 +103,7 @@ def follow(
     options: TrainOptions,
     watched: WatchOptions,
 ) -> None:
-    """Train to the end or to a signal, showing how it goes."""
+    """Train to the end or to a signal, and print the progress."""
     newest = checkpoint.latest(out)
     done = 0 if newest is None else checkpoint.numbers(newest).step
     if devices.main:
@@ -103,18 +113,23 @@ def follow(
     pictures = [writer.picture for writer in writers]
     watch = watching(recipe, source, watched.held, out, devices, on_picture=pictures)
     with stopping() as stop:
-        say = print if devices.main else options.say
+        say = print_translated if devices.main else options.say
         told = replace(options, watch=watch, stop=stop, say=say)
         steps = run.train(recipe, source, out, devices, told)
         if done and devices.main:
             print(f"continuing {out} from step {done}")
         show(written(steps, writers), recipe, devices, done)
-        number = max(devices.gather(stop.signal or 0))  # whichever process was told
+        number = max(devices.gather(stop.signal or 0))  # a signal may reach one process only
     tell_skipped([source] if watched.held is None else [source, watched.held], devices)
     newest = checkpoint.latest(out)
     if number and newest is not None and checkpoint.numbers(newest).step < recipe.train.steps:
         _leave(newest, number, devices)
     _finish(recipe, out, devices)
+
+
+def print_translated(line: str) -> None:
+    """Print a line of the library, with its Python arguments as flags."""
+    print(in_flags(line))
 
 
 def _writers(recipe: Recipe, out: Path, watched: WatchOptions, done: int) -> list[Writer]:
@@ -140,7 +155,7 @@ def show(steps: Iterator[run.Progress], recipe: Recipe, devices: Devices, done: 
 
 
 def tell_skipped(sources: Sequence[Source], devices: Devices) -> None:
-    """Name the images that any process could not read."""
+    """Print the images that a process could not read."""
     all_ = devices.gather([path for source in sources for path in source.skipped])
     skipped = list(dict.fromkeys(path for paths in all_ for path in paths))
     if skipped and devices.main:
@@ -163,7 +178,7 @@ def _finish(recipe: Recipe, out: Path, devices: Devices) -> None:
 
 
 class Stop:
-    """Whether a signal asked the run to save and leave."""
+    """Whether a signal has asked the run to save and exit."""
 
     signal: int | None = None
 
@@ -173,14 +188,14 @@ class Stop:
 
 @contextmanager
 def stopping() -> Iterator[Stop]:
-    """SIGTERM and Ctrl-C ask for a stop after the step; Ctrl-C again stops at once."""
+    """Stop after the current step on SIGTERM or Ctrl-C; a second Ctrl-C interrupts at once."""
     stop = Stop()
 
     def asked(number: int, frame: object) -> None:
         if stop.signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         stop.signal = number
-        print("\nsaving after this step, then leaving", file=sys.stderr, flush=True)
+        print("\nsaving after this step, then exiting", file=sys.stderr, flush=True)
 
     before = {number: signal.signal(number, asked) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
@@ -192,5 +207,5 @@ def stopping() -> Iterator[Stop]:
 
 def _leave(newest: Path, number: int, devices: Devices) -> None:
     if devices.main:
-        print(f"{newest}: saved; the same command continues", file=sys.stderr)
-    raise Saved(128 + number)  # as a shell reports a process that the signal ended
+        print(f"{newest}: saved; run the same command again to resume", file=sys.stderr)
+    raise Saved(128 + number)  # the exit status of a process that a signal ended

@@ -1,4 +1,4 @@
-"""adm upsample MODEL IMAGES --out DIR -> a sample folder: the images, upsampled."""
+"""adm upsample MODEL IMAGES --out DIR -> sample folder of the upsampled images."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from adm.data import Source
     from adm.models.trained import DiffusionModel
 
-ARCHIVE, MANIFEST = "samples.npz", "samples.json"  # of a folder that `adm sample` left
+ARCHIVE, MANIFEST = "samples.npz", "samples.json"  # in a sample folder
 
 
 def upsample(
@@ -28,10 +28,10 @@ def upsample(
     shrink: Annotated[bool, Parameter(negative="")] = False,
     how: SamplingOptions = DEFAULT,
 ) -> None:
-    """Upsample images.
+    """Upsample images with an upsampler.
 
-    The folder is like that of `adm sample`, with one image for each that was given, in their
-    order. The upsampler is told an image's class where it has a class of that name.
+    Writes a sample folder like that of `adm sample`, with one image for each input image, in the
+    same order. The upsampler receives the class of an image if it has a class of the same name.
 
     Examples:
 
@@ -44,18 +44,18 @@ def upsample(
     Parameters
     ----------
     model
-        An upsampler: a path (a file, or a run folder).
+        Upsampler: a path (a file or a run folder).
     images
-        What to start from: a folder that `adm sample` left, or any data that `adm train` takes,
-        such as a folder of images or an .npz file.
+        Images to upsample: a sample folder, or any data that `adm train` takes, such as a folder of
+        images or an .npz file.
     out
-        The folder to write.
+        Sample folder to write.
     count
-        Upsample only the first so many images.
+        Upsample only the first COUNT images.
     shrink
-        Reduce the images first, by area means, as in the upsampler's training.
+        Shrink the images first, by area averaging, as in the training of the upsampler.
     """
-    # Imported here and not above, so that --help answers before torch is loaded.
+    # Imported here, so that --help does not load torch.
     import torch
 
     from adm.generation.cascade import translated
@@ -65,7 +65,7 @@ def upsample(
     pipeline = how.pipeline(model)
     generator, shape = pipeline.generator(**how.settings), pipeline.model.low_shape
     if shape is None:
-        raise ValueError(f"{model} is no upsampler; give one, or use `adm sample`")
+        raise ValueError(f"{model} is not an upsampler; give an upsampler, or use `adm sample`")
     source = opened(images, pipeline.model, shrink, named=bool(generator.classes))
     number = len(source) if count is None else min(count, len(source))
     if number < 1:
@@ -81,7 +81,7 @@ def upsample(
 
 
 def opened(images: str, model: "DiffusionModel", shrink: bool, named: bool) -> "Source":
-    """The data, and where classes are to be `named` those that it states or numbers stand for."""
+    """Open the images; if `named`, with the class names of their manifest or of the model."""
     from dataclasses import replace
 
     from adm.data import open_source
@@ -94,7 +94,7 @@ def opened(images: str, model: "DiffusionModel", shrink: bool, named: bool) -> "
     source = open_source(spec, size=data.size if shrink else None, channels=data.channels)
     numbers = tuple(map(str, range(len(source.classes))))
     if classes is None and source.classes == numbers:
-        classes = model.classes  # an archive that names none holds labels of the upsampler's own
+        classes = model.classes  # labels without names are those of the upsampler
     if classes is None or not named:
         return source
     if len(classes) < len(source.classes):
@@ -106,7 +106,7 @@ def opened(images: str, model: "DiffusionModel", shrink: bool, named: bool) -> "
 
 
 def _classes(manifest: Path) -> tuple[str, ...] | None:
-    """The classes that a folder of samples states; none where its samples have no labels."""
+    """Return the classes of a sample folder's manifest; None if the samples have no labels."""
     try:
         held = read_json(manifest)
         return None if held["labels"] is None else tuple(map(str, held["classes"]))
@@ -115,7 +115,7 @@ def _classes(manifest: Path) -> tuple[str, ...] | None:
 
 
 def small(image: "Tensor", shape: tuple[int, int, int], shrink: bool, images: str) -> "Tensor":
-    """(C, H, W) uint8 -> (C, h, w) uint8, or a refusal of another size."""
+    """(C, H, W) uint8 -> (C, h, w) uint8; raise ValueError for another size without `shrink`."""
     from adm.images import to_float, to_uint8
     from adm.training.objective import area_mean
 
@@ -125,6 +125,6 @@ def small(image: "Tensor", shape: tuple[int, int, int], shrink: bool, images: st
         (h, w), (height, width) = shape[1:], image.shape[1:]
         raise ValueError(
             f"{images} has images of {height}x{width} and the upsampler starts from {h}x{w}; give "
-            "images of that size, or add --shrink to make these small first"
+            "images of that size, or add --shrink to shrink these first"
         )
     return image
