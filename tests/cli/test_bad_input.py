@@ -307,6 +307,7 @@ def test_a_traceback_is_to_be_had_for_the_asking(adm: Adm, monkeypatch: pytest.M
         ("give the same renamed=...", "give the same --rename"),
         ("choose another out=...", "choose another --out"),
         ("set unet.classes=10", "pass --set unet.classes=10"),
+        ("train with settings=['unet.classes=10']", "train with --set unet.classes=10"),
         ("sample.grid.steps=21 must be in 2..20", "sample.grid.steps=21 must be in 2..20"),
         ("set data.size and data.channels", "set data.size and data.channels"),
         ("got norm_groups=16", "got norm_groups=16"),

@@ -150,7 +150,7 @@ def test_the_report_says_what_became_of_every_class(model: Path) -> None:
 
 def test_names_that_all_differ_are_pointed_at(model: Path) -> None:
     _, report = started(model, tiny.diffusion(), ("x", "y", "z"))
-    assert "--rename" in report.lines[-1]
+    assert "renamed={'old': 'new'}" in report.lines[-1]
 
 
 def test_a_run_s_folder_is_a_start(tmp_path: Path) -> None:

@@ -179,7 +179,7 @@ def test_a_step_without_a_snapshot_is_refused_with_those_near(
 
 
 def test_a_run_without_averages_says_how_to_store_them(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"--set train\.ema_widths=0\.05,0\.1"):
+    with pytest.raises(ValueError, match=r"settings=\['train\.ema_widths=0\.05,0\.1'\]"):
         reconstruct(tmp_path, 0.1)
 
 

@@ -47,9 +47,9 @@ def evaluate(
     Parameters
     ----------
     samples
-        Samples: a sample folder, an .npz file (arr_0), a folder of images, an archive, ...
+        A sample folder, an .npz file (arr_0), a folder of images, an archive, ...
     reference
-        Reference: a file of `adm reference`, a released file, or data to compute a reference from.
+        A file of `adm reference`, a released file, or data to compute a reference from.
     features
         Features to compare images by: inception, efficientnet-lite0, dinov2, a classifier's file or
         module:function; those of the reference by default.

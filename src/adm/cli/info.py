@@ -26,7 +26,7 @@ def info(model: str, /, *, recipe: Annotated[bool, Parameter(negative="")] = Fal
     Parameters
     ----------
     model
-        Model: a path (a file or a run folder) or a shipped name, such as fashion.
+        A path (a file or a run folder) or a shipped name, such as fashion.
     recipe
         Print the whole recipe as JSON.
     """

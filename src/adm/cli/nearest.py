@@ -49,7 +49,7 @@ def nearest(
     Parameters
     ----------
     samples
-        Samples: a sample folder, an .npz file (arr_0), a folder of images, an archive, ...
+        A sample folder, an .npz file (arr_0), a folder of images, an archive, ...
     data
         Data that the model was trained on; docs/data.md lists all forms.
     features

@@ -44,7 +44,7 @@ def reference(
     Parameters
     ----------
     data
-        Data: a folder, an archive, shards, an .npz file, fashion-mnist, hf:NAME, ... docs/data.md
+        A folder, an archive, shards, an .npz file, fashion-mnist, hf:NAME, ... docs/data.md
         lists all forms.
     out
         .npz file to write.

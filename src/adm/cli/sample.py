@@ -40,7 +40,7 @@ def sample(
     Parameters
     ----------
     model
-        Model: a path (a file or a run folder) or a shipped name, such as fashion.
+        A path (a file or a run folder) or a shipped name, such as fashion.
     out
         Sample folder to write.
     classes

@@ -70,7 +70,7 @@ def sweep(
     Parameters
     ----------
     model
-        Model: a path (a file or a run folder) or a shipped name, such as fashion.
+        A path (a file or a run folder) or a shipped name, such as fashion.
     reference
         References to score samples against: files of `adm reference`, one for each of the features;
         or data, from which references are computed once and stored in the sweep folder.

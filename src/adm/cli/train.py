@@ -47,12 +47,12 @@ def train(
     Parameters
     ----------
     name
-        Recipe: a name that `adm recipes` lists, a JSON file, or a model whose recipe to use.
+        A name that `adm recipes` lists, a JSON file, or a model whose recipe to use.
     out
         Run folder to write or to resume.
     data
-        Data: fashion-mnist[:/FOLDER], digits, a folder, an archive, shards, hf:NAME, ...
-        docs/data.md lists all forms. The recipe's data by default.
+        fashion-mnist[:/FOLDER], digits, a folder, an archive, shards, hf:NAME, ... docs/data.md
+        lists all forms. The recipe's data by default.
     labels
         Where labels come from: folders (the default), prefix (as in dog_0001.png), none, or a CSV
         or JSON file.

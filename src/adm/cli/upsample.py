@@ -44,7 +44,7 @@ def upsample(
     Parameters
     ----------
     model
-        Upsampler: a path (a file or a run folder).
+        An upsampler: a path (a file or a run folder).
     images
         Images to upsample: a sample folder, or any data that `adm train` takes, such as a folder of
         images or an .npz file.

@@ -173,7 +173,7 @@ def _differences_told(old: Recipe, new: Recipe) -> Iterator[str]:
 
 
 def _plain(value: Any) -> str:
-    """As one would write it after `--set`."""
+    """Return a value in the form that `override` parses."""
     if is_dataclass(value):
         (field,) = fields(value)
         return f"{getattr(value, field.name)} {field.name}"
@@ -211,7 +211,7 @@ def _told(plan: Plan, renamed: Mapping[str, str] | None) -> Iterator[str]:
         if names:
             yield f"classes {what}: {_listed(names)}"
     if not kept:
-        yield "no class has the name that it had in the model; --rename old=new says which is which"
+        yield ("no class has a name of the model's; pass renamed={'old': 'new'} to match them")
 
 
 def _listed(names: Sequence[str]) -> str:

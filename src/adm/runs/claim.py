@@ -29,13 +29,13 @@ def claim(run: Path, described: Mapping[str, Any]) -> None:
     """
     path = run / FILE
     if run.exists() and not run.is_dir():
-        raise ValueError(f"{run} is a file, and a run needs a folder; choose another --out")
+        raise ValueError(f"{run} is a file, and a run needs a folder; choose another out=...")
     if not path.exists():
         if run.exists() and any(not file.name.startswith(".") for file in run.iterdir()):
-            raise ValueError(f"{run} is not empty and holds no run; choose another --out")
+            raise ValueError(f"{run} is not empty and holds no run; choose another out=...")
     elif difference := _difference(_held(path), through_json(described), _free(described)):
         raise ValueError(
-            f"{run} holds another run: {difference}; choose another --out, or use the same settings"
+            f"{run} holds another run: {difference}; choose another out=..., or use the same settings"
         )
     write_json(path, described)
 
@@ -53,14 +53,14 @@ def origin_of(
     if (held or {}).get("given") != given:
         before = "nothing" if held is None else held["given"]
         raise ValueError(
-            f"{run} holds another run: it started from {before}; choose another --out, or "
+            f"{run} holds another run: it started from {before}; choose another out=..., or "
             "start from the same model"
         )
     before, now = ((held or {}).get("renamed", {}), dict(renamed or {}))
     if before != now:
         raise ValueError(
             f"{run} holds another run: it renamed {before or 'nothing'} not {now or 'nothing'}; "
-            "choose another --out, or give the same --rename"
+            "choose another out=..., or give the same renamed=..."
         )
     return {} if held is None else {"start": held}
 
@@ -71,7 +71,7 @@ def _held(path: Path) -> dict[str, Any]:
         held = read_json(path)
         return held | {"recipe": to_json(from_json(held["recipe"]))}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is damaged ({error}); choose another --out") from None
+        raise ValueError(f"{path} is damaged ({error}); choose another out=...") from None
 
 
 def _free(described: Mapping[str, Any]) -> tuple[str, ...]:

@@ -77,16 +77,16 @@ def forget_gradients(state: RunState) -> None:
 
 
 def refusal(size: int, fitting: int | None) -> str:
-    """What to say when a micro-batch of `size` images did not fit."""
+    """Return the error message for a micro-batch of `size` images that does not fit."""
     if fitting is None:
         return (
-            f"out of memory with {size} images at once, and not even 1 fits; add "
-            "--set train.checkpoint_activations=true, spread the weights over several devices with "
-            "--shard, or choose a smaller network"
+            f"out of memory with {size} images at once, and not even 1 fits; set "
+            "train.checkpoint_activations=true, shard the weights over several devices with "
+            "shard=True, or choose a smaller network"
         )
     return (
-        f"out of memory with {size} images at once; {fitting} would fit: the same command with "
-        f"--micro-batch {fitting} continues, and learns the same"
+        f"out of memory with {size} images at once; {fitting} would fit: pass micro_batch={fitting} "
+        "to resume with the same results up to rounding"
     )
 
 

@@ -99,7 +99,7 @@ def fit(snapshots: Sequence[Snapshot], width: float, step: int) -> Fit:
     used = sorted(one for one in snapshots if one.step <= step)
     if not used or used[-1].step != step:
         steps = sorted({one.step for one in snapshots}, key=lambda one: abs(one - step))
-        near = " or ".join(map(str, sorted(steps[:2]))) or "a step that `--list` shows"
+        near = " or ".join(map(str, sorted(steps[:2]))) or "a step with stored averages"
         raise ValueError(f"no average was stored at step {step}; give {near}")
     gammas = np.array([Power(one.width).gamma for one in used])
     ends = np.array([float(one.step) for one in used])
@@ -164,8 +164,8 @@ def stored(run: Path) -> list[Snapshot]:
     found = _found(run)
     if not found:
         raise ValueError(
-            f"{run} has stored no averages of stated width; train with "
-            "--set train.ema_widths=0.05,0.1"
+            f"{run} stores no averages of a stated width; train with "
+            "settings=['train.ema_widths=0.05,0.1']"
         )
     return found
 
