@@ -39,7 +39,7 @@ def images(folder: Path, count: int = 3) -> Path:
         (["train", "digits", "--set", "data.size=9,9"], "use 8x8 or 10x10"),
         (["train", "digits", "--set", "unet.norm_groups=7"], "set norm_groups to a divisor"),
         (["train", "digits", "--set", "unet.channels=0"], "channels must be at least 1"),
-        (["train", "digits", "--set", "unet.classes=4"], "add --set unet.classes=10"),
+        (["train", "digits", "--set", "unet.classes=4"], "pass --set unet.classes=10"),
         (["train", "digits", "--set", "data.size=6,6"], "request 8x8"),
         (["train", "digits", "--steps", "0"], "train.steps: Input should be greater than 0"),
         (["train", "digits", "--steps", "many"], "unable to convert"),
@@ -257,7 +257,7 @@ def test_a_folder_that_holds_anything_is_not_sampled_into(
 ) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     line = adm("sample", models / "model.safetensors", "--out", tmp_path).refusal()
-    assert "already holds something; choose another folder" in line
+    assert "already exists and is not empty; choose another folder" in line
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
     assert "is not empty and holds no run" in adm(*TRAIN, "--out", tmp_path).refusal()
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
@@ -278,7 +278,7 @@ def test_a_model_that_knows_no_classes_says_so(adm: Adm, models: Path, tmp_path:
         (["smple"], 'Unknown command "smple". Did you mean "sample"?'),
         (["recipes", "fashon"], "no recipe 'fashon'; did you mean fashion"),
         (["sample"], "requires an argument"),
-        (["demo", "--per-class", "1"], "per class must be at least 2"),
+        (["demo", "--per-class", "1"], "--per-class must be at least 2"),
     ],
 )
 def test_words_that_mean_nothing_are_refused(adm: Adm, words: list[str], cure: str) -> None:

@@ -272,7 +272,7 @@ def test_features_that_are_no_numbers_are_refused(here: Path, adm: Adm) -> None:
 
 def test_a_bad_reference_file_name_is_refused_before_any_work(here: Path, adm: Adm) -> None:
     answer = adm("reference", "real.npz", "--features", "pool.py:pool", "--out", "ref")
-    assert "call it ref.npz" in answer.refusal()
+    assert "give --out ref.npz" in answer.refusal()
     (here / "ref.npz").mkdir()
     answer = adm("reference", "real.npz", "--features", "pool.py:broken", "--out", "ref.npz")
     assert "ref.npz is a folder; give --out a file" in answer.refusal()

@@ -46,7 +46,7 @@ def test_a_picture_and_every_number(here: Path, adm: Adm) -> None:
     answer = adm(*WORDS, "--out", "deep/n.png", "--json", "wide/n.json")
     assert answer.status == 0, answer.err
     assert "1 are exact copies" in answer.out
-    assert "deep/n.png: the 6 most suspicious samples" in answer.out
+    assert "deep/n.png: the 6 samples most likely to be copies" in answer.out
     told = json.loads(Path("wide/n.json").read_text())
     assert told["nearest"][0]["same_pixels_as"] == 7
     assert Path("deep/n.png").read_bytes().startswith(b"\x89PNG")
@@ -57,7 +57,7 @@ BAD = {
     "no neighbours": (("--neighbours", "0"), "--neighbours must be from 1 to 40"),
     "too many neighbours": (("--neighbours", "41"), "--neighbours must be from 1 to 40"),
     "count": (("--count", "0"), "count must be at least 1"),
-    "no picture": (("--out", "n.jpg"), "call it n.jpg.png"),
+    "no picture": (("--out", "n.jpg"), "give --out n.jpg.png"),
     "a folder for the picture": (("--out", "folder.png"), "folder.png is a folder; give --out"),
     "a folder for the report": (("--json", "folder.png"), "folder.png is a folder; give --json"),
     "arrays at another size": (("--size", "16"), "size=(16, 16) is for image files"),

@@ -132,7 +132,7 @@ def test_a_run_starts_from_another_with_its_classes_by_name(
         (["--micro-batch", "some"], "a positive number or auto"),
         (["--micro-batch", "0"], "a positive number or auto"),
         (["--pretrained", "fashion", "--rename", "bag"], "write --rename old=new"),
-        (["--rename", "bag=sack"], "give both"),
+        (["--rename", "bag=sack"], "give --pretrained as well"),
         (["--steps", "1.5"], "expected a whole number, got 1.5"),
         (["--set", "sample.grid.start=21"], "no level in 2..20"),
         (

@@ -61,7 +61,7 @@ def test_classes_are_told_by_name(adm: Adm, folder: Path, low: Path, tmp_path: P
     assert arrays(low)["arr_1"].tolist() == [1, 1, 0]  # sneaker, bag, ankle boot
     assert arrays(out)["arr_1"].tolist() == [1, 1, 2]
     answer = adm("upsample", folder / "strange.safetensors", low, *STEPS, "--out", tmp_path / "no")
-    assert "the model knows no class sneaker; rename it as one of bag, cat, dog" in answer.refusal()
+    assert "the model has no class sneaker; rename it to one of bag, cat, dog" in answer.refusal()
     words = ("--without-label", *STEPS, "--out", tmp_path / "unlabelled")
     assert adm("upsample", folder / "strange.safetensors", low, *words).status == 0
     assert set(arrays(tmp_path / "unlabelled")) == {"arr_0"}

@@ -143,7 +143,7 @@ def test_an_interruption_says_that_the_same_command_continues(
         patch.setattr(sample_folder, "save_images", interrupted)
         answer = adm(*words)
     assert answer.status == 130
-    assert answer.err.splitlines()[-1] == "adm: stopped; the same command continues"
+    assert answer.err.splitlines()[-1] == "adm: stopped; run the same command again to resume"
     assert not (tmp_path / "out").exists()
     assert adm(*words).status == 0
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -160,7 +160,7 @@ def test_info_says_what_a_run_holds(adm: Adm, trained: Path) -> None:
 
 def test_info_says_which_of_a_run_s_weights_a_file_holds(adm: Adm, trained: Path) -> None:
     newest = trained / "checkpoints/step-0000003"
-    said = {"model": "averaged, as a run is sampled", "raw": "as the optimizer left them"}
+    said = {"model": "the average that a run is sampled with", "raw": "without averaging"}
     for name, words in said.items():
         assert words in adm("info", newest / f"{name}.safetensors").out
     moments = adm("info", newest / "optimizer.safetensors")

@@ -169,7 +169,7 @@ def test_samples_are_shown_as_a_grid_with_a_row_for_each_class(model: adm.Pipeli
 def test_a_folder_is_not_overwritten_unless_asked(model: adm.Pipeline, tmp_path: Path) -> None:
     samples = model.sample("bag", count=1)
     place = samples.save(tmp_path / "out")
-    with pytest.raises(FileExistsError, match="already holds something"):
+    with pytest.raises(FileExistsError, match="already exists and is not empty"):
         samples.save(place)
     model.sample("sneaker", count=1).save(place, overwrite=True)
     manifest = read_manifest(place)
@@ -204,7 +204,7 @@ def test_an_upsampler_starts_from_images_in_memory(tmp_path: Path) -> None:
 
 def test_labels_of_an_unconditional_generator_are_none() -> None:
     assert labels_of(None, (), 3) == (None, 3)
-    with pytest.raises(ValueError, match="no class can be asked for"):
+    with pytest.raises(ValueError, match=r"classes=\.\.\. needs a model with classes"):
         labels_of("bag", (), None)
 
 

@@ -256,7 +256,9 @@ def test_a_folder_that_holds_something_is_refused_and_left_alone(tmp_path: Path,
     sample_into(out, job)  # an empty folder is free
     before = contents(out)
     for other in (job, with_settings(job, seed=1)):
-        with pytest.raises(FileExistsError, match="already holds something; choose another folder"):
+        with pytest.raises(
+            FileExistsError, match="already exists and is not empty; choose another folder"
+        ):
             sample_into(out, other)
     assert contents(out) == before
     file = tmp_path / "file"

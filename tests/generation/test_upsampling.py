@@ -136,7 +136,7 @@ def test_there_is_one_small_image_of_bytes_for_each(model: DiffusionModel, low: 
 
 def test_no_other_model_takes_small_images(plain: DiffusionModel) -> None:
     assert plain.low_shape is None
-    with pytest.raises(ValueError, match="this model is no upsampler"):
+    with pytest.raises(ValueError, match="this model is not an upsampler and takes no low_res"):
         check_low_res(DiffusionGenerator(plain, SETTINGS), (1, 4, 4))
 
 
@@ -235,5 +235,5 @@ def test_a_base_that_makes_other_sizes_is_refused_before_any_work(
 ) -> None:
     with pytest.raises(ValueError, match="images of 4x4 with 1 channel and got 8x8"):
         job_of(model, job_of(plain))
-    with pytest.raises(ValueError, match="5 images are to be made from 3"):
+    with pytest.raises(ValueError, match="low_res has 3 images, expected 5"):
         job_of(model, LowRes(LOW[:3], "three"))

@@ -123,7 +123,7 @@ def test_out_of_memory_names_the_micro_batch_that_fits(
     original = build.objective
     monkeypatch.setattr(build, "objective", lambda *given: full(original(*given)))
     with pytest.raises(
-        MemoryError, match=r"with 16 images at once; 4 would fit: pass micro_batch=4 "
+        MemoryError, match=r"with 16 images at once; 4 would fit: pass micro_batch=4 to resume"
     ):
         trained(recipe, tmp_path)
     assert len(trained(recipe, tmp_path, 4)) == 4

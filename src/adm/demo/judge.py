@@ -1,4 +1,4 @@
-"""images, labels -> fidelity and diversity, by a classifier that had no part in making them."""
+"""Judge, images, labels -> Reference, Scores: fidelity, diversity, Fréchet distance."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +22,10 @@ class Reference:
     """The judge's measurements of real images.
 
     Attributes:
-        count: of real images measured.
-        accuracy: share of them that it classifies correctly.
-        distance: (classes,) mean distance within each class.
-        features: mean and covariance of its last features before the logits.
+        count: number of real images measured.
+        accuracy: fraction of them that the judge classifies correctly, in [0, 1].
+        distance: (classes,) mean feature distance within each class.
+        features: mean and covariance of the judge's last features before the logits.
     """
 
     count: int
@@ -34,6 +34,7 @@ class Reference:
     features: Statistics
 
     def save(self, path: Path) -> None:
+        """Write the reference to an .npz file, which `load_reference` reads."""
         entries = {
             "count": np.asarray(self.count),
             "accuracy": np.asarray(self.accuracy),
@@ -45,6 +46,7 @@ class Reference:
 
 
 def load_reference(path: Path) -> Reference:
+    """Read a file of `Reference.save`."""
     with np.load(path, allow_pickle=False) as stored:
         return Reference(
             count=int(stored["count"].item()),
@@ -59,11 +61,11 @@ class Scores:
     """The judge's measurements of one set of samples.
 
     Attributes:
-        fidelity: share that it assigns to their intended class.
-        diversity: mean distance within a class, in units of the same among real images.
-        frechet: distance between the features of this set and of real images; biased upwards
-            by small sets, so comparable between sets of one size only.
-        count: of images.
+        fidelity: fraction that the judge assigns to the intended class, with its interval.
+        diversity: mean distance within a class, relative to that of real images.
+        frechet: Fréchet distance between the features of this set and of real images. Small
+            sets bias it upwards, so only sets of equal size are comparable.
+        count: number of images.
     """
 
     fidelity: Share
@@ -84,7 +86,7 @@ def extract(judge: ClassifierModel, images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def measure(judge: ClassifierModel, images: Tensor, labels: Tensor) -> Reference:
-    """Measure real images, as the reference of `score`."""
+    """Measure real images: (N, C, H, W) uint8, (N,) int64 labels -> the reference of `score`."""
     features, logits = extract(judge, images)
     distance = within_class_distance(features, labels, len(judge.classes))
     named = accuracy(logits, labels).value
@@ -92,11 +94,11 @@ def measure(judge: ClassifierModel, images: Tensor, labels: Tensor) -> Reference
 
 
 def score(judge: ClassifierModel, reference: Reference, images: Tensor, labels: Tensor) -> Scores:
-    """Score samples.
+    """Score samples against the reference of the same judge.
 
     Args:
         images: (N, C, H, W) uint8, at least two of each class.
-        labels: (N,) int64, the class that each was made for.
+        labels: (N,) int64, the intended class of each.
     """
     features, logits = extract(judge, images)
     distance = within_class_distance(features, labels, len(judge.classes)).numpy()

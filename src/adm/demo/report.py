@@ -1,4 +1,4 @@
-"""columns of samples -> one HTML file with its pictures, curve, numbers and settings inside."""
+"""Shipped, Sequence[Column], Sampling -> HTML string; report.html and samples/ in a folder."""
 
 import json
 import platform
@@ -19,12 +19,12 @@ from adm.pictures import data_uri, grid, png
 from adm.samplers import Sampling
 from adm.samplers.words import to_json
 
-SHOWN = 4  # samples of a class and scale in the grid
+SHOWN = 4  # samples per class and scale in the grid
 INK, ACCENT, PALE = "#1b1f24", "#0b6e8f", "#9aa4ad"
 
 
 def page(models: Shipped, columns: Sequence[Column], sampling: Sampling, seconds: float) -> str:
-    """The report, self-contained."""
+    """Return the report as self-contained HTML."""
     text = resources.files("adm.demo").joinpath("report.html").read_text("utf-8")
     environment = Environment(autoescape=select_autoescape(default=True, default_for_string=True))
     per_class = len(columns[0].labels) // len(models.model.classes)
@@ -43,7 +43,7 @@ def page(models: Shipped, columns: Sequence[Column], sampling: Sampling, seconds
 def write(
     folder: Path, columns: Sequence[Column], classes: Sequence[str], seed: int, report: str
 ) -> None:
-    """report.html, and every column's images in samples/ under names that tell their scale."""
+    """Write report.html, and the images of all columns to samples/, with scales in their names."""
     save_images(
         folder / "samples",
         torch.cat([c.images for c in columns]),
@@ -57,12 +57,12 @@ def write(
 
 
 def strip(column: Column, label: int) -> str:
-    """The first samples of one class side by side, as the source of an HTML image."""
+    """Draw the first samples of one class side by side; return a data URI of the PNG."""
     return data_uri(png(grid(column.images[column.labels == label][:SHOWN], SHOWN)))
 
 
 def curve(columns: Sequence[Column], real_accuracy: float) -> bytes:
-    """Fidelity against diversity over the scale, a PNG."""
+    """Plot fidelity against diversity for every scale; return a PNG."""
     figure = Figure(figsize=(7.2, 4.2), dpi=144, layout="constrained")
     axes = figure.subplots()
     x = [c.scores.diversity for c in columns]
@@ -91,7 +91,7 @@ def curve(columns: Sequence[Column], real_accuracy: float) -> bytes:
             color=INK,
         )
     axes.set_xlabel("diversity: distance within a class, real images = 1")
-    axes.set_ylabel("fidelity: named right by the judge, %")
+    axes.set_ylabel("fidelity: classified correctly by the judge, %")
     axes.invert_xaxis()
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="lower right")

@@ -1,4 +1,4 @@
-"""Shipped models, scales -> Sweep; Sweep -> images with the judge's scores."""
+"""Shipped, scales -> Sweep; Sweep -> Iterator[Column]."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.samplers.words import changed
 from adm.sweep.plan import Sweep
 
-BATCH = 50  # images at a time
+BATCH = 50  # images per batch
 
 
 @dataclass(frozen=True, eq=False)
 class Shipped:
-    """The models that come with the package, and the judge's view of real images."""
+    """The models that come with the package, and the judge's measurements of real images."""
 
     model: DiffusionModel
     classifier: ClassifierModel
@@ -38,6 +38,7 @@ class Column:
 
 
 def shipped(device: torch.device | str = "cpu") -> Shipped:
+    """Load the shipped models; the judge stays on the CPU."""
     return Shipped(
         model=load_diffusion("fashion", device),
         classifier=load_classifier("fashion-classifier", device),
@@ -47,17 +48,17 @@ def shipped(device: torch.device | str = "cpu") -> Shipped:
 
 
 def preset(models: Shipped, scales: Sequence[float], per_class: int, **settings: Any) -> Sweep:
-    """The sweep that the demo is: the shipped model at each scale, as its recipe samples it.
+    """Return the sweep of the demo: the shipped model at each scale, with its recipe's settings.
 
     Args:
         per_class: images of each class at each scale, at least 2.
-        settings: what is to differ from the recipe's own; see `adm.samplers.words.changed`.
+        settings: settings to change, by name; see `adm.samplers.words.changed`.
 
     Raises:
-        ValueError: settings that the model cannot be sampled with.
+        ValueError: `per_class` is less than 2, or the model cannot be sampled with `settings`.
     """
     if per_class < 2:
-        raise ValueError(f"per class must be at least 2, to measure diversity, got {per_class}")
+        raise ValueError(f"per_class=... must be at least 2, to measure diversity, got {per_class}")
     base = changed(models.model.recipe.sample, **settings)
     labels = [label for label in range(len(models.model.classes)) for _ in range(per_class)]
     sweep = Sweep(
@@ -80,7 +81,7 @@ def columns(
     """Sample and score the points of a sweep, one scale after another.
 
     Args:
-        on_step: called after every step with the number of images that took it, and the scale.
+        on_step: called after every step with the number of images in the batch, and the scale.
     """
     labels = torch.tensor(sweep.labels)
     for point in sweep.points:

@@ -1,1 +1,1 @@
-"""Model, settings, classes -> images, and the folder that keeps them."""
+"""DiffusionModel, Sampling, Classes -> Samples, sample folder."""

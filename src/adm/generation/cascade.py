@@ -1,4 +1,4 @@
-"""Job, upsampler -> Job: a cascade, whose upsampler starts from the images of a first model."""
+"""Job, DiffusionModel -> Job: an upsampler that starts from the images of the first job."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,16 +9,17 @@ from adm.models.trained import DiffusionModel
 
 
 def cascade(base: Job, upsampler: DiffusionModel, steps: int | None = None) -> Job:
-    """The job that upsamples the images of `base`.
+    """Return the job that upsamples the images of `base`.
 
-    The upsampler is told the same classes, by name, where it knows them. It is sampled as its
-    recipe says, with the seed, rounding and precision of the base.
+    The upsampler receives the same classes, matched by name, if it has them. It is sampled with the
+    settings of its recipe, and the seed, rounding and precision of the base.
 
     Args:
-        steps: evaluations of the upsampler per image; its recipe's own by default.
+        steps: evaluations of the upsampler per image; its recipe's value by default.
 
     Raises:
-        ValueError: it knows some of the classes and not others, or starts from other images.
+        ValueError: the upsampler has only some of the classes, or starts from images of another
+            size.
     """
     generator = base.generator
     sampling = upsampler.recipe.sample
@@ -42,14 +43,17 @@ def cascade(base: Job, upsampler: DiffusionModel, steps: int | None = None) -> J
 def translated(
     labels: Sequence[int], names: Sequence[str], known: Sequence[str]
 ) -> list[int] | None:
-    """The same classes as another model numbers them; None where it knows none of them.
+    """Return the labels of the same classes in another model, matched by name without case.
 
     Args:
-        labels: of images whose classes have these `names`.
+        labels: indices into `names`.
         known: the classes of the other model, in the order of its labels.
 
+    Returns:
+        Indices into `known`, or None if the other model has none of the classes.
+
     Raises:
-        ValueError: it knows some and not others.
+        ValueError: the other model has only some of the classes.
     """
     folded = {name.casefold(): number for number, name in enumerate(known)}
     used = [names[label] for label in labels]
@@ -59,6 +63,6 @@ def translated(
     if len(strange) == len(set(used)):
         return None
     raise ValueError(
-        f"the model knows no class {', '.join(strange[:5])}; rename it as one of "
+        f"the model has no class {', '.join(strange[:5])}; rename it to one of "
         f"{', '.join(known[:20])}, or pass use_labels=False"
     )

@@ -1,4 +1,4 @@
-"""Job <-> sample folder: images, an archive and a manifest; resumable."""
+"""Job -> sample folder, (N, C, H, W) uint8; sample folder -> manifest."""
 
 import shutil
 from collections.abc import Sequence
@@ -17,9 +17,11 @@ from adm.generation.job import Job
 from adm.samplers.words import from_json, to_json
 
 MANIFEST = "samples.json"
-BASE = "base"  # the folder of the images that an upsampler started from, where they were sampled
+BASE = "base"  # folder of the sampled images that an upsampler started from
 
-Chain: TypeAlias = list[tuple[Job, Tensor]]  # a job with its images, the one it started from, ...
+Chain: TypeAlias = list[
+    tuple[Job, Tensor]
+]  # a job with its images, then the job it started from, ...
 
 
 def sample_into(
@@ -30,17 +32,22 @@ def sample_into(
     on_step: OnStep | None = None,
     replace: bool = False,
 ) -> Tensor:
-    """Sample into a folder, which appears whole or not at all.
+    """Sample into a sample folder, which is renamed to `out` once it is complete.
 
-    Finished batches are kept beside it until then, so that the same call resumes after an
-    interruption. Where a job starts from another job's images, those are kept in `base`. Images
-    that a PNG file cannot hold, not of 1, 3 or 4 channels, are in the archive only.
+    Finished batches are cached beside it until then, so that the same call resumes after an
+    interruption. If the job starts from the images of another job, those are stored in `base`.
+    Images with a number of channels other than 1, 3 or 4 are stored in the archive only.
+
+    Args:
+        batch_size: images per batch.
+        on_step: called after every step with the number of images in the batch.
+        replace: whether to replace an existing folder.
 
     Returns:
         (N, C, H, W) uint8.
 
     Raises:
-        FileExistsError: `out` holds something else, and is not to be replaced.
+        FileExistsError: `out` exists and is not empty, without `replace`.
     """
     check_free(out, replace)
     part = out.with_name(f".{out.name}.part")
@@ -52,17 +59,17 @@ def sample_into(
 
 
 def check_free(out: Path, replace: bool) -> None:
-    """Raise FileExistsError where `out` holds something and is not to be replaced."""
+    """Raise FileExistsError if `out` is a file or a folder that is not empty, without `replace`."""
     if out.exists() and not replace and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(f"{out} already holds something; choose another folder")
+        raise FileExistsError(f"{out} already exists and is not empty; choose another folder")
 
 
 def write_folder(out: Path, chain: Chain, batch_size: int, replace: bool = False) -> None:
-    """Write the sample folder of a job whose images are there, whole or not at all.
+    """Write the sample folder of a job that has been sampled, atomically.
 
     Args:
         chain: the job with its images, then the job that it started from with its own, and so on.
-        batch_size: that they were made with, for the manifest.
+        batch_size: batch size of the sampling, for the manifest.
     """
     described: dict[str, Any] = chain[0][0].manifest()
     with new_folder(out, replace) as folder:
@@ -73,7 +80,7 @@ def write_folder(out: Path, chain: Chain, batch_size: int, replace: bool = False
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """What a sample folder's manifest says, in this version's form; None where it has none.
+    """Read the manifest of a sample folder in the current form; None if there is none.
 
     Raises:
         ValueError: the file is damaged.
@@ -91,7 +98,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def _upgraded(made: dict[str, Any]) -> dict[str, Any]:
-    """Before 0.1, a manifest held flat `settings` in place of `sampling`."""
+    """Return a manifest in the current form: before 0.1 it held flat `settings`, not `sampling`."""
     made = dict(made)
     if isinstance(settings := made.pop("settings", None), dict):
         made["sampling"] = to_json(from_json(settings))
@@ -101,7 +108,7 @@ def _upgraded(made: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sampled(part: Path, job: Job, batch_size: int, on_step: OnStep | None) -> Chain:
-    """Sample a job, and first the job that it starts from; finished batches are in `part`."""
+    """Sample a job, after the job that it starts from; cache finished batches in `part`."""
     before: Chain = []
     low_res = None
     if isinstance(job.low_res, Job):
@@ -118,7 +125,7 @@ def _sampled(part: Path, job: Job, batch_size: int, on_step: OnStep | None) -> C
 
 
 def _save(folder: Path, job: Job, images: Tensor, manifest: dict[str, Any]) -> None:
-    """Write PNG files where they can hold the images, the archive and the manifest of one job."""
+    """Write the PNG files, if PNG can hold the images, the archive and the manifest of one job."""
     labels = None if job.labels is None else torch.tensor(job.labels)
     if images.shape[1] in MODES:
         save_images(folder, images, labels, job.generator.classes, job.generator.seed)
@@ -131,7 +138,7 @@ def _save(folder: Path, job: Job, images: Tensor, manifest: dict[str, Any]) -> N
 
 
 def _claim(part: Path, manifest: dict[str, Any]) -> None:
-    """Make the folder of finished batches this job's; what another job left in it is removed."""
+    """Empty the folder of finished batches unless they are of the same job."""
     path = part / MANIFEST
     if cached_json(path) == through_json(manifest):
         return

@@ -1,4 +1,4 @@
-"""DiffusionModel, Sampling, labels -> images: DiffusionGenerator."""
+"""DiffusionModel, Sampling -> DiffusionGenerator; Generator, labels, indices -> uint8 images."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,20 +16,22 @@ from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.samplers import Ancestral, ImageNoise, Sampling, State
 from adm.samplers.words import to_json
 
-# Added to the index of an image that is upsampled: its noise must have nothing to do with the
-# noise that a model may have made it from under the same seed.
+# Added to the index of an image that is upsampled: its noise must be independent of the noise from
+# which the base model sampled it under the same seed.
 UPSAMPLED = 2**48
 
 
 @dataclass(frozen=True, eq=False)
 class DiffusionGenerator:
-    """A diffusion model with the settings that it is sampled with.
+    """A diffusion model with its sampling settings.
 
     Attributes:
-        classifier: the noisy classifier that guides, where `sampling` has any guidance.
+        model: the network, its recipe and its process.
+        sampling: the sampler and everything else that images depend on.
+        classifier: the noisy classifier that guides, if `sampling` has guidance.
 
     Raises:
-        ValueError: the model cannot be sampled with these settings, or not with this classifier.
+        ValueError: the model cannot be sampled with these settings, or guided by this classifier.
     """
 
     model: DiffusionModel
@@ -55,7 +57,7 @@ class DiffusionGenerator:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Those that the model is told, or else those that the classifier guides to."""
+        """The classes that the model is told, otherwise those that the classifier guides to."""
         told = self.tells and bool(self.model.classes)
         if told or self.sampling.guidance:
             return classes_of(self.model, self.classifier)
@@ -72,12 +74,12 @@ class DiffusionGenerator:
 
     @property
     def evaluations(self) -> int:
-        """Of the network, per image."""
+        """Network evaluations per image."""
         return self.sampling.grid.steps
 
     @property
     def schedule(self) -> Schedule:
-        """The model's process at the levels that are visited."""
+        """The model's process, respaced to the levels that are visited."""
         return self.sampling.grid.of(self.model.schedule)
 
     def trajectory(
@@ -91,16 +93,16 @@ class DiffusionGenerator:
 
         Args:
             labels: (B,) int64; None for an unconditional batch.
-            indices: (B,) global index of each image, of which its noise is a function.
-            low_res: (B, C, h, w) uint8, what an upsampler starts from.
-            gradient: guidance of one's own, added to the classifier's; with it, steps run as
-                the caller's grad mode says, so that it may differentiate the denoiser.
+            indices: (B,) global index of each image, which with the seed determines its noise.
+            low_res: (B, C, h, w) uint8, the images that an upsampler starts from.
+            gradient: custom guidance, added to the classifier's. With it, steps run in the grad
+                mode of the caller, so that the gradient can differentiate the denoiser.
 
         Yields:
-            State after every step; the last one's `x` are the images in [-1, 1].
+            State after every step; `x` of the last one is (B, C, H, W), the images in [-1, 1].
 
         Raises:
-            ValueError: guidance without labels.
+            ValueError: there is guidance and no labels.
         """
         model, schedule = self.model, self.schedule
         numbers = indices if low_res is None else [UPSAMPLED + index for index in indices]
@@ -150,7 +152,7 @@ class DiffusionGenerator:
         return ROUNDING[self.sampling.rounding](x).cpu()
 
     def manifest(self) -> dict[str, Any]:
-        """What the images follow from, besides labels and indices."""
+        """Everything besides labels and indices that the images depend on, as JSON values."""
         guides = self.classifier if self.sampling.guidance else None
         return {
             "model": identity(self.model),
@@ -161,7 +163,7 @@ class DiffusionGenerator:
 
 @torch.no_grad()
 def _without_grad(states: Iterator[State]) -> Iterator[State]:
-    """The same states; only their making, and not who receives them, runs without gradients."""
+    """Yield the same states, computed without gradients; the consumer's grad mode is unchanged."""
     yield from states
 
 
@@ -174,19 +176,20 @@ def generate(
     low_res: Tensor | None = None,
     on_step: Callable[[int], None] | None = None,
 ) -> Iterator[Tensor]:
-    """Make any number of images, a batch at a time.
+    """Generate any number of images, batch by batch.
 
     Args:
         labels: (N,) int64, or None.
         indices: N global indices.
-        low_res: (N, C, h, w) uint8, what an upsampler starts from.
-        on_step: called after every step with the number of images that took it.
+        low_res: (N, C, h, w) uint8, the images that an upsampler starts from.
+        on_step: called after every step with the number of images in the batch.
 
     Yields:
         (B, C, H, W) uint8 on the CPU, in order.
 
     Raises:
-        ValueError: `low_res` is not what the generator starts from; before any work.
+        ValueError: `low_res` has not the shape, type or number that the generator needs; raised
+            before any work.
     """
     check_low_res(generator, None if low_res is None else low_res.shape[1:])
     if low_res is not None and (len(low_res) != len(indices) or low_res.dtype != torch.uint8):
@@ -201,10 +204,10 @@ def generate(
 
 
 def check_low_res(generator: Generator, got: Sequence[int] | None) -> None:
-    """Raise ValueError unless (C, h, w) `got` is what the generator starts from; None: nothing."""
+    """Raise ValueError unless the generator starts from images of shape `got`, or None."""
     wanted = generator.low_shape
     if wanted is None and got is not None:
-        raise ValueError("this model is no upsampler and takes no low-resolution images")
+        raise ValueError("this model is not an upsampler and takes no low_res; leave it out")
     if wanted is not None and got is None:
         raise ValueError(
             f"this model is an upsampler and starts from images of {_size(wanted)}; give them to "

@@ -1,4 +1,4 @@
-"""labels, indices -> uint8 images: the protocol of everything that makes images."""
+"""Labels, indices -> uint8 images: the protocol Generator; model -> identity in a manifest."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
@@ -8,13 +8,15 @@ from torch import Tensor
 from adm.files import sha256
 from adm.models.trained import ClassifierModel, DiffusionModel
 
-OnStep: TypeAlias = Callable[[int], None]  # called with the number of images that took a step
+OnStep: TypeAlias = Callable[
+    [int], None
+]  # called with the number of images in the batch after a step
 
 
 class Generator(Protocol):
-    """Makes images: a diffusion model with its `Sampling`, or a network of another kind.
+    """A source of images: a diffusion model with its `Sampling`, or a network of another kind.
 
-    Sample folders, sweeps and scores know nothing more than this.
+    Sample folders, sweeps and scores depend on this protocol only.
     """
 
     @property
@@ -24,22 +26,22 @@ class Generator(Protocol):
 
     @property
     def low_shape(self) -> tuple[int, int, int] | None:
-        """(C, h, w) of the images that it starts from; None where it starts from none."""
+        """(C, h, w) of the images that an upsampler starts from; None for any other generator."""
         ...
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Those that can be asked for; empty for an unconditional generator."""
+        """Names of the classes, in the order of the labels; empty if it is unconditional."""
         ...
 
     @property
     def seed(self) -> int:
-        """With an image's index, the source of all its noise."""
+        """Random seed; with the index of an image it determines all of its noise."""
         ...
 
     @property
     def evaluations(self) -> int:
-        """Of the network, per image: what `on_step` adds up to."""
+        """Network evaluations per image, the number of times that it counts in `on_step`."""
         ...
 
     def images(
@@ -49,22 +51,23 @@ class Generator(Protocol):
         low_res: Tensor | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
-        """Make one batch: (B, C, H, W) uint8 on the CPU.
+        """Generate one batch: (B, C, H, W) uint8 on the CPU.
 
         Args:
             labels: (B,) int64; None for an unconditional batch.
-            indices: (B,) global index of each image, of which its noise is a function.
-            low_res: (B, C, h, w) uint8, what it starts from.
+            indices: (B,) global index of each image, which with the seed determines its noise.
+            low_res: (B, C, h, w) uint8, the images that an upsampler starts from.
+            on_step: called after every step with the number of images in the batch.
         """
         ...
 
     def manifest(self) -> dict[str, Any]:
-        """What the images follow from, besides labels and indices, as JSON values."""
+        """Everything besides labels and indices that the images depend on, as JSON values."""
         ...
 
 
 def identity(model: DiffusionModel | ClassifierModel) -> dict[str, Any]:
-    """What identifies a trained network in a manifest."""
+    """Return what identifies a trained network in a manifest."""
     return {
         "recipe": model.recipe.name,
         "file": model.path.name,

@@ -1,4 +1,4 @@
-"""Generator, labels, count -> Job: the images that one call is to make."""
+"""Generator, labels, count -> Job."""
 
 from dataclasses import dataclass
 from typing import Any, Union
@@ -16,13 +16,14 @@ class LowRes:
 
     Attributes:
         images: (N, C, h, w) uint8.
-        source: where they came from.
+        source: description of their origin, for the manifest.
     """
 
     images: Tensor
     source: str
 
     def manifest(self) -> dict[str, Any]:
+        """Source, shape and SHA-256 of the images, as JSON values."""
         shape = list(self.images.shape)
         pixels = self.images.contiguous().numpy().tobytes()
         return {"source": self.source, "shape": shape, "sha256": sha256_of(pixels)}
@@ -33,13 +34,14 @@ class Job:
     """The images that one call is to make; their indices are 0..count - 1.
 
     Attributes:
+        generator: makes the images.
         labels: one per image, or None for an unconditional generator.
         count: number of images.
-        low_res: what an upsampler starts from: images, or a job that makes as many; None for any
+        low_res: what an upsampler starts from: images, or a job of `count` images; None for any
             other generator.
 
     Raises:
-        ValueError: `low_res` is not what the generator starts from.
+        ValueError: `low_res` has not the shape or the number of images that the generator needs.
     """
 
     generator: Generator
@@ -56,17 +58,17 @@ class Job:
         check_low_res(self.generator, shape)
         if count != self.count:
             raise ValueError(
-                f"{self.count} images are to be made from {count}; give one of each for each image"
+                f"low_res has {count} images, expected {self.count}; give one per image"
             )
 
     @property
     def evaluations(self) -> int:
-        """Of networks, for all images."""
+        """Network evaluations for all images, those of the first job of a cascade included."""
         base = self.low_res.evaluations if isinstance(self.low_res, Job) else 0
         return self.count * self.generator.evaluations + base
 
     def manifest(self) -> dict[str, Any]:
-        """Everything that the images follow from, as JSON values."""
+        """Everything that the images depend on, as JSON values."""
         return {
             **self.generator.manifest(),
             "count": self.count,

@@ -1,4 +1,4 @@
-"""Classes by name, number or count -> one label per image."""
+"""Classes, names of classes, count -> labels, one per image."""
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -16,27 +16,28 @@ Classes: TypeAlias = str | int | Mapping[str, int] | Sequence[str | int] | Tenso
 def labels_of(
     classes: Classes | None, known: Sequence[str], count: int | None = None
 ) -> tuple[list[int] | None, int]:
-    """The label of each image, and the number of images.
+    """Return the label of each image, and the number of images.
 
     Without `classes`, all classes take turns.
 
     Args:
-        classes: which are wanted, with a count for each; see `Classes`.
+        classes: the classes to make, with counts; see `Classes`.
         known: the generator's classes, in the order of its labels; empty for an unconditional one.
-        count: number of images, where `classes` does not say it.
+        count: number of images, if `classes` has no counts.
 
     Returns:
-        labels, None for an unconditional generator, and the count.
+        The labels, None for an unconditional generator, and the number of images.
 
     Raises:
-        ValueError: an unknown class, classes of an unconditional generator, or two counts.
+        ValueError: a class is unknown, the generator is unconditional, or both `classes` and
+            `count` give a number of images.
     """
     if count is not None and not 0 < count <= MOST_IMAGES:
         raise ValueError(f"count must be at least 1 and at most {MOST_IMAGES:,}, got {count}")
     if not known:
         if classes is not None:
             raise ValueError(
-                "no class can be asked for: the model has none, or is not told it; pass "
+                "classes=... needs a model with classes that is told them, or guidance; pass "
                 "count=..., or classifier=... with scale=..."
             )
         return None, count or DEFAULT_COUNT
@@ -75,11 +76,11 @@ def parse_classes(text: str, classes: Sequence[str]) -> list[int]:
 
     Args:
         text: names or numbers of classes, or `all`, each with `:count`, separated by commas:
-            "sneaker:16,bag:4" or "all:8". A class without a count is wanted once.
-        classes: the model's, in the order of its labels.
+            "sneaker:16,bag:4" or "all:8". The count is 1 by default.
+        classes: names of the model's classes, in the order of its labels.
 
     Raises:
-        ValueError: an unknown class (with near matches), or a count that is no positive number.
+        ValueError: a class is unknown (names similar ones), or a count is not a positive number.
     """
     labels: list[int] = []
     for part in filter(None, (piece.strip() for piece in text.split(","))):

@@ -1,4 +1,4 @@
-"""Model name or path -> Pipeline; classes, settings by name -> Samples: the front door."""
+"""Model name or path -> Pipeline; Classes, settings -> Samples."""
 
 import math
 from collections.abc import Iterator
@@ -30,17 +30,17 @@ from adm.samplers.words import changed
 
 @dataclass(frozen=True, eq=False)
 class Pipeline:
-    """A model ready to be sampled.
+    """A diffusion model with its classifier and upsampler, ready to be sampled.
 
-    Settings are those of the model's recipe unless they are given by name: `scale`, `seed`,
-    `steps`, `sampler` and the other fields of `Sampling` and `Grid`, and the sampler's own
-    parameters, such as `eta`. The same words on the command line give the same bytes.
+    Settings default to those of the model's recipe. They are changed by name: `scale`, `seed`,
+    `steps`, `sampler` and the other fields of `Sampling` and `Grid`, and the parameters of the
+    sampler, such as `eta`. The same options of `adm sample` give the same images.
 
     Attributes:
-        model: network, recipe, classes, schedule.
-        guide: the noisy classifier that guides where a scale is given, or its name or path, from
-            which `classifier` loads it when it is first needed; None without one.
-        upsampler: a second model that makes the images larger, or None.
+        model: the diffusion model.
+        guide: the noisy classifier that guides if the scale is not 0, or its name or path, from
+            which `classifier` loads it on first use; None for no classifier.
+        upsampler: an upsampler to apply to the images, or None.
     """
 
     model: DiffusionModel
@@ -49,7 +49,7 @@ class Pipeline:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes that can be asked for, in the order of the labels."""
+        """The names of the classes that can be sampled, in the order of the labels."""
         return self.model.classes or classes_of(self.model, self.classifier)
 
     @property
@@ -68,12 +68,12 @@ class Pipeline:
 
     @property
     def sampling(self) -> Sampling:
-        """The settings that the model is sampled with unless told otherwise."""
+        """The default settings, those of the model's recipe."""
         return self.model.recipe.sample
 
     @cached_property
     def classifier(self) -> ClassifierModel | None:
-        """The noisy classifier that guides, loaded when it is first needed."""
+        """The noisy classifier that guides, loaded on first use."""
         if self.guide is None or isinstance(self.guide, ClassifierModel):
             return self.guide
         return load_classifier(self.guide, self.device)
@@ -83,14 +83,14 @@ class Pipeline:
         return f"Pipeline({self.model.path.stem!r}, {sides}, {len(self.model.classes)} classes)"
 
     def denoise(self, labels: Tensor | None = None, **options: Any) -> Denoise:
-        """The denoiser, (x_t, level) -> Prediction; see `DiffusionModel.denoise`."""
+        """Return the denoiser, (x_t, level) -> Prediction; see `DiffusionModel.denoise`."""
         return self.model.denoise(labels, **options)
 
     def generator(self, **settings: Any) -> DiffusionGenerator:
-        """labels, indices -> images, with these settings.
+        """Return the generator with these settings, (labels, indices) -> images.
 
         Raises:
-            ValueError: the model cannot be sampled with them.
+            ValueError: a setting is unknown, or the model cannot be sampled with the settings.
         """
         sampling = changed(self.sampling, **settings)
         guides = self.classifier if sampling.guidance else None
@@ -105,11 +105,11 @@ class Pipeline:
         upsampler_steps: int | None = None,
         **settings: Any,
     ) -> Job:
-        """The images that a call of `sample` with the same arguments makes.
+        """Return the job of a call of `sample` with the same arguments, without running it.
 
         Args:
-            low_res: (N, C, h, w) uint8, what an upsampler starts from.
-            upsampler_steps: evaluations of the upsampler per image; its recipe's by default.
+            low_res: (N, C, h, w) uint8, the images that an upsampler starts from.
+            upsampler_steps: evaluations of the upsampler per image; its recipe's value by default.
 
         Raises:
             ValueError: as `sample`.
@@ -137,16 +137,18 @@ class Pipeline:
 
         Args:
             classes: {"sneaker": 8, "bag": 4}, "sneaker:8,bag:4", "all:8", a name with `count`, or
-                one label per image; all classes in turn by default.
-            count: number of images, where `classes` does not say it.
-            batch_size: images at a time; it changes memory and speed, and the last digits of
-                float32 arithmetic at most.
-            on_step: called after every step with the number of images that took it.
-            settings: what is to differ from the model's own settings, by name; and `low_res` and
-                `upsampler_steps`, see `job`.
+                one label per image; by default all classes take turns.
+            count: number of images, if `classes` has no counts.
+            batch_size: images per batch; affects memory use and speed, and results only by
+                rounding.
+            on_step: called after every step with the number of images in the batch.
+            settings: settings to change, by name; and `low_res` and `upsampler_steps`, see `job`.
+
+        Returns:
+            The images, (N, C, H, W) uint8, with their labels and settings.
 
         Raises:
-            ValueError: an unknown class or setting, or one that the model cannot be sampled with.
+            ValueError: a class or a setting is unknown, or the model cannot be sampled with it.
         """
         job = self.job(classes, count, **settings)
         return Samples(_chain(job, batch_size, on_step), batch_size)
@@ -162,11 +164,11 @@ class Pipeline:
         """Sample one batch of images step by step; `sample` describes the arguments.
 
         Args:
-            gradient: guidance of one's own, added to the classifier's.
+            gradient: custom guidance, added to the classifier's.
 
         Yields:
-            State after every step; `prediction.x_0` is the guided estimate of the images, and the
-            last `x` are the images, in [-1, 1].
+            State after every step; `prediction.x_0` is the guided estimate of the images, and `x`
+            of the last one is (B, C, H, W), the images in [-1, 1].
         """
         generator = self.generator(**settings)
         labels, number = labels_of(classes, generator.classes, count)
@@ -176,11 +178,11 @@ class Pipeline:
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Images with everything that they follow from.
+    """Images with everything that they depend on.
 
     Attributes:
-        chain: the job with its images, then, for a cascade, the job that it started from.
-        batch_size: that they were made with.
+        chain: the job with its images, and for a cascade the first job with its images.
+        batch_size: batch size of the sampling.
     """
 
     chain: Chain
@@ -193,7 +195,7 @@ class Samples:
 
     @cached_property
     def labels(self) -> Tensor | None:
-        """(N,) int64; None of an unconditional model."""
+        """(N,) int64; None for an unconditional model."""
         labels = self.chain[0][0].labels
         return None if labels is None else torch.tensor(labels)
 
@@ -209,17 +211,21 @@ class Samples:
         return f"Samples({len(self)} images of (C, H, W) = {tuple(self.images.shape[1:])})"
 
     def grid(self) -> Image.Image:
-        """One picture of all images: a row for each class, or as square as can be."""
+        """Draw all images in one picture: a row per class, or a square without classes."""
         if self.labels is not None:
             columns = int(self.labels.bincount().max())
             return by_class(self.images, self.labels, self.classes, columns)
         return grid(self.images, math.ceil(len(self.images) ** 0.5))
 
     def save(self, out: str | Path, *, overwrite: bool = False) -> Path:
-        """Write the folder that `adm sample` writes.
+        """Write a sample folder, as `adm sample` does.
+
+        Args:
+            out: the folder.
+            overwrite: whether to replace an existing folder.
 
         Raises:
-            FileExistsError: `out` holds something else, and is not to be overwritten.
+            FileExistsError: `out` exists and is not empty, without `overwrite`.
         """
         path = Path(out)
         check_free(path, overwrite)
@@ -227,7 +233,7 @@ class Samples:
         return path
 
     def _repr_png_(self) -> bytes:
-        """Notebooks show it."""
+        """Return the picture that notebooks display."""
         return png(self.grid())
 
 
@@ -237,18 +243,19 @@ def load(
     upsampler: str | Path | None = None,
     device: str | torch.device | None = None,
 ) -> Pipeline:
-    """Load a diffusion model, ready to be sampled.
+    """Load a diffusion model for sampling.
 
     Args:
         model: a shipped name such as "fashion", a model file, a run folder, or one of the released
             .pt files.
-        classifier: what guides it where a scale is given; by default that of a shipped model, and
-            that of a released file where it lies beside it.
-        upsampler: a model that makes its images larger.
-        device: such as "cpu" or "cuda:1"; the best that the machine has by default.
+        classifier: the noisy classifier that guides if the scale is not 0: a model, name or path.
+            By default the one shipped with a shipped model, or the released one beside a
+            released file.
+        upsampler: name or path of an upsampler to apply to the images.
+        device: such as "cpu" or "cuda:1"; the best available by default.
 
     Raises:
-        ValueError: there is no such model, or its file is damaged or is a classifier.
+        ValueError: there is no such model or device, the file is damaged, or it is a classifier.
     """
     place = pick(device)
     larger = None if upsampler is None else load_diffusion(upsampler, place)
@@ -257,7 +264,7 @@ def load(
 
 
 def _chain(job: Job, batch_size: int, on_step: OnStep | None) -> Chain:
-    """A job with its images, then the job that it starts from with its own, and so on."""
+    """Sample a job, after the job that it starts from; return both with their images."""
     before: Chain = []
     low_res = None
     if isinstance(job.low_res, Job):

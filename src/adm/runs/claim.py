@@ -35,7 +35,8 @@ def claim(run: Path, described: Mapping[str, Any]) -> None:
             raise ValueError(f"{run} is not empty and holds no run; choose another out=...")
     elif difference := _difference(_held(path), through_json(described), _free(described)):
         raise ValueError(
-            f"{run} holds another run: {difference}; choose another out=..., or use the same settings"
+            f"{run} holds another run: {difference}; choose another out=..., or use the same "
+            "settings"
         )
     write_json(path, described)
 

@@ -85,8 +85,8 @@ def refusal(size: int, fitting: int | None) -> str:
             "shard=True, or choose a smaller network"
         )
     return (
-        f"out of memory with {size} images at once; {fitting} would fit: pass micro_batch={fitting} "
-        "to resume with the same results up to rounding"
+        f"out of memory with {size} images at once; {fitting} would fit: pass "
+        f"micro_batch={fitting} to resume with the same results up to rounding"
     )
 
 
