@@ -61,7 +61,7 @@ def test_the_command_line_the_manifest_and_recipes_know_it(package: Path) -> Non
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("heun:averged=1", "there is no setting 'averged' of sampling; did you mean averaged"),
+        ("heun:averged=1", "unknown sampling setting 'averged'; did you mean averaged"),
         ("heun:averaged=much", "averaged must be a valid number"),
         ("hen", "sampler 'hen' is unknown; use ancestral or ddim or heun"),
     ],

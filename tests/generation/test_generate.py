@@ -223,8 +223,8 @@ def test_truncated_rounding_is_at_most_one_level_lower(model: DiffusionModel) ->
         ({"scale": math.nan}, "scale must be a finite number, got nan"),
         ({"scale": math.inf}, "scale must be a finite number, got inf"),
         ({"scale": -math.inf}, "scale must be a finite number, got -inf"),
-        ({"sampler": "ancestral", "eta": 0.5}, "eta is no parameter of the ancestral sampler"),
-        ({"sampler": "ddim", "at_mean": True}, "at_mean is no parameter of the ddim sampler"),
+        ({"sampler": "ancestral", "eta": 0.5}, "eta is not a parameter of the ancestral sampler"),
+        ({"sampler": "ddim", "at_mean": True}, "at_mean is not a parameter of the ddim sampler"),
         ({"spacing": "strided", "steps": 6}, "no whole stride takes 6 of 20 levels; use"),
     ],
 )
@@ -251,7 +251,7 @@ def test_a_scale_without_a_classifier_is_refused_with_the_cure(model: DiffusionM
         (("process.steps=25",), tiny.CLASSES, r"steps T 25 do not match the model's 20"),
         (("process.schedule=linear",), tiny.CLASSES, r"noise schedule linear do .* cosine"),
         (("process.rescale_steps=true",), tiny.CLASSES, r"rescaled timesteps True do .* False"),
-        (("noised=false",), tiny.CLASSES, r"trained on clean images only; guide with a noisy"),
+        (("noised=false",), tiny.CLASSES, r"trained on clean images only; give a noisy"),
     ],
 )
 def test_a_classifier_of_other_things_is_refused_by_what_differs(

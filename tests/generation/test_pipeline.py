@@ -123,9 +123,9 @@ def test_what_names_no_class_is_refused(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"scal": 2.0}, "there is no setting 'scal' of sampling; did you mean scale"),
-        ({"sampler": "ancestral", "eta": 0.5}, "eta is no parameter of the ancestral sampler"),
-        ({"sampler": "ddim:eat=1"}, "there is no setting 'eat'"),
+        ({"scal": 2.0}, "unknown sampling setting 'scal'; did you mean scale"),
+        ({"sampler": "ancestral", "eta": 0.5}, "eta is not a parameter of the ancestral sampler"),
+        ({"sampler": "ddim:eat=1"}, "unknown sampling setting 'eat'"),
         ({"sampler": "ddim:eta=much"}, "eta must be a valid number"),
         ({"upsampler_steps": 3}, r"needs an upsampler; pass upsampler=\.\.\."),
     ],

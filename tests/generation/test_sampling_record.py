@@ -89,7 +89,7 @@ def test_a_scale_keeps_where_the_guidance_is_and_0_removes_it() -> None:
         ({"seed": 2**64}, r"seed must be in 0\.\.2\^64 - 1"),
         ({"precision": "float8"}, "precision must be 'float32', 'bfloat16' or 'float16', got"),
         ({"spacing": "odd"}, "spacing 'odd' is unknown; use even or strided"),
-        ({"stps": 3}, "there is no setting 'stps' of sampling; did you mean steps"),
+        ({"stps": 3}, "unknown sampling setting 'stps'; did you mean steps"),
         ({"use_labels": "maybe"}, "use_labels must be a valid boolean"),
         ({"guidance": (ClassifierGuidance(scale=1.0, every=0),)}, "every must be greater than"),
         ({"guidance": (ClassifierGuidance(scale=1.0, cap=0.0),)}, "cap must be greater than 0"),

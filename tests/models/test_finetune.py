@@ -104,7 +104,7 @@ def test_every_class_of_a_model_without_any_starts_as_the_model(
     new, report = started(path, tiny.diffusion("unet.classes=4"), NEW)
     assert torch.equal(new(images(), STEP, labels(number, number)), expected)
     assert torch.equal(new(images(), STEP), expected)
-    assert "the model had no classes: each of 4 starts as the model itself" in report.lines
+    assert "the model has no classes: each of 4 starts as the model itself" in report.lines
 
 
 def test_a_model_with_classes_can_lose_them(model: Path) -> None:
@@ -230,8 +230,8 @@ def test_a_classifier_is_no_start_for_a_diffusion_model(tmp_path: Path) -> None:
     [
         ({"sneeker": "bag"}, r"the model has no class 'sneeker' .*did you mean 'sneaker'\?"),
         ({"sneaker": "bug"}, r"the data has no class 'bug' .*did you mean 'bag'\?"),
-        ({"sneaker": "bag", "ankle boot": "bag"}, r"would both be called 'bag'"),
-        ({"sneaker": "bag"}, r"'sneaker' and 'bag' would both be called 'bag'"),
+        ({"sneaker": "bag", "ankle boot": "bag"}, r"are both renamed to 'bag'"),
+        ({"sneaker": "bag"}, r"'sneaker' and 'bag' are both renamed to 'bag'"),
     ],
 )
 def test_what_cannot_be_renamed_is_refused(
@@ -248,7 +248,7 @@ def test_nothing_can_be_renamed_where_there_are_no_classes(tmp_path: Path) -> No
 
 
 def test_every_class_of_the_network_needs_a_name(model: Path) -> None:
-    with pytest.raises(ValueError, match="4 classes for a network of 3"):
+    with pytest.raises(ValueError, match="got 4 classes for a network of 3"):
         started(model, tiny.diffusion(), NEW)
 
 

@@ -168,7 +168,7 @@ def test_foreign_names_are_refused(tmp_path):
 
 def test_errors_name_settings_and_not_tensors():
     wrong = replace(RELEASED["64x64_diffusion.pt"].config, channels=128, classes=None)
-    with pytest.raises(ValueError, match=r"next to 64x64_diffusion\.pt") as raised:
+    with pytest.raises(ValueError, match=r"compared with 64x64_diffusion\.pt") as raised:
         recognise(released_shapes(wrong))
     assert "channels: 128, expected 192" in str(raised.value)
     assert "label classes: None, expected 1000" in str(raised.value)
@@ -210,7 +210,7 @@ def test_decoder_heads_count_only_where_no_width_is_set():
     [
         ({"num_chanels": 3}, "flag num_chanels"),
         ({"num_channels": "many"}, "flag num_channels: got 'many'"),
-        ({"image_size": 48}, "no multipliers are known for images of 48; set channel_mult"),
+        ({"image_size": 48}, "images of size 48 have no default multipliers; set channel_mult"),
     ],
 )
 def test_flags_that_mean_nothing_are_refused(flags, complaint):

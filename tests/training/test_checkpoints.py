@@ -192,7 +192,7 @@ def test_weights_of_another_shape_than_the_recipe_s_are_refused(tmp_path: Path) 
     weights, metadata = checkpoint.load_model(path)
     weights.popitem()
     checkpoint.save_model(path, weights, metadata)
-    with pytest.raises(ValueError, match="not those of its own recipe"):
+    with pytest.raises(ValueError, match="do not match its recipe"):
         load_diffusion(path)
 
 

@@ -1,1 +1,1 @@
-"""Path, run folder or shipped name -> a trained network with its recipe."""
+"""Path, run folder or shipped name -> DiffusionModel, ClassifierModel."""

@@ -4,10 +4,10 @@ import torch
 
 
 def pick(name: str | torch.device | None) -> torch.device:
-    """The device of this name, or the best that this machine has.
+    """Return the device of this name; by default cuda, then mps, then cpu, the first available.
 
     Raises:
-        ValueError: torch knows no such device, or the machine has none.
+        ValueError: the name is unknown to torch, or the device is not available.
     """
     if name is None:
         if torch.cuda.is_available():

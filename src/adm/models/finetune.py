@@ -1,4 +1,4 @@
-"""a trained model, new classes -> a network that starts from it, each class by its name."""
+"""Network, Recipe, classes, pretrained model -> Started; the network is filled in place."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -14,16 +14,16 @@ from adm.models.load import read
 from adm.networks import ClassifierConfig, UNetConfig, on_meta, shapes_of
 from adm.recipes.schema import Recipe
 
-MOST_NAMED = 12  # classes listed in a line of the report
+MOST_NAMED = 12  # classes listed in one line of the report
 
 
 @dataclass(frozen=True)
 class Started:
-    """How a network came to its start.
+    """The report of an initialization from a pretrained model.
 
     Attributes:
-        lines: what was kept, new, dropped and renamed, to be shown.
-        origin: the model, for the record: its recipe's name, its file's sha256, its steps.
+        lines: the classes kept, renamed, new and dropped, as lines to print.
+        origin: the recipe's name, the SHA-256 of the file and the steps of the pretrained model.
     """
 
     lines: tuple[str, ...]
@@ -31,7 +31,7 @@ class Started:
 
 
 class Plan(NamedTuple):
-    """Classes by name; `rows` has the old row of each new class, None where it had none."""
+    """Classes by name; `rows` has the old row of each new class, None for a class without one."""
 
     old: tuple[str, ...]
     new: tuple[str, ...]
@@ -46,35 +46,37 @@ def start_from(
     model: str | Path,
     renamed: Mapping[str, str] | None = None,
 ) -> Started:
-    """Fill a network with a model's weights, in place.
+    """Fill a network with the weights of a pretrained model, in place.
 
-    Rows of classes that the model knows by name are kept: of the U-Net's label embedding, or of the
-    classifier's logits. A new class starts at the mean of the old ones; where the old model had no
-    classes, at zero, so that every class starts as the old model. A network without classes starts
-    as the old model without labels.
+    Rows of the U-Net's label embedding, or of the classifier's logits, are matched by the name of
+    the class. A new class has the mean of the old rows, or zero if the pretrained model has no
+    classes, so that every class is the pretrained model at first. A network without classes is the
+    pretrained model without labels.
 
     Args:
-        network: as `build.network(recipe)` makes it.
-        classes: of the new data, in the order of its labels; ignored by a network without any.
-        model: a path, a run's folder, a shipped name, or a released file, whose classes are called
-            by their numbers, "0" to "999".
-        renamed: name in the old model -> name in `classes`.
+        network: a network of `build.network(recipe)`.
+        recipe: the recipe of the new run.
+        classes: classes of the new data, in the order of the labels; ignored by a network without
+            classes.
+        model: a path, a run folder, a shipped name, or a released file, whose classes have the
+            names "0" to "999".
+        renamed: name in the pretrained model -> name in `classes`.
 
     Raises:
-        ValueError: no such model, a network of another shape (names the settings that differ), or
-            a class renamed that is not there, or two to one name.
+        ValueError: there is no such model, its network has another shape (names the settings that
+            differ), a renamed class does not exist, or two classes get one name.
     """
     path, weights, old_recipe, metadata = read(model)
     old, new = old_recipe.config, recipe.config
     _check_same_network(old_recipe, recipe, path)
     if new.classes and len(classes) != new.classes:
-        raise ValueError(f"{len(classes)} classes for a network of {new.classes}; set both alike")
+        raise ValueError(f"got {len(classes)} classes for a network of {new.classes}; give as many")
     old_classes = tuple(metadata["classes"]) if old.classes else ()
     plan = planned(old_classes, tuple(classes) if new.classes else (), renamed or {})
     by_class = _rows_of_classes(new if new.classes else old)
     filled = dict(_filled(network, weights, by_class, plan))
     if shapes_of(filled) != shapes_of(dict(network.named_parameters())):
-        raise ValueError(f"the weights in {path} are not those of its own recipe; it is damaged")
+        raise ValueError(f"the weights in {path} do not match its recipe; the file is damaged")
     for name, parameter in network.named_parameters():
         parameter.copy_(filled[name])
     step = metadata.get("step")
@@ -86,10 +88,10 @@ def start_from(
 
 
 def planned(old: tuple[str, ...], new: tuple[str, ...], renamed: Mapping[str, str]) -> Plan:
-    """Which row of the old classes each new one starts from.
+    """Match new classes to rows of the old ones, by name.
 
     Raises:
-        ValueError: a renamed class is not there, or two are to have one name.
+        ValueError: a renamed class does not exist, or two classes get one name.
     """
     for before, after in renamed.items():
         _check_known(before, old, f"the model has no class {before!r} to rename")
@@ -101,7 +103,7 @@ def planned(old: tuple[str, ...], new: tuple[str, ...], renamed: Mapping[str, st
                 repr(name) for name, now in zip(old, names, strict=True) if now == after
             )
             raise ValueError(
-                f"{both} would both be called {after!r}; rename one of them to another class"
+                f"{both} are both renamed to {after!r}; rename one of them to another class"
             )
     return Plan(old, new, tuple(names.index(name) if name in names else None for name in new))
 
@@ -109,14 +111,14 @@ def planned(old: tuple[str, ...], new: tuple[str, ...], renamed: Mapping[str, st
 def _filled(
     network: nn.Module, weights: dict[str, Tensor], by_class: set[str], plan: Plan
 ) -> Iterator[tuple[str, Tensor]]:
-    """Every parameter of the new network, as far as the old model tells it."""
+    """Yield the parameters of the new network that the pretrained model determines."""
     for name, parameter in network.named_parameters():
         if name not in by_class:
             if name in weights:
                 yield name, weights[name]
         elif name in weights:
             yield name, _rows(weights[name], plan)
-        else:  # no labels before: adding zero changes nothing
+        else:  # a zero embedding leaves the pretrained model as it is
             yield name, torch.zeros_like(parameter)
 
 
@@ -126,7 +128,7 @@ def _rows(old: Tensor, plan: Plan) -> Tensor:
 
 
 def _rows_of_classes(config: UNetConfig | ClassifierConfig) -> set[str]:
-    """The parameters that have a row a class: those that change with their number."""
+    """Return the parameters with a row per class: their shape depends on the number of classes."""
     if config.classes is None:
         return set()
     now = shapes_of(on_meta(config).state_dict())
@@ -135,14 +137,14 @@ def _rows_of_classes(config: UNetConfig | ClassifierConfig) -> set[str]:
 
 
 def _check_same_network(old: Recipe, new: Recipe, path: Path) -> None:
-    """Raise ValueError where weights would mean something else, or have another shape."""
+    """Raise ValueError for another kind of network, or weights of another shape."""
     if old.makes != new.makes:
         raise ValueError(
-            f"{path} is {old.makes} and the recipe trains {new.makes}; start from another model"
+            f"{path} is {old.makes} and the recipe trains {new.makes}; give another pretrained=..."
         )
     free = {"classes", "dropout"}
     if getattr(new.config, "pool", None) != "attention":
-        free.add("size")  # only the attention pool knows positions
+        free.add("size")  # only the attention pool has positions
     differences = [
         f"{new.section}.{name} is {_plain(before)} in the checkpoint and {_plain(now)} here"
         for name, before, now in _differences(old.config, new.config)
@@ -150,13 +152,13 @@ def _check_same_network(old: Recipe, new: Recipe, path: Path) -> None:
     ]
     if differences:
         raise ValueError(
-            f"{path} is of another network: {'; '.join(differences)}. Set them as in the "
-            "checkpoint, or give the model itself as the recipe"
+            f"{path} is of another network: {'; '.join(differences)}. Set the fields as in the "
+            "checkpoint, or give the model as the recipe"
         )
 
 
 def _differences(old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
-    """The fields in which two settings of one type differ."""
+    """Yield (field, old value, new value) for the fields in which two dataclasses differ."""
     for field in fields(old):
         before, now = getattr(old, field.name), getattr(new, field.name)
         if before != now:
@@ -164,11 +166,11 @@ def _differences(old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
 
 
 def _differences_told(old: Recipe, new: Recipe) -> Iterator[str]:
-    """Settings that weights of the same shape were not trained for."""
+    """Yield a line for each field of the process that differs from the pretrained model's."""
     for name, before, now in _differences(old.process, new.process):
         yield (
             f"process.{name} is {_plain(before)} in the checkpoint and {_plain(now)} here: "
-            "the network has to learn it anew"
+            "the pretrained weights were not trained for it"
         )
 
 
@@ -190,12 +192,16 @@ def _check_known(name: str, known: Sequence[str], refusal: str) -> None:
 
 
 def _told(plan: Plan, renamed: Mapping[str, str] | None) -> Iterator[str]:
-    """What became of the classes, a line each."""
+    """Yield lines on the classes that were kept, renamed, new and dropped."""
     if not plan.new:
-        yield "no classes here: the model as it is without labels" if plan.old else "no classes"
+        yield (
+            "no classes here: the network starts as the model without labels"
+            if plan.old
+            else "no classes"
+        )
         return
     if not plan.old:
-        yield f"the model had no classes: each of {len(plan.new)} starts as the model itself"
+        yield f"the model has no classes: each of {len(plan.new)} starts as the model itself"
         return
     kept = [name for name, row in zip(plan.new, plan.rows, strict=True) if row is not None]
     fresh = [name for name in plan.new if name not in kept]

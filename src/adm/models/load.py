@@ -17,7 +17,7 @@ from adm.recipes.paper import released_recipe
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, Recipe, from_json
 from adm.training import checkpoint
 
-FOREIGN = (".pt", ".pth")  # the endings of files that `torch.save` wrote
+FOREIGN = (".pt", ".pth")  # suffixes of files of `torch.save`
 SHIPPED = Path(__file__).parent / "shipped"
 
 
@@ -25,7 +25,8 @@ def load_diffusion(model: str | Path, device: torch.device | str = "cpu") -> Dif
     """Load a diffusion model by path (a file, or a run folder) or shipped name.
 
     Raises:
-        ValueError: no such model, a damaged or foreign file, or a classifier.
+        ValueError: there is no such model, the file is damaged or of another kind, or it is a
+            classifier.
     """
     found = load_any(model, device)
     if isinstance(found, ClassifierModel):
@@ -40,7 +41,8 @@ def load_classifier(model: str | Path, device: torch.device | str = "cpu") -> Cl
     """Load a classifier by path (a file, or a run folder) or shipped name.
 
     Raises:
-        ValueError: no such model, a damaged or foreign file, or a diffusion model.
+        ValueError: there is no such model, the file is damaged or of another kind, or it is a
+            diffusion model.
     """
     found = load_any(model, device)
     if isinstance(found, DiffusionModel):
@@ -54,7 +56,7 @@ def load_any(
     """Load a model of either kind by path (a file, or a run folder) or shipped name.
 
     Raises:
-        ValueError: no such model, or a damaged or foreign file.
+        ValueError: there is no such model, or the file is damaged or of another kind.
     """
     path, weights, recipe, metadata = read(model)
     network = _filled(recipe, weights, path, device)
@@ -74,10 +76,10 @@ def load_any(
 
 
 def recipe_of(name: str) -> Recipe:
-    """The recipe of this name, in this JSON file, or of this model.
+    """Return the recipe of this name, of this JSON file, or of this model.
 
     Raises:
-        ValueError: there is none; names those that are near.
+        ValueError: there is no such recipe; names similar ones.
     """
     path = at_home(name)
     if name in RECIPES or not path.exists():
@@ -88,15 +90,15 @@ def recipe_of(name: str) -> Recipe:
         return from_json(json.loads(path.read_text()))
     except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
         raise ValueError(
-            f"{path} holds no recipe ({error}); `adm recipes NAME` shows what one looks like"
+            f"{path} holds no recipe ({error}); give a file that `adm recipes NAME` prints"
         ) from None
 
 
 def resolve(model: str | Path) -> Path:
-    """The model file that a path, a run folder or a shipped name stands for.
+    """Return the model file of a path, a run folder or a shipped name.
 
     Raises:
-        ValueError: there is none; names the shipped ones that are near.
+        ValueError: there is no such file; names similar shipped models.
     """
     path = at_home(model)
     if path.is_dir():
@@ -123,10 +125,10 @@ def _in_folder(path: Path) -> Path:
 
 
 def read(model: str | Path) -> tuple[Path, dict[str, Tensor], Recipe, dict[str, Any]]:
-    """Read a model file, ours or a released one: its path, weights, recipe and metadata.
+    """Read a model file or a released file: its path, weights, recipe and metadata.
 
     Raises:
-        ValueError: no such model, or a damaged or foreign file.
+        ValueError: there is no such model, or the file is damaged or of another kind.
     """
     path = resolve(model)
     if path.suffix in FOREIGN:
@@ -136,7 +138,7 @@ def read(model: str | Path) -> tuple[Path, dict[str, Tensor], Recipe, dict[str, 
 
 
 def _released(path: Path) -> tuple[dict[str, Tensor], Recipe, dict[str, Any]]:
-    """Read one of the released files, which is recognised from its weights."""
+    """Read a released file, which is recognised by the names and shapes of its weights."""
     loaded = load_released(path)
     recipe = released_recipe(loaded.names[0])
     config = loaded.released.config
@@ -147,12 +149,10 @@ def _released(path: Path) -> tuple[dict[str, Tensor], Recipe, dict[str, Any]]:
 def _filled(
     recipe: Recipe, weights: dict[str, Tensor], path: Path, device: torch.device | str
 ) -> UNet | Classifier:
-    """The recipe's network with these weights, built without a random initialization."""
+    """Build the recipe's network with these weights, without a random initialization."""
     build.check(recipe)
     network = on_meta(recipe.config)
     if shapes_of(network.state_dict()) != shapes_of(weights):
-        raise ValueError(
-            f"the weights in {path} are not those of its own recipe; the file is damaged"
-        )
+        raise ValueError(f"the weights in {path} do not match its recipe; the file is damaged")
     network.load_state_dict({name: w.float() for name, w in weights.items()}, assign=True)
     return network.to(device).eval().requires_grad_(False)

@@ -1,4 +1,4 @@
-"""DiffusionModel, ClassifierModel -> a pair that fits, or an error; the classes of the pair."""
+"""DiffusionModel, ClassifierModel -> classes, or ValueError if the pair does not match."""
 
 from pathlib import Path
 
@@ -9,10 +9,10 @@ from adm.recipes.released import RELEASED
 
 
 def classifier_of(model: str | Path) -> str | Path | None:
-    """The classifier that belongs to a model, where it can be found.
+    """Return the classifier that belongs to a model, or None if it is not found.
 
-    A shipped model's is shipped with it. A released file's is looked for beside it, under its
-    released name.
+    That of a shipped model is shipped. That of a released file is searched for in the same folder,
+    under its released name.
     """
     name = f"{model}-classifier"
     if (SHIPPED / f"{name}.safetensors").exists():
@@ -26,19 +26,19 @@ def classifier_of(model: str | Path) -> str | Path | None:
 
 
 def classes_of(model: DiffusionModel, classifier: ClassifierModel | None) -> tuple[str, ...]:
-    """The classes that can be asked for: a model without classes takes its classifier's."""
+    """Return the classes that can be sampled: the model's, otherwise the classifier's."""
     return model.classes or (() if classifier is None else classifier.classes)
 
 
 def check_pair(model: DiffusionModel, classifier: ClassifierModel) -> None:
     """Raise ValueError unless the classifier can guide the model.
 
-    Both must have the same images and diffusion process. A class-conditional model must have the
-    classifier's classes; an unconditional model can be guided to any.
+    Both must have the same image shape and diffusion process. A class-conditional model must have
+    the classifier's classes; an unconditional model can be guided to any class.
     """
     if not classifier.recipe.noised:
         raise ValueError(
-            f"{classifier.path} was trained on clean images only; guide with a noisy classifier"
+            f"{classifier.path} was trained on clean images only; give a noisy classifier"
         )
     ours, theirs = model.recipe, classifier.recipe
     pairs: dict[str, tuple[object, object]] = {

@@ -15,13 +15,16 @@ from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe
 
 @dataclass(frozen=True, eq=False)
 class DiffusionModel:
-    """A trained network, its diffusion process, and how its output is interpreted.
+    """A trained network, its diffusion process, and the interpretation of its output.
 
     Attributes:
-        classes: their names in the order of the labels; empty for an unconditional model.
+        network: the U-Net.
+        recipe: the recipe that it was trained from.
+        classes: names in the order of the labels; empty for an unconditional model.
         schedule: the process that it was trained on.
+        parameterization: the target and the variance of its output.
         path: the file that it was loaded from.
-        trained_steps: optimizer steps.
+        trained_steps: number of optimizer steps.
     """
 
     network: UNet
@@ -34,7 +37,7 @@ class DiffusionModel:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of its images."""
+        """(C, H, W) of the images."""
         return (self.recipe.data.channels, *self.recipe.data.size)
 
     @property
@@ -55,14 +58,14 @@ class DiffusionModel:
         low_res: Tensor | None = None,
         precision: str = "float32",
     ) -> Denoise:
-        """The denoiser, (x_t, level) -> Prediction, for these labels; gradients flow through it.
+        """Return the denoiser, (x_t, level) -> Prediction, for these labels; it is differentiable.
 
         Args:
-            labels: (B,) int64; None for the unconditional model.
-            schedule: a respaced process; the one trained on by default.
+            labels: (B,) int64; None for an unconditional prediction.
+            schedule: a respaced process; by default the process that it was trained on.
             threshold: applied to every estimate of x_0.
-            low_res: (B, C, h, w) in [-1, 1], for an upsampler.
-            precision: of the network's arithmetic: float32, bfloat16 or float16.
+            low_res: (B, C, h, w) in [-1, 1], the images that an upsampler starts from.
+            precision: precision of the network: float32, bfloat16 or float16.
         """
         levels = self.schedule if schedule is None else schedule
         autocast = autocast_for(precision, self.device)
@@ -78,7 +81,10 @@ class DiffusionModel:
 
 @dataclass(frozen=True, eq=False)
 class ClassifierModel:
-    """A trained classifier and the diffusion process whose levels it was trained on."""
+    """A trained classifier and the diffusion process whose levels it was trained on.
+
+    Attributes: as those of `DiffusionModel`.
+    """
 
     network: Classifier
     recipe: ClassifierRecipe
@@ -94,12 +100,12 @@ class ClassifierModel:
     def gradient(
         self, labels: Tensor, schedule: Schedule | None = None, precision: str = "float32"
     ) -> Gradient:
-        """The gradient of log p(label | x_t), without a scale.
+        """Return the gradient of log p(label | x_t) with respect to x_t, without a scale.
 
         Args:
             labels: (B,) int64.
-            schedule: a respaced process; the one trained on by default.
-            precision: of the network's arithmetic: float32, bfloat16 or float16.
+            schedule: a respaced process; by default the process that it was trained on.
+            precision: precision of the network: float32, bfloat16 or float16.
         """
         autocast = autocast_for(precision, self.device)
 

@@ -1,4 +1,4 @@
-"""denoise, noise -> image, one file a sampler; Sampling: all that makes samples what they are."""
+"""Denoise, Tensor, Schedule, Noise -> Iterator[State]; settings by name -> Sampling."""
 
 from adm.samplers.ancestral import Ancestral, ancestral
 from adm.samplers.ddim import DDIM, ddim, encode

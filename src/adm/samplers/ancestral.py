@@ -1,4 +1,4 @@
-"""denoise, noise -> image: ancestral sampling, guided by the paper's Algorithm 1."""
+"""Denoise, x_T, Schedule, Noise, Gradient -> Iterator[State]: the paper's Algorithm 1."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ class Ancestral:
     """Ancestral sampling (DDPM, Algorithm 2; guided, Algorithm 1 of the paper).
 
     Attributes:
-        at_mean: take the gradient at the mean of x_(t-1), where the paper expands log p(y | x),
-            and not at x_t, where the released system does.
+        at_mean: evaluate the gradient at the mean of x_(t-1), as in the paper's derivation, rather
+            than at x_t, as in the released system.
     """
 
     at_mean: bool = False
@@ -43,17 +43,17 @@ def ancestral(
     gradient: Gradient | None = None,
     at_mean: bool = False,
 ) -> Iterator[State]:
-    """Draw each x_(t-1) from p(x_(t-1) | x_t), its mean moved by variance x gradient.
+    """Draw each x_(t-1) from p(x_(t-1) | x_t) with its mean shifted by variance x gradient.
 
     Args:
         x: (B, C, H, W) pure noise.
-        noise: drawn from once a level, the last included, although the last step adds none.
-        gradient: of log p(y | x_t); None for no guidance.
+        noise: evaluated once per level, level 1 included, although the last step adds no noise.
+        gradient: gradient of log p(y | x_t), scaled; None for no guidance.
         at_mean: see `Ancestral`.
 
     Yields:
-        State. Its prediction is moved by the same gradient as Algorithm 2 moves it, so that a
-        preview shows the guided estimate of x_0.
+        State after every step. Its prediction is shifted by the gradient as in Algorithm 2, so that
+        `prediction.x_0` is the guided estimate.
     """
     for t in range(schedule.last, 0, -1):
         if gradient is None:
@@ -62,7 +62,7 @@ def ancestral(
         elif at_mean:
             p = denoise(x, t)
             mean = process.posterior(schedule, p.x_0, x, t).mean
-            # Level 0 is not one that a noisy classifier knows; level 1 is all but the same.
+            # Noisy classifiers are not trained at level 0; level 1 is closest to it.
             pull = gradient(mean, max(t - 1, 1), p)
             p, mean = shifted(p, pull, schedule, x, t), mean + p.variance.value * pull
         else:

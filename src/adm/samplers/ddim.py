@@ -1,4 +1,4 @@
-"""denoise, noise -> image: DDIM, guided by the paper's Algorithm 2; image -> noise: its inverse."""
+"""Denoise, x_T, Schedule, Noise -> Iterator[State]; Denoise, x_0 -> Iterator[State] to x_T."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ class DDIM:
     """DDIM (Song et al. 2021; guided, Algorithm 2 of the paper).
 
     Attributes:
-        eta: from 0, deterministic, to 1, as much fresh noise as ancestral sampling.
-        clip_again: clip x_0 after guidance too; the released system does not.
+        eta: noise added at each step, from 0 (deterministic) to 1 (as in ancestral sampling).
+        clip_again: clip x_0 after guidance as well; the released system does not.
 
     Raises:
         ValueError: eta is outside [0, 1].
@@ -50,12 +50,15 @@ class DDIM:
 def ddim(
     denoise: Denoise, x: Tensor, schedule: Schedule, noise: Noise, eta: float = 0.0
 ) -> Iterator[State]:
-    """Step along the estimate of x_0 (Song et al. 2021, equation 12).
+    """Sample with DDIM (Song et al. 2021, equation 12).
 
     Args:
         x: (B, C, H, W) pure noise.
-        noise: drawn from once a level, although eta = 0 uses none.
+        noise: evaluated once per level, although eta = 0 does not use it.
         eta: see `DDIM`.
+
+    Yields:
+        State after every step.
 
     Raises:
         ValueError: eta is outside [0, 1].
@@ -73,14 +76,17 @@ def ddim(
 
 
 def encode(denoise: Denoise, x: Tensor, schedule: Schedule) -> Iterator[State]:
-    """Run DDIM at eta = 0 upwards: from an image to the noise that DDIM turns into it.
+    """Run DDIM at eta = 0 in reverse: from an image to the noise from which DDIM samples it.
 
-    The image is taken to be at level 1 already, and the last step goes past level T to pure noise
-    (alpha_bar = 0), from which sampling starts. As for any ODE solver, encoding and sampling undo
-    each other up to an error that falls with the number of steps.
+    The image is taken as x_1, and the last step goes beyond level T to pure noise (alpha_bar = 0),
+    from which sampling starts. As for any ODE solver, encoding and sampling are inverse up to an
+    error that falls with the number of steps.
 
     Args:
         x: (B, C, H, W) images in [-1, 1].
+
+    Yields:
+        State after every step; `level` of the last one is T + 1.
     """
     zero, one = torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
     signal, sigma = torch.cat([schedule.signal, zero]), torch.cat([schedule.sigma, one])

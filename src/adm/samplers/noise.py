@@ -1,6 +1,6 @@
-"""seed, index of an image, level, draw -> noise.
+"""Seed, index, level, draw -> (B, C, H, W) standard normal noise.
 
-Image 17 is the same alone, in a batch of 64, or on 8 devices.
+The noise of an image does not depend on the batch, the device or the number of ranks.
 """
 
 from collections.abc import Sequence
@@ -11,21 +11,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-START = 0  # the level under which the noise that sampling starts from is drawn
+START = 0  # level of the draw that sampling starts from
 
 
 @dataclass(frozen=True)
 class ImageNoise:
-    """Standard normal noise for a batch of images, each from streams of its own.
+    """Standard normal noise for a batch of images, from an independent stream for each.
 
     Philox is a counter-based generator: (seed, index) is its key and (level, draw) its counter, so
-    all noise is a function of these four, and is made on the CPU whatever the device.
+    that noise is a function of these four. It is generated on the CPU for any device.
 
     Attributes:
-        seed: of all images.
+        seed: random seed of all images.
         indices: (B,) global index of each image in the batch.
         shape: (C, H, W).
-        device: of the noise that is returned.
+        device: device of the returned noise.
     """
 
     seed: int
@@ -43,6 +43,8 @@ class ImageNoise:
         return torch.as_tensor(drawn).to(self.device)
 
     def _normal(self, index: int, level: int, draw: int) -> NDArray[np.float32]:
-        key = np.array([self.seed, index], np.uint64)  # a list of such numbers may become floats
+        key = np.array(
+            [self.seed, index], np.uint64
+        )  # np.array of large Python ints may be float64
         generator = np.random.Philox(key=key, counter=[0, 0, draw, level])
         return np.random.Generator(generator).standard_normal(self.shape, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Sampler, Grid, guidance, seed -> Sampling: all that makes samples what they are."""
+"""Sampler, Grid, ClassifierGuidance, seed -> Sampling."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
@@ -21,9 +21,9 @@ class Grid:
     """The noise levels that sampling visits.
 
     Attributes:
-        steps: evaluations of the network per image, from 2 up to `start`.
-        spacing: how the levels are spread; a name in `adm.diffusion.spacing.SPACINGS`.
-        start: the noisiest level, where pure noise stands in for x_t; T where None.
+        steps: network evaluations per image, in 2..`start`.
+        spacing: spacing of the levels, a name in `adm.diffusion.spacing.SPACINGS`.
+        start: the noisiest level, at which x_t is pure noise; None for T.
 
     Raises:
         ValueError: the spacing is unknown.
@@ -38,10 +38,10 @@ class Grid:
             raise ValueError(f"spacing {self.spacing!r} is unknown; use {' or '.join(SPACINGS)}")
 
     def levels(self, last: int) -> list[int]:
-        """The levels of a process of T = `last` that are visited, rising.
+        """Return the levels visited of a process with T = `last`, ascending.
 
         Raises:
-            ValueError: the process has no such levels.
+            ValueError: `start` or `steps` is out of range, or the spacing has no such grid.
         """
         start = last if self.start is None else self.start
         if not 2 <= start <= last:
@@ -51,20 +51,20 @@ class Grid:
         return SPACINGS[self.spacing](start, self.steps)
 
     def of(self, schedule: Schedule) -> Schedule:
-        """The process that visits these levels of `schedule` only."""
+        """Return the process that visits only these levels of `schedule`."""
         return schedule.respaced(self.levels(schedule.last))
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierGuidance:
-    """The gradient of a noisy classifier: how strongly and where it guides.
+    """Guidance by a noisy classifier.
 
     Attributes:
-        scale: of the gradient; any finite number.
-        interval: the lowest and highest level, of the process that the model was trained on, at
-            which it guides; None for all levels.
-        every: the gradient is evaluated at every so many levels visited, and reused between them.
-        cap: largest L2 norm of an image's scaled gradient; None for no limit.
+        scale: factor of the gradient; any finite number.
+        interval: lowest and highest level of guidance, in levels of the process that the model was
+            trained on; None for all levels.
+        every: the gradient is evaluated at every `every`-th visited level, and reused in between.
+        cap: largest L2 norm of the scaled gradient of an image; None for no limit.
     """
 
     scale: Annotated[float, Field(allow_inf_nan=False)]
@@ -74,10 +74,11 @@ class ClassifierGuidance:
     name: Literal["classifier"] = "classifier"
 
     def applied(self, gradient: Gradient, levels: list[int]) -> Gradient:
-        """The gradient with this scale, in this place.
+        """Apply scale, cap, reuse and interval to a gradient.
 
         Args:
-            levels: of the process that the model was trained on, visited by the sampler, rising.
+            levels: the levels that the sampler visits, of the process that the model was trained
+                on, ascending.
         """
         found = scaled(gradient, self.scale)
         if self.cap is not None:
@@ -88,26 +89,26 @@ class ClassifierGuidance:
             return found
         low, high = self.interval
         inside = [i for i, level in enumerate(levels, start=1) if low <= level <= high]
-        # Levels 0 of nothing: an interval between two levels that are visited guides at none.
+        # An interval between two visited levels contains none; level 0 is never visited.
         return between(found, *((inside[0], inside[-1]) if inside else (0, 0)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """Everything besides the models that makes samples what they are.
+    """Everything besides the models that determines samples.
 
-    A recipe carries one, the command line and `Model.sample` change it, and the manifest of a
-    sample folder stores it.
+    A recipe has one, `Pipeline.sample` and the command line change it, and the manifest of a sample
+    folder stores it.
 
     Attributes:
-        sampler: the algorithm, with its own parameters.
+        sampler: the algorithm, with its parameters.
         grid: the noise levels visited.
-        guidance: what guides, how strongly and where; empty for no guidance.
-        use_labels: whether a class-conditional model is told the class. Otherwise only the
-            guidance knows it.
-        precision: of the networks' arithmetic; all else is float32.
-        seed: with an image's index, the source of all its noise; in 0..2^64 - 1.
-        rounding: to 8 bits; `truncated` is what the released system does.
+        guidance: the terms of classifier guidance; empty for no guidance.
+        use_labels: whether a class-conditional model receives the class; otherwise only the
+            guidance depends on it.
+        precision: precision of the networks; everything else is float32.
+        seed: random seed, in 0..2^64 - 1; with the index of an image it determines its noise.
+        rounding: rounding to 8 bits; the released system uses `truncated`.
 
     Raises:
         ValueError: the seed is out of range.
@@ -127,5 +128,5 @@ class Sampling:
 
     @property
     def scale(self) -> float:
-        """Of all classifier guidance together; 0 where there is none."""
+        """Sum of the scales of all guidance; 0 for no guidance."""
         return sum(term.scale for term in self.guidance)

@@ -1,4 +1,4 @@
-"""What a sampler draws from, and what it yields: Noise, State."""
+"""Level, draw -> Tensor: the protocol Noise; x, level, Prediction -> State."""
 
 from typing import NamedTuple, Protocol
 
@@ -17,12 +17,12 @@ class Noise(Protocol):
 
 
 class State(NamedTuple):
-    """The images after a step.
+    """The state of sampling after a step.
 
     Attributes:
-        x: (B, C, H, W) at `level`; the finished images where that is 0.
-        level: the level reached.
-        prediction: what the step was made from, after guidance.
+        x: (B, C, H, W), x_t at `level`; at level 0 the samples.
+        level: the level after the step.
+        prediction: the guided prediction from which the step was computed.
     """
 
     x: Tensor

@@ -1,4 +1,4 @@
-"""Name -> Sampler: every sampler that there is."""
+"""Sampler name -> type[Sampler]."""
 
 from typing import TypeAlias, get_args
 

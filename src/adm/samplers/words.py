@@ -14,15 +14,15 @@ _ADAPTER: TypeAdapter[Sampling] = TypeAdapter(Sampling)
 
 
 def changed(sampling: Sampling, **changes: Any) -> Sampling:
-    """The same with some settings changed.
+    """Return `sampling` with some settings changed.
 
     Args:
-        changes: settings by name: fields of `Sampling` and of its grid; `sampler` as a name or a
-            spec such as "ddim:eta=0.5"; `scale` of classifier guidance, 0 for none; and parameters
-            of the sampler, such as `eta`. A value of None changes nothing.
+        changes: settings by name: fields of `Sampling` and of `Grid`; `sampler` as a name or a spec
+            such as "ddim:eta=0.5"; `scale` of classifier guidance, 0 for none; and parameters of
+            the sampler, such as `eta`. A value of None changes nothing.
 
     Raises:
-        ValueError: there is no such setting, or its value is out of range.
+        ValueError: a setting is unknown, or its value is out of range.
     """
     given = {name: value for name, value in changes.items() if value is not None}
     sampler = sampler_of(given.pop("sampler", sampling.sampler), sampling.sampler)
@@ -37,14 +37,14 @@ def changed(sampling: Sampling, **changes: Any) -> Sampling:
 
 
 def sampler_of(spec: str | Sampler, current: Sampler | None = None) -> Sampler:
-    """Sampler spec string -> Sampler.
+    """Parse a sampler spec.
 
     Args:
-        spec: the name of a sampler, and its parameters after colons: "ddim:eta=0.5".
-        current: its parameters stay as they are where the name is the same.
+        spec: the name of a sampler, with parameters after colons: "ddim:eta=0.5".
+        current: the sampler whose parameters are the defaults if it has the same name.
 
     Raises:
-        ValueError: no such sampler or parameter, or a value that it cannot have.
+        ValueError: the sampler or a parameter is unknown, or a value is invalid.
     """
     if not isinstance(spec, str):
         return spec
@@ -65,14 +65,14 @@ def sampler_of(spec: str | Sampler, current: Sampler | None = None) -> Sampler:
 
 
 def parameters(sampler: Sampler) -> Set[str]:
-    """The names of a sampler's own parameters."""
+    """Return the names of the parameters of a sampler."""
     return _names(type(sampler)) - {"name"}
 
 
 def guided_by(
     scale: float, guidance: tuple[ClassifierGuidance, ...] = ()
 ) -> tuple[ClassifierGuidance, ...]:
-    """The same guidance at another scale; none where it is 0."""
+    """Return the guidance at another scale; empty for scale 0."""
     if not scale:
         return ()
     first = guidance[0] if guidance else ClassifierGuidance(scale=scale)
@@ -80,22 +80,22 @@ def guided_by(
 
 
 def to_json(sampling: Sampling) -> dict[str, Any]:
-    """A `Sampling` as plain JSON values."""
+    """Convert a `Sampling` to JSON values."""
     return _ADAPTER.dump_python(sampling, mode="json")
 
 
 def from_json(values: Mapping[str, Any]) -> Sampling:
-    """Plain JSON values -> `Sampling`; the inverse of `to_json`. Earlier forms are read too.
+    """Convert JSON values, of this or an earlier version, to a `Sampling`; inverts `to_json`.
 
     Raises:
-        ValueError: a value is of the wrong type or out of range.
+        ValueError: a value has the wrong type or is out of range.
     """
     try:
         return _ADAPTER.validate_python(upgraded(values))
     except ValidationError as error:
         first = error.errors()[0]
         message = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "value_error":  # our own, which names the cure
+        if first["type"] == "value_error":  # raised by this package, with the cure
             raise ValueError(message) from None
         where = [str(part) for part in first["loc"] if part not in SAMPLERS]
         name = where[-1] if where else "sampling"
@@ -104,20 +104,24 @@ def from_json(values: Mapping[str, Any]) -> Sampling:
 
 
 def upgraded(values: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON values of any version -> those of this one.
+    """Convert JSON values of any version to those of this version.
 
-    Before 0.1 the sampler was a name, and its parameters, the grid and the scale stood beside it.
-    A sampler may also be given as a spec; see `sampler_of`.
+    Before 0.1 `sampler` was a name, and its parameters, the grid and the scale were entries of the
+    same object. A sampler may also be a spec; see `sampler_of`.
 
     Raises:
-        ValueError: no such sampler or parameter.
+        ValueError: the sampler or a parameter is unknown.
     """
     if not isinstance(values.get("sampler"), str) and "steps" not in values:
         return dict(values)
     old = dict(values)
     sampler = asdict(sampler_of(old.pop("sampler", "ancestral")))
     sampler |= _taken(old, sampler.keys() - {"name"})
-    for name in ("eta", "clip_again", "at_mean"):  # the other sampler's, at their defaults
+    for name in (
+        "eta",
+        "clip_again",
+        "at_mean",
+    ):  # parameters of the other sampler, at their defaults
         old.pop(name, None)
     grid = _taken(old, _names(Grid))
     current: dict[str, Any] = {"sampler": sampler}
@@ -129,7 +133,7 @@ def upgraded(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _taken(given: dict[str, Any], names: Set[str]) -> dict[str, Any]:
-    """Those entries of `given` that have one of these names; they leave it."""
+    """Remove the entries with these names from `given`, and return them."""
     return {name: given.pop(name) for name in sorted(names & given.keys())}
 
 
@@ -141,9 +145,9 @@ def _unknown(name: str, sampler: Sampler) -> str:
     own, others = parameters(sampler), {p for kind in SAMPLERS.values() for p in parameters(kind())}
     if name in others:
         return (
-            f"{name} is no parameter of the {sampler.name} sampler; leave it out, or choose "
+            f"{name} is not a parameter of the {sampler.name} sampler; leave it out, or choose "
             "another sampler"
         )
     known = sorted({"scale", *_names(Sampling), *_names(Grid), *own} - {"grid", "guidance"})
     near = get_close_matches(name, known, n=2) or known
-    return f"there is no setting {name!r} of sampling; did you mean {' or '.join(near)}?"
+    return f"unknown sampling setting {name!r}; did you mean {' or '.join(near)}?"

@@ -1,4 +1,4 @@
-"""Released state dict <-> state dict of our networks; released flags -> configuration."""
+"""Released state dict <-> state dict of ours; released flags -> UNetConfig, ClassifierConfig."""
 
 from adm.models.convert.checkpoints import Loaded, load_released, recognise
 from adm.models.convert.flags import config_from_flags, read_flags

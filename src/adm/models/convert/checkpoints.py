@@ -1,4 +1,4 @@
-"""Released .pt file -> its released name and our state dict."""
+"""Released .pt file -> Loaded: released names, description, our state dict."""
 
 import pickle
 import warnings
@@ -16,11 +16,12 @@ from adm.recipes.released import RELEASED, Released
 
 
 class Loaded(NamedTuple):
-    """A released file, read.
+    """The content of a released file.
 
     Attributes:
-        names: every released file of this architecture; one, unless they cannot be told apart.
-        released: what it is.
+        names: names of the released files of this architecture; several if their weights have the
+            same names and shapes.
+        released: configuration and attention order of the network.
         state: our name -> tensor.
     """
 
@@ -30,14 +31,14 @@ class Loaded(NamedTuple):
 
 
 def recognise(shapes: Shapes) -> tuple[str, ...]:
-    """Which released files have exactly these names and shapes.
+    """Return the released files that have exactly these names and shapes.
 
-    The unconditional ImageNet model and the four LSUN models share theirs, and differ in dropout
-    alone, which sampling never sees; so the answer may name several. Heads do not show: a network
-    of somebody's own that differs in them alone is taken for the released one.
+    There may be several: the unconditional ImageNet model and the four LSUN models have the same
+    shapes, and differ only in dropout, which sampling does not use. The number of heads does not
+    affect shapes, so a custom network that differs only in it is taken for the released one.
 
     Raises:
-        ValueError: none has; names the nearest and the settings in which it differs.
+        ValueError: there is none; names the nearest and the settings in which it differs.
     """
     got = {name: tuple(shape) for name, shape in shapes.items()}
     if found := tuple(name for name in RELEASED if _wanted(name) == got):
@@ -47,7 +48,7 @@ def recognise(shapes: Shapes) -> tuple[str, ...]:
         "some tensors are missing or of another shape"
     ]
     raise ValueError(
-        f"no released file has these weights; next to {nearest}, {'; '.join(differing)}; "
+        f"no released file has these weights; compared with {nearest}: {'; '.join(differing)}; "
         "give the flags they were trained with"
     )
 
@@ -57,21 +58,21 @@ def _wanted(name: str) -> dict[str, tuple[int, ...]]:
 
 
 def load_released(path: Path, described: Released | None = None) -> Loaded:
-    """Read a released file, or one of the same kind, without running anything it holds.
+    """Read a released file, or a custom one of the same format, without running code from it.
 
     Args:
         path: a `.pt` file with a state dict.
-        described: what it is, where it is not one of the 15 (see `convert.flags`).
+        described: the network, if the file is not one of the 15 (see `convert.flags`).
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is damaged, holds code or something else than weights, or the weights of
-            another network.
+        ValueError: the file is damaged, holds anything but weights, or the weights of another
+            network.
     """
     state = read_tensors(path)
     if described is None:
         names = recognise(shapes_of(state))
-        # The name of the file decides between those that share their shapes.
+        # The file name decides between files of equal shapes.
         names = (path.name,) if path.name in names else names
         described = RELEASED[names[0]]
     else:
@@ -82,28 +83,30 @@ def load_released(path: Path, described: Released | None = None) -> Loaded:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Name -> tensor from a file that `torch.save` wrote, memory-mapped where its format allows.
+    """Read name -> tensor from a file of `torch.save`, memory-mapped if its format allows it.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is damaged, or holds anything else than a flat dictionary of tensors.
+        ValueError: the file is damaged, or holds anything but a flat dictionary of tensors.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; give the path of a .pt file")
     try:
-        with warnings.catch_warnings():  # of pickle protocols, ahead of the refusal
+        with warnings.catch_warnings():  # warnings about pickle protocols; errors follow below
             warnings.simplefilter("ignore")
             held = torch.load(path, "cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         if "Weights only load failed" not in str(error):
-            raise ValueError(f"{path} is damaged or no .pt file; fetch it again") from None
+            raise ValueError(f"{path} is damaged or not a .pt file; download it again") from None
         raise ValueError(
-            f"{path} holds more than weights and would run code when opened, which is refused; "
-            "ask its author for the plain state dict"
+            f"{path} holds more than weights and could run code when it is opened; "
+            "ask its author for a plain state dict"
         ) from None
     except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
         reason = str(error).split("\n")[0].split(". ")[0]
-        raise ValueError(f"{path} is damaged or no .pt file ({reason}); fetch it again") from None
+        raise ValueError(
+            f"{path} is damaged or not a .pt file ({reason}); download it again"
+        ) from None
     if not isinstance(held, dict) or not all(isinstance(v, Tensor) for v in held.values()):
         raise ValueError(f"{path} holds {_kind(held)}; give a plain state dict, name -> tensor")
     return held

@@ -1,8 +1,8 @@
 """Released flags -> UNetConfig or ClassifierConfig.
 
 The flags are those of the guided-diffusion scripts, `--num_channels 256 --class_cond True ...`, as
-text or typed. A network built without the scripts is described by the same names, with
-`attention_downsample_factors`, `out_channels` and `num_classes` given outright.
+strings or typed values. A network built without the scripts has the same names, and in addition
+`attention_downsample_factors`, `out_channels` and `num_classes`.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from adm.networks.classifier import Pool
 IMAGENET_CLASSES = 1000
 UNSET = -1  # how the released flags say "not given"
 
-# The scripts choose the multipliers by image size where the flag is empty.
+# The scripts choose the multipliers by image size if the flag is empty.
 MULTIPLIERS: dict[int, tuple[float, ...]] = {
     512: (0.5, 1, 1, 2, 2, 4, 4),
     256: (1, 1, 2, 2, 4, 4),
@@ -26,7 +26,7 @@ MULTIPLIERS: dict[int, tuple[float, ...]] = {
 }
 UPSAMPLER_MULTIPLIERS = MULTIPLIERS | {512: MULTIPLIERS[256]}
 
-# What the classifier's script sets unless told otherwise, and how it names what it can be told.
+# Defaults of the classifier's script, and its names of the flags that it shares.
 CLASSIFIER_DEFAULTS: dict[str, Any] = {
     "attention_resolutions": "32,16,8",
     "num_head_channels": 64,
@@ -47,7 +47,7 @@ WholeNumbers = Annotated[tuple[int, ...], BeforeValidator(_split)]
 
 
 class Flags(BaseModel):
-    """Every released flag that says what a model is, with the default of the released scripts."""
+    """Every released flag that describes a model, with the default of the released scripts."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -86,10 +86,10 @@ class Flags(BaseModel):
 
 
 def read_flags(given: Mapping[str, Any]) -> Flags:
-    """Read flags of any of the released scripts.
+    """Parse flags of any of the released scripts.
 
     Raises:
-        ValueError: a flag is unknown or its value cannot be read; names the first.
+        ValueError: a flag is unknown or its value cannot be parsed; names the first such flag.
     """
     values = dict(given)
     if given.get("kind") == "classifier" or any(n.startswith("classifier_") for n in given):
@@ -110,15 +110,16 @@ def read_flags(given: Mapping[str, Any]) -> Flags:
 
 
 def config_from_flags(given: Mapping[str, Any]) -> UNetConfig | ClassifierConfig:
-    """The network that these flags make.
+    """Return the configuration of the network that these flags build.
 
     Args:
-        given: names and values, as text or typed; those left out have the released defaults.
-            `kind="classifier"`, a `pool` or any `classifier_*` flag makes a classifier, and
+        given: names and values, as strings or typed; the others have the released defaults.
+            `kind="classifier"`, `pool` or any `classifier_*` flag gives a classifier, and
             `large_size` an upsampler.
 
     Raises:
-        ValueError: a flag is unknown or unreadable, or no multipliers are known for the size.
+        ValueError: a flag is unknown or cannot be parsed, or the image size has no default
+            multipliers.
     """
     flags = read_flags(given)
     shared: dict[str, Any] = {
@@ -145,7 +146,7 @@ def config_from_flags(given: Mapping[str, Any]) -> UNetConfig | ClassifierConfig
         out_channels=flags.out_channels or flags.in_channels * (2 if flags.learn_sigma else 1),
         classes=IMAGENET_CLASSES if flags.class_cond else flags.num_classes,
         super_resolution=_upsamples(flags),
-        # The released network ignores this flag where the width of a head is set.
+        # The released network ignores this flag if the width of a head is set.
         decoder_heads=(
             HeadCount(flags.num_heads_upsample)
             if decoder_heads and flags.num_head_channels == UNSET
@@ -165,7 +166,7 @@ def _multipliers(flags: Flags) -> tuple[float, ...]:
     known = UPSAMPLER_MULTIPLIERS if _upsamples(flags) else MULTIPLIERS
     if size not in known:
         raise ValueError(
-            f"no multipliers are known for images of {size}; "
+            f"images of size {size} have no default multipliers; "
             f"set channel_mult, or use one of {', '.join(map(str, sorted(known)))}"
         )
     return known[size]
@@ -177,7 +178,7 @@ def _attention_factors(flags: Flags) -> tuple[int, ...]:
     else:
         size = flags.large_size or flags.image_size
         asked = tuple(sorted(size // resolution for resolution in flags.attention_resolutions))
-    # The released network passes over factors that no level has.
+    # The released network ignores factors that no resolution has.
     return tuple(factor for factor in asked if factor in _level_factors(flags))
 
 

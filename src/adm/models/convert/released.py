@@ -1,7 +1,7 @@
-"""Released state dict <-> our state dict: names, and the order of attention's rows.
+"""Released state dict <-> our state dict: names, and the order of the attention rows.
 
-Both directions need the configuration, because head counts do not show in the weights; neither
-touches values, so meta tensors do, and networks of any size are checked without memory.
+Both directions need the configuration, because shapes do not determine the number of heads. Neither
+reads values, so that networks of any size can be checked with meta tensors.
 """
 
 import re
@@ -13,8 +13,9 @@ from torch import Tensor
 from adm.networks import Config, Shapes, on_meta, shapes_of
 from adm.networks.blocks import Attention
 
-# Ours -> released, tried in order at the front of a name, then within it. A decoder stage's resize
-# is not here: its released number depends on whether attention comes before it.
+# Ours -> released, matched in order: PLACES at the start of a name, then LAYERS within it. The
+# resize of a decoder stage is not listed: its released number depends on whether attention precedes
+# it.
 PLACES = (
     (r"step_embedding\.", "time_embed."),
     (r"label_embedding\.", "label_emb."),
@@ -44,21 +45,25 @@ LAYERS = (
     (r"\.out\.", ".proj_out."),
 )
 
-LAST_BIASES = ("out.2.c_proj.bias", "out.3.bias", "out.2.bias")  # one of them ends every network
+LAST_BIASES = (
+    "out.2.c_proj.bias",
+    "out.3.bias",
+    "out.2.bias",
+)  # the last bias of every network is one of these
 
 
 @lru_cache(maxsize=32)
 def released_names(config: Config) -> dict[str, str]:
-    """Our name of every tensor -> its released name, in the order of the released file.
+    """Return our name -> released name of every tensor, in the order of the released file.
 
     Raises:
-        ValueError: the released system has no such network.
+        ValueError: the released system does not support this network.
     """
     if config.rescale_residual or config.norm_groups != 32:
         raise ValueError(
             "the released networks have 32 normalisation groups and unscaled residuals, got "
             f"norm_groups={config.norm_groups}, rescale_residual={config.rescale_residual}; "
-            "such a network can only be kept in our own format"
+            "save this network in the format of this package instead"
         )
     names = list(on_meta(config).state_dict())
     attends = {
@@ -84,17 +89,18 @@ def _released(name: str, attends: set[str]) -> str:
 def import_state(
     state: Mapping[str, Tensor], config: Config, legacy_attention_order: bool = True
 ) -> dict[str, Tensor]:
-    """Released weights -> ours, ready for `load_state_dict`.
+    """Convert released weights to ours, for `load_state_dict`.
 
     Args:
         state: released names and tensors, in any order, of any dtype, on any device.
-        config: the network they belong to.
-        legacy_attention_order: the rows of every attention's qkv are one head's queries, keys and
-            values after another's, and not all queries first; false where the model was trained
-            with `use_new_attention_order`. The attention pool never is in the legacy order.
+        config: the configuration of the network.
+        legacy_attention_order: whether the rows of every qkv are grouped by head (queries, keys and
+            values of the first head, then of the second, ...) rather than all queries first. False
+            for a model trained with `use_new_attention_order`. The attention pool never has the
+            legacy order.
 
     Raises:
-        ValueError: the names or shapes are not this network's; says which settings differ.
+        ValueError: names or shapes differ from those of the network; names the settings.
     """
     names = released_names(config)
     check(shapes_of(state), released_shapes(config))
@@ -105,15 +111,17 @@ def import_state(
 def export_state(
     state: Mapping[str, Tensor], config: Config, legacy_attention_order: bool = True
 ) -> dict[str, Tensor]:
-    """Our weights -> released names, in the order of a released file; undoes `import_state`.
+    """Convert our weights to released names, in the order of a released file.
+
+    It is the inverse of `import_state`.
 
     Raises:
-        ValueError: the state is not of this network, or the released system has no such network.
+        ValueError: the weights are not of this network, or the released system does not support it.
     """
     names = released_names(config)
     if missing := sorted(names.keys() ^ state.keys()):
         raise ValueError(
-            f"these weights are not of the network described: {_few(missing)} not in both; "
+            f"these weights are not of this configuration: {_few(missing)} not in both; "
             "give the configuration they were trained with"
         )
     if legacy_attention_order:
@@ -148,13 +156,13 @@ def _per_head(rows: Tensor, heads: int) -> Tensor:
 
 @lru_cache(maxsize=32)
 def released_shapes(config: Config) -> dict[str, tuple[int, ...]]:
-    """Released name -> shape, in the order of the released file."""
+    """Return released name -> shape, in the order of the released file."""
     shapes = shapes_of(on_meta(config).state_dict())
     return {released: shapes[name] for name, released in released_names(config).items()}
 
 
 def check(got: Shapes, wanted: Shapes) -> None:
-    """Raise ValueError, naming the settings that differ, unless names and shapes are the same."""
+    """Raise ValueError, naming the settings that differ, unless names and shapes are equal."""
     if {k: tuple(v) for k, v in got.items()} == {k: tuple(v) for k, v in wanted.items()}:
         return
     differing = differences(got, wanted)
@@ -172,7 +180,7 @@ def check(got: Shapes, wanted: Shapes) -> None:
 
 
 def differences(got: Shapes, wanted: Shapes) -> list[str]:
-    """The settings in which two networks differ, as far as shapes show them, in words."""
+    """Describe the settings in which two networks differ, as far as shapes determine them."""
     ours, theirs = visible_settings(got), visible_settings(wanted)
     return [
         f"{name}: {ours[name]}, expected {theirs[name]}"
@@ -182,10 +190,12 @@ def differences(got: Shapes, wanted: Shapes) -> list[str]:
 
 
 def visible_settings(shapes: Shapes) -> dict[str, object]:
-    """The settings that names and shapes of a released network determine; heads do not show.
+    """Return the settings that the names and shapes of a released network determine.
+
+    The number of heads is not among them.
 
     Raises:
-        ValueError: these are not the names of a released network at all.
+        ValueError: the names are not those of a released network.
     """
     if "time_embed.0.weight" not in shapes or "input_blocks.0.0.weight" not in shapes:
         raise ValueError(
