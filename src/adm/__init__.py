@@ -1,4 +1,6 @@
-"""Diffusion models that make images, guided by a classifier.
+"""Model name -> Pipeline -> Samples; Recipe -> run folder; Samples, reference -> Report.
+
+Diffusion models that sample images, guided by a classifier.
 
 train:   data -> diffusion.process -> networks -> losses
 sample:  noise -> samplers (networks + guidance) -> images -> metrics
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from adm.runs.front import train as train
     from adm.samplers.settings import Sampling as Sampling
 
-# Imported when first used, so that `import adm` is fast and needs no torch.
+# Imported on first use, so that `import adm` is fast and does not load torch.
 _HOMES = {
     "Pipeline": "adm.generation.pipeline",
     "Samples": "adm.generation.pipeline",

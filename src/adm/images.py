@@ -1,4 +1,4 @@
-"""uint8 (C, H, W) <-> float [-1, 1]: the one place where images change form."""
+"""uint8 images 0..255 <-> float images [-1, 1]; any shape."""
 
 from torch import Tensor
 
@@ -9,14 +9,14 @@ def to_float(images: Tensor) -> Tensor:
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """float [-1, 1] -> uint8, rounded to the nearest level; the exact inverse of `to_float`."""
+    """float [-1, 1] -> uint8, rounded to the nearest integer; the exact inverse of `to_float`."""
     return ((images.float() + 1) * 127.5).round().clamp(0, 255).byte()
 
 
 def to_uint8_truncated(images: Tensor) -> Tensor:
-    """float [-1, 1] -> uint8, truncated as in the released system, to compare with its numbers.
+    """float [-1, 1] -> uint8, truncated as in the released system, to reproduce its numbers.
 
-    63 of the 256 levels come back from `to_float` one lower.
+    It maps the `to_float` of 63 of the 256 values to the next lower value.
     """
     return ((images + 1) * 127.5).clamp(0, 255).byte()
 

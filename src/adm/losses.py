@@ -1,4 +1,4 @@
-"""raw output, Example -> loss per image: L_simple, L_vlb, L_hybrid; timestep importance."""
+"""Parameterization, Schedule, raw output, Example -> Losses; levels, losses -> weights."""
 
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
@@ -22,7 +22,7 @@ class Example(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """(B,) each; `mse` and `vlb` are the terms of `loss`, None for one that it does not have."""
+    """Losses per image, (B,) each; `mse` and `vlb` are the terms of `loss`, None if absent."""
 
     loss: Tensor
     mse: Tensor | None
@@ -33,12 +33,12 @@ Loss: TypeAlias = Callable[[Parameterization, Schedule, Tensor, Example], Losses
 
 
 def noised(schedule: Schedule, x_0: Tensor, noise: Tensor, level: Tensor) -> Example:
-    """Noise images to the given levels."""
+    """Diffuse images to the given levels."""
     return Example(x_0, noise, process.diffuse(schedule, x_0, noise, level), level)
 
 
 def simple(model: Parameterization, schedule: Schedule, raw: Tensor, example: Example) -> Losses:
-    """Mean squared error of the prediction target (DDPM, equation 14)."""
+    """Return L_simple, the mean squared error of the prediction target (DDPM, equation 14)."""
     output, _ = model.split(raw, example.x_t.shape[1])
     target = model.target.of(schedule, example.x_0, example.noise, example.x_t, example.level)
     mse = per_image((output - target) ** 2)
@@ -46,9 +46,9 @@ def simple(model: Parameterization, schedule: Schedule, raw: Tensor, example: Ex
 
 
 def vlb(weight: float = 1.0) -> Loss:
-    """L_vlb: `weight` times one term of the bound, in bits per dimension.
+    """Return L_vlb: `weight` times one term of the bound, in bits per dimension.
 
-    T times a term drawn uniformly is an unbiased estimate of the bound, so the weight for it is T.
+    With weight T and uniformly drawn levels it is an unbiased estimate of the bound.
     """
 
     def loss(m: Parameterization, schedule: Schedule, raw: Tensor, example: Example) -> Losses:
@@ -60,12 +60,12 @@ def vlb(weight: float = 1.0) -> Loss:
 
 
 def hybrid(weight: float) -> Loss:
-    """L_hybrid = L_simple + lambda L_vlb (Improved DDPM, equation 16).
+    """Return L_hybrid = L_simple + lambda L_vlb (Improved DDPM, equation 16).
 
-    The mean is detached within the variational term, which therefore trains only the variance.
+    The mean is detached in the variational term, which therefore trains the variance only.
 
     Args:
-        weight: of the variational term; the paper's lambda = 0.001 is T / 1000 here.
+        weight: factor of the variational term; lambda = 0.001 of the paper is T / 1000 here.
     """
     variational = vlb(weight)
 
@@ -80,16 +80,17 @@ def hybrid(weight: float) -> Loss:
 
 
 def cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
-    """(B, classes) logits, (B,) labels -> (B,) nats."""
+    """(B, classes) logits, (B,) labels -> (B,) cross-entropy in nats."""
     return F.cross_entropy(logits.float(), label, reduction="none")
 
 
 class TimestepImportance:
     """Draw levels with probability proportional to the root mean square of their recent losses.
 
-    Improved DDPM, section 3.3. Uniform until every level has a full history.
+    Improved DDPM, section 3.3. The draw is uniform until every level has a full history.
 
     Attributes:
+        uniform: probability mass that is spread evenly over the levels, in [0, 1].
         history: (T, `length`) float64, the latest losses of each level, oldest first.
         counts: (T,) int64, number of losses recorded, at most `length`.
     """
@@ -101,6 +102,7 @@ class TimestepImportance:
 
     @property
     def warm(self) -> bool:
+        """Whether every level has a full history."""
         return bool((self.counts == self.history.shape[1]).all())
 
     @property
@@ -114,10 +116,11 @@ class TimestepImportance:
 
     @property
     def probabilities(self) -> np.ndarray:
+        """(T,) float64, the probability of each level."""
         return self.weights / self.weights.sum()
 
     def draw(self, uniforms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Draw levels, with weights that keep the expected loss unbiased.
+        """Draw levels, with weights that make the expected loss unbiased.
 
         Args:
             uniforms: (B,) in [0, 1), one per image; the only source of randomness.
@@ -131,7 +134,7 @@ class TimestepImportance:
         return drawn + 1, 1 / (len(p) * p[drawn])
 
     def update(self, levels: np.ndarray, losses: np.ndarray) -> None:
-        """Record the losses of a global batch, in order; non-finite ones are ignored."""
+        """Record the losses of a global batch, in order; ignore non-finite ones."""
         for level, loss in zip(levels, losses, strict=True):
             if not np.isfinite(loss):
                 continue

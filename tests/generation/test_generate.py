@@ -225,7 +225,7 @@ def test_truncated_rounding_is_at_most_one_level_lower(model: DiffusionModel) ->
         ({"scale": -math.inf}, "scale must be a finite number, got -inf"),
         ({"sampler": "ancestral", "eta": 0.5}, "eta is not a parameter of the ancestral sampler"),
         ({"sampler": "ddim", "at_mean": True}, "at_mean is not a parameter of the ddim sampler"),
-        ({"spacing": "strided", "steps": 6}, "no whole stride takes 6 of 20 levels; use"),
+        ({"spacing": "strided", "steps": 6}, "no integer stride gives 6 of 20 levels; use"),
     ],
 )
 def test_settings_that_cannot_be_sampled_with_are_refused_before_any_work(

@@ -129,7 +129,7 @@ def test_an_interval_guides_within_and_asks_for_nothing_outside():
     mixed, whole = at(inside, levels), at(EXACT, levels)
     torch.testing.assert_close(mixed[1:3], whole[1:3])
     assert mixed[[0, 3, 4]].abs().max() == 0
-    with pytest.raises(ValueError, match="must rise, got low=3 and high=2"):
+    with pytest.raises(ValueError, match="low must be at most high, got low=3 and high=2"):
         between(EXACT, 3, 2)
 
 

@@ -1,4 +1,4 @@
-"""x_0, noise, level -> x_t; raw output -> Prediction; x_0 -> bits: the mathematics."""
+"""T -> Schedule; x_0, noise, level -> x_t; raw output -> Prediction; x_0 -> Likelihood."""
 
 from adm.diffusion.prediction import (
     FIXED_LARGE,

@@ -1,4 +1,4 @@
-"""x_0 -> bits per dimension, term by term."""
+"""Denoise, Schedule, x_0 -> Likelihood: bits per dimension and its terms."""
 
 import math
 from collections.abc import Callable
@@ -11,18 +11,18 @@ from adm.diffusion import process
 from adm.diffusion.prediction import Denoise, Prediction
 from adm.diffusion.schedule import Level, Schedule
 
-HALF_BIN = 1 / 255  # half the distance of two of the 256 levels in [-1, 1]
+HALF_BIN = 1 / 255  # half the distance of adjacent values of the 256 in [-1, 1]
 
 
 class Likelihood(NamedTuple):
     """Bits per dimension and its terms; column 0 of a (B, T) array is the noisiest level.
 
     Attributes:
-        total: (B,) the bound: all terms and the prior.
-        terms: (B, T) the variational term of each level.
-        prior: (B,) what x_T tells of x_0.
-        x_0_mse: (B, T) squared error of the estimate of x_0.
-        noise_mse: (B, T) squared error of the noise that this estimate leaves.
+        total: (B,) the bound, the sum of all terms and the prior, in bits per dimension.
+        terms: (B, T) the variational term of each level, in bits per dimension.
+        prior: (B,) divergence of q(x_T | x_0) from pure noise, in bits per dimension.
+        x_0_mse: (B, T) mean squared error of the estimate of x_0.
+        noise_mse: (B, T) mean squared error of the predicted noise.
     """
 
     total: Tensor
@@ -38,21 +38,21 @@ def per_image(values: Tensor) -> Tensor:
 
 
 def kl(mean: Tensor, log_variance: Tensor, mean_2: Tensor, log_variance_2: Tensor) -> Tensor:
-    """KL divergence between two normal distributions, elementwise, in nats."""
+    """Return the KL divergence between two normal distributions, elementwise, in nats."""
     ratio = log_variance_2 - log_variance
     squared = (mean - mean_2) ** 2 * torch.exp(-log_variance_2)
     return 0.5 * (-1.0 + ratio + torch.exp(-ratio) + squared)
 
 
 def approximate_normal_cdf(x: Tensor) -> Tensor:
-    """Page's (1977) tanh approximation, within 0.0002 of the normal distribution function."""
+    """Approximate the normal CDF by a tanh (Page 1977), with an error of at most 0.0002."""
     return 0.5 * (1.0 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
 
 
 def binned_log_likelihood(x_0: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
-    """Log-probability, in nats, of 8-bit pixels under a normal distribution (DDPM, equation 13).
+    """Return the log-probability of 8-bit pixels under a normal distribution, in nats.
 
-    Each of the 256 values stands for a bin; the two at the ends reach to infinity.
+    DDPM, equation 13. Each of the 256 values is a bin; the first and the last extend to infinity.
     """
     centred, inverse = x_0 - mean, torch.exp(-log_scale)
     below = approximate_normal_cdf(inverse * (centred - HALF_BIN))
@@ -68,10 +68,10 @@ def binned_log_likelihood(x_0: Tensor, mean: Tensor, log_scale: Tensor) -> Tenso
 def variational_term(
     schedule: Schedule, prediction: Prediction, x_0: Tensor, x_t: Tensor, level: Level
 ) -> Tensor:
-    """One term of the bound (Improved DDPM, equations 4 to 6), (B,) bits per dimension.
+    """Return one term of the bound (Improved DDPM, equations 4 to 6), (B,) bits per dimension.
 
-    At level 1 the decoder's negative log-likelihood, above it the divergence of p(x_(t-1) | x_t)
-    from the posterior.
+    At level 1 it is the negative log-likelihood of the decoder, at other levels the divergence of
+    the posterior from p(x_(t-1) | x_t).
     """
     true = process.posterior(schedule, x_0, x_t, level)
     mean = process.posterior(schedule, prediction.x_0, x_t, level).mean
@@ -83,7 +83,7 @@ def variational_term(
 
 
 def prior_term(schedule: Schedule, x_0: Tensor) -> Tensor:
-    """Divergence of x_T from pure noise, (B,) bits per dimension."""
+    """Return the divergence of q(x_T | x_0) from pure noise, (B,) bits per dimension."""
     end = process.marginal(schedule, x_0, schedule.last)
     zero = torch.zeros_like(end.mean)
     return per_image(kl(end.mean, end.log_variance, zero, zero)) / math.log(2)
@@ -92,10 +92,10 @@ def prior_term(schedule: Schedule, x_0: Tensor) -> Tensor:
 def bits_per_dimension(
     denoise: Denoise, schedule: Schedule, x_0: Tensor, noise: Callable[[int], Tensor]
 ) -> Likelihood:
-    """The variational bound, walked from the noisiest level to the first.
+    """Evaluate the variational bound, from the noisiest level to level 1.
 
     Args:
-        x_0: (B, C, H, W) 8-bit levels mapped to [-1, 1].
+        x_0: (B, C, H, W) 8-bit pixels mapped to [-1, 1].
         noise: level -> (B, C, H, W) standard normal.
     """
     terms: list[Tensor] = []

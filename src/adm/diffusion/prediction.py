@@ -1,7 +1,7 @@
-"""raw output, x_t, level -> Prediction(x_0, noise, variance).
+"""Raw output, x_t, level -> Prediction(x_0, noise, variance).
 
-A network may be trained to predict any of four things (`Target`), and its variance may be fixed or
-learned (`VarianceRule`). Both are values, composed where the model is built.
+A network predicts one of four targets (`Target`), and its variance is fixed or learned
+(`VarianceRule`); a `Parameterization` combines the two.
 """
 
 from collections.abc import Callable
@@ -24,17 +24,16 @@ class Variance(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What a model predicts about x_t: one estimate, in two forms.
+    """The prediction of a model at x_t: one estimate in two forms.
 
-    x_0 and noise always satisfy x_t = signal x_0 + sigma noise, so a sampler may read either. Make
-    a prediction from one of the two with `from_x_0` or `from_noise`, which derive the other. The
-    mean of p(x_s | x_t) is not a part of it: each sampler derives it from x_0 (see
-    `process.bridge`).
+    x_0 and noise satisfy x_t = signal x_0 + sigma noise, so that a sampler can use either.
+    `from_x_0` and `from_noise` build a prediction from one and derive the other. The mean of
+    p(x_s | x_t) is not included: each sampler derives it from x_0 (see `process.bridge`).
 
     Attributes:
         x_0: (B, C, H, W) the estimate of the clean image.
         noise: (B, C, H, W) the noise that this estimate implies.
-        variance: of p(x_(t-1) | x_t), for samplers that draw from it.
+        variance: variance of p(x_(t-1) | x_t), for stochastic samplers.
     """
 
     x_0: Tensor
@@ -45,18 +44,18 @@ class Prediction:
     def from_x_0(
         cls, schedule: Schedule, x_t: Tensor, level: Level, x_0: Tensor, variance: Variance
     ) -> "Prediction":
-        """The prediction with this estimate of the clean image."""
+        """Return the prediction with this estimate of the clean image."""
         return cls(x_0, process.noise_from_x_0(schedule, x_t, x_0, level), variance)
 
     @classmethod
     def from_noise(
         cls, schedule: Schedule, x_t: Tensor, level: Level, noise: Tensor, variance: Variance
     ) -> "Prediction":
-        """The prediction with this estimate of the noise."""
+        """Return the prediction with this estimate of the noise."""
         return cls(process.x_0_from_noise(schedule, x_t, noise, level), noise, variance)
 
     def detached(self) -> "Prediction":
-        """The same values without their computation graph."""
+        """Return the same values, detached from the graph."""
         value, log = self.variance
         variance = Variance(value.detach(), log.detach())
         return Prediction(self.x_0.detach(), self.noise.detach(), variance)
@@ -71,7 +70,7 @@ class Target:
     """What the network is trained to predict.
 
     Attributes:
-        of: (schedule, x_0, noise, x_t, level) -> the value to regress on.
+        of: (schedule, x_0, noise, x_t, level) -> the regression target.
         to_x_0: (schedule, x_t, output, level) -> x_0.
         is_mean: whether the output is the mean of p(x_(t-1) | x_t) itself (see `mean_threshold`).
     """
@@ -105,9 +104,9 @@ class VarianceRule:
     """Where the variance of p(x_(t-1) | x_t) comes from.
 
     Attributes:
-        of: (schedule, variance output, level) -> Variance; x_t stands in for the output where the
-            variance is not learned.
-        learned: whether the network outputs a second set of channels for it.
+        of: (schedule, variance output, level) -> Variance; for a fixed variance, x_t is passed in
+            place of the output.
+        learned: whether the network has C additional output channels for the variance.
     """
 
     of: Callable[[Schedule, Tensor, Level], Variance]
@@ -122,7 +121,7 @@ def _fixed_small(schedule: Schedule, like: Tensor, level: Level) -> Variance:
 
 
 def _fixed_large(schedule: Schedule, like: Tensor, level: Level) -> Variance:
-    # At level 1 beta would make the decoder's likelihood poor; DDPM takes the posterior of level 2.
+    # At level 1 beta gives a poor decoder likelihood; DDPM uses the posterior variance of level 2.
     variance = torch.cat([schedule.posterior_variance[[2, 2]], schedule.beta[2:]])
     return Variance(at(variance, level, like), at(variance.log(), level, like))
 
@@ -132,7 +131,7 @@ def _learned(schedule: Schedule, output: Tensor, level: Level) -> Variance:
 
 
 def _learned_range(schedule: Schedule, output: Tensor, level: Level) -> Variance:
-    # Improved DDPM, equation 15: interpolating logs keeps the variance between its two bounds.
+    # Improved DDPM, equation 15: interpolate the logs of the two bounds of the variance.
     low = at(schedule.posterior_log_variance, level, output)
     high = at(schedule.beta.log(), level, output)
     fraction = (output + 1) / 2
@@ -148,16 +147,16 @@ LEARNED_RANGE = VarianceRule(_learned_range, learned=True)
 
 @dataclass(frozen=True)
 class Parameterization:
-    """How raw output is interpreted: what it predicts, and where the variance comes from."""
+    """The interpretation of raw output: the target that it predicts, and the variance."""
 
     target: Target
     variance: VarianceRule
 
     def split(self, raw: Tensor, channels: int) -> tuple[Tensor, Tensor | None]:
-        """Split raw output into the predicted value and, where learned, the variance's output.
+        """Split raw output into the predicted value and the variance output, None if it is fixed.
 
         Raises:
-            ValueError: the output has another number of channels than this parameterization needs.
+            ValueError: the output has the wrong number of channels.
         """
         wanted = channels * (2 if self.variance.learned else 1)
         if raw.shape[1] != wanted:
@@ -180,8 +179,8 @@ class Parameterization:
         Args:
             raw: (B, C or 2C, H, W) output of the network.
             x_t: (B, C, H, W) its input.
-            threshold: applied to the estimate of x_0 before the noise is derived from it, such as
-                `clip`; not used in training.
+            threshold: function such as `clip`, applied to the estimate of x_0 before the noise is
+                derived from it; not used in training.
         """
         output, extra = self.split(raw, x_t.shape[1])
         variance = self.variance.of(schedule, x_t if extra is None else extra, level)
@@ -190,10 +189,10 @@ class Parameterization:
         return Prediction.from_x_0(schedule, x_t, level, x_0, variance)
 
     def mean_threshold(self, threshold: Threshold | None) -> Threshold | None:
-        """The threshold to use where p(x_(t-1) | x_t) is drawn from or evaluated.
+        """Return the threshold for sampling from, or evaluating, p(x_(t-1) | x_t).
 
-        The released system clips the x_0 of a network that predicts the previous mean, but never
-        that mean itself. Without a threshold, the mean that follows from x_0 is the raw output.
+        The released system does not clip the output of a network that predicts the mean. Without a
+        threshold, the mean derived from x_0 is that output.
         """
         return None if self.target.is_mean else threshold
 
@@ -211,7 +210,7 @@ def denoiser(
 ) -> Denoise:
     """Turn a network, (x_t, timestep) -> raw output, into a denoiser, (x_t, level) -> Prediction.
 
-    Gradients flow through it; call it under `torch.no_grad()` where none are needed.
+    It is differentiable; call it under `torch.no_grad()` if no gradients are needed.
     """
 
     def denoise(x_t: Tensor, level: Level) -> Prediction:

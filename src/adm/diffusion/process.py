@@ -1,4 +1,4 @@
-"""x_0, noise, level -> x_t; the posterior of x_s given x_t and x_0 for any s < t.
+"""x_0, noise, level -> x_t; x_0, x_t, level -> Gaussian, the posterior of x_s for any s < t.
 
 All images are (B, C, H, W) with x_0 in [-1, 1]. A level is one int for the batch or (B,) int64.
 """
@@ -20,19 +20,19 @@ class Gaussian(NamedTuple):
 
 
 def diffuse(schedule: Schedule, x_0: Tensor, noise: Tensor, level: Level) -> Tensor:
-    """x_t = sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) noise (DDPM, equation 4)."""
+    """Return x_t = sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) noise (DDPM, equation 4)."""
     return at(schedule.signal, level, x_0) * x_0 + at(schedule.sigma, level, x_0) * noise
 
 
 def marginal(schedule: Schedule, x_0: Tensor, level: Level) -> Gaussian:
-    """q(x_t | x_0) (DDPM, equation 4)."""
+    """Return q(x_t | x_0) (DDPM, equation 4)."""
     variance = at(1 - schedule.alpha_bar, level, x_0)
     log_variance = at((1 - schedule.alpha_bar).log(), level, x_0)
     return Gaussian(at(schedule.signal, level, x_0) * x_0, variance, log_variance)
 
 
 def posterior(schedule: Schedule, x_0: Tensor, x_t: Tensor, level: Level) -> Gaussian:
-    """q(x_(t-1) | x_t, x_0) (DDPM, equation 7), its log-variance clipped at level 1."""
+    """Return q(x_(t-1) | x_t, x_0) (DDPM, equation 7), with log-variance clipped at level 1."""
     to_x_0, to_x_t = posterior_coefficients(schedule)
     return Gaussian(
         at(to_x_0, level, x_t) * x_0 + at(to_x_t, level, x_t) * x_t,
@@ -42,7 +42,7 @@ def posterior(schedule: Schedule, x_0: Tensor, x_t: Tensor, level: Level) -> Gau
 
 
 def posterior_coefficients(schedule: Schedule) -> tuple[Tensor, Tensor]:
-    """(T + 1,) factors of x_0 and of x_t in the posterior mean; at level 0 they are 1 and 0."""
+    """Return the (T + 1,) factors of x_0 and of x_t in the posterior mean; 1 and 0 at level 0."""
     before, now = schedule.alpha_bar[:-1], schedule.alpha_bar[1:]
     beta = schedule.beta[1:]
     to_x_0 = beta * before.sqrt() / (1 - now)
@@ -52,10 +52,14 @@ def posterior_coefficients(schedule: Schedule) -> tuple[Tensor, Tensor]:
 
 
 def bridge(schedule: Schedule, x_0: Tensor, x_t: Tensor, level: int, earlier: int) -> Gaussian:
-    """q(x_s | x_t, x_0) for any s < t: the posterior of a process that has no level between.
+    """Return q(x_s | x_t, x_0) for any s < t, the posterior of a process without levels between.
+
+    Args:
+        level: t.
+        earlier: s.
 
     Raises:
-        ValueError: not 0 <= s < t.
+        ValueError: s is not in 0..t - 1.
     """
     if not 0 <= earlier < level:
         raise ValueError(f"the earlier level must be in 0..{level - 1}, got {earlier}")
@@ -82,16 +86,16 @@ def noise_from_x_0(schedule: Schedule, x_t: Tensor, x_0: Tensor, level: Level) -
 
 
 def x_0_from_velocity(schedule: Schedule, x_t: Tensor, velocity: Tensor, level: Level) -> Tensor:
-    """x_0 = signal x_t - sigma v (Salimans and Ho 2022, section 4)."""
+    """Return x_0 = signal x_t - sigma v (Salimans and Ho 2022, section 4)."""
     return at(schedule.signal, level, x_t) * x_t - at(schedule.sigma, level, x_t) * velocity
 
 
 def velocity(schedule: Schedule, x_0: Tensor, noise: Tensor, level: Level) -> Tensor:
-    """v = signal noise - sigma x_0 (Salimans and Ho 2022, section 4)."""
+    """Return v = signal noise - sigma x_0 (Salimans and Ho 2022, section 4)."""
     return at(schedule.signal, level, x_0) * noise - at(schedule.sigma, level, x_0) * x_0
 
 
 def x_0_from_previous(schedule: Schedule, x_t: Tensor, previous: Tensor, level: Level) -> Tensor:
-    """Solve the posterior mean for x_0, given that mean."""
+    """Solve the posterior mean for x_0, given `previous`, the mean of x_(t-1)."""
     to_x_0, to_x_t = posterior_coefficients(schedule)
     return at(1 / to_x_0, level, x_t) * previous - at(to_x_t / to_x_0, level, x_t) * x_t

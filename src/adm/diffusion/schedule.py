@@ -1,7 +1,7 @@
-"""T -> Schedule: alpha_bar and the timestep of each noise level.
+"""T -> Schedule: alpha_bar and timestep of each noise level.
 
 Level 0 is the clean image and level T the noisiest, so a process of T steps has T + 1 levels.
-Respacing a process is indexing its levels.
+Respacing a process selects some of its levels.
 """
 
 import math
@@ -21,11 +21,14 @@ class Schedule:
     """The noise levels of a diffusion process, and the timestep of each.
 
     Attributes:
-        alpha_bar: (T + 1,) float64, falling from exactly 1 at level 0: the share of the image's
-            variance left at each level.
-        timesteps: (T + 1,) float32, what the network is told at each level. Level 1 of a process
-            that was never respaced has timestep 0. No diffusion model is evaluated at level 0,
-            whose timestep is -1.
+        alpha_bar: (T + 1,) float64, decreasing from exactly 1 at level 0: the fraction of the
+            image's variance at each level.
+        timesteps: (T + 1,) float32, the network's input for each level. Level t has timestep
+            t - 1 unless the process is respaced or rescaled. No diffusion model is evaluated at level 0, whose
+            timestep is -1.
+
+    Raises:
+        ValueError: T is less than 2.
     """
 
     alpha_bar: Tensor
@@ -39,9 +42,9 @@ class Schedule:
             )
 
     def timestep(self, level: Level, x_t: Tensor) -> Tensor:
-        """What a network is told of this level, (B,) float32 on the device of `x_t`.
+        """Return the timestep of a level, (B,) float32 on the device of `x_t`.
 
-        Diffusion models and classifiers, training and sampling all use this one function of time.
+        Diffusion models and classifiers use this function in training and in sampling.
         """
         timesteps = self.timesteps[level if isinstance(level, int) else level.cpu()]
         return timesteps.to(x_t.device).expand(len(x_t))
@@ -63,7 +66,10 @@ class Schedule:
 
     @cached_property
     def beta(self) -> Tensor:
-        """1 - alpha_bar_t / alpha_bar_(t-1), the noise added by step t; 0 at level 0."""
+        """1 - alpha_bar_t / alpha_bar_(t-1), the variance of the noise added from level t - 1 to t.
+
+        It is 0 at level 0.
+        """
         ratio = self.alpha_bar[1:] / self.alpha_bar[:-1]
         return torch.cat([torch.zeros(1, dtype=torch.float64), 1 - ratio])
 
@@ -76,33 +82,33 @@ class Schedule:
 
     @cached_property
     def posterior_log_variance(self) -> Tensor:
-        """Its log, clipped: level 1, where the variance is 0, takes level 2's."""
+        """Log of the posterior variance; levels 0 and 1, where it is 0, have that of level 2."""
         return torch.cat(
             [self.posterior_variance[2:3].repeat(2), self.posterior_variance[2:]]
         ).log()
 
     def respaced(self, keep: Sequence[int]) -> "Schedule":
-        """Keep some levels of this process (Improved DDPM, section 4).
+        """Return the process of some levels of this one (Improved DDPM, section 4).
 
-        Everything derived from alpha_bar (beta, the posterior, the learned range) follows the kept
-        levels, while the network still hears of the original steps.
+        Everything derived from alpha_bar (beta, the posterior, the learned range) is that of the
+        kept levels, while the timesteps remain those of the original process.
 
         Args:
-            keep: levels in 1..T, rising; level 0 is always kept.
+            keep: levels in 1..T, ascending; level 0 is always kept.
 
         Raises:
-            ValueError: fewer than two levels, out of range, or not rising.
+            ValueError: there are fewer than two levels, or they are out of range or not ascending.
         """
         levels = [0, *keep]
         if any(a >= b for a, b in pairwise(levels)) or levels[-1] > self.last:
-            raise ValueError(f"levels to keep must rise within 1..{self.last}, got {list(keep)}")
+            raise ValueError(f"keep must be levels in 1..{self.last}, ascending, got {list(keep)}")
         index = torch.tensor(levels)
         return Schedule(self.alpha_bar[index], self.timesteps[index])
 
     def rescaled(self) -> "Schedule":
-        """Rescale the timesteps to [0, 1000), whatever T is, as Improved DDPM's networks expect.
+        """Rescale the timesteps to [0, 1000) for any T, as the networks of Improved DDPM expect.
 
-        Apply it before respacing: the factor is 1000 / T of the process trained on.
+        Apply it before respacing: the factor is 1000 / T of the process that was trained on.
         """
         return replace(self, timesteps=self.timesteps * (1000.0 / self.last))
 
@@ -110,30 +116,29 @@ class Schedule:
     def log_snr(self) -> Tensor:
         """log(alpha_bar / (1 - alpha_bar)), the log of the signal-to-noise ratio of each level.
 
-        Infinite at level 0, the clean image, and falling.
+        It decreases with the level, and is infinite at level 0.
         """
         return self.alpha_bar.log() - (1 - self.alpha_bar).log()
 
     def at_log_snr(self, log_snr: Tensor) -> "Schedule":
-        """The process that visits these log-SNRs, which need not be those of any level.
+        """Return the process with these log-SNRs, which need not be those of any level.
 
-        Between two levels the timestep is interpolated linearly in the log-SNR, so that a
-        network trained on whole timesteps is told a fraction of one.
+        Between two levels the timestep is interpolated linearly in the log-SNR, so that it may be
+        fractional.
 
         Args:
-            log_snr: (N,) rising from the noisiest level that sampling starts from; within the
-                range of levels 1..T.
+            log_snr: (N,) ascending from the start of sampling, within the range of levels 1..T.
 
         Raises:
-            ValueError: fewer than two values, not rising, or out of range.
+            ValueError: there are fewer than two values, or they are out of range or not ascending.
         """
-        wanted = log_snr.double().flip(0)  # as levels are ordered
+        wanted = log_snr.double().flip(0)  # in the order of levels
         low, high = float(self.log_snr[-1]), float(self.log_snr[1])
         slack = 1e-9 * (high - low)
         rising = bool((wanted.diff() < 0).all()) and len(wanted) >= 2
         if not rising or wanted[0] > high + slack or wanted[-1] < low - slack:
             raise ValueError(
-                f"log_snr must be at least two values that rise within [{low:.6g}, {high:.6g}], "
+                f"log_snr must be at least two ascending values in [{low:.6g}, {high:.6g}], "
                 f"got {log_snr}"
             )
         known = -self.log_snr[1:]
@@ -146,7 +151,7 @@ class Schedule:
 
 
 def at(table: Tensor, level: Level, like: Tensor) -> Tensor:
-    """Look a float64 table up, and cast to `like` only then.
+    """Look up a float64 table by level, then cast to the dtype of `like`.
 
     Returns:
         (B, 1, 1, 1), or a scalar for a single level, in the dtype and on the device of `like`.
@@ -158,16 +163,18 @@ def at(table: Tensor, level: Level, like: Tensor) -> Tensor:
 
 
 def from_betas(betas: Tensor) -> Schedule:
-    """(T,) betas in (0, 1] -> the process that adds them (DDPM, equation 2)."""
+    """(T,) betas in (0, 1] -> Schedule (DDPM, equation 2)."""
     alpha_bar = torch.cat([torch.ones(1, dtype=torch.float64), (1 - betas.double()).cumprod(0)])
     return Schedule(alpha_bar, torch.arange(-1, len(betas), dtype=torch.float32))
 
 
 def linear(steps: int) -> Schedule:
-    """DDPM's schedule: beta rises from 0.0001 to 0.02 at T = 1000, and scales as 1000 / T.
+    """Return DDPM's schedule: beta rises linearly from 0.1 / T to 20 / T.
+
+    At T = 1000 that is 0.0001 to 0.02 (DDPM, section 4).
 
     Raises:
-        ValueError: fewer than 20 steps, where beta would exceed 1.
+        ValueError: there are fewer than 20 steps, so that beta would exceed 1.
     """
     if steps < 20:
         raise ValueError(f"the linear schedule needs at least 20 steps, got {steps}; use cosine")
@@ -176,7 +183,7 @@ def linear(steps: int) -> Schedule:
 
 
 def cosine(steps: int) -> Schedule:
-    """Improved DDPM's schedule (equation 17), with beta at most 0.999."""
+    """Return Improved DDPM's cosine schedule (equation 17), with beta at most 0.999."""
 
     def share(time: float) -> float:
         return math.cos((time + 0.008) / 1.008 * math.pi / 2) ** 2

@@ -1,4 +1,4 @@
-"""T, count -> the levels that a shorter process keeps."""
+"""T, count -> list[int], the levels of 1..T that a shorter process keeps, ascending."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -7,10 +7,10 @@ import numpy as np
 
 
 def even(total: int, count: int) -> list[int]:
-    """`count` levels of 1..T, evenly spaced, both ends kept.
+    """Return `count` evenly spaced levels of 1..T, both ends included.
 
     Raises:
-        ValueError: count outside 1..T.
+        ValueError: `count` is not in 1..T.
     """
     if not 1 <= count <= total:
         raise ValueError(f"cannot keep {count} of {total} levels; ask for 1 to {total}")
@@ -18,16 +18,19 @@ def even(total: int, count: int) -> list[int]:
 
 
 def sections(total: int, counts: Sequence[int]) -> list[int]:
-    """Cut 1..T into equal sections and keep some evenly spaced levels of each.
+    """Divide 1..T into equal sections, and keep evenly spaced levels of each.
 
-    Improved DDPM, section 4. Where T does not divide, the first sections are one level longer.
-    Half steps round to even. A section may keep none.
+    Improved DDPM, section 4. If T is not divisible, the first sections are one level longer. Half
+    integers round to even. A section may keep no level.
+
+    Args:
+        counts: number of levels to keep of each section.
 
     Raises:
-        ValueError: a section is asked for more levels than it has.
+        ValueError: there is no section, or a count exceeds the levels of its section.
     """
     if not counts:
-        raise ValueError("give at least one section, such as [25]")
+        raise ValueError("counts must have at least one section, such as [25], got none")
     size, extra = divmod(total, len(counts))
     levels: list[int] = []
     start = 1
@@ -39,8 +42,8 @@ def sections(total: int, counts: Sequence[int]) -> list[int]:
                 f"ask for 0 to {length}"
             )
         stride = (length - 1) / (count - 1) if count > 1 else 1.0
-        # The released system adds the stride up rather than multiplying, and so must we: the two
-        # round differently for a few counts.
+        # The released system accumulates the stride rather than multiplying it; the two round
+        # differently for a few counts.
         position = 0.0
         for _ in range(count):
             levels.append(start + round(position))
@@ -50,13 +53,13 @@ def sections(total: int, counts: Sequence[int]) -> list[int]:
 
 
 def strided(total: int, count: int) -> list[int]:
-    """DDIM's spacing as released: the smallest whole stride from level 1 that gives `count`.
+    """Return the released DDIM spacing: the smallest integer stride from level 1 to give `count`.
 
-    It usually leaves out the noisiest levels (25 of 1000 ends at level 961), although sampling
-    still starts from pure noise, and most counts have no such stride. `even` takes any count.
+    It usually omits the noisiest levels (25 of 1000 ends at level 961), although sampling still
+    starts from pure noise. Most counts have no such stride; `even` takes any count.
 
     Raises:
-        ValueError: no whole stride gives this count; names the nearest that one does.
+        ValueError: no integer stride gives this count; names the nearest counts with one.
     """
     counts = {len(range(0, total, stride)): stride for stride in range(total - 1, 0, -1)}
     if total < 2:
@@ -64,38 +67,38 @@ def strided(total: int, count: int) -> list[int]:
     if count not in counts:
         near = sorted(counts, key=lambda c: abs(c - count))[:2]
         raise ValueError(
-            f"no whole stride takes {count} of {total} levels; "
+            f"no integer stride gives {count} of {total} levels; "
             f"use {' or '.join(map(str, near))}, or even spacing, which takes any count"
         )
     return list(range(1, total + 1, counts[count]))
 
 
 def quadratic(total: int, count: int) -> list[int]:
-    """`count` levels, dense near the clean image: squares of an even grid, both ends kept.
+    """Return `count` levels at squares of an even grid, dense near the clean image.
 
-    1 + (T - 1) (i / (count - 1))^2 for i = 0..count - 1, rounded; a level that would repeat is
-    moved up to the next free one, so any count works. The DDIM paper's own is `ddim_quadratic`.
+    They are 1 + (T - 1) (i / (count - 1))^2 for i = 0..count - 1, rounded; a repeated level moves
+    up to the next free one, so that any count works. `ddim_quadratic` is the DDIM paper's.
 
     Raises:
-        ValueError: count outside 1..T.
+        ValueError: `count` is not in 1..T.
     """
     if not 1 <= count <= total:
         raise ValueError(f"cannot keep {count} of {total} levels; ask for 1 to {total}")
-    # Squares repeat the smallest levels once rounded; push each past the one before it.
+    # Rounded squares repeat the smallest levels; move each beyond the one before it.
     wanted = 1 + (np.linspace(0, 1, count) ** 2 * (total - 1)).round().astype(int)
     offsets = np.maximum.accumulate(wanted - np.arange(count))
     return [int(level) for level in np.minimum(offsets, total - count + 1) + np.arange(count)]
 
 
 def ddim_quadratic(total: int, count: int) -> list[int]:
-    """DDIM's quadratic spacing: floor(c i^2) for i = 1..count (DDIM, appendix D.2).
+    """Return DDIM's quadratic spacing: floor(c i^2) for i = 1..count (DDIM, appendix D.2).
 
     The paper chooses c so that the last level is close to T; with c = T / count^2 it is T. (The
-    code released with the paper stops at 0.8 T.) With more than sqrt(T) levels, which is 31 of
-    1000, the first would be 0, the clean image; with many more, levels would repeat.
+    code released with the paper stops at 0.8 T.) With more than sqrt(T) levels, 31 of 1000, the
+    first would be level 0, the clean image, and with many more some would repeat.
 
     Raises:
-        ValueError: count outside 1..sqrt(T); names the largest that works.
+        ValueError: `count` is not in 1..sqrt(T); names the largest valid count.
     """
     largest = math.isqrt(total)
     if not 1 <= count <= largest:
@@ -115,10 +118,10 @@ SPACINGS: dict[str, Callable[[int, int], list[int]]] = {
 
 
 def parse(total: int, text: str) -> list[int]:
-    """Read a spacing from text: "" keeps all, "25" even, "10,15,20" sections, "ddim25" strided.
+    """Parse a spacing: "" keeps all, "25" is even, "10,15,20" sections, "ddim25" strided.
 
     Raises:
-        ValueError: not one of these forms, or the spacing cannot be had.
+        ValueError: the text has none of these forms, or the process has no such spacing.
     """
     if not text:
         return list(range(1, total + 1))

@@ -1,6 +1,6 @@
-"""Classifier, measurement or second model -> guidance: a Gradient, or a guided denoiser.
+"""Classifier logits, log-probability -> Gradient; Denoise, Gradient -> Denoise.
 
-gradients   classifier, label -> Gradient
+gradients   logits, labels -> Gradient
 combine     Gradients -> Gradient
 denoisers   Denoise, Gradient -> Denoise
 """

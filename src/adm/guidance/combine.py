@@ -1,4 +1,4 @@
-"""Gradients -> Gradient: scaled, summed, limited to some levels, reused, capped."""
+"""Gradients -> Gradient: scaled, added, limited to an interval of levels, reused, capped."""
 
 from collections.abc import Callable
 
@@ -12,8 +12,8 @@ from adm.guidance.gradients import Gradient
 def scaled(gradient: Gradient, scale: float | Callable[[Level], float | Tensor]) -> Gradient:
     """Multiply a gradient by a scale.
 
-    Scale s samples from p(x) p(y | x)^s, normalised: above 1 it sharpens p(y | x) (paper, section
-    4.3).
+    Scale s samples from p(x) p(y | x)^s up to a constant: values above 1 sharpen p(y | x) (paper,
+    section 4.3).
 
     Args:
         scale: any finite number, or a function of the level.
@@ -27,15 +27,15 @@ def scaled(gradient: Gradient, scale: float | Callable[[Level], float | Tensor])
 
 
 def between(gradient: Gradient, low: int, high: int) -> Gradient:
-    """Guide at levels low..high only (Kynkäänniemi et al. 2024); elsewhere the gradient is 0.
+    """Guide at levels low..high only (Kynkäänniemi et al. 2024); at other levels return 0.
 
-    The gradient is not evaluated where no image of the batch is within the interval.
+    The gradient is not evaluated if no image of the batch is within the interval.
 
     Raises:
         ValueError: low is greater than high.
     """
     if low > high:
-        raise ValueError(f"the interval of levels must rise, got low={low} and high={high}")
+        raise ValueError(f"low must be at most high, got low={low} and high={high}")
 
     def combined(x_t: Tensor, level: Level, prediction: Prediction) -> Tensor:
         levels = torch.as_tensor(level, device=x_t.device)
@@ -49,9 +49,9 @@ def between(gradient: Gradient, low: int, high: int) -> Gradient:
 
 
 def every(gradient: Gradient, count: int) -> Gradient:
-    """Evaluate a gradient at every `count`-th level visited, and reuse it at those between.
+    """Evaluate a gradient at every `count`-th visited level, and reuse it in between.
 
-    The returned function keeps the latest gradient: make one for each trajectory.
+    The returned function stores the latest gradient: create one for each trajectory.
 
     Raises:
         ValueError: count is less than 1.
@@ -74,13 +74,13 @@ def every(gradient: Gradient, count: int) -> Gradient:
 
 
 def total(*gradients: Gradient) -> Gradient:
-    """Add gradients up: the gradient of a product of likelihoods.
+    """Add gradients: the gradient of a product of likelihoods.
 
     Raises:
         ValueError: no gradient is given.
     """
     if not gradients:
-        raise ValueError("total needs at least one gradient")
+        raise ValueError("total needs at least one gradient, got none")
 
     def combined(x_t: Tensor, level: Level, prediction: Prediction) -> Tensor:
         first, *others = (gradient(x_t, level, prediction) for gradient in gradients)
@@ -90,7 +90,7 @@ def total(*gradients: Gradient) -> Gradient:
 
 
 def capped(gradient: Gradient, norm: float) -> Gradient:
-    """Shorten the gradient of each image to an L2 norm of at most `norm`.
+    """Limit the gradient of each image to an L2 norm of at most `norm`.
 
     Raises:
         ValueError: the norm is not positive.

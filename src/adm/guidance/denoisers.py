@@ -1,4 +1,4 @@
-"""Denoisers, Gradient -> Denoise: guidance that works under every sampler."""
+"""Denoise, Gradient -> Denoise; Denoise, Denoise, scale -> Denoise."""
 
 import torch
 from torch import Tensor
@@ -11,15 +11,18 @@ from adm.guidance.gradients import Gradient, evaluate
 def shifted(
     prediction: Prediction, gradient: Tensor, schedule: Schedule, x_t: Tensor, level: Level
 ) -> Prediction:
-    """Algorithm 2: noise - sqrt(1 - alpha_bar) x gradient, and the x_0 that this noise implies."""
+    """Shift a prediction by a gradient (paper, Algorithm 2).
+
+    noise - sqrt(1 - alpha_bar) gradient replaces the noise, and x_0 is derived from it.
+    """
     noise = prediction.noise - at(schedule.sigma, level, x_t) * gradient
     return Prediction.from_noise(schedule, x_t, level, noise, prediction.variance)
 
 
 def folded(denoise: Denoise, gradient: Gradient, schedule: Schedule) -> Denoise:
-    """A denoiser guided by a gradient: Algorithm 2 of the paper, under any sampler.
+    """Guide a denoiser by a gradient (paper, Algorithm 2), for any sampler.
 
-    The network is evaluated once, even where the gradient differentiates it (see
+    The network is evaluated once, even if the gradient differentiates it (see
     `gradients.evaluate`).
     """
 
@@ -31,12 +34,12 @@ def folded(denoise: Denoise, gradient: Gradient, schedule: Schedule) -> Denoise:
 
 
 def contrast(strong: Denoise, weak: Denoise, scale: float) -> Denoise:
-    """Extrapolate from a weak denoiser past a strong one: weak + scale (strong - weak).
+    """Extrapolate from a weak denoiser beyond a strong one: weak + scale (strong - weak).
 
     With a conditional and an unconditional model this is classifier-free guidance (Ho and Salimans
-    2022), with a better and a worse model autoguidance (Karras et al. 2024), and with two
-    conditions the weak one is a negative prompt. Scale 1 is the strong denoiser, 0 the weak one.
-    x_0 and noise move together; the variance is the strong denoiser's.
+    2022), with a better and a worse model it is autoguidance (Karras et al. 2024), and with two
+    conditions the weak one is a negative prompt. Scale 1 gives the strong denoiser, 0 the weak one.
+    x_0 and noise are extrapolated alike; the variance is that of the strong denoiser.
     """
 
     def guided(x_t: Tensor, level: Level) -> Prediction:
@@ -48,9 +51,9 @@ def contrast(strong: Denoise, weak: Denoise, scale: float) -> Denoise:
 
 
 def thresholded(denoise: Denoise, threshold: Threshold, schedule: Schedule) -> Denoise:
-    """Apply a threshold such as `clip` to a denoiser's x_0, and derive the noise anew.
+    """Apply a threshold such as `clip` to the x_0 of a denoiser, and derive the noise from it.
 
-    After guidance this changes the ODE that DDIM solves, and keeps large scales from saturating.
+    After guidance this changes the ODE that DDIM solves, and prevents saturation at large scales.
     """
 
     def kept(x_t: Tensor, level: Level) -> Prediction:

@@ -1,4 +1,4 @@
-"""classifier, label -> Gradient; denoise, Gradient, x_t, level -> Prediction, gradient."""
+"""Logits, Schedule, labels -> Gradient; Denoise, Gradient, x_t, level -> Prediction, Tensor."""
 
 from collections.abc import Callable
 from typing import TypeAlias
@@ -8,26 +8,27 @@ from torch import Tensor
 
 from adm.diffusion import Denoise, Level, Prediction, Schedule
 
-# x_t, level, prediction -> (B, C, H, W) gradient of log p(y | x_t) with respect to x_t. No scale is
-# applied inside; `combine.scaled` applies one.
+# x_t, level, prediction -> (B, C, H, W) gradient of log p(y | x_t) with respect to x_t, without a
+# scale; `combine.scaled` applies one.
 Gradient: TypeAlias = Callable[[Tensor, Level, Prediction], Tensor]
 
 
 def classifier_gradient(
     logits: Callable[[Tensor, Tensor], Tensor], schedule: Schedule, label: Tensor
 ) -> Gradient:
-    """The gradient of log p(y | x_t) by a noisy classifier (paper, section 4).
+    """Return the gradient of log p(y | x_t) of a noisy classifier (paper, section 4).
 
     Args:
-        logits: (x_t, timestep) -> (B, classes).
-        label: (B,) int64, the class wanted of each image.
+        logits: (x_t, timestep) -> (B, classes) logits of the classifier.
+        schedule: gives the timestep of each level.
+        label: (B,) int64, the class to guide each image to.
     """
 
     def gradient(x_t: Tensor, level: Level, prediction: Prediction) -> Tensor:
         with torch.enable_grad():
             x = x_t.detach().requires_grad_()
             log_p = logits(x, schedule.timestep(level, x)).float().log_softmax(dim=1)
-            # A sum, so that no image's gradient depends on the batch that it is in.
+            # A sum and not a mean: the gradient of an image must not depend on its batch.
             chosen = log_p.gather(1, label[:, None]).sum()
             return torch.autograd.grad(chosen, x)[0].float()
 
@@ -35,10 +36,10 @@ def classifier_gradient(
 
 
 def through_denoiser(log_p: Callable[[Prediction, Level], Tensor]) -> Gradient:
-    """The gradient of a log-probability of the prediction, differentiated through the network.
+    """Return the gradient of a log-probability of the prediction, through the network.
 
-    This is how a measurement guides (diffusion posterior sampling, Chung et al. 2023): log p(y |
-    x_t) is approximated by a function of the estimate of x_0. It costs no second evaluation of the
+    This is guidance by a measurement (diffusion posterior sampling, Chung et al. 2023): log p(y |
+    x_t) is approximated by a function of the estimate of x_0. It needs no second evaluation of the
     network, but the sampler must run with gradients enabled.
 
     Args:
@@ -64,8 +65,8 @@ def evaluate(
 ) -> tuple[Prediction, Tensor]:
     """Evaluate the denoiser once, and the gradient at the same point.
 
-    With gradients enabled, the prediction that the gradient receives can be differentiated with
-    respect to its x_t. What is returned has no graph, so nothing accumulates from step to step.
+    With gradients enabled, the gradient can differentiate the prediction that it receives with
+    respect to x_t. Both results are detached, so that no graph grows from step to step.
     """
     x = x_t.detach().requires_grad_(torch.is_grad_enabled())
     prediction = denoise(x, level)
