@@ -44,7 +44,7 @@ def test_what_is_no_folder_is_never_replaced_by_one(
     tmp_path: Path, make: Callable[[Path], None], replace: bool
 ) -> None:
     make(tmp_path / "out")
-    with pytest.raises(FileExistsError, match="already holds files; give another"):
+    with pytest.raises(FileExistsError, match="already exists and is not empty; give another"):
         new_folder(tmp_path / "out", replace).__enter__()
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
@@ -58,7 +58,7 @@ def test_what_another_process_has_put_there_meanwhile_stays(tmp_path: Path) -> N
             with new_folder(out) as other:
                 (other / "a").write_bytes(b"theirs")
 
-    with pytest.raises(FileExistsError, match="already holds files"):
+    with pytest.raises(FileExistsError, match="already exists and is not empty"):
         late()
     assert contents(tmp_path) == {"a": b"theirs"}
     assert list(tmp_path.iterdir()) == [out]

@@ -1,4 +1,4 @@
-"""Content -> a file or folder that appears whole; a file -> JSON within bounds, SHA-256."""
+"""Path, content -> file or folder, written atomically; file -> JSON within limits, SHA-256."""
 
 import errno
 import glob
@@ -12,24 +12,26 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-MOST_BYTES = 1 << 26  # of a JSON file: the labels of several million samples
-MOST_DEPTH = 64  # of lists and objects in each other; ours have fewer than ten
-LONGEST_NAME = 40  # characters of a name that a temporary one repeats, so that it is never too long
-UNSYNCED = (errno.EINVAL, errno.ENOTSUP)  # answers of file systems that cannot sync a folder
+MOST_BYTES = 1 << 26  # of a JSON file; enough for the labels of several million samples
+MOST_DEPTH = 64  # of nested lists and objects; files of this package have fewer than ten
+LONGEST_NAME = (
+    40  # characters of a name that its temporary name keeps, to stay within file system limits
+)
+UNSYNCED = (errno.EINVAL, errno.ENOTSUP)  # errors of file systems that cannot sync a folder
 
 
 @contextmanager
 def new_file(path: Path, *, sync: bool = True) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, and rename what the block has written there to `path`.
+    """Yield a temporary path beside `path`, and rename it to `path` when the block ends.
 
     A reader finds the old file or the new one, never a part of it. If the block raises, the old
-    file stays and the temporary one is removed; if the process is killed, it may remain, hidden
-    (see `leftovers`). Parent folders are made. A link is followed. What is no regular file, such as
-    a pipe or /dev/stdout, is yielded itself.
+    file remains and the temporary one is removed; if the process is killed, a hidden temporary file
+    may remain (see `leftovers`). Parent folders are created. Links are followed. A path that is not
+    a regular file, such as a pipe or /dev/stdout, is yielded itself.
 
     Args:
-        sync: wait until the disk holds the file and its name, so that a power failure leaves it
-            whole too. Without this, writing is faster; for what is easily made again.
+        sync: whether to wait until the file and its name are on the disk, so that they survive a
+            power failure. False is faster, for files that are easily written again.
 
     Raises:
         OSError: the file cannot be written.
@@ -48,7 +50,7 @@ def new_file(path: Path, *, sync: bool = True) -> Iterator[Path]:
             fsync(part)
         os.replace(part, target)
     except BaseException:
-        with suppress(OSError):  # of which the first one matters
+        with suppress(OSError):  # the error of the block matters more
             part.unlink(missing_ok=True)
         raise
     if sync:
@@ -59,13 +61,13 @@ def new_file(path: Path, *, sync: bool = True) -> Iterator[Path]:
 def new_folder(out: Path, replace: bool = False) -> Iterator[Path]:
     """Yield a temporary folder beside `out`, and rename it to `out` when the block ends.
 
-    If the block raises, `out` stays as it was. Files in the folder are not synced.
+    If the block raises, `out` is unchanged. Files in the folder are not synced.
 
     Args:
-        replace: an older folder gives way once the new one is complete.
+        replace: whether to replace an existing folder, once the new one is complete.
 
     Raises:
-        FileExistsError: `out` is a file, or holds files and is not to be replaced.
+        FileExistsError: `out` is a file, or a folder that is not empty without `replace`.
     """
     _check_free(out, replace)
     out = out.resolve()
@@ -88,23 +90,23 @@ def write_bytes(path: Path, content: bytes, *, sync: bool = True) -> None:
 
 
 def write_text(path: Path, text: str, *, sync: bool = True) -> None:
-    """Write a file of UTF-8 through `new_file`."""
+    """Write a UTF-8 file through `new_file`."""
     write_bytes(path, text.encode(), sync=sync)
 
 
 def write_json(path: Path, value: Any, *, sync: bool = True) -> None:
-    """Write a file of JSON through `new_file`, indented by 1, with a newline at the end."""
+    """Write a JSON file through `new_file`, with indent 1 and a newline at the end."""
     write_text(path, json.dumps(value, indent=1) + "\n", sync=sync)
 
 
 def link(path: Path, target: str) -> None:
-    """Make `path` a symbolic link, or change in one step where it leads.
+    """Create the symbolic link `path`, or change its target atomically.
 
     Args:
-        target: relative to the link's folder, or absolute.
+        target: path relative to the folder of the link, or absolute.
 
     Raises:
-        OSError: the file system has no links.
+        OSError: the file system does not support links.
     """
     part = _beside(path)
     try:
@@ -115,12 +117,12 @@ def link(path: Path, target: str) -> None:
 
 
 def fsync(path: Path) -> None:
-    """Wait until the disk holds the content of a file, or the names in a folder."""
+    """Wait until the content of a file, or the names in a folder, are on the disk."""
     folder = path.is_dir()
     try:
         handle = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
     except PermissionError:
-        if folder:  # Windows opens none, and elsewhere one may be writable and not readable
+        if folder:  # Windows cannot open folders; on other systems one may be unreadable
             return
         raise
     try:
@@ -133,20 +135,20 @@ def fsync(path: Path) -> None:
 
 
 def leftovers(path: Path) -> list[Path]:
-    """The temporary files that killed writers of `path` have left, and those of living writers."""
+    """Return the temporary files of `path`, both of killed and of running writers."""
     return [*path.parent.glob(f".{glob.escape(path.name[:LONGEST_NAME])}.*.part")]
 
 
 def read_json(path: Path, *, limit: int = MOST_BYTES) -> Any:
-    """Read a file of JSON.
+    """Read a JSON file.
 
     Args:
-        limit: bytes that it may have.
+        limit: largest size in bytes.
 
     Raises:
-        ValueError: it is no JSON, or is too large or too deeply nested. The message is the reason
-            alone: the caller knows what the file is for, and the cure.
-        OSError: it cannot be read.
+        ValueError: the file is not JSON, or is too large or too deeply nested. The message is only
+            the reason, to which the caller adds the path and the cure.
+        OSError: the file cannot be read.
     """
     with path.open("rb") as file:
         content = file.read(limit + 1)
@@ -156,10 +158,10 @@ def read_json(path: Path, *, limit: int = MOST_BYTES) -> Any:
 
 
 def cached_json(path: Path) -> dict[str, Any] | None:
-    """Read a JSON object that an earlier call may have left; None unless it is there and whole.
+    """Read a JSON object that an earlier call may have written; None if absent or damaged.
 
     Raises:
-        OSError: there is a file, and it cannot be read.
+        OSError: the file exists and cannot be read.
     """
     try:
         found = read_json(path)
@@ -171,14 +173,15 @@ def cached_json(path: Path) -> dict[str, Any] | None:
 def parse_json(
     content: bytes | str, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None
 ) -> Any:
-    """Parse JSON that may come from anyone.
+    """Parse untrusted JSON.
 
     Args:
-        content: text, or bytes in any encoding of Unicode.
-        pairs: makes an object of its keys and values; a dictionary by default.
+        content: text, or bytes in any Unicode encoding.
+        pairs: (key, value) pairs of an object -> its value; a dictionary by default.
 
     Raises:
-        ValueError: it is no JSON, or is nested deeper than `MOST_DEPTH`; the reason alone.
+        ValueError: the content is not JSON, or is nested deeper than `MOST_DEPTH`. The message is
+            only the reason.
     """
     try:
         value = json.loads(content, object_pairs_hook=pairs)
@@ -191,26 +194,25 @@ def parse_json(
 
 
 def through_json(value: Any) -> Any:
-    """A value as it will be read back from JSON: tuples are lists, and keys are texts."""
+    """Return a value as it is read back from JSON: tuples are lists, and keys are strings."""
     return json.loads(json.dumps(value))
 
 
 def sha256(path: Path) -> str:
-    """64 hexadecimal digits of a file, which may be larger than memory."""
+    """Return the SHA-256 of a file, 64 hexadecimal digits; it may be larger than memory."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sha256_of(content: bytes) -> str:
-    """64 hexadecimal digits."""
+    """Return the SHA-256 of bytes, 64 hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
 
 
 def _beside(path: Path) -> Path:
-    """A hidden name in the same folder, for this call alone.
+    """Return a hidden path in the same folder that is unique to this call.
 
-    A process's number is not enough: threads share it, and containers on one disk may have equal
-    ones.
+    The process id is not unique: threads share it, and containers on one disk may have equal ids.
     """
     name, own = path.name[:LONGEST_NAME], f"{os.getpid()}-{secrets.token_hex(4)}"
     return path.with_name(f".{name}.{own}.part")
@@ -218,14 +220,16 @@ def _beside(path: Path) -> Path:
 
 def _check_free(out: Path, replace: bool) -> None:
     if out.exists() and not (out.is_dir() and (replace or not any(out.iterdir()))):
-        raise FileExistsError(f"{out} already holds files; give another folder, or remove it")
+        raise FileExistsError(
+            f"{out} already exists and is not empty; give another folder, or remove it"
+        )
 
 
 def _take(part: Path, out: Path) -> None:
-    """Rename to a name that is free, unless another process has taken it since."""
+    """Rename to a free name; raise FileExistsError if another process has taken it."""
     try:
         if out.exists():
-            out.rmdir()  # which fails where it holds something
+            out.rmdir()  # fails if it is not empty
         part.rename(out)
     except OSError:
         _check_free(out, replace=False)
@@ -245,7 +249,7 @@ def _exchange(part: Path, out: Path) -> None:
 
 
 def _depth(value: Any) -> int:
-    """How many lists and objects are in each other; 0 for a number."""
+    """Return the depth of nested lists and objects; 0 for a number."""
     depth, level = 0, [value]
     while level := [each for each in level if isinstance(each, list | dict)]:
         depth += 1

@@ -1,4 +1,4 @@
-"""uint8 images, captions -> one picture."""
+"""uint8 images, names, captions -> PIL image; PIL image or Figure -> PNG bytes."""
 
 import base64
 import io
@@ -11,25 +11,25 @@ from torch import Tensor
 
 from adm.data.pixels import MODES, to_picture
 
-if TYPE_CHECKING:  # matplotlib takes long to import, and most callers draw no figure
+if TYPE_CHECKING:  # matplotlib is slow to import, and most callers draw no figure
     from matplotlib.figure import Figure
 
 INK, PALE, PAPER = "#1b1f24", "#6a737d", "#ffffff"
-CHECKS = ("#ffffff", "#d5d9de")  # behind what is transparent
+CHECKS = ("#ffffff", "#d5d9de")  # behind transparent pixels
 SMALL, LARGE = 13, 16  # points
-LEAST, MOST = 56, 256  # pixels of the longer side of a tile, unless the caller asks for others
+LEAST, MOST = 56, 256  # default limits of the longer side of a tile, in pixels
 GAP, MARGIN = 2, 12
 SQUARE = 8  # pixels of a check
-LONGEST = 24  # characters of a row's name
+LONGEST = 24  # characters of the name of a row
 
 
 class Row(NamedTuple):
     """Images side by side.
 
     Attributes:
-        name: written before them.
-        images: (C, H, W) uint8 each; those smaller than the largest of the sheet are enlarged.
-        captions: one under each image, or none at all.
+        name: written to the left of the images.
+        images: (C, H, W) uint8 each; all are scaled to the largest of the sheet.
+        captions: one below each image, or none.
     """
 
     name: str
@@ -43,9 +43,10 @@ def sheet(
     """Draw labelled rows of images.
 
     Args:
-        title: above everything; no line is reserved for an empty one.
-        headings: (text, columns that it spans) from left to right.
-        least: pixels of a tile's longer side, at least.
+        title: written at the top; an empty one takes no space.
+        headings: (text, number of columns that it spans) from left to right.
+        rows: the rows from top to bottom.
+        least: least pixels of the longer side of a tile.
     """
     sizes = [image.shape[1:] for row in rows for image in row.images] or [(LEAST, LEAST)]
     tile = tile_size((max(h for h, _ in sizes), max(w for _, w in sizes)), least)
@@ -80,7 +81,7 @@ def by_class(
     Args:
         images: (N, C, H, W) uint8, N at least 1.
         labels: (N,) int64, indices into `classes`; a class without images has no row.
-        columns: images of a class, at most.
+        columns: most images per class.
     """
     used = sorted({int(label) for label in labels})
     rows = [Row(classes[label], list(images[labels == label][:columns])) for label in used]
@@ -90,19 +91,19 @@ def by_class(
 def grid(
     images: Tensor, columns: int, *, zoom: int | None = None, gap: int = 1, most: int | None = None
 ) -> Image.Image:
-    """Place images row by row, all enlarged by one whole factor.
+    """Arrange images in rows, all enlarged by one integer factor.
 
-    The picture is grey, RGB or RGBA as the images are. Places without an image are white.
+    The picture is grey, RGB or RGBA like the images. Unused tiles are white.
 
     Args:
         images: (N, C, H, W) uint8, N at least 1.
-        columns: images in a row.
-        zoom: the factor; by default the smallest that gives a tile `LEAST` pixels.
+        columns: images per row.
+        zoom: the factor; by default the smallest that gives a tile at least `LEAST` pixels.
         gap: pixels between images, before they are enlarged.
-        most: pixels of an image's longer side. If it is longer, the picture is reduced instead.
+        most: most pixels of the longer side of an image; if it is longer, the picture is reduced.
 
     Raises:
-        ValueError: no images, or fewer than one column.
+        ValueError: there are no images, or `columns` is less than 1.
     """
     if not len(images) or columns < 1:
         raise ValueError(
@@ -124,7 +125,7 @@ def grid(
 
 
 def tile_size(size: tuple[int, int], least: int = LEAST) -> tuple[int, int]:
-    """(H, W) at which an image is shown: enlarged by a whole factor, or reduced to `MOST`."""
+    """Return the (H, W) of a tile: the size enlarged by an integer factor, or reduced to `MOST`."""
     longer = max(size)
     if longer > MOST:
         return max(1, size[0] * MOST // longer), max(1, size[1] * MOST // longer)
@@ -133,17 +134,17 @@ def tile_size(size: tuple[int, int], least: int = LEAST) -> tuple[int, int]:
 
 
 def fitted(image: Tensor, tile: tuple[int, int]) -> Image.Image:
-    """(C, H, W) uint8 -> RGB of `tile` (H, W); pixels stay squares when it grows."""
+    """(C, H, W) uint8 -> RGB picture of size `tile` (H, W), enlarged without interpolation."""
     grows = image.shape[1] <= tile[0]
     how = Image.Resampling.NEAREST if grows else Image.Resampling.BOX
     return colours(image).resize((tile[1], tile[0]), how)
 
 
 def colours(image: Tensor) -> Image.Image:
-    """(C, H, W) uint8 -> RGB: grey, RGB, or RGBA over checks.
+    """(C, H, W) uint8 -> RGB picture; RGBA is drawn over checks.
 
-    Of other numbers of channels the first three are shown as red, green and blue; of two, the
-    first.
+    Of more than 4 channels the first three are drawn as red, green and blue; of 2, the first as
+    grey.
     """
     picture = _visible(image)
     if picture.mode != "RGBA":
@@ -158,7 +159,7 @@ def colours(image: Tensor) -> Image.Image:
 
 
 def png(drawn: "Image.Image | Figure") -> bytes:
-    """A picture or a matplotlib figure as a PNG file; equal ones give equal bytes."""
+    """Encode a picture or a matplotlib figure as PNG; equal ones give equal bytes."""
     buffer = io.BytesIO()
     if isinstance(drawn, Image.Image):
         drawn.save(buffer, "PNG")
@@ -168,29 +169,29 @@ def png(drawn: "Image.Image | Figure") -> bytes:
 
 
 def data_uri(content: bytes) -> str:
-    """The bytes of a PNG file as the source of an HTML image, which then needs no file."""
+    """Return PNG bytes as a data URI, for the source of an HTML image."""
     return f"data:image/png;base64,{base64.b64encode(content).decode()}"
 
 
 def _visible(image: Tensor) -> Image.Image:
-    """(C, H, W) uint8 -> grey, RGB or RGBA."""
+    """(C, H, W) uint8 -> grey, RGB or RGBA picture."""
     if image.shape[0] not in MODES:
         image = image[:3] if image.shape[0] > max(MODES) else image[:1]
     return to_picture(image)
 
 
 def _zoom(longer: int, least: int) -> int:
-    """The smallest whole factor that gives a side at least `least` pixels."""
+    """Return the smallest integer factor that gives a side at least `least` pixels."""
     return -(-least // longer)
 
 
 def _fill(
     canvas: Image.Image, row: Row, tile: tuple[int, int], columns: Sequence[tuple[int, int]], y: int
 ) -> None:
-    """Draw a row's images at height `y` in the middle of their columns, and captions under them.
+    """Draw the images of a row at `y`, centred in their columns, and captions below them.
 
     Args:
-        columns: (left edge, width) of each.
+        columns: (left edge, width) of each column.
     """
     pen = ImageDraw.Draw(canvas)
     for (x, across), image in zip(columns, row.images, strict=False):
@@ -200,7 +201,7 @@ def _fill(
 
 
 def _starts(headings: Sequence[tuple[str, int]], across: int, left: int) -> list[int]:
-    """Where each column begins; a heading that is wider than its columns pushes the next away."""
+    """Return the left edge of each column; a heading wider than its columns shifts the next."""
     starts, x = [], left
     for text, span in headings:
         starts += [x + i * (across + GAP) for i in range(span)]

@@ -1,4 +1,4 @@
-"""Processes -> one group that acts and fails together."""
+"""Launched processes -> Devices: the rank, the device and the collective calls of each."""
 
 import os
 import sys
@@ -12,19 +12,19 @@ import torch
 import torch.distributed as dist
 
 T = TypeVar("T")
-PATIENCE_S = 60.0  # for the first answer of every process
-SETTLE_S = 0.1  # for a group's threads to let go of what they hold, where Python goes on
-STALL = timedelta(minutes=30)  # a save to a slow disk must not look like a death
+PATIENCE_S = 60.0  # time limit of the first collective call
+SETTLE_S = 0.1  # time for the threads of a group to release tensors before Python exits
+STALL = timedelta(minutes=30)  # longer than any save to a slow disk
 
 
 @dataclass(frozen=True, eq=False)
 class Devices:
-    """This process's place among those that act together; one alone by default.
+    """The rank and the device of this process; by default it is the only one.
 
     Attributes:
-        device: that this process computes on.
-        rank: its number in 0..world - 1.
-        world: how many processes there are.
+        device: device that this rank computes on.
+        rank: index of this process in 0..world - 1.
+        world: number of ranks.
     """
 
     device: torch.device
@@ -33,11 +33,11 @@ class Devices:
 
     @property
     def main(self) -> bool:
-        """Whether this process speaks for all."""
+        """Whether this is rank 0, which prints and writes files."""
         return self.rank == 0
 
     def gather(self, value: Any) -> list[Any]:
-        """What every process gave, by rank."""
+        """Return the values of all ranks, by rank."""
         if self.world == 1:
             return [value]
         values: list[Any] = [None] * self.world
@@ -45,7 +45,7 @@ class Devices:
         return values
 
     def any(self, flag: bool) -> bool:
-        """Whether any process says so."""
+        """Return whether the flag is set on any rank."""
         if self.world == 1:
             return flag
         raised = torch.tensor(float(flag), device=self.device)
@@ -53,7 +53,7 @@ class Devices:
         return bool(raised.item())
 
     def agree(self, what: str, value: object) -> None:
-        """Raise ValueError unless every process has the same value of `what`."""
+        """Raise ValueError unless all ranks have the same value of `what`."""
         values = self.gather(value)
         odd = [rank for rank, other in enumerate(values) if other != values[0]]
         if odd:
@@ -63,11 +63,11 @@ class Devices:
             )
 
     def once(self, action: Callable[[], None]) -> None:
-        """The main process acts and the others wait; its failure is everyone's."""
+        """Call `action` on rank 0, while the others wait; raise its exception on every rank."""
         self.each(lambda: action() if self.main else None)
 
     def each(self, action: Callable[[], T]) -> T:
-        """What it gave here, once it is done in every process; one's failure is everyone's."""
+        """Call `action` on every rank, and return its local result; raise the first exception."""
         given: list[T] = []
         failure: Exception | None = None
         try:
@@ -78,36 +78,36 @@ class Devices:
         return given[0]
 
     def share_failure(self, failure: Exception | None) -> None:
-        """Raise the first failure of any process in every process, so that none waits for ever."""
+        """Raise the first exception of any rank on every rank, so that none waits forever."""
         first = next((f for f in self.gather(failure) if f is not None), None)
         if first is not None:
             raise first
 
 
 def launched() -> bool:
-    """Whether torchrun, accelerate or submitit started several processes."""
+    """Return whether torchrun, accelerate or submitit has launched several processes."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def on_this_machine() -> int:
-    """How many of the processes launched together share this machine's memory."""
+    """Return the number of ranks on this machine, which share its memory."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def join(device: torch.device | None, *, patience_s: float = PATIENCE_S) -> Devices:
-    """Join the processes that were launched together, and see that all of them answer.
+    """Join the ranks that were launched together, and test that all of them respond.
 
     Args:
-        device: for a process alone; launched together, each takes the GPU of its local rank, or
-            the CPU where `device` is the CPU or there is no GPU.
-        patience_s: for the first answer.
+        device: device of a single process, by default the CPU. Each of several ranks uses the GPU
+            of its local rank, or the CPU if `device` is the CPU or there is no GPU.
+        patience_s: time limit of the test in seconds.
 
     Raises:
-        TimeoutError: a process does not answer.
+        TimeoutError: a rank does not respond.
     """
     if not launched():
         return Devices(device or torch.device("cpu"))
-    # Loaded here, since a process alone has no use for it.
+    # Imported here, because a single process does not need it.
     from accelerate import PartialState
 
     on_cpu = not torch.cuda.is_available() or (device is not None and device.type == "cpu")
@@ -119,19 +119,18 @@ def join(device: torch.device | None, *, patience_s: float = PATIENCE_S) -> Devi
 
 
 def leave() -> None:
-    """Part from the other processes, when all have done their work."""
+    """Leave the group of ranks, after all of them have called."""
     if dist.is_initialized():
-        dist.barrier()  # none may hang up on another's last word
+        dist.barrier()  # no rank may disconnect while another still communicates
         dist.destroy_process_group()
         time.sleep(SETTLE_S)
 
 
 def end(status: int) -> None:
-    """End a process that was launched with others without taking Python down.
+    """Exit a rank with `status`, without finalizing Python; do nothing in a single process.
 
-    A group's threads live on, closed or not, and let go of tensors when they come to it. One that
-    asks for Python's lock while Python is taken down aborts the process, however well it did
-    ("terminate called without an active exception"). Alone, nothing happens.
+    Threads of a closed group still release tensors. One that takes the interpreter lock during
+    finalization aborts the process ("terminate called without an active exception").
     """
     if launched():
         sys.stdout.flush()
@@ -140,20 +139,20 @@ def end(status: int) -> None:
 
 
 def self_test(devices: Devices, patience_s: float) -> None:
-    """One sum over all processes, before there is anything to lose.
+    """Add a one over all ranks, to test the connection before any work.
 
     Raises:
-        TimeoutError: no answer in time, or another sum.
+        TimeoutError: there is no result in time, or it is wrong.
     """
     ones = torch.ones(1, device=devices.device)
     work = dist.all_reduce(ones, async_op=True)
     deadline = time.monotonic() + patience_s
-    # Polled, since waiting on NCCL's work has no time-out of its own.
+    # Polled, because waiting for NCCL has no timeout.
     while work is not None and not work.is_completed() and time.monotonic() < deadline:
         time.sleep(0.005)
     if (work is not None and not work.is_completed()) or ones.item() != devices.world:
         raise TimeoutError(
             f"process {devices.rank} of {devices.world} had no answer from the others in "
-            f"{patience_s:.0f} s; see that all of them run and that their network interface can be "
-            "reached (NCCL_SOCKET_IFNAME, GLOO_SOCKET_IFNAME, MASTER_ADDR, MASTER_PORT)"
+            f"{patience_s:.0f} s; check that all of them run and that their network interface can "
+            "be reached (NCCL_SOCKET_IFNAME, GLOO_SOCKET_IFNAME, MASTER_ADDR, MASTER_PORT)"
         )

@@ -139,9 +139,11 @@ def test_safe_names_stay_readable_and_apart() -> None:
 def test_a_folder_with_files_is_left_alone(tmp_path: Path) -> None:
     save_images(tmp_path, images(), LABELS, CLASSES, 0)  # an empty folder is taken
     before = contents(tmp_path)
-    with pytest.raises(FileExistsError, match=f"{tmp_path} already holds files; give another"):
+    with pytest.raises(
+        FileExistsError, match=f"{tmp_path} already exists and is not empty; give another"
+    ):
         save_images(tmp_path, images(1), LABELS, CLASSES, 1)
-    with pytest.raises(FileExistsError, match=f"{ARCHIVE} already holds files"):
+    with pytest.raises(FileExistsError, match=f"{ARCHIVE} already exists and is not empty"):
         save_images(tmp_path / ARCHIVE, images(), LABELS, CLASSES, 1)
     assert contents(tmp_path) == before
 

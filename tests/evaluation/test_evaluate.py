@@ -79,7 +79,7 @@ def test_a_report_is_the_same_from_its_file(real: Reference, tmp_path: Path) -> 
     assert math.isnan(load_report(path).scores["frechet"].low)
     for text in ("{}", "[1]", "no JSON", '{"scores": 3}'):
         path.write_text(text)
-        with pytest.raises(ValueError, match="is no report"):
+        with pytest.raises(ValueError, match="is not a report"):
             load_report(path)
 
 

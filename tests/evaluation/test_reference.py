@@ -169,7 +169,7 @@ def test_what_a_file_of_samples_states_of_itself_is_taken(tmp_path: Path) -> Non
 
 
 BAD = {
-    "without mu": ({"mu": None}, "is no reference: it holds the arrays"),
+    "without mu": ({"mu": None}, "is not a reference: it holds the arrays"),
     "flat sigma": ({"sigma": np.zeros(16)}, r"shapes \(16,\) and \(16,\)"),
     "sigma of others": ({"sigma": np.zeros((9, 9))}, r"expected floats \(D,\) and \(D, D\)"),
     "one-sided sigma": ({"sigma": np.eye(16) + np.eye(16, k=1)}, "not symmetric"),
@@ -264,7 +264,7 @@ def test_words_of_a_file_that_are_no_json_within_bounds_are_refused(
 
 
 def test_a_name_that_would_not_be_read_again_is_refused(made: Reference, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"call it ref.npz"):
+    with pytest.raises(ValueError, match=r"name it ref.npz"):
         made.save(tmp_path / "ref")
     with pytest.raises(ValueError, match="images must be at least 2, got 1"):
         make_reference(spots(COUNT), blocks(), images=1)

@@ -24,8 +24,8 @@ class Schedule:
         alpha_bar: (T + 1,) float64, decreasing from exactly 1 at level 0: the fraction of the
             image's variance at each level.
         timesteps: (T + 1,) float32, the network's input for each level. Level t has timestep
-            t - 1 unless the process is respaced or rescaled. No diffusion model is evaluated at level 0, whose
-            timestep is -1.
+            t - 1 unless the process is respaced or rescaled. No diffusion model is evaluated at
+            level 0, whose timestep is -1.
 
     Raises:
         ValueError: T is less than 2.

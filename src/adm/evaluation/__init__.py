@@ -1,4 +1,4 @@
-"""images, reference, features -> report: scores, their intervals, and their manifest."""
+"""Source -> FeatureSet, Reference; FeatureSet, Reference -> Report: scores with intervals."""
 
 from adm.evaluation.evaluate import evaluate, report_on
 from adm.evaluation.opening import Opened, open_images, resized

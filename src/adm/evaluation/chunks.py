@@ -1,4 +1,4 @@
-"""features <-> files of a chunk each; all chunks -> whole arrays and their moments."""
+"""Features of a chunk <-> .npz file; all chunks -> arrays of all images and their Moments."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -14,10 +14,10 @@ from adm.files import new_file
 from adm.metrics import Moments
 
 KINDS = ("pool", "spatial", "logits")  # the fields of `Extracted`, in order
-COUNTED = ("pool", "spatial")  # those with moments
+COUNTED = ("pool", "spatial")  # kinds whose moments are computed
 WHOLE = "whole"  # folder of the arrays of all images
 MOMENTS = "moments.npz"
-ROWS = 2048  # images whose moments are computed at a time
+ROWS = 2048  # images per update of the moments
 
 
 def hashes_of(images: Tensor) -> np.ndarray:
@@ -27,13 +27,13 @@ def hashes_of(images: Tensor) -> np.ndarray:
 
 
 def holds(folder: Path, span: range, fingerprint: str, hashes: np.ndarray) -> bool:
-    """Whether the folder has the chunk of exactly these images and this extractor."""
+    """Return whether the folder has the chunk of these images and this extractor."""
     try:
         with np.load(_path(folder, span), allow_pickle=False) as kept:
             return kept["fingerprint"].item() == fingerprint and np.array_equal(
                 kept["hashes"], hashes
             )
-    except (KeyError, *UNREADABLE):  # absent, or damaged when a disk or a machine failed
+    except (KeyError, *UNREADABLE):  # absent, or damaged by a failure of the disk or the machine
         return False
 
 
@@ -47,11 +47,11 @@ def save(
     """Write a chunk atomically.
 
     Args:
-        extracted: (B, ...) of each of `KINDS`, or None.
+        extracted: for each of `KINDS` a (B, ...) array, or None.
     """
     arrays = {"fingerprint": np.array(fingerprint), "hashes": hashes}
     arrays |= {k: v.numpy() for k, v in zip(KINDS, extracted, strict=True) if v is not None}
-    with new_file(_path(folder, span), sync=False) as part:  # `holds` notices a damaged one
+    with new_file(_path(folder, span), sync=False) as part:  # `holds` detects damage
         write_npz(part, arrays)
 
 
@@ -81,7 +81,7 @@ def join(
 
 
 def load(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Moments]]:
-    """Open what `join` wrote: kind -> array, mapped from disk, and kind -> moments."""
+    """Open the files of `join`: kind -> array, memory-mapped, and kind -> moments."""
     whole = folder / WHOLE
     arrays = {
         path.stem: np.load(path, mmap_mode="c", allow_pickle=False) for path in whole.glob("*.npy")
@@ -104,15 +104,15 @@ def _path(folder: Path, span: range) -> Path:
 def _kinds(
     folder: Path, spans: Sequence[range], fingerprint: str, hashes: Mapping[int, np.ndarray]
 ) -> list[str]:
-    """The kinds of arrays in the chunks, after a check that all chunks are there.
+    """Return the kinds of arrays in the chunks; raise ValueError unless all chunks are present.
 
-    A folder that the ranks do not share may hold chunks of an earlier call in their place.
+    A folder that the ranks do not share may hold chunks of an earlier call instead.
     """
     for span in spans:
         if not holds(folder, span, fingerprint, hashes[span.start]):
             raise ValueError(
                 f"{folder} lacks the features of images {span.start} to {span.stop - 1}, which "
-                "another rank extracted; set work to a folder that all ranks share"
+                "another rank extracted; give work=... a folder that all ranks share"
             )
     with np.load(_path(folder, spans[0]), allow_pickle=False) as first:
         return [key for key in first.files if key != "fingerprint"]

@@ -1,4 +1,4 @@
-"""FeatureSet, Reference -> ClassScores of each class whose name is in both."""
+"""FeatureSet, Reference -> list[ClassScores], for the classes of both."""
 
 from typing import NamedTuple
 
@@ -8,17 +8,16 @@ from adm.evaluation.reference import Reference
 from adm.evaluation.statistics import FeatureSet
 from adm.metrics import by_class, membership
 
-LEAST = 20  # images of a class in each set; with fewer, neighbours mean little
+LEAST = 20  # images per class in each set; with fewer, scores of neighbours are unreliable
 
 
 class ClassScores(NamedTuple):
     """Scores of one class.
 
     Attributes:
-        name: of the class.
-        generated, real: number of its images among the samples, and among those that the reference
-            stores.
-        frechet, precision, recall: None where either number is below `LEAST`.
+        name: name of the class.
+        generated, real: number of its images in the samples, and in the images of the reference.
+        frechet, precision, recall: None if either number is below `LEAST`.
     """
 
     name: str
@@ -32,10 +31,10 @@ class ClassScores(NamedTuple):
 def class_scores(
     generated: FeatureSet, reference: Reference, device: str = "cpu"
 ) -> list[ClassScores]:
-    """Score each class of the samples that the reference has too, in the samples' order.
+    """Score each class of the samples that the reference also has, in the order of the samples.
 
-    Fewer images make a distance larger, so distances of classes are comparable with each other if
-    they have equally many images, and not with those of whole sets.
+    Distances are larger for fewer images, so those of two classes are comparable only if the
+    classes have equally many images, and never with the distances of whole sets.
     """
     if generated.labels is None or reference.labels is None or reference.pool is None:
         return []
@@ -64,24 +63,24 @@ def class_scores(
 
 
 def _by_name(classes: tuple[str, ...]) -> dict[str, int]:
-    """Class name -> the first label of that name."""
+    """Return class name -> the first label of that name."""
     return {name: label for label, name in reversed([*enumerate(classes)])}
 
 
 def _merged(labels: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
-    """(N,) labels, where labels of equal names are replaced by the first of them."""
+    """Replace labels of equal class names by the first of them; return (N,) int64."""
     first = _by_name(classes)
     return np.array([first[name] for name in classes], np.int64)[np.asarray(labels)]
 
 
 def frechet_of_few(real: np.ndarray, fake: np.ndarray) -> float:
-    """(N, D) and (M, D) features -> `frechet_distance`, without a D x D matrix.
+    """Return the Fréchet distance of (N, D) and (M, D) features without a D x D matrix.
 
     The covariance of centred features X is F F^T with F = X^T / (N - 1)^(1/2), so that the trace of
     (C C')^(1/2) is the sum of the singular values of F^T F', an N x M matrix.
 
     Raises:
-        ValueError: fewer than 2 images in a set.
+        ValueError: a set has fewer than 2 images.
     """
     if min(len(real), len(fake)) < 2:
         raise ValueError(f"each set must have at least 2 images, got {len(real)} and {len(fake)}")

@@ -1,4 +1,4 @@
-"""Source of samples, Reference, Features -> Report."""
+"""Source, Reference, Features, Extraction -> Report."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,11 +19,11 @@ from adm.metrics.manifold import DENSITY_NEIGHBOURS
 from adm.processes import Devices
 
 RESIZE = ("to-reference", "none")
-USUAL_COUNT = 50_000  # samples behind published numbers
-SHARES_DIFFER = 0.05  # by which a class's shares must differ for a warning
+USUAL_COUNT = 50_000  # samples in published scores
+SHARES_DIFFER = 0.05  # least difference of the fractions of a class for a warning
 
 
-# More than six parameters: those by keyword are independent, and all have defaults.
+# More than six parameters: the keyword-only ones are independent and have defaults.
 def evaluate(
     source: Source,
     reference: Reference,
@@ -39,21 +39,21 @@ def evaluate(
     """Score images against a reference.
 
     Args:
-        source: the images, at least 2 of one size.
-        reference: of the same features.
+        source: at least 2 images of one size.
+        reference: a reference of the same features.
         features: the extractor.
         extraction: ranks, batch size, cache folder and progress.
-        resize: what to do with images of another size than the reference's: `"to-reference"`
-            resizes them to it, `"none"` leaves them for the network's own preprocessing.
+        resize: for images of another size than those of the reference: `"to-reference"` resizes
+            them, `"none"` leaves them to the preprocessing of the features.
         resamples, seed, only: see `scores`.
         made: the sampling manifest, for the report.
 
     Returns:
-        The same on every rank.
+        The report, equal on every rank.
 
     Raises:
-        ValueError: a reference of other features, images of another size without `resize`, or as
-            `extract`.
+        ValueError: the reference is of other features, the images are of another size and `resize`
+            is None, or an error of `extract`.
     """
     check_features(reference, features)
     source = at_size(source, reference.size, resize)
@@ -70,7 +70,7 @@ def evaluate(
     )
 
 
-# More than six parameters: those by keyword are independent, and all have defaults.
+# More than six parameters: the keyword-only ones are independent and have defaults.
 def report_on(
     generated: FeatureSet,
     reference: Reference,
@@ -82,19 +82,19 @@ def report_on(
     made: dict[str, Any] | None = None,
     resize: str | None = None,
 ) -> Report:
-    """Score features that have been extracted; the main rank computes for all.
+    """Score extracted features; the main rank computes, and every rank returns the report.
 
     Args:
-        devices: the ranks, all of which must make the call; one on the CPU by default.
+        devices: the ranks, all of which must call; by default a single one on the CPU.
 
     Raises:
-        ValueError: a reference of other features.
+        ValueError: the reference is of other features.
     """
     devices = devices or Devices(torch.device("cpu"))
     reports: list[Report] = []
 
     def act() -> None:
-        # Exact comparisons of distances need float64, which Apple's GPUs do not have.
+        # Exact comparisons of distances need float64, which MPS does not support.
         device = str(devices.device) if devices.device.type == "cuda" else "cpu"
         found = scores(
             generated, reference, only=only, resamples=resamples, seed=seed, device=device
@@ -110,19 +110,21 @@ def report_on(
 
 
 def at_size(source: Source, size: tuple[int, int] | None, resize: str | None) -> Source:
-    """The images as they may be compared with the reference's.
+    """Return the images, resized to the size of the reference if `resize` says so.
 
     Args:
-        size: (H, W) of the reference's images, or None where it has none.
+        size: (H, W) of the images of the reference, or None if it has none.
         resize: see `evaluate`.
 
     Raises:
-        ValueError: images of another size without `resize`, or an unknown `resize`.
+        ValueError: the images are of another size and `resize` is None, or `resize` is unknown.
     """
     if resize not in (None, *RESIZE):
         raise ValueError(f"resize must be {' or '.join(RESIZE)}, got {resize!r}")
     if len(source) < 1:
-        raise ValueError(f"{source.name} has no images, and scores need at least 2; add images")
+        raise ValueError(
+            f"{source.name} has no images, and scores need at least 2; give more images"
+        )
     own = source.shape[1:]
     if size is None or own == size or resize == "none":
         return source
@@ -130,7 +132,7 @@ def at_size(source: Source, size: tuple[int, int] | None, resize: str | None) ->
         raise ValueError(
             f"{source.name} has images of {own[0]}x{own[1]} and the reference of "
             f'{size[0]}x{size[1]}; set resize="to-reference" to resize them, or resize="none" to '
-            "leave both for the network's preprocessing, or make a reference of that size"
+            "leave both to the preprocessing of the features, or make a reference of that size"
         )
     return resized(source, size)
 
@@ -161,7 +163,7 @@ def _manifest(
 
 
 def _of_bias(generated: FeatureSet, found: Mapping[str, Score]) -> list[str]:
-    """A warning of a distance of fewer images than usual, with the estimate without its bias."""
+    """Warn of a distance of fewer images than usual, with an estimate without its bias."""
     count, dim = generated.count, generated.pool.shape[1]
     if count >= USUAL_COUNT or generated.stored is not None:
         return []
@@ -177,7 +179,7 @@ def _of_bias(generated: FeatureSet, found: Mapping[str, Score]) -> list[str]:
 
 
 def _of_comparison(generated: FeatureSet, reference: Reference, resize: str | None) -> list[str]:
-    """Warnings of everything else that makes the scores incomparable with others."""
+    """Warn of everything else that makes the scores incomparable with others."""
     warnings, dim = [], generated.pool.shape[1]
     if reference.pool is None:
         warnings.append("the reference stores no images, which precision and recall need")
@@ -205,7 +207,7 @@ def _of_comparison(generated: FeatureSet, reference: Reference, resize: str | No
 
 
 def _of_classes(generated: FeatureSet, reference: Reference) -> list[str]:
-    """A warning of class proportions that differ between samples and reference."""
+    """Warn of class proportions that differ between samples and reference."""
     real = reference.manifest.get("labels") or {}
     samples = label_counts(generated.labels, generated.classes) or {}
     total, real_total = sum(samples.values()), sum(real.values())

@@ -1,4 +1,4 @@
-"""Samples, reference, features spec string -> Report: the front door of scores."""
+"""Samples or data spec, reference, features spec, Comparison -> Report."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -29,7 +29,7 @@ from adm.metrics.bootstrap import RESAMPLES
 
 DEFAULT_FEATURES = "inception"
 
-# Extraction, what is extracted, number of images -> the same extraction, with its progress shown.
+# Extraction, description, number of images -> the extraction with its progress shown.
 Shown: TypeAlias = Callable[[Extraction, str, int], AbstractContextManager[Extraction]]
 
 
@@ -38,16 +38,19 @@ class Comparison:
     """How samples and reference are made comparable, and which scores are computed.
 
     Attributes:
-        split: of a reference that is data: "train" or "test".
-        size: (H, W) to which image files are resized and cropped, on both sides.
-        channels: 1, 3 or 4; by default 3 for image files, and those of arrays.
-        count: score only the first so many samples.
-        resize: for images of another size than the reference's; see `evaluation.evaluate`.
-        float16: add precision and recall in half precision, as the released evaluator has them.
-        resamples, seed: of the bootstrap.
+        split: split of the reference, if it is data: "train" or "test".
+        size: (H, W) to which image files of samples and reference are resized and cropped.
+        channels: 1, 3 or 4; by default 3 for image files, while arrays keep theirs.
+        count: number of samples to score, the first ones; None for all.
+        resize: for images of another size than those of the reference; see
+            `evaluation.evaluate`.
+        float16: whether to add precision and recall computed in float16, as the released evaluator
+            does.
+        resamples: bootstrap resamples for each interval.
+        seed: random seed of the resamples and of the subsets of images.
 
     Raises:
-        ValueError: the seed is negative, or there are fewer than 2 resamples.
+        ValueError: `seed` is negative, or `resamples` is less than 2.
     """
 
     split: str = "train"
@@ -63,13 +66,11 @@ class Comparison:
         if self.seed < 0:
             raise ValueError(f"seed must be 0 or more, got {self.seed}")
         if self.resamples < 2:
-            raise ValueError(
-                f"an interval takes at least 2 resamples, got {self.resamples}; 1000 is usual"
-            )
+            raise ValueError(f"resamples must be at least 2, got {self.resamples}; 1000 is usual")
 
     @property
     def unchanged(self) -> bool:
-        """Whether samples are scored as they are stored."""
+        """Whether samples are scored as stored."""
         return all(each is None for each in (self.count, self.resize, self.channels))
 
 
@@ -84,17 +85,18 @@ def evaluate(
     """Score samples against a reference, as `adm evaluate` does.
 
     Args:
-        samples: what `model.sample` returned, or a data spec: a sample folder, an .npz file of the
-            released layout, or other data.
-        reference: a file of `adm reference`, a released one, or a data spec to make one from.
+        samples: the result of `Pipeline.sample`, or a data spec: a sample folder, an .npz file of
+            the released layout, or other data.
+        reference: a file of `adm reference`, a released file, or a data spec to compute a reference
+            from.
         features: a features spec: "inception", "efficientnet-lite0", "dinov2", a classifier, or
-            "module:function"; by default those of the reference, or Inception's.
-        comparison: what makes both sides comparable; sizes and scores.
-        extraction: device, batch size, and the folder that caches features.
+            "module:function"; by default those of the reference, or "inception".
+        comparison: sizes, channels and scores; defaults if None.
+        extraction: device, batch size and cache folder.
         shown: adds progress to an extraction.
 
     Raises:
-        ValueError: images or features that cannot be compared.
+        ValueError: the images or the features cannot be compared.
     """
     options = comparison or Comparison()
     opened = _opened(samples, options)
@@ -132,7 +134,7 @@ def _opened(samples: str | Path | Samples, options: Comparison) -> Opened:
 
 
 def _reference(spec: str, options: Comparison) -> Reference | Source:
-    """A reference, or the data to make one from."""
+    """Open a reference, or the data to compute it from."""
     if is_reference(spec):
         return load_reference(spec)
     opened = open_images(spec, split=options.split, size=options.size, channels=options.channels)
@@ -142,7 +144,7 @@ def _reference(spec: str, options: Comparison) -> Reference | Source:
 def _with_features(
     against: Reference | Source, name: str | None, extraction: Extraction, shown: Shown
 ) -> tuple[Features, Reference]:
-    """The features, and a reference of them: completed, or made from data."""
+    """Open features, and complete their reference, or compute it from data."""
     device, what = extraction.devices.device, f"extracting features of {against.name}"
     if isinstance(against, Reference):
         chosen = open_features(name or against.features, device)
@@ -154,7 +156,7 @@ def _with_features(
 
 
 def _part(extraction: Extraction, name: str) -> Extraction:
-    """The same with a sub-folder of the cache, for one of several sets of images."""
+    """Return the extraction with a sub-folder of its cache, for one of several sets of images."""
     if extraction.work is None:
         return extraction
     return replace(extraction, work=extraction.work / name)

@@ -1,4 +1,4 @@
-"""labels, installed packages, sample folder -> parts of a report's manifest, as JSON."""
+"""Labels, installed packages, sampling manifest -> parts of the manifest of a Report."""
 
 import platform
 from collections import Counter
@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 PACKAGES = {"adm": "ablated-diffusion", "torch": "torch", "numpy": "numpy", "pillow": "pillow"}
-OPTIONAL = ("torch-fidelity", "timm", "torchvision")  # that features may come from
+OPTIONAL = ("torch-fidelity", "timm", "torchvision")  # packages that features may come from
 
 
 def label_counts(labels: np.ndarray | None, classes: tuple[str, ...]) -> dict[str, int] | None:
-    """Class name -> number of images; None for a single class. Equal names are one class."""
+    """Return class name -> number of images; None without labels. Equal names are one class."""
     if labels is None:
         return None
     counts = Counter(dict.fromkeys(classes, 0))
@@ -23,7 +23,7 @@ def label_counts(labels: np.ndarray | None, classes: tuple[str, ...]) -> dict[st
 
 
 def versions() -> dict[str, str]:
-    """Package -> version, of the packages that can change a score and are installed."""
+    """Return package -> version of the installed packages that can affect a score."""
     found = {name: version(package) for name, package in PACKAGES.items()}
     for name in OPTIONAL:
         with suppress(PackageNotFoundError):
@@ -32,7 +32,7 @@ def versions() -> dict[str, str]:
 
 
 def described(made: dict[str, Any] | None) -> dict[str, Any] | None:
-    """A sampling manifest without the labels, which the report counts by class."""
+    """Return a sampling manifest without labels, which the report counts by class."""
     if made is None:
         return None
     return {key: value for key, value in made.items() if key not in ("labels", "classes")}

@@ -1,4 +1,4 @@
-"""features of samples and training images -> the nearest training images, and likely copies.
+"""Features of samples, features of training images -> NearestImages.
 
 A sample is flagged if its nearest training image is closer than a threshold: the 1% quantile of the
 distances of up to 10,000 training images to their nearest neighbours. About 1% of fresh images from
@@ -15,7 +15,7 @@ import torch
 from adm.metrics import nearest
 
 QUANTILE = 0.01
-MOST = 10_000  # training images whose nearest-neighbour distances set the threshold
+MOST = 10_000  # most training images whose nearest-neighbour distances set the threshold
 NEIGHBOURS = 5
 NONE = -1  # no training image has the same pixels
 
@@ -25,11 +25,12 @@ class NearestImages:
     """The nearest training images of N samples.
 
     Attributes:
-        indices: (N, k) int64, training images, the nearest first.
-        distances: (N, k) float64, Euclidean distances of features.
+        indices: (N, k) int64, indices of training images, nearest first.
+        distances: (N, k) float64, Euclidean distances of the features.
         equal: (N,) int64, index of a training image with the same pixels, or -1.
         threshold: distance below which a sample is flagged.
-        quantile: of the nearest-neighbour distances of training images, that is the threshold.
+        quantile: quantile of the nearest-neighbour distances of training images that is the
+            threshold.
     """
 
     indices: np.ndarray
@@ -40,7 +41,7 @@ class NearestImages:
 
     @property
     def flagged(self) -> np.ndarray:
-        """(N,) bool."""
+        """(N,) bool, whether a sample is a likely copy."""
         return (self.distances[:, 0] < self.threshold) | (self.equal != NONE)
 
     @property
@@ -49,7 +50,7 @@ class NearestImages:
         return np.lexsort((self.distances[:, 0], self.equal == NONE))
 
 
-# Seven parameters: those by keyword are independent, and all have defaults.
+# Seven parameters: the keyword-only ones are independent and have defaults.
 def nearest_images(
     samples: np.ndarray,
     data: np.ndarray,
@@ -65,14 +66,14 @@ def nearest_images(
     Args:
         samples: (N, D) features.
         data: (M, D) features of the training images, M at least 2.
-        equal: (N,) from `equal_pixels`; without it no sample counts as a copy.
-        k: neighbours of each sample, from 1 to M.
-        quantile: of the nearest-neighbour distances of training images, in (0, 1).
-        device: computes the distances; the result does not depend on it.
-        seed: of the subset of training images that sets the threshold.
+        equal: (N,) int64 of `equal_pixels`; without it no sample counts as a copy.
+        k: number of neighbours per sample, in 1..M.
+        quantile: quantile of the nearest-neighbour distances of training images, in (0, 1).
+        device: device to compute the distances on; it does not affect the result.
+        seed: random seed of the subset of training images that sets the threshold.
 
     Raises:
-        ValueError: features of different or other shapes, or an argument out of its range.
+        ValueError: the features have wrong or different shapes, or an argument is out of range.
     """
     if not 0 < quantile < 1:
         raise ValueError(f"quantile must be between 0 and 1, got {quantile}; 0.01 is usual")
@@ -88,16 +89,16 @@ def nearest_images(
 def own_distances(
     data: np.ndarray, device: str | torch.device = "cpu", seed: int = 0
 ) -> np.ndarray:
-    """(M, D) features -> (min(M, 10,000),) float64, distances to the nearest other image."""
+    """Return the distances of (M, D) features to the nearest other ones, (min(M, 10,000),)."""
     rows = np.arange(len(data))
     if len(data) > MOST:
         rows = np.sort(np.random.default_rng(seed).choice(len(data), MOST, replace=False))
-    # The nearest is the image itself, or one equal to it, so take the second.
+    # The nearest is the image itself or an equal one, so take the second.
     return np.sqrt(nearest(data[rows], data, 2, device).squared[:, 1])
 
 
 def equal_pixels(samples: np.ndarray, data: np.ndarray) -> np.ndarray:
-    """(N, 32) and (M, 32) hashes of pixels -> (N,) int64, index of the first equal image, or -1."""
+    """(N, 32), (M, 32) hashes of pixels -> (N,) int64, index of the first equal image or -1."""
     first: dict[bytes, int] = {}
     for index, row in enumerate(data):
         first.setdefault(row.tobytes(), index)
@@ -105,11 +106,11 @@ def equal_pixels(samples: np.ndarray, data: np.ndarray) -> np.ndarray:
 
 
 def summary(found: NearestImages) -> str:
-    """How many samples are flagged, and how many would be of fresh images."""
+    """Describe how many samples are flagged, and how many of new images would be."""
     flagged, copies = found.flagged, int((found.equal != NONE).sum())
     text = (
         f"{int(flagged.sum()):,} of {len(flagged):,} samples are flagged ({flagged.mean():.1%}; "
-        f"{found.quantile:.1%} of fresh images would be). {copies:,} are exact copies."
+        f"{found.quantile:.1%} of new images would be). {copies:,} are exact copies."
     )
     if found.threshold:
         return text
@@ -120,7 +121,7 @@ def summary(found: NearestImages) -> str:
 
 
 def as_json(found: NearestImages, features: str) -> dict[str, Any]:
-    """Neighbours and distances of every sample, the threshold, and the rule for flagging."""
+    """Return neighbours and distances of every sample, threshold and rule as JSON values."""
     flagged, copies = found.flagged, found.equal != NONE
     return {
         "features": features,

@@ -1,4 +1,4 @@
-"""image spec string -> Source to score, and the sampling manifest beside it if there is one."""
+"""Data spec string -> Opened: a Source to score, and its sampling manifest."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,7 +24,7 @@ class Opened(NamedTuple):
 
     Attributes:
         source: the images, read from disk on demand.
-        made: the manifest that `adm sample` wrote with them, or None.
+        made: the manifest of their sample folder, or None.
     """
 
     source: Source
@@ -46,11 +46,11 @@ def open_images(
         spec: a sample folder, an .npz file of the released layout, or anything that `open_source`
             takes.
         split, size, channels, labels: see `open_source`.
-        pad: whether arrays smaller than `size` are padded with black, as real images are in
-            training. Pass False for samples, which must be scored unchanged.
+        pad: whether to pad arrays smaller than `size` with black, as in training. Pass False for
+            samples, which must be scored unchanged.
 
     Raises:
-        ValueError: as `open_source`; arrays of another size with `pad=False`.
+        ValueError: an error of `open_source`, or arrays of another size with `pad=False`.
     """
     if size is not None and min(size) < 1:
         raise ValueError(f"size must be (H, W), each at least 1, got {size}")
@@ -72,10 +72,10 @@ def open_images(
 
 
 def first(source: Source, count: int) -> Source:
-    """The first `count` images.
+    """Return the first `count` images.
 
     Raises:
-        ValueError: fewer than 2, or more than there are.
+        ValueError: `count` is less than 2, or more than the number of images.
     """
     if not 2 <= count <= len(source):
         raise ValueError(
@@ -86,7 +86,7 @@ def first(source: Source, count: int) -> Source:
 
 
 def resized(source: Source, size: tuple[int, int]) -> Source:
-    """Resize whole images to (H, W): bicubic, antialiased, rounded to the nearest integer."""
+    """Resize images to (H, W) without cropping: bicubic, antialiased, rounded to nearest."""
 
     def at_size(images: Tensor) -> Tensor:
         found = F.interpolate(images.float(), size, mode="bicubic", antialias=True)
@@ -120,5 +120,5 @@ def _is_npz(path: Path) -> bool:
 
 
 def _archive(path: Path) -> bool:
-    """Whether this is the archive of a sample folder."""
+    """Return whether this is the archive of a sample folder."""
     return path.name == ARCHIVE and path.is_file()

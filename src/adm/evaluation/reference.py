@@ -1,4 +1,4 @@
-"""Source of real images, Features -> Reference."""
+"""Source, Features, Extraction -> Reference; path -> Reference."""
 
 import tempfile
 from dataclasses import replace
@@ -22,7 +22,7 @@ from adm.evaluation.statistics import DEFAULT, Extraction, FeatureSet, extract
 from adm.features import Features
 from adm.metrics import Statistics
 
-HELD = 1 << 26  # bytes of images in memory; larger sets are in a temporary file
+HELD = 1 << 26  # most bytes of images in memory; larger sets use a temporary file
 
 __all__ = [
     "INCEPTION",
@@ -47,16 +47,16 @@ def make_reference(
     """Extract the features of real images, and store their statistics and some of the images.
 
     Args:
-        source: the real images, of one size.
+        source: real images of one size.
         features: the extractor.
         extraction: ranks, batch size, cache folder and progress.
-        images: how many images to store, at most; of more they are drawn with a fixed seed.
+        images: largest number of images to store; a larger set is subsampled with a fixed seed.
 
     Returns:
-        The same on every rank.
+        The reference, equal on every rank.
 
     Raises:
-        ValueError: as `extract`; fewer than 2 images to store.
+        ValueError: `images` is less than 2, or an error of `extract`.
     """
     if images < 2:
         raise ValueError(f"images must be at least 2, got {images}; 10000 is usual")
@@ -64,7 +64,7 @@ def make_reference(
 
 
 def reference_of(real: FeatureSet, source: Source, images: int = IMAGES) -> Reference:
-    """The reference of images whose features have been extracted."""
+    """Return the reference of images whose features have been extracted."""
     rows = stored_rows(real.count, images)
     manifest = {
         "source": real.source,
@@ -90,9 +90,9 @@ def reference_of(real: FeatureSet, source: Source, images: int = IMAGES) -> Refe
 
 
 def stored_rows(count: int, images: int = IMAGES) -> np.ndarray:
-    """(min(count, images),) indices of the images to store: all, or a random subset, sorted.
+    """Return the (min(count, images),) indices to store: all, or a random subset, sorted.
 
-    A regular stride would miss classes where labels alternate.
+    A regular stride would omit classes if labels alternate.
     """
     if count <= images:
         return np.arange(count)
@@ -104,11 +104,11 @@ def load_reference(path: str | Path, features: Features | None = None) -> Refere
 
     Args:
         path: the file.
-        features: the extractor that samples will be compared with; if it is given, the reference
-            is checked against it and completed (see `complete_reference`).
+        features: the extractor of the samples. If it is given, the reference is checked against it
+            and completed (see `complete_reference`).
 
     Raises:
-        ValueError: a file that is no reference, a damaged one, or one of other features.
+        ValueError: the file is not a reference, is damaged, or is of other features.
     """
     reference = read(at_home(path))
     return reference if features is None else complete_reference(reference, features)
@@ -117,13 +117,13 @@ def load_reference(path: str | Path, features: Features | None = None) -> Refere
 def complete_reference(
     reference: Reference, features: Features, extraction: Extraction = DEFAULT
 ) -> Reference:
-    """Extract the features of a reference's images, which a released file does not hold.
+    """Extract the features of the images of a reference, which released files do not hold.
 
     Returns:
-        The reference itself if it has the features, or has no images.
+        The reference with features; unchanged if it has them already, or has no images.
 
     Raises:
-        ValueError: a reference of other features; or as `extract`.
+        ValueError: the reference is of other features, or an error of `extract`.
     """
     check_features(reference, features)
     if not reference.missing:
@@ -148,12 +148,12 @@ def complete_reference(
 def stored_statistics(
     path: str | Path, features: Features
 ) -> tuple[Statistics, Statistics | None] | None:
-    """The statistics of these features that an .npz file of samples holds; None if it has none.
+    """Read the statistics of these features from an .npz file of samples; None without them.
 
-    As in the released evaluator, they replace those of the images in the file.
+    As in the released evaluator, they replace the statistics of the images in the file.
 
     Raises:
-        ValueError: a damaged file.
+        ValueError: the file is damaged.
     """
     if not is_reference(path):
         return None
@@ -164,7 +164,7 @@ def stored_statistics(
 
 
 def check_features(reference: Reference, features: Features) -> None:
-    """Raise ValueError unless the reference was made with these features."""
+    """Raise ValueError unless the reference is of these features."""
     name = reference.name
     made = (reference.features, reference.fingerprint)
     if reference.features != features.name:
@@ -186,12 +186,12 @@ def check_features(reference: Reference, features: Features) -> None:
 
 
 def _images(source: Source, rows: list[int]) -> np.ndarray:
-    """(n, H, W, C) uint8, the images of these indices."""
+    """Read the images of these indices, (n, H, W, C) uint8."""
     channels, height, width = source.shape
     shape = (len(rows), height, width, channels)
     images = np.empty(shape, np.uint8)
     if images.nbytes > HELD:
-        with tempfile.TemporaryFile() as file:  # 2 GB of 256 x 256 pixels
+        with tempfile.TemporaryFile() as file:  # 2 GB for images of 256 x 256
             images = np.memmap(file, np.uint8, "w+", shape=shape)
     for start in range(0, len(rows), 256):
         some = source.batch(rows[start : start + 256])[0]

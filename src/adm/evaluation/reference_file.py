@@ -1,14 +1,14 @@
 """Reference <-> .npz file of the released layout.
 
     mu, sigma       mean and covariance of the features of all images
-    mu_s, sigma_s   the same of the spatial features, where the network has them
+    mu_s, sigma_s   the same of the spatial features, if the network has them
     arr_0           up to 10,000 of the images, (n, H, W, C) uint8, for precision and recall
     features        (n, D) float32, those of arr_0
-    labels          (n,) int64, and classes, where there are several
+    labels          (n,) int64, and classes, if there are several
     adm             JSON: features, number of images, their source
 
-The last four are additions of this package. A file without `adm` is taken for one of the released
-references, which are of Inception's features.
+The last four are additions of this package. A file without `adm` is read as a released reference,
+whose features are Inception's.
 """
 
 import json
@@ -29,7 +29,7 @@ from adm.metrics import Statistics, neighbour_distances
 from adm.metrics.frechet import check_statistics
 from adm.metrics.manifold import DENSITY_NEIGHBOURS
 
-IMAGES = 10_000  # stored, as in the released files
+IMAGES = 10_000  # most images stored, as in the released files
 INCEPTION = "inception"
 STATISTICS = (("mu", "sigma"), ("mu_s", "sigma_s"))
 SUFFIX = ".npz"
@@ -37,18 +37,18 @@ SUFFIX = ".npz"
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """Statistics of real images, and some of the images, that samples are compared with.
+    """Statistics of real images, and some of the images, to compare samples with.
 
     Attributes:
-        features: name of the network.
-        fingerprint: of the features; None where the file does not state it.
-        statistics: of the features of all images.
-        spatial: of their spatial features, or None.
+        features: name of the features.
+        fingerprint: fingerprint of the features; None if the file does not record it.
+        statistics: mean and covariance of the features of all images.
+        spatial: mean and covariance of their spatial features, or None.
         pool: (n, D) float32 features of `images`, or None.
         images: (n, H, W, C) uint8, or None.
-        labels: (n,) int64 of `images`, or None.
+        labels: (n,) int64 labels of `images`, or None.
         classes: name of each label.
-        count: number of images behind the statistics; None where the file does not state it.
+        count: number of images of the statistics; None if the file does not record it.
         manifest: source, hashes and versions.
     """
 
@@ -70,7 +70,7 @@ class Reference:
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """(H, W) of `images`; None where there are none."""
+        """(H, W) of `images`; None without images."""
         return None if self.images is None else (self.images.shape[1], self.images.shape[2])
 
     @property
@@ -80,7 +80,7 @@ class Reference:
 
     @cached_property
     def reach(self) -> np.ndarray | None:
-        """(n, 5) squared distances of `pool` to its nearest neighbours, computed once."""
+        """(n, 5) squared distances of `pool` to its nearest neighbours, cached."""
         if self.pool is None or len(self.pool) <= DENSITY_NEIGHBOURS:
             return None
         return neighbour_distances(self.pool, DENSITY_NEIGHBOURS)
@@ -93,7 +93,7 @@ class Reference:
         """
         path = Path(path)
         if path.suffix.lower() != SUFFIX:
-            raise ValueError(f"a reference is an .npz file, got {path}; call it {path.name}.npz")
+            raise ValueError(f"a reference is an .npz file, got {path}; name it {path.name}.npz")
         about = {"features": self.features, "fingerprint": self.fingerprint, "count": self.count}
         entries: dict[str, np.ndarray] = {}
         for (mean, covariance), one in zip(
@@ -116,10 +116,10 @@ class Reference:
 
 
 def is_reference(path: str | Path) -> bool:
-    """Whether this is an .npz file with `mu` and `sigma`.
+    """Return whether this is an .npz file with `mu` and `sigma`.
 
     Raises:
-        ValueError: an .npz file that cannot be read.
+        ValueError: the .npz file cannot be read.
     """
     path = at_home(path)
     if path.suffix.lower() != SUFFIX or not path.is_file():
@@ -128,16 +128,16 @@ def is_reference(path: str | Path) -> bool:
 
 
 def read(path: Path) -> Reference:
-    """Open a file and validate its arrays.
+    """Open a reference file and validate its arrays.
 
     Raises:
-        ValueError: a file that is no reference, or a damaged one.
+        ValueError: the file is not a reference, or is damaged.
     """
     found = members(path)
     if not set(STATISTICS[0]) <= found.keys():
         raise ValueError(
-            f"{path} is no reference: it holds the arrays {', '.join(found) or '(none)'} and not "
-            "mu and sigma; make one with make_reference or `adm reference`"
+            f"{path} is not a reference: it holds the arrays {', '.join(found) or '(none)'} and "
+            "not mu and sigma; make one with make_reference or `adm reference`"
         )
     about = _about(path, found)
     own, spatial = (
@@ -171,7 +171,7 @@ def _about(path: Path, found: dict[str, np.ndarray]) -> dict[str, Any]:
         about = parse_json(str(found["adm"].item()))
         if _is_ours(about):
             return about
-    except ValueError:  # several values, or no JSON
+    except ValueError:  # several values, or not JSON
         pass
     raise ValueError(
         f"{path}: the array `adm` must hold a JSON object of features, fingerprint, count and "
@@ -180,7 +180,7 @@ def _about(path: Path, found: dict[str, np.ndarray]) -> dict[str, Any]:
 
 
 def _is_ours(about: Any) -> bool:
-    """Whether this is the object of `Reference.save`; each entry may be absent."""
+    """Return whether this is an object of `Reference.save`, of which any entry may be absent."""
     if not isinstance(about, dict) or not isinstance(about.get("manifest", {}), dict):
         return False
     labels = about.get("manifest", {}).get("labels") or {}
@@ -195,7 +195,7 @@ def _is_ours(about: Any) -> bool:
 
 
 def _names(path: Path, found: dict[str, np.ndarray]) -> tuple[str, ...]:
-    """The class names of the file, or numbers where it has none."""
+    """Return the class names of the file; the labels as names if it has none."""
     if "classes" in found:
         if found["classes"].ndim != 1:
             raise ValueError(
@@ -210,7 +210,7 @@ def _names(path: Path, found: dict[str, np.ndarray]) -> tuple[str, ...]:
 
 
 def _check_values(path: Path, reference: Reference) -> None:
-    """Raise ValueError for arrays of other shapes, dtypes or ranges than a reference has."""
+    """Raise ValueError for an array of wrong shape, dtype or range."""
     for one in (reference.statistics, reference.spatial):
         if one is None:
             continue
@@ -246,7 +246,7 @@ def _check_values(path: Path, reference: Reference) -> None:
 
 
 def _check_covariance(covariance: np.ndarray) -> None:
-    """Raise ValueError for a matrix that is no covariance, up to float32 rounding."""
+    """Raise ValueError for a matrix that is not a covariance, up to float32 rounding."""
     sizes, variances = np.abs(covariance), np.diag(covariance)
     allowed = 1e-4 * sizes.max(initial=0)
     if np.abs(covariance - covariance.T).max(initial=0) > allowed or (

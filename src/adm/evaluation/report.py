@@ -1,4 +1,4 @@
-"""scores, class scores, manifest -> Report: a JSON file and printed tables."""
+"""Scores, ClassScores, manifest -> Report, a JSON file, printed tables."""
 
 import json
 import math
@@ -15,19 +15,19 @@ from adm.evaluation.classes import ClassScores
 from adm.evaluation.scores import Score, title
 from adm.files import read_json, write_text
 
-CLASSES_SHOWN = 20  # rows of a table; the file has all
+CLASSES_SHOWN = 20  # rows printed; the file has all
 
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """Scores, and everything that they depend on.
+    """Scores with everything that they depend on.
 
     Attributes:
-        features: name of the network whose features were compared.
+        features: name of the features.
         scores: key -> score; see `adm.evaluation.scores`.
         manifest: samples, reference, features and options of the comparison.
-        classes: scores of each class, where samples and reference have labels.
-        warnings: what makes the scores incomparable with others.
+        classes: scores of each class, if samples and reference have labels.
+        warnings: reasons why the scores are not comparable with others.
     """
 
     features: str
@@ -37,7 +37,7 @@ class Report:
     warnings: Sequence[str] = field(default_factory=tuple)
 
     def to_json(self) -> dict[str, Any]:
-        """The content of the JSON file; each score has its title."""
+        """Return the content of the JSON file; each score has its title."""
         return {
             "features": self.features,
             "scores": {
@@ -75,7 +75,7 @@ def load_report(path: str | Path) -> Report:
     """Open a file of `Report.save`.
 
     Raises:
-        ValueError: a file that is no report, or a damaged one.
+        ValueError: the file is not a report, or is damaged.
     """
     try:
         found = read_json(Path(path))
@@ -88,11 +88,11 @@ def load_report(path: str | Path) -> Report:
             found["features"], scores, found["manifest"], classes, tuple(found["warnings"])
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is no report ({error}); evaluate again") from None
+        raise ValueError(f"{path} is not a report ({error}); evaluate again") from None
 
 
 def formatted(value: float | None) -> str:
-    """A number with about four significant digits; empty where there is none."""
+    """Format a number with about four significant digits; None and NaN are empty."""
     if value is None or math.isnan(value):
         return ""
     digits = max(0, min(5, 4 - math.floor(math.log10(abs(value))) - 1)) if value else 1
@@ -120,5 +120,5 @@ def _class_table(classes: Sequence[ClassScores], features: str) -> Table:
 
 
 def _table(heading: str) -> Table:
-    # `Text` shows names such as [husky] and :dog: literally; strings would be parsed as markup.
+    # `Text` prints names such as [husky] and :dog: literally; rich parses strings as markup.
     return Table(title=Text(heading, style="table.title"), title_justify="left")

@@ -1,4 +1,4 @@
-"""FeatureSet, Reference -> scores with 95% intervals.
+"""FeatureSet, Reference -> dict[str, Score], values with 95% intervals.
 
 | key | compares | better |
 |---|---|---|
@@ -9,7 +9,7 @@
 | density, coverage | 5 neighbours | higher |
 | kernel_distance | all moments up to the third | lower |
 
-A score's title names its features; only Inception's are called FID, sFID, Inception Score, KID.
+The title of a score names its features; FID, sFID, Inception Score and KID are Inception's.
 """
 
 import math
@@ -39,7 +39,7 @@ from adm.metrics.frechet import influence
 from adm.metrics.jackknife import GROUPS, jackknife_interval
 from adm.metrics.manifold import DENSITY_NEIGHBOURS, PRECISION_NEIGHBOURS
 
-TITLES = {  # key -> with Inception's features, with others
+TITLES = {  # key -> title with Inception's features, title with others
     "frechet": ("FID", "Fréchet distance"),
     "frechet_at_infinity": ("FID at infinite N", "Fréchet distance at infinite N"),
     "spatial_frechet": ("sFID", "spatial Fréchet distance"),
@@ -56,8 +56,8 @@ SCORES = tuple(TITLES)
 FLOAT16 = ("precision_float16", "recall_float16")
 USUAL = tuple(key for key in SCORES if key not in FLOAT16)
 MEMBERSHIP = ("precision", "recall", "density", "coverage")
-FEWEST_EXTRAPOLATED = 200  # images; the scatter of smaller subsets hides the trend
-DEVIATIONS = 1.96  # 95% of a normal distribution is within so many of its mean
+FEWEST_EXTRAPOLATED = 200  # images; below, the scatter of the subsets exceeds the trend
+DEVIATIONS = 1.96  # standard deviations around the mean that hold 95% of a normal distribution
 
 
 class Score(NamedTuple):
@@ -65,8 +65,8 @@ class Score(NamedTuple):
 
     Attributes:
         value: the score.
-        low, high: the interval, for as many other samples of the same generator against the same
-            reference; NaN where none is known.
+        low, high: the interval for equally many other samples of the same generator against the
+            same reference; NaN if it is unknown.
     """
 
     value: float
@@ -74,15 +74,15 @@ class Score(NamedTuple):
     high: float = math.nan
 
     def to_json(self) -> dict[str, float | None]:
-        """The fields by name; NaN becomes None, since JSON has no NaN."""
+        """Return the fields by name; NaN becomes None, because JSON has no NaN."""
         return {key: x if math.isfinite(x) else None for key, x in self._asdict().items()}
 
 
 def title(key: str, features: str) -> str:
-    """The title of a score: `FID`, `precision (inception)`, `Fréchet distance (dinov2)`.
+    """Return the title of a score: `FID`, `precision (inception)`, `Fréchet distance (dinov2)`.
 
     Raises:
-        ValueError: an unknown key.
+        ValueError: the key is unknown.
     """
     if key not in TITLES:
         raise ValueError(f"no score {key!r}; choose from {', '.join(SCORES)}")
@@ -103,8 +103,8 @@ def scores(
 ) -> dict[str, Score]:
     """Compute all scores that these sets allow, in the order of `SCORES`.
 
-    A score is left out where it needs images and the reference stores none, where the network has
-    no such features, and where a set is too small for the number of neighbours.
+    A score is omitted if it needs images and the reference stores none, if the features have no
+    such kind, or if a set is too small for the number of neighbours.
 
     Args:
         generated: features of at least 2 samples.
@@ -186,14 +186,14 @@ def _spatial(
 def _distance(
     features: np.ndarray, own: Statistics, real: Statistics, resamples: int, seed: int
 ) -> Score:
-    """A Fréchet distance, with an interval from resampled influences of the images."""
+    """Compute a Fréchet distance, with an interval from resampled influences of the images."""
     value = frechet_distance(real, own)
     low, high = mean_interval(influence(features, real), resamples, seed=seed)
     return Score(value, max(0.0, value + low), value + high)
 
 
 def _error_at_zero(x: np.ndarray, y: np.ndarray) -> float:
-    """Standard error of the intercept of the least-squares line through (x, y)."""
+    """Return the standard error of the intercept of the least-squares line through (x, y)."""
     slope, at_zero = np.polyfit(x, y, 1)
     around = ((x - x.mean()) ** 2).sum()
     left = ((y - at_zero - slope * x) ** 2).sum() / (len(x) - 2)
@@ -225,7 +225,7 @@ def _membership(
     given = {key: Score(float(each[key].mean())) for key in keys}
     # Whether a sample is in the manifold of real images does not depend on the other samples.
     given["precision"] = Score(*wilson(int(found.fake_in_real.sum()), len(found.balls)))
-    if both and np.ptp(found.balls):  # equal values, as of samples in no ball, have no spread
+    if both and np.ptp(found.balls):  # equal values, such as of samples in no ball, have no spread
         interval = mean_interval(each["density"], resamples, seed=seed)
         given["density"] = _score(given["density"].value, interval)
     if found.jackknife is not None:  # proportions of the real images
@@ -239,7 +239,7 @@ def _membership(
 
 
 def per_image(found: Membership) -> dict[str, np.ndarray]:
-    """key -> the value of each image, whose mean is the score."""
+    """Return key -> (N,) values of the images, whose mean is the score."""
     return {
         "precision": found.fake_in_real,
         "recall": found.real_in_fake,

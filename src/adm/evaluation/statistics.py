@@ -1,8 +1,8 @@
-"""images, Features -> features and statistics: streamed, cached on disk, resumable.
+"""Source, Features, Extraction -> FeatureSet.
 
 Features are extracted in chunks of a fixed size, and each finished chunk is a file. Its content
-does not depend on which rank extracts it, or when, and moments are accumulated in the order of the
-images; so the result is the same for any number of ranks, and after an interruption.
+does not depend on the rank that extracts it, and moments are accumulated in the order of the
+images, so the result is the same for any number of ranks and after an interruption.
 """
 
 import hashlib
@@ -26,25 +26,25 @@ from adm.metrics import Moments, Statistics, statistics
 from adm.processes import Devices
 
 CHUNK = 256  # images: seconds of work, and 200 MB of 512 x 512 pixels
-PREFIX = "adm-features-"  # of a temporary folder
+PREFIX = "adm-features-"  # prefix of temporary folders
 Hashes = dict[int, np.ndarray]  # index of a chunk's first image -> hashes of its images
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """How features are extracted, which changes their last digits at most.
+    """How features are extracted; it affects their values only by rounding.
 
     Attributes:
-        devices: the ranks that share the images; all of them must make the call. One rank on the
-            CPU by default.
-        batch_size: images per call of the network; changes memory and speed.
-        work: a cache folder that all ranks can read and write, from which the same call resumes
-            after an interruption. Cached features count only for images with the same bytes. By
-            default it is a temporary folder.
-        on_images: called with the number of images each time this rank finishes some.
+        devices: the ranks that share the images, all of which must call; by default a single one
+            on the CPU.
+        batch_size: images per batch; affects memory use and speed.
+        work: cache folder that all ranks can read and write, from which the same call resumes.
+            Cached features are used only for images with the same bytes. By default it is a
+            temporary folder.
+        on_images: called with a number of images when this rank has finished them.
 
     Raises:
-        ValueError: a batch size below 1.
+        ValueError: `batch_size` is less than 1.
     """
 
     devices: Devices = field(default_factory=lambda: Devices(torch.device("cpu")))
@@ -57,7 +57,7 @@ class Extraction:
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
 
     def done(self, count: int) -> None:
-        """Report `count` more images of this rank as finished."""
+        """Report that this rank has finished `count` more images."""
         if self.on_images is not None:
             self.on_images(count)
 
@@ -70,21 +70,21 @@ class FeatureSet:
     """Features of a set of N images.
 
     Attributes:
-        name: of the features.
-        fingerprint: of the features.
+        name: name of the features.
+        fingerprint: fingerprint of the features.
         source: name of the images.
         count: N.
         pool: (N, D) float32.
-        moments: of `pool`.
+        moments: moments of `pool`.
         spatial: moments of `spatial_features`, or None.
-        spatial_features: (N, S) float32, mapped from disk; None where a network has none.
+        spatial_features: (N, S) float32, memory-mapped; None if the network has none.
         logits: (N, K) float32, or None.
-        labels: (N,) int64, or None where all images are of one class.
+        labels: (N,) int64, or None if all images are of one class.
         classes: name of each label.
         size: (H, W) of an image.
         channels: C of an image.
         hashes: (N, 32) uint8, SHA-256 of each image's bytes as (C, H, W).
-        stored: statistics that replace those of `pool`, as an .npz file of samples states them.
+        stored: statistics from an .npz file of samples that replace those of `pool`, or None.
         stored_spatial: the same for `spatial`.
     """
 
@@ -107,12 +107,12 @@ class FeatureSet:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the number of images, their shape, and the hash of each in order."""
+        """SHA-256 of the number of images, their shape, and their hashes in order."""
         return _digest((self.count, self.channels, *self.size), self.hashes)
 
     @cached_property
     def statistics(self) -> Statistics:
-        """Mean and covariance of `pool`, which the Fréchet distance compares."""
+        """Mean and covariance of `pool`, for the Fréchet distance."""
         return statistics(self.moments) if self.stored is None else self.stored
 
     @cached_property
@@ -126,8 +126,8 @@ class FeatureSet:
 def extract(source: Source, features: Features, extraction: Extraction = DEFAULT) -> FeatureSet:
     """Extract the features of every image; each rank extracts its share.
 
-    Memory does not grow with the number of images. On disk a feature takes 8 bytes, 16 KB per image
-    for Inception's pool alone.
+    Memory use does not grow with the number of images. A feature takes 8 bytes on disk, which is
+    16 KB per image for Inception's pool features.
 
     Args:
         source: images of one size.
@@ -135,17 +135,17 @@ def extract(source: Source, features: Features, extraction: Extraction = DEFAULT
         extraction: ranks, batch size, cache folder and progress.
 
     Returns:
-        The same on every rank.
+        The features, equal on every rank.
 
     Raises:
-        ValueError: fewer than 2 images, images of several sizes, a corrupt image, images that the
-            network does not support, features that are not finite, or a `work` folder that the
-            ranks do not share.
+        ValueError: there are fewer than 2 images or images of several sizes, an image is corrupt or
+            not supported by the network, features are not finite, or the ranks do not share the
+            `work` folder.
     """
     devices = extraction.devices
     if len(source) < 2:
         held = count_of(len(source), "image")
-        raise ValueError(f"{source.name} has {held}, and scores need at least 2; add images")
+        raise ValueError(f"{source.name} has {held}, and scores need at least 2; give more images")
     spans = spans_of(len(source))
     own = spans[devices.rank :: devices.world]
     with _folder(extraction.work, devices) as folder:
@@ -153,12 +153,12 @@ def extract(source: Source, features: Features, extraction: Extraction = DEFAULT
             devices, lambda: _extract_chunks(source, features, folder, own, extraction)
         )
         devices.once(lambda: chunks.join(folder, spans, features.fingerprint, hashes))
-        # No rank may return, and remove the folder, before all have opened the arrays in it.
+        # No rank may return and remove the folder before all have opened the arrays in it.
         return devices.each(lambda: _loaded(folder, source, features))
 
 
 def digest_of(source: Source, devices: Devices) -> str:
-    """`FeatureSet.digest` of images without their features; each rank reads its share."""
+    """Return `FeatureSet.digest` of images without features; each rank reads its share."""
     spans = spans_of(len(source))
     own = spans[devices.rank :: devices.world]
     hashes = _merged(
@@ -171,21 +171,21 @@ def digest_of(source: Source, devices: Devices) -> str:
 
 
 def spans_of(count: int) -> list[range]:
-    """Indices of the images of each chunk."""
+    """Return the indices of the images of each chunk."""
     return [range(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
 
 
 def own_images(count: int, devices: Devices) -> int:
-    """How many of `count` images this rank extracts."""
+    """Return how many of `count` images this rank extracts."""
     return sum(map(len, spans_of(count)[devices.rank :: devices.world]))
 
 
 @contextmanager
 def _folder(work: Path | None, devices: Devices) -> Iterator[Path]:
-    """The cache folder: `work`, or a temporary one that is removed when all ranks have opened it.
+    """Yield the cache folder: `work`, or a temporary one that is removed once all ranks opened it.
 
-    Files that are mapped outlast their names, and vanish with the last rank however it ends; ranks
-    of a distributed group end without removing temporary folders.
+    Mapped files remain valid after they are removed, until the last rank exits. Removal at exit is
+    not an option: ranks of a distributed group exit without removing temporary folders.
     """
     if work is not None:
         devices.each(lambda: work.mkdir(parents=True, exist_ok=True))
@@ -199,7 +199,7 @@ def _folder(work: Path | None, devices: Devices) -> Iterator[Path]:
 
 
 def _merged(devices: Devices, act: Callable[[], Hashes]) -> Hashes:
-    """The hashes that `act` returned on every rank."""
+    """Merge the hashes that `act` returns on every rank."""
     parts = devices.gather(devices.each(act))
     return {start: rows for part in parts for start, rows in part.items()}
 
@@ -217,7 +217,7 @@ def _extract_chunks(
     spans: Sequence[range],
     extraction: Extraction,
 ) -> Hashes:
-    """Extract the chunks that the folder does not hold yet; returns the hashes of all images."""
+    """Extract the chunks that the folder does not hold; return the hashes of all images."""
     found: Hashes = {}
     for span, images in _prefetched(source, spans):
         hashes = found[span.start] = chunks.hashes_of(images)
@@ -239,7 +239,7 @@ def _extract_chunks(
 
 
 def _prefetched(source: Source, spans: Sequence[range]) -> Iterator[tuple[range, Tensor]]:
-    """Each chunk's images, read while the features of the chunk before are extracted."""
+    """Yield the images of each chunk, read while the previous chunk is processed."""
     with ThreadPoolExecutor(1, thread_name_prefix="read") as reader:
         waiting = [reader.submit(source.batch, span) for span in spans[:1]]
         for i, span in enumerate(spans):
