@@ -133,7 +133,10 @@ class Payload:
 def test_code_is_refused_and_not_run(tmp_path, monkeypatch, write):
     monkeypatch.chdir(tmp_path)
     write({"time_embed.0.weight": Payload()}, tmp_path / "evil.pt")
-    with pytest.raises(ValueError, match=r"evil\.pt holds more than weights and would run code"):
+    with pytest.raises(
+        ValueError,
+        match=r"evil\.pt holds more than weights and could run code, so it was not loaded",
+    ):
         load_released(tmp_path / "evil.pt")
     assert not (tmp_path / "ran").exists()
 
@@ -143,7 +146,7 @@ def test_truncated_file_is_refused(tmp_path, kept):
     path = tmp_path / "cut.pt"
     torch.save(export_state(random_state(UNET), UNET), path)
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(ValueError, match=r"cut\.pt is damaged or no \.pt file") as raised:
+    with pytest.raises(ValueError, match=r"cut\.pt is damaged or not a \.pt file") as raised:
         load_released(path)
     assert "\n" not in str(raised.value)
 

@@ -217,7 +217,7 @@ def test_heads_come_back_as_the_type_that_they_were() -> None:
     [
         (tiny.stripes(size=(10, 8)), r"\(1, 10, 8\) and the recipe wants \(1, 8, 8\); set data.si"),
         (tiny.stripes(channels=3), r"\(3, 8, 8\) and the recipe wants"),
-        (dataclasses.replace(tiny.stripes(), classes=("a", "b")), r"add --set unet.classes=2"),
+        (dataclasses.replace(tiny.stripes(), classes=("a", "b")), r"set unet.classes=2"),
         (dataclasses.replace(tiny.stripes(), labels=torch.empty(0)), "no images; give another"),
     ],
 )

@@ -100,7 +100,7 @@ def in_flags(message: str) -> str:
         message = message.replace(python, spoken)
     message = re.sub(r"(?<=pass )([a-z_]+=)(\d+)", r"\1'\2'", message)
     message = re.sub(r"\bsettings=\['([^']+)'\]", r"--set \1", message)
-    message = re.sub(r"\bset (?=[a-z]+\.[a-z_.]+=)", "pass --set ", message)
+    message = re.sub(r"(?<![\w-])set (?=[a-z]+\.[a-z_.]+=)", "pass --set ", message)
 
     def flag(match: re.Match[str]) -> str:
         value = match[2] or match[3] or ""

@@ -99,7 +99,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         if "Weights only load failed" not in str(error):
             raise ValueError(f"{path} is damaged or not a .pt file; download it again") from None
         raise ValueError(
-            f"{path} holds more than weights and could run code when it is opened; "
+            f"{path} holds more than weights and could run code, so it was not loaded; "
             "ask its author for a plain state dict"
         ) from None
     except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
