@@ -253,7 +253,7 @@ OPTIONS = {
     "batch size": (("--batch-size", 0, *POOLED), "batch_size must be at least 1, got 0"),
     "seed": (("--seed", -1, *POOLED), "seed must be 0 or more, got -1"),
     "out": (("--out", ".", *POOLED), "is a folder; give --out a file"),
-    "resamples": ((*POOLED[:-1], 1), "at least 2 resamples"),
+    "resamples": ((*POOLED[:-1], 1), "--resamples must be at least 2"),
 }
 
 

@@ -66,7 +66,9 @@ class Comparison:
         if self.seed < 0:
             raise ValueError(f"seed must be 0 or more, got {self.seed}")
         if self.resamples < 2:
-            raise ValueError(f"resamples must be at least 2, got {self.resamples}; 1000 is usual")
+            raise ValueError(
+                f"resamples=... must be at least 2, got {self.resamples}; 1000 is usual"
+            )
 
     @property
     def unchanged(self) -> bool:
