@@ -30,7 +30,7 @@ VERBS = {
     "info": "Show the contents of a model file.",
     "recipes": "List the recipes, or show one with its settings.",
 }
-OF_EVERY_VERB = Group("Options of every command", sort_key=1)
+OF_EVERY_VERB = Group("Options of every command", sort_key=100)
 CALL = {"exit_on_error": False, "print_error": False, "result_action": "return_value"}
 DEVICES = "adm.processes"
 RENAMED = {  # Python arguments whose flags have other names
@@ -62,12 +62,11 @@ def command_line(arguments: Sequence[str]) -> App:
         # An explicit help would hide the docstring of the verb that is given.
         help_ = {} if verb in arguments[:1] else {"help": summary}
         app.command(f"adm.cli.{verb}:{verb}", name=verb, **help_)
-    app.meta.group_parameters = OF_EVERY_VERB
 
     @app.meta.default
     def call(
         *words: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
-        threads: int | None = None,
+        threads: Annotated[int | None, Parameter(group=OF_EVERY_VERB)] = None,
     ) -> object:
         """Call the verb.
 
