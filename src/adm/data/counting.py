@@ -1,4 +1,4 @@
-"""number, noun -> "1 image" or "2 images"."""
+"""Number, noun -> "1 image" or "2 images"."""
 
 
 def count_of(number: int, one: str, more: str | None = None) -> str:

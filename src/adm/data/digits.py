@@ -1,4 +1,4 @@
-"""split -> Source: scikit-learn's handwritten digits, 8x8, grey."""
+"""Split -> Source: scikit-learn's handwritten digits, 8x8, grey."""
 
 import numpy as np
 import torch

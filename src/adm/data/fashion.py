@@ -1,4 +1,4 @@
-"""folder of IDX files -> Source: Fashion-MNIST, 28x28, grey."""
+"""Folder of IDX files -> Source: Fashion-MNIST, 28x28, grey."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""http(s) URL -> Path of the file in a cache folder, downloaded once."""
+"""HTTP(S) URL -> Path of the file in a cache folder, downloaded once."""
 
 import os
 import sys

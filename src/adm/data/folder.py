@@ -1,4 +1,4 @@
-"""folder of image files -> Files: encoded images with labels."""
+"""Folder of image files -> Files: encoded images with labels."""
 
 import os
 from collections.abc import Iterator

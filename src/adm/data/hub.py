@@ -1,4 +1,4 @@
-"""name of a Hugging Face data set -> Files: encoded images with labels."""
+"""Name of a Hugging Face data set -> Files: encoded images with labels."""
 
 import io
 from typing import Any, BinaryIO

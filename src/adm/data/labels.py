@@ -1,4 +1,4 @@
-"""names of image files, labelling rule -> Labelled: the images used, classes and labels."""
+"""Names of image files, labelling rule -> Labelled: the images used, classes and labels."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath

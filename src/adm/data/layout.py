@@ -1,4 +1,4 @@
-"""names of image files, split, labelling rule -> Labelled: the images of the split."""
+"""Names of image files, split, labelling rule -> Labelled: the images of the split."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""list of labels, .csv, .tsv or .json -> pairs of file name and label."""
+"""List of labels, .csv, .tsv or .json -> pairs of file name and label."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""file names -> image files in natural order; path -> path with ~ expanded."""
+"""File names -> image files in natural order; path -> path with ~ expanded."""
 
 import re
 from collections import defaultdict

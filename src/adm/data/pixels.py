@@ -1,4 +1,4 @@
-"""picture, channels, size -> uint8 (C, H, W)."""
+"""PIL image, channels, size -> uint8 (C, H, W)."""
 
 import math
 from collections.abc import Sequence

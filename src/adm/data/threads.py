@@ -1,4 +1,4 @@
-"""function, arguments -> results in order, computed in several threads."""
+"""Function, arguments -> results in order, computed in several threads."""
 
 import os
 from collections import deque

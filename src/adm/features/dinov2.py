@@ -1,4 +1,4 @@
-"""images -> the class token of DINOv2 (Oquab et al. 2023), through timm.
+"""Images -> the class token of DINOv2 (Oquab et al. 2023), through timm.
 
 Stein et al. (2023, "Exposing flaws of generative model evaluation metrics") found that distances in
 these features agree better with human judgement than those in Inception's; they used ViT-L/14.

@@ -1,4 +1,4 @@
-"""images -> features and logits of EfficientNet-Lite0, trained on ImageNet.
+"""Images -> features and logits of EfficientNet-Lite0, trained on ImageNet.
 
 EfficientNet-B0 (Tan and Le 2019, table 1) without squeeze-and-excitation and with ReLU6 in place of
 swish. A package contains the authors' weights as a file; the network is built here, with each

@@ -1,4 +1,4 @@
-"""images -> pool_3, mixed_6/conv and logits of the 2015 Inception network, for FID and sFID.
+"""Images -> pool_3, mixed_6/conv, logits of the 2015 Inception network, for FID and sFID.
 
 The network (Szegedy et al. 2015) is TensorFlow's graph `classify_image_graph_def.pb`, in
 torch-fidelity's port. The reference suite reads two of its tensors and one weight:

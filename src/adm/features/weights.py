@@ -1,4 +1,4 @@
-"""published file of pickled weights -> name -> tensor, without executing its pickle."""
+"""Published file of pickled weights -> tensors by name, without executing the pickle."""
 
 import pickle
 from collections.abc import Mapping

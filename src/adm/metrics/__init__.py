@@ -1,4 +1,4 @@
-"""features -> number. Features are float64 or float32 (N, D), probabilities (N, classes)."""
+"""Features -> score. Features are float64 or float32 (N, D), probabilities (N, classes)."""
 
 from adm.metrics.bootstrap import Interval, centred_interval, mean_interval, resampled
 from adm.metrics.classwise import by_class

@@ -1,4 +1,4 @@
-"""logits, labels -> accuracy with its 95% interval."""
+"""Logits, labels -> accuracy with its 95% interval."""
 
 import math
 from typing import NamedTuple

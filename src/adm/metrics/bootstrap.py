@@ -1,4 +1,4 @@
-"""values of single images, or resampled scores -> a confidence interval.
+"""Values of single images, or resampled scores -> confidence interval.
 
 Images are resampled with replacement (Efron 1979). An interval says how far a score would move
 with as many other images of the same generator, against the same real ones. It does not cover a

@@ -1,4 +1,4 @@
-"""arrays -> features that can be scored, or a ValueError."""
+"""Arrays -> float features that can be scored, or ValueError."""
 
 import numpy as np
 

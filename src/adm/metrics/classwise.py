@@ -1,4 +1,4 @@
-"""labels, score of a set of images -> score of each class."""
+"""Labels, score of a set of images -> score of each class."""
 
 from collections.abc import Callable
 from typing import TypeVar

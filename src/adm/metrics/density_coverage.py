@@ -1,4 +1,4 @@
-"""features, features -> density and coverage (Naeem et al. 2020, equations 6 and 8).
+"""Features, features -> density and coverage (Naeem et al. 2020, equations 6 and 8).
 
 They are what precision and recall are, but robust to outliers.
 """

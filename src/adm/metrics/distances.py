@@ -1,4 +1,4 @@
-"""features, features -> squared distances: bounds for whole blocks, exact values for chosen pairs.
+"""Features, features -> squared distances: bounds for blocks, exact values for chosen pairs.
 
 A block of squared distances is |a|^2 - 2 a b + |b|^2, one matrix product, whose rounding error is
 of the order of |a|^2 + |b|^2 however close a and b are. So it bounds a distance to within

@@ -1,4 +1,4 @@
-"""features, labels -> mean distance between images of the same class."""
+"""Features, labels -> mean distance between images of the same class."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""features -> score, extrapolated to infinitely many images of the same generator.
+"""Features -> score, extrapolated to infinitely many images of the same generator.
 
 The bias of the Fréchet distance and of the Inception Score of N images is nearly proportional to
 1 / N, by a factor that depends on the generator. So the score is computed for random subsets of

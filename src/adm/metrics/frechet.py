@@ -1,4 +1,4 @@
-"""features, features -> Fréchet distance; with Inception's features, FID."""
+"""Features, features -> Fréchet distance; with Inception's features, FID."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""class probabilities -> Inception Score."""
+"""Class probabilities -> Inception Score."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""neighbours, pairs -> delete-a-group jackknife intervals for recall and coverage.
+"""Neighbours, pairs -> delete-a-group jackknife intervals for recall and coverage.
 
 Recall and coverage are proportions of the real images, and resampling those does not show how far
 they would move with other fake images. The delete-a-group jackknife does (Kott 2001, "The

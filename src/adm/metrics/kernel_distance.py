@@ -1,4 +1,4 @@
-"""features, features -> kernel distance; with Inception's features, KID.
+"""Features, features -> kernel distance; with Inception's features, KID.
 
 The unbiased estimate of the squared maximum mean discrepancy with the kernel (x y / D + 1)^3
 (Bińkowski et al. 2018, section 4): few images make it noisier, but not larger on average.

@@ -1,4 +1,4 @@
-"""features, features -> which images of each set lie in the manifold of the other.
+"""Features, features -> which images of each set lie in the manifold of the other.
 
 A set's manifold is the union of a ball around each image, whose radius is the distance to its k-th
 nearest neighbour. Precision, recall, density and coverage are means of what `membership` returns.

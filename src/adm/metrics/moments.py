@@ -1,4 +1,4 @@
-"""batches of features -> count, mean and covariance of all, in constant memory.
+"""Batches of features -> Moments: count, mean and covariance, in constant memory.
 
 Moments of parts merge in any order and grouping (Chan, Golub and LeVeque 1983, equation 2.1):
 

@@ -1,4 +1,4 @@
-"""features, features -> nearest neighbours, and all pairs within given radii.
+"""Features, features -> nearest neighbours, and all pairs within given radii.
 
 Results are exact, and memory does not grow with the number of pairs; `distances` explains how.
 """

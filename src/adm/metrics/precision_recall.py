@@ -1,4 +1,4 @@
-"""features, features -> precision and recall (Kynkäänniemi et al. 2019).
+"""Features, features -> precision and recall (Kynkäänniemi et al. 2019).
 
 A set's manifold is the union of a ball around each point, whose radius is the distance to its k-th
 nearest neighbour. Comparisons are exact; `precision_recall_float16` has the rounding of the

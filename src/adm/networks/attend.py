@@ -1,4 +1,4 @@
-"""queries, keys, values -> attended values, on a CPU and without storing the attention weights.
+"""Queries, keys, values -> attended values, on a CPU without storing attention weights.
 
 Heads are processed a few at a time, so that their attention weights stay in the processor's cache;
 the backward pass recomputes the weights. For few positions in half precision on a CPU, torch's own

@@ -1,4 +1,4 @@
-"""features, embedding -> features: residual block, attention, resampling, timestep embedding.
+"""Features, embedding -> features: residual block, attention, resampling, timestep embedding.
 
 Letters in shapes: B images, C channels, H and W pixels, L = H x W positions, E embedding width.
 """

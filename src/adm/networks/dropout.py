@@ -1,4 +1,4 @@
-"""features, keys -> features with some elements zero: dropout as a function of one key per image.
+"""Features, keys -> features: dropout as a function of one key per image.
 
 Masks from a torch generator depend on the batch, its order and the device. Here the mask of an
 image is a function of (its key, the layer, the element) alone, so that micro-batches, ranks,

@@ -1,4 +1,4 @@
-"""features, scale, shift -> SiLU(AdaGN(features)), fused where that is faster.
+"""Features, scale, shift -> SiLU(AdaGN(features)), fused where that is faster.
 
 Convolutions on a CPU are fastest with channels last in memory, where torch's GroupNorm is slow; and
 a scale, a shift and a SiLU after it would each read the features, and save them, once more. So

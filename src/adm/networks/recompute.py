@@ -1,4 +1,4 @@
-"""network -> the same network with activation checkpointing (Chen et al. 2016).
+"""Module -> the same Module with activation checkpointing (Chen et al. 2016).
 
 Between the forward and the backward pass a stage keeps its inputs alone; the backward pass runs it
 once more. A training step takes about a third longer, and all stages but one take only the memory

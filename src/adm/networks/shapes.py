@@ -1,4 +1,4 @@
-"""configuration -> a network on the meta device; state dict -> shapes."""
+"""Config -> network on the meta device; state dict -> shapes by name."""
 
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias

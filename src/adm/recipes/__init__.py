@@ -1,4 +1,4 @@
-"""name -> recipe: typed, frozen configuration of every run."""
+"""Name -> Recipe: the typed, frozen configuration of a run."""
 
 from collections.abc import Callable
 from difflib import get_close_matches

@@ -1,4 +1,4 @@
-"""ablation tables of the paper -> recipes, each one change of its base."""
+"""Ablation tables of the paper -> DiffusionRecipes, each one change of its base."""
 
 from collections.abc import Callable
 from dataclasses import replace

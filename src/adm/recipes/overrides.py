@@ -1,4 +1,4 @@
-"""recipe, "field=value" -> recipe: settings changed by name."""
+"""Recipe, "field=value" strings -> Recipe: settings changed by name."""
 
 import json
 from collections.abc import Iterable, Iterator

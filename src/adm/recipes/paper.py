@@ -1,4 +1,4 @@
-"""tables of the paper -> recipes: the best of the ablation, the released networks, and variants.
+"""Tables of the paper -> Recipes: the best ablation, the released networks, and variants.
 
 The numbers are those of the paper's appendix I (Tables 11 to 13). Settings that it does not state
 are those of the released scripts, whose loop neither warms up the learning rate nor clips

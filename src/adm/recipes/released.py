@@ -1,4 +1,4 @@
-"""name of a released file -> its network and its process.
+"""Name of a released file -> Released: its network and its process.
 
 What the released flags say of each file (https://github.com/openai/guided-diffusion). All diffusion
 models predict the noise and a variance within the learned range, on 1000 steps.

@@ -1,4 +1,4 @@
-"""recipe <-> JSON: the typed, frozen configuration of a run.
+"""Recipe <-> JSON: the typed, frozen configuration of a run.
 
 A recipe is complete: no setting is chosen anywhere else, so that a checkpoint, which contains its
 recipe, can be sampled, resumed and compared without further settings.

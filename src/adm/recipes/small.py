@@ -1,4 +1,4 @@
-"""recipes for a laptop's CPU: Fashion-MNIST and scikit-learn's digits."""
+"""Fashion-MNIST, scikit-learn digits -> Recipes that train on the CPU of a laptop."""
 
 from dataclasses import replace
 

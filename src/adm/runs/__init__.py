@@ -1,1 +1,1 @@
-"""recipe, data -> a run: its folder, its memory, its progress."""
+"""Recipe, Source -> trained run: its folder, its memory, its progress."""

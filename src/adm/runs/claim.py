@@ -1,4 +1,4 @@
-"""a run's folder, its settings -> the folder is this run's, or a refusal that names the field."""
+"""Run folder, identity of a run -> run.json, or ValueError naming the first field that differs."""
 
 from collections.abc import Mapping
 from pathlib import Path

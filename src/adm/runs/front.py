@@ -1,4 +1,4 @@
-"""Recipe, data, folder -> a trained run: the front door of training."""
+"""Recipe, data spec or Source, folder -> run folder of a trained network."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""recipe -> bytes that a training step takes, told by walking through one without computing it.
+"""Recipe -> Memory: the bytes that a training step needs.
 
 PyTorch's fake tensors have shapes and no values: the loop's own step runs on them in a second or
 two, however large the network, and every storage that it makes is counted while it lives.

@@ -1,4 +1,4 @@
-"""recipe, data -> a training run: every object that the loop needs, built and handed over."""
+"""Recipe, Source, folder -> iterator of Progress: builds all objects that the loop needs."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field

@@ -1,1 +1,1 @@
-"""model, guidance scales, references -> scores at every scale, and an HTML page of them."""
+"""Model, guidance scales, references -> scores at every scale, and an HTML page of them."""

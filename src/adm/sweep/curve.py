@@ -1,4 +1,4 @@
-"""scores at every scale -> sentences on the trade-off between fidelity and diversity.
+"""Scores at every scale -> sentences on the trade-off between fidelity and diversity.
 
 In the paper's figure 4, precision and Inception Score rise with the scale, recall falls, and FID is
 best in between. Whether these scores agree is decided by their intervals: two scores differ if

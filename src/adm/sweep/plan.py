@@ -1,4 +1,4 @@
-"""models, samplers, steps, scales -> Sweep: its points, and a sample folder for each.
+"""Models, samplers, steps, scales -> Sweep: its points, and a sample folder for each.
 
 A point is a combination of sampler, steps and scale. Image i has the same label and starts from the
 same noise at every point.

@@ -1,4 +1,4 @@
-"""lines of scores -> the paper's figure: distance, precision and recall over the scale."""
+"""Lines of scores -> matplotlib Figure: distance, precision and recall over the scale."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""samples of a point, Scoring -> a report by each network and the judge's accuracy, both cached."""
+"""Samples of a Point, Scoring -> Report by each network, Score of the judge, both cached."""
 
 import shutil
 from collections.abc import Sequence

@@ -1,1 +1,1 @@
-"""data, objective, network -> trained weights in checkpoints that describe themselves."""
+"""Source, Objective, networks -> trained weights in self-describing checkpoints."""

@@ -1,4 +1,4 @@
-"""source, seed, step -> this process's images with their random draws, made ahead of need."""
+"""Source, seed, steps -> iterator of Batch: this process's images and their random draws."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""A run's state <-> a folder that describes itself: safetensors and JSON, never code.
+"""RunState, Numbers <-> checkpoint folder of safetensors and JSON.
 
 A run's folder holds `checkpoints/step-0001000/`, and there:
     model.safetensors      the averaged weights, with the recipe in the file's metadata

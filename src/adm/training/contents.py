@@ -1,4 +1,4 @@
-"""A run's state <-> the tensors and numbers of its checkpoint's files.
+"""RunState <-> file names, tensors and numbers of its checkpoint.
 
 The files of a player (`model`, `raw`, `optimizer` and further averages) lie in the checkpoint's
 folder itself where there is one player, and in a folder of the player's name where there are more.

@@ -1,4 +1,4 @@
-"""a write that failed -> an error that says what was lost, and names the cure."""
+"""Exception of a failed write -> OSError that names the loss and the cure."""
 
 import errno
 import re

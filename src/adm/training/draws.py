@@ -1,4 +1,4 @@
-"""seed, position -> every random number that one training image needs."""
+"""Seed, position in the stream of images -> Draws: all random numbers of a training image."""
 
 from typing import NamedTuple
 

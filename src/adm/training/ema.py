@@ -1,4 +1,4 @@
-"""weights, step -> their moving averages."""
+"""Module, step -> EMA: a moving average of its weights."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

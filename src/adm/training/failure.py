@@ -1,4 +1,4 @@
-"""a step whose numbers are not finite -> a count, and at last a report that names the images."""
+"""Updates of a step -> number of bad steps in a row; Updates -> failure.json, error message."""
 
 from collections.abc import Iterable, Mapping
 from operator import itemgetter

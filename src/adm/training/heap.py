@@ -1,4 +1,4 @@
-"""this process -> the same, which keeps the memory that a training step frees for the next one.
+"""() -> bool: keep the memory that a training step frees for the next step.
 
 glibc hands large blocks back to the system as soon as they are free, and a step on a CPU then
 waits for thousands of fresh pages, each of them cleared, where the same pages would have done.

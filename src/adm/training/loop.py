@@ -1,4 +1,4 @@
-"""Players, a turn, data -> trained weights: the loop."""
+"""Run -> iterator of Progress, one per optimizer step; checkpoints in the run folder."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""a step, a device's memory -> the largest micro-batch that fits."""
+"""RunState, Turn, Batch -> int: the largest micro-batch that fits in memory."""
 
 from collections.abc import Callable
 

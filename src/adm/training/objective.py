@@ -1,4 +1,4 @@
-"""images, labels, random draws -> one loss an image: what each kind of network is trained to do."""
+"""Module, Batch -> Outcome: the loss of each image, for each kind of network."""
 
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias

@@ -1,4 +1,4 @@
-"""Networks, settings -> players, which learn, and the state of a run of several."""
+"""Module, PlayerSettings -> Player; players, frozen networks -> RunState."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""stored averages of two widths -> the average of any width, after training.
+"""Snapshots of averages of a few widths -> weights of the average of any width.
 
 A power-function average at time t counts the weights of time tau by its profile
 

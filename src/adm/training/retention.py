@@ -1,4 +1,4 @@
-"""a run's checkpoints -> those that stay: the newest, the best, one in every so many."""
+"""Run folder, Policy -> the checkpoints that stay: the newest, the best, regular ones."""
 
 import math
 import shutil

@@ -1,4 +1,4 @@
-"""Settings of the training loop and of each player; see `TrainSettings` for their meanings."""
+"""TrainSettings -> LoopSettings, PlayerSettings."""
 
 from dataclasses import dataclass
 

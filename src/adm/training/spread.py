@@ -1,4 +1,4 @@
-"""A network or a batch -> the part of it that this process holds, and back to the whole."""
+"""Module or batch <-> the part that this process holds (DDP, FSDP)."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any

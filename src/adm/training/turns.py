@@ -1,4 +1,4 @@
-"""RunState, batch -> updates: which players learn what from a batch, and in which order."""
+"""RunState, Batch, Learn -> Updates by name: who learns from a batch, in which order."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeAlias

@@ -1,4 +1,4 @@
-"""Player, objective, batch -> one optimizer step, or none where the numbers are not finite."""
+"""Player, Objective, Batch -> Update: one optimizer step, skipped if a number is not finite."""
 
 import math
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""steps done, a run's state -> figures for its log, pictures in its folder, warnings."""
+"""Steps done, RunState -> figures for the log, pictures in the run folder, warnings."""
 
 from adm.runs.watch.compose import PREVIEWS, watching
 from adm.runs.watch.curves import read_log

@@ -1,4 +1,4 @@
-"""recipe, data, folder -> one watch: validation, previews, colours and curves together."""
+"""Recipe, Sources, run folder -> Watch: validation, previews, colours and curves."""
 
 from collections.abc import Sequence
 from pathlib import Path

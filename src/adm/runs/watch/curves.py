@@ -1,4 +1,4 @@
-"""log.jsonl -> its figures by name -> RUN/progress.png."""
+"""log.jsonl -> Log: columns by name; Log -> PIL image in RUN/progress.png."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""samples, the data's images -> mean and deviation of every channel, and a word when they part."""
+"""Samples, training images -> Compared, their channel moments; Compared -> warning or None."""
 
 from collections.abc import Callable
 from functools import cache

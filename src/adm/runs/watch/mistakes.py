@@ -1,4 +1,4 @@
-"""average weights of a classifier, held-out images -> those it misclassifies, at four levels."""
+"""Classifier weights, held-out images -> Drawn: misclassified images at four noise levels."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""raw and average weights -> PNG files in RUN/previews/, one at each time."""
+"""RunState -> Weights, raw and averaged -> PNG files in RUN/previews/."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

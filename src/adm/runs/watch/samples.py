@@ -1,4 +1,4 @@
-"""raw and average weights, one seed -> samples side by side, and how they are coloured."""
+"""Weights, raw and averaged -> Drawn: samples of both, and their colours."""
 
 from pathlib import Path
 

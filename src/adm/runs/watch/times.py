@@ -1,4 +1,4 @@
-"""steps done -> whether a watch is due; a watch that may fail -> one that reports it instead."""
+"""Steps done -> bool: whether a watch is due; Watch -> Watch that reports its errors."""
 
 import sys
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""raw and average weights, held-out images -> them made low, and made high again, side by side."""
+"""Weights, held-out images -> Drawn: the images downsampled and upsampled again."""
 
 from pathlib import Path
 

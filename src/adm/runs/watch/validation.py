@@ -1,4 +1,4 @@
-"""average weights, held-out images, fixed draws -> loss and accuracy by quarter of the levels."""
+"""Average weights, held-out images -> Measured: loss and accuracy by quarter of the levels."""
 
 from functools import partial
 from typing import NamedTuple

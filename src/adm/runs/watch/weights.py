@@ -1,4 +1,4 @@
-"""recipe, weights under training -> a second network in the same memory, for evaluation."""
+"""Player -> tensors by name; Recipe, tensors -> network that shares them, for evaluation."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""a run's figures and pictures -> TensorBoard or Weights & Biases; both are extras."""
+"""Figures, pictures -> Writer: TensorBoard or Weights & Biases, both optional extras."""
 
 import math
 import secrets
