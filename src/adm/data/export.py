@@ -21,6 +21,7 @@ EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date of the zip format
 UNIX = 3  # written on every system, so that the bytes do not depend on it
 
 
+# Eight parameters: the first five are what the files hold, the others independent options.
 def save_images(
     out: Path,
     images: Tensor,

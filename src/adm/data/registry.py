@@ -31,6 +31,7 @@ FORMS = (
 )
 
 
+# Seven parameters: all but the spec are independent options with defaults, by keyword.
 def open_source(
     spec: str,
     *,

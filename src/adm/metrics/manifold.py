@@ -48,6 +48,7 @@ def neighbour_distances(
     return nearest_others(features, k, device).squared
 
 
+# Seven parameters: all but the two sets are independent options with defaults.
 def membership(
     real: np.ndarray,
     fake: np.ndarray,

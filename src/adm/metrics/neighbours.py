@@ -73,7 +73,7 @@ def nearest(
         )
     found = Nearest(np.zeros((len(points), k), np.int64), np.zeros((len(points), k)))
     rows, dtype = np.arange(len(points)), fastest_dtype(points.shape[1], device)
-    return _fill(found, rows, points, others, False, dtype, device)
+    return _fill(_Search(points, others, False, device), found, rows, dtype)
 
 
 def nearest_others(features: np.ndarray, k: int = 1, device: str | torch.device = "cpu") -> Nearest:
@@ -106,7 +106,8 @@ def nearest_others(features: np.ndarray, k: int = 1, device: str | torch.device 
             table.offer(row, column, distances)
             table.offer(column, row, distances.T)
     found, unsure = _resolve(points, points, table, k, len(points) - 1)
-    return _fill(found, unsure, features, features, True, wider_dtype(dtype), device)
+    search = _Search(features, features, True, device)
+    return _fill(search, found, unsure, wider_dtype(dtype))
 
 
 def pairs_within(
@@ -143,6 +144,15 @@ def pairs_within(
             yield Pairs(found.rows + row, found.columns + column, found.squared)
 
 
+class _Search(NamedTuple):
+    """Two sets: the neighbours of rows of `points` are wanted among `others`."""
+
+    points: np.ndarray
+    others: np.ndarray
+    exclude_self: bool  # the sets are one, and no image is a neighbour of itself
+    device: str | torch.device
+
+
 class _Table:
     """The smallest lower bounds so far, one row per point."""
 
@@ -176,22 +186,14 @@ def _packed(values: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
     return new, where
 
 
-def _fill(
-    found: Nearest,
-    rows: np.ndarray,
-    points: np.ndarray,
-    others: np.ndarray,
-    exclude_self: bool,
-    dtype: torch.dtype | None,
-    device: str | torch.device,
-) -> Nearest:
+def _fill(search: _Search, found: Nearest, rows: np.ndarray, dtype: torch.dtype | None) -> Nearest:
     """Write the neighbours of some rows into `found`, in wider dtypes where one is inconclusive."""
     k = found.indices.shape[1]
     while len(rows) and dtype is not None:
         unsure = []
         for start in range(0, len(rows), BLOCK):
             chosen = rows[start : start + BLOCK]
-            new, open_ = _nearest_of(chosen, points, others, k, exclude_self, dtype, device)
+            new, open_ = _nearest_of(search, chosen, k, dtype)
             found.indices[chosen], found.squared[chosen] = new
             unsure.append(chosen[open_])
         rows, dtype = np.concatenate(unsure), wider_dtype(dtype)
@@ -199,15 +201,10 @@ def _fill(
 
 
 def _nearest_of(
-    rows: np.ndarray,
-    points: np.ndarray,
-    others: np.ndarray,
-    k: int,
-    exclude_self: bool,
-    dtype: torch.dtype,
-    device: str | torch.device,
+    search: _Search, rows: np.ndarray, k: int, dtype: torch.dtype
 ) -> tuple[Nearest, np.ndarray]:
     """The k nearest of some rows, and those of them for which `dtype` is inconclusive."""
+    points, others, exclude_self, device = search
     first, second = prepare(points[rows], others, dtype=dtype, device=device)
     available = len(others) - exclude_self
     table = _Table(len(rows), min(k + SPARE, available), first.squared_norms)

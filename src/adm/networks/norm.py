@@ -67,6 +67,7 @@ class Fused(torch.autograd.Function):
     `offset`, is small, which avoids cancellation in the sums and rounding in the factors.
     """
 
+    # Seven parameters: autograd differentiates only tensors that are arguments of their own.
     @staticmethod
     def forward(
         ctx: Any,

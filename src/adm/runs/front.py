@@ -16,7 +16,7 @@ from adm.runs.watch import watching
 from adm.training.loop import Progress
 
 
-# Keywords only, each with the name and the meaning of the command line's.
+# Eight parameters: those by keyword mirror the options of `adm train` in name and meaning.
 def train(
     recipe: str | Path | Recipe,
     *,

@@ -37,6 +37,7 @@ class Outcome(NamedTuple):
 Objective: TypeAlias = Callable[[nn.Module, Batch], Outcome]
 
 
+# Eight parameters: the first three define the loss, the others are options, by keyword.
 def diffusion(
     schedule: Schedule,
     parameterization: Parameterization,

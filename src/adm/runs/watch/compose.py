@@ -21,6 +21,7 @@ PREVIEWS = "previews"  # in the run's folder
 PIXELS = 64 * 64 * 64  # evaluated at once
 
 
+# Eight parameters: the first five define the run, the others are options, by keyword.
 def watching(
     recipe: Recipe,
     source: Source,
@@ -86,6 +87,7 @@ def evaluated_at_once(recipe: Recipe) -> int:
     return max(1, min(64, PIXELS // (height * width)))
 
 
+# Seven parameters: what `watching` takes or derives, for the one place that chooses a preview.
 def drawing(
     recipe: Recipe,
     source: Source,

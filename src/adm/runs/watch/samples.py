@@ -21,6 +21,7 @@ ROWS = 10  # classes shown at most
 HEADINGS = ("raw weights", "average (EMA)")
 
 
+# Eight parameters: those by keyword are independent, and all have defaults.
 def samples(
     recipe: DiffusionRecipe,
     source: Source,

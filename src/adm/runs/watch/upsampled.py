@@ -27,6 +27,7 @@ WIDE = 96  # pixels of a tile, so that headings fit
 HEADINGS = ("low", "bicubic", "raw weights", "average (EMA)", "original")
 
 
+# Seven parameters: those by keyword are independent, and all have defaults.
 def upsampled(
     recipe: DiffusionRecipe,
     held_out: Source,

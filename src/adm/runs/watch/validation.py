@@ -38,6 +38,7 @@ class Measured(NamedTuple):
         return float(self.quarters[name].mean())
 
 
+# Eight parameters: those by keyword are independent, and all have defaults.
 def validation(
     recipe: Recipe,
     held_out: Source,
