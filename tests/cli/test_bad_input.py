@@ -144,7 +144,7 @@ def damaged(kind: str, path: Path, marker: Path) -> None:
     ("kind", "name", "cure"),
     [
         ("truncated", "m.safetensors", "copy it again"),
-        ("foreign", "m.safetensors", "carries no recipe"),
+        ("foreign", "m.safetensors", "contains no recipe"),
         ("pickle", "m.safetensors", "give a file that `adm train` wrote"),
         ("torch", "m.safetensors", "give a file that `adm train` wrote"),
         ("empty", "m.safetensors", "give a file that `adm train` wrote"),

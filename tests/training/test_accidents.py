@@ -26,7 +26,7 @@ def test_a_disk_that_fills_up_leaves_the_checkpoint_before_it_whole(tmp_path):
     )
     printed = launch.finish(launch.train(tmp_path, recipe, source, run, before=limit), status=2)
     assert "step-0000010 was not written" in printed
-    assert "step-0000005 stays whole" in printed
+    assert "step-0000005 is intact, and a new attempt resumes from it" in printed
     assert load_diffusion(run).trained_steps == 5
     assert not list(run.glob("checkpoints/.*"))
     launch.finish(launch.train(tmp_path, recipe, source, run))

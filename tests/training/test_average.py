@@ -114,7 +114,7 @@ def test_the_profile_is_the_same_share_of_the_run_at_any_length() -> None:
 
 @pytest.mark.parametrize("width", [0.0, -0.1, WIDEST, 0.5, math.nan])
 def test_a_width_out_of_range_is_refused(width: float) -> None:
-    with pytest.raises(ValueError, match=r"over 0 and under 0\.289"):
+    with pytest.raises(ValueError, match=r"must be in \(0, 0\.289\)"):
         Power(width)
 
 
@@ -128,5 +128,5 @@ def test_a_run_keeps_the_model_s_average_first_and_all_by_name() -> None:
 
 
 def test_an_average_asked_for_twice_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"ema-0\.9 is asked for twice"):
+    with pytest.raises(ValueError, match=r"ema-0\.9 is given twice"):
         averages(constant(1.0), 0.9, (0.9,))

@@ -146,7 +146,7 @@ def test_a_damaged_optimizer_is_refused_with_the_way_back(tmp_path: Path) -> Non
 def test_foreign_weights_are_refused(tmp_path: Path, metadata: dict[str, str] | None) -> None:
     path = tmp_path / "foreign.safetensors"
     save_file({"weight": torch.zeros(3)}, path, metadata)
-    with pytest.raises(ValueError, match=r"foreign\.safetensors carries no recipe"):
+    with pytest.raises(ValueError, match=r"foreign\.safetensors contains no recipe"):
         load_diffusion(path)
 
 
@@ -156,7 +156,7 @@ def test_a_header_that_is_no_json_is_refused_with_the_file_s_name(
 ) -> None:
     path = tmp_path / "odd.safetensors"
     save_file({"weight": torch.zeros(3)}, path, {"adm": header})
-    with pytest.raises(ValueError, match=r"odd\.safetensors is no model file or is damaged"):
+    with pytest.raises(ValueError, match=r"odd\.safetensors is not a model file, or it is damaged"):
         load_diffusion(path)
 
 

@@ -14,18 +14,20 @@ from adm.training.disk import unwritten
 @pytest.mark.parametrize(
     ("error", "number", "cure"),
     [
-        (OSError(errno.ENOSPC, "No space left on device"), errno.ENOSPC, "free some space"),
-        (OSError(errno.EDQUOT, "Quota exceeded"), errno.EDQUOT, "free some space"),
-        (OSError(errno.EACCES, "Permission denied"), errno.EACCES, "mend that"),
-        (SafetensorError("I/O error: No space (os error 28)"), errno.ENOSPC, "free some space"),
-        (SafetensorError("IoError(Os { code: 13, kind: No })"), errno.EACCES, "mend that"),
-        (SafetensorError("something else"), errno.EIO, "mend that"),
+        (OSError(errno.ENOSPC, "No space left on device"), errno.ENOSPC, "free disk space"),
+        (OSError(errno.EDQUOT, "Quota exceeded"), errno.EDQUOT, "free disk space"),
+        (OSError(errno.EACCES, "Permission denied"), errno.EACCES, "resolve that error"),
+        (SafetensorError("I/O error: No space (os error 28)"), errno.ENOSPC, "free disk space"),
+        (SafetensorError("IoError(Os { code: 13, kind: No })"), errno.EACCES, "resolve that error"),
+        (SafetensorError("something else"), errno.EIO, "resolve that error"),
     ],
 )
 def test_the_cure_is_the_error_s(error: Exception, number: int, cure: str) -> None:
     raised = unwritten("the file", error, "; nothing is left")
     assert raised.errno == number
-    assert f"the file was not written ({error}); nothing is left; {cure}, and" in str(raised)
+    assert f"the file was not written ({error}); nothing is left; {cure} and try again" in str(
+        raised
+    )
 
 
 def test_the_number_of_a_real_error_of_safetensors_is_found(tmp_path: Path) -> None:

@@ -253,7 +253,7 @@ def test_a_report_of_failure_names_every_image_of_the_batch_worst_first(tmp_path
         looped(tmp_path, Recorder(1), tiny.stripes(), settings)
     report = json.loads((tmp_path / "failure.json").read_text())
     assert sorted(row["level"] for row in report["worst"]) == list(range(1, 13))
-    named = str(raised.value).partition("with images ")[2].partition(" (")[0].split(", ")
+    named = str(raised.value).partition("for images ")[2].partition(" (")[0].split(", ")
     assert [int(name) for name in named] == [row["image"] for row in report["worst"]][:8]
 
 

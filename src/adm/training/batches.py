@@ -12,10 +12,12 @@ from adm.processes import Devices
 from adm.training.draws import Draws, draw
 from adm.training.spread import share
 
-AHEAD = 3  # batches made while the network works
+AHEAD = 3  # batches prepared in advance
 
 
 class Batch(NamedTuple):
+    """Images, labels, and the random draws that training them takes."""
+
     images: Tensor  # (B, C, H, W) uint8
     labels: Tensor  # (B,) int64
     draws: Draws
@@ -25,10 +27,11 @@ class Batch(NamedTuple):
         return len(self.labels)
 
     def part(self, start: int, stop: int) -> "Batch":
-        """Rows start..stop."""
+        """Return rows start to stop - 1."""
         return Batch(self.images[start:stop], self.labels[start:stop], self.draws.part(start, stop))
 
     def to(self, device: torch.device) -> "Batch":
+        """Copy all tensors to a device; the uniform draws stay on the CPU, in NumPy."""
         draws = self.draws._replace(
             noise=self.draws.noise.to(device, non_blocking=True),
             key=self.draws.key.to(device, non_blocking=True),
@@ -37,7 +40,7 @@ class Batch(NamedTuple):
         return Batch(images, self.labels.to(device, non_blocking=True), draws)
 
     def pinned(self) -> "Batch":
-        """In memory that a GPU can read while the processor goes on."""
+        """Copy all tensors to page-locked memory, from which `to` copies without blocking."""
         draws = self.draws._replace(
             noise=self.draws.noise.pin_memory(), key=self.draws.key.pin_memory()
         )
@@ -45,7 +48,7 @@ class Batch(NamedTuple):
 
 
 class Augmentation(NamedTuple):
-    """Which of an image's draws change it."""
+    """Which random augmentations are applied: mirroring, random crops."""
 
     flip: bool = False
     crop: bool = False
@@ -54,7 +57,7 @@ class Augmentation(NamedTuple):
 def batch_at(
     source: Source, seed: int, start: int, count: int, augmentation: Augmentation
 ) -> Batch:
-    """Positions start..start + count of the endless shuffled stream of training images."""
+    """Return positions start to start + count - 1 of the endless shuffled stream of images."""
     indices = shuffled(seed, len(source), start, count)
     return with_draws(source, indices, seed, start, augmentation)
 
@@ -62,7 +65,7 @@ def batch_at(
 def with_draws(
     source: Source, indices: list[int], seed: int, start: int, augmentation: Augmentation
 ) -> Batch:
-    """Chosen images, with the draws of positions start.. of the stream."""
+    """Return chosen images, with the draws of as many positions of the stream from `start` on."""
     draws = draw(seed, start, len(indices), source.shape)
     crops = draws.crop.tolist() if augmentation.crop else None
     images, labels = source.batch(indices, crops)
@@ -80,9 +83,15 @@ def batches(
     devices: Devices,
     augmentation: Augmentation,
 ) -> Iterator[Batch]:
-    """This process's share of the batch of every step, on its device, in order.
+    """Yield this process's share of the batch of every step, on its device, in order.
 
-    A thread prepares those ahead; decoding and drawing leave the interpreter free for the network.
+    A thread prepares up to `AHEAD` batches in advance; it releases the GIL while it decodes images
+    and draws noise.
+
+    Args:
+        seed: of the order of the images and of their draws.
+        batch_size: of the global batch.
+        steps: numbers of the optimizer steps, counted from 0.
     """
     mine = share(batch_size, devices)
 

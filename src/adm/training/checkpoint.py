@@ -1,14 +1,14 @@
 """RunState, Numbers <-> checkpoint folder of safetensors and JSON.
 
-A run's folder holds `checkpoints/step-0001000/`, and there:
-    model.safetensors      the averaged weights, with the recipe in the file's metadata
-    raw.safetensors        the weights as the optimizer left them
-    optimizer.safetensors  its moments
-    ema-0.999.safetensors  further averages, where there are any, by name
-    importance.safetensors the recent losses of each level, where levels are drawn by them
-    state.json             the step, and all else that is a number
+A checkpoint is a folder `checkpoints/step-0001000/` in the run folder, with the files
+    model.safetensors      the average of the weights, with the recipe in the file's metadata
+    raw.safetensors        the weights themselves
+    optimizer.safetensors  the optimizer's moments
+    ema-0.999.safetensors  further averages by name, if there are any
+    importance.safetensors the recent losses of each level, if levels are sampled by importance
+    state.json             the step and all other numbers
 
-Where several networks learn, each has a folder of its name for its weights, moments and averages,
+If several networks are trained, each has a subfolder of its name for weights, moments and averages,
 such as `step-0001000/generator/model.safetensors`. Frozen networks are not saved.
 """
 
@@ -31,18 +31,18 @@ from adm.training.disk import unwritten
 from adm.training.players import RunState
 from adm.training.spread import fill, whole
 
-FORMAT = "adm"  # under which a model file's header holds its metadata
+FORMAT = "adm"  # the key of our metadata in the header of a model file
 STEP_FOLDER = "step-{:07d}"
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """What a checkpoint holds beside tensors.
+    """The numbers that describe a checkpoint.
 
     Attributes:
         step: optimizer steps done.
-        micro_batch: that they were done with; going on with it gives the same rounding.
-        validation: the step's validation loss, where it was measured.
+        micro_batch: size of the micro-batches so far; resuming with it keeps the same rounding.
+        validation: validation loss after this step; None if it was not measured.
     """
 
     step: int
@@ -51,19 +51,27 @@ class Numbers:
 
 
 def save_model(path: Path, weights: dict[str, Tensor], metadata: dict[str, Any]) -> None:
-    """Write one self-describing model file; `metadata` becomes JSON.
+    """Write one self-describing model file.
 
-    All of it is one entry of the file's header, which would list several in a random order.
+    The metadata is a single JSON entry of the header, because safetensors writes several entries
+    in a random order.
+
+    Args:
+        weights: tensors by name; they are written with their own dtypes.
+        metadata: JSON values, `recipe` and `classes` among them.
     """
     described = {FORMAT: json.dumps(metadata)}
     save_file({k: v.detach().contiguous().cpu() for k, v in weights.items()}, path, described)
 
 
 def load_model(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a model file written by `save_model`: float32 weights, and the metadata.
+    """Read a model file written by `save_model`.
+
+    Returns:
+        Float32 weights by name, and the metadata.
 
     Raises:
-        ValueError: the file is truncated, or no model of ours.
+        ValueError: the file is damaged, or adm did not write it.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -72,37 +80,37 @@ def load_model(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         metadata = described_by(described)
     except (SafetensorError, OSError, ValueError) as error:
         raise ValueError(
-            f"{path} is no model file or is damaged ({error}); copy it again, or give a file "
-            "that `adm train` wrote"
+            f"{path} is not a model file, or it is damaged ({error}); copy it again, or give a "
+            "file that `adm train` wrote"
         ) from None
     if not isinstance(metadata, dict) or not {"recipe", "classes"} <= metadata.keys():
         raise ValueError(
-            f"{path} carries no recipe: of a checkpoint give model.safetensors, and import a file "
-            "that adm did not write"
+            f"{path} contains no recipe; give the model.safetensors of a checkpoint, or import the "
+            "file if adm did not write it"
         )
     return {k: v.float() for k, v in weights.items()}, metadata
 
 
 def described_by(described: dict[str, str]) -> dict[str, Any]:
-    """The entries of a file's header -> the metadata of `save_model`; empty for a foreign file."""
+    """Return the metadata that `save_model` stored in a header; empty for files of others."""
     if FORMAT in described:
         return parse_json(described[FORMAT])
-    if described.pop("format", None) == FORMAT:  # as files were before 0.1: an entry each
+    if described.pop("format", None) == FORMAT:  # before 0.1, each key had its own entry
         return {k: parse_json(v) for k, v in described.items()}
     return {}
 
 
 def latest(run: Path) -> Path | None:
-    """The newest whole checkpoint of a run, if it has one."""
+    """Return the newest complete checkpoint of a run, or None."""
     found = finished(run)
     return found[-1] if found else None
 
 
 def numbers(folder: Path) -> Numbers:
-    """A checkpoint's numbers.
+    """Return the numbers of a checkpoint.
 
     Raises:
-        ValueError: they are damaged.
+        ValueError: state.json is missing or damaged.
     """
     held = _state(folder)
     return Numbers(held["step"], held["micro_batch"], held["validation"])
@@ -115,13 +123,20 @@ def save(
     metadata: dict[str, Any],
     devices: Devices,
 ) -> Path:
-    """Write a checkpoint whole or not at all.
+    """Write a checkpoint atomically; every process must call.
 
-    Every process writes the files that fall to it; the folder appears under its name when all are
-    on the disk.
+    The processes share the writing of the files. The folder gets its name once all files are on the
+    disk.
+
+    Args:
+        run: the run folder.
+        metadata: stored with every weights file; see `save_model`.
+
+    Returns:
+        The checkpoint folder.
 
     Raises:
-        OSError: a file cannot be written; the checkpoints before stay as they are.
+        OSError: a file cannot be written; earlier checkpoints are not touched.
     """
     folder = run / "checkpoints" / STEP_FOLDER.format(numbers.step)
     part = folder.with_name(f".{folder.name}.part")
@@ -130,7 +145,7 @@ def save(
     failure: Exception | None = None
     for turn, (name, tensors) in enumerate(contents.tensors(state).items()):
         mine = turn % devices.world == devices.rank and failure is None
-        held = {key: whole(t).detach() for key, t in tensors.items()}  # together, if in parts
+        held = {key: whole(t).detach() for key, t in tensors.items()}  # collective
         if mine:
             try:
                 _write(part / name, held, metadata | {"step": numbers.step})
@@ -157,16 +172,16 @@ def save(
 
 
 def restore(folder: Path, state: RunState) -> Numbers:
-    """Load a checkpoint into built objects; on any number of processes.
+    """Load a checkpoint into `state`, on any number of processes.
 
     Raises:
-        ValueError: one of its files is damaged, or it is of a run of other players.
+        ValueError: a file is missing or damaged, or the checkpoint has other players.
     """
     held = _state(folder)
     try:
         own = contents.numbers_of_players(state, held)
     except ValueError as error:
-        raise ValueError(f"{folder} cannot be continued: {error}; give another folder") from None
+        raise ValueError(f"{folder} cannot be resumed: {error}; choose another out=...") from None
     for name, tensors in contents.tensors(state, moments=False).items():
         values = _tensors(folder / name)
         for key, tensor in tensors.items():
@@ -188,7 +203,7 @@ def _described(numbers: Numbers, state: RunState) -> dict[str, Any]:
 
 
 def _finite(value: float | None) -> float | None:
-    """JSON has no word for what is not, and it is no result either."""
+    """Return the value if it is finite, else None: JSON has neither NaN nor infinity."""
     return value if value is not None and math.isfinite(value) else None
 
 
@@ -207,7 +222,7 @@ def _emptied(folder: Path, places: Iterable[str]) -> None:
 
 
 def _synced(folder: Path, places: Iterable[str]) -> None:
-    """Have the disk hold what the folder lists, before the folder takes its name."""
+    """Flush the folder's files and directories to the disk, before the folder is renamed."""
     fsync(folder / "state.json")
     for listed in {*(folder / place for place in places), folder}:
         fsync(listed)
@@ -215,18 +230,22 @@ def _synced(folder: Path, places: Iterable[str]) -> None:
 
 def _unwritten(error: Exception, folder: Path, run: Path) -> OSError:
     before = latest(run)
-    stays = f"{before.name} stays whole" if before else "there is none before it"
+    stays = (
+        f"{before.name} is intact, and a new attempt resumes from it"
+        if before
+        else "there is no earlier one"
+    )
     return unwritten(f"checkpoint {folder.name}", error, f"; {stays}")
 
 
 def finished(run: Path) -> list[Path]:
-    """All whole checkpoints of a run, oldest first."""
+    """Return all complete checkpoints of a run, oldest first."""
     found = (state.parent for state in (run / "checkpoints").glob("step-*/state.json"))
     return sorted(found, key=lambda folder: int(folder.name.removeprefix("step-")))
 
 
 def sound(run: Path) -> Path | None:
-    """The newest whole checkpoint with no step before it that was not finite, if there is one."""
+    """Return the newest complete checkpoint whose last step was finite, or None."""
     return next((f for f in reversed(finished(run)) if not _state(f)["bad_steps"]), None)
 
 
@@ -235,8 +254,8 @@ def _state(folder: Path) -> dict[str, Any]:
         return read_json(folder / "state.json")
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"{folder / 'state.json'} is damaged ({error}); remove {folder} to continue from the "
-            "checkpoint before it"
+            f"{folder / 'state.json'} is missing or damaged ({error}); remove {folder} to resume "
+            "from the checkpoint before it"
         ) from None
 
 
@@ -245,6 +264,6 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise ValueError(
-            f"{path} is missing or damaged ({error}); remove {path.parent} to continue from the "
+            f"{path} is missing or damaged ({error}); remove {path.parent} to resume from the "
             "checkpoint before it"
         ) from None

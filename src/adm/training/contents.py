@@ -1,7 +1,7 @@
 """RunState <-> file names, tensors and numbers of its checkpoint.
 
-The files of a player (`model`, `raw`, `optimizer` and further averages) lie in the checkpoint's
-folder itself where there is one player, and in a folder of the player's name where there are more.
+The files of a player (`model`, `raw`, `optimizer` and further averages) are in the checkpoint's
+folder itself if there is one player, and in a subfolder of the player's name if there are several.
 """
 
 from collections import defaultdict
@@ -17,14 +17,18 @@ from adm.training.spread import fill
 
 
 def places(state: RunState) -> dict[str, str]:
-    """Name of each player -> its folder, relative to the checkpoint's."""
+    """Return the subfolder of each player, relative to the checkpoint folder, by name."""
     if len(state.players) == 1:
         return dict.fromkeys(state.players, "")
     return {name: f"{name}/" for name in state.players}
 
 
 def tensors(state: RunState, moments: bool = True) -> dict[str, dict[str, Tensor]]:
-    """File name -> its tensors, which share memory with the state's own."""
+    """Return the tensors of each file, by file name; they share memory with the state.
+
+    Args:
+        moments: whether to include the optimizers' moments.
+    """
     files = {
         place + file: held
         for name, place in places(state).items()
@@ -36,7 +40,7 @@ def tensors(state: RunState, moments: bool = True) -> dict[str, dict[str, Tensor
 
 
 def numbers(state: RunState) -> dict[str, Any]:
-    """All that is no tensor, as JSON values."""
+    """Return all state other than tensors, as JSON values."""
     own = {name: _own_numbers(player) for name, player in state.players.items()}
     if len(own) > 1:
         return {"bad_steps": state.bad_steps, "players": own}
@@ -50,26 +54,29 @@ def numbers(state: RunState) -> dict[str, Any]:
 
 
 def numbers_of_players(state: RunState, held: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """What `numbers` gave -> each player's own, by name.
+    """Split the result of `numbers` by player.
+
+    Args:
+        held: what `numbers` returned, as read from a checkpoint.
 
     Raises:
-        ValueError: they are those of other players.
+        ValueError: the checkpoint has other players than `state`.
     """
     own = held.get("players")
     if own is None and len(state.players) == 1:
         return dict.fromkeys(state.players, held)
     if own is None or own.keys() != state.players.keys():
         had = "one network" if own is None else ", ".join(own)
-        raise ValueError(f"it is of a run of {had}, and this one trains {', '.join(state.players)}")
+        raise ValueError(f"it trains {had}, but this run trains {', '.join(state.players)}")
     return own
 
 
 def restore_learning(player: Player, own: dict[str, Any], moments: dict[str, Tensor]) -> None:
-    """Give a player the loss scale and the optimizer's state that were saved.
+    """Restore the loss scale and the optimizer state of a player.
 
     Args:
-        own: from `numbers_of_players`.
-        moments: of the optimizer's file.
+        own: the player's numbers, from `numbers_of_players`.
+        moments: the tensors of the optimizer's file.
     """
     player.scale.value, player.scale.good = own["loss_scale"], own["good_steps"]
     slots: dict[str, dict[str, Tensor]] = defaultdict(dict)
@@ -78,7 +85,9 @@ def restore_learning(player: Player, own: dict[str, Any], moments: dict[str, Ten
         slots[name][slot] = value
     for name, parameter in player.network.named_parameters():
         found: dict[str, Tensor] = {}
-        if name in own["optimizer"]:  # else no step was taken yet, or the optimizer counts none
+        if (
+            name in own["optimizer"]
+        ):  # absent before the first step, or if the optimizer counts none
             found["step"] = torch.tensor(own["optimizer"][name])
         for slot, value in slots[name].items():
             found[slot] = _like(parameter, value)
@@ -100,14 +109,14 @@ def _of_player(player: Player, moments: bool) -> dict[str, dict[str, Tensor]]:
 
 
 def _buffers(network: nn.Module) -> dict[str, Tensor]:
-    """What a network keeps besides parameters, such as the statistics of batch normalisation."""
-    kept = network.state_dict().keys()  # which leaves out what is no part of a model
+    """Return the persistent buffers, such as the statistics of batch normalisation."""
+    kept = network.state_dict().keys()  # without non-persistent buffers
     return {name: buffer for name, buffer in network.named_buffers() if name in kept}
 
 
 def _moments(player: Player) -> Iterator[tuple[str, Tensor]]:
     for name, parameter in player.network.named_parameters():
-        # `get`, since asking for it would make an entry before the first step.
+        # `get`, because the state is a defaultdict, and indexing it would add an entry.
         for key, value in player.optimizer.state.get(parameter, {}).items():
             if key != "step" and isinstance(value, Tensor):
                 yield f"{key}/{name}", value
@@ -126,7 +135,7 @@ def _own_numbers(player: Player) -> dict[str, Any]:
 
 
 def _like(parameter: Tensor, value: Tensor) -> Tensor:
-    """A moment, spread over the processes as its parameter is where it has its shape."""
+    """Return a moment; one of its parameter's shape is sharded as the parameter is."""
     if value.shape != parameter.shape:
         return value.to(parameter.device)
     slot = torch.zeros_like(parameter)
@@ -135,7 +144,7 @@ def _like(parameter: Tensor, value: Tensor) -> Tensor:
 
 
 def _recent_losses(importance: TimestepImportance) -> dict[str, Tensor]:
-    """Its two arrays as tensors that share their memory."""
+    """Return the two arrays as tensors that share their memory."""
     return {
         "history": torch.from_numpy(importance.history),
         "counts": torch.from_numpy(importance.counts),

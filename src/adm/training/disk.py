@@ -4,22 +4,22 @@ import errno
 import re
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-NUMBER = re.compile(r"(?:code: |os error )(\d+)")  # as safetensors puts it, in words only
+NUMBER = re.compile(
+    r"(?:code: |os error )(\d+)"
+)  # safetensors states the error number in its message only
 
 
 def unwritten(what: str, error: Exception, more: str = "") -> OSError:
-    """What to raise where a file cannot be written.
+    """Return the error to raise when a file cannot be written.
 
     Args:
-        what: was to be written.
-        error: of the system or of safetensors.
-        more: about what there is in its place.
+        what: the name of what could not be written.
+        error: the error that the system or safetensors raised.
+        more: text on what exists instead, appended to the first sentence.
     """
     number = getattr(error, "errno", None)
     if number is None:
         told = NUMBER.search(str(error))
         number = int(told[1]) if told else errno.EIO
-    cure = "free some space" if number in FULL else "mend that"
-    return OSError(
-        number, f"{what} was not written ({error}){more}; {cure}, and the same command continues"
-    )
+    cure = "free disk space" if number in FULL else "resolve that error"
+    return OSError(number, f"{what} was not written ({error}){more}; {cure} and try again")

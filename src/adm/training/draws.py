@@ -6,19 +6,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-LATER = [0, 0, 0, 1]  # where the second stream of a key begins, out of reach of the first
+LATER = [0, 0, 0, 1]  # counter of the second stream of a key, 2^192 blocks after the first
 
 
 class Draws(NamedTuple):
-    """Random numbers for a batch; row i belongs to the i-th image of the global stream asked for.
+    """The random numbers of a batch; row i belongs to the i-th image.
+
+    Uniform numbers are float64 in [0, 1).
 
     Attributes:
-        level: (B,) float64 uniform in [0, 1), from which the noise level is chosen.
-        label: (B,) float64 uniform, whether the label is dropped.
-        flip: (B,) float64 uniform, whether the image is mirrored.
-        crop: (B, 3) float64 uniform, the size and the place of a random crop.
-        key: (B,) int64, from which the dropout of every layer is made.
-        noise: (B, C, H, W) float32 standard normal.
+        level: (B,) uniform; determines the noise level.
+        label: (B,) uniform; determines whether the label is dropped.
+        flip: (B,) uniform; determines whether the image is mirrored.
+        crop: (B, 3) uniform; determines the size and the position of a random crop.
+        key: (B,) int64; determines the dropout masks of all layers.
+        noise: (B, C, H, W) float32, standard normal.
     """
 
     level: np.ndarray
@@ -29,7 +31,7 @@ class Draws(NamedTuple):
     noise: Tensor
 
     def part(self, start: int, stop: int) -> "Draws":
-        """Rows start..stop."""
+        """Return rows start to stop - 1."""
         rows = slice(start, stop)
         return Draws(
             self.level[rows],
@@ -42,14 +44,19 @@ class Draws(NamedTuple):
 
 
 def draw(seed: int, start: int, count: int, shape: tuple[int, int, int]) -> Draws:
-    """Draw for positions start..start + count of the endless stream of training images.
+    """Draw for positions start to start + count - 1 of the endless stream of training images.
 
-    Philox is keyed by (seed, position), so that a batch holds the same numbers however it is cut
-    into micro-batches, spread over devices, or reached by resuming.
+    Philox (Salmon et al. 2011) is keyed by (seed, position), so that the numbers do not depend on
+    micro-batches, on the number of processes, or on where a run was resumed.
+
+    Args:
+        shape: (C, H, W) of the noise of one image.
     """
     uniforms, crops, keys, noises = [], [], [], []
     for position in range(start, start + count):
-        of = np.array([seed, position], np.uint64)  # a list of such numbers may become floats
+        of = np.array(
+            [seed, position], np.uint64
+        )  # NumPy may convert a list of large ints to floats
         generator = np.random.Generator(np.random.Philox(key=of))
         uniforms.append(generator.random(3))
         noises.append(generator.standard_normal(shape, dtype=np.float32))

@@ -7,14 +7,15 @@ from typing import TypeAlias
 import torch
 from torch import nn
 
-WIDEST = 12**-0.5  # of a uniform average over the whole run: gamma = 0
+WIDEST = 12**-0.5  # width of the uniform average over the whole run, gamma = 0
 
 
 @dataclass(frozen=True)
 class Exponential:
-    """A constant decay, reached gradually: (1 + step) / (10 + step) as long as that is less.
+    """An exponential average, whose decay is min(decay, (1 + step) / (10 + step)).
 
-    At 0.9999 from the first step, a third of the random start would be left after 10,000 steps.
+    Without the rise, a decay of 0.9999 would still give the random initial weights a share of a
+    third after 10,000 steps.
     """
 
     decay: float
@@ -24,16 +25,17 @@ class Exponential:
         return f"ema-{self.decay}"
 
     def __call__(self, step: int) -> float:
-        """The decay of optimizer step number `step`, counted from 0."""
+        """Return the decay at optimizer step number `step`, counted from 0."""
         return min(self.decay, (1 + step) / (10 + step))
 
 
 @dataclass(frozen=True)
 class Power:
-    """The decay of an average whose length grows with the run (Karras et al. 2024, section 3).
+    """A power-function average, whose length grows with the run (Karras et al. 2024, section 3).
 
-    The weights of time tau in [0, t] count in proportion to tau^gamma, so the average always spans
-    the same share of the run, and nothing of the random start is left after the first step.
+    At time t, the weights of time tau in [0, t] have a share proportional to tau^gamma, so that the
+    average spans a constant fraction of the run, and the random initial weights have no share after
+    the first step.
 
     Attributes:
         width: standard deviation of that profile in units of t, in (0, 12^-0.5 = 0.289).
@@ -47,8 +49,8 @@ class Power:
     def __post_init__(self) -> None:
         if not 0 < self.width < WIDEST:
             raise ValueError(
-                f"the width of an average must be over 0 and under {WIDEST:.3f} (all of the run, "
-                f"evenly), got {self.width}; 0.05 to 0.15 is usual"
+                f"the width of an average must be in (0, {WIDEST:.3f}), got {self.width}; choose "
+                "one such as 0.05 to 0.15"
             )
 
     @property
@@ -57,12 +59,13 @@ class Power:
 
     @property
     def gamma(self) -> float:
-        """The exponent of the profile.
+        """Return the exponent of the profile.
 
-        The profile's variance is width^2 = (gamma + 1) / ((gamma + 2)^2 (gamma + 3)).
+        It solves width^2 = (gamma + 1) / ((gamma + 2)^2 (gamma + 3)), the profile's variance, by
+        Newton's method.
         """
         precision = self.width**-2
-        gamma = 1 / self.width  # beyond the largest root of a function that is convex from there
+        gamma = 1 / self.width  # above the largest root, where the function is convex
         for _ in range(60):
             value = (gamma + 2) ** 2 * (gamma + 3) - precision * (gamma + 1)
             slope = (gamma + 2) * (3 * gamma + 8) - precision
@@ -70,7 +73,7 @@ class Power:
         return gamma
 
     def __call__(self, step: int) -> float:
-        """The decay of optimizer step number `step`, counted from 0."""
+        """Return the decay at optimizer step number `step`, counted from 0."""
         return (step / (step + 1)) ** (self.gamma + 1)
 
 
@@ -81,9 +84,9 @@ class EMA:
     """A moving average of a network's weights, in float32.
 
     Attributes:
-        decay: of each step; a number stands for `Exponential`.
-        name: of the average, and of its file.
-        weights: name of a parameter -> its average.
+        decay: the decay of each step; a number stands for `Exponential`.
+        name: the name of the average and of its file.
+        weights: the average of each parameter, by name.
     """
 
     def __init__(self, network: nn.Module, decay: Decay | float) -> None:
@@ -96,7 +99,7 @@ class EMA:
 
     @torch.no_grad()
     def update(self, network: nn.Module, step: int) -> None:
-        """Take in the weights after optimizer step number `step`, counted from 0."""
+        """Add the weights after optimizer step number `step`, counted from 0."""
         current = [p.detach().float() for p in network.parameters()]
         torch._foreach_lerp_(  # type: ignore[reportPrivateImportUsage]
             list(self.weights.values()), current, 1 - self.decay(step)
@@ -106,21 +109,21 @@ class EMA:
 def averages(
     network: nn.Module, decay: float, others: Sequence[float] = (), widths: Sequence[float] = ()
 ) -> tuple[EMA, ...]:
-    """The averages that a run keeps; the first is the model.
+    """Return the averages that a run keeps; the first one is the model.
 
     Args:
-        decay: of the model's own exponential average.
-        others: decays of further ones.
-        widths: of power-function averages, from which any width can be made afterwards.
+        decay: decay of the exponential average that is the model.
+        others: decays of further exponential averages.
+        widths: widths of power-function averages, from which `posthoc` reconstructs any width.
 
     Raises:
-        ValueError: one is asked for twice.
+        ValueError: two averages are the same.
     """
     asked = [*map(Exponential, (decay, *others)), *map(Power, widths)]
     names = [one.name for one in asked]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ValueError(
-            f"the average {twice} is asked for twice; train.ema_decay, train.ema_others and "
-            "train.ema_widths must name each once"
+            f"the average {twice} is given twice; train.ema_decay, train.ema_others and "
+            "train.ema_widths must contain each average once"
         )
     return tuple(EMA(network, one) for one in asked)

@@ -9,13 +9,17 @@ import torch
 from adm.files import write_json
 from adm.training.update import Update
 
-MOST_NAMED = 8  # of the worst batch's images, in the message
+MOST_NAMED = 8  # images listed in the message
 
 
 def count(bad_steps: int, taken: Iterable[Update]) -> int:
-    """How many steps in a row were bad, after this one.
+    """Return the number of consecutive bad steps, this one included.
 
-    An overflow of float16's scaled gradient is no failure while a smaller scale may cure it.
+    An overflow of the scaled float16 gradient does not count while a smaller scale may prevent it.
+
+    Args:
+        bad_steps: the number before this step.
+        taken: the updates of this step.
     """
     skipped = [one for one in taken if one.skipped is not None]
     if not skipped:
@@ -26,16 +30,14 @@ def count(bad_steps: int, taken: Iterable[Update]) -> int:
 def give_up(
     run: Path, done: int, taken: Mapping[str, Update], indices: list[int], last: Path | None
 ) -> str:
-    """Write `failure.json` and say what happened.
+    """Write `failure.json`, and return the message of the error.
 
     Args:
+        run: the run folder.
         done: optimizer steps taken or skipped, this one included.
-        taken: what each player came to, by name.
-        indices: of the global batch's images among those trained on.
-        last: the newest checkpoint before the first of these steps.
-
-    Returns:
-        the text of the error.
+        taken: the updates of this step, by player.
+        indices: indices of the global batch's images in the training set.
+        last: the newest checkpoint before the first bad step, if there is one.
     """
     skipped = ((one.curable, name) for name, one in taken.items() if one.skipped is not None)
     _, name = min(skipped, key=itemgetter(0))
@@ -50,14 +52,14 @@ def give_up(
     what = (
         "the network's output is not finite"
         if step.skipped == "forward"
-        else "the loss is finite and its gradient is not"
+        else "the loss is finite, but its gradient is not"
     )
     levels = ", ".join(str(w["level"]) for w in worst[:MOST_NAMED])
     images = ", ".join(str(w["image"]) for w in worst[:MOST_NAMED])
-    place = f"start a new run from {last}" if last else "start again"
+    place = f"start a new run from {last}" if last else "start a new run"
     whose = f", {name}" if named else ""
     return (
-        f"step {done}{whose}: {what}, for too many steps in a row; worst at levels {levels} with "
-        f"images {images} (all in {run / 'failure.json'}); {place} with a lower "
+        f"step {done}{whose}: {what}, for too many consecutive steps; worst at levels {levels}, "
+        f"for images {images} (all are in {run / 'failure.json'}); {place} with a lower "
         "train.learning_rate, a smaller train.gradient_clip or train.precision=float32"
     )
