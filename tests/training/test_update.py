@@ -162,7 +162,7 @@ def test_other_failures_are_not_taken_for_a_lack_of_memory() -> None:
     assert is_out_of_memory(torch.OutOfMemoryError())
     assert is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: ..."))
     assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
-    assert "not even 1 fits" in refusal(1, None)
+    assert "a single image does not fit" in refusal(1, None)
 
 
 def test_an_average_and_the_loss_do_not_change_when_features_are_computed_twice(

@@ -25,30 +25,39 @@ from adm.training.update import StepSettings, Update, update
 
 
 class Progress(NamedTuple):
-    """Yielded after every step."""
+    """The state of a run after a step.
 
-    step: int  # steps done
+    Attributes:
+        step: optimizer steps done.
+        shown: the figures of the step's line in the log, by name.
+        images_per_second: throughput of the step, over all processes.
+        saved: the checkpoint folder, if one was saved after this step.
+    """
+
+    step: int
     shown: dict[str, float]
     images_per_second: float
     saved: Path | None = None
 
 
-# The number of steps done and the run's state -> figures for the log, or none at this step.
+# Takes the number of steps done and the run's state, and returns figures for the log.
 Watch: TypeAlias = Callable[[int, RunState], dict[str, float]]
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What a run is made of, built.
+    """The objects that make up a training run.
 
     Attributes:
-        state: the players as they start, and what they learn from.
-        turn: which of them learn what from a batch.
-        folder: where it is kept.
-        metadata: stored with the weights, so that a path is enough to sample from.
-        watch: looks at the network after every step.
-        stop: asked after every step whether to save and leave.
-        fits: whether so many images at once fit in memory; tried out when None.
+        state: the players with their initial weights, and the frozen networks.
+        turn: trains players on one batch.
+        source: the training images.
+        folder: the run folder.
+        metadata: stored with the weights, so that a model file is complete in itself.
+        watch: called after every step; its figures go into the log.
+        stop: called after every step; if it returns True, the run saves a checkpoint and ends.
+        fits: returns whether a micro-batch of a given size fits in memory; None to find out by
+            trial.
     """
 
     state: RunState
@@ -64,20 +73,23 @@ class Run:
 
 
 def train(run: Run, micro_batch: int | None = None, auto: bool = False) -> Iterator[Progress]:
-    """Train, or go on training, until `settings.steps` steps are done or `stop` says so.
+    """Train until `settings.steps` steps are done or `stop` returns True.
 
-    A run found in the folder is continued from its newest checkpoint. Every random number is a
-    function of (seed, position in the stream of images), so continuing equals never having
-    stopped. `log.jsonl` takes one line a step.
+    If the folder has checkpoints, the run resumes from the newest one. Every random number is a
+    function of (seed, position in the stream of images), so that a resumed run equals one that was
+    not interrupted. `log.jsonl` gets one line per step.
 
     Args:
-        micro_batch: images that go through the network at once; as before when continuing, or
-            this process's whole share, when None.
-        auto: where neither is given, find the largest that fits before training.
+        micro_batch: images per forward pass; None for that of the checkpoint or, in a new run, for
+            this process's whole share of the batch.
+        auto: in a new run without `micro_batch`, search for the largest that fits.
+
+    Yields:
+        The progress after each step.
 
     Raises:
-        FloatingPointError: too many steps in a row were not finite; the last checkpoint stays.
-        MemoryError: the device has not enough for the micro-batch.
+        FloatingPointError: `settings.give_up_after` consecutive steps were not finite.
+        MemoryError: the device has too little memory for the micro-batch.
         OSError: a checkpoint cannot be written.
     """
     settings, devices, state = run.settings, run.devices, run.state
@@ -87,7 +99,7 @@ def train(run: Run, micro_batch: int | None = None, auto: bool = False) -> Itera
     micro = micro_batch or before.micro_batch
     if not micro and auto:
         micro = _largest(run)
-    most = longest_share(settings.batch_size, devices)  # of all, so that all do the same
+    most = longest_share(settings.batch_size, devices)  # the same on every process
     micro = min(most, micro or most)
     how = StepSettings(devices, settings.batch_size, micro, settings.gradient_clip)
     steps = range(before.step, settings.steps)
@@ -105,7 +117,7 @@ def train(run: Run, micro_batch: int | None = None, auto: bool = False) -> Itera
             if leaving or settings.saves(done):
                 _flush(log)
                 saved = _save(run, Numbers(done, micro, shown.get("validation/loss")))
-            # From yield to yield, so that waiting for images counts.
+            # Measured from yield to yield, to include the time that is spent waiting for images.
             before_it, started = started, time.monotonic()
             speed = settings.batch_size / (started - before_it)
             yield Progress(done, shown, speed, saved)
@@ -114,7 +126,7 @@ def train(run: Run, micro_batch: int | None = None, auto: bool = False) -> Itera
 
 
 def _largest(run: Run) -> int:
-    """The micro-batch to use, found by trial, or told by `run.fits` where trial tells nothing."""
+    """Search for the largest micro-batch that fits, by trial or by `run.fits`."""
     size, trial = run.settings.batch_size, run.fits
     if trial is None:
         mine, seed = share(size, run.devices), run.settings.seed
@@ -147,7 +159,7 @@ def _step(run: Run, batch: Batch, how: StepSettings) -> dict[str, Update]:
 
 def _set_rate(player: Player, settings: LoopSettings, step: int) -> None:
     for group in player.optimizer.param_groups:
-        peak = group.setdefault("initial_lr", group["lr"])  # torch's schedulers call it so too
+        peak = group.setdefault("initial_lr", group["lr"])  # the key that torch's schedulers use
         group["lr"] = settings.rate(step, peak)
 
 
@@ -158,15 +170,15 @@ def _taken(run: Run, batch: Batch, how: StepSettings) -> dict[str, Update]:
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-    # Only here, past the exception, is the failed step's memory free for trials.
+    # Not in the handler: until it ends, the exception keeps the failed step's tensors alive.
     forget_gradients(state)
-    alone = run.devices.world == 1  # others wait in the middle of the step, and cannot try
+    alone = run.devices.world == 1  # other processes are blocked in the step's collectives
     fits = probe(state, turn, batch, run.devices) if alone else bool
     raise MemoryError(refusal(how.micro_batch, largest(fits, how.micro_batch // 2)))
 
 
 def _shown(state: RunState, taken: dict[str, Update]) -> dict[str, float]:
-    """The figures of a step's line in the log, after the player's name where there are several."""
+    """Return the figures of a step; several players prefix theirs with their names."""
     figures: dict[str, float] = {}
     for name, one in taken.items():
         player = state.players[name]
@@ -185,7 +197,7 @@ def _shown(state: RunState, taken: dict[str, Update]) -> dict[str, float]:
 
 def _save(run: Run, numbers: Numbers) -> Path:
     for name, place in contents.places(run.state).items():
-        # First, so that no checkpoint is without its snapshots.
+        # Before the checkpoint, so that none exists without its snapshots.
         kept = run.state.players[name].averages
         posthoc.snapshot(run.folder / place, numbers.step, kept, run.metadata, run.devices)
     folder = checkpoint.save(run.folder, numbers, run.state, run.metadata, run.devices)
@@ -194,16 +206,16 @@ def _save(run: Run, numbers: Numbers) -> Path:
 
 
 def _continued(path: Path, steps: int, devices: Devices) -> TextIO:
-    """Open the log after step number `steps`; what a stopped run wrote beyond it goes."""
+    """Open the log for appending, without the lines of steps after `steps`."""
     if not devices.main:
         return open(os.devnull, "w")
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     write_text(path, "".join(line for line in lines if _step_of(line) <= steps))
-    return path.open("a", buffering=1)  # a line at a time, for whoever follows it
+    return path.open("a", buffering=1)  # line by line, so that it can be followed
 
 
 def _step_of(line: str) -> float:
-    """The number of a step in the log; beyond all for a line that a kill cut off."""
+    """Return the step of a line of the log; infinity for a line that was cut off."""
     try:
         return json.loads(line)["step"]
     except (ValueError, KeyError, TypeError):
@@ -211,13 +223,13 @@ def _step_of(line: str) -> float:
 
 
 def _write(log: TextIO, done: int, shown: dict[str, float]) -> None:
-    # JSON has no word for what is not finite.
+    # JSON has neither NaN nor infinity.
     figures = {k: v if math.isfinite(v) else None for k, v in shown.items()}
     log.write(json.dumps({"step": done, **figures}) + "\n")
 
 
 def _flush(log: TextIO) -> None:
-    """Have the disk hold the log before the checkpoint that counts on its lines."""
+    """Flush the log to the disk, before the checkpoint that relies on its lines is saved."""
     log.flush()
     if os.path.isfile(log.name):
         os.fsync(log.fileno())

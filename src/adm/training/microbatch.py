@@ -14,10 +14,11 @@ from adm.training.spread import accumulating
 from adm.training.turns import Turn
 from adm.training.update import Update
 
-CPU_REFUSAL = "can't allocate memory"  # what PyTorch's allocator says where there is no CUDA
+CPU_REFUSAL = "can't allocate memory"  # in the message of PyTorch's CPU allocator
 
 
 def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error means that memory ran out, on any device."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
         isinstance(error, RuntimeError)
         and any(words in str(error) for words in (CPU_REFUSAL, "out of memory"))
@@ -25,7 +26,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def largest(fits: Callable[[int], bool], limit: int) -> int | None:
-    """The first of limit, limit / 2, limit / 4, ... that fits; None where not even 1 does."""
+    """Return the first of limit, limit / 2, limit / 4, ... that fits; None if 1 does not fit."""
     size = limit
     while size >= 1:
         if fits(size):
@@ -35,10 +36,10 @@ def largest(fits: Callable[[int], bool], limit: int) -> int | None:
 
 
 def probe(state: RunState, turn: Turn, batch: Batch, devices: Devices) -> Callable[[int], bool]:
-    """A trial of a size: a turn on the batch's first images in which no step is taken.
+    """Return a function that tries a size: a turn on the batch's first images, without a step.
 
-    Room for the optimizers' moments is held while they have none. Every process must try the same
-    sizes; a size fits when it fits all of them.
+    Before the first step of an optimizer, memory for its moments is allocated during the trial. All
+    processes must try the same sizes; a size fits if it fits on all of them.
     """
 
     def fits(size: int) -> bool:
@@ -60,7 +61,7 @@ def probe(state: RunState, turn: Turn, batch: Batch, devices: Devices) -> Callab
 
 
 def tried(player: Player, objective: Objective, batch: Batch) -> Update:
-    """Run the passes of a step without taking it; the Update that it returns has no rows."""
+    """Run the forward and backward pass of a step without taking it; the Update has no rows."""
     key_dropout(player.network, batch.draws.key)
     with accumulating(player.runner, last=False):
         outcome = objective(player.runner, batch)

@@ -17,12 +17,12 @@ from adm.training.draws import Draws
 
 
 class Outcome(NamedTuple):
-    """What a batch gave.
+    """The result of an objective on a batch.
 
     Attributes:
-        loss: (B,) to be minimised.
-        shown: name -> (B,) values for the log.
-        level: (B,) noise level of each image.
+        loss: (B,) the loss to minimise.
+        shown: (B,) values for the log, by name.
+        level: (B,) int64 noise levels.
     """
 
     loss: Tensor
@@ -30,7 +30,7 @@ class Outcome(NamedTuple):
     level: Tensor
 
     def detached(self) -> "Outcome":
-        """Without the network's features, which would stay in memory."""
+        """Detach the loss, to free the activations of the forward pass."""
         return self._replace(loss=self.loss.detach())
 
 
@@ -49,16 +49,15 @@ def diffusion(
     low_res: Callable[[Tensor], Tensor] | None = None,
     autocast: Callable[[], torch.autocast],
 ) -> Objective:
-    """Train a network to undo noise.
+    """Return the objective of a diffusion model: denoise x_t of a random level.
 
     Args:
-        labelled: tell the network the classes; one without any takes none.
-        label_dropout: share of images that lose their label, so that one network serves as
-            conditional and unconditional model.
-        importance: draws the levels; uniform where None. The loop updates it, after the last
-            micro-batch.
-        low_res: for an upsampler, images (B, C, H, W) in [-1, 1] -> what it starts from.
-        autocast: the precision of the network's arithmetic; the loss is float32.
+        labelled: whether the network takes labels.
+        label_dropout: fraction of images trained without their label, so that one network is both
+            a conditional and an unconditional model (Ho & Salimans 2022).
+        importance: draws the levels; uniform if None. The turn updates it.
+        low_res: for an upsampler, makes its input of images (B, C, H, W) in [-1, 1].
+        autocast: context of the network's forward pass; the loss is computed in float32.
     """
 
     def objective(network: nn.Module, batch: Batch) -> Outcome:
@@ -87,7 +86,12 @@ def diffusion(
 def classification(
     schedule: Schedule, *, noised: bool, autocast: Callable[[], torch.autocast]
 ) -> Objective:
-    """Train a classifier at uniformly drawn levels, or at level 0 alone when not `noised`."""
+    """Return the objective of a classifier: cross-entropy (paper, section 4).
+
+    Args:
+        noised: train at uniformly drawn levels; otherwise at level 0 alone.
+        autocast: context of the network's forward pass; the loss is computed in float32.
+    """
 
     def objective(network: nn.Module, batch: Batch) -> Outcome:
         x_0 = to_float(batch.images)
@@ -104,16 +108,16 @@ def classification(
 
 
 def uniform_level(schedule: Schedule, draws: Draws) -> np.ndarray:
-    """(B,) int64 levels in 1..T."""
+    """Return (B,) int64 levels, uniform in 1..T."""
     return 1 + np.floor(draws.level * schedule.last).astype(np.int64)
 
 
 def area_mean(size: tuple[int, int], *, rounded: bool) -> Callable[[Tensor], Tensor]:
-    """The low-resolution version of an image: each pixel is the mean of those that it covers.
+    """Return a function that downsamples images: each pixel is the mean of those that it covers.
 
     Args:
-        size: (h, w), which divides the image's.
-        rounded: to 8 bits, as a file of it would be.
+        size: (h, w) in pixels; it must divide the image size.
+        rounded: whether to round the result to 8 bits, as in an image file.
     """
 
     def low(x_0: Tensor) -> Tensor:

@@ -18,10 +18,15 @@ MODEL = "model"  # the player of a run that trains one network
 
 @dataclass
 class LossScale:
-    """The factor that keeps float16's small gradients from vanishing; 1 in other precisions.
+    """The factor that keeps small float16 gradients from underflow; 1 in other precisions.
 
-    Halved by every overflow, doubled after `PATIENCE` steps without one (Micikevicius et al. 2018,
+    Every overflow halves it, and `PATIENCE` steps without one double it (Micikevicius et al. 2018,
     section 3.2).
+
+    Attributes:
+        value: the factor.
+        good: consecutive steps without an overflow.
+        active: whether the factor changes, as it does in float16.
     """
 
     value: float = 1.0
@@ -33,14 +38,16 @@ class LossScale:
 
     @classmethod
     def of(cls, precision: str) -> "LossScale":
+        """Return the initial loss scale of a precision."""
         return cls(cls.FIRST, 0, True) if precision == "float16" else cls()
 
     @property
     def can_fall(self) -> bool:
-        """Whether a smaller factor might cure an overflow."""
+        """Whether a smaller factor may prevent an overflow."""
         return self.active and self.value > 1
 
     def after(self, finite: bool) -> None:
+        """Adapt the factor after a step whose gradient was finite, or was not."""
         if not self.active:
             return
         self.good = self.good + 1 if finite else 0
@@ -51,16 +58,16 @@ class LossScale:
 
 
 class Player(NamedTuple):
-    """A network that learns.
+    """A network that is trained, with all state of its training.
 
     Attributes:
-        network: as it was built; what the objective of another player calls, once it has keyed
-            its dropout (`key_dropout`).
-        averages: of its weights; the first is the model.
-        optimizer: of its parameters; the learning rate that it is built with is the peak.
-        scale: of its loss.
-        runner: the network as `spread` returned it, which averages gradients over processes; what
-            the player's own objective calls.
+        network: the network itself. The objective of another player may call it, after
+            `key_dropout`.
+        averages: averages of the weights; the first one is the model.
+        optimizer: optimizer of the parameters; its initial learning rate is the peak.
+        scale: loss scale.
+        runner: the network as `spread` returned it, which averages gradients over processes. The
+            player's own objective calls it.
     """
 
     network: nn.Module
@@ -76,24 +83,24 @@ class Player(NamedTuple):
 
     @property
     def learning_rate(self) -> float:
-        """The current rate of the first parameter group."""
+        """The current learning rate of the first parameter group."""
         return self.optimizer.param_groups[0]["lr"]
 
 
 def player(
     network: nn.Module, settings: PlayerSettings, devices: Devices, sharded: bool = False
 ) -> Player:
-    """Prepare a network to be trained by AdamW.
+    """Prepare a network for training with AdamW (Loshchilov & Hutter 2019).
 
     Args:
-        network: with its initial weights; it is moved to the device.
-        sharded: spread weights, gradients and moments over the processes.
+        network: a network with its initial weights; it is moved to the device.
+        sharded: whether to shard weights, gradients and moments over the processes.
     """
     if settings.checkpoint_activations:
         recompute(network)
     network.train()
     runner = spread(network, devices, sharded)
-    # Built from what is spread, since shards are other parameters.
+    # After `spread`: sharding replaces the parameters.
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
@@ -103,16 +110,16 @@ def player(
 
 @dataclass(eq=False)
 class RunState:
-    """All that changes during a run, and the frozen networks that it uses.
+    """The state that changes during a run, and the frozen networks that it uses.
 
     Attributes:
-        players: name -> a network that learns. Where there are several, the name is also that of
-            its folder in a checkpoint.
-        frozen: name -> a network that is evaluated and never trained, such as a teacher. It is not
-            saved: a continued run must be given the same one.
-        importance: of the noise levels, where they are drawn by their recent losses.
-        step: optimizer steps done before the one under way.
-        bad_steps: in a row up to now, whose numbers were not finite.
+        players: the networks that are trained, by name. If there are several, the name is also that
+            of the player's folder in a checkpoint.
+        frozen: networks that are evaluated and never trained, such as a teacher, by name. They are
+            not saved: a resumed run must be given the same ones.
+        importance: the sampler of noise levels by their recent losses; None for uniform levels.
+        step: optimizer steps done before the current one.
+        bad_steps: consecutive steps up to now that were not finite.
     """
 
     players: dict[str, Player]

@@ -1,12 +1,12 @@
 """Snapshots of averages of a few widths -> weights of the average of any width.
 
-A power-function average at time t counts the weights of time tau by its profile
+A power-function average at time t is the integral of the weights of times tau times its profile
 
     p(tau) = (gamma + 1) tau^gamma / t^(gamma + 1),    0 <= tau <= t.
 
-A sum of stored averages is an average whose profile is the sum of theirs, so the sum whose profile
-comes nearest the wanted one is nearly the average that was never tracked (Karras et al. 2024,
-section 3 and appendix C).
+A linear combination of stored averages has the same combination of their profiles. The one whose
+profile is closest to the wanted profile approximates an average that was not tracked (Karras et al.
+2024, section 3 and appendix C).
 """
 
 import re
@@ -28,12 +28,12 @@ from adm.training.spread import whole
 
 FOLDER = "averages"
 NAME = re.compile(r"step-(\d+)\.width-([0-9.e+-]+)\.safetensors")
-NEGLIGIBLE = 1e-7  # of the largest share: what a float32 sum would not notice
-POOR = 0.05  # error of a profile from which users are warned
+NEGLIGIBLE = 1e-7  # of the largest share; a float32 sum does not resolve less
+POOR = 0.05  # error of a profile above which users are warned
 
 
 class Snapshot(NamedTuple):
-    """An average as it was after `step` steps."""
+    """A stored average: its state after `step` steps, its width, and its file."""
 
     step: int
     width: float
@@ -41,13 +41,13 @@ class Snapshot(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """A wanted average as a sum of stored ones.
+    """An approximation of an average by a linear combination of stored ones.
 
     Attributes:
-        width: wanted.
-        step: at which the wanted average ends.
-        shares: of the stored averages that count, which sum to 1.
-        error: the distance of the two profiles as a share of the wanted one's norm (L2).
+        width: the wanted width.
+        step: the step at which the wanted average ends.
+        shares: the stored averages with non-zero coefficients, which sum to 1.
+        error: L2 distance of the two profiles, relative to the norm of the wanted one.
     """
 
     width: float
@@ -57,17 +57,22 @@ class Fit(NamedTuple):
 
     @property
     def poor(self) -> bool:
-        """Whether the sum is another average than the one that was asked for."""
+        """Whether the approximation differs visibly from the wanted average."""
         return self.error > POOR
 
     def profile(self, times: np.ndarray) -> np.ndarray:
-        """What the sum counts the weights of these times (N,) by, in steps."""
+        """Return the (N,) values of the combined profile at `times` (N,), in steps."""
         parts = [share * profile(s.width, s.step, times) for s, share in self.shares]
         return np.sum(parts, axis=0)
 
 
 def profile(width: float, step: float, times: np.ndarray) -> np.ndarray:
-    """(N,) what a power-function average at `step` counts the weights of `times` by; sums to 1."""
+    """Return the (N,) values of the profile of a power-function average that ends at `step`.
+
+    Args:
+        width: relative to `step`.
+        times: (N,) in steps. The integral of the profile over all of them is 1.
+    """
     gamma = Power(width).gamma
     early = np.clip(times / step, 0, 1)
     return np.where(times <= step, (gamma + 1) * early**gamma / step, 0.0)
@@ -76,10 +81,10 @@ def profile(width: float, step: float, times: np.ndarray) -> np.ndarray:
 def inner_product(
     gamma: np.ndarray, step: np.ndarray, other_gamma: np.ndarray, other_step: np.ndarray
 ) -> np.ndarray:
-    """The integrals of the products of two profiles, in 1 / steps; arrays broadcast.
+    """Return the integrals of the products of profiles, in 1 / steps; arrays broadcast.
 
-    With t_a <= t_b it is (gamma_a + 1)(gamma_b + 1) / (gamma_a + gamma_b + 1)
-    (t_a / t_b)^gamma_b / t_b: the first profile ends where the second still rises.
+    For t_a <= t_b, the integral over [0, t_a] is
+    (gamma_a + 1)(gamma_b + 1) / (gamma_a + gamma_b + 1) (t_a / t_b)^gamma_b / t_b.
     """
     late = np.maximum(step, other_step)
     rising = np.where(step <= other_step, other_gamma, gamma)
@@ -88,10 +93,10 @@ def inner_product(
 
 
 def fit(snapshots: Sequence[Snapshot], width: float, step: int) -> Fit:
-    """The sum of snapshots up to `step` whose profile is nearest the wanted one.
+    """Fit the profile of an average by those of the snapshots up to `step`.
 
-    Least squares with shares that sum to 1, so that weights which stood still are their own
-    average; in float64.
+    Constrained least squares in float64: the coefficients sum to 1, so that the average of constant
+    weights is exact.
 
     Raises:
         ValueError: no average has a snapshot at `step`, or `width` is out of range.
@@ -120,8 +125,8 @@ def fit(snapshots: Sequence[Snapshot], width: float, step: int) -> Fit:
 
 
 def _least_squares(products: np.ndarray, with_wanted: np.ndarray) -> np.ndarray:
-    """(K, K) and (K,) inner products -> (K,) shares that sum to 1."""
-    scale = np.diag(products) ** -0.5  # early profiles are narrow and high
+    """Solve for (K,) coefficients that sum to 1, given (K, K) and (K,) inner products."""
+    scale = np.diag(products) ** -0.5  # scaled, because early profiles have large norms
     count = len(scale)
     system = np.zeros((count + 1, count + 1))
     system[:count, :count] = products * scale[:, None] * scale
@@ -139,13 +144,13 @@ def _found(run: Path) -> list[Snapshot]:
 
 
 def thin(run: Path, regular: Callable[[int], bool], newest: int) -> None:
-    """Remove the averages of interruptions, which an uninterrupted run has not, and half files.
+    """Remove partial files, and the averages that only an interruption has stored.
 
-    The players of a run of several keep theirs in a folder each, and are treated alike.
+    If there are several players, this applies to the subfolder of each.
 
     Args:
-        regular: whether a run that is not interrupted stores averages at a step.
-        newest: the step whose averages stay in any case, for a run may go on from there.
+        regular: returns whether an uninterrupted run stores averages at a step.
+        newest: a step whose averages are kept in any case, because the run may resume from it.
     """
     for folder in (run, *(found.parent for found in run.glob(f"*/{FOLDER}"))):
         for one in _found(folder):
@@ -156,7 +161,7 @@ def thin(run: Path, regular: Callable[[int], bool], newest: int) -> None:
 
 
 def stored(run: Path) -> list[Snapshot]:
-    """The averages that a run has stored, by step and width.
+    """Return the averages that a run has stored, by step and width.
 
     Raises:
         ValueError: there are none.
@@ -179,18 +184,22 @@ def snapshot(
     *,
     dtype: torch.dtype = torch.float16,
 ) -> None:
-    """Store the power-function averages after `step` steps; other averages are passed over.
+    """Store the power-function averages after `step` steps, and no others.
 
-    Every process writes the files that fall to it. A tensor that `dtype` cannot hold stays float32.
+    Every process must call; they share the writing of the files.
+
+    Args:
+        metadata: stored with the weights; see `checkpoint.save_model`.
+        dtype: type of the stored weights. A tensor with values out of its range stays float32.
 
     Raises:
-        OSError: a file cannot be written; nothing is left of it.
+        OSError: a file cannot be written; no partial file is left.
     """
     failure: OSError | None = None
     kept = [(one, one.decay) for one in averages if isinstance(one.decay, Power)]
     for turn, (average, decay) in enumerate(kept):
         name = f"step-{step:07d}.{average.name}.safetensors"
-        tensors = {key: whole(t) for key, t in average.weights.items()}  # together, if in parts
+        tensors = {key: whole(t) for key, t in average.weights.items()}  # collective
         if turn % devices.world == devices.rank and failure is None:
             narrow = {key: _narrowed(t, dtype) for key, t in tensors.items()}
             described = metadata | {"step": step, "width": decay.width}
@@ -202,17 +211,19 @@ def snapshot(
 
 
 def reconstruct(run: Path, width: float, step: int | None = None) -> tuple[dict[str, Tensor], Fit]:
-    """The average of any width, from those that a run has stored.
+    """Reconstruct the average of any width from those that a run has stored.
 
     Args:
+        run: the run folder.
         width: relative to `step`, in (0, 0.289).
-        step: at which it ends, one at which averages were stored; the last by default.
+        step: the step at which the average ends; one at which averages were stored. None for the
+            last one.
 
     Returns:
-        Float32 weights by name, and how near they come to what was asked for.
+        Float32 weights by name, and the fit with its error.
 
     Raises:
-        ValueError: nothing is stored, or not at `step`, or a file is damaged.
+        ValueError: no averages are stored, none at `step`, or a file is damaged.
     """
     snapshots = stored(run)
     found = fit(snapshots, width, snapshots[-1].step if step is None else step)
@@ -220,7 +231,7 @@ def reconstruct(run: Path, width: float, step: int | None = None) -> tuple[dict[
 
 
 def write(run: Path, width: float, out: Path, step: int | None = None) -> Fit:
-    """Reconstruct an average as a model file that can be sampled.
+    """Reconstruct an average, and write it to `out` as a model file that can be sampled.
 
     Raises:
         ValueError: see `reconstruct`.
@@ -236,13 +247,13 @@ def write(run: Path, width: float, out: Path, step: int | None = None) -> Fit:
 
 
 def _summed(shares: Iterable[tuple[Snapshot, float]]) -> dict[str, Tensor]:
-    """A tensor of a snapshot in memory at a time, beside the sum."""
+    """Sum the snapshots, with one of their tensors in memory at a time."""
     total: dict[str, Tensor] = {}
     for one, share in shares:
         with _opened(one.path) as file:
             if total and total.keys() != set(file.keys()):
-                raise ValueError(f"{one.path} is of another network; remove it")
-            for key in file.keys():  # noqa: SIM118 (it is no dictionary)
+                raise ValueError(f"{one.path} has the weights of another network; remove that file")
+            for key in file.keys():  # noqa: SIM118 (not a dictionary)
                 part = file.get_tensor(key).float()
                 total.setdefault(key, torch.zeros_like(part)).add_(part, alpha=share)
     return total
@@ -253,7 +264,7 @@ def _opened(path: Path) -> Any:
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
         raise ValueError(
-            f"{path} is damaged ({error}); remove it, and the others are used without it"
+            f"{path} is damaged ({error}); remove that file, to use the others without it"
         ) from None
 
 
@@ -263,7 +274,7 @@ def _narrowed(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _written(path: Path, weights: dict[str, Tensor], metadata: dict[str, Any]) -> None:
-    """A model file under its name once the disk holds all of it."""
+    """Write a model file atomically."""
     try:
         with new_file(path) as part:
             save_model(part, weights, metadata)

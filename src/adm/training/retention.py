@@ -10,11 +10,11 @@ from adm.training import posthoc
 from adm.training.checkpoint import finished, numbers, sound
 from adm.training.settings import Policy
 
-BEST = "best"  # a link to the checkpoint of the best validation
+BEST = "best"  # a link to the checkpoint with the lowest validation loss
 
 
 def best(run: Path) -> Path | None:
-    """The kept checkpoint of the lowest validation loss, if any was validated."""
+    """Return the checkpoint with the lowest validation loss; None if none was validated."""
     scored = [
         (value, folder)
         for folder in finished(run)
@@ -24,7 +24,11 @@ def best(run: Path) -> Path | None:
 
 
 def prune(run: Path, policy: Policy) -> None:
-    """Remove what is not to be kept; checkpoints off the schedule go when a newer one is there."""
+    """Remove the checkpoints that `policy` does not keep.
+
+    The newest checkpoint, and the newest one whose last step was finite, are always kept. One off
+    the schedule, which only an interruption saves, is removed once a newer one exists.
+    """
     found = finished(run)
     steps = {folder: int(folder.name.removeprefix("step-")) for folder in found}
     regular = [f for f in found[:-1] if policy.regular(steps[f])]
@@ -38,8 +42,8 @@ def prune(run: Path, policy: Policy) -> None:
         kept.add(winner)
     _link(run / "checkpoints" / BEST, winner)
     for folder in set(found) - kept:
-        (folder / "state.json").unlink()  # first, so that a kill leaves no half that looks whole
-    for pattern in ("step-*", ".step-*.part"):  # the second from a kill while saving
+        (folder / "state.json").unlink()  # first: without it, a partial folder is no checkpoint
+    for pattern in ("step-*", ".step-*.part"):  # the second kind: an interrupted save
         for folder in (run / "checkpoints").glob(pattern):
             if folder not in kept:
                 shutil.rmtree(folder)
@@ -47,9 +51,9 @@ def prune(run: Path, policy: Policy) -> None:
 
 
 def _link(path: Path, target: Path | None) -> None:
-    """Have the link name this neighbour, or be gone."""
+    """Point the link at a folder beside it, or remove the link."""
     if target is None:
         path.unlink(missing_ok=True)
         return
-    with suppress(OSError):  # no links here: the checkpoints' own numbers tell which is best
+    with suppress(OSError):  # without links, `best` reads the checkpoints' own numbers
         link(path, target.name)

@@ -4,18 +4,18 @@ from dataclasses import dataclass
 
 from adm.training.batches import Augmentation
 
-EARLY = 10  # the step of the first checkpoint, so that a run which cannot save fails at once
+EARLY = 10  # step of the first checkpoint, so that a run that cannot save fails early
 
 
 @dataclass(frozen=True)
 class Policy:
-    """Which checkpoints stay.
+    """Which checkpoints are saved and kept.
 
     Attributes:
-        last: so many of the newest.
-        best: that of the lowest validation loss.
-        every: those at multiples of it, for ever.
-        save_every: steps between regular checkpoints; one of an interrupted run lies between.
+        last: number of the newest checkpoints to keep.
+        best: whether to keep the checkpoint with the lowest validation loss.
+        every: keep all checkpoints at multiples of this number of steps; None for no such rule.
+        save_every: steps between regular checkpoints. An interruption saves one in between.
     """
 
     last: int = 2
@@ -24,13 +24,13 @@ class Policy:
     save_every: int = 1
 
     def regular(self, step: int) -> bool:
-        """Whether a run that is not interrupted saves at this step, its last aside."""
+        """Return whether an uninterrupted run saves at this step, its last step aside."""
         return step == EARLY or step % self.save_every == 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoopSettings:
-    """What all players of a run share."""
+    """The settings that all players of a run share; see `TrainSettings` for their meanings."""
 
     steps: int
     batch_size: int
@@ -43,18 +43,18 @@ class LoopSettings:
     policy: Policy
 
     def rate(self, step: int, peak: float) -> float:
-        """Learning rate of step number `step`, counted from 0, where `peak` is its highest."""
+        """Return the learning rate at step number `step`, counted from 0, of the given peak."""
         rise = min(1.0, (step + 1) / (self.warmup_steps + 1))
         return peak * rise * ((1 - step / self.steps) if self.anneal else 1.0)
 
     def saves(self, done: int) -> bool:
-        """Whether a checkpoint is due after so many steps."""
+        """Return whether a checkpoint is due after `done` steps."""
         return self.policy.regular(done) or done == self.steps
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlayerSettings:
-    """How one network is trained."""
+    """The settings of one player; see `TrainSettings` for their meanings."""
 
     learning_rate: float
     weight_decay: float

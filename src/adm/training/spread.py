@@ -16,10 +16,14 @@ from adm.processes import Devices
 
 
 def spread(network: nn.Module, devices: Devices, sharded: bool = False) -> nn.Module:
-    """Place a network on the device; what it returns averages gradients over processes.
+    """Move a network to the device, and distribute it over the processes.
 
     Args:
-        sharded: each process holds a part of the weights (FSDP), not a copy (DDP).
+        sharded: each process holds a shard of the weights (FSDP) instead of a copy (DDP).
+
+    Returns:
+        A module that averages gradients over the processes; the network itself if there is one
+        process.
     """
     network.to(devices.device)
     if devices.world == 1:
@@ -31,10 +35,11 @@ def spread(network: nn.Module, devices: Devices, sharded: bool = False) -> nn.Mo
 
 
 def accumulating(runner: nn.Module, last: bool) -> AbstractContextManager[Any]:
-    """Keep the gradients of a micro-batch in this process, unless it is the step's last.
+    """Return a context in which gradients are averaged over processes only if `last`.
 
     Args:
         runner: a network as `spread` returned it.
+        last: whether this is the last micro-batch of the step.
     """
     if isinstance(runner, FSDPModule):
         runner.set_requires_gradient_sync(last)
@@ -44,13 +49,13 @@ def accumulating(runner: nn.Module, last: bool) -> AbstractContextManager[Any]:
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """A tensor of which every process may hold a part -> all of it; every process must call."""
+    """Return the whole of a tensor that may be sharded; every process must call."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 @torch.no_grad()
 def fill(tensor: Tensor, values: Tensor) -> None:
-    """Copy whole `values` into a tensor of which this process may hold a part."""
+    """Copy `values`, which are whole, into a tensor that may be sharded."""
     if isinstance(tensor, DTensor):
         values = distribute_tensor(
             values.to(tensor.device), tensor.device_mesh, list(tensor.placements)
@@ -59,17 +64,17 @@ def fill(tensor: Tensor, values: Tensor) -> None:
 
 
 def share(count: int, devices: Devices) -> range:
-    """The rows of a global batch that are this process's: contiguous, near equal."""
+    """Return this process's rows of a global batch: contiguous, of nearly equal number."""
     return _share(count, devices.rank, devices.world)
 
 
 def longest_share(count: int, devices: Devices) -> int:
-    """Rows of a global batch of the process that has most."""
+    """Return the largest number of rows of a global batch that a process has."""
     return -(-count // devices.world)
 
 
 def rows(mine: Tensor, count: int, devices: Devices) -> Tensor:
-    """(n, K) float32 of this process's share -> (count, K) of all, in global order, on CPU."""
+    """Gather (n, K) float32 rows of every process into (count, K), in global order, on the CPU."""
     if devices.world == 1:
         return mine.cpu()
     padded = mine.new_zeros(longest_share(count, devices), mine.shape[1])
@@ -85,7 +90,7 @@ def _share(count: int, rank: int, world: int) -> range:
 
 
 def _shard(network: nn.Module, devices: Devices) -> nn.Module:
-    """Fully sharded data parallelism, a stage at a time."""
+    """Shard a network (FSDP), one stage at a time."""
     mesh = init_device_mesh(devices.device.type, (devices.world,))
     for module in network.modules():
         if isinstance(module, Stage):

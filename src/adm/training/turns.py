@@ -8,19 +8,19 @@ from adm.training.objective import Objective
 from adm.training.players import MODEL, Player, RunState
 from adm.training.update import Update
 
-# Takes one optimizer step of one player. The loop passes `update`; the search for the largest
-# micro-batch passes `tried`, which runs the same passes and takes no step.
+# Takes one optimizer step of one player. The loop passes `update`. The search for the largest
+# micro-batch passes `tried`, which runs the same passes without the step.
 Learn: TypeAlias = Callable[[Player, Objective, Batch], Update]
 
-# Trains players on one batch and returns an Update for each, by name. A turn changes the state only
-# through `learn`, and takes all randomness from the batch's draws.
+# Trains players on one batch and returns an Update for each, by name. A turn changes players only
+# through `learn`, and takes all random numbers from the batch's draws.
 Turn: TypeAlias = Callable[[RunState, Batch, Learn], dict[str, Update]]
 
 
 def alone(objective: Objective, name: str = MODEL) -> Turn:
-    """Train one network with one objective: a diffusion model or a classifier.
+    """Return the turn that trains one network with one objective.
 
-    Where noise levels are drawn by their recent losses, the losses of the step are recorded.
+    If levels are sampled by importance, it also records the losses of the step.
     """
 
     def turn(state: RunState, batch: Batch, learn: Learn) -> dict[str, Update]:
@@ -34,5 +34,5 @@ def alone(objective: Objective, name: str = MODEL) -> Turn:
 
 
 def reported(steps: Sequence[Update]) -> Update:
-    """Several steps of one player -> the one to report: the first that was skipped, or the last."""
+    """Choose which of a player's steps to report: the first skipped one, or else the last."""
     return next((step for step in steps if step.skipped is not None), steps[-1])

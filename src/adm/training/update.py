@@ -21,12 +21,12 @@ Skipped = Literal["forward", "gradient"]
 
 @dataclass(frozen=True, eq=False)
 class StepSettings:
-    """How a step is taken; the same for every player of a run.
+    """The settings of a step, which all players of a run share.
 
     Attributes:
         devices: the processes that share the global batch.
-        batch_size: of the global batch.
-        micro_batch: images that go through the network at once.
+        batch_size: images of the global batch.
+        micro_batch: images per forward pass.
         gradient_clip: largest norm of the gradient; None for no limit.
     """
 
@@ -37,15 +37,15 @@ class StepSettings:
 
 
 class Update(NamedTuple):
-    """What a step gave; rows in the order of the global batch, the same in every process.
+    """The result of a step, the same on every process; rows are in the order of the global batch.
 
     Attributes:
-        level: (B,) noise level of each image.
-        rows: name -> (B,) values for the log; `loss` is unweighted.
-        gradient_norm: before clipping.
-        skipped: why the weights stayed as they were: the network's output was not finite, or its
-            gradient alone. None where they moved.
-        curable: only the scaled gradient overflowed, which a smaller loss scale may prevent.
+        level: (B,) float32 noise levels.
+        rows: (B,) values for the log, by name; `loss` is unweighted.
+        gradient_norm: L2 norm before clipping.
+        skipped: why no step was taken: `forward` if the network's output was not finite, `gradient`
+            if only the gradient was not. None if the step was taken.
+        curable: whether a smaller loss scale may prevent the overflow of the gradient.
     """
 
     level: Tensor
@@ -56,23 +56,24 @@ class Update(NamedTuple):
 
     @property
     def means(self) -> dict[str, float]:
+        """The mean of each row, by name."""
         return {name: float(values.double().mean()) for name, values in self.rows.items()}
 
 
 def update(player: Player, objective: Objective, batch: Batch, how: StepSettings) -> Update:
     """Take one step on the global batch, of which `batch` is this process's share.
 
-    The loss is the mean over the global batch, however it is cut into micro-batches and spread
-    over processes.
+    The loss is the mean over the global batch, independent of micro-batches and processes. If a
+    number is not finite, the weights stay as they are.
     """
-    # The step of another player may have left gradients in this network.
+    # The objective of another player may have left gradients in this network.
     player.optimizer.zero_grad(set_to_none=True)
     scale, outcomes = player.scale, []
     for part, last in _parts(batch, how.micro_batch):
         key_dropout(player.network, part.draws.key)
         with accumulating(player.runner, last):
             outcome = objective(player.runner, part)
-            # Processes average their gradients, and each has a share of the sum.
+            # The average over processes divides the sum of gradients by their number.
             share = scale.value * how.devices.world / how.batch_size
             (outcome.loss.sum() * share).backward()
         outcomes.append(outcome.detached())
@@ -96,7 +97,7 @@ def _parts(batch: Batch, size: int) -> Iterator[tuple[Batch, bool]]:
 
 
 def _gathered(outcomes: list[Outcome], how: StepSettings) -> tuple[Tensor, dict[str, Tensor]]:
-    """Levels and shown values of the whole global batch."""
+    """Gather the levels and the shown values of the whole global batch."""
     names = list(outcomes[0].shown)
     columns = [torch.cat([o.shown[name].detach().float() for o in outcomes]) for name in names]
     level = torch.cat([o.level.float() for o in outcomes])
