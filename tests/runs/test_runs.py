@@ -164,7 +164,9 @@ def test_every_other_setting_of_training_is_part_of_what_a_run_is(tmp_path: Path
 
 def test_shards_need_shares_of_one_size(tmp_path: Path) -> None:
     beside, options = Devices(CPU, rank=1, world=4), run.TrainOptions(shard=True)
-    with pytest.raises(ValueError, match=r"train\.batch_size=6 is no multiple of the 4 processes"):
+    with pytest.raises(
+        ValueError, match=r"train\.batch_size=6 is not a multiple of the 4 processes"
+    ):
         run.train(tiny.diffusion("train.batch_size=6"), tiny.stripes(), tmp_path, beside, options)
     assert longest_share(6, beside) == 2
     assert [len(share(6, Devices(CPU, rank, 4))) for rank in range(4)] == [1, 2, 1, 2]

@@ -215,7 +215,7 @@ def test_a_network_that_learnt_its_images_by_heart_shows_a_gap_and_one_warning()
 
 
 def test_images_that_the_network_was_not_made_for_are_refused_at_once() -> None:
-    with pytest.raises(ValueError, match="the recipe wants"):
+    with pytest.raises(ValueError, match="the recipe needs"):
         validation(tiny.diffusion(), tiny.stripes(size=(9, 9)), EVERY, states.CPU)
     with pytest.raises(ValueError, match="at least 1 image"):
         validation(tiny.diffusion(), held_out(), EVERY, states.CPU, count=0)

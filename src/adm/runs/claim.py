@@ -8,7 +8,7 @@ from adm.files import read_json, through_json, write_json
 from adm.recipes.schema import from_json, to_json
 
 FILE = "run.json"
-# Fields that change nothing of what is learned, so that a run may go on with others.
+# Fields without effect on the weights, with which a run may resume although they differ.
 FREE = (
     "recipe.watch",
     "recipe.train.checkpoint_activations",
@@ -22,10 +22,14 @@ FREE = (
 
 
 def claim(run: Path, described: Mapping[str, Any]) -> None:
-    """Make the folder this run's, or see that it already is.
+    """Write the run's identity to `run.json`, after a check against the one that is there.
+
+    Args:
+        run: the run folder.
+        described: the run's identity, from `run.identity`.
 
     Raises:
-        ValueError: the folder holds something else, or the same run with other settings.
+        ValueError: the folder holds other files, or a run that differs; names the first field.
     """
     path = run / FILE
     if run.exists() and not run.is_dir():
@@ -44,10 +48,15 @@ def claim(run: Path, described: Mapping[str, Any]) -> None:
 def origin_of(
     run: Path, pretrained: str | Path | None, renamed: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """Where a run that has begun started from, as far as the caller says the same.
+    """Return the `start` entry of `run.json`, after a check against the caller's arguments.
+
+    Args:
+        run: the folder of a run that has a checkpoint.
+        pretrained: the model that the run is said to have started from.
+        renamed: new class name by its name in that model.
 
     Raises:
-        ValueError: it started from something else.
+        ValueError: the run started from another model, or with other names.
     """
     held = _held(run / FILE).get("start")
     given = None if pretrained is None else str(pretrained)
@@ -67,7 +76,7 @@ def origin_of(
 
 
 def _held(path: Path) -> dict[str, Any]:
-    """What the folder says of its run; settings that came later have their defaults."""
+    """Read the identity of the folder's run; settings that it lacks get their defaults."""
     try:
         held = read_json(path)
         return held | {"recipe": to_json(from_json(held["recipe"]))}
@@ -77,12 +86,12 @@ def _held(path: Path) -> dict[str, Any]:
 
 def _free(described: Mapping[str, Any]) -> tuple[str, ...]:
     train = described["recipe"]["train"]
-    # More steps are the same run for longer, unless the learning rate is drawn towards the last.
+    # With `anneal`, the learning rate of every step depends on the number of steps.
     return FREE if train["anneal"] else (*FREE, "recipe.train.steps")
 
 
 def _difference(held: object, asked: object, free: tuple[str, ...], path: str = "") -> str | None:
-    """The first setting in which two runs differ, with both values."""
+    """Return the first setting in which two runs differ, with both values, or None."""
     if path in free:
         return None
     if isinstance(held, dict) and isinstance(asked, dict):

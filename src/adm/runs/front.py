@@ -28,22 +28,22 @@ def train(
     options: TrainOptions | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Path:
-    """Train a network to the end, as `adm train` does; the same call continues a stopped run.
+    """Train a network to the last step; the same call resumes a run that was stopped.
 
     Args:
-        recipe: a name that `adm recipes` lists, a JSON file of one, a model, for its recipe, or a
-            recipe.
-        out: the run folder: new, or that of the same run.
-        data: a data spec such as "fashion-mnist" or "photos/", or a source; the recipe's own by
-            default. It is validated on the test split of the same data, where there is one.
-        steps: optimizer steps in all, instead of the recipe's.
+        recipe: the name of a recipe that `adm recipes` lists, the path of a recipe as JSON or of a
+            model that contains one, or a recipe.
+        out: the run folder; absent, empty, or that of the same run.
+        data: a data spec such as "fashion-mnist" or "photos/", or a source; None for the recipe's
+            own. A data spec with a test split is also validated on it.
+        steps: total optimizer steps; None for the recipe's.
         settings: changes to the recipe, such as "unet.dropout=0.1".
-        device: such as "cpu" or "cuda:1"; the best that the machine has by default.
-        options: micro-batches, a model to start from, and so on; see `TrainOptions`.
+        device: such as "cpu" or "cuda:1"; None for the best that the machine has.
+        options: how the run is carried out, such as its micro-batch or the model to start from.
         on_progress: called after every step.
 
     Returns:
-        the run folder, which `adm.load` and `adm.load_classifier` take.
+        The run folder, which `adm.load` and `adm.load_classifier` accept.
 
     Raises:
         ValueError: the recipe contradicts itself or the data, or the folder holds another run.
@@ -71,13 +71,13 @@ def open_data(
     hold_out: float | None = None,
     skip_corrupt: bool = False,
 ) -> tuple[Source, Source | None]:
-    """The images to train on, and those to validate on, where there are any.
+    """Open the images to train on and, if there are any, those to validate on.
 
     Args:
-        data: a data spec; the recipe's own by default.
-        labels: a file of labels, or a rule; see `open_source`.
-        validation: a data spec of images to validate on; by default the test split of `data`.
-        hold_out: share of the images to validate on and never train on.
+        data: a data spec; None for the recipe's own.
+        labels: a file of labels, or a labelling rule; see `open_source`.
+        validation: a data spec of the validation images; None for the test split of `data`.
+        hold_out: fraction of the images to use for validation instead of training.
         skip_corrupt: replace an image that cannot be read by the next one.
 
     Raises:

@@ -1,7 +1,7 @@
 """Recipe -> Memory: the bytes that a training step needs.
 
-PyTorch's fake tensors have shapes and no values: the loop's own step runs on them in a second or
-two, however large the network, and every storage that it makes is counted while it lives.
+The loop's own step runs on PyTorch's fake tensors, which have shapes and no values, in a second or
+two for a network of any size. A ledger counts the bytes of every storage while it is alive.
 """
 
 import weakref
@@ -21,42 +21,42 @@ from adm.training.batches import Batch
 from adm.training.draws import draw
 from adm.training.objective import Objective
 
-SMALL = 32 * 32  # pixels of an image, up to which larger batches are walked through
-COPIES = 4  # of every weight: itself, its gradient, and AdamW's two moments; averages come on top
-BYTES = 4  # of a float32
-LIBRARIES = 64 * 2**20  # by which a process grows when its first step loads the CPU's kernels
-# The CPU's kernels copy what these take and give into an order of their own.
+SMALL = 32 * 32  # pixels of an image up to which larger batches are traced
+COPIES = 4  # of every weight: itself, its gradient and AdamW's two moments; averages are extra
+BYTES = 4  # bytes of a float32
+LIBRARIES = 64 * 2**20  # bytes of the CPU kernels that the first step of a process loads
+# Operators whose CPU kernels copy inputs and outputs into a layout of their own.
 CONVOLUTIONS = (torch.ops.aten.convolution, torch.ops.aten.convolution_backward)
 
 
 class Memory(NamedTuple):
-    """What a training step holds at its peak: fixed + images at once x per_image.
+    """The peak memory of a training step: fixed + micro-batch x per_image.
 
     Attributes:
-        fixed: bytes of weights, gradients, the optimizer's moments, averages, and of what a step
-            makes of weights alone, such as their copies in 16 bits.
-        per_image: bytes of features, and of their gradients, for each image at once.
+        fixed: bytes of weights, gradients, moments and averages, and of what a step derives from
+            weights alone, such as their copies in 16 bits.
+        per_image: bytes of features and their gradients, for each image of a micro-batch.
     """
 
     fixed: int
     per_image: int
 
     def of(self, images: int) -> int:
-        """Bytes for so many images at once."""
+        """Return the bytes for a micro-batch of `images`."""
         return self.fixed + images * self.per_image
 
 
 def estimate(recipe: Recipe, device_type: str = "cpu") -> Memory:
-    """Walk through steps with one image and with more, and count what is alive.
+    """Trace steps with three batch sizes, and fit their peak memory by a line.
 
-    The peak is convex in the number of images: with few, it lies where weights are large, and
-    with many, where features are. The line told goes through that of one image and rises as
-    between the two largest batches, so that it errs upwards. Not counted is what the allocator
-    wastes, which docs/recipes.md has measured.
+    The peak is convex in the number of images: it is at the largest weights for few images, and at
+    the largest features for many. The line passes through the peak of one image and has the slope
+    between the two larger batches, so that it overestimates. The overhead of the allocator is not
+    included; docs/recipes.md has measurements of it.
 
     Args:
-        device_type: `cpu` adds what its kernels and libraries take. Other devices are told by the
-            same kernels without it, and without what their drivers take.
+        device_type: `cpu` includes the copies of its kernels and the size of its libraries. For
+            other devices, neither these nor the memory of their drivers is included.
     """
     config = recipe.config
     weights = sum(p.numel() for p in on_meta(config).parameters())
@@ -70,18 +70,18 @@ def estimate(recipe: Recipe, device_type: str = "cpu") -> Memory:
 
 
 def batch_sizes(recipe: Recipe) -> tuple[int, int, int]:
-    """Images of the three batches that are walked through; the line told holds up to the last."""
+    """Return the sizes of the three batches that are traced; the estimate holds up to the last."""
     height, width = recipe.data.size
     return (1, 32, 64) if height * width <= SMALL else (1, 4, 8)
 
 
 class Ledger(TorchDispatchMode):
-    """Counts the bytes of all storage that is made while it is on, for as long as it lives.
+    """Counts the bytes of all storages that are allocated while it is active.
 
     Attributes:
-        copying: convolutions hold a second copy of what they take and give.
-        alive: bytes now.
-        peak: bytes at most.
+        copying: whether convolutions hold a second copy of their inputs and outputs.
+        alive: bytes of the storages that are alive.
+        peak: the maximum of `alive`, copies included.
     """
 
     def __init__(self, copying: bool = False) -> None:
@@ -112,7 +112,7 @@ class Ledger(TorchDispatchMode):
 
 
 def walk(network: nn.Module, objective: Objective, batch: Batch, copying: bool = False) -> int:
-    """Bytes that a forward and a backward pass hold at most besides what they were given."""
+    """Return the peak bytes that a forward and a backward pass allocate."""
     key_dropout(network, batch.draws.key)
     with Ledger(copying) as ledger:
         objective(network, batch).loss.sum().backward()
@@ -120,7 +120,7 @@ def walk(network: nn.Module, objective: Objective, batch: Batch, copying: bool =
 
 
 def _peaks(recipe: Recipe, sizes: Sequence[int], copying: bool) -> list[int]:
-    """What a micro-batch takes that is not a step's first: gradients are there to be added to."""
+    """Return the peak of each size, for a later micro-batch of a step: gradients exist already."""
     objective = build.objective(recipe, torch.device("cpu"))
     with FakeTensorMode(allow_non_fake_inputs=True):
         network = build.network(recipe).train()
@@ -131,9 +131,9 @@ def _peaks(recipe: Recipe, sizes: Sequence[int], copying: bool) -> list[int]:
 
 
 def _batch(recipe: Recipe, images: int) -> Batch:
-    """Images that nobody will look at."""
+    """Return a batch of fake images with real noise levels."""
     shape = (recipe.data.channels, *recipe.data.size)
-    draws = draw(0, 0, images, (1, 1, 1))  # real levels; the noise and the keys have shapes alone
+    draws = draw(0, 0, images, (1, 1, 1))  # only its uniforms are used
     keys = torch.empty(images, dtype=torch.int64)
     pixels = torch.empty(images, *shape, dtype=torch.uint8)
     draws = draws._replace(noise=torch.empty(images, *shape), key=keys)

@@ -21,22 +21,22 @@ from adm.training.loop import Progress, Watch
 from adm.training.players import RunState
 from adm.training.turns import alone
 
-SAFE_SHARE = 0.75  # of the free memory: a step takes up to 1.33 estimates (docs/recipes.md)
+SAFE_SHARE = 0.75  # of free memory: a step needs up to 1.33 estimates (docs/recipes.md)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
-    """How a run is carried out; all but `pretrained` may differ when it is continued.
+    """How a run is carried out; all but `pretrained` and `renamed` may differ when it resumes.
 
     Attributes:
-        micro_batch: images that go through the network at once: a number, `auto` for the largest
-            that fits, or None for the process's whole share of the batch.
-        pretrained: a model whose weights to start from.
-        renamed: class names of that model -> of this run.
-        shard: spread weights, gradients and moments over the processes (FSDP).
-        watch: looks at the network after every step.
-        stop: asked after every step whether to save and leave.
-        say: told, once, what was kept of the model that the run starts from.
+        micro_batch: images per forward pass: a number, `auto` for the largest that fits, or None
+            for the process's whole share of the batch.
+        pretrained: a model from whose weights training starts.
+        renamed: the name of a class in this run, by its name in that model.
+        shard: whether to shard weights, gradients and moments over the processes (FSDP).
+        watch: called after every step; its figures go into the log.
+        stop: called after every step; if it returns True, the run saves a checkpoint and ends.
+        say: called with each line of the report on what was taken from `pretrained`.
     """
 
     micro_batch: int | Literal["auto"] | None = None
@@ -55,7 +55,10 @@ def train(
     devices: Devices | torch.device,
     options: TrainOptions | None = None,
 ) -> Iterator[Progress]:
-    """Train `recipe` on `source` in the folder `run`; the same call again continues.
+    """Train `recipe` on `source` in the run folder `run`; the same call resumes the run.
+
+    Yields:
+        The progress after each step.
 
     Raises:
         ValueError: the recipe contradicts itself or the data, or the folder holds another run.
@@ -102,13 +105,13 @@ def train(
 def _check_batch(size: int, source: Source, devices: Devices, shard: bool) -> None:
     if len(source) < size:
         raise ValueError(
-            f"{source.name} holds {len(source)} images, fewer than a batch of {size}; set "
+            f"{source.name} has {len(source)} images, fewer than a batch of {size}; set "
             f"train.batch_size={max(1, len(source))} or less, or give more data"
         )
     if size < devices.world:
         raise ValueError(
-            f"train.batch_size={size} is less than the {devices.world} processes; give every "
-            "process an image"
+            f"train.batch_size={size} is less than the {devices.world} processes; set it to at "
+            "least one image per process"
         )
     if shard and size % devices.world:
         raise ValueError(
@@ -118,7 +121,7 @@ def _check_batch(size: int, source: Source, devices: Devices, shard: bool) -> No
 
 
 def identity(recipe: Recipe, source: Source) -> dict[str, Any]:
-    """What makes a run this run and no other; kept in the folder and with every model."""
+    """Return what identifies a run, as JSON values; it is stored with the run and every model."""
     labels = sha256_of(source.labels.numpy().tobytes())
     return {
         "recipe": to_json(recipe),
@@ -130,21 +133,21 @@ def identity(recipe: Recipe, source: Source) -> dict[str, Any]:
 
 
 def fits_in_memory(recipe: Recipe) -> Callable[[int], bool]:
-    """Whether a micro-batch fits into what memory the machine has left, by estimate.
+    """Return a function that estimates whether a micro-batch fits in the free memory of the CPU.
 
-    On a CPU a trial tells nothing: memory that is not there is taken from the disk first.
+    A trial would not show it, because the system swaps to the disk before an allocation fails.
     """
     import psutil
 
     from adm.runs.memory import estimate
 
-    needed = cache(partial(estimate, recipe, "cpu"))  # seconds of work, if it is asked for at all
+    needed = cache(partial(estimate, recipe, "cpu"))  # takes seconds, so only on demand
     share = SAFE_SHARE / on_this_machine()
     return lambda size: needed().of(size) < share * psutil.virtual_memory().available
 
 
 def check_source(recipe: Recipe, source: Source) -> None:
-    """Raise ValueError unless the data is what the recipe's network was made for."""
+    """Raise ValueError unless the recipe's network can be trained on the data."""
     if not len(source):
         raise ValueError(f"{source.name} holds no images; give another data=...")
     if recipe.data.crop == "random" and source.crop is None:
@@ -152,8 +155,8 @@ def check_source(recipe: Recipe, source: Source) -> None:
     got, wanted = source.shape, (recipe.data.channels, *recipe.data.size)
     if got != wanted:
         raise ValueError(
-            f"{source.name} has images of (C, H, W) = {got} and the recipe wants {wanted}; "
-            "set data.size and data.channels, or give other data"
+            f"{source.name} has images of (C, H, W) = {got}, and the recipe needs {wanted}; "
+            "set data.size and data.channels, or give another data=..."
         )
     config = recipe.config
     if config.classes is not None and config.classes != len(source.classes):
