@@ -17,8 +17,8 @@ from adm.runs.watch.validation import validation
 from adm.training.loop import Watch
 from adm.training.players import RunState
 
-PREVIEWS = "previews"  # in the run's folder
-PIXELS = 64 * 64 * 64  # evaluated at once
+PREVIEWS = "previews"  # in the run folder
+PIXELS = 64 * 64 * 64  # pixels of a batch in evaluation
 
 
 # Eight parameters: the first five define the run, the others are options, by keyword.
@@ -33,22 +33,23 @@ def watching(
     on_picture: Sequence[OnPicture] = (),
     say: Say = to_stderr,
 ) -> Watch:
-    """All that `recipe.watch` asks for, as one watch for the training loop.
+    """Return one watch for the training loop that does all that `recipe.watch` sets.
 
-    None of it changes what is learned. A picture that cannot be made is reported once and the
-    training goes on; validation that fails ends it, since a best checkpoint counts on it.
+    A watch does not change the training. If a picture fails, that is reported once and training
+    continues. If validation fails, the run ends, because the best checkpoint depends on it.
 
     Args:
-        source: the images trained on.
-        held_out: images that are not; nothing is validated when None, and pictures that need
-            images take them from `source`.
-        run: its folder, which gets progress.png and previews/.
-        batch_size: images that are evaluated at a time; by default as many pixels as 64 images of
-            64x64 have, which needs less memory than to train them.
-        on_picture: told of each preview, such as a writer's `picture`.
+        source: the training images.
+        held_out: images that are not trained on; None for no validation, and for previews of
+            training images.
+        run: the run folder, which gets progress.png and previews/.
+        batch_size: images per forward pass; None for at most 64 images and as many pixels as 64
+            images of 64x64 have, which takes less memory than training on them.
+        on_picture: each is called with every preview, such as a writer's `picture`.
+        say: called with each warning.
 
     Raises:
-        ValueError: images that the recipe was not made for.
+        ValueError: the recipe's network cannot be trained on such images.
     """
     wanted = recipe.watch
     times = Times(wanted.every_steps or recipe.train.save_every_steps, recipe.train.steps)
@@ -83,6 +84,7 @@ def watching(
 
 
 def evaluated_at_once(recipe: Recipe) -> int:
+    """Return the number of images per forward pass in evaluation."""
     height, width = recipe.data.size
     return max(1, min(64, PIXELS // (height * width)))
 
@@ -97,7 +99,7 @@ def drawing(
     batch_size: int,
     say: Say,
 ) -> Draw:
-    """What a preview of this kind of network shows."""
+    """Return the function that draws previews of the recipe's kind of network."""
     count = recipe.watch.images
 
     def made(recipe: DiffusionRecipe) -> Draw:

@@ -17,8 +17,8 @@ from adm.runs.watch.preview import write
 from adm.runs.watch.times import Times
 
 INK, ACCENT, PALE, WARM = "#1b1f24", "#0b6e8f", "#9aa4ad", "#c1502e"
-QUARTERS = ("#0b6e8f", "#5b8c3a", "#d19a1f", "#c1502e")  # from the cleanest
-LEGEND: dict[str, Any] = {  # on the line of the title, where it hides nothing
+QUARTERS = ("#0b6e8f", "#5b8c3a", "#d19a1f", "#c1502e")  # of the levels, the cleanest first
+LEGEND: dict[str, Any] = {  # beside the title, where it covers no data
     "loc": "lower right",
     "bbox_to_anchor": (1, 0.99),
     "borderaxespad": 0,
@@ -27,12 +27,12 @@ LEGEND: dict[str, Any] = {  # on the line of the title, where it hides nothing
     "handlelength": 1,
     "columnspacing": 1,
 }
-POINTS = 300  # of a smoothed curve
-LEAST = 10  # steps that one of them stands for, at least where there are so many
+POINTS = 300  # most points of a smoothed curve
+LEAST = 10  # fewest steps that a point summarises, in logs of at least as many
 
 
 class Column(NamedTuple):
-    """One figure of the log where it was measured."""
+    """The values of one figure of the log, at the steps at which it was measured."""
 
     steps: np.ndarray  # (N,) int64, steps done
     values: np.ndarray  # (N,) float64; nan where it was not finite
@@ -43,10 +43,10 @@ Figures: TypeAlias = dict[str, float]
 
 
 def read_log(path: Path) -> Log:
-    """A run's log.jsonl -> name -> column. Its last line may be cut, by a kill or while written.
+    """Read a run's log.jsonl into columns by name; the last line may be incomplete.
 
     Raises:
-        ValueError: another line is no JSON object with a step; names it.
+        ValueError: another line is not a JSON object with a step; names the line.
     """
     lines = path.read_text().splitlines()
     found: dict[str, tuple[list[int], list[float]]] = {}
@@ -58,8 +58,8 @@ def read_log(path: Path) -> Log:
             if number == len(lines):
                 break
             raise ValueError(
-                f"{path} is damaged in line {number}; remove that line, or continue the run, which "
-                "rewrites what its checkpoint does not count on"
+                f"{path} is damaged in line {number}; remove that line, or resume the run, which "
+                "drops the lines after its checkpoint"
             ) from None
         for name, value in figures.items():
             steps, values = found.setdefault(name, ([], []))
@@ -69,11 +69,15 @@ def read_log(path: Path) -> Log:
 
 
 def curves(run: Path, times: Times, main: bool = True) -> Callable[[int, Figures], Figures]:
-    """Draw RUN/progress.png at the given times, by the main process.
+    """Return a watch that draws RUN/progress.png at the given times, on the main process.
+
+    Args:
+        run: the run folder.
+        main: whether this is the main process.
 
     Returns:
-        a function of the steps done and of the figures just found, whose line is not in the log
-        yet, that returns none.
+        A function of the steps done and the figures of this step, which are not in the log yet. It
+        returns no figures.
     """
 
     def watch(done: int, figures: Figures) -> Figures:
@@ -95,7 +99,7 @@ def _appended(column: Column | None, step: int, value: float) -> Column:
 
 
 def draw(log: Log, title: str = "") -> Image.Image:
-    """The figures that a log has, a panel for each kind."""
+    """Draw the figures of a log, with a panel for each kind."""
     panels = [(name, paint) for name, shows, paint in PANELS if shows(log)]
     rows = max(1, -(-len(panels) // 2))
     figure = Figure(figsize=(10, 2.7 * rows + 0.3), dpi=100, layout="constrained")
@@ -116,7 +120,7 @@ def draw(log: Log, title: str = "") -> Image.Image:
 
 
 def smoothed(column: Column) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Up to `POINTS` stretches of steps -> their last step, mean, and 10th and 90th percentile."""
+    """Return last step, mean, 10th and 90th percentile of up to `POINTS` stretches of steps."""
     finite = np.isfinite(column.values)
     steps, values = column.steps[finite], column.values[finite]
     count = int(np.clip(len(steps) // LEAST, min(LEAST, len(steps)), POINTS))

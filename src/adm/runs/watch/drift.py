@@ -10,21 +10,23 @@ from torch import Tensor
 from adm.data import Source, shuffled
 from adm.runs.watch.times import Say, to_stderr
 
-LEVELS = 12  # of 256 by which a mean or a deviation may differ
-ERRORS = 4  # standard errors that it must differ by besides, for samples are few
+LEVELS = 12  # of 256, by which a mean or a deviation may differ
+ERRORS = 4  # standard errors by which it must differ as well, because samples are few
 SEED = 0
-CHUNK = 16
+CHUNK = 16  # images read at a time
 
 Tint: TypeAlias = Callable[[Tensor, Tensor | None, int], "Compared"]
 
 
 class Moments(NamedTuple):
-    """Of pixels, (C,) float64 each, in levels of 0..255.
+    """Moments of the pixels of each channel: (C,) float64, in units of 1/255 of the range.
 
     Attributes:
-        mean_spread: deviation, from image to image, of what one image says of the mean.
-        std_spread: the same of the deviation.
-        images: how many.
+        mean: mean of all pixels.
+        std: standard deviation of all pixels.
+        mean_spread: standard deviation over images of one image's estimate of `mean`.
+        std_spread: standard deviation over images of one image's estimate of `std`, to first order.
+        images: number of images.
     """
 
     mean: Tensor
@@ -35,22 +37,25 @@ class Moments(NamedTuple):
 
 
 class Compared(NamedTuple):
+    """The moments of samples, and those of training images of the same classes."""
+
     samples: Moments
     data: Moments
 
 
 def tint(source: Source, total: int, *, count: int = 1000, say: Say = to_stderr) -> Tint:
-    """Compare samples with data of the same classes; say so when their colours part.
+    """Return a function that compares the colours of samples and data, and warns if they differ.
 
-    Nothing is said before half of the training is done or samples have once been right, and
-    then once until they are right again.
+    The first warning comes no earlier than at half of the training, or once the colours have
+    agreed. It is not repeated until they have agreed again.
 
     Args:
         source: the training images; `count` of them are measured at the first call.
         total: steps of the whole training.
+        say: called with each warning.
 
     Returns:
-        (N, C, H, W) uint8 samples, their (N,) labels or None, steps done -> both moments.
+        A function of samples (N, C, H, W) uint8, their labels (N,) or None, and the steps done.
     """
     known = cache(lambda labels: reference(source, labels, count))
     trusted, said = False, False
@@ -70,7 +75,7 @@ def tint(source: Source, total: int, *, count: int = 1000, say: Say = to_stderr)
 
 
 def named(found: Compared, with_data: bool) -> dict[str, float]:
-    """`samples/mean_c0`, `samples/std_c0` ..., and the same of the data when asked for."""
+    """Return `samples/mean_c0`, `samples/std_c0` ..., and `data/...` too if `with_data`."""
     groups = {"samples": found.samples, **({"data": found.data} if with_data else {})}
     return {
         f"{group}/{what}_c{c}": round(float(value), 3)
@@ -81,7 +86,11 @@ def named(found: Compared, with_data: bool) -> dict[str, float]:
 
 
 def reference(source: Source, labels: tuple[int, ...] | None, count: int) -> Moments:
-    """Moments of `count` images of the data, drawn evenly from these classes, if they have any."""
+    """Return the moments of `count` training images, equally many of each class in `labels`.
+
+    Classes without images are left out. If none has any, or `labels` is None, the images are drawn
+    from all classes.
+    """
     order = torch.tensor(shuffled(SEED, len(source), 0, len(source)))
     if labels is None:
         chosen = [order[:count]]
@@ -100,13 +109,13 @@ def reference(source: Source, labels: tuple[int, ...] | None, count: int) -> Mom
 
 
 def moments(images: Tensor) -> Moments:
-    """(N, C, H, W) uint8 -> the mean and deviation of all pixels of each channel."""
+    """Return the moments of images (N, C, H, W) uint8."""
     weights = torch.full((len(images),), 1 / len(images), dtype=torch.float64)
     return _moments(*_of_images(images), weights)
 
 
 def parted(found: Compared) -> str | None:
-    """What to say if a channel differs by more than `LEVELS` and more than chance allows."""
+    """Return a warning if a channel differs by more than `LEVELS` and `ERRORS`, or None."""
     ours, theirs = found.samples, found.data
     shares = (1 / ours.images + 1 / theirs.images) ** 0.5
     for what, got, wanted, spread in (
@@ -114,30 +123,30 @@ def parted(found: Compared) -> str | None:
         ("deviation", ours.std, theirs.std, theirs.std_spread),
     ):
         off = (got - wanted).abs()
-        # Few samples know too little of their own spread: were they data, it would be the data's.
+        # The spread of the data for both: that of few samples is too uncertain.
         wrong = (off > LEVELS) & (off > ERRORS * shares * spread)
         if wrong.any():
             c = int(off.where(wrong, 0).argmax())
             return (
-                f"colours drift: channel {c} of samples has {what} {got[c]:.0f} of 255 and the "
-                f"data {wanted[c]:.0f}; check the preview, and compare raw weights with averages"
+                f"the colours differ: channel {c} of samples has {what} {got[c]:.0f} of 255, and "
+                f"the data {wanted[c]:.0f}; check the preview, and compare raw and average weights"
             )
     return None
 
 
 def _of_images(images: Tensor) -> tuple[Tensor, Tensor]:
-    """(N, C) means of each image's pixels and of their squares."""
+    """Return the (N, C) means of each image's pixels and of their squares."""
     wide = images.double().flatten(2)
     return wide.mean(2), (wide**2).mean(2)
 
 
 def _moments(means: Tensor, squares: Tensor, weights: Tensor) -> Moments:
-    """Of images that count by (N,) weights, whose sum is 1."""
+    """Combine the (N, C) means of images, with (N,) weights that sum to 1."""
     w = weights[:, None]
     mean = (w * means).sum(0)
-    around = squares - 2 * mean * means + mean**2  # (N, C) of each image, about the common mean
+    around = squares - 2 * mean * means + mean**2  # (N, C), about the common mean
     std = (w * around).sum(0).clamp(min=0).sqrt()
     mean_spread = (w * (means - mean) ** 2).sum(0).sqrt()
-    # d std = d var / (2 std); images without contrast have no spread either
+    # d std = d var / (2 std); the clamp is for images without contrast, whose spread is 0
     std_spread = (w * (around - std**2) ** 2).sum(0).sqrt() / (2 * std).clamp(min=1e-9)
     return Moments(mean, std, mean_spread, std_spread, len(means))

@@ -17,10 +17,10 @@ from adm.runs.watch.validation import FAR, SEED
 from adm.runs.watch.weights import network_of
 from adm.training.draws import draw as draws_of
 
-LONGEST = 12  # characters of a class's name
-ACROSS = 8  # mistakes shown of a level
-CLASSIFIED = 256  # images, at each level
-QUARTERS = (0.125, 0.375, 0.625, 0.875)  # the middle of each, as shares of T
+LONGEST = 12  # characters of a class name
+ACROSS = 8  # mistakes shown per level
+CLASSIFIED = 256  # images classified at each level
+QUARTERS = (0.125, 0.375, 0.625, 0.875)  # the middle of each quarter, as a fraction of T
 
 
 class Classified(NamedTuple):
@@ -38,10 +38,15 @@ def mistakes(
     count: int = CLASSIFIED,
     batch_size: int = 64,
 ) -> Draw:
-    """Show the images that are misclassified at the middle of each quarter of the levels.
+    """Return a function that draws misclassified images, at the middle of each quarter of levels.
 
-    The most confident mistakes come first: they point to wrong labels, to classes that cannot be
-    told apart, or to an overconfident network. Every preview takes the same images and noise.
+    The most confident mistakes come first: they indicate wrong labels, classes that are
+    indistinguishable, or an overconfident network. Every preview uses the same images and noise.
+
+    Args:
+        held_out: images that are not trained on.
+        count: number of images to classify at each level.
+        batch_size: images per forward pass.
     """
     schedule = build.schedule(recipe.process)
     levels = [round(q * schedule.last) or 1 for q in QUARTERS] if recipe.noised else [0]
@@ -55,7 +60,7 @@ def mistakes(
         for level in levels:
             found = classify(network, schedule, images, level, batch_size)
             rows.append(_row(found, labels, held_out.classes, level, schedule.last))
-        title = f"{recipe.name}, step {done:,}: surest mistakes, true > said (EMA)"
+        title = f"{recipe.name}, step {done:,}: most confident mistakes, true > predicted (EMA)"
         return Drawn(sheet(title, [("", ACROSS)], rows), {})
 
     return draw
@@ -65,7 +70,7 @@ def mistakes(
 def classify(
     network: Classifier, schedule: Schedule, images: Tensor, level: int, batch_size: int
 ) -> Classified:
-    """Noise (N, C, H, W) uint8 images to one level, and predict their classes."""
+    """Diffuse images (N, C, H, W) uint8 to one level, and predict their classes."""
     device = next(network.parameters()).device
     channels, height, width = images.shape[1:]
     noise = draws_of(SEED, FAR, len(images), (channels, height, width)).noise
@@ -79,7 +84,7 @@ def classify(
 def _row(found: Classified, labels: Tensor, classes: tuple[str, ...], level: int, last: int) -> Row:
     wrong = (found.predicted != labels).nonzero()[:, 0]
     share = 1 - len(wrong) / len(labels)
-    # Stable, so that equally confident mistakes keep their order from preview to preview.
+    # Stable, so that the order of equally confident mistakes is the same in every preview.
     order = wrong[found.confidence[wrong].argsort(descending=True, stable=True)][:ACROSS].tolist()
     pairs = [(classes[labels[i]], classes[found.predicted[i]]) for i in order]
     captions = [f"{_short(true)} > {_short(predicted)}" for true, predicted in pairs]

@@ -18,20 +18,20 @@ FILE = "step-{:07d}.png"
 
 
 class Weights(NamedTuple):
-    """name -> tensor, of both kinds."""
+    """The raw weights and their average, by name."""
 
     raw: Mapping[str, Tensor]
     mean: Mapping[str, Tensor]
 
 
 class Drawn(NamedTuple):
-    """A preview, and the figures that go into the log."""
+    """A preview, and the figures that go into the log with it."""
 
     picture: Image.Image
     figures: dict[str, float]
 
 
-Draw: TypeAlias = Callable[[int, Weights], Drawn]  # steps done, weights -> what they make
+Draw: TypeAlias = Callable[[int, Weights], Drawn]  # of the steps done
 OnPicture: TypeAlias = Callable[[int, str, Image.Image], None]  # steps done, name, picture
 
 
@@ -42,19 +42,20 @@ def preview(
     devices: Devices,
     on_picture: Sequence[OnPicture] = (),
 ) -> Watch:
-    """Draw at the given times into `folder`, as step-0001000.png and so on.
+    """Return a watch that writes a preview at the given times into `folder`.
 
-    Of several processes the main one draws, and the others return no figures.
+    The files are named `step-0001000.png`. Only the main process draws, and the others return no
+    figures; all must call, because they gather the weights.
 
     Args:
-        draw: `samples`, `upsampled` or `mistakes`.
-        on_picture: told of every picture too, such as a writer's.
+        draw: draws a preview, such as the result of `samples`, `upsampled` or `mistakes`.
+        on_picture: each is called with every preview, such as a writer's `picture`.
     """
 
     def watch(done: int, state: RunState) -> dict[str, float]:
         if not times.due(done):
             return {}
-        weights = Weights(raw_weights(state.model), mean_weights(state.model))  # gathered by all
+        weights = Weights(raw_weights(state.model), mean_weights(state.model))  # collective
         if not devices.main:
             return {}
         drawn = draw(done, weights)
@@ -67,6 +68,6 @@ def preview(
 
 
 def write(picture: Image.Image, path: Path) -> None:
-    """Write a PNG whole or not at all."""
+    """Write a PNG file atomically."""
     with new_file(path, sync=False) as part:
         picture.save(part, "PNG", optimize=True)

@@ -16,8 +16,8 @@ from adm.runs.watch.times import Times
 from adm.runs.watch.weights import model_of
 from adm.samplers import DDIM, Grid, Sampling
 
-STEPS = 25  # of DDIM
-ROWS = 10  # classes shown at most
+STEPS = 25  # most steps of DDIM
+ROWS = 10  # most classes shown
 HEADINGS = ("raw weights", "average (EMA)")
 
 
@@ -33,10 +33,18 @@ def samples(
     seed: int = 0,
     batch_size: int = 64,
 ) -> Draw:
-    """Sample `count` images, or a few less that fill whole rows, of either kind of weights.
+    """Return a function that draws samples of the raw weights beside those of the average.
 
-    A row is a class, where the network knows classes: all, or ten that lie evenly among them.
-    Every preview starts from the same noise, so that previews can be compared with each other.
+    If the network takes labels, a row shows one class: all classes, or ten at equal distances.
+    Every preview starts from the same noise, so that previews can be compared.
+
+    Args:
+        source: the training images.
+        folder: the run folder.
+        tint: compares the colours of samples with those of the data.
+        count: number of samples of each kind of weights, rounded down to whole rows.
+        seed: seed of the noise.
+        batch_size: images per forward pass.
     """
     labels, across = layout(len(source.classes) if recipe.unet.classes is not None else None, count)
     total = len(labels) if labels is not None else count // across * across
@@ -63,13 +71,13 @@ def samples(
 
 
 def preview_sampling(recipe: DiffusionRecipe, seed: int) -> Sampling:
-    """Few steps of DDIM, from the level that the recipe samples from."""
+    """Return the sampling of previews: up to `STEPS` steps of DDIM, from the recipe's start."""
     start = recipe.sample.grid.start or recipe.process.steps
     return Sampling(sampler=DDIM(), grid=Grid(steps=min(STEPS, start), start=start), seed=seed)
 
 
 def layout(classes: int | None, count: int) -> tuple[Tensor | None, int]:
-    """The label of each image, if there are classes, and how many stand in a row."""
+    """Return the labels of all images, or None without classes, and the images per row."""
     if classes is None:
         return None, max(1, min(8, round(count**0.5)))
     shown = min(classes, ROWS, count)

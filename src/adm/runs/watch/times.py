@@ -11,13 +11,13 @@ Given = TypeVar("Given")
 
 @dataclass(frozen=True)
 class Times:
-    """When a run is watched: at every multiple of `every` steps done, and after the last.
+    """When a watch is due: after every multiple of `every` steps, and after the last of `total`.
 
-    What a watch returns goes into the log, so it is a function of the steps done and of the
-    weights alone: a resumed run writes the log of a run that was never stopped.
+    The figures of a watch go into the log. They must be a function of the steps done and of the
+    weights alone, so that a resumed run writes the same log as one that was not interrupted.
 
     Raises:
-        ValueError: `every` or `total` below 1.
+        ValueError: `every` or `total` is below 1.
     """
 
     every: int
@@ -31,10 +31,12 @@ class Times:
             )
 
     def due(self, done: int) -> bool:
+        """Return whether a watch is due after `done` steps."""
         return done % self.every == 0 or done == self.total
 
     @property
     def first(self) -> int:
+        """The number of steps after which a watch is due first."""
         return min(self.every, self.total)
 
 
@@ -45,12 +47,12 @@ def to_stderr(message: str) -> None:
 def guarded(
     what: str, watch: Callable[[int, Given], dict[str, float]], say: Say
 ) -> Callable[[int, Given], dict[str, float]]:
-    """Keep a run alive when a picture of it fails: report the first failure, return no figures.
+    """Return a watch that reports its first exception and returns no figures if `watch` fails.
 
     Args:
         what: the name of the picture, for the report.
-        watch: (steps done, what it needs) -> figures.
-        say: takes the report.
+        watch: a function of the steps done and one other argument that returns figures.
+        say: called with the report.
     """
     said = False
 
@@ -61,7 +63,7 @@ def guarded(
         except Exception as error:
             if not said:
                 reason = str(error) or type(error).__name__
-                say(f"{what} failed at step {done} ({reason}); training goes on without it")
+                say(f"{what} failed at step {done} ({reason}); training continues without it")
             said = True
             return {}
 

@@ -22,8 +22,8 @@ from adm.samplers.ddim import ddim
 from adm.training.objective import area_mean
 
 SEED = 0
-ROWS = 8  # images shown at most
-WIDE = 96  # pixels of a tile, so that headings fit
+ROWS = 8  # most images shown
+WIDE = 96  # pixels of a tile; headings need as many
 HEADINGS = ("low", "bicubic", "raw weights", "average (EMA)", "original")
 
 
@@ -38,10 +38,17 @@ def upsampled(
     seed: int = 0,
     say: Say = to_stderr,
 ) -> Draw:
-    """Make up to eight images low and let the network make them high again.
+    """Return a function that draws up to eight images, downsampled and upsampled again.
 
-    Every preview takes the same images and noise. The colours of the upsampled images are compared
-    with those of the originals.
+    Every preview uses the same images and noise. Once half of the training is done, a warning says
+    if the colours of the upsampled images differ from those of the originals.
+
+    Args:
+        held_out: images that are not trained on.
+        folder: the run folder.
+        count: number of images.
+        seed: seed of the noise.
+        say: called with each warning.
     """
     assert recipe.data.low_res is not None
     lower = area_mean(recipe.data.low_res, rounded=recipe.data.low_res_rounded)
@@ -70,7 +77,7 @@ def upsampled(
 
 @torch.no_grad()
 def _high(model: DiffusionModel, low: Tensor, labels: Tensor, seed: int) -> Tensor:
-    """(B, C, h, w) in [-1, 1] -> (B, C, H, W) uint8."""
+    """Upsample images (B, C, h, w) in [-1, 1] to (B, C, H, W) uint8."""
     schedule = preview_sampling(model.recipe, seed).grid.of(model.schedule)
     noise = ImageNoise(seed, range(len(low)), model.shape, model.device)
     told = labels.to(model.device) if model.recipe.unet.classes is not None else None

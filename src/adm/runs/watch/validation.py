@@ -20,21 +20,21 @@ from adm.training.players import RunState
 from adm.training.spread import share
 
 QUARTERS = 4
-SEED = 0  # the same whatever a run's own, so that runs can be compared
-FAR = 2**62  # positions that no training reaches, so that no draw of it is met here
+SEED = 0  # independent of the run's own seed, so that runs can be compared
+FAR = 2**62  # first position of validation's draws, which no training reaches
 NAMES = ("loss", "mse", "vlb", "accuracy")
-MOST_NAMED = 5  # classes in a message
-ACCURACY_GAP = 0.10  # beyond which a classifier is said to over-fit
-LOSS_GAP = 0.10  # the same of a diffusion model, as a share of the loss on training images
+MOST_NAMED = 5  # classes listed in a message
+ACCURACY_GAP = 0.10  # gap in accuracy above which a classifier is reported to overfit
+LOSS_GAP = 0.10  # the same for a diffusion model, relative to the loss on training images
 
 
 class Measured(NamedTuple):
-    """name -> (4,) means over the images of each quarter of the levels, the cleanest first."""
+    """(4,) means over the images of each quarter of the levels, the cleanest first, by name."""
 
     quarters: dict[str, Tensor]
 
     def mean(self, name: str) -> float:
-        """Over all levels alike."""
+        """Return the mean over all levels."""
         return float(self.quarters[name].mean())
 
 
@@ -50,26 +50,28 @@ def validation(
     batch_size: int = 64,
     say: Say = to_stderr,
 ) -> Watch:
-    """Measure the average weights on fixed images at fixed levels with fixed noise.
+    """Return a watch that evaluates the average weights on fixed images, levels and noise.
 
-    The loss is the one that is trained. Of several processes each takes a share of the
-    images, and all return the same.
+    The loss is that of training. Each process evaluates a share of the images, and all return the
+    same figures.
 
     Args:
         held_out: images that are not trained on.
-        training: the images trained on, to measure the gap to; no gap when None.
-        count: images measured of each, rounded up to a multiple of 4; where there are fewer they
-            come again with other noise.
+        training: the training images, to measure the gap; None for no gap.
+        count: number of images of each, rounded up to a multiple of 4. If a source has fewer, they
+            are repeated with other noise.
+        batch_size: images per forward pass.
+        say: called with the warning of overfitting, once.
 
     Returns:
-        a watch that gives, at its times, `validation/loss`, `validation/loss_q1` ... `_q4` for the
-        quarters of the levels, and `validation/gap`; `mse` and `vlb` of a diffusion model as they
-        are in the loss; `accuracy` of a classifier likewise. The gap is how much better the
-        training images fare, in loss or in accuracy.
+        A watch whose figures are `validation/loss`, `validation/loss_q1` ... `_q4` for the quarters
+        of the levels, and `validation/gap`; for a diffusion model also the terms `mse` and `vlb` of
+        the loss; for a classifier also `accuracy`, by quarter too. The gap is how much better the
+        result on training images is, in accuracy for a classifier, and else in loss.
 
     Raises:
-        ValueError: images that the recipe was not made for, held-out images of other classes than
-            the training images, or a count below 1.
+        ValueError: the recipe's network cannot be trained on such images, the sources differ in
+            their classes, or `count` is below 1.
     """
     _check(recipe, held_out, training, count)
     objective = build.objective(recipe, devices.device)
@@ -107,7 +109,7 @@ def measure(
     count: int,
     batch_size: int,
 ) -> Measured:
-    """Average what the objective shows over `count` images, quarter by quarter."""
+    """Average the values that the objective shows over `count` images, by quarter of the levels."""
     count = -(-count // QUARTERS) * QUARTERS
     mine, order = share(count, devices), shuffled(SEED, len(source), 0, count)
     sums = torch.zeros(2, len(NAMES), QUARTERS, dtype=torch.float64)  # of values, and of images
@@ -126,9 +128,9 @@ def measure(
 
 
 def stratified(uniforms: np.ndarray, start: int, count: int) -> np.ndarray:
-    """Uniforms of positions start.. -> (B,) uniforms whose `count` in all are evenly spread.
+    """Stratify (B,) uniforms of positions `start` onwards, of `count` positions in all.
 
-    Position i falls in quarter i % 4, and there in a cell of its own.
+    Position i gets a value in quarter i % 4 of [0, 1), and there in a cell of its own.
     """
     position = np.arange(start, start + len(uniforms))
     cells = count // QUARTERS
@@ -137,33 +139,33 @@ def stratified(uniforms: np.ndarray, start: int, count: int) -> np.ndarray:
 
 
 def _batch(source: Source, order: list[int], start: int, stop: int) -> Batch:
-    """As it is trained, without flips and crops, at levels that are spread evenly."""
+    """Return positions start to stop - 1 without augmentation, at stratified levels."""
     batch = with_draws(source, order[start:stop], SEED, FAR + start, Augmentation())
     level = stratified(batch.draws.level, start, len(order))
     return Batch(batch.images, batch.labels, batch.draws._replace(level=level))
 
 
 def gap(held_out: Measured, trained: Measured) -> float:
-    """How much better the training images fare: in accuracy, or else in loss."""
+    """Return how much better the result on training images is: in accuracy, or else in loss."""
     if "accuracy" in held_out.quarters:
         return trained.mean("accuracy") - held_out.mean("accuracy")
     return held_out.mean("loss") - trained.mean("loss")
 
 
 def overfit(held_out: Measured, trained: Measured) -> str | None:
-    """A warning, if the gap is past `ACCURACY_GAP` or, of a loss, `LOSS_GAP`."""
+    """Return a warning if the gap exceeds `ACCURACY_GAP` or, for a loss, `LOSS_GAP`; else None."""
     apart = gap(held_out, trained)
     if "accuracy" in held_out.quarters:
         ours, theirs = held_out.mean("accuracy"), trained.mean("accuracy")
         if apart <= ACCURACY_GAP:
             return None
-        found = f"{theirs:.1%} of training images are named right and {ours:.1%} of held-out ones"
+        found = f"the accuracy is {theirs:.1%} on training images and {ours:.1%} on held-out ones"
     else:
         ours, theirs = held_out.mean("loss"), trained.mean("loss")
         if apart <= LOSS_GAP * abs(theirs):
             return None
         found = f"the loss is {theirs:.4f} on training images and {ours:.4f} on held-out ones"
-    return f"over-fitting: {found}; more data, data.flip, dropout, weight decay or fewer steps help"
+    return f"overfitting: {found}; more data, data.flip, dropout, weight decay or fewer steps help"
 
 
 def _named(found: Measured, noised: bool) -> dict[str, float]:
@@ -180,7 +182,7 @@ def _check(recipe: Recipe, held_out: Source, training: Source | None, count: int
         raise ValueError(f"validation needs at least 1 image, got {count}")
     if training is not None and training.classes != held_out.classes:
         raise ValueError(
-            f"{held_out.name} names other classes than {training.name}, or in another order: "
+            f"{held_out.name} and {training.name} differ in their classes or the order of them: "
             f"{_listed(held_out)} and {_listed(training)}; validate on data of the same classes"
         )
     for source in (held_out, training):

@@ -14,12 +14,12 @@ from adm.training.spread import whole
 
 
 def raw_weights(player: Player) -> dict[str, Tensor]:
-    """name -> the weights as the optimizer left them; every process must ask."""
+    """Return the raw weights by name; every process must call."""
     return _held(dict(player.network.named_parameters()), device_of(player))
 
 
 def mean_weights(player: Player) -> dict[str, Tensor]:
-    """name -> the model's moving average; every process must ask."""
+    """Return the average that is the model, by name; every process must call."""
     return _held(player.ema.weights, device_of(player))
 
 
@@ -28,19 +28,18 @@ def device_of(player: Player) -> torch.device:
 
 
 def _held(weights: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    """Detached float32 weights on one device, whole, copied only where they must be."""
-    # A Parameter would be taken over as it is, and lose its gradients with the second network.
+    """Return whole, detached float32 weights on one device, copied only where necessary."""
+    # Detached: `network_of` would use a Parameter itself, and turn off its gradients.
     return {name: whole(w.detach()).to(device, torch.float32) for name, w in weights.items()}
 
 
 def network_of(recipe: Recipe, weights: Mapping[str, Tensor]) -> UNet | Classifier:
-    """A network of the recipe that evaluates with these very tensors, without gradients.
+    """Return a network in evaluation mode, without gradients, that shares these tensors.
 
-    Nothing is copied, drawn or set in the network that they come from: its mode, its gradients
-    and the global random state stay what they are.
+    The network that they come from does not change, and no random numbers are drawn.
 
     Args:
-        weights: from `raw_weights` or `mean_weights`, no parameters.
+        weights: from `raw_weights` or `mean_weights`; not parameters.
     """
     network = on_meta(recipe.config)
     network.load_state_dict(dict(weights), assign=True)
@@ -54,7 +53,7 @@ def model_of(
     folder: Path,
     done: int,
 ) -> DiffusionModel:
-    """What `adm sample` would load, had these weights been saved after `done` steps."""
+    """Return the model that would be loaded if these weights were saved after `done` steps."""
     network = network_of(recipe, weights)
     assert isinstance(network, UNet)
     return DiffusionModel(

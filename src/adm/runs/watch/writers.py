@@ -20,12 +20,12 @@ Figures: TypeAlias = Callable[[int, dict[str, float]], None]
 
 
 class Writer(NamedTuple):
-    """Where figures go besides log.jsonl.
+    """Three functions that write figures and pictures to a service, besides log.jsonl.
 
     Attributes:
-        figures: (steps done, name -> value); values that are not finite are left out.
-        picture: (steps done, name, picture).
-        close: writes what is left.
+        figures: writes values by name after a number of steps; non-finite ones are left out.
+        picture: writes a picture of a name after a number of steps.
+        close: writes what is buffered, and ends.
     """
 
     figures: Figures
@@ -34,11 +34,12 @@ class Writer(NamedTuple):
 
 
 def tensorboard(folder: Path, done: int = 0) -> Writer:
-    """Write event files for `tensorboard --logdir FOLDER`, from the first figures on.
+    """Return a writer of event files for `tensorboard --logdir FOLDER`.
 
     Args:
-        done: steps of a run that continues. What was written beyond them before it stopped is
-            purged, so that no step is drawn twice.
+        folder: the folder of the event files; it is created with the first figures.
+        done: steps done of a run that resumes. Events of later steps are purged, so that no step
+            appears twice.
 
     Raises:
         ValueError: the extra is not installed.
@@ -46,7 +47,7 @@ def tensorboard(folder: Path, done: int = 0) -> Writer:
     _installed("tensorboard", "TensorBoard")
 
     @cache
-    def opened() -> Any:  # late, for a new run's folder must be empty
+    def opened() -> Any:  # on demand: the folder of a new run must be empty
         from torch.utils.tensorboard import SummaryWriter
 
         return SummaryWriter(str(folder), purge_step=done + 1 if done else None)
@@ -63,12 +64,14 @@ def tensorboard(folder: Path, done: int = 0) -> Writer:
 
 
 def wandb(project: str, run: Path, settings: dict[str, Any] | None = None) -> Writer:
-    """Write to Weights & Biases, as the run that is called after the folder.
+    """Return a writer to Weights & Biases, to a run that has the name of the run folder.
 
-    Its steps cannot be taken back. A run that continues repeats those since its checkpoint, and
-    since they repeat their figures too, those already there are left as they are.
+    The service does not accept a step twice. A resumed run repeats the steps since its checkpoint
+    with the same figures, so those that the service already has are skipped.
 
     Args:
+        project: the name of the project.
+        run: the run folder.
         settings: the recipe as JSON values, shown with the run.
 
     Raises:
@@ -77,7 +80,7 @@ def wandb(project: str, run: Path, settings: dict[str, Any] | None = None) -> Wr
     _installed("wandb", "Weights & Biases")
 
     @cache
-    def opened() -> tuple[Any, int]:  # with the first step that is free
+    def opened() -> tuple[Any, int]:  # and the first step that the service lacks
         service = import_module("wandb")
         name = run.resolve().name
         held = service.init(
@@ -104,7 +107,7 @@ def wandb(project: str, run: Path, settings: dict[str, Any] | None = None) -> Wr
 
 
 def written(progress: Iterator[Progress], writers: Sequence[Writer]) -> Iterator[Progress]:
-    """Hand every step's figures to the writers on its way, and close them at the end."""
+    """Yield from `progress`; give the writers every step's figures, and close them at the end."""
     with ExitStack() as stack:
         for writer in writers:
             stack.callback(writer.close)
@@ -117,7 +120,7 @@ def written(progress: Iterator[Progress], writers: Sequence[Writer]) -> Iterator
 
 
 def _identity(run: Path) -> str:
-    """What the service knows a run by, kept in its folder."""
+    """Return the identifier of the run at the service, which the run folder stores."""
     path = run / "wandb.txt"
     if not path.exists():
         write_text(path, secrets.token_hex(4) + "\n")
@@ -130,8 +133,8 @@ def _finite(values: dict[str, float]) -> dict[str, float]:
 
 def _installed(extra: str, what: str) -> None:
     found = find_spec(extra)
-    if found is None or found.origin is None:  # a folder of its name is none
+    if found is None or found.origin is None:  # a folder of that name is a namespace package
         raise ValueError(
-            f"{what} is not installed; pip install 'ablated-diffusion[{extra}]', or leave it out "
-            "and read log.jsonl"
+            f"{what} is not installed; run pip install 'ablated-diffusion[{extra}]', or use only "
+            "log.jsonl"
         )
