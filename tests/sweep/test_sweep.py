@@ -332,8 +332,8 @@ def test_a_model_without_classes_is_shown_by_number(files: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "cure"),
     [
-        ({"scales": (1.0, 1.0)}, "scales must be different values"),
-        ({"steps": ()}, "steps must be different values, at least one"),
+        ({"scales": (1.0, 1.0)}, "scales must be one or more different values"),
+        ({"steps": ()}, "steps must be one or more different values"),
         ({"count": 1}, "count must be at least 2"),
         ({"samplers": ("dimm",)}, "use ancestral or ddim"),
         ({"steps": (3, 99)}, "steps must be in 2..20"),

@@ -16,7 +16,7 @@ class Series(NamedTuple):
     """One score at every scale.
 
     Attributes:
-        name: of the score.
+        name: title of the score.
         scales: in increasing order, at least one.
         scores: one for each scale.
     """
@@ -27,27 +27,29 @@ class Series(NamedTuple):
 
     @property
     def trend(self) -> str:
-        """`rises`, `falls` or `stays`, from the first scale to the last."""
+        """The change from the first scale to the last: `rises`, `falls` or `stays`."""
         first, last = self.scores[0], self.scores[-1]
         if last.low > first.high:
             return "rises"
         return "falls" if last.high < first.low else "stays"
 
     def up_to(self, place: int | None) -> "Series":
-        """The series up to and including a scale; all of it for None."""
+        """Return the series up to and including index `place`; all of it for None."""
         end = None if place is None else place + 1
         return Series(self.name, self.scales[:end], self.scores[:end])
 
     def at(self, place: int) -> str:
+        """Return the text of a score and its scale."""
         return f"{formatted(self.scores[place])} at {self.scales[place]:g}"
 
     @property
     def lowest(self) -> int:
-        """Index of the lowest score; the first of equals."""
+        """The index of the lowest score, the first one of equals."""
         return min(range(len(self.scores)), key=lambda i: self.scores[i].value)
 
     @property
     def highest(self) -> int:
+        """The index of the highest score, the first one of equals."""
         return max(range(len(self.scores)), key=lambda i: self.scores[i].value)
 
     @property
@@ -74,7 +76,7 @@ class Line(NamedTuple):
     recall: Sequence[Score]
 
     def series(self, names: Sequence[str]) -> tuple[Series, Series, Series]:
-        """Distance, precision and recall, as `sentences` takes them.
+        """Return distance, precision and recall, as `sentences` takes them.
 
         Args:
             names: titles of the three scores.
@@ -85,7 +87,7 @@ class Line(NamedTuple):
 
 
 def sentences(distance: Series, precision: Series, recall: Series) -> list[str]:
-    """Describe each score over the scale; the last sentence says whether it is the trade-off."""
+    """Describe each score over the scale; the last sentence says whether they show a trade-off."""
     if len(distance.scales) < 3:
         return ["At least three scales are needed to assess a trade-off."]
     described = [f"{_path(precision)}.", f"{_path(recall)}.", f"{_valley(distance)}."]
@@ -93,7 +95,7 @@ def sentences(distance: Series, precision: Series, recall: Series) -> list[str]:
 
 
 def _verdict(distance: Series, precision: Series, recall: Series) -> str:
-    """Whether all three parts hold, up to the scale at which precision is highest."""
+    """Judge all three conditions, up to the scale at which precision is highest."""
     top = precision.highest
     rises = precision.up_to(top).trend == "rises"
     amiss = []
@@ -112,25 +114,25 @@ def _verdict(distance: Series, precision: Series, recall: Series) -> str:
 
 
 def formatted(score: Score) -> str:
-    """A score with its interval, in as many digits as the interval justifies."""
+    """Format a score and its interval, in as many digits as the interval justifies."""
     value, interval = parts(score)
     return f"{value} ({interval})" if interval else value
 
 
 def parts(score: Score) -> tuple[str, str]:
-    """The value and its interval as text; an unknown interval is empty."""
+    """Format the value and the interval; an unknown interval is an empty string."""
     value, low, high = (f"{x:.{digits(score)}f}" for x in score)
     return value, f"{low} to {high}" if math.isfinite(score.low) else ""
 
 
 def digits(score: Score) -> int:
-    """Decimals that show about two digits of the interval's width."""
+    """Return the number of decimals that shows two digits of the interval's width."""
     width = score.high - score.low
     return max(0, min(6, 1 - math.floor(math.log10(width)))) if width > 0 else 3
 
 
 def _path(series: Series) -> str:
-    """How a score changes from the first scale to the last, with a peak or a low on the way."""
+    """Describe how a score changes from the first scale to the last, with a peak or low between."""
     first, last = series.scores[0], series.scores[-1]
     name = series.name[:1].upper() + series.name[1:]
     ends = f"from {series.at(0)} to {series.at(len(series.scores) - 1)}"

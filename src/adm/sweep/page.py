@@ -27,8 +27,8 @@ from adm.sweep.summary import (
     ways,
 )
 
-ACROSS, ROWS = 4, 10  # images of a row and scale; rows
-MOST = 128  # pixels of an image's longer side
+ACROSS, ROWS = 4, 10  # images per row and scale; most rows
+MOST = 128  # most pixels of the longer side of an image
 
 
 def write(result: SweepResult, out: Path) -> list[Path]:
@@ -45,7 +45,7 @@ def write(result: SweepResult, out: Path) -> list[Path]:
 
 
 def page(result: SweepResult, drawn: dict[str, dict[str, bytes]], out: Path) -> str:
-    """The HTML page.
+    """Render the HTML page.
 
     Args:
         drawn: network -> file name -> PNG, from `figures`.
@@ -81,7 +81,7 @@ LEAD = (
 
 
 def figures(sweep: Sweep, network: NetworkScores) -> dict[str, bytes]:
-    """File name -> PNG: a figure over the scale, and one over the steps, if they are swept."""
+    """Draw a figure over the scale and one over the steps, if swept: PNG bytes by file name."""
     found = {}
     swept = {SCALE: sweep.scales, STEPS: sweep.steps}
     for along, values in swept.items():
@@ -94,7 +94,7 @@ def figures(sweep: Sweep, network: NetworkScores) -> dict[str, bytes]:
 
 
 def shown(sweep: Sweep) -> dict[str, list[int]]:
-    """Row of the sample grids -> indices of the images in it; a row per class if there are any."""
+    """Return the image indices of each row of the sample grids; with classes, a row is a class."""
     if sweep.labels is None:
         ends = range(ACROSS, min(sweep.count, ACROSS * ROWS) + 1, ACROSS)
         return {f"{end - ACROSS} to {end - 1}": list(range(end - ACROSS, end)) for end in ends}
@@ -110,6 +110,7 @@ def shown(sweep: Sweep) -> dict[str, list[int]]:
 
 
 def title_of(sweep: Sweep) -> str:
+    """Return the title of the page: the model, and the settings that are swept."""
     swept = {"scale": sweep.scales, "steps": sweep.steps, "sampler": sweep.samplers}
     names = [name for name, values in swept.items() if len(values) > 1] or ["one point"]
     return f"{sweep.model.recipe.name}: scores by {' and '.join(names)}"
@@ -137,13 +138,13 @@ def _grid(sweep: Sweep, name: str, points: list[Point], out: Path) -> dict[str, 
 
 
 def tiles(images: Tensor) -> str:
-    """(N, C, H, W) uint8 -> rows of `ACROSS`, as the source of an HTML image."""
+    """Return images (N, C, H, W) uint8 in rows of `ACROSS`, as the source of an HTML image."""
     zoom = max(1, LEAST // max(images.shape[2:]))
     return data_uri(png(grid(images, ACROSS, zoom=zoom, most=MOST)))
 
 
 def _unlabelled_note(sweep: Sweep) -> str:
-    """A note for models that are not conditioned on the class; empty for others."""
+    """Return a note for models that take no labels; an empty string for others."""
     told = sweep.base.use_labels and sweep.model.network.config.classes is not None
     if told or sweep.labels is None:
         return ""

@@ -27,13 +27,13 @@ SAMPLES = "samples"  # in the sweep folder; holds a sample folder for each point
 
 
 def exactly(scale: float) -> str:
-    """The shortest text that tells a scale from all others: 4, 0.5, 0.12345671."""
+    """Return the shortest text that identifies a scale, such as 4, 0.5 or 0.12345671."""
     short = f"{scale:g}"
     return short if float(short) == scale else repr(scale)
 
 
 class Point(NamedTuple):
-    """One combination."""
+    """One combination of sampler, steps and scale."""
 
     sampler: str
     steps: int
@@ -46,13 +46,15 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Sweep:
-    """What is to be sampled.
+    """What is to be sampled: every combination of samplers, steps and scales is a point.
 
     Attributes:
-        base: what all points share.
-        labels: (count,) one an image, or None for a model without classes.
-        count: images a point.
-        samplers, steps, scales: every combination is a point.
+        base: the settings that all points share.
+        labels: (count,) one label per image; None for a model without classes.
+        count: images per point.
+        samplers: names of the samplers.
+        steps: numbers of sampling steps.
+        scales: guidance scales.
     """
 
     model: DiffusionModel
@@ -71,7 +73,7 @@ class Sweep:
 
     @property
     def points(self) -> list[Point]:
-        """Every combination, scale after scale of each way to sample."""
+        """All points; the scale varies fastest, then the steps."""
         return [
             Point(sampler, steps, scale)
             for sampler in self.samplers
@@ -80,10 +82,9 @@ class Sweep:
         ]
 
     def job(self, point: Point) -> Job:
-        """The samples of one point.
+        """Return the job of one point.
 
-        Without guidance, a model that is not told the class makes images of no class in
-        particular: they have no labels.
+        Without guidance, the samples of a model that takes no labels have no labels.
         """
         sampling = changed(self.base, sampler=point.sampler, steps=point.steps, scale=point.scale)
         classifier = self.classifier if point.scale else None
@@ -91,19 +92,19 @@ class Sweep:
         return Job(generator, self.labels if generator.classes else None, self.count)
 
     def check(self) -> None:
-        """Raise ValueError for what cannot be sampled, before anything is."""
+        """Raise ValueError if any point cannot be sampled or scored."""
         for name in ("samplers", "steps", "scales"):
             given = getattr(self, name)
             if not given or len(set(given)) != len(given):
-                raise ValueError(f"{name} must be different values, at least one, got {given}")
+                raise ValueError(f"{name} must be one or more different values, got {given}")
         if self.count < 2:
-            raise ValueError(f"count must be at least 2, to be scored, got {self.count}")
+            raise ValueError(f"count must be at least 2, got {self.count}; scores need two images")
         for point in self.points:
             self.job(point)
 
 
 def balanced(classes: Sequence[int], count: int) -> list[int]:
-    """(count,) labels that cycle through the classes, so that counts differ by at most one."""
+    """Return (count,) labels that cycle through `classes`: counts differ by at most one."""
     return [classes[i % len(classes)] for i in range(count)]
 
 
@@ -114,7 +115,7 @@ def sample_point(
     batch_size: int = 64,
     on_step: Callable[[int], None] | None = None,
 ) -> Path:
-    """Sample a point, unless its sample folder is there already.
+    """Sample a point, unless its sample folder exists already.
 
     Args:
         out: the sweep folder.
@@ -145,7 +146,7 @@ def sample_point(
 
 
 def _made(place: Path) -> dict[str, Any] | None:
-    """The sampling manifest of a point; None where there are no samples."""
+    """Return the sampling manifest of a point; None if it has not been sampled."""
     try:
         return read_manifest(place)
     except ValueError:
@@ -156,13 +157,13 @@ def _made(place: Path) -> dict[str, Any] | None:
 
 
 def _agree(one: Any, other: Any) -> bool:
-    """Whether two manifests agree in all keys that both have; versions write different keys."""
+    """Return whether two manifests agree in all common keys; keys differ by version."""
     if isinstance(one, dict) and isinstance(other, dict):
         return all(_agree(one[key], other[key]) for key in one.keys() & other.keys())
     return one == other
 
 
 def images_of(place: Path) -> Tensor:
-    """(N, C, H, W) uint8, the images of a sample folder."""
+    """Return the images of a sample folder, (N, C, H, W) uint8."""
     with np.load(place / ARCHIVE, allow_pickle=False) as stored:
         return torch.from_numpy(stored["arr_0"]).permute(0, 3, 1, 2).contiguous()

@@ -31,7 +31,7 @@ STYLE: Any = {  # of matplotlib's rc parameters
 
 
 def figure(lines: Sequence[Line], what: str, distance: str, features: str) -> Figure:
-    """Three panels: distance, precision and recall, and precision against recall.
+    """Draw three panels: distance, precision and recall, and precision against recall.
 
     Args:
         lines: at least one, all of at least one value of `x`.
@@ -73,7 +73,7 @@ def _colours() -> list[str]:
 
 
 def _places(lines: Sequence[Line]) -> Callable[[float], float]:
-    """Equally spaced positions of the values: scales that double would crowd at the left."""
+    """Return equally spaced positions of the values, for scales that usually double."""
     values = sorted({value for line in lines for value in line.x})
     place = {value: float(i) for i, value in enumerate(values)}
     return lambda value: place[value]
@@ -116,7 +116,7 @@ def _best(axes: Axes, x: Sequence[float], scores: Sequence[Score], colour: str) 
 
 
 def _path(axes: Axes, line: Line, colour: str) -> None:
-    """Precision against recall, each point with its setting and both intervals."""
+    """Draw precision against recall; each point has its setting and both intervals."""
     (x, x_low, x_high), (y, y_low, y_high) = _columns(line.recall), _columns(line.precision)
     axes.errorbar(
         x,
@@ -140,6 +140,6 @@ def _path(axes: Axes, line: Line, colour: str) -> None:
 
 
 def _columns(scores: Sequence[Score]) -> np.ndarray:
-    """(3, N): values, lower and upper ends; an end is clipped to the value, or is it if unknown."""
+    """Return (3, N): values, lower and upper ends; an unknown end is the value itself."""
     value, low, high = np.array([(s.value, s.low, s.high) for s in scores]).T
     return np.stack([value, np.fmin(low, value), np.fmax(high, value)])

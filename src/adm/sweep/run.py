@@ -100,12 +100,12 @@ def run(
 
 
 def share(sweep: Sweep, devices: Devices) -> list[Point]:
-    """The points that a rank samples and scores."""
+    """Return the points that this rank samples and scores."""
     return sweep.points[devices.rank :: devices.world]
 
 
 def evaluations(sweep: Sweep, scoring: Scoring, devices: Devices) -> int:
-    """Network evaluations of a rank, of one image each: one per step, and one per scorer."""
+    """Return the network evaluations of this rank, per image one per step and one per scorer."""
     mine = share(sweep, devices)
     steps = sum(sweep.job(point).evaluations for point in mine)
     return steps + sweep.count * len(mine) * len(scoring.scorers)
@@ -118,7 +118,7 @@ def _callback(on: OnEvaluations | None, point: Point) -> Callable[[int], None] |
 def _score(
     scoring: Scoring, point: Point, out: Path, extraction: Extraction
 ) -> tuple[list[Report], Score | None]:
-    """A point's report by each scorer, and the judge's accuracy if there is a judge."""
+    """Return a point's report by each scorer, and the judge's accuracy if there is a judge."""
     place = out / SAMPLES / point.name
     reports = [score_point(scorer, point, place, out, extraction) for scorer in scoring.scorers]
     if scoring.judge is None:
@@ -127,7 +127,7 @@ def _score(
 
 
 def _collect(sweep: Sweep, scoring: Scoring, out: Path, extraction: Extraction) -> SweepResult:
-    """The result from what all ranks have saved in the sweep folder."""
+    """Collect the result from what all ranks have saved in the sweep folder."""
     scored = [_score(scoring, point, out, extraction) for point in sweep.points]
     columns = list(zip(*(reports for reports, _ in scored), strict=True))
     networks = [
@@ -144,7 +144,7 @@ def _collect(sweep: Sweep, scoring: Scoring, out: Path, extraction: Extraction) 
 def _with_judge(
     networks: list[NetworkScores], judge: str, shares: list[dict[str, Score]]
 ) -> list[NetworkScores]:
-    """The judge's accuracy beside the scores in the judge's own features, if there are any."""
+    """Add the judge's accuracy to the scores in the judge's own features, or as its own entry."""
     if all(each.network != judge for each in networks):
         return [*networks, NetworkScores(judge, shares)]
     return [
@@ -156,7 +156,7 @@ def _with_judge(
 
 
 def _notes(sweep: Sweep, columns: Sequence[Sequence[Report]]) -> list[str]:
-    """A note on the number of samples, and the warnings that all points of a network share."""
+    """Return a note on the number of samples, and the warnings that all points share."""
     own = (
         f"Each point has {sweep.count:,} samples. The Fréchet distance, recall and coverage depend "
         "on that number: compare them within this sweep only."
@@ -168,7 +168,7 @@ def _notes(sweep: Sweep, columns: Sequence[Sequence[Report]]) -> list[str]:
 
 
 def _manifest(sweep: Sweep, reports: Sequence[Report]) -> dict[str, Any]:
-    """What all points share; the manifest of each point is in its report."""
+    """Return the manifest that all points share; that of each point is in its report."""
     first = sweep.job(sweep.points[0]).manifest()
     return {
         "model": first["model"],

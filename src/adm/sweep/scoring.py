@@ -84,7 +84,7 @@ class Scoring:
                     f"{scorer.reference.name} has images of {scorer.reference.size} (H, W) and the "
                     f"model makes {size}; make a reference of that size"
                 )
-            scorer.features.extract(_noise(shape))  # raises, before hours of sampling
+            scorer.features.extract(_noise(shape))  # raises early, before any sampling
         if self.judge is not None:
             _check_judge(self.judge, tuple(shape))
 
@@ -92,10 +92,10 @@ class Scoring:
 def cached_reference(
     source: Source, features: Features, out: Path, extraction: Extraction = DEFAULT
 ) -> Reference:
-    """Make the reference of some images once, and keep it in the sweep folder.
+    """Compute the reference of a source of images once, and keep it in the sweep folder.
 
     Args:
-        source: images of the samples' shape.
+        source: images of the shape of the samples.
         features: the extractor.
         out: the sweep folder, which also takes the cache of features (`extraction.work` is not
             used).
@@ -115,7 +115,7 @@ def cached_reference(
         "features": features.fingerprint,
     }
     had = devices.gather(cached_json(note) if path.exists() else None)
-    # All images are read, to see that none has changed; that is faster than to extract features.
+    # Hashing all images detects changes, and is much faster than extracting features.
     if None in had or had != [key | {"sha256": digest_of(source, devices)}] * devices.world:
         work = place / f"{stem}.work"
         made = make_reference(source, features, replace(extraction, work=work))
@@ -125,7 +125,7 @@ def cached_reference(
             write_json(note, key | {"sha256": made.manifest["sha256"]})
             shutil.rmtree(work, ignore_errors=True)
 
-        # No rank may still read what is removed: on a network disk no mapping outlasts its file.
+        # A barrier: on a network disk, removing a file that is mapped breaks its readers.
         devices.gather(None)
         devices.once(save)
     return load_reference(path, features)
@@ -175,7 +175,7 @@ def score_point(
 def judge_accuracy(
     judge: ClassifierModel, point: Point, place: Path, out: Path, labels: Sequence[int]
 ) -> Score:
-    """Share of a point's samples that a classifier assigns to the class they were made for.
+    """Return the fraction of samples that a classifier assigns to the class they were made for.
 
     Args:
         judge: a classifier of clean images.
@@ -204,12 +204,12 @@ def judge_accuracy(
 
 
 def judge_name(judge: ClassifierModel) -> str:
-    """The name that the judge's features have as an extractor."""
+    """Return the name of the judge's features."""
     return judge.path.stem if judge.path.parent == SHIPPED else judge.recipe.name
 
 
 def _noise(shape: Sequence[int]) -> Tensor:
-    """(2, C, H, W) uint8, on which no network's features are constant."""
+    """Return (2, C, H, W) uint8 noise, on which no network's features are constant."""
     generator = torch.Generator().manual_seed(0)
     return torch.randint(256, (2, *shape), dtype=torch.uint8, generator=generator)
 
@@ -233,7 +233,7 @@ def _cached_report(path: Path) -> Report | None:
 
 
 def _origin(report: Report) -> Any:
-    """Samples, features, reference and seed of a report; None where it does not state them."""
+    """Return samples, features, reference and seed of a report; None if it lacks one of them."""
     manifest = report.manifest
     try:
         return (

@@ -36,8 +36,8 @@ def ways(sweep: Sweep, along: str = SCALE) -> dict[str, list[Point]]:
         along: `SCALE` or `STEPS`, by which each group is sorted.
 
     Returns:
-        what a group has in common, such as `ddim, 25 steps` -> its points. The name of a single
-        group is empty.
+        The points of each group, by what they have in common, such as `ddim, 25 steps`. The name
+        of a single group is empty.
     """
     found: dict[str, list[Point]] = {}
     for point in sweep.points:
@@ -51,12 +51,12 @@ def ways(sweep: Sweep, along: str = SCALE) -> dict[str, list[Point]]:
 
 
 def plottable(network: NetworkScores) -> bool:
-    """Whether every point has all scores of the figure."""
+    """Return whether every point has all scores of the figure."""
     return set(PLOTTED) <= set(network.keys)
 
 
 def lines(sweep: Sweep, network: NetworkScores, along: str = SCALE) -> list[Line]:
-    """The scores by one network as lines of a figure."""
+    """Return the scores by one network as lines of a figure."""
     place = {point: i for i, point in enumerate(sweep.points)}
     found = []
     for name, points in ways(sweep, along).items():
@@ -68,7 +68,7 @@ def lines(sweep: Sweep, network: NetworkScores, along: str = SCALE) -> list[Line
 
 
 def summary(sweep: Sweep, network: NetworkScores) -> dict[str, list[str]]:
-    """The effect of the scale by one network, in sentences, for each group of `ways`."""
+    """Describe the effect of the scale by one network, for each group of `ways`."""
     if not plottable(network) or len(sweep.scales) < 2:
         return {}
     names = [network.title(key) for key in PLOTTED]
@@ -76,7 +76,7 @@ def summary(sweep: Sweep, network: NetworkScores) -> dict[str, list[str]]:
 
 
 def tables(result: SweepResult) -> list[Table]:
-    """For each network a row per point and a column per score, with the best of a column marked."""
+    """Return a table per network: a row per point, a column per score, the best one marked."""
     several = len(ways(result.sweep)) > 1
     found = []
     for network in result.networks:
@@ -95,7 +95,7 @@ def tables(result: SweepResult) -> list[Table]:
 
 
 def markdown(result: SweepResult, title: str) -> str:
-    """Summaries, tables and notes as Markdown."""
+    """Format summaries, tables and notes as Markdown."""
     parts = [f"# {title}"]
     for network in result.networks:
         for way, said in summary(result.sweep, network).items():
@@ -109,7 +109,7 @@ def markdown(result: SweepResult, title: str) -> str:
 
 
 def as_json(result: SweepResult) -> dict[str, Any]:
-    """Summaries, every score of every point, notes and manifest."""
+    """Return summaries, all scores of all points, notes and manifest, as JSON values."""
     return {
         "summary": {
             network.network: said
