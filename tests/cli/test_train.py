@@ -134,7 +134,7 @@ def test_a_run_starts_from_another_with_its_classes_by_name(
         (["--pretrained", "fashion", "--rename", "bag"], "write --rename old=new"),
         (["--rename", "bag=sack"], "give --pretrained as well"),
         (["--steps", "1.5"], "expected a whole number, got 1.5"),
-        (["--set", "sample.grid.start=21"], "no level in 2..20"),
+        (["--set", "sample.grid.start=21"], "sample.grid.start=21 must be a level in 2..20"),
         (
             ["--set", "sample.grid.start=null", "sample.grid.steps=21"],
             "sample.grid.steps=21 must be in 2..20",

@@ -111,7 +111,7 @@ def test_what_cannot_be_is_refused_in_one_line(setting: str, message: str) -> No
     [
         (["data.size=9,8"], "use 8x8 or 10x8, or fewer multipliers"),
         (["unet.multipliers=1,2,2,2,2"], "each side must be divisible by 16; use 16x16"),
-        (["data.channels=3"], "takes 1 channels and the data has 3; set both to the same"),
+        (["data.channels=3"], "takes 1 channels and the data has 3; set unet.in_channels and"),
         (["process.variance=fixed_small"], "needs unet.out_channels=1, got 2"),
         (["unet.out_channels=6"], "needs unet.out_channels=2, got 6"),
         (["process.schedule=linear", "process.steps=10"], "at least 20 steps, got 10; use cosine"),
@@ -130,9 +130,7 @@ def test_fields_of_a_classifier_are_called_as_they_are_set() -> None:
 
 
 def test_what_is_no_recipe_at_all_is_said_to_be_none() -> None:
-    with pytest.raises(
-        ValueError, match="the kind diffusion or classifier, and this one has neither"
-    ):
+    with pytest.raises(ValueError, match="needs the field kind, which is diffusion or classifier"):
         from_json({"a": 1})
 
 

@@ -16,11 +16,11 @@ from urllib.request import urlopen
 from adm.files import leftovers, new_file, sha256_of
 
 SCHEMES = ("http", "https")
-MAX_BYTES = 1 << 36  # of one file; beyond it an address is likelier wrong than a shard so large
+MAX_BYTES = 1 << 36  # of one file; a larger one is more likely a wrong address than a shard
 PIECE = 1 << 20
-STALE_SECONDS = 60.0  # without a new byte: the process that was fetching is gone
+STALE_SECONDS = 60.0  # without a new byte, after which the fetching process counts as dead
 TIMEOUT_SECONDS = 30.0
-ABSENT = (403, 404, 410)  # answers of servers that have no such file
+ABSENT = (403, 404, 410)  # HTTP statuses of a file that does not exist
 QUIET_SECONDS = 10.0  # between two lines of progress
 
 
@@ -58,7 +58,7 @@ def fetched(url: str, cache: Path | None = None, optional: bool = False) -> Path
             with new_file(target) as part, part.open("wb") as file:
                 _fetch(url, file, partial(_refresh, lock))
         except (OSError, HTTPException) as error:  # URLError is an OSError
-            if target.is_file():  # fetched by a process that took this one for dead
+            if target.is_file():  # another process fetched it, for which this one counted as dead
                 break
             if optional and isinstance(error, HTTPError) and error.code in ABSENT:
                 return None
@@ -88,13 +88,13 @@ def _wait(lock: Path) -> None:
 
 
 def _refresh(lock: Path) -> None:
-    """Show the processes that wait that this one is alive."""
-    with suppress(FileNotFoundError):  # one of them took it for dead
+    """Touch the lock, so that waiting processes see that this one is alive."""
+    with suppress(FileNotFoundError):  # one of them has removed it
         os.utime(lock)
 
 
 def _fetch(url: str, file: BinaryIO, alive: Callable[[], None]) -> None:
-    with urlopen(url, timeout=TIMEOUT_SECONDS) as answer:  # of which _place checked the scheme
+    with urlopen(url, timeout=TIMEOUT_SECONDS) as answer:  # `_place` has checked the scheme
         length = answer.headers.get("Content-Length", "")
         expected = int(length) if length.isdecimal() else None
         if (expected or 0) > MAX_BYTES:

@@ -65,7 +65,7 @@ class Files:
                 if wide * high > pixels.MAX_PIXELS:
                     raise ValueError(f"{high}x{wide} is over {pixels.MAX_PIXELS} pixels")
                 yield picture
-        except MemoryError:  # not the fault of the image
+        except MemoryError:  # not caused by the image
             raise
         except UnidentifiedImageError:
             message = f"{path} is not a {', '.join(FORMATS)} image; replace or remove it"

@@ -17,13 +17,13 @@ from adm.data.source import CorruptImage, Source
 from adm.data.threads import streamed
 
 SIDE = 64  # pixels of an example
-STRIP = 1 << 16  # pixels hashed at a time: so many as RGBA fit in a processor's cache
+STRIP = 1 << 16  # pixels hashed at a time; as RGBA, they fit in a processor's cache
 EXAMPLES, CLASSES_SHOWN = 12, 40  # examples of a class, classes that have any
 Advance = Callable[[float], None]
 
 
 class Inspection(NamedTuple):
-    """What was found out about one image."""
+    """The properties of one image."""
 
     path: str
     size: tuple[int, int] | None  # (H, W), upright; None where it is broken
@@ -35,7 +35,7 @@ class Inspection(NamedTuple):
 
 @dataclass(frozen=True)
 class Report:
-    """What data hold.
+    """The properties of a data set.
 
     Attributes:
         name: of the data.
@@ -164,7 +164,7 @@ def _of_array(source: Source) -> Callable[[int], Inspection]:
 
 
 def _groups(inspected: Sequence[Inspection], key: Callable[[Inspection], bytes]) -> list[list[int]]:
-    """Indices of sound images that are alike, where there are several."""
+    """Groups of indices of intact images that are alike, each of two or more."""
     found: defaultdict[bytes, list[int]] = defaultdict(list)
     for index, one in enumerate(inspected):
         if one.size is not None:

@@ -192,7 +192,7 @@ def _write_shard(
 ) -> list[CorruptImage]:
     """Write one archive atomically; return the errors of images that were skipped."""
     corrupt: list[CorruptImage] = []
-    for left in leftovers(target):  # by a run that was killed
+    for left in leftovers(target):  # of a run that was killed
         left.unlink(missing_ok=True)
     with new_file(target) as part, tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as archive:
         for index, made in zip(indices, streamed(attempt, indices), strict=True):

@@ -173,6 +173,6 @@ def shuffled(seed: int, total: int, start: int, count: int) -> list[int]:
 @lru_cache(PASSES_KEPT)
 def _permutation(seed: int, total: int, one_pass: int) -> np.ndarray:
     """(total,) int64. For a million images this takes tens of milliseconds, hence the cache."""
-    key = np.array([seed, one_pass], np.uint64)  # a list of such numbers may become floats
+    key = np.array([seed, one_pass], np.uint64)  # NumPy may convert a list of large ints to floats
     bits = np.random.Philox(key=key, counter=ORDER)
     return np.random.Generator(bits).permutation(total)

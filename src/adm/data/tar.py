@@ -60,7 +60,7 @@ def _walk(data: mmap.mmap, wanted: Callable[[str], bool]) -> Iterator[tuple[Entr
         start, of_next = offset + BLOCK, kind in (LONG_NAME, EXTENDED)
         if not of_next:
             size = int(known.get("size", size))
-        if size < 0:  # would loop for ever
+        if size < 0:  # would cause an infinite loop
             raise ValueError(f"the entry at byte {offset} has a size of {size}")
         if of_next:
             known |= _records(kind, data, start, size)

@@ -79,12 +79,12 @@ def _module(place: str, spec: str) -> ModuleType:
             raise ValueError(f"no file {place} for the features {spec!r}")
         with _importing_from(path.parent), _explained(place):
             return _loaded(path)
-    with _importing_from(Path.cwd()), _explained(place):  # as `python -m`; a script does not
+    with _importing_from(Path.cwd()), _explained(place):  # as `python -m` does
         try:
             return importlib.import_module(place)
         except ModuleNotFoundError as error:
             if error.name is not None and not f"{place}.".startswith(f"{error.name}."):
-                raise  # the module is there, and lacks another
+                raise  # the module exists, but one that it imports does not
     raise ValueError(
         f"no module {place!r} for the features {spec!r}; start in its folder, or give "
         "path/file.py:FUNCTION"
@@ -109,7 +109,7 @@ def _loaded(path: Path) -> ModuleType:
 
 @contextmanager
 def _importing_from(folder: Path) -> Iterator[None]:
-    """The folder comes first on the import path."""
+    """Put a folder first on the import path."""
     first = str(folder.resolve())
     sys.path.insert(0, first)
     try:
@@ -121,7 +121,7 @@ def _importing_from(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _explained(place: str) -> Iterator[None]:
-    """An error of the user's code as one line that says where it happened."""
+    """Raise errors of the user's code as one ValueError that says where they occurred."""
     try:
         yield
     except (Exception, SystemExit) as error:

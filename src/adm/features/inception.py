@@ -32,7 +32,7 @@ URL = (
     "weights-inception-2015-12-05-6726825d.pth"
 )
 SHA256_BEGINS = "6726825d"
-FILES = (  # the same weights, as torch-fidelity and as pytorch-fid call them
+FILES = (  # the names of the same weights in torch-fidelity and in pytorch-fid
     "weights-inception-2015-12-05-6726825d.pth",
     "pt_inception-2015-12-05-6726825d.pth",
 )
@@ -117,7 +117,7 @@ def _port(state: State) -> nn.Module:
 
 
 def _cached(download: bool) -> Path:
-    """The weights in torch's download cache, downloaded if that was asked for."""
+    """Return the weights in torch's download cache, downloaded if `download`."""
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     for name in FILES:
         if (folder / name).is_file():

@@ -25,10 +25,10 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 
 
 def recipe(name: str) -> Recipe:
-    """Look up a recipe by name.
+    """Return the recipe of a name.
 
     Raises:
-        ValueError: no such recipe; names similar ones.
+        ValueError: there is no such recipe; names similar ones.
     """
     if name not in RECIPES:
         near = " or ".join(get_close_matches(name, RECIPES)) or "one that `adm recipes` lists"

@@ -53,16 +53,18 @@ def by_kind(
 
 
 def schedule(process: ProcessSettings) -> Schedule:
-    """The process that the network is trained on."""
+    """Return the schedule of the process that the network is trained on."""
     full = SCHEDULES[process.schedule](process.steps)
     return full.rescaled() if process.rescale_steps else full
 
 
 def parameterization(process: ProcessSettings) -> Parameterization:
+    """Return what the network predicts, and its variance."""
     return Parameterization(TARGETS[process.prediction], VARIANCES[process.variance])
 
 
 def loss(recipe: DiffusionRecipe) -> losses.Loss:
+    """Return the loss function that the recipe names."""
     steps = recipe.process.steps
     return {
         "simple": losses.simple,
@@ -72,12 +74,13 @@ def loss(recipe: DiffusionRecipe) -> losses.Loss:
 
 
 def importance(recipe: Recipe) -> losses.TimestepImportance | None:
+    """Return a new importance sampler of noise levels; None for uniform levels."""
     wanted = isinstance(recipe, DiffusionRecipe) and recipe.importance
     return losses.TimestepImportance(recipe.process.steps) if wanted else None
 
 
 def network(recipe: Recipe) -> nn.Module:
-    """The network with the start that `train.seed` gives it."""
+    """Build the network, with initial weights that depend on `train.seed` alone."""
     check(recipe)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.train.seed)
@@ -87,13 +90,14 @@ def network(recipe: Recipe) -> nn.Module:
 
 
 def check(recipe: Recipe) -> None:
-    """Raise ValueError where two settings contradict each other."""
+    """Raise ValueError if two settings contradict each other."""
     config = recipe.config
     config.check_size(recipe.data.size)
     if config.in_channels != recipe.data.channels:
         raise ValueError(
             f"the network takes {config.in_channels} channels and the data has "
-            f"{recipe.data.channels}; set both to the same"
+            f"{recipe.data.channels}; set {recipe.section}.in_channels and data.channels to the "
+            "same number"
         )
     SCHEDULES[recipe.process.schedule](recipe.process.steps)
     if isinstance(recipe, DiffusionRecipe):
@@ -113,19 +117,19 @@ def check(recipe: Recipe) -> None:
 
 
 def check_sampling(recipe: Recipe) -> None:
-    """Raise ValueError where the recipe's own settings could not sample what it trains."""
+    """Raise ValueError if the recipe's sampling settings do not fit the process that it trains."""
     if not isinstance(recipe, DiffusionRecipe):
         return
     grid, last = recipe.sample.grid, recipe.process.steps
     start, steps = grid.start, grid.steps
     if start is not None and not 2 <= start <= last:
         raise ValueError(
-            f"sample.grid.start={start} is no level in 2..{last} of process.steps={last}; set "
-            "sample.grid.start=null, which is the last, or one of these"
+            f"sample.grid.start={start} must be a level in 2..{last}, as process.steps={last}; "
+            "sample.grid.start=null stands for the last"
         )
     if not 2 <= steps <= (start or last):
         raise ValueError(
-            f"sample.grid.steps={steps} must be in 2..{start or last}; set fewer or more"
+            f"sample.grid.steps={steps} must be in 2..{start or last}, the levels from the start"
         )
 
 
@@ -133,19 +137,28 @@ def _check_low_res(recipe: DiffusionRecipe) -> None:
     low, size = recipe.data.low_res, recipe.data.size
     if recipe.unet.super_resolution and low is None:
         raise ValueError(
-            "an upsampler needs data.low_res, the (h, w) of the images that it starts from"
+            "an upsampler needs the size of its low-resolution images; set data.low_res=h,w"
         )
     if low is not None and not recipe.unet.super_resolution:
-        raise ValueError("data.low_res is for upsamplers; set unet.super_resolution=true, or null")
+        raise ValueError(
+            "data.low_res is for upsamplers; set it to null, or set unet.super_resolution=true"
+        )
     if low is not None and any(big % small for big, small in zip(size, low, strict=True)):
         raise ValueError(
-            f"data.size={size} is no multiple of data.low_res={low}; means over areas need one"
+            f"data.size={size} is not a multiple of data.low_res={low}; choose sizes such that "
+            "every low-resolution pixel is the mean of whole pixels"
         )
 
 
 def objective(
     recipe: Recipe, device: torch.device, importance: losses.TimestepImportance | None = None
 ) -> training.Objective:
+    """Return the objective of the recipe's kind of network.
+
+    Args:
+        device: the device of the network, for autocast.
+        importance: draws the noise levels of a diffusion model; None for uniform levels.
+    """
     levels = schedule(recipe.process)
     autocast = autocast_for(recipe.train.precision, device)
     if isinstance(recipe, DiffusionRecipe):
@@ -163,19 +176,20 @@ def objective(
 
 
 def low_res_of(recipe: DiffusionRecipe) -> Callable[[torch.Tensor], torch.Tensor] | None:
-    """What an upsampler starts from, made of the image that it is to make."""
+    """Return the function that makes the input of an upsampler; None for other networks."""
     if recipe.data.low_res is None:
         return None
     return training.area_mean(recipe.data.low_res, rounded=recipe.data.low_res_rounded)
 
 
 def autocast_for(precision: str, device: torch.device) -> Callable[[], torch.autocast]:
-    """The context in which a network computes in this precision; float32 leaves it as it is."""
+    """Return a factory of autocast contexts of this precision; disabled in float32."""
     dtype = PRECISIONS.get(precision)
     return partial(torch.autocast, device.type, dtype, enabled=dtype is not None)
 
 
 def loop_settings(recipe: Recipe) -> LoopSettings:
+    """Return the settings that all players of a run share."""
     train = recipe.train
     return LoopSettings(
         steps=train.steps,
@@ -193,6 +207,7 @@ def loop_settings(recipe: Recipe) -> LoopSettings:
 
 
 def player_settings(train: TrainSettings) -> PlayerSettings:
+    """Return the settings of the player that a recipe trains."""
     return PlayerSettings(
         learning_rate=train.learning_rate,
         weight_decay=train.weight_decay,

@@ -59,7 +59,7 @@ TRAINED: dict[str, Trained] = {
 
 
 def attention_at(image_side: int, *resolutions: int) -> tuple[int, ...]:
-    """The paper's attention resolutions, such as 32, 16, 8, as down-sampling factors."""
+    """Return the paper's attention resolutions, such as 32, 16, 8, as down-sampling factors."""
     return tuple(image_side // resolution for resolution in resolutions)
 
 

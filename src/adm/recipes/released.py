@@ -1,7 +1,7 @@
 """Name of a released file -> Released: its network and its process.
 
-What the released flags say of each file (https://github.com/openai/guided-diffusion). All diffusion
-models predict the noise and a variance within the learned range, on 1000 steps.
+The settings are the released flags of each file (https://github.com/openai/guided-diffusion). All
+diffusion models predict the noise and a variance in the learned range, with T = 1000.
 """
 
 from dataclasses import dataclass, replace
@@ -15,12 +15,13 @@ class Released:
     """One released file.
 
     Attributes:
-        config: its network.
-        size: side of its images in pixels.
-        schedule, steps: of the process it was trained on. A classifier's files name none: it goes
-            with the model that it guides.
-        legacy_attention_order: how its attention's rows are laid out.
-        classifier: the file that guides it.
+        config: configuration of the network.
+        size: side of the images in pixels.
+        schedule: schedule of the process; None for a classifier, which has that of the model that
+            it guides.
+        steps: T of the process.
+        legacy_attention_order: whether the rows of qkv are grouped by head.
+        classifier: name of the file of the classifier that guides the model.
     """
 
     config: Config

@@ -193,12 +193,12 @@ _ADAPTER: TypeAdapter[Recipe] = TypeAdapter(
 
 
 def to_json(recipe: Recipe) -> dict[str, Any]:
-    """Recipe -> plain JSON values."""
+    """Return a recipe as JSON values."""
     return _ADAPTER.dump_python(recipe, mode="json")
 
 
 def from_json(values: dict[str, Any]) -> Recipe:
-    """Plain JSON values -> Recipe; the inverse of `to_json`.
+    """Return the recipe of JSON values; the inverse of `to_json`.
 
     Raises:
         ValueError: a value is missing, of the wrong type, out of range, or unknown.
@@ -214,8 +214,8 @@ def from_json(values: dict[str, Any]) -> Recipe:
             raise ValueError(first["msg"].removeprefix("Value error, ")) from None
         if not first["loc"]:  # without a valid kind
             raise ValueError(
-                "a recipe has the kind diffusion or classifier, and this one has neither; `adm "
-                "recipes fashion` shows an example"
+                "a recipe needs the field kind, which is diffusion or classifier; `adm recipes "
+                "fashion` shows an example"
             ) from None
         # Drop what pydantic adds to the path: the kind in front, and the names of classes.
         parts = [str(part) for part in first["loc"][1:]]
