@@ -137,7 +137,7 @@ def test_a_run_goes_on_when_a_setting_is_added_to_the_system(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (("unet.super_resolution=true",), r"needs data\.low_res"),
+        (("unet.super_resolution=true",), r"an upsampler needs .*set data\.low_res=h,w"),
         (("data.low_res=4,4",), r"is for upsamplers"),
         (("unet.super_resolution=true", "data.low_res=3,3"), r"not a multiple of data\.low_res"),
     ],

@@ -73,7 +73,7 @@ def test_the_command_leaves_figures_tables_and_a_page(
     text = (out / "report.md").read_text()
     assert text.count("| ancestral | 3 |") == 2 * 3
     assert "trade-off" in text
-    assert "not told the class" not in (out / "report.html").read_text()
+    assert "takes no labels" not in (out / "report.html").read_text()
 
 
 def test_features_of_a_released_reference_are_extracted_once(

@@ -122,7 +122,7 @@ class DiffusionRecipe:
     Attributes:
         loss: L_simple, L_hybrid or L_vlb.
         importance: draw levels by their recent losses instead of uniformly (for L_vlb).
-        sample: how the model is sampled unless told otherwise.
+        sample: the default settings of sampling.
     """
 
     name: str

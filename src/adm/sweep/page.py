@@ -149,7 +149,7 @@ def _unlabelled_note(sweep: Sweep) -> str:
     if told or sweep.labels is None:
         return ""
     return (
-        "The model is not told the class, and only the classifier guides it: samples of scale 0 "
+        "The model takes no labels, and only the classifier guides it: samples of scale 0 "
         "have no class, so the rows do not apply to them and the judge's accuracy is chance."
     )
 

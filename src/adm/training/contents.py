@@ -85,9 +85,7 @@ def restore_learning(player: Player, own: dict[str, Any], moments: dict[str, Ten
         slots[name][slot] = value
     for name, parameter in player.network.named_parameters():
         found: dict[str, Tensor] = {}
-        if (
-            name in own["optimizer"]
-        ):  # absent before the first step, or if the optimizer counts none
+        if name in own["optimizer"]:  # not before the first step, or without a count of steps
             found["step"] = torch.tensor(own["optimizer"][name])
         for slot, value in slots[name].items():
             found[slot] = _like(parameter, value)

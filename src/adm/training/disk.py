@@ -4,9 +4,8 @@ import errno
 import re
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-NUMBER = re.compile(
-    r"(?:code: |os error )(\d+)"
-)  # safetensors states the error number in its message only
+# safetensors states the error number in its message only.
+NUMBER = re.compile(r"(?:code: |os error )(\d+)")
 
 
 def unwritten(what: str, error: Exception, more: str = "") -> OSError:

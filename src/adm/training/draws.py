@@ -54,9 +54,7 @@ def draw(seed: int, start: int, count: int, shape: tuple[int, int, int]) -> Draw
     """
     uniforms, crops, keys, noises = [], [], [], []
     for position in range(start, start + count):
-        of = np.array(
-            [seed, position], np.uint64
-        )  # NumPy may convert a list of large ints to floats
+        of = np.array([seed, position], np.uint64)  # NumPy may convert a list to floats
         generator = np.random.Generator(np.random.Philox(key=of))
         uniforms.append(generator.random(3))
         noises.append(generator.standard_normal(shape, dtype=np.float32))
