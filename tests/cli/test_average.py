@@ -82,7 +82,7 @@ def test_the_profiles_are_drawn(adm: Adm, trained: Path, tmp_path: Path) -> None
         ((), "give --width and --out, or --list"),
         (("--width", "0.1"), "give --width and --out"),
         (("--width", "wide", "--out", "x"), "cannot read --width 'wide'"),
-        (("--width", "0.5", "--out", "x"), "under 0.289"),
+        (("--width", "0.5", "--out", "x"), "must be in (0, 0.289)"),
         (("--width", "0.1,0.2", "--out", "m.safetensors"), "give a folder"),
         (("--width", "0.1", "--step", "7", "--out", "x"), "at step 7; give 6 or 8"),
     ],
