@@ -81,6 +81,7 @@ def zeroed(module: Module) -> Module:
 
 
 def group_norm(channels: int, groups: int) -> GroupNorm:
+    """Return a group normalisation; raise ValueError unless `groups` divides `channels`."""
     if channels % groups:
         raise ValueError(
             f"{channels} channels do not split into {groups} normalisation groups; "

@@ -20,4 +20,5 @@ def on_meta(config: Config) -> UNet | Classifier:
 
 
 def shapes_of(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each tensor of a state dict, by name."""
     return {name: tuple(tensor.shape) for name, tensor in state.items()}

@@ -210,6 +210,7 @@ def _recipe_of(file: str) -> Callable[[], Recipe]:
 
 
 def released_recipes() -> Iterator[Callable[[], Recipe]]:
+    """Yield a function per released file that returns its recipe."""
     for file in RELEASED:
         yield _recipe_of(file)
 

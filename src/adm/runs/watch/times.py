@@ -41,6 +41,7 @@ class Times:
 
 
 def to_stderr(message: str) -> None:
+    """Print a message to standard error."""
     print(message, file=sys.stderr)
 
 

@@ -24,6 +24,7 @@ def mean_weights(player: Player) -> dict[str, Tensor]:
 
 
 def device_of(player: Player) -> torch.device:
+    """Return the device of the player's network."""
     return next(player.network.parameters()).device
 
 
