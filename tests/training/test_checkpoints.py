@@ -172,7 +172,7 @@ class Runs:
 
 @pytest.mark.parametrize(
     ("suffix", "message"),
-    [(".safetensors", "no model file"), (".pt", "could run code, so it was not loaded")],
+    [(".safetensors", "not a model file"), (".pt", "could run code, so it was not loaded")],
 )
 def test_a_pickle_is_refused_and_its_code_does_not_run(
     tmp_path: Path, suffix: str, message: str
