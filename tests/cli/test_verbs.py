@@ -164,7 +164,7 @@ def test_info_says_which_of_a_run_s_weights_a_file_holds(adm: Adm, trained: Path
     for name, words in said.items():
         assert words in adm("info", newest / f"{name}.safetensors").out
     moments = adm("info", newest / "optimizer.safetensors")
-    assert "of a checkpoint give model.safetensors" in moments.refusal()
+    assert "give the model.safetensors of a checkpoint" in moments.refusal()
 
 
 def test_info_gives_the_whole_recipe_as_json(adm: Adm, models: Path) -> None:

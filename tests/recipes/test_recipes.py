@@ -215,8 +215,11 @@ def test_heads_come_back_as_the_type_that_they_were() -> None:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (tiny.stripes(size=(10, 8)), r"\(1, 10, 8\) and the recipe wants \(1, 8, 8\); set data.si"),
-        (tiny.stripes(channels=3), r"\(3, 8, 8\) and the recipe wants"),
+        (
+            tiny.stripes(size=(10, 8)),
+            r"\(1, 10, 8\), and the recipe needs \(1, 8, 8\); set data.si",
+        ),
+        (tiny.stripes(channels=3), r"\(3, 8, 8\), and the recipe needs"),
         (dataclasses.replace(tiny.stripes(), classes=("a", "b")), r"set unet.classes=2"),
         (dataclasses.replace(tiny.stripes(), labels=torch.empty(0)), "no images; give another"),
     ],

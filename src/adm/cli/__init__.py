@@ -58,6 +58,7 @@ def command_line(arguments: Sequence[str]) -> App:
         suppress_keyboard_interrupt=False,  # `main` says how to resume
         default_parameter=Parameter(converter=converted),
     )
+    app.meta.suppress_keyboard_interrupt = False  # it inherits most settings, but not this one
     for verb, summary in VERBS.items():
         # An explicit help would hide the docstring of the verb that is given.
         help_ = {} if verb in arguments[:1] else {"help": summary}

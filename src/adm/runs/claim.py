@@ -63,13 +63,13 @@ def origin_of(
     if (held or {}).get("given") != given:
         before = "nothing" if held is None else held["given"]
         raise ValueError(
-            f"{run} holds another run: it started from {before}; choose another out=..., or "
-            "start from the same model"
+            f"{run} holds another run: it started from {before}, not {given or 'nothing'}; "
+            "choose another out=..., or give the same pretrained=..."
         )
     before, now = ((held or {}).get("renamed", {}), dict(renamed or {}))
     if before != now:
         raise ValueError(
-            f"{run} holds another run: it renamed {before or 'nothing'} not {now or 'nothing'}; "
+            f"{run} holds another run: it renamed {before or 'nothing'}, not {now or 'nothing'}; "
             "choose another out=..., or give the same renamed=..."
         )
     return {} if held is None else {"start": held}

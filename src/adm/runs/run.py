@@ -115,8 +115,8 @@ def _check_batch(size: int, source: Source, devices: Devices, shard: bool) -> No
         )
     if shard and size % devices.world:
         raise ValueError(
-            f"train.batch_size={size} is no multiple of the {devices.world} processes, as "
-            "shard=True requires; choose a multiple"
+            f"train.batch_size={size} is not a multiple of the {devices.world} processes, as "
+            "shard=True needs; set it to a multiple"
         )
 
 
@@ -149,7 +149,7 @@ def fits_in_memory(recipe: Recipe) -> Callable[[int], bool]:
 def check_source(recipe: Recipe, source: Source) -> None:
     """Raise ValueError unless the recipe's network can be trained on the data."""
     if not len(source):
-        raise ValueError(f"{source.name} holds no images; give another data=...")
+        raise ValueError(f"{source.name} has no images; give another data=...")
     if recipe.data.crop == "random" and source.crop is None:
         raise ValueError(f"{source.name} cannot be cropped at random; set data.crop=centre")
     got, wanted = source.shape, (recipe.data.channels, *recipe.data.size)
@@ -161,6 +161,6 @@ def check_source(recipe: Recipe, source: Source) -> None:
     config = recipe.config
     if config.classes is not None and config.classes != len(source.classes):
         raise ValueError(
-            f"{source.name} has {len(source.classes)} classes and the recipe {config.classes}; "
+            f"{source.name} has {len(source.classes)} classes, and the recipe {config.classes}; "
             f"set {recipe.section}.classes={len(source.classes)}"
         )

@@ -78,12 +78,16 @@ def forget_gradients(state: RunState) -> None:
 
 
 def refusal(size: int, fitting: int | None) -> str:
-    """Return the error message for a micro-batch of `size` images that does not fit."""
+    """Return the error message for a micro-batch of `size` images that does not fit.
+
+    Args:
+        fitting: the largest size that fits; None if even a single image does not.
+    """
     if fitting is None:
         return (
-            f"out of memory with {size} images at once, and not even 1 fits; set "
-            "train.checkpoint_activations=true, shard the weights over several devices with "
-            "shard=True, or choose a smaller network"
+            f"out of memory with {size} images at once, and a single image does not fit either; "
+            "set train.checkpoint_activations=true, distribute the weights over several devices "
+            "with shard=True, or choose a smaller network"
         )
     return (
         f"out of memory with {size} images at once; {fitting} would fit: pass "
