@@ -7,7 +7,13 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+PAGES = [
+    *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG")),
+    *sorted(DOCS.rglob("*.md")),
+]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
@@ -29,9 +35,29 @@ def run(page: Path) -> dict[str, Any]:
     return namespace
 
 
+def links(page: Path) -> list[str]:
+    """The targets of a page's links and pictures within this repository."""
+    found = LINK.findall(FENCED.sub("", page.read_text(encoding="utf-8")))
+    return [link for link in found if not link.startswith("https://")]
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub derives them; a repeated one is numbered."""
+    found: list[str] = []
+    for heading in HEADING.findall(FENCED.sub("", page.read_text(encoding="utf-8"))):
+        slug = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        found.append(slug)
+        if found.count(slug) > 1:
+            found.append(f"{slug}-{found.count(slug) - 1}")
+    return set(found)
+
+
 def broken_links(page: Path) -> list[str]:
-    """Links to files of this project that are not there."""
-    links = (link.partition("#")[0] for link in LINK.findall(page.read_text(encoding="utf-8")))
-    local = [link for link in links if link and not link.startswith("https://")]
-    assert local, f"{page.name} links to nothing"
-    return [link for link in local if not (page.parent / link).exists()]
+    """Links of a page whose file does not exist, or whose page lacks the anchor."""
+    broken = []
+    for link in links(page):
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            broken.append(link)
+    return broken

@@ -23,10 +23,6 @@ def words(text: str) -> list[str]:
     return re.sub(r"[─-╿]", " ", text).split()
 
 
-def test_links_resolve():
-    assert pages.broken_links(PAGE) == []
-
-
 def test_every_command_has_its_section():
     commands = [title for title, _ in SECTION.findall(TEXT)]
     subcommands = ["adm data inspect", "adm data pack"]

@@ -22,10 +22,6 @@ def page():
         yield pages.run(PAGE)
 
 
-def test_links_resolve():
-    assert pages.broken_links(PAGE) == []
-
-
 def test_heun_quarters_its_error_where_ddim_halves_it(page):
     ratios = {name: coarse / fine for name, (coarse, fine) in page["errors"].items()}
     assert ratios["ddim"] == pytest.approx(2, abs=0.3)

@@ -78,11 +78,6 @@ def module_of(source: str) -> str:
     return ".".join(relative.with_suffix("").parts)
 
 
-def anchor(heading: str) -> str:
-    """A heading's address within the page, as GitHub makes it."""
-    return "#" + re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
-
-
 def denoiser_of_zeros(schedule: Schedule, variance: VarianceRule) -> Denoise:
     """A model that predicts no noise anywhere."""
 
@@ -147,18 +142,6 @@ def test_name_exists(name: str, source: str) -> None:
 def test_missing_name_is_noticed(wrong: str) -> None:
     with pytest.raises(AssertionError):
         resolve(wrong, "adm.diffusion.schedule")
-
-
-def test_links_resolve() -> None:
-    headings = {anchor(line) for line in re.findall(r"^#+ (.*)$", TEXT, flags=re.MULTILINE)}
-    links = [link for link in LINK.findall(TEXT) if not link.startswith("https://")]
-    broken = [
-        link
-        for link in links
-        if (link not in headings if link[0] == "#" else not (PAGE.parent / link).is_file())
-    ]
-    assert links, "no links found"
-    assert not broken
 
 
 def test_tables_are_whole() -> None:

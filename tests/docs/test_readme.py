@@ -15,10 +15,6 @@ def readme(tmp_path_factory: pytest.TempPathFactory) -> dict:
         return pages.run(PAGE)
 
 
-def test_links_resolve() -> None:
-    assert pages.broken_links(PAGE) == []
-
-
 @pytest.mark.slow
 def test_the_first_lines_of_python_do_what_they_say(readme: dict, tmp_path_factory) -> None:
     samples = readme["samples"]

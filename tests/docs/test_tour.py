@@ -25,10 +25,6 @@ def tour(tmp_path_factory):
         yield pages.run(PAGE)
 
 
-def test_links_resolve():
-    assert pages.broken_links(PAGE) == []
-
-
 def test_a_failing_block_is_named_by_its_line_on_the_page(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("# Title\n\n```python\na = 1\n```\n\n```python\na += 1\na / 0\n```\n")
