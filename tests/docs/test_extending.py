@@ -1,10 +1,14 @@
 """docs/extending.md -> every block runs, and each addition does what the page says of it."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
 from oracle import normal
 
 from adm.data import registry
+from adm.generation.folder import read_manifest
 from adm.generation.generate import DiffusionGenerator
 from adm.models.trained import DiffusionModel
 from adm.recipes import build
@@ -15,11 +19,12 @@ PAGE = pages.DOCS / "extending.md"
 
 
 @pytest.fixture(scope="module")
-def page():
-    """What the page defines; the tables that it adds to are put back."""
+def page(tmp_path_factory):
+    """What the page defines, run in an empty folder; the tables that it adds to are restored."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(registry, "NAMED", dict(registry.NAMED))
-        yield pages.run(PAGE)
+        patch.chdir(tmp_path_factory.mktemp("extending"))
+        yield {**pages.run(PAGE), "place": Path.cwd()}
 
 
 def test_heun_quarters_its_error_where_ddim_halves_it(page):
@@ -80,6 +85,28 @@ def test_denoisers_made_of_denoisers_move_every_sampler(page):
         assert shares["contrast"] > 0.95
 
 
+def test_the_best_of_several_images_is_the_most_probable_of_them(page):
+    best_of, labels = page["best_of"], page["plain"].labels
+    once = replace(best_of, tries=1)
+    assert torch.equal(once.images(labels, range(20)), page["plain"].images)
+    every = [best_of.base.images(labels, range(k, 40, 2)) for k in (0, 1)]
+    scores = torch.stack([best_of.log_p(images, labels) for images in every])
+    torch.testing.assert_close(best_of.log_p(page["chosen"], labels), scores.amax(dim=0))
+    assert page["sureness"][0] < page["sureness"][1]
+
+
+def test_a_generator_joins_folders_scores_and_sweeps(page):
+    made = page["report"].manifest["generated"]["made"]
+    assert made["best_of"]["tries"] == 2
+    assert made["count"] == 20
+    networks = page["swept"].networks
+    assert [len(network.scores) for network in networks] == [2]
+    manifest = read_manifest(page["place"] / "sweep/samples/ddim-3-scale2")
+    assert manifest["best_of"] == made["best_of"]
+    assert manifest["sampling"]["guidance"][0]["scale"] == 2
+    assert (page["place"] / "sweep/report.html").is_file()
+
+
 def test_the_huber_loss_never_exceeds_half_the_squared_error(page):
     squared, huber = (page["outcomes"][name].loss for name in ("simple", "huber"))
     assert (huber <= squared / 2).all()
@@ -101,7 +128,7 @@ def test_the_kernel_distance_is_small_for_the_same_and_large_for_the_moved(page)
 def test_the_new_data_are_found_by_name_and_fit_the_new_recipe(page):
     assert len(page["found"]) == 100
     assert page["found"].read(1).shape == (3, 8, 8)
-    assert page["found"].classes == ("upright", "level")
+    assert page["found"].classes == ("vertical", "horizontal")
     assert not torch.equal(page["found"].read(0), page["found"].read(1))
     with pytest.raises(ValueError, match="classes"):
         page["check_source"](page["recipe"]("digits"), registry.open_source("stripes"))
