@@ -53,7 +53,7 @@ def main() -> None:
     reference = load_reference(SHIPPED / "fashion-reference.npz")
     real, _ = open_source("fashion-mnist", split="test").batch(range(10_000))
     print(f"real test images: speckle {100 * speckle(real):.2f}%\n")
-    print("| run | sampler | speckle | named right | Fréchet |\n|---|---|---|---|---|")
+    print("| run | sampler | speckle | classified as intended | Fréchet |\n|---|---|---|---|---|")
     labels = torch.arange(10).repeat_interleave(given.per_class)
     for run in given.runs:
         model = load_diffusion(run)
