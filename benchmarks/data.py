@@ -1,11 +1,11 @@
-"""images as they lie -> how many a second `Source.batch` gives, beside Pillow alone.
+"""Stored images -> table of images per second, of `Source.batch` and of Pillow alone.
 
 python benchmarks/data.py
 
-The JPEG files are made for the purpose, in a folder that is removed. Pillow alone is a loop over
-the same files in as many threads, without sources, labels or batches: decoding only, and decoding
-with the same resizing and cropping. Each number is the best of several rounds, taken in turn. The
-shares compare processor time an image, which other programs on the machine disturb less.
+The JPEG files are written to a temporary folder. "Pillow" is a loop over the same files in the same
+number of threads, without sources, labels or batches: decoding only, and decoding with the same
+resizing and cropping. Each number is the best of several rounds, taken in turn. The percentages
+compare processor time per image, which other programs on the machine affect less.
 """
 
 import argparse
@@ -67,7 +67,7 @@ def machine() -> str:
 
 
 def cpu() -> str:
-    """The processor's name, where the system tells it."""
+    """Return the name of the processor, if the system provides it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(line.partition(": ")[2] for line in lines if line.startswith("model name"))
@@ -87,7 +87,7 @@ class Speed:
 
 
 def timed(count: int, work: Callable[[], None]) -> Speed:
-    """The speed of work on so many images."""
+    """Return the speed of `work`, which reads `count` images."""
     wall, processor = time.perf_counter(), time.process_time()
     work()
     processor = time.process_time() - processor
@@ -95,7 +95,7 @@ def timed(count: int, work: Callable[[], None]) -> Speed:
 
 
 def grey(rounds: int) -> None:
-    """28x28 images in memory."""
+    """Measure 28x28 images in memory."""
     with tempfile.TemporaryDirectory() as place:
         try:
             source = open_source("fashion-mnist")
@@ -111,13 +111,13 @@ def grey(rounds: int) -> None:
 
 
 def batches(source: Source, count: int, uniforms: list[list[float]] | None = None) -> None:
-    """Shuffled batches, cropped at random where there are uniforms."""
+    """Read shuffled batches, with random crops if `uniforms` are given."""
     for step in range(count):
         source.batch(shuffled(0, len(source), step * BATCH, BATCH), uniforms)
 
 
 def photographs(place: Path, count: int) -> None:
-    """Smooth shapes with some grain, at the quality of photographs on the web."""
+    """Write smooth images with some noise, at the JPEG quality of photographs on the web."""
     width, height = SIZE
     for index in range(count):
         generator = np.random.default_rng(index)
@@ -131,7 +131,7 @@ def photographs(place: Path, count: int) -> None:
 
 
 def extracted(shards: Path, out: Path) -> list[Path]:
-    """The images of shards as files, for Pillow."""
+    """Write the images of shards to files, for Pillow."""
     out.mkdir()
     found = find(str(shards))
     assert isinstance(found, Files)
@@ -143,7 +143,7 @@ def extracted(shards: Path, out: Path) -> list[Path]:
 
 
 def table(what: str, source: Source, files: list[Path], side: int | None, rounds: int) -> None:
-    """Rows for one kind of data; `side` is what Pillow resizes to, None where nothing is."""
+    """Return the rows of one kind of data; Pillow resizes to `side`, or not at all if None."""
     steps = max(1, len(files) // BATCH)
     middle = [[0.5, 0.5, 0.5]] * BATCH
     measured: dict[str, Round] = {
@@ -172,7 +172,7 @@ def table(what: str, source: Source, files: list[Path], side: int | None, rounds
 
 
 def pillow(paths: list[Path], side: int | None) -> None:
-    """Pillow alone, in as many threads as a source has."""
+    """Read files with Pillow alone, in as many threads as a source has."""
 
     def one(path: Path) -> None:
         with Image.open(path) as picture:

@@ -1,4 +1,4 @@
-"""the shipped model, scales -> a table of fidelity against diversity, and the README's pictures.
+"""Shipped model, scales -> table of fidelity and diversity, pictures of the README.
 
 python benchmarks/guidance.py --per-class 100
 python benchmarks/guidance.py --per-class 50 --sampler ancestral --steps 25
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def draw(columns: list[Column], real_accuracy: float, folder: Path) -> None:
-    """samples-scaleS.png, one class a row, and curve.png."""
+    """Write curve.png and, for each scale S, samples-scaleS.png with one class per row."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "curve.png").write_bytes(curve(columns, real_accuracy))
     for made in columns:

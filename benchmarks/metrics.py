@@ -1,14 +1,14 @@
-"""scores of features -> seconds and memory, ours beside others', in turn in one run.
+"""Features -> tables of seconds and memory, of this package's scores and of other packages'.
 
     OMP_NUM_THREADS=2 python benchmarks/metrics.py                     # prints both tables
-    OMP_NUM_THREADS=2 python benchmarks/metrics.py --write             # and puts them into docs
+    OMP_NUM_THREADS=2 python benchmarks/metrics.py --write             # and writes them into docs
 
-Features are 2,048 numbers an image, made as Inception's are: not negative, few directions with
-most of the variance. Each way runs in a process of its own; its memory is the growth of the
-process from when the features were there to its largest. Ways take turns, `--rounds` times, and
-the median counts. "Block-wise NumPy" is the released evaluator's algorithm with its rounding to
-float16, written here from its description; its products are float32, for NumPy has no fast ones of
-halves.
+An image has 2,048 features that resemble Inception's: they are not negative, and few directions
+have most of the variance. Each implementation runs in a process of its own. Its memory is the peak
+of the process above its memory with the features loaded. Implementations take turns, `--rounds`
+times, and the table has medians. "Block-wise NumPy" is the released evaluator's algorithm with its
+rounding to float16, written from its description; its products are in float32, because NumPy has no
+fast products in float16.
 """
 
 import argparse
@@ -33,7 +33,7 @@ MIB = 2**20
 
 
 def features(count: int, seed: int, shift: float = 0.0) -> np.ndarray:
-    """(count, DIM) float32."""
+    """Return (count, DIM) float32 features."""
     spectrum = np.random.default_rng(0).permutation(np.arange(1, DIM + 1) ** -0.5)
     mixing = np.random.default_rng(1).standard_normal((64, DIM), dtype=np.float32)
     random = np.random.default_rng(seed)
@@ -47,7 +47,7 @@ def features(count: int, seed: int, shift: float = 0.0) -> np.ndarray:
 
 
 def half_distances(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Squared distances in float16, or in float32 where a block of them overflows."""
+    """Return squared distances in float16, or in float32 if the block overflows."""
     for kind in (np.float16, np.float32):
         a, b = rows.astype(kind), columns.astype(kind)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -137,7 +137,7 @@ def run_way(name: str, count: int) -> dict[str, float]:
 
 
 def run_pass(count: int, batch: int = 500) -> dict[str, float]:
-    """Batches as an extractor would hand them over, each merged and let go."""
+    """Measure moments of batches that are merged one after another, as from an extractor."""
     from adm.metrics import Moments, statistics
 
     held = features(batch, 0)
@@ -152,7 +152,7 @@ def run_pass(count: int, batch: int = 500) -> dict[str, float]:
 
 
 def apart(*arguments: str) -> dict[str, float]:
-    """One measurement in a process of its own."""
+    """Run one measurement in a process of its own."""
     command = [sys.executable, __file__, "--one", *arguments]
     return json.loads(
         subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.split(b"\n")[-2]
@@ -194,7 +194,7 @@ def second_table(counts: list[int]) -> str:
 
 
 def where() -> str:
-    """The machine and the versions, in a line."""
+    """Return the machine and the versions of the packages, in one line."""
     names = ("numpy", "scipy", "scikit-learn", "prdc", "torch")
     found = []
     for name in names:
@@ -225,7 +225,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--passes", type=int, nargs="+", default=[10_000, 50_000])
-    parser.add_argument("--write", action="store_true", help=f"into {PAGE.name}")
+    parser.add_argument("--write", action="store_true", help=f"write the tables into {PAGE.name}")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:

@@ -1,13 +1,14 @@
-"""every recipe -> its parameters, the memory that a step takes, and what was measured of both.
+"""Recipes -> table of parameters, estimated memory and measured steps.
 
     python benchmarks/recipes.py --measure fashion digits           # prints the table
     python benchmarks/recipes.py --only fashion --measure fashion --write
 
-The latter puts a row into docs/recipes.md as soon as it is there; rows of other recipes stay.
+The second command writes a row into docs/recipes.md as soon as it is measured, and leaves the rows
+of other recipes unchanged.
 
-Estimates are `adm.runs.memory.estimate`'s. A measured step is the loop's own, on one image
-unless `--images` says otherwise, in a process of its own; its memory is the growth of the process
-from before the network was built to its largest.
+`adm.runs.memory.estimate` computes the estimates. A measured step is that of the training loop, in
+a process of its own, on one image unless `--images` is given. Its memory is the peak of the process
+above its memory before the network was built.
 """
 
 import argparse
@@ -46,7 +47,7 @@ HEADER = (
 
 @dataclass(frozen=True)
 class Measured:
-    """One training step in a process of its own."""
+    """A measured training step."""
 
     peak: int  # bytes
     seconds: float
@@ -62,7 +63,7 @@ def changed(chosen: Recipe, precision: str, recomputed: bool) -> Recipe:
 
 
 def player_of(chosen: Recipe) -> Player:
-    """As a run builds it, its optimizer with moments as after the first step."""
+    """Build the player of a run, whose optimizer has moments as after the first step."""
     settings = replace(build.player_settings(chosen.train), learning_rate=0.0)
     made = player(build.network(chosen), settings, CPU)
     for parameter in made.network.parameters():
@@ -79,7 +80,7 @@ def batch_of(chosen: Recipe, images: int) -> Batch:
 
 
 def one_step(chosen: Recipe, images: int) -> Measured:
-    """In this process, which must be a new one."""
+    """Measure one step in this process, which must be new."""
     before = resident_bytes()
     learner, batch = player_of(chosen), batch_of(chosen, images)
     objective = build.objective(chosen, CPU.device)
@@ -91,7 +92,7 @@ def one_step(chosen: Recipe, images: int) -> Measured:
 
 
 def measured(name: str, precision: str, recomputed: bool, images: int) -> Measured:
-    """`one_step` in a new process."""
+    """Run `one_step` in a new process."""
     words = ["--child", name, precision, str(int(recomputed)), str(images)]
     done = subprocess.run(
         [sys.executable, __file__, *words], check=True, stdout=subprocess.PIPE, text=True
@@ -100,7 +101,7 @@ def measured(name: str, precision: str, recomputed: bool, images: int) -> Measur
 
 
 def row(name: str, images: int | None) -> str:
-    """A recipe's line of the table; with a measured step of so many images."""
+    """Return the row of a recipe, with a measured step if a number of images is given."""
     base = recipe(name)
     found: list[Memory] = [estimate(changed(base, *way)) for way in WAYS]
     parameters = sum(p.numel() for p in on_meta(base.config).parameters()) / 1e6
@@ -142,7 +143,7 @@ def main() -> None:
     parser.add_argument("--measure", nargs="*", default=[], metavar="RECIPE")
     parser.add_argument("--only", nargs="*", default=[], metavar="RECIPE")
     parser.add_argument("--images", type=int, default=1)
-    parser.add_argument("--write", action="store_true", help="put the table into docs/recipes.md")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/recipes.md")
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
@@ -159,7 +160,7 @@ def main() -> None:
 
 
 def write(name: str, line: str) -> None:
-    """Put a row into the page's table, in the order of the recipes."""
+    """Write a row into the table of the page, in the order of the recipes."""
     text = PAGE.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
     table, after = rest.split(END)

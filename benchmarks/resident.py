@@ -1,4 +1,4 @@
-"""a process -> the bytes it holds in memory, now and at most."""
+"""Process -> its resident memory in bytes: current, peak."""
 
 import resource
 import sys
@@ -6,17 +6,17 @@ from pathlib import Path
 
 
 def resident_bytes() -> int:
-    """What this process holds; Linux alone tells, and elsewhere memory counts from nothing."""
+    """Return the resident memory of this process on Linux, and 0 on other systems."""
     path = Path("/proc/self/statm")
     return int(path.read_text().split()[1]) * resource.getpagesize() if path.exists() else 0
 
 
 def peak_bytes() -> int:
-    """The most that this process has held.
+    """Return the peak resident memory of this process.
 
-    `getrusage` is asked only where /proc tells nothing: on Linux its ru_maxrss survives exec, so
-    that a process starts with the peak of the one that made it (man 2 getrusage; VmHWM, in man 5
-    proc, belongs to the program itself).
+    `getrusage` is used only without /proc. On Linux its ru_maxrss survives exec, so that a process
+    starts with the peak of its parent (man 2 getrusage); VmHWM belongs to the program itself (man 5
+    proc).
     """
     path = Path("/proc/self/status")
     if path.exists():

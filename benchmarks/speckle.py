@@ -1,4 +1,4 @@
-"""runs that differ in schedule or prediction -> how clean their samples are, sampler by sampler.
+"""Run folders -> table of speckle, accuracy and Fréchet distance of their samples, by sampler.
 
     for p in velocity noise x_0; do
         adm train fashion --out runs/$p --steps 1000 --set process.prediction=$p unet.channels=16 \\
@@ -7,7 +7,7 @@
     python benchmarks/speckle.py runs/velocity runs/noise runs/x_0
 
 Speckle is the share of pixels that differ from the median of their 3x3 neighbourhood by more than
-half of the range; of the 10,000 real test images it is printed first.
+half of the range. The speckle of the 10,000 real test images is printed first.
 """
 
 import argparse
@@ -35,7 +35,7 @@ WAYS = (
 
 
 def speckle(images: Tensor) -> float:
-    """(N, 1, H, W) uint8 -> share of pixels in [0, 1]."""
+    """Return the share of speckled pixels, in [0, 1], of (N, 1, H, W) uint8 images."""
     padded = F.pad(images.float(), (1, 1, 1, 1), mode="replicate")
     around = padded.unfold(2, 3, 1).unfold(3, 3, 1).flatten(4)
     return float(((images - around.median(dim=4).values).abs() > HALF_RANGE).float().mean())

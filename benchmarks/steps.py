@@ -1,8 +1,7 @@
-"""shape, weights, batches -> one training step of each system that is compared.
+"""Shape, device -> training step of this package, of the released code or of diffusers.
 
-A step is the forward pass, the loss, the backward pass, the optimizer and the average of weights,
-of this package, of the released code and of diffusers' U-Net. Each is run the way that its own
-training script runs it; only the batch is handed over in memory.
+A step is the forward pass, the loss, the backward pass, the optimizer and the average of weights.
+Each is run as in the training script of its project, except that the batch is already in memory.
 """
 
 import importlib
@@ -40,7 +39,7 @@ Precision = Callable[[], AbstractContextManager[Any]]
 
 @dataclass(frozen=True)
 class Shape:
-    """A network, its images and a batch."""
+    """A network configuration, its image size and its batch size."""
 
     network: UNetConfig
     size: int
@@ -76,7 +75,7 @@ SHAPES = {
 
 
 def batches(shape: Shape, count: int, device: torch.device, seed: int = 0) -> list[Batch]:
-    """Smooth random images with their labels, levels and noise; there is something to learn."""
+    """Return batches of smooth random images, with labels, levels and noise."""
     generator = torch.Generator().manual_seed(seed)
     made = []
     for _ in range(count):
@@ -93,7 +92,7 @@ def batches(shape: Shape, count: int, device: torch.device, seed: int = 0) -> li
 
 
 def weights(shape: Shape) -> dict[str, Tensor]:
-    """A start that both U-Nets share; layers that start at zero get a little, to matter."""
+    """Return initial weights for both U-Nets; layers that start at zero get small random ones."""
     torch.manual_seed(0)
     network = UNet(shape.network)
     for parameter in network.parameters():
@@ -103,7 +102,7 @@ def weights(shape: Shape) -> dict[str, Tensor]:
 
 
 def ours(shape: Shape, device: torch.device, precision: Precision) -> Step:
-    """This package's step, as `adm train` takes it."""
+    """Return the step of this package, as `adm train` takes it."""
     network = UNet(shape.network)
     network.load_state_dict(weights(shape))
     network.to(device).train()
@@ -129,7 +128,7 @@ def ours(shape: Shape, device: torch.device, precision: Precision) -> Step:
 
 
 def released_code(checkout: Path) -> SimpleNamespace:
-    """The modules of a checkout of openai/guided-diffusion that take a training step."""
+    """Import the modules of a checkout of openai/guided-diffusion that a training step needs."""
     if not (checkout / "guided_diffusion" / "unet.py").exists():
         raise ValueError(f"{checkout} is no checkout of github.com/openai/guided-diffusion")
     sys.path.insert(0, str(checkout))
@@ -140,7 +139,7 @@ def released_code(checkout: Path) -> SimpleNamespace:
 
 
 def theirs(shape: Shape, device: torch.device, precision: Precision, checkout: Path) -> Step:
-    """The released code's step, in the order of its `TrainLoop.run_step`."""
+    """Return the step of the released code, in the order of its `TrainLoop.run_step`."""
     code, config = released_code(checkout), shape.network
     network = code.unet.UNetModel(
         image_size=shape.size,
@@ -185,10 +184,10 @@ def theirs(shape: Shape, device: torch.device, precision: Precision, checkout: P
 
 
 def diffusers(shape: Shape, device: torch.device, precision: Precision) -> Step:
-    """diffusers' U-Net of this shape, with the step of its training example.
+    """Return the step of diffusers' training example, with its U-Net of this shape.
 
-    Its blocks, widths and attention are the same; its weights are its own, its middle has the same
-    parts, and its loss is the mean squared error alone.
+    Blocks, widths and attention are the same. The weights are its own, and the loss is the mean
+    squared error alone.
     """
     from diffusers import DDPMScheduler, UNet2DModel
     from diffusers.training_utils import EMAModel
@@ -231,7 +230,7 @@ def diffusers(shape: Shape, device: torch.device, precision: Precision) -> Step:
 
 
 def _floats(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """Images in [-1, 1], the index of each level in tables without level 0, and the noise."""
+    """Return images in [-1, 1], the indices of levels in tables without level 0, and the noise."""
     level = torch.from_numpy((batch.draws.level * STEPS).astype("int64"))
     return batch.images.float() / 127.5 - 1, level.to(batch.images.device), batch.draws.noise
 

@@ -1,11 +1,11 @@
-"""a checkout of the released code -> a table of training speed and memory, theirs and ours.
+"""Checkout of the released code -> table of training speed and memory of each implementation.
 
 python benchmarks/training.py --released ~/guided-diffusion
 python benchmarks/training.py --released ~/guided-diffusion --shapes 28 --trajectory 200
 
-Every contender is a process of its own, and one at a time takes a step, in turn: what else the
-machine does falls on all alike, and the most memory that each ever holds is its own. Needs
-`pip install diffusers` for its two lines; they are left out where it is missing.
+Each implementation runs in a process of its own. The processes take steps in turn, one at a time,
+so that other work on the machine affects all of them alike, and the peak memory is that of one
+implementation. The two rows of diffusers need `pip install diffusers` and are omitted without it.
 """
 
 import argparse
@@ -34,7 +34,7 @@ WARM_UP = 2  # steps that are not timed
 
 
 class Taken(NamedTuple):
-    """One step."""
+    """A measured step."""
 
     seconds: float
     loss: float
@@ -52,7 +52,7 @@ def build(name: str, shape: steps.Shape, device: torch.device, released: Path) -
 
 
 def contend(line: Connection, name: str, shape: steps.Shape, given: argparse.Namespace) -> None:
-    """A contender's process: take a step whenever asked for one, and say what it took."""
+    """Take a step on each request and send its cost; runs in an implementation's process."""
     torch.set_num_threads(given.threads)
     chosen, clock = torch.device(given.device), CLOCKS[given.clock]
     if name.startswith("adm") and chosen.type == "cpu":
@@ -75,7 +75,7 @@ def peak_of(device: torch.device) -> int:
 
 
 def race(names: tuple[str, ...], rounds: int, start: Callable[..., Any]) -> dict[str, list[Taken]]:
-    """`rounds` steps of each, in turn, after the warm-up."""
+    """Take `rounds` steps of each implementation, in turn, after the warm-up."""
     lines: dict[str, Connection] = {}
     for name in names:
         lines[name] = start(name)
@@ -91,7 +91,7 @@ def race(names: tuple[str, ...], rounds: int, start: Callable[..., Any]) -> dict
 
 
 def started(shape: steps.Shape, given: argparse.Namespace) -> Callable[[str], Connection]:
-    """How a contender is started: its name -> the line to it."""
+    """Return a function that starts an implementation: its name -> the connection to it."""
     context = get_context("spawn")
 
     def start(name: str) -> Connection:
@@ -104,7 +104,7 @@ def started(shape: steps.Shape, given: argparse.Namespace) -> Callable[[str], Co
 
 
 def print_table(taken: dict[str, list[Taken]], batch_size: int) -> None:
-    """Medians, with the quartiles of each round's ratio to the released code's step."""
+    """Print medians, and quartiles over rounds of the ratio to the released code's step."""
     print("| | images a second | times the released speed (quartiles) | memory | of the released |")
     print("|---|---|---|---|---|")
     base = [t.seconds for t in taken[THEIRS][WARM_UP:]]
@@ -121,7 +121,7 @@ def print_table(taken: dict[str, list[Taken]], batch_size: int) -> None:
 
 
 def print_trajectory(taken: dict[str, list[Taken]], group: int = 20) -> None:
-    """Means of `group` losses side by side, and how far apart they ever are."""
+    """Print means of `group` losses of each implementation, and their differences."""
     names = list(taken)
     print(f"\n| steps | {' | '.join(names)} |\n|---|{'---|' * len(names)}")
     losses = {name: [t.loss for t in own] for name, own in taken.items()}
@@ -149,7 +149,7 @@ def describe(given: argparse.Namespace) -> str:
 
 
 def processor() -> str:
-    """The model of the processor, with what it has for half precision."""
+    """Return the name of the processor and its instructions for half precision."""
     path = Path("/proc/cpuinfo")
     if not path.exists():
         return platform.processor() or platform.machine()
@@ -165,8 +165,15 @@ def main() -> None:
     parser.add_argument("--released", type=Path, required=True, help="checkout of guided-diffusion")
     parser.add_argument("--shapes", nargs="+", choices=list(steps.SHAPES), default=["28", "64"])
     parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--batch-size", type=int, help="another than the shape's own")
-    parser.add_argument("--trajectory", type=int, metavar="STEPS", help="losses instead of speed")
+    parser.add_argument(
+        "--batch-size", type=int, help="images per batch; that of the shape by default"
+    )
+    parser.add_argument(
+        "--trajectory",
+        type=int,
+        metavar="STEPS",
+        help="compare the losses of so many steps instead of speed",
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(
         "--clock",

@@ -1,11 +1,11 @@
-"""an upsampler, images -> how near to the originals it makes them again, beside interpolation.
+"""Upsampler, images -> table of its errors and of those of interpolation.
 
     python benchmarks/upsampler.py runs/fashion-upsampler --data fashion-mnist --images 500
 
-Test images are made small as in training, by means over areas rounded to 8 bits, and large again.
-PSNR is of an image's mean squared error; `means` is by how many levels the means over areas of
-what was made differ from the small image; `detail` is the standard deviation of the difference
-between neighbouring pixels, of all images together.
+Test images are reduced as in training, to area means rounded to 8 bits, and upsampled again. PSNR
+is that of the mean squared error of an image. `means` is the difference between the area means of
+the result and the small image, in pixel values of 255. `detail` is the standard deviation of the
+difference between neighbouring pixels of all images.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def made(model: DiffusionModel, low: Tensor, labels: Tensor, steps: int, seed: i
 
 
 def psnr(images: Tensor, originals: Tensor) -> Tensor:
-    """(N, C, H, W) uint8 -> (N,) decibels."""
+    """Return the (N,) PSNR in decibels of (N, C, H, W) uint8 images."""
     error = (images.float() - originals.float()).square().mean(dim=(1, 2, 3))
     return 10 * torch.log10(255**2 / error.clamp(min=1e-2))
 

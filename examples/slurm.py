@@ -1,9 +1,9 @@
-"""A training run on two machines of eight GPUs through Slurm: pip install submitit.
+"""Arguments of `adm train` -> Slurm job on two machines of eight GPUs.
 
+    pip install submitit
     python examples/slurm.py 64x64-diffusion --data /shared/imagenet --out /shared/runs/64
 
-All words are handed to `adm train`. A job that meets its time limit is queued again, and goes on
-from its newest checkpoint.
+A job that reaches its time limit is queued again and continues from its newest checkpoint.
 """
 
 import sys
@@ -12,24 +12,24 @@ import submitit
 
 
 class Training:
-    """What every process does; Slurm starts one for each GPU."""
+    """The work of one process; Slurm starts one process for each GPU."""
 
     def __init__(self, words: list[str]) -> None:
         self.words = words
 
     def __call__(self) -> None:
-        # Tells torch which of the processes this is, and where the first one listens.
+        # Sets the variables from which torch.distributed reads rank and address.
         submitit.helpers.TorchDistributedEnvironment().export()
         from adm.cli import main
 
         try:
             main(["train", *self.words])
-        except SystemExit as end:  # a command ends so; for submitit it would be a failure
+        except SystemExit as end:  # ends every command; submitit would report a failure
             if end.code:
                 raise
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
-        """Called when time is nearly over: the same command, queued again, continues."""
+        """Queue the same command again, which continues; called shortly before the time limit."""
         return submitit.helpers.DelayedSubmission(self)
 
 

@@ -1,4 +1,4 @@
-"""the command line -> docs/command-line.md: the help of every verb, as it is printed.
+"""VERBS -> docs/command-line.md, which shows the help of every verb as it is printed.
 
 python tools/capture_help.py
 """
@@ -32,7 +32,7 @@ goes on from there.
 
 
 def help_of(arguments: Sequence[str]) -> str:
-    """What `adm ... --help` prints on a terminal of 100 columns without colours."""
+    """Return what `adm ... --help` prints on a terminal of 100 columns without colours."""
     printed = io.StringIO()
     with patch.dict(os.environ, TERMINAL), redirect_stdout(printed), suppress(SystemExit):
         main([*arguments, "--help"])
@@ -40,7 +40,7 @@ def help_of(arguments: Sequence[str]) -> str:
 
 
 def page() -> str:
-    """The whole page, as Markdown."""
+    """Return the page as Markdown."""
     sections = [
         f"## {command}\n\n```text\n$ {command} --help\n{help_of(command.split()[1:])}\n```\n"
         for command in COMMANDS

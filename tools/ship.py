@@ -1,10 +1,10 @@
-"""finished runs -> the files in src/adm/models/shipped/ and the logs in docs/training/.
+"""Run folders -> model files in src/adm/models/shipped/, logs in docs/training/.
 
     python tools/ship.py --diffusion runs/fashion --classifier runs/fashion-classifier \\
         --judge runs/fashion-judge
 
-Weights are stored in half precision; the judge then measures the 10,000 test images once, so that
-samples can be compared with real images where there are none.
+Weights are stored in half precision. The judge's statistics of the 10,000 test images are stored
+with them, so that samples can be compared with real images without the data set.
 """
 
 import argparse
@@ -25,7 +25,7 @@ EVERY = 20  # steps averaged into one line of the log that is kept
 
 
 def ship(run: Path, name: str) -> None:
-    """One run's averaged weights, in half precision, with the recipe as it stands now."""
+    """Write the averaged weights of a run, in half precision, with the current recipe."""
     weights, metadata = checkpoint.load_model(resolve(run))
     held, current = metadata["recipe"], to_json(recipe(name))
     for part in ("process", "unet", "classifier", "data"):
@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def report_guide(images: torch.Tensor, labels: torch.Tensor) -> None:
-    """How often the noisy classifier is right, by quarter of the levels."""
+    """Print the accuracy of the noisy classifier by quarter of the levels."""
     from adm.generation.generate import ImageNoise
     from adm.images import to_float
     from adm.losses import noised

@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md, CHANGELOG.md -> the make targets, verbs and version named in them exist."""
+"""CONTRIBUTING.md, CHANGELOG.md -> their make targets, verbs and version, which exist."""
 
 import re
 import tomllib

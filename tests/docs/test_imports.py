@@ -1,4 +1,4 @@
-"""Every page -> the names that its Python blocks import exist."""
+"""Page -> the names that its Python blocks import from adm, which exist."""
 
 import ast
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Every page -> its relative links lead to files and headings that exist."""
+"""Page -> its relative links and anchors, which resolve."""
 
 from pathlib import Path
 
