@@ -4,20 +4,26 @@ torch computes on a CPU with OpenMP, whose threads meet at a barrier after every
 GNU's OpenMP spins for 300,000 iterations (about 10 ms) before it sleeps, and LLVM's for 200 ms.
 Where other work holds one of the cores, the thread that everyone waits for is not running, and
 every barrier costs that time. A short spin catches nearly every barrier of an idle machine, and
-costs little where it does not: `benchmarks/busy.py` measures both.
+costs little where it does not; where other work is running already, a shorter one costs less.
+`benchmarks/busy.py` measures both. The length of spinning changes no result.
 
 OpenMP reads its environment once, when torch is loaded, so that `configure` comes before.
 """
 
 import os
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
-SPINS = 3000  # iterations, about 0.1 ms
+SPINS = 7000  # iterations, 0.1 ms to 0.4 ms by processor
+SPINS_BESIDE = 1000  # where other work holds cores that the threads need
 BLOCK_TIME = 1  # ms, the shortest of LLVM's runtime that is not zero
+SAMPLES, INTERVAL = 5, 0.005  # seconds between looks at what else is running
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 CGROUP = Path("/sys/fs/cgroup")
+LOAD = Path("/proc/loadavg")
 
 
 def configure(threads: int | None = None) -> None:
@@ -38,30 +44,51 @@ def configure(threads: int | None = None) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
         return
-    os.environ.update(variables(os.environ, usable_cores(), os.cpu_count() or 1, threads))
+    cores = Cores(usable_cores(), os.cpu_count() or 1, taken_cores())
+    os.environ.update(variables(os.environ, cores, threads))
+
+
+class Cores(NamedTuple):
+    """The cores of this machine: those that this process may use, all, those that others hold."""
+
+    usable: int
+    present: int
+    taken: int
 
 
 def variables(
-    environment: Mapping[str, str], usable: int, present: int, threads: int | None = None
+    environment: Mapping[str, str], cores: Cores, threads: int | None = None
 ) -> dict[str, str]:
     """Return the variables to set, leaving those that the user has set.
 
     Args:
         environment: Of this process.
-        usable: Cores that this process may use.
-        present: Cores of the machine.
         threads: As in `configure`; overrides the environment.
     """
     chosen = {}
     if not any(name in environment for name in WAITING):
-        chosen |= {"GOMP_SPINCOUNT": str(SPINS), "KMP_BLOCKTIME": str(BLOCK_TIME)}
+        free = cores.present - cores.taken
+        spins = SPINS if cores.usable <= free else SPINS_BESIDE
+        chosen |= {"GOMP_SPINCOUNT": str(spins), "KMP_BLOCKTIME": str(BLOCK_TIME)}
     beside = environment.get("LOCAL_WORLD_SIZE", "1")  # processes that a launcher starts here
-    share = max(usable // max(int(beside) if beside.isdecimal() else 1, 1), 1)
+    share = max(cores.usable // max(int(beside) if beside.isdecimal() else 1, 1), 1)
     if threads is not None:
         chosen |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-    elif "OMP_NUM_THREADS" not in environment and share < present:
+    elif "OMP_NUM_THREADS" not in environment and share < cores.present:
         chosen |= {"OMP_NUM_THREADS": str(share)}
     return chosen
+
+
+def taken_cores(load: Path = LOAD) -> int:
+    """Return how many other threads of the machine were running at each of several looks."""
+    running = []
+    for _ in range(SAMPLES):
+        try:  # the fourth number is "running/all", and this thread is running
+            running.append(int(load.read_text().split()[3].partition("/")[0]) - 1)
+        except (OSError, ValueError, IndexError):  # not Linux
+            return 0
+        time.sleep(INTERVAL)
+    return max(min(running), 0)
 
 
 def usable_cores(root: Path = CGROUP, membership: Path = Path("/proc/self/cgroup")) -> int:
