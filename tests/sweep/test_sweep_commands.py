@@ -14,12 +14,14 @@ from evaluation.stubs import spots
 
 from adm.cli import main
 from adm.data.export import write_npz
+from adm.models.load import load_classifier
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     tiny.model(folder / "model.safetensors", tiny.diffusion())
+    tiny.model(folder / "unlabelled.safetensors", tiny.diffusion("unet.classes=null"))
     tiny.model(folder / "guide.safetensors", tiny.classifier())
     tiny.model(folder / "judge.safetensors", tiny.classifier("noised=false"), seed=1)
     return folder
@@ -74,6 +76,22 @@ def test_the_command_leaves_figures_tables_and_a_page(
     assert text.count("| ancestral | 3 |") == 2 * 3
     assert "trade-off" in text
     assert "takes no labels" not in (out / "report.html").read_text()
+
+
+def test_an_unconditional_model_is_swept_with_the_classifier_s_classes(
+    files: Path, data: Path, tmp_path: Path, adm: Callable[..., tuple[int, str]]
+) -> None:
+    """The released 256x256 model without labels, guided: a row of the paper's main table."""
+    out = tmp_path / "out"
+    words = ["sweep", files / "unlabelled.safetensors", "--classifier", files / "guide.safetensors"]
+    words += ["--reference", data, "--features", f"{tmp_path}/rows.py:rows", "--scales", "0,2"]
+    words += ["--judge", files / "judge.safetensors", "--steps", "3", "--count", "8", "--out", out]
+    status, said = adm(*words)
+    assert status == 0, said
+    page = (out / "report.html").read_text()
+    assert "takes no labels" in page
+    for name in load_classifier(files / "guide.safetensors").classes:
+        assert f">{name}<" in page
 
 
 def test_features_of_a_released_reference_are_extracted_once(

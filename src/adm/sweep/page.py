@@ -102,9 +102,7 @@ def shown(sweep: Sweep) -> dict[str, list[int]]:
     rows = min(ROWS, len(used))
     chosen = [used[i * len(used) // rows] for i in range(rows)]
     return {
-        sweep.model.classes[label]: [i for i, own in enumerate(sweep.labels) if own == label][
-            :ACROSS
-        ]
+        sweep.classes[label]: [i for i, own in enumerate(sweep.labels) if own == label][:ACROSS]
         for label in chosen
     }
 
