@@ -7,6 +7,7 @@ from cyclopts import App, Parameter
 
 from adm.cli import VERBS
 from adm.cli.progress import progress
+from adm.cli.scoring import parse_size
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -153,16 +154,6 @@ def pack(
     before = f", {done.kept} of them from an earlier run" if done.kept else ""
     shards = count_of(done.shards, f"{split} shard")
     print(f"{out}: {shards}{before}; {count_of(done.images, 'image')} written")
-
-
-def parse_size(text: str | None) -> tuple[int, int] | None:
-    """Parse H,W, or one number for both; raise ValueError for anything else."""
-    if text is None:
-        return None
-    parts = [part.strip() for part in text.split(",")]
-    if len(parts) > 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise ValueError(f"cannot read the size {text!r}; write --size 64 or --size 48,64")
-    return int(parts[0]), int(parts[-1])
 
 
 def _draw(examples: "Tensor", out: Path) -> None:

@@ -54,11 +54,10 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     """Parse H,W or one number for both; raise ValueError for anything else."""
     if text is None:
         return None
-    parts = text.split(",")
-    if not 1 <= len(parts) <= 2 or not all(part.strip().isdecimal() for part in parts):
-        raise ValueError(f"cannot read --size {text!r}; write H,W as in 64,64, or one number")
-    numbers = [int(part) for part in parts]
-    return numbers[0], numbers[-1]
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) > 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise ValueError(f"cannot read --size {text!r}; write --size 64 or --size 48,64")
+    return int(parts[0]), int(parts[-1])
 
 
 @contextmanager
