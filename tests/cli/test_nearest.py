@@ -116,7 +116,7 @@ def left(here: Path) -> list[str]:
 def test_processes_end_together_and_leave_nothing(here: Path) -> None:
     ran = launched(here)
     assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.count("nearest.png: the 6 most") == 1
+    assert ran.stdout.count("nearest.png: the 6 samples most") == 1
     assert left(here) == []
 
 

@@ -50,7 +50,7 @@ def test_a_signal_in_the_middle_of_a_save_waits_for_its_end(tmp_path):
     printed = launch.finish(
         launch.train(tmp_path, recipe, source, run, before=signalled), status=128 + 15
     )
-    assert "the same command continues" in printed
+    assert "run the same command again to resume" in printed
     assert load_diffusion(run).trained_steps in (5, 6)
     launch.finish(launch.train(tmp_path, recipe, source, run))
     launch.finish(launch.train(tmp_path / "b", recipe, source, tmp_path / "whole"))

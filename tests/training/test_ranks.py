@@ -86,7 +86,7 @@ def test_a_signal_to_one_process_is_all_s_and_at_the_end_nobody_s(at, tmp_path):
     started = launch.train(tmp_path, recipe, source, run, before=before, processes=2)
     said = launch.finish(started, 0 if at == 8 else 1)  # torchrun's own for any failure
     assert ("done; next" in said) == (at == 8)
-    assert ("saved; the same command continues" in said) == (at == 3)
+    assert ("saved; run the same command again to resume" in said) == (at == 3)
     assert len(launch.losses(run)) == at
 
 
