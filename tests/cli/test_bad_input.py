@@ -281,7 +281,10 @@ def test_a_model_that_knows_no_classes_says_so(adm: Adm, models: Path, tmp_path:
         (["demo", "--per-class", "1"], "--per-class must be at least 2"),
     ],
 )
-def test_words_that_mean_nothing_are_refused(adm: Adm, words: list[str], cure: str) -> None:
+def test_words_that_mean_nothing_are_refused(
+    adm: Adm, words: list[str], cure: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where no earlier demo lies in the default folder
     assert cure in adm(*words).refusal()
 
 
