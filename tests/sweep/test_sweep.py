@@ -289,7 +289,7 @@ def test_every_number_carries_its_features(done: tuple[SweepResult, Path]) -> No
     assert [point["scale"] for point in told["points"]] == [0, 1, 4]
     names = told["points"][0]["scores"].keys()
     assert {"precision (blocks)", "Fréchet distance (others)"} <= names
-    assert {"named as meant (digits-classifier)"} <= names
+    assert {"judge accuracy (digits-classifier)"} <= names
 
 
 def test_the_scores_are_those_of_the_kept_samples(
@@ -318,7 +318,7 @@ def test_the_judge_counts_images_named_as_meant(
     assert judge is not None
     images = to_float(images_of(out / "samples" / "ddim-3-scale4"))
     right = judge.classify(images).argmax(1) == torch.tensor(scoring.labels)
-    told = result.networks[-1].scores[2]["named as meant"]
+    told = result.networks[-1].scores[2]["judge accuracy"]
     assert told.value == pytest.approx(float(right.float().mean()))
 
 
@@ -444,5 +444,5 @@ def test_samples_that_were_interrupted_before_they_said_of_whom_are_made(
 
 def test_the_page_does_not_call_all_intervals_bootstrapped(done: tuple[SweepResult, Path]) -> None:
     text = (done[1] / "report.html").read_text("utf-8")
-    assert "95% intervals for other images" in text
+    assert "95% intervals over samples" in text
     assert "bootstrap" not in text

@@ -157,7 +157,7 @@ def _facts(result: SweepResult) -> list[tuple[str, str]]:
     return [
         ("model", f"{sweep.model.recipe.name}, {sweep.model.trained_steps:,} steps of training"),
         ("classifier", sweep.classifier.recipe.name if sweep.classifier else "none"),
-        ("images a point", f"{sweep.count:,}"),
+        ("images per point", f"{sweep.count:,}"),
         ("samplers", ", ".join(sweep.samplers)),
         ("steps", ", ".join(map(str, sweep.steps))),
         ("seed", str(sweep.base.seed)),

@@ -16,7 +16,7 @@ from adm.samplers.words import to_json
 from adm.sweep.plan import SAMPLES, Point, Sweep, sample_point
 from adm.sweep.scoring import Scoring, judge_accuracy, judge_name, score_point
 
-JUDGE_ACCURACY = "named as meant"  # key of the judge's score, in reports that exist
+JUDGE_ACCURACY = "judge accuracy"  # key of the judge's score
 
 OnEvaluations = Callable[[int, str], None]
 
