@@ -22,12 +22,11 @@ COMMANDS = (
 )
 OPENING = """# The command line
 
-What `--help` prints, captured by `python tools/capture_help.py` and compared by
+The output of `--help`, written by `python tools/capture_help.py` and compared by
 [a test](../tests/docs/test_command_line.py). `python -m adm` is the same as `adm`.
 
-A mistake that the user can mend ends in one line that names the cure, and exit status 2;
-`ADM_TRACEBACK=1` shows where it came from. Ctrl-C ends in exit status 130, and the same command
-goes on from there.
+An error that the user can correct prints one line that names the cure, and exits with status 2;
+`ADM_TRACEBACK=1` shows the traceback. Ctrl-C exits with status 130, and the same command resumes.
 """
 
 
