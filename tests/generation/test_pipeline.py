@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tiny
 import torch
@@ -91,6 +92,11 @@ def test_a_model_is_sampled_with_its_own_settings(name: str) -> None:
         (torch.tensor([2, 0]), None, [2, 0]),
         (None, 4, [0, 1, 2, 0]),
         ({"all": 2}, None, [0, 0, 1, 1, 2, 2]),
+        ("ALL: 1", None, [0, 1, 2]),
+        ({2: 1, "bag": np.int64(2)}, None, [2, 1, 1]),
+        (np.array([2, 0]), None, [2, 0]),
+        (np.int64(1), np.int64(2), [1, 1]),
+        (torch.tensor(1), None, [1]),
     ],
 )
 def test_classes_are_asked_for_in_many_ways(
@@ -106,11 +112,28 @@ def test_classes_are_asked_for_in_many_ways(
 @pytest.mark.parametrize(
     ("classes", "count", "message"),
     [
-        ({"bag": 0}, None, "the count of 'bag' must be in 1"),
+        ({"bag": 0}, None, "the count of 'bag' must be at least 1"),
         ({"bg": 1}, None, "unknown class 'bg'; did you mean bag"),
         ([0, 1], 2, "not both"),
         (None, 0, "count must be at least 1"),
         (7, None, "unknown class '7'"),
+        ({7: 1}, None, "unknown class '7'"),
+        ({"bag": 2.5}, None, "the count of 'bag' must be a whole number, got 2.5"),
+        ({"bag": "2"}, None, "the count of 'bag' must be a whole number, got '2'"),
+        ({"bag": True}, None, "the count of 'bag' must be a whole number, got True"),
+        ({None: 1}, None, "a class must be a name or a whole number, got None"),
+        ({}, None, r"no class given; pass classes='all:8'"),
+        ([], None, "no class given"),
+        (torch.tensor([]), None, "no class given"),
+        (1.5, None, "a class must be a name or a whole number, got 1.5; pass classes="),
+        (b"bag", None, "a class must be a name or a whole number, got b'bag'"),
+        ({"bag", "sneaker"}, None, "a set has no order, got classes=.*; pass a list"),
+        (torch.tensor([1.5]), None, r"labels must be \(N,\) whole numbers in 0\.\.2, .* got 1\.5"),
+        (torch.tensor([[0, 1]]), None, r"labels must be .* got \[0, 1\]"),
+        (np.array([3]), None, "labels must be .* got 3"),
+        (torch.tensor([-1]), None, "labels must be .* got -1"),
+        ("bag", 2.5, "count must be a whole number, got 2.5"),
+        (None, "2", "count must be a whole number, got '2'"),
     ],
 )
 def test_what_names_no_class_is_refused(
@@ -118,6 +141,17 @@ def test_what_names_no_class_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         model.sample(classes, count)
+
+
+def test_labels_in_an_array_are_numbers_even_if_classes_are_named_by_numbers() -> None:
+    assert labels_of(torch.tensor([0, 2]), ("2", "0", "1")) == ([0, 2], 2)
+    assert labels_of("0,2", ("2", "0", "1")) == ([1, 0], 2)
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.5, "2", None])
+def test_a_batch_size_that_is_none_is_refused(model: adm.Pipeline, size: Any) -> None:
+    with pytest.raises(ValueError, match="batch_size must be"):
+        model.sample("bag", batch_size=size)
 
 
 @pytest.mark.parametrize(

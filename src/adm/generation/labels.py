@@ -1,16 +1,29 @@
 """Classes, names of classes, count -> labels, one per image."""
 
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Iterable, Mapping, Sequence, Set
 from difflib import get_close_matches
-from typing import TypeAlias
+from typing import Any, SupportsIndex, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 MOST_IMAGES = 10_000_000
 DEFAULT_COUNT = 16
+NO_CLASS = "no class given; pass classes='all:8' or such as 'sneaker:16,bag:4'"
 
 # "sneaker:16,bag:4", "all:8"; {"sneaker": 16}; names or numbers, one per image; (N,) labels.
-Classes: TypeAlias = str | int | Mapping[str, int] | Sequence[str | int] | Tensor
+Classes: TypeAlias = (
+    str
+    | int
+    | Mapping[str, int]
+    | Mapping[int, int]
+    | Mapping[str | int, int]
+    | Sequence[str | int]
+    | Tensor
+    | NDArray[Any]
+)
 
 
 def labels_of(
@@ -32,8 +45,8 @@ def labels_of(
         ValueError: a class is unknown, the generator is unconditional, or both `classes` and
             `count` give a number of images.
     """
-    if count is not None and not 0 < count <= MOST_IMAGES:
-        raise ValueError(f"count must be at least 1 and at most {MOST_IMAGES:,}, got {count}")
+    if count is not None:
+        count = positive("count", count)
     if not known:
         if classes is not None:
             raise ValueError(
@@ -52,23 +65,75 @@ def labels_of(
     return labels, len(labels)
 
 
+def positive(what: str, value: object) -> int:
+    """Return a number of images, an int of any library.
+
+    Raises:
+        ValueError: it is not a whole number, or out of range; names `what`.
+    """
+    number = _whole(value)
+    if number is None:
+        raise ValueError(f"{what} must be a whole number, got {value!r}")
+    if not 0 < number <= MOST_IMAGES:
+        raise ValueError(f"{what} must be at least 1 and at most {MOST_IMAGES:,}, got {number}")
+    return number
+
+
+def _whole(value: object) -> int | None:
+    """Return an int of any library as an int; None for anything else, a bool included."""
+    if isinstance(value, SupportsIndex) and not isinstance(value, bool):
+        try:
+            return operator.index(value)
+        except TypeError:  # a float in a tensor, or several numbers
+            return None
+    return None
+
+
 def _labels(classes: Classes, known: Sequence[str]) -> list[int]:
     if isinstance(classes, str):
         return parse_classes(classes, known)
-    if isinstance(classes, int):
-        return [_label(str(classes), known)]
-    if isinstance(classes, Tensor):
-        return _labels([int(label) for label in classes.tolist()], known)
     if isinstance(classes, Mapping):
-        return [label for pair in classes.items() for label in _repeated(*pair, known)]
-    return [_label(str(one), known) for one in classes]
+        found = [label for pair in classes.items() for label in _repeated(*pair, known)]
+    elif isinstance(classes, Tensor | np.ndarray) and classes.ndim:
+        found = [_in_range(label, known) for label in classes.tolist()]
+    elif isinstance(classes, Iterable) and not isinstance(classes, Tensor | np.ndarray | bytes):
+        if isinstance(classes, Set):
+            raise ValueError(f"a set has no order, got classes={classes!r}; pass a list")
+        found = [_one(each, known) for each in classes]
+    else:
+        found = [_one(classes, known)]
+    if not found:
+        raise ValueError(NO_CLASS)
+    return found
 
 
-def _repeated(name: str, count: int, known: Sequence[str]) -> list[int]:
-    if not 0 < count <= MOST_IMAGES:
-        raise ValueError(f"the count of {name!r} must be in 1..{MOST_IMAGES}, got {count}")
-    chosen = range(len(known)) if name == "all" else [_label(name, known)]
-    return [label for label in chosen for _ in range(count)]
+def _one(value: object, known: Sequence[str]) -> int:
+    """Return the label of a class by its name or number."""
+    number = _whole(value)
+    if number is None and not isinstance(value, str):
+        raise ValueError(
+            f"a class must be a name or a whole number, got {value!r}; pass classes='all:8', "
+            "{'sneaker': 8, 'bag': 4}, or a list of names or labels"
+        )
+    return _label(str(value if number is None else number), known)
+
+
+def _in_range(value: object, known: Sequence[str]) -> int:
+    """Return a label of an array, which is a number even if classes are named by numbers."""
+    number = _whole(value)
+    if number is None or not 0 <= number < len(known):
+        raise ValueError(
+            f"labels must be (N,) whole numbers in 0..{len(known) - 1}, one per image, got "
+            f"{value!r}; see the model's classes"
+        )
+    return number
+
+
+def _repeated(name: str | int, count: int, known: Sequence[str]) -> list[int]:
+    number = positive(f"the count of {name!r}", count)
+    every = isinstance(name, str) and name.casefold() == "all"
+    chosen = range(len(known)) if every else [_one(name, known)]
+    return [label for label in chosen for _ in range(number)]
 
 
 def parse_classes(text: str, classes: Sequence[str]) -> list[int]:
@@ -85,12 +150,13 @@ def parse_classes(text: str, classes: Sequence[str]) -> list[int]:
     labels: list[int] = []
     for part in filter(None, (piece.strip() for piece in text.split(","))):
         name, _, count = part.rpartition(":") if ":" in part else (part, "", "")
+        name, count = name.strip(), count.strip()
         number = int(count) if count.isdecimal() else 0
         if count and not 0 < number <= MOST_IMAGES:
             raise ValueError(f"cannot read {part!r}; write a class and a count, as in bag:4")
         labels += _repeated(name, number or 1, classes)
     if not labels:
-        raise ValueError("no class given; pass classes='all:8' or such as 'sneaker:16,bag:4'")
+        raise ValueError(NO_CLASS)
     return labels
 
 

@@ -17,7 +17,7 @@ from adm.generation.folder import Chain, check_free, write_folder
 from adm.generation.generate import DiffusionGenerator, generate
 from adm.generation.generator import OnStep
 from adm.generation.job import Job, LowRes
-from adm.generation.labels import Classes, labels_of
+from adm.generation.labels import Classes, labels_of, positive
 from adm.guidance import Gradient
 from adm.models.device import pick
 from adm.models.load import load_classifier, load_diffusion
@@ -150,6 +150,7 @@ class Pipeline:
         Raises:
             ValueError: a class or a setting is unknown, or the model cannot be sampled with it.
         """
+        batch_size = positive("batch_size", batch_size)
         job = self.job(classes, count, **settings)
         return Samples(_chain(job, batch_size, on_step), batch_size)
 
