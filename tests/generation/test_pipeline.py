@@ -158,6 +158,21 @@ def test_a_batch_size_that_is_none_is_refused(model: adm.Pipeline, size: Any) ->
     ("settings", "message"),
     [
         ({"scal": 2.0}, "unknown sampling setting 'scal'; did you mean scale"),
+        ({"guidance_scale": 2.0}, "unknown sampling setting 'guidance_scale'; did you mean scale"),
+        ({"batchsize": 2}, "unknown sampling setting 'batchsize'; did you mean batch_size"),
+        ({"clases": "bag"}, "unknown sampling setting 'clases'; did you mean classes"),
+        ({"xyz": 2}, "unknown sampling setting 'xyz'; the settings are clip_again, eta, .*scale"),
+        ({"classifier": "c"}, "'classifier' is not a sampling setting; pass it to adm.load"),
+        ({"device": "cpu"}, "'device' is not a sampling setting; pass it to adm.load"),
+        ({"scale": "two"}, "scale must be a valid number, got 'two'"),
+        ({"scale": torch.ones(2)}, "scale must be a valid number, got tensor"),
+        ({"steps": 2.5}, "steps must be a valid integer, got .* 2.5"),
+        ({"seed": "a"}, "seed must be a valid integer, .* got 'a'"),
+        ({"seed": -1}, r"seed must be in 0..2\^64 - 1, got -1"),
+        ({"sampler": 3}, "sampler must be ancestral or ddim, or a sampler object, got 3"),
+        ({"grid": 3}, r"grid must be a Grid, got 3; or pass steps=\.\.\."),
+        ({"guidance": (2.0,)}, "guidance must be .*ClassifierGuidance, got 2.0"),
+        ({"guidance": (), "scale": 2.0}, r"pass scale=\.\.\. or guidance=\.\.\., not both"),
         ({"sampler": "ancestral", "eta": 0.5}, "eta is not a parameter of the ancestral sampler"),
         ({"sampler": "ddim:eat=1"}, "unknown sampling setting 'eat'"),
         ({"sampler": "ddim:eta=much"}, "eta must be a valid number"),
@@ -169,6 +184,13 @@ def test_a_setting_that_is_not_there_is_named(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         model.sample(**settings)
+
+
+def test_numbers_of_other_libraries_are_settings(model: adm.Pipeline) -> None:
+    usual = model.generator(scale=2.0, seed=3, steps=3).sampling
+    given = {"scale": np.float32(2), "seed": torch.tensor(3), "steps": np.int64(3)}
+    assert model.generator(**given).sampling == usual
+    assert not model.generator(scale="0").sampling.guidance
 
 
 def test_a_sampler_spec_sets_its_parameters(model: adm.Pipeline) -> None:

@@ -3,12 +3,16 @@
 from collections.abc import Mapping, Set
 from dataclasses import asdict, fields, replace
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
 from adm.samplers.settings import ClassifierGuidance, Grid, Sampling
 from adm.samplers.table import SAMPLERS, Sampler
+
+# What users may mean that is no setting: arguments of `Pipeline.sample` and of `adm.load`.
+ARGUMENTS = ("classes", "count", "batch_size", "low_res", "upsampler_steps", "on_step")
+OF_LOAD = ("model", "classifier", "upsampler", "device")
 
 _ADAPTER: TypeAdapter[Sampling] = TypeAdapter(Sampling)
 
@@ -29,11 +33,32 @@ def changed(sampling: Sampling, **changes: Any) -> Sampling:
     own = _taken(given, parameters(sampler))
     grid = _taken(given, _names(Grid))
     if "scale" in given:
-        given["guidance"] = guided_by(given.pop("scale"), sampling.guidance)
+        if "guidance" in given:
+            raise ValueError("pass scale=... or guidance=..., not both")
+        scale = _number("scale", given.pop("scale"))
+        given["guidance"] = guided_by(scale, sampling.guidance)
     if strange := given.keys() - _names(Sampling):
         raise ValueError(_unknown(min(strange), sampler))
-    made = asdict(replace(sampling, **given))
-    return from_json(made | {"sampler": asdict(sampler) | own, "grid": made["grid"] | grid})
+    base = given.pop("grid", sampling.grid)
+    if not isinstance(base, Grid):
+        raise ValueError(f"grid must be a Grid, got {base!r}; or pass steps=..., as in steps=25")
+    made = asdict(sampling) | given | {"sampler": asdict(sampler) | own}
+    return from_json(made | {"guidance": _terms(made["guidance"]), "grid": asdict(base) | grid})
+
+
+def _terms(guidance: Any) -> Any:
+    """Return the terms of guidance as values, which pydantic checks, unlike dataclasses."""
+    if not isinstance(guidance, list | tuple):
+        return guidance
+    terms = cast("list[Any]", guidance)
+    return [asdict(term) if isinstance(term, ClassifierGuidance) else term for term in terms]
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError):  # a text, or an array of several numbers
+        raise ValueError(f"{name} must be a valid number, got {value!r}") from None
 
 
 def sampler_of(spec: str | Sampler, current: Sampler | None = None) -> Sampler:
@@ -46,8 +71,11 @@ def sampler_of(spec: str | Sampler, current: Sampler | None = None) -> Sampler:
     Raises:
         ValueError: the sampler or a parameter is unknown, or a value is invalid.
     """
-    if not isinstance(spec, str):
+    if isinstance(spec, tuple(SAMPLERS.values())):
         return spec
+    if not isinstance(spec, str):
+        kinds = " or ".join(SAMPLERS)
+        raise ValueError(f"sampler must be {kinds}, or a sampler object, got {spec!r}")
     name, *settings = (part.strip() for part in spec.split(":"))
     if name not in SAMPLERS:
         raise ValueError(f"sampler {name!r} is unknown; use {' or '.join(SAMPLERS)}")
@@ -97,8 +125,8 @@ def from_json(values: Mapping[str, Any]) -> Sampling:
         message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "value_error":  # raised by this package, with the cure
             raise ValueError(message) from None
-        where = [str(part) for part in first["loc"] if part not in SAMPLERS]
-        name = where[-1] if where else "sampling"
+        parts = [part for part in first["loc"] if isinstance(part, str) and part not in SAMPLERS]
+        name = parts[-1] if parts else "sampling"
         message = message.replace("Input should be", "must be").replace("; got", ", got")
         raise ValueError(f"{name} {message}, got {first['input']!r}") from None
 
@@ -148,6 +176,11 @@ def _unknown(name: str, sampler: Sampler) -> str:
             f"{name} is not a parameter of the {sampler.name} sampler; leave it out, or choose "
             "another sampler"
         )
+    if name in OF_LOAD:
+        return f"{name!r} is not a sampling setting; pass it to adm.load"
     known = sorted({"scale", *_names(Sampling), *_names(Grid), *own} - {"grid", "guidance"})
-    near = get_close_matches(name, known, n=2) or known
-    return f"unknown sampling setting {name!r}; did you mean {' or '.join(near)}?"
+    near = get_close_matches(name, [*known, *ARGUMENTS], n=2)
+    near += [word for word in known if word in name.split("_") and word not in near]
+    if near:
+        return f"unknown sampling setting {name!r}; did you mean {' or '.join(near)}?"
+    return f"unknown sampling setting {name!r}; the settings are {', '.join(known)}"
