@@ -80,23 +80,33 @@ class Target:
     is_mean: bool = False
 
 
-NOISE = Target(
-    of=lambda schedule, x_0, noise, x_t, level: noise,
-    to_x_0=process.x_0_from_noise,
-)
-X_0 = Target(
-    of=lambda schedule, x_0, noise, x_t, level: x_0,
-    to_x_0=lambda schedule, x_t, output, level: output,
-)
-VELOCITY = Target(
-    of=lambda schedule, x_0, noise, x_t, level: process.velocity(schedule, x_0, noise, level),
-    to_x_0=process.x_0_from_velocity,
-)
-PREVIOUS_MEAN = Target(
-    of=lambda schedule, x_0, noise, x_t, level: process.posterior(schedule, x_0, x_t, level).mean,
-    to_x_0=process.x_0_from_previous,
-    is_mean=True,
-)
+# Functions with names and not lambdas, so that a model can be pickled.
+
+
+def _noise(schedule: Schedule, x_0: Tensor, noise: Tensor, x_t: Tensor, level: Level) -> Tensor:
+    return noise
+
+
+def _x_0(schedule: Schedule, x_0: Tensor, noise: Tensor, x_t: Tensor, level: Level) -> Tensor:
+    return x_0
+
+
+def _velocity(schedule: Schedule, x_0: Tensor, noise: Tensor, x_t: Tensor, level: Level) -> Tensor:
+    return process.velocity(schedule, x_0, noise, level)
+
+
+def _mean(schedule: Schedule, x_0: Tensor, noise: Tensor, x_t: Tensor, level: Level) -> Tensor:
+    return process.posterior(schedule, x_0, x_t, level).mean
+
+
+def _output(schedule: Schedule, x_t: Tensor, output: Tensor, level: Level) -> Tensor:
+    return output
+
+
+NOISE = Target(of=_noise, to_x_0=process.x_0_from_noise)
+X_0 = Target(of=_x_0, to_x_0=_output)
+VELOCITY = Target(of=_velocity, to_x_0=process.x_0_from_velocity)
+PREVIOUS_MEAN = Target(of=_mean, to_x_0=process.x_0_from_previous, is_mean=True)
 
 
 @dataclass(frozen=True)
