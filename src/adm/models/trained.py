@@ -35,6 +35,9 @@ class DiffusionModel:
     path: Path
     trained_steps: int
 
+    def __repr__(self) -> str:
+        return _described(self)
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W) of the images."""
@@ -93,6 +96,9 @@ class ClassifierModel:
     path: Path
     trained_steps: int
 
+    def __repr__(self) -> str:
+        return _described(self)
+
     @property
     def device(self) -> torch.device:
         return next(self.network.parameters()).device
@@ -119,3 +125,10 @@ class ClassifierModel:
         """(B, C, H, W) clean images in [-1, 1] -> (B, classes) logits."""
         level = 1 if self.recipe.noised else 0
         return self.network(x_0, self.schedule.timestep(level, x_0))
+
+
+def _described(model: DiffusionModel | ClassifierModel) -> str:
+    """Name, size and classes in one line, without the network and its weights."""
+    sides = "x".join(map(str, model.recipe.data.size))
+    of = f"{len(model.classes)} classes, {model.trained_steps} steps"
+    return f"{type(model).__name__}({str(model.path)!r}, {model.recipe.name}, {sides}, {of})"
