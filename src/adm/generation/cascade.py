@@ -6,6 +6,7 @@ from dataclasses import replace
 from adm.generation.generate import DiffusionGenerator
 from adm.generation.job import Job
 from adm.models.trained import DiffusionModel
+from adm.samplers.words import changed
 
 
 def cascade(base: Job, upsampler: DiffusionModel, steps: int | None = None) -> Job:
@@ -18,13 +19,17 @@ def cascade(base: Job, upsampler: DiffusionModel, steps: int | None = None) -> J
         steps: evaluations of the upsampler per image; its recipe's value by default.
 
     Raises:
-        ValueError: the upsampler has only some of the classes, or starts from images of another
-            size.
+        ValueError: the upsampler has only some of the classes, starts from images of another size,
+            or cannot take so many steps.
     """
     generator = base.generator
     sampling = upsampler.recipe.sample
     if steps is not None:
-        sampling = replace(sampling, grid=replace(sampling.grid, steps=steps))
+        try:
+            sampling = changed(sampling, steps=steps)
+            sampling.grid.levels(upsampler.schedule.last)
+        except ValueError as error:
+            raise ValueError(f"the upsampler's {error}") from None
     if isinstance(generator, DiffusionGenerator):
         like = generator.sampling
         sampling = replace(

@@ -82,6 +82,7 @@ class DiffusionGenerator:
         """The model's process, respaced to the levels that are visited."""
         return self.sampling.grid.of(self.model.schedule)
 
+    @torch.inference_mode(False)  # in which guidance could not differentiate the classifier
     def trajectory(
         self,
         labels: Tensor | None,
@@ -107,7 +108,7 @@ class DiffusionGenerator:
         model, schedule = self.model, self.schedule
         numbers = indices if low_res is None else [UPSAMPLED + index for index in indices]
         noise = ImageNoise(self.seed, numbers, model.shape, model.device)
-        labels = None if labels is None else labels.to(model.device)
+        labels = None if labels is None else labels.to(model.device, copy=True)
         threshold = clip
         if isinstance(self.sampling.sampler, Ancestral):
             threshold = model.parameterization.mean_threshold(clip)
@@ -161,6 +162,7 @@ class DiffusionGenerator:
         }
 
 
+@torch.inference_mode(False)
 @torch.no_grad()
 def _without_grad(states: Iterator[State]) -> Iterator[State]:
     """Yield the same states, computed without gradients; the consumer's grad mode is unchanged."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Union
 
+import torch
 from torch import Tensor
 
 from adm.files import sha256_of
@@ -17,10 +18,22 @@ class LowRes:
     Attributes:
         images: (N, C, h, w) uint8.
         source: description of their origin, for the manifest.
+
+    Raises:
+        ValueError: the images have another type or number of dimensions.
     """
 
     images: Tensor
     source: str
+
+    def __post_init__(self) -> None:
+        given: object = self.images
+        if isinstance(given, Tensor) and given.dtype == torch.uint8 and given.ndim == 4:
+            return
+        got = type(given).__name__
+        if isinstance(given, Tensor):
+            got = f"{given.dtype} of shape {tuple(given.shape)}"
+        raise ValueError(f"low_res must be a uint8 tensor of shape (N, C, h, w), got {got}")
 
     def manifest(self) -> dict[str, Any]:
         """Source, shape and SHA-256 of the images, as JSON values."""

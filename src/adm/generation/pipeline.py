@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from adm.data.naming import at_home
 from adm.diffusion import Denoise, Schedule
 from adm.generation.cascade import cascade
 from adm.generation.folder import Chain, check_free, write_folder
@@ -20,7 +21,7 @@ from adm.generation.job import Job, LowRes
 from adm.generation.labels import Classes, labels_of, positive
 from adm.guidance import Gradient
 from adm.models.device import pick
-from adm.models.load import load_classifier, load_diffusion
+from adm.models.load import load_classifier, load_diffusion, resolve
 from adm.models.pair import classes_of, classifier_of
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.pictures import by_class, grid, png
@@ -116,11 +117,11 @@ class Pipeline:
         """
         if upsampler_steps is not None and self.upsampler is None:
             raise ValueError("upsampler_steps needs an upsampler; pass upsampler=...")
-        generator = self.generator(**settings)
-        if low_res is not None and classes is None:
-            count = len(low_res) if count is None else count
-        labels, number = labels_of(classes, generator.classes, count)
         start = None if low_res is None else LowRes(low_res, "memory")
+        generator = self.generator(**settings)
+        if start is not None and classes is None:
+            count = len(start.images) if count is None else count
+        labels, number = labels_of(classes, generator.classes, count)
         base = Job(generator, labels, number, start)
         return base if self.upsampler is None else cascade(base, self.upsampler, upsampler_steps)
 
@@ -228,7 +229,7 @@ class Samples:
         Raises:
             FileExistsError: `out` exists and is not empty, without `overwrite`.
         """
-        path = Path(out)
+        path = at_home(out)
         check_free(path, overwrite)
         write_folder(path, self.chain, self.batch_size, overwrite)
         return path
@@ -259,9 +260,12 @@ def load(
         ValueError: there is no such model or device, the file is damaged, or it is a classifier.
     """
     place = pick(device)
+    if classifier is not None and not isinstance(classifier, ClassifierModel):
+        resolve(classifier)  # refuses what is not there; `Pipeline.classifier` loads it
+    found = load_diffusion(model, place)
     larger = None if upsampler is None else load_diffusion(upsampler, place)
     guide = classifier_of(model) if classifier is None else classifier
-    return Pipeline(load_diffusion(model, place), guide, larger)
+    return Pipeline(found, guide, larger)
 
 
 def _chain(job: Job, batch_size: int, on_step: OnStep | None) -> Chain:

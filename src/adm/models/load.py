@@ -10,6 +10,7 @@ from torch import Tensor
 
 from adm.data.naming import at_home
 from adm.models.convert import load_released
+from adm.models.device import pick
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.networks import Classifier, UNet, on_meta, shapes_of
 from adm.recipes import RECIPES, build, recipe
@@ -21,7 +22,7 @@ FOREIGN = (".pt", ".pth")  # suffixes of files of `torch.save`
 SHIPPED = Path(__file__).parent / "shipped"
 
 
-def load_diffusion(model: str | Path, device: torch.device | str = "cpu") -> DiffusionModel:
+def load_diffusion(model: str | Path, device: torch.device | str | None = "cpu") -> DiffusionModel:
     """Load a diffusion model by path (a file, or a run folder) or shipped name.
 
     Raises:
@@ -37,7 +38,9 @@ def load_diffusion(model: str | Path, device: torch.device | str = "cpu") -> Dif
     return found
 
 
-def load_classifier(model: str | Path, device: torch.device | str = "cpu") -> ClassifierModel:
+def load_classifier(
+    model: str | Path, device: torch.device | str | None = "cpu"
+) -> ClassifierModel:
     """Load a classifier by path (a file, or a run folder) or shipped name.
 
     Raises:
@@ -50,16 +53,21 @@ def load_classifier(model: str | Path, device: torch.device | str = "cpu") -> Cl
     return found
 
 
+@torch.inference_mode(False)  # in which guidance could not differentiate the classifier
 def load_any(
-    model: str | Path, device: torch.device | str = "cpu"
+    model: str | Path, device: torch.device | str | None = "cpu"
 ) -> DiffusionModel | ClassifierModel:
     """Load a model of either kind by path (a file, or a run folder) or shipped name.
 
+    Args:
+        device: such as "cpu" or "cuda:1"; None for the best that the machine has.
+
     Raises:
-        ValueError: there is no such model, or the file is damaged or of another kind.
+        ValueError: there is no such model or device, or the file is damaged or of another kind.
     """
+    place = pick(device)
     path, weights, recipe, metadata = read(model)
-    network = _filled(recipe, weights, path, device)
+    network = _filled(recipe, weights, path, place)
     classes, steps = tuple(metadata["classes"]), metadata.get("step", 0)
     schedule = build.schedule(recipe.process)
 
@@ -100,6 +108,8 @@ def resolve(model: str | Path) -> Path:
     Raises:
         ValueError: there is no such file; names similar shipped models.
     """
+    if not isinstance(model, str | Path) or not str(model):
+        raise ValueError(f"a model must be a path or a shipped name such as fashion, got {model!r}")
     path = at_home(model)
     if path.is_dir():
         return _in_folder(path)
@@ -147,7 +157,7 @@ def _released(path: Path) -> tuple[dict[str, Tensor], Recipe, dict[str, Any]]:
 
 
 def _filled(
-    recipe: Recipe, weights: dict[str, Tensor], path: Path, device: torch.device | str
+    recipe: Recipe, weights: dict[str, Tensor], path: Path, device: torch.device
 ) -> UNet | Classifier:
     """Build the recipe's network with these weights, without a random initialization."""
     build.check(recipe)

@@ -1,0 +1,112 @@
+"""A Pipeline copied, pickled, shown, in inference mode; wrong arguments -> ValueError."""
+
+import copy
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+import adm
+from adm.images import to_uint8
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> adm.Pipeline:
+    folder = tmp_path_factory.mktemp("models")
+    classifier = tiny.model(folder / "c.safetensors", tiny.classifier(), seed=1)
+    return adm.load(tiny.model(folder / "d.safetensors", tiny.diffusion()), classifier)
+
+
+def test_a_pipeline_its_job_and_samples_are_copied_and_pickled(model: adm.Pipeline) -> None:
+    samples, job = model.sample("bag", 2, scale=2.0), model.job("bag", 2)
+    for whole in (copy.copy, copy.deepcopy, lambda each: pickle.loads(pickle.dumps(each))):
+        assert torch.equal(whole(model).sample("bag", 2, scale=2.0).images, samples.images)
+        assert torch.equal(whole(samples).images, samples.images)
+        assert whole(job).manifest() == job.manifest()
+
+
+def test_guidance_works_in_inference_mode(tmp_path: Path, model: adm.Pipeline) -> None:
+    usual = model.sample("bag", 2, scale=2.0).images
+    with torch.inference_mode():
+        fresh = adm.load(model.model.path, classifier=model.guide)
+        assert torch.equal(fresh.sample("bag", 2, scale=2.0).images, usual)
+        *_, last = model.trajectory(torch.tensor([1, 1]), scale=2.0)
+    assert torch.equal(to_uint8(last.x), usual)
+
+
+def test_reprs_are_one_line(model: adm.Pipeline) -> None:
+    job = model.job("bag", 2, scale=2.0)
+    for each in (model, model.model, model.classifier, job.generator, job, model.sample("bag")):
+        assert "\n" not in repr(each)
+        assert len(repr(each)) < 1000
+    assert "d.safetensors', digits, 8x8, 3 classes, 0 steps)" in repr(model.model)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"model": None}, "a model must be a path or a shipped name such as fashion, got None"),
+        ({"model": ""}, "a model must be a path or a shipped name"),
+        ({"classifier": "nowhere"}, "no model 'nowhere'; give a path"),
+        ({"classifier": 3}, "a model must be a path or a shipped name .* got 3"),
+        ({"upsampler": 3}, "a model must be a path or a shipped name .* got 3"),
+        ({"device": 1.5}, "cannot use device 1.5 .*use device='cpu'"),
+    ],
+)
+def test_what_is_no_model_or_device_is_refused(
+    model: adm.Pipeline, given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        adm.load(**{"model": model.model.path, **given})
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", 1.5])
+def test_a_classifier_is_not_loaded_onto_a_device_that_is_not_there(device: Any) -> None:
+    with pytest.raises(ValueError, match=r"cannot use device .*use device='cpu'"):
+        adm.load_classifier("fashion-classifier", device)
+
+
+def test_a_home_folder_is_found_by_its_sign(
+    model: adm.Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert model.sample("bag", 1).save("~/out") == tmp_path / "out"
+    assert (tmp_path / "out" / "samples.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("low", "got"),
+    [
+        (torch.zeros(2, 1, 4, 4), r"torch.float32 of shape \(2, 1, 4, 4\)"),
+        (torch.zeros(1, 4, 4, dtype=torch.uint8), r"torch.uint8 of shape \(1, 4, 4\)"),
+        (np.zeros((2, 1, 4, 4), np.uint8), "ndarray"),
+        ("x.png", "str"),
+    ],
+)
+def test_what_is_no_image_to_start_from_is_refused(tmp_path: Path, low: Any, got: str) -> None:
+    up = adm.load(tiny.model(tmp_path / "up.safetensors", tiny.upsampler()))
+    with pytest.raises(
+        ValueError, match=rf"must be a uint8 tensor of shape \(N, C, h, w\), got {got}"
+    ):
+        up.sample(low_res=low)
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        (2.5, "the upsampler's steps must be a valid integer, .* got 2.5"),
+        (0, "the upsampler's steps must be in 2..20, got 0"),
+        ("many", "the upsampler's steps must be a valid integer, .* got 'many'"),
+    ],
+)
+def test_upsampler_steps_that_it_cannot_take_are_refused(
+    tmp_path: Path, steps: Any, message: str
+) -> None:
+    base = tiny.model(tmp_path / "base.safetensors", tiny.diffusion("data.size=4,4"))
+    up = tiny.model(tmp_path / "up.safetensors", tiny.upsampler())
+    with pytest.raises(ValueError, match=message):
+        adm.load(base, upsampler=up).sample("bag", upsampler_steps=steps)
