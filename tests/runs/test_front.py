@@ -2,9 +2,11 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny
+import torch
 
 import adm
 from adm.cli import main
@@ -55,3 +57,33 @@ def test_what_cannot_be_is_refused_in_python(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no recipe 'digts'; did you mean digits"):
         adm.train("digts", out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"recipe": 3}, "recipe must be a name or a path, got int 3"),
+        ({"out": None}, "out must be the path of a folder, got NoneType None"),
+        ({"data": torch.zeros(3, 1, 8, 8)}, "data must be a data spec or a Source, got Tensor$"),
+        ({"options": 3}, r"options must be TrainOptions\(...\), got int 3"),
+        ({"settings": "unet.dropout=0.1"}, "settings must be a list such as .*, got str"),
+        ({"settings": {"unet.dropout": 0.1}}, "settings must be a list such as .*, got dict"),
+        ({"settings": [3]}, "each of settings must be a text such as .*, got int 3"),
+        ({"data": Path("nowhere")}, "no data 'nowhere'"),
+    ],
+)
+def test_an_argument_of_another_type_is_named(
+    tmp_path: Path, given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        adm.train(**{"recipe": "digits", "out": tmp_path / "run", **given})
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_home_folder_is_found_by_its_sign(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    chosen = tiny.diffusion("train.steps=1", "watch.images=0")
+    place = adm.train(chosen, out="~/run", data=tiny.stripes(), device=torch.device("cpu"))
+    assert place == tmp_path / "run"

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import torch
 
+from adm.arguments import check
 from adm.data import Source
 from adm.data.source import in_memory
 from adm.evaluation.evaluate import at_size, report_on
@@ -100,7 +101,11 @@ def evaluate(
     Raises:
         ValueError: the images or the features cannot be compared.
     """
+    check("samples", samples, (str, Path, Samples), "samples, a path or a data spec")
+    check("reference", reference, (str, Path), "a path or a data spec; save samples to give them")
+    check("features", features, (str, type(None)), "a features spec such as 'inception'")
     options = comparison or Comparison()
+    check("comparison", options, (Comparison,), "Comparison(...)")
     opened = _opened(samples, options)
     source = opened.source if options.count is None else first(opened.source, options.count)
     against = _reference(str(reference), options)

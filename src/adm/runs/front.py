@@ -4,11 +4,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
+from adm.arguments import check
 from adm.data import NoSplit, Source, held_out, open_source
+from adm.data.naming import at_home
 from adm.models.device import pick
 from adm.models.load import recipe_of
 from adm.processes import Devices
-from adm.recipes import Recipe
+from adm.recipes import ClassifierRecipe, DiffusionRecipe, Recipe
 from adm.recipes.overrides import override
 from adm.runs import run
 from adm.runs.run import TrainOptions
@@ -21,10 +25,10 @@ def train(
     recipe: str | Path | Recipe,
     *,
     out: str | Path,
-    data: str | Source | None = None,
+    data: str | Path | Source | None = None,
     steps: int | None = None,
     settings: Sequence[str] = (),
-    device: str | None = None,
+    device: str | torch.device | None = None,
     options: TrainOptions | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Path:
@@ -48,14 +52,21 @@ def train(
     Raises:
         ValueError: the recipe contradicts itself or the data, or the folder holds another run.
     """
+    options = options or TrainOptions()
+    check("recipe", recipe, (str, Path, DiffusionRecipe, ClassifierRecipe), "a name or a path")
+    check("out", out, (str, Path), "the path of a folder")
+    check("data", data, (str, Path, Source, type(None)), "a data spec or a Source")
+    check("options", options, (TrainOptions,), "TrainOptions(...)")
+    check("settings", settings, (list, tuple), "a list such as ['unet.dropout=0.1']")
+    for setting in settings:
+        check("each of settings", setting, (str,), "a text such as 'unet.dropout=0.1'")
     wanted = [*settings, *([] if steps is None else [f"train.steps={steps}"])]
     named = recipe_of(str(recipe)) if isinstance(recipe, str | Path) else recipe
-    chosen, folder, devices = override(named, wanted), Path(out), Devices(pick(device))
+    chosen, folder, devices = override(named, wanted), at_home(out), Devices(pick(device))
     if isinstance(data, Source):
         source, validation = data, None
     else:
-        source, validation = open_data(chosen, data)
-    options = options or TrainOptions()
+        source, validation = open_data(chosen, None if data is None else str(data))
     watch = watching(chosen, source, validation, folder, devices)
     for progress in run.train(chosen, source, folder, devices, replace(options, watch=watch)):
         if on_progress is not None:
