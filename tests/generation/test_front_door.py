@@ -110,3 +110,12 @@ def test_upsampler_steps_that_it_cannot_take_are_refused(
     up = tiny.model(tmp_path / "up.safetensors", tiny.upsampler())
     with pytest.raises(ValueError, match=message):
         adm.load(base, upsampler=up).sample("bag", upsampler_steps=steps)
+
+
+def test_an_upsampler_is_sampled_step_by_step(tmp_path: Path) -> None:
+    up = adm.load(tiny.model(tmp_path / "up.safetensors", tiny.upsampler()))
+    low = torch.randint(0, 256, (2, 1, 4, 4), dtype=torch.uint8)
+    *_, last = up.trajectory("bag", 2, low_res=low)
+    assert torch.equal(to_uint8(last.x), up.sample("bag", 2, low_res=low).images)
+    with pytest.raises(ValueError, match="this model is an upsampler and starts from images of"):
+        up.trajectory("bag")

@@ -117,13 +117,22 @@ class Pipeline:
         """
         if upsampler_steps is not None and self.upsampler is None:
             raise ValueError("upsampler_steps needs an upsampler; pass upsampler=...")
-        start = None if low_res is None else LowRes(low_res, "memory")
-        generator = self.generator(**settings)
-        if start is not None and classes is None:
-            count = len(start.images) if count is None else count
-        labels, number = labels_of(classes, generator.classes, count)
-        base = Job(generator, labels, number, start)
+        base = self._base(classes, count, low_res, settings)
         return base if self.upsampler is None else cascade(base, self.upsampler, upsampler_steps)
+
+    def _base(
+        self,
+        classes: Classes | None,
+        count: int | None,
+        low_res: Tensor | None,
+        settings: dict[str, Any],
+    ) -> Job:
+        generator = self.generator(**settings)
+        start = None if low_res is None else LowRes(low_res, "memory")
+        if start is not None and classes is None and count is None:
+            count = len(start.images)
+        labels, number = labels_of(classes, generator.classes, count)
+        return Job(generator, labels, number, start)
 
     def sample(
         self,
@@ -161,21 +170,23 @@ class Pipeline:
         count: int | None = None,
         *,
         gradient: Gradient | None = None,
+        low_res: Tensor | None = None,
         **settings: Any,
     ) -> Iterator[State]:
         """Sample one batch of images step by step; `sample` describes the arguments.
 
         Args:
             gradient: custom guidance, added to the classifier's.
+            low_res: (N, C, h, w) uint8, the images that an upsampler starts from.
 
         Yields:
             State after every step; `prediction.x_0` is the guided estimate of the images, and `x`
             of the last one is (B, C, H, W), the images in [-1, 1].
         """
+        job = self._base(classes, count, low_res, settings)
+        labels = None if job.labels is None else torch.tensor(job.labels)
         generator = self.generator(**settings)
-        labels, number = labels_of(classes, generator.classes, count)
-        chosen = None if labels is None else torch.tensor(labels)
-        return generator.trajectory(chosen, range(number), gradient=gradient)
+        return generator.trajectory(labels, range(job.count), low_res, gradient)
 
 
 @dataclass(frozen=True, eq=False)
