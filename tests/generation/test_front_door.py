@@ -78,6 +78,12 @@ def test_a_home_folder_is_found_by_its_sign(
     assert (tmp_path / "out" / "samples.json").is_file()
 
 
+def test_samples_are_not_saved_to_what_is_no_path(model: adm.Pipeline) -> None:
+    nothing: Any = None
+    with pytest.raises(ValueError, match="a path must be text or a Path, got None"):
+        model.sample("bag", 1).save(nothing)
+
+
 @pytest.mark.parametrize(
     ("low", "got"),
     [

@@ -58,10 +58,12 @@ def at_home(path: str | Path) -> Path:
     """Expand ~ and ~NAME.
 
     Raises:
-        ValueError: no such home folder.
+        ValueError: no such home folder, or not a path.
     """
     try:
         return Path(path).expanduser()
+    except TypeError:
+        raise ValueError(f"a path must be text or a Path, got {path!r}") from None
     except RuntimeError:
         raise ValueError(
             f"{path}: there is no such home folder; write ./{path} for a path in this one"
