@@ -72,6 +72,8 @@ def test_training_refuses(adm: Adm, tmp_path: Path, words: list[str], cure: str)
         (["--steps", "0"], "steps must be in 2..20, got 0"),
         (["--steps", "21"], "steps must be in 2..20, got 21"),
         (["--steps", "few"], "unable to convert"),
+        (["--steps", "2.5"], "expected a whole number, got 2.5"),
+        (["--seed", "1.5"], "expected a whole number, got 1.5"),
         (["--start", "99"], "start must be a level in 2..20, got 99"),
         (["--eta", "2"], "eta must be in [0, 1], got 2"),
         (["--sampler", "ancestral", "--eta", "0.5"], "eta is not a parameter of the ancestral"),

@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, get_args
 
 from cyclopts import App, CycloptsError, Group, Parameter, Token, convert
 
@@ -84,7 +84,12 @@ def command_line(arguments: Sequence[str]) -> App:
 
 def converted(type_: Any, tokens: Sequence[Token]) -> Any:
     """Convert as cyclopts does, but refuse 2.5 for an int, which cyclopts rounds."""
-    if type_ is int and any("." in token.value for token in tokens):
+    kinds = get_args(type_) or (type_,)  # of int | None as well
+    if (
+        int in kinds
+        and not {float, str} & set(kinds)
+        and any("." in token.value for token in tokens)
+    ):
         raise ValueError(f"expected a whole number, got {tokens[0].value}")
     return convert(type_, tokens)
 
