@@ -30,6 +30,15 @@ def test_ddim_with_all_its_noise_is_ancestral_sampling_with_the_posteriors_varia
     torch.testing.assert_close(full, last(ancestral(fixed, x, schedule, noise_like(x))))
 
 
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+def test_the_sampler_takes_the_eta_that_it_was_made_with(eta):
+    schedule, x = cosine(10), normal((2, 1, 2, 2), 0)
+    denoise, noise = DATA.denoise(schedule), noise_like(x)
+    found = last(DDIM(eta=eta)(denoise, x, schedule, noise))
+    for other in (0.0, 0.5, 1.0):
+        assert torch.equal(found, last(ddim(denoise, x, schedule, noise, other))) == (other == eta)
+
+
 @pytest.mark.parametrize("eta", [0.0, 0.4, 1.0])
 def test_ddim_keeps_the_marginals_at_any_eta(eta):
     """One step from q(x_t | x_0), by a model that knows x_0, arrives at q(x_(t-1) | x_0)."""

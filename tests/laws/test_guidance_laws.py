@@ -108,6 +108,8 @@ def test_gradients_add_up_to_that_of_both_conditions():
     """Two exact gradients of one classifier: log p(y | x) + log p(z | x)."""
     other = DATA.gradient(SCHEDULE, LABEL.flip(0))
     torch.testing.assert_close(at(total(EXACT, other), 10), at(EXACT, 10) + at(other, 10))
+    thrice = at(total(EXACT, other, other), 10)
+    torch.testing.assert_close(thrice, at(EXACT, 10) + 2 * at(other, 10))
     with pytest.raises(ValueError, match="at least one"):
         total()
 
@@ -149,6 +151,14 @@ def test_a_gradient_is_reused_at_the_levels_between(count):
     assert len(asked) == len([level for level in visited if due[level] % count == 0])
     with pytest.raises(ValueError, match="at least 1, got 0"):
         every(EXACT, 0)
+
+
+def test_a_batch_of_levels_counts_as_visited_once():
+    """Levels of several images are the same visit if they are equal, in whichever tensor."""
+    reused = every(lambda x_t, level, prediction: level.double(), 2)
+    visited = [torch.tensor(levels) for levels in ([9, 7], [9, 7], [8, 6], [7, 5])]
+    found = [at(reused, level, noisy(1)).tolist() for level in visited]
+    assert found == [[9, 7], [9, 7], [9, 7], [7, 5]]
 
 
 def test_a_cap_shortens_long_gradients_and_leaves_short_ones():
@@ -195,6 +205,8 @@ def test_a_contrast_of_scale_1_is_the_strong_denoiser_and_of_scale_0_the_weak_on
         found = contrast(strong, weak, scale)(x_t, 10)
         torch.testing.assert_close(found.x_0, same(x_t, 10).x_0)
         torch.testing.assert_close(found.noise, same(x_t, 10).noise)
+        torch.testing.assert_close(found.variance.log, strong(x_t, 10).variance.log)
+        assert not torch.allclose(found.variance.log, weak(x_t, 10).variance.log)
 
 
 def test_a_contrast_is_classifier_guidance_by_the_classifier_that_both_models_imply():
@@ -232,6 +244,14 @@ def test_a_gradient_through_the_denoiser_needs_one_evaluation():
     by_hand = torch.autograd.grad(log_p(DENOISE(x, 10), 10).sum(), x)[0]
     torch.testing.assert_close(pull, by_hand)
     assert pull.abs().max() > 0.1
+
+
+def test_an_evaluation_leaves_no_graph_whatever_the_gradient():
+    """A gradient made of the prediction by a formula keeps the network's graph; a step must not."""
+    prediction, pull = evaluate(DENOISE, lambda x_t, level, p: -p.x_0, noisy(10), 10)
+    assert not pull.requires_grad
+    assert not prediction.noise.requires_grad
+    torch.testing.assert_close(pull, -prediction.x_0)
 
 
 def test_a_gradient_through_the_denoiser_without_a_graph_names_the_cure():

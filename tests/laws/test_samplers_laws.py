@@ -212,7 +212,8 @@ def test_the_gradient_is_asked_at_the_image_and_the_level_it_belongs_to(at_mean,
         asked.append((x_t, level))
         return torch.zeros_like(x_t)
 
-    list(ancestral(DATA.denoise(schedule), x, schedule, noise_like(x), gradient, at_mean))
+    sampler = Ancestral(at_mean=at_mean)
+    list(sampler(DATA.denoise(schedule), x, schedule, noise_like(x), gradient))
     assert [level for _, level in asked] == levels
     images = [x, *[s.x for s in plain[:-1]]]
     means = [
@@ -278,6 +279,21 @@ def test_a_state_shows_the_guided_estimate(name):
     for state in SAMPLERS[name]()(DATA.denoise(schedule), x, schedule, noise_like(x), pull):
         torch.testing.assert_close(state.prediction.x_0, guided(x_t, state.level + 1).x_0)
         x_t = state.x
+
+
+def test_a_state_shows_the_guided_estimate_where_the_paper_takes_the_gradient():
+    """With one gradient at all points, the place of its evaluation changes no state."""
+    schedule, x = by_angle(10, first=0.1), normal((64, 1, 2, 2), 3)
+    constant = normal((64, 1, 2, 2), 4)
+    denoise, noise = DATA.denoise(schedule), noise_like(x)
+    runs = [
+        ancestral(denoise, x, schedule, noise, lambda x_t, level, p: constant, at_mean)
+        for at_mean in (False, True)
+    ]
+    for one, other in zip(*runs, strict=True):
+        torch.testing.assert_close(one.x, other.x)
+        torch.testing.assert_close(one.prediction.x_0, other.prediction.x_0)
+        torch.testing.assert_close(one.prediction.noise, other.prediction.noise)
 
 
 @pytest.mark.parametrize("steps", [2, 5, 17])
