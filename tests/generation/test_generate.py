@@ -12,8 +12,9 @@ import tiny
 import torch
 from torch import Tensor
 
+from adm.diffusion import clip
 from adm.generation.generate import DiffusionGenerator, generate
-from adm.guidance import through_denoiser
+from adm.guidance import scaled, through_denoiser
 from adm.models.load import load_classifier, load_diffusion
 from adm.models.pair import check_pair
 from adm.models.trained import ClassifierModel, DiffusionModel
@@ -292,3 +293,68 @@ def test_a_model_without_classes_is_steered_by_the_classifier(
     assert not torch.equal(sampled(model, guided, guide), other)
     with pytest.raises(ValueError, match="needs classes to guide to"):
         sampled(model, guided, guide, None)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("sampler", ["ddim:eta=0.5", "ancestral:at_mean"])
+def test_a_trajectory_is_the_sampler_on_the_denoiser_the_gradient_and_the_noise(
+    model: DiffusionModel, guide: ClassifierModel, sampler: str, precision: str
+) -> None:
+    """Put together by hand, with the respaced process and the precision in every part."""
+    sampling = changed(BASE, sampler=sampler, precision=precision, scale=2.0, seed=11)
+    generator = DiffusionGenerator(model, sampling, guide)
+    schedule = model.schedule.respaced(sampling.grid.levels(model.schedule.last))
+    noise = ImageNoise(11, range(5), model.shape)
+    with torch.no_grad():
+        denoise = model.denoise(LABELS, schedule, clip, precision=precision)
+        gradient = scaled(guide.gradient(LABELS, schedule, precision), 2.0)
+        *_, wanted = sampling.sampler(denoise, noise.start(), schedule, noise, gradient)
+    *_, found = generator.trajectory(LABELS, range(5))
+    assert torch.equal(found.x, wanted.x)
+
+
+def test_half_precision_is_near_and_not_the_same(
+    model: DiffusionModel, guide: ClassifierModel
+) -> None:
+    whole, half = (
+        last(model, changed(BASE, precision=precision), guide)
+        for precision in ("float32", "bfloat16")
+    )
+    assert not torch.equal(whole, half)
+    torch.testing.assert_close(half, whole, rtol=0, atol=0.2)
+
+
+def test_several_terms_of_guidance_add_up(model: DiffusionModel, guide: ClassifierModel) -> None:
+    def guided(*terms: ClassifierGuidance) -> Tensor:
+        return last(model, replace(BASE, guidance=terms), guide)
+
+    one, early = ClassifierGuidance(scale=2.0), ClassifierGuidance(scale=3.0, interval=(10, 20))
+    late = replace(early, interval=(1, 9))
+    torch.testing.assert_close(guided(early, late), guided(replace(early, interval=None)))
+    torch.testing.assert_close(guided(one, one, one), guided(ClassifierGuidance(scale=6.0)))
+    assert not torch.allclose(guided(one, early), guided(one), atol=1e-3)
+
+
+def test_guidance_by_a_classifier_keeps_no_graph_of_the_network(
+    model: DiffusionModel, guide: ClassifierModel
+) -> None:
+    """Its memory is needed only for a gradient of one's own, which may differentiate it."""
+    enabled: list[bool] = []
+    hook = model.network.register_forward_hook(lambda *_: enabled.append(torch.is_grad_enabled()))
+    try:
+        last(model, RUNS["ddim, guided"], guide)
+    finally:
+        hook.remove()
+    assert enabled == [False] * BASE.grid.steps
+
+
+@pytest.mark.parametrize(("sampler", "clipped"), [("ddim", True), ("ancestral", False)])
+def test_x_0_of_a_network_that_predicts_the_mean_is_clipped_where_released(
+    folder: Path, sampler: str, clipped: bool
+) -> None:
+    """Ancestral sampling takes the network's mean as it is; DDIM is computed from x_0."""
+    chosen = tiny.diffusion("process.prediction=previous_mean")
+    model = load_diffusion(tiny.model(folder / "mean.safetensors", chosen, std=1.0))
+    states = DiffusionGenerator(model, changed(BASE, sampler=sampler)).trajectory(LABELS, range(5))
+    widest = max(state.prediction.x_0.abs().max().item() for state in states)
+    assert (widest <= 1) == clipped

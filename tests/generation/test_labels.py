@@ -30,6 +30,10 @@ def test_a_class_named_by_a_number_is_found_by_its_name_first() -> None:
     assert parse_classes("1,0", ("1", "0")) == [0, 1]
 
 
+def test_a_name_may_hold_a_colon_if_its_count_is_given() -> None:
+    assert parse_classes("16:9:2,4:3:1", ("4:3", "16:9")) == [1, 1, 0]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

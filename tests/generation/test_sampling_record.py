@@ -41,6 +41,8 @@ def test_settings_of_a_recipe_before_are_read_as_the_same() -> None:
     before = {"sampler": "ddim", "steps": 25, "spacing": "even", "start": 980}
     assert from_json(before) == Sampling(sampler=DDIM(), grid=Grid(steps=25, start=980))
     assert from_json({"steps": 100}) == Sampling(grid=Grid(steps=100))
+    assert from_json({"sampler": "ddim", "eta": 0.5}).sampler == DDIM(eta=0.5)
+    assert from_json({"steps": 100, "at_mean": True}).sampler == Ancestral(at_mean=True)
 
 
 def test_the_shipped_models_carry_the_earlier_form_and_open() -> None:
@@ -131,3 +133,31 @@ def test_an_interval_of_the_models_levels_holds_at_any_number_of_steps() -> None
             applied(x, level, None)  # type: ignore[arg-type]
         wanted = [i for i, level in enumerate(levels, start=1) if 300 <= level <= 700]
         assert asked == wanted[::-1]
+
+
+def applied_to_ones(term: ClassifierGuidance, levels: list[int]) -> dict[int, float]:
+    """The guidance that each visited level gets of a gradient of ones, counted up by visits."""
+    asked: list[int] = []
+
+    def gradient(x, level, prediction):  # type: ignore[no-untyped-def]
+        asked.append(level)
+        return len(asked) * torch.ones_like(x)
+
+    x, applied = torch.zeros(1, 1, 2, 2), term.applied(gradient, levels)
+    return {
+        level: applied(x, level, None).mean().item()  # type: ignore[arg-type]
+        for level in range(len(levels), 0, -1)
+    }
+
+
+def test_a_cap_limits_the_scaled_gradient() -> None:
+    """Four ones have length 2: 3 times them 6, so that a cap of 4 leaves 2 each."""
+    assert applied_to_ones(ClassifierGuidance(scale=3.0, cap=4.0), [1])[1] == pytest.approx(2)
+    assert applied_to_ones(ClassifierGuidance(scale=3.0, cap=7.0), [1])[1] == pytest.approx(3)
+
+
+def test_a_gradient_is_reused_from_the_first_level_of_the_interval() -> None:
+    """Every second of the levels within is evaluated; the levels outside get none, uncounted."""
+    term = ClassifierGuidance(scale=1.0, interval=(2, 4), every=2)
+    assert applied_to_ones(term, [1, 2, 3, 4, 5]) == {5: 0, 4: 1, 3: 1, 2: 2, 1: 0}
+    assert applied_to_ones(replace(term, every=1), [1, 2, 3, 4, 5])[2] == 3
