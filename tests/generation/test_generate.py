@@ -335,6 +335,14 @@ def test_several_terms_of_guidance_add_up(model: DiffusionModel, guide: Classifi
     assert not torch.allclose(guided(one, early), guided(one), atol=1e-3)
 
 
+def test_terms_that_sum_to_0_need_a_classifier_as_well(model: DiffusionModel) -> None:
+    """One scale early and its negative late cancel in the sum of the scales, not in the images."""
+    early = ClassifierGuidance(scale=2.0, interval=(10, 20))
+    late = ClassifierGuidance(scale=-2.0, interval=(1, 9))
+    with pytest.raises(ValueError, match=r"scale 2 needs a classifier; pass classifier="):
+        DiffusionGenerator(model, replace(BASE, guidance=(early, late)))
+
+
 def test_guidance_by_a_classifier_keeps_no_graph_of_the_network(
     model: DiffusionModel, guide: ClassifierModel
 ) -> None:

@@ -40,10 +40,10 @@ class DiffusionGenerator:
 
     def __post_init__(self) -> None:
         self.sampling.grid.levels(self.model.schedule.last)
-        if self.sampling.scale and self.classifier is None:
-            raise ValueError(
-                f"scale {self.sampling.scale:g} needs a classifier; pass classifier=..."
-            )
+        # Not their sum: terms of opposite scales guide at different levels.
+        strongest = max((term.scale for term in self.sampling.guidance), key=abs, default=0.0)
+        if strongest and self.classifier is None:
+            raise ValueError(f"scale {strongest:g} needs a classifier; pass classifier=...")
         if self.classifier is not None:
             check_pair(self.model, self.classifier)
 
