@@ -270,3 +270,66 @@ def test_a_generator_says_how_many_evaluations_it_takes(model: adm.Pipeline) -> 
     assert isinstance(job.generator, DiffusionGenerator)
     model.sample("all:1", steps=5, batch_size=2, on_step=told.append)
     assert sum(told) == job.evaluations == 15
+
+
+def test_ones_own_gradient_is_part_of_the_trajectory(model: adm.Pipeline) -> None:
+    def last(**options: Any) -> torch.Tensor:
+        *_, state = model.trajectory("bag", count=2, **options, **FAST)
+        return state.x
+
+    brighter = last(gradient=lambda x, level, prediction: torch.ones_like(x))
+    assert brighter.mean() > last().mean() + 0.01
+
+
+def test_a_classifier_is_opened_only_to_guide(tmp_path: Path) -> None:
+    chosen = tiny.model(tmp_path / "d.safetensors", tiny.diffusion())
+    pipeline = adm.load(chosen, tmp_path / "missing.safetensors")
+    assert len(pipeline.sample("bag", count=1, **FAST)) == 1
+    with pytest.raises(ValueError, match=r"no model .*missing"):
+        pipeline.sample("bag", count=1, scale=1.0, **FAST)
+
+
+def test_a_classifier_that_is_given_stands_before_the_shipped_one() -> None:
+    assert adm.load("fashion").guide == "fashion-classifier"
+    assert adm.load("fashion", "another").guide == "another"
+
+
+def test_classes_can_be_asked_for_where_something_depends_on_them(
+    model: adm.Pipeline, tmp_path: Path
+) -> None:
+    """The network that is told them, or the classifier that guides."""
+    chosen = tiny.diffusion("unet.classes=null")
+    path = tiny.model(tmp_path / "u.safetensors", chosen, classes=())
+    untold = adm.load(path, model.classifier)
+    assert untold.classes == tiny.CLASSES
+    for pipeline, settings in ((untold, {}), (model, {"use_labels": False})):
+        with pytest.raises(ValueError, match=r"classes=\.\.\. needs a model with classes"):
+            pipeline.sample("bag", **settings, **FAST)
+        assert pipeline.sample(count=2, **settings, **FAST).labels is None
+        guided = pipeline.sample("bag", count=2, scale=1.0, **settings, **FAST)
+        assert guided.classes == tiny.CLASSES
+        assert guided.labels is not None
+        assert guided.labels.tolist() == [1, 1]
+
+
+def test_both_models_of_a_cascade_are_sampled_in_batches_and_tell_their_steps(
+    tmp_path: Path,
+) -> None:
+    base = tiny.model(tmp_path / "base.safetensors", tiny.diffusion("data.size=4,4"))
+    up = tiny.model(tmp_path / "up.safetensors", tiny.upsampler())
+    pipeline, told = adm.load(base, upsampler=up), list[int]()
+    asked: dict[str, Any] = {"upsampler_steps": 2, "steps": 5}
+    pipeline.sample("bag", count=3, batch_size=2, on_step=told.append, **asked)
+    assert told == [2] * 5 + [1] * 5 + [2] * 2 + [1] * 2
+    assert sum(told) == pipeline.job("bag", count=3, **asked).evaluations
+
+
+def test_images_in_memory_have_the_classes_and_the_number_that_are_asked_for(
+    tmp_path: Path,
+) -> None:
+    up = adm.load(tiny.model(tmp_path / "up.safetensors", tiny.upsampler()))
+    low = torch.randint(0, 256, (3, 1, 4, 4), dtype=torch.uint8)
+    job = up.job(["bag", "bag", "sneaker"], low_res=low)
+    assert (job.labels, job.count) == ([1, 1, 0], 3)
+    with pytest.raises(ValueError, match="low_res has 3 images, expected 2"):
+        up.job(count=2, low_res=low)

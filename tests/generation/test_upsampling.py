@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from adm.generation import generate as generating
+from adm.generation.cascade import cascade, translated
 from adm.generation.folder import BASE, MANIFEST, sample_into
 from adm.generation.generate import DiffusionGenerator, check_low_res, generate
 from adm.generation.job import Job, LowRes
@@ -153,12 +155,14 @@ def test_the_manifest_says_where_the_small_images_came_from(
     tmp_path: Path, model: DiffusionModel
 ) -> None:
     found = []
-    for name, low in (("one", LOW), ("two", LOW), ("three", 255 - LOW)):
+    last_differs = torch.cat([LOW[:-1], 255 - LOW[-1:]])
+    lows = {"one": LOW, "two": LOW, "three": 255 - LOW, "four": last_differs}
+    for name, low in lows.items():
         sample_into(tmp_path / name, job_of(model, LowRes(low, "small.npz")))
         found.append(json.loads((tmp_path / name / MANIFEST).read_text())["low_res"])
     assert (found[0]["source"], found[0]["shape"]) == ("small.npz", [5, 1, 4, 4])
     assert found[0] == found[1]
-    assert found[0]["sha256"] != found[2]["sha256"]
+    assert len({held["sha256"] for held in found}) == 3, "every image counts"
 
 
 def test_base_and_upsampler_together_are_one_after_the_other(
@@ -237,3 +241,44 @@ def test_a_base_that_makes_other_sizes_is_refused_before_any_work(
         job_of(model, job_of(plain))
     with pytest.raises(ValueError, match="low_res has 3 images, expected 5"):
         job_of(model, LowRes(LOW[:3], "three"))
+
+
+def test_an_upsampler_keeps_its_recipe_and_takes_what_must_be_one_from_the_base(
+    base: DiffusionModel, model: DiffusionModel
+) -> None:
+    """The seed, rounding, precision and use of labels are the base's, and all else its own."""
+    like = Sampling(
+        sampler=DDIM(eta=0.5),
+        grid=Grid(steps=5, start=15),
+        use_labels=False,
+        precision="bfloat16",
+        seed=9,
+        rounding="truncated",
+    )
+    own = model.recipe.sample
+    assert own.sampler != like.sampler
+    assert own.grid != like.grid
+    first = Job(DiffusionGenerator(base, like), None, 5)
+    for steps, grid in ((None, own.grid), (3, replace(own.grid, steps=3))):
+        made = cascade(first, model, steps).generator
+        assert isinstance(made, DiffusionGenerator)
+        assert made.sampling == replace(like, sampler=own.sampler, grid=grid, guidance=own.guidance)
+
+
+def test_an_upsampler_is_told_the_base_s_classes_by_name(
+    base: DiffusionModel, model: DiffusionModel, folder: Path
+) -> None:
+    def told(*classes: str) -> list[int] | None:
+        path = tiny.model(folder / "named.safetensors", tiny.upsampler(), classes=classes)
+        return cascade(job_of(base), load_diffusion(path)).labels
+
+    assert cascade(job_of(base), model).labels == LABELS.tolist()
+    assert told("Ankle Boot", "bag", "SNEAKER") == [2, 1, 0, 2, 1]
+    assert told("cat", "dog", "cow") is None, "it knows none of them"
+    with pytest.raises(ValueError, match="the model has no class ankle boot; rename it to one of"):
+        told("sneaker", "bag", "cat")
+
+
+def test_a_class_that_no_image_has_need_not_be_known() -> None:
+    assert translated([1, 0, 1], ["bag", "boot", "cat"], ["dog", "boot", "bag"]) == [1, 2, 1]
+    assert translated([2], ["bag", "boot", "cat"], ["dog", "boot", "bag"]) is None
