@@ -56,6 +56,18 @@ def test_taken_cores_are_read_from_the_load(tmp_path, content, taken):
     assert taken_cores(tmp_path / "load") == taken
 
 
+def test_a_burst_of_others_work_takes_no_core():
+    """Only what is running at every look holds a core."""
+
+    class Load:
+        looks = iter([5, 3, 4, 9, 6])
+
+        def read_text(self):
+            return f"0.1 0.2 0.3 {next(self.looks)}/99 1234"
+
+    assert taken_cores(Load()) == 2, "the smallest number, without this thread"
+
+
 def test_where_nothing_tells_the_load_no_core_is_taken(tmp_path):
     assert taken_cores(tmp_path / "none") == 0
 
@@ -110,6 +122,11 @@ def test_a_number_of_threads_binds_the_mathematics_library_too():
                 "memory/m/cpu.max": "100000 100000",
             },
             2.5,
+        ),
+        (  # A path of another controller is no folder of the CPU's hierarchy.
+            "4:cpuset:/a\n3:cpu:/b\n",
+            {"cpu/a/cpu.cfs_quota_us": "100000", "cpu/a/cpu.cfs_period_us": "100000"},
+            None,
         ),
         ("1:cpu:/\n", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
         ("0::/\n", {"cpu.max": "max 100000"}, None),
