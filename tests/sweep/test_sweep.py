@@ -108,6 +108,7 @@ def done(
 def test_every_combination_is_a_point(plan: Callable[..., Sweep]) -> None:
     sweep = plan(samplers=("ddim", "ancestral"), steps=(3, 5))
     assert len({point.name for point in sweep.points}) == 2 * 2 * 3
+    assert [(p.steps, p.scale) for p in sweep.points[:4]] == [(3, 0), (3, 1), (3, 4), (5, 0)]
     assert list(ways(sweep)) == [f"{s}, {n} steps" for s in sweep.samplers for n in (3, 5)]
     along = ways(sweep, "steps")["ancestral, scale 4"]
     assert along == [Point("ancestral", 3, 4.0), Point("ancestral", 5, 4.0)]
@@ -118,6 +119,16 @@ def test_labels_take_turns() -> None:
     counts = [labels.count(label) for label in (4, 7, 9)]
     assert sum(counts) == 11
     assert max(counts) - min(counts) == 1
+    assert labels[:4] == [4, 7, 9, 4]
+
+
+def test_a_point_that_is_there_tells_as_many_steps_as_one_that_is_sampled(
+    plan: Callable[..., Sweep], tmp_path: Path
+) -> None:
+    sweep, told = plan(scales=(0.0,)), list[int]()
+    for times in (1, 2):
+        sample_point(sweep, sweep.points[0], tmp_path, on_step=told.append)
+        assert sum(told) == times * sweep.job(sweep.points[0]).evaluations
 
 
 def test_a_point_s_images_are_those_that_sampling_gives(
