@@ -343,6 +343,14 @@ def test_terms_that_sum_to_0_need_a_classifier_as_well(model: DiffusionModel) ->
         DiffusionGenerator(model, replace(BASE, guidance=(early, late)))
 
 
+def test_a_model_that_is_loaded_is_ready_to_be_sampled_and_not_to_be_trained(
+    model: DiffusionModel, guide: ClassifierModel
+) -> None:
+    for network in (model.network, guide.network):
+        assert not any(module.training for module in network.modules())
+        assert not any(parameter.requires_grad for parameter in network.parameters())
+
+
 def test_guidance_by_a_classifier_keeps_no_graph_of_the_network(
     model: DiffusionModel, guide: ClassifierModel
 ) -> None:

@@ -82,6 +82,7 @@ def test_a_scale_keeps_where_the_guidance_is_and_0_removes_it() -> None:
     assert changed(RICH, scale=0.0).guidance == ()
     assert changed(Sampling(), scale=1.5).guidance == (ClassifierGuidance(scale=1.5),)
     assert RICH.scale == 2.5
+    assert replace(RICH, guidance=RICH.guidance * 2).scale == 5.0
 
 
 @pytest.mark.parametrize(
