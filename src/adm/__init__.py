@@ -19,8 +19,8 @@ from adm import openmp
 if TYPE_CHECKING:
     from adm.evaluation.front import evaluate as evaluate
     from adm.generation.pipeline import Pipeline as Pipeline
-    from adm.generation.pipeline import Samples as Samples
     from adm.generation.pipeline import load as load
+    from adm.generation.samples import Samples as Samples
     from adm.models.load import load_classifier as load_classifier
     from adm.runs.front import train as train
     from adm.samplers.settings import Sampling as Sampling
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # Imported on first use, so that `import adm` is fast and does not load torch.
 _HOMES = {
     "Pipeline": "adm.generation.pipeline",
-    "Samples": "adm.generation.pipeline",
+    "Samples": "adm.generation.samples",
     "Sampling": "adm.samplers.settings",
     "evaluate": "adm.evaluation.front",
     "load": "adm.generation.pipeline",

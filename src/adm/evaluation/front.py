@@ -25,7 +25,7 @@ from adm.evaluation.report import Report
 from adm.evaluation.scores import FLOAT16, USUAL
 from adm.evaluation.statistics import DEFAULT, Extraction, extract
 from adm.features import Features, open_features
-from adm.generation.pipeline import Samples
+from adm.generation.samples import Samples
 from adm.metrics.bootstrap import RESAMPLES
 
 DEFAULT_FEATURES = "inception"

@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,15 +13,11 @@ from adm.data.export import ARCHIVE, save_images, write_npz
 from adm.data.pixels import MODES
 from adm.files import cached_json, new_file, new_folder, read_json, through_json, write_json
 from adm.generation.generator import OnStep
-from adm.generation.job import Job
+from adm.generation.job import Chain, Job, chained
 from adm.samplers.words import from_json, to_json
 
 MANIFEST = "samples.json"
 BASE = "base"  # folder of the sampled images that an upsampler started from
-
-Chain: TypeAlias = list[
-    tuple[Job, Tensor]
-]  # a job with its images, then the job it started from, ...
 
 
 def sample_into(
@@ -52,7 +48,16 @@ def sample_into(
     check_free(out, replace)
     part = out.with_name(f".{out.name}.part")
     _claim(part, job.manifest() | {"batch_size": batch_size})
-    chain = _sampled(part, job, batch_size, on_step)
+
+    def images_of(job: Job, low_res: Tensor | None, depth: int) -> Tensor:
+        place = part.joinpath(*[BASE] * depth)
+        place.mkdir(parents=True, exist_ok=True)
+        batches = [
+            range(s, min(s + batch_size, job.count)) for s in range(0, job.count, batch_size)
+        ]
+        return torch.cat([_batch(place, job, list(each), low_res, on_step) for each in batches])
+
+    chain = chained(job, images_of)
     write_folder(out, chain, batch_size, replace)
     shutil.rmtree(part)
     return chain[0][1]
@@ -107,26 +112,9 @@ def _upgraded(made: dict[str, Any]) -> dict[str, Any]:
     return made
 
 
-def _sampled(part: Path, job: Job, batch_size: int, on_step: OnStep | None) -> Chain:
-    """Sample a job, after the job that it starts from; cache finished batches in `part`."""
-    before: Chain = []
-    low_res = None
-    if isinstance(job.low_res, Job):
-        before = _sampled(part / BASE, job.low_res, batch_size, on_step)
-        low_res = before[0][1]
-    elif job.low_res is not None:
-        low_res = job.low_res.images
-    part.mkdir(exist_ok=True)
-    chunks = [
-        _batch(part, job, list(range(s, min(s + batch_size, job.count))), low_res, on_step)
-        for s in range(0, job.count, batch_size)
-    ]
-    return [(job, torch.cat(chunks)), *before]
-
-
 def _save(folder: Path, job: Job, images: Tensor, manifest: dict[str, Any]) -> None:
     """Write the PNG files, if PNG can hold the images, the archive and the manifest of one job."""
-    labels = None if job.labels is None else torch.tensor(job.labels)
+    labels = job.label_tensor
     if images.shape[1] in MODES:
         save_images(folder, images, labels, job.generator.classes, job.generator.seed)
     else:

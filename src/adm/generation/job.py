@@ -1,7 +1,8 @@
-"""Generator, labels, count -> Job."""
+"""Generator, labels, count -> Job; Job -> Chain, the jobs of a cascade with their images."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import Any, TypeAlias, Union
 
 import torch
 from torch import Tensor
@@ -75,6 +76,11 @@ class Job:
             )
 
     @property
+    def label_tensor(self) -> Tensor | None:
+        """(count,) int64; None for an unconditional generator."""
+        return None if self.labels is None else torch.tensor(self.labels)
+
+    @property
     def evaluations(self) -> int:
         """Network evaluations for all images, those of the first job of a cascade included."""
         base = self.low_res.evaluations if isinstance(self.low_res, Job) else 0
@@ -89,3 +95,22 @@ class Job:
             "classes": list(self.generator.classes),
             "low_res": None if self.low_res is None else self.low_res.manifest(),
         }
+
+
+# A job with its images, then the job that it started from with its own, and so on.
+Chain: TypeAlias = list[tuple[Job, Tensor]]
+
+
+def chained(
+    job: Job, images_of: Callable[[Job, Tensor | None, int], Tensor], depth: int = 0
+) -> Chain:
+    """Make the images of a job, after those of the job that it starts from.
+
+    Args:
+        images_of: job, the images that it starts from, depth -> (N, C, H, W) uint8.
+        depth: number of jobs that start from this one.
+    """
+    if isinstance(job.low_res, Job):
+        before = chained(job.low_res, images_of, depth + 1)
+        return [(job, images_of(job, before[0][1], depth)), *before]
+    return [(job, images_of(job, None if job.low_res is None else job.low_res.images, depth))]

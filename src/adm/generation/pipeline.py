@@ -1,6 +1,5 @@
 """Model name or path -> Pipeline; Classes, settings -> Samples."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,23 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
-from adm.data.naming import at_home
 from adm.diffusion import Denoise, Schedule
 from adm.generation.cascade import cascade
-from adm.generation.folder import Chain, check_free, write_folder
-from adm.generation.generate import DiffusionGenerator, generate
+from adm.generation.generate import DiffusionGenerator
 from adm.generation.generator import OnStep
 from adm.generation.job import Job, LowRes
 from adm.generation.labels import Classes, labels_of, positive
+from adm.generation.samples import Samples, sampled
 from adm.guidance import Gradient
 from adm.models.device import pick
 from adm.models.load import load_classifier, load_diffusion, resolve
 from adm.models.pair import classes_of, classifier_of
 from adm.models.trained import ClassifierModel, DiffusionModel
-from adm.pictures import by_class, grid, png
 from adm.samplers import Sampling, State
 from adm.samplers.words import changed
 
@@ -117,22 +113,8 @@ class Pipeline:
         """
         if upsampler_steps is not None and self.upsampler is None:
             raise ValueError("upsampler_steps needs an upsampler; pass upsampler=...")
-        base = self._base(classes, count, low_res, settings)
+        base = _job(self.generator(**settings), classes, count, low_res)
         return base if self.upsampler is None else cascade(base, self.upsampler, upsampler_steps)
-
-    def _base(
-        self,
-        classes: Classes | None,
-        count: int | None,
-        low_res: Tensor | None,
-        settings: dict[str, Any],
-    ) -> Job:
-        generator = self.generator(**settings)
-        start = None if low_res is None else LowRes(low_res, "memory")
-        if start is not None and classes is None and count is None:
-            count = len(start.images)
-        labels, number = labels_of(classes, generator.classes, count)
-        return Job(generator, labels, number, start)
 
     def sample(
         self,
@@ -142,7 +124,7 @@ class Pipeline:
         batch_size: int = 64,
         on_step: OnStep | None = None,
         **settings: Any,
-    ) -> "Samples":
+    ) -> Samples:
         """Sample images.
 
         Args:
@@ -162,7 +144,7 @@ class Pipeline:
         """
         batch_size = positive("batch_size", batch_size)
         job = self.job(classes, count, **settings)
-        return Samples(_chain(job, batch_size, on_step), batch_size)
+        return sampled(job, batch_size, on_step)
 
     def trajectory(
         self,
@@ -183,71 +165,9 @@ class Pipeline:
             State after every step; `prediction.x_0` is the guided estimate of the images, and `x`
             of the last one is (B, C, H, W), the images in [-1, 1].
         """
-        job = self._base(classes, count, low_res, settings)
-        labels = None if job.labels is None else torch.tensor(job.labels)
         generator = self.generator(**settings)
-        return generator.trajectory(labels, range(job.count), low_res, gradient)
-
-
-@dataclass(frozen=True, eq=False)
-class Samples:
-    """Images with everything that they depend on.
-
-    Attributes:
-        chain: the job with its images, and for a cascade the first job with its images.
-        batch_size: batch size of the sampling.
-    """
-
-    chain: Chain
-    batch_size: int
-
-    @property
-    def images(self) -> Tensor:
-        """(N, C, H, W) uint8."""
-        return self.chain[0][1]
-
-    @cached_property
-    def labels(self) -> Tensor | None:
-        """(N,) int64; None for an unconditional model."""
-        labels = self.chain[0][0].labels
-        return None if labels is None else torch.tensor(labels)
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The name of each label."""
-        return self.chain[0][0].generator.classes
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __repr__(self) -> str:
-        return f"Samples({len(self)} images of (C, H, W) = {tuple(self.images.shape[1:])})"
-
-    def grid(self) -> Image.Image:
-        """Draw all images in one picture: a row per class, or a square without classes."""
-        if self.labels is not None:
-            columns = int(self.labels.bincount().max())
-            return by_class(self.images, self.labels, self.classes, columns)
-        return grid(self.images, math.ceil(len(self.images) ** 0.5))
-
-    def save(self, out: str | Path, *, overwrite: bool = False) -> Path:
-        """Write a sample folder, as `adm sample` does.
-
-        Args:
-            out: the folder.
-            overwrite: whether to replace an existing folder.
-
-        Raises:
-            FileExistsError: `out` exists and is not empty, without `overwrite`.
-        """
-        path = at_home(out)
-        check_free(path, overwrite)
-        write_folder(path, self.chain, self.batch_size, overwrite)
-        return path
-
-    def _repr_png_(self) -> bytes:
-        """Return the picture that notebooks display."""
-        return png(self.grid())
+        job = _job(generator, classes, count, low_res)
+        return generator.trajectory(job.label_tensor, range(job.count), low_res, gradient)
 
 
 def load(
@@ -279,22 +199,15 @@ def load(
     return Pipeline(found, guide, larger)
 
 
-def _chain(job: Job, batch_size: int, on_step: OnStep | None) -> Chain:
-    """Sample a job, after the job that it starts from; return both with their images."""
-    before: Chain = []
-    low_res = None
-    if isinstance(job.low_res, Job):
-        before = _chain(job.low_res, batch_size, on_step)
-        low_res = before[0][1]
-    elif job.low_res is not None:
-        low_res = job.low_res.images
-    labels = None if job.labels is None else torch.tensor(job.labels)
-    parts = generate(
-        job.generator,
-        labels,
-        range(job.count),
-        batch_size=batch_size,
-        low_res=low_res,
-        on_step=on_step,
-    )
-    return [(job, torch.cat(list(parts))), *before]
+def _job(
+    generator: DiffusionGenerator,
+    classes: Classes | None,
+    count: int | None,
+    low_res: Tensor | None,
+) -> Job:
+    """Return the job of a generator, with one image for each of `low_res` unless told otherwise."""
+    start = None if low_res is None else LowRes(low_res, "memory")
+    if start is not None and classes is None and count is None:
+        count = len(start.images)
+    labels, number = labels_of(classes, generator.classes, count)
+    return Job(generator, labels, number, start)

@@ -1,0 +1,99 @@
+"""Job -> Samples: its images, with a picture of them and the sample folder that holds them."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from adm.data.naming import at_home
+from adm.generation.folder import check_free, write_folder
+from adm.generation.generate import generate
+from adm.generation.generator import OnStep
+from adm.generation.job import Chain, Job, chained
+from adm.pictures import by_class, grid, png
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Images with everything that they depend on.
+
+    Attributes:
+        chain: the job with its images, and for a cascade the first job with its images.
+        batch_size: batch size of the sampling.
+    """
+
+    chain: Chain
+    batch_size: int
+
+    @property
+    def images(self) -> Tensor:
+        """(N, C, H, W) uint8."""
+        return self.chain[0][1]
+
+    @cached_property
+    def labels(self) -> Tensor | None:
+        """(N,) int64; None for an unconditional model."""
+        return self.chain[0][0].label_tensor
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The name of each label."""
+        return self.chain[0][0].generator.classes
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __repr__(self) -> str:
+        return f"Samples({len(self)} images of (C, H, W) = {tuple(self.images.shape[1:])})"
+
+    def grid(self) -> Image.Image:
+        """Draw all images in one picture: a row per class, or a square without classes."""
+        if self.labels is not None:
+            columns = int(self.labels.bincount().max())
+            return by_class(self.images, self.labels, self.classes, columns)
+        return grid(self.images, math.ceil(len(self.images) ** 0.5))
+
+    def save(self, out: str | Path, *, overwrite: bool = False) -> Path:
+        """Write a sample folder, as `adm sample` does.
+
+        Args:
+            out: the folder.
+            overwrite: whether to replace an existing folder.
+
+        Raises:
+            FileExistsError: `out` exists and is not empty, without `overwrite`.
+        """
+        path = at_home(out)
+        check_free(path, overwrite)
+        write_folder(path, self.chain, self.batch_size, overwrite)
+        return path
+
+    def _repr_png_(self) -> bytes:
+        """Return the picture that notebooks display."""
+        return png(self.grid())
+
+
+def sampled(job: Job, batch_size: int = 64, on_step: OnStep | None = None) -> Samples:
+    """Sample a job, after the job that it starts from.
+
+    Args:
+        batch_size: images per batch.
+        on_step: called after every step with the number of images in the batch.
+    """
+
+    def images_of(job: Job, low_res: Tensor | None, depth: int) -> Tensor:
+        parts = generate(
+            job.generator,
+            job.label_tensor,
+            range(job.count),
+            batch_size=batch_size,
+            low_res=low_res,
+            on_step=on_step,
+        )
+        return torch.cat(list(parts))
+
+    return Samples(chained(job, images_of), batch_size)
