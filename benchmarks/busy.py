@@ -19,7 +19,8 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+
+from processor import processor
 
 PRIORITY = 10  # of the contenders; that of the other work is 0
 OPENMP = ("OMP_", "GOMP_", "KMP_", "MKL_")
@@ -151,11 +152,8 @@ def describe(cores: Sequence[int]) -> str:
     """Return the hardware, the versions and the load, on one line."""
     import torch
 
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
-    names = [line.split(":")[1].strip() for line in lines if "model name" in line]
     return (
-        f"{names[0] if names else platform.machine()}, {len(os.sched_getaffinity(0))} cores, "
+        f"{processor()}, {len(os.sched_getaffinity(0))} cores, "
         f"{len(cores)} of them taken in the busy runs, load {os.getloadavg()[0]:.1f} at the start, "
         f"torch {torch.__version__}, Python {platform.python_version()}"
     )

@@ -21,6 +21,7 @@ import numpy as np
 import PIL
 import torch
 from PIL import Image, features
+from processor import processor
 
 from adm.data import Source, open_source, shuffled
 from adm.data.files import Files
@@ -60,19 +61,10 @@ def main() -> None:
 
 def machine() -> str:
     return (
-        f"{thread_count()} threads, {cpu()}; Python {platform.python_version()}, torch "
+        f"{thread_count()} threads, {processor()}; Python {platform.python_version()}, torch "
         f"{torch.__version__}, Pillow {PIL.__version__} (libjpeg-turbo "
         f"{features.version('libjpeg_turbo')})"
     )
-
-
-def cpu() -> str:
-    """Return the name of the processor, if the system provides it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.partition(": ")[2] for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or "an unnamed processor"
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
+from processor import processor
 from resident import peak_bytes, resident_bytes
 
 DIM, NEIGHBOURS, ROWS = 2048, 3, 10_000
@@ -205,16 +206,10 @@ def where() -> str:
     cores = len(os.sched_getaffinity(0))
     load = os.getloadavg()[0]
     return (
-        f"{_processor()}, {cores} cores, load {load:.1f} at the end, "
+        f"{processor()}, {cores} cores, load {load:.1f} at the end, "
         f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'unset')}, "
         f"Python {platform.python_version()}, {', '.join(found)}."
     )
-
-
-def _processor() -> str:
-    with open("/proc/cpuinfo") as lines:
-        named = (line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-        return next(named, platform.machine())
 
 
 def main() -> None:

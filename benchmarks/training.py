@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import steps
 import torch
+from processor import half_precision, processor
 from resident import peak_bytes, resident_bytes
 
 from adm.training.heap import keep_freed_memory
@@ -142,20 +143,14 @@ def print_trajectory(taken: dict[str, list[Taken]], group: int = 20) -> None:
 
 
 def describe(given: argparse.Namespace) -> str:
-    name = torch.cuda.get_device_name() if given.device == "cuda" else processor()
+    name = (
+        torch.cuda.get_device_name()
+        if given.device == "cuda"
+        else ", ".join([processor(), *half_precision()])
+    )
     return (
         f"{name}, {given.threads} threads, torch {torch.__version__}, {platform.python_version()}"
     )
-
-
-def processor() -> str:
-    """Return the name of the processor and its instructions for half precision."""
-    path = Path("/proc/cpuinfo")
-    if not path.exists():
-        return platform.processor() or platform.machine()
-    text = path.read_text()
-    model = next(line.split(":")[1].strip() for line in text.splitlines() if "model name" in line)
-    return model + ", ".join(["", *(f for f in ("avx512_bf16", "amx_bf16") if f in text)])
 
 
 def main() -> None:

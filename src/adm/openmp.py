@@ -32,11 +32,11 @@ def configure(threads: int | None = None) -> None:
     Does nothing of its own accord once torch is loaded: it belongs to whoever loaded it.
 
     Args:
-        threads: Number of threads of an operation; by default `OMP_NUM_THREADS`, or one for each
+        threads: number of threads of an operation; by default `OMP_NUM_THREADS`, or one for each
             core that this process may use.
 
     Raises:
-        ValueError: if `threads` is less than 1.
+        ValueError: `threads` is less than 1.
     """
     if threads is not None and threads < 1:
         raise ValueError(f"threads=...: expected at least 1, got {threads}")
@@ -44,7 +44,8 @@ def configure(threads: int | None = None) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
         return
-    cores = Cores(usable_cores(), os.cpu_count() or 1, taken_cores())
+    taken = 0 if _waits_as_told(os.environ) else taken_cores()
+    cores = Cores(usable_cores(), os.cpu_count() or 1, taken)
     os.environ.update(variables(os.environ, cores, threads))
 
 
@@ -62,11 +63,11 @@ def variables(
     """Return the variables to set, leaving those that the user has set.
 
     Args:
-        environment: Of this process.
-        threads: As in `configure`; overrides the environment.
+        environment: that of this process.
+        threads: as in `configure`; overrides the environment.
     """
     chosen = {}
-    if not any(name in environment for name in WAITING):
+    if not _waits_as_told(environment):
         free = cores.present - cores.taken
         spins = SPINS if cores.usable <= free else SPINS_BESIDE
         chosen |= {"GOMP_SPINCOUNT": str(spins), "KMP_BLOCKTIME": str(BLOCK_TIME)}
@@ -77,6 +78,11 @@ def variables(
     elif "OMP_NUM_THREADS" not in environment and share < cores.present:
         chosen |= {"OMP_NUM_THREADS": str(share)}
     return chosen
+
+
+def _waits_as_told(environment: Mapping[str, str]) -> bool:
+    """Return whether the user has chosen how threads wait."""
+    return any(name in environment for name in WAITING)
 
 
 def taken_cores(load: Path = LOAD) -> int:

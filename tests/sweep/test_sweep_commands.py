@@ -58,16 +58,26 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "real.npz"
 
 
-def test_the_command_leaves_figures_tables_and_a_page(
+@pytest.fixture
+def swept(
     files: Path, data: Path, tmp_path: Path, adm: Callable[..., tuple[int, str]]
-) -> None:
-    out = tmp_path / "out"
-    words = ["sweep", files / "model.safetensors", "--classifier", files / "guide.safetensors"]
-    words += ["--reference", data, "--features", f"{tmp_path}/rows.py:rows", "--scales", "0,2,8"]
-    words += ["--judge", files / "judge.safetensors", "--samplers", "ddim,ancestral"]
-    words += ["--steps", "3", "--count", "8", "--out", out]
-    status, said = adm(*words)
-    assert status == 0, said
+) -> Callable[..., Path]:
+    """Name of a model, options -> the folder of its guided, judged sweep of 8 images a point."""
+
+    def sweep(model: str, *options: str) -> Path:
+        out = tmp_path / "out"
+        words = ["sweep", files / model, "--classifier", files / "guide.safetensors"]
+        words += ["--reference", data, "--features", f"{tmp_path}/rows.py:rows"]
+        words += ["--judge", files / "judge.safetensors", "--steps", "3", "--count", "8"]
+        status, said = adm(*words, "--out", out, *options)
+        assert status == 0, said
+        return out
+
+    return sweep
+
+
+def test_the_command_leaves_figures_tables_and_a_page(swept: Callable[..., Path]) -> None:
+    out = swept("model.safetensors", "--scales", "0,2,8", "--samplers", "ddim,ancestral")
     assert {path.name for path in out.iterdir()} == {
         *("samples", "points", "references"),
         *("report.html", "report.md", "report.json", "sweep-rows.png"),
@@ -79,15 +89,10 @@ def test_the_command_leaves_figures_tables_and_a_page(
 
 
 def test_an_unconditional_model_is_swept_with_the_classifier_s_classes(
-    files: Path, data: Path, tmp_path: Path, adm: Callable[..., tuple[int, str]]
+    files: Path, swept: Callable[..., Path]
 ) -> None:
     """The released 256x256 model without labels, guided: a row of the paper's main table."""
-    out = tmp_path / "out"
-    words = ["sweep", files / "unlabelled.safetensors", "--classifier", files / "guide.safetensors"]
-    words += ["--reference", data, "--features", f"{tmp_path}/rows.py:rows", "--scales", "0,2"]
-    words += ["--judge", files / "judge.safetensors", "--steps", "3", "--count", "8", "--out", out]
-    status, said = adm(*words)
-    assert status == 0, said
+    out = swept("unlabelled.safetensors", "--scales", "0,2")
     page = (out / "report.html").read_text()
     assert "takes no labels" in page
     for name in load_classifier(files / "guide.safetensors").classes:

@@ -85,11 +85,8 @@ def command_line(arguments: Sequence[str]) -> App:
 def converted(type_: Any, tokens: Sequence[Token]) -> Any:
     """Convert as cyclopts does, but refuse 2.5 for an int, which cyclopts rounds."""
     kinds = get_args(type_) or (type_,)  # of int | None as well
-    if (
-        int in kinds
-        and not {float, str} & set(kinds)
-        and any("." in token.value for token in tokens)
-    ):
+    whole = int in kinds and float not in kinds and str not in kinds
+    if whole and any("." in token.value for token in tokens):
         raise ValueError(f"expected a whole number, got {tokens[0].value}")
     return convert(type_, tokens)
 

@@ -145,12 +145,8 @@ def upgraded(values: Mapping[str, Any]) -> dict[str, Any]:
     old = dict(values)
     sampler = asdict(sampler_of(old.pop("sampler", "ancestral")))
     sampler |= _taken(old, sampler.keys() - {"name"})
-    for name in (
-        "eta",
-        "clip_again",
-        "at_mean",
-    ):  # parameters of the other sampler, at their defaults
-        old.pop(name, None)
+    for name in ("eta", "clip_again", "at_mean"):
+        old.pop(name, None)  # a parameter of the other sampler, at its default
     grid = _taken(old, _names(Grid))
     current: dict[str, Any] = {"sampler": sampler}
     if grid:

@@ -1,0 +1,23 @@
+"""/proc/cpuinfo -> name of the processor, and its extensions for half precision."""
+
+import platform
+from pathlib import Path
+
+CPUINFO = Path("/proc/cpuinfo")  # Linux only
+
+
+def processor() -> str:
+    """Return the name of the processor, as far as the system tells it."""
+    named = (line for line in _lines() if line.startswith("model name"))
+    found = next(named, "").partition(":")[2].strip()
+    return found or platform.processor() or platform.machine()
+
+
+def half_precision() -> list[str]:
+    """Return the names of the processor's extensions for half precision."""
+    text = "\n".join(_lines())
+    return [extension for extension in ("avx512_bf16", "amx_bf16") if extension in text]
+
+
+def _lines() -> list[str]:
+    return CPUINFO.read_text(encoding="utf-8").splitlines() if CPUINFO.exists() else []
