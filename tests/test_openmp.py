@@ -167,6 +167,25 @@ def test_without_cgroups_every_core_counts(tmp_path):
     assert quota(tmp_path, tmp_path / "none") == sys.maxsize
 
 
+@pytest.mark.parametrize("told", [None, *openmp.WAITING])
+def test_what_else_runs_counts_unless_the_user_chose(monkeypatch, told):
+    looks = []
+
+    def all_taken():
+        looks.append(os.cpu_count())
+        return looks[-1]
+
+    monkeypatch.setattr(openmp, "taken_cores", all_taken)
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    monkeypatch.setattr(os, "environ", {} if told is None else {told: "1"})
+    configure()
+    assert os.environ.get("GOMP_SPINCOUNT") == {
+        None: str(openmp.SPINS_BESIDE),
+        "GOMP_SPINCOUNT": "1",
+    }.get(told)
+    assert len(looks) == (told is None)
+
+
 def test_fewer_than_one_thread_is_refused():
     with pytest.raises(ValueError, match=r"threads=\.\.\.: expected at least 1, got 0"):
         configure(threads=0)
