@@ -1,0 +1,85 @@
+"""A folder of photographs -> Recipes that train on the CPU of a laptop."""
+
+from dataclasses import replace
+
+from adm.networks import HeadWidth, UNetConfig
+from adm.recipes.schema import ClassifierRecipe, DataSettings, DiffusionRecipe, TrainSettings
+from adm.recipes.small import COSINE_VELOCITY, fashion_classifier
+from adm.samplers import DDIM, Grid, Sampling
+
+PHOTOS = DataSettings(source="photos", size=(32, 32), channels=3, flip=True)
+CLASSES = 10  # a placeholder: the number of classes is that of the data
+
+
+def photos() -> DiffusionRecipe:
+    """Colour images of your own, 32x32: 1.5 million parameters.
+
+    The numbers of channels and of classes are those of the data.
+
+    Command: adm train photos --data photos/ --out runs/photos
+    """
+    return DiffusionRecipe(
+        name="photos",
+        data=PHOTOS,
+        process=COSINE_VELOCITY,
+        unet=UNetConfig(
+            in_channels=3,
+            out_channels=6,
+            channels=32,
+            multipliers=(1, 2, 2),
+            depth=1,
+            attention_factors=(4,),
+            heads=HeadWidth(32),
+            norm_groups=8,
+            dropout=0.1,
+            classes=CLASSES,
+        ),
+        train=TrainSettings(
+            steps=3000,
+            batch_size=64,
+            learning_rate=8e-4,
+            warmup_steps=200,
+            anneal=True,
+            ema_decay=0.999,
+            label_dropout=0.1,
+            save_every_steps=250,
+        ),
+        sample=Sampling(sampler=DDIM(), grid=Grid(steps=25, start=980)),
+    )
+
+
+def photos_classifier() -> ClassifierRecipe:
+    """The noisy classifier that guides `photos`.
+
+    Command: adm train photos-classifier --data photos/ --out runs/photos-classifier
+    """
+    base = fashion_classifier()
+    return replace(
+        base,
+        name="photos-classifier",
+        data=PHOTOS,
+        classifier=replace(
+            base.classifier, in_channels=3, size=(32, 32), classes=CLASSES, dropout=0.1
+        ),
+        train=replace(base.train, steps=1000, batch_size=64, save_every_steps=250),
+    )
+
+
+def photos_upsampler() -> DiffusionRecipe:
+    """Colour images of your own from 32x32 to 64x64.
+
+    Command: adm train photos-upsampler --data photos/ --out runs/photos-upsampler
+    """
+    base = photos()
+    return replace(
+        base,
+        name="photos-upsampler",
+        data=replace(PHOTOS, size=(64, 64), low_res=(32, 32)),
+        unet=replace(
+            base.unet,
+            multipliers=(1, 1, 2, 2),
+            attention_factors=(8,),
+            super_resolution=True,
+        ),
+        train=replace(base.train, steps=1500, batch_size=16),
+    )
