@@ -35,7 +35,7 @@ def photos() -> DiffusionRecipe:
             classes=CLASSES,
         ),
         train=TrainSettings(
-            steps=3000,
+            steps=2000,
             batch_size=64,
             learning_rate=8e-4,
             warmup_steps=200,
@@ -61,7 +61,7 @@ def photos_classifier() -> ClassifierRecipe:
         classifier=replace(
             base.classifier, in_channels=3, size=(32, 32), classes=CLASSES, dropout=0.1
         ),
-        train=replace(base.train, steps=1000, batch_size=64, save_every_steps=250),
+        train=replace(base.train, steps=800, batch_size=64, save_every_steps=200),
     )
 
 
@@ -81,5 +81,5 @@ def photos_upsampler() -> DiffusionRecipe:
             attention_factors=(8,),
             super_resolution=True,
         ),
-        train=replace(base.train, steps=1500, batch_size=16),
+        train=replace(base.train, steps=1000, batch_size=16),
     )
