@@ -111,7 +111,7 @@ def test_what_cannot_be_is_refused_in_one_line(setting: str, message: str) -> No
     [
         (["data.size=9,8"], "use 8x8 or 10x8, or fewer multipliers"),
         (["unet.multipliers=1,2,2,2,2"], "each side must be divisible by 16; use 16x16"),
-        (["data.channels=3"], "takes 1 channels and the data has 3; set unet.in_channels and"),
+        (["data.channels=3"], "needs unet.in_channels=3 and unet.out_channels=6, got 1 and 2"),
         (["process.variance=fixed_small"], "needs unet.out_channels=1, got 2"),
         (["unet.out_channels=6"], "needs unet.out_channels=2, got 6"),
         (["process.schedule=linear", "process.steps=10"], "at least 20 steps, got 10; use cosine"),

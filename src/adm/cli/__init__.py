@@ -21,7 +21,7 @@ VERBS = {
     "sample": "Sample images from a model.",
     "upsample": "Upsample images with an upsampler.",
     "train": "Train a diffusion model, a noisy classifier or an upsampler.",
-    "data": "Inspect a data set, or pack it into shards for training.",
+    "data": "Inspect a data set, pack it into shards for training, or write an example.",
     "reference": "Compute the reference statistics that samples are scored against.",
     "evaluate": "Score images against a reference.",
     "sweep": "Score samples at several guidance scales, and plot the trade-off.",

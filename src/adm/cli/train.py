@@ -32,15 +32,20 @@ def train(
 
     The run folder holds checkpoints/, log.jsonl, previews/ and progress.png, and is a model for
     `adm sample` and `adm info`. Ctrl-C and SIGTERM save a checkpoint and exit. The same command
-    resumes from the newest checkpoint, with the result of a run that was never stopped.
+    resumes from the newest checkpoint, with the result of a run that was never stopped. The numbers
+    of channels and classes of a named recipe are those of the data, unless --set sets them: grey
+    images make a grey model, and colour images one of colour.
 
     Examples:
 
         adm train digits --out runs/digits
 
-        adm train fashion --data photos/ --out runs/photos --set data.size=32,32 unet.classes=3
+        adm train photos --data photos/ --out runs/photos
 
-        adm train fashion --pretrained fashion --data mine/ --rename bag=handbag --out runs/mine
+        adm train photos --data photos/ --set data.channels=1 --out runs/grey-photos
+
+        adm train fashion --pretrained fashion --data garments/ --rename bag=handbag \
+            --set data.channels=1 --out runs/garments
 
         torchrun --nproc-per-node 8 -m adm train 64x64-diffusion --data imagenet/ --out runs/64
 
@@ -87,32 +92,38 @@ def train(
     """
     # Imported here, so that --help does not load torch.
     from adm.cli import training
-    from adm.models.load import recipe_of
     from adm.networks import on_meta
     from adm.recipes import build
-    from adm.recipes.overrides import override
     from adm.recipes.schema import to_json
-    from adm.runs.front import open_data
+    from adm.runs.data import DataOptions, chosen, open_data
     from adm.runs.run import TrainOptions
 
     settings = list(set or []) + ([f"train.steps={steps}"] if steps is not None else [])
-    chosen = override(recipe_of(name), settings)
-    build.check(chosen)
-    build.check_sampling(chosen)
+    asked = chosen(name, settings)
+    build.check(asked.recipe)
+    build.check_sampling(asked.recipe)
+    options = DataOptions(
+        data=data,
+        labels=labels,
+        validation=validation,
+        hold_out=hold_out,
+        skip_corrupt=skip_corrupt,
+    )
     if dry_run:
-        on_meta(chosen.config)  # raises if the network cannot be built
-        print(json.dumps(to_json(chosen), indent=2))
+        shown = asked.recipe if data is None else open_data(asked, options).recipe
+        on_meta(shown.config)  # raises if the network cannot be built
+        print(json.dumps(to_json(shown), indent=2))
         return
-    source, held = open_data(chosen, data, labels, validation, hold_out, skip_corrupt)
+    images = open_data(asked, options)
     if rename and pretrained is None:
         raise ValueError(
             "--rename renames classes of the --pretrained model; give --pretrained as well"
         )
-    options = TrainOptions(
+    how = TrainOptions(
         micro_batch=training.parse_micro_batch(micro_batch),
         pretrained=pretrained,
         renamed=training.parse_renames(rename or []),
         shard=shard,
     )
-    watched = training.WatchOptions(held, tensorboard, wandb)
-    training.follow(chosen, source, out, training.place(device, shard), options, watched)
+    watched = training.WatchOptions(tensorboard, wandb)
+    training.follow(images, out, training.place(device, shard), how, watched)

@@ -1,4 +1,4 @@
-"""Recipe, Source, WatchOptions -> run folder, with the progress of training printed."""
+"""TrainingData, TrainOptions -> run folder, with the progress of training printed."""
 
 import math
 import signal
@@ -20,6 +20,8 @@ from adm.processes import Devices, join, launched
 from adm.recipes import Recipe, build
 from adm.recipes.schema import to_json
 from adm.runs import run
+from adm.runs.data import TrainingData
+from adm.runs.estimate import duration, seconds_per_step
 from adm.runs.run import TrainOptions
 from adm.runs.watch import Writer, tensorboard, wandb, watching, written
 from adm.training import checkpoint, retention
@@ -32,15 +34,13 @@ MOST_NAMED = 12  # classes or unreadable images listed
 
 @dataclass(frozen=True)
 class WatchOptions:
-    """What a run is validated on, and where its log goes in addition to log.jsonl.
+    """Where the log of a run goes in addition to log.jsonl.
 
     Attributes:
-        held: the images to validate on, or None.
         tensorboard: whether to write event files for TensorBoard.
         wandb: a Weights & Biases project, or None.
     """
 
-    held: Source | None = None
     tensorboard: bool = False
     wandb: str | None = None
 
@@ -96,35 +96,47 @@ def place(device: str | None, shard: bool) -> Devices:
 
 
 def follow(
-    recipe: Recipe,
-    source: Source,
-    out: Path,
-    devices: Devices,
-    options: TrainOptions,
-    watched: WatchOptions,
+    images: TrainingData, out: Path, devices: Devices, options: TrainOptions, watched: WatchOptions
 ) -> None:
     """Train to the end or to a signal, and print the progress."""
+    recipe, source, held = images.recipe, images.training, images.validation
     newest = checkpoint.latest(out)
     done = 0 if newest is None else checkpoint.numbers(newest).step
     if devices.main:
-        print(describe(source))
-        print(f"validation: {watched.held.name if watched.held else 'none; see --hold-out'}")
+        for line in (describe(source), *map(in_flags, images.notes)):
+            print(line)
+        print(f"validation: {held.name if held else 'none; see --hold-out'}")
+    if done < recipe.train.steps:
+        announce(recipe, devices, options, done)
     writers = _writers(recipe, out, watched, done) if devices.main else []
     pictures = [writer.picture for writer in writers]
-    watch = watching(recipe, source, watched.held, out, devices, on_picture=pictures)
+    watch = watching(recipe, source, held, out, devices, on_picture=pictures)
     with stopping() as stop:
         say = print_translated if devices.main else options.say
         told = replace(options, watch=watch, stop=stop, say=say)
         steps = run.train(recipe, source, out, devices, told)
         if done and devices.main:
             print(f"continuing {out} from step {done}")
-        show(written(steps, writers), recipe, devices, done)
+        show(written(steps, writers), out.resolve().name, recipe.train.steps, devices, done)
         number = max(devices.gather(stop.signal or 0))  # a signal may reach one process only
-    tell_skipped([source] if watched.held is None else [source, watched.held], devices)
+    tell_skipped([source] if held is None else [source, held], devices)
     newest = checkpoint.latest(out)
     if number and newest is not None and checkpoint.numbers(newest).step < recipe.train.steps:
         _leave(newest, number, devices)
     _finish(recipe, out, devices)
+
+
+def announce(recipe: Recipe, devices: Devices, options: TrainOptions, done: int) -> None:
+    """Print the time that the remaining steps will take, from a trial of one step."""
+    if options.shard:  # the whole network may not fit on one device
+        return
+    seconds = max(devices.gather(seconds_per_step(recipe, devices)))
+    if devices.main:
+        left = recipe.train.steps - done
+        print(
+            f"estimated time: {duration(seconds * left)} for {left:,} steps, {seconds:.2g} s each, "
+            "without loading of images and validation"
+        )
 
 
 def print_translated(line: str) -> None:
@@ -137,13 +149,14 @@ def _writers(recipe: Recipe, out: Path, watched: WatchOptions, done: int) -> lis
     return [*writers, wandb(watched.wandb, out, to_json(recipe))] if watched.wandb else writers
 
 
-def show(steps: Iterator[run.Progress], recipe: Recipe, devices: Devices, done: int) -> None:
+def show(steps: Iterator[run.Progress], name: str, total: int, devices: Devices, done: int) -> None:
+    """Print the progress of a run from step `done` to `total`, on the main rank only."""
     if not devices.main:
         for _ in steps:
             pass
         return
     speed, smooth = 0.0, dict[str, float]()
-    with progress(recipe.name, recipe.train.steps, done) as advance:
+    with progress(name, total, done) as advance:
         for state in steps:
             for key in SHOWN:
                 if math.isfinite(value := state.shown.get(key, math.nan)):

@@ -9,6 +9,7 @@ from urllib.parse import urljoin, urlsplit
 from adm.data import shards
 from adm.data.archive import zip_archive
 from adm.data.arrays import arrays, memory_mapped
+from adm.data.colour import RGB
 from adm.data.digits import digits
 from adm.data.fashion import downloaded, fashion_mnist
 from adm.data.fetch import SCHEMES, fetched
@@ -22,7 +23,6 @@ from adm.data.layout import SPLITS
 from adm.data.naming import at_home, natural
 from adm.data.source import NoSplit, Source
 
-RGB = 3
 FORMS = (
     "fashion-mnist, fashion-mnist:/FOLDER, fashion-mnist+download:/FOLDER, digits, "
     "idx:/FOLDER, hf:NAME[@CONFIG], hf:/FOLDER, a folder of images with one sub-folder per class, "
@@ -60,9 +60,20 @@ def open_source(
         ValueError: no such data, split or labels, an invalid size or number of channels, or damaged
             data.
     """
+    found = find(spec, split=split, labels=labels, cache=cache)
+    return at_one_size(found, size=size, channels=channels, skip_corrupt=skip_corrupt)
+
+
+def at_one_size(
+    found: Source | Files,
+    *,
+    size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    skip_corrupt: bool = False,
+) -> Source:
+    """Decode data of `find`, at one size; the arguments and errors are those of `open_source`."""
     if size is not None and min(size) < 1:
         raise ValueError(f"size must be (H, W) of at least 1x1, got {size}")
-    found = find(spec, split=split, labels=labels, cache=cache)
     if isinstance(found, Source):
         return fitted(found, size, channels)
     return decoded(found, size, RGB if channels is None else channels, skip_corrupt=skip_corrupt)

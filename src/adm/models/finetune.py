@@ -150,6 +150,11 @@ def _check_same_network(old: Recipe, new: Recipe, path: Path) -> None:
         for name, before, now in _differences(old.config, new.config)
         if name not in free
     ]
+    if old.data.channels != new.data.channels:
+        raise ValueError(
+            f"{path} has {old.data.channels} channels and the data have {new.data.channels}; set "
+            f"data.channels={old.data.channels} to convert the images"
+        )
     if differences:
         raise ValueError(
             f"{path} is of another network: {'; '.join(differences)}. Set the fields as in the "

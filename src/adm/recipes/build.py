@@ -93,27 +93,38 @@ def check(recipe: Recipe) -> None:
     """Raise ValueError if two settings contradict each other."""
     config = recipe.config
     config.check_size(recipe.data.size)
-    if config.in_channels != recipe.data.channels:
-        raise ValueError(
-            f"the network takes {config.in_channels} channels and the data has "
-            f"{recipe.data.channels}; set {recipe.section}.in_channels and data.channels to the "
-            "same number"
-        )
+    _check_channels(recipe)
     SCHEDULES[recipe.process.schedule](recipe.process.steps)
     if isinstance(recipe, DiffusionRecipe):
         _check_low_res(recipe)
-        learned = parameterization(recipe.process).variance.learned
-        wanted = recipe.data.channels * (2 if learned else 1)
-        if recipe.unet.out_channels != wanted:
-            raise ValueError(
-                f"{recipe.process.variance} variance of {recipe.data.channels} channels needs "
-                f"unet.out_channels={wanted}, got {recipe.unet.out_channels}"
-            )
     elif tuple(recipe.classifier.size) != tuple(recipe.data.size):
         raise ValueError(
             f"classifier.size={recipe.classifier.size} and data.size={recipe.data.size} differ; "
             "set both to the same"
         )
+
+
+def outputs(recipe: DiffusionRecipe) -> int:
+    """Return the number of output channels that a U-Net needs: twice as many to learn variance."""
+    learned = parameterization(recipe.process).variance.learned
+    return recipe.data.channels * (2 if learned else 1)
+
+
+def _check_channels(recipe: Recipe) -> None:
+    """Raise ValueError unless the network has the channels of the data; names every field."""
+    channels, section = recipe.data.channels, recipe.section
+    wanted = {f"{section}.in_channels": (channels, recipe.config.in_channels)}
+    if isinstance(recipe, DiffusionRecipe):
+        wanted["unet.out_channels"] = (outputs(recipe), recipe.unet.out_channels)
+    wrong = {field: both for field, both in wanted.items() if both[0] != both[1]}
+    if not wrong:
+        return
+    needs = " and ".join(f"{field}={need}" for field, (need, _) in wrong.items())
+    has = " and ".join(str(got) for _, got in wrong.values())
+    why = f"data.channels={channels}"
+    if isinstance(recipe, DiffusionRecipe):
+        why += f" with {recipe.process.variance} variance"
+    raise ValueError(f"{why} needs {needs}, got {has}; set them to that, or change data.channels")
 
 
 def check_sampling(recipe: Recipe) -> None:

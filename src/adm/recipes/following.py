@@ -1,0 +1,89 @@
+"""Recipe, settings -> free fields; Recipe, channels, classes of data -> Recipe that fits them."""
+
+from collections.abc import Iterable
+
+from adm.recipes import build
+from adm.recipes.overrides import override
+from adm.recipes.schema import DiffusionRecipe, Recipe
+
+
+def free_fields(recipe: Recipe, settings: Iterable[str] = ()) -> frozenset[str]:
+    """Return the fields that follow from the data, without those that `settings` set.
+
+    Args:
+        settings: as of `override`.
+    """
+    given = [setting.partition("=")[0].strip() for setting in settings]
+    return frozenset(
+        field
+        for field in ("data.channels", *_dependent(recipe), f"{recipe.section}.classes")
+        if not any(field == path or field.startswith(f"{path}.") for path in given)
+    )
+
+
+def following(
+    recipe: Recipe, free: Iterable[str], channels: int | None = None, classes: int | None = None
+) -> Recipe:
+    """Return a recipe whose free fields fit the data and each other.
+
+    A diffusion model of data with a single class has no classes, and a recipe without classes
+    stays without them.
+
+    Args:
+        free: the fields that may change, from `free_fields`.
+        channels: number of channels of the data; None if unknown.
+        classes: number of classes of the data; None if unknown.
+
+    Raises:
+        ValueError: a classifier of data with a single class.
+    """
+    allowed = frozenset(free)
+    if channels is not None:
+        recipe = _changed(recipe, {"data.channels": channels}, allowed)
+    recipe = _changed(recipe, _dependent(recipe), allowed)
+    field = f"{recipe.section}.classes"
+    if classes is None or recipe.config.classes is None or field not in allowed:
+        return recipe
+    if classes > 1:
+        return _changed(recipe, {field: classes}, allowed)
+    if isinstance(recipe, DiffusionRecipe):
+        return _changed(recipe, {field: None}, allowed)
+    raise ValueError(
+        "a classifier needs images of two classes or more, and the data have one; put the images "
+        "of each class into a sub-folder of its own, or set labels=..."
+    )
+
+
+def told(before: Recipe, after: Recipe) -> str:
+    """Return the fields that differ, as `field=value` with spaces between; empty if none."""
+    fields = ("data.channels", *_dependent(after), f"{after.section}.classes")
+    pairs = [(field, _at(before, field), _at(after, field)) for field in fields]
+    return " ".join(f"{field}={_plain(now)}" for field, was, now in pairs if was != now)
+
+
+def _changed(recipe: Recipe, values: dict[str, object], allowed: frozenset[str]) -> Recipe:
+    chosen = [f"{field}={_plain(value)}" for field, value in values.items() if field in allowed]
+    return override(recipe, chosen)
+
+
+def _dependent(recipe: Recipe) -> dict[str, object]:
+    """Return the fields of the network that `data` determines, with their values."""
+    found: dict[str, object] = {f"{recipe.section}.in_channels": recipe.data.channels}
+    if isinstance(recipe, DiffusionRecipe):
+        found["unet.out_channels"] = build.outputs(recipe)
+    else:
+        found["classifier.size"] = recipe.data.size
+    return found
+
+
+def _at(recipe: Recipe, field: str) -> object:
+    here: object = recipe
+    for part in field.split("."):
+        here = getattr(here, part)
+    return here
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return "none" if value is None else str(value)

@@ -1,0 +1,54 @@
+"""Recipe, Devices -> seconds of an optimizer step; seconds -> text."""
+
+import time
+
+import torch
+
+from adm.networks.dropout import key_dropout
+from adm.processes import Devices
+from adm.recipes import build
+from adm.recipes.schema import Recipe
+from adm.training.batches import Batch
+from adm.training.draws import draw
+from adm.training.spread import share
+
+TRIAL = 8  # images of a trial, whose time is scaled to those of a step
+
+
+def seconds_per_step(recipe: Recipe, devices: Devices) -> float:
+    """Estimate the seconds of a step by the forward and backward pass of a few images.
+
+    A network of the recipe is built for it, and discarded. Takes about twice the time of `TRIAL`
+    images; the run that follows is not affected.
+    """
+    mine = len(share(recipe.train.batch_size, devices))
+    count = max(1, min(TRIAL, mine))
+    device = devices.device
+    network = build.network(recipe).to(device).train()
+    objective = build.objective(recipe, device)
+    shape = (recipe.data.channels, *recipe.data.size)
+    images = torch.zeros(count, *shape, dtype=torch.uint8)
+    labels = torch.zeros(count, dtype=torch.int64)
+    batch = Batch(images, labels, draw(0, 0, count, shape)).to(device)
+    key_dropout(network, batch.draws.key)
+    seconds = 0.0
+    for _ in range(2):  # the first trial also compiles kernels and allocates memory
+        started = time.perf_counter()
+        objective(network, batch).loss.sum().backward()
+        if device.type != "cpu":
+            torch.get_device_module(device).synchronize()
+        seconds = time.perf_counter() - started
+    return seconds * mine / count
+
+
+def duration(seconds: float) -> str:
+    """Return a time in the two units that tell most: `48 s`, `12 min`, `1 h 30 min`, `3 d 4 h`."""
+    minutes = round(seconds / 60)
+    if seconds < 100:
+        return f"{max(1, round(seconds))} s"
+    if minutes < 100:
+        return f"{minutes} min"
+    hours, rest = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {rest} min"
+    return f"{hours // 24} d {hours % 24} h"
