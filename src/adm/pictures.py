@@ -1,4 +1,4 @@
-"""uint8 images, names, captions -> PIL image; PIL image or Figure -> PNG bytes."""
+"""uint8 images, names, captions -> PIL image; PIL image, Figure -> PNG; PIL images -> GIF."""
 
 import base64
 import io
@@ -38,7 +38,11 @@ class Row(NamedTuple):
 
 
 def sheet(
-    title: str, headings: Sequence[tuple[str, int]], rows: Sequence[Row], least: int = LEAST
+    title: str,
+    headings: Sequence[tuple[str, int]],
+    rows: Sequence[Row],
+    least: int = LEAST,
+    most: int = MOST,
 ) -> Image.Image:
     """Draw labelled rows of images.
 
@@ -46,10 +50,11 @@ def sheet(
         title: written at the top; an empty one takes no space.
         headings: (text, number of columns that it spans) from left to right.
         rows: the rows from top to bottom.
-        least: least pixels of the longer side of a tile.
+        least: least pixels of the longer side of a tile, if `most` permits it.
+        most: most pixels of the longer side of a tile.
     """
     sizes = [image.shape[1:] for row in rows for image in row.images] or [(LEAST, LEAST)]
-    tile = tile_size((max(h for h, _ in sizes), max(w for _, w in sizes)), least)
+    tile = tile_size((max(h for h, _ in sizes), max(w for _, w in sizes)), least, most)
     across = max([tile[1], *(_width(text, SMALL) + 4 for row in rows for text in row.captions)])
     left = MARGIN + max(_width(_short(row.name), SMALL) for row in rows)
     left += MARGIN if left > MARGIN else 0
@@ -71,21 +76,6 @@ def sheet(
         pen.text(middle, _short(row.name), INK, _font(SMALL), anchor="rm", align="right")
         _fill(canvas, row, tile, [(x, across) for x in starts], y)
     return canvas
-
-
-def by_class(
-    images: Tensor, labels: Tensor, classes: Sequence[str], columns: int = 8
-) -> Image.Image:
-    """Draw a row for each class: its name, then the first of its images.
-
-    Args:
-        images: (N, C, H, W) uint8, N at least 1.
-        labels: (N,) int64, indices into `classes`; a class without images has no row.
-        columns: most images per class.
-    """
-    used = sorted({int(label) for label in labels})
-    rows = [Row(classes[label], list(images[labels == label][:columns])) for label in used]
-    return sheet("", [("", max(len(row.images) for row in rows))], rows)
 
 
 def grid(
@@ -124,12 +114,12 @@ def grid(
     return canvas.resize((canvas.width * factor, canvas.height * factor), Image.Resampling.NEAREST)
 
 
-def tile_size(size: tuple[int, int], least: int = LEAST) -> tuple[int, int]:
-    """Return the (H, W) of a tile: the size enlarged by an integer factor, or reduced to `MOST`."""
+def tile_size(size: tuple[int, int], least: int = LEAST, most: int = MOST) -> tuple[int, int]:
+    """Return the (H, W) of a tile: the size enlarged by an integer factor, or reduced to `most`."""
     longer = max(size)
-    if longer > MOST:
-        return max(1, size[0] * MOST // longer), max(1, size[1] * MOST // longer)
-    zoom = _zoom(longer, least)
+    if longer > most:
+        return max(1, size[0] * most // longer), max(1, size[1] * most // longer)
+    zoom = min(_zoom(longer, least), most // longer)
     return size[0] * zoom, size[1] * zoom
 
 
@@ -168,9 +158,30 @@ def png(drawn: "Image.Image | Figure") -> bytes:
     return buffer.getvalue()
 
 
-def data_uri(content: bytes) -> str:
-    """Return PNG bytes as a data URI, for the source of an HTML image."""
-    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
+def gif(frames: Sequence[Image.Image], milliseconds: Sequence[int]) -> bytes:
+    """Encode pictures of one size as an animation that repeats; equal ones give equal bytes.
+
+    Args:
+        frames: grey or RGB; each frame has its own palette of up to 256 colours.
+        milliseconds: how long each frame is shown, in steps of 10.
+    """
+    kept = [_indexed(frame) for frame in frames]
+    buffer = io.BytesIO()
+    kept[0].save(
+        buffer,
+        "GIF",
+        save_all=True,
+        append_images=kept[1:],
+        duration=list(milliseconds),
+        loop=0,
+        optimize=False,
+    )
+    return buffer.getvalue()
+
+
+def data_uri(content: bytes, kind: str = "png") -> str:
+    """Return the bytes of a PNG, or of another kind of image, as the source of an HTML image."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _visible(image: Tensor) -> Image.Image:
@@ -178,6 +189,13 @@ def _visible(image: Tensor) -> Image.Image:
     if image.shape[0] not in MODES:
         image = image[:3] if image.shape[0] > max(MODES) else image[:1]
     return to_picture(image)
+
+
+def _indexed(frame: Image.Image) -> Image.Image:
+    """Grey as it is; RGB with the 256 colours that represent it best, without dithering."""
+    if frame.mode == "L":
+        return frame
+    return frame.convert("RGB").quantize(256, dither=Image.Dither.NONE)
 
 
 def _zoom(longer: int, least: int) -> int:

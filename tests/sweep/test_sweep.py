@@ -15,6 +15,7 @@ from evaluation.stubs import blocks, spots, together
 from adm.evaluation import make_reference
 from adm.features import Extracted
 from adm.features.contract import guarded
+from adm.generation.folder import images_of
 from adm.generation.generate import DiffusionGenerator, generate
 from adm.models.load import load_classifier, load_diffusion
 from adm.models.trained import ClassifierModel, DiffusionModel
@@ -25,7 +26,7 @@ from adm.sweep import plan as plan_module
 from adm.sweep import run as run_module
 from adm.sweep import scoring as scoring_module
 from adm.sweep.page import shown, title_of, write
-from adm.sweep.plan import Point, Sweep, balanced, images_of, sample_point
+from adm.sweep.plan import Point, Sweep, balanced, sample_point
 from adm.sweep.run import SweepResult, run, share
 from adm.sweep.scoring import Scorer, Scoring, cached_reference
 from adm.sweep.summary import as_json, markdown, tables, ways

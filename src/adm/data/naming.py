@@ -5,6 +5,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
+from adm.data.export import ANIMATION, ARCHIVE, MANIFEST, SHEET
+
 EXTENSIONS = ("png", "jpg", "jpeg", "bmp", "webp", "gif", "tif", "tiff")
 DIGITS = re.compile(r"([0-9]+)")
 
@@ -35,13 +37,18 @@ def plain(name: str) -> str:
 def in_order(names: Iterable[str]) -> list[str]:
     """The image files in natural order, folder by folder, parents before their sub-folders.
 
-    Hidden files and folders are ignored.
+    Hidden files and folders are ignored, and so are the pictures of all samples in a sample folder.
     """
     folders: defaultdict[str, list[str]] = defaultdict(list)
+    sampled: set[str] = set()
     for name in names:
         folder, _, last = name.rpartition("/")
         if is_image(last):
             folders[folder].append(last)
+        elif last in (ARCHIVE, MANIFEST):
+            sampled.add(folder)
+    for folder in sampled & folders.keys():
+        folders[folder] = [last for last in folders[folder] if last not in (SHEET, ANIMATION)]
     visible = {
         folder: [natural(part) for part in folder.split("/")] if folder else []
         for folder in folders

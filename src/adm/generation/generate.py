@@ -106,8 +106,7 @@ class DiffusionGenerator:
             ValueError: there is guidance and no labels.
         """
         model, schedule = self.model, self.schedule
-        numbers = indices if low_res is None else [UPSAMPLED + index for index in indices]
-        noise = ImageNoise(self.seed, numbers, model.shape, model.device)
+        noise = self.noise(indices, low_res)
         labels = None if labels is None else labels.to(model.device, copy=True)
         threshold = clip
         if isinstance(self.sampling.sampler, Ancestral):
@@ -124,6 +123,11 @@ class DiffusionGenerator:
         pull = total(*both) if len(both) > 1 else next(iter(both), None)
         states = self.sampling.sampler(denoise, noise.start(), schedule, noise, pull)
         return states if gradient is not None else _without_grad(states)
+
+    def noise(self, indices: Sequence[int], low_res: Tensor | None = None) -> ImageNoise:
+        """Return the noise of one batch; `start()` is the noise that sampling starts from."""
+        numbers = indices if low_res is None else [UPSAMPLED + index for index in indices]
+        return ImageNoise(self.seed, numbers, self.model.shape, self.model.device)
 
     def _guidance(self, labels: Tensor | None, schedule: Schedule) -> Gradient | None:
         if self.classifier is None or not self.sampling.guidance:

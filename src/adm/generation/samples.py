@@ -1,6 +1,5 @@
 """Job -> Samples: its images, with a picture of them and the sample folder that holds them."""
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,11 +9,13 @@ from PIL import Image
 from torch import Tensor
 
 from adm.data.naming import at_home
+from adm.generation.animation import animation
 from adm.generation.folder import check_free, write_folder
 from adm.generation.generate import generate
 from adm.generation.generator import OnStep
 from adm.generation.job import Chain, Job, chained
-from adm.pictures import by_class, grid, png
+from adm.generation.sheet import contact_sheet
+from adm.pictures import png
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,25 +52,37 @@ class Samples:
         return f"Samples({len(self)} images of (C, H, W) = {tuple(self.images.shape[1:])})"
 
     def grid(self) -> Image.Image:
-        """Draw all images in one picture: a row per class, or a square without classes."""
-        if self.labels is not None:
-            columns = int(self.labels.bincount().max())
-            return by_class(self.images, self.labels, self.classes, columns)
-        return grid(self.images, math.ceil(len(self.images) ** 0.5))
+        """Draw the images in one picture: a row per class, or a square without classes.
 
-    def save(self, out: str | Path, *, overwrite: bool = False) -> Path:
+        Of many images and classes only some are shown; see `sheet.layout`.
+        """
+        return contact_sheet(*self.chain[0])
+
+    def animate(self) -> bytes:
+        """Sample up to 64 of the images again; return a GIF of every step, from noise to image.
+
+        Raises:
+            ValueError: they are not of a diffusion model.
+        """
+        return animation(self.chain, self.batch_size)
+
+    def save(self, out: str | Path, *, overwrite: bool = False, animate: bool = False) -> Path:
         """Write a sample folder, as `adm sample` does.
 
         Args:
             out: the folder.
-            overwrite: whether to replace an existing folder.
+            overwrite: whether to replace an existing sample folder.
+            animate: whether to write the animation of `animate` as well.
 
         Raises:
-            FileExistsError: `out` exists and is not empty, without `overwrite`.
+            FileExistsError: `out` is not empty, and `overwrite` is not set or it is not a sample
+                folder.
+            ValueError: `animate` with samples that are not of a diffusion model.
         """
         path = at_home(out)
         check_free(path, overwrite)
-        write_folder(path, self.chain, self.batch_size, overwrite)
+        film = self.animate() if animate else None
+        write_folder(path, self.chain, self.batch_size, overwrite, film)
         return path
 
     def _repr_png_(self) -> bytes:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from adm.files import read_json, through_json, write_json
+from adm.files import first_difference, read_json, through_json, write_json
 from adm.recipes.schema import from_json, to_json
 
 FILE = "run.json"
@@ -37,7 +37,7 @@ def claim(run: Path, described: Mapping[str, Any]) -> None:
     if not path.exists():
         if run.exists() and any(not file.name.startswith(".") for file in run.iterdir()):
             raise ValueError(f"{run} is not empty and holds no run; choose another out=...")
-    elif difference := _difference(_held(path), through_json(described), _free(described)):
+    elif difference := first_difference(_held(path), through_json(described), _free(described)):
         raise ValueError(
             f"{run} holds another run: {difference}; choose another out=..., or use the same "
             "settings"
@@ -88,16 +88,3 @@ def _free(described: Mapping[str, Any]) -> tuple[str, ...]:
     train = described["recipe"]["train"]
     # With `anneal`, the learning rate of every step depends on the number of steps.
     return FREE if train["anneal"] else (*FREE, "recipe.train.steps")
-
-
-def _difference(held: object, asked: object, free: tuple[str, ...], path: str = "") -> str | None:
-    """Return the first setting in which two runs differ, with both values, or None."""
-    if path in free:
-        return None
-    if isinstance(held, dict) and isinstance(asked, dict):
-        for key in {**held, **asked}:
-            here = f"{path}.{key}" if path else str(key)
-            if found := _difference(held.get(key), asked.get(key), free, here):
-                return found
-        return None
-    return None if held == asked else f"{path} is {held!r} there and {asked!r} here"

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from adm import files
 from adm.data.export import safe_names
+from adm.generation.folder import images_of
 from adm.pictures import LEAST, data_uri, grid, png
-from adm.sweep.plan import SAMPLES, Point, Sweep, exactly, images_of
+from adm.sweep.plan import SAMPLES, Point, Sweep, exactly
 from adm.sweep.plots import figure
 from adm.sweep.run import NetworkScores, SweepResult
 from adm.sweep.summary import (

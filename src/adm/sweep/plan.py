@@ -9,11 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from adm.data.export import ARCHIVE
 from adm.files import through_json
 from adm.generation.folder import MANIFEST, read_manifest, sample_into
 from adm.generation.generate import DiffusionGenerator
@@ -161,9 +156,3 @@ def _agree(one: Any, other: Any) -> bool:
     if isinstance(one, dict) and isinstance(other, dict):
         return all(_agree(one[key], other[key]) for key in one.keys() & other.keys())
     return one == other
-
-
-def images_of(place: Path) -> Tensor:
-    """Return the images of a sample folder, (N, C, H, W) uint8."""
-    with np.load(place / ARCHIVE, allow_pickle=False) as stored:
-        return torch.from_numpy(stored["arr_0"]).permute(0, 3, 1, 2).contiguous()

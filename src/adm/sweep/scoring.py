@@ -27,11 +27,12 @@ from adm.evaluation.manifest import described
 from adm.evaluation.statistics import DEFAULT, digest_of
 from adm.features import Features
 from adm.files import cached_json, sha256, write_json
+from adm.generation.folder import images_of
 from adm.images import to_float
 from adm.metrics.accuracy import accuracy
 from adm.models.load import SHIPPED
 from adm.models.trained import ClassifierModel
-from adm.sweep.plan import Point, images_of
+from adm.sweep.plan import Point
 
 POINTS, REFERENCES = "points", "references"  # in the sweep folder
 BATCH = 250  # images that the judge classifies at a time

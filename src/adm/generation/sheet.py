@@ -1,0 +1,98 @@
+"""Job -> Layout, the images that its contact sheet shows; Layout, images -> PIL image."""
+
+import math
+from typing import NamedTuple
+
+from PIL import Image
+from torch import Tensor
+
+from adm.data.counting import count_of
+from adm.generation.job import Job
+from adm.pictures import Row, sheet
+
+MOST_CLASSES, MOST_OF_CLASS = 24, 16
+MOST = MOST_CLASSES * MOST_OF_CLASS
+MOST_UNLABELLED = 256
+LEAST, LARGEST = 112, 512  # pixels of the longer side of a tile
+PIXELS = 1 << 22  # of all tiles
+
+
+class Layout(NamedTuple):
+    """Places of images in a contact sheet.
+
+    Attributes:
+        rows: name of each row, and the indices of its images.
+        note: what is left out, as a sentence; empty if all images are shown.
+    """
+
+    rows: list[tuple[str, list[int]]]
+    note: str
+
+    @property
+    def indices(self) -> list[int]:
+        """The indices of all images, row by row."""
+        return [index for _, row in self.rows for index in row]
+
+    @property
+    def columns(self) -> int:
+        return max(len(row) for _, row in self.rows)
+
+
+def contact_sheet(job: Job, images: Tensor) -> Image.Image:
+    """Draw the images of a job: a row for each class, or a square without classes.
+
+    Images are enlarged by an integer factor, or reduced if there are many large ones. Of many
+    images and classes only some are shown, and a line says which.
+
+    Args:
+        images: (N, C, H, W) uint8, all images of the job.
+    """
+    plan = layout(job)
+    return drawn(plan, images[plan.indices])
+
+
+def layout(job: Job, most: int = MOST, most_of_class: int = MOST_OF_CLASS) -> Layout:
+    """Choose the images that are shown: the first of each class, or of all without classes.
+
+    Args:
+        most: most images; at least `MOST_CLASSES`.
+        most_of_class: most images of a class.
+    """
+    if job.labels is None:
+        return _square(job.count, min(most, MOST_UNLABELLED))
+    found: dict[int, list[int]] = {}
+    for index, label in enumerate(job.labels):
+        found.setdefault(label, []).append(index)
+    used = sorted(found)
+    if len(used) > MOST_CLASSES:  # spread evenly, from the first to the last
+        last = len(used) - 1
+        used = [used[round(i * last / (MOST_CLASSES - 1))] for i in range(MOST_CLASSES)]
+    columns = min(most_of_class, most // len(used))
+    rows = [(job.generator.classes[label], found[label][:columns]) for label in used]
+    parts = [f"{len(used)} of {len(found)} classes"] if len(used) < len(found) else []
+    if any(len(found[label]) > columns for label in used):
+        parts.append(f"the first {count_of(columns, 'image')} of each{'' if parts else ' class'}")
+    return Layout(rows, f"Shown: {', '.join(parts)}." if parts else "")
+
+
+def drawn(plan: Layout, images: Tensor, pixels: int = PIXELS) -> Image.Image:
+    """Draw images in the places of a layout.
+
+    Args:
+        images: (len(plan.indices), C, H, W) uint8, in the order of `plan.indices`.
+        pixels: most pixels of all tiles together.
+    """
+    largest = min(LARGEST, math.isqrt(pixels // (len(plan.rows) * plan.columns)))
+    rows, start = list[Row](), 0
+    for name, indices in plan.rows:
+        rows.append(Row(name, list(images[start : start + len(indices)])))
+        start += len(indices)
+    return sheet(plan.note, [("", plan.columns)], rows, LEAST, largest)
+
+
+def _square(count: int, most: int) -> Layout:
+    shown = min(count, most)
+    columns = math.ceil(shown**0.5)
+    rows = [list(range(i, min(i + columns, shown))) for i in range(0, shown, columns)]
+    note = f"Shown: the first {shown} of {count} images." if shown < count else ""
+    return Layout([("", row) for row in rows], note)
