@@ -13,10 +13,10 @@ from adm.pictures import (
     LEAST,
     MOST,
     Row,
-    by_class,
     colours,
     data_uri,
     fitted,
+    gif,
     grid,
     png,
     sheet,
@@ -83,23 +83,12 @@ def test_a_grid_of_nothing_is_refused(count: int, columns: int) -> None:
         grid(noise(count, 1, 4, 4), columns)
 
 
-def test_a_row_of_each_class_holds_the_first_of_its_images() -> None:
-    images, labels = noise(9, 1, 8, 8), torch.tensor([2, 0, 2, 0, 2, 0, 2, 0, 0])
-    picture = by_class(images, labels, ["ant", "bee", "cat"], columns=3)
-    rows: dict[int, list[int]] = {}
-    for i, image in enumerate(images):
-        for x, y in places(picture, fitted(image, tile_size((8, 8)))):
-            rows.setdefault(y, []).append(i)
-            assert x > 0
-    assert [rows[y] for y in sorted(rows)] == [[1, 3, 5], [0, 2, 4]]
-    named = by_class(images, labels, ["a much longer name", "bee", "cat"], columns=3)
-    assert named.width > picture.width
-
-
 def test_pixels_of_small_images_stay_squares_and_large_images_are_reduced() -> None:
     assert tile_size((8, 8)) == (56, 56)
     assert tile_size((28, 14)) == (56, 28)
     assert tile_size((512, 256)) == (MOST, MOST // 2)
+    assert tile_size((28, 28), 112, 100) == (84, 84)  # a factor that the limit permits
+    assert tile_size((28, 28), 112, 10) == (10, 10)
     image = torch.arange(4, dtype=torch.uint8).reshape(1, 2, 2) * 60
     shown = fitted(image, (56, 56))
     assert sorted(c[1] for c in shown.getcolors() or []) == [(v, v, v) for v in (0, 60, 120, 180)]
@@ -131,3 +120,18 @@ def test_a_data_uri_holds_the_picture() -> None:
     assert head == "data:image/png;base64"
     again = Image.open(io.BytesIO(base64.b64decode(body)))
     assert (again.mode, again.tobytes()) == (picture.mode, picture.tobytes())
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_an_animation_holds_its_frames_and_repeats(mode: str) -> None:
+    frames = [Image.new(mode, (6, 4), colour) for colour in ("black", "white", "black")]
+    content = gif(frames, [60, 100, 2000])
+    assert content == gif(frames, [60, 100, 2000])
+    with Image.open(io.BytesIO(content)) as film:
+        assert (film.format, film.n_frames, film.info["loop"]) == ("GIF", 3, 0)
+        seen = []
+        for number in range(3):
+            film.seek(number)
+            seen.append((film.info["duration"], film.convert("L").getpixel((2, 2))))
+    assert seen == [(60, 0), (100, 255), (2000, 0)]
+    assert data_uri(content, "gif").startswith("data:image/gif;base64,R0lGODlh")

@@ -7,7 +7,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,6 @@ MOST_DEPTH = 64  # of nested lists and objects; files of this package have fewer
 LONGEST_NAME = (
     40  # characters of a name that its temporary name keeps, to stay within file system limits
 )
-LONGEST_VALUE = 80  # characters of a value in a message
-MOST_ENTRIES = 8  # of a list that a message shows whole
 UNSYNCED = (errno.EINVAL, errno.ENOTSUP)  # errors of file systems that cannot sync a folder
 
 
@@ -200,32 +198,6 @@ def through_json(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-def first_difference(
-    held: object, asked: object, free: Collection[str] = (), path: str = ""
-) -> str | None:
-    """Return the first entry in which two JSON values differ, with both values, or None.
-
-    Args:
-        held, asked: the value of a file, and the one that is wanted; the message says "there" of
-            the first, and "here" of the second.
-        free: entries that may differ, such as "recipe.watch".
-        path: the place of both values in the file.
-    """
-    if path in free or held == asked:
-        return None
-    if isinstance(held, dict) and isinstance(asked, dict):
-        for key in {**held, **asked}:
-            here = f"{path}.{key}" if path else str(key)
-            if found := first_difference(held.get(key), asked.get(key), free, here):
-                return found
-        return None
-    if isinstance(held, list) and isinstance(asked, list) and len(held) == len(asked):
-        if len(held) > MOST_ENTRIES or any(isinstance(value, dict) for value in held):
-            place = next(i for i, value in enumerate(held) if value != asked[i])
-            return first_difference(held[place], asked[place], free, f"{path}[{place}]")
-    return f"{path} is {_shown(held)} there and {_shown(asked)} here"
-
-
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file, 64 hexadecimal digits; it may be larger than memory."""
     with path.open("rb") as file:
@@ -235,14 +207,6 @@ def sha256(path: Path) -> str:
 def sha256_of(content: bytes) -> str:
     """Return the SHA-256 of bytes, 64 hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
-
-
-def _shown(value: object) -> str:
-    """Return a value for a message, which is shortened if it is long."""
-    if isinstance(value, list) and len(value) > MOST_ENTRIES:
-        return f"a list of {len(value)}"
-    text = repr(value)
-    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"
 
 
 def _beside(path: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from adm.cli.progress import progress
 from adm.cli.sampling import DEFAULT, SamplingOptions
 
 
@@ -19,14 +18,17 @@ def sample(
 ) -> None:
     """Sample images from a model.
 
-    The folder holds PNG files named by class and seed, samples.npz in the released layout (arr_0
-    uint8 NHWC, arr_1 labels) and samples.json, which records how the images were sampled. The same
-    command writes the same files. An interrupted command resumes when it is run again. Images with
-    a number of channels other than 1, 3 or 4 are stored in samples.npz only.
+    The folder holds PNG files named by class and seed, grid.png with all of them or the first of
+    each class, samples.npz in the released layout (arr_0 uint8 NHWC, arr_1 labels) and
+    samples.json, which records how the images were sampled. The same command writes the same files.
+    An interrupted command resumes when it is run again, and a finished one is done. Images with a
+    number of channels other than 1, 3 or 4 are stored in samples.npz only.
 
     Examples:
 
         adm sample fashion --classes sneaker:16,bag:4 --scale 2 --out out/pairs
+
+        adm sample fashion --classes all:4 --scale 2 --animate --out out/film
 
         adm sample fashion --classes all:8 --sampler ancestral --steps 100 --out out/all
 
@@ -53,12 +55,6 @@ def sample(
     upsampler_steps
         Evaluations of the upsampler per image; its recipe's value by default.
     """
-    # Imported here, so that --help does not load torch.
-    from adm.generation.folder import sample_into
-
     pipeline = how.pipeline(model, upsampler)
     job = pipeline.job(classes, count, upsampler_steps=upsampler_steps, **how.settings)
-    with progress(f"sampling {job.count} images", job.evaluations) as advance:
-        sample_into(out, job, batch_size=how.batch_size, on_step=advance)
-    more = "" if upsampler is None else ", base/"
-    print(f"{out}: {job.count} images, samples.npz, samples.json{more}")
+    how.sample_into(out, job, f"sampling {job.count} images")

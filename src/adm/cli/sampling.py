@@ -1,11 +1,15 @@
-"""Command-line options -> SamplingOptions -> Pipeline and its settings."""
+"""Command-line options -> SamplingOptions -> Pipeline, its settings; Job -> sample folder."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from adm.cli.progress import progress
+
 if TYPE_CHECKING:  # so that --help does not load torch
+    from adm.generation.job import Job
     from adm.generation.pipeline import Pipeline
 
 
@@ -50,6 +54,11 @@ class SamplingOptions:
         Rounding to 8 bits: nearest, or truncated as in the released system.
     device
         Device: cpu, cuda, cuda:1 or mps. The best available by default.
+    animate
+        Also write denoising.gif, which shows up to 64 of the images at every step, from noise to
+        the sample. These images are sampled twice.
+    overwrite
+        Sample again, and replace the sample folder.
     """
 
     classifier: str | None = None
@@ -67,6 +76,8 @@ class SamplingOptions:
     precision: str | None = None
     rounding: str | None = None
     device: str | None = None
+    animate: Annotated[bool, Parameter(negative="")] = False
+    overwrite: Annotated[bool, Parameter(negative="")] = False
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -95,6 +106,31 @@ class SamplingOptions:
         from adm.generation.pipeline import load
 
         return load(model, self.classifier, upsampler, self.device)
+
+    def sample_into(self, out: Path, job: "Job", title: str) -> None:
+        """Sample into a folder with a progress bar, or say that it is complete; name its files."""
+        from adm.data.export import ANIMATION, ARCHIVE, MANIFEST, SHEET
+        from adm.generation.animation import check_animated, cost
+        from adm.generation.folder import BASE, holds, missing, sample_into
+
+        if self.animate:
+            check_animated(job)
+        done = not self.overwrite and holds(out, job, self.batch_size)
+        lacking = missing(out, job, self.animate) if done else []
+        films = ANIMATION in lacking if done else self.animate
+        total = (0 if done else job.evaluations) + (cost(job) if films else 0)
+        if lacking or not done:
+            with progress(f"drawing {' and '.join(lacking)}" if done else title, total) as advance:
+                options = {"overwrite": self.overwrite, "animate": self.animate}
+                sample_into(out, job, batch_size=self.batch_size, on_step=advance, **options)
+        if done:
+            print(f"{out} is complete: it holds these images; add --overwrite to sample again")
+        else:
+            base = f", {BASE}/" if job.low_res is not None and (out / BASE).is_dir() else ""
+            print(f"{out}: {job.count} images, {ARCHIVE}, {MANIFEST}{base}")
+        if self.animate:
+            print(f"{out / ANIMATION}: the images at every step, from noise to sample")
+        print(f"{out / SHEET}: open it to see the samples")
 
 
 DEFAULT = SamplingOptions()

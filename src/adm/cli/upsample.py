@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from adm.cli.progress import progress
 from adm.cli.sampling import DEFAULT, SamplingOptions
 from adm.files import read_json
 
@@ -59,7 +58,6 @@ def upsample(
     import torch
 
     from adm.generation.cascade import translated
-    from adm.generation.folder import sample_into
     from adm.generation.job import Job, LowRes
 
     pipeline = how.pipeline(model)
@@ -75,9 +73,7 @@ def upsample(
     if generator.classes:
         labels = translated(source.labels[:number].tolist(), source.classes, generator.classes)
     job = Job(generator, labels, number, LowRes(low, f"{images}, shrunk" if shrink else images))
-    with progress(f"upsampling {number} images", job.evaluations) as advance:
-        sample_into(out, job, batch_size=how.batch_size, on_step=advance)
-    print(f"{out}: {number} images, samples.npz, samples.json")
+    how.sample_into(out, job, f"upsampling {number} images")
 
 
 def opened(images: str, model: "DiffusionModel", shrink: bool, named: bool) -> "Source":

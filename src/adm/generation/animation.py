@@ -13,7 +13,7 @@ from adm.generation.sheet import MOST_OF_CLASS, drawn, layout
 from adm.images import to_uint8
 from adm.pictures import gif
 
-MOST_IMAGES, MOST_FRAMES = 64, 50
+MOST_IMAGES, MOST_FRAMES = 64, 40
 PIXELS = 1 << 18  # of all tiles of a frame; noise is hardly compressed
 WHOLE, LAST = 4000, 2500  # milliseconds of all frames but the last, and of the last
 SHORTEST, LONGEST = 60, 400  # milliseconds of a frame

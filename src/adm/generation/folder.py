@@ -12,9 +12,9 @@ from torch import Tensor
 
 from adm.data.export import ANIMATION, ARCHIVE, MANIFEST, SHEET, save_images, write_npz
 from adm.data.pixels import MODES
+from adm.differences import first_difference
 from adm.files import (
     cached_json,
-    first_difference,
     new_file,
     new_folder,
     read_json,

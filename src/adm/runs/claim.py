@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from adm.files import first_difference, read_json, through_json, write_json
+from adm.differences import first_difference
+from adm.files import read_json, through_json, write_json
 from adm.recipes.schema import from_json, to_json
 
 FILE = "run.json"
