@@ -7,6 +7,7 @@ python benchmarks/guidance.py --per-class 100 --pictures docs/images
 
 import argparse
 import platform
+import tempfile
 import time
 from pathlib import Path
 
@@ -14,8 +15,9 @@ import torch
 
 from adm.demo import SCALES
 from adm.demo.report import curve
-from adm.demo.run import Column, columns, preset, shipped
+from adm.demo.run import Column, Shipped, columns, preset, shipped
 from adm.pictures import grid
+from adm.sweep.plan import Sweep
 
 ACROSS = 20  # images of one class in the README's picture
 
@@ -41,9 +43,17 @@ def main() -> None:
     )
     print("| scale | fidelity (95% interval) | diversity | Fréchet | images a second |")
     print("|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as cache:
+        found = measured(models, sweep, Path(cache))
+    if given.pictures is not None:
+        draw(found, models.reference.accuracy, given.pictures)
+
+
+def measured(models: Shipped, sweep: Sweep, cache: Path) -> list[Column]:
+    """Sample and score each scale, and print its row of the table."""
     found: list[Column] = []
     started = time.monotonic()
-    for made in columns(models, sweep):
+    for made in columns(models, sweep, cache):
         speed = len(made.labels) / (time.monotonic() - started)
         fidelity, scores = made.scores.fidelity, made.scores
         print(
@@ -54,8 +64,7 @@ def main() -> None:
         )
         found.append(made)
         started = time.monotonic()
-    if given.pictures is not None:
-        draw(found, models.reference.accuracy, given.pictures)
+    return found
 
 
 def draw(columns: list[Column], real_accuracy: float, folder: Path) -> None:

@@ -1,8 +1,8 @@
 """adm demo --out DIR -> report.html, samples/ at several guidance scales."""
 
-import time
+import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -26,8 +26,9 @@ def demo(
 ) -> None:
     """Sample the shipped Fashion-MNIST model at several guidance scales, and write a report.
 
-    Writes report.html, a single self-contained file, and samples/ with PNG files and samples.npz.
-    The same command gives the same images, bit for bit.
+    Writes report.html, a single self-contained file, the pictures grid.png and denoising.gif, and
+    samples/ with PNG files and samples.npz. The same command gives the same images, bit for bit. An
+    interrupted command resumes when it is run again, and a finished one is done.
 
     Examples:
 
@@ -58,32 +59,58 @@ def demo(
         Replace the folder of an earlier demo.
     """
     # Imported here, so that --help does not load torch.
-    from adm.data.export import new_folder
-    from adm.demo.report import page, write
-    from adm.demo.run import columns, preset, shipped
+    from adm.demo.report import write
+    from adm.demo.run import evaluations, manifest, preset, run, shipped
+    from adm.files import new_folder
     from adm.models.device import pick
 
     _check_free(out, overwrite)
     models = shipped(pick(device))
     sweep = preset(models, scales, per_class, sampler=sampler, steps=steps, seed=seed)
-    started = time.monotonic()
-    evaluations = sum(sweep.job(point).evaluations for point in sweep.points)
-    with progress("sampling", evaluations) as advance:
-        made = list(columns(models, sweep, lambda n, scale: advance(n, f"scale {scale:g}")))
-    report = page(models, made, sweep.base, time.monotonic() - started)
-    with new_folder(out, overwrite) as folder:
-        write(folder, made, sweep.classes, seed, report)
-    _print(made, models.reference.accuracy)
-    print(f"\n{out / 'report.html'}: open it in a browser; {out / 'samples'}: the images")
+    if not overwrite and _is_complete(out, manifest(models, sweep)):
+        print(f"{out} is complete; add --overwrite to sample again")
+    else:
+        cache = out.resolve().with_name(f".{out.resolve().name}.part")
+        with progress("sampling", evaluations(sweep)) as advance:
+            made = run(models, sweep, cache, advance)
+        with new_folder(out, overwrite) as folder:
+            write(folder, made)
+        shutil.rmtree(cache)
+        _print(made.columns, models.reference.accuracy)
+        print(f"\n{out / 'samples'}: the images; {out / 'denoising.gif'}: from noise to image")
+    print(f"{out / 'grid.png'}, {out / 'report.html'}: open them to see the samples and scores")
 
 
 def _check_free(out: Path, overwrite: bool) -> None:
+    """Raise FileExistsError unless the folder is free, an earlier demo to overwrite, or a demo."""
+    from adm.demo.report import FILES, MANIFEST, REPORT
+
     held = {p.name for p in out.iterdir()} if out.is_dir() else set()
     if out.exists() and not out.is_dir():
         raise FileExistsError(f"{out} is a file; choose another --out")
-    if held and not (overwrite and held <= {"report.html", "samples"}):
-        hint = "add --overwrite, or " if held <= {"report.html", "samples"} else ""
+    ours = held <= FILES and bool(held & {REPORT, MANIFEST})
+    if held and not (ours and (overwrite or MANIFEST in held)):
+        hint = "add --overwrite, or " if ours else ""
         raise FileExistsError(f"{out} already exists and is not empty; {hint}choose another --out")
+
+
+def _is_complete(out: Path, asked: dict[str, Any]) -> bool:
+    """Return whether the folder holds this demo; raise FileExistsError if it holds another."""
+    from adm.demo.report import FILES, MANIFEST
+    from adm.differences import first_difference
+    from adm.files import cached_json, through_json
+
+    if not out.is_dir() or not any(out.iterdir()):
+        return False
+    lacks = sorted(name for name in FILES if not (out / name).exists())
+    difference = first_difference(cached_json(out / MANIFEST) or {}, through_json(asked))
+    if lacks:
+        difference = f"{lacks[0]} is missing there"
+    if difference:
+        raise FileExistsError(
+            f"{out} holds another demo: {difference}; add --overwrite, or choose another --out"
+        )
+    return True
 
 
 def _print(columns: list["Column"], real: float) -> None:

@@ -1,6 +1,7 @@
-"""Shipped, Sequence[Column], Sampling -> HTML string; report.html and samples/ in a folder."""
+"""Demo -> HTML string; Demo -> report.html, its pictures and samples/ in a folder."""
 
 import json
+import math
 import platform
 from collections.abc import Sequence
 from importlib import resources
@@ -11,54 +12,77 @@ import matplotlib
 import torch
 from jinja2 import Environment, select_autoescape
 from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
 
-from adm.data.export import save_images
-from adm.demo.run import Column, Shipped
-from adm.files import write_text
-from adm.pictures import data_uri, grid, png
-from adm.samplers import Sampling
+from adm.data.export import ANIMATION, SHEET, save_images
+from adm.demo.run import SHOWN, Column, Demo, manifest
+from adm.files import write_bytes, write_json, write_text
+from adm.pictures import Row, data_uri, grid, png, sheet
 from adm.samplers.words import to_json
 
-SHOWN = 4  # samples per class and scale in the grid
+REPORT, SAMPLES, MANIFEST = "report.html", "samples", "demo.json"
+FILES = {REPORT, SAMPLES, MANIFEST, SHEET, ANIMATION}
+LEAST, PIXELS = 84, 1 << 22  # of the side of a tile; of all tiles
 INK, ACCENT, PALE = "#1b1f24", "#0b6e8f", "#9aa4ad"
 
 
-def page(models: Shipped, columns: Sequence[Column], sampling: Sampling, seconds: float) -> str:
+def page(demo: Demo) -> str:
     """Return the report as self-contained HTML."""
+    models, columns = demo.models, demo.columns
     text = resources.files("adm.demo").joinpath("report.html").read_text("utf-8")
     environment = Environment(autoescape=select_autoescape(default=True, default_for_string=True))
-    per_class = len(columns[0].labels) // len(models.model.classes)
     return environment.from_string(text).render(
         columns=columns,
         classes=models.model.classes,
         rows=[[strip(c, label) for c in columns] for label in range(len(models.model.classes))],
         curve=data_uri(curve(columns, models.reference.accuracy)),
         reference=models.reference,
-        per_class=per_class,
-        seconds=seconds,
-        settings=json.dumps(_described(models, sampling, columns, per_class), indent=1),
+        film=data_uri(demo.film, "gif"),
+        animated=demo.animated,
+        shown=SHOWN,
+        seconds=demo.seconds,
+        settings=json.dumps(_described(demo), indent=1),
     )
 
 
-def write(
-    folder: Path, columns: Sequence[Column], classes: Sequence[str], seed: int, report: str
-) -> None:
-    """Write report.html, and the images of all columns to samples/, with scales in their names."""
+def write(folder: Path, demo: Demo) -> None:
+    """Write the report, its pictures, and all images to samples/, with scales in their names."""
+    columns, classes = demo.columns, demo.sweep.classes
     save_images(
-        folder / "samples",
+        folder / SAMPLES,
         torch.cat([c.images for c in columns]),
         torch.cat([c.labels for c in columns]),
         classes,
-        seed,
+        demo.sweep.base.seed,
         indices=[i for c in columns for i in range(len(c.labels))],
         notes=[f"scale{c.scale:g}" for c in columns for _ in c.labels],
     )
-    write_text(folder / "report.html", report)
+    write_bytes(folder / SHEET, png(contact_sheet(columns, classes)))
+    write_bytes(folder / ANIMATION, demo.film)
+    write_text(folder / REPORT, page(demo))
+    write_json(folder / MANIFEST, manifest(demo.models, demo.sweep))
+
+
+def contact_sheet(columns: Sequence[Column], classes: Sequence[str]) -> Image.Image:
+    """Draw the first samples of each class: classes by row, scales by column."""
+    rows = [
+        Row(name, [image for column in columns for image in _first(column, label)])
+        for label, name in enumerate(classes)
+    ]
+    each = min(SHOWN, len(columns[0].labels) // len(classes))
+    largest = math.isqrt(PIXELS // (len(rows) * each * len(columns)))
+    headings = [(f"scale {column.scale:g}", each) for column in columns]
+    return sheet("", headings, rows, LEAST, largest)
+
+
+def _first(column: Column, label: int) -> Tensor:
+    return column.images[column.labels == label][:SHOWN]
 
 
 def strip(column: Column, label: int) -> str:
     """Draw the first samples of one class side by side; return a data URI of the PNG."""
-    return data_uri(png(grid(column.images[column.labels == label][:SHOWN], SHOWN)))
+    return data_uri(png(grid(_first(column, label), SHOWN)))
 
 
 def curve(columns: Sequence[Column], real_accuracy: float) -> bytes:
@@ -98,13 +122,12 @@ def curve(columns: Sequence[Column], real_accuracy: float) -> bytes:
     return png(figure)
 
 
-def _described(
-    models: Shipped, sampling: Sampling, columns: Sequence[Column], per_class: int
-) -> dict[str, object]:
+def _described(demo: Demo) -> dict[str, object]:
+    models, columns = demo.models, demo.columns
     return {
-        "sampling": to_json(sampling) | {"scale": [c.scale for c in columns]},
+        "sampling": to_json(demo.sweep.base) | {"scale": [c.scale for c in columns]},
         "images": {
-            "per class and scale": per_class,
+            "per class and scale": demo.sweep.count // len(demo.sweep.classes),
             "in all": sum(len(c.labels) for c in columns),
             "noise": "image i of every scale: Philox, key (seed, i), counter (level)",
         },

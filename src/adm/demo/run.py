@@ -1,20 +1,29 @@
-"""Shipped, scales -> Sweep; Sweep -> Iterator[Column]."""
+"""Shipped, scales -> Sweep; Sweep, cache folder -> Demo: its columns and their animation."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from adm.demo.judge import Reference, Scores, load_reference, score
-from adm.generation.generate import generate
+from adm.generation.animation import animation, cost
+from adm.generation.folder import claim_cache, holds, sample_into
+from adm.generation.generator import identity
+from adm.generation.job import Job
 from adm.models.load import SHIPPED, load_classifier, load_diffusion
 from adm.models.trained import ClassifierModel, DiffusionModel
-from adm.samplers.words import changed
+from adm.samplers.words import changed, to_json
 from adm.sweep.plan import Sweep
 
 BATCH = 50  # images per batch
+SHOWN = 4  # samples per class and scale in the report
+ANIMATED = 2.0  # the scale whose samples are animated, or the nearest to it
+
+OnStep = Callable[[int, str], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,24 +84,83 @@ def preset(models: Shipped, scales: Sequence[float], per_class: int, **settings:
     return sweep
 
 
-def columns(
-    models: Shipped, sweep: Sweep, on_step: Callable[[int, float], None] | None = None
-) -> Iterator[Column]:
-    """Sample and score the points of a sweep, one scale after another.
+@dataclass(frozen=True, eq=False)
+class Demo:
+    """What the report shows.
+
+    Attributes:
+        columns: one for each scale.
+        animated: the scale of `film`.
+        film: GIF of the first samples of each class at every step, from noise to image.
+        seconds: how long sampling and scoring took; None if it was interrupted.
+    """
+
+    models: Shipped
+    sweep: Sweep
+    columns: list[Column]
+    animated: float
+    film: bytes
+    seconds: float | None
+
+
+def manifest(models: Shipped, sweep: Sweep) -> dict[str, Any]:
+    """Everything that the samples and scores of a demo depend on, as JSON values."""
+    return {
+        "model": identity(models.model),
+        "classifier": identity(models.classifier),
+        "judge": identity(models.judge),
+        "sampling": to_json(sweep.base),
+        "scales": list(sweep.scales),
+        "per_class": sweep.count // len(sweep.classes),
+    }
+
+
+def evaluations(sweep: Sweep) -> int:
+    """Return the number of network evaluations of a demo, those of its animation included."""
+    total = sum(sweep.job(point).evaluations for point in sweep.points)
+    return total + cost(_animated(sweep)[1], SHOWN)
+
+
+def run(models: Shipped, sweep: Sweep, cache: Path, on_step: OnStep | None = None) -> Demo:
+    """Sample, score and animate the points of a sweep.
 
     Args:
-        on_step: called after every step with the number of images in the batch, and the scale.
+        cache: folder that keeps finished batches, so that the same call resumes after an
+            interruption; emptied first if it is of another demo. The caller removes it.
+        on_step: called after every step with the number of images in the batch, and a note.
     """
+    claim_cache(cache, manifest(models, sweep))
+    resumes = sum(1 for _ in cache.iterdir()) > 1  # besides the manifest
+    started = time.monotonic()
+    made = list(columns(models, sweep, cache, on_step))
+    seconds = None if resumes else time.monotonic() - started
+    scale, job = _animated(sweep)
+    images = next(column.images for column in made if column.scale == scale)
+    told = None if on_step is None else lambda count: on_step(count, "animation")
+    film = animation([(job, images)], BATCH, told, SHOWN)
+    return Demo(models, sweep, made, scale, film, seconds)
+
+
+def columns(
+    models: Shipped, sweep: Sweep, cache: Path, on_step: OnStep | None = None
+) -> Iterator[Column]:
+    """Sample and score the points of a sweep, one scale after another; see `run`."""
     labels = torch.tensor(sweep.labels)
     for point in sweep.points:
-        job = sweep.job(point)
+        job, place = sweep.job(point), cache / point.name
 
         def told(images: int, scale: float = point.scale) -> None:
             if on_step is not None:
-                on_step(images, scale)
+                on_step(images, f"scale {scale:g}")
 
-        indices = range(sweep.count)
-        batches = generate(job.generator, labels, indices, batch_size=BATCH, on_step=told)
-        images = torch.cat(list(batches))
+        if holds(place, job, BATCH):
+            told(job.evaluations)
+        images = sample_into(place, job, batch_size=BATCH, on_step=told)
         scores = score(models.judge, models.reference, images, labels)
         yield Column(point.scale, images, labels, scores)
+
+
+def _animated(sweep: Sweep) -> tuple[float, Job]:
+    """Return the scale whose samples are animated, and its job."""
+    point = min(sweep.points, key=lambda point: abs(point.scale - ANIMATED))
+    return point.scale, sweep.job(point)
