@@ -1,16 +1,22 @@
 """adm demo -> the same images every time, and a report that needs nothing beside it."""
 
 import re
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from cli.conftest import Adm
+from PIL import Image
 
 from adm.cli import main
+from adm.generation.generate import DiffusionGenerator
 from adm.models.load import SHIPPED
 
 FILES = ("fashion", "fashion-classifier", "fashion-judge")
+FILES = {"report.html", "samples", "grid.png", "denoising.gif", "demo.json"}
 COMMAND = ("demo", "--per-class", 2, "--scales", 0, 2, "--steps", 3)
 
 pytestmark = pytest.mark.skipif(
@@ -34,7 +40,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_leaves_a_report_and_the_samples(demo: Path) -> None:
-    assert {path.name for path in demo.iterdir()} == {"report.html", "samples"}
+    assert {path.name for path in demo.iterdir()} == FILES
     assert [path.name for path in demo.parent.iterdir()] == ["out"]
     assert len(list((demo / "samples").glob("*.png"))) == 2 * 2 * 10
 
@@ -72,10 +78,74 @@ def test_the_scale_changes_images_that_start_from_the_same_noise(demo: Path) -> 
 def test_the_report_needs_nothing_beside_it(demo: Path) -> None:
     text = (demo / "report.html").read_text("utf-8")
     links = re.findall(r"""(?:src|href)\s*=\s*["']([^"']*)""", text) + re.findall(r"url\(", text)
-    assert len(links) == 10 * 2 + 1  # a picture for each class and scale, and the curve
-    assert all(link.startswith("data:image/png;base64,") for link in links)
+    kinds = [link.partition(";base64,")[0] for link in links]
+    # a picture for each class and scale, the curve, and the animation
+    assert Counter(kinds) == {"data:image/png": 10 * 2 + 1, "data:image/gif": 1}
     assert "<script" not in text
     assert "@import" not in text
+
+
+def test_the_columns_are_named_by_scale_and_the_animation_is_that_of_scale_2(demo: Path) -> None:
+    text = (demo / "report.html").read_text("utf-8")
+    assert "<th>scale 0</th><th>scale 2</th>" in text
+    assert "From noise to image, scale 2" in text
+    with Image.open(demo / "denoising.gif") as film:
+        assert film.n_frames == 3 + 1
+
+
+def test_a_finished_demo_is_done_and_other_settings_are_refused(
+    demo: Path, adm: Adm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = contents(demo)
+    with monkeypatch.context() as patch:
+        patch.setattr(DiffusionGenerator, "images", never)
+        again = adm(*COMMAND, "--out", demo)
+        assert (again.status, again.err) == (0, "")
+        assert f"{demo} is complete; add --overwrite to sample again" in again.out
+        assert again.out.splitlines()[-1].startswith(f"{demo / 'grid.png'}, {demo / 'report.html'}")
+        line = adm(*COMMAND, "--seed", 1, "--out", demo).refusal()
+    assert "holds another demo: sampling.seed is 0 there and 1 here; add --overwrite, or" in line
+    assert contents(demo) == before
+
+
+def never(*args: Any, **options: Any) -> Any:
+    raise AssertionError("sampled again")
+
+
+def test_a_stopped_demo_resumes_with_the_same_images(
+    demo: Path, adm: Adm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, images = tmp_path / "out", DiffusionGenerator.images
+    scales: list[float] = []
+
+    def listening(self: DiffusionGenerator, *rest: Any) -> torch.Tensor:
+        if len(scales) == 1:
+            scales.append(-1.0)
+            raise KeyboardInterrupt
+        scales.append(self.sampling.scale)
+        return images(self, *rest)
+
+    monkeypatch.setattr(DiffusionGenerator, "images", listening)
+    assert adm(*COMMAND, "--out", out).status == 130
+    assert not out.exists()
+    assert [path.name for path in tmp_path.iterdir()] == [".out.part"]
+    resumed = adm(*COMMAND, "--out", out)
+    assert resumed.status == 0
+    assert scales == [0.0, -1.0, 2.0]  # the first scale is not sampled again
+    assert contents(out / "samples") == contents(demo / "samples")
+    assert (out / "denoising.gif").read_bytes() == (demo / "denoising.gif").read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_stopped_demo_of_other_settings_is_not_resumed(
+    demo: Path, adm: Adm, tmp_path: Path
+) -> None:
+    part = tmp_path / ".out.part"
+    (part / "ddim-3-scale0").mkdir(parents=True)
+    (part / "samples.json").write_text("{}")
+    (part / "ddim-3-scale0" / "samples.json").write_text("{}")
+    assert adm(*COMMAND, "--out", tmp_path / "out").status == 0
+    assert contents(tmp_path / "out" / "samples") == contents(demo / "samples")
 
 
 def test_the_report_states_settings_seed_and_numbers(demo: Path) -> None:

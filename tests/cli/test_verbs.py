@@ -76,12 +76,14 @@ def test_a_run_s_folder_is_sampled_by_name_and_number(
     answer = adm("sample", trained, *options, "--out", out)
     assert answer.status == 0, answer.err
     assert "3 images, samples.npz, samples.json" in answer.out
+    assert answer.out.splitlines()[-1] == f"{out / 'grid.png'}: open it to see the samples"
     assert set(contents(out)) == {
         "seven_seed5_000000.png",
         "seven_seed5_000001.png",
         "zero_seed5_000002.png",
         "samples.npz",
         "samples.json",
+        "grid.png",
     }
     with np.load(out / "samples.npz", allow_pickle=False) as archive:
         assert archive["arr_0"].shape == (3, 8, 8, 1)
@@ -98,6 +100,27 @@ def test_the_same_command_gives_the_same_files(adm: Adm, models: Path, tmp_path:
     for out in ("one", "two"):
         assert adm(*words, *options, "--out", tmp_path / out).status == 0
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def test_a_finished_command_is_done_and_says_so(adm: Adm, models: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = ("sample", models / "model.safetensors", "--count", 2, "--out", out)
+    assert adm(*words).status == 0
+    before = contents(out)
+    again = adm(*words)
+    assert (again.status, again.err) == (0, "")
+    assert again.out.splitlines()[0].startswith(f"{out} is complete: it holds these images; add")
+    assert again.out.splitlines()[-1] == f"{out / 'grid.png'}: open it to see the samples"
+    assert contents(out) == before
+    animated = adm(*words, "--animate")
+    assert "denoising.gif: the images at every step" in animated.out
+    assert set(contents(out)) - set(before) == {"denoising.gif"}
+    line = adm(*words, "--seed", 1).refusal()
+    assert "sampling.seed is 0 there and 1 here" in line
+    assert "or pass --overwrite to replace them" in line
+    assert adm(*words, "--seed", 1, "--overwrite").status == 0
+    assert "sneaker_seed1_000000.png" in contents(out)
+    assert "denoising.gif" not in contents(out)
 
 
 def test_the_batch_size_changes_no_image(adm: Adm, models: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from adm.generation import folder
+from adm.generation.animation import cost
 from adm.generation.folder import MANIFEST, read_manifest, sample_into
 from adm.generation.generate import DiffusionGenerator
 from adm.generation.job import Job
@@ -69,7 +70,7 @@ def test_files_are_named_by_class_seed_and_number_and_hold_the_images(
 ) -> None:
     out = tmp_path / "out"
     images = sample_into(out, job, batch_size=2)
-    assert set(contents(out)) == {*NAMES, "samples.npz", MANIFEST}
+    assert set(contents(out)) == {*NAMES, "samples.npz", "grid.png", MANIFEST}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     for name, image in zip(NAMES, images, strict=True):
         with Image.open(out / name) as picture:
@@ -126,6 +127,7 @@ def test_a_model_without_classes_leaves_no_labels(tmp_path: Path) -> None:
         "image_seed11_000000.png",
         "image_seed11_000001.png",
         "samples.npz",
+        "grid.png",
         MANIFEST,
     }
     with np.load(tmp_path / "out" / "samples.npz", allow_pickle=False) as archive:
@@ -171,7 +173,7 @@ def test_images_that_no_png_holds_are_in_the_archive_only(tmp_path: Path, channe
     model = load_diffusion(tiny.model(tmp_path / "d.safetensors", recipe))
     job = Job(DiffusionGenerator(model, changed(SETTINGS, scale=0.0)), [0, 1, 2], 3)
     images = sample_into(tmp_path / "out", job)
-    assert set(contents(tmp_path / "out")) == {"samples.npz", MANIFEST}
+    assert set(contents(tmp_path / "out")) == {"samples.npz", "grid.png", MANIFEST}
     with np.load(tmp_path / "out" / "samples.npz", allow_pickle=False) as archive:
         assert archive["arr_0"].shape == (3, 8, 8, channels)
         assert np.array_equal(archive["arr_0"], images.permute(0, 2, 3, 1).numpy())
@@ -250,27 +252,80 @@ def test_the_manifest_is_part_of_what_appears_whole(
     assert (out / MANIFEST).exists()
 
 
-def test_a_folder_that_holds_something_is_refused_and_left_alone(tmp_path: Path, job: Job) -> None:
+def test_a_folder_that_holds_something_else_is_refused_and_left_alone(
+    tmp_path: Path, job: Job
+) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    sample_into(out, job)  # an empty folder is free
-    before = contents(out)
-    for other in (job, with_settings(job, seed=1)):
-        with pytest.raises(
-            FileExistsError, match="already exists and is not empty; choose another folder"
-        ):
-            sample_into(out, other)
-    assert contents(out) == before
+    (out / "thesis.txt").write_text("years of work")
+    for overwrite in (False, True):
+        with pytest.raises(FileExistsError, match="choose another folder"):
+            sample_into(out, job, overwrite=overwrite)
+    assert contents(out) == {"thesis.txt": b"years of work"}
     file = tmp_path / "file"
     file.write_text("not a folder")
-    with pytest.raises(FileExistsError, match="choose another folder"):
-        sample_into(file, job)
+    for overwrite in (False, True):
+        with pytest.raises(FileExistsError, match="choose another folder"):
+            sample_into(file, job, overwrite=overwrite)
+    assert file.read_text() == "not a folder"
+
+
+@pytest.mark.parametrize(
+    ("change", "size", "told"),
+    [
+        ({"seed": 12}, 2, "sampling.seed is 11 there and 12 here"),
+        ({"scale": 3.0}, 2, r"sampling.guidance\[0\].scale is 1.5 there and 3.0 here"),
+        ({}, 3, "batch_size is 2 there and 3 here"),
+    ],
+)
+def test_the_samples_of_another_job_are_named_by_the_first_difference(
+    tmp_path: Path, job: Job, change: dict[str, Any], size: int, told: str
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    sample_into(out, job, batch_size=2)  # an empty folder is free
+    before = contents(out)
+    with pytest.raises(FileExistsError, match=f"holds other samples: {told}; .*overwrite=True"):
+        sample_into(out, with_settings(job, **change), batch_size=size)
+    assert contents(out) == before
+
+
+def never(*args: Any, **options: Any) -> Any:
+    raise AssertionError("sampled again")
+
+
+def test_a_finished_call_is_done_and_adds_the_pictures_that_are_missing(
+    tmp_path: Path, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    images = sample_into(out, job, batch_size=2, animate=True)
+    before = contents(out)
+    assert {"grid.png", "denoising.gif"} < set(before)
+    with monkeypatch.context() as patch:
+        patch.setattr(DiffusionGenerator, "trajectory", never)
+        assert torch.equal(sample_into(out, job, batch_size=2, animate=True), images)
+        assert contents(out) == before
+        (out / "grid.png").unlink()
+        (out / "denoising.gif").unlink()
+        sample_into(out, job, batch_size=2)
+    assert contents(out) == {name: b for name, b in before.items() if name != "denoising.gif"}
+    told: list[int] = []
+    sample_into(out, job, batch_size=2, animate=True, on_step=told.append)
+    assert contents(out) == before
+    assert sum(told) == cost(job)
+
+
+def test_samples_without_their_archive_are_not_complete(tmp_path: Path, job: Job) -> None:
+    sample_into(tmp_path / "out", job)
+    (tmp_path / "out" / "samples.npz").unlink()
+    with pytest.raises(FileExistsError, match=r"samples\.npz is missing there"):
+        sample_into(tmp_path / "out", job)
 
 
 def test_a_folder_may_be_replaced_where_that_is_asked_for(tmp_path: Path, job: Job) -> None:
     sample_into(tmp_path / "out", job)
     other = with_settings(job, seed=1)
-    sample_into(tmp_path / "out", other, replace=True)
+    sample_into(tmp_path / "out", other, overwrite=True)
     sample_into(tmp_path / "fresh", other)
     assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
 

@@ -82,7 +82,8 @@ def _first(column: Column, label: int) -> Tensor:
 
 def strip(column: Column, label: int) -> str:
     """Draw the first samples of one class side by side; return a data URI of the PNG."""
-    return data_uri(png(grid(_first(column, label), SHOWN)))
+    images = _first(column, label)
+    return data_uri(png(grid(images, len(images))))
 
 
 def curve(columns: Sequence[Column], real_accuracy: float) -> bytes:

@@ -1,0 +1,222 @@
+"""Samples -> a picture of them that is bounded, and an animation of how they were sampled."""
+
+import io
+import zipfile
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from PIL import Image
+from torch import Tensor
+
+from adm.data.export import ANIMATION, ARCHIVE, SHEET
+from adm.data.registry import open_source
+from adm.evaluation.opening import open_images
+from adm.generation.animation import MOST_FRAMES, MOST_IMAGES, animation, cost
+from adm.generation.folder import sample_into
+from adm.generation.generate import DiffusionGenerator
+from adm.generation.job import Chain, Job
+from adm.generation.samples import sampled
+from adm.generation.sheet import MOST_CLASSES, PIXELS, contact_sheet, drawn, layout
+from adm.images import to_uint8
+from adm.models.load import load_diffusion
+from adm.pictures import fitted
+from adm.samplers import Sampling
+from adm.samplers.words import changed
+
+
+class Stub:
+    """A generator of which only the classes are asked for."""
+
+    low_shape = None
+    shape = (1, 8, 8)
+    evaluations = 3
+    seed = 0
+
+    def __init__(self, classes: int) -> None:
+        self.classes = tuple(f"class {i}" for i in range(classes))
+
+    def manifest(self) -> dict[str, object]:
+        return {}
+
+
+def stub(labels: list[int] | None, count: int) -> Job:
+    return Job(Stub(max(labels or [0]) + 1), labels, count)  # type: ignore[arg-type]
+
+
+def noise(count: int, channels: int, side: int) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(256, (count, channels, side, side), generator=generator).byte()
+
+
+def tiny_job(folder: Path, channels: int = 1, count: int = 4, steps: int = 3) -> Job:
+    unet = (f"unet.in_channels={channels}", f"unet.out_channels={2 * channels}")
+    recipe = tiny.diffusion(f"data.channels={channels}", f"process.steps={max(20, steps)}", *unet)
+    model = load_diffusion(tiny.model(folder / "d.safetensors", recipe))
+    settings = changed(Sampling(), sampler="ancestral", steps=steps, scale=0.0)
+    return Job(DiffusionGenerator(model, settings), [i % 3 for i in range(count)], count)
+
+
+def frames_of(content: bytes) -> list[Image.Image]:
+    with Image.open(io.BytesIO(content)) as film:
+        found = []
+        for number in range(film.n_frames):
+            film.seek(number)
+            found.append(film.convert("RGB"))
+    return found
+
+
+def test_a_small_set_is_shown_whole_class_by_class() -> None:
+    plan = layout(stub([2, 0, 2, 0, 1], 5))
+    assert plan.rows == [("class 0", [1, 3]), ("class 1", [4]), ("class 2", [0, 2])]
+    assert plan.indices == [1, 3, 4, 0, 2]
+    assert plan.note == ""
+
+
+def test_images_without_classes_form_a_square() -> None:
+    assert [row for _, row in layout(stub(None, 8)).rows] == [[0, 1, 2], [3, 4, 5], [6, 7]]
+    many = layout(stub(None, 50_000))
+    assert len(many.rows) == many.columns == 16
+    assert many.note == "Shown: the first 256 of 50000 images."
+
+
+def test_of_many_classes_some_are_shown_and_a_line_says_so() -> None:
+    labels = [i % 1000 for i in range(50_000)]
+    plan = layout(stub(labels, len(labels)))
+    assert len(plan.rows) == MOST_CLASSES
+    assert plan.columns == 16
+    assert (plan.rows[0][0], plan.rows[-1][0]) == ("class 0", "class 999")
+    numbers = [int(name.split()[1]) for name, _ in plan.rows]
+    gaps = {after - before for before, after in pairwise(numbers)}
+    assert gaps <= {43, 44}
+    assert all(labels[index] == numbers[i] for i, row in enumerate(plan.rows) for index in row[1])
+    assert plan.note == "Shown: 24 of 1000 classes, the first 16 images of each."
+    fewer = layout(stub([0] * 20 + [1], 21))
+    assert fewer.note == "Shown: the first 16 images of each class."
+
+
+@pytest.mark.parametrize("side", [8, 28, 32, 64, 256, 300])
+@pytest.mark.parametrize(("count", "classes"), [(1, 1), (40, 10), (600, 30)])
+def test_a_sheet_enlarges_by_a_whole_factor_within_its_bound(
+    side: int, count: int, classes: int
+) -> None:
+    labels = [i % classes for i in range(count)]
+    job = stub(labels, count)
+    images = noise(1, 1, side).expand(count, -1, -1, -1)
+    picture = contact_sheet(job, images)
+    plan = layout(job)
+    tiles = len(plan.rows) * plan.columns
+    margin = 300 * picture.height + 60 * picture.width + 2 * tiles * 300
+    assert picture.width * picture.height <= PIXELS + margin
+    if tiles <= 40 and side <= 64:
+        zoom = -(-112 // side)
+        assert picture.width >= plan.columns * side * zoom
+    if side == 28:
+        assert picture.height >= len(plan.rows) * 28 * 3
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
+def test_a_sample_folder_of_any_channels_has_a_sheet_and_an_animation(
+    tmp_path: Path, channels: int
+) -> None:
+    job = tiny_job(tmp_path, channels)
+    for out in ("one", "two"):
+        sample_into(tmp_path / out, job, animate=True)
+    for name in (SHEET, ANIMATION):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    with Image.open(tmp_path / "one" / SHEET) as sheet:
+        assert sheet.height > 3 * 112
+    with Image.open(tmp_path / "one" / ANIMATION) as film:
+        assert film.n_frames == 4
+
+
+def test_an_animation_shows_the_noise_every_step_and_last_the_samples(tmp_path: Path) -> None:
+    job = tiny_job(tmp_path)
+    chain = sampled(job).chain
+    plan = layout(job)
+    generator = job.generator
+    assert isinstance(generator, DiffusionGenerator)
+    assert job.label_tensor is not None
+    xs = [generator.noise(range(4)).start()]
+    xs += [state.x for state in generator.trajectory(job.label_tensor, range(4))][:-1]
+    expected = [to_uint8(x)[plan.indices] for x in xs] + [chain[0][1][plan.indices]]
+    found = frames_of(animation(chain))
+    wanted = [drawn(plan, x, 1 << 18).convert("L").convert("RGB") for x in expected]
+    assert [frame.tobytes() for frame in found] == [frame.tobytes() for frame in wanted]
+
+
+def test_an_animation_does_not_depend_on_the_order_of_batches(tmp_path: Path) -> None:
+    chain = sampled(tiny_job(tmp_path, count=7)).chain
+    whole, parts = animation(chain), animation(chain, batch_size=2)
+    assert len(frames_of(whole)) == len(frames_of(parts)) == 4
+    for one, other in zip(frames_of(whole), frames_of(parts), strict=True):
+        assert (difference(one, other) <= 1).all()
+
+
+def difference(one: Image.Image, other: Image.Image) -> Tensor:
+    a, b = (torch.frombuffer(bytearray(p.tobytes()), dtype=torch.uint8) for p in (one, other))
+    return (a.int() - b.int()).abs()
+
+
+def test_long_samplings_and_large_sets_are_shown_in_part(tmp_path: Path) -> None:
+    job = tiny_job(tmp_path, count=70, steps=50)
+    chain: Chain = [(job, noise(70, 1, 8))]
+    told: list[int] = []
+    assert len(frames_of(animation(chain, 50, told.append))) == MOST_FRAMES
+    assert sum(told) == cost(job) <= MOST_IMAGES * 50
+
+
+def test_the_last_frame_of_an_animation_is_held(tmp_path: Path) -> None:
+    with Image.open(io.BytesIO(animation(sampled(tiny_job(tmp_path)).chain))) as film:
+        first = film.info["duration"]
+        film.seek(film.n_frames - 1)
+        assert film.info["duration"] > 3 * first
+
+
+def test_a_generator_without_steps_has_no_animation() -> None:
+    with pytest.raises(ValueError, match="Stub has no denoising to show"):
+        animation([(stub([0], 1), noise(1, 1, 8))])
+
+
+def test_a_sample_folder_read_as_images_holds_the_samples_only(tmp_path: Path) -> None:
+    job = replace(tiny_job(tmp_path), labels=[0] * 4)
+    images = sample_into(tmp_path / "out", job, animate=True)
+    with zipfile.ZipFile(tmp_path / "out.zip", "w") as archive:
+        for path in (tmp_path / "out").iterdir():
+            archive.write(path, path.name)
+    for source in (
+        open_source(str(tmp_path / "out.zip"), channels=1),
+        open_source(str(tmp_path / "out"), channels=1),
+        open_images(str(tmp_path / "out")).source,
+        open_images(str(tmp_path / "out"), labels="prefix", channels=1).source,
+    ):
+        assert len(source) == 4
+        assert torch.equal(torch.stack([source.read(i) for i in range(4)]), images)
+
+
+def test_a_picture_called_grid_is_an_image_where_no_samples_are(tmp_path: Path) -> None:
+    sample_into(tmp_path / "out", tiny_job(tmp_path), animate=True)
+    (tmp_path / "out" / ARCHIVE).unlink()
+    assert len(open_source(str(tmp_path / "out"), size=(8, 8))) == 4  # samples.json is beside it
+    (tmp_path / "out" / "samples.json").unlink()
+    assert len(open_source(str(tmp_path / "out"), size=(8, 8))) == 6
+
+
+def test_the_sheet_holds_every_pixel_of_the_samples(tmp_path: Path) -> None:
+    images = noise(3, 1, 8)
+    picture = contact_sheet(stub([0, 1, 1], 3), images)
+    whole = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
+    whole = whole.reshape(picture.height, picture.width, 3)
+    for image in images:
+        tile = fitted(image, (112, 112))
+        wanted = torch.frombuffer(bytearray(tile.tobytes()), dtype=torch.uint8).reshape(112, 112, 3)
+        windows = whole.unfold(0, 112, 1).unfold(1, 112, 1).permute(0, 1, 3, 4, 2)
+        assert any(
+            torch.equal(windows[y, x], wanted)
+            for y in range(windows.shape[0])
+            for x in range(windows.shape[1])
+            if torch.equal(windows[y, x, 0], wanted[0])
+        )
