@@ -16,7 +16,7 @@ from adm.generation.generate import DiffusionGenerator
 from adm.models.load import SHIPPED
 
 FILES = ("fashion", "fashion-classifier", "fashion-judge")
-FILES = {"report.html", "samples", "grid.png", "denoising.gif", "demo.json"}
+WRITTEN = {"report.html", "samples", "grid.png", "denoising.gif", "demo.json"}
 COMMAND = ("demo", "--per-class", 2, "--scales", 0, 2, "--steps", 3)
 
 pytestmark = pytest.mark.skipif(
@@ -40,7 +40,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_leaves_a_report_and_the_samples(demo: Path) -> None:
-    assert {path.name for path in demo.iterdir()} == FILES
+    assert {path.name for path in demo.iterdir()} == WRITTEN
     assert [path.name for path in demo.parent.iterdir()] == ["out"]
     assert len(list((demo / "samples").glob("*.png"))) == 2 * 2 * 10
 

@@ -12,9 +12,10 @@ import tiny
 import torch
 from torch import Tensor
 
+from adm.data.export import ANIMATION, SHEET
 from adm.generation import generate as generating
 from adm.generation.cascade import cascade, translated
-from adm.generation.folder import BASE, MANIFEST, sample_into
+from adm.generation.folder import BASE, MANIFEST, images_of, sample_into
 from adm.generation.generate import DiffusionGenerator, check_low_res, generate
 from adm.generation.job import Job, LowRes
 from adm.models.load import load_classifier, load_diffusion
@@ -179,6 +180,22 @@ def test_base_and_upsampler_together_are_one_after_the_other(
     assert torch.equal(images, high)
     manifest = json.loads((tmp_path / "both" / MANIFEST).read_text())
     assert manifest["low_res"]["model"]["file"] == "base.safetensors"
+
+
+def test_a_cascade_has_a_sheet_of_each_job_and_the_last_one_is_animated(
+    tmp_path: Path, base: DiffusionModel, model: DiffusionModel
+) -> None:
+    job, out = job_of(model, job_of(base)), tmp_path / "out"
+    images = sample_into(out, job, batch_size=2, animate=True)
+    files = {name: (out / name).read_bytes() for name in (SHEET, f"{BASE}/{SHEET}", ANIMATION)}
+    assert not (out / BASE / ANIMATION).exists()
+    alone = job_of(model, LowRes(images_of(out / BASE), "low"))
+    sample_into(tmp_path / "alone", alone, batch_size=2, animate=True)
+    assert (tmp_path / "alone" / ANIMATION).read_bytes() == files[ANIMATION]
+    for name in files:
+        (out / name).unlink()
+    assert torch.equal(sample_into(out, job, batch_size=2, animate=True), images)
+    assert {name: (out / name).read_bytes() for name in files} == files
 
 
 @pytest.mark.parametrize(("steps", "kept"), [(4, 0), (11, 2), (20, 5), (29, 9)])
