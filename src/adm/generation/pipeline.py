@@ -77,7 +77,7 @@ class Pipeline:
 
     def __repr__(self) -> str:
         sides = "x".join(map(str, self.shape[1:]))
-        return f"Pipeline({self.model.path.stem!r}, {sides}, {len(self.model.classes)} classes)"
+        return f"Pipeline({self.model.name!r}, {sides}, {len(self.model.classes)} classes)"
 
     def denoise(self, labels: Tensor | None = None, **options: Any) -> Denoise:
         """Return the denoiser, (x_t, level) -> Prediction; see `DiffusionModel.denoise`."""

@@ -1,5 +1,6 @@
 """Network, recipe, classes -> DiffusionModel, ClassifierModel."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from adm.guidance import Gradient, classifier_gradient
 from adm.networks import NO_LABEL, Classifier, UNet
 from adm.recipes.build import autocast_for
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe
+
+
+MODEL_FILE, CHECKPOINTS = "model.safetensors", "checkpoints"  # in a run folder
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +41,11 @@ class DiffusionModel:
 
     def __repr__(self) -> str:
         return _described(self)
+
+    @property
+    def name(self) -> str:
+        """The name of the run folder that it is from, or else of its file."""
+        return name_of(self.path)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -100,6 +109,11 @@ class ClassifierModel:
         return _described(self)
 
     @property
+    def name(self) -> str:
+        """The name of the run folder that it is from, or else of its file."""
+        return name_of(self.path)
+
+    @property
     def device(self) -> torch.device:
         return next(self.network.parameters()).device
 
@@ -125,6 +139,21 @@ class ClassifierModel:
         """(B, C, H, W) clean images in [-1, 1] -> (B, classes) logits."""
         level = 1 if self.recipe.noised else 0
         return self.network(x_0, self.schedule.timestep(level, x_0))
+
+
+def name_of(path: Path) -> str:
+    """Return the name of the model in a file.
+
+    It is the name of the run folder for a file of a checkpoint, that of its folder for another
+    `model.safetensors`, and otherwise that of the file, without its suffix.
+    """
+    whole = Path(os.path.abspath(path))  # links keep their own names
+    if whole.name != MODEL_FILE:
+        return whole.stem
+    folders = [parent.name for parent in whole.parents]
+    if CHECKPOINTS in folders[:-2]:
+        return folders[folders.index(CHECKPOINTS) + 1]
+    return folders[0] or whole.stem
 
 
 def _described(model: DiffusionModel | ClassifierModel) -> str:

@@ -109,6 +109,6 @@ def drawing(
         return samples(recipe, source, run, times, compare, count=count, batch_size=batch_size)
 
     def named(recipe: ClassifierRecipe) -> Draw:
-        return mistakes(recipe, held_out, batch_size=batch_size)
+        return mistakes(recipe, held_out, run, batch_size=batch_size)
 
     return build.by_kind(recipe, diffusion=made, classifier=named)

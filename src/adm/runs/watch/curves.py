@@ -13,11 +13,13 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from PIL import Image
 
 from adm.pictures import png
+from adm.runs.watch.drift import channel_names
 from adm.runs.watch.preview import write
 from adm.runs.watch.times import Times
 
 INK, ACCENT, PALE, WARM = "#1b1f24", "#0b6e8f", "#9aa4ad", "#c1502e"
 QUARTERS = ("#0b6e8f", "#5b8c3a", "#d19a1f", "#c1502e")  # of the levels, the cleanest first
+CHANNELS = (WARM, QUARTERS[1], ACCENT, PALE, QUARTERS[2], INK)
 LEGEND: dict[str, Any] = {  # beside the title, where it covers no data
     "loc": "lower right",
     "bbox_to_anchor": (1, 0.99),
@@ -27,7 +29,11 @@ LEGEND: dict[str, Any] = {  # beside the title, where it covers no data
     "handlelength": 1,
     "columnspacing": 1,
 }
+INSIDE: dict[str, Any] = {"loc": "best", "ncols": 3, "fontsize": 8}
+BESIDE = 5  # most entries of a legend beside a title
 POINTS = 300  # most points of a smoothed curve
+EARLY = 0.2  # share of the steps whose percentages may lie outside the axis
+NARROWEST = 12  # least range of an axis of pixel values, of 255
 LEAST = 10  # fewest steps that a point summarises, in logs of at least as many
 
 
@@ -86,7 +92,7 @@ def curves(run: Path, times: Times, main: bool = True) -> Callable[[int, Figures
             log = read_log(path)
             for name, value in figures.items():
                 log[name] = _appended(log.get(name), done, value)
-            write(draw(log, run.name), run / "progress.png")
+            write(draw(log, run.resolve().name), run / "progress.png")
         return {}
 
     return watch
@@ -113,8 +119,10 @@ def draw(log: Log, title: str = "") -> Image.Image:
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.25, lw=0.5)
         paint(axes, log)
+        axes.set_xlim(left=0)
         if handles := axes.get_legend_handles_labels()[0]:
-            axes.legend(ncols=len(handles), **LEGEND)
+            beside = len(handles) <= BESIDE
+            axes.legend(**({"ncols": len(handles), **LEGEND} if beside else INSIDE))
     figure.supxlabel("steps", fontsize=9, color=INK)
     return Image.open(io.BytesIO(png(figure))).convert("RGB").quantize(128)
 
@@ -140,9 +148,29 @@ def _log_scale(axes: Axes, *columns: Column) -> None:
     values = np.concatenate([c.values[np.isfinite(c.values)] for c in columns])
     if len(values) and values.min() > 0:
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        near = values.max() < 10 * values.min()
+        subs = (1, 1.5, 2, 3, 4, 5, 6, 8) if near else (1, 2, 5)
+        axes.yaxis.set_major_locator(LogLocator(subs=subs))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def as_percent(share: float, place: int | None = None) -> str:
+    """Format the tick of an axis of shares."""
+    return f"{round(100 * share, 3):g}%"
+
+
+def _percent(axes: Axes) -> None:
+    """Scale an axis of shares to what is drawn, except in the first steps."""
+    drawn = [np.asarray(line.get_xydata()) for line in axes.lines]
+    drawn += [path.vertices for band in axes.collections for path in band.get_paths()]
+    steps, shares = np.concatenate(drawn).T
+    late = shares[(steps >= EARLY * steps.max()) & np.isfinite(shares)]
+    if len(late):
+        margin = max(0.005, 0.06 * np.ptp(late))
+        # 100% is not the edge, which would cut the line in half.
+        axes.set_ylim(max(0, late.min() - margin), min(1 + margin / 4, late.max() + margin))
+    axes.yaxis.set_major_formatter(as_percent)
 
 
 def _loss(axes: Axes, log: Log) -> None:
@@ -161,6 +189,8 @@ def _quarters(name: str) -> Callable[[Axes, Log], None]:
             axes.plot(*log[f"{name}_q{i}"], "o-", color=colour, ms=3, lw=1, label=label)
         if name.endswith("loss"):
             _log_scale(axes, *(log[f"{name}_q{i}"] for i in range(1, 5)))
+        else:
+            _percent(axes)
 
     return paint
 
@@ -170,11 +200,16 @@ def _accuracy(axes: Axes, log: Log) -> None:
     if "validation/accuracy" in log:
         column = log["validation/accuracy"]
         axes.plot(*column, "o-", color=INK, ms=3, lw=1, label="held out, average weights")
+    _percent(axes)
 
 
 def _gap(axes: Axes, log: Log) -> None:
     axes.axhline(0, color=PALE, lw=1)
-    axes.plot(*log["validation/gap"], "o-", color=WARM, ms=3, lw=1)
+    shares = "validation/accuracy" in log
+    label = "training minus held-out accuracy" if shares else "held-out minus training loss"
+    axes.plot(*log["validation/gap"], "o-", color=WARM, ms=3, lw=1, label=label)
+    if shares:
+        axes.yaxis.set_major_formatter(as_percent)
 
 
 def _rate(axes: Axes, log: Log) -> None:
@@ -183,7 +218,7 @@ def _rate(axes: Axes, log: Log) -> None:
 
 
 def _norm(axes: Axes, log: Log) -> None:
-    _band(axes, log["gradient_norm"], ACCENT, "norm before clipping")
+    _band(axes, log["gradient_norm"], ACCENT, "norm before clipping (10% to 90%)")
     _log_scale(axes, log["gradient_norm"])
     for name, column in log.items():
         if name.startswith("skipped"):
@@ -198,11 +233,16 @@ def _norm(axes: Axes, log: Log) -> None:
 def _colours(what: str) -> Callable[[Axes, Log], None]:
     def paint(axes: Axes, log: Log) -> None:
         names = [name for name in log if name.startswith(f"samples/{what}_c")]
-        for i, name in enumerate(names):
-            colour = {1: [INK]}.get(len(names), [WARM, QUARTERS[1], ACCENT, PALE])[i % 4]
-            axes.plot(*log[name], "o-", color=colour, ms=3, lw=1, label=f"c{i}")
+        for i, (name, label) in enumerate(zip(names, channel_names(len(names)), strict=True)):
+            colour = INK if len(names) == 1 else CHANNELS[i % len(CHANNELS)]
+            axes.plot(*log[name], "o-", color=colour, ms=3, lw=1, label=label)
             if (data := log.get(name.replace("samples", "data"))) is not None:
-                axes.axhline(data.values[0], color=colour, lw=1, ls="--")
+                known = "data" if name == names[-1] else None
+                axes.axhline(data.values[0], color=colour, lw=1, ls="--", label=known)
+        low, high = axes.get_ylim()
+        axes.set_ylabel("pixels, 0 to 255", fontsize=8, color=INK)
+        spare = max(0, NARROWEST - (high - low)) / 2
+        axes.set_ylim(low - spare, high + spare)
 
     return paint
 
@@ -224,6 +264,6 @@ PANELS: tuple[Panel, ...] = (
     ("gap to training images", _has("validation/gap"), _gap),
     ("learning rate", _has("learning_rate"), _rate),
     ("gradient norm", _has("gradient_norm"), _norm),
-    ("channel means of samples (data dashed)", _has("samples/mean_c0"), _colours("mean")),
-    ("channel deviations (data dashed)", _has("samples/std_c0"), _colours("std")),
+    ("channel means", _has("samples/mean_c0"), _colours("mean")),
+    ("channel deviations", _has("samples/std_c0"), _colours("std")),
 )

@@ -85,6 +85,12 @@ def named(found: Compared, with_data: bool) -> dict[str, float]:
     }
 
 
+def channel_names(channels: int) -> tuple[str, ...]:
+    """Return the names of the channels of an image, in order."""
+    known = {1: ("grey",), 3: ("red", "green", "blue"), 4: ("red", "green", "blue", "alpha")}
+    return known.get(channels) or tuple(f"channel {c}" for c in range(1, channels + 1))
+
+
 def reference(source: Source, labels: tuple[int, ...] | None, count: int) -> Moments:
     """Return the moments of `count` training images, equally many of each class in `labels`.
 
@@ -127,9 +133,10 @@ def parted(found: Compared) -> str | None:
         wrong = (off > LEVELS) & (off > ERRORS * shares * spread)
         if wrong.any():
             c = int(off.where(wrong, 0).argmax())
+            name = channel_names(len(off))[c]
             return (
-                f"the colours differ: channel {c} of samples has {what} {got[c]:.0f} of 255, and "
-                f"the data {wanted[c]:.0f}; check the preview, and compare raw and average weights"
+                f"the colours differ: {name} of samples has {what} {got[c]:.0f} of 255, and the "
+                f"data {wanted[c]:.0f}; check the preview, and compare raw and average weights"
             )
     return None
 

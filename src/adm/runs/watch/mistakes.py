@@ -1,5 +1,6 @@
 """Classifier weights, held-out images -> Drawn: misclassified images at four noise levels."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -12,7 +13,7 @@ from adm.images import to_float, to_uint8
 from adm.networks import Classifier
 from adm.pictures import Row, sheet
 from adm.recipes import ClassifierRecipe, build
-from adm.runs.watch.preview import Draw, Drawn, Weights
+from adm.runs.watch.preview import Draw, Drawn, Weights, titled
 from adm.runs.watch.validation import FAR, SEED
 from adm.runs.watch.weights import network_of
 from adm.training.draws import draw as draws_of
@@ -34,6 +35,7 @@ class Classified(NamedTuple):
 def mistakes(
     recipe: ClassifierRecipe,
     held_out: Source,
+    folder: Path,
     *,
     count: int = CLASSIFIED,
     batch_size: int = 64,
@@ -45,6 +47,7 @@ def mistakes(
 
     Args:
         held_out: images that are not trained on.
+        folder: the run folder.
         count: number of images to classify at each level.
         batch_size: images per forward pass.
     """
@@ -60,7 +63,7 @@ def mistakes(
         for level in levels:
             found = classify(network, schedule, images, level, batch_size)
             rows.append(_row(found, labels, held_out.classes, level, schedule.last))
-        title = f"{recipe.name}, step {done:,}: most confident mistakes, true > predicted (EMA)"
+        title = f"{titled(folder, done)}: most confident mistakes, true > predicted (EMA)"
         return Drawn(sheet(title, [("", ACROSS)], rows), {})
 
     return draw

@@ -67,6 +67,11 @@ def preview(
     return watch
 
 
+def titled(run: Path, done: int) -> str:
+    """Return the start of a preview's title: the name of the run folder, and the steps done."""
+    return f"{run.resolve().name}, step {done:,}"
+
+
 def write(picture: Image.Image, path: Path) -> None:
     """Write a PNG file atomically."""
     with new_file(path, sync=False) as part:

@@ -11,7 +11,7 @@ from adm.models.trained import DiffusionModel
 from adm.pictures import Row, sheet
 from adm.recipes import DiffusionRecipe
 from adm.runs.watch.drift import Tint, named
-from adm.runs.watch.preview import Draw, Drawn, Weights
+from adm.runs.watch.preview import Draw, Drawn, Weights, titled
 from adm.runs.watch.times import Times
 from adm.runs.watch.weights import model_of
 from adm.samplers import DDIM, Grid, Sampling
@@ -48,15 +48,16 @@ def samples(
     """
     labels, across = layout(len(source.classes) if recipe.unet.classes is not None else None, count)
     total = len(labels) if labels is not None else count // across * across
+    sampling = preview_sampling(recipe, seed)
 
     def drawn(model: DiffusionModel) -> Tensor:
-        generator = DiffusionGenerator(model, preview_sampling(recipe, seed))
+        generator = DiffusionGenerator(model, sampling)
         return torch.cat(list(generate(generator, labels, range(total), batch_size=batch_size)))
 
     def draw(done: int, weights: Weights) -> Drawn:
         models = [model_of(recipe, w, source.classes, folder, done) for w in weights]
         raw, mean = (drawn(model) for model in models)
-        title = f"{recipe.name}, step {done:,}: {STEPS} DDIM steps, seed {seed}"
+        title = f"{titled(folder, done)}: {sampling.grid.steps} DDIM steps, seed {seed}"
         rows = [
             Row(
                 source.classes[int(labels[i])] if labels is not None else "",

@@ -13,8 +13,8 @@ from adm.models.trained import DiffusionModel
 from adm.pictures import Row, sheet
 from adm.recipes import DiffusionRecipe
 from adm.runs.watch.drift import Compared, moments, named, parted
-from adm.runs.watch.preview import Draw, Drawn, Weights
-from adm.runs.watch.samples import STEPS, preview_sampling
+from adm.runs.watch.preview import Draw, Drawn, Weights, titled
+from adm.runs.watch.samples import preview_sampling
 from adm.runs.watch.times import Say, Times, to_stderr
 from adm.runs.watch.weights import model_of
 from adm.samplers import ImageNoise
@@ -52,6 +52,7 @@ def upsampled(
     """
     assert recipe.data.low_res is not None
     lower = area_mean(recipe.data.low_res, rounded=recipe.data.low_res_rounded)
+    steps = preview_sampling(recipe, seed).grid.steps
     chosen = shuffled(SEED, len(held_out), 0, min(count, ROWS, len(held_out)))
 
     def draw(done: int, weights: Weights) -> Drawn:
@@ -68,7 +69,7 @@ def upsampled(
         compared = Compared(moments(mean), moments(originals))
         if (warning := parted(compared)) and 2 * done >= times.total:
             say(f"step {done}: {warning}")
-        title = f"{recipe.name}, step {done:,}: {STEPS} DDIM steps, seed {seed}"
+        title = f"{titled(folder, done)}: {steps} DDIM steps, seed {seed}"
         picture = sheet(title, [(heading, 1) for heading in HEADINGS], rows, WIDE)
         return Drawn(picture, named(compared, with_data=done == times.first))
 
