@@ -1,13 +1,15 @@
 """scores over the scale -> sentences that claim what the intervals allow, and no more."""
 
 import itertools
+import math
 
 import pytest
 
 from adm.evaluation import Score
 from adm.pictures import png
-from adm.sweep.curve import Line, Series, formatted, sentences
+from adm.sweep.curve import Line, Series, formatted, lowest_of_all, sentences
 from adm.sweep.plots import figure
+from adm.sweep.summary import figure_notes, marks
 
 SCALES = (0.0, 1.0, 2.0, 4.0)
 RISING, FALLING, VALLEY = (0.6, 0.7, 0.8, 0.9), (0.7, 0.6, 0.5, 0.3), (10.0, 6.0, 8.0, 20.0)
@@ -116,10 +118,59 @@ def test_two_scales_are_no_curve() -> None:
         (Score(0.71234, 0.69, 0.73), "0.712 (0.690 to 0.730)"),
         (Score(1234.5, 1000, 1500), "1234 (1000 to 1500)"),
         (Score(2.0), "2.000"),
+        (Score(4.98e11, 1e11, 15e11), "4.98e+11 (1e+11 to 1.5e+12)"),
     ],
 )
 def test_digits_follow_the_interval(score: Score, text: str) -> None:
     assert formatted(score) == text
+
+
+def test_the_best_and_all_that_may_equal_it_are_marked() -> None:
+    ends = [Score(3.0, 2.9, 3.1), Score(3.2, 3.05, 3.4), Score(9.0, 8.0, 10.0)]
+    assert marks("frechet", ends) == [True, True, False]
+    assert marks("precision", ends) == [False, False, True]
+
+
+def test_none_is_marked_where_all_may_be_equal_or_an_interval_is_unknown() -> None:
+    assert marks("frechet", scores((1.0, 1.1, 1.2), half=0.5)) == [False] * 3
+    assert marks("frechet", [Score(1.0), Score(2.0)]) == [False] * 2
+    assert marks("frechet", [Score(1.0, 0.9, 1.1), Score(2.0)]) == [False] * 2
+    assert marks("frechet", scores((1.0,))) == [False]
+
+
+def test_only_a_distance_that_is_clearly_lowest_has_a_ring() -> None:
+    assert lowest_of_all(scores(VALLEY)) == 1
+    assert lowest_of_all(scores(VALLEY, half=1.5)) is None
+    assert lowest_of_all([Score(value) for value in VALLEY]) is None
+    assert lowest_of_all(scores((1.0,))) is None
+
+
+def test_only_what_is_drawn_is_explained() -> None:
+    def words(half: float, scales: tuple[float, ...] = SCALES) -> str:
+        drawn = line(VALLEY, RISING, FALLING, half)._replace(x=scales)
+        return " ".join(figure_notes([("guidance scale", [drawn])]))
+
+    assert figure_notes([]) == []
+    assert "Bands" in words(0.01)
+    assert "ring" in words(0.01)
+    assert "ring" not in words(3.0)
+    assert "Bands" not in words(math.nan)
+    assert "The scales are drawn at equal spacing." in words(3.0)
+    assert "spacing" not in words(3.0, (0.0, 1.0, 2.0, 3.0))
+
+
+def test_a_lowest_distance_at_the_largest_scale_is_not_claimed_within_the_intervals() -> None:
+    told = said((9.0, 6.0, 3.0, 8.0), RISING, FALLING, half=3.0)
+    assert "a difference within the intervals" in told[2]
+    told = said((9.0, 8.9, 8.8, 8.7), RISING, FALLING, half=3.0)
+    assert told[2].endswith("at 0, a difference within the intervals.")
+
+
+def test_the_panels_fit_the_scores() -> None:
+    drawn = line((50.0, 49.0, 48.0, 49.0), (0.85, 0.9, 0.92, 0.95), (0.7,) * 4, 0.005)
+    left, middle, _ = figure([drawn], "scale", "FID", "inception").axes
+    assert left.get_ylim()[0] > 45
+    assert 0.6 < middle.get_ylim()[0] < middle.get_ylim()[1] < 1
 
 
 @pytest.mark.parametrize("lines", [1, 3])

@@ -25,7 +25,7 @@ from adm.samplers.words import changed
 from adm.sweep import plan as plan_module
 from adm.sweep import run as run_module
 from adm.sweep import scoring as scoring_module
-from adm.sweep.page import shown, title_of, write
+from adm.sweep.page import columns, shown, title_of, write
 from adm.sweep.plan import Point, Sweep, balanced, sample_point
 from adm.sweep.run import SweepResult, run, share
 from adm.sweep.scoring import Scorer, Scoring, cached_reference
@@ -294,9 +294,12 @@ def test_the_page_needs_nothing_beside_it(done: tuple[SweepResult, Path]) -> Non
 
 def test_every_number_carries_its_features(done: tuple[SweepResult, Path]) -> None:
     result, out = done
+    page, text = (out / "report.html").read_text("utf-8"), markdown(result, "title")
     for table in tables(result):
-        assert all(f"({table.network})" in heading for heading in table.headings[1:])
-    assert "FID" not in markdown(result, title_of(result.sweep))
+        assert not any(table.network in heading for heading in table.headings)
+        assert f"By {table.network}<" in page
+        assert f"## By {table.network}\n" in text
+    assert "FID" not in text
     told = json.loads((out / "report.json").read_text())
     assert [point["scale"] for point in told["points"]] == [0, 1, 4]
     names = told["points"][0]["scores"].keys()
@@ -452,6 +455,34 @@ def test_samples_that_were_interrupted_before_they_said_of_whom_are_made(
     part.mkdir(parents=True)
     (part / "samples.json").touch()
     assert (sample_point(plan(), point, tmp_path) / "samples.json").stat().st_size
+
+
+def test_a_model_is_called_by_its_run_folder_or_file(
+    files: Path, plan: Callable[..., Sweep], tmp_path: Path
+) -> None:
+    place = tmp_path / "my-run" / "checkpoints" / "step-0000010" / "model.safetensors"
+    place.parent.mkdir(parents=True)
+    shutil.copy(files / "model.safetensors", place)
+    assert title_of(plan(model=load_diffusion(place))) == "my-run: scores by scale"
+    assert title_of(plan(model=load_diffusion(place), scales=(1.0,))) == "my-run: scores"
+    assert load_diffusion(files / "unlabelled.safetensors").name == "unlabelled"
+    assert load_diffusion(files / "model.safetensors").name == files.name
+
+
+def test_points_of_one_scale_stand_side_by_side(plan: Callable[..., Sweep]) -> None:
+    one = plan(scales=(1.0,), steps=(3, 5))
+    assert columns(one) == {"": one.points}
+    assert len(columns(plan(steps=(3, 5)))) == 2
+
+
+def test_a_page_without_figures_explains_none(
+    plan: Callable[..., Sweep], scoring: Scoring, tmp_path: Path
+) -> None:
+    sweep = plan(scales=(1.0,))
+    write(ran(sweep, scoring, tmp_path), tmp_path)
+    text = (tmp_path / "report.html").read_text("utf-8")
+    for word in ("Results", "Bands", "ring", "equal spacing", "Bold", "two columns"):
+        assert word not in text.partition("</style>")[2].partition("<h2>Settings")[0]
 
 
 def test_the_page_does_not_call_all_intervals_bootstrapped(done: tuple[SweepResult, Path]) -> None:

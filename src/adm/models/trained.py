@@ -13,7 +13,6 @@ from adm.networks import NO_LABEL, Classifier, UNet
 from adm.recipes.build import autocast_for
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe
 
-
 MODEL_FILE, CHECKPOINTS = "model.safetensors", "checkpoints"  # in a run folder
 
 

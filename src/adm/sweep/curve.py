@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 from adm.evaluation import Score
 
+WITHIN = ", a difference within the intervals"
+
 
 class Series(NamedTuple):
     """One score at every scale.
@@ -113,6 +115,19 @@ def _verdict(distance: Series, precision: Series, recall: Series) -> str:
     return "This is the paper's trade-off."
 
 
+def lowest_of_all(scores: Sequence[Score]) -> int | None:
+    """Return the index of the score whose interval is below all others, or None."""
+    place = min(range(len(scores)), key=lambda i: scores[i].value)
+    others = [score for i, score in enumerate(scores) if i != place]
+    clear = all(apart(scores[place], other) for other in others)
+    return place if others and clear else None
+
+
+def bounded(score: Score) -> bool:
+    """Return whether the interval of a score is known."""
+    return math.isfinite(score.low) and math.isfinite(score.high)
+
+
 def formatted(score: Score) -> str:
     """Format a score and its interval, in as many digits as the interval justifies."""
     value, interval = parts(score)
@@ -121,8 +136,9 @@ def formatted(score: Score) -> str:
 
 def parts(score: Score) -> tuple[str, str]:
     """Format the value and the interval; an unknown interval is an empty string."""
-    value, low, high = (f"{x:.{digits(score)}f}" for x in score)
-    return value, f"{low} to {high}" if math.isfinite(score.low) else ""
+    large = abs(score.value) >= 1e6
+    value, low, high = (f"{x:.3g}" if large else f"{x:.{digits(score)}f}" for x in score)
+    return value, f"{low} to {high}" if bounded(score) else ""
 
 
 def digits(score: Score) -> int:
@@ -140,7 +156,7 @@ def _path(series: Series) -> str:
     by_the_way = [
         f", {words} {series.at(place)}"
         for place, words in turns
-        if _apart(series.scores[place], first) and _apart(series.scores[place], last)
+        if apart(series.scores[place], first) and apart(series.scores[place], last)
     ]
     if series.trend == "stays":
         return f"{name} does not change beyond its intervals, {ends}{''.join(by_the_way)}"
@@ -154,8 +170,10 @@ def _valley(distance: Series) -> str:
     if place == 0:
         return f"{lead}, {value}, and {distance.at(last)}: guidance does not improve it"
     if place == last:
-        return f"{lead}, {value}, against {distance.at(0)}: larger scales may be better still"
-    unsure = "" if distance.dips else ", a difference within the intervals"
+        sure = apart(distance.scores[last], distance.scores[0])
+        end = ": larger scales may be better still" if sure else WITHIN
+        return f"{lead}, {value}, against {distance.at(0)}{end}"
+    unsure = "" if distance.dips else WITHIN
     return f"{lead}, {value}, against {distance.at(0)} and {distance.at(last)}{unsure}"
 
 
@@ -163,5 +181,6 @@ def _denied(trend: str) -> str:
     return "does not change beyond its intervals" if trend == "stays" else trend
 
 
-def _apart(one: Score, other: Score) -> bool:
+def apart(one: Score, other: Score) -> bool:
+    """Return whether the intervals of two scores do not overlap; False if one is unknown."""
     return one.low > other.high or one.high < other.low

@@ -12,18 +12,22 @@ from adm import files
 from adm.data.export import safe_names
 from adm.generation.folder import images_of
 from adm.pictures import LEAST, data_uri, grid, png
+from adm.sweep.curve import Line
 from adm.sweep.plan import SAMPLES, Point, Sweep, exactly
 from adm.sweep.plots import figure
-from adm.sweep.run import NetworkScores, SweepResult
+from adm.sweep.run import JUDGE_ACCURACY, NetworkScores, SweepResult
 from adm.sweep.summary import (
     DISTANCE,
     SCALE,
     STEPS,
     as_json,
+    feature_names,
+    figure_notes,
     lines,
     markdown,
     plottable,
     summary,
+    table_notes,
     tables,
     ways,
 )
@@ -56,42 +60,51 @@ def page(result: SweepResult, drawn: dict[str, dict[str, bytes]], out: Path) -> 
     environment = Environment(
         autoescape=select_autoescape(default=True, default_for_string=True), trim_blocks=True
     )
-    sweep = result.sweep
+    sweep, grids = result.sweep, columns(result.sweep)
     return environment.from_string(text).render(
         title=title_of(sweep),
-        lead=LEAD,
+        lead=LEAD if len(sweep.scales) > 1 else "",
+        same=SAME,
         facts=_facts(result),
         sections=[
             _section(sweep, each, drawn[each.network])
             for each in result.networks
             if drawn[each.network]
         ],
+        figure_notes=figure_notes([c for each in result.networks for c in curves(sweep, each)]),
         labelled=sweep.labels is not None,
         unlabelled_note=_unlabelled_note(sweep),
-        grids=[_grid(sweep, name, points, out) for name, points in ways(sweep).items()],
+        grids=[_grid(sweep, name, points, out) for name, points in grids.items()],
         tables=tables(result),
-        notes=result.notes,
+        notes=table_notes(result),
         settings=json.dumps(result.manifest, indent=1),
     )
 
 
-LEAD = (
-    "Classifier guidance trades diversity for fidelity. At every scale, images were sampled from "
-    "the same noise and scored against real images."
-)
+LEAD = "Classifier guidance trades diversity for fidelity."
+SAME = "The images of every point were sampled from the same noise and scored against real images."
+
+
+def curves(sweep: Sweep, network: NetworkScores) -> list[tuple[str, list[Line]]]:
+    """Return (`SCALE` or `STEPS`, lines) of each figure: one over each of them that is swept."""
+    swept = {SCALE: sweep.scales, STEPS: sweep.steps}
+    alongs = [along for along, values in swept.items() if plottable(network) and len(values) > 1]
+    return [(along, lines(sweep, network, along)) for along in alongs]
 
 
 def figures(sweep: Sweep, network: NetworkScores) -> dict[str, bytes]:
     """Draw a figure over the scale and one over the steps, if swept: PNG bytes by file name."""
     found = {}
-    swept = {SCALE: sweep.scales, STEPS: sweep.steps}
-    for along, values in swept.items():
-        if plottable(network) and len(values) > 1:
-            drawn = lines(sweep, network, along)
-            name = "-".join(safe_names([network.network]) + ["steps"] * (along == STEPS))
-            picture = figure(drawn, along, network.title(DISTANCE), network.network)
-            found[f"sweep-{name}.png"] = png(picture)
+    for along, drawn in curves(sweep, network):
+        name = "-".join(safe_names([network.network]) + ["steps"] * (along == STEPS))
+        picture = figure(drawn, along, network.short_title(DISTANCE), network.network)
+        found[f"sweep-{name}.png"] = png(picture)
     return found
+
+
+def columns(sweep: Sweep) -> dict[str, list[Point]]:
+    """Return the points of each sample grid by its name, as `ways`; one grid for one scale."""
+    return ways(sweep) if len(sweep.scales) > 1 else {"": sweep.points}
 
 
 def shown(sweep: Sweep) -> dict[str, list[int]]:
@@ -111,8 +124,8 @@ def shown(sweep: Sweep) -> dict[str, list[int]]:
 def title_of(sweep: Sweep) -> str:
     """Return the title of the page: the model, and the settings that are swept."""
     swept = {"scale": sweep.scales, "steps": sweep.steps, "sampler": sweep.samplers}
-    names = [name for name, values in swept.items() if len(values) > 1] or ["one point"]
-    return f"{sweep.model.recipe.name}: scores by {' and '.join(names)}"
+    names = [name for name, values in swept.items() if len(values) > 1]
+    return f"{sweep.model.name}: scores" + (f" by {' and '.join(names)}" if names else "")
 
 
 def _section(sweep: Sweep, network: NetworkScores, drawn: dict[str, bytes]) -> dict[str, Any]:
@@ -126,20 +139,28 @@ def _section(sweep: Sweep, network: NetworkScores, drawn: dict[str, bytes]) -> d
 
 def _grid(sweep: Sweep, name: str, points: list[Point], out: Path) -> dict[str, Any]:
     columns = [images_of(out / SAMPLES / point.name) for point in points]
+    chosen = shown(sweep)
+    across = max(map(len, chosen.values()))
     rows = [
-        {
-            "name": row,
-            "pictures": [tiles(images[numbers]) for images in columns],
-        }
-        for row, numbers in shown(sweep).items()
+        {"name": row, "pictures": [tiles(images[numbers], across) for images in columns]}
+        for row, numbers in chosen.items()
     ]
-    return {"name": name, "headings": [exactly(point.scale) for point in points], "rows": rows}
+    return {"name": name, "headings": [_heading(sweep, point) for point in points], "rows": rows}
 
 
-def tiles(images: Tensor) -> str:
-    """Return images (N, C, H, W) uint8 in rows of `ACROSS`, as the source of an HTML image."""
+def _heading(sweep: Sweep, point: Point) -> str:
+    """Return the heading of a column: its scale, or what else is swept if there is one scale."""
+    told = [point.sampler] if len(sweep.samplers) > 1 else []
+    told += [f"{point.steps} steps"] if len(sweep.steps) > 1 else []
+    if len(sweep.scales) > 1 or not told:
+        return f"scale {exactly(point.scale)}"
+    return ", ".join(told)
+
+
+def tiles(images: Tensor, across: int) -> str:
+    """Return images (N, C, H, W) uint8 in rows of `across`, as the source of an HTML image."""
     zoom = max(1, LEAST // max(images.shape[2:]))
-    return data_uri(png(grid(images, ACROSS, zoom=zoom, most=MOST)))
+    return data_uri(png(grid(images, across, zoom=zoom, most=MOST)))
 
 
 def _unlabelled_note(sweep: Sweep) -> str:
@@ -155,12 +176,15 @@ def _unlabelled_note(sweep: Sweep) -> str:
 
 def _facts(result: SweepResult) -> list[tuple[str, str]]:
     sweep = result.sweep
+    judges = [each.network for each in result.networks if JUDGE_ACCURACY in each.keys]
     return [
-        ("model", f"{sweep.model.recipe.name}, {sweep.model.trained_steps:,} steps of training"),
-        ("classifier", sweep.classifier.recipe.name if sweep.classifier else "none"),
+        ("model", f"{sweep.model.name}, {sweep.model.trained_steps:,} steps of training"),
+        ("classifier", sweep.classifier.name if sweep.classifier else "none"),
         ("images per point", f"{sweep.count:,}"),
         ("samplers", ", ".join(sweep.samplers)),
         ("steps", ", ".join(map(str, sweep.steps))),
+        ("scales", ", ".join(map(exactly, sweep.scales))),
         ("seed", str(sweep.base.seed)),
-        ("features", ", ".join(each.network for each in result.networks if plottable(each))),
+        ("features", ", ".join(feature_names(result))),
+        *[("judge", name) for name in judges],
     ]

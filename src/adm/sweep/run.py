@@ -41,6 +41,10 @@ class NetworkScores(NamedTuple):
         """The title of a score, with the network's name."""
         return f"{key} ({self.network})" if key == JUDGE_ACCURACY else title(key, self.network)
 
+    def short_title(self, key: str) -> str:
+        """The title of a score without the network's name, for tables and figures that have it."""
+        return self.title(key).removesuffix(f" ({self.network})")
+
 
 @dataclass(frozen=True, eq=False)
 class SweepResult:

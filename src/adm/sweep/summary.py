@@ -1,20 +1,26 @@
 """SweepResult -> lines to plot, sentences, tables, Markdown, JSON."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
-from adm.sweep.curve import Line, parts, sentences
+from adm.evaluation import Score
+from adm.sweep.curve import Line, apart, bounded, lowest_of_all, parts, sentences
 from adm.sweep.plan import Point, Sweep, exactly
-from adm.sweep.run import NetworkScores, SweepResult
+from adm.sweep.run import JUDGE_ACCURACY, NetworkScores, SweepResult
 
 SCALE, STEPS = "guidance scale", "steps"
 DISTANCE = "frechet"
 PLOTTED = (DISTANCE, "precision", "recall")
+MARKED = (
+    "Bold: the best value of a column, and all whose 95% intervals overlap its interval. A column "
+    "has no mark if all do."
+)
 LOWER_IS_BETTER = (DISTANCE, "frechet_at_infinity", "spatial_frechet", "kernel_distance")
 
 
 class Cell(NamedTuple):
-    """A score and its interval as text, and whether it is the best of its column."""
+    """A score and its interval as text, and whether it is among the best of its column."""
 
     value: str
     interval: str = ""
@@ -71,26 +77,26 @@ def summary(sweep: Sweep, network: NetworkScores) -> dict[str, list[str]]:
     """Describe the effect of the scale by one network, for each group of `ways`."""
     if not plottable(network) or len(sweep.scales) < 2:
         return {}
-    names = [network.title(key) for key in PLOTTED]
+    names = [network.short_title(key) for key in PLOTTED]
     return {line.name: sentences(*line.series(names)) for line in lines(sweep, network)}
 
 
 def tables(result: SweepResult) -> list[Table]:
-    """Return a table per network: a row per point, a column per score, the best one marked."""
+    """Return a table per network: a row per point, a column per score, the best ones marked."""
     several = len(ways(result.sweep)) > 1
     found = []
     for network in result.networks:
         keys = network.keys
-        best = {key: _best(key, [row[key].value for row in network.scores]) for key in keys}
+        best = {key: marks(key, [row[key] for row in network.scores]) for key in keys}
         rows = [
             [
                 *_lead(point, several),
-                *(Cell(*parts(row[key]), row[key].value == best[key]) for key in keys),
+                *(Cell(*parts(row[key]), best[key][i]) for key in keys),
             ]
-            for point, row in zip(result.sweep.points, network.scores, strict=True)
+            for i, (point, row) in enumerate(zip(result.sweep.points, network.scores, strict=True))
         ]
         lead = ["sampler", "steps", "scale"] if several else ["scale"]
-        found.append(Table(network.network, [*lead, *map(network.title, keys)], rows))
+        found.append(Table(network.network, [*lead, *map(network.short_title, keys)], rows))
     return found
 
 
@@ -105,7 +111,7 @@ def markdown(result: SweepResult, title: str) -> str:
         body = [table.headings, ["---"] * len(table.headings)]
         body += [[_plain(cell) for cell in row] for row in table.rows]
         parts += [f"## By {table.network}", "\n".join(f"| {' | '.join(row)} |" for row in body)]
-    return "\n\n".join([*parts, *result.notes]) + "\n"
+    return "\n\n".join([*parts, *table_notes(result)]) + "\n"
 
 
 def as_json(result: SweepResult) -> dict[str, Any]:
@@ -132,8 +138,52 @@ def as_json(result: SweepResult) -> dict[str, Any]:
     }
 
 
-def _best(key: str, values: Sequence[float]) -> float:
-    return min(values) if key in LOWER_IS_BETTER else max(values)
+def marks(key: str, scores: Sequence[Score]) -> list[bool]:
+    """Return which scores of a column are marked: the best, and all that may equal it.
+
+    Two scores differ if their intervals do not overlap. None is marked if all may be equal, or if
+    an interval is unknown.
+    """
+    extreme = min if key in LOWER_IS_BETTER else max
+    best = extreme(scores, key=lambda score: score.value)
+    found = [not apart(score, best) for score in scores]
+    known = all(bounded(score) for score in scores)
+    return found if known and not all(found) else [False] * len(scores)
+
+
+def table_notes(result: SweepResult) -> list[str]:
+    """Return the notes below the tables, the first of which explains the marks, if there are."""
+    cells = (cell for table in tables(result) for row in table.rows for cell in row)
+    return [*([MARKED] if any(cell.best for cell in cells) else []), *result.notes]
+
+
+def figure_notes(drawn: Sequence[tuple[str, list[Line]]]) -> list[str]:
+    """Explain what figures show: intervals, the spacing and rings, each only where it is drawn.
+
+    Args:
+        drawn: (`SCALE` or `STEPS`, lines) of each figure.
+    """
+    lines = [line for _, each in drawn for line in each]
+    scores = [s for line in lines for s in (*line.distance, *line.precision, *line.recall)]
+    spread = {"scales" if along == SCALE else STEPS for along, each in drawn if uneven(each[0].x)}
+    notes = []
+    if any(bounded(score) for score in scores):
+        notes.append("Bands and bars are 95% intervals over samples of the same generator.")
+    if spread:
+        notes.append(f"The {' and '.join(sorted(spread))} are drawn at equal spacing.")
+    if any(lowest_of_all(line.distance) is not None for line in lines):
+        notes.append("A ring marks a distance whose interval is below all others of its line.")
+    return notes
+
+
+def uneven(x: Sequence[float]) -> bool:
+    """Return whether the distances between successive values differ."""
+    return len({round(b - a, 9) for a, b in pairwise(x)}) > 1
+
+
+def feature_names(result: SweepResult) -> list[str]:
+    """Return the names of the features, without a network that is only the judge."""
+    return [n.network for n in result.networks if set(n.keys) != {JUDGE_ACCURACY}]
 
 
 def _lead(point: Point, several: bool) -> list[Cell]:
