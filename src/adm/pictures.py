@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # matplotlib is slow to import, and most callers draw no figu
 
 INK, PALE, PAPER = "#1b1f24", "#6a737d", "#ffffff"
 CHECKS = ("#ffffff", "#d5d9de")  # behind transparent pixels
-SMALL, LARGE = 13, 16  # points
+SMALL, LARGE, LINE = 13, 16, 17  # points; pixels from line to line
 LEAST, MOST = 56, 256  # default limits of the longer side of a tile, in pixels
 GAP, MARGIN = 2, 12
 SQUARE = 8  # pixels of a check
@@ -29,7 +29,7 @@ class Row(NamedTuple):
     Attributes:
         name: written to the left of the images.
         images: (C, H, W) uint8 each; all are scaled to the largest of the sheet.
-        captions: one below each image, or none.
+        captions: one below each image, of one or more lines, or none.
     """
 
     name: str
@@ -61,7 +61,8 @@ def sheet(
     starts = _starts(headings, across, left)
     top = MARGIN + (LARGE + MARGIN if title else 0)
     top += SMALL + 6 if any(text for text, _ in headings) else 0
-    under = SMALL + 11 if any(row.captions for row in rows) else 0
+    lines = max((text.count("\n") + 1 for row in rows for text in row.captions), default=0)
+    under = lines * LINE + 7 if lines else 0
     wide = max(starts[-1] + across + MARGIN, MARGIN * 2 + _width(title, LARGE))
     canvas = Image.new("RGB", (wide, top + len(rows) * (tile[0] + under + GAP) + MARGIN), PAPER)
     pen = ImageDraw.Draw(canvas)
@@ -215,7 +216,15 @@ def _fill(
     for (x, across), image in zip(columns, row.images, strict=False):
         canvas.paste(fitted(image, tile), (x + (across - tile[1]) // 2, y))
     for (x, across), caption in zip(columns, row.captions, strict=False):
-        pen.text((x + across // 2, y + tile[0] + 2), caption, PALE, _font(SMALL), anchor="ma")
+        pen.text(
+            (x + across // 2, y + tile[0] + 2),
+            caption,
+            PALE,
+            _font(SMALL),
+            anchor="ma",
+            align="center",
+            spacing=LINE - SMALL,
+        )
 
 
 def _starts(headings: Sequence[tuple[str, int]], across: int, left: int) -> list[int]:

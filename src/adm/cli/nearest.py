@@ -8,6 +8,8 @@ from cyclopts import Parameter
 from adm.cli.scoring import DEFAULT_FEATURES, extracted, features_named, joined, parse_size, part
 from adm.files import new_file, write_json
 
+ACROSS = 16  # most characters of a line below an image
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -113,7 +115,7 @@ def nearest(
         with new_file(out) as file:
             _picture(found, ours, theirs, count, network.name).save(file, "PNG")
         if report is not None:
-            write_json(report, as_json(found, network.name))
+            write_json(report, as_json(found, network.name, ours, theirs))
         print(summary(found))
         print(f"{out}: the {min(count, len(ours))} samples most likely to be copies")
 
@@ -149,8 +151,13 @@ def _alike(
 def _picture(
     found: "NearestImages", samples: "Source", data: "Source", count: int, features: str
 ) -> "Image.Image":
-    """Draw a row per sample: the sample, then its neighbours with their distances."""
-    from adm.pictures import Row, sheet
+    """Draw a row per sample: the sample, then its neighbours with distance, class and file."""
+    from adm.evaluation.nearest import class_of
+    from adm.pictures import LONGEST, Row, sheet
+
+    def named(index: int) -> list[str]:
+        kind = class_of(data, index)
+        return [*([_cut(kind, ACROSS)] if kind else []), _file(data, index, "image", ACROSS)]
 
     rows = []
     for index in found.order[:count].tolist():
@@ -158,7 +165,27 @@ def _picture(
         images, _ = data.batch(near)
         mark = "copy" if found.equal[index] >= 0 else "near" if found.flagged[index] else ""
         own = samples.batch([index])[0][0]
-        captions = [mark, *(f"{distance:.3g}" for distance in found.distances[index])]
-        rows.append(Row(f"sample {index}", [own, *images], captions))
-    title = f"Nearest in {data.name} by {features}; flagged below {found.threshold:.3g}"
-    return sheet(title, [("", 1), ("nearest", found.indices.shape[1])], rows)
+        distances = [f"{distance:.3g}" for distance in found.distances[index]]
+        told = zip(distances, map(named, near), strict=True)
+        captions = [mark, *("\n".join([distance, *words]) for distance, words in told)]
+        name = [_file(samples, index, "sample", LONGEST), class_of(samples, index) or ""]
+        rows.append(Row("\n".join(filter(None, name)), [own, *images], captions))
+    title = f"Nearest in {data.name} by {features}; near: below {found.threshold:.3g}"
+    headings = [("sample", 1), ("nearest, with distances", found.indices.shape[1])]
+    return sheet(f"{title}, copy: the same pixels", headings, rows)
+
+
+def _file(source: "Source", index: int, what: str, most: int) -> str:
+    """Return the name of an image's file, or its index, in up to `most` characters."""
+    from adm.evaluation.nearest import file_of
+
+    path = file_of(source, index)
+    return _cut(path.rpartition("/")[2], most) if path else f"{what} {index}"
+
+
+def _cut(name: str, most: int) -> str:
+    """Shorten a name in its middle, since files often differ at their ends only."""
+    if len(name) <= most:
+        return name
+    end = most // 2
+    return f"{name[: most - end - 1]}…{name[-end:]}"

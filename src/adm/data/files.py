@@ -128,6 +128,7 @@ def decoded(
         files.labels,
         read,
         crop=None if size is None else read,
+        path=files.path,
         threaded=True,
         skip_corrupt=skip_corrupt,
     )

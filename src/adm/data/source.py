@@ -48,6 +48,7 @@ class Source:
         read: index -> (C, H, W) uint8; raises CorruptImage for a file that cannot be decoded.
         crop: index, uniforms -> (C, H, W) uint8, cropped at random; None if that is not supported.
         read_many: indices -> (B, C, H, W) uint8 at once, for images in memory.
+        path: index -> location of the image's file, for messages; None for arrays.
         threaded: whether to decode in several threads.
         skip_corrupt: whether `batch` replaces a corrupt image by the next one.
         skipped: paths of the images skipped so far; `batch` adds to it.
@@ -59,6 +60,7 @@ class Source:
     read: Callable[[int], Tensor]
     crop: Callable[[int, Uniforms], Tensor] | None = None
     read_many: Callable[[list[int]], Tensor] | None = None
+    path: Callable[[int], str] | None = None
     threaded: bool = False
     skip_corrupt: bool = False
     skipped: list[str] = field(default_factory=list)

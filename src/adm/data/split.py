@@ -52,7 +52,7 @@ def held_out(source: Source, part: float, seed: int = 0) -> tuple[Source, Source
 def subset(source: Source, indices: np.ndarray, name: str) -> Source:
     """A source of the images at `indices` (M,), in that order, with all classes."""
     kept = indices.tolist()
-    crop, read_many = source.crop, source.read_many
+    crop, read_many, path = source.crop, source.read_many, source.path
     return replace(
         source,
         name=name,
@@ -62,6 +62,7 @@ def subset(source: Source, indices: np.ndarray, name: str) -> Source:
         read_many=None
         if read_many is None
         else lambda chosen: read_many([kept[index] for index in chosen]),
+        path=None if path is None else lambda index: path(kept[index]),
         skipped=[],
     )
 

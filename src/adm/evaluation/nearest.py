@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from adm.data import Source
 from adm.metrics import nearest
 
 QUANTILE = 0.01
@@ -120,8 +121,30 @@ def summary(found: NearestImages) -> str:
     )
 
 
-def as_json(found: NearestImages, features: str) -> dict[str, Any]:
-    """Return neighbours and distances of every sample, threshold and rule as JSON values."""
+def file_of(source: Source | None, index: int) -> str | None:
+    """Return the location of an image's file, or None."""
+    return None if source is None or source.path is None else source.path(index)
+
+
+def class_of(source: Source | None, index: int) -> str | None:
+    """Return the class of an image; None if all images have the same."""
+    if source is None or len(source.classes) < 2:
+        return None
+    return source.classes[int(source.labels[index])]
+
+
+def as_json(
+    found: NearestImages,
+    features: str,
+    samples: Source | None = None,
+    data: Source | None = None,
+) -> dict[str, Any]:
+    """Return neighbours and distances of every sample, threshold and rule as JSON values.
+
+    Args:
+        features: their name.
+        samples, data: the images, to name their files and classes; without them, both are None.
+    """
     flagged, copies = found.flagged, found.equal != NONE
     return {
         "features": features,
@@ -139,7 +162,11 @@ def as_json(found: NearestImages, features: str) -> dict[str, Any]:
         "nearest": [
             {
                 "sample": index,
-                "images": found.indices[index].tolist(),
+                "file": file_of(samples, index),
+                "class": class_of(samples, index),
+                "images": (near := found.indices[index].tolist()),
+                "files": [file_of(data, i) for i in near],
+                "classes": [class_of(data, i) for i in near],
                 "distances": found.distances[index].tolist(),
                 "same_pixels_as": int(found.equal[index]) if copies[index] else None,
                 "flagged": bool(flagged[index]),

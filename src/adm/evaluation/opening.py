@@ -61,7 +61,7 @@ def open_images(
         classes = tuple(made["classes"]) if made and made.get("classes") else None
         source = stored(path / ARCHIVE if ours else path, classes)
         name = path.resolve().name if ours else source.name
-        found = replace(source, name=name)
+        found = replace(source, name=name, path=_png_files(path, len(source)))
     else:
         made, found = None, find(spec, split=split, labels=labels)
     if isinstance(found, Files):
@@ -113,6 +113,16 @@ def _check_unpadded(source: Source, size: tuple[int, int] | None) -> None:
             "and real images; leave it out (to resize arrays, evaluate them with "
             'resize="to-reference"), or sample at that size'
         )
+
+
+def _png_files(path: Path, count: int) -> Callable[[int], str] | None:
+    """Return index -> PNG file of a sample folder; None unless each image has one, by number."""
+    folder = path if path.is_dir() else path.parent
+    if path.is_file() and path.name != ARCHIVE:
+        return None
+    numbered = {file.stem.rpartition("_")[2]: str(file) for file in folder.glob("*_*.png")}
+    found = {int(number): file for number, file in numbered.items() if number.isdecimal()}
+    return found.__getitem__ if found.keys() == set(range(count)) else None
 
 
 def _is_npz(path: Path) -> bool:
