@@ -114,6 +114,14 @@ def test_a_sheet_holds_long_names_and_rows_of_unequal_length() -> None:
     assert sheet("none", [("", 2)], [Row("level 1", [])]).height > 0
 
 
+def test_captions_of_several_lines_have_room() -> None:
+    image = torch.zeros(1, 8, 8, dtype=torch.uint8)
+    one, two = (sheet("", [("", 1)], [Row("", [image], [text])]) for text in ("0.5", "0.5\nant"))
+    assert two.height > one.height
+    last = pixels(two)[one.height - 14 :, :, 0]
+    assert (last < 200).any()  # ink
+
+
 def test_a_data_uri_holds_the_picture() -> None:
     picture = grid(noise(3, 4, 8, 8), 2)
     head, _, body = data_uri(png(picture)).partition(",")

@@ -58,7 +58,29 @@ def test_inspect_says_what_is_there_and_what_is_broken(
     assert f"{photos / 'ant' / '2.png'} is not a usable image" in shown.out
     assert "reading photos: 6 of 6" in shown.err
     assert json.loads((tmp_path / "r.json").read_text())["classes"] == {"ant": 4, "bee": 2}
-    assert Image.open(tmp_path / "s.png").size == (12 * 66, 2 * 66)
+    assert "sizes (HxW): 10x20: 5\n" in shown.out
+    plain = Image.open(tmp_path / "s.png")
+    assert plain.width > 12 * 66 + 50  # the names are left of the images
+    (photos / "bee").rename(photos / "a much longer name")
+    run("inspect", photos, "--sheet", tmp_path / "long.png")
+    assert Image.open(tmp_path / "long.png").width > plain.width
+
+
+def test_of_many_sizes_the_range_is_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "set").mkdir()
+    for width in range(10, 20):
+        Image.new("L", (width, 8), width).save(tmp_path / "set" / f"{width}.png")
+    run("inspect", tmp_path / "set")
+    shown = capsys.readouterr().out
+    assert "sizes (HxW): 10 different; by area, the smallest is 8x10, the median 8x14" in shown
+    assert "and the largest 8x19\n" in shown
+    assert "8x10: 1" not in shown
+    (tmp_path / "set" / "10.png").unlink()
+    (tmp_path / "set" / "11.png").unlink()
+    run("inspect", tmp_path / "set")
+    assert "  8x12: 1, 8x13: 1," in capsys.readouterr().out
 
 
 def test_pack_writes_what_train_reads(

@@ -1,10 +1,13 @@
 """samples, training images -> copies are flagged, fresh images are not."""
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
+from adm.data.source import in_memory
 from adm.evaluation.nearest import (
     NONE,
     NearestImages,
@@ -94,6 +97,18 @@ def test_the_answer_states_its_rule_and_what_fresh_images_would_give():
     assert told["share_expected_of_fresh_images"] == 0.01
     assert told["nearest"][0]["same_pixels_as"] == 3
     assert told["nearest"][1]["same_pixels_as"] is None
+
+
+def test_files_and_classes_are_named_where_they_are_known():
+    found = nearest_images(drawn(2, 1), drawn(100, 0), k=2)
+    assert as_json(found, "pixels")["nearest"][0]["files"] == [None, None]
+    labels = torch.arange(100) % 2
+    arrays = in_memory("real", ("ant", "bee"), torch.zeros(100, 1, 2, 2).byte(), labels)
+    files = replace(arrays, path=lambda index: f"real/{index}.png", classes=("ant",))
+    one = as_json(found, "pixels", files, arrays)["nearest"][1]
+    assert (one["file"], one["class"]) == ("real/1.png", None)
+    assert one["files"] == [None, None]
+    assert one["classes"] == [("ant", "bee")[index % 2] for index in one["images"]]
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from adm.runs.watch.curves import PANELS, Column, curves, draw, read_log, smoothed
+from adm.runs.watch.curves import PANELS, Column, as_percent, curves, draw, read_log, smoothed
 from adm.runs.watch.times import Times
 
 
@@ -76,6 +78,52 @@ def test_every_panel_is_drawn_where_the_log_has_its_figures(tmp_path: Path) -> N
     assert whole.height > 3 * part.height
     assert draw({}, "nothing yet").width > 0
     assert draw({"loss": Column(np.array([1]), np.array([np.nan]))}).width > 0
+
+
+def panel(log: dict[str, Column], name: str) -> Axes:
+    axes = Figure().subplots()
+    next(paint for title, _, paint in PANELS if title == name)(axes, log)
+    return axes
+
+
+def legend(axes: Axes) -> list[str]:
+    return axes.get_legend_handles_labels()[1]
+
+
+def test_percentages_fill_their_axis_and_early_ones_may_leave_it() -> None:
+    steps = np.arange(1, 1001)
+    rising = Column(steps, 0.95 - 0.85 * np.exp(-steps / 40))
+    low, high = panel({"accuracy": rising}, "accuracy").get_ylim()
+    assert 0.9 < low < 0.945
+    assert 0.95 < high < 0.97
+    low, high = panel({"accuracy": Column(steps, np.ones(1000))}, "accuracy").get_ylim()
+    assert 0.98 < low < 1 < high < 1.01
+    assert [as_percent(share) for share in (0.925, 1.0, 0.3)] == ["92.5%", "100%", "30%"]
+
+
+@pytest.mark.parametrize(
+    ("channels", "names"),
+    [
+        (1, ["grey"]),
+        (2, ["channel 1", "channel 2"]),
+        (3, ["red", "green", "blue"]),
+        (4, ["red", "green", "blue", "alpha"]),
+    ],
+)
+def test_channels_have_the_names_of_colours(channels: int, names: list[str]) -> None:
+    log = {f"samples/mean_c{c}": Column(np.array([1]), np.array([9.0])) for c in range(channels)}
+    assert legend(panel(log, "channel means")) == names
+    log |= {f"data/mean_c{c}": Column(np.array([1]), np.array([8.0])) for c in range(channels)}
+    axes = panel(log, "channel means")
+    assert sorted(legend(axes)) == sorted([*names, "data"])
+    assert np.ptp(axes.get_ylim()) >= 12
+
+
+def test_the_gap_says_what_it_is_between() -> None:
+    gap = {"validation/gap": Column(np.array([1, 2]), np.array([0.1, 0.2]))}
+    assert legend(panel(gap, "gap to training images")) == ["held-out minus training loss"]
+    gap["validation/accuracy"] = gap["validation/gap"]
+    assert legend(panel(gap, "gap to training images")) == ["training minus held-out accuracy"]
 
 
 def test_the_picture_is_renewed_at_its_times_with_what_is_not_in_the_log_yet(

@@ -38,10 +38,10 @@ def test_the_same_weights_make_the_same_picture_and_touch_nothing(
     chosen = tiny.KINDS[kind]("watch.images=6")
     torch.manual_seed(1)
     drawn = torch.get_rng_state()
-    first = pictures(chosen, tmp_path / "one")
+    first = pictures(chosen, tmp_path / "one" / "run")
     assert torch.equal(torch.get_rng_state(), drawn)
     torch.manual_seed(2)
-    assert pictures(chosen, tmp_path / "two").read_bytes() == first.read_bytes()
+    assert pictures(chosen, tmp_path / "two" / "run").read_bytes() == first.read_bytes()
     assert [f.name for f in first.parent.iterdir()] == ["step-0000001.png"]
 
 
@@ -51,7 +51,7 @@ def test_raw_weights_and_their_average_stand_side_by_side(tmp_path: Path, channe
     widths = (f"unet.in_channels={channels}", f"unet.out_channels={2 * channels}")
     chosen = tiny.diffusion("watch.images=3", f"data.channels={channels}", *widths)
     state = states.state_of(chosen)
-    draw = drawing(chosen, source, source, tmp_path, TIMES, 4, lambda said: None)
+    draw = drawing(chosen, source, source, tmp_path / "run", TIMES, 4, lambda said: None)
     watch = preview(draw, tmp_path, TIMES, states.CPU)
 
     def halves() -> tuple[bytes, bytes]:
@@ -109,9 +109,26 @@ def test_a_classifier_that_is_always_right_has_no_mistakes_to_show(tmp_path: Pat
         if name.endswith("bias") and values.shape == (3,):
             values[0] = 1.0
     weights = {k: v.clone() for k, v in state.model.ema.weights.items()}
-    drawn = mistakes(chosen, alike)(1, Weights(weights, weights))
+    drawn = mistakes(chosen, alike, tmp_path)(1, Weights(weights, weights))
     drawn.picture.save(tmp_path / "right.png")
     assert drawn.figures == {}
+
+
+@pytest.mark.parametrize("kind", tiny.KINDS)
+def test_a_preview_is_called_by_its_run_folder(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    titles: list[str] = []
+
+    def noted(title: str, *parts: object) -> Image.Image:
+        titles.append(title)
+        return Image.new("RGB", (4, 4))
+
+    for module in ("samples", "upsampled", "mistakes"):
+        monkeypatch.setattr(f"adm.runs.watch.{module}.sheet", noted)
+    pictures(tiny.KINDS[kind]("watch.images=3"), tmp_path / "blue-shirts", done=2)
+    assert titles[0].startswith("blue-shirts, step 2:")
+    assert ("20 DDIM steps" in titles[0]) == (kind != "classifier")  # of 20 levels
 
 
 def test_only_the_main_process_draws(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 MOST_LISTED = 40  # entries printed of each list; the JSON file has all
 BAR = 40  # characters
-GAP = 2  # pixels between the images of a sheet
+FEW = 8  # sizes or formats printed
 EXAMPLES = """For example:
 
     adm data example --out photos
@@ -79,7 +79,7 @@ def inspect(
         _write(out, report)
     if sheet is not None:
         examples = library.examples(found)
-        _draw(examples, sheet)
+        _draw(report, examples, sheet)
         classes = count_of(len(report.classes), "class", "classes")
         print(f"{sheet}: {len(examples)} of {classes}, a row each, in the order above")
 
@@ -181,16 +181,21 @@ def example(*, out: Path) -> None:
     print(f"{out}: {count:,} images of {len(PICTURES)} classes, in train/ and test/")
 
 
-def _draw(examples: "Tensor", out: Path) -> None:
-    """Draw (K, n, 3, H, W) uint8 to a PNG file, one row per class."""
-    from PIL import ImageOps
-
+def _draw(report: "Report", examples: "Tensor", out: Path) -> None:
+    """Draw (K, n, 3, H, W) uint8 to a PNG file: a row for each class, with its number of images."""
+    from adm.data.counting import count_of
     from adm.files import new_file
-    from adm.pictures import grid
+    from adm.pictures import Row, sheet
 
-    picture = grid(examples.flatten(0, 1), examples.shape[1], zoom=1, gap=GAP)
+    rows = [
+        Row(f"{name}\n{count_of(count, 'image')}", list(images))
+        for (name, count), images in zip(report.classes.items(), examples, strict=False)
+    ]
+    total = count_of(len(report.classes), "class", "classes")
+    shown = f"{len(rows)} of {total}" if len(rows) < len(report.classes) else total
+    title = f"{report.name}: {count_of(report.images, 'image')}, {shown}"
     with new_file(out) as part:
-        ImageOps.expand(picture, (0, 0, GAP, GAP), "white").save(part, "PNG")
+        sheet(title, [("", examples.shape[1])], rows).save(part, "PNG")
 
 
 def _write(out: Path, report: "Report") -> None:
@@ -214,10 +219,8 @@ def _show(report: "Report") -> None:
     _rest(len(report.classes), "class", "classes")
     if report.left_out:
         print(f"not in the list of labels: {report.left_out}")
-    for what, counts in (("sizes (HxW)", report.sizes), ("formats", report.kinds)):
-        listed = ", ".join(f"{name}: {count}" for name, count in list(counts.items())[:8])
-        more = f", and {len(counts) - 8} more" if len(counts) > 8 else ""
-        print(f"{what}: {listed or 'none'}{more}")
+    _show_sizes(report)
+    print(f"formats: {_counts(report.kinds)}")
     print(f"broken: {len(report.broken) or 'none'}")
     for one in report.broken[:MOST_LISTED]:
         print(f"  {one['reason']}")
@@ -230,6 +233,26 @@ def _show(report: "Report") -> None:
         _rest(len(groups), "group", "groups")
     if report.conflicts:
         print(f"groups of duplicates with different labels: {report.conflicts}")
+
+
+def _show_sizes(report: "Report") -> None:
+    """Print the range of the sizes; the sizes themselves only if they are few."""
+    span = report.size_range
+    if span is None or span.different == 1:
+        print(f"sizes (HxW): {_counts(report.sizes)}")
+        return
+    print(
+        f"sizes (HxW): {span.different} different; by area, the smallest is {span.min}, the median "
+        f"{span.median} and the largest {span.max}"
+    )
+    if span.different <= FEW:
+        print(f"  {_counts(report.sizes)}")
+
+
+def _counts(counts: dict[str, int]) -> str:
+    listed = ", ".join(f"{name}: {count}" for name, count in list(counts.items())[:FEW])
+    more = f", and {len(counts) - FEW} more" if len(counts) > FEW else ""
+    return f"{listed or 'none'}{more}"
 
 
 def _rest(count: int, one: str, more: str) -> None:

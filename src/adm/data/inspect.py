@@ -1,9 +1,11 @@
 """Source or Files -> Report: classes, sizes, broken images, duplicates; examples of each class."""
 
 import hashlib
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
@@ -31,6 +33,20 @@ class Inspection(NamedTuple):
     content: bytes  # hash of the encoded bytes
     pixels: bytes  # hash of the pixels as they are displayed
     broken: str | None  # why it cannot be used
+
+
+class SizeRange(NamedTuple):
+    """The sizes of images, as "HxW", ordered by area.
+
+    Attributes:
+        min, median, max: the smallest, the lower median and the largest.
+        different: how many different sizes there are.
+    """
+
+    min: str
+    median: str
+    max: str
+    different: int
 
 
 @dataclass(frozen=True)
@@ -62,8 +78,20 @@ class Report:
     conflicts: int
     left_out: int
 
+    @property
+    def size_range(self) -> SizeRange | None:
+        """The range of the sizes; None if no image can be decoded."""
+        if not self.sizes:
+            return None
+        ordered = sorted(self.sizes, key=_area)
+        reached = list(accumulate(self.sizes[size] for size in ordered))
+        middle = bisect_left(reached, (reached[-1] + 1) // 2)
+        return SizeRange(ordered[0], ordered[middle], ordered[-1], len(ordered))
+
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """Return the attributes and the range of the sizes as JSON values."""
+        span = self.size_range
+        return asdict(self) | {"size_range": span and span._asdict()}
 
 
 def inspect(found: Source | Files, advance: Advance = lambda amount: None) -> Report:
@@ -174,6 +202,12 @@ def _groups(inspected: Sequence[Inspection], key: Callable[[Inspection], bytes])
 
 def _counted(values: Any) -> dict[str, int]:
     return dict(Counter(values).most_common())
+
+
+def _area(size: str) -> tuple[int, int]:
+    """Sort key of "HxW": the area, then the height."""
+    height, width = map(int, size.split("x"))
+    return height * width, height
 
 
 def _example(found: Source | Files, index: int) -> Image.Image | None:
