@@ -344,6 +344,19 @@ def test_a_model_without_classes_is_shown_by_number(files: Path) -> None:
     assert shown(sweep) == {"0 to 3": [0, 1, 2, 3], "4 to 7": [4, 5, 6, 7]}
 
 
+def test_images_that_nothing_steered_to_a_class_are_shown_by_number(
+    plan: Callable[..., Sweep],
+) -> None:
+    plain = Sampling(sampler=DDIM(), use_labels=False)
+    assert list(shown(plan(base=plain, scales=(0.0,), classifier=None))) == [
+        "0 to 3",
+        "4 to 7",
+        "8 to 11",
+    ]
+    assert list(shown(plan(base=plain))) == list(plan().classes)
+    assert list(shown(plan(scales=(0.0,), classifier=None))) == list(plan().classes)
+
+
 @pytest.mark.parametrize(
     ("changes", "cure"),
     [
@@ -465,6 +478,8 @@ def test_a_model_is_called_by_its_run_folder_or_file(
     shutil.copy(files / "model.safetensors", place)
     assert title_of(plan(model=load_diffusion(place))) == "my-run: scores by scale"
     assert title_of(plan(model=load_diffusion(place), scales=(1.0,))) == "my-run: scores"
+    swept = plan(model=load_diffusion(place), steps=(3, 5), samplers=("ddim", "ancestral"))
+    assert title_of(swept) == "my-run: scores by scale, steps and sampler"
     assert load_diffusion(files / "unlabelled.safetensors").name == "unlabelled"
     assert load_diffusion(files / "model.safetensors").name == files.name
 

@@ -65,7 +65,7 @@ def test_a_tint_is_named_and_few_samples_of_the_data_are_none() -> None:
     data = reference(source_of(photographs(1000, 0)), None, 1000)
     message = parted(Compared(moments(tinted(photographs(64, 1), 35, channel=2)), data))
     assert message is not None
-    assert "blue of samples has mean" in message
+    assert "in blue, samples have mean" in message
     quiet = [parted(Compared(moments(photographs(8, seed)), data)) for seed in range(2, 102)]
     assert quiet == [None] * 100
     few = [reference(source_of(photographs(16, seed)), None, 16) for seed in range(2, 102)]

@@ -72,8 +72,8 @@ def page(result: SweepResult, drawn: dict[str, dict[str, bytes]], out: Path) -> 
             if drawn[each.network]
         ],
         figure_notes=figure_notes([c for each in result.networks for c in curves(sweep, each)]),
-        labelled=sweep.labels is not None,
-        unlabelled_note=_unlabelled_note(sweep),
+        labelled=bool(meant(sweep)),
+        unlabelled_note=_unlabelled_note(result),
         grids=[_grid(sweep, name, points, out) for name, points in grids.items()],
         tables=tables(result),
         notes=table_notes(result),
@@ -109,23 +109,35 @@ def columns(sweep: Sweep) -> dict[str, list[Point]]:
 
 def shown(sweep: Sweep) -> dict[str, list[int]]:
     """Return the image indices of each row of the sample grids; with classes, a row is a class."""
-    if sweep.labels is None:
+    labels = meant(sweep)
+    if not labels:
         ends = range(ACROSS, min(sweep.count, ACROSS * ROWS) + 1, ACROSS)
         return {f"{end - ACROSS} to {end - 1}": list(range(end - ACROSS, end)) for end in ends}
-    used = sorted(set(sweep.labels))
+    used = sorted(set(labels))
     rows = min(ROWS, len(used))
     chosen = [used[i * len(used) // rows] for i in range(rows)]
     return {
-        sweep.classes[label]: [i for i, own in enumerate(sweep.labels) if own == label][:ACROSS]
+        sweep.classes[label]: [i for i, own in enumerate(labels) if own == label][:ACROSS]
         for label in chosen
     }
+
+
+def meant(sweep: Sweep) -> list[int]:
+    """Return the labels of the images; none if no point has images of a class."""
+    return (sweep.labels or []) if told(sweep) or any(sweep.scales) else []
+
+
+def told(sweep: Sweep) -> bool:
+    """Return whether the model itself is told the labels."""
+    return sweep.base.use_labels and sweep.model.network.config.classes is not None
 
 
 def title_of(sweep: Sweep) -> str:
     """Return the title of the page: the model, and the settings that are swept."""
     swept = {"scale": sweep.scales, "steps": sweep.steps, "sampler": sweep.samplers}
     names = [name for name, values in swept.items() if len(values) > 1]
-    return f"{sweep.model.name}: scores" + (f" by {' and '.join(names)}" if names else "")
+    listed = " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+    return f"{sweep.model.name}: scores" + (f" by {listed}" if names else "")
 
 
 def _section(sweep: Sweep, network: NetworkScores, drawn: dict[str, bytes]) -> dict[str, Any]:
@@ -145,7 +157,8 @@ def _grid(sweep: Sweep, name: str, points: list[Point], out: Path) -> dict[str, 
         {"name": row, "pictures": [tiles(images[numbers], across) for images in columns]}
         for row, numbers in chosen.items()
     ]
-    return {"name": name, "headings": [_heading(sweep, point) for point in points], "rows": rows}
+    headings = [_heading(sweep, point) for point in points]
+    return {"name": name, "headings": headings, "rows": rows, "images": across * len(points)}
 
 
 def _heading(sweep: Sweep, point: Point) -> str:
@@ -163,20 +176,25 @@ def tiles(images: Tensor, across: int) -> str:
     return data_uri(png(grid(images, across, zoom=zoom, most=MOST)))
 
 
-def _unlabelled_note(sweep: Sweep) -> str:
+def _unlabelled_note(result: SweepResult) -> str:
     """Return a note for models that take no labels; an empty string for others."""
-    told = sweep.base.use_labels and sweep.model.network.config.classes is not None
-    if told or sweep.labels is None:
+    sweep = result.sweep
+    if told(sweep) or not meant(sweep) or 0 not in sweep.scales:
         return ""
+    judged = " and the judge's accuracy is chance" if judges(result) else ""
     return (
         "The model takes no labels, and only the classifier guides it: samples of scale 0 "
-        "have no class, so the rows do not apply to them and the judge's accuracy is chance."
+        f"have no class, so the rows do not apply to them{judged}."
     )
+
+
+def judges(result: SweepResult) -> list[str]:
+    """Return the name of the judge, if there is one."""
+    return [each.network for each in result.networks if JUDGE_ACCURACY in each.keys]
 
 
 def _facts(result: SweepResult) -> list[tuple[str, str]]:
     sweep = result.sweep
-    judges = [each.network for each in result.networks if JUDGE_ACCURACY in each.keys]
     return [
         ("model", f"{sweep.model.name}, {sweep.model.trained_steps:,} steps of training"),
         ("classifier", sweep.classifier.name if sweep.classifier else "none"),
@@ -186,5 +204,5 @@ def _facts(result: SweepResult) -> list[tuple[str, str]]:
         ("scales", ", ".join(map(exactly, sweep.scales))),
         ("seed", str(sweep.base.seed)),
         ("features", ", ".join(feature_names(result))),
-        *[("judge", name) for name in judges],
+        *[("judge", name) for name in judges(result)],
     ]

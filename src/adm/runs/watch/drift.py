@@ -135,7 +135,7 @@ def parted(found: Compared) -> str | None:
             c = int(off.where(wrong, 0).argmax())
             name = channel_names(len(off))[c]
             return (
-                f"the colours differ: {name} of samples has {what} {got[c]:.0f} of 255, and the "
+                f"the colours differ: in {name}, samples have {what} {got[c]:.0f} of 255, and the "
                 f"data {wanted[c]:.0f}; check the preview, and compare raw and average weights"
             )
     return None

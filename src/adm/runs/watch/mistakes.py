@@ -90,7 +90,7 @@ def _row(found: Classified, labels: Tensor, classes: tuple[str, ...], level: int
     # Stable, so that the order of equally confident mistakes is the same in every preview.
     order = wrong[found.confidence[wrong].argsort(descending=True, stable=True)][:ACROSS].tolist()
     pairs = [(classes[labels[i]], classes[found.predicted[i]]) for i in order]
-    captions = [f"{_short(true)} > {_short(predicted)}" for true, predicted in pairs]
+    captions = [f"{_short(true)}\n> {_short(predicted)}" for true, predicted in pairs]
     name = f"level {level} of {last}\n{share:.0%} right" if level else f"clean\n{share:.0%} right"
     return Row(name, list(to_uint8(found.x_t[order])), captions)
 

@@ -24,7 +24,7 @@ from adm.training.objective import area_mean
 SEED = 0
 ROWS = 8  # most images shown
 WIDE = 96  # pixels of a tile; headings need as many
-HEADINGS = ("low", "bicubic", "raw weights", "average (EMA)", "original")
+HEADINGS = ("low resolution", "bicubic", "raw weights", "average (EMA)", "original")
 
 
 # Seven parameters: those by keyword are independent, and all have defaults.
