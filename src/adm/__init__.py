@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from adm.runs.front import train as train
     from adm.samplers.settings import Sampling as Sampling
 
+    __version__: str
+
 # Imported on first use, so that `import adm` is fast and does not load torch.
 _HOMES = {
     "Pipeline": "adm.generation.pipeline",
@@ -47,6 +49,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
+    if name == "__version__":
+        return import_module("importlib.metadata").version("ablated-diffusion")
     if name not in _HOMES:
         raise AttributeError(f"module 'adm' has no attribute {name!r}; it has {', '.join(_HOMES)}")
     openmp.configure()  # before torch is loaded
@@ -54,4 +58,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return sorted([*globals(), *_HOMES, "__version__"])

@@ -147,15 +147,15 @@ def test_a_complete_reference_has_no_bar(monkeypatch: pytest.MonkeyPatch) -> Non
     shown: list[str] = []
 
     @contextmanager
-    def progress(what: str, total: float) -> Iterator[Callable[[int], None]]:
-        shown.append(f"{what}: {total}")
+    def progress(what: str, total: float, unit: str) -> Iterator[Callable[[int], None]]:
+        shown.append(f"{what}: {total} {unit}")
         yield lambda amount: None
 
     monkeypatch.setattr(scoring, "progress", progress)
     for count in (0, 30):
         with scoring.with_progress(Extraction(), "extracting", count):
             pass
-    assert shown == ["extracting: 30"]
+    assert shown == ["extracting: 30 images"]
 
 
 def test_a_work_folder_stays_and_is_gone_on_with(made: Path, adm: Adm) -> None:
@@ -241,7 +241,7 @@ def test_bad_references_are_refused(made: Path, adm: Adm, case: str) -> None:
 OPTIONS = {
     "no such features": (("--features", "fid"), "no features 'fid'"),
     "resize": (("--resize", "bigger", *POOLED), "resize must be to-reference or none"),
-    "size": (("--size", "8x8", *POOLED), "cannot read --size '8x8'"),
+    "size": (("--size", "8x8x8", *POOLED), "cannot read --size '8x8x8'"),
     "count": (
         ("--count", 31, *POOLED),
         "count must be from 2 to 30, the number of images of samples.npz, got 31",

@@ -10,6 +10,7 @@ import pytest
 from cli.conftest import Adm
 from cyclopts import App
 
+import adm as adm_package
 from adm.cli import VERBS
 
 WITHOUT_TORCH = """
@@ -58,7 +59,12 @@ def test_the_help_of_every_verb_has_its_summary_and_examples(
 
 
 def test_the_version_is_the_package_s(adm: Adm) -> None:
-    assert adm("--version").out.strip() == version("ablated-diffusion")
+    assert adm("--version").out.strip() == version("ablated-diffusion") == adm_package.__version__
+
+
+def test_the_version_is_told_without_loading_torch() -> None:
+    words = "import sys, adm; assert adm.__version__; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", words], timeout=60, check=True)
 
 
 def test_python_m_adm_is_the_same_command() -> None:

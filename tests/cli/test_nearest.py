@@ -48,7 +48,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_picture_and_every_number(here: Path, adm: Adm) -> None:
-    answer = adm(*WORDS, "--out", "deep/n.png", "--json", "wide/n.json")
+    answer = adm(*WORDS, "--out", "deep/n.png", "--report", "wide/n.json")
     assert answer.status == 0, answer.err
     assert "1 are exact copies" in answer.out
     assert "deep/n.png: the 6 samples most likely to be copies" in answer.out
@@ -87,7 +87,10 @@ BAD = {
     "count": (("--count", "0"), "count must be at least 1"),
     "no picture": (("--out", "n.jpg"), "give --out n.jpg.png"),
     "a folder for the picture": (("--out", "folder.png"), "folder.png is a folder; give --out"),
-    "a folder for the report": (("--json", "folder.png"), "folder.png is a folder; give --json"),
+    "a folder for the report": (
+        ("--report", "folder.png"),
+        "folder.png is a folder; give --report",
+    ),
     "arrays at another size": (("--size", "16"), "size=(16, 16) is for image files"),
 }
 
@@ -105,6 +108,29 @@ def test_what_cannot_be_done_is_refused_before_features_are_extracted(
 def test_small_arrays_get_no_margins(here: Path, adm: Adm) -> None:
     answer = adm("nearest", "small.npz", *WORDS[2:], "--size", 8)
     assert "small.npz holds arrays of 6x6" in answer.refusal()
+
+
+SIZES = "has images of 6x6 and the reference of 8x8; set --resize to-reference to resize them"
+
+
+def test_samples_of_another_size_are_refused_as_adm_evaluate_refuses_them(
+    here: Path, adm: Adm
+) -> None:
+    options = WORDS[3:]
+    assert SIZES in adm("nearest", "small.npz", "real.npz", *options).refusal()
+    assert SIZES in adm("evaluate", "small.npz", "--reference", "real.npz", *options).refusal()
+    wrong = adm("nearest", "small.npz", "real.npz", "--resize", "up", *options).refusal()
+    assert "resize must be to-reference or none, got 'up'" in wrong
+
+
+@pytest.mark.parametrize("resize", ["to-reference", "none"])
+def test_samples_of_another_size_are_compared_when_asked_for(
+    here: Path, adm: Adm, resize: str
+) -> None:
+    answer = adm("nearest", "small.npz", "real.npz", *WORDS[3:], "--resize", resize, "--json")
+    assert answer.status == 0, answer.err
+    assert json.loads(answer.out)["samples"] == 6
+    assert Path("nearest.png").exists()
 
 
 def test_what_the_main_process_cannot_write_is_everyone_s_failure(
@@ -162,6 +188,6 @@ def test_the_failure_of_the_main_process_ends_all_in_one_line(here: Path, failur
     assert ran.returncode == 1  # torchrun's own
     said = [line for line in ran.stderr.splitlines() if line.startswith("adm: ")]
     assert said, ran.stderr  # of one, or of both, unless torchrun ends the other first
-    assert all(("not finite" if broken else "'file'") in line for line in said)
+    assert all(("not finite" if broken else "'file") in line for line in said)
     assert "/adm/cli/" not in ran.stderr  # as in a traceback of ours
     assert left(here) == []

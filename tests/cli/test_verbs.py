@@ -61,7 +61,7 @@ def test_training_says_what_the_data_are_and_how_to_go_on(adm: Adm, tmp_path: Pa
     assert first.status == 0
     assert "digits: 1442 images of 10 classes: zero 1" in first.out
     assert f"`adm sample {tmp_path / 'run'}" in first.out
-    assert "1 of 1, 0 s left" in first.err
+    assert "1 of 1 steps, 0 s left" in first.err
     assert "images/s" in first.err
     again = adm(*words)
     assert again.status == 0

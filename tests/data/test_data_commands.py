@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 
 from adm.cli.data import MOST_LISTED, data
-from adm.cli.scoring import parse_size
 from adm.data import open_source
 
 LIGHT = """
@@ -117,13 +116,3 @@ def test_one_more_than_is_listed_is_one_more(
         Image.new("L", (4, 4), number).save(tmp_path / "set" / f"{number}" / "1.png")
     run("inspect", tmp_path / "set")
     assert "  ... and 1 more class; --out FILE.json has the whole list" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("text", ["", "a", "8,", "8,8,8", "0", "-1", "8x8"])
-def test_sizes_that_are_none_are_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="write --size 64 or --size 48,64"):
-        parse_size(text)
-
-
-def test_sizes() -> None:
-    assert (parse_size(None), parse_size("64"), parse_size("48, 64")) == (None, (64, 64), (48, 64))

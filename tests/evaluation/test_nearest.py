@@ -11,11 +11,11 @@ from adm.data.source import in_memory
 from adm.evaluation.nearest import (
     NONE,
     NearestImages,
-    as_json,
     equal_pixels,
     nearest_images,
     own_distances,
     summary,
+    to_json,
 )
 
 DIM = 8
@@ -90,7 +90,7 @@ def test_the_most_suspicious_come_first():
 
 def test_the_answer_states_its_rule_and_what_fresh_images_would_give():
     data = drawn(100, 0)
-    told = as_json(nearest_images(data[:4], data, np.array([3, NONE, NONE, NONE])), "pixels")
+    told = to_json(nearest_images(data[:4], data, np.array([3, NONE, NONE, NONE])), "pixels")
     assert told["flagged"] == 4
     assert told["share_flagged"] == 1
     assert told["exact_copies"] == 1
@@ -101,11 +101,11 @@ def test_the_answer_states_its_rule_and_what_fresh_images_would_give():
 
 def test_files_and_classes_are_named_where_they_are_known():
     found = nearest_images(drawn(2, 1), drawn(100, 0), k=2)
-    assert as_json(found, "pixels")["nearest"][0]["files"] == [None, None]
+    assert to_json(found, "pixels")["nearest"][0]["files"] == [None, None]
     labels = torch.arange(100) % 2
     arrays = in_memory("real", ("ant", "bee"), torch.zeros(100, 1, 2, 2).byte(), labels)
     files = replace(arrays, path=lambda index: f"real/{index}.png", classes=("ant",))
-    one = as_json(found, "pixels", files, arrays)["nearest"][1]
+    one = to_json(found, "pixels", files, arrays)["nearest"][1]
     assert (one["file"], one["class"]) == ("real/1.png", None)
     assert one["files"] == [None, None]
     assert one["classes"] == [("ant", "bee")[index % 2] for index in one["images"]]

@@ -13,6 +13,7 @@ import tiny
 import torch
 from PIL import Image
 
+from adm.cached import Cached
 from adm.generation import folder
 from adm.generation.animation import cost
 from adm.generation.folder import MANIFEST, read_manifest, sample_into
@@ -160,6 +161,8 @@ def test_an_interrupted_call_goes_on_where_it_was(
     sample_into(out, job, batch_size=2, on_step=told.append)
     assert sampled == [[0, 1], [2, 3], [4]][steps // 3 :]  # a batch takes three steps
     assert sum(told) == 5 * 3  # a progress bar still comes to its end
+    finished = 2 * (steps // 3)  # images; their steps are told apart from those of this call
+    assert sum(each for each in told if isinstance(each, Cached)) == finished * 3
     monkeypatch.undo()
     sample_into(tmp_path / "whole", job, batch_size=2)
     assert contents(out) == contents(tmp_path / "whole")

@@ -12,7 +12,8 @@ import tiny
 import torch
 from evaluation.stubs import blocks, spots, together
 
-from adm.evaluation import make_reference
+from adm.cached import Cached
+from adm.evaluation import load_reference, make_reference
 from adm.features import Extracted
 from adm.features.contract import guarded
 from adm.generation.folder import images_of
@@ -27,7 +28,7 @@ from adm.sweep import run as run_module
 from adm.sweep import scoring as scoring_module
 from adm.sweep.page import columns, shown, title_of, write
 from adm.sweep.plan import Point, Sweep, balanced, sample_point
-from adm.sweep.run import SweepResult, run, share
+from adm.sweep.run import SweepResult, evaluations, run, share
 from adm.sweep.scoring import Scorer, Scoring, cached_reference
 from adm.sweep.summary import as_json, markdown, tables, ways
 
@@ -402,9 +403,41 @@ def test_a_reference_of_another_size_is_refused_before_sampling(
 ) -> None:
     features = blocks()
     scoring = Scoring([Scorer(features, make_reference(spots(40, size=12), features))])
-    with pytest.raises(ValueError, match="make a reference of that size"):
+    with pytest.raises(ValueError, match="give a reference of that size"):
         run(plan(), scoring, tmp_path, devices=ALONE)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("resize", ["to-reference", "none"])
+def test_a_reference_of_another_size_is_compared_when_asked_for(
+    plan: Callable[..., Sweep], tmp_path: Path, resize: str
+) -> None:
+    features = blocks()
+    reference = make_reference(spots(40, size=12), features)
+    reference.save(tmp_path / "ref.npz")
+    reference = load_reference(tmp_path / "ref.npz", features)
+    scoring = Scoring([Scorer(features, reference, resize)])
+    result = ran(plan(), scoring, tmp_path / "out")
+    reports = [
+        json.loads(path.read_text()) for path in (tmp_path / "out" / "points").glob("*.json")
+    ]
+    assert len(reports) == len(result.sweep.points)
+    size = [12, 12] if resize == "to-reference" else [8, 8]
+    assert all(told["manifest"]["generated"]["size"] == size for told in reports)
+    other = Scoring([Scorer(features, reference, "none" if size == [12, 12] else "to-reference")])
+    again = ran(plan(), other, tmp_path / "out")  # the scores of the first are not reused
+    assert again.networks[0].scores[0]["frechet"] != result.networks[0].scores[0]["frechet"]
+
+
+def test_reused_scores_are_told_apart_from_fresh_ones(
+    plan: Callable[..., Sweep], scoring: Scoring, tmp_path: Path
+) -> None:
+    told: list[int] = []
+    for fresh in (True, False):
+        told.clear()
+        run(plan(), scoring, tmp_path, devices=ALONE, on_evaluations=lambda n, _: told.append(n))
+        assert sum(told) == evaluations(plan(), scoring, ALONE)
+        assert [isinstance(each, Cached) for each in told] == [not fresh] * len(told)
 
 
 def test_a_judge_of_other_images_is_refused_before_sampling(

@@ -145,7 +145,7 @@ def test_two_processes_launched_together_leave_what_one_leaves(
 @pytest.mark.parametrize(
     ("words", "cure"),
     [
-        (["--scales", "0,lots"], "cannot read scales '0,lots'; write --scales 0,1,2"),
+        (["--scales", "0,lots"], "cannot read --scales '0,lots'; write --scales 0,1,2"),
         (["--scales", "0,nan"], "scale must be a finite number"),
         (["--count", "1"], "count must be at least 2"),
         (["--classes", "bagg"], "did you mean bag"),
@@ -181,7 +181,7 @@ def test_the_command_finds_planted_copies(
     fresh = spots(10, seed=9).batch(range(10))[0].permute(0, 2, 3, 1).numpy()
     write_npz(tmp_path / "samples.npz", {"arr_0": np.concatenate([fresh, copies])})
     out, told = tmp_path / "near.png", tmp_path / "near.json"
-    words = ["--features", f"{tmp_path}/rows.py:rows", "--out", out, "--json", told, "--count", 3]
+    words = ["--features", f"{tmp_path}/rows.py:rows", "--out", out, "--report", told, "--count", 3]
     status, said = adm("nearest", tmp_path / "samples.npz", data, *words)
     assert status == 0, said
     assert "2 are exact copies" in said

@@ -9,7 +9,8 @@ from typing import Annotated, Any, NoReturn, get_args
 
 from cyclopts import App, CycloptsError, Group, Parameter, Token, convert
 
-from adm import openmp
+from adm import notices, openmp
+from adm.cli import guesses
 
 SUMMARY = """Diffusion models that sample images, guided by a classifier.
 
@@ -30,6 +31,16 @@ VERBS = {
     "info": "Show the contents of a model file.",
     "recipes": "List the recipes, or show one with its settings.",
 }
+RESUMING = (  # verbs that keep what they have done when they are stopped
+    "sample",
+    "upsample",
+    "train",
+    "data pack",
+    "reference",
+    "evaluate",
+    "sweep",
+    "nearest",
+)
 OF_EVERY_VERB = Group("Options of every command", sort_key=100)
 CALL = {"exit_on_error": False, "print_error": False, "result_action": "return_value"}
 DEVICES = "adm.processes"
@@ -68,6 +79,9 @@ def command_line(arguments: Sequence[str]) -> App:
     def call(
         *words: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
         threads: Annotated[int | None, Parameter(group=OF_EVERY_VERB)] = None,
+        quiet: Annotated[
+            bool, Parameter(name=("--quiet", "-q"), negative="", group=OF_EVERY_VERB)
+        ] = False,
     ) -> object:
         """Call the verb.
 
@@ -75,8 +89,10 @@ def command_line(arguments: Sequence[str]) -> App:
             words: The verb and its own arguments.
             threads: CPU threads per operation. By default one for each core that the process may
                 use, or as OMP_NUM_THREADS says.
+            quiet: Print no progress and no notices, only results that were asked for and errors.
         """
         openmp.configure(threads)
+        notices.be_quiet(quiet)
         return app(words, **CALL)
 
     return app.meta
@@ -111,6 +127,15 @@ def in_flags(message: str) -> str:
     return re.sub(ARGUMENT, flag, message)
 
 
+def after_stopping(words: Sequence[str]) -> str:
+    """Say what the same command does after it was stopped: few verbs have to start again."""
+    start = next((i for i, word in enumerate(words) if word in VERBS), 0)
+    verb = " ".join(words[start : start + 2])
+    if any(f"{verb} ".startswith(f"{each} ") for each in RESUMING):
+        return "run the same command again to resume"
+    return "the same command starts again from the beginning"
+
+
 class Saved(SystemExit):
     """Raised in every process after a run has saved on a signal; holds the exit status."""
 
@@ -126,10 +151,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if os.environ.get("ADM_TRACEBACK"):
             raise
         # One write, so that the lines of several ranks do not mix.
-        sys.stderr.write(f"adm: {in_flags(' '.join(str(error).split()))}\n")
+        text = guesses.message(error, words) if isinstance(error, CycloptsError) else str(error)
+        sys.stderr.write(f"adm: {in_flags(' '.join(text.split()))}\n")
         sys.exit(2)
     except KeyboardInterrupt:
-        print("adm: stopped; run the same command again to resume", file=sys.stderr)
+        print(f"adm: stopped; {after_stopping(words)}", file=sys.stderr)
         sys.exit(130)
     except Saved as end:
         status = end.code

@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from adm.cli import lists
+from adm.cli.output import OUT, AsJson, say, show
 from adm.files import new_file
 
 if TYPE_CHECKING:
-    from adm.training.posthoc import Fit
+    from adm.training.posthoc import Fit, Snapshot
 
 SUFFIX = ".safetensors"
 
@@ -18,11 +20,12 @@ def average(
     run: Path,
     /,
     *,
-    width: str | None = None,
+    width: Annotated[tuple[float, ...] | None, lists.numbers("0.05,0.1")] = None,
     step: int | None = None,
-    out: Path | None = None,
+    out: Annotated[Path | None, OUT] = None,
     list: Annotated[bool, Parameter(negative="")] = False,
     plot: Path | None = None,
+    as_json: AsJson = False,
 ) -> None:
     """Reconstruct an average of any width from the averages that a run stores.
 
@@ -43,7 +46,7 @@ def average(
         Run folder.
     width
         Width of the average relative to its number of steps: 0.1 puts half the weight on the last
-        8% of them. One number, or several separated by commas.
+        8% of them. One number, or several separated by commas or spaces.
     step
         Step at which the average ends, one with stored averages; the last by default.
     out
@@ -52,33 +55,28 @@ def average(
         List the stored averages, and exit.
     plot
         File to plot the requested and the reconstructed profiles to: PNG, PDF or SVG.
+    as_json
+        Print the result as one JSON document.
     """
     if list:
-        show_stored(run)
+        show_stored(run, as_json)
         return
     if width is None or out is None:
         raise ValueError("give --width and --out, or --list to list the stored averages")
     # Imported here, so that --help does not load torch.
     from adm.training import posthoc
 
-    fits = []
-    for path, one in targets(parse_widths(width), out):
-        fits.append(posthoc.write(run, one, path, step))
-        print(summary(path, fits[-1]))
+    fits = {}
+    for path, one in targets(width, out):
+        fit = fits[path] = posthoc.write(run, one, path, step)
+        if fit.poor and not as_json:
+            print(summary(path, fit))
+        else:
+            say(summary(path, fit), as_json)
+    show(lambda: [_as_json(*each) for each in fits.items()], as_json, lambda: None)
     if plot is not None:
-        draw(fits, plot)
-        print(f"{plot}: the profiles")
-
-
-def parse_widths(text: str) -> Sequence[float]:
-    """Parse numbers separated by commas; `posthoc` checks their range."""
-    try:
-        widths = [float(part) for part in text.split(",") if part.strip()]
-    except ValueError:
-        widths = []
-    if not widths:
-        raise ValueError(f"cannot read --width {text!r}; write one or more, as in 0.05,0.1")
-    return widths
+        draw([*fits.values()], plot)
+        say(f"{plot}: the profiles", as_json)
 
 
 def targets(widths: Sequence[float], out: Path) -> Sequence[tuple[Path, float]]:
@@ -92,13 +90,19 @@ def targets(widths: Sequence[float], out: Path) -> Sequence[tuple[Path, float]]:
     return [(out / f"width-{width}{SUFFIX}", width) for width in widths]
 
 
-def show_stored(run: Path) -> None:
+def show_stored(run: Path, as_json: bool = False) -> None:
     """Print the steps with stored averages, one line per width."""
     from adm.training import posthoc
 
-    snapshots = posthoc.stored(run)
-    for width in sorted({one.width for one in snapshots}):
-        steps = [one.step for one in snapshots if one.width == width]
+    snapshots, steps_of = posthoc.stored(run), dict[float, list[int]]()
+    for one in sorted(snapshots, key=lambda one: one.width):
+        steps_of.setdefault(one.width, []).append(one.step)
+    listed = [{"width": width, "steps": steps} for width, steps in steps_of.items()]
+    show(lambda: listed, as_json, lambda: _print(snapshots, steps_of))
+
+
+def _print(snapshots: "Sequence[Snapshot]", steps_of: dict[float, list[int]]) -> None:
+    for width, steps in steps_of.items():
         shown = (
             [str(step) for step in steps]
             if len(steps) < 9
@@ -107,6 +111,17 @@ def show_stored(run: Path) -> None:
         print(f"width {width}: {len(steps)} stored, at steps {', '.join(shown)}")
     size = sum(one.path.stat().st_size for one in snapshots)
     print(f"{size / 1e6:,.1f} MB in {snapshots[0].path.parent}")
+
+
+def _as_json(path: Path, fit: "Fit") -> dict[str, Any]:
+    return {
+        "file": str(path),
+        "width": fit.width,
+        "step": fit.step,
+        "stored_averages": len(fit.shares),
+        "error": fit.error,
+        "poor": fit.poor,
+    }
 
 
 def summary(path: Path, fit: "Fit") -> str:

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from adm.cli import VERBS
+from adm.cli import VERBS, lists
+from adm.cli.output import OUT, AsJson, say, show
 from adm.cli.progress import progress
-from adm.cli.scoring import parse_size
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,9 +35,10 @@ def inspect(
     *,
     split: str = "train",
     labels: str | None = None,
-    out: Path | None = None,
+    out: Annotated[Path | None, OUT] = None,
     sheet: Path | None = None,
     cache: Path | None = None,
+    as_json: AsJson = False,
 ) -> None:
     """Count classes, image sizes, broken files and duplicates.
 
@@ -64,6 +65,8 @@ def inspect(
         PNG file to draw some images of each class to, one row per class.
     cache
         Cache folder of downloaded shards.
+    as_json
+        Print the whole report as one JSON document.
     """
     from adm.data import inspect as library
     from adm.data.counting import count_of
@@ -72,16 +75,16 @@ def inspect(
     found = find(spec, split=split, labels=labels, cache=cache)
     for path in filter(None, (out, sheet)):
         path.parent.mkdir(parents=True, exist_ok=True)
-    with progress(f"reading {found.name}", len(found)) as advance:
+    with progress(f"reading {found.name}", len(found), "images") as advance:
         report = library.inspect(found, advance)
-    _show(report)
+    show(report.to_json, as_json, lambda: _show(report))
     if out is not None:
-        _write(out, report)
+        _write(out, report, as_json)
     if sheet is not None:
         examples = library.examples(found)
         _draw(report, examples, sheet)
         classes = count_of(len(report.classes), "class", "classes")
-        print(f"{sheet}: {len(examples)} of {classes}, a row each, in the order above")
+        say(f"{sheet}: {len(examples)} of {classes}, a row each, in the order above", as_json)
 
 
 @data.command(help_epilogue="")
@@ -89,10 +92,10 @@ def pack(
     spec: str,
     /,
     *,
-    out: Path,
+    out: Annotated[Path, OUT],
     split: str = "train",
     labels: str | None = None,
-    size: str | None = None,
+    size: lists.Size = None,
     channels: int | None = None,
     format: str = "png",
     shard_size: int = 10_000,
@@ -125,8 +128,8 @@ def pack(
         Where labels come from: folders (the default), prefix (as in dog_0001.png), none, or a CSV
         or JSON file.
     size
-        Image size, H,W or one number. Images are resized and cropped to it; by default they keep
-        their size.
+        Image size: H,W, HxW or one number. Images are resized and cropped to it; by default they
+        keep their size.
     channels
         Number of channels: 1, 3 or 4. By default 3 for image files; arrays keep theirs.
     format
@@ -143,23 +146,23 @@ def pack(
     from adm.data.counting import count_of
     from adm.data.registry import find
 
-    packing = library.Packing(parse_size(size), channels, format, shard_size)
+    packing = library.Packing(lists.height_and_width(size), channels, format, shard_size)
     found = find(spec, split=split, labels=labels, cache=cache)
-    with progress(f"packing {found.name}", len(found)) as advance:
+    with progress(f"packing {found.name}", len(found), "images") as advance:
         done = library.pack(
             found, out, packing, split=split, skip_corrupt=skip_corrupt, advance=advance
         )
     for path in done.skipped[:MOST_LISTED]:
-        print(f"skipped, broken: {path}")
+        say(f"skipped, broken: {path}")
     if len(done.skipped) > MOST_LISTED:
-        print(f"and {len(done.skipped) - MOST_LISTED} more")
+        say(f"and {len(done.skipped) - MOST_LISTED} more")
     before = f", {done.kept} of them from an earlier run" if done.kept else ""
     shards = count_of(done.shards, f"{split} shard")
-    print(f"{out}: {shards}{before}; {count_of(done.images, 'image')} written")
+    say(f"{out}: {shards}{before}; {count_of(done.images, 'image')} written")
 
 
 @data.command(help_epilogue="")
-def example(*, out: Path) -> None:
+def example(*, out: Annotated[Path, OUT]) -> None:
     """Write a small folder of colour photographs, to try the other commands with.
 
     The images are 2,200 crops of pictures that scikit-image contains, 64x64, of six classes:
@@ -176,9 +179,9 @@ def example(*, out: Path) -> None:
     """
     from adm.data.example import PICTURES, write_example
 
-    with progress("cutting", len(PICTURES)) as advance:
+    with progress("cutting", len(PICTURES), "pictures") as advance:
         count = write_example(out, advance)
-    print(f"{out}: {count:,} images of {len(PICTURES)} classes, in train/ and test/")
+    say(f"{out}: {count:,} images of {len(PICTURES)} classes, in train/ and test/")
 
 
 def _draw(report: "Report", examples: "Tensor", out: Path) -> None:
@@ -198,13 +201,13 @@ def _draw(report: "Report", examples: "Tensor", out: Path) -> None:
         sheet(title, [("", examples.shape[1])], rows).save(part, "PNG")
 
 
-def _write(out: Path, report: "Report") -> None:
+def _write(out: Path, report: "Report", as_json: bool) -> None:
     import json
 
     from adm.files import write_text
 
     write_text(out, json.dumps(report.to_json(), indent=2, ensure_ascii=False) + "\n")
-    print(f"{out}: the whole report")
+    say(f"{out}: the whole report", as_json)
 
 
 def _show(report: "Report") -> None:

@@ -2,27 +2,27 @@
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from adm.cli import lists
+from adm.cli.output import OUT, AsJson, say, show
 from adm.cli.progress import progress
 from adm.demo import SCALES
-
-if TYPE_CHECKING:
-    from adm.demo.run import Column
 
 
 def demo(
     *,
-    out: Path = Path("out/demo"),
+    out: Annotated[Path, OUT] = Path("out/demo"),
     per_class: int = 12,
-    scales: Annotated[list[float], Parameter(consume_multiple=True, negative="")] = list(SCALES),  # noqa: B006
+    scales: Annotated[tuple[float, ...], lists.numbers("0,1,2")] = SCALES,
     seed: int = 0,
     sampler: str | None = None,
     steps: int | None = None,
     device: str | None = None,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Sample the shipped Fashion-MNIST model at several guidance scales, and write a report.
 
@@ -45,7 +45,7 @@ def demo(
     per_class
         Images per class and scale, at least 2.
     scales
-        Guidance scales to sample at; 0 is no guidance.
+        Guidance scales to sample at, separated by commas or spaces; 0 is no guidance.
     seed
         Random seed. Each image depends on the seed and its index only.
     sampler
@@ -57,28 +57,32 @@ def demo(
         Device: cpu, cuda, cuda:1 or mps. The best available by default.
     overwrite
         Replace the folder of an earlier demo.
+    as_json
+        Print the scores as one JSON document.
     """
     # Imported here, so that --help does not load torch.
-    from adm.demo.report import write
+    from adm.demo.report import SCORES, write
     from adm.demo.run import evaluations, manifest, preset, run, shipped
-    from adm.files import new_folder
+    from adm.files import new_folder, read_json
     from adm.models.device import pick
 
     _check_free(out, overwrite)
     models = shipped(pick(device))
     sweep = preset(models, scales, per_class, sampler=sampler, steps=steps, seed=seed)
     if not overwrite and _is_complete(out, manifest(models, sweep)):
-        print(f"{out} is complete; add --overwrite to sample again")
+        say(f"{out} is complete; add --overwrite to sample again", as_json)
     else:
         cache = out.resolve().with_name(f".{out.resolve().name}.part")
-        with progress("sampling", evaluations(sweep)) as advance:
+        with progress("sampling", evaluations(sweep), "network evaluations") as advance:
             made = run(models, sweep, cache, advance)
         with new_folder(out, overwrite) as folder:
             write(folder, made)
         shutil.rmtree(cache)
-        _print(made.columns, models.reference.accuracy)
-        print(f"\n{out / 'samples'}: the images; {out / 'denoising.gif'}: from noise to image")
-    print(f"{out / 'grid.png'}, {out / 'report.html'}: open them to see the samples and scores")
+    scores = read_json(out / SCORES)
+    show(lambda: scores, as_json, lambda: _print(scores))
+    say(f"\n{out / 'samples'}: the images; {out / 'denoising.gif'}: from noise to image", as_json)
+    pictures = f"{out / 'grid.png'}, {out / 'report.html'}"
+    say(f"{pictures}: open them to see the samples and scores", as_json)
 
 
 def _check_free(out: Path, overwrite: bool) -> None:
@@ -113,8 +117,10 @@ def _is_complete(out: Path, asked: dict[str, Any]) -> bool:
     return True
 
 
-def _print(columns: list["Column"], real: float) -> None:
+def _print(scores: dict[str, Any]) -> None:
     print("scale  fidelity  diversity")
-    for c in columns:
-        print(f"{c.scale:5g}  {100 * c.scores.fidelity.value:7.1f}%  {c.scores.diversity:9.3f}")
-    print(f" real  {100 * real:7.1f}%      1.000")
+    for row in scores["scales"]:
+        fidelity = 100 * row["fidelity"]["value"]
+        print(f"{row['scale']:5g}  {fidelity:7.1f}%  {row['diversity']:9.3f}")
+    real = scores["real"]
+    print(f" real  {100 * real['fidelity']:7.1f}%  {real['diversity']:9.3f}")

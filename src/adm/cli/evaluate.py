@@ -5,7 +5,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from adm.cli.scoring import joined, parse_size, suggesting, with_cache, with_progress
+from adm.cli import lists
+from adm.cli.output import OUT, AsJson, say, show
+from adm.cli.scoring import joined, suggesting, with_cache, with_progress
 
 
 def evaluate(
@@ -14,10 +16,10 @@ def evaluate(
     *,
     reference: str,
     features: str | None = None,
-    out: Path | None = None,
+    out: Annotated[Path | None, OUT] = None,
     resize: str | None = None,
     split: str = "train",
-    size: str | None = None,
+    size: lists.Size = None,
     channels: int | None = None,
     count: int | None = None,
     work: Path | None = None,
@@ -26,6 +28,7 @@ def evaluate(
     seed: int = 0,
     float16: Annotated[bool, Parameter(negative="")] = False,
     device: str | None = None,
+    as_json: AsJson = False,
 ) -> None:
     """Score the images of any generator against a reference.
 
@@ -61,15 +64,16 @@ def evaluate(
     split
         Split of the reference, if it is data: train or test.
     size
-        Image size, H,W or one number. Image files are resized and cropped to it, and smaller arrays
-        of real images are padded.
+        Image size: H,W, HxW or one number. Image files are resized and cropped to it, and smaller
+        arrays of real images are padded.
     channels
         Number of channels: 1, 3 or 4. By default 3 for image files; arrays keep theirs.
     count
         Score only the first COUNT images.
     work
         Folder that caches the features of every image; it must be on a disk that all machines
-        share. By default it is beside --out and removed at the end.
+        share. By default it is beside --out, or in the user's cache without --out, and removed at
+        the end.
     batch_size
         Images per batch. It affects memory use and speed, and results only by rounding.
     resamples
@@ -80,6 +84,8 @@ def evaluate(
         Add precision and recall computed in float16, as the released evaluator does on a GPU.
     device
         Device: cpu, cuda, cuda:1 or mps. The best available by default.
+    as_json
+        Print the whole report as one JSON document.
     """
     from rich.console import Console
 
@@ -91,7 +97,7 @@ def evaluate(
         raise ValueError(f"{out} is a folder; give --out a file, such as {out / 'report.json'}")
     comparison = Comparison(
         split=split,
-        size=parse_size(size),
+        size=lists.height_and_width(size),
         channels=channels,
         count=count,
         resize=resize,
@@ -100,11 +106,13 @@ def evaluate(
         seed=seed,
     )
     devices = joined(device)
-    with with_cache(Extraction(devices, batch_size, work), out) as extraction, suggesting():
+    compared = [samples, reference, features, comparison]
+    cached = with_cache(Extraction(devices, batch_size, work), out, compared)
+    with cached as extraction, suggesting():
         report = compare(samples, reference, features, comparison, extraction, with_progress)
         if out is not None:
             devices.once(lambda: report.save(out))
     if devices.main:
-        report.show(Console())
+        show(report.to_json, as_json, lambda: report.show(Console()))
         if out is not None:
-            print(f"{out}: the whole report")
+            say(f"{out}: the whole report", as_json)

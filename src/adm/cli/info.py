@@ -7,14 +7,22 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
+from adm.cli.output import AsJson, show
+
 if TYPE_CHECKING:
-    from adm.recipes import DiffusionRecipe
+    from adm.recipes import DiffusionRecipe, Recipe
 
 MOST_SHOWN = 24
 WEIGHTS = {"model": "the average that a run is sampled with", "raw": "without averaging"}
 
 
-def info(model: str, /, *, recipe: Annotated[bool, Parameter(negative="")] = False) -> None:
+def info(
+    model: str,
+    /,
+    *,
+    recipe: Annotated[bool, Parameter(negative="")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Show the contents of a model file.
 
     Examples:
@@ -29,33 +37,56 @@ def info(model: str, /, *, recipe: Annotated[bool, Parameter(negative="")] = Fal
         A path (a file or a run folder) or a shipped name, such as fashion.
     recipe
         Print the whole recipe as JSON.
+    as_json
+        Print the contents as one JSON document, with the whole recipe.
     """
     # Imported here, so that --help does not load torch.
-    from adm.data.counting import count_of
     from adm.models.load import read
     from adm.models.pair import classifier_of
-    from adm.recipes import build
     from adm.recipes.schema import to_json
 
     path, weights, chosen, metadata = read(model)
     if recipe:
         print(json.dumps(to_json(chosen), indent=2))
         return
+    parameters, guides = sum(w.numel() for w in weights.values()), classifier_of(model)
+    held = {
+        "file": str(path),
+        "bytes": path.stat().st_size,
+        "kind": chosen.kind,
+        "parameters": parameters,
+        "classes": list(metadata["classes"]),
+        "steps": metadata.get("step", chosen.train.steps),
+        "data": metadata.get("data"),
+        "weights": _weights(metadata),
+        "classifier": None if guides is None else str(guides),
+    }
+    show(
+        lambda: held | {"recipe": to_json(chosen)},
+        as_json,
+        lambda: _print(chosen, held),
+    )
+
+
+def _print(chosen: "Recipe", held: dict[str, Any]) -> None:
+    from adm.data.counting import count_of
+    from adm.recipes import build
+
     height, width = chosen.data.size
     table = Table(show_header=False, box=None)
     rows = {
-        "file": f"{path} ({path.stat().st_size / 1e6:.1f} MB)",
+        "file": f"{held['file']} ({held['bytes'] / 1e6:.1f} MB)",
         "recipe": f"{chosen.name} ({chosen.kind})",
-        "parameters": f"{sum(w.numel() for w in weights.values()):,}",
+        "parameters": f"{held['parameters']:,}",
         "images": f"{height}x{width}, {count_of(chosen.data.channels, 'channel')}",
-        "classes": _listed(metadata["classes"]),
+        "classes": _listed(held["classes"]),
         "process": f"{chosen.process.schedule}, {chosen.process.steps} steps",
-        "trained": f"{metadata.get('step', chosen.train.steps):,} steps of "
-        f"{chosen.train.batch_size} images of {metadata.get('data', 'unknown data')}",
+        "trained": f"{held['steps']:,} steps of {chosen.train.batch_size} images of "
+        f"{held['data'] or 'unknown data'}",
     }
-    if weights_are := _weights(metadata):
-        rows["weights"] = weights_are
-    guides = str(classifier_of(model) or "none is found for it")
+    if held["weights"]:
+        rows["weights"] = held["weights"]
+    guides = held["classifier"] or "none is found for it"
     rows |= build.by_kind(
         chosen, diffusion=lambda recipe: _made_by(recipe, guides), classifier=lambda _: {}
     )

@@ -3,9 +3,16 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import Parameter
-
-from adm.cli.scoring import DEFAULT_FEATURES, extracted, features_named, joined, parse_size, part
+from adm.cli import lists
+from adm.cli.output import OUT, AsJson, say, show
+from adm.cli.scoring import (
+    DEFAULT_FEATURES,
+    extracted,
+    features_named,
+    joined,
+    part,
+    with_cache,
+)
 from adm.files import new_file, write_json
 
 ACROSS = 16  # most characters of a line below an image
@@ -27,26 +34,29 @@ def nearest(
     neighbours: int = 5,
     quantile: float = 0.01,
     split: str = "train",
-    size: str | None = None,
+    resize: str | None = None,
+    size: lists.Size = None,
     channels: int | None = None,
-    out: Path = Path("nearest.png"),
-    report: Annotated[Path | None, Parameter(name="--json")] = None,
+    out: Annotated[Path, OUT] = Path("nearest.png"),
+    report: Path | None = None,
     work: Path | None = None,
     batch_size: int = 64,
     device: str | None = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show the nearest training images of each sample, and flag likely copies.
 
     A sample is flagged if its nearest training image is closer than a threshold: the 1% quantile
     (--quantile) of the distances of training images to their nearest neighbours. About 1% of fresh
     images would be flagged. A sample with the same pixels as a training image is always flagged.
-    The picture shows the samples most likely to be copies first.
+    The picture shows the samples most likely to be copies first. An interrupted command resumes
+    when it is run again.
 
     Examples:
 
         adm nearest out/samples fashion-mnist --features fashion-judge --out nearest.png
 
-        adm nearest samples.npz photos/ --features efficientnet-lite0 --size 64 --json near.json
+        adm nearest samples.npz photos/ --features efficientnet-lite0 --size 64 --report near.json
 
     Parameters
     ----------
@@ -65,9 +75,12 @@ def nearest(
         Quantile of the nearest-neighbour distances of training images that is the threshold.
     split
         Split of the data: train or test.
+    resize
+        For samples of another size than the data: to-reference resizes them; none leaves both to
+        the preprocessing of the features.
     size
-        Image size, H,W or one number. Image files are resized and cropped to it, and smaller arrays
-        of real images are padded.
+        Image size: H,W, HxW or one number. Image files are resized and cropped to it, and smaller
+        arrays of real images are padded.
     channels
         Number of channels: 1, 3 or 4. By default 3 for image files; arrays keep theirs.
     out
@@ -76,15 +89,18 @@ def nearest(
         JSON file to write the neighbours and distances of every sample to.
     work
         Folder that caches the features of every image; it must be on a disk that all machines
-        share. The same command resumes from it, and other commands reuse the features of the data.
+        share. Other commands with the same folder reuse the features of the data. By default it is
+        beside --out and removed at the end.
     batch_size
         Images per batch. It affects memory use and speed, and results only by rounding.
     device
         Device: cpu, cuda, cuda:1 or mps. The best available by default.
+    as_json
+        Print the neighbours and distances of every sample as one JSON document.
     """
     # Imported here, so that --help does not load torch.
-    from adm.evaluation import Extraction
-    from adm.evaluation.nearest import as_json, equal_pixels, nearest_images, summary
+    from adm.evaluation import Extraction, at_size
+    from adm.evaluation.nearest import equal_pixels, nearest_images, summary, to_json
 
     if count < 1:
         raise ValueError(f"--count must be at least 1, got {count}")
@@ -92,34 +108,36 @@ def nearest(
         raise ValueError(f"--quantile must be between 0 and 1, got {quantile}; 0.01 is usual")
     _check_files(out, report)
     devices = joined(device)
-    ours, theirs = _alike(samples, data, split, parse_size(size), channels)
+    ours, theirs = _opened(samples, data, split, lists.height_and_width(size), channels)
     if not 1 <= neighbours <= len(theirs):
         raise ValueError(
             f"--neighbours must be from 1 to {len(theirs)}, the number of training images, got "
             f"{neighbours}"
         )
+    ours = at_size(ours, theirs.shape[1:], resize)
     network = features_named(features, devices)
-    extraction = Extraction(devices, batch_size, work)
-    mine = extracted(network, ours, part(extraction, "samples"))
-    real = extracted(network, theirs, part(extraction, "data"))
+    with with_cache(Extraction(devices, batch_size, work), out) as extraction:
+        mine = extracted(network, ours, part(extraction, "samples"))
+        real = extracted(network, theirs, part(extraction, "data"))
 
-    def act() -> None:
-        found = nearest_images(
-            mine.pool,
-            real.pool,
-            equal_pixels(mine.hashes, real.hashes),
-            k=neighbours,
-            quantile=quantile,
-            device="cuda" if devices.device.type == "cuda" else "cpu",
-        )
-        with new_file(out) as file:
-            _picture(found, ours, theirs, count, network.name).save(file, "PNG")
-        if report is not None:
-            write_json(report, as_json(found, network.name, ours, theirs))
-        print(summary(found))
-        print(f"{out}: the {min(count, len(ours))} samples most likely to be copies")
+        def act() -> None:
+            found = nearest_images(
+                mine.pool,
+                real.pool,
+                equal_pixels(mine.hashes, real.hashes),
+                k=neighbours,
+                quantile=quantile,
+                device="cuda" if devices.device.type == "cuda" else "cpu",
+            )
+            with new_file(out) as file:
+                _picture(found, ours, theirs, count, network.name).save(file, "PNG")
+            described = to_json(found, network.name, ours, theirs)
+            if report is not None:
+                write_json(report, described)
+            show(lambda: described, as_json, lambda: print(summary(found)))
+            say(f"{out}: the {min(count, len(ours))} samples most likely to be copies", as_json)
 
-    devices.once(act)
+        devices.once(act)
 
 
 def _check_files(out: Path, report: Path | None) -> None:
@@ -129,21 +147,21 @@ def _check_files(out: Path, report: Path | None) -> None:
     if out.is_dir():
         raise ValueError(f"{out} is a folder; give --out a file, such as {out / 'nearest.png'}")
     if report is not None and report.is_dir():
-        raise ValueError(f"{report} is a folder; give --json a file, such as {report / 'n.json'}")
+        raise ValueError(f"{report} is a folder; give --report a file, such as {report / 'n.json'}")
 
 
-def _alike(
+def _opened(
     samples: str, data: str, split: str, size: tuple[int, int] | None, channels: int | None
 ) -> "tuple[Source, Source]":
-    """Open samples and training images; raise ValueError unless their shapes are equal."""
+    """Open samples and training images; raise ValueError unless they have equal channels."""
     from adm.evaluation import open_images
 
     ours = open_images(samples, size=size, channels=channels, pad=False).source
     theirs = open_images(data, split=split, size=size, channels=channels).source
-    if ours.shape != theirs.shape:
+    if ours.shape[0] != theirs.shape[0]:
         raise ValueError(
-            f"samples are {ours.shape} (C, H, W) and {theirs.name} {theirs.shape}; give --size and "
-            "--channels, which apply to both"
+            f"{ours.name} has images of {ours.shape[0]} channels and {theirs.name} of "
+            f"{theirs.shape[0]}; give --channels, which applies to both"
         )
     return ours, theirs
 

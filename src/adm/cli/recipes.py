@@ -3,12 +3,15 @@
 import inspect
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from adm.cli.output import AsJson, show
+
 if TYPE_CHECKING:
     from adm.recipes import Recipe
+    from adm.runs.memory import Memory
 
 GIB, MIB = 2**30, 2**20
 
@@ -18,6 +21,7 @@ def recipes(
     /,
     *,
     memory: Annotated[bool, Parameter(negative="")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the recipes, or show one with its settings.
 
@@ -35,6 +39,8 @@ def recipes(
         Recipe to show.
     memory
         Also print the estimated memory of a training step, which takes seconds for large networks.
+    as_json
+        Print all as one JSON document.
 
     Raises
     ------
@@ -43,31 +49,63 @@ def recipes(
     """
     # Imported here, so that --help does not load torch.
     from adm.recipes import RECIPES, recipe
-    from adm.recipes.schema import to_json
 
     if name is not None:
-        chosen = recipe(name)
-        print(inspect.getdoc(RECIPES[name]) or "")
-        if memory:
-            print(memory_of(chosen))
-        print(json.dumps(to_json(chosen), indent=2))
+        chosen, text = recipe(name), inspect.getdoc(RECIPES[name]) or ""
+        show(lambda: _as_json(chosen, text, memory), as_json, lambda: _print(chosen, text, memory))
         return
     if memory:
         raise ValueError("--memory needs a recipe; give one, as in adm recipes fashion --memory")
     width = max(map(len, RECIPES))
-    for key, make in RECIPES.items():
-        summary = (inspect.getdoc(make) or "").split("\n\n")[0].replace("\n", " ")
-        print(f"{key:{width}}  {summary}")
+    listed = {
+        key: (inspect.getdoc(make) or "").split("\n\n")[0].replace("\n", " ")
+        for key, make in RECIPES.items()
+    }
+    show(
+        lambda: [{"name": key, "summary": summary} for key, summary in listed.items()],
+        as_json,
+        lambda: print("\n".join(f"{key:{width}}  {summary}" for key, summary in listed.items())),
+    )
+
+
+def _print(chosen: "Recipe", text: str, memory: bool) -> None:
+    from adm.recipes.schema import to_json
+
+    print(text)
+    if memory:
+        print(memory_of(chosen))
+    print(json.dumps(to_json(chosen), indent=2))
+
+
+def _as_json(chosen: "Recipe", text: str, memory: bool) -> dict[str, Any]:
+    from adm.recipes.schema import to_json
+
+    found = {"description": text, "recipe": to_json(chosen)}
+    if not memory:
+        return found
+    estimates = {
+        "activations_recomputed" if recomputed else "activations_stored": estimate._asdict()
+        for recomputed, estimate in estimates_of(chosen)
+    }
+    return found | {"memory_in_bytes": estimates}
+
+
+def estimates_of(chosen: "Recipe") -> "list[tuple[bool, Memory]]":
+    """Estimate the memory of a training step, with activations stored (False) and recomputed."""
+    from adm.runs.memory import estimate
+
+    def one(recomputed: bool) -> "Memory":
+        train = replace(chosen.train, checkpoint_activations=recomputed)
+        return estimate(replace(chosen, train=train))
+
+    return [(False, one(False)), (True, one(True))]
 
 
 def memory_of(chosen: "Recipe") -> str:
     """Describe the memory of a training step, with activations stored and recomputed."""
-    from adm.runs.memory import estimate
-
     lines = [f"Estimated memory of a training step in {chosen.train.precision}:"]
-    for recomputed, how in ((False, "activations stored"), (True, "activations recomputed")):
-        train = replace(chosen.train, checkpoint_activations=recomputed)
-        found = estimate(replace(chosen, train=train))
+    for recomputed, found in estimates_of(chosen):
+        how = "activations recomputed" if recomputed else "activations stored"
         mark = " (this recipe)" if recomputed == chosen.train.checkpoint_activations else ""
         lines.append(
             f"  {found.fixed / GIB:.2f} GiB plus {found.per_image / MIB:,.1f} MiB per image at a "

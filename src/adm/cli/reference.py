@@ -1,12 +1,14 @@
 """adm reference DATA --out FILE -> Reference as an .npz file."""
 
 from pathlib import Path
+from typing import Annotated
 
+from adm.cli import lists
+from adm.cli.output import OUT, AsJson, say, show
 from adm.cli.scoring import (
     DEFAULT_FEATURES,
     features_named,
     joined,
-    parse_size,
     with_cache,
     with_progress,
 )
@@ -16,16 +18,17 @@ def reference(
     data: str,
     /,
     *,
-    out: Path,
+    out: Annotated[Path, OUT],
     features: str = DEFAULT_FEATURES,
     split: str = "train",
-    size: str | None = None,
+    size: lists.Size = None,
     channels: int | None = None,
     labels: str | None = None,
     count: int | None = None,
     work: Path | None = None,
     batch_size: int = 64,
     device: str | None = None,
+    as_json: AsJson = False,
 ) -> None:
     """Compute the reference statistics that samples are scored against.
 
@@ -54,8 +57,8 @@ def reference(
     split
         Split of the data: train or test.
     size
-        Image size, H,W or one number. Image files are resized and cropped to it, and smaller arrays
-        of real images are padded. By default all images keep their size.
+        Image size: H,W, HxW or one number. Image files are resized and cropped to it, and smaller
+        arrays of real images are padded. By default all images keep their size.
     channels
         Number of channels: 1, 3 or 4. By default 3 for image files; arrays keep theirs.
     labels
@@ -70,6 +73,8 @@ def reference(
         Images per batch. It affects memory use and speed, and results only by rounding.
     device
         Device: cpu, cuda, cuda:1 or mps. The best available by default.
+    as_json
+        Print what the file records of the images as one JSON document.
     """
     from adm.evaluation import Extraction, make_reference, open_images
     from adm.evaluation.opening import first
@@ -81,7 +86,7 @@ def reference(
     devices = joined(device)
     chosen = features_named(features, devices)
     source = open_images(
-        data, split=split, size=parse_size(size), channels=channels, labels=labels
+        data, split=split, size=lists.height_and_width(size), channels=channels, labels=labels
     ).source
     if count is not None:
         source = first(source, count)
@@ -92,4 +97,6 @@ def reference(
         devices.once(lambda: made.save(out))
     if devices.main:
         kept = 0 if made.images is None else len(made.images)
-        print(f"{out}: {made.features} of {len(source):,} images, {kept:,} of them stored")
+        told = {"file": str(out), "features": made.features, "stored": kept, **made.manifest}
+        say(f"{out}: {made.features} of {len(source):,} images, {kept:,} of them stored", as_json)
+        show(lambda: told, as_json, lambda: None)

@@ -1,7 +1,10 @@
 """adm sample MODEL --out DIR -> sample folder: PNG files, samples.npz, samples.json."""
 
 from pathlib import Path
+from typing import Annotated
 
+from adm.cli import lists
+from adm.cli.output import OUT
 from adm.cli.sampling import DEFAULT, SamplingOptions
 
 
@@ -9,8 +12,8 @@ def sample(
     model: str,
     /,
     *,
-    out: Path,
-    classes: str | None = None,
+    out: Annotated[Path, OUT],
+    classes: Annotated[tuple[str, ...] | None, lists.CLASSES] = None,
     count: int | None = None,
     how: SamplingOptions = DEFAULT,
     upsampler: str | None = None,
@@ -46,8 +49,8 @@ def sample(
     out
         Sample folder to write.
     classes
-        Classes by name or number, with counts: sneaker:16,bag:4 or all:8. By default all classes
-        take turns.
+        Classes by name or number, with counts, separated by commas or spaces: sneaker:16,bag:4 or
+        all:8. Quote a name with spaces: "ankle boot:4". By default all classes take turns.
     count
         Number of images, if --classes has no counts.
     upsampler
@@ -56,5 +59,6 @@ def sample(
         Evaluations of the upsampler per image; its recipe's value by default.
     """
     pipeline = how.pipeline(model, upsampler)
-    job = pipeline.job(classes, count, upsampler_steps=upsampler_steps, **how.settings)
+    chosen = lists.joined(classes)
+    job = pipeline.job(chosen, count, upsampler_steps=upsampler_steps, **how.settings)
     how.sample_into(out, job, f"sampling {job.count} images")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from adm.cli.output import say
 from adm.cli.progress import progress
 
 if TYPE_CHECKING:  # so that --help does not load torch
@@ -120,17 +121,18 @@ class SamplingOptions:
         films = ANIMATION in lacking if done else self.animate
         total = (0 if done else job.evaluations) + (cost(job) if films else 0)
         if lacking or not done:
-            with progress(f"drawing {' and '.join(lacking)}" if done else title, total) as advance:
+            what = f"drawing {' and '.join(lacking)}" if done else title
+            with progress(what, total, "network evaluations") as advance:
                 options = {"overwrite": self.overwrite, "animate": self.animate}
                 sample_into(out, job, batch_size=self.batch_size, on_step=advance, **options)
         if done:
-            print(f"{out} is complete: it holds these images; add --overwrite to sample again")
+            say(f"{out} is complete: it holds these images; add --overwrite to sample again")
         else:
             base = f", {BASE}/" if job.low_res is not None and (out / BASE).is_dir() else ""
-            print(f"{out}: {job.count} images, {ARCHIVE}, {MANIFEST}{base}")
+            say(f"{out}: {job.count} images, {ARCHIVE}, {MANIFEST}{base}")
         if self.animate:
-            print(f"{out / ANIMATION}: the images at every step, from noise to sample")
-        print(f"{out / SHEET}: open it to see the samples")
+            say(f"{out / ANIMATION}: the images at every step, from noise to sample")
+        say(f"{out / SHEET}: open it to see the samples")
 
 
 DEFAULT = SamplingOptions()

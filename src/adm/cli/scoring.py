@@ -1,7 +1,7 @@
 """Options of the scoring verbs -> Devices, Features, (H, W), Extraction."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -50,16 +50,6 @@ def features_named(name: str, devices: "Devices") -> "Features":
         return open_features(name, devices.device)
 
 
-def parse_size(text: str | None) -> tuple[int, int] | None:
-    """Parse H,W or one number for both; raise ValueError for anything else."""
-    if text is None:
-        return None
-    parts = [part.strip() for part in text.split(",")]
-    if len(parts) > 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise ValueError(f"cannot read --size {text!r}; write --size 64 or --size 48,64")
-    return int(parts[0]), int(parts[-1])
-
-
 @contextmanager
 def with_progress(extraction: "Extraction", what: str, count: int) -> Iterator["Extraction"]:
     """Show the progress of this rank's share of `count` images, on the main rank only."""
@@ -68,7 +58,7 @@ def with_progress(extraction: "Extraction", what: str, count: int) -> Iterator["
     if not count or not extraction.devices.main:
         yield extraction
         return
-    with progress(what, own_images(count, extraction.devices)) as advance:
+    with progress(what, own_images(count, extraction.devices), "images") as advance:
         yield replace(extraction, on_images=advance)
 
 
@@ -82,21 +72,47 @@ def extracted(features: "Features", source: "Source", extraction: "Extraction") 
 
 
 @contextmanager
-def with_cache(extraction: "Extraction", out: Path | None) -> Iterator["Extraction"]:
-    """Add a cache folder beside `out` if `extraction` has none; remove it once `out` is written.
+def with_cache(
+    extraction: "Extraction", out: Path | None, compared: Sequence[object] = ()
+) -> Iterator["Extraction"]:
+    """Add a cache folder if `extraction` has none; remove it once the block succeeds.
 
-    It stays after an error, so that the same command resumes.
+    It stays after an error or an interruption, so that the same command resumes.
+
+    Args:
+        out: the file to write, beside which the folder is. If None, the folder is in the user's
+            cache, or there is none if that cannot be written.
+        compared: what the command compares, which names the folder in the user's cache.
     """
-    if extraction.work is not None or out is None:
+    work = _of_user(compared) if out is None else out.with_name(f".{out.name}.work")
+    if extraction.work is not None or not all(extraction.devices.gather(out or _writable(work))):
         yield extraction
         return
-    work = out.with_name(f".{out.name}.work")
     try:
         yield replace(extraction, work=work)
     except BaseException:
         _remove_empty(work)
         raise
     extraction.devices.once(lambda: shutil.rmtree(work, ignore_errors=True))
+
+
+def _of_user(compared: Sequence[object]) -> Path:
+    """Return a folder of the user's cache, named by a hash of what is compared."""
+    from adm.data.fetch import cache_folder
+    from adm.data.naming import at_home
+    from adm.files import sha256_of
+
+    paths = [at_home(each) if isinstance(each, str) else each for each in compared]
+    whole = [each.resolve() if isinstance(each, Path) and each.exists() else each for each in paths]
+    return cache_folder().with_name("features") / sha256_of(repr(whole).encode())[:16]
+
+
+def _writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return True
 
 
 def part(extraction: "Extraction", name: str) -> "Extraction":

@@ -2,14 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from adm.cli import lists
+from adm.cli.output import OUT, AsJson, say, show
 from adm.cli.progress import progress
 from adm.cli.sampling import SamplingOptions
 from adm.cli.scoring import DEFAULT_FEATURES, features_named, joined, with_progress
+
+SCALES = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 
 if TYPE_CHECKING:
     from adm.data import Source
@@ -21,22 +26,21 @@ if TYPE_CHECKING:
     from adm.sweep.plan import Sweep
     from adm.sweep.scoring import Scorer
 
-T = TypeVar("T")
-
 
 def sweep(
     model: str,
     /,
     *,
-    reference: Annotated[list[str], Parameter(consume_multiple=True, negative="")],
-    out: Path,
+    reference: Annotated[tuple[str, ...], lists.names("a.npz,b.npz")],
+    out: Annotated[Path, OUT],
     classifier: str | None = None,
-    scales: str = "0,0.5,1,2,4,8",
+    scales: Annotated[tuple[float, ...], lists.numbers("0,1,2")] = SCALES,
     count: int = 1000,
-    features: str | None = None,
-    samplers: str | None = None,
-    steps: str | None = None,
-    classes: str = "all",
+    features: Annotated[tuple[str, ...] | None, lists.names("efficientnet-lite0")] = None,
+    resize: str | None = None,
+    samplers: Annotated[tuple[str, ...] | None, lists.names("ddim,ancestral")] = None,
+    steps: Annotated[tuple[int, ...] | None, lists.whole_numbers("10,25")] = None,
+    classes: Annotated[tuple[str, ...], lists.CLASSES] = ("all",),
     without_label: Annotated[bool, Parameter(negative="")] = False,
     judge: str | None = None,
     split: str = "train",
@@ -47,6 +51,7 @@ def sweep(
     rounding: str | None = None,
     batch_size: int = 64,
     device: str | None = None,
+    as_json: AsJson = False,
 ) -> None:
     """Score samples at several guidance scales, and plot the trade-off of fidelity and diversity.
 
@@ -73,26 +78,30 @@ def sweep(
         A path (a file or a run folder) or a shipped name, such as fashion.
     reference
         References to score samples against: files of `adm reference`, one for each of the features;
-        or data, from which references are computed once and stored in the sweep folder.
+        or data, from which references are computed once and stored in the sweep folder, at the size
+        of the samples. Several are separated by commas or spaces.
     out
         Sweep folder to write or to resume.
     classifier
         Noisy classifier that guides: a path or a shipped name. By default the one that belongs to
         the model.
     scales
-        Guidance scales to sample at, separated by commas; 0 is no guidance.
+        Guidance scales to sample at, separated by commas or spaces; 0 is no guidance.
     count
         Images per point. Distances of few images are biased, and comparable within one sweep only.
     features
         Features to compare images by: inception, efficientnet-lite0, dinov2, a classifier's file or
-        module:function,
-        separated by commas; those of the references by default.
+        module:function, separated by commas or spaces; those of the references by default.
+    resize
+        For samples of another size than those of a reference: to-reference resizes them; none
+        leaves them to the preprocessing of the features.
     samplers
-        Samplers, separated by commas: ancestral, ddim; the recipe's sampler by default.
+        Samplers, separated by commas or spaces: ancestral, ddim; the recipe's sampler by default.
     steps
-        Network evaluations per image, separated by commas; the recipe's value by default.
+        Network evaluations per image, one number or several separated by commas or spaces; the
+        recipe's value by default.
     classes
-        Classes to sample, in turn: all, or names separated by commas.
+        Classes to sample, in turn: all, or names separated by commas or spaces.
     without_label
         Do not pass the class to the diffusion model; only the classifier guides.
     judge
@@ -114,6 +123,8 @@ def sweep(
         Images per batch. It affects memory use and speed, and results only by rounding.
     device
         Device: cpu, cuda, cuda:1 or mps. The best available by default.
+    as_json
+        Print summaries and all scores as one JSON document.
     """
     # Imported here, so that --help does not load torch.
     from adm.evaluation import Extraction
@@ -121,8 +132,9 @@ def sweep(
     from adm.sweep.page import write
     from adm.sweep.run import evaluations, run
     from adm.sweep.scoring import Scoring
+    from adm.sweep.summary import as_json as to_json
 
-    wanted = tuple(sorted(_listed(scales, float, "scales", "0,1,2")))
+    wanted = tuple(sorted(scales))
     devices = joined(device)
     extraction = Extraction(devices, batch_size)
     how = SamplingOptions(
@@ -138,22 +150,27 @@ def sweep(
     )
     listed = samplers, steps, wanted
     pipeline = how.pipeline(model)
-    plan = _plan(pipeline, how, listed, classes, count)
+    plan = _plan(pipeline, how, listed, ",".join(classes), count)
     plan.check()
     judge_model = load_classifier(judge, devices.device) if judge else None
+    data = _data(reference[0], split, pipeline)
+    scorers = _scorers(reference, features, data, out, extraction)
     scoring = Scoring(
-        _scorers(reference, features, _data(reference[0], split, pipeline), out, extraction),
+        [replace(scorer, resize=resize) for scorer in scorers],
         judge_model,
         _judge_labels(judge_model, plan),
     )
-    bar = progress("sampling and scoring", evaluations(plan, scoring, devices))
+    total = evaluations(plan, scoring, devices)
+    bar = progress("sampling and scoring", total, "network evaluations")
     with bar if devices.main else nullcontext() as advance:
         result = run(
             plan, scoring, out, devices=devices, batch_size=batch_size, on_evaluations=advance
         )
     if result is not None:
         write(result, out)
-        print(f"{out / 'report.html'}: open it in a browser; report.md has the tables")
+        finished = result
+        show(lambda: to_json(finished), as_json, lambda: None)
+        say(f"{out / 'report.html'}: open it in a browser; report.md has the tables", as_json)
 
 
 def _base(pipeline: "Pipeline", how: SamplingOptions, samplers: Sequence[str]) -> "Sampling":
@@ -168,7 +185,7 @@ def _base(pipeline: "Pipeline", how: SamplingOptions, samplers: Sequence[str]) -
 def _plan(
     pipeline: "Pipeline",
     how: SamplingOptions,
-    listed: tuple[str | None, str | None, tuple[float, ...]],
+    listed: tuple[tuple[str, ...] | None, tuple[int, ...] | None, tuple[float, ...]],
     classes: str,
     count: int,
 ) -> "Sweep":
@@ -177,8 +194,7 @@ def _plan(
     from adm.sweep.plan import Sweep, balanced
 
     samplers, steps, scales = listed
-    own = samplers or pipeline.sampling.sampler.name
-    names = _listed(own, str, "samplers", "ddim,ancestral")
+    names = samplers or (pipeline.sampling.sampler.name,)
     base = _base(pipeline, how, names)
     known = pipeline.classes
     chosen = parse_classes(classes, known) if known else None
@@ -188,8 +204,8 @@ def _plan(
         base,
         None if chosen is None else balanced(chosen, count),
         count,
-        tuple(names),
-        tuple(sorted(_listed(steps or str(base.grid.steps), int, "steps", "10,25"))),
+        names,
+        tuple(sorted(steps or (base.grid.steps,))),
         scales,
     )
 
@@ -204,7 +220,7 @@ def _data(spec: str, split: str, model: "Pipeline") -> "Callable[[], Source]":
 
 def _scorers(
     specs: Sequence[str],
-    wanted: str | None,
+    wanted: Sequence[str] | None,
     data: "Callable[[], Source]",
     out: Path,
     extraction: "Extraction",
@@ -219,9 +235,8 @@ def _scorers(
             f"references are {', '.join(specs)}; give one data set, or a file of adm reference for "
             "each of the features"
         )
-    names = _listed(wanted, str, "features", "efficientnet-lite0") if wanted else []
     opened = [load_reference(file) for file in files]
-    names = names or [each.features for each in opened] or [DEFAULT_FEATURES]
+    names = wanted or [each.features for each in opened] or [DEFAULT_FEATURES]
     networks = [features_named(name, extraction.devices) for name in names]
     if not files:
         return _from_data(data(), networks, out, extraction)
@@ -267,11 +282,3 @@ def _judge_labels(judge: "ClassifierModel | None", plan: "Sweep") -> list[int]:
             f"the judge has none of the classes {', '.join(plan.classes[:20])}; give another"
         )
     return labels
-
-
-def _listed(text: str, kind: Callable[[str], T], what: str, example: str) -> list[T]:
-    """Parse values separated by commas."""
-    try:
-        return [kind(part.strip()) for part in text.split(",")]
-    except ValueError:
-        raise ValueError(f"cannot read {what} {text!r}; write --{what} {example}") from None

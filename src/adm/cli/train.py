@@ -6,12 +6,15 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from adm.cli import lists
+from adm.cli.output import OUT
+
 
 def train(
     name: Annotated[str, Parameter(name="RECIPE")],
     /,
     *,
-    out: Path,
+    out: Annotated[Path, OUT],
     data: str | None = None,
     labels: str | None = None,
     validation: str | None = None,
@@ -21,7 +24,7 @@ def train(
     steps: int | None = None,
     micro_batch: str | None = None,
     pretrained: str | None = None,
-    rename: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
+    rename: Annotated[tuple[str, ...] | None, lists.RENAMES] = None,
     shard: Annotated[bool, Parameter(negative="")] = False,
     tensorboard: Annotated[bool, Parameter(negative="")] = False,
     wandb: str | None = None,
@@ -68,7 +71,8 @@ def train(
     skip_corrupt
         Replace an image that cannot be read by the next one, with a message, instead of failing.
     set
-        Fields of the recipe to change, as field=value; --dry-run lists the fields.
+        Fields of the recipe to change, as field=value, separated by spaces. The list of fields is
+        printed by --dry-run.
     steps
         Total number of optimizer steps; the recipe's value by default.
     micro_batch
@@ -78,7 +82,8 @@ def train(
         Model to initialize the weights from: a path (a file or a run folder) or a shipped name.
         Classes are matched by name.
     rename
-        Classes of --pretrained to rename to those of the data, as old=new.
+        Classes of --pretrained to rename to those of the data, as old=new, separated by commas or
+        spaces.
     shard
         Shard the weights over the processes (FSDP), for networks too large for one device.
     tensorboard
@@ -122,7 +127,7 @@ def train(
     how = TrainOptions(
         micro_batch=training.parse_micro_batch(micro_batch),
         pretrained=pretrained,
-        renamed=training.parse_renames(rename or []),
+        renamed=training.parse_renames(rename or ()),
         shard=shard,
     )
     watched = training.WatchOptions(tensorboard, wandb)

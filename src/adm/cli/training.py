@@ -2,7 +2,6 @@
 
 import math
 import signal
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,10 +11,12 @@ from typing import Literal
 import torch
 
 from adm.cli import Saved, in_flags
+from adm.cli.output import say
 from adm.cli.progress import progress
 from adm.data import Source
 from adm.data.counting import count_of
 from adm.models.device import pick
+from adm.notices import notice
 from adm.processes import Devices, join, launched
 from adm.recipes import Recipe, build
 from adm.recipes.schema import to_json
@@ -104,19 +105,19 @@ def follow(
     done = 0 if newest is None else checkpoint.numbers(newest).step
     if devices.main:
         for line in (describe(source), *map(in_flags, images.notes)):
-            print(line)
-        print(f"validation: {held.name if held else 'none; see --hold-out'}")
+            say(line)
+        say(f"validation: {held.name if held else 'none; see --hold-out'}")
     if done < recipe.train.steps:
         announce(recipe, devices, options, done)
     writers = _writers(recipe, out, watched, done) if devices.main else []
     pictures = [writer.picture for writer in writers]
     watch = watching(recipe, source, held, out, devices, on_picture=pictures)
     with stopping() as stop:
-        say = print_translated if devices.main else options.say
-        told = replace(options, watch=watch, stop=stop, say=say)
+        told_by = print_translated if devices.main else options.say
+        told = replace(options, watch=watch, stop=stop, say=told_by)
         steps = run.train(recipe, source, out, devices, told)
         if done and devices.main:
-            print(f"continuing {out} from step {done}")
+            say(f"continuing {out} from step {done}")
         show(written(steps, writers), out.resolve().name, recipe.train.steps, devices, done)
         number = max(devices.gather(stop.signal or 0))  # a signal may reach one process only
     tell_skipped([source] if held is None else [source, held], devices)
@@ -133,7 +134,7 @@ def announce(recipe: Recipe, devices: Devices, options: TrainOptions, done: int)
     seconds = max(devices.gather(seconds_per_step(recipe, devices)))
     if devices.main:
         left = recipe.train.steps - done
-        print(
+        say(
             f"estimated time: {duration(seconds * left)} for {left:,} steps, {seconds:.2g} s each, "
             "without loading of images and validation"
         )
@@ -141,7 +142,7 @@ def announce(recipe: Recipe, devices: Devices, options: TrainOptions, done: int)
 
 def print_translated(line: str) -> None:
     """Print a line of the library, with its Python arguments as flags."""
-    print(in_flags(line))
+    say(in_flags(line))
 
 
 def _writers(recipe: Recipe, out: Path, watched: WatchOptions, done: int) -> list[Writer]:
@@ -156,7 +157,7 @@ def show(steps: Iterator[run.Progress], name: str, total: int, devices: Devices,
             pass
         return
     speed, smooth = 0.0, dict[str, float]()
-    with progress(name, total, done) as advance:
+    with progress(name, total, "steps", done) as advance:
         for state in steps:
             for key in SHOWN:
                 if math.isfinite(value := state.shown.get(key, math.nan)):
@@ -173,7 +174,7 @@ def tell_skipped(sources: Sequence[Source], devices: Devices) -> None:
     skipped = list(dict.fromkeys(path for paths in all_ for path in paths))
     if skipped and devices.main:
         shown = ", ".join(skipped[:MOST_NAMED]) + ", ..." * (len(skipped) > MOST_NAMED)
-        print(f"{count_of(len(skipped), 'image')} could not be read: {shown}")
+        say(f"{count_of(len(skipped), 'image')} could not be read: {shown}")
 
 
 def _finish(recipe: Recipe, out: Path, devices: Devices) -> None:
@@ -181,13 +182,13 @@ def _finish(recipe: Recipe, out: Path, devices: Devices) -> None:
         return
     newest, winner = checkpoint.latest(out), retention.best(out)
     if winner is not None:
-        print(f"best validation: {winner}")
+        say(f"best validation: {winner}")
     use = build.by_kind(
         recipe,
         diffusion=lambda r: f"upsample {out} IMAGES" if r.data.low_res else f"sample {out}",
         classifier=lambda _: f"sample MODEL --classifier {out}",
     )
-    print(f"{newest}: done; next, `adm {use} --out ...`")
+    say(f"{newest}: done; next, `adm {use} --out ...`")
 
 
 class Stop:
@@ -208,7 +209,7 @@ def stopping() -> Iterator[Stop]:
         if stop.signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         stop.signal = number
-        print("\nsaving after this step, then exiting", file=sys.stderr, flush=True)
+        notice("\nsaving after this step, then exiting")
 
     before = {number: signal.signal(number, asked) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
@@ -220,5 +221,5 @@ def stopping() -> Iterator[Stop]:
 
 def _leave(newest: Path, number: int, devices: Devices) -> None:
     if devices.main:
-        print(f"{newest}: saved; run the same command again to resume", file=sys.stderr)
+        notice(f"{newest}: saved; run the same command again to resume")
     raise Saved(128 + number)  # the exit status of a process that a signal ended

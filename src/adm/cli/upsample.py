@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from adm.cli.output import OUT
 from adm.cli.sampling import DEFAULT, SamplingOptions
 from adm.files import read_json
 
@@ -22,7 +23,7 @@ def upsample(
     images: str,
     /,
     *,
-    out: Path,
+    out: Annotated[Path, OUT],
     count: int | None = None,
     shrink: Annotated[bool, Parameter(negative="")] = False,
     how: SamplingOptions = DEFAULT,
@@ -30,7 +31,8 @@ def upsample(
     """Upsample images with an upsampler.
 
     Writes a sample folder like that of `adm sample`, with one image for each input image, in the
-    same order. The upsampler receives the class of an image if it has a class of the same name.
+    same order. The upsampler receives the class of an image if it has a class of the same name. An
+    interrupted command resumes when it is run again.
 
     Examples:
 

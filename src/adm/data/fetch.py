@@ -1,7 +1,6 @@
 """HTTP(S) URL -> Path of the file in a cache folder, downloaded once."""
 
 import os
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import urlopen
 
 from adm.files import leftovers, new_file, sha256_of
+from adm.notices import notice
 
 SCHEMES = ("http", "https")
 MAX_BYTES = 1 << 36  # of one file; a larger one is more likely a wrong address than a shard
@@ -116,4 +116,4 @@ def _fetch(url: str, file: BinaryIO, alive: Callable[[], None]) -> None:
 
 def _say(url: str, done: int, expected: int | None) -> None:
     total = "" if expected is None else f" of {expected / 1e6:.0f}"
-    print(f"fetching {url}: {done / 1e6:.0f}{total} MB", file=sys.stderr, flush=True)
+    notice(f"fetching {url}: {done / 1e6:.0f}{total} MB")

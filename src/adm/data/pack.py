@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from adm.cached import Cached
 from adm.data import pixels
 from adm.data.files import Files, decoded
 from adm.data.fitting import fitted
@@ -117,7 +118,7 @@ def pack(
         target = out / f"{split}-{number:06d}.tar"
         if target.is_file():
             kept += 1
-            advance(len(indices))
+            advance(Cached(len(indices)))
             continue
         corrupt = _write_shard(target, indices, attempt, labels, advance)
         images += len(indices) - len(corrupt)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import torch
@@ -21,8 +22,8 @@ from adm.files import write_bytes, write_json, write_text
 from adm.pictures import Row, data_uri, grid, png, sheet
 from adm.samplers.words import to_json
 
-REPORT, SAMPLES, MANIFEST = "report.html", "samples", "demo.json"
-FILES = {REPORT, SAMPLES, MANIFEST, SHEET, ANIMATION}
+REPORT, SAMPLES, MANIFEST, SCORES = "report.html", "samples", "demo.json", "scores.json"
+FILES = {REPORT, SAMPLES, MANIFEST, SCORES, SHEET, ANIMATION}
 LEAST, PIXELS = 84, 1 << 22  # of the side of a tile; of all tiles
 INK, ACCENT, PALE = "#1b1f24", "#0b6e8f", "#9aa4ad"
 
@@ -61,7 +62,23 @@ def write(folder: Path, demo: Demo) -> None:
     write_bytes(folder / SHEET, png(contact_sheet(columns, classes)))
     write_bytes(folder / ANIMATION, demo.film)
     write_text(folder / REPORT, page(demo))
+    write_json(folder / SCORES, scores(demo.columns, demo.models.reference.accuracy))
     write_json(folder / MANIFEST, manifest(demo.models, demo.sweep))
+
+
+def scores(columns: Sequence[Column], real_accuracy: float) -> dict[str, Any]:
+    """Return the scores of every scale, and those of real images, as JSON values."""
+    rows = [
+        {
+            "scale": c.scale,
+            "fidelity": c.scores.fidelity._asdict(),
+            "diversity": c.scores.diversity,
+            "frechet": c.scores.frechet,
+            "count": c.scores.count,
+        }
+        for c in columns
+    ]
+    return {"scales": rows, "real": {"fidelity": real_accuracy, "diversity": 1.0}}
 
 
 def contact_sheet(columns: Sequence[Column], classes: Sequence[str]) -> Image.Image:

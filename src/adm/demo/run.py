@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adm.cached import Cached
 from adm.demo.judge import Reference, Scores, load_reference, score
 from adm.generation.animation import animation, cost
 from adm.generation.folder import claim_cache, holds, sample_into
@@ -154,7 +155,7 @@ def columns(
                 on_step(images, f"scale {scale:g}")
 
         if holds(place, job, BATCH):
-            told(job.evaluations)
+            told(Cached(job.evaluations))
         images = sample_into(place, job, batch_size=BATCH, on_step=told)
         scores = score(models.judge, models.reference, images, labels)
         yield Column(point.scale, images, labels, scores)

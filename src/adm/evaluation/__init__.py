@@ -1,6 +1,6 @@
 """Source -> FeatureSet, Reference; FeatureSet, Reference -> Report: scores with intervals."""
 
-from adm.evaluation.evaluate import evaluate, report_on
+from adm.evaluation.evaluate import at_size, check_size, evaluate, report_on
 from adm.evaluation.opening import Opened, open_images, resized
 from adm.evaluation.reference import (
     Reference,
@@ -20,6 +20,8 @@ __all__ = [
     "Reference",
     "Report",
     "Score",
+    "at_size",
+    "check_size",
     "complete_reference",
     "evaluate",
     "extract",

@@ -119,22 +119,35 @@ def at_size(source: Source, size: tuple[int, int] | None, resize: str | None) ->
     Raises:
         ValueError: the images are of another size and `resize` is None, or `resize` is unknown.
     """
-    if resize not in (None, *RESIZE):
-        raise ValueError(f"resize must be {' or '.join(RESIZE)}, got {resize!r}")
     if len(source) < 1:
         raise ValueError(
             f"{source.name} has no images, and scores need at least 2; give more images"
         )
     own = source.shape[1:]
+    check_size(source.name, own, size, resize)
     if size is None or own == size or resize == "none":
         return source
-    if resize is None:
-        raise ValueError(
-            f"{source.name} has images of {own[0]}x{own[1]} and the reference of "
-            f'{size[0]}x{size[1]}; set resize="to-reference" to resize them, or resize="none" to '
-            "leave both to the preprocessing of the features, or make a reference of that size"
-        )
     return resized(source, size)
+
+
+def check_size(
+    name: str, own: tuple[int, int], size: tuple[int, int] | None, resize: str | None
+) -> None:
+    """Raise the ValueError of `at_size` for images of a size that may not exist yet.
+
+    Args:
+        name: of the images.
+        own: their (H, W).
+        size, resize: see `at_size`.
+    """
+    if resize not in (None, *RESIZE):
+        raise ValueError(f"resize must be {' or '.join(RESIZE)}, got {resize!r}")
+    if resize is None and size not in (None, own):
+        raise ValueError(
+            f"{name} has images of {own[0]}x{own[1]} and the reference of "
+            f'{size[0]}x{size[1]}; set resize="to-reference" to resize them, or resize="none" to '
+            "leave both to the preprocessing of the features, or give a reference of that size"
+        )
 
 
 def _manifest(

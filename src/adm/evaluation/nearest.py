@@ -133,7 +133,7 @@ def class_of(source: Source | None, index: int) -> str | None:
     return source.classes[int(source.labels[index])]
 
 
-def as_json(
+def to_json(
     found: NearestImages,
     features: str,
     samples: Source | None = None,

@@ -65,7 +65,7 @@ class Report:
         for key, score in self.scores.items():
             table.add_row(Text(title(key, self.features)), formatted(score.value), _range(score))
         console.print(table)
-        if self.classes:
+        if any(formatted(value) for row in self.classes for value in _values(row)):
             console.print(_class_table(self.classes, self.features))
         for warning in self.warnings:
             console.print(f"note: {warning}", highlight=False, markup=False, emoji=False)
@@ -108,13 +108,17 @@ def _count(count: int | None) -> str:
     return "number of images unknown" if count is None else f"{count:,} images"
 
 
+def _values(row: ClassScores) -> tuple[float | None, ...]:
+    return row.frechet, row.precision, row.recall
+
+
 def _class_table(classes: Sequence[ClassScores], features: str) -> Table:
     more = f", the first {CLASSES_SHOWN} of {len(classes)}" if len(classes) > CLASSES_SHOWN else ""
     table = _table(f"by class ({features}){more}")
     for name in ("class", "samples", "real", "Fréchet distance", "precision", "recall"):
         table.add_column(name, justify="left" if name == "class" else "right")
     for row in classes[:CLASSES_SHOWN]:
-        numbers = (formatted(each) for each in (row.frechet, row.precision, row.recall))
+        numbers = map(formatted, _values(row))
         table.add_row(Text(row.name), f"{row.generated:,}", f"{row.real:,}", *numbers)
     return table
 

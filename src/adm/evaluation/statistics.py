@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from adm.cached import Cached
 from adm.data import Source
 from adm.data.counting import count_of
 from adm.evaluation import chunks
@@ -41,7 +42,8 @@ class Extraction:
         work: cache folder that all ranks can read and write, from which the same call resumes.
             Cached features are used only for images with the same bytes. By default it is a
             temporary folder.
-        on_images: called with a number of images when this rank has finished them.
+        on_images: called with a number of images when this rank has finished them; `Cached` if
+            their features were cached.
 
     Raises:
         ValueError: `batch_size` is less than 1.
@@ -222,7 +224,7 @@ def _extract_chunks(
     for span, images in _prefetched(source, spans):
         hashes = found[span.start] = chunks.hashes_of(images)
         if chunks.holds(folder, span, features.fingerprint, hashes):
-            extraction.done(len(span))
+            extraction.done(Cached(len(span)))
             continue
         parts, first = [], span.start
         for part in images.split(extraction.batch_size):

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from adm.cached import Cached
 from adm.data.export import ANIMATION, ARCHIVE, MANIFEST, SHEET, save_images, write_npz
 from adm.data.pixels import MODES
 from adm.differences import first_difference
@@ -50,7 +51,8 @@ def sample_into(
 
     Args:
         batch_size: images per batch.
-        on_step: called after every step with the number of images in the batch.
+        on_step: called after every step with the number of images in the batch, and with all steps
+            of a batch that an earlier call finished, as `Cached`.
         overwrite: whether to sample again and replace an existing sample folder.
         animate: whether to write an animation of some images as well; see `animation`.
 
@@ -248,7 +250,7 @@ def _batch(
     path = part / f"{indices[0]:08d}.npz"
     if path.exists():
         if on_step is not None:
-            on_step(len(indices) * job.generator.evaluations)
+            on_step(Cached(len(indices) * job.generator.evaluations))
         with np.load(path, allow_pickle=False) as stored:
             return torch.from_numpy(stored["images"])
     labels = None if job.labels is None else torch.tensor([job.labels[i] for i in indices])

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from adm.cached import Cached
 from adm.files import through_json
 from adm.generation.folder import MANIFEST, read_manifest, sample_into
 from adm.generation.generate import DiffusionGenerator
@@ -136,7 +137,7 @@ def sample_point(
             "folder, or the same settings"
         )
     if on_step is not None:
-        on_step(job.evaluations)
+        on_step(Cached(job.evaluations))
     return place
 
 

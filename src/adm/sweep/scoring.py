@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adm.cached import Cached
 from adm.data import Source
 from adm.data.export import ARCHIVE, safe_names
 from adm.evaluation import (
@@ -16,6 +17,7 @@ from adm.evaluation import (
     Reference,
     Report,
     Score,
+    check_size,
     complete_reference,
     evaluate,
     load_reference,
@@ -40,10 +42,15 @@ BATCH = 250  # images that the judge classifies at a time
 
 @dataclass(frozen=True, eq=False)
 class Scorer:
-    """Features, and the reference of the same features that samples are compared with."""
+    """Features, and the reference of the same features that samples are compared with.
+
+    Attributes:
+        resize: for a reference of another size than the samples; see `evaluation.evaluate`.
+    """
 
     features: Features
     reference: Reference
+    resize: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +77,7 @@ class Scoring:
 
         Raises:
             ValueError: no scorer, two whose results would share a file, a reference of another
-                size, or a network or a judge that does not support such images.
+                size without `resize`, or a network or a judge that does not support such images.
         """
         names = [scorer.features.name for scorer in self.scorers]
         if not names or len({safe_names([name])[0] for name in names}) < len(names):
@@ -78,14 +85,11 @@ class Scoring:
                 f"scorers must be at least one, each of other features, got "
                 f"{', '.join(names) or 'none'}"
             )
-        size = tuple(shape[1:])
         for scorer in self.scorers:
-            if scorer.reference.size not in (None, size):
-                raise ValueError(
-                    f"{scorer.reference.name} has images of {scorer.reference.size} (H, W) and the "
-                    f"model makes {size}; make a reference of that size"
-                )
-            scorer.features.extract(_noise(shape))  # raises early, before any sampling
+            size = scorer.reference.size
+            check_size("the model", (shape[1], shape[2]), size, scorer.resize)
+            scored = shape if size is None or scorer.resize != "to-reference" else (shape[0], *size)
+            scorer.features.extract(_noise(scored))  # raises early, before any sampling
         if self.judge is not None:
             _check_judge(self.judge, tuple(shape))
 
@@ -165,11 +169,17 @@ def score_point(
     report = _cached_report(path)
     if report is None or _origin(report) != _expected_origin(scorer, made, seed):
         report = evaluate(
-            source, scorer.reference, scorer.features, extraction, made=made, seed=seed
+            source,
+            scorer.reference,
+            scorer.features,
+            extraction,
+            made=made,
+            seed=seed,
+            resize=scorer.resize,
         )
         report.save(path)
     else:
-        extraction.done(len(source))
+        extraction.done(Cached(len(source)))
     return report
 
 
@@ -234,7 +244,7 @@ def _cached_report(path: Path) -> Report | None:
 
 
 def _origin(report: Report) -> Any:
-    """Return samples, features, reference and seed of a report; None if it lacks one of them."""
+    """Return samples, features, reference and options of a report; None if it lacks one."""
     manifest = report.manifest
     try:
         return (
@@ -242,6 +252,7 @@ def _origin(report: Report) -> Any:
             manifest["features"],
             manifest["reference"].get("file_sha256"),
             manifest["seed"],
+            manifest.get("resize"),
         )
     except (KeyError, TypeError, AttributeError):
         return None
@@ -249,4 +260,5 @@ def _origin(report: Report) -> Any:
 
 def _expected_origin(scorer: Scorer, made: dict[str, Any] | None, seed: int) -> Any:
     features = {"name": scorer.features.name, "fingerprint": scorer.features.fingerprint}
-    return described(made), features, scorer.reference.manifest["file_sha256"], seed
+    file = scorer.reference.manifest["file_sha256"]
+    return described(made), features, file, seed, scorer.resize

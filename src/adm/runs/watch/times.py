@@ -1,9 +1,10 @@
 """Steps done -> bool: whether a watch is due; Watch -> Watch that reports its errors."""
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
+
+from adm.notices import notice
 
 Say: TypeAlias = Callable[[str], None]
 Given = TypeVar("Given")
@@ -41,8 +42,8 @@ class Times:
 
 
 def to_stderr(message: str) -> None:
-    """Print a message to standard error."""
-    print(message, file=sys.stderr)
+    """Print a message to standard error, unless notices are switched off."""
+    notice(message)
 
 
 def guarded(

@@ -1,0 +1,27 @@
+"""str -> a line on standard error or output, unless notices are switched off.
+
+Notices accompany a command: progress, files that were written, warnings of a run. Results that were
+asked for, and errors, are no notices.
+"""
+
+import sys
+from typing import TextIO
+
+_quiet = False
+
+
+def be_quiet(on: bool) -> None:
+    """Switch notices off, or on again."""
+    global _quiet
+    _quiet = on
+
+
+def quiet() -> bool:
+    """Return whether notices are switched off."""
+    return _quiet
+
+
+def notice(line: str, to: TextIO | None = None) -> None:
+    """Print a line to a stream, by default standard error, unless notices are switched off."""
+    if not _quiet:
+        print(line, file=sys.stderr if to is None else to, flush=True)

@@ -1,0 +1,153 @@
+"""words -> values of the options that take several; guesses at misspelled words."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+from cli.conftest import Adm
+from cyclopts import App, CoercionError
+
+from adm.cli import guesses, lists
+
+EXAMPLES = {
+    "numbers": (lists.numbers("0,1"), tuple[float, ...]),
+    "whole": (lists.whole_numbers("1,2"), tuple[int, ...]),
+    "names": (lists.names("a,b"), tuple[str, ...]),
+    "renames": (lists.RENAMES, tuple[str, ...]),
+}
+
+
+def parsed(form: Any, type_: Any, *words: str) -> Any:
+    app = App()
+
+    @app.default
+    def verb(*, values: Annotated[type_, form], other: str = "") -> Any:
+        return values
+
+    call = {"exit_on_error": False, "print_error": False, "result_action": "return_value"}
+    return app(["--values", *words, "--other", "end"], **call)
+
+
+def size(*words: str) -> Any:
+    return lists.height_and_width(parsed(lists.Size.__metadata__[0], tuple[int, ...], *words))
+
+
+@pytest.mark.parametrize("words", [["0", "1.5"], ["0,1.5"], ["0, 1.5"], ["0,", "1.5"], ["0 1.5"]])
+def test_numbers_are_separated_by_commas_or_spaces(words: list[str]) -> None:
+    assert parsed(*EXAMPLES["numbers"], *words) == (0.0, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words", "line"),
+    [
+        ("numbers", ["0,a"], "cannot read --values '0,a'; write --values 0,1"),
+        ("numbers", [","], "cannot read --values ','; write --values 0,1"),
+        ("whole", ["1", "2.5"], "cannot read --values '1 2.5'; write --values 1,2"),
+        ("names", ["", ","], "cannot read --values ' ,'; write --values a,b"),
+    ],
+)
+def test_what_is_no_list_is_refused_with_an_example(kind: str, words: list[str], line: str) -> None:
+    with pytest.raises(CoercionError) as refused:
+        parsed(*EXAMPLES[kind], *words)
+    assert line in str(refused.value)
+
+
+def test_a_path_that_exists_is_not_split_at_its_comma(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert parsed(*EXAMPLES["names"], "a,b c.npz", "d") == ("a", "b c.npz", "d")
+    (tmp_path / "a,b c.npz").touch()
+    assert parsed(*EXAMPLES["names"], "a,b c.npz", "d") == ("a,b c.npz", "d")
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["a=b", "c=d"], ("a=b", "c=d")),
+        (["a=b,c=d"], ("a=b", "c=d")),
+        (["red fox=fox, vixen"], ("red fox=fox, vixen",)),
+        (["a=b", "ankle boot=boot,c=d"], ("a=b", "ankle boot=boot", "c=d")),
+    ],
+)
+def test_a_comma_of_a_name_splits_no_renaming(words: list[str], found: tuple[str, ...]) -> None:
+    assert parsed(*EXAMPLES["renames"], *words) == found
+
+
+@pytest.mark.parametrize("words", [["48,64"], ["48, 64"], ["48", "64"], ["48x64"], ["48,", "64"]])
+def test_a_size_is_two_numbers_in_any_form(words: list[str]) -> None:
+    assert size(*words) == (48, 64)
+
+
+def test_one_number_is_both_sides() -> None:
+    assert size("64") == (64, 64)
+    assert lists.height_and_width(None) is None
+
+
+@pytest.mark.parametrize("text", ["", "a", "8,", "8,8,8", "8 8 8", "8x8x8", "0", "8x0", "1.5"])
+def test_sizes_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(CoercionError, match="write --values 64 or --values 48,64"):
+        size(text)
+
+
+@pytest.mark.parametrize(
+    "words", [["two:2,one"], ["two:2", "one"], ["two:2, one"], ["two:2,", "one"], ["2:2", "1"]]
+)
+def test_classes_are_separated_by_commas_or_spaces(
+    adm: Adm, models: Path, tmp_path: Path, words: list[str]
+) -> None:
+    """The three classes of the tiny models are sneaker, bag and ankle boot."""
+    named = [each.replace("two", "ankle boot").replace("one", "bag") for each in words]
+    options = ("--steps", 2, "-o", tmp_path / "out")
+    answer = adm("sample", models / "model.safetensors", "--classes", *named, *options)
+    assert answer.status == 0, answer.err
+    found = sorted(path.name for path in (tmp_path / "out").glob("*.png"))
+    assert [name.split("_seed")[0] for name in found] == ["ankle-boot", "ankle-boot", "bag"]
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (
+            ["sample", "--classes", "all:8", "fashion", "--out", "x"],
+            "MODEL is missing; it comes before the options, and --classes took all:8 fashion",
+        ),
+        (
+            ["evaluate", "--reference", "r", "--size", "64", "s.npz"],
+            "SAMPLES is missing; it comes before the options, and --size took 64 s.npz",
+        ),
+        (["sample", "--out", "x"], "MODEL requires an argument"),
+        (["sweep", "fashion", "--out", "x"], "--reference requires an argument"),
+    ],
+)
+def test_an_argument_that_an_option_took_is_named(adm: Adm, words: list[str], line: str) -> None:
+    assert line in adm(*words).refusal()
+
+
+@pytest.mark.parametrize(
+    ("words", "guess"),
+    [
+        (["evaluate", "a", "--reference", "b", "--jsn"], "--json"),
+        (["evaluate", "a", "--reference", "b", "--resizes", "none"], "--resize"),
+        (["evaluate", "a", "--reference", "b", "--counter", "1"], "--count"),
+        (["sample", "fashion", "--out", "x", "--json"], None),
+        (["evaluate", "a", "--reference", "b", "--sized"], "--size"),
+        (["evaluate", "a", "--reference", "b", "--guide"], None),
+        (["smple"], '"sample"'),
+        (["evalute"], '"evaluate"'),
+        (["rain"], '"train"'),
+        (["data"], None),
+        (["inform"], '"info"'),
+        (["weep"], '"sweep"'),
+        (["place"], None),
+    ],
+)
+def test_only_what_is_near_is_suggested(adm: Adm, words: list[str], guess: str | None) -> None:
+    said = adm(*words).err
+    assert (f"Did you mean {guess}?" in said) if guess else "Did you mean" not in said
+
+
+def test_nearness_ignores_dashes_and_counts_the_first_letter_more() -> None:
+    assert guesses.near("--batch", "--batch-size")
+    assert not guesses.near("--json", "--count")
+    assert not guesses.near("place", "sample")

@@ -1,0 +1,190 @@
+"""--json -> one JSON document; --quiet -> results and errors only; -o -> --out."""
+
+import json
+import math
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+from cli.conftest import Adm, Answer
+from evaluation.stubs import spots
+from PIL import Image
+
+from adm.cli import output
+from adm.models.load import SHIPPED
+
+POOL = """
+import torch
+
+
+def pool(images):
+    grid = torch.nn.functional.adaptive_avg_pool2d(images.float().mean(1, keepdim=True), 4)
+    return grid.flatten(1)
+"""
+FEATURES = ("--features", "pool.py:pool", "--device", "cpu")
+SMALL = (
+    "train.batch_size=8",
+    "train.save_every_steps=2",
+    "unet.channels=16",
+    "unet.heads.channels_per_head=16",
+)
+SWEEP = ("--reference", "real.npz", *FEATURES, "--count", 6, "--scales", 0, "--steps", 2)
+
+
+@pytest.fixture
+def here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models: Path, tmp_path_factory: Any
+) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    (tmp_path / "pool.py").write_text(POOL)
+    for name, count in (("real", 40), ("samples", 30)):
+        images = spots(count, seed=count).batch(range(count))[0]
+        np.savez(f"{name}.npz", arr_0=images.permute(0, 2, 3, 1).numpy())
+    (tmp_path / "photos").mkdir()
+    for i in range(3):
+        Image.new("L", (4, 4), i).save(tmp_path / "photos" / f"{i}.png")
+    (tmp_path / "model.safetensors").symlink_to(models / "model.safetensors")
+    return tmp_path
+
+
+def document(answer: Answer) -> Any:
+    """The only thing on standard output, strictly parsed."""
+    assert answer.status == 0, answer.err
+
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is not JSON")
+
+    return json.loads(answer.out, parse_constant=refuse)
+
+
+RESULTS: dict[str, tuple[tuple[object, ...], Callable[[Any], bool]]] = {
+    "evaluate": (
+        ("samples.npz", "--reference", "real.npz", "--resamples", 20, "-o", "r.json", *FEATURES),
+        lambda told: told == json.loads(Path("r.json").read_text()),
+    ),
+    "nearest": (
+        ("samples.npz", "real.npz", "--report", "n.json", "-o", "n.png", *FEATURES),
+        lambda told: told == json.loads(Path("n.json").read_text()),
+    ),
+    "reference": (
+        ("real.npz", "-o", "ref.npz", *FEATURES),
+        lambda told: told["count"] == 40 and told["file"] == "ref.npz",
+    ),
+    "sweep": (
+        ("model.safetensors", *SWEEP, "-o", "swept"),
+        lambda told: told == json.loads(Path("swept/report.json").read_text()),
+    ),
+    "data": (
+        ("inspect", "photos", "-o", "d.json", "--sheet", "s.png"),
+        lambda told: told == json.loads(Path("d.json").read_text()) and told["images"] == 3,
+    ),
+    "info": (
+        ("model.safetensors",),
+        lambda told: told["parameters"] > 0 and told["recipe"]["kind"] == told["kind"],
+    ),
+    "recipes": ((), lambda told: {"fashion", "digits"} <= {each["name"] for each in told}),
+    "recipes digits": (
+        ("digits", "--memory"),
+        lambda told: told["memory_in_bytes"]["activations_stored"]["per_image"] > 0,
+    ),
+}
+
+
+SLOW = {"recipes digits", "train"}
+
+
+def marked(names: Iterable[str]) -> list[Any]:
+    return [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in names]
+
+
+@pytest.mark.parametrize("name", marked(RESULTS))
+def test_a_result_is_one_json_document(here: Path, adm: Adm, name: str) -> None:
+    words, right = RESULTS[name]
+    answer = adm(name.split()[0], *words, "--json")
+    assert right(document(answer))
+    if "-o" in words:
+        place = str(words[words.index("-o") + 1])
+        assert Path(place).exists()
+        assert place in answer.err  # the notice that names it
+
+
+def test_the_size_of_a_sweep_s_reference_is_checked_as_in_other_verbs(here: Path, adm: Adm) -> None:
+    images = spots(40, size=12).batch(range(40))[0]
+    np.savez("large.npz", arr_0=images.permute(0, 2, 3, 1).numpy())
+    assert adm("reference", "large.npz", "-o", "large-ref.npz", *FEATURES).status == 0
+    words = ("sweep", "model.safetensors", *SWEEP[2:], "--reference", "large-ref.npz", "-o", "s")
+    line = adm(*words).refusal()
+    assert "8x8 and the reference of 12x12; set --resize to-reference to resize them" in line
+    told = document(adm(*words, "--resize", "to-reference", "--json"))
+    assert len(told["points"]) == 1
+
+
+def test_averages_are_a_json_document(here: Path, adm: Adm) -> None:
+    words = ("train.ema_widths=0.05,0.1", "train.save_every_steps=2", "train.keep_last=1")
+    tiny.steps(tiny.diffusion("train.steps=12", *words), tiny.stripes(), here / "run")
+    listed = document(adm("average", "run", "--list", "--json"))
+    assert [each["width"] for each in listed] == [0.05, 0.1]
+    made = document(adm("average", "run", "--width", 0.05, 0.08, "-o", "averages", "--json"))
+    assert [each["width"] for each in made] == [0.05, 0.08]
+    assert all(Path(each["file"]).exists() for each in made)
+    assert adm("-q", "average", "run", "--width", "0.05", "-o", "a.safetensors").out == ""
+
+
+@pytest.mark.skipif(
+    not (SHIPPED / "fashion-reference.npz").exists(), reason="the shipped models are not here"
+)
+def test_the_scores_of_a_demo_are_a_json_document(here: Path, adm: Adm) -> None:
+    words = ("demo", "--per-class", 2, "--scales", "0,1", "--steps", 2, "-o", "shown")
+    answer = adm(*words, "--json")
+    told = document(answer)
+    assert [row["scale"] for row in told["scales"]] == [0.0, 1.0]
+    assert 0 <= told["scales"][0]["fidelity"]["value"] <= 1
+    assert "shown/report.html" in answer.err
+    quiet = adm(*words[:-1], "again", "--quiet")
+    assert quiet.err == ""
+    assert len(quiet.out.splitlines()) == 4  # the table: a heading, two scales, real images
+
+
+def test_no_number_is_null(capsys: pytest.CaptureFixture[str]) -> None:
+    output.show(lambda: {"a": [math.nan, 1.5], "b": (math.inf,)}, True, lambda: None)
+    assert json.loads(capsys.readouterr().out) == {"a": [None, 1.5], "b": [None]}
+
+
+QUIET: dict[str, tuple[tuple[object, ...], str]] = {
+    "sample": (("model.safetensors", "--count", 2, "--steps", 2, "-o", "out"), ""),
+    "train": (("digits", "-o", "run", "--steps", 1, "--set", *SMALL), ""),
+    "reference": (("real.npz", "-o", "ref.npz", *FEATURES), ""),
+    "sweep": (("model.safetensors", *SWEEP, "-o", "swept"), ""),
+    "data": (("pack", "photos", "-o", "shards"), ""),
+    "nearest": (("samples.npz", "real.npz", *FEATURES), "exact copies"),
+    "evaluate": (
+        ("samples.npz", "--reference", "real.npz", "--resamples", 20, *FEATURES),
+        "recall",
+    ),
+    "info": (("model.safetensors",), "parameters"),
+}
+
+
+@pytest.mark.parametrize("verb", marked(QUIET))
+def test_quiet_commands_print_results_only(here: Path, adm: Adm, verb: str) -> None:
+    words, result = QUIET[verb]
+    answer = adm(verb, *words, "-q")
+    assert answer.status == 0
+    assert answer.err == ""
+    assert (result in answer.out) if result else (answer.out == "")
+
+
+def test_quiet_commands_print_errors_and_what_was_asked_for(here: Path, adm: Adm) -> None:
+    assert "no recipe 'fashon'" in adm("--quiet", "recipes", "fashon").refusal()
+    assert json.loads(adm("train", "digits", "-o", "run", "--dry-run", "-q").out)
+    assert "parameters" in document(adm("info", "model.safetensors", "--json", "-q"))
+
+
+def test_the_next_command_of_a_process_is_not_quiet(here: Path, adm: Adm) -> None:
+    words = ("sample", "model.safetensors", "--count", 2, "--steps", 2, "-o")
+    assert adm(*words, "one", "-q").out == ""
+    assert "two: 2 images" in adm(*words, "two").out

@@ -1,0 +1,92 @@
+"""amounts of work at times of a fake clock -> what is done, its unit, and the time left."""
+
+import pytest
+
+from adm import notices
+from adm.cached import Cached
+from adm.cli import progress as module
+from adm.cli.progress import Work, progress
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(module.time, "monotonic", made)
+    monkeypatch.setattr(notices, "_quiet", False)
+    return made
+
+
+def test_the_time_left_is_that_of_the_rest_at_the_speed_of_this_process() -> None:
+    clock = Clock()
+    work = Work(100, done=50, clock=clock)
+    assert work.left is None
+    clock.now += 4
+    work.add(2)
+    assert work.left == pytest.approx(48 * 2)
+
+
+def test_cached_work_is_done_but_sets_no_speed() -> None:
+    clock = Clock()
+    work = Work(100, clock=clock)
+    clock.now += 5  # the time in which the cache was read
+    work.add(Cached(60))
+    assert (work.done, work.left) == (60, None)
+    clock.now += 10
+    work.add(5)
+    assert work.left == pytest.approx(35 * 2)
+    clock.now += 1
+    work.add(Cached(25))
+    assert work.left == pytest.approx(10 * 2)
+
+
+def test_work_reported_at_once_counts_as_fresh_unless_it_is_cached() -> None:
+    clock = Clock()
+    work = Work(10, clock=clock)
+    clock.now += 3
+    work.add(1)
+    work.add(2)  # such as a batch that another thread finished in the same moment
+    assert work.left == pytest.approx(7)
+
+
+def test_a_line_has_unit_and_time_left(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("reading", 4000, "images") as advance:
+        advance(Cached(1000))
+        clock.now += 20
+        advance(1000, "loss 1")
+        clock.now += 1
+        advance(1000)  # too soon for a line
+        clock.now += 19
+        advance(1000)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "reading: 2,000 of 4,000 images, 40 s left  loss 1",
+        "reading: 4,000 of 4,000 images, 0 s left",
+    ]
+
+
+def test_a_bar_has_unit_and_time_left(
+    clock: Clock, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+    with progress("training", 400, "steps", done=200) as advance:
+        clock.now += 10
+        advance(2, "loss 1")
+    said = capsys.readouterr().err
+    assert "202 of 400 steps" in said
+    assert "0:16:30 left" in said
+
+
+def test_quiet_work_is_not_shown(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    notices.be_quiet(True)
+    with progress("reading", 1, "images") as advance:
+        advance(1)
+    assert capsys.readouterr().err == ""

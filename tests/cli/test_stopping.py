@@ -1,0 +1,128 @@
+"""Ctrl-C -> a message that is true of the verb; the features of a stopped command are kept."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli.conftest import Adm
+from evaluation.stubs import spots
+
+from adm.cli import RESUMING, after_stopping
+from adm.evaluation.statistics import CHUNK
+
+# Each image whose features are computed is a line of `extracted`; the file `stop` is a Ctrl-C
+# after as many images as it says.
+COUNTED = """
+from pathlib import Path
+
+import torch
+
+
+def pool(images):
+    done, stop = Path("extracted"), Path("stop")
+    with done.open("a") as file:
+        file.writelines(f"{hash(image.numpy().tobytes())}\\n" for image in images)
+    if stop.exists() and len(done.read_text().splitlines()) > int(stop.read_text()):
+        stop.unlink()
+        raise KeyboardInterrupt
+    grid = torch.nn.functional.adaptive_avg_pool2d(images.float().mean(1, keepdim=True), 4)
+    return grid.flatten(1)
+"""
+OPTIONS = ("--features", "counted.py:pool", "--device", "cpu")
+COUNT = 2 * CHUNK + 10
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "counted.py").write_text(COUNTED)
+    for seed, name in enumerate(("real", "samples")):
+        images = spots(COUNT, seed=seed).batch(range(COUNT))[0]
+        np.savez(f"{name}.npz", arr_0=images.permute(0, 2, 3, 1).numpy())
+    return tmp_path
+
+
+def extracted() -> Counter[str]:
+    found = Counter(Path("extracted").read_text().splitlines())
+    Path("extracted").unlink()
+    return found
+
+
+def left(here: Path) -> set[str]:
+    made = {path.name for path in here.iterdir()}
+    return made - {"counted.py", "__pycache__", "real.npz", "samples.npz", "extracted", "cache"}
+
+
+@pytest.mark.parametrize(
+    ("words", "written"),
+    [
+        (("evaluate", "samples.npz", "--reference", "real.npz", "--resamples", 20), set()),
+        (
+            ("evaluate", "samples.npz", "--reference", "real.npz", "--resamples", 20, "-o", "r"),
+            {"r"},
+        ),
+        (("nearest", "samples.npz", "real.npz"), {"nearest.png"}),
+        (("reference", "real.npz", "--out", "ref.npz"), {"ref.npz"}),
+    ],
+)
+def test_what_was_extracted_before_ctrl_c_is_not_extracted_again(
+    here: Path, adm: Adm, words: tuple[object, ...], written: set[str]
+) -> None:
+    Path("stop").write_text(str(CHUNK + 20))
+    stopped = adm(*words, *OPTIONS)
+    assert stopped.status == 130
+    assert stopped.err.splitlines()[-1] == "adm: stopped; run the same command again to resume"
+    before = extracted()
+    done = adm(*words, *OPTIONS)
+    assert done.status == 0, done.err
+    again = extracted()
+    sets = 1 if words[0] == "reference" else 2
+    assert len(again) < sets * COUNT
+    repeated = (before & again).total()
+    assert repeated < CHUNK  # those of the chunk that was not finished
+    assert (before | again).total() >= sets * COUNT
+    assert left(here) == written
+    assert not list((here / "cache").rglob("*.npz"))
+    assert adm(*words, *OPTIONS).out == done.out
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(
+    here: Path, adm: Adm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(here / "file"))
+    words = ("evaluate", "samples.npz", "--reference", "real.npz", "--resamples", 20)
+    answer = adm(*words, *OPTIONS)
+    assert answer.status == 0, answer.err
+
+
+@pytest.mark.parametrize(
+    ("words", "resumes"),
+    [
+        (["demo"], False),
+        (["data", "inspect", "sample"], False),
+        (["data", "pack", "photos"], True),
+        (["average", "train"], False),
+        (["info", "sample"], False),
+        (["sample", "fashion"], True),
+        (["--threads", "2", "sweep", "fashion"], True),
+        (["-q", "demo", "--out", "sample"], False),
+    ],
+)
+def test_only_a_verb_that_keeps_its_work_promises_to_resume(
+    words: list[str], resumes: bool
+) -> None:
+    said = after_stopping(words)
+    assert said == (
+        "run the same command again to resume"
+        if resumes
+        else "the same command starts again from the beginning"
+    )
+
+
+def test_the_verbs_that_resume_say_so_in_their_help(adm: Adm) -> None:
+    for verb in RESUMING:
+        text = " ".join(adm(*verb.split(), "--help").out.split())
+        assert "resume" in text, verb
