@@ -2,29 +2,34 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+TOOLS := .venv/.ready-to-develop
 
 .PHONY: demo test check format clean
 
 demo: $(READY)
 	$(BIN)/adm demo --out out/demo --overwrite
 
-test: $(READY)
+test: $(TOOLS)
 	$(BIN)/pytest -q -n auto
 
-check: $(READY)
+check: $(TOOLS)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q -n auto -m "not slow"
 
-format: $(READY)
+format: $(TOOLS)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("adm needs Python 3.11 or newer: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+$(TOOLS): $(READY)
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	touch $@
 

@@ -15,7 +15,8 @@ import torch
 
 from adm.data import open_source
 from adm.demo.judge import measure
-from adm.models.load import SHIPPED, load_classifier, resolve
+from adm.models.load import load_classifier
+from adm.models.paths import SHIPPED, resolve
 from adm.recipes import recipe
 from adm.recipes.schema import to_json
 from adm.training import checkpoint

@@ -13,7 +13,7 @@ from PIL import Image
 
 from adm.cli import main
 from adm.generation.generate import DiffusionGenerator
-from adm.models.load import SHIPPED
+from adm.models.paths import SHIPPED
 
 FILES = ("fashion", "fashion-classifier", "fashion-judge")
 WRITTEN = {"report.html", "samples", "grid.png", "denoising.gif", "demo.json"}

@@ -87,7 +87,8 @@ def test_large_images_are_shrunk_where_asked(adm: Adm, folder: Path, tmp_path: P
     np.savez(tmp_path / "large.npz", arr_0=large)
     words = ("upsample", folder / "up.safetensors", tmp_path / "large.npz", *STEPS)
     refused = adm(*words, "--out", tmp_path / "out").refusal()
-    assert "images of 8x8 and the upsampler starts from 4x4; give images of that size" in refused
+    up = folder / "up.safetensors"
+    assert f"images of 8x8 and the upsampler {up} starts from 4x4; give images of that" in refused
     assert adm(*words, "--shrink", "--out", tmp_path / "out").status == 0
     small = np.zeros((1, 4, 4, 1), np.uint8)
     small[0, 0, 0, 0] = 100
@@ -107,7 +108,12 @@ def test_what_cannot_be_is_refused(adm: Adm, folder: Path, low: Path, tmp_path: 
         "upsample", plain, low
     )
     assert "give them to `adm upsample`" in refusal("sample", up)
-    assert "starts from images of 4x4" in refusal("sample", plain, "--upsampler", up, *STEPS)
+    refused = refusal("sample", plain, "--upsampler", up, *STEPS)
+    assert f"the upsampler {up} starts from images of 4x4 with 1 channel and {plain} ma" in refused
+    assert "pass an --upsampler that starts from images of 8x8" in refused
+    assert f"{plain} is not an upsampler; pass an --upsampler" in refusal(
+        "sample", plain, "--upsampler", plain, *STEPS
+    )
     assert "needs an upsampler; pass --upsampler" in refusal(
         "sample", plain, "--upsampler-steps", 3
     )

@@ -169,7 +169,7 @@ def test_without_torchvision_the_extra_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "torchvision.datasets", None)
-    with pytest.raises(ValueError, match=r'pip install "ablated-diffusion\[download\]"'):
+    with pytest.raises(ValueError, match=r'pip install "torchvision>=0\.21"'):
         downloaded(tmp_path)
 
 

@@ -216,5 +216,5 @@ def test_data_without_images_and_names_that_are_not_there_are_refused(tmp_path: 
 
 def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(ValueError, match=r'pip install "ablated-diffusion\[hub\]"'):
+    with pytest.raises(ValueError, match=r'pip install "datasets>=3\.0"'):
         open_source("hf:cifar10")

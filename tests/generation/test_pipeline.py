@@ -16,7 +16,8 @@ from adm.cli import main
 from adm.generation.folder import read_manifest
 from adm.generation.generate import DiffusionGenerator
 from adm.generation.labels import labels_of
-from adm.models.load import SHIPPED, read
+from adm.models.load import read
+from adm.models.paths import SHIPPED
 from adm.recipes import DiffusionRecipe
 from adm.samplers.words import from_json
 

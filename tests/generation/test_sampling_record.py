@@ -6,7 +6,8 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from adm.models.load import SHIPPED, read
+from adm.models.load import read
+from adm.models.paths import SHIPPED
 from adm.recipes import RECIPES, DiffusionRecipe
 from adm.recipes.schema import from_json as recipe_from_json
 from adm.recipes.schema import to_json as recipe_to_json

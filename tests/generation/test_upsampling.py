@@ -116,7 +116,7 @@ def test_the_noise_is_not_that_from_which_the_small_image_was_made(
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
-        (None, "this model is an upsampler and starts from images of 4x4 with 1 channel; give"),
+        (None, "up.safetensors is an upsampler and starts from images of 4x4 with 1 channel; give"),
         ((1, 4, 5), "starts from images of 4x4 with 1 channel and got 4x5 with 1 channel"),
         ((3, 4, 4), "got 4x4 with 3 channels"),
     ],
@@ -139,7 +139,9 @@ def test_there_is_one_small_image_of_bytes_for_each(model: DiffusionModel, low: 
 
 def test_no_other_model_takes_small_images(plain: DiffusionModel) -> None:
     assert plain.low_shape is None
-    with pytest.raises(ValueError, match="this model is not an upsampler and takes no low_res"):
+    with pytest.raises(
+        ValueError, match=r"plain\.safetensors is not an upsampler and takes no low_res"
+    ):
         check_low_res(DiffusionGenerator(plain, SETTINGS), (1, 4, 4))
 
 
@@ -254,8 +256,15 @@ def test_leavings_of_a_call_with_other_small_images_are_not_used(
 def test_a_base_that_makes_other_sizes_is_refused_before_any_work(
     plain: DiffusionModel, model: DiffusionModel
 ) -> None:
-    with pytest.raises(ValueError, match="images of 4x4 with 1 channel and got 8x8"):
+    said = (
+        f"the upsampler {model.path} starts from images of 4x4 with 1 channel and {plain.path} "
+        "makes 8x8 with 1 channel; pass an upsampler=... that starts from images of 8x8"
+    )
+    with pytest.raises(ValueError, match=re.escape(said)):
         job_of(model, job_of(plain))
+    said = f"{plain.path} is not an upsampler; pass an upsampler=... that starts from images of 8x8"
+    with pytest.raises(ValueError, match=re.escape(said)):
+        job_of(plain, job_of(plain))
     with pytest.raises(ValueError, match="low_res has 3 images, expected 5"):
         job_of(model, LowRes(LOW[:3], "three"))
 

@@ -151,7 +151,10 @@ def test_two_processes_launched_together_leave_what_one_leaves(
         (["--classes", "bagg"], "did you mean bag"),
         (["--features", "nonsense"], "no features 'nonsense'"),
         (["--reference", "nowhere"], "no data 'nowhere'"),
-        (["--reference", "a", "b"], "give one data set, or a file of adm reference for each"),
+        (
+            ["--reference", "digits", "fashion-mnist"],
+            "give one data set, or a file of adm reference for each",
+        ),
     ],
 )
 def test_bad_words_end_in_one_line_and_leave_nothing(

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import nn
 from training import toy
 
-from adm.models.load import resolve
+from adm.models.paths import resolve
 from adm.training import checkpoint, failure, loop
 from adm.training.batches import Batch, batch_at
 from adm.training.ema import EMA

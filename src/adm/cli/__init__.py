@@ -11,6 +11,7 @@ from cyclopts import App, CycloptsError, Group, Parameter, Token, convert
 
 from adm import notices, openmp
 from adm.cli import guesses
+from adm.cli.obstacles import errors_of
 
 SUMMARY = """Diffusion models that sample images, guided by a classifier.
 
@@ -30,6 +31,7 @@ VERBS = {
     "average": "Reconstruct an average of any width from the averages that a run stores.",
     "info": "Show the contents of a model file.",
     "recipes": "List the recipes, or show one with its settings.",
+    "docs": "List the pages of the documentation, or print one.",
 }
 RESUMING = (  # verbs that keep what they have done when they are stopped
     "sample",
@@ -40,6 +42,7 @@ RESUMING = (  # verbs that keep what they have done when they are stopped
     "evaluate",
     "sweep",
     "nearest",
+    "demo",
 )
 OF_EVERY_VERB = Group("Options of every command", sort_key=100)
 CALL = {"exit_on_error": False, "print_error": False, "result_action": "return_value"}
@@ -136,12 +139,21 @@ def after_stopping(words: Sequence[str]) -> str:
     return "the same command starts again from the beginning"
 
 
+def said(error: BaseException, words: Sequence[str]) -> str:
+    """Return the message of an error of the user as one line of the command line."""
+    text = guesses.message(error, words) if isinstance(error, CycloptsError) else str(error)
+    return in_flags(" ".join(text.split()))
+
+
 class Saved(SystemExit):
     """Raised in every process after a run has saved on a signal; holds the exit status."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line, and exit; an error of the user prints one line and exits with 2."""
+    """Run the command line, and exit.
+
+    Errors of the user print one line each, and exit with 2.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
     status = 0
     try:
@@ -151,8 +163,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if os.environ.get("ADM_TRACEBACK"):
             raise
         # One write, so that the lines of several ranks do not mix.
-        text = guesses.message(error, words) if isinstance(error, CycloptsError) else str(error)
-        sys.stderr.write(f"adm: {in_flags(' '.join(text.split()))}\n")
+        lines = [said(each, words) for each in errors_of(error)]
+        sys.stderr.write("".join(f"adm: {line}\n" for line in lines))
         sys.exit(2)
     except KeyboardInterrupt:
         print(f"adm: stopped; {after_stopping(words)}", file=sys.stderr)

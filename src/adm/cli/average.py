@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from adm.cli import lists
+from adm.cli import early, lists
 from adm.cli.output import OUT, AsJson, say, show
 from adm.files import new_file
 
@@ -30,7 +30,8 @@ def average(
     """Reconstruct an average of any width from the averages that a run stores.
 
     A run stores averages if it is trained with `--set train.ema_widths=0.05,0.1`. The result is a
-    model file, for `adm sample` and `adm info`. docs/averages.md has measurements of its error.
+    model file, for `adm sample` and `adm info`. `adm docs averages`
+    has measurements of its error.
 
     Examples:
 
@@ -58,6 +59,7 @@ def average(
     as_json
         Print the result as one JSON document.
     """
+    early.average(run, out)
     if list:
         show_stored(run, as_json)
         return

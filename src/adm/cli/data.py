@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from adm.cli import VERBS, lists
+from adm.cli import VERBS, early, lists
 from adm.cli.output import OUT, AsJson, say, show
 from adm.cli.progress import progress
 
@@ -68,6 +68,7 @@ def inspect(
     as_json
         Print the whole report as one JSON document.
     """
+    early.paths([spec], {"--out": (out, "report.json"), "--sheet": (sheet, "sheet.png")})
     from adm.data import inspect as library
     from adm.data.counting import count_of
     from adm.data.registry import find
@@ -142,6 +143,7 @@ def pack(
     cache
         Cache folder of downloaded shards.
     """
+    early.pack(spec, out)
     from adm.data import pack as library
     from adm.data.counting import count_of
     from adm.data.registry import find

@@ -6,10 +6,11 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from adm.cli import lists
+from adm.cli import early, lists
+from adm.cli.obstacles import gathered
 from adm.cli.output import OUT, AsJson, say, show
 from adm.cli.progress import progress
-from adm.demo import SCALES
+from adm.demo import FILES, MANIFEST, REPORT, SCALES, SCORES
 
 
 def demo(
@@ -60,13 +61,15 @@ def demo(
     as_json
         Print the scores as one JSON document.
     """
+    with gathered() as check:
+        check(_check_free, out, overwrite)
+        check(early.demo, sampler, steps)
     # Imported here, so that --help does not load torch.
-    from adm.demo.report import SCORES, write
+    from adm.demo.report import write
     from adm.demo.run import evaluations, manifest, preset, run, shipped
     from adm.files import new_folder, read_json
     from adm.models.device import pick
 
-    _check_free(out, overwrite)
     models = shipped(pick(device))
     sweep = preset(models, scales, per_class, sampler=sampler, steps=steps, seed=seed)
     if not overwrite and _is_complete(out, manifest(models, sweep)):
@@ -87,8 +90,6 @@ def demo(
 
 def _check_free(out: Path, overwrite: bool) -> None:
     """Raise FileExistsError unless the folder is free, an earlier demo to overwrite, or a demo."""
-    from adm.demo.report import FILES, MANIFEST, REPORT
-
     held = {p.name for p in out.iterdir()} if out.is_dir() else set()
     if out.exists() and not out.is_dir():
         raise FileExistsError(f"{out} is a file; choose another --out")
@@ -100,7 +101,6 @@ def _check_free(out: Path, overwrite: bool) -> None:
 
 def _is_complete(out: Path, asked: dict[str, Any]) -> bool:
     """Return whether the folder holds this demo; raise FileExistsError if it holds another."""
-    from adm.demo.report import FILES, MANIFEST
     from adm.differences import first_difference
     from adm.files import cached_json, through_json
 

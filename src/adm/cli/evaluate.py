@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from adm.cli import lists
+from adm.cli import early, lists
 from adm.cli.output import OUT, AsJson, say, show
 from adm.cli.scoring import joined, suggesting, with_cache, with_progress
 
@@ -87,14 +87,13 @@ def evaluate(
     as_json
         Print the whole report as one JSON document.
     """
+    early.paths([samples, reference], {"--out": (out, "report.json")})
     from rich.console import Console
 
     from adm.evaluation import Extraction
     from adm.evaluation.front import Comparison
     from adm.evaluation.front import evaluate as compare
 
-    if out is not None and out.is_dir():
-        raise ValueError(f"{out} is a folder; give --out a file, such as {out / 'report.json'}")
     comparison = Comparison(
         split=split,
         size=lists.height_and_width(size),

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from adm.cli import lists
+from adm.cli import early, lists
 from adm.cli.output import OUT, AsJson, say, show
 from adm.cli.scoring import (
     DEFAULT_FEATURES,
@@ -63,10 +63,10 @@ def nearest(
     samples
         A sample folder, an .npz file (arr_0), a folder of images, an archive, ...
     data
-        Data that the model was trained on; docs/data.md lists all forms.
+        Data that the model was trained on; `adm docs data` lists all forms.
     features
         Features to compare images by: inception, efficientnet-lite0, dinov2, a classifier's file or
-        module:function; see docs/features.md.
+        module:function; see `adm docs features`.
     count
         Number of samples in the picture.
     neighbours
@@ -98,6 +98,9 @@ def nearest(
     as_json
         Print the neighbours and distances of every sample as one JSON document.
     """
+    early.paths([samples, data], {"--out": (out, "nearest.png"), "--report": (report, "n.json")})
+    if out.suffix.lower() != ".png":
+        raise ValueError(f"the picture is a PNG file, got --out {out}; give --out {out.name}.png")
     # Imported here, so that --help does not load torch.
     from adm.evaluation import Extraction, at_size
     from adm.evaluation.nearest import equal_pixels, nearest_images, summary, to_json
@@ -106,7 +109,6 @@ def nearest(
         raise ValueError(f"--count must be at least 1, got {count}")
     if not 0 < quantile < 1:
         raise ValueError(f"--quantile must be between 0 and 1, got {quantile}; 0.01 is usual")
-    _check_files(out, report)
     devices = joined(device)
     ours, theirs = _opened(samples, data, split, lists.height_and_width(size), channels)
     if not 1 <= neighbours <= len(theirs):
@@ -138,16 +140,6 @@ def nearest(
             say(f"{out}: the {min(count, len(ours))} samples most likely to be copies", as_json)
 
         devices.once(act)
-
-
-def _check_files(out: Path, report: Path | None) -> None:
-    """Raise ValueError for paths that cannot be written."""
-    if out.suffix.lower() != ".png":
-        raise ValueError(f"the picture is a PNG file, got --out {out}; give --out {out.name}.png")
-    if out.is_dir():
-        raise ValueError(f"{out} is a folder; give --out a file, such as {out / 'nearest.png'}")
-    if report is not None and report.is_dir():
-        raise ValueError(f"{report} is a folder; give --report a file, such as {report / 'n.json'}")
 
 
 def _opened(

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from adm.cli import lists
+from adm.cli import early, lists
 from adm.cli.output import OUT, AsJson, say, show
 from adm.cli.scoring import (
     DEFAULT_FEATURES,
@@ -47,13 +47,13 @@ def reference(
     Parameters
     ----------
     data
-        A folder, an archive, shards, an .npz file, fashion-mnist, hf:NAME, ... docs/data.md
-        lists all forms.
+        A folder, an archive, shards, an .npz file, fashion-mnist, hf:NAME, ...
+        `adm docs data` lists all forms.
     out
         .npz file to write.
     features
         Features to compare images by: inception, efficientnet-lite0, dinov2, a classifier's file or
-        module:function; see docs/features.md.
+        module:function; see `adm docs features`.
     split
         Split of the data: train or test.
     size
@@ -76,13 +76,12 @@ def reference(
     as_json
         Print what the file records of the images as one JSON document.
     """
+    early.paths([data], {"--out": (out, "reference.npz")})
+    if out.suffix.lower() != ".npz":
+        raise ValueError(f"a reference is an .npz file, got --out {out}; give --out {out.name}.npz")
     from adm.evaluation import Extraction, make_reference, open_images
     from adm.evaluation.opening import first
 
-    if out.is_dir():
-        raise ValueError(f"{out} is a folder; give --out a file, such as {out / 'reference.npz'}")
-    if out.suffix.lower() != ".npz":
-        raise ValueError(f"a reference is an .npz file, got --out {out}; give --out {out.name}.npz")
     devices = joined(device)
     chosen = features_named(features, devices)
     source = open_images(

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from adm.cli import lists
+from adm.cli import early, lists
 from adm.cli.output import OUT
 from adm.cli.sampling import DEFAULT, SamplingOptions
 
@@ -58,7 +58,16 @@ def sample(
     upsampler_steps
         Evaluations of the upsampler per image; its recipe's value by default.
     """
-    pipeline = how.pipeline(model, upsampler)
     chosen = lists.joined(classes)
+    early.sample(
+        model,
+        out,
+        how,
+        classes=chosen,
+        count=count,
+        upsampler=upsampler,
+        upsampler_steps=upsampler_steps,
+    )
+    pipeline = how.pipeline(model, upsampler)
     job = pipeline.job(chosen, count, upsampler_steps=upsampler_steps, **how.settings)
     how.sample_into(out, job, f"sampling {job.count} images")

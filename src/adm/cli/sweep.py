@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from adm.cli import lists
+from adm.cli import early, lists
 from adm.cli.output import OUT, AsJson, say, show
 from adm.cli.progress import progress
 from adm.cli.sampling import SamplingOptions
@@ -126,6 +126,23 @@ def sweep(
     as_json
         Print summaries and all scores as one JSON document.
     """
+    early.sweep(
+        model,
+        out,
+        SamplingOptions(
+            classifier=classifier,
+            eta=eta,
+            spacing=spacing,
+            start=start,
+            without_label=without_label,
+            rounding=rounding,
+        ),
+        references=reference,
+        judge=judge,
+        classes=",".join(classes),
+        samplers=samplers or (),
+        steps=steps or (),
+    )
     # Imported here, so that --help does not load torch.
     from adm.evaluation import Extraction
     from adm.models.load import load_classifier

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from adm.cli import lists
+from adm.cli import early, lists
 from adm.cli.output import OUT
 
 
@@ -59,8 +59,8 @@ def train(
     out
         Run folder to write or to resume.
     data
-        fashion-mnist[:/FOLDER], digits, a folder, an archive, shards, hf:NAME, ... docs/data.md
-        lists all forms. The recipe's data by default.
+        fashion-mnist[:/FOLDER], digits, a folder, an archive, shards, hf:NAME, ...
+        `adm docs data` lists all forms. The recipe's data by default.
     labels
         Where labels come from: folders (the default), prefix (as in dog_0001.png), none, or a CSV
         or JSON file.
@@ -95,6 +95,7 @@ def train(
     dry_run
         Print the recipe with all changes as JSON, and exit.
     """
+    early.train(name, out, (data, validation), pretrained)
     # Imported here, so that --help does not load torch.
     from adm.cli import training
     from adm.networks import on_meta

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from adm.cli import early
 from adm.cli.output import OUT
 from adm.cli.sampling import DEFAULT, SamplingOptions
 from adm.files import read_json
@@ -56,21 +57,25 @@ def upsample(
     shrink
         Shrink the images first, by area averaging, as in the training of the upsampler.
     """
+    early.upsample(model, images, out, how)
     # Imported here, so that --help does not load torch.
     import torch
 
     from adm.generation.cascade import translated
+    from adm.generation.fit import not_upsampler
     from adm.generation.job import Job, LowRes
 
     pipeline = how.pipeline(model)
     generator, shape = pipeline.generator(**how.settings), pipeline.model.low_shape
     if shape is None:
-        raise ValueError(f"{model} is not an upsampler; give an upsampler, or use `adm sample`")
+        raise not_upsampler(pipeline.model.path)
     source = opened(images, pipeline.model, shrink, named=bool(generator.classes))
     number = len(source) if count is None else min(count, len(source))
     if number < 1:
         raise ValueError(f"count must be at least 1, got {count}")
-    low = torch.stack([small(source.read(i), shape, shrink, images) for i in range(number)])
+    low = torch.stack(
+        [small(source.read(i), pipeline.model, shrink, images) for i in range(number)]
+    )
     labels = None
     if generator.classes:
         labels = translated(source.labels[:number].tolist(), source.classes, generator.classes)
@@ -112,17 +117,19 @@ def _classes(manifest: Path) -> tuple[str, ...] | None:
         raise ValueError(f"{manifest} is damaged ({error}); give {ARCHIVE} beside it") from None
 
 
-def small(image: "Tensor", shape: tuple[int, int, int], shrink: bool, images: str) -> "Tensor":
+def small(image: "Tensor", model: "DiffusionModel", shrink: bool, images: str) -> "Tensor":
     """(C, H, W) uint8 -> (C, h, w) uint8; raise ValueError for another size without `shrink`."""
     from adm.images import to_float, to_uint8
     from adm.training.objective import area_mean
 
+    shape = model.low_shape
+    assert shape is not None
     if shrink:
         return to_uint8(area_mean(shape[1:], rounded=False)(to_float(image)[None]))[0]
     if tuple(image.shape) != shape:
         (h, w), (height, width) = shape[1:], image.shape[1:]
         raise ValueError(
-            f"{images} has images of {height}x{width} and the upsampler starts from {h}x{w}; give "
-            "images of that size, or add --shrink to shrink these first"
+            f"{images} has images of {height}x{width} and the upsampler {model.path} starts from "
+            f"{h}x{w}; give images of that size, or add --shrink to shrink these first"
         )
     return image

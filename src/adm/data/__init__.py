@@ -1,7 +1,26 @@
 """Data spec string -> Source; index -> uint8 (C, H, W), label."""
 
-from adm.data.registry import open_source
-from adm.data.source import CorruptImage, NoSplit, Source, shuffled
-from adm.data.split import held_out
+from importlib import import_module
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from adm.data.registry import open_source
+    from adm.data.source import CorruptImage, NoSplit, Source, shuffled
+    from adm.data.split import held_out
+
+# Imported on first use, so that `adm.data.naming` and `adm.data.specs` do not load torch.
+_HOMES = {
+    "CorruptImage": "adm.data.source",
+    "NoSplit": "adm.data.source",
+    "Source": "adm.data.source",
+    "held_out": "adm.data.split",
+    "open_source": "adm.data.registry",
+    "shuffled": "adm.data.source",
+}
 __all__ = ["CorruptImage", "NoSplit", "Source", "held_out", "open_source", "shuffled"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'adm.data' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from adm.data.source import Source, in_memory
+from adm.extras import installing
 
 CLASSES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 TOP_LEVEL = 16  # grey levels 0..16 are scaled to 0..255
@@ -22,8 +23,7 @@ def digits(split: str = "train") -> Source:
         from sklearn.datasets import load_digits
     except ImportError:
         raise ValueError(
-            "the digits come with scikit-learn, which is not installed; "
-            'pip install "ablated-diffusion[digits]"'
+            f"the digits come with scikit-learn, which is not installed; {installing('digits')}"
         ) from None
     levels, labels = load_digits(return_X_y=True)
     levels, labels = np.asarray(levels), np.asarray(labels)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from adm.extras import installing
 from adm.files import new_folder
 
 # Class -> the function of `skimage.data` whose picture scikit-image contains; none is downloaded.
@@ -45,7 +46,7 @@ def write_example(out: Path, advance: Callable[[float], None] = lambda amount: N
     except ImportError:
         raise ValueError(
             "the example is cut from the pictures of scikit-image, which is not installed; "
-            'pip install "ablated-diffusion[example]"'
+            f"{installing('example')}"
         ) from None
     count = 0
     with new_folder(out) as folder:

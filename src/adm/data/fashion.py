@@ -4,6 +4,7 @@ from pathlib import Path
 
 from adm.data.idx import DEBIAN_FASHION_MNIST, FASHION_CLASSES, idx
 from adm.data.source import Source
+from adm.extras import installing
 
 NAME = "fashion-mnist"
 STEMS = {"train": "train", "test": "t10k"}
@@ -55,7 +56,7 @@ def _download(cache: Path) -> None:
     except ImportError:
         raise ValueError(
             f"downloading {NAME} needs torchvision, which is not installed; "
-            'pip install "ablated-diffusion[download]"'
+            f"{installing('download')}"
         ) from None
     try:
         FashionMNIST(str(cache), download=True)

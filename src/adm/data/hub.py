@@ -13,6 +13,7 @@ from adm.data.layout import SPLITS
 from adm.data.lists import as_label
 from adm.data.naming import at_home
 from adm.data.source import NoSplit
+from adm.extras import installing
 
 LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "category")
 SAVED = ("dataset_dict.json", "state.json")  # written by `save_to_disk`
@@ -36,8 +37,7 @@ def hub(place: str, split: str = "train") -> Files:
         import datasets
     except ImportError:
         raise ValueError(
-            f"hf:{place} needs the package datasets, which is not installed; "
-            'pip install "ablated-diffusion[hub]"'
+            f"hf:{place} needs the package datasets, which is not installed; {installing('hub')}"
         ) from None
     found = _opened(datasets, place, split)
     images = [name for name, kind in found.features.items() if isinstance(kind, datasets.Image)]

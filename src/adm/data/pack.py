@@ -107,7 +107,7 @@ def pack(
     """
     encode = _original(found) if packing.format == ORIGINAL else _encoder(found, packing)
     if out.exists() and not out.is_dir():
-        raise ValueError(f"{out} is a file, and shards need a folder; give another out=...")
+        raise ValueError(f"{out} is a file, and shards need a folder; choose another out=...")
     out.mkdir(parents=True, exist_ok=True)
     _claim(out, found, packing, split)
     kept, images, skipped, labels = 0, 0, list[str](), found.labels.tolist()

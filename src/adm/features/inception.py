@@ -21,6 +21,7 @@ from urllib.error import URLError
 import torch
 from torch import Tensor, nn
 
+from adm.extras import installing
 from adm.features.contract import Extracted, Features, fingerprint, guarded
 from adm.features.preprocess import rgb, tensorflow_bilinear
 from adm.features.weights import State, load_pickled
@@ -103,7 +104,7 @@ def _port(state: State) -> nn.Module:
     except ImportError:
         raise ValueError(
             "Inception's features need the package torch-fidelity, which is not installed; "
-            'pip install "ablated-diffusion[inception]"'
+            f"{installing('inception')}"
         ) from None
     # It unpickles its weights with code execution allowed, so it gets a file that was written here.
     ours = io.BytesIO()

@@ -12,7 +12,7 @@ from adm.features.dinov2 import DEFAULT, NETWORKS, dinov2
 from adm.features.efficientnet_lite0 import efficientnet_lite0
 from adm.features.function import function
 from adm.features.inception import inception
-from adm.models.load import SHIPPED
+from adm.models.paths import SHIPPED
 
 NAMES = ("inception", "efficientnet-lite0", "dinov2", *NETWORKS)
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from adm.diffusion import Schedule, clip
+from adm.generation.fit import check_start
 from adm.generation.generator import Generator, OnStep, identity
 from adm.guidance import Gradient, total
 from adm.images import ROUNDING, to_float
@@ -209,23 +210,18 @@ def generate(
         yield generator.images(chosen, indices[part], low, on_step)
 
 
-def check_low_res(generator: Generator, got: Sequence[int] | None) -> None:
-    """Raise ValueError unless the generator starts from images of shape `got`, or None."""
-    wanted = generator.low_shape
-    if wanted is None and got is not None:
-        raise ValueError("this model is not an upsampler and takes no low_res; leave it out")
-    if wanted is not None and got is None:
-        raise ValueError(
-            f"this model is an upsampler and starts from images of {_size(wanted)}; give them to "
-            "`adm upsample`, or in Python as low_res"
-        )
-    if wanted is not None and got is not None and tuple(got) != wanted:
-        raise ValueError(
-            f"the upsampler starts from images of {_size(wanted)} and got {_size(got)}; "
-            "give images of that size"
-        )
+def check_low_res(
+    generator: Generator, got: Sequence[int] | None, maker: Generator | None = None
+) -> None:
+    """Raise ValueError unless the generator starts from images of shape `got`, or None.
+
+    Args:
+        maker: the generator of these images, if they are not given as images.
+    """
+    made_by = None if maker is None else _named(maker, "the first model")
+    check_start(_named(generator, "this model"), generator.low_shape, got, made_by)
 
 
-def _size(shape: Sequence[int]) -> str:
-    channels, *sides = shape
-    return f"{'x'.join(map(str, sides))} with {channels} channel{'s' if channels > 1 else ''}"
+def _named(generator: Generator, otherwise: str) -> str:
+    """Return the path of a generator's model."""
+    return str(generator.model.path) if isinstance(generator, DiffusionGenerator) else otherwise

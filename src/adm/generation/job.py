@@ -64,12 +64,13 @@ class Job:
     low_res: Union[LowRes, "Job", None] = None
 
     def __post_init__(self) -> None:
-        shape, count = None, self.count
+        shape, count, maker = None, self.count, None
         if isinstance(self.low_res, Job):
-            shape, count = self.low_res.generator.shape, self.low_res.count
+            maker, count = self.low_res.generator, self.low_res.count
+            shape = maker.shape
         elif self.low_res is not None:
             shape, count = self.low_res.images.shape[1:], len(self.low_res.images)
-        check_low_res(self.generator, shape)
+        check_low_res(self.generator, shape, maker)
         if count != self.count:
             raise ValueError(
                 f"low_res has {count} images, expected {self.count}; give one per image"

@@ -1,29 +1,32 @@
 """Classes, names of classes, count -> labels, one per image."""
 
 import operator
+import sys
 from collections.abc import Iterable, Mapping, Sequence, Set
 from difflib import get_close_matches
-from typing import Any, SupportsIndex, TypeAlias
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypeAlias, TypeGuard, Union
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+
+if TYPE_CHECKING:  # so that classes are checked before torch is loaded
+    from torch import Tensor
 
 MOST_IMAGES = 10_000_000
 DEFAULT_COUNT = 16
 NO_CLASS = "no class given; pass classes='all:8' or such as 'sneaker:16,bag:4'"
 
 # "sneaker:16,bag:4", "all:8"; {"sneaker": 16}; names or numbers, one per image; (N,) labels.
-Classes: TypeAlias = (
-    str
-    | int
-    | Mapping[str, int]
-    | Mapping[int, int]
-    | Mapping[str | int, int]
-    | Sequence[str | int]
-    | Tensor
-    | NDArray[Any]
-)
+Classes: TypeAlias = Union[
+    str,
+    int,
+    Mapping[str, int],
+    Mapping[int, int],
+    Mapping[str | int, int],
+    Sequence[str | int],
+    "Tensor",
+    NDArray[Any],
+]
 
 
 def labels_of(
@@ -94,9 +97,9 @@ def _labels(classes: Classes, known: Sequence[str]) -> list[int]:
         return parse_classes(classes, known)
     if isinstance(classes, Mapping):
         found = [label for pair in classes.items() for label in _repeated(*pair, known)]
-    elif isinstance(classes, Tensor | np.ndarray) and classes.ndim:
+    elif _is_array(classes) and classes.ndim:
         found = [_in_range(label, known) for label in classes.tolist()]
-    elif isinstance(classes, Iterable) and not isinstance(classes, Tensor | np.ndarray | bytes):
+    elif isinstance(classes, Iterable) and not (_is_array(classes) or isinstance(classes, bytes)):
         if isinstance(classes, Set):
             raise ValueError(f"a set has no order, got classes={classes!r}; pass a list")
         found = [_one(each, known) for each in classes]
@@ -105,6 +108,12 @@ def _labels(classes: Classes, known: Sequence[str]) -> list[int]:
     if not found:
         raise ValueError(NO_CLASS)
     return found
+
+
+def _is_array(value: object) -> "TypeGuard[Tensor | NDArray[Any]]":
+    """Whether a value is an array of NumPy or torch, which is loaded if a tensor exists."""
+    torch = sys.modules.get("torch")
+    return isinstance(value, np.ndarray) or (torch is not None and isinstance(value, torch.Tensor))
 
 
 def _one(value: object, known: Sequence[str]) -> int:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from adm.diffusion import Denoise, Schedule
 from adm.generation.cascade import cascade
+from adm.generation.fit import check_upsampler_steps
 from adm.generation.generate import DiffusionGenerator
 from adm.generation.generator import OnStep
 from adm.generation.job import Job, LowRes
@@ -18,8 +19,9 @@ from adm.generation.labels import Classes, labels_of, positive
 from adm.generation.samples import Samples, sampled
 from adm.guidance import Gradient
 from adm.models.device import pick
-from adm.models.load import load_classifier, load_diffusion, resolve
+from adm.models.load import load_classifier, load_diffusion
 from adm.models.pair import classes_of, classifier_of
+from adm.models.paths import resolve
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.samplers import Sampling, State
 from adm.samplers.words import changed
@@ -111,8 +113,7 @@ class Pipeline:
         Raises:
             ValueError: as `sample`.
         """
-        if upsampler_steps is not None and self.upsampler is None:
-            raise ValueError("upsampler_steps needs an upsampler; pass upsampler=...")
+        check_upsampler_steps(upsampler_steps, self.upsampler)
         base = _job(self.generator(**settings), classes, count, low_res)
         return base if self.upsampler is None else cascade(base, self.upsampler, upsampler_steps)
 
@@ -192,7 +193,9 @@ def load(
     """
     place = pick(device)
     if classifier is not None and not isinstance(classifier, ClassifierModel):
-        resolve(classifier)  # refuses what is not there; `Pipeline.classifier` loads it
+        resolve(
+            classifier, "classifier"
+        )  # refuses what is not there; `Pipeline.classifier` loads it
     found = load_diffusion(model, place)
     larger = None if upsampler is None else load_diffusion(upsampler, place)
     guide = classifier_of(model) if classifier is None else classifier

@@ -1,7 +1,6 @@
 """Path, run folder or shipped name -> DiffusionModel, ClassifierModel, Recipe."""
 
 import json
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +9,15 @@ from torch import Tensor
 
 from adm.data.naming import at_home
 from adm.models.convert import load_released
+from adm.models.described import FOREIGN, Kind, check_kind
 from adm.models.device import pick
+from adm.models.paths import resolve
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.networks import Classifier, UNet, on_meta, shapes_of
 from adm.recipes import RECIPES, build, recipe
 from adm.recipes.paper import released_recipe
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, Recipe, from_json
 from adm.training import checkpoint
-
-FOREIGN = (".pt", ".pth")  # suffixes of files of `torch.save`
-SHIPPED = Path(__file__).parent / "shipped"
 
 
 def load_diffusion(model: str | Path, device: torch.device | str | None = "cpu") -> DiffusionModel:
@@ -29,12 +27,9 @@ def load_diffusion(model: str | Path, device: torch.device | str | None = "cpu")
         ValueError: there is no such model, the file is damaged or of another kind, or it is a
             classifier.
     """
-    found = load_any(model, device)
-    if isinstance(found, ClassifierModel):
-        raise ValueError(
-            f"{found.path} is a classifier; give a diffusion model, and pass this one as "
-            "classifier=..."
-        )
+    found = load_any(model, device, "diffusion")
+    check_kind(found.path, found.recipe.kind, "diffusion")
+    assert isinstance(found, DiffusionModel)
     return found
 
 
@@ -47,26 +42,27 @@ def load_classifier(
         ValueError: there is no such model, the file is damaged or of another kind, or it is a
             diffusion model.
     """
-    found = load_any(model, device)
-    if isinstance(found, DiffusionModel):
-        raise ValueError(f"{found.path} is a diffusion model; give a classifier")
+    found = load_any(model, device, "classifier")
+    check_kind(found.path, found.recipe.kind, "classifier")
+    assert isinstance(found, ClassifierModel)
     return found
 
 
 @torch.inference_mode(False)  # in which guidance could not differentiate the classifier
 def load_any(
-    model: str | Path, device: torch.device | str | None = "cpu"
+    model: str | Path, device: torch.device | str | None = "cpu", kind: Kind | None = None
 ) -> DiffusionModel | ClassifierModel:
     """Load a model of either kind by path (a file, or a run folder) or shipped name.
 
     Args:
         device: such as "cpu" or "cuda:1"; None for the best that the machine has.
+        kind: the kind of model that an error suggests if there is no such model.
 
     Raises:
         ValueError: there is no such model or device, or the file is damaged or of another kind.
     """
     place = pick(device)
-    path, weights, recipe, metadata = read(model)
+    path, weights, recipe, metadata = read(model, kind)
     network = _filled(recipe, weights, path, place)
     classes, steps = tuple(metadata["classes"]), metadata.get("step", 0)
     schedule = build.schedule(recipe.process)
@@ -102,45 +98,15 @@ def recipe_of(name: str) -> Recipe:
         ) from None
 
 
-def resolve(model: str | Path) -> Path:
-    """Return the model file of a path, a run folder or a shipped name.
-
-    Raises:
-        ValueError: there is no such file; names similar shipped models.
-    """
-    if not isinstance(model, str | Path) or not str(model):
-        raise ValueError(f"a model must be a path or a shipped name such as fashion, got {model!r}")
-    path = at_home(model)
-    if path.is_dir():
-        return _in_folder(path)
-    if path.is_file():
-        return path
-    shipped = {file.stem: file for file in sorted(SHIPPED.glob("*.safetensors"))}
-    if str(model) in shipped:
-        return shipped[str(model)]
-    near = get_close_matches(str(model), shipped) or list(shipped)
-    raise ValueError(f"no model {str(model)!r}; give a path, or {' or '.join(near)}")
-
-
-def _in_folder(path: Path) -> Path:
-    """Return the model file of a run folder's newest checkpoint, or of a checkpoint's folder."""
-    folder = checkpoint.latest(path) or path
-    file = folder / "model.safetensors"
-    if file.exists():
-        return file
-    players = [str(found.parent) for found in sorted(folder.glob("*/model.safetensors"))]
-    if players:
-        raise ValueError(f"{path} holds several networks; give one of {', '.join(players)}")
-    raise ValueError(f"{path} holds no checkpoint yet; give a run folder or a model file")
-
-
-def read(model: str | Path) -> tuple[Path, dict[str, Tensor], Recipe, dict[str, Any]]:
+def read(
+    model: str | Path, kind: Kind | None = None
+) -> tuple[Path, dict[str, Tensor], Recipe, dict[str, Any]]:
     """Read a model file or a released file: its path, weights, recipe and metadata.
 
     Raises:
         ValueError: there is no such model, or the file is damaged or of another kind.
     """
-    path = resolve(model)
+    path = resolve(model, kind)
     if path.suffix in FOREIGN:
         return path, *_released(path)
     weights, metadata = checkpoint.load_model(path)

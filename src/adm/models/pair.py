@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from adm.data.naming import at_home
-from adm.models.load import SHIPPED
+from adm.models.paths import SHIPPED
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.recipes.released import RELEASED
 

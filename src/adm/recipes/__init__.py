@@ -1,8 +1,8 @@
 """Name -> Recipe: the typed, frozen configuration of a run."""
 
 from collections.abc import Callable
-from difflib import get_close_matches
 
+from adm.recipe_names import unknown
 from adm.recipes import paper, photos, small
 from adm.recipes.ablations import ABLATIONS
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, Recipe
@@ -34,8 +34,7 @@ def recipe(name: str) -> Recipe:
         ValueError: there is no such recipe; names similar ones.
     """
     if name not in RECIPES:
-        near = " or ".join(get_close_matches(name, RECIPES)) or "one that `adm recipes` lists"
-        raise ValueError(f"no recipe {name!r}; did you mean {near}?")
+        raise unknown(name)
     return RECIPES[name]()
 
 

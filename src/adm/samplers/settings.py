@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from adm.arguments import check_grid
 from adm.diffusion import Schedule
 from adm.diffusion.spacing import SPACINGS
 from adm.guidance import Gradient, between, capped, every, scaled
@@ -43,11 +44,7 @@ class Grid:
         Raises:
             ValueError: `start` or `steps` is out of range, or the spacing has no such grid.
         """
-        start = last if self.start is None else self.start
-        if not 2 <= start <= last:
-            raise ValueError(f"start must be a level in 2..{last}, got {start}")
-        if not 2 <= self.steps <= start:
-            raise ValueError(f"steps must be in 2..{start}, got {self.steps}")
+        start = check_grid(self.steps, self.start, last)
         return SPACINGS[self.spacing](start, self.steps)
 
     def of(self, schedule: Schedule) -> Schedule:

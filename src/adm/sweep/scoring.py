@@ -32,7 +32,7 @@ from adm.files import cached_json, sha256, write_json
 from adm.generation.folder import images_of
 from adm.images import to_float
 from adm.metrics.accuracy import accuracy
-from adm.models.load import SHIPPED
+from adm.models.paths import SHIPPED
 from adm.models.trained import ClassifierModel
 from adm.sweep.plan import Point
 

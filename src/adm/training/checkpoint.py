@@ -20,18 +20,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from adm.files import fsync, parse_json, read_json
+from adm.files import fsync, read_json
 from adm.processes import Devices
 from adm.training import contents
 from adm.training.disk import unwritten
+from adm.training.finished import finished, latest
+from adm.training.header import FORMAT, damaged, metadata_of
 from adm.training.players import RunState
 from adm.training.spread import fill, whole
 
-FORMAT = "adm"  # the key of our metadata in the header of a model file
 STEP_FOLDER = "step-{:07d}"
 
 
@@ -73,37 +74,12 @@ def load_model(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         ValueError: the file is damaged, or adm did not write it.
     """
+    metadata = metadata_of(path)
     try:
-        with safe_open(path, framework="pt") as file:
-            described = dict(file.metadata() or {})
         weights = load_file(path)
-        metadata = described_by(described)
     except (SafetensorError, OSError, ValueError) as error:
-        raise ValueError(
-            f"{path} is not a model file, or it is damaged ({error}); copy it again, or give a "
-            "file that `adm train` wrote"
-        ) from None
-    if not isinstance(metadata, dict) or not {"recipe", "classes"} <= metadata.keys():
-        raise ValueError(
-            f"{path} contains no recipe; give the model.safetensors of a checkpoint, or import the "
-            "file if adm did not write it"
-        )
+        raise damaged(path, error) from None
     return {k: v.float() for k, v in weights.items()}, metadata
-
-
-def described_by(described: dict[str, str]) -> dict[str, Any]:
-    """Return the metadata that `save_model` stored in a header; empty for files of others."""
-    if FORMAT in described:
-        return parse_json(described[FORMAT])
-    if described.pop("format", None) == FORMAT:  # before 0.1, each key had its own entry
-        return {k: parse_json(v) for k, v in described.items()}
-    return {}
-
-
-def latest(run: Path) -> Path | None:
-    """Return the newest complete checkpoint of a run, or None."""
-    found = finished(run)
-    return found[-1] if found else None
 
 
 def numbers(folder: Path) -> Numbers:
@@ -236,12 +212,6 @@ def _unwritten(error: Exception, folder: Path, run: Path) -> OSError:
         else "there is no earlier one"
     )
     return unwritten(f"checkpoint {folder.name}", error, f"; {stays}")
-
-
-def finished(run: Path) -> list[Path]:
-    """Return all complete checkpoints of a run, oldest first."""
-    found = (state.parent for state in (run / "checkpoints").glob("step-*/state.json"))
-    return sorted(found, key=lambda folder: int(folder.name.removeprefix("step-")))
 
 
 def sound(run: Path) -> Path | None:

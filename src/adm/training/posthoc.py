@@ -21,9 +21,10 @@ from torch import Tensor
 
 from adm.files import new_file
 from adm.processes import Devices
-from adm.training.checkpoint import described_by, save_model
+from adm.training.checkpoint import save_model
 from adm.training.disk import unwritten
 from adm.training.ema import EMA, Power
+from adm.training.header import described_by
 from adm.training.spread import whole
 
 FOLDER = "averages"

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from PIL import Image
 
+from adm.extras import installing
 from adm.files import write_text
 from adm.training.loop import Progress
 
@@ -134,7 +135,4 @@ def _finite(values: dict[str, float]) -> dict[str, float]:
 def _installed(extra: str, what: str) -> None:
     found = find_spec(extra)
     if found is None or found.origin is None:  # a folder of that name is a namespace package
-        raise ValueError(
-            f"{what} is not installed; run pip install 'ablated-diffusion[{extra}]', or use only "
-            "log.jsonl"
-        )
+        raise ValueError(f"{what} is not installed; run {installing(extra)}, or use only log.jsonl")

@@ -1,0 +1,295 @@
+"""Arguments of a verb -> ValueError, OSError, or nothing, before torch and models are loaded.
+
+Every function raises all obstacles that the command line, the headers of model files and the paths
+show. What only the models or the data show is refused later, in the same words.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adm.arguments import check_grid
+from adm.cli.obstacles import Check, gathered
+from adm.cli.sampling import SamplingOptions
+
+if TYPE_CHECKING:
+    from adm.models.described import Described, Kind
+
+MANIFEST = "samples.json"  # of a sample folder
+OF_SAMPLER = ("sampler", "eta", "spacing", "at_mean", "clip_again", "precision", "rounding")
+
+
+def sample(
+    model: str,
+    out: Path,
+    how: SamplingOptions,
+    *,
+    classes: str | None,
+    count: int | None,
+    upsampler: str | None,
+    upsampler_steps: int | None,
+) -> None:
+    """Refuse what `adm sample` cannot do."""
+    from adm.generation.fit import check_start, check_upsampler_steps
+
+    with gathered() as check:
+        base, guide = _models(check, model, how)
+        larger = None if upsampler is None else check(model_of, upsampler, "diffusion")
+        check(folder, out, MANIFEST)
+        if base is not None:
+            check(check_start, str(base.path), base.low_shape, None)
+            known = known_classes(base, guide, how)
+            check(_countable, classes, count, known)
+        check(settings, base, how.settings)
+        check(check_upsampler_steps, upsampler_steps, upsampler)
+        if larger is not None:
+            check(_upsampler_grid, larger, upsampler_steps)
+            if base is not None:
+                path = str(base.path)
+                check(check_start, str(larger.path), larger.low_shape, base.shape, path)
+
+
+def upsample(model: str, images: str, out: Path, how: SamplingOptions) -> None:
+    """Refuse what `adm upsample` cannot do."""
+    from adm.data.specs import check_there
+    from adm.generation.fit import not_upsampler
+
+    with gathered() as check:
+        base, _ = _models(check, model, how)
+        check(check_there, images)
+        check(folder, out, MANIFEST)
+        if base is not None and base.low_shape is None:
+            check(_raise, not_upsampler(base.path))
+        check(settings, base, how.settings)
+
+
+def sweep(
+    model: str,
+    out: Path,
+    how: SamplingOptions,
+    *,
+    references: Sequence[str],
+    judge: str | None,
+    classes: str,
+    samplers: Sequence[str],
+    steps: Sequence[int],
+) -> None:
+    """Refuse what `adm sweep` cannot do."""
+    from adm.data.specs import check_there
+    from adm.generation.labels import parse_classes
+
+    with gathered() as check:
+        base, guide = _models(check, model, how)
+        if judge is not None:
+            check(model_of, judge, "classifier")
+        for reference in references:
+            check(check_there, reference)
+        check(resumable, out, "a sweep needs")
+        known = None if base is None else base.classes or (guide.classes if guide else None)
+        if known:
+            check(parse_classes, classes, known)
+        shared = {name: value for name, value in how.settings.items() if name != "scale"}
+        for sampler in samplers or [None]:
+            own = shared if sampler in (None, "ddim") else shared | {"eta": None}
+            for number in steps or [None]:
+                check(settings, base, own | {"sampler": sampler, "steps": number})
+
+
+def demo(sampler: str | None, steps: int | None) -> None:
+    """Refuse samplers and steps that the shipped model cannot be sampled with."""
+    settings(model_of("fashion", "diffusion"), {"sampler": sampler, "steps": steps})
+
+
+def train(
+    name: str,
+    out: Path,
+    data: Sequence[str | None],
+    pretrained: str | None,
+) -> None:
+    """Refuse what `adm train` cannot do.
+
+    Args:
+        data: the specs of the images to train and to validate on, if they are given.
+    """
+    from adm.data.specs import check_there
+    from adm.models.paths import resolve
+
+    with gathered() as check:
+        check(recipe, name)
+        check(resumable, out, "a run needs")
+        for spec in data:
+            if spec is not None:
+                check(check_there, spec)
+        if pretrained is not None:
+            check(resolve, pretrained)
+
+
+def average(run: Path, out: Path | None) -> None:
+    """Refuse a run that does not exist, and a path that cannot be written."""
+    with gathered() as check:
+        if not run.is_dir():
+            what = "is a file" if run.exists() else "does not exist"
+            check(_raise, ValueError(f"{run} {what}; give the folder of a run"))
+        if out is not None:
+            check(_check_parents, out, "--out")
+
+
+def recipe(name: str) -> None:
+    """Raise ValueError unless this is the name of a recipe, a file or a run folder."""
+    from adm.data.naming import at_home
+    from adm.models.paths import resolve
+    from adm.recipe_names import NAMES, unknown
+
+    path = at_home(name)
+    if name in NAMES:
+        return
+    if not path.exists():
+        raise unknown(name)
+    if path.is_dir():
+        resolve(path)
+
+
+def pack(spec: str, out: Path) -> None:
+    """Refuse data that do not exist, and a folder that cannot be written."""
+    from adm.data.specs import check_there
+
+    with gathered() as check:
+        check(check_there, spec)
+        check(resumable, out, "shards need")
+
+
+def paths(data: Sequence[str], written: Mapping[str, tuple[Path | None, str]]) -> None:
+    """Refuse data that do not exist, and files that cannot be written.
+
+    Args:
+        data: data specs.
+        written: flag -> the path that it gives, and the name of a file as an example.
+    """
+    from adm.data.specs import check_there
+
+    with gathered() as check:
+        for spec in data:
+            check(check_there, spec)
+        for flag, (path, example) in written.items():
+            if path is not None:
+                check(file, path, flag, example)
+
+
+def file(path: Path, flag: str, example: str) -> None:
+    """Raise ValueError if a path that is to be written is a folder, or is in a file."""
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; give {flag} a file, such as {path / example}")
+    _check_parents(path, flag)
+
+
+def folder(out: Path, holds: str) -> None:
+    """Raise OSError if a folder that is to be written holds anything, unless it has this file."""
+    _check_parents(out, "--out")
+    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / holds).exists()):
+        raise FileExistsError(f"{out} already exists and is not empty; choose another folder")
+
+
+def resumable(out: Path, what: str) -> None:
+    """Raise ValueError if a folder that is to be written or to be resumed is a file."""
+    _check_parents(out, "--out")
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file, and {what} a folder; choose another --out")
+
+
+def model_of(model: str, kind: "Kind") -> "Described | None":
+    """Return what a model file says about itself; None for a released file.
+
+    Raises:
+        ValueError: there is no such model, or it is damaged or of another kind.
+    """
+    from adm.models.described import check_kind, described
+    from adm.models.paths import resolve
+
+    found = described(resolve(model, kind))
+    if found is not None:
+        check_kind(found.path, found.kind, kind)
+    return found
+
+
+def known_classes(
+    base: "Described", guide: "Described | None", how: SamplingOptions
+) -> tuple[str, ...] | None:
+    """Return the classes that can be sampled; None if only the models show it."""
+    guided = base.guided if how.scale is None else bool(how.scale)
+    if base.classes and (guided or (base.labelled and not how.without_label)):
+        return base.classes
+    if not guided:
+        return ()
+    return None if guide is None else guide.classes
+
+
+def settings(base: "Described | None", given: Mapping[str, Any]) -> None:
+    """Refuse settings that a model cannot be sampled with.
+
+    The samplers need torch, which is loaded only if a setting of theirs is given.
+    """
+    with gathered() as check:
+        if base is not None:
+            check(_check_grid, base, given.get("steps"), given.get("start"))
+        if any(given.get(name) is not None for name in OF_SAMPLER):
+            check(_check_sampler, base, given)
+
+
+def _check_sampler(base: "Described | None", given: Mapping[str, Any]) -> None:
+    from adm.samplers.words import changed, from_json, sampler_of
+
+    if base is not None:
+        changed(from_json(base.sample), **given).grid.levels(base.steps)
+    elif given["sampler"] is not None:
+        sampler_of(given["sampler"])
+
+
+def _check_grid(base: "Described", steps: int | None, start: int | None) -> None:
+    if steps is None and start is None:
+        return
+    own = base.grid
+    chosen = own.get("steps") if steps is None else steps
+    if chosen is not None:
+        check_grid(chosen, own.get("start") if start is None else start, base.steps)
+
+
+def _upsampler_grid(larger: "Described", steps: int | None) -> None:
+    if steps is None:
+        return
+    try:
+        _check_grid(larger, steps, None)
+    except ValueError as error:
+        raise ValueError(f"the upsampler's {error}") from None
+
+
+def _countable(classes: str | None, count: int | None, known: tuple[str, ...] | None) -> None:
+    from adm.generation.labels import labels_of, positive
+
+    if known is not None:
+        labels_of(classes, known, count)
+    elif count is not None:
+        positive("count", count)
+
+
+def _models(
+    check: Check, model: str, how: SamplingOptions
+) -> "tuple[Described | None, Described | None]":
+    """Return what the model and its classifier say about themselves, as far as it is known."""
+    base = check(model_of, model, "diffusion")
+    guide = None if how.classifier is None else check(model_of, how.classifier, "classifier")
+    return base, guide
+
+
+def _check_parents(path: Path, flag: str) -> None:
+    """Raise ValueError if a parent of the path is a file."""
+    for parent in path.parents:
+        if parent.exists():
+            if not parent.is_dir():
+                raise ValueError(
+                    f"{parent} is a file, and {path} would be in it; choose another {flag}"
+                )
+            return
+
+
+def _raise(error: Exception) -> None:
+    raise error

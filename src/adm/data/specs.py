@@ -1,0 +1,46 @@
+"""Data spec string -> ValueError if its path does not exist, without loading torch."""
+
+from difflib import get_close_matches
+
+from adm.data.fetch import SCHEMES
+from adm.data.naming import at_home
+
+NAMES = ("fashion-mnist", "fashion-mnist+download", "digits", "idx", "hf")
+FORMS = (
+    "fashion-mnist, fashion-mnist:/FOLDER, fashion-mnist+download:/FOLDER, digits, "
+    "idx:/FOLDER, hf:NAME[@CONFIG], hf:/FOLDER, a folder of images with one sub-folder per class, "
+    "a .zip or .tar of such a folder, WebDataset shards (a folder of them, a-{000..009}.tar, or an "
+    "https URL of this form), or an .npz or .npy file"
+)
+PATTERN = set("*?[{")  # characters of a spec of several archives
+
+
+def check_there(spec: str) -> None:
+    """Raise ValueError if a data spec is a path that does not exist.
+
+    Data that are named, such as `digits`, and patterns of several archives are not looked for.
+    """
+    if not spec:
+        raise empty()
+    name = spec.partition(":")[0]
+    if name in NAMES or name in SCHEMES or PATTERN & set(spec):
+        return
+    if not at_home(spec).exists():
+        raise no_archive(spec) if spec.endswith(".tar") else missing(spec)
+
+
+def empty() -> ValueError:
+    """Return the error of an empty spec."""
+    return ValueError(f"the data spec is empty; give {FORMS}, or . for the current folder")
+
+
+def missing(spec: str) -> ValueError:
+    """Return the error of a spec that is neither a path nor a name; names similar ones."""
+    near = get_close_matches(spec.partition(":")[0].lower(), NAMES)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    return ValueError(f"no data {spec!r}; {hint}give {FORMS}")
+
+
+def no_archive(name: str) -> ValueError:
+    """Return the error of a path of archives that do not exist."""
+    return ValueError(f"no data {name!r}: no such .tar archive; give {FORMS}")

@@ -1,0 +1,85 @@
+"""Path, run folder or shipped name -> model file, without loading torch."""
+
+from collections.abc import Iterable
+from contextlib import suppress
+from difflib import get_close_matches
+from pathlib import Path
+
+from adm.data.naming import at_home
+from adm.models.described import FOREIGN, Kind, described
+from adm.training.finished import latest
+
+SHIPPED = Path(__file__).parent / "shipped"
+WANTED = {"diffusion": "a diffusion model", "classifier": "a classifier", None: "a model"}
+MOST_OPENED = 5  # models beside a wrong path whose kind is read
+
+
+def resolve(model: str | Path, kind: Kind | None = None) -> Path:
+    """Return the model file of a path, a run folder or a shipped name.
+
+    Args:
+        kind: the kind of model that an error suggests; None for both. It is not checked.
+
+    Raises:
+        ValueError: there is no such file; names similar models of this kind.
+    """
+    if not isinstance(model, str | Path) or not str(model):
+        raise ValueError(f"a model must be a path or a shipped name such as fashion, got {model!r}")
+    path = at_home(model)
+    if path.is_dir():
+        return _in_folder(path)
+    if path.is_file():
+        return path
+    shipped = {file.stem: file for file in sorted(SHIPPED.glob("*.safetensors"))}
+    if str(model) in shipped:
+        return shipped[str(model)]
+    raise ValueError(_missing(str(model), path, [*_of_kind(shipped.values(), kind)], kind))
+
+
+def _missing(model: str, path: Path, shipped: list[Path], kind: Kind | None) -> str:
+    """Say that there is no such model, and name similar ones."""
+    beside = {file.name if path.suffix else name: file for name, file in _models_in(path.parent)}
+    close = get_close_matches(path.name, beside, n=MOST_OPENED)
+    names = [file.stem for file in shipped]
+    near = [str(each) for each in _of_kind((beside[name] for name in close), kind)]
+    near += get_close_matches(path.stem, names)
+    wanted = WANTED[kind]
+    if len(path.parts) > 1 or path.suffix:
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        return f"{model} does not exist; {hint}give the path of {wanted}, or {' or '.join(names)}"
+    return f"no model {model!r}; give a path of {wanted}, or {' or '.join(near or names)}"
+
+
+def _models_in(folder: Path) -> list[tuple[str, Path]]:
+    """Return the run folders and the model files in a folder, with names without suffixes."""
+    found: list[tuple[str, Path]] = []
+    with suppress(OSError):  # there is no such folder, or it cannot be read
+        for each in sorted(folder.iterdir()):
+            if each.suffix in (".safetensors", *FOREIGN):
+                found.append((each.stem, each))
+            elif (each / "checkpoints").is_dir():
+                found.append((each.name, each))
+    return found
+
+
+def _of_kind(models: Iterable[Path], kind: Kind | None) -> Iterable[Path]:
+    """Yield the paths of the models that are of this kind, or may be."""
+    for path in models:
+        try:
+            found = described(_in_folder(path) if path.is_dir() else path)
+        except (OSError, ValueError):
+            continue
+        if kind is None or found is None or found.kind == kind:
+            yield path
+
+
+def _in_folder(path: Path) -> Path:
+    """Return the model file of a run folder's newest checkpoint, or of a checkpoint's folder."""
+    folder = latest(path) or path
+    file = folder / "model.safetensors"
+    if file.exists():
+        return file
+    players = [str(found.parent) for found in sorted(folder.glob("*/model.safetensors"))]
+    if players:
+        raise ValueError(f"{path} holds several networks; give one of {', '.join(players)}")
+    raise ValueError(f"{path} holds no checkpoint yet; give a run folder or a model file")

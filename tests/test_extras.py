@@ -1,0 +1,64 @@
+"""Extra -> the command that installs its requirements, which works from a checkout."""
+
+import re
+import shlex
+import tomllib
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+
+import pytest
+
+import adm
+from adm import extras
+from adm.extras import installing
+
+ROOT = Path(__file__).parents[1]
+EXTRAS: dict[str, list[str]] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))[
+    "project"
+]["optional-dependencies"]
+
+
+def required(extra: str) -> list[str]:
+    """The requirements of an extra, with those of the extras that it consists of."""
+    found = []
+    for each in EXTRAS[extra]:
+        if others := re.fullmatch(r"ablated-diffusion\[(.*)\]", each):
+            found += [one for name in others[1].split(",") for one in required(name)]
+        else:
+            found.append(each)
+    return found
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_the_command_names_the_requirements_of_every_extra(extra: str) -> None:
+    command = shlex.split(installing(extra))
+    assert command[:2] == ["pip", "install"]
+    assert sorted(command[2:]) == sorted(required(extra))
+    assert not any("ablated-diffusion" in word for word in command)
+
+
+def test_a_package_without_metadata_is_installed_from_its_folder(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def absent(name: str) -> list[str]:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(extras, "requires", absent)
+    assert installing("hub") == 'pip install ".[hub]"'
+
+
+def test_no_message_and_no_page_installs_the_package_by_its_name() -> None:
+    """It is on no index, so that `pip` would not find it."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    for path in (*Path(adm.__file__).parent.rglob("*.py"), *pages):
+        assert not re.search(r"pip install\W+ablated-diffusion", path.read_text("utf-8")), path
+
+
+def test_every_extra_that_the_package_asks_for_exists() -> None:
+    asked = {
+        name
+        for path in Path(adm.__file__).parent.rglob("*.py")
+        for name in re.findall(r"\binstalling\(['\"](\w+)['\"]\)", path.read_text("utf-8"))
+    }
+    assert len(asked) > 5
+    assert asked <= EXTRAS.keys()
