@@ -104,7 +104,7 @@ def strip(column: Column, label: int) -> str:
 
 def curve(columns: Sequence[Column], real_accuracy: float) -> bytes:
     """Plot fidelity against diversity for every scale; return a PNG."""
-    figure = Figure(figsize=(7.2, 4.2), dpi=144, layout="constrained")
+    figure = Figure(figsize=(5.4, 3.6), dpi=192, layout="constrained")
     axes = figure.subplots()
     x = [c.scores.diversity for c in columns]
     y = [100 * c.scores.fidelity.value for c in columns]
