@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from adm.cached import Cached
 from adm.data import CorruptImage, files, open_source
 from adm.data.inspect import EXAMPLES, SIDE, Report, examples, inspect
 from adm.data.pack import EXTENSION_OF, Packing, pack
@@ -182,8 +183,10 @@ def test_an_interrupted_packing_goes_on(
     with pytest.raises(KeyboardInterrupt):
         pack(find(str(photos)), tmp_path / "out", packing, advance=stop)
     assert sorted(contents(tmp_path / "out")) == ["classes.json", "train-000000.tar", "train.json"]
-    again = pack(find(str(photos)), tmp_path / "out", packing)
+    told: list[float] = []
+    again = pack(find(str(photos)), tmp_path / "out", packing, advance=told.append)
     assert (again.kept, again.images) == (1, COUNT - 4)
+    assert [each for each in told if isinstance(each, Cached)] == [4]
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 

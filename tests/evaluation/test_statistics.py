@@ -13,6 +13,7 @@ import torch
 from evaluation.stubs import NAMES, blocks, spots, taken, together
 from torch import Tensor
 
+from adm.cached import Cached
 from adm.data import Source
 from adm.evaluation import Extraction, FeatureSet, chunks, extract, make_reference, statistics
 from adm.evaluation.statistics import digest_of
@@ -132,6 +133,15 @@ def test_each_rank_extracts_a_share_of_its_own() -> None:
     told = []
     together(3, lambda d: extract(source, features, Extraction(d, on_images=told.append)))
     assert sum(counts) == sum(told) == COUNT
+
+
+def test_images_whose_features_are_cached_are_told_apart(tmp_path: Path) -> None:
+    told: list[int] = []
+    for fresh in (True, False):
+        told.clear()
+        extract(spots(COUNT), blocks(), Extraction(work=tmp_path, on_images=told.append))
+        assert sum(told) == COUNT
+        assert [isinstance(each, Cached) for each in told] == [not fresh] * len(told)
 
 
 def test_the_failure_of_one_process_is_everyone_s() -> None:

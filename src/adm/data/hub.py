@@ -14,6 +14,7 @@ from adm.data.lists import as_label
 from adm.data.naming import at_home
 from adm.data.source import NoSplit
 from adm.extras import installing
+from adm.notices import quiet
 
 LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "category")
 SAVED = ("dataset_dict.json", "state.json")  # written by `save_to_disk`
@@ -67,6 +68,8 @@ def hub(place: str, split: str = "train") -> Files:
 
 def _opened(datasets: Any, place: str, split: str) -> Any:
     """The split as a `datasets.Dataset`."""
+    if quiet():
+        datasets.disable_progress_bars()
     path = at_home(place)
     name, _, config = place.partition("@")
     try:

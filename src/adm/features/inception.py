@@ -26,6 +26,7 @@ from adm.features.contract import Extracted, Features, fingerprint, guarded
 from adm.features.preprocess import rgb, tensorflow_bilinear
 from adm.features.weights import State, load_pickled
 from adm.files import sha256
+from adm.notices import quiet
 
 NAME = "inception"
 URL = (
@@ -128,7 +129,7 @@ def _cached(download: bool) -> Path:
         raise ValueError(f"Inception's weights (91 MB) have not been downloaded; {_cure()}")
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        torch.hub.download_url_to_file(URL, str(path), hash_prefix=SHA256_BEGINS)
+        torch.hub.download_url_to_file(URL, str(path), SHA256_BEGINS, progress=not quiet())
     except (URLError, OSError, RuntimeError) as error:
         raise ValueError(f"{URL} cannot be downloaded ({error}); {_cure()}") from None
     return path
