@@ -183,7 +183,7 @@ def test_an_earlier_demo_gives_way_only_where_that_is_asked_for(
         (("--scales", "nan"), "scale must be a finite number"),
         (("--steps", "0"), "steps must be in 2.."),
         (("--sampler", "dim"), "use ancestral or ddim"),
-        (("--scales", "0", "lots"), "unable to convert"),
+        (("--scales", "0", "lots"), "cannot read --scales '0 lots'; write --scales 0,1,2"),
     ],
 )
 def test_what_cannot_be_sampled_leaves_nothing(
