@@ -155,7 +155,7 @@ def _log_scale(axes: Axes, *columns: Column) -> None:
         axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def as_percent(share: float, place: float | None = None) -> str:
+def as_percent(share: float, place: float = 0) -> str:
     """Format the tick of an axis of shares."""
     return f"{round(100 * share, 3):g}%"
 
