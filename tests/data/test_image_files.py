@@ -10,7 +10,8 @@ from PIL import Image
 
 from adm.data import open_source
 from adm.data.arrays import arrays
-from adm.data.export import ARCHIVE, safe_names, save_images
+from adm.data.export import safe_names, save_images
+from adm.data.naming import ARCHIVE
 
 CLASSES = ("bag", "sneaker")
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from adm.data.export import ANIMATION, ARCHIVE, SHEET
+from adm.data.naming import ANIMATION, ARCHIVE, SHEET
 from adm.data.registry import open_source
 from adm.evaluation.opening import open_images
 from adm.generation.animation import MOST_FRAMES, MOST_IMAGES, animation, cost

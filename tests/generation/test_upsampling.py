@@ -12,7 +12,7 @@ import tiny
 import torch
 from torch import Tensor
 
-from adm.data.export import ANIMATION, SHEET
+from adm.data.naming import ANIMATION, SHEET
 from adm.generation import generate as generating
 from adm.generation.cascade import cascade, translated
 from adm.generation.folder import BASE, MANIFEST, images_of, sample_into

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from adm.arguments import check_grid
 from adm.cli.obstacles import Check, gathered
 from adm.cli.sampling import SamplingOptions
+from adm.data.naming import MANIFEST
 
 if TYPE_CHECKING:
     from adm.models.described import Described, Kind
 
-MANIFEST = "samples.json"  # of a sample folder
 OF_SAMPLER = ("sampler", "eta", "spacing", "at_mean", "clip_again", "precision", "rounding")
 
 

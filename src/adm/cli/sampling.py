@@ -110,7 +110,7 @@ class SamplingOptions:
 
     def sample_into(self, out: Path, job: "Job", title: str) -> None:
         """Sample into a folder with a progress bar, or say that it is complete; name its files."""
-        from adm.data.export import ANIMATION, ARCHIVE, MANIFEST, SHEET
+        from adm.data.naming import ANIMATION, ARCHIVE, MANIFEST, SHEET
         from adm.generation.animation import check_animated, cost
         from adm.generation.folder import BASE, holds, missing, sample_into
 

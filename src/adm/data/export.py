@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 
 from adm.data.counting import count_of
+from adm.data.naming import ARCHIVE
 from adm.data.pixels import mode_of, to_picture
 from adm.files import new_folder
 
-ARCHIVE, MANIFEST = "samples.npz", "samples.json"  # in a sample folder
-SHEET, ANIMATION = "grid.png", "denoising.gif"  # pictures of the samples, and not samples
 UNLABELLED = "image"
 LONGEST_NAME = 40
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date of the zip format

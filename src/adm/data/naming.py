@@ -5,8 +5,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from adm.data.export import ANIMATION, ARCHIVE, MANIFEST, SHEET
-
+ARCHIVE, MANIFEST = "samples.npz", "samples.json"  # in a sample folder
+SHEET, ANIMATION = "grid.png", "denoising.gif"  # pictures of the samples, and not samples
 EXTENSIONS = ("png", "jpg", "jpeg", "bmp", "webp", "gif", "tif", "tiff")
 DIGITS = re.compile(r"([0-9]+)")
 

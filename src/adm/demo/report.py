@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from adm.data.export import ANIMATION, SHEET, save_images
+from adm.data.export import save_images
+from adm.data.naming import ANIMATION, SHEET
 from adm.demo import MANIFEST, REPORT, SAMPLES, SCORES
 from adm.demo.run import SHOWN, Column, Demo, manifest
 from adm.files import write_bytes, write_json, write_text

@@ -10,10 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adm.data import Source
-from adm.data.export import ARCHIVE
 from adm.data.files import Files, decoded
 from adm.data.fitting import fitted
-from adm.data.naming import at_home
+from adm.data.naming import ARCHIVE, at_home
 from adm.data.registry import RGB, find
 from adm.data.stored import stored
 from adm.generation.folder import read_manifest

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from adm.cached import Cached
-from adm.data.export import ANIMATION, ARCHIVE, MANIFEST, SHEET, save_images, write_npz
+from adm.data.export import save_images, write_npz
+from adm.data.naming import ANIMATION, ARCHIVE, MANIFEST, SHEET
 from adm.data.pixels import MODES
 from adm.differences import first_difference
 from adm.files import (

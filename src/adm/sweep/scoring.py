@@ -11,7 +11,8 @@ from torch import Tensor
 
 from adm.cached import Cached
 from adm.data import Source
-from adm.data.export import ARCHIVE, safe_names
+from adm.data.export import safe_names
+from adm.data.naming import ARCHIVE
 from adm.evaluation import (
     Extraction,
     Reference,
