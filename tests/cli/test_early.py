@@ -110,12 +110,12 @@ REFUSALS: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
         ("no data 'none'", "no data 'none.npz'", "full is a folder; give --out a file, such as"),
     ),
     (
-        ("nearest", "none", "digts", "--out", "file/n.png", "--json", "full"),
+        ("nearest", "none", "digts", "--out", "file/n.png", "--report", "full"),
         (
             "no data 'none'",
             "no data 'digts'; did you mean digits?",
             "file is a file, and file/n.png would be in it; choose another --out",
-            "full is a folder; give --json a file, such as full/n.json",
+            "full is a folder; give --report a file, such as full/n.json",
         ),
     ),
     (

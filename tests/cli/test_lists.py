@@ -101,7 +101,7 @@ def test_classes_are_separated_by_commas_or_spaces(
     options = ("--steps", 2, "-o", tmp_path / "out")
     answer = adm("sample", models / "model.safetensors", "--classes", *named, *options)
     assert answer.status == 0, answer.err
-    found = sorted(path.name for path in (tmp_path / "out").glob("*.png"))
+    found = sorted(path.name for path in (tmp_path / "out").glob("*_seed*.png"))
     assert [name.split("_seed")[0] for name in found] == ["ankle-boot", "ankle-boot", "bag"]
 
 

@@ -71,7 +71,7 @@ def test_a_sample_is_called_by_its_file_and_class(
         return Image.new("L", (1, 1))
 
     monkeypatch.setattr("adm.pictures.sheet", noted)
-    answer = adm("nearest", "made", *WORDS[2:], "--json", "n.json", "--count", "1")
+    answer = adm("nearest", "made", *WORDS[2:], "--report", "n.json", "--count", "1")
     assert answer.status == 0, answer.err
     assert rows[0].name == "ant_seed5_000000.png\nant"
     assert rows[0].captions[0] == "copy"

@@ -14,7 +14,7 @@ from evaluation.stubs import spots
 from PIL import Image
 
 from adm.cli import output
-from adm.models.load import SHIPPED
+from adm.models.paths import SHIPPED
 
 POOL = """
 import torch

@@ -126,17 +126,22 @@ def sweep(
     as_json
         Print summaries and all scores as one JSON document.
     """
+    wanted = tuple(sorted(scales))
+    how = SamplingOptions(
+        classifier=classifier,
+        scale=max(map(abs, wanted)),
+        device=device,
+        eta=eta,
+        seed=seed,
+        spacing=spacing,
+        start=start,
+        without_label=without_label,
+        rounding=rounding,
+    )
     early.sweep(
         model,
         out,
-        SamplingOptions(
-            classifier=classifier,
-            eta=eta,
-            spacing=spacing,
-            start=start,
-            without_label=without_label,
-            rounding=rounding,
-        ),
+        how,
         references=reference,
         judge=judge,
         classes=",".join(classes),
@@ -151,20 +156,9 @@ def sweep(
     from adm.sweep.scoring import Scoring
     from adm.sweep.summary import as_json as to_json
 
-    wanted = tuple(sorted(scales))
     devices = joined(device)
     extraction = Extraction(devices, batch_size)
-    how = SamplingOptions(
-        classifier=classifier,
-        scale=max(map(abs, wanted)),
-        device=str(devices.device),
-        eta=eta,
-        seed=seed,
-        spacing=spacing,
-        start=start,
-        without_label=without_label,
-        rounding=rounding,
-    )
+    how = replace(how, device=str(devices.device))
     listed = samplers, steps, wanted
     pipeline = how.pipeline(model)
     plan = _plan(pipeline, how, listed, ",".join(classes), count)

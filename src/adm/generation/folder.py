@@ -171,7 +171,7 @@ def write_folder(
             _save(place, job, images, described | {"batch_size": batch_size})
             place, described = place / BASE, described["low_res"]
         if film is not None:
-            (folder / ANIMATION).write_bytes(film)
+            write_bytes(folder / ANIMATION, film, sync=False)
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
@@ -212,7 +212,7 @@ def _save(folder: Path, job: Job, images: Tensor, manifest: dict[str, Any]) -> N
         arrays = {"arr_0": images.permute(0, 2, 3, 1).numpy()}
         arrays |= {} if labels is None else {"arr_1": labels.numpy()}
         write_npz(folder / ARCHIVE, arrays)
-    (folder / SHEET).write_bytes(png(contact_sheet(job, images)))
+    write_bytes(folder / SHEET, png(contact_sheet(job, images)), sync=False)
     write_json(folder / MANIFEST, manifest, sync=False)
 
 
