@@ -67,27 +67,28 @@ INSTEAD = (
     (r"sample BASE", "sample runs/fashion-14"),
     (r"--step (1000|20000)\b", "--step 20"),
     (r"ddim-25-scale4", "ddim-4-scale2"),
-    (r"fashion-mnist(?= .*efficientnet)", "fashion-mnist:fashion-files"),
+    (r"fashion-mnist(?= .*--features)", "fashion-mnist:fashion-files"),
 )
 # Commands that contain a pattern -> options that they get, in place of the same options if they
-# have them; values of --set are added.
+# have them; to --set, the settings that it lacks are added.
 SHORTER = (
     (r"^adm demo", "--per-class 2 --scales 0 2 --steps 3"),
     (r"--sampler ancestral", "--steps 10"),
-    (TRAIN, "--steps 4 --set train.batch_size=8 train.warmup_steps=1"),
     (f"({TRAIN}) 64x64", "--set unet.channels=32 unet.depth=1 unet.heads.channels_per_head=32"),
+    (f"({TRAIN}) 64x64", "--set watch.images=0"),
+    (TRAIN, "--steps 4 --set train.batch_size=8 train.warmup_steps=1 watch.images=4"),
+    (TRAIN, "--set watch.validation_images=16"),
     (r"train digits .*ema_widths", "--steps 40 --set train.save_every_steps=20"),
-    (r"(sample|sweep) \d+x\d+\S*\.pt|upsample \d+", "--steps 1"),
-    (r"--upsampler 64_256", "--count 1 --upsampler-steps 1"),
+    (r"(sample|sweep) \d+x\d+\S*\.pt|upsample \d+", "--steps 2"),
+    (r"--upsampler 64_256", "--count 1 --upsampler-steps 2"),
     (r"adm sweep", "--scales 0,2 --count 20 --steps 4"),
-    (r"sweep \d+x\d+\S*\.pt", "--scales 0,1 --count 2 --steps 1"),
+    (r"sweep \d+x\d+\S*\.pt", "--scales 0,1 --count 2 --steps 2"),
     (r"adm evaluate", "--resamples 20"),
     (
         r"adm (evaluate|sweep) .*(VIRTUAL_\S+|imagenet\d+|ref)\.npz",
         "--features stand_in.py:features",
     ),
     (r"adm reference (?!.*--features)", "--features stand_in.py:features"),
-    (r"--features (efficientnet-lite0,)?fashion-judge", "--split test"),
 )
 WRITES = ("--out", "--sheet", "--plot", "--json", "--animate")  # options that name files
 
@@ -125,7 +126,7 @@ class Outcome(NamedTuple):
 
     def __str__(self) -> str:
         result = f"not run: {self.skipped}" if self.skipped else self.problem or "ok"
-        return f"  {self.seconds:6.1f} s  {self.command}  [{result}]"
+        return f"{self.seconds:6.1f} s  {self.command}  [{result}]"
 
 
 def all_pages() -> list[Page]:
@@ -203,8 +204,10 @@ def with_option(command: str, option: str) -> str:
     given = re.search(rf"(?<=\s){name}(?!\S)((?:\s(?!-)\S+)*)", command)
     if given is None:
         return f"{command} {option}"
-    kept = f"{given[1]} " if name == "--set" else " "
-    return f"{command[: given.start()]}{name}{kept}{values}{command[given.end() :]}"
+    if name == "--set":  # what the command sets stays
+        new = [value for value in values.split() if f" {value.partition('=')[0]}=" not in given[1]]
+        values = " ".join([*given[1].split(), *new])
+    return f"{command[: given.start()]}{name} {values}{command[given.end() :]}"
 
 
 def written(command: str) -> list[str]:
@@ -282,17 +285,18 @@ def main() -> int:
         environment.pop(name, None)
     where = [asked.bin.absolute() / "python", "-c", "import adm; print(adm.__path__[0])"]
     print("adm is", subprocess.check_output(where, cwd="/", env=environment, text=True), flush=True)
-    failed, started = 0, time.monotonic()
+    started = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(asked.jobs) as pool:
         world = World(Path(scratch, "store"))
 
-        def played(page: Page) -> tuple[Page, list[Outcome]]:
-            folder = Path(scratch, re.sub(r"\W+", "-", page.name))
-            return page, list(play(page, world, folder, environment))
+        def played(page: Page) -> int:
+            folder, failed = Path(scratch, re.sub(r"\W+", "-", page.name)), 0
+            for outcome in play(page, world, folder, environment):
+                print(f"{page.name:22} {outcome}\n", end="", flush=True)
+                failed += bool(outcome.problem)
+            return failed
 
-        for page, outcomes in pool.map(played, chosen):
-            print(page.name, *outcomes, sep="\n", flush=True)
-            failed += sum(bool(outcome.problem) for outcome in outcomes)
+        failed = sum(pool.map(played, chosen))
     print(f"{failed} commands failed; {time.monotonic() - started:.0f} s in all")
     return min(failed, 1)
 

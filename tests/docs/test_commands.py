@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 from cyclopts import App, Parameter
-from docs import commands, pages
 from docs.commands import Outcome, Page
 from docs.world import World
 
 from adm.cli import VERBS, converted
 from adm.data.idx import DEBIAN_FASHION_MNIST
+from docs import commands, pages
 
 PAGES = commands.all_pages()
 RUN = [page for page in PAGES if not all(map(commands.reason_not_to_run, page.commands))]

@@ -173,6 +173,16 @@ def images(count: int, size: tuple[int, int], mode: str, classes: int = 3) -> Ca
     return make
 
 
+def sample_folder(size: tuple[int, int], mode: str) -> Callable[[Path], None]:
+    """The part of a sample folder by which it is recognised."""
+
+    def make(path: Path) -> None:
+        path.mkdir()
+        images(24, size, mode)(path / "samples.npz")
+
+    return make
+
+
 def released_reference(side: int, mode: str = COLOUR) -> Callable[[Path], None]:
     """A reference in the released layout: Inception's statistics, and images."""
 
@@ -239,9 +249,9 @@ GIVEN = (
     Given("samples.npz", images(40, (64, 64), COLOUR), beside="photos|imagenet"),
     Given("samples.npz", images(40, (28, 28), GREY)),
     Given("64_samples.npz", images(1, (64, 64), COLOUR)),
-    Given("out/samples", folder_of(("a", "b"), (64, 64), COLOUR), beside="photos|imagenet"),
-    Given("out/samples", folder_of(("a", "b"), (28, 28), GREY)),
-    Given("samples", folder_of(("a", "b"), (28, 28), GREY)),
+    Given("out/samples", sample_folder((64, 64), COLOUR), beside="photos|imagenet"),
+    Given("out/samples", sample_folder((28, 28), GREY)),
+    Given("samples", sample_folder((28, 28), GREY)),
     Given("out/small", folder_of(("bag", "coat"), (14, 14), GREY)),
     Given("VIRTUAL_imagenet64_labeled.npz", released_reference(64)),
     Given("VIRTUAL_imagenet256_labeled.npz", released_reference(256)),
@@ -256,4 +266,5 @@ GIVEN = (
     Given("runs/fashion-upsampler", _fashion_upsampler),
     Given("runs/fashion-14", run_of(tiny.diffusion, classes=10, side=14)),
     Given("runs/a", run_of(tiny.diffusion, classes=10, side=28)),
+    Given("runs/a-classifier", run_of(tiny.classifier, "classifier.size=28", classes=10, side=28)),
 )

@@ -70,7 +70,8 @@ def sweep(
         adm sweep 64x64_diffusion.pt --classifier 64x64_classifier.pt --reference imagenet64.npz \
             --samplers ddim,ancestral --steps 25,100,250 --count 10000 --out adm-g
 
-        torchrun --nproc-per-node 8 -m adm sweep runs/a --reference a.npz b.npz --out out/a
+        torchrun --nproc-per-node 8 -m adm sweep runs/a --classifier runs/a-classifier \
+            --reference a.npz b.npz --out out/a
 
     Parameters
     ----------
