@@ -63,6 +63,7 @@ INSTEAD = (
     (r"accelerate launch --num_processes 8", "accelerate launch --cpu --num_processes 2"),
     (r"207:4\b", "207:1"),
     (r"--features inception(\+download)?\b", "--features stand_in.py:features"),
+    (r"64-256-upsampler --memory", "fashion-upsampler --memory"),
     (r"SMALL_IMAGES", "out/small"),
     (r"sample BASE", "sample runs/fashion-14"),
     (r"--step (1000|20000)\b", "--step 20"),
