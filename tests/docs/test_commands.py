@@ -11,9 +11,12 @@ import pytest
 from cyclopts import App, Parameter
 from docs.commands import Outcome, Page
 from docs.world import World
+from PIL import Image
 
 from adm.cli import VERBS, converted
+from adm.data import open_source
 from adm.data.idx import DEBIAN_FASHION_MNIST
+from adm.models.load import load_any
 from docs import commands, pages
 
 PAGES = commands.all_pages()
@@ -95,13 +98,21 @@ def test_every_option_exists(call: str) -> None:
 @pytest.mark.skipif(
     not DEBIAN_FASHION_MNIST.is_dir(), reason="Debian's dataset-fashion-mnist is not installed"
 )
-@pytest.mark.parametrize("page", RUN, ids=named)
-def test_the_commands_of_a_page_run(page: Page, tmp_path: Path) -> None:
+def test_the_commands_of_the_readme_run(tmp_path: Path) -> None:
+    """.ci/run does the same with all pages, in a fresh environment."""
+    page, here = RUN[0], tmp_path / "reader"
     environment = commands.environment_of(Path(sys.executable).parent)
-    world = World(tmp_path / "store")
-    outcomes = list(commands.play(page, world, tmp_path / "reader", environment))
+    outcomes = list(commands.play(page, World(tmp_path / "store"), here, environment))
+    assert page.name == "README.md"
     assert [outcome.command for outcome in outcomes] == page.commands
     assert [str(outcome) for outcome in outcomes if outcome.problem] == []
+    model, classifier = (load_any(here / "runs" / name) for name in ("photos", "photos-classifier"))
+    assert model.recipe.config.in_channels == classifier.recipe.config.in_channels == 3
+    assert model.classes == classifier.classes
+    assert len(model.classes) == model.recipe.config.classes == 6
+    assert open_source(str(here / "out/photos"), labels="prefix").classes == model.classes
+    assert Image.open(here / "out/photos/grid.png").width > 8 * 32
+    assert open_source(str(here / "out/photos-64"), labels="prefix").shape == (3, 64, 64)
 
 
 def test_continued_lines_are_joined_and_comments_left_out() -> None:

@@ -12,11 +12,13 @@ CLASSES = 10  # a placeholder: the number of classes is that of the data
 
 
 def photos() -> DiffusionRecipe:
-    """Colour images of your own, 32x32: 1.5 million parameters.
+    """Images of your own, 32x32, in colour or grey: 1.4 million parameters.
 
     The numbers of channels and of classes are those of the data.
 
     Command: adm train photos --data photos/ --out runs/photos
+    Time: 31 minutes on 2 idle CPU cores (Intel Xeon with AVX-512 bf16), by the time of a step; 71
+    minutes on one core with other work on the machine.
     """
     return DiffusionRecipe(
         name="photos",
@@ -52,6 +54,7 @@ def photos_classifier() -> ClassifierRecipe:
     """The noisy classifier that guides `photos`.
 
     Command: adm train photos-classifier --data photos/ --out runs/photos-classifier
+    Time: 3 minutes on 2 idle CPU cores (Intel Xeon with AVX-512 bf16), by the time of a step.
     """
     base = fashion_classifier()
     return replace(
@@ -66,9 +69,10 @@ def photos_classifier() -> ClassifierRecipe:
 
 
 def photos_upsampler() -> DiffusionRecipe:
-    """Colour images of your own from 32x32 to 64x64.
+    """Images of your own from 32x32 to 64x64: 1.5 million parameters.
 
     Command: adm train photos-upsampler --data photos/ --out runs/photos-upsampler
+    Time: 11 minutes on 2 idle CPU cores (Intel Xeon with AVX-512 bf16), by the time of a step.
     """
     base = photos()
     return replace(
