@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from adm.images import to_float
-from adm.models import load as model
+from adm.models import paths
 from docs import pages, stand_ins
 
 PAGE = pages.DOCS / "tour.md"
@@ -18,8 +18,8 @@ def tour(tmp_path_factory):
     """What the page defines, run in an empty folder, with the shipped models where they are."""
     folder: Path = tmp_path_factory.mktemp("tour")
     with pytest.MonkeyPatch.context() as patch:
-        if not all((model.SHIPPED / f"{name}.safetensors").exists() for name in NAMES):
-            patch.setattr(model, "SHIPPED", stand_ins.ship(folder))
+        if not all((paths.SHIPPED / f"{name}.safetensors").exists() for name in NAMES):
+            patch.setattr(paths, "SHIPPED", stand_ins.ship(folder))
         (folder / "empty").mkdir()
         patch.chdir(folder / "empty")
         yield pages.run(PAGE)

@@ -80,12 +80,14 @@ def test_watching_changes_nothing_that_is_learned(tmp_path: Path, kind: str) -> 
 def test_a_watched_run_is_continued_with_the_log_of_an_uninterrupted_one(
     tmp_path: Path, kind: str
 ) -> None:
+    # Both have the same name, which their pictures show.
+    whole, parts = tmp_path / "whole" / "run", tmp_path / "parts" / "run"
     chosen = chosen_of(kind, "watch.every_steps=4")
-    whole = trained(chosen, tmp_path / "whole", watched=True)
-    trained(chosen, tmp_path / "parts", watched=True, stop_after=3)
-    assert trained(chosen, tmp_path / "parts", watched=True) == whole
+    log = trained(chosen, whole, watched=True)
+    trained(chosen, parts, watched=True, stop_after=3)
+    assert trained(chosen, parts, watched=True) == log
     last = f"{PREVIEWS}/step-0000005.png"
-    assert (tmp_path / "parts" / last).read_bytes() == (tmp_path / "whole" / last).read_bytes()
+    assert (parts / last).read_bytes() == (whole / last).read_bytes()
 
 
 def test_pictures_that_cannot_be_written_end_no_run(

@@ -38,7 +38,8 @@ def recipes(
     name
         Recipe to show.
     memory
-        Also print the estimated memory of a training step, which takes seconds for large networks.
+        Also print the estimated memory of a training step, which takes up to a minute for large
+        networks.
     as_json
         Print all as one JSON document.
 
