@@ -122,6 +122,12 @@ def test_settings_that_contradict_each_other_are_refused(settings: list[str], cu
         build.check(override(recipe("digits"), settings))
 
 
+def test_one_number_stands_for_both_sides_of_a_classifier() -> None:
+    found = override(recipe("digits-classifier"), ["data.size=16", "classifier.size=16"])
+    build.check(found)
+    assert found.data.size == (16, 16)
+
+
 def test_fields_of_a_classifier_are_called_as_they_are_set() -> None:
     with pytest.raises(ValueError, match=r"^classifier\.pool: Input should be"):
         override(recipe("digits-classifier"), ["classifier.pool=foo"])

@@ -7,7 +7,7 @@ from typing import Any
 
 from adm.recipes.schema import Recipe, from_json, to_json
 
-SQUARE = ("data.size", "data.low_res")  # a single number stands for both sides
+SQUARE = ("data.size", "data.low_res", "classifier.size")  # a single number stands for both sides
 ALTERNATIVES = ("heads", "decoder_heads")  # one of several types, with different fields
 
 
