@@ -10,7 +10,8 @@ from adm.cli import early, lists
 from adm.cli.obstacles import gathered
 from adm.cli.output import OUT, AsJson, say, show
 from adm.cli.progress import progress
-from adm.demo import FILES, MANIFEST, REPORT, SCALES, SCORES
+from adm.data.naming import ANIMATION, SHEET
+from adm.demo import FILES, MANIFEST, REPORT, SAMPLES, SCALES, SCORES
 
 
 def demo(
@@ -83,8 +84,8 @@ def demo(
         shutil.rmtree(cache)
     scores = read_json(out / SCORES)
     show(lambda: scores, as_json, lambda: _print(scores))
-    say(f"\n{out / 'samples'}: the images; {out / 'denoising.gif'}: from noise to image", as_json)
-    pictures = f"{out / 'grid.png'}, {out / 'report.html'}"
+    say(f"\n{out / SAMPLES}: the images; {out / ANIMATION}: from noise to image", as_json)
+    pictures = f"{out / SHEET}, {out / REPORT}"
     say(f"{pictures}: open them to see the samples and scores", as_json)
 
 

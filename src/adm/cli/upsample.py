@@ -8,6 +8,7 @@ from cyclopts import Parameter
 from adm.cli import early
 from adm.cli.output import OUT
 from adm.cli.sampling import DEFAULT, SamplingOptions
+from adm.data.naming import ARCHIVE, MANIFEST
 from adm.files import read_json
 
 if TYPE_CHECKING:
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
 
     from adm.data import Source
     from adm.models.trained import DiffusionModel
-
-ARCHIVE, MANIFEST = "samples.npz", "samples.json"  # in a sample folder
 
 
 def upsample(

@@ -16,7 +16,7 @@ def free_fields(recipe: Recipe, settings: Iterable[str] = ()) -> frozenset[str]:
     given = [setting.partition("=")[0].strip() for setting in settings]
     return frozenset(
         field
-        for field in ("data.channels", *_dependent(recipe), f"{recipe.section}.classes")
+        for field in _fields(recipe)
         if not any(field == path or field.startswith(f"{path}.") for path in given)
     )
 
@@ -56,14 +56,18 @@ def following(
 
 def told(before: Recipe, after: Recipe) -> str:
     """Return the fields that differ, as `field=value` with spaces between; empty if none."""
-    fields = ("data.channels", *_dependent(after), f"{after.section}.classes")
-    pairs = [(field, _at(before, field), _at(after, field)) for field in fields]
+    pairs = [(field, _at(before, field), _at(after, field)) for field in _fields(after)]
     return " ".join(f"{field}={_plain(now)}" for field, was, now in pairs if was != now)
 
 
 def _changed(recipe: Recipe, values: dict[str, object], allowed: frozenset[str]) -> Recipe:
     chosen = [f"{field}={_plain(value)}" for field, value in values.items() if field in allowed]
     return override(recipe, chosen)
+
+
+def _fields(recipe: Recipe) -> tuple[str, ...]:
+    """Return the fields that follow from the data."""
+    return ("data.channels", *_dependent(recipe), f"{recipe.section}.classes")
 
 
 def _dependent(recipe: Recipe) -> dict[str, object]:
