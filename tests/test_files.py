@@ -14,6 +14,7 @@ import pytest
 import adm
 from adm import files
 from adm.files import (
+    clear,
     fsync,
     leftovers,
     link,
@@ -128,7 +129,9 @@ def test_a_folder_that_cannot_be_synced_is_no_failure_and_one_that_fails_is(
         fsync(tmp_path / "file")
 
 
-def test_a_killed_writer_leaves_the_old_content_and_a_hidden_file(tmp_path: Path) -> None:
+def test_a_killed_writer_leaves_the_old_content_and_a_hidden_file_which_the_next_removes(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "[file]"
     write_text(path, "old")
     writer = child(
@@ -140,17 +143,54 @@ def test_a_killed_writer_leaves_the_old_content_and_a_hidden_file(tmp_path: Path
     )
     assert writer.stdout is not None
     assert writer.stdout.readline() == "half\n"
-    assert leftovers(path) == [one for one in tmp_path.iterdir() if one != path]
+    (running,) = (one for one in tmp_path.iterdir() if one != path)
+    assert leftovers(path) == []  # its writer is alive
+    write_text(path, "old")
+    assert running.exists()
     writer.kill()
     writer.communicate()
     assert writer.returncode == -signal.SIGKILL
-    (left,) = leftovers(path)
-    assert left.name.startswith(".")
-    assert f".{writer.pid}-" in left.name
+    assert leftovers(path) == [running]
+    assert running.name.startswith(".")
+    assert f"-{writer.pid}-" in running.name
     assert path.read_text() == "old"
-    write_text(path, "new")
-    assert path.read_text() == "new"
     assert leftovers(tmp_path / "[file]2") == leftovers(tmp_path / "fil") == []
+    write_text(path, "new")
+    assert contents(tmp_path) == {"[file]": b"new"}
+
+
+@pytest.mark.parametrize("hours", [1, 25])
+def test_what_another_machine_has_left_is_removed_after_a_day(tmp_path: Path, hours: int) -> None:
+    path, left = tmp_path / "out", tmp_path / ".out.0badcafe-1-0123abcd.part"
+    left.mkdir()
+    (left / "file").touch()
+    os.utime(left, (time.time() - 3600 * hours,) * 2)
+    with new_folder(path) as folder:
+        (folder / "new").touch()
+    assert left.exists() == (hours < 24)
+    assert (path / "new").exists()
+
+
+def test_a_folder_is_put_back_whose_replacement_was_killed_half_way(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    with new_folder(path) as folder:
+        (folder / "kept").touch()
+    start = child(
+        "import adm.files\n"
+        "adm.files._exchange = lambda part, out: (out.rename(part.with_suffix('.old')), "
+        "print('half', flush=True), time.sleep(60))\n"
+        "with new_folder(Path(sys.argv[1]), replace=True) as folder:\n"
+        "    (folder / 'new').touch()\n",
+        str(path),
+    )
+    assert start.stdout is not None
+    assert start.stdout.readline() == "half\n"
+    start.kill()
+    start.communicate()
+    assert not path.exists()
+    clear(path)
+    assert contents(tmp_path) == {"kept": b""}
+    assert [each.name for each in tmp_path.iterdir()] == ["out"]
 
 
 def test_readers_see_whole_files_while_several_write_and_are_killed(tmp_path: Path) -> None:

@@ -2,21 +2,17 @@
 
 import hashlib
 import json
+import re
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import pytest
+from pydantic import Field
 
-from adm.files import (
-    MOST_DEPTH,
-    cached_json,
-    parse_json,
-    read_json,
-    sha256,
-    sha256_of,
-    through_json,
-    write_bytes,
-    write_json,
-)
+from adm.files import write_bytes, write_json
+from adm.hashes import sha256, sha256_of
+from adm.parsed import MOST_DEPTH, as_type, cached_json, parse_json, read_json, through_json
 
 
 def nested(depth: int) -> str:
@@ -79,3 +75,43 @@ def test_the_digest_of_a_file_is_that_of_its_bytes(tmp_path: Path, size: int) ->
     write_bytes(tmp_path / "file", content)
     expected = hashlib.sha256(content).hexdigest()
     assert sha256(tmp_path / "file") == sha256_of(content) == expected
+
+
+@dataclass(frozen=True)
+class Held:
+    step: Annotated[int, Field(ge=0, le=10)]
+    classes: tuple[str, ...]
+
+
+def test_a_typed_value_is_what_was_written() -> None:
+    assert as_type(Held, {"step": 3, "classes": ["a"]}) == Held(3, ("a",))
+
+
+@pytest.mark.parametrize(
+    ("step", "classes", "reason"),
+    [
+        (True, [], "step: input should be a valid integer, got True"),
+        ("3", [], "step: input should be a valid integer, got '3'"),
+        (3.0, [], "step: input should be a valid integer, got 3.0"),
+        (None, [], "step: input should be a valid integer, got None"),
+        (11, [], "step: input should be less than or equal to 10, got 11"),
+        (10**400, [], "step: "),
+        (3, 5, "classes: input should be a valid array, got 5"),
+        (3, [1], "classes.0: input should be a valid string, got 1"),
+        (3, "abc", "classes: input should be a valid array, got 'abc'"),
+        (3, {"a": "\x1b" * 10**5}, "classes: "),
+    ],
+)
+def test_what_has_another_type_is_named_with_its_place(
+    step: object, classes: object, reason: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(reason)) as raised:
+        as_type(Held, {"step": step, "classes": classes})
+    assert len(str(raised.value)) < 200
+    assert str(raised.value).isprintable()
+
+
+@pytest.mark.parametrize("value", [[], None, 5, {}, {"step": 1}, object(), "\udcff"])
+def test_what_is_no_such_object_at_all_is_refused(value: object) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 (the reason is another for each)
+        as_type(Held, value)

@@ -1,4 +1,4 @@
-"""Path, content -> file or folder, written atomically; file -> JSON within limits, SHA-256."""
+"""Path, content -> file or folder, written atomically, and synced to the disk."""
 
 import errno
 import glob
@@ -7,17 +7,19 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+import socket
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-MOST_BYTES = 1 << 26  # of a JSON file; enough for the labels of several million samples
-MOST_DEPTH = 64  # of nested lists and objects; files of this package have fewer than ten
 LONGEST_NAME = (
     40  # characters of a name that its temporary name keeps, to stay within file system limits
 )
 UNSYNCED = (errno.EINVAL, errno.ENOTSUP)  # errors of file systems that cannot sync a folder
+ABANDONED_SECONDS = 86_400.0  # without a change, after which the writer on another machine is dead
 
 
 @contextmanager
@@ -25,9 +27,10 @@ def new_file(path: Path, *, sync: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path`, and rename it to `path` when the block ends.
 
     A reader finds the old file or the new one, never a part of it. If the block raises, the old
-    file remains and the temporary one is removed; if the process is killed, a hidden temporary file
-    may remain (see `leftovers`). Parent folders are created. Links are followed. A path that is not
-    a regular file, such as a pipe or /dev/stdout, is yielded itself.
+    file remains and the temporary one is removed. A process that is killed leaves a hidden
+    temporary file, which the next call removes (see `leftovers`). Parent folders are created. Links
+    are followed. A path that is not a regular file, such as a pipe or /dev/stdout, is yielded
+    itself.
 
     Args:
         sync: whether to wait until the file and its name are on the disk, so that they survive a
@@ -43,6 +46,7 @@ def new_file(path: Path, *, sync: bool = True) -> Iterator[Path]:
         return
     target = path.resolve() if path.is_symlink() else path
     target.parent.mkdir(parents=True, exist_ok=True)
+    clear(target)
     part = _beside(target)
     try:
         yield part
@@ -61,7 +65,8 @@ def new_file(path: Path, *, sync: bool = True) -> Iterator[Path]:
 def new_folder(out: Path, replace: bool = False) -> Iterator[Path]:
     """Yield a temporary folder beside `out`, and rename it to `out` when the block ends.
 
-    If the block raises, `out` is unchanged. Files in the folder are not synced.
+    If the block raises, `out` is unchanged. A process that is killed leaves a hidden temporary
+    folder, which the next call removes. All files are synced before the folder gets its name.
 
     Args:
         replace: whether to replace an existing folder, once the new one is complete.
@@ -71,14 +76,17 @@ def new_folder(out: Path, replace: bool = False) -> Iterator[Path]:
     """
     _check_free(out, replace)
     out = out.resolve()
+    clear(out)
     part = _beside(out)
     part.mkdir(parents=True)
     try:
         yield part
+        fsync_all(part)
         if replace and out.exists():
             _exchange(part, out)
         else:
             _take(part, out)
+        fsync(out.parent)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
@@ -134,79 +142,62 @@ def fsync(path: Path) -> None:
         os.close(handle)
 
 
+def fsync_all(folder: Path) -> None:
+    """Wait until all files in a folder, and their names, are on the disk."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            fsync(Path(place, name))
+        fsync(Path(place))
+
+
 def leftovers(path: Path) -> list[Path]:
-    """Return the temporary files of `path`, both of killed and of running writers."""
-    return [*path.parent.glob(f".{glob.escape(path.name[:LONGEST_NAME])}.*.part")]
+    """Return the temporary files and folders of `path` that killed writers have left.
 
-
-def read_json(path: Path, *, limit: int = MOST_BYTES) -> Any:
-    """Read a JSON file.
-
-    Args:
-        limit: largest size in bytes.
-
-    Raises:
-        ValueError: the file is not JSON, or is too large or too deeply nested. The message is only
-            the reason, to which the caller adds the path and the cure.
-        OSError: the file cannot be read.
+    The name of each contains the machine and the process id of its writer. One of this machine is
+    left if that process has ended; one of another machine, if nothing has changed for a day.
     """
-    with path.open("rb") as file:
-        content = file.read(limit + 1)
-    if len(content) > limit:
-        raise ValueError(f"it has more than {limit} bytes")
-    return parse_json(content)
+    name = glob.escape(path.name[:LONGEST_NAME])
+    found = (each for end in ("part", "old") for each in path.parent.glob(f".{name}.*-*.{end}"))
+    return [each for each in found if _is_left(each)]
 
 
-def cached_json(path: Path) -> dict[str, Any] | None:
-    """Read a JSON object that an earlier call may have written; None if absent or damaged.
+def clear(path: Path) -> None:
+    """Remove the `leftovers` of a path; put back a folder that was about to be replaced."""
+    for each in leftovers(path):
+        if each.suffix == ".old" and not path.exists():
+            each.rename(path)
+        elif each.is_dir() and not each.is_symlink():
+            shutil.rmtree(each, ignore_errors=True)
+        else:
+            each.unlink(missing_ok=True)
 
-    Raises:
-        OSError: the file exists and cannot be read.
-    """
+
+def _is_left(part: Path) -> bool:
+    match part.suffixes[-2].removeprefix(".").split("-"):
+        case [machine, pid, _] if machine == _machine() and pid.isdecimal():
+            return not _alive(int(pid))
+    with suppress(FileNotFoundError):
+        return time.time() - part.lstat().st_mtime > ABANDONED_SECONDS
+    return False
+
+
+def _alive(pid: int) -> bool:
     try:
-        found = read_json(path)
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
-def parse_json(
-    content: bytes | str, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None
-) -> Any:
-    """Parse untrusted JSON.
-
-    Args:
-        content: text, or bytes in any Unicode encoding.
-        pairs: (key, value) pairs of an object -> its value; a dictionary by default.
-
-    Raises:
-        ValueError: the content is not JSON, or is nested deeper than `MOST_DEPTH`. The message is
-            only the reason.
-    """
-    try:
-        value = json.loads(content, object_pairs_hook=pairs)
-        deep = _depth(value) > MOST_DEPTH
-    except RecursionError:
-        deep, value = True, None
-    if deep:
-        raise ValueError(f"it is nested deeper than {MOST_DEPTH} levels")
-    return value
-
-
-def through_json(value: Any) -> Any:
-    """Return a value as it is read back from JSON: tuples are lists, and keys are strings."""
-    return json.loads(json.dumps(value))
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, 64 hexadecimal digits; it may be larger than memory."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sha256_of(content: bytes) -> str:
-    """Return the SHA-256 of bytes, 64 hexadecimal digits."""
-    return hashlib.sha256(content).hexdigest()
+@cache
+def _machine() -> str:
+    """Return a name of this machine, or of this container, in which process ids are unique."""
+    place = socket.gethostname()
+    with suppress(OSError):  # only Linux has namespaces of processes
+        place += os.readlink("/proc/self/ns/pid")
+    return hashlib.sha256(place.encode("utf-8", "replace")).hexdigest()[:8]
 
 
 def _beside(path: Path) -> Path:
@@ -214,7 +205,8 @@ def _beside(path: Path) -> Path:
 
     The process id is not unique: threads share it, and containers on one disk may have equal ids.
     """
-    name, own = path.name[:LONGEST_NAME], f"{os.getpid()}-{secrets.token_hex(4)}"
+    name = path.name[:LONGEST_NAME]
+    own = f"{_machine()}-{os.getpid()}-{secrets.token_hex(4)}"
     return path.with_name(f".{name}.{own}.part")
 
 
@@ -246,14 +238,3 @@ def _exchange(part: Path, out: Path) -> None:
             old.rename(out)
         raise
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _depth(value: Any) -> int:
-    """Return the depth of nested lists and objects; 0 for a number."""
-    depth, level = 0, [value]
-    while level := [each for each in level if isinstance(each, list | dict)]:
-        depth += 1
-        level = [
-            child for each in level for child in (each.values() if isinstance(each, dict) else each)
-        ]
-    return depth

@@ -68,8 +68,9 @@ def demo(
     # Imported here, so that --help does not load torch.
     from adm.demo.report import write
     from adm.demo.run import evaluations, manifest, preset, run, shipped
-    from adm.files import new_folder, read_json
+    from adm.files import new_folder
     from adm.models.device import pick
+    from adm.parsed import read_json
 
     models = shipped(pick(device))
     sweep = preset(models, scales, per_class, sampler=sampler, steps=steps, seed=seed)
@@ -103,7 +104,7 @@ def _check_free(out: Path, overwrite: bool) -> None:
 def _is_complete(out: Path, asked: dict[str, Any]) -> bool:
     """Return whether the folder holds this demo; raise FileExistsError if it holds another."""
     from adm.differences import first_difference
-    from adm.files import cached_json, through_json
+    from adm.parsed import cached_json, through_json
 
     if not out.is_dir() or not any(out.iterdir()):
         return False

@@ -100,7 +100,7 @@ def _of_user(compared: Sequence[object]) -> Path:
     """Return a folder of the user's cache, named by a hash of what is compared."""
     from adm.data.fetch import cache_folder
     from adm.data.naming import at_home
-    from adm.files import sha256_of
+    from adm.hashes import sha256_of
 
     paths = [at_home(each) if isinstance(each, str) else each for each in compared]
     whole = [each.resolve() if isinstance(each, Path) and each.exists() else each for each in paths]

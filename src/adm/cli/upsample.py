@@ -9,7 +9,7 @@ from adm.cli import early
 from adm.cli.output import OUT
 from adm.cli.sampling import DEFAULT, SamplingOptions
 from adm.data.naming import ARCHIVE, MANIFEST
-from adm.files import read_json
+from adm.parsed import read_json
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -1,5 +1,6 @@
 """HTTP(S) URL -> Path of the file in a cache folder, downloaded once."""
 
+import glob
 import os
 import time
 from collections.abc import Callable
@@ -12,7 +13,8 @@ from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit
 from urllib.request import urlopen
 
-from adm.files import leftovers, new_file, sha256_of
+from adm.files import new_file
+from adm.hashes import sha256_of
 from adm.notices import notice
 
 SCHEMES = ("http", "https")
@@ -53,7 +55,7 @@ def fetched(url: str, cache: Path | None = None, optional: bool = False) -> Path
             _wait(lock)
             continue
         try:
-            for left in leftovers(target):
+            for left in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
                 left.unlink(missing_ok=True)
             with new_file(target) as part, part.open("wb") as file:
                 _fetch(url, file, partial(_refresh, lock))

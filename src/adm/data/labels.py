@@ -9,7 +9,7 @@ import numpy as np
 from adm.data.counting import count_of
 from adm.data.lists import LISTS, Label, csv_pairs, json_pairs
 from adm.data.naming import at_home, natural, plain
-from adm.files import parse_json
+from adm.parsed import parse_json
 
 RULES = ("folders", "prefix", "none")
 FORMS = f"{', '.join(RULES)}, or a list {', '.join(LISTS)} of files with their labels"

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from adm.data.naming import is_image
-from adm.files import parse_json
+from adm.parsed import parse_json
 
 LISTS = (".csv", ".tsv", ".json")
 # Headings, the most likely first, regardless of case and with _ for spaces and hyphens.

@@ -15,7 +15,8 @@ from adm.data.fitting import fitted
 from adm.data.labels import CLASSES_FILE
 from adm.data.source import CorruptImage, Source
 from adm.data.threads import streamed
-from adm.files import leftovers, new_file, sha256_of, write_text
+from adm.files import new_file, write_text
+from adm.hashes import sha256_of
 
 ORIGINAL = "original"
 # Format -> its extension, and Pillow's options. WebP and PNG are lossless.
@@ -193,8 +194,6 @@ def _write_shard(
 ) -> list[CorruptImage]:
     """Write one archive atomically; return the errors of images that were skipped."""
     corrupt: list[CorruptImage] = []
-    for left in leftovers(target):  # of a run that was killed
-        left.unlink(missing_ok=True)
     with new_file(target) as part, tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as archive:
         for index, made in zip(indices, streamed(attempt, indices), strict=True):
             advance(1)

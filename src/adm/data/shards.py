@@ -17,7 +17,7 @@ from adm.data.lists import Label, as_label, as_numbers
 from adm.data.naming import EXTENSIONS
 from adm.data.source import CorruptImage, NoSplit
 from adm.data.tar import Entry, entries
-from adm.files import parse_json
+from adm.parsed import parse_json
 
 CLASS, FIELDS = "cls", "json"  # WebDataset's extensions of an image's label and metadata
 SPLIT_OF = {name: split for split, names in SPLITS.items() for name in names}

@@ -24,10 +24,12 @@ from adm.data.export import write_npz
 from adm.data.labels import MOST_CLASSES
 from adm.data.naming import at_home
 from adm.data.stored import members
-from adm.files import new_file, parse_json, sha256
+from adm.files import new_file
+from adm.hashes import sha256
 from adm.metrics import Statistics, neighbour_distances
 from adm.metrics.frechet import check_statistics
 from adm.metrics.manifold import DENSITY_NEIGHBOURS
+from adm.parsed import parse_json
 
 IMAGES = 10_000  # most images stored, as in the released files
 INCEPTION = "inception"

@@ -13,7 +13,8 @@ from rich.text import Text
 
 from adm.evaluation.classes import ClassScores
 from adm.evaluation.scores import Score, title
-from adm.files import read_json, write_text
+from adm.files import write_text
+from adm.parsed import read_json
 
 CLASSES_SHOWN = 20  # rows printed; the file has all
 

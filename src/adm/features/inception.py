@@ -25,7 +25,7 @@ from adm.extras import installing
 from adm.features.contract import Extracted, Features, fingerprint, guarded
 from adm.features.preprocess import rgb, tensorflow_bilinear
 from adm.features.weights import State, load_pickled
-from adm.files import sha256
+from adm.hashes import sha256
 from adm.notices import quiet
 
 NAME = "inception"

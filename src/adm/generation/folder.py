@@ -15,19 +15,12 @@ from adm.data.export import save_images, write_npz
 from adm.data.naming import ANIMATION, ARCHIVE, MANIFEST, SHEET
 from adm.data.pixels import MODES
 from adm.differences import first_difference
-from adm.files import (
-    cached_json,
-    new_file,
-    new_folder,
-    read_json,
-    through_json,
-    write_bytes,
-    write_json,
-)
+from adm.files import new_file, new_folder, write_bytes, write_json
 from adm.generation.animation import animation, check_animated
 from adm.generation.generator import OnStep
 from adm.generation.job import Chain, Job, chained
 from adm.generation.sheet import contact_sheet
+from adm.parsed import cached_json, read_json, through_json
 from adm.pictures import png
 from adm.samplers.words import from_json, to_json
 

@@ -5,7 +5,7 @@ from typing import Any, Protocol, TypeAlias
 
 from torch import Tensor
 
-from adm.files import sha256
+from adm.hashes import sha256
 from adm.models.trained import ClassifierModel, DiffusionModel
 
 OnStep: TypeAlias = Callable[

@@ -7,9 +7,9 @@ from typing import Any, TypeAlias, Union
 import torch
 from torch import Tensor
 
-from adm.files import sha256_of
 from adm.generation.generate import check_low_res
 from adm.generation.generator import Generator
+from adm.hashes import sha256_of
 
 
 @dataclass(frozen=True, eq=False)

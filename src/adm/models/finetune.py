@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from adm.files import sha256
+from adm.hashes import sha256
 from adm.models.load import read
 from adm.networks import ClassifierConfig, UNetConfig, on_meta, shapes_of
 from adm.recipes.schema import Recipe

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from adm.differences import first_difference
-from adm.files import read_json, through_json, write_json
+from adm.files import write_json
+from adm.parsed import read_json, through_json
 from adm.recipes.schema import from_json, to_json
 
 FILE = "run.json"

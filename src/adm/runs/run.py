@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 
 from adm.data import Source
-from adm.files import sha256_of
+from adm.hashes import sha256_of
 from adm.models.finetune import start_from
 from adm.processes import Devices, on_this_machine
 from adm.recipes import build

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from adm.cached import Cached
-from adm.files import through_json
 from adm.generation.folder import MANIFEST, read_manifest, sample_into
 from adm.generation.generate import DiffusionGenerator
 from adm.generation.job import Job
 from adm.models.pair import classes_of
 from adm.models.trained import ClassifierModel, DiffusionModel
+from adm.parsed import through_json
 from adm.samplers import Sampling
 from adm.samplers.words import changed
 

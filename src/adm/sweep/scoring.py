@@ -29,12 +29,14 @@ from adm.evaluation import (
 from adm.evaluation.manifest import described
 from adm.evaluation.statistics import DEFAULT, digest_of
 from adm.features import Features
-from adm.files import cached_json, sha256, write_json
+from adm.files import write_json
 from adm.generation.folder import images_of
+from adm.hashes import sha256
 from adm.images import to_float
 from adm.metrics.accuracy import accuracy
 from adm.models.paths import SHIPPED
 from adm.models.trained import ClassifierModel
+from adm.parsed import cached_json
 from adm.sweep.plan import Point
 
 POINTS, REFERENCES = "points", "references"  # in the sweep folder

@@ -24,7 +24,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from adm.files import fsync, read_json
+from adm.files import fsync
+from adm.parsed import read_json
 from adm.processes import Devices
 from adm.training import contents
 from adm.training.disk import unwritten

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from adm.files import parse_json
+from adm.parsed import parse_json
 
 FORMAT = "adm"  # the key of our metadata in the header of a model file
 LENGTH = 8  # bytes of the header's length

@@ -1,0 +1,81 @@
+"""Folder -> lock, which one living process holds; the system releases it when the process ends."""
+
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from adm.parsed import cached_json
+from adm.shown import shown
+
+try:
+    import fcntl
+except ImportError:  # not on Windows, where folders are not locked
+    fcntl = None
+
+FILE = ".lock"
+
+
+class InUse(ValueError):
+    """Raised if another process holds the lock of a folder."""
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder until the block ends; create the folder if it is absent.
+
+    A lock that a killed process has left is free. On file systems without locks, nothing is held.
+
+    Raises:
+        InUse: another process holds it; names its process id and host.
+    """
+    path = folder / FILE
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = _taken(path)
+    try:
+        os.truncate(handle, 0)
+        os.write(handle, json.dumps(_holder()).encode())
+        yield
+    finally:
+        with suppress(OSError):  # removed before it is released, so that no other process holds it
+            path.unlink()
+        os.close(handle)
+
+
+def _taken(path: Path) -> int:
+    """Open and lock a file; return its descriptor."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            if fcntl is None:
+                return handle
+            with suppress(InterruptedError):
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            raise _in_use(path) from None
+        except OSError:  # the file system has no locks
+            return handle
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), os.stat(path)):
+                return handle
+        os.close(handle)  # the holder has removed the file in the meantime
+
+
+def _holder() -> dict[str, object]:
+    since = time.strftime("%Y-%m-%d %H:%M:%S")
+    return {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
+
+
+def _in_use(path: Path) -> InUse:
+    held = {}
+    with suppress(OSError):
+        held = cached_json(path) or {}
+    pid, host, since = (held.get(key, "unknown") for key in ("pid", "host", "since"))
+    return InUse(
+        f"{path.parent} is in use by process {shown(pid)} on {shown(host)} since {shown(since)}; "
+        "wait until it ends, stop it, or choose another folder"
+    )

@@ -1,0 +1,124 @@
+"""JSON text, file, value -> typed value, within limits, or ValueError with the reason.
+
+The reader of each format states its schema as a type: a frozen dataclass, a TypedDict, a number
+within bounds. What passes needs no further check.
+"""
+
+import json
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from adm.shown import shown
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+T = TypeVar("T")
+MOST_BYTES = 1 << 26  # of a JSON file; enough for the labels of several million samples
+MOST_DEPTH = 64  # of nested lists and objects; files of this package have fewer than ten
+
+
+def as_type(kind: type[T], value: Any) -> T:
+    """Return a JSON value as a typed value; nothing is converted but lists to tuples.
+
+    Args:
+        kind: any type that pydantic validates, such as `Annotated[int, Field(ge=0)]` or a frozen
+            dataclass. Keys that a dataclass does not declare are refused or dropped as its
+            `__pydantic_config__` says.
+
+    Raises:
+        ValueError: the value has another type, or is out of range. The message is only the reason:
+            the place, what was expected, and what was found.
+    """
+    from pydantic import ValidationError
+
+    try:
+        # In the mode of JSON, tuples are read from lists; strictly, "5" is no number.
+        return _adapter(kind).validate_json(json.dumps(value), strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        reason = first["msg"].removeprefix("Value error, ")
+        reason = f"{reason[:1].lower()}{reason[1:]}, got {shown(first['input'])}"
+        raise ValueError(f"{place}: {reason}" if place else reason) from None
+    except (TypeError, UnicodeEncodeError, RecursionError) as error:
+        raise ValueError(f"it is no JSON value ({error})") from None
+
+
+@cache
+def _adapter(kind: type[T]) -> "TypeAdapter[T]":
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
+
+
+def read_json(path: Path, *, limit: int = MOST_BYTES) -> Any:
+    """Read a JSON file.
+
+    Args:
+        limit: largest size in bytes.
+
+    Raises:
+        ValueError: the file is not JSON, or is too large or too deeply nested. The message is only
+            the reason, to which the caller adds the path and the cure.
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise ValueError(f"it has more than {limit} bytes")
+    return parse_json(content)
+
+
+def cached_json(path: Path) -> dict[str, Any] | None:
+    """Read a JSON object that an earlier call may have written; None if absent or damaged.
+
+    Raises:
+        OSError: the file exists and cannot be read.
+    """
+    try:
+        found = read_json(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def parse_json(
+    content: bytes | str, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None
+) -> Any:
+    """Parse untrusted JSON.
+
+    Args:
+        content: text, or bytes in any Unicode encoding.
+        pairs: (key, value) pairs of an object -> its value; a dictionary by default.
+
+    Raises:
+        ValueError: the content is not JSON, or is nested deeper than `MOST_DEPTH`. The message is
+            only the reason.
+    """
+    try:
+        value = json.loads(content, object_pairs_hook=pairs)
+        deep = _depth(value) > MOST_DEPTH
+    except RecursionError:
+        deep, value = True, None
+    if deep:
+        raise ValueError(f"it is nested deeper than {MOST_DEPTH} levels")
+    return value
+
+
+def through_json(value: Any) -> Any:
+    """Return a value as it is read back from JSON: tuples are lists, and keys are strings."""
+    return json.loads(json.dumps(value))
+
+
+def _depth(value: Any) -> int:
+    """Return the depth of nested lists and objects; 0 for a number."""
+    depth, level = 0, [value]
+    while level := [each for each in level if isinstance(each, list | dict)]:
+        depth += 1
+        level = [
+            child for each in level for child in (each.values() if isinstance(each, dict) else each)
+        ]
+    return depth

@@ -1,0 +1,45 @@
+"""Any, str -> text for a message: short, on one line, without control characters."""
+
+import unicodedata
+from typing import Any
+
+LONGEST = 80  # characters of a value in a message
+# Characters that a terminal acts upon: controls, surrogates of undecodable bytes, and formats such
+# as those that reverse the direction of writing.
+ACTING = ("Cc", "Cs", "Cf", "Zl", "Zp")
+HARMLESS = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"  # which emoji and scripts need
+
+
+def shown(value: Any, longest: int = LONGEST) -> str:
+    """Return a value as `repr` shows it, cut short in the middle, with what acts escaped."""
+    if isinstance(value, str) and len(value) > 2 * longest:
+        value = value[:longest] + value[-longest:]  # `repr` of the whole may be long work
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # nested too deep; an int of too many digits
+        text = f"a {type(value).__name__}"
+    return short(printable(text), longest)
+
+
+def short(text: str, longest: int = LONGEST) -> str:
+    """Return a text of at most `longest` characters, with an ellipsis for what is left out."""
+    if len(text) <= longest:
+        return text
+    tail = longest // 4
+    return f"{text[: longest - tail - 1]}…{text[-tail:]}"
+
+
+def printable(text: str) -> str:
+    """Return a text in which characters that a terminal would act upon are escaped.
+
+    A newline becomes `\\n` as well; lines are the caller's.
+    """
+    if text.isprintable():
+        return text
+    return "".join(_escaped(each) for each in text)
+
+
+def _escaped(character: str) -> str:
+    if unicodedata.category(character) not in ACTING or character in HARMLESS:
+        return character
+    return character.encode("unicode_escape", "surrogatepass").decode()

@@ -1,0 +1,62 @@
+"""SHA256SUMS of a folder names each file that is no longer what it was."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from adm.hashes import SUMS, damaged_parts, read_sums, sha256, write_sums
+
+NAMES = ["a", "b/c d.png", "é"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "b").mkdir()
+    for name in NAMES:
+        (tmp_path / name).write_text(f"content of {name}")
+    write_sums(tmp_path, NAMES)
+    return tmp_path
+
+
+def test_a_folder_is_as_it_was_written(folder: Path) -> None:
+    assert damaged_parts(folder) == []
+    assert read_sums(folder) == {name: sha256(folder / name) for name in NAMES}
+    if tool := shutil.which("sha256sum"):
+        subprocess.run([tool, "-c", "--quiet", SUMS], cwd=folder, check=True)
+
+
+def test_each_change_is_named(folder: Path) -> None:
+    one, other, last = (folder / name for name in NAMES)
+    content = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(content)  # swapped
+    assert damaged_parts(folder) == NAMES[:2]
+    last.unlink()
+    assert damaged_parts(folder, NAMES[2:]) == NAMES[2:]
+
+
+def test_a_file_that_is_not_listed_is_vouched_for_by_nothing(folder: Path) -> None:
+    (folder / "new").touch()
+    assert damaged_parts(folder, ["new"]) == ["new"]
+    (folder / SUMS).unlink()
+    assert damaged_parts(folder, ["new"]) == []  # a folder of an earlier version
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"abc  a",
+        b"0" * 64 + b" a",
+        b"0" * 64 + b"  ../a",
+        b"0" * 64 + b"  /etc/passwd",
+        b"\xff" * 64 + b"  a",
+        b"0" * 64 + b"  a\x1b[2J",
+    ],
+)
+def test_a_damaged_list_is_refused(folder: Path, line: bytes) -> None:
+    with (folder / SUMS).open("ab") as file:
+        file.write(line + b"\n")
+    with pytest.raises(ValueError, match="is damaged in line 4"):
+        damaged_parts(folder)

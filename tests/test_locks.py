@@ -1,0 +1,66 @@
+"""A folder is locked by one living process, and free again however it ends."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from adm.locks import FILE, InUse, locked
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from adm.locks import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def held_elsewhere(folder: Path) -> subprocess.Popen[str]:
+    start = [sys.executable, "-c", HOLDER, str(folder)]
+    holder = subprocess.Popen(start, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    return holder
+
+
+def test_the_second_is_refused_with_the_process_and_the_host_of_the_first(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    holder = held_elsewhere(folder)
+    with pytest.raises(InUse) as raised, locked(folder):
+        pass
+    assert f"in use by process {holder.pid} on {socket.gethostname()!r}" in str(raised.value)
+    holder.kill()
+    holder.communicate()
+    with locked(folder):  # the killed process holds it no more
+        assert str(os.getpid()) in (folder / FILE).read_text()
+    assert list(folder.iterdir()) == []
+
+
+def test_of_two_in_one_process_one_holds_it(tmp_path: Path) -> None:
+    with locked(tmp_path):
+        with pytest.raises(InUse), locked(tmp_path):
+            pass
+        assert (tmp_path / FILE).exists()
+    with locked(tmp_path):
+        pass
+
+
+def test_an_error_releases_it(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), locked(tmp_path):
+        raise KeyError
+    with locked(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"pid": "\\u001b[2J", "host": 1}'])
+def test_what_the_file_says_is_shown_and_never_trusted(tmp_path: Path, content: bytes) -> None:
+    with locked(tmp_path):
+        (tmp_path / FILE).write_bytes(content)
+        with pytest.raises(InUse, match="is in use by process") as raised, locked(tmp_path):
+            pass
+        assert str(raised.value).isprintable()
