@@ -24,15 +24,18 @@ class InUse(ValueError):
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, name: str = FILE) -> Iterator[None]:
     """Hold the lock of a folder until the block ends; create the folder if it is absent.
 
     A lock that a killed process has left is free. On file systems without locks, nothing is held.
 
+    Args:
+        name: of the lock file. A folder may have several locks, such as one for each of its files.
+
     Raises:
         InUse: another process holds it; names its process id and host.
     """
-    path = folder / FILE
+    path = folder / name
     folder.mkdir(parents=True, exist_ok=True)
     handle = _taken(path)
     try:

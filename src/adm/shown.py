@@ -4,6 +4,7 @@ import unicodedata
 from typing import Any
 
 LONGEST = 80  # characters of a value in a message
+LONGEST_PATH = 300  # characters of a path or an address in a message
 # Characters that a terminal acts upon: controls, surrogates of undecodable bytes, and formats such
 # as those that reverse the direction of writing.
 ACTING = ("Cc", "Cs", "Cf", "Zl", "Zp")
@@ -27,6 +28,11 @@ def short(text: str, longest: int = LONGEST) -> str:
         return text
     tail = longest // 4
     return f"{text[: longest - tail - 1]}…{text[-tail:]}"
+
+
+def shown_path(path: object) -> str:
+    """Return a path or an address for a message: cut short, with what acts escaped."""
+    return short(printable(str(path)), LONGEST_PATH)
 
 
 def printable(text: str) -> str:
