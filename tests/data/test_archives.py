@@ -270,7 +270,7 @@ def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=rf"{name} is {kind}.*again"):
             open_source(str(tmp_path / name))
     (tmp_path / "b.tar").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"b\.tar is empty"):
+    with pytest.raises(ValueError, match=r"b\.tar is damaged .*\(it is empty\); download it again"):
         open_source(str(tmp_path / "b.tar"))
 
 

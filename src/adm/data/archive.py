@@ -1,6 +1,7 @@
 """.zip archive of image files -> Files: encoded images with labels, read in place."""
 
 import io
+import os
 import stat
 import struct
 import zipfile
@@ -13,13 +14,16 @@ import torch
 
 from adm.data.files import Files
 from adm.data.layout import SPLITS, select_split
-from adm.data.naming import in_order, is_image, plain
+from adm.data.lists import MOST_BYTES as MOST_LIST_BYTES
+from adm.data.naming import LONGEST_NAME, in_order, is_image, plain
+from adm.data.regular import MAX_BYTES, check_size, open_regular
 from adm.data.source import CorruptImage
+from adm.shown import printable, shown_path
 
 LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature; lengths of the name and the extra field
 SIGNATURE = b"PK\x03\x04"
 ENCRYPTED = 0x1
-MAX_BYTES = 1 << 29  # of one encoded image
+MOST_DIRECTORY = 1 << 27  # bytes of the list of members, enough for a million of them
 
 
 class Member(NamedTuple):
@@ -45,8 +49,8 @@ def zip_archive(path: Path, split: str = "train", labels: str | None = None) -> 
         labels: another rule or a list; see `labels.labelled`.
 
     Raises:
-        ValueError: not an archive, or damaged; members that are encrypted or compressed otherwise;
-            and as `folder.image_folder`.
+        ValueError: not an archive, damaged, or over `MOST_DIRECTORY`; members that overlap, are
+            encrypted or compressed otherwise; and as `folder.image_folder`.
     """
     members = _members(path)
 
@@ -77,19 +81,23 @@ def from_members(
     names = in_order(bare)
 
     def inside(name: str) -> bytes | None:
-        return read(bare[name]) if name in bare else None
+        if name not in bare:
+            return None
+        content = read(bare[name])
+        check_size(len(content), f"{path}/{name}", MOST_LIST_BYTES)
+        return content
 
-    found = select_split(names, split, labels, path.stem, str(path), inside)
+    found = select_split(names, split, labels, path.stem, shown_path(path), inside)
 
     def open_(index: int) -> BinaryIO:
         return io.BytesIO(read(bare[names[found.used[index]]]))
 
     return Files(
-        path.name,
+        printable(path.name),
         found.classes,
         torch.from_numpy(found.labels),
         open_,
-        lambda index: f"{path}/{names[found.used[index]]}",
+        lambda index: shown_path(f"{path}/{names[found.used[index]]}"),
         left_out=found.left_out,
     )
 
@@ -105,37 +113,67 @@ def _wrapper(names: list[str]) -> str:
     return f"{tops.pop()}/"
 
 
+class _Directory(io.FileIO):
+    """A file of which no more than `MOST_DIRECTORY` bytes are read at once.
+
+    `zipfile` reads the whole list of members at once, by the size that the archive states.
+    """
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or size < 0:  # of the end of the file, where the place of the list is
+            size = MOST_DIRECTORY
+        if size > MOST_DIRECTORY:
+            raise zipfile.BadZipFile(f"the list of its members is over {MOST_DIRECTORY} bytes")
+        return super().read(size)
+
+
 def _members(path: Path) -> dict[str, Member]:
     """Regular files by their plain names, without links and folders."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            infos = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise ValueError(
-            f"{path} is not a readable .zip ({error}); download or create it again"
-        ) from None
-    return {
+        with open_regular(path) as file, _Directory(os.dup(file.fileno())) as directory:
+            total = file.seek(0, io.SEEK_END)
+            with zipfile.ZipFile(directory) as archive:
+                infos = archive.infolist()
+    except (zipfile.BadZipFile, struct.error, OSError, ValueError, NotImplementedError) as error:
+        raise _unreadable(path, error) from None
+    members = {
         plain(info.filename): _member(path, info)
         for info in infos
         if not info.is_dir() and not stat.S_ISLNK(info.external_attr >> 16)
     }
+    end = 0
+    for member in sorted(members.values()):
+        # Overlapping members would unpack to much more than the archive contains.
+        if member.offset < end or member.offset + member.stored > total:
+            raise _unreadable(path, "its members overlap or are outside of it")
+        end = member.offset + LOCAL_HEADER.size + member.stored
+    return members
+
+
+def _unreadable(path: Path, reason: object) -> ValueError:
+    return ValueError(
+        f"{shown_path(path)} is not a readable .zip ({shown_path(reason)}); download or create it "
+        "again"
+    )
 
 
 def _member(path: Path, info: zipfile.ZipInfo) -> Member:
     known = info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+    where = shown_path(f"{path}/{info.filename}")
     if info.flag_bits & ENCRYPTED or not known:
         what = "encrypted" if info.flag_bits & ENCRYPTED else "compressed by another method"
         raise ValueError(
-            f"{path}/{info.filename} is {what}; create the archive with deflate or store, without "
-            "encryption"
+            f"{where} is {what}; create the archive with deflate or store, without encryption"
         )
+    if len(info.filename) > LONGEST_NAME:
+        raise ValueError(f"{where} is a name of over {LONGEST_NAME} characters; shorten it")
     deflated = info.compress_type == zipfile.ZIP_DEFLATED
     return Member(info.header_offset, info.compress_size, info.file_size, info.CRC, deflated)
 
 
 def _content(path: Path, name: str, member: Member) -> bytes:
     """Read one member; each call opens the archive, so that threads share no file position."""
-    where = f"{path}/{name}"
+    where = shown_path(f"{path}/{name}")
     if max(member.size, member.stored) > MAX_BYTES:
         raise CorruptImage(where, f"{where} has {member.size} bytes, over {MAX_BYTES}; remove it")
     with path.open("rb") as file:

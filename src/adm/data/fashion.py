@@ -5,6 +5,7 @@ from pathlib import Path
 from adm.data.idx import DEBIAN_FASHION_MNIST, FASHION_CLASSES, idx
 from adm.data.source import Source
 from adm.extras import installing
+from adm.shown import shown_path
 
 NAME = "fashion-mnist"
 STEMS = {"train": "train", "test": "t10k"}
@@ -62,6 +63,6 @@ def _download(cache: Path) -> None:
         FashionMNIST(str(cache), download=True)
     except (OSError, RuntimeError) as error:
         raise ValueError(
-            f"{NAME} could not be downloaded to {cache} ({error}); try again, or give "
-            f"{NAME}:/FOLDER with the IDX files"
+            f"{NAME} could not be downloaded to {shown_path(cache)} ({shown_path(error)}); try "
+            f"again, or give {NAME}:/FOLDER with the IDX files"
         ) from None

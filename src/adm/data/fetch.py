@@ -1,29 +1,43 @@
 """HTTP(S) URL -> Path of the file in a cache folder, downloaded once."""
 
-import glob
 import os
+import re
 import time
-from collections.abc import Callable
-from contextlib import suppress
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
-from typing import BinaryIO
+from typing import NamedTuple
 from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit
-from urllib.request import urlopen
 
+from adm.data.download import SCHEMES, download
 from adm.files import new_file
-from adm.hashes import sha256_of
+from adm.hashes import sha256, sha256_of
+from adm.locks import InUse, locked
 from adm.notices import notice
+from adm.shown import printable, shown_path
 
-SCHEMES = ("http", "https")
-MAX_BYTES = 1 << 36  # of one file; a larger one is more likely a wrong address than a shard
-PIECE = 1 << 20
-STALE_SECONDS = 60.0  # without a new byte, after which the fetching process counts as dead
-TIMEOUT_SECONDS = 30.0
 ABSENT = (403, 404, 410)  # HTTP statuses of a file that does not exist
-QUIET_SECONDS = 10.0  # between two lines of progress
+LONGEST_URL = 8_192  # characters
+LONGEST_NAME = 200  # bytes of the name of a file, to stay within file system limits
+POLL_SECONDS = 0.2
+QUIET_SECONDS = 10.0  # between two lines of a process that waits
+SHA256 = re.compile(r"sha256=([0-9a-fA-F]{64})")
+
+
+class Address(NamedTuple):
+    """A file on a server.
+
+    Attributes:
+        url: its address, without fragment.
+        sha256: the hash that it must have; None if that is not known.
+        target: its path in the cache.
+    """
+
+    url: str
+    sha256: str | None
+    target: Path
 
 
 def cache_folder() -> Path:
@@ -31,91 +45,107 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "adm" / "shards"
 
 
-def fetched(url: str, cache: Path | None = None, optional: bool = False) -> Path | None:
+def fetched(
+    url: str,
+    cache: Path | None = None,
+    optional: bool = False,
+    check: Callable[[Path], None] = lambda path: None,
+) -> Path | None:
     """The cached file of a URL, downloaded on first use.
 
     A file appears there whole or not at all. Of several processes, one downloads it and the others
-    wait.
+    wait; if that one is killed, another takes over.
 
     Args:
-        url: http or https.
+        url: http or https; a fragment `#sha256=...` is the hash that the file must have.
         cache: the folder; `cache_folder()` by default.
         optional: return None if the server has no such file.
+        check: path -> None; raises ValueError for a file that is not kept.
 
     Raises:
-        ValueError: another scheme, no response, or a file that is truncated or over `MAX_BYTES`.
+        ValueError: another scheme, no response, a file that `download.download` or `check` refuses,
+            or one of another hash.
     """
-    target = _place(url, cache or cache_folder())
-    target.parent.mkdir(parents=True, exist_ok=True)
-    lock = target.with_name(f".{target.name}.lock")
-    while not target.is_file():
-        try:
-            lock.touch(exist_ok=False)
-        except FileExistsError:
-            _wait(lock)
-            continue
-        try:
-            for left in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
-                left.unlink(missing_ok=True)
-            with new_file(target) as part, part.open("wb") as file:
-                _fetch(url, file, partial(_refresh, lock))
-        except (OSError, HTTPException) as error:  # URLError is an OSError
-            if target.is_file():  # another process fetched it, for which this one counted as dead
-                break
-            if optional and isinstance(error, HTTPError) and error.code in ABSENT:
-                return None
-            raise ValueError(f"{url} did not arrive ({error}); run the command again") from None
-        finally:
-            lock.unlink(missing_ok=True)
-    return target
+    address = _address(url, cache or cache_folder())
+    try:
+        if not address.target.is_file():
+            with _alone(address):
+                _fetch(address, check)
+        _check_hash(address, address.target)
+    except (OSError, HTTPException) as error:  # URLError is an OSError
+        if optional and isinstance(error, HTTPError) and error.code in ABSENT:
+            return None
+        raise ValueError(
+            f"{shown_path(url)} did not arrive ({shown_path(error)}); run the command again"
+        ) from None
+    return address.target
 
 
-def _place(url: str, cache: Path) -> Path:
-    """The cached path: files of one folder of a server share a folder of the cache."""
-    parts = urlsplit(url)
+def _fetch(address: Address, check: Callable[[Path], None]) -> None:
+    """Download a file, unless another process has done so in the meantime."""
+    if address.target.is_file():
+        return
+    with new_file(address.target) as part:
+        with part.open("wb") as file:
+            download(address.url, file)
+        _check_hash(address, part)
+        try:
+            check(part)
+        except ValueError as error:
+            raise ValueError(
+                f"{shown_path(address.url)} is not kept ({error}); check the address, or run the "
+                "command again"
+            ) from None
+
+
+def _address(url: str, cache: Path) -> Address:
+    """Files of one folder of a server share a folder of the cache."""
+    plain = url.isascii() and url.isprintable() and " " not in url and len(url) <= LONGEST_URL
+    parts = urlsplit(url if plain else "")
     if parts.scheme not in SCHEMES or not parts.hostname:
-        raise ValueError(f"{url} is no http or https address; give one, or a path")
+        raise ValueError(
+            f"{shown_path(url)} is no http or https address of up to {LONGEST_URL} characters; "
+            "give one, with %XX for special characters, or a path"
+        )
+    match = SHA256.fullmatch(parts.fragment)
+    if parts.fragment and match is None:
+        raise ValueError(
+            f"{shown_path(url)} ends with #{shown_path(parts.fragment)}, expected #sha256= and 64 "
+            "hexadecimal digits; correct or remove it"
+        )
     place, _, last = parts.path.rpartition("/")
     key = sha256_of(f"{parts.scheme}://{parts.netloc}{place}?{parts.query}".encode())
     name = unquote(last).replace("/", "-").lstrip(".") or "data"
-    return cache / f"{parts.hostname}-{key[:12]}" / name
+    if printable(name) != name or max(len(name.encode()), len(parts.hostname)) > LONGEST_NAME:
+        raise ValueError(
+            f"{shown_path(url)} has a file name that is too long or has control characters; "
+            "download it and give its path"
+        )
+    target = cache / f"{parts.hostname}-{key[:12]}" / name
+    return Address(parts._replace(fragment="").geturl(), match and match[1].lower(), target)
 
 
-def _wait(lock: Path) -> None:
-    """Sleep while another process fetches; remove its lock once nothing more arrives."""
-    time.sleep(0.2)
-    with suppress(FileNotFoundError):
-        if time.time() - lock.stat().st_mtime > STALE_SECONDS:
-            lock.unlink()
+def _check_hash(address: Address, path: Path) -> None:
+    if address.sha256 is not None and (found := sha256(path)) != address.sha256:
+        raise ValueError(
+            f"{shown_path(address.url)} has the SHA-256 {found}, expected {address.sha256}; "
+            f"correct the address, or remove {shown_path(address.target)} if it exists, and run "
+            "the command again"
+        )
 
 
-def _refresh(lock: Path) -> None:
-    """Touch the lock, so that waiting processes see that this one is alive."""
-    with suppress(FileNotFoundError):  # one of them has removed it
-        os.utime(lock)
-
-
-def _fetch(url: str, file: BinaryIO, alive: Callable[[], None]) -> None:
-    with urlopen(url, timeout=TIMEOUT_SECONDS) as answer:  # `_place` has checked the scheme
-        length = answer.headers.get("Content-Length", "")
-        expected = int(length) if length.isdecimal() else None
-        if (expected or 0) > MAX_BYTES:
-            raise ValueError(f"{url} has {expected} bytes, over {MAX_BYTES}; give smaller shards")
-        done, said = 0, time.monotonic()
-        while piece := answer.read(PIECE):
-            done += len(piece)
-            if done > (MAX_BYTES if expected is None else expected):
-                raise ValueError(f"{url} sends more than it announced; see what is there")
-            file.write(piece)
-            alive()
+@contextmanager
+def _alone(address: Address) -> Iterator[None]:
+    """Wait until no other process fetches the file, and hold its lock."""
+    target, said = address.target, time.monotonic()
+    while True:
+        try:
+            with locked(target.parent, f".{target.name}.lock"):
+                yield
+                return
+        except InUse as error:
             if time.monotonic() - said > QUIET_SECONDS:
                 said = time.monotonic()
-                _say(url, done, expected)
-        if expected is not None and done != expected:
-            raise ValueError(f"{url} was cut short: {done} of {expected} bytes; run it again")
-        _say(url, done, expected)
-
-
-def _say(url: str, done: int, expected: int | None) -> None:
-    total = "" if expected is None else f" of {expected / 1e6:.0f}"
-    notice(f"fetching {url}: {done / 1e6:.0f}{total} MB")
+                reason = str(error).partition(";")[0]
+                notice(f"waiting for another process to fetch {shown_path(address.url)} ({reason})")
+            time.sleep(POLL_SECONDS)

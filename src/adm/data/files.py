@@ -1,6 +1,7 @@
 """Files, encoded images with labels -> Source, which decodes them on access."""
 
 import errno
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +11,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from adm.data import pixels
+from adm.data.regular import MAX_BYTES, open_regular
 from adm.data.source import CorruptImage, Source, Uniforms
+from adm.shown import shown_path
 
 # The only decoders that Pillow may use, whatever a file contains: some others run programs.
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF")
@@ -19,6 +22,9 @@ ORIENTATION = 0x0112  # the EXIF tag; 5 to 8 swap height and width
 # The errno of an OSError that is due to the content of a file: Pillow's own errors have none, and
 # seeking to before its start has EINVAL.
 NOT_THE_DISK = (None, errno.EINVAL)
+# Of sizes that are checked here, and of metadata that are not used. A filter is for the process,
+# because warnings.catch_warnings() is not safe in threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,8 +80,23 @@ class Files:
             if isinstance(error, OSError) and error.errno not in NOT_THE_DISK:
                 reason = error.strerror or error
                 raise ValueError(f"{path} cannot be read ({reason}); check the disk") from error
-            message = f"{path} is not a usable image ({error}); replace, shrink or remove it"
+            message = (
+                f"{path} is not a usable image ({shown_path(error)}); replace, shrink or remove it"
+            )
             raise CorruptImage(path, message) from error
+
+
+def open_image(path: str) -> BinaryIO:
+    """Open the file of an encoded image.
+
+    Raises:
+        CorruptImage: no regular file, or over `MAX_BYTES`.
+        OSError: it cannot be opened.
+    """
+    try:
+        return open_regular(path, MAX_BYTES)
+    except ValueError as error:
+        raise CorruptImage(shown_path(path), str(error)) from None
 
 
 def decoded(

@@ -17,6 +17,7 @@ from adm.data.counting import count_of
 from adm.data.files import Files, upright_size
 from adm.data.source import CorruptImage, Source
 from adm.data.threads import streamed
+from adm.shown import shown_path
 
 SIDE = 64  # pixels of an example
 STRIP = 1 << 16  # pixels hashed at a time; as RGBA, they fit in a processor's cache
@@ -161,7 +162,7 @@ def _of_file(files: Files) -> Callable[[int], Inspection]:
                 size, kind = upright_size(picture), f"{picture.format} {picture.mode}"
                 displayed = _hash_as_displayed(picture)
         except (ValueError, OSError) as error:
-            return Inspection(path, None, "", b"", b"", str(error))
+            return Inspection(path, None, "", b"", b"", shown_path(error))
         return Inspection(path, size, kind, content, displayed, None)
 
     return inspect_one

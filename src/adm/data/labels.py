@@ -1,5 +1,6 @@
 """Names of image files, labelling rule -> Labelled: the images used, classes and labels."""
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -7,9 +8,11 @@ from typing import NamedTuple
 import numpy as np
 
 from adm.data.counting import count_of
-from adm.data.lists import LISTS, Label, csv_pairs, json_pairs
+from adm.data.lists import LISTS, MOST_BYTES, Label, as_name, csv_pairs, json_pairs
 from adm.data.naming import at_home, natural, plain
+from adm.data.regular import read_regular
 from adm.parsed import parse_json
+from adm.shown import short, shown, shown_path
 
 RULES = ("folders", "prefix", "none")
 FORMS = f"{', '.join(RULES)}, or a list {', '.join(LISTS)} of files with their labels"
@@ -57,21 +60,26 @@ def labelled(
     if rule == "prefix":
         return numbered([_prefix(name, place) for name in names], place)
     if rule == "none":
-        return Labelled((title,), list(range(len(names))), np.zeros(len(names), np.int64))
+        return of_one_class(title, len(names), place)
     pairs = _pairs(rule, place, inside)
     return _named(by_list(names, pairs, place), pairs, place, inside)
+
+
+def of_one_class(title: str, count: int, place: str) -> Labelled:
+    """All `count` images in a class called `title`."""
+    return Labelled(as_classes([title], place), list(range(count)), np.zeros(count, np.int64))
 
 
 def by_folder(names: Sequence[str], title: str, place: str) -> Labelled:
     """Each top-level folder is a class; without folders, there is one class."""
     tops = [name.partition("/")[0] if "/" in name else None for name in names]
     if not any(tops):
-        return Labelled((title,), list(range(len(names))), np.zeros(len(names), np.int64))
+        return of_one_class(title, len(names), place)
     if None in tops:
         loose, some = names[tops.index(None)], next(top for top in tops if top)
         raise ValueError(
-            f"{place}/{loose} is beside class folders such as {some}; move it into its class, or "
-            "give a labelling rule, such as labels='none'"
+            f"{shown_path(f'{place}/{loose}')} is beside class folders such as {shown_path(some)}; "
+            "move it into its class, or give a labelling rule, such as labels='none'"
         )
     return numbered([top for top in tops if top], place)
 
@@ -84,11 +92,14 @@ def by_list(names: Sequence[str], pairs: list[tuple[str, Label]], place: str) ->
         index = _found(lookups, file)
         if index is None or index == AMBIGUOUS:
             what = "does not exist" if index is None else "is the name of several files"
-            raise ValueError(f"{place}: {file} in the list of labels {what}; correct the list")
+            raise ValueError(
+                f"{place}: {shown_path(file)} in the list of labels {what}; correct the list"
+            )
         before = given.setdefault(index, label)
         if str(before) != str(label):
             raise ValueError(
-                f"{place}/{names[index]} has the labels {before} and {label} in the list; keep one"
+                f"{shown_path(f'{place}/{names[index]}')} has the labels {short(str(before))} and "
+                f"{short(str(label))} in the list; keep one"
             )
     if not given:
         raise ValueError(f"{place}: the list of labels is empty; give a label for each image")
@@ -104,17 +115,26 @@ def numbered(labels: Sequence[Label], place: str) -> Labelled:
         low, high = min(whole), max(whole)
         if low < 0 or high >= MOST_CLASSES:
             raise ValueError(
-                f"{place}: labels are {low}..{high}, expected 0..{MOST_CLASSES - 1}; number the "
-                "classes from 0, or give names"
+                f"{place}: labels are {short(str(low))}..{short(str(high))}, expected "
+                f"0..{MOST_CLASSES - 1}; number the classes from 0, or give names"
             )
         numbers = np.array(whole, np.int64)
         classes = tuple(map(str, range(high + 1)))
     else:
         texts = [str(label) for label in labels]
-        classes = tuple(sorted(set(texts), key=natural))
+        classes = as_classes(sorted(set(texts), key=natural), place)
         places = {name: number for number, name in enumerate(classes)}
         numbers = np.array([places[text] for text in texts], np.int64)
     return Labelled(classes, list(range(len(labels))), numbers)
+
+
+def as_classes(names: Sequence[str], place: str) -> tuple[str, ...]:
+    """The names as those of classes, or a ValueError if there are too many or one cannot be it."""
+    if len(names) > MOST_CLASSES:
+        raise ValueError(
+            f"{place}: {len(names)} classes, expected at most {MOST_CLASSES}; join some of them"
+        )
+    return tuple(as_name(name, f"{place}: the name of a class") for name in names)
 
 
 def named_classes(path: Path) -> tuple[str, ...] | None:
@@ -123,7 +143,7 @@ def named_classes(path: Path) -> tuple[str, ...] | None:
     Raises:
         ValueError: the file has another content, or a name twice.
     """
-    return classes_in(path.read_bytes(), str(path)) if path.is_file() else None
+    return classes_in(read_regular(path, MOST_BYTES), shown_path(path)) if path.is_file() else None
 
 
 def classes_in(content: bytes, where: str) -> tuple[str, ...]:
@@ -132,14 +152,10 @@ def classes_in(content: bytes, where: str) -> tuple[str, ...]:
         names = parse_json(content)
     except ValueError:
         names = None
-    if (
-        not isinstance(names, list)
-        or not names
-        or not all(isinstance(name, str) for name in names)
-        or len(set(names)) < len(names)
-    ):
+    strings = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    if not names or not strings or len(set(names)) < len(names):
         raise ValueError(f'{where} must be unique class names, as in ["cat", "dog"]; correct it')
-    return tuple(names)
+    return as_classes(names, where)
 
 
 def with_names(found: Labelled, names: tuple[str, ...] | None, place: str) -> Labelled:
@@ -170,7 +186,8 @@ def _prefix(name: str, place: str) -> str:
     prefix, underscore, _ = PurePosixPath(name).name.partition("_")
     if not underscore or not prefix:
         raise ValueError(
-            f"{place}/{name} has no class before an underscore; rename it, as in cat_0001.png"
+            f"{shown_path(f'{place}/{name}')} has no class before an underscore; rename it, as in "
+            "cat_0001.png"
         )
     return prefix
 
@@ -195,15 +212,17 @@ def _pairs(rule: str, place: str, inside: Inside) -> list[tuple[str, Label]]:
     path = at_home(rule)
     suffix = path.suffix.lower()
     if suffix not in LISTS:
-        raise ValueError(f"unknown labels {rule!r}; give {FORMS}")
-    content = path.read_bytes() if path.is_file() else inside(rule)
+        raise ValueError(f"unknown labels {shown(rule)}; give {FORMS}")
+    where = shown_path(rule)
+    # Unlike Path.is_file, this answers no for a name that is too long.
+    content = read_regular(path, MOST_BYTES) if os.path.isfile(path) else inside(rule)
     if content is None:
         raise ValueError(
-            f"the list of labels {rule} does not exist, nor in {place}; give the path of one"
+            f"the list of labels {where} does not exist, nor in {place}; give the path of one"
         )
     if suffix == ".json":
-        pairs = json_pairs(content, rule)
+        pairs = json_pairs(content, where)
         if pairs is None:
-            raise ValueError(f"{rule} has no labels; give labels='none', or another list")
+            raise ValueError(f"{where} has no labels; give labels='none', or another list")
         return pairs
-    return csv_pairs(content, rule, "\t" if suffix == ".tsv" else ",")
+    return csv_pairs(content, where, "\t" if suffix == ".tsv" else ",")

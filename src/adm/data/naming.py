@@ -5,9 +5,12 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
+from adm.shown import shown, shown_path
+
 ARCHIVE, MANIFEST = "samples.npz", "samples.json"  # in a sample folder
 SHEET, ANIMATION = "grid.png", "denoising.gif"  # pictures of the samples, and not samples
 EXTENSIONS = ("png", "jpg", "jpeg", "bmp", "webp", "gif", "tif", "tiff")
+LONGEST_NAME = 4_096  # characters of a path, or of a name in an archive
 DIGITS = re.compile(r"([0-9]+)")
 
 
@@ -32,6 +35,14 @@ def plain(name: str) -> str:
     if "/" not in name:
         name = name.replace("\\", "/")
     return "/".join(part for part in name.split("/") if part not in ("", ".", ".."))
+
+
+def check_name(name: str) -> None:
+    """Raise ValueError if a path, or the name of an archive's member, is too long."""
+    if len(name) > LONGEST_NAME:
+        raise ValueError(
+            f"{shown_path(name)} has {len(name)} characters, over {LONGEST_NAME}; shorten the name"
+        )
 
 
 def in_order(names: Iterable[str]) -> list[str]:
@@ -68,10 +79,14 @@ def at_home(path: str | Path) -> Path:
         ValueError: no such home folder, or not a path.
     """
     try:
+        check_name(str(path))
+        if "\0" in str(path):
+            raise ValueError(f"{shown_path(path)} has a NUL character, and is no path; remove it")
         return Path(path).expanduser()
     except TypeError:
-        raise ValueError(f"a path must be text or a Path, got {path!r}") from None
+        raise ValueError(f"a path must be text or a Path, got {shown(path)}") from None
     except RuntimeError:
+        given = shown_path(path)
         raise ValueError(
-            f"{path}: there is no such home folder; write ./{path} for a path in this one"
+            f"{given}: there is no such home folder; write ./{given} for a path in this one"
         ) from None

@@ -1,5 +1,7 @@
 """Data spec string -> Source."""
 
+import math
+import os
 from collections.abc import Callable
 from glob import glob
 from pathlib import Path, PurePosixPath
@@ -17,11 +19,16 @@ from adm.data.fitting import fitted
 from adm.data.folder import image_folder
 from adm.data.hub import hub
 from adm.data.idx import idx_folder
-from adm.data.labels import CLASSES_FILE
+from adm.data.labels import CLASSES_FILE, classes_in
 from adm.data.layout import SPLITS
+from adm.data.lists import MOST_BYTES
 from adm.data.naming import at_home, natural
+from adm.data.pixels import MAX_PIXELS
+from adm.data.regular import read_regular
 from adm.data.source import NoSplit, Source
 from adm.data.specs import FORMS, empty, missing, no_archive
+from adm.data.tar import check_whole
+from adm.shown import shown, shown_path
 
 
 # Seven parameters: all but the spec are independent options with defaults, by keyword.
@@ -65,8 +72,11 @@ def at_one_size(
     skip_corrupt: bool = False,
 ) -> Source:
     """Decode data of `find`, at one size; the arguments and errors are those of `open_source`."""
-    if size is not None and min(size) < 1:
-        raise ValueError(f"size must be (H, W) of at least 1x1, got {size}")
+    if size is not None and (min(size) < 1 or math.prod(size) > MAX_PIXELS):
+        raise ValueError(
+            f"size must be (H, W) of at least 1x1 and at most {MAX_PIXELS} pixels, got "
+            f"{shown(size)}"
+        )
     if isinstance(found, Source):
         return fitted(found, size, channels)
     return decoded(found, size, RGB if channels is None else channels, skip_corrupt=skip_corrupt)
@@ -81,30 +91,30 @@ def find(
         ValueError: no such data, split or labels.
     """
     if split not in SPLITS:
-        raise ValueError(f"split must be {' or '.join(SPLITS)}, got {split!r}")
+        raise ValueError(f"split must be {' or '.join(SPLITS)}, got {shown(split)}")
     if not spec:
         raise empty()
     name, _, place = spec.partition(":")
     if name in NAMED:
         if labels is not None:
-            raise ValueError(f"{name} has its own labels, got {labels!r}; leave labels out")
+            raise ValueError(f"{name} has its own labels, got {shown(labels)}; leave labels out")
         return NAMED[name](place, split)
     if name in SCHEMES or spec.endswith(".tar"):
         return _tar_files(spec, split, labels, cache)
     path = at_home(spec)
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path.is_dir, it answers no for a name that is too long
         archives = _archives_in(path, split)
         if archives:
             return shards.tar_archives(archives, path.resolve().name, split, labels)
         return image_folder(path, split, labels)
     suffix = path.suffix.lower()
-    if path.is_file() and suffix == ".zip":
+    if not os.path.exists(path):
+        raise missing(spec)
+    if suffix == ".zip":
         return zip_archive(path, split, labels)
-    if path.is_file() and suffix in ARRAYS:
+    if suffix in ARRAYS:
         return _arrays(path, split, labels)
-    if path.is_file():
-        raise ValueError(f"{path} has an unknown format; unpack it, or give {FORMS}")
-    raise missing(spec)
+    raise ValueError(f"{shown_path(path)} has an unknown format; unpack it, or give {FORMS}")
 
 
 def _tar_files(spec: str, split: str, labels: str | None, cache: Path | None) -> Files:
@@ -112,8 +122,13 @@ def _tar_files(spec: str, split: str, labels: str | None, cache: Path | None) ->
     names = shards.expand_braces(spec)
     if spec.partition(":")[0] in SCHEMES:
         addresses = shards.of_split(names, split, spec) if len(names) > 1 else names
+        if len(addresses) > 1 and urlsplit(spec).fragment:
+            raise ValueError(
+                f"{shown_path(spec)} states one hash for several archives; leave it out, or give "
+                "one archive"
+            )
         paths = [_shard(address, cache) for address in addresses]
-        fetched(urljoin(addresses[0], CLASSES_FILE), cache, optional=True)
+        fetched(urljoin(addresses[0], CLASSES_FILE), cache, optional=True, check=_check_classes)
         title = PurePosixPath(urlsplit(addresses[0]).path)
     else:
         paths = [path for name in names for path in _local(name)]
@@ -128,17 +143,22 @@ def _tar_files(spec: str, split: str, labels: str | None, cache: Path | None) ->
 def _shard(address: str, cache: Path | None) -> Path:
     if not urlsplit(address).path.endswith(".tar"):
         raise ValueError(
-            f"{address} is not a .tar; give WebDataset shards, or download it and give its path"
+            f"{shown_path(address)} is not a .tar; give WebDataset shards, or download it and give "
+            "its path"
         )
-    path = fetched(address, cache)
+    path = fetched(address, cache, check=check_whole)
     assert path is not None  # it is not optional
     return path
+
+
+def _check_classes(path: Path) -> None:
+    classes_in(read_regular(path, MOST_BYTES), "its content")
 
 
 def _local(name: str) -> list[Path]:
     """The archives that match a path with * and ?, in natural order."""
     path = at_home(name)
-    found = [path] if path.is_file() else [Path(each) for each in glob(str(path))]
+    found = [path] if os.path.isfile(path) else [Path(each) for each in glob(str(path))]
     if not found:
         raise no_archive(name)
     return sorted(found, key=lambda path: natural(path.name))
@@ -155,10 +175,11 @@ def _archives_in(path: Path, split: str) -> list[Path]:
 
 def _arrays(path: Path, split: str, labels: str | None) -> Source:
     if split != "train":
-        raise NoSplit(f"{path} has no {split} split; give the file of those images")
+        raise NoSplit(f"{shown_path(path)} has no {split} split; give the file of those images")
     if labels is not None and not labels.endswith(".npy"):
         raise ValueError(
-            f"the labels of {path} must be an .npy file of integers (N,), got {labels!r}"
+            f"the labels of {shown_path(path)} must be an .npy file of integers (N,), got "
+            f"{shown(labels)}; give one"
         )
     numbers = None if labels is None else at_home(labels)
     return (memory_mapped if path.suffix.lower() == ".npy" else arrays)(path, numbers)
@@ -166,7 +187,7 @@ def _arrays(path: Path, split: str, labels: str | None) -> Source:
 
 def _digits(place: str, split: str) -> Source:
     if place:
-        raise ValueError(f"digits come with scikit-learn and take no folder, got {place!r}")
+        raise ValueError(f"digits come with scikit-learn and take no folder, got {shown(place)}")
     return digits(split)
 
 

@@ -1,28 +1,34 @@
 """.tar archives of image files or WebDataset samples -> Files: encoded images with labels."""
 
 import io
+import os
 import re
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
 import torch
 
-from adm.data.archive import MAX_BYTES, from_members
+from adm.data.archive import from_members
 from adm.data.files import Files
 from adm.data.labels import CLASSES_FILE, Labelled, labelled, named_classes, numbered, with_names
 from adm.data.layout import SPLITS
-from adm.data.lists import Label, as_label, as_numbers
+from adm.data.lists import MOST_BYTES, Label, as_label, as_numbers
 from adm.data.naming import EXTENSIONS
+from adm.data.regular import MAX_BYTES, read_regular
 from adm.data.source import CorruptImage, NoSplit
 from adm.data.tar import Entry, entries
 from adm.parsed import parse_json
+from adm.shown import printable, shown, shown_path
 
 CLASS, FIELDS = "cls", "json"  # WebDataset's extensions of an image's label and metadata
 SPLIT_OF = {name: split for split, names in SPLITS.items() for name in names}
 SPLIT_NAME = re.compile(rf"({'|'.join(sorted(SPLIT_OF, key=len, reverse=True))})(?![a-z])", re.I)
 MOST_SHARDS = 100_000
+LONGEST_PATTERN = 1 << 16  # characters
+RANGE = re.compile(r"([0-9]{1,12})\.\.([0-9]{1,12})")
 
 
 @dataclass
@@ -42,7 +48,7 @@ class Index:
         return _read(self.paths[self.archives[index]], entry)
 
     def where(self, index: int) -> str:
-        return f"{self.paths[self.archives[index]]}/{self.keys[index]}"
+        return shown_path(f"{self.paths[self.archives[index]]}/{self.keys[index]}")
 
 
 def tar_archives(
@@ -72,10 +78,12 @@ def tar_archives(
     if len(paths) == 1 and split != "train" and paths[0].parent.name not in SPLITS[split]:
         of_split([str(paths[0])], split, str(paths[0]))
     if not index.keys:
-        raise ValueError(f"{paths[0]} and {len(paths) - 1} more have no images; give other files")
+        raise ValueError(
+            f"{shown_path(paths[0])} and {len(paths) - 1} more have no images; give other files"
+        )
     found = _companions(index) if companions else _by_name(index, title, labels)
     return Files(
-        title,
+        printable(title),
         found.classes,
         torch.from_numpy(found.labels),
         lambda place: io.BytesIO(index.content(found.used[place])),
@@ -98,8 +106,8 @@ def of_split(paths: list[str], split: str, place: str) -> list[str]:
     chosen = [path for path, name in zip(paths, names, strict=True) if name == wanted]
     if not chosen:
         raise NoSplit(
-            f"{place} has no {split} split; name its archives {split}-000000.tar, or give the "
-            "archives of those images"
+            f"{shown_path(place)} has no {split} split; name its archives {split}-000000.tar, or "
+            "give the archives of those images"
         )
     return chosen
 
@@ -108,21 +116,31 @@ def expand_braces(pattern: str) -> list[str]:
     """Expand braces: `a-{000..002}.tar` -> a-000.tar, a-001.tar, a-002.tar; `{x,y}` -> x, y.
 
     Raises:
-        ValueError: an invalid range, or more than `MOST_SHARDS` archives.
+        ValueError: an invalid range, a pattern over `LONGEST_PATTERN`, or more than `MOST_SHARDS`
+            archives.
     """
-    before, brace, rest = pattern.partition("{")
-    inner, closing, after = rest.partition("}")
-    if not brace:
-        return [pattern]
-    low, dots, high = inner.partition("..")
-    numbers = low.isdecimal() and high.isdecimal()
-    if not closing or (dots and not (numbers and int(low) <= int(high))):
-        raise ValueError(f"cannot read {pattern!r}; write a range as {{000000..000009}}")
-    if dots and int(high) - int(low) >= MOST_SHARDS:
-        raise ValueError(f"{pattern!r} stands for over {MOST_SHARDS} archives; give fewer")
-    width = len(low)
-    middle = [f"{n:0{width}}" for n in range(int(low), int(high) + 1)] if dots else inner.split(",")
-    return [f"{before}{each}{end}" for each in middle for end in expand_braces(after)]
+    if len(pattern) > LONGEST_PATTERN:
+        raise ValueError(
+            f"{shown(pattern)} has {len(pattern)} characters, over {LONGEST_PATTERN}; shorten it"
+        )
+    choices: list[Sequence[str]] = []
+    count = 1
+    first, *rest = pattern.split("{")
+    for part in rest:
+        inner, closing, after = part.partition("}")
+        span = RANGE.fullmatch(inner)
+        if not closing or (".." in inner and (span is None or int(span[1]) > int(span[2]))):
+            raise ValueError(f"cannot read {shown(pattern)}; write a range as {{000000..000009}}")
+        count *= int(span[2]) - int(span[1]) + 1 if span else inner.count(",") + 1
+        if count > MOST_SHARDS:  # before they are made
+            raise ValueError(f"{shown(pattern)} stands for over {MOST_SHARDS} archives; give fewer")
+        choices += [_numbers(span) if span else inner.split(","), [after]]
+    return ["".join((first, *chosen)) for chosen in product(*choices)]
+
+
+def _numbers(span: re.Match[str]) -> list[str]:
+    """The numbers of a range, each with as many digits as the first."""
+    return [f"{n:0{len(span[1])}}" for n in range(int(span[1]), int(span[2]) + 1)]
 
 
 def _as_folder(path: Path, split: str, labels: str | None) -> Files:
@@ -137,7 +155,7 @@ def _as_folder(path: Path, split: str, labels: str | None) -> Files:
 def _read(path: Path, entry: Entry) -> bytes:
     """Read one file; each call opens the archive, so that threads share no file position."""
     if entry.size > MAX_BYTES:
-        where = f"{path}/{entry.name}"
+        where = shown_path(f"{path}/{entry.name}")
         raise CorruptImage(where, f"{where} has {entry.size} bytes, over {MAX_BYTES}; remove it")
     with path.open("rb") as file:
         file.seek(entry.offset)
@@ -156,7 +174,7 @@ def _indexed(paths: Sequence[Path]) -> Index:
             if extension in EXTENSIONS:
                 found.setdefault(key, entry)
             elif extension in (CLASS, FIELDS):
-                label = _label(content, extension, f"{path}/{entry.name}")
+                label = _label(content, extension, shown_path(f"{path}/{entry.name}"))
                 if label is not None and (extension == CLASS or key not in labels):
                     labels[key] = label
         for key, entry in found.items():
@@ -177,8 +195,7 @@ def _key(name: str) -> tuple[str, str]:
 
 def _label(content: bytes, extension: str, where: str) -> Label | None:
     if extension == CLASS:
-        text = content.decode("utf-8", "replace").strip()
-        return as_label(text, f"{where}: its label")
+        return as_label(content.decode("utf-8", "surrogateescape").strip(), f"{where}: its label")
     try:
         found = parse_json(content)
     except ValueError:
@@ -188,7 +205,7 @@ def _label(content: bytes, extension: str, where: str) -> Label | None:
 
 
 def _companions(index: Index) -> Labelled:
-    place = str(index.paths[0].parent)
+    place = shown_path(index.paths[0].parent)
     if None in index.labels:
         raise ValueError(
             f"{index.where(index.labels.index(None))} has no label, and others have; add its .cls, "
@@ -206,6 +223,6 @@ def _by_name(index: Index, title: str, rule: str | None) -> Labelled:
 
     def beside(name: str) -> bytes | None:
         file = place / name
-        return file.read_bytes() if file.is_file() else None
+        return read_regular(file, MOST_BYTES) if os.path.isfile(file) else None
 
-    return labelled(index.keys, rule, title, str(place), beside)
+    return labelled(index.keys, rule, title, shown_path(place), beside)

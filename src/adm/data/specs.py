@@ -1,9 +1,11 @@
 """Data spec string -> ValueError if its path does not exist, without loading torch."""
 
+import os
 from difflib import get_close_matches
 
 from adm.data.fetch import SCHEMES
 from adm.data.naming import at_home
+from adm.shown import shown
 
 NAMES = ("fashion-mnist", "fashion-mnist+download", "digits", "idx", "hf")
 FORMS = (
@@ -12,6 +14,7 @@ FORMS = (
     "a .zip or .tar of such a folder, WebDataset shards (a folder of them, a-{000..009}.tar, or an "
     "https URL of this form), or an .npz or .npy file"
 )
+LONGEST_NAME = 40  # characters that are compared with those of data sets
 PATTERN = set("*?[{")  # characters of a spec of several archives
 
 
@@ -25,7 +28,7 @@ def check_there(spec: str) -> None:
     name = spec.partition(":")[0]
     if name in NAMES or name in SCHEMES or PATTERN & set(spec):
         return
-    if not at_home(spec).exists():
+    if not os.path.exists(at_home(spec)):  # no for a name that is too long, unlike Path.exists
         raise no_archive(spec) if spec.endswith(".tar") else missing(spec)
 
 
@@ -36,11 +39,11 @@ def empty() -> ValueError:
 
 def missing(spec: str) -> ValueError:
     """Return the error of a spec that is neither a path nor a name; names similar ones."""
-    near = get_close_matches(spec.partition(":")[0].lower(), NAMES)
+    near = get_close_matches(spec.partition(":")[0][:LONGEST_NAME].lower(), NAMES)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
-    return ValueError(f"no data {spec!r}; {hint}give {FORMS}")
+    return ValueError(f"no data {shown(spec)}; {hint}give {FORMS}")
 
 
 def no_archive(name: str) -> ValueError:
     """Return the error of a path of archives that do not exist."""
-    return ValueError(f"no data {name!r}: no such .tar archive; give {FORMS}")
+    return ValueError(f"no data {shown(name)}: no such .tar archive; give {FORMS}")
