@@ -139,7 +139,7 @@ def _members(path: Path) -> dict[str, Member]:
     members = {
         plain(info.filename): _member(path, info)
         for info in infos
-        if not info.is_dir() and not stat.S_ISLNK(info.external_attr >> 16)
+        if info.filename and not info.is_dir() and not stat.S_ISLNK(info.external_attr >> 16)
     }
     end = 0
     for member in sorted(members.values()):

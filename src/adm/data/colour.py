@@ -24,7 +24,7 @@ def channels_of(found: Source | Files) -> int:
         return found.shape[0]
     for index in range(0, len(found), max(1, len(found) // CHECKED)):
         try:
-            with found.picture(index) as picture:
+            with found.picture(index, decode=False) as picture:
                 if not is_grey(picture):
                     return RGB
         except CorruptImage:  # reported, or skipped, when the image is read

@@ -1,12 +1,15 @@
 """Files, encoded images with labels -> Source, which decodes them on access."""
 
 import errno
+import logging
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from ctypes import CDLL
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
+import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
@@ -22,9 +25,25 @@ ORIENTATION = 0x0112  # the EXIF tag; 5 to 8 swap height and width
 # The errno of an OSError that is due to the content of a file: Pillow's own errors have none, and
 # seeking to before its start has EINVAL.
 NOT_THE_DISK = (None, errno.EINVAL)
-# Of sizes that are checked here, and of metadata that are not used. A filter is for the process,
-# because warnings.catch_warnings() is not safe in threads.
-warnings.filterwarnings("ignore", module=r"PIL\.")
+JPEGS = ("JPEG", "MPO")
+# Of a JPEG file; usual ones have up to twelve. One of 26 bytes may take 0.1 s of decoding.
+MOST_SCANS = 100
+START_OF_SCAN = 0xDA  # the second byte of the marker
+
+
+def silence_pillow() -> None:
+    """Keep Pillow from printing, for this process.
+
+    It warns of sizes that are checked here and of metadata that are not used, and logs and prints
+    what it raises. In threads, warnings.catch_warnings() would not be safe.
+    """
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
+    with suppress(OSError, AttributeError):
+        CDLL(Image.core.__file__).TIFFSetErrorHandler(None)  # of libtiff, which Pillow links
+
+
+silence_pillow()
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,12 +71,16 @@ class Files:
         return len(self.labels)
 
     @contextmanager
-    def picture(self, index: int) -> Iterator[Image.Image]:
+    def picture(self, index: int, *, decode: bool = True) -> Iterator[Image.Image]:
         """Open an image; errors, also of decoding it in the body, name the file.
+
+        Args:
+            index: of the image.
+            decode: whether the body decodes it; if not, only the header is read.
 
         Raises:
             ValueError: the file cannot be opened, or the system fails to read it.
-            CorruptImage: it is not an image, corrupt, or larger than `pixels.MAX_PIXELS`.
+            CorruptImage: it is not an image, corrupt, or over `pixels.MAX_PIXELS` or `MOST_SCANS`.
         """
         path = self.path(index)
         try:
@@ -70,6 +93,8 @@ class Files:
                 high, wide = picture.height, picture.width
                 if wide * high > pixels.MAX_PIXELS:
                     raise ValueError(f"{high}x{wide} is over {pixels.MAX_PIXELS} pixels")
+                if decode and picture.format in JPEGS:
+                    _check_scans(stream)
                 yield picture
         except MemoryError:  # not caused by the image
             raise
@@ -161,6 +186,16 @@ def upright_size(picture: Image.Image) -> tuple[int, int]:
     return (picture.width, picture.height) if turned else (picture.height, picture.width)
 
 
+def _check_scans(stream: BinaryIO) -> None:
+    place = stream.tell()
+    stream.seek(0)
+    content = np.frombuffer(stream.read(), np.uint8)
+    stream.seek(place)
+    scans = np.count_nonzero((content[:-1] == 0xFF) & (content[1:] == START_OF_SCAN))
+    if scans > MOST_SCANS:
+        raise ValueError(f"it has {scans} scans, over {MOST_SCANS}")
+
+
 class FirstImage(NamedTuple):
     """The first image, whose size all others must have."""
 
@@ -171,7 +206,7 @@ class FirstImage(NamedTuple):
 def _first_size(files: Files, skip_corrupt: bool) -> FirstImage:
     for index in range(len(files)):
         try:
-            with files.picture(index) as picture:
+            with files.picture(index, decode=False) as picture:
                 return FirstImage(upright_size(picture), files.path(index))
         except CorruptImage:
             if not skip_corrupt or index == len(files) - 1:
@@ -181,7 +216,7 @@ def _first_size(files: Files, skip_corrupt: bool) -> FirstImage:
 
 def _check_headers(files: Files, first: FirstImage | None) -> None:
     for index in range(0, len(files), -(-len(files) // CHECKED)):
-        with files.picture(index) as picture:
+        with files.picture(index, decode=False) as picture:
             found = upright_size(picture)
         _check_equal(files, index, found, first)
 

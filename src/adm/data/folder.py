@@ -77,20 +77,21 @@ def _names(root: Path) -> Iterator[str]:
         if facts is None or (facts.st_dev, facts.st_ino) in listed:
             continue
         listed.add((facts.st_dev, facts.st_ino))
+        start = f"{folder}/" if folder else ""
+        deep = start.count("/") > MOST_DEPTH
         for entry in _entries(root / folder):
-            name = f"{folder}/{entry.name}" if folder else entry.name
             count += 1
-            if count > MOST_FILES or name.count("/") > MOST_DEPTH:
+            if deep or count > MOST_FILES:
                 raise ValueError(
                     f"{shown_path(root)} has more than {MOST_FILES} files or, at "
-                    f"{shown_path(name)}, more than {MOST_DEPTH} nested folders; give another "
-                    "folder, or pack the images into shards"
+                    f"{shown_path(start + entry.name)}, more than {MOST_DEPTH} nested folders; "
+                    "give another folder, or pack the images into shards"
                 )
             if _is(entry, entry.is_dir):
-                (links if entry.is_symlink() else waiting).append(name)
+                (links if entry.is_symlink() else waiting).append(start + entry.name)
             else:
                 _check_regular(entry)
-                yield name
+                yield start + entry.name
 
 
 def _facts(folder: Path) -> os.stat_result | None:

@@ -159,7 +159,8 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object with unique keys; by default, json keeps the last of several values."""
     found: dict[str, Any] = {}
     for key, value in pairs:
-        if found.setdefault(key, value) != value:
+        if key in found and found[key] != value:
             values = f"{shown(found[key])} and {shown(value)}"
             raise ValueError(f"{shown_path(key)} has the values {values}; keep one")
+        found[key] = value
     return found

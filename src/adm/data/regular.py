@@ -29,8 +29,12 @@ def open_regular(path: str | Path, limit: int | None = None) -> BinaryIO:
     """
 
     def opened(name: str, flags: int) -> int:
-        # Without waiting: a pipe is opened only once another process writes into it.
-        handle = os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+        try:
+            # Without waiting: a pipe is opened only once another process writes into it.
+            handle = os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+        except OSError:
+            _check(os.stat(name), path, limit)  # a socket cannot be opened
+            raise
         try:
             _check(os.fstat(handle), path, limit)
         except ValueError:

@@ -1,0 +1,267 @@
+"""Damaged and malicious archives: a line or the images, in time and in bounded memory."""
+
+import io
+import struct
+import tarfile
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+from abuse.damaged import damaged, ends_within, refusal
+from data.test_archives import FILES, LABELS, make_tar, make_zip, png, shard
+
+from adm.data import archive, open_source, tar
+from adm.data.shards import MOST_SHARDS, expand_braces
+from adm.data.tar import BLOCK, CHECKSUM, entries
+
+LONG = {"d" * 60 + "/" + "e" * 90 + ".png": png(4)}
+MAKERS = {
+    "stored.zip": lambda path: make_zip(path, FILES | LONG, zipfile.ZIP_STORED),
+    "deflated.zip": lambda path: make_zip(path, FILES | LONG),
+    "ustar.tar": lambda path: make_tar(path, FILES, tarfile.USTAR_FORMAT),
+    "gnu.tar": lambda path: make_tar(path, FILES | LONG, tarfile.GNU_FORMAT),
+    "pax.tar": lambda path: make_tar(path, FILES | LONG, tarfile.PAX_FORMAT),
+    "webdataset.tar": lambda path: make_tar(path, shard(0, 4, LABELS["both"])),
+}
+
+
+def opened(path: Path, **how: bool) -> None:
+    source = open_source(str(path), size=(8, 8), **how)
+    source.batch(range(len(source)))
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_damaged_archives_are_read_or_refused_in_a_line(tmp_path: Path, kind: str) -> None:
+    whole = Path(MAKERS[kind](tmp_path / "whole")).read_bytes()
+    path = tmp_path / kind
+    path.write_bytes(whole)
+    assert refusal(lambda: opened(path)) is None
+    refused = 0
+    for seed in range(60):
+        path.write_bytes(damaged(whole, seed))
+        refused += refusal(lambda seed=seed: opened(path, skip_corrupt=bool(seed % 2))) is not None
+    assert refused > 20
+
+
+def headed(content: bytes, kind: bytes = b"x", size: int | None = None) -> bytes:
+    """A tar of one file of a block, behind a record."""
+    blocks = b""
+    for each, data in ((kind, content), (b"0", png(1))):
+        info = tarfile.TarInfo("a.png")
+        info.type, info.size = each, len(data)
+        if each == kind and size is not None:
+            info.size = size
+        blocks += info.tobuf(tarfile.GNU_FORMAT) + data + b"\0" * (-len(data) % BLOCK)
+    return blocks + b"\0" * 2 * BLOCK
+
+
+def record(key: bytes, value: bytes) -> bytes:
+    rest = b" " + key + b"=" + value + b"\n"
+    length = len(rest) + len(str(len(rest)))
+    return str(length + (len(str(length)) > len(str(len(rest))))).encode() + rest
+
+
+SIZE = len(png(1))
+RECORDS = {
+    "underscore": (record(b"size", b"1_0"), "has a size of 1_0"),
+    "space": (record(b"size", b" 5"), "has a size of  5"),
+    "plus": (record(b"size", b"+5"), r"has a size of \+5"),
+    "other digits": (record(b"size", "٣".encode()), "has a size of ٣"),
+    "many digits": (record(b"size", b"9" * 5_000), "has a size of 9+…9+"),
+    "controls": (record(b"size", b"\x1b[2J"), r"has a size of \\x1b\[2J"),
+    "length with underscore": (b"1_1 path=a\n", "does not end"),
+    "length with space": (b" 11 path=ab\n", "does not end"),
+    "length of 0": (b"0 path=a\n", "does not end"),
+    "length beyond": (b"99 path=a\n", "does not end"),
+    "length of itself": (b"2 ", "does not end"),
+    "no newline": (b"10 path=abc", "does not end"),
+    "sparse": (record(b"GNU.sparse.major", b"1"), "sparse files; create it without --sparse"),
+    "a long name": (record(b"path", b"a" * 5_000), "a name of 5000 characters"),
+    "many records": (record(b"c", b"d") * 1_100, "more than 1000 records"),
+}
+
+
+@pytest.mark.parametrize("kind", RECORDS)
+def test_records_that_are_not_exact_are_refused(tmp_path: Path, kind: str) -> None:
+    content, message = RECORDS[kind]
+    path = tmp_path / "a.tar"
+    path.write_bytes(headed(content))
+    with pytest.raises(ValueError, match=message):
+        opened(path)
+    assert refusal(lambda: opened(path)) is not None
+
+
+def test_records_that_are_exact_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    names = (b"b.png", b"c" * 90 + b".png")  # lengths of two and three digits
+    for name in names:
+        path.write_bytes(headed(record(b"path", name) + record(b"size", b"%d" % SIZE)))
+        ((entry, _),) = entries(path, lambda name: False)
+        assert (entry.name, entry.size) == (name.decode(), SIZE)
+
+
+def test_records_for_all_entries_may_comment_and_not_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    path.write_bytes(headed(record(b"comment", b"0a1b"), b"g"))  # as git archive writes it
+    assert refusal(lambda: opened(path)) is None
+    for key in (b"path", b"size"):
+        path.write_bytes(headed(record(key, b"5"), b"g"))
+        assert "meant for all entries" in (refusal(lambda: opened(path)) or "")
+
+
+def test_a_gnu_file_with_holes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    path.write_bytes(headed(b"", b"S"))
+    assert "create it without --sparse" in (refusal(lambda: opened(path)) or "")
+
+
+def test_a_long_link_does_not_lose_the_long_name_before_it(tmp_path: Path) -> None:
+    path, blocks = tmp_path / "a.tar", b""
+    for kind, data in ((b"L", b"b/long.png\0"), (b"K", b"target\0"), (b"0", png(1))):
+        info = tarfile.TarInfo("a.png")
+        info.type, info.size = kind, len(data)
+        blocks += info.tobuf(tarfile.GNU_FORMAT) + data + b"\0" * (-len(data) % BLOCK)
+    path.write_bytes(blocks + b"\0" * 2 * BLOCK)
+    assert [entry.name for entry, _ in entries(path, lambda name: False)] == ["b/long.png"]
+
+
+@pytest.mark.parametrize("size", [1 << 20, (1 << 20) + 1, 1 << 40])
+@pytest.mark.parametrize("unit", [b"5 a=\n", b"1", b"\0", b" "])
+def test_a_large_record_takes_no_quadratic_time(tmp_path: Path, size: int, unit: bytes) -> None:
+    path = tmp_path / "a.tar"
+    content = (unit * (size // len(unit) + 1))[:size] if size <= 1 << 21 else b"1"
+    path.write_bytes(headed(content, size=size))
+    start = time.monotonic()
+    assert refusal(lambda: opened(path)) is not None
+    assert time.monotonic() - start < 1
+
+
+@pytest.mark.parametrize("field", [b"1_0", b"+7", b"0o7", b"7 7", b"8"])
+def test_numbers_of_a_header_are_octal_digits(tmp_path: Path, field: bytes) -> None:
+    content = bytearray(headed(b"", b"0"))
+    header = content[:BLOCK]
+    header[124:136] = field.ljust(12, b"\0")
+    header[CHECKSUM] = b" " * 8
+    header[CHECKSUM] = b"%06o\0 " % sum(header)
+    content[:BLOCK] = header
+    path = tmp_path / "a.tar"
+    path.write_bytes(content)
+    assert "is no octal number" in (refusal(lambda: opened(path)) or "")
+
+
+@pytest.mark.parametrize("name", [b"a\0b.png", b"\x1b[2J.png", b"\xff.png", b"../\n.png"])
+def test_names_of_any_bytes_are_escaped(tmp_path: Path, name: bytes) -> None:
+    path = tmp_path / "a.tar"
+    path.write_bytes(headed(record(b"path", name)))
+    source = open_source(str(path))
+    assert source.path is not None
+    assert source.path(0).isprintable()
+    folder = record(b"path", name.removesuffix(b".png") + b"/x.png")
+    path.write_bytes(headed(folder))
+    text = refusal(lambda: opened(path))
+    assert text is None or "the name of a class is" in text
+
+
+def test_archives_of_too_many_members_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tar, "MOST_MEMBERS", 3)
+    monkeypatch.setattr(archive, "MOST_DIRECTORY", 100)
+    text = refusal(lambda: opened(Path(make_tar(tmp_path / "a", FILES))))
+    assert "more than 3 entries" in (text or "")
+    text = refusal(lambda: opened(Path(make_zip(tmp_path / "a", FILES))))
+    assert "the list of its members is over 100 bytes" in (text or "")
+
+
+def zipped(path: Path, change: dict[bytes, bytes]) -> Path:
+    """A .zip of two stored images, with bytes of its list of members replaced."""
+    make_zip(path.with_suffix(""), {"1.png": png(1), "2.png": png(2)}, zipfile.ZIP_STORED)
+    content = path.read_bytes()
+    start = content.index(b"PK\1\2")
+    listed = content[start:]
+    for old, new in change.items():
+        assert old in listed
+        listed = listed.replace(old, new)
+    path.write_bytes(content[:start] + listed)
+    return path
+
+
+def test_members_that_overlap_are_refused(tmp_path: Path) -> None:
+    second = struct.pack("<I", 30 + len("1.png") + len(png(1)))
+    path = zipped(tmp_path / "a.zip", {second + b"2.png": bytes(4) + b"2.png"})
+    assert "members overlap or are outside" in (refusal(lambda: opened(path)) or "")
+
+
+@pytest.mark.parametrize("offset", [1 << 20, (1 << 32) - 1])
+def test_members_beyond_the_end_are_refused(tmp_path: Path, offset: int) -> None:
+    second = struct.pack("<I", 30 + len("1.png") + len(png(1)))
+    path = zipped(tmp_path / "a.zip", {second + b"2.png": struct.pack("<I", offset) + b"2.png"})
+    assert "members overlap or are outside" in (refusal(lambda: opened(path)) or "")
+
+
+@pytest.mark.parametrize("number", [0, 1, 1 << 31, 1 << 40, (1 << 63) - 1, (1 << 64) - 1])
+@pytest.mark.parametrize("field", ["size", "offset", "directory"])
+def test_numbers_of_64_bits_that_lie_are_refused(tmp_path: Path, number: int, field: str) -> None:
+    path = zipped(tmp_path / "a.zip", {})
+    content = path.read_bytes()
+    start = content.index(b"PK\1\2")
+    end = content.index(b"PK\5\6")
+    if field == "directory":
+        record_ = struct.pack("<4sQHHIIQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, 2, 2, number, start)
+        locator = struct.pack("<4sIQI", b"PK\6\7", 0, end, 1)
+        path.write_bytes(content[:end] + record_ + locator + content[end:])
+    else:
+        entry = bytearray(content[start : start + 46 + 5])
+        extra = struct.pack("<HHQ", 1, 8, number)
+        place = slice(24, 28) if field == "size" else slice(42, 46)
+        entry[place] = b"\xff" * 4
+        entry[30:32] = struct.pack("<H", len(extra))
+        tail = bytearray(content[end:])
+        tail[12:16] = struct.pack("<I", end - start + len(extra))
+        rest = content[start + 51 : end]
+        path.write_bytes(content[:start] + bytes(entry) + extra + rest + bytes(tail))
+    text = refusal(lambda: opened(path))
+    assert (text is None) == (field == "offset" and number == 0)
+
+
+def test_a_member_without_a_name_is_skipped(tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as out:
+        out.writestr("1.png", png(1))
+        out.writestr("x", b"y")
+    content = stream.getvalue()
+    start = content.rindex(b"PK\1\2")
+    entry = bytearray(content[start : start + 47])
+    entry[28:30] = b"\0\0"
+    entry[30:32] = b"\1\0"  # the name is now an extra field
+    path = tmp_path / "a.zip"
+    path.write_bytes(content[:start] + bytes(entry) + content[start + 47 :])
+    with ends_within():
+        assert len(open_source(str(path))) == 1
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "{a,b}" * 40 + ".tar",
+        "{0..99999}{0..99999}.tar",
+        "{0..9}" * 1_000 + ".tar",
+        "{a}" * 40_000 + ".tar",
+        "{0..999999999999}.tar",
+        "{0..9" + "9" * 5_000 + "}.tar",
+        "{٣..٤}.tar",
+        "{1_0..1_1}.tar",
+        "{a{b,c}}.tar",
+        "{" * 5_000 + ".tar",
+    ],
+)
+def test_braces_that_explode_are_refused_at_once(pattern: str) -> None:
+    start = time.monotonic()
+    assert refusal(lambda: expand_braces(pattern)) is not None
+    assert time.monotonic() - start < 0.5
+
+
+def test_braces_up_to_the_limit_expand() -> None:
+    assert len(expand_braces(f"a-{{0..{MOST_SHARDS - 1}}}.tar")) == MOST_SHARDS
+    assert expand_braces("{a}" * 500) == ["a" * 500]

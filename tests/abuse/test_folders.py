@@ -1,0 +1,158 @@
+"""Folders with what is no image, links in circles and names of any kind: one line, or a listing."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+from abuse.damaged import ends_within, refusal
+from data.test_archives import make_folder, png
+
+from adm.data import CorruptImage, Source, folder, open_source
+from adm.data.registry import find
+
+
+def opened(path: Path, **how: str) -> Source:
+    source = open_source(str(path), size=(4, 4), **how)
+    source.batch(range(len(source)))
+    return source
+
+
+def pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def endless(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def random(path: Path) -> None:
+    path.symlink_to("/dev/random")
+
+
+def linked_pipe(path: Path) -> None:
+    os.mkfifo(path.with_suffix(".pipe"))
+    path.symlink_to(path.with_suffix(".pipe"))
+
+
+def bound(path: Path) -> None:
+    here = os.getcwd()
+    os.chdir(path.parent)  # the path of a socket may have 108 bytes
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(path.name)
+    os.chdir(here)
+
+
+KINDS = {pipe: "pipe", linked_pipe: "pipe", endless: "device", random: "device", bound: "socket"}
+
+
+@pytest.mark.parametrize("make", KINDS)
+@pytest.mark.parametrize("name", ["a/1.png", "set.tar", "set.zip", "labels.csv", "a/dataset.json"])
+def test_what_is_no_regular_file_is_refused_or_no_file(tmp_path: Path, make, name: str) -> None:
+    make_folder(tmp_path / "a", {"2.png": png(0)})
+    make(tmp_path / name)
+    if name == "a/dataset.json":  # which may be absent, and is no file
+        assert len(opened(tmp_path / "a")) == 1
+        return
+    labels = {"labels": str(tmp_path / name)} if name == "labels.csv" else {}
+    spec = tmp_path / "a" if name in ("a/1.png", "labels.csv") else tmp_path / name
+    text = refusal(lambda: opened(spec, **labels))
+    assert text is not None
+    missing = "does not exist" if labels else f"is a {KINDS[make]}, expected a file"
+    assert missing in text or "no data" in text
+
+
+def test_a_file_that_becomes_a_pipe_is_corrupt(tmp_path: Path) -> None:
+    found = find(make_folder(tmp_path / "a", {"1.png": png(0)}))
+    (tmp_path / "a" / "1.png").unlink()
+    os.mkfifo(tmp_path / "a" / "1.png")
+    with ends_within(), pytest.raises(CorruptImage, match=r"1\.png is a pipe, expected a file"):
+        found.open(0)
+
+
+def test_a_file_that_is_too_large_is_corrupt(tmp_path: Path) -> None:
+    found = find(make_folder(tmp_path / "a", {"1.png": png(0)}))
+    os.truncate(tmp_path / "a" / "1.png", 1 << 40)
+    text = refusal(lambda: found.open(0))
+    assert text is not None
+    assert "1.png has 1099511627776 bytes, over 536870912; remove it" in text
+
+
+def test_folders_that_link_each_other_are_listed_once(tmp_path: Path) -> None:
+    """Seven folders with links to each other would have more than 7! paths."""
+    for number in range(7):
+        make_folder(tmp_path / f"{number}", {"1.png": png(number)})
+    for one in range(7):
+        for other in range(7):
+            (tmp_path / f"{one}" / f"to{other}").symlink_to(tmp_path / f"{other}")
+    with ends_within():
+        source = opened(tmp_path)
+    assert (source.classes, len(source)) == (tuple("0123456"), 7)
+
+
+def test_a_folder_has_its_own_name_before_that_of_a_link(tmp_path: Path) -> None:
+    make_folder(tmp_path / "data" / "z", {"1.png": png(1)})
+    make_folder(tmp_path / "far", {"1.png": png(2)})
+    for link, to in (("a", "data/z"), ("b", "far"), ("c", "far")):
+        (tmp_path / "data" / link).symlink_to(tmp_path / to)
+    assert opened(tmp_path / "data").classes == ("b", "z")
+
+
+def test_links_to_files_and_hard_links_are_files(tmp_path: Path) -> None:
+    make_folder(tmp_path / "a", {"1.png": png(1)})
+    (tmp_path / "a" / "2.png").symlink_to("1.png")
+    os.link(tmp_path / "a" / "1.png", tmp_path / "a" / "3.png")
+    assert len(opened(tmp_path / "a")) == 3
+
+
+@pytest.mark.parametrize("target", ["absent.png", "1.png"])  # nothing; itself
+def test_a_link_that_leads_nowhere_is_named(tmp_path: Path, target: str) -> None:
+    make_folder(tmp_path / "a", {"2.png": png(1)})
+    (tmp_path / "a" / "1.png").symlink_to(target)
+    text = refusal(lambda: opened(tmp_path / "a"))
+    assert text is not None
+    assert "1.png cannot be read" in text
+
+
+@pytest.mark.parametrize("limit", ["MOST_FILES", "MOST_DEPTH"])
+def test_too_many_or_too_deep_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    make_folder(tmp_path / "a", {"b/c/1.png": png(1), "b/c/2.png": png(1)})
+    assert len(opened(tmp_path / "a")) == 2
+    monkeypatch.setattr(folder, limit, 1)
+    text = refusal(lambda: opened(tmp_path / "a"))
+    assert text is not None
+    assert "give another folder, or pack the images into shards" in text
+
+
+@pytest.mark.parametrize(
+    "name", [b"\x1b[2Jred", b"two\nlines", b"\xff\xfe", "right\u202eleft".encode(), b"tab\t"]
+)
+def test_names_that_would_act_on_a_terminal_are_no_classes(tmp_path: Path, name: bytes) -> None:
+    place = os.path.join(os.fsencode(tmp_path), name)
+    os.makedirs(place)
+    for number in (b"1.png", b"2" + name + b".png"):
+        with open(os.path.join(place, number), "wb") as file:
+            file.write(png(1))
+    text = refusal(lambda: opened(tmp_path))
+    assert text is not None
+    assert "the name of a class is" in text
+    assert "rename it" in text
+    source = opened(tmp_path, labels="none")  # names of files may be any, and messages escape them
+    assert source.path is not None
+    assert all(source.path(i).isprintable() for i in range(2))
+
+
+@pytest.mark.parametrize("spec", ["a" * 300, "a" * 100_000, "a\0b", "a\x1b[2J", "~" + "x" * 5_000])
+@pytest.mark.parametrize("ending", ["", ".tar", ".npz", "/{0..9}.tar", ":/x"])
+def test_specs_of_any_length_are_refused_in_a_line(spec: str, ending: str) -> None:
+    assert refusal(lambda: open_source(spec + ending)) is not None
+    assert refusal(lambda: open_source("digits", labels=spec + ending)) is not None
+    assert refusal(lambda: open_source("digits", split=spec + ending)) is not None
+
+
+@pytest.mark.parametrize("rule", ["a" * 300 + ".csv", "a" * 100_000, "a\0.csv", "\x1b.json"])
+def test_rules_of_any_length_are_refused_in_a_line(tmp_path: Path, rule: str) -> None:
+    make_folder(tmp_path / "a", {"2.png": png(1)})
+    assert refusal(lambda: opened(tmp_path / "a", labels=rule)) is not None
