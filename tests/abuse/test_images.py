@@ -7,6 +7,7 @@ import warnings
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from abuse.damaged import damaged, ends_within, refusal
 from data.test_archives import png
@@ -17,7 +18,8 @@ from adm.data.inspect import inspect
 from adm.data.registry import find
 
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")  # pytest resets those of `files`
-NOISE = Image.effect_noise((40, 30), 50).convert("RGB")
+LEVELS = np.random.default_rng(0).normal(128, 50, (30, 40, 1)).clip(0, 255).astype(np.uint8)
+NOISE = Image.fromarray(LEVELS.repeat(3, axis=2))
 EXIF = Image.Exif()
 EXIF[0x0112] = 6
 

@@ -28,7 +28,7 @@ def photos(tmp_path: Path) -> Path:
 def break_(path: Path) -> str:
     """Cut a file behind its sound header."""
     Image.effect_noise((24, 20), 99).save(path)
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 4])
     return str(path)
 
 
