@@ -47,7 +47,9 @@ KINDS = {pipe: "pipe", linked_pipe: "pipe", endless: "device", random: "device",
 
 
 @pytest.mark.parametrize("make", KINDS)
-@pytest.mark.parametrize("name", ["a/1.png", "set.tar", "set.zip", "labels.csv", "a/dataset.json"])
+@pytest.mark.parametrize(
+    "name", ["a/1.png", "set.tar", "set.zip", "set.npz", "labels.csv", "a/dataset.json"]
+)
 def test_what_is_no_regular_file_is_refused_or_no_file(tmp_path: Path, make, name: str) -> None:
     make_folder(tmp_path / "a", {"2.png": png(0)})
     make(tmp_path / name)

@@ -24,7 +24,7 @@ from adm.data.layout import SPLITS
 from adm.data.lists import MOST_BYTES
 from adm.data.naming import at_home, natural
 from adm.data.pixels import MAX_PIXELS
-from adm.data.regular import read_regular
+from adm.data.regular import open_regular, read_regular
 from adm.data.source import NoSplit, Source
 from adm.data.specs import FORMS, empty, missing, no_archive
 from adm.data.tar import check_whole
@@ -110,6 +110,7 @@ def find(
     suffix = path.suffix.lower()
     if not os.path.exists(path):
         raise missing(spec)
+    open_regular(path).close()  # refuses a pipe, whatever would read it
     if suffix == ".zip":
         return zip_archive(path, split, labels)
     if suffix in ARRAYS:
