@@ -181,6 +181,48 @@ def pictures(folder: str, *sizes: tuple[int, int]) -> str:
     return folder
 
 
+STATED = [
+    "weights:look",
+    "./weights.py:look",
+    "weights.py:look",
+    "judge.safetensors",
+    "inception:w",
+]
+
+
+@pytest.mark.parametrize("name", STATED)
+@pytest.mark.parametrize("verb", ["evaluate", "sweep"])
+def test_no_name_in_a_reference_runs_code_or_opens_a_path(
+    made: Path, adm: Adm, models: Path, name: str, verb: str
+) -> None:
+    (made / "weights.py").write_text("open('ran', 'w')\n")
+    (made / "judge.safetensors").write_text("not opened")
+    with np.load("ref.npz") as file:
+        arrays = dict(file)
+    about = json.loads(arrays["adm"].item()) | {"features": name}
+    np.savez("stated.npz", **arrays | {"adm": np.array(json.dumps(about))})
+    words = ("sweep", models / "model.safetensors", "--out", "out", "--scales", 0)
+    if verb == "evaluate":
+        words = ("evaluate", "samples.npz")
+    refusal = adm(*words, "--reference", "stated.npz", "--device", "cpu").refusal()
+    assert f"stated.npz was made with the features '{name}', which do not come with" in refusal
+    assert "pass --features MODULE:FUNCTION" in refusal
+    assert not Path("ran").exists()
+
+
+def test_a_function_may_be_given_by_another_path_than_the_reference_was_made_by(
+    made: Path, adm: Adm
+) -> None:
+    Path("elsewhere").mkdir()
+    Path("elsewhere/mine.py").write_text(POOL.replace('pool.name = "pool"', ""))
+    Path("mine.py").write_text(POOL.replace('pool.name = "pool"', ""))
+    words = ("--device", "cpu", "--features")
+    assert adm("reference", "real.npz", "--out", "r.npz", *words, "elsewhere/mine.py:pool")[0] == 0
+    answer = adm("evaluate", "samples.npz", "--reference", "r.npz", *words, "mine:pool")
+    assert answer.status == 0, answer.err
+    assert "Fréchet distance (mine:pool)" in answer.out
+
+
 SAMPLES = {
     "absent": (lambda: "absent/", "no data 'absent/'"),
     "at nobody's home": (lambda: "~nosuchuser/s.npz", "there is no such home"),

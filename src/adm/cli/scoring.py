@@ -11,7 +11,7 @@ from adm.cli.progress import progress
 
 if TYPE_CHECKING:  # so that --help does not load torch
     from adm.data import Source
-    from adm.evaluation import Extraction, FeatureSet
+    from adm.evaluation import Extraction, FeatureSet, Reference
     from adm.features import Features
     from adm.processes import Devices
 
@@ -48,6 +48,14 @@ def features_named(name: str, devices: "Devices") -> "Features":
 
     with suggesting():
         return open_features(name, devices.device)
+
+
+def features_of(reference: "Reference", devices: "Devices") -> "Features":
+    """Open the features that a reference file records; only those that come with this package."""
+    from adm.features import recorded_features
+
+    with suggesting():
+        return recorded_features(reference.features, reference.name, devices.device)
 
 
 @contextmanager

@@ -12,7 +12,13 @@ from adm.cli import early, lists
 from adm.cli.output import OUT, AsJson, say, show
 from adm.cli.progress import progress
 from adm.cli.sampling import SamplingOptions
-from adm.cli.scoring import DEFAULT_FEATURES, features_named, joined, with_progress
+from adm.cli.scoring import (
+    DEFAULT_FEATURES,
+    features_named,
+    features_of,
+    joined,
+    with_progress,
+)
 
 SCALES = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 
@@ -247,14 +253,16 @@ def _scorers(
             f"references are {', '.join(specs)}; give one data set, or a file of adm reference for "
             "each of the features"
         )
-    opened = [load_reference(file) for file in files]
-    names = wanted or [each.features for each in opened] or [DEFAULT_FEATURES]
-    networks = [features_named(name, extraction.devices) for name in names]
+    opened, devices = [load_reference(file) for file in files], extraction.devices
+    if wanted is None and opened:
+        networks = [features_of(reference, devices) for reference in opened]
+    else:
+        networks = [features_named(name, devices) for name in wanted or [DEFAULT_FEATURES]]
     if not files:
         return _from_data(data(), networks, out, extraction)
-    if len(names) != len(files):
+    if len(networks) != len(files):
         raise ValueError(
-            f"got {len(names)} features and {len(files)} references; give one reference for each"
+            f"got {len(networks)} features and {len(files)} references; give one reference for each"
         )
     scorers = []
     for features, reference in zip(networks, opened, strict=True):

@@ -24,7 +24,7 @@ from adm.evaluation.reference import (
 from adm.evaluation.report import Report
 from adm.evaluation.scores import FLOAT16, USUAL
 from adm.evaluation.statistics import DEFAULT, Extraction, extract
-from adm.features import Features, open_features
+from adm.features import Features, open_features, recorded_features
 from adm.generation.samples import Samples
 from adm.metrics.bootstrap import RESAMPLES
 
@@ -93,7 +93,8 @@ def evaluate(
         reference: a file of `adm reference`, a released file, or a data spec to compute a reference
             from.
         features: a features spec: "inception", "efficientnet-lite0", "dinov2", a classifier, or
-            "module:function"; by default those of the reference, or "inception".
+            "module:function"; by default those of the reference if they come with this package, or
+            "inception". A function or classifier of the caller's must be given.
         comparison: sizes, channels and scores; defaults if None.
         extraction: device, batch size and cache folder.
         shown: adds progress to an extraction.
@@ -154,7 +155,11 @@ def _with_features(
     """Open features, and complete their reference, or compute it from data."""
     device, what = extraction.devices.device, f"extracting features of {against.name}"
     if isinstance(against, Reference):
-        chosen = open_features(name or against.features, device)
+        chosen = (
+            recorded_features(against.features, against.name, device)
+            if name is None
+            else open_features(name, device)
+        )
         with shown(extraction, what, against.missing) as each:
             return chosen, complete_reference(against, chosen, each)
     chosen = open_features(name or DEFAULT_FEATURES, device)

@@ -21,6 +21,7 @@ from adm.evaluation.reference_file import (
 from adm.evaluation.statistics import DEFAULT, Extraction, FeatureSet, extract
 from adm.features import Features
 from adm.metrics import Statistics
+from adm.shown import printable, short
 
 HELD = 1 << 26  # most bytes of images in memory; larger sets use a temporary file
 
@@ -158,24 +159,24 @@ def stored_statistics(
     if not is_reference(path):
         return None
     found = load_reference(path)
-    if found.features != features.name or found.fingerprint not in (None, features.fingerprint):
+    if not _are_of(found, features):
         return None
     return found.statistics, found.spatial
 
 
 def check_features(reference: Reference, features: Features) -> None:
     """Raise ValueError unless the reference is of these features."""
-    name = reference.name
-    made = (reference.features, reference.fingerprint)
-    if reference.features != features.name:
+    name, made = reference.name, printable(short(reference.features))
+    known = printable(short(str(reference.fingerprint)))
+    if not _are_of(reference, features):
+        if reference.features != features.name:
+            raise ValueError(
+                f"{name} was made with the features {made}, got {features.name}; open the features "
+                f"{made} (a function or a classifier by its file), or make another reference"
+            )
         raise ValueError(
-            f"{name} was made with the features {made[0]}, got {features.name}; open the features "
-            f"{made[0]} (a function or a classifier by its file), or make another reference"
-        )
-    if reference.fingerprint not in (None, features.fingerprint):
-        raise ValueError(
-            f"{name} was made with other weights or preprocessing of {made[0]} (fingerprint "
-            f"{made[1]}, got {features.fingerprint}); make the reference again"
+            f"{name} was made with other weights or preprocessing of {made} (fingerprint "
+            f"{known}, got {features.fingerprint}); make the reference again"
         )
     dim = len(reference.statistics.mean)
     if features.dim not in (None, dim):
@@ -183,6 +184,16 @@ def check_features(reference: Reference, features: Features) -> None:
             f"{name} holds statistics of {dim} features and {features.name} has {features.dim}; "
             "make the reference again"
         )
+
+
+def _are_of(reference: Reference, features: Features) -> bool:
+    """Whether the reference is of these features: by fingerprint, or by name if it has none.
+
+    The name of a function is the path by which it was opened, and may differ.
+    """
+    if reference.fingerprint is None:
+        return reference.features == features.name
+    return reference.fingerprint == features.fingerprint
 
 
 def _images(source: Source, rows: list[int]) -> np.ndarray:
