@@ -221,7 +221,7 @@ def test_a_broken_image_is_named(adm: Adm, tmp_path: Path) -> None:
             {"arr_0": np.zeros((4, 8, 8, 1), np.uint8), "arr_1": np.zeros((4, 2), np.int64)},
             "expected integers (4,)",
         ),
-        ({"weights": np.zeros(3)}, "is not a readable .npz of images"),
+        ({"weights": np.zeros(3)}, "has no images: its arrays are weights; save"),
     ],
 )
 def test_an_array_of_the_wrong_type_or_shape_is_refused(

@@ -76,7 +76,7 @@ def test_what_is_read_can_be_written_to(tmp_path: Path) -> None:
             {"arr_0": IMAGES, "arr_1": LABELS, "classes": np.arange(3)},
             r"classes are int64 \(3,\), expected strings",
         ),
-        ({"mu": np.zeros(3), "sigma": np.eye(3)}, r"its arrays are mu, sigma\); save it with"),
+        ({"mu": np.zeros(3), "sigma": np.eye(3)}, "its arrays are mu, sigma; save it with"),
     ],
 )
 def test_what_does_not_fit_names_file_finding_and_cure(
@@ -103,7 +103,9 @@ class Mine:
 def test_objects_are_refused_and_never_unpickled(tmp_path: Path, key: str) -> None:
     trap = np.array([Mine(tmp_path / "sprung")], dtype=object)
     path = saved(tmp_path, **{"arr_0": IMAGES, key: trap})
-    with pytest.raises(ValueError, match=r"not a readable \.npz.*Object arrays.*save it with"):
+    with pytest.raises(
+        ValueError, match=r"not a readable \.npz.*an array of objects.*save it with"
+    ):
         arrays(path)
     assert not (tmp_path / "sprung").exists()
 
@@ -120,7 +122,7 @@ def test_a_pickle_by_the_name_is_refused_and_never_unpickled(tmp_path: Path) -> 
 def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "set.npz"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=f"{path} is not a readable .npz of images"):
+    with pytest.raises(ValueError, match=f"{path} is not a readable .npz"):
         arrays(path)
 
 
@@ -154,7 +156,7 @@ def test_a_member_that_is_no_array_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "set.npz"
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("arr_0.npy", b"plain bytes")
-    with pytest.raises(ValueError, match=f"{path}: images are .S11, expected uint8"):
+    with pytest.raises(ValueError, match=r"its array arr_0: it does not begin as an .npy file"):
         arrays(path)
 
 
@@ -164,7 +166,7 @@ def test_an_absurd_claim_of_size_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as file:
         header = b"\x93NUMPY\x01\x00" + len(claim).to_bytes(2, "little") + claim
         file.writestr("arr_0.npy", header + b"few bytes")
-    with pytest.raises(ValueError, match=f"{path} is not a readable .npz of images"):
+    with pytest.raises(ValueError, match=f"{path} is not a readable .npz"):
         arrays(path)
 
 

@@ -1,7 +1,5 @@
 """.npz or .npy file of uint8 images, labels and class names -> Source."""
 
-import zipfile
-import zlib
 from collections import Counter
 from pathlib import Path
 
@@ -9,26 +7,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from adm.data import npy
 from adm.data.labels import MOST_CLASSES
+from adm.data.npz import UNREADABLE, listed, members
 from adm.data.source import Source, in_memory
+from adm.shown import printable, short, shown
 
 IMAGES = ("arr_0", "images")
 LABELS = ("arr_1", "labels")
 CLASSES = "classes"
 IMAGE_CHANNELS = (1, 3, 4)
-UNREADABLE = (  # raised by numpy and zipfile for damage, encryption, and impossible sizes
-    OSError,
-    ValueError,
-    EOFError,
-    RuntimeError,
-    MemoryError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+KEYS = (*IMAGES, *LABELS, CLASSES)
 
 
 def arrays(path: Path, labels: Path | None = None) -> Source:
-    """Read an .npz file into memory.
+    """Read an .npz file into memory; large compressed images into a temporary file.
 
     Keys are those of the released system, or names:
     `arr_0` or `images`: uint8 (N, H, W, C), or (N, H, W).
@@ -44,7 +37,8 @@ def arrays(path: Path, labels: Path | None = None) -> Source:
         ValueError: not an .npz file, damaged, with object arrays, an array of another type or
             shape, or labels that do not fit.
     """
-    found = _load(path)
+    found = members(path, KEYS, in_memory=True)
+    check_images(path, found)
     if labels is not None:
         found = {key: array for key, array in found.items() if key not in LABELS}
         found[LABELS[0]] = _load_npy(labels)
@@ -92,37 +86,28 @@ def from_arrays(path: Path, found: dict[str, np.ndarray]) -> Source:
     )
 
 
+def check_images(path: Path, found: dict[str, np.ndarray]) -> None:
+    """Raise ValueError unless a file has images among its arrays."""
+    if not any(key in found for key in IMAGES):
+        raise ValueError(
+            f"{path} has no images: its arrays are {listed(path)}; save it with "
+            "np.savez(path, arr_0=images, arr_1=labels), images uint8 (N, H, W, C)"
+        )
+
+
 def _load_npy(path: Path, on_disk: bool = False) -> np.ndarray:
+    if not path.is_file():
+        what = "is not a file" if path.exists() else "does not exist"
+        raise ValueError(f"{path} {what}; give an .npy file")
     try:
-        found = np.load(path, mmap_mode="r" if on_disk else None, allow_pickle=False)
-        if not isinstance(found, np.ndarray):
-            raise ValueError("it contains several arrays")
-    except FileNotFoundError:
-        raise ValueError(f"{path} does not exist; give an .npy file") from None
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            return npy.mapped(file, 0, size) if on_disk else npy.read(file, size)
     except UNREADABLE as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
+        reason = printable(short(str(error).partition("\n")[0] or type(error).__name__, 200))
         raise ValueError(
             f"{path} is not a readable .npy of one array ({reason}); save it with "
             "np.save(path, array)"
-        ) from None
-    return found
-
-
-def _load(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of the known keys; nothing is unpickled."""
-    try:
-        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
-            wanted = [key for key in file.files if key in {*IMAGES, *LABELS, CLASSES}]
-            if not any(key in wanted for key in IMAGES):
-                raise ValueError(f"its arrays are {', '.join(file.files) or 'none'}")
-            return {key: np.asarray(file[key]) for key in wanted}
-    except FileNotFoundError:
-        raise ValueError(f"{path} does not exist; give an .npz file of images") from None
-    except UNREADABLE as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise ValueError(
-            f"{path} is not a readable .npz of images ({reason}); save it with "
-            "np.savez(path, arr_0=images, arr_1=labels), images uint8 (N, H, W, C)"
         ) from None
 
 
@@ -133,7 +118,7 @@ def _first(found: dict[str, np.ndarray], keys: tuple[str, ...]) -> np.ndarray | 
 def _images(path: Path, found: dict[str, np.ndarray]) -> np.ndarray:
     """(N, H, W, C) uint8."""
     images = _first(found, IMAGES)
-    assert images is not None  # checked in _load
+    assert images is not None  # as `check_images` says
     if images.dtype != np.uint8:
         raise ValueError(
             f"{path}: images are {images.dtype}, expected uint8 in 0..255; if they are in 0..1, "
@@ -184,10 +169,26 @@ def _classes(path: Path, found: dict[str, np.ndarray], labels: np.ndarray) -> tu
             f"{path}: classes are {names.dtype} {names.shape}, expected strings ({needed},) or "
             f"more, the name of every label up to {needed - 1}; save np.array(['a', 'b', ...])"
         )
-    classes = tuple(names.tolist())
+    classes = text_of(names, path)
     if len(set(classes)) < len(classes):
         name, times = Counter(classes).most_common(1)[0]
         raise ValueError(
-            f"{path}: {times} of its classes are called {name!r}; make the names unique"
+            f"{path}: {times} of its classes are called {shown(name)}; make the names unique"
         )
     return classes
+
+
+def text_of(names: np.ndarray, path: Path) -> tuple[str, ...]:
+    """Return an array of strings (K,) as text.
+
+    Raises:
+        ValueError: a string has characters that Unicode does not, or that no file can hold.
+    """
+    try:
+        found = tuple(map(str, names.tolist()))
+        "".join(found).encode()
+    except ValueError:
+        raise ValueError(
+            f"{path}: its class names are damaged; save np.array(['a', 'b', ...])"
+        ) from None
+    return found

@@ -1,6 +1,7 @@
 """IDX files (MNIST, Fashion-MNIST) -> Source."""
 
 import gzip
+import math
 import struct
 import zlib
 from pathlib import Path
@@ -29,6 +30,7 @@ FASHION_CLASSES = (
 )
 UNSIGNED_BYTE = 0x08  # the IDX code of the element type of these data sets
 MAX_BYTES = 1 << 31
+PIECE = 1 << 20  # bytes read at a time
 KINDS = ("images-idx3", "labels-idx1")
 STEMS = {"train": ("train",), "test": ("t10k", "test")}
 
@@ -37,7 +39,8 @@ def read_idx(path: Path) -> Tensor:
     """Read one IDX file, gzipped or not, into a uint8 tensor.
 
     Raises:
-        ValueError: not an IDX file of bytes, truncated, or larger than 2 GiB.
+        ValueError: not an IDX file of bytes, of another length than it states, or larger than
+            2 GiB.
     """
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
@@ -45,16 +48,22 @@ def read_idx(path: Path) -> Tensor:
             if magic or kind != UNSIGNED_BYTE or not 1 <= rank <= 4:
                 raise ValueError(f"{path} is not an IDX file of bytes; give the original file")
             shape = struct.unpack(f">{rank}I", file.read(4 * rank))
-            count = int(np.prod(shape, dtype=np.int64))
+            count = math.prod(shape)
             if count > MAX_BYTES:
                 raise ValueError(
                     f"{path} states {count} bytes, more than {MAX_BYTES}; give a smaller file"
                 )
-            data = file.read(count)
+            pieces = []
+            while piece := file.read(PIECE):  # to the end, where gzip's checksum is verified
+                pieces.append(piece)
+                if len(pieces) * PIECE > count + PIECE:
+                    break
     except (struct.error, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"{path} is damaged ({error}); download it again") from None
+    data = b"".join(pieces)
     if len(data) != count:
-        raise ValueError(f"{path} is truncated to {len(data)} of {count} bytes; download it again")
+        what = "truncated to" if len(data) < count else "longer, at least"
+        raise ValueError(f"{path} is {what} {len(data)} of {count} bytes; download it again")
     return torch.from_numpy(np.frombuffer(data, np.uint8).reshape(shape).copy())
 
 

@@ -13,28 +13,52 @@ whose features are Inception's.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
+from pydantic import Field
 
+from adm.data.arrays import text_of
 from adm.data.export import write_npz
 from adm.data.labels import MOST_CLASSES
 from adm.data.naming import at_home
-from adm.data.stored import members
+from adm.data.npz import keys_of, listed, members
+from adm.features.contract import LARGEST
 from adm.files import new_file
 from adm.hashes import sha256
 from adm.metrics import Statistics, neighbour_distances
 from adm.metrics.frechet import check_statistics
 from adm.metrics.manifold import DENSITY_NEIGHBOURS
-from adm.parsed import parse_json
+from adm.parsed import as_type, parse_json
 
 IMAGES = 10_000  # most images stored, as in the released files
 INCEPTION = "inception"
 STATISTICS = (("mu", "sigma"), ("mu_s", "sigma_s"))
+KEYS = (*STATISTICS[0], *STATISTICS[1], "arr_0", "arr_1", "features", "labels", "classes", "adm")
 SUFFIX = ".npz"
+ROWS = 1024  # of features that are checked at a time
+
+
+Count: TypeAlias = Annotated[int, Field(ge=0, lt=1 << 63)]
+Counts: TypeAlias = dict[str, Count] | None
+
+
+@dataclass(frozen=True)
+class About:
+    """The JSON object `adm`, of which any entry may be absent.
+
+    Attributes:
+        features, fingerprint, count: as in `Reference`.
+        manifest: as in `Reference`; its `labels` are `Counts` by class.
+    """
+
+    features: Annotated[str, Field(min_length=1, max_length=1000)] = INCEPTION
+    fingerprint: Annotated[str, Field(max_length=1000)] | None = None
+    count: Count | None = None
+    manifest: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +150,7 @@ def is_reference(path: str | Path) -> bool:
     path = at_home(path)
     if path.suffix.lower() != SUFFIX or not path.is_file():
         return False
-    return set(STATISTICS[0]) <= members(path).keys()
+    return {*STATISTICS[0]} <= {*keys_of(path)}
 
 
 def read(path: Path) -> Reference:
@@ -135,10 +159,10 @@ def read(path: Path) -> Reference:
     Raises:
         ValueError: the file is not a reference, or is damaged.
     """
-    found = members(path)
+    found = members(path, KEYS)
     if not set(STATISTICS[0]) <= found.keys():
         raise ValueError(
-            f"{path} is not a reference: it holds the arrays {', '.join(found) or '(none)'} and "
+            f"{path} is not a reference: it holds the arrays {listed(path)} and "
             "not mu and sigma; make one with make_reference or `adm reference`"
         )
     about = _about(path, found)
@@ -149,51 +173,35 @@ def read(path: Path) -> Reference:
         for mean, covariance in STATISTICS
     )
     assert own is not None
-    labels = found.get("labels")
+    labels = found.get("labels", found.get("arr_1"))
     reference = Reference(
-        features=str(about.get("features", INCEPTION)),
-        fingerprint=about.get("fingerprint"),
+        features=about.features,
+        fingerprint=about.fingerprint,
         statistics=own,
         spatial=spatial,
         pool=found.get("features"),
         images=found.get("arr_0"),
-        labels=found.get("arr_1") if labels is None else labels,
+        labels=labels,
         classes=_names(path, found),
-        count=about.get("count"),
-        manifest={**about.get("manifest", {}), "file": path.name, "file_sha256": sha256(path)},
+        count=about.count,
+        manifest={**about.manifest, "file": path.name, "file_sha256": sha256(path)},
     )
     _check_values(path, reference)
-    return reference
+    return reference if labels is None else replace(reference, labels=labels.astype(np.int64))
 
 
-def _about(path: Path, found: dict[str, np.ndarray]) -> dict[str, Any]:
+def _about(path: Path, found: dict[str, np.ndarray]) -> About:
     if "adm" not in found:
-        return {}
+        return About()
     try:
-        about = parse_json(str(found["adm"].item()))
-        if _is_ours(about):
-            return about
-    except ValueError:  # several values, or not JSON
-        pass
-    raise ValueError(
-        f"{path}: the array `adm` must hold a JSON object of features, fingerprint, count and "
-        "manifest, as Reference.save writes it; make the file again"
-    )
-
-
-def _is_ours(about: Any) -> bool:
-    """Return whether this is an object of `Reference.save`, of which any entry may be absent."""
-    if not isinstance(about, dict) or not isinstance(about.get("manifest", {}), dict):
-        return False
-    labels = about.get("manifest", {}).get("labels") or {}
-    counts = [*labels.values()] if isinstance(labels, dict) else [None]
-    if about.get("count") is not None:
-        counts.append(about["count"])
-    return (
-        isinstance(about.get("features", INCEPTION), str)
-        and isinstance(about.get("fingerprint"), str | None)
-        and all(type(each) is int and each >= 0 for each in counts)
-    )
+        about = as_type(About, parse_json(str(found["adm"].item())))
+        as_type(Counts, about.manifest.get("labels"))
+    except ValueError as error:  # several values, not JSON, or of other types
+        raise ValueError(
+            f"{path}: the array `adm` must hold a JSON object of features, fingerprint, count and "
+            f"manifest, as Reference.save writes it ({error}); make the file again"
+        ) from None
+    return about
 
 
 def _names(path: Path, found: dict[str, np.ndarray]) -> tuple[str, ...]:
@@ -204,7 +212,7 @@ def _names(path: Path, found: dict[str, np.ndarray]) -> tuple[str, ...]:
                 f"{path} holds classes of shape {found['classes'].shape}, expected (K,), one name "
                 "for each label; make the file again"
             )
-        return tuple(map(str, found["classes"].tolist()))
+        return text_of(found["classes"], path)
     labels = found.get("labels", found.get("arr_1"))
     if labels is None or not labels.size or labels.dtype.kind not in "iu":
         return ()
@@ -219,6 +227,7 @@ def _check_values(path: Path, reference: Reference) -> None:
         shapes, kinds = (one.mean.shape, one.covariance.shape), (one.mean, one.covariance)
         if (
             len(shapes[0]) != 1
+            or not shapes[0][0]
             or shapes[1] != shapes[0] * 2
             or any(each.dtype.kind != "f" for each in kinds)
         ):
@@ -228,6 +237,8 @@ def _check_values(path: Path, reference: Reference) -> None:
             )
         try:
             check_statistics(one, one)
+            _check_range(one.mean, LARGEST)
+            _check_range(one.covariance, LARGEST**2)
             _check_covariance(one.covariance)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
@@ -242,9 +253,22 @@ def _check_values(path: Path, reference: Reference) -> None:
         raise ValueError(
             f"{path} holds features as {pool.dtype} {pool.shape}, expected floats ({rows}, {dim})"
         )
+    for start in range(0, 0 if pool is None else len(pool), ROWS):
+        try:
+            _check_range(pool[start : start + ROWS], LARGEST)
+        except ValueError as error:
+            raise ValueError(f"{path}, features from image {start}: {error}") from None
     wrong = labels is not None and (labels.shape != (rows,) or labels.dtype.kind not in "iu")
     if wrong or _beyond(labels, reference.classes):
         raise ValueError(f"{path} holds labels that are not one of its classes for each image")
+
+
+def _check_range(values: np.ndarray, largest: float) -> None:
+    """Raise ValueError for values that are not finite, or whose distances overflow."""
+    if not (np.abs(values) <= largest).all():
+        raise ValueError(
+            f"its values are not finite, or larger than {largest:.0e}; make the file again"
+        )
 
 
 def _check_covariance(covariance: np.ndarray) -> None:
