@@ -3,13 +3,17 @@
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+
+from adm.locks import locked
 
 T = TypeVar("T")
 PATIENCE_S = 60.0  # time limit of the first collective call
@@ -76,6 +80,17 @@ class Devices:
             failure = error
         self.share_failure(failure)
         return given[0]
+
+    @contextmanager
+    def holding(self, folder: Path) -> Iterator[None]:
+        """Hold the lock of a folder until the block ends, on rank 0 for all ranks.
+
+        Raises:
+            InUse: another process holds it; on every rank.
+        """
+        with ExitStack() as stack:
+            self.once(lambda: stack.enter_context(locked(folder)))
+            yield
 
     def share_failure(self, failure: Exception | None) -> None:
         """Raise the first exception of any rank on every rank, so that none waits forever."""

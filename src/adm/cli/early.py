@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from adm.arguments import check_grid
 from adm.cli.obstacles import Check, gathered
 from adm.cli.sampling import SamplingOptions
+from adm.cli.writing import writable
 from adm.data.naming import MANIFEST
 
 if TYPE_CHECKING:
@@ -180,6 +181,8 @@ def file(path: Path, flag: str, example: str) -> None:
     if path.is_dir():
         raise ValueError(f"{path} is a folder; give {flag} a file, such as {path / example}")
     _check_parents(path, flag)
+    if path.is_file() or not path.exists():  # neither a pipe nor a device
+        writable((path.resolve() if path.is_symlink() else path).parent, flag)
 
 
 def folder(out: Path, holds: str) -> None:

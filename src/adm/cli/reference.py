@@ -9,6 +9,7 @@ from adm.cli.scoring import (
     DEFAULT_FEATURES,
     features_named,
     joined,
+    part,
     with_cache,
     with_progress,
 )
@@ -92,7 +93,7 @@ def reference(
     with with_cache(Extraction(devices, batch_size, work), out) as extraction:
         what = f"extracting features of {source.name}"
         with with_progress(extraction, what, len(source)) as shown:
-            made = make_reference(source, chosen, shown)
+            made = make_reference(source, chosen, part(shown, "reference"))
         devices.once(lambda: made.save(out))
     if devices.main:
         kept = 0 if made.images is None else len(made.images)

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,23 +85,42 @@ def with_cache(
 ) -> Iterator["Extraction"]:
     """Add a cache folder if `extraction` has none; remove it once the block succeeds.
 
-    It stays after an error or an interruption, so that the same command resumes.
+    It stays after an error or an interruption, so that the same command resumes. No other process
+    may use the folder in the meantime.
 
     Args:
         out: the file to write, beside which the folder is. If None, the folder is in the user's
             cache, or there is none if that cannot be written.
         compared: what the command compares, which names the folder in the user's cache.
     """
+    devices, given = extraction.devices, extraction.work
+    if given is not None:
+        with _held(given, devices):
+            yield extraction
+        return
     work = _of_user(compared) if out is None else out.with_name(f".{out.name}.work")
-    if extraction.work is not None or not all(extraction.devices.gather(out or _writable(work))):
+    if not all(devices.gather(out or _writable(work))):
         yield extraction
         return
     try:
-        yield replace(extraction, work=work)
+        with _held(work, devices):
+            yield replace(extraction, work=work)
+            devices.once(lambda: shutil.rmtree(work, ignore_errors=True))
     except BaseException:
         _remove_empty(work)
         raise
-    extraction.devices.once(lambda: shutil.rmtree(work, ignore_errors=True))
+
+
+@contextmanager
+def _held(folder: Path, devices: "Devices") -> Iterator[None]:
+    from adm.locks import InUse
+
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(devices.holding(folder))
+        except InUse as error:
+            raise InUse(f"{error} by --work") from None
+        yield
 
 
 def _of_user(compared: Sequence[object]) -> Path:

@@ -1,10 +1,13 @@
 """Number of bytes -> temporary file with room for them, which nobody else can open."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import IO
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class NoRoom(ValueError):
@@ -24,16 +27,28 @@ def temporary(size: int, what: str) -> Iterator[IO[bytes]]:
     Raises:
         NoRoom: the temporary folder is full, or there is none.
     """
+    needs = f"{what} needs {size:,} bytes"
     try:
         file = tempfile.TemporaryFile()  # noqa: SIM115 - its error is another than the block's
     except OSError as error:
-        raise _no_room(size, what, error) from None
+        raise _no_room(needs, error) from None
     with file:
         try:
             _reserve(file, size)
-        except OSError as error:
-            raise _no_room(size, what, error) from None
+        except (OSError, OverflowError) as error:
+            raise _no_room(needs, error) from None
         yield file
+
+
+@contextmanager
+def room_told(what: str) -> Iterator[None]:
+    """Raise NoRoom if the block, which writes to the temporary folder, finds the disk full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise _no_room(f"room for {what} is needed", error) from None
 
 
 def _reserve(file: IO[bytes], size: int) -> None:
@@ -42,11 +57,11 @@ def _reserve(file: IO[bytes], size: int) -> None:
         os.posix_fallocate(file.fileno(), 0, size)
 
 
-def _no_room(size: int, what: str, error: OSError) -> NoRoom:
+def _no_room(needs: str, error: Exception) -> NoRoom:
     folder = "the temporary folder"
     with suppress(OSError):  # there is none that can be written
         folder += f" {tempfile.gettempdir()}"
     return NoRoom(
-        f"{what} needs {size:,} bytes in {folder} ({error.strerror}); free space there, or set the "
-        "environment variable TMPDIR to a folder with more"
+        f"{needs} in {folder} ({error}); free space there, or set the environment variable TMPDIR "
+        "to a folder with more"
     )

@@ -1,19 +1,23 @@
 """Features of a chunk <-> .npz file; all chunks -> arrays of all images and their Moments."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 from torch import Tensor
 
-from adm.data.arrays import UNREADABLE
 from adm.data.export import write_npz
+from adm.data.npz import members
 from adm.files import new_file
 from adm.metrics import Moments
+from adm.training.disk import unwritten
 
 KINDS = ("pool", "spatial", "logits")  # the fields of `Extracted`, in order
+NOTED = ("fingerprint", "hashes")  # what a chunk says of its extractor and images
+HASH = "sha256"  # of all other arrays of a chunk
 COUNTED = ("pool", "spatial")  # kinds whose moments are computed
 WHOLE = "whole"  # folder of the arrays of all images
 MOMENTS = "moments.npz"
@@ -28,13 +32,17 @@ def hashes_of(images: Tensor) -> np.ndarray:
 
 def holds(folder: Path, span: range, fingerprint: str, hashes: np.ndarray) -> bool:
     """Return whether the folder has the chunk of these images and this extractor."""
-    try:
-        with np.load(_path(folder, span), allow_pickle=False) as kept:
-            return kept["fingerprint"].item() == fingerprint and np.array_equal(
-                kept["hashes"], hashes
-            )
-    except (KeyError, *UNREADABLE):  # absent, or damaged by a failure of the disk or the machine
-        return False
+    kept = _kept(folder, span)
+    return (
+        kept is not None
+        and kept["fingerprint"].tolist() == [fingerprint]
+        and np.array_equal(kept["hashes"], hashes)
+    )
+
+
+def damaged(folder: Path, span: range) -> bool:
+    """Return whether the folder has a chunk of these numbers that differs from what was written."""
+    return _path(folder, span).exists() and _kept(folder, span) is None
 
 
 def save(
@@ -44,14 +52,15 @@ def save(
     hashes: np.ndarray,
     extracted: Sequence[Tensor | None],
 ) -> None:
-    """Write a chunk atomically.
+    """Write a chunk atomically, with a hash of its arrays.
 
     Args:
         extracted: for each of `KINDS` a (B, ...) array, or None.
     """
-    arrays = {"fingerprint": np.array(fingerprint), "hashes": hashes}
+    arrays = {"fingerprint": np.array([fingerprint]), "hashes": hashes}
     arrays |= {k: v.numpy() for k, v in zip(KINDS, extracted, strict=True) if v is not None}
-    with new_file(_path(folder, span), sync=False) as part:  # `holds` detects damage
+    arrays[HASH] = np.array([_hash(arrays)])
+    with _written(_path(folder, span)) as part:
         write_npz(part, arrays)
 
 
@@ -76,7 +85,7 @@ def join(
         counted = _joined(folder, spans, kind)
         if counted is not None:
             moments |= {f"{kind}.{k}": np.array(v) for k, v in vars(counted).items()}
-    with new_file(whole / MOMENTS, sync=False) as part:
+    with _written(whole / MOMENTS) as part:
         write_npz(part, moments)
 
 
@@ -101,6 +110,36 @@ def _path(folder: Path, span: range) -> Path:
     return folder / f"chunk-{span.start:09d}.npz"
 
 
+def _kept(folder: Path, span: range) -> dict[str, np.ndarray] | None:
+    """Return the arrays of a chunk but its hash; None if it is absent, or not as written."""
+    try:
+        found = members(_path(folder, span), (*NOTED, *KINDS, HASH))
+    except ValueError:
+        return None
+    told = found.pop(HASH, None)
+    whole = {*NOTED, "pool"} <= found.keys() and told is not None
+    return found if whole and told.tolist() == [_hash(found)] else None
+
+
+def _hash(arrays: Mapping[str, np.ndarray]) -> str:
+    """Return the SHA-256 of arrays with their keys, types and shapes."""
+    whole = hashlib.sha256()
+    for key, array in sorted(arrays.items()):
+        whole.update(f"{key} {array.dtype.str} {array.shape}\n".encode())
+        whole.update(array.tobytes())
+    return whole.hexdigest()
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[Path]:
+    """Write a file through `new_file`; it is not synced, because its hash tells damage."""
+    try:
+        with new_file(path, sync=False) as part:
+            yield part
+    except OSError as error:
+        raise unwritten(str(path), error) from error
+
+
 def _kinds(
     folder: Path, spans: Sequence[range], fingerprint: str, hashes: Mapping[int, np.ndarray]
 ) -> list[str]:
@@ -108,24 +147,30 @@ def _kinds(
 
     A folder that the ranks do not share may hold chunks of an earlier call instead.
     """
+    shapes: list[dict[str, tuple[int, ...]]] = []
     for span in spans:
         if not holds(folder, span, fingerprint, hashes[span.start]):
             raise ValueError(
                 f"{folder} lacks the features of images {span.start} to {span.stop - 1}, which "
                 "another rank extracted; give work=... a folder that all ranks share"
             )
-    with np.load(_path(folder, spans[0]), allow_pickle=False) as first:
-        return [key for key in first.files if key != "fingerprint"]
+        kept = members(_path(folder, span), ("hashes", *KINDS))
+        shapes.append({key: array.shape[1:] for key, array in kept.items()})
+        if shapes[-1] != shapes[0]:
+            raise ValueError(
+                f"{folder} has features of images {span.start} to {span.stop - 1} of another shape "
+                "than those before; remove it, and make the features of all images equally many"
+            )
+    return [*shapes[0]]
 
 
 def _joined(folder: Path, spans: Sequence[range], kind: str) -> Moments | None:
     """Write the whole array of one kind; returns its moments if it is one of `COUNTED`."""
     total, waiting, rows = None, [], 0
     path = folder / WHOLE / f"{kind}.npy"
-    with new_file(path, sync=False) as part, part.open("wb") as file:
+    with _written(path) as part, part.open("wb") as file:
         for span in spans:
-            with np.load(_path(folder, span), allow_pickle=False) as chunk:
-                values = chunk[kind]
+            values = members(_path(folder, span), (kind,))[kind]
             if span.start == 0:
                 _header(file, values, spans[-1].stop)
             file.write(values.tobytes())

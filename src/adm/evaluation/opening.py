@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -12,10 +12,13 @@ from torch import Tensor
 from adm.data import Source
 from adm.data.files import Files, decoded
 from adm.data.fitting import fitted
-from adm.data.naming import ARCHIVE, at_home
+from adm.data.naming import ARCHIVE, MANIFEST, at_home
 from adm.data.registry import RGB, find
 from adm.data.stored import stored
 from adm.generation.folder import read_manifest
+from adm.parsed import as_type
+
+Classes: TypeAlias = tuple[str, ...] | None
 
 
 class Opened(NamedTuple):
@@ -55,19 +58,40 @@ def open_images(
         raise ValueError(f"size must be (H, W), each at least 1, got {size}")
     path = at_home(spec)
     ours = path.is_dir() and (path / ARCHIVE).is_file()
-    made = read_manifest(path if path.is_dir() else path.parent) if ours or _archive(path) else None
+    made = _made(path if path.is_dir() else path.parent) if ours or _archive(path) else None
     if labels is None and split == "train" and (ours or _is_npz(path)):
-        classes = tuple(made["classes"]) if made and made.get("classes") else None
-        source = stored(path / ARCHIVE if ours else path, classes)
+        source = stored(path / ARCHIVE if ours else path, made.classes if made else None)
         name = path.resolve().name if ours else source.name
         found = replace(source, name=name, path=_png_files(path, len(source)))
     else:
         made, found = None, find(spec, split=split, labels=labels)
+    manifest = None if made is None else made.manifest
     if isinstance(found, Files):
         return Opened(decoded(found, size, RGB if channels is None else channels))
     if not pad:
         _check_unpadded(found, size)
-    return Opened(fitted(found, size, channels), made)
+    return Opened(fitted(found, size, channels), manifest)
+
+
+class _Made(NamedTuple):
+    """The manifest of a sample folder, and the classes in it; None if it has none."""
+
+    manifest: dict[str, Any]
+    classes: tuple[str, ...] | None
+
+
+def _made(folder: Path) -> _Made | None:
+    found = read_manifest(folder)
+    if found is None:
+        return None
+    try:
+        manifest = as_type(dict[str, Any], found)
+        classes = as_type(Classes, manifest.get("classes"))
+    except ValueError as error:
+        raise ValueError(
+            f"{folder / MANIFEST} is damaged ({error}); sample again, or remove it"
+        ) from None
+    return _Made(manifest, classes or None)
 
 
 def first(source: Source, count: int) -> Source:

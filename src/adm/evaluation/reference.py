@@ -1,6 +1,5 @@
 """Source, Features, Extraction -> Reference; path -> Reference."""
 
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from adm.data import Source
 from adm.data.naming import at_home
+from adm.data.temporary import temporary
 from adm.evaluation.manifest import label_counts, versions
 from adm.evaluation.reference_file import (
     IMAGES,
@@ -202,7 +202,8 @@ def _images(source: Source, rows: list[int]) -> np.ndarray:
     shape = (len(rows), height, width, channels)
     images = np.empty(shape, np.uint8)
     if images.nbytes > HELD:
-        with tempfile.TemporaryFile() as file:  # 2 GB for images of 256 x 256
+        what = f"holding {len(rows)} images of {source.name}"
+        with temporary(images.nbytes, what) as file:  # 2 GB for images of 256 x 256
             images = np.memmap(file, np.uint8, "w+", shape=shape)
     for start in range(0, len(rows), 256):
         some = source.batch(rows[start : start + 256])[0]

@@ -14,7 +14,8 @@ from rich.text import Text
 from adm.evaluation.classes import ClassScores
 from adm.evaluation.scores import Score, title
 from adm.files import write_text
-from adm.parsed import read_json
+from adm.parsed import as_type, read_json
+from adm.shown import printable
 
 CLASSES_SHOWN = 20  # rows printed; the file has all
 
@@ -64,12 +65,14 @@ class Report:
         table.add_column("value", justify="right")
         table.add_column("95% interval", justify="right")
         for key, score in self.scores.items():
-            table.add_row(Text(title(key, self.features)), formatted(score.value), _range(score))
+            table.add_row(
+                Text(printable(title(key, self.features))), formatted(score.value), _range(score)
+            )
         console.print(table)
         if any(formatted(value) for row in self.classes for value in _values(row)):
             console.print(_class_table(self.classes, self.features))
         for warning in self.warnings:
-            console.print(f"note: {warning}", highlight=False, markup=False, emoji=False)
+            console.print(f"note: {printable(warning)}", highlight=False, markup=False, emoji=False)
 
 
 def load_report(path: str | Path) -> Report:
@@ -79,17 +82,35 @@ def load_report(path: str | Path) -> Report:
         ValueError: the file is not a report, or is damaged.
     """
     try:
-        found = read_json(Path(path))
-        scores = {
-            key: Score(*(math.nan if one[k] is None else one[k] for k in Score._fields))
-            for key, one in found["scores"].items()
-        }
-        classes = [ClassScores(**row) for row in found["classes"]]
-        return Report(
-            found["features"], scores, found["manifest"], classes, tuple(found["warnings"])
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        found = as_type(_Stored, read_json(Path(path)))
+    except (OSError, ValueError) as error:
         raise ValueError(f"{path} is not a report ({error}); evaluate again") from None
+    scores = {key: one.score for key, one in found.scores.items()}
+    return Report(found.features, scores, found.manifest, found.classes, found.warnings)
+
+
+@dataclass(frozen=True)
+class StoredScore:
+    """A score as JSON; None stands for NaN, and a title is not read."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+    @property
+    def score(self) -> Score:
+        return Score(*(math.nan if x is None else x for x in (self.value, self.low, self.high)))
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """What `Report.to_json` returns."""
+
+    features: str
+    scores: dict[str, StoredScore]
+    classes: tuple[ClassScores, ...]
+    warnings: tuple[str, ...]
+    manifest: dict[str, Any]
 
 
 def formatted(value: float | None) -> str:
@@ -120,10 +141,10 @@ def _class_table(classes: Sequence[ClassScores], features: str) -> Table:
         table.add_column(name, justify="left" if name == "class" else "right")
     for row in classes[:CLASSES_SHOWN]:
         numbers = map(formatted, _values(row))
-        table.add_row(Text(row.name), f"{row.generated:,}", f"{row.real:,}", *numbers)
+        table.add_row(Text(printable(row.name)), f"{row.generated:,}", f"{row.real:,}", *numbers)
     return table
 
 
 def _table(heading: str) -> Table:
     # `Text` prints names such as [husky] and :dog: literally; rich parses strings as markup.
-    return Table(title=Text(heading, style="table.title"), title_justify="left")
+    return Table(title=Text(printable(heading), style="table.title"), title_justify="left")

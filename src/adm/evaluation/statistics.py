@@ -21,9 +21,11 @@ from torch import Tensor
 from adm.cached import Cached
 from adm.data import Source
 from adm.data.counting import count_of
+from adm.data.temporary import room_told
 from adm.evaluation import chunks
 from adm.features import Features
 from adm.metrics import Moments, Statistics, statistics
+from adm.notices import notice
 from adm.processes import Devices
 
 CHUNK = 256  # images: seconds of work, and 200 MB of 512 x 512 pixels
@@ -40,8 +42,8 @@ class Extraction:
             on the CPU.
         batch_size: images per batch; affects memory use and speed.
         work: cache folder that all ranks can read and write, from which the same call resumes.
-            Cached features are used only for images with the same bytes. By default it is a
-            temporary folder.
+            Cached features are used only for images with the same bytes. One process, or one group
+            of ranks, uses it at a time. By default it is a temporary folder.
         on_images: called with a number of images when this rank has finished them; `Cached` if
             their features were cached.
 
@@ -191,12 +193,13 @@ def _folder(work: Path | None, devices: Devices) -> Iterator[Path]:
     """
     if work is not None:
         devices.each(lambda: work.mkdir(parents=True, exist_ok=True))
-        yield work
+        with devices.holding(work):
+            yield work
         return
     made: list[tempfile.TemporaryDirectory[str]] = []
     passing = partial(tempfile.TemporaryDirectory, prefix=PREFIX, ignore_cleanup_errors=True)
     devices.once(lambda: made.append(passing()))
-    with made[0] if made else nullcontext():
+    with made[0] if made else nullcontext(), room_told("the features of all images"):
         yield Path(devices.gather(made[0].name if made else None)[0])
 
 
@@ -221,11 +224,17 @@ def _extract_chunks(
 ) -> Hashes:
     """Extract the chunks that the folder does not hold; return the hashes of all images."""
     found: Hashes = {}
+    told = False
     for span, images in _prefetched(source, spans):
         hashes = found[span.start] = chunks.hashes_of(images)
         if chunks.holds(folder, span, features.fingerprint, hashes):
             extraction.done(Cached(len(span)))
             continue
+        if not told and (told := chunks.damaged(folder, span)):
+            notice(
+                f"{folder}: the cached features of images {span.start} to {span.stop - 1} are "
+                "damaged, or of an earlier version; such features are extracted again"
+            )
         parts, first = [], span.start
         for part in images.split(extraction.batch_size):
             last = first + len(part) - 1

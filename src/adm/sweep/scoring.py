@@ -27,6 +27,7 @@ from adm.evaluation import (
     open_images,
 )
 from adm.evaluation.manifest import described
+from adm.evaluation.report import StoredScore
 from adm.evaluation.statistics import DEFAULT, digest_of
 from adm.features import Features
 from adm.files import write_json
@@ -36,7 +37,7 @@ from adm.images import to_float
 from adm.metrics.accuracy import accuracy
 from adm.models.paths import SHIPPED
 from adm.models.trained import ClassifierModel
-from adm.parsed import cached_json
+from adm.parsed import as_type, cached_json
 from adm.sweep.plan import Point
 
 POINTS, REFERENCES = "points", "references"  # in the sweep folder
@@ -204,7 +205,8 @@ def judge_accuracy(
         "labels": list(labels),
     }
     had = cached_json(path)
-    if had is None or had.get("of") != key:
+    known = None if had is None or had.get("of") != key else _known(had.get("named"))
+    if known is None:
         device = next(judge.network.parameters()).device
         with torch.no_grad():
             logits = [
@@ -212,9 +214,17 @@ def judge_accuracy(
                 for part in images_of(place).split(BATCH)
             ]
         share = accuracy(torch.cat(logits), torch.tensor(key["labels"]))
-        had = {"of": key, "named": share._asdict()}
-        write_json(path, had)
-    return Score(**had["named"])
+        write_json(path, {"of": key, "named": share._asdict()})
+        known = Score(**share._asdict())
+    return known
+
+
+def _known(named: Any) -> Score | None:
+    """Return the accuracy that an earlier call has stored; None if it is damaged."""
+    try:
+        return as_type(StoredScore, named).score
+    except ValueError:
+        return None
 
 
 def judge_name(judge: ClassifierModel) -> str:
