@@ -50,12 +50,23 @@ def features_named(name: str, devices: "Devices") -> "Features":
         return open_features(name, devices.device)
 
 
-def features_of(reference: "Reference", devices: "Devices") -> "Features":
-    """Open the features that a reference file records; only those that come with this package."""
+def features_for(
+    wanted: Sequence[str] | None, references: "Sequence[Reference]", devices: "Devices"
+) -> list["Features"]:
+    """Open the features that are wanted; if none are, those that the references record.
+
+    Without references, they are Inception's.
+
+    Args:
+        wanted: features specs of the caller.
+        references: from files, which name only features that come with this package.
+    """
     from adm.features import recorded_features
 
+    if wanted or not references:
+        return [features_named(name, devices) for name in wanted or [DEFAULT_FEATURES]]
     with suggesting():
-        return recorded_features(reference.features, reference.name, devices.device)
+        return [recorded_features(each.features, each.name, devices.device) for each in references]
 
 
 @contextmanager

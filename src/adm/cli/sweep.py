@@ -12,13 +12,7 @@ from adm.cli import early, lists
 from adm.cli.output import OUT, AsJson, say, show
 from adm.cli.progress import progress
 from adm.cli.sampling import SamplingOptions
-from adm.cli.scoring import (
-    DEFAULT_FEATURES,
-    features_named,
-    features_of,
-    joined,
-    with_progress,
-)
+from adm.cli.scoring import features_for, joined, with_progress
 
 SCALES = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 
@@ -253,11 +247,8 @@ def _scorers(
             f"references are {', '.join(specs)}; give one data set, or a file of adm reference for "
             "each of the features"
         )
-    opened, devices = [load_reference(file) for file in files], extraction.devices
-    if wanted is None and opened:
-        networks = [features_of(reference, devices) for reference in opened]
-    else:
-        networks = [features_named(name, devices) for name in wanted or [DEFAULT_FEATURES]]
+    opened = [load_reference(file) for file in files]
+    networks = features_for(wanted, opened, extraction.devices)
     if not files:
         return _from_data(data(), networks, out, extraction)
     if len(networks) != len(files):

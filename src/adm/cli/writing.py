@@ -15,6 +15,5 @@ def writable(folder: Path, flag: str) -> None:
             pass
     except OSError as error:
         raise OSError(
-            error.errno,
-            f"{folder} cannot be written ({error.strerror}); choose another {flag}",
+            f"{folder} cannot be written ({error.strerror}); choose another {flag}"
         ) from None

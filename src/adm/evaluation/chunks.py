@@ -116,9 +116,10 @@ def _kept(folder: Path, span: range) -> dict[str, np.ndarray] | None:
         found = members(_path(folder, span), (*NOTED, *KINDS, HASH))
     except ValueError:
         return None
-    told = found.pop(HASH, None)
-    whole = {*NOTED, "pool"} <= found.keys() and told is not None
-    return found if whole and told.tolist() == [_hash(found)] else None
+    if not {*NOTED, "pool", HASH} <= found.keys():
+        return None
+    told = found.pop(HASH).tolist()
+    return found if told == [_hash(found)] else None
 
 
 def _hash(arrays: Mapping[str, np.ndarray]) -> str:

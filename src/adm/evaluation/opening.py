@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,8 +17,6 @@ from adm.data.registry import RGB, find
 from adm.data.stored import stored
 from adm.generation.folder import read_manifest
 from adm.parsed import as_type
-
-Classes: TypeAlias = tuple[str, ...] | None
 
 
 class Opened(NamedTuple):
@@ -86,7 +84,7 @@ def _made(folder: Path) -> _Made | None:
         return None
     try:
         manifest = as_type(dict[str, Any], found)
-        classes = as_type(Classes, manifest.get("classes"))
+        classes = as_type(tuple[str, ...], manifest.get("classes") or [])
     except ValueError as error:
         raise ValueError(
             f"{folder / MANIFEST} is damaged ({error}); sample again, or remove it"

@@ -12,7 +12,6 @@ whose features are Inception's.
 """
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -26,11 +25,10 @@ from adm.data.export import write_npz
 from adm.data.labels import MOST_CLASSES
 from adm.data.naming import at_home
 from adm.data.npz import keys_of, listed, members
-from adm.features.contract import LARGEST
+from adm.evaluation.reference_checks import check_values
 from adm.files import new_file
 from adm.hashes import sha256
 from adm.metrics import Statistics, neighbour_distances
-from adm.metrics.frechet import check_statistics
 from adm.metrics.manifold import DENSITY_NEIGHBOURS
 from adm.parsed import as_type, parse_json
 
@@ -39,11 +37,9 @@ INCEPTION = "inception"
 STATISTICS = (("mu", "sigma"), ("mu_s", "sigma_s"))
 KEYS = (*STATISTICS[0], *STATISTICS[1], "arr_0", "arr_1", "features", "labels", "classes", "adm")
 SUFFIX = ".npz"
-ROWS = 1024  # of features that are checked at a time
 
 
 Count: TypeAlias = Annotated[int, Field(ge=0, lt=1 << 63)]
-Counts: TypeAlias = dict[str, Count] | None
 
 
 @dataclass(frozen=True)
@@ -52,7 +48,7 @@ class About:
 
     Attributes:
         features, fingerprint, count: as in `Reference`.
-        manifest: as in `Reference`; its `labels` are `Counts` by class.
+        manifest: as in `Reference`; its `labels` are a `Count` by class.
     """
 
     features: Annotated[str, Field(min_length=1, max_length=1000)] = INCEPTION
@@ -186,7 +182,7 @@ def read(path: Path) -> Reference:
         count=about.count,
         manifest={**about.manifest, "file": path.name, "file_sha256": sha256(path)},
     )
-    _check_values(path, reference)
+    check_values(path, reference)
     return reference if labels is None else replace(reference, labels=labels.astype(np.int64))
 
 
@@ -195,7 +191,7 @@ def _about(path: Path, found: dict[str, np.ndarray]) -> About:
         return About()
     try:
         about = as_type(About, parse_json(str(found["adm"].item())))
-        as_type(Counts, about.manifest.get("labels"))
+        as_type(dict[str, Count], about.manifest.get("labels") or {})
     except ValueError as error:  # several values, not JSON, or of other types
         raise ValueError(
             f"{path}: the array `adm` must hold a JSON object of features, fingerprint, count and "
@@ -217,78 +213,3 @@ def _names(path: Path, found: dict[str, np.ndarray]) -> tuple[str, ...]:
     if labels is None or not labels.size or labels.dtype.kind not in "iu":
         return ()
     return tuple(map(str, range(min(int(labels.max()) + 1, MOST_CLASSES))))
-
-
-def _check_values(path: Path, reference: Reference) -> None:
-    """Raise ValueError for an array of wrong shape, dtype or range."""
-    for one in (reference.statistics, reference.spatial):
-        if one is None:
-            continue
-        shapes, kinds = (one.mean.shape, one.covariance.shape), (one.mean, one.covariance)
-        if (
-            len(shapes[0]) != 1
-            or not shapes[0][0]
-            or shapes[1] != shapes[0] * 2
-            or any(each.dtype.kind != "f" for each in kinds)
-        ):
-            raise ValueError(
-                f"{path} holds statistics of shapes {shapes[0]} and {shapes[1]}, types "
-                f"{one.mean.dtype} and {one.covariance.dtype}; expected floats (D,) and (D, D)"
-            )
-        try:
-            check_statistics(one, one)
-            _check_range(one.mean, LARGEST)
-            _check_range(one.covariance, LARGEST**2)
-            _check_covariance(one.covariance)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
-    images, dim = reference.images, len(reference.statistics.mean)
-    if images is not None and (images.dtype != np.uint8 or images.ndim != 4 or not images.size):
-        raise ValueError(
-            f"{path} holds images as {images.dtype} {images.shape}, expected uint8 (n, H, W, C)"
-        )
-    rows = None if images is None else len(images)
-    pool, labels = reference.pool, reference.labels
-    if pool is not None and (pool.shape != (rows, dim) or pool.dtype.kind != "f"):
-        raise ValueError(
-            f"{path} holds features as {pool.dtype} {pool.shape}, expected floats ({rows}, {dim})"
-        )
-    for start in range(0, 0 if pool is None else len(pool), ROWS):
-        try:
-            _check_range(pool[start : start + ROWS], LARGEST)
-        except ValueError as error:
-            raise ValueError(f"{path}, features from image {start}: {error}") from None
-    wrong = labels is not None and (labels.shape != (rows,) or labels.dtype.kind not in "iu")
-    if wrong or _beyond(labels, reference.classes):
-        raise ValueError(f"{path} holds labels that are not one of its classes for each image")
-
-
-def _check_range(values: np.ndarray, largest: float) -> None:
-    """Raise ValueError for values that are not finite, or whose distances overflow."""
-    if not (np.abs(values) <= largest).all():
-        raise ValueError(
-            f"its values are not finite, or larger than {largest:.0e}; make the file again"
-        )
-
-
-def _check_covariance(covariance: np.ndarray) -> None:
-    """Raise ValueError for a matrix that is not a covariance, up to float32 rounding."""
-    sizes, variances = np.abs(covariance), np.diag(covariance)
-    allowed = 1e-4 * sizes.max(initial=0)
-    if np.abs(covariance - covariance.T).max(initial=0) > allowed or (
-        variances.min(initial=0) < -allowed
-    ):
-        raise ValueError(
-            "the covariance is not symmetric, or has a negative variance; make the file again"
-        )
-    deviations = np.sqrt(variances.clip(0))
-    if (sizes - np.outer(deviations, deviations)).max(initial=0) > allowed:
-        raise ValueError(
-            "a covariance exceeds the product of its two deviations; make the file again"
-        )
-
-
-def _beyond(labels: np.ndarray | None, classes: Sequence[str]) -> bool:
-    if labels is None or not len(labels):
-        return False
-    return int(labels.min()) < 0 or int(labels.max()) >= len(classes)
