@@ -15,7 +15,7 @@ from evaluation.stubs import spots
 from PIL import Image
 
 from adm.cli import scoring
-from adm.evaluation import Extraction
+from adm.evaluation import Extraction, Report, front
 
 POOL = """
 import torch
@@ -221,6 +221,27 @@ def test_a_function_may_be_given_by_another_path_than_the_reference_was_made_by(
     answer = adm("evaluate", "samples.npz", "--reference", "r.npz", *words, "mine:pool")
     assert answer.status == 0, answer.err
     assert "Fréchet distance (mine:pool)" in answer.out
+
+
+@pytest.mark.parametrize("words", [(), ("--work", "kept"), ("--out", "report.json")])
+def test_a_cache_that_another_process_uses_is_refused(
+    made: Path, adm: Adm, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(made / "cache"))
+    refusals: list[str] = []
+    compare = front.evaluate
+
+    def during(*given: object) -> Report:
+        if not refusals:
+            refusals.append("")
+            refusals.append(adm("evaluate", "samples.npz", *all_words).refusal())
+        return compare(*given)
+
+    monkeypatch.setattr(front, "evaluate", during)
+    all_words = ("--reference", "ref.npz", *POOLED, *words)
+    assert adm("evaluate", "samples.npz", *all_words).status == 0
+    assert "is in use by process" in refusals[1]
+    assert refusals[1].endswith("choose another folder by --work\n")
 
 
 SAMPLES = {

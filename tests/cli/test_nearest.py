@@ -92,6 +92,8 @@ BAD = {
         ("--report", "folder.png"),
         "folder.png is a folder; give --report",
     ),
+    "a picture nowhere": (("--out", UNWRITABLE), "/proc cannot be written"),
+    "a report nowhere": (("--report", "/proc/n.json"), "/proc cannot be written"),
     "arrays at another size": (("--size", "16"), "size=(16, 16) is for image files"),
 }
 

@@ -6,6 +6,7 @@ array is the whole content: plain numbers or text, with no byte before or after 
 
 import math
 import re
+import sys
 from typing import IO, NamedTuple
 
 import numpy as np
@@ -111,5 +112,14 @@ def header(file: IO[bytes], size: int) -> Header:
 
 
 def _native(array: np.ndarray) -> np.ndarray:
-    """Return the array in the byte order of this machine, which torch requires."""
-    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+    """Return the array in the byte order of this machine, which torch requires.
+
+    Raises:
+        ValueError: text with characters that Unicode does not have, at which numpy fails.
+    """
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    codes = np.ascontiguousarray(array).view(np.uint32) if array.dtype.kind == "U" else []
+    if np.max(codes, initial=0) > sys.maxunicode:
+        raise ValueError("its text is damaged")
+    return array

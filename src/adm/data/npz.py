@@ -105,9 +105,10 @@ def _reason(error: Exception) -> str:
 
 
 def _entries(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """Return the members that are arrays, by key."""
+    """Return the members that are arrays, by key; the header of every member must agree."""
     found: dict[str, zipfile.ZipInfo] = {}
     for info in archive.infolist():
+        archive.open(info).close()  # fails if its name in the directory is damaged
         key = info.filename.removesuffix(".npy")
         if key in found:
             raise ValueError(f"it has two arrays {key}")
