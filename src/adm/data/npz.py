@@ -3,6 +3,7 @@
 A file of 50,000 images of 256 x 256 pixels takes 10 GB, which need not be in memory at once.
 """
 
+import os
 import struct
 import zipfile
 import zlib
@@ -20,6 +21,8 @@ from adm.shown import printable, short
 SMALL = 1 << 20  # bytes; smaller arrays are read at once
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # those of np.savez, np.savez_compressed
 LOCAL_HEADER = 30  # bytes of a zip member before its name (APPNOTE.TXT 4.3.7)
+END = 22  # bytes of the end of the central directory, before its comment (4.3.16)
+ELSEWHERE = 0xFFFF  # a number of members that is stated in another record
 ENCRYPTED = 1
 MOST_INFLATED = 200  # times its compressed size that an array may have,
 FREELY_INFLATED = 1 << 30  # if it has more than these bytes
@@ -89,6 +92,7 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
         raise ValueError(f"{path} {what}; give an .npz file")
     try:
         with zipfile.ZipFile(path) as archive:
+            _check_count(path, archive)
             yield archive
     except NoRoom:
         raise
@@ -97,6 +101,19 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
             f"{path} is not a readable .npz ({_reason(error)}); save it with "
             "np.savez(path, arr_0=images)"
         ) from None
+
+
+def _check_count(path: Path, archive: zipfile.ZipFile) -> None:
+    """Raise ValueError unless the directory lists as many members as the end of the file says.
+
+    Damage to the length of an entry hides those after it, which zipfile does not notice.
+    """
+    with path.open("rb") as file:
+        file.seek(-END - len(archive.comment), os.SEEK_END)
+        stated = int.from_bytes(file.read(END)[10:12], "little")
+    listed = len(archive.infolist())
+    if stated not in (listed, ELSEWHERE):
+        raise ValueError(f"its directory lists {listed} of {stated} members")
 
 
 def _reason(error: Exception) -> str:
