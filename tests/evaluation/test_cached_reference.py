@@ -53,6 +53,18 @@ def test_any_image_that_changed_makes_another(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("content", [b"", b"PK", None])
+def test_a_reference_that_was_damaged_is_made_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None
+) -> None:
+    made = cached_reference(spots(COUNT), blocks(), tmp_path)
+    path = tmp_path / "references" / "blocks.npz"
+    path.write_bytes(bytes(path.stat().st_size) if content is None else content)
+    again = cached_reference(spots(COUNT), blocks(), tmp_path)
+    assert np.array_equal(again.pool, made.pool)
+    assert capsys.readouterr().err == f"{path} is damaged; it is made again\n"
+
+
 def test_so_do_other_features_of_the_same_name(tmp_path: Path) -> None:
     cached_reference(spots(COUNT), blocks(), tmp_path)
     others = blocks()

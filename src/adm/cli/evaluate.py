@@ -55,7 +55,7 @@ def evaluate(
         A file of `adm reference`, a released file, or data to compute a reference from.
     features
         Features to compare images by: inception, efficientnet-lite0, dinov2, a classifier's file or
-        module:function; those of the reference by default.
+        module:function. Those of the reference by default, if they come with adm.
     out
         JSON file to write the whole report to.
     resize
@@ -71,9 +71,9 @@ def evaluate(
     count
         Score only the first COUNT images.
     work
-        Folder that caches the features of every image; it must be on a disk that all machines
-        share. By default it is beside --out, or in the user's cache without --out, and removed at
-        the end.
+        Folder that caches the features of every image, for one command at a time; it must be on a
+        disk that all machines share. By default it is beside --out, or in the user's cache without
+        --out, and removed at the end.
     batch_size
         Images per batch. It affects memory use and speed, and results only by rounding.
     resamples

@@ -92,7 +92,8 @@ def sweep(
         Images per point. Distances of few images are biased, and comparable within one sweep only.
     features
         Features to compare images by: inception, efficientnet-lite0, dinov2, a classifier's file or
-        module:function, separated by commas or spaces; those of the references by default.
+        module:function, separated by commas or spaces. Those of the references by default, if they
+        come with adm.
     resize
         For samples of another size than those of a reference: to-reference resizes them; none
         leaves them to the preprocessing of the features.

@@ -37,10 +37,12 @@ from adm.images import to_float
 from adm.metrics.accuracy import accuracy
 from adm.models.paths import SHIPPED
 from adm.models.trained import ClassifierModel
+from adm.notices import notice
 from adm.parsed import as_type, cached_json
 from adm.sweep.plan import Point
 
 POINTS, REFERENCES = "points", "references"  # in the sweep folder
+FILE_HASH = "file_sha256"  # of the reference, in the note beside it
 BATCH = 250  # images that the judge classifies at a time
 
 
@@ -123,7 +125,7 @@ def cached_reference(
         "shape": list(source.shape),
         "features": features.fingerprint,
     }
-    had = devices.gather(cached_json(note) if path.exists() else None)
+    had = devices.gather(_vouched(note, path))
     # Hashing all images detects changes, and is much faster than extracting features.
     if None in had or had != [key | {"sha256": digest_of(source, devices)}] * devices.world:
         work = place / f"{stem}.work"
@@ -131,13 +133,25 @@ def cached_reference(
 
         def save() -> None:
             made.save(path)
-            write_json(note, key | {"sha256": made.manifest["sha256"]})
+            vouched = {"sha256": made.manifest["sha256"], FILE_HASH: sha256(path)}
+            write_json(note, key | vouched)
             shutil.rmtree(work, ignore_errors=True)
 
         # A barrier: on a network disk, removing a file that is mapped breaks its readers.
         devices.gather(None)
         devices.once(save)
     return load_reference(path, features)
+
+
+def _vouched(note: Path, path: Path) -> dict[str, Any] | None:
+    """Return what a note says of the reference beside it; None without it, or if it was damaged."""
+    had = cached_json(note) if path.is_file() else None
+    if had is None or FILE_HASH not in had:
+        return None
+    if had.pop(FILE_HASH) != sha256(path):
+        notice(f"{path} is damaged; it is made again")
+        return None
+    return had
 
 
 def cached_completion(
