@@ -14,6 +14,7 @@ from adm.evaluation import (
     Extraction,
     Report,
     Score,
+    chunks,
     extract,
     load_reference,
     load_report,
@@ -267,3 +268,19 @@ def test_a_cache_that_another_process_uses_is_refused(tmp_path: Path) -> None:
     extract(spots(12), blocks(on_extract=during), Extraction(work=tmp_path))
     assert "is in use by process" in refusals[0]
     assert not (tmp_path / ".lock").exists()
+
+
+@pytest.mark.parametrize(
+    ("work", "cure"),
+    [(None, r"temporary folder .* No space left.*TMPDIR"), ("work", r"work/.* was not written")],
+)
+def test_a_full_disk_is_said_to_be_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: str | None, cure: str
+) -> None:
+    def full(path: Path, entries: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(chunks, "write_npz", full)
+    extraction = Extraction(work=work and tmp_path / work)
+    with pytest.raises((ValueError, OSError), match=cure.replace(" No", ".*No")):
+        extract(spots(12), blocks(), extraction)

@@ -71,9 +71,9 @@ def evaluate(
     count
         Score only the first COUNT images.
     work
-        Folder that caches the features of every image, for one command at a time; it must be on a
-        disk that all machines share. By default it is beside --out, or in the user's cache without
-        --out, and removed at the end.
+        Folder that caches the features of every image; it must be on a disk that all machines
+        share. By default it is beside --out, or in the user's cache without --out, and removed at
+        the end.
     batch_size
         Images per batch. It affects memory use and speed, and results only by rounding.
     resamples
