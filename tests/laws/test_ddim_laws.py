@@ -75,6 +75,35 @@ def test_encoding_and_sampling_undo_each_other_as_steps_grow():
     assert rms(noise) == pytest.approx(1, abs=0.15), "the code is noise of unit variance"
 
 
+def test_encoding_ends_at_pure_noise_and_passes_every_level_on_its_way():
+    """Whatever the model, x is signal x_0 + sigma noise of its level, at the end noise alone."""
+    schedule, x_0 = cosine(8), normal((2, 1, 2, 2), 0)
+
+    def wrong(x_t, level):
+        variance = DATA.denoise(schedule)(x_t, level).variance
+        return Prediction.from_x_0(schedule, x_t, level, 0.5 * x_t + 0.1 * level, variance)
+
+    *states, final = encode(wrong, x_0, schedule)
+    for state in states:
+        p, level = state.prediction, state.level
+        expected = schedule.signal[level] * p.x_0 + schedule.sigma[level] * p.noise
+        torch.testing.assert_close(state.x, expected)
+    assert final.level == schedule.last + 1
+    torch.testing.assert_close(final.x, final.prediction.noise)
+
+
+def test_encoding_takes_an_image_as_x_1():
+    schedule, x_0, told = cosine(8), normal((2, 1, 2, 2), 0), []
+
+    def listening(x_t, level):
+        told.append((x_t, level))
+        return DATA.denoise(schedule)(x_t, level)
+
+    list(encode(listening, x_0, schedule))
+    assert torch.equal(told[0][0], x_0)
+    assert [level for _, level in told] == list(range(1, schedule.last + 1))
+
+
 def test_x_0_is_clipped_after_guidance_only_where_asked():
     schedule, x = by_angle(15, first=0.1), normal((4, 1, 2, 2), 0)
     pull = scaled(DATA.gradient(schedule, torch.tensor([0, 1, 2, 0])), 20.0)

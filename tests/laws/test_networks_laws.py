@@ -19,7 +19,9 @@ from adm.networks import (
     UNet,
     UNetConfig,
 )
-from adm.networks.blocks import Attention
+from adm.networks.attend import Attend
+from adm.networks.blocks import Attention, attend, attend_channels_last
+from adm.networks.classifier import AttentionPool
 
 BASE = UNetConfig(
     channels=8,
@@ -259,3 +261,81 @@ def test_the_sizes_named_really_work(size):
 def test_what_a_network_cannot_do_names_the_cure(call, cure):
     with pytest.raises(ValueError, match=cure):
         call(inputs(BASE)[0])
+
+
+def channels_second(attention):
+    """An attention of (B, L, 3C) as one of (B, 3C, L)."""
+    return lambda qkv, heads: attention(qkv.transpose(1, 2).contiguous(), heads).transpose(1, 2)
+
+
+ATTENTIONS = {
+    "plain": attend,
+    "channels last": channels_second(attend_channels_last),
+    "in chunks": channels_second(Attend.apply),
+}
+
+
+@pytest.mark.parametrize("attention", ATTENTIONS.values(), ids=ATTENTIONS)
+def test_a_head_is_the_attention_of_its_own_adjacent_channels(attention):
+    """Queries, keys and values come one after another, and within each the heads do."""
+    heads, width = 3, 4
+    qkv = torch.randn(2, 3 * heads * width, 5, generator=torch.Generator().manual_seed(0))
+    parts = qkv.unflatten(1, (3, heads, width))
+    out = attention(qkv, heads).unflatten(1, (heads, width))
+    for head in range(heads):
+        q, k, v = parts[:, :, head].unbind(1)  # (B, width, L)
+        weights = (q.mT @ k / width**0.5).softmax(dim=2)
+        torch.testing.assert_close(out[:, head], (weights @ v.mT).mT)
+
+
+def pool_of(channels=8, positions=6):
+    torch.manual_seed(0)
+    return AttentionPool(channels, positions, heads=2, classes=5).eval()
+
+
+@torch.no_grad()
+def test_the_pool_reads_its_class_token_alone():
+    """Positions that change places with their embeddings do not matter; the first embedding is the
+    token's, and is not one of theirs."""
+    pool, x = pool_of(), torch.randn(2, 8, 2, 3)
+    logits = pool(x)
+    order = torch.randperm(6)
+    pool.positions[:, 1:] = pool.positions[:, 1:][:, order]
+    torch.testing.assert_close(pool(x.flatten(2)[:, :, order].view_as(x)), logits)
+    pool.positions.copy_(pool.positions.roll(1, dims=1))
+    assert not torch.allclose(pool(x.flatten(2)[:, :, order].view_as(x)), logits)
+
+
+@torch.no_grad()
+def test_the_class_token_of_the_pool_is_the_mean_of_all_positions():
+    """With equal keys every token has the same weight, and the logits depend on the mean alone."""
+    pool, x = pool_of(), torch.randn(2, 8, 2, 3)
+    pool.qkv.weight[8:16] = 0  # keys
+    level = x.mean(dim=(2, 3), keepdim=True).expand_as(x)
+    assert not torch.allclose(x, level)
+    torch.testing.assert_close(pool(x), pool(level))
+
+
+def seen_by_the_first_layer(low_res, size):
+    """The low-resolution image as the network's first convolution gets it."""
+    network, seen = UNet(replace(BASE, super_resolution=True)).eval(), []
+    network.encoder.stages[0].block.register_forward_pre_hook(lambda m, given: seen.append(*given))
+    with torch.no_grad():
+        network(torch.zeros(len(low_res), 3, *size), STEP[: len(low_res)], None, low_res)
+    image, low = seen[0].split(3, dim=1)
+    assert image.abs().max() == 0
+    return low
+
+
+@pytest.mark.parametrize("factor", [2, 4])
+@pytest.mark.parametrize("axis", [2, 3])
+def test_a_ramp_stays_a_ramp_when_its_pixels_are_made_smaller(factor, axis):
+    """Bilinear, with pixels as areas: a pixel of the ramp has the value at its own centre."""
+    length = 6
+    ramp = torch.arange(float(length)).view([-1 if d == axis else 1 for d in range(4)])
+    low = seen_by_the_first_layer(ramp.expand(1, 3, 6, 6), (6 * factor, 6 * factor))
+    centres = (torch.arange(float(length * factor)) + 0.5) / factor - 0.5
+    wanted = centres.clamp(0, length - 1)  # beyond the outermost centres nothing is known
+    torch.testing.assert_close(
+        low, wanted.view([-1 if d == axis else 1 for d in range(4)]).expand_as(low)
+    )

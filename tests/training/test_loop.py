@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from adm.data import Source
 from adm.processes import Devices
-from adm.training import checkpoint, loop
+from adm.training import checkpoint, contents, loop
 from adm.training.batches import Augmentation, Batch
 from adm.training.objective import Outcome
 from adm.training.players import MODEL, RunState, player
@@ -126,6 +126,47 @@ def test_a_finite_loss_with_a_gradient_that_is_not_moves_nothing(tmp_path: Path)
     )
     # Saved without moments, and gone on with.
     looped(tmp_path, Recorder(), tiny.stripes())
+
+
+class Overflow(Recorder):
+    """An objective of which the loss stays finite at the steps at which it fails."""
+
+    def __init__(self, *overflows_at: int) -> None:
+        super().__init__()
+        self.overflows_at = overflows_at
+
+    def __call__(self, network: nn.Module, batch: Batch) -> Outcome:
+        found = super().__call__(network, batch)
+        if len(self.batches) in self.overflows_at:
+            found.loss.register_hook(lambda gradient: gradient * torch.inf)
+        return found
+
+
+@pytest.mark.parametrize(
+    ("fails", "why"), [(Recorder(3), "forward"), (Overflow(3), "gradient")], ids=str
+)
+def test_a_skipped_step_leaves_weights_moments_and_averages_bit_for_bit(
+    tmp_path: Path, fails: Recorder, why: str
+) -> None:
+    run = run_of(tmp_path, fails, tiny.stripes())
+    own = replace(LEARNS, weight_decay=0.1, ema_others=(0.5,), ema_widths=(0.1,))
+    network, device = nn.Linear(2, 2), run.devices
+    run = replace(run, state=RunState({MODEL: player(network, own, device)}))
+    held = []
+    for progress in loop.train(run):
+        assert (f"skipped_{why}" in progress.shown) == (progress.step == 3)
+        held.append(clones(run.state))
+    first, before, after, last = held
+    assert len(after) == 3 * 2 + 2 * 3  # of weight and bias: raw, 2 moments; 3 averages
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    for one, other in ((first, before), (after, last)):
+        assert not any(torch.equal(one[name], value) for name, value in other.items())
+
+
+def clones(state: RunState) -> dict[str, Tensor]:
+    """All tensors that are trained, by file and name, as they are now."""
+    files = contents.tensors(state).items()
+    return {f"{file}/{key}": t.detach().clone() for file, held in files for key, t in held.items()}
 
 
 def test_a_run_stops_where_it_is_asked_to_and_saves_there(tmp_path: Path) -> None:

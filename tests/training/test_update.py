@@ -3,18 +3,27 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import tiny
 import torch
+from safetensors.torch import load_file
+from torch import nn
 
+from adm.images import to_float
+from adm.processes import Devices
 from adm.recipes import Recipe, build
 from adm.runs import run
 from adm.training import loop
+from adm.training.batches import Augmentation, Batch, batch_at
+from adm.training.ema import averages
 from adm.training.loop import Progress
 from adm.training.microbatch import is_out_of_memory, largest, refusal
-from adm.training.players import LossScale
+from adm.training.objective import Outcome
+from adm.training.players import LossScale, Player
+from adm.training.update import StepSettings, Update, update
 
 SETTINGS = ("train.batch_size=16", "train.precision=float32", "train.steps=3")
 OWN = {"diffusion": ("unet.dropout=0.3",), "classifier": ("classifier.dropout=0.3",)}
@@ -73,14 +82,78 @@ def test_the_gradient_is_clipped_to_its_norm_and_not_beyond(tmp_path: Path) -> N
 
 
 def test_half_precision_follows_single(tmp_path: Path) -> None:
-    losses = {
-        precision: figures(
-            trained(tiny.diffusion(f"train.precision={precision}"), tmp_path / precision), "loss"
-        )
+    shown = {
+        precision: trained(tiny.diffusion(f"train.precision={precision}"), tmp_path / precision)
         for precision in ("float32", "float16")
     }
-    assert not torch.equal(losses["float16"], losses["float32"])
-    torch.testing.assert_close(losses["float16"], losses["float32"], rtol=0.02, atol=0)
+    for name in ("loss", "gradient_norm"):
+        half, single = (figures(shown[precision], name) for precision in ("float16", "float32"))
+        assert not torch.equal(half, single)
+        torch.testing.assert_close(half, single, rtol=0.02, atol=0)
+    half, single = (
+        load_file(tmp_path / precision / "checkpoints/step-0000004/optimizer.safetensors")
+        for precision in ("float16", "float32")
+    )
+    ours, theirs = (torch.cat([m[key].flatten() for key in single]) for m in (half, single))
+    assert (ours - theirs).norm() < 0.05 * theirs.norm(), "moments of gradients as they are"
+
+
+class Squares:
+    """An objective whose gradient is twice the weights times the images' levels."""
+
+    def __call__(self, network: nn.Module, batch: Batch) -> Outcome:
+        levels = to_float(batch.images).flatten(1).mean(dim=1)
+        (weight,) = network.parameters()
+        loss = levels * weight.square().sum()
+        return Outcome(loss, {"loss": loss.detach()}, torch.ones(batch.size))
+
+
+def stepped(scale: float, clip: float | None, optimizer: Callable) -> tuple[Update, dict]:
+    """One step of a network of one weight matrix, at a loss scale."""
+    torch.manual_seed(0)
+    network = nn.Linear(3, 5, bias=False)
+    learner = Player(
+        network,
+        averages(network, 0.9),
+        optimizer(network.parameters()),
+        LossScale(scale, 0, True),
+        network,
+    )
+    batch = batch_at(tiny.stripes(), 0, 0, 4, Augmentation())
+    how = StepSettings(Devices(torch.device("cpu")), 4, 2, clip)
+    taken = update(learner, Squares(), batch, how)
+    return taken, {"weight": network.weight, **learner.optimizer.state[network.weight]}
+
+
+OPTIMIZERS = {
+    "momentum": partial(torch.optim.SGD, lr=0.1, momentum=0.9),  # moves in proportion
+    "AdamW": partial(torch.optim.AdamW, lr=0.1),  # whose moments are in proportion
+}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
+@pytest.mark.parametrize("clip", [None, 0.01])
+@pytest.mark.parametrize("scale", [2.0, 2.0**16])
+def test_a_step_without_overflow_is_the_same_at_any_loss_scale(
+    scale: float, clip: float | None, optimizer: Callable
+) -> None:
+    """Bit for bit: a power of two only moves the exponents, and is divided out again."""
+    plain, without = stepped(1.0, clip, optimizer)
+    scaled, with_scale = stepped(scale, clip, optimizer)
+    assert scaled.skipped is None
+    assert scaled.gradient_norm == plain.gradient_norm > 0.01
+    assert without.keys() == with_scale.keys()
+    for name, value in without.items():
+        assert torch.equal(with_scale[name], value), name
+
+
+def test_the_update_of_a_clipped_gradient_has_the_norm_of_the_clip() -> None:
+    once = partial(torch.optim.SGD, lr=1.0)
+    torch.manual_seed(0)
+    start = nn.Linear(3, 5, bias=False).weight.detach().clone()
+    for scale in (1.0, 2.0**16):
+        _, after = stepped(scale, 0.01, once)
+        assert (after["weight"].detach() - start).norm().item() == pytest.approx(0.01, rel=1e-3)
 
 
 def test_the_loss_scale_falls_on_overflow_and_rises_after_a_thousand_good_steps() -> None:

@@ -1,0 +1,120 @@
+"""recipe -> losses, optimizer and inputs: what training is wired to be."""
+
+from dataclasses import replace
+
+import pytest
+import tiny
+import torch
+from torch import Tensor, nn
+
+from adm.diffusion import denoiser
+from adm.diffusion.likelihood import bits_per_dimension
+from adm.images import to_float, to_uint8
+from adm.losses import Losses, noised
+from adm.processes import Devices
+from adm.recipes import DiffusionRecipe, build
+from adm.training.batches import Augmentation, batch_at
+from adm.training.players import player
+
+CPU = Devices(torch.device("cpu"))
+IMAGES = to_float(torch.randint(0, 256, (3, 1, 8, 8), generator=torch.Generator().manual_seed(0)))
+
+
+def noise(level: int) -> Tensor:
+    return torch.randn(IMAGES.shape, generator=torch.Generator().manual_seed(level)).double()
+
+
+def output(x_t: Tensor, timestep: Tensor) -> Tensor:
+    """A network that is far from right in its noise and in its variance."""
+    return torch.cat([0.5 * x_t + 0.1, 0.3 - 0.4 * x_t], dim=1)
+
+
+def losses_by_level(recipe: DiffusionRecipe) -> list[Losses]:
+    """The losses of the recipe at levels 1 to T, each of as many images."""
+    schedule, model = build.schedule(recipe.process), build.parameterization(recipe.process)
+    found = []
+    for level in range(1, schedule.last + 1):
+        levels = torch.full((len(IMAGES),), level)
+        example = noised(schedule, IMAGES.double(), noise(level), levels)
+        raw = output(example.x_t, schedule.timestep(levels, example.x_t))
+        found.append(build.loss(recipe)(model, schedule, raw, example))
+    return found
+
+
+def bound_without_prior(recipe: DiffusionRecipe) -> Tensor:
+    """(B,) the terms of all levels in bits per dimension, as evaluated and not as trained."""
+    schedule, model = build.schedule(recipe.process), build.parameterization(recipe.process)
+    denoise = denoiser(output, schedule, model, threshold=None)
+    found = bits_per_dimension(denoise, schedule, IMAGES.double(), noise)
+    return found.total - found.prior
+
+
+@pytest.mark.parametrize("steps", [20, 50])
+def test_the_mean_of_l_vlb_over_uniform_levels_is_the_bound(steps: int) -> None:
+    """So that a loss is comparable between processes of any length (Improved DDPM, section 3)."""
+    recipe = tiny.diffusion("loss=vlb", f"process.steps={steps}")
+    mean = torch.stack([each.loss for each in losses_by_level(recipe)]).mean(dim=0)
+    torch.testing.assert_close(mean, bound_without_prior(recipe))
+
+
+@pytest.mark.parametrize("steps", [20, 50])
+def test_l_hybrid_adds_a_thousandth_of_the_bound_to_l_simple(steps: int) -> None:
+    """Lambda = 0.001 whatever the length of the process (Improved DDPM, equation 16)."""
+    recipe = tiny.diffusion("loss=hybrid", f"process.steps={steps}")
+    plain = replace(recipe, loss="simple")
+    both = zip(losses_by_level(recipe), losses_by_level(plain), strict=True)
+    added = torch.stack([hybrid.loss - simple.loss for hybrid, simple in both]).mean(dim=0)
+    torch.testing.assert_close(added, 0.001 * bound_without_prior(recipe))
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.05, 0.2])
+def test_a_weight_without_a_gradient_shrinks_by_rate_times_decay_each_step(decay: float) -> None:
+    """Decoupled weight decay (Loshchilov & Hutter 2019), on biases and norms as on all others."""
+    recipe = tiny.classifier(f"train.weight_decay={decay}", "train.learning_rate=0.5")
+    learner = player(build.network(recipe), build.player_settings(recipe.train), CPU)
+    before = {name: p.detach().clone() for name, p in learner.network.named_parameters()}
+    for _ in range(3):
+        for parameter in learner.network.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        learner.optimizer.step()
+    for name, parameter in learner.network.named_parameters():
+        expected = before[name] * (1 - 0.5 * decay) ** 3
+        torch.testing.assert_close(parameter.detach(), expected, msg=name)
+
+
+def low_res(rounded: bool) -> Tensor:
+    made = build.low_res_of(tiny.upsampler(f"data.low_res_rounded={str(rounded).lower()}"))
+    assert made is not None
+    return made(IMAGES)
+
+
+def test_low_resolution_images_are_means_of_the_pixels_that_they_cover() -> None:
+    means = low_res(rounded=False)
+    assert means.shape == (3, 1, 4, 4)
+    torch.testing.assert_close(means[0, 0, 1, 2], IMAGES[0, 0, 2:4, 4:6].mean())
+    torch.testing.assert_close(means.mean(dim=(2, 3)), IMAGES.mean(dim=(2, 3)))
+
+
+def test_rounded_low_resolution_images_are_those_of_a_file_and_the_nearest() -> None:
+    rounded, means = low_res(rounded=True), low_res(rounded=False)
+    assert torch.equal(to_float(to_uint8(rounded)), rounded)
+    assert not torch.equal(to_float(to_uint8(means)), means)
+    assert (rounded - means).abs().max() <= 0.5001 / 127.5
+
+
+class Listener(nn.Module):
+    """A network that keeps the low-resolution images that it is given."""
+
+    def forward(self, x_t: Tensor, step: Tensor, label: Tensor, low: Tensor) -> Tensor:
+        self.low = low
+        return torch.zeros(len(x_t), 2, *x_t.shape[2:])
+
+
+@pytest.mark.parametrize("rounded", [True, False])
+def test_an_upsampler_is_trained_on_the_images_that_its_recipe_names(rounded: bool) -> None:
+    recipe = tiny.upsampler(f"data.low_res_rounded={str(rounded).lower()}")
+    network, batch = Listener(), batch_at(tiny.stripes(), 0, 0, 3, Augmentation())
+    build.objective(recipe, CPU.device)(network, batch)
+    made = build.low_res_of(recipe)
+    assert made is not None
+    assert torch.equal(network.low, made(to_float(batch.images)))
