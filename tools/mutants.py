@@ -41,7 +41,7 @@ if not Path(adm.__file__).is_relative_to(sys.argv[1]):
 import pytest
 sys.exit(pytest.main(sys.argv[2:]))
 """
-OPTIONS = ("-x", "-q", "-rf", "--tb=no", "--no-header", "-p", "no:cacheprovider")
+OPTIONS = ("-x", "-q", "-rfE", "--tb=no", "--no-header", "-p", "no:cacheprovider")
 PASSED, FAILED = 0, 1  # exit statuses of pytest
 
 
@@ -112,8 +112,8 @@ def outcome_of(mutant: Mutant, limit_s: float = LIMIT_S) -> Outcome:
         (copy / "adm" / mutant.file).write_text(changed, "utf-8")
         status, printed = _tested(copy, mutant.tests, limit_s)
     seconds = time.monotonic() - started
-    if status == FAILED:
-        return Outcome(True, f"killed by {_first_failure(printed)}", seconds)
+    if (test := _failed(status, printed)) is not None:
+        return Outcome(True, f"killed by {test}", seconds)
     if status == PASSED:
         return Outcome(False, f"SURVIVED {' '.join(mutant.tests)}", seconds)
     return Outcome(False, f"NOT TESTED: {_why(status, printed, limit_s)}", seconds)
@@ -128,7 +128,7 @@ def without_a_mutant(tests: Sequence[str], limit_s: float) -> str | None:
         status, printed = _tested(_copied(Path(folder)), tests, limit_s)
     if status == PASSED:
         return None
-    return _first_failure(printed) if status == FAILED else _why(status, printed, limit_s)
+    return _failed(status, printed) or _why(status, printed, limit_s)
 
 
 def _copied(folder: Path) -> Path:
@@ -164,9 +164,10 @@ def _tested(copy: Path, tests: Sequence[str], limit_s: float) -> tuple[int | Non
     return process.returncode, printed
 
 
-def _first_failure(printed: str) -> str:
-    found = re.search(r"^FAILED tests/(\S+)", printed, re.MULTILINE)
-    return found[1] if found else "a test"
+def _failed(status: int | None, printed: str) -> str | None:
+    """Return the first test that failed; None where pytest itself did not run or did not end."""
+    found = re.search(r"^(?:FAILED|ERROR) tests/(\S+)", printed, re.MULTILINE)
+    return found[1] if found and status == FAILED else None
 
 
 def _why(status: int | None, printed: str, limit_s: float) -> str:

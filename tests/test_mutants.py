@@ -1,0 +1,141 @@
+"""The list of planted bugs -> each fits the source; the runner tells what survives."""
+
+import importlib.util
+import re
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def loaded() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("mutants", ROOT / "tools/mutants.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+mutants = loaded()
+LISTED = mutants.mutants()
+SWAPPED = mutants.Mutant(  # in a module without torch, which is tested quickly
+    name="swapped",
+    file="differences.py",
+    old="is {_shown(held)} there and {_shown(asked)} here",
+    new="is {_shown(asked)} there and {_shown(held)} here",
+    tests=("test_differences.py",),
+)
+HARMLESS = replace(SWAPPED, name="harmless", old="found := first_difference(held.get(key)")
+HARMLESS = replace(HARMLESS, new="found := (first_difference)(held.get(key)")
+
+
+@pytest.mark.parametrize("mutant", LISTED, ids=[mutant.name for mutant in LISTED])
+def test_a_mutant_fits_the_source_and_names_tests_that_exist(mutant) -> None:
+    source = (ROOT / "src/adm" / mutant.file).read_text("utf-8")
+    assert mutant.applied(source) != source
+    assert mutant.tests
+    for test in mutant.tests:
+        file, _, name = test.partition("::")
+        assert (ROOT / "tests" / file).is_file()
+        tests = re.findall(r"^def (test_\w+)", (ROOT / "tests" / file).read_text("utf-8"), re.M)
+        assert not name or name in tests
+
+
+def test_names_and_bugs_are_given_once() -> None:
+    assert len(LISTED) >= 60
+    assert len({mutant.name for mutant in LISTED}) == len(LISTED)
+    assert len({(mutant.file, mutant.old, mutant.new) for mutant in LISTED}) == len(LISTED)
+
+
+def test_every_part_of_the_package_has_mutants() -> None:
+    parts = {Path(mutant.file).parts[0].removesuffix(".py") for mutant in LISTED}
+    assert parts >= {"diffusion", "losses", "samplers", "guidance", "networks", "training"}
+    assert parts >= {"recipes", "data", "images", "metrics", "generation", "files"}
+
+
+@pytest.fixture
+def only(monkeypatch: pytest.MonkeyPatch):
+    """A list of some mutants in place of the file."""
+    return lambda *chosen: monkeypatch.setattr(mutants, "mutants", lambda: list(chosen))
+
+
+def test_the_runner_names_the_test_that_kills_a_mutant_and_reports_one_that_survives(
+    only, capsys
+) -> None:
+    only(HARMLESS, SWAPPED)
+    source = (ROOT / "src/adm" / HARMLESS.file).read_bytes()
+    assert mutants.main(["-j", "2"]) == 1
+    first, second, total = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"harmless .* SURVIVED test_differences\.py", first)
+    assert "killed by test_differences.py::test_the_first_difference_is_named" in second
+    assert total == "2 mutants, 1 not killed"
+    assert (ROOT / "src/adm" / HARMLESS.file).read_bytes() == source
+
+
+def test_the_runner_succeeds_if_every_mutant_is_killed(only, capsys, monkeypatch) -> None:
+    only(HARMLESS, SWAPPED)
+    results = iter([(0, "1 passed"), (1, "FAILED tests/test_x.py::test_y - assert")])
+    monkeypatch.setattr(mutants, "_tested", lambda *given: next(results))
+    assert mutants.main(["--only", "swapped"]) == 0
+    printed = capsys.readouterr().out
+    assert "killed by test_x.py::test_y" in printed
+    assert "harmless" not in printed
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"old": "no such text"}, "occurs 0 times in differences.py, expected once"),
+        ({"old": "held"}, "times in differences.py, expected once"),
+        ({"old": "LONGEST_VALUE = 80", "new": "LONGEST_VALUE ="}, "is not Python"),
+        ({"file": "absent.py"}, "No such file"),
+        ({"tests": ("test_absent.py",)}, "pytest ended with status 4"),
+    ],
+)
+def test_a_mutant_that_tests_nothing_is_an_error_and_not_a_kill(changed, told: str) -> None:
+    outcome = mutants.outcome_of(replace(SWAPPED, **changed))
+    assert not outcome.killed
+    assert told in outcome.told
+
+
+def test_tests_that_fail_without_a_mutant_kill_nothing(only, capsys, monkeypatch) -> None:
+    only(SWAPPED)
+    monkeypatch.setattr(mutants, "_tested", lambda *given: (1, "FAILED tests/test_x.py::test_y"))
+    assert mutants.main([]) == 1
+    assert "without a mutant, the tests fail already: test_x.py::test_y" in capsys.readouterr().out
+
+
+def test_tests_that_do_not_end_are_ended(monkeypatch) -> None:
+    monkeypatch.setattr(mutants, "START", "import time; time.sleep(60)")
+    outcome = mutants.outcome_of(SWAPPED, limit_s=0.5)
+    assert (outcome.killed, outcome.told) == (False, "NOT TESTED: no result within 0.5 s")
+    assert outcome.seconds < 30
+
+
+def test_the_copy_is_tested_and_not_another_package(monkeypatch) -> None:
+    """Were the bug in one copy and the import from another, every mutant would survive."""
+    monkeypatch.setattr(mutants, "_copied", elsewhere)
+    outcome = mutants.outcome_of(SWAPPED)
+    assert not outcome.killed
+    assert "the tests would import" in outcome.told
+
+
+def elsewhere(folder: Path) -> Path:
+    """A copy without a package, so that the one that is installed comes first."""
+    (folder / "src/adm").mkdir(parents=True)
+    return folder / "src"
+
+
+def test_the_list_is_printed_without_running_anything(only, capsys, monkeypatch) -> None:
+    only(SWAPPED, HARMLESS)
+    monkeypatch.setattr(mutants, "_tested", lambda *given: pytest.fail("tests ran"))
+    assert mutants.main(["--list"]) == 0
+    names = [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()]
+    assert names == ["swapped", "harmless"]
+    with pytest.raises(SystemExit):
+        mutants.main(["--only", "absent"])
+    assert "no mutant absent" in capsys.readouterr().err
