@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 TOOLS := .venv/.ready-to-develop
 
-.PHONY: demo test check format clean
+.PHONY: demo test check mutants format clean
 
 demo: $(READY)
 	$(BIN)/adm demo --out out/demo --overwrite
@@ -18,6 +18,9 @@ check: $(TOOLS)
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q -n auto -m "not slow"
+
+mutants: $(TOOLS)
+	$(BIN)/python tools/mutants.py --jobs 2
 
 format: $(TOOLS)
 	$(BIN)/ruff format .
