@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from adm.networks.blocks import BlockStyle, ResidualBlock
+from adm.networks.blocks import BlockStyle, ResidualBlock, sinusoidal
 
 
 def style(**changes):
@@ -55,3 +55,14 @@ def test_groups_of_one_channel_cancel_an_added_embedding_but_not_adagn():
         nn.init.normal_(block.conv_out.weight)
         first, second = (block(x, embedding) for embedding in embeddings)
         assert torch.allclose(first, second, atol=1e-5) != adaptive
+
+
+@pytest.mark.parametrize("width", [8, 9])
+def test_a_timestep_is_embedded_in_cosines_and_then_sines_of_falling_frequency(width):
+    """From one radian a timestep downwards, in equal ratios towards 1/10,000."""
+    steps = torch.tensor([0.0, 1.0, 2.5, 999.0]).double()
+    cosines, sines, rest = sinusoidal(steps, width).double().split([4, 4, width - 8], dim=1)
+    angles = steps[:, None] * 10_000.0 ** (-torch.arange(4).double() / 4)
+    torch.testing.assert_close(cosines, angles.cos(), rtol=0, atol=1e-4)
+    torch.testing.assert_close(sines, angles.sin(), rtol=0, atol=1e-4)
+    assert rest.abs().sum() == 0

@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny
 import torch
@@ -50,6 +51,21 @@ def test_the_share_of_labels_asked_for_is_dropped(share: float) -> None:
     assert (network.label[~dropped] == 1).all()
     spread = 4 * math.sqrt(share * (1 - share) / 1000)
     assert abs(dropped.float().mean().item() - share) <= spread
+
+
+def test_importance_draws_the_levels_and_weighs_their_losses() -> None:
+    """By 1 / (T p), so that the expected loss is that of uniform levels."""
+    importance, given = losses.TimestepImportance(4, 1), batch(200)
+    importance.update(np.arange(1, 5), np.array([1.0, 2.0, 3.0, 4.0]))
+    trained = objective.diffusion(
+        cosine(4), MODEL, losses.simple, importance=importance, autocast=FULL
+    )
+    found = trained(Listener(), given)
+    p = torch.from_numpy(importance.probabilities)[found.level - 1]
+    torch.testing.assert_close(found.loss, found.shown["loss"] / (4 * p).float())
+    assert len(set((found.loss / found.shown["loss"]).tolist())) >= 4
+    drawn = torch.bincount(found.level, minlength=5)
+    assert drawn[4] > drawn[1] > 0 == drawn[0]
 
 
 def test_a_network_without_classes_hears_no_label() -> None:

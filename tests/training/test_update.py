@@ -147,6 +147,21 @@ def test_a_step_without_overflow_is_the_same_at_any_loss_scale(
         assert torch.equal(with_scale[name], value), name
 
 
+def test_the_gradient_is_that_of_the_mean_over_the_batch() -> None:
+    """In closed form: the mean of l |W|^2 over images of level l has the gradient 2 mean(l) W."""
+    torch.manual_seed(0)
+    weight = nn.Linear(3, 5, bias=False).weight
+    levels = to_float(batch_at(tiny.stripes(), 0, 0, 4, Augmentation()).images)
+    taken, _ = stepped(1.0, None, OPTIMIZERS["momentum"])
+    expected = 2 * levels.mean().abs() * weight.norm()
+    assert taken.gradient_norm == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_a_gradient_that_is_shorter_than_the_clip_is_left_as_it_is() -> None:
+    (_, free), (_, loose) = (stepped(1.0, clip, OPTIMIZERS["momentum"]) for clip in (None, 1e6))
+    assert all(torch.equal(loose[name], value) for name, value in free.items())
+
+
 def test_the_update_of_a_clipped_gradient_has_the_norm_of_the_clip() -> None:
     once = partial(torch.optim.SGD, lr=1.0)
     torch.manual_seed(0)
