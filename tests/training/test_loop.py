@@ -143,7 +143,9 @@ class Overflow(Recorder):
 
 
 @pytest.mark.parametrize(
-    ("fails", "why"), [(Recorder(3), "forward"), (Overflow(3), "gradient")], ids=str
+    ("fails", "why"),
+    [(Recorder(3), "forward"), (Overflow(3), "gradient")],
+    ids=["forward", "gradient"],
 )
 def test_a_skipped_step_leaves_weights_moments_and_averages_bit_for_bit(
     tmp_path: Path, fails: Recorder, why: str
