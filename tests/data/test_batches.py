@@ -183,6 +183,19 @@ def test_sizes_of_crops_are_drawn_evenly(monkeypatch: pytest.MonkeyPatch) -> Non
     assert covered == [size for size in range(64, 81) for _ in range(10)]
 
 
+@pytest.mark.parametrize("across", [0.0, 0.4, 0.999])
+@pytest.mark.parametrize("down", [0.0, 0.4, 0.999])
+def test_a_crop_moves_down_by_its_second_number_and_across_by_its_third(
+    down: float, across: float
+) -> None:
+    """Of a picture that is not resized, three places in each direction are as likely."""
+    rows, columns = np.mgrid[:10, :10].astype(np.uint8)
+    picture = Image.fromarray(np.stack([rows, columns, rows], axis=2))
+    crop = pixels.to_tensor(pixels.random_crop(picture, (8, 8), (0.999, down, across)))
+    assert crop[:2, 0, 0].tolist() == [int(3 * down), int(3 * across)]
+    assert crop[:2, -1, -1].tolist() == [int(3 * down) + 7, int(3 * across) + 7]
+
+
 @pytest.mark.parametrize("size", [(8, 8), (5, 9), (20, 24), (24, 20), (64, 3)])
 @pytest.mark.parametrize("uniforms", [(0.0, 0.0, 0.0), (0.9999, 0.9999, 0.9999), (0.5, 0.1, 0.8)])
 def test_crops_have_the_size_asked(size: tuple[int, int], uniforms: tuple[float, ...]) -> None:
