@@ -41,6 +41,22 @@ def test_the_second_is_refused_with_the_process_and_the_host_of_the_first(tmp_pa
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.parametrize("written", [False, True])
+def test_a_folder_is_created_and_stays_if_it_is_written_to(tmp_path: Path, written: bool) -> None:
+    folder = tmp_path / "runs" / "new"
+    with locked(folder):
+        assert folder.is_dir()
+        if written:
+            (folder / "file").write_text("")
+    assert folder.exists() == written
+
+
+def test_an_empty_folder_that_was_there_stays(tmp_path: Path) -> None:
+    with locked(tmp_path):
+        pass
+    assert tmp_path.is_dir()
+
+
 def test_of_two_in_one_process_one_holds_it(tmp_path: Path) -> None:
     with locked(tmp_path):
         with pytest.raises(InUse), locked(tmp_path):

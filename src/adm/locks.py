@@ -27,7 +27,8 @@ class InUse(ValueError):
 def locked(folder: Path, name: str = FILE) -> Iterator[None]:
     """Hold the lock of a folder until the block ends; create the folder if it is absent.
 
-    A lock that a killed process has left is free. On file systems without locks, nothing is held.
+    A folder that was created, and that nothing was written to, is removed again. A lock that a
+    killed process has left is free. On file systems without locks, nothing is held.
 
     Args:
         name: of the lock file. A folder may have several locks, such as one for each of its files.
@@ -35,8 +36,7 @@ def locked(folder: Path, name: str = FILE) -> Iterator[None]:
     Raises:
         InUse: another process holds it; names its process id and host.
     """
-    path = folder / name
-    folder.mkdir(parents=True, exist_ok=True)
+    path, created = folder / name, not folder.exists()
     handle = _taken(path)
     try:
         os.truncate(handle, 0)
@@ -46,12 +46,19 @@ def locked(folder: Path, name: str = FILE) -> Iterator[None]:
         with suppress(OSError):  # removed before it is released, so that no other process holds it
             path.unlink()
         os.close(handle)
+        if created:
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()
 
 
 def _taken(path: Path) -> int:
     """Open and lock a file; return its descriptor."""
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:  # the folder was removed in the meantime, as one without use
+            continue
         try:
             if fcntl is None:
                 return handle
