@@ -2,8 +2,14 @@
 
 import errno
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+CURES = dict.fromkeys(FULL, "free disk space") | dict.fromkeys(
+    DENIED, "make it writable, or choose another folder,"
+)
 # safetensors states the error number in its message only.
 NUMBER = re.compile(r"(?:code: |os error )(\d+)")
 
@@ -20,5 +26,14 @@ def unwritten(what: str, error: Exception, more: str = "") -> OSError:
     if number is None:
         told = NUMBER.search(str(error))
         number = int(told[1]) if told else errno.EIO
-    cure = "free disk space" if number in FULL else "resolve that error"
+    cure = CURES.get(number, "resolve that error")
     return OSError(number, f"{what} was not written ({error}){more}; {cure} and try again")
+
+
+@contextmanager
+def writing(what: str) -> Iterator[None]:
+    """Raise an error of the system in the block as that of `what`, which is being written."""
+    try:
+        yield
+    except OSError as error:
+        raise unwritten(what, error) from None
