@@ -44,7 +44,7 @@ def new_file(path: Path, *, sync: bool = True) -> Iterator[Path]:
     if path.exists() and not path.is_file():
         yield path
         return
-    target = path.resolve() if path.is_symlink() else path
+    target = Path(os.path.realpath(path)) if path.is_symlink() else path  # a circle of links, too
     target.parent.mkdir(parents=True, exist_ok=True)
     clear(target)
     part = _beside(target)
