@@ -34,8 +34,8 @@ def train(
     """Train a diffusion model, a noisy classifier or an upsampler from a recipe.
 
     The run folder holds checkpoints/, log.jsonl, previews/ and progress.png, and is a model for
-    `adm sample` and `adm info`. Ctrl-C and SIGTERM save a checkpoint and exit. The same command
-    resumes from the newest checkpoint, with the result of a run that was never stopped. The numbers
+    `adm sample` and `adm info`. Ctrl-C, SIGTERM and a closed terminal (SIGHUP) save a checkpoint
+    and exit. The same command resumes from the newest checkpoint, with the result of a run that was never stopped. The numbers
     of channels and classes of a named recipe are those of the data, unless --set sets them: grey
     images make a grey model, and colour images one of colour.
 
@@ -98,9 +98,11 @@ def train(
     early.train(name, out, (data, validation), pretrained)
     # Imported here, so that --help does not load torch.
     from adm.cli import training
+    from adm.cli.stopping import lasting
     from adm.networks import on_meta
     from adm.recipes import build
     from adm.recipes.schema import to_json
+    from adm.runs.claim import sole_writer
     from adm.runs.data import DataOptions, chosen, open_data
     from adm.runs.run import TrainOptions
 
@@ -120,7 +122,6 @@ def train(
         on_meta(shown.config)  # raises if the network cannot be built
         print(json.dumps(to_json(shown), indent=2))
         return
-    images = open_data(asked, options)
     if rename and pretrained is None:
         raise ValueError(
             "--rename renames classes of the --pretrained model; give --pretrained as well"
@@ -132,4 +133,6 @@ def train(
         shard=shard,
     )
     watched = training.WatchOptions(tensorboard, wandb)
-    training.follow(images, out, training.place(device, shard), how, watched)
+    devices = training.place(device, shard)
+    with lasting(), sole_writer(out, devices):
+        training.follow(open_data(asked, options), out, devices, how, watched)

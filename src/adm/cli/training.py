@@ -1,9 +1,7 @@
 """TrainingData, TrainOptions -> run folder, with the progress of training printed."""
 
 import math
-import signal
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -13,6 +11,7 @@ import torch
 from adm.cli import Saved, in_flags
 from adm.cli.output import say
 from adm.cli.progress import progress
+from adm.cli.stopping import stopping
 from adm.data import Source
 from adm.data.counting import count_of
 from adm.models.device import pick
@@ -101,6 +100,7 @@ def follow(
 ) -> None:
     """Train to the end or to a signal, and print the progress."""
     recipe, source, held = images.recipe, images.training, images.validation
+    run.check(recipe, source, devices, options)
     newest = checkpoint.latest(out)
     done = 0 if newest is None else checkpoint.numbers(newest).step
     if devices.main:
@@ -115,7 +115,7 @@ def follow(
     with stopping() as stop:
         told_by = print_translated if devices.main else options.say
         told = replace(options, watch=watch, stop=stop, say=told_by)
-        steps = run.train(recipe, source, out, devices, told)
+        steps = run.steps(recipe, source, out, devices, told)
         if done and devices.main:
             say(f"continuing {out} from step {done}")
         show(written(steps, writers), out.resolve().name, recipe.train.steps, devices, done)
@@ -189,34 +189,6 @@ def _finish(recipe: Recipe, out: Path, devices: Devices) -> None:
         classifier=lambda _: f"sample MODEL --classifier {out}",
     )
     say(f"{newest}: done; next, `adm {use} --out ...`")
-
-
-class Stop:
-    """Whether a signal has asked the run to save and exit."""
-
-    signal: int | None = None
-
-    def __call__(self) -> bool:
-        return self.signal is not None
-
-
-@contextmanager
-def stopping() -> Iterator[Stop]:
-    """Stop after the current step on SIGTERM or Ctrl-C; a second Ctrl-C interrupts at once."""
-    stop = Stop()
-
-    def asked(number: int, frame: object) -> None:
-        if stop.signal is not None and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        stop.signal = number
-        notice("\nsaving after this step, then exiting")
-
-    before = {number: signal.signal(number, asked) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _leave(newest: Path, number: int, devices: Devices) -> None:

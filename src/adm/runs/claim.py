@@ -1,13 +1,19 @@
 """Run folder, identity of a run -> run.json, or ValueError naming the first field that differs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from adm.differences import first_difference
 from adm.files import write_json
-from adm.parsed import read_json, through_json
+from adm.locks import locked
+from adm.parsed import as_type, read_json, through_json
+from adm.processes import Devices
 from adm.recipes.schema import from_json, to_json
+from adm.shown import shown
+from adm.training.disk import writing
 
 FILE = "run.json"
 # Fields without effect on the weights, with which a run may resume although they differ.
@@ -23,6 +29,47 @@ FREE = (
 )
 
 
+@dataclass(frozen=True)
+class Start:
+    """The pretrained model that a run started from, as far as a resumed run depends on it."""
+
+    given: str
+    renamed: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Held:
+    """What `run.json` says; runs of earlier versions may lack all but the recipe."""
+
+    recipe: dict[str, Any]
+    classes: tuple[str, ...] | None = None
+    data: str | None = None
+    images: int | None = None
+    labels: str | None = None
+    start: Start | None = None
+
+
+@contextmanager
+def sole_writer(run: Path, devices: Devices) -> Iterator[None]:
+    """Hold the lock of a run folder on rank 0, for all ranks, until the block ends.
+
+    Raises:
+        InUse: another process trains in this folder; names its process id and host.
+        ValueError: the path is a file.
+        OSError: the folder cannot be written.
+    """
+
+    def take() -> None:
+        if run.exists() and not run.is_dir():
+            raise ValueError(f"{run} is a file, and a run needs a folder; choose another out=...")
+        with writing(str(run)):
+            held.enter_context(locked(run))
+
+    with ExitStack() as held:
+        devices.once(take)
+        yield
+
+
 def claim(run: Path, described: Mapping[str, Any]) -> None:
     """Write the run's identity to `run.json`, after a check against the one that is there.
 
@@ -34,17 +81,16 @@ def claim(run: Path, described: Mapping[str, Any]) -> None:
         ValueError: the folder holds other files, or a run that differs; names the first field.
     """
     path = run / FILE
-    if run.exists() and not run.is_dir():
-        raise ValueError(f"{run} is a file, and a run needs a folder; choose another out=...")
     if not path.exists():
         if run.exists() and any(not file.name.startswith(".") for file in run.iterdir()):
             raise ValueError(f"{run} is not empty and holds no run; choose another out=...")
-    elif difference := first_difference(_held(path), through_json(described), _free(described)):
+    elif difference := first_difference(_held(path)[0], through_json(described), _free(described)):
         raise ValueError(
             f"{run} holds another run: {difference}; choose another out=..., or use the same "
             "settings"
         )
-    write_json(path, described)
+    with writing(str(path)):
+        write_json(path, described)
 
 
 def origin_of(
@@ -60,30 +106,35 @@ def origin_of(
     Raises:
         ValueError: the run started from another model, or with other names.
     """
-    held = _held(run / FILE).get("start")
+    values, held = _held(run / FILE)
     given = None if pretrained is None else str(pretrained)
-    if (held or {}).get("given") != given:
-        before = "nothing" if held is None else held["given"]
+    before = None if held.start is None else held.start.given
+    if before != given:
         raise ValueError(
-            f"{run} holds another run: it started from {before}, not {given or 'nothing'}; "
-            "choose another out=..., or give the same pretrained=..."
+            f"{run} holds another run: it started from {_or_nothing(before)}, not "
+            f"{_or_nothing(given)}; choose another out=..., or give the same pretrained=..."
         )
-    before, now = ((held or {}).get("renamed", {}), dict(renamed or {}))
-    if before != now:
+    old, new = {} if held.start is None else held.start.renamed, dict(renamed or {})
+    if old != new:
         raise ValueError(
-            f"{run} holds another run: it renamed {before or 'nothing'}, not {now or 'nothing'}; "
+            f"{run} holds another run: it renamed {_or_nothing(old)}, not {_or_nothing(new)}; "
             "choose another out=..., or give the same renamed=..."
         )
-    return {} if held is None else {"start": held}
+    return {} if held.start is None else {"start": values["start"]}
 
 
-def _held(path: Path) -> dict[str, Any]:
+def _held(path: Path) -> tuple[dict[str, Any], Held]:
     """Read the identity of the folder's run; settings that it lacks get their defaults."""
     try:
-        held = read_json(path)
-        return held | {"recipe": to_json(from_json(held["recipe"]))}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        values = read_json(path)
+        held = as_type(Held, values)
+        return values | {"recipe": to_json(from_json(held.recipe))}, held
+    except (OSError, ValueError) as error:
         raise ValueError(f"{path} is damaged ({error}); choose another out=...") from None
+
+
+def _or_nothing(value: object) -> str:
+    return value if isinstance(value, str) and value.isprintable() else shown(value or "nothing")
 
 
 def _free(described: Mapping[str, Any]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from adm.models.device import pick
 from adm.processes import Devices
 from adm.recipes import ClassifierRecipe, DiffusionRecipe, Recipe
 from adm.runs import run
+from adm.runs.claim import sole_writer
 from adm.runs.data import DataOptions, chosen, open_data
 from adm.runs.run import TrainOptions
 from adm.runs.watch import watching
@@ -50,7 +51,8 @@ def train(
         The run folder, which `adm.load` and `adm.load_classifier` accept.
 
     Raises:
-        ValueError: the recipe contradicts itself or the data, or the folder holds another run.
+        ValueError: the recipe contradicts itself or the data, the folder holds another run, or
+            another process trains in it.
     """
     options = options or TrainOptions()
     check("recipe", recipe, (str, Path, DiffusionRecipe, ClassifierRecipe), "a name or a path")
@@ -63,9 +65,11 @@ def train(
     wanted = [*settings, *([] if steps is None else [f"train.steps={steps}"])]
     named, folder, devices = chosen(recipe, wanted), at_home(out), Devices(pick(device))
     spec = str(data) if isinstance(data, Path) else data
-    fitted, source, validation, _ = open_data(named, DataOptions(data=spec))
-    watch = watching(fitted, source, validation, folder, devices)
-    for progress in run.train(fitted, source, folder, devices, replace(options, watch=watch)):
-        if on_progress is not None:
-            on_progress(progress)
+    with sole_writer(folder, devices):
+        fitted, source, validation, _ = open_data(named, DataOptions(data=spec))
+        run.check(fitted, source, devices, options)
+        watch = watching(fitted, source, validation, folder, devices)
+        for progress in run.steps(fitted, source, folder, devices, replace(options, watch=watch)):
+            if on_progress is not None:
+                on_progress(progress)
     return folder

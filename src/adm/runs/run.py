@@ -1,6 +1,7 @@
 """Recipe, Source, folder -> iterator of Progress: builds all objects that the loop needs."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cache, partial
 from importlib.metadata import version
@@ -15,7 +16,7 @@ from adm.models.finetune import start_from
 from adm.processes import Devices, on_this_machine
 from adm.recipes import build
 from adm.recipes.schema import Recipe, to_json
-from adm.runs.claim import claim, origin_of
+from adm.runs.claim import claim, origin_of, sole_writer
 from adm.training import checkpoint, loop, players
 from adm.training.loop import Progress, Watch
 from adm.training.players import RunState
@@ -57,18 +58,42 @@ def train(
 ) -> Iterator[Progress]:
     """Train `recipe` on `source` in the run folder `run`; the same call resumes the run.
 
+    No other process can train in this folder until the iterator is exhausted, closed or deleted.
+
     Yields:
         The progress after each step.
 
     Raises:
-        ValueError: the recipe contradicts itself or the data, or the folder holds another run.
+        ValueError: the recipe contradicts itself or the data, the folder holds another run, or
+            another process trains in it (`InUse`).
     """
     options = options or TrainOptions()
     devices = Devices(devices) if isinstance(devices, torch.device) else devices
+    check(recipe, source, devices, options)
+    with ExitStack() as held:
+        held.enter_context(sole_writer(run, devices))
+        progress = steps(recipe, source, run, devices, options)
+        return _holding(held.pop_all(), progress)
+
+
+def _holding(held: ExitStack, progress: Iterator[Progress]) -> Iterator[Progress]:
+    # If it is deleted before its first step, `held` is as well, which releases the lock.
+    with held:
+        yield from progress
+
+
+def check(recipe: Recipe, source: Source, devices: Devices, options: TrainOptions) -> None:
+    """Raise ValueError if the recipe contradicts itself, the data or the number of processes."""
     build.check(recipe)
     build.check_sampling(recipe)
     check_source(recipe, source)
     _check_batch(recipe.train.batch_size, source, devices, options.shard)
+
+
+def steps(
+    recipe: Recipe, source: Source, run: Path, devices: Devices, options: TrainOptions
+) -> Iterator[Progress]:
+    """As `train`, for a caller that is the folder's `sole_writer` and has called `check`."""
     network, importance = build.network(recipe), build.importance(recipe)
     described = identity(recipe, source)
     if checkpoint.latest(run) is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from adm.files import write_json
+from adm.training.disk import writing
 from adm.training.update import Update
 
 MOST_NAMED = 8  # images listed in the message
@@ -48,7 +49,8 @@ def give_up(
         for i in loss.argsort(descending=True).tolist()
     ]
     report = {"step": done, **named, "skipped": step.skipped, "worst": worst}
-    write_json(run / "failure.json", report)
+    with writing(f"step {done} is not finite, and {run / 'failure.json'}"):
+        write_json(run / "failure.json", report)
     what = (
         "the network's output is not finite"
         if step.skipped == "forward"

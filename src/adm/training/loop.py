@@ -1,19 +1,15 @@
 """Run -> iterator of Progress, one per optimizer step; checkpoints in the run folder."""
 
-import json
-import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from adm.data import Source, shuffled
-from adm.files import write_text
 from adm.processes import Devices
-from adm.training import checkpoint, contents, failure, posthoc, retention
+from adm.training import checkpoint, contents, failure, log, posthoc, retention
 from adm.training.batches import Batch, batch_at, batches
 from adm.training.checkpoint import Numbers
 from adm.training.microbatch import forget_gradients, is_out_of_memory, largest, probe, refusal
@@ -103,7 +99,7 @@ def train(run: Run, micro_batch: int | None = None, auto: bool = False) -> Itera
     micro = min(most, micro or most)
     how = StepSettings(devices, settings.batch_size, micro, settings.gradient_clip)
     steps = range(before.step, settings.steps)
-    with _continued(run.folder / "log.jsonl", before.step, devices) as log:
+    with log.continued(run.folder, before.step, devices) as lines:
         stream = batches(
             run.source, settings.seed, settings.batch_size, steps, devices, settings.augmentation
         )
@@ -111,11 +107,11 @@ def train(run: Run, micro_batch: int | None = None, auto: bool = False) -> Itera
         for step, batch in zip(steps, stream, strict=True):
             state.step, done = step, step + 1
             shown = _shown(state, _step(run, batch, how)) | run.watch(done, state)
-            _write(log, done, shown)
+            log.write(lines, done, shown)
             leaving = devices.any(run.stop())
             saved = None
             if leaving or settings.saves(done):
-                _flush(log)
+                log.flush(lines)
                 saved = _save(run, Numbers(done, micro, shown.get("validation/loss")))
             # Measured from yield to yield, to include the time that is spent waiting for images.
             before_it, started = started, time.monotonic()
@@ -203,33 +199,3 @@ def _save(run: Run, numbers: Numbers) -> Path:
     folder = checkpoint.save(run.folder, numbers, run.state, run.metadata, run.devices)
     run.devices.once(lambda: retention.prune(run.folder, run.settings.policy))
     return folder
-
-
-def _continued(path: Path, steps: int, devices: Devices) -> TextIO:
-    """Open the log for appending, without the lines of steps after `steps`."""
-    if not devices.main:
-        return open(os.devnull, "w")
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    write_text(path, "".join(line for line in lines if _step_of(line) <= steps))
-    return path.open("a", buffering=1)  # line by line, so that it can be followed
-
-
-def _step_of(line: str) -> float:
-    """Return the step of a line of the log; infinity for a line that was cut off."""
-    try:
-        return json.loads(line)["step"]
-    except (ValueError, KeyError, TypeError):
-        return math.inf
-
-
-def _write(log: TextIO, done: int, shown: dict[str, float]) -> None:
-    # JSON has neither NaN nor infinity.
-    figures = {k: v if math.isfinite(v) else None for k, v in shown.items()}
-    log.write(json.dumps({"step": done, **figures}) + "\n")
-
-
-def _flush(log: TextIO) -> None:
-    """Flush the log to the disk, before the checkpoint that relies on its lines is saved."""
-    log.flush()
-    if os.path.isfile(log.name):
-        os.fsync(log.fileno())

@@ -1,7 +1,6 @@
 """log.jsonl -> Log: columns by name; Log -> PIL image in RUN/progress.png."""
 
 import io
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -16,6 +15,7 @@ from adm.pictures import png
 from adm.runs.watch.drift import channel_names
 from adm.runs.watch.preview import write
 from adm.runs.watch.times import Times
+from adm.training.log import FILE, lines
 
 INK, ACCENT, PALE, WARM = "#1b1f24", "#0b6e8f", "#9aa4ad", "#c1502e"
 QUARTERS = ("#0b6e8f", "#5b8c3a", "#d19a1f", "#c1502e")  # of the levels, the cleanest first
@@ -52,25 +52,25 @@ def read_log(path: Path) -> Log:
     """Read a run's log.jsonl into columns by name; the last line may be incomplete.
 
     Raises:
-        ValueError: another line is not a JSON object with a step; names the line.
+        ValueError: the path is no file, or another line is not a JSON object of numbers with a
+            step; names the line.
+        OSError: the file cannot be read.
     """
-    lines = path.read_text().splitlines()
     found: dict[str, tuple[list[int], list[float]]] = {}
-    for number, line in enumerate(lines, start=1):
-        try:
-            figures = json.loads(line)
-            step = figures.pop("step")
-        except (ValueError, KeyError, AttributeError):
-            if number == len(lines):
-                break
+    damaged = None
+    for number, (_, line) in enumerate(lines(path), start=1):
+        if damaged is not None:
             raise ValueError(
-                f"{path} is damaged in line {number}; remove that line, or resume the run, which "
-                "drops the lines after its checkpoint"
-            ) from None
-        for name, value in figures.items():
+                f"{path} is damaged in line {damaged}; remove that line, or resume the run, which "
+                "drops it"
+            )
+        if line is None:
+            damaged = number
+            continue
+        for name, value in line.figures.items():
             steps, values = found.setdefault(name, ([], []))
-            steps.append(step)
-            values.append(float("nan") if value is None else value)
+            steps.append(line.step)
+            values.append(value)
     return {name: Column(np.asarray(s), np.asarray(v, float)) for name, (s, v) in found.items()}
 
 
@@ -87,7 +87,7 @@ def curves(run: Path, times: Times, main: bool = True) -> Callable[[int, Figures
     """
 
     def watch(done: int, figures: Figures) -> Figures:
-        path = run / "log.jsonl"
+        path = run / FILE
         if main and times.due(done) and path.exists():
             log = read_log(path)
             for name, value in figures.items():

@@ -1,0 +1,89 @@
+"""log.jsonl <-> lines: the figures of a step, a JSON object each."""
+
+import json
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple, TextIO
+
+from adm.files import new_file
+from adm.parsed import parse_json
+from adm.processes import Devices
+from adm.training.disk import writing
+
+FILE = "log.jsonl"
+LONGEST = 1 << 20  # bytes of a line; a longer one is damaged
+LAST_STEP = 1 << 53  # a larger number is no number of steps
+
+
+class Line(NamedTuple):
+    """The figures of one step."""
+
+    step: int
+    figures: dict[str, float]  # nan where one was not finite
+
+
+def lines(path: Path) -> Iterator[tuple[bytes, Line | None]]:
+    """Yield each line as bytes, and what it says; None for a line that is damaged or incomplete.
+
+    Raises:
+        ValueError: the path is no file.
+        OSError: it cannot be read.
+    """
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise ValueError(f"{path} is not a file; remove it")
+    with path.open("rb") as file:
+        while raw := file.readline(LONGEST):
+            yield raw, _line(raw)
+
+
+def continued(run: Path, steps: int, devices: Devices) -> TextIO:
+    """Open the log for appending, without what comes after `steps`; on rank 0 alone.
+
+    Damaged lines are dropped, and of several lines of one step all but the first.
+    """
+    if not devices.main:
+        return open(os.devnull, "w")
+    path, last = run / FILE, 0
+    with writing(str(path)):
+        found = lines(path) if path.exists() else iter(())
+        with new_file(path) as part, part.open("wb") as kept:
+            for raw, line in found:
+                if line is not None and last < line.step <= steps:
+                    kept.write(raw.rstrip(b"\n") + b"\n")  # the last may lack it
+                    last = line.step
+        return path.open("a", buffering=1)  # line by line, so that it can be followed
+
+
+def write(log: TextIO, done: int, shown: dict[str, float]) -> None:
+    """Write the line of a step."""
+    # JSON has neither NaN nor infinity.
+    figures = {k: v if math.isfinite(v) else None for k, v in shown.items()}
+    with writing(log.name):
+        log.write(json.dumps({"step": done, **figures}) + "\n")
+
+
+def flush(log: TextIO) -> None:
+    """Flush the log to the disk, before the checkpoint that relies on its lines is saved."""
+    with writing(log.name):
+        log.flush()
+        if os.path.isfile(log.name):
+            os.fsync(log.fileno())
+
+
+def _line(raw: bytes) -> Line | None:
+    try:
+        figures = parse_json(raw)
+        step = figures.pop("step")
+        values = {name: _figure(value) for name, value in figures.items()}
+    except (ValueError, KeyError, AttributeError, TypeError, OverflowError):
+        return None
+    counted = type(step) is int and 0 < step <= LAST_STEP
+    return Line(step, values) if counted else None
+
+
+def _figure(value: object) -> float:
+    if type(value) not in (int, float, type(None)):
+        raise TypeError
+    return math.nan if value is None else float(value)  # type: ignore[arg-type]
