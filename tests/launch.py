@@ -58,6 +58,19 @@ def train(
     )
 
 
+def at_step(step: int, signal: str) -> str:
+    """Python for `before`: a signal to the process itself, before the line of a step is written."""
+    return (
+        "import os, signal\n"
+        "from adm.training import log\n"
+        "written = log.write\n"
+        "def write(lines, done, shown):\n"
+        f"    done == {step} and os.kill(os.getpid(), signal.{signal})\n"
+        "    written(lines, done, shown)\n"
+        "log.write = write\n"
+    )
+
+
 def finish(process: subprocess.Popen[str], status: int = 0) -> str:
     """Wait for the end, which must have this exit status; returns what was printed."""
     printed, _ = process.communicate(timeout=300)

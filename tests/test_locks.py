@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,35 @@ def test_an_empty_folder_that_was_there_stays(tmp_path: Path) -> None:
     with locked(tmp_path):
         pass
     assert tmp_path.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda place: place.write_text("a file"), "File exists"),
+        (lambda place: place.symlink_to(place.name), "File exists"),
+        (lambda place: place.symlink_to("absent"), "File exists"),
+        (lambda place: (place / FILE).mkdir(parents=True), "Is a directory"),
+    ],
+)
+def test_what_is_no_folder_to_write_to_is_refused_with_the_cure(
+    tmp_path: Path, make: Callable[[Path], object], reason: str
+) -> None:
+    place = tmp_path / "run"
+    make(place)
+    with pytest.raises(OSError, match=rf"run cannot be written to \({reason}\); make") as raised:
+        with locked(place):
+            pass
+    assert raised.value.errno
+
+
+def test_a_link_in_place_of_the_lock_leaves_the_file_that_it_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "letter").write_text("years of work")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / FILE).symlink_to("../letter")
+    with pytest.raises(OSError, match="cannot be written to"), locked(tmp_path / "run"):
+        pass
+    assert (tmp_path / "letter").read_text() == "years of work"
 
 
 def test_of_two_in_one_process_one_holds_it(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ except ImportError:  # not on Windows, where folders are not locked
     fcntl = None
 
 FILE = ".lock"
+NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)  # not on Windows
 
 
 class InUse(ValueError):
@@ -35,12 +36,14 @@ def locked(folder: Path, name: str = FILE) -> Iterator[None]:
 
     Raises:
         InUse: another process holds it; names its process id and host.
+        OSError: the folder cannot be written to.
     """
     path, created = folder / name, not folder.exists()
     handle = _taken(path)
     try:
-        os.truncate(handle, 0)
-        os.write(handle, json.dumps(_holder()).encode())
+        with suppress(OSError):  # the disk is full
+            os.truncate(handle, 0)
+            os.write(handle, json.dumps(_holder()).encode())
         yield
     finally:
         with suppress(OSError):  # removed before it is released, so that no other process holds it
@@ -54,11 +57,7 @@ def locked(folder: Path, name: str = FILE) -> Iterator[None]:
 def _taken(path: Path) -> int:
     """Open and lock a file; return its descriptor."""
     while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        except FileNotFoundError:  # the folder was removed in the meantime, as one without use
-            continue
+        handle = _opened(path)
         try:
             if fcntl is None:
                 return handle
@@ -73,6 +72,22 @@ def _taken(path: Path) -> int:
             if os.path.samestat(os.fstat(handle), os.stat(path)):
                 return handle
         os.close(handle)  # the holder has removed the file in the meantime
+
+
+def _opened(path: Path) -> int:
+    """Open or create a file, and its folder; return its descriptor."""
+    while True:  # again if another process has removed the folder, which it did not write to
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):
+                # A link is not followed, because the file that it leads to would be cut to nothing.
+                return os.open(path, os.O_RDWR | os.O_CREAT | NOFOLLOW, 0o666)
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"{path.parent} cannot be written to ({error.strerror}); make it writable, or "
+                "choose another folder",
+            ) from None
 
 
 def _holder() -> dict[str, object]:

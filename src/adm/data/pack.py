@@ -17,6 +17,7 @@ from adm.data.source import CorruptImage, Source
 from adm.data.threads import streamed
 from adm.files import new_file, write_text
 from adm.hashes import sha256_of
+from adm.locks import locked
 
 ORIGINAL = "original"
 # Format -> its extension, and Pillow's options. WebP and PNG are lossless.
@@ -103,16 +104,28 @@ def pack(
         advance: called with the number of images processed since the last call.
 
     Raises:
-        ValueError: the folder has shards of other data or settings; corrupt images; or arrays whose
-            channels no image format has.
+        ValueError: the folder has shards of other data or settings, or another process writes it
+            (`InUse`); corrupt images; or arrays whose channels no image format has.
     """
     encode = _original(found) if packing.format == ORIGINAL else _encoder(found, packing)
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file, and shards need a folder; choose another out=...")
-    out.mkdir(parents=True, exist_ok=True)
-    _claim(out, found, packing, split)
-    kept, images, skipped, labels = 0, 0, list[str](), found.labels.tolist()
     attempt = _skipping(encode) if skip_corrupt else encode
+    with locked(out):
+        _claim(out, found, packing, split)
+        return _write(out, found, packing, split, attempt, advance)
+
+
+def _write(
+    out: Path,
+    found: Source | Files,
+    packing: Packing,
+    split: str,
+    attempt: Callable[[int], Encoded | CorruptImage],
+    advance: Advance,
+) -> Packed:
+    """Write the shards that are missing."""
+    kept, images, skipped, labels = 0, 0, list[str](), found.labels.tolist()
     shards = -(-len(found) // packing.shard_size)
     for number in range(shards):
         indices = range(len(found))[number * packing.shard_size :][: packing.shard_size]

@@ -56,14 +56,13 @@ def sole_writer(run: Path, devices: Devices) -> Iterator[None]:
     Raises:
         InUse: another process trains in this folder; names its process id and host.
         ValueError: the path is a file.
-        OSError: the folder cannot be written.
+        OSError: the folder cannot be written to.
     """
 
     def take() -> None:
         if run.exists() and not run.is_dir():
             raise ValueError(f"{run} is a file, and a run needs a folder; choose another out=...")
-        with writing(str(run)):
-            held.enter_context(locked(run))
+        held.enter_context(locked(run))
 
     with ExitStack() as held:
         devices.once(take)

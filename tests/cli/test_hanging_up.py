@@ -1,0 +1,96 @@
+"""a closed terminal -> the run saves and exits, whether or not it can still say so."""
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import launch
+import pytest
+import tiny
+
+from adm.cli.stopping import lasting, stopping
+
+STATUS = 128 + signal.SIGHUP
+
+
+def saved(run: Path) -> list[str]:
+    return [folder.name for folder in (run / "checkpoints").glob("step-*")]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_each_signal_asks_the_run_to_stop(
+    number: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = signal.getsignal(number)
+    with stopping() as stop:
+        assert not stop()
+        os.kill(os.getpid(), number)
+        assert stop()
+        assert stop.signal == number
+    assert signal.getsignal(number) is before
+    assert capsys.readouterr().err == "\nsaving after this step, then exiting\n"
+
+
+def test_an_ignored_hang_up_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with stopping() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop()
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_what_can_no_longer_be_printed_is_dropped() -> None:
+    script = (
+        "import sys\n"
+        "from adm.cli.stopping import lasting\n"
+        "print('read', flush=True)\n"
+        "sys.stdin.readline()\n"
+        "with lasting():\n"
+        "    for _ in range(3):\n"
+        "        print('lost', flush=True)\n"
+        "        print('lost', file=sys.stderr, flush=True)\n"
+        "sys.exit(7)\n"
+    )
+    pipes = {each: subprocess.PIPE for each in ("stdin", "stdout", "stderr")}
+    process = subprocess.Popen([sys.executable, "-c", script], **pipes, text=True)
+    assert process.stdin and process.stdout and process.stderr
+    assert process.stdout.readline() == "read\n"
+    process.stdout.close()
+    process.stderr.close()
+    process.stdin.write("go\n")
+    process.stdin.close()
+    assert process.wait() == 7  # Python itself exits with 120 if it cannot flush
+
+
+def test_what_can_be_printed_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with lasting():
+        print("here")
+    assert capsys.readouterr().out == "here\n"
+
+
+@pytest.mark.slow
+def test_a_closed_terminal_ends_a_run_with_a_checkpoint(tmp_path: Path) -> None:
+    recipe, source, run = tiny.diffusion("train.steps=9"), tiny.stripes(), tmp_path / "run"
+    path, data = launch.files(tmp_path, recipe, source)
+    script = (
+        f"{launch.at_step(3, 'SIGSTOP')}"
+        "from adm.cli import program\n"
+        f"import sys; sys.argv[1:] = {['train', str(path), '--data', str(data), '--out', str(run)]}\n"
+        "program()\n"
+    )
+    pid, terminal = pty.fork()
+    if not pid:
+        os.execve(sys.executable, [sys.executable, "-c", script], launch.environment())
+    assert os.WIFSTOPPED(os.waitpid(pid, os.WUNTRACED)[1])
+    os.close(terminal)  # sends SIGHUP, and then SIGCONT, as the end of an SSH connection does
+    os.kill(pid, signal.SIGCONT)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == STATUS
+    assert saved(run) == ["step-0000003"]
+    launch.finish(launch.train(tmp_path, recipe, source, run))
+    assert [line["step"] for line in launch.log(run)] == [*range(1, 10)]
