@@ -15,7 +15,7 @@ from adm.processes import Devices
 from adm.recipes import build
 from adm.recipes.schema import to_json
 from adm.runs import run
-from adm.runs.claim import FREE, claim, origin_of
+from adm.runs.claim import FREE, check_same, origin_of, store
 from adm.runs.memory import estimate
 from adm.training.microbatch import largest
 from adm.training.spread import longest_share, share
@@ -151,7 +151,7 @@ def test_an_upsampler_needs_a_low_resolution_that_divides(
 
 def test_every_other_setting_of_training_is_part_of_what_a_run_is(tmp_path: Path) -> None:
     held = {"recipe": to_json(tiny.diffusion("train.anneal=false"))}
-    claim(tmp_path, held)
+    store(tmp_path, held)
     free = {field.rpartition(".")[2] for field in FREE if field.startswith("recipe.train.")}
     for field, value in held["recipe"]["train"].items():
         changed = {**held["recipe"]["train"], field: f"not {value}"}
@@ -159,7 +159,7 @@ def test_every_other_setting_of_training_is_part_of_what_a_run_is(tmp_path: Path
         if field in free | {"steps", "anneal"}:
             continue  # which steps may change depends on annealing
         with pytest.raises(ValueError, match=rf"recipe\.train\.{field} is "):
-            claim(tmp_path, described)
+            check_same(tmp_path, described)
 
 
 def test_shards_need_shares_of_one_size(tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_processes_of_one_machine_share_its_memory(monkeypatch: pytest.MonkeyPat
 
 
 def test_other_renames_are_another_start(tmp_path: Path) -> None:
-    claim(tmp_path, {"recipe": to_json(tiny.diffusion()), "start": {"given": "m", "renamed": A}})
+    store(tmp_path, {"recipe": to_json(tiny.diffusion()), "start": {"given": "m", "renamed": A}})
     assert origin_of(tmp_path, "m", A)["start"]["renamed"] == A
     for renamed in ({}, {"a": "c"}):
         with pytest.raises(ValueError, match=r"give the same renamed=\.\.\."):

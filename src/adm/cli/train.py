@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -26,6 +26,7 @@ def train(
     pretrained: str | None = None,
     rename: Annotated[tuple[str, ...] | None, lists.RENAMES] = None,
     shard: Annotated[bool, Parameter(negative="")] = False,
+    check_data: Literal["sample", "all", "none"] = "sample",
     tensorboard: Annotated[bool, Parameter(negative="")] = False,
     wandb: str | None = None,
     device: str | None = None,
@@ -86,6 +87,9 @@ def train(
         spaces.
     shard
         Shard the weights over the processes (FSDP), for networks too large for one device.
+    check_data
+        Images to compare, on resuming, with what they were when the run began: a sample, which is
+        all of them in small data sets, or all, or none to accept a change.
     tensorboard
         Also write the log for TensorBoard, to tensorboard/ in the run folder.
     wandb
@@ -131,6 +135,7 @@ def train(
         pretrained=pretrained,
         renamed=training.parse_renames(rename or ()),
         shard=shard,
+        check_data=check_data,
     )
     watched = training.WatchOptions(tensorboard, wandb)
     devices = training.place(device, shard)

@@ -175,6 +175,7 @@ def decoded(
         read,
         crop=None if size is None else read,
         path=files.path,
+        open=files.open,
         threaded=True,
         skip_corrupt=skip_corrupt,
     )

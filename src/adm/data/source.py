@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ ORDER = [0, 0, 0, 1]  # start of the random stream, far from those of other uses
 PASSES_KEPT = 4  # cached permutations: training and validation, each with a batch across two passes
 MAX_CORRUPT = 1000  # consecutive corrupt images; more are a fault of the disk, not of the images
 
+Open = Callable[[int], BinaryIO]  # index -> seekable stream of the image as it is stored
 Uniforms = Sequence[float]  # three in [0, 1): size, top and left of a crop; see `pixels`
 
 
@@ -49,6 +50,7 @@ class Source:
         crop: index, uniforms -> (C, H, W) uint8, cropped at random; None if that is not supported.
         read_many: indices -> (B, C, H, W) uint8 at once, for images in memory.
         path: index -> location of the image's file, for messages; None for arrays.
+        open: index -> stream of the encoded image, which `read` decodes; None for arrays.
         threaded: whether to decode in several threads.
         skip_corrupt: whether `batch` replaces a corrupt image by the next one.
         skipped: paths of the images skipped so far; `batch` adds to it.
@@ -61,6 +63,7 @@ class Source:
     crop: Callable[[int, Uniforms], Tensor] | None = None
     read_many: Callable[[list[int]], Tensor] | None = None
     path: Callable[[int], str] | None = None
+    open: Open | None = None
     threaded: bool = False
     skip_corrupt: bool = False
     skipped: list[str] = field(default_factory=list)

@@ -52,7 +52,7 @@ def held_out(source: Source, part: float, seed: int = 0) -> tuple[Source, Source
 def subset(source: Source, indices: np.ndarray, name: str) -> Source:
     """A source of the images at `indices` (M,), in that order, with all classes."""
     kept = indices.tolist()
-    crop, read_many, path = source.crop, source.read_many, source.path
+    crop, read_many, path, open_ = source.crop, source.read_many, source.path, source.open
     return replace(
         source,
         name=name,
@@ -63,6 +63,7 @@ def subset(source: Source, indices: np.ndarray, name: str) -> Source:
         if read_many is None
         else lambda chosen: read_many([kept[index] for index in chosen]),
         path=None if path is None else lambda index: path(kept[index]),
+        open=None if open_ is None else lambda index: open_(kept[index]),
         skipped=[],
     )
 

@@ -69,8 +69,8 @@ def sole_writer(run: Path, devices: Devices) -> Iterator[None]:
         yield
 
 
-def claim(run: Path, described: Mapping[str, Any]) -> None:
-    """Write the run's identity to `run.json`, after a check against the one that is there.
+def check_same(run: Path, described: Mapping[str, Any]) -> None:
+    """Check the run's identity against the one in `run.json`, if there is one.
 
     Args:
         run: the run folder.
@@ -88,6 +88,11 @@ def claim(run: Path, described: Mapping[str, Any]) -> None:
             f"{run} holds another run: {difference}; choose another out=..., or use the same "
             "settings"
         )
+
+
+def store(run: Path, described: Mapping[str, Any]) -> None:
+    """Write the run's identity to `run.json`."""
+    path = run / FILE
     with writing(str(path)):
         write_json(path, described)
 

@@ -16,7 +16,9 @@ from adm.models.finetune import start_from
 from adm.processes import Devices, on_this_machine
 from adm.recipes import build
 from adm.recipes.schema import Recipe, to_json
-from adm.runs.claim import claim, origin_of, sole_writer
+from adm.runs.claim import check_same, origin_of, sole_writer, store
+from adm.runs.same_data import CHECKS, CheckData, compared, record
+from adm.shown import shown
 from adm.training import checkpoint, loop, players
 from adm.training.loop import Progress, Watch
 from adm.training.players import RunState
@@ -35,6 +37,8 @@ class TrainOptions:
         pretrained: a model from whose weights training starts.
         renamed: the name of a class in this run, by its name in that model.
         shard: whether to shard weights, gradients and moments over the processes (FSDP).
+        check_data: which images are compared with what they were when the run began: a "sample", of
+            which small sets have "all" images, or "none", which accepts those that are there.
         watch: called after every step; its figures go into the log.
         stop: called after every step; if it returns True, the run saves a checkpoint and ends.
         say: called with each line of the report on what was taken from `pretrained`.
@@ -44,6 +48,7 @@ class TrainOptions:
     pretrained: str | Path | None = None
     renamed: Mapping[str, str] = field(default_factory=dict)
     shard: bool = False
+    check_data: CheckData = "sample"
     watch: Watch = lambda done, state: {}
     stop: Callable[[], bool] = lambda: False
     say: Callable[[str], None] = lambda line: None
@@ -84,6 +89,8 @@ def _holding(held: ExitStack, progress: Iterator[Progress]) -> Iterator[Progress
 
 def check(recipe: Recipe, source: Source, devices: Devices, options: TrainOptions) -> None:
     """Raise ValueError if the recipe contradicts itself, the data or the number of processes."""
+    if options.check_data not in CHECKS:
+        raise ValueError(f"check_data must be {', '.join(CHECKS)}, got {shown(options.check_data)}")
     build.check(recipe)
     build.check_sampling(recipe)
     check_source(recipe, source)
@@ -104,7 +111,7 @@ def steps(
         for line in started.lines:
             options.say(line)
     devices.agree("recipe, data or version", (described, version("ablated-diffusion")))
-    devices.once(lambda: claim(run, described))
+    devices.once(lambda: _claim(run, described, source, options.check_data))
     player = players.player(
         network, build.player_settings(recipe.train), devices, sharded=options.shard
     )
@@ -125,6 +132,15 @@ def steps(
         micro_batch=None if isinstance(options.micro_batch, str) else options.micro_batch,
         auto=auto,
     )
+
+
+def _claim(run: Path, described: Mapping[str, Any], source: Source, check: CheckData) -> None:
+    """Make the folder that of this run and these images, or raise ValueError if it is another's."""
+    check_same(run, described)
+    found = compared(run, source, check, checkpoint.latest(run) is not None)
+    store(run, described)
+    if found is not None:
+        record(run, found)
 
 
 def _check_batch(size: int, source: Source, devices: Devices, shard: bool) -> None:
