@@ -72,9 +72,9 @@ def test_what_is_no_folder_to_write_to_is_refused_with_the_cure(
 ) -> None:
     place = tmp_path / "run"
     make(place)
-    with pytest.raises(OSError, match=rf"run cannot be written to \({reason}\); make") as raised:
-        with locked(place):
-            pass
+    refused = pytest.raises(OSError, match=rf"run cannot be written to \({reason}\); make")
+    with refused as raised, locked(place):
+        pass
     assert raised.value.errno
 
 

@@ -57,9 +57,13 @@ def test_what_can_no_longer_be_printed_is_dropped() -> None:
         "        print('lost', file=sys.stderr, flush=True)\n"
         "sys.exit(7)\n"
     )
-    pipes = {each: subprocess.PIPE for each in ("stdin", "stdout", "stderr")}
-    process = subprocess.Popen([sys.executable, "-c", script], **pipes, text=True)
-    assert process.stdin and process.stdout and process.stderr
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=pipe, stdout=pipe, stderr=pipe, text=True
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
     assert process.stdout.readline() == "read\n"
     process.stdout.close()
     process.stderr.close()
@@ -78,12 +82,8 @@ def test_what_can_be_printed_is_printed(capsys: pytest.CaptureFixture[str]) -> N
 def test_a_closed_terminal_ends_a_run_with_a_checkpoint(tmp_path: Path) -> None:
     recipe, source, run = tiny.diffusion("train.steps=9"), tiny.stripes(), tmp_path / "run"
     path, data = launch.files(tmp_path, recipe, source)
-    script = (
-        f"{launch.at_step(3, 'SIGSTOP')}"
-        "from adm.cli import program\n"
-        f"import sys; sys.argv[1:] = {['train', str(path), '--data', str(data), '--out', str(run)]}\n"
-        "program()\n"
-    )
+    words = ["train", str(path), "--data", str(data), "--out", str(run)]
+    script = f"{launch.at_step(3, 'SIGSTOP')}\nfrom adm.cli import main\nmain({words})\n"
     pid, terminal = pty.fork()
     if not pid:
         os.execve(sys.executable, [sys.executable, "-c", script], launch.environment())

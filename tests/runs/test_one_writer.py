@@ -77,9 +77,9 @@ def stopped(progress: Any) -> None:
 
 
 def failed(progress: Any) -> None:
+    next(progress)
     with pytest.raises(KeyError):
-        for _ in progress:
-            raise KeyError
+        progress.throw(KeyError)
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def trained(folder: Path, images: Source, count: int | None = None, **options: o
     chosen = run.TrainOptions(**options)  # type: ignore[arg-type]
     progress = run.train(tiny.diffusion(*KEPT), images, folder, CPU, chosen)
     done = 0
-    for done, _ in enumerate(progress, start=1):  # noqa: B007
+    for done, _ in enumerate(progress, start=1):
         if done == count:
             break
     return done

@@ -36,9 +36,9 @@ def train(
 
     The run folder holds checkpoints/, log.jsonl, previews/ and progress.png, and is a model for
     `adm sample` and `adm info`. Ctrl-C, SIGTERM and a closed terminal (SIGHUP) save a checkpoint
-    and exit. The same command resumes from the newest checkpoint, with the result of a run that was never stopped. The numbers
-    of channels and classes of a named recipe are those of the data, unless --set sets them: grey
-    images make a grey model, and colour images one of colour.
+    and exit. The same command resumes from the newest checkpoint, with the result of a run that was
+    never stopped. The numbers of channels and classes of a named recipe are those of the data,
+    unless --set sets them: grey images make a grey model, and colour images one of colour.
 
     Examples:
 

@@ -111,7 +111,7 @@ def _names(source: Source) -> str | None:
     if source.path is None:
         return None
     paths = list(map(source.path, range(len(source))))
-    folder = os.path.commonprefix(paths).rpartition("/")[0]
+    folder = os.path.commonpath((min(paths), max(paths)))
     names = "\0".join(path[len(folder) :] for path in paths)
     return sha256_of(names.encode("utf-8", "surrogatepass"))[:DIGITS]
 

@@ -55,7 +55,7 @@ def sole_writer(run: Path, devices: Devices) -> Iterator[None]:
 
     Raises:
         InUse: another process trains in this folder; names its process id and host.
-        ValueError: the path is a file.
+        ValueError: the path is a file, or the folder has a pipe in it, which would be waited for.
         OSError: the folder cannot be written to.
     """
 
@@ -63,6 +63,9 @@ def sole_writer(run: Path, devices: Devices) -> Iterator[None]:
         if run.exists() and not run.is_dir():
             raise ValueError(f"{run} is a file, and a run needs a folder; choose another out=...")
         held.enter_context(locked(run))
+        for each in run.iterdir():
+            if each.exists() and not (each.is_file() or each.is_dir()):
+                raise ValueError(f"{each} is a pipe or a device, and no file of a run; remove it")
 
     with ExitStack() as held:
         devices.once(take)

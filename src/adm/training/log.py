@@ -31,7 +31,7 @@ def lines(path: Path) -> Iterator[tuple[bytes, Line | None]]:
         ValueError: the path is no file.
         OSError: it cannot be read.
     """
-    if path.exists() and not path.is_file():  # a pipe would be waited for
+    if path.exists() and not path.is_file():
         raise ValueError(f"{path} is not a file; remove it")
     with path.open("rb") as file:
         while raw := file.readline(LONGEST):
