@@ -3,6 +3,8 @@
 from collections.abc import Collection
 from typing import Any
 
+from adm.shown import printable, short
+
 LONGEST_VALUE = 80  # characters of a value in a message
 MOST_ENTRIES = 8  # of a list that a message shows whole
 
@@ -29,7 +31,7 @@ def first_difference(
     if isinstance(held, list) and isinstance(asked, list) and _comparable(held, asked):
         place = next(i for i, value in enumerate(held) if value != asked[i])
         return first_difference(held[place], asked[place], free, f"{path}[{place}]")
-    return f"{path} is {_shown(held)} there and {_shown(asked)} here"
+    return f"{short(printable(path))} is {_shown(held)} there and {_shown(asked)} here"
 
 
 def _comparable(held: list[Any], asked: list[Any]) -> bool:

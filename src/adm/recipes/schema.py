@@ -12,6 +12,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from adm.networks import ClassifierConfig, UNetConfig
 from adm.samplers import Sampling
 from adm.samplers.words import upgraded
+from adm.shown import printable, short, shown
 
 PositiveInt = Annotated[int, Field(gt=0)]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -220,10 +221,12 @@ def from_json(values: dict[str, Any]) -> Recipe:
         # Drop what pydantic adds to the path: the kind in front, and the names of classes.
         parts = [str(part) for part in first["loc"][1:]]
         where = ".".join(part for part in parts if part == part.lower())
-        raise ValueError(f"{where}: {first['msg']}; got {first['input']!r}") from None
+        raise ValueError(f"{where}: {first['msg']}; got {shown(first['input'])}") from None
     unknown = _unknown(values, to_json(recipe))
     if unknown:
-        raise ValueError(f"unknown setting {unknown}; `adm recipes NAME` shows all settings")
+        raise ValueError(
+            f"unknown setting {short(printable(unknown))}; `adm recipes NAME` shows all settings"
+        )
     return recipe
 
 

@@ -12,10 +12,11 @@ from adm.locks import locked
 from adm.parsed import as_type, read_json, through_json
 from adm.processes import Devices
 from adm.recipes.schema import from_json, to_json
-from adm.shown import shown
+from adm.shown import printable, short, shown
 from adm.training.disk import writing
 
 FILE = "run.json"
+LONGEST = 200  # characters of the reason why it is damaged
 # Fields without effect on the weights, with which a run may resume although they differ.
 FREE = (
     "recipe.watch",
@@ -137,7 +138,8 @@ def _held(path: Path) -> tuple[dict[str, Any], Held]:
         held = as_type(Held, values)
         return values | {"recipe": to_json(from_json(held.recipe))}, held
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path} is damaged ({error}); choose another out=...") from None
+        reason = short(printable(str(error)), LONGEST)
+        raise ValueError(f"{path} is damaged ({reason}); choose another out=...") from None
 
 
 def _or_nothing(value: object) -> str:

@@ -1,0 +1,180 @@
+"""a run folder with a damaged file -> the run goes on to the same end, or a line with the cure."""
+
+import json
+import os
+import random
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+
+from adm.runs import run
+from adm.runs.watch import read_log
+
+SEED, ROUNDS = 0, 25  # of random damage to each file
+FILES = ("run.json", "log.jsonl", "data.json")
+LONGEST = 500  # characters of a message
+CPU = torch.device("cpu")
+VALUES: tuple[Any, ...] = (
+    *(None, True, -1, 0, 10**30, 1e308, float("nan"), "", "x", "\x1b[2J\n", "\ud800", "a" * 5000),
+    *([], [None] * 50, {}, {"a": {"b": 1}}),
+)
+RECIPE = tiny.diffusion("train.steps=2", "train.save_every_steps=1", "watch.images=0")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two steps, with a checkpoint of each."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    tiny.steps(RECIPE, tiny.stripes(), folder)
+    return folder
+
+
+def attempted(folder: Path) -> str | None:
+    """Resume; return the message of a refusal, or None if the run went on to its end."""
+    try:
+        list(run.train(RECIPE, tiny.stripes(), folder, CPU))
+    except (ValueError, OSError) as error:
+        said = str(error)
+        assert len(said) < LONGEST + 3 * len(str(folder)), said
+        assert said.isprintable(), said
+        return said
+    return None
+
+
+def half(whole: Path, folder: Path) -> Path:
+    """The run as it was after its first checkpoint; its log is ahead."""
+    shutil.copytree(whole, folder, symlinks=True)
+    shutil.rmtree(folder / "checkpoints" / "step-0000002")
+    return folder
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield path
+    for key in (
+        value
+        if isinstance(value, dict)
+        else range(min(2, len(value) if path else 0))
+        if isinstance(value, list)
+        else ()
+    ):
+        yield from places(value[key], (*path, key))
+
+
+def changed(value: Any, chance: random.Random) -> Any:
+    """The value with one entry replaced by something else."""
+    path, new = chance.choice(list(places(value))), chance.choice(VALUES)
+    if not path:
+        return new
+    inner = value
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = new
+    return value
+
+
+def damaged(content: bytes, chance: random.Random) -> bytes:
+    match chance.randrange(5):
+        case 0:
+            return content[: chance.randrange(len(content))]
+        case 1:
+            place = chance.randrange(len(content))
+            return content[:place] + chance.randbytes(3) + content[place + 3 :]
+        case _:
+            lines = content.splitlines() if content.count(b"\n{") else [content]
+            number = chance.randrange(len(lines))
+            lines[number] = json.dumps(changed(json.loads(lines[number]), chance)).encode()
+            return b"\n".join(lines) + b"\n"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_with_anything_in_it_is_refused_or_does_no_harm(
+    whole: Path, tmp_path: Path, name: str
+) -> None:
+    chance = random.Random(f"{SEED} {name}")
+    before = (whole / name).read_bytes()
+    folder = half(whole, tmp_path / "run")
+    ends = {"refused": 0, "resumed": 0}
+    for _ in range(ROUNDS):
+        (folder / name).write_bytes(damaged(before, chance))
+        if attempted(folder) is not None:
+            ends["refused"] += 1
+            continue
+        ends["resumed"] += 1
+        steps = [json.loads(line)["step"] for line in (folder / "log.jsonl").open()]
+        assert steps in ([1, 2], [2])  # a damaged line cannot be restored
+        shutil.rmtree(folder)
+        half(whole, folder)
+    assert ends["resumed"] if name == "log.jsonl" else ends["refused"], ends
+
+
+@pytest.mark.parametrize("name", [*FILES, "failure.json", "progress.png", ".lock"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path: path.mkdir(),
+        lambda path: path.symlink_to(path.name),
+        lambda path: path.symlink_to("absent/file"),
+        os.mkfifo,
+        lambda path: path.write_bytes(b"[" * 100_000),
+        lambda path: path.write_bytes(b""),
+        lambda path: None,
+    ],
+    ids=["folder", "circle", "dangling", "pipe", "deep", "empty", "absent"],
+)
+def test_anything_in_the_place_of_a_file_is_refused_or_does_no_harm(
+    whole: Path, tmp_path: Path, name: str, make: Callable[[Path], object]
+) -> None:
+    folder = half(whole, tmp_path / "run")
+    (folder / name).unlink(missing_ok=True)
+    make(folder / name)
+    attempted(folder)
+    assert not (tmp_path / "absent").exists()
+
+
+LINE = b'{"step": 2, "loss": 1.0}\n'
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(b'{"loss": 1.0}\n', b'{"step": null}\n', b'{"step": -1}\n', b'{"step": 0}\n'),
+        *(b'{"step": 1e300}\n', b'{"step": 1.5}\n', b'{"step": true}\n', b'{"step": "1"}\n'),
+        b'{"step": ' + b"9" * 30 + b"}\n",
+        b'{"step": ' + b"9" * 9999 + b"}\n",
+        b'{"step": 1, "loss": "\x1b[2J"}\n',
+        b'{"step": 1, "loss": 1' + b"0" * 400 + b"}\n",
+        b'{"step": 1, "loss": {"a": 1}}\n',
+        b"[1, 2]\n",
+        b"null\n",
+        b"\x00\xff\xfe\n",
+        b"[" * 100_000 + b"\n",
+        b"x" * 3_000_000 + b"\n",
+        b'{"step": 1, "lo\n',
+    ],
+    ids=lambda line: repr(line[:24]),
+)
+def test_a_damaged_line_is_named_by_readers_and_dropped_on_resuming(
+    whole: Path, tmp_path: Path, line: bytes
+) -> None:
+    folder = half(whole, tmp_path / "run")
+    first = (folder / "log.jsonl").read_bytes().splitlines(keepends=True)[0]
+    (folder / "log.jsonl").write_bytes(first + line + LINE)
+    with pytest.raises(ValueError, match="damaged in line 2; remove that line, or resume"):
+        read_log(folder / "log.jsonl")
+    assert attempted(folder) is None
+    kept = (folder / "log.jsonl").read_bytes().splitlines(keepends=True)
+    assert kept[0] == first
+    assert [json.loads(each)["step"] for each in kept] == [1, 2]
+
+
+def test_of_lines_of_one_step_the_first_is_kept(whole: Path, tmp_path: Path) -> None:
+    folder = half(whole, tmp_path / "run")
+    first = (folder / "log.jsonl").read_bytes().splitlines()[0]
+    (folder / "log.jsonl").write_bytes(first + b"\n" + LINE + b'{"step": 1}\n' + first)
+    assert attempted(folder) is None
+    assert (folder / "log.jsonl").read_bytes() == (whole / "log.jsonl").read_bytes()
