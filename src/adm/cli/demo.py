@@ -1,6 +1,5 @@
 """adm demo --out DIR -> report.html, samples/ at several guidance scales."""
 
-import shutil
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -69,20 +68,21 @@ def demo(
     from adm.demo.report import write
     from adm.demo.run import evaluations, manifest, preset, run, shipped
     from adm.files import new_folder
+    from adm.generation.cache import cache_of, empty
     from adm.models.device import pick
     from adm.parsed import read_json
 
     models = shipped(pick(device))
     sweep = preset(models, scales, per_class, sampler=sampler, steps=steps, seed=seed)
-    if not overwrite and _is_complete(out, manifest(models, sweep)):
-        say(f"{out} is complete; add --overwrite to sample again", as_json)
-    else:
-        cache = out.resolve().with_name(f".{out.resolve().name}.part")
-        with progress("sampling", evaluations(sweep), "network evaluations") as advance:
-            made = run(models, sweep, cache, advance)
-        with new_folder(out, overwrite) as folder:
-            write(folder, made)
-        shutil.rmtree(cache)
+    with cache_of(out) as cache:
+        if not overwrite and _is_complete(out, manifest(models, sweep)):
+            say(f"{out} is complete; add --overwrite to sample again", as_json)
+        else:
+            with progress("sampling", evaluations(sweep), "network evaluations") as advance:
+                made = run(models, sweep, cache, advance)
+            with new_folder(out, overwrite) as folder:
+                write(folder, made)
+        empty(cache)
     scores = read_json(out / SCORES)
     show(lambda: scores, as_json, lambda: _print(scores))
     say(f"\n{out / SAMPLES}: the images; {out / ANIMATION}: from noise to image", as_json)

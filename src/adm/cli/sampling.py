@@ -1,5 +1,6 @@
 """Command-line options -> SamplingOptions -> Pipeline, its settings; Job -> sample folder."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -37,7 +38,8 @@ class SamplingOptions:
     seed
         Random seed. Each image depends on the seed and its index only.
     batch_size
-        Images per batch. It affects memory use and speed, and results only by rounding.
+        Images that are sampled between two saves of the progress, from which a stopped command
+        resumes; rounded up to whole blocks. It affects no image.
     spacing
         Spacing of the levels: even, strided (the released DDIM spacing), quadratic or
         ddim_quadratic.
@@ -116,15 +118,17 @@ class SamplingOptions:
 
         if self.animate:
             check_animated(job)
-        done = not self.overwrite and holds(out, job, self.batch_size)
+        done = not self.overwrite and holds(out, job)
         lacking = missing(out, job, self.animate) if done else []
         films = ANIMATION in lacking if done else self.animate
         total = (0 if done else job.evaluations) + (cost(job) if films else 0)
-        if lacking or not done:
-            what = f"drawing {' and '.join(lacking)}" if done else title
-            with progress(what, total, "network evaluations") as advance:
-                options = {"overwrite": self.overwrite, "animate": self.animate}
-                sample_into(out, job, batch_size=self.batch_size, on_step=advance, **options)
+        some = lacking if len(lacking) < 4 else [lacking[0], f"{len(lacking) - 1} more"]
+        what = f"drawing {' and '.join(some)}" if done else title
+        bar = progress(what, total, "network evaluations")
+        # A finished folder is opened as well, which removes what a killed process has left beside.
+        with bar if lacking or not done else nullcontext() as advance:
+            options = {"overwrite": self.overwrite, "animate": self.animate}
+            sample_into(out, job, batch_size=self.batch_size, on_step=advance, **options)
         if done:
             say(f"{out} is complete: it holds these images; add --overwrite to sample again")
         else:

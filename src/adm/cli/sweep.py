@@ -122,7 +122,8 @@ def sweep(
     rounding
         Rounding to 8 bits: nearest, or truncated as in the released system.
     batch_size
-        Images per batch. It affects memory use and speed, and results only by rounding.
+        Images that are sampled between two saves, rounded up to whole blocks, which affects no
+        image; and images per batch of the features, which affects scores only by rounding.
     device
         Device: cpu, cuda, cuda:1 or mps. The best available by default.
     as_json
@@ -154,7 +155,7 @@ def sweep(
     from adm.evaluation import Extraction
     from adm.models.load import load_classifier
     from adm.sweep.page import write
-    from adm.sweep.run import evaluations, run
+    from adm.sweep.run import alone, evaluations, run
     from adm.sweep.scoring import Scoring
     from adm.sweep.summary import as_json as to_json
 
@@ -167,20 +168,22 @@ def sweep(
     plan.check()
     judge_model = load_classifier(judge, devices.device) if judge else None
     data = _data(reference[0], split, pipeline)
-    scorers = _scorers(reference, features, data, out, extraction)
-    scoring = Scoring(
-        [replace(scorer, resize=resize) for scorer in scorers],
-        judge_model,
-        _judge_labels(judge_model, plan),
-    )
-    total = evaluations(plan, scoring, devices)
-    bar = progress("sampling and scoring", total, "network evaluations")
-    with bar if devices.main else nullcontext() as advance:
-        result = run(
-            plan, scoring, out, devices=devices, batch_size=batch_size, on_evaluations=advance
+    with alone(out, devices):
+        scorers = _scorers(reference, features, data, out, extraction)
+        scoring = Scoring(
+            [replace(scorer, resize=resize) for scorer in scorers],
+            judge_model,
+            _judge_labels(judge_model, plan),
         )
+        total = evaluations(plan, scoring, devices)
+        bar = progress("sampling and scoring", total, "network evaluations")
+        with bar if devices.main else nullcontext() as advance:
+            result = run(
+                plan, scoring, out, devices=devices, batch_size=batch_size, on_evaluations=advance
+            )
+        if result is not None:
+            write(result, out)
     if result is not None:
-        write(result, out)
         finished = result
         show(lambda: to_json(finished), as_json, lambda: None)
         say(f"{out / 'report.html'}: open it in a browser; report.md has the tables", as_json)

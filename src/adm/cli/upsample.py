@@ -9,7 +9,6 @@ from adm.cli import early
 from adm.cli.output import OUT
 from adm.cli.sampling import DEFAULT, SamplingOptions
 from adm.data.naming import ARCHIVE, MANIFEST
-from adm.parsed import read_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -88,11 +87,16 @@ def opened(images: str, model: "DiffusionModel", shrink: bool, named: bool) -> "
 
     from adm.data import open_source
     from adm.data.naming import at_home
+    from adm.generation.folder import check
+    from adm.generation.manifest import read_manifest
 
     data, spec, classes = model.recipe.data, images, None
     folder = at_home(images)
     if (folder / MANIFEST).is_file() and (folder / ARCHIVE).is_file():
-        spec, classes = str(folder / ARCHIVE), _classes(folder / MANIFEST)
+        check(folder)
+        made = read_manifest(folder) or {}
+        spec = str(folder / ARCHIVE)
+        classes = None if made.get("labels") is None else tuple(made.get("classes", ()))
     source = open_source(spec, size=data.size if shrink else None, channels=data.channels)
     numbers = tuple(map(str, range(len(source.classes))))
     if classes is None and source.classes == numbers:
@@ -105,15 +109,6 @@ def opened(images: str, model: "DiffusionModel", shrink: bool, named: bool) -> "
             "add --without-label, or give images of its classes"
         )
     return replace(source, classes=classes)
-
-
-def _classes(manifest: Path) -> tuple[str, ...] | None:
-    """Return the classes of a sample folder's manifest; None if the samples have no labels."""
-    try:
-        held = read_json(manifest)
-        return None if held["labels"] is None else tuple(map(str, held["classes"]))
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{manifest} is damaged ({error}); give {ARCHIVE} beside it") from None
 
 
 def small(image: "Tensor", model: "DiffusionModel", shrink: bool, images: str) -> "Tensor":

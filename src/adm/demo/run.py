@@ -12,16 +12,17 @@ from torch import Tensor
 from adm.cached import Cached
 from adm.demo.judge import Reference, Scores, load_reference, score
 from adm.generation.animation import animation, cost
-from adm.generation.folder import claim_cache, holds, sample_into
+from adm.generation.cache import claim_cache
+from adm.generation.folder import holds, sample_into
 from adm.generation.generator import identity
 from adm.generation.job import Job
+from adm.generation.labels import positive
 from adm.models.load import load_classifier, load_diffusion
 from adm.models.paths import SHIPPED
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.samplers.words import changed, to_json
 from adm.sweep.plan import Sweep
 
-BATCH = 50  # images per batch
 SHOWN = 4  # samples per class and scale in the report
 ANIMATED = 2.0  # the scale whose samples are animated, or the nearest to it
 
@@ -71,7 +72,9 @@ def preset(models: Shipped, scales: Sequence[float], per_class: int, **settings:
     if per_class < 2:
         raise ValueError(f"per_class=... must be at least 2, to measure diversity, got {per_class}")
     base = changed(models.model.recipe.sample, **settings)
-    labels = [label for label in range(len(models.model.classes)) for _ in range(per_class)]
+    classes = len(models.model.classes)
+    positive("per_class=... times the number of classes", per_class * classes)
+    labels = [label for label in range(classes) for _ in range(per_class)]
     sweep = Sweep(
         models.model,
         models.classifier,
@@ -127,19 +130,19 @@ def run(models: Shipped, sweep: Sweep, cache: Path, on_step: OnStep | None = Non
     """Sample, score and animate the points of a sweep.
 
     Args:
-        cache: folder that keeps finished batches, so that the same call resumes after an
-            interruption; emptied first if it is of another demo. The caller removes it.
-        on_step: called after every step with the number of images in the batch, and a note.
+        cache: locked folder that keeps finished batches, so that the same call resumes after an
+            interruption; emptied first if it is of another demo. The caller empties it.
+        on_step: called after every step with the number of images in the block, and a note.
     """
     claim_cache(cache, manifest(models, sweep))
-    resumes = sum(1 for _ in cache.iterdir()) > 1  # besides the manifest
+    resumes = any(each.is_dir() for each in cache.iterdir())
     started = time.monotonic()
     made = list(columns(models, sweep, cache, on_step))
     seconds = None if resumes else time.monotonic() - started
     scale, job = _animated(sweep)
     images = next(column.images for column in made if column.scale == scale)
     told = None if on_step is None else lambda count: on_step(count, "animation")
-    film = animation([(job, images)], BATCH, told, SHOWN)
+    film = animation([(job, images)], told, SHOWN)
     return Demo(models, sweep, made, scale, film, seconds)
 
 
@@ -155,9 +158,9 @@ def columns(
             if on_step is not None:
                 on_step(images, f"scale {scale:g}")
 
-        if holds(place, job, BATCH):
+        if holds(place, job):
             told(Cached(job.evaluations))
-        images = sample_into(place, job, batch_size=BATCH, on_step=told)
+        images = sample_into(place, job, on_step=told)
         scores = score(models.judge, models.reference, images, labels)
         yield Column(point.scale, images, labels, scores)
 

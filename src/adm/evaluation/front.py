@@ -137,7 +137,7 @@ def _opened(samples: str | Path | Samples, options: Comparison) -> Opened:
     labels, count = samples.labels, len(samples)
     classes = samples.classes if labels is not None else ("all",)
     labels = torch.zeros(count, dtype=torch.int64) if labels is None else labels
-    made = samples.chain[0][0].manifest() | {"batch_size": samples.batch_size}
+    made = samples.chain[0][0].manifest()
     return Opened(in_memory("samples", classes, samples.images, labels), made)
 
 

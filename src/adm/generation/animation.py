@@ -1,4 +1,4 @@
-"""Chain, batch size -> GIF: the images of a contact sheet at every step, from noise to samples."""
+"""Chain -> GIF: the images of a contact sheet at every step, from noise to samples."""
 
 from collections.abc import Iterator
 
@@ -20,21 +20,18 @@ SHORTEST, LONGEST = 60, 400  # milliseconds of a frame
 
 
 def animation(
-    chain: Chain,
-    batch_size: int = 64,
-    on_step: OnStep | None = None,
-    most_of_class: int = MOST_OF_CLASS,
+    chain: Chain, on_step: OnStep | None = None, most_of_class: int = MOST_OF_CLASS
 ) -> bytes:
     """Sample some images of a job again, and draw x_t at every step.
 
     Without guidance or labels, too, the images are those of the job: they depend on the seed and
-    their indices. The last frame holds the images of the job themselves. Of a cascade, the last job
-    is shown. Long samplings are shown in `MOST_FRAMES` evenly spaced steps.
+    their indices. They may differ by rounding, but the last frame holds the images of the job
+    themselves. Of a cascade, the last job is shown. Long samplings are shown in `MOST_FRAMES`
+    evenly spaced steps.
 
     Args:
         chain: the job with its images, and for a cascade the first job with its images.
-        batch_size: images per batch.
-        on_step: called after every step with the number of images in the batch.
+        on_step: called after every step with the number of images that are shown.
         most_of_class: most images of a class.
 
     Returns:
@@ -55,7 +52,7 @@ def animation(
         picture = drawn(plan, x, PIXELS)
         return picture if job.generator.shape[0] > 2 else picture.convert("L")
 
-    steps = enumerate(_noisy(chain, plan.indices, batch_size, on_step))
+    steps = enumerate(_noisy(chain, plan.indices, on_step))
     frames = [frame(x) for step, x in steps if step in shown and step < last]
     duration = min(LONGEST, max(SHORTEST, WHOLE // len(frames) // 10 * 10))
     return gif([*frames, frame(images[plan.indices])], [duration] * len(frames) + [LAST])
@@ -76,9 +73,7 @@ def check_animated(job: Job) -> None:
         )
 
 
-def _noisy(
-    chain: Chain, indices: list[int], batch_size: int, on_step: OnStep | None
-) -> Iterator[Tensor]:
+def _noisy(chain: Chain, indices: list[int], on_step: OnStep | None) -> Iterator[Tensor]:
     """Yield the noise that sampling starts from, and x_t after every step.
 
     All batches advance together, so that only one step of the images is in memory.
@@ -90,7 +85,8 @@ def _noisy(
     generator = job.generator
     assert isinstance(generator, DiffusionGenerator)
     low_res = _low_res(chain)
-    batches = [indices[i : i + batch_size] for i in range(0, len(indices), batch_size)]
+    size = generator.block
+    batches = [indices[i : i + size] for i in range(0, len(indices), size)]
 
     def chosen(all_: Tensor | None, batch: list[int]) -> Tensor | None:
         return None if all_ is None else all_[batch]

@@ -1,8 +1,10 @@
-"""Job -> sample folder, (N, C, H, W) uint8; sample folder -> manifest, images."""
+"""Job -> sample folder, (N, C, H, W) uint8; sample folder -> images, damaged parts.
 
-import shutil
+A sample folder has a SHA256SUMS of all files in it, and so has its `base`.
+"""
+
+import os
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +12,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adm.cached import Cached
 from adm.data.export import save_images, write_npz
 from adm.data.naming import ANIMATION, ARCHIVE, MANIFEST, SHEET
 from adm.data.pixels import MODES
 from adm.differences import first_difference
-from adm.files import new_file, new_folder, write_bytes, write_json
+from adm.files import fsync, new_folder, write_bytes, write_json
 from adm.generation.animation import animation, check_animated
+from adm.generation.cache import cache_of, cached_images, claim_cache, empty
 from adm.generation.generator import OnStep
 from adm.generation.job import Chain, Job, chained
+from adm.generation.manifest import read_manifest
 from adm.generation.sheet import contact_sheet
-from adm.parsed import cached_json, read_json, through_json
+from adm.hashes import SUMS, damaged_parts, read_sums, sha256, store_sums, write_sums
+from adm.notices import notice
+from adm.parsed import through_json
 from adm.pictures import png
-from adm.samplers.words import from_json, to_json
 
 BASE = "base"  # folder of the sampled images that an upsampler started from
 
@@ -40,12 +44,14 @@ def sample_into(
 
     Finished batches are cached beside it until then, so that the same call resumes after an
     interruption. If `out` holds the samples of this job, nothing is sampled, and only pictures that
-    are missing are added. If the job starts from the images of another job, those are stored in
-    `base`. Images with a number of channels other than 1, 3 or 4 are stored in the archive only.
+    are missing or damaged are made. If the job starts from the images of another job, those are
+    stored in `base`. Images with a number of channels other than 1, 3 or 4 are stored in the
+    archive only.
 
     Args:
-        batch_size: images per batch.
-        on_step: called after every step with the number of images in the batch, and with all steps
+        batch_size: images that are sampled between two saves, rounded up to whole blocks; affects
+            no image.
+        on_step: called after every step with the number of images in the block, and with all steps
             of a batch that an earlier call finished, as `Cached`.
         overwrite: whether to sample again and replace an existing sample folder.
         animate: whether to write an animation of some images as well; see `animation`.
@@ -55,55 +61,80 @@ def sample_into(
 
     Raises:
         FileExistsError: `out` is a file, or a folder that is not empty and holds no samples, or
-            without `overwrite` those of another job.
+            without `overwrite` those of another job or damaged ones.
+        InUse: another process samples into `out`.
         ValueError: `out` is damaged, or `animate` with a generator that has no steps to show.
+        FloatingPointError: sampling gave NaN or infinity.
     """
     if animate:
         check_animated(job)
-    if overwrite:
-        check_free(out, overwrite)
-    elif holds(out, job, batch_size):
-        _add_pictures(out, job, batch_size, animate, on_step)
-        return images_of(out)
-    part = out.with_name(f".{out.name}.part")
-    claim_cache(part, job.manifest() | {"batch_size": batch_size})
+    with cache_of(out) as cache:
+        if overwrite:
+            check_free(out, overwrite)
+        elif holds(out, job):
+            if lacking := missing(out, job, animate):
+                _mend(out, job, lacking, cache, on_step)
+            empty(cache)
+            return images_of(out, job)
+        claim_cache(cache, job.manifest())
 
-    def sampled(job: Job, low_res: Tensor | None, depth: int) -> Tensor:
-        place = part.joinpath(*[BASE] * depth)
-        place.mkdir(parents=True, exist_ok=True)
-        batches = [
-            range(s, min(s + batch_size, job.count)) for s in range(0, job.count, batch_size)
-        ]
-        return torch.cat([_batch(place, job, list(each), low_res, on_step) for each in batches])
+        def sampled(job: Job, low_res: Tensor | None, depth: int) -> Tensor:
+            place = cache.joinpath(*[BASE] * depth)
+            return cached_images(place, job, low_res, batch_size, on_step)
 
-    chain = chained(job, sampled)
-    film = animation(chain, batch_size, on_step) if animate else None
-    write_folder(out, chain, batch_size, overwrite, film)
-    shutil.rmtree(part)
-    return chain[0][1]
+        chain = chained(job, sampled)
+        film = animation(chain, on_step) if animate else None
+        write_folder(out, chain, overwrite, film)
+        empty(cache)
+        return chain[0][1]
 
 
-def holds(out: Path, job: Job, batch_size: int) -> bool:
+def holds(out: Path, job: Job) -> bool:
     """Return whether a folder holds the samples of a job; False if it is empty or absent.
 
     Raises:
-        FileExistsError: it holds other samples, whose first difference is named, or other files.
-        ValueError: its manifest is damaged.
+        FileExistsError: it holds other samples, whose first difference is named, damaged ones, or
+            other files.
+        ValueError: its manifest or SHA256SUMS is damaged.
     """
     held = read_manifest(out)
     if held is None:
         check_free(out)
         return False
-    asked = through_json(job.manifest() | {"batch_size": batch_size})
-    difference = first_difference(held, asked)
-    if difference is None and not (out / ARCHIVE).is_file():
-        difference = f"{ARCHIVE} is missing there"
+    asked = through_json(job.manifest())
+    difference = first_difference(held, asked) or _damaged(out, job)
     if difference is not None:
         raise FileExistsError(
             f"{out} holds other samples: {difference}; choose another folder, or pass "
             "overwrite=True to replace them"
         )
     return True
+
+
+def _damaged(out: Path, job: Job) -> str | None:
+    """Say which file is absent or damaged that cannot be made from the others."""
+    names = [place + name for place in _places(job) for name in (ARCHIVE, MANIFEST)]
+    for name in names:
+        if not (out / name).is_file():
+            return f"{name} is missing there"
+    damaged = damaged_parts(out, names)
+    return f"{damaged[0]} is damaged there, by its hash in {SUMS}" if damaged else None
+
+
+def check(folder: Path) -> None:
+    """Raise ValueError if SHA256SUMS shows that images or manifest of a folder are damaged.
+
+    A folder without a SHA256SUMS, such as one of an earlier version, passes.
+    """
+    try:
+        listed = read_sums(folder) or {}
+        damaged = damaged_parts(folder, {ARCHIVE, MANIFEST} & listed.keys())
+    except ValueError as error:
+        raise ValueError(f"{error}; sample again, or remove {SUMS} to use them as is") from None
+    if damaged:
+        raise ValueError(
+            f"{folder / damaged[0]} is not as it was written, by {SUMS} beside it; sample again"
+        )
 
 
 def check_free(out: Path, overwrite: bool = False) -> None:
@@ -120,79 +151,69 @@ def check_free(out: Path, overwrite: bool = False) -> None:
 
 
 def missing(out: Path, job: Job, animate: bool) -> list[str]:
-    """Return the pictures that the finished sample folder of a job lacks, relative to it."""
-    chain = chained(job, lambda *_: torch.empty(0))
-    names = ["/".join([*[BASE] * depth, SHEET]) for depth in range(len(chain))]
-    names += [ANIMATION] if animate else []
-    return [name for name in names if not (out / name).is_file()]
+    """Return the pictures of a job's finished sample folder that are to be made, relative to it.
+
+    Those are all that are missing, the animation only if it is wanted, and all that are damaged.
+    """
+    places, film = _places(job), {ANIMATION} if animate or (out / ANIMATION).exists() else set()
+    pictures = [*(place + SHEET for place in places), *film]
+    sums = read_sums(out)
+    if sums is None:  # a folder of an earlier version
+        return [name for name in pictures if not (out / name).is_file()]
+    kept = {place + name for place in places for name in (ARCHIVE, MANIFEST)}
+    ours = dict.fromkeys([*pictures, *sums])
+    return damaged_parts(out, [name for name in ours if name not in kept | ({ANIMATION} - film)])
 
 
-def images_of(folder: Path) -> Tensor:
+def images_of(folder: Path, job: Job | None = None) -> Tensor:
     """Return the images of a sample folder, (N, C, H, W) uint8.
+
+    Args:
+        job: whose images they are, if that is known.
 
     Raises:
         ValueError: the archive is damaged.
     """
     try:
         with np.load(folder / ARCHIVE, allow_pickle=False) as stored:
-            return torch.from_numpy(stored["arr_0"]).permute(0, 3, 1, 2).contiguous()
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            found = torch.from_numpy(stored["arr_0"])
+        if found.ndim != 4 or found.dtype != torch.uint8:
+            raise ValueError(f"its images are {found.dtype} of shape {tuple(found.shape)}")
+        images = found.permute(0, 3, 1, 2).contiguous()
+        if job is not None and tuple(images.shape) != (job.count, *job.generator.shape):
+            raise ValueError(f"its images are of shape {tuple(images.shape)}")
+    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"{folder / ARCHIVE} is damaged ({error}); pass overwrite=True to sample again"
         ) from None
+    return images
 
 
 def write_folder(
-    out: Path,
-    chain: Chain,
-    batch_size: int,
-    overwrite: bool = False,
-    film: bytes | None = None,
+    out: Path, chain: Chain, overwrite: bool = False, film: bytes | None = None
 ) -> None:
     """Write the sample folder of a job that has been sampled, atomically.
 
     Args:
         chain: the job with its images, then the job that it started from with its own, and so on.
-        batch_size: batch size of the sampling, for the manifest.
         overwrite: whether to replace an existing folder.
         film: the bytes of its animation, if there is one.
     """
-    described: dict[str, Any] = chain[0][0].manifest()
     with new_folder(out, overwrite) as folder:
-        place = folder
-        for job, images in chain:
-            _save(place, job, images, described | {"batch_size": batch_size})
-            place, described = place / BASE, described["low_res"]
-        if film is not None:
-            write_bytes(folder / ANIMATION, film, sync=False)
+        _write(folder, chain, film)
 
 
-def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """Read the manifest of a sample folder in the current form; None if there is none.
-
-    Raises:
-        ValueError: the file is damaged.
-    """
-    path = folder / MANIFEST
-    if not path.is_file():
-        return None
-    try:
-        made = read_json(path)
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}); sample again, or remove it") from None
-    if not isinstance(made, dict):
-        raise ValueError(f"{path} holds no JSON object; sample again, or remove it")
-    return _upgraded(made)
-
-
-def _upgraded(made: dict[str, Any]) -> dict[str, Any]:
-    """Return a manifest in the current form: before 0.1 it held flat `settings`, not `sampling`."""
-    made = dict(made)
-    if isinstance(settings := made.pop("settings", None), dict):
-        made["sampling"] = to_json(from_json(settings))
-    if isinstance(made.get("low_res"), dict):
-        made["low_res"] = _upgraded(made["low_res"])
-    return made
+def _write(folder: Path, chain: Chain, film: bytes | None) -> None:
+    described: dict[str, Any] = chain[0][0].manifest()
+    places = [folder / place for place in _places(chain[0][0])]
+    for place, (job, images) in zip(places, chain, strict=True):
+        _save(place, job, images, described)
+        described = described["low_res"]
+    if film is not None:
+        write_bytes(folder / ANIMATION, film, sync=False)
+    for place in reversed(places):
+        files = [path for path in place.rglob("*") if path.is_file()]
+        write_sums(place, [path.relative_to(place).as_posix() for path in files], sync=False)
 
 
 def _save(folder: Path, job: Job, images: Tensor, manifest: dict[str, Any]) -> None:
@@ -209,47 +230,27 @@ def _save(folder: Path, job: Job, images: Tensor, manifest: dict[str, Any]) -> N
     write_json(folder / MANIFEST, manifest, sync=False)
 
 
-def _add_pictures(
-    out: Path, job: Job, batch_size: int, animate: bool, on_step: OnStep | None
-) -> None:
-    """Add the pictures that a finished sample folder lacks."""
-    lacking = missing(out, job, animate)
-    if not lacking:
-        return
-    chain = chained(job, lambda job, low_res, depth: images_of(out.joinpath(*[BASE] * depth)))
-    for depth, (each, images) in enumerate(chain):
-        path = out.joinpath(*[BASE] * depth, SHEET)
-        if not path.is_file():
-            write_bytes(path, png(contact_sheet(each, images)), sync=False)
-    if ANIMATION in lacking:
-        write_bytes(out / ANIMATION, animation(chain, batch_size, on_step), sync=False)
+def _places(job: Job) -> list[str]:
+    """Return the prefix of the files of a job in its sample folder, then that of its first job."""
+    base = _places(job.low_res) if isinstance(job.low_res, Job) else []
+    return ["", *(f"{BASE}/{place}" for place in base)]
 
 
-def claim_cache(part: Path, manifest: dict[str, Any]) -> None:
-    """Empty a folder of cached samples unless its manifest is the same."""
-    path = part / MANIFEST
-    if cached_json(path) == through_json(manifest):
-        return
-    shutil.rmtree(part, ignore_errors=True)
-    write_json(path, manifest)
-
-
-def _batch(
-    part: Path,
-    job: Job,
-    indices: Sequence[int],
-    low_res: Tensor | None,
-    on_step: OnStep | None,
-) -> Tensor:
-    path = part / f"{indices[0]:08d}.npz"
-    if path.exists():
-        if on_step is not None:
-            on_step(Cached(len(indices) * job.generator.evaluations))
-        with np.load(path, allow_pickle=False) as stored:
-            return torch.from_numpy(stored["images"])
-    labels = None if job.labels is None else torch.tensor([job.labels[i] for i in indices])
-    low = None if low_res is None else low_res[list(indices)]
-    images = job.generator.images(labels, indices, low, on_step)
-    with new_file(path) as fresh:
-        write_npz(fresh, {"images": images.numpy()})
-    return images
+def _mend(out: Path, job: Job, names: list[str], cache: Path, on_step: OnStep | None) -> None:
+    """Make pictures of a finished sample folder from its archives; leave all other files."""
+    if damaged := [name for name in names if (out / name).exists()]:
+        more = f" and {len(damaged) - 1} more" if damaged[1:] else ""
+        notice(f"{out}: {damaged[0]}{more} differed from {SUMS}; made again from {ARCHIVE}")
+    chain = chained(job, lambda job, low, depth: images_of(out.joinpath(*[BASE] * depth), job))
+    fresh = cache / "mended"
+    _write(fresh, chain, animation(chain, on_step) if ANIMATION in names else None)
+    for name in names:
+        fsync(fresh / name)
+        os.replace(fresh / name, out / name)
+    for place in reversed(_places(job)):
+        if sums := read_sums(out / place):  # a folder of an earlier version has none
+            new = [name.removeprefix(place) for name in names if name.startswith(place)]
+            new += [name for name in sums if name.endswith(f"/{SUMS}")]
+            sums |= {name: sha256(out / place / name) for name in new}
+            there = {name: each for name, each in sums.items() if (out / place / name).is_file()}
+            store_sums(out / place, there)

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from adm.diffusion import Schedule, clip
+from adm.generation.blocks import Block, block_size, blocks, whole_blocks
+from adm.generation.finite import finite
 from adm.generation.fit import check_start
 from adm.generation.generator import Generator, OnStep, identity
 from adm.guidance import Gradient, total
@@ -79,6 +81,11 @@ class DiffusionGenerator:
         return self.sampling.grid.steps
 
     @property
+    def block(self) -> int:
+        """The number of images in a block; see `adm.generation.blocks`."""
+        return block_size(self.shape, self.model.device)
+
+    @property
     def schedule(self) -> Schedule:
         """The model's process, respaced to the levels that are visited."""
         return self.sampling.grid.of(self.model.schedule)
@@ -92,6 +99,8 @@ class DiffusionGenerator:
         gradient: Gradient | None = None,
     ) -> Iterator[State]:
         """Sample one batch, step by step.
+
+        The same images in another batch may differ by rounding; those of `images` do not.
 
         Args:
             labels: (B,) int64; None for an unconditional batch.
@@ -149,13 +158,58 @@ class DiffusionGenerator:
         low_res: Tensor | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
-        """Sample one batch: (B, C, H, W) uint8 on the CPU; see `trajectory`."""
+        """Sample any number of images: (N, C, H, W) uint8 on the CPU.
+
+        They are computed in blocks, so that an image depends on no other one: neither on their
+        number nor on their order.
+
+        Args:
+            labels, indices, low_res: see `trajectory`.
+            on_step: called after every step with the number of images in the block.
+
+        Raises:
+            FloatingPointError: a step gave NaN or infinity.
+        """
+        found = torch.empty((len(indices), *self.shape), dtype=torch.uint8)
+        for block in blocks(indices, self.block):
+            found[block.positions] = self._sampled(block, labels, indices, low_res, on_step)
+        return found
+
+    # Six parameters: those of `images`, and the part of them that is computed together.
+    def _sampled(
+        self,
+        block: Block,
+        labels: Tensor | None,
+        indices: Sequence[int],
+        low_res: Tensor | None,
+        on_step: OnStep | None,
+    ) -> Tensor:
+        """Sample the images of a block: (n, C, H, W) uint8 on the CPU."""
+        filled = [indices[position] for position in block.filled]
+        states = self.trajectory(
+            None if labels is None else labels[block.filled],
+            filled,
+            None if low_res is None else low_res[block.filled],
+        )
         x = torch.empty(0)
-        for state in self.trajectory(labels, indices, low_res):
+        for state in finite(states, lambda step, place: self._not_finite(step, filled[place])):
             x = state.x
             if on_step is not None:
-                on_step(len(indices))
-        return ROUNDING[self.sampling.rounding](x).cpu()
+                on_step(len(block.positions))
+        return ROUNDING[self.sampling.rounding](x[block.places]).cpu()
+
+    def _not_finite(self, step: int, index: int) -> FloatingPointError:
+        sampling, steps = self.sampling, self.evaluations
+        level = sampling.grid.levels(self.model.schedule.last)[steps - step]
+        cures = ["use another checkpoint"]
+        if any(term.scale for term in sampling.guidance):
+            cures.insert(0, f"pass a scale=... nearer to 0 than {sampling.scale:g}")
+        if sampling.precision == "float16":
+            cures.insert(0, "pass precision='bfloat16' or precision='float32'")
+        return FloatingPointError(
+            f"sampling {self.model.path.name} gave NaN or infinity in image {index} at step "
+            f"{step} of {steps} (level {level}); {', or '.join(cures)}"
+        )
 
     def manifest(self) -> dict[str, Any]:
         """Everything besides labels and indices that the images depend on, as JSON values."""
@@ -188,8 +242,9 @@ def generate(
     Args:
         labels: (N,) int64, or None.
         indices: N global indices.
+        batch_size: images of a batch, rounded up to whole blocks; affects no image.
         low_res: (N, C, h, w) uint8, the images that an upsampler starts from.
-        on_step: called after every step with the number of images in the batch.
+        on_step: called after every step with the number of images in the block.
 
     Yields:
         (B, C, H, W) uint8 on the CPU, in order.
@@ -203,11 +258,17 @@ def generate(
         raise ValueError(
             f"low_res is {low_res.dtype} of {len(low_res)} images, expected uint8 of {len(indices)}"
         )
-    for start in range(0, len(indices), batch_size):
-        part = slice(start, start + batch_size)
+    size = whole_blocks(batch_size, block_of(generator))
+    for start in range(0, len(indices), size):
+        part = slice(start, start + size)
         chosen = None if labels is None else labels[part]
         low = None if low_res is None else low_res[part]
         yield generator.images(chosen, indices[part], low, on_step)
+
+
+def block_of(generator: Generator) -> int:
+    """Return the number of images in a block of a generator; 1 for one that has no blocks."""
+    return generator.block if isinstance(generator, DiffusionGenerator) else 1
 
 
 def check_low_res(

@@ -4,15 +4,20 @@ import operator
 import sys
 from collections.abc import Iterable, Mapping, Sequence, Set
 from difflib import get_close_matches
+from itertools import islice
 from typing import TYPE_CHECKING, Any, SupportsIndex, TypeAlias, TypeGuard, Union
 
 import numpy as np
 from numpy.typing import NDArray
 
+from adm.shown import shown
+
 if TYPE_CHECKING:  # so that classes are checked before torch is loaded
     from torch import Tensor
 
 MOST_IMAGES = 10_000_000
+MOST_DIGITS = 18  # of a number in text
+LONGEST_NAME = 200  # characters that are compared with the names of classes
 DEFAULT_COUNT = 16
 NO_CLASS = "no class given; pass classes='all:8' or such as 'sneaker:16,bag:4'"
 
@@ -76,9 +81,11 @@ def positive(what: str, value: object) -> int:
     """
     number = _whole(value)
     if number is None:
-        raise ValueError(f"{what} must be a whole number, got {value!r}")
+        raise ValueError(f"{what} must be a whole number, got {shown(value)}")
     if not 0 < number <= MOST_IMAGES:
-        raise ValueError(f"{what} must be at least 1 and at most {MOST_IMAGES:,}, got {number}")
+        raise ValueError(
+            f"{what} must be at least 1 and at most {MOST_IMAGES:,}, got {shown(number)}"
+        )
     return number
 
 
@@ -96,13 +103,15 @@ def _labels(classes: Classes, known: Sequence[str]) -> list[int]:
     if isinstance(classes, str):
         return parse_classes(classes, known)
     if isinstance(classes, Mapping):
-        found = [label for pair in classes.items() for label in _repeated(*pair, known)]
+        found = _repeated(list(classes.items()), known)
     elif _is_array(classes) and classes.ndim:
+        _check_total(len(classes))
         found = [_in_range(label, known) for label in classes.tolist()]
     elif isinstance(classes, Iterable) and not (_is_array(classes) or isinstance(classes, bytes)):
         if isinstance(classes, Set):
-            raise ValueError(f"a set has no order, got classes={classes!r}; pass a list")
-        found = [_one(each, known) for each in classes]
+            raise ValueError(f"a set has no order, got classes={shown(classes)}; pass a list")
+        found = [_one(each, known) for each in islice(classes, MOST_IMAGES + 1)]
+        _check_total(len(found))
     else:
         found = [_one(classes, known)]
     if not found:
@@ -121,7 +130,7 @@ def _one(value: object, known: Sequence[str]) -> int:
     number = _whole(value)
     if number is None and not isinstance(value, str):
         raise ValueError(
-            f"a class must be a name or a whole number, got {value!r}; pass classes='all:8', "
+            f"a class must be a name or a whole number, got {shown(value)}; pass classes='all:8', "
             "{'sneaker': 8, 'bag': 4}, or a list of names or labels"
         )
     return _label(str(value if number is None else number), known)
@@ -133,16 +142,29 @@ def _in_range(value: object, known: Sequence[str]) -> int:
     if number is None or not 0 <= number < len(known):
         raise ValueError(
             f"labels must be (N,) whole numbers in 0..{len(known) - 1}, one per image, got "
-            f"{value!r}; see the model's classes"
+            f"{shown(value)}; see the model's classes"
         )
     return number
 
 
-def _repeated(name: str | int, count: int, known: Sequence[str]) -> list[int]:
-    number = positive(f"the count of {name!r}", count)
+def _repeated(pairs: Sequence[tuple[str | int, int]], known: Sequence[str]) -> list[int]:
+    """Return labels for names or numbers of classes, or "all", with counts."""
+    chosen = [
+        (_chosen(name, known), positive(f"the count of {shown(name)}", n)) for name, n in pairs
+    ]
+    _check_total(sum(len(labels) * number for labels, number in chosen))
+    return [label for labels, number in chosen for label in labels for _ in range(number)]
+
+
+def _chosen(name: str | int, known: Sequence[str]) -> Sequence[int]:
     every = isinstance(name, str) and name.casefold() == "all"
-    chosen = range(len(known)) if every else [_one(name, known)]
-    return [label for label in chosen for _ in range(number)]
+    return range(len(known)) if every else [_one(name, known)]
+
+
+def _check_total(number: int) -> None:
+    """Raise ValueError for more images than one call makes, before a list of them exists."""
+    if number > MOST_IMAGES:
+        raise ValueError(f"classes are at most {MOST_IMAGES:,} images in one call; give fewer")
 
 
 def parse_classes(text: str, classes: Sequence[str]) -> list[int]:
@@ -156,25 +178,25 @@ def parse_classes(text: str, classes: Sequence[str]) -> list[int]:
     Raises:
         ValueError: a class is unknown (names similar ones), or a count is not a positive number.
     """
-    labels: list[int] = []
+    pairs: list[tuple[str, int]] = []
     for part in filter(None, (piece.strip() for piece in text.split(","))):
         name, _, count = part.rpartition(":") if ":" in part else (part, "", "")
         name, count = name.strip(), count.strip()
-        number = int(count) if count.isdecimal() else 0
+        number = int(count) if count.isdecimal() and len(count) <= MOST_DIGITS else 0
         if count and not 0 < number <= MOST_IMAGES:
-            raise ValueError(f"cannot read {part!r}; write a class and a count, as in bag:4")
-        labels += _repeated(name, number or 1, classes)
-    if not labels:
+            raise ValueError(f"cannot read {shown(part)}; write a class and a count, as in bag:4")
+        pairs.append((name, number or 1))
+    if not pairs:
         raise ValueError(NO_CLASS)
-    return labels
+    return _repeated(pairs, classes)
 
 
 def _label(name: str, classes: Sequence[str]) -> int:
     folded = [c.casefold() for c in classes]
     if name.casefold() in folded:
         return folded.index(name.casefold())
-    if name.isdecimal() and int(name) < len(classes):
+    if name.isdecimal() and len(name) <= MOST_DIGITS and int(name) < len(classes):
         return int(name)
-    near = get_close_matches(name.casefold(), folded, n=3, cutoff=0.5)
+    near = get_close_matches(name[:LONGEST_NAME].casefold(), folded, n=3, cutoff=0.5)
     hint = " or ".join(near) if near else ", ".join(list(classes)[:20])
-    raise ValueError(f"unknown class {name!r}; did you mean {hint}?")
+    raise ValueError(f"unknown class {shown(name)}; did you mean {hint}?")

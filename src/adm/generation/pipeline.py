@@ -132,9 +132,8 @@ class Pipeline:
             classes: {"sneaker": 8, "bag": 4}, "sneaker:8,bag:4", "all:8", a name with `count`, or
                 one label per image; by default all classes take turns.
             count: number of images, if `classes` has no counts.
-            batch_size: images per batch; affects memory use and speed, and results only by
-                rounding.
-            on_step: called after every step with the number of images in the batch.
+            batch_size: images that are sampled between two saves by `adm sample`; affects no image.
+            on_step: called after every step with the number of images in the block.
             settings: settings to change, by name; and `low_res` and `upsampler_steps`, see `job`.
 
         Returns:
@@ -142,6 +141,7 @@ class Pipeline:
 
         Raises:
             ValueError: a class or a setting is unknown, or the model cannot be sampled with it.
+            FloatingPointError: sampling gave NaN or infinity.
         """
         batch_size = positive("batch_size", batch_size)
         job = self.job(classes, count, **settings)
@@ -157,6 +157,8 @@ class Pipeline:
         **settings: Any,
     ) -> Iterator[State]:
         """Sample one batch of images step by step; `sample` describes the arguments.
+
+        The images may differ by rounding from those of `sample`, which are computed in blocks.
 
         Args:
             gradient: custom guidance, added to the classifier's.

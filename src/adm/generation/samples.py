@@ -24,11 +24,9 @@ class Samples:
 
     Attributes:
         chain: the job with its images, and for a cascade the first job with its images.
-        batch_size: batch size of the sampling.
     """
 
     chain: Chain
-    batch_size: int
 
     @property
     def images(self) -> Tensor:
@@ -64,7 +62,7 @@ class Samples:
         Raises:
             ValueError: they are not of a diffusion model.
         """
-        return animation(self.chain, self.batch_size)
+        return animation(self.chain)
 
     def save(self, out: str | Path, *, overwrite: bool = False, animate: bool = False) -> Path:
         """Write a sample folder, as `adm sample` does.
@@ -82,7 +80,7 @@ class Samples:
         path = at_home(out)
         check_free(path, overwrite)
         film = self.animate() if animate else None
-        write_folder(path, self.chain, self.batch_size, overwrite, film)
+        write_folder(path, self.chain, overwrite, film)
         return path
 
     def _repr_png_(self) -> bytes:
@@ -94,8 +92,8 @@ def sampled(job: Job, batch_size: int = 64, on_step: OnStep | None = None) -> Sa
     """Sample a job, after the job that it starts from.
 
     Args:
-        batch_size: images per batch.
-        on_step: called after every step with the number of images in the batch.
+        batch_size: images that are passed to the generator at a time, rounded up to whole blocks.
+        on_step: called after every step with the number of images in the block.
     """
 
     def images_of(job: Job, low_res: Tensor | None, depth: int) -> Tensor:
@@ -109,4 +107,4 @@ def sampled(job: Job, batch_size: int = 64, on_step: OnStep | None = None) -> Sa
         )
         return torch.cat(list(parts))
 
-    return Samples(chained(job, images_of), batch_size)
+    return Samples(chained(job, images_of))

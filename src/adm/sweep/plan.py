@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from adm.cached import Cached
-from adm.generation.folder import MANIFEST, read_manifest, sample_into
+from adm.generation.cache import cache_of, empty
+from adm.generation.folder import check, sample_into
 from adm.generation.generate import DiffusionGenerator
 from adm.generation.job import Job
+from adm.generation.labels import positive
+from adm.generation.manifest import read_manifest
 from adm.models.pair import classes_of
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.parsed import through_json
@@ -93,6 +96,7 @@ class Sweep:
             given = getattr(self, name)
             if not given or len(set(given)) != len(given):
                 raise ValueError(f"{name} must be one or more different values, got {given}")
+        positive("count", self.count)
         if self.count < 2:
             raise ValueError(f"count must be at least 2, got {self.count}; scores need two images")
         for point in self.points:
@@ -100,8 +104,12 @@ class Sweep:
 
 
 def balanced(classes: Sequence[int], count: int) -> list[int]:
-    """Return (count,) labels that cycle through `classes`: counts differ by at most one."""
-    return [classes[i % len(classes)] for i in range(count)]
+    """Return (count,) labels that cycle through `classes`: counts differ by at most one.
+
+    Raises:
+        ValueError: `count` is out of range.
+    """
+    return [classes[i % len(classes)] for i in range(positive("count", count))]
 
 
 def sample_point(
@@ -115,13 +123,14 @@ def sample_point(
 
     Args:
         out: the sweep folder.
-        on_step: called with the number of images after each step of a batch.
+        batch_size: images that are sampled between two saves; affects no image.
+        on_step: called with the number of images after each step of a block.
 
     Returns:
         The point's sample folder.
 
     Raises:
-        ValueError: the folder holds samples of another sweep, or a damaged manifest.
+        ValueError: the folder holds samples of another sweep, or damaged ones.
     """
     job, place = sweep.job(point), out / SAMPLES / point.name
     had = _made(place)
@@ -136,6 +145,8 @@ def sample_point(
             f"{place} holds samples that differ in {' and '.join(odd)}; choose another sweep "
             "folder, or the same settings"
         )
+    with cache_of(place) as cache:  # left if the sweep was killed when it finished this point
+        empty(cache)
     if on_step is not None:
         on_step(Cached(job.evaluations))
     return place
@@ -144,11 +155,12 @@ def sample_point(
 def _made(place: Path) -> dict[str, Any] | None:
     """Return the sampling manifest of a point; None if it has not been sampled."""
     try:
+        check(place)
         return read_manifest(place)
-    except ValueError:
+    except ValueError as error:
         raise ValueError(
-            f"{place} holds samples whose {MANIFEST} is damaged; remove that folder, and the same "
-            "sweep samples it again"
+            f"{place} holds damaged samples ({error}); remove that folder, and the same sweep "
+            "samples it again"
         ) from None
 
 

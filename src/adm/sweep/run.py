@@ -4,13 +4,15 @@ Each point's samples and scores are saved as soon as they exist, so that the sam
 an interruption. The ranks share the points.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from adm.evaluation import Extraction, Report, Score, title
 from adm.evaluation.manifest import versions
+from adm.locks import locked
 from adm.processes import Devices
 from adm.samplers.words import to_json
 from adm.sweep.plan import SAMPLES, Point, Sweep, sample_point
@@ -76,7 +78,7 @@ def run(
     Args:
         out: the sweep folder; samples and scores of an earlier call are reused.
         devices: the ranks, all of which must make the call.
-        batch_size: images per call of a network.
+        batch_size: images per call of a network of features, and sampled between two saves.
         on_evaluations: called with a number of network evaluations, one image each, and the name
             of the point.
 
@@ -101,6 +103,25 @@ def run(
     results: list[SweepResult] = []
     devices.once(lambda: results.append(_collect(sweep, scoring, out, alone)))
     return results[0] if results else None
+
+
+@contextmanager
+def alone(out: Path, devices: Devices) -> Iterator[None]:
+    """Hold the lock of a sweep folder, which the ranks share; remove the folder if it is empty.
+
+    Raises:
+        InUse: another sweep writes the folder.
+        OSError: it cannot be written.
+    """
+    with ExitStack() as held:
+        devices.once(lambda: held.enter_context(locked(out)))
+        try:
+            yield
+        finally:
+            if devices.main:
+                held.close()
+                with suppress(OSError):
+                    out.rmdir()
 
 
 def share(sweep: Sweep, devices: Devices) -> list[Point]:
