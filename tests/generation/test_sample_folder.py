@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +16,15 @@ import torch
 from PIL import Image
 
 from adm.cached import Cached
-from adm.generation import folder
+from adm.data.naming import MANIFEST
+from adm.generation import blocks, folder
 from adm.generation.animation import cost
-from adm.generation.folder import MANIFEST, read_manifest, sample_into
+from adm.generation.folder import check, sample_into
 from adm.generation.generate import DiffusionGenerator
 from adm.generation.job import Job
+from adm.generation.manifest import read_manifest
+from adm.hashes import SUMS, damaged_parts
+from adm.locks import InUse, locked
 from adm.models.load import load_classifier, load_diffusion
 from adm.recipes import recipe
 from adm.samplers import Sampling
@@ -42,6 +48,11 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     return Job(DiffusionGenerator(model, SETTINGS, guide), [0, 1, 2, 0, 1], 5)
 
 
+@pytest.fixture(autouse=True)
+def _blocks_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "CPU_PIXELS", 2 * 8 * 8)
+
+
 def with_settings(job: Job, **changes: Any) -> Job:
     generator = job.generator
     assert isinstance(generator, DiffusionGenerator)
@@ -51,6 +62,20 @@ def with_settings(job: Job, **changes: Any) -> Job:
 
 def contents(out: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(out.iterdir())}
+
+
+LEAVING = """
+import sys
+from pathlib import Path
+from adm.files import _beside
+out = Path(sys.argv[1])
+_beside(out).mkdir()
+_beside(out).write_text("half a file")
+cache = out.with_name(".out.part")
+cache.mkdir()
+(cache / ".lock").touch()
+(cache / "00000000.npz").write_text("a batch")
+"""
 
 
 def stop_after(steps: int) -> Callable[[int], None]:
@@ -71,7 +96,7 @@ def test_files_are_named_by_class_seed_and_number_and_hold_the_images(
 ) -> None:
     out = tmp_path / "out"
     images = sample_into(out, job, batch_size=2)
-    assert set(contents(out)) == {*NAMES, "samples.npz", "grid.png", MANIFEST}
+    assert set(contents(out)) == {*NAMES, "samples.npz", "grid.png", MANIFEST, SUMS}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     for name, image in zip(NAMES, images, strict=True):
         with Image.open(out / name) as picture:
@@ -111,7 +136,6 @@ def test_the_manifest_says_everything_that_the_images_follow_from(tmp_path: Path
         "labels": [0, 1, 2, 0, 1],
         "classes": list(tiny.CLASSES),
         "low_res": None,
-        "batch_size": 3,
     }
 
 
@@ -130,6 +154,7 @@ def test_a_model_without_classes_leaves_no_labels(tmp_path: Path) -> None:
         "samples.npz",
         "grid.png",
         MANIFEST,
+        SUMS,
     }
     with np.load(tmp_path / "out" / "samples.npz", allow_pickle=False) as archive:
         assert archive.files == ["arr_0"]
@@ -159,7 +184,7 @@ def test_an_interrupted_call_goes_on_where_it_was(
     monkeypatch.setattr(DiffusionGenerator, "trajectory", listening)
     told: list[int] = []
     sample_into(out, job, batch_size=2, on_step=told.append)
-    assert sampled == [[0, 1], [2, 3], [4]][steps // 3 :]  # a batch takes three steps
+    assert sampled == [[0, 1], [2, 3], [4, 4]][steps // 3 :]  # a batch takes three steps
     assert sum(told) == 5 * 3  # a progress bar still comes to its end
     finished = 2 * (steps // 3)  # images; their steps are told apart from those of this call
     assert sum(each for each in told if isinstance(each, Cached)) == finished * 3
@@ -176,7 +201,7 @@ def test_images_that_no_png_holds_are_in_the_archive_only(tmp_path: Path, channe
     model = load_diffusion(tiny.model(tmp_path / "d.safetensors", recipe))
     job = Job(DiffusionGenerator(model, changed(SETTINGS, scale=0.0)), [0, 1, 2], 3)
     images = sample_into(tmp_path / "out", job)
-    assert set(contents(tmp_path / "out")) == {"samples.npz", "grid.png", MANIFEST}
+    assert set(contents(tmp_path / "out")) == {"samples.npz", "grid.png", MANIFEST, SUMS}
     with np.load(tmp_path / "out" / "samples.npz", allow_pickle=False) as archive:
         assert archive["arr_0"].shape == (3, 8, 8, channels)
         assert np.array_equal(archive["arr_0"], images.permute(0, 2, 3, 1).numpy())
@@ -210,11 +235,56 @@ def test_a_call_that_is_killed_leaves_no_half_a_manifest_with_its_batches(
     assert not (tmp_path / ".out.part" / MANIFEST).exists()
 
 
-def test_batches_of_another_size_are_not_taken_for_this_call_s(tmp_path: Path, job: Job) -> None:
+@pytest.mark.parametrize(("before", "after"), [(2, 4), (4, 2), (1, 3)])
+def test_batches_of_another_size_are_used(
+    tmp_path: Path, job: Job, before: int, after: int
+) -> None:
     with pytest.raises(KeyboardInterrupt):
-        sample_into(tmp_path / "out", job, batch_size=2, on_step=stop_after(4))
-    images = sample_into(tmp_path / "out", job, batch_size=3)
-    assert torch.equal(images, sample_into(tmp_path / "fresh", job, batch_size=3))
+        sample_into(tmp_path / "out", job, batch_size=before, on_step=stop_after(7))
+    told: list[int] = []
+    images = sample_into(tmp_path / "out", job, batch_size=after, on_step=told.append)
+    assert sum(each for each in told if isinstance(each, Cached)) == 4 * 3
+    assert torch.equal(images, sample_into(tmp_path / "fresh", job))
+    assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
+
+
+def zeroed(part: Path) -> None:
+    path = part / "00000002.npz"
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+def swapped(part: Path) -> None:
+    one, other = part / "00000000.npz", part / "00000002.npz"
+    before = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(before)
+
+
+def cut_short(part: Path) -> None:
+    (part / "00000002.npz").write_bytes(b"PK\x03\x04 and no more")
+
+
+def unlisted(part: Path) -> None:
+    (part / SUMS).unlink()
+
+
+def list_damaged(part: Path) -> None:
+    (part / SUMS).write_bytes(b"\xff\x00")
+
+
+@pytest.mark.parametrize("damage", [zeroed, swapped, cut_short, unlisted, list_damaged])
+def test_a_batch_that_is_not_as_it_was_saved_is_sampled_again(
+    tmp_path: Path,
+    job: Job,
+    capsys: pytest.CaptureFixture[str],
+    damage: Callable[[Path], None],
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        sample_into(tmp_path / "out", job, batch_size=2, on_step=stop_after(7))
+    damage(tmp_path / ".out.part")
+    images = sample_into(tmp_path / "out", job, batch_size=2)
+    assert "00000002.npz is damaged, or not listed in SHA256SUMS" in capsys.readouterr().err
+    assert torch.equal(images, sample_into(tmp_path / "fresh", job))
 
 
 @pytest.mark.parametrize("change", [{"seed": 12}, {"scale": 3.0}, {"steps": 4}])
@@ -227,15 +297,6 @@ def test_leavings_of_a_call_with_other_settings_are_not_used(
     other = with_settings(job, **change)
     images = sample_into(out, other, batch_size=2)
     assert torch.equal(images, sample_into(tmp_path / "fresh", other, batch_size=2))
-
-
-def test_a_batch_that_was_half_written_is_sampled_again(tmp_path: Path, job: Job) -> None:
-    out = tmp_path / "out"
-    with pytest.raises(KeyboardInterrupt):
-        sample_into(out, job, batch_size=2, on_step=stop_after(4))
-    (tmp_path / ".out.part" / "00000002.part").write_bytes(b"PK\x03\x04 and no more")
-    images = sample_into(out, job, batch_size=2)
-    assert torch.equal(images, sample_into(tmp_path / "fresh", job, batch_size=2))
 
 
 def test_the_manifest_is_part_of_what_appears_whole(
@@ -274,22 +335,21 @@ def test_a_folder_that_holds_something_else_is_refused_and_left_alone(
 
 
 @pytest.mark.parametrize(
-    ("change", "size", "told"),
+    ("change", "told"),
     [
-        ({"seed": 12}, 2, "sampling.seed is 11 there and 12 here"),
-        ({"scale": 3.0}, 2, r"sampling.guidance\[0\].scale is 1.5 there and 3.0 here"),
-        ({}, 3, "batch_size is 2 there and 3 here"),
+        ({"seed": 12}, "sampling.seed is 11 there and 12 here"),
+        ({"scale": 3.0}, r"sampling.guidance\[0\].scale is 1.5 there and 3.0 here"),
     ],
 )
 def test_the_samples_of_another_job_are_named_by_the_first_difference(
-    tmp_path: Path, job: Job, change: dict[str, Any], size: int, told: str
+    tmp_path: Path, job: Job, change: dict[str, Any], told: str
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
     sample_into(out, job, batch_size=2)  # an empty folder is free
     before = contents(out)
     with pytest.raises(FileExistsError, match=f"holds other samples: {told}; .*overwrite=True"):
-        sample_into(out, with_settings(job, **change), batch_size=size)
+        sample_into(out, with_settings(job, **change))
     assert contents(out) == before
 
 
@@ -311,11 +371,109 @@ def test_a_finished_call_is_done_and_adds_the_pictures_that_are_missing(
         (out / "grid.png").unlink()
         (out / "denoising.gif").unlink()
         sample_into(out, job, batch_size=2)
-    assert contents(out) == {name: b for name, b in before.items() if name != "denoising.gif"}
+    assert contents(out).keys() == before.keys() - {"denoising.gif"}
+    assert damaged_parts(out) == []
     told: list[int] = []
     sample_into(out, job, batch_size=2, animate=True, on_step=told.append)
     assert contents(out) == before
     assert sum(told) == cost(job)
+
+
+@pytest.mark.parametrize("name", [NAMES[1], "grid.png", "denoising.gif"])
+def test_pictures_that_are_damaged_are_made_again(
+    tmp_path: Path, job: Job, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    out = tmp_path / "out"
+    sample_into(out, job, animate=True)
+    (out / "notes.txt").write_text("of the user")
+    before = contents(out)
+    (out / name).write_bytes(b"damaged")
+    sample_into(out, job)
+    assert f"{name} differed from SHA256SUMS; made again" in capsys.readouterr().err
+    assert contents(out) == before
+
+
+@pytest.mark.parametrize("name", ["samples.npz", MANIFEST])
+def test_images_and_manifest_that_are_damaged_are_refused(
+    tmp_path: Path, job: Job, name: str
+) -> None:
+    out = tmp_path / "out"
+    sample_into(out, job)
+    check(out)
+    text = (out / name).read_bytes()
+    (out / name).write_bytes(
+        text[:-1] + bytes([text[-1] ^ 42]) if name != MANIFEST else text + b" "
+    )
+    with pytest.raises(FileExistsError, match=f"{name} is damaged there.*overwrite=True"):
+        sample_into(out, job)
+    with pytest.raises(ValueError, match=f"{name} is not as it was written"):
+        check(out)
+    sample_into(out, job, overwrite=True)
+    check(out)
+
+
+def test_a_folder_of_an_earlier_version_is_complete(tmp_path: Path, job: Job) -> None:
+    """It has no SHA256SUMS, and its manifest names the batch size."""
+    out = tmp_path / "out"
+    images = sample_into(out, job)
+    (out / SUMS).unlink()
+    made = json.loads((out / MANIFEST).read_text()) | {"batch_size": 64}
+    (out / MANIFEST).write_text(json.dumps(made))
+    (out / "grid.png").unlink()
+    check(out)
+    assert torch.equal(sample_into(out, job), images)
+    assert (out / "grid.png").is_file()
+    assert not (out / SUMS).exists()
+
+
+@pytest.mark.parametrize(
+    ("entries", "told"),
+    [
+        ({"count": -1}, "count: input should be greater than or equal to 1"),
+        ({"labels": "012"}, "labels: input should be a valid"),
+        ({"labels": [0, 9, 0, 0, 0]}, "label 9 has no name among 3 classes"),
+        ({"labels": [0]}, "there are 1 labels of 5 images"),
+        ({"classes": [3]}, "classes.0: input should be a valid string"),
+        ({"settings": {"sampler": 7}}, "sampler must be"),
+        ({"low_res": {"count": 1e99}}, "count: input should be a valid integer"),
+    ],
+)
+def test_a_manifest_that_makes_no_sense_is_refused(
+    tmp_path: Path, job: Job, entries: dict[str, Any], told: str
+) -> None:
+    (tmp_path / MANIFEST).write_text(json.dumps(job.manifest() | entries))
+    with pytest.raises(ValueError, match=rf"samples\.json is damaged .*{told}"):
+        read_manifest(tmp_path)
+
+
+def test_only_one_process_samples_into_a_folder(tmp_path: Path, job: Job) -> None:
+    with locked(tmp_path / ".out.part"), pytest.raises(InUse, match="is in use by process"):
+        sample_into(tmp_path / "out", job, on_step=stop_after(0))
+    sample_into(tmp_path / "out", job)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_any_work(
+    tmp_path: Path, job: Job
+) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "file").touch()
+    for out in ("loop", "loop/out", "file/out", "x" * 254):
+        with pytest.raises(OSError, match=r".+"):
+            sample_into(tmp_path / out, job, on_step=stop_after(0))
+    assert {path.name for path in tmp_path.iterdir()} == {"loop", "file"}
+
+
+@pytest.mark.parametrize("animate", [False, True])
+def test_nothing_is_left_by_a_process_that_ended_after_the_folder_was_complete(
+    tmp_path: Path, job: Job, animate: bool
+) -> None:
+    sample_into(tmp_path / "out", job)
+    dead = subprocess.run([sys.executable, "-c", LEAVING, tmp_path / "out"], check=True)
+    assert dead.returncode == 0
+    assert len(list(tmp_path.iterdir())) == 4
+    sample_into(tmp_path / "out", job, animate=animate)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_samples_without_their_archive_are_not_complete(tmp_path: Path, job: Job) -> None:

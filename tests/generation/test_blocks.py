@@ -1,0 +1,131 @@
+"""indices, size -> blocks: an image has its own place in a batch of a fixed size, to the bit."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from torch import Tensor
+
+from adm.generation import blocks as module
+from adm.generation.blocks import block_size, blocks, whole_blocks
+from adm.generation.generate import DiffusionGenerator, generate
+from adm.models.load import load_classifier, load_diffusion
+from adm.samplers import Sampling
+from adm.samplers.words import changed
+
+COUNT = 20
+LABELS = torch.arange(COUNT) % 3
+ORDERS = ([17, 3, 19, 3, 0], [5], list(range(19, 4, -2)))
+BASE = changed(Sampling(), sampler="ddim:eta=0.5", steps=3, seed=2)
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.mark.parametrize(
+    ("side", "device", "size"),
+    [
+        (8, CPU, 64),
+        (28, CPU, 16),
+        (32, CPU, 16),
+        (64, CPU, 4),
+        (256, CPU, 1),
+        (28, CUDA, 64),
+        (64, CUDA, 64),
+        (256, CUDA, 8),
+        (512, CUDA, 2),
+    ],
+)
+def test_the_size_depends_on_the_resolution_and_the_kind_of_device(
+    side: int, device: torch.device, size: int
+) -> None:
+    assert block_size((3, side, side), device) == size
+
+
+def test_blocks_hold_every_image_once_at_the_place_of_its_index() -> None:
+    indices = [9, 2, 11, 2, 8, 100]
+    seen: list[int] = []
+    for block in blocks(indices, 4):
+        assert len(block.filled) == 4
+        assert len({indices[position] // 4 for position in block.positions}) == 1
+        for position, place in zip(block.positions, block.places, strict=True):
+            assert place == indices[position] % 4
+            assert block.filled[place] == position
+        assert set(block.filled) == set(block.positions)
+        seen += block.positions
+    assert sorted(seen) == list(range(len(indices)))
+
+
+@pytest.mark.parametrize(("count", "size", "whole"), [(1, 16, 16), (16, 16, 16), (17, 16, 32)])
+def test_batches_are_whole_blocks(count: int, size: int, whole: int) -> None:
+    assert whole_blocks(count, size) == whole
+
+
+def assert_same_images(
+    generator: DiffusionGenerator, labels: Tensor | None, low_res: Tensor | None = None
+) -> None:
+    """Whatever the batch size, the number of images and their order."""
+
+    def of(each: Tensor | None, chosen: Sequence[int]) -> Tensor | None:
+        return None if each is None else each[list(chosen)]
+
+    def made(chosen: Sequence[int], batch_size: int) -> Tensor:
+        parts = generate(
+            generator,
+            of(labels, chosen),
+            chosen,
+            batch_size=batch_size,
+            low_res=of(low_res, chosen),
+        )
+        return torch.cat(list(parts))
+
+    whole = made(range(COUNT), 64)
+    for size in (1, 7):
+        assert torch.equal(made(range(COUNT), size), whole)
+        assert torch.equal(made(range(5), size), whole[:5])
+    for order in ORDERS:
+        assert torch.equal(made(order, 64), whole[order])
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("scale", [0.0, 3.0])
+def test_an_image_is_the_same_to_the_bit_in_whatever_company(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scale: float, precision: str
+) -> None:
+    monkeypatch.setattr(module, "CPU_PIXELS", 8 * 64)
+    model = load_diffusion(tiny.model(tmp_path / "d.safetensors", tiny.diffusion()))
+    guide = load_classifier(tiny.model(tmp_path / "c.safetensors", tiny.classifier(), seed=1))
+    sampling = changed(BASE, scale=scale, precision=precision)
+    assert_same_images(DiffusionGenerator(model, sampling, guide), LABELS)
+
+
+def test_an_upsampled_image_is_the_same_to_the_bit_in_whatever_company(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CPU_PIXELS", 8 * 64)
+    model = load_diffusion(tiny.model(tmp_path / "u.safetensors", tiny.upsampler()))
+    low = torch.randint(0, 256, (COUNT, 1, 4, 4), dtype=torch.uint8)
+    assert_same_images(DiffusionGenerator(model, BASE), LABELS, low)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scale", [0.0, 2.0])
+def test_an_image_of_the_shipped_model_is_the_same_to_the_bit(scale: float) -> None:
+    """Without blocks, it differs by a level in some pixels."""
+    model, guide = load_diffusion("fashion"), load_classifier("fashion-classifier")
+    sampling = changed(model.recipe.sample, steps=2, scale=scale)
+    assert_same_images(DiffusionGenerator(model, sampling, guide), torch.arange(COUNT) % 10)
+
+
+def test_an_index_may_have_several_labels(tmp_path: Path) -> None:
+    model = load_diffusion(tiny.model(tmp_path / "d.safetensors", tiny.diffusion()))
+    generator = DiffusionGenerator(model, BASE)
+    found = generator.images(torch.tensor([0, 1, 2]), [4, 4, 4])
+    for label in range(3):
+        assert torch.equal(found[label : label + 1], generator.images(torch.tensor([label]), [4]))
+    assert not torch.equal(found[0], found[1])
+
+
+def test_no_images_are_an_empty_batch(tmp_path: Path) -> None:
+    model = load_diffusion(tiny.model(tmp_path / "d.safetensors", tiny.diffusion()))
+    assert DiffusionGenerator(model, BASE).images(LABELS[:0], []).shape == (0, 1, 8, 8)

@@ -1,0 +1,62 @@
+"""states -> the same states; NaN and infinity end sampling, with the step, the image and a cure."""
+
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+
+from adm.diffusion import Prediction
+from adm.generation.finite import finite
+from adm.generation.generate import DiffusionGenerator
+from adm.models.load import load_classifier, load_diffusion
+from adm.models.trained import DiffusionModel
+from adm.samplers import Sampling, State
+from adm.samplers.words import changed
+
+BASE = changed(Sampling(), sampler="ddim", steps=4, seed=2)
+LABELS = torch.tensor([0, 1, 2])
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> DiffusionModel:
+    return load_diffusion(tiny.model(tmp_path / "d.safetensors", tiny.diffusion()))
+
+
+def states(values: list[list[float]], device: str = "cpu") -> Iterator[State]:
+    for each in values:
+        x = torch.tensor(each, device=device)[:, None, None, None]
+        yield State(x, 0, Prediction(x, x, None))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_cpu_stops_at_the_first_step_that_is_not_finite(value: float) -> None:
+    found = finite(
+        states([[0.0, 1.0], [0.0, value], [value, value]]),
+        lambda step, place: FloatingPointError(f"step {step}, place {place}"),
+    )
+    next(found)
+    with pytest.raises(FloatingPointError, match="step 2, place 1"):
+        next(found)
+
+
+def test_weights_that_are_not_finite_are_named_with_image_step_and_level(
+    model: DiffusionModel,
+) -> None:
+    next(model.network.parameters()).data.fill_(math.nan)
+    told = "sampling d.safetensors gave NaN or infinity in image 7 at step 1 of 4 (level 20); use"
+    with pytest.raises(FloatingPointError, match=re.escape(told)):
+        DiffusionGenerator(model, BASE).images(LABELS, [7, 8, 9])
+
+
+def test_a_scale_that_is_too_large_is_named_as_the_cause(
+    model: DiffusionModel, tmp_path: Path
+) -> None:
+    guide = load_classifier(tiny.model(tmp_path / "c.safetensors", tiny.classifier(), seed=1))
+    sampling = changed(BASE, scale=1e38, precision="float16")
+    told = r"precision='bfloat16' or precision='float32', or pass a scale=\.\.\. nearer to 0"
+    with pytest.raises(FloatingPointError, match=told):
+        DiffusionGenerator(model, sampling, guide).images(LABELS, range(3))
