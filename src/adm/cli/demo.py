@@ -61,8 +61,11 @@ def demo(
     as_json
         Print the scores as one JSON document.
     """
+    from adm.generation.labels import positive
+
     with gathered() as check:
         check(_check_free, out, overwrite)
+        check(positive, "per_class=...", per_class)
         check(early.demo, sampler, steps)
     # Imported here, so that --help does not load torch.
     from adm.demo.report import write

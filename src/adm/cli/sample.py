@@ -22,10 +22,11 @@ def sample(
     """Sample images from a model.
 
     The folder holds PNG files named by class and seed, grid.png with all of them or the first of
-    each class, samples.npz in the released layout (arr_0 uint8 NHWC, arr_1 labels) and
-    samples.json, which records how the images were sampled. The same command writes the same files.
-    An interrupted command resumes when it is run again, and a finished one is done. Images with a
-    number of channels other than 1, 3 or 4 are stored in samples.npz only.
+    each class, samples.npz in the released layout (arr_0 uint8 NHWC, arr_1 labels), samples.json,
+    which records how the images were sampled, and SHA256SUMS, the hashes of all files. The same
+    command writes the same files. An interrupted command resumes when it is run again, and a
+    finished one is done; it makes pictures again that are missing or damaged. Images with a number
+    of channels other than 1, 3 or 4 are stored in samples.npz only.
 
     Examples:
 

@@ -241,6 +241,7 @@ def _mend(out: Path, job: Job, names: list[str], cache: Path, on_step: OnStep | 
     if damaged := [name for name in names if (out / name).exists()]:
         more = f" and {len(damaged) - 1} more" if damaged[1:] else ""
         notice(f"{out}: {damaged[0]}{more} differed from {SUMS}; made again from {ARCHIVE}")
+    empty(cache)
     chain = chained(job, lambda job, low, depth: images_of(out.joinpath(*[BASE] * depth), job))
     fresh = cache / "mended"
     _write(fresh, chain, animation(chain, on_step) if ANIMATION in names else None)
