@@ -1,10 +1,12 @@
 """sneaker:16,bag:4 or all:8 -> one label an image."""
 
+import itertools
 import re
+from typing import Any
 
 import pytest
 
-from adm.generation.labels import parse_classes
+from adm.generation.labels import MOST_IMAGES, labels_of, parse_classes
 
 CLASSES = ("T-shirt", "sneaker", "bag", "ankle boot")
 
@@ -45,6 +47,10 @@ def test_a_name_may_hold_a_colon_if_its_count_is_given() -> None:
         ("bag:0", "cannot read 'bag:0'"),
         ("bag:1.5", "cannot read 'bag:1.5'"),
         ("bag:99999999999", "cannot read 'bag:99999999999'"),
+        (f"bag:{'9' * 5000}", "write a class and a count, as in bag:4"),
+        ("9" * 5000, "unknown class '999"),
+        ("all:2500001", "classes are at most 10,000,000 images in one call; give fewer"),
+        ("bag:9000000,sneaker:9000000", "classes are at most 10,000,000 images"),
         ("", "no class given; pass classes="),
         (" , ", "no class given"),
     ],
@@ -52,3 +58,15 @@ def test_a_name_may_hold_a_colon_if_its_count_is_given() -> None:
 def test_what_names_no_class_is_refused_with_those_that_are_near(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         parse_classes(text, CLASSES)
+
+
+@pytest.mark.parametrize(
+    "classes", [{"bag": MOST_IMAGES, "sneaker": 1}, {"all": MOST_IMAGES}, itertools.repeat("bag")]
+)
+def test_more_images_than_one_call_makes_are_refused(
+    monkeypatch: pytest.MonkeyPatch, classes: Any
+) -> None:
+    if not isinstance(classes, dict):  # a shorter list of labels, for time
+        monkeypatch.setattr("adm.generation.labels.MOST_IMAGES", 100)
+    with pytest.raises(ValueError, match="images in one call; give fewer"):
+        labels_of(classes, CLASSES)

@@ -18,6 +18,8 @@ from adm.features import Extracted
 from adm.features.contract import guarded
 from adm.generation.folder import images_of
 from adm.generation.generate import DiffusionGenerator, generate
+from adm.hashes import SUMS
+from adm.locks import InUse
 from adm.models.load import load_classifier, load_diffusion
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.processes import Devices
@@ -28,7 +30,7 @@ from adm.sweep import run as run_module
 from adm.sweep import scoring as scoring_module
 from adm.sweep.page import columns, shown, title_of, write
 from adm.sweep.plan import Point, Sweep, balanced, sample_point
-from adm.sweep.run import SweepResult, evaluations, run, share
+from adm.sweep.run import SweepResult, alone, evaluations, run, share
 from adm.sweep.scoring import Scorer, Scoring, cached_reference
 from adm.sweep.summary import as_json, markdown, tables, ways
 
@@ -219,7 +221,7 @@ def test_an_interrupted_sweep_ends_as_one_that_was_not(
     def interrupted(*args: Any, **kwargs: Any) -> Any:
         nonlocal calls
         calls += 1
-        if calls == 5:  # in the second point
+        if calls == 2:  # in the second point
             raise KeyboardInterrupt
         return real(*args, **kwargs)
 
@@ -388,6 +390,7 @@ def test_samples_of_a_version_that_told_less_of_them_are_taken(
 ) -> None:
     point = plan().points[1]
     manifest = sample_point(plan(), point, tmp_path) / "samples.json"
+    (manifest.parent / SUMS).unlink()  # which it had not either
     told = json.loads(manifest.read_text())
     del told["model"]["trained_steps"]
     manifest.write_text(json.dumps(told))
@@ -487,10 +490,41 @@ def test_a_damaged_manifest_is_refused_with_a_cure_that_works(
     place = sample_point(plan(), point, tmp_path)
     before = contents(place)
     (place / "samples.json").write_text(left)
-    with pytest.raises(ValueError, match=f"{place} holds samples whose .* remove that folder"):
+    with pytest.raises(ValueError, match=f"{place} holds damaged samples .* remove that folder"):
         sample_point(plan(), point, tmp_path)
     shutil.rmtree(place)
     assert contents(sample_point(plan(), point, tmp_path)) == before
+
+
+def test_damaged_samples_are_refused(plan: Callable[..., Sweep], tmp_path: Path) -> None:
+    place = sample_point(plan(), plan().points[0], tmp_path)
+    (place / "samples.npz").write_bytes(b"zeroed")
+    with pytest.raises(
+        ValueError, match=r"samples\.npz is not as it was written.*remove that folder"
+    ):
+        sample_point(plan(), plan().points[0], tmp_path)
+
+
+def test_nothing_is_left_beside_a_point_that_was_finished(
+    plan: Callable[..., Sweep], tmp_path: Path
+) -> None:
+    place = sample_point(plan(), plan().points[0], tmp_path)
+    (place.parent / f".{place.name}.part").mkdir()
+    (place.parent / f".{place.name}.part" / "00000000.npz").touch()
+    sample_point(plan(), plan().points[0], tmp_path)
+    assert [path.name for path in place.parent.iterdir()] == [place.name]
+
+
+def test_a_sweep_folder_has_one_writer(tmp_path: Path) -> None:
+    out, other = alone(tmp_path / "out", ALONE), alone(tmp_path / "out", ALONE)
+    with out, pytest.raises(InUse, match="is in use by process"):
+        other.__enter__()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_count_beyond_all_bounds_is_refused_before_there_are_labels() -> None:
+    with pytest.raises(ValueError, match="count must be at least 1 and at most 10,000,000"):
+        balanced([0, 1], 10**12)
 
 
 def test_samples_that_were_interrupted_before_they_said_of_whom_are_made(
