@@ -13,9 +13,10 @@ import torch
 
 import adm
 from adm.cli import main
-from adm.generation.folder import read_manifest
+from adm.generation import blocks
 from adm.generation.generate import DiffusionGenerator
 from adm.generation.labels import labels_of
+from adm.generation.manifest import read_manifest
 from adm.models.load import read
 from adm.models.paths import SHIPPED
 from adm.recipes import DiffusionRecipe
@@ -316,8 +317,9 @@ def test_classes_can_be_asked_for_where_something_depends_on_them(
 
 
 def test_both_models_of_a_cascade_are_sampled_in_batches_and_tell_their_steps(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(blocks, "LARGEST", 2)
     base = tiny.model(tmp_path / "base.safetensors", tiny.diffusion("data.size=4,4"))
     up = tiny.model(tmp_path / "up.safetensors", tiny.upsampler())
     pipeline, told = adm.load(base, upsampler=up), list[int]()
