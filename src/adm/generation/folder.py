@@ -3,7 +3,6 @@
 A sample folder has a SHA256SUMS of all files in it, and so has its `base`.
 """
 
-import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from adm.data.export import save_images, write_npz
 from adm.data.naming import ANIMATION, ARCHIVE, MANIFEST, SHEET
 from adm.data.pixels import MODES
 from adm.differences import first_difference
-from adm.files import fsync, new_folder, write_bytes, write_json
+from adm.files import new_folder, write_bytes, write_json
 from adm.generation.animation import animation, check_animated
 from adm.generation.cache import cache_of, cached_images, claim_cache, empty
 from adm.generation.generator import OnStep
@@ -246,8 +245,7 @@ def _mend(out: Path, job: Job, names: list[str], cache: Path, on_step: OnStep | 
     fresh = cache / "mended"
     _write(fresh, chain, animation(chain, on_step) if ANIMATION in names else None)
     for name in names:
-        fsync(fresh / name)
-        os.replace(fresh / name, out / name)
+        write_bytes(out / name, (fresh / name).read_bytes())
     for place in reversed(_places(job)):
         if sums := read_sums(out / place):  # a folder of an earlier version has none
             new = [name.removeprefix(place) for name in names if name.startswith(place)]
