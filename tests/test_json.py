@@ -45,6 +45,19 @@ def test_what_is_no_json_is_a_value_error_and_nothing_whole(tmp_path: Path, cont
     assert cached_json(path) is None
 
 
+def test_an_object_with_a_key_twice_has_no_meaning() -> None:
+    with pytest.raises(ValueError, match="it has the key 'a' twice"):
+        parse_json('[{"b": {"a": 1, "b": 1, "a": 2}}]')
+    assert parse_json('{"a": 1, "a": 2}', pairs=list) == [("a", 1), ("a", 2)]
+
+
+def test_the_place_of_a_value_acts_on_no_terminal() -> None:
+    with pytest.raises(ValueError) as raised:  # noqa: PT011 (the whole message is checked)
+        as_type(dict[str, int], {"\x1b[31m" + "x" * 1000: "a"})
+    assert str(raised.value).isprintable()
+    assert len(str(raised.value)) < 250
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_json_of_other_programs_is_read_in_their_encoding(encoding: str) -> None:
     assert parse_json('["grün"]'.encode(encoding)) == ["grün"]

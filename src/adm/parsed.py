@@ -5,12 +5,13 @@ within bounds. What passes needs no further check.
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from adm.shown import shown
+from adm.shown import printable, short, shown
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -39,7 +40,7 @@ def as_type(kind: type[T], value: Any) -> T:
         return _adapter(kind).validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
+        place = short(printable(".".join(map(str, first["loc"]))))
         reason = first["msg"].removeprefix("Value error, ")
         reason = f"{reason[:1].lower()}{reason[1:]}, got {shown(first['input'])}"
         raise ValueError(f"{place}: {reason}" if place else reason) from None
@@ -92,14 +93,15 @@ def parse_json(
 
     Args:
         content: text, or bytes in any Unicode encoding.
-        pairs: (key, value) pairs of an object -> its value; a dictionary by default.
+        pairs: (key, value) pairs of an object -> its value; by default a dictionary, of keys that
+            differ.
 
     Raises:
-        ValueError: the content is not JSON, or is nested deeper than `MOST_DEPTH`. The message is
-            only the reason.
+        ValueError: the content is not JSON, is nested deeper than `MOST_DEPTH`, or an object has a
+            key twice. The message is only the reason.
     """
     try:
-        value = json.loads(content, object_pairs_hook=pairs)
+        value = json.loads(content, object_pairs_hook=pairs or _unique)
         deep = _depth(value) > MOST_DEPTH
     except RecursionError:
         deep, value = True, None
@@ -111,6 +113,19 @@ def parse_json(
 def through_json(value: Any) -> Any:
     """Return a value as it is read back from JSON: tuples are lists, and keys are strings."""
     return json.loads(json.dumps(value))
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object of these pairs: of two values of a key, readers would take different ones.
+
+    Raises:
+        ValueError: a key is given twice.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        counts = Counter(key for key, _ in pairs)
+        raise ValueError(f"it has the key {shown(max(counts, key=counts.__getitem__))} twice")
+    return found
 
 
 def _depth(value: Any) -> int:
