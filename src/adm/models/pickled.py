@@ -1,0 +1,88 @@
+"""File of torch.save -> tensors by name, without executing its pickle."""
+
+import pickle
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from adm.shown import printable, short, shown
+
+State: TypeAlias = Mapping[str, Tensor]
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a state dict, memory-mapped if its format allows it.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, or holds anything but a flat dictionary of dense tensors.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; give the path of a .pt file")
+    try:
+        held = _loaded(path)
+    # The one parser that is not ours: its code for damaged pickles raises whatever the operation
+    # that meets the damage does, such as IndexError, AttributeError, UnicodeDecodeError,
+    # struct.error, OverflowError and MemoryError.
+    except Exception as error:
+        if "Weights only load failed" in str(error) and isinstance(error, pickle.UnpicklingError):
+            raise ValueError(
+                f"{path} holds more than weights and could run code, so it was not loaded; "
+                "ask its author for a plain state dict"
+            ) from None
+        reason = short(printable(str(error).partition("\n")[0].partition(". ")[0]))
+        raise ValueError(
+            f"{path} is damaged or not a .pt file ({reason or type(error).__name__}); "
+            "download it again"
+        ) from None
+    if not isinstance(held, dict) or not all(map(_is_tensor, held.values())):
+        raise ValueError(f"{path} holds {_kind(held)}; give a plain state dict, name -> tensor")
+    for name, tensor in held.items():
+        if not isinstance(name, str) or (odd := _oddity(tensor)):
+            told = odd if isinstance(name, str) else "a name that is no text"
+            raise ValueError(
+                f"{path} holds a tensor {shown(name)} with {told}; give a plain state dict of "
+                "dense real tensors"
+            )
+    return held
+
+
+def _loaded(path: Path) -> object:
+    zipped = zipfile.is_zipfile(path)
+    if zipped:
+        _check_stored(path)
+    with warnings.catch_warnings():  # warnings about pickle protocols; errors follow
+        warnings.simplefilter("ignore")
+        return torch.load(path, "cpu", weights_only=True, mmap=zipped)
+
+
+def _check_stored(path: Path) -> None:
+    """Raise ValueError if a record is compressed, and so may be larger than memory."""
+    with zipfile.ZipFile(path) as file:
+        if any(each.compress_type != zipfile.ZIP_STORED for each in file.infolist()):
+            raise ValueError("it is compressed")
+
+
+def _is_tensor(value: object) -> bool:
+    return isinstance(value, Tensor)
+
+
+def _oddity(tensor: Tensor) -> str | None:
+    """Return what a tensor has that no weight has; None for a dense real one."""
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
+        return "no dense values"
+    return "complex values" if tensor.is_complex() else None
+
+
+def _kind(held: object) -> str:
+    def parts() -> Iterator[str]:
+        yield type(held).__name__
+        if isinstance(held, dict):
+            yield f"of {', '.join(map(shown, list(held)[:3]))}"
+
+    return " ".join(parts())
