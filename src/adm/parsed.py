@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 MOST_BYTES = 1 << 26  # of a JSON file; enough for the labels of several million samples
+LONGEST_REASON = 300  # characters; one of pydantic may quote the value
 MOST_DEPTH = 64  # of nested lists and objects; files of this package have fewer than ten
 
 
@@ -41,7 +42,7 @@ def as_type(kind: type[T], value: Any) -> T:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = short(printable(".".join(map(str, first["loc"]))))
-        reason = first["msg"].removeprefix("Value error, ")
+        reason = short(printable(first["msg"].removeprefix("Value error, ")), LONGEST_REASON)
         reason = f"{reason[:1].lower()}{reason[1:]}, got {shown(first['input'])}"
         raise ValueError(f"{place}: {reason}" if place else reason) from None
     except (TypeError, UnicodeEncodeError, RecursionError) as error:

@@ -179,7 +179,9 @@ def test_guidance_of_the_recipe_is_seen(tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     recipe = to_json(tiny.diffusion())
     recipe["sample"]["guidance"] = [{"scale": 1.5}]
-    save_file({"w": torch.zeros(2)}, path, {"adm": json.dumps({"recipe": recipe, "classes": []})})
+    save_file(
+        {"w": torch.zeros(2)}, path, {"adm": json.dumps({"recipe": recipe, "classes": ["a"] * 3})}
+    )
     said = described(path)
     assert said is not None
     assert said.guided

@@ -123,15 +123,6 @@ def test_a_truncated_file_is_refused_by_name_with_the_cure(tmp_path: Path) -> No
             load_diffusion(path)
 
 
-def test_a_damaged_optimizer_is_refused_with_the_way_back(tmp_path: Path) -> None:
-    chosen = tiny.diffusion("train.save_every_steps=2", "train.steps=6")
-    tiny.steps(chosen, tiny.stripes(), tmp_path, count=4)
-    file = tmp_path / "checkpoints/step-0000004/optimizer.safetensors"
-    file.write_bytes(file.read_bytes()[:-5])
-    with pytest.raises(ValueError, match=r"optimizer\.safetensors .* remove .*step-0000004"):
-        tiny.steps(chosen, tiny.stripes(), tmp_path)
-
-
 @pytest.mark.parametrize(
     "metadata",
     [
@@ -218,4 +209,4 @@ def test_state_is_plain_json(tmp_path: Path) -> None:
     state = json.loads((folder / "state.json").read_text())
     assert state["step"] == 3
     assert set(state["optimizer"].values()) == {3.0}
-    assert {file.suffix for file in folder.iterdir()} == {".safetensors", ".json"}
+    assert {file.suffix for file in folder.iterdir()} == {".safetensors", ".json", ""}

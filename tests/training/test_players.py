@@ -84,7 +84,7 @@ def test_a_checkpoint_has_a_folder_for_each_player(tmp_path: Path) -> None:
     stepped(toy.run_of(tmp_path, tiny.stripes()))
     folder = tmp_path / "checkpoints/step-0000006"
     listed = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
-    assert listed == {"state.json"} | {
+    assert listed == {"SHA256SUMS", "state.json"} | {
         f"{player}/{file}" for player in ("critic", "actor") for file in PLAYER_FILES
     }
     moments = [load_file(folder / player / "optimizer.safetensors") for player in toy.RATES]
@@ -288,6 +288,7 @@ def test_a_run_of_one_keeps_its_files_and_numbers_where_they_were(tmp_path: Path
     stepped(toy.run_of(tmp_path, tiny.stripes(), state=state, taken=alone(objective)))
     folder = tmp_path / "checkpoints/step-0000006"
     assert sorted(file.name for file in folder.iterdir()) == [
+        "SHA256SUMS",
         "model.safetensors",
         "optimizer.safetensors",
         "raw.safetensors",

@@ -17,7 +17,7 @@ from adm.training.retention import Policy, best, prune
 
 def made(run: Path, losses: dict[int, float | None], bad: Mapping[int, int] = {}) -> None:
     for step, loss in losses.items():
-        folder = run / "checkpoints" / checkpoint.STEP_FOLDER.format(step)
+        folder = run / "checkpoints" / checkpoint.step_folder(step)
         folder.mkdir(parents=True)
         held = {"step": step, "micro_batch": 1, "validation": loss, "bad_steps": bad.get(step, 0)}
         (folder / "model.safetensors").touch()

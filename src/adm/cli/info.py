@@ -8,9 +8,11 @@ from rich.console import Console
 from rich.table import Table
 
 from adm.cli.output import AsJson, show
+from adm.shown import printable
 
 if TYPE_CHECKING:
     from adm.recipes import DiffusionRecipe, Recipe
+    from adm.training.header import Metadata
 
 MOST_SHOWN = 24
 WEIGHTS = {"model": "the average that a run is sampled with", "raw": "without averaging"}
@@ -55,9 +57,9 @@ def info(
         "bytes": path.stat().st_size,
         "kind": chosen.kind,
         "parameters": parameters,
-        "classes": list(metadata["classes"]),
-        "steps": metadata.get("step", chosen.train.steps),
-        "data": metadata.get("data"),
+        "classes": list(metadata.classes),
+        "steps": chosen.train.steps if metadata.step is None else metadata.step,
+        "data": metadata.data,
         "weights": _weights(metadata),
         "classifier": None if guides is None else str(guides),
     }
@@ -91,7 +93,7 @@ def _print(chosen: "Recipe", held: dict[str, Any]) -> None:
         chosen, diffusion=lambda recipe: _made_by(recipe, guides), classifier=lambda _: {}
     )
     for name, value in rows.items():
-        table.add_row(name, value)
+        table.add_row(name, printable(value))
     Console(width=100).print(table, markup=False)
 
 
@@ -106,11 +108,11 @@ def _made_by(recipe: "DiffusionRecipe", classifier: str) -> dict[str, str]:
     }
 
 
-def _weights(metadata: dict[str, Any]) -> str | None:
+def _weights(metadata: "Metadata") -> str | None:
     """Describe which weights of a run a file holds; None if it does not record it."""
-    if "width" in metadata:
-        return f"power-function average of width {metadata['width']:g}"
-    kept = metadata.get("weights")
+    if metadata.width is not None:
+        return f"power-function average of width {metadata.width:g}"
+    kept = metadata.weights
     return None if kept is None else WEIGHTS.get(kept, f"average {kept}")
 
 

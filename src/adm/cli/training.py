@@ -101,7 +101,7 @@ def follow(
     """Train to the end or to a signal, and print the progress."""
     recipe, source, held = images.recipe, images.training, images.validation
     run.check(recipe, source, devices, options)
-    newest = checkpoint.latest(out)
+    newest = checkpoint.intact(out, devices)
     done = 0 if newest is None else checkpoint.numbers(newest).step
     if devices.main:
         for line in (describe(source), *map(in_flags, images.notes)):

@@ -1,13 +1,55 @@
 """Model file -> Described: its kind, classes and process, without loading torch or the weights."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from adm.training.header import metadata_of
+from pydantic import Field
+
+from adm.limits import MOST_CHANNELS, MOST_LEVELS, MOST_SIDE
+from adm.parsed import as_type
+from adm.training.header import Metadata, Name, damaged_metadata, metadata_of
 
 FOREIGN = (".pt", ".pth")  # suffixes of files of `torch.save`
 Kind = Literal["diffusion", "classifier"]
+Side = Annotated[int, Field(ge=1, le=MOST_SIDE)]
+Levels = Annotated[int, Field(ge=1, le=MOST_LEVELS)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Data:
+    size: tuple[Side, Side]
+    channels: Annotated[int, Field(ge=1, le=MOST_CHANNELS)]
+    low_res: tuple[Side, Side] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Process:
+    steps: Levels
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Network:
+    classes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Grid:
+    steps: Levels | None = None
+    start: Levels | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Recipe:
+    """The fields of a recipe, of any version, that are read without torch."""
+
+    kind: Kind
+    name: Name
+    data: _Data
+    process: _Process
+    unet: _Network = _Network()
+    classifier: _Network = _Network()
+    sample: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,14 +102,19 @@ def described(path: Path) -> Described | None:
     """
     if path.suffix in FOREIGN:
         return None
-    metadata = metadata_of(path)
+    return described_by(path, metadata_of(path))
+
+
+def described_by(path: Path, metadata: Metadata) -> Described:
+    """Return what the metadata of a model file say.
+
+    Raises:
+        ValueError: the recipe is damaged, or has another number of classes.
+    """
     try:
         return _described(path, metadata)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(
-            f"{path} holds a damaged recipe or damaged classes ({type(error).__name__}: {error}); "
-            "copy it again, or give a file that `adm train` wrote"
-        ) from None
+    except ValueError as error:
+        raise damaged_metadata(path, error) from None
 
 
 def check_kind(path: Path, kind: Kind, wanted: Kind) -> None:
@@ -81,52 +128,25 @@ def check_kind(path: Path, kind: Kind, wanted: Kind) -> None:
     raise ValueError(f"{path} is a diffusion model; give a classifier")
 
 
-def _described(path: Path, metadata: dict[str, Any]) -> Described:
-    recipe = metadata["recipe"]
-    kind, data, classes = recipe["kind"], recipe["data"], metadata["classes"]
-    if kind not in ("diffusion", "classifier"):
-        raise ValueError(f"the kind is {kind!r}")
-    sample = recipe.get("sample", {})
-    grid = sample.get("grid", sample)  # before 0.1, its entries were those of `sample`
-    low_res = data.get("low_res")
+def _described(path: Path, metadata: Metadata) -> Described:
+    recipe, classes = as_type(_Recipe, metadata.recipe), metadata.classes
+    network = recipe.unet if recipe.kind == "diffusion" else recipe.classifier
+    if network.classes is not None and network.classes != len(classes):
+        raise ValueError(f"it names {len(classes)} classes, and its network has {network.classes}")
+    sample = recipe.sample
+    given = sample.get("grid", sample)  # before 0.1, its entries were those of `sample`
+    grid = as_type(_Grid, given)
     return Described(
         path=path,
-        kind=kind,
-        name=_text(recipe["name"]),
-        classes=tuple(_text(each) for each in _list(classes)),
-        labelled=recipe.get("unet", {}).get("classes") is not None,
-        steps=_positive(recipe["process"]["steps"]),
-        size=_pair(data["size"]),
-        channels=_positive(data["channels"]),
-        low_res=None if low_res is None else _pair(low_res),
+        kind=recipe.kind,
+        name=recipe.name,
+        classes=classes,
+        labelled=recipe.unet.classes is not None,
+        steps=recipe.process.steps,
+        size=recipe.data.size,
+        channels=recipe.data.channels,
+        low_res=recipe.data.low_res,
         sample=sample,
         guided=bool(sample.get("guidance") or sample.get("scale")),
-        grid={
-            name: None if grid[name] is None else _positive(grid[name])
-            for name in ("steps", "start")
-            if name in grid
-        },
+        grid={name: getattr(grid, name) for name in ("steps", "start") if name in given},
     )
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no name")
-    return value
-
-
-def _list(value: Any) -> list[Any]:
-    if not isinstance(value, list):
-        raise TypeError(f"{value!r} is no list")
-    return value
-
-
-def _positive(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{value!r} is no positive number")
-    return value
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    height, width = _list(value)
-    return _positive(height), _positive(width)

@@ -13,6 +13,7 @@ from adm.hashes import sha256
 from adm.models.load import read
 from adm.networks import ClassifierConfig, UNetConfig, on_meta, shapes_of
 from adm.recipes.schema import Recipe
+from adm.training.weights import check_finite
 
 MOST_NAMED = 12  # classes listed in one line of the report
 
@@ -71,16 +72,16 @@ def start_from(
     _check_same_network(old_recipe, recipe, path)
     if new.classes and len(classes) != new.classes:
         raise ValueError(f"got {len(classes)} classes for a network of {new.classes}; give as many")
-    old_classes = tuple(metadata["classes"]) if old.classes else ()
+    old_classes = metadata.classes if old.classes else ()
     plan = planned(old_classes, tuple(classes) if new.classes else (), renamed or {})
     by_class = _rows_of_classes(new if new.classes else old)
     filled = dict(_filled(network, weights, by_class, plan))
     if shapes_of(filled) != shapes_of(dict(network.named_parameters())):
         raise ValueError(f"the weights in {path} do not match its recipe; the file is damaged")
+    check_finite(path, filled, "copy it again, or give an earlier checkpoint")
     for name, parameter in network.named_parameters():
         parameter.copy_(filled[name])
-    step = metadata.get("step")
-    origin = {"model": old_recipe.name, "sha256": sha256(path), "step": step}
+    origin = {"model": old_recipe.name, "sha256": sha256(path), "step": metadata.step}
     if renamed:
         origin["renamed"] = dict(renamed)
     lines = (f"starting from {path}", *_differences_told(old_recipe, recipe), *_told(plan, renamed))

@@ -1,23 +1,27 @@
 """Path, run folder or shipped name -> DiffusionModel, ClassifierModel, Recipe."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from adm.data.naming import at_home
 from adm.models.convert import load_released
-from adm.models.described import FOREIGN, Kind, check_kind
+from adm.models.described import FOREIGN, Kind, check_kind, described_by
 from adm.models.device import pick
 from adm.models.paths import resolve
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.networks import Classifier, UNet, on_meta, shapes_of
+from adm.parsed import read_json
 from adm.recipes import RECIPES, build, recipe
 from adm.recipes.paper import released_recipe
-from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, Recipe, from_json
+from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, Recipe, from_json, to_json
 from adm.training import checkpoint
+from adm.training.header import Metadata, damaged_metadata, metadata_of
+from adm.training.parts import check_model
+from adm.training.weights import check_finite
+
+MOST_BYTES = 1 << 20  # of a recipe; those of this package have three thousand
 
 
 def load_diffusion(model: str | Path, device: torch.device | str | None = "cpu") -> DiffusionModel:
@@ -64,7 +68,7 @@ def load_any(
     place = pick(device)
     path, weights, recipe, metadata = read(model, kind)
     network = _filled(recipe, weights, path, place)
-    classes, steps = tuple(metadata["classes"]), metadata.get("step", 0)
+    classes, steps = metadata.classes, metadata.step or 0
     schedule = build.schedule(recipe.process)
 
     def diffusion(recipe: DiffusionRecipe) -> DiffusionModel | ClassifierModel:
@@ -91,8 +95,8 @@ def recipe_of(name: str) -> Recipe:
     if path.suffix != ".json":
         return read(name)[2]
     try:
-        return from_json(json.loads(path.read_text()))
-    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
+        return from_json(read_json(path, limit=MOST_BYTES))
+    except (OSError, ValueError) as error:
         raise ValueError(
             f"{path} holds no recipe ({error}); give a file that `adm recipes NAME` prints"
         ) from None
@@ -100,35 +104,44 @@ def recipe_of(name: str) -> Recipe:
 
 def read(
     model: str | Path, kind: Kind | None = None
-) -> tuple[Path, dict[str, Tensor], Recipe, dict[str, Any]]:
+) -> tuple[Path, dict[str, Tensor], Recipe, Metadata]:
     """Read a model file or a released file: its path, weights, recipe and metadata.
 
     Raises:
-        ValueError: there is no such model, or the file is damaged or of another kind.
+        ValueError: there is no such model, or the file is damaged, of another kind or of another
+            checkpoint than the one that it is in.
     """
     path = resolve(model, kind)
     if path.suffix in FOREIGN:
         return path, *_released(path)
-    weights, metadata = checkpoint.load_model(path)
-    return path, weights, from_json(metadata["recipe"]), metadata
+    check_model(path)
+    metadata = metadata_of(path)
+    described_by(path, metadata)
+    try:
+        recipe = from_json(metadata.recipe)
+        build.check(recipe)
+    except ValueError as error:
+        raise damaged_metadata(path, error) from None
+    return path, checkpoint.load_weights(path), recipe, metadata
 
 
-def _released(path: Path) -> tuple[dict[str, Tensor], Recipe, dict[str, Any]]:
+def _released(path: Path) -> tuple[dict[str, Tensor], Recipe, Metadata]:
     """Read a released file, which is recognised by the names and shapes of its weights."""
     loaded = load_released(path)
     recipe = released_recipe(loaded.names[0])
-    config = loaded.released.config
-    classes = [str(label) for label in range(config.classes or 0)]
-    return loaded.state, recipe, {"classes": classes, "data": recipe.data.source}
+    classes = tuple(str(label) for label in range(loaded.released.config.classes or 0))
+    described = Metadata(recipe=to_json(recipe), classes=classes, data=recipe.data.source)
+    return loaded.state, recipe, described
 
 
 def _filled(
     recipe: Recipe, weights: dict[str, Tensor], path: Path, device: torch.device
 ) -> UNet | Classifier:
     """Build the recipe's network with these weights, without a random initialization."""
-    build.check(recipe)
     network = on_meta(recipe.config)
     if shapes_of(network.state_dict()) != shapes_of(weights):
         raise ValueError(f"the weights in {path} do not match its recipe; the file is damaged")
-    network.load_state_dict({name: w.float() for name, w in weights.items()}, assign=True)
+    filled = {name: w.float() for name, w in weights.items()}
+    check_finite(path, filled, "copy it again, or give an earlier checkpoint")
+    network.load_state_dict(filled, assign=True)
     return network.to(device).eval().requires_grad_(False)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from adm.networks.blocks import HeadWidth, TimestepEmbedding, attend, group_norm, zeroed
-from adm.networks.encoder import Encoder, EncoderConfig
+from adm.networks.encoder import MOST_CLASSES, Encoder, EncoderConfig, check_range
 
 Pool = Literal["attention", "adaptive", "spatial", "spatial_v2"]
 SPATIAL_WIDTH = 2048  # hidden features of the two spatial pools, as released
@@ -31,8 +31,7 @@ class ClassifierConfig(EncoderConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.classes < 1:
-            raise ValueError(f"classes must be at least 1, got {self.classes}")
+        check_range("classes", self.classes, MOST_CLASSES)
 
 
 class AttentionPool(nn.Module):

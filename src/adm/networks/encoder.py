@@ -1,6 +1,5 @@
 """x_t, embedding -> features of every stage: the half that U-Net and classifier share."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,7 +19,18 @@ from adm.networks.blocks import (
 from adm.networks.norm import prefers_speed
 from adm.networks.recompute import Recomputable
 
+# The largest configuration, far above what can be trained: a damaged number asks for no more.
+LARGEST = {"in_channels": 1024, "channels": 1 << 14, "depth": 32, "norm_groups": 1 << 14}
+MOST_RESOLUTIONS, WIDEST, MOST_CLASSES = 12, 1 << 17, 1 << 20
 DEFAULT_HEADS = HeadWidth(64)  # the paper's choice (section 3)
+
+
+def check_range(name: str, value: int, largest: int) -> None:
+    """Raise ValueError unless a number is in 1..`largest`."""
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}")
+    if value > largest:
+        raise ValueError(f"{name} must be at most {largest}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,14 +66,15 @@ class EncoderConfig:
     norm_groups: int = 32
 
     def __post_init__(self) -> None:
-        for name in ("in_channels", "channels", "depth", "norm_groups"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        finite = all(math.isfinite(multiplier) for multiplier in self.multipliers)
+        for name, largest in LARGEST.items():
+            check_range(name, getattr(self, name), largest)
+        if len(self.multipliers) > MOST_RESOLUTIONS:
+            raise ValueError(f"multipliers must be at most {MOST_RESOLUTIONS} numbers")
+        finite = all(0 < m <= WIDEST / self.channels for m in self.multipliers)
         if not self.multipliers or not finite or min(self.widths) < 1:
             raise ValueError(
-                f"multipliers {list(self.multipliers)} leave a resolution without channels; "
-                "give one positive number per resolution, such as 1,2,2"
+                f"multipliers {list(self.multipliers)} leave a resolution without channels, or "
+                f"with more than {WIDEST}; give one positive number per resolution, such as 1,2,2"
             )
         factors = [2**halvings for halvings in range(len(self.multipliers))]
         if not set(self.attention_factors) <= set(factors):

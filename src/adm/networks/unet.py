@@ -16,7 +16,14 @@ from adm.networks.blocks import (
     resampler,
     zeroed,
 )
-from adm.networks.encoder import Encoder, EncoderConfig, Stage
+from adm.networks.encoder import (
+    LARGEST,
+    MOST_CLASSES,
+    Encoder,
+    EncoderConfig,
+    Stage,
+    check_range,
+)
 
 NO_LABEL = -1
 
@@ -39,8 +46,11 @@ class UNetConfig(EncoderConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_range("out_channels", self.out_channels, 2 * LARGEST["in_channels"])
         if self.classes is not None and self.classes < 1:
             raise ValueError(f"classes must be at least 1, or None, got {self.classes}")
+        if self.classes is not None:
+            check_range("classes", self.classes, MOST_CLASSES)
 
 
 class Head(nn.Sequential):

@@ -5,7 +5,9 @@ from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from typing import Any
 
+from adm.parsed import parse_json
 from adm.recipes.schema import Recipe, from_json, to_json
+from adm.shown import shown
 
 SQUARE = ("data.size", "data.low_res", "classifier.size")  # a single number stands for both sides
 ALTERNATIVES = ("heads", "decoder_heads")  # one of several types, with different fields
@@ -25,8 +27,14 @@ def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
     for setting in settings:
         path, equals, text = setting.partition("=")
         if not equals:
-            raise ValueError(f"cannot read {setting!r}; write field=value, as in unet.dropout=0.1")
-        _assign(values, path.strip(), _parse(text.strip()))
+            raise ValueError(
+                f"cannot read {shown(setting)}; write field=value, as in unet.dropout=0.1"
+            )
+        try:
+            value = _parse(text.strip())
+        except ValueError as error:
+            raise ValueError(f"cannot read {shown(setting)}: {error}; give another value") from None
+        _assign(values, path.strip(), value)
     return from_json(values)
 
 
@@ -56,7 +64,7 @@ def _unknown(path: str, values: dict[str, Any]) -> ValueError:
     near = get_close_matches(path, fields, n=3)
     near += [ends[end] for end in get_close_matches(path.rsplit(".", 1)[-1], ends, n=2)]
     hint = " or ".join(dict.fromkeys(near)) or "one that `adm recipes NAME` shows"
-    return ValueError(f"unknown field {path!r}; did you mean {hint}?")
+    return ValueError(f"unknown field {shown(path)}; did you mean {hint}?")
 
 
 def _paths(values: Any, path: str = "") -> Iterator[str]:
@@ -69,7 +77,7 @@ def _paths(values: Any, path: str = "") -> Iterator[str]:
 
 def _parse(text: str) -> Any:
     try:
-        return json.loads(text)
+        return parse_json(text)
     except json.JSONDecodeError:
         pass
     if "," in text:

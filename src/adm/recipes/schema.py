@@ -9,12 +9,26 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from adm.limits import (
+    MOST_AVERAGES,
+    MOST_BATCH,
+    MOST_CHANNELS,
+    MOST_CHARACTERS,
+    MOST_LEVELS,
+    MOST_SIDE,
+    MOST_STEPS,
+    MOST_TEXT,
+)
 from adm.networks import ClassifierConfig, UNetConfig
+from adm.parsed import LONGEST_REASON
 from adm.samplers import Sampling
 from adm.samplers.words import upgraded
 from adm.shown import printable, short, shown
 
-PositiveInt = Annotated[int, Field(gt=0)]
+PositiveInt = Annotated[int, Field(gt=0, le=MOST_STEPS)]
+Side = Annotated[int, Field(gt=0, le=MOST_SIDE)]
+Images = Annotated[int, Field(ge=0, le=MOST_BATCH)]
+Name = Annotated[str, Field(max_length=MOST_CHARACTERS)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -33,12 +47,12 @@ class DataSettings:
             in sampling; the released ones were trained on unrounded means.
     """
 
-    source: str
-    size: tuple[PositiveInt, PositiveInt]
-    channels: PositiveInt
+    source: Annotated[str, Field(max_length=MOST_TEXT)]
+    size: tuple[Side, Side]
+    channels: Annotated[int, Field(gt=0, le=MOST_CHANNELS)]
     flip: bool = False
     crop: Literal["centre", "random"] = "centre"
-    low_res: tuple[PositiveInt, PositiveInt] | None = None
+    low_res: tuple[Side, Side] | None = None
     low_res_rounded: bool = True
 
 
@@ -47,7 +61,7 @@ class ProcessSettings:
     """The diffusion process, and what the network predicts."""
 
     schedule: Literal["linear", "cosine"]
-    steps: Annotated[int, Field(ge=2)]
+    steps: Annotated[int, Field(ge=2, le=MOST_LEVELS)]
     prediction: Literal["noise", "x_0", "velocity", "previous_mean"] = "noise"
     variance: Literal["fixed_small", "fixed_large", "learned", "learned_range"] = "learned_range"
     rescale_steps: bool = False
@@ -80,14 +94,16 @@ class TrainSettings:
     """
 
     steps: PositiveInt
-    batch_size: PositiveInt
+    batch_size: Annotated[int, Field(gt=0, le=MOST_BATCH)]
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    warmup_steps: Annotated[int, Field(ge=0, le=MOST_STEPS)] = 0
     anneal: bool = False
     ema_decay: Probability = 0.9999
-    ema_others: tuple[Probability, ...] = ()
-    ema_widths: tuple[Annotated[float, Field(gt=0, lt=0.28)], ...] = ()
+    ema_others: Annotated[tuple[Probability, ...], Field(max_length=MOST_AVERAGES)] = ()
+    ema_widths: Annotated[
+        tuple[Annotated[float, Field(gt=0, lt=0.28)], ...], Field(max_length=MOST_AVERAGES)
+    ] = ()
     gradient_clip: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = 1.0
     label_dropout: Probability = 0.0
     precision: Literal["float32", "bfloat16", "float16"] = "bfloat16"
@@ -112,8 +128,8 @@ class WatchSettings:
     """
 
     every_steps: PositiveInt | None = None
-    images: Annotated[int, Field(ge=0)] = 32
-    validation_images: Annotated[int, Field(ge=0)] = 1000
+    images: Images = 32
+    validation_images: Images = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +142,7 @@ class DiffusionRecipe:
         sample: the default settings of sampling.
     """
 
-    name: str
+    name: Name
     data: DataSettings
     process: ProcessSettings
     unet: UNetConfig
@@ -162,7 +178,7 @@ class DiffusionRecipe:
 class ClassifierRecipe:
     """A classifier of noisy images, or of clean ones when `noised` is false."""
 
-    name: str
+    name: Name
     data: DataSettings
     process: ProcessSettings
     classifier: ClassifierConfig
@@ -198,12 +214,14 @@ def to_json(recipe: Recipe) -> dict[str, Any]:
     return _ADAPTER.dump_python(recipe, mode="json")
 
 
-def from_json(values: dict[str, Any]) -> Recipe:
+def from_json(values: Any) -> Recipe:
     """Return the recipe of JSON values; the inverse of `to_json`.
 
     Raises:
         ValueError: a value is missing, of the wrong type, out of range, or unknown.
     """
+    if not isinstance(values, dict):
+        raise ValueError(f"a recipe is a JSON object, got {shown(values)}")
     if isinstance(values.get("sample"), dict):
         values = values | {"sample": upgraded(values["sample"])}
     try:
@@ -221,12 +239,12 @@ def from_json(values: dict[str, Any]) -> Recipe:
         # Drop what pydantic adds to the path: the kind in front, and the names of classes.
         parts = [str(part) for part in first["loc"][1:]]
         where = ".".join(part for part in parts if part == part.lower())
-        raise ValueError(f"{where}: {first['msg']}; got {shown(first['input'])}") from None
+        reason = short(printable(first["msg"]), LONGEST_REASON)
+        raise ValueError(f"{where}: {reason}; got {shown(first['input'])}") from None
     unknown = _unknown(values, to_json(recipe))
     if unknown:
-        raise ValueError(
-            f"unknown setting {short(printable(unknown))}; `adm recipes NAME` shows all settings"
-        )
+        unknown = short(printable(unknown))
+        raise ValueError(f"unknown setting {unknown}; `adm recipes NAME` shows all settings")
     return recipe
 
 

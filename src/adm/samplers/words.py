@@ -7,8 +7,10 @@ from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
+from adm.parsed import LONGEST_REASON
 from adm.samplers.settings import ClassifierGuidance, Grid, Sampling
 from adm.samplers.table import SAMPLERS, Sampler
+from adm.shown import printable, short, shown
 
 # What users may mean that is no setting: arguments of `Pipeline.sample` and of `adm.load`.
 ARGUMENTS = ("classes", "count", "batch_size", "low_res", "upsampler_steps", "on_step")
@@ -41,7 +43,9 @@ def changed(sampling: Sampling, **changes: Any) -> Sampling:
         raise ValueError(_unknown(min(strange), sampler))
     base = given.pop("grid", sampling.grid)
     if not isinstance(base, Grid):
-        raise ValueError(f"grid must be a Grid, got {base!r}; or pass steps=..., as in steps=25")
+        raise ValueError(
+            f"grid must be a Grid, got {shown(base)}; or pass steps=..., as in steps=25"
+        )
     made = asdict(sampling) | given | {"sampler": asdict(sampler) | own}
     return from_json(made | {"guidance": _terms(made["guidance"]), "grid": asdict(base) | grid})
 
@@ -58,7 +62,7 @@ def _number(name: str, value: Any) -> float:
     try:
         return float(value)
     except (TypeError, ValueError, RuntimeError):  # a text, or an array of several numbers
-        raise ValueError(f"{name} must be a valid number, got {value!r}") from None
+        raise ValueError(f"{name} must be a valid number, got {shown(value)}") from None
 
 
 def sampler_of(spec: str | Sampler, current: Sampler | None = None) -> Sampler:
@@ -75,10 +79,10 @@ def sampler_of(spec: str | Sampler, current: Sampler | None = None) -> Sampler:
         return spec
     if not isinstance(spec, str):
         kinds = " or ".join(SAMPLERS)
-        raise ValueError(f"sampler must be {kinds}, or a sampler object, got {spec!r}")
+        raise ValueError(f"sampler must be {kinds}, or a sampler object, got {shown(spec)}")
     name, *settings = (part.strip() for part in spec.split(":"))
     if name not in SAMPLERS:
-        raise ValueError(f"sampler {name!r} is unknown; use {' or '.join(SAMPLERS)}")
+        raise ValueError(f"sampler {shown(name)} is unknown; use {' or '.join(SAMPLERS)}")
     kind = SAMPLERS[name]
     base = current if isinstance(current, kind) else kind()
     values: dict[str, Any] = {}
@@ -122,13 +126,13 @@ def from_json(values: Mapping[str, Any]) -> Sampling:
         return _ADAPTER.validate_python(upgraded(values))
     except ValidationError as error:
         first = error.errors()[0]
-        message = first["msg"].removeprefix("Value error, ")
+        message = short(printable(first["msg"].removeprefix("Value error, ")), LONGEST_REASON)
         if first["type"] == "value_error":  # raised by this package, with the cure
             raise ValueError(message) from None
         parts = [part for part in first["loc"] if isinstance(part, str) and part not in SAMPLERS]
         name = parts[-1] if parts else "sampling"
         message = message.replace("Input should be", "must be").replace("; got", ", got")
-        raise ValueError(f"{name} {message}, got {first['input']!r}") from None
+        raise ValueError(f"{name} {message}, got {shown(first['input'])}") from None
 
 
 def upgraded(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -173,10 +177,10 @@ def _unknown(name: str, sampler: Sampler) -> str:
             "another sampler"
         )
     if name in OF_LOAD:
-        return f"{name!r} is not a sampling setting; pass it to adm.load"
+        return f"{shown(name)} is not a sampling setting; pass it to adm.load"
     known = sorted({"scale", *_names(Sampling), *_names(Grid), *own} - {"grid", "guidance"})
     near = get_close_matches(name, [*known, *ARGUMENTS], n=2)
     near += [word for word in known if word in name.split("_") and word not in near]
     if near:
-        return f"unknown sampling setting {name!r}; did you mean {' or '.join(near)}?"
-    return f"unknown sampling setting {name!r}; the settings are {', '.join(known)}"
+        return f"unknown sampling setting {shown(name)}; did you mean {' or '.join(near)}?"
+    return f"unknown sampling setting {shown(name)}; the settings are {', '.join(known)}"

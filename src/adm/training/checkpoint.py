@@ -7,6 +7,7 @@ A checkpoint is a folder `checkpoints/step-0001000/` in the run folder, with the
     ema-0.999.safetensors  further averages by name, if there are any
     importance.safetensors the recent losses of each level, if levels are sampled by importance
     state.json             the step and all other numbers
+    SHA256SUMS             the hash of each of these, by which they vouch for each other
 
 If several networks are trained, each has a subfolder of its name for weights, moments and averages,
 such as `step-0001000/generator/model.safetensors`. Frozen networks are not saved.
@@ -15,7 +16,8 @@ such as `step-0001000/generator/model.safetensors`. Frozen networks are not save
 import json
 import math
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,16 +27,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from adm.files import fsync
-from adm.parsed import read_json
 from adm.processes import Devices
-from adm.training import contents
+from adm.training import contents, parts
 from adm.training.disk import unwritten
-from adm.training.finished import finished, latest
-from adm.training.header import FORMAT, damaged, metadata_of
+from adm.training.finished import FOLDER, finished, latest, step_folder
+from adm.training.header import FORMAT, damaged, entries_of
 from adm.training.players import RunState
 from adm.training.spread import fill, whole
-
-STEP_FOLDER = "step-{:07d}"
+from adm.training.state import FILE, State, read_state
+from adm.training.weights import check_finite
 
 
 @dataclass(frozen=True)
@@ -70,17 +71,26 @@ def load_model(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read a model file written by `save_model`.
 
     Returns:
-        Float32 weights by name, and the metadata.
+        Float32 weights by name, and the metadata as JSON values.
 
     Raises:
         ValueError: the file is damaged, or adm did not write it.
     """
-    metadata = metadata_of(path)
+    metadata = entries_of(path)
+    return load_weights(path), metadata
+
+
+def load_weights(path: Path) -> dict[str, Tensor]:
+    """Read the weights of a model file as float32, by name.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
     try:
         weights = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise damaged(path, error) from None
-    return {k: v.float() for k, v in weights.items()}, metadata
+    return {name: tensor.float() for name, tensor in weights.items()}
 
 
 def numbers(folder: Path) -> Numbers:
@@ -89,8 +99,19 @@ def numbers(folder: Path) -> Numbers:
     Raises:
         ValueError: state.json is missing or damaged.
     """
-    held = _state(folder)
-    return Numbers(held["step"], held["micro_batch"], held["validation"])
+    return _numbers(read_state(folder))
+
+
+def intact(run: Path, devices: Devices) -> Path | None:
+    """Return the newest checkpoint of a run, after a check of its parts; None if there is none.
+
+    Every process must call. Damaged ones are set aside, as `parts.set_aside` says.
+
+    Raises:
+        ValueError: there are checkpoints, and none is whole.
+    """
+    devices.once(lambda: parts.set_aside(run))
+    return latest(run)
 
 
 def save(
@@ -115,7 +136,7 @@ def save(
     Raises:
         OSError: a file cannot be written; earlier checkpoints are not touched.
     """
-    folder = run / "checkpoints" / STEP_FOLDER.format(numbers.step)
+    folder = run / FOLDER / step_folder(numbers.step)
     part = folder.with_name(f".{folder.name}.part")
     places = contents.places(state).values()
     devices.once(lambda: _emptied(part, places))
@@ -131,7 +152,8 @@ def save(
 
     def publish() -> None:
         try:
-            (part / "state.json").write_text(json.dumps(_described(numbers, state)))
+            (part / FILE).write_text(json.dumps(_described(numbers, state)))
+            parts.seal(part)
             _synced(part, places)
             shutil.rmtree(folder, ignore_errors=True)
             part.rename(folder)
@@ -151,23 +173,45 @@ def save(
 def restore(folder: Path, state: RunState) -> Numbers:
     """Load a checkpoint into `state`, on any number of processes.
 
+    Its parts are those of one checkpoint; see `intact`.
+
     Raises:
-        ValueError: a file is missing or damaged, or the checkpoint has other players.
+        ValueError: a file is missing, damaged or of another network, weights are not finite, or the
+            checkpoint has other players.
     """
-    held = _state(folder)
+    held = read_state(folder)
     try:
-        own = contents.numbers_of_players(state, held)
+        own = contents.numbers_of_players(state, held.players)
     except ValueError as error:
         raise ValueError(f"{folder} cannot be resumed: {error}; choose another out=...") from None
     for name, tensors in contents.tensors(state, moments=False).items():
-        values = _tensors(folder / name)
+        values = _tensors(folder / name, folder)
+        if _shapes(tensors) != _shapes(values):
+            raise ValueError(f"{folder / name} has the weights of another network; {_cure(folder)}")
+        check_finite(folder / name, values, _cure(folder))
         for key, tensor in tensors.items():
             fill(tensor, values[key])
     for name, place in contents.places(state).items():
-        moments = _tensors(folder / place / "optimizer.safetensors")
+        path = folder / place / "optimizer.safetensors"
+        moments = _tensors(path, folder)
+        known = dict(state.players[name].network.named_parameters())
+        if any(key.partition("/")[2] not in known for key in moments):
+            raise ValueError(f"{path} has the moments of another network; {_cure(folder)}")
         contents.restore_learning(state.players[name], own[name], moments)
-    state.step, state.bad_steps = held["step"], held["bad_steps"]
-    return Numbers(held["step"], held["micro_batch"], held["validation"])
+    state.step, state.bad_steps = held.step, held.bad_steps
+    return _numbers(held)
+
+
+def _numbers(held: State) -> Numbers:
+    return Numbers(held.step, held.micro_batch, held.validation)
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+def _cure(folder: Path) -> str:
+    return f"remove {folder} to resume from the checkpoint before it"
 
 
 def _described(numbers: Numbers, state: RunState) -> dict[str, Any]:
@@ -200,7 +244,7 @@ def _emptied(folder: Path, places: Iterable[str]) -> None:
 
 def _synced(folder: Path, places: Iterable[str]) -> None:
     """Flush the folder's files and directories to the disk, before the folder is renamed."""
-    fsync(folder / "state.json")
+    fsync(folder / FILE)
     for listed in {*(folder / place for place in places), folder}:
         fsync(listed)
 
@@ -217,24 +261,21 @@ def _unwritten(error: Exception, folder: Path, run: Path) -> OSError:
 
 def sound(run: Path) -> Path | None:
     """Return the newest complete checkpoint whose last step was finite, or None."""
-    return next((f for f in reversed(finished(run)) if not _state(f)["bad_steps"]), None)
+    states = states_of(run)
+    return next((f for f in reversed(states) if not states[f].bad_steps), None)
 
 
-def _state(folder: Path) -> dict[str, Any]:
-    try:
-        return read_json(folder / "state.json")
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"{folder / 'state.json'} is missing or damaged ({error}); remove {folder} to resume "
-            "from the checkpoint before it"
-        ) from None
+def states_of(run: Path) -> dict[Path, State]:
+    """Return the numbers of the complete checkpoints, oldest first, without damaged ones."""
+    found: dict[Path, State] = {}
+    for folder in finished(run):
+        with suppress(ValueError):
+            found[folder] = read_state(folder)
+    return found
 
 
-def _tensors(path: Path) -> dict[str, Tensor]:
+def _tensors(path: Path, folder: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise ValueError(
-            f"{path} is missing or damaged ({error}); remove {path.parent} to resume from the "
-            "checkpoint before it"
-        ) from None
+        raise ValueError(f"{path} is missing or damaged ({error}); {_cure(folder)}") from None

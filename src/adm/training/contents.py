@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from adm.losses import TimestepImportance
 from adm.training.players import Player, RunState
 from adm.training.spread import fill
+from adm.training.state import ONLY, Learning
 
 
 def places(state: RunState) -> dict[str, str]:
@@ -53,40 +54,39 @@ def numbers(state: RunState) -> dict[str, Any]:
     }
 
 
-def numbers_of_players(state: RunState, held: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Split the result of `numbers` by player.
+def numbers_of_players(state: RunState, held: dict[str, Learning]) -> dict[str, Learning]:
+    """Return the numbers of each player.
 
     Args:
-        held: what `numbers` returned, as read from a checkpoint.
+        held: those of a checkpoint, by player.
 
     Raises:
         ValueError: the checkpoint has other players than `state`.
     """
-    own = held.get("players")
-    if own is None and len(state.players) == 1:
-        return dict.fromkeys(state.players, held)
-    if own is None or own.keys() != state.players.keys():
-        had = "one network" if own is None else ", ".join(own)
+    if held.keys() == {ONLY} and len(state.players) == 1:
+        return dict.fromkeys(state.players, held[ONLY])
+    if held.keys() != state.players.keys():
+        had = "one network" if held.keys() == {ONLY} else ", ".join(held)
         raise ValueError(f"it trains {had}, but this run trains {', '.join(state.players)}")
-    return own
+    return held
 
 
-def restore_learning(player: Player, own: dict[str, Any], moments: dict[str, Tensor]) -> None:
+def restore_learning(player: Player, own: Learning, moments: dict[str, Tensor]) -> None:
     """Restore the loss scale and the optimizer state of a player.
 
     Args:
         own: the player's numbers, from `numbers_of_players`.
         moments: the tensors of the optimizer's file.
     """
-    player.scale.value, player.scale.good = own["loss_scale"], own["good_steps"]
+    player.scale.value, player.scale.good = own.loss_scale, own.good_steps
     slots: dict[str, dict[str, Tensor]] = defaultdict(dict)
     for key, value in moments.items():
         slot, _, name = key.partition("/")
         slots[name][slot] = value
     for name, parameter in player.network.named_parameters():
         found: dict[str, Tensor] = {}
-        if name in own["optimizer"]:  # not before the first step, or without a count of steps
-            found["step"] = torch.tensor(own["optimizer"][name])
+        if name in own.optimizer:  # not before the first step, or without a count of steps
+            found["step"] = torch.tensor(own.optimizer[name])
         for slot, value in slots[name].items():
             found[slot] = _like(parameter, value)
         if found:

@@ -71,9 +71,9 @@ class Run:
 def train(run: Run, micro_batch: int | None = None, auto: bool = False) -> Iterator[Progress]:
     """Train until `settings.steps` steps are done or `stop` returns True.
 
-    If the folder has checkpoints, the run resumes from the newest one. Every random number is a
-    function of (seed, position in the stream of images), so that a resumed run equals one that was
-    not interrupted. `log.jsonl` gets one line per step.
+    If the folder has checkpoints, the run resumes from the newest one that is whole. Every random
+    number is a function of (seed, position in the stream of images), so that a resumed run equals
+    one that was not interrupted. `log.jsonl` gets one line per step.
 
     Args:
         micro_batch: images per forward pass; None for that of the checkpoint or, in a new run, for
@@ -90,7 +90,7 @@ def train(run: Run, micro_batch: int | None = None, auto: bool = False) -> Itera
     """
     settings, devices, state = run.settings, run.devices, run.state
     state.freeze(devices.device)
-    found = checkpoint.latest(run.folder)
+    found = checkpoint.intact(run.folder, devices)
     before = Numbers(0, 0) if found is None else checkpoint.restore(found, state)
     micro = micro_batch or before.micro_batch
     if not micro and auto:

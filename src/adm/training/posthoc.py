@@ -24,7 +24,7 @@ from adm.processes import Devices
 from adm.training.checkpoint import save_model
 from adm.training.disk import unwritten
 from adm.training.ema import EMA, Power
-from adm.training.header import described_by
+from adm.training.header import entries_of
 from adm.training.spread import whole
 
 FOLDER = "averages"
@@ -240,8 +240,7 @@ def write(run: Path, width: float, out: Path, step: int | None = None) -> Fit:
     """
     weights, found = reconstruct(run, width, step)
     last = max(found.shares)[0]
-    with _opened(last.path) as file:
-        metadata = described_by(file.metadata())
+    metadata = entries_of(last.path)
     described = {"step": found.step, "width": width, "width_error": found.error}
     _written(out, weights, metadata | described)
     return found

@@ -1,14 +1,16 @@
 """Run folder, Policy -> the checkpoints that stay: the newest, the best, regular ones."""
 
-import math
 import shutil
 from contextlib import suppress
 from pathlib import Path
 
 from adm.files import link
 from adm.training import posthoc
-from adm.training.checkpoint import finished, numbers, sound
+from adm.training.checkpoint import sound, states_of
+from adm.training.finished import FOLDER, finished, step_of
+from adm.training.parts import ASIDE
 from adm.training.settings import Policy
+from adm.training.state import FILE
 
 BEST = "best"  # a link to the checkpoint with the lowest validation loss
 
@@ -16,9 +18,9 @@ BEST = "best"  # a link to the checkpoint with the lowest validation loss
 def best(run: Path) -> Path | None:
     """Return the checkpoint with the lowest validation loss; None if none was validated."""
     scored = [
-        (value, folder)
-        for folder in finished(run)
-        if (value := numbers(folder).validation) is not None and math.isfinite(value)
+        (state.validation, folder)
+        for folder, state in states_of(run).items()
+        if state.validation is not None
     ]
     return min(scored)[1] if scored else None
 
@@ -30,7 +32,7 @@ def prune(run: Path, policy: Policy) -> None:
     the schedule, which only an interruption saves, is removed once a newer one exists.
     """
     found = finished(run)
-    steps = {folder: int(folder.name.removeprefix("step-")) for folder in found}
+    steps = {folder: step_of(folder) or 0 for folder in found}
     regular = [f for f in found[:-1] if policy.regular(steps[f])]
     kept = {found[-1], *(regular[-(policy.last - 1) :] if policy.last > 1 else ())}
     if policy.every is not None:
@@ -40,14 +42,23 @@ def prune(run: Path, policy: Policy) -> None:
     winner = best(run) if policy.best else None
     if winner is not None:
         kept.add(winner)
-    _link(run / "checkpoints" / BEST, winner)
+    _link(run / FOLDER / BEST, winner)
     for folder in set(found) - kept:
-        (folder / "state.json").unlink()  # first: without it, a partial folder is no checkpoint
-    for pattern in ("step-*", ".step-*.part"):  # the second kind: an interrupted save
-        for folder in (run / "checkpoints").glob(pattern):
-            if folder not in kept:
-                shutil.rmtree(folder)
+        (folder / FILE).unlink()  # first: without it, a partial folder is no checkpoint
+    for folder in (run / FOLDER).glob("*step-*"):
+        if folder not in kept and _is_left(folder, steps[found[-1]]):
+            shutil.rmtree(folder)
     posthoc.thin(run, policy.regular, steps[found[-1]])
+
+
+def _is_left(folder: Path, newest: int) -> bool:
+    """Whether a folder is a part of a checkpoint, or a damaged one that was made again."""
+    if folder.name.startswith("."):
+        return folder.suffix == ".part"  # of an interrupted save
+    if not folder.is_dir() or folder.is_symlink():
+        return False
+    step = step_of(folder.with_name(folder.name.removeprefix(ASIDE)))
+    return step is not None and (step <= newest or not folder.name.startswith(ASIDE))
 
 
 def _link(path: Path, target: Path | None) -> None:

@@ -1,0 +1,259 @@
+"""Files of a checkpoint that vouch for each other: damage is found, named and made again."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from safetensors.torch import load_file, save_file
+
+from adm.hashes import SUMS, damaged_parts, write_sums
+from adm.models.load import load_diffusion
+from adm.processes import Devices
+from adm.training import checkpoint
+from adm.training.finished import finished, latest, step_of
+
+SETTINGS = ("train.save_every_steps=2", "train.steps=6", "watch.images=0")
+ALONE = Devices(torch.device("cpu"))
+PARTS = ("model.safetensors", "raw.safetensors", "optimizer.safetensors", "state.json", SUMS)
+
+
+def train(run: Path, count: int | None = None) -> list[dict]:
+    return tiny.steps(tiny.diffusion(*SETTINGS), tiny.stripes(), run, count)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that has ended; it keeps the checkpoints after 4 and 6 steps."""
+    run = tmp_path_factory.mktemp("run") / "whole"
+    train(run)
+    return run
+
+
+@pytest.fixture
+def run(whole: Path, tmp_path: Path) -> Path:
+    """A copy of a run, with checkpoints after 2 and 4 of 6 steps."""
+    copy = tmp_path / "run"
+    shutil.copytree(whole, copy, symlinks=True)
+    return copy
+
+
+def newest(run: Path) -> Path:
+    folder = latest(run)
+    assert folder is not None
+    return folder
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-5])
+
+
+def flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 4
+    file.write_bytes(content)
+
+
+def swap(file: Path) -> None:
+    """Put the part of the checkpoint before in its place."""
+    shutil.copy(file.parent.with_name("step-0000004") / file.name, file)
+
+
+def test_sums_list_every_other_file(run: Path) -> None:
+    for folder in finished(run):
+        lines = (folder / SUMS).read_text().splitlines()
+        assert sorted(line[66:] for line in lines) == sorted(set(PARTS) - {SUMS})
+        assert damaged_parts(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("model.safetensors", Path.unlink),
+        ("model.safetensors", swap),
+        ("raw.safetensors", flip),
+        ("optimizer.safetensors", cut),
+        ("optimizer.safetensors", swap),
+        ("state.json", flip),
+        ("state.json", swap),
+        (SUMS, cut),
+        (SUMS, swap),
+    ],
+)
+def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(
+    run: Path, whole: Path, capsys: pytest.CaptureFixture[str], name: str, damage: Callable
+) -> None:
+    damage(newest(run) / name)
+    assert len(train(run)) == 2
+    said = capsys.readouterr().err
+    assert "step-0000006/" in said
+    assert "it is now in damaged-step-0000006, and training continues from step-0000004" in said
+    assert sorted(f.name for f in (run / "checkpoints").glob("*step*")) == [
+        "step-0000004",
+        "step-0000006",
+    ]
+    for file in PARTS:
+        assert (newest(run) / file).read_bytes() == (newest(whole) / file).read_bytes()
+
+
+def test_damage_stays_aside_until_it_is_made_again(run: Path) -> None:
+    flip(newest(run) / "raw.safetensors")
+    assert checkpoint.intact(run, ALONE) == run / "checkpoints/step-0000004"
+    assert (run / "checkpoints/damaged-step-0000006/model.safetensors").exists()
+    assert train(run, 1)
+    assert (run / "checkpoints/damaged-step-0000006").exists()
+
+
+def test_a_run_without_a_whole_checkpoint_says_so_and_keeps_them(run: Path) -> None:
+    for folder in finished(run):
+        flip(folder / "optimizer.safetensors")
+    before = sorted((run / "checkpoints").iterdir())
+    message = r"step-0000006/optimizer\.safetensors .*no checkpoint before it is whole; copy it"
+    with pytest.raises(ValueError, match=message):
+        train(run)
+    assert sorted((run / "checkpoints").iterdir()) == before
+
+
+@pytest.mark.parametrize("damage", [cut, swap])
+@pytest.mark.parametrize("name", ["model.safetensors", "state.json", SUMS])
+@pytest.mark.parametrize("given", ["", "checkpoints/step-0000006/model.safetensors"])
+def test_a_damaged_model_is_not_sampled(
+    run: Path, name: str, damage: Callable[[Path], None], given: str
+) -> None:
+    assert load_diffusion(run / given).trained_steps == 6
+    damage(newest(run) / name)
+    message = "copy it again, or remove .*step-0000006 to use the checkpoint before it"
+    with pytest.raises(ValueError, match=message) as raised:
+        load_diffusion(run / given)
+    assert "step-0000006" in str(raised.value)
+
+
+def test_other_parts_are_not_read_to_sample(run: Path) -> None:
+    flip(newest(run) / "raw.safetensors")
+    assert load_diffusion(run).trained_steps == 6
+
+
+def test_a_model_outside_of_a_checkpoint_is_read(run: Path, tmp_path: Path) -> None:
+    shutil.copy(newest(run) / "model.safetensors", tmp_path / "copy.safetensors")
+    assert load_diffusion(tmp_path / "copy.safetensors").trained_steps == 6
+
+
+class TestEarlierVersions:
+    """Checkpoints without SHA256SUMS."""
+
+    @pytest.fixture
+    def run(self, run: Path) -> Path:
+        for folder in finished(run):
+            (folder / SUMS).unlink()
+        return run
+
+    def test_they_are_sampled_and_resumed(self, run: Path, whole: Path) -> None:
+        assert load_diffusion(run).trained_steps == 6
+        shutil.rmtree(newest(run))
+        assert len(train(run)) == 2
+        raw = (load_file(newest(each) / "raw.safetensors") for each in (run, whole))
+        ours, theirs = raw
+        assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+    @pytest.mark.parametrize("name", ["model.safetensors", "raw.safetensors", "state.json"])
+    def test_a_part_of_another_step_is_found_by_the_step_that_it_names(
+        self, run: Path, capsys: pytest.CaptureFixture[str], name: str
+    ) -> None:
+        swap(newest(run) / name)
+        assert len(train(run)) == 2
+        assert re.search(r"step 4|and state\.json of 4", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("place", ["raw.safetensors", "model.safetensors"])
+def test_weights_that_are_not_finite_are_not_continued(run: Path, place: str) -> None:
+    file = newest(run) / place
+    weights, metadata = checkpoint.load_model(file)
+    weights["head.2.bias"].fill_(float("nan"))
+    checkpoint.save_model(file, weights, metadata)
+    write_sums(newest(run), set(PARTS) - {SUMS})
+    with pytest.raises(ValueError, match=r"head\.2\.bias in .* not finite; remove .*step-0000006"):
+        train(run)
+    if place == "model.safetensors":
+        with pytest.raises(ValueError, match=r"head\.2\.bias in .* not finite; copy it again"):
+            load_diffusion(run)
+
+
+def test_weights_of_another_network_are_refused(run: Path) -> None:
+    file = newest(run) / "raw.safetensors"
+    weights, metadata = checkpoint.load_model(file)
+    weights["head.2.bias"] = weights["head.2.bias"][:1]
+    checkpoint.save_model(file, weights, metadata)
+    write_sums(newest(run), set(PARTS) - {SUMS})
+    with pytest.raises(ValueError, match="has the weights of another network; remove "):
+        train(run)
+
+
+@pytest.mark.parametrize(
+    ("name", "step"),
+    [
+        ("step-0000002", 2),
+        ("step-10000000", 10**7),
+        ("step-abc", None),
+        ("step-2", None),
+        ("step-01000000", None),
+        ("step-" + "9" * 400, None),
+        ("damaged-step-0000002", None),
+        ("step-٠٠٠٠٠٠٢", None),
+    ],
+)
+def test_the_names_of_checkpoints(name: str, step: int | None) -> None:
+    assert step_of(Path(name)) == step
+
+
+def test_what_is_no_checkpoint_is_left_alone(run: Path) -> None:
+    folder = run / "checkpoints"
+    (folder / "step-abc").mkdir()
+    (folder / "step-abc" / "state.json").write_text("[]")
+    (folder / "step-0000009").write_text("a file")
+    assert newest(run).name == "step-0000006"
+    shutil.rmtree(newest(run))
+    assert len(train(run)) == 2
+    assert (folder / "step-abc").is_dir()
+    assert (folder / "step-0000009").is_file()
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        "[]",
+        "{}",
+        "null",
+        '{"step": "6", "micro_batch": 4, "bad_steps": 0}',
+        '{"step": 6, "micro_batch": 0, "bad_steps": 0}',
+        '{"step": 6, "micro_batch": 4, "bad_steps": -1}',
+        '{"step": 6, "micro_batch": 4, "bad_steps": 0, "players": {}}',
+        '{"step": 6, "micro_batch": 4, "bad_steps": 0, "optimizer": {"a": NaN}}',
+        '{"step": 6, "step": 6, "micro_batch": 4, "bad_steps": 0}',
+        "[" * 100_000,
+    ],
+)
+def test_a_state_of_another_form_is_damaged(run: Path, state: str) -> None:
+    (newest(run) / "state.json").write_text(state)
+    (newest(run) / SUMS).unlink()
+    with pytest.raises(ValueError, match=r"state\.json is missing or damaged"):
+        checkpoint.numbers(newest(run))
+    assert checkpoint.intact(run, ALONE) == run / "checkpoints/step-0000004"
+
+
+def test_a_loss_scale_may_be_infinite(run: Path) -> None:
+    held = json.loads((newest(run) / "state.json").read_text())
+    (newest(run) / "state.json").write_text(json.dumps(held | {"loss_scale": float("inf")}))
+    write_sums(newest(run), set(PARTS) - {SUMS})
+    assert train(run) == []
+
+
+def test_moments_of_another_network_are_refused(run: Path) -> None:
+    file = newest(run) / "optimizer.safetensors"
+    save_file({"exp_avg/none": torch.zeros(2)}, file)
+    write_sums(newest(run), set(PARTS) - {SUMS})
+    with pytest.raises(ValueError, match="has the moments of another network; remove "):
+        train(run)
