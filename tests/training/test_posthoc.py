@@ -1,5 +1,6 @@
 """stored averages -> any other: what was stored comes back, and what was not comes near."""
 
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from safetensors.torch import load_file
 from scipy.integrate import quad
 from torch import nn
 
+from adm.hashes import SUMS, damaged_parts, read_sums
 from adm.processes import Devices
 from adm.training import posthoc
 from adm.training.checkpoint import load_model
@@ -54,7 +56,9 @@ def distance(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
 def test_power_averages_alone_are_stored_and_say_what_they_are(tmp_path: Path) -> None:
     kept = averages(nn.Linear(2, 2), 0.9, (0.99,), STORED)
     snapshot(tmp_path, 1000, kept, METADATA, ALONE)
-    files = sorted(path.name for path in (tmp_path / "averages").iterdir())
+    files = sorted(path.name for path in (tmp_path / "averages").glob("*.safetensors"))
+    assert sorted(read_sums(tmp_path / "averages") or ()) == files
+    assert damaged_parts(tmp_path / "averages") == []
     assert files == [f"step-0001000.width-{width}.safetensors" for width in STORED]
     path = tmp_path / "averages" / files[0]
     weights, metadata = load_model(path)
@@ -183,12 +187,69 @@ def test_a_run_without_averages_says_how_to_store_them(tmp_path: Path) -> None:
         reconstruct(tmp_path, 0.1)
 
 
-def test_a_damaged_snapshot_is_named(tmp_path: Path) -> None:
-    snapshot(tmp_path, 5, averages(nn.Linear(2, 2), 0.9, (), STORED), METADATA, ALONE)
-    damaged = tmp_path / "averages" / "step-0000005.width-0.1.safetensors"
-    damaged.write_bytes(damaged.read_bytes()[:50])
-    with pytest.raises(ValueError, match=r"width-0\.1\.safetensors is damaged"):
-        reconstruct(tmp_path, 0.1)
+def run_of(run: Path, seed: int = 0) -> Path:
+    """A run with averages of two widths after 5 and 10 steps; returns their folder."""
+    torch.manual_seed(seed)
+    for step in (5, 10):
+        kept = averages(nn.Linear(2, 2), 0.9, (), STORED)
+        snapshot(run, step, kept, METADATA | {"labels": str(seed)}, ALONE)
+    return run / "averages"
+
+
+def cut(file: Path, other: Path) -> None:
+    file.write_bytes(file.read_bytes()[:50])
+
+
+def of_another_run(file: Path, other: Path) -> None:
+    file.write_bytes((other / file.name).read_bytes())
+
+
+def of_another_step(file: Path, other: Path) -> None:
+    file.write_bytes(file.with_name(file.name.replace("10", "05")).read_bytes())
+
+
+def of_another_width(file: Path, other: Path) -> None:
+    file.write_bytes(file.with_name(file.name.replace("0.1", "0.05")).read_bytes())
+
+
+@pytest.mark.parametrize("listed", [True, False])
+@pytest.mark.parametrize("damage", [cut, of_another_run, of_another_step, of_another_width])
+def test_a_snapshot_that_is_not_the_run_s_is_named(
+    tmp_path: Path, damage: Callable[[Path, Path], None], listed: bool
+) -> None:
+    folder, other = run_of(tmp_path / "run"), run_of(tmp_path / "other", 1)
+    file = folder / "step-0000010.width-0.1.safetensors"
+    if not listed:
+        (folder / SUMS).unlink()  # as an earlier version wrote it
+    assert reconstruct(tmp_path / "run", 0.07)
+    damage(file, other)
+    with pytest.raises(ValueError, match=r"averages/step-0.*\.safetensors .*remove that file"):
+        reconstruct(tmp_path / "run", 0.07)
+    if listed:
+        file.unlink()
+        assert reconstruct(tmp_path / "run", 0.07)
+
+
+def test_a_snapshot_that_is_not_listed_was_left_by_a_killed_process(tmp_path: Path) -> None:
+    folder = run_of(tmp_path)
+    late = folder / "step-0000015.width-0.1.safetensors"
+    late.write_bytes((folder / "step-0000010.width-0.1.safetensors").read_bytes())
+    assert {one.step for one in posthoc.stored(tmp_path)} == {5, 10}
+    posthoc.thin(tmp_path, lambda step: step % 10 == 0, 20)
+    assert {one.step for one in posthoc.stored(tmp_path)} == {10}
+    assert damaged_parts(folder) == []
+    assert not late.exists()
+
+
+def test_averages_of_an_earlier_version_get_their_sums(tmp_path: Path) -> None:
+    folder = run_of(tmp_path)
+    for content in (None, "damaged"):
+        (folder / SUMS).unlink()
+        if content:
+            (folder / SUMS).write_text(content)
+        snapshot(tmp_path, 15, averages(nn.Linear(2, 2), 0.9, (), STORED), METADATA, ALONE)
+        assert {one.step for one in posthoc.stored(tmp_path)} == {5, 10, 15}
+        assert damaged_parts(folder) == []
 
 
 def test_a_file_that_cannot_be_written_leaves_nothing(

@@ -1,147 +1,75 @@
-"""Snapshots of averages of a few widths -> weights of the average of any width.
+"""Run folder -> snapshots of its averages of a few widths -> weights of the average of any width.
 
-A power-function average at time t is the integral of the weights of times tau times its profile
-
-    p(tau) = (gamma + 1) tau^gamma / t^(gamma + 1),    0 <= tau <= t.
-
-A linear combination of stored averages has the same combination of their profiles. The one whose
-profile is closest to the wanted profile approximates an average that was not tracked (Karras et al.
-2024, section 3 and appendix C).
+The snapshots are in the folder `averages` of the run. Its SHA256SUMS lists those that are whole; one
+that is not in it was left by a process that was killed.
 """
 
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from adm.files import new_file
+from adm.hashes import damaged_parts, read_sums, sha256, store_sums
+from adm.notices import notice
 from adm.processes import Devices
 from adm.training.checkpoint import save_model
 from adm.training.disk import unwritten
 from adm.training.ema import EMA, Power
-from adm.training.header import entries_of
+from adm.training.header import entries_of, metadata_of
+from adm.training.profiles import Fit, Snapshot, fit, inner_product, profile
 from adm.training.spread import whole
+from adm.training.weights import check_finite
 
+__all__ = ["Fit", "Snapshot", "fit", "inner_product", "profile"]
 FOLDER = "averages"
-NAME = re.compile(r"step-(\d+)\.width-([0-9.e+-]+)\.safetensors")
-NEGLIGIBLE = 1e-7  # of the largest share; a float32 sum does not resolve less
-POOR = 0.05  # error of a profile above which users are warned
-
-
-class Snapshot(NamedTuple):
-    """A stored average: its state after `step` steps, its width, and its file."""
-
-    step: int
-    width: float
-    path: Path = Path()
-
-
-class Fit(NamedTuple):
-    """An approximation of an average by a linear combination of stored ones.
-
-    Attributes:
-        width: the wanted width.
-        step: the step at which the wanted average ends.
-        shares: the stored averages with non-zero coefficients, which sum to 1.
-        error: L2 distance of the two profiles, relative to the norm of the wanted one.
-    """
-
-    width: float
-    step: int
-    shares: tuple[tuple[Snapshot, float], ...]
-    error: float
-
-    @property
-    def poor(self) -> bool:
-        """Whether the approximation differs visibly from the wanted average."""
-        return self.error > POOR
-
-    def profile(self, times: np.ndarray) -> np.ndarray:
-        """Return the (N,) values of the combined profile at `times` (N,), in steps."""
-        parts = [share * profile(s.width, s.step, times) for s, share in self.shares]
-        return np.sum(parts, axis=0)
-
-
-def profile(width: float, step: float, times: np.ndarray) -> np.ndarray:
-    """Return the (N,) values of the profile of a power-function average that ends at `step`.
-
-    Args:
-        width: relative to `step`.
-        times: (N,) in steps. The integral of the profile over all of them is 1.
-    """
-    gamma = Power(width).gamma
-    early = np.clip(times / step, 0, 1)
-    return np.where(times <= step, (gamma + 1) * early**gamma / step, 0.0)
-
-
-def inner_product(
-    gamma: np.ndarray, step: np.ndarray, other_gamma: np.ndarray, other_step: np.ndarray
-) -> np.ndarray:
-    """Return the integrals of the products of profiles, in 1 / steps; arrays broadcast.
-
-    For t_a <= t_b, the integral over [0, t_a] is
-    (gamma_a + 1)(gamma_b + 1) / (gamma_a + gamma_b + 1) (t_a / t_b)^gamma_b / t_b.
-    """
-    late = np.maximum(step, other_step)
-    rising = np.where(step <= other_step, other_gamma, gamma)
-    height = (gamma + 1) * (other_gamma + 1) / (gamma + other_gamma + 1)
-    return height * (np.minimum(step, other_step) / late) ** rising / late
-
-
-def fit(snapshots: Sequence[Snapshot], width: float, step: int) -> Fit:
-    """Fit the profile of an average by those of the snapshots up to `step`.
-
-    Constrained least squares in float64: the coefficients sum to 1, so that the average of constant
-    weights is exact.
-
-    Raises:
-        ValueError: no average has a snapshot at `step`, or `width` is out of range.
-    """
-    used = sorted(one for one in snapshots if one.step <= step)
-    if not used or used[-1].step != step:
-        steps = sorted({one.step for one in snapshots}, key=lambda one: abs(one - step))
-        near = " or ".join(map(str, sorted(steps[:2]))) or "a step with stored averages"
-        raise ValueError(f"no average was stored at step {step}; give {near}")
-    gammas = np.array([Power(one.width).gamma for one in used])
-    ends = np.array([float(one.step) for one in used])
-    end, gamma = np.array(float(step)), np.array(Power(width).gamma)
-    products = inner_product(gammas[:, None], ends[:, None], gammas, ends)
-    with_wanted = inner_product(gammas, ends, gamma, end)
-    shares = _least_squares(products, with_wanted)
-    norm = inner_product(gamma, end, gamma, end)
-    squared = norm - 2 * shares @ with_wanted + shares @ products @ shares
-    shares[np.abs(shares) < NEGLIGIBLE * np.abs(shares).max()] = 0
-    shares /= shares.sum()
-    return Fit(
-        width,
-        step,
-        tuple((used[i], float(shares[i])) for i in np.flatnonzero(shares)),
-        error=float(np.sqrt(max(0.0, squared) / norm)),
-    )
-
-
-def _least_squares(products: np.ndarray, with_wanted: np.ndarray) -> np.ndarray:
-    """Solve for (K,) coefficients that sum to 1, given (K, K) and (K,) inner products."""
-    scale = np.diag(products) ** -0.5  # scaled, because early profiles have large norms
-    count = len(scale)
-    system = np.zeros((count + 1, count + 1))
-    system[:count, :count] = products * scale[:, None] * scale
-    system[count, :count] = system[:count, count] = scale / scale.max()
-    target = np.append(with_wanted * scale, 1 / scale.max())
-    return np.linalg.lstsq(system, target, rcond=1e-15)[0][:count] * scale
+NAME = re.compile(r"step-(\d{7,12})\.width-([0-9.e+-]{1,30})\.safetensors")
 
 
 def _found(run: Path) -> list[Snapshot]:
     return sorted(
-        Snapshot(int(match[1]), float(match[2]), path)
+        Snapshot(step, width, path)
         for path in (run / FOLDER).glob("step-*.safetensors")
         if (match := NAME.fullmatch(path.name))
+        for step, width in ((int(match[1]), _number(match[2])),)
+        if width is not None
     )
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _listed(folder: Path) -> dict[str, str]:
+    """Return the hashes of the snapshots in a folder; without SHA256SUMS, they are made."""
+    try:
+        sums = read_sums(folder)
+    except ValueError as error:
+        sums = None
+        notice(f"{error}; it is made again from the files that are there")
+    if sums is not None:
+        return sums
+    return {path.name: sha256(path) for path in folder.glob("step-*.safetensors")}
+
+
+def _unlist(folder: Path, names: Iterable[str]) -> None:
+    """Remove files from the list of a folder, before they are replaced or removed."""
+    if not folder.is_dir():
+        return
+    gone = frozenset(names)
+    store_sums(folder, {name: held for name, held in _listed(folder).items() if name not in gone})
+
+
+def _list(folder: Path, names: Iterable[str]) -> None:
+    """Add files to the list of a folder, once they are written."""
+    store_sums(folder, _listed(folder) | {name: sha256(folder / name) for name in names})
 
 
 def thin(run: Path, regular: Callable[[int], bool], newest: int) -> None:
@@ -154,9 +82,11 @@ def thin(run: Path, regular: Callable[[int], bool], newest: int) -> None:
         newest: a step whose averages are kept in any case, because the run may resume from it.
     """
     for folder in (run, *(found.parent for found in run.glob(f"*/{FOLDER}"))):
-        for one in _found(folder):
-            if one.step < newest and not regular(one.step):
-                one.path.unlink()
+        old = [one for one in _found(folder) if one.step < newest and not regular(one.step)]
+        if old:
+            _unlist(folder / FOLDER, [one.path.name for one in old])
+        for one in old:
+            one.path.unlink()
         for part in (folder / FOLDER).glob(".step-*.part"):
             part.unlink()
 
@@ -167,13 +97,21 @@ def stored(run: Path) -> list[Snapshot]:
     Raises:
         ValueError: there are none.
     """
-    found = _found(run)
+    sums = _sums(run)
+    found = [one for one in _found(run) if sums is None or one.path.name in sums]
     if not found:
         raise ValueError(
             f"{run} stores no averages of a stated width; train with "
             "settings=['train.ema_widths=0.05,0.1']"
         )
     return found
+
+
+def _sums(run: Path) -> dict[str, str] | None:
+    try:
+        return read_sums(run / FOLDER)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{error}; copy the folder again") from None
 
 
 def snapshot(
@@ -198,17 +136,21 @@ def snapshot(
     """
     failure: OSError | None = None
     kept = [(one, one.decay) for one in averages if isinstance(one.decay, Power)]
+    if not kept:
+        return
+    names = [f"step-{step:07d}.{average.name}.safetensors" for average, _ in kept]
+    devices.once(lambda: _unlist(run / FOLDER, names))
     for turn, (average, decay) in enumerate(kept):
-        name = f"step-{step:07d}.{average.name}.safetensors"
         tensors = {key: whole(t) for key, t in average.weights.items()}  # collective
         if turn % devices.world == devices.rank and failure is None:
             narrow = {key: _narrowed(t, dtype) for key, t in tensors.items()}
             described = metadata | {"step": step, "width": decay.width}
             try:
-                _written(run / FOLDER / name, narrow, described)
+                _written(run / FOLDER / names[turn], narrow, described)
             except OSError as error:
                 failure = error
     devices.share_failure(failure)
+    devices.once(lambda: _list(run / FOLDER, names))
 
 
 def reconstruct(run: Path, width: float, step: int | None = None) -> tuple[dict[str, Tensor], Fit]:
@@ -224,10 +166,12 @@ def reconstruct(run: Path, width: float, step: int | None = None) -> tuple[dict[
         Float32 weights by name, and the fit with its error.
 
     Raises:
-        ValueError: no averages are stored, none at `step`, or a file is damaged.
+        ValueError: no averages are stored, none at `step`, or a file is damaged or from another
+            step, width or run.
     """
     snapshots = stored(run)
     found = fit(snapshots, width, snapshots[-1].step if step is None else step)
+    _check(run / FOLDER, [one for one, _ in found.shares])
     return _summed(found.shares), found
 
 
@@ -246,15 +190,43 @@ def write(run: Path, width: float, out: Path, step: int | None = None) -> Fit:
     return found
 
 
+def _check(folder: Path, used: Sequence[Snapshot]) -> None:
+    """Raise ValueError for the first snapshot that is not the one that its name says."""
+    if damaged := damaged_parts(folder, [one.path.name for one in used]):
+        raise _refused(folder / damaged[0], "is damaged, or from another run")
+    run = _run_of(used[-1].path)
+    for one in used:
+        if _run_of(one.path) != run:
+            raise _refused(one.path, "is from another run")
+        described = metadata_of(one.path)
+        if (described.step, described.width) != (one.step, one.width):
+            what = f"that of step {described.step} and width {described.width}"
+            raise _refused(one.path, f"is damaged: it is {what}")
+
+
+def _run_of(path: Path) -> dict[str, Any]:
+    """Return what the metadata of a snapshot say about its run, which is equal for all of them."""
+    try:
+        entries = entries_of(path)
+    except ValueError:
+        raise _refused(path, "is damaged") from None
+    return {key: entries.get(key) for key in ("classes", "images", "labels", "start")}
+
+
+def _refused(path: Path, why: str) -> ValueError:
+    return ValueError(f"{path} {why}; remove that file, to use the others without it")
+
+
 def _summed(shares: Iterable[tuple[Snapshot, float]]) -> dict[str, Tensor]:
     """Sum the snapshots, with one of their tensors in memory at a time."""
     total: dict[str, Tensor] = {}
     for one, share in shares:
         with _opened(one.path) as file:
             if total and total.keys() != set(file.keys()):
-                raise ValueError(f"{one.path} has the weights of another network; remove that file")
+                raise _refused(one.path, "has the weights of another network")
             for key in file.keys():  # noqa: SIM118 (not a dictionary)
                 part = file.get_tensor(key).float()
+                check_finite(one.path, {key: part}, "remove that file")
                 total.setdefault(key, torch.zeros_like(part)).add_(part, alpha=share)
     return total
 
@@ -263,9 +235,7 @@ def _opened(path: Path) -> Any:
     try:
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
-        raise ValueError(
-            f"{path} is damaged ({error}); remove that file, to use the others without it"
-        ) from None
+        raise _refused(path, f"is damaged ({error})") from None
 
 
 def _narrowed(tensor: Tensor, dtype: torch.dtype) -> Tensor:
