@@ -69,3 +69,11 @@ def removed(value: Any, path: tuple[Any, ...]) -> Any:
         here = here[key]
     del here[path[-1]]
     return made
+
+
+def one_line(error: ValueError) -> str:
+    """The message of an error, which is short, on one line, and acts on no terminal."""
+    message = str(error)
+    assert message.isprintable(), repr(message[:300])
+    assert len(message) < 1500, message[:300]
+    return message

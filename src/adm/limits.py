@@ -4,7 +4,7 @@ They keep a damaged number from asking for all memory, or for hours.
 """
 
 MOST_STEPS = 10**12  # optimizer steps of a run
-MOST_LEVELS = 1_000_000  # T of a process; its schedule is a table in memory
+MOST_LEVELS = 100_000  # T of a process; its schedule is a table in memory
 MOST_SIDE, MOST_CHANNELS = 1 << 16, 1024  # of an image
 MOST_BATCH = 1 << 20  # images of a step, of a preview
 MOST_AVERAGES = 100  # of the weights of a run

@@ -138,7 +138,10 @@ def _filled(
     recipe: Recipe, weights: dict[str, Tensor], path: Path, device: torch.device
 ) -> UNet | Classifier:
     """Build the recipe's network with these weights, without a random initialization."""
-    network = on_meta(recipe.config)
+    try:
+        network = on_meta(recipe.config)
+    except ValueError as error:
+        raise damaged_metadata(path, error) from None
     if shapes_of(network.state_dict()) != shapes_of(weights):
         raise ValueError(f"the weights in {path} do not match its recipe; the file is damaged")
     filled = {name: w.float() for name, w in weights.items()}

@@ -74,7 +74,8 @@ def _is_tensor(value: object) -> bool:
 
 def _oddity(tensor: Tensor) -> str | None:
     """Return what a tensor has that no weight has; None for a dense real one."""
-    if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
+    strided = tensor.layout == torch.strided and not tensor.is_nested and not tensor.is_quantized
+    if not strided or tensor.device.type != "cpu":
         return "no dense values"
     return "complex values" if tensor.is_complex() else None
 

@@ -18,6 +18,13 @@ from adm.networks.norm import GroupNorm, prefers_speed
 
 Resampling = Literal["biggan", "convolution", "plain"]
 Module = TypeVar("Module", bound=nn.Module)
+WIDEST = 1 << 17  # channels: far above what can be trained
+
+
+def _check_heads(name: str, value: int) -> None:
+    """Raise ValueError for more than any network has; `Attention` checks the others."""
+    if value > WIDEST:
+        raise ValueError(f"{name} must be at most {WIDEST}")
 
 
 @dataclass(frozen=True)
@@ -25,6 +32,9 @@ class HeadCount:
     """The same number of attention heads at every resolution."""
 
     heads: int
+
+    def __post_init__(self) -> None:
+        _check_heads("heads", self.heads)
 
     def count(self, channels: int) -> int:
         return self.heads
@@ -35,6 +45,9 @@ class HeadWidth:
     """The same number of channels in every head; the paper settles on 64 (section 3)."""
 
     channels_per_head: int
+
+    def __post_init__(self) -> None:
+        _check_heads("channels_per_head", self.channels_per_head)
 
     def count(self, channels: int) -> int:
         return channels // self.channels_per_head if self.channels_per_head else 0

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from adm.networks.blocks import (
+    WIDEST,
     Attention,
     BlockStyle,
     Downsample,
@@ -20,8 +21,8 @@ from adm.networks.norm import prefers_speed
 from adm.networks.recompute import Recomputable
 
 # The largest configuration, far above what can be trained: a damaged number asks for no more.
-LARGEST = {"in_channels": 1024, "channels": 1 << 14, "depth": 32, "norm_groups": 1 << 14}
-MOST_RESOLUTIONS, WIDEST, MOST_CLASSES = 12, 1 << 17, 1 << 20
+LARGEST = {"in_channels": 1024, "channels": 1 << 14, "depth": 16, "norm_groups": 1 << 14}
+MOST_RESOLUTIONS, MOST_CLASSES = 12, 1 << 20
 DEFAULT_HEADS = HeadWidth(64)  # the paper's choice (section 3)
 
 

@@ -1,7 +1,7 @@
 """Run folder -> snapshots of its averages of a few widths -> weights of the average of any width.
 
-The snapshots are in the folder `averages` of the run. Its SHA256SUMS lists those that are whole; one
-that is not in it was left by a process that was killed.
+The snapshots are in the folder `averages` of the run. Its SHA256SUMS lists those that are whole;
+any other was left by a process that was killed.
 """
 
 import re

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from adm.networks import Config, Shapes, on_meta, shapes_of
 from adm.networks.blocks import Attention
+from adm.shown import printable, short
 
 # Ours -> released, matched in order: PLACES at the start of a name, then LAYERS within it. The
 # resize of a decoder stage is not listed: its released number depends on whether attention precedes
@@ -203,28 +204,34 @@ def visible_settings(shapes: Shapes) -> dict[str, object]:
             "give a .pt file of guided-diffusion"
         )
     blocks = {
-        int(match[1]): tuple(shape)
-        for name, shape in shapes.items()
-        if (match := re.fullmatch(r"input_blocks\.(\d+)\.0\.out_layers\.3\.weight", name))
+        int(match[1]): _side(shapes, name, 0)
+        for name in shapes
+        if (match := re.fullmatch(r"input_blocks\.(\d{1,4})\.0\.out_layers\.3\.weight", name))
     }
-    embedding = shapes.get("middle_block.0.emb_layers.1.bias", (0,))[0]
+    embedding = _side(shapes, "middle_block.0.emb_layers.1.bias", 0) or 0
     unet = any(name.startswith("output_blocks.") for name in shapes)
-    last = next((shapes[name] for name in LAST_BIASES if name in shapes), (None,))
+    last = next((name for name in LAST_BIASES if name in shapes), "")
     return {
         "kind": "U-Net" if unet else "classifier",
-        "channels": shapes["time_embed.0.weight"][-1],
-        "input channels": shapes["input_blocks.0.0.weight"][1],
-        "outputs": last[0],
-        "label classes": shapes.get("label_emb.weight", (None,))[0],
-        "block widths": tuple(shape[0] for _, shape in sorted(blocks.items())),
+        "channels": _side(shapes, "time_embed.0.weight", -1),
+        "input channels": _side(shapes, "input_blocks.0.0.weight", 1),
+        "outputs": _side(shapes, last, 0),
+        "label classes": _side(shapes, "label_emb.weight", 0),
+        "block widths": tuple(width for _, width in sorted(blocks.items())),
         "attention after block": tuple(
             i for i in blocks if f"input_blocks.{i}.1.qkv.weight" in shapes
         ),
-        "AdaGN": embedding == 2 * shapes.get("middle_block.0.out_layers.0.bias", (0,))[0],
+        "AdaGN": embedding == 2 * (_side(shapes, "middle_block.0.out_layers.0.bias", 0) or 0),
         "learned resampling": any(".0.op." in name for name in shapes),
     }
 
 
+def _side(shapes: Shapes, name: str, dimension: int) -> int | None:
+    """Return a side of a tensor, or None if there is none."""
+    shape = shapes.get(name, ())
+    return shape[dimension] if -len(shape) <= dimension < len(shape) else None
+
+
 def _few(names: Sequence[str], limit: int = 3) -> str:
-    shown = ", ".join(names[:limit]) or "nothing"
-    return f"{shown} and {len(names) - limit} more" if len(names) > limit else shown
+    told = ", ".join(short(printable(name)) for name in names[:limit]) or "nothing"
+    return f"{told} and {len(names) - limit} more" if len(names) > limit else told
