@@ -71,7 +71,7 @@ def removed(value: Any, path: tuple[Any, ...]) -> Any:
     return made
 
 
-def one_line(error: ValueError) -> str:
+def one_line(error: Exception) -> str:
     """The message of an error, which is short, on one line, and acts on no terminal."""
     message = str(error)
     assert message.isprintable(), repr(message[:300])
