@@ -221,13 +221,13 @@ def test_a_snapshot_that_is_not_the_run_s_is_named(
     file = folder / "step-0000010.width-0.1.safetensors"
     if not listed:
         (folder / SUMS).unlink()  # as an earlier version wrote it
-    assert reconstruct(tmp_path / "run", 0.07)
+    reconstruct(tmp_path / "run", 0.07)
     damage(file, other)
     with pytest.raises(ValueError, match=r"averages/step-0.*\.safetensors .*remove that file"):
         reconstruct(tmp_path / "run", 0.07)
     if listed:
         file.unlink()
-        assert reconstruct(tmp_path / "run", 0.07)
+        reconstruct(tmp_path / "run", 0.07)
 
 
 def test_a_snapshot_that_is_not_listed_was_left_by_a_killed_process(tmp_path: Path) -> None:

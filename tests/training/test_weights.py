@@ -26,5 +26,5 @@ def test_finite_weights_pass_even_if_their_sum_is_not(
 @pytest.mark.parametrize("value", [[NAN], [INFINITE], [1.0, -INFINITE], [INFINITE, -INFINITE]])
 def test_the_first_weight_that_is_not_finite_is_named(value: list[float]) -> None:
     weights = {"a": torch.ones(2), "b": torch.tensor([value]), "c": torch.tensor(NAN)}
-    with pytest.raises(ValueError, match="^b in m has values that are not finite; cure$"):
+    with pytest.raises(ValueError, match=r"^b in m has values that are not finite; cure$"):
         check_finite(Path("m"), weights, "cure")

@@ -43,11 +43,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if not isinstance(held, dict) or not all(map(_is_tensor, held.values())):
         raise ValueError(f"{path} holds {_kind(held)}; give a plain state dict, name -> tensor")
     for name, tensor in held.items():
-        if not isinstance(name, str) or (odd := _oddity(tensor)):
-            told = odd if isinstance(name, str) else "a name that is no text"
+        odd = _oddity(tensor) if isinstance(name, str) else "a name that is no text"
+        if odd is not None:
             raise ValueError(
-                f"{path} holds a tensor {shown(name)} with {told}; give a plain state dict of "
-                "dense real tensors"
+                f"{path} holds a tensor {shown(name)} with {odd}; give a plain state dict of dense "
+                "real tensors"
             )
     return held
 

@@ -4,6 +4,7 @@ The snapshots are in the folder `averages` of the run. Its SHA256SUMS lists thos
 any other was left by a process that was killed.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from adm.notices import notice
 from adm.processes import Devices
 from adm.training.checkpoint import save_model
 from adm.training.disk import unwritten
-from adm.training.ema import EMA, Power
+from adm.training.ema import EMA, WIDEST, Power
 from adm.training.header import entries_of, metadata_of
 from adm.training.profiles import Fit, Snapshot, fit, inner_product, profile
 from adm.training.spread import whole
@@ -32,19 +33,17 @@ NAME = re.compile(r"step-(\d{7,12})\.width-([0-9.e+-]{1,30})\.safetensors")
 
 def _found(run: Path) -> list[Snapshot]:
     return sorted(
-        Snapshot(step, width, path)
+        Snapshot(int(match[1]), width, path)
         for path in (run / FOLDER).glob("step-*.safetensors")
-        if (match := NAME.fullmatch(path.name))
-        for step, width in ((int(match[1]), _number(match[2])),)
-        if width is not None
+        if (match := NAME.fullmatch(path.name)) and 0 < (width := _number(match[2])) < WIDEST
     )
 
 
-def _number(text: str) -> float | None:
+def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        return None
+        return math.nan
 
 
 def _listed(folder: Path) -> dict[str, str]:
