@@ -258,7 +258,7 @@ def test_averages_of_any_width_are_stored_for_each_player(tmp_path: Path) -> Non
     settings = replace(toy.SETTINGS, policy=Policy(save_every=2))
     stepped(toy.run_of(tmp_path, tiny.stripes(), settings=settings))
     for name in toy.RATES:
-        held = sorted(file.name for file in (tmp_path / name / "averages").iterdir())
+        held = sorted(file.name for file in (tmp_path / name / "averages").glob("step-*"))
         assert held == [f"step-{step:07d}.width-0.1.safetensors" for step in (2, 4, 6)]
         weights, found = reconstruct(tmp_path / name, 0.1)
         assert not found.poor
@@ -273,7 +273,7 @@ def test_averages_of_interruptions_go_for_each_player(tmp_path: Path) -> None:
     stepped(run)  # saves at 3, and at 4 where it is stopped
     stepped(toy.run_of(tmp_path, tiny.stripes()))
     for name in toy.RATES:
-        steps = {file.name[:12] for file in (tmp_path / name / "averages").iterdir()}
+        steps = {file.name[:12] for file in (tmp_path / name / "averages").glob("step-*")}
         assert steps == {"step-0000003", "step-0000006"}
 
 
