@@ -187,7 +187,7 @@ def test_what_else_runs_counts_unless_the_user_chose(monkeypatch, told):
 
 
 def test_fewer_than_one_thread_is_refused():
-    with pytest.raises(ValueError, match=r"threads=\.\.\.: expected at least 1, got 0"):
+    with pytest.raises(ValueError, match=r"threads=\.\.\.: expected 1 to 1024, got 0"):
         configure(threads=0)
 
 

@@ -143,3 +143,12 @@ def test_an_animation_holds_its_frames_and_repeats(mode: str) -> None:
             seen.append((film.info["duration"], film.convert("L").getpixel((2, 2))))
     assert seen == [(60, 0), (100, 255), (2000, 0)]
     assert data_uri(content, "gif").startswith("data:image/gif;base64,R0lGODlh")
+
+
+def test_text_of_others_is_drawn_whatever_it_holds() -> None:
+    image = torch.zeros(1, 4, 4, dtype=torch.uint8)
+    rows = [Row("caf\udce9\n\x1b[2J", [image], ["\udcff\nnear"])]
+    drawn = sheet("\udce9" + "x" * 10**6, [("\ud800", 1)], rows)
+    assert drawn.width < 10_000
+    escaped = [Row("caf\\udce9\n\\x1b[2J", [image], ["\\udcff\nnear"])]
+    assert sheet("", [("", 1)], rows).tobytes() == sheet("", [("", 1)], escaped).tobytes()

@@ -26,8 +26,9 @@ The output of `--help`, written by `python tools/capture_help.py` and compared b
 [a test](../tests/docs/test_command_line.py). `python -m adm` is the same as `adm`.
 
 An error that the user can correct prints one line that names the cure, and exits with status 2;
-several obstacles print a line each. `ADM_TRACEBACK=1` shows the traceback. Ctrl-C exits with status
-130 and says whether the same command resumes.
+several obstacles print a line each. `ADM_TRACEBACK=1` shows the traceback. Ctrl-C, SIGTERM and
+SIGHUP remove temporary files, exit with status 130, 143 and 129, and say whether the same command
+resumes. A reader of the output that ends early, such as `head`, stops nothing.
 
 An option with several values takes them separated by commas or spaces: `--scales 0,1,2`,
 `--scales 0 1 2`. It takes all words up to the next option, so models, samples and data come first.

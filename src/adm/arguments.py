@@ -1,11 +1,13 @@
 """Argument of a public function, types or limits -> ValueError unless it is within them."""
 
+from adm.shown import shown
+
 
 def check(name: str, value: object, kinds: tuple[type, ...], wanted: str) -> None:
     """Raise ValueError, which names the argument, unless the value has one of these types."""
     if not isinstance(value, kinds):
-        shown = repr(value)
-        told = f" {shown}" if len(shown) < 60 and "\n" not in shown else ""
+        text = repr(value)
+        told = f" {shown(value)}" if len(text) < 60 and "\n" not in text else ""
         raise ValueError(f"{name} must be {wanted}, got {type(value).__name__}{told}")
 
 

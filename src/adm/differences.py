@@ -3,9 +3,8 @@
 from collections.abc import Collection
 from typing import Any
 
-from adm.shown import printable, short
+from adm.shown import printable, short, shown
 
-LONGEST_VALUE = 80  # characters of a value in a message
 MOST_ENTRIES = 8  # of a list that a message shows whole
 
 
@@ -44,5 +43,4 @@ def _shown(value: object) -> str:
     """Return a value for a message, which is shortened if it is long."""
     if isinstance(value, list) and len(value) > MOST_ENTRIES:
         return f"a list of {len(value)}"
-    text = repr(value)
-    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"
+    return shown(value)

@@ -48,17 +48,18 @@ def new_file(path: Path, *, sync: bool = True) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     clear(target)
     part = _beside(target)
-    try:
-        yield part
+    with naming(path, part):
+        try:
+            yield part
+            if sync:
+                fsync(part)
+            os.replace(part, target)
+        except BaseException:
+            with suppress(OSError):  # the error of the block matters more
+                part.unlink(missing_ok=True)
+            raise
         if sync:
-            fsync(part)
-        os.replace(part, target)
-    except BaseException:
-        with suppress(OSError):  # the error of the block matters more
-            part.unlink(missing_ok=True)
-        raise
-    if sync:
-        fsync(target.parent)
+            fsync(target.parent)
 
 
 @contextmanager
@@ -78,17 +79,44 @@ def new_folder(out: Path, replace: bool = False) -> Iterator[Path]:
     out = out.resolve()
     clear(out)
     part = _beside(out)
-    part.mkdir(parents=True)
+    with naming(out, part):
+        part.mkdir(parents=True)
+        try:
+            yield part
+            fsync_all(part)
+            if replace and out.exists():
+                _exchange(part, out)
+            else:
+                _take(part, out)
+            fsync(out.parent)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+@contextmanager
+def naming(path: Path, part: Path | None = None) -> Iterator[None]:
+    """Let an error of the system name the path that is written.
+
+    It names none if a write failed, and otherwise may name `part`, the temporary path, or a path in
+    that folder.
+    """
     try:
-        yield part
-        fsync_all(part)
-        if replace and out.exists():
-            _exchange(part, out)
-        else:
-            _take(part, out)
-        fsync(out.parent)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        yield
+    except OSError as error:
+        if of_system(error) and _names_none_or(part, error.filename):
+            error.filename, error.filename2 = str(path), None
+        raise
+
+
+def of_system(error: OSError) -> bool:
+    """Whether the system has raised an error, and not code that says in a sentence what to do."""
+    return error.errno is not None and error.strerror == os.strerror(error.errno)
+
+
+def _names_none_or(part: Path | None, named: object) -> bool:
+    if not isinstance(named, str | os.PathLike):
+        return True
+    return part is not None and Path(named).is_relative_to(part)
 
 
 def write_bytes(path: Path, content: bytes, *, sync: bool = True) -> None:

@@ -7,6 +7,8 @@ asked for, and errors, are no notices.
 import sys
 from typing import TextIO
 
+from adm.shown import printable_lines
+
 _quiet = False
 
 
@@ -24,4 +26,4 @@ def quiet() -> bool:
 def notice(line: str, to: TextIO | None = None) -> None:
     """Print a line to a stream, by default standard error, unless notices are switched off."""
     if not _quiet:
-        print(line, file=sys.stderr if to is None else to, flush=True)
+        print(printable_lines(line), file=sys.stderr if to is None else to, flush=True)

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 SPINS = 7000  # iterations, 0.1 ms to 0.4 ms by processor
 SPINS_BESIDE = 1000  # where other work holds cores that the threads need
+MOST_THREADS = 1024  # more than the system would start
 BLOCK_TIME = 1  # ms, the shortest of LLVM's runtime that is not zero
 SAMPLES, INTERVAL = 5, 0.005  # seconds between looks at what else is running
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
@@ -36,10 +37,10 @@ def configure(threads: int | None = None) -> None:
             core that this process may use.
 
     Raises:
-        ValueError: `threads` is less than 1.
+        ValueError: `threads` is less than 1, or more than any machine runs.
     """
-    if threads is not None and threads < 1:
-        raise ValueError(f"threads=...: expected at least 1, got {threads}")
+    if threads is not None and not 1 <= threads <= MOST_THREADS:
+        raise ValueError(f"threads=...: expected 1 to {MOST_THREADS}, got {threads}")
     if torch := sys.modules.get("torch"):
         if threads is not None:
             torch.set_num_threads(threads)

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from adm.data.pixels import MODES, to_picture
+from adm.shown import printable, short
 
 if TYPE_CHECKING:  # matplotlib is slow to import, and most callers draw no figure
     from matplotlib.figure import Figure
@@ -21,6 +22,7 @@ LEAST, MOST = 56, 256  # default limits of the longer side of a tile, in pixels
 GAP, MARGIN = 2, 12
 SQUARE = 8  # pixels of a check
 LONGEST = 24  # characters of the name of a row
+LONGEST_LINE = 240  # characters of any other text
 
 
 class Row(NamedTuple):
@@ -53,6 +55,9 @@ def sheet(
         least: least pixels of the longer side of a tile, if `most` permits it.
         most: most pixels of the longer side of a tile.
     """
+    title, *texts = map(_drawable, (title, *(text for text, _ in headings)))
+    headings = [(text, span) for text, (_, span) in zip(texts, headings, strict=True)]
+    rows = [Row(_drawable(row.name), row.images, [*map(_drawable, row.captions)]) for row in rows]
     sizes = [image.shape[1:] for row in rows for image in row.images] or [(LEAST, LEAST)]
     tile = tile_size((max(h for h, _ in sizes), max(w for _, w in sizes)), least, most)
     across = max([tile[1], *(_width(text, SMALL) + 4 for row in rows for text in row.captions)])
@@ -238,6 +243,11 @@ def _starts(headings: Sequence[tuple[str, int]], across: int, left: int) -> list
 
 def _width(text: str, points: int) -> int:
     return max(int(_font(points).getlength(line)) + 1 for line in text.split("\n"))
+
+
+def _drawable(text: str) -> str:
+    """Escape what no font has, and cut lines that are wider than any picture."""
+    return "\n".join(short(printable(line), LONGEST_LINE) for line in text.split("\n"))
 
 
 def _short(name: str) -> str:

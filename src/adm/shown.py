@@ -1,5 +1,6 @@
 """Any, str -> text for a message: short, on one line, without control characters."""
 
+import re
 import unicodedata
 from typing import Any
 
@@ -43,6 +44,13 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(_escaped(each) for each in text)
+
+
+def printable_lines(text: str) -> str:
+    """Return a text as `printable` does, but keep its newlines and tabs."""
+    kept = re.split(r"([\n\t])", text)
+    kept[::2] = map(printable, kept[::2])
+    return "".join(kept)
 
 
 def _escaped(character: str) -> str:

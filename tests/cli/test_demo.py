@@ -180,7 +180,7 @@ def test_an_earlier_demo_gives_way_only_where_that_is_asked_for(
 @pytest.mark.parametrize(
     ("words", "cure"),
     [
-        (("--scales", "nan"), "scale must be a finite number"),
+        (("--scales", "nan"), "cannot read --scales 'nan'; write --scales 0,1,2"),
         (("--steps", "0"), "steps must be in 2.."),
         (("--sampler", "dim"), "use ancestral or ddim"),
         (("--scales", "0", "lots"), "cannot read --scales '0 lots'; write --scales 0,1,2"),

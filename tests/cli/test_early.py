@@ -10,7 +10,7 @@ import tiny
 from cli.conftest import Adm
 from PIL import Image
 
-from adm.cli import early
+from adm.cli import early, places
 from adm.cli.obstacles import Obstacles, errors_of, gathered
 from adm.data import registry, specs
 from adm.generation.folder import MANIFEST
@@ -221,10 +221,10 @@ def test_the_early_checks_of_other_verbs_say_the_same(
 
 def test_a_sample_folder_is_left_to_the_later_check(here: Path) -> None:
     (here / "full" / MANIFEST).write_text("{}")
-    early.folder(here / "full", early.MANIFEST)
-    early.folder(here / "new", early.MANIFEST)
+    places.folder(here / "full", early.MANIFEST)
+    places.folder(here / "new", early.MANIFEST)
     (here / "empty").mkdir()
-    early.folder(here / "empty", early.MANIFEST)
+    places.folder(here / "empty", early.MANIFEST)
     assert early.MANIFEST == MANIFEST
 
 

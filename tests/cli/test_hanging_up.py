@@ -1,9 +1,8 @@
-"""a closed terminal -> the run saves and exits, whether or not it can still say so."""
+"""A closed terminal -> the run saves and exits, whether or not it can still say so."""
 
 import os
 import pty
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import launch
 import pytest
 import tiny
 
-from adm.cli.stopping import lasting, stopping
+from adm.cli.saving import saving
 
 STATUS = 128 + signal.SIGHUP
 
@@ -25,7 +24,7 @@ def test_each_signal_asks_the_run_to_stop(
     number: signal.Signals, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = signal.getsignal(number)
-    with stopping() as stop:
+    with saving() as stop:
         assert not stop()
         os.kill(os.getpid(), number)
         assert stop()
@@ -37,45 +36,12 @@ def test_each_signal_asks_the_run_to_stop(
 def test_an_ignored_hang_up_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
     try:
-        with stopping() as stop:
+        with saving() as stop:
             os.kill(os.getpid(), signal.SIGHUP)
             assert not stop()
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
-
-
-def test_what_can_no_longer_be_printed_is_dropped() -> None:
-    script = (
-        "import sys\n"
-        "from adm.cli.stopping import lasting\n"
-        "print('read', flush=True)\n"
-        "sys.stdin.readline()\n"
-        "with lasting():\n"
-        "    for _ in range(3):\n"
-        "        print('lost', flush=True)\n"
-        "        print('lost', file=sys.stderr, flush=True)\n"
-        "sys.exit(7)\n"
-    )
-    pipe = subprocess.PIPE
-    process = subprocess.Popen(
-        [sys.executable, "-c", script], stdin=pipe, stdout=pipe, stderr=pipe, text=True
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    assert process.stderr is not None
-    assert process.stdout.readline() == "read\n"
-    process.stdout.close()
-    process.stderr.close()
-    process.stdin.write("go\n")
-    process.stdin.close()
-    assert process.wait() == 7  # Python itself exits with 120 if it cannot flush
-
-
-def test_what_can_be_printed_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    with lasting():
-        print("here")
-    assert capsys.readouterr().out == "here\n"
 
 
 @pytest.mark.slow

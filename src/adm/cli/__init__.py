@@ -5,13 +5,15 @@ import re
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Annotated, Any, NoReturn, get_args
+from typing import Annotated, NoReturn
 
-from cyclopts import App, CycloptsError, Group, Parameter, Token, convert
+from cyclopts import App, CycloptsError, Group, Parameter
 
 from adm import notices, openmp
-from adm.cli import guesses
+from adm.cli import faults, guesses, stopping, values
 from adm.cli.obstacles import errors_of
+from adm.cli.terminal import Lasting, open_standard_streams, terminal
+from adm.shown import printable, short, shown
 
 SUMMARY = """Diffusion models that sample images, guided by a classifier.
 
@@ -44,9 +46,13 @@ RESUMING = (  # verbs that keep what they have done when they are stopped
     "nearest",
     "demo",
 )
+STARTS_AGAIN = "the same command starts again from the beginning"
 OF_EVERY_VERB = Group("Options of every command", sort_key=100)
 CALL = {"exit_on_error": False, "print_error": False, "result_action": "return_value"}
 DEVICES = "adm.processes"
+LONGEST_WORD, LONGEST_LINE = 400, 2000  # characters of an error
+AROUND = 20  # characters shown before and after one that is not UTF-8
+LONG = re.compile(rf"\S{{{LONGEST_WORD},}}")
 RENAMED = {  # Python arguments whose flags have other names
     "use_labels=False": "--without-label",
     "renamed={'old': 'new'}": "--rename old=new",
@@ -70,7 +76,7 @@ def command_line(arguments: Sequence[str]) -> App:
         help_format="markdown",
         version=lambda: version("ablated-diffusion"),
         suppress_keyboard_interrupt=False,  # `main` says how to resume
-        default_parameter=Parameter(converter=converted),
+        default_parameter=Parameter(converter=values.converted),
     )
     app.meta.suppress_keyboard_interrupt = False  # it inherits most settings, but not this one
     for verb, summary in VERBS.items():
@@ -101,15 +107,6 @@ def command_line(arguments: Sequence[str]) -> App:
     return app.meta
 
 
-def converted(type_: Any, tokens: Sequence[Token]) -> Any:
-    """Convert as cyclopts does, but refuse 2.5 for an int, which cyclopts rounds."""
-    kinds = get_args(type_) or (type_,)  # of int | None as well
-    whole = int in kinds and float not in kinds and str not in kinds
-    if whole and any("." in token.value for token in tokens):
-        raise ValueError(f"expected a whole number, got {tokens[0].value}")
-    return convert(type_, tokens)
-
-
 def in_flags(message: str) -> str:
     """Translate the Python arguments in a message of the library into command-line flags.
 
@@ -130,19 +127,34 @@ def in_flags(message: str) -> str:
     return re.sub(ARGUMENT, flag, message)
 
 
-def after_stopping(words: Sequence[str]) -> str:
+def after_stopping(words: Sequence[str], otherwise: str = STARTS_AGAIN) -> str:
     """Say what the same command does after it was stopped: few verbs have to start again."""
     start = next((i for i, word in enumerate(words) if word in VERBS), 0)
     verb = " ".join(words[start : start + 2])
     if any(f"{verb} ".startswith(f"{each} ") for each in RESUMING):
         return "run the same command again to resume"
-    return "the same command starts again from the beginning"
+    return otherwise
 
 
 def said(error: BaseException, words: Sequence[str]) -> str:
     """Return the message of an error of the user as one line of the command line."""
-    text = guesses.message(error, words) if isinstance(error, CycloptsError) else str(error)
-    return in_flags(" ".join(text.split()))
+    text = printable(" ".join(_message(error, words).split()))
+    text = LONG.sub(lambda word: short(word[0], LONGEST_WORD), text)
+    return in_flags(short(text, LONGEST_LINE))
+
+
+def _message(error: BaseException, words: Sequence[str]) -> str:
+    if isinstance(error, CycloptsError):
+        return guesses.message(error, words)
+    if isinstance(error, OSError):
+        return faults.sentence(error, after_stopping(words, "run the command again"))
+    if isinstance(error, MemoryError):
+        told = f" ({error})" if str(error) else ""
+        return f"the memory is full{told}; end other programs, or give less to do at a time"
+    if isinstance(error, UnicodeDecodeError | UnicodeEncodeError):
+        near = shown(error.object[max(error.start - AROUND, 0) : error.end + AROUND])
+        return f"a file or a name is not UTF-8, near {near}; write it in UTF-8, and try again"
+    return str(error)
 
 
 class Saved(SystemExit):
@@ -155,29 +167,52 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Errors of the user print one line each, and exit with 2.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    with terminal() as output:
+        status = _run(words)
+        output.flush()
+        status = status or _unprinted(output, words)
+    sys.exit(status)
+
+
+def _run(words: list[str]) -> int | str | None:
+    """Call a verb; return the exit status."""
     status = 0
     try:
-        app = command_line(words)
-        app(words, **CALL)
+        with stopping.stoppable():
+            values.check_words(words)
+            command_line(words)(words, **CALL)
     except USER_ERRORS as error:
         if os.environ.get("ADM_TRACEBACK"):
             raise
-        # One write, so that the lines of several ranks do not mix.
-        lines = [said(each, words) for each in errors_of(error)]
-        sys.stderr.write("".join(f"adm: {line}\n" for line in lines))
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print(f"adm: stopped; {after_stopping(words)}", file=sys.stderr)
-        sys.exit(130)
+        _print_errors([said(each, words) for each in errors_of(error)])
+        return 2
+    except KeyboardInterrupt as stop:
+        _print_errors([f"stopped; {after_stopping(words)}"])
+        return stopping.status(stop)
     except Saved as end:
         status = end.code
     if devices := sys.modules.get(DEVICES):  # imported by the verbs that may run in several ranks
         devices.leave()
-    sys.exit(status)
+    return status
+
+
+def _unprinted(output: Lasting, words: Sequence[str]) -> int:
+    """Return the exit status for what could not be printed: 0 if its reader had seen enough."""
+    if output.failure is None or isinstance(output.failure, BrokenPipeError):
+        return 0
+    output.failure.filename = "standard output"
+    _print_errors([said(output.failure, words)])
+    return 2
+
+
+def _print_errors(lines: Sequence[str]) -> None:
+    """Print errors in one write, so that the lines of several ranks do not mix."""
+    sys.stderr.write("".join(f"adm: {line}\n" for line in lines))
 
 
 def program() -> None:
     """Run `main` as the program of this process."""
+    open_standard_streams()
     try:
         main()
     except SystemExit as end:

@@ -59,7 +59,7 @@ def average(
     as_json
         Print the result as one JSON document.
     """
-    early.average(run, out)
+    early.average(run, out, plot)
     if list:
         show_stored(run, as_json)
         return

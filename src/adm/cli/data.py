@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from adm.cli import VERBS, early, lists
+from adm.cli import VERBS, early, lists, places
 from adm.cli.output import OUT, AsJson, say, show
 from adm.cli.progress import progress
 
@@ -179,6 +179,7 @@ def example(*, out: Annotated[Path, OUT]) -> None:
     out
         Folder to write.
     """
+    places.replaceable(out)
     from adm.data.example import PICTURES, write_example
 
     with progress("cutting", len(PICTURES), "pictures") as advance:

@@ -66,7 +66,7 @@ def demo(
     with gathered() as check:
         check(_check_free, out, overwrite)
         check(positive, "per_class=...", per_class)
-        check(early.demo, sampler, steps)
+        check(early.demo, out, sampler, steps)
     # Imported here, so that --help does not load torch.
     from adm.demo.report import write
     from adm.demo.run import evaluations, manifest, preset, run, shipped

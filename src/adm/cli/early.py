@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adm.arguments import check_grid
+from adm.cli import places
 from adm.cli.obstacles import Check, gathered
 from adm.cli.sampling import SamplingOptions
-from adm.cli.writing import writable
 from adm.data.naming import MANIFEST
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def sample(
     with gathered() as check:
         base, guide = _models(check, model, how)
         larger = None if upsampler is None else check(model_of, upsampler, "diffusion")
-        check(folder, out, MANIFEST)
+        check(places.folder, out, MANIFEST)
         if base is not None:
             check(check_start, str(base.path), base.low_shape, None)
             known = known_classes(base, guide, how)
@@ -58,7 +58,7 @@ def upsample(model: str, images: str, out: Path, how: SamplingOptions) -> None:
     with gathered() as check:
         base, _ = _models(check, model, how)
         check(check_there, images)
-        check(folder, out, MANIFEST)
+        check(places.folder, out, MANIFEST)
         if base is not None and base.low_shape is None:
             check(_raise, not_upsampler(base.path))
         check(settings, base, how.settings)
@@ -85,7 +85,7 @@ def sweep(
             check(model_of, judge, "classifier")
         for reference in references:
             check(check_there, reference)
-        check(resumable, out, "a sweep needs")
+        check(places.resumable, out, "a sweep needs")
         known = None if base is None else base.classes or (guide.classes if guide else None)
         if known:
             check(parse_classes, classes, known)
@@ -96,9 +96,12 @@ def sweep(
                 check(settings, base, own | {"sampler": sampler, "steps": number})
 
 
-def demo(sampler: str | None, steps: int | None) -> None:
-    """Refuse samplers and steps that the shipped model cannot be sampled with."""
-    settings(model_of("fashion", "diffusion"), {"sampler": sampler, "steps": steps})
+def demo(out: Path, sampler: str | None, steps: int | None) -> None:
+    """Refuse a folder that cannot be written, and settings that the shipped model does not have."""
+    with gathered() as check:
+        check(places.replaceable, out)
+        base = check(model_of, "fashion", "diffusion")
+        check(settings, base, {"sampler": sampler, "steps": steps})
 
 
 def train(
@@ -117,7 +120,7 @@ def train(
 
     with gathered() as check:
         check(recipe, name)
-        check(resumable, out, "a run needs")
+        check(places.resumable, out, "a run needs")
         for spec in data:
             if spec is not None:
                 check(check_there, spec)
@@ -125,14 +128,16 @@ def train(
             check(resolve, pretrained)
 
 
-def average(run: Path, out: Path | None) -> None:
-    """Refuse a run that does not exist, and a path that cannot be written."""
+def average(run: Path, out: Path | None, plot: Path | None) -> None:
+    """Refuse a run that does not exist, and paths that cannot be written."""
     with gathered() as check:
         if not run.is_dir():
             what = "is a file" if run.exists() else "does not exist"
             check(_raise, ValueError(f"{run} {what}; give the folder of a run"))
         if out is not None:
-            check(_check_parents, out, "--out")
+            check(places.creatable, out, "--out")
+        if plot is not None:
+            check(places.file, plot, "--plot", "profiles.png")
 
 
 def recipe(name: str) -> None:
@@ -156,7 +161,7 @@ def pack(spec: str, out: Path) -> None:
 
     with gathered() as check:
         check(check_there, spec)
-        check(resumable, out, "shards need")
+        check(places.resumable, out, "shards need")
 
 
 def paths(data: Sequence[str], written: Mapping[str, tuple[Path | None, str]]) -> None:
@@ -173,30 +178,7 @@ def paths(data: Sequence[str], written: Mapping[str, tuple[Path | None, str]]) -
             check(check_there, spec)
         for flag, (path, example) in written.items():
             if path is not None:
-                check(file, path, flag, example)
-
-
-def file(path: Path, flag: str, example: str) -> None:
-    """Raise ValueError if a path that is to be written is a folder, or is in a file."""
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder; give {flag} a file, such as {path / example}")
-    _check_parents(path, flag)
-    if path.is_file() or not path.exists():  # neither a pipe nor a device
-        writable((path.resolve() if path.is_symlink() else path).parent, flag)
-
-
-def folder(out: Path, holds: str) -> None:
-    """Raise OSError if a folder that is to be written holds anything, unless it has this file."""
-    _check_parents(out, "--out")
-    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / holds).exists()):
-        raise FileExistsError(f"{out} already exists and is not empty; choose another folder")
-
-
-def resumable(out: Path, what: str) -> None:
-    """Raise ValueError if a folder that is to be written or to be resumed is a file."""
-    _check_parents(out, "--out")
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"{out} is a file, and {what} a folder; choose another --out")
+                check(places.file, path, flag, example)
 
 
 def model_of(model: str, kind: "Kind") -> "Described | None":
@@ -281,17 +263,6 @@ def _models(
     base = check(model_of, model, "diffusion")
     guide = None if how.classifier is None else check(model_of, how.classifier, "classifier")
     return base, guide
-
-
-def _check_parents(path: Path, flag: str) -> None:
-    """Raise ValueError if a parent of the path is a file."""
-    for parent in path.parents:
-        if parent.exists():
-            if not parent.is_dir():
-                raise ValueError(
-                    f"{parent} is a file, and {path} would be in it; choose another {flag}"
-                )
-            return
 
 
 def _raise(error: Exception) -> None:

@@ -9,6 +9,7 @@ from cyclopts import CycloptsError, MissingArgumentError
 LEAST = 0.6  # similarity of two names with the same first letter
 LEAST_OF_OTHERS = 0.75
 PREFIX = re.compile(r"^Invalid value for \S+: (?=cannot read )")  # the rest names the option again
+SWITCH = re.compile(r'^Invalid value for (\S+): unable to convert (".*") into bool\.$', re.DOTALL)
 GUESS = re.compile(r' Did you mean "?(?P<near>[\w-]+)"?\?')
 GIVEN = re.compile(r'Unknown (?:option: |command ")(?P<given>[^\s".=]+)')
 
@@ -16,6 +17,7 @@ GIVEN = re.compile(r'Unknown (?:option: |command ")(?P<given>[^\s".=]+)')
 def message(error: CycloptsError, words: Sequence[str]) -> str:
     """Return the message of an error in the words of a command line."""
     text = PREFIX.sub("", str(error))
+    text = SWITCH.sub(r"\1 takes no value, got \2; write \1 alone", text)
     guess, given = GUESS.search(text), GIVEN.search(text)
     if guess and given and not near(given["given"], guess["near"]):
         text = text[: guess.start()] + text[guess.end() :]

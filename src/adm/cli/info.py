@@ -1,13 +1,13 @@
 """adm info MODEL -> table of the recipe, process, classes and weights of a model file."""
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from adm.cli.output import AsJson, show
+from adm.cli.output import AsJson, as_document, show
 from adm.shown import printable
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def info(
 
     path, weights, chosen, metadata = read(model)
     if recipe:
-        print(json.dumps(to_json(chosen), indent=2))
+        print(as_document(to_json(chosen), indent=2))
         return
     parameters, guides = sum(w.numel() for w in weights.values()), classifier_of(model)
     held = {
@@ -93,8 +93,8 @@ def _print(chosen: "Recipe", held: dict[str, Any]) -> None:
         chosen, diffusion=lambda recipe: _made_by(recipe, guides), classifier=lambda _: {}
     )
     for name, value in rows.items():
-        table.add_row(name, printable(value))
-    Console(width=100).print(table, markup=False)
+        table.add_row(name, Text(printable(value)))
+    Console(width=100).print(table)
 
 
 def _made_by(recipe: "DiffusionRecipe", classifier: str) -> dict[str, str]:

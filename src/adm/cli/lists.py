@@ -6,10 +6,14 @@ next option, so the arguments without an option come first.
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from cyclopts import Parameter, Token
+
+from adm.cli.values import number, whole
+from adm.shown import shown
 
 T = TypeVar("T")
 SIZE = r"\s*([0-9]+)(?:(?:\s*[,x]\s*|\s+)([0-9]+))?\s*"  # H, HxW, or H and W
@@ -17,8 +21,9 @@ SIZE = r"\s*([0-9]+)(?:(?:\s*[,x]\s*|\s+)([0-9]+))?\s*"  # H, HxW, or H and W
 
 def split(word: str) -> list[str]:
     """Split a word at its commas, unless it is the path of a file or a folder."""
-    if word and Path(word).expanduser().exists():
-        return [word]
+    with suppress(OSError, RuntimeError):  # not a path; no such home
+        if word and Path(word).expanduser().exists():
+            return [word]
     return [part.strip() for part in word.split(",") if part.strip()]
 
 
@@ -66,17 +71,17 @@ def _as_words(values: Sequence[object] | None) -> str | None:
 def _refuse(tokens: Sequence[Token], example: str) -> Any:
     given = " ".join(token.value for token in tokens)
     flag = tokens[0].keyword
-    raise ValueError(f"cannot read {flag} {given!r}; write {flag} {example}")
+    raise ValueError(f"cannot read {flag} {shown(given)}; write {flag} {example}")
 
 
 def numbers(example: str) -> Parameter:
     """Return the form of an option that takes several numbers."""
-    return several(float, example, split_numbers)
+    return several(number, example, split_numbers)
 
 
 def whole_numbers(example: str) -> Parameter:
     """Return the form of an option that takes several whole numbers."""
-    return several(int, example, split_numbers)
+    return several(whole, example, split_numbers)
 
 
 def names(example: str) -> Parameter:
@@ -86,7 +91,7 @@ def names(example: str) -> Parameter:
 
 def _size(type_: Any, tokens: Sequence[Token]) -> tuple[int, ...]:
     found = re.fullmatch(SIZE, " ".join(token.value for token in tokens))
-    sides = [int(side) for side in found.groups() if side] if found else []
+    sides = [whole(side) for side in found.groups() if side] if found else []
     if not sides or min(sides) < 1:
         _refuse(tokens, f"64 or {tokens[0].keyword} 48,64")
     return sides[0], sides[-1]

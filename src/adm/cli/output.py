@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from adm.notices import notice
+from adm.shown import printable
 
 OUT = Parameter(name=("--out", "-o"))
 AsJson = Annotated[bool, Parameter(name="--json", negative="")]
@@ -21,9 +22,27 @@ def show(value: Callable[[], Any], as_json: bool, text: Callable[[], None]) -> N
         value: returns the result as JSON values; NaN and infinities become null.
     """
     if as_json:
-        print(json.dumps(_finite(value()), indent=1, ensure_ascii=False, allow_nan=False))
+        print(as_document(_finite(value()), indent=1))
     else:
         text()
+
+
+def as_document(value: Any, indent: int) -> str:
+    """Return a JSON document for standard output.
+
+    Characters on which a terminal would act, or that the encoding lacks, are escaped as in JSON.
+    """
+    encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").lower()
+    in_ascii = not encoding.startswith("utf")
+    text = json.dumps(value, indent=indent, ensure_ascii=in_ascii, allow_nan=False)
+    return "\n".join(
+        line if line.isprintable() else "".join(map(_escaped, line)) for line in text.split("\n")
+    )
+
+
+def _escaped(character: str) -> str:
+    is_plain = printable(character) == character
+    return character if is_plain else json.dumps(character)[1:-1].replace("\x7f", "\\u007f")
 
 
 def say(line: str, as_json: bool = False) -> None:

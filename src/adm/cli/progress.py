@@ -1,5 +1,6 @@
 """Description, total, unit -> Advance, which draws a progress bar, or lines without a terminal."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from adm.cached import Cached
 from adm.notices import notice, quiet
+from adm.shown import printable
 
 QUIET_SECONDS = 10.0  # between lines without a terminal
 
@@ -58,7 +60,10 @@ def progress(what: str, total: float, unit: str, done: float = 0) -> Iterator[Ad
     Args:
         unit: of the amounts, in the plural, such as images.
     """
-    console, work = Console(stderr=True), Work(total, done, time.monotonic)
+    # A bar takes the place of standard error while it is shown, so that it is told what is below.
+    stream = getattr(sys.stderr, "rich_proxied_file", sys.stderr)
+    console, work = Console(file=stream), Work(total, done, time.monotonic)
+    what = printable(what)
     if quiet():
         yield lambda amount, note="": None
         return
@@ -81,7 +86,9 @@ def progress(what: str, total: float, unit: str, done: float = 0) -> Iterator[Ad
         def advance(amount: float, note: str = "") -> None:
             work.add(amount)
             left = "" if work.left is None else f"{timedelta(seconds=round(work.left))} left"
-            bar.update(task, completed=work.done, count=f"{work} {unit}", left=left, note=note)
+            bar.update(
+                task, completed=work.done, count=f"{work} {unit}", left=left, note=printable(note)
+            )
 
         yield advance
 

@@ -1,79 +1,60 @@
-"""Signals -> Stop, which a run asks after every step; output that may end before the run does."""
+"""Signals that end a process -> Stopped, raised through the program, which cleans up."""
 
 import os
 import signal
-import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from typing import Any, TextIO
+from contextlib import contextmanager
+from typing import Any
 
-from adm.notices import notice
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows lacks the last
+PATIENCE_S = 10.0  # while cleaning up, in which further signals do not count
 
-HANG_UP = getattr(signal, "SIGHUP", None)  # the terminal was closed; Windows has none
 
+class Stopped(KeyboardInterrupt):
+    """Raised where the program is when a signal arrives."""
 
-class Stop:
-    """Whether a signal has asked the run to save and exit."""
-
-    signal: int | None = None
-
-    def __call__(self) -> bool:
-        return self.signal is not None
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.strsignal(number))
+        self.number = number
 
 
 @contextmanager
-def stopping() -> Iterator[Stop]:
-    """Stop after the current step on SIGTERM, SIGHUP or Ctrl-C; a second Ctrl-C does so at once.
+def stoppable(clock: Callable[[], float] = time.monotonic) -> Iterator[None]:
+    """Raise `Stopped` on SIGINT, SIGTERM and SIGHUP, so that temporary files and locks are removed.
 
-    SIGHUP remains ignored if it is, as under nohup.
+    A second signal does not interrupt the cleaning, unless that takes longer than `PATIENCE_S`. A
+    signal that is ignored stays ignored, as SIGHUP under nohup. Ranks that a launcher has started
+    are left to it: while they wait for each other, only the system can end them.
     """
-    stop = Stop()
+    if threading.current_thread() is not threading.main_thread() or _launched():
+        yield
+        return
+    process, first, before = os.getpid(), list[float](), dict[int, Any]()
 
-    def asked(number: int, frame: object) -> None:
-        if stop.signal is not None and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        stop.signal = number
-        notice("\nsaving after this step, then exiting")
+    def stop(number: int, frame: object) -> None:
+        if os.getpid() != process:  # a child that was forked ends as it would have without this
+            signal.signal(number, before[number])
+            os.kill(os.getpid(), number)
+        elif not first or clock() - first[0] > PATIENCE_S:
+            first.append(clock())
+            raise Stopped(number)
 
-    numbers = [signal.SIGTERM, signal.SIGINT]
-    if HANG_UP is not None and signal.getsignal(HANG_UP) != signal.SIG_IGN:
-        numbers.append(HANG_UP)
-    before = {number: signal.signal(number, asked) for number in numbers}
+    for number in (getattr(signal, name) for name in NAMES if hasattr(signal, name)):
+        if signal.getsignal(number) not in (signal.SIG_IGN, None):
+            before[number] = signal.signal(number, stop)
     try:
-        yield stop
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-@contextmanager
-def lasting() -> Iterator[None]:
-    """Drop what is printed once the terminal or the pipe is gone, instead of failing."""
-    with redirect_stdout(_Lasting(sys.stdout)), redirect_stderr(_Lasting(sys.stderr)):
-        yield
+def _launched() -> bool:
+    return os.environ.get("WORLD_SIZE", "1") != "1"
 
 
-class _Lasting:
-    """A stream that leads to nowhere from its first error on."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    def write(self, text: str) -> int:
-        self._tried(lambda: self._stream.write(text))
-        return len(text)
-
-    def flush(self) -> None:
-        self._tried(self._stream.flush)
-
-    def _tried(self, call: Callable[[], object]) -> None:
-        try:
-            call()
-        except OSError:
-            # What the stream still buffers would fail again, at the latest when Python exits.
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._stream.fileno())
-            os.close(nowhere)
+def status(stop: KeyboardInterrupt) -> int:
+    """Return the exit status of a process that a signal has stopped."""
+    return 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)

@@ -102,7 +102,6 @@ def train(
     early.train(name, out, (data, validation), pretrained)
     # Imported here, so that --help does not load torch.
     from adm.cli import training
-    from adm.cli.stopping import lasting
     from adm.networks import on_meta
     from adm.recipes import build
     from adm.recipes.schema import to_json
@@ -139,5 +138,5 @@ def train(
     )
     watched = training.WatchOptions(tensorboard, wandb)
     devices = training.place(device, shard)
-    with lasting(), sole_writer(out, devices):
+    with sole_writer(out, devices):
         training.follow(open_data(asked, options), out, devices, how, watched)

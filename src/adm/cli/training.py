@@ -11,7 +11,7 @@ import torch
 from adm.cli import Saved, in_flags
 from adm.cli.output import say
 from adm.cli.progress import progress
-from adm.cli.stopping import stopping
+from adm.cli.saving import saving
 from adm.data import Source
 from adm.data.counting import count_of
 from adm.models.device import pick
@@ -112,7 +112,7 @@ def follow(
     writers = _writers(recipe, out, watched, done) if devices.main else []
     pictures = [writer.picture for writer in writers]
     watch = watching(recipe, source, held, out, devices, on_picture=pictures)
-    with stopping() as stop:
+    with saving() as stop:
         told_by = print_translated if devices.main else options.say
         told = replace(options, watch=watch, stop=stop, say=told_by)
         steps = run.steps(recipe, source, out, devices, told)

@@ -1,0 +1,147 @@
+"""What the system refuses -> one line: the path, the reason in words, and the cure."""
+
+import errno
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+from cli.conftest import Adm
+
+from adm import cli, files
+from adm.cli import faults, said
+from adm.cli.faults import SENTENCES, sentence
+from adm.files import new_file, new_folder
+
+AGAIN = "run the command again"
+
+
+def refusal(number: int, path: object = None) -> OSError:
+    return OSError(number, os.strerror(number), path)
+
+
+@pytest.mark.parametrize("number", [*SENTENCES, errno.ECONNRESET])
+@pytest.mark.parametrize("path", ["out/file", None, b"caf\xe9"])
+def test_every_refusal_is_a_sentence_with_a_cure(number: int, path: object) -> None:
+    told = sentence(refusal(number, path), AGAIN)
+    reason, semicolon, cure = told.partition("; ")
+    assert semicolon
+    assert cure
+    assert "Errno" not in told
+    assert "{" not in told
+    assert "'" not in reason
+    if path == "out/file" and number not in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+        assert "out/file" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "end"),
+    [
+        (["sample", "fashion"], "free space, then run the same command again to resume"),
+        (["average", "run"], "free space, then run the command again"),
+    ],
+)
+def test_a_verb_that_resumes_says_so(words: list[str], end: str) -> None:
+    line = said(refusal(errno.ENOSPC, "out"), words)
+    assert line == f"the disk that holds out is full; {end}"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileExistsError("out is not empty; choose another"),
+        OSError(errno.ENOSPC, "out is not empty; choose another"),
+        TimeoutError("out is not empty; choose another"),
+    ],
+)
+def test_a_message_of_the_library_stays(error: OSError) -> None:
+    assert sentence(error, AGAIN) == "out is not empty; choose another"
+
+
+def test_a_failed_write_names_what_was_to_be_written(tmp_path: Path) -> None:
+    path, out = tmp_path / "file", tmp_path / "folder"
+    with pytest.raises(OSError, match="Errno") as raised, new_file(path):
+        raise refusal(errno.ENOSPC)
+    assert raised.value.filename == str(path)
+    with pytest.raises(OSError, match="Errno") as raised, new_file(path) as part:
+        (part / "x").touch()  # the part is not there; its name means nothing to the user
+    assert raised.value.filename == str(path)
+    with pytest.raises(OSError, match="Errno") as raised, new_folder(out) as folder:
+        raise refusal(errno.EDQUOT, str(folder / "a.png"))
+    assert raised.value.filename == str(out)
+    with pytest.raises(OSError, match="Errno") as raised, new_file(path):
+        raise refusal(errno.EACCES, "another")
+    assert raised.value.filename == "another"
+    with pytest.raises(OSError, match="a sentence") as raised, new_file(path):
+        raise OSError(errno.ENOSPC, "a sentence")
+    assert raised.value.filename is None
+
+
+def test_a_full_folder_for_temporary_files_is_named_with_its_variable() -> None:
+    told = sentence(refusal(errno.ENOSPC, tempfile.gettempdir()), AGAIN)
+    assert f"temporary files, {tempfile.gettempdir()}, is full; free space, or set TMPDIR" in told
+    inside = refusal(errno.ENOSPC, f"{tempfile.gettempdir()}/out")
+    assert "TMPDIR" not in sentence(inside, AGAIN)
+    absent = FileNotFoundError(errno.ENOENT, f"{faults.NO_TEMPORARY_FOLDER} found in ['/tmp']")
+    assert "set TMPDIR to one" in sentence(absent, AGAIN)
+
+
+def test_a_full_disk_in_the_middle_of_a_verb_is_one_line(
+    adm: Adm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path) -> None:
+        raise refusal(errno.ENOSPC)
+
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.png").touch()
+    monkeypatch.setattr(files, "fsync", full)
+    out = tmp_path / "report.json"
+    answer = adm("data", "inspect", tmp_path / "images", "--out", out)
+    assert answer.status == 2
+    assert answer.err.splitlines()[-1] == (
+        f"adm: the disk that holds {out} is full; free space, then run the command again"
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (MemoryError(), "the memory is full; end other programs, or give less to do at a time"),
+        (
+            b"caf\xe9 au lait".decode,
+            r"a file or a name is not UTF-8, near b'caf\xe9 au lait'; write",
+        ),
+        ("caf\udce9".encode, r"a file or a name is not UTF-8, near 'caf\udce9'; write"),
+        (ValueError("x" * 10**6), "xxx…xxx"),
+        (ValueError("a b " * 10**6), "a b a b"),
+        (ValueError("\x1b[2J\u202e\udcff"), r"\x1b[2J\u202e\udcff"),
+    ],
+    ids=str,
+)
+def test_a_line_is_short_and_acts_on_no_terminal(
+    adm: Adm, monkeypatch: pytest.MonkeyPatch, error: object, line: str
+) -> None:
+    def fail(words: object) -> None:
+        if isinstance(error, BaseException):
+            raise error
+        assert callable(error)
+        error()
+
+    monkeypatch.setattr(cli, "command_line", lambda words: lambda *_, **__: fail(words))
+    told = adm("recipes").refusal()
+    start, _, end = line.partition("…")
+    assert start in told
+    assert end in told
+    assert len(told) < 2100
+
+
+@pytest.mark.parametrize("error", [RecursionError, OverflowError, KeyError, AssertionError])
+def test_a_mistake_of_the_program_is_not_hidden(
+    adm: Adm, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "command_line", lambda words: fail)
+    with pytest.raises(error):
+        adm("recipes")

@@ -1,0 +1,103 @@
+"""A signal in the middle of a command -> temporary files and locks are gone, and it says so."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from adm.cli.stopping import PATIENCE_S, Stopped, status, stoppable
+
+# A verb that writes, and takes a while to clean up.
+PROGRAM = """
+import signal, sys, time
+from pathlib import Path
+from adm import cli
+from adm.files import new_file, new_folder
+from adm.locks import locked
+
+def call(words, **how):
+    with locked(Path("run")), new_folder(Path("folder")), new_file(Path("run/file")):
+        try:
+            print("ready", flush=True)
+            time.sleep(60)
+        finally:
+            print("cleaning", flush=True)
+            time.sleep(0.3)
+
+cli.command_line = lambda words: call
+if sys.argv[2:] == ["nohup"]:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+sys.argv = ["adm", sys.argv[1]]
+cli.program()
+"""
+
+
+def started(here: Path, *words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", PROGRAM, *words]
+    pipe = subprocess.PIPE
+    child = subprocess.Popen(command, cwd=here, stdout=pipe, stderr=pipe, text=True)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "ready\n"
+    return child
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("again", [False, True])
+def test_a_stopped_command_leaves_nothing_and_says_how_to_go_on(
+    tmp_path: Path, number: signal.Signals, again: bool
+) -> None:
+    child = started(tmp_path, "sample")
+    child.send_signal(number)
+    if again:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "cleaning\n"
+        child.send_signal(number)
+        child.send_signal(signal.SIGTERM)
+    assert child.communicate()[1] == "adm: stopped; run the same command again to resume\n"
+    assert child.returncode == 128 + number
+    assert [each.name for each in tmp_path.rglob("*")] == ["run"]
+
+
+def test_a_command_under_nohup_goes_on_after_the_terminal_is_closed(tmp_path: Path) -> None:
+    child = started(tmp_path, "info", "nohup")
+    child.send_signal(signal.SIGHUP)
+    time.sleep(0.1)
+    assert child.poll() is None
+    child.terminate()
+    said = "adm: stopped; the same command starts again from the beginning\n"
+    assert child.communicate()[1] == said
+    assert child.returncode == 128 + signal.SIGTERM
+
+
+def test_cleaning_that_takes_too_long_can_be_stopped() -> None:
+    now, raised = [0.0], list[int]()
+    with stoppable(lambda: now[0]):
+        for now[0] in (0.0, PATIENCE_S / 2, PATIENCE_S * 2):
+            try:
+                signal.raise_signal(signal.SIGTERM)
+            except Stopped as stop:
+                raised.append(status(stop))
+    assert raised == [143, 143]
+
+
+def test_handlers_are_put_back_and_a_fork_is_not_the_program(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with stoppable():
+        child = os.fork()
+        if not child:
+            time.sleep(60)
+            os._exit(0)
+        os.kill(child, signal.SIGTERM)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_ranks_are_left_to_their_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    before = signal.getsignal(signal.SIGTERM)
+    with stoppable():
+        assert signal.getsignal(signal.SIGTERM) == before
