@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 TOOLS := .venv/.ready-to-develop
 
-.PHONY: demo test check mutants format clean
+.PHONY: demo test check mutants abuse format clean
 
 demo: $(READY)
 	$(BIN)/adm demo --out out/demo --overwrite
@@ -21,6 +21,9 @@ check: $(TOOLS)
 
 mutants: $(TOOLS)
 	$(BIN)/python tools/mutants.py --jobs 2
+
+abuse: $(TOOLS)
+	PYTHONPATH=tests $(BIN)/python -m abuse $(ARGS)
 
 format: $(TOOLS)
 	$(BIN)/ruff format .

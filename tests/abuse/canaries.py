@@ -1,0 +1,213 @@
+"""File that asks for code to be run, or for a file to be written elsewhere -> neither happens."""
+
+import io
+import json
+import pickle
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from abuse.bench import Bench, Result, Row
+from abuse.judge import Fault, faults_of, files_of, left_over
+from abuse.kinds import FEW
+from abuse.material import CPU, POOL, Material
+
+CANARY = "canary"
+MODULE = f"""from pathlib import Path
+
+Path({CANARY!r}).touch()
+
+
+def look(images):
+    return images.float().flatten(1)[:, :16]
+"""
+
+
+class Sings:
+    """A pickle of this writes the canary file when it is opened."""
+
+    def __reduce__(self) -> Any:
+        return (Path.touch, (Path(CANARY),))
+
+
+Words = tuple[object, ...]
+Trap = Callable[[Path, Material], Words]
+
+
+def _named(spec: str) -> Trap:
+    """A reference whose features are a module beside it."""
+
+    def trap(folder: Path, material: Material) -> Words:
+        for name in ("ref.npz", "other.npz"):
+            material.put(name, folder)
+        (folder / "weights.py").write_text(MODULE)
+        held = dict(np.load(folder / "ref.npz", allow_pickle=False))
+        about = json.loads(held["adm"].item()) | {"features": spec}
+        np.savez(folder / "ref.npz", **held | {"adm": np.array([json.dumps(about)])})
+        return ("evaluate", "other.npz", "--reference", "ref.npz", "--resamples", 10, *CPU)
+
+    return trap
+
+
+def _pickled(name: str, words: Words, how: str) -> Trap:
+    """A pickle under the name of a model."""
+
+    def trap(folder: Path, material: Material) -> Words:
+        for each in ("data.npz", "one.json"):
+            material.put(each, folder)
+        path = folder / name
+        if how == "plain":
+            path.write_bytes(pickle.dumps(Sings()))
+        elif how == "object array":
+            np.savez(path, arr_0=np.array([Sings()], dtype=object))
+        elif how == "object npy":
+            np.save(path, np.array([Sings()], dtype=object), allow_pickle=True)
+        else:
+            torch.save({"w": Sings()}, path, _use_new_zipfile_serialization=how == "zip")
+        return words
+
+    return trap
+
+
+def _tar(name: str, link: str | None = None) -> Callable[[Path, dict[str, bytes]], None]:
+    def write(path: Path, images: dict[str, bytes]) -> None:
+        with tarfile.open(path, "w") as archive:
+            for each, content in images.items():
+                info = tarfile.TarInfo(each)
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+            info = tarfile.TarInfo(name)
+            content = b"" if link else next(iter(images.values()))
+            info.size = len(content)
+            if link:
+                info.type, info.linkname = tarfile.SYMTYPE, link
+            archive.addfile(info, io.BytesIO(content))
+
+    return write
+
+
+def _zip(name: str) -> Callable[[Path, dict[str, bytes]], None]:
+    def write(path: Path, images: dict[str, bytes]) -> None:
+        with zipfile.ZipFile(path, "w") as archive:
+            for each, content in images.items():
+                archive.writestr(each, content)
+            archive.writestr(name, next(iter(images.values())))
+
+    return write
+
+
+def _archived(suffix: str, write: Callable[[Path, dict[str, bytes]], None], words: Words) -> Trap:
+    """An archive with a name or a link that leads elsewhere."""
+
+    def trap(folder: Path, material: Material) -> Words:
+        root = material.root / "pictures"
+        found = sorted(path for path in root.rglob("*") if path.is_file())
+        write(folder / f"bad.{suffix}", {str(p.relative_to(root)): p.read_bytes() for p in found})
+        for each in ("one.json", "feats.py"):
+            material.put(each, folder)
+        return words
+
+    return trap
+
+
+def _metadata(field: str) -> Trap:
+    """A model whose metadata name a module where a name or a path may stand."""
+
+    def trap(folder: Path, material: Material) -> Words:
+        import tiny
+
+        from adm.recipes.schema import to_json
+        from adm.training import checkpoint
+
+        (folder / "weights.py").write_text(MODULE)
+        path = material.put("model.safetensors", folder)
+        weights, _ = checkpoint.load_model(path)
+        described = {"recipe": to_json(tiny.diffusion()), "classes": list(tiny.CLASSES)}
+        described |= {"data": "weights:look", "step": 0, field: "weights:look"}
+        checkpoint.save_model(path, weights, described)
+        return ("sample", "model.safetensors", "--out", "out", *FEW)
+
+    return trap
+
+
+MODELS = (
+    ("m.pt", "zip"),
+    ("m.pt", "legacy"),
+    ("m.pt", "plain"),
+    ("m.pth", "zip"),
+    ("m.bin", "plain"),
+    ("m.safetensors", "plain"),
+    ("m.safetensors", "zip"),
+)
+PICKLES = [
+    (name, words, how)
+    for name, how in MODELS
+    for words in (
+        ("info", name),
+        ("sample", name, "--out", "out", *FEW),
+        ("train", "one.json", "--data", "data.npz", "--pretrained", name, "--out", "out", *CPU),
+        ("reference", "data.npz", "--features", name, "--out", "made.npz", *CPU),
+    )
+] + [
+    (name, words, how)
+    for name, how in (("a.npz", "object array"), ("a.npy", "object npy"), ("a.npz", "plain"))
+    for words in (
+        ("data", "inspect", name),
+        ("evaluate", "data.npz", "--reference", name, "--resamples", 10, *CPU),
+        ("train", "one.json", "--data", name, "--out", "out", *CPU),
+    )
+]
+WRITERS = (
+    ("tar", _tar("../canary.png")),
+    ("tar", _tar("/tmp/adm-canary.png")),
+    ("tar", _tar("cat/canary-link.png", "/etc/passwd")),
+    ("tar", _tar("cat/link", "..")),
+    ("zip", _zip("../canary.png")),
+    ("zip", _zip("/tmp/adm-canary.png")),
+    ("zip", _zip("..\\canary.png")),
+)
+TRAPS: list[Trap] = [
+    *map(_named, ("weights:look", "weights.py:look", "./weights.py:look", "os:getcwd", "m.pt")),
+    *(_pickled(*each) for each in PICKLES),
+    *map(_metadata, ("data", "start", "name", "step", "weights", "features", "generator")),
+    *(
+        _archived(suffix, write, words)
+        for suffix, write in WRITERS
+        for words in (
+            ("data", "inspect", f"bad.{suffix}", "--labels", "none"),
+            ("data", "pack", f"bad.{suffix}", "--out", "packed", "--format", "original"),
+            ("train", "one.json", "--data", f"bad.{suffix}", "--out", "out", *CPU),
+            ("reference", f"bad.{suffix}", "--out", "made.npz", *POOL, *CPU),
+        )
+    ),
+]
+OUTPUTS = ("out", "packed", "made.npz", "cache", "home")
+
+
+def trial(bench: Bench, row: str, number: int) -> Result:
+    """Open a file that asks for code or for a file elsewhere."""
+    folder = bench.folder(row, number)
+    words = TRAPS[number](folder, bench.material)
+    before = files_of(folder)
+    outcome = bench.start(folder, ("-q", *words)).wait()
+    after = files_of(folder)
+    faults = faults_of(outcome, bench.limits)
+    faults += left_over(before, after, OUTPUTS, outcome.status == 0)
+    if any(CANARY in Path(name).name for name in after.keys() - before.keys()):
+        faults.append(Fault("files left", "code of the file was run"))
+    if beside := [path.name for path in folder.parent.iterdir() if path != folder]:
+        faults.append(Fault("files left", f"written elsewhere: {beside}"))
+    if faults:
+        story = {"seed": bench.seed, "words": words, "faults": faults, "printed": outcome.err}
+        bench.keep(folder, story)
+    bench.done(folder)
+    return Result(faults, (outcome.status,))
+
+
+def rows() -> dict[str, Row]:
+    """Return the row of the table."""
+    return {"code in files": Row(trial, len(TRAPS))}

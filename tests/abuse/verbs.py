@@ -1,0 +1,196 @@
+"""Name -> Verb: a command that writes, what it needs, and what it writes undisturbed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from abuse.bench import Bench
+from abuse.judge import Fault, differing, files_of
+from abuse.material import CPU, POOL, TRAIN
+
+SETS = ("data.npz", "other.npz", "feats.py")
+BATCHES = ("--batch-size", 2, *CPU)
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A command that writes.
+
+    Attributes:
+        inputs: names of the material.
+        words: its arguments.
+        outputs: what it writes.
+        timed: patterns of files that say how long the command took, so that two differ.
+    """
+
+    inputs: tuple[str, ...]
+    words: tuple[object, ...]
+    outputs: tuple[str, ...]
+    timed: tuple[str, ...] = ()
+
+
+VERBS: Mapping[str, Verb] = {
+    "sample": Verb(
+        ("model.safetensors", "guide.safetensors"),
+        (
+            "sample",
+            "model.safetensors",
+            "--classifier",
+            "guide.safetensors",
+            "--scale",
+            1,
+            "--count",
+            6,
+            "--steps",
+            4,
+            "--animate",
+            "--out",
+            "out",
+            *BATCHES,
+        ),
+        ("out",),
+    ),
+    "upsample": Verb(
+        ("upsampler.safetensors", "data.npz"),
+        (
+            "upsample",
+            "upsampler.safetensors",
+            "data.npz",
+            "--shrink",
+            "--count",
+            6,
+            "--steps",
+            4,
+            "--out",
+            "out",
+            *BATCHES,
+        ),
+        ("out",),
+    ),
+    "train": Verb(
+        ("recipe.json", "data.npz"),
+        ("train", "recipe.json", "--data", "data.npz", "--out", "out", *TRAIN),
+        ("out",),
+    ),
+    "data pack": Verb(
+        ("pictures",),
+        ("data", "pack", "pictures", "--out", "out", "--shard-size", 4, "--size", 8),
+        ("out",),
+    ),
+    "reference": Verb(
+        SETS, ("reference", "data.npz", "--out", "out.npz", *POOL, *BATCHES), ("out.npz",)
+    ),
+    "evaluate": Verb(
+        SETS,
+        (
+            "evaluate",
+            "other.npz",
+            "--reference",
+            "data.npz",
+            "--resamples",
+            50,
+            "--out",
+            "out.json",
+            *POOL,
+            *BATCHES,
+        ),
+        ("out.json",),
+    ),
+    "sweep": Verb(
+        (*SETS, "model.safetensors", "guide.safetensors"),
+        (
+            "sweep",
+            "model.safetensors",
+            "--classifier",
+            "guide.safetensors",
+            "--scales",
+            "0,1",
+            "--reference",
+            "data.npz",
+            "--count",
+            8,
+            "--steps",
+            2,
+            "--out",
+            "out",
+            *POOL,
+            *CPU,
+        ),
+        ("out",),
+    ),
+    "nearest": Verb(
+        SETS,
+        (
+            "nearest",
+            "other.npz",
+            "data.npz",
+            "--out",
+            "out.png",
+            "--report",
+            "near.json",
+            *POOL,
+            *BATCHES,
+        ),
+        ("out.png", "near.json"),
+    ),
+    "demo": Verb(
+        (),
+        ("demo", "--per-class", 2, "--scales", "0,2", "--steps", 2, "--out", "out", *CPU),
+        ("out",),
+        ("out/report.html", "out/scores.json"),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Whole:
+    """What a verb writes undisturbed.
+
+    Attributes:
+        files: all files of its folder afterwards, its inputs included.
+        seconds: how long it took.
+        inputs, written: bytes on the disk.
+    """
+
+    files: dict[str, str]
+    seconds: float
+    inputs: int
+    written: int
+
+
+def prepare(bench: Bench, folder: Path, verb: Verb) -> None:
+    """Put the inputs of a verb into a folder."""
+    for name in verb.inputs:
+        bench.material.put(name, folder)
+
+
+def undisturbed(bench: Bench) -> dict[str, Whole]:
+    """Run every verb once in peace.
+
+    Raises:
+        RuntimeError: one of them fails.
+    """
+    found = {}
+    for name, verb in VERBS.items():
+        folder = bench.folder(f"whole {name}", 0)
+        prepare(bench, folder, verb)
+        inputs = on_disk(folder)
+        outcome = bench.start(folder, ("-q", *verb.words)).wait()
+        if outcome.status:
+            raise RuntimeError(f"adm {name} fails undisturbed: {outcome.err}")
+        written = on_disk(folder) - inputs
+        found[name] = Whole(files_of(folder), outcome.seconds, inputs, written)
+        bench.done(folder)
+    return found
+
+
+def compared(name: str, whole: Whole, folder: Path) -> list[Fault]:
+    """Return how the folder of a verb differs from that of an undisturbed run."""
+    return differing(whole.files, files_of(folder), VERBS[name].timed)
+
+
+def on_disk(folder: Path, block: int = 4096) -> int:
+    """Return the bytes that the files and folders below a folder take on a disk."""
+    sizes = [path.lstat().st_size for path in folder.rglob("*") if not path.is_dir()]
+    folders = sum(1 for path in folder.rglob("*") if path.is_dir())
+    return sum(-(-size // block) * block for size in sizes) + folders * block
