@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from adm.hashes import SUMS, damaged_parts, read_sums, sha256, write_sums
+from adm.hashes import SUMS, damaged_parts, read_sums, seal, sha256
 
 NAMES = ["a", "b/c d.png", "é"]
 
@@ -16,7 +16,8 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "b").mkdir()
     for name in NAMES:
         (tmp_path / name).write_text(f"content of {name}")
-    write_sums(tmp_path, NAMES)
+    seal(tmp_path)
+    seal(tmp_path)  # again, which does not count its own list
     return tmp_path
 
 
@@ -52,6 +53,7 @@ def test_a_file_that_is_not_listed_is_vouched_for_by_nothing(folder: Path) -> No
         b"0" * 64 + b"  ../a",
         b"0" * 64 + b"  /etc/passwd",
         b"\xff" * 64 + b"  a",
+        b"0" * 64 + b"  a",  # a second time
         b"0" * 64 + b"  a\x1b[2J",
     ],
 )

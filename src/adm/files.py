@@ -144,6 +144,7 @@ def link(path: Path, target: str) -> None:
     Raises:
         OSError: the file system does not support links.
     """
+    clear(path)
     part = _beside(path)
     try:
         part.symlink_to(target)

@@ -26,20 +26,18 @@ def sha256_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def write_sums(folder: Path, names: Iterable[str], *, sync: bool = True) -> None:
-    """Hash files of a folder, and write its SHA256SUMS.
-
-    Args:
-        names: paths of the files relative to the folder, with forward slashes.
-    """
-    store_sums(folder, {name: sha256(folder / name) for name in names}, sync=sync)
+def seal(folder: Path, *, sync: bool = True) -> None:
+    """Hash all files in a folder, once they are written, and write its SHA256SUMS."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path != folder / SUMS]
+    sums = {path.relative_to(folder).as_posix(): sha256(path) for path in files}
+    store_sums(folder, sums, sync=sync)
 
 
 def store_sums(folder: Path, sums: dict[str, str], *, sync: bool = True) -> None:
     """Write the SHA256SUMS of a folder, atomically.
 
     Args:
-        sums: the hash of each file, by its path relative to the folder.
+        sums: the hash of each file, by its path relative to the folder, with forward slashes.
     """
     lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items()))
     write_text(folder / SUMS, lines, sync=sync)
@@ -49,7 +47,8 @@ def read_sums(folder: Path) -> dict[str, str] | None:
     """Return the hash of each file by its relative path; None if the folder has no SHA256SUMS.
 
     Raises:
-        ValueError: SHA256SUMS is damaged, too large, or names a file outside of the folder.
+        ValueError: SHA256SUMS is damaged, too large, names a file twice, or one that is outside
+            of the folder.
         OSError: it cannot be read.
     """
     path = folder / SUMS
@@ -62,7 +61,7 @@ def read_sums(folder: Path) -> dict[str, str] | None:
     found = {}
     for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), start=1):
         match = LINE.fullmatch(line)
-        if match is None or not _inside(match[2]):
+        if match is None or not _inside(match[2]) or match[2] in found:
             raise ValueError(f"{path} is damaged in line {number}")
         found[match[2]] = match[1]
     return found

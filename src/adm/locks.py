@@ -61,8 +61,7 @@ def _taken(path: Path) -> int:
         try:
             if fcntl is None:
                 return handle
-            with suppress(InterruptedError):
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(handle)
             raise _in_use(path) from None

@@ -52,7 +52,7 @@ POINTS = [
     (os, "replace", 2),
     (folder, "_save", 1),
     (folder, "_save", 2),
-    (folder, "write_sums", 1),
+    (folder, "seal", 1),
     (files, "fsync_all", 1),
     (files, "_take", 3),
     (files, "_exchange", 1),

@@ -1,15 +1,19 @@
 """adm.train -> the run that `adm train` makes."""
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tiny
 import torch
 
 import adm
 from adm.cli import main
+from adm.recipes.overrides import override
+from adm.recipes.schema import to_json
 from adm.training.loop import Progress
 
 SETTINGS = (*tiny.COMMON[1:], "train.batch_size=8", "train.save_every_steps=2", "watch.images=4")
@@ -51,6 +55,20 @@ def test_a_source_in_memory_is_trained_on(tmp_path: Path) -> None:
     chosen = tiny.diffusion("train.steps=2", "watch.images=0")
     folder = adm.train(chosen, out=tmp_path / "run", data=tiny.stripes(), device="cpu")
     assert adm.load(folder).classes == tiny.CLASSES
+
+
+def test_data_that_a_model_names_are_opened_only_if_the_caller_names_them(tmp_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", arr_0=np.zeros((8, 8, 8, 1), np.uint8))
+    place = str(tmp_path / "data.npz")
+    recipe = tiny.diffusion("train.steps=1", "watch.images=0", "unet.classes=null")
+    recipe = override(recipe, [f"data.source={place}"])
+    model = adm.train(recipe, out=tmp_path / "run", device="cpu")
+    with pytest.raises(ValueError, match=r"opened only if you name it; give data=\.\.\."):
+        adm.train(model, out=tmp_path / "again", device="cpu")
+    adm.train(model, out=tmp_path / "again", data=place, device="cpu")
+    written = tmp_path / "recipe.json"  # by the user, who so names the data
+    written.write_text(json.dumps(to_json(recipe)))
+    adm.train(written, out=tmp_path / "written", device="cpu")
 
 
 def test_what_cannot_be_is_refused_in_python(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -310,6 +311,38 @@ def test_the_log_is_cut_after_the_step_whatever_lines_are_missing(tmp_path: Path
     log.write_text("".join(log.read_text().splitlines(keepends=True)[1:]) + later)
     looped(tmp_path, Recorder(), tiny.stripes())
     assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == [2, 3, 4]
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_log_that_is_not_the_run_s_is_said_to_be_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], changed: bool
+) -> None:
+    asked = iter([False, False, True])
+    run = replace(run_of(tmp_path, Recorder(), tiny.stripes()), stop=lambda: next(asked))
+    list(loop.train(run))
+    log = tmp_path / "log.jsonl"
+    if changed:
+        log.write_text(log.read_text().replace('"step": 2, ', '"step": 2, "x": 0, '))
+    looped(tmp_path, Recorder(), tiny.stripes())
+    told = "log.jsonl is not as the run wrote it up to step 3" in capsys.readouterr().err
+    assert told == changed
+
+
+def test_what_a_kill_while_older_checkpoints_go_leaves_goes_at_the_next_start(
+    tmp_path: Path,
+) -> None:
+    looped(tmp_path, Recorder(), tiny.stripes())
+    before = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    half = tmp_path / "checkpoints" / "step-0000001"
+    half.mkdir(exist_ok=True)
+    (half / "raw.safetensors").touch()
+    (half / "state.json").unlink(missing_ok=True)
+    (tmp_path / "checkpoints" / ".best.0badcafe-1-0123abcd.part").symlink_to("step-0000001")
+    link = tmp_path / "checkpoints" / ".best.0badcafe-1-0123abcd.part"
+    os.utime(link, (0, 0), follow_symlinks=False)
+    looped(tmp_path, Recorder(), tiny.stripes())  # all steps are done
+    after = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert after == [name for name in before if name != half.name]
 
 
 def test_a_validation_that_is_not_finite_is_none(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import tiny
 import torch
 from safetensors.torch import load_file, save_file
 
-from adm.hashes import SUMS, damaged_parts, write_sums
+from adm.hashes import SUMS, damaged_parts, seal
 from adm.models.load import load_diffusion
 from adm.processes import Devices
 from adm.training import checkpoint
@@ -174,7 +174,7 @@ def test_weights_that_are_not_finite_are_not_continued(run: Path, place: str) ->
     weights, metadata = checkpoint.load_model(file)
     weights["head.2.bias"].fill_(float("nan"))
     checkpoint.save_model(file, weights, metadata)
-    write_sums(newest(run), set(PARTS) - {SUMS})
+    seal(newest(run))
     with pytest.raises(ValueError, match=r"head\.2\.bias in .* not finite; remove .*step-0000006"):
         train(run)
     if place == "model.safetensors":
@@ -187,7 +187,7 @@ def test_weights_of_another_network_are_refused(run: Path) -> None:
     weights, metadata = checkpoint.load_model(file)
     weights["head.2.bias"] = weights["head.2.bias"][:1]
     checkpoint.save_model(file, weights, metadata)
-    write_sums(newest(run), set(PARTS) - {SUMS})
+    seal(newest(run))
     with pytest.raises(ValueError, match="has the weights of another network; remove "):
         train(run)
 
@@ -247,13 +247,13 @@ def test_a_state_of_another_form_is_damaged(run: Path, state: str) -> None:
 def test_a_loss_scale_may_be_infinite(run: Path) -> None:
     held = json.loads((newest(run) / "state.json").read_text())
     (newest(run) / "state.json").write_text(json.dumps(held | {"loss_scale": float("inf")}))
-    write_sums(newest(run), set(PARTS) - {SUMS})
+    seal(newest(run))
     assert train(run) == []
 
 
 def test_moments_of_another_network_are_refused(run: Path) -> None:
     file = newest(run) / "optimizer.safetensors"
     save_file({"exp_avg/none": torch.zeros(2)}, file)
-    write_sums(newest(run), set(PARTS) - {SUMS})
+    seal(newest(run))
     with pytest.raises(ValueError, match="has the moments of another network; remove "):
         train(run)

@@ -107,6 +107,7 @@ def _check_free(out: Path, overwrite: bool) -> None:
 def _is_complete(out: Path, asked: dict[str, Any]) -> bool:
     """Return whether the folder holds this demo; raise FileExistsError if it holds another."""
     from adm.differences import first_difference
+    from adm.hashes import damaged_parts
     from adm.parsed import cached_json, through_json
 
     if not out.is_dir() or not any(out.iterdir()):
@@ -115,6 +116,8 @@ def _is_complete(out: Path, asked: dict[str, Any]) -> bool:
     difference = first_difference(cached_json(out / MANIFEST) or {}, through_json(asked))
     if lacks:
         difference = f"{lacks[0]} is missing there"
+    elif damaged := damaged_parts(out):
+        difference = f"{damaged[0]} is damaged there"
     if difference:
         raise FileExistsError(
             f"{out} holds another demo: {difference}; add --overwrite, or choose another --out"

@@ -55,17 +55,31 @@ def save_images(
         ValueError: images, labels, seeds or indices that do not fit each other.
         FileExistsError: `out` is a file, or contains files and `replace` is not set.
     """
+    names = file_names(len(images), labels, classes, seeds, indices, notes)
+    with new_folder(out, replace) as folder:
+        write_images(folder, images, labels, names)
+    return [out / name for name in names]
+
+
+def write_images(folder: Path, images: Tensor, labels: Tensor | None, names: Sequence[str]) -> None:
+    """Write the files of `save_images` into a folder, which may hold others.
+
+    Args:
+        images, labels: see `save_images`.
+        names: of the PNG files, as `file_names` gives them.
+
+    Raises:
+        ValueError: images of another type or shape.
+    """
     _check_images(images)
     images = images.cpu()
-    names = _file_names(len(images), labels, classes, seeds, indices, notes)
-    with new_folder(out, replace) as folder:
-        for name, image in zip(names, images, strict=True):
-            to_picture(image).save(folder / name)
-        entries = {"arr_0": images.permute(0, 2, 3, 1).numpy()}
-        if labels is not None:
-            entries["arr_1"] = labels.cpu().numpy().astype(np.int64)
-        write_npz(folder / ARCHIVE, entries)
-    return [out / name for name in names]
+    folder.mkdir(exist_ok=True)
+    for name, image in zip(names, images, strict=True):
+        to_picture(image).save(folder / name)
+    entries = {"arr_0": images.permute(0, 2, 3, 1).numpy()}
+    if labels is not None:
+        entries["arr_1"] = labels.cpu().numpy().astype(np.int64)
+    write_npz(folder / ARCHIVE, entries)
 
 
 def write_npz(path: Path, entries: dict[str, np.ndarray]) -> None:
@@ -102,14 +116,19 @@ def _check_images(images: Tensor) -> None:
     mode_of(images.shape[1])
 
 
-def _file_names(
+def file_names(
     count: int,
     labels: Tensor | None,
     classes: Sequence[str],
     seeds: int | Sequence[int],
-    indices: Sequence[int] | None,
+    indices: Sequence[int] | None = None,
     notes: Sequence[str] | None = None,
 ) -> list[str]:
+    """Return the name of the PNG file of each image; see `save_images`.
+
+    Raises:
+        ValueError: labels, seeds, indices or notes that do not fit each other.
+    """
     seeds = [seeds] * count if isinstance(seeds, int) else list(seeds)
     numbers = list(range(count)) if indices is None else list(indices)
     kinds = [UNLABELLED] * count if labels is None else _kinds(labels, classes)

@@ -7,6 +7,7 @@ from adm.data.fetch import SCHEMES
 from adm.data.naming import at_home
 from adm.shown import shown
 
+BUILTIN = ("fashion-mnist", "digits")  # data at a place of their own, which no spec names
 NAMES = ("fashion-mnist", "fashion-mnist+download", "digits", "idx", "hf")
 FORMS = (
     "fashion-mnist, fashion-mnist:/FOLDER, fashion-mnist+download:/FOLDER, digits, "

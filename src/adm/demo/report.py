@@ -16,11 +16,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from adm.data.export import save_images
+from adm.data.export import file_names, write_images
 from adm.data.naming import ANIMATION, SHEET
 from adm.demo import MANIFEST, REPORT, SAMPLES, SCORES
 from adm.demo.run import SHOWN, Column, Demo, manifest
 from adm.files import write_bytes, write_json, write_text
+from adm.hashes import seal
 from adm.pictures import Row, data_uri, grid, png, sheet
 from adm.samplers.words import to_json
 
@@ -50,20 +51,18 @@ def page(demo: Demo) -> str:
 def write(folder: Path, demo: Demo) -> None:
     """Write the report, its pictures, and all images to samples/, with scales in their names."""
     columns, classes = demo.columns, demo.sweep.classes
-    save_images(
-        folder / SAMPLES,
-        torch.cat([c.images for c in columns]),
-        torch.cat([c.labels for c in columns]),
-        classes,
-        demo.sweep.base.seed,
-        indices=[i for c in columns for i in range(len(c.labels))],
-        notes=[f"scale{c.scale:g}" for c in columns for _ in c.labels],
-    )
+    images = torch.cat([c.images for c in columns])
+    labels = torch.cat([c.labels for c in columns])
+    indices = [i for c in columns for i in range(len(c.labels))]
+    notes = [f"scale{c.scale:g}" for c in columns for _ in c.labels]
+    names = file_names(len(labels), labels, classes, demo.sweep.base.seed, indices, notes)
+    write_images(folder / SAMPLES, images, labels, names)
     write_bytes(folder / SHEET, png(contact_sheet(columns, classes)))
     write_bytes(folder / ANIMATION, demo.film)
     write_text(folder / REPORT, page(demo))
     write_json(folder / SCORES, scores(demo.columns, demo.models.reference.accuracy))
     write_json(folder / MANIFEST, manifest(demo.models, demo.sweep))
+    seal(folder)
 
 
 def scores(columns: Sequence[Column], real_accuracy: float) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from adm.data.fitting import fitted
 from adm.data.naming import ARCHIVE, MANIFEST, at_home
 from adm.data.registry import RGB, find
 from adm.data.stored import stored
-from adm.generation.folder import read_manifest
+from adm.generation.folder import check
+from adm.generation.manifest import read_manifest
 from adm.parsed import as_type
 
 
@@ -79,6 +80,7 @@ class _Made(NamedTuple):
 
 
 def _made(folder: Path) -> _Made | None:
+    check(folder)
     found = read_manifest(folder)
     if found is None:
         return None

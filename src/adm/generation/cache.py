@@ -7,19 +7,18 @@ sampled again.
 
 import re
 import shutil
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from adm.cached import Cached
 from adm.data.export import write_npz
 from adm.data.naming import MANIFEST
+from adm.data.npz import members
 from adm.files import clear, new_file, write_json
 from adm.generation.blocks import whole_blocks
 from adm.generation.generate import block_of
@@ -143,9 +142,8 @@ def _stored(place: Path, job: Job) -> tuple[dict[int, Tensor], dict[str, str]]:
 def _read(path: Path, job: Job, start: int) -> Tensor | None:
     """Return the images of a batch; None if they cannot be those of the job."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            images = torch.from_numpy(stored["images"])
-    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+        images = torch.from_numpy(members(path, ("images",), in_memory=True)["images"])
+    except (ValueError, KeyError, TypeError):  # damaged, without images, or of text
         return None
     fits = images.ndim == 4 and images.shape[1:] == torch.Size(job.generator.shape)
     fits = fits and images.dtype == torch.uint8 and 0 < len(images) <= job.count - start

@@ -3,16 +3,15 @@
 A sample folder has a SHA256SUMS of all files in it, and so has its `base`.
 """
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from adm.data.export import save_images, write_npz
+from adm.data.export import file_names, write_images, write_npz
 from adm.data.naming import ANIMATION, ARCHIVE, MANIFEST, SHEET
+from adm.data.npz import members
 from adm.data.pixels import MODES
 from adm.differences import first_difference
 from adm.files import new_folder, write_bytes, write_json
@@ -22,7 +21,7 @@ from adm.generation.generator import OnStep
 from adm.generation.job import Chain, Job, chained
 from adm.generation.manifest import read_manifest
 from adm.generation.sheet import contact_sheet
-from adm.hashes import SUMS, damaged_parts, read_sums, sha256, store_sums, write_sums
+from adm.hashes import SUMS, damaged_parts, read_sums, seal, sha256, store_sums
 from adm.notices import notice
 from adm.parsed import through_json
 from adm.pictures import png
@@ -174,14 +173,13 @@ def images_of(folder: Path, job: Job | None = None) -> Tensor:
         ValueError: the archive is damaged.
     """
     try:
-        with np.load(folder / ARCHIVE, allow_pickle=False) as stored:
-            found = torch.from_numpy(stored["arr_0"])
+        found = torch.from_numpy(members(folder / ARCHIVE, ("arr_0",), in_memory=True)["arr_0"])
         if found.ndim != 4 or found.dtype != torch.uint8:
             raise ValueError(f"its images are {found.dtype} of shape {tuple(found.shape)}")
         images = found.permute(0, 3, 1, 2).contiguous()
         if job is not None and tuple(images.shape) != (job.count, *job.generator.shape):
             raise ValueError(f"its images are of shape {tuple(images.shape)}")
-    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{folder / ARCHIVE} is damaged ({error}); pass overwrite=True to sample again"
         ) from None
@@ -211,15 +209,16 @@ def _write(folder: Path, chain: Chain, film: bytes | None) -> None:
     if film is not None:
         write_bytes(folder / ANIMATION, film, sync=False)
     for place in reversed(places):
-        files = [path for path in place.rglob("*") if path.is_file()]
-        write_sums(place, [path.relative_to(place).as_posix() for path in files], sync=False)
+        seal(place, sync=False)
 
 
 def _save(folder: Path, job: Job, images: Tensor, manifest: dict[str, Any]) -> None:
     """Write the PNG files, if PNG can hold the images, and the other files of one job."""
     labels = job.label_tensor
     if images.shape[1] in MODES:
-        save_images(folder, images, labels, job.generator.classes, job.generator.seed)
+        made_by = job.generator
+        names = file_names(job.count, labels, made_by.classes, made_by.seed)
+        write_images(folder, images, labels, names)
     else:
         folder.mkdir(exist_ok=True)
         arrays = {"arr_0": images.permute(0, 2, 3, 1).numpy()}

@@ -9,17 +9,25 @@ from adm.data import NoSplit, Source, held_out
 from adm.data.colour import channels_of
 from adm.data.files import Files
 from adm.data.registry import at_one_size, find
+from adm.data.specs import BUILTIN
 from adm.models.load import recipe_of
 from adm.recipes import RECIPES, Recipe, build
 from adm.recipes.following import following, free_fields, told
 from adm.recipes.overrides import override
+from adm.shown import shown
 
 
 class Chosen(NamedTuple):
-    """A recipe with its settings, and the fields of it that follow from the data."""
+    """A recipe with its settings.
+
+    Attributes:
+        free: the fields of it that follow from the data.
+        model: the model whose recipe it is, which opens no path and no address that it names.
+    """
 
     recipe: Recipe
     free: frozenset[str]
+    model: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +84,9 @@ def chosen(recipe: str | Path | Recipe, settings: Sequence[str] = ()) -> Chosen:
     if not isinstance(recipe, str | Path):
         return Chosen(override(recipe, settings), frozenset())
     found = override(recipe_of(str(recipe)), settings)
-    free = free_fields(found, settings) if str(recipe) in RECIPES else frozenset[str]()
-    return Chosen(following(found, free), free)
+    named, written = str(recipe) in RECIPES, Path(recipe).suffix == ".json"
+    free = free_fields(found, settings) if named else frozenset[str]()
+    return Chosen(following(found, free), free, None if named or written else str(recipe))
 
 
 def open_data(chosen: Chosen, options: DataOptions) -> TrainingData:
@@ -86,7 +95,7 @@ def open_data(chosen: Chosen, options: DataOptions) -> TrainingData:
     Raises:
         ValueError: the data cannot be opened, or the recipe does not fit them.
     """
-    spec = chosen.recipe.data.source if options.data is None else options.data
+    spec = _own_data(chosen) if options.data is None else options.data
     found = spec if isinstance(spec, Source) else _found(spec, options)
     channels, classes = channels_of(found), len(found.classes)
     recipe = following(chosen.recipe, chosen.free, channels, classes)
@@ -109,6 +118,17 @@ def open_data(chosen: Chosen, options: DataOptions) -> TrainingData:
         except NoSplit:
             validation = None
     return TrainingData(recipe, training, validation, notes)
+
+
+def _own_data(chosen: Chosen) -> str:
+    """Return the data of a recipe; raise ValueError if a model file names a place to open."""
+    spec = chosen.recipe.data.source
+    if chosen.model is None or spec in BUILTIN:
+        return spec
+    raise ValueError(
+        f"{chosen.model} was trained on {shown(spec)}, which is opened only if you name it; give "
+        "data=..."
+    )
 
 
 def _found(spec: str, options: DataOptions, split: str = "train") -> Source | Files:

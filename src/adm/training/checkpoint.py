@@ -27,6 +27,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from adm.files import fsync
+from adm.hashes import seal
 from adm.processes import Devices
 from adm.training import contents, parts
 from adm.training.disk import unwritten
@@ -46,11 +47,13 @@ class Numbers:
         step: optimizer steps done.
         micro_batch: size of the micro-batches so far; resuming with it keeps the same rounding.
         validation: validation loss after this step; None if it was not measured.
+        log: SHA-256 of the lines of the log up to this step; None if an earlier version saved it.
     """
 
     step: int
     micro_batch: int
     validation: float | None = None
+    log: str | None = None
 
 
 def save_model(path: Path, weights: dict[str, Tensor], metadata: dict[str, Any]) -> None:
@@ -153,7 +156,7 @@ def save(
     def publish() -> None:
         try:
             (part / FILE).write_text(json.dumps(_described(numbers, state)))
-            parts.seal(part)
+            seal(part)
             _synced(part, places)
             shutil.rmtree(folder, ignore_errors=True)
             part.rename(folder)
@@ -203,7 +206,7 @@ def restore(folder: Path, state: RunState) -> Numbers:
 
 
 def _numbers(held: State) -> Numbers:
-    return Numbers(held.step, held.micro_batch, held.validation)
+    return Numbers(held.step, held.micro_batch, held.validation, held.log)
 
 
 def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
@@ -219,6 +222,7 @@ def _described(numbers: Numbers, state: RunState) -> dict[str, Any]:
         "step": numbers.step,
         "micro_batch": numbers.micro_batch,
         "validation": _finite(numbers.validation),
+        "log": numbers.log,
         **contents.numbers(state),
     }
 

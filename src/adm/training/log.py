@@ -1,13 +1,17 @@
 """log.jsonl <-> lines: the figures of a step, a JSON object each."""
 
+import hashlib
 import json
 import math
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from adm.files import new_file
+from adm.notices import notice
 from adm.parsed import parse_json
 from adm.processes import Devices
 from adm.training.disk import writing
@@ -38,38 +42,69 @@ def lines(path: Path) -> Iterator[tuple[bytes, Line | None]]:
             yield raw, _line(raw)
 
 
-def continued(run: Path, steps: int, devices: Devices) -> TextIO:
+@dataclass(frozen=True, eq=False)
+class Log:
+    """The log of a run, open for appending, and the hash of all of its lines."""
+
+    file: TextIO
+    hash: Any = field(default_factory=hashlib.sha256)
+
+
+@contextmanager
+def continued(run: Path, steps: int, devices: Devices, sha256: str | None = None) -> Iterator[Log]:
     """Open the log for appending, without what comes after `steps`; on rank 0 alone.
 
     Damaged lines are dropped, and of several lines of one step all but the first.
+
+    Args:
+        sha256: the hash of the lines up to `steps`, if it is known; others are said to differ.
     """
     if not devices.main:
-        return open(os.devnull, "w")
+        with open(os.devnull, "w") as nowhere:
+            yield Log(nowhere)
+        return
     path, last = run / FILE, 0
+    hash_ = hashlib.sha256()
     with writing(str(path)):
         found = lines(path) if path.exists() else iter(())
         with new_file(path) as part, part.open("wb") as kept:
             for raw, line in found:
                 if line is not None and last < line.step <= steps:
-                    kept.write(raw.rstrip(b"\n") + b"\n")  # the last may lack it
+                    whole = raw.rstrip(b"\n") + b"\n"  # the last may lack it
+                    kept.write(whole)
+                    hash_.update(whole)
                     last = line.step
-        return path.open("a", buffering=1)  # line by line, so that it can be followed
+        file = path.open("a", buffering=1)  # line by line, so that it can be followed
+    if sha256 not in (None, hash_.hexdigest()):
+        notice(
+            f"{path} is not as the run wrote it up to step {steps}: lines were changed or lost; "
+            "training does not depend on it"
+        )
+    with file:
+        yield Log(file, hash_)
 
 
-def write(log: TextIO, done: int, shown: dict[str, float]) -> None:
+def write(log: Log, done: int, shown: dict[str, float]) -> None:
     """Write the line of a step."""
     # JSON has neither NaN nor infinity.
     figures = {k: v if math.isfinite(v) else None for k, v in shown.items()}
-    with writing(log.name):
-        log.write(json.dumps({"step": done, **figures}) + "\n")
+    line = json.dumps({"step": done, **figures}) + "\n"
+    with writing(log.file.name):
+        log.file.write(line)
+    log.hash.update(line.encode())
 
 
-def flush(log: TextIO) -> None:
-    """Flush the log to the disk, before the checkpoint that relies on its lines is saved."""
-    with writing(log.name):
-        log.flush()
-        if os.path.isfile(log.name):
-            os.fsync(log.fileno())
+def flush(log: Log) -> str:
+    """Flush the log to the disk, before the checkpoint that relies on its lines is saved.
+
+    Returns:
+        The SHA-256 of all lines, by which that checkpoint vouches for them.
+    """
+    with writing(log.file.name):
+        log.file.flush()
+        if os.path.isfile(log.file.name):
+            os.fsync(log.file.fileno())
+    return log.hash.hexdigest()
 
 
 def _line(raw: bytes) -> Line | None:

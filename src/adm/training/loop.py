@@ -99,7 +99,9 @@ def train(run: Run, micro_batch: int | None = None, auto: bool = False) -> Itera
     micro = min(most, micro or most)
     how = StepSettings(devices, settings.batch_size, micro, settings.gradient_clip)
     steps = range(before.step, settings.steps)
-    with log.continued(run.folder, before.step, devices) as lines:
+    if found is not None:  # a run that was killed while it removed older checkpoints
+        devices.once(lambda: retention.prune(run.folder, settings.policy))
+    with log.continued(run.folder, before.step, devices, before.log) as lines:
         stream = batches(
             run.source, settings.seed, settings.batch_size, steps, devices, settings.augmentation
         )
@@ -111,8 +113,8 @@ def train(run: Run, micro_batch: int | None = None, auto: bool = False) -> Itera
             leaving = devices.any(run.stop())
             saved = None
             if leaving or settings.saves(done):
-                log.flush(lines)
-                saved = _save(run, Numbers(done, micro, shown.get("validation/loss")))
+                validation, hashed = shown.get("validation/loss"), log.flush(lines)
+                saved = _save(run, Numbers(done, micro, validation, hashed))
             # Measured from yield to yield, to include the time that is spent waiting for images.
             before_it, started = started, time.monotonic()
             speed = settings.batch_size / (started - before_it)

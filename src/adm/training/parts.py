@@ -8,19 +8,13 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from adm.hashes import SUMS, damaged_parts, read_sums, write_sums
+from adm.hashes import SUMS, damaged_parts, read_sums
 from adm.notices import notice
 from adm.training.finished import finished, step_of
 from adm.training.header import FORMAT, header_of, metadata_of
 from adm.training.state import FILE, State, read_state
 
 ASIDE = "damaged-"  # before the name of a damaged checkpoint that was set aside
-
-
-def seal(folder: Path) -> None:
-    """Write the SHA256SUMS of a checkpoint, once all of its files are there."""
-    files = (path for path in folder.rglob("*") if path.is_file())
-    write_sums(folder, [path.relative_to(folder).as_posix() for path in files])
 
 
 def checked(folder: Path, names: Iterable[str] | None = None) -> State:

@@ -4,7 +4,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from adm.files import link
+from adm.files import clear, link
 from adm.training import posthoc
 from adm.training.checkpoint import sound, states_of
 from adm.training.finished import FOLDER, finished, step_of
@@ -64,6 +64,7 @@ def _is_left(folder: Path, newest: int) -> bool:
 def _link(path: Path, target: Path | None) -> None:
     """Point the link at a folder beside it, or remove the link."""
     if target is None:
+        clear(path)
         path.unlink(missing_ok=True)
         return
     with suppress(OSError):  # without links, `best` reads the checkpoints' own numbers

@@ -40,6 +40,7 @@ class State:
         step: optimizer steps done.
         micro_batch: size of the micro-batches so far.
         validation: validation loss after this step; None if it was not measured.
+        log: SHA-256 of the lines of the log up to this step, if it is known.
         bad_steps: consecutive steps up to this one that were not finite.
         players: the numbers of each player by name; under the name `ONLY` if there is one.
     """
@@ -49,6 +50,7 @@ class State:
     bad_steps: Count
     players: Annotated[dict[str, Learning], Field(min_length=1)]
     validation: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    log: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
 
 
 def read_state(folder: Path) -> State:
