@@ -91,7 +91,7 @@ def test_the_runner_succeeds_if_every_mutant_is_killed(only, capsys, monkeypatch
     [
         ({"old": "no such text"}, "occurs 0 times in differences.py, expected once"),
         ({"old": "held"}, "times in differences.py, expected once"),
-        ({"old": "LONGEST_VALUE = 80", "new": "LONGEST_VALUE ="}, "is not Python"),
+        ({"old": "MOST_ENTRIES = 8", "new": "MOST_ENTRIES ="}, "is not Python"),
         ({"file": "absent.py"}, "No such file"),
         ({"tests": ("test_absent.py",)}, "pytest ended with status 4"),
     ],

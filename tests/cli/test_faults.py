@@ -116,7 +116,7 @@ def test_a_full_disk_in_the_middle_of_a_verb_is_one_line(
         (ValueError("a b " * 10**6), "a b a b"),
         (ValueError("\x1b[2J\u202e\udcff"), r"\x1b[2J\u202e\udcff"),
     ],
-    ids=str,
+    ids=["memory", "bytes", "surrogate", "long word", "long line", "controls"],
 )
 def test_a_line_is_short_and_acts_on_no_terminal(
     adm: Adm, monkeypatch: pytest.MonkeyPatch, error: object, line: str

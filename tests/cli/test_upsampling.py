@@ -119,5 +119,5 @@ def test_what_cannot_be_is_refused(adm: Adm, folder: Path, low: Path, tmp_path: 
     )
     assert "count must be at least 1, got 0" in refusal("upsample", up, low, "--count", 0)
     (low / "samples.json").write_text("{")
-    assert "samples.json is damaged" in refusal("upsample", up, low)
+    assert "samples.json is not as it was written" in refusal("upsample", up, low)
     assert not (tmp_path / "out").exists()

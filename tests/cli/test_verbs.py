@@ -49,7 +49,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_training_leaves_checkpoints_a_log_and_what_the_run_is(trained: Path) -> None:
-    left = {"checkpoints", "log.jsonl", "run.json", "previews", "progress.png"}
+    left = {"checkpoints", "log.jsonl", "run.json", "data.json", "previews", "progress.png"}
     assert {path.name for path in trained.iterdir()} == left
     assert len((trained / "log.jsonl").read_text().splitlines()) == 3
     assert (trained / "checkpoints" / "step-0000003" / "model.safetensors").is_file()
@@ -84,6 +84,7 @@ def test_a_run_s_folder_is_sampled_by_name_and_number(
         "samples.npz",
         "samples.json",
         "grid.png",
+        "SHA256SUMS",
     }
     with np.load(out / "samples.npz", allow_pickle=False) as archive:
         assert archive["arr_0"].shape == (3, 8, 8, 1)
@@ -162,7 +163,7 @@ def test_an_interruption_says_that_the_same_command_continues(
 
     words = ("sample", models / "model.safetensors", "--count", 2, "--out", tmp_path / "out")
     with monkeypatch.context() as patch:
-        patch.setattr(sample_folder, "save_images", interrupted)
+        patch.setattr(sample_folder, "write_images", interrupted)
         answer = adm(*words)
     assert answer.status == 130
     assert answer.err.splitlines()[-1] == "adm: stopped; run the same command again to resume"

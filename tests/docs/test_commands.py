@@ -13,7 +13,8 @@ from docs.commands import Outcome, Page
 from docs.world import World
 from PIL import Image
 
-from adm.cli import VERBS, converted
+from adm.cli import VERBS
+from adm.cli.values import converted
 from adm.data import open_source
 from adm.data.idx import DEBIAN_FASHION_MNIST
 from adm.models.load import load_any

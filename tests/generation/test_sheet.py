@@ -170,7 +170,7 @@ def test_long_samplings_and_large_sets_are_shown_in_part(tmp_path: Path) -> None
     job = tiny_job(tmp_path, count=70, steps=50)
     chain: Chain = [(job, noise(70, 1, 8))]
     told: list[int] = []
-    assert len(frames_of(animation(chain, 50, told.append))) == MOST_FRAMES
+    assert len(frames_of(animation(chain, told.append))) == MOST_FRAMES
     assert sum(told) == cost(job) <= MOST_IMAGES * 50
 
 

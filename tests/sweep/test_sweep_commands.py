@@ -146,7 +146,7 @@ def test_two_processes_launched_together_leave_what_one_leaves(
     ("words", "cure"),
     [
         (["--scales", "0,lots"], "cannot read --scales '0,lots'; write --scales 0,1,2"),
-        (["--scales", "0,nan"], "scale must be a finite number"),
+        (["--scales", "0,nan"], "cannot read --scales '0,nan'; write --scales 0,1,2"),
         (["--count", "1"], "count must be at least 2"),
         (["--classes", "bagg"], "did you mean bag"),
         (["--features", "nonsense"], "no features 'nonsense'"),

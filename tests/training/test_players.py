@@ -105,7 +105,7 @@ def test_a_model_of_a_run_of_two_is_asked_for_by_its_player(tmp_path: Path) -> N
 def test_the_first_learns_twice_a_turn_and_each_has_its_own_scale(tmp_path: Path) -> None:
     stepped(toy.run_of(tmp_path, tiny.stripes()))
     state = held(tmp_path, 6)
-    assert set(state) == {"step", "micro_batch", "validation", "bad_steps", "players"}
+    assert set(state) == {"step", "micro_batch", "validation", "log", "bad_steps", "players"}
     critic, actor = state["players"]["critic"], state["players"]["actor"]
     # Of its 12 steps, the critic left out the 4 of two turns.
     assert set(critic["optimizer"].values()) == {8.0}
@@ -298,6 +298,7 @@ def test_a_run_of_one_keeps_its_files_and_numbers_where_they_were(tmp_path: Path
         "step",
         "micro_batch",
         "validation",
+        "log",
         "loss_scale",
         "good_steps",
         "bad_steps",

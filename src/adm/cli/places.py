@@ -2,6 +2,7 @@
 
 import errno
 import os
+import tempfile
 from pathlib import Path
 
 LONGEST_NAME = 240  # bytes; temporary names are longer, and file systems permit 255
@@ -84,6 +85,14 @@ def _check_access(place: Path) -> None:
         flags = os.statvfs(place).f_flag if hasattr(os, "statvfs") else 0
         is_fixed = flags & getattr(os, "ST_RDONLY", 1)
         raise _refused(errno.EROFS if is_fixed else errno.EACCES, place)
+    if place.is_dir():
+        try:
+            with tempfile.TemporaryFile(dir=place):  # which file systems of the system refuse
+                pass
+        except OSError as error:
+            raise OSError(
+                error.errno, f"{place} cannot be written ({error.strerror}); choose another path"
+            ) from None
 
 
 def _refused(number: int, path: Path) -> OSError:

@@ -5,7 +5,7 @@ from difflib import get_close_matches
 
 from adm.data.fetch import SCHEMES
 from adm.data.naming import at_home
-from adm.shown import shown
+from adm.shown import LONGEST_PATH, shown
 
 BUILTIN = ("fashion-mnist", "digits")  # data at a place of their own, which no spec names
 NAMES = ("fashion-mnist", "fashion-mnist+download", "digits", "idx", "hf")
@@ -42,7 +42,7 @@ def missing(spec: str) -> ValueError:
     """Return the error of a spec that is neither a path nor a name; names similar ones."""
     near = get_close_matches(spec.partition(":")[0][:LONGEST_NAME].lower(), NAMES)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
-    return ValueError(f"no data {shown(spec)}; {hint}give {FORMS}")
+    return ValueError(f"no data {shown(spec, LONGEST_PATH)}; {hint}give {FORMS}")
 
 
 def no_archive(name: str) -> ValueError:
