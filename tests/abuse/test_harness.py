@@ -1,6 +1,7 @@
 """A child that does what no command may -> the harness says so, and how."""
 
 import json
+import mmap
 import os
 import signal
 import sys
@@ -34,8 +35,8 @@ def fail() -> None:
 
 
 def hold() -> None:
-    held = bytearray(200 * MIB)
-    held[:: 1 << 12] = b"x" * len(held[:: 1 << 12])
+    held = mmap.mmap(-1, 200 * MIB)  # not from what the allocator of this process has kept
+    held.write(b"x" * (200 * MIB))
 
 
 @pytest.mark.parametrize(

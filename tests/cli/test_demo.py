@@ -16,7 +16,9 @@ from adm.generation.generate import DiffusionGenerator
 from adm.models.paths import SHIPPED
 
 FILES = ("fashion", "fashion-classifier", "fashion-judge")
-WRITTEN = {"report.html", "samples", "grid.png", "denoising.gif", "demo.json", "scores.json"}
+WRITTEN = {"report.html", "samples", "grid.png", "denoising.gif", "demo.json", "scores.json"} | {
+    "SHA256SUMS"
+}
 COMMAND = ("demo", "--per-class", 2, "--scales", 0, 2, "--steps", 3)
 
 pytestmark = pytest.mark.skipif(

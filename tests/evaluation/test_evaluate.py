@@ -109,7 +109,7 @@ def test_samples_of_ours_say_how_they_were_made(tmp_path: Path) -> None:
     assert again.made == opened.made
     assert torch.equal(again.source.batch(range(6))[0], opened.source.batch(range(6))[0])
     (tmp_path / "out" / "samples.json").write_text("{")
-    with pytest.raises(ValueError, match=r"samples\.json is damaged"):
+    with pytest.raises(ValueError, match=r"samples\.json is not as it was written"):
         open_images(str(tmp_path / "out"))
 
 

@@ -55,6 +55,7 @@ def save_images(
         ValueError: images, labels, seeds or indices that do not fit each other.
         FileExistsError: `out` is a file, or contains files and `replace` is not set.
     """
+    _check_images(images)
     names = file_names(len(images), labels, classes, seeds, indices, notes)
     with new_folder(out, replace) as folder:
         write_images(folder, images, labels, names)
