@@ -11,13 +11,8 @@ from adm.data import Source
 from adm.data.naming import at_home
 from adm.data.temporary import temporary
 from adm.evaluation.manifest import label_counts, versions
-from adm.evaluation.reference_file import (
-    IMAGES,
-    INCEPTION,
-    Reference,
-    is_reference,
-    read,
-)
+from adm.evaluation.reference_file import IMAGES, INCEPTION, Reference
+from adm.evaluation.reference_reader import is_reference, read
 from adm.evaluation.statistics import DEFAULT, Extraction, FeatureSet, extract
 from adm.features import Features
 from adm.metrics import Statistics

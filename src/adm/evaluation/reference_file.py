@@ -1,4 +1,4 @@
-"""Reference <-> .npz file of the released layout.
+"""Reference -> .npz file of the released layout.
 
     mu, sigma       mean and covariance of the features of all images
     mu_s, sigma_s   the same of the spatial features, if the network has them
@@ -12,49 +12,22 @@ whose features are Inception's.
 """
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from pydantic import Field
 
-from adm.data.arrays import text_of
 from adm.data.export import write_npz
-from adm.data.labels import MOST_CLASSES
-from adm.data.naming import at_home
-from adm.data.npz import keys_of, listed, members
-from adm.evaluation.reference_checks import check_values
 from adm.files import new_file
-from adm.hashes import sha256
 from adm.metrics import Statistics, neighbour_distances
 from adm.metrics.manifold import DENSITY_NEIGHBOURS
-from adm.parsed import as_type, parse_json
 
 IMAGES = 10_000  # most images stored, as in the released files
 INCEPTION = "inception"
 STATISTICS = (("mu", "sigma"), ("mu_s", "sigma_s"))
-KEYS = (*STATISTICS[0], *STATISTICS[1], "arr_0", "arr_1", "features", "labels", "classes", "adm")
 SUFFIX = ".npz"
-
-
-Count: TypeAlias = Annotated[int, Field(ge=0, lt=1 << 63)]
-
-
-@dataclass(frozen=True)
-class About:
-    """The JSON object `adm`, of which any entry may be absent.
-
-    Attributes:
-        features, fingerprint, count: as in `Reference`.
-        manifest: as in `Reference`; its `labels` are a `Count` by class.
-    """
-
-    features: Annotated[str, Field(min_length=1, max_length=1000)] = INCEPTION
-    fingerprint: Annotated[str, Field(max_length=1000)] | None = None
-    count: Count | None = None
-    manifest: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,81 +108,3 @@ class Reference:
         entries["adm"] = np.array(json.dumps(about | {"manifest": self.manifest}, sort_keys=True))
         with new_file(path) as part:
             write_npz(part, entries)
-
-
-def is_reference(path: str | Path) -> bool:
-    """Return whether this is an .npz file with `mu` and `sigma`.
-
-    Raises:
-        ValueError: the .npz file cannot be read.
-    """
-    path = at_home(path)
-    if path.suffix.lower() != SUFFIX or not path.is_file():
-        return False
-    return {*STATISTICS[0]} <= {*keys_of(path)}
-
-
-def read(path: Path) -> Reference:
-    """Open a reference file and validate its arrays.
-
-    Raises:
-        ValueError: the file is not a reference, or is damaged.
-    """
-    found = members(path, KEYS)
-    if not set(STATISTICS[0]) <= found.keys():
-        raise ValueError(
-            f"{path} is not a reference: it holds the arrays {listed(path)} and "
-            "not mu and sigma; make one with make_reference or `adm reference`"
-        )
-    about = _about(path, found)
-    own, spatial = (
-        Statistics(found[mean], found[covariance])
-        if mean in found and covariance in found
-        else None
-        for mean, covariance in STATISTICS
-    )
-    assert own is not None
-    labels = found.get("labels", found.get("arr_1"))
-    reference = Reference(
-        features=about.features,
-        fingerprint=about.fingerprint,
-        statistics=own,
-        spatial=spatial,
-        pool=found.get("features"),
-        images=found.get("arr_0"),
-        labels=labels,
-        classes=_names(path, found),
-        count=about.count,
-        manifest={**about.manifest, "file": path.name, "file_sha256": sha256(path)},
-    )
-    check_values(path, reference)
-    return reference if labels is None else replace(reference, labels=labels.astype(np.int64))
-
-
-def _about(path: Path, found: dict[str, np.ndarray]) -> About:
-    if "adm" not in found:
-        return About()
-    try:
-        about = as_type(About, parse_json(str(found["adm"].item())))
-        as_type(dict[str, Count], about.manifest.get("labels") or {})
-    except ValueError as error:  # several values, not JSON, or of other types
-        raise ValueError(
-            f"{path}: the array `adm` must hold a JSON object of features, fingerprint, count and "
-            f"manifest, as Reference.save writes it ({error}); make the file again"
-        ) from None
-    return about
-
-
-def _names(path: Path, found: dict[str, np.ndarray]) -> tuple[str, ...]:
-    """Return the class names of the file; the labels as names if it has none."""
-    if "classes" in found:
-        if found["classes"].ndim != 1:
-            raise ValueError(
-                f"{path} holds classes of shape {found['classes'].shape}, expected (K,), one name "
-                "for each label; make the file again"
-            )
-        return text_of(found["classes"], path)
-    labels = found.get("labels", found.get("arr_1"))
-    if labels is None or not labels.size or labels.dtype.kind not in "iu":
-        return ()
-    return tuple(map(str, range(min(int(labels.max()) + 1, MOST_CLASSES))))
