@@ -73,13 +73,13 @@ def test_processes_that_are_done_end_before_python_is_taken_down(tmp_path):
 def test_a_signal_to_one_process_is_all_s_and_at_the_end_nobody_s(at, tmp_path):
     before = (
         "import os, signal\n"
-        "from adm.training import loop\n"
-        "write = loop._write\n"
-        "def told(log, done, shown):\n"
-        "    write(log, done, shown)\n"
+        "from adm.training import log\n"
+        "write = log.write\n"
+        "def told(lines, done, shown):\n"
+        "    write(lines, done, shown)\n"
         f"    if done == {at} and os.environ['RANK'] == '1':\n"
         "        os.kill(os.getpid(), signal.SIGTERM)\n"
-        "loop._write = told\n"
+        "log.write = told\n"
     )
     recipe, source = recipe_of("classifier"), tiny.stripes()
     run = tmp_path / "run"
