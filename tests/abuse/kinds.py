@@ -115,8 +115,9 @@ def run(random: Random, folder: Path, material: Material) -> Case:
     )
     resumed = ("run", "whole/run") if words is train else None
     name = str(part.relative_to(place))
-    # A changed line of the log is said to be changed, and nothing could make it again.
-    unread = (name,) if name.startswith("averages/") or name == "log.jsonl" else ()
+    unread = (name,) if name.startswith("averages/") else ()
+    if name == "log.jsonl":  # is said to be changed; nothing could make it again
+        unread = (name, "progress.png", "state.json", "SHA256SUMS")
     return Case(words, ("run", "out", "average.safetensors"), resumed, unread)
 
 

@@ -137,7 +137,7 @@ VERBS: Mapping[str, Verb] = {
         (),
         ("demo", "--per-class", 2, "--scales", "0,2", "--steps", 2, "--out", "out", *CPU),
         ("out",),
-        ("out/report.html", "out/scores.json"),
+        ("out/report.html", "out/scores.json", "out/SHA256SUMS"),
     ),
 }
 

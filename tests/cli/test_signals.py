@@ -84,6 +84,20 @@ def test_cleaning_that_takes_too_long_can_be_stopped() -> None:
     assert raised == [143, 143]
 
 
+def test_an_error_of_code_that_a_signal_interrupted_is_a_stop() -> None:
+    def interrupted() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except Stopped:
+            raise RuntimeError("the stack of modes is empty") from None
+
+    with pytest.raises(Stopped) as raised, stoppable():
+        interrupted()
+    assert status(raised.value) == 143
+    with pytest.raises(RuntimeError), stoppable():
+        raise RuntimeError  # without a signal
+
+
 def test_handlers_are_put_back_and_a_fork_is_not_the_program(tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGTERM)
     reading, writing = os.pipe()

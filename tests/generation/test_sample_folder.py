@@ -393,6 +393,20 @@ def test_pictures_that_are_damaged_are_made_again(
     assert contents(out) == before
 
 
+def test_a_picture_that_became_a_link_is_made_again_and_the_file_it_leads_to_is_left(
+    tmp_path: Path, job: Job
+) -> None:
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    sample_into(out, job)
+    elsewhere.write_text("of the user")
+    before = contents(out)
+    (out / "grid.png").unlink()
+    (out / "grid.png").symlink_to(elsewhere)
+    sample_into(out, job)
+    assert contents(out) == before
+    assert elsewhere.read_text() == "of the user"
+
+
 @pytest.mark.parametrize("name", ["samples.npz", MANIFEST])
 def test_images_and_manifest_that_are_damaged_are_refused(
     tmp_path: Path, job: Job, name: str

@@ -149,6 +149,9 @@ class TestEarlierVersions:
     def run(self, run: Path) -> Path:
         for folder in finished(run):
             (folder / SUMS).unlink()
+            state = json.loads((folder / "state.json").read_text())
+            del state["log"]
+            (folder / "state.json").write_text(json.dumps(state))
         return run
 
     def test_they_are_sampled_and_resumed(self, run: Path, whole: Path) -> None:
@@ -166,6 +169,14 @@ class TestEarlierVersions:
         swap(newest(run) / name)
         assert len(train(run)) == 2
         assert re.search(r"step 4|and state\.json of 4", capsys.readouterr().err)
+
+
+def test_a_checkpoint_whose_sums_are_missing_is_damaged(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (newest(run) / SUMS).unlink()
+    assert len(train(run)) == 2
+    assert "step-0000006/SHA256SUMS is missing" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("place", ["raw.safetensors", "model.safetensors"])

@@ -31,21 +31,25 @@ def stoppable(clock: Callable[[], float] = time.monotonic) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread() or _launched():
         yield
         return
-    process, first, before = os.getpid(), list[float](), dict[int, Any]()
+    process, arrived, before = os.getpid(), list[tuple[float, Stopped]](), dict[int, Any]()
 
     def stop(number: int, frame: object) -> None:
         if os.getpid() != process:  # a child that was forked ends as it would have without this
             signal.signal(number, before[number])
             os.kill(os.getpid(), number)
-        elif not first or clock() - first[0] > PATIENCE_S:
-            first.append(clock())
-            raise Stopped(number)
+        elif not arrived or clock() - arrived[0][0] > PATIENCE_S:
+            arrived.append((clock(), Stopped(number)))
+            raise arrived[-1][1]
 
     for number in (getattr(signal, name) for name in NAMES if hasattr(signal, name)):
         if signal.getsignal(number) not in (signal.SIG_IGN, None):
             before[number] = signal.signal(number, stop)
     try:
         yield
+    except Exception as error:  # of code that the signal has interrupted where it cannot be
+        if arrived:
+            raise arrived[0][1] from error
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

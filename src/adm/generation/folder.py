@@ -244,6 +244,8 @@ def _mend(out: Path, job: Job, names: list[str], cache: Path, on_step: OnStep | 
     fresh = cache / "mended"
     _write(fresh, chain, animation(chain, on_step) if ANIMATION in names else None)
     for name in names:
+        if (out / name).is_symlink():  # else the file that it leads to would be written
+            (out / name).unlink()
         write_bytes(out / name, (fresh / name).read_bytes())
     for place in reversed(_places(job)):
         if sums := read_sums(out / place):  # a folder of an earlier version has none

@@ -1,7 +1,8 @@
 """Checkpoint folder -> whether its parts are whole and of one step, without loading torch.
 
 SHA256SUMS, the last file to be written, has the hash of every other one. A checkpoint of an earlier
-version has none; its files are compared by their headers and the steps that they name.
+version, which does not record the hash of the log either, has none; its files are compared by their
+headers and the steps that they name.
 """
 
 import shutil
@@ -29,6 +30,8 @@ def checked(folder: Path, names: Iterable[str] | None = None) -> State:
     """
     state = read_state(folder)
     sums = read_sums(folder)
+    if sums is None and state.log is not None:
+        raise ValueError(f"{folder / SUMS} is missing")
     if sums is None:
         _check_headers(folder, state, names)
     elif found := damaged_parts(folder, [*(sums if names is None else names), FILE]):
