@@ -62,3 +62,10 @@ def test_a_damaged_list_is_refused(folder: Path, line: bytes) -> None:
         file.write(line + b"\n")
     with pytest.raises(ValueError, match="is damaged in line 4"):
         damaged_parts(folder)
+
+
+def test_a_link_in_the_place_of_the_list_is_not_followed(folder: Path, tmp_path: Path) -> None:
+    (folder / SUMS).rename(folder / "moved")
+    (folder / SUMS).symlink_to("moved")
+    with pytest.raises(ValueError, match="is a link"):
+        damaged_parts(folder)

@@ -47,11 +47,13 @@ def read_sums(folder: Path) -> dict[str, str] | None:
     """Return the hash of each file by its relative path; None if the folder has no SHA256SUMS.
 
     Raises:
-        ValueError: SHA256SUMS is damaged, too large, names a file twice, or one that is outside
-            of the folder.
+        ValueError: SHA256SUMS is damaged, a link or too large, or names a file twice or one that is
+            outside of the folder.
         OSError: it cannot be read.
     """
     path = folder / SUMS
+    if path.is_symlink():
+        raise ValueError(f"{path} is a link")
     if not path.exists():
         return None
     with path.open("rb") as file:

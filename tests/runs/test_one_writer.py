@@ -98,6 +98,16 @@ def test_a_run_holds_its_folder_until_its_iterator_ends_or_is_deleted(
     begun(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["run.json", "log.jsonl", "data.json"])
+def test_a_link_in_a_run_folder_is_not_written_through(tmp_path: Path, name: str) -> None:
+    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    run.mkdir()
+    (run / name).symlink_to(elsewhere)
+    with pytest.raises(ValueError, match=f"{name} is a link, and no file of a run; remove it"):
+        begun(run)
+    assert not elsewhere.exists()
+
+
 def test_a_run_that_is_refused_leaves_its_folder_free(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     for _ in range(2):

@@ -72,6 +72,9 @@ def sample_into(
         elif holds(out, job):
             if lacking := missing(out, job, animate):
                 _mend(out, job, lacking, cache, on_step)
+            for place in reversed(_places(job)):
+                if read_sums(out / place) is None:  # a folder of an earlier version
+                    seal(out / place)
             empty(cache)
             return images_of(out, job)
         claim_cache(cache, job.manifest())
@@ -115,7 +118,10 @@ def _damaged(out: Path, job: Job) -> str | None:
     for name in names:
         if not (out / name).is_file():
             return f"{name} is missing there"
-    damaged = damaged_parts(out, names)
+    try:
+        damaged = damaged_parts(out, names)
+    except ValueError as error:
+        return str(error)
     return f"{damaged[0]} is damaged there, by its hash in {SUMS}" if damaged else None
 
 

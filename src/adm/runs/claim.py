@@ -12,7 +12,7 @@ from adm.locks import locked
 from adm.parsed import as_type, read_json, through_json
 from adm.processes import Devices
 from adm.recipes.schema import from_json, to_json
-from adm.shown import printable, short, shown
+from adm.shown import printable, short, shown, shown_path
 from adm.training.disk import writing
 
 FILE = "run.json"
@@ -56,7 +56,7 @@ def sole_writer(run: Path, devices: Devices) -> Iterator[None]:
 
     Raises:
         InUse: another process trains in this folder; names its process id and host.
-        ValueError: the path is a file, or the folder has a pipe in it, which would be waited for.
+        ValueError: the path is a file, or the folder has a pipe or a link in it.
         OSError: the folder cannot be written to.
     """
 
@@ -64,13 +64,19 @@ def sole_writer(run: Path, devices: Devices) -> Iterator[None]:
         if run.exists() and not run.is_dir():
             raise ValueError(f"{run} is a file, and a run needs a folder; choose another out=...")
         held.enter_context(locked(run))
-        for each in run.iterdir():
-            if each.exists() and not (each.is_file() or each.is_dir()):
-                raise ValueError(f"{each} is a pipe or a device, and no file of a run; remove it")
+        _check_files(run)
 
     with ExitStack() as held:
         devices.once(take)
         yield
+
+
+def _check_files(run: Path) -> None:
+    """Raise ValueError for what is no file of a run: a pipe, or a link, which would be followed."""
+    for path in run.iterdir():
+        what = "a link" if path.is_symlink() else "a pipe or a device"
+        if not path.is_dir() and (path.is_symlink() or not path.is_file()):
+            raise ValueError(f"{shown_path(path)} is {what}, and no file of a run; remove it")
 
 
 def check_same(run: Path, described: Mapping[str, Any]) -> None:
