@@ -407,6 +407,23 @@ def test_a_picture_that_became_a_link_is_made_again_and_the_file_it_leads_to_is_
     assert elsewhere.read_text() == "of the user"
 
 
+def test_what_is_refused_leaves_nothing_beside_the_folder(
+    tmp_path: Path, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(DiffusionGenerator, "images", lambda *_: 1 / 0)  # before the first batch
+        with pytest.raises(ZeroDivisionError):
+            sample_into(out, job)
+    assert list(tmp_path.iterdir()) == []
+    sample_into(out, job)
+    (out / "grid.png").unlink()
+    (out / "grid.png").mkdir()
+    with pytest.raises(IsADirectoryError):
+        sample_into(out, job)
+    assert list(tmp_path.iterdir()) == [out]
+
+
 @pytest.mark.parametrize("name", ["samples.npz", MANIFEST])
 def test_images_and_manifest_that_are_damaged_are_refused(
     tmp_path: Path, job: Job, name: str

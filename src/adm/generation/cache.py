@@ -38,7 +38,7 @@ def cache_of(out: Path) -> Iterator[Path]:
     """Yield the locked cache folder of a folder that is to be written, and remove what is left.
 
     That it can be created shows, before any work, that `out` can be written. It is removed if the
-    block leaves nothing in it.
+    block leaves no finished batch in it.
 
     Raises:
         InUse: another process writes `out`.
@@ -51,7 +51,11 @@ def cache_of(out: Path) -> Iterator[Path]:
     try:
         with locked(cache):
             clear(place)
-            yield cache
+            try:
+                yield cache
+            finally:
+                if not any(cache.rglob("*.npz")):
+                    empty(cache)
     finally:
         with suppress(OSError):  # it holds finished batches, or another process has it
             cache.rmdir()

@@ -248,11 +248,14 @@ def _mend(out: Path, job: Job, names: list[str], cache: Path, on_step: OnStep | 
     empty(cache)
     chain = chained(job, lambda job, low, depth: images_of(out.joinpath(*[BASE] * depth), job))
     fresh = cache / "mended"
-    _write(fresh, chain, animation(chain, on_step) if ANIMATION in names else None)
-    for name in names:
-        if (out / name).is_symlink():  # else the file that it leads to would be written
-            (out / name).unlink()
-        write_bytes(out / name, (fresh / name).read_bytes())
+    try:
+        _write(fresh, chain, animation(chain, on_step) if ANIMATION in names else None)
+        for name in names:
+            if (out / name).is_symlink():  # else the file that it leads to would be written
+                (out / name).unlink()
+            write_bytes(out / name, (fresh / name).read_bytes())
+    finally:
+        empty(cache)
     for place in reversed(_places(job)):
         if sums := read_sums(out / place):  # a folder of an earlier version has none
             new = [name.removeprefix(place) for name in names if name.startswith(place)]
