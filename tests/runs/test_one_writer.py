@@ -18,7 +18,7 @@ from adm.locks import FILE, InUse
 from adm.runs import run
 
 CPU = torch.device("cpu")
-ROUNDS = 10
+ROUNDS = 5
 STEPS = 5
 # Forks that begin at the same moment, so that they need not import torch first. Steps are slow
 # enough for every fork to begin before the first has finished.
