@@ -10,9 +10,9 @@ from adm.shown import LONGEST, printable, short, shown
     ["\x1b]0;title\x07", "a\nb", "\u202eabc", "\udcff", b"\x1b[2J", "\x7f", "\u2028", "\x9b1m", 5],
 )
 def test_nothing_shown_acts_on_a_terminal(value: object) -> None:
-    text = shown(value)
-    assert text.isprintable()
-    text.encode()  # no lone surrogates
+    for text in (shown(value), printable(str(value)), printable(f"a {value} b")):
+        assert text.isprintable()
+        text.encode()  # no lone surrogates
 
 
 def test_what_is_readable_stays() -> None:
