@@ -18,6 +18,7 @@ from typing import Any
 LONGEST_NAME = (
     40  # characters of a name that its temporary name keeps, to stay within file system limits
 )
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # errors of a disk without room
 UNSYNCED = (errno.EINVAL, errno.ENOTSUP)  # errors of file systems that cannot sync a folder
 ABANDONED_SECONDS = 86_400.0  # without a change, after which the writer on another machine is dead
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from adm.data import npy
-from adm.data.labels import MOST_CLASSES
 from adm.data.npz import UNREADABLE, listed, members
 from adm.data.source import Source, in_memory
+from adm.limits import MOST_CLASSES
 from adm.shown import printable, short, shown
 
 IMAGES = ("arr_0", "images")

@@ -11,6 +11,7 @@ from adm.data.counting import count_of
 from adm.data.lists import LISTS, MOST_BYTES, Label, as_name, csv_pairs, json_pairs
 from adm.data.naming import at_home, natural, plain
 from adm.data.regular import read_regular
+from adm.limits import MOST_CLASSES
 from adm.parsed import parse_json
 from adm.shown import short, shown, shown_path
 
@@ -18,7 +19,6 @@ RULES = ("folders", "prefix", "none")
 FORMS = f"{', '.join(RULES)}, or a list {', '.join(LISTS)} of files with their labels"
 STYLEGAN = "dataset.json"  # beside the images, as StyleGAN's data tools write it
 CLASSES_FILE = "classes.json"  # class names in the order of the labels
-MOST_CLASSES = 1 << 20
 AMBIGUOUS = -1
 
 Inside = Callable[[str], bytes | None]  # name of a file in the data -> content, None if absent

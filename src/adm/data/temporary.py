@@ -1,13 +1,12 @@
 """Number of bytes -> temporary file with room for them, which nobody else can open."""
 
-import errno
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import IO
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+from adm.files import FULL
 
 
 class NoRoom(ValueError):

@@ -12,12 +12,11 @@ from torch import Tensor
 from adm.data import Source
 from adm.data.files import Files, decoded
 from adm.data.fitting import fitted
-from adm.data.naming import ARCHIVE, MANIFEST, at_home
+from adm.data.naming import ARCHIVE, at_home
 from adm.data.registry import RGB, find
 from adm.data.stored import stored
 from adm.generation.folder import check
 from adm.generation.manifest import read_manifest
-from adm.parsed import as_type
 
 
 class Opened(NamedTuple):
@@ -57,41 +56,26 @@ def open_images(
         raise ValueError(f"size must be (H, W), each at least 1, got {size}")
     path = at_home(spec)
     ours = path.is_dir() and (path / ARCHIVE).is_file()
-    made = _made(path if path.is_dir() else path.parent) if ours or _archive(path) else None
+    place = path if path.is_dir() else path.parent
+    made = _manifest(place) if ours or _archive(path) else None
     if labels is None and split == "train" and (ours or _is_npz(path)):
-        source = stored(path / ARCHIVE if ours else path, made.classes if made else None)
+        classes = tuple(made.get("classes", ())) if made else ()
+        source = stored(path / ARCHIVE if ours else path, classes or None)
         name = path.resolve().name if ours else source.name
         found = replace(source, name=name, path=_png_files(path, len(source)))
     else:
         made, found = None, find(spec, split=split, labels=labels)
-    manifest = None if made is None else made.manifest
     if isinstance(found, Files):
         return Opened(decoded(found, size, RGB if channels is None else channels))
     if not pad:
         _check_unpadded(found, size)
-    return Opened(fitted(found, size, channels), manifest)
+    return Opened(fitted(found, size, channels), made)
 
 
-class _Made(NamedTuple):
-    """The manifest of a sample folder, and the classes in it; None if it has none."""
-
-    manifest: dict[str, Any]
-    classes: tuple[str, ...] | None
-
-
-def _made(folder: Path) -> _Made | None:
+def _manifest(folder: Path) -> dict[str, Any] | None:
+    """Return the manifest of a sample folder whose parts are intact; None if it has none."""
     check(folder)
-    found = read_manifest(folder)
-    if found is None:
-        return None
-    try:
-        manifest = as_type(dict[str, Any], found)
-        classes = as_type(tuple[str, ...], manifest.get("classes") or [])
-    except ValueError as error:
-        raise ValueError(
-            f"{folder / MANIFEST} is damaged ({error}); sample again, or remove it"
-        ) from None
-    return _Made(manifest, classes or None)
+    return read_manifest(folder)
 
 
 def first(source: Source, count: int) -> Source:

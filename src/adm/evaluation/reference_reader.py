@@ -9,12 +9,12 @@ import numpy as np
 from pydantic import Field
 
 from adm.data.arrays import text_of
-from adm.data.labels import MOST_CLASSES
 from adm.data.naming import at_home
 from adm.data.npz import keys_of, listed, members
 from adm.evaluation.reference_file import INCEPTION, STATISTICS, SUFFIX, Reference
 from adm.features.contract import LARGEST
 from adm.hashes import sha256
+from adm.limits import MOST_CLASSES
 from adm.metrics import Statistics
 from adm.metrics.frechet import check_statistics
 from adm.parsed import as_type, parse_json

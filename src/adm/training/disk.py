@@ -5,7 +5,8 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+from adm.files import FULL
+
 DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 CURES = dict.fromkeys(FULL, "free disk space") | dict.fromkeys(
     DENIED, "make it writable, or choose another folder,"
