@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 from adm.arguments import check_grid
 from adm.cli import places
 from adm.cli.obstacles import Check, gathered
-from adm.cli.sampling import SamplingOptions
+from adm.cli.sampling import DEFAULT, SamplingOptions
 from adm.data.naming import MANIFEST
 
 if TYPE_CHECKING:
     from adm.models.described import Described, Kind
 
-OF_SAMPLER = ("sampler", "eta", "spacing", "at_mean", "clip_again", "precision", "rounding")
+OF_SAMPLER = (
+    *("sampler", "eta", "spacing", "at_mean", "clip_again", "precision", "rounding"),
+    *DEFAULT.guides,
+)
 
 
 def sample(
@@ -89,7 +92,7 @@ def sweep(
         known = None if base is None else base.classes or (guide.classes if guide else None)
         if known:
             check(parse_classes, classes, known)
-        shared = {name: value for name, value in how.settings.items() if name != "scale"}
+        shared = how.settings
         for sampler in samplers or [None]:
             own = shared if sampler in (None, "ddim") else shared | {"eta": None}
             for number in steps or [None]:
@@ -224,7 +227,10 @@ def _check_sampler(base: "Described | None", given: Mapping[str, Any]) -> None:
     from adm.samplers.words import changed, from_json, sampler_of
 
     if base is not None:
-        changed(from_json(base.sample), **given).grid.levels(base.steps)
+        sampling = changed(from_json(base.sample), **given)
+        sampling.grid.levels(base.steps)
+        for term in sampling.guidance:
+            term.check(base.steps)
     elif given["sampler"] is not None:
         sampler_of(given["sampler"])
 

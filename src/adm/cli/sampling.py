@@ -1,12 +1,13 @@
 """Command-line options -> SamplingOptions -> Pipeline, its settings; Job -> sample folder."""
 
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from adm.cli import lists
 from adm.cli.output import say
 from adm.cli.progress import progress
 
@@ -23,11 +24,25 @@ class SamplingOptions:
     Parameters
     ----------
     classifier
-        Noisy classifier that guides: a path or a shipped name. By default the one that belongs to
-        the model.
+        Classifier that guides: a path or a shipped name. By default the one that belongs to the
+        model. One of clean images guides through the model's estimate of the image.
     scale
         Guidance scale, which multiplies the classifier's gradient. 0 is no guidance; values above 1
         sharpen the class distribution. The recipe's value by default.
+    guide_interval
+        Lowest and highest noise level of guidance, in 0..T, as in 100,700; all levels by default.
+    guide_every
+        Evaluate the classifier at every second, third, ... level only, and reuse its gradient in
+        between.
+    guide_cap
+        Largest L2 norm of the scaled gradient of an image; no limit by default.
+    guide_on
+        What the classifier classifies: x_t, the noisy image; x_0, the model's estimate of the clean
+        image; or x_0_through_network, which differentiates the model too. By default x_t with a
+        noisy classifier, and x_0 with one of clean images.
+    guide_temperatures
+        Factors of the logits in the joint and the marginal term of the guidance, as in 1,0.5 (Ma et
+        al. 2024); 1,1 by default.
     sampler
         ancestral or ddim, with parameters after colons, as in ddim:eta=0.5; the recipe's sampler by
         default.
@@ -66,6 +81,11 @@ class SamplingOptions:
 
     classifier: str | None = None
     scale: float | None = None
+    guide_interval: Annotated[tuple[int, ...] | None, lists.whole_numbers("100,700")] = None
+    guide_every: int | None = None
+    guide_cap: float | None = None
+    guide_on: str | None = None
+    guide_temperatures: Annotated[tuple[float, ...] | None, lists.numbers("1,0.5")] = None
     sampler: str | None = None
     steps: int | None = None
     eta: float | None = None
@@ -96,6 +116,7 @@ class SamplingOptions:
             "start": self.start,
             "eta": self.eta,
             "scale": self.scale,
+            **self.guides,
             "seed": self.seed,
             "use_labels": False if self.without_label else None,
             "at_mean": self.at_mean or None,
@@ -103,6 +124,12 @@ class SamplingOptions:
             "precision": self.precision,
             "rounding": self.rounding,
         }
+
+    @property
+    def guides(self) -> dict[str, Any]:
+        """The settings of guidance besides the scale, as in `settings`."""
+        names = (field.name for field in fields(self))
+        return {name: getattr(self, name) for name in names if name.startswith("guide_")}
 
     def pipeline(self, model: str, upsampler: str | None = None) -> "Pipeline":
         """Load the model, its classifier and its upsampler on the device of these options."""
@@ -134,6 +161,7 @@ class SamplingOptions:
         else:
             base = f", {BASE}/" if job.low_res is not None and (out / BASE).is_dir() else ""
             say(f"{out}: {job.count} images, {ARCHIVE}, {MANIFEST}{base}")
+            say(f"each image took {job.cost}")
         if self.animate:
             say(f"{out / ANIMATION}: the images at every step, from noise to sample")
         say(f"{out / SHEET}: open it to see the samples")

@@ -165,3 +165,50 @@ def _remove_empty(folder: Path) -> None:
     for each in (*folder.glob("*/"), folder):
         with suppress(OSError):  # not empty, or removed by another rank
             each.rmdir()
+
+
+def scorers_for(
+    specs: Sequence[str],
+    wanted: Sequence[str] | None,
+    data: "Callable[[], Source]",
+    out: Path,
+    extraction: "Extraction",
+) -> list["Scorer"]:
+    """Return features, each with its reference, read from a file or computed from data."""
+    from adm.evaluation import is_reference, load_reference
+    from adm.sweep.scoring import Scorer, cached_completion
+
+    files = [spec for spec in specs if is_reference(spec)]
+    if len(files) != len(specs) and len(specs) != 1:
+        raise ValueError(
+            f"references are {', '.join(specs)}; give one data set, or a file of adm reference for "
+            "each of the features"
+        )
+    opened = [load_reference(file) for file in files]
+    networks = features_for(wanted, opened, extraction.devices)
+    if not files:
+        return _from_data(data(), networks, out, extraction)
+    if len(networks) != len(files):
+        raise ValueError(
+            f"got {len(networks)} features and {len(files)} references; give one reference for each"
+        )
+    scorers = []
+    for features, reference in zip(networks, opened, strict=True):
+        what = f"extracting features of {reference.name} by {features.name}"
+        with with_progress(extraction, what, reference.missing) as shown:
+            scorers.append(Scorer(features, cached_completion(reference, features, out, shown)))
+    return scorers
+
+
+def _from_data(
+    source: "Source", networks: "Sequence[Features]", out: Path, extraction: "Extraction"
+) -> list["Scorer"]:
+    """Compute the references of `source`, and store them in the sweep folder."""
+    from adm.sweep.scoring import Scorer, cached_reference
+
+    scorers = []
+    for features in networks:
+        what = f"reference of {source.name} by {features.name}"
+        with with_progress(extraction, what, len(source)) as shown:
+            scorers.append(Scorer(features, cached_reference(source, features, out, shown)))
+    return scorers

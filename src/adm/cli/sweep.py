@@ -12,7 +12,7 @@ from adm.cli import early, lists
 from adm.cli.output import OUT, AsJson, say, show
 from adm.cli.progress import progress
 from adm.cli.sampling import SamplingOptions
-from adm.cli.scoring import features_for, joined, with_progress
+from adm.cli.scoring import joined, scorers_for
 
 SCALES = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 
@@ -35,6 +35,8 @@ def sweep(
     out: Annotated[Path, OUT],
     classifier: str | None = None,
     scales: Annotated[tuple[float, ...], lists.numbers("0,1,2")] = SCALES,
+    guide_interval: Annotated[tuple[int, ...] | None, lists.whole_numbers("100,700")] = None,
+    guide_every: int | None = None,
     count: int = 1000,
     features: Annotated[tuple[str, ...] | None, lists.names("efficientnet-lite0")] = None,
     resize: str | None = None,
@@ -84,10 +86,15 @@ def sweep(
     out
         Sweep folder to write or to resume.
     classifier
-        Noisy classifier that guides: a path or a shipped name. By default the one that belongs to
-        the model.
+        Classifier that guides: a path or a shipped name. By default the one that belongs to the
+        model. One of clean images guides through the model's estimate of the image.
     scales
         Guidance scales to sample at, separated by commas or spaces; 0 is no guidance.
+    guide_interval
+        Lowest and highest noise level of guidance, in 0..T, as in 100,700; all levels by default.
+    guide_every
+        Evaluate the classifier at every second, third, ... level only, and reuse its gradient in
+        between.
     count
         Images per point. Distances of few images are biased, and comparable within one sweep only.
     features
@@ -133,6 +140,8 @@ def sweep(
     how = SamplingOptions(
         classifier=classifier,
         scale=max(map(abs, wanted)),
+        guide_interval=guide_interval,
+        guide_every=guide_every,
         device=device,
         eta=eta,
         seed=seed,
@@ -169,7 +178,7 @@ def sweep(
     judge_model = load_classifier(judge, devices.device) if judge else None
     data = _data(reference[0], split, pipeline)
     with alone(out, devices):
-        scorers = _scorers(reference, features, data, out, extraction)
+        scorers = scorers_for(reference, features, data, out, extraction)
         scoring = Scoring(
             [replace(scorer, resize=resize) for scorer in scorers],
             judge_model,
@@ -193,7 +202,9 @@ def _base(pipeline: "Pipeline", how: SamplingOptions, samplers: Sequence[str]) -
     """Return the settings that all points share; `eta` sets DDIM, wherever it is listed."""
     from adm.samplers.words import changed
 
-    shared = {name: value for name, value in how.settings.items() if name != "scale"}
+    # Points have scales of their own; the other settings of guidance need one to belong to.
+    guides = any(value is not None for value in how.guides.values())
+    shared = how.settings if guides else how.settings | {"scale": None}
     shared["sampler"] = "ddim" if how.eta is not None and "ddim" in samplers else samplers[0]
     return changed(pipeline.sampling, **shared)
 
@@ -232,53 +243,6 @@ def _data(spec: str, split: str, model: "Pipeline") -> "Callable[[], Source]":
 
     channels, height, width = model.shape
     return lambda: open_images(spec, split=split, size=(height, width), channels=channels).source
-
-
-def _scorers(
-    specs: Sequence[str],
-    wanted: Sequence[str] | None,
-    data: "Callable[[], Source]",
-    out: Path,
-    extraction: "Extraction",
-) -> list["Scorer"]:
-    """Return features, each with its reference, read from a file or computed from data."""
-    from adm.evaluation import is_reference, load_reference
-    from adm.sweep.scoring import Scorer, cached_completion
-
-    files = [spec for spec in specs if is_reference(spec)]
-    if len(files) != len(specs) and len(specs) != 1:
-        raise ValueError(
-            f"references are {', '.join(specs)}; give one data set, or a file of adm reference for "
-            "each of the features"
-        )
-    opened = [load_reference(file) for file in files]
-    networks = features_for(wanted, opened, extraction.devices)
-    if not files:
-        return _from_data(data(), networks, out, extraction)
-    if len(networks) != len(files):
-        raise ValueError(
-            f"got {len(networks)} features and {len(files)} references; give one reference for each"
-        )
-    scorers = []
-    for features, reference in zip(networks, opened, strict=True):
-        what = f"extracting features of {reference.name} by {features.name}"
-        with with_progress(extraction, what, reference.missing) as shown:
-            scorers.append(Scorer(features, cached_completion(reference, features, out, shown)))
-    return scorers
-
-
-def _from_data(
-    source: "Source", networks: "Sequence[Features]", out: Path, extraction: "Extraction"
-) -> list["Scorer"]:
-    """Compute the references of `source`, and store them in the sweep folder."""
-    from adm.sweep.scoring import Scorer, cached_reference
-
-    scorers = []
-    for features in networks:
-        what = f"reference of {source.name} by {features.name}"
-        with with_progress(extraction, what, len(source)) as shown:
-            scorers.append(Scorer(features, cached_reference(source, features, out, shown)))
-    return scorers
 
 
 def _judge_labels(judge: "ClassifierModel | None", plan: "Sweep") -> list[int]:

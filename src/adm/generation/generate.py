@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -9,12 +10,15 @@ from torch import Tensor
 
 from adm.diffusion import Schedule, clip
 from adm.generation.blocks import Block, block_size, blocks, whole_blocks
+from adm.generation.cost import counted
 from adm.generation.finite import finite
 from adm.generation.fit import check_start
-from adm.generation.generator import Generator, OnStep, identity
+from adm.generation.generator import Cost, Generator, OnStep, identity
+from adm.generation.grad_mode import with_grad, without_grad
+from adm.generation.guided import check_guidance, gradient_by, guidance, through_network
 from adm.guidance import Gradient, total
 from adm.images import ROUNDING, to_float
-from adm.models.pair import check_pair, classes_of
+from adm.models.pair import classes_of
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.samplers import Ancestral, ImageNoise, Sampling, State
 from adm.samplers.words import to_json
@@ -31,7 +35,7 @@ class DiffusionGenerator:
     Attributes:
         model: the network, its recipe and its process.
         sampling: the sampler and everything else that images depend on.
-        classifier: the noisy classifier that guides, if `sampling` has guidance.
+        classifier: the classifier that guides, if `sampling` has guidance.
 
     Raises:
         ValueError: the model cannot be sampled with these settings, or guided by this classifier.
@@ -43,12 +47,7 @@ class DiffusionGenerator:
 
     def __post_init__(self) -> None:
         self.sampling.grid.levels(self.model.schedule.last)
-        # Not their sum: terms of opposite scales guide at different levels.
-        strongest = max((term.scale for term in self.sampling.guidance), key=abs, default=0.0)
-        if strongest and self.classifier is None:
-            raise ValueError(f"scale {strongest:g} needs a classifier; pass classifier=...")
-        if self.classifier is not None:
-            check_pair(self.model, self.classifier)
+        check_guidance(self.model, self.sampling, self.classifier)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -79,6 +78,11 @@ class DiffusionGenerator:
     def evaluations(self) -> int:
         """Network evaluations per image."""
         return self.sampling.grid.steps
+
+    @cached_property
+    def cost(self) -> Cost:
+        """Calls of the network and of the classifier per image."""
+        return counted(self.sampling, self.model.schedule)
 
     @property
     def block(self) -> int:
@@ -132,7 +136,9 @@ class DiffusionGenerator:
         both = [g for g in (ours, gradient) if g is not None]
         pull = total(*both) if len(both) > 1 else next(iter(both), None)
         states = self.sampling.sampler(denoise, noise.start(), schedule, noise, pull)
-        return states if gradient is not None else _without_grad(states)
+        if through_network(self.sampling):
+            return with_grad(states)
+        return states if gradient is not None else without_grad(states)
 
     def noise(self, indices: Sequence[int], low_res: Tensor | None = None) -> ImageNoise:
         """Return the noise of one batch; `start()` is the noise that sampling starts from."""
@@ -146,10 +152,8 @@ class DiffusionGenerator:
             raise ValueError(
                 f"scale {self.sampling.scale:g} needs classes to guide to; pass classes=..."
             )
-        gradient = self.classifier.gradient(labels, schedule, self.sampling.precision)
-        levels = self.sampling.grid.levels(self.model.schedule.last)
-        terms = [term.applied(gradient, levels) for term in self.sampling.guidance]
-        return terms[0] if len(terms) == 1 else total(*terms)
+        by = gradient_by(self.classifier, labels, schedule, self.sampling.precision)
+        return guidance(self.sampling, self.model.schedule.last, by)
 
     def images(
         self,
@@ -219,13 +223,6 @@ class DiffusionGenerator:
             "classifier": None if guides is None else identity(guides),
             "sampling": to_json(self.sampling),
         }
-
-
-@torch.inference_mode(False)
-@torch.no_grad()
-def _without_grad(states: Iterator[State]) -> Iterator[State]:
-    """Yield the same states, computed without gradients; the consumer's grad mode is unchanged."""
-    yield from states
 
 
 def generate(

@@ -1,6 +1,7 @@
 """Labels, indices -> uint8 images: the protocol Generator; model -> identity in a manifest."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 from torch import Tensor
@@ -11,6 +12,27 @@ from adm.models.trained import ClassifierModel, DiffusionModel
 OnStep: TypeAlias = Callable[
     [int], None
 ]  # called with the number of images in the batch after a step
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Calls of the networks per image.
+
+    Attributes:
+        network: evaluations of the diffusion network. A backward pass through it counts as one
+            more: it is taken with respect to the input only, and has about as many operations.
+        classifier: gradients of the classifier, each a forward and a backward pass.
+    """
+
+    network: int
+    classifier: int = 0
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(self.network + other.network, self.classifier + other.classifier)
+
+    def __str__(self) -> str:
+        guided = f" and {self.classifier:,} of the classifier" if self.classifier else ""
+        return f"{self.network:,} calls of the network{guided}"
 
 
 class Generator(Protocol):

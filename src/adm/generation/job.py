@@ -7,8 +7,8 @@ from typing import Any, TypeAlias, Union
 import torch
 from torch import Tensor
 
-from adm.generation.generate import check_low_res
-from adm.generation.generator import Generator
+from adm.generation.generate import DiffusionGenerator, check_low_res
+from adm.generation.generator import Cost, Generator
 from adm.hashes import sha256_of
 
 
@@ -86,6 +86,13 @@ class Job:
         """Network evaluations for all images, those of the first job of a cascade included."""
         base = self.low_res.evaluations if isinstance(self.low_res, Job) else 0
         return self.count * self.generator.evaluations + base
+
+    @property
+    def cost(self) -> Cost:
+        """Calls of the networks per image, those of the first job of a cascade included."""
+        made = self.generator
+        own = made.cost if isinstance(made, DiffusionGenerator) else Cost(made.evaluations)
+        return own + self.low_res.cost if isinstance(self.low_res, Job) else own
 
     def manifest(self) -> dict[str, Any]:
         """Everything that the images depend on, as JSON values."""

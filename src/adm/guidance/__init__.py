@@ -7,13 +7,22 @@ denoisers   Denoise, Gradient -> Denoise
 
 from adm.guidance.combine import between, capped, every, scaled, total
 from adm.guidance.denoisers import contrast, folded, shifted, thresholded
-from adm.guidance.gradients import Gradient, classifier_gradient, evaluate, through_denoiser
+from adm.guidance.gradients import (
+    Gradient,
+    Temperatures,
+    classifier_gradient,
+    clean_gradient,
+    evaluate,
+    through_denoiser,
+)
 
 __all__ = [
     "Gradient",
+    "Temperatures",
     "between",
     "capped",
     "classifier_gradient",
+    "clean_gradient",
     "contrast",
     "evaluate",
     "every",

@@ -38,7 +38,10 @@ def between(gradient: Gradient, low: int, high: int) -> Gradient:
         raise ValueError(f"low must be at most high, got low={low} and high={high}")
 
     def combined(x_t: Tensor, level: Level, prediction: Prediction) -> Tensor:
-        levels = torch.as_tensor(level, device=x_t.device)
+        if isinstance(level, int):  # decided on the host: a device would have to be waited for
+            inside = low <= level <= high
+            return gradient(x_t, level, prediction) if inside else torch.zeros_like(x_t)
+        levels = level.to(x_t.device)
         inside = (low <= levels) & (levels <= high)
         if not inside.any():
             return torch.zeros_like(x_t)
@@ -51,7 +54,9 @@ def between(gradient: Gradient, low: int, high: int) -> Gradient:
 def every(gradient: Gradient, count: int) -> Gradient:
     """Evaluate a gradient at every `count`-th visited level, and reuse it in between.
 
-    The returned function stores the latest gradient: create one for each trajectory.
+    A sampler that evaluates a level twice visits it once. What is reused is the gradient itself,
+    so apply a scale that depends on the level, and an interval, outside: `scaled(every(gradient,
+    2), scale)`. The returned function stores the latest gradient: create one for each trajectory.
 
     Raises:
         ValueError: count is less than 1.

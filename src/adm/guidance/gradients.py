@@ -1,20 +1,36 @@
 """Logits, Schedule, labels -> Gradient; Denoise, Gradient, x_t, level -> Prediction, Tensor."""
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
 from adm.diffusion import Denoise, Level, Prediction, Schedule
+from adm.diffusion.schedule import at
 
 # x_t, level, prediction -> (B, C, H, W) gradient of log p(y | x_t) with respect to x_t, without a
 # scale; `combine.scaled` applies one.
 Gradient: TypeAlias = Callable[[Tensor, Level, Prediction], Tensor]
 
 
+class Temperatures(NamedTuple):
+    """Factors of the logits in log p(y given x) (Ma et al. 2024).
+
+    log p(y given x) = joint f_y - log sum_i exp(marginal f_i), where f are the logits. With 1 and 1
+    it is the log-probability. A smaller `marginal` follows the logit of the class, the joint
+    log p(y, x), more than its advantage over the other classes; Ma et al. take 0.5.
+    """
+
+    joint: float = 1.0
+    marginal: float = 1.0
+
+
 def classifier_gradient(
-    logits: Callable[[Tensor, Tensor], Tensor], schedule: Schedule, label: Tensor
+    logits: Callable[[Tensor, Tensor], Tensor],
+    schedule: Schedule,
+    label: Tensor,
+    temperatures: Temperatures = Temperatures(),
 ) -> Gradient:
     """Return the gradient of log p(y | x_t) of a noisy classifier (paper, section 4).
 
@@ -22,17 +38,65 @@ def classifier_gradient(
         logits: (x_t, timestep) -> (B, classes) logits of the classifier.
         schedule: gives the timestep of each level.
         label: (B,) int64, the class to guide each image to.
+        temperatures: see `Temperatures`.
     """
 
     def gradient(x_t: Tensor, level: Level, prediction: Prediction) -> Tensor:
-        with torch.enable_grad():
-            x = x_t.detach().requires_grad_()
-            log_p = logits(x, schedule.timestep(level, x)).float().log_softmax(dim=1)
-            # A sum and not a mean: the gradient of an image must not depend on its batch.
-            chosen = log_p.gather(1, label[:, None]).sum()
-            return torch.autograd.grad(chosen, x)[0].float()
+        def classified(x: Tensor) -> Tensor:
+            return logits(x, schedule.timestep(level, x))
+
+        return _of_class(classified, x_t, label, temperatures)
 
     return gradient
+
+
+def clean_gradient(
+    logits: Callable[[Tensor], Tensor],
+    schedule: Schedule,
+    label: Tensor,
+    temperatures: Temperatures = Temperatures(),
+    through_network: bool = False,
+) -> Gradient:
+    """Return the gradient of log p(y | x_0) at the estimate of x_0, with respect to x_t.
+
+    By the chain rule, the gradient with respect to the estimate is multiplied by the Jacobian of
+    the estimate, signal / sigma^2 Cov[x_0 | x_t]. By default that is taken to be `signal`, its
+    value for data of unit variance around any mean, which costs nothing. It is exact in the limit
+    of low noise along all directions in which the data vary, and fades with the signal, while
+    1 / signal (the noise held constant) grows without limit, and a factor of 1 (Ma et al. 2024)
+    stays. Even with the exact Jacobian and classifier the result is biased, except in that limit:
+    the classifier is sure of an estimate of which it should be unsure.
+
+    Args:
+        logits: x_0 -> (B, classes) logits of a classifier of clean images.
+        schedule: gives the signal of each level.
+        label, temperatures: see `classifier_gradient`.
+        through_network: multiply by the Jacobian of the network instead, by a backward pass; see
+            `through_denoiser`.
+    """
+
+    def gradient(x_t: Tensor, level: Level, prediction: Prediction) -> Tensor:
+        pull = _of_class(logits, prediction.x_0, label, temperatures)
+        if not through_network:
+            return at(schedule.signal, level, x_t) * pull
+        # The derivative of an inner product with a constant is the product with the Jacobian.
+        return through_denoiser(lambda p, _: (p.x_0 * pull).sum())(x_t, level, prediction)
+
+    return gradient
+
+
+def _of_class(
+    logits: Callable[[Tensor], Tensor], image: Tensor, label: Tensor, temperatures: Temperatures
+) -> Tensor:
+    """(B, C, H, W) gradient of log p(label | image) with respect to the image; builds no graph."""
+    joint, marginal = temperatures
+    with torch.enable_grad():
+        x = image.detach().requires_grad_()
+        found = logits(x).float()
+        log_p = (marginal * found).log_softmax(dim=1) + (joint - marginal) * found
+        # A sum and not a mean: the gradient of an image must not depend on its batch.
+        chosen = log_p.gather(1, label[:, None]).sum()
+        return torch.autograd.grad(chosen, x)[0].float()
 
 
 def through_denoiser(log_p: Callable[[Prediction, Level], Tensor]) -> Gradient:

@@ -6,6 +6,7 @@ from adm.data.naming import at_home
 from adm.models.paths import SHIPPED
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.recipes.released import RELEASED
+from adm.samplers.classifier_guidance import On
 
 
 def classifier_of(model: str | Path) -> str | Path | None:
@@ -30,26 +31,39 @@ def classes_of(model: DiffusionModel, classifier: ClassifierModel | None) -> tup
     return model.classes or (() if classifier is None else classifier.classes)
 
 
-def check_pair(model: DiffusionModel, classifier: ClassifierModel) -> None:
+def guides_on(classifier: ClassifierModel, on: On | None) -> On:
+    """Return what a classifier classifies when it guides; see `ClassifierGuidance.on`."""
+    return on or ("x_t" if classifier.recipe.noised else "x_0")
+
+
+def check_pair(model: DiffusionModel, classifier: ClassifierModel, on: On | None = None) -> None:
     """Raise ValueError unless the classifier can guide the model.
 
-    Both must have the same image shape and diffusion process. A class-conditional model must have
-    the classifier's classes; an unconditional model can be guided to any class.
+    Both must have the same image shape, and if it classifies x_t the same diffusion process. A
+    class-conditional model must have the classifier's classes; an unconditional model can be guided
+    to any class.
+
+    Args:
+        on: what it classifies; see `ClassifierGuidance.on`.
     """
-    if not classifier.recipe.noised:
+    on_x_t = guides_on(classifier, on) == "x_t"
+    if on_x_t and not classifier.recipe.noised:
         raise ValueError(
-            f"{classifier.path} was trained on clean images only; give a noisy classifier"
+            f"{classifier.path} was trained on clean images only, and cannot guide on x_t; pass "
+            "guide_on='x_0', or give a noisy classifier"
         )
     ours, theirs = model.recipe, classifier.recipe
     pairs: dict[str, tuple[object, object]] = {
         "classes": (model.classes or classifier.classes, classifier.classes),
         "image size": (ours.data.size, theirs.data.size),
         "channels": (ours.data.channels, theirs.data.channels),
+    }
+    of_process: dict[str, tuple[object, object]] = {
         "steps T": (ours.process.steps, theirs.process.steps),
         "noise schedule": (ours.process.schedule, theirs.process.schedule),
         "rescaled timesteps": (ours.process.rescale_steps, theirs.process.rescale_steps),
     }
-    for what, (a, b) in pairs.items():
+    for what, (a, b) in (pairs | of_process if on_x_t else pairs).items():
         if a != b:
             raise ValueError(
                 f"the classifier's {what} {_short(b)} do not match the model's {_short(a)}; "

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from adm.diffusion import Denoise, Parameterization, Schedule, Threshold, clip, denoiser
-from adm.guidance import Gradient, classifier_gradient
+from adm.guidance import Gradient, Temperatures, classifier_gradient, clean_gradient
 from adm.networks import NO_LABEL, Classifier, UNet
 from adm.recipes.build import autocast_for
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe
@@ -117,7 +117,11 @@ class ClassifierModel:
         return next(self.network.parameters()).device
 
     def gradient(
-        self, labels: Tensor, schedule: Schedule | None = None, precision: str = "float32"
+        self,
+        labels: Tensor,
+        schedule: Schedule | None = None,
+        precision: str = "float32",
+        temperatures: Temperatures = Temperatures(),
     ) -> Gradient:
         """Return the gradient of log p(label | x_t) with respect to x_t, without a scale.
 
@@ -125,6 +129,7 @@ class ClassifierModel:
             labels: (B,) int64.
             schedule: a respaced process; by default the process that it was trained on.
             precision: precision of the network: float32, bfloat16 or float16.
+            temperatures: see `adm.guidance.Temperatures`.
         """
         autocast = autocast_for(precision, self.device)
 
@@ -132,10 +137,36 @@ class ClassifierModel:
             with autocast():
                 return self.network(x_t, timestep)
 
-        return classifier_gradient(logits, schedule or self.schedule, labels)
+        return classifier_gradient(logits, schedule or self.schedule, labels, temperatures)
+
+    # Six parameters: those of `gradient`, and how the gradient reaches x_t.
+    def clean_gradient(
+        self,
+        labels: Tensor,
+        schedule: Schedule,
+        precision: str = "float32",
+        temperatures: Temperatures = Temperatures(),
+        through_network: bool = False,
+    ) -> Gradient:
+        """Return the gradient of log p(label | x_0) at a model's estimate of x_0, without a scale.
+
+        Args:
+            schedule: the process of the model, respaced; that of the classifier does not matter.
+            through_network: see `adm.guidance.clean_gradient`.
+        """
+        autocast = autocast_for(precision, self.device)
+
+        def logits(x_0: Tensor) -> Tensor:
+            with autocast():
+                return self.classify(x_0)
+
+        return clean_gradient(logits, schedule, labels, temperatures, through_network)
 
     def classify(self, x_0: Tensor) -> Tensor:
-        """(B, C, H, W) clean images in [-1, 1] -> (B, classes) logits."""
+        """(B, C, H, W) clean images in [-1, 1] -> (B, classes) logits.
+
+        A noisy classifier takes them as images of its lowest level.
+        """
         level = 1 if self.recipe.noised else 0
         return self.network(x_0, self.schedule.timestep(level, x_0))
 

@@ -1,9 +1,10 @@
 """Denoise, Tensor, Schedule, Noise -> Iterator[State]; settings by name -> Sampling."""
 
 from adm.samplers.ancestral import Ancestral, ancestral
+from adm.samplers.classifier_guidance import ClassifierGuidance
 from adm.samplers.ddim import DDIM, ddim, encode
 from adm.samplers.noise import ImageNoise
-from adm.samplers.settings import ClassifierGuidance, Grid, Sampling
+from adm.samplers.settings import Grid, Sampling
 from adm.samplers.state import Noise, State
 from adm.samplers.table import SAMPLERS, Sampler
 

@@ -8,13 +8,12 @@ from pydantic import Field
 from adm.arguments import check_grid
 from adm.diffusion import Schedule
 from adm.diffusion.spacing import SPACINGS
-from adm.guidance import Gradient, between, capped, every, scaled
 from adm.samplers.ancestral import Ancestral
+from adm.samplers.classifier_guidance import ClassifierGuidance
 from adm.samplers.table import Sampler
 
 Precision = Literal["float32", "bfloat16", "float16"]
 Rounding = Literal["nearest", "truncated"]
-PositiveInt = Annotated[int, Field(ge=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,44 +49,6 @@ class Grid:
     def of(self, schedule: Schedule) -> Schedule:
         """Return the process that visits only these levels of `schedule`."""
         return schedule.respaced(self.levels(schedule.last))
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClassifierGuidance:
-    """Guidance by a noisy classifier.
-
-    Attributes:
-        scale: factor of the gradient; any finite number.
-        interval: lowest and highest level of guidance, in levels of the process that the model was
-            trained on; None for all levels.
-        every: the gradient is evaluated at every `every`-th visited level, and reused in between.
-        cap: largest L2 norm of the scaled gradient of an image; None for no limit.
-    """
-
-    scale: Annotated[float, Field(allow_inf_nan=False)]
-    interval: tuple[int, int] | None = None
-    every: PositiveInt = 1
-    cap: Annotated[float, Field(gt=0)] | None = None
-    name: Literal["classifier"] = "classifier"
-
-    def applied(self, gradient: Gradient, levels: list[int]) -> Gradient:
-        """Apply scale, cap, reuse and interval to a gradient.
-
-        Args:
-            levels: the levels that the sampler visits, of the process that the model was trained
-                on, ascending.
-        """
-        found = scaled(gradient, self.scale)
-        if self.cap is not None:
-            found = capped(found, self.cap)
-        if self.every > 1:
-            found = every(found, self.every)
-        if self.interval is None:
-            return found
-        low, high = self.interval
-        inside = [i for i, level in enumerate(levels, start=1) if low <= level <= high]
-        # An interval between two visited levels contains none; level 0 is never visited.
-        return between(found, *((inside[0], inside[-1]) if inside else (0, 0)))
 
 
 @dataclass(frozen=True, kw_only=True)

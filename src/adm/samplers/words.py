@@ -16,6 +16,18 @@ from adm.shown import printable, short, shown
 ARGUMENTS = ("classes", "count", "batch_size", "low_res", "upsampler_steps", "on_step")
 OF_LOAD = ("model", "classifier", "upsampler", "device")
 
+SPOKEN = {  # words of pydantic -> those after the name of a setting
+    "Input should be": "must be",
+    "; got": ", got",
+    "Field required": "lacks a value",
+    "Tuple should have": "must have",
+    " after validation": "",
+}
+# Every setting of `ClassifierGuidance` but the scale has this prefix to the name of its field.
+PREFIX = "guide_"
+OF_GUIDANCE = {field.name for field in fields(ClassifierGuidance)} - {"scale", "name"}
+GUIDES = {PREFIX + name for name in OF_GUIDANCE}
+
 _ADAPTER: TypeAdapter[Sampling] = TypeAdapter(Sampling)
 
 
@@ -24,8 +36,9 @@ def changed(sampling: Sampling, **changes: Any) -> Sampling:
 
     Args:
         changes: settings by name: fields of `Sampling` and of `Grid`; `sampler` as a name or a spec
-            such as "ddim:eta=0.5"; `scale` of classifier guidance, 0 for none; and parameters of
-            the sampler, such as `eta`. A value of None changes nothing.
+            such as "ddim:eta=0.5"; `scale` of classifier guidance, 0 for none; other fields of
+            `ClassifierGuidance` with `guide_` before, such as `guide_every`; and parameters of the
+            sampler, such as `eta`. A value of None changes nothing.
 
     Raises:
         ValueError: a setting is unknown, or its value is out of range.
@@ -34,11 +47,20 @@ def changed(sampling: Sampling, **changes: Any) -> Sampling:
     sampler = sampler_of(given.pop("sampler", sampling.sampler), sampling.sampler)
     own = _taken(given, parameters(sampler))
     grid = _taken(given, _names(Grid))
-    if "scale" in given:
+    guides = _taken(given, GUIDES)
+    if "scale" in given or guides:
         if "guidance" in given:
-            raise ValueError("pass scale=... or guidance=..., not both")
-        scale = _number("scale", given.pop("scale"))
-        given["guidance"] = guided_by(scale, sampling.guidance)
+            raise ValueError(
+                f"pass {'scale' if 'scale' in given else min(guides)}=... or guidance=..., not both"
+            )
+        terms = sampling.guidance
+        if "scale" in given:
+            terms = guided_by(_number("scale", given.pop("scale")), terms)
+        given["guidance"] = [asdict(term) | _fields(guides) for term in terms]
+        if guides and not terms:
+            raise ValueError(
+                f"{min(guides)} needs guidance; pass a scale=... other than 0, or leave it out"
+            )
     if strange := given.keys() - _names(Sampling):
         raise ValueError(_unknown(min(strange), sampler))
     base = given.pop("grid", sampling.grid)
@@ -48,6 +70,11 @@ def changed(sampling: Sampling, **changes: Any) -> Sampling:
         )
     made = asdict(sampling) | given | {"sampler": asdict(sampler) | own}
     return from_json(made | {"guidance": _terms(made["guidance"]), "grid": asdict(base) | grid})
+
+
+def _fields(guides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings of guidance by the names of the fields of `ClassifierGuidance`."""
+    return {name.removeprefix(PREFIX): value for name, value in guides.items()}
 
 
 def _terms(guidance: Any) -> Any:
@@ -131,7 +158,9 @@ def from_json(values: Mapping[str, Any]) -> Sampling:
             raise ValueError(message) from None
         parts = [part for part in first["loc"] if isinstance(part, str) and part not in SAMPLERS]
         name = parts[-1] if parts else "sampling"
-        message = message.replace("Input should be", "must be").replace("; got", ", got")
+        name = PREFIX + name if name in OF_GUIDANCE else name
+        for pydantic, spoken in SPOKEN.items():
+            message = message.replace(pydantic, spoken)
         raise ValueError(f"{name} {message}, got {shown(first['input'])}") from None
 
 
@@ -178,7 +207,9 @@ def _unknown(name: str, sampler: Sampler) -> str:
         )
     if name in OF_LOAD:
         return f"{shown(name)} is not a sampling setting; pass it to adm.load"
-    known = sorted({"scale", *_names(Sampling), *_names(Grid), *own} - {"grid", "guidance"})
+    known = sorted(
+        {"scale", *GUIDES, *_names(Sampling), *_names(Grid), *own} - {"grid", "guidance"}
+    )
     near = get_close_matches(name, [*known, *ARGUMENTS], n=2)
     near += [word for word in known if word in name.split("_") and word not in near]
     if near:

@@ -1,16 +1,19 @@
 """SweepResult -> lines to plot, sentences, tables, Markdown, JSON."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 from adm.evaluation import Score
+from adm.generation.generator import Cost
 from adm.sweep.curve import Line, apart, bounded, lowest_of_all, parts, sentences
 from adm.sweep.plan import Point, Sweep, exactly
 from adm.sweep.run import JUDGE_ACCURACY, NetworkScores, SweepResult
 
 SCALE, STEPS = "guidance scale", "steps"
 DISTANCE = "frechet"
+CALLS = ("network calls", "classifier calls")  # per image
 PLOTTED = (DISTANCE, "precision", "recall")
 MARKED = (
     "Bold: the best value of a column, and all whose 95% intervals overlap its interval. A column "
@@ -91,12 +94,14 @@ def tables(result: SweepResult) -> list[Table]:
         rows = [
             [
                 *_lead(point, several),
+                *_calls(result.sweep.job(point).cost),
                 *(Cell(*parts(row[key]), best[key][i]) for key in keys),
             ]
             for i, (point, row) in enumerate(zip(result.sweep.points, network.scores, strict=True))
         ]
         lead = ["sampler", "steps", "scale"] if several else ["scale"]
-        found.append(Table(network.network, [*lead, *map(network.short_title, keys)], rows))
+        headings = [*lead, *CALLS, *map(network.short_title, keys)]
+        found.append(Table(network.network, headings, rows))
     return found
 
 
@@ -125,6 +130,7 @@ def as_json(result: SweepResult) -> dict[str, Any]:
         "points": [
             {
                 **point._asdict(),
+                "calls_per_image": asdict(result.sweep.job(point).cost),
                 "scores": {
                     network.title(key): score.to_json()
                     for network in result.networks
@@ -189,6 +195,10 @@ def feature_names(result: SweepResult) -> list[str]:
 def _lead(point: Point, several: bool) -> list[Cell]:
     scale = Cell(exactly(point.scale))
     return [Cell(point.sampler), Cell(str(point.steps)), scale] if several else [scale]
+
+
+def _calls(cost: Cost) -> list[Cell]:
+    return [Cell(f"{cost.network:,}"), Cell(f"{cost.classifier:,}")]
 
 
 def _plain(cell: Cell) -> str:

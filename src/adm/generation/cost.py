@@ -1,0 +1,62 @@
+"""Sampling, Schedule -> Cost, by a trial run without networks."""
+
+import torch
+from torch import Tensor
+
+from adm.diffusion import Level, Prediction, Schedule
+from adm.diffusion.prediction import Variance
+from adm.diffusion.schedule import at
+from adm.generation.generator import Cost
+from adm.generation.guided import guidance
+from adm.guidance import Gradient
+from adm.samplers import ClassifierGuidance, Sampling
+
+
+class Counter:
+    """Stand-ins of the networks that count their calls.
+
+    Attributes:
+        network: number of evaluations of the denoiser, and of backward passes through it.
+        classifier: number of gradients.
+    """
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.schedule = schedule
+        self.network = self.classifier = 0
+
+    def denoise(self, x_t: Tensor, level: Level) -> Prediction:
+        """Count an evaluation, and predict an empty image."""
+        self.network += 1
+        value = at(self.schedule.posterior_variance, level, x_t)
+        log = at(self.schedule.posterior_log_variance, level, x_t)
+        empty = torch.zeros_like(x_t)
+        return Prediction.from_x_0(self.schedule, x_t, level, empty, Variance(value, log))
+
+    def gradient(self, term: ClassifierGuidance) -> Gradient:
+        """Return a gradient that counts its evaluations, and the backward passes of the network."""
+
+        def gradient(x_t: Tensor, level: Level, prediction: Prediction) -> Tensor:
+            self.classifier += 1
+            self.network += term.on == "x_0_through_network"
+            return torch.zeros_like(x_t)
+
+        return gradient
+
+
+@torch.inference_mode(False)
+@torch.no_grad()
+def counted(sampling: Sampling, process: Schedule) -> Cost:
+    """Return the calls that sampling takes per image, by running it on an image of one pixel.
+
+    It follows the code of the sampler and of the guidance, so that the count holds for any.
+
+    Args:
+        process: the process that the model was trained on.
+    """
+    schedule, pixel = sampling.grid.of(process), torch.zeros(1, 1, 1, 1)
+    counter = Counter(schedule)
+    pull = guidance(sampling, process.last, counter.gradient)
+    states = sampling.sampler(counter.denoise, pixel, schedule, lambda *_: pixel, pull)
+    for _ in states:
+        pass
+    return Cost(counter.network, counter.classifier)

@@ -1,0 +1,75 @@
+"""Sampling, DiffusionModel, ClassifierModel, labels -> Gradient, or ValueError."""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from adm.diffusion import Schedule
+from adm.guidance import Gradient, Temperatures, total
+from adm.models.pair import check_pair, guides_on
+from adm.models.trained import ClassifierModel, DiffusionModel
+from adm.samplers import Ancestral, ClassifierGuidance, Sampling
+from adm.samplers.classifier_guidance import On
+
+
+def check_guidance(
+    model: DiffusionModel, sampling: Sampling, classifier: ClassifierModel | None
+) -> None:
+    """Raise ValueError unless the model can be sampled with this guidance by this classifier."""
+    # Not their sum: terms of opposite scales guide at different levels.
+    strongest = max((term.scale for term in sampling.guidance), key=abs, default=0.0)
+    if strongest and classifier is None:
+        raise ValueError(f"scale {strongest:g} needs a classifier; pass classifier=...")
+    for term in sampling.guidance:
+        term.check(model.schedule.last)
+    if classifier is None:
+        return
+    ways: list[On | None] = [term.on for term in sampling.guidance]
+    for on in ways or [None]:
+        check_pair(model, classifier, on)
+    at_mean = isinstance(sampling.sampler, Ancestral) and sampling.sampler.at_mean
+    if at_mean and through_network(sampling):
+        raise ValueError(
+            "at_mean takes the gradient where the network is not evaluated, so it cannot pass "
+            "through it; pass guide_on='x_0', or leave at_mean out"
+        )
+
+
+def through_network(sampling: Sampling) -> bool:
+    """Return whether the guidance differentiates the diffusion network."""
+    return any(term.on == "x_0_through_network" for term in sampling.guidance)
+
+
+def guidance(
+    sampling: Sampling, last: int, gradient_of: Callable[[ClassifierGuidance], Gradient]
+) -> Gradient | None:
+    """Return the sum of all terms of guidance; None if there are none.
+
+    Args:
+        last: T of the process that the model was trained on.
+        gradient_of: returns the gradient of a term, without a scale.
+    """
+    levels = sampling.grid.levels(last)
+    terms = [term.applied(gradient_of(term), levels) for term in sampling.guidance]
+    return total(*terms) if len(terms) > 1 else next(iter(terms), None)
+
+
+def gradient_by(
+    classifier: ClassifierModel, labels: Tensor, schedule: Schedule, precision: str
+) -> Callable[[ClassifierGuidance], Gradient]:
+    """Return the function that returns the gradient of a term by a classifier.
+
+    Args:
+        labels: (B,) int64.
+        schedule: the levels that are visited.
+    """
+
+    def gradient_of(term: ClassifierGuidance) -> Gradient:
+        on = guides_on(classifier, term.on)
+        temperatures = Temperatures(*(term.temperatures or ()))
+        if on == "x_t":
+            return classifier.gradient(labels, schedule, precision, temperatures)
+        through = on == "x_0_through_network"
+        return classifier.clean_gradient(labels, schedule, precision, temperatures, through)
+
+    return gradient_of
