@@ -255,7 +255,6 @@ def test_a_scale_without_a_classifier_is_refused_with_the_cure(model: DiffusionM
         (("process.steps=25",), tiny.CLASSES, r"steps T 25 do not match the model's 20"),
         (("process.schedule=linear",), tiny.CLASSES, r"noise schedule linear do .* cosine"),
         (("process.rescale_steps=true",), tiny.CLASSES, r"rescaled timesteps True do .* False"),
-        (("noised=false",), tiny.CLASSES, r"trained on clean images only; give a noisy"),
     ],
 )
 def test_a_classifier_of_other_things_is_refused_by_what_differs(
@@ -271,6 +270,44 @@ def test_a_classifier_of_other_things_is_refused_by_what_differs(
         check_pair(model, other)
     with pytest.raises(ValueError, match=message):
         DiffusionGenerator(model, changed(BASE, scale=1.0), other)
+
+
+def test_a_clean_classifier_guides_through_the_estimate_of_x_0(
+    model: DiffusionModel, guide: ClassifierModel, tmp_path: Path
+) -> None:
+    """Its process does not matter, but its images and classes do."""
+    of_another_process = ("noised=false", "process.steps=25", "process.schedule=linear")
+
+    def clean(*settings: str) -> ClassifierModel:
+        chosen = tiny.classifier(*of_another_process, *settings)
+        return load_classifier(tiny.model(tmp_path / "clean.safetensors", chosen, seed=1))
+
+    guided = changed(BASE, scale=3.0)
+    one = last(model, guided, clean())
+    assert not torch.equal(one, last(model, BASE, clean()))
+    assert torch.equal(one, last(model, changed(guided, guide_on="x_0"), clean()))
+    network = last(model, changed(guided, guide_on="x_0_through_network"), clean())
+    assert not torch.allclose(network, one, atol=1e-3)
+    assert not torch.allclose(last(model, changed(guided, guide_on="x_0"), guide), one, atol=1e-3)
+    with pytest.raises(ValueError, match=r"clean images only, .* pass guide_on='x_0', or give a n"):
+        DiffusionGenerator(model, changed(guided, guide_on="x_t"), clean())
+    with pytest.raises(ValueError, match="image size .*16, 16.* do not match the model's .*8, 8"):
+        DiffusionGenerator(model, guided, clean("data.size=16,16"))
+    at_mean = changed(guided, sampler="ancestral", at_mean=True, guide_on="x_0_through_network")
+    with pytest.raises(ValueError, match="pass guide_on='x_0', or leave at_mean out"):
+        DiffusionGenerator(model, at_mean, clean())
+
+
+@pytest.mark.parametrize("on", ["x_0", "x_0_through_network"])
+def test_guidance_on_x_0_works_whatever_the_grad_mode_of_the_caller(
+    model: DiffusionModel, guide: ClassifierModel, on: str
+) -> None:
+    sampling = changed(BASE, scale=3.0, guide_on=on)
+    plain = last(model, sampling, guide)
+    for mode in (torch.no_grad(), torch.inference_mode()):
+        with mode:
+            assert torch.equal(last(model, sampling, guide), plain)
+    assert not plain.requires_grad
 
 
 def test_a_classifier_of_other_weights_and_shape_may_guide(

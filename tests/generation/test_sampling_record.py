@@ -97,11 +97,40 @@ def test_a_scale_keeps_where_the_guidance_is_and_0_removes_it() -> None:
         ({"use_labels": "maybe"}, "use_labels must be a valid boolean"),
         ({"guidance": (ClassifierGuidance(scale=1.0, every=0),)}, "every must be greater than"),
         ({"guidance": (ClassifierGuidance(scale=1.0, cap=0.0),)}, "cap must be greater than 0"),
+        ({"scale": 1, "guide_every": 0}, "guide_every must be greater than or equal to 1, got 0"),
+        ({"scale": 1, "guide_cap": float("nan")}, "guide_cap must be a finite number, got nan"),
+        ({"scale": 1, "guide_on": "x"}, "guide_on must be 'x_t', 'x_0' or 'x_0_through_network'"),
+        ({"scale": 1, "guide_interval": (7, 3)}, "lower one first, got 7 and 3; give .* 100,700"),
+        ({"scale": 1, "guide_interval": (-1, 3)}, "the lower one first, got -1 and 3"),
+        ({"scale": 1, "guide_interval": (1, 2, 3)}, "guide_interval must have at most 2 items"),
+        ({"scale": 1, "guide_interval": (1,)}, "guide_interval lacks a value"),
+        ({"scale": 1, "guide_temperatures": (1, -1)}, "guide_temperatures must be greater than"),
+        ({"guide_every": 2}, r"guide_every needs guidance; pass a scale=\.\.\. other than 0"),
+        ({"scale": 0, "guide_cap": 2.0}, "guide_cap needs guidance"),
+        ({"guide_cap": 2.0, "guidance": ()}, r"pass guide_cap=\.\.\. or guidance=\.\.\., not both"),
+        (
+            {"scale": 1, "guide_evry": 2},
+            "unknown sampling setting 'guide_evry'; did you mean guide_every",
+        ),
     ],
 )
 def test_a_setting_out_of_range_is_refused_by_its_name(changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         changed(Sampling(), **changes)
+
+
+def test_guidance_is_set_by_the_names_of_its_fields() -> None:
+    found = changed(Sampling(), scale=2.0, guide_interval=(100, 700), guide_every=2, guide_cap=3)
+    assert found.guidance == (ClassifierGuidance(scale=2.0, interval=(100, 700), every=2, cap=3.0),)
+    assert changed(found, guide_every=1).guidance == (replace(found.guidance[0], every=1),)
+    of_x_0 = changed(RICH, guide_on="x_0", guide_temperatures=(1, 0.5)).guidance
+    assert of_x_0 == (replace(RICH.guidance[0], on="x_0", temperatures=(1.0, 0.5)),)
+    for term in (*found.guidance, *of_x_0):
+        term.check(800)
+        with pytest.raises(
+            ValueError, match=r"within levels 0\.\.699 of the model's process, got 100"
+        ):
+            term.check(699)
 
 
 @pytest.mark.parametrize("values", [{"sampler": {"name": "heun"}}, {"sampler": 3}, {"grid": []}])

@@ -1,0 +1,135 @@
+"""Sampling -> Cost: the calls of both networks that sampling really makes."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+
+from adm.generation.cascade import cascade
+from adm.generation.generate import DiffusionGenerator
+from adm.generation.generator import Cost
+from adm.generation.job import Job
+from adm.models.load import load_classifier, load_diffusion
+from adm.models.trained import ClassifierModel, DiffusionModel
+from adm.samplers import DDIM, SAMPLERS, Ancestral, ClassifierGuidance, Grid, Sampling
+
+BASE = Sampling(sampler=DDIM(), grid=Grid(steps=6), seed=3)
+TERM = ClassifierGuidance(scale=2.0)
+THROUGH = replace(TERM, on="x_0_through_network")
+GUIDED: dict[str, tuple[ClassifierGuidance, ...]] = {
+    "not": (),
+    "everywhere": (TERM,),
+    "every second level": (replace(TERM, every=2),),
+    "every fourth level, capped": (replace(TERM, every=4, cap=0.5),),
+    "in an interval": (replace(TERM, interval=(4, 14)),),
+    "at every second level of an interval": (replace(TERM, interval=(4, 14), every=2),),
+    "between two levels": (replace(TERM, interval=(2, 3)),),
+    "on x_0": (replace(TERM, on="x_0"),),
+    "through the network": (THROUGH,),
+    "through the network, every third level": (replace(THROUGH, every=3),),
+    "twice": (TERM, replace(TERM, interval=(4, 14))),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> DiffusionModel:
+    return load_diffusion(tiny.model(folder / "d.safetensors", tiny.diffusion()))
+
+
+@pytest.fixture(scope="module")
+def guide(folder: Path) -> ClassifierModel:
+    return load_classifier(tiny.model(folder / "c.safetensors", tiny.classifier(), seed=1))
+
+
+def calls(generator: DiffusionGenerator) -> Cost:
+    """Sample two images at once, and count the calls of the networks."""
+    network, classifier = [], []
+    model, guide = generator.model.network, generator.classifier
+    hooks = [
+        model.register_forward_hook(lambda *_: network.append("forward")),
+        model.register_full_backward_pre_hook(lambda *_: network.append("backward")),
+    ]
+    if guide is not None:
+        hooks.append(guide.network.register_forward_hook(lambda *_: classifier.append("forward")))
+    for _ in generator.trajectory(torch.tensor([0, 1]), [0, 1]):
+        pass
+    for hook in hooks:
+        hook.remove()
+    return Cost(len(network), len(classifier))
+
+
+@pytest.mark.parametrize("how", GUIDED)
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_the_cost_is_the_number_of_calls(
+    model: DiffusionModel, guide: ClassifierModel, name: str, how: str
+) -> None:
+    sampling = replace(BASE, sampler=SAMPLERS[name](), guidance=GUIDED[how])
+    generator = DiffusionGenerator(model, sampling, guide)
+    assert generator.cost == calls(generator)
+
+
+@pytest.mark.parametrize(
+    ("how", "cost"),
+    [
+        ("not", Cost(6)),
+        ("everywhere", Cost(6, 6)),
+        ("every second level", Cost(6, 3)),
+        ("every fourth level, capped", Cost(6, 2)),
+        ("between two levels", Cost(6)),
+        ("on x_0", Cost(6, 6)),
+        ("through the network", Cost(12, 6)),
+        ("through the network, every third level", Cost(8, 2)),
+    ],
+)
+def test_the_cost_of_ddim_is_known(
+    model: DiffusionModel, guide: ClassifierModel, how: str, cost: Cost
+) -> None:
+    assert DiffusionGenerator(model, replace(BASE, guidance=GUIDED[how]), guide).cost == cost
+
+
+def test_the_gradient_at_the_mean_costs_the_same(
+    model: DiffusionModel, guide: ClassifierModel
+) -> None:
+    at_mean = replace(BASE, sampler=Ancestral(at_mean=True), guidance=(TERM,))
+    generator = DiffusionGenerator(model, at_mean, guide)
+    assert generator.cost == calls(generator) == Cost(6, 6)
+
+
+def test_the_cost_of_a_cascade_is_that_of_both_models(
+    model: DiffusionModel, guide: ClassifierModel, folder: Path
+) -> None:
+    larger = load_diffusion(
+        tiny.model(folder / "u.safetensors", tiny.upsampler("data.size=16,16", "data.low_res=8,8"))
+    )
+    base = Job(DiffusionGenerator(model, replace(BASE, guidance=(TERM,)), guide), [0, 1], 2)
+    assert base.cost == Cost(6, 6)
+    assert cascade(base, larger, 5).cost == Cost(11, 6)
+
+
+class Other:
+    """A generator of one's own."""
+
+    shape, low_shape, classes, seed, evaluations = (1, 4, 4), None, (), 0, 7
+
+    def images(self, labels: object, indices: Sequence[int], *_: object) -> torch.Tensor:
+        return torch.zeros(len(indices), *self.shape, dtype=torch.uint8)
+
+    def manifest(self) -> dict[str, object]:
+        return {}
+
+
+def test_the_cost_of_another_generator_is_what_it_says() -> None:
+    assert Job(Other(), None, 2).cost == Cost(7)  # type: ignore[arg-type]
+
+
+def test_a_cost_is_written_in_words() -> None:
+    assert str(Cost(1250)) == "1,250 calls of the network"
+    assert str(Cost(25, 13)) == "25 calls of the network and 13 of the classifier"
