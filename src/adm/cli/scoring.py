@@ -1,7 +1,7 @@
 """Options of the scoring verbs -> Devices, Features, (H, W), Extraction."""
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # so that --help does not load torch
     from adm.evaluation import Extraction, FeatureSet, Reference
     from adm.features import Features
     from adm.processes import Devices
+    from adm.sweep.scoring import Scorer
 
 DEFAULT_FEATURES = "inception"
 

@@ -18,13 +18,10 @@ SCALES = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 
 if TYPE_CHECKING:
     from adm.data import Source
-    from adm.evaluation import Extraction
-    from adm.features import Features
     from adm.generation.pipeline import Pipeline
     from adm.models.trained import ClassifierModel
     from adm.samplers import Sampling
     from adm.sweep.plan import Sweep
-    from adm.sweep.scoring import Scorer
 
 
 def sweep(

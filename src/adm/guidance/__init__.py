@@ -8,6 +8,7 @@ denoisers   Denoise, Gradient -> Denoise
 from adm.guidance.combine import between, capped, every, scaled, total
 from adm.guidance.denoisers import contrast, folded, shifted, thresholded
 from adm.guidance.gradients import (
+    PLAIN,
     Gradient,
     Temperatures,
     classifier_gradient,
@@ -17,6 +18,7 @@ from adm.guidance.gradients import (
 )
 
 __all__ = [
+    "PLAIN",
     "Gradient",
     "Temperatures",
     "between",

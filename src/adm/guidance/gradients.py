@@ -26,11 +26,14 @@ class Temperatures(NamedTuple):
     marginal: float = 1.0
 
 
+PLAIN = Temperatures()
+
+
 def classifier_gradient(
     logits: Callable[[Tensor, Tensor], Tensor],
     schedule: Schedule,
     label: Tensor,
-    temperatures: Temperatures = Temperatures(),
+    temperatures: Temperatures = PLAIN,
 ) -> Gradient:
     """Return the gradient of log p(y | x_t) of a noisy classifier (paper, section 4).
 
@@ -54,7 +57,7 @@ def clean_gradient(
     logits: Callable[[Tensor], Tensor],
     schedule: Schedule,
     label: Tensor,
-    temperatures: Temperatures = Temperatures(),
+    temperatures: Temperatures = PLAIN,
     through_network: bool = False,
 ) -> Gradient:
     """Return the gradient of log p(y | x_0) at the estimate of x_0, with respect to x_t.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from adm.diffusion import Denoise, Parameterization, Schedule, Threshold, clip, denoiser
-from adm.guidance import Gradient, Temperatures, classifier_gradient, clean_gradient
+from adm.guidance import PLAIN, Gradient, Temperatures, classifier_gradient, clean_gradient
 from adm.networks import NO_LABEL, Classifier, UNet
 from adm.recipes.build import autocast_for
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe
@@ -121,7 +121,7 @@ class ClassifierModel:
         labels: Tensor,
         schedule: Schedule | None = None,
         precision: str = "float32",
-        temperatures: Temperatures = Temperatures(),
+        temperatures: Temperatures = PLAIN,
     ) -> Gradient:
         """Return the gradient of log p(label | x_t) with respect to x_t, without a scale.
 
@@ -145,7 +145,7 @@ class ClassifierModel:
         labels: Tensor,
         schedule: Schedule,
         precision: str = "float32",
-        temperatures: Temperatures = Temperatures(),
+        temperatures: Temperatures = PLAIN,
         through_network: bool = False,
     ) -> Gradient:
         """Return the gradient of log p(label | x_0) at a model's estimate of x_0, without a scale.
