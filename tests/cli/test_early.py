@@ -181,6 +181,13 @@ ONE = [
     ("--classifier", "nowhere"),
     ("--classifier", "models/model.safetensors", "--scale", "1"),
     ("--classifier", "models/damaged.safetensors", "--scale", "1"),
+    ("--scale", "1", "--guide-interval", "7,3"),
+    ("--scale", "1", "--guide-interval", "3,21"),
+    ("--scale", "1", "--guide-interval", "3"),
+    ("--scale", "1", "--guide-every", "0"),
+    ("--scale", "1", "--guide-cap", "0"),
+    ("--scale", "1", "--guide-on", "x"),
+    ("--scale", "0", "--guide-every", "2"),
     ("--out", "full"),
     ("--out", "file"),
 ]

@@ -305,6 +305,13 @@ def test_every_number_carries_its_features(done: tuple[SweepResult, Path]) -> No
     assert "FID" not in text
     told = json.loads((out / "report.json").read_text())
     assert [point["scale"] for point in told["points"]] == [0, 1, 4]
+    calls = [tuple(point["calls_per_image"].values()) for point in told["points"]]
+    steps = calls[0][0]
+    assert calls == [(steps, 0), (steps, steps), (steps, steps)]
+    for table in tables(result):
+        columns = [table.headings.index(f"{of} calls") for of in ("network", "classifier")]
+        found = [tuple(int(row[column].value) for column in columns) for row in table.rows]
+        assert found == calls
     names = told["points"][0]["scores"].keys()
     assert {"precision (blocks)", "Fréchet distance (others)"} <= names
     assert {"judge accuracy (digits-classifier)"} <= names

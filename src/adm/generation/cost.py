@@ -55,7 +55,7 @@ def counted(sampling: Sampling, process: Schedule) -> Cost:
     """
     schedule, pixel = sampling.grid.of(process), torch.zeros(1, 1, 1, 1)
     counter = Counter(schedule)
-    pull = guidance(sampling, process.last, counter.gradient)
+    pull = guidance(sampling, process, counter.gradient)
     states = sampling.sampler(counter.denoise, pixel, schedule, lambda *_: pixel, pull)
     for _ in states:
         pass

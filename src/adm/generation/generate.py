@@ -153,7 +153,7 @@ class DiffusionGenerator:
                 f"scale {self.sampling.scale:g} needs classes to guide to; pass classes=..."
             )
         by = gradient_by(self.classifier, labels, schedule, self.sampling.precision)
-        return guidance(self.sampling, self.model.schedule.last, by)
+        return guidance(self.sampling, self.model.schedule, by)
 
     def images(
         self,

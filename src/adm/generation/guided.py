@@ -16,12 +16,12 @@ def check_guidance(
     model: DiffusionModel, sampling: Sampling, classifier: ClassifierModel | None
 ) -> None:
     """Raise ValueError unless the model can be sampled with this guidance by this classifier."""
+    for term in sampling.guidance:
+        term.check(model.schedule.last)
     # Not their sum: terms of opposite scales guide at different levels.
     strongest = max((term.scale for term in sampling.guidance), key=abs, default=0.0)
     if strongest and classifier is None:
         raise ValueError(f"scale {strongest:g} needs a classifier; pass classifier=...")
-    for term in sampling.guidance:
-        term.check(model.schedule.last)
     if classifier is None:
         return
     ways: list[On | None] = [term.on for term in sampling.guidance]
@@ -41,15 +41,15 @@ def through_network(sampling: Sampling) -> bool:
 
 
 def guidance(
-    sampling: Sampling, last: int, gradient_of: Callable[[ClassifierGuidance], Gradient]
+    sampling: Sampling, process: Schedule, gradient_of: Callable[[ClassifierGuidance], Gradient]
 ) -> Gradient | None:
     """Return the sum of all terms of guidance; None if there are none.
 
     Args:
-        last: T of the process that the model was trained on.
+        process: the process that the model was trained on.
         gradient_of: returns the gradient of a term, without a scale.
     """
-    levels = sampling.grid.levels(last)
+    levels = sampling.grid.levels(process.last)
     terms = [term.applied(gradient_of(term), levels) for term in sampling.guidance]
     return total(*terms) if len(terms) > 1 else next(iter(terms), None)
 
