@@ -1,5 +1,9 @@
 """Argument of a public function, types or limits -> ValueError unless it is within them."""
 
+from collections.abc import Sequence
+from itertools import pairwise
+from math import inf, isfinite
+
 from adm.shown import shown
 
 
@@ -23,3 +27,21 @@ def check_grid(steps: int, start: int | None, last: int) -> int:
     if not 2 <= steps <= first:
         raise ValueError(f"steps must be in 2..{first}, got {steps}")
     return first
+
+
+def check_levels(levels: Sequence[float], last: int | None = None) -> None:
+    """Raise ValueError unless these are levels that a sampler can visit.
+
+    Args:
+        last: T of the process; None if it is not known yet.
+    """
+    least = f"levels must be at least 2 ascending numbers in 1..{'T' if last is None else last}"
+    if len(levels) < 2:
+        raise ValueError(f"{least}, got {len(levels)}")
+    most = inf if last is None else last
+    strange = [level for level in levels if not (isfinite(level) and 1 <= level <= most)]
+    if strange:
+        raise ValueError(f"{least}, got {shown(strange[0])}")
+    for low, high in pairwise(levels):
+        if low >= high:
+            raise ValueError(f"{least}, got {shown(low)} before {shown(high)}")

@@ -345,7 +345,7 @@ def test_a_trajectory_is_the_sampler_on_the_denoiser_the_gradient_and_the_noise(
     """Put together by hand, with the respaced process and the precision in every part."""
     sampling = changed(BASE, sampler=sampler, precision=precision, scale=2.0, seed=11)
     generator = DiffusionGenerator(model, sampling, guide)
-    schedule = model.schedule.respaced(sampling.grid.levels(model.schedule.last))
+    schedule = model.schedule.respaced(sampling.grid.visited(model.schedule))
     noise = ImageNoise(11, range(5), model.shape)
     with torch.no_grad():
         denoise = model.denoise(LABELS, schedule, clip, precision=precision)

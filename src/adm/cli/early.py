@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adm.arguments import check_grid
+from adm.arguments import check_grid, check_levels
 from adm.cli import places
 from adm.cli.obstacles import Check, gathered
 from adm.cli.sampling import DEFAULT, SamplingOptions
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from adm.models.described import Described, Kind
 
 OF_SAMPLER = (
-    *("sampler", "eta", "spacing", "at_mean", "clip_again", "precision", "rounding"),
+    *("sampler", "eta", "spacing", "end", "at_mean", "clip_again", "precision", "rounding"),
     *DEFAULT.guides,
 )
 
@@ -218,7 +218,7 @@ def settings(base: "Described | None", given: Mapping[str, Any]) -> None:
     """
     with gathered() as check:
         if base is not None:
-            check(_check_grid, base, given.get("steps"), given.get("start"))
+            check(_check_grid, base, given.get("steps"), given.get("start"), given.get("levels"))
         if any(given.get(name) is not None for name in OF_SAMPLER):
             check(_check_sampler, base, given)
 
@@ -228,14 +228,21 @@ def _check_sampler(base: "Described | None", given: Mapping[str, Any]) -> None:
 
     if base is not None:
         sampling = changed(from_json(base.sample), **given)
-        sampling.grid.levels(base.steps)
+        sampling.grid.check(base.steps)
         for term in sampling.guidance:
             term.check(base.steps)
     elif given["sampler"] is not None:
         sampler_of(given["sampler"])
 
 
-def _check_grid(base: "Described", steps: int | None, start: int | None) -> None:
+def _check_grid(
+    base: "Described",
+    steps: int | None,
+    start: int | None,
+    levels: Sequence[float] | None = None,
+) -> None:
+    if levels is not None:
+        check_levels(levels, base.steps)
     if steps is None and start is None:
         return
     own = base.grid

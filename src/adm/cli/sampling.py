@@ -57,9 +57,15 @@ class SamplingOptions:
         resumes; rounded up to whole blocks. It affects no image.
     spacing
         Spacing of the levels: even, strided (the released DDIM spacing), quadratic or
-        ddim_quadratic.
+        ddim_quadratic; for few steps log_snr or karras; or searched, the levels that `adm grid`
+        has stored for the model.
     start
         Noisiest level that sampling visits.
+    end
+        For --spacing log_snr and karras: least noisy level that sampling visits.
+    levels
+        The levels themselves, ascending and separated by commas or spaces, instead of --steps and
+        --spacing; fractional ones are between two levels.
     without_label
         Do not pass the class to the diffusion model; only the classifier guides.
     at_mean
@@ -93,6 +99,8 @@ class SamplingOptions:
     batch_size: int = 64
     spacing: str | None = None
     start: int | None = None
+    end: float | None = None
+    levels: Annotated[tuple[float, ...] | None, lists.numbers("3,40.5,400,980")] = None
     without_label: Annotated[bool, Parameter(negative="")] = False
     at_mean: Annotated[bool, Parameter(negative="")] = False
     clip_again: Annotated[bool, Parameter(negative="")] = False
@@ -114,6 +122,8 @@ class SamplingOptions:
             "steps": self.steps,
             "spacing": self.spacing,
             "start": self.start,
+            "end": self.end,
+            "levels": self.levels,
             "eta": self.eta,
             "scale": self.scale,
             **self.guides,

@@ -141,13 +141,52 @@ class Schedule:
                 f"log_snr must be at least two ascending values in [{low:.6g}, {high:.6g}], "
                 f"got {log_snr}"
             )
-        known = -self.log_snr[1:]
-        after = torch.searchsorted(known, -wanted).clamp(1, len(known) - 1)
-        share = (-wanted - known[after - 1]) / (known[after] - known[after - 1])
-        told = self.timesteps[1:].double()
-        between = torch.lerp(told[after - 1], told[after], share.clamp(0, 1)).float()
+        between = self._interpolated(self.timesteps.double(), self.level_of(wanted)).float()
         alpha_bar = torch.cat([self.alpha_bar[:1], wanted.sigmoid()])
         return Schedule(alpha_bar, torch.cat([self.timesteps[:1], between]))
+
+    def log_snr_at(self, levels: Sequence[float]) -> Tensor:
+        """Return the log-SNR of levels in 1..T, (N,) float64; between two whole ones it is linear.
+
+        Raises:
+            ValueError: a level is out of range.
+        """
+        if not all(1 <= level <= self.last for level in levels):
+            raise ValueError(f"levels must be in 1..{self.last}, got {list(levels)}")
+        return self._interpolated(self.log_snr, torch.tensor(levels, dtype=torch.float64))
+
+    def level_of(self, log_snr: Tensor) -> Tensor:
+        """Return the levels that have these log-SNRs, (N,) float64; inverts `log_snr_at`.
+
+        A log-SNR beyond those of levels 1 and T has the nearer of the two.
+        """
+        known = -self.log_snr[1:]
+        after = torch.searchsorted(known, -log_snr).clamp(1, len(known) - 1)
+        share = (-log_snr - known[after - 1]) / (known[after] - known[after - 1])
+        return after + share.clamp(0, 1)
+
+    def visiting(self, levels: Sequence[float]) -> "Schedule":
+        """Return the process of some levels of this one, which may be fractional.
+
+        Between two levels the log-SNR is interpolated linearly, and so is the timestep. Whole
+        levels alone are those of `respaced`, to the bit.
+
+        Args:
+            levels: in 1..T, ascending.
+
+        Raises:
+            ValueError: as `respaced`.
+        """
+        whole = [int(level) for level in levels]
+        if whole == list(levels):
+            return self.respaced(whole)
+        return self.at_log_snr(self.log_snr_at(levels).flip(0))
+
+    @staticmethod
+    def _interpolated(table: Tensor, levels: Tensor) -> Tensor:
+        """Look up a table of (T + 1,) values at (N,) levels of 1..T, linearly between two."""
+        below = levels.floor().long().clamp(1, len(table) - 2)
+        return torch.lerp(table[below], table[below + 1], levels - below)
 
 
 def at(table: Tensor, level: Level, like: Tensor) -> Tensor:

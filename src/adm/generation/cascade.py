@@ -27,7 +27,7 @@ def cascade(base: Job, upsampler: DiffusionModel, steps: int | None = None) -> J
     if steps is not None:
         try:
             sampling = changed(sampling, steps=steps)
-            sampling.grid.levels(upsampler.schedule.last)
+            sampling.grid.check(upsampler.schedule.last)
         except ValueError as error:
             raise ValueError(f"the upsampler's {error}") from None
     if isinstance(generator, DiffusionGenerator):

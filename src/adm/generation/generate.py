@@ -46,7 +46,7 @@ class DiffusionGenerator:
     classifier: ClassifierModel | None = None
 
     def __post_init__(self) -> None:
-        self.sampling.grid.levels(self.model.schedule.last)
+        self.sampling.grid.check(self.model.schedule.last)
         check_guidance(self.model, self.sampling, self.classifier)
 
     @property
@@ -203,8 +203,8 @@ class DiffusionGenerator:
         return ROUNDING[self.sampling.rounding](x[block.places]).cpu()
 
     def _not_finite(self, step: int, index: int) -> FloatingPointError:
-        sampling, steps = self.sampling, self.evaluations
-        level = sampling.grid.levels(self.model.schedule.last)[steps - step]
+        sampling, steps = self.sampling, self.sampling.grid.steps
+        level = sampling.grid.visited(self.model.schedule)[steps - step]
         cures = ["use another checkpoint"]
         if any(term.scale for term in sampling.guidance):
             cures.insert(0, f"pass a scale=... nearer to 0 than {sampling.scale:g}")
@@ -212,7 +212,7 @@ class DiffusionGenerator:
             cures.insert(0, "pass precision='bfloat16' or precision='float32'")
         return FloatingPointError(
             f"sampling {self.model.path.name} gave NaN or infinity in image {index} at step "
-            f"{step} of {steps} (level {level}); {', or '.join(cures)}"
+            f"{step} of {steps} (level {level:g}); {', or '.join(cures)}"
         )
 
     def manifest(self) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def guidance(
         process: the process that the model was trained on.
         gradient_of: returns the gradient of a term, without a scale.
     """
-    levels = sampling.grid.levels(process.last)
+    levels = sampling.grid.visited(process)
     terms = [term.applied(gradient_of(term), levels) for term in sampling.guidance]
     return total(*terms) if len(terms) > 1 else next(iter(terms), None)
 

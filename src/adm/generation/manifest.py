@@ -53,13 +53,14 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 def _upgraded(made: dict[str, Any]) -> dict[str, Any]:
     """Return a manifest in the current form.
 
-    Earlier versions had flat `settings` instead of `sampling`, and named the batch size, which no
-    longer affects images.
+    Earlier versions had flat `settings` instead of `sampling`, lacked some of its fields, and named
+    the batch size, which no longer affects images.
     """
     made = {key: value for key, value in made.items() if key != "batch_size"}
     known = {key: made[key] for key in asdict(Known()) if key in made}
     as_type(Known, known)
-    if isinstance(settings := made.pop("settings", None), dict):
+    settings = made.pop("settings", made.get("sampling"))
+    if isinstance(settings, dict):
         made["sampling"] = to_json(from_json(settings))
     if isinstance(made.get("low_res"), dict):
         made["low_res"] = _upgraded(made["low_res"])

@@ -5,50 +5,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from adm.arguments import check_grid
-from adm.diffusion import Schedule
-from adm.diffusion.spacing import SPACINGS
 from adm.samplers.ancestral import Ancestral
 from adm.samplers.classifier_guidance import ClassifierGuidance
+from adm.samplers.grid import Grid
 from adm.samplers.table import Sampler
 
 Precision = Literal["float32", "bfloat16", "float16"]
 Rounding = Literal["nearest", "truncated"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Grid:
-    """The noise levels that sampling visits.
-
-    Attributes:
-        steps: network evaluations per image, in 2..`start`.
-        spacing: spacing of the levels, a name in `adm.diffusion.spacing.SPACINGS`.
-        start: the noisiest level, at which x_t is pure noise; None for T.
-
-    Raises:
-        ValueError: the spacing is unknown.
-    """
-
-    steps: int = 250
-    spacing: str = "even"
-    start: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.spacing not in SPACINGS:
-            raise ValueError(f"spacing {self.spacing!r} is unknown; use {' or '.join(SPACINGS)}")
-
-    def levels(self, last: int) -> list[int]:
-        """Return the levels visited of a process with T = `last`, ascending.
-
-        Raises:
-            ValueError: `start` or `steps` is out of range, or the spacing has no such grid.
-        """
-        start = check_grid(self.steps, self.start, last)
-        return SPACINGS[self.spacing](start, self.steps)
-
-    def of(self, schedule: Schedule) -> Schedule:
-        """Return the process that visits only these levels of `schedule`."""
-        return schedule.respaced(self.levels(schedule.last))
 
 
 @dataclass(frozen=True, kw_only=True)

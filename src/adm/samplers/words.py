@@ -8,7 +8,8 @@ from typing import Any, cast
 from pydantic import TypeAdapter, ValidationError
 
 from adm.parsed import LONGEST_REASON
-from adm.samplers.settings import ClassifierGuidance, Grid, Sampling
+from adm.samplers.grid import Grid, regridded
+from adm.samplers.settings import ClassifierGuidance, Sampling
 from adm.samplers.table import SAMPLERS, Sampler
 from adm.shown import printable, short, shown
 
@@ -69,7 +70,7 @@ def changed(sampling: Sampling, **changes: Any) -> Sampling:
             f"grid must be a Grid, got {shown(base)}; or pass steps=..., as in steps=25"
         )
     made = asdict(sampling) | given | {"sampler": asdict(sampler) | own}
-    return from_json(made | {"guidance": _terms(made["guidance"]), "grid": asdict(base) | grid})
+    return from_json(made | {"guidance": _terms(made["guidance"]), "grid": regridded(base, grid)})
 
 
 def _fields(guides: Mapping[str, Any]) -> dict[str, Any]:
