@@ -30,6 +30,7 @@ VERBS = {
     "evaluate": "Score images against a reference.",
     "sweep": "Score samples at several guidance scales, and plot the trade-off.",
     "nearest": "Show the nearest training images of each sample, and flag likely copies.",
+    "grid": "Search the noise levels for few sampling steps, and store them beside the model.",
     "average": "Reconstruct an average of any width from the averages that a run stores.",
     "info": "Show the contents of a model file.",
     "recipes": "List the recipes, or show one with its settings.",

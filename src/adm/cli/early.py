@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from adm.models.described import Described, Kind
 
 OF_SAMPLER = (
-    *("sampler", "eta", "spacing", "end", "at_mean", "clip_again", "precision", "rounding"),
+    *("sampler", "eta", "spacing", "end", "levels", "at_mean", "clip_again"),
+    *("precision", "rounding"),
     *DEFAULT.guides,
 )
 
@@ -224,11 +225,13 @@ def settings(base: "Described | None", given: Mapping[str, Any]) -> None:
 
 
 def _check_sampler(base: "Described | None", given: Mapping[str, Any]) -> None:
+    from adm.models.stored_grids import with_levels
     from adm.samplers.words import changed, from_json, sampler_of
 
     if base is not None:
         sampling = changed(from_json(base.sample), **given)
         sampling.grid.check(base.steps)
+        with_levels(sampling, base.path)
         for term in sampling.guidance:
             term.check(base.steps)
     elif given["sampler"] is not None:

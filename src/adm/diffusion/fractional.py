@@ -23,7 +23,7 @@ def log_snr(schedule: Schedule, end: float, start: float, count: int) -> list[fl
         start: the noisiest level, at most T.
         count: at least 2; both ends are included.
     """
-    low, high = schedule.log_snr_at([end, start]).tolist()
+    low, high = map(float, schedule.log_snr_at([end, start]))
     return _between(schedule, end, start, _even(low, high, count))
 
 
@@ -33,7 +33,7 @@ def karras(schedule: Schedule, end: float, start: float, count: int) -> list[flo
     Args:
         end, start, count: as for `log_snr`.
     """
-    low, high = noise_at(schedule, [end, start]).pow(1 / RHO).tolist()
+    low, high = map(float, noise_at(schedule, [end, start]).pow(1 / RHO))
     return _between(schedule, end, start, -2 * RHO * _even(low, high, count).log())
 
 
@@ -65,7 +65,7 @@ def _even(low: float, high: float, count: int) -> Tensor:
 
 def _between(schedule: Schedule, end: float, start: float, log_snr: Tensor) -> list[float]:
     """Return the levels of these log-SNRs, with both ends as they were given."""
-    return [float(end), *schedule.level_of(log_snr[1:-1]).tolist(), float(start)]
+    return [float(end), *map(float, schedule.level_of(log_snr[1:-1])), float(start)]
 
 
 FRACTIONAL: dict[str, Callable[[Schedule, float, float, int], list[float]]] = {

@@ -19,6 +19,7 @@ from adm.generation.guided import check_guidance, gradient_by, guidance, through
 from adm.guidance import Gradient, total
 from adm.images import ROUNDING, to_float
 from adm.models.pair import classes_of
+from adm.models.stored_grids import with_levels
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.samplers import Ancestral, ImageNoise, Sampling, State
 from adm.samplers.words import to_json
@@ -34,7 +35,8 @@ class DiffusionGenerator:
 
     Attributes:
         model: the network, its recipe and its process.
-        sampling: the sampler and everything else that images depend on.
+        sampling: the sampler and everything else that images depend on; the levels of a searched
+            grid are looked up.
         classifier: the classifier that guides, if `sampling` has guidance.
 
     Raises:
@@ -46,8 +48,10 @@ class DiffusionGenerator:
     classifier: ClassifierModel | None = None
 
     def __post_init__(self) -> None:
-        self.sampling.grid.check(self.model.schedule.last)
-        check_guidance(self.model, self.sampling, self.classifier)
+        found = with_levels(self.sampling, self.model.path)
+        object.__setattr__(self, "sampling", found)  # what the manifest has to record
+        found.grid.check(self.model.schedule.last)
+        check_guidance(self.model, found, self.classifier)
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -66,6 +66,11 @@ class Grid:
         object.__setattr__(self, "steps", count)
         object.__setattr__(self, "levels", tuple(map(float, self.levels)))
 
+    @property
+    def sought(self) -> bool:
+        """Whether its levels are those stored beside a model, and not known yet."""
+        return self.spacing == SEARCHED and self.levels is None
+
     def check(self, last: int) -> None:
         """Refuse a grid that no process with T = `last` has.
 
@@ -93,7 +98,7 @@ class Grid:
             return [int(level) if level.is_integer() else level for level in self.levels]
         if self.spacing in SPACINGS:
             return SPACINGS[self.spacing](self.start or schedule.last, self.steps)
-        if self.spacing == SEARCHED:
+        if self.sought:
             raise ValueError("the levels of a searched grid are known to a generator; pass levels")
         start = self.start or usual_start(schedule)
         end = usual_end(schedule, start) if self.end is None else self.end
@@ -132,4 +137,4 @@ def regridded(grid: Grid, given: Mapping[str, Any]) -> dict[str, Any]:
         values |= {"steps": STEPS, "start": None, "end": None}
     if "spacing" in given:
         values["end"] = None
-    return values | given
+    return values | dict(given)

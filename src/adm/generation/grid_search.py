@@ -1,0 +1,109 @@
+"""DiffusionGenerator, numbers of steps -> Search: the levels that leave its trajectories least."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from adm.diffusion.fractional import karras, usual_start
+from adm.generation.generate import DiffusionGenerator
+from adm.generation.generator import OnStep
+from adm.hashes import sha256
+from adm.limits import MOST_SEARCHED
+from adm.models.stored_grids import StoredGrid
+from adm.samplers import DDIM, Grid, State
+from adm.samplers.search import COEFFICIENT, best, deviations
+
+DIGITS = 3  # of a stored level, after the point
+
+
+@dataclass(frozen=True, eq=False)
+class Search:
+    """What a search has found.
+
+    Attributes:
+        teacher: the levels of the teacher's trajectory, ascending, without the clean image.
+        cost: (T + 1, T + 1) deviation of a step (from, to) between those levels; see `deviations`.
+        grids: the levels found for each number of steps.
+    """
+
+    teacher: tuple[float, ...]
+    cost: Tensor
+    grids: tuple[StoredGrid, ...]
+
+
+def teacher_of(generator: DiffusionGenerator, steps: int = MOST_SEARCHED) -> DiffusionGenerator:
+    """Return the generator of the same images by many steps of DDIM.
+
+    They start where the generator's grid does, and go down to level 1.
+    """
+    schedule = generator.model.schedule
+    start = generator.sampling.grid.start or usual_start(schedule)
+    levels = karras(schedule, 1.0, start, min(steps, start - 1))
+    rounded = tuple(round(level, DIGITS) for level in levels)
+    sampling = replace(generator.sampling, sampler=DDIM(), grid=Grid(levels=rounded))
+    return replace(generator, sampling=sampling)
+
+
+# Six parameters: the teacher and its images, what is searched for, and the weight of later steps.
+def search(
+    teacher: DiffusionGenerator,
+    labels: Tensor | None,
+    count: int,
+    steps: Sequence[int],
+    coefficient: float = COEFFICIENT,
+    on_step: OnStep | None = None,
+) -> Search:
+    """Search the levels for several numbers of steps.
+
+    Args:
+        labels: (count,) int64, or None.
+        count: number of images.
+        steps: each from 2 to the teacher's number of steps.
+        on_step: called after every step with the number of images in the batch.
+
+    Raises:
+        ValueError: a number of steps is out of range.
+    """
+    visited = teacher.sampling.grid.visited(teacher.model.schedule)
+    for number in steps:
+        if not 2 <= number <= len(visited):
+            raise ValueError(f"steps must be in 2..{len(visited)}, got {number}")
+    cost = _mean_deviations(teacher, labels, count, on_step)
+    of_model = sha256(teacher.model.path)
+    guide = teacher.classifier if teacher.sampling.guidance else None
+    of_guide = None if guide is None else sha256(guide.path)
+    found: list[StoredGrid] = []
+    for number in steps:
+        chosen = best(cost, number, coefficient)
+        away = sum(float(cost[high, low]) for low, high in pairwise([0, *chosen]))
+        stored = StoredGrid(
+            steps=number,
+            start=int(visited[-1]),
+            scale=teacher.sampling.scale,
+            levels=tuple(float(visited[level - 1]) for level in chosen),
+            deviation=away,
+            model=of_model,
+            classifier=of_guide,
+        )
+        found.append(stored)
+    return Search(tuple(map(float, visited)), cost, tuple(found))
+
+
+def _mean_deviations(
+    teacher: DiffusionGenerator, labels: Tensor | None, count: int, on_step: OnStep | None
+) -> Tensor:
+    schedule, total = teacher.schedule, torch.zeros(())
+    for first in range(0, count, teacher.block):
+        indices = range(first, min(first + teacher.block, count))
+        chosen = None if labels is None else labels[indices.start : indices.stop]
+        start = teacher.noise(indices).start()
+        states: list[State] = []
+        for state in teacher.trajectory(chosen, indices):
+            states.append(state)
+            if on_step is not None:
+                on_step(len(indices))
+        total = total + len(indices) * deviations(start, states, schedule)
+    return total / count

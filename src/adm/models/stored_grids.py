@@ -1,0 +1,170 @@
+"""Model file <-> the searched grids that are stored beside it, without loading torch.
+
+Those of a run are in its folder, in grids.json, and those of x.safetensors in x.grids.json.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from adm.arguments import check_levels
+from adm.files import write_json
+from adm.hashes import sha256
+from adm.limits import MOST_LEVELS
+from adm.models.paths import SHIPPED
+from adm.parsed import as_type, read_json
+from adm.training.finished import FOLDER as CHECKPOINTS
+
+if TYPE_CHECKING:
+    from adm.samplers import Sampling
+
+MOST_BYTES = 1 << 20  # of a file; enough for thousands of grids
+CURE = "search again with `adm grid`, or remove it"
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredGrid:
+    """The levels that a search has found.
+
+    Attributes:
+        steps: number of levels.
+        start: the noisiest level.
+        scale: guidance scale of the trajectories searched; 0 for no guidance.
+        levels: ascending; the last is `start`.
+        deviation: root mean square of pixels by which the steps leave the teacher, added up.
+        model: SHA-256 of the model's file.
+        classifier: that of the classifier's file; None without guidance.
+
+    Raises:
+        ValueError: the levels are not `steps` ascending ones that end at `start`.
+    """
+
+    steps: Annotated[int, Field(ge=2, le=MOST_LEVELS)]
+    start: Annotated[int, Field(ge=2, le=MOST_LEVELS)]
+    scale: Annotated[float, Field(allow_inf_nan=False)]
+    levels: Annotated[tuple[float, ...], Field(max_length=MOST_LEVELS)]
+    deviation: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    model: Sha256
+    classifier: Sha256 | None = None
+
+    def __post_init__(self) -> None:
+        check_levels(self.levels, self.start)
+        if len(self.levels) != self.steps or self.levels[-1] != self.start:
+            raise ValueError(f"levels must be {self.steps} that end at {self.start}")
+
+    @property
+    def key(self) -> tuple[str, int, int, float]:
+        """What tells it from other grids of a file."""
+        return self.model, self.start, self.steps, self.scale
+
+
+@dataclass(frozen=True, kw_only=True)
+class _File:
+    grids: tuple[StoredGrid, ...]
+
+
+def file_of(model: Path) -> Path:
+    """Return the file that holds the grids of a model file, or would hold them."""
+    for folder in model.parents:
+        if folder.name == CHECKPOINTS:
+            return folder.parent / "grids.json"
+    return model.with_name(f"{model.stem}.grids.json")
+
+
+def read(model: Path) -> tuple[StoredGrid, ...]:
+    """Return all grids in the file beside a model file, those of other models included.
+
+    Raises:
+        ValueError: the file is damaged.
+        OSError: it exists and cannot be read.
+    """
+    path = file_of(model)
+    if not path.is_file():
+        return ()
+    try:
+        return as_type(_File, read_json(path, limit=MOST_BYTES)).grids
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); {CURE}") from None
+
+
+def store(model: Path, grids: Iterable[StoredGrid]) -> Path:
+    """Add grids to the file beside a model file; one with the same key is replaced.
+
+    Raises:
+        ValueError: the file is damaged.
+        OSError: it cannot be written.
+    """
+    found = {grid.key: grid for grid in (*read(model), *grids)}
+    path = file_of(model)
+    write_json(path, {"grids": [asdict(found[key]) for key in sorted(found)]})
+    return path
+
+
+def with_levels(sampling: "Sampling", model: Path) -> "Sampling":
+    """Return the sampling with the levels stored beside a model, if those are what it visits.
+
+    Raises:
+        ValueError, OSError: as `levels_for`.
+    """
+    grid = sampling.grid
+    if not grid.sought:
+        return sampling
+    levels = levels_for(model, grid.steps, grid.start, sampling.scale)
+    return replace(sampling, grid=replace(grid, levels=levels))
+
+
+def levels_for(model: Path, steps: int, start: int | None, scale: float) -> tuple[float, ...]:
+    """Return the stored levels of a model for a number of steps.
+
+    Args:
+        start: the noisiest level; None for that of the noisiest grid.
+        scale: guidance scale; the grid of the nearest one is taken.
+
+    Raises:
+        ValueError: no such levels are stored; names the numbers of steps that are.
+        OSError: the file cannot be read.
+    """
+    grids = read(model)
+    digest = sha256(model) if grids else ""
+    own = [grid for grid in grids if grid.model == digest]
+    starting = [grid for grid in own if start in (None, grid.start)]
+    fitting = [grid for grid in starting if grid.steps == steps]
+    if fitting:
+        return min(fitting, key=lambda grid: (-grid.start, abs(grid.scale - scale))).levels
+    raise ValueError(_missing(model, steps, start, grids, own, starting))
+
+
+# Six parameters: the request, and what each of its conditions has left of the grids.
+def _missing(
+    model: Path,
+    steps: int,
+    start: int | None,
+    grids: Sequence[StoredGrid],
+    own: Sequence[StoredGrid],
+    starting: Sequence[StoredGrid],
+) -> str:
+    named = named_model(model)
+    cure = f"run `adm grid {named} --steps {steps}`"
+    if not own:
+        what = f"{file_of(model)} holds grids of another model" if grids else "none is stored"
+        return f"no searched grid for {named}: {what}; {cure}"
+    if not starting:
+        stored = ", ".join(map(str, sorted({grid.start for grid in own})))
+        return (
+            f"no searched grid for {named} from level {start}; those stored are from {stored}; "
+            f"{cure} --start {start}"
+        )
+    stored = ", ".join(map(str, sorted({grid.steps for grid in starting})))
+    return f"no searched grid of {steps} steps for {named}; those stored have {stored}; {cure}"
+
+
+def named_model(model: Path) -> str:
+    """Return the name by which a user gives a model: shipped, of a run folder, or of a file."""
+    if model.parent == SHIPPED:
+        return model.stem
+    path = file_of(model)
+    return str(path.parent if path.name == "grids.json" else model)
