@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from math import inf, isfinite
+from math import isfinite
 
 from adm.shown import shown
 
@@ -35,13 +35,12 @@ def check_levels(levels: Sequence[float], last: int | None = None) -> None:
     Args:
         last: T of the process; None if it is not known yet.
     """
-    least = f"levels must be at least 2 ascending numbers in 1..{'T' if last is None else last}"
-    if len(levels) < 2:
-        raise ValueError(f"{least}, got {len(levels)}")
-    most = inf if last is None else last
-    strange = [level for level in levels if not (isfinite(level) and 1 <= level <= most)]
-    if strange:
-        raise ValueError(f"{least}, got {shown(strange[0])}")
+    wanted = "levels must be at least 2 ascending numbers, each 1 or more"
+    strange = [level for level in levels if not (isfinite(level) and level >= 1)]
+    if strange or len(levels) < 2:
+        raise ValueError(f"{wanted}, got {shown(strange[0]) if strange else len(levels)}")
     for low, high in pairwise(levels):
         if low >= high:
-            raise ValueError(f"{least}, got {shown(low)} before {shown(high)}")
+            raise ValueError(f"{wanted}, got {shown(low)} before {shown(high)}")
+    if last is not None and levels[-1] > last:
+        raise ValueError(f"levels must be in 1..{last}, got {shown(levels[-1])}")

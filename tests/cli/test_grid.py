@@ -1,0 +1,109 @@
+"""adm grid -> levels beside a model, which adm sample visits and records."""
+
+import json
+from pathlib import Path
+
+import pytest
+import tiny
+from cli.conftest import Adm
+
+FEW = ("--count", 3, "--scale", 1, "--device", "cpu")
+
+
+@pytest.fixture(name="model")
+def _model(tmp_path: Path) -> Path:
+    tiny.model(tmp_path / "guide.safetensors", tiny.classifier())
+    return tiny.model(tmp_path / "model.safetensors", tiny.diffusion())
+
+
+def test_levels_are_found_stored_visited_and_recorded(
+    adm: Adm, model: Path, tmp_path: Path
+) -> None:
+    guide = ("--classifier", model.with_name("guide.safetensors"))
+    words = ("--steps", "3,5", *guide, *FEW, "--plot", tmp_path / "grid.png", "--json")
+    answer = adm("grid", model, *words)
+    assert answer.status == 0, answer.err
+    found = {each["steps"]: each for each in json.loads(answer.out)}
+    assert found.keys() == {3, 5}
+    assert all(each["scale"] == 1 and each["start"] == 19 for each in found.values())
+    assert (tmp_path / "grid.png").read_bytes().startswith(b"\x89PNG")
+    assert len(json.loads((tmp_path / "model.grids.json").read_text())["grids"]) == 2
+
+    out, searched = tmp_path / "out", ("--spacing", "searched", "--scale", 2, *guide)
+    words = ("sample", model, *searched, "--sampler", "ddim", "--count", 2, "--out", out)
+    answer = adm(*words, "--steps", 3)
+    assert answer.status == 0, answer.err
+    grid = json.loads((out / "samples.json").read_text())["sampling"]["grid"]
+    assert grid["levels"] == found[3]["levels"]
+    assert grid["spacing"] == "searched"
+    assert "is complete" in adm(*words, "--steps", 3).out
+    given = ("--levels", ",".join(map(str, found[3]["levels"])), "--scale", 2, *guide)
+    again = tmp_path / "again"
+    words = ("sample", model, *given, "--sampler", "ddim", "--count", 2, "--out", again)
+    assert adm(*words).status == 0
+    assert (again / "samples.npz").read_bytes() == (out / "samples.npz").read_bytes()
+
+
+def test_a_text_names_the_levels_of_each_number_of_steps(adm: Adm, model: Path) -> None:
+    answer = adm("grid", model, "--steps", 2, 4, "--count", 2)
+    assert answer.status == 0, answer.err
+    lines = answer.out.splitlines()
+    assert lines[0].startswith("2 steps, scale 0, deviation 0.")
+    assert len(lines[1].split(": ")[1].split()) == 4
+    assert "model.grids.json: the levels; use --spacing searched" in lines[2]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--steps", 1), "steps must be in 2..19, got 1"),
+        (("--steps", "4,61"), "steps must be in 2..19, got 61"),
+        (("--steps", 4, "--start", 21), "start must be a level in 2..20, got 21"),
+        (("--steps", 4, "--count", 0), "count must be"),
+        (("--steps", "x"), "cannot read --steps 'x'; write --steps 5,8,10"),
+        (("--steps", 4, "--scale", 1), "scale 1 needs a classifier; pass --classifier"),
+        (("--steps", 4, "--plot", "."), ". is a folder; give --plot a file"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused(adm: Adm, model: Path, words: tuple, said: str) -> None:
+    assert said in adm("grid", model, *words).refusal()
+    assert not model.with_name("model.grids.json").exists()
+
+
+def test_an_upsampler_is_refused(adm: Adm, tmp_path: Path) -> None:
+    up = tiny.model(tmp_path / "up.safetensors", tiny.upsampler())
+    assert "is an upsampler; grids are searched for" in adm("grid", up, "--steps", 4).refusal()
+
+
+def test_a_searched_grid_that_is_not_stored_is_refused_with_the_cure(
+    adm: Adm, model: Path, tmp_path: Path
+) -> None:
+    words = ("sample", model, "--spacing", "searched", "--steps", 7, "--out", tmp_path / "out")
+    cure = f"run `adm grid {model} --steps 7`"
+    assert f"none is stored; {cure}" in adm(*words).refusal()
+    assert adm("grid", model, "--steps", "4,5", "--count", 2).status == 0
+    assert f"those stored have 4, 5; {cure}" in adm(*words).refusal()
+    model.with_name("model.grids.json").write_text('{"grids": 3}')
+    assert "model.grids.json is damaged" in adm(*words).refusal()
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--spacing", "log_snir"), "spacing 'log_snir' is unknown; use log_snr"),
+        (
+            ("--levels", "9,3"),
+            "levels must be at least 2 ascending numbers, each 1 or more, got 9.0 before",
+        ),
+        (("--levels", "3,21"), "levels must be in 1..20, got 21"),
+        (("--levels", "3,9", "--steps", 2), "pass --steps or --levels, not both"),
+        (("--spacing", "karras", "--end", 20), "end must be a level from 1 to below 20, got 20"),
+        (("--end", 3), "end is for spacing log_snr or karras, got spacing even; leave it out"),
+    ],
+)
+def test_a_grid_that_cannot_be_is_refused(
+    adm: Adm, model: Path, tmp_path: Path, words: tuple, said: str
+) -> None:
+    answer = adm("sample", model, *words, "--out", tmp_path / "out")
+    assert said in answer.refusal()

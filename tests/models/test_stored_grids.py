@@ -1,0 +1,118 @@
+"""Model file <-> the grids beside it: what is found, what is refused, and in which words."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from adm.hashes import sha256
+from adm.models.stored_grids import StoredGrid, file_of, levels_for, read, store
+
+
+@pytest.fixture(name="model")
+def _model(tmp_path: Path) -> Path:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(b"weights")
+    return path
+
+
+def grid(model: Path, *levels: float, scale: float = 0.0) -> StoredGrid:
+    return StoredGrid(
+        steps=len(levels),
+        start=int(levels[-1]),
+        scale=scale,
+        levels=levels,
+        deviation=0.25,
+        model=sha256(model),
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "file"),
+    [
+        ("x.safetensors", "x.grids.json"),
+        ("64x64_diffusion.pt", "64x64_diffusion.grids.json"),
+        ("run/checkpoints/step-0000010/model.safetensors", "run/grids.json"),
+        ("run/checkpoints/step-0000010/student/model.safetensors", "run/grids.json"),
+    ],
+)
+def test_the_file_is_beside_the_model_or_in_the_run_folder(model: str, file: str) -> None:
+    assert file_of(Path(model)) == Path(file)
+
+
+def test_what_is_stored_is_read_and_a_later_search_replaces_its_own_kind_only(model: Path) -> None:
+    one, two, guided = grid(model, 3, 9), grid(model, 3, 5.5, 9), grid(model, 4, 9, scale=2.0)
+    assert read(model) == ()
+    store(model, [one, guided])
+    store(model, [two, replace(one, levels=(2.5, 9.0))])
+    assert set(read(model)) == {two, guided, replace(one, levels=(2.5, 9.0))}
+
+
+def test_the_levels_are_those_of_the_steps_the_start_and_the_nearest_scale(model: Path) -> None:
+    store(
+        model,
+        [
+            grid(model, 3, 9),
+            grid(model, 4, 9, scale=2.0),
+            grid(model, 5, 9, scale=8.0),
+            grid(model, 2, 8),
+            grid(model, 1, 5, 9),
+        ],
+    )
+    assert levels_for(model, 2, 9, 0.0) == (3, 9)
+    assert levels_for(model, 2, 9, 2.4) == (4, 9)
+    assert levels_for(model, 2, 9, 100.0) == (5, 9)
+    assert levels_for(model, 2, 8, 2.0) == (2, 8)
+    assert levels_for(model, 2, None, 0.9) == (3, 9)
+    assert levels_for(model, 3, None, 0.0) == (1, 5, 9)
+
+
+def test_what_is_not_stored_is_named_with_what_is_and_the_cure(model: Path) -> None:
+    cure = f"run `adm grid {model} --steps 4`"
+    with pytest.raises(ValueError, match=re.escape(f"none is stored; {cure}")):
+        levels_for(model, 4, None, 0.0)
+    store(model, [grid(model, 3, 9), grid(model, 1, 5, 9), grid(model, 4, 9, scale=2.0)])
+    with pytest.raises(ValueError, match=re.escape(f"those stored have 2, 3; {cure}")):
+        levels_for(model, 4, 9, 0.0)
+    with pytest.raises(ValueError, match=re.escape(f"stored are from 9; {cure} --start 8")):
+        levels_for(model, 4, 8, 0.0)
+    model.write_bytes(b"other weights")
+    with pytest.raises(ValueError, match=r"model\.grids\.json holds grids of another model; run"):
+        levels_for(model, 2, 9, 0.0)
+
+
+DAMAGES = {
+    "no JSON": "[{",
+    "a list": "[]",
+    "no grids": "{}",
+    "too deep": "[" * 200,
+    "steps": {"steps": 3},
+    "a word for a number": {"steps": "2"},
+    "descending": {"levels": [9.0, 3.0]},
+    "beyond the start": {"levels": [3.0, 900.0]},
+    "too few": {"levels": [9.0]},
+    "before the first": {"levels": [0.5, 9.0]},
+    "no number": {"levels": [None, 9.0]},
+    "a text": {"levels": "39"},
+    "hash": {"model": "../../etc/passwd"},
+    "scale": {"scale": 1e999},
+    "deviation": {"deviation": -1.0},
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file_is_refused_in_one_line(model: Path, damage: str) -> None:
+    content = DAMAGES[damage]
+    path = store(model, [grid(model, 3, 9)])
+    if isinstance(content, dict):
+        held = json.loads(path.read_text())
+        held["grids"][0] |= content
+        content = json.dumps(held)
+    path.write_text(content)
+    for use in (lambda: levels_for(model, 2, 9, 0.0), lambda: store(model, [grid(model, 3, 9)])):
+        with pytest.raises(ValueError, match=r"grids\.json is damaged \(.*; search again") as error:
+            use()
+        assert len(str(error.value).splitlines()) == 1
+    assert path.read_text() == content
