@@ -53,6 +53,7 @@ INPUTS: dict[str, tuple[str, ...]] = {
     "evaluate": ("full", "--reference", "full"),
     "sweep": ("model.safetensors", "--reference", "full"),
     "nearest": ("full", "full"),
+    "grid": ("model.safetensors",),
     "average": ("full",),
     "info": ("model.safetensors",),
     "recipes": ("digits",),
@@ -61,7 +62,8 @@ INPUTS: dict[str, tuple[str, ...]] = {
 FLAGS = {
     "demo": "--out --per-class --scales --seed --sampler --steps --device",
     "sample": "--out --classes --count --classifier --scale --sampler --steps --eta --seed "
-    "--batch-size --spacing --start --precision --upsampler --upsampler-steps --device",
+    "--batch-size --spacing --start --end --levels --precision --upsampler --upsampler-steps "
+    "--device",
     "upsample": "--out --classifier --scale --steps --seed --batch-size",
     "train": "--out --data --labels --validation --hold-out --set --steps --micro-batch "
     "--pretrained --rename --device",
@@ -70,6 +72,7 @@ FLAGS = {
     "evaluate": "--out --features --resize --size --channels --count --work --batch-size --seed",
     "sweep": "--out --scales --steps --samplers --classes --judge --count --seed --features",
     "nearest": "--out --report --features --count --neighbours --quantile --size --work",
+    "grid": "--steps --scale --classifier --start --count --coefficient --seed --device --plot",
     "average": "--out --width --step --plot",
     "info": "--recipe",
     "recipes": "--memory",

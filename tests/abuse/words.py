@@ -95,6 +95,7 @@ COMMANDS = (
     ("nearest", "data.npz", "data.npz", "--quantile", "0.1", "--count", 3, *POOL, *CPU),
     ("data", "inspect", "data.npz", "--split", "train"),
     ("data", "pack", "data.npz", "--out", "packed", "--size", "8,8", "--format", "png"),
+    ("grid", "model.safetensors", "--steps", "2,4", "--count", 2, "--plot", "grid.png", *CPU),
     ("average", "model.safetensors", "--width", "0.1,0.2", "--out", "averages"),
     (
         "sweep",
@@ -113,7 +114,7 @@ COMMANDS = (
         *CPU,
     ),
 )
-OUTPUTS = ("out", "made.npz", "packed", "averages", "nearest.png", "cache")
+OUTPUTS = ("out", "made.npz", "packed", "averages", "nearest.png", "grid.png", "cache")
 FLAGS = sorted({str(word) for command in COMMANDS for word in command if str(word)[:2] == "--"})
 
 

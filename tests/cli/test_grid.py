@@ -60,6 +60,7 @@ def test_a_text_names_the_levels_of_each_number_of_steps(adm: Adm, model: Path) 
         (("--steps", "4,61"), "steps must be in 2..19, got 61"),
         (("--steps", 4, "--start", 21), "start must be a level in 2..20, got 21"),
         (("--steps", 4, "--count", 0), "count must be"),
+        (("--steps", 4, "--coefficient", 0), "coefficient must be in 0.1..10.0, got 0"),
         (("--steps", "x"), "cannot read --steps 'x'; write --steps 5,8,10"),
         (("--steps", 4, "--scale", 1), "scale 1 needs a classifier; pass --classifier"),
         (("--steps", 4, "--plot", "."), ". is a folder; give --plot a file"),

@@ -1,11 +1,13 @@
 """Model file <-> the grids beside it: what is found, what is refused, and in which words."""
 
 import json
+import random
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from mutations import NASTY, one_line, paths, replaced
 
 from adm.hashes import sha256
 from adm.models.stored_grids import StoredGrid, file_of, levels_for, read, store
@@ -116,3 +118,17 @@ def test_a_damaged_file_is_refused_in_one_line(model: Path, damage: str) -> None
             use()
         assert len(str(error.value).splitlines()) == 1
     assert path.read_text() == content
+
+
+def test_a_file_of_anyone_is_read_or_refused_in_one_line(model: Path) -> None:
+    path, chance = store(model, [grid(model, 3, 9), grid(model, 1, 5, 9)]), random.Random(0)
+    whole = json.loads(path.read_text())
+    refused = 0
+    for _ in range(150):
+        place = chance.choice([*paths(whole)])
+        path.write_text(json.dumps(replaced(whole, place, chance.choice(NASTY))))
+        try:
+            levels_for(model, 2, 9, 0.0)
+        except ValueError as error:
+            refused += "grids.json" in one_line(error) or "stored" in one_line(error)
+    assert refused > 100

@@ -8,33 +8,39 @@ from adm.cli import early, places
 from adm.cli.obstacles import gathered
 from adm.limits import MOST_SEARCHED
 
+COEFFICIENTS = (0.1, 10.0)  # beyond these, one step would count for all
 
-# Six parameters: what of the options can be refused early.
+
 def check(
     model: str,
     steps: Sequence[int],
     *,
     start: int | None,
     count: int,
+    coefficient: float,
     classifier: str | None,
     plot: Path | None,
 ) -> None:
     """Refuse what `adm grid` cannot do."""
     from adm.generation.labels import positive
-    from adm.models.stored_grids import file_of, named_model, read
+    from adm.models.paths import resolve
+    from adm.models.stored_grids import file_of, read
 
     with gathered() as check:
+        path = check(resolve, model, "diffusion")
         base = check(early.model_of, model, "diffusion")
-        if classifier is not None:
-            check(early.model_of, classifier, "classifier")
-        check(positive, "count", count)
+        if path is not None:
+            check(read, path)
+            check(places.creatable, file_of(path), "model")
         if base is not None:
             first = base.grid.get("start") if start is None else start
             check(check_grid, 2, first, base.steps)
             check(_check_steps, steps, first or base.steps)
-            check(_check_upsampler, named_model(base.path), base.low_shape)
-            check(read, base.path)
-            check(places.creatable, file_of(base.path), "model")
+            check(_check_no_upsampler, model, base.low_shape)
+        if classifier is not None:
+            check(early.model_of, classifier, "classifier")
+        check(positive, "count", count)
+        check(_check_coefficient, coefficient)
         if plot is not None:
             check(places.file, plot, "--plot", "grid.png")
 
@@ -46,6 +52,12 @@ def _check_steps(steps: Sequence[int], start: int) -> None:
             raise ValueError(f"steps must be in 2..{most}, got {number}")
 
 
-def _check_upsampler(model: str, low_shape: Sequence[int] | None) -> None:
+def _check_no_upsampler(model: str, low_shape: Sequence[int] | None) -> None:
     if low_shape is not None:
         raise ValueError(f"{model} is an upsampler; grids are searched for other models only")
+
+
+def _check_coefficient(coefficient: float) -> None:
+    low, high = COEFFICIENTS
+    if not low <= coefficient <= high:
+        raise ValueError(f"coefficient must be in {low}..{high}, got {coefficient:g}")

@@ -75,7 +75,15 @@ def grid(
     as_json
         Print the result as one JSON document.
     """
-    early_grid.check(model, steps, start=start, count=count, classifier=classifier, plot=plot)
+    early_grid.check(
+        model,
+        steps,
+        start=start,
+        count=count,
+        coefficient=coefficient,
+        classifier=classifier,
+        plot=plot,
+    )
     # Imported here, so that --help does not load torch.
     from adm.generation.grid_search import search, teacher_of
     from adm.generation.pipeline import load
@@ -118,6 +126,6 @@ def draw(found: "Search", schedule: "Schedule", path: Path) -> None:
         costs: list[Any] = [float(each) for each in found.cost.diagonal(-width)]
         lower.plot(at[width - 1 :], costs, label=f"over {width} levels of the teacher")
     lower.set(xlabel="log-SNR of the level", ylabel="deviation of one step", yscale="log")
-    lower.legend()
+    lower.legend(loc="lower left", fontsize="small")
     with new_file(path) as part:
         figure.savefig(part, dpi=150, format=path.suffix[1:] or "png")
