@@ -62,7 +62,8 @@ class SamplingOptions:
     start
         Noisiest level that sampling visits.
     end
-        For --spacing log_snr and karras: least noisy level that sampling visits.
+        For --spacing log_snr and karras: least noisy level that sampling visits; by default the one
+        at which the noise is 2 / --steps times the signal.
     levels
         The levels themselves, ascending and separated by commas or spaces, instead of --steps and
         --spacing; fractional ones are between two levels.

@@ -12,7 +12,7 @@ from adm.diffusion.schedule import Schedule
 
 RHO = 7.0  # Karras et al. 2022, section 3
 MOST_NOISE = 80.0  # sigma / signal at which they start sampling
-LEAST_NOISE = 0.1  # sigma / signal
+LEAST_NOISE = 2.0  # sigma / signal at the least noisy level, times the number of levels
 
 
 def log_snr(schedule: Schedule, end: float, start: float, count: int) -> list[float]:
@@ -52,9 +52,13 @@ def usual_start(schedule: Schedule) -> int:
     return max(2, int((noise <= MOST_NOISE).sum()))
 
 
-def usual_end(schedule: Schedule, start: int) -> float:
-    """Return the level at which sigma / signal is `LEAST_NOISE`, or 1 if `start` is below it."""
-    wanted = -2 * torch.tensor([LEAST_NOISE], dtype=torch.float64).log()
+def usual_end(schedule: Schedule, start: int, count: int) -> float:
+    """Return the level at which sigma / signal is `LEAST_NOISE` / `count`; 1 if `start` is below.
+
+    The last step goes from there to the clean image. With few levels a longer last step leaves more
+    of them for the noise above, where images differ more; `docs/sampling.md` has the measurements.
+    """
+    wanted = -2 * torch.tensor([LEAST_NOISE / count], dtype=torch.float64).log()
     level = float(schedule.level_of(wanted))
     return level if level < start else 1.0
 

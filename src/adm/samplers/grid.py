@@ -28,7 +28,7 @@ class Grid:
         start: the noisiest level, at which x_t is pure noise. None for T, or for log_snr and karras
             for the noisiest level with sigma / signal of at most 80.
         end: for log_snr and karras, the least noisy level, from which the last step goes to the
-            clean image; None for the one where sigma / signal is 0.1.
+            clean image; None for the one where sigma / signal is 2 / `steps`.
         levels: the visited levels themselves, ascending, whole or fractional, of the process that
             the model was trained on; None for those of the spacing.
 
@@ -101,7 +101,7 @@ class Grid:
         if self.sought:
             raise ValueError("the levels of a searched grid are known to a generator; pass levels")
         start = self.start or usual_start(schedule)
-        end = usual_end(schedule, start) if self.end is None else self.end
+        end = usual_end(schedule, start, self.steps) if self.end is None else self.end
         _check_end(end, start)
         return FRACTIONAL[self.spacing](schedule, end, start, self.steps)
 
