@@ -231,6 +231,7 @@ def _check_sampler(base: "Described | None", given: Mapping[str, Any]) -> None:
     if base is not None:
         sampling = changed(from_json(base.sample), **given)
         sampling.grid.check(base.steps)
+        sampling.sampler.evaluations(sampling.grid.steps)
         with_levels(sampling, base.path)
         for term in sampling.guidance:
             term.check(base.steps)

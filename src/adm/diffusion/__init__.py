@@ -7,6 +7,7 @@ from adm.diffusion.prediction import (
     LEARNED_RANGE,
     NOISE,
     PREVIOUS_MEAN,
+    THRESHOLDS,
     VELOCITY,
     X_0,
     Denoise,
@@ -16,6 +17,7 @@ from adm.diffusion.prediction import (
     Variance,
     clip,
     denoiser,
+    dynamic,
 )
 from adm.diffusion.schedule import Level, Schedule, cosine, linear
 
@@ -26,6 +28,7 @@ __all__ = [
     "LEARNED_RANGE",
     "NOISE",
     "PREVIOUS_MEAN",
+    "THRESHOLDS",
     "VELOCITY",
     "X_0",
     "Denoise",
@@ -38,5 +41,6 @@ __all__ = [
     "clip",
     "cosine",
     "denoiser",
+    "dynamic",
     "linear",
 ]

@@ -31,7 +31,7 @@ def animation(
 
     Args:
         chain: the job with its images, and for a cascade the first job with its images.
-        on_step: called after every step with the number of images that are shown.
+        on_step: called after every step with the network evaluations that it took.
         most_of_class: most images of a class.
 
     Returns:
@@ -43,7 +43,7 @@ def animation(
     job, images = chain[0]
     check_animated(job)
     plan = layout(job, MOST_IMAGES, most_of_class)
-    last = job.generator.evaluations
+    last = job.generator.steps
     shown = {round(i * last / (MOST_FRAMES - 1)) for i in range(MOST_FRAMES)}
     if last < MOST_FRAMES:
         shown = set(range(last + 1))
@@ -98,10 +98,10 @@ def _noisy(chain: Chain, indices: list[int], on_step: OnStep | None) -> Iterator
         generator.trajectory(chosen(labels, batch), batch, low)
         for batch, low in zip(batches, lows, strict=True)
     ]
-    for states in zip(*runs, strict=True):
+    for step, states in enumerate(zip(*runs, strict=True), start=1):
         yield torch.cat([to_uint8(state.x).cpu() for state in states])
         if on_step is not None:
-            on_step(len(indices))
+            on_step(len(indices) * generator.evaluated(step))
 
 
 def _low_res(chain: Chain) -> Tensor | None:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adm.diffusion import Schedule, clip
+from adm.diffusion import THRESHOLDS, Schedule
 from adm.generation.blocks import Block, block_size, blocks, whole_blocks
 from adm.generation.cost import counted
 from adm.generation.finite import finite
@@ -51,6 +51,7 @@ class DiffusionGenerator:
         found = with_levels(self.sampling, self.model.path)
         object.__setattr__(self, "sampling", found)  # what the manifest has to record
         found.grid.check(self.model.schedule.last)
+        found.sampler.evaluations(self.steps)
         check_guidance(self.model, found, self.classifier)
 
     @property
@@ -81,12 +82,21 @@ class DiffusionGenerator:
     @property
     def evaluations(self) -> int:
         """Network evaluations per image."""
+        return self.sampling.sampler.evaluations(self.steps)
+
+    @property
+    def steps(self) -> int:
+        """The number of levels that are visited, each of which gives a state."""
         return self.sampling.grid.steps
 
     @cached_property
     def cost(self) -> Cost:
         """Calls of the network and of the classifier per image."""
         return counted(self.sampling, self.model.schedule)
+
+    def evaluated(self, step: int) -> int:
+        """Return the network evaluations that a step, numbered from 1, counts for in `on_step`."""
+        return self.evaluations * step // self.steps - self.evaluations * (step - 1) // self.steps
 
     @property
     def block(self) -> int:
@@ -124,22 +134,22 @@ class DiffusionGenerator:
             ValueError: there is guidance and no labels.
         """
         model, schedule = self.model, self.schedule
-        noise = self.noise(indices, low_res)
         labels = None if labels is None else labels.to(model.device, copy=True)
-        threshold = clip
-        if isinstance(self.sampling.sampler, Ancestral):
-            threshold = model.parameterization.mean_threshold(clip)
+        sampler, threshold = self.sampling.sampler, THRESHOLDS[self.sampling.threshold]
+        draws = isinstance(sampler, Ancestral)
+        before = model.parameterization.mean_threshold(threshold) if draws else threshold
+        again = {"threshold": threshold} if getattr(sampler, "clip_again", False) else {}
         denoise = model.denoise(
             labels if self.tells else None,
             schedule,
-            threshold,
+            before,
             None if low_res is None else to_float(low_res.to(model.device)),
             self.sampling.precision,
         )
-        ours = self._guidance(labels, schedule)
-        both = [g for g in (ours, gradient) if g is not None]
-        pull = total(*both) if len(both) > 1 else next(iter(both), None)
-        states = self.sampling.sampler(denoise, noise.start(), schedule, noise, pull)
+        both = [g for g in (self._guidance(labels, schedule), gradient) if g is not None]
+        pull = total(*both) if both else None
+        noise = self.noise(indices, low_res)
+        states = sampler(denoise, noise.start(), schedule, noise, pull, **again)
         if through_network(self.sampling):
             return with_grad(states)
         return states if gradient is not None else without_grad(states)
@@ -173,7 +183,7 @@ class DiffusionGenerator:
 
         Args:
             labels, indices, low_res: see `trajectory`.
-            on_step: called after every step with the number of images in the block.
+            on_step: called after every step with the network evaluations that it took.
 
         Raises:
             FloatingPointError: a step gave NaN or infinity.
@@ -200,14 +210,15 @@ class DiffusionGenerator:
             None if low_res is None else low_res[block.filled],
         )
         x = torch.empty(0)
-        for state in finite(states, lambda step, place: self._not_finite(step, filled[place])):
+        sound = finite(states, lambda step, place: self._not_finite(step, filled[place]))
+        for step, state in enumerate(sound, start=1):
             x = state.x
             if on_step is not None:
-                on_step(len(block.positions))
+                on_step(len(block.positions) * self.evaluated(step))
         return ROUNDING[self.sampling.rounding](x[block.places]).cpu()
 
     def _not_finite(self, step: int, index: int) -> FloatingPointError:
-        sampling, steps = self.sampling, self.sampling.grid.steps
+        sampling, steps = self.sampling, self.steps
         level = sampling.grid.visited(self.model.schedule)[steps - step]
         cures = ["use another checkpoint"]
         if any(term.scale for term in sampling.guidance):
@@ -245,7 +256,7 @@ def generate(
         indices: N global indices.
         batch_size: images of a batch, rounded up to whole blocks; affects no image.
         low_res: (N, C, h, w) uint8, the images that an upsampler starts from.
-        on_step: called after every step with the number of images in the block.
+        on_step: called after every step with the network evaluations that it took.
 
     Yields:
         (B, C, H, W) uint8 on the CPU, in order.

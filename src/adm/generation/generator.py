@@ -9,9 +9,8 @@ from torch import Tensor
 from adm.hashes import sha256
 from adm.models.trained import ClassifierModel, DiffusionModel
 
-OnStep: TypeAlias = Callable[
-    [int], None
-]  # called with the number of images in the batch after a step
+# Called after a step with the network evaluations that it took, one image each.
+OnStep: TypeAlias = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ class Generator(Protocol):
 
     @property
     def evaluations(self) -> int:
-        """Network evaluations per image, the number of times that it counts in `on_step`."""
+        """Network evaluations per image, the sum of what `on_step` is told of it."""
         ...
 
     def images(
@@ -79,7 +78,7 @@ class Generator(Protocol):
             labels: (B,) int64; None for an unconditional batch.
             indices: (B,) global index of each image, which with the seed determines its noise.
             low_res: (B, C, h, w) uint8, the images that an upsampler starts from.
-            on_step: called after every step with the number of images in the batch.
+            on_step: called after every step with the network evaluations that it took.
         """
         ...
 

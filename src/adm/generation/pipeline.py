@@ -133,7 +133,7 @@ class Pipeline:
                 one label per image; by default all classes take turns.
             count: number of images, if `classes` has no counts.
             batch_size: images that are sampled between two saves by `adm sample`; affects no image.
-            on_step: called after every step with the number of images in the block.
+            on_step: called after every step with the network evaluations that it took.
             settings: settings to change, by name; and `low_res` and `upsampler_steps`, see `job`.
 
         Returns:

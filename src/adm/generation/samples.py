@@ -93,7 +93,7 @@ def sampled(job: Job, batch_size: int = 64, on_step: OnStep | None = None) -> Sa
 
     Args:
         batch_size: images that are passed to the generator at a time, rounded up to whole blocks.
-        on_step: called after every step with the number of images in the block.
+        on_step: called after every step with the network evaluations that it took.
     """
 
     def images_of(job: Job, low_res: Tensor | None, depth: int) -> Tensor:

@@ -3,23 +3,33 @@
 from adm.samplers.ancestral import Ancestral, ancestral
 from adm.samplers.classifier_guidance import ClassifierGuidance
 from adm.samplers.ddim import DDIM, ddim, encode
+from adm.samplers.dpm_solver import DPMSolver
 from adm.samplers.grid import Grid
+from adm.samplers.heun import Heun
+from adm.samplers.ipndm import IPNDM
 from adm.samplers.noise import ImageNoise
 from adm.samplers.settings import Sampling
+from adm.samplers.splitting import Splitting
 from adm.samplers.state import Noise, State
 from adm.samplers.table import SAMPLERS, Sampler
+from adm.samplers.unipc import UniPC
 
 __all__ = [
     "DDIM",
+    "IPNDM",
     "SAMPLERS",
     "Ancestral",
     "ClassifierGuidance",
+    "DPMSolver",
     "Grid",
+    "Heun",
     "ImageNoise",
     "Noise",
     "Sampler",
     "Sampling",
+    "Splitting",
     "State",
+    "UniPC",
     "ancestral",
     "ddim",
     "encode",

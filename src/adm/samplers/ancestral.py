@@ -24,6 +24,10 @@ class Ancestral:
     at_mean: bool = False
     name: Literal["ancestral"] = "ancestral"
 
+    def evaluations(self, levels: int) -> int:
+        """Return the network evaluations per image."""
+        return levels
+
     def __call__(
         self,
         denoise: Denoise,

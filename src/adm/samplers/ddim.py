@@ -7,8 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from adm.diffusion import Denoise, Schedule, clip
-from adm.guidance import Gradient, folded, thresholded
+from adm.diffusion import Denoise, Schedule, Threshold, clip
+from adm.guidance import Gradient
+from adm.samplers.solver import guided
 from adm.samplers.state import Noise, State
 
 
@@ -18,7 +19,7 @@ class DDIM:
 
     Attributes:
         eta: noise added at each step, from 0 (deterministic) to 1 (as in ancestral sampling).
-        clip_again: clip x_0 after guidance as well; the released system does not.
+        clip_again: apply the threshold after guidance as well; the released system does not.
 
     Raises:
         ValueError: eta is outside [0, 1].
@@ -32,6 +33,10 @@ class DDIM:
         if not 0 <= self.eta <= 1:
             raise ValueError(f"eta must be in [0, 1], got {self.eta}")
 
+    def evaluations(self, levels: int) -> int:
+        """Return the network evaluations per image."""
+        return levels
+
     def __call__(
         self,
         denoise: Denoise,
@@ -39,12 +44,10 @@ class DDIM:
         schedule: Schedule,
         noise: Noise,
         gradient: Gradient | None = None,
+        threshold: Threshold = clip,
     ) -> Iterator[State]:
-        if gradient is not None:
-            denoise = folded(denoise, gradient, schedule)
-        if self.clip_again:
-            denoise = thresholded(denoise, clip, schedule)
-        return ddim(denoise, x, schedule, noise, self.eta)
+        again = threshold if self.clip_again else None
+        return ddim(guided(denoise, gradient, schedule, again), x, schedule, noise, self.eta)
 
 
 def ddim(

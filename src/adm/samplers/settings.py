@@ -12,6 +12,7 @@ from adm.samplers.table import Sampler
 
 Precision = Literal["float32", "bfloat16", "float16"]
 Rounding = Literal["nearest", "truncated"]
+ThresholdName = Literal["clip", "dynamic"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,9 @@ class Sampling:
         guidance: the terms of classifier guidance; empty for no guidance.
         use_labels: whether a class-conditional model receives the class; otherwise only the
             guidance depends on it.
+        threshold: how estimates of x_0 are kept within [-1, 1], the range of images: by clipping
+            pixels, or by dynamic thresholding of each image, which is meant for images of several
+            channels.
         precision: precision of the networks; everything else is float32.
         seed: random seed, in 0..2^64 - 1; with the index of an image it determines its noise.
         rounding: rounding to 8 bits; the released system uses `truncated`.
@@ -39,6 +43,7 @@ class Sampling:
     grid: Grid = field(default_factory=Grid)
     guidance: tuple[ClassifierGuidance, ...] = ()
     use_labels: bool = True
+    threshold: ThresholdName = "clip"
     precision: Precision = "float32"
     seed: int = 0
     rounding: Rounding = "nearest"

@@ -1,0 +1,62 @@
+"""Denoise, x_T, Schedule, Gradient -> Iterator[State]: Heun's method, two evaluations a step."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from adm.diffusion import Denoise, Schedule, Threshold, clip
+from adm.guidance import Gradient
+from adm.samplers.solver import Tables, guided
+from adm.samplers.state import Noise, State
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heun:
+    """Heun's method of order 2 (Karras et al. 2022, Algorithm 1).
+
+    Attributes:
+        clip_again: apply the threshold after guidance as well.
+    """
+
+    clip_again: bool = False
+    name: Literal["heun"] = "heun"
+
+    def evaluations(self, levels: int) -> int:
+        """Return the network evaluations per image: two for each step but the last."""
+        return 2 * levels - 1
+
+    def __call__(
+        self,
+        denoise: Denoise,
+        x: Tensor,
+        schedule: Schedule,
+        noise: Noise,
+        gradient: Gradient | None = None,
+        threshold: Threshold = clip,
+    ) -> Iterator[State]:
+        again = threshold if self.clip_again else None
+        return heun(guided(denoise, gradient, schedule, again), x, schedule)
+
+
+def heun(denoise: Denoise, x: Tensor, schedule: Schedule) -> Iterator[State]:
+    """Average the slopes at both ends of each step (Karras et al. 2022, Algorithm 1).
+
+    The ODE is d(x / signal) / dg = noise with g = sigma / signal. The last step is Euler's, because
+    the clean image has no slope.
+
+    Args:
+        x: (B, C, H, W) pure noise.
+
+    Yields:
+        State after every step, with the prediction at the start of the step.
+    """
+    table = Tables.of(schedule)
+    for t in range(schedule.last, 0, -1):
+        p = denoise(x, t)
+        x = table.signal[t - 1] * p.x_0 + table.sigma[t - 1] * p.noise  # lines 4 and 5
+        if t > 1:
+            change = denoise(x, t - 1).noise - p.noise
+            x = x + table.signal[t - 1] * (table.g[t - 1] - table.g[t]) / 2 * change  # 7 and 8
+        yield State(x, t - 1, p)

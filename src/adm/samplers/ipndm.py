@@ -1,0 +1,113 @@
+"""Denoise, x_T, Schedule, Gradient -> Iterator[State]: Adams-Bashforth on the noise, iPNDM."""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from adm.diffusion import Denoise, Prediction, Schedule, Threshold, clip
+from adm.guidance import Gradient
+from adm.samplers.solver import Tables, adams, check_levels, check_order, guided, orders, weighted
+from adm.samplers.state import Noise, State
+
+
+@dataclass(frozen=True, kw_only=True)
+class IPNDM:
+    """iPNDM, Adams-Bashforth in sigma / signal (Liu et al. 2022; Zhang and Chen 2023).
+
+    Attributes:
+        order: 1 (DDIM) to 4.
+        even: use the weights of even steps, as the papers do, whatever the steps are. Otherwise the
+            weights are those of the actual steps (rhoAB-DEIS of Zhang and Chen).
+        lower_order_final: lower the order in the last steps.
+        clip_again: apply the threshold after guidance as well.
+
+    Raises:
+        ValueError: the order is not in 1..4.
+    """
+
+    order: int = 4
+    even: bool = False
+    lower_order_final: bool = False
+    clip_again: bool = False
+    name: Literal["ipndm"] = "ipndm"
+
+    def __post_init__(self) -> None:
+        check_order(self.name, self.order, 4)
+
+    def evaluations(self, levels: int) -> int:
+        """Return the network evaluations per image.
+
+        Raises:
+            ValueError: there are too few levels for the order.
+        """
+        check_levels(self.name, self.order, levels)
+        return levels
+
+    def __call__(
+        self,
+        denoise: Denoise,
+        x: Tensor,
+        schedule: Schedule,
+        noise: Noise,
+        gradient: Gradient | None = None,
+        threshold: Threshold = clip,
+    ) -> Iterator[State]:
+        again = threshold if self.clip_again else None
+        denoise = guided(denoise, gradient, schedule, again)
+        adams_bashforth = AdamsBashforth(schedule, self.order, self.even, self.lower_order_final)
+        return ipndm(denoise, x, schedule.last, adams_bashforth)
+
+
+class AdamsBashforth:
+    """One trajectory of the Adams-Bashforth method on the noise, with the values that it keeps.
+
+    The ODE is d(x / signal) / dg = noise with g = sigma / signal. A step of order 1 is DDIM's; a
+    higher one adds the differences of the earlier noises from the latest.
+
+    Args:
+        schedule: the levels visited.
+        order, even, lower_order_final: see `IPNDM`.
+    """
+
+    def __init__(self, schedule: Schedule, order: int, even: bool, lower_order_final: bool) -> None:
+        self.table, self.even = Tables.of(schedule), even
+        self.orders = orders(order, schedule.last, lower_order_final)
+        self.latest: deque[Tensor] = deque(maxlen=order)  # noise, the latest first
+
+    def step(self, prediction: Prediction, t: int) -> Tensor:
+        """Return x at level t - 1, given the prediction at level t."""
+        signal, sigma = self.table.signal[t - 1], self.table.sigma[t - 1]
+        self.latest.appendleft(prediction.noise)
+        x = signal * prediction.x_0 + sigma * prediction.noise
+        earlier = list(self.latest)[1 : self.orders[t]]
+        if not earlier:
+            return x
+        weights = [signal * weight for weight in self._weights(t)[1:]]
+        return x + weighted(weights, [noise - prediction.noise for noise in earlier])
+
+    def _weights(self, t: int) -> list[float]:
+        order, g = self.orders[t], self.table.g
+        if self.even:
+            width = g[t - 1] - g[t]
+            return [width * weight for weight in adams([-float(n) for n in range(order)], 0, 1)]
+        return adams(g[t : t + order], g[t], g[t - 1])
+
+
+def ipndm(
+    denoise: Denoise, x: Tensor, last: int, adams_bashforth: AdamsBashforth
+) -> Iterator[State]:
+    """Sample by Adams-Bashforth on the noise of the denoiser, from level `last`.
+
+    Args:
+        x: (B, C, H, W) pure noise.
+
+    Yields:
+        State after every step.
+    """
+    for t in range(last, 0, -1):
+        p = denoise(x, t)
+        x = adams_bashforth.step(p, t)
+        yield State(x, t - 1, p)

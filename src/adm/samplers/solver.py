@@ -1,0 +1,132 @@
+"""Schedule -> Tables; nodes, interval -> weights; Denoise, Gradient -> Denoise: shared by solvers.
+
+A solver integrates the probability-flow ODE, which has two convenient forms. With g = sigma /
+signal, d(x / signal) / dg is the noise (DDIM, section 4.3). With half the log-SNR lambda =
+log(signal / sigma) and an exact treatment of the linear part, the integrand is x_0 (Lu et al.
+2022b, proposition 4.1). A multistep method replaces the integrand by the polynomial through its
+values at the latest levels. Coefficients are Python floats, known before the first step, so that
+no step waits for a device.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from adm.diffusion import Denoise, Schedule, Threshold
+from adm.guidance import Gradient, folded, thresholded
+
+# Gauss-Legendre points and weights on [-1, 1]: exact for polynomials, and to 1e-12 for polynomials
+# times exp(-z u) up to z = 60, far beyond the largest step in lambda.
+_POINTS, _SHARES = np.polynomial.legendre.leggauss(32)
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The coefficients of a schedule as Python floats, one for each level.
+
+    Attributes:
+        signal: factor of the image in x_t.
+        sigma: factor of the noise in x_t.
+        g: sigma / signal; 0 at level 0.
+        half_log_snr: lambda = log(signal / sigma); infinite at level 0.
+    """
+
+    signal: list[float]
+    sigma: list[float]
+    g: list[float]
+    half_log_snr: list[float]
+
+    @classmethod
+    def of(cls, schedule: Schedule) -> "Tables":
+        """Return the tables of a schedule."""
+        signal, sigma = schedule.signal.tolist(), schedule.sigma.tolist()
+        ratio = [noise / image for image, noise in zip(signal, sigma, strict=True)]
+        return cls(signal, sigma, ratio, (schedule.log_snr / 2).tolist())
+
+
+def guided(
+    denoise: Denoise, gradient: Gradient | None, schedule: Schedule, threshold: Threshold | None
+) -> Denoise:
+    """Return the denoiser that a solver integrates: guided by Algorithm 2, then thresholded.
+
+    Args:
+        gradient: gradient of log p(y | x_t), scaled; None for no guidance.
+        threshold: applied to x_0 after guidance; None for no threshold.
+    """
+    if gradient is not None:
+        denoise = folded(denoise, gradient, schedule)
+    return denoise if threshold is None else thresholded(denoise, threshold, schedule)
+
+
+def orders(order: int, last: int, lower_order_final: bool) -> list[int]:
+    """Return the order of the step that leaves each level, for levels 0..`last`.
+
+    The first steps have fewer values to extrapolate from. With `lower_order_final` the step that
+    leaves level t has at most order t, as an extrapolation to the clean image amplifies errors.
+    """
+    made = [min(order, last - level + 1) for level in range(last + 1)]
+    return [min(n, level) for level, n in enumerate(made)] if lower_order_final else made
+
+
+def check_order(name: str, order: int, highest: int) -> None:
+    """Raise ValueError unless the order is in 1..`highest`."""
+    if not 1 <= order <= highest:
+        raise ValueError(f"order of {name} must be in 1..{highest}, got {order}")
+
+
+def check_levels(name: str, order: int, levels: int) -> None:
+    """Raise ValueError if there are fewer levels than a multistep method extrapolates from."""
+    if levels < order:
+        raise ValueError(
+            f"{name} of order {order} needs at least {order} steps, got {levels}; pass "
+            f"steps={order} or more, or sampler='{name}:order={levels}'"
+        )
+
+
+def adams(nodes: Sequence[float], start: float, end: float) -> list[float]:
+    """Return the weights of Adams's method with uneven steps.
+
+    They integrate the polynomial through values at the nodes from `start` to `end`, so that they
+    sum to end - start. At four even steps behind `start` they are (55, -59, 37, -9) / 24 times it.
+    """
+    return _integrals(nodes, start, end, np.ones_like)
+
+
+def exponential(nodes: Sequence[float], start: float, end: float, rate: float = 1) -> list[float]:
+    """Return the weights of the exponential Adams method with uneven steps.
+
+    They integrate the polynomial through values at the nodes, times rate exp(-rate (end - u)),
+    from `start` to `end`, so that they sum to 1 - exp(-rate (end - start)).
+
+    Args:
+        nodes: places of the values; only one if `end` is infinite.
+    """
+    if math.isinf(end):
+        assert len(nodes) == 1, "nothing but a constant has a finite integral"
+        return [1.0]
+    return _integrals(nodes, start, end, lambda u: rate * np.exp(-rate * (end - u)))
+
+
+def weighted(weights: Sequence[float], values: Sequence[Tensor]) -> Tensor:
+    """Return the sum of values times weights."""
+    terms = [weight * value for weight, value in zip(weights, values, strict=True)]
+    return sum(terms[1:], start=terms[0])
+
+
+def _integrals(
+    nodes: Sequence[float],
+    start: float,
+    end: float,
+    density: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+) -> list[float]:
+    """Integrate density times each Lagrange polynomial of the nodes from `start` to `end`."""
+    u = (start + end) / 2 + (end - start) / 2 * _POINTS
+    shares = (end - start) / 2 * _SHARES * density(u)
+    return [
+        float((shares * np.prod([(u - m) / (n - m) for m in nodes if m != n], axis=0)).sum())
+        for n in nodes
+    ]

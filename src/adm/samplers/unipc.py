@@ -1,0 +1,98 @@
+"""Denoise, x_T, Schedule, Gradient -> Iterator[State]: UniPC, a predictor with a free corrector."""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from adm.diffusion import Denoise, Schedule, Threshold, clip
+from adm.guidance import Gradient
+from adm.samplers.solver import (
+    Tables,
+    check_levels,
+    check_order,
+    exponential,
+    guided,
+    orders,
+    weighted,
+)
+from adm.samplers.state import Noise, State
+
+
+@dataclass(frozen=True, kw_only=True)
+class UniPC:
+    """UniPC (Zhao et al. 2023): each evaluation also corrects the step that led to it.
+
+    Attributes:
+        order: order of the predictor, 1, 2 or 3; the corrector adds one.
+        clip_again: apply the threshold after guidance as well.
+
+    Raises:
+        ValueError: the order is not in 1..3.
+    """
+
+    order: int = 2
+    clip_again: bool = False
+    name: Literal["unipc"] = "unipc"
+
+    def __post_init__(self) -> None:
+        check_order(self.name, self.order, 3)
+
+    def evaluations(self, levels: int) -> int:
+        """Return the network evaluations per image.
+
+        Raises:
+            ValueError: there are too few levels for the order.
+        """
+        check_levels(self.name, self.order, levels)
+        return levels
+
+    def __call__(
+        self,
+        denoise: Denoise,
+        x: Tensor,
+        schedule: Schedule,
+        noise: Noise,
+        gradient: Gradient | None = None,
+        threshold: Threshold = clip,
+    ) -> Iterator[State]:
+        again = threshold if self.clip_again else None
+        return unipc(guided(denoise, gradient, schedule, again), x, schedule, self.order)
+
+
+def unipc(denoise: Denoise, x: Tensor, schedule: Schedule, order: int) -> Iterator[State]:
+    """Predict each level, evaluate there, and correct (Zhao et al. 2023, Algorithms 5 to 8).
+
+    Both are exact where x_0 is a polynomial in lambda: the predictor through the latest `order`
+    values, the corrector through the value at the end of the step as well. The linear systems of
+    the paper are solved exactly, so that its function B(h) has no effect.
+
+    Args:
+        x: (B, C, H, W) pure noise.
+        order: see `UniPC`.
+
+    Yields:
+        State after every step, with x as predicted.
+    """
+    table = Tables.of(schedule)
+    taken = orders(order, schedule.last, lower_order_final=True)
+    latest: deque[Tensor] = deque(maxlen=order + 1)  # x_0, the latest first
+
+    def step(x: Tensor, t: int, nodes: list[float]) -> Tensor:
+        """Go from level t to t - 1 by the x_0 at these nodes."""
+        start, end = table.half_log_snr[t], table.half_log_snr[t - 1]
+        weights = [table.signal[t - 1] * w for w in exponential(nodes, start, end)]
+        values = list(latest)[: len(nodes)]
+        return table.sigma[t - 1] / table.sigma[t] * x + weighted(weights, values)
+
+    before = x  # at level t + 1, as corrected
+    for t in range(schedule.last, 0, -1):
+        p = denoise(x, t)
+        latest.appendleft(p.x_0)
+        if t < schedule.last:
+            x = step(before, t + 1, table.half_log_snr[t : t + 1 + taken[t + 1]])
+        before = x
+        x = step(before, t, table.half_log_snr[t : t + taken[t]])
+        yield State(x, t - 1, p)
