@@ -66,7 +66,15 @@ def test_training_refuses(adm: Adm, tmp_path: Path, words: list[str], cure: str)
         (["--classes", ","], "no class given; pass --classes all:8"),
         (["--classes", "all", "--count", "3"], "not both"),
         (["--count", "0"], "count must be at least 1"),
-        (["--sampler", "dim"], "use ancestral or ddim"),
+        (["--sampler", "dim"], "sampler 'dim' is unknown; did you mean ddim?"),
+        (
+            ["--sampler", "odd"],
+            "the samplers are ancestral, ddim, heun, dpm-solver, unipc, ipndm, ",
+        ),
+        (
+            ["--sampler", "ipndm", "--steps", "2"],
+            "pass --steps 4 or more, or --sampler ipndm:order=2",
+        ),
         (["--spacing", "odd"], "use even or strided or quadratic"),
         (["--rounding", "up"], "rounding must be 'nearest' or 'truncated'"),
         (["--steps", "0"], "steps must be in 2..20, got 0"),

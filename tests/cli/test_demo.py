@@ -184,7 +184,7 @@ def test_an_earlier_demo_gives_way_only_where_that_is_asked_for(
     [
         (("--scales", "nan"), "cannot read --scales 'nan'; write --scales 0,1,2"),
         (("--steps", "0"), "steps must be in 2.."),
-        (("--sampler", "dim"), "use ancestral or ddim"),
+        (("--sampler", "dim"), "did you mean ddim?"),
         (("--scales", "0", "lots"), "cannot read --scales '0 lots'; write --scales 0,1,2"),
     ],
 )

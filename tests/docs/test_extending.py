@@ -27,23 +27,23 @@ def page(tmp_path_factory):
         yield {**pages.run(PAGE), "place": Path.cwd()}
 
 
-def test_heun_quarters_its_error_where_ddim_halves_it(page):
+def test_the_trapezoid_quarters_its_error_where_ddim_halves_it(page):
     ratios = {name: coarse / fine for name, (coarse, fine) in page["errors"].items()}
     assert ratios["ddim"] == pytest.approx(2, abs=0.3)
-    assert ratios["heun"] == pytest.approx(4, abs=0.6)
-    assert page["errors"]["heun"][1] < 0.1 * page["errors"]["ddim"][1]
+    assert ratios["trapezoid"] == pytest.approx(4, abs=0.6)
+    assert page["errors"]["trapezoid"][1] < 0.1 * page["errors"]["ddim"][1]
 
 
-def test_heun_without_its_second_slope_is_ddim(page):
-    plain, ddim = page["sampled"](page["Heun"](averaged=0.0), 30), page["sampled"](DDIM(), 30)
+def test_the_trapezoid_without_its_second_slope_is_ddim(page):
+    plain, ddim = page["sampled"](page["Trapezoid"](averaged=0.0), 30), page["sampled"](DDIM(), 30)
     torch.testing.assert_close(plain, ddim)
 
 
-def test_guided_heun_by_the_exact_classifier_is_the_conditional_model(page):
+def test_the_guided_trapezoid_by_the_exact_classifier_is_the_conditional_model(page):
     data, levels, label, x = (page[name] for name in ("data", "levels", "label", "x_T"))
 
     def run(denoise, gradient=None):
-        *_, state = page["Heun"]()(denoise, x, levels, lambda level, draw=0: x, gradient)
+        *_, state = page["Trapezoid"]()(denoise, x, levels, lambda level, draw=0: x, gradient)
         return state.x
 
     guided = run(data.denoise(levels), data.gradient(levels, label))
@@ -61,7 +61,7 @@ def test_a_generator_takes_the_new_type_as_it_is(page):
         pages.ROOT,
         0,
     )
-    sampling = Sampling(sampler=page["Heun"](), grid=Grid(steps=3))
+    sampling = Sampling(sampler=page["Trapezoid"](), grid=Grid(steps=3))
     images = DiffusionGenerator(model, sampling).images(torch.tensor([0, 1]), range(2))
     assert images.shape == (2, 1, 28, 28)
 

@@ -19,20 +19,20 @@ LINE = "Sampler: TypeAlias = Ancestral | DDIM"
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of src/ with samplers/heun.py, and its type in samplers/table.py."""
+    """A copy of src/ with samplers/trapezoid.py, and its type in samplers/table.py."""
     src = tmp_path_factory.mktemp("copy") / "src"
     shutil.copytree(pages.ROOT / "src", src, ignore=shutil.ignore_patterns("__pycache__"))
     function, kind = [block for _, block in pages.blocks(pages.DOCS / "extending.md")][:2]
-    (src / "adm/samplers/heun.py").write_text(f"{function}\n\n{kind}")
+    (src / "adm/samplers/trapezoid.py").write_text(f"{function}\n\n{kind}")
     table = src / "adm/samplers/table.py"
     text = table.read_text()
     assert LINE in text
-    text = text.replace(LINE, f"{LINE} | Heun")
+    text = text.replace(LINE, f"{LINE} | Trapezoid")
     table.write_text(text.replace("from adm.samplers.ddim", f"{IMPORT}\nfrom adm.samplers.ddim"))
     return src
 
 
-IMPORT = "from adm.samplers.heun import Heun"
+IMPORT = "from adm.samplers.trapezoid import Trapezoid"
 
 
 def run(package: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -46,24 +46,24 @@ def run(package: Path, *words: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 def test_the_command_line_the_manifest_and_recipes_know_it(package: Path) -> None:
     out = package / "out"
-    options = ("--sampler", "heun:averaged=0.5", "--steps", "4", "--scale", "2")
+    options = ("--sampler", "trapezoid:averaged=0.5", "--steps", "4", "--scale", "2")
     done = run(package, "sample", "fashion", "--classes", "bag:2", *options, "--out", str(out))
     assert done.returncode == 0, done.stderr
     sampling = json.loads((out / "samples.json").read_text())["sampling"]
-    assert sampling["sampler"] == {"averaged": 0.5, "name": "heun"}
-    stated = ("--set", "sample.sampler=heun:averaged=0.25", "--dry-run")
+    assert sampling["sampler"] == {"averaged": 0.5, "name": "trapezoid"}
+    stated = ("--set", "sample.sampler=trapezoid:averaged=0.25", "--dry-run")
     done = run(package, "train", "digits", "--out", str(package / "run"), *stated)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["sample"]["sampler"] == {"averaged": 0.25, "name": "heun"}
+    assert json.loads(done.stdout)["sample"]["sampler"] == {"averaged": 0.25, "name": "trapezoid"}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("heun:averged=1", "unknown sampling setting 'averged'; did you mean averaged"),
-        ("heun:averaged=much", "averaged must be a valid number"),
-        ("hen", "sampler 'hen' is unknown; use ancestral or ddim or heun"),
+        ("trapezoid:averged=1", "unknown sampling setting 'averged'; did you mean averaged"),
+        ("trapezoid:averaged=much", "averaged must be a valid number"),
+        ("trapezod", "sampler 'trapezod' is unknown; did you mean trapezoid?"),
     ],
 )
 def test_what_it_does_not_take_is_named(package: Path, spec: str, message: str) -> None:

@@ -210,7 +210,10 @@ def test_truncated_rounding_is_at_most_one_level_lower(model: DiffusionModel) ->
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"sampler": "heun"}, "sampler 'heun' is unknown; use ancestral or ddim"),
+        ({"sampler": "euler"}, "sampler 'euler' is unknown; the samplers are ancestral, ddim, "),
+        ({"sampler": "dpm-solver:order=3", "steps": 2}, "order 3 needs at least 3 steps, got 2"),
+        ({"sampler": "ipndm:order=5"}, "order of ipndm must be in 1..4, got 5"),
+        ({"threshold": "none"}, "threshold must be 'clip' or 'dynamic', got 'none'"),
         ({"spacing": "odd"}, "spacing 'odd' is unknown; use even or strided or quadratic"),
         ({"rounding": "up"}, "rounding must be 'nearest' or 'truncated', got 'up'"),
         ({"steps": 21}, "steps must be in 2..20, got 21"),

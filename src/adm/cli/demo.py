@@ -50,10 +50,9 @@ def demo(
     seed
         Random seed. Each image depends on the seed and its index only.
     sampler
-        ancestral or ddim, with parameters after colons, as in ddim:eta=0.5; the recipe's sampler by
-        default.
+        Sampler, as in `adm sample`; the recipe's by default.
     steps
-        Network evaluations per image; the recipe's value by default.
+        Noise levels that sampling visits; the recipe's value by default.
     device
         Device: cpu, cuda, cuda:1 or mps. The best available by default.
     overwrite

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 OF_SAMPLER = (
     *("sampler", "eta", "spacing", "end", "levels", "at_mean", "clip_again"),
-    *("precision", "rounding"),
+    *("threshold", "precision", "rounding"),
     *DEFAULT.guides,
 )
 
@@ -220,7 +220,9 @@ def settings(base: "Described | None", given: Mapping[str, Any]) -> None:
     with gathered() as check:
         if base is not None:
             check(_check_grid, base, given.get("steps"), given.get("start"), given.get("levels"))
-        if any(given.get(name) is not None for name in OF_SAMPLER):
+        own = {} if base is None else base.sample.get("sampler")
+        ordered = given.get("steps") is not None and isinstance(own, Mapping) and "order" in own
+        if ordered or any(given.get(name) is not None for name in OF_SAMPLER):
             check(_check_sampler, base, given)
 
 

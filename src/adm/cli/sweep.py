@@ -102,9 +102,11 @@ def sweep(
         For samples of another size than those of a reference: to-reference resizes them; none
         leaves them to the preprocessing of the features.
     samplers
-        Samplers, separated by commas or spaces: ancestral, ddim; the recipe's sampler by default.
+        Samplers, separated by commas or spaces: ancestral and ddim (those of the paper), ipndm and
+        splitting (few steps and guidance), dpm-solver and unipc (few steps and weak or no
+        guidance), heun (two network evaluations a step); the recipe's sampler by default.
     steps
-        Network evaluations per image, one number or several separated by commas or spaces; the
+        Noise levels that sampling visits, one number or several separated by commas or spaces; the
         recipe's value by default.
     classes
         Classes to sample, in turn: all, or names separated by commas or spaces.

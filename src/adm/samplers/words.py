@@ -106,11 +106,11 @@ def sampler_of(spec: str | Sampler, current: Sampler | None = None) -> Sampler:
     if isinstance(spec, tuple(SAMPLERS.values())):
         return spec
     if not isinstance(spec, str):
-        kinds = " or ".join(SAMPLERS)
+        kinds = ", ".join(SAMPLERS)
         raise ValueError(f"sampler must be {kinds}, or a sampler object, got {shown(spec)}")
     name, *settings = (part.strip() for part in spec.split(":"))
     if name not in SAMPLERS:
-        raise ValueError(f"sampler {shown(name)} is unknown; use {' or '.join(SAMPLERS)}")
+        raise ValueError(f"sampler {shown(name)} is unknown; {_meant(name)}")
     kind = SAMPLERS[name]
     base = current if isinstance(current, kind) else kind()
     values: dict[str, Any] = {}
@@ -122,6 +122,14 @@ def sampler_of(spec: str | Sampler, current: Sampler | None = None) -> Sampler:
     if not values:
         return base
     return from_json({"sampler": asdict(base) | values}).sampler
+
+
+def _meant(name: str) -> str:
+    """Return the samplers whose names are near, or all."""
+    near = get_close_matches(name.lower(), SAMPLERS, n=2)
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    return f"the samplers are {', '.join(SAMPLERS)}"
 
 
 def parameters(sampler: Sampler) -> Set[str]:
