@@ -129,6 +129,12 @@ def test_page_names_enough() -> None:
         "adm.guidance.denoisers",
         "adm.samplers.ancestral",
         "adm.samplers.ddim",
+        "adm.samplers.dpm_solver",
+        "adm.samplers.heun",
+        "adm.samplers.ipndm",
+        "adm.samplers.solver",
+        "adm.samplers.splitting",
+        "adm.samplers.unipc",
     }
     assert modules <= named, f"no row for {modules - named}"
 
@@ -180,6 +186,14 @@ def test_conditioning_numbers() -> None:
             target = vars(prediction)[name.strip("`")]
             moved = target.to_x_0(process, zero, zero + 1, process.last).abs().item()
             assert float(stated) == pytest.approx(moved, rel=5e-4), (name, stated, moved)
+
+
+def test_numbers_of_the_noisiest_level() -> None:
+    process = schedule.cosine(1000)
+    half = process.log_snr / 2
+    assert rf"$\rho={float((process.sigma / process.signal)[-1]):.0f}$" in TEXT
+    assert rf"$\lambda={float(half[-1]):.1f}$" in TEXT
+    assert f"`start={int((half[1:] >= -5.1).sum())}` of 1000" in TEXT
 
 
 def test_guidance_ratios() -> None:

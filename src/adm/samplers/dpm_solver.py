@@ -73,10 +73,11 @@ def dpm_solver(
     With k = 1 for the ODE and 2 for the SDE, and ' for the next level, the step is exact where x_0
     is the polynomial in lambda through its latest values:
 
-        x' = sigma' / sigma (g' / g)^(k - 1) x + signal' sum_j c_j x_0j
-             + sigma' sqrt(1 - (g' / g)^(2 (k - 1))) z.
+        x' = sigma' / sigma r^(k - 1) x + signal' sum_j c_j x_0j
+             + sigma' sqrt(1 - r^(2 (k - 1))) z,
 
-    The last step has order 1, and returns x_0.
+    where r is the quotient of sigma' / signal' and sigma / signal. The last step has order 1, and
+    returns x_0.
 
     Args:
         x: (B, C, H, W) pure noise.
@@ -94,7 +95,7 @@ def dpm_solver(
         latest.appendleft(p.x_0)
         nodes = table.half_log_snr[t : t + taken[t]]
         weights = exponential(nodes, nodes[0], table.half_log_snr[t - 1], rate)
-        shrunk = (table.g[t - 1] / table.g[t]) ** (rate - 1)
+        shrunk = (table.ratio[t - 1] / table.ratio[t]) ** (rate - 1)
         x = table.sigma[t - 1] / table.sigma[t] * shrunk * x + weighted(
             [table.signal[t - 1] * weight for weight in weights], list(latest)[: taken[t]]
         )

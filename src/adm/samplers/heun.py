@@ -43,8 +43,8 @@ class Heun:
 def heun(denoise: Denoise, x: Tensor, schedule: Schedule) -> Iterator[State]:
     """Average the slopes at both ends of each step (Karras et al. 2022, Algorithm 1).
 
-    The ODE is d(x / signal) / dg = noise with g = sigma / signal. The last step is Euler's, because
-    the clean image has no slope.
+    The derivative of x / signal with respect to ratio = sigma / signal is the noise. The last step
+    is Euler's, because the clean image has no slope.
 
     Args:
         x: (B, C, H, W) pure noise.
@@ -58,5 +58,7 @@ def heun(denoise: Denoise, x: Tensor, schedule: Schedule) -> Iterator[State]:
         x = table.signal[t - 1] * p.x_0 + table.sigma[t - 1] * p.noise  # lines 4 and 5
         if t > 1:
             change = denoise(x, t - 1).noise - p.noise
-            x = x + table.signal[t - 1] * (table.g[t - 1] - table.g[t]) / 2 * change  # 7 and 8
+            x = (
+                x + table.signal[t - 1] * (table.ratio[t - 1] - table.ratio[t]) / 2 * change
+            )  # 7 and 8
         yield State(x, t - 1, p)

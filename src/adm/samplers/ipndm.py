@@ -64,8 +64,8 @@ class IPNDM:
 class AdamsBashforth:
     """One trajectory of the Adams-Bashforth method on the noise, with the values that it keeps.
 
-    The ODE is d(x / signal) / dg = noise with g = sigma / signal. A step of order 1 is DDIM's; a
-    higher one adds the differences of the earlier noises from the latest.
+    The derivative of x / signal with respect to ratio = sigma / signal is the noise. A step of
+    order 1 is DDIM's; a higher one adds the differences of the earlier noises from the latest.
 
     Args:
         schedule: the levels visited.
@@ -89,11 +89,11 @@ class AdamsBashforth:
         return x + weighted(weights, [noise - prediction.noise for noise in earlier])
 
     def _weights(self, t: int) -> list[float]:
-        order, g = self.orders[t], self.table.g
+        order, ratio = self.orders[t], self.table.ratio
         if self.even:
-            width = g[t - 1] - g[t]
+            width = ratio[t - 1] - ratio[t]
             return [width * weight for weight in adams([-float(n) for n in range(order)], 0, 1)]
-        return adams(g[t : t + order], g[t], g[t - 1])
+        return adams(ratio[t : t + order], ratio[t], ratio[t - 1])
 
 
 def ipndm(

@@ -1,11 +1,11 @@
 """Schedule -> Tables; nodes, interval -> weights; Denoise, Gradient -> Denoise: shared by solvers.
 
-A solver integrates the probability-flow ODE, which has two convenient forms. With g = sigma /
-signal, d(x / signal) / dg is the noise (DDIM, section 4.3). With half the log-SNR lambda =
-log(signal / sigma) and an exact treatment of the linear part, the integrand is x_0 (Lu et al.
-2022b, proposition 4.1). A multistep method replaces the integrand by the polynomial through its
-values at the latest levels. Coefficients are Python floats, known before the first step, so that
-no step waits for a device.
+A solver integrates the probability-flow ODE, which has two convenient forms. In ratio = sigma /
+signal, the derivative of x / signal is the noise (DDIM, section 4.3). In half the log-SNR lambda =
+log(signal / sigma), with the linear part treated exactly, the integrand is x_0 (Lu et al. 2022b,
+proposition 4.1). A multistep method replaces the integrand by the polynomial through its values at
+the latest levels. Coefficients are Python floats, known before the step, so that no step waits for
+a device.
 """
 
 import math
@@ -31,13 +31,13 @@ class Tables:
     Attributes:
         signal: factor of the image in x_t.
         sigma: factor of the noise in x_t.
-        g: sigma / signal; 0 at level 0.
+        ratio: sigma / signal; 0 at level 0.
         half_log_snr: lambda = log(signal / sigma); infinite at level 0.
     """
 
     signal: list[float]
     sigma: list[float]
-    g: list[float]
+    ratio: list[float]
     half_log_snr: list[float]
 
     @classmethod

@@ -66,8 +66,8 @@ def splitting(
 ) -> Iterator[State]:
     """Take Euler's step along the gradient, then a step on the unguided noise, at each level.
 
-    The ODE is d(x / signal) / dg = noise - sigma gradient with g = sigma / signal, and each step
-    solves the second term first. The network is evaluated once, between the two.
+    The derivative of x / signal with respect to ratio = sigma / signal is noise - sigma gradient,
+    and each step solves the second term first. The network is evaluated once, between the two.
 
     Args:
         x: (B, C, H, W) pure noise.
@@ -87,7 +87,7 @@ def splitting(
             x = adams_bashforth.step(p, t)
         else:
             pull = gradient(x.detach(), t, _Unevaluated()).detach()
-            width = table.signal[t] * table.sigma[t] * (table.g[t] - table.g[t - 1])
+            width = table.signal[t] * table.sigma[t] * (table.ratio[t] - table.ratio[t - 1])
             moved = x.detach() + width * pull
             p = denoise(moved, t).detached()
             x = adams_bashforth.step(p, t)
