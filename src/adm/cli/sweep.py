@@ -103,11 +103,11 @@ def sweep(
         leaves them to the preprocessing of the features.
     samplers
         Samplers, separated by commas or spaces: ancestral and ddim (those of the paper), ipndm and
-        splitting (few steps and guidance), dpm-solver and unipc (few steps and weak or no
-        guidance), heun (two network evaluations a step); the recipe's sampler by default.
+        splitting (few steps), dpm-solver and unipc (few steps and weak guidance), heun (two network
+        evaluations a step); the recipe's sampler by default.
     steps
-        Noise levels that sampling visits, one number or several separated by commas or spaces; the
-        recipe's value by default.
+        Noise levels visited, one number or several separated by commas or spaces; the recipe's
+        value by default.
     classes
         Classes to sample, in turn: all, or names separated by commas or spaces.
     without_label

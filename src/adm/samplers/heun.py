@@ -57,8 +57,7 @@ def heun(denoise: Denoise, x: Tensor, schedule: Schedule) -> Iterator[State]:
         p = denoise(x, t)
         x = table.signal[t - 1] * p.x_0 + table.sigma[t - 1] * p.noise  # lines 4 and 5
         if t > 1:
+            width = table.ratio[t - 1] - table.ratio[t]
             change = denoise(x, t - 1).noise - p.noise
-            x = (
-                x + table.signal[t - 1] * (table.ratio[t - 1] - table.ratio[t]) / 2 * change
-            )  # 7 and 8
+            x = x + table.signal[t - 1] * width / 2 * change  # lines 7 and 8
         yield State(x, t - 1, p)
