@@ -21,7 +21,9 @@ class Grid:
     """The noise levels that sampling visits, from the noisiest down to the clean image.
 
     Attributes:
-        steps: visited levels, in 2..`start`; the number of `levels` if those are given.
+        steps: number of visited levels, in 2..`start`, and of `levels` if those are given. Network
+            evaluations per image are as many, unless the sampler evaluates the network more than
+            once a step (see its `evaluations`).
         spacing: of whole levels, a name in `adm.diffusion.spacing.SPACINGS`; of fractional ones,
             log_snr or karras (`adm.diffusion.fractional`); or searched, the levels that `adm grid`
             has stored beside the model. It has no effect if `levels` are given.
