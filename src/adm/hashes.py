@@ -4,11 +4,12 @@ The format of SHA256SUMS is that of coreutils, so that `sha256sum -c SHA256SUMS`
 """
 
 import hashlib
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from adm.files import write_text
+from adm.files import new_file, write_text
 
 SUMS = "SHA256SUMS"
 LINE = re.compile(r"([0-9a-f]{64})  ([^\x00-\x1f\x7f]+)")
@@ -27,10 +28,17 @@ def sha256_of(content: bytes) -> str:
 
 
 def seal(folder: Path, *, sync: bool = True) -> None:
-    """Hash all files in a folder, once they are written, and write its SHA256SUMS."""
-    files = [path for path in folder.rglob("*") if path.is_file() and path != folder / SUMS]
-    sums = {path.relative_to(folder).as_posix(): sha256(path) for path in files}
-    store_sums(folder, sums, sync=sync)
+    """Hash all files in a folder, once they are written, and write its SHA256SUMS.
+
+    Of many files, only the names are in memory.
+    """
+    below = len(folder.as_posix()) + 1
+    walked = ((Path(place).as_posix(), names) for place, _, names in os.walk(folder))
+    found = sorted(f"{place}/{name}"[below:] for place, names in walked for name in names)
+    with new_file(folder / SUMS, sync=sync) as part, part.open("w", encoding="utf-8") as file:
+        for name in found:
+            if name != SUMS and (folder / name).is_file():
+                file.write(f"{sha256(folder / name)}  {name}\n")
 
 
 def store_sums(folder: Path, sums: dict[str, str], *, sync: bool = True) -> None:

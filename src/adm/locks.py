@@ -54,6 +54,17 @@ def locked(folder: Path, name: str = FILE) -> Iterator[None]:
                 folder.rmdir()
 
 
+def check_free(folder: Path, name: str = FILE) -> None:
+    """Raise InUse if another process holds the lock of a folder, without taking it."""
+    with suppress(OSError), (folder / name).open("rb") as file:
+        if fcntl is None:
+            return
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _in_use(folder / name) from None
+
+
 def _taken(path: Path) -> int:
     """Open and lock a file; return its descriptor."""
     while True:

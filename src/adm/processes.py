@@ -18,6 +18,7 @@ from adm.locks import locked
 T = TypeVar("T")
 PATIENCE_S = 60.0  # time limit of the first collective call
 SETTLE_S = 0.1  # time for the threads of a group to release tensors before Python exits
+MEANWHILE_S = 0.5  # between two calls of what a rank does while it waits for others
 STALL = timedelta(minutes=30)  # longer than any save to a slow disk
 
 
@@ -70,6 +71,26 @@ class Devices:
         """Call `action` on rank 0, while the others wait; raise its exception on every rank."""
         self.each(lambda: action() if self.main else None)
 
+    def told(self, action: Callable[[], T]) -> T:
+        """Call `action` on rank 0; return its result, or raise its exception, on every rank."""
+        given: list[T] = []
+        self.once(lambda: given.append(action()))
+        return self.gather(given)[0][0]
+
+    def meet(self, meanwhile: Callable[[], None] | None = None) -> None:
+        """Wait until every rank has called this.
+
+        Args:
+            meanwhile: called twice a second while this rank waits.
+        """
+        if self.world == 1:
+            return
+        work = dist.all_reduce(torch.ones(1, device=self.device), async_op=True)
+        while work is not None and not work.is_completed():
+            time.sleep(MEANWHILE_S)
+            if meanwhile is not None:
+                meanwhile()
+
     def each(self, action: Callable[[], T]) -> T:
         """Call `action` on every rank, and return its local result; raise the first exception."""
         given: list[T] = []
@@ -109,13 +130,16 @@ def on_this_machine() -> int:
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
-def join(device: torch.device | None, *, patience_s: float = PATIENCE_S) -> Devices:
+def join(
+    device: torch.device | None, *, patience_s: float = PATIENCE_S, stall: timedelta = STALL
+) -> Devices:
     """Join the ranks that were launched together, and test that all of them respond.
 
     Args:
         device: device of a single process, by default the CPU. Each of several ranks uses the GPU
             of its local rank, or the CPU if `device` is the CPU or there is no GPU.
         patience_s: time limit of the test in seconds.
+        stall: longest time that a rank may wait for the others.
 
     Raises:
         TimeoutError: a rank does not respond.
@@ -126,7 +150,7 @@ def join(device: torch.device | None, *, patience_s: float = PATIENCE_S) -> Devi
     from accelerate import PartialState
 
     on_cpu = not torch.cuda.is_available() or (device is not None and device.type == "cpu")
-    state = PartialState(cpu=on_cpu, timeout=STALL)
+    state = PartialState(cpu=on_cpu, timeout=stall)
     chosen = None if on_cpu else state.device
     joined = Devices(chosen or torch.device("cpu"), state.process_index, state.num_processes)
     self_test(joined, patience_s)

@@ -8,7 +8,7 @@ import pytest
 from cli.conftest import Adm
 
 from adm.cli import main
-from adm.generation import folder as sample_folder
+from adm.generation import writing
 from adm.recipes import RECIPES, recipe
 from adm.recipes.schema import from_json, to_json
 from adm.samplers import DDIM, Grid, Sampling
@@ -163,7 +163,7 @@ def test_an_interruption_says_that_the_same_command_continues(
 
     words = ("sample", models / "model.safetensors", "--count", 2, "--out", tmp_path / "out")
     with monkeypatch.context() as patch:
-        patch.setattr(sample_folder, "write_images", interrupted)
+        patch.setattr(writing, "write_parts", interrupted)
         answer = adm(*words)
     assert answer.status == 130
     assert answer.err.splitlines()[-1] == "adm: stopped; run the same command again to resume"

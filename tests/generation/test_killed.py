@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from adm import files
-from adm.generation import cache, folder
+from adm.generation import batches, cache, folder, making, writing
 from adm.generation.folder import sample_into
 from adm.generation.job import Job
 
@@ -46,17 +46,17 @@ CASCADE = Job(Numbered(low_shape=(1, 4, 4)), [0, 1] * 3, 6, low_res=BASE)
 # Module, function, and the call before which the process is killed.
 POINTS = [
     (cache, "write_json", 1),
-    (cache, "write_npz", 2),
-    (cache, "sha256", 1),
-    (cache, "store_sums", 3),
+    (batches, "write_sealed", 2),
+    (making, "store", 1),
+    (making, "store", 4),
     (os, "replace", 2),
-    (folder, "_save", 1),
-    (folder, "_save", 2),
-    (folder, "seal", 1),
+    (writing, "_save", 1),
+    (writing, "_save", 2),
+    (writing, "seal", 1),
     (files, "fsync_all", 1),
     (files, "_take", 3),
     (files, "_exchange", 1),
-    (folder, "empty", 1),
+    (cache, "empty", 1),
 ]
 
 
@@ -118,7 +118,7 @@ def test_the_same_call_completes_what_a_kill_has_left(
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize(
     ("module", "name", "call"),
-    [(os, "replace", 1), (folder, "_save", 2), (folder, "store_sums", 1), (folder, "empty", 1)],
+    [(os, "replace", 1), (writing, "_save", 2), (folder, "store_sums", 1), (folder, "empty", 1)],
 )
 def test_a_kill_while_pictures_are_made_again_leaves_nothing(
     tmp_path: Path, whole: dict[str, bytes], module: Any, name: str, call: int

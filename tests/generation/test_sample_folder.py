@@ -17,7 +17,7 @@ from PIL import Image
 
 from adm.cached import Cached
 from adm.data.naming import MANIFEST
-from adm.generation import blocks, folder
+from adm.generation import batches, blocks, writing
 from adm.generation.animation import cost
 from adm.generation.folder import check, sample_into
 from adm.generation.generate import DiffusionGenerator
@@ -74,7 +74,7 @@ _beside(out).write_text("half a file")
 cache = out.with_name(".out.part")
 cache.mkdir()
 (cache / ".lock").touch()
-(cache / "00000000.npz").write_text("a batch")
+(cache / "00000000-00000002.npz").write_text("a batch")
 """
 
 
@@ -215,7 +215,7 @@ def test_leavings_that_say_nothing_whole_are_another_call_s(
     part = tmp_path / ".out.part"
     part.mkdir()
     (part / MANIFEST).write_bytes(left.encode("latin-1"))
-    (part / "00000000.npz").write_bytes(b"of whom nobody knows")
+    (part / "00000000-00000002.npz").write_bytes(b"of whom nobody knows")
     images = sample_into(tmp_path / "out", job, batch_size=2)
     assert torch.equal(images, sample_into(tmp_path / "fresh", job, batch_size=2))
 
@@ -248,31 +248,39 @@ def test_batches_of_another_size_are_used(
     assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
 
 
+SECOND = "00000002-00000004.npz"
+
+
 def zeroed(part: Path) -> None:
-    path = part / "00000002.npz"
+    path = part / SECOND
     path.write_bytes(bytes(path.stat().st_size))
 
 
 def swapped(part: Path) -> None:
-    one, other = part / "00000000.npz", part / "00000002.npz"
+    one, other = part / "00000000-00000002.npz", part / SECOND
     before = one.read_bytes()
     one.write_bytes(other.read_bytes())
     other.write_bytes(before)
 
 
 def cut_short(part: Path) -> None:
-    (part / "00000002.npz").write_bytes(b"PK\x03\x04 and no more")
+    (part / SECOND).write_bytes(b"PK\x03\x04 and no more")
 
 
-def unlisted(part: Path) -> None:
-    (part / SUMS).unlink()
+def one_pixel(part: Path) -> None:
+    """As if it had been written so: the checksum of the archive is right, and the hash is not."""
+    with np.load(part / SECOND, allow_pickle=False) as held:
+        arrays = dict(held)
+    arrays["images"][0, 0, 0, 0] ^= 1
+    np.savez(part / SECOND, **arrays)
 
 
-def list_damaged(part: Path) -> None:
-    (part / SUMS).write_bytes(b"\xff\x00")
+def of_another_job(part: Path) -> None:
+    images = torch.zeros((2, 1, 8, 8), dtype=torch.uint8)
+    batches.store(part, range(2, 4), images, "another")
 
 
-@pytest.mark.parametrize("damage", [zeroed, swapped, cut_short, unlisted, list_damaged])
+@pytest.mark.parametrize("damage", [zeroed, swapped, cut_short, one_pixel, of_another_job])
 def test_a_batch_that_is_not_as_it_was_saved_is_sampled_again(
     tmp_path: Path,
     job: Job,
@@ -283,7 +291,9 @@ def test_a_batch_that_is_not_as_it_was_saved_is_sampled_again(
         sample_into(tmp_path / "out", job, batch_size=2, on_step=stop_after(7))
     damage(tmp_path / ".out.part")
     images = sample_into(tmp_path / "out", job, batch_size=2)
-    assert "00000002.npz is damaged, or not listed in SHA256SUMS" in capsys.readouterr().err
+    assert (
+        f"{SECOND} is damaged, or of other samples; it is sampled again" in capsys.readouterr().err
+    )
     assert torch.equal(images, sample_into(tmp_path / "fresh", job))
 
 
@@ -308,7 +318,7 @@ def test_the_manifest_is_part_of_what_appears_whole(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(folder, "_save", killed)
+        patch.setattr(writing, "_save", killed)
         with pytest.raises(KeyboardInterrupt):
             sample_into(out, job)
     assert [path.name for path in tmp_path.iterdir()] == [".out.part"]

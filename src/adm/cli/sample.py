@@ -26,7 +26,9 @@ def sample(
     which records how the images were sampled, and SHA256SUMS, the hashes of all files. The same
     command writes the same files. An interrupted command resumes when it is run again, and a
     finished one is done; it makes pictures again that are missing or damaged. Images with a number
-    of channels other than 1, 3 or 4 are stored in samples.npz only.
+    of channels other than 1, 3 or 4 are stored in samples.npz only. torchrun, or --shard without
+    it, distributes the images over several processes or machines; the files are the same, and
+    memory use does not grow with their number (`adm docs many-images`).
 
     Examples:
 
@@ -40,6 +42,10 @@ def sample(
 
         adm sample 256x256_diffusion_uncond.pt --classifier 256x256_classifier.pt --scale 10 \
             --classes 207:4 --out out/retrievers
+
+        torchrun --nproc-per-node 8 -m adm sample 64x64_diffusion.pt --count 50000 --out out/many
+
+        adm sample 64x64_diffusion.pt --count 50000 --shard 2/4 --out out/many
 
         adm sample 64x64_diffusion.pt --upsampler 64_256_upsampler.pt --out out/large
 
@@ -69,6 +75,7 @@ def sample(
         upsampler=upsampler,
         upsampler_steps=upsampler_steps,
     )
+    how, devices = how.joined()
     pipeline = how.pipeline(model, upsampler)
     job = pipeline.job(chosen, count, upsampler_steps=upsampler_steps, **how.settings)
-    how.sample_into(out, job, f"sampling {job.count} images")
+    how.sample_into(out, job, f"sampling {job.count} images", devices)

@@ -1,7 +1,9 @@
 """Command-line options -> SamplingOptions -> Pipeline, its settings; Job -> sample folder."""
 
+import os
 from contextlib import nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,11 +11,16 @@ from cyclopts import Parameter
 
 from adm.cli import lists
 from adm.cli.output import say
-from adm.cli.progress import progress
+from adm.cli.progress import Advance, progress
+from adm.generation.shares import Shard, common
 
 if TYPE_CHECKING:  # so that --help does not load torch
     from adm.generation.job import Job
     from adm.generation.pipeline import Pipeline
+    from adm.processes import Devices
+
+LONGEST_WAIT = timedelta(days=7)  # of a rank that is done for the slowest one
+MOST_NAMED = 8  # shards in a message
 
 
 @Parameter(name="*")
@@ -92,6 +99,10 @@ class SamplingOptions:
         the sample. These images are sampled twice.
     overwrite
         Sample again, and replace the sample folder.
+    shard
+        Sample only a share of the images, such as 2/4, the second of four. The shards may run at
+        the same time or one after another, on one machine or several; the one that finds all images
+        beside --out writes the sample folder, and so does the same command without --shard.
     """
 
     classifier: str | None = None
@@ -119,8 +130,16 @@ class SamplingOptions:
     device: str | None = None
     animate: Annotated[bool, Parameter(negative="")] = False
     overwrite: Annotated[bool, Parameter(negative="")] = False
+    shard: str | None = None
 
     def __post_init__(self) -> None:
+        if self.shard is not None:
+            Shard.parsed(self.shard)
+            if os.environ.get("WORLD_SIZE", "1") != "1":
+                raise ValueError(
+                    "--shard is for processes that are not launched together, and a launcher has "
+                    "started this one; leave --shard out"
+                )
         if self.batch_size < 1:
             raise ValueError(f"--batch-size must be at least 1, got {self.batch_size}")
 
@@ -158,25 +177,58 @@ class SamplingOptions:
 
         return load(model, self.classifier, upsampler, self.device)
 
-    def sample_into(self, out: Path, job: "Job", title: str) -> None:
+    def joined(self) -> tuple["SamplingOptions", "Devices"]:
+        """Join the ranks that were launched together; return these options on the own device."""
+        from adm.cli.scoring import joined
+
+        devices = joined(self.device, stall=LONGEST_WAIT)
+        return replace(self, device=str(devices.device)), devices
+
+    def sample_into(self, out: Path, job: "Job", title: str, devices: "Devices") -> None:
         """Sample into a folder with a progress bar, or say that it is complete; name its files."""
-        from adm.data.naming import ANIMATION, ARCHIVE, MANIFEST, SHEET
+        from adm.data.naming import ANIMATION
         from adm.generation.animation import check_animated, cost
-        from adm.generation.folder import BASE, holds, missing, sample_into
+        from adm.generation.folder import holds, missing
 
         if self.animate:
             check_animated(job)
-        done = not self.overwrite and holds(out, job)
-        lacking = missing(out, job, self.animate) if done else []
+        done = devices.told(lambda: not self.overwrite and holds(out, job))
+        lacking = devices.told(lambda: missing(out, job, self.animate)) if done else []
         films = ANIMATION in lacking if done else self.animate
         total = (0 if done else job.evaluations) + (cost(job) if films else 0)
         some = lacking if len(lacking) < 4 else [lacking[0], f"{len(lacking) - 1} more"]
         what = f"drawing {' and '.join(some)}" if done else title
         bar = progress(what, total, "network evaluations")
         # A finished folder is opened as well, which removes what a killed process has left beside.
-        with bar if lacking or not done else nullcontext() as advance:
-            options = {"overwrite": self.overwrite, "animate": self.animate}
-            sample_into(out, job, batch_size=self.batch_size, on_step=advance, **options)
+        shown = bar if devices.main and (lacking or not done) else nullcontext()
+        with shown as advance:
+            left = self._sampled(out, job, advance, devices)
+        if devices.main:
+            self._say(out, job, done, left)
+
+    def _sampled(
+        self, out: Path, job: "Job", advance: Advance | None, devices: "Devices"
+    ) -> list[range]:
+        """Sample a job, or a shard of it; return what is missing beside other shards."""
+        from adm.generation.folder import sample_into
+        from adm.generation.sharded import sample_shard
+
+        options = {"overwrite": self.overwrite, "animate": self.animate}
+        if self.shard is None:
+            sample_into(
+                out, job, batch_size=self.batch_size, on_step=advance, devices=devices, **options
+            )
+            return []
+        shard = Shard.parsed(self.shard)
+        return sample_shard(out, job, shard, batch_size=self.batch_size, on_step=advance, **options)
+
+    def _say(self, out: Path, job: "Job", done: bool, left: list[range]) -> None:
+        """Name the files, or what is missing."""
+        from adm.data.naming import ANIMATION, ARCHIVE, BASE, MANIFEST, SHEET
+
+        if not done and (left or not (out / MANIFEST).is_file()):
+            say(f"shard {self.shard} of {out} is done; {_missing(job, str(self.shard), left)}")
+            return
         if done:
             say(f"{out} is complete: it holds these images; add --overwrite to sample again")
         else:
@@ -186,6 +238,23 @@ class SamplingOptions:
         if self.animate:
             say(f"{out / ANIMATION}: the images at every step, from noise to sample")
         say(f"{out / SHEET}: open it to see the samples")
+
+
+def _missing(job: "Job", shard: str, left: list[range]) -> str:
+    """Say which images are missing, and of which shards they are."""
+    from adm.generation.generate import block_of
+
+    if not left:
+        return "another process writes the folder, or the same command without --shard does"
+    own, block = Shard.parsed(shard), block_of(job.generator)
+    every = [Shard(number, own.of) for number in range(1, own.of + 1)]
+    lack = [str(each) for each in every if common(left, each.share([range(job.count)], block))]
+    named = ", ".join(lack if len(lack) <= MOST_NAMED else [*lack[:MOST_NAMED], "..."])
+    return (
+        f"{sum(map(len, left)):,} of {job.count:,} images are missing beside it, those of "
+        f"{'shard' if len(lack) == 1 else 'shards'} {named}; run these, or copy their folders "
+        "*.part.* beside it, or run the same command without --shard, which samples what is missing"
+    )
 
 
 DEFAULT = SamplingOptions()

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from adm.cli.progress import progress
 
 if TYPE_CHECKING:  # so that --help does not load torch
+    from datetime import timedelta
+
     from adm.data import Source
     from adm.evaluation import Extraction, FeatureSet, Reference
     from adm.features import Features
@@ -19,14 +21,18 @@ if TYPE_CHECKING:  # so that --help does not load torch
 DEFAULT_FEATURES = "inception"
 
 
-def joined(device: str | None) -> "Devices":
-    """Join the ranks that were launched together; alone, use the given device."""
+def joined(device: str | None, stall: "timedelta | None" = None) -> "Devices":
+    """Join the ranks that were launched together; alone, use the given device.
+
+    Args:
+        stall: longest time that a rank may wait for the others; see `join`.
+    """
     from adm.models.device import pick
-    from adm.processes import Devices, join, launched
+    from adm.processes import STALL, Devices, join, launched
 
     if not launched():
         return Devices(pick(device))
-    return join(pick(device) if device else None)
+    return join(pick(device) if device else None, stall=stall or STALL)
 
 
 @contextmanager

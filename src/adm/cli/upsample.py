@@ -31,7 +31,8 @@ def upsample(
 
     Writes a sample folder like that of `adm sample`, with one image for each input image, in the
     same order. The upsampler receives the class of an image if it has a class of the same name. An
-    interrupted command resumes when it is run again.
+    interrupted command resumes when it is run again, and torchrun or --shard distributes it as they
+    do `adm sample`.
 
     Examples:
 
@@ -63,6 +64,7 @@ def upsample(
     from adm.generation.fit import not_upsampler
     from adm.generation.job import Job, LowRes
 
+    how, devices = how.joined()
     pipeline = how.pipeline(model)
     generator, shape = pipeline.generator(**how.settings), pipeline.model.low_shape
     if shape is None:
@@ -78,7 +80,7 @@ def upsample(
     if generator.classes:
         labels = translated(source.labels[:number].tolist(), source.classes, generator.classes)
     job = Job(generator, labels, number, LowRes(low, f"{images}, shrunk" if shrink else images))
-    how.sample_into(out, job, f"upsampling {number} images")
+    how.sample_into(out, job, f"upsampling {number} images", devices)
 
 
 def opened(images: str, model: "DiffusionModel", shrink: bool, named: bool) -> "Source":

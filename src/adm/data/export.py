@@ -1,10 +1,12 @@
 """uint8 images, labels, seeds -> folder of PNG files, named by class and seed, and one .npz."""
 
+import io
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +20,7 @@ from adm.files import new_folder
 UNLABELLED = "image"
 LONGEST_NAME = 40
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date of the zip format
+TOGETHER = 64  # images that are encoded at a time
 UNIX = 3  # written on every system, so that the bytes do not depend on it
 
 
@@ -73,24 +76,100 @@ def write_images(folder: Path, images: Tensor, labels: Tensor | None, names: Seq
         ValueError: images of another type or shape.
     """
     _check_images(images)
-    images = images.cpu()
+    starts = range(0, len(images), TOGETHER)
+    spans = [slice(start, start + TOGETHER) for start in starts]
+    parts = (Part(each := images[span].cpu(), names[span], pngs(each)) for span in spans)
+    write_parts(folder, tuple(images.shape), parts, labels)
+
+
+class Part(NamedTuple):
+    """Some of the images of a folder, in order.
+
+    Attributes:
+        images: (B, C, H, W) uint8.
+        names: of their PNG files; none if PNG cannot hold the images.
+        pictures: the bytes of these files.
+    """
+
+    images: Tensor
+    names: Sequence[str]
+    pictures: Sequence[bytes]
+
+
+def write_parts(
+    folder: Path, shape: tuple[int, ...], parts: Iterable[Part], labels: Tensor | None
+) -> None:
+    """Write PNG files and `samples.npz` part by part, so that one part is in memory at a time.
+
+    Args:
+        shape: (N, C, H, W) of all images.
+        parts: N images.
+        labels: see `save_images`.
+    """
     folder.mkdir(exist_ok=True)
-    for name, image in zip(names, images, strict=True):
-        to_picture(image).save(folder / name)
-    entries = {"arr_0": images.permute(0, 2, 3, 1).numpy()}
+    count, *chw = shape
+    channels, height, width = chw
+
+    def pixels() -> Iterator[np.ndarray]:
+        for part in parts:
+            for name, picture in zip(part.names, part.pictures, strict=True):
+                (folder / name).write_bytes(picture)
+            yield part.images.permute(0, 2, 3, 1).numpy()
+
+    layout = (count, height, width, channels)
+    entries: dict[str, np.ndarray | Pieces] = {"arr_0": Pieces(np.dtype("u1"), layout, pixels())}
     if labels is not None:
         entries["arr_1"] = labels.cpu().numpy().astype(np.int64)
     write_npz(folder / ARCHIVE, entries)
 
 
-def write_npz(path: Path, entries: dict[str, np.ndarray]) -> None:
-    """As np.savez, but the bytes are a function of the arrays: no time is recorded."""
+def pngs(images: Tensor) -> list[bytes]:
+    """(B, C, H, W) uint8 with 1, 3 or 4 channels -> the bytes of the PNG file of each."""
+    found = []
+    for image in images:
+        file = io.BytesIO()
+        to_picture(image).save(file, "png")
+        found.append(file.getvalue())
+    return found
+
+
+class Pieces(NamedTuple):
+    """An array that is written piece by piece along its first dimension."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    pieces: Iterable[np.ndarray]
+
+
+def write_npz(path: Path, entries: Mapping[str, np.ndarray | Pieces]) -> None:
+    """As np.savez, but the bytes are a function of the arrays: no time is recorded.
+
+    Raises:
+        ValueError: pieces that are not together as long as their shape says.
+    """
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for key, array in entries.items():
             info = zipfile.ZipInfo(f"{key}.npy", EPOCH)
             info.create_system = UNIX
             with archive.open(info, "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
+                if isinstance(array, Pieces):
+                    _write_pieces(file, array)
+                else:
+                    whole = np.ascontiguousarray(array)
+                    np.lib.format.write_array(file, whole, allow_pickle=False)
+
+
+def _write_pieces(file: IO[bytes], array: Pieces) -> None:
+    descr = np.lib.format.dtype_to_descr(array.dtype)
+    header = {"descr": descr, "fortran_order": False, "shape": array.shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    rows = 0
+    for piece in array.pieces:
+        assert (piece.dtype, piece.shape[1:]) == (array.dtype, array.shape[1:])
+        file.write(piece.tobytes())
+        rows += len(piece)
+    if rows != array.shape[0]:
+        raise ValueError(f"got {rows} of {count_of(array.shape[0], 'image')}; give all of them")
 
 
 def safe_names(classes: Sequence[str]) -> list[str]:

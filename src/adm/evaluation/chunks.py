@@ -11,13 +11,13 @@ from torch import Tensor
 
 from adm.data.export import write_npz
 from adm.data.npz import members
+from adm.data.sealed import read_sealed, write_sealed
 from adm.files import new_file
 from adm.metrics import Moments
 from adm.training.disk import unwritten
 
 KINDS = ("pool", "spatial", "logits")  # the fields of `Extracted`, in order
 NOTED = ("fingerprint", "hashes")  # what a chunk says of its extractor and images
-HASH = "sha256"  # of all other arrays of a chunk
 COUNTED = ("pool", "spatial")  # kinds whose moments are computed
 WHOLE = "whole"  # folder of the arrays of all images
 MOMENTS = "moments.npz"
@@ -59,9 +59,8 @@ def save(
     """
     arrays = {"fingerprint": np.array([fingerprint]), "hashes": hashes}
     arrays |= {k: v.numpy() for k, v in zip(KINDS, extracted, strict=True) if v is not None}
-    arrays[HASH] = np.array([_hash(arrays)])
     with _written(_path(folder, span)) as part:
-        write_npz(part, arrays)
+        write_sealed(part, arrays)
 
 
 def join(
@@ -112,23 +111,7 @@ def _path(folder: Path, span: range) -> Path:
 
 def _kept(folder: Path, span: range) -> dict[str, np.ndarray] | None:
     """Return the arrays of a chunk but its hash; None if it is absent, or not as written."""
-    try:
-        found = members(_path(folder, span), (*NOTED, *KINDS, HASH))
-    except ValueError:
-        return None
-    if not {*NOTED, "pool", HASH} <= found.keys():
-        return None
-    told = found.pop(HASH).tolist()
-    return found if told == [_hash(found)] else None
-
-
-def _hash(arrays: Mapping[str, np.ndarray]) -> str:
-    """Return the SHA-256 of arrays with their keys, types and shapes."""
-    whole = hashlib.sha256()
-    for key, array in sorted(arrays.items()):
-        whole.update(f"{key} {array.dtype.str} {array.shape}\n".encode())
-        whole.update(array.tobytes())
-    return whole.hexdigest()
+    return read_sealed(_path(folder, span), (*NOTED, *KINDS), (*NOTED, "pool"))
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from adm.generation.generate import DiffusionGenerator
 from adm.generation.generator import OnStep
-from adm.generation.job import Chain, Job
+from adm.generation.job import Chain, Images, Job
 from adm.generation.sheet import MOST_OF_CLASS, drawn, layout
 from adm.images import to_uint8
 from adm.pictures import gif
@@ -88,7 +88,7 @@ def _noisy(chain: Chain, indices: list[int], on_step: OnStep | None) -> Iterator
     size = generator.block
     batches = [indices[i : i + size] for i in range(0, len(indices), size)]
 
-    def chosen(all_: Tensor | None, batch: list[int]) -> Tensor | None:
+    def chosen(all_: Images | None, batch: list[int]) -> Tensor | None:
         return None if all_ is None else all_[batch]
 
     lows = [chosen(low_res, batch) for batch in batches]
@@ -104,7 +104,7 @@ def _noisy(chain: Chain, indices: list[int], on_step: OnStep | None) -> Iterator
             on_step(len(indices) * generator.evaluated(step))
 
 
-def _low_res(chain: Chain) -> Tensor | None:
+def _low_res(chain: Chain) -> Images | None:
     """Return the images that the last job of a cascade, or an upsampler, starts from."""
     if len(chain) > 1:
         return chain[1][1]

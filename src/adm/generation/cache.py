@@ -1,56 +1,75 @@
-"""Job, cache folder -> (N, C, H, W) uint8, resumed after an interruption.
+"""Job, cache folders -> Stored, its images in batch files, made by one process or several.
 
-The cache folder is beside the sample folder, has one writer, and keeps finished batches. Its
-SHA256SUMS lists each of them once it is on the disk; a batch that is not listed, or differs, is
-sampled again.
+A cache folder is beside the sample folder, has one writer, and keeps finished batches. Processes
+that share the images of a job have one each, and read those of the others. A batch that is damaged
+or of another job is sampled again.
 """
 
+import glob
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from adm.cached import Cached
-from adm.data.export import write_npz
-from adm.data.naming import MANIFEST
-from adm.data.npz import members
-from adm.files import clear, new_file, write_json
-from adm.generation.blocks import whole_blocks
+from adm.data.naming import BASE, MANIFEST
+from adm.differences import first_difference
+from adm.files import clear, write_json
+from adm.generation.batches import Batch, Stored, listed, read
 from adm.generation.generate import block_of
 from adm.generation.generator import OnStep
-from adm.generation.job import Job
-from adm.hashes import SUMS, damaged_parts, read_sums, sha256, store_sums
+from adm.generation.job import Images, Job
+from adm.generation.making import Others, make
+from adm.generation.shares import Shard, common, without
 from adm.locks import FILE as LOCK
 from adm.locks import locked
 from adm.notices import notice
 from adm.parsed import cached_json, through_json
+from adm.processes import Devices
 
-BATCH = re.compile(r"(\d{8,})\.npz")  # the index of its first image
+OF_SHARD = re.compile(r".*\.part\.([0-9]+)-of-([0-9]+)")
+
+
+def cache_path(out: Path, shard: Shard | None = None) -> Path:
+    """Return the cache folder of a sample folder, or that of one of its shards."""
+    place = out.resolve()
+    end = "" if shard is None else f".{shard.number}-of-{shard.of}"
+    return place.with_name(f".{place.name}.part{end}")
+
+
+def shard_caches(out: Path) -> list[Path]:
+    """Return the cache folders of shards that there are."""
+    plain = cache_path(out)
+    found = sorted(plain.parent.glob(f"{glob.escape(plain.name)}.*-of-*"))
+    return [each for each in found if OF_SHARD.fullmatch(each.name) and each.is_dir()]
 
 
 @contextmanager
-def cache_of(out: Path) -> Iterator[Path]:
+def cache_of(out: Path, shard: Shard | None = None) -> Iterator[Path]:
     """Yield the locked cache folder of a folder that is to be written, and remove what is left.
 
     That it can be created shows, before any work, that `out` can be written. It is removed if the
     block leaves no finished batch in it.
 
     Raises:
-        InUse: another process writes `out`.
+        InUse: another process writes `out`, or this shard of it.
         OSError: `out` cannot be written, or is a loop of links.
     """
     with suppress(FileNotFoundError):
         out.stat()  # refuses a loop of links
-    place = out.resolve()
-    cache = place.with_name(f".{place.name}.part")
+    with _held(cache_path(out, shard)) as cache:
+        clear(out.resolve())
+        yield cache
+
+
+@contextmanager
+def _held(cache: Path) -> Iterator[Path]:
+    """Yield a locked cache folder; remove it if the block leaves no finished batch in it."""
     try:
         with locked(cache):
-            clear(place)
             try:
                 yield cache
             finally:
@@ -59,6 +78,137 @@ def cache_of(out: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # it holds finished batches, or another process has it
             cache.rmdir()
+
+
+@dataclass(frozen=True, eq=False)
+class Caches:
+    """The cache folders of a sample folder, as they are seen by one of the processes that use them.
+
+    Attributes:
+        out: the sample folder.
+        own: the folder that this process writes to.
+        devices: the ranks, which hold the locks of all folders that there were when they started;
+            one process if there is a shard.
+        others: the folders that rank 0 holds besides its own.
+        shard: which of the images this process makes, if it shares them with processes that it does
+            not know; it holds its own folder only.
+    """
+
+    out: Path
+    own: Path
+    devices: Devices
+    others: Sequence[Path] = ()
+    shard: Shard | None = None
+
+    @property
+    def all(self) -> list[Path]:
+        """All folders that there are, that of the whole job first."""
+        return [cache_path(self.out), *shard_caches(self.out)]
+
+    def claim(self, manifest: dict[str, Any]) -> None:
+        """Note whose images are cached, and discard those of another job unless a shard made them.
+
+        Raises:
+            ValueError: a shard has made images of another job; names the first difference.
+        """
+        self.devices.once(lambda: self._check(manifest))
+        if self.own != cache_path(self.out):
+            write_json(self.own / MANIFEST, manifest)
+
+    def _check(self, manifest: dict[str, Any]) -> None:
+        for cache in shard_caches(self.out):
+            if difference := _difference(cache, manifest):
+                raise ValueError(
+                    f"{cache} holds a part of other samples: {difference}; give the same settings, "
+                    "choose another folder, or remove that one"
+                )
+        if self.shard is None:
+            claim_cache(cache_path(self.out), manifest)
+
+    def sampled(
+        self, job: Job, low_res: Images | None, depth: int, batch_size: int, on_step: OnStep | None
+    ) -> Stored:
+        """Sample the images of a job that no folder has; with a shard, only its share of them.
+
+        Args:
+            low_res: the images that the job starts from.
+            depth: number of jobs that start from this one.
+            batch_size: images of a batch, rounded up to whole blocks.
+            on_step: called after every step with the number of images in the block, with all steps
+                of what is found as `Cached`, and with those of batches that others finish.
+
+        Raises:
+            ValueError: the folders of other ranks cannot be seen.
+        """
+        of, block, whole = job.fingerprint, block_of(job.generator), [range(job.count)]
+        found = self._intact(job, of, depth)
+        lacking = without(whole, [batch.span for batch in found])
+        if self.shard is not None:
+            mine = common(lacking, self.shard.share(whole, block))
+        else:
+            mine = _as_shard(self.devices).share(lacking, block)
+        told, evaluations = None, job.generator.evaluations
+        if on_step is not None:
+            told = Others(on_step, lambda: self._others(depth), evaluations)
+            if done := job.count - sum(map(len, lacking)):
+                on_step(Cached(done * evaluations))
+        place = _at(self.own, depth)
+        place.mkdir(parents=True, exist_ok=True)
+        found += make(job, mine, low_res, place, of, batch_size, told)
+        self.devices.meet(None if told is None else told.look)
+        if self.devices.world > 1:
+            found = [batch for cache in self.all for batch in listed(_at(cache, depth))]
+        stored = Stored.found(found, of, job.generator.shape, job.count)
+        if self.shard is None:
+            self.devices.share_failure(_incomplete(self.out, without(whole, stored.spans)))
+        return stored
+
+    def empty(self, manifest: dict[str, Any]) -> None:
+        """Remove what is cached of a job in the folders whose locks this process holds."""
+        for cache in (self.own, *self.others):
+            if cache == cache_path(self.out) or _difference(cache, manifest) is None:
+                empty(cache)
+
+    def _others(self, depth: int) -> list[Path]:
+        return [_at(cache, depth) for cache in self.all if cache != self.own]
+
+    def _intact(self, job: Job, of: str, depth: int) -> list[Batch]:
+        """Return the batches of all folders; each rank reads its share of them, to check them."""
+        here = [batch for cache in self.all for batch in listed(_at(cache, depth))]
+        found = list[Batch]()
+        for batch in here[self.devices.rank :: self.devices.world]:
+            if batch.span.stop <= job.count and read(batch, of, job.generator.shape) is not None:
+                found.append(batch)
+                continue
+            notice(f"{batch.path} is damaged, or of other samples; it is sampled again")
+            if self.shard is None or batch.path.is_relative_to(self.own):
+                batch.path.unlink(missing_ok=True)
+        return [batch for each in self.devices.gather(found) for batch in each]
+
+
+@contextmanager
+def caches_of(out: Path, devices: Devices) -> Iterator[Caches]:
+    """Hold all cache folders of a sample folder, each rank its own and rank 0 all others.
+
+    Raises:
+        InUse: another process writes the sample folder, or a shard of it.
+        OSError: as `cache_of`.
+    """
+    own = _as_shard(devices) if devices.world > 1 else None
+    with ExitStack() as held:
+        devices.each(lambda: held.enter_context(cache_of(out, own)))
+        group = [cache_path(out, _as_shard(devices, rank)) for rank in range(devices.world)]
+        others = list[Path]()
+
+        def rest() -> None:
+            if devices.world > 1:
+                others.append(held.enter_context(cache_of(out)))
+            for cache in shard_caches(out):
+                if devices.world == 1 or cache not in group:
+                    others.append(held.enter_context(_held(cache)))
+
+        devices.once(rest)
+        yield Caches(out, cache_path(out, own), devices, others)
 
 
 def claim_cache(cache: Path, manifest: dict[str, Any]) -> None:
@@ -81,74 +231,41 @@ def empty(cache: Path) -> None:
             each.unlink(missing_ok=True)
 
 
-def cached_images(
-    place: Path, job: Job, low_res: Tensor | None, batch_size: int, on_step: OnStep | None
-) -> Tensor:
-    """Sample a job, and store every batch; batches of any size that are stored are read.
+def lacking(out: Path, job: Job, depth: int = 0) -> list[range]:
+    """Return the images that no cache folder has, those of the jobs that it starts from included.
 
-    Args:
-        place: the cache folder of the job.
-        low_res: the images that the job starts from.
-        batch_size: images of a batch, rounded up to whole blocks.
-        on_step: called after every step with the number of images in the block, and with all steps
-            of a stored batch, as `Cached`.
-
-    Returns:
-        (N, C, H, W) uint8.
+    Files are found by name, and not read.
     """
-    place.mkdir(parents=True, exist_ok=True)
-    stored, sums = _stored(place, job)
-    size = whole_blocks(batch_size, block_of(job.generator))
-    found, start = list[Tensor](), 0
-    while start < job.count:
-        if start in stored:
-            images = stored[start]
-            if on_step is not None:
-                on_step(Cached(len(images) * job.generator.evaluations))
-        else:
-            stop = min(start + size, job.count, *(each for each in stored if each > start))
-            images = _batch(job, range(start, stop), low_res, on_step)
-            path = place / f"{start:08d}.npz"
-            with new_file(path) as fresh:
-                write_npz(fresh, {"images": images.numpy()})
-            sums[path.name] = sha256(path)
-            store_sums(place, sums)
-        found.append(images)
-        start += len(images)
-    return torch.cat(found)
+    caches = [cache_path(out), *shard_caches(out)]
+    held = [batch.span for cache in caches for batch in listed(_at(cache, depth))]
+    own = without([range(job.count)], held)
+    before = lacking(out, job.low_res, depth + 1) if isinstance(job.low_res, Job) else []
+    return without([range(job.count)], without(without([range(job.count)], own), before))
 
 
-def _batch(job: Job, indices: range, low_res: Tensor | None, on_step: OnStep | None) -> Tensor:
-    part = slice(indices.start, indices.stop)
-    labels = None if job.labels is None else torch.tensor(job.labels[part])
-    low = None if low_res is None else low_res[part]
-    return job.generator.images(labels, indices, low, on_step)
+def _at(cache: Path, depth: int) -> Path:
+    """Return the folder of the batches of a job in a cache folder."""
+    return cache.joinpath(*[BASE] * depth)
 
 
-def _stored(place: Path, job: Job) -> tuple[dict[int, Tensor], dict[str, str]]:
-    """Return the intact batches by their first index, and their hashes by file name."""
-    names = sorted(path.name for path in place.iterdir() if BATCH.fullmatch(path.name))
-    sums: dict[str, str] = {}
-    with suppress(ValueError):  # a damaged list vouches for nothing
-        sums = read_sums(place) or {}
-    damaged = set(damaged_parts(place, names)) if sums else set(names)
-    found: dict[int, Tensor] = {}
-    for name in names:
-        images = None if name in damaged else _read(place / name, job, int(name[:-4]))
-        if images is None:
-            notice(f"{place / name} is damaged, or not listed in {SUMS}; it is sampled again")
-            sums.pop(name, None)
-        else:
-            found[int(name[:-4])] = images
-    return found, {name: digest for name, digest in sums.items() if name in names}
+def _as_shard(devices: Devices, rank: int | None = None) -> Shard:
+    return Shard((devices.rank if rank is None else rank) + 1, devices.world)
 
 
-def _read(path: Path, job: Job, start: int) -> Tensor | None:
-    """Return the images of a batch; None if they cannot be those of the job."""
-    try:
-        images = torch.from_numpy(members(path, ("images",), in_memory=True)["images"])
-    except (ValueError, KeyError, TypeError):  # damaged, without images, or of text
+def _difference(cache: Path, manifest: dict[str, Any]) -> str | None:
+    """Say how the job of a cache folder differs; None if it does not, or is not noted yet.
+
+    Where it is not noted, its batches say what they are of.
+    """
+    held = cached_json(cache / MANIFEST)
+    return None if held is None else first_difference(held, through_json(manifest))
+
+
+def _incomplete(out: Path, missing: list[range]) -> ValueError | None:
+    if not missing:
         return None
-    fits = images.ndim == 4 and images.shape[1:] == torch.Size(job.generator.shape)
-    fits = fits and images.dtype == torch.uint8 and 0 < len(images) <= job.count - start
-    return images if fits else None
+    return ValueError(
+        f"images {missing[0].start} to {missing[0].stop - 1} are not beside {out}, where another "
+        "process was to write them; choose a folder on a disk that all processes share, or copy "
+        "the folders *.part.* of all machines together and run the same command again"
+    )

@@ -1,8 +1,10 @@
 """Generator, labels, count -> Job; Job -> Chain, the jobs of a cascade with their images."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias, Union
+from functools import cached_property
+from typing import Any, Protocol, TypeAlias, TypeVar, Union
 
 import torch
 from torch import Tensor
@@ -10,6 +12,14 @@ from torch import Tensor
 from adm.generation.generate import DiffusionGenerator, check_low_res
 from adm.generation.generator import Cost, Generator
 from adm.hashes import sha256_of
+
+
+class Images(Protocol):
+    """(N, C, H, W) uint8: a tensor, or images on disk that are read when they are asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, chosen: slice | list[int], /) -> Tensor: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,14 +114,22 @@ class Job:
             "low_res": None if self.low_res is None else self.low_res.manifest(),
         }
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the manifest: jobs of one fingerprint have the same images."""
+        return sha256_of(json.dumps(self.manifest(), sort_keys=True).encode())
 
+
+SomeImages = TypeVar("SomeImages", bound=Images)
 # A job with its images, then the job that it started from with its own, and so on.
-Chain: TypeAlias = list[tuple[Job, Tensor]]
+Chain: TypeAlias = Sequence[tuple[Job, Images]]
 
 
 def chained(
-    job: Job, images_of: Callable[[Job, Tensor | None, int], Tensor], depth: int = 0
-) -> Chain:
+    job: Job,
+    images_of: Callable[[Job, SomeImages | Tensor | None, int], SomeImages],
+    depth: int = 0,
+) -> list[tuple[Job, SomeImages]]:
     """Make the images of a job, after those of the job that it starts from.
 
     Args:

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from adm.data.naming import at_home
 from adm.generation.animation import animation
-from adm.generation.folder import check_free, write_folder
+from adm.generation.folder import check_free
 from adm.generation.generate import generate
 from adm.generation.generator import OnStep
-from adm.generation.job import Chain, Job, chained
+from adm.generation.job import Job, chained
 from adm.generation.sheet import contact_sheet
+from adm.generation.writing import write_folder
 from adm.pictures import png
 
 
@@ -26,7 +27,7 @@ class Samples:
         chain: the job with its images, and for a cascade the first job with its images.
     """
 
-    chain: Chain
+    chain: list[tuple[Job, Tensor]]
 
     @property
     def images(self) -> Tensor:
