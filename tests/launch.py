@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -44,13 +45,24 @@ def train(
     """Start `adm train`; `before` is Python that the process runs first."""
     path, data = files(folder, recipe, source)
     words = ["train", str(path), "--data", str(data), "--out", str(run), "--device", "cpu"]
+    return command(folder, [*words, *options], processes=processes, before=before)
+
+
+def command(
+    folder: Path, words: Sequence[str], *, processes: int = 1, before: str = ""
+) -> subprocess.Popen[str]:
+    """Start `adm` in a process of its own, or in several; `before` is Python that each runs first.
+
+    Args:
+        folder: where the script is put.
+    """
     script = folder / "start.py"
     script.write_text(f"{before}\nfrom adm.cli import program\nprogram()\n")
     start = [sys.executable]
     if processes > 1:
         start += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     return subprocess.Popen(
-        [*start, str(script), *words, *options],
+        [*start, str(script), *words],
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -20,6 +20,7 @@ LONGEST_NAME = (
 )
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # errors of a disk without room
 UNSYNCED = (errno.EINVAL, errno.ENOTSUP)  # errors of file systems that cannot sync a folder
+SYNCED_TOGETHER, QUEUED = 16, 1024  # files that are synced at a time, and that wait for it
 ABANDONED_SECONDS = 86_400.0  # without a change, after which the writer on another machine is dead
 
 
@@ -173,11 +174,19 @@ def fsync(path: Path) -> None:
 
 
 def fsync_all(folder: Path) -> None:
-    """Wait until all files in a folder, and their names, are on the disk."""
-    for place, _, names in os.walk(folder):
-        for name in names:
-            fsync(Path(place, name))
-        fsync(Path(place))
+    """Wait until all files in a folder, and their names, are on the disk.
+
+    Several threads wait at a time, so that the disk can write many small files together.
+    """
+    from concurrent.futures import ThreadPoolExecutor  # slow to import
+
+    with ThreadPoolExecutor(SYNCED_TOGETHER, thread_name_prefix="sync") as pool:
+        for place, _, names in os.walk(folder):
+            for start in range(0, len(names), QUEUED):
+                some = (Path(place, name) for name in names[start : start + QUEUED])
+                for _ in pool.map(fsync, some):
+                    pass
+            fsync(Path(place))
 
 
 def leftovers(path: Path) -> list[Path]:

@@ -68,6 +68,15 @@ def upsample(model: str, images: str, out: Path, how: SamplingOptions) -> None:
         check(settings, base, how.settings)
 
 
+def job(model: str, how: SamplingOptions, classes: str | None, count: int | None) -> None:
+    """Refuse images that cannot be sampled."""
+    with gathered() as check:
+        base, guide = _models(check, model, how)
+        if base is not None:
+            check(_countable, classes, count, known_classes(base, guide, how))
+        check(settings, base, how.settings)
+
+
 def sweep(
     model: str,
     out: Path,

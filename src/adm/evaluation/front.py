@@ -12,6 +12,7 @@ from adm.arguments import check
 from adm.data import Source
 from adm.data.source import in_memory
 from adm.evaluation.evaluate import at_size, report_on
+from adm.evaluation.generated import generated
 from adm.evaluation.opening import Opened, first, open_images
 from adm.evaluation.reference import (
     Reference,
@@ -25,6 +26,7 @@ from adm.evaluation.report import Report
 from adm.evaluation.scores import FLOAT16, USUAL
 from adm.evaluation.statistics import DEFAULT, Extraction, extract
 from adm.features import Features, open_features, recorded_features
+from adm.generation.job import Job
 from adm.generation.samples import Samples
 from adm.metrics.bootstrap import RESAMPLES
 
@@ -78,7 +80,7 @@ class Comparison:
 
 
 def evaluate(
-    samples: str | Path | Samples,
+    samples: str | Path | Samples | Job,
     reference: str | Path,
     features: str | None = None,
     comparison: Comparison | None = None,
@@ -89,7 +91,8 @@ def evaluate(
 
     Args:
         samples: the result of `Pipeline.sample`, or a data spec: a sample folder, an .npz file of
-            the released layout, or other data.
+            the released layout, or other data; or the job of `Pipeline.job`, whose images are
+            sampled while their features are extracted, and not stored.
         reference: a file of `adm reference`, a released file, or a data spec to compute a reference
             from.
         features: a features spec: "inception", "efficientnet-lite0", "dinov2", a classifier, or
@@ -102,7 +105,7 @@ def evaluate(
     Raises:
         ValueError: the images or the features cannot be compared.
     """
-    check("samples", samples, (str, Path, Samples), "samples, a path or a data spec")
+    check("samples", samples, (str, Path, Samples, Job), "samples, a job, or a data spec")
     check("reference", reference, (str, Path), "a path or a data spec; save samples to give them")
     check("features", features, (str, type(None)), "a features spec such as 'inception'")
     options = comparison or Comparison()
@@ -116,7 +119,7 @@ def evaluate(
     what = f"extracting features of {source.name}"
     with shown(_part(extraction, "samples"), what, len(source)) as each:
         generated = extract(source, chosen, each)
-    named = options.unchanged and not isinstance(samples, Samples)
+    named = options.unchanged and isinstance(samples, str | Path)
     if named and (stored := stored_statistics(str(samples), chosen)) is not None:
         generated = replace(generated, stored=stored[0], stored_spatial=stored[1])
     return report_on(
@@ -131,7 +134,9 @@ def evaluate(
     )
 
 
-def _opened(samples: str | Path | Samples, options: Comparison) -> Opened:
+def _opened(samples: str | Path | Samples | Job, options: Comparison) -> Opened:
+    if isinstance(samples, Job):
+        return Opened(generated(samples), samples.manifest())
     if not isinstance(samples, Samples):
         return open_images(str(samples), size=options.size, channels=options.channels, pad=False)
     labels, count = samples.labels, len(samples)

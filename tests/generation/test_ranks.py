@@ -1,0 +1,61 @@
+"""the same images by one process and by two -> the same files, after a kill too."""
+
+from pathlib import Path
+
+import launch
+import pytest
+import tiny
+
+from adm.hashes import damaged_parts
+
+COUNT = 24
+# In blocks of two images, so that both processes have several.
+BLOCKS = "from adm.generation import blocks\nblocks.LARGEST = 2\n"
+KILLED = """
+import os, signal
+from adm.generation import making
+store = making.store
+left = [2]
+def deadly(*given):
+    left[0] -= 1
+    if not left[0] and os.environ["RANK"] == "1":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return store(*given)
+making.store = deadly
+"""
+
+pytestmark = pytest.mark.slow
+
+
+def sample(folder: Path, out: Path, processes: int, status: int = 0, before: str = "") -> str:
+    """`adm sample` of a cascade."""
+    base = tiny.model(folder / "base.safetensors", tiny.diffusion("data.size=4,4"))
+    up = tiny.model(folder / "up.safetensors", tiny.upsampler())
+    words = ["sample", base, "--upsampler", up, "--count", COUNT, "--batch-size", 2, "--out", out]
+    words += ["--steps", 3, "--upsampler-steps", 2, "--device", "cpu"]
+    started = launch.command(
+        folder, [*map(str, words)], processes=processes, before=BLOCKS + before
+    )
+    return launch.finish(started, status)
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    found = sorted(path for path in out.rglob("*") if path.is_file())
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in found}
+
+
+def test_two_processes_write_what_one_writes_and_go_on_after_one_was_killed(tmp_path: Path) -> None:
+    one, two, resumed = (tmp_path / name / "out" for name in ("one", "two", "resumed"))
+    sample(tmp_path, one, processes=1)
+    assert damaged_parts(one) == []
+    said = sample(tmp_path, two, processes=2)
+    assert said.count("24 images, samples.npz") == 1  # one process speaks for both
+    assert "120 of 120 network evaluations" in said  # and counts what both do
+    assert contents(two) == contents(one)
+    sample(tmp_path, resumed, processes=2, status=1, before=KILLED)
+    left = {path.name: len([*path.rglob("*.npz")]) for path in resumed.parent.iterdir()}
+    assert left[".out.part.2-of-2"] == 1, left
+    sample(tmp_path, resumed, processes=1)
+    assert contents(resumed) == contents(one)
+    for out in (one, two, resumed):
+        assert [path.name for path in out.parent.iterdir()] == ["out"]
