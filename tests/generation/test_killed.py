@@ -3,43 +3,17 @@
 import os
 import signal
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from torch import Tensor
+from numbered import Numbered
 
 from adm import files
 from adm.generation import batches, cache, folder, making, writing
 from adm.generation.folder import sample_into
 from adm.generation.job import Job
-
-
-@dataclass(frozen=True)
-class Numbered:
-    """A generator without a network: image i has the grey level i."""
-
-    shape: tuple[int, int, int] = (1, 4, 4)
-    low_shape: tuple[int, int, int] | None = None
-    classes: tuple[str, ...] = ("a", "b")
-    seed: int = 0
-    evaluations: int = 1
-
-    def images(
-        self,
-        labels: Tensor | None,
-        indices: Sequence[int],
-        low_res: Tensor | None = None,
-        on_step: Callable[[int], None] | None = None,
-    ) -> Tensor:
-        return torch.tensor([[[[i] * 4] * 4] for i in indices], dtype=torch.uint8)
-
-    def manifest(self) -> dict[str, Any]:
-        return {"low": self.low_shape}
-
 
 BASE = Job(Numbered(), [0, 1] * 3, 6)
 CASCADE = Job(Numbered(low_shape=(1, 4, 4)), [0, 1] * 3, 6, low_res=BASE)
