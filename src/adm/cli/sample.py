@@ -43,9 +43,9 @@ def sample(
         adm sample 256x256_diffusion_uncond.pt --classifier 256x256_classifier.pt --scale 10 \
             --classes 207:4 --out out/retrievers
 
-        torchrun --nproc-per-node 8 -m adm sample 64x64_diffusion.pt --count 50000 --out out/many
+        torchrun --nproc-per-node 8 -m adm sample fashion --count 50000 --out out/many
 
-        adm sample 64x64_diffusion.pt --count 50000 --shard 2/4 --out out/many
+        adm sample fashion --count 50000 --shard 2/4 --out out/shards
 
         adm sample 64x64_diffusion.pt --upsampler 64_256_upsampler.pt --out out/large
 
