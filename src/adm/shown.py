@@ -23,6 +23,12 @@ def shown(value: Any, longest: int = LONGEST) -> str:
     return short(printable(text), longest)
 
 
+def exactly(number: float) -> str:
+    """Return the shortest text that identifies a number, such as 4, 0.5 or 0.12345671."""
+    text = f"{number:g}"
+    return text if float(text) == number else repr(number)
+
+
 def short(text: str, longest: int = LONGEST) -> str:
     """Return a text of at most `longest` characters, with an ellipsis for what is left out."""
     if len(text) <= longest:

@@ -12,8 +12,9 @@ from adm import files
 from adm.data.export import safe_names
 from adm.generation.folder import images_of
 from adm.pictures import LEAST, data_uri, grid, png
+from adm.shown import exactly
 from adm.sweep.curve import Line
-from adm.sweep.plan import SAMPLES, Point, Sweep, exactly
+from adm.sweep.plan import SAMPLES, Point, Sweep
 from adm.sweep.plots import figure
 from adm.sweep.run import JUDGE_ACCURACY, NetworkScores, SweepResult
 from adm.sweep.summary import (

@@ -7,7 +7,7 @@ same noise at every point.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from adm.cached import Cached
 from adm.generation.cache import cache_of, empty
@@ -21,14 +21,46 @@ from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.parsed import through_json
 from adm.samplers import Sampling
 from adm.samplers.words import changed
+from adm.shown import exactly
 
 SAMPLES = "samples"  # in the sweep folder; holds a sample folder for each point
 
 
-def exactly(scale: float) -> str:
-    """Return the shortest text that identifies a scale, such as 4, 0.5 or 0.12345671."""
-    short = f"{scale:g}"
-    return short if float(short) == scale else repr(scale)
+class Named(Protocol):
+    """A point: settings whose name is that of its sample folder."""
+
+    @property
+    def name(self) -> str: ...
+
+
+P = TypeVar("P", bound=Named)
+
+
+class Plan(Protocol[P]):
+    """Points to sample and score: a `Sweep`, or another set of points."""
+
+    @property
+    def model(self) -> DiffusionModel: ...
+
+    @property
+    def classifier(self) -> ClassifierModel | None: ...
+
+    @property
+    def labels(self) -> list[int] | None:
+        """(count,) one label per image; None for a model without classes."""
+        ...
+
+    @property
+    def count(self) -> int:
+        """Images per point."""
+        ...
+
+    @property
+    def points(self) -> list[P]: ...
+
+    def job(self, point: P) -> Job:
+        """Return the job of one point."""
+        ...
 
 
 class Point(NamedTuple):
@@ -81,14 +113,11 @@ class Sweep:
         ]
 
     def job(self, point: Point) -> Job:
-        """Return the job of one point.
-
-        Without guidance, the samples of a model that takes no labels have no labels.
-        """
-        sampling = changed(self.base, sampler=point.sampler, steps=point.steps, scale=point.scale)
-        classifier = self.classifier if point.scale else None
-        generator = DiffusionGenerator(self.model, sampling, classifier)
-        return Job(generator, self.labels if generator.classes else None, self.count)
+        """Return the job of one point."""
+        return job_of(
+            self,
+            changed(self.base, sampler=point.sampler, steps=point.steps, scale=point.scale),
+        )
 
     def check(self) -> None:
         """Raise ValueError if any point cannot be sampled or scored."""
@@ -103,6 +132,16 @@ class Sweep:
             self.job(point)
 
 
+def job_of(plan: Plan[Any], sampling: Sampling) -> Job:
+    """Return the job of all images of a plan with these settings.
+
+    Without guidance, the samples of a model that takes no labels have no labels.
+    """
+    classifier = plan.classifier if sampling.guidance else None
+    generator = DiffusionGenerator(plan.model, sampling, classifier)
+    return Job(generator, plan.labels if generator.classes else None, plan.count)
+
+
 def balanced(classes: Sequence[int], count: int) -> list[int]:
     """Return (count,) labels that cycle through `classes`: counts differ by at most one.
 
@@ -113,8 +152,8 @@ def balanced(classes: Sequence[int], count: int) -> list[int]:
 
 
 def sample_point(
-    sweep: Sweep,
-    point: Point,
+    sweep: Plan[P],
+    point: P,
     out: Path,
     batch_size: int = 64,
     on_step: Callable[[int], None] | None = None,

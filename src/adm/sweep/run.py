@@ -15,7 +15,7 @@ from adm.evaluation.manifest import versions
 from adm.locks import locked
 from adm.processes import Devices
 from adm.samplers.words import to_json
-from adm.sweep.plan import SAMPLES, Point, Sweep, sample_point
+from adm.sweep.plan import SAMPLES, Named, P, Plan, Sweep, sample_point
 from adm.sweep.scoring import Scoring, judge_accuracy, judge_name, score_point
 
 JUDGE_ACCURACY = "judge accuracy"  # key of the judge's score
@@ -46,6 +46,20 @@ class NetworkScores(NamedTuple):
     def short_title(self, key: str) -> str:
         """The title of a score without the network's name, for tables and figures that have it."""
         return self.title(key).removesuffix(f" ({self.network})")
+
+
+class Scored(NamedTuple):
+    """The scores of a plan.
+
+    Attributes:
+        networks: the scores by each network.
+        notes: on the scores: what makes them incomparable with others.
+        reports: of the first point, by each network.
+    """
+
+    networks: list[NetworkScores]
+    notes: list[str]
+    reports: list[Report]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,20 +102,38 @@ def run(
     Raises:
         ValueError: the folder holds samples of another sweep, or images that cannot be scored.
     """
-    scoring.check(sweep.model.shape)
+    found = score_points(
+        sweep, scoring, out, devices=devices, batch_size=batch_size, on_evaluations=on_evaluations
+    )
+    if found is None:
+        return None
+    return SweepResult(sweep, found.networks, found.notes, _manifest(sweep, found.reports))
+
+
+def score_points(
+    plan: Plan[P],
+    scoring: Scoring,
+    out: Path,
+    *,
+    devices: Devices,
+    batch_size: int = 64,
+    on_evaluations: OnEvaluations | None = None,
+) -> Scored | None:
+    """Sample and score every point of a plan; see `run`."""
+    scoring.check(plan.model.shape)
     # The ranks share the points, and not the images of a point.
     alone = Extraction(Devices(devices.device), batch_size)
 
     def act() -> None:
-        callbacks = {point: _callback(on_evaluations, point) for point in share(sweep, devices)}
+        callbacks = {point: _callback(on_evaluations, point) for point in share(plan, devices)}
         for point, on_images in callbacks.items():
-            sample_point(sweep, point, out, batch_size, on_images)
+            sample_point(plan, point, out, batch_size, on_images)
         for point, on_images in callbacks.items():
             _score(scoring, point, out, replace(alone, on_images=on_images))
 
     devices.each(act)
-    results: list[SweepResult] = []
-    devices.once(lambda: results.append(_collect(sweep, scoring, out, alone)))
+    results: list[Scored] = []
+    devices.once(lambda: results.append(_collect(plan, scoring, out, alone)))
     return results[0] if results else None
 
 
@@ -124,24 +156,24 @@ def alone(out: Path, devices: Devices) -> Iterator[None]:
                     out.rmdir()
 
 
-def share(sweep: Sweep, devices: Devices) -> list[Point]:
+def share(plan: Plan[P], devices: Devices) -> list[P]:
     """Return the points that this rank samples and scores."""
-    return sweep.points[devices.rank :: devices.world]
+    return plan.points[devices.rank :: devices.world]
 
 
-def evaluations(sweep: Sweep, scoring: Scoring, devices: Devices) -> int:
+def evaluations(plan: Plan[P], scoring: Scoring, devices: Devices) -> int:
     """Return the network evaluations of this rank, per image one per step and one per scorer."""
-    mine = share(sweep, devices)
-    steps = sum(sweep.job(point).evaluations for point in mine)
-    return steps + sweep.count * len(mine) * len(scoring.scorers)
+    mine = share(plan, devices)
+    steps = sum(plan.job(point).evaluations for point in mine)
+    return steps + plan.count * len(mine) * len(scoring.scorers)
 
 
-def _callback(on: OnEvaluations | None, point: Point) -> Callable[[int], None] | None:
+def _callback(on: OnEvaluations | None, point: Named) -> Callable[[int], None] | None:
     return None if on is None else lambda amount: on(amount, point.name)
 
 
 def _score(
-    scoring: Scoring, point: Point, out: Path, extraction: Extraction
+    scoring: Scoring, point: Named, out: Path, extraction: Extraction
 ) -> tuple[list[Report], Score | None]:
     """Return a point's report by each scorer, and the judge's accuracy if there is a judge."""
     place = out / SAMPLES / point.name
@@ -151,9 +183,9 @@ def _score(
     return reports, judge_accuracy(scoring.judge, point, place, out, scoring.labels)
 
 
-def _collect(sweep: Sweep, scoring: Scoring, out: Path, extraction: Extraction) -> SweepResult:
-    """Collect the result from what all ranks have saved in the sweep folder."""
-    scored = [_score(scoring, point, out, extraction) for point in sweep.points]
+def _collect(plan: Plan[P], scoring: Scoring, out: Path, extraction: Extraction) -> Scored:
+    """Collect the scores from what all ranks have saved in the sweep folder."""
+    scored = [_score(scoring, point, out, extraction) for point in plan.points]
     columns = list(zip(*(reports for reports, _ in scored), strict=True))
     networks = [
         NetworkScores(reports[0].features, [dict(report.scores) for report in reports])
@@ -162,8 +194,7 @@ def _collect(sweep: Sweep, scoring: Scoring, out: Path, extraction: Extraction) 
     if scoring.judge is not None:
         shares = [{JUDGE_ACCURACY: share} for _, share in scored if share is not None]
         networks = _with_judge(networks, judge_name(scoring.judge), shares)
-    manifest = _manifest(sweep, scored[0][0])
-    return SweepResult(sweep, networks, _notes(sweep, columns), manifest)
+    return Scored(networks, _notes(plan.count, columns), scored[0][0])
 
 
 def _with_judge(
@@ -180,10 +211,10 @@ def _with_judge(
     ]
 
 
-def _notes(sweep: Sweep, columns: Sequence[Sequence[Report]]) -> list[str]:
+def _notes(count: int, columns: Sequence[Sequence[Report]]) -> list[str]:
     """Return a note on the number of samples, and the warnings that all points share."""
     own = (
-        f"Each point has {sweep.count:,} samples. The Fréchet distance, recall and coverage depend "
+        f"Each point has {count:,} samples. The Fréchet distance, recall and coverage depend "
         "on that number: compare them within this sweep only."
     )
     common = [

@@ -39,7 +39,7 @@ from adm.models.paths import SHIPPED
 from adm.models.trained import ClassifierModel
 from adm.notices import notice
 from adm.parsed import as_type, cached_json
-from adm.sweep.plan import Point
+from adm.sweep.plan import Named
 
 POINTS, REFERENCES = "points", "references"  # in the sweep folder
 FILE_HASH = "file_sha256"  # of the reference, in the note beside it
@@ -164,7 +164,7 @@ def cached_completion(
 
 def score_point(
     scorer: Scorer,
-    point: Point,
+    point: Named,
     place: Path,
     out: Path,
     extraction: Extraction,
@@ -202,7 +202,7 @@ def score_point(
 
 
 def judge_accuracy(
-    judge: ClassifierModel, point: Point, place: Path, out: Path, labels: Sequence[int]
+    judge: ClassifierModel, point: Named, place: Path, out: Path, labels: Sequence[int]
 ) -> Score:
     """Return the fraction of samples that a classifier assigns to the class they were made for.
 

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 from adm.evaluation import Score
 from adm.generation.generator import Cost
+from adm.shown import exactly
 from adm.sweep.curve import Line, apart, bounded, lowest_of_all, parts, sentences
-from adm.sweep.plan import Point, Sweep, exactly
+from adm.sweep.plan import Point, Sweep
 from adm.sweep.run import JUDGE_ACCURACY, NetworkScores, SweepResult
 
 SCALE, STEPS = "guidance scale", "steps"
