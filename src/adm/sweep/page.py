@@ -1,11 +1,10 @@
 """SweepResult, sample folders -> a self-contained HTML page, Markdown, JSON and PNG figures."""
 
 import json
-from importlib import resources
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, select_autoescape
 from torch import Tensor
 
 from adm import files
@@ -32,6 +31,7 @@ from adm.sweep.summary import (
     tables,
     ways,
 )
+from adm.sweep.template import PACKAGE, rendered
 
 ACROSS, ROWS = 4, 10  # images per row and scale; most rows
 MOST = 128  # most pixels of the longer side of an image
@@ -57,12 +57,10 @@ def page(result: SweepResult, drawn: dict[str, dict[str, bytes]], out: Path) -> 
         drawn: network -> file name -> PNG, from `figures`.
         out: the sweep folder, whose samples the page shows.
     """
-    text = resources.files("adm.sweep").joinpath("sweep.html").read_text("utf-8")
-    environment = Environment(
-        autoescape=select_autoescape(default=True, default_for_string=True), trim_blocks=True
-    )
     sweep, grids = result.sweep, columns(result.sweep)
-    return environment.from_string(text).render(
+    return rendered(
+        PACKAGE,
+        "sweep.html",
         title=title_of(sweep),
         lead=LEAD if len(sweep.scales) > 1 else "",
         same=SAME,
@@ -75,7 +73,14 @@ def page(result: SweepResult, drawn: dict[str, dict[str, bytes]], out: Path) -> 
         figure_notes=figure_notes([c for each in result.networks for c in curves(sweep, each)]),
         labelled=bool(meant(sweep)),
         unlabelled_note=_unlabelled_note(result),
-        grids=[_grid(sweep, name, points, out) for name, points in grids.items()],
+        grids=[
+            sample_grid(
+                name,
+                {_heading(sweep, point): out / SAMPLES / point.name for point in points},
+                shown(sweep),
+            )
+            for name, points in grids.items()
+        ],
         tables=tables(result),
         notes=table_notes(result),
         settings=json.dumps(result.manifest, indent=1),
@@ -110,15 +115,19 @@ def columns(sweep: Sweep) -> dict[str, list[Point]]:
 
 def shown(sweep: Sweep) -> dict[str, list[int]]:
     """Return the image indices of each row of the sample grids; with classes, a row is a class."""
-    labels = meant(sweep)
+    return rows_of(meant(sweep), sweep.classes, sweep.count)
+
+
+def rows_of(labels: Sequence[int], classes: Sequence[str], count: int) -> dict[str, list[int]]:
+    """Return the image indices of each row of a sample grid; with labels, a row is a class."""
     if not labels:
-        ends = range(ACROSS, min(sweep.count, ACROSS * ROWS) + 1, ACROSS)
+        ends = range(ACROSS, min(count, ACROSS * ROWS) + 1, ACROSS)
         return {f"{end - ACROSS} to {end - 1}": list(range(end - ACROSS, end)) for end in ends}
     used = sorted(set(labels))
     rows = min(ROWS, len(used))
     chosen = [used[i * len(used) // rows] for i in range(rows)]
     return {
-        sweep.classes[label]: [i for i, own in enumerate(labels) if own == label][:ACROSS]
+        classes[label]: [i for i, own in enumerate(labels) if own == label][:ACROSS]
         for label in chosen
     }
 
@@ -150,16 +159,27 @@ def _section(sweep: Sweep, network: NetworkScores, drawn: dict[str, bytes]) -> d
     }
 
 
-def _grid(sweep: Sweep, name: str, points: list[Point], out: Path) -> dict[str, Any]:
-    columns = [images_of(out / SAMPLES / point.name) for point in points]
-    chosen = shown(sweep)
-    across = max(map(len, chosen.values()))
-    rows = [
-        {"name": row, "pictures": [tiles(images[numbers], across) for images in columns]}
-        for row, numbers in chosen.items()
+def sample_grid(
+    name: str, columns: Mapping[str, Path], rows: Mapping[str, Sequence[int]]
+) -> dict[str, Any]:
+    """Return what the template shows as a grid of samples.
+
+    Args:
+        columns: heading -> sample folder.
+        rows: name -> indices of images.
+    """
+    images = [images_of(folder) for folder in columns.values()]
+    across = max(map(len, rows.values()))
+    drawn = [
+        {"name": row, "pictures": [tiles(each[chosen], across) for each in images]}
+        for row, chosen in rows.items()
     ]
-    headings = [_heading(sweep, point) for point in points]
-    return {"name": name, "headings": headings, "rows": rows, "images": across * len(points)}
+    return {
+        "name": name,
+        "headings": list(columns),
+        "rows": drawn,
+        "images": across * len(columns),
+    }
 
 
 def _heading(sweep: Sweep, point: Point) -> str:
