@@ -100,7 +100,7 @@ def _band(
     label: str | None,
     style: str = "-",
 ) -> None:
-    value, low, high = _columns(scores)
+    value, low, high = columns(scores)
     axes.fill_between(x, low, high, color=colour, alpha=0.15, lw=0)
     axes.plot(x, value, style, color=colour, marker="o", ms=4, lw=1.6, label=label)
 
@@ -117,7 +117,7 @@ def _best(axes: Axes, x: Sequence[float], scores: Sequence[Score], colour: str) 
     place = lowest_of_all(scores)
     if place is None:
         return
-    value = _columns(scores)[0]
+    value = columns(scores)[0]
     axes.plot(x[place], value[place], "o", ms=10, mfc="none", mec=colour, mew=1.4)
     axes.annotate(
         f"{value[place]:.3g}",
@@ -132,7 +132,7 @@ def _best(axes: Axes, x: Sequence[float], scores: Sequence[Score], colour: str) 
 
 def _path(axes: Axes, line: Line, colour: str) -> None:
     """Draw precision against recall; each point has both intervals."""
-    (x, x_low, x_high), (y, y_low, y_high) = _columns(line.recall), _columns(line.precision)
+    (x, x_low, x_high), (y, y_low, y_high) = columns(line.recall), columns(line.precision)
     axes.errorbar(
         x,
         y,
@@ -165,7 +165,7 @@ def _label(axes: Axes, line: Line) -> None:
         axes.annotate(text, (a, b), (5, 5), textcoords="offset points", fontsize=8, color=INK)
 
 
-def _columns(scores: Sequence[Score]) -> np.ndarray:
+def columns(scores: Sequence[Score]) -> np.ndarray:
     """Return (3, N): values, lower and upper ends; an unknown end is the value itself."""
     value, low, high = np.array([(s.value, s.low, s.high) for s in scores]).T
     return np.stack([value, np.fmin(low, value), np.fmax(high, value)])

@@ -115,7 +115,7 @@ def markdown(result: SweepResult, title: str) -> str:
             parts.append(f"**{lead}.** {' '.join(said)}")
     for table in tables(result):
         body = [table.headings, ["---"] * len(table.headings)]
-        body += [[_plain(cell) for cell in row] for row in table.rows]
+        body += [[plain(cell) for cell in row] for row in table.rows]
         parts += [f"## By {table.network}", "\n".join(f"| {' | '.join(row)} |" for row in body)]
     return "\n\n".join([*parts, *table_notes(result)]) + "\n"
 
@@ -202,6 +202,7 @@ def _calls(cost: Cost) -> list[Cell]:
     return [Cell(f"{cost.network:,}"), Cell(f"{cost.classifier:,}")]
 
 
-def _plain(cell: Cell) -> str:
+def plain(cell: Cell) -> str:
+    """Format a cell as Markdown: the best ones bold, the interval in parentheses."""
     value = f"**{cell.value}**" if cell.best else cell.value
     return f"{value} ({cell.interval})" if cell.interval else value

@@ -1,0 +1,1 @@
+"""Model, samplers, grids, steps, scales -> seconds an image against quality on this machine."""

@@ -1,0 +1,91 @@
+"""Models, settings, points -> Candidates, the plan of a frontier; those of a few images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from adm.diffusion import FIXED_SMALL, X_0, Parameterization, denoiser
+from adm.frontier.point import Point
+from adm.generation.generate import DiffusionGenerator
+from adm.generation.job import Job
+from adm.models.trained import ClassifierModel, DiffusionModel
+from adm.samplers import Sampling
+from adm.samplers.words import changed
+from adm.sweep.plan import job_of
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """The points of a frontier; all are sampled from the same noise, with the same labels.
+
+    Attributes:
+        base: the settings that all points share.
+        labels: (count,) one label per image; None for a model without classes.
+        count: images per point.
+        points: at least one.
+    """
+
+    model: DiffusionModel
+    classifier: ClassifierModel | None
+    base: Sampling
+    labels: list[int] | None
+    count: int
+    points: list[Point]
+
+    def job(self, point: Point) -> Job:
+        """Return the job of one point."""
+        return job_of(self, self.sampling(point))
+
+    def sampling(self, point: Point) -> Sampling:
+        """Return the settings of one point."""
+        return changed(self.base, **point.settings)
+
+    def of(self, points: Sequence[Point], count: int | None = None) -> "Candidates":
+        """Return the same plan for other points, and for its first `count` images."""
+        number = self.count if count is None else min(count, self.count)
+        labels = None if self.labels is None else self.labels[:number]
+        return replace(self, points=list(points), labels=labels, count=number)
+
+
+def possible(plan: Candidates) -> tuple[Candidates, dict[Point, str]]:
+    """Return the plan without the points that cannot be sampled, and the reason for each.
+
+    Raises:
+        ValueError: no point with some sampler, spacing, number of steps, scale or precision can be
+            sampled; the reason of the first one.
+    """
+    reasons: dict[Point, str] = {}
+    for point in plan.points:
+        try:
+            plan.job(point)
+        except ValueError as error:
+            reasons[point] = str(error)
+    good = [point for point in plan.points if point not in reasons]
+    for point, reason in reasons.items():
+        for name, value in point.settings.items():
+            if all(other.settings[name] != value for other in good):
+                raise ValueError(reason)
+    return plan.of(good), reasons
+
+
+def draws_noise(job: Job) -> bool:
+    """Return whether images depend on more noise than they start from.
+
+    The sampler is run twice on one black pixel, without networks and with different noise.
+    """
+    generator = job.generator
+    assert isinstance(generator, DiffusionGenerator)
+    sampler, schedule = generator.sampling.sampler, generator.schedule
+    black = denoiser(
+        lambda x_t, _: torch.zeros_like(x_t), schedule, Parameterization(X_0, FIXED_SMALL)
+    )
+
+    def visited(value: float) -> Tensor:
+        pixel = torch.zeros(1, 1, 1, 1)
+        drawn = torch.full_like(pixel, value)
+        states = sampler(black, pixel, schedule, lambda *_: drawn)
+        return torch.cat([state.x for state in states])
+
+    return not torch.equal(visited(0.0), visited(1.0))
