@@ -29,6 +29,7 @@ VERBS = {
     "reference": "Compute the reference statistics that samples are scored against.",
     "evaluate": "Score images against a reference.",
     "sweep": "Score samples at several guidance scales, and plot the trade-off.",
+    "frontier": "Measure time against quality on this machine, and recommend settings.",
     "nearest": "Show the nearest training images of each sample, and flag likely copies.",
     "grid": "Search the noise levels for few sampling steps, and store them beside the model.",
     "average": "Reconstruct an average of any width from the averages that a run stores.",
@@ -44,6 +45,7 @@ RESUMING = (  # verbs that keep what they have done when they are stopped
     "reference",
     "evaluate",
     "sweep",
+    "frontier",
     "nearest",
     "demo",
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adm.arguments import check_grid, check_levels
+from adm.cli import budget as budgets
 from adm.cli import places
 from adm.cli.obstacles import Check, gathered
 from adm.cli.sampling import DEFAULT, SamplingOptions
@@ -33,12 +34,14 @@ def sample(
     count: int | None,
     upsampler: str | None,
     upsampler_steps: int | None,
+    budget: str | None = None,
+    frontier: Path | None = None,
 ) -> None:
     """Refuse what `adm sample` cannot do."""
     from adm.generation.fit import check_start, check_upsampler_steps
 
     with gathered() as check:
-        base, guide = _models(check, model, how)
+        base, guide = models(check, model, how)
         larger = None if upsampler is None else check(model_of, upsampler, "diffusion")
         check(places.folder, out, MANIFEST)
         if base is not None:
@@ -47,6 +50,7 @@ def sample(
             check(_countable, classes, count, known)
         check(settings, base, how.settings)
         check(check_upsampler_steps, upsampler_steps, upsampler)
+        check(budgets.check, model, how, budget, frontier, upsampler)
         if larger is not None:
             check(_upsampler_grid, larger, upsampler_steps)
             if base is not None:
@@ -60,7 +64,7 @@ def upsample(model: str, images: str, out: Path, how: SamplingOptions) -> None:
     from adm.generation.fit import not_upsampler
 
     with gathered() as check:
-        base, _ = _models(check, model, how)
+        base, _ = models(check, model, how)
         check(check_there, images)
         check(places.folder, out, MANIFEST)
         if base is not None and base.low_shape is None:
@@ -93,7 +97,7 @@ def sweep(
     from adm.generation.labels import parse_classes
 
     with gathered() as check:
-        base, guide = _models(check, model, how)
+        base, guide = models(check, model, how)
         if judge is not None:
             check(model_of, judge, "classifier")
         for reference in references:
@@ -284,7 +288,7 @@ def _countable(classes: str | None, count: int | None, known: tuple[str, ...] | 
         positive("count", count)
 
 
-def _models(
+def models(
     check: Check, model: str, how: SamplingOptions
 ) -> "tuple[Described | None, Described | None]":
     """Return what the model and its classifier say about themselves, as far as it is known."""

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
+from adm.cli import budget as budgets
 from adm.cli import early, lists
 from adm.cli.output import OUT
 from adm.cli.sampling import DEFAULT, SamplingOptions
@@ -18,6 +19,8 @@ def sample(
     how: SamplingOptions = DEFAULT,
     upsampler: str | None = None,
     upsampler_steps: int | None = None,
+    budget: str | None = None,
+    frontier: Path | None = None,
 ) -> None:
     """Sample images from a model.
 
@@ -43,6 +46,8 @@ def sample(
         adm sample 256x256_diffusion_uncond.pt --classifier 256x256_classifier.pt --scale 10 \
             --classes 207:4 --out out/retrievers
 
+        adm sample fashion --budget 0.05s --scale 2 --out out/fast
+
         torchrun --nproc-per-node 8 -m adm sample fashion --count 50000 --out out/many
 
         adm sample fashion --count 50000 --shard 2/4 --out out/shards
@@ -64,6 +69,11 @@ def sample(
         Upsampler to apply to the images, which are also stored in base/.
     upsampler_steps
         Evaluations of the upsampler per image; its recipe's value by default.
+    budget
+        Time for an image, as in 0.05s or 50ms: takes the sampler, spacing, steps and precision that
+        are best within it, as `adm frontier` has measured.
+    frontier
+        Folder of `adm frontier` that --budget reads; by default what it has stored with the model.
     """
     chosen = lists.joined(classes)
     early.sample(
@@ -74,8 +84,12 @@ def sample(
         count=count,
         upsampler=upsampler,
         upsampler_steps=upsampler_steps,
+        budget=budget,
+        frontier=frontier,
     )
     how, devices = how.joined()
     pipeline = how.pipeline(model, upsampler)
+    if budget is not None:
+        how = budgets.fitted(pipeline, how, budget, frontier, model)
     job = pipeline.job(chosen, count, upsampler_steps=upsampler_steps, **how.settings)
     how.sample_into(out, job, f"sampling {job.count} images", devices)

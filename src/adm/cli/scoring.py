@@ -97,6 +97,18 @@ def extracted(features: "Features", source: "Source", extraction: "Extraction") 
         return extract(source, features, shown)
 
 
+def reference_data(spec: str, split: str, shape: tuple[int, int, int]) -> "Callable[[], Source]":
+    """Return a function that opens the reference data at the size of the images of a model.
+
+    Args:
+        shape: (C, H, W) of the images.
+    """
+    from adm.evaluation import open_images
+
+    channels, height, width = shape
+    return lambda: open_images(spec, split=split, size=(height, width), channels=channels).source
+
+
 @contextmanager
 def with_cache(
     extraction: "Extraction", out: Path | None, compared: Sequence[object] = ()

@@ -1,6 +1,6 @@
 """adm sweep MODEL --reference REF --out DIR -> sweep folder: samples, scores, report.html."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +12,11 @@ from adm.cli import early, lists
 from adm.cli.output import OUT, AsJson, say, show
 from adm.cli.progress import progress
 from adm.cli.sampling import SamplingOptions
-from adm.cli.scoring import joined, scorers_for
+from adm.cli.scoring import joined, reference_data, scorers_for
 
 SCALES = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 
 if TYPE_CHECKING:
-    from adm.data import Source
     from adm.generation.pipeline import Pipeline
     from adm.models.trained import ClassifierModel
     from adm.samplers import Sampling
@@ -175,7 +174,7 @@ def sweep(
     plan = _plan(pipeline, how, listed, ",".join(classes), count)
     plan.check()
     judge_model = load_classifier(judge, devices.device) if judge else None
-    data = _data(reference[0], split, pipeline)
+    data = reference_data(reference[0], split, pipeline.shape)
     with alone(out, devices):
         scorers = scorers_for(reference, features, data, out, extraction)
         scoring = Scoring(
@@ -234,14 +233,6 @@ def _plan(
         tuple(sorted(steps or (base.grid.steps,))),
         scales,
     )
-
-
-def _data(spec: str, split: str, model: "Pipeline") -> "Callable[[], Source]":
-    """Return a function that opens the reference data at the size of the model's images."""
-    from adm.evaluation import open_images
-
-    channels, height, width = model.shape
-    return lambda: open_images(spec, split=split, size=(height, width), channels=channels).source
 
 
 def _judge_labels(judge: "ClassifierModel | None", plan: "Sweep") -> list[int]:

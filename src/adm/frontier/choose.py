@@ -107,7 +107,7 @@ def recommended(frontier: Frontier, scale: float) -> Recommended | None:
         for one in points
         if all(one.distances[name].value <= lowest[name].highest for name in lowest)
     ]
-    fast = min(equal, key=time_of, default=best)
+    fast = min(equal, key=lambda one: (one.seconds, cost(one)), default=best)
     budgets = [Budget(rounded_up(one.seconds), one) for one in on_frontier(points, time_of, cost)]
     return Recommended(scale, fast, best, budgets)
 

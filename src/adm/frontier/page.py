@@ -60,7 +60,7 @@ def write(frontier: Frontier, plan: Candidates, model: str, out: Path) -> list[P
 
     Args:
         plan: what was sampled; the samples are in `out`.
-        model: as the user has given it, for the commands.
+        model: as the user has given it, with its options, for the commands.
     """
     drawn = figures(frontier)
     heading = f"{plan.model.name}: time against quality"

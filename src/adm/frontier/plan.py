@@ -1,6 +1,6 @@
 """Models, settings, points -> Candidates, the plan of a frontier; those of a few images."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -49,12 +49,16 @@ class Candidates:
         return replace(self, points=list(points), labels=labels, count=number)
 
 
-def possible(plan: Candidates) -> tuple[Candidates, dict[Point, str]]:
+def possible(plan: Candidates, asked: Collection[str] = ()) -> tuple[Candidates, dict[Point, str]]:
     """Return the plan without the points that cannot be sampled, and the reason for each.
 
+    Of settings that were not asked for, a value that is in no point is no reason to say more.
+
+    Args:
+        asked: names of the settings whose values a user has listed.
+
     Raises:
-        ValueError: no point with some sampler, spacing, number of steps, scale or precision can be
-            sampled; the reason of the first one.
+        ValueError: no point can be sampled, or none with a value that was listed; the reason.
     """
     reasons: dict[Point, str] = {}
     for point in plan.points:
@@ -63,11 +67,18 @@ def possible(plan: Candidates) -> tuple[Candidates, dict[Point, str]]:
         except ValueError as error:
             reasons[point] = str(error)
     good = [point for point in plan.points if point not in reasons]
-    for point, reason in reasons.items():
-        for name, value in point.settings.items():
-            if all(other.settings[name] != value for other in good):
-                raise ValueError(reason)
-    return plan.of(good), reasons
+    absent = {
+        point: [name for name, value in point.settings.items() if not _has(good, name, value)]
+        for point in reasons
+    }
+    for point, names in absent.items():
+        if not good or any(name in asked for name in names):
+            raise ValueError(reasons[point])
+    return plan.of(good), {point: reasons[point] for point in reasons if not absent[point]}
+
+
+def _has(points: Sequence[Point], name: str, value: object) -> bool:
+    return any(point.settings[name] == value for point in points)
 
 
 def draws_noise(job: Job) -> bool:

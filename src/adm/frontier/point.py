@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -60,27 +60,13 @@ class Point:
         return f"{self.sampler}, {self.spacing}, {self.steps} steps, {self.precision}"
 
 
-# Five parameters, one for each setting of a point.
-def combinations(
-    samplers: Sequence[str],
-    spacings: Sequence[str],
-    steps: Sequence[int],
-    scales: Sequence[float],
-    precisions: Sequence[str],
-) -> list[Point]:
-    """Return all combinations; the precision varies fastest.
+def combinations(**listed: Sequence[Any]) -> list[Point]:
+    """Return all combinations of the values that are listed of each setting, by its name.
 
     Raises:
         ValueError: a list is empty, or has a value twice.
     """
-    listed = {
-        "samplers": samplers,
-        "spacings": spacings,
-        "steps": steps,
-        "scales": scales,
-        "precisions": precisions,
-    }
     for name, given in listed.items():
         if not given or len(set(given)) != len(given):
             raise ValueError(f"{name} must be one or more different values, got {tuple(given)}")
-    return [Point(*values) for values in product(samplers, spacings, steps, scales, precisions)]
+    return [Point(**dict(zip(listed, each, strict=True))) for each in product(*listed.values())]

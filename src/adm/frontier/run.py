@@ -5,23 +5,29 @@ resumes after an interruption. The ranks share the points.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import NamedTuple
 
 from adm.evaluation import Score
 from adm.evaluation.manifest import versions
 from adm.frontier.choose import factor, kept
-from adm.frontier.machine import REPEATS, machine_of, seconds_of
+from adm.frontier.machine import REPEATS, load_note, machine_of, seconds_of
 from adm.frontier.plan import Candidates
 from adm.frontier.point import Point
-from adm.frontier.stored import Distance, Frontier, Measured, network_of
+from adm.frontier.stored import Distance, Frontier, Measured, Shared, network_of
 from adm.frontier.trial import Trial
 from adm.generation.generator import identity
+from adm.notices import notice
 from adm.shown import exactly
-from adm.sweep.run import Scored
+from adm.sweep.run import OnEvaluations, Scored, evaluations, score_points
+from adm.sweep.scoring import Scoring
 
 DISTANCE = "frechet"
+
+
+Bar = Callable[[str, float], AbstractContextManager[OnEvaluations | None]]
 
 
 class Estimate(NamedTuple):
@@ -29,6 +35,71 @@ class Estimate(NamedTuple):
 
     first: float
     second: float
+
+    def sentence(self, trial: Trial, keep: int) -> str:
+        """Say what the passes consist of, and how long they take."""
+        plan = trial.plan
+        scales = len(by_scale(plan.points))
+        return (
+            f"{len(plan.points)} points: about {minutes(self.first)} for a first pass of "
+            f"{trial.count} images each, then about {minutes(self.second)} for {plan.count:,} "
+            f"images of {keep} points{' of each scale' if scales > 1 else ''}, and their scores"
+        )
+
+
+def minutes(seconds: float) -> str:
+    """Return a time in seconds, minutes or hours."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+# Six parameters: the plan, how it is scored, and what the command line decides.
+def run(
+    trial: Trial,
+    scoring: Scoring,
+    *,
+    keep: int,
+    shared: Shared,
+    batch_size: int,
+    bar: Bar,
+) -> Frontier | None:
+    """Measure all points on few images, and those near the frontier on all.
+
+    Args:
+        scoring: how images are scored; the first features decide what is best.
+        keep: points of each scale that are sampled in full, unless its frontier has more.
+        shared: the settings that the user has given for all points.
+        batch_size: images per call of a network of features, and sampled between two saves.
+        bar: title, network evaluations -> context whose value is called as they are done.
+
+    Returns:
+        The frontier on the main rank; None on the others.
+
+    Raises:
+        ValueError: the folder holds samples of other settings, or images that cannot be scored.
+    """
+    plan, out, devices = trial.plan, trial.out, trial.devices
+    scoring.check(plan.model.shape)
+    load = devices.gather(load_note())[0]
+    expected = devices.gather(estimate(trial, keep) if devices.main else None)[0]
+    if devices.main:
+        notice(expected.sentence(trial, keep))
+    with bar("first pass", trial.evaluations) as on:
+        measured = trial.run(on)
+    full = chosen(measured, keep)
+    notes = pruned(measured, full)
+    if devices.main:
+        for note in notes:
+            notice(note)
+    second = plan.of(full)
+    with bar("sampling and scoring", evaluations(second, scoring, devices)) as on:
+        scored = score_points(
+            second, scoring, out, devices=devices, batch_size=batch_size, on_evaluations=on
+        )
+    if scored is None:
+        return None
+    return collected(trial, measured, full, scored, shared, [load] if load else [])
 
 
 def estimate(trial: Trial, keep: int) -> Estimate:
@@ -104,11 +175,13 @@ def pruned(measured: Sequence[Measured], full: Sequence[Point]) -> list[str]:
     return sentences
 
 
+# Six parameters: what both passes found, and what is said of it.
 def collected(
     trial: Trial,
     measured: Sequence[Measured],
     full: Sequence[Point],
     scored: Scored,
+    shared: Shared,
     notes: Sequence[str],
 ) -> Frontier:
     """Return the frontier.
@@ -116,6 +189,7 @@ def collected(
     Args:
         measured: all points, after the first pass.
         full: the points of `scored`, in its order.
+        shared: the settings that the user has given for all points.
         notes: on the measurements, added to those on the scores.
     """
     plan, guide = trial.plan, trial.plan.classifier
@@ -131,8 +205,7 @@ def collected(
         classifier=None if guide is None else network_of(identity(guide)),
         machine=machine_of(trial.devices.device),
         versions=versions(),
-        start=plan.base.grid.start,
-        use_labels=plan.base.use_labels,
+        shared=shared,
         seed=plan.base.seed,
         count=plan.count,
         trial_count=trial.count,

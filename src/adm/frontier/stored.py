@@ -15,7 +15,8 @@ from adm.limits import MOST_STEPS
 from adm.parsed import as_type, read_json
 from adm.shown import shown_path
 
-FILE = "frontier.json"
+NAME = "frontier"  # of its file beside a model
+FILE = f"{NAME}.json"  # in a frontier folder
 MOST_POINTS, MOST_FEATURES = 100_000, 100
 MOST_BYTES = 1 << 26
 
@@ -107,6 +108,31 @@ class Network:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Shared:
+    """The settings that all points share, by the options of `adm sample`; None for the recipe's."""
+
+    start: Annotated[int, Field(ge=1)] | None = None
+    without_label: bool = False
+    guide_interval: Annotated[tuple[int, ...], Field(min_length=2, max_length=2)] | None = None
+    guide_every: Annotated[int, Field(ge=1)] | None = None
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """Those that differ from the recipe's."""
+        return {name: value for name, value in asdict(self).items() if value not in (None, False)}
+
+    @property
+    def options(self) -> str:
+        """The options of `adm sample` that set them."""
+        words: list[str] = []
+        for name, value in self.given.items():
+            words.append(f"--{name.replace('_', '-')}")
+            if value is not True:
+                words.append(",".join(map(str, value)) if isinstance(value, tuple) else str(value))
+        return " ".join(words)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Frontier:
     """Time against quality of a model on one machine.
 
@@ -114,8 +140,7 @@ class Frontier:
         model, classifier: the network, and the classifier that guides it.
         machine: that it was measured on.
         versions: of the packages.
-        start: the noisiest level that sampling visits; None for T.
-        use_labels: whether the model is told the class.
+        shared: the settings that all points share.
         count, trial_count: images of a point in the second pass, and in the first.
         features: that distances are measured in; the first decides what is best.
         points: all of them, those that were pruned included.
@@ -127,8 +152,7 @@ class Frontier:
     classifier: Network | None
     machine: Machine
     versions: dict[Word, Text]
-    start: Annotated[int, Field(ge=1)] | None
-    use_labels: bool
+    shared: Shared
     seed: Annotated[int, Field(ge=0, lt=2**64)]
     count: Annotated[int, Field(ge=2, le=MOST_IMAGES)]
     trial_count: Annotated[int, Field(ge=1, le=MOST_IMAGES)]

@@ -1,7 +1,6 @@
 """Frontier -> tables of the points and of the recommended settings, commands, Markdown."""
 
 import math
-import shlex
 from collections.abc import Sequence
 
 from adm.evaluation import Score, title
@@ -32,14 +31,10 @@ def command(frontier: Frontier, model: str, point: Measured) -> str:
     """Return the command that samples with the settings of a point.
 
     Args:
-        model: as the user has given it.
+        model: as the user has given it, with its options.
     """
-    words = ["adm sample", shlex.quote(model), point.point.options]
-    if not frontier.use_labels:
-        words.append("--without-label")
-    if frontier.start is not None:
-        words.append(f"--start {frontier.start}")
-    return " ".join([*words, "--out out/samples"])
+    words = ["adm sample", model, point.point.options, frontier.shared.options]
+    return " ".join(filter(None, [*words, "--out out/samples"]))
 
 
 def distance_title(features: str) -> str:

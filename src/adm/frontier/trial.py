@@ -29,6 +29,8 @@ from adm.sweep.plan import SAMPLES, sample_point
 from adm.sweep.run import OnEvaluations, share
 
 TIMINGS, ERRORS, CONVERGED = "timings", "errors", "converged"  # in the frontier folder
+# TODO after the merge of the samplers: heun, 50 levels.
+CONVERGED_SAMPLER, CONVERGED_STEPS = "ddim", 100
 
 Times = tuple[Seconds, ...]
 
@@ -92,7 +94,7 @@ class Trial:
 
         Which levels are visited, and how strong guidance is, changes no operation.
         """
-        return list({self._time_key(point): point for point in self.plan.points[::-1]}.values())
+        return list({key: point for point, key in reversed(self._time_keys.items())}.values())
 
     @cached_property
     def _few(self) -> Candidates:
@@ -110,8 +112,9 @@ class Trial:
             "classifier": None if guide is None else identity(guide),
         }
 
-    def _time_key(self, point: Point) -> tuple[object, ...]:
-        return point.sampler, point.steps, bool(point.scale), point.precision
+    @cached_property
+    def _time_keys(self) -> dict[Point, tuple[object, ...]]:
+        return {p: (p.sampler, self.plan.job(p).cost, p.precision) for p in self.plan.points}
 
     def _time_all(self, on: OnEvaluations | None) -> None:
         """Measure the seconds of all points in turn, so that a disturbance meets all alike."""
@@ -178,13 +181,21 @@ class Trial:
 
     def _measured(self, point: Point) -> Measured:
         """Read what is stored of a point, after all ranks have stored it."""
-        alike = next(p for p in self.timed if self._time_key(p) == self._time_key(point))
+        alike = next(p for p in self.timed if self._time_keys[p] == self._time_keys[point])
         seconds, compared = self._times(alike).read(), self._comparison(point).read()
         assert seconds is not None
         assert compared is not None
-        calls = self.plan.job(point).generator.evaluations
+        cost, timed = self.plan.job(point).cost, timing(seconds)
         error, diverged = compared.error, compared.diverged
-        return Measured(point, calls, calls, timing(seconds), error, diverged, {})
+        return Measured(point, cost.network, cost.classifier, timed, error, diverged, {})
+
+
+def converged_points(plan: Candidates) -> list[Point]:
+    """Return, for each scale, the point whose images stand for the converged ones."""
+    start = plan.base.grid.start or plan.model.schedule.last
+    steps = min(CONVERGED_STEPS, start)
+    scales = dict.fromkeys(point.scale for point in plan.points)
+    return [Point(CONVERGED_SAMPLER, "even", steps, scale, "float32") for scale in scales]
 
 
 def _block_evaluations(job: Job) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from adm.data.naming import at_home
 from adm.models.described import FOREIGN, Kind, described
-from adm.training.finished import latest
+from adm.training.finished import FOLDER, latest
 
 SHIPPED = Path(__file__).parent / "shipped"
 WANTED = {"diffusion": "a diffusion model", "classifier": "a classifier", None: "a model"}
@@ -34,6 +34,14 @@ def resolve(model: str | Path, kind: Kind | None = None) -> Path:
     if str(model) in shipped:
         return shipped[str(model)]
     raise ValueError(_missing(str(model), path, [*_of_kind(shipped.values(), kind)], kind))
+
+
+def beside(model: Path, name: str) -> Path:
+    """Return the path of a model's `name`.json: in its run folder, or x.`name`.json beside x."""
+    for folder in model.parents:
+        if folder.name == FOLDER:
+            return folder.parent / f"{name}.json"
+    return model.with_name(f"{model.stem}.{name}.json")
 
 
 def _missing(model: str, path: Path, shipped: list[Path], kind: Kind | None) -> str:

@@ -1,0 +1,43 @@
+"""Arguments of `adm frontier` -> ValueError, OSError, or nothing, as in `adm.cli.early`."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from adm.cli import early, places
+from adm.cli.obstacles import gathered
+from adm.cli.sampling import SamplingOptions
+
+
+# Six parameters: what of the options can be refused early.
+def check(
+    model: str,
+    out: Path,
+    how: SamplingOptions,
+    *,
+    references: Sequence[str],
+    classes: str,
+    listed: Mapping[str, Sequence[Any] | None],
+) -> None:
+    """Refuse what `adm frontier` cannot do.
+
+    Args:
+        listed: settings that vary -> their values, by the names of `SamplingOptions.settings`.
+    """
+    from adm.data.specs import check_there
+    from adm.frontier.stored import FILE, check_model, load
+    from adm.generation.labels import parse_classes
+
+    with gathered() as gathering:
+        base, guide = early.models(gathering, model, how)
+        for reference in references:
+            gathering(check_there, reference)
+        gathering(places.resumable, out, "a frontier needs")
+        if base is not None and (out / FILE).is_file() and (held := gathering(load, out / FILE)):
+            gathering(check_model, held, out / FILE, base.path, guide and guide.path)
+        known = None if base is None else base.classes or (guide.classes if guide else None)
+        if known:
+            gathering(parse_classes, classes, known)
+        for name, values in listed.items():
+            for value in values or ():
+                gathering(early.settings, base, how.settings | {name: value})
