@@ -15,9 +15,9 @@ SETTINGS = ["sampler", "spacing", "steps", "precision", "network calls", "classi
 FAST = "fast"
 BEST = "best"
 WITHIN = (
-    "`fast` is the fastest whose distance lies within the 95% interval of the lowest one, by all "
-    "features; `best` has the lowest distance by {first}. The others are the best for those who "
-    "have so much time for an image, and no more."
+    "Fast: the fastest settings whose distance lies within the 95% interval of the lowest one, by "
+    "all features. Best: the lowest distance by {first}. The other rows have the lowest distance "
+    "by {first} within a time for an image."
 )
 
 

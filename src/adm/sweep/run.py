@@ -215,7 +215,7 @@ def _notes(count: int, columns: Sequence[Sequence[Report]]) -> list[str]:
     """Return a note on the number of samples, and the warnings that all points share."""
     own = (
         f"Each point has {count:,} samples. The Fréchet distance, recall and coverage depend "
-        "on that number: compare them within this sweep only."
+        "on that number: compare only these points with each other."
     )
     common = [
         set.intersection(*(set(report.warnings) for report in reports)) for reports in columns
