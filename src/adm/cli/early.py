@@ -75,7 +75,7 @@ def upsample(model: str, images: str, out: Path, how: SamplingOptions) -> None:
 def job(model: str, how: SamplingOptions, classes: str | None, count: int | None) -> None:
     """Refuse images that cannot be sampled."""
     with gathered() as check:
-        base, guide = _models(check, model, how)
+        base, guide = models(check, model, how)
         if base is not None:
             check(_countable, classes, count, known_classes(base, guide, how))
         check(settings, base, how.settings)

@@ -43,9 +43,9 @@ class Tables:
     @classmethod
     def of(cls, schedule: Schedule) -> "Tables":
         """Return the tables of a schedule."""
-        signal, sigma = schedule.signal.tolist(), schedule.sigma.tolist()
+        signal, sigma = list(map(float, schedule.signal)), list(map(float, schedule.sigma))
         ratio = [noise / image for image, noise in zip(signal, sigma, strict=True)]
-        return cls(signal, sigma, ratio, (schedule.log_snr / 2).tolist())
+        return cls(signal, sigma, ratio, list(map(float, schedule.log_snr / 2)))
 
 
 def guided(
