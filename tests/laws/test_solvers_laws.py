@@ -35,13 +35,24 @@ def test_weights_of_even_steps_are_those_of_the_books():
 
 
 @pytest.mark.parametrize("rate", [1, 2])
-@pytest.mark.parametrize("h", [1e-3, 0.5, 3.0, 20.0])
-def test_exponential_weights_integrate_a_line_exactly(rate, h):
-    """By parts: rate u exp(-rate (h - u)) from 0 to h is h - (1 - exp(-rate h)) / rate."""
-    one, other = exponential([0.0, -0.7], 0.0, h, rate)
+@pytest.mark.parametrize("h", [1e-2, 0.5, 3.0, 20.0])
+def test_exponential_weights_integrate_a_parabola_exactly(rate, h):
+    """By parts, of rate u exp(-rate (h - u)) from 0 to h, and of the same with u^2."""
+    nodes = [0.0, -0.7, -1.5]
+    weights = exponential(nodes, 0.0, h, rate)
     kept = -math.expm1(-rate * h)
-    assert one + other == pytest.approx(kept, rel=1e-9)
-    assert -0.7 * other == pytest.approx(h - kept / rate, rel=1e-6)
+    exact = [kept, h - kept / rate, h**2 - 2 * (h - kept / rate) / rate]
+    for power, integral in enumerate(exact):
+        found = sum(weight * node**power for weight, node in zip(weights, nodes, strict=True))
+        assert found == pytest.approx(integral, rel=1e-6)
+
+
+def test_two_exponential_weights_take_a_line_at_the_middle_of_the_step():
+    """Lu et al. 2022b, Algorithm 2: D = (1 + 1 / 2r) x_0 - 1 / 2r x_0 of the level before."""
+    h, before = 0.5, 0.7
+    kept, r = -math.expm1(-h), before / h
+    weights = exponential([0.0, -before], 0.0, h)
+    assert weights == pytest.approx([kept * (1 + 1 / (2 * r)), -kept / (2 * r)])
 
 
 def test_the_order_rises_in_the_first_steps_and_falls_in_the_last():

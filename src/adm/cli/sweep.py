@@ -105,8 +105,7 @@ def sweep(
         splitting (few steps), dpm-solver and unipc (few steps and weak guidance), heun (two network
         evaluations a step); the recipe's sampler by default.
     steps
-        Noise levels visited, one number or several separated by commas or spaces; the recipe's
-        value by default.
+        Noise levels visited, one number or several; the recipe's value by default.
     classes
         Classes to sample, in turn: all, or names separated by commas or spaces.
     without_label

@@ -70,8 +70,8 @@ def dpm_solver(
 ) -> Iterator[State]:
     """Sample with the multistep DPM-Solver++ (Lu et al. 2022b, section 4; SDE, section 5).
 
-    With k = 1 for the ODE and 2 for the SDE, and ' for the next level, the step is exact where x_0
-    is the polynomial in lambda through its latest values:
+    With k = 1 for the ODE and 2 for the SDE, and ' for the next level, x_0 is replaced by the
+    polynomial in lambda through its latest values, which gives the factors c_j:
 
         x' = sigma' / sigma r^(k - 1) x + signal' sum_j c_j x_0j
              + sigma' sqrt(1 - r^(2 (k - 1))) z,

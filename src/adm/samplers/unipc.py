@@ -65,9 +65,9 @@ class UniPC:
 def unipc(denoise: Denoise, x: Tensor, schedule: Schedule, order: int) -> Iterator[State]:
     """Predict each level, evaluate there, and correct (Zhao et al. 2023, Algorithms 5 to 8).
 
-    Both are exact where x_0 is a polynomial in lambda: the predictor through the latest `order`
-    values, the corrector through the value at the end of the step as well. The linear systems of
-    the paper are solved exactly, so that its function B(h) has no effect.
+    Both replace x_0 by a polynomial in lambda: the predictor through its latest `order` values, the
+    corrector through the value at the end of the step as well. The weights are those of the paper
+    with B_2(h); where its linear systems have more than one unknown, B(h) cancels.
 
     Args:
         x: (B, C, H, W) pure noise.
