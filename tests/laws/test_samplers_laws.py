@@ -32,12 +32,12 @@ from adm.samplers.words import sampler_of
 
 class Facts(NamedTuple):
     order: int | None  # at which the error of an ODE solver falls; None for a random sampler
-    folds: bool = True  # guides an ODE solver by Algorithm 2, rather than in steps of its own
+    folds: bool = True  # is guided by Algorithm 2
     draws: bool = False  # draws noise at every level
 
 
 FACTS = {
-    "ancestral": Facts(order=None, draws=True),
+    "ancestral": Facts(order=None, folds=False, draws=True),
     "ddim": Facts(order=1, draws=True),
     "heun": Facts(order=2),
     "dpm-solver": Facts(order=2),
@@ -57,8 +57,8 @@ ORDERS = {
     "ipndm:order=3": 3,
 }
 SOLVERS = [name for name, facts in FACTS.items() if facts.order is not None]
-FOLDING = [name for name in SOLVERS if FACTS[name].folds]
-IN_THE_LIMIT = [name for name in FACTS if name not in FOLDING]
+FOLDING = [name for name, facts in FACTS.items() if facts.folds]
+IN_THE_LIMIT = [name for name, facts in FACTS.items() if not facts.folds]
 RANDOM = [name for name, facts in FACTS.items() if facts.order is None]
 DATA = four_modes()
 each_sampler = pytest.mark.parametrize("name", FACTS)
@@ -237,7 +237,7 @@ def guided_and_conditional(sampler, steps):
 
 
 @pytest.mark.parametrize("name", FOLDING)
-def test_an_exact_classifier_makes_a_solver_conditional(name):
+def test_an_exact_classifier_makes_a_sampler_of_algorithm_2_conditional(name):
     guided, conditional = guided_and_conditional(sampler_of(name), 25)
     torch.testing.assert_close(guided, conditional, rtol=0, atol=1e-10)
 
