@@ -32,13 +32,14 @@ class Pipeline:
     """A diffusion model with its classifier and upsampler, ready to be sampled.
 
     Settings default to those of the model's recipe. They are changed by name: `scale`, `seed`,
-    `steps`, `sampler` and the other fields of `Sampling` and `Grid`, and the parameters of the
-    sampler, such as `eta`. The same options of `adm sample` give the same images.
+    `steps`, `sampler` and the other fields of `Sampling` and `Grid`, the fields of
+    `ClassifierGuidance`, such as `guide_every`, and the parameters of the sampler, such as `eta`.
+    The same options of `adm sample` give the same images.
 
     Attributes:
         model: the diffusion model.
-        guide: the noisy classifier that guides if the scale is not 0, or its name or path, from
-            which `classifier` loads it on first use; None for no classifier.
+        guide: the classifier that guides if the scale is not 0, or its name or path, from which
+            `classifier` loads it on first use; None for no classifier.
         upsampler: an upsampler to apply to the images, or None.
     """
 
@@ -72,7 +73,7 @@ class Pipeline:
 
     @cached_property
     def classifier(self) -> ClassifierModel | None:
-        """The noisy classifier that guides, loaded on first use."""
+        """The classifier that guides, loaded on first use."""
         if self.guide is None or isinstance(self.guide, ClassifierModel):
             return self.guide
         return load_classifier(self.guide, self.device)
@@ -184,9 +185,9 @@ def load(
     Args:
         model: a shipped name such as "fashion", a model file, a run folder, or one of the released
             .pt files.
-        classifier: the noisy classifier that guides if the scale is not 0: a model, name or path.
-            By default the one shipped with a shipped model, or the released one beside a
-            released file.
+        classifier: the classifier that guides if the scale is not 0: a model, name or path. By
+            default the one shipped with a shipped model, or the released one beside a released
+            file. A noisy classifier guides at x_t, one of clean images at the estimate of x_0.
         upsampler: name or path of an upsampler to apply to the images.
         device: such as "cpu" or "cuda:1"; the best available by default.
 
