@@ -76,6 +76,7 @@ def test_a_run_s_folder_is_sampled_by_name_and_number(
     answer = adm("sample", trained, *options, "--out", out)
     assert answer.status == 0, answer.err
     assert "3 images, samples.npz, samples.json" in answer.out
+    assert "each image took " in answer.out
     assert answer.out.splitlines()[-1] == f"{out / 'grid.png'}: open it to see the samples"
     assert set(contents(out)) == {
         "seven_seed5_000000.png",
