@@ -8,7 +8,7 @@ import pytest
 from cli.conftest import Adm
 
 from adm.cli import main
-from adm.generation import writing
+from adm.generation import blocks, writing
 from adm.recipes import RECIPES, recipe
 from adm.recipes.schema import from_json, to_json
 from adm.samplers import DDIM, Grid, Sampling
@@ -171,6 +171,24 @@ def test_an_interruption_says_that_the_same_command_continues(
     assert not (tmp_path / "out").exists()
     assert adm(*words).status == 0
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_shard_says_what_is_missing_and_the_last_one_writes_the_folder(
+    adm: Adm, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocks, "LARGEST", 2)
+    words = ("sample", models / "model.safetensors", "--count", 6, "--out", tmp_path / "out")
+    assert adm(*words[:-1], tmp_path / "whole").status == 0
+    first = adm(*words, "--shard", "1/3").out
+    assert "shard 1/3 of" in first
+    assert "4 of 6 images are missing beside it, those of shards 2/3, 3/3; run these" in first
+    assert "those of shard 3/3; run these" in adm(*words, "--shard", "2/3").out
+    assert "6 images, samples.npz" in adm(*words, "--shard", "3/3").out
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    assert "is complete" in adm(*words, "--shard", "3/3").out
+    assert "--shard must be a number from 1" in adm(*words, "--shard", "0/3").refusal()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert "a launcher has started this one" in adm(*words, "--shard", "1/3").refusal()
 
 
 def test_info_says_what_a_run_holds(adm: Adm, trained: Path) -> None:

@@ -12,6 +12,7 @@ import adm
 from adm.cli import main
 from adm.evaluation import Extraction, Report
 from adm.evaluation.front import Comparison
+from adm.generation.job import Job
 from adm.processes import Devices
 
 COMPARISON = Comparison(resamples=20)
@@ -28,7 +29,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {"judge": judge, "model": folder / "d.safetensors", "folder": folder}
 
 
-def scored(places: dict[str, Path], samples: Path | adm.Samples) -> Report:
+def scored(places: dict[str, Path], samples: Path | adm.Samples | Job) -> Report:
     folder = places["folder"]
     return adm.evaluate(samples, folder / "real", str(places["judge"]), COMPARISON)
 
@@ -44,6 +45,57 @@ def test_samples_in_memory_score_as_their_folder_does(places: dict[str, Path]) -
     made = [report.manifest["generated"]["made"] for report in (in_memory, on_disk)]
     assert made[0] == made[1]
     assert made[0]["sampling"]["seed"] == 2
+
+
+def test_a_job_scores_as_its_folder_does_and_nothing_is_written(
+    places: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    job = adm.load(places["model"], device="cpu").job("all:8", seed=2)
+    told, of_folder = scored(places, job), scored(places, places["folder"] / "samples")
+    for report in (told, of_folder):
+        report.manifest["generated"].pop("source")
+    assert told.manifest == of_folder.manifest  # with the hash of all images
+    for key, score in of_folder.scores.items():
+        assert told.scores[key].value == pytest.approx(score.value, rel=1e-4, abs=1e-5), key
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_line_samples_while_it_scores(
+    places: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "report.json"
+    words = ["evaluate", "--samples-of", places["model"], "--classes", "all:8", "--seed", 2]
+    words += ["--reference", places["folder"] / "real", "--features", places["judge"]]
+    with pytest.raises(SystemExit) as end:
+        main([str(word) for word in (*words, "--resamples", 20, "--device", "cpu", "--out", out)])
+    assert end.value.code == 0
+    assert "extracting features of samples: 24 of 24 images" in capsys.readouterr().err
+    wanted = scored(places, places["folder"] / "samples").manifest["generated"]
+    assert json.loads(out.read_text())["manifest"]["generated"]["sha256"] == wanted["sha256"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "give SAMPLES or --samples-of, one of them; got neither"),
+        (["a.npz", "--samples-of", "fashion", "--count", "9"], "one of them; got both"),
+        (["--samples-of", "fashion"], "--samples-of needs a number of images; add --count"),
+        (["--samples-of", "fashio", "--count", "9"], "fashion"),
+        (["--samples-of", "fashion", "--count", "9", "--steps", "0"], "steps"),
+        (["--samples-of", "fashion", "--classes", "hat:9"], "unknown class 'hat'"),
+        (["{samples}", "--scale", "2"], "--scale is for a model to sample; add --samples-of"),
+    ],
+)
+def test_what_cannot_be_sampled_and_scored_is_refused(
+    places: dict[str, Path], capsys: pytest.CaptureFixture[str], words: list[str], told: str
+) -> None:
+    samples = str(places["folder"] / "samples")
+    given = [word.format(samples=samples) for word in words]
+    with pytest.raises(SystemExit) as end:
+        main(["evaluate", *given, "--reference", samples])
+    assert end.value.code == 2
+    assert told in capsys.readouterr().err
 
 
 def test_the_library_reports_what_the_command_line_does(
