@@ -149,9 +149,18 @@ def test_a_spec_names_a_sampler_and_its_parameters() -> None:
         sampler_of("ddim:eta=2")
 
 
+FRACTIONAL = [100.5, 299.999, 300.0, 512.25, 700.001]
+
+
 def test_an_interval_of_the_models_levels_holds_at_any_number_of_steps() -> None:
     term = ClassifierGuidance(scale=1.0, interval=(300, 700))
-    for levels in ([100, 400, 600, 900], [250, 500, 750, 1000], [299, 300, 700, 701], [100, 900]):
+    for levels in (
+        [100, 400, 600, 900],
+        [250, 500, 750, 1000],
+        [299, 300, 700, 701],
+        [100, 900],
+        FRACTIONAL,
+    ):
         asked: list[int] = []
 
         def gradient(x, level, prediction, asked=asked):  # type: ignore[no-untyped-def]

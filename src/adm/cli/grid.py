@@ -42,11 +42,13 @@ def grid(
 
     Examples:
 
-        adm grid fashion --steps 5,8,10 --scale 2
+        adm grid runs/digits --steps 5,8,10 --plot grid.png
 
-        adm grid runs/digits --steps 10 --plot grid.png
+        adm grid runs/digits --classifier runs/digits-classifier --scale 1 --steps 10
 
-        adm sample fashion --spacing searched --steps 8 --scale 2 --count 8 --out out/fast
+        adm sample runs/digits --spacing searched --steps 10 --count 8 --out out/ten
+
+        adm sample fashion --spacing searched --steps 8 --scale 2 --count 8 --out out/eight
 
     Parameters
     ----------
