@@ -125,10 +125,9 @@ def test_a_budget_takes_the_best_that_fits(seconds: float, slower: float, name: 
 def test_a_budget_that_nothing_meets_is_refused_with_one_that_is_met() -> None:
     with pytest.raises(ValueError, match=r"in 5 ms; the fastest, --sampler quick .* take 20.2 ms"):
         within(SCORED, 2.0, 0.005, slower=2)
-    try:
+    with pytest.raises(ValueError, match="pass budget=") as refused:
         within(SCORED, 2.0, 0.005)
-    except ValueError as error:
-        told = float(str(error).rpartition("budget='")[2].removesuffix("s'"))
+    told = float(str(refused.value).rpartition("budget='")[2].removesuffix("s'"))
     assert names([within(SCORED, 2.0, told)]) == ["quick"]
 
 
