@@ -52,6 +52,7 @@ INPUTS: dict[str, tuple[str, ...]] = {
     "reference": ("full",),
     "evaluate": ("full", "--reference", "full"),
     "sweep": ("model.safetensors", "--reference", "full"),
+    "frontier": ("model.safetensors", "--reference", "full"),
     "nearest": ("full", "full"),
     "grid": ("model.safetensors",),
     "average": ("full",),
@@ -63,7 +64,7 @@ FLAGS = {
     "demo": "--out --per-class --scales --seed --sampler --steps --device",
     "sample": "--out --classes --count --classifier --scale --sampler --steps --eta --seed "
     "--batch-size --spacing --start --end --levels --precision --upsampler --upsampler-steps "
-    "--device",
+    "--budget --frontier --device",
     "upsample": "--out --classifier --scale --steps --seed --batch-size",
     "train": "--out --data --labels --validation --hold-out --set --steps --micro-batch "
     "--pretrained --rename --device",
@@ -71,6 +72,8 @@ FLAGS = {
     "reference": "--out --features --split --size --channels --labels --count --work",
     "evaluate": "--out --features --resize --size --channels --count --work --batch-size --seed",
     "sweep": "--out --scales --steps --samplers --classes --judge --count --seed --features",
+    "frontier": "--out --samplers --spacings --steps --scales --precisions --count --trial-count "
+    "--keep --features --classes --seed --start --batch-size --device",
     "nearest": "--out --report --features --count --neighbours --quantile --size --work",
     "grid": "--steps --scale --classifier --start --count --coefficient --seed --device --plot",
     "average": "--out --width --step --plot",

@@ -98,6 +98,11 @@ COMMANDS = (
     ("grid", "model.safetensors", "--steps", "2,4", "--count", 2, "--plot", "grid.png", *CPU),
     ("average", "model.safetensors", "--width", "0.1,0.2", "--out", "averages"),
     (
+        *("frontier", "model.safetensors", "--reference", "data.npz", "--samplers", "ddim"),
+        *("--spacings", "even", "--steps", 2, "--scales", "0", "--count", 8, "--trial-count", 4),
+        *("--keep", 1, "--out", "front", *POOL, *CPU),
+    ),
+    (
         "sweep",
         "model.safetensors",
         "--reference",
@@ -114,7 +119,7 @@ COMMANDS = (
         *CPU,
     ),
 )
-OUTPUTS = ("out", "made.npz", "packed", "averages", "nearest.png", "grid.png", "cache")
+OUTPUTS = ("out", "made.npz", "packed", "averages", "nearest.png", "grid.png", "front", "cache")
 FLAGS = sorted({str(word) for command in COMMANDS for word in command if str(word)[:2] == "--"})
 
 

@@ -32,6 +32,7 @@ WRITERS: dict[str, tuple[tuple[str, ...], str]] = {
     "train": (("digits",), ""),
     "demo": ((), ""),
     "sweep": (("model", "--reference", "images"), ""),
+    "frontier": (("model", "--reference", "images"), ""),
     "average": (("run", "--width", "0.1"), ".safetensors"),
     "reference": (("images",), ".npz"),
     "evaluate": (("images", "--reference", "images"), ".json"),
