@@ -52,6 +52,7 @@ class Candidates:
 def possible(plan: Candidates, asked: Collection[str] = ()) -> tuple[Candidates, dict[Point, str]]:
     """Return the plan without the points that cannot be sampled, and the reason for each.
 
+    Precisions of the points that remain are those that they are sampled in, where `auto` is given.
     Of settings that were not asked for, a value that is in no point is no reason to say more.
 
     Args:
@@ -61,11 +62,15 @@ def possible(plan: Candidates, asked: Collection[str] = ()) -> tuple[Candidates,
         ValueError: no point can be sampled, or none with a value that was listed; the reason.
     """
     reasons: dict[Point, str] = {}
+    settled: dict[Point, None] = {}
     for point in plan.points:
         try:
-            plan.job(point)
+            made = plan.job(point).generator
         except ValueError as error:
             reasons[point] = str(error)
+        else:
+            assert isinstance(made, DiffusionGenerator)
+            settled[replace(point, precision=made.sampling.precision)] = None
     good = [point for point in plan.points if point not in reasons]
     absent = {
         point: [name for name, value in point.settings.items() if not _has(good, name, value)]
@@ -74,7 +79,7 @@ def possible(plan: Candidates, asked: Collection[str] = ()) -> tuple[Candidates,
     for point, names in absent.items():
         if not good or any(name in asked for name in names):
             raise ValueError(reasons[point])
-    return plan.of(good), {point: reasons[point] for point in reasons if not absent[point]}
+    return plan.of([*settled]), {point: reasons[point] for point in reasons if not absent[point]}
 
 
 def _has(points: Sequence[Point], name: str, value: object) -> bool:
