@@ -1,5 +1,6 @@
 """x_t, timestep -> class logits: the U-Net's encoder and a pooling head."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -32,6 +33,15 @@ class ClassifierConfig(EncoderConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_range("classes", self.classes, MOST_CLASSES)
+
+    def check_images(self, size: Sequence[int]) -> None:
+        """Raise ValueError unless the network takes images of this size (H, W)."""
+        self.check_size(size)
+        if self.pool == "attention" and tuple(size) != tuple(self.size):
+            raise ValueError(
+                f"the attention pool is for images of {tuple(self.size)}, "
+                f"got {tuple(size)}; resize the images"
+            )
 
 
 class AttentionPool(nn.Module):
@@ -129,12 +139,7 @@ class Classifier(nn.Module):
         Raises:
             ValueError: the network does not take images of this size.
         """
-        self.config.check_size(x_t.shape[2:])
-        if self.config.pool == "attention" and tuple(x_t.shape[2:]) != tuple(self.config.size):
-            raise ValueError(
-                f"the attention pool is for images of {tuple(self.config.size)}, "
-                f"got {tuple(x_t.shape[2:])}; resize the images"
-            )
+        self.config.check_images(x_t.shape[2:])
         features = self.encoder(x_t, self.step_embedding(timestep))
         return self.head(features).to(x_t.dtype)
 

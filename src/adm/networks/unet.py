@@ -52,6 +52,15 @@ class UNetConfig(EncoderConfig):
         if self.classes is not None:
             check_range("classes", self.classes, MOST_CLASSES)
 
+    def check_inputs(self, label: Tensor | None, low_res: Tensor | None) -> None:
+        """Raise ValueError if an input is missing, or one is given that the network does not take."""
+        if label is not None and self.classes is None:
+            raise ValueError("this network is unconditional; call it without labels")
+        if (low_res is not None) != self.super_resolution:
+            if self.super_resolution:
+                raise ValueError("this network needs a low-resolution image; give low_res=...")
+            raise ValueError("this network takes no low-resolution image; leave low_res out")
+
 
 class Head(nn.Sequential):
     """features -> raw output: normalisation, SiLU, and a convolution initialised to zero."""
@@ -121,7 +130,7 @@ class UNet(nn.Module):
                 or one is given that the network does not take.
         """
         self.config.check_size(x_t.shape[2:])
-        self._check_inputs(label, low_res)
+        self.config.check_inputs(label, low_res)
         embedding = self.step_embedding(timestep)
         if label is not None:
             known = (label != NO_LABEL)[:, None]
@@ -134,11 +143,3 @@ class UNet(nn.Module):
         for stage in self.decoder:
             h = stage(h, embedding, skips.pop())
         return self.head(h).to(x_t.dtype)
-
-    def _check_inputs(self, label: Tensor | None, low_res: Tensor | None) -> None:
-        if label is not None and self.config.classes is None:
-            raise ValueError("this network is unconditional; call it without labels")
-        if (low_res is not None) != self.config.super_resolution:
-            if self.config.super_resolution:
-                raise ValueError("this network needs a low-resolution image; give low_res=...")
-            raise ValueError("this network takes no low-resolution image; leave low_res out")
