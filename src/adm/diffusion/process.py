@@ -67,21 +67,19 @@ def bridge(schedule: Schedule, x_0: Tensor, x_t: Tensor, level: int, earlier: in
     step = 1 - t / s
     to_x_0, to_x_t = step * s.sqrt() / (1 - t), (1 - s) * (1 - step).sqrt() / (1 - t)
     variance = step * (1 - s) / (1 - t)
-    mean = to_x_0.to(x_0) * x_0 + to_x_t.to(x_t) * x_t
-    return Gaussian(mean, variance.to(x_t), variance.log().to(x_t))
+    mean = to_x_0.to(x_0.dtype) * x_0 + to_x_t.to(x_t.dtype) * x_t
+    return Gaussian(mean, variance.to(x_t.dtype), variance.log().to(x_t.dtype))
 
 
 def x_0_from_noise(schedule: Schedule, x_t: Tensor, noise: Tensor, level: Level) -> Tensor:
     """Solve x_t for x_0 (DDPM, equation 15)."""
-    recip = (1 / schedule.alpha_bar).sqrt()
-    ratio = (1 / schedule.alpha_bar - 1).sqrt()
+    recip, ratio = schedule.per_signal, schedule.noise_to_signal
     return at(recip, level, x_t) * x_t - at(ratio, level, x_t) * noise
 
 
 def noise_from_x_0(schedule: Schedule, x_t: Tensor, x_0: Tensor, level: Level) -> Tensor:
     """Solve x_t for the noise."""
-    recip = (1 / schedule.alpha_bar).sqrt()
-    ratio = (1 / schedule.alpha_bar - 1).sqrt()
+    recip, ratio = schedule.per_signal, schedule.noise_to_signal
     return (at(recip, level, x_t) * x_t - x_0) / at(ratio, level, x_t)
 
 

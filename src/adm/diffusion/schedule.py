@@ -12,6 +12,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 Level = int | Tensor  # one level for a whole batch, or (B,) int64
 
@@ -46,8 +47,11 @@ class Schedule:
 
         Diffusion models and classifiers use this function in training and in sampling.
         """
-        timesteps = self.timesteps[level if isinstance(level, int) else level.cpu()]
-        return timesteps.to(x_t.device).expand(len(x_t))
+        if isinstance(level, int):
+            # Filled in on the device: a copy from the CPU would wait for what the device computes.
+            told = float(self.timesteps[level])
+            return torch.full((1,), told, device=x_t.device).expand(len(x_t))
+        return _copied(self.timesteps, torch.float32, x_t.device)[level.to(x_t.device)]
 
     @property
     def last(self) -> int:
@@ -63,6 +67,16 @@ class Schedule:
     def sigma(self) -> Tensor:
         """sqrt(1 - alpha_bar), the factor of the noise in x_t."""
         return (1 - self.alpha_bar).sqrt()
+
+    @cached_property
+    def per_signal(self) -> Tensor:
+        """1 / sqrt(alpha_bar)."""
+        return (1 / self.alpha_bar).sqrt()
+
+    @cached_property
+    def noise_to_signal(self) -> Tensor:
+        """sqrt(1 / alpha_bar - 1)."""
+        return (1 / self.alpha_bar - 1).sqrt()
 
     @cached_property
     def beta(self) -> Tensor:
@@ -193,12 +207,27 @@ def at(table: Tensor, level: Level, like: Tensor) -> Tensor:
     """Look up a float64 table by level, then cast to the dtype of `like`.
 
     Returns:
-        (B, 1, 1, 1), or a scalar for a single level, in the dtype and on the device of `like`.
+        (B, 1, 1, 1) on the device of `like`, or a scalar for a single level, in the dtype of
+        `like`. A scalar is on the CPU: kernels of any device take it as a number, without the wait
+        of a copy.
     """
     if isinstance(level, int):
-        return table[level].to(like.dtype).to(like.device)
-    values = table[level.cpu()].to(like.dtype).to(like.device)
+        return table[level].to(like.dtype)
+    values = _copied(table, like.dtype, like.device)[level.to(like.device)]
     return values.reshape(-1, *[1] * (like.dim() - 1))
+
+
+_copies = WeakTensorKeyDictionary()  # of tables on other devices, for as long as the tables exist
+
+
+def _copied(table: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return a table in this dtype and on this device, copied the first time."""
+    if device.type == "cpu":
+        return table.to(dtype)
+    own = _copies.setdefault(table, {})
+    if (dtype, device) not in own:
+        own[dtype, device] = table.to(dtype).to(device)  # in this order: not all have float64
+    return own[dtype, device]
 
 
 def from_betas(betas: Tensor) -> Schedule:

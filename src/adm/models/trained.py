@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -9,15 +10,33 @@ from torch import Tensor
 
 from adm.diffusion import Denoise, Parameterization, Schedule, Threshold, clip, denoiser
 from adm.guidance import PLAIN, Gradient, Temperatures, classifier_gradient, clean_gradient
-from adm.networks import NO_LABEL, Classifier, UNet
-from adm.recipes.build import autocast_for
+from adm.networks import NO_LABEL, Classifier, Prepared, UNet, prepared
+from adm.recipes.build import PRECISIONS
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe
 
 MODEL_FILE, CHECKPOINTS = "model.safetensors", "checkpoints"  # in a run folder
 
 
+class _Prepares:
+    """What keeps the copies of a network that sampling uses.
+
+    They are made when they are first asked for, one for each precision, and they do not follow
+    later changes of the weights.
+    """
+
+    @cached_property
+    def _copies(self) -> dict[str, Prepared]:
+        return {}
+
+    def _prepared(self, network: UNet | Classifier, precision: str) -> Prepared:
+        if precision not in self._copies:
+            dtype = PRECISIONS.get(precision, torch.float32)
+            self._copies[precision] = prepared(network, dtype)
+        return self._copies[precision]
+
+
 @dataclass(frozen=True, eq=False)
-class DiffusionModel:
+class DiffusionModel(_Prepares):
     """A trained network, its diffusion process, and the interpretation of its output.
 
     Attributes:
@@ -69,7 +88,10 @@ class DiffusionModel:
         low_res: Tensor | None = None,
         precision: str = "float32",
     ) -> Denoise:
-        """Return the denoiser, (x_t, level) -> Prediction, for these labels; it is differentiable.
+        """Return the denoiser, (x_t, level) -> Prediction, for these labels.
+
+        It is differentiable with respect to x_t, and rounds differently from `network`, whose order
+        of operations is that of the released system.
 
         Args:
             labels: (B,) int64; None for an unconditional prediction.
@@ -79,19 +101,22 @@ class DiffusionModel:
             precision: precision of the network: float32, bfloat16 or float16.
         """
         levels = self.schedule if schedule is None else schedule
-        autocast = autocast_for(precision, self.device)
+        network = self.prepared(precision)
         if labels is None and self.network.config.classes is not None:
             labels = torch.tensor([NO_LABEL], device=self.device)
 
         def output(x_t: Tensor, timestep: Tensor) -> Tensor:
-            with autocast():
-                return self.network(x_t, timestep, labels, low_res).float()
+            return network(x_t, timestep, labels, low_res)
 
         return denoiser(output, levels, self.parameterization, threshold)
 
+    def prepared(self, precision: str = "float32") -> Prepared:
+        """Return the network, prepared for sampling in this precision; see `_Prepares`."""
+        return self._prepared(self.network, precision)
+
 
 @dataclass(frozen=True, eq=False)
-class ClassifierModel:
+class ClassifierModel(_Prepares):
     """A trained classifier and the diffusion process whose levels it was trained on.
 
     Attributes: as those of `DiffusionModel`.
@@ -131,13 +156,9 @@ class ClassifierModel:
             precision: precision of the network: float32, bfloat16 or float16.
             temperatures: see `adm.guidance.Temperatures`.
         """
-        autocast = autocast_for(precision, self.device)
+        network = self.prepared(precision)
+        return classifier_gradient(network, schedule or self.schedule, labels, temperatures)
 
-        def logits(x_t: Tensor, timestep: Tensor) -> Tensor:
-            with autocast():
-                return self.network(x_t, timestep)
-
-        return classifier_gradient(logits, schedule or self.schedule, labels, temperatures)
 
     # Six parameters: those of `gradient`, and how the gradient reaches x_t.
     def clean_gradient(
@@ -154,21 +175,27 @@ class ClassifierModel:
             schedule: the process of the model, respaced; that of the classifier does not matter.
             through_network: see `adm.guidance.clean_gradient`.
         """
-        autocast = autocast_for(precision, self.device)
+        network = self.prepared(precision)
 
         def logits(x_0: Tensor) -> Tensor:
-            with autocast():
-                return self.classify(x_0)
+            return network(x_0, self._cleanest(x_0))
 
         return clean_gradient(logits, schedule, labels, temperatures, through_network)
+
+    def prepared(self, precision: str = "float32") -> Prepared:
+        """Return the network, prepared for sampling in this precision; see `_Prepares`."""
+        return self._prepared(self.network, precision)
 
     def classify(self, x_0: Tensor) -> Tensor:
         """(B, C, H, W) clean images in [-1, 1] -> (B, classes) logits.
 
         A noisy classifier takes them as images of its lowest level.
         """
-        level = 1 if self.recipe.noised else 0
-        return self.network(x_0, self.schedule.timestep(level, x_0))
+        return self.network(x_0, self._cleanest(x_0))
+
+    def _cleanest(self, x_0: Tensor) -> Tensor:
+        """Return the timestep of the lowest level that the classifier was trained on, (B,)."""
+        return self.schedule.timestep(1 if self.recipe.noised else 0, x_0)
 
 
 def name_of(path: Path) -> str:

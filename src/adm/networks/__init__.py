@@ -4,6 +4,7 @@ from adm.networks.blocks import HeadCount, HeadWidth
 from adm.networks.classifier import Classifier, ClassifierConfig
 from adm.networks.dropout import Dropout, key_dropout
 from adm.networks.encoder import Stage
+from adm.networks.inference import Prepared, prepared
 from adm.networks.recompute import recompute
 from adm.networks.shapes import Config, Shapes, on_meta, shapes_of
 from adm.networks.unet import NO_LABEL, UNet, UNetConfig
@@ -16,12 +17,14 @@ __all__ = [
     "Dropout",
     "HeadCount",
     "HeadWidth",
+    "Prepared",
     "Shapes",
     "Stage",
     "UNet",
     "UNetConfig",
     "key_dropout",
     "on_meta",
+    "prepared",
     "recompute",
     "shapes_of",
 ]

@@ -16,6 +16,7 @@ Letters: B images, C channels, E embedding width, L = H x W positions.
 
 import copy
 import math
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -100,7 +101,8 @@ class Norm(nn.Module):
 
     def __init__(self, norm: GroupNorm, dtype: torch.dtype) -> None:
         super().__init__()
-        self.eps, self.dtype = norm.eps, dtype
+        self.dtype = dtype
+        self.register_buffer("eps", torch.tensor([norm.eps]))
         self.register_buffer("means", averaging(norm.num_channels, norm.num_groups))
         self.register_buffer("gain", norm.weight.detach().float())
         self.register_buffer("bias", norm.bias.detach().float())
@@ -341,10 +343,12 @@ class PreparedClassifier(nn.Module):
         return self.head([f.x.float() for f in self.encoder(x_t, projected)])
 
 
+Prepared: TypeAlias = PreparedUNet | PreparedClassifier
+
+
+@torch.inference_mode(False)  # whose tensors no gradient could pass
 @torch.no_grad()
-def prepared(
-    network: UNet | Classifier, dtype: torch.dtype = torch.float32
-) -> PreparedUNet | PreparedClassifier:
+def prepared(network: UNet | Classifier, dtype: torch.dtype = torch.float32) -> Prepared:
     """Return a copy of a network that is made for speed.
 
     Args:

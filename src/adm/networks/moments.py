@@ -29,11 +29,11 @@ class Moments(NamedTuple):
     @torch.no_grad()
     def of(cls, x: Tensor) -> "Moments":
         """The moments of features (B, C, H, W)."""
-        whole, count = x.float(), x.shape[2] * x.shape[3]
-        mean = whole.sum((2, 3), keepdim=True).div_(count)
+        whole, share = x.float(), 1 / (x.shape[2] * x.shape[3])
+        mean = whole.sum((2, 3), keepdim=True) * share
         # (x - mean)^2 in one operation; torch's own variance takes ten times as long.
-        square = F.mse_loss(whole, mean.expand_as(whole), reduction="none")
-        return cls(mean.flatten(1), square.sum((2, 3)).div_(count))
+        square = torch.ops.aten.mse_loss(whole, mean.expand_as(whole), 0)
+        return cls(mean.flatten(1), square.sum((2, 3)) * share)
 
     def beside(self, other: "Moments") -> "Moments":
         """The moments of features that are concatenated to others."""
@@ -65,7 +65,7 @@ def averaging(channels: int, groups: int) -> Tensor:
 def factors(
     moments: Moments,
     means: Tensor,
-    eps: float,
+    eps: Tensor,
     gain: Tensor,
     bias: Tensor,
     shift: Tensor | None = None,
@@ -80,8 +80,8 @@ def factors(
     mean = moments.mean if shift is None else moments.mean + shift
     centre = mean @ means
     between = mean - centre
-    rstd = torch.addcmul(moments.variance, between, between).add_(eps) @ means
-    rstd = rstd.rsqrt_()
+    variance = torch.addcmul(moments.variance, between, between)
+    rstd = torch.addmm(eps, variance, means).rsqrt_()
     factor = gain * rstd
     offset = torch.addcmul(bias, factor, centre, value=-1)
     return Factors(factor, offset, centre if shift is None else centre - shift, rstd)
@@ -134,7 +134,7 @@ class Normalise(torch.autograd.Function):
         slope = -rstd * rstd * ((factor * product) @ means) / count
         dx = _affine(whole, slope, -mean - slope * centre)
         dx = dx.addcmul_(dz, factor[:, :, None, None])
-        return dx.to(x.dtype), None, None, None, None, None, None
+        return (dx.to(x.dtype), *[None] * 7)
 
 
 def _affine(x: Tensor, factor: Tensor, offset: Tensor) -> Tensor:

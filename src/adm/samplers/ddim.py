@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from adm.diffusion import Denoise, Schedule, Threshold, clip
+from adm.diffusion.schedule import at
 from adm.guidance import Gradient
 from adm.samplers.solver import guided
 from adm.samplers.state import Noise, State
@@ -73,8 +74,8 @@ def ddim(
         p = denoise(x, t)
         drawn = noise(t)
         towards = (1 - schedule.alpha_bar[t - 1] - stdev[t] ** 2).clamp(min=0).sqrt()
-        x = schedule.signal[t - 1].to(x) * p.x_0 + towards.to(x) * p.noise
-        x = x + stdev[t].to(x) * drawn if t > 1 else x
+        x = at(schedule.signal, t - 1, x) * p.x_0 + towards.to(x.dtype) * p.noise
+        x = x + at(stdev, t, x) * drawn if t > 1 else x
         yield State(x, t - 1, p)
 
 
@@ -95,5 +96,5 @@ def encode(denoise: Denoise, x: Tensor, schedule: Schedule) -> Iterator[State]:
     signal, sigma = torch.cat([schedule.signal, zero]), torch.cat([schedule.sigma, one])
     for t in range(1, schedule.last + 1):
         p = denoise(x, t)
-        x = signal[t + 1].to(x) * p.x_0 + sigma[t + 1].to(x) * p.noise
+        x = at(signal, t + 1, x) * p.x_0 + at(sigma, t + 1, x) * p.noise
         yield State(x, t + 1, p)
