@@ -89,7 +89,8 @@ class SamplingOptions:
         How estimates of x_0 are kept in the range of images: clip, or dynamic thresholding, which
         is meant for images of several channels.
     precision
-        Precision of the networks: float32, bfloat16 or float16.
+        Precision of the networks: float32, bfloat16, float16, or auto, which is the fastest by a
+        measurement that is made once on each machine.
     rounding
         Rounding to 8 bits: nearest, or truncated as in the released system.
     device

@@ -16,6 +16,7 @@ from adm.generation.fit import check_start
 from adm.generation.generator import Cost, Generator, OnStep, identity
 from adm.generation.grad_mode import with_grad, without_grad
 from adm.generation.guided import check_guidance, gradient_by, guidance, through_network
+from adm.generation.precision import concrete
 from adm.guidance import Gradient, total
 from adm.images import ROUNDING, to_float
 from adm.models.pair import classes_of
@@ -48,8 +49,9 @@ class DiffusionGenerator:
     classifier: ClassifierModel | None = None
 
     def __post_init__(self) -> None:
-        found = with_levels(self.sampling, self.model.path)
-        object.__setattr__(self, "sampling", found)  # what the manifest has to record
+        # Resolved here, so that every manifest records what the images are made with.
+        found = concrete(with_levels(self.sampling, self.model.path), self.model)
+        object.__setattr__(self, "sampling", found)
         found.grid.check(self.model.schedule.last)
         found.sampler.evaluations(self.steps)
         check_guidance(self.model, found, self.classifier)

@@ -105,7 +105,7 @@ def imagenet128_ablated() -> DiffusionRecipe:
             classes=IMAGENET_CLASSES,
         ),
         train=as_released(Trained(1_200_000, 256, 1e-4)),
-        sample=Sampling(grid=Grid(steps=250)),
+        sample=Sampling(grid=Grid(steps=250), precision="auto"),
     )
 
 
@@ -165,7 +165,8 @@ def released_recipe(file: str) -> Recipe:
     process = ProcessSettings(schedule=_schedule(file, released), steps=released.steps)
     if isinstance(released.config, UNetConfig):
         # Table 5: LSUN is sampled in 1000 steps (appendix J says why), ImageNet in 250.
-        sample = Sampling(grid=Grid(steps=1000 if file.startswith("lsun") else 250))
+        grid = Grid(steps=1000 if file.startswith("lsun") else 250)
+        sample = Sampling(grid=grid, precision="auto")
         return DiffusionRecipe(
             name=name,
             data=data,

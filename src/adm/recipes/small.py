@@ -52,7 +52,7 @@ def fashion() -> DiffusionRecipe:
             label_dropout=0.1,
             save_every_steps=250,
         ),
-        sample=Sampling(sampler=DDIM(), grid=Grid(steps=25, start=980)),
+        sample=Sampling(sampler=DDIM(), grid=Grid(steps=25, start=980), precision="auto"),
     )
 
 

@@ -10,7 +10,7 @@ from adm.samplers.classifier_guidance import ClassifierGuidance
 from adm.samplers.grid import Grid
 from adm.samplers.table import Sampler
 
-Precision = Literal["float32", "bfloat16", "float16"]
+Precision = Literal["float32", "bfloat16", "float16", "auto"]
 Rounding = Literal["nearest", "truncated"]
 ThresholdName = Literal["clip", "dynamic"]
 
@@ -28,10 +28,15 @@ class Sampling:
         guidance: the terms of classifier guidance; empty for no guidance.
         use_labels: whether a class-conditional model receives the class; otherwise only the
             guidance depends on it.
+<<<<<<< HEAD
         threshold: how estimates of x_0 are kept within [-1, 1], the range of images: by clipping
             pixels, or by dynamic thresholding of each image, which is meant for images of several
             channels.
         precision: precision of the networks; everything else is float32.
+=======
+        precision: precision of the networks; everything else is float32. "auto" is the one that is
+            fastest, by a measurement (see `adm.generation.precision`).
+>>>>>>> bb17e4f (Choose the precision of sampling by measurement, once a machine)
         seed: random seed, in 0..2^64 - 1; with the index of an image it determines its noise.
         rounding: rounding to 8 bits; the released system uses `truncated`.
 
