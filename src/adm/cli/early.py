@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 OF_SAMPLER = (
     *("sampler", "eta", "spacing", "end", "levels", "at_mean", "clip_again"),
-    *("threshold", "precision", "rounding"),
+    *("threshold", "precision", "engine", "rounding"),
     *DEFAULT.guides,
 )
 

@@ -91,6 +91,9 @@ class SamplingOptions:
     precision
         Precision of the networks: float32, bfloat16, float16, or auto, which is the fastest by a
         measurement that is made once on each machine.
+    engine
+        What evaluates the diffusion network: torch; openvino; or openvino-int8, whose convolutions
+        are of 8-bit integers. The last two compute on the CPU.
     rounding
         Rounding to 8 bits: nearest, or truncated as in the released system.
     device
@@ -127,6 +130,7 @@ class SamplingOptions:
     clip_again: Annotated[bool, Parameter(negative="")] = False
     threshold: str | None = None
     precision: str | None = None
+    engine: str | None = None
     rounding: str | None = None
     device: str | None = None
     animate: Annotated[bool, Parameter(negative="")] = False
@@ -163,6 +167,7 @@ class SamplingOptions:
             "clip_again": self.clip_again or None,
             "threshold": self.threshold,
             "precision": self.precision,
+            "engine": self.engine,
             "rounding": self.rounding,
         }
 

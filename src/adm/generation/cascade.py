@@ -13,7 +13,7 @@ def cascade(base: Job, upsampler: DiffusionModel, steps: int | None = None) -> J
     """Return the job that upsamples the images of `base`.
 
     The upsampler receives the same classes, matched by name, if it has them. It is sampled with the
-    settings of its recipe, and the seed, rounding and precision of the base.
+    settings of its recipe, and the seed, rounding, precision and engine of the base.
 
     Args:
         steps: evaluations of the upsampler per image; its recipe's value by default.
@@ -38,6 +38,7 @@ def cascade(base: Job, upsampler: DiffusionModel, steps: int | None = None) -> J
             use_labels=like.use_labels,
             rounding=like.rounding,
             precision=like.precision,
+            engine=like.engine,
         )
     labels = base.labels
     if labels is not None:

@@ -19,6 +19,7 @@ from adm.generation.guided import check_guidance, gradient_by, guidance, through
 from adm.generation.precision import concrete
 from adm.guidance import Gradient, total
 from adm.images import ROUNDING, to_float
+from adm.models.engines import check_engine, evaluated_by
 from adm.models.pair import classes_of
 from adm.models.stored_grids import with_levels
 from adm.models.trained import ClassifierModel, DiffusionModel
@@ -54,6 +55,7 @@ class DiffusionGenerator:
         object.__setattr__(self, "sampling", found)
         found.grid.check(self.model.schedule.last)
         found.sampler.evaluations(self.steps)
+        check_engine(found.engine, self.model)
         check_guidance(self.model, found, self.classifier)
 
     @property
@@ -106,6 +108,11 @@ class DiffusionGenerator:
         return block_size(self.shape, self.model.device)
 
     @property
+    def evaluated(self) -> DiffusionModel:
+        """The model, with its network evaluated by the engine of the settings."""
+        return evaluated_by(self.sampling.engine, self.model, self.sampling.precision)
+
+    @property
     def schedule(self) -> Schedule:
         """The model's process, respaced to the levels that are visited."""
         return self.sampling.grid.of(self.model.schedule)
@@ -135,7 +142,7 @@ class DiffusionGenerator:
         Raises:
             ValueError: there is guidance and no labels.
         """
-        model, schedule = self.model, self.schedule
+        model, schedule = self.evaluated, self.schedule
         labels = None if labels is None else labels.to(model.device, copy=True)
         sampler, threshold = self.sampling.sampler, THRESHOLDS[self.sampling.threshold]
         draws = isinstance(sampler, Ancestral)

@@ -11,6 +11,7 @@ from adm.samplers.grid import Grid
 from adm.samplers.table import Sampler
 
 Precision = Literal["float32", "bfloat16", "float16", "auto"]
+Engine = Literal["torch", "openvino", "openvino-int8"]
 Rounding = Literal["nearest", "truncated"]
 ThresholdName = Literal["clip", "dynamic"]
 
@@ -28,15 +29,13 @@ class Sampling:
         guidance: the terms of classifier guidance; empty for no guidance.
         use_labels: whether a class-conditional model receives the class; otherwise only the
             guidance depends on it.
-<<<<<<< HEAD
         threshold: how estimates of x_0 are kept within [-1, 1], the range of images: by clipping
             pixels, or by dynamic thresholding of each image, which is meant for images of several
             channels.
-        precision: precision of the networks; everything else is float32.
-=======
         precision: precision of the networks; everything else is float32. "auto" is the one that is
             fastest, by a measurement (see `adm.generation.precision`).
->>>>>>> bb17e4f (Choose the precision of sampling by measurement, once a machine)
+        engine: what evaluates the diffusion network: torch; OpenVINO; or OpenVINO with convolutions
+            in 8-bit integers. torch evaluates classifiers and all gradients.
         seed: random seed, in 0..2^64 - 1; with the index of an image it determines its noise.
         rounding: rounding to 8 bits; the released system uses `truncated`.
 
@@ -50,6 +49,7 @@ class Sampling:
     use_labels: bool = True
     threshold: ThresholdName = "clip"
     precision: Precision = "float32"
+    engine: Engine = "torch"
     seed: int = 0
     rounding: Rounding = "nearest"
 
