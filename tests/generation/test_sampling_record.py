@@ -20,6 +20,7 @@ RICH = Sampling(
     guidance=(ClassifierGuidance(scale=2.5, interval=(100, 800), every=2, cap=3.0),),
     use_labels=False,
     precision="bfloat16",
+    engine="openvino-int8",
     seed=2**64 - 1,
     rounding="truncated",
 )

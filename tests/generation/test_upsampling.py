@@ -19,6 +19,7 @@ from adm.generation.cascade import cascade, translated
 from adm.generation.folder import BASE, images_of, sample_into
 from adm.generation.generate import DiffusionGenerator, check_low_res, generate
 from adm.generation.job import Job, LowRes
+from adm.models import engines
 from adm.models.load import load_classifier, load_diffusion
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.samplers import DDIM, Grid, ImageNoise, Sampling
@@ -278,14 +279,16 @@ def test_a_base_that_makes_other_sizes_is_refused_before_any_work(
 
 
 def test_an_upsampler_keeps_its_recipe_and_takes_what_must_be_one_from_the_base(
-    base: DiffusionModel, model: DiffusionModel
+    base: DiffusionModel, model: DiffusionModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The seed, rounding, precision and use of labels are the base's, and all else its own."""
+    """Seed, rounding, precision, engine and use of labels are the base's, and all else its own."""
+    monkeypatch.setattr(engines, "find_spec", lambda _: True)
     like = Sampling(
         sampler=DDIM(eta=0.5),
         grid=Grid(steps=5, start=15),
         use_labels=False,
         precision="bfloat16",
+        engine="openvino",
         seed=9,
         rounding="truncated",
     )
