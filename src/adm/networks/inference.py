@@ -202,8 +202,8 @@ class Residual(nn.Module):
         if self.grows:
             b, height, width, c = _rows(x).shape
             rows = _rows(h).view(b, height, 2, width, 2, c)
-            _added(rows, _rows(x)[:, :, None, :, None], self.factor)
-            return h
+            rows = _added(rows, _rows(x)[:, :, None, :, None], self.factor)
+            return rows.view(b, 2 * height, 2 * width, c).permute(0, 3, 1, 2)
         return _added(h, x, self.factor)
 
 

@@ -83,8 +83,8 @@ def factors(
     variance = torch.addcmul(moments.variance, between, between)
     rstd = torch.addmm(eps, variance, means).rsqrt_()
     factor = gain * rstd
-    offset = torch.addcmul(bias, factor, centre, value=-1)
-    return Factors(factor, offset, centre if shift is None else centre - shift, rstd)
+    centre = centre if shift is None else centre - shift
+    return Factors(factor, torch.addcmul(bias, factor, centre, value=-1), centre, rstd)
 
 
 def normalised(x: Tensor, f: Factors, means: Tensor, silu: bool, dtype: torch.dtype) -> Tensor:

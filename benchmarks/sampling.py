@@ -1,0 +1,291 @@
+"""Checkout of the released code -> table of the speed of sampling, beside it and diffusers.
+
+python benchmarks/sampling.py steps --released ~/guided-diffusion --diffusers
+
+`steps` measures one step: the U-Net alone, and guided, with the classifier's forward and backward
+pass. The implementations take steps in turn in one process, so that other work on the machine
+affects all of them alike. The weights are the same where the structures match, which is checked:
+diffusers has the same blocks with weights of its own.
+"""
+
+import argparse
+import importlib
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import steps
+import torch
+from processor import half_precision, processor
+from torch import Tensor, nn
+
+from adm.models.convert import released
+from adm.networks import Classifier, ClassifierConfig, HeadWidth, UNet, UNetConfig, prepared
+
+CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
+BASE = "released, float32"
+WARM_UP = 2  # rounds that are not timed
+Call = Callable[[], Tensor]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A U-Net, a classifier, the size of the images and those of a step."""
+
+    network: UNetConfig
+    classifier: ClassifierConfig
+    size: int
+    batch_size: int
+
+
+_28: dict[str, Any] = {
+    "in_channels": 1,
+    "channels": 32,
+    "multipliers": (1, 2, 2),
+    "attention_factors": (4,),
+    "heads": HeadWidth(32),
+    "classes": 10,
+}
+_32: dict[str, Any] = {
+    "channels": 128,
+    "multipliers": (1, 2, 2, 2),
+    "attention_factors": (2, 4),
+    "heads": HeadWidth(64),
+    "classes": 10,
+}
+SHAPES = {
+    # The networks of `fashion` and its classifier, in the 32 groups of the released code.
+    "28": Shape(
+        UNetConfig(out_channels=2, depth=2, **_28),
+        ClassifierConfig(depth=1, size=(28, 28), **_28),
+        size=28,
+        batch_size=16,
+    ),
+    # 44 million parameters, for CIFAR-10.
+    "32": Shape(
+        UNetConfig(out_channels=6, depth=2, **_32),
+        ClassifierConfig(depth=1, size=(32, 32), **{**_32, "channels": 64}),
+        size=32,
+        batch_size=16,
+    ),
+}
+
+
+def filled(network: nn.Module) -> nn.Module:
+    """Give the layers that start at zero small random weights."""
+    for parameter in network.parameters():
+        if parameter.abs().max() == 0 and parameter.dim() > 1:
+            nn.init.normal_(parameter, std=0.02)
+    return network.eval().requires_grad_(False)
+
+
+class Contest:
+    """The inputs of a step, and one call of each implementation."""
+
+    def __init__(self, shape: Shape, device: torch.device) -> None:
+        torch.manual_seed(0)
+        self.shape, self.device = shape, device
+        batch, channels = shape.batch_size, shape.network.in_channels
+        self.x = torch.randn(batch, channels, shape.size, shape.size, device=device)
+        self.level = torch.full((1,), 500.0, device=device).expand(batch)
+        self.label = torch.arange(batch, device=device) % 10
+        self.network = filled(UNet(shape.network)).to(device)
+        self.classifier = filled(Classifier(shape.classifier)).to(device)
+
+    def guided(self, network: Call, logits: Callable[[Tensor], Tensor]) -> Call:
+        def call() -> Tensor:
+            output = network()
+            with torch.enable_grad():
+                x = self.x.detach().requires_grad_()
+                log_p = logits(x).float().log_softmax(1)
+                chosen = log_p.gather(1, self.label[:, None]).sum()
+                return output, torch.autograd.grad(chosen, x)[0]  # type: ignore[return-value]
+
+        return call
+
+    def pair(self, name: str, network: Any, classifier: Any) -> dict[str, Call]:
+        """Return the step of an implementation, and the guided one."""
+
+        def alone() -> Tensor:
+            return network(self.x, self.level, self.label)
+
+        return {name: alone, f"{name}, guided": self.guided(alone, lambda x: classifier(x, self.level))}
+
+    def ours(self) -> dict[str, Call]:
+        calls = self.pair("adm, order of the released code", self.network, self.classifier)
+        for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+            made = (prepared(n, dtype) for n in (self.network, self.classifier))
+            calls |= self.pair(f"adm, {name}", *made)
+        return calls
+
+    def released(self, checkout: Path) -> dict[str, Call]:
+        code, shape = steps.released_code(checkout), self.shape
+        network = code.unet.UNetModel(
+            image_size=shape.size,
+            num_classes=shape.network.classes,
+            **released_settings(shape.network),
+        )
+        classifier = code.unet.EncoderUNetModel(
+            image_size=shape.size, pool="attention", **released_settings(shape.classifier)
+        )
+        for theirs, own in ((network, self.network), (classifier, self.classifier)):
+            theirs.load_state_dict(released.export_state(own.state_dict(), own.config))
+            theirs.to(self.device).eval()  # its weights keep their gradients, as in its scripts
+        return self.pair(BASE, network, classifier)
+
+    def diffusers(self) -> dict[str, Call]:
+        """Its U-Net as it comes, and with channels last and fused projections of attention."""
+        from diffusers import UNet2DModel
+
+        made = {}
+        for best in (False, True):
+            network = UNet2DModel(**diffusers_settings(self.shape)).to(self.device)
+            network.eval().requires_grad_(False)
+            if best:
+                network = network.to(memory_format=torch.channels_last)
+                for module in network.modules():
+                    if hasattr(module, "fuse_projections"):
+                        module.fuse_projections()
+            name = "diffusers, channels last, fused" if best else "diffusers, as it comes"
+            made[name] = self._diffusers_call(network, best)
+        return made
+
+    def _diffusers_call(self, network: Any, last: bool) -> Call:
+        form = torch.channels_last if last else torch.contiguous_format
+
+        def call() -> Tensor:
+            return network(self.x.contiguous(memory_format=form), self.level, self.label).sample
+
+        return call
+
+
+def released_settings(config: UNetConfig | ClassifierConfig) -> dict[str, Any]:
+    assert isinstance(config.heads, HeadWidth)
+    out = config.out_channels if isinstance(config, UNetConfig) else config.classes
+    return {
+        "in_channels": config.in_channels,
+        "model_channels": config.channels,
+        "out_channels": out,
+        "num_res_blocks": config.depth,
+        "attention_resolutions": config.attention_factors,
+        "channel_mult": config.multipliers,
+        "num_head_channels": config.heads.channels_per_head,
+        "use_scale_shift_norm": True,
+        "resblock_updown": True,
+    }
+
+
+def diffusers_settings(shape: Shape) -> dict[str, Any]:
+    config = shape.network
+    assert isinstance(config.heads, HeadWidth)
+    attends = [2**i in config.attention_factors for i in range(len(config.multipliers))]
+    return {
+        "sample_size": shape.size,
+        "in_channels": config.in_channels,
+        "out_channels": config.out_channels,
+        "block_out_channels": config.widths,
+        "layers_per_block": config.depth,
+        "down_block_types": tuple("AttnDownBlock2D" if a else "DownBlock2D" for a in attends),
+        "up_block_types": tuple("AttnUpBlock2D" if a else "UpBlock2D" for a in attends[::-1]),
+        "attention_head_dim": config.heads.channels_per_head,
+        "downsample_type": "resnet",
+        "upsample_type": "resnet",
+        "resnet_time_scale_shift": "scale_shift",
+        "norm_num_groups": config.norm_groups,
+        "num_class_embeds": config.classes,
+    }
+
+
+def race(calls: dict[str, Call], rounds: int, now: Callable[[], float]) -> dict[str, list[float]]:
+    """Call each implementation in turn; return the seconds of every call after the warm-up."""
+    taken: dict[str, list[float]] = {name: [] for name in calls}
+    with torch.no_grad():
+        for _ in range(WARM_UP + rounds):
+            for name, call in calls.items():
+                started = now()
+                call()
+                taken[name].append(now() - started)
+    return {name: seconds[WARM_UP:] for name, seconds in taken.items()}
+
+
+def print_table(taken: dict[str, list[float]], batch_size: int) -> None:
+    """Print milliseconds an image and ratios to the released code, both as medians."""
+    print("| | ms an image (quartiles) | times the released speed (quartiles) |")
+    print("|---|---|---|")
+    for name, own in taken.items():
+        base = taken[f"{BASE}, guided" if name.endswith(", guided") else BASE]
+        ratios = [theirs / ours for theirs, ours in zip(base, own, strict=True)]
+        cells = []
+        for values in ([1e3 * s / batch_size for s in own], ratios):
+            low, middle, high = statistics.quantiles(values, n=4)
+            cells.append(f"{middle:.2f} ({low:.2f} to {high:.2f})")
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+
+
+def print_errors(calls: dict[str, Call]) -> None:
+    """Print how far outputs are from those of the released code, relative, in the root mean square."""
+    with torch.no_grad():
+        wanted = calls[BASE]()
+        for name, call in calls.items():
+            if name.startswith("adm") and not name.endswith("guided"):
+                error = float((call() - wanted).norm() / wanted.norm())
+                print(f"{name}: {error:.1e} from the released output")
+
+
+def measure_steps(given: argparse.Namespace) -> None:
+    device = torch.device(given.device)
+
+    def now() -> float:
+        if device.type != "cpu":
+            torch.accelerator.synchronize(device)
+        return CLOCKS[given.clock]()
+
+    for key in given.shapes:
+        contest = Contest(SHAPES[key], device)
+        calls = contest.released(given.released) | contest.ours()
+        if given.diffusers:
+            calls |= contest.diffusers()
+        size, millions = contest.shape.batch_size, sum(p.numel() for p in contest.network.parameters())
+        print(f"\n{key}x{key}, {millions / 1e6:.1f} million parameters, batches of {size}\n")
+        print_table(race(calls, given.rounds, now), size)
+        print()
+        print_errors(calls)
+
+
+def describe(given: argparse.Namespace) -> str:
+    name = ", ".join([processor(), *half_precision()])
+    if given.device.startswith("cuda"):
+        name = torch.cuda.get_device_name(given.device)
+    versions = [f"torch {torch.__version__}", f"Python {platform.python_version()}"]
+    if given.diffusers:
+        versions.append(f"diffusers {importlib.import_module('diffusers').__version__}")
+    return ", ".join([name, f"{given.threads} threads, {given.clock} time", *versions])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("steps", help="time of one step of each implementation")
+    one.set_defaults(measure=measure_steps)
+    one.add_argument("--released", type=Path, required=True, help="checkout of guided-diffusion")
+    one.add_argument("--diffusers", action="store_true", help="measure diffusers too")
+    one.add_argument("--shapes", nargs="+", choices=list(SHAPES), default=list(SHAPES))
+    one.add_argument("--rounds", type=int, default=10)
+    one.add_argument("--threads", type=int, default=1)
+    one.add_argument("--clock", choices=list(CLOCKS), default="processor")
+    one.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    print(describe(given))
+    given.measure(given)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,161 @@
+"""network -> prepared copy: the same function and the same gradient, for every configuration."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from adm.networks import (
+    NO_LABEL,
+    Classifier,
+    ClassifierConfig,
+    HeadCount,
+    HeadWidth,
+    UNet,
+    UNetConfig,
+    prepared,
+)
+from adm.networks.inference import UpConv
+from adm.networks.moments import Moments
+
+CONFIG = UNetConfig(
+    in_channels=3,
+    channels=16,
+    out_channels=6,
+    multipliers=(1, 2),
+    depth=1,
+    attention_factors=(2,),
+    heads=HeadWidth(8),
+    norm_groups=8,
+    classes=3,
+)
+JUDGE = ClassifierConfig(
+    channels=16,
+    multipliers=(1, 2),
+    depth=1,
+    attention_factors=(2,),
+    heads=HeadWidth(8),
+    norm_groups=8,
+    classes=5,
+    size=(8, 12),
+)
+AXES = {
+    "as the paper": {},
+    "one channel": {"in_channels": 1, "out_channels": 1},
+    "without AdaGN": {"adaptive_norm": False},
+    "plain resampling": {"resampling": "plain"},
+    "convolutions resample": {"resampling": "convolution"},
+    "rescaled": {"rescale_residual": True},
+    "rescaled, without AdaGN": {"rescale_residual": True, "adaptive_norm": False},
+    "a number of heads": {"heads": HeadCount(4)},
+    "other heads in the decoder": {"decoder_heads": HeadCount(2)},
+    "super-resolution": {"super_resolution": True},
+    "unconditional": {"classes": None},
+    "dropout": {"dropout": 0.5},
+    "deep": {"multipliers": (1, 2, 3), "depth": 2, "attention_factors": (1, 4)},
+}
+
+
+def filled(network: nn.Module) -> nn.Module:
+    """Random weights, also where they start at zero or one, which would hide their inputs."""
+    generator = torch.Generator().manual_seed(0)
+    for parameter in network.parameters():
+        std = 0.3 if parameter.dim() < 2 else parameter[0].numel() ** -0.5
+        nn.init.normal_(parameter, std=std, generator=generator)
+    return network.eval().requires_grad_(False)
+
+
+def inputs(config: UNetConfig) -> tuple[torch.Tensor | None, ...]:
+    torch.manual_seed(1)
+    label = None if config.classes is None else torch.tensor([0, 2, NO_LABEL])
+    low = torch.rand(3, config.in_channels, 4, 6) if config.super_resolution else None
+    return torch.randn(3, config.in_channels, 8, 12), torch.tensor([3.0, 500.0, 0.5]), label, low
+
+
+def error(got: torch.Tensor, wanted: torch.Tensor) -> float:
+    return float((got.double() - wanted.double()).norm() / wanted.double().norm())
+
+
+@pytest.mark.parametrize("axis", AXES)
+def test_a_prepared_unet_is_the_same_function(axis: str) -> None:
+    config = replace(CONFIG, **AXES[axis])
+    network, given = filled(UNet(config)), inputs(config)
+    wanted = network(*given)
+    got = prepared(network)(*given)
+    assert got.dtype == torch.float32
+    assert got.is_contiguous()
+    assert error(got, wanted) < 3e-6
+    assert torch.equal(network(*given), wanted), "preparing changes nothing"
+
+
+@pytest.mark.parametrize("axis", AXES)
+def test_so_is_its_gradient_with_respect_to_the_images(axis: str) -> None:
+    config = replace(CONFIG, **AXES[axis])
+    network, (x, *others) = filled(UNet(config)), inputs(config)
+    found = []
+    for each in (network, prepared(network)):
+        leaf = x.clone().requires_grad_()
+        found.append(torch.autograd.grad(each(leaf, *others).square().sum(), leaf)[0])
+    assert error(found[1], found[0]) < 1e-5
+
+
+@pytest.mark.parametrize("pool", ["attention", "adaptive", "spatial", "spatial_v2"])
+@pytest.mark.parametrize("axis", ["as the paper", "without AdaGN", "convolutions resample"])
+def test_so_is_a_classifier(axis: str, pool: str) -> None:
+    network = filled(Classifier(replace(JUDGE, pool=pool, **AXES[axis])))
+    x, timestep = torch.randn(3, 3, 8, 12), torch.tensor([3.0, 500.0, 0.5])
+    found = []
+    for each in (network, prepared(network)):
+        leaf = x.clone().requires_grad_()
+        log_p = each(leaf, timestep).log_softmax(1)
+        found.append((log_p.detach(), torch.autograd.grad(log_p[:, 1].sum(), leaf)[0]))
+    for got, wanted in zip(found[1], found[0], strict=True):
+        assert error(got, wanted) < 1e-5
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_in_half_precision_it_stays_near(dtype: torch.dtype) -> None:
+    network, given = filled(UNet(CONFIG)), inputs(CONFIG)
+    got = prepared(network, dtype)(*given)
+    assert got.dtype == torch.float32
+    assert 0 < error(got, network(*given)) < 0.02
+
+
+def test_one_level_for_all_images_is_the_level_of_each() -> None:
+    network = prepared(filled(UNet(CONFIG)))
+    x, _, label, _ = inputs(CONFIG)
+    level = torch.tensor([40.0])
+    assert torch.equal(network(x, level.expand(3), label), network(x, level.repeat(3), label))
+
+
+def test_no_gradient_of_a_weight_is_computed() -> None:
+    network = prepared(filled(Classifier(JUDGE)))
+    x = torch.randn(2, 3, 8, 12, requires_grad=True)
+    network(x, torch.tensor([1.0, 2.0])).sum().backward()
+    assert x.grad is not None
+    assert not any(p.requires_grad or p.grad is not None for p in network.parameters())
+
+
+def test_what_it_refuses_is_what_the_network_refuses() -> None:
+    for network in (filled(UNet(CONFIG)), prepared(filled(UNet(CONFIG)))):
+        with pytest.raises(ValueError, match="takes no low-resolution image"):
+            network(torch.zeros(1, 3, 8, 8), torch.zeros(1), None, torch.zeros(1, 3, 4, 4))
+        with pytest.raises(ValueError, match="divisible by 2"):
+            network(torch.zeros(1, 3, 7, 8), torch.zeros(1))
+
+
+def test_an_upsampled_convolution_is_one_transposed_convolution() -> None:
+    conv = filled(nn.Conv2d(3, 5, 3, padding=1))
+    x = torch.randn(2, 3, 4, 6)
+    wanted = conv(nn.functional.interpolate(x, scale_factor=2.0, mode="nearest"))
+    torch.testing.assert_close(UpConv(conv, torch.float32)(x), wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("mean", [0.0, 300.0])
+def test_moments_do_not_cancel_where_the_mean_is_many_deviations(mean: float) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 4, 9, 7) + mean
+    found, (variance, average) = Moments.of(x), torch.var_mean(x.double(), (2, 3), correction=0)
+    torch.testing.assert_close(found.mean.double(), average, rtol=1e-6, atol=1e-5)
+    torch.testing.assert_close(found.variance.double(), variance, rtol=1e-4, atol=1e-6)
