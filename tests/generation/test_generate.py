@@ -297,7 +297,7 @@ def test_a_clean_classifier_guides_through_the_estimate_of_x_0(
     with pytest.raises(ValueError, match=r"clean images only, .* pass guide_on='x_0', or give a n"):
         DiffusionGenerator(model, changed(guided, guide_on="x_t"), clean())
     with pytest.raises(ValueError, match=r"image size .*16, 16.* do not match the model's .*8, 8"):
-        DiffusionGenerator(model, guided, clean("data.size=16,16"))
+        DiffusionGenerator(model, guided, clean("data.size=16,16", "classifier.size=16,16"))
     at_mean = changed(guided, sampler="ancestral", at_mean=True, guide_on="x_0_through_network")
     with pytest.raises(ValueError, match="pass guide_on='x_0', or leave at_mean out"):
         DiffusionGenerator(model, at_mean, clean())
