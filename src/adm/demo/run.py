@@ -160,7 +160,8 @@ def columns(
 
         if holds(place, job):
             told(Cached(job.evaluations))
-        images = sample_into(place, job, on_step=told)
+        # With the strides of images in memory, which the judge's kernels depend on.
+        images = sample_into(place, job, on_step=told).clone(memory_format=torch.contiguous_format)
         scores = score(models.judge, models.reference, images, labels)
         yield Column(point.scale, images, labels, scores)
 

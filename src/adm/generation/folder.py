@@ -196,7 +196,7 @@ def images_of(folder: Path, job: Job | None = None) -> Tensor:
     Raises:
         ValueError: the archive is damaged.
     """
-    return _mapped(folder, job).clone(memory_format=torch.contiguous_format)
+    return _mapped(folder, job).contiguous().clone()
 
 
 def _mapped(folder: Path, job: Job | None = None) -> Tensor:
