@@ -26,8 +26,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> DiffusionModel:
     return load_diffusion(tiny.model(folder / "d.safetensors", tiny.diffusion()))
 
 
-def test_torch_evaluates_the_model_itself(model: DiffusionModel) -> None:
-    assert engines.evaluated_by("torch", model, "float32") is model
+def test_torch_evaluates_the_prepared_network(model: DiffusionModel) -> None:
+    assert engines.evaluated_by("torch", model, "float32") is model.prepared("float32")
 
 
 def test_what_an_engine_lacks_is_said_before_any_work(
@@ -88,7 +88,8 @@ def test_openvino_makes_the_same_images(model: DiffusionModel, engine: Engine, e
     images = made.images(labels, indices)
     assert (images.int() - plain.int()).abs().max() <= error
     assert torch.equal(images, made.images(labels, indices))
-    assert made.evaluated.network is made.evaluated.network  # compiled once
+    compiled = [engines.evaluated_by(engine, model, "float32") for _ in range(2)]
+    assert compiled[0] is compiled[1]
     assert made.manifest()["sampling"]["engine"] == engine
 
 
@@ -98,10 +99,10 @@ def test_torch_computes_gradients_of_what_openvino_evaluates(model: DiffusionMod
     x_t, timestep, label = INPUTS
     found = []
     for engine in ("torch", "openvino"):
-        network = engines.evaluated_by(engine, model, "float32").network
+        network = engines.evaluated_by(engine, model, "float32")
         x = x_t.clone().requires_grad_()
-        found.append(torch.autograd.grad(network(x, timestep, label).square().sum(), x)[0])
+        found.append(torch.autograd.grad(network(x, timestep, label, None).square().sum(), x)[0])
         with torch.no_grad():
-            found.append(network(x_t, timestep, label))
+            found.append(network(x_t, timestep, label, None))
     assert torch.equal(found[0], found[2])
     assert torch.allclose(found[1], found[3], atol=1e-4)

@@ -50,12 +50,12 @@ class DiffusionGenerator:
     classifier: ClassifierModel | None = None
 
     def __post_init__(self) -> None:
+        check_engine(self.sampling.engine, self.model)
         # Resolved here, so that every manifest records what the images are made with.
         found = concrete(with_levels(self.sampling, self.model.path), self.model)
         object.__setattr__(self, "sampling", found)
         found.grid.check(self.model.schedule.last)
         found.sampler.evaluations(self.steps)
-        check_engine(found.engine, self.model)
         check_guidance(self.model, found, self.classifier)
 
     @property
@@ -108,11 +108,6 @@ class DiffusionGenerator:
         return block_size(self.shape, self.model.device)
 
     @property
-    def evaluated(self) -> DiffusionModel:
-        """The model, with its network evaluated by the engine of the settings."""
-        return evaluated_by(self.sampling.engine, self.model, self.sampling.precision)
-
-    @property
     def schedule(self) -> Schedule:
         """The model's process, respaced to the levels that are visited."""
         return self.sampling.grid.of(self.model.schedule)
@@ -142,7 +137,7 @@ class DiffusionGenerator:
         Raises:
             ValueError: there is guidance and no labels.
         """
-        model, schedule = self.evaluated, self.schedule
+        model, schedule = self.model, self.schedule
         labels = None if labels is None else labels.to(model.device, copy=True)
         sampler, threshold = self.sampling.sampler, THRESHOLDS[self.sampling.threshold]
         draws = isinstance(sampler, Ancestral)
@@ -153,7 +148,7 @@ class DiffusionGenerator:
             schedule,
             before,
             None if low_res is None else to_float(low_res.to(model.device)),
-            self.sampling.precision,
+            network=evaluated_by(self.sampling.engine, model, self.sampling.precision),
         )
         both = [g for g in (self._guidance(labels, schedule), gradient) if g is not None]
         pull = total(*both) if both else None

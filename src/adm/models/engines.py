@@ -1,4 +1,4 @@
-"""Engine, DiffusionModel, precision -> DiffusionModel whose network that engine evaluates."""
+"""Engine, DiffusionModel, precision -> Network."""
 
 import copy
 import importlib
@@ -6,7 +6,6 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 
 from adm.extras import installing
 from adm.models.int8 import quantized
-from adm.models.trained import DiffusionModel
+from adm.models.trained import DiffusionModel, Network
 from adm.networks import UNet
 from adm.samplers.settings import Engine, Precision
 
@@ -26,7 +25,7 @@ Form: TypeAlias = tuple[tuple[torch.Size, torch.dtype] | None, ...]  # of the in
 
 # Networks that are ready, by what they were made from: compiling takes seconds. None of them refers
 # to the network that it was made from, which would then stay in memory.
-_ready: WeakKeyDictionary[UNet, dict[tuple[Engine, Precision], UNet]] = WeakKeyDictionary()
+_ready: WeakKeyDictionary[UNet, dict[tuple[Engine, Precision], Network]] = WeakKeyDictionary()
 
 
 def check_engine(engine: Engine, model: DiffusionModel) -> None:
@@ -50,18 +49,18 @@ def check_engine(engine: Engine, model: DiffusionModel) -> None:
         )
 
 
-def evaluated_by(engine: Engine, model: DiffusionModel, precision: Precision) -> DiffusionModel:
-    """Return the model with its network evaluated by an engine; compiled at the first call."""
+def evaluated_by(engine: Engine, model: DiffusionModel, precision: Precision) -> Network:
+    """Return what evaluates the network of a model; OpenVINO compiles it at the first call."""
     if engine == "torch":
-        return model
+        return model.prepared(precision)
     made = _ready.setdefault(model.network, {})
     if (engine, precision) not in made:
         plain = quantized(model) if engine == "openvino-int8" else copy.copy(model.network)
-        made[engine, precision] = OpenVINOUNet(plain, model.network, precision)
-    return replace(model, network=made[engine, precision])
+        made[engine, precision] = OpenVINO(plain, model.prepared(precision), precision)
+    return made[engine, precision]
 
 
-class OpenVINOUNet(UNet):
+class OpenVINO:
     """A U-Net that OpenVINO evaluates on the CPU.
 
     It is compiled for the shapes of its inputs at the first call with them. Where a gradient with
@@ -69,17 +68,15 @@ class OpenVINOUNet(UNet):
 
     Args:
         plain: the network to compile.
-        network: the one whose weights, names and gradients it has.
+        by_torch: the one that torch evaluates.
     """
 
-    def __init__(self, plain: UNet, network: UNet, precision: Precision = "float32") -> None:
-        nn.Module.__init__(self)
-        self.__dict__.update(network.__dict__)
-        self._plain = [plain]  # in a list, so that its weights are not listed twice
+    def __init__(self, plain: UNet, by_torch: Network, precision: Precision = "float32") -> None:
+        self._plain, self._by_torch = plain, by_torch
         self._precision: Precision = precision
         self._compiled: dict[Form, Call] = {}
 
-    def forward(
+    def __call__(
         self,
         x_t: Tensor,
         timestep: Tensor,
@@ -87,11 +84,11 @@ class OpenVINOUNet(UNet):
         low_res: Tensor | None = None,
     ) -> Tensor:
         if torch.is_grad_enabled() and x_t.requires_grad:
-            return super().forward(x_t, timestep, label, low_res)
+            return self._by_torch(x_t, timestep, label, low_res)
         inputs = (x_t, timestep, label, low_res)
         form = tuple(None if each is None else (each.shape, each.dtype) for each in inputs)
         if form not in self._compiled:
-            self._compiled[form] = _compiled(self._plain[0], form, self._precision)
+            self._compiled[form] = _compiled(self._plain, form, self._precision)
         return self._compiled[form]([each for each in inputs if each is not None])
 
 

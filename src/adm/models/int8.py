@@ -105,7 +105,8 @@ def _sample(model: DiffusionModel) -> None:
     start = model.recipe.sample.grid.start or model.schedule.last
     schedule = Grid(steps=min(STEPS, start), start=start).of(model.schedule)
     noise = ImageNoise(SEED, range(IMAGES), model.shape, model.device)
-    for _ in DDIM()(model.denoise(labels, schedule), noise.start(), schedule, noise):
+    denoise = model.denoise(labels, schedule, network=model.network)  # whose layers are watched
+    for _ in DDIM()(denoise, noise.start(), schedule, noise):
         pass
 
 

@@ -1,9 +1,11 @@
 """Network, recipe, classes -> DiffusionModel, ClassifierModel."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -13,6 +15,9 @@ from adm.guidance import PLAIN, Gradient, Temperatures, classifier_gradient, cle
 from adm.networks import NO_LABEL, Classifier, Prepared, UNet, prepared
 from adm.recipes.build import PRECISIONS
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe
+
+# x_t, timestep, label, low-resolution image -> raw output
+Network: TypeAlias = Callable[[Tensor, Tensor, Tensor | None, Tensor | None], Tensor]
 
 MODEL_FILE, CHECKPOINTS = "model.safetensors", "checkpoints"  # in a run folder
 
@@ -80,6 +85,7 @@ class DiffusionModel(_Prepares):
     def device(self) -> torch.device:
         return next(self.network.parameters()).device
 
+    # Six parameters: those of a denoiser, and two ways to evaluate its network.
     def denoise(
         self,
         labels: Tensor | None = None,
@@ -87,6 +93,7 @@ class DiffusionModel(_Prepares):
         threshold: Threshold | None = clip,
         low_res: Tensor | None = None,
         precision: str = "float32",
+        network: Network | None = None,
     ) -> Denoise:
         """Return the denoiser, (x_t, level) -> Prediction, for these labels.
 
@@ -99,14 +106,15 @@ class DiffusionModel(_Prepares):
             threshold: applied to every estimate of x_0.
             low_res: (B, C, h, w) in [-1, 1], the images that an upsampler starts from.
             precision: precision of the network: float32, bfloat16 or float16.
+            network: what evaluates it, if not `prepared(precision)`; see `adm.models.engines`.
         """
         levels = self.schedule if schedule is None else schedule
-        network = self.prepared(precision)
+        evaluate = self.prepared(precision) if network is None else network
         if labels is None and self.network.config.classes is not None:
             labels = torch.tensor([NO_LABEL], device=self.device)
 
         def output(x_t: Tensor, timestep: Tensor) -> Tensor:
-            return network(x_t, timestep, labels, low_res)
+            return evaluate(x_t, timestep, labels, low_res)
 
         return denoiser(output, levels, self.parameterization, threshold)
 

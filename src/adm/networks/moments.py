@@ -8,7 +8,6 @@ or concatenated.
 Letters: B images, C channels, G groups, L = H x W positions.
 """
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
