@@ -140,7 +140,7 @@ def test_another_choice_of_levels_replaces_the_one_before() -> None:
     given_ = changed(Sampling(grid=Grid(steps=9, start=90)), levels=(3, 40.5, 80))
     assert given_.grid == Grid(levels=(3.0, 40.5, 80.0))
     assert changed(given_, steps=4).grid == Grid(steps=4)
-    assert changed(given_, seed=3).grid == given_.grid
+    assert changed(given_, seed=3).grid == changed(given_, steps=3).grid == given_.grid
     ended = changed(Sampling(), spacing="karras", end=4.0)
     assert changed(ended, steps=9).grid == Grid(steps=9, spacing="karras", end=4.0)
     assert changed(ended, spacing="even").grid == Grid()

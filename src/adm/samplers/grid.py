@@ -130,13 +130,12 @@ def regridded(grid: Grid, given: Mapping[str, Any]) -> dict[str, Any]:
         ValueError: levels and steps are given.
     """
     values = asdict(grid)
-    if not given:
-        return values
-    values["levels"] = None
     if given.get("levels") is not None:
         if "steps" in given:
             raise ValueError("pass steps=... or levels=..., not both")
         values |= {"steps": STEPS, "start": None, "end": None}
-    if "spacing" in given:
+    elif any(value != values[name] for name, value in given.items()):
+        values["levels"] = None
+    if given.get("spacing", grid.spacing) != grid.spacing:
         values["end"] = None
     return values | dict(given)
