@@ -59,7 +59,6 @@ ORDERS = {
 SOLVERS = [name for name, facts in FACTS.items() if facts.order is not None]
 FOLDING = [name for name, facts in FACTS.items() if facts.folds]
 IN_THE_LIMIT = [name for name, facts in FACTS.items() if not facts.folds]
-RANDOM = [name for name, facts in FACTS.items() if facts.order is None]
 DATA = four_modes()
 each_sampler = pytest.mark.parametrize("name", FACTS)
 each_solver = pytest.mark.parametrize("name", SOLVERS)

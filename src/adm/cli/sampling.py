@@ -52,11 +52,10 @@ class SamplingOptions:
         al. 2024); 1,1 by default.
     sampler
         Sampler, with parameters after colons, as in ddim:eta=0.5; the recipe's by default.
-        ancestral (250 steps) and ddim (25 and more) are those of the paper. For 5 to 20 steps:
-        ipndm is best with and without guidance; splitting steps along the gradient apart, for few
-        steps and strong guidance; dpm-solver and unipc, also with order=3, for weak or no
-        guidance; dpm-solver:sde adds noise. heun evaluates the network twice a step, and is meant
-        for many steps.
+        ancestral (some 250 steps) and ddim (25 or more) are those of the paper. For 5 to 20 steps
+        there are ipndm and splitting, which suit strong guidance as well, and dpm-solver, also with
+        order=3, and unipc, for weak or no guidance; dpm-solver:sde adds noise at each step. heun
+        evaluates the network twice a step, and serves as a reference with many.
     steps
         Noise levels that sampling visits, which are the network evaluations per image of every
         sampler but heun (2 steps - 1); the recipe's value by default.
