@@ -201,6 +201,28 @@ def test_images_are_bytes_in_order_and_every_step_is_told(
     assert told == [2] * 5 + [2] * 5 + [1] * 5
 
 
+def test_the_steps_of_heun_count_for_all_its_evaluations(model: DiffusionModel) -> None:
+    told: list[int] = []
+    generator = DiffusionGenerator(model, changed(BASE, sampler="heun"))
+    generator.images(LABELS, range(5), on_step=told.append)
+    assert generator.evaluations == 9
+    assert len(told) % 5 == 0
+    assert sum(told) == 5 * 9
+
+
+def test_dynamic_thresholding_is_a_setting(model: DiffusionModel, guide: ClassifierModel) -> None:
+    """After guidance too, where it is applied again; the untrained model saturates the clip."""
+    base = changed(BASE, scale=50.0, clip_again=True)
+    clipped, dynamic = (
+        sampled(model, changed(base, threshold=name), guide) for name in ("clip", "dynamic")
+    )
+    assert not torch.equal(clipped, dynamic)
+    *_, state = DiffusionGenerator(model, changed(base, threshold="dynamic"), guide).trajectory(
+        LABELS, range(5)
+    )
+    assert state.x.abs().max() <= 1
+
+
 def test_truncated_rounding_is_at_most_one_level_lower(model: DiffusionModel) -> None:
     nearest = sampled(model, BASE, None).int()
     truncated = sampled(model, changed(BASE, rounding="truncated"), None).int()

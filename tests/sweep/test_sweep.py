@@ -373,7 +373,7 @@ def test_images_that_nothing_steered_to_a_class_are_shown_by_number(
         ({"scales": (1.0, 1.0)}, "scales must be one or more different values"),
         ({"steps": ()}, "steps must be one or more different values"),
         ({"count": 1}, "count must be at least 2"),
-        ({"samplers": ("dimm",)}, "use ancestral or ddim"),
+        ({"samplers": ("dimm",)}, "did you mean ddim?"),
         ({"steps": (3, 99)}, "steps must be in 2..20"),
         ({"classifier": None}, "needs a classifier"),
     ],

@@ -43,9 +43,9 @@ class Tables:
     @classmethod
     def of(cls, schedule: Schedule) -> "Tables":
         """Return the tables of a schedule."""
-        signal, sigma = list(map(float, schedule.signal)), list(map(float, schedule.sigma))
+        signal, sigma = _floats(schedule.signal), _floats(schedule.sigma)
         ratio = [noise / image for image, noise in zip(signal, sigma, strict=True)]
-        return cls(signal, sigma, ratio, list(map(float, schedule.log_snr / 2)))
+        return cls(signal, sigma, ratio, _floats(schedule.log_snr / 2))
 
 
 def guided(
@@ -121,6 +121,10 @@ def weighted(weights: Sequence[float], values: Sequence[Tensor]) -> Tensor:
     """Return the sum of values times weights."""
     terms = [weight * value for weight, value in zip(weights, values, strict=True)]
     return sum(terms[1:], start=terms[0])
+
+
+def _floats(table: Tensor) -> list[float]:
+    return [float(value) for value in table]
 
 
 def _integrals(
