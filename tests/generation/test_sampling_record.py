@@ -134,7 +134,7 @@ def test_guidance_is_set_by_the_names_of_its_fields() -> None:
             term.check(699)
 
 
-@pytest.mark.parametrize("values", [{"sampler": {"name": "heun"}}, {"sampler": 3}, {"grid": []}])
+@pytest.mark.parametrize("values", [{"sampler": {"name": "euler"}}, {"sampler": 3}, {"grid": []}])
 def test_values_that_are_no_record_are_refused_with_one_line(values: dict) -> None:
     with pytest.raises(ValueError, match=r"^[^\n]+$"):
         from_json(values)
