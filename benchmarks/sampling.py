@@ -114,7 +114,10 @@ class Contest:
         def alone() -> Tensor:
             return network(self.x, self.level, self.label)
 
-        return {name: alone, f"{name}, guided": self.guided(alone, lambda x: classifier(x, self.level))}
+        return {
+            name: alone,
+            f"{name}, guided": self.guided(alone, lambda x: classifier(x, self.level)),
+        }
 
     def ours(self) -> dict[str, Call]:
         calls = self.pair("adm, order of the released code", self.network, self.classifier)
@@ -228,7 +231,7 @@ def print_table(taken: dict[str, list[float]], batch_size: int) -> None:
 
 
 def print_errors(calls: dict[str, Call]) -> None:
-    """Print how far outputs are from those of the released code, relative, in the root mean square."""
+    """Print the relative difference of outputs from the released ones, in the root mean square."""
     with torch.no_grad():
         wanted = calls[BASE]()
         for name, call in calls.items():
@@ -250,7 +253,10 @@ def measure_steps(given: argparse.Namespace) -> None:
         calls = contest.released(given.released) | contest.ours()
         if given.diffusers:
             calls |= contest.diffusers()
-        size, millions = contest.shape.batch_size, sum(p.numel() for p in contest.network.parameters())
+        size, millions = (
+            contest.shape.batch_size,
+            sum(p.numel() for p in contest.network.parameters()),
+        )
         print(f"\n{key}x{key}, {millions / 1e6:.1f} million parameters, batches of {size}\n")
         print_table(race(calls, given.rounds, now), size)
         print()

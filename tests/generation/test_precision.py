@@ -1,6 +1,6 @@
 """Sampling in "auto", model -> the precision that is measured to be fastest, and kept."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DiffusionModel:
 
 
 @pytest.fixture
-def timed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Callable[[], float]]]:
+def timed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Callable[[], float]]:
     """Return a clock on which a forward pass takes as long as told, and gives what is told."""
 
     def clock(seconds: dict[str, float], output: dict[str, float]) -> Callable[[], float]:
@@ -39,7 +39,7 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Callable[[]
         monkeypatch.setattr(precision, "_run", run)
         return lambda: now
 
-    yield clock
+    return clock
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_it_is_measured_once_and_recorded_as_what_it_is(
 
     def measured(model: DiffusionModel) -> tuple[str, str]:
         asked.append(model)
-        return ("bfloat16", "float32") [len(asked) - 1], ""
+        return ("bfloat16", "float32")[len(asked) - 1], ""
 
     monkeypatch.setattr(precision, "measured", measured)
     sampling = Sampling(precision="auto", grid=replace(model.recipe.sample.grid))

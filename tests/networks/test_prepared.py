@@ -16,8 +16,8 @@ from adm.networks import (
     UNetConfig,
     prepared,
 )
-from adm.networks.inference import UpConv
 from adm.networks.moments import Moments
+from adm.networks.prepared_layers import UpConv
 
 CONFIG = UNetConfig(
     in_channels=3,

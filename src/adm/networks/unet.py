@@ -53,7 +53,7 @@ class UNetConfig(EncoderConfig):
             check_range("classes", self.classes, MOST_CLASSES)
 
     def check_inputs(self, label: Tensor | None, low_res: Tensor | None) -> None:
-        """Raise ValueError if an input is missing, or one is given that the network does not take."""
+        """Raise ValueError if an input is missing, or is one that the network does not take."""
         if label is not None and self.classes is None:
             raise ValueError("this network is unconditional; call it without labels")
         if (low_res is not None) != self.super_resolution:
