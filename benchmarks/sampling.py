@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import steps
 import torch
@@ -31,6 +31,7 @@ CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 BASE = "released, float32"
 WARM_UP = 2  # rounds that are not timed
 Call = Callable[[], Tensor]
+Network = TypeVar("Network", UNet, Classifier)
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ SHAPES = {
 }
 
 
-def filled(network: nn.Module) -> nn.Module:
+def filled(network: Network) -> Network:
     """Give the layers that start at zero small random weights."""
     for parameter in network.parameters():
         if parameter.abs().max() == 0 and parameter.dim() > 1:
@@ -143,11 +144,12 @@ class Contest:
 
     def diffusers(self) -> dict[str, Call]:
         """Its U-Net as it comes, and with channels last and fused projections of attention."""
-        from diffusers import UNet2DModel
+        from diffusers import UNet2DModel  # pyright: ignore
 
         made = {}
         for best in (False, True):
-            network = UNet2DModel(**diffusers_settings(self.shape)).to(self.device)
+            network: Any = UNet2DModel(**diffusers_settings(self.shape))
+            network.to(self.device)
             network.eval().requires_grad_(False)
             if best:
                 network = network.to(memory_format=torch.channels_last)

@@ -1,6 +1,7 @@
 """network -> prepared copy: the same function and the same gradient, for every configuration."""
 
 from dataclasses import replace
+from typing import Any, TypeVar
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from adm.networks import (
 from adm.networks.moments import Moments
 from adm.networks.prepared_layers import UpConv
 
+Module = TypeVar("Module", bound=nn.Module)
 CONFIG = UNetConfig(
     in_channels=3,
     channels=16,
@@ -40,7 +42,7 @@ JUDGE = ClassifierConfig(
     classes=5,
     size=(8, 12),
 )
-AXES = {
+AXES: dict[str, dict[str, Any]] = {
     "as the paper": {},
     "one channel": {"in_channels": 1, "out_channels": 1},
     "without AdaGN": {"adaptive_norm": False},
@@ -57,7 +59,7 @@ AXES = {
 }
 
 
-def filled(network: nn.Module) -> nn.Module:
+def filled(network: Module) -> Module:
     """Random weights, also where they start at zero or one, which would hide their inputs."""
     generator = torch.Generator().manual_seed(0)
     for parameter in network.parameters():
@@ -66,7 +68,7 @@ def filled(network: nn.Module) -> nn.Module:
     return network.eval().requires_grad_(False)
 
 
-def inputs(config: UNetConfig) -> tuple[torch.Tensor | None, ...]:
+def inputs(config: UNetConfig) -> tuple[Any, ...]:
     torch.manual_seed(1)
     label = None if config.classes is None else torch.tensor([0, 2, NO_LABEL])
     low = torch.rand(3, config.in_channels, 4, 6) if config.super_resolution else None

@@ -5,7 +5,7 @@ Respacing a process selects some of its levels.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -217,7 +217,9 @@ def at(table: Tensor, level: Level, like: Tensor) -> Tensor:
     return values.reshape(-1, *[1] * (like.dim() - 1))
 
 
-_copies = WeakTensorKeyDictionary()  # of tables on other devices, for as long as the tables exist
+# Of tables, by dtype and device, for as long as the tables exist.
+_copies: MutableMapping[Tensor, dict[tuple[torch.dtype, torch.device], Tensor]]
+_copies = WeakTensorKeyDictionary()
 
 
 def _copied(table: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:

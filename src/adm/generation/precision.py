@@ -29,7 +29,7 @@ from adm.samplers import Sampling
 from adm.samplers.settings import Precision
 
 AUTO = "auto"
-WHOLE = "float32"
+WHOLE: Precision = "float32"
 GAIN = 1.15  # how many times as fast half precision must be
 ERROR = 0.01  # largest relative difference of its output, in the root mean square
 ROUNDS, PATIENCE_S = 5, 2.0  # forward passes of each precision; fewer once they take so long
@@ -81,9 +81,12 @@ def measured(model: DiffusionModel, clock: Clock | None = None) -> tuple[Precisi
             least, and elapsed time on another device.
     """
     clock = clock or (time.process_time if model.device.type == "cpu" else time.perf_counter)
-    runs = {precision: _run(model, precision) for precision in candidates(model.device)}
+    runs: dict[Precision, Callable[[], torch.Tensor]] = {
+        precision: _run(model, precision) for precision in candidates(model.device)
+    }
     wanted = runs[WHOLE]()  # this call, and those below, also warm up
-    near = [WHOLE, *(p for p in runs if p != WHOLE and _error(runs[p](), wanted) <= ERROR)]
+    near: list[Precision] = [WHOLE]
+    near += (p for p in runs if p != WHOLE and _error(runs[p](), wanted) <= ERROR)
     if near == [WHOLE]:
         return WHOLE, "the others are not near it"
     seconds = fastest({p: runs[p] for p in near}, partial(_now, model.device, clock), clock)

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from adm.networks.blocks import Attention, Downsample, ResidualBlock, Upsample
 from adm.networks.classifier import Classifier
 from adm.networks.encoder import Encoder, Stage
+from adm.networks.norm import GroupNorm
 from adm.networks.prepared_layers import (
     LAST,
     Attends,
@@ -30,8 +31,9 @@ from adm.networks.unet import NO_LABEL, UNet
 class Staged(nn.Module):
     """`Stage`: features, all projections -> features."""
 
-    def __init__(self, stage: Stage, dtype: torch.dtype, projections: Projections) -> None:
+    def __init__(self, stage: nn.Module, dtype: torch.dtype, projections: Projections) -> None:
         super().__init__()
+        assert isinstance(stage, Stage)
         layers = [stage.block, stage.attention, stage.resize]
         self.layers = nn.ModuleList(
             _layer(layer, dtype, projections) for layer in layers if layer is not None
@@ -81,6 +83,8 @@ class PreparedUNet(nn.Module):
         self.encoder = Encoding(network.encoder, dtype, self.projections)
         self.decoder = nn.ModuleList(Staged(s, dtype, self.projections) for s in network.decoder)
         norm, _, conv = network.head
+        assert isinstance(norm, GroupNorm)
+        assert isinstance(conv, nn.Conv2d)
         # The last convolution is cheap, and its output is the result.
         self.norm, self.conv = Norm(norm, torch.float32), Conv(conv, torch.float32)
         self.projections.join()

@@ -55,6 +55,9 @@ class Features:
 class Conv(nn.Module):
     """A convolution, with its input padded to the fewest channels that are fast."""
 
+    weight: Tensor
+    bias: Tensor
+
     def __init__(self, conv: nn.Conv2d, dtype: torch.dtype, factor: float = 1.0) -> None:
         super().__init__()
         weight, bias = _weights(conv)
@@ -62,7 +65,7 @@ class Conv(nn.Module):
         weight = F.pad(weight * factor, (0, 0, 0, 0, 0, self.lacking))
         self.register_buffer("weight", weight.to(dtype).contiguous(memory_format=LAST))
         self.register_buffer("bias", (bias * factor).to(dtype))
-        self.stride, self.padding = conv.stride, conv.padding
+        self.stride, self.padding = conv.stride[0], conv.kernel_size[0] // 2
 
     def forward(self, x: Tensor) -> Tensor:
         if self.lacking:
@@ -72,6 +75,9 @@ class Conv(nn.Module):
 
 class UpConv(nn.Module):
     """Nearest-neighbour upsampling, then a 3x3 convolution, as one transposed convolution."""
+
+    weight: Tensor
+    bias: Tensor
 
     def __init__(self, conv: nn.Conv2d, dtype: torch.dtype) -> None:
         super().__init__()
@@ -92,6 +98,11 @@ class Norm(nn.Module):
     Attributes:
         dtype: of its output.
     """
+
+    means: Tensor
+    eps: Tensor
+    gain: Tensor
+    bias: Tensor
 
     def __init__(self, norm: GroupNorm, dtype: torch.dtype) -> None:
         super().__init__()
@@ -122,6 +133,9 @@ class Norm(nn.Module):
 class Projections(nn.Module):
     """embedding (B, E) -> what each residual block receives of it, by one matrix product."""
 
+    weight: Tensor
+    bias: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self._weights: list[Tensor] = []
@@ -147,6 +161,8 @@ class Projections(nn.Module):
 
 class Residual(nn.Module):
     """`ResidualBlock`: features, all projections -> features."""
+
+    skip: Tensor | None
 
     def __init__(self, block: ResidualBlock, dtype: torch.dtype, projections: Projections) -> None:
         super().__init__()
@@ -205,6 +221,11 @@ class Residual(nn.Module):
 
 class Attends(nn.Module):
     """`Attention`: features -> features."""
+
+    qkv: Tensor
+    qkv_bias: Tensor
+    out: Tensor
+    out_bias: Tensor
 
     def __init__(self, attention: Attention, dtype: torch.dtype) -> None:
         super().__init__()
