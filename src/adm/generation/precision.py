@@ -85,8 +85,8 @@ def measured(model: DiffusionModel, clock: Clock | None = None) -> tuple[Precisi
         precision: _run(model, precision) for precision in candidates(model.device)
     }
     wanted = runs[WHOLE]()  # this call, and those below, also warm up
-    near: list[Precision] = [WHOLE]
-    near += (p for p in runs if p != WHOLE and _error(runs[p](), wanted) <= ERROR)
+    halves = [p for p in runs if p != WHOLE]
+    near = [WHOLE, *(p for p in halves if _error(runs[p](), wanted) <= ERROR)]
     if near == [WHOLE]:
         return WHOLE, "the others are not near it"
     seconds = fastest({p: runs[p] for p in near}, partial(_now, model.device, clock), clock)
