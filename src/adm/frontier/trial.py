@@ -29,8 +29,7 @@ from adm.sweep.plan import SAMPLES, sample_point
 from adm.sweep.run import OnEvaluations, share
 
 TIMINGS, ERRORS, CONVERGED = "timings", "errors", "converged"  # in the frontier folder
-# TODO after the merge of the samplers: heun, 50 levels.
-CONVERGED_SAMPLER, CONVERGED_STEPS = "ddim", 100
+CONVERGED_SAMPLER, CONVERGED_STEPS = "heun", 50
 
 Times = tuple[Seconds, ...]
 

@@ -14,9 +14,8 @@ from adm.arguments import check_levels
 from adm.files import write_json
 from adm.hashes import sha256
 from adm.limits import MOST_LEVELS
-from adm.models.paths import SHIPPED
+from adm.models.paths import SHIPPED, beside
 from adm.parsed import as_type, read_json
-from adm.training.finished import FOLDER as CHECKPOINTS
 
 if TYPE_CHECKING:
     from adm.samplers import Sampling
@@ -69,10 +68,7 @@ class _File:
 
 def file_of(model: Path) -> Path:
     """Return the file that holds the grids of a model file, or would hold them."""
-    for folder in model.parents:
-        if folder.name == CHECKPOINTS:
-            return folder.parent / "grids.json"
-    return model.with_name(f"{model.stem}.grids.json")
+    return beside(model, "grids")
 
 
 def read(model: Path) -> tuple[StoredGrid, ...]:
