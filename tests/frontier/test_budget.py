@@ -10,8 +10,7 @@ import pytest
 import tiny
 from evaluation.stubs import spots
 
-from adm.cli import budget as budget_module
-from adm.cli import main
+from adm.cli import budgets, main
 from adm.data.export import write_npz
 from adm.frontier import machine as machine_module
 from adm.frontier.choose import recommended
@@ -192,4 +191,4 @@ def test_all_that_is_wrong_with_a_frontier_is_said_at_once(here: Path, adm: Adm)
     ("text", "seconds"), [("50ms", 0.05), ("0.05s", 0.05), (" 2 s", 2.0), (".5min", 30.0)]
 )
 def test_a_time_is_read_with_its_unit(text: str, seconds: float) -> None:
-    assert budget_module.seconds(text) == pytest.approx(seconds)
+    assert budgets.seconds(text) == pytest.approx(seconds)

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adm.arguments import check_grid, check_levels
-from adm.cli import budget as budgets
-from adm.cli import places
+from adm.cli import budgets, places
 from adm.cli.obstacles import Check, gathered
 from adm.cli.sampling import DEFAULT, SamplingOptions
 from adm.data.naming import MANIFEST

@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from adm.cli import budget as budgets
-from adm.cli import early, lists
+from adm.cli import budgets, early, lists
 from adm.cli.output import OUT
 from adm.cli.sampling import DEFAULT, SamplingOptions
 

@@ -65,7 +65,7 @@ def write(frontier: Frontier, plan: Candidates, model: str, out: Path) -> list[P
     drawn = figures(frontier)
     heading = f"{plan.model.name}: time against quality"
     written = {each.name: each.content for each in drawn}
-    written[TEXT] = markdown(frontier, model, heading).encode()
+    written[TEXT] = markdown(frontier, model, heading, _pruned(frontier)).encode()
     written[PAGE] = page(frontier, plan, model, drawn, heading, out).encode()
     for name, content in written.items():
         files.write_bytes(out / name, content)
@@ -84,7 +84,6 @@ def page(
 ) -> str:
     """Render the HTML page."""
     labels, grid = _grid(frontier, plan, out)
-    full = [each.point for each in frontier.points if each.distances]
     return rendered(
         "adm.frontier",
         "frontier.html",
@@ -98,7 +97,7 @@ def page(
         grid=grid,
         scored=[scored_table(frontier, scale) for scale in frontier.scales],
         marked=MARKED,
-        pruned=pruned(frontier.points, full),
+        pruned=_pruned(frontier),
         trials=[trial_table(frontier, scale) for scale in frontier.scales],
         within=within(frontier),
         recommended=[(exactly(scale), rows) for scale, rows in recommendations(frontier, model)],
@@ -185,6 +184,11 @@ def _facts(frontier: Frontier, plan: Candidates) -> list[tuple[str, str]]:
         ("features", ", ".join(frontier.features)),
         ("seed", str(frontier.seed)),
     ]
+
+
+def _pruned(frontier: Frontier) -> list[str]:
+    full = [each.point for each in frontier.points if each.distances]
+    return pruned(frontier.points, full)
 
 
 def _settings(frontier: Frontier) -> dict[str, Any]:

@@ -120,14 +120,19 @@ def sentences(frontier: Frontier) -> list[str]:
     return found
 
 
-def markdown(frontier: Frontier, model: str, heading: str) -> str:
-    """Format the points that were sampled in full, and the recommended settings, as Markdown."""
+def markdown(frontier: Frontier, model: str, heading: str, pruned: Sequence[str]) -> str:
+    """Format the points that were sampled in full, and the recommended settings, as Markdown.
+
+    Args:
+        model: see `command`.
+        pruned: sentences on the points that were not sampled in full.
+    """
     found = [f"# {heading}", " ".join(sentences(frontier))]
     for scale in frontier.scales:
         table = scored_table(frontier, scale)
         rows = [[plain(cell) for cell in row] for row in table.rows]
         found += [f"## Scale {exactly(scale)}", _table(table.headings, rows)]
-    found += [MARKED, *frontier.notes, "## Recommended settings", within(frontier)]
+    found += [MARKED, *pruned, *frontier.notes, "## Recommended settings", within(frontier)]
     for scale, rows in recommendations(frontier, model):
         commands = [[*row[:-1], f"`{row[-1]}`"] for row in rows]
         body = _table(recommendation_headings(frontier), commands)
