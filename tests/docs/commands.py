@@ -89,7 +89,7 @@ SHORTER = (
     (r"adm sample runs/photos ", "--steps 4"),
     (r"adm upsample runs/photos", "--steps 4 --count 8"),
     (r"adm grid", "--count 2"),
-    (r"adm frontier", "--samplers ddim --steps 2,3 --scales 0 --count 20 --trial-count 2"),
+    (r"adm frontier", "--samplers ddim --spacings even --steps 2,3 --count 20 --trial-count 2"),
     (r"--budget", "--budget 1min"),
     (r"adm sweep", "--scales 0,2 --count 20 --steps 4"),
     (r"sweep \d+x\d+\S*\.pt", "--scales 0,1 --count 2 --steps 2"),

@@ -67,8 +67,7 @@ def frontier(
 
     Examples:
 
-        adm frontier fashion --reference fashion-mnist --split test --features fashion-judge \
-            --out out/frontier
+        adm frontier runs/digits --reference digits --features inception --out out/frontier
 
         adm frontier runs/a --classifier runs/a-classifier --reference a.npz --scales 0,1,4 \
             --steps 5,10,20 --samplers ddim,ancestral --count 5000 --out out/frontier

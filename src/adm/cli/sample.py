@@ -45,8 +45,6 @@ def sample(
         adm sample 256x256_diffusion_uncond.pt --classifier 256x256_classifier.pt --scale 10 \
             --classes 207:4 --out out/retrievers
 
-        adm sample fashion --budget 0.05s --scale 2 --out out/fast
-
         torchrun --nproc-per-node 8 -m adm sample fashion --count 50000 --out out/many
 
         adm sample fashion --count 50000 --shard 2/4 --out out/shards
