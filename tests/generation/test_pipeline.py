@@ -163,7 +163,10 @@ def test_a_batch_size_that_is_none_is_refused(model: adm.Pipeline, size: Any) ->
         ({"guidance_scale": 2.0}, "unknown sampling setting 'guidance_scale'; did you mean scale"),
         ({"batchsize": 2}, "unknown sampling setting 'batchsize'; did you mean batch_size"),
         ({"clases": "bag"}, "unknown sampling setting 'clases'; did you mean classes"),
-        ({"xyz": 2}, "unknown sampling setting 'xyz'; the settings are clip_again, end, eta, .*scale"),
+        (
+            {"xyz": 2},
+            "unknown sampling setting 'xyz'; the settings are clip_again, end, .*scale",
+        ),
         ({"classifier": "c"}, "'classifier' is not a sampling setting; pass it to adm.load"),
         ({"device": "cpu"}, "'device' is not a sampling setting; pass it to adm.load"),
         ({"scale": "two"}, "scale must be a valid number, got 'two'"),

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, TypeAlias, get_args
 
 import torch
-import torch.distributed as dist
 
 from adm.files import write_json
 from adm.generation.blocks import block_size
@@ -24,7 +23,6 @@ from adm.hashes import sha256_of
 from adm.models.trained import DiffusionModel
 from adm.notices import notice
 from adm.parsed import cached_json
-from adm.processes import Devices
 from adm.samplers import Sampling
 from adm.samplers.settings import Precision
 
@@ -39,14 +37,11 @@ Clock: TypeAlias = Callable[[], float]  # -> seconds
 def concrete(sampling: Sampling, model: DiffusionModel) -> Sampling:
     """Return the settings with a precision that is not "auto".
 
-    Of several ranks, rank 0 decides.
+    Ranks on one machine agree, as they find the same precision in the cache.
     """
     if sampling.precision != AUTO:
         return sampling
     found = stored(model) or decided(model)
-    if dist.is_available() and dist.is_initialized():
-        ranks = Devices(model.device, dist.get_rank(), dist.get_world_size())
-        found = ranks.gather(found)[0]
     return replace(sampling, precision=found)
 
 
@@ -85,8 +80,8 @@ def measured(model: DiffusionModel, clock: Clock | None = None) -> tuple[Precisi
         precision: _run(model, precision) for precision in candidates(model.device)
     }
     wanted = runs[WHOLE]()  # this call, and those below, also warm up
-    halves = [p for p in runs if p != WHOLE]
-    near = [WHOLE, *(p for p in halves if _error(runs[p](), wanted) <= ERROR)]
+    halves: list[Precision] = [p for p in runs if p != WHOLE]
+    near: list[Precision] = [WHOLE, *(p for p in halves if _error(runs[p](), wanted) <= ERROR)]
     if near == [WHOLE]:
         return WHOLE, "the others are not near it"
     seconds = fastest({p: runs[p] for p in near}, partial(_now, model.device, clock), clock)

@@ -167,7 +167,6 @@ class ClassifierModel(_Prepares):
         network = self.prepared(precision)
         return classifier_gradient(network, schedule or self.schedule, labels, temperatures)
 
-
     # Six parameters: those of `gradient`, and how the gradient reaches x_t.
     def clean_gradient(
         self,
