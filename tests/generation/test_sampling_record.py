@@ -1,6 +1,7 @@
 """Sampling <-> JSON, of every version; settings by name -> Sampling."""
 
 import json
+from dataclasses import replace
 from dataclasses import fields, replace
 
 import pytest

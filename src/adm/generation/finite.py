@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from adm.samplers import State
+from adm.samplers import Sampling, State
 
 NotFinite = Callable[[int, int], FloatingPointError]  # step, place in the batch -> error
 
@@ -29,3 +29,25 @@ def finite(states: Iterator[State], error: NotFinite) -> Iterator[State]:
     if len(lost):
         step, place = lost[0].tolist()
         raise error(step + 1, place)
+
+
+def not_finite(
+    model: str, sampling: Sampling, index: int, step: int, level: float
+) -> FloatingPointError:
+    """Return the error for an image that is NaN or infinite after a step.
+
+    Args:
+        model: name of the model's file.
+        index: of the image.
+        step: counted from 1.
+        level: the level that the step left.
+    """
+    cures = ["use another checkpoint"]
+    if any(term.scale for term in sampling.guidance):
+        cures.insert(0, f"pass a scale=... nearer to 0 than {sampling.scale:g}")
+    if sampling.precision == "float16":
+        cures.insert(0, "pass precision='bfloat16' or precision='float32'")
+    return FloatingPointError(
+        f"sampling {model} gave NaN or infinity in image {index} at step {step} of "
+        f"{sampling.grid.steps} (level {level:g}); {', or '.join(cures)}"
+    )

@@ -11,7 +11,7 @@ from torch import Tensor
 from adm.diffusion import THRESHOLDS, Schedule
 from adm.generation.blocks import Block, block_size, blocks, whole_blocks
 from adm.generation.cost import counted
-from adm.generation.finite import finite
+from adm.generation.finite import finite, not_finite
 from adm.generation.fit import check_start
 from adm.generation.generator import Cost, Generator, OnStep, identity
 from adm.generation.grad_mode import with_grad, without_grad
@@ -222,17 +222,8 @@ class DiffusionGenerator:
         return ROUNDING[self.sampling.rounding](x[block.places]).cpu()
 
     def _not_finite(self, step: int, index: int) -> FloatingPointError:
-        sampling, steps = self.sampling, self.steps
-        level = sampling.grid.visited(self.model.schedule)[steps - step]
-        cures = ["use another checkpoint"]
-        if any(term.scale for term in sampling.guidance):
-            cures.insert(0, f"pass a scale=... nearer to 0 than {sampling.scale:g}")
-        if sampling.precision == "float16":
-            cures.insert(0, "pass precision='bfloat16' or precision='float32'")
-        return FloatingPointError(
-            f"sampling {self.model.path.name} gave NaN or infinity in image {index} at step "
-            f"{step} of {steps} (level {level:g}); {', or '.join(cures)}"
-        )
+        level = self.sampling.grid.visited(self.model.schedule)[self.steps - step]
+        return not_finite(self.model.path.name, self.sampling, index, step, level)
 
     def manifest(self) -> dict[str, Any]:
         """Everything besides labels and indices that the images depend on, as JSON values."""
