@@ -1,7 +1,6 @@
 """Sampling <-> JSON, of every version; settings by name -> Sampling."""
 
 import json
-from dataclasses import replace
 from dataclasses import fields, replace
 
 import pytest
