@@ -30,6 +30,7 @@ UNET = (
     "unet.classes=3",
     "sample.grid.start=null",
     "sample.grid.steps=4",
+    "sample.precision=float32",  # and not what a measurement says
 )
 CLASSIFIER = (
     "classifier.channels=8",
