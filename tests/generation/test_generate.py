@@ -423,7 +423,9 @@ def test_guidance_by_a_classifier_keeps_no_graph_of_the_network(
 ) -> None:
     """Its memory is needed only for a gradient of one's own, which may differentiate it."""
     enabled: list[bool] = []
-    hook = model.network.register_forward_hook(lambda *_: enabled.append(torch.is_grad_enabled()))
+    hook = model.prepared().register_forward_hook(
+        lambda *_: enabled.append(torch.is_grad_enabled())
+    )
     try:
         last(model, RUNS["ddim, guided"], guide)
     finally:

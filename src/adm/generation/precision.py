@@ -80,8 +80,10 @@ def measured(model: DiffusionModel, clock: Clock | None = None) -> tuple[Precisi
         precision: _run(model, precision) for precision in candidates(model.device)
     }
     wanted = runs[WHOLE]()  # this call, and those below, also warm up
-    halves: list[Precision] = [p for p in runs if p != WHOLE]
-    near: list[Precision] = [WHOLE, *(p for p in halves if _error(runs[p](), wanted) <= ERROR)]
+    near: list[Precision] = [WHOLE]
+    for half in candidates(model.device):
+        if half != WHOLE and _error(runs[half](), wanted) <= ERROR:
+            near.append(half)
     if near == [WHOLE]:
         return WHOLE, "the others are not near it"
     seconds = fastest({p: runs[p] for p in near}, partial(_now, model.device, clock), clock)
