@@ -32,6 +32,7 @@ BASE = "released, float32"
 WARM_UP = 2  # rounds that are not timed
 Call = Callable[[], Tensor]
 Network = TypeVar("Network", UNet, Classifier)
+Network = TypeVar("Network", UNet, Classifier)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from adm.networks.blocks import Attention, Downsample, ResidualBlock, Upsample
 from adm.networks.classifier import Classifier
 from adm.networks.encoder import Encoder, Stage
 from adm.networks.norm import GroupNorm
+from adm.networks.norm import GroupNorm
 from adm.networks.prepared_layers import (
     LAST,
     Attends,
@@ -33,6 +34,7 @@ class Staged(nn.Module):
 
     def __init__(self, stage: nn.Module, dtype: torch.dtype, projections: Projections) -> None:
         super().__init__()
+        assert isinstance(stage, Stage)
         assert isinstance(stage, Stage)
         layers = [stage.block, stage.attention, stage.resize]
         self.layers = nn.ModuleList(
@@ -83,6 +85,8 @@ class PreparedUNet(nn.Module):
         self.encoder = Encoding(network.encoder, dtype, self.projections)
         self.decoder = nn.ModuleList(Staged(s, dtype, self.projections) for s in network.decoder)
         norm, _, conv = network.head
+        assert isinstance(norm, GroupNorm)
+        assert isinstance(conv, nn.Conv2d)
         assert isinstance(norm, GroupNorm)
         assert isinstance(conv, nn.Conv2d)
         # The last convolution is cheap, and its output is the result.

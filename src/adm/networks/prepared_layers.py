@@ -58,6 +58,9 @@ class Conv(nn.Module):
     weight: Tensor
     bias: Tensor
 
+    weight: Tensor
+    bias: Tensor
+
     def __init__(self, conv: nn.Conv2d, dtype: torch.dtype, factor: float = 1.0) -> None:
         super().__init__()
         weight, bias = _weights(conv)
@@ -75,6 +78,9 @@ class Conv(nn.Module):
 
 class UpConv(nn.Module):
     """Nearest-neighbour upsampling, then a 3x3 convolution, as one transposed convolution."""
+
+    weight: Tensor
+    bias: Tensor
 
     weight: Tensor
     bias: Tensor
@@ -98,6 +104,11 @@ class Norm(nn.Module):
     Attributes:
         dtype: of its output.
     """
+
+    means: Tensor
+    eps: Tensor
+    gain: Tensor
+    bias: Tensor
 
     means: Tensor
     eps: Tensor
@@ -136,6 +147,9 @@ class Projections(nn.Module):
     weight: Tensor
     bias: Tensor
 
+    weight: Tensor
+    bias: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self._weights: list[Tensor] = []
@@ -161,6 +175,8 @@ class Projections(nn.Module):
 
 class Residual(nn.Module):
     """`ResidualBlock`: features, all projections -> features."""
+
+    skip: Tensor | None
 
     skip: Tensor | None
 
@@ -221,6 +237,11 @@ class Residual(nn.Module):
 
 class Attends(nn.Module):
     """`Attention`: features -> features."""
+
+    qkv: Tensor
+    qkv_bias: Tensor
+    out: Tensor
+    out_bias: Tensor
 
     qkv: Tensor
     qkv_bias: Tensor
