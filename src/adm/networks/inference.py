@@ -15,7 +15,6 @@ from adm.networks.blocks import Attention, Downsample, ResidualBlock, Upsample
 from adm.networks.classifier import Classifier
 from adm.networks.encoder import Encoder, Stage
 from adm.networks.norm import GroupNorm
-from adm.networks.norm import GroupNorm
 from adm.networks.prepared_layers import (
     LAST,
     Attends,

@@ -58,9 +58,6 @@ class Conv(nn.Module):
     weight: Tensor
     bias: Tensor
 
-    weight: Tensor
-    bias: Tensor
-
     def __init__(self, conv: nn.Conv2d, dtype: torch.dtype, factor: float = 1.0) -> None:
         super().__init__()
         weight, bias = _weights(conv)
@@ -78,9 +75,6 @@ class Conv(nn.Module):
 
 class UpConv(nn.Module):
     """Nearest-neighbour upsampling, then a 3x3 convolution, as one transposed convolution."""
-
-    weight: Tensor
-    bias: Tensor
 
     weight: Tensor
     bias: Tensor
@@ -104,11 +98,6 @@ class Norm(nn.Module):
     Attributes:
         dtype: of its output.
     """
-
-    means: Tensor
-    eps: Tensor
-    gain: Tensor
-    bias: Tensor
 
     means: Tensor
     eps: Tensor
@@ -147,9 +136,6 @@ class Projections(nn.Module):
     weight: Tensor
     bias: Tensor
 
-    weight: Tensor
-    bias: Tensor
-
     def __init__(self) -> None:
         super().__init__()
         self._weights: list[Tensor] = []
@@ -175,8 +161,6 @@ class Projections(nn.Module):
 
 class Residual(nn.Module):
     """`ResidualBlock`: features, all projections -> features."""
-
-    skip: Tensor | None
 
     skip: Tensor | None
 
@@ -237,11 +221,6 @@ class Residual(nn.Module):
 
 class Attends(nn.Module):
     """`Attention`: features -> features."""
-
-    qkv: Tensor
-    qkv_bias: Tensor
-    out: Tensor
-    out_bias: Tensor
 
     qkv: Tensor
     qkv_bias: Tensor
