@@ -110,7 +110,6 @@ def test_sampling_refuses(
         ("linear", "noise schedule linear do not match the model's cosine"),
         ("larger", "image size (16, 16) do not match the model's (8, 8)"),
         ("boots", "classes ('sneaker', 'bag', 'boot') do not match"),
-        ("clean", "was trained on clean images only; give a noisy"),
         ("model", "is a diffusion model; give a classifier"),
     ],
 )

@@ -113,8 +113,8 @@ def test_classes_are_separated_by_commas_or_spaces(
             "MODEL is missing; it comes before the options, and --classes took all:8 fashion",
         ),
         (
-            ["evaluate", "--reference", "r", "--size", "64", "s.npz"],
-            "SAMPLES is missing; it comes before the options, and --size took 64 s.npz",
+            ["reference", "--out", "x", "--size", "64", "s.npz"],
+            "DATA is missing; it comes before the options, and --size took 64 s.npz",
         ),
         (["sample", "--out", "x"], "MODEL requires an argument"),
         (["sweep", "fashion", "--out", "x"], "--reference requires an argument"),

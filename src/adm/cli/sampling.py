@@ -73,8 +73,8 @@ class SamplingOptions:
     start
         Noisiest level that sampling visits.
     end
-        For --spacing log_snr and karras: least noisy level that sampling visits; by default the one
-        at which the noise is 2 / --steps times the signal.
+        Least noisy level that sampling visits, for log_snr and karras; by default the one at which
+        the ratio of noise and signal is 2 divided by the number of steps.
     levels
         The levels themselves, ascending and separated by commas or spaces, instead of --steps and
         --spacing; fractional ones are between two levels.

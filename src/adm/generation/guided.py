@@ -8,7 +8,7 @@ from adm.diffusion import Schedule
 from adm.guidance import Gradient, Temperatures, total
 from adm.models.pair import check_pair, guides_on
 from adm.models.trained import ClassifierModel, DiffusionModel
-from adm.samplers import Ancestral, ClassifierGuidance, Sampling
+from adm.samplers import Ancestral, ClassifierGuidance, Sampling, Splitting
 from adm.samplers.classifier_guidance import On
 
 
@@ -27,6 +27,12 @@ def check_guidance(
     ways: list[On | None] = [term.on for term in sampling.guidance]
     for on in ways or [None]:
         check_pair(model, classifier, on)
+    on_x_0 = any(guides_on(classifier, term.on) != "x_t" for term in sampling.guidance)
+    if on_x_0 and isinstance(sampling.sampler, Splitting):
+        raise ValueError(
+            "splitting takes the gradient before the network has estimated x_0, so it cannot guide "
+            "on x_0; pass another sampler, such as sampler='ipndm', or a noisy classifier"
+        )
     at_mean = isinstance(sampling.sampler, Ancestral) and sampling.sampler.at_mean
     if at_mean and through_network(sampling):
         raise ValueError(
