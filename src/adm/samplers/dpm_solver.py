@@ -3,16 +3,15 @@
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
 from adm.diffusion import Denoise, Schedule, Threshold, clip
 from adm.guidance import Gradient
 from adm.samplers.solver import (
+    Multistep,
     Tables,
-    check_levels,
-    check_order,
     exponential,
     guided,
     orders,
@@ -22,34 +21,20 @@ from adm.samplers.state import Noise, State
 
 
 @dataclass(frozen=True, kw_only=True)
-class DPMSolver:
+class DPMSolver(Multistep):
     """DPM-Solver++ 1M, 2M or 3M, and the SDE form of each (Lu et al. 2022b).
 
     Attributes:
         order: 1 (DDIM), 2 or 3.
         sde: solve the reverse SDE, which adds noise at each step, rather than the ODE.
         clip_again: apply the threshold after guidance as well.
-
-    Raises:
-        ValueError: the order is not in 1..3.
     """
 
     order: int = 2
     sde: bool = False
     clip_again: bool = False
     name: Literal["dpm-solver"] = "dpm-solver"
-
-    def __post_init__(self) -> None:
-        check_order(self.name, self.order, 3)
-
-    def evaluations(self, levels: int) -> int:
-        """Return the network evaluations per image.
-
-        Raises:
-            ValueError: there are too few levels for the order.
-        """
-        check_levels(self.name, self.order, levels)
-        return levels
+    highest: ClassVar[int] = 3
 
     def __call__(
         self,

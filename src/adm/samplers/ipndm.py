@@ -3,18 +3,18 @@
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
 from adm.diffusion import Denoise, Prediction, Schedule, Threshold, clip
 from adm.guidance import Gradient
-from adm.samplers.solver import Tables, adams, check_levels, check_order, guided, orders, weighted
+from adm.samplers.solver import Multistep, Tables, adams, guided, orders, weighted
 from adm.samplers.state import Noise, State
 
 
 @dataclass(frozen=True, kw_only=True)
-class IPNDM:
+class IPNDM(Multistep):
     """iPNDM, Adams-Bashforth in sigma / signal (Liu et al. 2022; Zhang and Chen 2023).
 
     Attributes:
@@ -23,9 +23,6 @@ class IPNDM:
             weights are those of the actual steps (rhoAB-DEIS of Zhang and Chen).
         lower_order_final: lower the order in the last steps.
         clip_again: apply the threshold after guidance as well.
-
-    Raises:
-        ValueError: the order is not in 1..4.
     """
 
     order: int = 4
@@ -33,18 +30,7 @@ class IPNDM:
     lower_order_final: bool = False
     clip_again: bool = False
     name: Literal["ipndm"] = "ipndm"
-
-    def __post_init__(self) -> None:
-        check_order(self.name, self.order, 4)
-
-    def evaluations(self, levels: int) -> int:
-        """Return the network evaluations per image.
-
-        Raises:
-            ValueError: there are too few levels for the order.
-        """
-        check_levels(self.name, self.order, levels)
-        return levels
+    highest: ClassVar[int] = 4
 
     def __call__(
         self,

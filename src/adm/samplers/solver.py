@@ -11,6 +11,7 @@ a device.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,19 +73,35 @@ def orders(order: int, last: int, lower_order_final: bool) -> list[int]:
     return [min(n, level) for level, n in enumerate(made)] if lower_order_final else made
 
 
-def check_order(name: str, order: int, highest: int) -> None:
-    """Raise ValueError unless the order is in 1..`highest`."""
-    if not 1 <= order <= highest:
-        raise ValueError(f"order of {name} must be in 1..{highest}, got {order}")
+@dataclass(frozen=True, kw_only=True)
+class Multistep:
+    """A sampler whose steps extrapolate from the values at the latest `order` levels.
 
+    Raises:
+        ValueError: the order is not in 1..`highest`.
+    """
 
-def check_levels(name: str, order: int, levels: int) -> None:
-    """Raise ValueError if there are fewer levels than a multistep method extrapolates from."""
-    if levels < order:
-        raise ValueError(
-            f"{name} of order {order} needs at least {order} steps, got {levels}; pass "
-            f"steps={order} or more, or sampler='{name}:order={levels}'"
-        )
+    order: int
+    name: str
+    highest: ClassVar[int]
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.order <= self.highest:
+            raise ValueError(f"order of {self.name} must be in 1..{self.highest}, got {self.order}")
+
+    def evaluations(self, levels: int) -> int:
+        """Return the network evaluations per image.
+
+        Raises:
+            ValueError: there are too few levels for the order.
+        """
+        if levels < self.order:
+            raise ValueError(
+                f"{self.name} of order {self.order} needs at least {self.order} steps, got "
+                f"{levels}; pass steps={self.order} or more, or "
+                f"sampler='{self.name}:order={levels}'"
+            )
+        return levels
 
 
 def adams(nodes: Sequence[float], start: float, end: float) -> list[float]:

@@ -2,19 +2,19 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, NoReturn
+from typing import ClassVar, Literal, NoReturn
 
 from torch import Tensor
 
 from adm.diffusion import Denoise, Prediction, Schedule
 from adm.guidance import Gradient, shifted
 from adm.samplers.ipndm import AdamsBashforth
-from adm.samplers.solver import check_levels, check_order
+from adm.samplers.solver import Multistep
 from adm.samplers.state import Noise, State
 
 
 @dataclass(frozen=True, kw_only=True)
-class Splitting:
+class Splitting(Multistep):
     """Splitting for guided sampling (Wizadwongsa and Suwajanakorn 2023), Lie-Trotter.
 
     Without guidance it is iPNDM.
@@ -23,27 +23,13 @@ class Splitting:
         order: order of the step on the unguided noise, 1 to 4.
         even: use the weights of even steps, as the paper does; see `IPNDM`.
         lower_order_final: lower the order in the last steps.
-
-    Raises:
-        ValueError: the order is not in 1..4.
     """
 
     order: int = 4
     even: bool = False
     lower_order_final: bool = False
     name: Literal["splitting"] = "splitting"
-
-    def __post_init__(self) -> None:
-        check_order(self.name, self.order, 4)
-
-    def evaluations(self, levels: int) -> int:
-        """Return the network evaluations per image.
-
-        Raises:
-            ValueError: there are too few levels for the order.
-        """
-        check_levels(self.name, self.order, levels)
-        return levels
+    highest: ClassVar[int] = 4
 
     def __call__(
         self,

@@ -3,16 +3,15 @@
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
 from adm.diffusion import Denoise, Schedule, Threshold, clip
 from adm.guidance import Gradient
 from adm.samplers.solver import (
+    Multistep,
     Tables,
-    check_levels,
-    check_order,
     exponential,
     guided,
     orders,
@@ -22,32 +21,18 @@ from adm.samplers.state import Noise, State
 
 
 @dataclass(frozen=True, kw_only=True)
-class UniPC:
+class UniPC(Multistep):
     """UniPC (Zhao et al. 2023): each evaluation also corrects the step that led to it.
 
     Attributes:
         order: order of the predictor, 1, 2 or 3; the corrector adds one.
         clip_again: apply the threshold after guidance as well.
-
-    Raises:
-        ValueError: the order is not in 1..3.
     """
 
     order: int = 2
     clip_again: bool = False
     name: Literal["unipc"] = "unipc"
-
-    def __post_init__(self) -> None:
-        check_order(self.name, self.order, 3)
-
-    def evaluations(self, levels: int) -> int:
-        """Return the network evaluations per image.
-
-        Raises:
-            ValueError: there are too few levels for the order.
-        """
-        check_levels(self.name, self.order, levels)
-        return levels
+    highest: ClassVar[int] = 3
 
     def __call__(
         self,
