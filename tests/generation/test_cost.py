@@ -58,7 +58,8 @@ def calls(generator: DiffusionGenerator) -> Cost:
         model.register_full_backward_pre_hook(lambda *_: network.append("backward")),
     ]
     if guide is not None:
-        hooks.append(guide.prepared().register_forward_hook(lambda *_: classifier.append("forward")))
+        called = guide.prepared()
+        hooks.append(called.register_forward_hook(lambda *_: classifier.append("forward")))
     for _ in generator.trajectory(torch.tensor([0, 1]), [0, 1]):
         pass
     for hook in hooks:

@@ -8,7 +8,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
@@ -41,6 +41,8 @@ def concrete(sampling: Sampling, model: DiffusionModel) -> Sampling:
     """
     if sampling.precision != AUTO:
         return sampling
+    if candidates(model.device) == (WHOLE,):
+        return replace(sampling, precision=WHOLE)
     found = stored(model) or decided(model)
     return replace(sampling, precision=found)
 
@@ -108,8 +110,10 @@ def fastest(
     return seconds
 
 
-def candidates(device: torch.device) -> Iterable[Precision]:
-    """The precisions that a device is measured in."""
+def candidates(device: torch.device) -> tuple[Precision, ...]:
+    """The precisions that a device is measured in; on "meta" there is nothing to measure."""
+    if device.type == "meta":
+        return (WHOLE,)
     return (WHOLE, "bfloat16") if device.type == "cpu" else (WHOLE, "float16", "bfloat16")
 
 
