@@ -1,37 +1,40 @@
 """Checkout of the released code -> table of the speed of sampling, beside it and diffusers.
 
 python benchmarks/sampling.py steps --released ~/guided-diffusion --diffusers
+python benchmarks/sampling.py images --released ~/guided-diffusion --diffusers
 
 `steps` measures one step: the U-Net alone, and guided, with the classifier's forward and backward
-pass. The implementations take steps in turn in one process, so that other work on the machine
-affects all of them alike. The weights are the same where the structures match, which is checked:
-diffusers has the same blocks with weights of its own.
+pass. `images` measures the whole sampling of a block of images; see `whole_images`. The
+implementations take turns in one process, so that other work on the machine affects all of them
+alike. The weights are the same where the structures match, which is checked: diffusers has the same
+blocks with weights of its own.
 """
 
 import argparse
-import importlib
+import importlib.util
 import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
 import steps
 import torch
+import whole_images
+from peers import diffusers_network, released_network
 from processor import half_precision, processor
 from torch import Tensor, nn
 
-from adm.models.convert import released
 from adm.networks import Classifier, ClassifierConfig, HeadWidth, UNet, UNetConfig, prepared
 
 CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 BASE = "released, float32"
 WARM_UP = 2  # rounds that are not timed
 Call = Callable[[], Tensor]
-Network = TypeVar("Network", UNet, Classifier)
 Network = TypeVar("Network", UNet, Classifier)
 
 
@@ -129,34 +132,18 @@ class Contest:
         return calls
 
     def released(self, checkout: Path) -> dict[str, Call]:
-        code, shape = steps.released_code(checkout), self.shape
-        network = code.unet.UNetModel(
-            image_size=shape.size,
-            num_classes=shape.network.classes,
-            **released_settings(shape.network),
+        code = steps.released_code(checkout)
+        network, classifier = (
+            released_network(code, own, self.shape.size).to(self.device)
+            for own in (self.network, self.classifier)
         )
-        classifier = code.unet.EncoderUNetModel(
-            image_size=shape.size, pool="attention", **released_settings(shape.classifier)
-        )
-        for theirs, own in ((network, self.network), (classifier, self.classifier)):
-            theirs.load_state_dict(released.export_state(own.state_dict(), own.config))
-            theirs.to(self.device).eval()  # its weights keep their gradients, as in its scripts
         return self.pair(BASE, network, classifier)
 
     def diffusers(self) -> dict[str, Call]:
         """Its U-Net as it comes, and with channels last and fused projections of attention."""
-        from diffusers import UNet2DModel  # pyright: ignore
-
         made = {}
         for best in (False, True):
-            network: Any = UNet2DModel(**diffusers_settings(self.shape))
-            network.to(self.device)
-            network.eval().requires_grad_(False)
-            if best:
-                network = network.to(memory_format=torch.channels_last)
-                for module in network.modules():
-                    if hasattr(module, "fuse_projections"):
-                        module.fuse_projections()
+            network = diffusers_network(self.shape.network, self.shape.size, best).to(self.device)
             name = "diffusers, channels last, fused" if best else "diffusers, as it comes"
             made[name] = self._diffusers_call(network, best)
         return made
@@ -168,43 +155,6 @@ class Contest:
             return network(self.x.contiguous(memory_format=form), self.level, self.label).sample
 
         return call
-
-
-def released_settings(config: UNetConfig | ClassifierConfig) -> dict[str, Any]:
-    assert isinstance(config.heads, HeadWidth)
-    out = config.out_channels if isinstance(config, UNetConfig) else config.classes
-    return {
-        "in_channels": config.in_channels,
-        "model_channels": config.channels,
-        "out_channels": out,
-        "num_res_blocks": config.depth,
-        "attention_resolutions": config.attention_factors,
-        "channel_mult": config.multipliers,
-        "num_head_channels": config.heads.channels_per_head,
-        "use_scale_shift_norm": True,
-        "resblock_updown": True,
-    }
-
-
-def diffusers_settings(shape: Shape) -> dict[str, Any]:
-    config = shape.network
-    assert isinstance(config.heads, HeadWidth)
-    attends = [2**i in config.attention_factors for i in range(len(config.multipliers))]
-    return {
-        "sample_size": shape.size,
-        "in_channels": config.in_channels,
-        "out_channels": config.out_channels,
-        "block_out_channels": config.widths,
-        "layers_per_block": config.depth,
-        "down_block_types": tuple("AttnDownBlock2D" if a else "DownBlock2D" for a in attends),
-        "up_block_types": tuple("AttnUpBlock2D" if a else "UpBlock2D" for a in attends[::-1]),
-        "attention_head_dim": config.heads.channels_per_head,
-        "downsample_type": "resnet",
-        "upsample_type": "resnet",
-        "resnet_time_scale_shift": "scale_shift",
-        "norm_num_groups": config.norm_groups,
-        "num_class_embeds": config.classes,
-    }
 
 
 def race(calls: dict[str, Call], rounds: int, now: Callable[[], float]) -> dict[str, list[float]]:
@@ -273,7 +223,44 @@ def describe(given: argparse.Namespace) -> str:
     versions = [f"torch {torch.__version__}", f"Python {platform.python_version()}"]
     if given.diffusers:
         versions.append(f"diffusers {importlib.import_module('diffusers').__version__}")
+    if given.command == "images" and importlib.util.find_spec("openvino"):
+        versions.append(f"openvino {version('openvino')}")
     return ", ".join([name, f"{given.threads} threads, {given.clock} time", *versions])
+
+
+def _add_steps(one: argparse.ArgumentParser) -> None:
+    one.set_defaults(measure=measure_steps)
+    _add_shared(one)
+    one.add_argument("--shapes", nargs="+", choices=list(SHAPES), default=list(SHAPES))
+    one.add_argument("--rounds", type=int, default=10)
+    one.add_argument("--clock", choices=list(CLOCKS), default="processor")
+    one.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _add_images(whole: argparse.ArgumentParser) -> None:
+    whole.set_defaults(measure=whole_images.measure, device="cpu", clock="wall and processor")
+    _add_shared(whole)
+    whole.add_argument("--rounds", type=int, default=5)
+    whole.add_argument("--steps", type=int, nargs="+", default=[5, 6, 8, 10])
+    whole.add_argument(
+        "--guide-interval", type=int, nargs=2, default=(300, 980), metavar=("LOW", "HIGH")
+    )
+    whole.add_argument(
+        "--released-steps",
+        type=int,
+        choices=range(1, whole_images.ALL_STEPS + 1),
+        default=10,
+        metavar="N",
+        help="time so many of the 250 ancestral steps; 250 for all",
+    )
+
+
+def _add_shared(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--released", type=Path, required=True, help="checkout of guided-diffusion"
+    )
+    command.add_argument("--diffusers", action="store_true", help="measure diffusers too")
+    command.add_argument("--threads", type=int, default=1)
 
 
 def main() -> None:
@@ -281,18 +268,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("steps", help="time of one step of each implementation")
-    one.set_defaults(measure=measure_steps)
-    one.add_argument("--released", type=Path, required=True, help="checkout of guided-diffusion")
-    one.add_argument("--diffusers", action="store_true", help="measure diffusers too")
-    one.add_argument("--shapes", nargs="+", choices=list(SHAPES), default=list(SHAPES))
-    one.add_argument("--rounds", type=int, default=10)
-    one.add_argument("--threads", type=int, default=1)
-    one.add_argument("--clock", choices=list(CLOCKS), default="processor")
-    one.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    _add_steps(commands.add_parser("steps", help="time of one step of each implementation"))
+    _add_images(commands.add_parser("images", help="time of whole images of each implementation"))
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    print(describe(given))
+    print(describe(given), flush=True)
     given.measure(given)
 
 

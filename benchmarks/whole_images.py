@@ -1,0 +1,249 @@
+"""Checkout of the released code -> table of the time of whole images, beside it and diffusers.
+
+All make one block of images of the shipped `fashion`, with the labels 0, 1, ..., 9, 0, ... The
+released code samples as it comes, by 250 guided ancestral steps in float32, and this package by the
+same steps and by few ones. Both have the same weights, noise and labels; the first steps are
+compared. The network of the released code predicts noise and this one velocity, so that its output
+is converted. diffusers has no guidance by a classifier for such a network: it samples without, with
+a network of the same blocks and weights of its own.
+"""
+
+import argparse
+import importlib.util
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+import steps
+import torch
+from peers import diffusers_network, released_network
+from torch import Tensor
+from torch.nn import functional as F
+
+from adm.generation.generate import DiffusionGenerator
+from adm.generation.pipeline import Pipeline, load
+
+BASE = "released, 250 ancestral steps"
+ALL_STEPS = 250  # of the released default
+SCALE = 2.0
+PRECISE, COMPARED = 1e-3, 3  # largest difference of images after so many of the same steps
+
+
+class Contender(NamedTuple):
+    """A way to make the block of images.
+
+    Attributes:
+        calls: of the network, and of the classifier's gradient, an image.
+        run: makes the block, or the first steps of it.
+        part: the share of the calls that `run` makes.
+    """
+
+    calls: tuple[int, int]
+    run: Callable[[], object]
+    part: float = 1.0
+
+
+class Taken(NamedTuple):
+    """Seconds of the whole block, by the clock on the wall and by the processor's."""
+
+    wall: float
+    processor: float
+
+
+class Block:
+    """The model, and the images that all make."""
+
+    def __init__(self) -> None:
+        self.model: Pipeline = load("fashion", device="cpu")
+        self.ancestral = self.generator(sampler="ancestral", steps=ALL_STEPS, start=1000)
+        self.indices = range(self.ancestral.block)
+        self.labels = torch.arange(len(self.indices)) % len(self.model.classes)
+        self.shape = (len(self.indices), *self.model.shape)
+        self.noise = self.ancestral.noise(self.indices)
+
+    def generator(self, **settings: Any) -> DiffusionGenerator:
+        return self.model.generator(scale=SCALE, **settings)
+
+    def first_steps(self) -> Iterator[Tensor]:
+        """Yield the images after each of the 250 steps of this package."""
+        return (state.x for state in self.ancestral.trajectory(self.labels, self.indices))
+
+    def ours(self, counts: Sequence[int], interval: tuple[int, int]) -> dict[str, Contender]:
+        """Splitting on searched grids, guided at all levels and at those of the interval."""
+        engines = ["torch"]
+        if importlib.util.find_spec("openvino"):
+            engines += ["openvino", "openvino-int8"]
+        made: dict[str, Contender] = {}
+        for engine in engines:
+            for count in counts:
+                base = {"sampler": "splitting", "spacing": "searched", "steps": count}
+                whole = self.generator(**base, engine=engine)
+                some = self.generator(**base, engine=engine, guide_interval=interval)
+                name = f"adm, {engine}, splitting, {count} steps"
+                made[name] = self._made_by(whole)
+                if some.cost != whole.cost:  # a grid may lie within the interval
+                    low, high = interval
+                    made[f"{name}, guided at {low} to {high}"] = self._made_by(some)
+        return made
+
+    def _made_by(self, generator: DiffusionGenerator) -> Contender:
+        calls = (generator.cost.network, generator.cost.classifier)
+        return Contender(calls, lambda: generator.images(self.labels, self.indices))
+
+
+class Released:
+    """The released code, with the weights of this package's model."""
+
+    def __init__(self, given: argparse.Namespace, block: Block) -> None:
+        code = steps.released_code(given.released)
+        respace = importlib.import_module("guided_diffusion.respace")
+        kinds, model = code.gaussian_diffusion, block.model
+        assert model.classifier
+        size = model.shape[1]
+        self.block, self.schedule = block, model.schedule
+        self.network = released_network(code, model.model.network, size)
+        self.classifier = released_network(code, model.classifier.network, size)
+        last = self.schedule.last
+        self.process = respace.SpacedDiffusion(
+            respace.space_timesteps(last, str(ALL_STEPS)),
+            betas=kinds.get_named_beta_schedule("cosine", last),
+            model_mean_type=kinds.ModelMeanType.EPSILON,
+            model_var_type=kinds.ModelVarType.LEARNED_RANGE,
+            loss_type=kinds.LossType.MSE,
+        )
+
+    def steps(self) -> Iterator[Tensor]:
+        """Yield the images after each step of `p_sample_loop`."""
+        states = self.process.p_sample_loop_progressive(
+            self._noise,
+            self.block.shape,
+            noise=self.block.noise.start(),
+            cond_fn=self._gradient,
+            model_kwargs={"y": self.block.labels},
+            device="cpu",
+        )
+        return (state["sample"] for state in states)
+
+    def _noise(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        """Convert the output of the network, which predicts velocity."""
+        velocity, variance = self.network(x, t, y).chunk(2, dim=1)
+        level = int(t[0]) + 1
+        signal, sigma = float(self.schedule.signal[level]), float(self.schedule.sigma[level])
+        return torch.cat([signal * velocity + sigma * x, variance], dim=1)
+
+    def _gradient(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        """Its `cond_fn`."""
+        with torch.enable_grad():
+            x_in = x.detach().requires_grad_()
+            log_p = F.log_softmax(self.classifier(x_in, t), dim=-1)
+            return SCALE * torch.autograd.grad(log_p.gather(1, y[:, None]).sum(), x_in)[0]
+
+    def difference(self) -> float:
+        """Return the relative difference of images from ours, after the first steps."""
+        noise = self.block.noise
+        drawn = iter([noise(level) for level in range(ALL_STEPS, ALL_STEPS - COMPARED, -1)])
+        with patch.object(torch, "randn_like", lambda _: next(drawn)):  # what its loop draws by
+            *_, theirs = islice(self.steps(), COMPARED)
+        *_, ours = islice(self.block.first_steps(), COMPARED)
+        return float((ours - theirs).norm() / theirs.norm())
+
+
+def diffusers(block: Block) -> dict[str, Contender]:
+    """The loops of its two pipelines, and the best of its schedulers with channels last."""
+    library: Any = importlib.import_module("diffusers")
+    kinds: tuple[tuple[str, Any, int, bool], ...] = (
+        ("DDPM", library.DDPMScheduler, 1000, False),
+        ("DDIM", library.DDIMScheduler, 50, False),
+        ("DPM-Solver++ 2M, channels last", library.DPMSolverMultistepScheduler, 20, True),
+    )
+    made: dict[str, Contender] = {}
+    for name, kind, count, best in kinds:
+        network = diffusers_network(block.model.model.network.config, block.shape[-1], best)
+        scheduler = kind(block.model.schedule.last, beta_schedule="squaredcos_cap_v2")
+        taken = min(count, 50)
+        run = _loop(network, scheduler, count, taken, block)
+        made[f"diffusers, {name}, {count:,} steps, not guided"] = Contender(
+            (count, 0), run, taken / count
+        )
+    return made
+
+
+def _loop(
+    network: Any, scheduler: Any, count: int, taken: int, block: Block
+) -> Callable[[], Tensor]:
+    """Return the loop of its pipelines, or the first `taken` steps of it."""
+    form = next(p for p in network.parameters() if p.dim() == 4)
+    last = form.is_contiguous(memory_format=torch.channels_last)
+    memory = torch.channels_last if last else torch.contiguous_format
+
+    def run() -> Tensor:
+        scheduler.set_timesteps(count)
+        x = block.noise.start().contiguous(memory_format=memory)
+        for t in scheduler.timesteps[:taken]:
+            output = network(x, t, block.labels).sample[:, : x.shape[1]]
+            x = scheduler.step(output, t, x).prev_sample
+        return x
+
+    return run
+
+
+def race(contenders: dict[str, Contender], rounds: int) -> dict[str, list[Taken]]:
+    """Let each run in turn; return the seconds of whole blocks, after a first round."""
+    taken: dict[str, list[Taken]] = {name: [] for name in contenders}
+    for _ in range(1 + rounds):
+        for name, contender in contenders.items():
+            wall, processor = time.perf_counter(), time.process_time()
+            with torch.no_grad():
+                contender.run()
+            seconds = time.perf_counter() - wall, time.process_time() - processor
+            taken[name].append(Taken(*(s / contender.part for s in seconds)))
+    return {name: own[1:] for name, own in taken.items()}
+
+
+def print_table(contenders: dict[str, Contender], taken: dict[str, list[Taken]], n: int) -> None:
+    """Print seconds an image, and ratios to the released code, by both clocks."""
+    print("| | calls | seconds an image | times the released speed | processor | times |")
+    print("|---|--:|--:|--:|--:|--:|")
+    for name, own in taken.items():
+        network, classifier = contenders[name].calls
+        cells: list[str] = []
+        for clock in range(2):
+            seconds = [each[clock] for each in own]
+            ratios = [base[clock] / each for base, each in zip(taken[BASE], seconds, strict=True)]
+            low, middle, high = statistics.quantiles(ratios, n=4)
+            cells.append(f"{statistics.median(seconds) / n:.3g}")
+            cells.append(f"{middle:.3g} ({low:.3g} to {high:.3g})")
+        print(f"| {name} | {network:,} + {classifier:,} | {' | '.join(cells)} |", flush=True)
+
+
+def measure(given: argparse.Namespace) -> None:
+    block = Block()
+    released, few = Released(given, block), given.released_steps
+    difference = released.difference()
+    if not difference < PRECISE:
+        raise ValueError(f"the released code makes other images: {difference:.1e} from ours")
+    part, calls = few / ALL_STEPS, (ALL_STEPS, ALL_STEPS)
+    contenders = {
+        BASE: Contender(calls, lambda: list(islice(released.steps(), few)), part),
+        "adm, torch, 250 ancestral steps": Contender(
+            calls, lambda: list(islice(block.first_steps(), few)), part
+        ),
+    }
+    if given.diffusers:
+        contenders |= diffusers(block)
+    contenders |= block.ours(given.steps, given.guide_interval)
+    n = len(block.indices)
+    print(
+        f"\n{n} images of {block.shape[2]}x{block.shape[3]}, scale {SCALE:g}, adm in "
+        f"{block.ancestral.sampling.precision}. After {COMPARED} steps the images of the released "
+        f"code and of adm differ by {difference:.1e} (relative, in the root mean square)."
+    )
+    if few < ALL_STEPS:
+        print(f"Of 250 ancestral steps the first {few} are timed, and multiplied by {1 / part:g}.")
+    print("Of the 1,000 steps of diffusers' DDPM the first 50.\n" if given.diffusers else "")
+    print_table(contenders, race(contenders, given.rounds), n)
+    print(f"\nload of the machine in the last minutes: {os.getloadavg()[0]:.1f}")
