@@ -1,13 +1,16 @@
-"""Numbers of images -> table of the seconds and the peak memory that a sample folder of them takes.
+"""Images, sides, steps -> table of the seconds and the memory that a sample folder takes.
 
     python benchmarks/growth.py --counts 1000 10000 50000
     python benchmarks/growth.py --model fashion --counts 100 1000 --steps 5 --scale 2
     python benchmarks/growth.py --model fashion --counts 1000 --processes 1 2 --threads 1
+    python benchmarks/growth.py --recipe fashion --counts 64 --steps 5 --sides 8 16 32 64
+    python benchmarks/growth.py --recipe fashion --counts 64 --steps 5 10 20 40 --sides 32
 
-Without --model, images are noise, which costs next to nothing to make, so that the table shows what
-writing costs. Every row is of a process of its own, or of several. Seconds are those of the call,
-without the start of the processes. Memory is the peak of the first process, and that above its
-memory before it samples.
+Without --model and --recipe, images are noise, which costs next to nothing to make, so that the
+table shows what writing costs. --recipe samples the untrained network of a recipe, which works at
+any side that its halvings divide. Every row is of a process of its own, or of several. Seconds are
+those of the call, without the start of the processes; for a network, a block of images is made
+before. Memory is the peak of the first process, and that above its memory before it samples.
 """
 
 import argparse
@@ -18,9 +21,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,11 +32,25 @@ from resident import peak_bytes, resident_bytes
 from torch import Tensor
 
 from adm.generation.folder import sample_into
+from adm.generation.generator import Generator
 from adm.generation.job import Job
-from adm.generation.pipeline import load
+from adm.generation.pipeline import Pipeline, load
+from adm.models.trained import DiffusionModel
+from adm.networks import UNet
 from adm.processes import Devices, join, launched
+from adm.recipes import DiffusionRecipe, build, recipe
+from adm.recipes.overrides import override
 
 MIB = 1 << 20
+
+
+class Row(NamedTuple):
+    """What the rows of the table differ in; None for the steps of the recipe, or of noise."""
+
+    images: int
+    side: int
+    steps: int | None
+    processes: int
 
 
 @dataclass(frozen=True)
@@ -60,14 +78,46 @@ class Noise:
         return {"noise": list(self.shape)}
 
 
-def measured(given: argparse.Namespace, count: int) -> None:
+def pipeline_of(given: argparse.Namespace, row: Row) -> Pipeline:
+    return load(given.model, device="cpu") if given.model else untrained(given.recipe, row.side)
+
+
+def untrained(name: str, side: int) -> Pipeline:
+    """Return the network of a recipe with initial weights, for images of another side."""
+    base = override(recipe(name), ["sample.precision=float32"])  # without a measurement
+    assert isinstance(base, DiffusionRecipe), f"{name} is the recipe of a classifier"
+    made = replace(base, data=replace(base.data, size=(side, side)))
+    network, process = build.network(made), made.process
+    assert isinstance(network, UNet)
+    classes = tuple(str(label) for label in range(made.unet.classes or 0))
+    model = DiffusionModel(
+        network.eval(),
+        made,
+        classes,
+        build.schedule(process),
+        build.parameterization(process),
+        Path(__file__),  # whose hash stands for the weights in the manifest
+        0,
+    )
+    return Pipeline(model)
+
+
+def job_of(given: argparse.Namespace, row: Row) -> Job:
+    """Return the job of a row, whose labels take turns."""
+    if given.model is None and given.recipe is None:
+        made: Generator = Noise((given.channels, row.side, row.side))
+    else:
+        made = pipeline_of(given, row).generator(steps=row.steps, scale=given.scale)
+        made.images(torch.zeros(made.block, dtype=torch.int64), range(made.block))  # a warm-up
+    labels = [index % len(made.classes) for index in range(row.images)] if made.classes else None
+    return Job(made, labels, row.images)
+
+
+def measured(given: argparse.Namespace, row: Row) -> None:
     """Sample in this process, and print what it took as JSON, if it is the first one."""
     torch.set_num_threads(given.threads)
     devices = join(torch.device("cpu")) if launched() else Devices(torch.device("cpu"))
-    if given.model is None:
-        job = Job(Noise((given.channels, given.size, given.size)), [0, 1] * (count // 2), count)
-    else:
-        job = load(given.model, device="cpu").job(count=count, steps=given.steps, scale=given.scale)
+    job = job_of(given, row)
     before, started, processor = resident_bytes(), time.perf_counter(), time.process_time()
     sample_into(Path(given.out), job, batch_size=given.batch_size, devices=devices)
     seconds, processor = time.perf_counter() - started, time.process_time() - processor
@@ -77,21 +127,22 @@ def measured(given: argparse.Namespace, count: int) -> None:
         print(json.dumps(took), flush=True)
 
 
-def row(words: Sequence[str], count: int, processes: int, threads: int) -> None:
+def print_row(words: Sequence[str], row: Row, threads: int) -> None:
     with tempfile.TemporaryDirectory(prefix="adm-growth-") as folder:
         start = [sys.executable]
-        if processes > 1:
+        if row.processes > 1:
             start += ["-m", "torch.distributed.run", "--standalone"]
-            start += [f"--nproc-per-node={processes}"]
-        own = ["--one", str(count), "--out", f"{folder}/out"]
+            start += [f"--nproc-per-node={row.processes}"]
+        own = ["--one", json.dumps(row), "--out", f"{folder}/out"]
         environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
         command = [*start, __file__, *words, *own]
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
         took = json.loads(done.stdout)
         written = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
-    each = 1000 / count
+    each = 1000 / row.images
     print(
-        f"| {count:,} | {processes} | {took['seconds']:.1f} | {took['seconds'] * each:.2f} | "
+        f"| {row.images:,} | {row.side} | {row.steps or ''} | {row.processes} | "
+        f"{took['seconds']:.1f} | {took['seconds'] * each:.2f} | "
         f"{took['processor'] * each:.2f} | {took['peak'] / MIB:.0f} | {took['more'] / MIB:.0f} | "
         f"{written / MIB:.0f} |",
         flush=True,
@@ -103,27 +154,32 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--counts", type=int, nargs="+", default=[1000, 10000, 50000])
+    parser.add_argument("--sides", type=int, nargs="+", help="of the images; 32 by default")
+    parser.add_argument("--steps", type=int, nargs="+", default=[None])
     parser.add_argument("--processes", type=int, nargs="+", default=[1])
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--model")
-    parser.add_argument("--steps", type=int)
+    of = parser.add_mutually_exclusive_group()
+    of.add_argument("--model", help="which has a side of its own")
+    of.add_argument("--recipe", help="of an untrained diffusion model")
     parser.add_argument("--scale", type=float)
-    parser.add_argument("--size", type=int, default=32)
-    parser.add_argument("--channels", type=int, default=3)
+    parser.add_argument("--channels", type=int, default=3, help="of noise")
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--out", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one is not None:
-        measured(given, given.one)
+        measured(given, Row(*json.loads(given.one)))
         return
+    if given.model and given.sides:
+        parser.error("--sides is for noise and --recipe; a model has a side of its own")
     print(
-        "| images | processes | seconds | ms an image | of processor | peak MiB | more | written |"
+        "| images | side | steps | processes | seconds | ms an image | of processor | peak MiB | "
+        "more | written |"
     )
-    print("|--:|--:|--:|--:|--:|--:|--:|--:|")
-    for count in given.counts:
-        for processes in given.processes:
-            row(sys.argv[1:], count, processes, given.threads)
+    print("|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
+    sides = [load(given.model).shape[1]] if given.model else given.sides or [32]
+    for values in product(given.counts, sides, given.steps, given.processes):
+        print_row(sys.argv[1:], Row(*values), given.threads)
 
 
 if __name__ == "__main__":
