@@ -6,15 +6,21 @@ same steps and by few ones. Both have the same weights, noise and labels; the fi
 compared. The network of the released code predicts noise and this one velocity, so that its output
 is converted. diffusers has no guidance by a classifier for such a network: it samples without, with
 a network of the same blocks and weights of its own.
+
+Each implementation, and each engine of this package, runs in a process of its own, and they take
+turns: once OpenVINO is loaded, what torch computes in the same process takes longer.
 """
 
 import argparse
 import importlib.util
 import os
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
@@ -54,6 +60,13 @@ class Taken(NamedTuple):
     processor: float
 
 
+class Row(NamedTuple):
+    """A row of the table: the calls of a contender, and its seconds in every round."""
+
+    calls: tuple[int, int]
+    taken: list[Taken]
+
+
 class Block:
     """The model, and the images that all make."""
 
@@ -72,22 +85,19 @@ class Block:
         """Yield the images after each of the 250 steps of this package."""
         return (state.x for state in self.ancestral.trajectory(self.labels, self.indices))
 
-    def ours(self, counts: Sequence[int], interval: tuple[int, int]) -> dict[str, Contender]:
+    def ours(
+        self, engine: str, counts: Sequence[int], interval: tuple[int, int]
+    ) -> dict[str, Contender]:
         """Splitting on searched grids, guided at all levels and at those of the interval."""
-        engines = ["torch"]
-        if importlib.util.find_spec("openvino"):
-            engines += ["openvino", "openvino-int8"]
         made: dict[str, Contender] = {}
-        for engine in engines:
-            for count in counts:
-                base = {"sampler": "splitting", "spacing": "searched", "steps": count}
-                whole = self.generator(**base, engine=engine)
-                some = self.generator(**base, engine=engine, guide_interval=interval)
-                name = f"adm, {engine}, splitting, {count} steps"
-                made[name] = self._made_by(whole)
-                if some.cost != whole.cost:  # a grid may lie within the interval
-                    low, high = interval
-                    made[f"{name}, guided at {low} to {high}"] = self._made_by(some)
+        for count in counts:
+            base = {"sampler": "splitting", "spacing": "searched", "steps": count}
+            whole = self.generator(**base, engine=engine)
+            some = self.generator(**base, engine=engine, guide_interval=interval)
+            name = f"adm, {engine}, splitting, {count} steps"
+            made[name] = self._made_by(whole)
+            if some.cost != whole.cost:  # a grid may lie within the interval
+                made[f"{name}, guided at {interval[0]} to {interval[1]}"] = self._made_by(some)
         return made
 
     def _made_by(self, generator: DiffusionGenerator) -> Contender:
@@ -191,29 +201,62 @@ def _loop(
     return run
 
 
-def race(contenders: dict[str, Contender], rounds: int) -> dict[str, list[Taken]]:
-    """Let each run in turn; return the seconds of whole blocks, after a first round."""
-    taken: dict[str, list[Taken]] = {name: [] for name in contenders}
-    for _ in range(1 + rounds):
-        for name, contender in contenders.items():
-            wall, processor = time.perf_counter(), time.process_time()
-            with torch.no_grad():
-                contender.run()
-            seconds = time.perf_counter() - wall, time.process_time() - processor
-            taken[name].append(Taken(*(s / contender.part for s in seconds)))
-    return {name: own[1:] for name, own in taken.items()}
+def contenders(system: str, given: argparse.Namespace) -> dict[str, Contender]:
+    """Return the rows of an implementation by their names."""
+    block, few = Block(), given.released_steps
+    calls, part = (ALL_STEPS, ALL_STEPS), few / ALL_STEPS
+    if system == "diffusers":
+        return diffusers(block)
+    if system == "released":
+        theirs = Released(given, block)
+        return {BASE: Contender(calls, lambda: list(islice(theirs.steps(), few)), part)}
+    made = block.ours(system, given.steps, given.guide_interval)
+    if system != "torch":
+        return made
+    run = Contender(calls, lambda: list(islice(block.first_steps(), few)), part)
+    return {"adm, torch, 250 ancestral steps": run} | made
 
 
-def print_table(contenders: dict[str, Contender], taken: dict[str, list[Taken]], n: int) -> None:
+def contend(line: Connection, system: str, given: argparse.Namespace) -> None:
+    """Run the row that is asked for and send its seconds; an implementation's process."""
+    torch.set_num_threads(given.threads)
+    made = contenders(system, given)
+    line.send({name: contender.calls for name, contender in made.items()})
+    while name := line.recv():
+        wall, processor = time.perf_counter(), time.process_time()
+        with torch.no_grad():
+            made[name].run()
+        seconds = time.perf_counter() - wall, time.process_time() - processor
+        line.send(Taken(*(s / made[name].part for s in seconds)))
+
+
+def race(systems: Sequence[str], given: argparse.Namespace) -> dict[str, Row]:
+    """Let all rows take turns; return the seconds of whole blocks, after a first round."""
+    context, rows = get_context("spawn"), dict[str, Row]()
+    lines: dict[str, Connection] = {}
+    for system in systems:
+        here, there = context.Pipe()
+        context.Process(target=contend, args=(there, system, given), daemon=True).start()
+        for name, calls in here.recv().items():
+            lines[name], rows[name] = here, Row(calls, [])
+    for round_ in range(1 + given.rounds):
+        for name, line in lines.items():
+            line.send(name)
+            rows[name].taken.append(line.recv())
+        print(f"round {round_} of {given.rounds}", file=sys.stderr)  # the first one warms up
+    return {name: Row(row.calls, row.taken[1:]) for name, row in rows.items()}
+
+
+def print_table(rows: dict[str, Row], n: int) -> None:
     """Print seconds an image, and ratios to the released code, by both clocks."""
     print("| | calls | seconds an image | times the released speed | processor | times |")
     print("|---|--:|--:|--:|--:|--:|")
-    for name, own in taken.items():
-        network, classifier = contenders[name].calls
+    for name, ((network, classifier), own) in rows.items():
         cells: list[str] = []
         for clock in range(2):
             seconds = [each[clock] for each in own]
-            ratios = [base[clock] / each for base, each in zip(taken[BASE], seconds, strict=True)]
+            bases = [each[clock] for each in rows[BASE].taken]
+            ratios = [base / each for base, each in zip(bases, seconds, strict=True)]
             low, middle, high = statistics.quantiles(ratios, n=4)
             cells.append(f"{statistics.median(seconds) / n:.3g}")
             cells.append(f"{middle:.3g} ({low:.3g} to {high:.3g})")
@@ -221,21 +264,10 @@ def print_table(contenders: dict[str, Contender], taken: dict[str, list[Taken]],
 
 
 def measure(given: argparse.Namespace) -> None:
-    block = Block()
-    released, few = Released(given, block), given.released_steps
-    difference = released.difference()
+    block, few = Block(), given.released_steps
+    difference = Released(given, block).difference()
     if not difference < PRECISE:
         raise ValueError(f"the released code makes other images: {difference:.1e} from ours")
-    part, calls = few / ALL_STEPS, (ALL_STEPS, ALL_STEPS)
-    contenders = {
-        BASE: Contender(calls, lambda: list(islice(released.steps(), few)), part),
-        "adm, torch, 250 ancestral steps": Contender(
-            calls, lambda: list(islice(block.first_steps(), few)), part
-        ),
-    }
-    if given.diffusers:
-        contenders |= diffusers(block)
-    contenders |= block.ours(given.steps, given.guide_interval)
     n = len(block.indices)
     print(
         f"\n{n} images of {block.shape[2]}x{block.shape[3]}, scale {SCALE:g}, adm in "
@@ -243,7 +275,13 @@ def measure(given: argparse.Namespace) -> None:
         f"code and of adm differ by {difference:.1e} (relative, in the root mean square)."
     )
     if few < ALL_STEPS:
-        print(f"Of 250 ancestral steps the first {few} are timed, and multiplied by {1 / part:g}.")
-    print("Of the 1,000 steps of diffusers' DDPM the first 50.\n" if given.diffusers else "")
-    print_table(contenders, race(contenders, given.rounds), n)
-    print(f"\nload of the machine in the last minutes: {os.getloadavg()[0]:.1f}")
+        print(f"Of 250 ancestral steps the first {few} are timed, and scaled to all.")
+    systems = ["released", "torch"]
+    if given.diffusers:
+        print("Of the 1,000 steps of diffusers' DDPM the first 50 are.")
+        systems.insert(1, "diffusers")
+    if importlib.util.find_spec("openvino"):
+        systems += ["openvino", "openvino-int8"]
+    print(flush=True)
+    print_table(race(systems, given), n)
+    print(f"\nload of the machine in the last minute: {os.getloadavg()[0]:.1f}")
