@@ -6,8 +6,8 @@ python benchmarks/sampling.py images --released ~/guided-diffusion --diffusers
 `steps` measures one step: the U-Net alone, and guided, with the classifier's forward and backward
 pass. `images` measures the whole sampling of a block of images; see `whole_images`. The
 implementations take turns, so that other work on the machine affects all of them alike. The weights
-are the same where the structures match, which is checked: diffusers has the same blocks with weights
-of its own.
+are the same where the structures match, which is checked: diffusers has the same blocks with
+weights of its own.
 """
 
 import argparse
