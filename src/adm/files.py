@@ -155,6 +155,11 @@ def link(path: Path, target: str) -> None:
         part.unlink(missing_ok=True)
 
 
+def user_cache(name: str) -> Path:
+    """Return the folder of this name for what can be computed or downloaded again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "adm" / name
+
+
 def fsync(path: Path) -> None:
     """Wait until the content of a file, or the names in a folder, are on the disk."""
     folder = path.is_dir()

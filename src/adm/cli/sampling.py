@@ -13,6 +13,7 @@ from adm.cli import lists
 from adm.cli.output import say
 from adm.cli.progress import Advance, progress
 from adm.generation.shares import Shard, common
+from adm.shown import shown_path
 
 if TYPE_CHECKING:  # so that --help does not load torch
     from adm.generation.job import Job
@@ -91,8 +92,11 @@ class SamplingOptions:
         Precision of the networks: float32, bfloat16, float16, or auto, which is the fastest by a
         measurement that is made once on each machine.
     engine
-        What evaluates the diffusion network: torch; openvino; or openvino-int8, whose convolutions
-        are of 8-bit integers. The last two compute on the CPU.
+        What evaluates the networks: torch; torch-compiled, which compiles them first, in minutes on
+        a CPU; openvino; or openvino-int8, whose convolutions are of 8-bit integers. The last two
+        compute the diffusion network, on the CPU.
+    compile
+        The same as --engine torch-compiled.
     rounding
         Rounding to 8 bits: nearest, or truncated as in the released system.
     device
@@ -130,6 +134,7 @@ class SamplingOptions:
     threshold: str | None = None
     precision: str | None = None
     engine: str | None = None
+    compile: Annotated[bool, Parameter(negative="")] = False
     rounding: str | None = None
     device: str | None = None
     animate: Annotated[bool, Parameter(negative="")] = False
@@ -144,6 +149,11 @@ class SamplingOptions:
                     "--shard is for processes that are not launched together, and a launcher has "
                     "started this one; leave --shard out"
                 )
+        if self.compile and self.engine not in (None, "torch-compiled"):
+            raise ValueError(
+                f"--compile is --engine torch-compiled, and --engine is {shown_path(self.engine)}; "
+                "leave one of them out"
+            )
         if self.batch_size < 1:
             raise ValueError(f"--batch-size must be at least 1, got {self.batch_size}")
 
@@ -166,7 +176,7 @@ class SamplingOptions:
             "clip_again": self.clip_again or None,
             "threshold": self.threshold,
             "precision": self.precision,
-            "engine": self.engine,
+            "engine": "torch-compiled" if self.compile else self.engine,
             "rounding": self.rounding,
         }
 

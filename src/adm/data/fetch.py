@@ -1,6 +1,5 @@
 """HTTP(S) URL -> Path of the file in a cache folder, downloaded once."""
 
-import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +11,7 @@ from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit
 
 from adm.data.download import SCHEMES, download
-from adm.files import new_file
+from adm.files import new_file, user_cache
 from adm.hashes import sha256, sha256_of
 from adm.locks import InUse, locked
 from adm.notices import notice
@@ -42,7 +41,7 @@ class Address(NamedTuple):
 
 def cache_folder() -> Path:
     """The default cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "adm" / "shards"
+    return user_cache("shards")
 
 
 def fetched(

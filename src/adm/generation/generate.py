@@ -170,7 +170,7 @@ class DiffusionGenerator:
             raise ValueError(
                 f"scale {self.sampling.scale:g} needs classes to guide to; pass classes=..."
             )
-        by = gradient_by(self.classifier, labels, schedule, self.sampling.precision)
+        by = gradient_by(self.classifier, labels, schedule, self.sampling)
         return guidance(self.sampling, self.model.schedule, by)
 
     def images(

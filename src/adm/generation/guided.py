@@ -6,6 +6,7 @@ from torch import Tensor
 
 from adm.diffusion import Schedule
 from adm.guidance import Gradient, Temperatures, total
+from adm.models.engines import classified_by
 from adm.models.pair import check_pair, guides_on
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.samplers import Ancestral, ClassifierGuidance, Sampling, Splitting
@@ -61,7 +62,7 @@ def guidance(
 
 
 def gradient_by(
-    classifier: ClassifierModel, labels: Tensor, schedule: Schedule, precision: str
+    classifier: ClassifierModel, labels: Tensor, schedule: Schedule, sampling: Sampling
 ) -> Callable[[ClassifierGuidance], Gradient]:
     """Return the function that returns the gradient of a term by a classifier.
 
@@ -69,13 +70,17 @@ def gradient_by(
         labels: (B,) int64.
         schedule: the levels that are visited.
     """
+    precision = sampling.precision
+    network = classified_by(sampling.engine, classifier, precision)
 
     def gradient_of(term: ClassifierGuidance) -> Gradient:
         on = guides_on(classifier, term.on)
         temperatures = Temperatures(*(term.temperatures or ()))
         if on == "x_t":
-            return classifier.gradient(labels, schedule, precision, temperatures)
+            return classifier.gradient(labels, schedule, precision, temperatures, network)
         through = on == "x_0_through_network"
-        return classifier.clean_gradient(labels, schedule, precision, temperatures, through)
+        return classifier.clean_gradient(
+            labels, schedule, precision, temperatures, through, network
+        )
 
     return gradient_of

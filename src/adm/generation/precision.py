@@ -5,7 +5,6 @@ when it is repeated or resumed, and processes that run at the same time agree.
 """
 
 import json
-import os
 import platform
 import time
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from typing import Any, TypeAlias, get_args
 
 import torch
 
-from adm.files import write_json
+from adm.files import user_cache, write_json
 from adm.generation.blocks import block_size
 from adm.hashes import sha256_of
 from adm.models.trained import DiffusionModel
@@ -129,8 +128,7 @@ def cache_file(model: DiffusionModel) -> Path:
         "network": asdict(model.network.config),
         "shape": [block_size(model.shape, device), *model.shape],
     }
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return folder / "adm" / "precision" / f"{sha256_of(json.dumps(key).encode())[:32]}.json"
+    return user_cache("precision") / f"{sha256_of(json.dumps(key).encode())[:32]}.json"
 
 
 def _run(model: DiffusionModel, precision: Precision) -> Callable[[], torch.Tensor]:

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from adm.extras import installing
+from adm.models.compiled import Compiled, check_compiles
 from adm.models.int8 import quantized
-from adm.models.trained import DiffusionModel, Network
-from adm.networks import UNet
+from adm.models.trained import ClassifierModel, DiffusionModel, Logits, Network
+from adm.networks import Classifier, UNet
 from adm.samplers.settings import Engine, Precision
 
 HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}  # OpenVINO's names
@@ -26,11 +27,15 @@ Form: TypeAlias = tuple[tuple[torch.Size, torch.dtype] | None, ...]  # of the in
 # Networks that are ready, by what they were made from: compiling takes seconds. None of them refers
 # to the network that it was made from, which would then stay in memory.
 _ready: WeakKeyDictionary[UNet, dict[tuple[Engine, Precision], Network]] = WeakKeyDictionary()
+_compiled: WeakKeyDictionary[Classifier, dict[Precision, Logits]] = WeakKeyDictionary()
 
 
 def check_engine(engine: Engine, model: DiffusionModel) -> None:
     """Raise ValueError unless the engine is installed and can evaluate the model's network."""
     if engine == "torch":
+        return
+    if engine == "torch-compiled":
+        check_compiles(model.device)
         return
     if find_spec("openvino") is None:
         raise ValueError(
@@ -50,14 +55,28 @@ def check_engine(engine: Engine, model: DiffusionModel) -> None:
 
 
 def evaluated_by(engine: Engine, model: DiffusionModel, precision: Precision) -> Network:
-    """Return what evaluates the network of a model; OpenVINO compiles it at the first call."""
+    """Return what evaluates the network of a model; it is compiled at the first call."""
     if engine == "torch":
         return model.prepared(precision)
     made = _ready.setdefault(model.network, {})
-    if (engine, precision) not in made:
+    if (engine, precision) in made:
+        return made[engine, precision]
+    if engine == "torch-compiled":
+        made[engine, precision] = Compiled(model.prepared(precision), "network")
+    else:
         plain = quantized(model) if engine == "openvino-int8" else copy.copy(model.network)
         made[engine, precision] = OpenVINO(plain, model.prepared(precision), precision)
     return made[engine, precision]
+
+
+def classified_by(engine: Engine, model: ClassifierModel, precision: Precision) -> Logits:
+    """Return what evaluates a classifier and its gradient: torch, which may compile it."""
+    if engine != "torch-compiled":
+        return model.prepared(precision)
+    made = _compiled.setdefault(model.network, {})
+    if precision not in made:
+        made[precision] = Compiled(model.prepared(precision), "classifier")
+    return made[precision]
 
 
 class OpenVINO:
@@ -88,7 +107,7 @@ class OpenVINO:
         inputs = (x_t, timestep, label, low_res)
         form = tuple(None if each is None else (each.shape, each.dtype) for each in inputs)
         if form not in self._compiled:
-            self._compiled[form] = _compiled(self._plain, form, self._precision)
+            self._compiled[form] = _by_openvino(self._plain, form, self._precision)
         return self._compiled[form]([each for each in inputs if each is not None])
 
 
@@ -107,7 +126,7 @@ class _OfGiven(nn.Module):
 
 @torch.inference_mode(False)
 @torch.no_grad()
-def _compiled(network: UNet, form: Form, precision: Precision) -> Call:
+def _by_openvino(network: UNet, form: Form, precision: Precision) -> Call:
     """Compile the network for inputs of this form."""
     openvino = importlib.import_module("openvino")
     reading = importlib.import_module("openvino.frontend.pytorch.fx_decoder")

@@ -18,6 +18,7 @@ from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe
 
 # x_t, timestep, label, low-resolution image -> raw output
 Network: TypeAlias = Callable[[Tensor, Tensor, Tensor | None, Tensor | None], Tensor]
+Logits: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # image, timestep -> logits
 
 MODEL_FILE, CHECKPOINTS = "model.safetensors", "checkpoints"  # in a run folder
 
@@ -155,6 +156,7 @@ class ClassifierModel(_Prepares):
         schedule: Schedule | None = None,
         precision: str = "float32",
         temperatures: Temperatures = PLAIN,
+        network: Logits | None = None,
     ) -> Gradient:
         """Return the gradient of log p(label | x_t) with respect to x_t, without a scale.
 
@@ -163,11 +165,12 @@ class ClassifierModel(_Prepares):
             schedule: a respaced process; by default the process that it was trained on.
             precision: precision of the network: float32, bfloat16 or float16.
             temperatures: see `adm.guidance.Temperatures`.
+            network: what evaluates it, if not `prepared(precision)`; see `adm.models.engines`.
         """
-        network = self.prepared(precision)
-        return classifier_gradient(network, schedule or self.schedule, labels, temperatures)
+        evaluate = self.prepared(precision) if network is None else network
+        return classifier_gradient(evaluate, schedule or self.schedule, labels, temperatures)
 
-    # Six parameters: those of `gradient`, and how the gradient reaches x_t.
+    # Seven parameters: those of `gradient`, and how the gradient reaches x_t.
     def clean_gradient(
         self,
         labels: Tensor,
@@ -175,17 +178,19 @@ class ClassifierModel(_Prepares):
         precision: str = "float32",
         temperatures: Temperatures = PLAIN,
         through_network: bool = False,
+        network: Logits | None = None,
     ) -> Gradient:
         """Return the gradient of log p(label | x_0) at a model's estimate of x_0, without a scale.
 
         Args:
             schedule: the process of the model, respaced; that of the classifier does not matter.
             through_network: see `adm.guidance.clean_gradient`.
+            network: see `gradient`.
         """
-        network = self.prepared(precision)
+        evaluate = self.prepared(precision) if network is None else network
 
         def logits(x_0: Tensor) -> Tensor:
-            return network(x_0, self._cleanest(x_0))
+            return evaluate(x_0, self._cleanest(x_0))
 
         return clean_gradient(logits, schedule, labels, temperatures, through_network)
 

@@ -11,7 +11,7 @@ from adm.samplers.grid import Grid
 from adm.samplers.table import Sampler
 
 Precision = Literal["float32", "bfloat16", "float16", "auto"]
-Engine = Literal["torch", "openvino", "openvino-int8"]
+Engine = Literal["torch", "torch-compiled", "openvino", "openvino-int8"]
 Rounding = Literal["nearest", "truncated"]
 ThresholdName = Literal["clip", "dynamic"]
 
@@ -34,8 +34,9 @@ class Sampling:
             channels.
         precision: precision of the networks; everything else is float32. "auto" is the one that is
             fastest, by a measurement (see `adm.generation.precision`).
-        engine: what evaluates the diffusion network: torch; OpenVINO; or OpenVINO with convolutions
-            in 8-bit integers. torch evaluates classifiers and all gradients.
+        engine: what evaluates the networks: torch; torch, which compiles them; OpenVINO; or
+            OpenVINO with convolutions in 8-bit integers. OpenVINO evaluates the diffusion network,
+            and torch the classifiers and all gradients.
         seed: random seed, in 0..2^64 - 1; with the index of an image it determines its noise.
         rounding: rounding to 8 bits; the released system uses `truncated`.
 

@@ -1,0 +1,106 @@
+"""Prepared network -> the same function, compiled by torch at its first call."""
+
+import importlib
+import os
+import shutil
+import sys
+import sysconfig
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from adm.files import user_cache
+from adm.notices import notice
+from adm.shown import shown
+
+MOST_FORMS = 256  # after so many compilations of one function torch refuses another; 8 by default
+# Of each input of a call: its shape and type, and whether a gradient passes to it.
+Form: TypeAlias = tuple[tuple[torch.Size, torch.dtype, bool] | None, ...]
+
+
+def check_compiles(device: torch.device) -> None:
+    """Raise ValueError unless torch can compile networks for a device."""
+    instead = "or pass engine='torch'"
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(
+            f"engine='torch-compiled' computes on a CPU or a CUDA device, and the model is on "
+            f"{device}; pass device='cpu', {instead}"
+        )
+    if device.type == "cuda":
+        if find_spec("triton") is None:
+            raise ValueError(
+                "engine='torch-compiled' needs the package triton on a CUDA device, which is not "
+                f"installed; pip install triton, {instead}"
+            )
+        return
+    compiler = _compiler()
+    if shutil.which(compiler) is None:
+        raise ValueError(
+            f"engine='torch-compiled' needs a C++ compiler, and there is no {shown(compiler)}; "
+            f"install one (Debian, Ubuntu: apt install g++), or name it in CXX, {instead}"
+        )
+    if not (Path(sysconfig.get_path("include")) / "Python.h").is_file():
+        raise ValueError(
+            "engine='torch-compiled' needs the headers of Python, and there is no Python.h; "
+            f"install them (Debian, Ubuntu: apt install python3-dev), {instead}"
+        )
+
+
+def _compiler() -> str:
+    """The C++ compiler that torch runs."""
+    default = {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
+    return os.environ.get("CXX", default)
+
+
+class Compiled:
+    """A network that torch compiles for the form of its inputs, at the first call with it.
+
+    Args:
+        network: its weights stay fixed.
+        name: in notices.
+    """
+
+    def __init__(self, network: nn.Module, name: str) -> None:
+        self._name, self._forms = name, set[Form]()
+        # Not in torch's default, a folder where other users might put code that it would load.
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(user_cache("compiled")))
+        self._call = torch.compile(network, dynamic=False, fullgraph=True)
+
+    def __call__(self, *inputs: Tensor | None) -> Tensor:
+        # Copies, for torch compiles again for other strides, even if they mean the same.
+        given = [
+            None if each is None else each.clone(memory_format=torch.contiguous_format)
+            for each in inputs
+        ]
+        form = tuple(
+            None if each is None else (each.shape, each.dtype, each.requires_grad) for each in given
+        )
+        return self._call(*given) if form in self._forms else self._first(form, given)
+
+    def _first(self, form: Form, given: list[Tensor | None]) -> Tensor:
+        """Compile for a form of inputs, and say how long it took."""
+        notice(
+            f"compiling the {self._name}; this takes minutes on a CPU the first time, and less "
+            "than one later"
+        )
+        dynamo = importlib.import_module("torch._dynamo")  # takes seconds to import
+        began = time.perf_counter()
+        try:
+            with dynamo.config.patch(cache_size_limit=MOST_FORMS):
+                found = self._call(*given)
+                if found.requires_grad:  # the backward pass is compiled when it is first needed
+                    wanted = [each for each in given if each is not None and each.requires_grad]
+                    torch.autograd.grad(found.sum(), wanted)
+                    found = self._call(*given)
+        except dynamo.exc.TorchDynamoException as error:
+            raise ValueError(
+                f"torch cannot compile the {self._name} here ({shown(str(error).strip())}); pass "
+                "engine='torch'"
+            ) from error
+        notice(f"compiled the {self._name} in {time.perf_counter() - began:.0f} s")
+        self._forms.add(form)
+        return found
