@@ -11,12 +11,10 @@ from torch import Tensor, nn
 
 from adm.files import user_cache
 from adm.generation.generate import DiffusionGenerator
-from adm.generation.guided import gradient_by
 from adm.models import compiled, engines
 from adm.models.compiled import Compiled, check_compiles
 from adm.models.load import load_classifier, load_diffusion
 from adm.models.trained import ClassifierModel, DiffusionModel
-from adm.samplers import ClassifierGuidance
 from adm.samplers.words import changed
 
 CPU = torch.device("cpu")
@@ -137,8 +135,10 @@ def test_the_classifier_is_compiled_by_this_engine_alone(guide: ClassifierModel)
 
 @pytest.mark.slow
 def test_compiled_networks_make_the_same_guided_images(
-    model: DiffusionModel, guide: ClassifierModel
+    model: DiffusionModel, guide: ClassifierModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # All that compiling does besides the generation of code, which takes minutes.
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
     labels, indices = torch.tensor([0, 1, 2]), [0, 1, 2]
     plain = changed(model.recipe.sample, scale=2.0)
     made = [
@@ -148,10 +148,23 @@ def test_compiled_networks_make_the_same_guided_images(
     images = [each.images(labels, indices).int() for each in made]
     assert (images[0] - images[1]).abs().max() <= 1
     assert made[1].manifest()["sampling"]["engine"] == "torch-compiled"
-    assert isinstance(engines.evaluated_by("torch-compiled", model, "float32"), Compiled)
-    x, schedule = torch.randn(3, *model.shape), made[0].schedule
+    engine = engines.classified_by("torch-compiled", guide, "float32")
+    x, label = torch.randn(made[0].block, *model.shape), torch.arange(made[0].block) % 3
     found = [
-        gradient_by(guide, labels, schedule, each.sampling)(ClassifierGuidance(2.0))(x, 2, None)
-        for each in made
+        guide.gradient(label, network=network)(x, 2, None)  # type: ignore[arg-type]
+        for network in (None, engine)
     ]
     assert torch.allclose(found[0], found[1], rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_generated_code_computes_the_same_function(tmp_path: Path) -> None:
+    smallest = tiny.diffusion("unet.multipliers=1", "unet.attention_factors=1", "unet.depth=1")
+    model = load_diffusion(tiny.model(tmp_path / "d.safetensors", smallest))
+    x, level, label = torch.randn(2, *model.shape), torch.tensor([3.0, 9.0]), torch.tensor([0, -1])
+    with torch.no_grad():
+        found, wanted = (
+            engines.evaluated_by(engine, model, "float32")(x, level, label, None)
+            for engine in ("torch-compiled", "torch")
+        )
+    assert torch.allclose(found, wanted, rtol=1e-4, atol=1e-6)
