@@ -244,6 +244,8 @@ def race(systems: Sequence[str], given: argparse.Namespace) -> dict[str, Row]:
             line.send(name)
             rows[name].taken.append(line.recv())
         print(f"round {round_} of {given.rounds}", file=sys.stderr)  # the first one warms up
+    for line in set(lines.values()):
+        line.send("")
     return {name: Row(row.calls, row.taken[1:]) for name, row in rows.items()}
 
 
