@@ -246,6 +246,8 @@ def race(systems: Sequence[str], given: argparse.Namespace) -> dict[str, Row]:
         print(f"round {round_} of {given.rounds}", file=sys.stderr)  # the first one warms up
     for line in set(lines.values()):
         line.send("")
+    for process in context.active_children():
+        process.join()
     return {name: Row(row.calls, row.taken[1:]) for name, row in rows.items()}
 
 
