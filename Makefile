@@ -10,14 +10,14 @@ demo: $(READY)
 	$(BIN)/adm demo --out out/demo --overwrite
 
 test: $(TOOLS)
-	$(BIN)/pytest -q -n auto
+	$(BIN)/pytest -q -n auto --dist loadgroup
 
 check: $(TOOLS)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q -n auto -m "not slow"
+	$(BIN)/pytest -q -n auto --dist loadgroup -m "not slow"
 
 mutants: $(TOOLS)
 	$(BIN)/python tools/mutants.py --jobs 2

@@ -21,11 +21,14 @@ WRITTEN = {"report.html", "samples", "grid.png", "denoising.gif", "demo.json", "
 }
 COMMAND = ("demo", "--per-class", 2, "--scales", 0, 2, "--steps", 3)
 
-pytestmark = pytest.mark.skipif(
-    not all((SHIPPED / f"{name}.safetensors").exists() for name in FILES)
-    or not (SHIPPED / "fashion-reference.npz").exists(),
-    reason="the shipped models are not in this tree; `python tools/ship.py` puts them there",
-)
+pytestmark = [
+    pytest.mark.xdist_group("demo"),  # one worker makes what all of them use
+    pytest.mark.skipif(
+        not all((SHIPPED / f"{name}.safetensors").exists() for name in FILES)
+        or not (SHIPPED / "fashion-reference.npz").exists(),
+        reason="the shipped models are not in this tree; `python tools/ship.py` puts them there",
+    ),
+]
 
 
 def contents(out: Path) -> dict[str, bytes]:

@@ -14,6 +14,8 @@ from adm.recipes.schema import from_json, to_json
 from adm.samplers import DDIM, Grid, Sampling
 from adm.samplers import words as sampling_words
 
+pytestmark = pytest.mark.xdist_group("verbs")  # one worker makes what all of them use
+
 SMALL = (
     "train.batch_size=8",
     "train.save_every_steps=2",

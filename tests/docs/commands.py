@@ -63,7 +63,7 @@ INSTEAD = (
     (r"accelerate launch --num_processes 8", "accelerate launch --cpu --num_processes 2"),
     (r"207:4\b", "207:1"),
     (r"--count 50000\b", "--count 20"),
-    (r"--samples-of (\S+) --count 5000\b", r"--samples-of \1 --count 20"),
+    (r"--count 5000\b", "--count 20"),
     (r"--shard \d/\d", "--shard 1/1"),
     (r"--features inception(\+download)?\b", "--features stand_in.py:features"),
     (r"64-256-upsampler --memory", "fashion-upsampler --memory"),

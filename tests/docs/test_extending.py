@@ -15,6 +15,8 @@ from adm.recipes import build
 from adm.samplers import DDIM, Grid, Sampling
 from docs import pages, stand_ins
 
+pytestmark = pytest.mark.xdist_group("extending")  # one worker makes what all of them use
+
 PAGE = pages.DOCS / "extending.md"
 
 

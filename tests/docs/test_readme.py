@@ -5,6 +5,8 @@ import torch
 
 from docs import pages
 
+pytestmark = pytest.mark.xdist_group("readme")  # one worker makes what all of them use
+
 PAGE = pages.ROOT / "README.md"
 
 

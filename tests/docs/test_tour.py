@@ -9,6 +9,8 @@ from adm.images import to_float
 from adm.models import paths
 from docs import pages, stand_ins
 
+pytestmark = pytest.mark.xdist_group("tour")  # one worker makes what all of them use
+
 PAGE = pages.DOCS / "tour.md"
 NAMES = ("fashion", "fashion-classifier")
 

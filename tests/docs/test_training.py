@@ -19,6 +19,8 @@ from adm.training.batches import Augmentation, batch_at
 from adm.training.players import RunState
 from docs import pages
 
+pytestmark = pytest.mark.xdist_group("training page")  # one worker makes what all of them use
+
 PAGE = pages.DOCS / "training.md"
 SMALL = ("train.steps=3", "train.batch_size=4", "unet.channels=32", "unet.multipliers=1,1")
 

@@ -17,6 +17,8 @@ from adm.frontier.choose import recommended
 from adm.frontier.stored import load, save
 from adm.generation.manifest import read_manifest
 
+pytestmark = pytest.mark.xdist_group("budget")  # one worker makes what all of them use
+
 Adm = Callable[..., tuple[int, str]]
 GUIDED = ("--classifier", "guide.safetensors")
 

@@ -35,6 +35,8 @@ from adm.sweep import scoring as scoring_module
 from adm.sweep.plan import balanced
 from adm.sweep.scoring import Scorer, Scoring, cached_reference
 
+pytestmark = pytest.mark.xdist_group("frontier")  # one worker makes what all of them use
+
 COUNT, TRIAL = 6, 4
 ALONE = Devices(torch.device("cpu"))
 LISTED: dict[str, Sequence[Any]] = {
