@@ -49,6 +49,9 @@ def concrete(sampling: Sampling, model: DiffusionModel) -> Sampling:
 def decided(model: DiffusionModel) -> Precision:
     """Measure, store and return the fastest precision."""
     found, said = measured(model)
+    for other in candidates(model.device):
+        if other != found:
+            model.release(other)
     notice(f"precision {found} is the fastest here for {model.name}: {said}")
     earlier = stored(model)  # of a process that has measured at the same time
     if earlier is not None:
@@ -80,14 +83,21 @@ def measured(model: DiffusionModel, clock: Clock | None = None) -> tuple[Precisi
     runs: dict[Precision, Callable[[], torch.Tensor]] = {
         precision: _run(model, precision) for precision in candidates(model.device)
     }
-    wanted = runs[WHOLE]()  # this call, and those below, also warm up
-    near: list[Precision] = [WHOLE]
-    for half in candidates(model.device):
-        if half != WHOLE and _error(runs[half](), wanted) <= ERROR:
-            near.append(half)
+    now = partial(_now, model.device, clock)
+    outputs: dict[Precision, torch.Tensor] = {}
+    seconds: dict[Precision, float] = {}
+    for precision, run in runs.items():  # which also loads the kernels
+        started = now()
+        outputs[precision] = run()
+        seconds[precision] = now() - started
+    near: list[Precision] = []
+    for p in candidates(model.device):
+        if p == WHOLE or _error(outputs[p], outputs[WHOLE]) <= ERROR:
+            near.append(p)
     if near == [WHOLE]:
         return WHOLE, "the others are not near it"
-    seconds = fastest({p: runs[p] for p in near}, partial(_now, model.device, clock), clock)
+    if sum(seconds.values()) < PATIENCE_S:  # otherwise loading kernels took a small part of it
+        seconds = fastest({p: runs[p] for p in near}, now, clock)
     said = ", ".join(f"{p} {seconds[p] * 1e3:.0f} ms" for p in near)
     best = min(near, key=lambda p: seconds[p] * (1 if p == WHOLE else GAIN))
     return best, f"{said} a step"

@@ -40,6 +40,10 @@ class _Prepares:
             self._copies[precision] = prepared(network, dtype)
         return self._copies[precision]
 
+    def release(self, precision: str) -> None:
+        """Free the memory of the copy in this precision, if there is one."""
+        self._copies.pop(precision, None)
+
 
 @dataclass(frozen=True, eq=False)
 class DiffusionModel(_Prepares):
