@@ -44,7 +44,6 @@ def animation(
     check_animated(job)
     plan = layout(job, MOST_IMAGES, most_of_class)
     assert isinstance(job.generator, DiffusionGenerator)
-    assert isinstance(job.generator, DiffusionGenerator)
     last = job.generator.steps
     shown = {round(i * last / (MOST_FRAMES - 1)) for i in range(MOST_FRAMES)}
     if last < MOST_FRAMES:

@@ -34,7 +34,6 @@ class Staged(nn.Module):
     def __init__(self, stage: nn.Module, dtype: torch.dtype, projections: Projections) -> None:
         super().__init__()
         assert isinstance(stage, Stage)
-        assert isinstance(stage, Stage)
         layers = [stage.block, stage.attention, stage.resize]
         self.layers = nn.ModuleList(
             _layer(layer, dtype, projections) for layer in layers if layer is not None
@@ -84,8 +83,6 @@ class PreparedUNet(nn.Module):
         self.encoder = Encoding(network.encoder, dtype, self.projections)
         self.decoder = nn.ModuleList(Staged(s, dtype, self.projections) for s in network.decoder)
         norm, _, conv = network.head
-        assert isinstance(norm, GroupNorm)
-        assert isinstance(conv, nn.Conv2d)
         assert isinstance(norm, GroupNorm)
         assert isinstance(conv, nn.Conv2d)
         # The last convolution is cheap, and its output is the result.
