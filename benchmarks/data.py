@@ -21,7 +21,6 @@ import numpy as np
 import PIL
 import torch
 from PIL import Image, features
-from processor import processor
 
 from adm.data import Source, open_source, shuffled
 from adm.data.files import Files
@@ -29,6 +28,7 @@ from adm.data.pack import Packing, pack
 from adm.data.pixels import cover
 from adm.data.registry import find
 from adm.data.threads import thread_count
+from adm.processor import processor
 
 BATCH = 128
 SIZE = (500, 375)  # width, height: the median photograph of ImageNet

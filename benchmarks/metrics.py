@@ -24,8 +24,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
-from processor import processor
 from resident import peak_bytes, resident_bytes
+
+from adm.processor import processor
 
 DIM, NEIGHBOURS, ROWS = 2048, 3, 10_000
 PAGE = Path(__file__).parent.parent / "docs" / "metrics.md"

@@ -26,10 +26,10 @@ import steps
 import torch
 import whole_images
 from peers import diffusers_network, released_network
-from processor import half_precision, processor
 from torch import Tensor, nn
 
 from adm.networks import Classifier, ClassifierConfig, HeadWidth, UNet, UNetConfig, prepared
+from adm.processor import half_precision, processor
 
 CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 BASE = "released, float32"

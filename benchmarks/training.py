@@ -22,9 +22,9 @@ from typing import Any, NamedTuple
 
 import steps
 import torch
-from processor import half_precision, processor
 from resident import peak_bytes, resident_bytes
 
+from adm.processor import half_precision, processor
 from adm.training.heap import keep_freed_memory
 
 OURS, THEIRS = "adm, bfloat16", "released, float32"

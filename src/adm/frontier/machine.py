@@ -1,11 +1,9 @@
 """torch.device -> Machine; Job -> seconds an image, measured on one block."""
 
 import os
-import platform
 import statistics
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
@@ -13,8 +11,8 @@ from adm.frontier.stored import Machine, Timing
 from adm.generation.generate import block_of
 from adm.generation.generator import OnStep
 from adm.generation.job import Job
+from adm.processor import described
 
-CPUINFO = Path("/proc/cpuinfo")  # Linux only
 REPEATS = 3  # measurements of one point
 
 
@@ -23,7 +21,7 @@ def machine_of(device: torch.device) -> Machine:
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
     else:
-        name = _processor() if device.type == "cpu" else f"{_processor()}, {device.type}"
+        name = described() if device.type == "cpu" else f"{described()}, {device.type}"
     return Machine(name, torch.get_num_threads(), torch.__version__)
 
 
@@ -67,11 +65,3 @@ def load_note() -> str | None:
         f"Other processes were running when the timings were started (load {load:.1f} on {cores} "
         "cores), which makes them longer and less certain."
     )
-
-
-def _processor() -> str:
-    if CPUINFO.is_file():
-        for line in CPUINFO.read_text("utf-8", "replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine() or "unknown"

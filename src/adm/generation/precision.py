@@ -22,6 +22,7 @@ from adm.hashes import sha256_of
 from adm.models.trained import DiffusionModel
 from adm.notices import notice
 from adm.parsed import cached_json
+from adm.processor import described
 from adm.samplers import Sampling
 from adm.samplers.settings import Precision
 
@@ -129,7 +130,7 @@ def candidates(device: torch.device) -> tuple[Precision, ...]:
 def cache_file(model: DiffusionModel) -> Path:
     """Return the file of a machine, a device, a version of torch and a network's configuration."""
     device = model.device
-    where = platform.processor() if device.type == "cpu" else ""
+    where = described() if device.type == "cpu" else ""
     if device.type == "cuda":
         where = torch.cuda.get_device_name(device)
     key = {

@@ -10,7 +10,7 @@ def processor() -> str:
     """Return the name of the processor, as far as the system tells it."""
     named = (line for line in _lines() if line.startswith("model name"))
     found = next(named, "").partition(":")[2].strip()
-    return found or platform.processor() or platform.machine()
+    return found or platform.processor() or platform.machine() or "unknown"
 
 
 def half_precision() -> list[str]:
@@ -19,5 +19,10 @@ def half_precision() -> list[str]:
     return [extension for extension in ("avx512_bf16", "amx_bf16") if extension in text]
 
 
+def described() -> str:
+    """Return the name with the extensions: virtual machines often share a name without a model."""
+    return ", ".join([processor(), *half_precision()])
+
+
 def _lines() -> list[str]:
-    return CPUINFO.read_text(encoding="utf-8").splitlines() if CPUINFO.exists() else []
+    return CPUINFO.read_text("utf-8", "replace").splitlines() if CPUINFO.is_file() else []
