@@ -6,6 +6,7 @@ import shutil
 import sys
 import sysconfig
 import time
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeAlias
@@ -20,6 +21,13 @@ from adm.shown import shown
 MOST_FORMS = 256  # after so many compilations of one function torch refuses another; 8 by default
 # Of each input of a call: its shape and type, and whether a gradient passes to it.
 Form: TypeAlias = tuple[tuple[torch.Size, torch.dtype, bool] | None, ...]
+
+
+def form_of(inputs: Iterable[Tensor | None]) -> Form:
+    """Return the form of the inputs of a call."""
+    return tuple(
+        None if each is None else (each.shape, each.dtype, each.requires_grad) for each in inputs
+    )
 
 
 def check_compiles(device: torch.device) -> None:
@@ -76,9 +84,7 @@ class Compiled:
             None if each is None else each.clone(memory_format=torch.contiguous_format)
             for each in inputs
         ]
-        form = tuple(
-            None if each is None else (each.shape, each.dtype, each.requires_grad) for each in given
-        )
+        form = form_of(given)
         return self._call(*given) if form in self._forms else self._first(form, given)
 
     def _first(self, form: Form, given: list[Tensor | None]) -> Tensor:

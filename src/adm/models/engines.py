@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from adm.extras import installing
-from adm.models.compiled import Compiled, check_compiles
+from adm.models.compiled import Compiled, Form, check_compiles, form_of
 from adm.models.int8 import quantized
 from adm.models.trained import ClassifierModel, DiffusionModel, Logits, Network
 from adm.networks import Classifier, UNet
@@ -22,7 +22,6 @@ from adm.samplers.settings import Engine, Precision
 
 HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}  # OpenVINO's names
 Call: TypeAlias = Callable[[list[Tensor]], Tensor]
-Form: TypeAlias = tuple[tuple[torch.Size, torch.dtype] | None, ...]  # of the inputs of a call
 
 # Networks that are ready, by what they were made from: compiling takes seconds. None of them refers
 # to the network that it was made from, which would then stay in memory.
@@ -104,8 +103,8 @@ class OpenVINO:
     ) -> Tensor:
         if torch.is_grad_enabled() and x_t.requires_grad:
             return self._by_torch(x_t, timestep, label, low_res)
-        inputs = (x_t, timestep, label, low_res)
-        form = tuple(None if each is None else (each.shape, each.dtype) for each in inputs)
+        inputs = (x_t.detach(), timestep, label, low_res)
+        form = form_of(inputs)
         if form not in self._compiled:
             self._compiled[form] = _by_openvino(self._plain, form, self._precision)
         return self._compiled[form]([each for each in inputs if each is not None])

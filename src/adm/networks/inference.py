@@ -9,7 +9,6 @@ from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from adm.networks.blocks import Attention, Downsample, ResidualBlock, Upsample
 from adm.networks.classifier import Classifier
@@ -25,7 +24,7 @@ from adm.networks.prepared_layers import (
     Residual,
     Resized,
 )
-from adm.networks.unet import NO_LABEL, UNet
+from adm.networks.unet import UNet, embedded, with_low_res
 
 
 class Staged(nn.Module):
@@ -99,16 +98,8 @@ class PreparedUNet(nn.Module):
         """Raw output for noisy images; see `UNet.forward`."""
         self.config.check_size(x_t.shape[2:])
         self.config.check_inputs(label, low_res)
-        embedding = self.step_embedding(timestep)
-        if label is not None:
-            known = (label != NO_LABEL)[:, None]
-            embedding = embedding + self.label_embedding(label.clamp(min=0)) * known
-        projected = self.projections(embedding)
-        x = x_t
-        if low_res is not None:
-            low_res = F.interpolate(low_res, x_t.shape[2:], mode="bilinear", align_corners=False)
-            x = torch.cat([x_t, low_res], dim=1)
-        *skips, features = self.encoder(x, projected)
+        projected = self.projections(embedded(self, timestep, label))
+        *skips, features = self.encoder(with_low_res(x_t, low_res), projected)
         for stage in self.decoder:
             features = stage(features.beside(skips.pop()), projected)
         return self.conv(self.norm(features)).contiguous()

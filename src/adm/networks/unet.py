@@ -1,6 +1,7 @@
 """x_t, timestep, label, low-resolution image -> raw output."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -131,15 +132,32 @@ class UNet(nn.Module):
         """
         self.config.check_size(x_t.shape[2:])
         self.config.check_inputs(label, low_res)
-        embedding = self.step_embedding(timestep)
-        if label is not None:
-            known = (label != NO_LABEL)[:, None]
-            embedding = embedding + self.label_embedding(label.clamp(min=0)) * known
-        h = x_t
-        if low_res is not None:
-            low_res = F.interpolate(low_res, x_t.shape[2:], mode="bilinear", align_corners=False)
-            h = torch.cat([x_t, low_res], dim=1)
-        *skips, h = self.encoder(h, embedding)
+        embedding = embedded(self, timestep, label)
+        *skips, h = self.encoder(with_low_res(x_t, low_res), embedding)
         for stage in self.decoder:
             h = stage(h, embedding, skips.pop())
         return self.head(h).to(x_t.dtype)
+
+
+class Conditioned(Protocol):
+    """A network with the embeddings of a U-Net."""
+
+    step_embedding: TimestepEmbedding
+    label_embedding: nn.Embedding  # of a network with classes only
+
+
+def embedded(network: Conditioned, timestep: Tensor, label: Tensor | None) -> Tensor:
+    """Return the embedding (B, E) of timesteps and labels."""
+    embedding: Tensor = network.step_embedding(timestep)
+    if label is None:
+        return embedding
+    known = (label != NO_LABEL)[:, None]
+    return embedding + network.label_embedding(label.clamp(min=0)) * known
+
+
+def with_low_res(x_t: Tensor, low_res: Tensor | None) -> Tensor:
+    """Return noisy images with the low-resolution ones, up-sampled, as further channels."""
+    if low_res is None:
+        return x_t
+    low_res = F.interpolate(low_res, x_t.shape[2:], mode="bilinear", align_corners=False)
+    return torch.cat([x_t, low_res], dim=1)
