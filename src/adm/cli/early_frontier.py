@@ -1,12 +1,17 @@
 """Arguments of `adm frontier` -> ValueError, OSError, or nothing, as in `adm.cli.early`."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adm.cli import early, places
 from adm.cli.obstacles import gathered
 from adm.cli.sampling import SamplingOptions
+
+if TYPE_CHECKING:
+    from adm.models.described import Described
 
 
 # Six parameters: what of the options can be refused early.
@@ -40,4 +45,26 @@ def check(
             gathering(parse_classes, classes, known)
         for name, values in listed.items():
             for value in values or ():
-                gathering(early.settings, base, how.settings | {name: value})
+                gathering(_check_value, base, how.settings, listed, name, value)
+
+
+# Five parameters: a value is judged beside those that the other settings have.
+def _check_value(
+    base: "Described | None",
+    settings: Mapping[str, Any],
+    listed: Mapping[str, Sequence[Any] | None],
+    name: str,
+    value: object,
+) -> None:
+    """Raise ValueError if no point with this value of a setting can be sampled."""
+    try:
+        early.settings(base, {**settings, name: value})
+    except ValueError:
+        others = {key: own for key, own in listed.items() if own and key != name}
+        for each in product(*others.values()):
+            with suppress(ValueError):
+                early.settings(
+                    base, {**settings, **dict(zip(others, each, strict=True)), name: value}
+                )
+                return
+        raise
