@@ -17,6 +17,7 @@ from adm.frontier.choose import (
     recommended,
     rounded_up,
     spoken,
+    time_of,
     within,
 )
 from adm.frontier.point import Point, combinations
@@ -66,6 +67,19 @@ def test_points_nearest_to_the_frontier_are_kept_and_all_that_draw_noise(
     keep: int, wanted: list[str]
 ) -> None:
     assert names(kept(POINTS, keep)) == wanted
+
+
+def test_points_of_nearly_equal_time_do_not_crowd_the_frontier() -> None:
+    """Their order in time is that of the noise of the timings."""
+    alike = [measured(f"alike-{i}", 1.0 + 0.01 * i, 0.5 - 0.01 * i) for i in range(5)]
+    later = measured("later", 1.1, 0.4)
+    assert names(on_frontier([*alike, later], time_of, lambda one: one.error or 0.0)) == [
+        *(f"alike-{i}" for i in range(5)),
+        "later",
+    ]
+    assert names(kept([*alike, later], 1)) == ["alike-4", "later"]
+    twins = [measured("twin", 1.0, 0.5), measured("slower twin", 1.01, 0.5)]
+    assert names(kept(twins, 1)) == ["twin"]
 
 
 def test_nearness_is_the_error_divided_by_the_lowest_of_all_that_are_as_fast() -> None:

@@ -15,6 +15,7 @@ from adm.shown import exactly
 T = TypeVar("T")
 time_of = attrgetter("seconds")  # of a measured point
 DIGITS = 2  # significant, of the budgets that are recommended
+EQUAL = 1.05  # times that differ by less are equal, as far as repeated measurements tell
 
 
 class Budget(NamedTuple):
@@ -64,8 +65,9 @@ def factor(point: Measured, points: Sequence[Measured]) -> float:
 def kept(points: Sequence[Measured], keep: int) -> list[Measured]:
     """Return the points of one scale whose quality is measured on all images.
 
-    Those are all points on the frontier of time and error, then those that are nearest to it by
-    `factor`, up to `keep`, and all whose sampler draws noise, which the error says nothing about.
+    Those are all points on the frontier of time and error, but for those that others of equal time
+    beat; then those that are nearest to it by `factor`, up to `keep`; and all whose sampler draws
+    noise, which the error says nothing about.
 
     Args:
         points: after the first pass.
@@ -73,11 +75,22 @@ def kept(points: Sequence[Measured], keep: int) -> list[Measured]:
     """
     noisy = [one for one in points if one.error is None and not one.diverged]
     compared = [one for one in points if one.error is not None]
-    ahead = on_frontier(compared, time_of, lambda one: one.error or 0.0)
+    ahead = [one for one in compared if not _beaten(one, compared)]
     others = [one for one in compared if one not in ahead]
     others.sort(key=lambda one: (factor(one, compared), one.seconds))
     chosen = {one.point for one in (*ahead, *others[: max(0, keep - len(ahead))], *noisy)}
     return [one for one in points if one.point in chosen]
+
+
+def _beaten(point: Measured, points: Sequence[Measured]) -> bool:
+    """Whether another point has a lower error, or is faster with an equal one."""
+    assert point.error is not None
+    for one in points:
+        assert one.error is not None
+        equal = one.error == point.error and one.seconds < point.seconds
+        if equal or (one.error < point.error and one.seconds <= EQUAL * point.seconds):
+            return True
+    return False
 
 
 def scored(frontier: Frontier, scale: float) -> list[Measured]:
