@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -10,11 +11,13 @@ import pytest
 import tiny
 from evaluation.stubs import spots
 
-from adm.cli import budgets, main
+from adm.cli import budgets, early_frontier, main
+from adm.cli.sampling import SamplingOptions
 from adm.data.export import write_npz
 from adm.frontier import machine as machine_module
 from adm.frontier.choose import recommended
 from adm.frontier.stored import load, save
+from adm.generation import generate
 from adm.generation.manifest import read_manifest
 
 pytestmark = pytest.mark.xdist_group("budget")  # one worker makes what all of them use
@@ -111,6 +114,42 @@ def test_timings_of_another_machine_are_rescaled(
     assert "takes 7 times as long" in said
 
 
+def test_the_precision_that_is_the_fastest_is_chosen_again_on_another_machine(
+    here: Path, adm: Adm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frontier = load(here / "out/frontier.json")
+    monkeypatch.setattr(
+        generate,
+        "concrete",
+        lambda sampling, _: (
+            replace(sampling, precision="bfloat16") if sampling.precision == "auto" else sampling
+        ),
+    )
+    machines = {"the same": frontier.machine}
+    machines["another"] = replace(frontier.machine, processor="another")
+    found = {}
+    for name, machine in machines.items():
+        for auto in (True, False):
+            save(
+                replace(frontier, machine=machine, auto_precision=auto), here / "out/frontier.json"
+            )
+            folder = f"{name}-{auto}".replace(" ", "-")
+            words = (*SAMPLE, *AT_2, "--frontier", "out", "-o", folder, "--budget", "1min")
+            status, said = adm(*words)
+            assert status == 0, said
+            made = read_manifest(here / folder)
+            assert made is not None
+            found[name, auto] = made["sampling"]["precision"]
+            assert f"--precision {found[name, auto]}: " in said
+    assert frontier.points[0].point.precision == "float32"
+    assert found == {
+        ("the same", True): "float32",
+        ("the same", False): "float32",
+        ("another", True): "bfloat16",
+        ("another", False): "float32",
+    }
+
+
 REFUSALS: dict[str, tuple[tuple[object, ...], str]] = {
     "no time": (("--budget", "soon"), "cannot read --budget 'soon'; write the time for an image"),
     "no unit": (("--budget", "0.05"), "cannot read --budget '0.05'; write the time for an image"),
@@ -187,6 +226,19 @@ def test_all_that_is_wrong_with_a_frontier_is_said_at_once(here: Path, adm: Adm)
         "sampler 'ddmi' is unknown",
     ):
         assert line in said
+
+
+@pytest.mark.parametrize(("steps", "refused"), [((7, 8), False), ((7, 9), True)])
+def test_a_listed_value_is_refused_only_if_no_other_goes_with_it(
+    tmp_path: Path, steps: tuple[int, ...], refused: bool
+) -> None:
+    """Of these numbers the shipped model has a searched grid of 8 steps only."""
+    listed = {"spacing": ("even", "searched"), "steps": steps}
+    how = SamplingOptions(scale=2.0)
+    with pytest.raises(ValueError, match="no searched grid") if refused else nullcontext():
+        early_frontier.check(
+            "fashion", tmp_path / "o", how, references=["digits"], classes="all", listed=listed
+        )
 
 
 @pytest.mark.parametrize(

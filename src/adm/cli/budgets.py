@@ -10,6 +10,7 @@ from adm.cli.sampling import SamplingOptions
 from adm.shown import shown
 
 if TYPE_CHECKING:  # so that --help does not load torch
+    from adm.frontier.point import Point
     from adm.frontier.stored import Frontier
     from adm.generation.pipeline import Pipeline
 
@@ -67,7 +68,8 @@ def fitted(
 ) -> SamplingOptions:
     """Return the options with the best settings that fit a budget, after `check`.
 
-    Timings of another machine are rescaled by that of the fastest point here.
+    Timings of another machine are rescaled by that of the fastest point here, in the precision that
+    is the fastest here if that of the frontier was the fastest there.
 
     Raises:
         ValueError: no settings fit.
@@ -78,26 +80,31 @@ def fitted(
     frontier, here = _opened(model, how, folder), machine_of(pipeline.device)
     scale = pipeline.sampling.scale if how.scale is None else how.scale
     check_scale(frontier, scale)
-    factor = 1.0
+    factor, precision = 1.0, None
     if frontier.machine != here:
+        if frontier.auto_precision:
+            precision = pipeline.generator(precision="auto").sampling.precision
         fastest = min(scored(frontier, scale), key=time_of)
-        job = pipeline.job(None, None, **_with(how, frontier, fastest.point.settings).settings)
-        factor = slower(job, fastest.timing)
+        options = _with(how, frontier, _in(fastest.point, precision))
+        factor = slower(pipeline.job(None, None, **options.settings), fastest.timing)
         say(
             f"the frontier was measured on {frontier.machine}; measured now on {here}, an image "
             f"takes {factor:.2g} times as long"
         )
     chosen = within(frontier, scale, seconds(budget), factor)
+    point = _in(chosen.point, precision)
     quality = f"{frontier.features[0]} distance {distance(frontier)(chosen):.3g}"
-    options = " ".join(filter(None, [chosen.point.options, frontier.shared.options]))
-    say(f"{options}: {spoken(chosen.seconds * factor)} an image, {quality}")
-    return _with(how, frontier, chosen.point.settings)
+    words = " ".join(filter(None, [point.options, frontier.shared.options]))
+    say(f"{words}: {spoken(chosen.seconds * factor)} an image, {quality}")
+    return _with(how, frontier, point)
 
 
-def _with(
-    how: SamplingOptions, frontier: "Frontier", settings: dict[str, object]
-) -> SamplingOptions:
-    return replace(how, **{**frontier.shared.given, **settings})
+def _in(point: "Point", precision: str | None) -> "Point":
+    return point if precision is None else replace(point, precision=precision)
+
+
+def _with(how: SamplingOptions, frontier: "Frontier", point: "Point") -> SamplingOptions:
+    return replace(how, **{**frontier.shared.given, **point.settings})
 
 
 def _opened(model: str, how: SamplingOptions, folder: Path | None) -> "Frontier":

@@ -10,6 +10,7 @@ from adm.diffusion import FIXED_SMALL, X_0, Parameterization, denoiser
 from adm.frontier.point import Point
 from adm.generation.generate import DiffusionGenerator
 from adm.generation.job import Job
+from adm.generation.precision import AUTO
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.samplers import Sampling
 from adm.samplers.words import changed
@@ -25,6 +26,7 @@ class Candidates:
         labels: (count,) one label per image; None for a model without classes.
         count: images per point.
         points: at least one.
+        auto_precision: whether their precision was chosen as the fastest on the machine.
     """
 
     model: DiffusionModel
@@ -33,6 +35,7 @@ class Candidates:
     labels: list[int] | None
     count: int
     points: list[Point]
+    auto_precision: bool = False
 
     def job(self, point: Point) -> Job:
         """Return the job of one point."""
@@ -79,7 +82,9 @@ def possible(plan: Candidates, asked: Collection[str] = ()) -> tuple[Candidates,
     for point, names in absent.items():
         if not good or any(name in asked for name in names):
             raise ValueError(reasons[point])
-    return plan.of([*settled]), {point: reasons[point] for point in reasons if not absent[point]}
+    auto = all(point.precision == AUTO for point in plan.points)
+    usable = replace(plan.of([*settled]), auto_precision=auto)
+    return usable, {point: reasons[point] for point in reasons if not absent[point]}
 
 
 def _has(points: Sequence[Point], name: str, value: object) -> bool:

@@ -211,6 +211,7 @@ def collected(
         trial_count=trial.count,
         features=tuple(network.network for network in scored.networks),
         points=tuple(points),
+        auto_precision=plan.auto_precision,
         notes=(*notes, *scored.notes),
     )
 

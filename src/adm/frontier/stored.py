@@ -144,6 +144,7 @@ class Frontier:
         count, trial_count: images of a point in the second pass, and in the first.
         features: that distances are measured in; the first decides what is best.
         points: all of them, those that were pruned included.
+        auto_precision: whether their precision was chosen as the fastest on the machine.
         notes: on the measurements.
     """
 
@@ -158,6 +159,7 @@ class Frontier:
     trial_count: Annotated[int, Field(ge=1, le=MOST_IMAGES)]
     features: Annotated[tuple[Word, ...], Field(min_length=1, max_length=MOST_FEATURES)]
     points: Annotated[tuple[Measured, ...], Field(min_length=1, max_length=MOST_POINTS)]
+    auto_precision: bool = False
     notes: Annotated[tuple[Text, ...], Field(max_length=100)] = ()
 
     def __post_init__(self) -> None:
