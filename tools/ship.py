@@ -2,6 +2,10 @@
 
     python tools/ship.py --diffusion runs/fashion --classifier runs/fashion-classifier \\
         --judge runs/fashion-judge
+    python tools/ship.py --settings
+
+`--settings` changes only the sampling settings of the shipped diffusion models, to those of their
+recipes. What is stored beside a model names it by the hash of its file, and is changed with it.
 
 Weights are stored in half precision. The judge's statistics of the 10,000 test images are stored
 with them, so that samples can be compared with real images without the data set.
@@ -10,13 +14,17 @@ with them, so that samples can be compared with real images without the data set
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from adm.data import open_source
 from adm.demo.judge import measure
+from adm.files import write_text
+from adm.frontier.stored import NAME
+from adm.hashes import sha256
 from adm.models.load import load_classifier
-from adm.models.paths import SHIPPED, resolve
+from adm.models.paths import SHIPPED, beside, resolve
 from adm.recipes import recipe
 from adm.recipes.schema import to_json
 from adm.training import checkpoint
@@ -33,9 +41,27 @@ def ship(run: Path, name: str) -> None:
         if held.get(part) != current.get(part):
             raise SystemExit(f"{run} was trained with another {part} than recipe {name} has now")
     current["train"] = held["train"]
-    halves = {key: value.half() for key, value in weights.items()}
-    checkpoint.save_model(SHIPPED / f"{name}.safetensors", halves, metadata | {"recipe": current})
+    save(SHIPPED / f"{name}.safetensors", weights, metadata | {"recipe": current})
     keep_log(run / "log.jsonl", LOGS / f"{name}.jsonl")
+
+
+def save(file: Path, weights: dict[str, torch.Tensor], metadata: dict[str, Any]) -> None:
+    halves = {key: value.half() for key, value in weights.items()}
+    checkpoint.save_model(file, halves, metadata)
+
+
+def update_settings(name: str) -> None:
+    """Give a shipped model the sampling settings of its recipe; its weights stay."""
+    file = SHIPPED / f"{name}.safetensors"
+    before = sha256(file)
+    weights, metadata = checkpoint.load_model(file)
+    settings = {"sample": to_json(recipe(name))["sample"]}
+    save(file, weights, metadata | {"recipe": metadata["recipe"] | settings})
+    for kind in ("grids", NAME):
+        sidecar = beside(file, kind)
+        if sidecar.exists():
+            write_text(sidecar, sidecar.read_text("utf-8").replace(before, sha256(file)))
+    print(f"{file.name}: {settings}")
 
 
 def keep_log(log: Path, out: Path) -> None:
@@ -54,9 +80,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
+    parser.add_argument("--settings", action="store_true")
     for kind in ("diffusion", "classifier", "judge"):
-        parser.add_argument(f"--{kind}", type=Path, required=True)
-    runs = parser.parse_args()
+        parser.add_argument(f"--{kind}", type=Path)
+    given = parser.parse_args()
+    if given.settings:
+        update_settings("fashion")
+        return
+    if None in (given.diffusion, given.classifier, given.judge):
+        parser.error("give the three runs, or --settings")
+    ship_runs(given)
+
+
+def ship_runs(runs: argparse.Namespace) -> None:
+    """Store the models of three runs, and what the judge says of the test images."""
     SHIPPED.mkdir(exist_ok=True)
     ship(runs.diffusion, "fashion")
     ship(runs.classifier, "fashion-classifier")
