@@ -36,6 +36,12 @@ from adm.generation.pipeline import Pipeline, load
 BASE = "released, 250 ancestral steps"
 ALL_STEPS = 250  # of the released default
 SCALE = 2.0
+SYSTEMS = {  # of this package: engine and precision
+    "float32": ("torch", "float32"),
+    "bfloat16": ("torch", "bfloat16"),
+    "openvino": ("openvino", "float32"),
+    "openvino-int8": ("openvino-int8", "float32"),
+}
 PRECISE, COMPARED = 1e-3, 3  # largest difference of images after so many of the same steps
 
 
@@ -72,7 +78,7 @@ class Block:
 
     def __init__(self) -> None:
         self.model: Pipeline = load("fashion", device="cpu")
-        self.ancestral = self.generator(sampler="ancestral", steps=ALL_STEPS, start=1000)
+        self.ancestral = self.ancestral_in("float32")
         self.indices = range(self.ancestral.block)
         self.labels = torch.arange(len(self.indices)) % len(self.model.classes)
         self.shape = (len(self.indices), *self.model.shape)
@@ -81,20 +87,26 @@ class Block:
     def generator(self, **settings: Any) -> DiffusionGenerator:
         return self.model.generator(scale=SCALE, **settings)
 
-    def first_steps(self) -> Iterator[Tensor]:
+    def ancestral_in(self, precision: str) -> DiffusionGenerator:
+        """Return the generator of the released default."""
+        return self.generator(sampler="ancestral", steps=ALL_STEPS, start=1000, precision=precision)
+
+    def first_steps(self, generator: DiffusionGenerator) -> Iterator[Tensor]:
         """Yield the images after each of the 250 steps of this package."""
-        return (state.x for state in self.ancestral.trajectory(self.labels, self.indices))
+        return (state.x for state in generator.trajectory(self.labels, self.indices))
 
     def ours(
-        self, engine: str, counts: Sequence[int], interval: tuple[int, int]
+        self, system: str, counts: Sequence[int], interval: tuple[int, int]
     ) -> dict[str, Contender]:
         """Splitting on searched grids, guided at all levels and at those of the interval."""
+        engine, precision = SYSTEMS[system]
         made: dict[str, Contender] = {}
         for count in counts:
             base = {"sampler": "splitting", "spacing": "searched", "steps": count}
-            whole = self.generator(**base, engine=engine)
-            some = self.generator(**base, engine=engine, guide_interval=interval)
-            name = f"adm, {engine}, splitting, {count} steps"
+            base |= {"engine": engine, "precision": precision}
+            whole = self.generator(**base)
+            some = self.generator(**base, guide_interval=interval)
+            name = f"adm, {system}, splitting, {count} steps"
             made[name] = self._made_by(whole)
             if some.cost != whole.cost:  # a grid may lie within the interval
                 made[f"{name}, guided at {interval[0]} to {interval[1]}"] = self._made_by(some)
@@ -158,7 +170,7 @@ class Released:
         drawn = iter([noise(level) for level in range(ALL_STEPS, ALL_STEPS - COMPARED, -1)])
         with patch.object(torch, "randn_like", lambda _: next(drawn)):  # what its loop draws by
             *_, theirs = islice(self.steps(), COMPARED)
-        *_, ours = islice(self.block.first_steps(), COMPARED)
+        *_, ours = islice(self.block.first_steps(self.block.ancestral), COMPARED)
         return float((ours - theirs).norm() / theirs.norm())
 
 
@@ -211,10 +223,12 @@ def contenders(system: str, given: argparse.Namespace) -> dict[str, Contender]:
         theirs = Released(given, block)
         return {BASE: Contender(calls, lambda: list(islice(theirs.steps(), few)), part)}
     made = block.ours(system, given.steps, given.guide_interval)
-    if system != "torch":
+    engine, precision = SYSTEMS[system]
+    if engine != "torch":
         return made
-    run = Contender(calls, lambda: list(islice(block.first_steps(), few)), part)
-    return {"adm, torch, 250 ancestral steps": run} | made
+    ours = block.ancestral_in(precision)
+    run = Contender(calls, lambda: list(islice(block.first_steps(ours), few)), part)
+    return {f"adm, {system}, 250 ancestral steps": run} | made
 
 
 def contend(line: Connection, system: str, given: argparse.Namespace) -> None:
@@ -273,14 +287,15 @@ def measure(given: argparse.Namespace) -> None:
     if not difference < PRECISE:
         raise ValueError(f"the released code makes other images: {difference:.1e} from ours")
     n = len(block.indices)
+    sides = f"{block.shape[2]}x{block.shape[3]}"
     print(
-        f"\n{n} images of {block.shape[2]}x{block.shape[3]}, scale {SCALE:g}, adm in "
-        f"{block.ancestral.sampling.precision}. After {COMPARED} steps the images of the released "
-        f"code and of adm differ by {difference:.1e} (relative, in the root mean square)."
+        f"\n{n} images of {sides}, scale {SCALE:g}. After {COMPARED} steps the images of the "
+        f"released code and of adm in float32 differ by {difference:.1e} (relative, in the root "
+        "mean square)."
     )
     if few < ALL_STEPS:
         print(f"Of 250 ancestral steps the first {few} are timed, and scaled to all.")
-    systems = ["released", "torch"]
+    systems = ["released", "float32", "bfloat16"]
     if given.diffusers:
         print("Of the 1,000 steps of diffusers' DDPM the first 50 are.")
         systems.insert(1, "diffusers")
