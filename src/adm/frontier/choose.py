@@ -54,10 +54,11 @@ def on_frontier(
 
 
 def factor(point: Measured, points: Sequence[Measured]) -> float:
-    """Return the error of a point, divided by the lowest of all that are as fast."""
+    """Return the error of a point, divided by the lowest of all that are as fast, or nearly so."""
     if point.error is None:
         return math.inf
-    errors = [one.error for one in points if one.seconds <= point.seconds and one.error is not None]
+    within = EQUAL * point.seconds
+    errors = [one.error for one in points if one.seconds <= within and one.error is not None]
     lowest = min(errors)
     return point.error / lowest if lowest else float(point.error > 0) or 1.0
 
@@ -83,14 +84,9 @@ def kept(points: Sequence[Measured], keep: int) -> list[Measured]:
 
 
 def _beaten(point: Measured, points: Sequence[Measured]) -> bool:
-    """Whether another point has a lower error, or is faster with an equal one."""
-    assert point.error is not None
-    for one in points:
-        assert one.error is not None
-        equal = one.error == point.error and one.seconds < point.seconds
-        if equal or (one.error < point.error and one.seconds <= EQUAL * point.seconds):
-            return True
-    return False
+    """Whether another point has a lower error in the same time, or the same error sooner."""
+    sooner = (one for one in points if one.seconds < point.seconds)
+    return factor(point, points) > 1 or any(one.error == point.error for one in sooner)
 
 
 def scored(frontier: Frontier, scale: float) -> list[Measured]:
