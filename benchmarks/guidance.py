@@ -1,12 +1,11 @@
 """Shipped model, scales -> table of fidelity and diversity, pictures of the README.
 
 python benchmarks/guidance.py --per-class 100
-python benchmarks/guidance.py --per-class 50 --sampler ancestral --steps 25
+python benchmarks/guidance.py --per-class 50 --sampler ancestral --spacing even --steps 25
 python benchmarks/guidance.py --per-class 100 --pictures docs/images
 """
 
 import argparse
-import platform
 import tempfile
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ from adm.demo import SCALES
 from adm.demo.report import curve
 from adm.demo.run import Column, Shipped, columns, preset, shipped
 from adm.pictures import grid
+from adm.processor import described
 from adm.sweep.plan import Sweep
 
 ACROSS = 20  # images of one class in the README's picture
@@ -28,18 +28,20 @@ def main() -> None:
     )
     parser.add_argument("--per-class", type=int, default=100)
     parser.add_argument("--scales", type=float, nargs="+", default=list(SCALES))
-    parser.add_argument("--sampler", choices=["ddim", "ancestral"], default="ddim")
-    parser.add_argument("--steps", type=int, default=25)
+    parser.add_argument("--sampler", help="the recipe's by default, and so the next two")
+    parser.add_argument("--spacing")
+    parser.add_argument("--steps", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--pictures", type=Path)
     given = parser.parse_args()
     models = shipped()
-    words = {"sampler": given.sampler, "steps": given.steps, "seed": given.seed}
+    words = {name: getattr(given, name) for name in ("sampler", "spacing", "steps", "seed")}
     sweep = preset(models, given.scales, given.per_class, **words)
+    base = sweep.base
     print(
-        f"{given.sampler}, {given.steps} steps, {10 * given.per_class} images a scale, "
-        f"seed {given.seed}; torch {torch.__version__}, {torch.get_num_threads()} threads, "
-        f"{platform.machine()}\n"
+        f"{base.sampler.name}, {base.grid.steps} steps ({base.grid.spacing}), "
+        f"{10 * given.per_class} images a scale, seed {base.seed}; torch {torch.__version__}, "
+        f"{torch.get_num_threads()} threads, {described()}\n"
     )
     print("| scale | fidelity (95% interval) | diversity | Fréchet | images a second |")
     print("|---|---|---|---|---|")

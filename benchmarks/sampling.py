@@ -27,12 +27,14 @@ import torch
 import whole_images
 from peers import diffusers_network, released_network
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from adm.networks import Classifier, ClassifierConfig, HeadWidth, UNet, UNetConfig, prepared
-from adm.processor import half_precision, processor
+from adm.processor import described
 
 CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 BASE = "released, float32"
+SIDE = 2048  # of the matrices whose product shows what the processor can do
 WARM_UP = 2  # rounds that are not timed
 Call = Callable[[], Tensor]
 Network = TypeVar("Network", UNet, Classifier)
@@ -193,6 +195,27 @@ def print_errors(calls: dict[str, Call]) -> None:
                 print(f"{name}: {error:.1e} from the released output")
 
 
+def product_rate(dtype: torch.dtype, now: Callable[[], float], device: torch.device) -> float:
+    """Return the operations a second of a large product of matrices, the best of some."""
+    a, b = (torch.randn(SIDE, SIDE, device=device).to(dtype) for _ in range(2))
+    seconds = race({"": lambda: a @ b}, 8, now)[""]
+    return 2 * SIDE**3 / min(seconds)
+
+
+def print_rates(contest: Contest, taken: dict[str, list[float]], now: Callable[[], float]) -> None:
+    """Print the operations a second of the U-Net, beside those of a product of matrices."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        contest.network(contest.x, contest.level, contest.label)
+    for dtype in (torch.float32, torch.bfloat16):
+        name = f"adm, {str(dtype).removeprefix('torch.')}"
+        rate = counter.get_total_flops() / statistics.median(taken[name])
+        most = product_rate(dtype, now, contest.device)
+        print(
+            f"{name}: {rate / 1e9:.0f} GFLOP/s, {rate / most:.0%} of the {most / 1e9:.0f} of a "
+            "product of matrices"
+        )
+
+
 def measure_steps(given: argparse.Namespace) -> None:
     device = torch.device(given.device)
 
@@ -211,13 +234,15 @@ def measure_steps(given: argparse.Namespace) -> None:
             sum(p.numel() for p in contest.network.parameters()),
         )
         print(f"\n{key}x{key}, {millions / 1e6:.1f} million parameters, batches of {size}\n")
-        print_table(race(calls, given.rounds, now), size)
+        taken = race(calls, given.rounds, now)
+        print_table(taken, size)
         print()
+        print_rates(contest, taken, now)
         print_errors(calls)
 
 
 def describe(given: argparse.Namespace) -> str:
-    name = ", ".join([processor(), *half_precision()])
+    name = described()
     if given.device.startswith("cuda"):
         name = torch.cuda.get_device_name(given.device)
     versions = [f"torch {torch.__version__}", f"Python {platform.python_version()}"]

@@ -233,8 +233,8 @@ def settings(base: "Described | None", given: Mapping[str, Any]) -> None:
         if base is not None:
             check(_check_grid, base, given.get("steps"), given.get("start"), given.get("levels"))
         own = {} if base is None else base.sample.get("sampler")
-        ordered = given.get("steps") is not None and isinstance(own, Mapping) and "order" in own
-        if ordered or any(given.get(name) is not None for name in OF_SAMPLER):
+        few = isinstance(own, Mapping) and 0 < (given.get("steps") or 0) < own.get("order", 0)
+        if few or any(given.get(name) is not None for name in OF_SAMPLER):
             check(_check_sampler, base, given)
 
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from adm.recipes.schema import ClassifierRecipe, DataSettings, DiffusionRecipe
-from adm.recipes.small import fashion, fashion_classifier
+from adm.recipes.small import DDIM_25, fashion, fashion_classifier
 
 PHOTOS = DataSettings(source="photos", size=(32, 32), channels=3, flip=True)
 CLASSES = 10  # a placeholder: the number of classes is that of the data
@@ -27,6 +27,7 @@ def photos() -> DiffusionRecipe:
             base.unet, in_channels=3, out_channels=6, depth=1, dropout=0.1, classes=CLASSES
         ),
         train=replace(base.train, steps=2000, batch_size=64),
+        sample=DDIM_25,
     )
 
 

@@ -208,11 +208,12 @@ def _names(kind: type[Any]) -> Set[str]:
 
 
 def _unknown(name: str, sampler: Sampler) -> str:
-    own, others = parameters(sampler), {p for kind in SAMPLERS.values() for p in parameters(kind())}
-    if name in others:
+    own = parameters(sampler)
+    others = [other for other, kind in SAMPLERS.items() if name in parameters(kind())]
+    if others:
         return (
-            f"{name} is not a parameter of the {sampler.name} sampler; leave it out, or choose "
-            "another sampler"
+            f"{name} is not a parameter of the {sampler.name} sampler; leave it out, or pass "
+            + " or ".join(f"sampler={other!r}" for other in others)
         )
     if name in OF_LOAD:
         return f"{shown(name)} is not a sampling setting; pass it to adm.load"
