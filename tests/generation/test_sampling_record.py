@@ -8,7 +8,7 @@ import torch
 
 from adm.models.load import read
 from adm.models.paths import SHIPPED
-from adm.recipes import RECIPES, DiffusionRecipe
+from adm.recipes import RECIPES, DiffusionRecipe, recipe
 from adm.recipes.schema import from_json as recipe_from_json
 from adm.recipes.schema import to_json as recipe_to_json
 from adm.samplers import DDIM, SAMPLERS, Ancestral, ClassifierGuidance, Grid, Sampling
@@ -47,11 +47,12 @@ def test_settings_of_a_recipe_before_are_read_as_the_same() -> None:
     assert from_json({"steps": 100, "at_mean": True}).sampler == Ancestral(at_mean=True)
 
 
-def test_the_shipped_models_carry_the_earlier_form_and_open() -> None:
-    for path in SHIPPED.glob("*.safetensors"):
-        chosen = read(path)[2]
-        if isinstance(chosen, DiffusionRecipe):
-            assert chosen.sample == Sampling(sampler=DDIM(), grid=Grid(steps=25, start=980))
+def test_the_shipped_models_carry_the_settings_of_their_recipes() -> None:
+    chosen = [read(path)[2] for path in SHIPPED.glob("*.safetensors")]
+    diffusion = [each for each in chosen if isinstance(each, DiffusionRecipe)]
+    assert diffusion
+    for each in diffusion:
+        assert each.sample == recipe(each.name).sample
 
 
 @pytest.mark.parametrize("name", RECIPES)

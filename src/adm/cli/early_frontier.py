@@ -57,14 +57,12 @@ def _check_value(
     value: object,
 ) -> None:
     """Raise ValueError if no point with this value of a setting can be sampled."""
-    try:
-        early.settings(base, {**settings, name: value})
-    except ValueError:
-        others = {key: own for key, own in listed.items() if own and key != name}
-        for each in product(*others.values()):
-            with suppress(ValueError):
-                early.settings(
-                    base, {**settings, **dict(zip(others, each, strict=True)), name: value}
-                )
-                return
-        raise
+    others = {key: own for key, own in listed.items() if own and key != name}
+    beside: dict[str, Any] = {}
+    for each in product(*others.values()):
+        with suppress(ValueError):
+            beside = dict(zip(others, each, strict=True))
+            early.settings(base, {**settings, **beside, name: value})
+            return
+    early.settings(base, {**settings, name: value})  # what is wrong with the value alone
+    early.settings(base, {**settings, **beside, name: value})
