@@ -104,6 +104,22 @@ def test_fast_is_the_fastest_within_the_interval_of_the_best_by_all_features() -
     assert names([each.point for each in found.budgets]) == ["one-sided", "best"]
 
 
+def test_the_best_is_as_good_as_any_by_all_features_and_ends_the_budgets() -> None:
+    """Here `first` has the lowest distance by the first features, and is far off by the second."""
+    points = frontier(
+        measured("quick", 1.0, distance=(30.0, 90.0)),
+        measured("first", 2.0, distance=(10.0, 90.0)),
+        measured("both", 4.0, distance=(10.5, 50.0)),
+        measured("later", 8.0, distance=(10.2, 80.0)),
+    )
+    found = recommended(points, 2.0)
+    assert found is not None
+    assert names([found.fast, found.best]) == ["both", "both"]
+    assert names([each.point for each in found.budgets]) == ["quick", "first", "both"]
+    assert names([within(points, 2.0, seconds) for seconds in (3.0, 9.0)]) == ["first", "both"]
+    assert "both, even, 5 steps, float32 is best" in sentences(points)[0]
+
+
 def test_the_best_is_its_own_fast_if_no_point_is_as_good_by_all_features() -> None:
     points = measured("a", 1.0, distance=(10.0, 90.0)), measured("b", 2.0, distance=(20.0, 50.0))
     found = recommended(frontier(*points), 2.0)
@@ -170,7 +186,7 @@ def test_a_scale_that_was_not_measured_is_refused_with_those_that_were() -> None
 def test_the_summary_names_the_fast_settings_and_what_they_save() -> None:
     points = measured("fast", 0.02, distance=(10.5,)), measured("best", 0.2, distance=(10.0,))
     (said,) = sentences(frontier(*points))
-    assert "10.0, of best, even, 5 steps" in said
+    assert "At scale 2, best, even, 5 steps, float32 is best, with a Fréchet distance" in said
     assert "fast, even, 5 steps, float32 takes 20 ms, 10.0 times less, for 10.5" in said
 
 

@@ -29,8 +29,9 @@ class Recommended(NamedTuple):
     """The recommended points of a scale.
 
     Attributes:
-        fast: the fastest whose distance lies within the interval of the best one, by all features.
-        best: the one of the lowest distance.
+        fast: the fastest whose distance is within the interval of the lowest one, by all features.
+        best: of these, the one of the lowest distance by the first features; of all points if there
+            are none.
         budgets: the best point from each time on, in order of time.
     """
 
@@ -105,20 +106,31 @@ def recommended(frontier: Frontier, scale: float) -> Recommended | None:
     points = scored(frontier, scale)
     if not points:
         return None
-    cost = distance(frontier)
+    cost, equal = rank(frontier, scale), _equal(frontier, points)
     best = min(points, key=cost)
-    lowest = {
-        name: min((one.distances[name] for one in points), key=lambda found: found.value)
-        for name in frontier.features
-    }
-    equal = [
-        one
-        for one in points
-        if all(one.distances[name].value <= lowest[name].highest for name in lowest)
-    ]
     fast = min(equal, key=lambda one: (one.seconds, cost(one)), default=best)
     budgets = [Budget(rounded_up(one.seconds), one) for one in on_frontier(points, time_of, cost)]
     return Recommended(scale, fast, best, budgets)
+
+
+def rank(frontier: Frontier, scale: float) -> Callable[[Measured], float]:
+    """Return the function point -> distance by the first features, -infinity for the best one."""
+    points, cost = scored(frontier, scale), distance(frontier)
+    best = min(_equal(frontier, points) or points, key=cost)
+    return lambda point: -math.inf if point == best else cost(point)
+
+
+def _equal(frontier: Frontier, points: Sequence[Measured]) -> list[Measured]:
+    """Return the points whose distance is within the interval of the lowest by all features."""
+    highest = {
+        name: min((one.distances[name] for one in points), key=lambda found: found.value).highest
+        for name in frontier.features
+    }
+    return [
+        one
+        for one in points
+        if all(one.distances[name].value <= most for name, most in highest.items())
+    ]
 
 
 def rounded_up(seconds: float) -> float:
@@ -128,7 +140,7 @@ def rounded_up(seconds: float) -> float:
 
 
 def within(frontier: Frontier, scale: float, seconds: float, slower: float = 1.0) -> Measured:
-    """Return the point of the lowest distance that takes at most so many seconds an image.
+    """Return the best point, by `rank`, that takes at most so many seconds an image.
 
     Args:
         slower: seconds here for one second on the machine of the frontier.
@@ -145,7 +157,7 @@ def within(frontier: Frontier, scale: float, seconds: float, slower: float = 1.0
             f"fastest, {fastest.point.options}, take {spoken(fastest.seconds * slower)}: pass "
             f"budget='{rounded_up(fastest.seconds * slower):g}s'"
         )
-    return min(fitting, key=distance(frontier))
+    return min(fitting, key=rank(frontier, scale))
 
 
 def check_scale(frontier: Frontier, scale: float) -> None:

@@ -16,8 +16,8 @@ FAST = "fast"
 BEST = "best"
 WITHIN = (
     "Fast: the fastest settings whose distance lies within the 95% interval of the lowest one, by "
-    "all features. Best: the lowest distance by {first}. The other rows have the lowest distance "
-    "by {first} within a time for an image."
+    "all features. Best: of these, those of the lowest distance by {first}. The other rows are for "
+    "a time for an image: the lowest distance by {first}, and the best settings where they fit."
 )
 
 
@@ -108,14 +108,16 @@ def sentences(frontier: Frontier) -> list[str]:
             continue
         fast, best = chosen.fast, chosen.best
         first = distance_title(frontier.features[0])
-        lead = f"At scale {exactly(scale)}, the lowest {first} is {_value(frontier, best)}"
+        lead = (
+            f"At scale {exactly(scale)}, {best.point} is best, with a {first} of "
+            f"{_value(frontier, best)} in {spoken(best.seconds)} an image"
+        )
         if fast.point == best.point:
-            found.append(f"{lead}, of {best.point}: {spoken(best.seconds)} an image.")
+            found.append(f"{lead}; nothing faster is as good by all features.")
             continue
         found.append(
-            f"{lead}, of {best.point} ({spoken(best.seconds)} an image); {fast.point} takes "
-            f"{spoken(fast.seconds)}, {best.seconds / fast.seconds:.1f} times less, for "
-            f"{_value(frontier, fast)}."
+            f"{lead}; {fast.point} takes {spoken(fast.seconds)}, "
+            f"{best.seconds / fast.seconds:.1f} times less, for {_value(frontier, fast)}."
         )
     return found
 

@@ -10,7 +10,7 @@ from adm.recipes.schema import (
     ProcessSettings,
     TrainSettings,
 )
-from adm.samplers import DDIM, DPMSolver, Grid, Sampling
+from adm.samplers import DDIM, Grid, Sampling, UniPC
 
 FASHION = DataSettings(source="fashion-mnist", size=(28, 28), channels=1)
 # Velocity stays well conditioned where noise prediction divides by sqrt(alpha_bar), so that a
@@ -55,7 +55,7 @@ def fashion() -> DiffusionRecipe:
         ),
         # Both within the interval of the lowest Fréchet distance that `adm frontier` found.
         sample=Sampling(
-            sampler=DPMSolver(),
+            sampler=UniPC(),
             grid=Grid(steps=10, spacing="log_snr", start=980),
             precision="auto",
         ),
