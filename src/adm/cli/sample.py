@@ -40,6 +40,8 @@ def sample(
 
         adm sample fashion --classes all:8 --sampler ancestral --steps 100 --out out/all
 
+        adm sample fashion --classes all:8 --scale 2 --budget 50ms --out out/soon
+
         adm sample runs/digits --classifier runs/digits-classifier --scale 1 --out out/digits
 
         adm sample 256x256_diffusion_uncond.pt --classifier 256x256_classifier.pt --scale 10 \
