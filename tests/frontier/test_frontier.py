@@ -16,6 +16,7 @@ from adm.cached import Cached
 from adm.frontier import machine as machine_module
 from adm.frontier import run as run_module
 from adm.frontier import trial as trial_module
+from adm.frontier.choose import recommended
 from adm.frontier.machine import REPEATS
 from adm.frontier.page import write
 from adm.frontier.plan import Candidates, draws_noise, possible
@@ -346,7 +347,9 @@ def test_the_page_needs_nothing_beside_it_and_ends_in_recommended_settings(
     assert load(out / "frontier.json") == found
     page, text = (out / "frontier.html").read_text("utf-8"), (out / "report.md").read_text("utf-8")
     links = re.findall(r"""(?:src|href)\s*=\s*["']([^"']*)""", page)
-    assert len(links) == 3 + 4 * 3  # figures, and a picture for each class of each column
+    chosen = [each for scale in found.scales if (each := recommended(found, scale))]
+    columns = sum(len({each.fast.point, each.best.point}) for each in chosen)
+    assert len(links) == 3 + 3 * columns  # figures, and a picture for each class of each column
     assert all(link.startswith("data:image/png;base64,") for link in links)
     for outside in ("<script", "@import", "http:", "https:"):
         assert outside not in page

@@ -140,16 +140,21 @@ def _panels(frontier: Frontier, value: Callable[[Measured], Score | None]) -> li
             for one in frontier.at(scale)
             if (score := value(one)) is not None
         }
-        chosen = recommended(frontier, scale)
-        names: dict[str, Measured] = {}
-        if chosen is not None and chosen.fast.point == chosen.best.point:
-            names = {f"{FAST}, {BEST}": chosen.best}
-        elif chosen is not None:
-            names = {FAST: chosen.fast, BEST: chosen.best}
-        named = {name: dots[one.point] for name, one in names.items() if one.point in dots}
+        chosen = _chosen(frontier, scale)
+        named = {name: dots[one.point] for name, one in chosen.items() if one.point in dots}
         if dots:
             panels.append(Panel(scale, list(dots.values()), named))
     return panels
+
+
+def _chosen(frontier: Frontier, scale: float) -> dict[str, Measured]:
+    """Return the recommended points of a scale by their names; one that is both has both."""
+    chosen = recommended(frontier, scale)
+    if chosen is None:
+        return {}
+    if chosen.fast.point == chosen.best.point:
+        return {f"{FAST}, {BEST}": chosen.best}
+    return {FAST: chosen.fast, BEST: chosen.best}
 
 
 def _grid(
@@ -159,10 +164,7 @@ def _grid(
     columns: dict[str, Path] = {}
     labels: Sequence[int] = []
     for scale in frontier.scales:
-        chosen = recommended(frontier, scale)
-        if chosen is None:
-            continue
-        for name, one in ((FAST, chosen.fast), (BEST, chosen.best)):
+        for name, one in _chosen(frontier, scale).items():
             heading = f"scale {exactly(scale)}, {name}"
             columns[heading] = out / SAMPLES / one.point.name
             labels = labels or plan.job(one.point).labels or []
