@@ -67,22 +67,23 @@ def test_the_film_stops_half_way(tour):
 
 @pytest.mark.slow
 def test_the_parts_give_what_the_settings_give(tour):
-    whole, by_parts = to_float(tour["samples"].images[:4]), tour["last"].x.clamp(-1, 1)
-    # The settings may choose bfloat16, and a batch of another size rounds differently.
-    assert (whole - by_parts).square().mean().sqrt() < 1 / 127.5
+    samples = tour["model"].sample("all:1", scale=2.0, seed=0, precision="float32")
+    whole, by_parts = to_float(samples.images[:4]), tour["last"].x.clamp(-1, 1)
+    # A batch of another size may round differently: one grey level at the most.
+    assert (whole - by_parts).abs().max() < 2 / 127.5
 
 
 @pytest.mark.slow
 def test_the_gradient_draws_the_known_half_to_what_is_known(tour):
     free, filled = tour["missed"](tour["free"]), tour["missed"](tour["filled"])
-    assert filled < 0.15 * free
+    assert filled < 0.1 * free
     unknown = 1 - tour["mask"]
     assert (unknown * (tour["filled"] - tour["free"])).abs().max() > 0.01
 
 
 @pytest.mark.slow
 def test_an_inverse_problem_evaluates_the_network_once_a_step(tour):
-    assert len(tour["evaluations"]) == tour["model"].sampling.grid.steps
+    assert len(tour["evaluations"]) == tour["fine"].last == 25
 
 
 @pytest.mark.slow
