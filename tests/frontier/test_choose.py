@@ -187,6 +187,7 @@ def test_the_summary_names_the_fast_settings_and_what_they_save() -> None:
     points = measured("fast", 0.02, distance=(10.5,)), measured("best", 0.2, distance=(10.0,))
     (said,) = sentences(frontier(*points))
     assert "At scale 2, best, even, 5 steps, float32 is best, with a Fréchet distance" in said
+    assert "(features-0) of 10.0 in 200 ms an image; " in said
     assert "fast, even, 5 steps, float32 takes 20 ms, 10.0 times less, for 10.5" in said
 
 
