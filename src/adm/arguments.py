@@ -29,18 +29,29 @@ def check_grid(steps: int, start: int | None, last: int) -> int:
     return first
 
 
-def check_levels(levels: Sequence[float], last: int | None = None) -> None:
+def check_levels(levels: Sequence[float], last: int | None = None, least: int = 2) -> None:
     """Raise ValueError unless these are levels that a sampler can visit.
 
     Args:
         last: T of the process; None if it is not known yet.
+        least: the least number of levels.
     """
-    wanted = "levels must be at least 2 ascending numbers, each 1 or more"
+    wanted = f"levels must be at least {least} ascending numbers, each 1 or more"
     strange = [level for level in levels if not (isfinite(level) and level >= 1)]
-    if strange or len(levels) < 2:
+    if strange or len(levels) < least:
         raise ValueError(f"{wanted}, got {shown(strange[0]) if strange else len(levels)}")
     for low, high in pairwise(levels):
         if low >= high:
             raise ValueError(f"{wanted}, got {shown(low)} before {shown(high)}")
     if last is not None and levels[-1] > last:
         raise ValueError(f"levels must be in 1..{last}, got {shown(levels[-1])}")
+
+
+def check_learned(steps: int, learned: Sequence[int]) -> None:
+    """Raise ValueError unless a distilled model has learned to sample in this number of steps."""
+    if steps not in learned:
+        *first, last = sorted(learned)
+        known = f"{', '.join(map(str, first))} or {last}" if first else str(last)
+        raise ValueError(
+            f"this model is distilled for {known} steps, got {steps}; pass steps={learned[0]}"
+        )

@@ -132,7 +132,7 @@ def _fixed_small(schedule: Schedule, like: Tensor, level: Level) -> Variance:
 
 def _fixed_large(schedule: Schedule, like: Tensor, level: Level) -> Variance:
     # At level 1 beta gives a poor decoder likelihood; DDPM uses the posterior variance of level 2.
-    variance = torch.cat([schedule.posterior_variance[[2, 2]], schedule.beta[2:]])
+    variance = torch.cat([schedule.least_variance.repeat(2), schedule.beta[2:]])
     return Variance(at(variance, level, like), at(variance.log(), level, like))
 
 

@@ -29,18 +29,15 @@ class Schedule:
             level 0, whose timestep is -1.
 
     Raises:
-        ValueError: T is less than 2.
+        ValueError: T is less than 1.
     """
 
     alpha_bar: Tensor
     timesteps: Tensor
 
     def __post_init__(self) -> None:
-        if len(self.alpha_bar) < 3:
-            raise ValueError(
-                f"a process needs at least 2 steps, got {len(self.alpha_bar) - 1}; "
-                "ask for 2 or more"
-            )
+        if len(self.alpha_bar) < 2:
+            raise ValueError("a schedule needs level 0 and at least one more; give alpha_bar both")
 
     def timestep(self, level: Level, x_t: Tensor) -> Tensor:
         """Return the timestep of a level, (B,) float32 on the device of `x_t`.
@@ -97,9 +94,12 @@ class Schedule:
     @cached_property
     def posterior_log_variance(self) -> Tensor:
         """Log of the posterior variance; levels 0 and 1, where it is 0, have that of level 2."""
-        return torch.cat(
-            [self.posterior_variance[2:3].repeat(2), self.posterior_variance[2:]]
-        ).log()
+        return torch.cat([self.least_variance.repeat(2), self.posterior_variance[2:]]).log()
+
+    @property
+    def least_variance(self) -> Tensor:
+        """(1,) posterior variance of level 2, the least that is not 0; beta without a level 2."""
+        return self.posterior_variance[2:3] if self.last > 1 else self.beta[1:]
 
     def respaced(self, keep: Sequence[int]) -> "Schedule":
         """Return the process of some levels of this one (Improved DDPM, section 4).
@@ -113,6 +113,7 @@ class Schedule:
         Raises:
             ValueError: there are fewer than two levels, or they are out of range or not ascending.
         """
+        _check_steps(len(keep))
         levels = [0, *keep]
         if any(a >= b for a, b in pairwise(levels)) or levels[-1] > self.last:
             raise ValueError(f"keep must be levels in 1..{self.last}, ascending, got {list(keep)}")
@@ -186,15 +187,29 @@ class Schedule:
         levels alone are those of `respaced`, to the bit.
 
         Args:
-            levels: in 1..T, ascending.
+            levels: in 1..T, ascending; a single one gives the process of one step, in which a
+                distilled model samples.
 
         Raises:
-            ValueError: as `respaced`.
+            ValueError: as `respaced`, but for a single level.
         """
+        if len(levels) == 1:
+            return self._of_one(levels[0])
         whole = [int(level) for level in levels]
         if whole == list(levels):
             return self.respaced(whole)
         return self.at_log_snr(self.log_snr_at(levels).flip(0))
+
+    def _of_one(self, level: float) -> "Schedule":
+        """Return the process of one step from a level, which may be fractional."""
+        alpha_bar = self.log_snr_at([level]).sigmoid()
+        timestep = self._interpolated(self.timesteps.double(), torch.tensor([level]).double())
+        if float(level).is_integer():
+            alpha_bar = self.alpha_bar[int(level)][None]
+        return Schedule(
+            torch.cat([self.alpha_bar[:1], alpha_bar]),
+            torch.cat([self.timesteps[:1], timestep.float()]),
+        )
 
     @staticmethod
     def _interpolated(table: Tensor, levels: Tensor) -> Tensor:
@@ -233,7 +248,12 @@ def _copied(table: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
 
 
 def from_betas(betas: Tensor) -> Schedule:
-    """(T,) betas in (0, 1] -> Schedule (DDPM, equation 2)."""
+    """(T,) betas in (0, 1] -> Schedule (DDPM, equation 2).
+
+    Raises:
+        ValueError: T is less than 2.
+    """
+    _check_steps(len(betas))
     alpha_bar = torch.cat([torch.ones(1, dtype=torch.float64), (1 - betas.double()).cumprod(0)])
     return Schedule(alpha_bar, torch.arange(-1, len(betas), dtype=torch.float32))
 
@@ -260,3 +280,8 @@ def cosine(steps: int) -> Schedule:
 
     betas = [min(1 - share((i + 1) / steps) / share(i / steps), 0.999) for i in range(steps)]
     return from_betas(torch.tensor(betas, dtype=torch.float64))
+
+
+def _check_steps(count: int) -> None:
+    if count < 2:
+        raise ValueError(f"a process needs at least 2 steps, got {count}; ask for 2 or more")

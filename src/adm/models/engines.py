@@ -46,6 +46,11 @@ def check_engine(engine: Engine, model: DiffusionModel) -> None:
             f"engine={engine!r} computes on the CPU, and the model is on {model.device}; pass "
             "engine='torch', or device='cpu'"
         )
+    if engine == "openvino-int8" and model.recipe.distillation is not None:
+        raise ValueError(
+            "engine='openvino-int8' is calibrated on samples of many steps, which a distilled "
+            "model does not take; pass engine='openvino'"
+        )
     if engine == "openvino-int8" and model.low_shape is not None:
         raise ValueError(
             "engine='openvino-int8' is calibrated on samples from noise alone, which an upsampler "
@@ -100,10 +105,11 @@ class OpenVINO:
         timestep: Tensor,
         label: Tensor | None = None,
         low_res: Tensor | None = None,
+        conditions: Tensor | None = None,
     ) -> Tensor:
         if torch.is_grad_enabled() and x_t.requires_grad:
-            return self._by_torch(x_t, timestep, label, low_res)
-        inputs = (x_t.detach(), timestep, label, low_res)
+            return self._by_torch(x_t, timestep, label, low_res, conditions)
+        inputs = (x_t.detach(), timestep, label, low_res, conditions)
         form = form_of(inputs)
         if form not in self._compiled:
             self._compiled[form] = _by_openvino(self._plain, form, self._precision)

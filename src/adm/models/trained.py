@@ -10,14 +10,23 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from adm.diffusion import Denoise, Parameterization, Schedule, Threshold, clip, denoiser
+from adm.diffusion import (
+    Denoise,
+    Level,
+    Parameterization,
+    Prediction,
+    Schedule,
+    Threshold,
+    clip,
+)
+from adm.distillation import conditions
 from adm.guidance import PLAIN, Gradient, Temperatures, classifier_gradient, clean_gradient
 from adm.networks import NO_LABEL, Classifier, Prepared, UNet, prepared
 from adm.recipes.build import PRECISIONS
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe
 
-# x_t, timestep, label, low-resolution image -> raw output
-Network: TypeAlias = Callable[[Tensor, Tensor, Tensor | None, Tensor | None], Tensor]
+# x_t, timestep, label, low-resolution image, conditions -> raw output
+Network: TypeAlias = Callable[[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None], Tensor]
 Logits: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # image, timestep -> logits
 
 MODEL_FILE, CHECKPOINTS = "model.safetensors", "checkpoints"  # in a run folder
@@ -90,7 +99,7 @@ class DiffusionModel(_Prepares):
     def device(self) -> torch.device:
         return next(self.network.parameters()).device
 
-    # Six parameters: those of a denoiser, and two ways to evaluate its network.
+    # Seven parameters: those of a denoiser, and two ways to evaluate its network.
     def denoise(
         self,
         labels: Tensor | None = None,
@@ -99,6 +108,7 @@ class DiffusionModel(_Prepares):
         low_res: Tensor | None = None,
         precision: str = "float32",
         network: Network | None = None,
+        scale: float | Tensor = 0.0,
     ) -> Denoise:
         """Return the denoiser, (x_t, level) -> Prediction, for these labels.
 
@@ -112,16 +122,21 @@ class DiffusionModel(_Prepares):
             low_res: (B, C, h, w) in [-1, 1], the images that an upsampler starts from.
             precision: precision of the network: float32, bfloat16 or float16.
             network: what evaluates it, if not `prepared(precision)`; see `adm.models.engines`.
+            scale: guidance scale, a number or (B,), of a distilled student, which takes steps
+                between neighbouring levels of `schedule`; no effect on any other model.
         """
         levels = self.schedule if schedule is None else schedule
         evaluate = self.prepared(precision) if network is None else network
         if labels is None and self.network.config.classes is not None:
             labels = torch.tensor([NO_LABEL], device=self.device)
+        names = self.network.config.conditions
 
-        def output(x_t: Tensor, timestep: Tensor) -> Tensor:
-            return evaluate(x_t, timestep, labels, low_res)
+        def denoise(x_t: Tensor, level: Level) -> Prediction:
+            given = conditions(names, levels, x_t, level - 1, scale)
+            raw = evaluate(x_t, levels.timestep(level, x_t), labels, low_res, given)
+            return self.parameterization.predict(levels, raw, x_t, level, threshold)
 
-        return denoiser(output, levels, self.parameterization, threshold)
+        return denoise
 
     def prepared(self, precision: str = "float32") -> Prepared:
         """Return the network, prepared for sampling in this precision; see `_Prepares`."""

@@ -7,12 +7,14 @@ from adm.networks.encoder import Stage
 from adm.networks.inference import Prepared, prepared
 from adm.networks.recompute import recompute
 from adm.networks.shapes import Config, Shapes, on_meta, shapes_of
-from adm.networks.unet import NO_LABEL, UNet, UNetConfig
+from adm.networks.unet import CONDITIONS, NO_LABEL, Condition, UNet, UNetConfig
 
 __all__ = [
+    "CONDITIONS",
     "NO_LABEL",
     "Classifier",
     "ClassifierConfig",
+    "Condition",
     "Config",
     "Dropout",
     "HeadCount",

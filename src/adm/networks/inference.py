@@ -79,6 +79,7 @@ class PreparedUNet(nn.Module):
         self.step_embedding = copy.deepcopy(network.step_embedding)
         if network.config.classes is not None:
             self.label_embedding = copy.deepcopy(network.label_embedding)
+        self.condition_embeddings = copy.deepcopy(network.condition_embeddings)
         self.encoder = Encoding(network.encoder, dtype, self.projections)
         self.decoder = nn.ModuleList(Staged(s, dtype, self.projections) for s in network.decoder)
         norm, _, conv = network.head
@@ -94,11 +95,12 @@ class PreparedUNet(nn.Module):
         timestep: Tensor,
         label: Tensor | None = None,
         low_res: Tensor | None = None,
+        conditions: Tensor | None = None,
     ) -> Tensor:
         """Raw output for noisy images; see `UNet.forward`."""
         self.config.check_size(x_t.shape[2:])
-        self.config.check_inputs(label, low_res)
-        projected = self.projections(embedded(self, timestep, label))
+        self.config.check_inputs(label, low_res, conditions)
+        projected = self.projections(embedded(self, timestep, label, conditions))
         *skips, features = self.encoder(with_low_res(x_t, low_res), projected)
         for stage in self.decoder:
             features = stage(features.beside(skips.pop()), projected)

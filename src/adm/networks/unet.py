@@ -1,7 +1,7 @@
 """x_t, timestep, label, low-resolution image -> raw output."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,9 @@ from adm.networks.encoder import (
 )
 
 NO_LABEL = -1
+Condition: TypeAlias = Literal["next", "scale"]
+# Of each condition, the timesteps that its unit is embedded as.
+CONDITIONS: dict[str, float] = {"next": 1.0, "scale": 100.0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,12 +41,15 @@ class UNetConfig(EncoderConfig):
         classes: number of labels, or None for an unconditional network.
         super_resolution: concatenate an up-sampled low-resolution image to the noisy one.
         decoder_heads: attention heads of the decoder; those of the encoder when None.
+        conditions: further inputs of a distilled student, one number an image each: the timestep
+            that the step leads to (`next`), and the guidance scale (`scale`).
     """
 
     out_channels: int
     classes: int | None = None
     super_resolution: bool = False
     decoder_heads: Heads | None = None
+    conditions: tuple[Condition, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -52,9 +58,17 @@ class UNetConfig(EncoderConfig):
             raise ValueError(f"classes must be at least 1, or None, got {self.classes}")
         if self.classes is not None:
             check_range("classes", self.classes, MOST_CLASSES)
+        if len(set(self.conditions)) < len(self.conditions):
+            raise ValueError(f"conditions must differ, got {', '.join(self.conditions)}")
 
-    def check_inputs(self, label: Tensor | None, low_res: Tensor | None) -> None:
+    def check_inputs(
+        self, label: Tensor | None, low_res: Tensor | None, conditions: Tensor | None
+    ) -> None:
         """Raise ValueError if an input is missing, or is one that the network does not take."""
+        given = 0 if conditions is None else conditions.shape[1]
+        if given != len(self.conditions):
+            takes = ", ".join(self.conditions) or "none"
+            raise ValueError(f"this network takes the conditions {takes}, got {given} numbers")
         if label is not None and self.classes is None:
             raise ValueError("this network is unconditional; call it without labels")
         if (low_res is not None) != self.super_resolution:
@@ -87,6 +101,9 @@ class UNet(nn.Module):
         self.step_embedding = TimestepEmbedding(config.channels)  # its name in stored weights
         if config.classes is not None:
             self.label_embedding = nn.Embedding(config.classes, 4 * config.channels)
+        self.condition_embeddings = nn.ModuleDict(
+            {name: _silent(TimestepEmbedding(config.channels)) for name in config.conditions}
+        )
         in_channels = config.in_channels * (2 if config.super_resolution else 1)
         self.encoder = Encoder(config, in_channels)
         self.decoder = self._decoder(config, list(self.encoder.stage_widths))
@@ -113,6 +130,7 @@ class UNet(nn.Module):
         timestep: Tensor,
         label: Tensor | None = None,
         low_res: Tensor | None = None,
+        conditions: Tensor | None = None,
     ) -> Tensor:
         """Raw output for noisy images; what it stands for is up to the diffusion process.
 
@@ -122,6 +140,8 @@ class UNet(nn.Module):
             label: (B,) int64 in [0, classes), or NO_LABEL for an image without one; None if no
                 image has a label.
             low_res: (B, C, h, w) in [-1, 1], for super-resolution networks only.
+            conditions: (B, K), one column for each of the configuration's K conditions; None if it
+                has none.
 
         Returns:
             (B, out_channels, H, W) in the dtype of x_t.
@@ -131,8 +151,8 @@ class UNet(nn.Module):
                 or one is given that the network does not take.
         """
         self.config.check_size(x_t.shape[2:])
-        self.config.check_inputs(label, low_res)
-        embedding = embedded(self, timestep, label)
+        self.config.check_inputs(label, low_res, conditions)
+        embedding = embedded(self, timestep, label, conditions)
         *skips, h = self.encoder(with_low_res(x_t, low_res), embedding)
         for stage in self.decoder:
             h = stage(h, embedding, skips.pop())
@@ -144,15 +164,29 @@ class Conditioned(Protocol):
 
     step_embedding: TimestepEmbedding
     label_embedding: nn.Embedding  # of a network with classes only
+    condition_embeddings: nn.ModuleDict
 
 
-def embedded(network: Conditioned, timestep: Tensor, label: Tensor | None) -> Tensor:
-    """Return the embedding (B, E) of timesteps and labels."""
+def embedded(
+    network: Conditioned, timestep: Tensor, label: Tensor | None, conditions: Tensor | None
+) -> Tensor:
+    """Return the embedding (B, E) of timesteps, labels and conditions."""
     embedding: Tensor = network.step_embedding(timestep)
-    if label is None:
-        return embedding
-    known = (label != NO_LABEL)[:, None]
-    return embedding + network.label_embedding(label.clamp(min=0)) * known
+    if label is not None:
+        known = (label != NO_LABEL)[:, None]
+        embedding = embedding + network.label_embedding(label.clamp(min=0)) * known
+    if conditions is not None:
+        columns = conditions.unbind(dim=1)
+        for name, column in zip(network.condition_embeddings, columns, strict=True):
+            embed = network.condition_embeddings[name]
+            embedding = embedding + embed(CONDITIONS[name] * column)
+    return embedding
+
+
+def _silent(embedding: TimestepEmbedding) -> TimestepEmbedding:
+    """Make an embedding zero at first, so that a student starts as its teacher."""
+    zeroed(embedding[-1])
+    return embedding
 
 
 def with_low_res(x_t: Tensor, low_res: Tensor | None) -> Tensor:

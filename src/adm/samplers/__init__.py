@@ -2,6 +2,7 @@
 
 from adm.samplers.ancestral import Ancestral, ancestral
 from adm.samplers.classifier_guidance import ClassifierGuidance
+from adm.samplers.consistency import Consistency
 from adm.samplers.ddim import DDIM, ddim, encode
 from adm.samplers.dpm_solver import DPMSolver
 from adm.samplers.grid import Grid
@@ -20,6 +21,7 @@ __all__ = [
     "SAMPLERS",
     "Ancestral",
     "ClassifierGuidance",
+    "Consistency",
     "DPMSolver",
     "Grid",
     "Heun",

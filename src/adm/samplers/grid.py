@@ -11,8 +11,8 @@ from adm.diffusion.fractional import FRACTIONAL, usual_end, usual_start
 from adm.diffusion.spacing import SPACINGS
 from adm.shown import shown
 
-SEARCHED = "searched"
-NAMES = (*SPACINGS, *FRACTIONAL, SEARCHED)
+SEARCHED, DISTILLED = "searched", "distilled"
+NAMES = (*SPACINGS, *FRACTIONAL, SEARCHED, DISTILLED)
 STEPS = 250
 
 
@@ -26,7 +26,8 @@ class Grid:
             once a step (see its `evaluations`).
         spacing: of whole levels, a name in `adm.diffusion.spacing.SPACINGS`; of fractional ones,
             log_snr or karras (`adm.diffusion.fractional`); or searched, the levels that `adm grid`
-            has stored beside the model. It has no effect if `levels` are given.
+            has stored beside the model; or distilled, those that a student was distilled for, of
+            which there may be one. It has no effect if `levels` are given.
         start: the noisiest level, at which x_t is pure noise. None for T, or for log_snr and karras
             for the noisiest level with sigma / signal of at most 80.
         end: for log_snr and karras, the least noisy level, from which the last step goes to the
@@ -59,7 +60,7 @@ class Grid:
     def _fit(self) -> None:
         """Set `steps` to the number of levels, and refuse other fields that say otherwise."""
         assert self.levels is not None
-        check_levels(self.levels)
+        check_levels(self.levels, least=self._fewest)
         count = len(self.levels)
         if self.steps not in (STEPS, count):
             raise ValueError(f"got steps={self.steps} and {count} levels; leave one of them out")
@@ -73,6 +74,15 @@ class Grid:
         """Whether its levels are those stored beside a model, and not known yet."""
         return self.spacing == SEARCHED and self.levels is None
 
+    @property
+    def learned(self) -> bool:
+        """Whether its levels are those that a student was distilled for, and not known yet."""
+        return self.spacing == DISTILLED and self.levels is None
+
+    @property
+    def _fewest(self) -> int:
+        return 1 if self.spacing == DISTILLED else 2
+
     def check(self, last: int) -> None:
         """Refuse a grid that no process with T = `last` has.
 
@@ -81,8 +91,10 @@ class Grid:
                 such grid.
         """
         if self.levels is not None:
-            check_levels(self.levels, last)
+            check_levels(self.levels, last, self._fewest)
             return
+        if self.learned:
+            return  # the student knows its levels
         start = check_grid(self.steps, self.start, last)
         if self.end is not None:
             _check_end(self.end, start)
@@ -100,6 +112,11 @@ class Grid:
             return [int(level) if level.is_integer() else level for level in self.levels]
         if self.spacing in SPACINGS:
             return SPACINGS[self.spacing](self.start or schedule.last, self.steps)
+        if self.learned:
+            raise ValueError(
+                "spacing distilled is for distilled models, whose generator knows the levels; pass "
+                "another spacing"
+            )
         if self.sought:
             raise ValueError("the levels of a searched grid are known to a generator; pass levels")
         start = self.start or usual_start(schedule)

@@ -20,6 +20,7 @@ class Draws(NamedTuple):
         flip: (B,) uniform; determines whether the image is mirrored.
         crop: (B, 3) uniform; determines the size and the position of a random crop.
         key: (B,) int64; determines the dropout masks of all layers.
+        scale: (B,) uniform; determines the guidance scale of a distilled student.
         noise: (B, C, H, W) float32, standard normal.
     """
 
@@ -28,6 +29,7 @@ class Draws(NamedTuple):
     flip: np.ndarray
     crop: np.ndarray
     key: Tensor
+    scale: np.ndarray
     noise: Tensor
 
     def part(self, start: int, stop: int) -> "Draws":
@@ -39,6 +41,7 @@ class Draws(NamedTuple):
             self.flip[rows],
             self.crop[rows],
             self.key[rows],
+            self.scale[rows],
             self.noise[rows],
         )
 
@@ -52,7 +55,7 @@ def draw(seed: int, start: int, count: int, shape: tuple[int, int, int]) -> Draw
     Args:
         shape: (C, H, W) of the noise of one image.
     """
-    uniforms, crops, keys, noises = [], [], [], []
+    uniforms, crops, keys, scales, noises = [], [], [], [], []
     for position in range(start, start + count):
         of = np.array([seed, position], np.uint64)  # NumPy may convert a list to floats
         generator = np.random.Generator(np.random.Philox(key=of))
@@ -61,6 +64,7 @@ def draw(seed: int, start: int, count: int, shape: tuple[int, int, int]) -> Draw
         later = np.random.Generator(np.random.Philox(key=of, counter=LATER))
         crops.append(later.random(3))
         keys.append(later.integers(2**63, dtype=np.int64))
+        scales.append(later.random())
     level, label, flip = np.stack(uniforms).T
     key, noise = torch.from_numpy(np.stack(keys)), torch.from_numpy(np.stack(noises))
-    return Draws(level, label, flip, np.stack(crops), key, noise)
+    return Draws(level, label, flip, np.stack(crops), key, np.stack(scales), noise)

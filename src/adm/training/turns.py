@@ -17,14 +17,20 @@ Learn: TypeAlias = Callable[[Player, Objective, Batch], Update]
 Turn: TypeAlias = Callable[[RunState, Batch, Learn], dict[str, Update]]
 
 
-def alone(objective: Objective, name: str = MODEL) -> Turn:
-    """Return the turn that trains one network with one objective.
+def alone(
+    *objectives: Objective, stage: Callable[[int], int] = lambda step: 0, name: str = MODEL
+) -> Turn:
+    """Return the turn that trains one network with one objective at a time.
 
     If levels are sampled by importance, it also records the losses of the step.
+
+    Args:
+        objectives: one or more, by their stage.
+        stage: number of the optimizer step -> stage.
     """
 
     def turn(state: RunState, batch: Batch, learn: Learn) -> dict[str, Update]:
-        taken = learn(state.players[name], objective, batch)
+        taken = learn(state.players[name], objectives[stage(state.step)], batch)
         if state.importance is not None:
             losses = taken.rows["loss"].double().numpy()
             state.importance.update(taken.level.long().numpy(), losses)

@@ -1,0 +1,78 @@
+"""Lesson, steps -> Objective: a step of the student is two of the teacher's."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from adm.diffusion import Schedule, process
+from adm.diffusion.likelihood import per_image
+from adm.diffusion.schedule import at
+from adm.distillation.student import Lesson, stepped
+from adm.images import to_float
+from adm.networks import Condition
+from adm.training.batches import Batch
+from adm.training.objective import Objective, Outcome
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progressive:
+    """Progressive distillation of DDIM (Salimans and Ho 2022; guided, Meng et al. 2023).
+
+    The student of N steps imitates a teacher of 2N, which may be a student itself: a run halves
+    the steps once.
+    """
+
+    name: Literal["progressive"] = "progressive"
+    conditions: ClassVar[tuple[Condition, ...]] = ("next", "scale")
+    sampler: ClassVar[str] = "ddim"
+
+    def teacher_steps(self, steps: int) -> int:
+        """Return the number of the teacher's steps for one of the student's numbers of steps."""
+        return 2 * steps
+
+    def stage(self, step: int, steps: int) -> int:
+        """Return the stage of an optimizer step: one of the numbers of steps, in turn."""
+        return step % steps
+
+    def stages(self, lesson: Lesson) -> tuple[Objective, ...]:
+        """Return the objective of every stage."""
+        return tuple(progressive(lesson, steps) for steps in lesson.steps)
+
+
+def progressive(lesson: Lesson, steps: int) -> Objective:
+    """Return the objective of a student of `steps` steps.
+
+    The target is the x_0 with which one step of DDIM arrives where two steps of the teacher do
+    (Salimans and Ho 2022, equation 7 of appendix G). Its squared error is weighted by 1 / sigma^2,
+    the SNR + 1 of their section 4, which is the error of the velocity.
+    """
+    halves = lesson.of(2 * steps)
+
+    def objective(network: nn.Module, batch: Batch) -> Outcome:
+        x_0, labels = to_float(batch.images), batch.labels
+        numbers = 1 + np.floor(batch.draws.level * steps).astype(np.int64)
+        level = torch.from_numpy(2 * numbers).to(x_0.device)
+        scales = lesson.drawn(batch.draws, x_0)
+        x_t = process.diffuse(halves, x_0, batch.draws.noise, level)
+        with torch.no_grad():
+            teacher = lesson.teach(halves, labels, scales)
+            between = stepped(halves, teacher(x_t, level), level - 1)
+            x_s = stepped(halves, teacher(between, level - 1), level - 2)
+            target = x_0_of_step(halves, x_t, level, x_s, level - 2)
+        found = lesson.student(network, halves, labels, scales)(x_t, level, level - 2).x_0
+        loss = per_image(((found - target) / at(halves.sigma, level, x_t)) ** 2)
+        return Outcome(loss, {"loss": loss.detach()}, level)
+
+    return objective
+
+
+def x_0_of_step(
+    schedule: Schedule, x_t: Tensor, level: Tensor, x_s: Tensor, following: Tensor
+) -> Tensor:
+    """Return the x_0 with which DDIM steps from x_t to x_s."""
+    ratio = at(schedule.sigma, following, x_t) / at(schedule.sigma, level, x_t)
+    kept = at(schedule.signal, following, x_t) - ratio * at(schedule.signal, level, x_t)
+    return (x_s - ratio * x_t) / kept

@@ -1,0 +1,115 @@
+"""Network, labels, scales -> Jump: the denoiser of a student, which knows where its step leads."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from adm.diffusion import Denoise, Level, Parameterization, Prediction, Schedule, process
+from adm.networks import Condition
+from adm.training.draws import Draws
+
+Jump: TypeAlias = Callable[[Tensor, Level, Level], Prediction]  # x_t, level, next level
+# network, process, labels (B,), scales (B,) -> the student
+Student: TypeAlias = Callable[[nn.Module, Schedule, Tensor, Tensor], Jump]
+# process, labels (B,), scales (B,) -> the guided denoiser of the teacher
+Teach: TypeAlias = Callable[[Schedule, Tensor, Tensor], Denoise]
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """What every method of distillation starts from.
+
+    Attributes:
+        process: the process that the teacher was trained on.
+        levels: the levels of it that the teacher may visit, ascending.
+        steps: the numbers of steps that the student learns to sample in.
+        scales: lowest and highest guidance scale.
+        teach: the teacher.
+        student: the student.
+    """
+
+    process: Schedule
+    levels: Sequence[float]
+    steps: tuple[int, ...]
+    scales: tuple[float, float]
+    teach: Teach
+    student: Student
+
+    def of(self, steps: int) -> Schedule:
+        """Return the process that visits every k-th of the levels, from the noisiest down."""
+        return self.process.visiting(every(self.levels, steps))
+
+    def drawn(self, draws: Draws, like: Tensor) -> Tensor:
+        """Return the guidance scale of each image, uniform in the range; (B,) as `like`."""
+        low, high = self.scales
+        return torch.from_numpy(low + (high - low) * draws.scale).to(like)
+
+
+def every(levels: Sequence[float], steps: int) -> tuple[float, ...]:
+    """Return as many of the levels as there are steps, evenly from the last one down.
+
+    Raises:
+        ValueError: the number of levels is not a multiple of the number of steps.
+    """
+    if steps < 1 or len(levels) % steps:
+        raise ValueError(f"{steps} steps are no divisor of {len(levels)} levels; choose another")
+    stride = len(levels) // steps
+    return tuple(levels[stride - 1 :: stride])
+
+
+def student_of(
+    names: Sequence[Condition],
+    parameterization: Parameterization,
+    autocast: Callable[[], torch.autocast],
+) -> Student:
+    """Return the student that interprets a network with these conditions.
+
+    Args:
+        names: the conditions of its configuration.
+        autocast: context of the network's forward pass.
+    """
+
+    def student(network: nn.Module, schedule: Schedule, labels: Tensor, scales: Tensor) -> Jump:
+        def jump(x_t: Tensor, level: Level, following: Level) -> Prediction:
+            given = conditions(names, schedule, x_t, following, scales)
+            with autocast():
+                raw = network(x_t, schedule.timestep(level, x_t), labels, None, given)
+            return parameterization.predict(schedule, raw.float(), x_t, level)
+
+        return jump
+
+    return student
+
+
+def conditions(
+    names: Sequence[Condition],
+    schedule: Schedule,
+    x_t: Tensor,
+    following: Level,
+    scales: float | Tensor,
+) -> Tensor | None:
+    """Return (B, K) conditions of a network, in the order of their names; None if it has none.
+
+    Args:
+        following: the level that the step leads to.
+        scales: guidance scale, a number or (B,).
+    """
+    if not names:
+        return None
+    columns: list[Tensor] = []
+    for name in names:
+        if name == "next":
+            columns.append(schedule.timestep(following, x_t))
+        elif isinstance(scales, Tensor):
+            columns.append(scales.to(x_t.device, torch.float32))
+        else:  # filled in on the device: a copy would wait for what it computes
+            columns.append(torch.full((len(x_t),), float(scales), device=x_t.device))
+    return torch.stack(columns, dim=1)
+
+
+def stepped(schedule: Schedule, prediction: Prediction, level: Level) -> Tensor:
+    """Return x_s by a step of DDIM: the point with this x_0 and this noise at level s."""
+    return process.diffuse(schedule, prediction.x_0, prediction.noise, level)

@@ -1,0 +1,54 @@
+"""Denoise, x_T, Schedule, Noise -> Iterator[State]: multistep consistency sampling."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from adm.diffusion import Denoise, Schedule, Threshold, clip, process
+from adm.guidance import Gradient
+from adm.samplers.solver import guided
+from adm.samplers.state import Noise, State
+
+
+@dataclass(frozen=True, kw_only=True)
+class Consistency:
+    """Multistep consistency sampling (Song et al. 2023, Algorithm 1).
+
+    It is for students that map x_t to an image at once. The denoiser of another model predicts the
+    mean of all images that x_t may come from, and gives blurred samples.
+    """
+
+    name: Literal["consistency"] = "consistency"
+
+    def evaluations(self, levels: int) -> int:
+        """Return the network evaluations per image."""
+        return levels
+
+    def __call__(
+        self,
+        denoise: Denoise,
+        x: Tensor,
+        schedule: Schedule,
+        noise: Noise,
+        gradient: Gradient | None = None,
+        threshold: Threshold = clip,
+    ) -> Iterator[State]:
+        return consistency(guided(denoise, gradient, schedule, None), x, schedule, noise)
+
+
+def consistency(denoise: Denoise, x: Tensor, schedule: Schedule, noise: Noise) -> Iterator[State]:
+    """Sample an image at every level, and diffuse it with new noise to the next.
+
+    Args:
+        x: (B, C, H, W) pure noise.
+        noise: evaluated once per level, although the last step does not use it.
+
+    Yields:
+        State after every step.
+    """
+    for t in range(schedule.last, 0, -1):
+        p = denoise(x, t)
+        x = process.diffuse(schedule, p.x_0, noise(t), t - 1)
+        yield State(x, t - 1, p)

@@ -1,0 +1,331 @@
+"""a student of the exact guided sampler of a Gaussian mixture reaches the exact map."""
+
+import math
+from contextlib import nullcontext
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from oracle import Mixture, four_modes, last, noise_like, normal, one_gaussian, rms, slope
+from torch import nn
+
+from adm.diffusion import (
+    FIXED_SMALL,
+    VELOCITY,
+    Parameterization,
+    Prediction,
+    Variance,
+    cosine,
+    process,
+)
+from adm.distillation import (
+    ConsistencyTuning,
+    Lesson,
+    Progressive,
+    Trajectory,
+    conditions,
+    every,
+    stepped,
+    student_of,
+)
+from adm.distillation.progressive import x_0_of_step
+from adm.guidance import folded, scaled
+from adm.images import to_uint8
+from adm.samplers import DDIM, Consistency, DPMSolver, Grid
+from adm.training.batches import Batch
+from adm.training.draws import draw
+
+DATA, PROCESS = four_modes(), cosine(100)
+LEVELS = Grid(steps=8, spacing="log_snr", start=98).visited(PROCESS)
+SHAPE = (1, 2, 2)
+
+
+def teaches(data: Mixture):
+    """The exact denoiser, guided by the exact classifier at a scale of each image's own."""
+
+    def teach(schedule, labels, scales):
+        factor = scales.reshape(-1, 1, 1, 1)
+        pull = scaled(data.gradient(schedule, labels), lambda level: factor)
+        return folded(data.denoise(schedule), pull, schedule)
+
+    return teach
+
+
+def lesson(steps=(1, 2, 4), student=None, data=DATA, scales=(0.0, 3.0)) -> Lesson:
+    return Lesson(PROCESS, LEVELS, steps, scales, teaches(data), student or learner())
+
+
+def learner(names=("next", "scale")):
+    return student_of(names, Parameterization(VELOCITY, FIXED_SMALL), nullcontext)
+
+
+def batch(count: int, start: int = 0, data: Mixture = DATA) -> Batch:
+    """Images of the mixture in float64, as far as 8 bits show them."""
+    draws = draw(5, start, count, SHAPE)
+    x_0, labels = data.sample(count, torch.Generator().manual_seed(start))
+    return Batch(to_uint8(x_0.float()), labels, draws._replace(noise=draws.noise.double()))
+
+
+def exactly(moves):
+    """The student that is where the teacher is: (denoise, x_t, level, next level) -> x_s."""
+
+    def student(network, schedule, labels, scales):
+        denoise = teaches(DATA)(schedule, labels, scales)
+
+        def jump(x_t, level, following):
+            x_s = moves(denoise, schedule, x_t, level, following)
+            t, s = (torch.as_tensor(each).expand(len(x_t)) for each in (level, following))
+            x_0 = x_0_of_step(schedule, x_t, t, x_s, s)
+            return replace(denoise(x_t, level), x_0=x_0, noise=_noise(schedule, x_t, x_0, t))
+
+        return jump
+
+    return student
+
+
+def _noise(schedule, x_t, x_0, level):
+    return process.noise_from_x_0(schedule, x_t, x_0, level)
+
+
+def ddim_steps(denoise, schedule, x_t, level, following):
+    """Steps of DDIM through all levels between."""
+    level = torch.as_tensor(level)
+    for _ in range(int((level - following).reshape(-1)[0])):
+        x_t = stepped(schedule, denoise(x_t, level), level - 1)
+        level = level - 1
+    return x_t
+
+
+def test_the_exact_student_of_two_ddim_steps_has_no_progressive_loss():
+    own = lesson(student=exactly(ddim_steps))
+    for objective in Progressive().stages(own):
+        outcome = objective(nn.Identity(), batch(64))
+        assert float(outcome.loss.max()) < 1e-20
+    # One that takes a step of DDIM instead has a loss.
+    plain = lesson(student=exactly(lambda d, s, x, t, following: stepped(s, d(x, t), following)))
+    assert float(Progressive().stages(plain)[-1](nn.Identity(), batch(64)).loss.mean()) > 1e-4
+
+
+def test_the_exact_student_of_a_trajectory_of_ddim_has_no_loss():
+    own = lesson(steps=(1, 2, 4, 8), student=exactly(ddim_steps))
+    for objective in Trajectory(order=1).stages(own):
+        assert float(objective(nn.Identity(), batch(64)).loss.max()) < 1e-10
+    plain = lesson(student=exactly(lambda d, s, x, t, following: stepped(s, d(x, t), following)))
+    assert float(Trajectory(order=1).stages(plain)[0](nn.Identity(), batch(64)).loss.mean()) > 1e-2
+
+
+def test_the_points_of_a_trajectory_are_those_of_the_guided_sampler():
+    """A student that stays where it is has the distance to the sampler's points as its loss."""
+
+    def still(network, schedule, labels, scales):
+        denoise = DATA.denoise(schedule)
+        return lambda x, level, following: replace(
+            denoise(x, level), x_0=torch.zeros_like(x), noise=torch.zeros_like(x)
+        )
+
+    own, given = lesson(steps=(1,), student=still), batch(16)
+    scales = own.drawn(given.draws, given.draws.noise)
+    schedule = PROCESS.visiting(LEVELS)
+    states = DPMSolver(order=3)(
+        teaches(DATA)(schedule, given.labels, scales),
+        given.draws.noise,
+        schedule,
+        noise_like(given.draws.noise),
+    )
+    (objective,) = Trajectory(order=3).stages(own)
+    loss = objective(nn.Identity(), given).loss
+    torch.testing.assert_close(loss, last(states).abs().flatten(1).mean(dim=1))
+
+
+def test_two_steps_into_one_are_the_oracle_s_two_ddim_steps():
+    """The target of progressive distillation, by one DDIM step, arrives where two steps do."""
+    schedule = PROCESS.visiting(LEVELS)
+    x, level = normal((6, *SHAPE), 1), torch.full((6,), 5)
+    denoise = teaches(DATA)(schedule, torch.arange(6) % 3, torch.linspace(0, 3, 6).double())
+    x_s = ddim_steps(denoise, schedule, x, level, level - 2)
+    x_0 = x_0_of_step(schedule, x, level, x_s, level - 2)
+    prediction = replace(denoise(x, level), x_0=x_0, noise=_noise(schedule, x, x_0, level))
+    torch.testing.assert_close(stepped(schedule, prediction, level - 2), x_s)
+    assert rms(x_s - stepped(schedule, denoise(x, level), level - 2)) > 1e-3
+
+
+def test_the_loss_of_the_exact_consistency_map_falls_with_the_stage():
+    """The teacher's step is of first order, so the loss, a distance by t - r, halves with t - r."""
+    data, process_ = one_gaussian(0.3), cosine(4000)
+    own = replace(lesson(data=data), process=process_, levels=[1, 3900])
+
+    def student(network, schedule, labels, scales):
+        def jump(x_t, level, following):
+            signal = schedule.signal[level].reshape(-1, 1, 1, 1)
+            spread = signal**2 * 0.3 + 1 - signal**2
+            x_0 = data.means + (0.3 / spread).sqrt() * (x_t - signal * data.means)
+            return replace(data.denoise(schedule)(x_t, level.clamp(min=1)), x_0=x_0)
+
+        return jump
+
+    own, given = replace(own, student=student), batch(400, data=data)
+    how = ConsistencyTuning(huber=0.0, mean=0.0, deviation=0.5)
+    losses = [float(each(nn.Identity(), given).loss.mean()) for each in how.stages(own)[4:8]]
+    assert slope([2**k for k in range(4)], losses) == pytest.approx(1, abs=0.1)
+
+
+class Affine(nn.Module):
+    """A student with an affine map of x_t and the scale for each step between two levels."""
+
+    def __init__(self, levels: int) -> None:
+        super().__init__()
+        shape = (levels + 1, levels + 1)
+        self.factor = nn.Parameter(torch.zeros(*shape, 1, 1, 1).double())
+        self.shift, self.per_scale = (
+            nn.Parameter(torch.zeros(*shape, *SHAPE).double()) for _ in range(2)
+        )
+
+
+def affine(network, schedule, labels, scales):
+    def jump(x_t, level, following):
+        t, s = (torch.as_tensor(each).expand(len(x_t)) for each in (level, following))
+        x_0 = network.factor[t, s] * x_t + network.shift[t, s]
+        x_0 = x_0 + scales.reshape(-1, 1, 1, 1) * network.per_scale[t, s]
+        x_0 = torch.where((t == 0).reshape(-1, 1, 1, 1), x_t, x_0)
+        some = t.clamp(min=1)
+        return Prediction.from_x_0(schedule, x_t, some, x_0, Variance(x_t, x_t))
+
+    return jump
+
+
+SLANTED = torch.tensor([0.5, -0.3, 0.0, 0.2]).double().reshape(1, *SHAPE)
+
+
+def affinely(schedule, labels, scales):
+    """One Gaussian, guided along one direction: the sampler's map is affine, in the scale too."""
+    factor = scales.reshape(-1, 1, 1, 1)
+    return folded(
+        one_gaussian(0.3).denoise(schedule), lambda x, level, p: factor * SLANTED, schedule
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "steps"),
+    [
+        (Trajectory(order=1), (1, 2, 4)),
+        (Progressive(), (4,)),
+        (ConsistencyTuning(stage_steps=20, huber=1.0, mean=0.0), (1,)),
+    ],
+    ids=lambda each: getattr(each, "name", ""),
+)
+def test_a_trained_student_reaches_the_map_of_the_exact_guided_sampler(method, steps):
+    # Tuning passes what it learns from level to level, so fewer of them take fewer steps.
+    few = method.name == "consistency"
+    process_ = cosine(9 if few else 20)
+    levels = [2, 4, 6, 8] if few else [1, 4, 7, 9, 11, 13, 16, 18]
+    own = Lesson(process_, levels, steps, (0.0, 3.0), affinely, affine)
+    network, objectives = Affine(20), method.stages(own)
+    optimizer = torch.optim.Adam(network.parameters(), 0.05)
+    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 1000)
+    before = [error_of(own, network, number, method) for number in steps]
+    for step in range(1000):
+        given = batch(24, 24 * step, data=one_gaussian(0.3))
+        outcome = objectives[method.stage(step, len(steps))](network, given)
+        optimizer.zero_grad()
+        outcome.loss.mean().backward()
+        optimizer.step()
+        decay.step()
+    after = [error_of(own, network, number, method) for number in steps]
+    assert min(before) > 0.4
+    assert max(after) < 0.01
+
+
+def error_of(own, network, steps, method) -> float:
+    """Root mean square difference to the teacher's images from the same noise."""
+    x, labels, scales = normal((600, *SHAPE), 9), torch.zeros(600).long(), torch.rand(600) * 3
+    coarse, fine = own.of(steps), own.process.visiting(own.levels)
+    if method.name == "consistency":  # from every level to the next
+        coarse = fine = own.process.respaced(range(1, 9))
+    elif method.name == "progressive":
+        coarse = fine = own.of(2 * steps)
+    truth = last(DDIM()(affinely(fine, labels, scales.double()), x, fine, noise_like(x)))
+    if method.name == "trajectory":
+        coarse = fine
+    jump, stride = own.student(network, coarse, labels, scales.double()), coarse.last // steps
+    with torch.no_grad():
+        for level in range(coarse.last, 0, -stride):
+            following = level - stride
+            x = stepped(coarse, jump(x, level, following), following)
+    return rms(x - truth)
+
+
+def test_consistency_sampling_of_the_exact_map_has_the_moments_of_the_data():
+    data, schedule = one_gaussian(0.3), cosine(100).respaced([30, 60, 98])
+
+    def image(x_t, level):
+        signal = schedule.signal[level]
+        spread = signal**2 * 0.3 + 1 - signal**2
+        x_0 = data.means + (0.3 / spread).sqrt() * (x_t - signal * data.means)
+        return replace(data.denoise(schedule)(x_t, level), x_0=x_0)
+
+    x = normal((20000, *SHAPE), 3)
+    states = list(Consistency()(image, x, schedule, noise_like(x)))
+    found = states[-1].x
+    error = 5 * math.sqrt(0.3 / len(x))
+    assert (found.mean(dim=0) - data.means[0]).abs().max() < error
+    assert (found.var(dim=0) - 0.3).abs().max() < 5 * 0.3 * math.sqrt(2 / len(x))
+    assert not torch.equal(states[0].x, states[-1].x)
+
+
+@pytest.mark.parametrize("stage", range(8))
+def test_the_lower_level_of_tuning_is_that_of_its_formula(stage):
+    how = ConsistencyTuning()
+    t = torch.tensor([0.01, 0.3, 1.0, 5.0, 40.0]).double()
+    share = [(1 + 8 / (1 + math.exp(each))) / 2 ** (stage + 1) for each in t.tolist()]
+    wanted = [max(0.0, each * (1 - part)) for each, part in zip(t.tolist(), share, strict=True)]
+    torch.testing.assert_close(how.lower(t, stage), torch.tensor(wanted).double())
+    process_ = cosine(1000)
+    level, below = how.levels(process_, 980, np.linspace(0, 1, 401)[:-1], stage)
+    assert (below < level).all()
+    assert (below >= 0).all()
+    assert level.max() <= 980
+    ratio = process_.noise_to_signal
+    wide = (level - below) > 8  # where whole levels are fine enough to tell
+    found, formula = ratio[below[wide]], how.lower(ratio[level[wide]], stage)
+    torch.testing.assert_close(found, formula, rtol=0.08, atol=float(ratio[1]))
+
+
+def test_the_levels_of_tuning_are_log_normal():
+    process_ = cosine(1000)
+    uniform = (np.arange(4000) + 0.5) / 4000
+    level, _ = ConsistencyTuning(mean=-1.0, deviation=1.0).levels(process_, 980, uniform, 3)
+    logs = process_.noise_to_signal[level].log()
+    assert float(logs.mean()) == pytest.approx(-1, abs=0.01)
+    assert float(logs.std()) == pytest.approx(1, abs=0.02)
+
+
+def test_conditions_are_columns_in_the_order_of_their_names():
+    schedule, x = PROCESS.visiting(LEVELS), normal((3, *SHAPE), 0)
+    scales = torch.tensor([0.0, 1.0, 2.5])
+    found = conditions(("scale", "next"), schedule, x, torch.tensor([0, 3, 7]), scales)
+    assert found is not None
+    assert torch.equal(found[:, 0], scales)
+    assert torch.equal(found[:, 1], schedule.timesteps[[0, 3, 7]])
+    same = conditions(("scale",), schedule, x, 2, 1.5)
+    assert same is not None
+    assert same.tolist() == [[1.5]] * 3
+    assert conditions((), schedule, x, 2, 1.5) is None
+
+
+def test_levels_of_fewer_steps_are_among_those_of_more():
+    levels = tuple(range(1, 17))
+    for steps in (1, 2, 4, 8, 16):
+        assert set(every(levels, steps)) <= set(every(levels, min(16, 2 * steps)))
+        assert every(levels, steps)[-1] == 16
+        assert len(every(levels, steps)) == steps
+    for wrong in (3, 5, 0, 32):
+        with pytest.raises(ValueError, match=f"{wrong} steps are no divisor of 16 levels"):
+            every(levels, wrong)
+
+
+def test_scales_are_uniform_in_their_range():
+    found = lesson(scales=(1.0, 3.0)).drawn(draw(0, 0, 4000, SHAPE), torch.zeros(1).double())
+    assert 1 <= float(found.min()) < 1.01
+    assert 2.99 < float(found.max()) <= 3
+    assert float(found.mean()) == pytest.approx(2, abs=0.04)
