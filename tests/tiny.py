@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from adm.data import Source
+from adm.models.teacher import following
 from adm.recipes import ClassifierRecipe, DiffusionRecipe, Recipe, build, recipe
 from adm.recipes.overrides import override
 from adm.recipes.schema import to_json
@@ -61,6 +62,20 @@ def upsampler(*settings: str) -> DiffusionRecipe:
     return diffusion("unet.super_resolution=true", "data.low_res=4,4", *settings)
 
 
+def student(*settings: str) -> DiffusionRecipe:
+    """A student of `diffusion` and `classifier`, by trajectory distillation in 1, 2 or 4 steps."""
+    distilled = override(
+        recipe("fashion-distilled"),
+        [
+            *("distillation.steps=1,2,4", "distillation.grid.steps=4"),
+            *("distillation.grid.start=18", "sample.precision=float32", *COMMON),
+        ],
+    )
+    changed = override(following(distilled, diffusion()), settings)
+    assert isinstance(changed, DiffusionRecipe)
+    return changed
+
+
 KINDS: dict[str, Callable[..., Recipe]] = {
     "diffusion": diffusion,
     "classifier": classifier,
@@ -80,9 +95,15 @@ def stripes(count: int = 30, size: tuple[int, int] = (8, 8), channels: int = 1) 
     return Source("stripes", CLASSES, labels, lambda index: kept[index])
 
 
-def steps(chosen: Recipe, source: Source, folder: Path, count: int | None = None) -> list[dict]:
+def steps(
+    chosen: Recipe,
+    source: Source,
+    folder: Path,
+    count: int | None = None,
+    options: run.TrainOptions | None = None,
+) -> list[dict]:
     """Train for `count` steps, or to the end, and stop as a killed process would."""
-    progress = run.train(chosen, source, folder, torch.device("cpu"))
+    progress = run.train(chosen, source, folder, torch.device("cpu"), options)
     shown = []
     for state in progress:
         shown.append(state.shown)

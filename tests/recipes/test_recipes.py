@@ -54,7 +54,9 @@ def test_every_recipe_builds_its_network(name: str) -> None:
             label = torch.zeros(2, dtype=torch.int64) if chosen.unet.classes else None
             small = chosen.data.low_res
             low_res = None if small is None else torch.zeros(2, chosen.data.channels, *small)
-            raw = network(x_t, step, label, low_res)
+            inputs = len(chosen.unet.conditions)
+            conditions = torch.zeros(2, inputs) if inputs else None
+            raw = network(x_t, step, label, low_res, conditions)
             assert raw.shape == (2, chosen.unet.out_channels, *chosen.data.size)
         else:
             assert isinstance(network, Classifier)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adm.arguments import check_grid, check_levels
+from adm.arguments import check_grid, check_learned, check_levels
 from adm.cli import budgets, places
 from adm.cli.obstacles import Check, gathered
 from adm.cli.sampling import DEFAULT, SamplingOptions
@@ -125,6 +125,8 @@ def train(
     out: Path,
     data: Sequence[str | None],
     pretrained: str | None,
+    teacher: str | None = None,
+    teacher_classifier: str | None = None,
 ) -> None:
     """Refuse what `adm train` cannot do.
 
@@ -142,6 +144,12 @@ def train(
                 check(check_there, spec)
         if pretrained is not None:
             check(resolve, pretrained)
+        if teacher is not None:
+            check(model_of, teacher, "diffusion")
+        if teacher_classifier is not None:
+            check(model_of, teacher_classifier, "classifier")
+            if teacher is None:
+                check(_raise, ValueError("--teacher-classifier guides a --teacher; give one"))
 
 
 def average(run: Path, out: Path | None, plot: Path | None) -> None:
@@ -262,6 +270,9 @@ def _check_grid(
     if levels is not None:
         check_levels(levels, base.steps)
     if steps is None and start is None:
+        return
+    if base.learned:
+        check_learned(base.grid.get("steps") or 0 if steps is None else steps, base.learned)
         return
     own = base.grid
     chosen = own.get("steps") if steps is None else steps

@@ -99,7 +99,15 @@ def _print(chosen: "Recipe", held: dict[str, Any]) -> None:
 
 def _made_by(recipe: "DiffusionRecipe", classifier: str) -> dict[str, str]:
     """Describe what the network predicts, and how it is sampled by default."""
-    sampling = recipe.sample
+    sampling, how = recipe.sample, recipe.distillation
+    if how is not None:
+        low, high = how.scales
+        steps = ", ".join(map(str, sorted(how.steps)))
+        return {
+            "distilled": f"by {how.method.name} distillation, for scales {low:g} to {high:g}",
+            "sampled by": f"{sampling.sampler.name}, {steps} steps; {sampling.grid.steps} by "
+            "default",
+        }
     start = f" from level {sampling.grid.start}" if sampling.grid.start else ""
     return {
         "predicts": f"{recipe.process.prediction}, variance {recipe.process.variance}",

@@ -25,6 +25,8 @@ def train(
     micro_batch: str | None = None,
     pretrained: str | None = None,
     rename: Annotated[tuple[str, ...] | None, lists.RENAMES] = None,
+    teacher: str | None = None,
+    teacher_classifier: str | None = None,
     shard: Annotated[bool, Parameter(negative="")] = False,
     check_data: Literal["sample", "all", "none"] = "sample",
     tensorboard: Annotated[bool, Parameter(negative="")] = False,
@@ -32,7 +34,7 @@ def train(
     device: str | None = None,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Train a diffusion model, a noisy classifier or an upsampler from a recipe.
+    """Train a diffusion model, a noisy classifier or an upsampler, or distil a sampler.
 
     The run folder holds checkpoints/, log.jsonl, previews/ and progress.png, and is a model for
     `adm sample` and `adm info`. Ctrl-C, SIGTERM and a closed terminal (SIGHUP) save a checkpoint
@@ -50,6 +52,8 @@ def train(
 
         adm train fashion --pretrained fashion --data garments/ --rename bag=handbag \
             --set data.channels=1 --out runs/garments
+
+        adm train fashion-distilled --teacher fashion --out runs/fast
 
         torchrun --nproc-per-node 8 -m adm train 64x64-diffusion --data imagenet/ --out runs/64
 
@@ -85,6 +89,11 @@ def train(
     rename
         Classes of --pretrained to rename to those of the data, as old=new, separated by commas or
         spaces.
+    teacher
+        Guided model that a recipe of distillation distils: a path or a shipped name. Network,
+        process and data follow from it.
+    teacher_classifier
+        Classifier that guides the teacher. By default the one that belongs to it.
     shard
         Shard the weights over the processes (FSDP), for networks too large for one device.
     check_data
@@ -99,7 +108,7 @@ def train(
     dry_run
         Print the recipe with all changes as JSON, and exit.
     """
-    early.train(name, out, (data, validation), pretrained)
+    early.train(name, out, (data, validation), pretrained, teacher, teacher_classifier)
     # Imported here, so that --help does not load torch.
     from adm.cli import training
     from adm.networks import on_meta
@@ -110,7 +119,9 @@ def train(
     from adm.runs.run import TrainOptions
 
     settings = list(set or []) + ([f"train.steps={steps}"] if steps is not None else [])
-    asked = chosen(name, settings)
+    devices = training.place(device, shard)
+    teaches = training.load_teacher(teacher, teacher_classifier, devices)
+    asked = chosen(name, settings, None if teaches is None else teaches.model)
     build.check(asked.recipe)
     build.check_sampling(asked.recipe)
     options = DataOptions(
@@ -133,10 +144,10 @@ def train(
         micro_batch=training.parse_micro_batch(micro_batch),
         pretrained=pretrained,
         renamed=training.parse_renames(rename or ()),
+        teacher=None if teaches is None else teaches.at(asked.recipe.train.precision),
         shard=shard,
         check_data=check_data,
     )
     watched = training.WatchOptions(tensorboard, wandb)
-    devices = training.place(device, shard)
     with sole_writer(out, devices):
         training.follow(open_data(asked, options), out, devices, how, watched)

@@ -15,6 +15,7 @@ from adm.cli.saving import saving
 from adm.data import Source
 from adm.data.counting import count_of
 from adm.models.device import pick
+from adm.models.teacher import Teacher
 from adm.notices import notice
 from adm.processes import Devices, join, launched
 from adm.recipes import Recipe, build
@@ -109,9 +110,10 @@ def follow(
         say(f"validation: {held.name if held else 'none; see --hold-out'}")
     if done < recipe.train.steps:
         announce(recipe, devices, options, done)
+    teach = None if options.teacher is None else options.teacher.teach
     writers = _writers(recipe, out, watched, done) if devices.main else []
     pictures = [writer.picture for writer in writers]
-    watch = watching(recipe, source, held, out, devices, on_picture=pictures)
+    watch = watching(recipe, source, held, out, devices, on_picture=pictures, teach=teach)
     with saving() as stop:
         told_by = print_translated if devices.main else options.say
         told = replace(options, watch=watch, stop=stop, say=told_by)
@@ -131,13 +133,19 @@ def announce(recipe: Recipe, devices: Devices, options: TrainOptions, done: int)
     """Print the time that the remaining steps will take, from a trial of one step."""
     if options.shard:  # the whole network may not fit on one device
         return
-    seconds = max(devices.gather(seconds_per_step(recipe, devices)))
+    teach = None if options.teacher is None else options.teacher.teach
+    seconds = max(devices.gather(seconds_per_step(recipe, devices, teach)))
     if devices.main:
         left = recipe.train.steps - done
         say(
             f"estimated time: {duration(seconds * left)} for {left:,} steps, {seconds:.2g} s each, "
             "without loading of images and validation"
         )
+
+
+def load_teacher(model: str | None, classifier: str | None, devices: Devices) -> Teacher | None:
+    """Load the teacher of a recipe of distillation on the run's device; None without one."""
+    return None if model is None else Teacher.load(model, classifier, devices.device)
 
 
 def print_translated(line: str) -> None:

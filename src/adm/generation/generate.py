@@ -1,7 +1,7 @@
 """DiffusionModel, Sampling -> DiffusionGenerator; Generator, labels, indices -> uint8 images."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +17,7 @@ from adm.generation.generator import Cost, Generator, OnStep, identity
 from adm.generation.grad_mode import with_grad, without_grad
 from adm.generation.guided import check_guidance, gradient_by, guidance, through_network
 from adm.generation.precision import concrete
+from adm.generation.student import distilled
 from adm.guidance import Gradient, total
 from adm.images import ROUNDING, to_float
 from adm.models.engines import check_engine, evaluated_by
@@ -52,7 +53,8 @@ class DiffusionGenerator:
     def __post_init__(self) -> None:
         check_engine(self.sampling.engine, self.model)
         # Resolved here, so that every manifest records what the images are made with.
-        found = concrete(with_levels(self.sampling, self.model.path), self.model)
+        found = distilled(self.model, self.sampling, self.classifier)
+        found = concrete(with_levels(found, self.model.path), self.model)
         object.__setattr__(self, "sampling", found)
         found.grid.check(self.model.schedule.last)
         found.sampler.evaluations(self.steps)
@@ -73,6 +75,11 @@ class DiffusionGenerator:
         if told or self.sampling.guidance:
             return classes_of(self.model, self.classifier)
         return ()
+
+    @property
+    def student(self) -> bool:
+        """Whether the model is distilled from a guided sampler, and takes the scale as an input."""
+        return self.model.recipe.distillation is not None
 
     @property
     def tells(self) -> bool:
@@ -96,7 +103,8 @@ class DiffusionGenerator:
     @cached_property
     def cost(self) -> Cost:
         """Calls of the network and of the classifier per image."""
-        return counted(self.sampling, self.model.schedule)
+        sampling = replace(self.sampling, guidance=()) if self.student else self.sampling
+        return counted(sampling, self.model.schedule)
 
     def evaluated(self, step: int) -> int:
         """Return the network evaluations that a step, numbered from 1, counts for in `on_step`."""
@@ -142,6 +150,8 @@ class DiffusionGenerator:
         sampler, threshold = self.sampling.sampler, THRESHOLDS[self.sampling.threshold]
         draws = isinstance(sampler, Ancestral)
         before = model.parameterization.mean_threshold(threshold) if draws else threshold
+        # The x_0 of a student says where its step leads, and may be outside the range of images.
+        before = None if self.student else before
         again = {"threshold": threshold} if getattr(sampler, "clip_again", False) else {}
         denoise = model.denoise(
             labels if self.tells else None,
@@ -149,6 +159,7 @@ class DiffusionGenerator:
             before,
             None if low_res is None else to_float(low_res.to(model.device)),
             network=evaluated_by(self.sampling.engine, model, self.sampling.precision),
+            scale=self.sampling.scale,
         )
         both = [g for g in (self._guidance(labels, schedule), gradient) if g is not None]
         pull = total(*both) if both else None

@@ -21,7 +21,7 @@ def check_guidance(
         term.check(model.schedule.last)
     # Not their sum: terms of opposite scales guide at different levels.
     strongest = max((term.scale for term in sampling.guidance), key=abs, default=0.0)
-    if strongest and classifier is None:
+    if strongest and classifier is None and model.recipe.distillation is None:
         raise ValueError(f"scale {strongest:g} needs a classifier; pass classifier=...")
     if classifier is None:
         return

@@ -93,7 +93,8 @@ class Pipeline:
             ValueError: a setting is unknown, or the model cannot be sampled with the settings.
         """
         sampling = changed(self.sampling, **settings)
-        guides = self.classifier if sampling.guidance else None
+        told = self.model.recipe.distillation is not None and not self.guide
+        guides = self.classifier if sampling.guidance and not told else None
         return DiffusionGenerator(self.model, sampling, guides)
 
     def job(

@@ -40,6 +40,11 @@ class _Grid:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Distilled:
+    steps: Annotated[tuple[Levels, ...], Field(min_length=1)]
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Recipe:
     """The fields of a recipe, of any version, that are read without torch."""
 
@@ -49,6 +54,7 @@ class _Recipe:
     process: _Process
     unet: _Network = _Network()
     classifier: _Network = _Network()
+    distillation: _Distilled | None = None
     sample: dict[str, Any] = field(default_factory=dict)
 
 
@@ -68,6 +74,7 @@ class Described:
         guided: whether the recipe is sampled with guidance by default.
         sample: the recipe's settings of sampling, as JSON.
         grid: the default `steps` and `start` of sampling, those that the recipe gives.
+        learned: the numbers of steps that a distilled model samples in; empty for any other.
     """
 
     path: Path
@@ -82,6 +89,7 @@ class Described:
     guided: bool = False
     sample: dict[str, Any]
     grid: dict[str, int | None]
+    learned: tuple[int, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -148,5 +156,6 @@ def _described(path: Path, metadata: Metadata) -> Described:
         low_res=recipe.data.low_res,
         sample=sample,
         guided=bool(sample.get("guidance") or sample.get("scale")),
+        learned=() if recipe.distillation is None else recipe.distillation.steps,
         grid={name: getattr(grid, name) for name in ("steps", "start") if name in given},
     )

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from adm.recipe_names import unknown
-from adm.recipes import paper, photos, small
+from adm.recipes import distilled, paper, photos, small
 from adm.recipes.ablations import ABLATIONS
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, Recipe
 
@@ -17,6 +17,9 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         small.digits_classifier,
         small.fashion_upsampler,
         small.digits_upsampler,
+        distilled.fashion_distilled,
+        distilled.fashion_progressive,
+        distilled.fashion_consistency,
         photos.photos,
         photos.photos_classifier,
         photos.photos_upsampler,

@@ -97,6 +97,7 @@ def check(recipe: Recipe) -> None:
     SCHEDULES[recipe.process.schedule](recipe.process.steps)
     if isinstance(recipe, DiffusionRecipe):
         _check_low_res(recipe)
+        check_distillation(recipe)
     elif tuple(recipe.classifier.size) != tuple(recipe.data.size):
         raise ValueError(
             f"classifier.size={recipe.classifier.size} and data.size={recipe.data.size} differ; "
@@ -133,6 +134,14 @@ def check_sampling(recipe: Recipe) -> None:
         return
     grid, last = recipe.sample.grid, recipe.process.steps
     start, steps = grid.start, grid.steps
+    if (how := recipe.distillation) is not None:
+        how.levels(schedule(recipe.process), steps)
+        if recipe.sample.sampler.name != how.method.sampler:
+            raise ValueError(
+                f"sample.sampler.name={recipe.sample.sampler.name} is not the sampler of students "
+                f"by {how.method.name} distillation; set it to {how.method.sampler}"
+            )
+        return
     if start is not None and not 2 <= start <= last:
         raise ValueError(
             f"sample.grid.start={start} must be a level in 2..{last}, as process.steps={last}; "
@@ -161,10 +170,28 @@ def _check_low_res(recipe: DiffusionRecipe) -> None:
         )
 
 
+def check_distillation(recipe: DiffusionRecipe) -> None:
+    """Raise ValueError unless the network has the inputs of a student, or those of no student."""
+    distillation, given = recipe.distillation, recipe.unet.conditions
+    wanted = () if distillation is None else distillation.method.conditions
+    if given != wanted:
+        named = ",".join(wanted) or "[]"
+        raise ValueError(
+            f"unet.conditions={','.join(given) or '[]'} are the inputs of a distilled student, and "
+            f"this recipe needs {named}; set unet.conditions={named}"
+        )
+    if distillation is None:
+        return
+    if recipe.unet.super_resolution or recipe.unet.classes is None:
+        what = "an upsampler" if recipe.unet.super_resolution else "a model without classes"
+        raise ValueError(f"{what} cannot be distilled; give a class-conditional model as teacher")
+    distillation.check(recipe.process.steps)
+
+
 def objective(
     recipe: Recipe, device: torch.device, importance: losses.TimestepImportance | None = None
 ) -> training.Objective:
-    """Return the objective of the recipe's kind of network.
+    """Return the objective of a recipe that distils no teacher.
 
     Args:
         device: the device of the network, for autocast.

@@ -35,6 +35,8 @@ def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
         except ValueError as error:
             raise ValueError(f"cannot read {shown(setting)}: {error}; give another value") from None
         _assign(values, path.strip(), value)
+        if path.strip().endswith(".name"):  # another type, whose other fields have defaults
+            values = to_json(from_json(values))
     return from_json(values)
 
 
@@ -50,6 +52,8 @@ def _assign(values: dict[str, Any], path: str, value: Any) -> None:
     known = isinstance(here, dict) and (last in here or (parents and parents[-1] in ALTERNATIVES))
     if not known or path in ("kind", "name"):
         raise _unknown(path, values)
+    if last == "name" and here[last] != value:
+        here.clear()  # of the fields of another type
     single = not isinstance(value, list) and value is not None
     if single and path in SQUARE:
         value = [value, value]

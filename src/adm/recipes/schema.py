@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from adm.distillation import Distillation
 from adm.limits import (
     MOST_AVERAGES,
     MOST_BATCH,
@@ -139,6 +140,8 @@ class DiffusionRecipe:
     Attributes:
         loss: L_simple, L_hybrid or L_vlb.
         importance: draw levels by their recent losses instead of uniformly (for L_vlb).
+        distillation: how it is distilled from a teacher; None for a model that is trained on data
+            alone, by `loss`.
         sample: the default settings of sampling.
     """
 
@@ -149,6 +152,7 @@ class DiffusionRecipe:
     train: TrainSettings
     loss: Literal["simple", "hybrid", "vlb"] = "hybrid"
     importance: bool = False
+    distillation: Distillation | None = None
     sample: Sampling = field(default_factory=Sampling)
     watch: WatchSettings = field(default_factory=WatchSettings)
     kind: Literal["diffusion"] = "diffusion"
@@ -170,8 +174,8 @@ class DiffusionRecipe:
 
     @property
     def noised(self) -> bool:
-        """Whether the network is trained on noisy images."""
-        return True
+        """Whether the network is trained at noise levels that are drawn for each image."""
+        return self.distillation is None or self.distillation.method.name != "trajectory"
 
 
 @dataclass(frozen=True, kw_only=True)

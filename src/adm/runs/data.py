@@ -11,6 +11,8 @@ from adm.data.files import Files
 from adm.data.registry import at_one_size, find
 from adm.data.specs import BUILTIN
 from adm.models.load import recipe_of
+from adm.models.teacher import following as taught
+from adm.models.trained import DiffusionModel
 from adm.recipes import RECIPES, Recipe, build
 from adm.recipes.following import following, free_fields, told
 from adm.recipes.overrides import override
@@ -72,17 +74,26 @@ class TrainingData(NamedTuple):
     notes: tuple[str, ...]
 
 
-def chosen(recipe: str | Path | Recipe, settings: Sequence[str] = ()) -> Chosen:
+def chosen(
+    recipe: str | Path | Recipe,
+    settings: Sequence[str] = (),
+    teacher: DiffusionModel | None = None,
+) -> Chosen:
     """Return a recipe with settings.
 
     Channels and classes of a recipe that is given by its name follow from the data unless they are
-    set; a recipe from a file is taken as it is.
+    set; a recipe from a file is taken as it is. Network, process and data of a recipe of
+    distillation follow from the teacher unless they are set.
 
     Raises:
         ValueError: there is no such recipe, or a setting is invalid.
     """
     if not isinstance(recipe, str | Path):
         return Chosen(override(recipe, settings), frozenset())
+    if teacher is not None:
+        # Settings twice: they may choose the method, which decides on the network's inputs.
+        base = taught(override(recipe_of(str(recipe)), settings), teacher.recipe)
+        return Chosen(override(base, settings), frozenset(), str(teacher.path))
     found = override(recipe_of(str(recipe)), settings)
     named, written = str(recipe) in RECIPES, Path(recipe).suffix == ".json"
     free = free_fields(found, settings) if named else frozenset[str]()

@@ -11,11 +11,13 @@ from typing import Any, Literal
 import torch
 
 from adm.data import Source
+from adm.distillation import Teach
 from adm.hashes import sha256_of
 from adm.models.finetune import start_from
+from adm.models.teacher import Teacher
 from adm.processes import Devices, on_this_machine
-from adm.recipes import build
-from adm.recipes.schema import Recipe, to_json
+from adm.recipes import build, stages
+from adm.recipes.schema import DiffusionRecipe, Recipe, to_json
 from adm.runs.claim import check_same, origin_of, sole_writer, store
 from adm.runs.same_data import CHECKS, CheckData, compared, record
 from adm.shown import shown
@@ -29,13 +31,14 @@ SAFE_SHARE = 0.75  # of free memory: a step needs up to 1.33 estimates (docs/rec
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
-    """How a run is carried out; all but `pretrained` and `renamed` may differ when it resumes.
+    """How a run is carried out; all but models and `renamed` may differ when it resumes.
 
     Attributes:
         micro_batch: images per forward pass: a number, `auto` for the largest that fits, or None
             for the process's whole share of the batch.
         pretrained: a model from whose weights training starts.
         renamed: the name of a class in this run, by its name in that model.
+        teacher: the sampler that a recipe of distillation distils, on the run's device.
         shard: whether to shard weights, gradients and moments over the processes (FSDP).
         check_data: which images are compared with what they were when the run began: a "sample", of
             which small sets have "all" images, or "none", which accepts those that are there.
@@ -47,6 +50,7 @@ class TrainOptions:
     micro_batch: int | Literal["auto"] | None = None
     pretrained: str | Path | None = None
     renamed: Mapping[str, str] = field(default_factory=dict)
+    teacher: Teacher | None = None
     shard: bool = False
     check_data: CheckData = "sample"
     watch: Watch = lambda done, state: {}
@@ -94,6 +98,7 @@ def check(recipe: Recipe, source: Source, devices: Devices, options: TrainOption
     build.check(recipe)
     build.check_sampling(recipe)
     check_source(recipe, source)
+    check_teacher(recipe, source, options.teacher)
     _check_batch(recipe.train.batch_size, source, devices, options.shard)
 
 
@@ -102,7 +107,10 @@ def steps(
 ) -> Iterator[Progress]:
     """As `train`, for a caller that is the folder's `sole_writer` and has called `check`."""
     network, importance = build.network(recipe), build.importance(recipe)
-    described = identity(recipe, source)
+    described, teacher = identity(recipe, source), options.teacher
+    if teacher is not None:
+        described |= teacher.identity
+        teacher.start(network)
     if checkpoint.latest(run) is not None:
         described |= origin_of(run, options.pretrained, options.renamed)
     elif (model := options.pretrained) is not None:
@@ -116,10 +124,13 @@ def steps(
         network, build.player_settings(recipe.train), devices, sharded=options.shard
     )
     auto = options.micro_batch == "auto"
+    teach = None if teacher is None else teacher.teach
+    frozen = {} if teacher is None else teacher.networks
+    objectives = stages.objectives(recipe, devices.device, importance, teach)
     return loop.train(
         loop.Run(
-            state=RunState({players.MODEL: player}, importance=importance),
-            turn=alone(build.objective(recipe, devices.device, importance)),
+            state=RunState({players.MODEL: player}, frozen, importance=importance),
+            turn=alone(*objectives, stage=stages.stage_of(recipe)),
             source=source,
             settings=build.loop_settings(recipe),
             folder=run,
@@ -127,7 +138,7 @@ def steps(
             devices=devices,
             watch=options.watch,
             stop=options.stop,
-            fits=fits_in_memory(recipe) if auto and devices.device.type == "cpu" else None,
+            fits=fits_in_memory(recipe, teach) if auto and devices.device.type == "cpu" else None,
         ),
         micro_batch=None if isinstance(options.micro_batch, str) else options.micro_batch,
         auto=auto,
@@ -173,7 +184,7 @@ def identity(recipe: Recipe, source: Source) -> dict[str, Any]:
     }
 
 
-def fits_in_memory(recipe: Recipe) -> Callable[[int], bool]:
+def fits_in_memory(recipe: Recipe, teach: Teach | None = None) -> Callable[[int], bool]:
     """Return a function that estimates whether a micro-batch fits in the free memory of the CPU.
 
     A trial would not show it, because the system swaps to the disk before an allocation fails.
@@ -182,9 +193,16 @@ def fits_in_memory(recipe: Recipe) -> Callable[[int], bool]:
 
     from adm.runs.memory import estimate
 
-    needed = cache(partial(estimate, recipe, "cpu"))  # takes seconds, so only on demand
+    needed = cache(partial(estimate, recipe, "cpu", teach))  # takes seconds, so only on demand
     share = SAFE_SHARE / on_this_machine()
     return lambda size: needed().of(size) < share * psutil.virtual_memory().available
+
+
+def check_teacher(recipe: Recipe, source: Source, teacher: Teacher | None) -> None:
+    """Raise ValueError unless the recipe distils this teacher, or there is none to distil."""
+    stages.check_taught(recipe, teacher is not None)
+    if teacher is not None and isinstance(recipe, DiffusionRecipe):
+        teacher.check(recipe, source.classes)
 
 
 def check_source(recipe: Recipe, source: Source) -> None:

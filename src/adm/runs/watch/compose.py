@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from adm.data import Source
+from adm.distillation import Teach
 from adm.processes import Devices
 from adm.recipes import ClassifierRecipe, DiffusionRecipe, Recipe, build
 from adm.runs.watch.curves import curves
@@ -21,7 +22,7 @@ PREVIEWS = "previews"  # in the run folder
 PIXELS = 64 * 64 * 64  # pixels of a batch in evaluation
 
 
-# Eight parameters: the first five define the run, the others are options, by keyword.
+# Nine parameters: the first five define the run, the others are options, by keyword.
 def watching(
     recipe: Recipe,
     source: Source,
@@ -32,6 +33,7 @@ def watching(
     batch_size: int | None = None,
     on_picture: Sequence[OnPicture] = (),
     say: Say = to_stderr,
+    teach: Teach | None = None,
 ) -> Watch:
     """Return one watch for the training loop that does all that `recipe.watch` sets.
 
@@ -47,6 +49,7 @@ def watching(
             images of 64x64 have, which takes less memory than training on them.
         on_picture: each is called with every preview, such as a writer's `picture`.
         say: called with each warning.
+        teach: the teacher of a student.
 
     Raises:
         ValueError: the recipe's network cannot be trained on such images.
@@ -66,6 +69,7 @@ def watching(
                 count=wanted.validation_images,
                 batch_size=batch_size,
                 say=say,
+                teach=teach,
             )
         )
     if wanted.images:

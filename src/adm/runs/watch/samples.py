@@ -1,5 +1,6 @@
 """Weights, raw and averaged -> Drawn: samples of both, and their colours."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -57,7 +58,8 @@ def samples(
     def draw(done: int, weights: Weights) -> Drawn:
         models = [model_of(recipe, w, source.classes, folder, done) for w in weights]
         raw, mean = (drawn(model) for model in models)
-        title = f"{titled(folder, done)}: {sampling.grid.steps} DDIM steps, seed {seed}"
+        what = f"{sampling.grid.steps} {sampling.sampler.name} steps"
+        title = f"{titled(folder, done)}: {what}, seed {seed}"
         rows = [
             Row(
                 source.classes[int(labels[i])] if labels is not None else "",
@@ -72,7 +74,12 @@ def samples(
 
 
 def preview_sampling(recipe: DiffusionRecipe, seed: int) -> Sampling:
-    """Return the sampling of previews: up to `STEPS` steps of DDIM, from the recipe's start."""
+    """Return the sampling of previews: up to `STEPS` steps of DDIM, from the recipe's start.
+
+    A student is sampled as its recipe says, in float32.
+    """
+    if recipe.distillation is not None:
+        return replace(recipe.sample, seed=seed, precision="float32")
     start = recipe.sample.grid.start or recipe.process.steps
     return Sampling(sampler=DDIM(), grid=Grid(steps=min(STEPS, start), start=start), seed=seed)
 

@@ -1,0 +1,179 @@
+"""DiffusionModel, ClassifierModel -> Teach; teacher -> weights that its student starts from."""
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from adm.diffusion import Denoise, Schedule
+from adm.guidance import folded, scaled
+from adm.hashes import sha256
+from adm.models.load import load_classifier, load_diffusion
+from adm.models.pair import check_pair, classifier_of
+from adm.models.trained import ClassifierModel, DiffusionModel
+from adm.recipes.schema import DiffusionRecipe, Recipe
+from adm.samplers import SAMPLERS
+
+
+@dataclass(frozen=True, eq=False)
+class Teacher:
+    """A guided sampler from which a student is distilled.
+
+    Attributes:
+        model: a diffusion model; or a student, which takes the scale as an input.
+        classifier: the classifier that guides the model; None for a student.
+        precision: precision of the networks.
+
+    Raises:
+        ValueError: the classifier cannot guide the model, or there is none and the model needs one.
+    """
+
+    model: DiffusionModel
+    classifier: ClassifierModel | None = None
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.model.recipe.distillation is not None:
+            if self.classifier is not None:
+                raise ValueError(
+                    f"{self.model.path} is a student, which takes the guidance scale as an input; "
+                    "leave its classifier out"
+                )
+        elif self.classifier is None:
+            raise ValueError(
+                f"no classifier is found for the teacher {self.model.path}; pass "
+                "teacher_classifier=..."
+            )
+        else:
+            check_pair(self.model, self.classifier)
+
+    @classmethod
+    def load(
+        cls,
+        model: str | Path,
+        classifier: str | Path | None = None,
+        device: torch.device | str | None = None,
+        precision: str = "float32",
+    ) -> "Teacher":
+        """Load a teacher.
+
+        Args:
+            model: a path (a file or a run folder) or a shipped name.
+            classifier: the same; None for the one that belongs to the model.
+
+        Raises:
+            ValueError: as the constructor, or a model cannot be loaded.
+        """
+        found = load_diffusion(model, device)
+        if classifier is None and found.recipe.distillation is None:
+            classifier = classifier_of(model)
+        guide = None if classifier is None else load_classifier(classifier, device)
+        return cls(found, guide, precision)
+
+    def at(self, precision: str) -> "Teacher":
+        """Return the teacher with its networks in another precision."""
+        return replace(self, precision=precision)
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """The networks by their part."""
+        found: dict[str, nn.Module] = {"teacher": self.model.network}
+        return found if self.classifier is None else found | {"guide": self.classifier.network}
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What identifies the teacher in a run and in its models, as JSON values."""
+        own = {"teacher": _identity(self.model)}
+        if self.classifier is not None:
+            own["guide"] = _identity(self.classifier)
+        return own
+
+    def teach(self, schedule: Schedule, labels: Tensor, scales: Tensor) -> Denoise:
+        """Return the guided denoiser for these labels and guidance scales, (B,) each.
+
+        Args:
+            schedule: the levels; a student as teacher steps between neighbouring ones.
+        """
+        plain = self.model.denoise(labels, schedule, precision=self.precision, scale=scales)
+        if self.classifier is None:
+            return plain
+        factor = scales.reshape(-1, 1, 1, 1)
+        pull = self.classifier.gradient(labels, schedule, self.precision)
+        return folded(plain, scaled(pull, lambda level: factor), schedule)
+
+    def check(self, recipe: DiffusionRecipe, classes: tuple[str, ...]) -> None:
+        """Raise ValueError unless a student of this recipe can learn from the teacher.
+
+        Args:
+            classes: of the data that the student is trained on.
+        """
+        ours, theirs = recipe, self.model.recipe
+        differing = [
+            (f"unet.{field.name}", getattr(theirs.unet, field.name), getattr(ours.unet, field.name))
+            for field in fields(ours.unet)
+            if field.name not in ("conditions", "dropout")
+        ]
+        differing += [
+            ("process", theirs.process, ours.process),
+            ("data.size", theirs.data.size, ours.data.size),
+            ("classes", self.model.classes, classes),
+        ]
+        for field, taught, own in differing:
+            if taught != own:
+                raise ValueError(
+                    f"the teacher's {field} is {taught}, and the student's is {own}; give another "
+                    "teacher=..., or leave the setting out, which then follows from the teacher"
+                )
+        self._check_steps(recipe)
+
+    def _check_steps(self, recipe: DiffusionRecipe) -> None:
+        known, how = self.model.recipe.distillation, recipe.distillation
+        if known is None or how is None:
+            return
+        if how.method.name != "progressive":
+            raise ValueError(
+                f"{self.model.path} is a student, from which only progressive distillation learns; "
+                "set distillation.method.name=progressive, or give a model that is no student"
+            )
+        wanted = [how.method.teacher_steps(steps) for steps in how.steps]
+        lacking = [steps for steps in wanted if steps not in known.steps]
+        process = self.model.schedule
+        if lacking or known.grid.visited(process) != how.grid.visited(process):
+            raise ValueError(
+                f"a student of {how.steps[0]} steps learns from one of {wanted[0]} on the same "
+                f"grid, and {self.model.path} takes {max(known.steps)}; set distillation.steps="
+                f"{max(1, max(known.steps) // 2)} and the teacher's distillation.grid"
+            )
+
+    def start(self, network: nn.Module) -> None:
+        """Fill a student with the weights of the teacher, which it computes at first."""
+        weights = self.model.network.state_dict()
+        own = {name: w for name, w in network.state_dict().items() if name not in weights}
+        network.load_state_dict({name: w.clone() for name, w in weights.items()} | own)
+
+
+def following(recipe: Recipe, teacher: DiffusionRecipe) -> Recipe:
+    """Return a recipe of distillation with the network, the process and the data of a teacher.
+
+    Any other recipe stays as it is.
+    """
+    if not isinstance(recipe, DiffusionRecipe) or recipe.distillation is None:
+        return recipe
+    method = recipe.distillation.method
+    return replace(
+        recipe,
+        data=teacher.data,
+        process=teacher.process,
+        unet=replace(teacher.unet, conditions=method.conditions, dropout=recipe.unet.dropout),
+        sample=replace(recipe.sample, sampler=SAMPLERS[method.sampler]()),
+    )
+
+
+def _identity(model: DiffusionModel | ClassifierModel) -> dict[str, Any]:
+    return {
+        "recipe": model.recipe.name,
+        "sha256": sha256(model.path),
+        "trained_steps": model.trained_steps,
+    }

@@ -1,0 +1,73 @@
+"""Fashion-MNIST's guided sampler -> Recipes of students that take few steps."""
+
+from dataclasses import replace
+
+from adm.distillation import ConsistencyTuning, Distillation, Method, Progressive, Trajectory
+from adm.recipes.schema import DiffusionRecipe
+from adm.recipes.small import fashion
+from adm.samplers import DDIM, Consistency, Grid, Sampling
+
+# The levels of the teacher; those of a student of N steps are every (16 / N)-th.
+LEVELS = Grid(steps=16, spacing="log_snr", start=980)
+
+
+def fashion_distilled() -> DiffusionRecipe:
+    """A student of `fashion` and its classifier, by trajectory distillation: 1 to 8 steps.
+
+    Command: adm train fashion-distilled --teacher fashion --out runs/fast
+    """
+    return _student(
+        "fashion-distilled",
+        Trajectory(),
+        steps=(1, 2, 4, 8),
+        sample=Sampling(sampler=DDIM(), grid=_steps(4), precision="auto"),
+    )
+
+
+def fashion_progressive() -> DiffusionRecipe:
+    """A student of `fashion` and its classifier, by progressive distillation: 8 steps.
+
+    Students of 4, 2 and 1 steps have the student of twice as many as their teacher.
+
+    Command: adm train fashion-progressive --teacher fashion --out runs/progressive-8
+    """
+    return _student(
+        "fashion-progressive",
+        Progressive(),
+        steps=(8,),
+        sample=Sampling(sampler=DDIM(), grid=_steps(8), precision="auto"),
+    )
+
+
+def fashion_consistency() -> DiffusionRecipe:
+    """A student of `fashion` and its classifier, by easy consistency tuning: 1, 2 or 4 steps.
+
+    Command: adm train fashion-consistency --teacher fashion --out runs/consistency
+    """
+    return _student(
+        "fashion-consistency",
+        ConsistencyTuning(),
+        steps=(1, 2, 4),
+        sample=Sampling(sampler=Consistency(), grid=_steps(2), precision="auto"),
+    )
+
+
+def _steps(count: int) -> Grid:
+    """Return the grid of a student of `count` steps."""
+    return Grid(steps=count, spacing="distilled")
+
+
+def _student(
+    name: str, method: Method, steps: tuple[int, ...], sample: Sampling
+) -> DiffusionRecipe:
+    base = fashion()
+    return replace(
+        base,
+        name=name,
+        unet=replace(base.unet, conditions=method.conditions),
+        distillation=Distillation(method=method, grid=LEVELS, steps=steps),
+        train=replace(
+            base.train, steps=2000, learning_rate=2e-4, label_dropout=0.0, save_every_steps=100
+        ),
+        sample=sample,
+    )

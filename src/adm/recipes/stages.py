@@ -1,0 +1,68 @@
+"""Recipe, Teach -> Objective of every stage of training; optimizer step -> stage."""
+
+from collections.abc import Callable
+
+import torch
+
+from adm.distillation import Lesson, Teach, student_of
+from adm.losses import TimestepImportance
+from adm.recipes import build
+from adm.recipes.schema import DiffusionRecipe, Recipe
+from adm.training.objective import Objective
+
+
+def objectives(
+    recipe: Recipe,
+    device: torch.device,
+    importance: TimestepImportance | None = None,
+    teach: Teach | None = None,
+) -> tuple[Objective, ...]:
+    """Return the objective of every stage of the recipe's training; most recipes have one.
+
+    Args:
+        device, importance: as for `objective`.
+        teach: the teacher of a student; None for any other network.
+
+    Raises:
+        ValueError: the recipe distils a teacher, and there is none, or the other way round.
+    """
+    how = recipe.distillation if isinstance(recipe, DiffusionRecipe) else None
+    check_taught(recipe, teach is not None)
+    if how is None or teach is None:
+        return (build.objective(recipe, device, importance),)
+    assert isinstance(recipe, DiffusionRecipe)
+    levels = build.schedule(recipe.process)
+    autocast = build.autocast_for(recipe.train.precision, device)
+    lesson = Lesson(
+        process=levels,
+        levels=how.grid.visited(levels),
+        steps=how.steps,
+        scales=how.scales,
+        teach=teach,
+        student=student_of(
+            recipe.unet.conditions, build.parameterization(recipe.process), autocast
+        ),
+    )
+    return how.method.stages(lesson)
+
+
+def check_taught(recipe: Recipe, taught: bool) -> None:
+    """Raise ValueError unless there is a teacher if the recipe distils one, and only then."""
+    distils = isinstance(recipe, DiffusionRecipe) and recipe.distillation is not None
+    if distils and not taught:
+        raise ValueError(
+            f"the recipe {recipe.name} distils a teacher; pass teacher=..., as in teacher='fashion'"
+        )
+    if taught and not distils:
+        raise ValueError(
+            f"the recipe {recipe.name} distils no teacher; leave teacher=... out, or give a recipe "
+            "such as fashion-distilled"
+        )
+
+
+def stage_of(recipe: Recipe) -> Callable[[int], int]:
+    """Return the function from the number of an optimizer step to its stage."""
+    how = recipe.distillation if isinstance(recipe, DiffusionRecipe) else None
+    if how is None:
+        return lambda step: 0
+    return lambda step: how.method.stage(step, len(how.steps))

@@ -1,0 +1,261 @@
+"""teacher, recipe -> student: trained, resumed and refused as every run is."""
+
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from training.test_resuming import assert_same
+
+from adm.generation.generate import DiffusionGenerator
+from adm.models.load import load_classifier, load_diffusion
+from adm.models.teacher import Teacher, following
+from adm.networks import UNet, prepared
+from adm.recipes import build, recipe, stages
+from adm.recipes.overrides import override
+from adm.recipes.schema import DiffusionRecipe, from_json, to_json
+from adm.runs.run import TrainOptions
+from adm.samplers import DDIM, ClassifierGuidance, Grid, Sampling
+
+CONSISTENCY = (
+    "distillation.method.name=consistency",
+    "distillation.method.stage_steps=1",
+    "unet.conditions=scale",
+    "sample.sampler.name=consistency",
+)
+PROGRESSIVE = (
+    "distillation.method.name=progressive",
+    "distillation.steps=2",
+    "sample.grid.steps=2",
+)
+METHODS = {"trajectory": (), "progressive": PROGRESSIVE, "consistency": CONSISTENCY}
+each_method = pytest.mark.parametrize("settings", METHODS.values(), ids=METHODS)
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Teacher:
+    folder = tmp_path_factory.mktemp("teacher")
+    model = load_diffusion(tiny.model(folder / "d.safetensors", tiny.diffusion()))
+    guide = load_classifier(tiny.model(folder / "c.safetensors", tiny.classifier(), seed=1))
+    return Teacher(model, guide)
+
+
+@each_method
+def test_a_student_that_was_stopped_is_the_one_that_was_not(
+    tmp_path: Path, teacher: Teacher, settings: tuple[str, ...]
+) -> None:
+    chosen = tiny.student(*settings, "unet.dropout=0.3", "train.save_every_steps=2")
+    source, options = tiny.stripes(), TrainOptions(teacher=teacher)
+    shown = tiny.steps(chosen, source, tmp_path / "whole", options=options)
+    tiny.steps(chosen, source, tmp_path / "halves", count=3, options=options)
+    assert len(tiny.steps(chosen, source, tmp_path / "halves", options=options)) == 2
+    assert_same(tmp_path / "whole", tmp_path / "halves")
+    assert all(0 < each["loss"] < 1e4 for each in shown)
+
+
+@each_method
+def test_micro_batches_change_no_loss(
+    tmp_path: Path, teacher: Teacher, settings: tuple[str, ...]
+) -> None:
+    chosen = tiny.student(*settings, "train.steps=1", "train.precision=float32")
+    (whole,), (parts,) = (
+        tiny.steps(
+            chosen,
+            tiny.stripes(),
+            tmp_path / str(size),
+            options=TrainOptions(teacher=teacher, micro_batch=size),
+        )
+        for size in (4, 1)
+    )
+    assert parts["loss"] == pytest.approx(whole["loss"], rel=1e-5)
+    assert parts["gradient_norm"] == pytest.approx(whole["gradient_norm"], rel=1e-4)
+
+
+def test_a_checkpoint_names_its_teacher_and_classifier(tmp_path: Path, teacher: Teacher) -> None:
+    from adm.hashes import sha256
+    from adm.models.paths import resolve
+    from adm.training.header import entries_of
+
+    options = TrainOptions(teacher=teacher)
+    tiny.steps(tiny.student(), tiny.stripes(), tmp_path / "run", options=options)
+    held = entries_of(resolve(tmp_path / "run"))
+    assert teacher.classifier is not None
+    assert held["teacher"]["sha256"] == sha256(teacher.model.path)
+    assert held["guide"]["sha256"] == sha256(teacher.classifier.path)
+
+
+def test_another_teacher_cannot_go_on_with_a_run(
+    tmp_path: Path, teacher: Teacher, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    chosen, source = tiny.student(), tiny.stripes()
+    tiny.steps(chosen, source, tmp_path / "run", 2, TrainOptions(teacher=teacher))
+    path = tiny.model(tmp_path / "other.safetensors", tiny.diffusion(), seed=5)
+    other = Teacher(load_diffusion(path), teacher.classifier)
+    with pytest.raises(ValueError, match=r"holds another run: teacher\.sha256 is"):
+        tiny.steps(chosen, source, tmp_path / "run", options=TrainOptions(teacher=other))
+
+
+def test_a_student_is_its_teacher_at_first(teacher: Teacher) -> None:
+    network = build.network(tiny.student())
+    teacher.start(network)
+    assert isinstance(network, UNet)
+    network.eval()
+    x, label = torch.randn(5, 1, 8, 8), torch.tensor([0, 1, 2, 0, 1])
+    timestep, given = torch.arange(5).float(), torch.rand(5, 2) * 10
+    with torch.no_grad():
+        ours = network(x, timestep, label, None, given)
+        assert torch.equal(ours, teacher.model.network(x, timestep, label))
+        # Its inputs count as soon as they have weights, in the prepared network as well.
+        for embedding in network.condition_embeddings.values():
+            torch.nn.init.normal_(embedding[-1].weight)
+        moved = network(x, timestep, label, None, given)
+        assert (moved - ours).abs().max() > 1e-3
+        torch.testing.assert_close(
+            prepared(network)(x, timestep, label, None, given), moved, rtol=1e-4, atol=1e-4
+        )
+    with pytest.raises(ValueError, match="takes the conditions next, scale, got 0 numbers"):
+        network(x, timestep, label)
+    with pytest.raises(ValueError, match="takes the conditions none, got 2 numbers"):
+        teacher.model.network(x, timestep, label, None, given)
+
+
+def test_a_teacher_is_the_guided_sampler(teacher: Teacher) -> None:
+    """At one scale for all images it predicts what the generator's denoiser does."""
+    labels, scale = torch.tensor([0, 1, 2]), 1.7
+    sampling = Sampling(
+        sampler=DDIM(), grid=Grid(steps=5), guidance=(ClassifierGuidance(scale=scale),)
+    )
+    generator = DiffusionGenerator(teacher.model, sampling, teacher.classifier)
+    state = next(generator.trajectory(labels, range(3)))
+    x = generator.noise(range(3)).start()
+    taught = teacher.teach(generator.schedule, labels, torch.full((3,), scale))(x, 5)
+    assert torch.equal(taught.x_0, state.prediction.x_0)
+    other = teacher.teach(generator.schedule, labels, torch.tensor([scale, 0.0, scale]))(x, 5)
+    assert torch.equal(other.x_0[0], taught.x_0[0])
+    assert not torch.equal(other.x_0[1], taught.x_0[1])
+
+
+def test_a_student_teaches_a_student_of_half_its_steps(tmp_path: Path, teacher: Teacher) -> None:
+    two = tiny.student(*PROGRESSIVE)
+    tiny.steps(two, tiny.stripes(), tmp_path / "two", options=TrainOptions(teacher=teacher))
+    second = Teacher.load(tmp_path / "two", device="cpu")
+    one = tiny.student(*PROGRESSIVE, "distillation.steps=1", "sample.grid.steps=1")
+    options = TrainOptions(teacher=second)
+    shown = tiny.steps(one, tiny.stripes(), tmp_path / "one", options=options)
+    assert shown[-1]["loss"] > 0
+    # What it teaches is the student itself, with the scale as an input.
+    schedule, labels = two.distillation.grid.of(second.model.schedule), torch.tensor([0, 1])  # type: ignore[union-attr]
+    x, scales = torch.randn(2, 1, 8, 8), torch.tensor([0.5, 2.0])
+    taught = second.teach(schedule, labels, scales)(x, 3)
+    own = second.model.denoise(labels, schedule, scale=scales)(x, 3)
+    assert torch.equal(taught.x_0, own.x_0)
+    with pytest.raises(ValueError, match=r"a student of 2 steps learns from one of 4 .* takes 2;"):
+        tiny.steps(two, tiny.stripes(), tmp_path / "again", options=options)
+    with pytest.raises(ValueError, match="only progressive distillation learns"):
+        tiny.steps(tiny.student(), tiny.stripes(), tmp_path / "again", options=options)
+    with pytest.raises(ValueError, match="leave its classifier out"):
+        Teacher(second.model, teacher.classifier)
+
+
+@pytest.mark.parametrize(
+    ("settings", "found"),
+    [
+        (("unet.channels=16",), r"the teacher's unet\.channels is 8, and the student's is 16"),
+        (("process.steps=30",), r"the teacher's process is .*steps=20.* student's is .*steps=30"),
+        (("unet.classes=4",), r"stripes has 3 classes, and the recipe 4"),
+    ],
+)
+def test_a_teacher_of_another_kind_is_refused(
+    tmp_path: Path, teacher: Teacher, settings: tuple[str, ...], found: str
+) -> None:
+    with pytest.raises(ValueError, match=found):
+        tiny.steps(
+            tiny.student(*settings),
+            tiny.stripes(),
+            tmp_path / "run",
+            options=TrainOptions(teacher=teacher),
+        )
+
+
+def test_classes_of_another_order_are_refused(tmp_path: Path, teacher: Teacher) -> None:
+    source = tiny.stripes()
+    source = type(source)("others", tuple(reversed(tiny.CLASSES)), source.labels, source.read)
+    with pytest.raises(ValueError, match="the teacher's classes is"):
+        teacher.check(tiny.student(), source.classes)
+
+
+def test_teacher_and_recipe_come_together(tmp_path: Path, teacher: Teacher) -> None:
+    source = tiny.stripes()
+    with pytest.raises(ValueError, match=r"distils a teacher; pass teacher=\.\.\."):
+        tiny.steps(tiny.student(), source, tmp_path / "run")
+    options = TrainOptions(teacher=teacher)
+    with pytest.raises(ValueError, match=r"distils no teacher; leave teacher=\.\.\. out"):
+        tiny.steps(tiny.diffusion(), source, tmp_path / "run", options=options)
+    with pytest.raises(ValueError, match=r"no classifier is found for the teacher .* pass "):
+        Teacher(teacher.model)
+
+
+def test_a_recipe_follows_its_teacher(teacher: Teacher) -> None:
+    base = recipe("fashion-distilled")
+    found = following(base, teacher.model.recipe)
+    assert isinstance(found, DiffusionRecipe)
+    assert found.process == teacher.model.recipe.process
+    assert found.data == teacher.model.recipe.data
+    assert found.unet.conditions == ("next", "scale")
+    assert found.unet.channels == 8
+    tuning = override(base, ["distillation.method.name=consistency"])
+    changed = following(tuning, teacher.model.recipe)
+    assert isinstance(changed, DiffusionRecipe)
+    assert changed.unet.conditions == ("scale",)
+    assert changed.sample.sampler.name == "consistency"
+    assert following(tiny.classifier(), teacher.model.recipe) == tiny.classifier()
+
+
+@pytest.mark.parametrize(
+    ("settings", "found"),
+    [
+        (("unet.conditions=[]",), r"this recipe needs next,scale; set unet\.conditions=next,scale"),
+        (("distillation=null",), r"needs \[\]; set unet\.conditions=\[\]"),
+        (("distillation.scales=3,1",), "the lower scale first, got 3 and 1"),
+        (("distillation.steps=3",), r"distillation\.steps=3 needs a grid of a multiple of 3"),
+        ((*PROGRESSIVE, "distillation.steps=4"), "needs a grid of a multiple of 8 levels"),
+        (("unet.classes=null",), "a model without classes cannot be distilled"),
+        (("unet.conditions=next,next",), "conditions must differ, got next, next"),
+    ],
+)
+def test_recipes_that_contradict_themselves_are_refused(
+    settings: tuple[str, ...], found: str
+) -> None:
+    with pytest.raises(ValueError, match=found):
+        build.check(tiny.student(*settings))
+
+
+@pytest.mark.parametrize(
+    ("settings", "found"),
+    [
+        (("sample.grid.steps=3",), r"distilled for 1, 2 or 4 steps, got 3; pass steps=1"),
+        (("sample.sampler.name=unipc",), r"sample\.sampler\.name=unipc is not the sampler of"),
+    ],
+)
+def test_samplings_that_do_not_fit_are_refused(settings: tuple[str, ...], found: str) -> None:
+    with pytest.raises(ValueError, match=found):
+        build.check_sampling(tiny.student(*settings))
+
+
+def test_recipes_of_distillation_are_kept_in_json() -> None:
+    for name in ("fashion-distilled", "fashion-progressive", "fashion-consistency"):
+        chosen = recipe(name)
+        build.check(chosen)
+        build.check_sampling(chosen)
+        assert from_json(to_json(chosen)) == chosen
+    old = to_json(tiny.diffusion())
+    del old["distillation"], old["unet"]["conditions"]
+    assert from_json(old) == tiny.diffusion()
+
+
+def test_stages_follow_the_step() -> None:
+    of_trajectory = stages.stage_of(tiny.student())
+    assert [of_trajectory(step) for step in range(4)] == [0, 1, 2, 0]
+    tuning = stages.stage_of(tiny.student(*CONSISTENCY, "distillation.method.stage_steps=3"))
+    assert [tuning(step) for step in (0, 2, 3, 21, 1000)] == [0, 0, 1, 7, 7]
+    assert stages.stage_of(tiny.diffusion())(5) == 0
