@@ -40,6 +40,32 @@ def written(folder: Path, *settings: str) -> str:
     return str(path)
 
 
+def test_a_student_is_trained_and_sampled(adm: Adm, tmp_path: Path) -> None:
+    classes = tuple(sorted(tiny.CLASSES))  # those of the folders
+    teacher = tiny.model(tmp_path / "d.safetensors", tiny.diffusion(*SETTINGS), classes)
+    guide = tiny.model(tmp_path / "c.safetensors", tiny.classifier(), classes, seed=1)
+    recipe = tmp_path / "student.json"
+    recipe.write_text(json.dumps(to_json(tiny.student(*SETTINGS))))
+    photographs(tmp_path / "data", 12)
+    run = ("--teacher", teacher, "--teacher-classifier", guide, "--data", tmp_path / "data")
+    last = ("--set", "data.channels=1", "--device", "cpu", "--out", tmp_path / "run")
+    answer = adm("train", recipe, *run, *last)
+    assert answer.status == 0, answer.err
+    shown = adm("info", tmp_path / "run")
+    assert "by trajectory distillation, for scales 0 to 4" in shown.out
+    made = adm(
+        *("sample", tmp_path / "run", "--steps", "1", "--scale", "2", "--classes", "all:1"),
+        *("--device", "cpu", "--out", tmp_path / "out"),
+    )
+    assert made.status == 0, made.err
+    assert "each image took 1 call of the network" in made.out
+    refused = adm("sample", tmp_path / "run", "--steps", "3", "--out", tmp_path / "other")
+    assert refused.status != 0
+    assert "distilled for 1, 2 or 4 steps, got 3" in refused.err
+    alone = adm("train", recipe, "--teacher-classifier", guide, "--out", tmp_path / "other")
+    assert "--teacher-classifier guides a --teacher; give one" in alone.err
+
+
 def photographs(folder: Path, count: int, size: int = 8) -> list[Path]:
     """JPEG files of three classes, in folders."""
     generator, paths = np.random.default_rng(0), []

@@ -37,7 +37,7 @@ def test_the_scale_is_an_input(model: DiffusionModel) -> None:
 def test_a_student_takes_one_call_a_step_at_its_levels(model: DiffusionModel, steps: int) -> None:
     sampling = changed(model.recipe.sample, steps=steps, scale=1.5)
     generator = DiffusionGenerator(model, sampling)
-    assert str(generator.cost) == f"{steps} calls of the network"
+    assert str(generator.cost) == f"{steps} call{'s' * (steps > 1)} of the network"
     assert generator.evaluations == steps
     how = model.recipe.distillation
     assert how is not None

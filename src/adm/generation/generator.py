@@ -31,7 +31,8 @@ class Cost:
 
     def __str__(self) -> str:
         guided = f" and {self.classifier:,} of the classifier" if self.classifier else ""
-        return f"{self.network:,} calls of the network{guided}"
+        calls = "call" if self.network == 1 else "calls"
+        return f"{self.network:,} {calls} of the network{guided}"
 
 
 class Generator(Protocol):

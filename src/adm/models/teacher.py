@@ -15,6 +15,7 @@ from adm.models.pair import check_pair, classifier_of
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.recipes.schema import DiffusionRecipe, Recipe
 from adm.samplers import SAMPLERS
+from adm.shown import printable, short
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +119,6 @@ class Teacher:
         differing += [
             ("process", theirs.process, ours.process),
             ("data.size", theirs.data.size, ours.data.size),
-            ("classes", self.model.classes, classes),
         ]
         for field, taught, own in differing:
             if taught != own:
@@ -126,6 +126,11 @@ class Teacher:
                     f"the teacher's {field} is {taught}, and the student's is {own}; give another "
                     "teacher=..., or leave the setting out, which then follows from the teacher"
                 )
+        if self.model.classes != classes:
+            raise ValueError(
+                f"the teacher's classes are {_named(self.model.classes)}, and the data have "
+                f"{_named(classes)}; give the data or the labels that the teacher was trained on"
+            )
         self._check_steps(recipe)
 
     def _check_steps(self, recipe: DiffusionRecipe) -> None:
@@ -177,3 +182,7 @@ def _identity(model: DiffusionModel | ClassifierModel) -> dict[str, Any]:
         "sha256": sha256(model.path),
         "trained_steps": model.trained_steps,
     }
+
+
+def _named(classes: tuple[str, ...]) -> str:
+    return short(printable(", ".join(classes)))
