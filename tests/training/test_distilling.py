@@ -1,5 +1,6 @@
 """teacher, recipe -> student: trained, resumed and refused as every run is."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from adm.recipes.overrides import override
 from adm.recipes.schema import DiffusionRecipe, from_json, to_json
 from adm.runs.run import TrainOptions
 from adm.samplers import DDIM, ClassifierGuidance, Grid, Sampling
+from adm.training.batches import Augmentation, batch_at
 
 CONSISTENCY = (
     "distillation.method.name=consistency",
@@ -117,6 +119,48 @@ def test_a_student_is_its_teacher_at_first(teacher: Teacher) -> None:
         network(x, timestep, label)
     with pytest.raises(ValueError, match="takes the conditions none, got 2 numbers"):
         teacher.model.network(x, timestep, label, None, given)
+
+
+def test_a_run_starts_at_its_teacher(tmp_path: Path, teacher: Teacher) -> None:
+    """The loss of the first step is that of the teacher's weights."""
+    chosen = tiny.student("train.steps=1", "train.precision=float32")
+    source, cpu = tiny.stripes(), torch.device("cpu")
+    (shown,) = tiny.steps(chosen, source, tmp_path / "run", options=TrainOptions(teacher=teacher))
+    network = build.network(chosen)
+    teacher.start(network)
+    first, *_ = stages.objectives(chosen, cpu, teach=teacher.teach)
+    loss = first(network, batch_at(source, chosen.train.seed, 0, 4, Augmentation())).loss
+    assert shown["loss"] == pytest.approx(float(loss.detach().mean()), rel=1e-5)
+
+
+def test_each_step_starts_where_the_student_has_arrived(teacher: Teacher) -> None:
+    """The points that the network is called at are those of sampling it, to its last step."""
+    chosen = tiny.student("train.precision=float32", "distillation.steps=4")
+    network = build.network(chosen)
+    generator = torch.Generator().manual_seed(0)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.15, generator=generator)
+    seen: list[torch.Tensor] = []
+
+    def watched(x_t: torch.Tensor, *inputs: torch.Tensor | None) -> torch.Tensor:
+        seen.append(x_t)
+        return network(x_t, *inputs)
+
+    (objective,) = stages.objectives(chosen, torch.device("cpu"), teach=teacher.teach)
+    batch = batch_at(tiny.stripes(), 0, 0, 4, Augmentation())
+    with torch.no_grad():
+        objective(watched, batch)  # type: ignore[arg-type]
+    model = replace(teacher.model, network=network.eval().requires_grad_(False), recipe=chosen)
+    assert chosen.distillation is not None
+    schedule = chosen.distillation.grid.of(model.schedule)
+    low, high = chosen.distillation.scales
+    scales = torch.from_numpy(low + (high - low) * batch.draws.scale)
+    denoise = model.denoise(batch.labels, schedule, None, scale=scales)
+    states = DDIM()(denoise, batch.draws.noise, schedule, lambda *_: batch.draws.noise)
+    visited = [batch.draws.noise, *(state.x for state in states)]
+    assert len(seen) == 4
+    for ours, sampled in zip(seen, visited, strict=False):
+        torch.testing.assert_close(ours, sampled, rtol=1e-4, atol=1e-4)
 
 
 def test_a_teacher_is_the_guided_sampler(teacher: Teacher) -> None:
