@@ -99,6 +99,7 @@ def from_members(
         open_,
         lambda index: shown_path(f"{path}/{names[found.used[index]]}"),
         left_out=found.left_out,
+        listed=lambda index: names[found.used[index]],
     )
 
 

@@ -58,6 +58,8 @@ class Files:
             CorruptImage if its archive is damaged.
         path: index -> location of the image, for messages.
         left_out: number of images that a list of labels omits.
+        listed: index -> the name by which a list of labels calls the image; None for images that
+            `registry.find` has not opened.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Files:
     open: Callable[[int], BinaryIO]
     path: Callable[[int], str]
     left_out: int = 0
+    listed: Callable[[int], str] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -178,6 +181,7 @@ def decoded(
         open=files.open,
         threaded=True,
         skip_corrupt=skip_corrupt,
+        listed=files.listed,
     )
 
 

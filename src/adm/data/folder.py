@@ -58,6 +58,7 @@ def image_folder(path: Path, split: str = "train", labels: str | None = None) ->
         open_,
         lambda index: shown_path(where(index)),
         left_out=found.left_out,
+        listed=lambda index: names[found.used[index]],
     )
 
 

@@ -61,7 +61,7 @@ def labelled(
         return numbered([_prefix(name, place) for name in names], place)
     if rule == "none":
         return of_one_class(title, len(names), place)
-    pairs = _pairs(rule, place, inside)
+    pairs = pairs_of(rule, place, inside)
     return _named(by_list(names, pairs, place), pairs, place, inside)
 
 
@@ -106,6 +106,13 @@ def by_list(names: Sequence[str], pairs: list[tuple[str, Label]], place: str) ->
     used = sorted(given)
     found = numbered([given[index] for index in used], place)
     return found._replace(used=used, left_out=len(names) - len(used))
+
+
+def restricted(found: Labelled, own: set[int]) -> Labelled:
+    """Only the images in `own`, with all classes."""
+    kept = np.array([index in own for index in found.used], bool)
+    used = [index for index in found.used if index in own]
+    return found._replace(used=used, labels=found.labels[kept])
 
 
 def numbered(labels: Sequence[Label], place: str) -> Labelled:
@@ -208,7 +215,17 @@ def _found(lookups: list[dict[str, int]], file: str) -> int | None:
     return next((tier[key] for key in keys for tier in lookups if key in tier), None)
 
 
-def _pairs(rule: str, place: str, inside: Inside) -> list[tuple[str, Label]]:
+def pairs_of(rule: str, place: str, inside: Inside) -> list[tuple[str, Label]]:
+    """Read a list of labels: pairs of the name of a file and its label.
+
+    Args:
+        rule: the path of the list, or its name in the data.
+        place: of the images, for messages.
+        inside: reads a file in the data.
+
+    Raises:
+        ValueError: it is no list, or there is none.
+    """
     path = at_home(rule)
     suffix = path.suffix.lower()
     if suffix not in LISTS:

@@ -2,9 +2,7 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from adm.data.labels import STYLEGAN, Inside, Labelled, labelled
+from adm.data.labels import STYLEGAN, Inside, Labelled, labelled, restricted
 from adm.data.lists import LISTS
 from adm.data.naming import EXTENSIONS
 from adm.data.source import NoSplit
@@ -44,7 +42,12 @@ def select_split(
     listed = list_.endswith(LISTS) and (rule is not None or inside(list_) is not None)
     texts = [names[index] if listed else names[index].partition("/")[2] for index in all_]
     found = labelled(texts, rule, title, place, inside)
-    return _restricted(found._replace(used=[all_[index] for index in found.used]), set(own))
+    found = restricted(found._replace(used=[all_[index] for index in found.used]), set(own))
+    if not found.used:
+        raise NoSplit(
+            f"{place}: the list of labels has no image of the {split} split; add those in {chosen}/"
+        )
+    return found
 
 
 def _split_folder(names: Sequence[str], split: str, place: str) -> str | None:
@@ -70,10 +73,3 @@ def _check_any(images: Sequence[object], place: str) -> None:
             f"{place} has no images: no file in it or its sub-folders has one of the extensions "
             f"{', '.join(EXTENSIONS)}; give a folder with such files, one sub-folder per class"
         )
-
-
-def _restricted(found: Labelled, own: set[int]) -> Labelled:
-    """Only the images in `own`, with all classes."""
-    kept = np.array([index in own for index in found.used], bool)
-    used = [index for index in found.used if index in own]
-    return found._replace(used=used, labels=found.labels[kept])

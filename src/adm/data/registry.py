@@ -21,8 +21,9 @@ from adm.data.hub import hub
 from adm.data.idx import idx_folder
 from adm.data.labels import CLASSES_FILE, classes_in
 from adm.data.layout import SPLITS
-from adm.data.lists import MOST_BYTES
+from adm.data.lists import LISTS, MOST_BYTES
 from adm.data.naming import at_home, natural
+from adm.data.numbering import by_number, is_list
 from adm.data.pixels import MAX_PIXELS
 from adm.data.regular import open_regular, read_regular
 from adm.data.source import NoSplit, Source
@@ -51,8 +52,9 @@ def open_source(
             padded with black.
         channels: 1, 3 or 4; by default 3 for image files, and their own for arrays. Arrays with
             another number of channels cannot be converted.
-        labels: the labelling rule of image files (`labels.labelled`), or the .npy file of an array
-            file's labels; None for the default.
+        labels: the labelling rule of image files (`labels.labelled`), the .npy file of an array
+            file's labels, or a list by number (`numbering`) of arrays and of named data; None for
+            the default.
         skip_corrupt: see `Source`.
         cache: the folder of downloaded shards; None for `fetch.cache_folder()`.
 
@@ -96,9 +98,12 @@ def find(
         raise empty()
     name, _, place = spec.partition(":")
     if name in NAMED:
-        if labels is not None:
-            raise ValueError(f"{name} has its own labels, got {shown(labels)}; leave labels out")
-        return NAMED[name](place, split)
+        if labels is not None and not is_list(labels):
+            raise ValueError(
+                f"{name} has its own labels, got {shown(labels)}; give a list {', '.join(LISTS)}, "
+                "or leave labels out"
+            )
+        return by_number(NAMED[name](place, split), labels, split)
     if name in SCHEMES or spec.endswith(".tar"):
         return _tar_files(spec, split, labels, cache)
     path = at_home(spec)
@@ -177,13 +182,15 @@ def _archives_in(path: Path, split: str) -> list[Path]:
 def _arrays(path: Path, split: str, labels: str | None) -> Source:
     if split != "train":
         raise NoSplit(f"{shown_path(path)} has no {split} split; give the file of those images")
+    open_ = memory_mapped if path.suffix.lower() == ".npy" else arrays
+    if is_list(labels):
+        return by_number(open_(path), labels, split)
     if labels is not None and not labels.endswith(".npy"):
         raise ValueError(
-            f"the labels of {shown_path(path)} must be an .npy file of integers (N,), got "
-            f"{shown(labels)}; give one"
+            f"the labels of {shown_path(path)} must be an .npy file of integers (N,), or a list "
+            f"{', '.join(LISTS)}, got {shown(labels)}; give one"
         )
-    numbers = None if labels is None else at_home(labels)
-    return (memory_mapped if path.suffix.lower() == ".npy" else arrays)(path, numbers)
+    return by_number(open_(path, None if labels is None else at_home(labels)), None, split)
 
 
 def _digits(place: str, split: str) -> Source:

@@ -13,10 +13,19 @@ import torch
 
 from adm.data.archive import from_members
 from adm.data.files import Files
-from adm.data.labels import CLASSES_FILE, Labelled, labelled, named_classes, numbered, with_names
+from adm.data.labels import (
+    CLASSES_FILE,
+    Labelled,
+    labelled,
+    named_classes,
+    numbered,
+    of_one_class,
+    with_names,
+)
 from adm.data.layout import SPLITS
 from adm.data.lists import MOST_BYTES, Label, as_label, as_numbers
 from adm.data.naming import EXTENSIONS
+from adm.data.numbering import by_number, is_by_number, numbered_name
 from adm.data.regular import MAX_BYTES, read_regular
 from adm.data.source import CorruptImage, NoSplit
 from adm.data.tar import Entry, entries
@@ -65,14 +74,17 @@ def tar_archives(
         paths: the archives of one split; or a single one with a folder for each split.
         title: name of the data.
         split: `train` or `test`, for a single archive.
-        labels: another rule or a list; see `labels.labelled`.
+        labels: another rule or a list; see `labels.labelled`. A list may call images by number
+            (`numbering`), in the order of the archives, because files of several may have one name.
 
     Raises:
         ValueError: not an uncompressed .tar, or damaged; no images; labels for some images only;
             and as `folder.image_folder`.
     """
     index = _indexed(paths)
-    companions = labels is None and any(label is not None for label in index.labels)
+    numbered_list = is_by_number(labels)
+    own = labels is None or numbered_list
+    companions = own and any(label is not None for label in index.labels)
     if len(paths) == 1 and not companions:
         return _as_folder(paths[0], split, labels)
     if len(paths) == 1 and split != "train" and paths[0].parent.name not in SPLITS[split]:
@@ -81,15 +93,20 @@ def tar_archives(
         raise ValueError(
             f"{shown_path(paths[0])} and {len(paths) - 1} more have no images; give other files"
         )
-    found = _companions(index) if companions else _by_name(index, title, labels)
-    return Files(
+    if numbered_list:
+        found = of_one_class(title, len(index.keys), shown_path(paths[0].parent))
+    else:
+        found = _companions(index) if companions else _by_name(index, title, labels)
+    files = Files(
         printable(title),
         found.classes,
         torch.from_numpy(found.labels),
         lambda place: io.BytesIO(index.content(found.used[place])),
         lambda place: index.where(found.used[place]),
         left_out=found.left_out,
+        listed=lambda place: numbered_name(split, found.used[place]),
     )
+    return by_number(files, labels, split) if numbered_list else files
 
 
 def of_split(paths: list[str], split: str, place: str) -> list[str]:

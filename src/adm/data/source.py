@@ -54,6 +54,8 @@ class Source:
         threaded: whether to decode in several threads.
         skip_corrupt: whether `batch` replaces a corrupt image by the next one.
         skipped: paths of the images skipped so far; `batch` adds to it.
+        listed: index -> the name by which a list of labels calls the image; None for images that
+            `registry.find` has not opened.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Source:
     threaded: bool = False
     skip_corrupt: bool = False
     skipped: list[str] = field(default_factory=list)
+    listed: Callable[[int], str] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)

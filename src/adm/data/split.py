@@ -53,6 +53,7 @@ def subset(source: Source, indices: np.ndarray, name: str) -> Source:
     """A source of the images at `indices` (M,), in that order, with all classes."""
     kept = indices.tolist()
     crop, read_many, path, open_ = source.crop, source.read_many, source.path, source.open
+    listed = source.listed
     return replace(
         source,
         name=name,
@@ -65,6 +66,7 @@ def subset(source: Source, indices: np.ndarray, name: str) -> Source:
         path=None if path is None else lambda index: path(kept[index]),
         open=None if open_ is None else lambda index: open_(kept[index]),
         skipped=[],
+        listed=None if listed is None else lambda index: listed(kept[index]),
     )
 
 

@@ -1,0 +1,100 @@
+"""Images without file names, list of labels by number -> the same images with these labels.
+
+A list calls image 17 of the training split `train/17`, counted from 0. The split is part of the
+name, so that a list of one split labels no image of another.
+"""
+
+import os
+import re
+from dataclasses import replace
+from functools import partial
+from typing import overload
+
+import numpy as np
+import torch
+
+from adm.data.files import Files
+from adm.data.labels import by_list, pairs_of, restricted
+from adm.data.layout import SPLITS
+from adm.data.lists import LISTS
+from adm.data.naming import at_home
+from adm.data.source import NoSplit, Source
+from adm.data.split import subset
+from adm.shown import shown_path
+
+NUMBERED = re.compile(rf"({'|'.join(SPLITS)})/(0|[1-9][0-9]{{0,15}})")
+
+
+def numbered_name(split: str, index: int) -> str:
+    """Return the name by which a list calls the image of this index."""
+    return f"{split}/{index}"
+
+
+def is_list(rule: str | None) -> bool:
+    """Whether a labelling rule is the path of a list."""
+    return rule is not None and rule.lower().endswith(LISTS)
+
+
+def is_by_number(rule: str | None) -> bool:
+    """Whether a labelling rule is the path of a list that calls its first image by number."""
+    if rule is None or not is_list(rule) or not os.path.isfile(at_home(rule)):
+        return False
+    pairs = pairs_of(rule, "the data", _nothing)
+    return bool(pairs) and NUMBERED.fullmatch(pairs[0][0]) is not None
+
+
+@overload
+def by_number(found: Source, rule: str | None, split: str) -> Source: ...
+@overload
+def by_number(found: Files, rule: str | None, split: str) -> Files: ...
+def by_number(found: Source | Files, rule: str | None, split: str) -> Source | Files:
+    """Label images by a list that calls them by number; name them so without a list.
+
+    Images of this split that are not in the list are left out. The classes are those of the whole
+    list, so that they have the same numbers in all splits.
+
+    Args:
+        found: all images of the split, in order.
+        rule: the path of the list, or None.
+        split: `train` or `test`.
+
+    Raises:
+        NoSplit: the list has no image of the split.
+        ValueError: there is no such list, or it names other images or contradicts itself.
+    """
+    count, place = len(found), found.name
+    if rule is None:
+        return replace(found, listed=partial(numbered_name, split))
+    pairs = pairs_of(rule, place, _nothing)
+    strange = next((file for file, _ in pairs if not NUMBERED.fullmatch(file)), None)
+    if strange is not None:
+        raise ValueError(
+            f"{place}: the list of labels has {shown_path(strange)}, and these images have no file "
+            f"names; write {numbered_name(split, 17)} for image 17, counted from 0, of the {split} "
+            "split"
+        )
+    own = [numbered_name(split, index) for index in range(count)]
+    others = dict.fromkeys(file for file, _ in pairs if not file.startswith(f"{split}/"))
+    labelled = restricted(by_list([*own, *others], pairs, place), set(range(count)))
+    if not labelled.used:
+        raise NoSplit(
+            f"{place}: the list of labels has no image of the {split} split; add some, as "
+            f"{numbered_name(split, 17)}"
+        )
+    kept, labels = labelled.used, torch.from_numpy(labelled.labels)
+    if isinstance(found, Source):
+        named = replace(found, classes=labelled.classes, listed=partial(numbered_name, split))
+        return replace(subset(named, np.array(kept), found.name), labels=labels)
+    return Files(
+        found.name,
+        labelled.classes,
+        labels,
+        lambda index: found.open(kept[index]),
+        lambda index: found.path(kept[index]),
+        left_out=labelled.left_out,
+        listed=lambda index: numbered_name(split, kept[index]),
+    )
+
+
+def _nothing(name: str) -> None:
+    """Read a file in the data: a list by number is beside them."""
