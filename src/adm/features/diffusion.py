@@ -1,0 +1,127 @@
+"""uint8 images -> innermost features of a diffusion model, of the images with noise added.
+
+What a network learns in order to remove noise, without any label, tells images apart (Baranchuk et
+al. 2022, section 3). The model is told no label, even if it was trained with labels.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from adm.diffusion.process import diffuse
+from adm.features.contract import Extracted, Features, fingerprint, guarded
+from adm.images import to_float
+from adm.limits import MOST_LEVELS
+from adm.models.load import load_any
+from adm.models.paths import SHIPPED
+from adm.models.trained import DiffusionModel
+from adm.networks.unet import embedded
+from adm.parsed import as_type
+from adm.samplers.noise import ImageNoise
+
+KIND = "diffusion"
+LEVEL = 100
+LONGEST_NUMBER = 20  # digits
+HOW = "diffusion 1: x / 127.5 - 1 at the size it was trained on, one noise for all images"
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The noise that is added to an image.
+
+    It is a function of seed and level alone, the same for all images: features of an image depend
+    on nothing else, equal images have equal features, and similar images similar ones.
+
+    Attributes:
+        level: the noise level, in 1..T of the model.
+        seed: random seed of the noise.
+    """
+
+    level: Annotated[int, Field(ge=1, le=MOST_LEVELS)] = LEVEL
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (pydantic reads it)
+
+
+def diffusion(spec: str, device: torch.device | str = "cpu") -> Features:
+    """The spatial mean of the features behind the middle block of a diffusion model's encoder.
+
+    Args:
+        spec: the model, a file, a run folder or a shipped name; then, after an @, settings of
+            `Noise`: `fashion`, `runs/a@level=50`, `fashion@level=50,seed=1`.
+
+    Raises:
+        ValueError: there is no such model, it is an upsampler or a classifier, or a setting is
+            unknown or out of range.
+    """
+    model, noise = _parsed(spec)
+    loaded = load_any(model, device, "diffusion")
+    if not isinstance(loaded, DiffusionModel):
+        raise ValueError(
+            f"{loaded.path} is a classifier, whose features are opened by its path alone; leave "
+            f"out {KIND}: before it, and the settings after the @"
+        )
+    if loaded.low_shape is not None:
+        raise ValueError(
+            f"{loaded.path} is an upsampler, which sees images beside smaller ones; give a "
+            "diffusion model that starts from noise"
+        )
+    network, schedule, shape = loaded.network, loaded.schedule, loaded.shape
+    if noise.level > schedule.last:
+        raise ValueError(
+            f"level must be in 1..{schedule.last}, the levels of {loaded.path}, got {noise.level}"
+        )
+    own = loaded.path.stem if loaded.path.parent == SHIPPED else loaded.recipe.name
+    name = f"{KIND}:{own}@{','.join(f'{key}={value}' for key, value in _told(noise).items())}"
+    added = ImageNoise(noise.seed, [0], shape, device)(noise.level)
+
+    def extract(images: Tensor) -> Extracted:
+        if tuple(images.shape[1:]) != shape:
+            raise ValueError(
+                f"{name} was trained on images of (C, H, W) = {shape}, got "
+                f"{tuple(images.shape[1:])}; resize or convert them, or choose features that take "
+                "any size, such as efficientnet-lite0"
+            )
+        x_0 = to_float(images)
+        x_t = diffuse(schedule, x_0, added.expand_as(x_0), noise.level)
+        embedding = embedded(network, schedule.timestep(noise.level, x_0), None)
+        return Extracted(network.encoder(x_t, embedding)[-1].mean(dim=(2, 3)))
+
+    width = network.config.widths[-1]
+    facts = f"{noise}, {schedule.alpha_bar[noise.level].item()!r}"
+    weights = {
+        key: value
+        for key, value in network.state_dict().items()
+        if key.startswith(("encoder.", "step_embedding."))
+    }
+    how = f"{HOW} ({facts}, {schedule.timesteps[noise.level].item():g})"
+    return guarded(name, width, extract, fingerprint(how, weights), device)
+
+
+def _parsed(spec: str) -> tuple[str, Noise]:
+    """Split a spec into the model and the noise."""
+    model, at, settings = spec.rpartition("@")
+    if not at or "=" not in settings:
+        return spec, Noise()
+    pairs = [part.partition("=") for part in settings.split(",")]
+    values = {key.strip(): _number(value.strip()) for key, _, value in pairs}
+    try:
+        return model, as_type(Noise, values)
+    except ValueError as error:
+        raise ValueError(
+            f"cannot read the noise of the features {KIND}:{spec} ({error}); write it as in "
+            f"{KIND}:{model}@level={LEVEL}"
+        ) from None
+
+
+def _number(text: str) -> int | str:
+    is_one = text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER
+    return int(text) if is_one else text
+
+
+def _told(noise: Noise) -> dict[str, int]:
+    """Return the settings that a name tells: the level, and a seed other than 0."""
+    return {key: value for key, value in asdict(noise).items() if key == "level" or value}
