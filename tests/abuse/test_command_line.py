@@ -50,6 +50,7 @@ INPUTS: dict[str, tuple[str, ...]] = {
     "train": ("digits",),
     "data": ("inspect", "full"),
     "reference": ("full",),
+    "cluster": ("full", "--features", "fashion-judge", "--clusters", "2"),
     "evaluate": ("full", "--reference", "full"),
     "sweep": ("model.safetensors", "--reference", "full"),
     "frontier": ("model.safetensors", "--reference", "full"),
@@ -70,6 +71,8 @@ FLAGS = {
     "--pretrained --rename --device",
     "data": "--out --sheet --split --labels --cache",
     "reference": "--out --features --split --size --channels --labels --count --work",
+    "cluster": "--out --page --features --clusters --split --size --channels --labels --seed "
+    "--starts --work --batch-size",
     "evaluate": "--out --features --resize --size --channels --count --work --batch-size --seed",
     "sweep": "--out --scales --steps --samplers --classes --judge --count --seed --features",
     "frontier": "--out --samplers --spacings --steps --scales --precisions --count --trial-count "

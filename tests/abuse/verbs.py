@@ -162,6 +162,11 @@ VERBS: Mapping[str, Verb] = {
         ),
         ("out.png", "near.json"),
     ),
+    "cluster": Verb(
+        SETS,
+        ("cluster", "data.npz", "--clusters", 3, "--out", "l.csv", "--page", "p.html", *POOL, *CPU),
+        ("l.csv", "l.json", "p.html"),
+    ),
     "demo": Verb(
         (),
         ("demo", "--per-class", 2, "--scales", "0,2", "--steps", 2, "--out", "out", *CPU),

@@ -93,6 +93,7 @@ COMMANDS = (
     ("evaluate", "data.npz", "--reference", "data.npz", "--resamples", 10, *POOL, *CPU),
     ("reference", "data.npz", "--out", "made.npz", "--count", 20, *POOL, *CPU),
     ("nearest", "data.npz", "data.npz", "--quantile", "0.1", "--count", 3, *POOL, *CPU),
+    ("cluster", "data.npz", "--clusters", "3", "--starts", 1, "--out", "made.csv", *POOL, *CPU),
     ("data", "inspect", "data.npz", "--split", "train"),
     ("data", "pack", "data.npz", "--out", "packed", "--size", "8,8", "--format", "png"),
     ("grid", "model.safetensors", "--steps", "2,4", "--count", 2, "--plot", "grid.png", *CPU),
@@ -119,7 +120,18 @@ COMMANDS = (
         *CPU,
     ),
 )
-OUTPUTS = ("out", "made.npz", "packed", "averages", "nearest.png", "grid.png", "front", "cache")
+OUTPUTS = (
+    "out",
+    "made.npz",
+    "packed",
+    "averages",
+    "nearest.png",
+    "grid.png",
+    "front",
+    "cache",
+    "made.csv",
+    "made.json",
+)
 FLAGS = sorted({str(word) for command in COMMANDS for word in command if str(word)[:2] == "--"})
 
 

@@ -74,6 +74,10 @@ RESULTS: dict[str, tuple[tuple[object, ...], Callable[[Any], bool]]] = {
         ("real.npz", "-o", "ref.npz", *FEATURES),
         lambda told: told["count"] == 40 and told["file"] == "ref.npz",
     ),
+    "cluster": (
+        ("real.npz", "-o", "l.csv", "--clusters", "3", *FEATURES),
+        lambda told: told == json.loads(Path("l.json").read_text()) and sum(told["sizes"]) == 40,
+    ),
     "sweep": (
         ("model.safetensors", *SWEEP, "-o", "swept"),
         lambda told: told == json.loads(Path("swept/report.json").read_text()),
@@ -158,6 +162,7 @@ QUIET: dict[str, tuple[tuple[object, ...], str]] = {
     "sample": (("model.safetensors", "--count", 2, "--steps", 2, "-o", "out"), ""),
     "train": (("digits", "-o", "run", "--steps", 1, "--set", *SMALL), ""),
     "reference": (("real.npz", "-o", "ref.npz", *FEATURES), ""),
+    "cluster": (("real.npz", "-o", "l.csv", "--clusters", "3", *FEATURES), ""),
     "sweep": (("model.safetensors", *SWEEP, "-o", "swept"), ""),
     "data": (("pack", "photos", "-o", "shards"), ""),
     "nearest": (("samples.npz", "real.npz", *FEATURES), "exact copies"),

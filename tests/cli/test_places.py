@@ -35,6 +35,7 @@ WRITERS: dict[str, tuple[tuple[str, ...], str]] = {
     "frontier": (("model", "--reference", "images"), ""),
     "average": (("run", "--width", "0.1"), ".safetensors"),
     "reference": (("images",), ".npz"),
+    "cluster": (("images", "--features", "f.py:f", "--clusters", "2"), ".csv"),
     "evaluate": (("images", "--reference", "images"), ".json"),
     "nearest": (("images", "images"), ".png"),
     "data inspect": (("images",), ".json"),

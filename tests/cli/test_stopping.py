@@ -65,6 +65,7 @@ def left(here: Path) -> set[str]:
         ),
         (("nearest", "samples.npz", "real.npz"), {"nearest.png"}),
         (("reference", "real.npz", "--out", "ref.npz"), {"ref.npz"}),
+        (("cluster", "real.npz", "--clusters", "3", "--out", "l.csv"), {"l.csv", "l.json"}),
     ],
 )
 def test_what_was_extracted_before_ctrl_c_is_not_extracted_again(
@@ -78,7 +79,7 @@ def test_what_was_extracted_before_ctrl_c_is_not_extracted_again(
     done = adm(*words, *OPTIONS)
     assert done.status == 0, done.err
     again = extracted()
-    sets = 1 if words[0] == "reference" else 2
+    sets = 1 if words[0] in ("reference", "cluster") else 2
     assert len(again) < sets * COUNT
     repeated = (before & again).total()
     assert repeated < CHUNK  # those of the chunk that was not finished

@@ -1,0 +1,240 @@
+"""adm cluster: a list that training reads, its record and page; every bad input in one line."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from cli.conftest import Adm
+from data.test_archives import png
+from evaluation.stubs import spots
+from PIL import Image
+
+from adm.clustering import run
+from adm.clustering.listing import cluster_names
+from adm.data import open_source
+from adm.models.load import load_classifier
+from adm.recipes.schema import to_json
+
+POOL = """
+from pathlib import Path
+
+import torch
+
+
+def pool(images):
+    with Path("extracted").open("a") as file:
+        file.write("." * len(images))
+    return torch.nn.functional.adaptive_avg_pool2d(images.float(), 2).flatten(1)
+
+
+def constant(images):
+    return torch.ones(len(images), 3)
+
+
+def few(images):
+    return (images.float().mean(dim=(1, 2, 3)) > 128).float()[:, None]
+"""
+FEATURES = ("--features", "pool.py:pool", "--device", "cpu")
+WORDS = ("cluster", "real.npz", *FEATURES, "--clusters", 3)
+COUNT = 60
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with features, and images of three levels of grey, which are their classes."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pool.py").write_text(POOL)
+    source = spots(COUNT, size=8)
+    images = source.batch(range(COUNT))[0].permute(0, 2, 3, 1).numpy()
+    np.savez("real.npz", arr_0=images, arr_1=source.labels.numpy())
+    return tmp_path
+
+
+def rows(path: str) -> dict[str, str]:
+    with Path(path).open(newline="") as file:
+        return {row["file"]: row["label"] for row in csv.DictReader(file)}
+
+
+def contents() -> dict[str, bytes]:
+    return {name: Path(name).read_bytes() for name in ("labels.csv", "labels.json", "page.html")}
+
+
+def test_a_list_a_record_and_a_page(here: Path, adm: Adm) -> None:
+    answer = adm(*WORDS, "--out", "labels.csv", "--page", "page.html")
+    assert answer.status == 0, answer.err
+    assert "purity 1.000, normalised mutual information 1.000" in answer.out
+    assert "labels.csv: 60 images in 3 clusters of 20 to 20" in answer.out
+    assert "score samples by other features than pool.py:pool" in answer.out
+    listed = rows("labels.csv")
+    assert list(listed) == [f"train/{index}" for index in range(COUNT)]
+    assert all(listed[f"train/{i}"] == listed[f"train/{i % 3}"] for i in range(COUNT))
+    record = json.loads(Path("labels.json").read_text())
+    assert record["sizes"] == [20, 20, 20]
+    assert (record["seed"], record["features"], record["images"]) == (0, "pool.py:pool", COUNT)
+    assert "scikit-learn" in record["versions"]
+    page = Path("page.html").read_text()
+    assert page.count("<img") == 2 * 3
+    assert "http" not in page
+    assert "100% 0" in page
+
+
+def test_the_same_bytes_again_and_nothing_to_do_if_finished(here: Path, adm: Adm) -> None:
+    words = (*WORDS, "--out", "labels.csv", "--page", "page.html")
+    assert adm(*words).status == 0
+    first, extracted = contents(), Path("extracted").read_text()
+    answer = adm(*words)
+    assert "labels.csv: complete; 60 images in 3 clusters" in answer.out
+    assert Path("extracted").read_text() == extracted
+    for name in ("page.html", "labels.json"):
+        Path(name).unlink()
+        assert "complete" not in adm(*words, "--batch-size", 7).out
+        assert contents() == first
+    assert adm(*words, "--seed", 1).status == 0
+    assert contents()["labels.json"] != first["labels.json"]
+
+
+def test_stopped_between_features_and_clusters_it_resumes_to_the_same_bytes(
+    here: Path, adm: Adm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = (*WORDS, "--out", "labels.csv", "--page", "page.html")
+    assert adm(*words).status == 0
+    whole, extracted = contents(), len(Path("extracted").read_text())
+    for name in (*whole, "extracted"):
+        Path(name).unlink()
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run, "find_clusters", stop)
+        answer = adm(*words)
+    assert "stopped; run the same command again to resume" in answer.err
+    assert not Path("labels.csv").exists()
+    assert len(Path("extracted").read_text()) == extracted
+    assert adm(*words).status == 0
+    assert len(Path("extracted").read_text()) == extracted  # none again
+    assert contents() == whole
+    assert not list(here.glob(".labels*"))
+
+
+def test_names_and_order_of_files_change_nothing(here: Path, adm: Adm) -> None:
+    images = np.load("real.npz")["arr_0"]
+    shuffled = np.random.default_rng(0).permutation(COUNT).tolist()
+    for index, place in enumerate(shuffled):
+        for folder, name in (("one", f"{index:02d}"), ("two", f"{place:02d}")):
+            Path(folder).mkdir(exist_ok=True)
+            Image.fromarray(images[index, ..., 0]).save(f"{folder}/{name}.png")
+    for folder in ("one", "two"):
+        words = ("cluster", folder, *FEATURES, "--clusters", 7, "--channels", 1)
+        assert adm(*words, "--out", f"{folder}.csv").status == 0
+    one, two = rows("one.csv"), rows("two.csv")
+    assert [one[f"{i:02d}.png"] for i in range(COUNT)] == [two[f"{i:02d}.png"] for i in shuffled]
+    assert len(set(one.values())) == 7
+
+
+@pytest.mark.parametrize("spec", ["real.npz", "digits"])
+def test_a_classifier_is_trained_on_the_clusters(here: Path, adm: Adm, spec: str) -> None:
+    assert adm("cluster", spec, *WORDS[2:], "--out", "labels.csv").status == 0
+    source = open_source(spec, labels="labels.csv")
+    assert source.classes == cluster_names(3)
+    assert (
+        torch.bincount(source.labels).tolist()
+        == json.loads(Path("labels.json").read_text())["sizes"]
+    )
+    recipe = tiny.classifier("train.steps=2", "watch.images=0", "train.save_every_steps=2")
+    Path("tiny.json").write_text(json.dumps(to_json(recipe)))
+    trained = adm(
+        *("train", "tiny.json", "--data", spec, "--labels", "labels.csv", "--out", "run"),
+        *("--device", "cpu"),
+    )
+    assert trained.status == 0, trained.err
+    assert "cluster-00 " in trained.out
+    assert "validation: none; see --hold-out" in trained.out
+    assert load_classifier("run").classes == cluster_names(3)
+
+
+def test_auto_prints_what_it_compared(here: Path, adm: Adm) -> None:
+    words = ("cluster", "digits", *FEATURES, "--clusters", "auto", "--starts", 1, "--out", "l.csv")
+    answer = adm(*words)
+    assert answer.status == 0, answer.err
+    record = json.loads(Path("l.json").read_text())
+    tried = {each["clusters"]: each["silhouette"] for each in record["tried"]}
+    assert list(tried) == [10, 20, 50]
+    best = max(tried, key=tried.__getitem__)
+    assert len(record["sizes"]) == best
+    assert f"chosen: {best}, the number with the largest silhouette" in answer.out
+    assert f"{10:8}  {tried[10]:10.3f}" in answer.out
+
+
+def test_features_of_a_diffusion_model(here: Path, adm: Adm) -> None:
+    tiny.model(here / "model.safetensors", tiny.diffusion())
+    words = ("cluster", "real.npz", "--clusters", 3, "--out", "labels.csv", "--device", "cpu")
+    answer = adm(*words, "--features", "diffusion:model.safetensors@level=5")
+    assert answer.status == 0, answer.err
+    assert set(rows("labels.csv").values()) == set(cluster_names(3))
+    wrong = adm(*words, "--features", "diffusion:fashion")
+    assert "was trained on images of (C, H, W) = (1, 28, 28), got (1, 8, 8)" in wrong.refusal()
+
+
+BAD = {
+    "more clusters than images": (
+        ("--clusters", 61),
+        "clusters must be from 2 to 60, the number of images, got 61",
+    ),
+    "one cluster": (("--clusters", 1), "clusters must be from 2 to 1048576, or auto, got 1"),
+    "a word": (("--clusters", "many"), "--clusters must be a number or auto, got 'many'"),
+    "too few to choose": (("--clusters", "auto"), "60 images are too few to choose the number"),
+    "another suffix": (("--out", "l.json"), "the list is a .csv file, got --out l.json"),
+    "another page": (("--page", "p.png"), "the page is an .html file, got p.png; give --page"),
+    "a folder": (("--out", "folder.csv"), "folder.csv is a folder; give --out a file"),
+    "a folder for the record": (("--out", "f.csv"), "f.json is a folder; give --out a file"),
+    "a file for the record": (("--out", "other.csv"), "other.json, in which the settings of"),
+    "a seed": (("--seed", -1), "seed must be in 0..2^63 - 1, got -1"),
+    "no data": (("--labels", "none.csv"), "list of labels none.csv does not exist"),
+    "no such features": (("--features", "diffusion:none"), "no model 'none'; give a path of a"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_cannot_be_done_is_refused_before_features_are_extracted(
+    here: Path, adm: Adm, case: str
+) -> None:
+    for name in ("folder.csv", "f.json"):
+        (here / name).mkdir()
+    (here / "other.json").write_text('{"a.png": "cat"}')
+    words, message = BAD[case]
+    given = dict(zip(WORDS[2::2], WORDS[3::2], strict=True)) | {"--out": "labels.csv"}
+    given |= dict(zip(words[::2], words[1::2], strict=True))
+    flat = [word for pair in given.items() for word in pair]
+    assert message in adm("cluster", "real.npz", *flat).refusal()
+    assert not (here / "extracted").exists()
+    assert not (here / "labels.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("constant", "gives all 60 images the same features; choose features that tell them"),
+        ("few", "only 2 of 3 clusters have images, because too few images differ"),
+    ],
+)
+def test_features_that_do_not_tell_images_apart(
+    here: Path, adm: Adm, function: str, message: str
+) -> None:
+    words = ("cluster", "real.npz", "--features", f"pool.py:{function}", "--clusters", 3, "-q")
+    refusal = adm(*words, "--out", "labels.csv", "--device", "cpu").refusal()
+    assert message in refusal
+    assert function == "constant" or "pass --clusters 2, or choose other features" in refusal
+    assert not Path("labels.csv").exists()
+
+
+def test_a_name_that_no_list_holds_is_refused(here: Path, adm: Adm) -> None:
+    Path("photos").mkdir()
+    for name in ("a.png", " b.png", "c.png"):
+        Path("photos", name).write_bytes(png(1))
+    answer = adm("cluster", "photos", *FEATURES, "--clusters", 2, "--out", "labels.csv")
+    assert answer.refusal().startswith("adm: ' b.png' cannot be written to a list of labels")

@@ -1,0 +1,224 @@
+"""Clusters of a mixture of far normals are its components, whatever the order and the batch."""
+
+import numpy as np
+import pytest
+import torch
+from evaluation.stubs import blocks, spots, taken
+from oracle import Mixture, by_angle, four_modes, last, noise_like, normal, seeded
+
+from adm.clustering import choose, kmeans
+from adm.clustering.agreement import agreement
+from adm.clustering.kmeans import Points, fit, points_of
+from adm.clustering.listing import cluster_names, listed
+from adm.clustering.run import Wanted, find_clusters
+from adm.data.lists import csv_pairs
+from adm.data.naming import natural
+from adm.evaluation import Extraction, extract
+from adm.samplers import DDIM
+
+
+def far(components: int = 8, count: int = 400, dim: int = 6) -> tuple[np.ndarray, np.ndarray]:
+    """Features (N, D) around `components` means, 20 deviations apart on average; their means."""
+    random = np.random.default_rng(0)
+    means = random.normal(size=(components, dim)) * 20
+    component = random.choice(components, count, p=_falling(components))
+    return (means[component] + random.normal(size=(count, dim))).astype(np.float32), component
+
+
+def _falling(components: int) -> np.ndarray:
+    weights = np.linspace(2, 1, components)
+    return weights / weights.sum()
+
+
+def hashes(count: int, seed: int = 1) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, 32)).astype(np.uint8)
+
+
+def rand_index(one: np.ndarray, other: np.ndarray) -> float:
+    from sklearn.metrics import adjusted_rand_score
+
+    return float(adjusted_rand_score(one, other))
+
+
+def points(pool: np.ndarray) -> Points:
+    return points_of(pool, hashes(len(pool)), "means")
+
+
+def test_far_components_are_found_exactly_and_numbered_by_size() -> None:
+    pool, component = far()
+    found = points(pool)
+    clusters = fit(found, 8, seed=0)
+    assert rand_index(clusters.ids, component[found.order]) == 1
+    assert clusters.sizes.tolist() == sorted(np.bincount(component).tolist(), reverse=True)
+    # The mean squared distance to 8 means of nearly all variance: what is left is that within.
+    within = pool - np.stack([pool[component == k].mean(axis=0) for k in component])
+    assert clusters.inertia == pytest.approx(
+        (within / pool.std(axis=0)).var(axis=0).sum(), rel=0.05
+    )
+
+
+def test_the_order_of_images_and_the_units_of_features_change_nothing() -> None:
+    pool, _ = far(components=5, count=200)
+    pool += np.random.default_rng(4).normal(size=pool.shape).astype(np.float32) * 8  # overlap
+    names, shuffled = hashes(len(pool)), np.random.default_rng(2).permutation(len(pool))
+    one, other = points_of(pool, names, ""), points_of(pool[shuffled], names[shuffled], "")
+    scaled = points_of(pool * np.float32(4) + np.float32(64), names, "")
+    ids = [fit(each, 7, seed=3).ids for each in (one, other, scaled)]
+    assert np.array_equal(one.values, other.values)
+    assert np.array_equal(shuffled[other.order], one.order)
+    assert np.array_equal(ids[0], ids[1])
+    assert rand_index(ids[0], ids[2]) > 0.95  # rounding
+
+
+def test_the_seed_decides_the_rest() -> None:
+    pool = np.random.default_rng(0).normal(size=(300, 4)).astype(np.float32)
+    found = points(pool)
+    first, again, other = (fit(found, 9, seed=seed, starts=1) for seed in (0, 0, 1))
+    assert np.array_equal(first.ids, again.ids)
+    assert np.array_equal(first.centres, again.centres)
+    assert not np.array_equal(first.ids, other.ids)
+
+
+def test_more_starts_are_never_worse() -> None:
+    found = points(np.random.default_rng(0).normal(size=(300, 4)).astype(np.float32))
+    inertias = [fit(found, 20, seed=0, starts=starts).inertia for starts in (1, 2, 4)]
+    assert inertias == sorted(inertias, reverse=True)
+
+
+def test_features_that_only_rounding_varies_count_as_constant() -> None:
+    pool, component = far(components=3, count=100)
+    random = np.random.default_rng(5)
+    rounded = 1000 * (1 + 1e-7 * random.normal(size=(100, 5))).astype(np.float32)
+    found = points(np.concatenate([pool, rounded], axis=1))
+    assert np.array_equal(found.values[:, 6:], np.zeros((100, 5)))
+    assert rand_index(fit(found, 3, seed=0).ids, component[found.order]) == 1
+    with pytest.raises(ValueError, match="blank gives all 100 images the same features; choose"):
+        points_of(rounded, hashes(100), "blank")
+
+
+def test_clusters_without_images_are_refused_with_the_largest_number_that_has_some() -> None:
+    pool = np.repeat(np.eye(4, dtype=np.float32), 10, axis=0)
+    assert sorted(fit(points(pool), 4, seed=0).sizes.tolist()) == [10, 10, 10, 10]
+    with pytest.raises(ValueError, match=r"only 4 of 6 clusters have images.* pass clusters=4,"):
+        fit(points(pool), 6, seed=0)
+
+
+def test_the_number_of_components_has_the_largest_silhouette(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool, component = far(components=20, count=1000, dim=16)
+    found, steps = points(pool), []
+    chosen = choose.choose(found, seed=0, starts=2, advance=steps.append)
+    assert [each.clusters for each in chosen.tried] == [10, 20, 50]
+    assert len(chosen.clusters.sizes) == 20
+    assert len(steps) == 2 * 3
+    assert rand_index(chosen.clusters.ids, component[found.order]) == 1
+    monkeypatch.setattr(choose, "SUBSET", 500)
+    fewer = choose.silhouette(found, chosen.clusters)
+    assert fewer == pytest.approx(chosen.tried[1].silhouette, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("images", "numbers"),
+    [(200, [10]), (399, [10]), (400, [10, 20]), (60_000, [10, 20, 50, 100, 200, 500, 1000, 2000])],
+)
+def test_candidates_have_twenty_images_a_cluster(images: int, numbers: list[int]) -> None:
+    assert choose.candidates(images) == numbers
+
+
+def test_too_few_images_to_choose_or_to_cluster_are_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"199 images are too few to choose .* needs 200; give the"
+    ):
+        choose.candidates(199)
+    with pytest.raises(
+        ValueError, match="clusters must be from 2 to 30, the number of images, got 31"
+    ):
+        Wanted(clusters=31).fits(30)
+    assert Wanted(clusters=30).fits(30) == Wanted(clusters=2).fits(30) == kmeans.STARTS
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"clusters": 1}, "clusters must be from 2 to"),
+        ({"clusters": 5, "seed": -1}, "seed must be in 0"),
+        ({"clusters": 5, "starts": 0}, "starts must be from 1 to 100, got 0"),
+    ],
+)
+def test_values_out_of_range_are_refused(given: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Wanted(**given)
+
+
+def test_clusters_do_not_depend_on_the_batch_the_order_or_the_labels() -> None:
+    source = spots(60)
+    shuffled = np.random.default_rng(0).permutation(60)
+    found = [
+        find_clusters(extract(images, blocks(), Extraction(batch_size=size)), Wanted(clusters=4))
+        for images, size in (
+            (source, 64),
+            (source, 7),
+            (taken(source, shuffled), 64),
+            (spots(60, classes=1), 64),
+        )
+    ]
+    assert np.array_equal(found[0].ids, found[1].ids)
+    assert np.array_equal(found[0].ids[shuffled], found[2].ids)
+    assert found[0].agreement is not None
+    assert found[3].agreement is None
+
+
+def test_agreement_is_1_for_equal_and_known_for_mixed_clusters() -> None:
+    labels = np.repeat([0, 1, 2], [6, 4, 2])
+    same = agreement(np.repeat([2, 0, 1], [6, 4, 2]), labels)
+    assert (same.common, same.shares, same.purity) == ((1, 2, 0), (1, 1, 1), 1)
+    assert same.information == pytest.approx(1)
+    halves = agreement(np.array([0, 0, 0, 1, 1, 1]), np.array([0, 0, 1, 1, 1, 0]))
+    assert (halves.common, halves.purity) == ((0, 1), pytest.approx(4 / 6))
+    independent = agreement(np.arange(12) % 2, np.arange(12) // 2 % 3)
+    assert independent.information == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("count", "last_name"), [(2, "cluster-01"), (100, "cluster-99"), (101, "cluster-100")]
+)
+def test_names_are_in_natural_order(count: int, last_name: str) -> None:
+    names = cluster_names(count)
+    assert names[-1] == last_name
+    assert list(names) == sorted(names, key=natural) == sorted(names)
+
+
+def test_a_list_is_read_as_it_was_written() -> None:
+    names = ["a,b.png", 'quote".png', "train/17", "new\nline.png", "ä.png"]
+    content = listed(names, cluster_names(5))
+    assert csv_pairs(content, "l.csv", ",") == list(zip(names, cluster_names(5), strict=True))
+
+
+def _apart() -> Mixture:
+    """The oracle's four modes, each its own class, narrow enough to be far apart."""
+    modes = four_modes()
+    return Mixture(modes.means, modes.variances / 20, modes.weights, torch.arange(4))
+
+
+def test_guidance_by_clusters_is_guidance_by_components_up_to_their_numbers() -> None:
+    data, schedule = _apart(), by_angle(30, first=0.05)
+    images, component = data.sample(300, seeded(0))
+    found = points(images.flatten(1).numpy())
+    ids = np.empty(300, np.int64)
+    ids[found.order] = fit(found, 4, seed=0).ids
+    assert rand_index(ids, component.numpy()) == 1
+    number = {int(c): int(i) for c, i in zip(component, ids, strict=True)}
+    renumbered = Mixture(
+        data.means, data.variances, data.weights, torch.tensor([number[c] for c in range(4)])
+    )
+    wanted = torch.arange(8) % 4
+    x_T = normal((8, 1, 2, 2), seed=1)
+
+    def guided(mixture: Mixture, labels: torch.Tensor) -> torch.Tensor:
+        gradient = mixture.gradient(schedule, labels)
+        return last(DDIM()(data.denoise(schedule), x_T, schedule, noise_like(x_T), gradient))
+
+    of_clusters = guided(renumbered, torch.tensor([number[int(c)] for c in wanted]))
+    assert torch.allclose(of_clusters, guided(data, wanted), atol=1e-12)
+    assert not torch.allclose(of_clusters, guided(data, (wanted + 1) % 4), atol=0.1)
