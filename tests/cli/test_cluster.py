@@ -176,6 +176,11 @@ def test_features_of_a_diffusion_model(here: Path, adm: Adm) -> None:
     answer = adm(*words, "--features", "diffusion:model.safetensors@level=5")
     assert answer.status == 0, answer.err
     assert set(rows("labels.csv").values()) == set(cluster_names(3))
+    scored = adm(
+        *("evaluate", "real.npz", "--reference", "real.npz", "--resamples", 2, "--json"),
+        *("--features", "diffusion:model.safetensors@level=5", "--device", "cpu"),
+    )
+    assert json.loads(scored.out)["scores"]["frechet"]["value"] == pytest.approx(0, abs=1e-3)
     wrong = adm(*words, "--features", "diffusion:fashion")
     assert "was trained on images of (C, H, W) = (1, 28, 28), got (1, 8, 8)" in wrong.refusal()
 

@@ -88,6 +88,8 @@ SHORTER = (
     (r"adm sample runs/photos .*--count 200", "--steps 4 --count 20"),
     (r"adm sample runs/photos ", "--steps 4"),
     (r"adm upsample runs/photos", "--steps 4 --count 8"),
+    (r"adm cluster", "--clusters 3 --starts 1"),
+    (r"adm sample runs/clusters", "--steps 4 --classes cluster-00:2"),
     (r"adm grid", "--count 2"),
     (r"adm frontier", "--samplers ddim --spacings even --steps 2,3 --count 20 --trial-count 2"),
     (r"--budget", "--budget 1min"),

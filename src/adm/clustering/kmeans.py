@@ -116,7 +116,7 @@ def fit(
         from threadpoolctl import threadpool_limits
     except ImportError:
         raise ValueError(
-            f"clusters need scikit-learn, which is not installed; {installing('cluster')}"
+            f"clusters need scikit-learn, which is not installed; {installing('digits')}"
         ) from None
     best = None
     for start in range(starts):
