@@ -43,7 +43,10 @@ def not_finite(
         level: the level that the step left.
     """
     cures = ["use another checkpoint"]
-    if any(term.scale for term in sampling.guidance):
+    for term in sampling.by_contrast:
+        nearer = f"nearer to {term.neutral:g} than {term.scale:g}"
+        cures.insert(0, f"pass a {term.name}_scale=... {nearer}")
+    if any(term.scale for term in sampling.by_classifier):
         cures.insert(0, f"pass a scale=... nearer to 0 than {sampling.scale:g}")
     if sampling.precision == "float16":
         cures.insert(0, "pass precision='bfloat16' or precision='float32'")

@@ -1,6 +1,6 @@
-"""Shapes of an upsampler and of the images that it starts from -> ValueError unless they fit."""
+"""What models say about themselves -> ValueError unless they fit each other and the settings."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 
 def check_start(
@@ -30,6 +30,59 @@ def check_start(
             f"the upsampler {name} starts from images of {sized(wanted)} and {whose} {sized(got)}; "
             f"{cure}"
         )
+
+
+def check_free(name: object, labelled: bool, told: bool, label_dropout: float) -> None:
+    """Raise ValueError unless a model can be guided away from its prediction without the label.
+
+    Args:
+        name: of the model, such as its path.
+        labelled: whether its network takes labels.
+        told: whether it is told them.
+        label_dropout: fraction of images that it was trained on without their label.
+    """
+    if not labelled:
+        raise ValueError(
+            f"{name} takes no labels, and free_scale=... guides away from the model without the "
+            "label; leave it out, or pass attention_scale=..."
+        )
+    if not told:
+        raise ValueError(
+            "free_scale=... needs the label that use_labels=False withholds; leave one of them out"
+        )
+    if not label_dropout:
+        raise ValueError(
+            f"{name} was trained without label dropout, so that it has no prediction without the "
+            "label; leave free_scale=... out, or train with train.label_dropout=0.1"
+        )
+
+
+def check_weak(weak: object, pairs: Mapping[str, tuple[object, object]]) -> None:
+    """Raise ValueError unless a weak model fits the one that it guides.
+
+    Args:
+        weak: its name, such as its path.
+        pairs: what they must have in common -> that of the model, and that of the weak one.
+    """
+    for what, (ours, theirs) in pairs.items():
+        if ours != theirs:
+            raise ValueError(
+                f"the weak model {weak} has {what} {in_short(theirs)} and the model has "
+                f"{in_short(ours)}; pass weak=... of the same data, process and classes"
+            )
+
+
+def no_weak(scale: float) -> ValueError:
+    """Return the error of autoguidance without a weak model."""
+    return ValueError(
+        f"weak_scale {scale:g} needs a weak model; pass weak=..., such as an earlier checkpoint"
+    )
+
+
+def in_short(value: object) -> str:
+    """Return a value as text, cut short if it is long."""
+    text = str(value)
+    return text if len(text) < 60 else f"{text[:57]}..."
 
 
 def not_upsampler(model: object) -> ValueError:

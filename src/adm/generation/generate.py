@@ -10,17 +10,18 @@ from torch import Tensor
 
 from adm.diffusion import THRESHOLDS, Schedule
 from adm.generation.blocks import Block, block_size, blocks, whole_blocks
-from adm.generation.cost import counted
+from adm.generation.contrasts import check_contrasts, denoiser, needs_weak
+from adm.generation.cost import Counter, calls
 from adm.generation.finite import finite, not_finite
 from adm.generation.fit import check_start
 from adm.generation.generator import Cost, Generator, OnStep, identity
 from adm.generation.grad_mode import with_grad, without_grad
-from adm.generation.guided import check_guidance, gradient_by, guidance, through_network
+from adm.generation.guided import check_guidance, gradient_of, through_network
 from adm.generation.precision import concrete
 from adm.generation.student import distilled
 from adm.guidance import Gradient, total
 from adm.images import ROUNDING, to_float
-from adm.models.engines import check_engine, evaluated_by
+from adm.models.engines import check_engine
 from adm.models.pair import classes_of
 from adm.models.stored_grids import with_levels
 from adm.models.trained import ClassifierModel, DiffusionModel
@@ -40,15 +41,17 @@ class DiffusionGenerator:
         model: the network, its recipe and its process.
         sampling: the sampler and everything else that images depend on; the levels of a searched
             grid are looked up.
-        classifier: the classifier that guides, if `sampling` has guidance.
+        classifier: the classifier that guides, if `sampling` has guidance by one.
+        weak: the weak model of autoguidance, if `sampling` has that.
 
     Raises:
-        ValueError: the model cannot be sampled with these settings, or guided by this classifier.
+        ValueError: the model cannot be sampled with these settings, or guided by these others.
     """
 
     model: DiffusionModel
     sampling: Sampling
     classifier: ClassifierModel | None = None
+    weak: DiffusionModel | None = None
 
     def __post_init__(self) -> None:
         check_engine(self.sampling.engine, self.model)
@@ -59,6 +62,7 @@ class DiffusionGenerator:
         found.grid.check(self.model.schedule.last)
         found.sampler.evaluations(self.steps)
         check_guidance(self.model, found, self.classifier)
+        check_contrasts(self.model, found, self.weak)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -72,7 +76,7 @@ class DiffusionGenerator:
     def classes(self) -> tuple[str, ...]:
         """The classes that the model is told, otherwise those that the classifier guides to."""
         told = self.tells and bool(self.model.classes)
-        if told or self.sampling.guidance:
+        if told or self.sampling.by_classifier:
             return classes_of(self.model, self.classifier)
         return ()
 
@@ -92,7 +96,9 @@ class DiffusionGenerator:
 
     @property
     def evaluations(self) -> int:
-        """Network evaluations per image."""
+        """Network evaluations per image, those of weaker networks included."""
+        if self.sampling.by_contrast:
+            return self._calls.network
         return self.sampling.sampler.evaluations(self.steps)
 
     @property
@@ -103,8 +109,12 @@ class DiffusionGenerator:
     @cached_property
     def cost(self) -> Cost:
         """Calls of the network and of the classifier per image."""
+        return self._calls.cost
+
+    @cached_property
+    def _calls(self) -> Counter:
         sampling = replace(self.sampling, guidance=()) if self.student else self.sampling
-        return counted(sampling, self.model.schedule)
+        return calls(sampling, self.model.schedule)
 
     def evaluated(self, step: int) -> int:
         """Return the network evaluations that a step, numbered from 1, counts for in `on_step`."""
@@ -153,15 +163,11 @@ class DiffusionGenerator:
         # The x_0 of a student says where its step leads, and may be outside the range of images.
         before = None if self.student else before
         again = {"threshold": threshold} if getattr(sampler, "clip_again", False) else {}
-        denoise = model.denoise(
-            labels if self.tells else None,
-            schedule,
-            before,
-            None if low_res is None else to_float(low_res.to(model.device)),
-            network=evaluated_by(self.sampling.engine, model, self.sampling.precision),
-            scale=self.sampling.scale,
-        )
-        both = [g for g in (self._guidance(labels, schedule), gradient) if g is not None]
+        low = None if low_res is None else to_float(low_res.to(model.device))
+        told = labels if self.tells else None
+        denoise = denoiser(model, self.weak, self.sampling, told, low, before)
+        own = gradient_of(self.sampling, model.schedule, self.classifier, labels)
+        both = [g for g in (own, gradient) if g is not None]
         pull = total(*both) if both else None
         noise = self.noise(indices, low_res)
         states = sampler(denoise, noise.start(), schedule, noise, pull, **again)
@@ -173,16 +179,6 @@ class DiffusionGenerator:
         """Return the noise of one batch; `start()` is the noise that sampling starts from."""
         numbers = indices if low_res is None else [UPSAMPLED + index for index in indices]
         return ImageNoise(self.seed, numbers, self.model.shape, self.model.device)
-
-    def _guidance(self, labels: Tensor | None, schedule: Schedule) -> Gradient | None:
-        if self.classifier is None or not self.sampling.guidance:
-            return None
-        if labels is None:
-            raise ValueError(
-                f"scale {self.sampling.scale:g} needs classes to guide to; pass classes=..."
-            )
-        by = gradient_by(self.classifier, labels, schedule, self.sampling)
-        return guidance(self.sampling, self.model.schedule, by)
 
     def images(
         self,
@@ -238,10 +234,12 @@ class DiffusionGenerator:
 
     def manifest(self) -> dict[str, Any]:
         """Everything besides labels and indices that the images depend on, as JSON values."""
-        guides = self.classifier if self.sampling.guidance else None
+        guides = self.classifier if self.sampling.by_classifier else None
+        weak = {"weak": identity(self.weak)} if self.weak and needs_weak(self.sampling) else {}
         return {
             "model": identity(self.model),
             "classifier": None if guides is None else identity(guides),
+            **weak,
             "sampling": to_json(self.sampling),
         }
 

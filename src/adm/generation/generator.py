@@ -18,8 +18,9 @@ class Cost:
     """Calls of the networks per image.
 
     Attributes:
-        network: evaluations of the diffusion network. A backward pass through it counts as one
-            more: it is taken with respect to the input only, and has about as many operations.
+        network: evaluations of the diffusion network, and of the weaker ones that it is contrasted
+            with. A backward pass through one counts as one more: it is taken with respect to the
+            input only, and has about as many operations.
         classifier: gradients of the classifier, each a forward and a backward pass.
     """
 

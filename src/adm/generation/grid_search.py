@@ -73,7 +73,7 @@ def search(
             raise ValueError(f"steps must be in 2..{len(visited)}, got {number}")
     cost = _mean_deviations(teacher, labels, count, on_step)
     of_model = sha256(teacher.model.path)
-    guide = teacher.classifier if teacher.sampling.guidance else None
+    guide = teacher.classifier if teacher.sampling.by_classifier else None
     of_guide = None if guide is None else sha256(guide.path)
     found: list[StoredGrid] = []
     for number in steps:

@@ -17,18 +17,19 @@ def check_guidance(
     model: DiffusionModel, sampling: Sampling, classifier: ClassifierModel | None
 ) -> None:
     """Raise ValueError unless the model can be sampled with this guidance by this classifier."""
-    for term in sampling.guidance:
+    terms = sampling.by_classifier
+    for term in terms:
         term.check(model.schedule.last)
     # Not their sum: terms of opposite scales guide at different levels.
-    strongest = max((term.scale for term in sampling.guidance), key=abs, default=0.0)
+    strongest = max((term.scale for term in terms), key=abs, default=0.0)
     if strongest and classifier is None and model.recipe.distillation is None:
         raise ValueError(f"scale {strongest:g} needs a classifier; pass classifier=...")
     if classifier is None:
         return
-    ways: list[On | None] = [term.on for term in sampling.guidance]
+    ways: list[On | None] = [term.on for term in terms]
     for on in ways or [None]:
         check_pair(model, classifier, on)
-    on_x_0 = any(guides_on(classifier, term.on) != "x_t" for term in sampling.guidance)
+    on_x_0 = any(guides_on(classifier, term.on) != "x_t" for term in terms)
     if on_x_0 and isinstance(sampling.sampler, Splitting):
         raise ValueError(
             "splitting takes the gradient before the network has estimated x_0, so it cannot guide "
@@ -44,21 +45,44 @@ def check_guidance(
 
 def through_network(sampling: Sampling) -> bool:
     """Return whether the guidance differentiates the diffusion network."""
-    return any(term.on == "x_0_through_network" for term in sampling.guidance)
+    return any(term.on == "x_0_through_network" for term in sampling.by_classifier)
 
 
 def guidance(
     sampling: Sampling, process: Schedule, gradient_of: Callable[[ClassifierGuidance], Gradient]
 ) -> Gradient | None:
-    """Return the sum of all terms of guidance; None if there are none.
+    """Return the sum of all terms of a classifier's guidance; None if there are none.
 
     Args:
         process: the process that the model was trained on.
         gradient_of: returns the gradient of a term, without a scale.
     """
     levels = sampling.grid.visited(process)
-    terms = [term.applied(gradient_of(term), levels) for term in sampling.guidance]
+    terms = [term.applied(gradient_of(term), levels) for term in sampling.by_classifier]
     return total(*terms) if len(terms) > 1 else next(iter(terms), None)
+
+
+def gradient_of(
+    sampling: Sampling,
+    process: Schedule,
+    classifier: ClassifierModel | None,
+    labels: Tensor | None,
+) -> Gradient | None:
+    """Return the gradient of all terms of guidance by a classifier; None if there are none.
+
+    Args:
+        process: the process that the model was trained on.
+        labels: (B,) int64; None for an unconditional batch.
+
+    Raises:
+        ValueError: there is guidance and no labels.
+    """
+    if classifier is None or not sampling.by_classifier:
+        return None
+    if labels is None:
+        raise ValueError(f"scale {sampling.scale:g} needs classes to guide to; pass classes=...")
+    by = gradient_by(classifier, labels, sampling.grid.of(process), sampling)
+    return guidance(sampling, process, by)
 
 
 def gradient_by(

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from adm.diffusion import Denoise, Schedule
 from adm.generation.cascade import cascade
+from adm.generation.contrasts import needs_weak
 from adm.generation.fit import check_upsampler_steps
 from adm.generation.generate import DiffusionGenerator
 from adm.generation.generator import OnStep
@@ -33,7 +34,8 @@ class Pipeline:
 
     Settings default to those of the model's recipe. They are changed by name: `scale`, `seed`,
     `steps`, `sampler` and the other fields of `Sampling` and `Grid`, the fields of
-    `ClassifierGuidance`, such as `guide_every`, and the parameters of the sampler, such as `eta`.
+    `ClassifierGuidance`, such as `guide_every`, and of guidance without a classifier, such as
+    `free_scale`, and the parameters of the sampler, such as `eta`.
     The same options of `adm sample` give the same images.
 
     Attributes:
@@ -41,11 +43,14 @@ class Pipeline:
         guide: the classifier that guides if the scale is not 0, or its name or path, from which
             `classifier` loads it on first use; None for no classifier.
         upsampler: an upsampler to apply to the images, or None.
+        weak: the weak model that autoguidance leads away from, or its name or path, from which
+            `weaker` loads it on first use; None for none.
     """
 
     model: DiffusionModel
     guide: ClassifierModel | str | Path | None = None
     upsampler: DiffusionModel | None = None
+    weak: DiffusionModel | str | Path | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -78,6 +83,13 @@ class Pipeline:
             return self.guide
         return load_classifier(self.guide, self.device)
 
+    @cached_property
+    def weaker(self) -> DiffusionModel | None:
+        """The weak model of autoguidance, loaded on first use."""
+        if self.weak is None or isinstance(self.weak, DiffusionModel):
+            return self.weak
+        return load_diffusion(self.weak, self.device)
+
     def __repr__(self) -> str:
         sides = "x".join(map(str, self.shape[1:]))
         return f"Pipeline({self.model.name!r}, {sides}, {len(self.model.classes)} classes)"
@@ -94,8 +106,9 @@ class Pipeline:
         """
         sampling = changed(self.sampling, **settings)
         told = self.model.recipe.distillation is not None and not self.guide
-        guides = self.classifier if sampling.guidance and not told else None
-        return DiffusionGenerator(self.model, sampling, guides)
+        guides = self.classifier if sampling.by_classifier and not told else None
+        weak = self.weaker if needs_weak(sampling) else None
+        return DiffusionGenerator(self.model, sampling, guides, weak)
 
     def job(
         self,
@@ -180,6 +193,7 @@ def load(
     classifier: ClassifierModel | str | Path | None = None,
     upsampler: str | Path | None = None,
     device: str | torch.device | None = None,
+    weak: DiffusionModel | str | Path | None = None,
 ) -> Pipeline:
     """Load a diffusion model for sampling.
 
@@ -191,19 +205,22 @@ def load(
             file. A noisy classifier guides at x_t, one of clean images at the estimate of x_0.
         upsampler: name or path of an upsampler to apply to the images.
         device: such as "cpu" or "cuda:1"; the best available by default.
+        weak: the weak model of autoguidance, for `weak_scale`: a model, name or path, such as an
+            earlier checkpoint of the same run.
 
     Raises:
         ValueError: there is no such model or device, the file is damaged, or it is a classifier.
     """
     place = pick(device)
+    # Refuses what is not there; `Pipeline` loads it when it is needed.
     if classifier is not None and not isinstance(classifier, ClassifierModel):
-        resolve(
-            classifier, "classifier"
-        )  # refuses what is not there; `Pipeline.classifier` loads it
+        resolve(classifier, "classifier")
+    if weak is not None and not isinstance(weak, DiffusionModel):
+        resolve(weak, "diffusion")
     found = load_diffusion(model, place)
     larger = None if upsampler is None else load_diffusion(upsampler, place)
     guide = classifier_of(model) if classifier is None else classifier
-    return Pipeline(found, guide, larger)
+    return Pipeline(found, guide, larger, weak)
 
 
 def _job(

@@ -38,7 +38,7 @@ def distilled(
             f"this model is distilled for scales from {low:g} to {high:g}, got "
             f"{sampling.scale:g}; pass a scale between them"
         )
-    plain = tuple(ClassifierGuidance(scale=term.scale) for term in sampling.guidance)
+    plain = tuple(ClassifierGuidance(scale=term.scale) for term in sampling.by_classifier)
     if sampling.guidance != plain:
         raise ValueError(
             "this model is distilled for guidance at all levels, without a cap; pass only the scale"

@@ -2,11 +2,18 @@
 
 gradients   logits, labels -> Gradient
 combine     Gradients -> Gradient
-denoisers   Denoise, Gradient -> Denoise
+denoisers   Denoise, Gradient -> Denoise; Denoise, weaker ones -> Denoise
 """
 
 from adm.guidance.combine import between, capped, every, scaled, total
-from adm.guidance.denoisers import contrast, folded, shifted, thresholded
+from adm.guidance.denoisers import (
+    Contrast,
+    contrast,
+    contrasted,
+    folded,
+    shifted,
+    thresholded,
+)
 from adm.guidance.gradients import (
     PLAIN,
     Gradient,
@@ -19,6 +26,7 @@ from adm.guidance.gradients import (
 
 __all__ = [
     "PLAIN",
+    "Contrast",
     "Gradient",
     "Temperatures",
     "between",
@@ -26,6 +34,7 @@ __all__ = [
     "classifier_gradient",
     "clean_gradient",
     "contrast",
+    "contrasted",
     "evaluate",
     "every",
     "folded",

@@ -1,4 +1,6 @@
-"""Denoise, Gradient -> Denoise; Denoise, Denoise, scale -> Denoise."""
+"""Denoise, Gradient -> Denoise; Denoise, weaker ones, scales -> Denoise."""
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -46,6 +48,52 @@ def contrast(strong: Denoise, weak: Denoise, scale: float) -> Denoise:
         one, other = strong(x_t, level), weak(x_t, level)
         x_0 = torch.lerp(other.x_0, one.x_0, scale)
         return Prediction(x_0, torch.lerp(other.noise, one.noise, scale), one.variance)
+
+    return guided
+
+
+class Contrast(NamedTuple):
+    """What a denoiser is contrasted with.
+
+    Attributes:
+        weak: the weaker denoiser.
+        factor: of the difference, strong - weak, which is added; 0 changes nothing.
+        interval: lowest and highest level at which it is added; None for all levels.
+    """
+
+    weak: Denoise
+    factor: float
+    interval: tuple[int, int] | None = None
+
+    def at(self, level: Level, x_t: Tensor) -> float | Tensor:
+        """Return the factor at a level: a number, or (B, 1, 1, 1) if images differ in theirs."""
+        if self.interval is None:
+            return self.factor
+        low, high = self.interval
+        if isinstance(level, int):  # decided on the host: a device would have to be waited for
+            return self.factor if low <= level <= high else 0.0
+        levels = level.to(x_t.device).reshape(-1, *[1] * (x_t.dim() - 1))
+        inside = (low <= levels) & (levels <= high)
+        return self.factor * inside.to(x_t.dtype) if inside.any() else 0.0
+
+
+def contrasted(strong: Denoise, *contrasts: Contrast) -> Denoise:
+    """Extrapolate from several weak denoisers at once: strong + sum of factor (strong - weak).
+
+    One contrast of factor s - 1 is `contrast` of scale s. The strong denoiser is evaluated once,
+    and a weak one only where its factor is not 0. The variance is that of the strong one.
+    """
+
+    def guided(x_t: Tensor, level: Level) -> Prediction:
+        one = strong(x_t, level)
+        x_0, noise = one.x_0, one.noise
+        for each in contrasts:
+            factor = each.at(level, x_t)
+            if isinstance(factor, Tensor) or factor:
+                other = each.weak(x_t, level)
+                x_0 = x_0 + factor * (one.x_0 - other.x_0)
+                noise = noise + factor * (one.noise - other.noise)
+        return Prediction(x_0, noise, one.variance)
 
     return guided
 

@@ -17,7 +17,7 @@ from adm.extras import installing
 from adm.models.compiled import Compiled, Form, check_compiles, form_of
 from adm.models.int8 import quantized
 from adm.models.trained import ClassifierModel, DiffusionModel, Logits, Network
-from adm.networks import Classifier, UNet
+from adm.networks import Classifier, UNet, perturbed
 from adm.samplers.settings import Engine, Precision
 
 HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}  # OpenVINO's names
@@ -26,6 +26,7 @@ Call: TypeAlias = Callable[[list[Tensor]], Tensor]
 # Networks that are ready, by what they were made from: compiling takes seconds. None of them refers
 # to the network that it was made from, which would then stay in memory.
 _ready: WeakKeyDictionary[UNet, dict[tuple[Engine, Precision], Network]] = WeakKeyDictionary()
+_perturbed: WeakKeyDictionary[UNet, dict[tuple[Engine, Precision], Network]] = WeakKeyDictionary()
 _compiled: WeakKeyDictionary[Classifier, dict[Precision, Logits]] = WeakKeyDictionary()
 
 
@@ -73,6 +74,20 @@ def evaluated_by(engine: Engine, model: DiffusionModel, precision: Precision) ->
     return made[engine, precision]
 
 
+def perturbed_by(engine: Engine, model: DiffusionModel, precision: Precision) -> Network:
+    """Return what evaluates the network of a model without its innermost attention."""
+    if engine == "torch":
+        return model.perturbed(precision)
+    made = _perturbed.setdefault(model.network, {})
+    if (engine, precision) not in made:
+        whole, by_torch = evaluated_by(engine, model, precision), model.perturbed(precision)
+        if isinstance(whole, OpenVINO):
+            made[engine, precision] = OpenVINO(perturbed(whole.plain), by_torch, precision)
+        else:
+            made[engine, precision] = Compiled(by_torch, "network")
+    return made[engine, precision]
+
+
 def classified_by(engine: Engine, model: ClassifierModel, precision: Precision) -> Logits:
     """Return what evaluates a classifier and its gradient: torch, which may compile it."""
     if engine != "torch-compiled":
@@ -95,7 +110,7 @@ class OpenVINO:
     """
 
     def __init__(self, plain: UNet, by_torch: Network, precision: Precision = "float32") -> None:
-        self._plain, self._by_torch = plain, by_torch
+        self.plain, self._by_torch = plain, by_torch
         self._precision: Precision = precision
         self._compiled: dict[Form, Call] = {}
 
@@ -112,7 +127,7 @@ class OpenVINO:
         inputs = (x_t.detach(), timestep, label, low_res, conditions)
         form = form_of(inputs)
         if form not in self._compiled:
-            self._compiled[form] = _by_openvino(self._plain, form, self._precision)
+            self._compiled[form] = _by_openvino(self.plain, form, self._precision)
         return self._compiled[form]([each for each in inputs if each is not None])
 
 

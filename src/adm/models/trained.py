@@ -21,7 +21,8 @@ from adm.diffusion import (
 )
 from adm.distillation import conditions
 from adm.guidance import PLAIN, Gradient, Temperatures, classifier_gradient, clean_gradient
-from adm.networks import NO_LABEL, Classifier, Prepared, UNet, prepared
+from adm.networks import NO_LABEL, Classifier, Prepared, UNet, perturbed, prepared
+from adm.networks.inference import PreparedUNet
 from adm.recipes.build import PRECISIONS
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe
 
@@ -50,8 +51,9 @@ class _Prepares:
         return self._copies[precision]
 
     def release(self, precision: str) -> None:
-        """Free the memory of the copy in this precision, if there is one."""
+        """Free the memory of the copies in this precision, if there are any."""
         self._copies.pop(precision, None)
+        self._copies.pop(_perturbed(precision), None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,6 +143,15 @@ class DiffusionModel(_Prepares):
     def prepared(self, precision: str = "float32") -> Prepared:
         """Return the network, prepared for sampling in this precision; see `_Prepares`."""
         return self._prepared(self.network, precision)
+
+    def perturbed(self, precision: str = "float32") -> Prepared:
+        """Return the prepared network without its innermost attention; see `networks.perturbed`."""
+        name = _perturbed(precision)
+        if name not in self._copies:
+            network = self.prepared(precision)
+            assert isinstance(network, PreparedUNet)
+            self._copies[name] = perturbed(network)
+        return self._copies[name]
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,6 +253,11 @@ def name_of(path: Path) -> str:
     if CHECKPOINTS in folders[:-2]:
         return folders[folders.index(CHECKPOINTS) + 1]
     return folders[0] or whole.stem
+
+
+def _perturbed(precision: str) -> str:
+    """Return the name of the perturbed copy in a precision among the copies of a network."""
+    return f"{precision}, perturbed"
 
 
 def _described(model: DiffusionModel | ClassifierModel) -> str:

@@ -5,6 +5,7 @@ from adm.networks.classifier import Classifier, ClassifierConfig
 from adm.networks.dropout import Dropout, key_dropout
 from adm.networks.encoder import Stage
 from adm.networks.inference import Prepared, prepared
+from adm.networks.perturbed import perturbed
 from adm.networks.recompute import recompute
 from adm.networks.shapes import Config, Shapes, on_meta, shapes_of
 from adm.networks.unet import CONDITIONS, NO_LABEL, Condition, UNet, UNetConfig
@@ -26,6 +27,7 @@ __all__ = [
     "UNetConfig",
     "key_dropout",
     "on_meta",
+    "perturbed",
     "prepared",
     "recompute",
     "shapes_of",

@@ -3,6 +3,7 @@
 from adm.samplers.ancestral import Ancestral, ancestral
 from adm.samplers.classifier_guidance import ClassifierGuidance
 from adm.samplers.consistency import Consistency
+from adm.samplers.contrast_guidance import AttentionGuidance, FreeGuidance, WeakGuidance
 from adm.samplers.ddim import DDIM, ddim, encode
 from adm.samplers.dpm_solver import DPMSolver
 from adm.samplers.grid import Grid
@@ -20,9 +21,11 @@ __all__ = [
     "IPNDM",
     "SAMPLERS",
     "Ancestral",
+    "AttentionGuidance",
     "ClassifierGuidance",
     "Consistency",
     "DPMSolver",
+    "FreeGuidance",
     "Grid",
     "Heun",
     "ImageNoise",
@@ -32,6 +35,7 @@ __all__ = [
     "Splitting",
     "State",
     "UniPC",
+    "WeakGuidance",
     "ancestral",
     "ddim",
     "encode",

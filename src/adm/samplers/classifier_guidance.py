@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from adm.guidance import Gradient, between, capped, every, scaled
+from adm.samplers.interval import Interval, check_ordered, check_within, visited
 
 On = Literal["x_t", "x_0", "x_0_through_network"]
 Temperature = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -38,7 +39,7 @@ class ClassifierGuidance:
     """
 
     scale: Annotated[float, Field(allow_inf_nan=False)]
-    interval: tuple[int, int] | None = None
+    interval: Interval | None = None
     every: Annotated[int, Field(ge=1)] = 1
     cap: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     on: On | None = None
@@ -46,20 +47,11 @@ class ClassifierGuidance:
     name: Literal["classifier"] = "classifier"
 
     def __post_init__(self) -> None:
-        if self.interval is not None and not 0 <= self.interval[0] <= self.interval[1]:
-            low, high = self.interval
-            raise ValueError(
-                f"the interval of guidance must be two levels, the lower one first, got {low} and "
-                f"{high}; give them as in 100,700"
-            )
+        check_ordered(self.interval)
 
     def check(self, last: int) -> None:
         """Raise ValueError unless the interval is within a process with T = `last`."""
-        if self.interval is not None and self.interval[1] > last:
-            raise ValueError(
-                f"the interval of guidance must be within levels 0..{last} of the model's process, "
-                f"got {self.interval[0]} and {self.interval[1]}; give two of these levels"
-            )
+        check_within(self.interval, last)
 
     def applied(self, gradient: Gradient, levels: Sequence[float]) -> Gradient:
         """Apply reuse, scale, cap and interval to a gradient.
@@ -72,9 +64,5 @@ class ClassifierGuidance:
         found = scaled(found, self.scale)
         if self.cap is not None:
             found = capped(found, self.cap)
-        if self.interval is None:
-            return found
-        low, high = self.interval
-        inside = [i for i, level in enumerate(levels, start=1) if low <= level <= high]
-        # An interval between two visited levels contains none; level 0 is never visited.
-        return between(found, *((inside[0], inside[-1]) if inside else (0, 0)))
+        inside = visited(self.interval, levels)
+        return found if inside is None else between(found, *inside)

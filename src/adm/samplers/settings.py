@@ -1,12 +1,18 @@
-"""Sampler, Grid, ClassifierGuidance, seed -> Sampling."""
+"""Sampler, Grid, terms of guidance, seed -> Sampling."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
 from adm.samplers.ancestral import Ancestral
 from adm.samplers.classifier_guidance import ClassifierGuidance
+from adm.samplers.contrast_guidance import (
+    AttentionGuidance,
+    ContrastGuidance,
+    FreeGuidance,
+    WeakGuidance,
+)
 from adm.samplers.grid import Grid
 from adm.samplers.table import Sampler
 
@@ -14,6 +20,7 @@ Precision = Literal["float32", "bfloat16", "float16", "auto"]
 Engine = Literal["torch", "torch-compiled", "openvino", "openvino-int8"]
 Rounding = Literal["nearest", "truncated"]
 ThresholdName = Literal["clip", "dynamic"]
+Term: TypeAlias = ClassifierGuidance | FreeGuidance | WeakGuidance | AttentionGuidance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +33,8 @@ class Sampling:
     Attributes:
         sampler: the algorithm, with its parameters.
         grid: the noise levels visited.
-        guidance: the terms of classifier guidance; empty for no guidance.
+        guidance: what steers: a classifier's gradient, and contrasts with weaker predictions, whose
+            differences add up; empty for no guidance.
         use_labels: whether a class-conditional model receives the class; otherwise only the
             guidance depends on it.
         threshold: how estimates of x_0 are kept within [-1, 1], the range of images: by clipping
@@ -46,7 +54,7 @@ class Sampling:
 
     sampler: Annotated[Sampler, Field(discriminator="name")] = field(default_factory=Ancestral)
     grid: Grid = field(default_factory=Grid)
-    guidance: tuple[ClassifierGuidance, ...] = ()
+    guidance: tuple[Annotated[Term, Field(discriminator="name")], ...] = ()
     use_labels: bool = True
     threshold: ThresholdName = "clip"
     precision: Precision = "float32"
@@ -59,6 +67,17 @@ class Sampling:
             raise ValueError(f"seed must be in 0..2^64 - 1, got {self.seed}")
 
     @property
+    def by_classifier(self) -> tuple[ClassifierGuidance, ...]:
+        """The terms of guidance by a classifier."""
+        return tuple(term for term in self.guidance if isinstance(term, ClassifierGuidance))
+
+    @property
+    def by_contrast(self) -> tuple[ContrastGuidance, ...]:
+        """The terms that contrast with a weaker prediction, without those of no effect."""
+        terms = [term for term in self.guidance if isinstance(term, ContrastGuidance)]
+        return tuple(term for term in terms if term.factor)
+
+    @property
     def scale(self) -> float:
-        """Sum of the scales of all guidance; 0 for no guidance."""
-        return sum(term.scale for term in self.guidance)
+        """Sum of the scales of a classifier's guidance; 0 for none."""
+        return sum(term.scale for term in self.by_classifier)

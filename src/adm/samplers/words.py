@@ -1,21 +1,22 @@
 """Sampling, settings by name -> Sampling; Sampling <-> JSON."""
 
 from collections.abc import Mapping, Set
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from difflib import get_close_matches
-from typing import Any, cast
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from adm.parsed import LONGEST_REASON
 from adm.samplers.grid import Grid, regridded
-from adm.samplers.settings import ClassifierGuidance, Sampling
+from adm.samplers.settings import Sampling
 from adm.samplers.table import SAMPLERS, Sampler
+from adm.samplers.terms import SETTINGS, as_values, guided_by, setting_of, with_settings
 from adm.shown import printable, short, shown
 
 # What users may mean that is no setting: arguments of `Pipeline.sample` and of `adm.load`.
 ARGUMENTS = ("classes", "count", "batch_size", "low_res", "upsampler_steps", "on_step")
-OF_LOAD = ("model", "classifier", "upsampler", "device")
+OF_LOAD = ("model", "classifier", "upsampler", "device", "weak")
 
 SPOKEN = {  # words of pydantic -> those after the name of a setting
     "Input should be": "must be",
@@ -24,11 +25,6 @@ SPOKEN = {  # words of pydantic -> those after the name of a setting
     "Tuple should have": "must have",
     " after validation": "",
 }
-# Every setting of `ClassifierGuidance` but the scale has this prefix to the name of its field.
-PREFIX = "guide_"
-OF_GUIDANCE = {field.name for field in fields(ClassifierGuidance)} - {"scale", "name"}
-GUIDES = {PREFIX + name for name in OF_GUIDANCE}
-
 _ADAPTER: TypeAdapter[Sampling] = TypeAdapter(Sampling)
 
 
@@ -38,8 +34,10 @@ def changed(sampling: Sampling, **changes: Any) -> Sampling:
     Args:
         changes: settings by name: fields of `Sampling` and of `Grid`; `sampler` as a name or a spec
             such as "ddim:eta=0.5"; `scale` of classifier guidance, 0 for none; other fields of
-            `ClassifierGuidance` with `guide_` before, such as `guide_every`; and parameters of the
-            sampler, such as `eta`. A value of None changes nothing.
+            `ClassifierGuidance` with `guide_` before, such as `guide_every`; `free_scale`,
+            `weak_scale` and `attention_scale`, and `free_interval` and so on, of guidance without a
+            classifier; and parameters of the sampler, such as `eta`. A value of None changes
+            nothing.
 
     Raises:
         ValueError: a setting is unknown, or its value is out of range.
@@ -48,20 +46,12 @@ def changed(sampling: Sampling, **changes: Any) -> Sampling:
     sampler = sampler_of(given.pop("sampler", sampling.sampler), sampling.sampler)
     own = _taken(given, parameters(sampler))
     grid = _taken(given, _names(Grid))
-    guides = _taken(given, GUIDES)
-    if "scale" in given or guides:
-        if "guidance" in given:
-            raise ValueError(
-                f"pass {'scale' if 'scale' in given else min(guides)}=... or guidance=..., not both"
-            )
-        terms = sampling.guidance
-        if "scale" in given:
-            terms = guided_by(_number("scale", given.pop("scale")), terms)
-        given["guidance"] = [asdict(term) | _fields(guides) for term in terms]
-        if guides and not terms:
-            raise ValueError(
-                f"{min(guides)} needs guidance; pass a scale=... other than 0, or leave it out"
-            )
+    guides = _taken(given, SETTINGS)
+    if guides and "guidance" in given:
+        one = "scale" if "scale" in guides else min(guides)
+        raise ValueError(f"pass {one}=... or guidance=..., not both")
+    if guides:
+        given["guidance"] = with_settings(sampling.guidance, guides)
     if strange := given.keys() - _names(Sampling):
         raise ValueError(_unknown(min(strange), sampler))
     base = given.pop("grid", sampling.grid)
@@ -70,27 +60,7 @@ def changed(sampling: Sampling, **changes: Any) -> Sampling:
             f"grid must be a Grid, got {shown(base)}; or pass steps=..., as in steps=25"
         )
     made = asdict(sampling) | given | {"sampler": asdict(sampler) | own}
-    return from_json(made | {"guidance": _terms(made["guidance"]), "grid": regridded(base, grid)})
-
-
-def _fields(guides: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings of guidance by the names of the fields of `ClassifierGuidance`."""
-    return {name.removeprefix(PREFIX): value for name, value in guides.items()}
-
-
-def _terms(guidance: Any) -> Any:
-    """Return the terms of guidance as values, which pydantic checks, unlike dataclasses."""
-    if not isinstance(guidance, list | tuple):
-        return guidance
-    terms = cast("list[Any]", guidance)
-    return [asdict(term) if isinstance(term, ClassifierGuidance) else term for term in terms]
-
-
-def _number(name: str, value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError, RuntimeError):  # a text, or an array of several numbers
-        raise ValueError(f"{name} must be a valid number, got {shown(value)}") from None
+    return from_json(made | {"grid": regridded(base, grid)})
 
 
 def sampler_of(spec: str | Sampler, current: Sampler | None = None) -> Sampler:
@@ -137,16 +107,6 @@ def parameters(sampler: Sampler) -> Set[str]:
     return _names(type(sampler)) - {"name"}
 
 
-def guided_by(
-    scale: float, guidance: tuple[ClassifierGuidance, ...] = ()
-) -> tuple[ClassifierGuidance, ...]:
-    """Return the guidance at another scale; empty for scale 0."""
-    if not scale:
-        return ()
-    first = guidance[0] if guidance else ClassifierGuidance(scale=scale)
-    return (replace(first, scale=scale),)
-
-
 def to_json(sampling: Sampling) -> dict[str, Any]:
     """Convert a `Sampling` to JSON values."""
     return _ADAPTER.dump_python(sampling, mode="json")
@@ -166,8 +126,7 @@ def from_json(values: Mapping[str, Any]) -> Sampling:
         if first["type"] == "value_error":  # raised by this package, with the cure
             raise ValueError(message) from None
         parts = [part for part in first["loc"] if isinstance(part, str) and part not in SAMPLERS]
-        name = parts[-1] if parts else "sampling"
-        name = PREFIX + name if name in OF_GUIDANCE else name
+        name = setting_of(first["loc"]) or (parts[-1] if parts else "sampling")
         for pydantic, spoken in SPOKEN.items():
             message = message.replace(pydantic, spoken)
         raise ValueError(f"{name} {message}, got {shown(first['input'])}") from None
@@ -182,9 +141,11 @@ def upgraded(values: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: the sampler or a parameter is unknown.
     """
-    if not isinstance(values.get("sampler"), str) and "steps" not in values:
-        return dict(values)
     old = dict(values)
+    if "guidance" in old:
+        old["guidance"] = as_values(old["guidance"])
+    if not isinstance(values.get("sampler"), str) and "steps" not in values:
+        return old
     sampler = asdict(sampler_of(old.pop("sampler", "ancestral")))
     sampler |= _taken(old, sampler.keys() - {"name"})
     for name in ("eta", "clip_again", "at_mean"):
@@ -217,9 +178,7 @@ def _unknown(name: str, sampler: Sampler) -> str:
         )
     if name in OF_LOAD:
         return f"{shown(name)} is not a sampling setting; pass it to adm.load"
-    known = sorted(
-        {"scale", *GUIDES, *_names(Sampling), *_names(Grid), *own} - {"grid", "guidance"}
-    )
+    known = sorted({*SETTINGS, *_names(Sampling), *_names(Grid), *own} - {"grid", "guidance"})
     near = get_close_matches(name, [*known, *ARGUMENTS], n=2)
     near += [word for word in known if word in name.split("_") and word not in near]
     if near:
