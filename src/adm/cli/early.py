@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 from adm.arguments import check_grid, check_learned, check_levels
 from adm.cli import budgets, places
-from adm.cli.obstacles import Check, gathered
+from adm.cli.early_models import known_classes, model_of, models
+from adm.cli.obstacles import gathered
 from adm.cli.sampling import DEFAULT, SamplingOptions
 from adm.data.naming import MANIFEST
 
 if TYPE_CHECKING:
-    from adm.models.described import Described, Kind
+    from adm.models.described import Described
 
 OF_SAMPLER = (
     *("sampler", "eta", "spacing", "end", "levels", "at_mean", "clip_again"),
     *("threshold", "precision", "engine", "rounding"),
     *DEFAULT.guides,
+    *DEFAULT.contrasts.settings,
 )
 
 
@@ -205,33 +207,6 @@ def paths(data: Sequence[str], written: Mapping[str, tuple[Path | None, str]]) -
                 check(places.file, path, flag, example)
 
 
-def model_of(model: str, kind: "Kind") -> "Described | None":
-    """Return what a model file says about itself; None for a released file.
-
-    Raises:
-        ValueError: there is no such model, or it is damaged or of another kind.
-    """
-    from adm.models.described import check_kind, described
-    from adm.models.paths import resolve
-
-    found = described(resolve(model, kind))
-    if found is not None:
-        check_kind(found.path, found.kind, kind)
-    return found
-
-
-def known_classes(
-    base: "Described", guide: "Described | None", how: SamplingOptions
-) -> tuple[str, ...] | None:
-    """Return the classes that can be sampled; None if only the models show it."""
-    guided = base.guided if how.scale is None else bool(how.scale)
-    if base.classes and (guided or (base.labelled and not how.without_label)):
-        return base.classes
-    if not guided:
-        return ()
-    return None if guide is None else guide.classes
-
-
 def settings(base: "Described | None", given: Mapping[str, Any]) -> None:
     """Refuse settings that a model cannot be sampled with.
 
@@ -296,15 +271,6 @@ def _countable(classes: str | None, count: int | None, known: tuple[str, ...] | 
         labels_of(classes, known, count)
     elif count is not None:
         positive("count", count)
-
-
-def models(
-    check: Check, model: str, how: SamplingOptions
-) -> "tuple[Described | None, Described | None]":
-    """Return what the model and its classifier say about themselves, as far as it is known."""
-    base = check(model_of, model, "diffusion")
-    guide = None if how.classifier is None else check(model_of, how.classifier, "classifier")
-    return base, guide
 
 
 def _raise(error: Exception) -> None:

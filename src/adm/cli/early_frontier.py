@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adm.cli import early, places
+from adm.cli.early_models import models
 from adm.cli.obstacles import gathered
 from adm.cli.sampling import SamplingOptions
 
@@ -34,7 +35,7 @@ def check(
     from adm.generation.labels import parse_classes
 
     with gathered() as gathering:
-        base, guide = early.models(gathering, model, how)
+        base, guide = models(gathering, model, how)
         for reference in references:
             gathering(check_there, reference)
         gathering(places.resumable, out, "a frontier needs")

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from adm.arguments import check_grid
-from adm.cli import early, places
+from adm.cli import places
+from adm.cli.early_models import model_of
 from adm.cli.obstacles import gathered
 from adm.limits import MOST_SEARCHED
 
@@ -28,7 +29,7 @@ def check(
 
     with gathered() as check:
         path = check(resolve, model, "diffusion")
-        base = check(early.model_of, model, "diffusion")
+        base = check(model_of, model, "diffusion")
         if path is not None:
             check(read, path)
             check(places.creatable, file_of(path), "model")
@@ -38,7 +39,7 @@ def check(
             check(_check_steps, steps, first or base.steps)
             check(_check_no_upsampler, model, base.low_shape)
         if classifier is not None:
-            check(early.model_of, classifier, "classifier")
+            check(model_of, classifier, "classifier")
         check(positive, "count", count)
         check(_check_coefficient, coefficient)
         if plot is not None:

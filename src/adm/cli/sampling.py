@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from adm.cli import lists
+from adm.cli.contrasts import NONE, ContrastOptions
 from adm.cli.output import say
 from adm.cli.progress import Advance, progress
 from adm.generation.shares import Shard, common
@@ -119,6 +120,7 @@ class SamplingOptions:
     guide_cap: float | None = None
     guide_on: str | None = None
     guide_temperatures: Annotated[tuple[float, ...] | None, lists.numbers("1,0.5")] = None
+    contrasts: ContrastOptions = NONE
     sampler: str | None = None
     steps: int | None = None
     eta: float | None = None
@@ -170,6 +172,7 @@ class SamplingOptions:
             "eta": self.eta,
             "scale": self.scale,
             **self.guides,
+            **self.contrasts.settings,
             "seed": self.seed,
             "use_labels": False if self.without_label else None,
             "at_mean": self.at_mean or None,
@@ -182,15 +185,15 @@ class SamplingOptions:
 
     @property
     def guides(self) -> dict[str, Any]:
-        """The settings of guidance besides the scale, as in `settings`."""
+        """The settings of a classifier's guidance besides the scale, as in `settings`."""
         names = (field.name for field in fields(self))
         return {name: getattr(self, name) for name in names if name.startswith("guide_")}
 
     def pipeline(self, model: str, upsampler: str | None = None) -> "Pipeline":
-        """Load the model, its classifier and its upsampler on the device of these options."""
+        """Load the model and those that help it on the device of these options."""
         from adm.generation.pipeline import load
 
-        return load(model, self.classifier, upsampler, self.device)
+        return load(model, self.classifier, upsampler, self.device, self.contrasts.weak)
 
     def joined(self) -> tuple["SamplingOptions", "Devices"]:
         """Join the ranks that were launched together; return these options on the own device."""

@@ -4,17 +4,24 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from adm.cli import early, lists
+from adm.cli.contrasts import NONE, ContrastOptions
 from adm.cli.output import OUT, AsJson, say, show
 from adm.cli.progress import progress
 from adm.cli.sampling import SamplingOptions
 from adm.cli.scoring import joined, reference_data, scorers_for
 
-SCALES = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
+SCALES = {  # by what they are of
+    "scale": (0.0, 0.5, 1.0, 2.0, 4.0, 8.0),
+    "free-scale": (1.0, 1.5, 2.0, 3.0, 4.0),
+    "weak-scale": (1.0, 1.25, 1.5, 2.0, 3.0),
+    "attention-scale": (0.0, 0.5, 1.0, 2.0, 4.0),
+}
+Axis = Literal["scale", "free-scale", "weak-scale", "attention-scale"]
 
 if TYPE_CHECKING:
     from adm.generation.pipeline import Pipeline
@@ -30,9 +37,11 @@ def sweep(
     reference: Annotated[tuple[str, ...], lists.names("a.npz,b.npz")],
     out: Annotated[Path, OUT],
     classifier: str | None = None,
-    scales: Annotated[tuple[float, ...], lists.numbers("0,1,2")] = SCALES,
+    scales: Annotated[tuple[float, ...] | None, lists.numbers("0,1,2")] = None,
+    axis: Axis = "scale",
     guide_interval: Annotated[tuple[int, ...] | None, lists.whole_numbers("100,700")] = None,
     guide_every: int | None = None,
+    contrasts: ContrastOptions = NONE,
     count: int = 1000,
     features: Annotated[tuple[str, ...] | None, lists.names("efficientnet-lite0")] = None,
     resize: str | None = None,
@@ -65,6 +74,8 @@ def sweep(
 
         adm sweep fashion --without-label --scales 0,1,2,4,8,16 --reference fashion.npz --out out
 
+        adm sweep fashion --axis free-scale --scales 1,2,4 --reference fashion.npz --out out/free
+
         adm sweep 64x64_diffusion.pt --classifier 64x64_classifier.pt --reference imagenet64.npz \
             --samplers ddim,ancestral --steps 25,100,250 --count 10000 --out adm-g
 
@@ -85,7 +96,10 @@ def sweep(
         Classifier that guides: a path or a shipped name. By default the one that belongs to the
         model. One of clean images guides through the model's estimate of the image.
     scales
-        Guidance scales to sample at, separated by commas or spaces; 0 is no guidance.
+        Guidance scales to sample at, separated by commas or spaces. By default 0,0.5,1,2,4,8 for a
+        classifier, where 0 is no guidance, and fewer, from none on, for another --axis.
+    axis
+        What the scales are of: a classifier, or guidance that needs none.
     guide_interval
         Lowest and highest noise level of guidance, in 0..T, as in 100,700; all levels by default.
     guide_every
@@ -133,10 +147,12 @@ def sweep(
     as_json
         Print summaries and all scores as one JSON document.
     """
-    wanted = tuple(sorted(scales))
+    wanted = tuple(sorted(SCALES[axis] if scales is None else scales))
+    setting, strongest = axis.replace("-", "_"), max(wanted, key=abs)
     how = SamplingOptions(
         classifier=classifier,
-        scale=max(map(abs, wanted)),
+        scale=abs(strongest) if axis == "scale" else None,
+        contrasts=_along(contrasts, setting, strongest),
         guide_interval=guide_interval,
         guide_every=guide_every,
         device=device,
@@ -170,7 +186,7 @@ def sweep(
     how = replace(how, device=str(devices.device))
     listed = samplers, steps, wanted
     pipeline = how.pipeline(model)
-    plan = _plan(pipeline, how, listed, ",".join(classes), count)
+    plan = _plan(pipeline, how, setting, listed, ",".join(classes), count)
     plan.check()
     judge_model = load_classifier(judge, devices.device) if judge else None
     data = reference_data(reference[0], split, pipeline.shape)
@@ -195,13 +211,26 @@ def sweep(
         say(f"{out / 'report.html'}: open it in a browser; report.md has the tables", as_json)
 
 
-def _base(pipeline: "Pipeline", how: SamplingOptions, samplers: Sequence[str]) -> "Sampling":
+def _along(contrasts: ContrastOptions, setting: str, strongest: float) -> ContrastOptions:
+    """Return the options with the scale that varies, if it is of guidance without a classifier."""
+    if setting == "scale":
+        return contrasts
+    if getattr(contrasts, setting) is not None:
+        raise ValueError(f"the scales are those of {setting}=...; give them as scales=... only")
+    return replace(contrasts, **{setting: strongest})
+
+
+def _base(
+    pipeline: "Pipeline", how: SamplingOptions, axis: str, samplers: Sequence[str]
+) -> "Sampling":
     """Return the settings that all points share; `eta` sets DDIM, wherever it is listed."""
     from adm.samplers.words import changed
 
     # Points have scales of their own; the other settings of guidance need one to belong to.
-    guides = any(value is not None for value in how.guides.values())
-    shared = how.settings if guides else how.settings | {"scale": None}
+    of_contrast = [how.settings[axis.replace("_scale", "_interval")]]
+    beside = [*how.guides.values()] if axis == "scale" else of_contrast
+    guides = any(value is not None for value in beside)
+    shared = how.settings if guides else how.settings | {axis: None}
     shared["sampler"] = "ddim" if how.eta is not None and "ddim" in samplers else samplers[0]
     return changed(pipeline.sampling, **shared)
 
@@ -209,6 +238,7 @@ def _base(pipeline: "Pipeline", how: SamplingOptions, samplers: Sequence[str]) -
 def _plan(
     pipeline: "Pipeline",
     how: SamplingOptions,
+    axis: str,
     listed: tuple[tuple[str, ...] | None, tuple[int, ...] | None, tuple[float, ...]],
     classes: str,
     count: int,
@@ -219,18 +249,21 @@ def _plan(
 
     samplers, steps, scales = listed
     names = samplers or (pipeline.sampling.sampler.name,)
-    base = _base(pipeline, how, names)
+    base = _base(pipeline, how, axis, names)
+    guided = any(scales) if axis == "scale" else base.by_classifier
     known = pipeline.classes
     chosen = parse_classes(classes, known) if known else None
     return Sweep(
         pipeline.model,
-        pipeline.classifier if any(scales) else None,
+        pipeline.classifier if guided else None,
         base,
         None if chosen is None else balanced(chosen, count),
         count,
         names,
         tuple(sorted(steps or (base.grid.steps,))),
         scales,
+        axis,
+        pipeline.weaker if how.contrasts.weak is not None else None,
     )
 
 

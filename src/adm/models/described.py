@@ -42,6 +42,8 @@ class _Grid:
 @dataclass(frozen=True, kw_only=True)
 class _Distilled:
     steps: Annotated[tuple[Levels, ...], Field(min_length=1)]
+class _Train:
+    label_dropout: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,7 @@ class _Recipe:
     unet: _Network = _Network()
     classifier: _Network = _Network()
     distillation: _Distilled | None = None
+    train: _Train = _Train()
     sample: dict[str, Any] = field(default_factory=dict)
 
 
@@ -67,11 +70,12 @@ class Described:
         name: name of the recipe.
         classes: names in the order of the labels; empty for an unconditional model.
         labelled: whether the network is told the class.
+        label_dropout: fraction of images that it was trained on without their class.
         steps: T of the process.
         size: (H, W) of the images.
         channels: of the images.
         low_res: (h, w) of the images that an upsampler starts from; None for any other model.
-        guided: whether the recipe is sampled with guidance by default.
+        guided: whether the recipe is sampled with guidance by a classifier by default.
         sample: the recipe's settings of sampling, as JSON.
         grid: the default `steps` and `start` of sampling, those that the recipe gives.
         learned: the numbers of steps that a distilled model samples in; empty for any other.
@@ -87,6 +91,7 @@ class Described:
     channels: int
     low_res: tuple[int, int] | None = None
     guided: bool = False
+    label_dropout: float = 0.0
     sample: dict[str, Any]
     grid: dict[str, int | None]
     learned: tuple[int, ...] = ()
@@ -95,6 +100,11 @@ class Described:
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W) of the images."""
         return (self.channels, *self.size)
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """The classes that the network is told."""
+        return self.classes if self.labelled else ()
 
     @property
     def low_shape(self) -> tuple[int, int, int] | None:
@@ -157,5 +167,14 @@ def _described(path: Path, metadata: Metadata) -> Described:
         sample=sample,
         guided=bool(sample.get("guidance") or sample.get("scale")),
         learned=() if recipe.distillation is None else recipe.distillation.steps,
+        guided=_by_classifier(sample.get("guidance")) or bool(sample.get("scale")),
+        label_dropout=recipe.train.label_dropout,
         grid={name: getattr(grid, name) for name in ("steps", "start") if name in given},
     )
+
+
+def _by_classifier(guidance: object) -> bool:
+    """Return whether terms of guidance, as JSON values, include one by a classifier."""
+    terms = guidance if isinstance(guidance, list) else []
+    names = [term.get("name", "classifier") for term in terms if isinstance(term, dict)]
+    return "classifier" in names

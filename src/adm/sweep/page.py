@@ -13,7 +13,7 @@ from adm.generation.folder import images_of
 from adm.pictures import LEAST, data_uri, grid, png
 from adm.shown import exactly
 from adm.sweep.curve import Line
-from adm.sweep.plan import SAMPLES, Point, Sweep
+from adm.sweep.plan import SAMPLES, Point, Sweep, spoken
 from adm.sweep.plots import figure
 from adm.sweep.run import JUDGE_ACCURACY, NetworkScores, SweepResult
 from adm.sweep.summary import (
@@ -62,7 +62,7 @@ def page(result: SweepResult, drawn: dict[str, dict[str, bytes]], out: Path) -> 
         PACKAGE,
         "sweep.html",
         title=title_of(sweep),
-        lead=LEAD if len(sweep.scales) > 1 else "",
+        lead=LEADS.get(sweep.axis, LEAD) if len(sweep.scales) > 1 else "",
         same=SAME,
         facts=_facts(result),
         sections=[
@@ -87,7 +87,11 @@ def page(result: SweepResult, drawn: dict[str, dict[str, bytes]], out: Path) -> 
     )
 
 
-LEAD = "Classifier guidance trades diversity for fidelity."
+LEAD = "Guidance trades diversity for fidelity."
+LEADS = {
+    "scale": "Classifier guidance trades diversity for fidelity.",
+    "free_scale": "Classifier-free guidance trades diversity for fidelity.",
+}
 SAME = "The images of every point were sampled from the same noise and scored against real images."
 
 
@@ -103,7 +107,8 @@ def figures(sweep: Sweep, network: NetworkScores) -> dict[str, bytes]:
     found = {}
     for along, drawn in curves(sweep, network):
         name = "-".join(safe_names([network.network]) + ["steps"] * (along == STEPS))
-        picture = figure(drawn, along, network.short_title(DISTANCE), network.network)
+        what = spoken(sweep.axis) if along == SCALE and sweep.axis != "scale" else along
+        picture = figure(drawn, what, network.short_title(DISTANCE), network.network)
         found[f"sweep-{name}.png"] = png(picture)
     return found
 
@@ -134,7 +139,7 @@ def rows_of(labels: Sequence[int], classes: Sequence[str], count: int) -> dict[s
 
 def meant(sweep: Sweep) -> list[int]:
     """Return the labels of the images; none if no point has images of a class."""
-    return (sweep.labels or []) if told(sweep) or any(sweep.scales) else []
+    return (sweep.labels or []) if told(sweep) or sweep.by_classifier else []
 
 
 def told(sweep: Sweep) -> bool:
@@ -144,7 +149,7 @@ def told(sweep: Sweep) -> bool:
 
 def title_of(sweep: Sweep) -> str:
     """Return the title of the page: the model, and the settings that are swept."""
-    swept = {"scale": sweep.scales, "steps": sweep.steps, "sampler": sweep.samplers}
+    swept = {spoken(sweep.axis): sweep.scales, "steps": sweep.steps, "sampler": sweep.samplers}
     names = [name for name, values in swept.items() if len(values) > 1]
     listed = " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
     return f"{sweep.model.name}: scores" + (f" by {listed}" if names else "")
@@ -187,7 +192,7 @@ def _heading(sweep: Sweep, point: Point) -> str:
     told = [point.sampler] if len(sweep.samplers) > 1 else []
     told += [f"{point.steps} steps"] if len(sweep.steps) > 1 else []
     if len(sweep.scales) > 1 or not told:
-        return f"scale {exactly(point.scale)}"
+        return point.at
     return ", ".join(told)
 
 
@@ -200,7 +205,7 @@ def tiles(images: Tensor, across: int) -> str:
 def _unlabelled_note(result: SweepResult) -> str:
     """Return a note for models that take no labels; an empty string for others."""
     sweep = result.sweep
-    if told(sweep) or not meant(sweep) or 0 not in sweep.scales:
+    if told(sweep) or not meant(sweep) or sweep.axis != "scale" or 0 not in sweep.scales:
         return ""
     judged = " and the judge's accuracy is chance" if judges(result) else ""
     return (
@@ -222,7 +227,8 @@ def _facts(result: SweepResult) -> list[tuple[str, str]]:
         ("images per point", f"{sweep.count:,}"),
         ("samplers", ", ".join(sweep.samplers)),
         ("steps", ", ".join(map(str, sweep.steps))),
-        ("scales", ", ".join(map(exactly, sweep.scales))),
+        *([] if sweep.weak is None else [("weak model", sweep.weak.name)]),
+        (f"{spoken(sweep.axis)}s", ", ".join(map(exactly, sweep.scales))),
         ("seed", str(sweep.base.seed)),
         ("features", ", ".join(feature_names(result))),
         *[("judge", name) for name in judges(result)],

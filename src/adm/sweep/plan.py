@@ -23,6 +23,7 @@ from adm.samplers import Sampling
 from adm.samplers.words import changed
 from adm.shown import exactly
 
+SCALE = "scale"  # the setting that varies by default
 SAMPLES = "samples"  # in the sweep folder; holds a sample folder for each point
 
 
@@ -64,15 +65,26 @@ class Plan(Protocol[P]):
 
 
 class Point(NamedTuple):
-    """One combination of sampler, steps and scale."""
+    """One combination of sampler, steps and scale.
+
+    Attributes:
+        axis: the setting whose value the scale is, such as `free_scale`.
+    """
 
     sampler: str
     steps: int
     scale: float
+    axis: str = SCALE
 
     @property
     def name(self) -> str:
-        return f"{self.sampler}-{self.steps}-scale{exactly(self.scale)}"
+        axis = self.axis.replace("_", "-")
+        return f"{self.sampler}-{self.steps}-{axis}{exactly(self.scale)}"
+
+    @property
+    def at(self) -> str:
+        """The scale in words, such as `free scale 2`."""
+        return f"{spoken(self.axis)} {exactly(self.scale)}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +97,9 @@ class Sweep:
         count: images per point.
         samplers: names of the samplers.
         steps: numbers of sampling steps.
-        scales: guidance scales.
+        scales: guidance scales, values of `axis`.
+        axis: the setting that they are of: `scale`, or that of a guidance without a classifier.
+        weak: the weak model of autoguidance, if there is that.
     """
 
     model: DiffusionModel
@@ -96,6 +110,13 @@ class Sweep:
     samplers: tuple[str, ...]
     steps: tuple[int, ...]
     scales: tuple[float, ...]
+    axis: str = SCALE
+    weak: DiffusionModel | None = None
+
+    @property
+    def by_classifier(self) -> bool:
+        """Whether a classifier guides at any point."""
+        return any(self.scales) if self.axis == SCALE else bool(self.base.by_classifier)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -106,7 +127,7 @@ class Sweep:
     def points(self) -> list[Point]:
         """All points; the scale varies fastest, then the steps."""
         return [
-            Point(sampler, steps, scale)
+            Point(sampler, steps, scale, self.axis)
             for sampler in self.samplers
             for steps in self.steps
             for scale in self.scales
@@ -114,10 +135,8 @@ class Sweep:
 
     def job(self, point: Point) -> Job:
         """Return the job of one point."""
-        return job_of(
-            self,
-            changed(self.base, sampler=point.sampler, steps=point.steps, scale=point.scale),
-        )
+        settings = {"sampler": point.sampler, "steps": point.steps, self.axis: point.scale}
+        return job_of(self, changed(self.base, **settings), self.weak)
 
     def check(self) -> None:
         """Raise ValueError if any point cannot be sampled or scored."""
@@ -132,13 +151,21 @@ class Sweep:
             self.job(point)
 
 
-def job_of(plan: Plan[Any], sampling: Sampling) -> Job:
+def spoken(axis: str) -> str:
+    """Return a setting in words, such as `free scale`."""
+    return axis.replace("_", " ")
+
+
+def job_of(plan: Plan[Any], sampling: Sampling, weak: DiffusionModel | None = None) -> Job:
     """Return the job of all images of a plan with these settings.
 
-    Without guidance, the samples of a model that takes no labels have no labels.
+    Without a classifier's guidance, the samples of a model that takes no labels have no labels.
+
+    Args:
+        weak: the weak model of autoguidance.
     """
-    classifier = plan.classifier if sampling.guidance else None
-    generator = DiffusionGenerator(plan.model, sampling, classifier)
+    classifier = plan.classifier if sampling.by_classifier else None
+    generator = DiffusionGenerator(plan.model, sampling, classifier, weak)
     return Job(generator, plan.labels if generator.classes else None, plan.count)
 
 

@@ -225,14 +225,11 @@ def _notes(count: int, columns: Sequence[Sequence[Report]]) -> list[str]:
 
 def _manifest(sweep: Sweep, reports: Sequence[Report]) -> dict[str, Any]:
     """Return the manifest that all points share; that of each point is in its report."""
-    first = sweep.job(sweep.points[0]).manifest()
+    strongest = sweep.job(max(sweep.points, key=lambda p: abs(p.scale))).manifest()
     return {
-        "model": first["model"],
-        "classifier": sweep.job(max(sweep.points, key=lambda p: abs(p.scale))).manifest()[
-            "classifier"
-        ],
+        **{key: strongest[key] for key in ("model", "classifier", "weak") if key in strongest},
         "sampling": to_json(sweep.base)
-        | {"sampler": sweep.samplers, "steps": sweep.steps, "scale": sweep.scales},
+        | {"sampler": sweep.samplers, "steps": sweep.steps, sweep.axis: sweep.scales},
         "count": sweep.count,
         "noise": "image i of every point: Philox, key (seed, i), counter (level)",
         "reference": {report.features: report.manifest["reference"] for report in reports},

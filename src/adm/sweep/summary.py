@@ -9,7 +9,7 @@ from adm.evaluation import Score
 from adm.generation.generator import Cost
 from adm.shown import exactly
 from adm.sweep.curve import Line, apart, bounded, lowest_of_all, parts, sentences
-from adm.sweep.plan import Point, Sweep
+from adm.sweep.plan import Point, Sweep, spoken
 from adm.sweep.run import JUDGE_ACCURACY, NetworkScores, SweepResult
 
 SCALE, STEPS = "guidance scale", "steps"
@@ -51,7 +51,7 @@ def ways(sweep: Sweep, along: str = SCALE) -> dict[str, list[Point]]:
     """
     found: dict[str, list[Point]] = {}
     for point in sweep.points:
-        rest = f"{point.steps} steps" if along == SCALE else f"scale {exactly(point.scale)}"
+        rest = f"{point.steps} steps" if along == SCALE else point.at
         found.setdefault(f"{point.sampler}, {rest}", []).append(point)
     ordered = {
         name: sorted(points, key=lambda p: p.scale if along == SCALE else p.steps)
@@ -100,7 +100,8 @@ def tables(result: SweepResult) -> list[Table]:
             ]
             for i, (point, row) in enumerate(zip(result.sweep.points, network.scores, strict=True))
         ]
-        lead = ["sampler", "steps", "scale"] if several else ["scale"]
+        scale = spoken(result.sweep.axis)
+        lead = ["sampler", "steps", scale] if several else [scale]
         headings = [*lead, *CALLS, *map(network.short_title, keys)]
         found.append(Table(network.network, headings, rows))
     return found
