@@ -11,7 +11,17 @@ from adm.models.paths import SHIPPED
 from adm.recipes import RECIPES, DiffusionRecipe, recipe
 from adm.recipes.schema import from_json as recipe_from_json
 from adm.recipes.schema import to_json as recipe_to_json
-from adm.samplers import DDIM, SAMPLERS, Ancestral, ClassifierGuidance, Grid, Sampling
+from adm.samplers import (
+    DDIM,
+    SAMPLERS,
+    Ancestral,
+    AttentionGuidance,
+    ClassifierGuidance,
+    FreeGuidance,
+    Grid,
+    Sampling,
+    WeakGuidance,
+)
 from adm.samplers.words import changed, from_json, sampler_of, to_json
 
 RICH = Sampling(
@@ -25,8 +35,20 @@ RICH = Sampling(
     rounding="truncated",
 )
 
+STEERED = replace(
+    RICH,
+    guidance=(
+        *RICH.guidance,
+        FreeGuidance(scale=3.0, interval=(10, 600)),
+        WeakGuidance(scale=1.7),
+        AttentionGuidance(scale=0.5, interval=(0, 900)),
+    ),
+)
 
-@pytest.mark.parametrize("sampling", [Sampling(), RICH], ids=["default", "rich"])
+
+@pytest.mark.parametrize(
+    "sampling", [Sampling(), RICH, STEERED], ids=["default", "rich", "steered"]
+)
 def test_a_record_comes_back_from_json_as_it_was(sampling: Sampling) -> None:
     assert from_json(json.loads(json.dumps(to_json(sampling)))) == sampling
 
@@ -112,6 +134,26 @@ def test_a_scale_keeps_where_the_guidance_is_and_0_removes_it() -> None:
         ({"guide_every": 2}, r"guide_every needs guidance; pass a scale=\.\.\. other than 0"),
         ({"scale": 0, "guide_cap": 2.0}, "guide_cap needs guidance"),
         ({"guide_cap": 2.0, "guidance": ()}, r"pass guide_cap=\.\.\. or guidance=\.\.\., not both"),
+        ({"free_scale": "x"}, "free_scale must be a valid number, got 'x'"),
+        ({"weak_scale": float("inf")}, "weak_scale must be a finite number, got inf"),
+        ({"free_scale": 2, "free_interval": (7, 3)}, "lower one first, got 7 and 3"),
+        ({"attention_scale": 2, "attention_interval": (-1, 3)}, "first, got -1 and 3; give them"),
+        ({"weak_scale": 2, "weak_interval": (1, 2, 3)}, "weak_interval must have at most 2 items"),
+        (
+            {"free_interval": (1, 2)},
+            r"free_interval needs a scale; pass a free_scale=\.\.\. other than 1",
+        ),
+        (
+            {"attention_scale": 0, "attention_interval": (1, 2)},
+            r"attention_scale=\.\.\. other than 0",
+        ),
+        ({"free_scale": 2, "guidance": ()}, r"pass free_scale=\.\.\. or guidance=\.\.\., not both"),
+        (
+            {"guidance": [{"name": "fre", "scale": 2}]},
+            "guidance 'fre' is unknown; the terms are cl",
+        ),
+        ({"guidance": [{"name": "free"}]}, "free_scale lacks a value"),
+        ({"free_scael": 2}, "unknown sampling setting 'free_scael'; did you mean free_scale"),
         (
             {"scale": 1, "guide_evry": 2},
             "unknown sampling setting 'guide_evry'; did you mean guide_every",
@@ -135,6 +177,37 @@ def test_guidance_is_set_by_the_names_of_its_fields() -> None:
             ValueError, match=r"within levels 0\.\.699 of the model's process, got 100"
         ):
             term.check(699)
+
+
+def test_contrasts_are_set_by_name_and_removed_where_they_change_nothing() -> None:
+    found = changed(Sampling(), free_scale=2, weak_scale=1.5, attention_scale=1)
+    free, weak, attention = found.guidance
+    assert free == FreeGuidance(scale=2.0)
+    assert weak == WeakGuidance(scale=1.5)
+    assert attention == AttentionGuidance(scale=1.0)
+    inside = changed(found, free_interval=(1, 5), scale=2.0)
+    assert inside.guidance == (
+        ClassifierGuidance(scale=2.0),
+        FreeGuidance(scale=2.0, interval=(1, 5)),
+        weak,
+        attention,
+    )
+    assert changed(inside, free_scale=4).by_contrast[0] == FreeGuidance(scale=4.0, interval=(1, 5))
+    assert changed(found, free_scale=1, weak_scale=1, attention_scale=0).guidance == ()
+    assert changed(STEERED, scale=0.0).guidance == STEERED.guidance[1:]
+    assert changed(STEERED, guide_every=3).by_contrast == STEERED.by_contrast
+    assert STEERED.scale == RICH.scale
+
+
+def test_what_changes_nothing_by_its_scale_takes_no_part() -> None:
+    idle = (FreeGuidance(scale=1.0), WeakGuidance(scale=1.0), AttentionGuidance(scale=0.0))
+    assert Sampling(guidance=idle).by_contrast == ()
+    active = (FreeGuidance(scale=0.0), WeakGuidance(scale=0.0), AttentionGuidance(scale=1.0))
+    assert Sampling(guidance=active).by_contrast == active
+
+
+def test_terms_without_a_name_are_those_of_a_classifier() -> None:
+    assert from_json({"guidance": [{"scale": 2.0}]}).guidance == (ClassifierGuidance(scale=2.0),)
 
 
 @pytest.mark.parametrize("values", [{"sampler": {"name": "euler"}}, {"sampler": 3}, {"grid": []}])

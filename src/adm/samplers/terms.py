@@ -82,14 +82,28 @@ def as_values(guidance: Any) -> Any:
     """Return terms of guidance as values, which pydantic checks, unlike dataclasses.
 
     A term without a name is one of a classifier.
+
+    Raises:
+        ValueError: one is no term, or of no known name.
     """
     if not isinstance(guidance, list | tuple):
         return guidance
-    terms = [
-        asdict(term) if isinstance(term, ClassifierGuidance | ContrastGuidance) else term
-        for term in cast("list[Any]", guidance)
-    ]
-    return [{"name": "classifier"} | term if isinstance(term, dict) else term for term in terms]
+    return [_as_value(term) for term in cast("list[Any]", guidance)]
+
+
+def _as_value(term: Any) -> dict[str, Any]:
+    if isinstance(term, ClassifierGuidance | ContrastGuidance):
+        return asdict(term)
+    if not isinstance(term, Mapping):
+        raise ValueError(
+            f"guidance must be terms such as ClassifierGuidance(scale=2.0), got {shown(term)}"
+        )
+    values = {"name": ClassifierGuidance.name, **cast("Mapping[str, Any]", term)}
+    known = (ClassifierGuidance.name, *CONTRASTS)
+    if values["name"] not in known:
+        names = ", ".join(known)
+        raise ValueError(f"guidance {shown(values['name'])} is unknown; the terms are {names}")
+    return values
 
 
 def setting_of(place: Sequence[int | str]) -> str | None:

@@ -1,0 +1,143 @@
+"""Strong and weak denoisers -> one denoiser: guidance without a classifier, on the oracle."""
+
+import pytest
+import torch
+from oracle import fixed_variance, four_modes, last, noise_like, normal, seeded
+
+from adm.diffusion import cosine, process
+from adm.guidance import Contrast, contrast, contrasted, folded, scaled
+from adm.samplers import SAMPLERS, AttentionGuidance, FreeGuidance, WeakGuidance
+from adm.samplers.words import sampler_of
+
+DATA = four_modes()
+SCHEDULE = cosine(40).respaced(range(2, 41, 2))
+LABEL = torch.tensor([0, 1, 2, 1, 0])
+CONDITIONAL = fixed_variance(DATA.denoise(SCHEDULE, LABEL), SCHEDULE)
+UNCONDITIONAL = fixed_variance(DATA.denoise(SCHEDULE), SCHEDULE)
+EXACT = DATA.gradient(SCHEDULE, LABEL)
+OTHER = fixed_variance(DATA.denoise(SCHEDULE, LABEL.flip(0)), SCHEDULE)
+IN_ONE_STEP = [name for name in SAMPLERS if name not in ("ancestral", "splitting")]
+NOISE = normal((5, 1, 2, 2), 7)
+
+
+def noisy(level):
+    x_0, _ = DATA.sample(len(LABEL), seeded(0))
+    return process.diffuse(SCHEDULE, x_0, normal(tuple(x_0.shape), 1), level)
+
+
+def sampled(name, denoise, gradient=None):
+    return last(sampler_of(name)(denoise, NOISE, SCHEDULE, noise_like(NOISE), gradient))
+
+
+def counting(denoise):
+    calls = []
+
+    def counted(x_t, level):
+        calls.append(level)
+        return denoise(x_t, level)
+
+    return counted, calls
+
+
+def free(scale, interval=None):
+    """Classifier-free guidance by the exact denoisers."""
+    term = FreeGuidance(scale=scale, interval=interval)
+    return contrasted(CONDITIONAL, term.applied(UNCONDITIONAL, range(1, SCHEDULE.last + 1)))
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.5, 2.0, 4.0])
+@pytest.mark.parametrize("level", [1, 5, 20])
+def test_free_guidance_is_that_of_the_exact_classifier_at_scale_less_1(scale, level):
+    """By Bayes' rule, the difference of the two scores is the gradient of the classifier."""
+    found = free(scale)(noisy(level), level)
+    wanted = folded(CONDITIONAL, scaled(EXACT, scale - 1), SCHEDULE)(noisy(level), level)
+    torch.testing.assert_close(found.noise, wanted.noise, rtol=0, atol=1e-9)
+    torch.testing.assert_close(found.x_0, wanted.x_0, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", IN_ONE_STEP)
+def test_a_sampler_that_folds_a_gradient_makes_the_same_images_of_both(name):
+    found, wanted = sampled(name, free(2.5)), sampled(name, CONDITIONAL, scaled(EXACT, 1.5))
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-7)
+    assert (found - sampled(name, CONDITIONAL)).abs().max() > 0.01, "it does something"
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_each_sampler_goes_from_the_strong_model_to_the_weak_one(name):
+    """Whatever the sampler, Algorithm 1 included: a contrast is a denoiser."""
+    torch.testing.assert_close(
+        sampled(name, free(0.0)), sampled(name, UNCONDITIONAL), rtol=0, atol=1e-8
+    )
+    assert torch.equal(sampled(name, free(1.0)), sampled(name, CONDITIONAL))
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("kind", [FreeGuidance, WeakGuidance, AttentionGuidance])
+def test_a_weak_model_that_is_the_strong_one_changes_nothing(name, kind):
+    term = kind(scale=3.0)
+    same = contrasted(CONDITIONAL, term.applied(CONDITIONAL, range(1, SCHEDULE.last + 1)))
+    assert torch.equal(sampled(name, same), sampled(name, CONDITIONAL))
+
+
+@pytest.mark.parametrize("level", [1, 20])
+def test_one_contrast_is_that_of_its_scale_and_several_add_their_differences(level):
+    x_t = noisy(level)
+    found = free(3.0)(x_t, level)
+    wanted = contrast(CONDITIONAL, UNCONDITIONAL, 3.0)(x_t, level)
+    torch.testing.assert_close(found.x_0, wanted.x_0)
+    both = contrasted(CONDITIONAL, Contrast(UNCONDITIONAL, 2.0), Contrast(OTHER, -0.5))
+    strong, other = CONDITIONAL(x_t, level), OTHER(x_t, level)
+    for name in ("x_0", "noise"):
+        added = getattr(found, name) - 0.5 * (getattr(strong, name) - getattr(other, name))
+        torch.testing.assert_close(getattr(both(x_t, level), name), added)
+    assert both(x_t, level).variance == strong.variance
+
+
+def test_contrasts_are_consistent():
+    """x_0 and noise make up x_t, so that a sampler may read either."""
+    levels = torch.tensor([1, 3, 10, 15, 20])
+    x_t, both = noisy(levels), (Contrast(UNCONDITIONAL, 2.0), Contrast(OTHER, 1.0, (2, 12)))
+    p = contrasted(CONDITIONAL, *both)(x_t, levels)
+    torch.testing.assert_close(process.diffuse(SCHEDULE, p.x_0, p.noise, levels), x_t)
+
+
+def test_outside_its_interval_a_weak_model_is_not_asked():
+    weak, calls = counting(UNCONDITIONAL)
+    guided = contrasted(CONDITIONAL, Contrast(weak, 2.0, (5, 12)))
+    for level in (1, 4, 13, 20):
+        assert torch.equal(guided(noisy(level), level).x_0, CONDITIONAL(noisy(level), level).x_0)
+    assert not calls
+    for level in (5, 12):
+        wanted = free(3.0)(noisy(level), level)
+        assert torch.equal(guided(noisy(level), level).noise, wanted.noise)
+    assert calls == [5, 12]
+    contrasted(CONDITIONAL, Contrast(weak, 0.0))(noisy(5), 5)
+    assert calls == [5, 12], "a factor of 0 changes nothing"
+
+
+def test_images_may_be_at_levels_of_their_own():
+    weak, calls = counting(UNCONDITIONAL)
+    guided = contrasted(CONDITIONAL, Contrast(weak, 2.0, (5, 12)))
+    levels = torch.tensor([1, 5, 12, 13, 20])
+    found, x_t = guided(noisy(levels), levels), noisy(levels)
+    strong, whole = CONDITIONAL(x_t, levels), free(3.0)(x_t, levels)
+    inside = torch.tensor([False, True, True, False, False])
+    assert torch.equal(found.x_0[~inside], strong.x_0[~inside])
+    assert torch.equal(found.x_0[inside], whole.x_0[inside])
+    guided(x_t, torch.full((5,), 4))
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("kind", [FreeGuidance, WeakGuidance, AttentionGuidance])
+def test_an_interval_is_of_the_levels_of_the_process(kind):
+    term = kind(scale=3.0, interval=(10, 25))
+    factor = 3.0 if kind is AttentionGuidance else 2.0
+    assert term.applied(UNCONDITIONAL, [4, 10, 17.5, 25, 31])[1:] == (factor, (2, 4))
+    assert term.applied(UNCONDITIONAL, [4, 31])[1:] == (factor, (0, 0)), "no level is visited"
+    assert kind(scale=3.0).applied(UNCONDITIONAL, [4, 31]).interval is None
+    for interval in ((7, 3), (-1, 3)):
+        with pytest.raises(ValueError, match=f"lower one first, got {interval[0]} and 3; give"):
+            kind(scale=3.0, interval=interval)
+    term.check(25)
+    with pytest.raises(ValueError, match=r"within levels 0\.\.24 of the model's process, got 10"):
+        term.check(24)
