@@ -87,7 +87,7 @@ def diffusion(spec: str, device: torch.device | str = "cpu") -> Features:
             )
         x_0 = to_float(images)
         x_t = diffuse(schedule, x_0, added.expand_as(x_0), noise.level)
-        embedding = embedded(network, schedule.timestep(noise.level, x_0), None)
+        embedding = embedded(network, schedule.timestep(noise.level, x_0), None, None)
         return Extracted(network.encoder(x_t, embedding)[-1].mean(dim=(2, 3)))
 
     width = network.config.widths[-1]

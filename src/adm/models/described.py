@@ -42,6 +42,9 @@ class _Grid:
 @dataclass(frozen=True, kw_only=True)
 class _Distilled:
     steps: Annotated[tuple[Levels, ...], Field(min_length=1)]
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Train:
     label_dropout: Annotated[float, Field(ge=0, le=1)] = 0.0
 
@@ -165,7 +168,6 @@ def _described(path: Path, metadata: Metadata) -> Described:
         channels=recipe.data.channels,
         low_res=recipe.data.low_res,
         sample=sample,
-        guided=bool(sample.get("guidance") or sample.get("scale")),
         learned=() if recipe.distillation is None else recipe.distillation.steps,
         guided=_by_classifier(sample.get("guidance")) or bool(sample.get("scale")),
         label_dropout=recipe.train.label_dropout,
