@@ -168,3 +168,15 @@ def test_generated_code_computes_the_same_function(tmp_path: Path) -> None:
             for engine in ("torch-compiled", "torch")
         )
     assert torch.allclose(found, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_the_network_without_its_innermost_attention_is_compiled_as_a_whole(
+    traced: None, model: DiffusionModel
+) -> None:
+    found = engines.perturbed_by("torch-compiled", model, "float32")
+    assert engines.perturbed_by("torch-compiled", model, "float32") is found
+    given = (torch.randn(2, 1, 8, 8), torch.tensor([3.0, 9.0]), torch.tensor([0, 1]), None)
+    with torch.no_grad():
+        wanted, whole = model.perturbed()(*given), model.prepared()(*given)
+        torch.testing.assert_close(found(*given), wanted)
+    assert not torch.allclose(wanted, whole)
