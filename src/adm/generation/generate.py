@@ -81,11 +81,6 @@ class DiffusionGenerator:
         return ()
 
     @property
-    def student(self) -> bool:
-        """Whether the model is distilled from a guided sampler, and takes the scale as an input."""
-        return self.model.recipe.distillation is not None
-
-    @property
     def tells(self) -> bool:
         """Whether the network is told the class."""
         return self.sampling.use_labels and self.model.network.config.classes is not None
@@ -113,7 +108,7 @@ class DiffusionGenerator:
 
     @cached_property
     def _calls(self) -> Counter:
-        sampling = replace(self.sampling, guidance=()) if self.student else self.sampling
+        sampling = replace(self.sampling, guidance=()) if self.model.student else self.sampling
         return calls(sampling, self.model.schedule)
 
     def evaluated(self, step: int) -> int:
@@ -161,7 +156,7 @@ class DiffusionGenerator:
         draws = isinstance(sampler, Ancestral)
         before = model.parameterization.mean_threshold(threshold) if draws else threshold
         # The x_0 of a student says where its step leads, and may be outside the range of images.
-        before = None if self.student else before
+        before = None if model.student else before
         again = {"threshold": threshold} if getattr(sampler, "clip_again", False) else {}
         low = None if low_res is None else to_float(low_res.to(model.device))
         told = labels if self.tells else None

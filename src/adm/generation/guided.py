@@ -22,7 +22,7 @@ def check_guidance(
         term.check(model.schedule.last)
     # Not their sum: terms of opposite scales guide at different levels.
     strongest = max((term.scale for term in terms), key=abs, default=0.0)
-    if strongest and classifier is None and model.recipe.distillation is None:
+    if strongest and classifier is None and not model.student:
         raise ValueError(f"scale {strongest:g} needs a classifier; pass classifier=...")
     if classifier is None:
         return

@@ -105,8 +105,8 @@ class Pipeline:
             ValueError: a setting is unknown, or the model cannot be sampled with the settings.
         """
         sampling = changed(self.sampling, **settings)
-        told = self.model.recipe.distillation is not None and not self.guide
-        guides = self.classifier if sampling.by_classifier and not told else None
+        needed = sampling.by_classifier and (self.guide or not self.model.student)
+        guides = self.classifier if needed else None
         weak = self.weaker if needs_weak(sampling) else None
         return DiffusionGenerator(self.model, sampling, guides, weak)
 

@@ -47,7 +47,7 @@ def check_engine(engine: Engine, model: DiffusionModel) -> None:
             f"engine={engine!r} computes on the CPU, and the model is on {model.device}; pass "
             "engine='torch', or device='cpu'"
         )
-    if engine == "openvino-int8" and model.recipe.distillation is not None:
+    if engine == "openvino-int8" and model.student:
         raise ValueError(
             "engine='openvino-int8' is calibrated on samples of many steps, which a distilled "
             "model does not take; pass engine='openvino'"

@@ -36,7 +36,7 @@ class Teacher:
     precision: str = "float32"
 
     def __post_init__(self) -> None:
-        if self.model.recipe.distillation is not None:
+        if self.model.student:
             if self.classifier is not None:
                 raise ValueError(
                     f"{self.model.path} is a student, which takes the guidance scale as an input; "
@@ -68,7 +68,7 @@ class Teacher:
             ValueError: as the constructor, or a model cannot be loaded.
         """
         found = load_diffusion(model, device)
-        if classifier is None and found.recipe.distillation is None:
+        if classifier is None and not found.student:
             classifier = classifier_of(model)
         guide = None if classifier is None else load_classifier(classifier, device)
         return cls(found, guide, precision)

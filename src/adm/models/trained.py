@@ -87,6 +87,11 @@ class DiffusionModel(_Prepares):
         return name_of(self.path)
 
     @property
+    def student(self) -> bool:
+        """Whether it is distilled from a guided sampler, and takes the scale as an input."""
+        return self.recipe.distillation is not None
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W) of the images."""
         return (self.recipe.data.channels, *self.recipe.data.size)
