@@ -57,7 +57,8 @@ class SamplingOptions:
         ancestral (some 250 steps) and ddim (25 or more) are those of the paper. For 5 to 20 steps
         there are ipndm and splitting, which suit strong guidance as well, and dpm-solver, also with
         order=3, and unipc, for weak or no guidance; dpm-solver:sde adds noise at each step. heun
-        evaluates the network twice a step, and serves as a reference with many.
+        evaluates the network twice a step, and serves as a reference with many. consistency is for
+        models that were distilled by consistency tuning.
     steps
         Noise levels that sampling visits, which are the network evaluations per image of every
         sampler but heun (2 steps - 1); the recipe's value by default.

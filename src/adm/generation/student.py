@@ -14,16 +14,14 @@ def distilled(
 
     Raises:
         ValueError: the student was not distilled for these settings, or the model is no student and
-            the settings are for one.
+            the levels are to be those of one.
     """
     how, grid = model.recipe.distillation, sampling.grid
     if how is None:
-        if grid.spacing == DISTILLED or sampling.sampler.name == "consistency":
-            what = "spacing" if grid.spacing == DISTILLED else "sampler"
-            value = DISTILLED if what == "spacing" else "consistency"
+        if grid.spacing == DISTILLED:
             raise ValueError(
-                f"{what} {value} is for distilled models, and {model.path} is none; pass another "
-                f"{what}"
+                f"spacing {DISTILLED} is for distilled models, and {model.path} is none; pass "
+                "another spacing"
             )
         return sampling
     if classifier is not None:
