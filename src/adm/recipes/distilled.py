@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from adm.distillation import ConsistencyTuning, Distillation, Method, Progressive, Trajectory
-from adm.recipes.schema import DiffusionRecipe
+from adm.recipes.schema import DiffusionRecipe, WatchSettings
 from adm.recipes.small import fashion
 from adm.samplers import DDIM, Consistency, Grid, Sampling
 
@@ -70,4 +70,5 @@ def _student(
             base.train, steps=2000, learning_rate=2e-4, label_dropout=0.0, save_every_steps=100
         ),
         sample=sample,
+        watch=WatchSettings(validation_images=200),  # the teacher samples each of them
     )
