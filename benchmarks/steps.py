@@ -86,7 +86,7 @@ def batches(shape: Shape, count: int, device: torch.device, seed: int = 0) -> li
         uniform = torch.rand(3, b, generator=generator, dtype=torch.float64).numpy()
         noise = torch.randn(b, c, shape.size, shape.size, generator=generator)
         keys = torch.randint(2**62, (b,), generator=generator)
-        draws = Draws(*uniform, crop=uniform.T, key=keys, noise=noise)
+        draws = Draws(*uniform, crop=uniform.T, key=keys, scale=uniform[0], noise=noise)
         made.append(Batch((images * 255).round().to(torch.uint8), labels, draws).to(device))
     return made
 

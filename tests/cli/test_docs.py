@@ -54,7 +54,10 @@ def test_paths_are_printed(adm: Adm) -> None:
 
 def test_an_unknown_page_names_near_ones(adm: Adm) -> None:
     assert "no page 'trainin'; did you mean training" in adm("docs", "trainin").refusal()
-    assert "no page 'xyz'; the pages are averages, command-line," in adm("docs", "xyz").refusal()
+    assert (
+        "no page 'xyz'; the pages are averages, clusters, command-line,"
+        in adm("docs", "xyz").refusal()
+    )
     assert "no page '../README'" in adm("docs", "../README").refusal()
 
 

@@ -33,7 +33,7 @@ def test_they_are_what_a_pass_through_the_encoder_without_label_gives(model: Pat
     added = ImageNoise(SEED, [0] * 5, SHAPE)(LEVEL)
     x_t = diffuse(loaded.schedule, x_0, added, LEVEL)
     step = loaded.schedule.timestep(LEVEL, x_0)
-    *_, innermost = loaded.network.encoder(x_t, embedded(loaded.network, step, unlabelled))
+    *_, innermost = loaded.network.encoder(x_t, embedded(loaded.network, step, unlabelled, None))
     assert torch.allclose(found.pool, innermost.mean(dim=(2, 3)), atol=1e-6)
     assert found.pool.shape == (5, features.dim)
     assert found.spatial is None

@@ -118,6 +118,7 @@ CHANGES = {
     "classes": None,
     "super_resolution": True,
     "decoder_heads": HeadCount(1),
+    "conditions": ("next", "scale"),
 }
 
 

@@ -79,7 +79,7 @@ def test_the_line_told_is_not_below_the_peak(recomputed: bool) -> None:
 
 
 def test_a_further_average_takes_four_bytes_a_weight(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "_peaks", lambda recipe, sizes, copying: [100, 420, 740])
+    monkeypatch.setattr(memory, "_peaks", lambda recipe, sizes, copying, teach: [100, 420, 740])
     base = recipe("digits")
     count = sum(p.numel() for p in build.network(base).parameters())
     more = trained(base, ema_others=(0.9,), ema_widths=(0.05, 0.1))

@@ -121,7 +121,9 @@ def walk(network: nn.Module, objective: Objective, batch: Batch, copying: bool =
     return ledger.peak
 
 
-def _peaks(recipe: Recipe, sizes: Sequence[int], copying: bool, teach: Teach | None) -> list[int]:
+def _peaks(
+    recipe: Recipe, sizes: Sequence[int], copying: bool, teach: Teach | None = None
+) -> list[int]:
     """Return the peak of each size, for a later micro-batch of a step: gradients exist already."""
     objective = stages.objectives(recipe, torch.device("cpu"), teach=teach)[-1]
     with FakeTensorMode(allow_non_fake_inputs=True):

@@ -58,7 +58,8 @@ def samples(
     def draw(done: int, weights: Weights) -> Drawn:
         models = [model_of(recipe, w, source.classes, folder, done) for w in weights]
         raw, mean = (drawn(model) for model in models)
-        what = f"{sampling.grid.steps} {sampling.sampler.name} steps"
+        solver = "DDIM " if isinstance(sampling.sampler, DDIM) else ""
+        what = f"{sampling.grid.steps} {solver}steps"
         title = f"{titled(folder, done)}: {what}, seed {seed}"
         rows = [
             Row(
