@@ -8,6 +8,7 @@ import torch
 
 import adm
 from adm.generation.generate import DiffusionGenerator
+from adm.generation.precision import candidates, measured
 from adm.models.load import load_classifier, load_diffusion
 from adm.models.trained import DiffusionModel
 from adm.samplers import DDIM, Grid, Sampling
@@ -31,6 +32,17 @@ def test_the_scale_is_an_input(model: DiffusionModel) -> None:
     plain, guided = images(model), images(model, scale=2.0)
     assert not torch.equal(plain, guided)
     assert torch.equal(images(model, scale=0.0), plain)
+
+
+def test_its_precision_can_be_measured(
+    model: DiffusionModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    generator = DiffusionGenerator(model, changed(model.recipe.sample, precision="auto"))
+    assert generator.sampling.precision in candidates(model.device)
+    found, told = measured(model)
+    assert found in candidates(model.device)
+    assert "float32" in told
 
 
 @pytest.mark.parametrize("steps", [1, 2, 4])

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias, get_args
 
 import torch
 
+from adm.distillation import conditions
 from adm.files import user_cache, write_json
 from adm.generation.blocks import block_size
 from adm.hashes import sha256_of
@@ -153,10 +154,11 @@ def _run(model: DiffusionModel, precision: Precision) -> Callable[[], torch.Tens
     low = None
     if model.low_shape is not None:
         low = torch.zeros(batch, *model.low_shape, device=device)
+    given = conditions(config.conditions, model.schedule, x, 0, 1.0)  # of a student
 
     @torch.no_grad()
     def run() -> torch.Tensor:
-        return model.prepared(precision)(x, level, label, low)
+        return model.prepared(precision)(x, level, label, low, given)
 
     return run
 
