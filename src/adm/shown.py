@@ -37,6 +37,12 @@ def short(text: str, longest: int = LONGEST) -> str:
     return f"{text[: longest - tail - 1]}…{text[-tail:]}"
 
 
+def in_short(value: object) -> str:
+    """Return a value as text, cut short if it is long."""
+    text = str(value)
+    return text if len(text) < 60 else f"{text[:57]}..."
+
+
 def shown_path(path: object) -> str:
     """Return a path or an address for a message: cut short, with what acts escaped."""
     return short(printable(str(path)), LONGEST_PATH)

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from adm.shown import in_short
+
 
 def check_start(
     name: str, wanted: Sequence[int] | None, got: Sequence[int] | None, maker: str | None = None
@@ -77,12 +79,6 @@ def no_weak(scale: float) -> ValueError:
     return ValueError(
         f"weak_scale {scale:g} needs a weak model; pass weak=..., such as an earlier checkpoint"
     )
-
-
-def in_short(value: object) -> str:
-    """Return a value as text, cut short if it is long."""
-    text = str(value)
-    return text if len(text) < 60 else f"{text[:57]}..."
 
 
 def not_upsampler(model: object) -> ValueError:

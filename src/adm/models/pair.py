@@ -7,6 +7,7 @@ from adm.models.paths import SHIPPED
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.recipes.released import RELEASED
 from adm.samplers.classifier_guidance import On
+from adm.shown import in_short
 
 
 def classifier_of(model: str | Path) -> str | Path | None:
@@ -66,11 +67,6 @@ def check_pair(model: DiffusionModel, classifier: ClassifierModel, on: On | None
     for what, (a, b) in (pairs | of_process if on_x_t else pairs).items():
         if a != b:
             raise ValueError(
-                f"the classifier's {what} {_short(b)} do not match the model's {_short(a)}; "
+                f"the classifier's {what} {in_short(b)} do not match the model's {in_short(a)}; "
                 "train a classifier with the model's data and process"
             )
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) < 60 else f"{text[:57]}..."
