@@ -115,6 +115,19 @@ def test_the_exact_student_of_a_trajectory_of_ddim_has_no_loss():
     assert float(Trajectory(order=1).stages(plain)[0](nn.Identity(), batch(64)).loss.mean()) > 1e-2
 
 
+def test_a_trajectory_trains_every_number_of_steps():
+    """The loss is the mean of those of students that learn one number of steps each."""
+    plain = exactly(lambda d, s, x, t, following: stepped(s, d(x, t), following))
+    (objective,) = Trajectory().stages(lesson(steps=(1, 2, 4), student=plain))
+    loss, shown, _ = objective(nn.Identity(), batch(16))
+    alone = [lesson(steps=(steps,), student=plain) for steps in (1, 2, 4)]
+    losses = [Trajectory().stages(own)[0](nn.Identity(), batch(16)).loss for own in alone]
+    assert min(float(each.mean()) for each in losses) > 1e-3
+    torch.testing.assert_close(loss, torch.stack(losses).mean(dim=0))
+    for steps, each in zip((1, 2, 4), losses, strict=True):
+        torch.testing.assert_close(shown[f"loss_{steps}"], each)
+
+
 def test_the_points_of_a_trajectory_are_those_of_the_guided_sampler():
     """A student that stays where it is has the distance to the sampler's points as its loss."""
 

@@ -14,6 +14,16 @@ SETTINGS = (
 )
 CLOSE = {"rtol": 2e-4, "atol": 1e-6}  # sums over processes are rounded in another order
 
+OF = {
+    "trajectory": (),
+    "consistency": (
+        "distillation.method.name=consistency",
+        "distillation.method.stage_steps=3",
+        "unet.conditions=scale",
+        "sample.sampler.name=consistency",
+    ),
+}
+
 pytestmark = pytest.mark.slow
 
 
@@ -27,6 +37,29 @@ def test_two_processes_lose_what_one_loses(kind, tmp_path):
     recipe, source = recipe_of(kind), tiny.stripes()
     launch.finish(launch.train(tmp_path / "a", recipe, source, tmp_path / "one"))
     launch.finish(launch.train(tmp_path / "b", recipe, source, tmp_path / "two", processes=2))
+    one, two = launch.losses(tmp_path / "one"), launch.losses(tmp_path / "two")
+    assert len(two) == 8
+    torch.testing.assert_close(two, one, **CLOSE)
+
+
+@pytest.mark.parametrize("method", ["trajectory", "consistency"])
+def test_two_processes_distil_what_one_distils(method, tmp_path):
+    recipe = tiny.student(*SETTINGS, "watch.validation_images=2", *OF[method])
+    teacher = tiny.model(tmp_path / "d.safetensors", tiny.diffusion())
+    guide = tiny.model(tmp_path / "c.safetensors", tiny.classifier(), seed=1)
+    options = ("--teacher", str(teacher), "--teacher-classifier", str(guide))
+    source = tiny.stripes()
+    for name, processes in (("one", 1), ("two", 2)):
+        launch.finish(
+            launch.train(
+                tmp_path / f"of-{name}",
+                recipe,
+                source,
+                tmp_path / name,
+                *options,
+                processes=processes,
+            )
+        )
     one, two = launch.losses(tmp_path / "one"), launch.losses(tmp_path / "two")
     assert len(two) == 8
     torch.testing.assert_close(two, one, **CLOSE)

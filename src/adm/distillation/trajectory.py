@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from adm.diffusion import Denoise, Schedule
 from adm.diffusion.likelihood import per_image
 from adm.diffusion.schedule import at
-from adm.distillation.student import Lesson, stepped
+from adm.distillation.student import Jump, Lesson, stepped
 from adm.networks import Condition
 from adm.samplers.dpm_solver import dpm_solver
 from adm.training.batches import Batch
@@ -23,8 +23,9 @@ class Trajectory:
 
     The teacher solves the guided ODE from noise at all levels with the multistep DPM-Solver++,
     several steps for one of the student's. The student takes its own steps, from where it has
-    arrived, and each is trained towards the teacher's point. No images are used. If the student
-    learns several numbers of steps, they take turns, one an optimizer step.
+    arrived, and each is trained towards the teacher's point. No images are used. All numbers of
+    steps that the student learns are trained on each of the teacher's trajectories, which cost the
+    most.
 
     Attributes:
         order: of the teacher's solver, 1 to 3.
@@ -40,50 +41,58 @@ class Trajectory:
         return steps
 
     def stage(self, step: int, steps: int) -> int:
-        """Return the stage of an optimizer step: one of the numbers of steps, in turn."""
-        return step % steps
+        """Return the stage of an optimizer step: there is one."""
+        return 0
 
     def stages(self, lesson: Lesson) -> tuple[Objective, ...]:
-        """Return the objective of every stage."""
-        return tuple(trajectory(lesson, steps, self.order) for steps in lesson.steps)
+        """Return the objective of the only stage."""
+        return (trajectory(lesson, self.order),)
 
 
-def trajectory(lesson: Lesson, steps: int, order: int) -> Objective:
-    """Return the objective of a student of `steps` steps.
-
-    It is the mean absolute difference of x_s / signal, so that an error counts by what it moves
-    the clean image, at any level; the mean over the steps is taken.
+def trajectory(lesson: Lesson, order: int) -> Objective:
+    """Return the objective of a student of all its numbers of steps, whose losses are averaged.
 
     Args:
         order: of the teacher's solver.
     """
     schedule = lesson.process.visiting(lesson.levels)
-    stride = schedule.last // steps
 
     def objective(network: nn.Module, batch: Batch) -> Outcome:
         x, labels = batch.draws.noise, batch.labels
         scales = lesson.drawn(batch.draws, x)
-        teacher = lesson.teach(schedule, labels, scales)
-        points = _points(teacher, x, schedule, order, stride)
+        points = _points(lesson.teach(schedule, labels, scales), x, schedule, order)
         jump = lesson.student(network, schedule, labels, scales)
-        losses: list[Tensor] = []
-        for level in range(schedule.last, 0, -stride):
-            following = level - stride
-            x = stepped(schedule, jump(x, level, following), following)
-            away = (x - points[following]).abs() / at(schedule.signal, following, x)
-            losses.append(per_image(away))
-            x = x.detach()
-        loss = torch.stack(losses).mean(dim=0)
+        losses = {steps: followed(jump, points, schedule, steps) for steps in lesson.steps}
+        loss = torch.stack(list(losses.values())).mean(dim=0)
+        each = {f"loss_{steps}": value.detach() for steps, value in losses.items()}
         start = torch.full_like(labels, schedule.last)
-        return Outcome(loss, {"loss": loss.detach()}, start)
+        return Outcome(loss, {"loss": loss.detach(), **each}, start)
 
     return objective
 
 
+def followed(jump: Jump, points: dict[int, Tensor], schedule: Schedule, steps: int) -> Tensor:
+    """Return how far from the teacher's points the student arrives at each step; (B,).
+
+    It is the mean absolute difference of x_s / signal, so that an error counts by what it moves
+    the clean image, at any level; the mean over the steps is taken.
+
+    Args:
+        points: of the teacher's trajectory, by level, with the noise that it starts from.
+    """
+    x, stride = points[schedule.last], schedule.last // steps
+    losses: list[Tensor] = []
+    for level in range(schedule.last, 0, -stride):
+        following = level - stride
+        x = stepped(schedule, jump(x, level, following), following)
+        away = (x - points[following]).abs() / at(schedule.signal, following, x)
+        losses.append(per_image(away))
+        x = x.detach()
+    return torch.stack(losses).mean(dim=0)
+
+
 @torch.no_grad()
-def _points(
-    teacher: Denoise, x: Tensor, schedule: Schedule, order: int, stride: int
-) -> dict[int, Tensor]:
-    """Return the teacher's points by level, those where the student's steps end."""
+def _points(teacher: Denoise, x: Tensor, schedule: Schedule, order: int) -> dict[int, Tensor]:
+    """Return the points of the teacher's trajectory from x, by level."""
     states = dpm_solver(teacher, x, schedule, None, order)
-    return {state.level: state.x for state in states if state.level % stride == 0}
+    return {schedule.last: x} | {state.level: state.x for state in states}
