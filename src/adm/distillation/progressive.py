@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,7 +13,7 @@ from adm.distillation.student import Lesson, stepped
 from adm.images import to_float
 from adm.networks import Condition
 from adm.training.batches import Batch
-from adm.training.objective import Objective, Outcome
+from adm.training.objective import Objective, Outcome, uniform_level
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +52,7 @@ def progressive(lesson: Lesson, steps: int) -> Objective:
 
     def objective(network: nn.Module, batch: Batch) -> Outcome:
         x_0, labels = to_float(batch.images), batch.labels
-        numbers = 1 + np.floor(batch.draws.level * steps).astype(np.int64)
-        level = torch.from_numpy(2 * numbers).to(x_0.device)
+        level = torch.from_numpy(2 * uniform_level(lesson.of(steps), batch.draws)).to(x_0.device)
         scales = lesson.drawn(batch.draws, x_0)
         x_t = process.diffuse(halves, x_0, batch.draws.noise, level)
         with torch.no_grad():
