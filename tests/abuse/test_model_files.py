@@ -83,6 +83,10 @@ def test_metadata_of_anyone(tmp_path: Path, kind: str) -> None:
         {"width": "0.1"},
         {"weights": []},
         {"data": {}},
+        {"teacher": "fashion"},
+        {"teacher": {"recipe": "fashion"}},
+        {"guide": {"recipe": "c", "sha256": "0" * 63}},
+        {"guide": {"recipe": "c", "sha256": "0" * 64, "trained_steps": -1}},
     ],
     ids=str,
 )

@@ -13,6 +13,7 @@ from cli.conftest import Adm
 from PIL import Image
 
 from adm.cli import training
+from adm.hashes import sha256
 from adm.processes import Devices
 from adm.recipes.schema import to_json
 from adm.training import checkpoint, retention
@@ -53,6 +54,8 @@ def test_a_student_is_trained_and_sampled(adm: Adm, tmp_path: Path) -> None:
     assert answer.status == 0, answer.err
     shown = adm("info", tmp_path / "run")
     assert "by trajectory distillation, for scales 0 to 4" in shown.out
+    assert f"sha256 {sha256(teacher)[:12]}" in shown.out
+    assert f"sha256 {sha256(guide)[:12]}" in shown.out
     made = adm(
         *("sample", tmp_path / "run", "--steps", "1", "--scale", "2", "--classes", "all:1"),
         *("--device", "cpu", "--out", tmp_path / "out"),

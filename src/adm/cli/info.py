@@ -1,5 +1,6 @@
 """adm info MODEL -> table of the recipe, process, classes and weights of a model file."""
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
@@ -62,6 +63,7 @@ def info(
         "data": metadata.data,
         "weights": _weights(metadata),
         "classifier": None if guides is None else str(guides),
+        "teachers": [asdict(each) for each in (metadata.teacher, metadata.guide) if each],
     }
     show(
         lambda: held | {"recipe": to_json(chosen)},
@@ -88,6 +90,8 @@ def _print(chosen: "Recipe", held: dict[str, Any]) -> None:
     }
     if held["weights"]:
         rows["weights"] = held["weights"]
+    if held["teachers"]:
+        rows["teachers"] = ", ".join(map(_origin, held["teachers"]))
     guides = held["classifier"] or "none is found for it"
     rows |= build.by_kind(
         chosen, diffusion=lambda recipe: _made_by(recipe, guides), classifier=lambda _: {}
@@ -114,6 +118,13 @@ def _made_by(recipe: "DiffusionRecipe", classifier: str) -> dict[str, str]:
         "sampled by": f"{sampling.sampler.name}, {sampling.grid.steps} steps{start}",
         "classifier": classifier,
     }
+
+
+def _origin(teacher: dict[str, Any]) -> str:
+    """Name a teacher of a student, with the start of the hash of its file."""
+    steps = teacher["trained_steps"]
+    trained = "" if steps is None else f"{steps:,} steps, "
+    return f"{teacher['recipe']} ({trained}sha256 {teacher['sha256'][:12]})"
 
 
 def _weights(metadata: "Metadata") -> str | None:

@@ -56,6 +56,21 @@ class Header(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Origin:
+    """A network that a student was distilled from.
+
+    Attributes:
+        recipe: the name of its recipe.
+        sha256: of its file.
+        trained_steps: its number of optimizer steps; None for a released file.
+    """
+
+    recipe: Name
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    trained_steps: Steps | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Metadata:
     """What a model file says about itself.
 
@@ -66,6 +81,7 @@ class Metadata:
         step: number of optimizer steps; None for a released file.
         weights: which of the weights of a run it holds: `model`, `raw` or the name of an average.
         width: the width of a power-function average.
+        teacher, guide: of a student, the model and the classifier that it was distilled from.
     """
 
     recipe: dict[str, Any]
@@ -74,6 +90,8 @@ class Metadata:
     step: Steps | None = None
     weights: Name | None = None
     width: Annotated[float, Field(gt=0, lt=1)] | None = None
+    teacher: Origin | None = None
+    guide: Origin | None = None
 
 
 def metadata_of(path: Path) -> Metadata:
