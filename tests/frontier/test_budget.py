@@ -96,6 +96,34 @@ def test_a_budget_gives_the_images_of_the_command_that_the_frontier_recommends(
     assert made["sampling"]["grid"]["steps"] == found.best.point.steps
 
 
+def test_an_end_is_a_setting_that_a_budget_takes(here: Path, adm: Adm) -> None:
+    words = (
+        "frontier",
+        "model.safetensors",
+        "--reference",
+        "real.npz",
+        "--features",
+        "rows.py:rows",
+    )
+    words = (*words, *GUIDED, "--samplers", "ddim", "--steps", 3, "--scales", 2, "--count", 6)
+    status, said = adm(*words, "--spacings", "even", "--ends", 2, "--out", "even")
+    assert status == 2
+    assert "end" in said
+    status, said = adm(*words, "--spacings", "log_snr", "--ends", "2,4", "--out", "ends")
+    assert status == 0, said
+    frontier = load(here / "ends/frontier.json")
+    assert {one.point.end for one in frontier.points} == {2.0, 4.0}
+    assert len({one.error for one in frontier.points}) == 2
+    assert "log_snr to 2" in (here / "ends/report.md").read_text("utf-8")
+    found = recommended(frontier, 2.0)
+    assert found is not None
+    status, said = adm(*SAMPLE, *AT_2, "--budget", "1min", "--out", "taken")
+    assert status == 0, said
+    made = read_manifest(here / "taken")
+    assert made is not None
+    assert made["sampling"]["grid"]["end"] == found.best.point.end
+
+
 def test_timings_of_another_machine_are_rescaled(
     here: Path, adm: Adm, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -208,8 +208,9 @@ def test_points_have_names_of_their_own() -> None:
         steps=(5, 8),
         scale=(0.0, 0.12345671, 0.12345672),
         precision=("float32", "bfloat16"),
+        end=(None, 3.0, 3.5),
     )
-    assert len({point.name for point in points}) == len(points) == 48
+    assert len({point.name for point in points}) == len(points) == 144
     with pytest.raises(ValueError, match="steps must be one or more different values"):
         combinations(sampler=("ddim",), steps=(5, 5))
 
@@ -259,3 +260,8 @@ def test_the_settings_of_a_point_are_those_that_sampling_takes() -> None:
     made = changed(Sampling(), **point.settings)
     assert (made.sampler.name, made.grid.spacing, made.grid.steps) == ("ddim", "quadratic", 7)
     assert (made.scale, made.precision) == (1.5, "bfloat16")
+    point = Point("ddim", "karras", 7, 1.5, "float32", 3.5)
+    grid = changed(made, **point.settings).grid
+    assert (grid.spacing, grid.steps, grid.end) == ("karras", 7, 3.5)
+    assert "--end 3.5" in point.options
+    assert str(point) == "ddim, karras to 3.5, 7 steps, float32"

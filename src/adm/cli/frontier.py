@@ -35,6 +35,7 @@ def frontier(
     classifier: str | None = None,
     samplers: Annotated[tuple[str, ...] | None, lists.names("ddim,ancestral")] = None,
     spacings: Annotated[tuple[str, ...] | None, lists.names("even,quadratic")] = None,
+    ends: Annotated[tuple[float, ...] | None, lists.numbers("3,20")] = None,
     steps: Annotated[tuple[int, ...], lists.whole_numbers("5,10,25")] = STEPS,
     scales: Annotated[tuple[float, ...] | None, lists.numbers("0,2")] = None,
     precisions: Annotated[tuple[str, ...] | None, lists.names("float32,bfloat16")] = None,
@@ -56,8 +57,8 @@ def frontier(
 ) -> None:
     """Measure time against quality on this machine, and recommend settings.
 
-    A point is a combination of sampler, spacing, steps, scale and precision. A first pass measures
-    the seconds an image of each point, and the error of a few images against those of many steps.
+    A point is a combination of sampler, levels, scale and precision. A first pass measures the
+    seconds an image of each point, and the error of a few images against those of many steps.
     The points of each scale that are on the frontier of both, and those nearest to it, are then
     sampled in full and scored. Writes frontier.html, a single file that ends in the recommended
     settings; report.md, frontier.json and the figures as PNG; and stores frontier.json with the
@@ -91,6 +92,9 @@ def frontier(
         ancestral, and all its points are sampled in full.
     spacings
         Spacings of the levels; by default even, log_snr, karras and searched, those that there are.
+    ends
+        Least noisy levels that are visited, for the spacings log_snr and karras; by default the
+        recipe's, or the usual end of `adm sample`.
     steps
         Numbers of levels visited.
     scales
@@ -148,6 +152,7 @@ def frontier(
     listed: dict[str, tuple[Any, ...] | None] = {
         "sampler": samplers,
         "spacing": spacings,
+        "end": ends,
         "steps": steps,
         "precision": precisions,
     }
@@ -209,7 +214,12 @@ def _plan(
 
     strengths = scales or (SCALES if pipeline.guide else SCALES[:1])
     base = changed(pipeline.sampling, **how.settings)
-    usual = {"sampler": SAMPLERS, "spacing": SPACINGS, "precision": (base.precision,)}
+    usual = {
+        "sampler": SAMPLERS,
+        "spacing": SPACINGS,
+        "end": (None,),
+        "precision": (base.precision,),
+    }
     chosen = {name: values or usual[name] for name, values in listed.items()}
     points = combinations(**chosen, scale=sorted(strengths))
     known = pipeline.classes

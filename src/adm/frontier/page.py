@@ -136,7 +136,7 @@ def _panels(frontier: Frontier, value: Callable[[Measured], Score | None]) -> li
     panels = []
     for scale in frontier.scales:
         dots = {
-            one.point: Dot(one.point.sampler, one.point.spacing, one.seconds, score)
+            one.point: Dot(one.point.sampler, one.point.grid, one.seconds, score)
             for one in frontier.at(scale)
             if (score := value(one)) is not None
         }

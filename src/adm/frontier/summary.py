@@ -162,7 +162,7 @@ def _value(frontier: Frontier, one: Measured) -> str:
 
 def _settings(one: Measured) -> list[Cell]:
     point = one.point
-    words = point.sampler, point.spacing, point.steps, point.precision, one.network, one.classifier
+    words = point.sampler, point.grid, point.steps, point.precision, one.network, one.classifier
     return [Cell(str(word)) for word in words]
 
 
