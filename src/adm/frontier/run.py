@@ -81,7 +81,7 @@ def run(
     """
     plan, out, devices = trial.plan, trial.out, trial.devices
     scoring.check(plan.model.shape)
-    load = devices.gather(load_note())[0]
+    load = devices.gather(load_note() if devices.main and trial.untimed else None)[0]
     expected = devices.gather(estimate(trial, keep) if devices.main else None)[0]
     if devices.main:
         notice(expected.sentence(trial, keep))

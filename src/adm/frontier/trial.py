@@ -95,6 +95,11 @@ class Trial:
         """
         return list({key: point for point, key in reversed(self._time_keys.items())}.values())
 
+    @property
+    def untimed(self) -> bool:
+        """Whether the seconds of any point are still to be measured."""
+        return any(len(self._times(point).read() or ()) < REPEATS for point in self.timed)
+
     @cached_property
     def _few(self) -> Candidates:
         return self.plan.of(self.plan.points, self.count)
