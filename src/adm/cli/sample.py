@@ -40,7 +40,7 @@ def sample(
 
         adm sample fashion --classes all:8 --sampler ancestral --steps 100 --out out/all
 
-        adm sample fashion --classes all:8 --scale 2 --budget 50ms --out out/soon
+        adm sample fashion --classes all:8 --scale 2 --budget 100ms --out out/soon
 
         adm sample runs/digits --classifier runs/digits-classifier --scale 1 --out out/digits
 
