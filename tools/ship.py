@@ -2,10 +2,12 @@
 
     python tools/ship.py --diffusion runs/fashion --classifier runs/fashion-classifier \\
         --judge runs/fashion-judge
+    python tools/ship.py --student runs/fast
     python tools/ship.py --settings
 
-`--settings` changes only the sampling settings of the shipped diffusion models, to those of their
-recipes. What is stored beside a model names it by the hash of its file, and is changed with it.
+`--student` stores a student of the shipped model as `fashion-fast`. `--settings` changes only the
+sampling settings of `fashion`, to those of its recipe. What is stored beside a model names it by
+the hash of its file, and is changed with it, and so is what the student says of its teacher.
 
 Weights are stored in half precision. The judge's statistics of the 10,000 test images are stored
 with them, so that samples can be compared with real images without the data set.
@@ -30,6 +32,7 @@ from adm.recipes.schema import to_json
 from adm.training import checkpoint
 
 LOGS = Path(__file__).parent.parent / "docs" / "training"
+STUDENT = "fashion-fast"
 EVERY = 20  # steps averaged into one line of the log that is kept
 
 
@@ -50,6 +53,16 @@ def save(file: Path, weights: dict[str, torch.Tensor], metadata: dict[str, Any])
     checkpoint.save_model(file, halves, metadata)
 
 
+def ship_student(run: Path) -> None:
+    """Store the averaged weights of a student of the shipped model, in half precision."""
+    weights, metadata = checkpoint.load_model(resolve(run))
+    for part, name in (("teacher", "fashion"), ("guide", "fashion-classifier")):
+        if metadata[part]["sha256"] != sha256(SHIPPED / f"{name}.safetensors"):
+            raise SystemExit(f"the {part} of {run} is not {name} as it is now; distil it again")
+    save(SHIPPED / f"{STUDENT}.safetensors", weights, metadata)
+    keep_log(run / "log.jsonl", LOGS / f"{STUDENT}.jsonl")
+
+
 def update_settings(name: str) -> None:
     """Give a shipped model the sampling settings of its recipe; its weights stay."""
     file = SHIPPED / f"{name}.safetensors"
@@ -61,6 +74,12 @@ def update_settings(name: str) -> None:
         sidecar = beside(file, kind)
         if sidecar.exists():
             write_text(sidecar, sidecar.read_text("utf-8").replace(before, sha256(file)))
+    student = SHIPPED / f"{STUDENT}.safetensors"
+    if student.exists():
+        weights, metadata = checkpoint.load_model(student)
+        if metadata["teacher"]["sha256"] == before:
+            metadata["teacher"]["sha256"] = sha256(file)
+            save(student, weights, metadata)
     print(f"{file.name}: {settings}")
 
 
@@ -81,14 +100,17 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--settings", action="store_true")
-    for kind in ("diffusion", "classifier", "judge"):
+    for kind in ("diffusion", "classifier", "judge", "student"):
         parser.add_argument(f"--{kind}", type=Path)
     given = parser.parse_args()
+    if given.student:
+        ship_student(given.student)
+        return
     if given.settings:
         update_settings("fashion")
         return
     if None in (given.diffusion, given.classifier, given.judge):
-        parser.error("give the three runs, or --settings")
+        parser.error("give the three runs, --student or --settings")
     ship_runs(given)
 
 

@@ -1,5 +1,6 @@
 """adm demo -> the same images every time, and a report that needs nothing beside it."""
 
+import json
 import re
 from collections import Counter
 from pathlib import Path
@@ -15,10 +16,11 @@ from adm.cli import main
 from adm.generation.generate import DiffusionGenerator
 from adm.models.paths import SHIPPED
 
-FILES = ("fashion", "fashion-classifier", "fashion-judge")
+FILES = ("fashion", "fashion-classifier", "fashion-fast", "fashion-judge")
 WRITTEN = {"report.html", "samples", "grid.png", "denoising.gif", "demo.json", "scores.json"} | {
     "SHA256SUMS"
 }
+STEPS = (4, 2, 1)  # of the student
 COMMAND = ("demo", "--per-class", 2, "--scales", 0, 2, "--steps", 3)
 
 pytestmark = [
@@ -47,7 +49,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_leaves_a_report_and_the_samples(demo: Path) -> None:
     assert {path.name for path in demo.iterdir()} == WRITTEN
     assert [path.name for path in demo.parent.iterdir()] == ["out"]
-    assert len(list((demo / "samples").glob("*.png"))) == 2 * 2 * 10
+    assert len(list((demo / "samples").glob("*.png"))) == (2 + len(STEPS)) * 2 * 10
 
 
 def test_file_names_carry_class_scale_seed_and_number(demo: Path) -> None:
@@ -60,9 +62,9 @@ def test_file_names_carry_class_scale_seed_and_number(demo: Path) -> None:
 
 def test_the_archive_has_the_released_layout(demo: Path) -> None:
     with np.load(demo / "samples" / "samples.npz", allow_pickle=False) as archive:
-        assert archive["arr_0"].shape == (40, 28, 28, 1)
+        assert archive["arr_0"].shape == (40 + 60, 28, 28, 1)
         assert archive["arr_0"].dtype == np.uint8
-        assert archive["arr_1"].tolist() == [i // 2 for i in range(20)] * 2
+        assert archive["arr_1"].tolist() == [i // 2 for i in range(20)] * 5
 
 
 def test_a_second_run_gives_the_same_images_bit_for_bit(
@@ -76,16 +78,44 @@ def test_a_second_run_gives_the_same_images_bit_for_bit(
 
 def test_the_scale_changes_images_that_start_from_the_same_noise(demo: Path) -> None:
     with np.load(demo / "samples" / "samples.npz", allow_pickle=False) as archive:
-        plain, guided = np.split(archive["arr_0"].astype(int), 2)
+        plain, guided = np.split(archive["arr_0"][:40].astype(int), 2)
     assert all((a != b).any() for a, b in zip(plain, guided, strict=True))
+
+
+def test_the_student_is_sampled_beside_its_teacher(demo: Path, adm: Adm, tmp_path: Path) -> None:
+    rows = json.loads((demo / "scores.json").read_text())["student"]
+    assert [(row["scale"], row["steps"]) for row in rows] == [(2.0, steps) for steps in STEPS]
+    with np.load(demo / "samples" / "samples.npz", allow_pickle=False) as archive:
+        made = np.split(archive["arr_0"][40:], 3)
+    for steps, images in zip(STEPS, made, strict=True):
+        words = ("sample", "fashion-fast", "--classes", "all:2", "--scale", 2, "--steps", steps)
+        assert adm(*words, "--out", tmp_path / str(steps)).status == 0
+        with np.load(tmp_path / str(steps) / "samples.npz", allow_pickle=False) as archive:
+            assert np.array_equal(archive["arr_0"], images)
+    text = (demo / "report.html").read_text("utf-8")
+    assert "teacher, guided, 3 steps" in text
+    assert "3 calls of the network and 3 of the classifier" in text
+    assert "student, 1 step<" in text
+    assert "1 call of the network<" in text
+
+
+def test_a_scale_that_the_student_did_not_learn_is_the_teacher_s_alone(
+    adm: Adm, tmp_path: Path
+) -> None:
+    words = ("demo", "--per-class", 2, "--scales", 50, "--steps", 2)
+    assert adm(*words, "--out", tmp_path / "out").status == 0
+    assert json.loads((tmp_path / "out" / "scores.json").read_text())["student"] == []
+    assert "student" not in (tmp_path / "out" / "report.html").read_text("utf-8").split("<pre>")[0]
 
 
 def test_the_report_needs_nothing_beside_it(demo: Path) -> None:
     text = (demo / "report.html").read_text("utf-8")
     links = re.findall(r"""(?:src|href)\s*=\s*["']([^"']*)""", text) + re.findall(r"url\(", text)
     kinds = [link.partition(";base64,")[0] for link in links]
-    # a picture for each class and scale, the curve, and the animation
-    assert Counter(kinds) == {"data:image/png": 10 * 2 + 1, "data:image/gif": 1}
+    # a picture for each class and scale, for each class of teacher and student, the curve, and the
+    # animation
+    pictures = 10 * 2 + 10 * (1 + len(STEPS)) + 1
+    assert Counter(kinds) == {"data:image/png": pictures, "data:image/gif": 1}
     assert "<script" not in text
     assert "@import" not in text
 
@@ -136,7 +166,8 @@ def test_a_stopped_demo_resumes_with_the_same_images(
     assert [path.name for path in tmp_path.iterdir()] == [".out.part"]
     resumed = adm(*COMMAND, "--out", out)
     assert resumed.status == 0
-    assert scales == [0.0, -1.0, 2.0]  # the first scale is not sampled again
+    # the first scale is not sampled again
+    assert scales == [0.0, -1.0, 2.0, *(2.0 for _ in STEPS)]
     assert contents(out / "samples") == contents(demo / "samples")
     assert (out / "denoising.gif").read_bytes() == (demo / "denoising.gif").read_bytes()
     assert [path.name for path in tmp_path.iterdir()] == ["out"]

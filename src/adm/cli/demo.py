@@ -28,8 +28,9 @@ def demo(
     """Sample the shipped Fashion-MNIST model at several guidance scales, and write a report.
 
     Writes report.html, a single self-contained file, the pictures grid.png and denoising.gif, and
-    samples/ with PNG files and samples.npz. The same command gives the same images, bit for bit. An
-    interrupted command resumes when it is run again, and a finished one is done.
+    samples/ with PNG files and samples.npz. The report compares the model with a student of it,
+    which takes fewer steps from the same noise. The same command gives the same images, bit for
+    bit. An interrupted command resumes when it is run again, and a finished one is done.
 
     Examples:
 
@@ -80,7 +81,7 @@ def demo(
         if not overwrite and _is_complete(out, manifest(models, sweep)):
             say(f"{out} is complete; add --overwrite to sample again", as_json)
         else:
-            with progress("sampling", evaluations(sweep), "network evaluations") as advance:
+            with progress("sampling", evaluations(models, sweep), "network evaluations") as advance:
                 made = run(models, sweep, cache, advance)
             with new_folder(out, overwrite) as folder:
                 write(folder, made)
@@ -125,9 +126,15 @@ def _is_complete(out: Path, asked: dict[str, Any]) -> bool:
 
 
 def _print(scores: dict[str, Any]) -> None:
-    print("scale  fidelity  diversity")
+    print("scale  steps  fidelity  diversity")
     for row in scores["scales"]:
-        fidelity = 100 * row["fidelity"]["value"]
-        print(f"{row['scale']:5g}  {fidelity:7.1f}%  {row['diversity']:9.3f}")
+        print(_line(row))
+    for row in scores["student"]:
+        print(f"{_line(row)}  student")
     real = scores["real"]
-    print(f" real  {100 * real['fidelity']:7.1f}%  {real['diversity']:9.3f}")
+    print(f" real         {100 * real['fidelity']:7.1f}%  {real['diversity']:9.3f}")
+
+
+def _line(row: dict[str, Any]) -> str:
+    fidelity = 100 * row["fidelity"]["value"]
+    return f"{row['scale']:5g}  {row['steps']:5}  {fidelity:7.1f}%  {row['diversity']:9.3f}"

@@ -32,12 +32,16 @@ INK, ACCENT, PALE = "#1b1f24", "#0b6e8f", "#9aa4ad"
 def page(demo: Demo) -> str:
     """Return the report as self-contained HTML."""
     models, columns = demo.models, demo.columns
+    teacher = next(c for c in columns if c.scale == demo.animated)
+    beside = [teacher, *demo.distilled]
     text = resources.files("adm.demo").joinpath("report.html").read_text("utf-8")
     environment = Environment(autoescape=select_autoescape(default=True, default_for_string=True))
     return environment.from_string(text).render(
         columns=columns,
         classes=models.model.classes,
-        rows=[[strip(c, label) for c in columns] for label in range(len(models.model.classes))],
+        rows=strips(columns, models.model.classes),
+        beside=beside,
+        beside_rows=strips(beside, models.model.classes),
         curve=data_uri(curve(columns, models.reference.accuracy)),
         reference=models.reference,
         film=data_uri(demo.film, "gif"),
@@ -51,33 +55,42 @@ def page(demo: Demo) -> str:
 def write(folder: Path, demo: Demo) -> None:
     """Write the report, its pictures, and all images to samples/, with scales in their names."""
     columns, classes = demo.columns, demo.sweep.classes
-    images = torch.cat([c.images for c in columns])
-    labels = torch.cat([c.labels for c in columns])
-    indices = [i for c in columns for i in range(len(c.labels))]
+    everything = [*columns, *demo.distilled]
+    images = torch.cat([c.images for c in everything])
+    labels = torch.cat([c.labels for c in everything])
+    indices = [i for c in everything for i in range(len(c.labels))]
     notes = [f"scale{c.scale:g}" for c in columns for _ in c.labels]
+    notes += [f"scale{c.scale:g}-student{c.steps}" for c in demo.distilled for _ in c.labels]
     names = file_names(len(labels), labels, classes, demo.sweep.base.seed, indices, notes)
     write_images(folder / SAMPLES, images, labels, names)
     write_bytes(folder / SHEET, png(contact_sheet(columns, classes)))
     write_bytes(folder / ANIMATION, demo.film)
     write_text(folder / REPORT, page(demo))
-    write_json(folder / SCORES, scores(demo.columns, demo.models.reference.accuracy))
+    write_json(folder / SCORES, scores(demo))
     write_json(folder / MANIFEST, manifest(demo.models, demo.sweep))
     seal(folder)
 
 
-def scores(columns: Sequence[Column], real_accuracy: float) -> dict[str, Any]:
-    """Return the scores of every scale, and those of real images, as JSON values."""
-    rows = [
-        {
-            "scale": c.scale,
-            "fidelity": c.scores.fidelity._asdict(),
-            "diversity": c.scores.diversity,
-            "frechet": c.scores.frechet,
-            "count": c.scores.count,
-        }
-        for c in columns
-    ]
-    return {"scales": rows, "real": {"fidelity": real_accuracy, "diversity": 1.0}}
+def scores(demo: Demo) -> dict[str, Any]:
+    """Return the scores of every scale, of the student and of real images, as JSON values."""
+    real = {"fidelity": demo.models.reference.accuracy, "diversity": 1.0}
+    return {
+        "scales": [_scored(column) for column in demo.columns],
+        "student": [_scored(column) for column in demo.distilled],
+        "real": real,
+    }
+
+
+def _scored(column: Column) -> dict[str, Any]:
+    found = column.scores
+    return {
+        "scale": column.scale,
+        "steps": column.steps,
+        "fidelity": found.fidelity._asdict(),
+        "diversity": found.diversity,
+        "frechet": found.frechet,
+        "count": found.count,
+    }
 
 
 def contact_sheet(columns: Sequence[Column], classes: Sequence[str]) -> Image.Image:
@@ -94,6 +107,11 @@ def contact_sheet(columns: Sequence[Column], classes: Sequence[str]) -> Image.Im
 
 def _first(column: Column, label: int) -> Tensor:
     return column.images[column.labels == label][:SHOWN]
+
+
+def strips(columns: Sequence[Column], classes: Sequence[str]) -> list[list[str]]:
+    """Draw the first samples of each class, classes by row and columns by column; see `strip`."""
+    return [[strip(column, label) for column in columns] for label in range(len(classes))]
 
 
 def strip(column: Column, label: int) -> str:
@@ -152,6 +170,11 @@ def _described(demo: Demo) -> dict[str, object]:
         "classifier": {
             "recipe": models.classifier.recipe.name,
             "steps": models.classifier.trained_steps,
+        },
+        "student": {
+            "recipe": models.student.recipe.name,
+            "steps": models.student.trained_steps,
+            "sampling": to_json(models.student.recipe.sample),
         },
         "judge": {"recipe": models.judge.recipe.name, "steps": models.judge.trained_steps},
         "versions": {

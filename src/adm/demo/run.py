@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from adm.demo.judge import Reference, Scores, load_reference, score
 from adm.generation.animation import animation, cost
 from adm.generation.cache import claim_cache
 from adm.generation.folder import holds, sample_into
-from adm.generation.generator import identity
+from adm.generation.generator import Cost, identity
 from adm.generation.job import Job
 from adm.generation.labels import positive
 from adm.models.load import load_classifier, load_diffusion
@@ -24,6 +24,7 @@ from adm.samplers.words import changed, to_json
 from adm.sweep.plan import Sweep
 
 SHOWN = 4  # samples per class and scale in the report
+STUDENT = "fashion-fast"
 ANIMATED = 2.0  # the scale whose samples are animated, or the nearest to it
 
 OnStep = Callable[[int, str], None]
@@ -31,22 +32,36 @@ OnStep = Callable[[int, str], None]
 
 @dataclass(frozen=True, eq=False)
 class Shipped:
-    """The models that come with the package, and the judge's measurements of real images."""
+    """The models that come with the package, and the judge's measurements of real images.
+
+    Attributes:
+        student: distilled from the model and its classifier; takes fewer steps.
+    """
 
     model: DiffusionModel
     classifier: ClassifierModel
+    student: DiffusionModel
     judge: ClassifierModel
     reference: Reference
 
 
 @dataclass(frozen=True, eq=False)
 class Column:
-    """All samples of one scale; image i of every scale starts from the same noise."""
+    """All samples of one scale; image i of every scale starts from the same noise.
+
+    Attributes:
+        steps: noise levels that were visited.
+        cost: calls of the networks for each image.
+        seconds: how long sampling took; None if some of it was done by an interrupted command.
+    """
 
     scale: float
+    steps: int
     images: Tensor  # (N, C, H, W) uint8
     labels: Tensor  # (N,)
     scores: Scores
+    cost: Cost
+    seconds: float | None
 
 
 def shipped(device: torch.device | str = "cpu") -> Shipped:
@@ -54,6 +69,7 @@ def shipped(device: torch.device | str = "cpu") -> Shipped:
     return Shipped(
         model=load_diffusion("fashion", device),
         classifier=load_classifier("fashion-classifier", device),
+        student=load_diffusion(STUDENT, device),
         judge=load_classifier("fashion-judge"),
         reference=load_reference(SHIPPED / "fashion-reference.npz"),
     )
@@ -89,12 +105,39 @@ def preset(models: Shipped, scales: Sequence[float], per_class: int, **settings:
     return sweep
 
 
+def students(models: Shipped, sweep: Sweep) -> list[Sweep]:
+    """Return the sweep of the student over its steps, at the scale that is animated.
+
+    Images, labels and noise are those of `sweep`. There is none at a scale that the student did not
+    learn.
+    """
+    how, scale = models.student.recipe.distillation, _animated(sweep)[0]
+    assert how is not None
+    low, high = how.scales
+    if not low <= scale <= high:
+        return []
+    base = changed(models.student.recipe.sample, seed=sweep.base.seed)
+    steps = tuple(sorted(how.steps, reverse=True))
+    own = replace(
+        sweep,
+        model=models.student,
+        classifier=None,
+        base=base,
+        samplers=(base.sampler.name,),
+        steps=steps,
+        scales=(scale,),
+    )
+    return [own]
+
+
 @dataclass(frozen=True, eq=False)
 class Demo:
     """What the report shows.
 
     Attributes:
         columns: one for each scale.
+        distilled: one for each number of steps of the student, at the scale `animated`; none if it
+            did not learn that scale.
         animated: the scale of `film`.
         film: GIF of the first samples of each class at every step, from noise to image.
         seconds: how long sampling and scoring took; None if it was interrupted.
@@ -103,6 +146,7 @@ class Demo:
     models: Shipped
     sweep: Sweep
     columns: list[Column]
+    distilled: list[Column]
     animated: float
     film: bytes
     seconds: float | None
@@ -113,6 +157,7 @@ def manifest(models: Shipped, sweep: Sweep) -> dict[str, Any]:
     return {
         "model": identity(models.model),
         "classifier": identity(models.classifier),
+        "student": identity(models.student),
         "judge": identity(models.judge),
         "sampling": to_json(sweep.base),
         "scales": list(sweep.scales),
@@ -120,9 +165,10 @@ def manifest(models: Shipped, sweep: Sweep) -> dict[str, Any]:
     }
 
 
-def evaluations(sweep: Sweep) -> int:
+def evaluations(models: Shipped, sweep: Sweep) -> int:
     """Return the number of network evaluations of a demo, those of its animation included."""
-    total = sum(sweep.job(point).evaluations for point in sweep.points)
+    plans = [sweep, *students(models, sweep)]
+    total = sum(plan.job(point).evaluations for plan in plans for point in plan.points)
     return total + cost(_animated(sweep)[1], SHOWN)
 
 
@@ -138,12 +184,17 @@ def run(models: Shipped, sweep: Sweep, cache: Path, on_step: OnStep | None = Non
     resumes = any(each.is_dir() for each in cache.iterdir())
     started = time.monotonic()
     made = list(columns(models, sweep, cache, on_step))
+    distilled = [
+        column
+        for own in students(models, sweep)
+        for column in columns(models, own, cache / STUDENT, on_step)
+    ]
     seconds = None if resumes else time.monotonic() - started
     scale, job = _animated(sweep)
     images = next(column.images for column in made if column.scale == scale)
     told = None if on_step is None else lambda count: on_step(count, "animation")
     film = animation([(job, images)], told, SHOWN)
-    return Demo(models, sweep, made, scale, film, seconds)
+    return Demo(models, sweep, made, distilled, scale, film, seconds)
 
 
 def columns(
@@ -151,19 +202,23 @@ def columns(
 ) -> Iterator[Column]:
     """Sample and score the points of a sweep, one scale after another; see `run`."""
     labels = torch.tensor(sweep.labels)
+    cache.mkdir(exist_ok=True)
     for point in sweep.points:
         job, place = sweep.job(point), cache / point.name
+        note = f"{sweep.model.name}, scale {point.scale:g}, {point.steps} steps"
 
-        def told(images: int, scale: float = point.scale) -> None:
+        def told(images: int, note: str = note) -> None:
             if on_step is not None:
-                on_step(images, f"scale {scale:g}")
+                on_step(images, note)
 
+        begun, started = place.exists(), time.monotonic()
         if holds(place, job):
             told(Cached(job.evaluations))
         # With the strides of images in memory, which the judge's kernels depend on.
         images = sample_into(place, job, on_step=told).clone(memory_format=torch.contiguous_format)
+        seconds = None if begun else time.monotonic() - started
         scores = score(models.judge, models.reference, images, labels)
-        yield Column(point.scale, images, labels, scores)
+        yield Column(point.scale, point.steps, images, labels, scores, job.cost, seconds)
 
 
 def _animated(sweep: Sweep) -> tuple[float, Job]:
