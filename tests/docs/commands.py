@@ -91,7 +91,7 @@ SHORTER = (
     (r"adm cluster", "--clusters 3 --starts 1"),
     (r"adm sample runs/clusters", "--steps 4 --classes cluster-00:2"),
     (r"adm grid", "--count 2"),
-    (r"adm frontier", "--samplers ddim --spacings even --steps 2,3 --count 20 --trial-count 2"),
+    (r"adm frontier", "--samplers ddim --spacings log_snr --steps 2,3 --count 20 --trial-count 2"),
     (r"--budget", "--budget 1min"),
     (r"adm sweep", "--scales 0,2 --count 20 --steps 4"),
     (r"sweep \d+x\d+\S*\.pt", "--scales 0,1 --count 2 --steps 2"),

@@ -15,7 +15,7 @@ def fashion_distilled() -> DiffusionRecipe:
     """A student of `fashion` and its classifier, by trajectory distillation: 1, 2 or 4 steps.
 
     Command: adm train fashion-distilled --teacher fashion --out runs/fast
-    Time: about an hour on 2 CPU cores (AMX), as two processes of one thread.
+    Time: about an hour on 2 CPU cores (AMX), as two processes.
     Result: `fashion-fast`; see `adm docs distillation`.
     """
     student = _student(
