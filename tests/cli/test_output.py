@@ -150,7 +150,8 @@ def test_the_scores_of_a_demo_are_a_json_document(here: Path, adm: Adm) -> None:
     assert "shown/report.html" in answer.err
     quiet = adm(*words[:-1], "again", "--quiet")
     assert quiet.err == ""
-    assert len(quiet.out.splitlines()) == 4  # the table: a heading, two scales, real images
+    # the table: a heading, two scales, the student's three numbers of steps, real images
+    assert len(quiet.out.splitlines()) == 7
 
 
 def test_no_number_is_null(capsys: pytest.CaptureFixture[str]) -> None:

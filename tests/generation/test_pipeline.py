@@ -60,12 +60,13 @@ def test_the_library_writes_the_bytes_of_the_command_line(tmp_path: Path, name: 
     """With the same words: the model's own settings, and its own classifier, in both."""
     classes = adm.load(name).classes[:2]
     words = [f"{label}:2" for label in classes]
+    steps = 2  # few: the bytes are compared, not the quality; a student takes 2 as well
     command(
-        "sample", name, "--classes", ",".join(words), "--scale", 2, "--seed", 7, "--steps", 3,
+        "sample", name, "--classes", ",".join(words), "--scale", 2, "--seed", 7, "--steps", steps,
         "--device", "cpu", "--out", tmp_path / "command",
     )  # fmt: skip
     samples = adm.load(name, device="cpu").sample(
-        dict.fromkeys(classes, 2), scale=2.0, seed=7, **FAST
+        dict.fromkeys(classes, 2), scale=2.0, seed=7, steps=steps
     )
     samples.save(tmp_path / "library")
     assert contents(tmp_path / "library") == contents(tmp_path / "command")
@@ -79,6 +80,8 @@ def test_a_model_is_sampled_with_its_own_settings(name: str) -> None:
     images = model.sample("all:1", scale=2.0).images
     extreme = ((images == 0) | (images == 255)).float().mean()
     assert extreme < 0.6
+    if model.model.student:
+        return  # it has no other levels
     even = {"sampler": "ddim", "spacing": "even", "steps": 25, "scale": 2.0}
     saturated = model.sample("all:1", start=model.schedule.last, **even).images
     assert ((saturated == 0) | (saturated == 255)).float().mean() > 0.8

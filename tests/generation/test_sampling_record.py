@@ -89,8 +89,9 @@ def test_a_recipe_that_holds_the_earlier_form_is_the_same_recipe(name: str) -> N
         "spacing": grid.spacing,
         "start": grid.start,
     }
-    # It had no precision, and was sampled in float32.
-    earlier = replace(now, sample=replace(now.sample, precision="float32"))
+    # It had no precision, and was sampled in float32; and no end.
+    sample = replace(now.sample, grid=replace(grid, end=None), precision="float32")
+    earlier = replace(now, sample=sample)
     assert recipe_from_json(stored) == earlier
 
 

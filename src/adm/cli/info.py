@@ -63,7 +63,8 @@ def info(
         "data": metadata.data,
         "weights": _weights(metadata),
         "classifier": None if guides is None else str(guides),
-        "teachers": [asdict(each) for each in (metadata.teacher, metadata.guide) if each],
+        "teacher": None if metadata.teacher is None else asdict(metadata.teacher),
+        "guide": None if metadata.guide is None else asdict(metadata.guide),
     }
     show(
         lambda: held | {"recipe": to_json(chosen)},
@@ -90,8 +91,7 @@ def _print(chosen: "Recipe", held: dict[str, Any]) -> None:
     }
     if held["weights"]:
         rows["weights"] = held["weights"]
-    if held["teachers"]:
-        rows["teachers"] = ", ".join(map(_origin, held["teachers"]))
+    rows |= {part: _origin(held[part]) for part in ("teacher", "guide") if held[part]}
     guides = held["classifier"] or "none is found for it"
     rows |= build.by_kind(
         chosen, diffusion=lambda recipe: _made_by(recipe, guides), classifier=lambda _: {}
@@ -121,7 +121,7 @@ def _made_by(recipe: "DiffusionRecipe", classifier: str) -> dict[str, str]:
 
 
 def _origin(teacher: dict[str, Any]) -> str:
-    """Name a teacher of a student, with the start of the hash of its file."""
+    """Name a network that a student was distilled from, with the start of its file's hash."""
     steps = teacher["trained_steps"]
     trained = "" if steps is None else f"{steps:,} steps, "
     return f"{teacher['recipe']} ({trained}sha256 {teacher['sha256'][:12]})"

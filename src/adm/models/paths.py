@@ -30,7 +30,8 @@ def resolve(model: str | Path, kind: Kind | None = None) -> Path:
         return _in_folder(path)
     if path.is_file():
         return path
-    shipped = {file.stem: file for file in sorted(SHIPPED.glob("*.safetensors"))}
+    files = sorted(SHIPPED.glob("*.safetensors"), key=lambda file: file.stem)
+    shipped = {file.stem: file for file in files}
     if str(model) in shipped:
         return shipped[str(model)]
     raise ValueError(_missing(str(model), path, [*_of_kind(shipped.values(), kind)], kind))
