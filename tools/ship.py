@@ -22,6 +22,7 @@ import torch
 
 from adm.data import open_source
 from adm.demo.judge import measure
+from adm.demo.run import STUDENT
 from adm.files import write_text
 from adm.frontier.stored import NAME
 from adm.hashes import sha256
@@ -32,7 +33,6 @@ from adm.recipes.schema import to_json
 from adm.training import checkpoint
 
 LOGS = Path(__file__).parent.parent / "docs" / "training"
-STUDENT = "fashion-fast"
 EVERY = 20  # steps averaged into one line of the log that is kept
 
 
