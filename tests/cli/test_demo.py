@@ -93,6 +93,7 @@ def test_the_student_is_sampled_beside_its_teacher(demo: Path, adm: Adm, tmp_pat
         with np.load(tmp_path / str(steps) / "samples.npz", allow_pickle=False) as archive:
             assert np.array_equal(archive["arr_0"], images)
     text = (demo / "report.html").read_text("utf-8")
+    assert "100 images in" in text
     assert "teacher, guided, 3 steps" in text
     assert "3 calls of the network and 3 of the classifier" in text
     assert "student, 1 step<" in text

@@ -38,6 +38,7 @@ def page(demo: Demo) -> str:
     environment = Environment(autoescape=select_autoescape(default=True, default_for_string=True))
     return environment.from_string(text).render(
         columns=columns,
+        images=demo.images,
         classes=models.model.classes,
         rows=strips(columns, models.model.classes),
         beside=beside,
@@ -163,7 +164,7 @@ def _described(demo: Demo) -> dict[str, object]:
         "sampling": to_json(demo.sweep.base) | {"scale": [c.scale for c in columns]},
         "images": {
             "per class and scale": demo.sweep.count // len(demo.sweep.classes),
-            "in all": sum(len(c.labels) for c in columns),
+            "in all": demo.images,
             "noise": "image i of every scale: Philox, key (seed, i), counter (level)",
         },
         "model": {"recipe": models.model.recipe.name, "steps": models.model.trained_steps},

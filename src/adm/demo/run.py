@@ -151,6 +151,11 @@ class Demo:
     film: bytes
     seconds: float | None
 
+    @property
+    def images(self) -> int:
+        """Number of images of the model and of the student."""
+        return sum(len(column.labels) for column in [*self.columns, *self.distilled])
+
 
 def manifest(models: Shipped, sweep: Sweep) -> dict[str, Any]:
     """Everything that the samples and scores of a demo depend on, as JSON values."""
