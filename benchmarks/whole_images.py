@@ -3,9 +3,10 @@
 All make one block of images of the shipped `fashion`, with the labels 0, 1, ..., 9, 0, ... The
 released code samples as it comes, by 250 guided ancestral steps in float32, and this package by the
 same steps and by few ones. Both have the same weights, noise and labels; the first steps are
-compared. The network of the released code predicts noise and this one velocity, so that its output
-is converted. diffusers has no guidance by a classifier for such a network: it samples without, with
-a network of the same blocks and weights of its own.
+compared. The student that is shipped, `fashion-fast`, has the same labels and noise as well. The
+network of the released code predicts noise and this one velocity, so that its output is converted.
+diffusers has no guidance by a classifier for such a network: it samples without, with a network of
+the same blocks and weights of its own.
 
 Each implementation, and each engine of this package, runs in a process of its own, and they take
 turns: once OpenVINO is loaded, what torch computes in the same process takes longer.
@@ -34,6 +35,7 @@ from adm.generation.generate import DiffusionGenerator
 from adm.generation.pipeline import Pipeline, load
 
 BASE = "released, 250 ancestral steps"
+STUDENT = "fashion-fast"
 ALL_STEPS = 250  # of the released default
 SCALE = 2.0
 SYSTEMS = {  # of this package: engine and precision
@@ -110,6 +112,19 @@ class Block:
             made[name] = self._made_by(whole)
             if some.cost != whole.cost:  # a grid may lie within the interval
                 made[f"{name}, guided at {interval[0]} to {interval[1]}"] = self._made_by(some)
+        return made
+
+    def students(self, system: str) -> dict[str, Contender]:
+        """The steps that the shipped student has learned, without a classifier."""
+        engine, precision = SYSTEMS[system]
+        student = load(STUDENT, device="cpu")
+        made: dict[str, Contender] = {}
+        how = student.model.recipe.distillation
+        assert how
+        for count in sorted(how.steps, reverse=True):
+            own = student.generator(scale=SCALE, steps=count, engine=engine, precision=precision)
+            name = f"adm, {system}, student, {count} step{'s' if count > 1 else ''}"
+            made[name] = self._made_by(own)
         return made
 
     def _made_by(self, generator: DiffusionGenerator) -> Contender:
@@ -222,7 +237,7 @@ def contenders(system: str, given: argparse.Namespace) -> dict[str, Contender]:
     if system == "released":
         theirs = Released(given, block)
         return {BASE: Contender(calls, lambda: list(islice(theirs.steps(), few)), part)}
-    made = block.ours(system, given.steps, given.guide_interval)
+    made = block.ours(system, given.steps, given.guide_interval) | block.students(system)
     engine, precision = SYSTEMS[system]
     if engine != "torch":
         return made
