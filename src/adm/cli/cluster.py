@@ -126,10 +126,10 @@ def cluster(
             if page is not None:
                 pages.write(result, source, record, page)
             show(lambda: asdict(record), as_json, lambda: _print(result, record))
-            say(f"{out}: {stored.summary(record)}", as_json)
-            if page is not None:
-                say(f"{page}: images of each cluster", as_json)
-            say(f"score samples by other features than {network.name}", as_json)
+            lines = [f"{out}: {stored.summary(record)}"]
+            lines += [] if page is None else [f"{page}: images of each cluster"]
+            for line in [*lines, f"score samples by other features than {network.name}"]:
+                say(line, as_json)
 
         devices.once(act)
 

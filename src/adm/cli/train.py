@@ -136,14 +136,10 @@ def train(
         on_meta(shown.config)  # raises if the network cannot be built
         print(json.dumps(to_json(shown), indent=2))
         return
-    if rename and pretrained is None:
-        raise ValueError(
-            "--rename renames classes of the --pretrained model; give --pretrained as well"
-        )
     how = TrainOptions(
         micro_batch=training.parse_micro_batch(micro_batch),
         pretrained=pretrained,
-        renamed=training.parse_renames(rename or ()),
+        renamed=training.parse_renames(rename or (), pretrained),
         teacher=None if teaches is None else teaches.at(asked.recipe.train.precision),
         shard=shard,
         check_data=check_data,

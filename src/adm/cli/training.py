@@ -65,8 +65,16 @@ def parse_micro_batch(text: str | None) -> int | Literal["auto"] | None:
     return int(text)
 
 
-def parse_renames(pairs: Sequence[str]) -> dict[str, str]:
-    """['old=new', ...] -> {old: new}; raise ValueError for any other form."""
+def parse_renames(pairs: Sequence[str], pretrained: str | None) -> dict[str, str]:
+    """['old=new', ...] -> {old: new}.
+
+    Raises:
+        ValueError: a pair has another form, or there is no pretrained model.
+    """
+    if pairs and pretrained is None:
+        raise ValueError(
+            "--rename renames classes of the --pretrained model; give --pretrained as well"
+        )
     renamed = {}
     for pair in pairs:
         old, equals, new = pair.partition("=")
@@ -110,10 +118,11 @@ def follow(
         say(f"validation: {held.name if held else 'none; see --hold-out'}")
     if done < recipe.train.steps:
         announce(recipe, devices, options, done)
-    teach = None if options.teacher is None else options.teacher.teach
     writers = _writers(recipe, out, watched, done) if devices.main else []
     pictures = [writer.picture for writer in writers]
-    watch = watching(recipe, source, held, out, devices, on_picture=pictures, teach=teach)
+    watch = watching(
+        recipe, source, held, out, devices, on_picture=pictures, teacher=options.teacher
+    )
     with saving() as stop:
         told_by = print_translated if devices.main else options.say
         told = replace(options, watch=watch, stop=stop, say=told_by)
@@ -133,8 +142,7 @@ def announce(recipe: Recipe, devices: Devices, options: TrainOptions, done: int)
     """Print the time that the remaining steps will take, from a trial of one step."""
     if options.shard:  # the whole network may not fit on one device
         return
-    teach = None if options.teacher is None else options.teacher.teach
-    seconds = max(devices.gather(seconds_per_step(recipe, devices, teach)))
+    seconds = max(devices.gather(seconds_per_step(recipe, devices, options.teacher)))
     if devices.main:
         left = recipe.train.steps - done
         say(

@@ -58,17 +58,7 @@ def diffusion(spec: str, device: torch.device | str = "cpu") -> Features:
             unknown or out of range.
     """
     model, noise = _parsed(spec)
-    loaded = load_any(model, device, "diffusion")
-    if not isinstance(loaded, DiffusionModel):
-        raise ValueError(
-            f"{loaded.path} is a classifier, whose features are opened by its path alone; leave "
-            f"out {KIND}: before it, and the settings after the @"
-        )
-    if loaded.low_shape is not None:
-        raise ValueError(
-            f"{loaded.path} is an upsampler, which sees images beside smaller ones; give a "
-            "diffusion model that starts from noise"
-        )
+    loaded = _loaded(model, device)
     network, schedule, shape = loaded.network, loaded.schedule, loaded.shape
     if noise.level > schedule.last:
         raise ValueError(
@@ -99,6 +89,22 @@ def diffusion(spec: str, device: torch.device | str = "cpu") -> Features:
     }
     how = f"{HOW} ({facts}, {schedule.timesteps[noise.level].item():g})"
     return guarded(name, width, extract, fingerprint(how, weights), device)
+
+
+def _loaded(model: str, device: torch.device | str) -> DiffusionModel:
+    """Load a diffusion model that starts from noise, or raise ValueError."""
+    loaded = load_any(model, device, "diffusion")
+    if not isinstance(loaded, DiffusionModel):
+        raise ValueError(
+            f"{loaded.path} is a classifier, whose features are opened by its path alone; leave "
+            f"out {KIND}: before it, and the settings after the @"
+        )
+    if loaded.low_shape is not None:
+        raise ValueError(
+            f"{loaded.path} is an upsampler, which sees images beside smaller ones; give a "
+            "diffusion model that starts from noise"
+        )
+    return loaded
 
 
 def _parsed(spec: str) -> tuple[str, Noise]:
