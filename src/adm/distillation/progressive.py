@@ -56,7 +56,7 @@ def progressive(lesson: Lesson, steps: int) -> Objective:
         scales = lesson.drawn(batch.draws, x_0)
         x_t = process.diffuse(halves, x_0, batch.draws.noise, level)
         with torch.no_grad():
-            teacher = lesson.teach(halves, labels, scales)
+            teacher = lesson.teacher.teach(halves, labels, scales)
             between = stepped(halves, teacher(x_t, level), level - 1)
             x_s = stepped(halves, teacher(between, level - 1), level - 2)
             target = x_0_of_step(halves, x_t, level, x_s, level - 2)
