@@ -121,6 +121,36 @@ def test_stopped_between_features_and_clusters_it_resumes_to_the_same_bytes(
     assert not list(here.glob(".labels*"))
 
 
+def test_the_other_split_is_labelled_by_the_centres(here: Path, adm: Adm) -> None:
+    """In any order of the splits, the grey levels of one are those of the other."""
+    images = np.load("real.npz")["arr_0"]
+    for split, own in (("train", images[:45]), ("test", images[45:])):
+        Path("photos", split).mkdir(parents=True)
+        for index, image in enumerate(own):
+            Image.fromarray(image[..., 0]).save(f"photos/{split}/{index:02d}.png")
+    words = ("cluster", "photos", *FEATURES, "--clusters", 3, "--channels", 1, "--labels", "none")
+    for split, other, count in (("train", "test", 15), ("test", "train", 45)):
+        named = (*words, "--split", split, "--both-splits", "--out", f"{split}.csv")
+        answer = adm(*named)
+        assert answer.status == 0, answer.err
+        assert (
+            f"in 3 clusters of {20 - count // 3} to {20 - count // 3}, and {count} of" in answer.out
+        )
+        assert "complete" in adm(*named).out
+        found = rows(f"{split}.csv")
+        assert len(found) == COUNT
+        for index in range(COUNT):
+            name = f"train/{index:02d}.png" if index < 45 else f"test/{index - 45:02d}.png"
+            assert found[name] == found[f"train/{index % 3:02d}.png"]
+        assert len(open_source("photos", split=other, labels=f"{split}.csv")) == count
+    alone = adm(*words, "--out", "train.csv")
+    assert "of the test split" not in alone.out
+    assert len(rows("train.csv")) == 45
+    lacking = adm(*WORDS, "--both-splits", "--out", "one.csv")
+    assert lacking.status == 2
+    assert "test" in lacking.err
+
+
 def test_names_and_order_of_files_change_nothing(here: Path, adm: Adm) -> None:
     images = np.load("real.npz")["arr_0"]
     shuffled = np.random.default_rng(0).permutation(COUNT).tolist()

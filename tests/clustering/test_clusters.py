@@ -57,6 +57,17 @@ def test_far_components_are_found_exactly_and_numbered_by_size() -> None:
     )
 
 
+def test_other_images_get_the_cluster_of_the_nearest_centre() -> None:
+    pool, component = far(count=600)
+    found = points(pool[:400])
+    clusters = fit(found, 8, seed=0)
+    ids = np.empty_like(clusters.ids)
+    ids[found.order] = clusters.ids
+    assert np.array_equal(clusters.nearest(found, pool[:400]), ids)
+    both = np.concatenate([ids, clusters.nearest(found, pool[400:])])
+    assert rand_index(both, component) == 1
+
+
 def test_the_order_of_images_and_the_units_of_features_change_nothing() -> None:
     pool, _ = far(components=5, count=200)
     pool += np.random.default_rng(4).normal(size=pool.shape).astype(np.float32) * 8  # overlap

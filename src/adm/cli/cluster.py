@@ -4,6 +4,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from cyclopts import Parameter
+
 from adm.cli import early, lists, places, values
 from adm.cli.obstacles import gathered
 from adm.cli.output import OUT, AsJson, say, show
@@ -12,7 +14,7 @@ from adm.cli.scoring import extracted, features_named, joined, part, with_cache
 from adm.shown import shown
 
 if TYPE_CHECKING:  # so that --help does not load torch
-    from adm.clustering.run import Found
+    from adm.clustering.run import Found, Images
     from adm.clustering.stored import Record
 
 AUTO = "auto"
@@ -27,6 +29,7 @@ def cluster(
     out: Annotated[Path, OUT],
     page: Path | None = None,
     split: str = "train",
+    both_splits: Annotated[bool, Parameter(negative="")] = False,
     labels: str | None = None,
     size: lists.Size = None,
     channels: int | None = None,
@@ -69,6 +72,9 @@ def cluster(
         HTML file to show images of each cluster in.
     split
         Split of the data: train or test.
+    both_splits
+        Label the images of the other split as well, each with the cluster whose centre is nearest,
+        so that there are labels to validate on.
     labels
         Labels to compare the clusters with, when they are found: folders (the default), prefix (as
         in dog_0001.png), none, or a CSV or JSON file.
@@ -98,18 +104,16 @@ def cluster(
     # Imported here, so that --help does not load torch.
     from adm.clustering import page as pages
     from adm.clustering import run, stored
-    from adm.clustering.listing import names_of
-    from adm.data.registry import at_one_size, find
     from adm.evaluation import Extraction
 
     wanted = run.Wanted(clusters=count, seed=seed, starts=starts)
     devices = joined(device)
-    found = find(data, split=split, labels=labels)
-    wanted.fits(len(found))
-    names = names_of(found)
-    source = at_one_size(found, size=lists.height_and_width(size), channels=channels)
+    own = _opened(data, split, labels, size, channels)
+    wanted.fits(len(own.source))
+    other = "train" if split == "test" else "test"
+    others = _opened(data, other, labels, size, channels) if both_splits else None
     network = features_named(features, devices)
-    asked = devices.told(lambda: run.request(source, names, split, network, wanted))
+    asked = devices.told(lambda: run.request(own, network, wanted, others))
     record = devices.told(lambda: stored.finished(asked, out))
     if record is not None and (page is None or devices.told(lambda: pages.shows(page, record))):
         if devices.main:
@@ -117,21 +121,44 @@ def cluster(
             say(f"{out}: complete; {stored.summary(record)}", as_json)
         return
     with with_cache(Extraction(devices, batch_size, work), out) as extraction:
-        seen = extracted(network, source, part(extraction, "images"))
+        seen = extracted(network, own.source, part(extraction, "images"))
+        more = None
+        if others is not None:
+            more = others.names, extracted(network, others.source, part(extraction, "others"))
 
         def act() -> None:
-            with progress("clustering", wanted.fits(len(source)), "starts") as advance:
+            with progress("clustering", wanted.fits(len(own.source)), "starts") as advance:
                 result = run.find_clusters(seen, wanted, advance)
-            record = run.write(result, names, asked, out)
+            record = run.write(result, own.names, asked, out, more)
             if page is not None:
-                pages.write(result, source, record, page)
+                pages.write(result, own.source, record, page)
             show(lambda: asdict(record), as_json, lambda: _print(result, record))
-            lines = [f"{out}: {stored.summary(record)}"]
-            lines += [] if page is None else [f"{page}: images of each cluster"]
-            for line in [*lines, f"score samples by other features than {network.name}"]:
+            for line in _ending(record, out, page):
                 say(line, as_json)
 
         devices.once(act)
+
+
+def _opened(
+    data: str, split: str, labels: str | None, size: lists.Size, channels: int | None
+) -> "Images":
+    """Open a split; for the arguments see `cluster`."""
+    from adm.clustering.listing import names_of
+    from adm.clustering.run import Images
+    from adm.data.registry import at_one_size, find
+
+    found = find(data, split=split, labels=labels)
+    source = at_one_size(found, size=lists.height_and_width(size), channels=channels)
+    return Images(source, names_of(found), split)
+
+
+def _ending(record: "Record", out: Path, page: Path | None) -> list[str]:
+    """Return lines on the files, and what they must not be used for."""
+    from adm.clustering import stored
+
+    shown = [] if page is None else [f"{page}: images of each cluster"]
+    caution = f"score samples by other features than {record.features}"
+    return [f"{out}: {stored.summary(record)}", *shown, caution]
 
 
 def _check_files(out: Path, page: Path | None) -> None:

@@ -27,13 +27,20 @@ class Points:
     Attributes:
         values: (N, D) float32: each feature has mean 0, and deviation 1 unless it is constant.
         order: (N,) int64, the index of the image of each row.
+        mean, factor: (D,) float32: values are (features - mean) factor.
     """
 
     values: np.ndarray
     order: np.ndarray
+    mean: np.ndarray
+    factor: np.ndarray
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def standardised(self, pool: np.ndarray) -> np.ndarray:
+        """(M, D) float32, the features of other images as these are."""
+        return (pool.astype(np.float32) - self.mean) * self.factor
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +61,19 @@ class Clusters:
     def sizes(self) -> np.ndarray:
         """(K,) int64, number of images of each cluster."""
         return np.bincount(self.ids, minlength=len(self.centres))
+
+    def nearest(self, points: Points, pool: np.ndarray) -> np.ndarray:
+        """(M,) int64, the cluster with the nearest centre, of other images.
+
+        Args:
+            points: that the clusters were found in.
+            pool: (M, D) features of the other images.
+        """
+        squares, ids = (self.centres**2).sum(axis=1), []
+        for start in range(0, len(pool), ROWS):
+            rows = points.standardised(pool[start : start + ROWS]).astype(np.float64)
+            ids.append((squares - 2 * rows @ self.centres.T).argmin(axis=1))
+        return np.concatenate(ids)
 
     def distances(self, points: Points) -> np.ndarray:
         """(N,) float64, squared distance of each point to the centre of its cluster."""
@@ -87,9 +107,10 @@ def points_of(pool: np.ndarray, hashes: np.ndarray, name: str) -> Points:
             f"{name} gives all {count_of(len(pool), 'image')} the same features; choose features "
             "that tell them apart"
         )
+    factor = np.where(varies, 1 / np.where(varies, spread, 1), 0).astype(np.float32)
     values -= mean.astype(np.float32)
-    values *= np.where(varies, 1 / np.where(varies, spread, 1), 0).astype(np.float32)
-    return Points(values, order)
+    values *= factor
+    return Points(values, order, mean.astype(np.float32), factor)
 
 
 def fit(

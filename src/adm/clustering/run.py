@@ -67,6 +67,24 @@ class Wanted:
         return self.starts
 
 
+class Images(NamedTuple):
+    """The images of a split.
+
+    Attributes:
+        names: by which a list of labels calls them.
+        split: of the data, `train` or `test`.
+    """
+
+    source: Source
+    names: Sequence[str]
+    split: str
+
+    @property
+    def seen(self) -> list[object]:
+        """What identifies the images and their names, as JSON values."""
+        return [asdict(fingerprint(self.source)), list(self.names)]
+
+
 class Found(NamedTuple):
     """Clusters of images.
 
@@ -86,24 +104,25 @@ class Found(NamedTuple):
 
 
 def request(
-    source: Source, names: Sequence[str], split: str, features: Features, wanted: Wanted
+    images: Images, features: Features, wanted: Wanted, others: Images | None = None
 ) -> Request:
     """Return everything that the clusters will depend on, from a look at the images.
 
     Args:
-        names: the names by which a list calls the images.
-        split: of the data, `train` or `test`.
+        others: images that get the cluster with the nearest centre.
 
     Raises:
         ValueError: an image cannot be read.
     """
-    seen = json.dumps([asdict(fingerprint(source)), list(names)])
+    source = images.source
+    seen = images.seen + ([] if others is None else others.seen)
     return Request(
         data=source.name,
-        split="test" if split == "test" else "train",
+        split="test" if images.split == "test" else "train",
         images=len(source),
+        assigned=0 if others is None else len(others.source),
         shape=source.shape,
-        data_sha256=sha256_of(seen.encode()),
+        data_sha256=sha256_of(json.dumps(seen).encode()),
         features=features.name,
         fingerprint=features.fingerprint,
         clusters=wanted.clusters,
@@ -137,16 +156,26 @@ def find_clusters(
     return Found(clusters, points, ids, tried, agreed)
 
 
-def write(found: Found, names: Sequence[str], asked: Request, out: Path) -> Record:
+def write(
+    found: Found,
+    names: Sequence[str],
+    asked: Request,
+    out: Path,
+    others: tuple[Sequence[str], FeatureSet] | None = None,
+) -> Record:
     """Write a list of labels, then its record, each atomically.
 
     Args:
         names: the names by which the list calls the images.
         out: the list, a .csv file; its record is beside it.
+        others: names and features of images that get the cluster with the nearest centre.
     """
     sizes = found.clusters.sizes.tolist()
-    kinds = cluster_names(len(sizes))
-    content = listed(names, [kinds[cluster] for cluster in found.ids.tolist()])
+    kinds, ids = cluster_names(len(sizes)), found.ids.tolist()
+    if others is not None:
+        names = [*names, *others[0]]
+        ids += found.clusters.nearest(found.points, others[1].pool).tolist()
+    content = listed(names, [kinds[cluster] for cluster in ids])
     record = Record(
         **asdict(asked),
         sizes=tuple(sizes),

@@ -31,6 +31,8 @@ class Request:
     Attributes:
         data, split: name of the data, and their split.
         images: number of images.
+        assigned: number of images of the other split, which are in the list with the cluster whose
+            centre is nearest; 0 for none.
         shape: (C, H, W) of an image.
         data_sha256: of the fingerprint of the images and of their names.
         features, fingerprint: of the features.
@@ -41,6 +43,7 @@ class Request:
     data: Text
     split: Literal["train", "test"]
     images: Annotated[int, Field(ge=2, le=MOST_IMAGES)]
+    assigned: Annotated[int, Field(ge=0, le=MOST_IMAGES)] = 0
     shape: tuple[Side, Side, Side]
     data_sha256: Sha256
     features: Short
@@ -118,6 +121,9 @@ def _equal(record: Record, request: Request, name: str) -> bool:
 def summary(record: Record) -> str:
     """Describe the clusters in a line."""
     sizes: Sequence[int] = record.sizes
-    return (
+    found = (
         f"{record.images:,} images in {len(sizes):,} clusters of {min(sizes):,} to {max(sizes):,}"
     )
+    other = "train" if record.split == "test" else "test"
+    more = f", and {record.assigned:,} of the {other} split" if record.assigned else ""
+    return found + more
