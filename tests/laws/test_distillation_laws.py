@@ -104,14 +104,17 @@ def ddim_steps(denoise, schedule, x_t, level, following):
     return x_t
 
 
-def test_the_exact_student_of_two_ddim_steps_has_no_progressive_loss():
-    own = lesson(student=exactly(ddim_steps))
-    for objective in Progressive().stages(own):
+@pytest.mark.parametrize(("factor", "steps"), [(2, (1, 2, 4)), (4, (1, 2))])
+def test_the_exact_student_of_ddim_steps_has_no_progressive_loss(factor, steps):
+    own, how = lesson(steps, student=exactly(ddim_steps)), Progressive(factor=factor)
+    for objective in how.stages(own):
         outcome = objective(nn.Identity(), batch(64))
         assert float(outcome.loss.max()) < 1e-20
+        assert set(outcome.level.tolist()) <= set(range(factor, 9, factor))
     # One that takes a step of DDIM instead has a loss.
-    plain = lesson(student=exactly(lambda d, s, x, t, following: stepped(s, d(x, t), following)))
-    assert float(Progressive().stages(plain)[-1](nn.Identity(), batch(64)).loss.mean()) > 1e-4
+    plain = exactly(lambda d, s, x, t, following: stepped(s, d(x, t), following))
+    stages = how.stages(lesson(steps, student=plain))
+    assert float(stages[-1](nn.Identity(), batch(64)).loss.mean()) > 1e-4
 
 
 def test_the_exact_student_of_a_trajectory_of_ddim_has_no_loss():

@@ -1,9 +1,10 @@
-"""Lesson, steps -> Objective: a step of the student is two of the teacher's."""
+"""Lesson, steps -> Objective: a step of the student is several of the teacher's."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from adm.diffusion import Schedule, process
@@ -21,16 +22,20 @@ class Progressive:
     """Progressive distillation of DDIM (Salimans and Ho 2022; guided, Meng et al. 2023).
 
     The student of N steps imitates a teacher of 2N, which may be a student itself: a run halves
-    the steps once.
+    the steps once. The first run, whose teacher is no student, may leave out a halving or two.
+
+    Attributes:
+        factor: steps of the teacher for one of the student's.
     """
 
+    factor: Annotated[int, Field(ge=2, le=16)] = 2
     name: Literal["progressive"] = "progressive"
     conditions: ClassVar[tuple[Condition, ...]] = ("next", "scale")
     sampler: ClassVar[str] = "ddim"
 
     def teacher_steps(self, steps: int) -> int:
         """Return the number of the teacher's steps for one of the student's numbers of steps."""
-        return 2 * steps
+        return self.factor * steps
 
     def stage(self, step: int, steps: int) -> int:
         """Return the stage of an optimizer step: one of the numbers of steps, in turn."""
@@ -38,30 +43,31 @@ class Progressive:
 
     def stages(self, lesson: Lesson) -> tuple[Objective, ...]:
         """Return the objective of every stage."""
-        return tuple(progressive(lesson, steps) for steps in lesson.steps)
+        return tuple(progressive(lesson, steps, self.factor) for steps in lesson.steps)
 
 
-def progressive(lesson: Lesson, steps: int) -> Objective:
+def progressive(lesson: Lesson, steps: int, factor: int = 2) -> Objective:
     """Return the objective of a student of `steps` steps.
 
-    The target is the x_0 with which one step of DDIM arrives where two steps of the teacher do
-    (Salimans and Ho 2022, equation 7 of appendix G). Its squared error is weighted by 1 / sigma^2,
-    the SNR + 1 of their section 4, which is the error of the velocity.
+    The target is the x_0 with which one step of DDIM arrives where `factor` steps of the teacher
+    do (Salimans and Ho 2022, equation 7 of appendix G, for two). Its squared error is weighted by
+    1 / sigma^2, the SNR + 1 of their section 4, which is the error of the velocity.
     """
-    halves = lesson.of(2 * steps)
+    fine = lesson.of(factor * steps)
 
     def objective(network: nn.Module, batch: Batch) -> Outcome:
         x_0, labels = to_float(batch.images), batch.labels
-        level = torch.from_numpy(2 * uniform_level(lesson.of(steps), batch.draws)).to(x_0.device)
+        coarse = uniform_level(lesson.of(steps), batch.draws)
+        level = torch.from_numpy(factor * coarse).to(x_0.device)
         scales = lesson.drawn(batch.draws, x_0)
-        x_t = process.diffuse(halves, x_0, batch.draws.noise, level)
+        x_t = x_s = process.diffuse(fine, x_0, batch.draws.noise, level)
         with torch.no_grad():
-            teacher = lesson.teacher.teach(halves, labels, scales)
-            between = stepped(halves, teacher(x_t, level), level - 1)
-            x_s = stepped(halves, teacher(between, level - 1), level - 2)
-            target = x_0_of_step(halves, x_t, level, x_s, level - 2)
-        found = lesson.student(network, halves, labels, scales)(x_t, level, level - 2).x_0
-        loss = per_image(((found - target) / at(halves.sigma, level, x_t)) ** 2)
+            teacher = lesson.teacher.teach(fine, labels, scales)
+            for done in range(factor):
+                x_s = stepped(fine, teacher(x_s, level - done), level - done - 1)
+            target = x_0_of_step(fine, x_t, level, x_s, level - factor)
+        found = lesson.student(network, fine, labels, scales)(x_t, level, level - factor).x_0
+        loss = per_image(((found - target) / at(fine.sigma, level, x_t)) ** 2)
         return Outcome(loss, {"loss": loss.detach()}, level)
 
     return objective
