@@ -2,7 +2,7 @@
 
 import math
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -29,7 +29,6 @@ from adm.distillation import (
     stepped,
     student_of,
 )
-from adm.distillation.perceptual import perceptual_distance
 from adm.distillation.progressive import x_0_of_step
 from adm.guidance import folded, scaled
 from adm.images import to_uint8
@@ -42,25 +41,19 @@ LEVELS = Grid(steps=8, spacing="log_snr", start=98).visited(PROCESS)
 SHAPE = (1, 2, 2)
 
 
-@dataclass(frozen=True)
-class Exact:
+def teaches(data: Mixture):
     """The exact denoiser, guided by the exact classifier at a scale of each image's own."""
 
-    data: Mixture
-
-    def teach(self, schedule, labels, scales):
+    def teach(schedule, labels, scales):
         factor = scales.reshape(-1, 1, 1, 1)
-        pull = scaled(self.data.gradient(schedule, labels), lambda level: factor)
-        return folded(self.data.denoise(schedule), pull, schedule)
+        pull = scaled(data.gradient(schedule, labels), lambda level: factor)
+        return folded(data.denoise(schedule), pull, schedule)
 
-    def features(self, schedule, x_t, level):
-        """The image and the level as two channels, and products of neighbours."""
-        seen = torch.cat([x_t, torch.full_like(x_t, 1 + level)], dim=1)
-        return [seen, seen[..., :1] * seen[..., 1:]]
+    return teach
 
 
 def lesson(steps=(1, 2, 4), student=None, data=DATA, scales=(0.0, 3.0)) -> Lesson:
-    return Lesson(PROCESS, LEVELS, steps, scales, Exact(data), student or learner())
+    return Lesson(PROCESS, LEVELS, steps, scales, teaches(data), student or learner())
 
 
 def learner(names=("next", "scale")):
@@ -78,7 +71,7 @@ def exactly(moves):
     """The student that is where the teacher is: (denoise, x_t, level, next level) -> x_s."""
 
     def student(network, schedule, labels, scales):
-        denoise = Exact(DATA).teach(schedule, labels, scales)
+        denoise = teaches(DATA)(schedule, labels, scales)
 
         def jump(x_t, level, following):
             x_s = moves(denoise, schedule, x_t, level, following)
@@ -152,65 +145,21 @@ def test_the_points_of_a_trajectory_are_those_of_the_guided_sampler():
     scales = own.drawn(given.draws, given.draws.noise)
     schedule = PROCESS.visiting(LEVELS)
     states = DPMSolver(order=3)(
-        Exact(DATA).teach(schedule, given.labels, scales),
+        teaches(DATA)(schedule, given.labels, scales),
         given.draws.noise,
         schedule,
         noise_like(given.draws.noise),
     )
-    (objective,) = Trajectory(order=3, perceptual=0).stages(own)
+    (objective,) = Trajectory(order=3).stages(own)
     loss = objective(nn.Identity(), given).loss
     torch.testing.assert_close(loss, last(states).abs().flatten(1).mean(dim=1))
-
-
-def test_the_distance_of_features_is_weighted_and_at_the_level_of_the_point():
-    """A student that stays where it is, against the sampler's points and their features."""
-
-    def still(network, schedule, labels, scales):
-        return lambda x, level, following: Prediction.from_x_0(
-            schedule, x, level, torch.zeros_like(x), Variance(x, x)
-        )
-
-    own, given = lesson(steps=(2,), student=still), batch(16)
-    losses = [
-        Trajectory(perceptual=weight).stages(own)[0](nn.Identity(), given).loss
-        for weight in (0, 1, 3)
-    ]
-    scales = own.drawn(given.draws, given.draws.noise)
-    schedule, x = PROCESS.visiting(LEVELS), given.draws.noise
-    teacher = own.teacher.teach(schedule, given.labels, scales)
-    states = {s.level: s.x for s in DPMSolver(order=3)(teacher, x, schedule, noise_like(x))}
-    wanted = torch.zeros(16).double()
-    for level in (4, 0):
-        here = x * schedule.sigma[level] / schedule.sigma[8]
-        ours, theirs = (
-            own.teacher.features(schedule, each, level) for each in (here, states[level])
-        )
-        for one, other in zip(ours, theirs, strict=True):
-            apart = (nn.functional.normalize(one) - nn.functional.normalize(other)) ** 2
-            wanted += apart.sum(dim=1).mean(dim=(1, 2)) / 4  # two steps, two stages
-    assert float(wanted.min()) > 1e-3
-    torch.testing.assert_close(losses[1] - losses[0], wanted, rtol=1e-4, atol=1e-6)
-    torch.testing.assert_close(losses[2] - losses[0], 3 * wanted, rtol=1e-4, atol=1e-6)
-
-
-def test_the_perceptual_distance_is_between_directions():
-    one, other = normal((3, 5, 2, 2), 1), normal((3, 5, 2, 2), 2)
-    assert perceptual_distance([one], [4 * one]).abs().max() < 1e-10
-    torch.testing.assert_close(perceptual_distance([one], [-one]), torch.full((3,), 4.0))
-    cosine_of = nn.functional.cosine_similarity(one, other, dim=1)
-    torch.testing.assert_close(
-        perceptual_distance([one, one], [other, one]).double(),
-        (1 - cosine_of).mean(dim=(1, 2)),
-        rtol=1e-5,
-        atol=1e-6,
-    )
 
 
 def test_two_steps_into_one_are_the_oracle_s_two_ddim_steps():
     """The target of progressive distillation, by one DDIM step, arrives where two steps do."""
     schedule = PROCESS.visiting(LEVELS)
     x, level = normal((6, *SHAPE), 1), torch.full((6,), 5)
-    denoise = Exact(DATA).teach(schedule, torch.arange(6) % 3, torch.linspace(0, 3, 6).double())
+    denoise = teaches(DATA)(schedule, torch.arange(6) % 3, torch.linspace(0, 3, 6).double())
     x_s = ddim_steps(denoise, schedule, x, level, level - 2)
     x_0 = x_0_of_step(schedule, x, level, x_s, level - 2)
     prediction = replace(denoise(x, level), x_0=x_0, noise=_noise(schedule, x, x_0, level))
@@ -265,12 +214,12 @@ def affine(network, schedule, labels, scales):
 SLANTED = torch.tensor([0.5, -0.3, 0.0, 0.2]).double().reshape(1, *SHAPE)
 
 
-class Slanted(Exact):
+def affinely(schedule, labels, scales):
     """One Gaussian, guided along one direction: the sampler's map is affine, in the scale too."""
-
-    def teach(self, schedule, labels, scales):
-        factor = scales.reshape(-1, 1, 1, 1)
-        return folded(self.data.denoise(schedule), lambda x, level, p: factor * SLANTED, schedule)
+    factor = scales.reshape(-1, 1, 1, 1)
+    return folded(
+        one_gaussian(0.3).denoise(schedule), lambda x, level, p: factor * SLANTED, schedule
+    )
 
 
 @pytest.mark.parametrize(
@@ -287,7 +236,7 @@ def test_a_trained_student_reaches_the_map_of_the_exact_guided_sampler(method, s
     few = method.name == "consistency"
     process_ = cosine(9 if few else 20)
     levels = [2, 4, 6, 8] if few else [1, 4, 7, 9, 11, 13, 16, 18]
-    own = Lesson(process_, levels, steps, (0.0, 3.0), Slanted(one_gaussian(0.3)), affine)
+    own = Lesson(process_, levels, steps, (0.0, 3.0), affinely, affine)
     network, objectives = Affine(20), method.stages(own)
     optimizer = torch.optim.Adam(network.parameters(), 0.05)
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 1000)
@@ -312,8 +261,7 @@ def error_of(own, network, steps, method) -> float:
         coarse = fine = own.process.respaced(range(1, 9))
     elif method.name == "progressive":
         coarse = fine = own.of(2 * steps)
-    teacher = own.teacher.teach(fine, labels, scales.double())
-    truth = last(DDIM()(teacher, x, fine, noise_like(x)))
+    truth = last(DDIM()(affinely(fine, labels, scales.double()), x, fine, noise_like(x)))
     if method.name == "trajectory":
         coarse = fine
     jump, stride = own.student(network, coarse, labels, scales.double()), coarse.last // steps

@@ -128,7 +128,7 @@ def test_a_run_starts_at_its_teacher(tmp_path: Path, teacher: Teacher) -> None:
     (shown,) = tiny.steps(chosen, source, tmp_path / "run", options=TrainOptions(teacher=teacher))
     network = build.network(chosen)
     teacher.start(network)
-    first, *_ = stages.objectives(chosen, cpu, teacher=teacher)
+    first, *_ = stages.objectives(chosen, cpu, teach=teacher.teach)
     loss = first(network, batch_at(source, chosen.train.seed, 0, 4, Augmentation())).loss
     assert shown["loss"] == pytest.approx(float(loss.detach().mean()), rel=1e-5)
 
@@ -146,7 +146,7 @@ def test_each_step_starts_where_the_student_has_arrived(teacher: Teacher) -> Non
         seen.append(x_t)
         return network(x_t, *inputs)
 
-    (objective,) = stages.objectives(chosen, torch.device("cpu"), teacher=teacher)
+    (objective,) = stages.objectives(chosen, torch.device("cpu"), teach=teacher.teach)
     batch = batch_at(tiny.stripes(), 0, 0, 4, Augmentation())
     with torch.no_grad():
         objective(watched, batch)  # type: ignore[arg-type]

@@ -120,9 +120,8 @@ def follow(
         announce(recipe, devices, options, done)
     writers = _writers(recipe, out, watched, done) if devices.main else []
     pictures = [writer.picture for writer in writers]
-    watch = watching(
-        recipe, source, held, out, devices, on_picture=pictures, teacher=options.teacher
-    )
+    teach = None if options.teacher is None else options.teacher.teach
+    watch = watching(recipe, source, held, out, devices, on_picture=pictures, teach=teach)
     with saving() as stop:
         told_by = print_translated if devices.main else options.say
         told = replace(options, watch=watch, stop=stop, say=told_by)
@@ -142,7 +141,8 @@ def announce(recipe: Recipe, devices: Devices, options: TrainOptions, done: int)
     """Print the time that the remaining steps will take, from a trial of one step."""
     if options.shard:  # the whole network may not fit on one device
         return
-    seconds = max(devices.gather(seconds_per_step(recipe, devices, options.teacher)))
+    teach = None if options.teacher is None else options.teacher.teach
+    seconds = max(devices.gather(seconds_per_step(recipe, devices, teach)))
     if devices.main:
         left = recipe.train.steps - done
         say(

@@ -98,8 +98,7 @@ def consistency(lesson: Lesson, settings: ConsistencyTuning, stage: int) -> Obje
         jump = lesson.student(network, schedule, labels, scales)
         clean = torch.zeros_like(level)
         with torch.no_grad():
-            teacher = lesson.teacher.teach(schedule, labels, scales)
-            x_r = stepped(schedule, teacher(x_t, level), below)
+            x_r = stepped(schedule, lesson.teach(schedule, labels, scales)(x_t, level), below)
             clear = (below == 0).reshape(-1, 1, 1, 1)
             target = torch.where(clear, x_r, jump(x_r, below, clean).x_0)
         away = (jump(x_t, level, clean).x_0 - target).flatten(1).square().sum(dim=1)

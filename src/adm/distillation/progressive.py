@@ -62,7 +62,7 @@ def progressive(lesson: Lesson, steps: int, factor: int = 2) -> Objective:
         scales = lesson.drawn(batch.draws, x_0)
         x_t = x_s = process.diffuse(fine, x_0, batch.draws.noise, level)
         with torch.no_grad():
-            teacher = lesson.teacher.teach(fine, labels, scales)
+            teacher = lesson.teach(fine, labels, scales)
             for done in range(factor):
                 x_s = stepped(fine, teacher(x_s, level - done), level - done - 1)
             target = x_0_of_step(fine, x_t, level, x_s, level - factor)

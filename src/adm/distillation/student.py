@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -14,18 +14,8 @@ from adm.training.draws import Draws
 Jump: TypeAlias = Callable[[Tensor, Level, Level], Prediction]  # x_t, level, next level
 # network, process, labels (B,), scales (B,) -> the student
 Student: TypeAlias = Callable[[nn.Module, Schedule, Tensor, Tensor], Jump]
-
-
-class Teaches(Protocol):
-    """A guided sampler that a student learns from."""
-
-    def teach(self, schedule: Schedule, labels: Tensor, scales: Tensor) -> Denoise:
-        """Return the guided denoiser for these labels and guidance scales, (B,) each."""
-        ...
-
-    def features(self, schedule: Schedule, x_t: Tensor, level: Level) -> Sequence[Tensor]:
-        """Return features of images at a level, (B, C, h, w) each, in which they are compared."""
-        ...
+# process, labels (B,), scales (B,) -> the guided denoiser of the teacher
+Teach: TypeAlias = Callable[[Schedule, Tensor, Tensor], Denoise]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +27,7 @@ class Lesson:
         levels: the levels of it that the teacher may visit, ascending.
         steps: the numbers of steps that the student learns to sample in.
         scales: lowest and highest guidance scale.
-        teacher: the guided sampler.
+        teach: the teacher.
         student: the student.
     """
 
@@ -45,7 +35,7 @@ class Lesson:
     levels: Sequence[float]
     steps: tuple[int, ...]
     scales: tuple[float, float]
-    teacher: Teaches
+    teach: Teach
     student: Student
 
     def of(self, steps: int) -> Schedule:

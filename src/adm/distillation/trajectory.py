@@ -1,9 +1,7 @@
 """Lesson, steps -> Objective: the student follows the points of the teacher's trajectory."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from typing import Annotated, ClassVar, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -11,14 +9,11 @@ from torch import Tensor, nn
 
 from adm.diffusion import Denoise, Schedule
 from adm.diffusion.likelihood import per_image
-from adm.distillation.perceptual import perceptual_distance
 from adm.distillation.student import Jump, Lesson, stepped
 from adm.networks import Condition
 from adm.samplers.dpm_solver import dpm_solver
 from adm.training.batches import Batch
 from adm.training.objective import Objective, Outcome
-
-Away: TypeAlias = Callable[[Tensor, int], Tensor]  # x, level -> (B,) distance from the teacher
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,13 +28,9 @@ class Trajectory:
 
     Attributes:
         order: of the teacher's solver, 1 to 3.
-        perceptual: weight of the distance in the features of the teacher's classifier, which was
-            trained on noisy images, beside the mean absolute difference of pixels. Pixels alone
-            favour a smooth image wherever the student cannot predict the texture.
     """
 
     order: Annotated[int, Field(ge=1, le=3)] = 3
-    perceptual: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
     name: Literal["trajectory"] = "trajectory"
     conditions: ClassVar[tuple[Condition, ...]] = ("next", "scale")
     sampler: ClassVar[str] = "ddim"
@@ -54,24 +45,25 @@ class Trajectory:
 
     def stages(self, lesson: Lesson) -> tuple[Objective, ...]:
         """Return the objective of the only stage."""
-        return (trajectory(lesson, self),)
+        return (trajectory(lesson, self.order),)
 
 
-def trajectory(lesson: Lesson, settings: Trajectory) -> Objective:
+def trajectory(lesson: Lesson, order: int) -> Objective:
     """Return the objective of a student of all its numbers of steps.
 
     The loss is the mean over all steps that it takes, so that every step counts alike.
+
+    Args:
+        order: of the teacher's solver.
     """
     schedule = lesson.process.visiting(lesson.levels)
 
     def objective(network: nn.Module, batch: Batch) -> Outcome:
         x, labels = batch.draws.noise, batch.labels
         scales = lesson.drawn(batch.draws, x)
-        teacher = lesson.teacher.teach(schedule, labels, scales)
-        points = _points(teacher, x, schedule, settings.order)
-        away = distance(lesson, schedule, points, settings.perceptual)
+        points = _points(lesson.teach(schedule, labels, scales), x, schedule, order)
         jump = lesson.student(network, schedule, labels, scales)
-        losses = {steps: followed(jump, x, schedule, steps, away) for steps in lesson.steps}
+        losses = {steps: followed(jump, points, schedule, steps) for steps in lesson.steps}
         loss = torch.cat(list(losses.values())).mean(dim=0)
         each = {f"loss_{steps}": value.mean(dim=0).detach() for steps, value in losses.items()}
         start = torch.full_like(labels, schedule.last)
@@ -80,44 +72,21 @@ def trajectory(lesson: Lesson, settings: Trajectory) -> Objective:
     return objective
 
 
-def distance(
-    lesson: Lesson, schedule: Schedule, points: dict[int, Tensor], perceptual: float
-) -> Away:
-    """Return how far images at a level are from the teacher's, as the sum of two distances.
+def followed(jump: Jump, points: dict[int, Tensor], schedule: Schedule, steps: int) -> Tensor:
+    """Return the mean absolute difference from the teacher's point at each step; (steps, B).
+
+    The points have about unit variance at every level, and so an error counts by its share of the
+    noise that is left: what disappears in that noise does not matter to the next step.
 
     Args:
-        points: of the teacher's trajectory, by level.
-        perceptual: weight of the distance in the features of the teacher's classifier.
+        points: of the teacher's trajectory, by level, with the noise that it starts from.
     """
-
-    @cache
-    @torch.no_grad()
-    def wanted(level: int) -> list[Tensor]:
-        return list(lesson.teacher.features(schedule, points[level], level))
-
-    def away(x: Tensor, level: int) -> Tensor:
-        pixels = per_image((x - points[level]).abs())
-        if not perceptual:
-            return pixels
-        found = lesson.teacher.features(schedule, x, level)
-        return pixels + perceptual * perceptual_distance(found, wanted(level))
-
-    return away
-
-
-def followed(jump: Jump, x: Tensor, schedule: Schedule, steps: int, away: Away) -> Tensor:
-    """Return how far from the teacher's points the student arrives at each step; (steps, B).
-
-    Args:
-        x: the noise that the teacher starts from.
-        away: the distance from the teacher's point at a level.
-    """
-    stride = schedule.last // steps
+    x, stride = points[schedule.last], schedule.last // steps
     losses: list[Tensor] = []
     for level in range(schedule.last, 0, -stride):
         following = level - stride
         x = stepped(schedule, jump(x, level, following), following)
-        losses.append(away(x, following))
+        losses.append(per_image((x - points[following]).abs()))
         x = x.detach()
     return torch.stack(losses)
 

@@ -1,4 +1,4 @@
-"""DiffusionModel, ClassifierModel -> Teacher; teacher -> weights that its student starts from."""
+"""DiffusionModel, ClassifierModel -> Teach; teacher -> weights that its student starts from."""
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -7,13 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adm.diffusion import Denoise, Level, Schedule
+from adm.diffusion import Denoise, Schedule
 from adm.guidance import folded, scaled
 from adm.hashes import sha256
 from adm.models.load import load_classifier, load_diffusion
 from adm.models.pair import check_pair, classifier_of
 from adm.models.trained import ClassifierModel, DiffusionModel
-from adm.recipes import build
 from adm.recipes.schema import DiffusionRecipe, Recipe
 from adm.samplers import SAMPLERS
 from adm.shown import printable, short
@@ -104,22 +103,6 @@ class Teacher:
         factor = scales.reshape(-1, 1, 1, 1)
         pull = self.classifier.gradient(labels, schedule, self.precision)
         return folded(plain, scaled(pull, lambda level: factor), schedule)
-
-    def features(self, schedule: Schedule, x_t: Tensor, level: Level) -> list[Tensor]:
-        """Return what the stages of the classifier find in images at a level, (B, C, h, w) each.
-
-        They are differentiable with respect to x_t.
-
-        Raises:
-            ValueError: the teacher has no classifier.
-        """
-        if self.classifier is None:
-            raise ValueError(
-                f"{self.model.path} has no classifier, whose features compare images; set "
-                "distillation.method.perceptual=0"
-            )
-        with build.autocast_for(self.precision, x_t.device)():
-            return self.classifier.network.stages(x_t, schedule.timestep(level, x_t))
 
     def check(self, recipe: DiffusionRecipe, classes: tuple[str, ...]) -> None:
         """Raise ValueError unless a student of this recipe can learn from the teacher.

@@ -140,12 +140,9 @@ class Classifier(nn.Module):
             ValueError: the network does not take images of this size.
         """
         self.config.check_images(x_t.shape[2:])
-        return self.head(self.stages(x_t, timestep)).to(x_t.dtype)
-
-    def stages(self, x_t: Tensor, timestep: Tensor) -> list[Tensor]:
-        """The features of every stage, (B, C, h, w) each; see `Encoder`."""
-        return self.encoder(x_t, self.step_embedding(timestep))
+        features = self.encoder(x_t, self.step_embedding(timestep))
+        return self.head(features).to(x_t.dtype)
 
     def features(self, x_t: Tensor, timestep: Tensor) -> Tensor:
         """Pooled features, (B, D) float32, for distances between sets of images."""
-        return self.head.embed(self.stages(x_t, timestep)).float()
+        return self.head.embed(self.encoder(x_t, self.step_embedding(timestep))).float()

@@ -1,10 +1,10 @@
-"""Recipe, Teaches -> Objective of every stage of training; optimizer step -> stage."""
+"""Recipe, Teach -> Objective of every stage of training; optimizer step -> stage."""
 
 from collections.abc import Callable
 
 import torch
 
-from adm.distillation import Lesson, Teaches, student_of
+from adm.distillation import Lesson, Teach, student_of
 from adm.losses import TimestepImportance
 from adm.recipes import build
 from adm.recipes.schema import DiffusionRecipe, Recipe
@@ -15,20 +15,20 @@ def objectives(
     recipe: Recipe,
     device: torch.device,
     importance: TimestepImportance | None = None,
-    teacher: Teaches | None = None,
+    teach: Teach | None = None,
 ) -> tuple[Objective, ...]:
     """Return the objective of every stage of the recipe's training; most recipes have one.
 
     Args:
         device, importance: as for `objective`.
-        teacher: of a student; None for any other network.
+        teach: the teacher of a student; None for any other network.
 
     Raises:
         ValueError: the recipe distils a teacher, and there is none, or the other way round.
     """
     how = recipe.distillation if isinstance(recipe, DiffusionRecipe) else None
-    check_taught(recipe, teacher is not None)
-    if how is None or teacher is None:
+    check_taught(recipe, teach is not None)
+    if how is None or teach is None:
         return (build.objective(recipe, device, importance),)
     assert isinstance(recipe, DiffusionRecipe)
     levels = build.schedule(recipe.process)
@@ -38,7 +38,7 @@ def objectives(
         levels=how.grid.visited(levels),
         steps=how.steps,
         scales=how.scales,
-        teacher=teacher,
+        teach=teach,
         student=student_of(
             recipe.unet.conditions, build.parameterization(recipe.process), autocast
         ),

@@ -4,7 +4,7 @@ import time
 
 import torch
 
-from adm.distillation import Teaches
+from adm.distillation import Teach
 from adm.networks.dropout import key_dropout
 from adm.processes import Devices
 from adm.recipes import build, stages
@@ -16,20 +16,20 @@ from adm.training.spread import share
 TRIAL = 8  # images of a trial, whose time is scaled to those of a step
 
 
-def seconds_per_step(recipe: Recipe, devices: Devices, teacher: Teaches | None = None) -> float:
+def seconds_per_step(recipe: Recipe, devices: Devices, teach: Teach | None = None) -> float:
     """Estimate the seconds of a step by the forward and backward pass of a few images.
 
     A network of the recipe is built for it, and discarded. Takes about twice the time of `TRIAL`
     images; the run that follows is not affected.
 
     Args:
-        teacher: of a student.
+        teach: the teacher of a student.
     """
     mine = len(share(recipe.train.batch_size, devices))
     count = max(1, min(TRIAL, mine))
     device = devices.device
     network = build.network(recipe).to(device).train()
-    objective = stages.objectives(recipe, device, teacher=teacher)[-1]
+    objective = stages.objectives(recipe, device, teach=teach)[-1]
     shape = (recipe.data.channels, *recipe.data.size)
     images = torch.zeros(count, *shape, dtype=torch.uint8)
     labels = torch.zeros(count, dtype=torch.int64)

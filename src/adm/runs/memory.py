@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from adm.distillation import Teaches
+from adm.distillation import Teach
 from adm.networks import key_dropout, on_meta, recompute
 from adm.recipes import build, stages
 from adm.recipes.schema import Recipe
@@ -47,7 +47,7 @@ class Memory(NamedTuple):
         return self.fixed + images * self.per_image
 
 
-def estimate(recipe: Recipe, device_type: str = "cpu", teacher: Teaches | None = None) -> Memory:
+def estimate(recipe: Recipe, device_type: str = "cpu", teach: Teach | None = None) -> Memory:
     """Trace steps with three batch sizes, and fit their peak memory by a line.
 
     The peak is convex in the number of images: it is at the largest weights for few images, and at
@@ -58,14 +58,14 @@ def estimate(recipe: Recipe, device_type: str = "cpu", teacher: Teaches | None =
     Args:
         device_type: `cpu` includes the copies of its kernels and the size of its libraries. For
             other devices, neither these nor the memory of their drivers is included.
-        teacher: of a student, whose features are included, and not its weights.
+        teach: the teacher of a student, whose features are included, and not its weights.
     """
     config = recipe.config
     weights = sum(p.numel() for p in on_meta(config).parameters())
     averages = 1 + len(recipe.train.ema_others) + len(recipe.train.ema_widths)
     copying = device_type == "cpu"
     sizes = batch_sizes(recipe)
-    one, some, many = _peaks(recipe, sizes, copying, teacher)
+    one, some, many = _peaks(recipe, sizes, copying, teach)
     per_image = (many - some) // (sizes[2] - sizes[1])
     held = BYTES * weights * (COPIES + averages) + (LIBRARIES if copying else 0)
     return Memory(held + one - per_image, per_image)
@@ -122,10 +122,10 @@ def walk(network: nn.Module, objective: Objective, batch: Batch, copying: bool =
 
 
 def _peaks(
-    recipe: Recipe, sizes: Sequence[int], copying: bool, teacher: Teaches | None = None
+    recipe: Recipe, sizes: Sequence[int], copying: bool, teach: Teach | None = None
 ) -> list[int]:
     """Return the peak of each size, for a later micro-batch of a step: gradients exist already."""
-    objective = stages.objectives(recipe, torch.device("cpu"), teacher=teacher)[-1]
+    objective = stages.objectives(recipe, torch.device("cpu"), teach=teach)[-1]
     with FakeTensorMode(allow_non_fake_inputs=True):
         network = build.network(recipe).train()
         recompute(network, recipe.train.checkpoint_activations)

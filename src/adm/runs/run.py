@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 
 from adm.data import Source
-from adm.distillation import Teaches
+from adm.distillation import Teach
 from adm.hashes import sha256_of
 from adm.models.finetune import start_from
 from adm.models.teacher import Teacher
@@ -124,8 +124,9 @@ def steps(
         network, build.player_settings(recipe.train), devices, sharded=options.shard
     )
     auto = options.micro_batch == "auto"
+    teach = None if teacher is None else teacher.teach
     frozen = {} if teacher is None else teacher.networks
-    objectives = stages.objectives(recipe, devices.device, importance, teacher)
+    objectives = stages.objectives(recipe, devices.device, importance, teach)
     return loop.train(
         loop.Run(
             state=RunState({players.MODEL: player}, frozen, importance=importance),
@@ -137,7 +138,7 @@ def steps(
             devices=devices,
             watch=options.watch,
             stop=options.stop,
-            fits=fits_in_memory(recipe, teacher) if auto and devices.device.type == "cpu" else None,
+            fits=fits_in_memory(recipe, teach) if auto and devices.device.type == "cpu" else None,
         ),
         micro_batch=None if isinstance(options.micro_batch, str) else options.micro_batch,
         auto=auto,
@@ -183,7 +184,7 @@ def identity(recipe: Recipe, source: Source) -> dict[str, Any]:
     }
 
 
-def fits_in_memory(recipe: Recipe, teacher: Teaches | None = None) -> Callable[[int], bool]:
+def fits_in_memory(recipe: Recipe, teach: Teach | None = None) -> Callable[[int], bool]:
     """Return a function that estimates whether a micro-batch fits in the free memory of the CPU.
 
     A trial would not show it, because the system swaps to the disk before an allocation fails.
@@ -192,7 +193,7 @@ def fits_in_memory(recipe: Recipe, teacher: Teaches | None = None) -> Callable[[
 
     from adm.runs.memory import estimate
 
-    needed = cache(partial(estimate, recipe, "cpu", teacher))  # takes seconds, so only on demand
+    needed = cache(partial(estimate, recipe, "cpu", teach))  # takes seconds, so only on demand
     share = SAFE_SHARE / on_this_machine()
     return lambda size: needed().of(size) < share * psutil.virtual_memory().available
 

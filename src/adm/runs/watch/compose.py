@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from adm.data import Source
-from adm.distillation import Teaches
+from adm.distillation import Teach
 from adm.processes import Devices
 from adm.recipes import ClassifierRecipe, DiffusionRecipe, Recipe, build
 from adm.runs.watch.curves import curves
@@ -33,7 +33,7 @@ def watching(
     batch_size: int | None = None,
     on_picture: Sequence[OnPicture] = (),
     say: Say = to_stderr,
-    teacher: Teaches | None = None,
+    teach: Teach | None = None,
 ) -> Watch:
     """Return one watch for the training loop that does all that `recipe.watch` sets.
 
@@ -49,7 +49,7 @@ def watching(
             images of 64x64 have, which takes less memory than training on them.
         on_picture: each is called with every preview, such as a writer's `picture`.
         say: called with each warning.
-        teacher: of a student.
+        teach: the teacher of a student.
 
     Raises:
         ValueError: the recipe's network cannot be trained on such images.
@@ -69,7 +69,7 @@ def watching(
                 count=wanted.validation_images,
                 batch_size=batch_size,
                 say=say,
-                teacher=teacher,
+                teach=teach,
             )
         )
     if wanted.images:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from adm.data import Source, shuffled
-from adm.distillation import Teaches
+from adm.distillation import Teach
 from adm.processes import Devices
 from adm.recipes import Recipe, stages
 from adm.runs.run import check_source
@@ -50,7 +50,7 @@ def validation(
     count: int = 1000,
     batch_size: int = 64,
     say: Say = to_stderr,
-    teacher: Teaches | None = None,
+    teach: Teach | None = None,
 ) -> Watch:
     """Return a watch that evaluates the average weights on fixed images, levels and noise.
 
@@ -64,7 +64,7 @@ def validation(
             are repeated with other noise.
         batch_size: images per forward pass.
         say: called with the warning of overfitting, once.
-        teacher: of a student, whose loss is that of the last stage of its training.
+        teach: the teacher of a student, whose loss is that of the last stage of its training.
 
     Returns:
         A watch whose figures are `validation/loss`, `validation/loss_q1` ... `_q4` for the quarters
@@ -77,7 +77,7 @@ def validation(
             their classes, or `count` is below 1.
     """
     _check(recipe, held_out, training, count)
-    objective = stages.objectives(recipe, devices.device, teacher=teacher)[-1]
+    objective = stages.objectives(recipe, devices.device, teach=teach)[-1]
     said = False
 
     def watch(done: int, state: RunState) -> dict[str, float]:
