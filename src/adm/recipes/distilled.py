@@ -43,6 +43,8 @@ def fashion_progressive() -> DiffusionRecipe:
     student of twice as many as their teacher, and `distillation.method.factor=2`.
 
     Command: adm train fashion-progressive --teacher fashion --out runs/progressive-8
+    Time: 17 minutes on 2 CPU cores (AMX), as two processes.
+    Result: see `adm docs distillation`.
     """
     student = _student(
         "fashion-progressive",
