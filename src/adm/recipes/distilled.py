@@ -7,7 +7,7 @@ from adm.recipes.schema import DiffusionRecipe, WatchSettings
 from adm.recipes.small import fashion
 from adm.samplers import DDIM, Consistency, Grid, Sampling
 
-# The levels of the teacher; those of a student of N of these 16 steps are every (16 / N)-th.
+# The levels of the teacher. A student of N steps visits every (16 / N)-th of them.
 LEVELS = Grid(steps=16, spacing="log_snr", start=980, end=3)
 
 
