@@ -31,11 +31,12 @@ from peers import diffusers_network, released_network
 from torch import Tensor
 from torch.nn import functional as F
 
+from adm.data.counting import count_of
+from adm.demo.run import STUDENT
 from adm.generation.generate import DiffusionGenerator
 from adm.generation.pipeline import Pipeline, load
 
 BASE = "released, 250 ancestral steps"
-STUDENT = "fashion-fast"
 ALL_STEPS = 250  # of the released default
 SCALE = 2.0
 SYSTEMS = {  # of this package: engine and precision
@@ -126,8 +127,7 @@ class Block:
         assert how
         for count in sorted(how.steps, reverse=True):
             own = student.generator(scale=SCALE, steps=count, engine=engine, precision=precision)
-            name = f"adm, {system}, student, {count} step{'s' if count > 1 else ''}"
-            made[name] = self._made_by(own)
+            made[f"adm, {system}, student, {count_of(count, 'step')}"] = self._made_by(own)
         return made
 
     def _made_by(self, generator: DiffusionGenerator) -> Contender:
