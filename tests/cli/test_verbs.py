@@ -143,6 +143,23 @@ def test_without_classes_given_all_take_turns(adm: Adm, models: Path, tmp_path: 
     assert manifest["sampling"]["grid"]["steps"] == 4  # the recipe's own
 
 
+def test_classes_have_the_proportions_of_a_list(adm: Adm, models: Path, tmp_path: Path) -> None:
+    rows = "".join(f"{i},{name}\n" for i, name in enumerate(("bag", "bag", "sneaker", "bag")))
+    (tmp_path / "labels.csv").write_text(rows)
+    words = ("sample", models / "model.safetensors", "--proportions", tmp_path / "labels.csv")
+    assert adm(*words, "--count", 8, "--out", tmp_path / "out").status == 0
+    manifest = json.loads((tmp_path / "out" / "samples.json").read_text())
+    named = [manifest["classes"][label] for label in manifest["labels"]]
+    assert (named.count("bag"), named.count("sneaker"), len(named)) == (6, 2, 8)
+    line = adm(*words, "--classes", "bag:2", "--out", tmp_path / "both").refusal()
+    assert "give one of the two" in line
+    unlabelled = models / "unlabelled.safetensors"
+    line = adm("sample", unlabelled, *words[2:], "--out", tmp_path / "none").refusal()
+    assert "--proportions needs a model with classes" in line
+    (tmp_path / "labels.csv").write_text("0,hat\n")
+    assert "has the class 'hat'" in adm(*words, "--out", tmp_path / "other").refusal()
+
+
 def test_a_classifier_gives_classes_to_a_model_that_knows_none(
     adm: Adm, models: Path, tmp_path: Path
 ) -> None:

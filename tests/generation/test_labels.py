@@ -4,9 +4,10 @@ import itertools
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 
-from adm.generation.labels import MOST_IMAGES, labels_of, parse_classes
+from adm.generation.labels import MOST_IMAGES, in_proportion, labels_of, parse_classes
 
 CLASSES = ("T-shirt", "sneaker", "bag", "ankle boot")
 
@@ -70,3 +71,25 @@ def test_more_images_than_one_call_makes_are_refused(
         monkeypatch.setattr("adm.generation.labels.MOST_IMAGES", 100)
     with pytest.raises(ValueError, match="images in one call; give fewer"):
         labels_of(classes, CLASSES)
+
+
+@pytest.mark.parametrize("sizes", [(5,), (3, 3, 3), (600, 30, 1), (7, 0, 2, 11), (10**9, 1)])
+@pytest.mark.parametrize("count", [1, 2, 16, 1000])
+def test_proportions_are_kept_to_less_than_an_image(sizes: tuple[int, ...], count: int) -> None:
+    labels = in_proportion(sizes, count)
+    counts = np.bincount(labels, minlength=len(sizes))
+    exact = np.array(sizes) * count / sum(sizes)
+    assert (len(labels), len(counts)) == (count, len(sizes))
+    assert (abs(counts - exact) < 1).all()
+
+
+def test_the_largest_remainders_are_rounded_up() -> None:
+    labels = in_proportion((5, 3, 1), 5)  # of shares of 2.8, 1.7 and 0.6
+    assert np.bincount(labels, minlength=3).tolist() == [3, 2, 0]
+
+
+def test_every_part_of_the_images_has_the_proportions() -> None:
+    labels = in_proportion((60, 30, 10), 1000)
+    for part in labels.reshape(10, 100):
+        assert np.bincount(part) == pytest.approx([60, 30, 10], abs=1)
+    assert in_proportion((4, 4, 4), 6).tolist() == [0, 1, 2, 0, 1, 2]

@@ -99,6 +99,16 @@ def test_an_unconditional_model_is_swept_with_the_classifier_s_classes(
         assert f">{name}<" in page
 
 
+def test_all_points_have_classes_in_the_proportions_of_a_list(
+    tmp_path: Path, swept: Callable[..., Path]
+) -> None:
+    (tmp_path / "labels.json").write_text(json.dumps({"a": 0, "b": 2, "c": 2, "d": 2}))
+    options = ("--scales", "0,2", "--proportions", str(tmp_path / "labels.json"))
+    out = swept("unlabelled.safetensors", *options)
+    guided = json.loads((out / "samples" / "ddim-3-scale2" / "samples.json").read_text())
+    assert np.bincount(guided["labels"]).tolist() == [2, 0, 6]
+
+
 def test_features_of_a_released_reference_are_extracted_once(
     files: Path, data: Path, tmp_path: Path, adm: Callable[..., tuple[int, str]]
 ) -> None:

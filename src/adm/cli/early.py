@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adm.arguments import check_grid, check_learned, check_levels
-from adm.cli import budgets, places
+from adm.cli import budgets, places, shares
 from adm.cli.early_models import known_classes, model_of, models
 from adm.cli.obstacles import gathered
 from adm.cli.sampling import DEFAULT, SamplingOptions
@@ -33,6 +33,7 @@ def sample(
     *,
     classes: str | None,
     count: int | None,
+    proportions: str | None,
     upsampler: str | None,
     upsampler_steps: int | None,
     budget: str | None = None,
@@ -49,6 +50,8 @@ def sample(
             check(check_start, str(base.path), base.low_shape, None)
             known = known_classes(base, guide, how)
             check(_countable, classes, count, known)
+            if proportions is not None:
+                check(shares.check, proportions, classes, known)
         check(settings, base, how.settings)
         check(check_upsampler_steps, upsampler_steps, upsampler)
         check(budgets.check, model, how, budget, frontier, upsampler)
@@ -89,7 +92,8 @@ def sweep(
     *,
     references: Sequence[str],
     judge: str | None,
-    classes: str,
+    classes: str | None,
+    proportions: str | None,
     samplers: Sequence[str],
     steps: Sequence[int],
 ) -> None:
@@ -105,8 +109,10 @@ def sweep(
             check(check_there, reference)
         check(places.resumable, out, "a sweep needs")
         known = None if base is None else base.classes or (guide.classes if guide else None)
-        if known:
+        if known and classes is not None:
             check(parse_classes, classes, known)
+        if proportions is not None:
+            check(shares.check, proportions, classes, known)
         shared = how.settings
         for sampler in samplers or [None]:
             own = shared if sampler in (None, "ddim") else shared | {"eta": None}

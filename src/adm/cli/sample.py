@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from adm.cli import budgets, early, lists
+from adm.cli import budgets, early, lists, shares
 from adm.cli.output import OUT
 from adm.cli.sampling import DEFAULT, SamplingOptions
 
@@ -15,6 +15,7 @@ def sample(
     out: Annotated[Path, OUT],
     classes: Annotated[tuple[str, ...] | None, lists.CLASSES] = None,
     count: int | None = None,
+    proportions: str | None = None,
     how: SamplingOptions = DEFAULT,
     upsampler: str | None = None,
     upsampler_steps: int | None = None,
@@ -64,6 +65,8 @@ def sample(
         all:8. Quote a name with spaces: "ankle boot:4". By default all classes take turns.
     count
         Number of images, if --classes has no counts.
+    proportions
+        List of labels, such as one of adm cluster, whose proportions of classes the images get.
     upsampler
         Upsampler to apply to the images, which are also stored in base/.
     upsampler_steps
@@ -81,6 +84,7 @@ def sample(
         how,
         classes=chosen,
         count=count,
+        proportions=proportions,
         upsampler=upsampler,
         upsampler_steps=upsampler_steps,
         budget=budget,
@@ -90,5 +94,10 @@ def sample(
     pipeline = how.pipeline(model, upsampler)
     if budget is not None:
         how = budgets.fitted(pipeline, how, budget, frontier, model)
-    job = pipeline.job(chosen, count, upsampler_steps=upsampler_steps, **how.settings)
+    labels = None
+    if proportions is not None:
+        labels, count = shares.labels_like(proportions, pipeline.classes, count), None
+    job = pipeline.job(
+        chosen if labels is None else labels, count, upsampler_steps=upsampler_steps, **how.settings
+    )
     how.sample_into(out, job, f"sampling {job.count} images", devices)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from adm.cli import early, lists
+from adm.cli import early, lists, shares
 from adm.cli.contrasts import NONE, ContrastOptions
 from adm.cli.output import OUT, AsJson, say, show
 from adm.cli.progress import progress
@@ -47,7 +47,8 @@ def sweep(
     resize: str | None = None,
     samplers: Annotated[tuple[str, ...] | None, lists.names("ddim,ancestral")] = None,
     steps: Annotated[tuple[int, ...] | None, lists.whole_numbers("10,25")] = None,
-    classes: Annotated[tuple[str, ...], lists.CLASSES] = ("all",),
+    classes: Annotated[tuple[str, ...] | None, lists.CLASSES] = None,
+    proportions: str | None = None,
     without_label: Annotated[bool, Parameter(negative="")] = False,
     judge: str | None = None,
     split: str = "train",
@@ -121,7 +122,9 @@ def sweep(
     steps
         Noise levels visited, one number or several; the recipe's value by default.
     classes
-        Classes to sample, in turn: all, or names separated by commas or spaces.
+        Classes to sample, in turn: names, separated by commas or spaces. By default all.
+    proportions
+        List of labels, such as one of adm cluster, whose proportions of classes the images get.
     without_label
         Do not pass the class to the diffusion model; only the classifier guides.
     judge
@@ -169,7 +172,8 @@ def sweep(
         how,
         references=reference,
         judge=judge,
-        classes=",".join(classes),
+        classes=lists.joined(classes),
+        proportions=proportions,
         samplers=samplers or (),
         steps=steps or (),
     )
@@ -186,7 +190,8 @@ def sweep(
     how = replace(how, device=str(devices.device))
     listed = samplers, steps, wanted
     pipeline = how.pipeline(model)
-    plan = _plan(pipeline, how, setting, listed, ",".join(classes), count)
+    labels = _labels(pipeline.classes, lists.joined(classes), proportions, count)
+    plan = _plan(pipeline, how, setting, listed, labels, count)
     plan.check()
     judge_model = load_classifier(judge, devices.device) if judge else None
     data = reference_data(reference[0], split, pipeline.shape)
@@ -240,24 +245,21 @@ def _plan(
     how: SamplingOptions,
     axis: str,
     listed: tuple[tuple[str, ...] | None, tuple[int, ...] | None, tuple[float, ...]],
-    classes: str,
+    labels: list[int] | None,
     count: int,
 ) -> "Sweep":
     """Return the sweep; samplers and steps that are not listed are those of the recipe."""
-    from adm.generation.labels import parse_classes
-    from adm.sweep.plan import Sweep, balanced
+    from adm.sweep.plan import Sweep
 
     samplers, steps, scales = listed
     names = samplers or (pipeline.sampling.sampler.name,)
     base = _base(pipeline, how, axis, names)
     guided = any(scales) if axis == "scale" else base.by_classifier
-    known = pipeline.classes
-    chosen = parse_classes(classes, known) if known else None
     return Sweep(
         pipeline.model,
         pipeline.classifier if guided else None,
         base,
-        None if chosen is None else balanced(chosen, count),
+        labels,
         count,
         names,
         tuple(sorted(steps or (base.grid.steps,))),
@@ -265,6 +267,18 @@ def _plan(
         axis,
         pipeline.weaker if how.contrasts.weak is not None else None,
     )
+
+
+def _labels(
+    known: Sequence[str], classes: str | None, proportions: str | None, count: int
+) -> list[int] | None:
+    """Return the label of each image of a point; None for a model without classes."""
+    from adm.generation.labels import parse_classes
+    from adm.sweep.plan import balanced
+
+    if proportions is not None:
+        return shares.labels_like(proportions, known, count).tolist()
+    return balanced(parse_classes(classes or "all", known), count) if known else None
 
 
 def _judge_labels(judge: "ClassifierModel | None", plan: "Sweep") -> list[int]:

@@ -73,6 +73,27 @@ def labels_of(
     return labels, len(labels)
 
 
+def in_proportion(sizes: Sequence[int], count: int) -> NDArray[np.int64]:
+    """Return labels of images whose classes have the proportions of these sizes, evenly mixed.
+
+    A class gets its share of the images, rounded down, and the rest goes one each to the classes
+    with the largest remainders.
+
+    Args:
+        sizes: number of images of each class, in the order of the labels; at least one is not 0.
+        count: number of images.
+
+    Returns:
+        (count,) int64.
+    """
+    shares = np.asarray(sizes, np.int64) * count
+    total = sum(sizes)
+    counts, lost = shares // total, shares % total
+    counts[np.argsort(-lost, kind="stable")[: count - counts.sum()]] += 1
+    places = np.concatenate([(np.arange(number) + 0.5) / max(number, 1) for number in counts])
+    return np.repeat(np.arange(len(counts)), counts)[np.argsort(places, kind="stable")]
+
+
 def positive(what: str, value: object) -> int:
     """Return a number of images, an int of any library.
 
