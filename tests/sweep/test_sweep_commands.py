@@ -109,6 +109,13 @@ def test_all_points_have_classes_in_the_proportions_of_a_list(
     assert np.bincount(guided["labels"]).tolist() == [2, 0, 6]
 
 
+def test_all_points_visit_the_levels_that_were_asked_for(swept: Callable[..., Path]) -> None:
+    out = swept("model.safetensors", "--scales", "0,2", "--spacing", "karras", "--end", "2.5")
+    for name in ("ddim-3-scale0", "ddim-3-scale2"):
+        grid = json.loads((out / "samples" / name / "samples.json").read_text())["sampling"]["grid"]
+        assert (grid["spacing"], grid["end"]) == ("karras", 2.5)
+
+
 def test_features_of_a_released_reference_are_extracted_once(
     files: Path, data: Path, tmp_path: Path, adm: Callable[..., tuple[int, str]]
 ) -> None:

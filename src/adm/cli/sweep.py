@@ -1,14 +1,13 @@
 """adm sweep MODEL --reference REF --out DIR -> sweep folder: samples, scores, report.html."""
 
-from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from adm.cli import early, lists, shares
+from adm.cli import early, lists, points
 from adm.cli.contrasts import NONE, ContrastOptions
 from adm.cli.output import OUT, AsJson, say, show
 from adm.cli.progress import progress
@@ -22,12 +21,6 @@ SCALES = {  # by what they are of
     "attention-scale": (0.0, 0.5, 1.0, 2.0, 4.0),
 }
 Axis = Literal["scale", "free-scale", "weak-scale", "attention-scale"]
-
-if TYPE_CHECKING:
-    from adm.generation.pipeline import Pipeline
-    from adm.models.trained import ClassifierModel
-    from adm.samplers import Sampling
-    from adm.sweep.plan import Sweep
 
 
 def sweep(
@@ -56,6 +49,7 @@ def sweep(
     eta: float | None = None,
     spacing: str | None = None,
     start: int | None = None,
+    end: float | None = None,
     rounding: str | None = None,
     batch_size: int = 64,
     device: str | None = None,
@@ -136,10 +130,12 @@ def sweep(
     eta
         DDIM only: noise added at each step, from 0 (deterministic) to 1 (as in ancestral sampling).
     spacing
-        Spacing of the levels: even, strided (the released DDIM spacing), quadratic or
-        ddim_quadratic.
+        Spacing of the levels: even, strided (the released DDIM spacing), quadratic, ddim_quadratic,
+        log_snr or karras.
     start
         Noisiest level that sampling visits.
+    end
+        Least noisy level that sampling visits, for log_snr and karras.
     rounding
         Rounding to 8 bits: nearest, or truncated as in the released system.
     batch_size
@@ -155,7 +151,7 @@ def sweep(
     how = SamplingOptions(
         classifier=classifier,
         scale=abs(strongest) if axis == "scale" else None,
-        contrasts=_along(contrasts, setting, strongest),
+        contrasts=points.along(contrasts, setting, strongest),
         guide_interval=guide_interval,
         guide_every=guide_every,
         device=device,
@@ -163,6 +159,7 @@ def sweep(
         seed=seed,
         spacing=spacing,
         start=start,
+        end=end,
         without_label=without_label,
         rounding=rounding,
     )
@@ -190,8 +187,8 @@ def sweep(
     how = replace(how, device=str(devices.device))
     listed = samplers, steps, wanted
     pipeline = how.pipeline(model)
-    labels = _labels(pipeline.classes, lists.joined(classes), proportions, count)
-    plan = _plan(pipeline, how, setting, listed, labels, count)
+    chosen = points.labels(pipeline.classes, lists.joined(classes), proportions, count)
+    plan = points.plan(pipeline, how, setting, listed, chosen, count)
     plan.check()
     judge_model = load_classifier(judge, devices.device) if judge else None
     data = reference_data(reference[0], split, pipeline.shape)
@@ -200,7 +197,7 @@ def sweep(
         scoring = Scoring(
             [replace(scorer, resize=resize) for scorer in scorers],
             judge_model,
-            _judge_labels(judge_model, plan),
+            points.judge_labels(judge_model, plan),
         )
         total = evaluations(plan, scoring, devices)
         bar = progress("sampling and scoring", total, "network evaluations")
@@ -214,86 +211,3 @@ def sweep(
         finished = result
         show(lambda: to_json(finished), as_json, lambda: None)
         say(f"{out / 'report.html'}: open it in a browser; report.md has the tables", as_json)
-
-
-def _along(contrasts: ContrastOptions, setting: str, strongest: float) -> ContrastOptions:
-    """Return the options with the scale that varies, if it is of guidance without a classifier."""
-    if setting == "scale":
-        return contrasts
-    if getattr(contrasts, setting) is not None:
-        raise ValueError(f"the scales are those of {setting}=...; give them as scales=... only")
-    return replace(contrasts, **{setting: strongest})
-
-
-def _base(
-    pipeline: "Pipeline", how: SamplingOptions, axis: str, samplers: Sequence[str]
-) -> "Sampling":
-    """Return the settings that all points share; `eta` sets DDIM, wherever it is listed."""
-    from adm.samplers.words import changed
-
-    # Points have scales of their own; the other settings of guidance need one to belong to.
-    of_contrast = [how.settings[axis.replace("_scale", "_interval")]]
-    beside = [*how.guides.values()] if axis == "scale" else of_contrast
-    guides = any(value is not None for value in beside)
-    shared = how.settings if guides else how.settings | {axis: None}
-    shared["sampler"] = "ddim" if how.eta is not None and "ddim" in samplers else samplers[0]
-    return changed(pipeline.sampling, **shared)
-
-
-def _plan(
-    pipeline: "Pipeline",
-    how: SamplingOptions,
-    axis: str,
-    listed: tuple[tuple[str, ...] | None, tuple[int, ...] | None, tuple[float, ...]],
-    labels: list[int] | None,
-    count: int,
-) -> "Sweep":
-    """Return the sweep; samplers and steps that are not listed are those of the recipe."""
-    from adm.sweep.plan import Sweep
-
-    samplers, steps, scales = listed
-    names = samplers or (pipeline.sampling.sampler.name,)
-    base = _base(pipeline, how, axis, names)
-    guided = any(scales) if axis == "scale" else base.by_classifier
-    return Sweep(
-        pipeline.model,
-        pipeline.classifier if guided else None,
-        base,
-        labels,
-        count,
-        names,
-        tuple(sorted(steps or (base.grid.steps,))),
-        scales,
-        axis,
-        pipeline.weaker if how.contrasts.weak is not None else None,
-    )
-
-
-def _labels(
-    known: Sequence[str], classes: str | None, proportions: str | None, count: int
-) -> list[int] | None:
-    """Return the label of each image of a point; None for a model without classes."""
-    from adm.generation.labels import parse_classes
-    from adm.sweep.plan import balanced
-
-    if proportions is not None:
-        return shares.labels_like(proportions, known, count).tolist()
-    return balanced(parse_classes(classes or "all", known), count) if known else None
-
-
-def _judge_labels(judge: "ClassifierModel | None", plan: "Sweep") -> list[int]:
-    """Return the labels of the samples in the numbering of the judge's classes."""
-    if judge is None:
-        return []
-    if plan.labels is None:
-        raise ValueError(
-            "--judge needs a model with classes, and this model has none; leave --judge out"
-        )
-    from adm.generation.cascade import translated
-
-    labels = translated(plan.labels, plan.classes, judge.classes)
-    if labels is None:
-        raise ValueError(
-            f"the judge has none of the classes {', '.join(plan.classes[:20])}; give another"
-        )
-    return labels
