@@ -84,7 +84,7 @@ def calls() -> Iterator[str]:
         for command in page.commands:
             if not commands.reason_not_to_run(command):
                 for text in (command, commands.shortened(command)):
-                    yield re.split(r"^adm |-m adm ", text, maxsplit=1)[1]
+                    yield re.split(r"^adm |-m (?:-- )?adm ", text, maxsplit=1)[1]
 
 
 @pytest.mark.parametrize("call", sorted(set(calls())))
