@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adm.arguments import check_grid, check_learned, check_levels
-from adm.cli import budgets, places, shares
+from adm.cli import budgets, places
 from adm.cli.early_models import known_classes, model_of, models
 from adm.cli.obstacles import gathered
+from adm.cli.proportions import check_proportions
 from adm.cli.sampling import DEFAULT, SamplingOptions
 from adm.data.naming import MANIFEST
 
@@ -51,7 +52,7 @@ def sample(
             known = known_classes(base, guide, how)
             check(_countable, classes, count, known)
             if proportions is not None:
-                check(shares.check, proportions, classes, known)
+                check(check_proportions, proportions, classes, known)
         check(settings, base, how.settings)
         check(check_upsampler_steps, upsampler_steps, upsampler)
         check(budgets.check, model, how, budget, frontier, upsampler)
@@ -112,7 +113,7 @@ def sweep(
         if known and classes is not None:
             check(parse_classes, classes, known)
         if proportions is not None:
-            check(shares.check, proportions, classes, known)
+            check(check_proportions, proportions, classes, known)
         shared = how.settings
         for sampler in samplers or [None]:
             own = shared if sampler in (None, "ddim") else shared | {"eta": None}

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from adm.cli import shares
 from adm.cli.contrasts import ContrastOptions
+from adm.cli.proportions import labels_like
 from adm.cli.sampling import SamplingOptions
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def labels(
     from adm.sweep.plan import balanced
 
     if proportions is not None:
-        return shares.labels_like(proportions, known, count).tolist()
+        return labels_like(proportions, known, count).tolist()
     return balanced(parse_classes(classes or "all", known), count) if known else None
 
 

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Annotated
 
-from adm.cli import budgets, early, lists, shares
+from adm.cli import budgets, early, lists
 from adm.cli.output import OUT
+from adm.cli.proportions import labels_like
 from adm.cli.sampling import DEFAULT, SamplingOptions
 
 
@@ -96,7 +97,7 @@ def sample(
         how = budgets.fitted(pipeline, how, budget, frontier, model)
     labels = None
     if proportions is not None:
-        labels, count = shares.labels_like(proportions, pipeline.classes, count), None
+        labels, count = labels_like(proportions, pipeline.classes, count), None
     job = pipeline.job(
         chosen if labels is None else labels, count, upsampler_steps=upsampler_steps, **how.settings
     )
