@@ -63,7 +63,9 @@ def main() -> None:
     if given.noise is not None:
         unseen = torch.Generator().manual_seed(given.seed + 1)
         noisy = starts[0] + given.noise * GREY_LEVEL * torch.randn(noise.shape, generator=unseen)
-        print(f"| the teacher's, noise of {given.noise:g} grey levels | {distance(noisy)} |")
+        print(
+            f"| the teacher's, and noise of deviation {given.noise:g} in 255 | {distance(noisy)} |"
+        )
 
 
 def scorer(features: str, reference: Path) -> Callable[[Tensor], str]:
