@@ -1,70 +1,76 @@
-"""Titles, sweep folders -> one table of their points, and a figure of distance against recall.
+"""Names, sweep folders -> one table of their points, and a figure of distance against recall.
 
     adm sweep fashion-fast --steps 1,2,4 --scales 2,4 --reference lite.npz judge.npz --out out/fast
     adm sweep fashion --scales 2,4 --reference lite.npz judge.npz --out out/teacher
     python benchmarks/compared.py teacher=out/teacher student=out/fast --picture compared.png
 
-With --from and --to, two of the titles, a line tells how much of the gap between their lowest
+With --from and --to, two of the names, a line tells how much of the gap between their lowest
 distances each of the others closes.
 """
 
 import argparse
 import json
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib
 from matplotlib.figure import Figure
 
+from adm.data.counting import count_of
+from adm.evaluation.scores import Score, title
+from adm.sweep.curve import parts
 from adm.sweep.plots import FAINT, INK, LINES, STYLE
+from adm.sweep.run import JUDGE_ACCURACY
+from adm.sweep.summary import Cell, plain
 
-DISTANCE, SPREAD = "Fréchet distance", ("precision", "recall", "coverage")
+DISTANCE, SPREAD = "frechet", ("precision", "recall", "coverage")
 
 
 class Compared(NamedTuple):
-    """A title, and the points of a sweep as its report has them."""
+    """A name, and the points of a sweep as its report has them."""
 
-    title: str
+    name: str
     points: list[dict[str, Any]]
 
-    def values(self, score: str, features: str) -> list[float]:
+    def values(self, key: str, features: str) -> list[float]:
         """Return a score of every point."""
-        return [float(point["scores"][f"{score} ({features})"]["value"]) for point in self.points]
+        return [float(point["scores"][title(key, features)]["value"]) for point in self.points]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("sweeps", nargs="+", metavar="TITLE=FOLDER")
+    parser.add_argument("sweeps", nargs="+", metavar="NAME=FOLDER")
     parser.add_argument("--features", nargs="+", default=["fashion-judge", "efficientnet-lite0"])
-    parser.add_argument("--from", dest="start", metavar="TITLE")
-    parser.add_argument("--to", dest="end", metavar="TITLE")
+    parser.add_argument("--from", dest="start", metavar="NAME")
+    parser.add_argument("--to", dest="end", metavar="NAME")
     parser.add_argument("--picture", type=Path)
     given = parser.parse_args()
     found = [each for spec in given.sweeps for each in opened(*spec.split("=", 1))]
     print("\n".join(table(found, given.features)))
     if given.start and given.end:
-        named = {each.title: each for each in found}
+        named = {each.name: each for each in found}
         print("\n" + "\n".join(closed(found, named[given.start], named[given.end], given.features)))
     if given.picture:
         figure(found, given.features).savefig(given.picture)
 
 
-def opened(title: str, folder: str) -> list[Compared]:
+def opened(name: str, folder: str) -> list[Compared]:
     """Read the points of a sweep, which are as many lines as it has samplers and steps."""
     report = json.loads((Path(folder) / "report.json").read_text(encoding="utf-8"))
     ways: dict[str, list[dict[str, Any]]] = {}
     for point in report["points"]:
-        ways.setdefault(f"{point['sampler']}, {point['steps']} steps", []).append(point)
+        ways.setdefault(f"{point['sampler']}, {count_of(point['steps'], 'step')}", []).append(point)
     several = len(ways) > 1
-    return [Compared(f"{title}, {way}" if several else title, ways[way]) for way in ways]
+    return [Compared(f"{name}, {way}" if several else name, ways[way]) for way in ways]
 
 
 def table(sweeps: list[Compared], features: list[str]) -> list[str]:
     """Return the rows of a Markdown table: precision, recall and coverage by the last features."""
-    spread = [f"{score} ({features[-1]})" for score in SPREAD]
-    keys = [*(f"{DISTANCE} ({name})" for name in features), *spread, *_judges(sweeps)]
+    spread = [title(key, features[-1]) for key in SPREAD]
+    keys = [*(title(DISTANCE, name) for name in features), *spread, *_judges(sweeps)]
     rows = [["", "scale", "steps", "network calls", "classifier calls", *keys]]
     rows.append(["---"] * len(rows[0]))
     for each in sweeps:
@@ -72,7 +78,7 @@ def table(sweeps: list[Compared], features: list[str]) -> list[str]:
             calls = point["calls_per_image"]
             lead = [f"{point['scale']:g}", str(point["steps"])]
             lead += [f"{calls[network]:g}" for network in ("network", "classifier")]
-            rows.append([each.title, *lead, *(_cell(point["scores"].get(key)) for key in keys)])
+            rows.append([each.name, *lead, *(_cell(point["scores"].get(key)) for key in keys)])
     return [f"| {' | '.join(row)} |" for row in rows]
 
 
@@ -82,15 +88,13 @@ def closed(
     """Return sentences: the share of the gap between two distances that each sweep closes."""
     found: list[str] = []
     for name in features:
-        lowest = {each.title: min(each.values(DISTANCE, name)) for each in sweeps}
-        gap = lowest[start.title] - lowest[end.title]
-        found.append(
-            f"{name}: from {lowest[start.title]:.2f} to {lowest[end.title]:.2f}; closed by"
-        )
+        lowest = {each.name: min(each.values(DISTANCE, name)) for each in sweeps}
+        gap = lowest[start.name] - lowest[end.name]
+        found.append(f"{name}: from {lowest[start.name]:.2f} to {lowest[end.name]:.2f}; closed by")
         found += [
-            f"  {title} ({value:.2f}): {(lowest[start.title] - value) / gap:.0%}"
-            for title, value in lowest.items()
-            if title not in (start.title, end.title)
+            f"  {other} ({value:.2f}): {(lowest[start.name] - value) / gap:.0%}"
+            for other, value in lowest.items()
+            if other not in (start.name, end.name)
         ]
     return found
 
@@ -104,11 +108,11 @@ def figure(sweeps: list[Compared], features: list[str]) -> Figure:
         ):
             for each, colour in zip(sweeps, [*LINES] * 8, strict=False):
                 x, y = each.values("recall", name), each.values(DISTANCE, name)
-                axes.plot(x, y, "o-", color=colour, ms=4, lw=1.4, label=each.title)
+                axes.plot(x, y, "o-", color=colour, ms=4, lw=1.4, label=each.name)
                 for a, b, point in zip(x, y, each.points, strict=True):
                     place = {"xytext": (4, 4), "textcoords": "offset points"}
                     axes.annotate(f"{point['scale']:g}", (a, b), fontsize=7, color=INK, **place)
-            axes.set_title(f"{DISTANCE} by {name}")
+            axes.set_title(title(DISTANCE, name))
             axes.set_xlabel("recall")
             axes.grid(color=FAINT, lw=0.8)
             axes.set_axisbelow(True)
@@ -118,17 +122,17 @@ def figure(sweeps: list[Compared], features: list[str]) -> Figure:
 
 def _judges(sweeps: list[Compared]) -> list[str]:
     """Return the titles of the judges' accuracies in any of the reports."""
-    titles = [title for each in sweeps for point in each.points for title in point["scores"]]
-    return [*dict.fromkeys(title for title in titles if title.startswith("judge accuracy"))]
+    found = [score for each in sweeps for point in each.points for score in point["scores"]]
+    return [*dict.fromkeys(score for score in found if score.startswith(JUDGE_ACCURACY))]
 
 
-def _cell(score: dict[str, float] | None) -> str:
-    """Format a score with its interval, to three digits or so; empty without one."""
-    if score is None:
+def _cell(stored: dict[str, float | None] | None) -> str:
+    """Format a score with its interval, as a sweep's own report; empty without one."""
+    if stored is None:
         return ""
-    digits = 1 if score["value"] >= 10 else 2 if score["value"] >= 1 else 3
-    value, low, high = (f"{score[key]:.{digits}f}" for key in ("value", "low", "high"))
-    return f"{value} ({low} to {high})"
+    values = (stored[key] for key in Score._fields)
+    score = Score(*(math.nan if value is None else value for value in values))
+    return plain(Cell(*parts(score)))
 
 
 if __name__ == "__main__":

@@ -95,10 +95,8 @@ def sample(
     pipeline = how.pipeline(model, upsampler)
     if budget is not None:
         how = budgets.fitted(pipeline, how, budget, frontier, model)
-    labels = None
+    wanted = chosen
     if proportions is not None:
-        labels, count = labels_like(proportions, pipeline.classes, count), None
-    job = pipeline.job(
-        chosen if labels is None else labels, count, upsampler_steps=upsampler_steps, **how.settings
-    )
+        wanted, count = labels_like(proportions, pipeline.classes, count), None
+    job = pipeline.job(wanted, count, upsampler_steps=upsampler_steps, **how.settings)
     how.sample_into(out, job, f"sampling {job.count} images", devices)
