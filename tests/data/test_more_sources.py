@@ -102,8 +102,18 @@ def test_a_batch_is_converted_and_padded_as_its_images_are(
 
 
 def test_sources_with_labels_of_their_own_take_none(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="digits has its own labels, got 'prefix'"):
+    with pytest.raises(ValueError, match="digits has its own labels, got 'prefix'; give .* none"):
         open_source("digits", labels="prefix")
+
+
+def test_sources_with_labels_of_their_own_can_be_used_without_them(tmp_path: Path) -> None:
+    array = tmp_path / "set.npz"
+    np.savez(array, images=np.zeros((3, 4, 4, 1), np.uint8), labels=np.arange(3))
+    for spec, title in [("digits", "digits"), (str(array), "set.npz")]:
+        labelled, unlabelled = open_source(spec), open_source(spec, labels="none")
+        assert (unlabelled.classes, unlabelled.labels.unique().tolist()) == ((title,), [0])
+        assert torch.equal(unlabelled.batch([2, 0])[0], labelled.batch([2, 0])[0])
+        assert unlabelled.listed is not None and unlabelled.listed(1) == "train/1"
 
 
 def png(seed: int) -> bytes:

@@ -15,7 +15,8 @@ from adm.limits import MOST_CLASSES
 from adm.parsed import parse_json
 from adm.shown import short, shown, shown_path
 
-RULES = ("folders", "prefix", "none")
+NO_LABELS = "none"
+RULES = ("folders", "prefix", NO_LABELS)
 FORMS = f"{', '.join(RULES)}, or a list {', '.join(LISTS)} of files with their labels"
 STYLEGAN = "dataset.json"  # beside the images, as StyleGAN's data tools write it
 CLASSES_FILE = "classes.json"  # class names in the order of the labels
@@ -59,7 +60,7 @@ def labelled(
         return by_folder(names, title, place)
     if rule == "prefix":
         return numbered([_prefix(name, place) for name in names], place)
-    if rule == "none":
+    if rule == NO_LABELS:
         return of_one_class(title, len(names), place)
     pairs = pairs_of(rule, place, inside)
     return _named(by_list(names, pairs, place), pairs, place, inside)

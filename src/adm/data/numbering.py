@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from adm.data.files import Files
-from adm.data.labels import by_list, pairs_of, restricted
+from adm.data.labels import NO_LABELS, by_list, of_one_class, pairs_of, restricted
 from adm.data.layout import SPLITS
 from adm.data.lists import LISTS
 from adm.data.naming import at_home
@@ -48,14 +48,15 @@ def by_number(found: Source, rule: str | None, split: str) -> Source: ...
 @overload
 def by_number(found: Files, rule: str | None, split: str) -> Files: ...
 def by_number(found: Source | Files, rule: str | None, split: str) -> Source | Files:
-    """Label images by a list that calls them by number; name them so without a list.
+    """Label images by a list that calls them by number, or put all in one class.
 
     Images of this split that are not in the list are left out. The classes are those of the whole
     list, so that they have the same numbers in all splits.
 
     Args:
         found: all images of the split, in order.
-        rule: the path of the list, or None.
+        rule: the path of the list; `none` for one class, called like the data; None for the
+            images' own labels.
         split: `train` or `test`.
 
     Raises:
@@ -65,6 +66,10 @@ def by_number(found: Source | Files, rule: str | None, split: str) -> Source | F
     count, place = len(found), found.name
     if rule is None:
         return replace(found, listed=partial(numbered_name, split))
+    if rule == NO_LABELS:
+        one = of_one_class(place, count, place)
+        unlabelled = replace(found, classes=one.classes, labels=torch.from_numpy(one.labels))
+        return replace(unlabelled, listed=partial(numbered_name, split))
     pairs = pairs_of(rule, place, _nothing)
     strange = next((file for file, _ in pairs if not NUMBERED.fullmatch(file)), None)
     if strange is not None:

@@ -19,7 +19,7 @@ from adm.data.fitting import fitted
 from adm.data.folder import image_folder
 from adm.data.hub import hub
 from adm.data.idx import idx_folder
-from adm.data.labels import CLASSES_FILE, classes_in
+from adm.data.labels import CLASSES_FILE, NO_LABELS, classes_in
 from adm.data.layout import SPLITS
 from adm.data.lists import LISTS, MOST_BYTES
 from adm.data.naming import at_home, natural
@@ -52,9 +52,9 @@ def open_source(
             padded with black.
         channels: 1, 3 or 4; by default 3 for image files, and their own for arrays. Arrays with
             another number of channels cannot be converted.
-        labels: the labelling rule of image files (`labels.labelled`), the .npy file of an array
-            file's labels, or a list by number (`numbering`) of arrays and of named data; None for
-            the default.
+        labels: the labelling rule of image files (`labels.labelled`); the .npy file of an array
+            file's labels; a list by number (`numbering`), or `none`, of arrays and of named data;
+            None for the default.
         skip_corrupt: see `Source`.
         cache: the folder of downloaded shards; None for `fetch.cache_folder()`.
 
@@ -98,10 +98,10 @@ def find(
         raise empty()
     name, _, place = spec.partition(":")
     if name in NAMED:
-        if labels is not None and not is_list(labels):
+        if labels not in (None, NO_LABELS) and not is_list(labels):
             raise ValueError(
                 f"{name} has its own labels, got {shown(labels)}; give a list {', '.join(LISTS)}, "
-                "or leave labels out"
+                f"{NO_LABELS}, or leave labels out"
             )
         return by_number(NAMED[name](place, split), labels, split)
     if name in SCHEMES or spec.endswith(".tar"):
@@ -183,12 +183,12 @@ def _arrays(path: Path, split: str, labels: str | None) -> Source:
     if split != "train":
         raise NoSplit(f"{shown_path(path)} has no {split} split; give the file of those images")
     open_ = memory_mapped if path.suffix.lower() == ".npy" else arrays
-    if is_list(labels):
+    if labels == NO_LABELS or is_list(labels):
         return by_number(open_(path), labels, split)
     if labels is not None and not labels.endswith(".npy"):
         raise ValueError(
-            f"the labels of {shown_path(path)} must be an .npy file of integers (N,), or a list "
-            f"{', '.join(LISTS)}, got {shown(labels)}; give one"
+            f"the labels of {shown_path(path)} must be an .npy file of integers (N,), a list "
+            f"{', '.join(LISTS)}, or {NO_LABELS}, got {shown(labels)}; give one"
         )
     return by_number(open_(path, None if labels is None else at_home(labels)), None, split)
 
