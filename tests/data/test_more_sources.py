@@ -102,7 +102,7 @@ def test_a_batch_is_converted_and_padded_as_its_images_are(
 
 
 def test_sources_with_labels_of_their_own_take_none(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="digits has its own labels, got 'prefix'; give .* none"):
+    with pytest.raises(ValueError, match=r"digits has its own labels, got 'prefix'; .* none"):
         open_source("digits", labels="prefix")
 
 
@@ -113,7 +113,8 @@ def test_sources_with_labels_of_their_own_can_be_used_without_them(tmp_path: Pat
         labelled, unlabelled = open_source(spec), open_source(spec, labels="none")
         assert (unlabelled.classes, unlabelled.labels.unique().tolist()) == ((title,), [0])
         assert torch.equal(unlabelled.batch([2, 0])[0], labelled.batch([2, 0])[0])
-        assert unlabelled.listed is not None and unlabelled.listed(1) == "train/1"
+        assert unlabelled.listed is not None
+        assert unlabelled.listed(1) == "train/1"
 
 
 def png(seed: int) -> bytes:
