@@ -1,0 +1,121 @@
+"""Features, gain, bias -> features normalised over a batch, all its processes and both sides.
+
+In training, the mean and the variance are those of the global batch. A generator is sampled with
+constants instead, so that an image does not depend on the others of its batch: `settle` takes them
+from many batches of the noise that is sampled, because truncated noise has other statistics (Brock
+et al. 2019, section 3.1 and appendix B).
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.nn import functional as collective
+
+
+class Statistics(NamedTuple):
+    """The mean and the mean square of each channel, (C,) float32."""
+
+    mean: Tensor
+    square: Tensor
+
+    @property
+    def variance(self) -> Tensor:
+        return (self.square - self.mean.square()).clamp(min=0)
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation (Ioffe & Szegedy 2015) without parameters.
+
+    Attributes:
+        shared: whether statistics in training are over the batches of all processes.
+        kept: statistics in evaluation; None until `settle` has measured them.
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.channels, self.eps = channels, eps
+        self.shared = False
+        self.kept: Statistics | None = None
+        self.seen: list[Statistics] | None = None
+
+    def forward(self, x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
+        """Normalise, scale and shift.
+
+        Args:
+            x: (B, C, H, W).
+            gain, bias: (B, C) or (1, C).
+
+        Returns:
+            (B, C, H, W) in the dtype of x.
+
+        Raises:
+            RuntimeError: in evaluation, no statistics have been measured.
+        """
+        found = self._of_batch(x) if self.training else self.kept
+        if found is None:
+            raise RuntimeError("the statistics of a batch norm are unknown; call settle first")
+        if self.seen is not None:
+            self.seen.append(found)
+        factor = gain.float() * (found.variance + self.eps).rsqrt()
+        offset = bias.float() - found.mean * factor
+        factor, offset = (t.to(x.dtype)[:, :, None, None] for t in (factor, offset))
+        return torch.addcmul(offset, x, factor)
+
+    def _of_batch(self, x: Tensor) -> Statistics:
+        h = x.float()
+        sums = torch.stack([h.sum((0, 2, 3)), h.square().sum((0, 2, 3))])
+        count = torch.full((1, 1), x.numel() / self.channels, device=x.device)
+        if self.shared and dist.is_initialized():
+            sums, count = _summed(sums), _summed(count)
+        mean, square = sums / count
+        return Statistics(mean, square)
+
+
+def _summed(values: Tensor) -> Tensor:
+    """The sum over all processes; its gradient sums over them as well."""
+    if torch.is_grad_enabled() and values.requires_grad:
+        return collective.all_reduce(values)
+    values = values.clone()
+    dist.all_reduce(values)
+    return values
+
+
+def share_statistics(network: nn.Module) -> None:
+    """Normalise over the batches of all processes in training."""
+    for layer in _layers(network):
+        layer.shared = True
+
+
+@torch.no_grad()
+def settle(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor | None]]) -> None:
+    """Measure the statistics of a generator over batches of noise, for evaluation.
+
+    Args:
+        network: a generator; it is left in evaluation mode.
+        batches: noise (B, N) and labels (B,), or None without classes.
+    """
+    layers = _layers(network)
+    for layer in layers:
+        layer.seen = []
+    was = {layer: layer.shared for layer in layers}
+    network.train()
+    for layer in layers:
+        layer.shared = False
+    try:
+        for noise, label in batches:
+            network(noise, label)
+        for layer in layers:
+            assert layer.seen, "batches must not be empty"
+            means, squares = zip(*layer.seen, strict=True)
+            layer.kept = Statistics(torch.stack(means).mean(0), torch.stack(squares).mean(0))
+    finally:
+        for layer in layers:
+            layer.seen, layer.shared = None, was[layer]
+        network.eval()
+
+
+def _layers(network: nn.Module) -> list[BatchNorm]:
+    return [module for module in network.modules() if isinstance(module, BatchNorm)]
