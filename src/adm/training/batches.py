@@ -26,9 +26,10 @@ class Batch(NamedTuple):
     def size(self) -> int:
         return len(self.labels)
 
-    def part(self, start: int, stop: int) -> "Batch":
-        """Return rows start to stop - 1."""
-        return Batch(self.images[start:stop], self.labels[start:stop], self.draws.part(start, stop))
+    def part(self, start: int, stop: int, step: int = 1) -> "Batch":
+        """Return rows start to stop - 1, every `step`-th of them."""
+        rows = slice(start, stop, step)
+        return Batch(self.images[rows], self.labels[rows], self.draws.part(start, stop, step))
 
     def to(self, device: torch.device) -> "Batch":
         """Copy all tensors to a device; the uniform draws stay on the CPU, in NumPy."""

@@ -32,9 +32,9 @@ class Draws(NamedTuple):
     scale: np.ndarray
     noise: Tensor
 
-    def part(self, start: int, stop: int) -> "Draws":
-        """Return rows start to stop - 1."""
-        rows = slice(start, stop)
+    def part(self, start: int, stop: int, step: int = 1) -> "Draws":
+        """Return rows start to stop - 1, every `step`-th of them."""
+        rows = slice(start, stop, step)
         return Draws(
             self.level[rows],
             self.label[rows],

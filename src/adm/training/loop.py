@@ -19,6 +19,8 @@ from adm.training.spread import longest_share, share
 from adm.training.turns import Turn
 from adm.training.update import StepSettings, Update, update
 
+JUDGED = ("validation/loss", "validation/frechet")  # figures of which the lowest is the best
+
 
 class Progress(NamedTuple):
     """The state of a run after a step.
@@ -113,7 +115,7 @@ def train(run: Run, micro_batch: int | None = None, auto: bool = False) -> Itera
             leaving = devices.any(run.stop())
             saved = None
             if leaving or settings.saves(done):
-                validation, hashed = shown.get("validation/loss"), log.flush(lines)
+                validation, hashed = validated(shown), log.flush(lines)
                 saved = _save(run, Numbers(done, micro, validation, hashed))
             # Measured from yield to yield, to include the time that is spent waiting for images.
             before_it, started = started, time.monotonic()
@@ -121,6 +123,11 @@ def train(run: Run, micro_batch: int | None = None, auto: bool = False) -> Itera
             yield Progress(done, shown, speed, saved)
             if leaving:
                 return
+
+
+def validated(shown: dict[str, float]) -> float | None:
+    """Return the figure of validation by which the best checkpoint is chosen, if it is there."""
+    return next((shown[name] for name in JUDGED if name in shown), None)
 
 
 def _largest(run: Run) -> int:

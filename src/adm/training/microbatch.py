@@ -60,7 +60,7 @@ def probe(state: RunState, turn: Turn, batch: Batch, devices: Devices) -> Callab
     return fits
 
 
-def tried(player: Player, objective: Objective, batch: Batch) -> Update:
+def tried(player: Player, objective: Objective, batch: Batch, *, parts: int = 1) -> Update:
     """Run the forward and backward pass of a step without taking it; the Update has no rows."""
     key_dropout(player.network, batch.draws.key)
     with accumulating(player.runner, last=False):

@@ -13,7 +13,7 @@ from adm.training.ema import EMA, averages
 from adm.training.settings import PlayerSettings
 from adm.training.spread import spread
 
-MODEL = "model"  # the player of a run that trains one network
+MODEL = "model"  # the only player of a run that trains one network
 
 
 @dataclass
@@ -102,7 +102,10 @@ def player(
     runner = spread(network, devices, sharded)
     # After `spread`: sharding replaces the parameters.
     optimizer = torch.optim.AdamW(
-        network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        network.parameters(),
+        lr=settings.learning_rate,
+        betas=(settings.first_decay, 0.999),
+        weight_decay=settings.weight_decay,
     )
     kept = averages(network, settings.ema_decay, settings.ema_others, settings.ema_widths)
     return Player(network, kept, optimizer, LossScale.of(settings.precision), runner)
@@ -130,8 +133,8 @@ class RunState:
 
     @property
     def model(self) -> Player:
-        """The player of a run that trains one network."""
-        return self.players[MODEL]
+        """The player whose average is the model that is sampled: the only one, or the first."""
+        return next(iter(self.players.values()))
 
     def freeze(self, device: torch.device) -> None:
         """Move the frozen networks to the device, in evaluation mode and without gradients."""

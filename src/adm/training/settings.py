@@ -57,6 +57,7 @@ class PlayerSettings:
     """The settings of one player; see `TrainSettings` for their meanings."""
 
     learning_rate: float
+    first_decay: float  # of Adam's first moments, beta_1
     weight_decay: float
     ema_decay: float
     ema_others: tuple[float, ...]

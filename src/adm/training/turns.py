@@ -1,16 +1,27 @@
 """RunState, Batch, Learn -> Updates by name: who learns from a batch, in which order."""
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from adm.training.batches import Batch
 from adm.training.objective import Objective
 from adm.training.players import MODEL, Player, RunState
 from adm.training.update import Update
 
-# Takes one optimizer step of one player. The loop passes `update`. The search for the largest
-# micro-batch passes `tried`, which runs the same passes without the step.
-Learn: TypeAlias = Callable[[Player, Objective, Batch], Update]
+
+class Learn(Protocol):
+    """Takes one optimizer step of one player.
+
+    The loop passes `update`. The search for the largest micro-batch passes `tried`, which runs the
+    same passes without the step.
+    """
+
+    def __call__(
+        self, player: Player, objective: Objective, batch: Batch, *, parts: int = 1
+    ) -> Update:
+        """Learn from a batch, which is one of `parts` equal parts of the turn's."""
+        ...
+
 
 # Trains players on one batch and returns an Update for each, by name. A turn changes players only
 # through `learn`, and takes all random numbers from the batch's draws.

@@ -60,12 +60,18 @@ class Update(NamedTuple):
         return {name: float(values.double().mean()) for name, values in self.rows.items()}
 
 
-def update(player: Player, objective: Objective, batch: Batch, how: StepSettings) -> Update:
+def update(
+    player: Player, objective: Objective, batch: Batch, how: StepSettings, *, parts: int = 1
+) -> Update:
     """Take one step on the global batch, of which `batch` is this process's share.
 
     The loss is the mean over the global batch, independent of micro-batches and processes. If a
     number is not finite, the weights stay as they are.
+
+    Args:
+        parts: the number of equal parts of the global batch, of one of which `batch` is the share.
     """
+    size = how.batch_size // parts
     # The objective of another player may have left gradients in this network.
     player.optimizer.zero_grad(set_to_none=True)
     scale, outcomes = player.scale, []
@@ -74,10 +80,10 @@ def update(player: Player, objective: Objective, batch: Batch, how: StepSettings
         with accumulating(player.runner, last):
             outcome = objective(player.runner, part)
             # The average over processes divides the sum of gradients by their number.
-            share = scale.value * how.devices.world / how.batch_size
+            share = scale.value * how.devices.world / size
             (outcome.loss.sum() * share).backward()
         outcomes.append(outcome.detached())
-    level, values = _gathered(outcomes, how)
+    level, values = _gathered(outcomes, size, how.devices)
     gradients = [p.grad for p in player.network.parameters() if p.grad is not None]
     norm = float(whole(get_total_norm(gradients))) / scale.value
     healthy = bool(torch.stack(list(values.values())).isfinite().all())
@@ -96,12 +102,14 @@ def _parts(batch: Batch, size: int) -> Iterator[tuple[Batch, bool]]:
         yield batch.part(start, start + size), start + size >= batch.size
 
 
-def _gathered(outcomes: list[Outcome], how: StepSettings) -> tuple[Tensor, dict[str, Tensor]]:
-    """Gather the levels and the shown values of the whole global batch."""
+def _gathered(
+    outcomes: list[Outcome], size: int, devices: Devices
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Gather the levels and the shown values of the whole global batch, of `size` images."""
     names = list(outcomes[0].shown)
     columns = [torch.cat([o.shown[name].detach().float() for o in outcomes]) for name in names]
     level = torch.cat([o.level.float() for o in outcomes])
-    all_rows = rows(torch.stack([level, *columns], dim=1), how.batch_size, how.devices)
+    all_rows = rows(torch.stack([level, *columns], dim=1), size, devices)
     return all_rows[:, 0], dict(zip(names, all_rows[:, 1:].unbind(1), strict=True))
 
 

@@ -1,0 +1,20 @@
+"""Generator, discriminator, Batch -> Updates: two networks learn against each other."""
+
+from adm.adversarial.latent import truncated
+from adm.adversarial.objectives import discriminator_objective, generator_objective
+from adm.adversarial.sampling import LatentSampling
+from adm.adversarial.settings import Adversarial, Augmentation
+from adm.adversarial.turn import CRITIC, adversarial_turn
+from adm.training.finished import GENERATOR
+
+__all__ = [
+    "CRITIC",
+    "GENERATOR",
+    "Adversarial",
+    "Augmentation",
+    "LatentSampling",
+    "adversarial_turn",
+    "discriminator_objective",
+    "generator_objective",
+    "truncated",
+]
