@@ -26,10 +26,11 @@ from resident import peak_bytes, resident_bytes
 from adm.networks import on_meta
 from adm.processes import Devices
 from adm.recipes import RECIPES, Recipe, build, recipe
+from adm.recipes.training import player_settings
 from adm.runs.memory import Memory, estimate
 from adm.training.batches import Batch
 from adm.training.draws import draw
-from adm.training.players import Player, player
+from adm.training.players import MODEL, Player, player
 from adm.training.update import StepSettings, update
 
 PAGE = Path(__file__).parent.parent / "docs" / "recipes.md"
@@ -64,7 +65,7 @@ def changed(chosen: Recipe, precision: str, recomputed: bool) -> Recipe:
 
 def player_of(chosen: Recipe) -> Player:
     """Build the player of a run, whose optimizer has moments as after the first step."""
-    settings = replace(build.player_settings(chosen.train), learning_rate=0.0)
+    settings = replace(player_settings(chosen)[MODEL], learning_rate=0.0)
     made = player(build.network(chosen), settings, CPU)
     for parameter in made.network.parameters():
         parameter.grad = torch.zeros_like(parameter)

@@ -20,7 +20,8 @@ from torch.nn import functional as F
 
 from adm.data import open_source
 from adm.demo.judge import load_reference, score
-from adm.generation.generate import DiffusionGenerator, generate
+from adm.generation.diffusion import DiffusionGenerator
+from adm.generation.generate import generate
 from adm.models.load import load_classifier, load_diffusion
 from adm.models.paths import SHIPPED
 from adm.samplers import DDIM, Ancestral, Grid, Sampling

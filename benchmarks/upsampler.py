@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from adm.data import open_source
-from adm.generation.generate import DiffusionGenerator, generate
+from adm.generation.diffusion import DiffusionGenerator
+from adm.generation.generate import generate
 from adm.images import to_float, to_uint8
 from adm.models.load import load_diffusion
 from adm.models.trained import DiffusionModel

@@ -33,7 +33,7 @@ from torch.nn import functional as F
 
 from adm.data.counting import count_of
 from adm.demo.run import STUDENT
-from adm.generation.generate import DiffusionGenerator
+from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.pipeline import Pipeline, load
 
 BASE = "released, 250 ancestral steps"

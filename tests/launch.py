@@ -100,5 +100,5 @@ def log(run: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
 
 
-def losses(run: Path) -> torch.Tensor:
-    return torch.tensor([line["loss"] for line in log(run)])
+def losses(run: Path, figure: str = "loss") -> torch.Tensor:
+    return torch.tensor([line[figure] for line in log(run) if figure in line])

@@ -18,6 +18,7 @@ from adm import openmp
 
 if TYPE_CHECKING:
     from adm.evaluation.front import evaluate as evaluate
+    from adm.generation.gan_pipeline import load_gan as load_gan
     from adm.generation.pipeline import Pipeline as Pipeline
     from adm.generation.pipeline import load as load
     from adm.generation.samples import Samples as Samples
@@ -35,6 +36,7 @@ _HOMES = {
     "evaluate": "adm.evaluation.front",
     "load": "adm.generation.pipeline",
     "load_classifier": "adm.models.load",
+    "load_gan": "adm.generation.gan_pipeline",
     "train": "adm.runs.front",
 }
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     "evaluate",
     "load",
     "load_classifier",
+    "load_gan",
     "train",
 ]
 

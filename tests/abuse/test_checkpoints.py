@@ -17,6 +17,7 @@ from mutations import NASTY, cut, flipped, one_line, paths, replaced
 from adm.models.load import load_any
 from adm.processes import Devices
 from adm.recipes import build
+from adm.recipes.training import player_settings
 from adm.training import checkpoint, players, posthoc
 from adm.training.players import RunState
 
@@ -95,7 +96,7 @@ MUTATIONS: tuple[Mutation, ...] = (
 def step_restored(run: Path) -> int | None:
     """The step from which a run continues, in memory; None at its beginning."""
     network = build.network(CHOSEN)
-    player = players.player(network, build.player_settings(CHOSEN.train), ALONE)
+    player = players.player(network, player_settings(CHOSEN)[players.MODEL], ALONE)
     found = checkpoint.intact(run, ALONE)
     state = RunState({players.MODEL: player})
     return None if found is None else checkpoint.restore(found, state).step

@@ -13,7 +13,7 @@ from cli.conftest import Adm
 from PIL import Image
 
 from adm.cli import main
-from adm.generation.generate import DiffusionGenerator
+from adm.generation.diffusion import DiffusionGenerator
 from adm.models.paths import SHIPPED
 
 FILES = ("fashion", "fashion-classifier", "fashion-fast", "fashion-judge")

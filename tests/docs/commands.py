@@ -94,7 +94,8 @@ SHORTER = (
     (r"adm grid", "--count 2"),
     (r"adm frontier", "--samplers ddim --spacings log_snr --steps 2,3 --count 20 --trial-count 2"),
     (r"--budget", "--budget 1min"),
-    (r"adm sweep", "--scales 0,2 --count 20 --steps 4"),
+    (r"adm sweep (?!.*truncation)", "--scales 0,2 --count 20 --steps 4"),
+    (r"adm sweep .*truncation", "--scales 1,2 --count 20"),
     (r"sweep \d+x\d+\S*\.pt", "--scales 0,1 --count 2 --steps 2"),
     (r"adm evaluate", "--resamples 20"),
     (

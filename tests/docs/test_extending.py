@@ -8,8 +8,8 @@ import torch
 from oracle import normal
 
 from adm.data import registry
+from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.folder import read_manifest
-from adm.generation.generate import DiffusionGenerator
 from adm.models.trained import DiffusionModel
 from adm.recipes import build
 from adm.samplers import DDIM, Grid, Sampling

@@ -216,7 +216,7 @@ def reference(features: str) -> Callable[[Path], None]:
 
 def run_of(make_recipe: Callable, *settings: str, classes: int = 3, side: int = 8) -> Callable:
     """A run folder of a small network, with stored averages if the settings say so."""
-    part = "classifier" if make_recipe is tiny.classifier else "unet"
+    part = {tiny.classifier: "classifier", tiny.gan: "gan"}.get(make_recipe, "unet")
 
     def make(path: Path) -> None:
         names = FASHION_CLASSES if classes == 10 else tuple(map(str, range(classes)))
@@ -266,5 +266,6 @@ GIVEN = (
     Given("runs/fashion-upsampler", _fashion_upsampler),
     Given("runs/fashion-14", run_of(tiny.diffusion, classes=10, side=14)),
     Given("runs/a", run_of(tiny.diffusion, classes=10, side=28)),
+    Given("runs/biggan", run_of(tiny.gan, "gan.size=28", classes=10, side=28)),
     Given("runs/a-classifier", run_of(tiny.classifier, "classifier.size=28", classes=10, side=28)),
 )

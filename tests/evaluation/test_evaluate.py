@@ -33,8 +33,8 @@ from adm.evaluation import (
 )
 from adm.evaluation.classes import class_scores
 from adm.evaluation.manifest import label_counts, versions
+from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.folder import sample_into
-from adm.generation.generate import DiffusionGenerator
 from adm.generation.job import Job
 from adm.models.load import load_diffusion
 from adm.samplers import DDIM, Grid, Sampling

@@ -24,8 +24,9 @@ from adm.frontier.point import Point, combinations
 from adm.frontier.run import chosen, estimate, run
 from adm.frontier.stored import Frontier, Machine, Shared, load
 from adm.frontier.trial import Trial, converged_points
+from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.folder import images_of
-from adm.generation.generate import DiffusionGenerator, block_of
+from adm.generation.generate import block_of
 from adm.generation.job import Job
 from adm.images import to_float
 from adm.models.load import load_classifier, load_diffusion

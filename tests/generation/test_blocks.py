@@ -10,7 +10,8 @@ from torch import Tensor
 
 from adm.generation import blocks as module
 from adm.generation.blocks import block_size, blocks, whole_blocks
-from adm.generation.generate import DiffusionGenerator, generate
+from adm.generation.diffusion import DiffusionGenerator
+from adm.generation.generate import generate
 from adm.models.load import load_classifier, load_diffusion
 from adm.samplers import Sampling
 from adm.samplers.words import changed

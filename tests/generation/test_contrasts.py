@@ -11,7 +11,7 @@ import torch
 
 import adm
 from adm.diffusion import clip
-from adm.generation.generate import DiffusionGenerator
+from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.generator import Cost, identity
 from adm.generation.manifest import read_manifest
 from adm.guidance import Contrast, contrasted, thresholded

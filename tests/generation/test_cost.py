@@ -9,7 +9,7 @@ import tiny
 import torch
 
 from adm.generation.cascade import cascade
-from adm.generation.generate import DiffusionGenerator
+from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.generator import Cost
 from adm.generation.job import Job
 from adm.models.load import load_classifier, load_diffusion

@@ -10,8 +10,8 @@ import tiny
 import torch
 
 from adm.diffusion import Prediction
+from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.finite import finite
-from adm.generation.generate import DiffusionGenerator
 from adm.models.load import load_classifier, load_diffusion
 from adm.models.trained import DiffusionModel
 from adm.samplers import Sampling, State

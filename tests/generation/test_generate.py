@@ -14,7 +14,8 @@ from torch import Tensor
 
 from adm.diffusion import clip
 from adm.generation import blocks
-from adm.generation.generate import DiffusionGenerator, generate
+from adm.generation.diffusion import DiffusionGenerator
+from adm.generation.generate import generate
 from adm.guidance import scaled, through_denoiser
 from adm.models.load import load_classifier, load_diffusion
 from adm.models.pair import check_pair

@@ -14,7 +14,7 @@ import torch
 import adm
 from adm.cli import main
 from adm.generation import blocks
-from adm.generation.generate import DiffusionGenerator
+from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.labels import labels_of
 from adm.generation.manifest import read_manifest
 from adm.models.load import read

@@ -9,7 +9,7 @@ import tiny
 import torch
 
 from adm.generation import precision
-from adm.generation.generate import DiffusionGenerator
+from adm.generation.diffusion import DiffusionGenerator
 from adm.models.load import load_diffusion
 from adm.models.trained import DiffusionModel
 from adm.samplers import Sampling

@@ -19,8 +19,8 @@ from adm.cached import Cached
 from adm.data.naming import MANIFEST
 from adm.generation import batches, blocks, writing
 from adm.generation.animation import cost
+from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.folder import check, sample_into
-from adm.generation.generate import DiffusionGenerator
 from adm.generation.job import Job
 from adm.generation.manifest import read_manifest
 from adm.hashes import SUMS, damaged_parts

@@ -17,8 +17,8 @@ from adm.data.registry import open_source
 from adm.evaluation.opening import open_images
 from adm.generation import blocks
 from adm.generation.animation import MOST_FRAMES, MOST_IMAGES, animation, cost
+from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.folder import sample_into
-from adm.generation.generate import DiffusionGenerator
 from adm.generation.job import Chain, Job
 from adm.generation.samples import sampled
 from adm.generation.sheet import MOST_CLASSES, PIXELS, contact_sheet, drawn, layout

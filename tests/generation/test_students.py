@@ -7,7 +7,7 @@ import tiny
 import torch
 
 import adm
-from adm.generation.generate import DiffusionGenerator
+from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.precision import candidates, measured
 from adm.models.load import load_classifier, load_diffusion
 from adm.models.trained import DiffusionModel

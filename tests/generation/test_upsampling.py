@@ -16,8 +16,9 @@ from adm.data.naming import ANIMATION, MANIFEST, SHEET
 from adm.generation import blocks
 from adm.generation import generate as generating
 from adm.generation.cascade import cascade, translated
+from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.folder import BASE, images_of, sample_into
-from adm.generation.generate import DiffusionGenerator, check_low_res, generate
+from adm.generation.generate import check_low_res, generate
 from adm.generation.job import Job, LowRes
 from adm.models import engines
 from adm.models.load import load_classifier, load_diffusion

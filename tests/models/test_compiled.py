@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from adm.files import user_cache
-from adm.generation.generate import DiffusionGenerator
+from adm.generation.diffusion import DiffusionGenerator
 from adm.models import compiled, engines
 from adm.models.compiled import Compiled, check_compiles
 from adm.models.load import load_classifier, load_diffusion

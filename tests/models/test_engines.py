@@ -8,7 +8,7 @@ import tiny
 import torch
 from torch import nn
 
-from adm.generation.generate import DiffusionGenerator
+from adm.generation.diffusion import DiffusionGenerator
 from adm.models import engines
 from adm.models.int8 import Rounded, calibrated, quantized
 from adm.models.load import load_diffusion

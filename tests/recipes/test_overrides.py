@@ -136,7 +136,7 @@ def test_fields_of_a_classifier_are_called_as_they_are_set() -> None:
 
 
 def test_what_is_no_recipe_at_all_is_said_to_be_none() -> None:
-    with pytest.raises(ValueError, match="needs the field kind, which is diffusion or classifier"):
+    with pytest.raises(ValueError, match="the field kind, which is diffusion, classifier or gan"):
         from_json({"a": 1})
 
 

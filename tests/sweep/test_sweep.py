@@ -16,8 +16,9 @@ from adm.cached import Cached
 from adm.evaluation import load_reference, make_reference
 from adm.features import Extracted
 from adm.features.contract import guarded
+from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.folder import images_of
-from adm.generation.generate import DiffusionGenerator, generate
+from adm.generation.generate import generate
 from adm.hashes import SUMS
 from adm.locks import InUse
 from adm.models.load import load_classifier, load_diffusion

@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from adm.generation.generate import DiffusionGenerator
+from adm.generation.diffusion import DiffusionGenerator
 from adm.models.load import load_classifier, load_diffusion
 from adm.samplers import Grid, Sampling
 from adm.training import checkpoint

@@ -8,7 +8,7 @@ import tiny
 import torch
 from training.test_resuming import assert_same
 
-from adm.generation.generate import DiffusionGenerator
+from adm.generation.diffusion import DiffusionGenerator
 from adm.models.load import load_classifier, load_diffusion
 from adm.models.teacher import Teacher, following
 from adm.networks import UNet, prepared

@@ -42,6 +42,22 @@ def test_two_processes_lose_what_one_loses(kind, tmp_path):
     torch.testing.assert_close(two, one, **CLOSE)
 
 
+@pytest.mark.parametrize("deep", ["false", "true"])
+def test_two_processes_train_the_gan_that_one_trains(deep, tmp_path):
+    """The statistics of batch normalisation, and their gradients, are of the global batch."""
+    own = (f"gan.deep={deep}", f"gan.split_noise={'false' if deep == 'true' else 'true'}")
+    recipe = tiny.gan(*SETTINGS, *own, "train.batch_size=8", "watch.validation_images=8")
+    source = tiny.stripes()
+    hold = ("--hold-out", "0.3")
+    launch.finish(launch.train(tmp_path / "a", recipe, source, tmp_path / "one", *hold))
+    started = launch.train(tmp_path / "b", recipe, source, tmp_path / "two", *hold, processes=2)
+    launch.finish(started)
+    for name in ("generator/loss", "discriminator/loss", "validation/frechet"):
+        one, two = launch.losses(tmp_path / "one", name), launch.losses(tmp_path / "two", name)
+        assert len(two) >= 2
+        torch.testing.assert_close(two, one, **(CLOSE | {"rtol": 2e-3}))
+
+
 @pytest.mark.parametrize("method", ["trajectory", "consistency"])
 def test_two_processes_distil_what_one_distils(method, tmp_path):
     recipe = tiny.student(*SETTINGS, "watch.validation_images=2", *OF[method])

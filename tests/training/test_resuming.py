@@ -13,6 +13,7 @@ from adm.losses import TimestepImportance
 from adm.processes import Devices
 from adm.recipes import Recipe, build
 from adm.recipes.overrides import override
+from adm.recipes.training import player_settings
 from adm.training import checkpoint
 from adm.training.players import MODEL, RunState, player
 
@@ -27,6 +28,11 @@ RECIPES = {
     "recomputed": tiny.diffusion("train.checkpoint_activations=true", "unet.dropout=0.3"),
     "classifier": tiny.classifier("classifier.dropout=0.3", "train.weight_decay=0.1"),
     "unconditional": tiny.diffusion("unet.classes=null"),
+    "gan": tiny.gan("adversarial.augmentation=colour,translation,cutout"),
+    "deep gan": tiny.gan(
+        *("gan.deep=true", "gan.split_noise=false", "gan.attention_factors=1"),
+        *("gan.classes=null", "train.ema_others=0.5"),
+    ),
 }
 
 
@@ -34,7 +40,8 @@ def everything(run: Path) -> dict[str, Any]:
     """All that a run has come to, by file."""
     folder = checkpoint.latest(run)
     assert folder is not None
-    tensors = {file.name: load_file(file) for file in folder.glob("*.safetensors")}
+    found = folder.rglob("*.safetensors")
+    tensors = {str(file.relative_to(folder)): load_file(file) for file in found}
     state = json.loads((folder / "state.json").read_text())
     return {**tensors, "state": state, "log": (run / "log.jsonl").read_bytes()}
 
@@ -93,7 +100,7 @@ def test_importance_is_restored_in_place(tmp_path: Path) -> None:
 
 def fresh_state(chosen: Recipe) -> RunState:
     alone = Devices(torch.device("cpu"))
-    fresh = player(build.network(chosen), build.player_settings(chosen.train), alone)
+    fresh = player(build.network(chosen), player_settings(chosen)[MODEL], alone)
     return RunState({MODEL: fresh}, importance=TimestepImportance(chosen.process.steps))
 
 

@@ -8,7 +8,8 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from adm.runs.watch.curves import PANELS, Column, as_percent, curves, draw, read_log, smoothed
+from adm.runs.watch.curves import curves, draw, read_log
+from adm.runs.watch.panels import PANELS, Column, as_percent, smoothed
 from adm.runs.watch.times import Times
 
 
@@ -72,12 +73,29 @@ def test_smoothing_keeps_the_mean_of_each_stretch_and_the_last_step() -> None:
 
 def test_every_panel_is_drawn_where_the_log_has_its_figures(tmp_path: Path) -> None:
     log = read_log(full_log(tmp_path / "log.jsonl"))
-    assert all(shows(log) for _, shows, _ in PANELS)
+    of_gan = gan_log(log)
+    ours, theirs = ([shows(each) for _, shows, _ in PANELS] for each in (log, of_gan))
+    assert all(one or other for one, other in zip(ours, theirs, strict=True))
+    assert draw(of_gan, "gan").height > draw({"loss": log["loss"]}, "run").height
     whole = draw(log, "run")
     part = draw({"loss": log["loss"]}, "run")
     assert whole.height > 3 * part.height
     assert draw({}, "nothing yet").width > 0
     assert draw({"loss": Column(np.array([1]), np.array([np.nan]))}).width > 0
+
+
+def gan_log(log: dict[str, Column]) -> dict[str, Column]:
+    """The log of two players: the same figures, of each, and their distance from real images."""
+    players, of_each = ("generator", "discriminator"), ("loss", "gradient_norm", "learning_rate")
+    found = {f"{name}/{key}": log[key] for name in players for key in of_each}
+    logits = {f"discriminator/{name}": log["loss"] for name in ("real", "generated")}
+    return found | logits | {"validation/frechet": log["validation/loss"]}
+
+
+def test_the_losses_of_two_players_are_drawn_in_one_panel(tmp_path: Path) -> None:
+    of_gan = gan_log(read_log(full_log(tmp_path / "log.jsonl")))
+    assert legend(panel(of_gan, "losses")) == ["generator", "discriminator"]
+    assert legend(panel(of_gan, "logits of the discriminator")) == ["real", "generated"]
 
 
 def panel(log: dict[str, Column], name: str) -> Axes:

@@ -10,7 +10,7 @@ from PIL import Image
 from watch import states
 
 from adm.data import Source
-from adm.generation.generate import DiffusionGenerator
+from adm.generation.diffusion import DiffusionGenerator
 from adm.pictures import fitted, tile_size
 from adm.processes import Devices
 from adm.recipes import Recipe

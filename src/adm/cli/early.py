@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from adm.arguments import check_grid, check_learned, check_levels
 from adm.cli import budgets, places
+from adm.cli.early_gan import check_options
 from adm.cli.early_models import known_classes, model_of, models
 from adm.cli.obstacles import gathered
 from adm.cli.proportions import check_proportions
@@ -53,7 +54,7 @@ def sample(
             check(_countable, classes, count, known)
             if proportions is not None:
                 check(check_proportions, proportions, classes, known)
-        check(settings, base, how.settings)
+        check(settings, base, how)
         check(check_upsampler_steps, upsampler_steps, upsampler)
         check(budgets.check, model, how, budget, frontier, upsampler)
         if larger is not None:
@@ -74,7 +75,7 @@ def upsample(model: str, images: str, out: Path, how: SamplingOptions) -> None:
         check(places.folder, out, MANIFEST)
         if base is not None and base.low_shape is None:
             check(_raise, not_upsampler(base.path))
-        check(settings, base, how.settings)
+        check(settings, base, how)
 
 
 def job(model: str, how: SamplingOptions, classes: str | None, count: int | None) -> None:
@@ -83,7 +84,7 @@ def job(model: str, how: SamplingOptions, classes: str | None, count: int | None
         base, guide = models(check, model, how)
         if base is not None:
             check(_countable, classes, count, known_classes(base, guide, how))
-        check(settings, base, how.settings)
+        check(settings, base, how)
 
 
 def sweep(
@@ -114,11 +115,16 @@ def sweep(
             check(parse_classes, classes, known)
         if proportions is not None:
             check(check_proportions, proportions, classes, known)
+        if base is not None and base.kind == "gan":
+            check(check_options, base, how)
+            if samplers or steps:
+                check(_raise, ValueError("a GAN has no samplers and no steps; leave them out"))
+            return
         shared = how.settings
         for sampler in samplers or [None]:
             own = shared if sampler in (None, "ddim") else shared | {"eta": None}
             for number in steps or [None]:
-                check(settings, base, own | {"sampler": sampler, "steps": number})
+                check(of_diffusion, base, own | {"sampler": sampler, "steps": number})
 
 
 def demo(out: Path, sampler: str | None, steps: int | None) -> None:
@@ -126,7 +132,7 @@ def demo(out: Path, sampler: str | None, steps: int | None) -> None:
     with gathered() as check:
         check(places.replaceable, out)
         base = check(model_of, "fashion", "diffusion")
-        check(settings, base, {"sampler": sampler, "steps": steps})
+        check(of_diffusion, base, {"sampler": sampler, "steps": steps})
 
 
 def train(
@@ -214,8 +220,15 @@ def paths(data: Sequence[str], written: Mapping[str, tuple[Path | None, str]]) -
                 check(places.file, path, flag, example)
 
 
-def settings(base: "Described | None", given: Mapping[str, Any]) -> None:
-    """Refuse settings that a model cannot be sampled with.
+def settings(base: "Described | None", how: SamplingOptions) -> None:
+    """Refuse options that a model cannot be sampled with."""
+    check_options(base, how)
+    if base is None or base.kind != "gan":
+        of_diffusion(base, how.settings)
+
+
+def of_diffusion(base: "Described | None", given: Mapping[str, Any]) -> None:
+    """Refuse settings that a diffusion model cannot be sampled with.
 
     The samplers need torch, which is loaded only if a setting of theirs is given.
     """

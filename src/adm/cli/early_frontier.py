@@ -63,7 +63,7 @@ def _check_value(
     for each in product(*others.values()):
         with suppress(ValueError):
             beside = dict(zip(others, each, strict=True))
-            early.settings(base, {**settings, **beside, name: value})
+            early.of_diffusion(base, {**settings, **beside, name: value})
             return
-    early.settings(base, {**settings, name: value})  # what is wrong with the value alone
-    early.settings(base, {**settings, **beside, name: value})
+    early.of_diffusion(base, {**settings, name: value})  # what is wrong with the value alone
+    early.of_diffusion(base, {**settings, **beside, name: value})

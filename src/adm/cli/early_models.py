@@ -14,14 +14,18 @@ def models(
     check: Check, model: str, how: SamplingOptions
 ) -> "tuple[Described | None, Described | None]":
     """Return what the model and its classifier say about themselves, as far as it is known."""
-    base = check(model_of, model, "diffusion")
+    base = check(model_of, model, "diffusion", "gan")
     guide = None if how.classifier is None else check(model_of, how.classifier, "classifier")
     _check_contrasts(check, base, how)
     return base, guide
 
 
-def model_of(model: str, kind: "Kind") -> "Described | None":
+def model_of(model: str, kind: "Kind", *others: "Kind") -> "Described | None":
     """Return what a model file says about itself; None for a released file.
+
+    Args:
+        kind: of the model that an error suggests.
+        others: kinds that it may be of as well.
 
     Raises:
         ValueError: there is no such model, or it is damaged or of another kind.
@@ -30,7 +34,7 @@ def model_of(model: str, kind: "Kind") -> "Described | None":
     from adm.models.paths import resolve
 
     found = described(resolve(model, kind))
-    if found is not None:
+    if found is not None and found.kind not in others:
         check_kind(found.path, found.kind, kind)
     return found
 
@@ -52,7 +56,7 @@ def _check_contrasts(check: Check, base: "Described | None", how: SamplingOption
     given = how.contrasts
     weak = None if given.weak is None else check(model_of, given.weak, "diffusion")
     check(_check_pair, given.weak, given.weak_scale, base)
-    if base is None:
+    if base is None or base.kind == "gan":
         return
     if given.free_scale not in (None, 1.0):
         check(_check_free, base, told=not how.without_label)

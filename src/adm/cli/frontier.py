@@ -169,7 +169,7 @@ def frontier(
     from adm.sweep.scoring import Scoring
 
     devices = joined(device)
-    pipeline = replace(how, device=str(devices.device)).pipeline(model)
+    pipeline = replace(how, device=str(devices.device)).of_diffusion(model)
     plan = _plan(pipeline, how, listed, scales, ",".join(classes), count)
     trial = Trial(plan, converged_points(plan), min(trial_count, count), out, devices)
     data = reference_data(reference[0], split, pipeline.shape)

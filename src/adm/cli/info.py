@@ -12,7 +12,8 @@ from adm.cli.output import AsJson, as_document, show
 from adm.shown import printable
 
 if TYPE_CHECKING:
-    from adm.recipes import DiffusionRecipe, Recipe
+    from adm.recipes import ClassifierRecipe, DiffusionRecipe, Recipe
+    from adm.recipes.schema import GANRecipe
     from adm.training.header import Metadata
 
 MOST_SHOWN = 24
@@ -85,7 +86,6 @@ def _print(chosen: "Recipe", held: dict[str, Any]) -> None:
         "parameters": f"{held['parameters']:,}",
         "images": f"{height}x{width}, {count_of(chosen.data.channels, 'channel')}",
         "classes": _listed(held["classes"]),
-        "process": f"{chosen.process.schedule}, {chosen.process.steps} steps",
         "trained": f"{held['steps']:,} steps of {chosen.train.batch_size} images of "
         f"{held['data'] or 'unknown data'}",
     }
@@ -94,11 +94,25 @@ def _print(chosen: "Recipe", held: dict[str, Any]) -> None:
     rows |= {part: _origin(held[part]) for part in ("teacher", "guide") if held[part]}
     guides = held["classifier"] or "none is found for it"
     rows |= build.by_kind(
-        chosen, diffusion=lambda recipe: _made_by(recipe, guides), classifier=lambda _: {}
+        chosen,
+        diffusion=lambda recipe: _process(recipe) | _made_by(recipe, guides),
+        classifier=_process,
+        gan=_made_from,
     )
     for name, value in rows.items():
         table.add_row(name, Text(printable(value)))
     Console(width=100).print(table)
+
+
+def _process(recipe: "DiffusionRecipe | ClassifierRecipe") -> dict[str, str]:
+    return {"process": f"{recipe.process.schedule}, {recipe.process.steps} steps"}
+
+
+def _made_from(recipe: "GANRecipe") -> dict[str, str]:
+    """Describe what a generator makes images from."""
+    truncation = recipe.sample.truncation
+    limit = "whole" if truncation is None else f"truncated at {truncation:g}"
+    return {"noise": f"{recipe.gan.noise} numbers, {limit} by default"}
 
 
 def _made_by(recipe: "DiffusionRecipe", classifier: str) -> dict[str, str]:

@@ -9,15 +9,16 @@ from adm.cli.proportions import labels_like
 from adm.cli.sampling import SamplingOptions
 
 if TYPE_CHECKING:
+    from adm.generation.gan_pipeline import GANPipeline
     from adm.generation.pipeline import Pipeline
     from adm.models.trained import ClassifierModel
     from adm.samplers import Sampling
-    from adm.sweep.plan import Sweep
+    from adm.sweep.truncations import AnySweep
 
 
 def along(contrasts: ContrastOptions, setting: str, strongest: float) -> ContrastOptions:
     """Return the options with the scale that varies, if it is of guidance without a classifier."""
-    if setting == "scale":
+    if setting in ("scale", "truncation"):
         return contrasts
     if getattr(contrasts, setting) is not None:
         raise ValueError(f"the scales are those of {setting}=...; give them as scales=... only")
@@ -40,17 +41,22 @@ def _base(
 
 
 def plan(
-    pipeline: "Pipeline",
+    pipeline: "Pipeline | GANPipeline",
     how: SamplingOptions,
     axis: str,
     listed: tuple[tuple[str, ...] | None, tuple[int, ...] | None, tuple[float, ...]],
     labels: list[int] | None,
     count: int,
-) -> "Sweep":
+) -> "AnySweep":
     """Return the sweep; samplers and steps that are not listed are those of the recipe."""
+    from adm.generation.gan_pipeline import GANPipeline
     from adm.sweep.plan import Sweep
+    from adm.sweep.truncations import TruncationSweep
 
     samplers, steps, scales = listed
+    if isinstance(pipeline, GANPipeline):
+        shared = pipeline.generator(**how.settings).sampling
+        return TruncationSweep(pipeline.model, shared, labels, count, scales)
     names = samplers or (pipeline.sampling.sampler.name,)
     base = _base(pipeline, how, axis, names)
     guided = any(scales) if axis == "scale" else base.by_classifier
@@ -80,7 +86,7 @@ def labels(
     return balanced(parse_classes(classes or "all", known), count) if known else None
 
 
-def judge_labels(judge: "ClassifierModel | None", plan: "Sweep") -> list[int]:
+def judge_labels(judge: "ClassifierModel | None", plan: "AnySweep") -> list[int]:
     """Return the labels of the samples in the numbering of the judge's classes."""
     if judge is None:
         return []

@@ -53,6 +53,8 @@ def sample(
 
         adm sample fashion --count 50000 --shard 2/4 --out out/shards
 
+        adm sample runs/biggan --truncation 0.5 --classes all:8 --out out/gan
+
         adm sample 64x64_diffusion.pt --upsampler 64_256_upsampler.pt --out out/large
 
     Parameters
@@ -92,9 +94,9 @@ def sample(
         frontier=frontier,
     )
     how, devices = how.joined()
-    pipeline = how.pipeline(model, upsampler)
     if budget is not None:
-        how = budgets.fitted(pipeline, how, budget, frontier, model)
+        how = budgets.fitted(how.of_diffusion(model), how, budget, frontier, model)
+    pipeline = how.pipeline(model, upsampler)
     wanted = chosen
     if proportions is not None:
         wanted, count = labels_like(proportions, pipeline.classes, count), None

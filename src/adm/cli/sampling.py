@@ -17,6 +17,7 @@ from adm.generation.shares import Shard, common
 from adm.shown import shown_path
 
 if TYPE_CHECKING:  # so that --help does not load torch
+    from adm.generation.gan_pipeline import GANPipeline
     from adm.generation.job import Job
     from adm.generation.pipeline import Pipeline
     from adm.processes import Devices
@@ -62,6 +63,9 @@ class SamplingOptions:
     steps
         Noise levels that sampling visits, which are the network evaluations per image of every
         sampler but heun (2 steps - 1); the recipe's value by default.
+    truncation
+        GANs only: largest absolute value of the noise, as in 0.5, which gives more typical and less
+        diverse images; no limit by default.
     eta
         DDIM only: noise added at each step, from 0 (deterministic) to 1 (as in ancestral sampling).
     seed
@@ -124,6 +128,7 @@ class SamplingOptions:
     contrasts: ContrastOptions = NONE
     sampler: str | None = None
     steps: int | None = None
+    truncation: float | None = None
     eta: float | None = None
     seed: int | None = None
     batch_size: int = 64
@@ -170,6 +175,7 @@ class SamplingOptions:
             "start": self.start,
             "end": self.end,
             "levels": self.levels,
+            "truncation": self.truncation,
             "eta": self.eta,
             "scale": self.scale,
             **self.guides,
@@ -190,8 +196,19 @@ class SamplingOptions:
         names = (field.name for field in fields(self))
         return {name: getattr(self, name) for name in names if name.startswith("guide_")}
 
-    def pipeline(self, model: str, upsampler: str | None = None) -> "Pipeline":
+    def pipeline(self, model: str, upsampler: str | None = None) -> "Pipeline | GANPipeline":
         """Load the model and those that help it on the device of these options."""
+        from adm.generation.gan_pipeline import load_gan
+        from adm.models.described import described
+        from adm.models.paths import resolve
+
+        found = described(resolve(model))
+        if found is not None and found.kind == "gan":
+            return load_gan(model, upsampler, self.device)
+        return self.of_diffusion(model, upsampler)
+
+    def of_diffusion(self, model: str, upsampler: str | None = None) -> "Pipeline":
+        """Load a diffusion model, as `pipeline` does."""
         from adm.generation.pipeline import load
 
         return load(model, self.classifier, upsampler, self.device, self.contrasts.weak)

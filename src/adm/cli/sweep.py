@@ -19,8 +19,9 @@ SCALES = {  # by what they are of
     "free-scale": (1.0, 1.5, 2.0, 3.0, 4.0),
     "weak-scale": (1.0, 1.25, 1.5, 2.0, 3.0),
     "attention-scale": (0.0, 0.5, 1.0, 2.0, 4.0),
+    "truncation": (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0),
 }
-Axis = Literal["scale", "free-scale", "weak-scale", "attention-scale"]
+Axis = Literal["scale", "free-scale", "weak-scale", "attention-scale", "truncation"]
 
 
 def sweep(
@@ -71,6 +72,8 @@ def sweep(
 
         adm sweep fashion --axis free-scale --scales 1,2,4 --reference fashion.npz --out out/free
 
+        adm sweep runs/biggan --axis truncation --reference fashion.npz --out out/truncation
+
         adm sweep 64x64_diffusion.pt --classifier 64x64_classifier.pt --reference imagenet64.npz \
             --samplers ddim,ancestral --steps 25,100,250 --count 10000 --out adm-g
 
@@ -94,7 +97,8 @@ def sweep(
         Guidance scales to sample at, separated by commas or spaces. By default 0,0.5,1,2,4,8 for a
         classifier, where 0 is no guidance, and fewer, from none on, for another --axis.
     axis
-        What the scales are of: a classifier, or guidance that needs none.
+        What the scales are of: a classifier, guidance that needs none, or the truncation of a GAN's
+        noise, of which 4 leaves nearly all of it.
     guide_interval
         Lowest and highest noise level of guidance, in 0..T, as in 100,700; all levels by default.
     guide_every
@@ -151,6 +155,7 @@ def sweep(
     how = SamplingOptions(
         classifier=classifier,
         scale=abs(strongest) if axis == "scale" else None,
+        truncation=strongest if axis == "truncation" else None,
         contrasts=points.along(contrasts, setting, strongest),
         guide_interval=guide_interval,
         guide_every=guide_every,

@@ -29,7 +29,11 @@ from adm.training import checkpoint, retention
 from adm.training.heap import keep_freed_memory
 
 SMOOTHING = 0.95  # of the exponential average of the printed losses
-SHOWN = ("loss", "mse", "vlb", "accuracy", "gradient_norm")  # entries of the log that are printed
+# Entries of the log that are printed, those that it has.
+SHOWN = (
+    *("loss", "mse", "vlb", "accuracy", "gradient_norm"),
+    *("generator/loss", "discriminator/loss", "discriminator/real", "discriminator/generated"),
+)
 MOST_NAMED = 12  # classes or unreadable images listed
 
 
@@ -203,6 +207,7 @@ def _finish(recipe: Recipe, out: Path, devices: Devices) -> None:
         recipe,
         diffusion=lambda r: f"upsample {out} IMAGES" if r.data.low_res else f"sample {out}",
         classifier=lambda _: f"sample MODEL --classifier {out}",
+        gan=lambda _: f"sample {out} --truncation 1",
     )
     say(f"{newest}: done; next, `adm {use} --out ...`")
 

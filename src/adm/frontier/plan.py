@@ -8,7 +8,7 @@ from torch import Tensor
 
 from adm.diffusion import FIXED_SMALL, X_0, Parameterization, denoiser
 from adm.frontier.point import Point
-from adm.generation.generate import DiffusionGenerator
+from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.job import Job
 from adm.generation.precision import AUTO
 from adm.models.trained import ClassifierModel, DiffusionModel

@@ -18,8 +18,9 @@ from adm.frontier.machine import REPEATS, machine_of, seconds_of, timing
 from adm.frontier.plan import Candidates, draws_noise
 from adm.frontier.point import Point
 from adm.frontier.stored import Measured, Seconds
+from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.folder import images_of
-from adm.generation.generate import DiffusionGenerator, block_of
+from adm.generation.generate import block_of
 from adm.generation.generator import identity
 from adm.generation.job import Job
 from adm.images import to_float

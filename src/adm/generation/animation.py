@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from adm.generation.generate import DiffusionGenerator
+from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.generator import OnStep
 from adm.generation.job import Chain, Images, Job
 from adm.generation.sheet import MOST_OF_CLASS, drawn, layout

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from adm.generation.generate import DiffusionGenerator
+from adm.generation.diffusion import DiffusionGenerator
+from adm.generation.gan import GANGenerator
 from adm.generation.job import Job
 from adm.models.trained import DiffusionModel
 from adm.samplers.words import changed
@@ -30,6 +31,9 @@ def cascade(base: Job, upsampler: DiffusionModel, steps: int | None = None) -> J
             sampling.grid.check(upsampler.schedule.last)
         except ValueError as error:
             raise ValueError(f"the upsampler's {error}") from None
+    if isinstance(generator, GANGenerator):
+        like = generator.sampling
+        sampling = replace(sampling, seed=like.seed, rounding=like.rounding)
     if isinstance(generator, DiffusionGenerator):
         like = generator.sampling
         sampling = replace(

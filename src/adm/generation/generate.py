@@ -1,242 +1,17 @@
-"""DiffusionModel, Sampling -> DiffusionGenerator; Generator, labels, indices -> uint8 images."""
+"""Generator, labels, indices -> uint8 images, batch by batch."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from adm.diffusion import THRESHOLDS, Schedule
-from adm.generation.blocks import Block, block_size, blocks, whole_blocks
-from adm.generation.contrasts import check_contrasts, denoiser, needs_weak
-from adm.generation.cost import Counter, calls
-from adm.generation.finite import finite, not_finite
+from adm.generation.blocks import whole_blocks
+from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.fit import check_start
-from adm.generation.generator import Cost, Generator, OnStep, identity
-from adm.generation.grad_mode import with_grad, without_grad
-from adm.generation.guided import check_guidance, gradient_of, through_network
-from adm.generation.precision import concrete
-from adm.generation.student import distilled
-from adm.guidance import Gradient, total
-from adm.images import ROUNDING, to_float
-from adm.models.engines import check_engine
-from adm.models.pair import classes_of
-from adm.models.stored_grids import with_levels
-from adm.models.trained import ClassifierModel, DiffusionModel
-from adm.samplers import Ancestral, ImageNoise, Sampling, State
-from adm.samplers.words import to_json
+from adm.generation.gan import GANGenerator
+from adm.generation.generator import Generator
 
-# Added to the index of an image that is upsampled: its noise must be independent of the noise from
-# which the base model sampled it under the same seed.
-UPSAMPLED = 2**48
-
-
-@dataclass(frozen=True, eq=False)
-class DiffusionGenerator:
-    """A diffusion model with its sampling settings.
-
-    Attributes:
-        model: the network, its recipe and its process.
-        sampling: the sampler and everything else that images depend on; the levels of a searched
-            grid are looked up.
-        classifier: the classifier that guides, if `sampling` has guidance by one.
-        weak: the weak model of autoguidance, if `sampling` has that.
-
-    Raises:
-        ValueError: the model cannot be sampled with these settings, or guided by these others.
-    """
-
-    model: DiffusionModel
-    sampling: Sampling
-    classifier: ClassifierModel | None = None
-    weak: DiffusionModel | None = None
-
-    def __post_init__(self) -> None:
-        check_engine(self.sampling.engine, self.model)
-        # Resolved here, so that every manifest records what the images are made with.
-        found = distilled(self.model, self.sampling, self.classifier)
-        found = concrete(with_levels(found, self.model.path), self.model)
-        object.__setattr__(self, "sampling", found)
-        found.grid.check(self.model.schedule.last)
-        found.sampler.evaluations(self.steps)
-        check_guidance(self.model, found, self.classifier)
-        check_contrasts(self.model, found, self.weak)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        return self.model.shape
-
-    @property
-    def low_shape(self) -> tuple[int, int, int] | None:
-        return self.model.low_shape
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The classes that the model is told, otherwise those that the classifier guides to."""
-        told = self.tells and bool(self.model.classes)
-        if told or self.sampling.by_classifier:
-            return classes_of(self.model, self.classifier)
-        return ()
-
-    @property
-    def tells(self) -> bool:
-        """Whether the network is told the class."""
-        return self.sampling.use_labels and self.model.network.config.classes is not None
-
-    @property
-    def seed(self) -> int:
-        return self.sampling.seed
-
-    @property
-    def evaluations(self) -> int:
-        """Network evaluations per image, those of weaker networks included."""
-        if self.sampling.by_contrast:
-            return self._calls.network
-        return self.sampling.sampler.evaluations(self.steps)
-
-    @property
-    def steps(self) -> int:
-        """The number of levels that are visited, each of which gives a state."""
-        return self.sampling.grid.steps
-
-    @cached_property
-    def cost(self) -> Cost:
-        """Calls of the network and of the classifier per image."""
-        return self._calls.cost
-
-    @cached_property
-    def _calls(self) -> Counter:
-        sampling = replace(self.sampling, guidance=()) if self.model.student else self.sampling
-        return calls(sampling, self.model.schedule)
-
-    def evaluated(self, step: int) -> int:
-        """Return the network evaluations that a step, numbered from 1, counts for in `on_step`."""
-        return self.evaluations * step // self.steps - self.evaluations * (step - 1) // self.steps
-
-    @property
-    def block(self) -> int:
-        """The number of images in a block; see `adm.generation.blocks`."""
-        return block_size(self.shape, self.model.device)
-
-    @property
-    def schedule(self) -> Schedule:
-        """The model's process, respaced to the levels that are visited."""
-        return self.sampling.grid.of(self.model.schedule)
-
-    @torch.inference_mode(False)  # in which guidance could not differentiate the classifier
-    def trajectory(
-        self,
-        labels: Tensor | None,
-        indices: Sequence[int],
-        low_res: Tensor | None = None,
-        gradient: Gradient | None = None,
-    ) -> Iterator[State]:
-        """Sample one batch, step by step.
-
-        The same images in another batch may differ by rounding; those of `images` do not.
-
-        Args:
-            labels: (B,) int64; None for an unconditional batch.
-            indices: (B,) global index of each image, which with the seed determines its noise.
-            low_res: (B, C, h, w) uint8, the images that an upsampler starts from.
-            gradient: custom guidance, added to the classifier's. With it, steps run in the grad
-                mode of the caller, so that the gradient can differentiate the denoiser.
-
-        Yields:
-            State after every step; `x` of the last one is (B, C, H, W), the images in [-1, 1].
-
-        Raises:
-            ValueError: there is guidance and no labels.
-        """
-        model, schedule = self.model, self.schedule
-        labels = None if labels is None else labels.to(model.device, copy=True)
-        sampler, threshold = self.sampling.sampler, THRESHOLDS[self.sampling.threshold]
-        draws = isinstance(sampler, Ancestral)
-        before = model.parameterization.mean_threshold(threshold) if draws else threshold
-        # The x_0 of a student says where its step leads, and may be outside the range of images.
-        before = None if model.student else before
-        again = {"threshold": threshold} if getattr(sampler, "clip_again", False) else {}
-        low = None if low_res is None else to_float(low_res.to(model.device))
-        told = labels if self.tells else None
-        denoise = denoiser(model, self.weak, self.sampling, told, low, before)
-        own = gradient_of(self.sampling, model.schedule, self.classifier, labels)
-        both = [g for g in (own, gradient) if g is not None]
-        pull = total(*both) if both else None
-        noise = self.noise(indices, low_res)
-        states = sampler(denoise, noise.start(), schedule, noise, pull, **again)
-        if through_network(self.sampling):
-            return with_grad(states)
-        return states if gradient is not None else without_grad(states)
-
-    def noise(self, indices: Sequence[int], low_res: Tensor | None = None) -> ImageNoise:
-        """Return the noise of one batch; `start()` is the noise that sampling starts from."""
-        numbers = indices if low_res is None else [UPSAMPLED + index for index in indices]
-        return ImageNoise(self.seed, numbers, self.model.shape, self.model.device)
-
-    def images(
-        self,
-        labels: Tensor | None,
-        indices: Sequence[int],
-        low_res: Tensor | None = None,
-        on_step: OnStep | None = None,
-    ) -> Tensor:
-        """Sample any number of images: (N, C, H, W) uint8 on the CPU.
-
-        They are computed in blocks, so that an image depends on no other one: neither on their
-        number nor on their order.
-
-        Args:
-            labels, indices, low_res: see `trajectory`.
-            on_step: called after every step with the network evaluations that it took.
-
-        Raises:
-            FloatingPointError: a step gave NaN or infinity.
-        """
-        found = torch.empty((len(indices), *self.shape), dtype=torch.uint8)
-        for block in blocks(indices, self.block):
-            found[block.positions] = self._sampled(block, labels, indices, low_res, on_step)
-        return found
-
-    # Six parameters: those of `images`, and the part of them that is computed together.
-    def _sampled(
-        self,
-        block: Block,
-        labels: Tensor | None,
-        indices: Sequence[int],
-        low_res: Tensor | None,
-        on_step: OnStep | None,
-    ) -> Tensor:
-        """Sample the images of a block: (n, C, H, W) uint8 on the CPU."""
-        filled = [indices[position] for position in block.filled]
-        states = self.trajectory(
-            None if labels is None else labels[block.filled],
-            filled,
-            None if low_res is None else low_res[block.filled],
-        )
-        x = torch.empty(0)
-        sound = finite(states, lambda step, place: self._not_finite(step, filled[place]))
-        for step, state in enumerate(sound, start=1):
-            x = state.x
-            if on_step is not None:
-                on_step(len(block.positions) * self.evaluated(step))
-        return ROUNDING[self.sampling.rounding](x[block.places]).cpu()
-
-    def _not_finite(self, step: int, index: int) -> FloatingPointError:
-        level = self.sampling.grid.visited(self.model.schedule)[self.steps - step]
-        return not_finite(self.model.path.name, self.sampling, index, step, level)
-
-    def manifest(self) -> dict[str, Any]:
-        """Everything besides labels and indices that the images depend on, as JSON values."""
-        guides = self.classifier if self.sampling.by_classifier else None
-        weak = {"weak": identity(self.weak)} if self.weak and needs_weak(self.sampling) else {}
-        return {
-            "model": identity(self.model),
-            "classifier": None if guides is None else identity(guides),
-            **weak,
-            "sampling": to_json(self.sampling),
-        }
+OURS = (DiffusionGenerator, GANGenerator)
 
 
 def generate(
@@ -279,7 +54,7 @@ def generate(
 
 def block_of(generator: Generator) -> int:
     """Return the number of images in a block of a generator; 1 for one that has no blocks."""
-    return generator.block if isinstance(generator, DiffusionGenerator) else 1
+    return generator.block if isinstance(generator, OURS) else 1
 
 
 def check_low_res(
@@ -296,4 +71,4 @@ def check_low_res(
 
 def _named(generator: Generator, otherwise: str) -> str:
     """Return the path of a generator's model."""
-    return str(generator.model.path) if isinstance(generator, DiffusionGenerator) else otherwise
+    return str(generator.model.path) if isinstance(generator, OURS) else otherwise

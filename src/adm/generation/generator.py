@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeAlias
 from torch import Tensor
 
 from adm.hashes import sha256
-from adm.models.trained import ClassifierModel, DiffusionModel
+from adm.models.trained import Trained
 
 # Called after a step with the network evaluations that it took, one image each.
 OnStep: TypeAlias = Callable[[int], None]
@@ -89,7 +89,7 @@ class Generator(Protocol):
         ...
 
 
-def identity(model: DiffusionModel | ClassifierModel) -> dict[str, Any]:
+def identity(model: Trained) -> dict[str, Any]:
     """Return what identifies a trained network in a manifest."""
     return {
         "recipe": model.recipe.name,

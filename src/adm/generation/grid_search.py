@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from adm.diffusion.fractional import karras, usual_start
-from adm.generation.generate import DiffusionGenerator
+from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.generator import OnStep
 from adm.hashes import sha256
 from adm.limits import MOST_SEARCHED

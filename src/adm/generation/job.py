@@ -9,7 +9,8 @@ from typing import Any, Protocol, TypeAlias, TypeVar, Union
 import torch
 from torch import Tensor
 
-from adm.generation.generate import DiffusionGenerator, check_low_res
+from adm.generation.diffusion import DiffusionGenerator
+from adm.generation.generate import check_low_res
 from adm.generation.generator import Cost, Generator
 from adm.hashes import sha256_of
 

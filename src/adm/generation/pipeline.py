@@ -12,8 +12,8 @@ from torch import Tensor
 from adm.diffusion import Denoise, Schedule
 from adm.generation.cascade import cascade
 from adm.generation.contrasts import needs_weak
+from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.fit import check_upsampler_steps
-from adm.generation.generate import DiffusionGenerator
 from adm.generation.generator import OnStep
 from adm.generation.job import Job, LowRes
 from adm.generation.labels import Classes, labels_of, positive

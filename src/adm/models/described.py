@@ -11,7 +11,13 @@ from adm.parsed import as_type
 from adm.training.header import Metadata, Name, damaged_metadata, metadata_of
 
 FOREIGN = (".pt", ".pth")  # suffixes of files of `torch.save`
-Kind = Literal["diffusion", "classifier"]
+Kind = Literal["diffusion", "classifier", "gan"]
+NAMED: dict[Kind, str] = {
+    "diffusion": "a diffusion model",
+    "classifier": "a classifier",
+    "gan": "a GAN",
+}
+NETWORKS: dict[Kind, str] = {"diffusion": "unet", "classifier": "classifier", "gan": "gan"}
 Side = Annotated[int, Field(ge=1, le=MOST_SIDE)]
 Levels = Annotated[int, Field(ge=1, le=MOST_LEVELS)]
 
@@ -56,9 +62,10 @@ class _Recipe:
     kind: Kind
     name: Name
     data: _Data
-    process: _Process
+    process: _Process | None = None
     unet: _Network = _Network()
     classifier: _Network = _Network()
+    gan: _Network = _Network()
     distillation: _Distilled | None = None
     train: _Train = _Train()
     sample: dict[str, Any] = field(default_factory=dict)
@@ -69,12 +76,12 @@ class Described:
     """What the header of a model file says, as far as it decides which calls are refused.
 
     Attributes:
-        kind: diffusion or classifier.
+        kind: diffusion, classifier or gan.
         name: name of the recipe.
         classes: names in the order of the labels; empty for an unconditional model.
         labelled: whether the network is told the class.
         label_dropout: fraction of images that it was trained on without their class.
-        steps: T of the process.
+        steps: T of the process; 0 for a GAN, which has none.
         size: (H, W) of the images.
         channels: of the images.
         low_res: (h, w) of the images that an upsampler starts from; None for any other model.
@@ -142,16 +149,15 @@ def check_kind(path: Path, kind: Kind, wanted: Kind) -> None:
     """Raise ValueError unless the model in a file is of the kind that is wanted."""
     if kind == wanted:
         return
-    if kind == "classifier":
-        raise ValueError(
-            f"{path} is a classifier; give a diffusion model, and pass this one as classifier=..."
-        )
-    raise ValueError(f"{path} is a diffusion model; give a classifier")
+    also = ", and pass this one as classifier=..." if kind == "classifier" else ""
+    raise ValueError(f"{path} is {NAMED[kind]}; give {NAMED[wanted]}{also}")
 
 
 def _described(path: Path, metadata: Metadata) -> Described:
     recipe, classes = as_type(_Recipe, metadata.recipe), metadata.classes
-    network = recipe.unet if recipe.kind == "diffusion" else recipe.classifier
+    network: _Network = getattr(recipe, NETWORKS[recipe.kind])
+    if recipe.process is None and recipe.kind != "gan":
+        raise ValueError("it names no diffusion process")
     if network.classes is not None and network.classes != len(classes):
         raise ValueError(f"it names {len(classes)} classes, and its network has {network.classes}")
     sample = recipe.sample
@@ -162,8 +168,8 @@ def _described(path: Path, metadata: Metadata) -> Described:
         kind=recipe.kind,
         name=recipe.name,
         classes=classes,
-        labelled=recipe.unet.classes is not None,
-        steps=recipe.process.steps,
+        labelled=recipe.kind != "classifier" and network.classes is not None,
+        steps=0 if recipe.process is None else recipe.process.steps,
         size=recipe.data.size,
         channels=recipe.data.channels,
         low_res=recipe.data.low_res,

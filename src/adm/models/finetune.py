@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from adm.hashes import sha256
 from adm.models.load import read
 from adm.networks import ClassifierConfig, UNetConfig, on_meta, shapes_of
-from adm.recipes.schema import Recipe
+from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, GANRecipe, Recipe
 from adm.training.weights import check_finite
 
 MOST_NAMED = 12  # classes listed in one line of the report
@@ -68,8 +68,10 @@ def start_from(
             differ), a renamed class does not exist, or two classes get one name.
     """
     path, weights, old_recipe, metadata = read(model)
-    old, new = old_recipe.config, recipe.config
     _check_same_network(old_recipe, recipe, path)
+    if isinstance(recipe, GANRecipe) or isinstance(old_recipe, GANRecipe):
+        raise ValueError("a GAN starts from random weights; leave pretrained=... out")
+    old, new = old_recipe.config, recipe.config
     if new.classes and len(classes) != new.classes:
         raise ValueError(f"got {len(classes)} classes for a network of {new.classes}; give as many")
     old_classes = metadata.classes if old.classes else ()
@@ -171,7 +173,9 @@ def _differences(old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
             yield field.name, before, now
 
 
-def _differences_told(old: Recipe, new: Recipe) -> Iterator[str]:
+def _differences_told(
+    old: DiffusionRecipe | ClassifierRecipe, new: DiffusionRecipe | ClassifierRecipe
+) -> Iterator[str]:
     """Yield a line for each field of the process that differs from the pretrained model's."""
     for name, before, now in _differences(old.process, new.process):
         yield (

@@ -1,6 +1,7 @@
-"""Path, run folder or shipped name -> DiffusionModel, ClassifierModel, Recipe."""
+"""Path, run folder or shipped name -> DiffusionModel, ClassifierModel, GANModel, Recipe."""
 
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -9,18 +10,28 @@ from adm.data.naming import at_home
 from adm.models.convert import load_released
 from adm.models.described import FOREIGN, Kind, check_kind, described_by
 from adm.models.device import pick
+from adm.models.gan import GANModel
 from adm.models.paths import resolve
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.networks import Classifier, UNet, on_meta, shapes_of
+from adm.networks.biggan import Generator
 from adm.parsed import read_json
 from adm.recipes import RECIPES, build, recipe
 from adm.recipes.paper import released_recipe
-from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, Recipe, from_json, to_json
+from adm.recipes.schema import (
+    ClassifierRecipe,
+    DiffusionRecipe,
+    GANRecipe,
+    Recipe,
+    from_json,
+    to_json,
+)
 from adm.training import checkpoint
 from adm.training.header import Metadata, damaged_metadata, metadata_of
 from adm.training.parts import check_model
 from adm.training.weights import check_finite
 
+AnyModel: TypeAlias = DiffusionModel | ClassifierModel | GANModel
 MOST_BYTES = 1 << 20  # of a recipe; those of this package have three thousand
 
 
@@ -52,11 +63,23 @@ def load_classifier(
     return found
 
 
+def load_generator(model: str | Path, device: torch.device | str | None = "cpu") -> GANModel:
+    """Load the generator of a GAN by path (a file, or a run folder) or shipped name.
+
+    Raises:
+        ValueError: there is no such model, the file is damaged, or is of another kind.
+    """
+    found = load_any(model, device, "gan")
+    check_kind(found.path, found.recipe.kind, "gan")
+    assert isinstance(found, GANModel)
+    return found
+
+
 @torch.inference_mode(False)  # in which guidance could not differentiate the classifier
 def load_any(
     model: str | Path, device: torch.device | str | None = "cpu", kind: Kind | None = None
-) -> DiffusionModel | ClassifierModel:
-    """Load a model of either kind by path (a file, or a run folder) or shipped name.
+) -> AnyModel:
+    """Load a model of any kind by path (a file, or a run folder) or shipped name.
 
     Args:
         device: such as "cpu" or "cuda:1"; None for the best that the machine has.
@@ -69,18 +92,22 @@ def load_any(
     path, weights, recipe, metadata = read(model, kind)
     network = _filled(recipe, weights, path, place)
     classes, steps = metadata.classes, metadata.step or 0
-    schedule = build.schedule(recipe.process)
 
-    def diffusion(recipe: DiffusionRecipe) -> DiffusionModel | ClassifierModel:
+    def diffusion(recipe: DiffusionRecipe) -> AnyModel:
         assert isinstance(network, UNet)
-        reading = build.parameterization(recipe.process)
+        schedule, reading = build.schedule(recipe.process), build.parameterization(recipe.process)
         return DiffusionModel(network, recipe, classes, schedule, reading, path, steps)
 
-    def classifier(recipe: ClassifierRecipe) -> DiffusionModel | ClassifierModel:
+    def classifier(recipe: ClassifierRecipe) -> AnyModel:
         assert isinstance(network, Classifier)
+        schedule = build.schedule(recipe.process)
         return ClassifierModel(network, recipe, classes, schedule, path, steps)
 
-    return build.by_kind(recipe, diffusion=diffusion, classifier=classifier)
+    def gan(recipe: GANRecipe) -> AnyModel:
+        assert isinstance(network, Generator)
+        return GANModel(network, recipe, classes, path, steps)
+
+    return build.by_kind(recipe, diffusion=diffusion, classifier=classifier, gan=gan)
 
 
 def recipe_of(name: str) -> Recipe:
@@ -136,7 +163,7 @@ def _released(path: Path) -> tuple[dict[str, Tensor], Recipe, Metadata]:
 
 def _filled(
     recipe: Recipe, weights: dict[str, Tensor], path: Path, device: torch.device
-) -> UNet | Classifier:
+) -> UNet | Classifier | Generator:
     """Build the recipe's network with these weights, without a random initialization."""
     try:
         network = on_meta(recipe.config)

@@ -6,11 +6,11 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from adm.data.naming import at_home
-from adm.models.described import FOREIGN, Kind, described
-from adm.training.finished import FOLDER, latest
+from adm.models.described import FOREIGN, NAMED, Kind, described
+from adm.training.finished import FOLDER, GENERATOR, latest
 
 SHIPPED = Path(__file__).parent / "shipped"
-WANTED = {"diffusion": "a diffusion model", "classifier": "a classifier", None: "a model"}
+WANTED = {**NAMED, None: "a model"}
 MOST_OPENED = 5  # models beside a wrong path whose kind is read
 
 
@@ -85,9 +85,9 @@ def _of_kind(models: Iterable[Path], kind: Kind | None) -> Iterable[Path]:
 def _in_folder(path: Path) -> Path:
     """Return the model file of a run folder's newest checkpoint, or of a checkpoint's folder."""
     folder = latest(path) or path
-    file = folder / "model.safetensors"
-    if file.exists():
-        return file
+    for file in (folder / "model.safetensors", folder / GENERATOR / "model.safetensors"):
+        if file.exists():
+            return file
     players = [str(found.parent) for found in sorted(folder.glob("*/model.safetensors"))]
     if players:
         raise ValueError(f"{path} holds several networks; give one of {', '.join(players)}")

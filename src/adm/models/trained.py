@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ from adm.guidance import PLAIN, Gradient, Temperatures, classifier_gradient, cle
 from adm.networks import NO_LABEL, Classifier, Prepared, UNet, perturbed, prepared
 from adm.networks.inference import PreparedUNet
 from adm.recipes.build import PRECISIONS
-from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe
+from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, Recipe
 
 # x_t, timestep, label, low-resolution image, conditions -> raw output
 Network: TypeAlias = Callable[[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None], Tensor]
@@ -79,7 +79,7 @@ class DiffusionModel(_Prepares):
     trained_steps: int
 
     def __repr__(self) -> str:
-        return _described(self)
+        return described(self)
 
     @property
     def name(self) -> str:
@@ -174,7 +174,7 @@ class ClassifierModel(_Prepares):
     trained_steps: int
 
     def __repr__(self) -> str:
-        return _described(self)
+        return described(self)
 
     @property
     def name(self) -> str:
@@ -245,6 +245,22 @@ class ClassifierModel(_Prepares):
         return self.schedule.timestep(1 if self.recipe.noised else 0, x_0)
 
 
+class Trained(Protocol):
+    """A trained network: what all kinds have in common."""
+
+    @property
+    def recipe(self) -> Recipe: ...
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def trained_steps(self) -> int: ...
+
+
 def name_of(path: Path) -> str:
     """Return the name of the model in a file.
 
@@ -265,7 +281,7 @@ def _perturbed(precision: str) -> str:
     return f"{precision}, perturbed"
 
 
-def _described(model: DiffusionModel | ClassifierModel) -> str:
+def described(model: Trained) -> str:
     """Name, size and classes in one line, without the network and its weights."""
     sides = "x".join(map(str, model.recipe.data.size))
     of = f"{len(model.classes)} classes, {model.trained_steps} steps"

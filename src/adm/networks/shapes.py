@@ -6,6 +6,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from adm.networks.biggan.config import BigGANConfig
+from adm.networks.biggan.generator import Generator
 from adm.networks.classifier import Classifier, ClassifierConfig
 from adm.networks.unet import UNet, UNetConfig
 
@@ -13,9 +15,14 @@ Config: TypeAlias = UNetConfig | ClassifierConfig
 Shapes: TypeAlias = Mapping[str, Sequence[int]]
 
 
-def on_meta(config: Config) -> UNet | Classifier:
-    """The network of a configuration on the meta device: shapes without values."""
+def on_meta(config: Config | BigGANConfig) -> UNet | Classifier | Generator:
+    """The network of a configuration on the meta device: shapes without values.
+
+    That of a GAN is its generator, which is the model.
+    """
     with torch.device("meta"):
+        if isinstance(config, BigGANConfig):
+            return Generator(config)
         return UNet(config) if isinstance(config, UNetConfig) else Classifier(config)
 
 

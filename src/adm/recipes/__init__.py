@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 from adm.recipe_names import unknown
-from adm.recipes import distilled, paper, photos, small
+from adm.recipes import biggan, distilled, paper, photos, small
 from adm.recipes.ablations import ABLATIONS
-from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, Recipe
+from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, GANRecipe, Recipe
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     recipe().name: recipe
@@ -23,6 +23,10 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         photos.photos,
         photos.photos_classifier,
         photos.photos_upsampler,
+        biggan.fashion_biggan,
+        biggan.biggan_128,
+        biggan.biggan_deep_128,
+        biggan.biggan_deep_256,
         *paper.released_recipes(),
         *paper.VARIANTS,
         *ABLATIONS,
@@ -41,4 +45,4 @@ def recipe(name: str) -> Recipe:
     return RECIPES[name]()
 
 
-__all__ = ["RECIPES", "ClassifierRecipe", "DiffusionRecipe", "Recipe", "recipe"]
+__all__ = ["RECIPES", "ClassifierRecipe", "DiffusionRecipe", "GANRecipe", "Recipe", "recipe"]

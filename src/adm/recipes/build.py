@@ -11,18 +11,14 @@ import torch
 from torch import nn
 
 from adm import diffusion, losses
+from adm.adversarial import CRITIC, GENERATOR
 from adm.diffusion import Parameterization, Schedule
 from adm.networks import Classifier, UNet
-from adm.recipes.schema import (
-    ClassifierRecipe,
-    DiffusionRecipe,
-    ProcessSettings,
-    Recipe,
-    TrainSettings,
-)
+from adm.networks.biggan import Discriminator, Generator
+from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, GANRecipe, Recipe
+from adm.recipes.settings import ProcessSettings
 from adm.training import objective as training
-from adm.training.batches import Augmentation
-from adm.training.settings import LoopSettings, PlayerSettings, Policy
+from adm.training.players import MODEL
 
 T = TypeVar("T")
 
@@ -47,9 +43,12 @@ def by_kind(
     *,
     diffusion: Callable[[DiffusionRecipe], T],
     classifier: Callable[[ClassifierRecipe], T],
+    gan: Callable[[GANRecipe], T],
 ) -> T:
     """Call the function for this kind of recipe, and return its result."""
-    return diffusion(recipe) if isinstance(recipe, DiffusionRecipe) else classifier(recipe)
+    if isinstance(recipe, DiffusionRecipe):
+        return diffusion(recipe)
+    return classifier(recipe) if isinstance(recipe, ClassifierRecipe) else gan(recipe)
 
 
 def schedule(process: ProcessSettings) -> Schedule:
@@ -75,33 +74,64 @@ def loss(recipe: DiffusionRecipe) -> losses.Loss:
 
 def importance(recipe: Recipe) -> losses.TimestepImportance | None:
     """Return a new importance sampler of noise levels; None for uniform levels."""
-    wanted = isinstance(recipe, DiffusionRecipe) and recipe.importance
-    return losses.TimestepImportance(recipe.process.steps) if wanted else None
+    if not isinstance(recipe, DiffusionRecipe) or not recipe.importance:
+        return None
+    return losses.TimestepImportance(recipe.process.steps)
 
 
-def network(recipe: Recipe) -> nn.Module:
-    """Build the network, with initial weights that depend on `train.seed` alone."""
+def networks(recipe: Recipe) -> dict[str, nn.Module]:
+    """Build the networks of all players, with initial weights that depend on `train.seed` alone."""
     check(recipe)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.train.seed)
-        if isinstance(recipe, DiffusionRecipe):
-            return UNet(recipe.unet)
-        return Classifier(recipe.classifier)
+        return by_kind(
+            recipe,
+            diffusion=lambda recipe: {MODEL: UNet(recipe.unet)},
+            classifier=lambda recipe: {MODEL: Classifier(recipe.classifier)},
+            gan=lambda recipe: {
+                GENERATOR: Generator(recipe.gan),
+                CRITIC: Discriminator(recipe.gan),
+            },
+        )
+
+
+def network(recipe: Recipe) -> nn.Module:
+    """Build the only network of a recipe, as `networks` does."""
+    (found,) = networks(recipe).values()
+    return found
 
 
 def check(recipe: Recipe) -> None:
     """Raise ValueError if two settings contradict each other."""
-    config = recipe.config
-    config.check_size(recipe.data.size)
+    if not isinstance(recipe, DiffusionRecipe):
+        _check_same_size(recipe)
+    recipe.config.check_size(recipe.data.size)
     _check_channels(recipe)
+    if isinstance(recipe, GANRecipe):
+        _check_parts(recipe)
+        return
     SCHEDULES[recipe.process.schedule](recipe.process.steps)
     if isinstance(recipe, DiffusionRecipe):
         _check_low_res(recipe)
         check_distillation(recipe)
-    elif tuple(recipe.classifier.size) != tuple(recipe.data.size):
+
+
+def _check_same_size(recipe: ClassifierRecipe | GANRecipe) -> None:
+    """Raise ValueError unless the network is for images of the size of the data."""
+    if tuple(recipe.config.size) != tuple(recipe.data.size):
         raise ValueError(
-            f"classifier.size={recipe.classifier.size} and data.size={recipe.data.size} differ; "
+            f"{recipe.section}.size={recipe.config.size} and data.size={recipe.data.size} differ; "
             "set both to the same"
+        )
+
+
+def _check_parts(recipe: GANRecipe) -> None:
+    """Raise ValueError unless the batch divides into a part for each step of a discriminator."""
+    size, steps = recipe.train.batch_size, recipe.adversarial.discriminator_steps
+    if size % steps:
+        raise ValueError(
+            f"train.batch_size={size} does not divide into {steps} equal parts, one for each of "
+            f"adversarial.discriminator_steps; set it to {-(-size // steps) * steps}"
         )
 
 
@@ -197,6 +227,7 @@ def objective(
         device: the device of the network, for autocast.
         importance: draws the noise levels of a diffusion model; None for uniform levels.
     """
+    assert not isinstance(recipe, GANRecipe)
     levels = schedule(recipe.process)
     autocast = autocast_for(recipe.train.precision, device)
     if isinstance(recipe, DiffusionRecipe):
@@ -224,34 +255,3 @@ def autocast_for(precision: str, device: torch.device) -> Callable[[], torch.aut
     """Return a factory of autocast contexts of this precision; disabled in float32."""
     dtype = PRECISIONS.get(precision)
     return partial(torch.autocast, device.type, dtype, enabled=dtype is not None)
-
-
-def loop_settings(recipe: Recipe) -> LoopSettings:
-    """Return the settings that all players of a run share."""
-    train = recipe.train
-    return LoopSettings(
-        steps=train.steps,
-        batch_size=train.batch_size,
-        warmup_steps=train.warmup_steps,
-        anneal=train.anneal,
-        gradient_clip=train.gradient_clip,
-        give_up_after=train.give_up_after,
-        seed=train.seed,
-        augmentation=Augmentation(recipe.data.flip, recipe.data.crop == "random"),
-        policy=Policy(
-            train.keep_last, train.keep_best, train.keep_every_steps, train.save_every_steps
-        ),
-    )
-
-
-def player_settings(train: TrainSettings) -> PlayerSettings:
-    """Return the settings of the player that a recipe trains."""
-    return PlayerSettings(
-        learning_rate=train.learning_rate,
-        weight_decay=train.weight_decay,
-        ema_decay=train.ema_decay,
-        ema_others=train.ema_others,
-        ema_widths=train.ema_widths,
-        precision=train.precision,
-        checkpoint_activations=train.checkpoint_activations,
-    )

@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from adm.distillation import ConsistencyTuning, Distillation, Method, Progressive, Trajectory
-from adm.recipes.schema import DiffusionRecipe, TrainSettings, WatchSettings
+from adm.recipes.schema import DiffusionRecipe
+from adm.recipes.settings import TrainSettings, WatchSettings
 from adm.recipes.small import fashion
 from adm.samplers import DDIM, Consistency, Grid, Sampling
 

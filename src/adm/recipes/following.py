@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from adm.recipes import build
 from adm.recipes.overrides import override
-from adm.recipes.schema import DiffusionRecipe, Recipe
+from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, Recipe
 
 
 def free_fields(recipe: Recipe, settings: Iterable[str] = ()) -> frozenset[str]:
@@ -26,7 +26,7 @@ def following(
 ) -> Recipe:
     """Return a recipe whose free fields fit the data and each other.
 
-    A diffusion model of data with a single class has no classes, and a recipe without classes
+    A generative model of data with a single class has no classes, and a recipe without classes
     stays without them.
 
     Args:
@@ -46,7 +46,7 @@ def following(
         return recipe
     if classes > 1:
         return _changed(recipe, {field: classes}, allowed)
-    if isinstance(recipe, DiffusionRecipe):
+    if not isinstance(recipe, ClassifierRecipe):
         return _changed(recipe, {field: None}, allowed)
     raise ValueError(
         "a classifier needs images of two classes or more, and the data have one; put the images "
@@ -76,7 +76,7 @@ def _dependent(recipe: Recipe) -> dict[str, object]:
     if isinstance(recipe, DiffusionRecipe):
         found["unet.out_channels"] = build.outputs(recipe)
     else:
-        found["classifier.size"] = recipe.data.size
+        found[f"{recipe.section}.size"] = recipe.data.size
     return found
 
 

@@ -9,7 +9,12 @@ from adm.parsed import parse_json
 from adm.recipes.schema import Recipe, from_json, to_json
 from adm.shown import shown
 
-SQUARE = ("data.size", "data.low_res", "classifier.size")  # a single number stands for both sides
+SQUARE = (
+    "data.size",
+    "data.low_res",
+    "classifier.size",
+    "gan.size",
+)  # a single number stands for both sides
 ALTERNATIVES = ("heads", "decoder_heads")  # one of several types, with different fields
 
 

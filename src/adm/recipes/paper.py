@@ -11,14 +11,8 @@ from typing import Any, Literal, NamedTuple
 
 from adm.networks import HeadCount, UNetConfig
 from adm.recipes.released import RELEASED, Released
-from adm.recipes.schema import (
-    ClassifierRecipe,
-    DataSettings,
-    DiffusionRecipe,
-    ProcessSettings,
-    Recipe,
-    TrainSettings,
-)
+from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, Recipe
+from adm.recipes.settings import DataSettings, ProcessSettings, TrainSettings
 from adm.samplers import Grid, Sampling
 
 IMAGENET_CLASSES = 1000

@@ -3,13 +3,8 @@
 from dataclasses import replace
 
 from adm.networks import ClassifierConfig, HeadWidth, UNetConfig
-from adm.recipes.schema import (
-    ClassifierRecipe,
-    DataSettings,
-    DiffusionRecipe,
-    ProcessSettings,
-    TrainSettings,
-)
+from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe
+from adm.recipes.settings import DataSettings, ProcessSettings, TrainSettings
 from adm.samplers import DDIM, Grid, Sampling, UniPC
 
 FASHION = DataSettings(source="fashion-mnist", size=(28, 28), channels=1)

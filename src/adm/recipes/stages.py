@@ -1,14 +1,60 @@
-"""Recipe, Teach -> Objective of every stage of training; optimizer step -> stage."""
+"""Recipe, networks, Teach -> Turn; Recipe, Teach -> Objective of every stage of training."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import cast
 
 import torch
+from torch import nn
 
+from adm.adversarial import (
+    CRITIC,
+    GENERATOR,
+    adversarial_turn,
+    discriminator_objective,
+    generator_objective,
+)
 from adm.distillation import Lesson, Teach, student_of
 from adm.losses import TimestepImportance
+from adm.networks.biggan import Discriminator, Generator, orthogonality, share_statistics
 from adm.recipes import build
-from adm.recipes.schema import DiffusionRecipe, Recipe
+from adm.recipes.schema import DiffusionRecipe, GANRecipe, Recipe
 from adm.training.objective import Objective
+from adm.training.turns import Turn, alone
+
+
+# Five parameters, of which the last two are those of some recipes.
+def turn_of(
+    recipe: Recipe,
+    networks: Mapping[str, nn.Module],
+    device: torch.device,
+    importance: TimestepImportance | None = None,
+    teach: Teach | None = None,
+) -> Turn:
+    """Return the turn of a recipe's training.
+
+    Args:
+        networks: those of `build.networks`.
+        device, importance, teach: as for `objectives`.
+    """
+    if isinstance(recipe, GANRecipe):
+        return _adversarial(recipe, networks, device)
+    return alone(*objectives(recipe, device, importance, teach), stage=stage_of(recipe))
+
+
+def _adversarial(
+    recipe: GANRecipe, networks: Mapping[str, nn.Module], device: torch.device
+) -> Turn:
+    how, autocast = recipe.adversarial, build.autocast_for(recipe.train.precision, device)
+    generator = cast(Generator, networks[GENERATOR])
+    critic = cast(Discriminator, networks[CRITIC])
+    share_statistics(generator)
+    unevenness = orthogonality(generator)
+    penalty = (lambda: how.orthogonal * unevenness()) if how.orthogonal else None
+    return adversarial_turn(
+        generator_objective(critic, how.augmentation, autocast, penalty),
+        discriminator_objective(generator, how.augmentation, autocast),
+        how.discriminator_steps,
+    )
 
 
 def objectives(

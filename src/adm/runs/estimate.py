@@ -3,14 +3,16 @@
 import time
 
 import torch
+from torch import nn
 
 from adm.distillation import Teach
-from adm.networks.dropout import key_dropout
 from adm.processes import Devices
 from adm.recipes import build, stages
-from adm.recipes.schema import Recipe
+from adm.recipes.schema import GANRecipe, Recipe
 from adm.training.batches import Batch
 from adm.training.draws import draw
+from adm.training.microbatch import tried
+from adm.training.players import LossScale, Player, RunState
 from adm.training.spread import share
 
 TRIAL = 8  # images of a trial, whose time is scaled to those of a step
@@ -27,22 +29,30 @@ def seconds_per_step(recipe: Recipe, devices: Devices, teach: Teach | None = Non
     """
     mine = len(share(recipe.train.batch_size, devices))
     count = max(1, min(TRIAL, mine))
+    if isinstance(recipe, GANRecipe):
+        count *= recipe.adversarial.discriminator_steps
     device = devices.device
-    network = build.network(recipe).to(device).train()
-    objective = stages.objectives(recipe, device, teach=teach)[-1]
+    networks = {name: net.to(device).train() for name, net in build.networks(recipe).items()}
+    turn = stages.turn_of(recipe, networks, device, teach=teach)
+    # The last step: a student by consistency tuning changes its objective on the way.
+    state = RunState({n: _idle(net) for n, net in networks.items()}, step=recipe.train.steps - 1)
     shape = (recipe.data.channels, *recipe.data.size)
     images = torch.zeros(count, *shape, dtype=torch.uint8)
     labels = torch.zeros(count, dtype=torch.int64)
     batch = Batch(images, labels, draw(0, 0, count, shape)).to(device)
-    key_dropout(network, batch.draws.key)
     seconds = 0.0
     for _ in range(2):  # the first trial also compiles kernels and allocates memory
         started = time.perf_counter()
-        objective(network, batch).loss.sum().backward()
+        turn(state, batch, tried)
         if device.type != "cpu":
             torch.get_device_module(device).synchronize()
         seconds = time.perf_counter() - started
     return seconds * mine / count
+
+
+def _idle(network: nn.Module) -> Player:
+    """Return a player that takes no steps, without averages and moments."""
+    return Player(network, (), torch.optim.SGD(network.parameters()), LossScale(), network)
 
 
 def duration(seconds: float) -> str:

@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_iter
 from adm.distillation import Teach
 from adm.networks import key_dropout, on_meta, recompute
 from adm.recipes import build, stages
-from adm.recipes.schema import Recipe
+from adm.recipes.schema import GANRecipe, Recipe
 from adm.training.batches import Batch
 from adm.training.draws import draw
 from adm.training.objective import Objective
@@ -60,6 +60,10 @@ def estimate(recipe: Recipe, device_type: str = "cpu", teach: Teach | None = Non
             other devices, neither these nor the memory of their drivers is included.
         teach: the teacher of a student, whose features are included, and not its weights.
     """
+    if isinstance(recipe, GANRecipe):
+        raise ValueError(
+            "the memory of a GAN's training is not estimated; try a step, with --steps 1"
+        )
     config = recipe.config
     weights = sum(p.numel() for p in on_meta(config).parameters())
     averages = 1 + len(recipe.train.ema_others) + len(recipe.train.ema_widths)

@@ -17,14 +17,14 @@ from adm.models.finetune import start_from
 from adm.models.teacher import Teacher
 from adm.processes import Devices, on_this_machine
 from adm.recipes import build, stages
-from adm.recipes.schema import DiffusionRecipe, Recipe, to_json
+from adm.recipes.schema import DiffusionRecipe, GANRecipe, Recipe, to_json
+from adm.recipes.training import loop_settings, player_settings
 from adm.runs.claim import check_same, origin_of, sole_writer, store
 from adm.runs.same_data import CHECKS, CheckData, compared, record
 from adm.shown import shown
 from adm.training import checkpoint, loop, players
 from adm.training.loop import Progress, Watch
 from adm.training.players import RunState
-from adm.training.turns import alone
 
 SAFE_SHARE = 0.75  # of free memory: a step needs up to 1.33 estimates (docs/recipes.md)
 
@@ -100,39 +100,44 @@ def check(recipe: Recipe, source: Source, devices: Devices, options: TrainOption
     check_source(recipe, source)
     check_teacher(recipe, source, options.teacher)
     _check_batch(recipe.train.batch_size, source, devices, options.shard)
+    if isinstance(recipe, GANRecipe):
+        _check_gan(recipe, devices, options)
 
 
 def steps(
     recipe: Recipe, source: Source, run: Path, devices: Devices, options: TrainOptions
 ) -> Iterator[Progress]:
     """As `train`, for a caller that is the folder's `sole_writer` and has called `check`."""
-    network, importance = build.network(recipe), build.importance(recipe)
+    networks, importance = build.networks(recipe), build.importance(recipe)
     described, teacher = identity(recipe, source), options.teacher
     if teacher is not None:
         described |= teacher.identity
-        teacher.start(network)
+        teacher.start(networks[players.MODEL])
     if checkpoint.latest(run) is not None:
         described |= origin_of(run, options.pretrained, options.renamed)
     elif (model := options.pretrained) is not None:
-        started = start_from(network, recipe, source.classes, model, options.renamed)
+        started = start_from(
+            networks[players.MODEL], recipe, source.classes, model, options.renamed
+        )
         described["start"] = {"given": str(model), **started.origin}
         for line in started.lines:
             options.say(line)
     devices.agree("recipe, data or version", (described, version("ablated-diffusion")))
     devices.once(lambda: _claim(run, described, source, options.check_data))
-    player = players.player(
-        network, build.player_settings(recipe.train), devices, sharded=options.shard
-    )
+    settings = player_settings(recipe)
+    learners = {
+        name: players.player(network, settings[name], devices, sharded=options.shard)
+        for name, network in networks.items()
+    }
     auto = options.micro_batch == "auto"
     teach = None if teacher is None else teacher.teach
     frozen = {} if teacher is None else teacher.networks
-    objectives = stages.objectives(recipe, devices.device, importance, teach)
     return loop.train(
         loop.Run(
-            state=RunState({players.MODEL: player}, frozen, importance=importance),
-            turn=alone(*objectives, stage=stages.stage_of(recipe)),
+            state=RunState(learners, frozen, importance=importance),
+            turn=stages.turn_of(recipe, networks, devices.device, importance, teach),
             source=source,
-            settings=build.loop_settings(recipe),
+            settings=loop_settings(recipe),
             folder=run,
             metadata=described,
             devices=devices,
@@ -169,6 +174,25 @@ def _check_batch(size: int, source: Source, devices: Devices, shard: bool) -> No
         raise ValueError(
             f"train.batch_size={size} is not a multiple of the {devices.world} processes, as "
             "shard=True needs; set it to a multiple"
+        )
+
+
+def _check_gan(recipe: GANRecipe, devices: Devices, options: TrainOptions) -> None:
+    """Refuse what a GAN cannot do: its generator normalises over the whole batch."""
+    if options.micro_batch is not None:
+        raise ValueError(
+            "a GAN is trained on its whole batch, over which its generator normalises; leave "
+            "micro_batch=... out, or set train.batch_size to fewer images"
+        )
+    if options.shard:
+        raise ValueError("the weights of a GAN cannot be sharded; leave shard=True out")
+    if options.pretrained is not None:
+        raise ValueError("a GAN starts from random weights; leave pretrained=... out")
+    size, parts = recipe.train.batch_size, recipe.adversarial.discriminator_steps * devices.world
+    if size % parts:
+        raise ValueError(
+            f"train.batch_size={size} does not divide into {parts} equal parts, one for each "
+            f"process and step of the discriminator; set it to {-(-size // parts) * parts}"
         )
 
 

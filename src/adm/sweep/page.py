@@ -13,7 +13,7 @@ from adm.generation.folder import images_of
 from adm.pictures import LEAST, data_uri, grid, png
 from adm.shown import exactly
 from adm.sweep.curve import Line
-from adm.sweep.plan import SAMPLES, Point, Sweep, spoken
+from adm.sweep.plan import SAMPLES, Point, spoken
 from adm.sweep.plots import figure
 from adm.sweep.run import JUDGE_ACCURACY, NetworkScores, SweepResult
 from adm.sweep.summary import (
@@ -32,6 +32,7 @@ from adm.sweep.summary import (
     ways,
 )
 from adm.sweep.template import PACKAGE, rendered
+from adm.sweep.truncations import AnySweep
 
 ACROSS, ROWS = 4, 10  # images per row and scale; most rows
 MOST = 128  # most pixels of the longer side of an image
@@ -91,18 +92,19 @@ LEAD = "Guidance trades diversity for fidelity."
 LEADS = {
     "scale": "Classifier guidance trades diversity for fidelity.",
     "free_scale": "Classifier-free guidance trades diversity for fidelity.",
+    "truncation": "Truncation of the noise trades diversity for fidelity.",
 }
 SAME = "The images of every point were sampled from the same noise and scored against real images."
 
 
-def curves(sweep: Sweep, network: NetworkScores) -> list[tuple[str, list[Line]]]:
+def curves(sweep: AnySweep, network: NetworkScores) -> list[tuple[str, list[Line]]]:
     """Return (`SCALE` or `STEPS`, lines) of each figure: one over each of them that is swept."""
     swept = {SCALE: sweep.scales, STEPS: sweep.steps}
     alongs = [along for along, values in swept.items() if plottable(network) and len(values) > 1]
     return [(along, lines(sweep, network, along)) for along in alongs]
 
 
-def figures(sweep: Sweep, network: NetworkScores) -> dict[str, bytes]:
+def figures(sweep: AnySweep, network: NetworkScores) -> dict[str, bytes]:
     """Draw a figure over the scale and one over the steps, if swept: PNG bytes by file name."""
     found = {}
     for along, drawn in curves(sweep, network):
@@ -113,12 +115,12 @@ def figures(sweep: Sweep, network: NetworkScores) -> dict[str, bytes]:
     return found
 
 
-def columns(sweep: Sweep) -> dict[str, list[Point]]:
+def columns(sweep: AnySweep) -> dict[str, list[Point]]:
     """Return the points of each sample grid by its name, as `ways`; one grid for one scale."""
     return ways(sweep) if len(sweep.scales) > 1 else {"": sweep.points}
 
 
-def shown(sweep: Sweep) -> dict[str, list[int]]:
+def shown(sweep: AnySweep) -> dict[str, list[int]]:
     """Return the image indices of each row of the sample grids; with classes, a row is a class."""
     return rows_of(meant(sweep), sweep.classes, sweep.count)
 
@@ -137,17 +139,12 @@ def rows_of(labels: Sequence[int], classes: Sequence[str], count: int) -> dict[s
     }
 
 
-def meant(sweep: Sweep) -> list[int]:
+def meant(sweep: AnySweep) -> list[int]:
     """Return the labels of the images; none if no point has images of a class."""
-    return (sweep.labels or []) if told(sweep) or sweep.by_classifier else []
+    return (sweep.labels or []) if sweep.told or sweep.by_classifier else []
 
 
-def told(sweep: Sweep) -> bool:
-    """Return whether the model itself is told the labels."""
-    return sweep.base.use_labels and sweep.model.network.config.classes is not None
-
-
-def title_of(sweep: Sweep) -> str:
+def title_of(sweep: AnySweep) -> str:
     """Return the title of the page: the model, and the settings that are swept."""
     swept = {spoken(sweep.axis): sweep.scales, "steps": sweep.steps, "sampler": sweep.samplers}
     names = [name for name, values in swept.items() if len(values) > 1]
@@ -155,7 +152,7 @@ def title_of(sweep: Sweep) -> str:
     return f"{sweep.model.name}: scores" + (f" by {listed}" if names else "")
 
 
-def _section(sweep: Sweep, network: NetworkScores, drawn: dict[str, bytes]) -> dict[str, Any]:
+def _section(sweep: AnySweep, network: NetworkScores, drawn: dict[str, bytes]) -> dict[str, Any]:
     said = summary(sweep, network).items()
     return {
         "network": network.network,
@@ -187,7 +184,7 @@ def sample_grid(
     }
 
 
-def _heading(sweep: Sweep, point: Point) -> str:
+def _heading(sweep: AnySweep, point: Point) -> str:
     """Return the heading of a column: its scale, or what else is swept if there is one scale."""
     told = [point.sampler] if len(sweep.samplers) > 1 else []
     told += [f"{point.steps} steps"] if len(sweep.steps) > 1 else []
@@ -205,7 +202,7 @@ def tiles(images: Tensor, across: int) -> str:
 def _unlabelled_note(result: SweepResult) -> str:
     """Return a note for models that take no labels; an empty string for others."""
     sweep = result.sweep
-    if told(sweep) or not meant(sweep) or sweep.axis != "scale" or 0 not in sweep.scales:
+    if sweep.told or not meant(sweep) or sweep.axis != "scale" or 0 not in sweep.scales:
         return ""
     judged = " and the judge's accuracy is chance" if judges(result) else ""
     return (

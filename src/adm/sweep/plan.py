@@ -4,15 +4,15 @@ A point is a combination of sampler, steps and scale. Image i has the same label
 same noise at every point.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from adm.cached import Cached
 from adm.generation.cache import cache_of, empty
+from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.folder import check, sample_into
-from adm.generation.generate import DiffusionGenerator
 from adm.generation.job import Job
 from adm.generation.labels import positive
 from adm.generation.manifest import read_manifest
@@ -20,7 +20,7 @@ from adm.models.pair import classes_of
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.parsed import through_json
 from adm.samplers import Sampling
-from adm.samplers.words import changed
+from adm.samplers.words import changed, to_json
 from adm.shown import exactly
 
 SCALE = "scale"  # the setting that varies by default
@@ -37,14 +37,20 @@ class Named(Protocol):
 P = TypeVar("P", bound=Named)
 
 
+class Pictured(Protocol):
+    """A model that makes images of one shape."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        ...
+
+
 class Plan(Protocol[P]):
     """Points to sample and score: a `Sweep`, or another set of points."""
 
     @property
-    def model(self) -> DiffusionModel: ...
-
-    @property
-    def classifier(self) -> ClassifierModel | None: ...
+    def model(self) -> Pictured: ...
 
     @property
     def labels(self) -> list[int] | None:
@@ -124,6 +130,16 @@ class Sweep:
         return classes_of(self.model, self.classifier)
 
     @property
+    def told(self) -> bool:
+        """Whether the model itself is told the labels."""
+        return self.base.use_labels and self.model.network.config.classes is not None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that all points share, as JSON values."""
+        return to_json(self.base)
+
+    @property
     def points(self) -> list[Point]:
         """All points; the scale varies fastest, then the steps."""
         return [
@@ -140,15 +156,24 @@ class Sweep:
 
     def check(self) -> None:
         """Raise ValueError if any point cannot be sampled or scored."""
-        for name in ("samplers", "steps", "scales"):
-            given = getattr(self, name)
-            if not given or len(set(given)) != len(given):
-                raise ValueError(f"{name} must be one or more different values, got {given}")
-        positive("count", self.count)
-        if self.count < 2:
-            raise ValueError(f"count must be at least 2, got {self.count}; scores need two images")
+        names = ("samplers", "steps", "scales")
+        check_values({name: getattr(self, name) for name in names}, self.count)
         for point in self.points:
             self.job(point)
+
+
+def check_values(swept: Mapping[str, Sequence[object]], count: int) -> None:
+    """Raise ValueError unless values that vary are different, and a point has images enough.
+
+    Args:
+        swept: the values by the name of their setting.
+        count: images per point.
+    """
+    for name, given in swept.items():
+        if not given or len(set(given)) != len(given):
+            raise ValueError(f"{name} must be one or more different values, got {given}")
+    if positive("count", count) < 2:
+        raise ValueError(f"count must be at least 2, got {count}; scores need two images")
 
 
 def spoken(axis: str) -> str:
@@ -156,7 +181,23 @@ def spoken(axis: str) -> str:
     return axis.replace("_", " ")
 
 
-def job_of(plan: Plan[Any], sampling: Sampling, weak: DiffusionModel | None = None) -> Job:
+class Guided(Protocol):
+    """What points of a diffusion model have in common."""
+
+    @property
+    def model(self) -> DiffusionModel: ...
+
+    @property
+    def classifier(self) -> ClassifierModel | None: ...
+
+    @property
+    def labels(self) -> list[int] | None: ...
+
+    @property
+    def count(self) -> int: ...
+
+
+def job_of(plan: Guided, sampling: Sampling, weak: DiffusionModel | None = None) -> Job:
     """Return the job of all images of a plan with these settings.
 
     Without a classifier's guidance, the samples of a model that takes no labels have no labels.

@@ -14,9 +14,9 @@ from adm.evaluation import Extraction, Report, Score, title
 from adm.evaluation.manifest import versions
 from adm.locks import locked
 from adm.processes import Devices
-from adm.samplers.words import to_json
-from adm.sweep.plan import SAMPLES, Named, P, Plan, Sweep, sample_point
+from adm.sweep.plan import SAMPLES, Named, P, Plan, sample_point
 from adm.sweep.scoring import Scoring, judge_accuracy, judge_name, score_point
+from adm.sweep.truncations import AnySweep
 
 JUDGE_ACCURACY = "judge accuracy"  # key of the judge's score
 
@@ -72,14 +72,14 @@ class SweepResult:
         manifest: model, classifier, settings, references, features and versions.
     """
 
-    sweep: Sweep
+    sweep: AnySweep
     networks: list[NetworkScores]
     notes: list[str]
     manifest: dict[str, Any]
 
 
 def run(
-    sweep: Sweep,
+    sweep: AnySweep,
     scoring: Scoring,
     out: Path,
     *,
@@ -223,12 +223,12 @@ def _notes(count: int, columns: Sequence[Sequence[Report]]) -> list[str]:
     return [own, *sorted({f"{text[:1].upper()}{text[1:]}." for one in common for text in one})]
 
 
-def _manifest(sweep: Sweep, reports: Sequence[Report]) -> dict[str, Any]:
+def _manifest(sweep: AnySweep, reports: Sequence[Report]) -> dict[str, Any]:
     """Return the manifest that all points share; that of each point is in its report."""
     strongest = sweep.job(max(sweep.points, key=lambda p: abs(p.scale))).manifest()
     return {
         **{key: strongest[key] for key in ("model", "classifier", "weak") if key in strongest},
-        "sampling": to_json(sweep.base)
+        "sampling": sweep.settings
         | {"sampler": sweep.samplers, "steps": sweep.steps, sweep.axis: sweep.scales},
         "count": sweep.count,
         "noise": "image i of every point: Philox, key (seed, i), counter (level)",

@@ -9,8 +9,9 @@ from adm.evaluation import Score
 from adm.generation.generator import Cost
 from adm.shown import exactly
 from adm.sweep.curve import Line, apart, bounded, lowest_of_all, parts, sentences
-from adm.sweep.plan import Point, Sweep, spoken
+from adm.sweep.plan import Point, spoken
 from adm.sweep.run import JUDGE_ACCURACY, NetworkScores, SweepResult
+from adm.sweep.truncations import TRUNCATION, AnySweep
 
 SCALE, STEPS = "guidance scale", "steps"
 DISTANCE = "frechet"
@@ -39,7 +40,7 @@ class Table(NamedTuple):
     rows: list[list[Cell]]
 
 
-def ways(sweep: Sweep, along: str = SCALE) -> dict[str, list[Point]]:
+def ways(sweep: AnySweep, along: str = SCALE) -> dict[str, list[Point]]:
     """Group the points that differ only in the scale, or only in the number of steps.
 
     Args:
@@ -53,8 +54,10 @@ def ways(sweep: Sweep, along: str = SCALE) -> dict[str, list[Point]]:
     for point in sweep.points:
         rest = f"{point.steps} steps" if along == SCALE else point.at
         found.setdefault(f"{point.sampler}, {rest}", []).append(point)
+    # Small truncations are strong, and large scales of guidance.
+    sign = -1 if sweep.axis == TRUNCATION else 1
     ordered = {
-        name: sorted(points, key=lambda p: p.scale if along == SCALE else p.steps)
+        name: sorted(points, key=lambda p: sign * p.scale if along == SCALE else p.steps)
         for name, points in found.items()
     }
     return ordered if len(ordered) > 1 else {"": next(iter(ordered.values()))}
@@ -65,7 +68,7 @@ def plottable(network: NetworkScores) -> bool:
     return set(PLOTTED) <= set(network.keys)
 
 
-def lines(sweep: Sweep, network: NetworkScores, along: str = SCALE) -> list[Line]:
+def lines(sweep: AnySweep, network: NetworkScores, along: str = SCALE) -> list[Line]:
     """Return the scores by one network as lines of a figure."""
     place = {point: i for i, point in enumerate(sweep.points)}
     found = []
@@ -77,7 +80,7 @@ def lines(sweep: Sweep, network: NetworkScores, along: str = SCALE) -> list[Line
     return found
 
 
-def summary(sweep: Sweep, network: NetworkScores) -> dict[str, list[str]]:
+def summary(sweep: AnySweep, network: NetworkScores) -> dict[str, list[str]]:
     """Describe the effect of the scale by one network, for each group of `ways`."""
     if not plottable(network) or len(sweep.scales) < 2:
         return {}

@@ -7,8 +7,11 @@ from adm.data import Source
 from adm.distillation import Teach
 from adm.processes import Devices
 from adm.recipes import ClassifierRecipe, DiffusionRecipe, Recipe, build
+from adm.recipes.schema import GANRecipe
 from adm.runs.watch.curves import curves
+from adm.runs.watch.distance import distance
 from adm.runs.watch.drift import tint
+from adm.runs.watch.made import made
 from adm.runs.watch.mistakes import mistakes
 from adm.runs.watch.preview import Draw, OnPicture, preview
 from adm.runs.watch.samples import samples
@@ -58,20 +61,13 @@ def watching(
     times = Times(wanted.every_steps or recipe.train.save_every_steps, recipe.train.steps)
     batch_size = batch_size or evaluated_at_once(recipe)
     watches: list[Watch] = []
+    sizes = {"count": wanted.validation_images, "batch_size": batch_size}
     if held_out is not None and wanted.validation_images:
-        watches.append(
-            validation(
-                recipe,
-                held_out,
-                times,
-                devices,
-                training=source,
-                count=wanted.validation_images,
-                batch_size=batch_size,
-                say=say,
-                teach=teach,
-            )
-        )
+        if isinstance(recipe, GANRecipe):
+            watches.append(distance(recipe, held_out, times, devices, **sizes))
+        else:
+            told = {"training": source, "say": say, "teach": teach}
+            watches.append(validation(recipe, held_out, times, devices, **sizes, **told))
     if wanted.images:
         draw = drawing(recipe, source, held_out or source, run, times, batch_size, say)
         shown = preview(draw, run / PREVIEWS, times, devices, on_picture)
@@ -106,7 +102,7 @@ def drawing(
     """Return the function that draws previews of the recipe's kind of network."""
     count = recipe.watch.images
 
-    def made(recipe: DiffusionRecipe) -> Draw:
+    def sampled(recipe: DiffusionRecipe) -> Draw:
         if recipe.unet.super_resolution:
             return upsampled(recipe, held_out, run, times, count=count, say=say)
         compare = tint(source, times.total, say=say)
@@ -115,4 +111,8 @@ def drawing(
     def named(recipe: ClassifierRecipe) -> Draw:
         return mistakes(recipe, held_out, run, batch_size=batch_size)
 
-    return build.by_kind(recipe, diffusion=made, classifier=named)
+    def generated(recipe: GANRecipe) -> Draw:
+        compare = tint(source, times.total, say=say)
+        return made(recipe, source, run, times, compare, count=count)
+
+    return build.by_kind(recipe, diffusion=sampled, classifier=named, gan=generated)

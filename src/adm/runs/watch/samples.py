@@ -1,13 +1,16 @@
 """Weights, raw and averaged -> Drawn: samples of both, and their colours."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from adm.data import Source
-from adm.generation.generate import DiffusionGenerator, generate
+from adm.generation.diffusion import DiffusionGenerator
+from adm.generation.generate import generate
 from adm.models.trained import DiffusionModel
 from adm.pictures import Row, sheet
 from adm.recipes import DiffusionRecipe
@@ -61,17 +64,25 @@ def samples(
         solver = "DDIM " if isinstance(sampling.sampler, DDIM) else ""
         what = f"{sampling.grid.steps} {solver}steps"
         title = f"{titled(folder, done)}: {what}, seed {seed}"
-        rows = [
-            Row(
-                source.classes[int(labels[i])] if labels is not None else "",
-                [*raw[i : i + across], *mean[i : i + across]],
-            )
-            for i in range(0, total, across)
-        ]
-        picture = sheet(title, [(heading, across) for heading in HEADINGS], rows)
+        picture = pictured(title, [raw, mean], labels, source.classes, across)
         return Drawn(picture, named(tint(mean, labels, done), with_data=done == times.first))
 
     return draw
+
+
+def pictured(
+    title: str, both: Sequence[Tensor], labels: Tensor | None, classes: tuple[str, ...], across: int
+) -> Image.Image:
+    """Draw images of the raw weights and of the average side by side, `across` of each in a row."""
+    raw, mean = both
+    rows = [
+        Row(
+            classes[int(labels[i])] if labels is not None else "",
+            [*raw[i : i + across], *mean[i : i + across]],
+        )
+        for i in range(0, len(raw), across)
+    ]
+    return sheet(title, [(heading, across) for heading in HEADINGS], rows)
 
 
 def preview_sampling(recipe: DiffusionRecipe, seed: int) -> Sampling:

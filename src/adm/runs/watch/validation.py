@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from adm.data import Source, shuffled
 from adm.distillation import Teach
 from adm.processes import Devices
-from adm.recipes import Recipe, stages
+from adm.recipes import ClassifierRecipe, DiffusionRecipe, Recipe, stages
 from adm.runs.run import check_source
 from adm.runs.watch.times import Say, Times, to_stderr
 from adm.runs.watch.weights import mean_weights, network_of
@@ -41,7 +41,7 @@ class Measured(NamedTuple):
 
 # Nine parameters: those by keyword are independent, and all have defaults.
 def validation(
-    recipe: Recipe,
+    recipe: DiffusionRecipe | ClassifierRecipe,
     held_out: Source,
     times: Times,
     devices: Devices,

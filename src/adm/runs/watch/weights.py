@@ -8,6 +8,7 @@ from torch import Tensor
 
 from adm.models.trained import DiffusionModel
 from adm.networks import Classifier, UNet, on_meta
+from adm.networks.biggan import Generator
 from adm.recipes import DiffusionRecipe, Recipe, build
 from adm.training.players import Player
 from adm.training.spread import whole
@@ -34,7 +35,7 @@ def _held(weights: Mapping[str, Tensor], device: torch.device) -> dict[str, Tens
     return {name: whole(w.detach()).to(device, torch.float32) for name, w in weights.items()}
 
 
-def network_of(recipe: Recipe, weights: Mapping[str, Tensor]) -> UNet | Classifier:
+def network_of(recipe: Recipe, weights: Mapping[str, Tensor]) -> UNet | Classifier | Generator:
     """Return a network in evaluation mode, without gradients, that shares these tensors.
 
     The network that they come from does not change, and no random numbers are drawn.
@@ -43,7 +44,8 @@ def network_of(recipe: Recipe, weights: Mapping[str, Tensor]) -> UNet | Classifi
         weights: from `raw_weights` or `mean_weights`; not parameters.
     """
     network = on_meta(recipe.config)
-    network.load_state_dict(dict(weights), assign=True)
+    # The singular vectors of a generator are missing: `GANModel` computes them for the weights.
+    network.load_state_dict(dict(weights), assign=True, strict=not isinstance(network, Generator))
     return network.eval().requires_grad_(False)
 
 

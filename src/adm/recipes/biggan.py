@@ -1,0 +1,91 @@
+"""Fashion-MNIST, the paper's settings -> Recipes of BigGAN (Brock et al. 2019)."""
+
+from adm.adversarial import Adversarial
+from adm.networks.biggan import BigGANConfig
+from adm.recipes.paper import imagenet
+from adm.recipes.schema import GANRecipe
+from adm.recipes.settings import TrainSettings, WatchSettings
+from adm.recipes.small import FASHION
+
+
+def fashion_biggan() -> GANRecipe:
+    """A BigGAN of Fashion-MNIST, 28x28, to compare with `fashion`.
+
+    Command: adm train fashion-biggan --out runs/biggan
+    """
+    return GANRecipe(
+        name="fashion-biggan",
+        data=FASHION,
+        gan=BigGANConfig(
+            in_channels=1,
+            size=(28, 28),
+            channels=32,
+            multipliers=(1, 2, 4),
+            noise=60,
+            classes=10,
+            class_width=64,
+            split_noise=True,
+        ),
+        adversarial=Adversarial(
+            discriminator_steps=2,
+            discriminator_rate=4e-4,
+            orthogonal=1e-4,
+            augmentation=("translation", "cutout"),
+        ),
+        train=TrainSettings(
+            steps=6000,
+            batch_size=128,
+            learning_rate=2e-4,
+            ema_decay=0.999,
+            gradient_clip=None,
+            save_every_steps=250,
+        ),
+        watch=WatchSettings(features="fashion-judge", validation_images=2000),
+    )
+
+
+def biggan_128() -> GANRecipe:
+    """The BigGAN of ImageNet, 128x128 (appendix B, table 4). It was not trained here."""
+    return _imagenet("biggan-128", 128, (1, 2, 4, 8, 16, 16), deep=False)
+
+
+def biggan_deep_128() -> GANRecipe:
+    """The BigGAN-deep of ImageNet, 128x128 (appendix B, table 7). It was not trained here."""
+    return _imagenet("biggan-deep-128", 128, (1, 2, 4, 8, 16, 16), deep=True)
+
+
+def biggan_deep_256() -> GANRecipe:
+    """The BigGAN-deep of ImageNet, 256x256 (appendix B, table 8). It was not trained here."""
+    return _imagenet("biggan-deep-256", 256, (1, 2, 4, 8, 8, 16, 16), deep=True)
+
+
+def _imagenet(name: str, side: int, multipliers: tuple[int, ...], deep: bool) -> GANRecipe:
+    """Return the settings of the paper: appendix C.
+
+    Batches of 2,048, two steps of the discriminator for one of the generator, learning rates of
+    2e-4 and 5e-5, an average of decay 0.9999 and orthogonal regularisation of 1e-4.
+    """
+    train = TrainSettings(
+        steps=150_000,
+        batch_size=2 * 2048,
+        learning_rate=5e-5,
+        ema_decay=0.9999,
+        gradient_clip=None,
+    )
+    return GANRecipe(
+        name=name,
+        data=imagenet(side),
+        gan=BigGANConfig(
+            size=(side, side),
+            channels=128 if deep else 96,
+            multipliers=multipliers,
+            noise=128 if deep else 120,
+            classes=1000,
+            split_noise=not deep,
+            deep=deep,
+            attention_factors=(side // 64,),
+        ),
+        adversarial=Adversarial(discriminator_rate=2e-4, orthogonal=1e-4),
+        train=train,
+        watch=WatchSettings(features="inception"),
+    )

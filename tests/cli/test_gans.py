@@ -1,0 +1,151 @@
+"""adm sample, sweep, info, train of a GAN -> the same folders as of a diffusion model."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+from cli.conftest import Adm
+from cli.test_output import POOL
+from evaluation.stubs import spots
+
+from adm.hashes import SUMS
+
+
+@pytest.fixture(scope="module")
+def gan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder of a GAN, after a few steps."""
+    run = tmp_path_factory.mktemp("runs") / "gan"
+    tiny.steps(tiny.gan(), tiny.stripes(), run)
+    return run
+
+
+def test_a_gan_is_sampled_into_a_sample_folder(adm: Adm, gan: Path, tmp_path: Path) -> None:
+    command = ("sample", gan, "--truncation", 0.5, "--classes", "bag:3,sneaker:2", "--out")
+    answer = adm(*command, tmp_path / "a")
+    assert answer.status == 0
+    assert "each image took 1 call of the network" in answer.out + answer.err
+    arrays = np.load(tmp_path / "a" / "samples.npz")
+    assert arrays["arr_0"].shape == (5, 8, 8, 1)
+    assert arrays["arr_1"].tolist() == [1, 1, 1, 0, 0]
+    sampled = json.loads((tmp_path / "a" / "samples.json").read_text())
+    assert sampled["latent"]["truncation"] == 0.5
+    assert "is complete" in adm(*command, tmp_path / "a").out
+    adm(*command, tmp_path / "b", "--batch-size", 1)
+    assert (tmp_path / "a" / SUMS).read_bytes() == (tmp_path / "b" / SUMS).read_bytes()
+
+
+def test_a_gan_s_images_are_upsampled(adm: Adm, gan: Path, tmp_path: Path) -> None:
+    larger = tiny.model(
+        tmp_path / "larger.safetensors", tiny.upsampler("data.low_res=8,8", "data.size=16,16")
+    )
+    out = tmp_path / "out"
+    answer = adm("sample", gan, "--count", 3, "--upsampler", larger, "--out", out)
+    assert answer.status == 0, answer.err
+    assert np.load(out / "samples.npz")["arr_0"].shape == (3, 16, 16, 1)
+    assert np.load(out / "base" / "samples.npz")["arr_0"].shape == (3, 8, 8, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--steps", 4), "a GAN has no setting steps: it makes an image in one call"),
+        (("--scale", 2), "a GAN has no setting scale"),
+        (("--free-scale", 2), "a GAN has no setting free_scale"),
+        (("--truncation", 0), "truncation must be in (0, 100], got 0"),
+        (("--precision", "int8"), "precision"),
+        (("--classifier", "fashion-classifier"), "is a GAN, which nothing guides"),
+        (("--classes", "boot:2"), "unknown class 'boot'"),
+        (("--animate",), "has no denoising to show"),
+        (("--budget", "50ms"), "frontier"),
+    ],
+)
+def test_what_a_gan_cannot_do_is_refused(adm: Adm, gan: Path, options, message) -> None:
+    assert message in adm("sample", gan, *options, "--out", "nowhere").refusal()
+    assert not Path("nowhere").exists()
+
+
+def test_a_gan_is_no_diffusion_model_and_a_diffusion_model_no_gan(
+    adm: Adm, gan: Path, models: Path, tmp_path: Path
+) -> None:
+    model = models / "model.safetensors"
+    said = adm("sample", model, "--truncation", 2, "--out", tmp_path / "out").refusal()
+    assert "is a diffusion model, and --truncation is for GANs" in said
+    said = adm("sample", model, "--classifier", gan, "--out", tmp_path / "out").refusal()
+    assert "is a GAN; give a classifier" in said
+    assert "is not an upsampler" in adm("upsample", gan, models, "--out", "nowhere").refusal()
+    assert "is a GAN; give a diffusion model" in adm("grid", gan, "--steps", 2).refusal()
+
+
+def test_truncations_are_swept_as_scales_are(
+    adm: Adm, gan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("pool.py").write_text(POOL)
+    images = spots(40, seed=1).batch(range(40))[0]
+    np.savez("real.npz", arr_0=images.permute(0, 2, 3, 1).numpy())
+    answer = adm(
+        *("sweep", gan, "--axis", "truncation", "--scales", "0.5,1,4", "--count", 12),
+        *("--reference", "real.npz", "--features", "pool.py:pool", "--out", "out"),
+    )
+    assert answer.status == 0, answer.err
+    report = json.loads(Path("out/report.json").read_text())
+    assert [point["scale"] for point in report["points"]] == [0.5, 1.0, 4.0]
+    assert {point["calls_per_image"]["network"] for point in report["points"]} == {1}
+    first, last = (point["scores"] for point in (report["points"][0], report["points"][-1]))
+    assert first.keys() == last.keys()
+    assert first != last
+    assert sorted(path.name for path in Path("out/samples").iterdir()) == [
+        *("gan-1-truncation0.5", "gan-1-truncation1", "gan-1-truncation4"),
+    ]
+    page = Path("out/report.html").read_text()
+    assert "Truncation of the noise trades diversity for fidelity." in page
+    assert "scores by truncation" in page
+
+
+def test_a_sweep_of_what_a_gan_lacks_is_refused(adm: Adm, gan: Path) -> None:
+    common = ("sweep", gan, "--reference", gan, "--out", "nowhere")
+    said = adm(*common, "--axis", "truncation", "--steps", "4,8").refusal()
+    assert "a GAN has no samplers and no steps" in said
+    assert "a GAN has no setting scale" in adm(*common).refusal()
+
+
+def test_a_gan_describes_itself(adm: Adm, gan: Path) -> None:
+    told = adm("info", gan).out
+    assert "fashion-biggan (gan)" in told
+    assert "8 numbers, whole by default" in told
+    assert "process" not in told
+    assert json.loads(adm("info", gan, "--json").out)["kind"] == "gan"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--micro-batch", 2), "a GAN is trained on its whole batch"),
+        (("--pretrained", "fashion"), "a GAN starts from random weights"),
+        (("--set", "train.batch_size=5"), "does not divide into 2 equal parts"),
+        (("--set", "gan.noise=7"), "does not split into 3 equal pieces"),
+        (("--teacher", "fashion"), "distils no teacher"),
+    ],
+)
+def test_a_run_that_a_gan_cannot_have_is_refused(adm: Adm, options, message, tmp_path) -> None:
+    said = adm("train", "fashion-biggan", "--data", "digits", *options, "--out", tmp_path / "run")
+    assert message in said.err
+    assert said.status == 2
+
+
+def test_a_gan_is_trained_on_other_data_and_validated_by_distance(adm: Adm, tmp_path: Path) -> None:
+    small = ("gan.channels=8", "gan.multipliers=1,2", "gan.noise=8", "gan.class_width=4")
+    settings = (*small, "data.size=8", "train.batch_size=8", "watch.features=pixels")
+    run = tmp_path / "run"
+    answer = adm(
+        "train", "fashion-biggan", "--data", "digits", "--steps", 2, "--set", *settings, "-o", run
+    )
+    assert answer.status == 0, answer.err
+    assert json.loads((run / "run.json").read_text())["recipe"]["gan"]["size"] == [8, 8]
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert lines[-1]["validation/frechet"] > 0
+    assert (run / "previews" / "step-0000002.png").is_file()
+    assert (run / "progress.png").is_file()
+    assert (run / "checkpoints" / "best").exists()

@@ -1,0 +1,92 @@
+"""GAN, truncation, labels, indices -> images: each a function of its own label and index."""
+
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+
+from adm.generation.gan_pipeline import GANPipeline, load_gan
+from adm.models.load import load_any, load_diffusion
+from adm.models.teacher import Teacher
+from adm.networks.biggan.spectral import Spectral
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "gan"
+    tiny.steps(tiny.gan("train.steps=6"), tiny.stripes(), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(run: Path) -> GANPipeline:
+    return load_gan(run)
+
+
+def test_an_image_depends_on_its_label_its_index_and_the_seed(model: GANPipeline) -> None:
+    whole = model.sample("all:3", seed=5)
+    generator = model.generator(seed=5)
+    assert whole.labels is not None
+    one = generator.images(whole.labels[4:5], [4])
+    assert torch.equal(one[0], whole.images[4])
+    assert not torch.equal(generator.images(whole.labels[4:5], [5])[0], whole.images[4])
+    assert not torch.equal(model.sample("all:3", seed=6).images, whole.images)
+
+
+def test_truncation_narrows_the_images_and_no_limit_is_a_far_one(model: GANPipeline) -> None:
+    spread = [
+        model.sample("bag:64", truncation=limit).images.double().std(0).mean().item()
+        for limit in (0.1, 0.5, 1.0, None)
+    ]
+    assert spread == sorted(spread)
+    assert spread[0] < spread[-1] / 2
+    far, none = (model.sample("bag:8", truncation=limit).images for limit in (100.0, None))
+    assert (far.int() - none.int()).abs().max() <= 1
+
+
+def test_going_back_to_a_truncation_gives_the_same_images(model: GANPipeline) -> None:
+    first = model.sample("all:2", truncation=0.5).images
+    model.sample("all:2", truncation=2.0)
+    assert torch.equal(model.sample("all:2", truncation=0.5).images, first)
+
+
+def test_averaged_weights_are_normalised_exactly(run: Path, model: GANPipeline) -> None:
+    for layer in model.model.network.modules():
+        if isinstance(layer, Spectral):
+            size = torch.linalg.matrix_norm(layer.normalised.flatten(1).double(), 2)
+            assert size.item() == pytest.approx(1, abs=1e-5)
+
+
+def test_the_model_is_the_generator_s_average_of_the_newest_checkpoint(run: Path) -> None:
+    found = load_any(run)
+    assert found.path == run / "checkpoints/step-0000006/generator/model.safetensors"
+    assert found.name == "gan"
+    assert repr(found).startswith("GANModel(")
+    raw = load_any(run / "checkpoints/step-0000006/generator/raw.safetensors")
+    assert any(
+        not torch.equal(a, b)
+        for a, b in zip(found.network.parameters(), raw.network.parameters(), strict=True)
+    )
+
+
+def test_a_gan_is_refused_where_a_diffusion_model_is_needed(run: Path) -> None:
+    with pytest.raises(ValueError, match="is a GAN; give a diffusion model"):
+        load_diffusion(run)
+    with pytest.raises(ValueError, match="is a GAN; give a diffusion model"):
+        Teacher.load(run)
+    with pytest.raises(ValueError, match="is a diffusion model; give a GAN"):
+        load_gan("fashion")
+
+
+def test_unknown_settings_are_refused_with_those_that_exist(model: GANPipeline) -> None:
+    with pytest.raises(ValueError, match=r"no setting steps.*truncation, seed, precision"):
+        model.sample(count=2, steps=3)
+
+
+def test_numbers_that_are_not_finite_are_refused(run: Path) -> None:
+    broken = load_gan(run)
+    with torch.no_grad():
+        broken.model.network.conv_out.weight.fill_(torch.nan)
+    with pytest.raises(FloatingPointError, match="gave NaN or infinity"):
+        broken.sample(count=1)
