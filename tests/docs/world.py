@@ -251,6 +251,10 @@ GIVEN = (
     Given("64_samples.npz", images(1, (64, 64), COLOUR)),
     Given("out/samples", sample_folder((64, 64), COLOUR), beside="photos|imagenet"),
     Given("out/samples", sample_folder((28, 28), GREY)),
+    *(
+        Given(f"out/{name}", folder_of(("sandal", "bag"), (28, 28), GREY), beside="adm compare")
+        for name in ("gan", "guided", "a", "b")
+    ),
     Given("samples", sample_folder((28, 28), GREY)),
     Given("out/small", folder_of(("bag", "coat"), (14, 14), GREY)),
     Given("VIRTUAL_imagenet64_labeled.npz", released_reference(64)),

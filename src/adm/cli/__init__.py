@@ -32,6 +32,7 @@ VERBS = {
     "sweep": "Score samples at several guidance scales, and plot the trade-off.",
     "frontier": "Measure time against quality on this machine, and recommend settings.",
     "nearest": "Show the nearest training images of each sample, and flag likely copies.",
+    "compare": "Show images of the same classes from several models side by side.",
     "grid": "Search the noise levels for few sampling steps, and store them beside the model.",
     "average": "Reconstruct an average of any width from the averages that a run stores.",
     "info": "Show the contents of a model file.",
@@ -49,6 +50,7 @@ RESUMING = (  # verbs that keep what they have done when they are stopped
     "sweep",
     "frontier",
     "nearest",
+    "compare",
     "demo",
 )
 STARTS_AGAIN = "the same command starts again from the beginning"

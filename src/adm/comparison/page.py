@@ -1,0 +1,100 @@
+"""Comparison, Sources -> a self-contained HTML page, and a picture, of the images of each class."""
+
+import json
+from collections.abc import Sequence
+
+from PIL import Image
+from torch import Tensor
+from torchvision.utils import make_grid
+
+from adm.comparison.compare import Comparison, OfClass
+from adm.data import Source
+from adm.evaluation import Score
+from adm.pictures import Row, sheet
+from adm.sweep.curve import parts
+from adm.sweep.page import tiles
+from adm.sweep.template import rendered
+
+ACROSS = 6  # images of a row, of each source
+TITLE = "Images of a class, side by side"
+LEAD = (
+    "The first images of each class, not selected. Below them: the mean distance between two "
+    "images of the class, which is small where they look alike."
+)
+
+
+def page(
+    comparison: Comparison, sources: Sequence[Source], shown: Sequence[str], count: int
+) -> str:
+    """Render the HTML page.
+
+    Args:
+        shown: classes whose images are shown; the table has all.
+        count: images of each class and source.
+    """
+    return rendered(
+        "adm.comparison",
+        "compare.html",
+        title=TITLE,
+        lead=LEAD,
+        facts=[
+            *((f"images {i}", f"{each.name}, {len(each):,}") for i, each in enumerate(sources, 1)),
+            ("features", comparison.features),
+        ],
+        headings=comparison.sources,
+        rows=[
+            {
+                "name": each.name,
+                "cells": [
+                    {"picture": tiles(_first(source, indices, count), ACROSS), "told": told(score)}
+                    for source, indices, score in zip(
+                        sources, each.indices, each.distances, strict=True
+                    )
+                ],
+            }
+            for each in _chosen(comparison, shown)
+        ],
+        table=[
+            *(
+                (each.name, [told(score) for score in each.distances])
+                for each in comparison.classes
+            ),
+            ("mean", [told(score) for score in comparison.mean()]),
+        ],
+        settings=json.dumps(comparison.to_json(), indent=1),
+    )
+
+
+def picture(
+    comparison: Comparison, sources: Sequence[Source], shown: Sequence[str], count: int
+) -> Image.Image:
+    """Draw the images of some classes, those of each source side by side."""
+    rows = [
+        Row(
+            each.name,
+            [
+                make_grid(_first(source, indices, count), ACROSS, padding=1, pad_value=255)
+                for source, indices in zip(sources, each.indices, strict=True)
+            ],
+            [told(score) for score in each.distances],
+        )
+        for each in _chosen(comparison, shown)
+    ]
+    headings = [(name, 1) for name in comparison.sources]
+    side = max(max(image.shape[1:]) for row in rows for image in row.images)
+    title = f"{TITLE}; mean distance of two by {comparison.features}"
+    return sheet(title, headings, rows, least=2 * side, most=2 * side)
+
+
+def told(score: Score) -> str:
+    """Return a distance and its interval as text."""
+    value, interval = parts(score)
+    return f"{value} ({interval})" if interval else value
+
+
+def _chosen(comparison: Comparison, shown: Sequence[str]) -> list[OfClass]:
+    return [each for each in comparison.classes if each.name in shown]
+
+
+def _first(source: Source, indices: Sequence[int], count: int) -> Tensor:
+    return source.batch(indices[:count])[0]

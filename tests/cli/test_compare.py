@@ -1,0 +1,68 @@
+"""adm compare: what it leaves, and every bad input in one line."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli.conftest import Adm
+from cli.test_output import FEATURES, POOL
+from evaluation.stubs import spots
+from PIL import Image
+
+WORDS = ("compare", "one.npz", "two.npz", *FEATURES, "--out", "page.html")
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("pool.py").write_text(POOL)
+    for name, seed in (("one", 1), ("two", 2)):
+        images = spots(40, seed=seed).batch(range(40))[0]
+        np.savez(f"{name}.npz", arr_0=images.permute(0, 2, 3, 1).numpy(), arr_1=np.arange(40) % 4)
+    return tmp_path
+
+
+def test_a_page_a_picture_and_a_table(adm: Adm) -> None:
+    answer = adm(*WORDS, "--class", "3,1", "--count", 5, "--picture", "page.png")
+    assert answer.status == 0, answer.err
+    assert answer.out.splitlines()[2].startswith("0 ")
+    page = Path("page.html").read_text()
+    assert page.count("<img") == 4  # two classes of two sets
+    assert "<h2>1</h2>" in page
+    assert "<h2>0</h2>" not in page
+    assert [f"<tr><td>{name}</td>" in page for name in ("0", "2", "mean", "4")] == [
+        *[True] * 3,
+        False,
+    ]
+    assert Image.open("page.png").width > 2 * 6 * 8
+    assert not list(Path().glob("*work*"))
+
+
+def test_the_distances_as_json(adm: Adm) -> None:
+    found = json.loads(adm(*WORDS, "--json").out)["within_class_distance"]
+    assert list(found) == ["0", "1", "2", "3"]
+    assert found["2"]["two.npz"]["images"] == 10
+    score = found["2"]["two.npz"]
+    assert score["low"] < score["value"] < score["high"]
+
+
+def test_three_classes_are_shown_unless_others_are_wanted(adm: Adm) -> None:
+    assert adm(*WORDS).status == 0
+    assert Path("page.html").read_text().count("<img") == 6
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("compare", "one.npz", "--out", "page.html"), "give two or more sets of images"),
+        ((*WORDS, "--class", "7"), "no class '7' is in all of the images; those are 0, 1, 2, 3"),
+        ((*WORDS[:-1], "page.png"), "the page is an .html file"),
+        ((*WORDS, "--picture", "page.jpg"), "the picture is a .png file"),
+        ((*WORDS, "--count", "0"), "--count must be at least 1"),
+        (("compare", "one.npz", "none", "--out", "page.html"), "no data 'none'"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(adm: Adm, words, message) -> None:
+    assert message in adm(*words).refusal()
+    assert not Path("page.html").exists()
