@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from adm.cli.data import MOST_LISTED, data
+from adm.cli.data import data
+from adm.cli.inspected import MOST_LISTED
 from adm.data import open_source
 
 LIGHT = """

@@ -45,6 +45,7 @@ NOT_RUN = {
     "make *": "it is run by .ci/run, and installs into the checkout",
     "pip install *": "it is run by .ci/run, in an environment of its own",
     "git clone *": "it needs the network",
+    "adm data emoji *": "it downloads 152 MB",
     "python benchmarks/*": "it measures for minutes, and is in the checkout only",
     "for p in *": "it compares six trainings, by a benchmark of the checkout",
     "python tools/ship.py *": "it replaces the shipped models",

@@ -5,21 +5,18 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from adm.cli import VERBS, early, lists, places
+from adm.cli import VERBS, early, inspected, lists, places
 from adm.cli.output import OUT, AsJson, say, show
 from adm.cli.progress import progress
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    pass
 
-    from adm.data.inspect import Report
-
-MOST_LISTED = 40  # entries printed of each list; the JSON file has all
-BAR = 40  # characters
-FEW = 8  # sizes or formats printed
 EXAMPLES = """For example:
 
     adm data example --out photos
+
+    adm data emoji --out emoji
 
     adm data inspect photos --sheet photos.png
 
@@ -78,12 +75,12 @@ def inspect(
         path.parent.mkdir(parents=True, exist_ok=True)
     with progress(f"reading {found.name}", len(found), "images") as advance:
         report = library.inspect(found, advance)
-    show(report.to_json, as_json, lambda: _show(report))
+    show(report.to_json, as_json, lambda: inspected.show(report))
     if out is not None:
-        _write(out, report, as_json)
+        inspected.write(out, report, as_json)
     if sheet is not None:
         examples = library.examples(found)
-        _draw(report, examples, sheet)
+        inspected.draw(report, examples, sheet)
         classes = count_of(len(report.classes), "class", "classes")
         say(f"{sheet}: {len(examples)} of {classes}, a row each, in the order above", as_json)
 
@@ -154,10 +151,10 @@ def pack(
         done = library.pack(
             found, out, packing, split=split, skip_corrupt=skip_corrupt, advance=advance
         )
-    for path in done.skipped[:MOST_LISTED]:
+    for path in done.skipped[: inspected.MOST_LISTED]:
         say(f"skipped, broken: {path}")
-    if len(done.skipped) > MOST_LISTED:
-        say(f"and {len(done.skipped) - MOST_LISTED} more")
+    if len(done.skipped) > inspected.MOST_LISTED:
+        say(f"and {len(done.skipped) - inspected.MOST_LISTED} more")
     before = f", {done.kept} of them from an earlier run" if done.kept else ""
     shards = count_of(done.shards, f"{split} shard")
     say(f"{out}: {shards}{before}; {count_of(done.images, 'image')} written")
@@ -187,83 +184,32 @@ def example(*, out: Annotated[Path, OUT]) -> None:
     say(f"{out}: {count:,} images of {len(PICTURES)} classes, in train/ and test/")
 
 
-def _draw(report: "Report", examples: "Tensor", out: Path) -> None:
-    """Draw (K, n, 3, H, W) uint8 to a PNG file: a row for each class, with its number of images."""
-    from adm.data.counting import count_of
-    from adm.files import new_file
-    from adm.pictures import Row, sheet
+@data.command(help_epilogue="")
+def emoji(
+    *, out: Annotated[Path, OUT], skin_tones: Annotated[bool, Parameter(negative="")] = False
+) -> None:
+    """Write a folder of emoji in three styles: colour images of nine groups, 64x64, on white.
 
-    rows = [
-        Row(f"{name}\n{count_of(count, 'image')}", list(images))
-        for (name, count), images in zip(report.classes.items(), examples, strict=False)
-    ]
-    total = count_of(len(report.classes), "class", "classes")
-    shown = f"{len(rows)} of {total}" if len(rows) < len(report.classes) else total
-    title = f"{report.name}: {count_of(report.images, 'image')}, {shown}"
-    with new_file(out) as part:
-        sheet(title, [("", examples.shape[1])], rows).save(part, "PNG")
+    They are those of Google, of Twitter and of Microsoft in 3D: folders train/GROUP and test/GROUP
+    of PNG files. An emoji is in the same split in all styles. styles.csv has the style of each
+    image, for --labels, and LICENCES.txt the terms of use. 152 MB are downloaded once from npm's
+    registry, and compared with hashes.
 
+    Examples:
 
-def _write(out: Path, report: "Report", as_json: bool) -> None:
-    import json
+        adm data emoji --out emoji
 
-    from adm.files import write_text
+    Parameters
+    ----------
+    out
+        Folder to write.
+    skin_tones
+        Keep all skin tones of an emoji, which are nearly the same image.
+    """
+    places.replaceable(out)
+    from adm.data.emoji import PACKAGES, write_emoji
 
-    write_text(out, json.dumps(report.to_json(), indent=2, ensure_ascii=False) + "\n")
-    say(f"{out}: the whole report", as_json)
-
-
-def _show(report: "Report") -> None:
-    from adm.data.counting import count_of
-
-    classes = count_of(len(report.classes), "class", "classes")
-    print(f"{report.name}: {count_of(report.images, 'image')} of {classes}")
-    most = max(report.classes.values(), default=1) or 1
-    width = max(map(len, report.classes), default=0)
-    for name, count in list(report.classes.items())[:MOST_LISTED]:
-        print(f"  {name:{width}} {count:>9}  {'█' * round(BAR * count / most)}".rstrip())
-    _rest(len(report.classes), "class", "classes")
-    if report.left_out:
-        print(f"not in the list of labels: {report.left_out}")
-    _show_sizes(report)
-    print(f"formats: {_counts(report.kinds)}")
-    print(f"broken: {len(report.broken) or 'none'}")
-    for one in report.broken[:MOST_LISTED]:
-        print(f"  {one['reason']}")
-    _rest(len(report.broken), "broken image", "broken images")
-    for what, groups in (("files", report.same_files), ("pixels", report.same_pixels)):
-        again = sum(len(group) - 1 for group in groups)
-        print(f"duplicates, same {what}: {again or 'none'}")
-        for group in groups[:MOST_LISTED]:
-            print(f"  {' = '.join(group[:4])}{' = ...' if len(group) > 4 else ''}")
-        _rest(len(groups), "group", "groups")
-    if report.conflicts:
-        print(f"groups of duplicates with different labels: {report.conflicts}")
-
-
-def _show_sizes(report: "Report") -> None:
-    """Print the range of the sizes; the sizes themselves only if they are few."""
-    span = report.size_range
-    if span is None or span.different == 1:
-        print(f"sizes (HxW): {_counts(report.sizes)}")
-        return
-    print(
-        f"sizes (HxW): {span.different} different; by area, the smallest is {span.min}, the median "
-        f"{span.median} and the largest {span.max}"
-    )
-    if span.different <= FEW:
-        print(f"  {_counts(report.sizes)}")
-
-
-def _counts(counts: dict[str, int]) -> str:
-    listed = ", ".join(f"{name}: {count}" for name, count in list(counts.items())[:FEW])
-    more = f", and {len(counts) - FEW} more" if len(counts) > FEW else ""
-    return f"{listed or 'none'}{more}"
-
-
-def _rest(count: int, one: str, more: str) -> None:
-    from adm.data.counting import count_of
-
-    if count > MOST_LISTED:
-        rest = count_of(count - MOST_LISTED, f"more {one}", f"more {more}")
-        print(f"  ... and {rest}; --out FILE.json has the whole list")
+    with progress("writing", len(PACKAGES), "packages") as advance:
+        counts = write_emoji(out, skin_tones=skin_tones, advance=advance)
+    styles = ", ".join(f"{count:,} of {style}" for style, count in counts.items())
+    say(f"{out}: {sum(counts.values()):,} images in train/ and test/: {styles}")

@@ -1,0 +1,224 @@
+"""Folder -> emoji of three styles in it, a class for each group, from packages of npm."""
+
+import csv
+import io
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from adm.data.fetch import fetched
+from adm.files import new_folder
+from adm.hashes import sha256_of
+from adm.parsed import parse_json
+
+SIDE = 64  # pixels
+REGISTRY = "https://registry.npmjs.org"
+INDEX = "package/emoji.json"  # of the first package: names, groups and skin tones of all emoji
+MOST_INDEX, MOST_IMAGE, MOST_PIXELS = 1 << 25, 1 << 20, 1 << 20  # bytes, bytes, pixels of one
+TEST_SHARE = 10  # one emoji in this many is for testing, in all styles and skin tones
+NOT_SHOWN = "component"  # the group of skin tones and hair, which are parts of other emoji
+STYLES, LICENCES = "styles.csv", "LICENCES.txt"
+
+
+class Package(NamedTuple):
+    """A package of images, which the hash pins.
+
+    Attributes:
+        name, version: in the registry.
+        sha256: of the archive.
+        style: what its images are called.
+        folder, suffix: of the images in the archive.
+        terms: whose images they are, and their licence.
+    """
+
+    name: str
+    version: str
+    sha256: str
+    style: str
+    folder: str
+    suffix: str
+    terms: str
+
+    @property
+    def address(self) -> str:
+        base = self.name.rpartition("/")[2]
+        return f"{REGISTRY}/{self.name}/-/{base}-{self.version}.tgz"
+
+
+PACKAGES = (
+    Package(
+        "emoji-datasource-google",
+        "16.0.0",
+        "fb5fd131b362aab7a55542d2a147a79708cce0a8b1c1bbacd470172708b5c438",
+        "google",
+        "package/img/google/64/",
+        ".png",
+        "Noto Emoji by Google; fonts under the SIL Open Font License 1.1, tools and most images "
+        "under the Apache License 2.0",
+    ),
+    Package(
+        "emoji-datasource-twitter",
+        "16.0.0",
+        "f64a530c63bca463bd8317fdc4615ce63a53a0c65018e4ce2d848aaba7a28877",
+        "twitter",
+        "package/img/twitter/64/",
+        ".png",
+        "Twemoji by Twitter, Inc. and other contributors; graphics under CC-BY 4.0",
+    ),
+    Package(
+        "@lobehub/fluent-emoji-3d",
+        "1.1.0",
+        "c1bb7eee7de090205a232518a9ab4adb3df458bfbe8a1f78232991194c8b2e58",
+        "fluent",
+        "package/assets/",
+        ".webp",
+        "Fluent Emoji by Microsoft, in 3D; under the MIT License",
+    ),
+)
+
+
+class Emoji(NamedTuple):
+    """One emoji, or one of its skin tones.
+
+    Attributes:
+        group: such as `animals & nature`.
+        base: the code of the emoji without a skin tone.
+        toned: whether it is one of its skin tones.
+    """
+
+    group: str
+    base: str
+    toned: bool
+
+
+def write_emoji(
+    out: Path,
+    *,
+    skin_tones: bool = False,
+    packages: tuple[Package, ...] = PACKAGES,
+    cache: Path | None = None,
+    advance: Callable[[int], None] = lambda amount: None,
+) -> dict[str, int]:
+    """Write the folders train/GROUP and test/GROUP of PNG files, 64x64, on white.
+
+    The file `styles.csv` has the style of each, for `labels=...`, and `LICENCES.txt` the terms of
+    use. The split depends on the emoji's code alone. Some are the same picture, as flags of an
+    island and its country, of which the first by code is kept.
+
+    Args:
+        out: the folder to create; absent or empty.
+        skin_tones: keep the skin tones of an emoji, which are nearly the same image.
+        packages: archives, of which the first has the index.
+        cache: the folder of downloaded archives; None for `fetch.cache_folder()`.
+        advance: called with 1 after each package.
+
+    Returns:
+        The number of images of each style.
+
+    Raises:
+        ValueError: an archive does not arrive, has another hash, or is damaged.
+        FileExistsError: `out` is a file, or contains files.
+    """
+    archives = [_archive(package, cache) for package in packages]
+    known = _known(archives[0])
+    counts, styles, terms = dict[str, int](), list[tuple[str, str]](), list[str]()
+    seen: set[bytes] = set()
+    with new_folder(out) as folder:
+        for package, archive in zip(packages, archives, strict=True):
+            counts[package.style] = 0
+            for code, picture in _pictures(archive, package):
+                emoji = known.get(code)
+                pixels = picture.tobytes()
+                if emoji is None or (emoji.toned and not skin_tones) or pixels in seen:
+                    continue
+                seen.add(pixels)
+                name = f"{package.style}-{code}.png"
+                place = folder / split_of(emoji.base) / emoji.group
+                place.mkdir(parents=True, exist_ok=True)
+                picture.save(place / name)
+                styles.append((name, package.style))
+                counts[package.style] += 1
+            advance(1)
+            terms.append(f"{package.style}: {package.name} {package.version}, {package.terms}")
+        if not styles:
+            raise ValueError("the archives have no emoji that their index names; report this")
+        with (folder / STYLES).open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([("file", "label"), *sorted(styles)])
+        (folder / LICENCES).write_text("\n".join(terms) + "\n", encoding="utf-8")
+    return counts
+
+
+def split_of(base: str) -> str:
+    """Return the split of an emoji of this code, in all of its styles and skin tones."""
+    return "test" if int(sha256_of(base.encode())[:8], 16) % TEST_SHARE == 0 else "train"
+
+
+def on_white(content: bytes) -> Image.Image:
+    """Decode an image of up to `MOST_PIXELS`, composite it on white, and resize it to `SIDE`."""
+    with Image.open(io.BytesIO(content), formats=("PNG", "WEBP")) as opened:
+        if opened.width * opened.height > MOST_PIXELS:
+            raise ValueError(f"an image has {opened.width}x{opened.height} pixels")
+        picture = opened.convert("RGBA")
+    white = Image.new("RGBA", picture.size, "white")
+    flat = Image.alpha_composite(white, picture).convert("RGB")
+    same = flat.size == (SIDE, SIDE)
+    return flat if same else flat.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+
+
+def _archive(package: Package, cache: Path | None) -> Path:
+    path = fetched(f"{package.address}#sha256={package.sha256}", cache)
+    assert path is not None  # it is not optional
+    return path
+
+
+def _known(archive: Path) -> dict[str, Emoji]:
+    """Return the emoji of the index by their codes, as files are named."""
+    content = next((read for _, read in _members(archive, INDEX, MOST_INDEX)), None)
+    if content is None:
+        raise ValueError(f"{archive} has no {INDEX}; remove it, and run the command again")
+    found: dict[str, Emoji] = {}
+    for entry in parse_json(content):
+        group, base = str(entry["category"]).lower(), str(entry["unified"]).lower()
+        if group == NOT_SHOWN or "/" in group:
+            continue
+        toned = entry.get("skin_variations") or {}
+        found[base] = Emoji(group, base, False)
+        for variation in toned.values():
+            found[str(variation["unified"]).lower()] = Emoji(group, base, True)
+    return found
+
+
+def _pictures(archive: Path, package: Package) -> Iterator[tuple[str, Image.Image]]:
+    """Yield the code and the picture of each image of a package, by code."""
+    found = {
+        name.removeprefix(package.folder).removesuffix(package.suffix): content
+        for name, content in _members(archive, package.folder, MOST_IMAGE)
+        if name.endswith(package.suffix)
+    }
+    for code in sorted(found):
+        yield code, on_white(found[code])
+
+
+def _members(archive: Path, start: str, most: int) -> Iterator[tuple[str, bytes]]:
+    """Yield the name and the content of regular files whose names begin so; nothing is extracted.
+
+    Raises:
+        ValueError: the archive is damaged, or a file is larger than `most` bytes.
+    """
+    try:
+        with tarfile.open(archive, "r:gz") as opened:
+            for member in opened:
+                if not member.isreg() or not member.name.startswith(start):
+                    continue
+                if member.size > most:
+                    raise ValueError(f"{archive}: {member.name!r} has {member.size} bytes")
+                file = opened.extractfile(member)
+                assert file is not None  # of a regular file
+                yield member.name, file.read()
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise ValueError(
+            f"{archive} is damaged ({error}); remove it, and run the command again"
+        ) from None

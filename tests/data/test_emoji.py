@@ -1,0 +1,153 @@
+"""adm data emoji: archives of packages -> a folder of images on white, a class for each group."""
+
+import io
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from adm.data import emoji as library
+from adm.data import open_source
+from adm.data.emoji import PACKAGES, SIDE, Package, on_white, split_of, write_emoji
+
+CODES = [f"1f{number:03x}" for number in range(40)]
+
+
+def image(colour: tuple[int, int, int, int], suffix: str, side: int = 32) -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGBA", (side, side), colour).save(stream, {".png": "PNG", ".webp": "WEBP"}[suffix])
+    return stream.getvalue()
+
+
+def index() -> list[dict]:
+    """Two groups, one emoji with a skin tone, and a part that is no emoji of its own."""
+    entries = [
+        {"unified": code.upper(), "category": ("Food & Drink", "Flags")[number % 2]}
+        for number, code in enumerate(CODES)
+    ]
+    entries[0]["skin_variations"] = {"1F3FB": {"unified": "AA-1F3FB"}}
+    return [*entries, {"unified": "1F3FB", "category": "Component"}]
+
+
+def archive(path: Path, package: Package, number: int) -> Path:
+    files = {"package/README.md": b"about", "package/img/large/a.png": b"no image"}
+    if number == 0:
+        files[library.INDEX] = json.dumps(index()).encode()
+    for place, code in enumerate([*CODES, "aa-1f3fb", "1f3fb", "unknown"]):
+        colour = (place * 5, number * 60, 90, 255)
+        files[f"{package.folder}{code}{package.suffix}"] = image(colour, package.suffix)
+    with tarfile.open(path, "w:gz") as opened:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            opened.addfile(member, io.BytesIO(content))
+        link = tarfile.TarInfo(f"{package.folder}1f600{package.suffix}")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        opened.addfile(link)
+    return path
+
+
+@pytest.fixture
+def fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Archives that stand for those of the registry; the addresses that were asked for."""
+    asked: list[str] = []
+    made = {
+        package.address: archive(tmp_path / f"{number}.tgz", package, number)
+        for number, package in enumerate(PACKAGES)
+    }
+
+    def fetch(url: str, cache: Path | None) -> Path:
+        asked.append(url)
+        return made[url.partition("#")[0]]
+
+    monkeypatch.setattr(library, "fetched", fetch)
+    return asked
+
+
+def test_a_class_for_each_group_and_a_split_for_each_emoji(
+    fetched: list[str], tmp_path: Path
+) -> None:
+    done: list[int] = []
+    counts = write_emoji(tmp_path / "out", advance=done.append)
+    assert counts == {"google": 40, "twitter": 40, "fluent": 40}
+    assert done == [1, 1, 1]
+    train, test = (open_source(str(tmp_path / "out"), split=split) for split in ("train", "test"))
+    assert train.classes == test.classes == ("flags", "food & drink")
+    assert len(train) + len(test) == 120
+    assert train.shape == (3, SIDE, SIDE)
+    assert train.path is not None
+    assert test.path is not None
+    for source, split in ((train, "train"), (test, "test")):
+        assert source.path is not None
+        codes = {Path(source.path(i)).stem.partition("-")[2] for i in range(len(source))}
+        assert codes == {code for code in CODES if split_of(code) == split}
+
+
+def test_styles_are_labels_and_terms_are_listed(fetched: list[str], tmp_path: Path) -> None:
+    write_emoji(tmp_path / "out")
+    styled = open_source(str(tmp_path / "out"), labels="styles.csv")
+    assert styled.classes == ("fluent", "google", "twitter")
+    terms = (tmp_path / "out" / "LICENCES.txt").read_text()
+    assert terms.count("\n") == 3
+    assert "CC-BY 4.0" in terms
+    assert [url.partition("#")[2] for url in fetched] == [f"sha256={p.sha256}" for p in PACKAGES]
+
+
+def test_skin_tones_are_kept_on_demand_in_the_split_of_their_emoji(
+    fetched: list[str], tmp_path: Path
+) -> None:
+    write_emoji(tmp_path / "few")
+    write_emoji(tmp_path / "all", skin_tones=True)
+    few, all_ = (
+        {path.name: path.parent for path in (tmp_path / name).rglob("*.png")}
+        for name in ("few", "all")
+    )
+    assert all_.keys() - few.keys() == {f"{p.style}-aa-1f3fb.png" for p in PACKAGES}
+    toned = all_["google-aa-1f3fb.png"]
+    assert toned == all_[f"google-{CODES[0]}.png"]
+
+
+def test_pictures_are_composited_on_white_and_resized() -> None:
+    half = Image.open(io.BytesIO(image((200, 0, 0, 0), ".png")))
+    assert half.mode == "RGBA"
+    assert on_white(image((200, 0, 0, 0), ".png")).getpixel((5, 5)) == (255, 255, 255)
+    assert on_white(image((200, 0, 0, 255), ".webp")).size == (SIDE, SIDE)
+
+
+def test_the_same_picture_is_kept_once(
+    fetched: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library, "on_white", lambda content: Image.new("RGB", (SIDE, SIDE)))
+    assert write_emoji(tmp_path / "out") == {"google": 1, "twitter": 0, "fluent": 0}
+
+
+def damaged(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:300])
+
+
+def empty(path: Path) -> None:
+    tarfile.open(path, "w:gz").close()
+
+
+@pytest.mark.parametrize(("spoil", "message"), [(damaged, "damaged"), (empty, "has no package/")])
+def test_archives_that_are_damaged_are_refused_and_nothing_is_left(
+    fetched: list[str], tmp_path: Path, spoil: Callable[[Path], None], message: str
+) -> None:
+    spoil(tmp_path / "0.tgz")
+    with pytest.raises(ValueError, match=message):
+        write_emoji(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_images_of_too_many_pixels_and_too_large_files_are_refused(
+    fetched: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library, "MOST_PIXELS", 100)
+    with pytest.raises(ValueError, match="32x32 pixels"):
+        on_white(image((0, 0, 0, 255), ".png"))
+    monkeypatch.setattr(library, "MOST_IMAGE", 10)
+    with pytest.raises(ValueError, match="bytes"):
+        write_emoji(tmp_path / "out")
