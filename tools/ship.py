@@ -3,11 +3,14 @@
     python tools/ship.py --diffusion runs/fashion --classifier runs/fashion-classifier \\
         --judge runs/fashion-judge
     python tools/ship.py --student runs/fast
+    python tools/ship.py --unlabelled runs/u --clusters runs/u-classifier
     python tools/ship.py --settings
 
-`--student` stores a student of the shipped model as `fashion-fast`. `--settings` changes only the
-sampling settings of `fashion`, to those of its recipe. What is stored beside a model names it by
-the hash of its file, and is changed with it, and so is what the student says of its teacher.
+`--student` stores a student of the shipped model as `fashion-fast`, and `--unlabelled` and
+`--clusters` a model without labels and the classifier of its clusters, with the recipes that they
+have. `--settings` changes only the sampling settings of `fashion`, to those of its recipe. What is
+stored beside a model names it by the hash of its file, and is changed with it, and so is what the
+student says of its teacher.
 
 Weights are stored in half precision. The judge's statistics of the 10,000 test images are stored
 with them, so that samples can be compared with real images without the data set.
@@ -33,6 +36,7 @@ from adm.recipes.schema import to_json
 from adm.training import checkpoint
 
 LOGS = Path(__file__).parent.parent / "docs" / "training"
+UNLABELLED = "fashion-unlabelled"
 EVERY = 20  # steps averaged into one line of the log that is kept
 
 
@@ -55,12 +59,18 @@ def save(file: Path, weights: dict[str, torch.Tensor], metadata: dict[str, Any])
 
 def ship_student(run: Path) -> None:
     """Store the averaged weights of a student of the shipped model, in half precision."""
-    weights, metadata = checkpoint.load_model(resolve(run))
+    metadata = checkpoint.load_model(resolve(run))[1]
     for part, name in (("teacher", "fashion"), ("guide", "fashion-classifier")):
         if metadata[part]["sha256"] != sha256(SHIPPED / f"{name}.safetensors"):
             raise SystemExit(f"the {part} of {run} is not {name} as it is now; distil it again")
-    save(SHIPPED / f"{STUDENT}.safetensors", weights, metadata)
-    keep_log(run / "log.jsonl", LOGS / f"{STUDENT}.jsonl")
+    as_trained(run, STUDENT)
+
+
+def as_trained(run: Path, name: str) -> None:
+    """Store the averaged weights of a run with the recipe that it has, in half precision."""
+    weights, metadata = checkpoint.load_model(resolve(run))
+    save(SHIPPED / f"{name}.safetensors", weights, metadata)
+    keep_log(run / "log.jsonl", LOGS / f"{name}.jsonl")
 
 
 def update_settings(name: str) -> None:
@@ -100,11 +110,15 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--settings", action="store_true")
-    for kind in ("diffusion", "classifier", "judge", "student"):
+    for kind in ("diffusion", "classifier", "judge", "student", "unlabelled", "clusters"):
         parser.add_argument(f"--{kind}", type=Path)
     given = parser.parse_args()
     if given.student:
         ship_student(given.student)
+        return
+    if given.unlabelled and given.clusters:
+        as_trained(given.unlabelled, UNLABELLED)
+        as_trained(given.clusters, f"{UNLABELLED}-classifier")
         return
     if given.settings:
         update_settings("fashion")

@@ -6,6 +6,7 @@ import pytest
 import tiny
 import torch
 
+from adm.adversarial import truncated
 from adm.generation.gan_pipeline import GANPipeline, load_gan
 from adm.models.load import load_any, load_diffusion
 from adm.models.teacher import Teacher
@@ -43,6 +44,20 @@ def test_truncation_narrows_the_images_and_no_limit_is_a_far_one(model: GANPipel
     assert spread[0] < spread[-1] / 2
     far, none = (model.sample("bag:8", truncation=limit).images for limit in (100.0, None))
     assert (far.int() - none.int()).abs().max() <= 1
+
+
+def test_statistics_are_those_of_the_noise_that_is_sampled(model: GANPipeline) -> None:
+    """In the first normalisation, the mean square of truncated noise is that of its features."""
+    network = model.model.network
+    first = network.stages[0].norm_in.norm
+    for limit in (0.3, None):
+        model.sample("all:1", truncation=limit)
+        noise = truncated(3, range(3000), network.config.noise, limit)
+        piece = noise.chunk(network.config.pieces, dim=1)[0]
+        with torch.no_grad():
+            features = network.first(piece).view(3000, -1, *network.config.smallest)
+        variance = features.var((0, 2, 3), correction=0)
+        torch.testing.assert_close(first.kept.variance, variance, rtol=0.1, atol=0)
 
 
 def test_going_back_to_a_truncation_gives_the_same_images(model: GANPipeline) -> None:
