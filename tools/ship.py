@@ -146,9 +146,9 @@ def ship_runs(runs: argparse.Namespace) -> None:
 
 def report_guide(images: torch.Tensor, labels: torch.Tensor) -> None:
     """Print the accuracy of the noisy classifier by quarter of the levels."""
-    from adm.generation.generate import ImageNoise
     from adm.images import to_float
     from adm.losses import noised
+    from adm.samplers import ImageNoise
 
     guide = load_classifier("fashion-classifier")
     chosen = torch.arange(0, len(images), 5)

@@ -17,7 +17,7 @@ from adm.data.export import write_npz
 from adm.frontier import machine as machine_module
 from adm.frontier.choose import recommended
 from adm.frontier.stored import load, save
-from adm.generation import generate
+from adm.generation import diffusion
 from adm.generation.manifest import read_manifest
 
 pytestmark = pytest.mark.xdist_group("budget")  # one worker makes what all of them use
@@ -147,7 +147,7 @@ def test_the_precision_that_is_the_fastest_is_chosen_again_on_another_machine(
 ) -> None:
     frontier = load(here / "out/frontier.json")
     monkeypatch.setattr(
-        generate,
+        diffusion,
         "concrete",
         lambda sampling, _: (
             replace(sampling, precision="bfloat16") if sampling.precision == "auto" else sampling

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from adm.data.naming import ANIMATION, MANIFEST, SHEET
 from adm.generation import blocks
-from adm.generation import generate as generating
+from adm.generation import diffusion as generating
 from adm.generation.cascade import cascade, translated
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.folder import BASE, images_of, sample_into

@@ -167,7 +167,7 @@ def _described(path: Path, metadata: Metadata) -> Described:
         path=path,
         kind=recipe.kind,
         name=recipe.name,
-        classes=classes,
+        classes=() if network.classes is None else classes,
         labelled=recipe.kind != "classifier" and network.classes is not None,
         steps=0 if recipe.process is None else recipe.process.steps,
         size=recipe.data.size,

@@ -91,7 +91,9 @@ def load_any(
     place = pick(device)
     path, weights, recipe, metadata = read(model, kind)
     network = _filled(recipe, weights, path, place)
-    classes, steps = metadata.classes, metadata.step or 0
+    # Data have at least one class, also those of a network that is not told it.
+    classes = metadata.classes if recipe.config.classes is not None else ()
+    steps = metadata.step or 0
 
     def diffusion(recipe: DiffusionRecipe) -> AnyModel:
         assert isinstance(network, UNet)
