@@ -55,6 +55,23 @@ def test_the_package_is_imported_without_torch_and_names_what_it_has() -> None:
         adm.lod  # noqa: B018
 
 
+def test_a_model_of_one_class_is_guided_to_the_classes_of_any_classifier(tmp_path: Path) -> None:
+    unlabelled = tiny.diffusion("unet.classes=null")
+    path = tiny.model(tmp_path / "u.safetensors", unlabelled, classes=("stripes",))
+    guide = tiny.model(tmp_path / "c.safetensors", tiny.classifier(), seed=1)
+    found = adm.load(path, guide)
+    assert (found.model.classes, found.classes) == ((), tiny.CLASSES)
+    settings = {"scale": 2.0, **FAST}
+    guided = found.sample("bag:2", **settings)
+    assert not torch.equal(guided.images, found.sample("sneaker:2", **settings).images)
+    out = ("--classes", "bag:2", "--scale", 2, "--steps", 3, "--out", tmp_path / "out")
+    command("sample", path, "--classifier", guide, *out)
+    assert np.array_equal(
+        np.load(tmp_path / "out" / "samples.npz")["arr_0"],
+        guided.images.permute(0, 2, 3, 1).numpy(),
+    )
+
+
 @pytest.mark.parametrize("name", SHIPPED_MODELS)
 def test_the_library_writes_the_bytes_of_the_command_line(tmp_path: Path, name: str) -> None:
     """With the same words: the model's own settings, and its own classifier, in both."""
