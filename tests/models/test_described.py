@@ -144,7 +144,7 @@ def test_a_path_that_does_not_exist_names_near_models_of_its_kind(runs: Path) ->
             load_diffusion(model)
         assert str(raised.value).endswith(
             "did you mean runs/small? give the path of a diffusion model, or fashion or "
-            "fashion-fast"
+            "fashion-fast or fashion-unlabelled"
         )
     with pytest.raises(ValueError, match=r"^runs/smal does not exist; ") as raised:
         load_classifier("runs/smal")

@@ -59,7 +59,7 @@ def info(
         "bytes": path.stat().st_size,
         "kind": chosen.kind,
         "parameters": parameters,
-        "classes": list(metadata.classes),
+        "classes": list(metadata.classes) if chosen.config.classes is not None else [],
         "steps": chosen.train.steps if metadata.step is None else metadata.step,
         "data": metadata.data,
         "weights": _weights(metadata),
