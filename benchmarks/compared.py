@@ -5,7 +5,8 @@
     python benchmarks/compared.py teacher=out/teacher student=out/fast --picture compared.png
 
 With --from and --to, two of the names, a line tells how much of the gap between their lowest
-distances each of the others closes.
+distances each of the others closes. --samples draws the first images of every point: those of one
+column are from the same noise.
 """
 
 import argparse
@@ -16,21 +17,27 @@ from typing import Any, NamedTuple
 
 import matplotlib
 from matplotlib.figure import Figure
+from PIL import Image
 
 from adm.data.counting import count_of
 from adm.evaluation.scores import Score, title
+from adm.generation.folder import images_of
+from adm.pictures import Row, sheet
 from adm.sweep.curve import parts
+from adm.sweep.plan import SAMPLES, Point
 from adm.sweep.plots import FAINT, INK, LINES, STYLE
 from adm.sweep.run import JUDGE_ACCURACY
 from adm.sweep.summary import Cell, plain
 
+SHOWN = 16  # images of a row of samples
 DISTANCE, SPREAD = "frechet", ("precision", "recall", "coverage")
 
 
 class Compared(NamedTuple):
-    """A name, and the points of a sweep as its report has them."""
+    """A name, the folder of a sweep, and its points as its report has them."""
 
     name: str
+    folder: Path
     points: list[dict[str, Any]]
 
     def values(self, key: str, features: str) -> list[float]:
@@ -47,12 +54,15 @@ def main() -> None:
     parser.add_argument("--from", dest="start", metavar="NAME")
     parser.add_argument("--to", dest="end", metavar="NAME")
     parser.add_argument("--picture", type=Path)
+    parser.add_argument("--samples", type=Path)
     given = parser.parse_args()
     found = [each for spec in given.sweeps for each in opened(*spec.split("=", 1))]
     print("\n".join(table(found, given.features)))
     if given.start and given.end:
         named = {each.name: each for each in found}
         print("\n" + "\n".join(closed(found, named[given.start], named[given.end], given.features)))
+    if given.samples:
+        samples(found).save(given.samples, optimize=True)
     if given.picture:
         figure(found, given.features).savefig(given.picture)
 
@@ -64,7 +74,10 @@ def opened(name: str, folder: str) -> list[Compared]:
     for point in report["points"]:
         ways.setdefault(f"{point['sampler']}, {count_of(point['steps'], 'step')}", []).append(point)
     several = len(ways) > 1
-    return [Compared(f"{name}, {way}" if several else name, ways[way]) for way in ways]
+    return [
+        Compared(f"{name}, {way}" if several else name, Path(folder), points)
+        for way, points in ways.items()
+    ]
 
 
 def table(sweeps: list[Compared], features: list[str]) -> list[str]:
@@ -118,6 +131,17 @@ def figure(sweeps: list[Compared], features: list[str]) -> Figure:
             axes.set_axisbelow(True)
         drawn.axes[-1].legend(fontsize=8)
     return drawn
+
+
+def samples(sweeps: list[Compared]) -> Image.Image:
+    """Draw the first `SHOWN` images of every point."""
+    rows = []
+    for each in sweeps:
+        for point in each.points:
+            at = Point(*(point[field] for field in Point._fields))
+            images = images_of(each.folder / SAMPLES / at.name)[range(SHOWN)]
+            rows.append(Row(f"{each.name}\n{at.at}", list(images)))
+    return sheet("", [("", SHOWN)], rows).quantize(128)
 
 
 def _judges(sweeps: list[Compared]) -> list[str]:

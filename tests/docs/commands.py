@@ -72,6 +72,7 @@ INSTEAD = (
     (r"sample BASE", "sample runs/fashion-14"),
     (r"--step (1000|20000)\b", "--step 20"),
     (r"ddim-25-scale4", "ddim-4-scale2"),
+    (r"step-0000500\b", "step-0000004"),
     (r"fashion-mnist(?= .*--features)", "fashion-mnist:fashion-files"),
 )
 # Commands that contain a pattern -> options that they get, in place of the same options if they
