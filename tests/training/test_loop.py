@@ -33,6 +33,7 @@ SETTINGS = LoopSettings(
     policy=Policy(save_every=1),
 )
 LEARNS = PlayerSettings(
+    first_decay=0.9,
     learning_rate=0.1,
     weight_decay=0.0,
     ema_decay=0.9,
