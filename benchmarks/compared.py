@@ -4,9 +4,9 @@
     adm sweep fashion --scales 2,4 --reference lite.npz judge.npz --out out/teacher
     python benchmarks/compared.py teacher=out/teacher student=out/fast --picture compared.png
 
-With --from and --to, two of the names, a line tells how much of the gap between their lowest
-distances each of the others closes. --samples draws the first images of every point: those of one
-column are from the same noise.
+A folder with @0,2 behind it stands for the points of these scales. With --from and --to, two of the
+names, a line tells how much of the gap between their lowest distances each of the others closes.
+--samples draws the first images of every point: those of one column are from the same noise.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("sweeps", nargs="+", metavar="NAME=FOLDER")
+    parser.add_argument("sweeps", nargs="+", metavar="NAME=FOLDER[@SCALES]")
     parser.add_argument("--features", nargs="+", default=["fashion-judge", "efficientnet-lite0"])
     parser.add_argument("--from", dest="start", metavar="NAME")
     parser.add_argument("--to", dest="end", metavar="NAME")
@@ -67,11 +67,19 @@ def main() -> None:
         figure(found, given.features).savefig(given.picture)
 
 
-def opened(name: str, folder: str) -> list[Compared]:
-    """Read the points of a sweep, which are as many lines as it has samplers and steps."""
+def opened(name: str, spec: str) -> list[Compared]:
+    """Read the points of a sweep, which are as many lines as it has samplers and steps.
+
+    Args:
+        spec: the folder; with @0,2 behind it, only the points of these scales.
+    """
+    folder, _, chosen = spec.partition("@")
+    scales = {float(scale) for scale in chosen.split(",")} if chosen else None
     report = json.loads((Path(folder) / "report.json").read_text(encoding="utf-8"))
     ways: dict[str, list[dict[str, Any]]] = {}
     for point in report["points"]:
+        if scales is not None and point["scale"] not in scales:
+            continue
         ways.setdefault(f"{point['sampler']}, {count_of(point['steps'], 'step')}", []).append(point)
     several = len(ways) > 1
     return [
