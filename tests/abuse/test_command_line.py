@@ -55,6 +55,7 @@ INPUTS: dict[str, tuple[str, ...]] = {
     "sweep": ("model.safetensors", "--reference", "full"),
     "frontier": ("model.safetensors", "--reference", "full"),
     "nearest": ("full", "full"),
+    "compare": ("full", "full"),
     "grid": ("model.safetensors",),
     "average": ("full",),
     "info": ("model.safetensors",),
@@ -64,6 +65,7 @@ INPUTS: dict[str, tuple[str, ...]] = {
 FLAGS = {
     "demo": "--out --per-class --scales --seed --sampler --steps --device",
     "sample": "--out --classes --count --classifier --scale --sampler --steps --eta --seed "
+    "--truncation "
     "--batch-size --spacing --start --end --levels --precision --upsampler --upsampler-steps "
     "--budget --frontier --device",
     "upsample": "--out --classifier --scale --steps --seed --batch-size",
@@ -78,6 +80,8 @@ FLAGS = {
     "frontier": "--out --samplers --spacings --steps --scales --precisions --count --trial-count "
     "--keep --features --classes --seed --start --batch-size --device",
     "nearest": "--out --report --features --count --neighbours --quantile --size --work",
+    "compare": "--out --class --count --features --picture --split --size --channels --work "
+    "--batch-size --device",
     "grid": "--steps --scale --classifier --start --count --coefficient --seed --device --plot",
     "average": "--out --width --step --plot",
     "info": "--recipe",

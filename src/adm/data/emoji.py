@@ -10,7 +10,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from adm.data.fetch import fetched
-from adm.files import new_folder
+from adm.files import new_folder, write_text
 from adm.hashes import sha256_of
 from adm.parsed import parse_json
 
@@ -147,7 +147,7 @@ def write_emoji(
             raise ValueError("the archives have no emoji that their index names; report this")
         with (folder / STYLES).open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([("file", "label"), *sorted(styles)])
-        (folder / LICENCES).write_text("\n".join(terms) + "\n", encoding="utf-8")
+        write_text(folder / LICENCES, "\n".join(terms) + "\n")
     return counts
 
 
