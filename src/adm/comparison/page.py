@@ -3,9 +3,10 @@
 import json
 from collections.abc import Sequence
 
+import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.utils import make_grid
+from torch.nn import functional as F
 
 from adm.comparison.compare import Comparison, OfClass
 from adm.data import Source
@@ -73,7 +74,7 @@ def picture(
         Row(
             each.name,
             [
-                make_grid(_first(source, indices, count), ACROSS, padding=1, pad_value=255)
+                tiled(_first(source, indices, count))
                 for source, indices in zip(sources, each.indices, strict=True)
             ],
             [told(score) for score in each.distances],
@@ -84,6 +85,15 @@ def picture(
     side = max(max(image.shape[1:]) for row in rows for image in row.images)
     title = f"{TITLE}; mean distance of two by {comparison.features}"
     return sheet(title, headings, rows, least=2 * side, most=2 * side)
+
+
+def tiled(images: Tensor) -> Tensor:
+    """Tile (N, C, H, W) images in rows of `ACROSS` on white, with a border of 1: (C, h, w)."""
+    lacking = -len(images) % ACROSS
+    white = images.new_full((lacking, *images.shape[1:]), 255)
+    framed = F.pad(torch.cat([images, white]), (1, 1, 1, 1), value=255)
+    rows = framed.unflatten(0, (-1, ACROSS))  # (rows, across, C, H, W)
+    return rows.permute(2, 0, 3, 1, 4).flatten(3).flatten(1, 2)
 
 
 def told(score: Score) -> str:
