@@ -8,6 +8,7 @@ layout can be used.
 
 import csv
 import gzip
+import json
 import re
 import struct
 import zipfile
@@ -173,12 +174,16 @@ def images(count: int, size: tuple[int, int], mode: str, classes: int = 3) -> Ca
     return make
 
 
-def sample_folder(size: tuple[int, int], mode: str) -> Callable[[Path], None]:
-    """The part of a sample folder by which it is recognised."""
+def sample_folder(
+    size: tuple[int, int], mode: str, classes: Sequence[str] = ()
+) -> Callable[[Path], None]:
+    """The part of a sample folder by which it is recognised, and the names of its classes."""
 
     def make(path: Path) -> None:
         path.mkdir()
-        images(24, size, mode)(path / "samples.npz")
+        images(24, size, mode, len(classes) or 3)(path / "samples.npz")
+        if classes:
+            (path / "samples.json").write_text(json.dumps({"classes": classes}))
 
     return make
 
@@ -252,7 +257,7 @@ GIVEN = (
     Given("out/samples", sample_folder((64, 64), COLOUR), beside="photos|imagenet"),
     Given("out/samples", sample_folder((28, 28), GREY)),
     *(
-        Given(f"out/{name}", folder_of(("sandal", "bag"), (28, 28), GREY), beside="adm compare")
+        Given(f"out/{name}", sample_folder((28, 28), GREY, ("sandal", "bag")), beside="adm compare")
         for name in ("gan", "guided", "a", "b")
     ),
     Given("samples", sample_folder((28, 28), GREY)),
