@@ -135,6 +135,19 @@ def photos(path: Path) -> None:
                 picture.save(place / f"{name}-{number:03d}.jpg")
 
 
+def emoji(path: Path) -> None:
+    """Colour images of two groups in two splits, and a list of their styles."""
+    rows = [("file", "label")]
+    for number, picture in enumerate(pictures(40, (64, 64), COLOUR)):
+        style, split = ("google", "twitter")[number % 2], "test" if number % 5 == 0 else "train"
+        place = path / split / ("flags" if number % 3 else "objects")
+        place.mkdir(parents=True, exist_ok=True)
+        rows.append((f"{style}-{number}.png", style))
+        picture.save(place / rows[-1][0])
+    with (path / "styles.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+
+
 def archive(path: Path) -> None:
     """JPEG files whose names begin with their class."""
     with zipfile.ZipFile(path, "w") as file:
@@ -242,6 +255,7 @@ _fashion_upsampler = run_of(
 GIVEN = (
     *(Given(name, released) for name in RELEASED),
     Given("photos", photos),
+    Given("emoji", emoji),
     Given("photos.zip", archive),
     Given("photos.csv", labels_of_archive),
     Given("garments", folder_of(("sneaker", "handbag", "dress"), (28, 28), GREY)),
