@@ -67,6 +67,14 @@ def test_going_back_to_a_truncation_gives_the_same_images(model: GANPipeline) ->
     assert torch.equal(model.sample("all:2", truncation=0.5).images, first)
 
 
+def test_statistics_do_not_depend_on_the_precision_of_the_first_images(run: Path) -> None:
+    half, both = load_gan(run), load_gan(run)
+    settings = {"truncation": 0.7, "precision": "bfloat16"}
+    both.sample("all:1", truncation=0.7, precision="float32")
+    images = [model.sample("all:4", **settings).images for model in (half, both)]
+    assert torch.equal(images[0], images[1])
+
+
 def test_averaged_weights_are_normalised_exactly(run: Path, model: GANPipeline) -> None:
     for layer in model.model.network.modules():
         if isinstance(layer, Spectral):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from adm.adversarial import truncated
 from adm.models.trained import described, name_of
-from adm.networks.biggan import Generator, make_exact, settle
+from adm.networks.biggan import Generator, in_float32, make_exact, settle
 from adm.recipes.schema import GANRecipe
 
 # The noise of the statistics of batch normalisation: its seed, its first index, which no image has,
@@ -70,7 +70,8 @@ class GANModel:
             labels: (B,) int64; None without classes.
         """
         if self.settled != [truncation]:
-            settle(self.network, self._batches(truncation))
+            with in_float32(noise):  # whatever the precision of the first images
+                settle(self.network, self._batches(truncation))
             self.settled[:] = [truncation]
         return self.network(noise, labels)
 

@@ -4,7 +4,7 @@ from adm.networks.biggan.batch_norm import BatchNorm, settle, share_statistics
 from adm.networks.biggan.config import BigGANConfig
 from adm.networks.biggan.discriminator import Discriminator
 from adm.networks.biggan.generator import Generator
-from adm.networks.biggan.spectral import advance, make_exact, orthogonality
+from adm.networks.biggan.spectral import advance, in_float32, make_exact, orthogonality
 
 __all__ = [
     "BatchNorm",
@@ -12,6 +12,7 @@ __all__ = [
     "Discriminator",
     "Generator",
     "advance",
+    "in_float32",
     "make_exact",
     "orthogonality",
     "settle",
