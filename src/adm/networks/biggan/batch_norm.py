@@ -32,6 +32,7 @@ class BatchNorm(nn.Module):
     Attributes:
         shared: whether statistics in training are over the batches of all processes.
         kept: statistics in evaluation; None until `settle` has measured them.
+        seen: those of every batch so far while `settle` measures, in this process alone.
     """
 
     def __init__(self, channels: int, eps: float = 1e-5) -> None:
@@ -68,7 +69,7 @@ class BatchNorm(nn.Module):
         h = x.float()
         sums = torch.stack([h.sum((0, 2, 3)), h.square().sum((0, 2, 3))])
         count = torch.full((1, 1), x.numel() / self.channels, device=x.device)
-        if self.shared and dist.is_initialized():
+        if self.shared and self.seen is None and dist.is_initialized():
             sums, count = _summed(sums), _summed(count)
         mean, square = sums / count
         return Statistics(mean, square)
@@ -100,10 +101,7 @@ def settle(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor | None]]) 
     layers = _layers(network)
     for layer in layers:
         layer.seen = []
-    was = {layer: layer.shared for layer in layers}
     network.train()
-    for layer in layers:
-        layer.shared = False
     try:
         for noise, label in batches:
             network(noise, label)
@@ -113,7 +111,7 @@ def settle(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor | None]]) 
             layer.kept = Statistics(torch.stack(means).mean(0), torch.stack(squares).mean(0))
     finally:
         for layer in layers:
-            layer.seen, layer.shared = None, was[layer]
+            layer.seen = None
         network.eval()
 
 

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from adm.data import Source, shuffled
 from adm.features.builtin import table
 from adm.generation.gan import GANGenerator
+from adm.generation.generate import generate
 from adm.metrics.frechet import Statistics, frechet_distance, statistics
 from adm.processes import Devices
 from adm.recipes.schema import GANRecipe
@@ -63,27 +64,19 @@ def distance(
 
         def measured() -> float:
             if not known:
-                real = (held_out.batch(part)[0] for part in _parts(order, batch_size))
-                known.append(statistics(np.concatenate([extract(images) for images in real])))
+                parts = (order[i : i + batch_size] for i in range(0, count, batch_size))
+                real = np.concatenate([extract(held_out.batch(part)[0]) for part in parts])
+                known.append(statistics(real))
             model = model_of(recipe, weights, held_out.classes, done)
             labels = held_out.labels[order] if recipe.gan.classes is not None else None
-            made = [
-                extract(_made(GANGenerator(model, recipe.sample), labels, part))
-                for part in _parts(list(range(count)), batch_size)
-            ]
-            return frechet_distance(known[0], statistics(np.concatenate(made)))
+            generator = GANGenerator(model, recipe.sample)
+            made = generate(generator, labels, range(count), batch_size=batch_size)
+            found = np.concatenate([extract(images) for images in made])
+            return frechet_distance(known[0], statistics(found))
 
         return {FIGURE: devices.told(measured)}
 
     return watch
-
-
-def _made(generator: GANGenerator, labels: Tensor | None, part: list[int]) -> Tensor:
-    return generator.images(None if labels is None else labels[part], part)
-
-
-def _parts(indices: list[int], size: int) -> list[list[int]]:
-    return [indices[start : start + size] for start in range(0, len(indices), size)]
 
 
 def _pixels(images: Tensor) -> np.ndarray:
