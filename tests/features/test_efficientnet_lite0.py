@@ -45,6 +45,8 @@ def test_it_is_the_network_of_the_package_that_the_weights_were_made_for(
     theirs.load_state_dict(torch.load(file, weights_only=True))
     images = photographs()
     ready = (smooth_bicubic(images, 224) - 127) / 128
+    tapped: list[Tensor] = []
+    theirs.get_submodule("_blocks.10").register_forward_hook(lambda *out: tapped.append(out[2]))
     with torch.no_grad():
         pool = theirs.eval().extract_features(ready).mean(dim=(2, 3))
         logits = theirs(ready)
@@ -52,12 +54,17 @@ def test_it_is_the_network_of_the_package_that_the_weights_were_made_for(
     assert extracted.logits is not None
     assert (extracted.pool - pool).abs().max() < 1e-4
     assert (extracted.logits - logits).abs().max() < 1e-4
+    assert extracted.spatial is not None
+    by_position = extracted.spatial.unflatten(1, (14, 14, 10)).permute(0, 3, 1, 2)
+    spatial = tapped[0][:, :10]
+    assert (by_position - spatial).abs().max() < 1e-5 * spatial.abs().max()
 
 
 def test_its_outputs_have_its_shapes(features: Features) -> None:
     extracted = features.extract(noise(2, 1, 28, 28))
     assert extracted.pool.shape == (2, features.dim) == (2, 1280)
-    assert extracted.spatial is None
+    assert extracted.spatial is not None
+    assert extracted.spatial.shape == (2, 1960)
     assert extracted.logits is not None
     assert extracted.logits.shape == (2, 1000)
 

@@ -15,6 +15,7 @@ FORMS = (
     "a .zip or .tar of such a folder, WebDataset shards (a folder of them, a-{000..009}.tar, or an "
     "https URL of this form), or an .npz or .npy file"
 )
+WRITTEN = "emoji"  # the folder of a data set that a command writes
 LONGEST_NAME = 40  # characters that are compared with those of data sets
 PATTERN = set("*?[{")  # characters of a spec of several archives
 
@@ -40,6 +41,8 @@ def empty() -> ValueError:
 
 def missing(spec: str) -> ValueError:
     """Return the error of a spec that is neither a path nor a name; names similar ones."""
+    if spec.rstrip("/") == WRITTEN:
+        return ValueError(f"no data {spec!r}; write them with: adm data emoji --out emoji")
     near = get_close_matches(spec.partition(":")[0][:LONGEST_NAME].lower(), NAMES)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     return ValueError(f"no data {shown(spec, LONGEST_PATH)}; {hint}give {FORMS}")

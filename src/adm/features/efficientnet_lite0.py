@@ -1,8 +1,11 @@
-"""Images -> features and logits of EfficientNet-Lite0, trained on ImageNet.
+"""Images -> features, spatial features and logits of EfficientNet-Lite0, trained on ImageNet.
 
 EfficientNet-B0 (Tan and Le 2019, table 1) without squeeze-and-excitation and with ReLU6 in place of
 swish. A package contains the authors' weights as a file; the network is built here, with each
 normalization folded into the convolution before it.
+
+Spatial features are the first channels of the last block of 14 x 14 positions, as sFID takes those
+of a middle layer of Inception (Nash et al. 2021): about as many numbers of an image.
 """
 
 import importlib.util
@@ -25,7 +28,8 @@ FILE = "models/efficientnet-lite0-57934424.pth"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 SIZE = 224
 DIM = 1280
-HOW = "efficientnet-lite0 1: antialiased bicubic to 224 x 224, (x - 127) / 128"
+HOW = "efficientnet-lite0 2: antialiased bicubic to 224 x 224, (x - 127) / 128"
+SPATIAL_BLOCK, SPATIAL_CHANNELS = 10, 10  # 14 x 14 positions of 10 channels: 1,960 features
 STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1)  # of the 16 blocks
 NORM_EPSILON = 1e-3  # as trained
 
@@ -104,10 +108,13 @@ def of_weights(state: State, device: torch.device | str = "cpu") -> Features:
     def extract(images: Tensor) -> Extracted:
         x = (smooth_bicubic(rgb(images, NAME), SIZE) - 127) / 128
         x = stem(x.contiguous(memory_format=torch.channels_last))
-        for layers in blocks:
+        spatial = x
+        for number, layers in enumerate(blocks):
             x = _through(layers, x)
+            if number == SPATIAL_BLOCK:
+                spatial = x[:, :SPATIAL_CHANNELS].permute(0, 2, 3, 1).flatten(1)
         pool = head(x).mean(dim=(2, 3))
-        return Extracted(pool, logits=pool @ to_logits.T + bias)
+        return Extracted(pool, spatial, pool @ to_logits.T + bias)
 
     return guarded(NAME, DIM, extract, fingerprint(HOW, state), device)
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from adm.recipe_names import unknown
-from adm.recipes import biggan, distilled, paper, photos, small
+from adm.recipes import biggan, distilled, emoji, paper, photos, small
 from adm.recipes.ablations import ABLATIONS
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, GANRecipe, Recipe
 
@@ -23,7 +23,12 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         photos.photos,
         photos.photos_classifier,
         photos.photos_upsampler,
+        emoji.emoji,
+        emoji.emoji_classifier,
+        emoji.emoji_judge,
+        emoji.emoji_upsampler,
         biggan.fashion_biggan,
+        biggan.emoji_biggan,
         biggan.biggan_128,
         biggan.biggan_deep_128,
         biggan.biggan_deep_256,

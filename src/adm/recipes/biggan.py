@@ -1,7 +1,10 @@
-"""Fashion-MNIST, the paper's settings -> Recipes of BigGAN (Brock et al. 2019)."""
+"""Fashion-MNIST, emoji, the paper's settings -> Recipes of BigGAN (Brock et al. 2019)."""
+
+from dataclasses import replace
 
 from adm.adversarial import Adversarial
 from adm.networks.biggan import BigGANConfig
+from adm.recipes.emoji import EMOJI, GROUPS
 from adm.recipes.paper import imagenet
 from adm.recipes.schema import GANRecipe
 from adm.recipes.settings import TrainSettings, WatchSettings
@@ -20,7 +23,7 @@ def fashion_biggan() -> GANRecipe:
             in_channels=1,
             size=(28, 28),
             channels=32,
-            multipliers=(1, 2, 4),
+            multipliers=(1, 2, 8),
             noise=60,
             classes=10,
             class_width=64,
@@ -41,6 +44,29 @@ def fashion_biggan() -> GANRecipe:
             save_every_steps=250,
         ),
         watch=WatchSettings(features="fashion-judge", validation_images=2000),
+    )
+
+
+def emoji_biggan() -> GANRecipe:
+    """A BigGAN of emoji, 32x32, to compare with `emoji`.
+
+    Command: adm train emoji-biggan --out runs/emoji-biggan
+    """
+    base = fashion_biggan()
+    return replace(
+        base,
+        name="emoji-biggan",
+        data=EMOJI,
+        gan=replace(
+            base.gan,
+            in_channels=3,
+            size=(32, 32),
+            multipliers=(1, 2, 4, 8),
+            noise=80,
+            classes=GROUPS,
+        ),
+        adversarial=replace(base.adversarial, augmentation=("colour", "translation", "cutout")),
+        watch=replace(base.watch, features="efficientnet-lite0", validation_images=500),
     )
 
 

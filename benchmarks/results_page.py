@@ -1,0 +1,155 @@
+"""Measured rows of a Contest -> tables and a figure, in a folder and in docs/results.md."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from results_plan import Contest, Row
+
+from adm.evaluation import Score, title
+from adm.files import write_json, write_text
+from adm.sweep.curve import parts
+from adm.sweep.plots import FAINT, INK, LINES, STYLE
+from adm.sweep.summary import Cell, plain
+
+PAGE, IMAGES = "results.md", "images"
+COLUMNS = {
+    "frechet": "Fréchet distance",
+    "frechet_at_infinity": "at infinite N",
+    "spatial_frechet": "spatial",
+    "precision": "precision",
+    "recall": "recall",
+    "density": "density",
+    "coverage": "coverage",
+}
+MILLION = 10**6
+
+
+def write(found: dict[str, Any], contest: Contest, place: Path, docs: Path | None) -> None:
+    """Write table.md, curve.png and scores.json, and update docs/ if that is given."""
+    text = f"{quality(found, contest)}\n\n{costs(found, contest)}"
+    write_text(place / "table.md", text + "\n")
+    write_json(place / "scores.json", _plain(found))
+    curve(contest, found, place).savefig(place / "curve.png")
+    print(text)
+    if docs is not None:
+        page = docs / PAGE
+        write_text(page, between(page.read_text("utf-8"), contest.name, text))
+        for name in ("curve", "compared"):
+            shutil.copyfile(place / f"{name}.png", docs / IMAGES / f"{name}-{contest.name}.png")
+
+
+def between(page: str, name: str, text: str) -> str:
+    """Replace what is between the two comments of a section."""
+    start, end = f"<!-- {name}: `make results` -->", f"<!-- end of {name} -->"
+    before, found, rest = page.partition(start)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"{PAGE} must have the lines {start} and {end}")
+    return f"{before}{start}\n\n{text}\n\n{end}{after}"
+
+
+def quality(found: dict[str, Any], contest: Contest) -> str:
+    """Return the table of scores, with 95% intervals."""
+    first, *others = contest.features
+    head = ["", "images", *COLUMNS.values(), *(f"Fréchet distance, {each}" for each in others)]
+    head.append(f"accuracy, {contest.judge}")
+    rows = [head, ["---", *["--:"] * (len(head) - 1)]]
+    for row in contest.rows:
+        scores = found[row.name]["scores"]
+        cells = [scores[first].get(key) for key in COLUMNS]
+        cells += [scores.get(each, {}).get("frechet") for each in others]
+        cells.append(scores.get(contest.judge, {}).get("accuracy"))
+        rows.append([_titled(row, found), f"{row.count:,}", *map(_cell, cells)])
+    return _table(rows)
+
+
+def costs(found: dict[str, Any], contest: Contest) -> str:
+    """Return the table of what training and sampling cost."""
+    head = ["", "trained on images", "hours", "network calls", "classifier calls", "ms an image"]
+    rows = [head, ["---", *["--:"] * (len(head) - 1)]]
+    for row in contest.rows:
+        if row.model is None:
+            continue
+        own = found[row.name]
+        low, middle, high = own["ms"]
+        rows.append(
+            [
+                _titled(row, found),
+                f"{own['trained'] / MILLION:.2f} million",
+                f"{contest.hours[row.model]:g}",
+                f"{own['calls']['network']}",
+                f"{own['calls']['classifier'] or ''}",
+                f"{_digits(middle)} ({_digits(low)} to {_digits(high)})",
+            ]
+        )
+    times = found["times"]
+    note = f"Times: medians and quartiles, one thread, {times['processor']}, torch "
+    return f"{_table(rows)}\n\n{note}{times['versions']['torch']}."
+
+
+def curve(contest: Contest, found: dict[str, Any], place: Path) -> Figure:
+    """Draw precision and distance against recall: truncation, guidance, and real images."""
+    first = contest.features[0]
+    lines = (
+        ("BigGAN, truncation", _points(place / "by-truncation")),
+        ("ADM-G, scale", _points(place / "by-scale")),
+    )
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(11.2, 4.4), dpi=144, layout="constrained")
+        for axes, key in zip(figure.subplots(1, 2), ("precision", "frechet"), strict=True):
+            for (name, points), colour in zip(lines, LINES, strict=False):
+                _line(axes, points, title("recall", first), title(key, first), name, colour)
+            real = found[contest.rows[0].name]["scores"][first]
+            axes.plot(real["recall"].value, real[key].value, "*", color=INK, ms=9, label="real")
+            axes.set_xlabel("recall")
+            axes.set_title(title(key, first))
+            axes.grid(color=FAINT, lw=0.8)
+            axes.set_axisbelow(True)
+        figure.axes[0].legend(fontsize=8)
+    return figure
+
+
+def _line(axes: Axes, points: list[dict[str, Any]], x: str, y: str, name: str, colour: str) -> None:
+    """Draw a line with the value of its axis at every point."""
+    at = [[float(point["scores"][key]["value"]) for point in points] for key in (x, y)]
+    axes.plot(*at, "o-", color=colour, ms=4, lw=1.4, label=name)
+    for a, b, point in zip(*at, points, strict=True):
+        place = {"xytext": (4, 4), "textcoords": "offset points"}
+        axes.annotate(f"{point['scale']:g}", (a, b), fontsize=7, color=INK, **place)
+
+
+def _points(sweep: Path) -> list[dict[str, Any]]:
+    report = json.loads((sweep / "report.json").read_text("utf-8"))
+    return sorted(report["points"], key=lambda point: point["scale"])
+
+
+def _titled(row: Row, found: dict[str, Any]) -> str:
+    truncation = found[row.name]["options"].get("truncation")
+    return row.title if truncation is None else f"{row.title} ({truncation:g})"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _cell(score: Score | None) -> str:
+    return "" if score is None else plain(Cell(*parts(score)))
+
+
+def _digits(value: float) -> str:
+    return f"{value:.2g}" if value < 100 else f"{value:.0f}"
+
+
+def _plain(found: Any) -> Any:
+    """Return values of which JSON can be made."""
+    if isinstance(found, Score):
+        return found.to_json()
+    if isinstance(found, dict):
+        return {key: _plain(value) for key, value in found.items()}
+    return found

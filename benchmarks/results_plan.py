@@ -1,0 +1,147 @@
+"""Name of a data set -> Contest: the rows of docs/results.md, and how each is sampled.
+
+Rows are commands of `adm`, so that anyone can run one of them alone.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+BEST = "best"  # stands for the truncation with the lowest distance in the sweep
+COUNT, SWEPT = 10_000, 5_000  # images of a row, and of a point of a sweep
+TRUNCATIONS = (0.3, 0.5, 0.7, 1, 1.5, 2, 4)
+SCALES = (0, 0.5, 1, 2, 4, 8)
+RELEASED = {"sampler": "ancestral", "spacing": "even", "steps": 250}
+DDIM = {"sampler": "ddim", "spacing": "even", "steps": 25}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table.
+
+    Attributes:
+        name: of its sample folder.
+        title: in the table.
+        model: a shipped name; None for real images.
+        options: of `adm sample`, by their names in Python.
+        count: images.
+        size: side of the images in pixels, of an upsampler's if there is one.
+    """
+
+    name: str
+    title: str
+    model: str | None
+    options: dict[str, Any] = field(default_factory=dict)
+    count: int = COUNT
+    size: int | None = None
+
+
+@dataclass(frozen=True)
+class Contest:
+    """One data set, and the models that are compared on it.
+
+    Attributes:
+        name: of the section and of its folder.
+        data, split: the images that a reference is computed from.
+        real: other real images, which the first row compares with the reference.
+        features: the first are those of all columns; only the distance by the others is given.
+        judge: the classifier whose accuracy on the samples is given.
+        rows: of the table; those of real images first.
+        gan, guided: the models of the sweeps of truncation and of the guidance scale.
+        classes: of the picture.
+        compared: names of the rows in the picture, before real images.
+        hours: that training took, by model; measured once, on two cores.
+    """
+
+    name: str
+    data: str
+    split: str
+    real: str
+    features: tuple[str, ...]
+    judge: str
+    rows: tuple[Row, ...]
+    gan: str
+    guided: str
+    classes: str
+    compared: tuple[str, str]
+    hours: dict[str, float]
+
+
+def contests() -> dict[str, Contest]:
+    """Return the contests by name."""
+    return {each.name: each for each in (_fashion(), _emoji())}
+
+
+def _fashion() -> Contest:
+    return Contest(
+        name="fashion",
+        data="fashion-mnist",
+        split="test",
+        real="fashion-mnist",
+        features=("efficientnet-lite0", "fashion-judge"),
+        judge="fashion-judge",
+        rows=(
+            Row("real", "real images (training)", None),
+            *_gan("fashion-biggan"),
+            *_diffusion("fashion"),
+            Row(
+                "student",
+                "student, 4 steps",
+                "fashion-fast",
+                {"scale": 2.0, "steps": 4},
+            ),
+        ),
+        gan="fashion-biggan",
+        guided="fashion",
+        classes="sandal,bag,coat",
+        compared=("gan-truncated", "guided-few"),
+        hours={"fashion": 1.5, "fashion-fast": 1.0, "fashion-biggan": 0.0},
+    )
+
+
+def _emoji() -> Contest:
+    large = {"upsampler": "emoji-upsampler"}
+    return Contest(
+        name="emoji",
+        data="emoji",
+        split="train",
+        real="emoji/test",
+        features=("efficientnet-lite0", "emoji-judge"),
+        judge="emoji-judge",
+        rows=(
+            Row("real", "real images (test)", None, count=562, size=32),
+            *_gan("emoji-biggan", size=32),
+            *_diffusion("emoji", size=32),
+            Row("real-64", "real images (test), 64x64", None, count=562, size=64),
+            Row("cascade", "ADM-G + ADM-U, 64x64", "emoji", {"scale": 2.0, **large}, size=64),
+        ),
+        gan="emoji-biggan",
+        guided="emoji",
+        classes="animals & nature,food & drink,smileys & emotion",
+        compared=("gan-truncated", "guided-few"),
+        hours={},
+    )
+
+
+def _gan(model: str, size: int | None = None) -> tuple[Row, ...]:
+    return (
+        Row("gan", "BigGAN, full noise", model, size=size),
+        Row("gan-truncated", "BigGAN, best truncation", model, {"truncation": BEST}, size=size),
+    )
+
+
+def _diffusion(model: str, size: int | None = None) -> tuple[Row, ...]:
+    """Return the rows of a diffusion model; the slow ones have fewer images."""
+    guided = {"scale": 2.0}
+    return (
+        Row("unguided", "ADM", model, {"scale": 0.0}, size=size),
+        Row(
+            "guided-ancestral",
+            "ADM-G, 250 ancestral steps",
+            model,
+            guided | RELEASED,
+            SWEPT,
+            size,
+        ),
+        Row("guided-ddim", "ADM-G, 25 DDIM steps", model, guided | DDIM, size=size),
+        Row("guided-few", "ADM-G, 10 UniPC steps", model, guided, size=size),
+    )
