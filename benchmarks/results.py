@@ -30,7 +30,7 @@ from adm.evaluation.manifest import versions
 from adm.files import write_json
 from adm.generation.gan_pipeline import GANPipeline
 from adm.generation.pipeline import Pipeline
-from adm.models.described import described as kind_of
+from adm.models.described import described as described_model
 from adm.models.load import load_classifier
 from adm.models.paths import resolve
 from adm.processor import described
@@ -248,7 +248,8 @@ def without_upsampler(options: dict[str, Any]) -> dict[str, Any]:
 
 def opened(row: Row) -> Pipeline | GANPipeline:
     assert row.model is not None
-    gan = kind_of(resolve(row.model)) == "gan"
+    kind = described_model(resolve(row.model))
+    gan = kind is not None and kind.kind == "gan"
     return (adm.load_gan if gan else adm.load)(row.model, upsampler=row.options.get("upsampler"))
 
 

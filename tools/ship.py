@@ -3,14 +3,14 @@
     python tools/ship.py --diffusion runs/fashion --classifier runs/fashion-classifier \\
         --judge runs/fashion-judge
     python tools/ship.py --student runs/fast
-    python tools/ship.py --unlabelled runs/u --clusters runs/u-classifier
+    python tools/ship.py --named fashion-unlabelled=runs/u fashion-unlabelled-classifier=runs/uc
+    python tools/ship.py --named fashion-biggan=runs/biggan/checkpoints/best
     python tools/ship.py --settings
 
-`--student` stores a student of the shipped model as `fashion-fast`, and `--unlabelled` and
-`--clusters` a model without labels and the classifier of its clusters, with the recipes that they
-have. `--settings` changes only the sampling settings of `fashion`, to those of its recipe. What is
-stored beside a model names it by the hash of its file, and is changed with it, and so is what the
-student says of its teacher.
+`--student` stores a student of the shipped model as `fashion-fast`, and `--named` any models, with
+the recipes that they have. `--settings` changes only the sampling settings of `fashion`, to those
+of its recipe. What is stored beside a model names it by the hash of its file, and is changed with
+it, and so is what the student says of its teacher.
 
 Weights are stored in half precision. The judge's statistics of the 10,000 test images are stored
 with them, so that samples can be compared with real images without the data set.
@@ -35,8 +35,8 @@ from adm.recipes import recipe
 from adm.recipes.schema import to_json
 from adm.training import checkpoint
 
+LOG = "log.jsonl"
 LOGS = Path(__file__).parent.parent / "docs" / "training"
-UNLABELLED = "fashion-unlabelled"
 EVERY = 20  # steps averaged into one line of the log that is kept
 
 
@@ -49,7 +49,7 @@ def ship(run: Path, name: str) -> None:
             raise SystemExit(f"{run} was trained with another {part} than recipe {name} has now")
     current["train"] = held["train"]
     save(SHIPPED / f"{name}.safetensors", weights, metadata | {"recipe": current})
-    keep_log(run / "log.jsonl", LOGS / f"{name}.jsonl")
+    keep_log(run / LOG, LOGS / f"{name}.jsonl")
 
 
 def save(file: Path, weights: dict[str, torch.Tensor], metadata: dict[str, Any]) -> None:
@@ -67,10 +67,15 @@ def ship_student(run: Path) -> None:
 
 
 def as_trained(run: Path, name: str) -> None:
-    """Store the averaged weights of a run with the recipe that it has, in half precision."""
+    """Store the averaged weights of a run with the recipe that it has, in half precision.
+
+    Args:
+        run: a run folder, or one of its checkpoints.
+    """
     weights, metadata = checkpoint.load_model(resolve(run))
     save(SHIPPED / f"{name}.safetensors", weights, metadata)
-    keep_log(run / "log.jsonl", LOGS / f"{name}.jsonl")
+    log = next(file for place in (run, *run.parents) if (file := place / LOG).is_file())
+    keep_log(log, LOGS / f"{name}.jsonl")
 
 
 def update_settings(name: str) -> None:
@@ -110,21 +115,22 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--settings", action="store_true")
-    for kind in ("diffusion", "classifier", "judge", "student", "unlabelled", "clusters"):
+    for kind in ("diffusion", "classifier", "judge", "student"):
         parser.add_argument(f"--{kind}", type=Path)
+    parser.add_argument("--named", nargs="+", metavar="NAME=RUN", default=[])
     given = parser.parse_args()
     if given.student:
         ship_student(given.student)
         return
-    if given.unlabelled and given.clusters:
-        as_trained(given.unlabelled, UNLABELLED)
-        as_trained(given.clusters, f"{UNLABELLED}-classifier")
+    if given.named:
+        for name, run in (each.split("=", 1) for each in given.named):
+            as_trained(Path(run), name)
         return
     if given.settings:
         update_settings("fashion")
         return
     if None in (given.diffusion, given.classifier, given.judge):
-        parser.error("give the three runs, --student or --settings")
+        parser.error("give the three runs, --student, --named or --settings")
     ship_runs(given)
 
 

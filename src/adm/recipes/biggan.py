@@ -36,12 +36,12 @@ def fashion_biggan() -> GANRecipe:
             augmentation=("translation", "cutout"),
         ),
         train=TrainSettings(
-            steps=6000,
+            steps=8000,
             batch_size=128,
             learning_rate=2e-4,
             ema_decay=0.999,
             gradient_clip=None,
-            save_every_steps=250,
+            save_every_steps=500,
         ),
         watch=WatchSettings(features="fashion-judge", validation_images=2000),
     )
@@ -82,14 +82,20 @@ def biggan_deep_128() -> GANRecipe:
 
 def biggan_deep_256() -> GANRecipe:
     """The BigGAN-deep of ImageNet, 256x256 (appendix B, table 8). It was not trained here."""
-    return _imagenet("biggan-deep-256", 256, (1, 2, 4, 8, 8, 16, 16), deep=True)
+    base = _imagenet("biggan-deep-256", 256, (1, 2, 4, 8, 8, 16, 16), deep=True)
+    rate = 2.5e-5  # of both networks
+    return replace(
+        base,
+        adversarial=replace(base.adversarial, discriminator_rate=rate),
+        train=replace(base.train, learning_rate=rate),
+    )
 
 
 def _imagenet(name: str, side: int, multipliers: tuple[int, ...], deep: bool) -> GANRecipe:
     """Return the settings of the paper: appendix C.
 
     Batches of 2,048, two steps of the discriminator for one of the generator, learning rates of
-    2e-4 and 5e-5, an average of decay 0.9999 and orthogonal regularisation of 1e-4.
+    2e-4 and 5e-5 up to 128x128, an average of decay 0.9999 and orthogonal regularisation of 1e-4.
     """
     train = TrainSettings(
         steps=150_000,
