@@ -117,8 +117,13 @@ def orthogonality(network: nn.Module) -> Callable[[], Tensor]:
         for weight in weights:
             with in_float32(weight):
                 matrix = weight.flatten(1)
-                gram = matrix @ matrix.T
-                total = total + gram.square().sum() - gram.diagonal().square().sum()
+                # |W W'| = |W' W|, of which the smaller is computed: a first layer has many rows.
+                if matrix.shape[0] > matrix.shape[1]:
+                    gram, own = matrix.T @ matrix, matrix.square().sum(1)
+                else:
+                    gram = matrix @ matrix.T
+                    own = gram.diagonal()
+                total = total + gram.square().sum() - own.square().sum()
         return total
 
     return measured
