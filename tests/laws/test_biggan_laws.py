@@ -60,7 +60,12 @@ def size_of(weight):
     return torch.linalg.matrix_norm(weight.flatten(1).double(), 2).item()
 
 
-LAYERS = [lambda: Conv2d(3, 5, 3), lambda: Linear(7, 4), lambda: Embedding(6, 5)]
+LAYERS = [
+    lambda: Conv2d(3, 5, 3),
+    lambda: Linear(7, 4),
+    lambda: Linear(4, 7),
+    lambda: Embedding(6, 5),
+]
 
 
 @pytest.mark.parametrize("make", LAYERS)

@@ -49,9 +49,13 @@ class Spectral(nn.Module):
 
     @torch.no_grad()
     def make_exact(self) -> None:
-        """Compute `u` by an eigendecomposition of W W', in float64 on the CPU."""
+        """Compute `u` by an eigendecomposition of W W' or W' W, in float64 on the CPU."""
         matrix = self.weight.flatten(1).double().cpu()
-        self.u = torch.linalg.eigh(matrix @ matrix.T).eigenvectors[:, -1].to(self.weight)
+        if matrix.shape[0] > matrix.shape[1]:  # W' W is smaller, with eigenvectors v, and u ~ W v
+            last = matrix @ torch.linalg.eigh(matrix.T @ matrix).eigenvectors[:, -1]
+        else:
+            last = torch.linalg.eigh(matrix @ matrix.T).eigenvectors[:, -1]
+        self.u = F.normalize(last, dim=0, eps=SMALLEST).to(self.weight)
 
 
 class Conv2d(Spectral, nn.Conv2d):
