@@ -188,7 +188,12 @@ def pictures(contest: Contest, runner: Runner, place: Path) -> None:
     """Compare samples of some classes with each other and with real images."""
     out = place / "compared.html"
     if not out.exists():
-        sets = [*(place / name for name in contest.compared), contest.data, "--split", contest.split]
+        sets = [
+            *(place / name for name in contest.compared),
+            contest.data,
+            "--split",
+            contest.split,
+        ]
         how = ["--class", contest.classes, "--features", contest.features[0]]
         files = ["--picture", place / "compared.png", "--out", out]
         runner.adm("compare", *sets, *how, *files)
