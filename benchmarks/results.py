@@ -91,7 +91,11 @@ def measured(contest: Contest, runner: Runner) -> dict[str, Any]:
     for row in contest.rows:
         options = resolved(row.options, place, contest.features[0])
         score(contest, row, options, runner, place)
-        found[row.name] = {"scores": scores(contest, row, place), "options": options}
+        found[row.name] = {
+            "scores": scores(contest, row, place),
+            "options": options,
+            "count": _counted(report(place, row, contest.features[0])),
+        }
     pictures(contest, runner, place)
     clock(contest, found, place)
     for row in contest.rows:
@@ -178,10 +182,15 @@ def scores(contest: Contest, row: Row, place: Path) -> dict[str, dict[str, Score
     if row.model is not None and contest.judge in found:
         judge = load_classifier(contest.judge)
         samples = place / row.name
-        count = load_report(report(place, row, contest.judge)).manifest["generated"]["count"]
+        count = _counted(report(place, row, contest.judge))
         labels = balanced(range(len(judge.classes)), count)
         found[contest.judge]["accuracy"] = judge_accuracy(judge, row, samples, place, labels)
     return found
+
+
+def _counted(path: Path) -> int:
+    """Return the number of images of a report."""
+    return int(load_report(path).manifest["generated"]["count"])
 
 
 def pictures(contest: Contest, runner: Runner, place: Path) -> None:
@@ -227,7 +236,7 @@ def clock(contest: Contest, found: dict[str, Any], place: Path) -> None:
     for row in contest.rows:
         if row.model is not None:
             own = without_upsampler(found[row.name]["options"])
-            found[row.name]["calls"] = asdict(opened(row).job("all", 1, **own).cost)
+            found[row.name]["calls"] = asdict(opened(row).job(count=1, **own).cost)
     found["times"] = {key: held[key] for key in ("processor", "versions")}
 
 

@@ -65,7 +65,7 @@ def quality(found: dict[str, Any], contest: Contest) -> str:
         cells = [scores[first].get(key) for key in COLUMNS]
         cells += [scores.get(each, {}).get("frechet") for each in others]
         cells.append(scores.get(contest.judge, {}).get("accuracy"))
-        rows.append([_titled(row, found), f"{row.count:,}", *map(_cell, cells)])
+        rows.append([_titled(row, found), f"{found[row.name]['count']:,}", *map(_cell, cells)])
     return _table(rows)
 
 

@@ -46,7 +46,9 @@ def test_it_is_the_network_of_the_package_that_the_weights_were_made_for(
     images = photographs()
     ready = (smooth_bicubic(images, 224) - 127) / 128
     tapped: list[Tensor] = []
-    theirs.get_submodule("_blocks.10").register_forward_hook(lambda *out: tapped.append(out[2]))
+    theirs.get_submodule("_blocks.11._bn0").register_forward_hook(
+        lambda *out: tapped.append(out[2].clamp(0, 6)[:, :10])
+    )
     with torch.no_grad():
         pool = theirs.eval().extract_features(ready).mean(dim=(2, 3))
         logits = theirs(ready)
@@ -56,8 +58,8 @@ def test_it_is_the_network_of_the_package_that_the_weights_were_made_for(
     assert (extracted.logits - logits).abs().max() < 1e-4
     assert extracted.spatial is not None
     by_position = extracted.spatial.unflatten(1, (14, 14, 10)).permute(0, 3, 1, 2)
-    spatial = tapped[0][:, :10]
-    assert (by_position - spatial).abs().max() < 1e-5 * spatial.abs().max()
+    assert tapped[0].max() > 1
+    assert (by_position - tapped[0]).abs().max() < 1e-4
 
 
 def test_its_outputs_have_its_shapes(features: Features) -> None:

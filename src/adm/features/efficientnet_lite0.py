@@ -4,8 +4,8 @@ EfficientNet-B0 (Tan and Le 2019, table 1) without squeeze-and-excitation and wi
 swish. A package contains the authors' weights as a file; the network is built here, with each
 normalization folded into the convolution before it.
 
-Spatial features are the first channels of the last block of 14 x 14 positions, as sFID takes those
-of a middle layer of Inception (Nash et al. 2021): about as many numbers of an image.
+Spatial features are the first channels of the last activations at 14 x 14 positions, as sFID takes
+those of a middle layer of Inception (Nash et al. 2021): about as many numbers of an image.
 """
 
 import importlib.util
@@ -29,7 +29,7 @@ SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 SIZE = 224
 DIM = 1280
 HOW = "efficientnet-lite0 2: antialiased bicubic to 224 x 224, (x - 127) / 128"
-SPATIAL_BLOCK, SPATIAL_CHANNELS = 10, 10  # 14 x 14 positions of 10 channels: 1,960 features
+SPATIAL_BLOCK, SPATIAL_CHANNELS = 11, 10  # expands 14 x 14 positions; 1,960 features
 STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1)  # of the 16 blocks
 NORM_EPSILON = 1e-3  # as trained
 
@@ -102,6 +102,8 @@ def of_weights(state: State, device: torch.device | str = "cpu") -> Features:
 
     stem = layer("_conv_stem", "_bn0", stride=2)
     blocks = [block(number, stride) for number, stride in enumerate(STRIDES)]
+    wide = blocks[SPATIAL_BLOCK][0]
+    tapped = wide._replace(weight=wide.weight[:SPATIAL_CHANNELS], bias=wide.bias[:SPATIAL_CHANNELS])
     head = layer("_conv_head", "_bn1")
     to_logits, bias = state["_fc.weight"].to(device), state["_fc.bias"].to(device)
 
@@ -110,9 +112,9 @@ def of_weights(state: State, device: torch.device | str = "cpu") -> Features:
         x = stem(x.contiguous(memory_format=torch.channels_last))
         spatial = x
         for number, layers in enumerate(blocks):
-            x = _through(layers, x)
             if number == SPATIAL_BLOCK:
-                spatial = x[:, :SPATIAL_CHANNELS].permute(0, 2, 3, 1).flatten(1)
+                spatial = tapped(x).permute(0, 2, 3, 1).flatten(1)
+            x = _through(layers, x)
         pool = head(x).mean(dim=(2, 3))
         return Extracted(pool, spatial, pool @ to_logits.T + bias)
 
