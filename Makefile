@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 TOOLS := .venv/.ready-to-develop
 
-.PHONY: demo test check results mutants abuse format clean
+.PHONY: demo test check mutants abuse format clean
 
 demo: $(READY)
 	$(BIN)/adm demo --out out/demo --overwrite
@@ -18,11 +18,6 @@ check: $(TOOLS)
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q -n auto --dist loadgroup -m "not slow"
-
-# Hours; it resumes where it was stopped. ARGS="--only fashion" makes one of the tables.
-results: $(TOOLS)
-	test -d emoji || $(BIN)/adm data emoji --out emoji
-	$(BIN)/python benchmarks/results.py --out out/results --docs docs $(ARGS)
 
 mutants: $(TOOLS)
 	$(BIN)/python tools/mutants.py --jobs 2

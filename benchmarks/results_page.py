@@ -82,7 +82,7 @@ def costs(found: dict[str, Any], contest: Contest) -> str:
             [
                 _titled(row, found),
                 f"{own['trained'] / MILLION:.2f} million",
-                f"{contest.hours[row.model]:g}",
+                f"{contest.hours[row.model]:g}" if row.model in contest.hours else "",
                 f"{own['calls']['network']}",
                 f"{own['calls']['classifier'] or ''}",
                 f"{_digits(middle)} ({_digits(low)} to {_digits(high)})",

@@ -94,7 +94,7 @@ def _fashion() -> Contest:
         guided="fashion",
         classes="sandal,bag,coat",
         compared=("gan-truncated", "guided-few"),
-        hours={"fashion": 1.5, "fashion-fast": 1.0, "fashion-biggan": 0.0},
+        hours={"fashion": 1.5, "fashion-fast": 1.0},
     )
 
 
