@@ -16,9 +16,10 @@ from matplotlib.figure import Figure
 
 from adm.data.counting import count_of
 from adm.runs.watch.curves import read_log
+from adm.runs.watch.distance import FIGURE
 from adm.sweep.plots import FAINT, LINES, STYLE
+from adm.training.log import FILE
 
-DISTANCE = "validation/frechet"
 FACTOR = 2.0  # of the lowest distance, above which the last one is a collapse
 
 
@@ -41,9 +42,9 @@ class Run(NamedTuple):
 
 def opened(folder: Path) -> Run:
     """Read the distances of a run from its log."""
-    column = read_log(folder / "log.jsonl").get(DISTANCE)
+    column = read_log(folder / FILE).get(FIGURE)
     if column is None:
-        raise SystemExit(f"{folder} has no {DISTANCE}: it is no GAN, or was not validated")
+        raise SystemExit(f"{folder} has no {FIGURE}: it is no GAN, or was not validated")
     return Run(folder.name, column.steps.tolist(), column.values.tolist())
 
 

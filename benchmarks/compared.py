@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -128,17 +129,22 @@ def figure(sweeps: list[Compared], features: list[str]) -> Figure:
             drawn.subplots(1, len(features), squeeze=False)[0], features, strict=True
         ):
             for each, colour in zip(sweeps, [*LINES] * 8, strict=False):
-                x, y = each.values("recall", name), each.values(DISTANCE, name)
-                axes.plot(x, y, "o-", color=colour, ms=4, lw=1.4, label=each.name)
-                for a, b, point in zip(x, y, each.points, strict=True):
-                    place = {"xytext": (4, 4), "textcoords": "offset points"}
-                    axes.annotate(f"{point['scale']:g}", (a, b), fontsize=7, color=INK, **place)
-            axes.set_title(title(DISTANCE, name))
-            axes.set_xlabel("recall")
-            axes.grid(color=FAINT, lw=0.8)
-            axes.set_axisbelow(True)
+                line(axes, each, DISTANCE, name, colour)
         drawn.axes[-1].legend(fontsize=8)
     return drawn
+
+
+def line(axes: Axes, sweep: Compared, key: str, features: str, colour: str) -> None:
+    """Draw a score of a sweep over its recall, with the scale at each point."""
+    x, y = sweep.values("recall", features), sweep.values(key, features)
+    axes.plot(x, y, "o-", color=colour, ms=4, lw=1.4, label=sweep.name)
+    for a, b, point in zip(x, y, sweep.points, strict=True):
+        place = {"xytext": (4, 4), "textcoords": "offset points"}
+        axes.annotate(f"{point['scale']:g}", (a, b), fontsize=7, color=INK, **place)
+    axes.set_title(title(key, features))
+    axes.set_xlabel("recall")
+    axes.grid(color=FAINT, lw=0.8)
+    axes.set_axisbelow(True)
 
 
 def samples(sweeps: list[Compared]) -> Image.Image:

@@ -18,14 +18,15 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+import compared
 import results_page
 import torch
 from results_plan import BEST, SCALES, SWEPT, TRUNCATIONS, Contest, Row, contests
 
 import adm
-from adm.evaluation import Score, load_report, title
+from adm.evaluation import Score, load_report
 from adm.evaluation.manifest import versions
 from adm.files import write_json
 from adm.generation.gan_pipeline import GANPipeline
@@ -40,6 +41,8 @@ from adm.sweep.scoring import judge_accuracy
 ROUNDS = 5  # of timings, of which the first is not counted
 BLOCKS = {True: 16, False: 64}  # images of a timing, by whether the row has many steps
 MANY = 100  # network calls
+
+AnyPipeline: TypeAlias = Pipeline | GANPipeline
 
 
 @dataclass(frozen=True)
@@ -97,10 +100,10 @@ def measured(contest: Contest, runner: Runner) -> dict[str, Any]:
             "count": _counted(report(place, row, contest.features[0])),
         }
     pictures(contest, runner, place)
-    clock(contest, found, place)
-    for row in contest.rows:
-        if row.model is not None:
-            found[row.name] |= training(row)
+    pipelines = {row.name: opened(row) for row in contest.rows if row.model is not None}
+    clock(pipelines, found, place)
+    for name, pipeline in pipelines.items():
+        found[name] |= costs(pipeline, found[name]["options"])
     return found
 
 
@@ -139,9 +142,9 @@ def resolved(options: dict[str, Any], place: Path, features: str) -> dict[str, A
     """Replace the best truncation by its value, that of the lowest distance in the sweep."""
     if options.get("truncation") != BEST:
         return options
-    points = json.loads((place / "by-truncation" / "report.json").read_text("utf-8"))["points"]
-    distance = title("frechet", features)
-    best = min(points, key=lambda point: float(point["scores"][distance]["value"]))
+    (swept,) = compared.opened("", str(place / "by-truncation"))
+    distances = swept.values("frechet", features)
+    best = swept.points[distances.index(min(distances))]
     return options | {"truncation": best["scale"]}
 
 
@@ -208,16 +211,15 @@ def pictures(contest: Contest, runner: Runner, place: Path) -> None:
         runner.adm("compare", *sets, *how, *files)
 
 
-def clock(contest: Contest, found: dict[str, Any], place: Path) -> None:
-    """Add the milliseconds and the network calls of an image; the rows take turns.
+def clock(pipelines: dict[str, AnyPipeline], found: dict[str, Any], place: Path) -> None:
+    """Add the milliseconds of an image of each row; the rows take turns.
 
     On one thread, which other work on the machine disturbs least.
     """
     file = place / "times.json"
     if not file.exists():
         torch.set_num_threads(1)
-        rows = [row for row in contest.rows if row.model is not None]
-        calls = {row.name: timed(row, found[row.name]["options"]) for row in rows}
+        calls = {name: timed(each, found[name]["options"]) for name, each in pipelines.items()}
         taken: dict[str, list[float]] = {name: [] for name in calls}
         for _ in range(ROUNDS):
             for name, call in calls.items():
@@ -233,16 +235,11 @@ def clock(contest: Contest, found: dict[str, Any], place: Path) -> None:
     held = json.loads(file.read_text("utf-8"))
     for name, values in held["ms"].items():
         found[name]["ms"] = statistics.quantiles(values, n=4)
-    for row in contest.rows:
-        if row.model is not None:
-            own = without_upsampler(found[row.name]["options"])
-            found[row.name]["calls"] = asdict(opened(row).job(count=1, **own).cost)
     found["times"] = {key: held[key] for key in ("processor", "versions")}
 
 
-def timed(row: Row, options: dict[str, Any]) -> Callable[[], float]:
+def timed(pipeline: AnyPipeline, options: dict[str, Any]) -> Callable[[], float]:
     """Return a function that samples some images and returns the milliseconds of one."""
-    pipeline = opened(row)
     own = without_upsampler(options)
     count = BLOCKS[own.get("steps", 0) >= MANY]
     labels = balanced(range(len(pipeline.classes)), count)
@@ -260,17 +257,20 @@ def without_upsampler(options: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in options.items() if key != "upsampler"}
 
 
-def opened(row: Row) -> Pipeline | GANPipeline:
+def opened(row: Row) -> AnyPipeline:
     assert row.model is not None
     kind = described_model(resolve(row.model))
     gan = kind is not None and kind.kind == "gan"
     return (adm.load_gan if gan else adm.load)(row.model, upsampler=row.options.get("upsampler"))
 
 
-def training(row: Row) -> dict[str, Any]:
-    """Return how many images a model was trained on, the repeated ones included."""
-    model = opened(row).model
-    return {"trained": model.trained_steps * model.recipe.train.batch_size}
+def costs(pipeline: AnyPipeline, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the network calls of an image, and the images of training with their repetitions."""
+    model = pipeline.model
+    return {
+        "calls": asdict(pipeline.job(count=1, **without_upsampler(options)).cost),
+        "trained": model.trained_steps * model.recipe.train.batch_size,
+    }
 
 
 if __name__ == "__main__":

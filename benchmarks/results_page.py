@@ -1,20 +1,19 @@
 """Measured rows of a Contest -> tables and a figure, in a folder and in docs/results.md."""
 
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import compared
 import matplotlib
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from results_plan import Contest, Row
 
-from adm.evaluation import Score, title
+from adm.evaluation import Score
 from adm.files import write_json, write_text
 from adm.sweep.curve import parts
-from adm.sweep.plots import FAINT, INK, LINES, STYLE
+from adm.sweep.plots import INK, LINES, STYLE
 from adm.sweep.summary import Cell, plain
 
 PAGE, IMAGES = "results.md", "images"
@@ -96,37 +95,19 @@ def costs(found: dict[str, Any], contest: Contest) -> str:
 def curve(contest: Contest, found: dict[str, Any], place: Path) -> Figure:
     """Draw precision and distance against recall: truncation, guidance, and real images."""
     first = contest.features[0]
-    lines = (
-        ("BigGAN, truncation", _points(place / "by-truncation")),
-        ("ADM-G, scale", _points(place / "by-scale")),
-    )
+    sweeps = [
+        *compared.opened("BigGAN, truncation", str(place / "by-truncation")),
+        *compared.opened("ADM-G, scale", str(place / "by-scale")),
+    ]
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(11.2, 4.4), dpi=144, layout="constrained")
         for axes, key in zip(figure.subplots(1, 2), ("precision", "frechet"), strict=True):
-            for (name, points), colour in zip(lines, LINES, strict=False):
-                _line(axes, points, title("recall", first), title(key, first), name, colour)
+            for sweep, colour in zip(sweeps, LINES, strict=False):
+                compared.line(axes, sweep, key, first, colour)
             real = found[contest.rows[0].name]["scores"][first]
             axes.plot(real["recall"].value, real[key].value, "*", color=INK, ms=9, label="real")
-            axes.set_xlabel("recall")
-            axes.set_title(title(key, first))
-            axes.grid(color=FAINT, lw=0.8)
-            axes.set_axisbelow(True)
         figure.axes[0].legend(fontsize=8)
     return figure
-
-
-def _line(axes: Axes, points: list[dict[str, Any]], x: str, y: str, name: str, colour: str) -> None:
-    """Draw a line with the value of its axis at every point."""
-    at = [[float(point["scores"][key]["value"]) for point in points] for key in (x, y)]
-    axes.plot(*at, "o-", color=colour, ms=4, lw=1.4, label=name)
-    for a, b, point in zip(*at, points, strict=True):
-        place = {"xytext": (4, 4), "textcoords": "offset points"}
-        axes.annotate(f"{point['scale']:g}", (a, b), fontsize=7, color=INK, **place)
-
-
-def _points(sweep: Path) -> list[dict[str, Any]]:
-    report = json.loads((sweep / "report.json").read_text("utf-8"))
-    return sorted(report["points"], key=lambda point: point["scale"])
 
 
 def _titled(row: Row, found: dict[str, Any]) -> str:

@@ -34,8 +34,8 @@ from adm.models.paths import SHIPPED, beside, resolve
 from adm.recipes import recipe
 from adm.recipes.schema import to_json
 from adm.training import checkpoint
+from adm.training.log import FILE
 
-LOG = "log.jsonl"
 LOGS = Path(__file__).parent.parent / "docs" / "training"
 EVERY = 20  # steps averaged into one line of the log that is kept
 
@@ -49,7 +49,7 @@ def ship(run: Path, name: str) -> None:
             raise SystemExit(f"{run} was trained with another {part} than recipe {name} has now")
     current["train"] = held["train"]
     save(SHIPPED / f"{name}.safetensors", weights, metadata | {"recipe": current})
-    keep_log(run / LOG, LOGS / f"{name}.jsonl")
+    keep_log(run / FILE, LOGS / f"{name}.jsonl")
 
 
 def save(file: Path, weights: dict[str, torch.Tensor], metadata: dict[str, Any]) -> None:
@@ -74,7 +74,7 @@ def as_trained(run: Path, name: str) -> None:
     """
     weights, metadata = checkpoint.load_model(resolve(run))
     save(SHIPPED / f"{name}.safetensors", weights, metadata)
-    log = next(file for place in (run, *run.parents) if (file := place / LOG).is_file())
+    log = next(file for place in (run, *run.parents) if (file := place / FILE).is_file())
     keep_log(log, LOGS / f"{name}.jsonl")
 
 
