@@ -110,10 +110,10 @@ def of_weights(state: State, device: torch.device | str = "cpu") -> Features:
     def extract(images: Tensor) -> Extracted:
         x = (smooth_bicubic(rgb(images, NAME), SIZE) - 127) / 128
         x = stem(x.contiguous(memory_format=torch.channels_last))
-        spatial = x
-        for number, layers in enumerate(blocks):
-            if number == SPATIAL_BLOCK:
-                spatial = tapped(x).permute(0, 2, 3, 1).flatten(1)
+        for layers in blocks[:SPATIAL_BLOCK]:
+            x = _through(layers, x)
+        spatial = tapped(x).permute(0, 2, 3, 1).flatten(1)
+        for layers in blocks[SPATIAL_BLOCK:]:
             x = _through(layers, x)
         pool = head(x).mean(dim=(2, 3))
         return Extracted(pool, spatial, pool @ to_logits.T + bias)
