@@ -114,6 +114,15 @@ def test_unknown_names_give_near_matches_and_the_forms(spec: str, near: str) -> 
         open_source(spec)
 
 
+@pytest.mark.parametrize("spec", ["emoji", "emoji/"])
+def test_a_folder_that_a_command_writes_is_refused_with_that_command(
+    spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=rf"no data '{spec}'; .*: adm data emoji --out emoji$"):
+        open_source(spec)
+
+
 @pytest.mark.parametrize("name", ["zzz", "absent.npz"])
 def test_what_is_like_nothing_gives_the_forms(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match=rf"no data '{tmp_path / name}'; give .* an \.npz or"):
