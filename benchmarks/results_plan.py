@@ -108,10 +108,10 @@ def _emoji() -> Contest:
         features=("efficientnet-lite0", "emoji-judge"),
         judge="emoji-judge",
         rows=(
-            Row("real", "real images (test)", None, count=562, size=32),
+            Row("real", "real images (test)", None, count=576, size=32),
             *_gan("emoji-biggan", size=32),
             *_diffusion("emoji", size=32),
-            Row("real-64", "real images (test), 64x64", None, count=562, size=64),
+            Row("real-64", "real images (test), 64x64", None, count=576, size=64),
             Row("cascade", "ADM-G + ADM-U, 64x64", "emoji", {"scale": 2.0, **large}, size=64),
         ),
         gan="emoji-biggan",

@@ -66,7 +66,7 @@ def emoji_biggan() -> GANRecipe:
             classes=GROUPS,
         ),
         adversarial=replace(base.adversarial, augmentation=("colour", "translation", "cutout")),
-        watch=replace(base.watch, features="efficientnet-lite0", validation_images=500),
+        watch=replace(base.watch, features="emoji-judge", validation_images=500),
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from adm.networks import HeadWidth
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe
 from adm.recipes.settings import DataSettings
-from adm.recipes.small import DDIM_25, fashion, fashion_classifier
+from adm.recipes.small import fashion, fashion_classifier
 
 # The folder that `adm data emoji --out emoji` writes. Not mirrored: there are letters and arrows.
 EMOJI = DataSettings(source="emoji", size=(32, 32), channels=3)
@@ -97,5 +97,4 @@ def emoji_upsampler() -> DiffusionRecipe:
             super_resolution=True,
         ),
         train=replace(base.train, steps=2500, batch_size=32),
-        sample=DDIM_25,
     )

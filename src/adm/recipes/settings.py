@@ -123,4 +123,6 @@ class WatchSettings:
     every_steps: PositiveInt | None = None
     images: Images = 32
     validation_images: Images = 1000
-    features: Literal["pixels", "inception", "efficientnet-lite0", "fashion-judge"] = "pixels"
+    features: Literal[
+        "pixels", "inception", "efficientnet-lite0", "fashion-judge", "emoji-judge"
+    ] = "pixels"
