@@ -7,7 +7,7 @@ from pathlib import Path
 
 from adm.data.naming import at_home
 from adm.models.described import FOREIGN, NAMED, Kind, described
-from adm.training.finished import FOLDER, GENERATOR, latest
+from adm.training.finished import FOLDER, GENERATOR, RUN, latest
 
 SHIPPED = Path(__file__).parent / "shipped"
 WANTED = {**NAMED, None: "a model"}
@@ -16,6 +16,8 @@ MOST_OPENED = 5  # models beside a wrong path whose kind is read
 
 def resolve(model: str | Path, kind: Kind | None = None) -> Path:
     """Return the model file of a path, a run folder or a shipped name.
+
+    A folder of that name that has to do with no run, such as one of data, hides no shipped model.
 
     Args:
         kind: the kind of model that an error suggests; None for both. It is not checked.
@@ -26,13 +28,14 @@ def resolve(model: str | Path, kind: Kind | None = None) -> Path:
     if not isinstance(model, str | Path) or not str(model):
         raise ValueError(f"a model must be a path or a shipped name such as fashion, got {model!r}")
     path = at_home(model)
-    if path.is_dir():
+    files = sorted(SHIPPED.glob("*.safetensors"), key=lambda file: file.stem)
+    shipped = {file.stem: file for file in files}
+    named = str(model) in shipped
+    if path.is_dir() and not (named and _is_of_no_run(path)):
         return _in_folder(path)
     if path.is_file():
         return path
-    files = sorted(SHIPPED.glob("*.safetensors"), key=lambda file: file.stem)
-    shipped = {file.stem: file for file in files}
-    if str(model) in shipped:
+    if named:
         return shipped[str(model)]
     raise ValueError(_missing(str(model), path, [*_of_kind(shipped.values(), kind)], kind))
 
@@ -52,11 +55,11 @@ def _missing(model: str, path: Path, shipped: list[Path], kind: Kind | None) -> 
     names = [file.stem for file in shipped]
     near = [str(each) for each in _of_kind((beside[name] for name in close), kind)]
     near += get_close_matches(path.stem, names)
-    wanted = WANTED[kind]
+    wanted, shipped_names = WANTED[kind], f"one of {', '.join(names)}"
     if len(path.parts) > 1 or path.suffix:
         hint = f"did you mean {' or '.join(near)}? " if near else ""
-        return f"{model} does not exist; {hint}give the path of {wanted}, or {' or '.join(names)}"
-    return f"no model {model!r}; give a path of {wanted}, or {' or '.join(near or names)}"
+        return f"{model} does not exist; {hint}give the path of {wanted}, or {shipped_names}"
+    return f"no model {model!r}; give a path of {wanted}, or {' or '.join(near) or shipped_names}"
 
 
 def _models_in(folder: Path) -> list[tuple[str, Path]]:
@@ -80,6 +83,13 @@ def _of_kind(models: Iterable[Path], kind: Kind | None) -> Iterable[Path]:
             continue
         if kind is None or found is None or found.kind == kind:
             yield path
+
+
+def _is_of_no_run(folder: Path) -> bool:
+    """Return whether a folder is neither that of a run nor of a checkpoint."""
+    if any((folder / name).exists() for name in (RUN, FOLDER)):
+        return False
+    return not any(next(folder.glob(where + "model.safetensors"), None) for where in ("", "*/"))
 
 
 def _in_folder(path: Path) -> Path:

@@ -14,8 +14,8 @@ from adm.processes import Devices
 from adm.recipes.schema import from_json, to_json
 from adm.shown import printable, short, shown, shown_path
 from adm.training.disk import writing
+from adm.training.finished import RUN
 
-FILE = "run.json"
 LONGEST = 200  # characters of the reason why it is damaged
 # Fields without effect on the weights, with which a run may resume although they differ.
 FREE = (
@@ -89,7 +89,7 @@ def check_same(run: Path, described: Mapping[str, Any]) -> None:
     Raises:
         ValueError: the folder holds other files, or a run that differs; names the first field.
     """
-    path = run / FILE
+    path = run / RUN
     if not path.exists():
         if run.exists() and any(not file.name.startswith(".") for file in run.iterdir()):
             raise ValueError(f"{run} is not empty and holds no run; choose another out=...")
@@ -102,7 +102,7 @@ def check_same(run: Path, described: Mapping[str, Any]) -> None:
 
 def store(run: Path, described: Mapping[str, Any]) -> None:
     """Write the run's identity to `run.json`."""
-    path = run / FILE
+    path = run / RUN
     with writing(str(path)):
         write_json(path, described)
 
@@ -120,7 +120,7 @@ def origin_of(
     Raises:
         ValueError: the run started from another model, or with other names.
     """
-    values, held = _held(run / FILE)
+    values, held = _held(run / RUN)
     given = None if pretrained is None else str(pretrained)
     before = None if held.start is None else held.start.given
     if before != given:

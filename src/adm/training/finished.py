@@ -5,7 +5,7 @@ from pathlib import Path
 
 from adm.training.state import FILE
 
-FOLDER = "checkpoints"  # in a run folder
+RUN, FOLDER = "run.json", "checkpoints"  # in a run folder
 GENERATOR = "generator"  # the player that is the model of a GAN; its folder in a checkpoint
 NUMBER = re.compile(r"step-(\d{7,12})")
 
