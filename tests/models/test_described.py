@@ -143,17 +143,30 @@ def test_a_path_that_does_not_exist_names_near_models_of_its_kind(runs: Path) ->
         with pytest.raises(ValueError, match=r"^runs/smal does not exist; ") as raised:
             load_diffusion(model)
         assert str(raised.value).endswith(
-            "did you mean runs/small? give the path of a diffusion model, or fashion or "
-            "fashion-fast or fashion-unlabelled"
+            "did you mean runs/small? give the path of a diffusion model, or one of emoji, "
+            "emoji-upsampler, fashion, fashion-fast, fashion-unlabelled"
         )
     with pytest.raises(ValueError, match=r"^runs/smal does not exist; ") as raised:
         load_classifier("runs/smal")
     assert str(raised.value).endswith(
-        "did you mean runs/smal-c? give the path of a classifier, or fashion-classifier or "
-        "fashion-judge or fashion-unlabelled-classifier"
+        "did you mean runs/smal-c? give the path of a classifier, or one of emoji-classifier, "
+        "fashion-classifier, fashion-judge, fashion-unlabelled-classifier"
     )
     with pytest.raises(ValueError, match=r"runs/small or runs/smal-c\? give the path of a model"):
         resolve("runs/smal")
+
+
+def test_a_folder_of_data_hides_no_shipped_model(runs: Path) -> None:
+    (runs.parent / "fashion" / "train" / "bags").mkdir(parents=True)
+    assert resolve("fashion") == SHIPPED / "fashion.safetensors"
+    with pytest.raises(ValueError, match=r"fashion holds no checkpoint yet"):
+        resolve(runs.parent / "fashion")
+    (runs.parent / "fashion" / "run.json").write_text("{}")  # of a run that has only begun
+    with pytest.raises(ValueError, match=r"^fashion holds no checkpoint yet"):
+        resolve("fashion")
+    (runs.parent / "fashion" / "run.json").unlink()
+    (runs / "small" / "checkpoints").rename(runs.parent / "fashion" / "checkpoints")
+    assert resolve("fashion") == Path("fashion/checkpoints/step-0000001/model.safetensors")
 
 
 def test_a_suffix_makes_a_path_and_other_words_are_names(runs: Path) -> None:

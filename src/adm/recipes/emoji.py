@@ -16,6 +16,7 @@ def emoji() -> DiffusionRecipe:
     """Emoji, 32x32 in colour, told one of nine groups: 4.3 million parameters.
 
     Command: adm train emoji --out runs/emoji
+    Time: 75 minutes, two processes on 2 CPU cores (AVX-512 bf16).
     """
     base = fashion()
     return replace(
@@ -38,7 +39,12 @@ def emoji() -> DiffusionRecipe:
 def emoji_classifier() -> ClassifierRecipe:
     """The noisy classifier of nine groups that guides `emoji`.
 
+    It overfits 5,000 images: the checkpoint of step 1,000, `checkpoints/best`, is shipped.
+
     Command: adm train emoji-classifier --out runs/emoji-classifier
+    Time: 5 minutes, two processes on 2 CPU cores (AVX-512 bf16).
+    Result: at step 1,000 it classifies 68.4%, 68.4%, 60.0% and 44.0% of test images correctly in
+    the four quarters of the noise levels, from the cleanest.
     """
     base = fashion_classifier()
     return replace(
@@ -81,6 +87,7 @@ def emoji_upsampler() -> DiffusionRecipe:
     """Emoji from 32x32 to 64x64: 3.3 million parameters.
 
     Command: adm train emoji-upsampler --out runs/emoji-upsampler
+    Time: 26 minutes, two processes on 2 CPU cores (AVX-512 bf16).
     """
     base = emoji()
     return replace(
