@@ -17,8 +17,10 @@ from adm.generation.diffusion import DiffusionGenerator
 from adm.models.paths import SHIPPED
 
 FILES = ("fashion", "fashion-classifier", "fashion-fast", "fashion-judge")
-WRITTEN = {"report.html", "samples", "grid.png", "denoising.gif", "demo.json", "scores.json"} | {
-    "SHA256SUMS"
+FILES += ("emoji", "emoji-classifier", "emoji-upsampler")
+WRITTEN = {"report.html", "samples", "emoji", "grid.png", "denoising.gif", "demo.json"} | {
+    "scores.json",
+    "SHA256SUMS",
 }
 STEPS = (4, 2, 1)  # of the student
 COMMAND = ("demo", "--per-class", 2, "--scales", 0, 2, "--steps", 3)
@@ -100,6 +102,23 @@ def test_the_student_is_sampled_beside_its_teacher(demo: Path, adm: Adm, tmp_pat
     assert "1 call of the network<" in text
 
 
+def test_emoji_are_those_of_the_same_cascade_by_name(demo: Path, adm: Adm, tmp_path: Path) -> None:
+    words = ("sample", "emoji", "--classes", "all:2", "--scale", 2, "--steps", 3)
+    more = ("--upsampler", "emoji-upsampler", "--upsampler-steps", 3)
+    assert adm(*words, *more, "--out", tmp_path / "out").status == 0
+    sizes = {"base/samples.npz": 32, "samples.npz": 64}
+    for name, size in sizes.items():
+        with (
+            np.load(demo / "emoji" / name, allow_pickle=False) as archive,
+            np.load(tmp_path / "out" / name, allow_pickle=False) as again,
+        ):
+            assert archive["arr_0"].shape == (18, size, size, 3)
+            assert np.array_equal(archive["arr_0"], again["arr_0"])
+    text = (demo / "report.html").read_text("utf-8")
+    assert text.count("<figure>") == 9
+    assert "took 6 calls of the network and 3 of the classifier" in text
+
+
 def test_a_scale_that_the_student_did_not_learn_is_the_teacher_s_alone(
     adm: Adm, tmp_path: Path
 ) -> None:
@@ -113,9 +132,9 @@ def test_the_report_needs_nothing_beside_it(demo: Path) -> None:
     text = (demo / "report.html").read_text("utf-8")
     links = re.findall(r"""(?:src|href)\s*=\s*["']([^"']*)""", text) + re.findall(r"url\(", text)
     kinds = [link.partition(";base64,")[0] for link in links]
-    # a picture for each class and scale, for each class of teacher and student, the curve, and the
-    # animation
-    pictures = 10 * 2 + 10 * (1 + len(STEPS)) + 1
+    # a picture for each class and scale, for each class of teacher and student, the curve, for each
+    # group of emoji in two sizes, and the animation
+    pictures = 10 * 2 + 10 * (1 + len(STEPS)) + 1 + 9 * 2
     assert Counter(kinds) == {"data:image/png": pictures, "data:image/gif": 1}
     assert "<script" not in text
     assert "@import" not in text
@@ -167,9 +186,10 @@ def test_a_stopped_demo_resumes_with_the_same_images(
     assert [path.name for path in tmp_path.iterdir()] == [".out.part"]
     resumed = adm(*COMMAND, "--out", out)
     assert resumed.status == 0
-    # the first scale is not sampled again
-    assert scales == [0.0, -1.0, 2.0, *(2.0 for _ in STEPS)]
-    assert contents(out / "samples") == contents(demo / "samples")
+    # the first scale is not sampled again; of the cascade, only the base is guided
+    assert scales == [0.0, -1.0, 2.0, *(2.0 for _ in STEPS), 2.0, 0.0]
+    for name in ("samples", "emoji"):
+        assert contents(out / name) == contents(demo / name)
     assert (out / "denoising.gif").read_bytes() == (demo / "denoising.gif").read_bytes()
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 

@@ -10,7 +10,7 @@ from adm.cli.obstacles import gathered
 from adm.cli.output import OUT, AsJson, say, show
 from adm.cli.progress import progress
 from adm.data.naming import ANIMATION, SHEET
-from adm.demo import FILES, MANIFEST, REPORT, SAMPLES, SCALES, SCORES
+from adm.demo import CASCADE, FILES, MANIFEST, REPORT, SAMPLES, SCALES, SCORES
 
 
 def demo(
@@ -29,7 +29,8 @@ def demo(
 
     Writes report.html, a single self-contained file, the pictures grid.png and denoising.gif, and
     samples/ with PNG files and samples.npz. The report compares the model with a student of it,
-    which takes fewer steps from the same noise. The same command gives the same images, bit for
+    which takes fewer steps from the same noise, and shows a cascade of two models of emoji in
+    colour, whose images are in emoji/. The same command gives the same images, bit for
     bit. An interrupted command resumes when it is run again, and a finished one is done.
 
     Examples:
@@ -88,7 +89,8 @@ def demo(
         empty(cache)
     scores = read_json(out / SCORES)
     show(lambda: scores, as_json, lambda: _print(scores))
-    say(f"\n{out / SAMPLES}: the images; {out / ANIMATION}: from noise to image", as_json)
+    say(f"\n{out / SAMPLES}, {out / CASCADE}: the images", as_json)
+    say(f"{out / ANIMATION}: from noise to image", as_json)
     pictures = f"{out / SHEET}, {out / REPORT}"
     say(f"{pictures}: open them to see the samples and scores", as_json)
 

@@ -5,4 +5,5 @@ from adm.hashes import SUMS
 
 SCALES = (0.0, 1.0, 2.0, 4.0, 8.0)
 REPORT, SAMPLES, MANIFEST, SCORES = "report.html", "samples", "demo.json", "scores.json"
-FILES = {REPORT, SAMPLES, MANIFEST, SCORES, SHEET, ANIMATION, SUMS}  # of the demo's folder
+CASCADE = "emoji"
+FILES = {REPORT, SAMPLES, CASCADE, MANIFEST, SCORES, SHEET, ANIMATION, SUMS}  # of the demo's folder

@@ -1,8 +1,9 @@
-"""Demo -> HTML string; Demo -> report.html, its pictures and samples/ in a folder."""
+"""Demo -> HTML string; Demo -> report.html, its pictures, samples/ and emoji/ in a folder."""
 
 import json
 import math
 import platform
+import shutil
 from collections.abc import Sequence
 from importlib import resources
 from importlib.metadata import version
@@ -18,10 +19,12 @@ from torch import Tensor
 
 from adm.data.export import file_names, write_images
 from adm.data.naming import ANIMATION, SHEET
-from adm.demo import MANIFEST, REPORT, SAMPLES, SCORES
+from adm.demo import CASCADE, MANIFEST, REPORT, SAMPLES, SCORES
+from adm.demo.cascade import PER_CLASS, SCALE, Cascade
 from adm.demo.run import SHOWN, Column, Demo, manifest
 from adm.files import write_bytes, write_json, write_text
 from adm.hashes import seal
+from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.pictures import Row, data_uri, grid, png, sheet
 from adm.samplers.words import to_json
 
@@ -47,14 +50,20 @@ def page(demo: Demo) -> str:
         reference=models.reference,
         film=data_uri(demo.film, "gif"),
         animated=demo.animated,
-        shown=SHOWN,
+        cascade=demo.cascade,
+        cascade_scale=SCALE,
+        cascade_rows=enlargements(demo.cascade),
         seconds=demo.seconds,
         settings=json.dumps(_described(demo), indent=1),
     )
 
 
 def write(folder: Path, demo: Demo) -> None:
-    """Write the report, its pictures, and all images to samples/, with scales in their names."""
+    """Write the report, its pictures, and all images.
+
+    Those of the columns are written to samples/, with scales in their names, and those of the
+    cascade to emoji/, a sample folder.
+    """
     columns, classes = demo.columns, demo.sweep.classes
     everything = [*columns, *demo.distilled]
     images = torch.cat([c.images for c in everything])
@@ -64,6 +73,7 @@ def write(folder: Path, demo: Demo) -> None:
     notes += [f"scale{c.scale:g}-student{c.steps}" for c in demo.distilled for _ in c.labels]
     names = file_names(len(labels), labels, classes, demo.sweep.base.seed, indices, notes)
     write_images(folder / SAMPLES, images, labels, names)
+    shutil.copytree(demo.cascade.folder, folder / CASCADE)
     write_bytes(folder / SHEET, png(contact_sheet(columns, classes)))
     write_bytes(folder / ANIMATION, demo.film)
     write_text(folder / REPORT, page(demo))
@@ -117,7 +127,19 @@ def strips(columns: Sequence[Column], classes: Sequence[str]) -> list[list[str]]
 
 def strip(column: Column, label: int) -> str:
     """Draw the first samples of one class side by side; return a data URI of the PNG."""
-    images = _first(column, label)
+    return _beside(_first(column, label))
+
+
+def enlargements(cascade: Cascade) -> list[list[str]]:
+    """Draw the images of each class, classes by row: small ones, then the same enlarged."""
+    drawn = (cascade.small, cascade.large)
+    return [
+        [_beside(images[cascade.labels == label]) for images in drawn]
+        for label in range(len(cascade.classes))
+    ]
+
+
+def _beside(images: Tensor) -> str:
     return data_uri(png(grid(images, len(images))))
 
 
@@ -167,17 +189,17 @@ def _described(demo: Demo) -> dict[str, object]:
             "in all": demo.images,
             "noise": "image i of every scale: Philox, key (seed, i), counter (level)",
         },
-        "model": {"recipe": models.model.recipe.name, "steps": models.model.trained_steps},
-        "classifier": {
-            "recipe": models.classifier.recipe.name,
-            "steps": models.classifier.trained_steps,
+        "model": _trained(models.model),
+        "classifier": _trained(models.classifier),
+        "student": _trained(models.student) | {"sampling": to_json(models.student.recipe.sample)},
+        "judge": _trained(models.judge),
+        "emoji": {
+            "model": _trained(models.cascade.base),
+            "classifier": _trained(models.cascade.classifier),
+            "upsampler": _trained(models.cascade.upsampler),
+            "per class": PER_CLASS,
+            "scale": SCALE,
         },
-        "student": {
-            "recipe": models.student.recipe.name,
-            "steps": models.student.trained_steps,
-            "sampling": to_json(models.student.recipe.sample),
-        },
-        "judge": {"recipe": models.judge.recipe.name, "steps": models.judge.trained_steps},
         "versions": {
             "adm": version("ablated-diffusion"),
             "torch": version("torch"),
@@ -186,3 +208,7 @@ def _described(demo: Demo) -> dict[str, object]:
             "python": platform.python_version(),
         },
     }
+
+
+def _trained(model: DiffusionModel | ClassifierModel) -> dict[str, object]:
+    return {"recipe": model.recipe.name, "steps": model.trained_steps}

@@ -1,4 +1,4 @@
-"""Shipped, scales -> Sweep; Sweep, cache folder -> Demo: its columns and their animation."""
+"""Shipped, scales -> Sweep; Sweep, cache folder -> Demo: columns, an animation, a cascade."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adm.cached import Cached
+from adm.demo import CASCADE
+from adm.demo.cascade import Cascade, CascadeModels, cascade_models, enlarged, enlarging
 from adm.demo.judge import Reference, Scores, load_reference, score
+from adm.demo.sampled import sampled
 from adm.generation.animation import animation, cost
 from adm.generation.cache import claim_cache
-from adm.generation.folder import holds, sample_into
 from adm.generation.generator import Cost, identity
 from adm.generation.job import Job
 from adm.generation.labels import positive
@@ -36,6 +37,7 @@ class Shipped:
 
     Attributes:
         student: distilled from the model and its classifier; takes fewer steps.
+        cascade: those of emoji, in colour.
     """
 
     model: DiffusionModel
@@ -43,6 +45,7 @@ class Shipped:
     student: DiffusionModel
     judge: ClassifierModel
     reference: Reference
+    cascade: CascadeModels
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +75,7 @@ def shipped(device: torch.device | str = "cpu") -> Shipped:
         student=load_diffusion(STUDENT, device),
         judge=load_classifier("fashion-judge"),
         reference=load_reference(SHIPPED / "fashion-reference.npz"),
+        cascade=cascade_models(device),
     )
 
 
@@ -140,7 +144,8 @@ class Demo:
             did not learn that scale.
         animated: the scale of `film`.
         film: GIF of the first samples of each class at every step, from noise to image.
-        seconds: how long sampling and scoring took; None if it was interrupted.
+        seconds: how long sampling and scoring of the columns took; None if it was interrupted.
+        cascade: emoji of every class.
     """
 
     models: Shipped
@@ -150,10 +155,11 @@ class Demo:
     animated: float
     film: bytes
     seconds: float | None
+    cascade: Cascade
 
     @property
     def images(self) -> int:
-        """Number of images of the model and of the student."""
+        """Number of images of the columns."""
         return sum(len(column.labels) for column in [*self.columns, *self.distilled])
 
 
@@ -164,6 +170,7 @@ def manifest(models: Shipped, sweep: Sweep) -> dict[str, Any]:
         "classifier": identity(models.classifier),
         "student": identity(models.student),
         "judge": identity(models.judge),
+        "cascade": models.cascade.manifest(),
         "sampling": to_json(sweep.base),
         "scales": list(sweep.scales),
         "per_class": sweep.count // len(sweep.classes),
@@ -173,8 +180,9 @@ def manifest(models: Shipped, sweep: Sweep) -> dict[str, Any]:
 def evaluations(models: Shipped, sweep: Sweep) -> int:
     """Return the number of network evaluations of a demo, those of its animation included."""
     plans = [sweep, *students(models, sweep)]
-    total = sum(plan.job(point).evaluations for plan in plans for point in plan.points)
-    return total + cost(_animated(sweep)[1], SHOWN)
+    jobs = [plan.job(point) for plan in plans for point in plan.points]
+    jobs.append(enlarging(models.cascade, sweep.base))
+    return sum(job.evaluations for job in jobs) + cost(_animated(sweep)[1], SHOWN)
 
 
 def run(models: Shipped, sweep: Sweep, cache: Path, on_step: OnStep | None = None) -> Demo:
@@ -197,9 +205,10 @@ def run(models: Shipped, sweep: Sweep, cache: Path, on_step: OnStep | None = Non
     seconds = None if resumes else time.monotonic() - started
     scale, job = _animated(sweep)
     images = next(column.images for column in made if column.scale == scale)
-    told = None if on_step is None else lambda count: on_step(count, "animation")
-    film = animation([(job, images)], told, SHOWN)
-    return Demo(models, sweep, made, distilled, scale, film, seconds)
+    film = animation([(job, images)], _noted(on_step, "animation"), SHOWN)
+    larger = enlarging(models.cascade, sweep.base)
+    emoji = enlarged(larger, cache / CASCADE, _noted(on_step, "emoji, a cascade"))
+    return Demo(models, sweep, made, distilled, scale, film, seconds, emoji)
 
 
 def columns(
@@ -209,21 +218,18 @@ def columns(
     labels = torch.tensor(sweep.labels)
     cache.mkdir(exist_ok=True)
     for point in sweep.points:
-        job, place = sweep.job(point), cache / point.name
-        note = f"{sweep.model.name}, scale {point.scale:g}, {point.steps} steps"
-
-        def told(images: int, note: str = note) -> None:
-            if on_step is not None:
-                on_step(images, note)
-
-        begun, started = place.exists(), time.monotonic()
-        if holds(place, job):
-            told(Cached(job.evaluations))
-        # With the strides of images in memory, which the judge's kernels depend on.
-        images = sample_into(place, job, on_step=told).clone(memory_format=torch.contiguous_format)
-        seconds = None if begun else time.monotonic() - started
+        job, note = sweep.job(point), f"scale {point.scale:g}, {point.steps} steps"
+        told = _noted(on_step, f"{sweep.model.name}, {note}")
+        images, seconds = sampled(job, cache / point.name, told)
         scores = score(models.judge, models.reference, images, labels)
         yield Column(point.scale, point.steps, images, labels, scores, job.cost, seconds)
+
+
+def _noted(on_step: OnStep | None, note: str) -> Callable[[int], None] | None:
+    """Return the callback of one part of a demo, which adds its note."""
+    if on_step is None:
+        return None
+    return lambda images: on_step(images, note)
 
 
 def _animated(sweep: Sweep) -> tuple[float, Job]:
