@@ -12,7 +12,10 @@ import torch
 from cli.conftest import Adm
 from PIL import Image
 
+from adm import load
 from adm.cli import main
+from adm.demo.sampled import sampled
+from adm.generation.cache import cache_path
 from adm.generation.diffusion import DiffusionGenerator
 from adm.models.paths import SHIPPED
 
@@ -192,6 +195,19 @@ def test_a_stopped_demo_resumes_with_the_same_images(
         assert contents(out / name) == contents(demo / name)
     assert (out / "denoising.gif").read_bytes() == (demo / "denoising.gif").read_bytes()
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_seconds_are_measured_only_of_images_that_one_call_sampled(tmp_path: Path) -> None:
+    job = load("fashion-fast").job("all:1", steps=1)
+    cache_path(tmp_path / "stopped").mkdir()
+    images, seconds = sampled(job, tmp_path / "stopped")
+    assert seconds is None
+    again, seconds = sampled(job, tmp_path / "whole")
+    assert seconds is not None
+    read, seconds = sampled(job, tmp_path / "whole")
+    assert seconds is None
+    assert torch.equal(images, again)
+    assert torch.equal(images, read)
 
 
 def test_a_stopped_demo_of_other_settings_is_not_resumed(

@@ -74,7 +74,7 @@ def cascade_models(device: torch.device | str = "cpu") -> CascadeModels:
     )
 
 
-def enlarging(models: CascadeModels, like: Sampling) -> Job:
+def cascade_job(models: CascadeModels, like: Sampling) -> Job:
     """Return the job of the large images, which starts from that of the small ones.
 
     Args:
@@ -97,7 +97,7 @@ def enlarging(models: CascadeModels, like: Sampling) -> Job:
     return cascade(Job(generator, labels, len(labels)), models.upsampler, steps)
 
 
-def enlarged(job: Job, folder: Path, on_step: Callable[[int], None] | None = None) -> Cascade:
+def sample_cascade(job: Job, folder: Path, on_step: Callable[[int], None] | None = None) -> Cascade:
     """Sample the small images, and enlarge them, into a sample folder.
 
     Args:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from adm.demo import CASCADE
-from adm.demo.cascade import Cascade, CascadeModels, cascade_models, enlarged, enlarging
+from adm.demo.cascade import Cascade, CascadeModels, cascade_job, cascade_models, sample_cascade
 from adm.demo.judge import Reference, Scores, load_reference, score
 from adm.demo.sampled import sampled
 from adm.generation.animation import animation, cost
@@ -181,7 +181,7 @@ def evaluations(models: Shipped, sweep: Sweep) -> int:
     """Return the number of network evaluations of a demo, those of its animation included."""
     plans = [sweep, *students(models, sweep)]
     jobs = [plan.job(point) for plan in plans for point in plan.points]
-    jobs.append(enlarging(models.cascade, sweep.base))
+    jobs.append(cascade_job(models.cascade, sweep.base))
     return sum(job.evaluations for job in jobs) + cost(_animated(sweep)[1], SHOWN)
 
 
@@ -206,8 +206,8 @@ def run(models: Shipped, sweep: Sweep, cache: Path, on_step: OnStep | None = Non
     scale, job = _animated(sweep)
     images = next(column.images for column in made if column.scale == scale)
     film = animation([(job, images)], _noted(on_step, "animation"), SHOWN)
-    larger = enlarging(models.cascade, sweep.base)
-    emoji = enlarged(larger, cache / CASCADE, _noted(on_step, "emoji, a cascade"))
+    larger = cascade_job(models.cascade, sweep.base)
+    emoji = sample_cascade(larger, cache / CASCADE, _noted(on_step, "emoji, a cascade"))
     return Demo(models, sweep, made, distilled, scale, film, seconds, emoji)
 
 

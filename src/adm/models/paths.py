@@ -17,7 +17,8 @@ MOST_OPENED = 5  # models beside a wrong path whose kind is read
 def resolve(model: str | Path, kind: Kind | None = None) -> Path:
     """Return the model file of a path, a run folder or a shipped name.
 
-    A folder of that name that has to do with no run, such as one of data, hides no shipped model.
+    A shipped model is hidden by a run folder of its name, and not by another folder, such as one of
+    data.
 
     Args:
         kind: the kind of model that an error suggests; None for both. It is not checked.
@@ -28,13 +29,13 @@ def resolve(model: str | Path, kind: Kind | None = None) -> Path:
     if not isinstance(model, str | Path) or not str(model):
         raise ValueError(f"a model must be a path or a shipped name such as fashion, got {model!r}")
     path = at_home(model)
+    if path.is_file():
+        return path
     files = sorted(SHIPPED.glob("*.safetensors"), key=lambda file: file.stem)
     shipped = {file.stem: file for file in files}
     named = str(model) in shipped
-    if path.is_dir() and not (named and _is_of_no_run(path)):
+    if path.is_dir() and (not named or _is_of_run(path)):
         return _in_folder(path)
-    if path.is_file():
-        return path
     if named:
         return shipped[str(model)]
     raise ValueError(_missing(str(model), path, [*_of_kind(shipped.values(), kind)], kind))
@@ -85,11 +86,11 @@ def _of_kind(models: Iterable[Path], kind: Kind | None) -> Iterable[Path]:
             yield path
 
 
-def _is_of_no_run(folder: Path) -> bool:
-    """Return whether a folder is neither that of a run nor of a checkpoint."""
+def _is_of_run(folder: Path) -> bool:
+    """Return whether a folder is that of a run, finished or just begun, or of a checkpoint."""
     if any((folder / name).exists() for name in (RUN, FOLDER)):
-        return False
-    return not any(next(folder.glob(where + "model.safetensors"), None) for where in ("", "*/"))
+        return True
+    return any(next(folder.glob(where + "model.safetensors"), None) for where in ("", "*/"))
 
 
 def _in_folder(path: Path) -> Path:
