@@ -8,41 +8,29 @@ has finished is not done again. --rehearse N takes N images a row, to try the wh
 """
 
 import argparse
-import json
 import os
 import shlex
-import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import compared
+import results_costs
 import results_page
-import torch
 from results_plan import BEST, SCALES, SWEPT, TRUNCATIONS, Contest, Row, contests
 
-import adm
+from adm.cli.proportions import labels_like
+from adm.data import open_source
 from adm.evaluation import Score, load_report
-from adm.evaluation.manifest import versions
-from adm.files import write_json
-from adm.generation.gan_pipeline import GANPipeline
-from adm.generation.pipeline import Pipeline
-from adm.models.described import described as described_model
+from adm.files import write_text
 from adm.models.load import load_classifier
-from adm.models.paths import resolve
-from adm.processor import described
 from adm.sweep.plan import balanced
 from adm.sweep.scoring import judge_accuracy
 
-ROUNDS = 5  # of timings, of which the first is not counted
-BLOCKS = {True: 16, False: 64}  # images of a timing, by whether the row has many steps
-MANY = 100  # network calls
-
-AnyPipeline: TypeAlias = Pipeline | GANPipeline
+LABELS = "labels.csv"  # of the images of a reference
 
 
 @dataclass(frozen=True)
@@ -89,6 +77,8 @@ def measured(contest: Contest, runner: Runner) -> dict[str, Any]:
     place = runner.out / contest.name
     place.mkdir(parents=True, exist_ok=True)
     references(contest, runner, place)
+    if contest.proportional:
+        list_labels(contest, place)
     sweeps(contest, runner, place)
     found = {}
     for row in contest.rows:
@@ -100,10 +90,7 @@ def measured(contest: Contest, runner: Runner) -> dict[str, Any]:
             "count": _counted(report(place, row, contest.features[0])),
         }
     pictures(contest, runner, place)
-    pipelines = {row.name: opened(row) for row in contest.rows if row.model is not None}
-    clock(pipelines, found, place)
-    for name, pipeline in pipelines.items():
-        found[name] |= costs(pipeline, found[name]["options"])
+    results_costs.add(found, contest, place)
     return found
 
 
@@ -124,6 +111,20 @@ def reference(place: Path, features: str, size: int | None) -> Path:
     return place / f"{features}{'' if size is None else f'-{size}'}.npz"
 
 
+def list_labels(contest: Contest, place: Path) -> None:
+    """Write the list of labels whose proportions samples have, that of the reference's images."""
+    source = open_source(contest.data, split=contest.split)
+    classes = source.classes
+    assert classes is not None
+    lines = [f"{i},{classes[label]}" for i, label in enumerate(source.labels)]
+    write_text(place / LABELS, "\n".join(["file,label", *lines, ""]))
+
+
+def proportions(contest: Contest, place: Path) -> list[object]:
+    """Return the options of the proportions of classes."""
+    return ["--proportions", place / LABELS] if contest.proportional else []
+
+
 def sweeps(contest: Contest, runner: Runner, place: Path) -> None:
     """Sweep the GAN's truncation and the guidance scale."""
     files = [reference(place, each, contest.rows[0].size) for each in contest.features]
@@ -135,7 +136,8 @@ def sweeps(contest: Contest, runner: Runner, place: Path) -> None:
         if not (out / "report.json").exists():
             spread = ["--axis", axis, "--scales", ",".join(f"{value:g}" for value in values)]
             count = ["--count", runner.count(SWEPT), "--out", out]
-            runner.adm("sweep", model, *spread, "--reference", *files, *count)
+            like = proportions(contest, place)
+            runner.adm("sweep", model, *spread, *like, "--reference", *files, *count)
 
 
 def resolved(options: dict[str, Any], place: Path, features: str) -> dict[str, Any]:
@@ -153,7 +155,7 @@ def score(contest: Contest, row: Row, options: dict[str, Any], runner: Runner, p
     samples = place / row.name
     if row.model is not None:
         count = ["--count", runner.count(row.count), "--out", samples]
-        runner.adm("sample", row.model, *flags(options), *count)
+        runner.adm("sample", row.model, *flags(options), *proportions(contest, place), *count)
     for features in contest.features:
         against, out = reference(place, features, row.size), report(place, row, features)
         if out.exists() or not against.exists():
@@ -186,9 +188,16 @@ def scores(contest: Contest, row: Row, place: Path) -> dict[str, dict[str, Score
         judge = load_classifier(contest.judge)
         samples = place / row.name
         count = _counted(report(place, row, contest.judge))
-        labels = balanced(range(len(judge.classes)), count)
+        labels = labels_of(contest, place, judge.classes, count)
         found[contest.judge]["accuracy"] = judge_accuracy(judge, row, samples, place, labels)
     return found
+
+
+def labels_of(contest: Contest, place: Path, classes: Sequence[str], count: int) -> list[int]:
+    """Return the labels that `adm sample` gave the images of a row."""
+    if contest.proportional:
+        return labels_like(str(place / LABELS), classes, count).tolist()
+    return balanced(range(len(classes)), count)
 
 
 def _counted(path: Path) -> int:
@@ -209,68 +218,6 @@ def pictures(contest: Contest, runner: Runner, place: Path) -> None:
         how = ["--class", contest.classes, "--features", contest.features[0]]
         files = ["--picture", place / "compared.png", "--out", out]
         runner.adm("compare", *sets, *how, *files)
-
-
-def clock(pipelines: dict[str, AnyPipeline], found: dict[str, Any], place: Path) -> None:
-    """Add the milliseconds of an image of each row; the rows take turns.
-
-    On one thread, which other work on the machine disturbs least.
-    """
-    file = place / "times.json"
-    if not file.exists():
-        torch.set_num_threads(1)
-        calls = {name: timed(each, found[name]["options"]) for name, each in pipelines.items()}
-        taken: dict[str, list[float]] = {name: [] for name in calls}
-        for _ in range(ROUNDS):
-            for name, call in calls.items():
-                taken[name].append(call())
-        write_json(
-            file,
-            {
-                "processor": described(),
-                "versions": versions(),
-                "ms": {name: values[1:] for name, values in taken.items()},
-            },
-        )
-    held = json.loads(file.read_text("utf-8"))
-    for name, values in held["ms"].items():
-        found[name]["ms"] = statistics.quantiles(values, n=4)
-    found["times"] = {key: held[key] for key in ("processor", "versions")}
-
-
-def timed(pipeline: AnyPipeline, options: dict[str, Any]) -> Callable[[], float]:
-    """Return a function that samples some images and returns the milliseconds of one."""
-    own = without_upsampler(options)
-    count = BLOCKS[own.get("steps", 0) >= MANY]
-    labels = balanced(range(len(pipeline.classes)), count)
-
-    def call() -> float:
-        started = time.perf_counter()
-        pipeline.sample(labels, **own)
-        return 1e3 * (time.perf_counter() - started) / count
-
-    return call
-
-
-def without_upsampler(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of sampling: an upsampler is part of the pipeline."""
-    return {key: value for key, value in options.items() if key != "upsampler"}
-
-
-def opened(row: Row) -> AnyPipeline:
-    assert row.model is not None
-    kind = described_model(resolve(row.model))
-    gan = kind is not None and kind.kind == "gan"
-    return (adm.load_gan if gan else adm.load)(row.model, upsampler=row.options.get("upsampler"))
-
-
-def costs(pipeline: AnyPipeline, options: dict[str, Any]) -> dict[str, Any]:
-    """Return the network calls of an image, and the images of training with their repetitions."""
-    model = pipeline.model
-    return {
-        "calls": asdict(pipeline.job(count=1, **without_upsampler(options)).cost),
-        "trained": model.trained_steps * model.recipe.train.batch_size,
-    }
 
 
 if __name__ == "__main__":

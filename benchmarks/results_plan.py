@@ -50,6 +50,7 @@ class Contest:
         classes: of the picture.
         compared: names of the rows in the picture, before real images.
         hours: that training took, by model; measured once, on two cores.
+        proportional: whether samples have the proportions of the classes in the data.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Contest:
     classes: str
     compared: tuple[str, str]
     hours: dict[str, float]
+    proportional: bool = False
 
 
 def contests() -> dict[str, Contest]:
@@ -119,6 +121,7 @@ def _emoji() -> Contest:
         classes="animals & nature,food & drink,smileys & emotion",
         compared=("gan-truncated", "guided-few"),
         hours={},
+        proportional=True,
     )
 
 

@@ -1,0 +1,98 @@
+"""Rows of a Contest -> the time, the network calls and the training images of each."""
+
+import json
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from results_plan import Contest, Row
+
+import adm
+from adm.evaluation.manifest import versions
+from adm.files import write_json
+from adm.generation.gan_pipeline import GANPipeline
+from adm.generation.pipeline import Pipeline
+from adm.models.described import described as described_model
+from adm.models.paths import resolve
+from adm.processor import described
+from adm.sweep.plan import balanced
+
+ROUNDS = 5  # of timings, of which the first is not counted
+BLOCKS = {True: 16, False: 64}  # images of a timing, by whether the row has many steps
+MANY = 100  # network calls
+
+AnyPipeline: TypeAlias = Pipeline | GANPipeline
+
+
+def add(found: dict[str, Any], contest: Contest, place: Path) -> None:
+    """Add what sampling costs to each row that was sampled."""
+    pipelines = {row.name: opened(row) for row in contest.rows if row.model is not None}
+    clock(pipelines, found, place)
+    for name, pipeline in pipelines.items():
+        found[name] |= costs(pipeline, found[name]["options"])
+
+
+def clock(pipelines: dict[str, AnyPipeline], found: dict[str, Any], place: Path) -> None:
+    """Add the milliseconds of an image of each row; the rows take turns.
+
+    On one thread, which other work on the machine disturbs least.
+    """
+    file = place / "times.json"
+    if not file.exists():
+        torch.set_num_threads(1)
+        calls = {name: timed(each, found[name]["options"]) for name, each in pipelines.items()}
+        taken: dict[str, list[float]] = {name: [] for name in calls}
+        for _ in range(ROUNDS):
+            for name, call in calls.items():
+                taken[name].append(call())
+        write_json(
+            file,
+            {
+                "processor": described(),
+                "versions": versions(),
+                "ms": {name: values[1:] for name, values in taken.items()},
+            },
+        )
+    held = json.loads(file.read_text("utf-8"))
+    for name, values in held["ms"].items():
+        found[name]["ms"] = statistics.quantiles(values, n=4)
+    found["times"] = {key: held[key] for key in ("processor", "versions")}
+
+
+def timed(pipeline: AnyPipeline, options: dict[str, Any]) -> Callable[[], float]:
+    """Return a function that samples some images and returns the milliseconds of one."""
+    own = without_upsampler(options)
+    count = BLOCKS[own.get("steps", 0) >= MANY]
+    labels = balanced(range(len(pipeline.classes)), count)
+
+    def call() -> float:
+        started = time.perf_counter()
+        pipeline.sample(labels, **own)
+        return 1e3 * (time.perf_counter() - started) / count
+
+    return call
+
+
+def without_upsampler(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of sampling: an upsampler is part of the pipeline."""
+    return {key: value for key, value in options.items() if key != "upsampler"}
+
+
+def opened(row: Row) -> AnyPipeline:
+    assert row.model is not None
+    kind = described_model(resolve(row.model))
+    gan = kind is not None and kind.kind == "gan"
+    return (adm.load_gan if gan else adm.load)(row.model, upsampler=row.options.get("upsampler"))
+
+
+def costs(pipeline: AnyPipeline, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the network calls of an image, and the images of training with their repetitions."""
+    model = pipeline.model
+    return {
+        "calls": asdict(pipeline.job(count=1, **without_upsampler(options)).cost),
+        "trained": model.trained_steps * model.recipe.train.batch_size,
+    }
