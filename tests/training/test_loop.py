@@ -3,6 +3,8 @@
 import json
 import math
 import os
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -354,3 +356,11 @@ def test_a_validation_that_is_not_finite_is_none(tmp_path: Path) -> None:
     assert (tmp_path / "checkpoints/best").resolve().name == "step-0000002"
     for state in (tmp_path / "checkpoints").glob("step-*/state.json"):
         json.loads(state.read_text(), parse_constant=lambda word: pytest.fail(word))
+
+
+def test_what_shards_weights_is_loaded_where_it_is_needed_alone() -> None:
+    said = (
+        "import sys, adm.training.loop, adm.generation.pipeline\n"
+        "assert 'torch.distributed.fsdp' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", said], check=True, timeout=60)

@@ -1,18 +1,20 @@
 """Module or batch <-> the part that this process holds (DDP, FSDP)."""
 
+import sys
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from adm.networks import Stage
 from adm.processes import Devices
+
+if TYPE_CHECKING:  # loaded where weights are sharded alone: it takes half a second
+    from torch.distributed.fsdp import FSDPModule
+    from torch.distributed.tensor import DTensor
 
 
 def spread(network: nn.Module, devices: Devices, sharded: bool = False) -> nn.Module:
@@ -41,7 +43,7 @@ def accumulating(runner: nn.Module, last: bool) -> AbstractContextManager[Any]:
         runner: a network as `spread` returned it.
         last: whether this is the last micro-batch of the step.
     """
-    if isinstance(runner, FSDPModule):
+    if _is_sharded(runner):
         runner.set_requires_gradient_sync(last)
     elif isinstance(runner, DistributedDataParallel) and not last:
         return runner.no_sync()
@@ -50,13 +52,15 @@ def accumulating(runner: nn.Module, last: bool) -> AbstractContextManager[Any]:
 
 def whole(tensor: Tensor) -> Tensor:
     """Return the whole of a tensor that may be sharded; every process must call."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return tensor.full_tensor() if _is_shard(tensor) else tensor
 
 
 @torch.no_grad()
 def fill(tensor: Tensor, values: Tensor) -> None:
     """Copy `values`, which are whole, into a tensor that may be sharded."""
-    if isinstance(tensor, DTensor):
+    if _is_shard(tensor):
+        from torch.distributed.tensor import distribute_tensor
+
         values = distribute_tensor(
             values.to(tensor.device), tensor.device_mesh, list(tensor.placements)
         )
@@ -91,9 +95,22 @@ def _share(count: int, rank: int, world: int) -> range:
 
 def _shard(network: nn.Module, devices: Devices) -> nn.Module:
     """Shard a network (FSDP), one stage at a time."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
     mesh = init_device_mesh(devices.device.type, (devices.world,))
     for module in network.modules():
         if isinstance(module, Stage):
             fully_shard(module, mesh=mesh)
     fully_shard(network, mesh=mesh)
     return network
+
+
+def _is_sharded(runner: nn.Module) -> "TypeGuard[FSDPModule]":
+    module = sys.modules.get("torch.distributed.fsdp")  # without which nothing is sharded
+    return module is not None and isinstance(runner, module.FSDPModule)
+
+
+def _is_shard(tensor: Tensor) -> "TypeGuard[DTensor]":
+    module = sys.modules.get("torch.distributed.tensor")
+    return module is not None and isinstance(tensor, module.DTensor)
