@@ -4,12 +4,15 @@ BIN := .venv/bin
 READY := .venv/.ready
 TOOLS := .venv/.ready-to-develop
 
+# The tests start hundreds of processes, which need not compile the package each where bytecode is not
+# written (PYTHONDONTWRITEBYTECODE).
 .PHONY: demo test check mutants abuse format clean
 
 demo: $(READY)
 	$(BIN)/adm demo --out out/demo --overwrite
 
 test: $(TOOLS)
+	$(BIN)/python -m compileall -q src
 	$(BIN)/pytest -q -n auto --dist loadgroup
 
 check: $(TOOLS)
@@ -17,6 +20,7 @@ check: $(TOOLS)
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+	$(BIN)/python -m compileall -q src
 	$(BIN)/pytest -q -n auto --dist loadgroup -m "not slow"
 
 mutants: $(TOOLS)

@@ -125,7 +125,9 @@ def test_settings_that_need_a_compiler_are_refused_early(
         DiffusionGenerator(model, changed(model.recipe.sample, engine="torch-compiled"))
 
 
-def test_the_classifier_is_compiled_by_this_engine_alone(guide: ClassifierModel) -> None:
+def test_the_classifier_is_compiled_by_this_engine_alone(
+    traced: None, guide: ClassifierModel
+) -> None:
     for engine in ("torch", "openvino"):
         assert engines.classified_by(engine, guide, "float32") is guide.prepared()
     made = [engines.classified_by("torch-compiled", guide, "float32") for _ in range(2)]
