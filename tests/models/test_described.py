@@ -150,7 +150,7 @@ def test_a_path_that_does_not_exist_names_near_models_of_its_kind(runs: Path) ->
         load_classifier("runs/smal")
     assert str(raised.value).endswith(
         "did you mean runs/smal-c? give the path of a classifier, or one of emoji-classifier, "
-        "fashion-classifier, fashion-judge, fashion-unlabelled-classifier"
+        "emoji-judge, fashion-classifier, fashion-judge, fashion-unlabelled-classifier"
     )
     with pytest.raises(ValueError, match=r"runs/small or runs/smal-c\? give the path of a model"):
         resolve("runs/smal")
