@@ -89,6 +89,7 @@ SHORTER = (
     (r"--upsampler 64_256", "--count 1 --upsampler-steps 2"),
     (r"adm sample runs/photos .*--count 200", "--steps 4 --count 20"),
     (r"adm sample runs/photos ", "--steps 4"),
+    (r"adm sample emoji .*--count 1000", "--steps 4 --count 20"),
     (r"adm upsample runs/photos", "--steps 4 --count 8"),
     (r"adm cluster", "--clusters 3 --starts 1"),
     (r"adm sample runs/clusters .*--classes", "--steps 4 --classes cluster-00:2"),
