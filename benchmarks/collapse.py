@@ -54,7 +54,7 @@ def table(runs: list[Run]) -> str:
         lowest = min(run.distances)
         at = run.steps[run.distances.index(lowest)]
         told = "yes" if run.collapsed else "no"
-        lines.append(f"| {run.name} | {lowest:.2f} | {at:,} | {run.distances[-1]:.2f} | {told} |")
+        lines.append(f"| {run.name} | {lowest:.3f} | {at:,} | {run.distances[-1]:.3f} | {told} |")
     lost = sum(run.collapsed for run in runs)
     return "\n".join([*lines, "", f"{lost} of {count_of(len(runs), 'run')} collapsed"])
 

@@ -15,6 +15,9 @@ def fashion_biggan() -> GANRecipe:
     """A BigGAN of Fashion-MNIST, 28x28, to compare with `fashion`.
 
     Command: adm train fashion-biggan --out runs/biggan
+    Time: 65 minutes on one CPU core (AVX-512 bf16).
+    Result: `checkpoints/best`, of step 6,500, has a Fréchet distance of 0.079 (0.087 and 0.093 with
+    seeds 1 and 2), by `fashion-judge`, 2,000 images against 2,000 test images.
     """
     return GANRecipe(
         name="fashion-biggan",
