@@ -4,13 +4,13 @@ BIN := .venv/bin
 READY := .venv/.ready
 TOOLS := .venv/.ready-to-develop
 
-# The tests start hundreds of processes, which need not compile the package each where bytecode is not
-# written (PYTHONDONTWRITEBYTECODE).
 .PHONY: demo test check mutants abuse format clean
 
 demo: $(READY)
 	$(BIN)/adm demo --out out/demo --overwrite
 
+# The tests start hundreds of processes. Where none of them may write bytecode, each would compile the
+# whole package (PYTHONDONTWRITEBYTECODE).
 test: $(TOOLS)
 	$(BIN)/python -m compileall -q src
 	$(BIN)/pytest -q -n auto --dist loadgroup
