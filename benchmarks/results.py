@@ -114,9 +114,7 @@ def reference(place: Path, features: str, size: int | None) -> Path:
 def list_labels(contest: Contest, place: Path) -> None:
     """Write the list of labels whose proportions samples have, that of the reference's images."""
     source = open_source(contest.data, split=contest.split)
-    classes = source.classes
-    assert classes is not None
-    lines = [f"{i},{classes[label]}" for i, label in enumerate(source.labels)]
+    lines = [f"{i},{source.classes[label]}" for i, label in enumerate(source.labels)]
     write_text(place / LABELS, "\n".join(["file,label", *lines, ""]))
 
 

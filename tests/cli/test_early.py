@@ -41,7 +41,8 @@ REFUSALS: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
     (
         (*SAMPLE, "--classes", "snaeker", "--steps", "21", "--out", "full", "--classifier", "none"),
         (
-            "no model 'none'; give a path of a classifier, or one of emoji-classifier, ",
+            "no model 'none'; give a path of a classifier, or one of emoji-classifier, "
+            "emoji-judge, fashion-classifier, fashion-judge, fashion-unlabelled-classifier",
             "full already exists and is not empty; choose another folder",
             "unknown class 'snaeker'; did you mean sneaker?",
             "steps must be in 2..20, got 21",

@@ -7,7 +7,7 @@ import launch
 import pytest
 import tiny
 
-KILLS = {"diffusion": 5, "classifier": 2, "upsampler": 2}
+KILLS = {"diffusion": 5, "classifier": 4, "upsampler": 4}
 SETTINGS = (
     "train.steps=60",
     "train.save_every_steps=3",
