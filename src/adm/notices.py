@@ -5,6 +5,8 @@ asked for, and errors, are no notices.
 """
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
 from adm.shown import printable_lines
@@ -12,10 +14,15 @@ from adm.shown import printable_lines
 _quiet = False
 
 
-def be_quiet(on: bool) -> None:
-    """Switch notices off, or on again."""
+@contextmanager
+def quieted(on: bool = True) -> Iterator[None]:
+    """Switch notices off in the block, or on, and afterwards back to what they were."""
     global _quiet
-    _quiet = on
+    before, _quiet = _quiet, on
+    try:
+        yield
+    finally:
+        _quiet = before
 
 
 def quiet() -> bool:

@@ -13,6 +13,7 @@ from cli.conftest import Adm, Answer
 from evaluation.stubs import spots
 from PIL import Image
 
+from adm import notices
 from adm.cli import output
 from adm.models.paths import SHIPPED
 
@@ -193,4 +194,5 @@ def test_quiet_commands_print_errors_and_what_was_asked_for(here: Path, adm: Adm
 def test_the_next_command_of_a_process_is_not_quiet(here: Path, adm: Adm) -> None:
     words = ("sample", "model.safetensors", "--count", 2, "--steps", 2, "-o")
     assert adm(*words, "one", "-q").out == ""
+    assert not notices.quiet()  # in what else the process does, either
     assert "two: 2 images" in adm(*words, "two").out

@@ -86,7 +86,6 @@ def test_a_bar_has_unit_and_time_left(
 
 
 def test_quiet_work_is_not_shown(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    notices.be_quiet(True)
-    with progress("reading", 1, "images") as advance:
+    with notices.quieted(), progress("reading", 1, "images") as advance:
         advance(1)
     assert capsys.readouterr().err == ""

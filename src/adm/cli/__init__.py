@@ -108,8 +108,8 @@ def command_line(arguments: Sequence[str]) -> App:
             quiet: Print no progress and no notices, only results that were asked for and errors.
         """
         openmp.configure(threads)
-        notices.be_quiet(quiet)
-        return app(words, **CALL)
+        with notices.quieted(quiet):
+            return app(words, **CALL)
 
     return app.meta
 
