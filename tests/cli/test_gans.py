@@ -93,6 +93,8 @@ def test_truncations_are_swept_as_scales_are(
     report = json.loads(Path("out/report.json").read_text())
     assert [point["scale"] for point in report["points"]] == [0.5, 1.0, 4.0]
     assert {point["calls_per_image"]["network"] for point in report["points"]} == {1}
+    (told,) = report["summary"].values()
+    assert "lowest at truncation" in " ".join(*told.values())
     first, last = (point["scores"] for point in (report["points"][0], report["points"][-1]))
     assert first.keys() == last.keys()
     assert first != last

@@ -7,7 +7,7 @@ import pytest
 
 from adm.evaluation import Score
 from adm.pictures import png
-from adm.sweep.curve import Line, Series, formatted, lowest_of_all, sentences
+from adm.sweep.curve import TRUNCATIONS, Line, Series, formatted, lowest_of_all, sentences
 from adm.sweep.plots import figure
 from adm.sweep.summary import figure_notes, marks
 
@@ -102,6 +102,25 @@ def test_a_series_turned_round_moves_the_other_way() -> None:
         forth = Series("x", SCALES, scores(values))
         back = Series("x", SCALES, scores(values[::-1]))
         assert back.trend == opposite[forth.trend]
+
+
+@pytest.mark.parametrize(
+    ("distance", "precision", "words"),
+    [
+        ((5.0, 6.0, 8.0, 20.0), RISING, "at truncation 4, 5.000 (4.990 to 5.010), and"),
+        ((5.0, 6.0, 8.0, 20.0), RISING, "truncation does not improve it"),
+        ((9.0, 6.0, 3.0, 2.0), RISING, "smaller truncations may be better still"),
+        (VALLEY, (0.6, 0.7, 0.9, 0.5), "trade-off down to truncation 1; beyond it"),
+    ],
+)
+def test_truncations_are_not_called_scales(
+    distance: tuple[float, ...], precision: tuple[float, ...], words: str
+) -> None:
+    weakest_first = line(distance, precision, FALLING, 0.01)._replace(x=SCALES[::-1])
+    told = " ".join(sentences(*weakest_first.series(NAMES), TRUNCATIONS))
+    assert words in told
+    assert "scale" not in told
+    assert "guidance" not in told
 
 
 def test_two_scales_are_no_curve() -> None:

@@ -14,12 +14,32 @@ from adm.evaluation import Score
 WITHIN = ", a difference within the intervals"
 
 
+class Axis(NamedTuple):
+    """Words for the setting in which the points differ.
+
+    Attributes:
+        setting: of each point.
+        effect: of the setting, on the samples.
+        stronger: than the last point.
+        until: a point at which the effect ends, from the weakest on.
+    """
+
+    setting: str
+    effect: str
+    stronger: str
+    until: str
+
+
+SCALES = Axis("scale", "guidance", "larger", "up to")
+TRUNCATIONS = Axis("truncation", "truncation", "smaller", "down to")
+
+
 class Series(NamedTuple):
     """One score at every scale.
 
     Attributes:
         name: title of the score.
-        scales: in increasing order, at least one.
+        scales: from the weakest to the strongest, at least one.
         scores: one for each scale.
     """
 
@@ -66,7 +86,7 @@ class Line(NamedTuple):
 
     Attributes:
         name: what the points have in common; empty for a single line.
-        x: values of the setting, in increasing order.
+        x: values of the setting, from the weakest to the strongest.
         distance: Fréchet distance at each value.
         precision, recall: at each value.
     """
@@ -88,15 +108,17 @@ class Line(NamedTuple):
         return first, second, third
 
 
-def sentences(distance: Series, precision: Series, recall: Series) -> list[str]:
+def sentences(
+    distance: Series, precision: Series, recall: Series, axis: Axis = SCALES
+) -> list[str]:
     """Describe each score over the scale; the last sentence says whether they show a trade-off."""
     if len(distance.scales) < 3:
-        return ["At least three scales are needed to assess a trade-off."]
-    described = [f"{_path(precision)}.", f"{_path(recall)}.", f"{_valley(distance)}."]
-    return [*described, _verdict(distance, precision, recall)]
+        return [f"At least three {axis.setting}s are needed to assess a trade-off."]
+    described = [f"{_path(precision)}.", f"{_path(recall)}.", f"{_valley(distance, axis)}."]
+    return [*described, _verdict(distance, precision, recall, axis)]
 
 
-def _verdict(distance: Series, precision: Series, recall: Series) -> str:
+def _verdict(distance: Series, precision: Series, recall: Series, axis: Axis) -> str:
     """Judge all three conditions, up to the scale at which precision is highest."""
     top = precision.highest
     rises = precision.up_to(top).trend == "rises"
@@ -110,8 +132,8 @@ def _verdict(distance: Series, precision: Series, recall: Series) -> str:
     if amiss:
         return f"This is not the paper's trade-off: {'; '.join(amiss)}."
     if precision.scores[-1].high < precision.scores[top].low:
-        end = f"up to scale {precision.scales[top]:g}; beyond it, {precision.name} falls too"
-        return f"This is the paper's trade-off {end}."
+        end = f"{axis.until} {axis.setting} {precision.scales[top]:g}"
+        return f"This is the paper's trade-off {end}; beyond it, {precision.name} falls too."
     return "This is the paper's trade-off."
 
 
@@ -163,15 +185,15 @@ def _path(series: Series) -> str:
     return f"{name} {series.trend} {ends}{''.join(by_the_way)}"
 
 
-def _valley(distance: Series) -> str:
+def _valley(distance: Series, axis: Axis) -> str:
     place, last = distance.lowest, len(distance.scales) - 1
-    lead = f"The {distance.name} is lowest at scale {distance.scales[place]:g}"
+    lead = f"The {distance.name} is lowest at {axis.setting} {distance.scales[place]:g}"
     value = formatted(distance.scores[place])
     if place == 0:
-        return f"{lead}, {value}, and {distance.at(last)}: guidance does not improve it"
+        return f"{lead}, {value}, and {distance.at(last)}: {axis.effect} does not improve it"
     if place == last:
         sure = apart(distance.scores[last], distance.scores[0])
-        end = ": larger scales may be better still" if sure else WITHIN
+        end = f": {axis.stronger} {axis.setting}s may be better still" if sure else WITHIN
         return f"{lead}, {value}, against {distance.at(0)}{end}"
     unsure = "" if distance.dips else WITHIN
     return f"{lead}, {value}, against {distance.at(0)} and {distance.at(last)}{unsure}"

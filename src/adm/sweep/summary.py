@@ -8,7 +8,16 @@ from typing import Any, NamedTuple
 from adm.evaluation import Score
 from adm.generation.generator import Cost
 from adm.shown import exactly
-from adm.sweep.curve import Line, apart, bounded, lowest_of_all, parts, sentences
+from adm.sweep.curve import (
+    SCALES,
+    TRUNCATIONS,
+    Line,
+    apart,
+    bounded,
+    lowest_of_all,
+    parts,
+    sentences,
+)
 from adm.sweep.plan import Point, spoken
 from adm.sweep.run import JUDGE_ACCURACY, NetworkScores, SweepResult
 from adm.sweep.truncations import TRUNCATION, AnySweep
@@ -85,7 +94,8 @@ def summary(sweep: AnySweep, network: NetworkScores) -> dict[str, list[str]]:
     if not plottable(network) or len(sweep.scales) < 2:
         return {}
     names = [network.short_title(key) for key in PLOTTED]
-    return {line.name: sentences(*line.series(names)) for line in lines(sweep, network)}
+    axis = TRUNCATIONS if sweep.axis == TRUNCATION else SCALES
+    return {line.name: sentences(*line.series(names), axis) for line in lines(sweep, network)}
 
 
 def tables(result: SweepResult) -> list[Table]:
