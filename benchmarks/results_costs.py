@@ -32,8 +32,11 @@ def add(found: dict[str, Any], contest: Contest, place: Path) -> None:
     """Add what sampling costs to each row that was sampled."""
     pipelines = {row.name: opened(row) for row in contest.rows if row.model is not None}
     clock(pipelines, found, place)
-    for name, pipeline in pipelines.items():
-        found[name] |= costs(pipeline, found[name]["options"])
+    for row in contest.rows:
+        if row.model is not None:
+            own = found[row.name]
+            own |= costs(pipelines[row.name], own["options"])
+            own["core_hours"] = core_hours(row, contest, guided=own["calls"]["classifier"] > 0)
 
 
 def clock(pipelines: dict[str, AnyPipeline], found: dict[str, Any], place: Path) -> None:
@@ -96,3 +99,10 @@ def costs(pipeline: AnyPipeline, options: dict[str, Any]) -> dict[str, Any]:
         "calls": asdict(pipeline.job(count=1, **without_upsampler(options)).cost),
         "trained": model.trained_steps * model.recipe.train.batch_size,
     }
+
+
+def core_hours(row: Row, contest: Contest, guided: bool) -> float:
+    """Return the core-hours of training of all the models that a row uses."""
+    guide = f"{row.model}-classifier" if guided else None
+    used = (row.model, guide, row.options.get("upsampler"))
+    return sum(contest.core_hours[name] for name in used if name is not None)

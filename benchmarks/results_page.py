@@ -26,6 +26,7 @@ COLUMNS = {
     "density": "density",
     "coverage": "coverage",
 }
+COSTS = ("trained on images", "core-hours", "network calls", "classifier calls", "ms an image")
 MILLION = 10**6
 
 
@@ -70,8 +71,7 @@ def quality(found: dict[str, Any], contest: Contest) -> str:
 
 def costs(found: dict[str, Any], contest: Contest) -> str:
     """Return the table of what training and sampling cost."""
-    head = ["", "trained on images", "hours", "network calls", "classifier calls", "ms an image"]
-    rows = [head, ["---", *["--:"] * (len(head) - 1)]]
+    rows = [["", *COSTS], ["---", *["--:"] * len(COSTS)]]
     for row in contest.rows:
         if row.model is None:
             continue
@@ -81,7 +81,7 @@ def costs(found: dict[str, Any], contest: Contest) -> str:
             [
                 _titled(row, found),
                 f"{own['trained'] / MILLION:.2f} million",
-                f"{contest.hours[row.model]:g}" if row.model in contest.hours else "",
+                f"{own['core_hours']:.1f}",
                 f"{own['calls']['network']}",
                 f"{own['calls']['classifier'] or ''}",
                 f"{_digits(middle)} ({_digits(low)} to {_digits(high)})",

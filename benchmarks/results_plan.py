@@ -49,7 +49,7 @@ class Contest:
         gan, guided: the models of the sweeps of truncation and of the guidance scale.
         classes: of the picture.
         compared: names of the rows in the picture, before real images.
-        hours: that training took, by model; measured once, on two cores.
+        core_hours: that training took, by model; measured once.
         proportional: whether samples have the proportions of the classes in the data.
     """
 
@@ -64,7 +64,7 @@ class Contest:
     guided: str
     classes: str
     compared: tuple[str, str]
-    hours: dict[str, float]
+    core_hours: dict[str, float]
     proportional: bool = False
 
 
@@ -96,7 +96,12 @@ def _fashion() -> Contest:
         guided="fashion",
         classes="sandal,bag,coat",
         compared=("gan-truncated", "guided-few"),
-        hours={"fashion": 1.5, "fashion-fast": 1.0},
+        core_hours={
+            "fashion": 2.3,
+            "fashion-classifier": 0.3,
+            "fashion-fast": 2.0,
+            "fashion-biggan": 1.1,
+        },
     )
 
 
@@ -120,7 +125,12 @@ def _emoji() -> Contest:
         guided="emoji",
         classes="animals & nature,food & drink,smileys & emotion",
         compared=("gan-truncated", "guided-few"),
-        hours={},
+        core_hours={
+            "emoji": 2.5,
+            "emoji-classifier": 0.2,
+            "emoji-upsampler": 0.9,
+            "emoji-biggan": 1.3,
+        },
         proportional=True,
     )
 
