@@ -139,13 +139,14 @@ def sweeps(contest: Contest, runner: Runner, place: Path) -> None:
 
 
 def resolved(options: dict[str, Any], place: Path, features: str) -> dict[str, Any]:
-    """Replace the best truncation by its value, that of the lowest distance in the sweep."""
-    if options.get("truncation") != BEST:
-        return options
-    (swept,) = compared.opened("", str(place / "by-truncation"))
-    distances = swept.values("frechet", features)
-    best = swept.points[distances.index(min(distances))]
-    return options | {"truncation": best["scale"]}
+    """Replace the best truncation or scale by its value, that of the lowest distance."""
+
+    def best(axis: str) -> float:
+        (swept,) = compared.opened("", str(place / f"by-{axis}"))
+        distances = swept.values("frechet", features)
+        return swept.points[distances.index(min(distances))]["scale"]
+
+    return options | {key: best(key) for key, value in options.items() if value == BEST}
 
 
 def score(contest: Contest, row: Row, options: dict[str, Any], runner: Runner, place: Path) -> None:

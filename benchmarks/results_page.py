@@ -8,7 +8,7 @@ from typing import Any
 import compared
 import matplotlib
 from matplotlib.figure import Figure
-from results_plan import Contest, Row
+from results_plan import BEST, Contest, Row
 
 from adm.evaluation import Score
 from adm.files import write_json, write_text
@@ -111,8 +111,10 @@ def curve(contest: Contest, found: dict[str, Any], place: Path) -> Figure:
 
 
 def _titled(row: Row, found: dict[str, Any]) -> str:
-    truncation = found[row.name]["options"].get("truncation")
-    return row.title if truncation is None else f"{row.title} ({truncation:g})"
+    """Return the title of a row, with the value of what was chosen in a sweep."""
+    options = found[row.name]["options"]
+    chosen = [f"{key} {options[key]:g}" for key, value in row.options.items() if value == BEST]
+    return f"{row.title} ({chosen[0]})" if chosen else row.title
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:

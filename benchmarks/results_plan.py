@@ -6,7 +6,7 @@ Rows are commands of `adm`, so that anyone can run one of them alone.
 from dataclasses import dataclass, field
 from typing import Any
 
-BEST = "best"  # stands for the truncation with the lowest distance in the sweep
+BEST = "best"  # stands for the truncation or scale with the lowest distance in its sweep
 COUNT, SWEPT = 10_000, 5_000  # images of a row, and of a point of a sweep
 TRUNCATIONS = (0.3, 0.5, 0.7, 1, 1.5, 2, 4)
 SCALES = (0, 0.5, 1, 2, 4, 8)
@@ -89,7 +89,7 @@ def _fashion() -> Contest:
                 "student",
                 "student, 4 steps",
                 "fashion-fast",
-                {"scale": 2.0, "steps": 4},
+                {"scale": BEST, "steps": 4},
             ),
         ),
         gan="fashion-biggan",
@@ -119,7 +119,7 @@ def _emoji() -> Contest:
             *_gan("emoji-biggan", size=32),
             *_diffusion("emoji", size=32),
             Row("real-64", "real images (test), 64x64", None, count=576, size=64),
-            Row("cascade", "ADM-G + ADM-U, 64x64", "emoji", {"scale": 2.0, **large}, size=64),
+            Row("cascade", "ADM-G + ADM-U, 64x64", "emoji", {"scale": BEST, **large}, size=64),
         ),
         gan="emoji-biggan",
         guided="emoji",
@@ -138,13 +138,19 @@ def _emoji() -> Contest:
 def _gan(model: str, size: int | None = None) -> tuple[Row, ...]:
     return (
         Row("gan", "BigGAN, full noise", model, size=size),
-        Row("gan-truncated", "BigGAN, best truncation", model, {"truncation": BEST}, size=size),
+        Row(
+            "gan-truncated",
+            "BigGAN",
+            model,
+            {"truncation": BEST},
+            size=size,
+        ),
     )
 
 
 def _diffusion(model: str, size: int | None = None) -> tuple[Row, ...]:
     """Return the rows of a diffusion model; the slow ones have fewer images."""
-    guided = {"scale": 2.0}
+    guided = {"scale": BEST}
     return (
         Row("unguided", "ADM", model, {"scale": 0.0}, size=size),
         Row(
