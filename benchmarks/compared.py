@@ -100,7 +100,7 @@ def table(sweeps: list[Compared], features: list[str]) -> list[str]:
             calls = point["calls_per_image"]
             lead = [f"{point['scale']:g}", str(point["steps"])]
             lead += [f"{calls[network]:g}" for network in ("network", "classifier")]
-            rows.append([each.name, *lead, *(_cell(point["scores"].get(key)) for key in keys)])
+            rows.append([each.name, *lead, *(cell(point["scores"].get(key)) for key in keys)])
     return [f"| {' | '.join(row)} |" for row in rows]
 
 
@@ -164,7 +164,7 @@ def _judges(sweeps: list[Compared]) -> list[str]:
     return [*dict.fromkeys(score for score in found if score.startswith(JUDGE_ACCURACY))]
 
 
-def _cell(stored: dict[str, float | None] | None) -> str:
+def cell(stored: dict[str, float | None] | None) -> str:
     """Format a score with its interval, as a sweep's own report; empty without one."""
     if stored is None:
         return ""

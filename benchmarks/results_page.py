@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from results_plan import BEST, Contest, Row
 
 from adm.evaluation import Score
+from adm.evaluation.scores import title
 from adm.files import write_json, write_text
 from adm.sweep.curve import parts
 from adm.sweep.plots import INK, LINES, STYLE
@@ -32,7 +33,9 @@ MILLION = 10**6
 
 def write(found: dict[str, Any], contest: Contest, place: Path, docs: Path | None) -> None:
     """Write table.md, curve.png and scores.json, and update docs/ if that is given."""
-    text = f"{quality(found, contest)}\n\n{costs(found, contest)}"
+    text = "\n\n".join(
+        (quality(found, contest), costs(found, contest), swept(contest.features[0], place))
+    )
     write_text(place / "table.md", text + "\n")
     write_json(place / "scores.json", _plain(found))
     curve(contest, found, place).savefig(place / "curve.png")
@@ -92,17 +95,33 @@ def costs(found: dict[str, Any], contest: Contest) -> str:
     return f"{_table(rows)}\n\n{note}{times['versions']['torch']}."
 
 
-def curve(contest: Contest, found: dict[str, Any], place: Path) -> Figure:
-    """Draw precision and distance against recall: truncation, guidance, and real images."""
-    first = contest.features[0]
-    sweeps = [
+def swept(features: str, place: Path) -> str:
+    """Return the table of the sweeps, a row for each point."""
+    keys = [title(key, features) for key in COLUMNS]
+    rows = [["", *COLUMNS.values()], ["---", *["--:"] * len(COLUMNS)]]
+    rows += [
+        [f"{sweep.name} {point['scale']:g}", *(compared.cell(point["scores"][key]) for key in keys)]
+        for sweep in sweeps(place)
+        for point in sweep.points
+    ]
+    return _table(rows)
+
+
+def sweeps(place: Path) -> list[compared.Compared]:
+    """Return the sweeps of truncation and of the guidance scale."""
+    return [
         *compared.opened("BigGAN, truncation", str(place / "by-truncation")),
         *compared.opened("ADM-G, scale", str(place / "by-scale")),
     ]
+
+
+def curve(contest: Contest, found: dict[str, Any], place: Path) -> Figure:
+    """Draw precision and distance against recall: truncation, guidance, and real images."""
+    first = contest.features[0]
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(11.2, 4.4), dpi=144, layout="constrained")
         for axes, key in zip(figure.subplots(1, 2), ("precision", "frechet"), strict=True):
-            for sweep, colour in zip(sweeps, LINES, strict=False):
+            for sweep, colour in zip(sweeps(place), LINES, strict=False):
                 compared.line(axes, sweep, key, first, colour)
             real = found[contest.rows[0].name]["scores"][first]
             axes.plot(real["recall"].value, real[key].value, "*", color=INK, ms=9, label="real")
