@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 TOOLS := .venv/.ready-to-develop
 
-.PHONY: demo test check mutants abuse format clean
+.PHONY: demo test check mutants abuse results format clean
 
 demo: $(READY)
 	$(BIN)/adm demo --out out/demo --overwrite
@@ -28,6 +28,10 @@ mutants: $(TOOLS)
 
 abuse: $(TOOLS)
 	PYTHONPATH=tests $(BIN)/python -m abuse $(ARGS)
+
+results: $(TOOLS)
+	$(BIN)/pip install --quiet --editable '.[efficientnet]'
+	$(BIN)/python benchmarks/results.py --only fashion --out out/results --docs docs $(ARGS)
 
 format: $(TOOLS)
 	$(BIN)/ruff format .

@@ -26,7 +26,7 @@ from adm.generation.folder import images_of
 from adm.pictures import Row, sheet
 from adm.sweep.curve import parts
 from adm.sweep.plan import SAMPLES, Point
-from adm.sweep.plots import FAINT, INK, LINES, STYLE
+from adm.sweep.plots import FAINT, LINES, STYLE
 from adm.sweep.run import JUDGE_ACCURACY
 from adm.sweep.summary import Cell, plain
 
@@ -140,7 +140,7 @@ def line(axes: Axes, sweep: Compared, key: str, features: str, colour: str) -> N
     axes.plot(x, y, "o-", color=colour, ms=4, lw=1.4, label=sweep.name)
     for a, b, point in zip(x, y, sweep.points, strict=True):
         place = {"xytext": (4, 4), "textcoords": "offset points"}
-        axes.annotate(f"{point['scale']:g}", (a, b), fontsize=7, color=INK, **place)
+        axes.annotate(f"{point['scale']:g}", (a, b), fontsize=7, color=colour, **place)
     axes.set_title(title(key, features))
     axes.set_xlabel("recall")
     axes.grid(color=FAINT, lw=0.8)

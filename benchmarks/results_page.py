@@ -118,13 +118,16 @@ def sweeps(place: Path) -> list[compared.Compared]:
 def curve(contest: Contest, found: dict[str, Any], place: Path) -> Figure:
     """Draw precision and distance against recall: truncation, guidance, and real images."""
     first = contest.features[0]
+    titles = {row.name: _titled(row, found) for row in contest.rows}
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(11.2, 4.4), dpi=144, layout="constrained")
         for axes, key in zip(figure.subplots(1, 2), ("precision", "frechet"), strict=True):
             for sweep, colour in zip(sweeps(place), LINES, strict=False):
                 compared.line(axes, sweep, key, first, colour)
-            real = found[contest.rows[0].name]["scores"][first]
-            axes.plot(real["recall"].value, real[key].value, "*", color=INK, ms=9, label="real")
+            for name, mark in (("guided-ancestral", "^"), (contest.rows[0].name, "*")):
+                own = found[name]["scores"][first]
+                x, y, label = own["recall"].value, own[key].value, titles[name]
+                axes.plot(x, y, mark, color=INK, ms=8, label=label)
         figure.axes[0].legend(fontsize=8)
     return figure
 
@@ -145,7 +148,7 @@ def _cell(score: Score | None) -> str:
 
 
 def _digits(value: float) -> str:
-    return f"{value:.2g}" if value < 100 else f"{value:.0f}"
+    return f"{value:.2g}" if value < 100 else f"{value:,.0f}"
 
 
 def _plain(found: Any) -> Any:

@@ -56,3 +56,11 @@ def test_after_the_demo_other_targets_install_the_tools(checkout: Path, target: 
     install(checkout, target)
     assert "pip" not in commands(checkout, target)
     assert "pip" not in commands(checkout, "demo")
+
+
+def test_results_need_the_features(checkout: Path) -> None:
+    first = commands(checkout, "results").splitlines()
+    assert first[-2:] == [
+        ".venv/bin/pip install --quiet --editable '.[efficientnet]'",
+        ".venv/bin/python benchmarks/results.py --only fashion --out out/results --docs docs ",
+    ]
