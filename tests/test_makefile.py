@@ -22,9 +22,8 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def commands(checkout: Path, target: str) -> str:
-    made = subprocess.run(
-        ["make", "--dry-run", target], cwd=checkout, capture_output=True, text=True, check=True
-    )
+    command = ["make", "--no-print-directory", "--dry-run", target]  # no more lines under make
+    made = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=True)
     return made.stdout
 
 
