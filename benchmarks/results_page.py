@@ -119,10 +119,11 @@ def curve(contest: Contest, found: dict[str, Any], place: Path) -> Figure:
     """Draw precision and distance against recall: truncation, guidance, and real images."""
     first = contest.features[0]
     titles = {row.name: _titled(row, found) for row in contest.rows}
+    both = sweeps(place)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(11.2, 4.4), dpi=144, layout="constrained")
         for axes, key in zip(figure.subplots(1, 2), ("precision", "frechet"), strict=True):
-            for sweep, colour in zip(sweeps(place), LINES, strict=False):
+            for sweep, colour in zip(both, LINES, strict=False):
                 compared.line(axes, sweep, key, first, colour)
             for name, mark in (("guided-ancestral", "^"), (contest.rows[0].name, "*")):
                 own = found[name]["scores"][first]

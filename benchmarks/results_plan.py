@@ -138,13 +138,7 @@ def _emoji() -> Contest:
 def _gan(model: str, size: int | None = None) -> tuple[Row, ...]:
     return (
         Row("gan", "BigGAN, full noise", model, size=size),
-        Row(
-            "gan-truncated",
-            "BigGAN",
-            model,
-            {"truncation": BEST},
-            size=size,
-        ),
+        Row("gan-truncated", "BigGAN", model, {"truncation": BEST}, size=size),
     )
 
 
