@@ -9,8 +9,10 @@ import tiny
 from cli.conftest import Adm
 from cli.test_output import POOL
 from evaluation.stubs import spots
+from safetensors.torch import load_file
 
 from adm.hashes import SUMS
+from adm.models.paths import resolve
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +120,11 @@ def test_a_gan_describes_itself(adm: Adm, gan: Path) -> None:
     assert "fashion-biggan (gan)" in told
     assert "8 numbers, whole by default" in told
     assert "process" not in told
-    assert json.loads(adm("info", gan, "--json").out)["kind"] == "gan"
+    held = json.loads(adm("info", gan, "--json").out)
+    assert held["kind"] == "gan"
+    tensors = load_file(resolve(gan))
+    trained = (each.numel() for name, each in tensors.items() if not name.endswith(".u"))
+    assert held["parameters"] == sum(trained)  # the vectors of singular values are not trained
 
 
 @pytest.mark.parametrize(

@@ -47,18 +47,19 @@ def info(
     # Imported here, so that --help does not load torch.
     from adm.models.load import read
     from adm.models.pair import classifier_of
+    from adm.networks import parameters_of
     from adm.recipes.schema import to_json
 
-    path, weights, chosen, metadata = read(model)
+    path, _, chosen, metadata = read(model)
     if recipe:
         print(as_document(to_json(chosen), indent=2))
         return
-    parameters, guides = sum(w.numel() for w in weights.values()), classifier_of(model)
+    guides = classifier_of(model)
     held = {
         "file": str(path),
         "bytes": path.stat().st_size,
         "kind": chosen.kind,
-        "parameters": parameters,
+        "parameters": parameters_of(chosen.config),
         "classes": list(metadata.classes) if chosen.config.classes is not None else [],
         "steps": chosen.train.steps if metadata.step is None else metadata.step,
         "data": metadata.data,

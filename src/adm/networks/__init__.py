@@ -7,7 +7,7 @@ from adm.networks.encoder import Stage
 from adm.networks.inference import Prepared, prepared
 from adm.networks.perturbed import perturbed
 from adm.networks.recompute import recompute
-from adm.networks.shapes import Config, Shapes, on_meta, shapes_of
+from adm.networks.shapes import Config, Shapes, on_meta, parameters_of, shapes_of
 from adm.networks.unet import CONDITIONS, NO_LABEL, Condition, UNet, UNetConfig
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "UNetConfig",
     "key_dropout",
     "on_meta",
+    "parameters_of",
     "perturbed",
     "prepared",
     "recompute",

@@ -1,4 +1,4 @@
-"""Config -> network on the meta device; state dict -> shapes by name."""
+"""Config -> network on the meta device, number of parameters; state dict -> shapes by name."""
 
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
@@ -24,6 +24,11 @@ def on_meta(config: Config | BigGANConfig) -> UNet | Classifier | Generator:
         if isinstance(config, BigGANConfig):
             return Generator(config)
         return UNet(config) if isinstance(config, UNetConfig) else Classifier(config)
+
+
+def parameters_of(config: Config | BigGANConfig) -> int:
+    """Return the number of trained parameters: without the vectors of a GAN's singular values."""
+    return sum(parameter.numel() for parameter in on_meta(config).parameters())
 
 
 def shapes_of(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from adm.distillation import Teach
-from adm.networks import key_dropout, on_meta, recompute
+from adm.networks import key_dropout, parameters_of, recompute
 from adm.recipes import build, stages
 from adm.recipes.schema import GANRecipe, Recipe
 from adm.training.batches import Batch
@@ -64,8 +64,7 @@ def estimate(recipe: Recipe, device_type: str = "cpu", teach: Teach | None = Non
         raise ValueError(
             "the memory of a GAN's training is not estimated; try a step, with --steps 1"
         )
-    config = recipe.config
-    weights = sum(p.numel() for p in on_meta(config).parameters())
+    weights = parameters_of(recipe.config)
     averages = 1 + len(recipe.train.ema_others) + len(recipe.train.ema_widths)
     copying = device_type == "cpu"
     sizes = batch_sizes(recipe)
