@@ -1,5 +1,6 @@
 """a network, recomputed -> the same gradients from less memory."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -16,6 +17,7 @@ from adm.networks import (
     key_dropout,
     recompute,
 )
+from adm.networks.biggan import BigGANConfig, Discriminator, Generator, settle
 
 UNET = UNetConfig(
     channels=16,
@@ -39,16 +41,31 @@ CLASSIFIER = ClassifierConfig(
     size=(16, 16),
     dropout=0.2,
 )
-KINDS = ("diffusion", "upsampler", "classifier")
+GAN = BigGANConfig(
+    in_channels=3,
+    size=(16, 16),
+    channels=16,
+    multipliers=(1, 2, 2),
+    noise=12,
+    classes=3,
+    class_width=6,
+    split_noise=True,
+    attention_factors=(2,),
+)
+KINDS = ("diffusion", "upsampler", "classifier", "generator", "discriminator")
 BATCH = 3
 
 
 def built(kind: str) -> nn.Module:
     torch.manual_seed(0)
-    if kind == "classifier":
-        network: nn.Module = Classifier(CLASSIFIER)
-    else:
-        network = UNet(replace(UNET, super_resolution=kind == "upsampler"))
+    networks: dict[str, Callable[[], nn.Module]] = {
+        "diffusion": lambda: UNet(UNET),
+        "upsampler": lambda: UNet(replace(UNET, super_resolution=True)),
+        "classifier": lambda: Classifier(CLASSIFIER),
+        "generator": lambda: Generator(GAN),
+        "discriminator": lambda: Discriminator(GAN),
+    }
+    network = networks[kind]()
     for parameter in network.parameters():
         nn.init.normal_(parameter, std=0.1)
     return network.train()
@@ -58,6 +75,11 @@ def outputs(kind: str, network: nn.Module, size: int = 16) -> torch.Tensor:
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(BATCH, 3, size, size, generator=generator)
     step = torch.tensor([3.0, 500.0, 999.0])
+    label = torch.tensor([0, 1, 2])
+    if kind == "generator":
+        return network(x.flatten(1)[:, : GAN.noise], label)
+    if kind == "discriminator":
+        return network(x, label)
     if kind == "classifier":
         return network(x, step)
     low = (F.avg_pool2d(x, 2),) if kind == "upsampler" else ()
@@ -126,7 +148,12 @@ def test_less_is_kept_for_the_backward_pass(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_runs_twice_in_evaluation_or_without_gradients(kind):
     network, runs = recompute(built(kind)), []
-    network.encoder.stages[1].block.register_forward_pre_hook(lambda *_: runs.append(1))
+    if kind == "generator":
+        settle(network, [(torch.randn(BATCH, GAN.noise), torch.arange(BATCH))])
+        network.train()
+    owner = getattr(network, "encoder", network)
+    block = getattr(owner.stages[1], "block", owner.stages[1])
+    block.register_forward_pre_hook(lambda *_: runs.append(1))
     gradients(kind, network)
     assert len(runs) == 2
     with torch.no_grad():

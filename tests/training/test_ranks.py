@@ -5,6 +5,8 @@ import pytest
 import tiny
 import torch
 
+from adm.recipes.overrides import override
+
 SETTINGS = (
     "train.steps=8",
     "train.anneal=false",
@@ -44,13 +46,17 @@ def test_two_processes_lose_what_one_loses(kind, tmp_path):
 
 @pytest.mark.parametrize("deep", ["false", "true"])
 def test_two_processes_train_the_gan_that_one_trains(deep, tmp_path):
-    """The statistics of batch normalisation, and their gradients, are of the global batch."""
+    """The statistics of batch normalisation, and their gradients, are of the global batch.
+
+    Those of the deep one are computed twice by the two processes.
+    """
     own = (f"gan.deep={deep}", f"gan.split_noise={'false' if deep == 'true' else 'true'}")
     recipe = tiny.gan(*SETTINGS, *own, "train.batch_size=8", "watch.validation_images=8")
+    again = override(recipe, [f"train.checkpoint_activations={deep}"])
     source = tiny.stripes()
     hold = ("--hold-out", "0.3")
     launch.finish(launch.train(tmp_path / "a", recipe, source, tmp_path / "one", *hold))
-    started = launch.train(tmp_path / "b", recipe, source, tmp_path / "two", *hold, processes=2)
+    started = launch.train(tmp_path / "b", again, source, tmp_path / "two", *hold, processes=2)
     launch.finish(started)
     for name in ("generator/loss", "discriminator/loss", "validation/frechet"):
         one, two = launch.losses(tmp_path / "one", name), launch.losses(tmp_path / "two", name)

@@ -29,6 +29,7 @@ RECIPES = {
     "classifier": tiny.classifier("classifier.dropout=0.3", "train.weight_decay=0.1"),
     "unconditional": tiny.diffusion("unet.classes=null"),
     "gan": tiny.gan("adversarial.augmentation=colour,translation,cutout"),
+    "recomputed gan": tiny.gan("train.checkpoint_activations=true"),
     "deep gan": tiny.gan(
         *("gan.deep=true", "gan.split_noise=false", "gan.attention_factors=1"),
         *("gan.classes=null", "train.ema_others=0.5"),

@@ -47,7 +47,7 @@ def recompute(network: Module, on: bool = True) -> Module:
     This changes no number: on a CPU, gradients are the same bit for bit.
 
     Args:
-        network: a U-Net or a classifier; modified in place.
+        network: a U-Net, a classifier, or a network of a GAN; modified in place.
         on: whether activations are recomputed.
 
     Returns:
@@ -59,7 +59,8 @@ def recompute(network: Module, on: bool = True) -> Module:
     stages = [module for module in network.modules() if isinstance(module, Recomputable)]
     if not stages:
         raise ValueError(
-            f"{type(network).__name__} has no stage to recompute; give a UNet or a Classifier"
+            f"{type(network).__name__} has no stage to recompute; give a UNet, a Classifier, or a "
+            "Generator or Discriminator"
         )
     for stage in stages:
         stage.recomputes = on

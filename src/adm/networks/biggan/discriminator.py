@@ -11,9 +11,10 @@ from adm.networks.biggan.blocks import (
 )
 from adm.networks.biggan.config import BigGANConfig
 from adm.networks.biggan.spectral import Conv2d, Embedding, Linear, in_float32
+from adm.networks.recompute import Recomputable
 
 
-class Discriminator(nn.Module):
+class Discriminator(Recomputable):
     """The discriminator of BigGAN, with the label as a projection (Miyato & Koyama 2018)."""
 
     def __init__(self, config: BigGANConfig) -> None:
@@ -71,7 +72,7 @@ class Discriminator(nn.Module):
             raise ValueError(f"this discriminator takes {takes}; call it with {takes}")
         h = x.contiguous(memory_format=torch.channels_last) if x.device.type == "cpu" else x
         for stage in self.stages:
-            h = stage(h)
+            h = self.checkpointed(stage, h)
         features = F.relu(h).float().sum((2, 3))
         with in_float32(x):
             logit = self.head(features)[:, 0]

@@ -10,9 +10,10 @@ from adm.networks.biggan.batch_norm import BatchNorm
 from adm.networks.biggan.blocks import GeneratorBlock, GeneratorBottleneck, SelfAttention
 from adm.networks.biggan.config import BigGANConfig
 from adm.networks.biggan.spectral import Conv2d, Linear
+from adm.networks.recompute import Recomputable
 
 
-class Generator(nn.Module):
+class Generator(Recomputable):
     """The generator of BigGAN (Brock et al. 2019, figures 15a and 16a)."""
 
     def __init__(self, config: BigGANConfig) -> None:
@@ -74,6 +75,7 @@ class Generator(nn.Module):
             h = h.contiguous(memory_format=torch.channels_last)  # faster convolutions
         left = iter(conditions[1:])
         for stage in self.stages:
-            h = stage(h) if isinstance(stage, SelfAttention) else stage(h, next(left))
+            condition = [] if isinstance(stage, SelfAttention) else [next(left)]
+            h = self.checkpointed(stage, h, *condition)
         h = F.relu(self.norm(h, self.gain, self.bias))
         return self.conv_out(h).float().tanh()
