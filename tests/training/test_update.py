@@ -14,7 +14,7 @@ from torch import nn
 
 from adm.images import to_float
 from adm.processes import Devices
-from adm.recipes import Recipe, build
+from adm.recipes import Recipe, build, stages
 from adm.runs import run
 from adm.training import loop
 from adm.training.batches import Augmentation, Batch, batch_at
@@ -215,6 +215,21 @@ def test_out_of_memory_names_the_micro_batch_that_fits(
     ):
         trained(recipe, tmp_path)
     assert len(trained(recipe, tmp_path, 4)) == 4
+
+
+def test_a_gan_out_of_memory_is_told_what_a_gan_can_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full, original = out_of_memory_beyond(5), stages.discriminator_objective
+    monkeypatch.setattr(stages, "discriminator_objective", lambda *given: full(original(*given)))
+    with pytest.raises(MemoryError, match="with a batch of 16 images, which a GAN") as told:
+        trained(tiny.gan("train.batch_size=16"), tmp_path / "a")  # two steps of 8
+    message = str(told.value)
+    assert "train.checkpoint_activations=true" in message
+    assert message.endswith("or start a new run with train.batch_size=8 for each process")
+    assert "micro_batch" not in message
+    assert len(trained(tiny.gan("train.batch_size=8"), tmp_path / "b")) == 4
+    assert refusal(8, None, divisible=False).endswith("or choose a smaller network")
 
 
 def test_a_trial_before_training_finds_what_fits_and_changes_nothing(

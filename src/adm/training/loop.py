@@ -56,6 +56,7 @@ class Run:
         stop: called after every step; if it returns True, the run saves a checkpoint and ends.
         fits: returns whether a micro-batch of a given size fits in memory; None to find out by
             trial.
+        divisible: whether the batch of a step may be divided into micro-batches.
     """
 
     state: RunState
@@ -68,6 +69,7 @@ class Run:
     watch: Watch = lambda done, state: {}
     stop: Callable[[], bool] = lambda: False
     fits: Callable[[int], bool] | None = None
+    divisible: bool = True
 
 
 def train(run: Run, micro_batch: int | None = None, auto: bool = False) -> Iterator[Progress]:
@@ -179,7 +181,8 @@ def _taken(run: Run, batch: Batch, how: StepSettings) -> dict[str, Update]:
     forget_gradients(state)
     alone = run.devices.world == 1  # other processes are blocked in the step's collectives
     fits = probe(state, turn, batch, run.devices) if alone else bool
-    raise MemoryError(refusal(how.micro_batch, largest(fits, how.micro_batch // 2)))
+    fitting = largest(fits, how.micro_batch // 2)
+    raise MemoryError(refusal(how.micro_batch, fitting, run.divisible))
 
 
 def _shown(state: RunState, taken: dict[str, Update]) -> dict[str, float]:
