@@ -18,19 +18,20 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from resident import peak_bytes, resident_bytes
+from torch import nn
 
-from adm.networks import on_meta
 from adm.processes import Devices
-from adm.recipes import RECIPES, Recipe, build, recipe
+from adm.recipes import RECIPES, Recipe, build, recipe, stages
 from adm.recipes.training import player_settings
 from adm.runs.memory import Memory, estimate
-from adm.training.batches import Batch
-from adm.training.draws import draw
-from adm.training.players import MODEL, Player, player
+from adm.training.batches import blank
+from adm.training.players import Player, RunState, player
+from adm.training.settings import PlayerSettings
 from adm.training.update import StepSettings, update
 
 PAGE = Path(__file__).parent.parent / "docs" / "recipes.md"
@@ -63,10 +64,9 @@ def changed(chosen: Recipe, precision: str, recomputed: bool) -> Recipe:
     return replace(chosen, train=train)
 
 
-def player_of(chosen: Recipe) -> Player:
-    """Build the player of a run, whose optimizer has moments as after the first step."""
-    settings = replace(player_settings(chosen)[MODEL], learning_rate=0.0)
-    made = player(build.network(chosen), settings, CPU)
+def player_of(network: nn.Module, settings: PlayerSettings) -> Player:
+    """Build a player of a run, whose optimizer has moments as after the first step."""
+    made = player(network, replace(settings, learning_rate=0.0), CPU)
     for parameter in made.network.parameters():
         parameter.grad = torch.zeros_like(parameter)
     made.optimizer.step()
@@ -74,20 +74,17 @@ def player_of(chosen: Recipe) -> Player:
     return made
 
 
-def batch_of(chosen: Recipe, images: int) -> Batch:
-    shape = (chosen.data.channels, *chosen.data.size)
-    pixels = torch.randint(0, 256, (images, *shape), dtype=torch.uint8)
-    return Batch(pixels, torch.zeros(images, dtype=torch.int64), draw(0, 0, images, shape))
-
-
 def one_step(chosen: Recipe, images: int) -> Measured:
     """Measure one step in this process, which must be new."""
     before = resident_bytes()
-    learner, batch = player_of(chosen), batch_of(chosen, images)
-    objective = build.objective(chosen, CPU.device)
-    how = StepSettings(CPU, images, images, chosen.train.gradient_clip)
+    networks, settings = build.networks(chosen), player_settings(chosen)
+    players = {name: player_of(each, settings[name]) for name, each in networks.items()}
+    count = images * stages.parts_of(chosen)
+    batch = blank(count, (chosen.data.channels, *chosen.data.size))
+    turn = stages.turn_of(chosen, networks, CPU.device)
+    how = StepSettings(CPU, count, count, chosen.train.gradient_clip)
     started = time.monotonic()
-    update(learner, objective, batch, how)
+    turn(RunState(players), batch, partial(update, how=how))
     seconds = time.monotonic() - started
     return Measured(peak_bytes() - before, seconds)
 
@@ -105,10 +102,9 @@ def row(name: str, images: int | None) -> str:
     """Return the row of a recipe, with a measured step if a number of images is given."""
     base = recipe(name)
     found: list[Memory] = [estimate(changed(base, *way)) for way in WAYS]
-    parameters = sum(p.numel() for p in on_meta(base.config).parameters()) / 1e6
     cells = [
         name,
-        f"{parameters:.1f}",
+        f"{build.parameters(base) / 1e6:.1f}",
         *(f"{found[i].fixed / GIB:.2f}" for i in (0, 2)),
         *(f"{memory.per_image / MIB:,.1f}" for memory in found),
     ]

@@ -95,6 +95,12 @@ def networks(recipe: Recipe) -> dict[str, nn.Module]:
         )
 
 
+def parameters(recipe: Recipe) -> int:
+    """Return the number of parameters that are trained, of all players together."""
+    with torch.device("meta"):
+        return sum(p.numel() for each in networks(recipe).values() for p in each.parameters())
+
+
 def network(recipe: Recipe) -> nn.Module:
     """Build the only network of a recipe, as `networks` does."""
     (found,) = networks(recipe).values()

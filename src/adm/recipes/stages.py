@@ -41,6 +41,11 @@ def turn_of(
     return alone(*objectives(recipe, device, importance, teach), stage=stage_of(recipe))
 
 
+def parts_of(recipe: Recipe) -> int:
+    """Return the number of equal parts, of a step each, that a turn divides its batch into."""
+    return recipe.adversarial.discriminator_steps if isinstance(recipe, GANRecipe) else 1
+
+
 def _adversarial(
     recipe: GANRecipe, networks: Mapping[str, nn.Module], device: torch.device
 ) -> Turn:

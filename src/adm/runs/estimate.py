@@ -3,16 +3,14 @@
 import time
 
 import torch
-from torch import nn
 
 from adm.distillation import Teach
 from adm.processes import Devices
 from adm.recipes import build, stages
-from adm.recipes.schema import GANRecipe, Recipe
-from adm.training.batches import Batch
-from adm.training.draws import draw
+from adm.recipes.schema import Recipe
+from adm.training.batches import blank
 from adm.training.microbatch import tried
-from adm.training.players import LossScale, Player, RunState
+from adm.training.players import RunState, idle
 from adm.training.spread import share
 
 TRIAL = 8  # images of a trial, whose time is scaled to those of a step
@@ -28,18 +26,13 @@ def seconds_per_step(recipe: Recipe, devices: Devices, teach: Teach | None = Non
         teach: the teacher of a student.
     """
     mine = len(share(recipe.train.batch_size, devices))
-    count = max(1, min(TRIAL, mine))
-    if isinstance(recipe, GANRecipe):
-        count *= recipe.adversarial.discriminator_steps
+    count = max(1, min(TRIAL, mine)) * stages.parts_of(recipe)
     device = devices.device
     networks = {name: net.to(device).train() for name, net in build.networks(recipe).items()}
     turn = stages.turn_of(recipe, networks, device, teach=teach)
     # The last step: a student by consistency tuning changes its objective on the way.
-    state = RunState({n: _idle(net) for n, net in networks.items()}, step=recipe.train.steps - 1)
-    shape = (recipe.data.channels, *recipe.data.size)
-    images = torch.zeros(count, *shape, dtype=torch.uint8)
-    labels = torch.zeros(count, dtype=torch.int64)
-    batch = Batch(images, labels, draw(0, 0, count, shape)).to(device)
+    state = RunState({n: idle(net) for n, net in networks.items()}, step=recipe.train.steps - 1)
+    batch = blank(count, (recipe.data.channels, *recipe.data.size)).to(device)
     seconds = 0.0
     for _ in range(2):  # the first trial also compiles kernels and allocates memory
         started = time.perf_counter()
@@ -48,11 +41,6 @@ def seconds_per_step(recipe: Recipe, devices: Devices, teach: Teach | None = Non
             torch.get_device_module(device).synchronize()
         seconds = time.perf_counter() - started
     return seconds * mine / count
-
-
-def _idle(network: nn.Module) -> Player:
-    """Return a player that takes no steps, without averages and moments."""
-    return Player(network, (), torch.optim.SGD(network.parameters()), LossScale(), network)
 
 
 def duration(seconds: float) -> str:

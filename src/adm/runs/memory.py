@@ -1,11 +1,11 @@
 """Recipe -> Memory: the bytes that a training step needs.
 
-The loop's own step runs on PyTorch's fake tensors, which have shapes and no values, in a second or
+The passes of a turn run on PyTorch's fake tensors, which have shapes and no values, in a second or
 two for a network of any size. A ledger counts the bytes of every storage while it is alive.
 """
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -15,17 +15,19 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from adm.distillation import Teach
-from adm.networks import key_dropout, parameters_of, recompute
+from adm.networks import key_dropout, recompute
 from adm.recipes import build, stages
-from adm.recipes.schema import GANRecipe, Recipe
-from adm.training.batches import Batch
-from adm.training.draws import draw
+from adm.recipes.schema import Recipe
+from adm.training.batches import Batch, blank
 from adm.training.objective import Objective
+from adm.training.players import Player, RunState, idle
+from adm.training.turns import Turn
+from adm.training.update import Update
 
 SMALL = 32 * 32  # pixels of an image up to which larger batches are traced
-COPIES = 4  # of every weight: itself, its gradient and AdamW's two moments; averages are extra
+COPIES = 3  # of every weight: itself and AdamW's two moments; averages are extra
 BYTES = 4  # bytes of a float32
-LIBRARIES = 64 * 2**20  # bytes of the CPU kernels that the first step of a process loads
+LIBRARIES = 112 * 2**20  # bytes of the modules and CPU kernels that the first step loads
 # Operators whose CPU kernels copy inputs and outputs into a layout of their own.
 CONVOLUTIONS = (torch.ops.aten.convolution, torch.ops.aten.convolution_backward)
 
@@ -36,7 +38,8 @@ class Memory(NamedTuple):
     Attributes:
         fixed: bytes of weights, gradients, moments and averages, and of what a step derives from
             weights alone, such as their copies in 16 bits.
-        per_image: bytes of features and their gradients, for each image of a micro-batch.
+        per_image: bytes of features and their gradients, for each image of a micro-batch. Those of
+            a GAN are the real images of one step of its discriminator.
     """
 
     fixed: int
@@ -60,17 +63,12 @@ def estimate(recipe: Recipe, device_type: str = "cpu", teach: Teach | None = Non
             other devices, neither these nor the memory of their drivers is included.
         teach: the teacher of a student, whose features are included, and not its weights.
     """
-    if isinstance(recipe, GANRecipe):
-        raise ValueError(
-            "the memory of a GAN's training is not estimated; try a step, with --steps 1"
-        )
-    weights = parameters_of(recipe.config)
     averages = 1 + len(recipe.train.ema_others) + len(recipe.train.ema_widths)
     copying = device_type == "cpu"
     sizes = batch_sizes(recipe)
     one, some, many = _peaks(recipe, sizes, copying, teach)
     per_image = (many - some) // (sizes[2] - sizes[1])
-    held = BYTES * weights * (COPIES + averages) + (LIBRARIES if copying else 0)
+    held = BYTES * build.parameters(recipe) * (COPIES + averages) + (LIBRARIES if copying else 0)
     return Memory(held + one - per_image, per_image)
 
 
@@ -83,16 +81,19 @@ def batch_sizes(recipe: Recipe) -> tuple[int, int, int]:
 class Ledger(TorchDispatchMode):
     """Counts the bytes of all storages that are allocated while it is active.
 
+    Args:
+        before: tensors that exist already, of which views are not counted either.
+
     Attributes:
         copying: whether convolutions hold a second copy of their inputs and outputs.
         alive: bytes of the storages that are alive.
         peak: the maximum of `alive`, copies included.
     """
 
-    def __init__(self, copying: bool = False) -> None:
+    def __init__(self, copying: bool = False, before: Iterable[Tensor] = ()) -> None:
         super().__init__()
         self.copying, self.alive, self.peak = copying, 0, 0
-        self._known: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._known: weakref.WeakSet[Any] = weakref.WeakSet(t.untyped_storage() for t in before)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
@@ -116,32 +117,56 @@ class Ledger(TorchDispatchMode):
         self.alive -= size
 
 
-def walk(network: nn.Module, objective: Objective, batch: Batch, copying: bool = False) -> int:
-    """Return the peak bytes that a forward and a backward pass allocate."""
+# Five parameters, of which the last two have defaults.
+def walk(
+    network: nn.Module,
+    objective: Objective,
+    batch: Batch,
+    copying: bool = False,
+    others: Iterable[nn.Module] = (),
+) -> int:
+    """Return the peak bytes of gradients, and of what a forward and a backward pass allocate.
+
+    The gradients exist from the start, as in a later micro-batch of a step.
+
+    Args:
+        network: the network that learns.
+        others: networks that the objective evaluates; their weights are not counted.
+    """
     key_dropout(network, batch.draws.key)
-    with Ledger(copying) as ledger:
+    held = [t for each in (network, *others) for t in (*each.parameters(), *each.buffers())]
+    with Ledger(copying, held) as ledger:
+        for parameter in network.parameters():
+            parameter.grad = torch.empty_like(parameter)
         objective(network, batch).loss.sum().backward()
+    network.zero_grad(set_to_none=True)
     return ledger.peak
 
 
 def _peaks(
     recipe: Recipe, sizes: Sequence[int], copying: bool, teach: Teach | None = None
 ) -> list[int]:
-    """Return the peak of each size, for a later micro-batch of a step: gradients exist already."""
-    objective = stages.objectives(recipe, torch.device("cpu"), teach=teach)[-1]
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        network = build.network(recipe).train()
+    """Return the peak of a turn's passes for each size, that of the player that needs most."""
+    fake = FakeTensorMode(allow_non_fake_inputs=True)
+    with fake:
+        networks = {name: each.train() for name, each in build.networks(recipe).items()}
+    for network in networks.values():
         recompute(network, recipe.train.checkpoint_activations)
-        for parameter in network.parameters():
-            parameter.grad = torch.empty_like(parameter)
-        return [walk(network, objective, _batch(recipe, size), copying) for size in sizes]
-
-
-def _batch(recipe: Recipe, images: int) -> Batch:
-    """Return a batch of fake images with real noise levels."""
+    turn = stages.turn_of(recipe, networks, torch.device("cpu"), teach=teach)
+    # The last step, whose stage is a student's last.
+    state = RunState({n: idle(net) for n, net in networks.items()}, step=recipe.train.steps - 1)
+    parts = stages.parts_of(recipe)
     shape = (recipe.data.channels, *recipe.data.size)
-    draws = draw(0, 0, images, (1, 1, 1))  # only its uniforms are used
-    keys = torch.empty(images, dtype=torch.int64)
-    pixels = torch.empty(images, *shape, dtype=torch.uint8)
-    draws = draws._replace(noise=torch.empty(images, *shape), key=keys)
-    return Batch(pixels, torch.empty(images, dtype=torch.int64), draws)
+    return [_peak(turn, state, blank(size * parts, shape), fake, copying) for size in sizes]
+
+
+def _peak(turn: Turn, state: RunState, batch: Batch, fake: FakeTensorMode, copying: bool) -> int:
+    peaks, networks = list[int](), [player.network for player in state.players.values()]
+
+    def walked(player: Player, objective: Objective, batch: Batch, *, parts: int = 1) -> Update:
+        with fake:
+            peaks.append(walk(player.network, objective, batch, copying, networks))
+        return Update(torch.empty(0), {}, 0.0, None)
+
+    turn(state, batch, walked)
+    return max(peaks)

@@ -26,7 +26,7 @@ from adm.training import checkpoint, loop, players
 from adm.training.loop import Progress, Watch
 from adm.training.players import RunState
 
-SAFE_SHARE = 0.75  # of free memory: a step needs up to 1.33 estimates (docs/recipes.md)
+SAFE_SHARE = 0.75  # of free memory: a step needs up to 1.23 estimates (docs/recipes.md)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -76,6 +76,12 @@ def with_draws(
     return Batch(images, labels, draws)
 
 
+def blank(count: int, shape: tuple[int, int, int]) -> Batch:
+    """Return black images (C, H, W) of class 0, with the draws of the stream's first positions."""
+    images = torch.zeros(count, *shape, dtype=torch.uint8)
+    return Batch(images, torch.zeros(count, dtype=torch.int64), draw(0, 0, count, shape))
+
+
 def batches(
     source: Source,
     seed: int,

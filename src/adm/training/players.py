@@ -111,6 +111,11 @@ def player(
     return Player(network, kept, optimizer, LossScale.of(settings.precision), runner)
 
 
+def idle(network: nn.Module) -> Player:
+    """Return a player that takes no steps, without averages and moments."""
+    return Player(network, (), torch.optim.SGD(network.parameters()), LossScale(), network)
+
+
 @dataclass(eq=False)
 class RunState:
     """The state that changes during a run, and the frozen networks that it uses.
