@@ -126,7 +126,7 @@ def _emoji() -> Contest:
         classes="animals & nature,food & drink,smileys & emotion",
         compared=("gan-truncated", "guided-few"),
         core_hours={
-            "emoji": 2.5,
+            "emoji": 5.7,
             "emoji-classifier": 0.2,
             "emoji-upsampler": 0.9,
             "emoji-biggan": 1.3,
