@@ -55,7 +55,22 @@ def test_what_lies_within_the_intervals_is_not_claimed(half: float) -> None:
     told = said(VALLEY, RISING, FALLING, half=half)
     assert told[-1] != YES
     assert "Precision does not change beyond its intervals" in told[0]
-    assert ("a difference within the intervals" in told[2]) == (half == 3.0)
+    assert told[2].endswith("from scale 0 is within the intervals.") == (half == 3.0)
+
+
+@pytest.mark.parametrize(
+    ("distance", "words"),
+    [
+        ((9.0, 6.0, 7.0, 6.5), "at 4; the difference from scale 4 is within the intervals."),
+        ((6.5, 6.0, 7.0, 9.0), "at 4; the difference from scale 0 is within the intervals."),
+        ((9.0, 6.0, 7.0, 9.0), "at 4."),
+        ((6.5, 6.0, 7.0, 6.5), "at 4, a difference within the intervals."),
+    ],
+)
+def test_a_difference_from_one_end_within_the_intervals_is_said_of_that_end(
+    distance: tuple[float, ...], words: str
+) -> None:
+    assert said(distance, RISING, FALLING, half=0.5)[2].endswith(words)
 
 
 def test_unknown_intervals_claim_nothing() -> None:

@@ -195,8 +195,15 @@ def _valley(distance: Series, axis: Axis) -> str:
         sure = apart(distance.scores[last], distance.scores[0])
         end = f": {axis.stronger} {axis.setting}s may be better still" if sure else WITHIN
         return f"{lead}, {value}, against {distance.at(0)}{end}"
-    unsure = "" if distance.dips else WITHIN
-    return f"{lead}, {value}, against {distance.at(0)} and {distance.at(last)}{unsure}"
+    ends = f"{lead}, {value}, against {distance.at(0)} and {distance.at(last)}"
+    match [end for end in (0, last) if not apart(distance.scores[place], distance.scores[end])]:
+        case []:
+            return ends
+        case [end]:
+            scale = f"{axis.setting} {distance.scales[end]:g}"
+            return f"{ends}; the difference from {scale} is within the intervals"
+        case _:
+            return f"{ends}{WITHIN}"
 
 
 def _denied(trend: str) -> str:
