@@ -13,7 +13,7 @@ from numbered import Numbered
 from torch import Tensor
 
 from adm.cached import Cached
-from adm.generation import making
+from adm.generation import cache, making
 from adm.generation.cache import cache_path, lacking
 from adm.generation.folder import sample_into
 from adm.generation.job import Job
@@ -147,13 +147,32 @@ def test_the_sum_of_all_processes_is_told(tmp_path: Path, number: int) -> None:
 
 def test_batches_that_others_finish_are_counted(tmp_path: Path) -> None:
     told = list[int]()
-    seen = making.Others(told.append, lambda: [tmp_path, tmp_path / "absent"], evaluations=3)
+    places = [tmp_path, tmp_path / "absent"]
+    seen = making.Others(told.append, lambda: places, evaluations=3, seen=0)
     seen(5)
     images = torch.zeros((2, 1, 4, 4), dtype=torch.uint8)
     making.store(tmp_path, range(2, 4), images, "job")
     seen.look()
     seen.look()
     assert told == [5, 2 * 3]
+
+
+def test_what_others_finish_before_the_first_step_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, told, finished = tmp_path / "out", list[int](), list[int]()
+
+    def late(*given: Any) -> making.Others:
+        left = run(out, 2, 2, BASE)
+        finished.append(COUNT - sum(map(len, left)))
+        others = making.Others(*given)
+        others.look()
+        return others
+
+    monkeypatch.setattr(cache, "Others", late)
+    run(out, 1, 2, BASE, on_step=told.append)
+    assert told == finished
+    assert finished[0] > 0
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -141,6 +141,7 @@ class Caches:
             ValueError: the folders of other ranks cannot be seen.
         """
         of, block, whole = job.fingerprint, block_of(job.generator), [range(job.count)]
+        place = _at(self.own, depth)
         found = self._intact(job, of, depth)
         lacking = without(whole, [batch.span for batch in found])
         if self.shard is not None:
@@ -149,10 +150,10 @@ class Caches:
             mine = _as_shard(self.devices).share(lacking, block)
         told, evaluations = None, job.generator.evaluations
         if on_step is not None:
-            told = Others(on_step, lambda: self._others(depth), evaluations)
+            seen = sum(len(each.span) for each in found if each.path.parent != place)
+            told = Others(on_step, lambda: self._others(depth), evaluations, seen)
             if done := job.count - sum(map(len, lacking)):
                 on_step(Cached(done * evaluations))
-        place = _at(self.own, depth)
         place.mkdir(parents=True, exist_ok=True)
         found += make(job, mine, low_res, place, of, batch_size, told)
         self.devices.meet(None if told is None else told.look)

@@ -64,13 +64,15 @@ class Others:
         on_step: told of them, and of every step of this process.
         places: returns the folders in which they write; those that exist.
         evaluations: network evaluations of an image.
+        seen: images in these folders that were found before anything was sampled; another process
+            may have finished a batch by now.
     """
 
     def __init__(
-        self, on_step: OnStep, places: Callable[[], Iterable[Path]], evaluations: int
+        self, on_step: OnStep, places: Callable[[], Iterable[Path]], evaluations: int, seen: int
     ) -> None:
         self._on_step, self._places, self._evaluations = on_step, places, evaluations
-        self._seen, self._last = self._count(), time.monotonic()
+        self._seen, self._last = seen, time.monotonic()
 
     def __call__(self, amount: int) -> None:
         """Count a step of this process."""
