@@ -77,8 +77,13 @@ class Series(NamedTuple):
     @property
     def dips(self) -> bool:
         """Whether the lowest score is below the first and the last, by the intervals."""
-        low = self.scores[self.lowest].high
-        return low < self.scores[0].low and low < self.scores[-1].low
+        return not self.level_ends
+
+    @property
+    def level_ends(self) -> list[int]:
+        """The indices of those of the first and the last score that the lowest is not below."""
+        low, ends = self.scores[self.lowest], (0, len(self.scores) - 1)
+        return [end for end in ends if not apart(low, self.scores[end])]
 
 
 class Line(NamedTuple):
@@ -196,7 +201,7 @@ def _valley(distance: Series, axis: Axis) -> str:
         end = f": {axis.stronger} {axis.setting}s may be better still" if sure else WITHIN
         return f"{lead}, {value}, against {distance.at(0)}{end}"
     ends = f"{lead}, {value}, against {distance.at(0)} and {distance.at(last)}"
-    match [end for end in (0, last) if not apart(distance.scores[place], distance.scores[end])]:
+    match distance.level_ends:
         case []:
             return ends
         case [end]:
