@@ -40,7 +40,8 @@ def train(
     `adm sample` and `adm info`. Ctrl-C, SIGTERM and a closed terminal (SIGHUP) save a checkpoint
     and exit. The same command resumes from the newest checkpoint, with the result of a run that was
     never stopped. The numbers of channels and classes of a named recipe are those of the data,
-    unless --set sets them: grey images make a grey model, and colour images one of colour.
+    unless --set sets them: grey images make a grey model, and colour images one of colour. On a CPU
+    without instructions for bfloat16 it is trained in float32.
 
     Examples:
 
@@ -116,12 +117,14 @@ def train(
     from adm.recipes.schema import to_json
     from adm.runs.claim import sole_writer
     from adm.runs.data import DataOptions, chosen, open_data
+    from adm.runs.precision import suited
     from adm.runs.run import TrainOptions
 
     settings = list(set or []) + ([f"train.steps={steps}"] if steps is not None else [])
     devices = training.place(device, shard)
     teaches = training.load_teacher(teacher, teacher_classifier, devices)
     asked = chosen(name, settings, None if teaches is None else teaches.model)
+    asked = suited(asked, out, devices)
     build.check(asked.recipe)
     build.check_sampling(asked.recipe)
     options = DataOptions(

@@ -6,9 +6,11 @@ from adm.recipes import build
 from adm.recipes.overrides import override
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, Recipe
 
+PRECISION = "train.precision"  # follows from the device
+
 
 def free_fields(recipe: Recipe, settings: Iterable[str] = ()) -> frozenset[str]:
-    """Return the fields that follow from the data, without those that `settings` set.
+    """Return the fields that follow from data and device, without those that `settings` set.
 
     Args:
         settings: as of `override`.
@@ -16,7 +18,7 @@ def free_fields(recipe: Recipe, settings: Iterable[str] = ()) -> frozenset[str]:
     given = [setting.partition("=")[0].strip() for setting in settings]
     return frozenset(
         field
-        for field in _fields(recipe)
+        for field in (PRECISION, *_fields(recipe))
         if not any(field == path or field.startswith(f"{path}.") for path in given)
     )
 
@@ -52,6 +54,11 @@ def following(
         "a classifier needs images of two classes or more, and the data have one; put the images "
         "of each class into a sub-folder of its own, or set labels=..."
     )
+
+
+def in_precision(recipe: Recipe, free: Iterable[str], precision: str) -> Recipe:
+    """Return a recipe in this precision, if it is free."""
+    return _changed(recipe, {PRECISION: precision}, frozenset(free))
 
 
 def told(before: Recipe, after: Recipe) -> str:

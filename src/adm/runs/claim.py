@@ -11,7 +11,7 @@ from adm.files import write_json
 from adm.locks import locked
 from adm.parsed import as_type, read_json, through_json
 from adm.processes import Devices
-from adm.recipes.schema import from_json, to_json
+from adm.recipes.schema import Recipe, from_json, to_json
 from adm.shown import printable, short, shown, shown_path
 from adm.training.disk import writing
 from adm.training.finished import RUN
@@ -98,6 +98,16 @@ def check_same(run: Path, described: Mapping[str, Any]) -> None:
             f"{run} holds another run: {difference}; choose another out=..., or use the same "
             "settings"
         )
+
+
+def recipe_in(run: Path) -> Recipe | None:
+    """Return the recipe of the run in a folder; None if there is none.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    path = run / RUN
+    return from_json(_held(path)[0]["recipe"]) if path.exists() else None
 
 
 def store(run: Path, described: Mapping[str, Any]) -> None:

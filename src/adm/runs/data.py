@@ -14,7 +14,7 @@ from adm.models.load import recipe_of
 from adm.models.teacher import following as taught
 from adm.models.trained import DiffusionModel
 from adm.recipes import RECIPES, Recipe, build
-from adm.recipes.following import following, free_fields, told
+from adm.recipes.following import PRECISION, following, free_fields, told
 from adm.recipes.overrides import override
 from adm.shown import shown
 
@@ -23,13 +23,16 @@ class Chosen(NamedTuple):
     """A recipe with its settings.
 
     Attributes:
-        free: the fields of it that follow from the data.
+        free: the fields of it that follow from the data, and the precision if it follows from the
+            device.
         model: the model whose recipe it is, which opens no path and no address that it names.
+        notes: what was changed in it, as lines to print.
     """
 
     recipe: Recipe
     free: frozenset[str]
     model: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +85,8 @@ def chosen(
     """Return a recipe with settings.
 
     Channels and classes of a recipe that is given by its name follow from the data unless they are
-    set; a recipe from a file is taken as it is. Network, process and data of a recipe of
+    set, and its precision from the device (see `runs.precision`); a recipe from a file is taken as
+    it is. Network, process and data of a recipe of
     distillation follow from the teacher unless they are set.
 
     Raises:
@@ -90,13 +94,13 @@ def chosen(
     """
     if not isinstance(recipe, str | Path):
         return Chosen(override(recipe, settings), frozenset())
-    if teacher is not None:
-        # Settings twice: they may choose the method, which decides on the network's inputs.
-        base = taught(override(recipe_of(str(recipe)), settings), teacher.recipe)
-        return Chosen(override(base, settings), frozenset(), str(teacher.path))
     found = override(recipe_of(str(recipe)), settings)
     named, written = str(recipe) in RECIPES, Path(recipe).suffix == ".json"
     free = free_fields(found, settings) if named else frozenset[str]()
+    if teacher is not None:
+        # Settings twice: they may choose the method, which decides on the network's inputs.
+        base = override(taught(found, teacher.recipe), settings)
+        return Chosen(base, free & {PRECISION}, str(teacher.path))
     return Chosen(following(found, free), free, None if named or written else str(recipe))
 
 
@@ -117,7 +121,7 @@ def open_data(chosen: Chosen, options: DataOptions) -> TrainingData:
         return at_one_size(found, size=size, channels=kept, skip_corrupt=options.skip_corrupt)
 
     training = spec if isinstance(spec, Source) else read(found)
-    notes = tuple(_notes(chosen.recipe, recipe, training.name, channels))
+    notes = (*chosen.notes, *_notes(chosen.recipe, recipe, training.name, channels))
     if options.hold_out is not None:
         return TrainingData(recipe, *held_out(training, options.hold_out, recipe.train.seed), notes)
     validation = None

@@ -15,6 +15,7 @@ from adm.recipes import ClassifierRecipe, DiffusionRecipe, Recipe
 from adm.runs import run
 from adm.runs.claim import sole_writer
 from adm.runs.data import DataOptions, chosen, open_data
+from adm.runs.precision import suited
 from adm.runs.run import TrainOptions
 from adm.runs.watch import watching
 from adm.training.loop import Progress
@@ -36,8 +37,8 @@ def train(
 
     Args:
         recipe: the name of a recipe that `adm recipes` lists, whose channels and classes are those
-            of the data unless `settings` sets them; the path of a recipe as JSON or of a model that
-            contains one; or a recipe.
+            of the data, and whose precision suits the device, unless `settings` sets them; the path
+            of a recipe as JSON or of a model that contains one; or a recipe.
         out: the run folder; absent, empty, or that of the same run.
         data: a data spec such as "fashion-mnist" or "photos/", or a source; None for the recipe's
             own. A data spec with a test split is also validated on it.
@@ -63,7 +64,8 @@ def train(
     for setting in settings:
         check("each of settings", setting, (str,), "a text such as 'unet.dropout=0.1'")
     wanted = [*settings, *([] if steps is None else [f"train.steps={steps}"])]
-    named, folder, devices = chosen(recipe, wanted), at_home(out), Devices(pick(device))
+    folder, devices = at_home(out), Devices(pick(device))
+    named = suited(chosen(recipe, wanted), folder, devices)
     spec = str(data) if isinstance(data, Path) else data
     with sole_writer(folder, devices):
         fitted, source, validation, _ = open_data(named, DataOptions(data=spec))

@@ -1,0 +1,100 @@
+"""Recipe, processor -> the precision that a run is trained in."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import stripes
+
+from adm import processor
+from adm.models.load import load_diffusion
+from adm.processes import Devices
+from adm.recipes.schema import to_json
+from adm.runs.claim import store
+from adm.runs.data import DataOptions, chosen, open_data
+from adm.runs.precision import suited
+
+CPU = Devices(torch.device("cpu"))
+FLAGS = {
+    "x86 without": "flags\t\t: fpu avx2 avx512f",
+    "x86": "flags\t\t: fpu avx512_bf16 avx2",
+    "ARM without": "Features\t: fp asimd",
+    "ARM": "Features\t: fp asimd bf16",
+    "unknown": "",
+}
+
+
+@pytest.fixture
+def cpu(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with the processor of these flags."""
+    file = tmp_path / "cpuinfo"
+    file.write_text(f"model name : some\n{FLAGS[request.param]}\n", "utf-8")
+    monkeypatch.setattr(processor, "CPUINFO", file)
+
+
+@pytest.mark.parametrize(
+    ("cpu", "precision"),
+    [
+        ("x86 without", "float32"),
+        ("x86", "bfloat16"),
+        ("ARM without", "float32"),
+        ("ARM", "bfloat16"),
+        ("unknown", "float32"),
+    ],
+    indirect=["cpu"],
+)
+@pytest.mark.parametrize("name", ["digits", "fashion-classifier", "fashion-biggan"])
+def test_a_named_recipe_is_trained_in_what_the_cpu_is_fast_in(
+    cpu: None, precision: str, name: str, tmp_path: Path
+) -> None:
+    found = suited(chosen(name), tmp_path / "run", CPU)
+    assert found.recipe.train.precision == precision
+    assert bool(found.notes) == (precision == "float32")
+
+
+@pytest.mark.parametrize("cpu", ["x86 without"], indirect=True)
+def test_the_note_is_among_those_of_the_data(cpu: None, tmp_path: Path) -> None:
+    found = suited(chosen("digits"), tmp_path / "run", CPU)
+    notes = open_data(found, DataOptions(data=stripes(30))).notes
+    assert any("set train.precision=bfloat16 to use it anyway" in note for note in notes)
+
+
+@pytest.mark.parametrize("cpu", ["x86 without"], indirect=True)
+@pytest.mark.parametrize("setting", ["train.precision=bfloat16", "train.precision=float16"])
+def test_a_precision_that_is_set_stays(cpu: None, setting: str, tmp_path: Path) -> None:
+    found = suited(chosen("digits", [setting]), tmp_path / "run", CPU)
+    assert found.recipe.train.precision == setting.partition("=")[2]
+
+
+@pytest.mark.parametrize("cpu", ["x86 without"], indirect=True)
+def test_a_recipe_from_a_file_is_taken_as_it_is(cpu: None, tmp_path: Path) -> None:
+    file = tmp_path / "own.json"
+    file.write_text(json.dumps(to_json(chosen("digits").recipe)), "utf-8")
+    assert suited(chosen(file), tmp_path / "run", CPU).recipe.train.precision == "bfloat16"
+
+
+@pytest.mark.parametrize("cpu", ["x86 without"], indirect=True)
+def test_on_other_devices_the_recipe_s_precision_stays(cpu: None, tmp_path: Path) -> None:
+    elsewhere = Devices(torch.device("cuda"))
+    found = suited(chosen("digits"), tmp_path / "run", elsewhere)
+    assert found.recipe.train.precision == "bfloat16"
+
+
+@pytest.mark.parametrize("cpu", ["x86 without", "x86"], indirect=True)
+@pytest.mark.parametrize("began", ["float32", "bfloat16"])
+def test_a_run_keeps_the_precision_that_it_began_with(
+    cpu: None, began: str, tmp_path: Path
+) -> None:
+    asked = chosen("digits", [f"train.precision={began}"])
+    store(tmp_path, {"recipe": to_json(asked.recipe)})
+    assert suited(chosen("digits"), tmp_path, CPU).recipe == asked.recipe
+
+
+@pytest.mark.parametrize("cpu", ["x86 without"], indirect=True)
+def test_a_student_is_distilled_in_it_too(cpu: None, tmp_path: Path) -> None:
+    teacher = load_diffusion("fashion")
+    found = suited(chosen("fashion-distilled", (), teacher), tmp_path / "run", CPU)
+    assert found.recipe.train.precision == "float32"
+    asked = chosen("fashion-distilled", ["train.precision=bfloat16"], teacher)
+    assert suited(asked, tmp_path / "run", CPU).recipe.train.precision == "bfloat16"
