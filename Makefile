@@ -31,7 +31,8 @@ abuse: $(TOOLS)
 
 results: $(TOOLS)
 	$(BIN)/pip install --quiet --editable '.[efficientnet]'
-	$(BIN)/python benchmarks/results.py --only fashion --out out/results --docs docs $(ARGS)
+	test -d emoji || $(BIN)/adm data emoji --out emoji
+	$(BIN)/python benchmarks/results.py --out out/results --docs docs $(ARGS)
 
 format: $(TOOLS)
 	$(BIN)/ruff format .

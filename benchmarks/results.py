@@ -2,9 +2,11 @@
 
     python benchmarks/results.py --out out/results
     python benchmarks/results.py --out out/results --only fashion --processes 2
+    python benchmarks/results.py --out out/results --so-far --docs docs
 
 Samples every row and scores it by the commands of `adm`, which it prints; what an interrupted call
-has finished is not done again. --rehearse N takes N images a row, to try the whole of it.
+has finished is not done again. --so-far writes the tables of what has been measured, and measures
+nothing. --rehearse N takes N images a row, to try the whole of it.
 """
 
 import argparse
@@ -19,12 +21,13 @@ from typing import Any
 
 import compared
 import results_costs
+import results_kept
 import results_page
 from results_plan import BEST, SCALES, SWEPT, TRUNCATIONS, Contest, Row, contests
 
 from adm.cli.proportions import labels_like
 from adm.data import open_source
-from adm.evaluation import Score, load_report
+from adm.evaluation import Score
 from adm.files import write_text
 from adm.models.load import load_classifier
 from adm.sweep.plan import balanced
@@ -64,34 +67,32 @@ def main() -> None:
     parser.add_argument("--only", choices=list(contests()))
     parser.add_argument("--processes", type=int, default=1, help="that share the images")
     parser.add_argument("--rehearse", type=int, metavar="N")
+    parser.add_argument("--so-far", action="store_true", help="measure nothing")
     parser.add_argument("--docs", type=Path, help="folder of results.md and images/ to write to")
     given = parser.parse_args()
     runner = Runner(given.out, given.processes, given.rehearse)
     for name, contest in contests().items():
         if given.only in (None, name):
-            results_page.write(measured(contest, runner), contest, runner.out / name, given.docs)
+            place = runner.out / name
+            if not given.so_far:
+                measure(contest, runner, place)
+            found = results_kept.kept(contest, place)
+            results_costs.add(found, contest, place)
+            results_page.write(found, contest, place, given.docs)
 
 
-def measured(contest: Contest, runner: Runner) -> dict[str, Any]:
-    """Sample, score and time all rows; return what the page shows of them."""
-    place = runner.out / contest.name
+def measure(contest: Contest, runner: Runner, place: Path) -> None:
+    """Sample, score and time all rows."""
     place.mkdir(parents=True, exist_ok=True)
     references(contest, runner, place)
     if contest.proportional:
         list_labels(contest, place)
     sweeps(contest, runner, place)
-    found = {}
     for row in contest.rows:
-        options = resolved(row.options, place, contest.features[0])
-        score(contest, row, options, runner, place)
-        found[row.name] = {
-            "scores": scores(contest, row, place),
-            "options": options,
-            "count": _counted(report(place, row, contest.features[0])),
-        }
+        if not results_kept.row_file(place, row).exists():
+            score(contest, row, resolved(row.options, place, contest.features[0]), runner, place)
     pictures(contest, runner, place)
-    results_costs.add(found, contest, place)
-    return found
+    results_costs.clock(contest, results_kept.kept(contest, place), place)
 
 
 def references(contest: Contest, runner: Runner, place: Path) -> None:
@@ -130,19 +131,20 @@ def sweeps(contest: Contest, runner: Runner, place: Path) -> None:
         ("truncation", contest.gan, "truncation", TRUNCATIONS),
         ("scale", contest.guided, "scale", SCALES),
     ):
-        out = place / f"by-{name}"
-        if not (out / "report.json").exists():
+        if not results_kept.sweep_file(place, name).exists():
+            out = place / f"by-{name}"
             spread = ["--axis", axis, "--scales", ",".join(f"{value:g}" for value in values)]
             count = ["--count", runner.count(SWEPT), "--out", out]
             like = proportions(contest, place)
             runner.adm("sweep", model, *spread, *like, "--reference", *files, *count)
+            results_kept.keep_sweep(place, name, out)
 
 
 def resolved(options: dict[str, Any], place: Path, features: str) -> dict[str, Any]:
     """Replace the best truncation or scale by its value, that of the lowest distance."""
 
     def best(axis: str) -> float:
-        (swept,) = compared.opened("", str(place / f"by-{axis}"))
+        (swept,) = compared.opened("", str(results_kept.sweep_file(place, axis).parent))
         distances = swept.values("frechet", features)
         return swept.points[distances.index(min(distances))]["scale"]
 
@@ -150,23 +152,33 @@ def resolved(options: dict[str, Any], place: Path, features: str) -> dict[str, A
 
 
 def score(contest: Contest, row: Row, options: dict[str, Any], runner: Runner, place: Path) -> None:
-    """Sample a row, unless it is of real images, and evaluate it in each of the features."""
-    samples = place / row.name
+    """Sample a row unless it is of real images, evaluate it and keep its scores."""
     if row.model is not None:
-        count = ["--count", runner.count(row.count), "--out", samples]
-        runner.adm("sample", row.model, *flags(options), *proportions(contest, place), *count)
-    for features in contest.features:
-        against, out = reference(place, features, row.size), report(place, row, features)
-        if out.exists() or not against.exists():
+        sample(contest, row, options, runner, place)
+    reports = {
+        features: place / f"{row.name}.{features}.json"
+        for features in contest.features
+        if reference(place, features, row.size).exists()
+    }
+    for features, out in reports.items():
+        if out.exists():
             continue
-        of = samples if row.model is not None else contest.real
+        of = place / row.name if row.model is not None else contest.real
         sized = [] if row.model is not None or row.size is None else ["--size", row.size]
         count = ["--count", runner.count(row.count)] if row.model is None else []
-        runner.adm("evaluate", of, "--reference", against, *sized, *count, "--out", out)
+        against = ["--reference", reference(place, features, row.size)]
+        runner.adm("evaluate", of, *against, *sized, *count, "--out", out)
+    judged = row.model is not None and contest.judge in reports
+    named = accuracy(contest, row, runner.count(row.count), place) if judged else None
+    results_kept.keep(place, row, options, reports, named)
 
 
-def report(place: Path, row: Row, features: str) -> Path:
-    return place / f"{row.name}.{features}.json"
+def sample(
+    contest: Contest, row: Row, options: dict[str, Any], runner: Runner, place: Path
+) -> None:
+    """Sample the images of a row that its folder does not have."""
+    count = ["--count", runner.count(row.count), "--out", place / row.name]
+    runner.adm("sample", row.model, *flags(options), *proportions(contest, place), *count)
 
 
 def flags(options: dict[str, Any]) -> list[object]:
@@ -176,20 +188,11 @@ def flags(options: dict[str, Any]) -> list[object]:
     ]
 
 
-def scores(contest: Contest, row: Row, place: Path) -> dict[str, dict[str, Score]]:
-    """Return the scores of a row by each of the features, and the judge's accuracy."""
-    found = {
-        features: dict(load_report(path).scores)
-        for features in contest.features
-        if (path := report(place, row, features)).exists()
-    }
-    if row.model is not None and contest.judge in found:
-        judge = load_classifier(contest.judge)
-        samples = place / row.name
-        count = _counted(report(place, row, contest.judge))
-        labels = labels_of(contest, place, judge.classes, count)
-        found[contest.judge]["accuracy"] = judge_accuracy(judge, row, samples, place, labels)
-    return found
+def accuracy(contest: Contest, row: Row, count: int, place: Path) -> Score:
+    """Return the share of a row's samples that the judge assigns to their classes."""
+    judge = load_classifier(contest.judge)
+    labels = labels_of(contest, place, judge.classes, count)
+    return judge_accuracy(judge, row, place / row.name, place, labels)
 
 
 def labels_of(contest: Contest, place: Path, classes: Sequence[str], count: int) -> list[int]:
@@ -199,15 +202,14 @@ def labels_of(contest: Contest, place: Path, classes: Sequence[str], count: int)
     return balanced(range(len(classes)), count)
 
 
-def _counted(path: Path) -> int:
-    """Return the number of images of a report."""
-    return int(load_report(path).manifest["generated"]["count"])
-
-
 def pictures(contest: Contest, runner: Runner, place: Path) -> None:
     """Compare samples of some classes with each other and with real images."""
     out = place / "compared.html"
     if not out.exists():
+        for row in contest.rows:
+            if row.name in contest.compared:  # its scores may be from another machine
+                options = resolved(row.options, place, contest.features[0])
+                sample(contest, row, options, runner, place)
         sets = [
             *(place / name for name in contest.compared),
             contest.data,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
+from results_kept import times_file
 from results_plan import Contest, Row
 
 import adm
@@ -29,41 +30,36 @@ AnyPipeline: TypeAlias = Pipeline | GANPipeline
 
 
 def add(found: dict[str, Any], contest: Contest, place: Path) -> None:
-    """Add what sampling costs to each row that was sampled."""
-    pipelines = {row.name: opened(row) for row in contest.rows if row.model is not None}
-    clock(pipelines, found, place)
+    """Add what sampling costs to each row that was sampled; the times only if they are known."""
     for row in contest.rows:
-        if row.model is not None:
+        if row.name in found and row.model is not None:
             own = found[row.name]
-            own |= costs(pipelines[row.name], own["options"])
+            own |= costs(opened(row), own["options"])
             own["core_hours"] = core_hours(row, contest, guided=own["calls"]["classifier"] > 0)
+    file = times_file(place)
+    if file.exists():
+        held = json.loads(file.read_text("utf-8"))
+        for name, values in held["ms"].items():
+            found[name]["ms"] = statistics.quantiles(values, n=4)
+        found["times"] = {key: held[key] for key in ("processor", "versions")}
 
 
-def clock(pipelines: dict[str, AnyPipeline], found: dict[str, Any], place: Path) -> None:
-    """Add the milliseconds of an image of each row; the rows take turns.
+def clock(contest: Contest, found: dict[str, Any], place: Path) -> None:
+    """Measure the milliseconds of an image of each row; the rows take turns.
 
     On one thread, which other work on the machine disturbs least.
     """
-    file = place / "times.json"
-    if not file.exists():
-        torch.set_num_threads(1)
-        calls = {name: timed(each, found[name]["options"]) for name, each in pipelines.items()}
-        taken: dict[str, list[float]] = {name: [] for name in calls}
-        for _ in range(ROUNDS):
-            for name, call in calls.items():
-                taken[name].append(call())
-        write_json(
-            file,
-            {
-                "processor": described(),
-                "versions": versions(),
-                "ms": {name: values[1:] for name, values in taken.items()},
-            },
-        )
-    held = json.loads(file.read_text("utf-8"))
-    for name, values in held["ms"].items():
-        found[name]["ms"] = statistics.quantiles(values, n=4)
-    found["times"] = {key: held[key] for key in ("processor", "versions")}
+    if times_file(place).exists():
+        return
+    torch.set_num_threads(1)
+    pipelines = {row.name: opened(row) for row in contest.rows if row.model is not None}
+    calls = {name: timed(each, found[name]["options"]) for name, each in pipelines.items()}
+    taken: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(ROUNDS):
+        for name, call in calls.items():
+            taken[name].append(call())
+    ms = {name: values[1:] for name, values in taken.items()}
+    write_json(times_file(place), {"processor": described(), "versions": versions(), "ms": ms})
 
 
 def timed(pipeline: AnyPipeline, options: dict[str, Any]) -> Callable[[], float]:

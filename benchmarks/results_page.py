@@ -1,4 +1,7 @@
-"""Measured rows of a Contest -> tables and a figure, in a folder and in docs/results.md."""
+"""Measured rows of a Contest -> tables and a figure, in a folder and in docs/results.md.
+
+Rows that have not been measured are left out.
+"""
 
 import shutil
 from collections.abc import Sequence
@@ -8,16 +11,17 @@ from typing import Any
 import compared
 import matplotlib
 from matplotlib.figure import Figure
+from results_kept import SCORES, sweep_file
 from results_plan import BEST, Contest, Row
 
 from adm.evaluation import Score
 from adm.evaluation.scores import title
-from adm.files import write_json, write_text
+from adm.files import write_text
 from adm.sweep.curve import parts
 from adm.sweep.plots import INK, LINES, STYLE
 from adm.sweep.summary import Cell, plain
 
-PAGE, IMAGES = "results.md", "images"
+PAGE, IMAGES, KEPT = "results.md", "images", "results"
 COLUMNS = {
     "frechet": "Fréchet distance",
     "frechet_at_infinity": "at infinite N",
@@ -32,19 +36,24 @@ MILLION = 10**6
 
 
 def write(found: dict[str, Any], contest: Contest, place: Path, docs: Path | None) -> None:
-    """Write table.md, curve.png and scores.json, and update docs/ if that is given."""
-    text = "\n\n".join(
-        (quality(found, contest), costs(found, contest), swept(contest.features[0], place))
-    )
+    """Write table.md and curve.png, and update docs/ if that is given."""
+    text = tables(found, contest, place)
     write_text(place / "table.md", text + "\n")
-    write_json(place / "scores.json", _plain(found))
     curve(contest, found, place).savefig(place / "curve.png")
     print(text)
     if docs is not None:
         page = docs / PAGE
         write_text(page, between(page.read_text("utf-8"), contest.name, text))
-        for name in ("curve", "compared"):
-            shutil.copyfile(place / f"{name}.png", docs / IMAGES / f"{name}-{contest.name}.png")
+        shutil.copytree(place / SCORES, docs / KEPT / contest.name, dirs_exist_ok=True)
+        for picture in (place / "curve.png", place / "compared.png"):
+            if picture.exists():
+                shutil.copyfile(picture, docs / IMAGES / f"{picture.stem}-{contest.name}.png")
+
+
+def tables(found: dict[str, Any], contest: Contest, place: Path) -> str:
+    """Return the tables of scores, of costs and of the sweeps."""
+    features = contest.features[0]
+    return "\n\n".join((quality(found, contest), costs(found, contest), swept(features, place)))
 
 
 def between(page: str, name: str, text: str) -> str:
@@ -63,7 +72,7 @@ def quality(found: dict[str, Any], contest: Contest) -> str:
     head = ["", "images", *COLUMNS.values(), *(f"Fréchet distance, {each}" for each in others)]
     head.append(f"accuracy, {contest.judge}")
     rows = [head, ["---", *["--:"] * (len(head) - 1)]]
-    for row in contest.rows:
+    for row in shown(found, contest):
         scores = found[row.name]["scores"]
         cells = [scores[first].get(key) for key in COLUMNS]
         cells += [scores.get(each, {}).get("frechet") for each in others]
@@ -73,26 +82,34 @@ def quality(found: dict[str, Any], contest: Contest) -> str:
 
 
 def costs(found: dict[str, Any], contest: Contest) -> str:
-    """Return the table of what training and sampling cost."""
-    rows = [["", *COSTS], ["---", *["--:"] * len(COSTS)]]
-    for row in contest.rows:
+    """Return the table of what training and sampling cost; the times only if they are known."""
+    times = found.get("times")
+    head = ["", *(COSTS if times else COSTS[:-1])]
+    rows = [head, ["---", *["--:"] * (len(head) - 1)]]
+    for row in shown(found, contest):
         if row.model is None:
             continue
         own = found[row.name]
-        low, middle, high = own["ms"]
-        rows.append(
-            [
-                _titled(row, found),
-                f"{own['trained'] / MILLION:.2f} million",
-                f"{own['core_hours']:.1f}",
-                f"{own['calls']['network']}",
-                f"{own['calls']['classifier'] or ''}",
-                f"{_digits(middle)} ({_digits(low)} to {_digits(high)})",
-            ]
-        )
-    times = found["times"]
+        cells = [
+            _titled(row, found),
+            f"{own['trained'] / MILLION:.2f} million",
+            f"{own['core_hours']:.1f}",
+            f"{own['calls']['network']}",
+            f"{own['calls']['classifier'] or ''}",
+        ]
+        if times:
+            low, middle, high = map(_digits, own["ms"])
+            cells.append(f"{middle} ({low} to {high})")
+        rows.append(cells)
+    if not times:
+        return _table(rows)
     note = f"Times: medians and quartiles, one thread, {times['processor']}, torch "
     return f"{_table(rows)}\n\n{note}{times['versions']['torch']}."
+
+
+def shown(found: dict[str, Any], contest: Contest) -> list[Row]:
+    """Return the rows that have been measured."""
+    return [row for row in contest.rows if row.name in found]
 
 
 def swept(features: str, place: Path) -> str:
@@ -108,27 +125,28 @@ def swept(features: str, place: Path) -> str:
 
 
 def sweeps(place: Path) -> list[compared.Compared]:
-    """Return the sweeps of truncation and of the guidance scale."""
-    return [
-        *compared.opened("BigGAN, truncation", str(place / "by-truncation")),
-        *compared.opened("ADM-G, scale", str(place / "by-scale")),
-    ]
+    """Return the sweeps of truncation and of the guidance scale that have been made."""
+    named = (("BigGAN, truncation", "truncation"), ("ADM-G, scale", "scale"))
+    files = [(name, sweep_file(place, axis)) for name, axis in named]
+    made = [(name, file) for name, file in files if file.exists()]
+    return [each for name, file in made for each in compared.opened(name, str(file.parent))]
 
 
 def curve(contest: Contest, found: dict[str, Any], place: Path) -> Figure:
     """Draw precision and distance against recall: truncation, guidance, and real images."""
     first = contest.features[0]
-    titles = {row.name: _titled(row, found) for row in contest.rows}
+    marks = {"guided-ancestral": "^", contest.rows[0].name: "*"}
+    marked = [row for row in shown(found, contest) if row.name in marks]
     both = sweeps(place)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(11.2, 4.4), dpi=144, layout="constrained")
         for axes, key in zip(figure.subplots(1, 2), ("precision", "frechet"), strict=True):
             for sweep, colour in zip(both, LINES, strict=False):
                 compared.line(axes, sweep, key, first, colour)
-            for name, mark in (("guided-ancestral", "^"), (contest.rows[0].name, "*")):
-                own = found[name]["scores"][first]
-                x, y, label = own["recall"].value, own[key].value, titles[name]
-                axes.plot(x, y, mark, color=INK, ms=8, label=label)
+            for row in marked:
+                own = found[row.name]["scores"][first]
+                x, y, label = own["recall"].value, own[key].value, _titled(row, found)
+                axes.plot(x, y, marks[row.name], color=INK, ms=8, label=label)
         figure.axes[0].legend(fontsize=8)
     return figure
 
@@ -150,12 +168,3 @@ def _cell(score: Score | None) -> str:
 
 def _digits(value: float) -> str:
     return f"{value:.2g}" if value < 100 else f"{value:,.0f}"
-
-
-def _plain(found: Any) -> Any:
-    """Return values of which JSON can be made."""
-    if isinstance(found, Score):
-        return found.to_json()
-    if isinstance(found, dict):
-        return {key: _plain(value) for key, value in found.items()}
-    return found

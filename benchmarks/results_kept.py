@@ -1,0 +1,112 @@
+"""Reports of a Row -> its scores in a JSON file, and back.
+
+The files are small and hold all that the tables show, so that they are published in docs/results/
+and that another machine can go on where one has stopped: copy them to out/results/NAME/scores.
+"""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from results_plan import Contest, Row
+
+from adm.evaluation import Score, load_report
+from adm.evaluation.manifest import versions
+from adm.evaluation.report import StoredScore
+from adm.files import write_json
+from adm.parsed import as_type, read_json
+from adm.processor import described
+
+SCORES = "scores"  # folder of the files, in that of the contest
+REPORT = "report.json"  # of `adm sweep`
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A file of a row.
+
+    Attributes:
+        count: images.
+        options: of `adm sample`, with the best truncation or scale as its value.
+        made: what `adm sample` wrote of the samples; None for real images.
+        scores: features -> key -> score.
+        processor, versions: of the machine.
+    """
+
+    count: int
+    options: dict[str, Any]
+    made: dict[str, Any] | None
+    scores: dict[str, dict[str, StoredScore]]
+    processor: str
+    versions: dict[str, str]
+
+
+def row_file(place: Path, row: Row) -> Path:
+    return place / SCORES / f"{row.name}.json"
+
+
+def keep(
+    place: Path, row: Row, options: dict[str, Any], reports: dict[str, Path], accuracy: Score | None
+) -> None:
+    """Write the file of a row.
+
+    Args:
+        place: folder of the contest.
+        options: of `adm sample`.
+        reports: features -> file of `adm evaluate`.
+        accuracy: the judge's, whose features are the last of the reports.
+    """
+    loaded = {features: load_report(path) for features, path in reports.items()}
+    scores = {
+        features: {key: score.to_json() for key, score in report.scores.items()}
+        for features, report in loaded.items()
+    }
+    if accuracy is not None:
+        scores[list(scores)[-1]]["accuracy"] = accuracy.to_json()
+    generated = next(iter(loaded.values())).manifest["generated"]
+    write_json(
+        row_file(place, row),
+        {
+            "count": generated["count"],
+            "options": options,
+            "made": generated.get("made"),
+            "scores": scores,
+            "processor": described(),
+            "versions": versions(),
+        },
+    )
+
+
+def kept(contest: Contest, place: Path) -> dict[str, Any]:
+    """Return what is shown of the rows that have a file, by name."""
+    return {
+        row.name: _shown(row_file(place, row))
+        for row in contest.rows
+        if row_file(place, row).exists()
+    }
+
+
+def times_file(place: Path) -> Path:
+    return place / SCORES / "times.json"
+
+
+def sweep_file(place: Path, axis: str) -> Path:
+    """Return the file of a sweep, which has a folder of its own, as that of `adm sweep`."""
+    return place / SCORES / f"by-{axis}" / REPORT
+
+
+def keep_sweep(place: Path, axis: str, swept: Path) -> None:
+    """Copy the report of `adm sweep`."""
+    file = sweep_file(place, axis)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(swept / REPORT, file)
+
+
+def _shown(path: Path) -> dict[str, Any]:
+    stored = as_type(_Stored, read_json(path))
+    scores = {
+        features: {key: each.score for key, each in of.items()}
+        for features, of in stored.scores.items()
+    }
+    return {"scores": scores, "options": stored.options, "count": stored.count}
