@@ -131,9 +131,11 @@ def sweeps(contest: Contest, runner: Runner, place: Path) -> None:
         ("truncation", contest.gan, "truncation", TRUNCATIONS),
         ("scale", contest.guided, "scale", SCALES),
     ):
-        if not results_kept.sweep_file(place, name).exists():
+        kept = results_kept.swept(place, name)
+        missing = [f"{value:g}" for value in values if value not in kept]
+        if missing:
             out = place / f"by-{name}"
-            spread = ["--axis", axis, "--scales", ",".join(f"{value:g}" for value in values)]
+            spread = ["--axis", axis, "--scales", ",".join(missing)]
             count = ["--count", runner.count(SWEPT), "--out", out]
             like = proportions(contest, place)
             runner.adm("sweep", model, *spread, *like, "--reference", *files, *count)

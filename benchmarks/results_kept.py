@@ -4,7 +4,7 @@ The files are small and hold all that the tables show, so that they are publishe
 and that another machine can go on where one has stopped: copy them to out/results/NAME/scores.
 """
 
-import shutil
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,11 +96,30 @@ def sweep_file(place: Path, axis: str) -> Path:
     return place / SCORES / f"by-{axis}" / REPORT
 
 
-def keep_sweep(place: Path, axis: str, swept: Path) -> None:
-    """Copy the report of `adm sweep`."""
+def swept(place: Path, axis: str) -> dict[float, Any]:
+    """Return the points of a sweep that are kept, by truncation or scale."""
+    return {point["scale"]: point for point in _sweep(place, axis)["points"]}
+
+
+def keep_sweep(place: Path, axis: str, out: Path) -> None:
+    """Add the points of `adm sweep` in a folder to those that are kept.
+
+    Raises:
+        ValueError: the points that are kept are of other models.
+    """
+    made, kept = json.loads((out / REPORT).read_text("utf-8")), _sweep(place, axis)
+    models = {name: made["manifest"].get(name) for name in ("model", "classifier")}
+    if kept["points"] and kept["made"] != models:
+        raise ValueError(f"{sweep_file(place, axis)} is of other models; remove it")
+    points = swept(place, axis) | {point["scale"]: point for point in made["points"]}
+    sweep_file(place, axis).parent.mkdir(parents=True, exist_ok=True)
+    ordered = [points[scale] for scale in sorted(points)]
+    write_json(sweep_file(place, axis), {"made": models, "points": ordered})
+
+
+def _sweep(place: Path, axis: str) -> dict[str, Any]:
     file = sweep_file(place, axis)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(swept / REPORT, file)
+    return json.loads(file.read_text("utf-8")) if file.exists() else {"made": {}, "points": []}
 
 
 def _shown(path: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import compared
 import matplotlib
 from matplotlib.figure import Figure
 from results_kept import SCORES, sweep_file
-from results_plan import BEST, Contest, Row
+from results_plan import BEST, SWEPT, Contest, Row
 
 from adm.evaluation import Score
 from adm.evaluation.scores import title
@@ -52,8 +52,8 @@ def write(found: dict[str, Any], contest: Contest, place: Path, docs: Path | Non
 
 def tables(found: dict[str, Any], contest: Contest, place: Path) -> str:
     """Return the tables of scores, of costs and of the sweeps."""
-    features = contest.features[0]
-    return "\n\n".join((quality(found, contest), costs(found, contest), swept(features, place)))
+    parts = (quality(found, contest), costs(found, contest), swept(contest.features[0], place))
+    return "\n\n".join(part for part in parts if part)
 
 
 def between(page: str, name: str, text: str) -> str:
@@ -82,13 +82,17 @@ def quality(found: dict[str, Any], contest: Contest) -> str:
 
 
 def costs(found: dict[str, Any], contest: Contest) -> str:
-    """Return the table of what training and sampling cost; the times only if they are known."""
+    """Return the table of what training and sampling cost; empty without rows.
+
+    The times are left out if they are not known.
+    """
+    models = [row for row in shown(found, contest) if row.model is not None]
+    if not models:
+        return ""
     times = found.get("times")
     head = ["", *(COSTS if times else COSTS[:-1])]
     rows = [head, ["---", *["--:"] * (len(head) - 1)]]
-    for row in shown(found, contest):
-        if row.model is None:
-            continue
+    for row in models:
         own = found[row.name]
         cells = [
             _titled(row, found),
@@ -136,7 +140,11 @@ def curve(contest: Contest, found: dict[str, Any], place: Path) -> Figure:
     """Draw precision and distance against recall: truncation, guidance, and real images."""
     first = contest.features[0]
     marks = {"guided-ancestral": "^", contest.rows[0].name: "*"}
-    marked = [row for row in shown(found, contest) if row.name in marks]
+    marked = [
+        row
+        for row in shown(found, contest)
+        if row.name in marks and found[row.name]["count"] >= SWEPT  # fewer are not comparable
+    ]
     both = sweeps(place)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(11.2, 4.4), dpi=144, layout="constrained")

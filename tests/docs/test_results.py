@@ -1,0 +1,79 @@
+"""docs/results/, docs/results.md -> scores of the shipped models, and the tables made of them."""
+
+import json
+import shutil
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from adm.hashes import sha256
+from adm.models.paths import SHIPPED
+
+ROOT = Path(__file__).parents[2]
+KEPT = ROOT / "docs" / "results"
+CONTESTS = sorted(folder.name for folder in KEPT.iterdir())
+ROWS = sorted(file for file in KEPT.glob("**/*.json") if file.name != "times.json")
+
+
+@pytest.fixture
+def modules(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The modules of `benchmarks/` that make the page; they import each other by their names."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    names = ("kept", "costs", "page", "plan")
+    return SimpleNamespace(**{name: import_module(f"results_{name}") for name in names})
+
+
+def rendered(modules: Any, name: str, place: Path) -> str:
+    contest = modules.plan.contests()[name]
+    found = modules.kept.kept(contest, place)
+    modules.costs.add(found, contest, place)
+    return modules.page.tables(found, contest, place)
+
+
+@pytest.mark.parametrize("name", CONTESTS)
+def test_the_tables_are_those_of_the_kept_scores(modules: Any, name: str, tmp_path: Path) -> None:
+    shutil.copytree(KEPT / name, tmp_path / modules.kept.SCORES)
+    text = rendered(modules, name, tmp_path)
+    page = (ROOT / "docs" / modules.page.PAGE).read_text("utf-8")
+    assert modules.page.between(page, name, text) == page
+
+
+@pytest.mark.parametrize("file", ROWS, ids=lambda file: str(file.relative_to(KEPT)))
+def test_the_scored_samples_are_of_the_shipped_models(file: Path) -> None:
+    made = json.loads(file.read_text("utf-8"))["made"]
+    parts = (made or {}).values()
+    models = [part for part in parts if isinstance(part, dict) and "sha256" in part]
+    assert bool(models) == (not file.stem.startswith("real"))
+    for model in models:
+        assert sha256(SHIPPED / model["file"]) == model["sha256"]
+
+
+def test_a_row_that_is_not_measured_is_left_out(modules: Any, tmp_path: Path) -> None:
+    shutil.copytree(KEPT / "emoji", tmp_path / modules.kept.SCORES)
+    before = rendered(modules, "emoji", tmp_path).splitlines()
+    (tmp_path / modules.kept.SCORES / "real.json").unlink()
+    after = rendered(modules, "emoji", tmp_path).splitlines()
+    (lost,) = [line for line in before if line not in after]
+    assert lost.startswith("| real images (test) |")
+    assert len(after) == len(before) - 1
+
+
+def test_kept_scores_are_read_as_they_were_written(modules: Any, tmp_path: Path) -> None:
+    row = modules.plan.contests()["emoji"].rows[0]
+    report = {
+        "features": "some",
+        "scores": {"frechet": {"title": "", "value": 2.5, "low": None, "high": None}},
+        "classes": [],
+        "warnings": [],
+        "manifest": {"generated": {"count": 7}},
+    }
+    (tmp_path / "report.json").write_text(json.dumps(report), "utf-8")
+    modules.kept.keep(tmp_path, row, {"scale": 2.0}, {"some": tmp_path / "report.json"}, None)
+    found = modules.kept.kept(modules.plan.contests()["emoji"], tmp_path)
+    assert list(found) == [row.name]
+    assert found[row.name]["count"] == 7
+    assert found[row.name]["options"] == {"scale": 2.0}
+    assert found[row.name]["scores"]["some"]["frechet"].value == 2.5
