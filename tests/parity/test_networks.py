@@ -14,6 +14,9 @@ from adm.models.convert.flags import Flags
 from adm.networks import Classifier, UNet, UNetConfig
 
 ANY_SCHEDULE, ANY_LEVEL = cosine(2), 1  # the cases give steps outright
+# The limits hold for AVX-512. With AVX2 the released code itself is up to 2.1 limits from its
+# outputs with AVX-512, for inputs scaled by 0.003, and ours within 0.14 limits of it.
+KERNELS = 1 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 2.5
 
 
 def described_network(flags):
@@ -87,7 +90,7 @@ def test_outputs_and_gradients(path):
     for case, given in cases.items():
         for name, got in _outputs(network, given).items():
             limit = described["numerics"][f"{case}.{name}"]["recommended_max_abs_diff"]
-            assert_within(got, given[name], limit, f"{case}.{name}")
+            assert_within(got, given[name], KERNELS * limit, f"{case}.{name}")
 
 
 @each_file("unet/*.json", "classifier/*.json")
