@@ -8,6 +8,7 @@ import pytest
 import tiny
 import torch
 
+from adm import processor
 from adm.generation import precision
 from adm.generation.diffusion import DiffusionGenerator
 from adm.models.load import load_diffusion
@@ -18,6 +19,7 @@ from adm.samplers import Sampling
 @pytest.fixture
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DiffusionModel:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(processor, "CPUINFO", tmp_path / "absent")  # then precisions are measured
     return load_diffusion(tiny.model(tmp_path / "d.safetensors", tiny.diffusion()))
 
 
@@ -117,3 +119,24 @@ def test_a_cache_that_cannot_be_written_to_costs_a_measurement_only(
 
 def test_every_pass_is_a_block_of_the_model(model: DiffusionModel) -> None:
     assert precision.measured(model)[0] in precision.candidates(torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "wanted"), [("avx2 avx512f", ("float32",)), ("avx512_bf16", ("float32", "bfloat16"))]
+)
+def test_bfloat16_is_measured_only_where_the_cpu_has_instructions_for_it(
+    model: DiffusionModel,
+    flags: str,
+    wanted: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "cpuinfo").write_text(f"flags : fpu {flags}\n", "utf-8")
+    monkeypatch.setattr(processor, "CPUINFO", tmp_path / "cpuinfo")
+    ran = []
+    run = precision._run
+    monkeypatch.setattr(precision, "_run", lambda model, name: ran.append(name) or run(model, name))
+    sampling = precision.concrete(replace(model.recipe.sample, precision="auto"), model)
+    assert precision.candidates(torch.device("cpu")) == wanted
+    assert tuple(ran) == (wanted if len(wanted) > 1 else ())
+    assert sampling.precision in wanted

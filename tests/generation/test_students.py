@@ -7,6 +7,7 @@ import tiny
 import torch
 
 import adm
+from adm import processor
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.precision import candidates, measured
 from adm.models.load import load_classifier, load_diffusion
@@ -38,6 +39,7 @@ def test_its_precision_can_be_measured(
     model: DiffusionModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(processor, "CPUINFO", tmp_path / "absent")  # then precisions are measured
     generator = DiffusionGenerator(model, changed(model.recipe.sample, precision="auto"))
     assert generator.sampling.precision in candidates(model.device)
     found, told = measured(model)

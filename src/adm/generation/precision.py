@@ -23,7 +23,7 @@ from adm.hashes import sha256_of
 from adm.models.trained import DiffusionModel
 from adm.notices import notice
 from adm.parsed import cached_json
-from adm.processor import described
+from adm.processor import described, lacks_half_precision
 from adm.samplers import Sampling
 from adm.samplers.settings import Precision
 
@@ -122,8 +122,12 @@ def fastest(
 
 
 def candidates(device: torch.device) -> tuple[Precision, ...]:
-    """The precisions that a device is measured in; on "meta" there is nothing to measure."""
-    if device.type == "meta":
+    """Return the precisions that a device is measured in.
+
+    On "meta" there is nothing to measure, and a CPU without instructions for bfloat16 would take
+    minutes for a step of a large network.
+    """
+    if device.type == "meta" or (device.type == "cpu" and lacks_half_precision()):
         return (WHOLE,)
     return (WHOLE, "bfloat16") if device.type == "cpu" else (WHOLE, "float16", "bfloat16")
 
