@@ -77,6 +77,9 @@ def main() -> None:
             if not given.so_far:
                 measure(contest, runner, place)
             found = results_kept.kept(contest, place)
+            if not found:  # the section of the page stays
+                print(f"{name}: nothing has been measured in {place}")
+                continue
             results_costs.add(found, contest, place)
             results_page.write(found, contest, place, given.docs)
 
