@@ -86,8 +86,8 @@ def chosen(
 
     Channels and classes of a recipe that is given by its name follow from the data unless they are
     set, and its precision from the device (see `runs.precision`); a recipe from a file is taken as
-    it is. Network, process and data of a recipe of
-    distillation follow from the teacher unless they are set.
+    it is. Network, process and data of a recipe of distillation follow from the teacher unless they
+    are set.
 
     Raises:
         ValueError: there is no such recipe, or a setting is invalid.

@@ -13,8 +13,8 @@ from adm.runs.data import Chosen
 
 HALF, WHOLE = "bfloat16", "float32"
 SLOW = (
-    f"{PRECISION}={WHOLE}: this processor has no instructions for {HALF}, which would be many "
-    f"times slower; set {PRECISION}={HALF} to use it anyway"
+    f"{PRECISION}={WHOLE}: this processor is not known to have instructions for {HALF}, without "
+    f"which it is many times slower; set {PRECISION}={HALF} to use it anyway"
 )
 
 
@@ -28,7 +28,7 @@ def suited(chosen: Chosen, run: Path, devices: Devices) -> Chosen:
     """
     if PRECISION not in chosen.free:
         return chosen
-    if (earlier := recipe_in(run)) is not None:
+    if (earlier := devices.told(lambda: recipe_in(run))) is not None:
         kept = in_precision(chosen.recipe, chosen.free, earlier.train.precision)
         return chosen._replace(recipe=kept)
     slow = devices.any(devices.device.type == "cpu" and not half_precision())
