@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 TOOLS := .venv/.ready-to-develop
 
-.PHONY: demo test check mutants abuse results format clean
+.PHONY: demo test lint check mutants abuse results format clean
 
 demo: $(READY)
 	$(BIN)/adm demo --out out/demo --overwrite
@@ -15,11 +15,13 @@ test: $(TOOLS)
 	$(BIN)/python -m compileall -q src
 	$(BIN)/pytest -q -n auto --dist loadgroup
 
-check: $(TOOLS)
+lint: $(TOOLS)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+check: lint
 	$(BIN)/python -m compileall -q src
 	$(BIN)/pytest -q -n auto --dist loadgroup -m "not slow"
 
