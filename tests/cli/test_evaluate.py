@@ -16,6 +16,7 @@ from PIL import Image
 
 from adm.cli import scoring
 from adm.evaluation import Extraction, Report, front
+from adm.processes import STALL
 
 POOL = """
 import torch
@@ -372,3 +373,9 @@ def test_torchrun_gives_the_scores_of_one_process(made: Path) -> None:
     assert Path("1.json").read_bytes() == Path("2.json").read_bytes()
     left = {path.name for path in made.iterdir() if path.name.startswith(".")}
     assert not left, left
+
+
+def test_a_rank_waits_for_others_longer_than_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr("adm.processes.join", lambda device, stall: stall)
+    assert scoring.joined("cpu") > 100 * STALL  # one may score or time for hours

@@ -74,6 +74,11 @@ class InThread(Devices):
         self.meeting.barrier.wait()
         return values
 
+    def meet(self, meanwhile: Callable[[], None] | None = None) -> None:
+        self.gather(None)
+        if meanwhile is not None:
+            meanwhile()
+
 
 def together(world: int, act: Callable[[Devices], Any]) -> list[Any]:
     """What each of so many threads gave, or the exception it ended with."""

@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import threading
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from adm.cached import Cached
 from adm.evaluation import load_reference, make_reference
 from adm.features import Extracted
 from adm.features.contract import guarded
+from adm.generation import blocks as blocks_module
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.folder import images_of
 from adm.generation.generate import generate
@@ -274,15 +277,43 @@ def test_processes_that_share_the_points_find_what_one_finds(
     assert as_json(first) == as_json(done[0])
 
 
+def test_processes_share_the_images_of_a_single_point(
+    plan: Callable[..., Sweep], scoring: Scoring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocks_module, "CPU_PIXELS", 4 * 8 * 8)  # three blocks of the 12 images
+    sweep, real = plan(scales=(1.0,)), DiffusionGenerator.images
+    one = ran(sweep, scoring, tmp_path / "one")
+    made, told = Counter[int](), Counter[int]()
+
+    def noted(self: DiffusionGenerator, labels: Any, span: range, *rest: Any) -> torch.Tensor:
+        made[threading.get_ident()] += len(span)
+        return real(self, labels, span, *rest)
+
+    def act(devices: Devices) -> SweepResult | None:
+        def add(amount: int, name: str) -> None:
+            told[devices.rank] += amount
+
+        out = tmp_path / "two"
+        return run(sweep, scoring, out, devices=devices, batch_size=5, on_evaluations=add)
+
+    monkeypatch.setattr(DiffusionGenerator, "images", noted)
+    first, second = together(2, act)
+    assert second is None
+    assert as_json(first) == as_json(one)
+    assert sorted(made.values()) == [4, 8]
+    ranks = [Devices(torch.device("cpu"), rank, 2) for rank in range(2)]
+    assert [told[each.rank] for each in ranks] == [evaluations(sweep, scoring, r) for r in ranks]
+
+
 def test_a_failure_of_one_process_is_everyone_s(
     plan: Callable[..., Sweep], scoring: Scoring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(sweep: Sweep, point: Point, *rest: Any) -> None:
+    def broken(scoring: Scoring, point: Point, *rest: Any) -> None:
         if point.scale == 1:
             raise ValueError("disk on fire")
 
-    monkeypatch.setattr(run_module, "sample_point", broken)
-    monkeypatch.setattr(run_module, "_score", lambda *args: None)
+    monkeypatch.setattr(run_module, "sample_point", lambda *args: None)
+    monkeypatch.setattr(run_module, "_score", broken)
     both = together(2, lambda devices: run(plan(), scoring, tmp_path, devices=devices))
     assert [str(each) for each in both] == ["disk on fire"] * 2
 

@@ -63,7 +63,7 @@ def frontier(
     sampled in full and scored. Writes frontier.html, a single file that ends in the recommended
     settings; report.md, frontier.json and the figures as PNG; and stores frontier.json with the
     model, for `adm sample --budget`. An interrupted command resumes when it is run again, and
-    torchrun shares the points among several processes. Leave the machine to it: other work makes
+    torchrun shares the work among several processes. Leave the machine to it: other work makes
     the timings longer.
 
     Examples:

@@ -3,7 +3,6 @@
 import os
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:  # so that --help does not load torch
     from adm.generation.pipeline import Pipeline
     from adm.processes import Devices
 
-LONGEST_WAIT = timedelta(days=7)  # of a rank that is done for the slowest one
 MOST_NAMED = 8  # shards in a message
 
 
@@ -217,7 +215,7 @@ class SamplingOptions:
         """Join the ranks that were launched together; return these options on the own device."""
         from adm.cli.scoring import joined
 
-        devices = joined(self.device, stall=LONGEST_WAIT)
+        devices = joined(self.device)
         return replace(self, device=str(devices.device)), devices
 
     def sample_into(self, out: Path, job: "Job", title: str, devices: "Devices") -> None:

@@ -4,14 +4,13 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adm.cli.progress import progress
 
 if TYPE_CHECKING:  # so that --help does not load torch
-    from datetime import timedelta
-
     from adm.data import Source
     from adm.evaluation import Extraction, FeatureSet, Reference
     from adm.features import Features
@@ -19,20 +18,17 @@ if TYPE_CHECKING:  # so that --help does not load torch
     from adm.sweep.scoring import Scorer
 
 DEFAULT_FEATURES = "inception"
+LONGEST_WAIT = timedelta(days=7)  # of a rank that is done, or that has nothing to do meanwhile
 
 
-def joined(device: str | None, stall: "timedelta | None" = None) -> "Devices":
-    """Join the ranks that were launched together; alone, use the given device.
-
-    Args:
-        stall: longest time that a rank may wait for the others; see `join`.
-    """
+def joined(device: str | None) -> "Devices":
+    """Join the ranks that were launched together; alone, use the given device."""
     from adm.models.device import pick
-    from adm.processes import STALL, Devices, join, launched
+    from adm.processes import Devices, join, launched
 
     if not launched():
         return Devices(pick(device))
-    return join(pick(device) if device else None, stall=stall or STALL)
+    return join(pick(device) if device else None, stall=LONGEST_WAIT)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Trial, Scoring -> Frontier: every point on few images, those near the frontier on all.
 
 Each point's samples, timing and scores are saved as soon as they exist, so that the same call
-resumes after an interruption. The ranks share the points.
+resumes after an interruption. The ranks share the work, but for the timing.
 """
 
 import math

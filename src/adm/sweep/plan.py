@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+import torch
+
 from adm.cached import Cached
-from adm.generation.cache import cache_of, empty
+from adm.generation.cache import caches_of
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.folder import check, sample_into
 from adm.generation.job import Job
@@ -19,6 +21,7 @@ from adm.generation.manifest import read_manifest
 from adm.models.pair import classes_of
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.parsed import through_json
+from adm.processes import Devices
 from adm.samplers import Sampling
 from adm.samplers.words import changed, to_json
 from adm.shown import exactly
@@ -219,19 +222,22 @@ def balanced(classes: Sequence[int], count: int) -> list[int]:
     return [classes[i % len(classes)] for i in range(positive("count", count))]
 
 
+# Six parameters: the last three are independent and have defaults.
 def sample_point(
     sweep: Plan[P],
     point: P,
     out: Path,
     batch_size: int = 64,
     on_step: Callable[[int], None] | None = None,
+    devices: Devices | None = None,
 ) -> Path:
     """Sample a point, unless its sample folder exists already.
 
     Args:
         out: the sweep folder.
         batch_size: images that are sampled between two saves; affects no image.
-        on_step: called with the number of images after each step of a block.
+        on_step: called with the number of images after each step of a block; see `sample_into`.
+        devices: the ranks that share the images, as in `sample_into`.
 
     Returns:
         The point's sample folder.
@@ -240,10 +246,11 @@ def sample_point(
         ValueError: the folder holds samples of another sweep, or damaged ones.
     """
     job, place = sweep.job(point), out / SAMPLES / point.name
-    had = _made(place)
+    devices = devices or Devices(torch.device("cpu"))
+    had = devices.told(lambda: _made(place))
     if had is None:
         place.parent.mkdir(parents=True, exist_ok=True)
-        sample_into(place, job, batch_size=batch_size, on_step=on_step)
+        sample_into(place, job, batch_size=batch_size, on_step=on_step, devices=devices)
         return place
     wanted = through_json(job.manifest())
     odd = [key for key in wanted if not _agree(had.get(key), wanted[key])]
@@ -252,8 +259,8 @@ def sample_point(
             f"{place} holds samples that differ in {' and '.join(odd)}; choose another sweep "
             "folder, or the same settings"
         )
-    with cache_of(place) as cache:  # left if the sweep was killed when it finished this point
-        empty(cache)
+    with caches_of(place, devices) as caches:  # left if the sweep was killed at this point's end
+        caches.empty(job.manifest())
     if on_step is not None:
         on_step(Cached(job.evaluations))
     return place

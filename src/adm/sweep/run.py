@@ -1,7 +1,7 @@
 """Sweep, Scoring -> SweepResult: every point sampled and scored, by one rank or several.
 
 Each point's samples and scores are saved as soon as they exist, so that the same call resumes after
-an interruption. The ranks share the points.
+an interruption. The ranks share the images of every point, and then the points to score.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -87,7 +87,7 @@ def run(
     batch_size: int = 64,
     on_evaluations: OnEvaluations | None = None,
 ) -> SweepResult | None:
-    """Sample and score every point; each rank takes its share of the points.
+    """Sample and score every point, together with the other ranks.
 
     Args:
         out: the sweep folder; samples and scores of an earlier call are reused.
@@ -121,15 +121,14 @@ def score_points(
 ) -> Scored | None:
     """Sample and score every point of a plan; see `run`."""
     scoring.check(plan.model.shape)
-    # The ranks share the points, and not the images of a point.
+    for point in plan.points:
+        sample_point(plan, point, out, batch_size, _callback(on_evaluations, point), devices)
+    # One rank scores a point, since most of its scores are computed by one rank alone.
     alone = Extraction(Devices(devices.device), batch_size)
 
     def act() -> None:
-        callbacks = {point: _callback(on_evaluations, point) for point in share(plan, devices)}
-        for point, on_images in callbacks.items():
-            sample_point(plan, point, out, batch_size, on_images)
-        for point, on_images in callbacks.items():
-            _score(scoring, point, out, replace(alone, on_images=on_images))
+        for point in share(plan, devices):
+            _score(scoring, point, out, replace(alone, on_images=_callback(on_evaluations, point)))
 
     devices.each(act)
     results: list[Scored] = []
@@ -157,15 +156,17 @@ def alone(out: Path, devices: Devices) -> Iterator[None]:
 
 
 def share(plan: Plan[P], devices: Devices) -> list[P]:
-    """Return the points that this rank samples and scores."""
+    """Return this rank's share of the points."""
     return plan.points[devices.rank :: devices.world]
 
 
 def evaluations(plan: Plan[P], scoring: Scoring, devices: Devices) -> int:
-    """Return the network evaluations of this rank, per image one per step and one per scorer."""
-    mine = share(plan, devices)
-    steps = sum(plan.job(point).evaluations for point in mine)
-    return steps + plan.count * len(mine) * len(scoring.scorers)
+    """Return the network evaluations that this rank is told of.
+
+    Those are one per step and image of all ranks, and one per scorer and image of its own points.
+    """
+    steps = sum(plan.job(point).evaluations for point in plan.points)
+    return steps + plan.count * len(share(plan, devices)) * len(scoring.scorers)
 
 
 def _callback(on: OnEvaluations | None, point: Named) -> Callable[[int], None] | None:

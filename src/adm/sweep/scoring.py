@@ -176,7 +176,7 @@ def score_point(
     Args:
         place: the point's sample folder.
         out: the sweep folder.
-        extraction: of one rank, since the ranks share the points.
+        extraction: of one rank, since the ranks share the points to score.
         seed: of the resampling.
 
     Raises:
