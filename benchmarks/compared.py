@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
@@ -130,21 +131,51 @@ def figure(sweeps: list[Compared], features: list[str]) -> Figure:
         ):
             for each, colour in zip(sweeps, [*LINES] * 8, strict=False):
                 line(axes, each, DISTANCE, name, colour)
+            name_scales(axes, sweeps, DISTANCE, name)
         drawn.axes[-1].legend(fontsize=8)
     return drawn
 
 
 def line(axes: Axes, sweep: Compared, key: str, features: str, colour: str) -> None:
-    """Draw a score of a sweep over its recall, with the scale at each point."""
+    """Draw a score of a sweep over its recall."""
     x, y = sweep.values("recall", features), sweep.values(key, features)
     axes.plot(x, y, "o-", color=colour, ms=4, lw=1.4, label=sweep.name)
-    for a, b, point in zip(x, y, sweep.points, strict=True):
-        place = {"xytext": (4, 4), "textcoords": "offset points"}
-        axes.annotate(f"{point['scale']:g}", (a, b), fontsize=7, color=colour, **place)
     axes.set_title(title(key, features))
     axes.set_xlabel("recall")
     axes.grid(color=FAINT, lw=0.8)
     axes.set_axisbelow(True)
+
+
+def name_scales(axes: Axes, sweeps: list[Compared], key: str, features: str) -> None:
+    """Write the scale beside each point of the lines drawn, on the outer side of its bend."""
+    axes.margins(0.06)
+    axes.autoscale_view()
+    for sweep, colour in zip(sweeps, [*LINES] * 8, strict=False):
+        places = np.stack([sweep.values("recall", features), sweep.values(key, features)], axis=1)
+        asides = outside(axes.transData.transform(places))
+        for place, aside, point in zip(places, asides, sweep.points, strict=True):
+            axes.annotate(
+                f"{point['scale']:g}",
+                tuple(place),
+                xytext=tuple(9 * aside),
+                textcoords="offset points",
+                ha="center",
+                va="center",
+                fontsize=7,
+                color=colour,
+            )
+
+
+def outside(path: np.ndarray) -> np.ndarray:
+    """Points (N, 2) of a path -> unit vectors (N, 2) away from both neighbours of each."""
+    steps = np.diff(path, axis=0)
+    steps /= np.maximum(np.linalg.norm(steps, axis=1, keepdims=True), 1e-9)
+    before, after = np.pad(steps, ((1, 0), (0, 0))), np.pad(steps, ((0, 1), (0, 0)))
+    bend, along = before - after, before + after
+    across = along[:, ::-1] * (1, -1)  # where the path is almost straight, to its right
+    straight = np.linalg.norm(bend, axis=1, keepdims=True) < 0.3
+    aside = np.where(straight, across, bend)
+    return aside / np.maximum(np.linalg.norm(aside, axis=1, keepdims=True), 1e-9)
 
 
 def samples(sweeps: list[Compared]) -> Image.Image:
