@@ -168,14 +168,17 @@ def name_scales(axes: Axes, sweeps: list[Compared], key: str, features: str) -> 
 
 def outside(path: np.ndarray) -> np.ndarray:
     """Points (N, 2) of a path -> unit vectors (N, 2) away from both neighbours of each."""
-    steps = np.diff(path, axis=0)
-    steps /= np.maximum(np.linalg.norm(steps, axis=1, keepdims=True), 1e-9)
+    steps = unit(np.diff(path, axis=0))
     before, after = np.pad(steps, ((1, 0), (0, 0))), np.pad(steps, ((0, 1), (0, 0)))
     bend, along = before - after, before + after
     across = along[:, ::-1] * (1, -1)  # where the path is almost straight, to its right
     straight = np.linalg.norm(bend, axis=1, keepdims=True) < 0.3
-    aside = np.where(straight, across, bend)
-    return aside / np.maximum(np.linalg.norm(aside, axis=1, keepdims=True), 1e-9)
+    return unit(np.where(straight, across, bend))
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Vectors (N, 2) -> the same of length 1; a zero vector stays zero."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
 
 
 def samples(sweeps: list[Compared]) -> Image.Image:

@@ -151,11 +151,11 @@ def curve(contest: Contest, found: dict[str, Any], place: Path) -> Figure:
         for axes, key in zip(figure.subplots(1, 2), ("precision", "frechet"), strict=True):
             for sweep, colour in zip(both, LINES, strict=False):
                 compared.line(axes, sweep, key, first, colour)
-            compared.name_scales(axes, both, key, first)
             for row in marked:
                 own = found[row.name]["scores"][first]
                 x, y, label = own["recall"].value, own[key].value, _titled(row, found)
                 axes.plot(x, y, marks[row.name], color=INK, ms=8, label=label)
+            compared.name_scales(axes, both, key, first)
         figure.axes[0].legend(fontsize=8)
     return figure
 
