@@ -106,7 +106,7 @@ def _fashion() -> Contest:
 
 
 def _emoji() -> Contest:
-    large = {"upsampler": "emoji-upsampler"}
+    guided = {"scale": BEST, "upsampler": "emoji-upsampler"}
     return Contest(
         name="emoji",
         data="emoji",
@@ -119,7 +119,7 @@ def _emoji() -> Contest:
             *_gan("emoji-biggan", size=32),
             *_diffusion("emoji", size=32),
             Row("real-64", "real images (test), 64x64", None, count=576, size=64),
-            Row("cascade", "ADM-G + ADM-U, 64x64", "emoji", {"scale": BEST, **large}, size=64),
+            Row("cascade", "ADM-G + ADM-U, 64x64", "emoji", guided, SWEPT, size=64),
         ),
         gan="emoji-biggan",
         guided="emoji",
