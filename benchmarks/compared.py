@@ -19,6 +19,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import BboxBase
 from PIL import Image
 
 from adm.data.counting import count_of
@@ -147,14 +148,18 @@ def line(axes: Axes, sweep: Compared, key: str, features: str, colour: str) -> N
 
 
 def name_scales(axes: Axes, sweeps: list[Compared], key: str, features: str) -> None:
-    """Write the scale beside each point of the lines drawn, on the outer side of its bend."""
+    """Write the scale beside each point of the lines drawn, on the outer side of its bend.
+
+    Where another scale is written already, it is on the inner side.
+    """
     axes.margins(0.06)
     axes.autoscale_view()
+    taken: list[BboxBase] = []
     for sweep, colour in zip(sweeps, [*LINES] * 8, strict=False):
         places = np.stack([sweep.values("recall", features), sweep.values(key, features)], axis=1)
         asides = outside(axes.transData.transform(places))
         for place, aside, point in zip(places, asides, sweep.points, strict=True):
-            axes.annotate(
+            written = axes.annotate(
                 f"{point['scale']:g}",
                 tuple(place),
                 xytext=tuple(9 * aside),
@@ -164,6 +169,9 @@ def name_scales(axes: Axes, sweeps: list[Compared], key: str, features: str) -> 
                 fontsize=7,
                 color=colour,
             )
+            if any(written.get_window_extent().overlaps(each) for each in taken):
+                written.set_position(tuple(-9 * aside))
+            taken.append(written.get_window_extent())
 
 
 def outside(path: np.ndarray) -> np.ndarray:
