@@ -32,7 +32,7 @@ from adm.evaluation import (
     resized,
 )
 from adm.evaluation.classes import class_scores
-from adm.evaluation.manifest import label_counts, versions
+from adm.evaluation.manifest import described, label_counts, versions
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.folder import sample_into
 from adm.generation.job import Job
@@ -111,6 +111,16 @@ def test_samples_of_ours_say_how_they_were_made(tmp_path: Path) -> None:
     (tmp_path / "out" / "samples.json").write_text("{")
     with pytest.raises(ValueError, match=r"samples\.json is not as it was written"):
         open_images(str(tmp_path / "out"))
+
+
+def test_a_report_lists_the_labels_of_no_image_of_a_cascade() -> None:
+    names = {"labels": [0, 1], "classes": ["a", "b"]}
+    low_res = {"count": 2, **names, "low_res": None}
+    kept = described({"count": 2, **names, "low_res": low_res})
+    assert kept == {"count": 2, "low_res": {"count": 2, "low_res": None}}
+    assert described(kept) == kept
+    assert low_res["labels"] == [0, 1]  # of the caller
+    assert described(None) is None
 
 
 @pytest.mark.parametrize("installed", [(), ("timm",), ("torch-fidelity", "torchvision")])

@@ -471,6 +471,20 @@ def test_a_reference_of_another_size_is_compared_when_asked_for(
     assert again.networks[0].scores[0]["frechet"] != result.networks[0].scores[0]["frechet"]
 
 
+def test_scores_of_a_version_that_listed_labels_are_reused(
+    plan: Callable[..., Sweep], scoring: Scoring, tmp_path: Path
+) -> None:
+    alone = Scoring(scoring.scorers[:1])
+    ran(plan(), alone, tmp_path)
+    path = next((tmp_path / "points").glob("*.json"))
+    told = json.loads(path.read_text())
+    told["manifest"]["generated"]["made"]["labels"] = [0, 1, 2]
+    path.write_text(json.dumps(told))
+    listed = path.read_bytes()
+    ran(plan(), alone, tmp_path)
+    assert path.read_bytes() == listed
+
+
 def test_reused_scores_are_told_apart_from_fresh_ones(
     plan: Callable[..., Sweep], scoring: Scoring, tmp_path: Path
 ) -> None:

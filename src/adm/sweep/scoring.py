@@ -275,7 +275,7 @@ def _origin(report: Report) -> Any:
     manifest = report.manifest
     try:
         return (
-            manifest["generated"]["made"],
+            described(manifest["generated"]["made"]),  # earlier versions listed labels of `low_res`
             manifest["features"],
             manifest["reference"].get("file_sha256"),
             manifest["seed"],
