@@ -33,6 +33,7 @@ from adm.sweep.run import JUDGE_ACCURACY
 from adm.sweep.summary import Cell, plain
 
 SHOWN = 16  # images of a row of samples
+GAP = 3  # pixels that a scale is apart from others and from the lines
 DISTANCE, SPREAD = "frechet", ("precision", "recall", "coverage")
 
 
@@ -150,10 +151,14 @@ def line(axes: Axes, sweep: Compared, key: str, features: str, colour: str) -> N
 def name_scales(axes: Axes, sweeps: list[Compared], key: str, features: str) -> None:
     """Write the scale beside each point of the lines drawn, on the outer side of its bend.
 
-    Where another scale is written already, it is on the inner side.
+    Where that would cover a line or another scale, it is on the next side that is free.
     """
     axes.margins(0.06)
     axes.autoscale_view()
+    drawn = axes.get_figure(root=True)
+    assert drawn is not None
+    drawn.draw_without_rendering()  # the layout moves the axes
+    paths = [line.get_transform().transform_path(line.get_path()) for line in axes.lines]
     taken: list[BboxBase] = []
     for sweep, colour in zip(sweeps, [*LINES] * 8, strict=False):
         places = np.stack([sweep.values("recall", features), sweep.values(key, features)], axis=1)
@@ -162,16 +167,29 @@ def name_scales(axes: Axes, sweeps: list[Compared], key: str, features: str) -> 
             written = axes.annotate(
                 f"{point['scale']:g}",
                 tuple(place),
-                xytext=tuple(9 * aside),
+                xytext=(0, 0),
                 textcoords="offset points",
                 ha="center",
                 va="center",
                 fontsize=7,
                 color=colour,
             )
-            if any(written.get_window_extent().overlaps(each) for each in taken):
-                written.set_position(tuple(-9 * aside))
+            for offset in around(9 * aside):
+                written.set_position(tuple(offset))
+                box = written.get_window_extent().padded(GAP)
+                crossed = any(path.intersects_bbox(box, filled=False) for path in paths)
+                if not crossed and not any(box.overlaps(each) for each in taken):
+                    break
+            else:
+                written.set_position(tuple(9 * aside))
             taken.append(written.get_window_extent())
+
+
+def around(first: np.ndarray) -> list[np.ndarray]:
+    """Return a vector (2,) and its rotations, the smallest first, at one and a half and twice."""
+    angles = np.deg2rad([0, 45, -45, 90, -90, 135, -135, 180])
+    turns = [np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]]) for a in angles]
+    return [length * turn @ first for length in (1, 1.5, 2) for turn in turns]
 
 
 def outside(path: np.ndarray) -> np.ndarray:
