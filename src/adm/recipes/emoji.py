@@ -88,8 +88,13 @@ def emoji_judge() -> ClassifierRecipe:
 def emoji_upsampler() -> DiffusionRecipe:
     """Emoji from 32x32 to 64x64: 3.3 million parameters.
 
+    Three quarters of its loss come from the cleanest quarter of the noise levels, where an error
+    remains as grain in the image. Levels are therefore drawn by their recent losses.
+
     Command: adm train emoji-upsampler --out runs/emoji-upsampler
-    Time: 26 minutes, two processes on 2 CPU cores (AVX-512 bf16).
+    Time: 98 minutes, two processes on 2 CPU cores (AMX), beside other short work.
+    Result: test images that were shrunk and upsampled have a Fréchet distance of 24.3 at infinite N
+    and a precision of 0.62 in features of EfficientNet-Lite0. See `adm docs emoji`.
     """
     base = emoji()
     return replace(
@@ -103,7 +108,9 @@ def emoji_upsampler() -> DiffusionRecipe:
             depth=1,
             attention_factors=(8,),
             heads=HeadWidth(32),
+            dropout=0.0,
             super_resolution=True,
         ),
-        train=replace(base.train, steps=2500, batch_size=32),
+        train=replace(base.train, steps=6000, batch_size=32),
+        importance=True,
     )
