@@ -183,7 +183,12 @@ def sample(
 ) -> None:
     """Sample the images of a row that its folder does not have."""
     count = ["--count", runner.count(row.count), "--out", place / row.name]
-    runner.adm("sample", row.model, *flags(options), *proportions(contest, place), *count)
+    if row.base is None:
+        runner.adm("sample", row.model, *flags(options), *proportions(contest, place), *count)
+        return
+    (base,) = (each for each in contest.rows if each.name == row.base)
+    sample(contest, base, results_costs.without_upsampler(options), runner, place)
+    runner.adm("upsample", options["upsampler"], place / base.name, *count)
 
 
 def flags(options: dict[str, Any]) -> list[object]:

@@ -102,8 +102,7 @@ def costs(found: dict[str, Any], contest: Contest) -> str:
             f"{own['calls']['classifier'] or ''}",
         ]
         if times:
-            low, middle, high = map(_digits, own["ms"])
-            cells.append(f"{middle} ({low} to {high})")
+            cells.append(_time(own.get("ms")))
         rows.append(cells)
     if not times:
         return _table(rows)
@@ -173,6 +172,14 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
 
 def _cell(score: Score | None) -> str:
     return "" if score is None else plain(Cell(*parts(score)))
+
+
+def _time(quartiles: list[float] | None) -> str:
+    """Return the median with the other quartiles; empty for a row that was not timed."""
+    if quartiles is None:
+        return ""
+    low, middle, high = map(_digits, quartiles)
+    return f"{middle} ({low} to {high})"
 
 
 def _digits(value: float) -> str:

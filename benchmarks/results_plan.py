@@ -25,6 +25,8 @@ class Row:
         options: of `adm sample`, by their names in Python.
         count: images.
         size: side of the images in pixels, of an upsampler's if there is one.
+        base: name of the row, earlier in the table and with other options the same, whose samples
+            the upsampler starts from; None to sample these too.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Row:
     options: dict[str, Any] = field(default_factory=dict)
     count: int = COUNT
     size: int | None = None
+    base: str | None = None
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,18 @@ def _emoji() -> Contest:
             *_gan("emoji-biggan", size=32),
             *_diffusion("emoji", size=32),
             Row("real-64", "real images (test), 64x64", None, count=576, size=64),
-            Row("cascade", "ADM-G + ADM-U, 64x64", "emoji", guided, SWEPT, size=64),
+            Row(
+                "cascade-ancestral",
+                "ADM-G, 250 ancestral steps, + ADM-U, 64x64",
+                "emoji",
+                guided | RELEASED,
+                SWEPT,
+                size=64,
+                base="guided-ancestral",
+            ),
+            Row(
+                "cascade", "ADM-G, 10 UniPC steps, + ADM-U, 64x64", "emoji", guided, SWEPT, size=64
+            ),
         ),
         gan="emoji-biggan",
         guided="emoji",
@@ -128,7 +142,7 @@ def _emoji() -> Contest:
         core_hours={
             "emoji": 5.7,
             "emoji-classifier": 0.2,
-            "emoji-upsampler": 0.9,
+            "emoji-upsampler": 3.3,
             "emoji-biggan": 1.3,
         },
         proportional=True,

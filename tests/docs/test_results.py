@@ -3,6 +3,7 @@
 import json
 import shutil
 from importlib import import_module
+from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,6 +34,14 @@ def rendered(modules: Any, name: str, place: Path) -> str:
     return modules.page.tables(found, contest, place)
 
 
+def models_in(made: Any) -> list[dict[str, Any]]:
+    """Return the models of a sampling manifest, those of the base of a cascade included."""
+    if not isinstance(made, dict):
+        return []
+    own = [made] if made.keys() >= {"file", "sha256"} else []
+    return own + [model for part in made.values() for model in models_in(part)]
+
+
 @pytest.mark.parametrize("name", CONTESTS)
 def test_the_tables_are_those_of_the_kept_scores(modules: Any, name: str, tmp_path: Path) -> None:
     shutil.copytree(KEPT / name, tmp_path / modules.kept.SCORES)
@@ -43,12 +52,44 @@ def test_the_tables_are_those_of_the_kept_scores(modules: Any, name: str, tmp_pa
 
 @pytest.mark.parametrize("file", ROWS, ids=lambda file: str(file.relative_to(KEPT)))
 def test_the_scored_samples_are_of_the_shipped_models(file: Path) -> None:
-    made = json.loads(file.read_text("utf-8"))["made"]
-    parts = (made or {}).values()
-    models = [part for part in parts if isinstance(part, dict) and "sha256" in part]
+    models = models_in(json.loads(file.read_text("utf-8"))["made"])
     assert bool(models) == (not file.stem.startswith("real"))
     for model in models:
         assert sha256(SHIPPED / model["file"]) == model["sha256"]
+
+
+def test_no_scale_of_the_curve_is_written_over_another(modules: Any, tmp_path: Path) -> None:
+    shutil.copytree(KEPT / "emoji", tmp_path / modules.kept.SCORES)
+    contest = modules.plan.contests()["emoji"]
+    figure = modules.page.curve(contest, modules.kept.kept(contest, tmp_path), tmp_path)
+    figure.draw_without_rendering()
+    points = sum(len(sweep.points) for sweep in modules.page.sweeps(tmp_path))
+    for axes in figure.axes:
+        written = [text.get_window_extent() for text in axes.texts]
+        assert len(written) == points
+        assert not [pair for pair in combinations(written, 2) if pair[0].overlaps(pair[1])]
+
+
+def test_a_row_may_start_from_the_samples_of_another(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    results = import_module("results")
+    contest = results.contests()["emoji"]
+    commands = []
+    monkeypatch.setattr(results.Runner, "adm", lambda _, *words: commands.append(words))
+    for row in contest.rows:
+        if row.base is not None:
+            results.sample(contest, row, row.options, results.Runner(tmp_path, 1, None), tmp_path)
+            (base,) = (each for each in contest.rows if each.name == row.base)
+            assert row.options == base.options | {"upsampler": row.options["upsampler"]}
+            assert row.count == base.count
+            first, then = commands[-2:]
+            assert first[:2] == ("sample", base.model)
+            assert "--upsampler" not in first
+            assert then[:3] == ("upsample", row.options["upsampler"], tmp_path / base.name)
+            assert then[-2:] == ("--out", tmp_path / row.name)
+    assert commands
 
 
 def test_a_row_that_is_not_measured_is_left_out(modules: Any, tmp_path: Path) -> None:
@@ -59,6 +100,31 @@ def test_a_row_that_is_not_measured_is_left_out(modules: Any, tmp_path: Path) ->
     (lost,) = [line for line in before if line not in after]
     assert lost.startswith("| real images (test) |")
     assert len(after) == len(before) - 1
+
+
+def test_rows_without_times_are_timed_and_the_others_on_another_machine_only(
+    modules: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shutil.copytree(KEPT / "emoji", tmp_path / modules.kept.SCORES)
+    contest = modules.plan.contests()["emoji"]
+    found = modules.kept.kept(contest, tmp_path)
+    timed: list[str] = []
+    monkeypatch.setattr(modules.costs, "opened", lambda row: row.name)
+    monkeypatch.setattr(modules.costs, "timed", lambda name, _: lambda: timed.append(name) or 1.0)
+    monkeypatch.setattr(modules.costs.torch, "set_num_threads", lambda _: None)
+    monkeypatch.setattr(modules.costs, "described", lambda: "a processor")
+    modules.costs.clock(contest, found, tmp_path)
+    assert {*timed} == {row.name for row in contest.rows if row.model is not None}
+    timed.clear()
+    modules.costs.clock(contest, found, tmp_path)
+    assert not timed
+    file = modules.kept.times_file(tmp_path)
+    held = json.loads(file.read_text("utf-8"))
+    assert held["processor"] == "a processor"
+    held["ms"].pop("cascade")
+    file.write_text(json.dumps(held), "utf-8")
+    modules.costs.clock(contest, found, tmp_path)
+    assert {*timed} == {"cascade"}
 
 
 def test_kept_scores_are_read_as_they_were_written(modules: Any, tmp_path: Path) -> None:
