@@ -19,6 +19,8 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.path import Path as DrawnPath
+from matplotlib.text import Annotation
 from matplotlib.transforms import BboxBase
 from PIL import Image
 
@@ -174,15 +176,20 @@ def name_scales(axes: Axes, sweeps: list[Compared], key: str, features: str) -> 
                 fontsize=7,
                 color=colour,
             )
-            for offset in around(9 * aside):
-                written.set_position(tuple(offset))
-                box = written.get_window_extent().padded(GAP)
-                crossed = any(path.intersects_bbox(box, filled=False) for path in paths)
-                if not crossed and not any(box.overlaps(each) for each in taken):
-                    break
-            else:
-                written.set_position(tuple(9 * aside))
+            move_aside(written, 9 * aside, paths, taken)
             taken.append(written.get_window_extent())
+
+
+def move_aside(
+    written: Annotation, first: np.ndarray, paths: list[DrawnPath], taken: list[BboxBase]
+) -> None:
+    """Move a scale to the first offset around its point that is free; to `first` if none is."""
+    for offset in [*around(first), first]:
+        written.set_position(tuple(offset))
+        box = written.get_window_extent().padded(GAP)
+        crossed = any(path.intersects_bbox(box, filled=False) for path in paths)
+        if not crossed and not any(box.overlaps(each) for each in taken):
+            return
 
 
 def around(first: np.ndarray) -> list[np.ndarray]:
