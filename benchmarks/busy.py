@@ -27,7 +27,7 @@ OPENMP = ("OMP_", "GOMP_", "KMP_", "MKL_")
 DEFAULT = "torch's default"
 WORKER = """
 import sys, time
-from adm import openmp
+from adm.app import openmp
 if sys.argv[1] == "adm":
     openmp.configure()
 from adm.generation.pipeline import load  # unlike adm.load, it leaves the environment alone

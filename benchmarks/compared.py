@@ -24,15 +24,15 @@ from matplotlib.text import Annotation
 from matplotlib.transforms import BboxBase
 from PIL import Image
 
+from adm.app.scoring.scores import Score, title
+from adm.app.study.curve import parts
+from adm.app.study.plan import SAMPLES, Point
+from adm.app.study.plots import FAINT, LINES, STYLE
+from adm.app.study.run import JUDGE_ACCURACY
+from adm.app.study.summary import Cell, plain
 from adm.data.counting import count_of
-from adm.evaluation.scores import Score, title
 from adm.generation.folder import images_of
 from adm.pictures import Row, sheet
-from adm.sweep.curve import parts
-from adm.sweep.plan import SAMPLES, Point
-from adm.sweep.plots import FAINT, LINES, STYLE
-from adm.sweep.run import JUDGE_ACCURACY
-from adm.sweep.summary import Cell, plain
 
 SHOWN = 16  # images of a row of samples
 GAP = 3  # pixels that a scale is apart from others and from the lines

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import torch
 
-from adm.demo import SCALES
-from adm.demo.report import curve
-from adm.demo.run import Column, Shipped, columns, preset, shipped
+from adm.app.study.demo import SCALES
+from adm.app.study.demo.report import curve
+from adm.app.study.demo.run import Column, Shipped, columns, preset, shipped
+from adm.app.study.plan import Sweep
 from adm.pictures import grid
 from adm.processor import described
-from adm.sweep.plan import Sweep
 
 ACROSS = 20  # images of one class in the README's picture
 

@@ -6,9 +6,9 @@
 The second command writes a row into docs/recipes.md as soon as it is measured, and leaves the rows
 of other recipes unchanged.
 
-`adm.runs.memory.estimate` computes the estimates. A measured step is that of the training loop, in
-a process of its own, on one image unless `--images` is given. Its memory is the peak of the process
-above its memory before the network was built.
+`adm.app.runs.memory.estimate` computes the estimates. A measured step is that of the training loop,
+in a process of its own, on one image unless `--images` is given. Its memory is the peak of the
+process above its memory before the network was built.
 """
 
 import argparse
@@ -25,10 +25,10 @@ import torch
 from resident import peak_bytes, resident_bytes
 from torch import nn
 
+from adm.app.runs.memory import Memory, estimate
 from adm.processes import Devices
 from adm.recipes import RECIPES, Recipe, build, recipe, stages
 from adm.recipes.training import player_settings
-from adm.runs.memory import Memory, estimate
 from adm.training.batches import blank
 from adm.training.players import Player, RunState, player
 from adm.training.settings import PlayerSettings

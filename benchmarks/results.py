@@ -25,13 +25,13 @@ import results_kept
 import results_page
 from results_plan import BEST, SCALES, SWEPT, TRUNCATIONS, Contest, Row, contests
 
-from adm.cli.proportions import labels_like
+from adm.app.cli.proportions import labels_like
+from adm.app.scoring import Score
+from adm.app.study.plan import balanced
+from adm.app.study.scoring import judge_accuracy
 from adm.data import open_source
-from adm.evaluation import Score
-from adm.files import write_text
 from adm.models.load import load_classifier
-from adm.sweep.plan import balanced
-from adm.sweep.scoring import judge_accuracy
+from adm.store.files import write_text
 
 LABELS = "labels.csv"  # of the images of a reference
 

@@ -13,14 +13,14 @@ from results_kept import times_file
 from results_plan import Contest, Row
 
 import adm
-from adm.evaluation.manifest import versions
-from adm.files import write_json
+from adm.app.scoring.manifest import versions
+from adm.app.study.plan import balanced
 from adm.generation.gan_pipeline import GANPipeline
 from adm.generation.pipeline import Pipeline
 from adm.models.described import described as described_model
 from adm.models.paths import resolve
 from adm.processor import described
-from adm.sweep.plan import balanced
+from adm.store.files import write_json
 
 ROUNDS = 5  # of timings, of which the first is not counted
 BLOCKS = {True: 16, False: 64}  # images of a timing, by whether the row has many steps

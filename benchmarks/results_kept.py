@@ -11,12 +11,12 @@ from typing import Any
 
 from results_plan import Contest, Row
 
-from adm.evaluation import Score, load_report
-from adm.evaluation.manifest import versions
-from adm.evaluation.report import StoredScore
-from adm.files import write_json
-from adm.parsed import as_type, read_json
+from adm.app.scoring import Score, load_report
+from adm.app.scoring.manifest import versions
+from adm.app.scoring.report import StoredScore
 from adm.processor import described
+from adm.store.files import write_json
+from adm.store.parsed import as_type, read_json
 
 SCORES = "scores"  # folder of the files, in that of the contest
 REPORT = "report.json"  # of `adm sweep`

@@ -14,12 +14,12 @@ from matplotlib.figure import Figure
 from results_kept import SCORES, sweep_file
 from results_plan import BEST, SWEPT, Contest, Row
 
-from adm.evaluation import Score
-from adm.evaluation.scores import title
-from adm.files import write_text
-from adm.sweep.curve import parts
-from adm.sweep.plots import INK, LINES, STYLE
-from adm.sweep.summary import Cell, plain
+from adm.app.scoring import Score
+from adm.app.scoring.scores import title
+from adm.app.study.curve import parts
+from adm.app.study.plots import INK, LINES, STYLE
+from adm.app.study.summary import Cell, plain
+from adm.store.files import write_text
 
 PAGE, IMAGES, KEPT = "results.md", "images", "results"
 COLUMNS = {

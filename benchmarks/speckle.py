@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from adm.app.study.demo.judge import load_reference, score
 from adm.data import open_source
-from adm.demo.judge import load_reference, score
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.generate import generate
 from adm.models.load import load_classifier, load_diffusion

@@ -15,9 +15,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from adm.app.scoring.reference import load_reference
 from adm.diffusion import Schedule
 from adm.distillation import Trajectory, stepped
-from adm.evaluation.reference import load_reference
 from adm.features import open_features
 from adm.images import to_uint8
 from adm.metrics.frechet import frechet_distance, frechet_interval, statistics

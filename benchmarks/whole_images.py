@@ -31,8 +31,8 @@ from peers import diffusers_network, released_network
 from torch import Tensor
 from torch.nn import functional as F
 
+from adm.app.study.demo.run import STUDENT
 from adm.data.counting import count_of
-from adm.demo.run import STUDENT
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.pipeline import Pipeline, load
 

@@ -20,7 +20,7 @@ class Training:
     def __call__(self) -> None:
         # Sets the variables from which torch.distributed reads rank and address.
         submitit.helpers.TorchDistributedEnvironment().export()
-        from adm.cli import main
+        from adm.app.cli import main
 
         try:
             main(["train", *self.words])

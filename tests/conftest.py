@@ -2,7 +2,7 @@
 
 import signal
 
-from adm import openmp
+from adm.app import openmp
 
 openmp.configure(threads=1)  # before torch is loaded
 if hasattr(signal, "SIGHUP"):

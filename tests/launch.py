@@ -57,7 +57,7 @@ def command(
         folder: where the script is put.
     """
     script = folder / "start.py"
-    script.write_text(f"{before}\nfrom adm.cli import program\nprogram()\n")
+    script.write_text(f"{before}\nfrom adm.app.cli import program\nprogram()\n")
     start = [sys.executable]
     if processes > 1:
         start += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]

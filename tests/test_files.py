@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import adm
-from adm import files
-from adm.files import (
+from adm.store import files
+from adm.store.files import (
     clear,
     fsync,
     leftovers,
@@ -29,7 +29,7 @@ SIZES = {b"a": 300_000, b"b": 500_000, b"c": 400_000}  # bytes that each of seve
 
 
 def child(code: str, *words: str) -> subprocess.Popen[str]:
-    header = "import sys, time\nfrom pathlib import Path\nfrom adm.files import *\n"
+    header = "import sys, time\nfrom pathlib import Path\nfrom adm.store.files import *\n"
     start = [sys.executable, "-c", header + code, *words]
     return subprocess.Popen(start, stdout=subprocess.PIPE, text=True)
 
@@ -176,8 +176,8 @@ def test_a_folder_is_put_back_whose_replacement_was_killed_half_way(tmp_path: Pa
     with new_folder(path) as folder:
         (folder / "kept").touch()
     start = child(
-        "import adm.files\n"
-        "adm.files._exchange = lambda part, out: (out.rename(part.with_suffix('.old')), "
+        "import adm.store.files\n"
+        "adm.store.files._exchange = lambda part, out: (out.rename(part.with_suffix('.old')), "
         "print('half', flush=True), time.sleep(60))\n"
         "with new_folder(Path(sys.argv[1]), replace=True) as folder:\n"
         "    (folder / 'new').touch()\n",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from adm.hashes import SUMS, damaged_parts, read_sums, seal, sha256
+from adm.store.hashes import SUMS, damaged_parts, read_sums, seal, sha256
 
 NAMES = ["a", "b/c d.png", "é"]
 

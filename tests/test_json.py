@@ -10,9 +10,9 @@ from typing import Annotated
 import pytest
 from pydantic import Field
 
-from adm.files import write_bytes, write_json
-from adm.hashes import sha256, sha256_of
-from adm.parsed import MOST_DEPTH, as_type, cached_json, parse_json, read_json, through_json
+from adm.store.files import write_bytes, write_json
+from adm.store.hashes import sha256, sha256_of
+from adm.store.parsed import MOST_DEPTH, as_type, cached_json, parse_json, read_json, through_json
 
 
 def nested(depth: int) -> str:

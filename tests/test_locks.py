@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from adm.locks import FILE, InUse, locked
+from adm.store.locks import FILE, InUse, locked
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from adm.locks import locked
+from adm.store.locks import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from adm.files import new_folder, write_bytes
+from adm.store.files import new_folder, write_bytes
 
 
 def contents(folder: Path) -> dict[str, bytes]:

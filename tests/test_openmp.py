@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from adm import openmp
-from adm.openmp import Cores, configure, quota, taken_cores, usable_cores, variables
+from adm.app import openmp
+from adm.app.openmp import Cores, configure, quota, taken_cores, usable_cores, variables
 
 OWN = ("OMP_", "GOMP_", "KMP_", "MKL_", "LOCAL_WORLD_SIZE")
 BOUNDED = f"GOMP_SPINCOUNT = '({openmp.SPINS}|{openmp.SPINS_BESIDE})'"  # as the machine is busy
@@ -158,7 +158,7 @@ def test_affinity_counts(tmp_path):
     one = min(os.sched_getaffinity(0))
     code = (
         f"import os; os.sched_setaffinity(0, {{{one}}})\n"
-        "from adm.openmp import usable_cores; print(usable_cores())"
+        "from adm.app.openmp import usable_cores; print(usable_cores())"
     )
     assert run(code).stdout == "1\n"
 
@@ -204,7 +204,7 @@ def test_the_front_door_configures_before_torch_is_loaded():
 
 def test_torch_that_is_loaded_keeps_its_environment_and_takes_threads():
     code = (
-        "import os, torch; from adm import openmp\n"
+        "import os, torch; from adm.app import openmp\n"
         "before = dict(os.environ); openmp.configure(); assert dict(os.environ) == before\n"
         "openmp.configure(threads=1); print(torch.get_num_threads())"
     )
@@ -216,7 +216,7 @@ def test_the_command_line_sets_threads_before_torch_is_loaded(words, expected):
     code = (
         "import sys, atexit\n"
         "atexit.register(lambda: print(sys.modules['torch'].get_num_threads()))\n"
-        "from adm.cli import program; program()"
+        "from adm.app.cli import program; program()"
     )
     printed = run(code, "info", "fashion", *words, OMP_NUM_THREADS="2")
     assert printed.stdout.splitlines()[-1] == expected

@@ -6,12 +6,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from adm.app.runs import run
 from adm.data import Source
 from adm.models.teacher import following
 from adm.recipes import ClassifierRecipe, DiffusionRecipe, GANRecipe, Recipe, build, recipe
 from adm.recipes.overrides import override
 from adm.recipes.schema import to_json
-from adm.runs import run
 from adm.training import checkpoint
 
 CLASSES = ("sneaker", "bag", "ankle boot")

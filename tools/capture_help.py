@@ -10,7 +10,7 @@ from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from unittest.mock import patch
 
-from adm.cli import VERBS, main
+from adm.app.cli import VERBS, main
 
 PAGE = Path(__file__).parent.parent / "docs" / "command-line.md"
 TERMINAL = {"COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}

@@ -23,16 +23,16 @@ from typing import Any
 
 import torch
 
+from adm.app.study.demo.judge import measure
+from adm.app.study.demo.run import STUDENT
+from adm.app.study.frontier.stored import NAME
 from adm.data import open_source
-from adm.demo.judge import measure
-from adm.demo.run import STUDENT
-from adm.files import write_text
-from adm.frontier.stored import NAME
-from adm.hashes import sha256
 from adm.models.load import load_classifier
 from adm.models.paths import SHIPPED, beside, resolve
 from adm.recipes import recipe
 from adm.recipes.schema import to_json
+from adm.store.files import write_text
+from adm.store.hashes import sha256
 from adm.training import checkpoint
 from adm.training.log import FILE
 

@@ -14,16 +14,16 @@ sample:  noise -> samplers (networks + guidance) -> images -> metrics
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from adm import openmp
+from adm.app import openmp
 
 if TYPE_CHECKING:
-    from adm.evaluation.front import evaluate as evaluate
+    from adm.app.runs.front import train as train
+    from adm.app.scoring.front import evaluate as evaluate
     from adm.generation.gan_pipeline import load_gan as load_gan
     from adm.generation.pipeline import Pipeline as Pipeline
     from adm.generation.pipeline import load as load
     from adm.generation.samples import Samples as Samples
     from adm.models.load import load_classifier as load_classifier
-    from adm.runs.front import train as train
     from adm.samplers.settings import Sampling as Sampling
 
     __version__: str
@@ -33,11 +33,11 @@ _HOMES = {
     "Pipeline": "adm.generation.pipeline",
     "Samples": "adm.generation.samples",
     "Sampling": "adm.samplers.settings",
-    "evaluate": "adm.evaluation.front",
+    "evaluate": "adm.app.scoring.front",
     "load": "adm.generation.pipeline",
     "load_classifier": "adm.models.load",
     "load_gan": "adm.generation.gan_pipeline",
-    "train": "adm.runs.front",
+    "train": "adm.app.runs.front",
 }
 __all__ = [
     "Pipeline",

@@ -1,5 +1,5 @@
 """python -m adm -> the command line."""
 
-from adm.cli import program
+from adm.app.cli import program
 
 program()

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
-from adm.locks import locked
+from adm.store.locks import locked
 
 T = TypeVar("T")
 PATIENCE_S = 60.0  # time limit of the first collective call

@@ -80,7 +80,7 @@ class Material:
 
 def adm(words: Sequence[object], cwd: Path) -> None:
     """Run the program in this process, in a folder whose cache is its own."""
-    from adm.cli import program
+    from adm.app.cli import program
 
     os.chdir(cwd)
     os.environ |= {"XDG_CACHE_HOME": str(cwd / "cache"), "HOME": str(cwd / "home")}

@@ -12,7 +12,7 @@ import pytest
 import tiny
 from cli.conftest import Adm, adm  # noqa: F401, a fixture
 
-from adm.cli import VERBS
+from adm.app.cli import VERBS
 from adm.shown import printable
 
 TRIES = int(os.environ.get("ADM_ABUSE", "40"))

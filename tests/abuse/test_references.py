@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from evaluation.stubs import blocks, spots
 
-from adm.evaluation import (
+from adm.app.scoring import (
     Extraction,
     Report,
     Score,
@@ -21,7 +21,7 @@ from adm.evaluation import (
     make_reference,
     open_images,
 )
-from adm.evaluation.classes import ClassScores
+from adm.app.scoring.classes import ClassScores
 from adm.features import recorded_features
 
 NASTY: list[Any] = [

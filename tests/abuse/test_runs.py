@@ -12,8 +12,8 @@ import pytest
 import tiny
 import torch
 
-from adm.runs import run
-from adm.runs.watch import read_log
+from adm.app.runs import run
+from adm.app.runs.watch import read_log
 
 SEED, ROUNDS = 0, 25  # of random damage to each file
 FILES = ("run.json", "log.jsonl", "data.json")

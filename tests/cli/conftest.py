@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pytest
 import tiny
 
-from adm.cli import main
+from adm.app.cli import main
 
 
 class Answer(NamedTuple):

@@ -9,7 +9,7 @@ import torch
 from cli.conftest import Adm
 from safetensors.torch import load_file
 
-from adm import cli
+from adm.app import cli
 
 WORDS = ("train.ema_widths=0.05,0.1", "train.save_every_steps=2", "train.keep_last=1")
 

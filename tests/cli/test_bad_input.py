@@ -15,7 +15,7 @@ from cli.conftest import Adm
 from PIL import Image
 from safetensors.torch import save_file
 
-from adm.cli import in_flags
+from adm.app.cli import in_flags
 from adm.data.export import write_npz
 
 TRAIN = ("train", "digits", "--data", "digits")

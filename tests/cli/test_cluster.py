@@ -13,8 +13,8 @@ from data.test_archives import png
 from evaluation.stubs import spots
 from PIL import Image
 
-from adm.clustering import run
-from adm.clustering.listing import cluster_names
+from adm.app.scoring.clustering import run
+from adm.app.scoring.clustering.listing import cluster_names
 from adm.data import open_source
 from adm.models.load import load_classifier
 from adm.recipes.schema import to_json

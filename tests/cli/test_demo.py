@@ -13,8 +13,8 @@ from cli.conftest import Adm
 from PIL import Image
 
 from adm import load
-from adm.cli import main
-from adm.demo.sampled import sampled
+from adm.app.cli import main
+from adm.app.study.demo.sampled import sampled
 from adm.generation.cache import cache_path
 from adm.generation.diffusion import DiffusionGenerator
 from adm.models.paths import SHIPPED

@@ -10,7 +10,7 @@ import pytest
 from cli.conftest import Adm
 
 import adm as package
-from adm.cli import docs
+from adm.app.cli import docs
 
 ROOT = Path(__file__).parents[2]
 PAGES = docs.pages_in(ROOT / "docs")

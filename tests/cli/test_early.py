@@ -10,8 +10,8 @@ import tiny
 from cli.conftest import Adm
 from PIL import Image
 
-from adm.cli import early, places
-from adm.cli.obstacles import Obstacles, errors_of, gathered
+from adm.app.cli import early, places
+from adm.app.cli.obstacles import Obstacles, errors_of, gathered
 from adm.data import registry, specs
 from adm.generation.folder import MANIFEST
 from adm.recipe_names import NAMES
@@ -20,7 +20,7 @@ from adm.recipes import RECIPES
 WITHOUT_TORCH = """
 import sys
 sys.modules["torch"] = None  # so that importing it fails
-from adm.cli import main
+from adm.app.cli import main
 main(sys.argv[1:])
 """
 

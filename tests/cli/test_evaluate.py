@@ -14,8 +14,8 @@ from cli.conftest import Adm
 from evaluation.stubs import spots
 from PIL import Image
 
-from adm.cli import scoring
-from adm.evaluation import Extraction, Report, front
+from adm.app.cli import scoring
+from adm.app.scoring import Extraction, Report, front
 from adm.processes import STALL
 
 POOL = """

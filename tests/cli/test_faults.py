@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from cli.conftest import Adm
 
-from adm import cli, files
-from adm.cli import faults, said
-from adm.cli.faults import SENTENCES, sentence
-from adm.files import new_file, new_folder
+from adm.app import cli
+from adm.app.cli import faults, said
+from adm.app.cli.faults import SENTENCES, sentence
+from adm.store import files
+from adm.store.files import new_file, new_folder
 
 AGAIN = "run the command again"
 

@@ -11,9 +11,9 @@ from cli.test_output import POOL
 from evaluation.stubs import spots
 from safetensors.torch import load_file
 
-from adm.cli.recipes import memory_of
-from adm.hashes import SUMS
+from adm.app.cli.recipes import memory_of
 from adm.models.paths import resolve
+from adm.store.hashes import SUMS
 
 
 @pytest.fixture(scope="module")

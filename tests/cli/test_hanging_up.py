@@ -10,7 +10,7 @@ import launch
 import pytest
 import tiny
 
-from adm.cli.saving import saving
+from adm.app.cli.saving import saving
 
 STATUS = 128 + signal.SIGHUP
 
@@ -49,7 +49,7 @@ def test_a_closed_terminal_ends_a_run_with_a_checkpoint(tmp_path: Path) -> None:
     recipe, source, run = tiny.diffusion("train.steps=9"), tiny.stripes(), tmp_path / "run"
     path, data = launch.files(tmp_path, recipe, source)
     words = ["train", str(path), "--data", str(data), "--out", str(run)]
-    script = f"{launch.at_step(3, 'SIGSTOP')}\nfrom adm.cli import main\nmain({words})\n"
+    script = f"{launch.at_step(3, 'SIGSTOP')}\nfrom adm.app.cli import main\nmain({words})\n"
     pid, terminal = pty.fork()
     if not pid:
         os.execve(sys.executable, [sys.executable, "-c", script], launch.environment())

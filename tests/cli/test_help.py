@@ -11,11 +11,11 @@ from cli.conftest import Adm
 from cyclopts import App
 
 import adm as adm_package
-from adm.cli import VERBS
+from adm.app.cli import VERBS
 
 WITHOUT_TORCH = """
 import sys
-from adm.cli import main
+from adm.app.cli import main
 try:
     main(sys.argv[1:])
 except SystemExit as exit_:
@@ -49,10 +49,10 @@ def test_the_help_of_every_verb_has_its_summary_and_examples(
     adm: Adm, verb: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A verb with verbs of its own remembers the help that another command line gave it.
-    monkeypatch.delitem(sys.modules, f"adm.cli.{verb}", raising=False)
+    monkeypatch.delitem(sys.modules, f"adm.app.cli.{verb}", raising=False)
     answer = adm(verb, "--help")
     assert answer.status == 0
-    command = getattr(import_module(f"adm.cli.{verb}"), verb)
+    command = getattr(import_module(f"adm.app.cli.{verb}"), verb)
     help_ = command.help if isinstance(command, App) else command.__doc__
     assert help_.splitlines()[0] in answer.out
     assert len(re.findall(rf"^ adm {verb}\b", answer.out, re.MULTILINE)) >= 2

@@ -7,7 +7,7 @@ import pytest
 from cli.conftest import Adm
 from cyclopts import App, CoercionError
 
-from adm.cli import guesses, lists
+from adm.app.cli import guesses, lists
 
 EXAMPLES = {
     "numbers": (lists.numbers("0,1"), tuple[float, ...]),

@@ -16,9 +16,9 @@ from evaluation.stubs import spots, together
 from PIL import Image
 
 from adm.data.export import save_images
-from adm.files import write_json
 from adm.pictures import Row
 from adm.processes import Devices
+from adm.store.files import write_json
 
 POOL = """
 from pathlib import Path
@@ -140,7 +140,7 @@ def test_what_the_main_process_cannot_write_is_everyone_s_failure(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mine = threading.local()
-    verb = import_module("adm.cli.nearest")
+    verb = import_module("adm.app.cli.nearest")
     monkeypatch.setattr(verb, "joined", lambda device: mine.devices)
 
     def act(devices: Devices) -> None:
@@ -190,5 +190,5 @@ def test_the_failure_of_the_main_process_ends_all_in_one_line(here: Path, failur
     said = [line for line in ran.stderr.splitlines() if line.startswith("adm: ")]
     assert said, ran.stderr  # of one, or of both, unless torchrun ends the other first
     assert all(("not finite" if broken else str(UNWRITABLE.parent)) in line for line in said)
-    assert "/adm/cli/" not in ran.stderr  # as in a traceback of ours
+    assert "/adm/app/cli/" not in ran.stderr  # as in a traceback of ours
     assert left(here) == []

@@ -13,8 +13,8 @@ from cli.conftest import Adm, Answer
 from evaluation.stubs import spots
 from PIL import Image
 
-from adm import notices
-from adm.cli import output
+from adm.app import notices
+from adm.app.cli import output
 from adm.models.paths import SHIPPED
 
 POOL = """

@@ -9,7 +9,7 @@ import pytest
 import tiny
 from cli.conftest import Adm
 
-from adm.cli import places
+from adm.app.cli import places
 
 
 @pytest.fixture

@@ -2,10 +2,10 @@
 
 import pytest
 
-from adm import notices
+from adm.app import notices
+from adm.app.cli import progress as module
+from adm.app.cli.progress import Work, progress
 from adm.cached import Cached
-from adm.cli import progress as module
-from adm.cli.progress import Work, progress
 
 
 class Clock:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from adm.cli.sampling import SamplingOptions
+from adm.app.cli.sampling import SamplingOptions
 
 
 @pytest.mark.parametrize(

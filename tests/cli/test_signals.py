@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from adm.cli.stopping import PATIENCE_S, Stopped, status, stoppable
+from adm.app.cli.stopping import PATIENCE_S, Stopped, status, stoppable
 
 # A verb that writes, and takes a while to clean up.
 PROGRAM = """
 import signal, sys, time
 from pathlib import Path
-from adm import cli
-from adm.files import new_file, new_folder
-from adm.locks import locked
+from adm.app import cli
+from adm.store.files import new_file, new_folder
+from adm.store.locks import locked
 
 def call(words, **how):
     with locked(Path("run")), new_folder(Path("folder")), new_file(Path("run/file")):

@@ -8,8 +8,8 @@ import pytest
 from cli.conftest import Adm
 from evaluation.stubs import spots
 
-from adm.cli import RESUMING, after_stopping
-from adm.evaluation.statistics import CHUNK
+from adm.app.cli import RESUMING, after_stopping
+from adm.app.scoring.statistics import CHUNK
 
 # Each image whose features are computed is a line of `extracted`; the file `stop` is a Ctrl-C
 # after as many images as it says.

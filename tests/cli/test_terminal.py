@@ -14,9 +14,9 @@ from cli.conftest import Adm
 from rich.console import Console
 from rich.progress import Progress
 
-from adm.cli import output
-from adm.cli.terminal import Escaping, Lasting, terminal
-from adm.notices import notice
+from adm.app.cli import output
+from adm.app.cli.terminal import Escaping, Lasting, terminal
+from adm.app.notices import notice
 
 HOSTILE = "\x1b]0;title\x07\x1b[2J\x9b1m\u202e\r\udce9"
 SHOWN = r"\x1b]0;title\x07\x1b[2J\x9b1m\u202e\r\udce9"
@@ -108,7 +108,7 @@ def test_a_full_disk_under_standard_output_is_one_line() -> None:
 def test_closed_streams_are_written_to_in_vain(tmp_path: Path) -> None:
     """And no file that is opened takes their place."""
     code = (
-        "from adm.cli.terminal import open_standard_streams; open_standard_streams(); "
+        "from adm.app.cli.terminal import open_standard_streams; open_standard_streams(); "
         "file = open('file', 'w'); print('printed', flush=True); import os; os.write(1, b'raw')"
     )
     command = ["sh", "-c", '"$0" -c "$1" <&- >&- 2>&-', sys.executable, code]

@@ -12,10 +12,10 @@ import torch
 from cli.conftest import Adm
 from PIL import Image
 
-from adm.cli import training
-from adm.hashes import sha256
+from adm.app.cli import training
 from adm.processes import Devices
 from adm.recipes.schema import to_json
+from adm.store.hashes import sha256
 from adm.training import checkpoint, retention
 from adm.training.loop import Progress
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from cli.conftest import Adm
 
-from adm.cli import main
+from adm.app.cli import main
 from adm.generation import blocks, writing
 from adm.recipes import RECIPES, recipe
 from adm.recipes.schema import from_json, to_json

@@ -6,14 +6,14 @@ import torch
 from evaluation.stubs import blocks, spots, taken
 from oracle import Mixture, by_angle, four_modes, last, noise_like, normal, seeded
 
-from adm.clustering import choose, kmeans
-from adm.clustering.agreement import agreement
-from adm.clustering.kmeans import Points, fit, points_of
-from adm.clustering.listing import cluster_names, listed
-from adm.clustering.run import Wanted, find_clusters
+from adm.app.scoring import Extraction, extract
+from adm.app.scoring.clustering import choose, kmeans
+from adm.app.scoring.clustering.agreement import agreement
+from adm.app.scoring.clustering.kmeans import Points, fit, points_of
+from adm.app.scoring.clustering.listing import cluster_names, listed
+from adm.app.scoring.clustering.run import Wanted, find_clusters
 from adm.data.lists import csv_pairs
 from adm.data.naming import natural
-from adm.evaluation import Extraction, extract
 from adm.samplers import DDIM
 
 

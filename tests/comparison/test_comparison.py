@@ -7,11 +7,11 @@ import pytest
 import torch
 from evaluation.stubs import blocks
 
-from adm.comparison.compare import compare, shared_classes
-from adm.comparison.page import ACROSS, tiled
-from adm.comparison.within import MOST, within_class
+from adm.app.scoring import extract
+from adm.app.study.comparison.compare import compare, shared_classes
+from adm.app.study.comparison.page import ACROSS, tiled
+from adm.app.study.comparison.within import MOST, within_class
 from adm.data.source import Source, in_memory
-from adm.evaluation import extract
 
 
 def drawn(count: int, seed: int, width: int = 4, spread: float = 1.0) -> np.ndarray:

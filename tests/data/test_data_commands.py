@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from adm.cli.data import data
-from adm.cli.inspected import MOST_LISTED
+from adm.app.cli.data import data
+from adm.app.cli.inspected import MOST_LISTED
 from adm.data import open_source
 
 LIGHT = """
 import sys
-from adm.cli.data import data
+from adm.app.cli.data import data
 try:
     data([*sys.argv[1:], "--help"])
 except SystemExit as exit_:

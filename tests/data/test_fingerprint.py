@@ -15,7 +15,7 @@ from PIL import Image
 
 from adm.data import Source, fingerprint, held_out, open_source
 from adm.data.fingerprint import Fingerprint, changed
-from adm.parsed import as_type, through_json
+from adm.store.parsed import as_type, through_json
 
 COUNT = 9
 Pixels = np.ndarray  # (N, 8, 8, 3) uint8

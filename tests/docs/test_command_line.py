@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from adm.cli import VERBS, main
+from adm.app.cli import VERBS, main
 from docs import pages
 
 PAGE = pages.DOCS / "command-line.md"

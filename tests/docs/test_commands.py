@@ -13,8 +13,8 @@ from docs.commands import Outcome, Page
 from docs.world import World
 from PIL import Image
 
-from adm.cli import VERBS
-from adm.cli.values import converted
+from adm.app.cli import VERBS
+from adm.app.cli.values import converted
 from adm.data import open_source
 from adm.data.idx import DEBIAN_FASHION_MNIST
 from adm.models.load import load_any
@@ -91,7 +91,7 @@ def calls() -> Iterator[str]:
 def test_every_option_exists(call: str) -> None:
     verb, *words = shlex.split(call.partition("|")[0])
     app = App(name="adm", default_parameter=Parameter(converter=converted))
-    app.command(f"adm.cli.{verb}:{verb}", name=verb)
+    app.command(f"adm.app.cli.{verb}:{verb}", name=verb)
     app.parse_args([verb, *words], exit_on_error=False, print_error=False)
 
 

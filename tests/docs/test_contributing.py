@@ -3,7 +3,7 @@
 import re
 import tomllib
 
-from adm.cli import VERBS
+from adm.app.cli import VERBS
 from docs import pages
 
 CONTRIBUTING = pages.ROOT / "CONTRIBUTING.md"

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from adm.hashes import sha256
 from adm.models.paths import SHIPPED
+from adm.store.hashes import sha256
 
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "docs" / "results"

@@ -22,10 +22,10 @@ import tiny
 import torch
 from PIL import Image
 
+from adm.app.scoring import make_reference, open_images
 from adm.data import Source
 from adm.data.fashion import STEMS, fashion_mnist
 from adm.data.idx import FASHION_CLASSES
-from adm.evaluation import make_reference, open_images
 from adm.features import open_features
 from adm.models.convert import released_shapes
 from adm.recipes.released import RELEASED

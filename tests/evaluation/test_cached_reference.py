@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from evaluation.stubs import blocks, spots, together
 
+from adm.app.scoring import Extraction, FeatureSet, Report, extract, make_reference, statistics
+from adm.app.study.scoring import _origin, cached_reference
 from adm.data import Source
-from adm.evaluation import Extraction, FeatureSet, Report, extract, make_reference, statistics
-from adm.sweep.scoring import _origin, cached_reference
 
 COUNT = 50
 

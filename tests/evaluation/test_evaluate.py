@@ -15,9 +15,7 @@ import torch
 from evaluation.stubs import blocks, spots, taken, together
 from rich.console import Console
 
-from adm.data import open_source
-from adm.data.export import save_images
-from adm.evaluation import (
+from adm.app.scoring import (
     Extraction,
     Reference,
     evaluate,
@@ -31,8 +29,10 @@ from adm.evaluation import (
     report_on,
     resized,
 )
-from adm.evaluation.classes import class_scores
-from adm.evaluation.manifest import described, label_counts, versions
+from adm.app.scoring.classes import class_scores
+from adm.app.scoring.manifest import described, label_counts, versions
+from adm.data import open_source
+from adm.data.export import save_images
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.folder import sample_into
 from adm.generation.job import Job
@@ -228,7 +228,7 @@ def test_few_images_come_with_a_word_and_an_estimate(real: Reference) -> None:
 
 
 def test_many_images_come_without(real: Reference, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(import_module("adm.evaluation.evaluate"), "USUAL_COUNT", 60)
+    monkeypatch.setattr(import_module("adm.app.scoring.evaluate"), "USUAL_COUNT", 60)
     assert evaluate(spots(60, seed=1), real, blocks(), resamples=20).warnings == ()
 
 

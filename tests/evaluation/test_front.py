@@ -9,9 +9,9 @@ import tiny
 import torch
 
 import adm
-from adm.cli import main
-from adm.evaluation import Extraction, Report
-from adm.evaluation.front import Comparison
+from adm.app.cli import main
+from adm.app.scoring import Extraction, Report
+from adm.app.scoring.front import Comparison
 from adm.generation.job import Job
 from adm.processes import Devices
 

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from adm.data.source import in_memory
-from adm.evaluation.nearest import (
+from adm.app.scoring.nearest import (
     NONE,
     NearestImages,
     equal_pixels,
@@ -17,6 +16,7 @@ from adm.evaluation.nearest import (
     summary,
     to_json,
 )
+from adm.data.source import in_memory
 
 DIM = 8
 

@@ -9,8 +9,7 @@ import pytest
 import torch
 from evaluation.stubs import NAMES, blocks, spots
 
-from adm.data import open_source
-from adm.evaluation import (
+from adm.app.scoring import (
     extract,
     is_reference,
     load_reference,
@@ -18,7 +17,8 @@ from adm.evaluation import (
     reference,
     reference_file,
 )
-from adm.evaluation.reference import Reference, reference_of, stored_rows, stored_statistics
+from adm.app.scoring.reference import Reference, reference_of, stored_rows, stored_statistics
+from adm.data import open_source
 
 COUNT = 40
 

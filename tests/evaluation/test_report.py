@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from adm.evaluation import Report, Score
-from adm.evaluation.classes import ClassScores
+from adm.app.scoring import Report, Score
+from adm.app.scoring.classes import ClassScores
 
 
 def shown(report: Report) -> str:

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from evaluation.stubs import blocks, spots, taken
 
+from adm.app.scoring import FeatureSet, Reference, extract, scores, title
+from adm.app.scoring.classes import LEAST, class_scores, frechet_of_few
+from adm.app.scoring.reference import reference_of
+from adm.app.scoring.scores import FLOAT16, SCORES, USUAL, probabilities
 from adm.data.source import in_memory
-from adm.evaluation import FeatureSet, Reference, extract, scores, title
-from adm.evaluation.classes import LEAST, class_scores, frechet_of_few
-from adm.evaluation.reference import reference_of
-from adm.evaluation.scores import FLOAT16, SCORES, USUAL, probabilities
 from adm.metrics import (
     frechet_distance,
     inception_score,

@@ -13,10 +13,10 @@ import torch
 from evaluation.stubs import NAMES, blocks, spots, taken, together
 from torch import Tensor
 
+from adm.app.scoring import Extraction, FeatureSet, chunks, extract, make_reference, statistics
+from adm.app.scoring.statistics import digest_of
 from adm.cached import Cached
 from adm.data import Source
-from adm.evaluation import Extraction, FeatureSet, chunks, extract, make_reference, statistics
-from adm.evaluation.statistics import digest_of
 from adm.features import Extracted
 from adm.features.contract import guarded
 from adm.processes import Devices

@@ -2,8 +2,16 @@
 
 from typing import Any
 
-from adm.frontier.point import Point
-from adm.frontier.stored import Distance, Frontier, Machine, Measured, Network, Shared, Timing
+from adm.app.study.frontier.point import Point
+from adm.app.study.frontier.stored import (
+    Distance,
+    Frontier,
+    Machine,
+    Measured,
+    Network,
+    Shared,
+    Timing,
+)
 
 MACHINE = Machine("a processor", 2, "2.0")
 NETWORK = Network("tiny", "model.safetensors", "0" * 64, 4, 0.99)

@@ -11,12 +11,12 @@ import pytest
 import tiny
 from evaluation.stubs import spots
 
-from adm.cli import budgets, early_frontier, main
-from adm.cli.sampling import SamplingOptions
+from adm.app.cli import budgets, early_frontier, main
+from adm.app.cli.sampling import SamplingOptions
+from adm.app.study.frontier import machine as machine_module
+from adm.app.study.frontier.choose import recommended
+from adm.app.study.frontier.stored import load, save
 from adm.data.export import write_npz
-from adm.frontier import machine as machine_module
-from adm.frontier.choose import recommended
-from adm.frontier.stored import load, save
 from adm.generation import diffusion
 from adm.generation.manifest import read_manifest
 

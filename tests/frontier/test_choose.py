@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from frontier.measured import frontier, measured
 
-from adm.frontier.choose import (
+from adm.app.study.frontier.choose import (
     check_scale,
     factor,
     kept,
@@ -20,9 +20,9 @@ from adm.frontier.choose import (
     time_of,
     within,
 )
-from adm.frontier.point import Point, combinations
-from adm.frontier.stored import Measured, Shared, load, save
-from adm.frontier.summary import command, sentences
+from adm.app.study.frontier.point import Point, combinations
+from adm.app.study.frontier.stored import Measured, Shared, load, save
+from adm.app.study.frontier.summary import command, sentences
 
 POINTS = [
     measured("quick", 1.0, 0.9),

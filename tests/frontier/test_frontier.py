@@ -12,18 +12,22 @@ import tiny
 import torch
 from evaluation.stubs import blocks, spots, together
 
+from adm.app.study import plan as plan_module
+from adm.app.study import scoring as scoring_module
+from adm.app.study.frontier import machine as machine_module
+from adm.app.study.frontier import run as run_module
+from adm.app.study.frontier import trial as trial_module
+from adm.app.study.frontier.choose import recommended
+from adm.app.study.frontier.machine import REPEATS
+from adm.app.study.frontier.page import write
+from adm.app.study.frontier.plan import Candidates, draws_noise, possible
+from adm.app.study.frontier.point import Point, combinations
+from adm.app.study.frontier.run import chosen, estimate, run
+from adm.app.study.frontier.stored import Frontier, Machine, Shared, load
+from adm.app.study.frontier.trial import Trial, converged_points
+from adm.app.study.plan import balanced
+from adm.app.study.scoring import Scorer, Scoring, cached_reference
 from adm.cached import Cached
-from adm.frontier import machine as machine_module
-from adm.frontier import run as run_module
-from adm.frontier import trial as trial_module
-from adm.frontier.choose import recommended
-from adm.frontier.machine import REPEATS
-from adm.frontier.page import write
-from adm.frontier.plan import Candidates, draws_noise, possible
-from adm.frontier.point import Point, combinations
-from adm.frontier.run import chosen, estimate, run
-from adm.frontier.stored import Frontier, Machine, Shared, load
-from adm.frontier.trial import Trial, converged_points
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.folder import images_of
 from adm.generation.generate import block_of
@@ -32,10 +36,6 @@ from adm.images import to_float
 from adm.models.load import load_classifier, load_diffusion
 from adm.processes import Devices
 from adm.samplers import Sampling
-from adm.sweep import plan as plan_module
-from adm.sweep import scoring as scoring_module
-from adm.sweep.plan import balanced
-from adm.sweep.scoring import Scorer, Scoring, cached_reference
 
 pytestmark = pytest.mark.xdist_group("frontier")  # one worker makes what all of them use
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from numbered import Numbered
 
-from adm import files
 from adm.generation import batches, cache, folder, making, writing
 from adm.generation.folder import sample_into
 from adm.generation.job import Job
+from adm.store import files
 
 BASE = Job(Numbered(), [0, 1] * 3, 6)
 CASCADE = Job(Numbered(low_shape=(1, 4, 4)), [0, 1] * 3, 6, low_res=BASE)

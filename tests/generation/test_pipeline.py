@@ -12,7 +12,7 @@ import tiny
 import torch
 
 import adm
-from adm.cli import main
+from adm.app.cli import main
 from adm.generation import blocks
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.labels import labels_of

@@ -6,7 +6,7 @@ import launch
 import pytest
 import tiny
 
-from adm.hashes import damaged_parts
+from adm.store.hashes import damaged_parts
 
 COUNT = 24
 # In blocks of two images, so that both processes have several.

@@ -23,12 +23,12 @@ from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.folder import check, sample_into
 from adm.generation.job import Job
 from adm.generation.manifest import read_manifest
-from adm.hashes import SUMS, damaged_parts
-from adm.locks import InUse, locked
 from adm.models.load import load_classifier, load_diffusion
 from adm.recipes import recipe
 from adm.samplers import Sampling
 from adm.samplers.words import changed, to_json
+from adm.store.hashes import SUMS, damaged_parts
+from adm.store.locks import InUse, locked
 
 SETTINGS = changed(Sampling(), sampler="ddim:eta=0.5", steps=3, scale=1.5, seed=11)
 NAMES = [
@@ -67,7 +67,7 @@ def contents(out: Path) -> dict[str, bytes]:
 LEAVING = """
 import sys
 from pathlib import Path
-from adm.files import _beside
+from adm.store.files import _beside
 out = Path(sys.argv[1])
 _beside(out).mkdir()
 _beside(out).write_text("half a file")

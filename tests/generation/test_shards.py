@@ -19,7 +19,7 @@ from adm.generation.folder import sample_into
 from adm.generation.job import Job
 from adm.generation.sharded import sample_shard
 from adm.generation.shares import Shard
-from adm.locks import InUse, locked
+from adm.store.locks import InUse, locked
 
 COUNT = 10
 BASE = Job(Numbered(), [0, 1] * 5, COUNT)

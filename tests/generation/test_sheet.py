@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from adm.app.scoring.opening import open_images
 from adm.data.naming import ANIMATION, ARCHIVE, SHEET
 from adm.data.registry import open_source
-from adm.evaluation.opening import open_images
 from adm.generation import blocks
 from adm.generation.animation import MOST_FRAMES, MOST_IMAGES, animation, cost
 from adm.generation.diffusion import DiffusionGenerator

@@ -9,13 +9,13 @@ import tiny
 import torch
 from torch import Tensor, nn
 
-from adm.files import user_cache
 from adm.generation.diffusion import DiffusionGenerator
 from adm.models import compiled, engines
 from adm.models.compiled import Compiled, check_compiles
 from adm.models.load import load_classifier, load_diffusion
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.samplers.words import changed
+from adm.store.files import user_cache
 
 CPU = torch.device("cpu")
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from mutations import NASTY, one_line, paths, replaced
 
-from adm.hashes import sha256
 from adm.models.stored_grids import StoredGrid, file_of, levels_for, read, store
+from adm.store.hashes import sha256
 
 
 @pytest.fixture(name="model")

@@ -8,8 +8,8 @@ from evaluation.stubs import blocks, spots
 from numpy.linalg import matrix_rank
 from parity.goldens import Arrays, each_entry
 
-from adm.evaluation import FeatureSet, Reference, extract, scores
-from adm.evaluation.reference import load_reference
+from adm.app.scoring import FeatureSet, Reference, extract, scores
+from adm.app.scoring.reference import load_reference
 from adm.metrics import Moments, statistics
 
 

@@ -8,12 +8,12 @@ import pytest
 import tiny
 from PIL import Image
 
+from adm.app.runs.data import DataOptions, chosen, open_data
 from adm.data.colour import channels_of
 from adm.data.registry import find
 from adm.recipes import build, recipe
 from adm.recipes.following import following, free_fields, told
 from adm.recipes.overrides import override
-from adm.runs.data import DataOptions, chosen, open_data
 
 
 def folder(place: Path, mode: str, *, classes: int = 3, count: int = 4) -> Path:

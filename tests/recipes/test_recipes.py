@@ -8,6 +8,7 @@ import pytest
 import tiny
 import torch
 
+from adm.app.runs.run import check_source
 from adm.data import Source
 from adm.networks import Classifier, HeadCount, HeadWidth, UNet
 from adm.recipes import RECIPES, DiffusionRecipe, GANRecipe, build, recipe
@@ -15,7 +16,6 @@ from adm.recipes.ablations import ABLATIONS, architecture_base, attention_base, 
 from adm.recipes.paper import TRAINED, imagenet128_ablated, released_recipe
 from adm.recipes.released import RELEASED
 from adm.recipes.schema import from_json, to_json
-from adm.runs.run import check_source
 
 BASES = (architecture_base, attention_base, norm_base)
 ROWS = [row for row in ABLATIONS if row not in BASES[:2]]

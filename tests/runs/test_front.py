@@ -11,7 +11,7 @@ import tiny
 import torch
 
 import adm
-from adm.cli import main
+from adm.app.cli import main
 from adm.recipes.overrides import override
 from adm.recipes.schema import to_json
 from adm.training.loop import Progress

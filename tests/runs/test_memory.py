@@ -12,11 +12,11 @@ import pytest
 import tiny
 import torch
 
+from adm.app.runs import memory
+from adm.app.runs.memory import Ledger, Memory, batch_sizes, estimate, walk
+from adm.app.runs.memory import _peaks as peaks
 from adm.networks import recompute
 from adm.recipes import GANRecipe, Recipe, build, recipe, stages
-from adm.runs import memory
-from adm.runs.memory import Ledger, Memory, batch_sizes, estimate, walk
-from adm.runs.memory import _peaks as peaks
 from adm.training.batches import Augmentation, Batch, batch_at
 from adm.training.draws import draw
 from adm.training.objective import Objective, Outcome

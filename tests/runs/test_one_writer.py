@@ -14,8 +14,8 @@ import pytest
 import tiny
 import torch
 
-from adm.locks import FILE, InUse
-from adm.runs import run
+from adm.app.runs import run
+from adm.store.locks import FILE, InUse
 
 CPU = torch.device("cpu")
 ROUNDS = 5
@@ -25,8 +25,8 @@ STEPS = 5
 RIVALS = """
 import json, os, sys, time
 import torch
-from adm.cli import main
-from adm.runs.run import train
+from adm.app.cli import main
+from adm.app.runs.run import train
 from adm.training import log
 
 rounds, words = int(sys.argv[1]), sys.argv[2:]

@@ -8,12 +8,12 @@ import torch
 from tiny import stripes
 
 from adm import processor
+from adm.app.runs.claim import store
+from adm.app.runs.data import DataOptions, chosen, open_data
+from adm.app.runs.precision import suited
 from adm.models.load import load_diffusion
 from adm.processes import Devices
 from adm.recipes.schema import to_json
-from adm.runs.claim import store
-from adm.runs.data import DataOptions, chosen, open_data
-from adm.runs.precision import suited
 
 CPU = Devices(torch.device("cpu"))
 FLAGS = {

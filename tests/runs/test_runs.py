@@ -11,12 +11,12 @@ import pytest
 import tiny
 import torch
 
+from adm.app.runs import run
+from adm.app.runs.claim import FREE, check_same, origin_of, store
+from adm.app.runs.memory import estimate
 from adm.processes import Devices
 from adm.recipes import build
 from adm.recipes.schema import to_json
-from adm.runs import run
-from adm.runs.claim import FREE, check_same, origin_of, store
-from adm.runs.memory import estimate
 from adm.training.microbatch import largest
 from adm.training.spread import longest_share, share
 

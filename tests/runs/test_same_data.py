@@ -9,11 +9,11 @@ import tiny
 import torch
 from PIL import Image
 
+from adm.app.runs import run
+from adm.app.runs.same_data import FILE
 from adm.data import Source, open_source
 from adm.data.source import in_memory
 from adm.processes import Devices
-from adm.runs import run
-from adm.runs.same_data import FILE
 
 CPU = Devices(torch.device("cpu"))
 KEPT = ("train.save_every_steps=1", "watch.images=0")

@@ -5,11 +5,11 @@ import math
 
 import pytest
 
-from adm.evaluation import Score
+from adm.app.scoring import Score
+from adm.app.study.curve import TRUNCATIONS, Line, Series, formatted, lowest_of_all, sentences
+from adm.app.study.plots import figure
+from adm.app.study.summary import figure_notes, marks
 from adm.pictures import png
-from adm.sweep.curve import TRUNCATIONS, Line, Series, formatted, lowest_of_all, sentences
-from adm.sweep.plots import figure
-from adm.sweep.summary import figure_notes, marks
 
 SCALES = (0.0, 1.0, 2.0, 4.0)
 RISING, FALLING, VALLEY = (0.6, 0.7, 0.8, 0.9), (0.7, 0.6, 0.5, 0.3), (10.0, 6.0, 8.0, 20.0)

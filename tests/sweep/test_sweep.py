@@ -14,29 +14,29 @@ import tiny
 import torch
 from evaluation.stubs import blocks, spots, together
 
+from adm.app.scoring import load_reference, make_reference
+from adm.app.study import plan as plan_module
+from adm.app.study import run as run_module
+from adm.app.study import scoring as scoring_module
+from adm.app.study.page import columns, shown, title_of, write
+from adm.app.study.plan import Point, Sweep, balanced, sample_point
+from adm.app.study.run import SweepResult, alone, evaluations, run, share
+from adm.app.study.scoring import Scorer, Scoring, cached_reference
+from adm.app.study.summary import as_json, markdown, tables, ways
 from adm.cached import Cached
-from adm.evaluation import load_reference, make_reference
 from adm.features import Extracted
 from adm.features.contract import guarded
 from adm.generation import blocks as blocks_module
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.folder import images_of
 from adm.generation.generate import generate
-from adm.hashes import SUMS
-from adm.locks import InUse
 from adm.models.load import load_classifier, load_diffusion
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.processes import Devices
 from adm.samplers import DDIM, Sampling
 from adm.samplers.words import changed
-from adm.sweep import plan as plan_module
-from adm.sweep import run as run_module
-from adm.sweep import scoring as scoring_module
-from adm.sweep.page import columns, shown, title_of, write
-from adm.sweep.plan import Point, Sweep, balanced, sample_point
-from adm.sweep.run import SweepResult, alone, evaluations, run, share
-from adm.sweep.scoring import Scorer, Scoring, cached_reference
-from adm.sweep.summary import as_json, markdown, tables, ways
+from adm.store.hashes import SUMS
+from adm.store.locks import InUse
 
 COUNT = 12
 COLOUR = ("data.channels=3", "classifier.in_channels=3")
@@ -352,7 +352,7 @@ def test_every_number_carries_its_features(done: tuple[SweepResult, Path]) -> No
 def test_the_scores_are_those_of_the_kept_samples(
     plan: Callable[..., Sweep], scoring: Scoring, done: tuple[SweepResult, Path]
 ) -> None:
-    from adm.evaluation import evaluate, open_images
+    from adm.app.scoring import evaluate, open_images
 
     result, out = done
     for i, point in enumerate(plan().points):

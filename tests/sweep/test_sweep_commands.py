@@ -12,7 +12,7 @@ import pytest
 import tiny
 from evaluation.stubs import spots
 
-from adm.cli import main
+from adm.app.cli import main
 from adm.data.export import write_npz
 from adm.models.load import load_classifier
 

@@ -8,6 +8,7 @@ import tiny
 import torch
 from training.test_resuming import assert_same
 
+from adm.app.runs.run import TrainOptions
 from adm.generation.diffusion import DiffusionGenerator
 from adm.models.load import load_classifier, load_diffusion
 from adm.models.teacher import Teacher, following
@@ -15,7 +16,6 @@ from adm.networks import UNet, prepared
 from adm.recipes import build, recipe, stages
 from adm.recipes.overrides import override
 from adm.recipes.schema import DiffusionRecipe, from_json, to_json
-from adm.runs.run import TrainOptions
 from adm.samplers import DDIM, ClassifierGuidance, Grid, Sampling
 from adm.training.batches import Augmentation, batch_at
 
@@ -74,8 +74,8 @@ def test_micro_batches_change_no_loss(
 
 
 def test_a_checkpoint_names_its_teacher_and_classifier(tmp_path: Path, teacher: Teacher) -> None:
-    from adm.hashes import sha256
     from adm.models.paths import resolve
+    from adm.store.hashes import sha256
     from adm.training.header import entries_of
 
     options = TrainOptions(teacher=teacher)

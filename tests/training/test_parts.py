@@ -11,9 +11,9 @@ import tiny
 import torch
 from safetensors.torch import load_file, save_file
 
-from adm.hashes import SUMS, damaged_parts, seal
 from adm.models.load import load_diffusion
 from adm.processes import Devices
+from adm.store.hashes import SUMS, damaged_parts, seal
 from adm.training import checkpoint
 from adm.training.finished import finished, latest, step_of
 

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from scipy.integrate import quad
 from torch import nn
 
-from adm.hashes import SUMS, damaged_parts, read_sums
 from adm.processes import Devices
+from adm.store.hashes import SUMS, damaged_parts, read_sums
 from adm.training import posthoc
 from adm.training.checkpoint import load_model
 from adm.training.ema import EMA, Power, averages

@@ -8,9 +8,9 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from adm.runs.watch.curves import curves, draw, read_log
-from adm.runs.watch.panels import PANELS, Column, as_percent, smoothed
-from adm.runs.watch.times import Times
+from adm.app.runs.watch.curves import curves, draw, read_log
+from adm.app.runs.watch.panels import PANELS, Column, as_percent, smoothed
+from adm.app.runs.watch.times import Times
 
 
 def full_log(path: Path, steps: int = 120) -> Path:
@@ -154,7 +154,7 @@ def test_the_picture_is_renewed_at_its_times_with_what_is_not_in_the_log_yet(
         drawn.append(log["validation/loss"].steps.tolist())
         return draw(log, title)
 
-    monkeypatch.setattr("adm.runs.watch.curves.draw", recorded)
+    monkeypatch.setattr("adm.app.runs.watch.curves.draw", recorded)
     watch = curves(tmp_path, Times(40, 400))
     watch(39, {})
     assert not (tmp_path / "progress.png").exists()

@@ -9,17 +9,17 @@ import torch
 from PIL import Image
 from watch import states
 
+from adm.app.runs.watch.compose import drawing, evaluated_at_once
+from adm.app.runs.watch.mistakes import mistakes
+from adm.app.runs.watch.preview import Drawn, Weights, preview, write
+from adm.app.runs.watch.samples import layout, preview_sampling
+from adm.app.runs.watch.times import Times, guarded
+from adm.app.runs.watch.weights import mean_weights, model_of
 from adm.data import Source
 from adm.generation.diffusion import DiffusionGenerator
 from adm.pictures import fitted, tile_size
 from adm.processes import Devices
 from adm.recipes import Recipe
-from adm.runs.watch.compose import drawing, evaluated_at_once
-from adm.runs.watch.mistakes import mistakes
-from adm.runs.watch.preview import Drawn, Weights, preview, write
-from adm.runs.watch.samples import layout, preview_sampling
-from adm.runs.watch.times import Times, guarded
-from adm.runs.watch.weights import mean_weights, model_of
 
 TIMES = Times(every=1, total=2)
 
@@ -125,7 +125,7 @@ def test_a_preview_is_called_by_its_run_folder(
         return Image.new("RGB", (4, 4))
 
     for module in ("samples", "upsampled", "mistakes"):
-        monkeypatch.setattr(f"adm.runs.watch.{module}.sheet", noted)
+        monkeypatch.setattr(f"adm.app.runs.watch.{module}.sheet", noted)
     pictures(tiny.KINDS[kind]("watch.images=3"), tmp_path / "blue-shirts", done=2)
     assert titles[0].startswith("blue-shirts, step 2:")
     assert ("20 DDIM steps" in titles[0]) == (kind != "classifier")  # of 20 levels

@@ -11,13 +11,13 @@ import torch
 from torch import nn
 from watch import states
 
+from adm.app.runs.watch import validation as validation_module
+from adm.app.runs.watch.times import Times
+from adm.app.runs.watch.validation import FAR, Measured, measure, overfit, stratified, validation
 from adm.data import Source
 from adm.networks import key_dropout
 from adm.processes import Devices
 from adm.recipes import build
-from adm.runs.watch import validation as validation_module
-from adm.runs.watch.times import Times
-from adm.runs.watch.validation import FAR, Measured, measure, overfit, stratified, validation
 from adm.training.batches import Batch
 from adm.training.objective import Outcome
 

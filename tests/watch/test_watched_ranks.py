@@ -6,7 +6,7 @@ import launch
 import pytest
 import tiny
 
-from adm.runs.watch import PREVIEWS
+from adm.app.runs.watch import PREVIEWS
 
 SETTINGS = ("train.precision=float32", "train.steps=2", "watch.validation_images=10")
 

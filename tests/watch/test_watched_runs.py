@@ -10,11 +10,11 @@ import torch
 from safetensors.torch import load_file
 from watch import states
 
+from adm.app.runs.run import TrainOptions, train
+from adm.app.runs.watch import PREVIEWS, watching
 from adm.data import Source
 from adm.recipes import Recipe
 from adm.recipes.overrides import override
-from adm.runs.run import TrainOptions, train
-from adm.runs.watch import PREVIEWS, watching
 from adm.training import checkpoint
 
 WATCHED = (
@@ -96,8 +96,8 @@ def test_pictures_that_cannot_be_written_end_no_run(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("adm.runs.watch.preview.write", full)
-    monkeypatch.setattr("adm.runs.watch.curves.write", full)
+    monkeypatch.setattr("adm.app.runs.watch.preview.write", full)
+    monkeypatch.setattr("adm.app.runs.watch.curves.write", full)
     said: list[str] = []
     log = trained(chosen_of("diffusion"), tmp_path / "run", watched=True, said=said.append)
     assert len(log) == 5

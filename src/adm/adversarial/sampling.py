@@ -7,7 +7,7 @@ from pydantic import Field
 
 from adm.adversarial.latent import check_truncation
 from adm.limits import MOST_TRUNCATION
-from adm.parsed import as_type
+from adm.store.parsed import as_type
 
 
 @dataclass(frozen=True, kw_only=True)

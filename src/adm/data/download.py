@@ -25,7 +25,7 @@ from urllib.request import (
     UnknownHandler,
 )
 
-from adm.notices import notice
+from adm.app.notices import notice
 from adm.shown import shown, shown_path
 
 SCHEMES = ("http", "https")

@@ -10,9 +10,9 @@ from typing import NamedTuple
 from PIL import Image
 
 from adm.data.fetch import fetched
-from adm.files import new_folder, write_text
-from adm.hashes import sha256_of
-from adm.parsed import parse_json
+from adm.store.files import new_folder, write_text
+from adm.store.hashes import sha256_of
+from adm.store.parsed import parse_json
 
 SIDE = 64  # pixels
 REGISTRY = "https://registry.npmjs.org"

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from adm.extras import installing
-from adm.files import new_folder
+from adm.store.files import new_folder
 
 # Class -> the function of `skimage.data` whose picture scikit-image contains; none is downloaded.
 PICTURES = {

@@ -15,7 +15,7 @@ from torch import Tensor
 from adm.data.counting import count_of
 from adm.data.naming import ARCHIVE
 from adm.data.pixels import mode_of, to_picture
-from adm.files import new_folder
+from adm.store.files import new_folder
 
 UNLABELLED = "image"
 LONGEST_NAME = 40

@@ -10,12 +10,12 @@ from typing import NamedTuple
 from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit
 
+from adm.app.notices import notice
 from adm.data.download import SCHEMES, download
-from adm.files import new_file, user_cache
-from adm.hashes import sha256, sha256_of
-from adm.locks import InUse, locked
-from adm.notices import notice
 from adm.shown import printable, shown_path
+from adm.store.files import new_file, user_cache
+from adm.store.hashes import sha256, sha256_of
+from adm.store.locks import InUse, locked
 
 ABSENT = (403, 404, 410)  # HTTP statuses of a file that does not exist
 LONGEST_URL = 8_192  # characters

@@ -17,7 +17,7 @@ from pydantic import Field
 from adm.data.files import CHECKED
 from adm.data.source import CorruptImage, Open, Source
 from adm.data.threads import streamed
-from adm.hashes import sha256_of
+from adm.store.hashes import sha256_of
 
 SAMPLED = CHECKED  # images of a large set: the files whose headers are read on opening
 SMALL = 1 << 26  # bytes of images in memory, all of which are hashed

@@ -6,6 +6,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 
+from adm.app.notices import quiet
 from adm.data.counting import count_of
 from adm.data.files import Files, open_image
 from adm.data.labels import Labelled, as_classes, numbered, of_one_class
@@ -14,7 +15,6 @@ from adm.data.lists import as_label
 from adm.data.naming import at_home
 from adm.data.source import NoSplit
 from adm.extras import installing
-from adm.notices import quiet
 from adm.shown import printable, shown_path
 
 LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "category")

@@ -12,8 +12,8 @@ from adm.data.lists import LISTS, MOST_BYTES, Label, as_name, csv_pairs, json_pa
 from adm.data.naming import at_home, natural, plain
 from adm.data.regular import read_regular
 from adm.limits import MOST_CLASSES
-from adm.parsed import parse_json
 from adm.shown import short, shown, shown_path
+from adm.store.parsed import parse_json
 
 NO_LABELS = "none"
 RULES = ("folders", "prefix", NO_LABELS)

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from adm.data.naming import is_image
-from adm.parsed import parse_json
 from adm.shown import printable, shown, shown_path
+from adm.store.parsed import parse_json
 
 LISTS = (".csv", ".tsv", ".json")
 # Headings, the most likely first, regardless of case and with _ for spaces and hyphens.

@@ -15,9 +15,9 @@ from adm.data.fitting import fitted
 from adm.data.labels import CLASSES_FILE
 from adm.data.source import CorruptImage, Source
 from adm.data.threads import streamed
-from adm.files import new_file, write_text
-from adm.hashes import sha256_of
-from adm.locks import locked
+from adm.store.files import new_file, write_text
+from adm.store.hashes import sha256_of
+from adm.store.locks import locked
 
 ORIGINAL = "original"
 # Format -> its extension, and Pillow's options. WebP and PNG are lossless.

@@ -29,8 +29,8 @@ from adm.data.numbering import by_number, is_by_number, numbered_name
 from adm.data.regular import MAX_BYTES, read_regular
 from adm.data.source import CorruptImage, NoSplit
 from adm.data.tar import Entry, entries
-from adm.parsed import parse_json
 from adm.shown import printable, shown, shown_path
+from adm.store.parsed import parse_json
 
 CLASS, FIELDS = "cls", "json"  # WebDataset's extensions of an image's label and metadata
 SPLIT_OF = {name: split for split, names in SPLITS.items() for name in names}

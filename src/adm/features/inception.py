@@ -21,12 +21,12 @@ from urllib.error import URLError
 import torch
 from torch import Tensor, nn
 
+from adm.app.notices import quiet
 from adm.extras import installing
 from adm.features.contract import Extracted, Features, fingerprint, guarded
 from adm.features.preprocess import rgb, tensorflow_bilinear
-from adm.hashes import sha256
 from adm.models.pickled import State, read_tensors
-from adm.notices import quiet
+from adm.store.hashes import sha256
 
 NAME = "inception"
 URL = (

@@ -14,21 +14,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from adm.app.notices import notice
 from adm.cached import Cached
 from adm.data.naming import BASE, MANIFEST
 from adm.differences import first_difference
-from adm.files import clear, write_json
 from adm.generation.batches import Batch, Stored, listed, read
 from adm.generation.generate import block_of
 from adm.generation.generator import OnStep
 from adm.generation.job import Images, Job
 from adm.generation.making import Others, make
 from adm.generation.shares import Shard, common, without
-from adm.locks import FILE as LOCK
-from adm.locks import locked
-from adm.notices import notice
-from adm.parsed import cached_json, through_json
 from adm.processes import Devices
+from adm.store.files import clear, write_json
+from adm.store.locks import FILE as LOCK
+from adm.store.locks import locked
+from adm.store.parsed import cached_json, through_json
 
 OF_SHARD = re.compile(r".*\.part\.([0-9]+)-of-([0-9]+)")
 

@@ -9,20 +9,20 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from adm.app.notices import notice
 from adm.data.naming import ANIMATION, ARCHIVE, BASE, MANIFEST, SHEET
 from adm.data.npz import members
 from adm.differences import first_difference
-from adm.files import write_bytes
 from adm.generation.animation import animation, check_animated
 from adm.generation.cache import Caches, cache_path, caches_of, empty
 from adm.generation.generator import OnStep
 from adm.generation.job import Chain, Images, Job, chained
 from adm.generation.manifest import read_manifest
 from adm.generation.writing import places, write, write_folder
-from adm.hashes import SUMS, damaged_parts, read_sums, seal, sha256, store_sums
-from adm.notices import notice
-from adm.parsed import through_json
 from adm.processes import Devices
+from adm.store.files import write_bytes
+from adm.store.hashes import SUMS, damaged_parts, read_sums, seal, sha256, store_sums
+from adm.store.parsed import through_json
 
 
 # Seven parameters: the keyword-only ones are independent and have defaults.

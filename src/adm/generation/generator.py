@@ -6,8 +6,8 @@ from typing import Any, Protocol, TypeAlias
 
 from torch import Tensor
 
-from adm.hashes import sha256
 from adm.models.trained import Trained
+from adm.store.hashes import sha256
 
 # Called after a step with the network evaluations that it took, one image each.
 OnStep: TypeAlias = Callable[[int], None]

@@ -10,11 +10,11 @@ from torch import Tensor
 from adm.diffusion.fractional import karras, usual_start
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.generator import OnStep
-from adm.hashes import sha256
 from adm.limits import MOST_SEARCHED
 from adm.models.stored_grids import StoredGrid
 from adm.samplers import DDIM, Grid, State
 from adm.samplers.search import COEFFICIENT, best, deviations
+from adm.store.hashes import sha256
 
 DIGITS = 3  # of a stored level, after the point
 

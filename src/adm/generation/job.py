@@ -12,7 +12,7 @@ from torch import Tensor
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.generate import check_low_res
 from adm.generation.generator import Cost, Generator
-from adm.hashes import sha256_of
+from adm.store.hashes import sha256_of
 
 
 class Images(Protocol):

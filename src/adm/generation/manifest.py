@@ -8,8 +8,8 @@ from pydantic import Field
 
 from adm.data.naming import MANIFEST
 from adm.generation.labels import MOST_IMAGES
-from adm.parsed import as_type, read_json
 from adm.samplers.words import from_json, to_json
+from adm.store.parsed import as_type, read_json
 
 CURE = "sample again, or remove it"
 

@@ -16,16 +16,16 @@ from typing import Any, TypeAlias, get_args
 
 import torch
 
+from adm.app.notices import notice
 from adm.distillation import conditions
-from adm.files import user_cache, write_json
 from adm.generation.blocks import block_size
-from adm.hashes import sha256_of
 from adm.models.trained import DiffusionModel
-from adm.notices import notice
-from adm.parsed import cached_json
 from adm.processor import described, lacks_half_precision
 from adm.samplers import Sampling
 from adm.samplers.settings import Precision
+from adm.store.files import user_cache, write_json
+from adm.store.hashes import sha256_of
+from adm.store.parsed import cached_json
 
 AUTO = "auto"
 WHOLE: Precision = "float32"

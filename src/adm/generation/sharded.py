@@ -11,9 +11,9 @@ from adm.generation.folder import check_free, holds, sample_into, sampled
 from adm.generation.generator import OnStep
 from adm.generation.job import Job
 from adm.generation.shares import Shard
-from adm.locks import InUse
-from adm.locks import check_free as check_unlocked
 from adm.processes import Devices
+from adm.store.locks import InUse
+from adm.store.locks import check_free as check_unlocked
 
 ATTEMPTS, AGAIN_S = 10, 0.2  # of a shard to write the folder, and seconds between them
 

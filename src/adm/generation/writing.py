@@ -8,12 +8,12 @@ import torch
 
 from adm.data.export import Part, file_names, write_parts
 from adm.data.naming import ANIMATION, BASE, MANIFEST, SHEET
-from adm.files import new_folder, write_bytes, write_json
 from adm.generation.batches import parts_of
 from adm.generation.job import Chain, Images, Job
 from adm.generation.sheet import contact_sheet
-from adm.hashes import seal
 from adm.pictures import png
+from adm.store.files import new_folder, write_bytes, write_json
+from adm.store.hashes import seal
 
 
 def write_folder(

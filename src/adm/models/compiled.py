@@ -14,9 +14,9 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from adm.files import user_cache
-from adm.notices import notice
+from adm.app.notices import notice
 from adm.shown import shown
+from adm.store.files import user_cache
 
 MOST_FORMS = 256  # after so many compilations of one function torch refuses another; 8 by default
 # Of each input of a call: its shape and type, and whether a gradient passes to it.

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from adm.limits import MOST_CHANNELS, MOST_LEVELS, MOST_SIDE
-from adm.parsed import as_type
+from adm.store.parsed import as_type
 from adm.training.header import Metadata, Name, damaged_metadata, metadata_of
 
 FOREIGN = (".pt", ".pth")  # suffixes of files of `torch.save`

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from adm.hashes import sha256
 from adm.models.load import read
 from adm.networks import ClassifierConfig, UNetConfig, on_meta, shapes_of
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, GANRecipe, Recipe
+from adm.store.hashes import sha256
 from adm.training.weights import check_finite
 
 MOST_NAMED = 12  # classes listed in one line of the report

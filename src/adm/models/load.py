@@ -15,7 +15,6 @@ from adm.models.paths import resolve
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.networks import Classifier, UNet, on_meta, shapes_of
 from adm.networks.biggan import Generator
-from adm.parsed import read_json
 from adm.recipes import RECIPES, build, recipe
 from adm.recipes.paper import released_recipe
 from adm.recipes.schema import (
@@ -26,6 +25,7 @@ from adm.recipes.schema import (
     from_json,
     to_json,
 )
+from adm.store.parsed import read_json
 from adm.training import checkpoint
 from adm.training.header import Metadata, damaged_metadata, metadata_of
 from adm.training.parts import check_model

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from adm.arguments import check_levels
-from adm.files import write_json
-from adm.hashes import sha256
 from adm.limits import MOST_LEVELS
 from adm.models.paths import SHIPPED, beside
-from adm.parsed import as_type, read_json
+from adm.store.files import write_json
+from adm.store.hashes import sha256
+from adm.store.parsed import as_type, read_json
 
 if TYPE_CHECKING:
     from adm.samplers import Sampling

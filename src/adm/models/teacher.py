@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from adm.diffusion import Denoise, Schedule
 from adm.guidance import folded, scaled
-from adm.hashes import sha256
 from adm.models.load import load_classifier, load_diffusion
 from adm.models.pair import check_pair, classifier_of
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.recipes.schema import DiffusionRecipe, Recipe
 from adm.samplers import SAMPLERS
 from adm.shown import printable, short
+from adm.store.hashes import sha256
 
 
 @dataclass(frozen=True, eq=False)

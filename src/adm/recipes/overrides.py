@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from typing import Any
 
-from adm.parsed import parse_json
 from adm.recipes.schema import Recipe, from_json, to_json
 from adm.shown import shown
+from adm.store.parsed import parse_json
 
 SQUARE = (
     "data.size",

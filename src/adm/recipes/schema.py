@@ -13,7 +13,6 @@ from adm.adversarial import Adversarial, LatentSampling
 from adm.distillation import Distillation
 from adm.networks import ClassifierConfig, UNetConfig
 from adm.networks.biggan import BigGANConfig
-from adm.parsed import LONGEST_REASON
 from adm.recipes.settings import (
     DataSettings,
     Name,
@@ -24,6 +23,7 @@ from adm.recipes.settings import (
 from adm.samplers import Sampling
 from adm.samplers.words import upgraded
 from adm.shown import printable, short, shown
+from adm.store.parsed import LONGEST_REASON
 
 
 @dataclass(frozen=True, kw_only=True)

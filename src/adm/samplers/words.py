@@ -7,12 +7,12 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from adm.parsed import LONGEST_REASON
 from adm.samplers.grid import Grid, regridded
 from adm.samplers.settings import Sampling
 from adm.samplers.table import SAMPLERS, Sampler
 from adm.samplers.terms import SETTINGS, as_values, guided_by, setting_of, with_settings
 from adm.shown import printable, short, shown
+from adm.store.parsed import LONGEST_REASON
 
 # What users may mean that is no setting: arguments of `Pipeline.sample` and of `adm.load`.
 ARGUMENTS = ("classes", "count", "batch_size", "low_res", "upsampler_steps", "on_step")

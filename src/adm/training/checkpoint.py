@@ -26,9 +26,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from adm.files import fsync
-from adm.hashes import seal
 from adm.processes import Devices
+from adm.store.files import fsync
+from adm.store.hashes import seal
 from adm.training import contents, parts
 from adm.training.disk import unwritten
 from adm.training.finished import FOLDER, finished, latest, step_folder

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from adm.files import FULL
+from adm.store.files import FULL
 
 DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 CURES = dict.fromkeys(FULL, "free disk space") | dict.fromkeys(

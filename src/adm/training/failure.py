@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from adm.files import write_json
+from adm.store.files import write_json
 from adm.training.disk import writing
 from adm.training.update import Update
 

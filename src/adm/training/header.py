@@ -13,7 +13,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import Field
 
 from adm.limits import MOST_CHARACTERS, MOST_CLASSES, MOST_STEPS, MOST_TEXT
-from adm.parsed import as_type, parse_json
+from adm.store.parsed import as_type, parse_json
 
 FORMAT = "adm"  # the key of our metadata in the header of a model file
 LENGTH = 8  # bytes of the header's length

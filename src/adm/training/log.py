@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
-from adm.files import new_file
-from adm.notices import notice
-from adm.parsed import parse_json
+from adm.app.notices import notice
 from adm.processes import Devices
+from adm.store.files import new_file
+from adm.store.parsed import parse_json
 from adm.training.disk import writing
 
 FILE = "log.jsonl"

@@ -9,8 +9,8 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from adm.hashes import SUMS, damaged_parts, read_sums
-from adm.notices import notice
+from adm.app.notices import notice
+from adm.store.hashes import SUMS, damaged_parts, read_sums
 from adm.training.finished import finished, step_of
 from adm.training.header import FORMAT, header_of, metadata_of
 from adm.training.state import FILE, State, read_state

@@ -14,10 +14,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from adm.files import new_file
-from adm.hashes import damaged_parts, read_sums, sha256, store_sums
-from adm.notices import notice
+from adm.app.notices import notice
 from adm.processes import Devices
+from adm.store.files import new_file
+from adm.store.hashes import damaged_parts, read_sums, sha256, store_sums
 from adm.training.checkpoint import save_model
 from adm.training.disk import unwritten
 from adm.training.ema import EMA, WIDEST, Power

@@ -4,7 +4,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from adm.files import clear, link
+from adm.store.files import clear, link
 from adm.training import posthoc
 from adm.training.checkpoint import sound, states_of
 from adm.training.finished import FOLDER, finished, step_of

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from adm.parsed import as_type, read_json
+from adm.store.parsed import as_type, read_json
 from adm.training.header import Count, Steps
 
 FILE = "state.json"

@@ -1,0 +1,1 @@
+"""The application: command line, runs with their pages, scores, studies."""

@@ -1,0 +1,196 @@
+"""adm cluster DATA --features F --clusters K --out FILE -> clusters of images, as their labels."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from adm.app.cli import early, lists, places, values
+from adm.app.cli.obstacles import gathered
+from adm.app.cli.output import OUT, AsJson, say, show
+from adm.app.cli.progress import progress
+from adm.app.cli.scoring import extracted, features_named, joined, part, with_cache
+from adm.shown import shown
+
+if TYPE_CHECKING:  # so that --help does not load torch
+    from adm.app.scoring.clustering.run import Found, Images
+    from adm.app.scoring.clustering.stored import Record
+
+AUTO = "auto"
+
+
+def cluster(
+    data: str,
+    /,
+    *,
+    features: str,
+    clusters: str,
+    out: Annotated[Path, OUT],
+    page: Path | None = None,
+    split: str = "train",
+    both_splits: Annotated[bool, Parameter(negative="")] = False,
+    labels: str | None = None,
+    size: lists.Size = None,
+    channels: int | None = None,
+    seed: int = 0,
+    starts: int = 3,
+    work: Path | None = None,
+    batch_size: int = 64,
+    device: str | None = None,
+    as_json: AsJson = False,
+) -> None:
+    """Cluster images, and write the clusters as a list of labels to train with.
+
+    K-means of standardised features. Clusters are called cluster-00, cluster-01 and so on, the
+    largest first, and do not depend on labels, names or order of the images. Beside the list,
+    labels.json has the settings, hashes and sizes. The same command writes the same bytes; a
+    finished one is done at once, and an interrupted one resumes.
+
+    Examples:
+
+        adm cluster fashion-mnist --features diffusion:fashion --clusters 20 --out labels.csv
+
+        adm cluster photos/ --size 64 --features efficientnet-lite0 --clusters auto --out labels.csv
+
+        adm cluster photos.zip --labels none --size 64 --features efficientnet-lite0 \
+            --clusters 3 --out labels.csv --page clusters.html
+
+    Parameters
+    ----------
+    data
+        Data, in any of the forms of `adm train --data`.
+    features
+        Features to cluster: diffusion:MODEL[@level=100], efficientnet-lite0, dinov2, inception, a
+        classifier's file or module:function; see `adm docs features`. Score samples by other ones.
+    clusters
+        Number of clusters, or auto: of 10, 20, 50, 100 and so on, up to a cluster for 20 images,
+        the number with the largest silhouette, the mean over up to 5,000 images.
+    out
+        List of labels to write, a .csv file, for `adm train --labels`.
+    page
+        HTML file to show images of each cluster in.
+    split
+        Split of the data: train or test.
+    both_splits
+        Label the images of the other split as well, each with the cluster whose centre is nearest,
+        so that there are labels to validate on.
+    labels
+        Labels to compare the clusters with, when they are found: folders (the default), prefix (as
+        in dog_0001.png), none, or a CSV or JSON file.
+    size
+        Image size: H,W, HxW or one number. Image files are resized and cropped to it, and smaller
+        arrays are padded. By default all images keep their size.
+    channels
+        Number of channels: 1, 3 or 4. By default 3 for image files; arrays keep theirs.
+    seed
+        Random seed of K-means.
+    starts
+        Starts of K-means, of which the best is taken.
+    work
+        Folder that caches the features of every image; it must be on a disk that all machines
+        share. By default it is beside --out and removed at the end.
+    batch_size
+        Images per batch. It affects memory use and speed, and results only by rounding.
+    device
+        Device: cpu, cuda, cuda:1 or mps. The best available by default.
+    as_json
+        Print the content of labels.json as one JSON document.
+    """
+    with gathered() as check:
+        check(early.paths, [data], {"--out": (out, "labels.csv"), "--page": (page, "page.html")})
+        check(_check_files, out, page)
+        count = check(_count, clusters)
+    # Imported here, so that --help does not load torch.
+    from adm.app.scoring import Extraction
+    from adm.app.scoring.clustering import page as pages
+    from adm.app.scoring.clustering import run, stored
+
+    wanted = run.Wanted(clusters=count, seed=seed, starts=starts)
+    devices = joined(device)
+    own = _opened(data, split, labels, size, channels)
+    wanted.fits(len(own.source))
+    other = "train" if split == "test" else "test"
+    others = _opened(data, other, labels, size, channels) if both_splits else None
+    network = features_named(features, devices)
+    asked = devices.told(lambda: run.request(own, network, wanted, others))
+    record = devices.told(lambda: stored.finished(asked, out))
+    if record is not None and (page is None or devices.told(lambda: pages.shows(page, record))):
+        if devices.main:
+            show(lambda: asdict(record), as_json, lambda: None)
+            say(f"{out}: complete; {stored.summary(record)}", as_json)
+        return
+    with with_cache(Extraction(devices, batch_size, work), out) as extraction:
+        seen = extracted(network, own.source, part(extraction, "images"))
+        more = None
+        if others is not None:
+            more = others.names, extracted(network, others.source, part(extraction, "others"))
+
+        def act() -> None:
+            with progress("clustering", wanted.fits(len(own.source)), "starts") as advance:
+                result = run.find_clusters(seen, wanted, advance)
+            record = run.write(result, own.names, asked, out, more)
+            if page is not None:
+                pages.write(result, own.source, record, page)
+            show(lambda: asdict(record), as_json, lambda: _print(result, record))
+            for line in _ending(record, out, page):
+                say(line, as_json)
+
+        devices.once(act)
+
+
+def _opened(
+    data: str, split: str, labels: str | None, size: lists.Size, channels: int | None
+) -> "Images":
+    """Open a split; for the arguments see `cluster`."""
+    from adm.app.scoring.clustering.listing import names_of
+    from adm.app.scoring.clustering.run import Images
+    from adm.data.registry import at_one_size, find
+
+    found = find(data, split=split, labels=labels)
+    source = at_one_size(found, size=lists.height_and_width(size), channels=channels)
+    return Images(source, names_of(found), split)
+
+
+def _ending(record: "Record", out: Path, page: Path | None) -> list[str]:
+    """Return lines on the files, and what they must not be used for."""
+    from adm.app.scoring.clustering import stored
+
+    shown = [] if page is None else [f"{page}: images of each cluster"]
+    caution = f"score samples by other features than {record.features}"
+    return [f"{out}: {stored.summary(record)}", *shown, caution]
+
+
+def _check_files(out: Path, page: Path | None) -> None:
+    """Raise ValueError unless the files have the suffixes of what they hold."""
+    from adm.app.scoring.clustering import stored
+
+    if out.suffix.lower() != ".csv":
+        raise ValueError(f"the list is a .csv file, got --out {out}; give --out {out.name}.csv")
+    if page is not None and page.suffix.lower() != ".html":
+        raise ValueError(f"the page is an .html file, got {page}; give --page {page.name}.html")
+    places.file(stored.path_beside(out), "--out", "labels.csv")
+    stored.check_replaceable(out)
+
+
+def _count(clusters: str) -> int | None:
+    """Return the number of clusters; None for auto."""
+    if clusters == AUTO:
+        return None
+    try:
+        return values.whole(clusters)
+    except ValueError:
+        raise ValueError(
+            f"--clusters must be a number or {AUTO}, got {shown(clusters)}; such as --clusters 20"
+        ) from None
+
+
+def _print(found: "Found", record: "Record") -> None:
+    """Print what was compared: numbers of clusters, and the clusters with the labels."""
+    if record.tried:
+        print("clusters  silhouette  images of the smallest")
+        for each in record.tried:
+            print(f"{each.clusters:8}  {each.silhouette:10.3f}  {each.smallest:22}")
+        print(f"chosen: {len(record.sizes)}, the number with the largest silhouette")
+    if found.agreement is not None:
+        print(f"against the labels of the data: {found.agreement}")

@@ -1,0 +1,165 @@
+"""adm compare A B ... --out PAGE -> a page of images of the same classes, side by side."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from adm.app.cli import early, lists
+from adm.app.cli.obstacles import gathered
+from adm.app.cli.output import OUT, AsJson, say, show
+from adm.app.cli.scoring import (
+    DEFAULT_FEATURES,
+    extracted,
+    features_named,
+    joined,
+    part,
+    with_cache,
+)
+from adm.data.naming import ARCHIVE, at_home
+from adm.store.files import new_file, write_text
+
+if TYPE_CHECKING:
+    from adm.app.study.comparison.compare import Comparison
+    from adm.data import Source
+
+SHOWN = 3  # classes whose images are shown by default
+
+
+def compare(
+    *images: str,
+    out: Annotated[Path, OUT],
+    classes: Annotated[
+        tuple[str, ...] | None, Parameter(name="--class"), lists.names("sandal,bag")
+    ] = None,
+    count: int = 24,
+    features: str = DEFAULT_FEATURES,
+    picture: Path | None = None,
+    split: str = "train",
+    size: lists.Size = None,
+    channels: int | None = None,
+    work: Path | None = None,
+    batch_size: int = 64,
+    device: str | None = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show images of the same classes from several models, and of real ones, side by side.
+
+    The page has the first images of a class of each set, not selected, and for every class the mean
+    distance between two of its images, with a 95% interval: if the images of a model look alike, it
+    is smaller than that of real ones. An interrupted command resumes when it is run again.
+
+    Examples:
+
+        adm compare out/gan out/guided fashion-mnist --split test --class sandal,bag \
+            --features efficientnet-lite0 --out page.html
+
+        adm compare out/a out/b --features fashion-judge --picture page.png --out page.html
+
+    Parameters
+    ----------
+    images
+        Two or more sets of images with classes: sample folders, or data in any of the forms of
+        `adm train --data`. Classes are matched by name.
+    out
+        HTML file to write.
+    classes
+        Classes to show, separated by commas or spaces; the first three by default. The table has
+        all classes.
+    count
+        Images of each class and set to show.
+    features
+        Features in which distances are measured: inception, efficientnet-lite0, dinov2, a
+        classifier's file or module:function; see `adm docs features`.
+    picture
+        PNG file to draw the same images in.
+    split
+        Split of data that have several: train or test.
+    size
+        Image size: H,W, HxW or one number. Image files are resized and cropped to it. By default
+        that of the first set.
+    channels
+        Number of channels: 1, 3 or 4. By default those of the first set.
+    work
+        Folder that caches the features of every image; it must be on a disk that all machines
+        share. By default it is beside --out and removed at the end.
+    batch_size
+        Images per batch. It affects memory use and speed, and results only by rounding.
+    device
+        Device: cpu, cuda, cuda:1 or mps. The best available by default.
+    as_json
+        Print the distances as one JSON document.
+    """
+    with gathered() as check:
+        named = {"--out": (out, "page.html"), "--picture": (picture, "page.png")}
+        check(early.paths, images, named)
+        check(_check, images, out, picture, count)
+    # Imported here, so that --help does not load torch.
+    from adm.app.scoring import Extraction
+    from adm.app.study.comparison import compare as library
+    from adm.app.study.comparison import page as pages
+
+    devices = joined(device)
+    sources = _opened(images, split, size, channels)
+    every = library.shared_classes(sources)
+    shown = library.shared_classes(sources, classes) if classes else every[:SHOWN]
+    network = features_named(features, devices)
+    with with_cache(Extraction(devices, batch_size, work), out) as extraction:
+        seen = [
+            extracted(network, source, part(extraction, str(number)))
+            for number, source in enumerate(sources)
+        ]
+
+        def act() -> None:
+            found = library.compare(sources, seen, every)
+            write_text(out, pages.page(found, sources, shown, count))
+            if picture is not None:
+                with new_file(picture) as file:
+                    pages.picture(found, sources, shown, count).save(file, "PNG")
+            show(found.to_json, as_json, lambda: _print(found))
+            say(f"{out}: open it in a browser", as_json)
+
+        devices.once(act)
+
+
+def _opened(
+    images: tuple[str, ...], split: str, size: lists.Size, channels: int | None
+) -> "list[Source]":
+    """Open all sets at the size and with the channels of the first, unless they are given."""
+    from adm.app.scoring import open_images
+
+    sides, kept = lists.height_and_width(size), channels
+    found: list[Source] = []
+    for spec in images:
+        path = at_home(spec)
+        made = path.suffix == ".npz" or (path / ARCHIVE).is_file()  # samples have no splits
+        of = "train" if made else split
+        source = open_images(spec, split=of, size=sides, channels=kept, pad=False).source
+        kept, *shape = source.shape
+        sides = (shape[0], shape[1])
+        found.append(source)
+    return found
+
+
+def _check(images: tuple[str, ...], out: Path, picture: Path | None, count: int) -> None:
+    """Raise ValueError unless there are sets to compare and files of the right kinds."""
+    if len(images) < 2:
+        raise ValueError(f"give two or more sets of images to compare, got {len(images)}")
+    if out.suffix.lower() != ".html":
+        raise ValueError(f"the page is an .html file, got --out {out}; give --out {out.name}.html")
+    if picture is not None and picture.suffix.lower() != ".png":
+        raise ValueError(f"the picture is a .png file, got {picture}; give {picture.name}.png")
+    if count < 1:
+        raise ValueError(f"--count must be at least 1, got {count}")
+
+
+def _print(found: "Comparison") -> None:
+    """Print the distances of every class."""
+    from adm.app.study.comparison.page import told
+
+    print(f"mean distance between two images of a class, by {found.features}")
+    wide = max(len(each.name) for each in found.classes)
+    print(" " * wide, *(f"{name:>24}" for name in found.sources))
+    rows = [(each.name, each.distances) for each in found.classes]
+    for name, scores in [*rows, ("mean", found.mean())]:
+        print(f"{name:{wide}}", *(f"{told(score):>24}" for score in scores))

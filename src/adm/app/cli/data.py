@@ -1,0 +1,215 @@
+"""adm data inspect SPEC -> Report; adm data pack SPEC --out DIR -> WebDataset shards."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, Parameter
+
+from adm.app.cli import VERBS, early, inspected, lists, places
+from adm.app.cli.output import OUT, AsJson, say, show
+from adm.app.cli.progress import progress
+
+if TYPE_CHECKING:
+    pass
+
+EXAMPLES = """For example:
+
+    adm data example --out photos
+
+    adm data emoji --out emoji
+
+    adm data inspect photos --sheet photos.png
+
+    adm data pack photos --out shards --size 64
+"""
+data = App(name="data", help=VERBS["data"], help_epilogue=EXAMPLES, help_format="markdown")
+
+
+@data.command(help_epilogue="")
+def inspect(
+    spec: str,
+    /,
+    *,
+    split: str = "train",
+    labels: str | None = None,
+    out: Annotated[Path | None, OUT] = None,
+    sheet: Path | None = None,
+    cache: Path | None = None,
+    as_json: AsJson = False,
+) -> None:
+    """Count classes, image sizes, broken files and duplicates.
+
+    Decodes every image once. Broken files are listed by path; they do not change the exit status.
+
+    Examples:
+
+        adm data inspect photos
+
+        adm data inspect photos.zip --labels photos.csv --out photos.json --sheet photos.png
+
+    Parameters
+    ----------
+    spec
+        Data, in any of the forms of `adm train --data`.
+    split
+        Split of the data: train or test.
+    labels
+        Where labels come from: folders (the default), prefix (as in dog_0001.png), none, or a CSV
+        or JSON file.
+    out
+        JSON file to write the whole report to.
+    sheet
+        PNG file to draw some images of each class to, one row per class.
+    cache
+        Cache folder of downloaded shards.
+    as_json
+        Print the whole report as one JSON document.
+    """
+    early.paths([spec], {"--out": (out, "report.json"), "--sheet": (sheet, "sheet.png")})
+    from adm.data import inspect as library
+    from adm.data.counting import count_of
+    from adm.data.registry import find
+
+    found = find(spec, split=split, labels=labels, cache=cache)
+    for path in filter(None, (out, sheet)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with progress(f"reading {found.name}", len(found), "images") as advance:
+        report = library.inspect(found, advance)
+    show(report.to_json, as_json, lambda: inspected.show(report))
+    if out is not None:
+        inspected.write(out, report, as_json)
+    if sheet is not None:
+        examples = library.examples(found)
+        inspected.draw(report, examples, sheet)
+        classes = count_of(len(report.classes), "class", "classes")
+        say(f"{sheet}: {len(examples)} of {classes}, a row each, in the order above", as_json)
+
+
+@data.command(help_epilogue="")
+def pack(
+    spec: str,
+    /,
+    *,
+    out: Annotated[Path, OUT],
+    split: str = "train",
+    labels: str | None = None,
+    size: lists.Size = None,
+    channels: int | None = None,
+    format: str = "png",
+    shard_size: int = 10_000,
+    skip_corrupt: Annotated[bool, Parameter(negative="")] = False,
+    cache: Path | None = None,
+) -> None:
+    """Write WebDataset shards.
+
+    Writes train-000000.tar and so on, and classes.json, which `adm train --data FOLDER` and the
+    webdataset package read. The same data give the same bytes. An interrupted command resumes when
+    it is run again.
+
+    Examples:
+
+        adm data pack photos --out shards --size 64
+
+        adm data pack photos --split test --out shards --size 64
+
+        adm data pack photos.zip --labels prefix --out shards --format original
+
+    Parameters
+    ----------
+    spec
+        Data, in any of the forms of `adm train --data`.
+    out
+        Folder to write; it may hold the shards of other splits.
+    split
+        Split of the data: train or test.
+    labels
+        Where labels come from: folders (the default), prefix (as in dog_0001.png), none, or a CSV
+        or JSON file.
+    size
+        Image size: H,W, HxW or one number. Images are resized and cropped to it; by default they
+        keep their size.
+    channels
+        Number of channels: 1, 3 or 4. By default 3 for image files; arrays keep theirs.
+    format
+        Format of the images: png, jpeg (quality 95), webp (lossless), or original (the files
+        unchanged).
+    shard_size
+        Images per shard.
+    skip_corrupt
+        Skip images that cannot be decoded.
+    cache
+        Cache folder of downloaded shards.
+    """
+    early.pack(spec, out)
+    from adm.data import pack as library
+    from adm.data.counting import count_of
+    from adm.data.registry import find
+
+    packing = library.Packing(lists.height_and_width(size), channels, format, shard_size)
+    found = find(spec, split=split, labels=labels, cache=cache)
+    with progress(f"packing {found.name}", len(found), "images") as advance:
+        done = library.pack(
+            found, out, packing, split=split, skip_corrupt=skip_corrupt, advance=advance
+        )
+    for path in done.skipped[: inspected.MOST_LISTED]:
+        say(f"skipped, broken: {path}")
+    if len(done.skipped) > inspected.MOST_LISTED:
+        say(f"and {len(done.skipped) - inspected.MOST_LISTED} more")
+    before = f", {done.kept} of them from an earlier run" if done.kept else ""
+    shards = count_of(done.shards, f"{split} shard")
+    say(f"{out}: {shards}{before}; {count_of(done.images, 'image')} written")
+
+
+@data.command(help_epilogue="")
+def example(*, out: Annotated[Path, OUT]) -> None:
+    """Write a small folder of colour photographs, to try the other commands with.
+
+    The images are 2,200 crops of pictures that scikit-image contains, 64x64, of six classes:
+    folders train/CLASS and test/CLASS of JPEG files. Nothing is downloaded.
+
+    Examples:
+
+        adm data example --out photos
+
+    Parameters
+    ----------
+    out
+        Folder to write.
+    """
+    places.replaceable(out)
+    from adm.data.example import PICTURES, write_example
+
+    with progress("cutting", len(PICTURES), "pictures") as advance:
+        count = write_example(out, advance)
+    say(f"{out}: {count:,} images of {len(PICTURES)} classes, in train/ and test/")
+
+
+@data.command(help_epilogue="")
+def emoji(
+    *, out: Annotated[Path, OUT], skin_tones: Annotated[bool, Parameter(negative="")] = False
+) -> None:
+    """Write a folder of emoji in three styles: colour images of nine groups, 64x64, on white.
+
+    They are those of Google, of Twitter and of Microsoft in 3D: folders train/GROUP and test/GROUP
+    of PNG files. An emoji is in the same split in all styles. styles.csv has the style of each
+    image, for --labels, and LICENCES.txt the terms of use. 152 MB are downloaded once from npm's
+    registry, and compared with hashes.
+
+    Examples:
+
+        adm data emoji --out emoji
+
+    Parameters
+    ----------
+    out
+        Folder to write.
+    skin_tones
+        Keep all skin tones of an emoji, which are nearly the same image.
+    """
+    places.replaceable(out)
+    from adm.data.emoji import PACKAGES, write_emoji
+
+    with progress("writing", len(PACKAGES), "packages") as advance:
+        counts = write_emoji(out, skin_tones=skin_tones, advance=advance)
+    styles = ", ".join(f"{count:,} of {style}" for style, count in counts.items())
+    say(f"{out}: {sum(counts.values()):,} images in train/ and test/: {styles}")

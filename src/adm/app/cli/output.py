@@ -1,0 +1,59 @@
+"""Any, bool -> one JSON document, or text, on standard output; notices beside it."""
+
+import json
+import math
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from adm.app.notices import notice
+from adm.shown import printable
+
+OUT = Parameter(name=("--out", "-o"))
+AsJson = Annotated[bool, Parameter(name="--json", negative="")]
+
+
+def show(value: Callable[[], Any], as_json: bool, text: Callable[[], None]) -> None:
+    """Print a result: as one JSON document, or by `text`.
+
+    Args:
+        value: returns the result as JSON values; NaN and infinities become null.
+    """
+    if as_json:
+        print(as_document(_finite(value()), indent=1))
+    else:
+        text()
+
+
+def as_document(value: Any, indent: int) -> str:
+    """Return a JSON document for standard output.
+
+    Characters on which a terminal would act, or that the encoding lacks, are escaped as in JSON.
+    """
+    encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").lower()
+    in_ascii = not encoding.startswith("utf")
+    text = json.dumps(value, indent=indent, ensure_ascii=in_ascii, allow_nan=False)
+    return "\n".join(
+        line if line.isprintable() else "".join(map(_escaped, line)) for line in text.split("\n")
+    )
+
+
+def _escaped(character: str) -> str:
+    is_plain = printable(character) == character
+    return character if is_plain else json.dumps(character)[1:-1].replace("\x7f", "\\u007f")
+
+
+def say(line: str, as_json: bool = False) -> None:
+    """Print a notice, beside the JSON document if there is one: then on standard error."""
+    notice(line, sys.stderr if as_json else sys.stdout)
+
+
+def _finite(value: Any) -> Any:
+    """Replace NaN and infinities by None, because JSON has neither."""
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,121 @@
+"""adm recipes [NAME] -> names and summaries, or one Recipe as JSON with its memory."""
+
+import inspect
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from adm.app.cli.output import AsJson, show
+
+if TYPE_CHECKING:
+    from adm.app.runs.memory import Memory
+    from adm.recipes import Recipe
+
+GIB, MIB = 2**30, 2**20
+
+
+def recipes(
+    name: str | None = None,
+    /,
+    *,
+    memory: Annotated[bool, Parameter(negative="")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the recipes, or show one with its settings.
+
+    Examples:
+
+        adm recipes
+
+        adm recipes fashion
+
+        adm recipes 64-256-upsampler --memory
+
+    Parameters
+    ----------
+    name
+        Recipe to show.
+    memory
+        Also print the estimated memory of a training step, which takes up to a minute for large
+        networks.
+    as_json
+        Print all as one JSON document.
+
+    Raises
+    ------
+    ValueError
+        There is no such recipe; names similar ones.
+    """
+    # Imported here, so that --help does not load torch.
+    from adm.recipes import RECIPES, recipe
+
+    if name is not None:
+        chosen, text = recipe(name), inspect.getdoc(RECIPES[name]) or ""
+        show(lambda: _as_json(chosen, text, memory), as_json, lambda: _print(chosen, text, memory))
+        return
+    if memory:
+        raise ValueError("--memory needs a recipe; give one, as in adm recipes fashion --memory")
+    width = max(map(len, RECIPES))
+    listed = {
+        key: (inspect.getdoc(make) or "").split("\n\n")[0].replace("\n", " ")
+        for key, make in RECIPES.items()
+    }
+    show(
+        lambda: [{"name": key, "summary": summary} for key, summary in listed.items()],
+        as_json,
+        lambda: print("\n".join(f"{key:{width}}  {summary}" for key, summary in listed.items())),
+    )
+
+
+def _print(chosen: "Recipe", text: str, memory: bool) -> None:
+    from adm.recipes.schema import to_json
+
+    print(text)
+    if memory:
+        print(memory_of(chosen))
+    print(json.dumps(to_json(chosen), indent=2))
+
+
+def _as_json(chosen: "Recipe", text: str, memory: bool) -> dict[str, Any]:
+    from adm.recipes.schema import to_json
+
+    found = {"description": text, "recipe": to_json(chosen)}
+    if not memory:
+        return found
+    estimates = {
+        "activations_recomputed" if recomputed else "activations_stored": estimate._asdict()
+        for recomputed, estimate in estimates_of(chosen)
+    }
+    return found | {"memory_in_bytes": estimates}
+
+
+def estimates_of(chosen: "Recipe") -> "list[tuple[bool, Memory]]":
+    """Estimate the memory of a training step, with activations stored (False) and recomputed."""
+    from adm.app.runs.memory import estimate
+
+    def one(recomputed: bool) -> "Memory":
+        train = replace(chosen.train, checkpoint_activations=recomputed)
+        return estimate(replace(chosen, train=train))
+
+    return [(False, one(False)), (True, one(True))]
+
+
+def memory_of(chosen: "Recipe") -> str:
+    """Describe the memory of a training step, with activations stored and recomputed."""
+    from adm.recipes import GANRecipe
+    from adm.recipes.stages import parts_of
+
+    lines = [f"Estimated memory of a training step in {chosen.train.precision}:"]
+    for recomputed, found in estimates_of(chosen):
+        how = "activations recomputed" if recomputed else "activations stored"
+        mark = " (this recipe)" if recomputed == chosen.train.checkpoint_activations else ""
+        lines.append(
+            f"  {found.fixed / GIB:.2f} GiB plus {found.per_image / MIB:,.1f} MiB per image at a "
+            f"time, {how}{mark}"
+        )
+    if isinstance(chosen, GANRecipe):
+        whole = chosen.train.batch_size // parts_of(chosen)
+        lines.append(f"  {whole:,} images at a time in one process: a GAN does not divide a step's")
+    return "\n".join(lines)

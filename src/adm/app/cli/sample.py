@@ -1,0 +1,104 @@
+"""adm sample MODEL --out DIR -> sample folder: PNG files, samples.npz, samples.json."""
+
+from pathlib import Path
+from typing import Annotated
+
+from adm.app.cli import budgets, early, lists
+from adm.app.cli.output import OUT
+from adm.app.cli.proportions import labels_like
+from adm.app.cli.sampling import DEFAULT, SamplingOptions
+
+
+def sample(
+    model: str,
+    /,
+    *,
+    out: Annotated[Path, OUT],
+    classes: Annotated[tuple[str, ...] | None, lists.CLASSES] = None,
+    count: int | None = None,
+    proportions: str | None = None,
+    how: SamplingOptions = DEFAULT,
+    upsampler: str | None = None,
+    upsampler_steps: int | None = None,
+    budget: str | None = None,
+    frontier: Path | None = None,
+) -> None:
+    """Sample images from a model.
+
+    The folder holds PNG files named by class and seed, grid.png with all of them or the first of
+    each class, samples.npz in the released layout (arr_0 uint8 NHWC, arr_1 labels), samples.json,
+    which records how the images were sampled, and SHA256SUMS, the hashes of all files. The same
+    command writes the same files. An interrupted command resumes when it is run again, and a
+    finished one is done; it makes pictures again that are missing or damaged. Images with a number
+    of channels other than 1, 3 or 4 are stored in samples.npz only. torchrun, or --shard without
+    it, distributes the images over several processes or machines; the files are the same, and
+    memory use does not grow with their number (`adm docs many-images`).
+
+    Examples:
+
+        adm sample fashion --classes sneaker:16,bag:4 --scale 2 --out out/pairs
+
+        adm sample fashion --classes all:4 --scale 2 --animate --out out/film
+
+        adm sample fashion --classes all:8 --sampler ancestral --steps 100 --out out/all
+
+        adm sample fashion --classes all:8 --scale 2 --budget 100ms --out out/soon
+
+        adm sample runs/digits --classifier runs/digits-classifier --scale 1 --out out/digits
+
+        adm sample 256x256_diffusion_uncond.pt --classifier 256x256_classifier.pt --scale 10 \
+            --classes 207:4 --out out/retrievers
+
+        torchrun --nproc-per-node 8 -m adm sample fashion --count 50000 --out out/many
+
+        adm sample fashion --count 50000 --shard 2/4 --out out/shards
+
+        adm sample runs/biggan --truncation 0.5 --classes all:8 --out out/gan
+
+        adm sample 64x64_diffusion.pt --upsampler 64_256_upsampler.pt --out out/large
+
+    Parameters
+    ----------
+    model
+        A path (a file or a run folder) or a shipped name, such as fashion.
+    out
+        Sample folder to write.
+    classes
+        Classes by name or number, with counts, separated by commas or spaces: sneaker:16,bag:4 or
+        all:8. Quote a name with spaces: "ankle boot:4". By default all classes take turns.
+    count
+        Number of images, if --classes has no counts.
+    proportions
+        List of labels, such as one of adm cluster, whose proportions of classes the images get.
+    upsampler
+        Upsampler to apply to the images, which are also stored in base/.
+    upsampler_steps
+        Evaluations of the upsampler per image; its recipe's value by default.
+    budget
+        Time for an image, as in 0.05s or 50ms: takes the sampler, spacing, steps and precision that
+        are best within it, as `adm frontier` has measured.
+    frontier
+        Folder of `adm frontier` that --budget reads; by default what it has stored with the model.
+    """
+    chosen = lists.joined(classes)
+    early.sample(
+        model,
+        out,
+        how,
+        classes=chosen,
+        count=count,
+        proportions=proportions,
+        upsampler=upsampler,
+        upsampler_steps=upsampler_steps,
+        budget=budget,
+        frontier=frontier,
+    )
+    how, devices = how.joined()
+    if budget is not None:
+        how = budgets.fitted(how.of_diffusion(model), how, budget, frontier, model)
+    pipeline = how.pipeline(model, upsampler)
+    wanted = chosen
+    if proportions is not None:
+        wanted, count = labels_like(proportions, pipeline.classes, count), None
+    job = pipeline.job(wanted, count, upsampler_steps=upsampler_steps, **how.settings)
+    how.sample_into(out, job, f"sampling {job.count} images", devices)

@@ -1,0 +1,229 @@
+"""Options of the scoring verbs -> Devices, Features, (H, W), Extraction."""
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from adm.app.cli.progress import progress
+
+if TYPE_CHECKING:  # so that --help does not load torch
+    from adm.app.scoring import Extraction, FeatureSet, Reference
+    from adm.app.study.scoring import Scorer
+    from adm.data import Source
+    from adm.features import Features
+    from adm.processes import Devices
+
+DEFAULT_FEATURES = "inception"
+LONGEST_WAIT = timedelta(days=7)  # of a rank that is done, or that has nothing to do meanwhile
+
+
+def joined(device: str | None) -> "Devices":
+    """Join the ranks that were launched together; alone, use the given device."""
+    from adm.models.device import pick
+    from adm.processes import Devices, join, launched
+
+    if not launched():
+        return Devices(pick(device))
+    return join(pick(device) if device else None, stall=LONGEST_WAIT)
+
+
+@contextmanager
+def suggesting() -> Iterator[None]:
+    """Add to an error about Inception the features that need no download."""
+    try:
+        yield
+    except ValueError as error:
+        if "inception" not in str(error).lower() or "not FID" in str(error):
+            raise
+        raise ValueError(
+            f"{error}; or give --features efficientnet-lite0 or others (`adm docs features`), "
+            "whose distances are not FID"
+        ) from None
+
+
+def features_named(name: str, devices: "Devices") -> "Features":
+    """Open features; an error about Inception suggests others, which need no download."""
+    from adm.features import open_features
+
+    with suggesting():
+        return open_features(name, devices.device)
+
+
+def features_for(
+    wanted: Sequence[str] | None, references: "Sequence[Reference]", devices: "Devices"
+) -> list["Features"]:
+    """Open the features that are wanted; if none are, those that the references record.
+
+    Without references, they are Inception's.
+
+    Args:
+        wanted: features specs of the caller.
+        references: from files, which name only features that come with this package.
+    """
+    from adm.features import recorded_features
+
+    if wanted or not references:
+        return [features_named(name, devices) for name in wanted or [DEFAULT_FEATURES]]
+    with suggesting():
+        return [recorded_features(each.features, each.name, devices.device) for each in references]
+
+
+@contextmanager
+def with_progress(extraction: "Extraction", what: str, count: int) -> Iterator["Extraction"]:
+    """Show the progress of this rank's share of `count` images, on the main rank only."""
+    from adm.app.scoring.statistics import own_images
+
+    if not count or not extraction.devices.main:
+        yield extraction
+        return
+    with progress(what, own_images(count, extraction.devices), "images") as advance:
+        yield replace(extraction, on_images=advance)
+
+
+def extracted(features: "Features", source: "Source", extraction: "Extraction") -> "FeatureSet":
+    """Extract the features of every image of a source, and show the progress."""
+    from adm.app.scoring import extract
+
+    what = f"extracting features of {source.name}"
+    with with_progress(extraction, what, len(source)) as shown:
+        return extract(source, features, shown)
+
+
+def reference_data(spec: str, split: str, shape: tuple[int, int, int]) -> "Callable[[], Source]":
+    """Return a function that opens the reference data at the size of the images of a model.
+
+    Args:
+        shape: (C, H, W) of the images.
+    """
+    from adm.app.scoring import open_images
+
+    channels, height, width = shape
+    return lambda: open_images(spec, split=split, size=(height, width), channels=channels).source
+
+
+@contextmanager
+def with_cache(
+    extraction: "Extraction", out: Path | None, compared: Sequence[object] = ()
+) -> Iterator["Extraction"]:
+    """Add a cache folder if `extraction` has none; remove it once the block succeeds.
+
+    It stays after an error or an interruption, so that the same command resumes. No other process
+    may use the folder in the meantime.
+
+    Args:
+        out: the file to write, beside which the folder is. If None, the folder is in the user's
+            cache, or there is none if that cannot be written.
+        compared: what the command compares, which names the folder in the user's cache.
+    """
+    devices, given = extraction.devices, extraction.work
+    if given is not None:
+        with _held(given, devices):
+            yield extraction
+        return
+    work = _of_user(compared) if out is None else out.with_name(f".{out.name}.work")
+    if not all(devices.gather(out or _writable(work))):
+        yield extraction
+        return
+    try:
+        with _held(work, devices):
+            yield replace(extraction, work=work)
+            devices.once(lambda: shutil.rmtree(work, ignore_errors=True))
+    except BaseException:
+        _remove_empty(work)
+        raise
+
+
+@contextmanager
+def _held(folder: Path, devices: "Devices") -> Iterator[None]:
+    from adm.store.locks import InUse
+
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(devices.holding(folder))
+        except InUse as error:
+            raise InUse(f"{error} by --work") from None
+        yield
+
+
+def _of_user(compared: Sequence[object]) -> Path:
+    """Return a folder of the user's cache, named by a hash of what is compared."""
+    from adm.data.fetch import cache_folder
+    from adm.data.naming import at_home
+    from adm.store.hashes import sha256_of
+
+    paths = [at_home(each) if isinstance(each, str) else each for each in compared]
+    whole = [each.resolve() if isinstance(each, Path) and each.exists() else each for each in paths]
+    return cache_folder().with_name("features") / sha256_of(repr(whole).encode())[:16]
+
+
+def _writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return True
+
+
+def part(extraction: "Extraction", name: str) -> "Extraction":
+    """Return the extraction with a sub-folder of its cache, for one of several sets of images."""
+    if extraction.work is None:
+        return extraction
+    return replace(extraction, work=extraction.work / name)
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove a folder that holds no files, and its empty sub-folders."""
+    for each in (*folder.glob("*/"), folder):
+        with suppress(OSError):  # not empty, or removed by another rank
+            each.rmdir()
+
+
+def scorers_for(
+    specs: Sequence[str],
+    wanted: Sequence[str] | None,
+    data: "Callable[[], Source]",
+    out: Path,
+    extraction: "Extraction",
+) -> list["Scorer"]:
+    """Return features, each with its reference, read from a file or computed from data."""
+    from adm.app.scoring import is_reference, load_reference
+    from adm.app.study.scoring import Scorer, cached_completion
+
+    files = [spec for spec in specs if is_reference(spec)]
+    if len(files) != len(specs) and len(specs) != 1:
+        raise ValueError(
+            f"references are {', '.join(specs)}; give one data set, or a file of adm reference for "
+            "each of the features"
+        )
+    opened = [load_reference(file) for file in files]
+    networks = features_for(wanted, opened, extraction.devices)
+    if not files:
+        return _from_data(data(), networks, out, extraction)
+    if len(networks) != len(files):
+        raise ValueError(
+            f"got {len(networks)} features and {len(files)} references; give one reference for each"
+        )
+    scorers = []
+    for features, reference in zip(networks, opened, strict=True):
+        what = f"extracting features of {reference.name} by {features.name}"
+        with with_progress(extraction, what, reference.missing) as shown:
+            scorers.append(Scorer(features, cached_completion(reference, features, out, shown)))
+    return scorers
+
+
+def _from_data(
+    source: "Source", networks: "Sequence[Features]", out: Path, extraction: "Extraction"
+) -> list["Scorer"]:
+    """Compute the references of `source`, and store them in the sweep folder."""
+    from adm.app.study.scoring import Scorer, cached_reference
+
+    scorers = []
+    for features in networks:
+        what = f"reference of {source.name} by {features.name}"
+        with with_progress(extraction, what, len(source)) as shown:
+            scorers.append(Scorer(features, cached_reference(source, features, out, shown)))
+    return scorers

@@ -1,0 +1,152 @@
+"""adm train RECIPE --out DIR -> run folder: checkpoints/, log.jsonl, previews/, progress.png."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from adm.app.cli import early, lists
+from adm.app.cli.output import OUT
+
+
+def train(
+    name: Annotated[str, Parameter(name="RECIPE")],
+    /,
+    *,
+    out: Annotated[Path, OUT],
+    data: str | None = None,
+    labels: str | None = None,
+    validation: str | None = None,
+    hold_out: float | None = None,
+    skip_corrupt: Annotated[bool, Parameter(negative="")] = False,
+    set: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
+    steps: int | None = None,
+    micro_batch: str | None = None,
+    pretrained: str | None = None,
+    rename: Annotated[tuple[str, ...] | None, lists.RENAMES] = None,
+    teacher: str | None = None,
+    teacher_classifier: str | None = None,
+    shard: Annotated[bool, Parameter(negative="")] = False,
+    check_data: Literal["sample", "all", "none"] = "sample",
+    tensorboard: Annotated[bool, Parameter(negative="")] = False,
+    wandb: str | None = None,
+    device: str | None = None,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Train a diffusion model, a noisy classifier or an upsampler, or distil a sampler.
+
+    The run folder holds checkpoints/, log.jsonl, previews/ and progress.png, and is a model for
+    `adm sample` and `adm info`. Ctrl-C, SIGTERM and a closed terminal (SIGHUP) save a checkpoint
+    and exit. The same command resumes from the newest checkpoint, with the result of a run that was
+    never stopped. The numbers of channels and classes of a named recipe are those of the data,
+    unless --set sets them: grey images make a grey model, and colour images one of colour. On a CPU
+    without instructions for bfloat16 it is trained in float32.
+
+    Examples:
+
+        adm train digits --out runs/digits
+
+        adm train photos --data photos/ --out runs/photos
+
+        adm train photos --data photos/ --set data.channels=1 --out runs/grey-photos
+
+        adm train fashion --pretrained fashion --data garments/ --rename bag=handbag \
+            --set data.channels=1 --out runs/garments
+
+        adm train fashion-distilled --teacher fashion --out runs/fast
+
+        torchrun --nproc-per-node 8 -m adm train 64x64-diffusion --data imagenet/ --out runs/64
+
+    Parameters
+    ----------
+    name
+        A name that `adm recipes` lists, a JSON file, or a model whose recipe to use.
+    out
+        Run folder to write or to resume.
+    data
+        fashion-mnist[:/FOLDER], digits, a folder, an archive, shards, hf:NAME, ...
+        `adm docs data` lists all forms. The recipe's data by default.
+    labels
+        Where labels come from: folders (the default), prefix (as in dog_0001.png), none, or a CSV
+        or JSON file.
+    validation
+        Data to validate on. By default the test split of the data, if there is one.
+    hold_out
+        Fraction of the training images to validate on instead of training on them.
+    skip_corrupt
+        Replace an image that cannot be read by the next one, with a message, instead of failing.
+    set
+        Fields of the recipe to change, as field=value, separated by spaces. The list of fields is
+        printed by --dry-run.
+    steps
+        Total number of optimizer steps; the recipe's value by default.
+    micro_batch
+        Images per forward and backward pass: a number, or auto for the most that fit into memory.
+        It affects memory use and speed, and results only by rounding.
+    pretrained
+        Model to initialize the weights from: a path (a file or a run folder) or a shipped name.
+        Classes are matched by name.
+    rename
+        Classes of --pretrained to rename to those of the data, as old=new, separated by commas or
+        spaces.
+    teacher
+        Guided model that a recipe of distillation distils: a path or a shipped name. Network,
+        process and data follow from it.
+    teacher_classifier
+        Classifier that guides the teacher. By default the one that belongs to it.
+    shard
+        Shard the weights over the processes (FSDP), for networks too large for one device.
+    check_data
+        Images to compare, on resuming, with what they were when the run began: a sample, which is
+        all of them in small data sets, or all, or none to accept a change.
+    tensorboard
+        Also write the log for TensorBoard, to tensorboard/ in the run folder.
+    wandb
+        Weights & Biases project to log to.
+    device
+        Device: cpu, cuda, cuda:1 or mps. The best available by default.
+    dry_run
+        Print the recipe with all changes as JSON, and exit.
+    """
+    early.train(name, out, (data, validation), pretrained, teacher, teacher_classifier)
+    # Imported here, so that --help does not load torch.
+    from adm.app.cli import training
+    from adm.app.runs.claim import sole_writer
+    from adm.app.runs.data import DataOptions, chosen, open_data
+    from adm.app.runs.precision import suited
+    from adm.app.runs.run import TrainOptions
+    from adm.networks import on_meta
+    from adm.recipes import build
+    from adm.recipes.schema import to_json
+
+    settings = list(set or []) + ([f"train.steps={steps}"] if steps is not None else [])
+    devices = training.place(device, shard)
+    teaches = training.load_teacher(teacher, teacher_classifier, devices)
+    asked = chosen(name, settings, None if teaches is None else teaches.model)
+    asked = suited(asked, out, devices)
+    build.check(asked.recipe)
+    build.check_sampling(asked.recipe)
+    options = DataOptions(
+        data=data,
+        labels=labels,
+        validation=validation,
+        hold_out=hold_out,
+        skip_corrupt=skip_corrupt,
+    )
+    if dry_run:
+        shown = asked.recipe if data is None else open_data(asked, options).recipe
+        on_meta(shown.config)  # raises if the network cannot be built
+        print(json.dumps(to_json(shown), indent=2))
+        return
+    how = TrainOptions(
+        micro_batch=training.parse_micro_batch(micro_batch),
+        pretrained=pretrained,
+        renamed=training.parse_renames(rename or (), pretrained),
+        teacher=None if teaches is None else teaches.at(asked.recipe.train.precision),
+        shard=shard,
+        check_data=check_data,
+    )
+    watched = training.WatchOptions(tensorboard, wandb)
+    with sole_writer(out, devices):
+        training.follow(open_data(asked, options), out, devices, how, watched)

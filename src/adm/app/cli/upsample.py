@@ -1,0 +1,131 @@
+"""adm upsample MODEL IMAGES --out DIR -> sample folder of the upsampled images."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from adm.app.cli import early
+from adm.app.cli.output import OUT
+from adm.app.cli.sampling import DEFAULT, SamplingOptions
+from adm.data.naming import ARCHIVE, MANIFEST
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from adm.data import Source
+    from adm.models.trained import DiffusionModel
+
+
+def upsample(
+    model: str,
+    images: str,
+    /,
+    *,
+    out: Annotated[Path, OUT],
+    count: int | None = None,
+    shrink: Annotated[bool, Parameter(negative="")] = False,
+    how: SamplingOptions = DEFAULT,
+) -> None:
+    """Upsample images with an upsampler.
+
+    Writes a sample folder like that of `adm sample`, with one image for each input image, in the
+    same order. The upsampler receives the class of an image if it has a class of the same name. An
+    interrupted command resumes when it is run again, and torchrun or --shard distributes it as they
+    do `adm sample`.
+
+    Examples:
+
+        adm upsample runs/fashion-upsampler out/small --out out/large
+
+        adm upsample 64_256_upsampler.pt 64_samples.npz --batch-size 4 --out out/large
+
+        adm upsample runs/fashion-upsampler fashion-mnist --shrink --count 16 --out out/again
+
+    Parameters
+    ----------
+    model
+        An upsampler: a path (a file or a run folder).
+    images
+        Images to upsample: a sample folder, or any data that `adm train` takes, such as a folder of
+        images or an .npz file.
+    out
+        Sample folder to write.
+    count
+        Upsample only the first COUNT images.
+    shrink
+        Shrink the images first, by area averaging, as in the training of the upsampler.
+    """
+    early.upsample(model, images, out, how)
+    # Imported here, so that --help does not load torch.
+    import torch
+
+    from adm.generation.cascade import translated
+    from adm.generation.fit import not_upsampler
+    from adm.generation.job import Job, LowRes
+
+    how, devices = how.joined()
+    pipeline = how.of_diffusion(model)
+    generator, shape = pipeline.generator(**how.settings), pipeline.model.low_shape
+    if shape is None:
+        raise not_upsampler(pipeline.model.path)
+    source = opened(images, pipeline.model, shrink, named=bool(generator.classes))
+    number = len(source) if count is None else min(count, len(source))
+    if number < 1:
+        raise ValueError(f"count must be at least 1, got {count}")
+    low = torch.stack(
+        [small(source.read(i), pipeline.model, shrink, images) for i in range(number)]
+    )
+    labels = None
+    if generator.classes:
+        labels = translated(source.labels[:number].tolist(), source.classes, generator.classes)
+    job = Job(generator, labels, number, LowRes(low, f"{images}, shrunk" if shrink else images))
+    how.sample_into(out, job, f"upsampling {number} images", devices)
+
+
+def opened(images: str, model: "DiffusionModel", shrink: bool, named: bool) -> "Source":
+    """Open the images; if `named`, with the class names of their manifest or of the model."""
+    from dataclasses import replace
+
+    from adm.data import open_source
+    from adm.data.naming import at_home
+    from adm.generation.folder import check
+    from adm.generation.manifest import read_manifest
+
+    data, spec, classes = model.recipe.data, images, None
+    folder = at_home(images)
+    if (folder / MANIFEST).is_file() and (folder / ARCHIVE).is_file():
+        check(folder)
+        made = read_manifest(folder) or {}
+        spec = str(folder / ARCHIVE)
+        classes = None if made.get("labels") is None else tuple(made.get("classes", ()))
+    source = open_source(spec, size=data.size if shrink else None, channels=data.channels)
+    numbers = tuple(map(str, range(len(source.classes))))
+    if classes is None and source.classes == numbers:
+        classes = model.classes  # labels without names are those of the upsampler
+    if classes is None or not named:
+        return source
+    if len(classes) < len(source.classes):
+        raise ValueError(
+            f"{images} holds {len(source.classes)} classes and the model knows {len(classes)}; "
+            "add --without-label, or give images of its classes"
+        )
+    return replace(source, classes=classes)
+
+
+def small(image: "Tensor", model: "DiffusionModel", shrink: bool, images: str) -> "Tensor":
+    """(C, H, W) uint8 -> (C, h, w) uint8; raise ValueError for another size without `shrink`."""
+    from adm.images import to_float, to_uint8
+    from adm.training.objective import area_mean
+
+    shape = model.low_shape
+    assert shape is not None
+    if shrink:
+        return to_uint8(area_mean(shape[1:], rounded=False)(to_float(image)[None]))[0]
+    if tuple(image.shape) != shape:
+        (h, w), (height, width) = shape[1:], image.shape[1:]
+        raise ValueError(
+            f"{images} has images of {height}x{width} and the upsampler {model.path} starts from "
+            f"{h}x{w}; give images of that size, or add --shrink to shrink these first"
+        )
+    return image

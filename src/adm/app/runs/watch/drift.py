@@ -1,0 +1,159 @@
+"""Samples, training images -> Compared, their channel moments; Compared -> warning or None."""
+
+from collections.abc import Callable
+from functools import cache
+from typing import NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor
+
+from adm.app.runs.watch.times import Say, to_stderr
+from adm.data import Source, shuffled
+
+LEVELS = 12  # of 256, by which a mean or a deviation may differ
+ERRORS = 4  # standard errors by which it must differ as well, because samples are few
+SEED = 0
+CHUNK = 16  # images read at a time
+
+Tint: TypeAlias = Callable[[Tensor, Tensor | None, int], "Compared"]
+
+
+class Moments(NamedTuple):
+    """Moments of the pixels of each channel: (C,) float64, in units of 1/255 of the range.
+
+    Attributes:
+        mean: mean of all pixels.
+        std: standard deviation of all pixels.
+        mean_spread: standard deviation over images of one image's estimate of `mean`.
+        std_spread: standard deviation over images of one image's estimate of `std`, to first order.
+        images: number of images.
+    """
+
+    mean: Tensor
+    std: Tensor
+    mean_spread: Tensor
+    std_spread: Tensor
+    images: int
+
+
+class Compared(NamedTuple):
+    """The moments of samples, and those of training images of the same classes."""
+
+    samples: Moments
+    data: Moments
+
+
+def tint(source: Source, total: int, *, count: int = 1000, say: Say = to_stderr) -> Tint:
+    """Return a function that compares the colours of samples and data, and warns if they differ.
+
+    The first warning comes no earlier than at half of the training, or once the colours have
+    agreed. It is not repeated until they have agreed again.
+
+    Args:
+        source: the training images; `count` of them are measured at the first call.
+        total: steps of the whole training.
+        say: called with each warning.
+
+    Returns:
+        A function of samples (N, C, H, W) uint8, their labels (N,) or None, and the steps done.
+    """
+    known = cache(lambda labels: reference(source, labels, count))
+    trusted, said = False, False
+
+    def compare(samples: Tensor, labels: Tensor | None, done: int) -> Compared:
+        nonlocal trusted, said
+        of_classes = None if labels is None else tuple(labels.unique().tolist())
+        found = Compared(moments(samples), known(of_classes))
+        warning = parted(found)
+        trusted = trusted or warning is None or 2 * done >= total
+        if warning is not None and trusted and not said:
+            say(f"step {done}: {warning}")
+        said = warning is not None and trusted
+        return found
+
+    return compare
+
+
+def named(found: Compared, with_data: bool) -> dict[str, float]:
+    """Return `samples/mean_c0`, `samples/std_c0` ..., and `data/...` too if `with_data`."""
+    groups = {"samples": found.samples, **({"data": found.data} if with_data else {})}
+    return {
+        f"{group}/{what}_c{c}": round(float(value), 3)
+        for group, held in groups.items()
+        for what, values in (("mean", held.mean), ("std", held.std))
+        for c, value in enumerate(values)
+    }
+
+
+def channel_names(channels: int) -> tuple[str, ...]:
+    """Return the names of the channels of an image, in order."""
+    known = {1: ("grey",), 3: ("red", "green", "blue"), 4: ("red", "green", "blue", "alpha")}
+    return known.get(channels) or tuple(f"channel {c}" for c in range(1, channels + 1))
+
+
+def reference(source: Source, labels: tuple[int, ...] | None, count: int) -> Moments:
+    """Return the moments of `count` training images, equally many of each class in `labels`.
+
+    Classes without images are left out. If none has any, or `labels` is None, the images are drawn
+    from all classes.
+    """
+    order = torch.tensor(shuffled(SEED, len(source), 0, len(source)))
+    if labels is None:
+        chosen = [order[:count]]
+    else:
+        each = -(-count // len(labels))
+        chosen = [order[source.labels[order] == label][:each] for label in labels]
+        chosen = [indices for indices in chosen if len(indices)] or [order[:count]]
+    share = 1 / len(chosen)
+    weights = torch.cat(
+        [torch.full((len(c),), share / len(c), dtype=torch.float64) for c in chosen]
+    )
+    indices = torch.cat(chosen).tolist()
+    batches = [source.batch(indices[i : i + CHUNK])[0] for i in range(0, len(indices), CHUNK)]
+    means, squares = zip(*(_of_images(images) for images in batches), strict=True)
+    return _moments(torch.cat(means), torch.cat(squares), weights)
+
+
+def moments(images: Tensor) -> Moments:
+    """Return the moments of images (N, C, H, W) uint8."""
+    weights = torch.full((len(images),), 1 / len(images), dtype=torch.float64)
+    return _moments(*_of_images(images), weights)
+
+
+def parted(found: Compared) -> str | None:
+    """Return a warning if a channel differs by more than `LEVELS` and `ERRORS`, or None."""
+    ours, theirs = found.samples, found.data
+    shares = (1 / ours.images + 1 / theirs.images) ** 0.5
+    for what, got, wanted, spread in (
+        ("mean", ours.mean, theirs.mean, theirs.mean_spread),
+        ("deviation", ours.std, theirs.std, theirs.std_spread),
+    ):
+        off = (got - wanted).abs()
+        # The spread of the data for both: that of few samples is too uncertain.
+        wrong = (off > LEVELS) & (off > ERRORS * shares * spread)
+        if wrong.any():
+            c = int(off.where(wrong, 0).argmax())
+            name = channel_names(len(off))[c]
+            return (
+                f"the colours differ: in {name}, samples have {what} {got[c]:.0f} of 255, and the "
+                f"data {wanted[c]:.0f}; check the preview, and compare raw and average weights"
+            )
+    return None
+
+
+def _of_images(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the (N, C) means of each image's pixels and of their squares."""
+    wide = images.double().flatten(2)
+    return wide.mean(2), (wide**2).mean(2)
+
+
+def _moments(means: Tensor, squares: Tensor, weights: Tensor) -> Moments:
+    """Combine the (N, C) means of images, with (N,) weights that sum to 1."""
+    w = weights[:, None]
+    mean = (w * means).sum(0)
+    around = squares - 2 * mean * means + mean**2  # (N, C), about the common mean
+    std = (w * around).sum(0).clamp(min=0).sqrt()
+    mean_spread = (w * (means - mean) ** 2).sum(0).sqrt()
+    # d std = d var / (2 std); the clamp is for images without contrast, whose spread is 0
+    std_spread = (w * (around - std**2) ** 2).sum(0).sqrt() / (2 * std).clamp(min=1e-9)
+    return Moments(mean, std, mean_spread, std_spread, len(means))

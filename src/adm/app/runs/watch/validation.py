@@ -1,0 +1,198 @@
+"""Average weights, held-out images -> Measured: loss and accuracy by quarter of the levels."""
+
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from adm.app.runs.run import check_source
+from adm.app.runs.watch.times import Say, Times, to_stderr
+from adm.app.runs.watch.weights import mean_weights, network_of
+from adm.data import Source, shuffled
+from adm.distillation import Teach
+from adm.processes import Devices
+from adm.recipes import ClassifierRecipe, DiffusionRecipe, Recipe, stages
+from adm.training.batches import Augmentation, Batch, with_draws
+from adm.training.loop import Watch
+from adm.training.objective import Objective
+from adm.training.players import RunState
+from adm.training.spread import share
+
+QUARTERS = 4
+SEED = 0  # independent of the run's own seed, so that runs can be compared
+FAR = 2**62  # first position of validation's draws, which no training reaches
+NAMES = ("loss", "mse", "vlb", "accuracy")
+MOST_NAMED = 5  # classes listed in a message
+ACCURACY_GAP = 0.10  # gap in accuracy above which a classifier is reported to overfit
+LOSS_GAP = 0.10  # the same for a diffusion model, relative to the loss on training images
+
+
+class Measured(NamedTuple):
+    """(4,) means over the images of each quarter of the levels, the cleanest first, by name."""
+
+    quarters: dict[str, Tensor]
+
+    def mean(self, name: str) -> float:
+        """Return the mean over all levels."""
+        return float(self.quarters[name].mean())
+
+
+# Nine parameters: those by keyword are independent, and all have defaults.
+def validation(
+    recipe: DiffusionRecipe | ClassifierRecipe,
+    held_out: Source,
+    times: Times,
+    devices: Devices,
+    *,
+    training: Source | None = None,
+    count: int = 1000,
+    batch_size: int = 64,
+    say: Say = to_stderr,
+    teach: Teach | None = None,
+) -> Watch:
+    """Return a watch that evaluates the average weights on fixed images, levels and noise.
+
+    The loss is that of training. Each process evaluates a share of the images, and all return the
+    same figures.
+
+    Args:
+        held_out: images that are not trained on.
+        training: the training images, to measure the gap; None for no gap.
+        count: number of images of each, rounded up to a multiple of 4. If a source has fewer, they
+            are repeated with other noise.
+        batch_size: images per forward pass.
+        say: called with the warning of overfitting, once.
+        teach: the teacher of a student, whose loss is that of the last stage of its training.
+
+    Returns:
+        A watch whose figures are `validation/loss`, `validation/loss_q1` ... `_q4` for the quarters
+        of the levels, and `validation/gap`; for a diffusion model also the terms `mse` and `vlb` of
+        the loss; for a classifier also `accuracy`, by quarter too. The gap is how much better the
+        result on training images is, in accuracy for a classifier, and else in loss.
+
+    Raises:
+        ValueError: the recipe's network cannot be trained on such images, the sources differ in
+            their classes, or `count` is below 1.
+    """
+    _check(recipe, held_out, training, count)
+    objective = stages.objectives(recipe, devices.device, teach=teach)[-1]
+    said = False
+
+    def watch(done: int, state: RunState) -> dict[str, float]:
+        nonlocal said
+        if not times.due(done):
+            return {}
+        network = network_of(recipe, mean_weights(state.model))
+        measured = partial(
+            measure, objective, network, devices=devices, count=count, batch_size=batch_size
+        )
+        found = measured(held_out)
+        figures = _named(found, recipe.noised)
+        if training is not None:
+            trained = measured(training)
+            figures["validation/gap"] = gap(found, trained)
+            warning = overfit(found, trained)
+            if warning and not said and devices.main:
+                say(f"step {done}: {warning}")
+                said = True
+        return figures
+
+    return watch
+
+
+@torch.no_grad()
+def measure(
+    objective: Objective,
+    network: nn.Module,
+    source: Source,
+    *,
+    devices: Devices,
+    count: int,
+    batch_size: int,
+) -> Measured:
+    """Average the values that the objective shows over `count` images, by quarter of the levels."""
+    count = -(-count // QUARTERS) * QUARTERS
+    mine, order = share(count, devices), shuffled(SEED, len(source), 0, count)
+    sums = torch.zeros(2, len(NAMES), QUARTERS, dtype=torch.float64)  # of values, and of images
+    for start in range(mine.start, mine.stop, batch_size):
+        stop = min(start + batch_size, mine.stop)
+        outcome = objective(network, _batch(source, order, start, stop).to(devices.device))
+        quarter = torch.arange(start, stop) % QUARTERS
+        for name, values in outcome.shown.items():
+            if name in NAMES:
+                row = NAMES.index(name)
+                sums[0, row].index_add_(0, quarter, values.cpu().double())
+                sums[1, row].index_add_(0, quarter, torch.ones(stop - start).double())
+    total = torch.stack(devices.gather(sums)).sum(0)
+    means = total[0] / total[1]
+    return Measured({n: m for n, m, s in zip(NAMES, means, total[1], strict=True) if s.sum() > 0})
+
+
+def stratified(uniforms: np.ndarray, start: int, count: int) -> np.ndarray:
+    """Stratify (B,) uniforms of positions `start` onwards, of `count` positions in all.
+
+    Position i gets a value in quarter i % 4 of [0, 1), and there in a cell of its own.
+    """
+    position = np.arange(start, start + len(uniforms))
+    cells = count // QUARTERS
+    within = (position // QUARTERS + uniforms) / cells
+    return (position % QUARTERS + within) / QUARTERS
+
+
+def _batch(source: Source, order: list[int], start: int, stop: int) -> Batch:
+    """Return positions start to stop - 1 without augmentation, at stratified levels."""
+    batch = with_draws(source, order[start:stop], SEED, FAR + start, Augmentation())
+    level = stratified(batch.draws.level, start, len(order))
+    return Batch(batch.images, batch.labels, batch.draws._replace(level=level))
+
+
+def gap(held_out: Measured, trained: Measured) -> float:
+    """Return how much better the result on training images is: in accuracy, or else in loss."""
+    if "accuracy" in held_out.quarters:
+        return trained.mean("accuracy") - held_out.mean("accuracy")
+    return held_out.mean("loss") - trained.mean("loss")
+
+
+def overfit(held_out: Measured, trained: Measured) -> str | None:
+    """Return a warning if the gap exceeds `ACCURACY_GAP` or, for a loss, `LOSS_GAP`; else None."""
+    apart = gap(held_out, trained)
+    if "accuracy" in held_out.quarters:
+        ours, theirs = held_out.mean("accuracy"), trained.mean("accuracy")
+        if apart <= ACCURACY_GAP:
+            return None
+        found = f"the accuracy is {theirs:.1%} on training images and {ours:.1%} on held-out ones"
+    else:
+        ours, theirs = held_out.mean("loss"), trained.mean("loss")
+        if apart <= LOSS_GAP * abs(theirs):
+            return None
+        found = f"the loss is {theirs:.4f} on training images and {ours:.4f} on held-out ones"
+    return f"overfitting: {found}; more data, data.flip, dropout, weight decay or fewer steps help"
+
+
+def _named(found: Measured, noised: bool) -> dict[str, float]:
+    figures = {f"validation/{name}": found.mean(name) for name in found.quarters}
+    for name in ("loss", "accuracy"):
+        if noised and name in found.quarters:
+            for i, value in enumerate(found.quarters[name].tolist(), start=1):
+                figures[f"validation/{name}_q{i}"] = value
+    return figures
+
+
+def _check(recipe: Recipe, held_out: Source, training: Source | None, count: int) -> None:
+    if count < 1:
+        raise ValueError(f"validation needs at least 1 image, got {count}")
+    if training is not None and training.classes != held_out.classes:
+        raise ValueError(
+            f"{held_out.name} and {training.name} differ in their classes or the order of them: "
+            f"{_listed(held_out)} and {_listed(training)}; validate on data of the same classes"
+        )
+    for source in (held_out, training):
+        if source is not None:
+            check_source(recipe, source)
+
+
+def _listed(source: Source) -> str:
+    names = ", ".join(source.classes[:MOST_NAMED])
+    return f"{names}, ..." if len(source.classes) > MOST_NAMED else names

@@ -1,0 +1,138 @@
+"""Figures, pictures -> Writer: TensorBoard or Weights & Biases, both optional extras."""
+
+import math
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from PIL import Image
+
+from adm.extras import installing
+from adm.store.files import write_text
+from adm.training.loop import Progress
+
+Figures: TypeAlias = Callable[[int, dict[str, float]], None]
+
+
+class Writer(NamedTuple):
+    """Three functions that write figures and pictures to a service, besides log.jsonl.
+
+    Attributes:
+        figures: writes values by name after a number of steps; non-finite ones are left out.
+        picture: writes a picture of a name after a number of steps.
+        close: writes what is buffered, and ends.
+    """
+
+    figures: Figures
+    picture: Callable[[int, str, Image.Image], None]
+    close: Callable[[], None]
+
+
+def tensorboard(folder: Path, done: int = 0) -> Writer:
+    """Return a writer of event files for `tensorboard --logdir FOLDER`.
+
+    Args:
+        folder: the folder of the event files; it is created with the first figures.
+        done: steps done of a run that resumes. Events of later steps are purged, so that no step
+            appears twice.
+
+    Raises:
+        ValueError: the extra is not installed.
+    """
+    _installed("tensorboard", "TensorBoard")
+
+    @cache
+    def opened() -> Any:  # on demand: the folder of a new run must be empty
+        from torch.utils.tensorboard import SummaryWriter
+
+        return SummaryWriter(str(folder), purge_step=done + 1 if done else None)
+
+    def figures(step: int, values: dict[str, float]) -> None:
+        for name, value in _finite(values).items():
+            opened().add_scalar(name, value, step)
+
+    def picture(step: int, name: str, image: Image.Image) -> None:
+        pixels = np.asarray(image.convert("RGB"))
+        opened().add_image(name, pixels, step, dataformats="HWC")
+
+    return Writer(figures, picture, lambda: opened().close())
+
+
+def wandb(project: str, run: Path, settings: dict[str, Any] | None = None) -> Writer:
+    """Return a writer to Weights & Biases, to a run that has the name of the run folder.
+
+    The service does not accept a step twice. A resumed run repeats the steps since its checkpoint
+    with the same figures, so those that the service already has are skipped.
+
+    Args:
+        project: the name of the project.
+        run: the run folder.
+        settings: the recipe as JSON values, shown with the run.
+
+    Raises:
+        ValueError: the extra is not installed.
+    """
+    _installed("wandb", "Weights & Biases")
+
+    @cache
+    def opened() -> tuple[Any, int]:  # and the first step that the service lacks
+        service = import_module("wandb")
+        name = run.resolve().name
+        held = service.init(
+            project=project,
+            name=name,
+            id=_identity(run),
+            resume="allow",
+            dir=str(run),
+            config=settings,
+        )
+        return held, held.step
+
+    def figures(step: int, values: dict[str, float]) -> None:
+        held, free = opened()
+        if step >= free:
+            held.log(_finite(values), step=step)
+
+    def picture(step: int, name: str, image: Image.Image) -> None:
+        held, free = opened()
+        if step >= free:
+            held.log({name: import_module("wandb").Image(image)}, step=step)
+
+    return Writer(figures, picture, lambda: opened()[0].finish())
+
+
+def written(progress: Iterator[Progress], writers: Sequence[Writer]) -> Iterator[Progress]:
+    """Yield from `progress`; give the writers every step's figures, and close them at the end."""
+    with ExitStack() as stack:
+        for writer in writers:
+            stack.callback(writer.close)
+        for step in progress:
+            for writer in writers:
+                writer.figures(
+                    step.step, step.shown | {"images_per_second": step.images_per_second}
+                )
+            yield step
+
+
+def _identity(run: Path) -> str:
+    """Return the identifier of the run at the service, which the run folder stores."""
+    path = run / "wandb.txt"
+    if not path.exists():
+        write_text(path, secrets.token_hex(4) + "\n")
+    return path.read_text().strip()
+
+
+def _finite(values: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if math.isfinite(value)}
+
+
+def _installed(extra: str, what: str) -> None:
+    found = find_spec(extra)
+    if found is None or found.origin is None:  # a folder of that name is a namespace package
+        raise ValueError(f"{what} is not installed; run {installing(extra)}, or use only log.jsonl")

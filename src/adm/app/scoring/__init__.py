@@ -1,0 +1,37 @@
+"""Source -> FeatureSet, Reference; FeatureSet, Reference -> Report: scores with intervals."""
+
+from adm.app.scoring.evaluate import at_size, check_size, evaluate, report_on
+from adm.app.scoring.opening import Opened, open_images, resized
+from adm.app.scoring.reference import (
+    Reference,
+    complete_reference,
+    is_reference,
+    load_reference,
+    make_reference,
+)
+from adm.app.scoring.report import Report, load_report
+from adm.app.scoring.scores import Score, scores, title
+from adm.app.scoring.statistics import Extraction, FeatureSet, extract
+
+__all__ = [
+    "Extraction",
+    "FeatureSet",
+    "Opened",
+    "Reference",
+    "Report",
+    "Score",
+    "at_size",
+    "check_size",
+    "complete_reference",
+    "evaluate",
+    "extract",
+    "is_reference",
+    "load_reference",
+    "load_report",
+    "make_reference",
+    "open_images",
+    "report_on",
+    "resized",
+    "scores",
+    "title",
+]

@@ -1,0 +1,130 @@
+"""Found, Source, Record -> a self-contained HTML page: images of every cluster."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from adm.app.scoring.clustering.listing import cluster_names
+from adm.app.scoring.clustering.run import Found
+from adm.app.scoring.clustering.stored import Record, summary
+from adm.app.study.page import tiles
+from adm.app.study.template import rendered
+from adm.data import Source
+from adm.data.counting import count_of
+from adm.store.files import write_text
+
+ACROSS = 8  # images of each kind in a row
+MOST_ROWS = 200  # clusters shown
+LEAD = (
+    "Images that are near to each other in the features; no label was used. The classes of a model "
+    "that is trained on these clusters are called as here."
+)
+
+
+def write(found: Found, source: Source, record: Record, path: Path) -> None:
+    """Write the page, atomically.
+
+    Args:
+        source: the images, whose labels are told beside the clusters if they are of several
+            classes.
+    """
+    write_text(path, page(found, source, record))
+
+
+def shows(path: Path, record: Record) -> bool:
+    """Whether a file is the page of the clusters of this record."""
+    try:
+        return record.list_sha256 in path.read_text("utf-8")
+    except (OSError, ValueError):
+        return False
+
+
+def page(found: Found, source: Source, record: Record) -> str:
+    """Render the HTML page."""
+    count = len(record.sizes)
+    return rendered(
+        "adm.app.scoring.clustering",
+        "clusters.html",
+        title=f"{record.data}: {count_of(count, 'cluster')}",
+        lead=LEAD,
+        facts=_facts(found, record),
+        sentences=_sentences(found, source, record),
+        across=ACROSS,
+        rows=_rows(found, source),
+        more=max(count - MOST_ROWS, 0),
+        tried=record.tried,
+        settings=json.dumps(asdict(record), indent=1),
+    )
+
+
+def _facts(found: Found, record: Record) -> list[tuple[str, str]]:
+    agreed = found.agreement
+    told = [
+        ("data", f"{record.data}, {record.split} split"),
+        ("images", f"{record.images:,}"),
+        ("clusters", f"{len(record.sizes):,}"),
+        ("features", record.features),
+        ("seed", str(record.seed)),
+    ]
+    if agreed is not None:
+        told += [("purity", f"{agreed.purity:.3f}")]
+        told += [("normalised mutual information", f"{agreed.information:.3f}")]
+    return told
+
+
+def _sentences(found: Found, source: Source, record: Record) -> list[str]:
+    said = [f"{summary(record)}."]
+    if record.tried:
+        said.append(
+            f"{len(record.sizes)} has the largest silhouette of the {len(record.tried)} numbers of "
+            "clusters that were tried."
+        )
+    if found.agreement is not None:
+        said.append(
+            f"{found.agreement.purity:.1%} of the images have the most common of the "
+            f"{len(source.classes)} labels of their cluster."
+        )
+    said.append(
+        f"Score samples of these clusters by other features than {record.features}, in which they "
+        "were found."
+    )
+    return said
+
+
+def _rows(found: Found, source: Source) -> list[dict[str, Any]]:
+    """Return what is shown of each cluster, from the largest on."""
+    order = found.points.order
+    distances = found.clusters.distances(found.points)
+    names, agreed = cluster_names(len(found.clusters.sizes)), found.agreement
+    rows = []
+    for cluster, name in enumerate(names[:MOST_ROWS]):
+        members = np.flatnonzero(found.clusters.ids == cluster)
+        near = members[np.argsort(distances[members], kind="stable")[:ACROSS]]
+        # The order of the points is that of hashes, so that some that are evenly spread are random.
+        spread = np.linspace(0, len(members) - 1, min(ACROSS, len(members)))
+        chosen = [near, members[np.unique(spread.astype(np.int64))]]
+        common = None
+        if agreed is not None:
+            label = source.classes[agreed.common[cluster]]
+            common = f"{agreed.shares[cluster]:.0%} {label}"
+        size = f"{len(members):,} image{'s' if len(members) > 1 else ''}"
+        pictures = [_picture(source, order[each].tolist()) for each in chosen]
+        rows.append({"name": name, "size": size, "common": common, "pictures": pictures})
+    return rows
+
+
+def _picture(source: Source, indices: Sequence[int]) -> str:
+    """Return images in a row of `ACROSS`, as the source of an HTML image."""
+    images = source.batch(indices)[0]
+    lacking = ACROSS - len(images)
+    return tiles(torch.cat([images, _white(images, lacking)]), ACROSS)
+
+
+def _white(images: Tensor, count: int) -> Tensor:
+    return torch.full((count, *images.shape[1:]), 255, dtype=torch.uint8)

@@ -1,0 +1,220 @@
+"""Scores at every scale -> sentences on the trade-off between fidelity and diversity.
+
+In the paper's figure 4, precision and Inception Score rise with the scale, recall falls, and FID is
+best in between. Whether these scores agree is decided by their intervals: two scores differ if
+their intervals do not overlap.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from adm.app.scoring import Score
+
+WITHIN = ", a difference within the intervals"
+
+
+class Axis(NamedTuple):
+    """Words for the setting in which the points differ.
+
+    Attributes:
+        setting: of each point.
+        effect: of the setting, on the samples.
+        stronger: than the last point.
+        until: a point at which the effect ends, from the weakest on.
+    """
+
+    setting: str
+    effect: str
+    stronger: str
+    until: str
+
+
+SCALES = Axis("scale", "guidance", "larger", "up to")
+TRUNCATIONS = Axis("truncation", "truncation", "smaller", "down to")
+
+
+class Series(NamedTuple):
+    """One score at every scale.
+
+    Attributes:
+        name: title of the score.
+        scales: from the weakest to the strongest, at least one.
+        scores: one for each scale.
+    """
+
+    name: str
+    scales: Sequence[float]
+    scores: Sequence[Score]
+
+    @property
+    def trend(self) -> str:
+        """The change from the first scale to the last: `rises`, `falls` or `stays`."""
+        first, last = self.scores[0], self.scores[-1]
+        if last.low > first.high:
+            return "rises"
+        return "falls" if last.high < first.low else "stays"
+
+    def up_to(self, place: int | None) -> "Series":
+        """Return the series up to and including index `place`; all of it for None."""
+        end = None if place is None else place + 1
+        return Series(self.name, self.scales[:end], self.scores[:end])
+
+    def at(self, place: int) -> str:
+        """Return the text of a score and its scale."""
+        return f"{formatted(self.scores[place])} at {self.scales[place]:g}"
+
+    @property
+    def lowest(self) -> int:
+        """The index of the lowest score, the first one of equals."""
+        return min(range(len(self.scores)), key=lambda i: self.scores[i].value)
+
+    @property
+    def highest(self) -> int:
+        """The index of the highest score, the first one of equals."""
+        return max(range(len(self.scores)), key=lambda i: self.scores[i].value)
+
+    @property
+    def dips(self) -> bool:
+        """Whether the lowest score is below the first and the last, by the intervals."""
+        return not self.level_ends
+
+    @property
+    def level_ends(self) -> list[int]:
+        """The indices of those of the first and the last score that the lowest is not below."""
+        low, ends = self.scores[self.lowest], (0, len(self.scores) - 1)
+        return [end for end in ends if not apart(low, self.scores[end])]
+
+
+class Line(NamedTuple):
+    """The scores of points that differ in one setting, such as the scale.
+
+    Attributes:
+        name: what the points have in common; empty for a single line.
+        x: values of the setting, from the weakest to the strongest.
+        distance: Fréchet distance at each value.
+        precision, recall: at each value.
+    """
+
+    name: str
+    x: Sequence[float]
+    distance: Sequence[Score]
+    precision: Sequence[Score]
+    recall: Sequence[Score]
+
+    def series(self, names: Sequence[str]) -> tuple[Series, Series, Series]:
+        """Return distance, precision and recall, as `sentences` takes them.
+
+        Args:
+            names: titles of the three scores.
+        """
+        parts = zip(names, (self.distance, self.precision, self.recall), strict=True)
+        first, second, third = (Series(name, self.x, scores) for name, scores in parts)
+        return first, second, third
+
+
+def sentences(
+    distance: Series, precision: Series, recall: Series, axis: Axis = SCALES
+) -> list[str]:
+    """Describe each score over the scale; the last sentence says whether they show a trade-off."""
+    if len(distance.scales) < 3:
+        return [f"At least three {axis.setting}s are needed to assess a trade-off."]
+    described = [f"{_path(precision)}.", f"{_path(recall)}.", f"{_valley(distance, axis)}."]
+    return [*described, _verdict(distance, precision, recall, axis)]
+
+
+def _verdict(distance: Series, precision: Series, recall: Series, axis: Axis) -> str:
+    """Judge all three conditions, up to the scale at which precision is highest."""
+    top = precision.highest
+    rises = precision.up_to(top).trend == "rises"
+    amiss = []
+    if not rises:
+        amiss.append(f"{precision.name} {_denied(precision.trend)}")
+    if recall.up_to(top if rises else None).trend != "falls":
+        amiss.append(f"{recall.name} {_denied(recall.trend)}")
+    if not distance.dips:
+        amiss.append(f"the {distance.name} is not clearly best in between")
+    if amiss:
+        return f"This is not the paper's trade-off: {'; '.join(amiss)}."
+    if precision.scores[-1].high < precision.scores[top].low:
+        end = f"{axis.until} {axis.setting} {precision.scales[top]:g}"
+        return f"This is the paper's trade-off {end}; beyond it, {precision.name} falls too."
+    return "This is the paper's trade-off."
+
+
+def lowest_of_all(scores: Sequence[Score]) -> int | None:
+    """Return the index of the score whose interval is below all others, or None."""
+    place = min(range(len(scores)), key=lambda i: scores[i].value)
+    others = [score for i, score in enumerate(scores) if i != place]
+    clear = all(apart(scores[place], other) for other in others)
+    return place if others and clear else None
+
+
+def bounded(score: Score) -> bool:
+    """Return whether the interval of a score is known."""
+    return math.isfinite(score.low) and math.isfinite(score.high)
+
+
+def formatted(score: Score) -> str:
+    """Format a score and its interval, in as many digits as the interval justifies."""
+    value, interval = parts(score)
+    return f"{value} ({interval})" if interval else value
+
+
+def parts(score: Score) -> tuple[str, str]:
+    """Format the value and the interval; an unknown interval is an empty string."""
+    large = abs(score.value) >= 1e6
+    value, low, high = (f"{x:.3g}" if large else f"{x:.{digits(score)}f}" for x in score)
+    return value, f"{low} to {high}" if bounded(score) else ""
+
+
+def digits(score: Score) -> int:
+    """Return the number of decimals that shows two digits of the interval's width."""
+    width = score.high - score.low
+    return max(0, min(6, 1 - math.floor(math.log10(width)))) if width > 0 else 3
+
+
+def _path(series: Series) -> str:
+    """Describe how a score changes from the first scale to the last, with a peak or low between."""
+    first, last = series.scores[0], series.scores[-1]
+    name = series.name[:1].upper() + series.name[1:]
+    ends = f"from {series.at(0)} to {series.at(len(series.scores) - 1)}"
+    turns = ((series.highest, "after a peak of"), (series.lowest, "after a low of"))
+    by_the_way = [
+        f", {words} {series.at(place)}"
+        for place, words in turns
+        if apart(series.scores[place], first) and apart(series.scores[place], last)
+    ]
+    if series.trend == "stays":
+        return f"{name} does not change beyond its intervals, {ends}{''.join(by_the_way)}"
+    return f"{name} {series.trend} {ends}{''.join(by_the_way)}"
+
+
+def _valley(distance: Series, axis: Axis) -> str:
+    place, last = distance.lowest, len(distance.scales) - 1
+    lead = f"The {distance.name} is lowest at {axis.setting} {distance.scales[place]:g}"
+    value = formatted(distance.scores[place])
+    if place == 0:
+        return f"{lead}, {value}, and {distance.at(last)}: {axis.effect} does not improve it"
+    if place == last:
+        sure = apart(distance.scores[last], distance.scores[0])
+        end = f": {axis.stronger} {axis.setting}s may be better still" if sure else WITHIN
+        return f"{lead}, {value}, against {distance.at(0)}{end}"
+    ends = f"{lead}, {value}, against {distance.at(0)} and {distance.at(last)}"
+    match distance.level_ends:
+        case []:
+            return ends
+        case [end]:
+            scale = f"{axis.setting} {distance.scales[end]:g}"
+            return f"{ends}; the difference from {scale} is within the intervals"
+        case _:
+            return f"{ends}{WITHIN}"
+
+
+def _denied(trend: str) -> str:
+    return "does not change beyond its intervals" if trend == "stays" else trend
+
+
+def apart(one: Score, other: Score) -> bool:
+    """Return whether the intervals of two scores do not overlap; False if one is unknown."""
+    return one.low > other.high or one.high < other.low

@@ -1,0 +1,1 @@
+"""Every on-disk format: folders that appear whole, locks, hashes, bounded JSON."""
