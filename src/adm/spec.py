@@ -1,0 +1,350 @@
+"""Text "name:key=value,..." <-> a frozen dataclass; SettingError.
+
+Whatever can be chosen is a small frozen dataclass, and a spec is its text: a name, and after a
+colon `key=value` pairs, separated by commas:
+
+    ddim:eta=0.5    levels:86,273.2,980    classifier:scale=2,interval=300-980
+
+Values without a key belong to the first field. A list inside a value is separated by hyphens.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, Field, fields, is_dataclass, replace
+from difflib import get_close_matches
+from functools import cache
+from types import NoneType, UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from pydantic import (
+    BeforeValidator,
+    InstanceOf,
+    PlainSerializer,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+)
+from pydantic_core import ErrorDetails
+
+from adm.shown import exactly, shown
+
+T = TypeVar("T")
+REFERENCE = re.compile(r"\{([a-z_.]+)(?:=([^{}]*))?\}")  # to an argument, in our own sentences
+HYPHEN = re.compile(r"(?<=[0-9.])-")  # between numbers, and not of an exponent or a sign
+PLUS = re.compile(r"\+(?=\s*[a-z])")  # between specs
+NOT_GIVEN = object()
+# Type of an error of pydantic -> what was expected, of its context.
+EXPECTED: dict[str, str] = {
+    "greater_than": "greater than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}",
+    "finite_number": "a finite number",
+    "literal_error": "{expected}",
+    "enum": "{expected}",
+    "too_short": "a list of at least {min_length} values",
+    "too_long": "a list of at most {max_length} values",
+    "string_too_long": "a text of at most {max_length} characters",
+    "string_pattern_mismatch": "a text of the form {pattern}",
+    "missing": "given",
+}
+EXPECTED_PREFIXES = {  # int_parsing, int_type, int_from_float, ...
+    "int_": "a whole number",
+    "float_": "a number",
+    "bool_": "true or false",
+    "string_": "a text",
+    "tuple_": "a list",
+    "list_": "a list",
+    "dict_": "an object with named values",
+    "none_": "none",
+}
+
+
+class SettingError(ValueError):
+    """Raised for an argument or a setting that cannot be used.
+
+    The sentences refer to other arguments as `{name}` or `{name=value}`, and each front end shows
+    them as its own: Python as `name=...`, the command line as `--name`.
+
+    Attributes:
+        field: name of the argument, with the path to a setting in it: `steps`, `sampler.eta`.
+        expected: what it must be, after "must be".
+        got: the value; `NOT_GIVEN` if the sentence is complete without it.
+        cure: what to do about it; empty if `expected` says it.
+    """
+
+    def __init__(self, field: str, expected: str, got: object = NOT_GIVEN, cure: str = "") -> None:
+        self.field, self.expected, self.got, self.cure = field, expected, got, cure
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        return self.sentence(self.field, _as_argument)
+
+    def sentence(self, name: str, refer: Callable[[str, str | None], str]) -> str:
+        """Return the message of a front end.
+
+        Args:
+            name: what the front end calls the field.
+            refer: name of an argument, value or None -> what the front end calls it.
+        """
+
+        def referred(text: str) -> str:
+            return REFERENCE.sub(lambda match: refer(match[1], match[2]), text)
+
+        got = "" if self.got is NOT_GIVEN else f", got {shown(self.got)}"
+        cure = f"; {referred(self.cure)}" if self.cure else ""
+        return f"{name} must be {referred(self.expected)}{got}{cure}"
+
+    def within(self, place: str) -> "SettingError":
+        """Return the error of the same setting as seen from outside of `place`."""
+        field = f"{place}.{self.field}" if self.field else place
+        return SettingError(field, self.expected, self.got, self.cure)
+
+
+def _as_argument(name: str, value: str | None) -> str:
+    return f"{name}={'...' if value is None else value}"
+
+
+def convert(kind: Any, value: Any, field: str = "") -> Any:
+    """Return a value as a type that pydantic validates: numbers may be given as text.
+
+    Args:
+        kind: such as `Annotated[int, Field(ge=0)]`, or a frozen dataclass.
+        field: what an error calls the value.
+
+    Raises:
+        SettingError: the value has another type, or is out of range.
+    """
+    try:
+        return _adapter(kind).validate_python(value)
+    except ValidationError as error:
+        raise refusal(error.errors(include_url=False), field) from None
+
+
+def refusal(errors: Iterable[ErrorDetails], field: str = "") -> SettingError:
+    """Return the error of what pydantic has refused first.
+
+    Args:
+        field: what the error calls the whole value.
+    """
+    # Where a value may have several types, the one that was meant lacks no field.
+    first = min(errors, key=lambda each: each["type"] == "missing")
+    # Pydantic adds the names of classes to the path, which are not written in small letters.
+    parts = [part for part in map(str, first["loc"]) if part.islower() or part.isdigit()]
+    raised = first.get("ctx", {}).get("error")
+    if isinstance(raised, SettingError):
+        own = raised.field.partition(".")[0]
+        parts = parts[: parts.index(own)] if own in parts else parts
+        place = ".".join([field, *parts] if field else parts)
+        return raised.within(place) if place else raised
+    place = ".".join([field, *parts] if field else parts)
+    if raised is not None:
+        return SettingError(place, "valid", first["input"], str(raised))
+    kind = first["type"]
+    expected = EXPECTED.get(kind)
+    if expected is None:
+        expected = next(
+            (text for prefix, text in EXPECTED_PREFIXES.items() if kind.startswith(prefix)), "valid"
+        )
+    got = NOT_GIVEN if kind == "missing" else first["input"]
+    context = {
+        name: exactly(value) if isinstance(value, float) else value
+        for name, value in first.get("ctx", {}).items()
+    }
+    return SettingError(place, expected.format(**context), got)
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def parse(kinds: Mapping[str, type[T]], spec: str | T, field: str, current: T | None = None) -> T:
+    """Return the dataclass of a spec.
+
+    Args:
+        kinds: name -> dataclass.
+        spec: the text, or an object of one of the kinds, which is returned.
+        field: what an error calls it.
+        current: whose fields are the defaults if it is of the same kind.
+
+    Raises:
+        SettingError: the kind or a parameter is unknown, or a value is out of range.
+    """
+    if isinstance(spec, tuple(kinds.values())):
+        return spec
+    if not isinstance(spec, str):
+        raise SettingError(field, f"one of {', '.join(kinds)}", spec)
+    name, _, rest = (part.strip() for part in spec.partition(":"))
+    if name not in kinds:
+        near = get_close_matches(name.lower(), kinds, n=2)
+        cure = f"did you mean {' or '.join(near)}?" if near else ""
+        raise SettingError(field, f"one of {', '.join(kinds)}", spec, cure)
+    kind = kinds[name]
+    known = {each.name: each for each in fields(kind)}  # type: ignore[arg-type]
+    values = dict[str, Any]()
+    bare = list[str]()
+    for part in filter(None, (piece.strip() for piece in rest.split(","))):
+        key, equals, text = (piece.strip() for piece in part.partition("="))
+        if not equals:
+            bare.append(part)
+        elif key in known:
+            values[key] = text
+        else:
+            raise _unknown(field, name, known, part)
+    if bare:
+        if not known:
+            raise _unknown(field, name, known, bare[0])
+        values[next(iter(known))] = "-".join(bare)
+    types = _types(kind)
+    read = {key: _read(types[key], text) for key, text in values.items()}
+    if type(current) is kind:
+        return change(current, read, field)
+    return convert(kind, read, field)
+
+
+def _unknown(field: str, name: str, known: Iterable[str], part: str) -> SettingError:
+    names = ", ".join(known)
+    parameters = f"the parameters {names}" if names else "no parameters"
+    return SettingError(field, f"{name} with {parameters}", part)
+
+
+def text(value: Any) -> str:
+    """Return the spec of a dataclass; `parse` inverts it. Fields at their defaults are left out."""
+    pairs = list[str]()
+    for number, each in enumerate(fields(value)):
+        own = getattr(value, each.name)
+        if own == _default(each):
+            continue
+        bare = number == 0 and isinstance(own, tuple)
+        pairs.append(_written(own, ",") if bare else f"{each.name}={_written(own)}")
+    return f"{value.name}:{','.join(pairs)}" if pairs else value.name
+
+
+def _default(field: "Field[Any]") -> Any:
+    if field.default_factory is not MISSING:
+        return field.default_factory()
+    return field.default
+
+
+def _written(value: Any, separator: str = "-") -> str:
+    if isinstance(value, tuple | list):
+        return separator.join(map(_written, value))
+    if isinstance(value, bool):
+        return str(value).lower()
+    if value is None:
+        return "none"
+    return exactly(value) if isinstance(value, float) else str(value)
+
+
+def field_of(kinds: Mapping[str, type[T]], base: type[T]) -> Any:
+    """Return the type of a field that holds one of these kinds: it takes specs, and stores them."""
+
+    def validate(value: Any, info: ValidationInfo) -> T:
+        return parse(kinds, value, info.field_name or "")
+
+    return Annotated[InstanceOf[base], BeforeValidator(validate), PlainSerializer(text)]  # type: ignore[valid-type]
+
+
+def change(value: T, changes: Mapping[str, Any], field: str = "") -> T:
+    """Return a frozen dataclass with some fields changed, whose types are checked.
+
+    Raises:
+        SettingError: a field is unknown, or a value is out of range.
+    """
+    known = [each.name for each in fields(value)]  # type: ignore[arg-type]
+    types = _types(type(value))
+    found = dict[str, Any]()
+    for name, given in changes.items():
+        place = f"{field}.{name}" if field else name
+        if name not in known:
+            near = get_close_matches(name, known, n=2) or known
+            raise SettingError(place, f"one of the settings {', '.join(near)}")
+        found[name] = convert(types[name], given, place)
+    try:
+        return replace(value, **found)  # type: ignore[type-var]
+    except SettingError as error:
+        raise error.within(field) if field else error from None
+
+
+def assign(root: T, path: str, given: str) -> T:
+    """Return a nested frozen dataclass with one field set, such as `unet.dropout` to `0.1`.
+
+    A value is what the field's type reads: a number, true or false, none, a list separated by
+    commas, or a spec. A single number for a pair is both of its values. Where a field may have one
+    of several types, as in `unet.heads.width`, the path says which.
+
+    Raises:
+        SettingError: there is no such field, or it cannot have this value.
+    """
+    first, _, rest = path.partition(".")
+    types = _types(type(root))
+    if first not in types:
+        raise SettingError(path, _named_near(root, path))
+    if not rest:
+        value = _read(types[first], given, ",")
+        return replace(root, **{first: convert(types[first], value, path)})  # type: ignore[type-var]
+    try:
+        inner = getattr(root, first)
+        for kind in [type(inner), *_alternatives(types[first])]:
+            if is_dataclass(kind) and rest.partition(".")[0] in _types(kind):
+                if kind is type(inner):
+                    own = assign(inner, rest, given)
+                else:
+                    own = convert(kind, {rest: _read(_types(kind)[rest], given, ",")}, "")
+                return replace(root, **{first: own})  # type: ignore[type-var]
+    except SettingError as error:
+        raise error.within(first) from None
+    raise SettingError(path, _named_near(root, path))
+
+
+def paths_of(root: Any, prefix: str = "") -> list[str]:
+    """Return the dotted paths of all fields of a nested dataclass."""
+    found = list[str]()
+    for each in fields(root):
+        value, place = getattr(root, each.name), f"{prefix}{each.name}"
+        is_spec = hasattr(value, "name") and not hasattr(type(value), "kind")
+        found += paths_of(value, f"{place}.") if is_dataclass(value) and not is_spec else [place]
+    return found
+
+
+def _named_near(root: Any, path: str) -> str:
+    known = paths_of(root)
+    ends = {each.rsplit(".", 1)[-1]: each for each in known}
+    near = get_close_matches(path, known, n=3)
+    near += [ends[end] for end in get_close_matches(path.rsplit(".", 1)[-1], ends, n=2)]
+    return " or ".join(dict.fromkeys(near)) or f"one of {', '.join(known)}"
+
+
+@cache
+def _types(kind: type[Any]) -> dict[str, Any]:
+    """Return the types of the fields of a dataclass, with their bounds."""
+    hints = get_type_hints(kind, include_extras=True)
+    return {each.name: hints[each.name] for each in fields(kind)}
+
+
+def _alternatives(kind: Any) -> list[Any]:
+    """Return the types that a value of a type may have."""
+    if get_origin(kind) is Annotated:
+        return _alternatives(get_args(kind)[0])
+    if get_origin(kind) in (Union, UnionType):
+        return [each for part in get_args(kind) for each in _alternatives(part)]
+    return [kind]
+
+
+def _read(kind: Any, given: str, separator: str = "-") -> Any:
+    """Return a text as what pydantic converts to a type: none, a list, or the text itself."""
+    kinds = _alternatives(kind)
+    if given.lower() in ("none", "null") and NoneType in kinds:
+        return None
+    lists = [each for each in kinds if get_origin(each) is tuple or each is tuple]
+    if not lists:
+        return given
+    inner = get_args(lists[0])
+    if any(isinstance(each, BeforeValidator) for each in getattr(inner[0], "__metadata__", ())):
+        parts = PLUS.split(given)  # of specs, which have commas of their own
+    else:
+        parts = HYPHEN.split(given) if separator == "-" else given.strip("[]()").split(separator)
+    parts = [part.strip() for part in parts if part.strip()]
+    is_pair = len(inner) == 2 and inner[1] is not ...
+    return parts * 2 if separator == "," and len(parts) == 1 and is_pair else parts
