@@ -8,9 +8,7 @@ import torch
 from evaluation.stubs import blocks
 
 from adm.app.scoring import extract
-from adm.app.study.comparison.compare import compare, shared_classes
-from adm.app.study.comparison.page import ACROSS, tiled
-from adm.app.study.comparison.within import MOST, within_class
+from adm.app.study.comparison import ACROSS, MOST, compare, shared_classes, tiled, within_class
 from adm.data.source import Source, in_memory
 
 

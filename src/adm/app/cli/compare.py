@@ -20,7 +20,7 @@ from adm.data.naming import ARCHIVE, at_home
 from adm.store.files import new_file, write_text
 
 if TYPE_CHECKING:
-    from adm.app.study.comparison.compare import Comparison
+    from adm.app.study.comparison import Comparison
     from adm.data import Source
 
 SHOWN = 3  # classes whose images are shown by default
@@ -96,8 +96,7 @@ def compare(
         check(_check, images, out, picture, count)
     # Imported here, so that --help does not load torch.
     from adm.app.scoring import Extraction
-    from adm.app.study.comparison import compare as library
-    from adm.app.study.comparison import page as pages
+    from adm.app.study import comparison as library
 
     devices = joined(device)
     sources = _opened(images, split, size, channels)
@@ -112,10 +111,10 @@ def compare(
 
         def act() -> None:
             found = library.compare(sources, seen, every)
-            write_text(out, pages.page(found, sources, shown, count))
+            write_text(out, library.page(found, sources, shown, count))
             if picture is not None:
                 with new_file(picture) as file:
-                    pages.picture(found, sources, shown, count).save(file, "PNG")
+                    library.picture(found, sources, shown, count).save(file, "PNG")
             show(found.to_json, as_json, lambda: _print(found))
             say(f"{out}: open it in a browser", as_json)
 
@@ -155,11 +154,11 @@ def _check(images: tuple[str, ...], out: Path, picture: Path | None, count: int)
 
 def _print(found: "Comparison") -> None:
     """Print the distances of every class."""
-    from adm.app.study.comparison.page import told
+    from adm.app.study.curve import formatted
 
     print(f"mean distance between two images of a class, by {found.features}")
     wide = max(len(each.name) for each in found.classes)
     print(" " * wide, *(f"{name:>24}" for name in found.sources))
     rows = [(each.name, each.distances) for each in found.classes]
     for name, scores in [*rows, ("mean", found.mean())]:
-        print(f"{name:{wide}}", *(f"{told(score):>24}" for score in scores))
+        print(f"{name:{wide}}", *(f"{formatted(score):>24}" for score in scores))

@@ -1,20 +1,19 @@
 """Found, Source, Record -> a self-contained HTML page: images of every cluster."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from adm.app.report import Block, ImageRow, Images, Note, Table, Title
+from adm.app.report import page as page_of
+from adm.app.report.pictures import tiles
 from adm.app.scoring.clustering.listing import cluster_names
 from adm.app.scoring.clustering.run import Found
 from adm.app.scoring.clustering.stored import Record, summary
-from adm.app.study.page import tiles
-from adm.app.study.template import rendered
 from adm.data import Source
 from adm.data.counting import count_of
 from adm.store.files import write_text
@@ -46,21 +45,36 @@ def shows(path: Path, record: Record) -> bool:
 
 
 def page(found: Found, source: Source, record: Record) -> str:
-    """Render the HTML page."""
+    """Return the HTML page."""
     count = len(record.sizes)
-    return rendered(
-        "adm.app.scoring.clustering",
-        "clusters.html",
-        title=f"{record.data}: {count_of(count, 'cluster')}",
-        lead=LEAD,
-        facts=_facts(found, record),
-        sentences=_sentences(found, source, record),
-        across=ACROSS,
-        rows=_rows(found, source),
-        more=max(count - MOST_ROWS, 0),
-        tried=record.tried,
-        settings=json.dumps(asdict(record), indent=1),
-    )
+    blocks: list[Block] = [
+        Title("Result"),
+        Note(_sentences(found, source, record), "result"),
+        Title("Clusters, by size"),
+        Images(_rows(found, source), ("nearest to the centre", "at random"), ACROSS),
+    ]
+    quiet = []
+    if count > MOST_ROWS:
+        quiet.append(f"{count - MOST_ROWS} smaller clusters are not shown.")
+    if found.agreement is not None:
+        quiet.append(
+            "Beside each cluster: the most common label of the data, and its share of the "
+            "cluster's images. Labels were not used to find the clusters."
+        )
+    blocks += [Note(quiet, "quiet")] * bool(quiet)
+    if record.tried:
+        headings = ("clusters", "silhouette", "images of the smallest")
+        tried = [(f"{t.clusters}", f"{t.silhouette:.3f}", f"{t.smallest}") for t in record.tried]
+        blocks += [
+            Title("Numbers of clusters that were tried"),
+            Table(headings, tried),
+            Note(
+                ["The silhouette is the mean over up to 5,000 images, in -1 to 1; more is better."],
+                "quiet",
+            ),
+        ]
+    title = f"{record.data}: {count_of(count, 'cluster')}"
+    return page_of(title, blocks, lead=LEAD, facts=_facts(found, record), settings=asdict(record))
 
 
 def _facts(found: Found, record: Record) -> list[tuple[str, str]]:
@@ -97,7 +111,7 @@ def _sentences(found: Found, source: Source, record: Record) -> list[str]:
     return said
 
 
-def _rows(found: Found, source: Source) -> list[dict[str, Any]]:
+def _rows(found: Found, source: Source) -> list[ImageRow]:
     """Return what is shown of each cluster, from the largest on."""
     order = found.points.order
     distances = found.clusters.distances(found.points)
@@ -115,12 +129,12 @@ def _rows(found: Found, source: Source) -> list[dict[str, Any]]:
             common = f"{agreed.shares[cluster]:.0%} {label}"
         size = f"{len(members):,} image{'s' if len(members) > 1 else ''}"
         pictures = [_picture(source, order[each].tolist()) for each in chosen]
-        rows.append({"name": name, "size": size, "common": common, "pictures": pictures})
+        rows.append(ImageRow("\n".join(filter(None, (name, size, common))), pictures))
     return rows
 
 
-def _picture(source: Source, indices: Sequence[int]) -> str:
-    """Return images in a row of `ACROSS`, as the source of an HTML image."""
+def _picture(source: Source, indices: Sequence[int]) -> bytes:
+    """Return images in a row of `ACROSS`, as a PNG file."""
     images = source.batch(indices)[0]
     lacking = ACROSS - len(images)
     return tiles(torch.cat([images, _white(images, lacking)]), ACROSS)

@@ -1,0 +1,128 @@
+"""What a page is made of: titles, notes, tables, figures, grids of images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+
+@dataclass(frozen=True)
+class Title:
+    """The title of a section.
+
+    Attributes:
+        level: 2 for a section, 3 for a part of one.
+    """
+
+    text: str
+    level: Literal[2, 3] = 2
+
+
+@dataclass(frozen=True)
+class Note:
+    """Sentences.
+
+    Attributes:
+        paragraphs: one or more.
+        kind: `text`; `quiet`, for what explains a block; `result`, for what the page finds, which
+            is set apart.
+    """
+
+    paragraphs: Sequence[str]
+    kind: Literal["text", "quiet", "result"] = "text"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value of a table.
+
+    Attributes:
+        value: as text.
+        detail: in small letters below it, such as an interval.
+        best: whether it is marked.
+        code: whether it is a command.
+    """
+
+    value: str
+    detail: str = ""
+    best: bool = False
+    code: bool = False
+
+    def __str__(self) -> str:
+        """Format the cell as Markdown: the marked ones bold, the detail in parentheses."""
+        value = f"`{self.value}`" if self.code else self.value
+        value = f"**{value}**" if self.best else value
+        return f"{value} ({self.detail})" if self.detail else value
+
+
+@dataclass(frozen=True)
+class Table:
+    """Numbers: the first column is to the left, the others are to the right."""
+
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str | Cell]]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawing.
+
+    Attributes:
+        content: bytes of a PNG, GIF or SVG file.
+        about: what it shows, in words.
+        least: pixels of its width below which it scrolls in its own box.
+        drawn: whether its paper is white, and is dark on a dark page; not so for photographs.
+    """
+
+    content: bytes
+    about: str
+    least: int = 320
+    drawn: bool = True
+
+
+@dataclass(frozen=True)
+class ImageRow:
+    """Pictures of one row.
+
+    Attributes:
+        name: at the left; of several lines.
+        pictures: bytes of PNG files.
+        captions: one below each, or none.
+    """
+
+    name: str
+    pictures: Sequence[bytes]
+    captions: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Images:
+    """A grid of pictures.
+
+    Attributes:
+        rows: from the top.
+        headings: of the columns, or none.
+        across: images side by side in each picture, which decides how wide the grid is.
+    """
+
+    rows: Sequence[ImageRow]
+    headings: Sequence[str] = ()
+    across: int = 1
+
+
+@dataclass(frozen=True)
+class Text:
+    """Text as it is, such as JSON."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Folded:
+    """Blocks that a click unfolds."""
+
+    summary: str
+    blocks: Sequence["Block"]
+    opened: bool = False
+
+
+Block: TypeAlias = Title | Note | Table | Figure | Images | Text | Folded

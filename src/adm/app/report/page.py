@@ -1,0 +1,68 @@
+"""Title, blocks -> an HTML page of one file, in light and dark; the same blocks -> Markdown."""
+
+import base64
+import json
+from collections.abc import Sequence
+from importlib import resources
+
+from jinja2 import Environment
+
+from adm.app.report.blocks import Block, Folded, Note, Table, Text, Title
+
+SETTINGS = "All settings, seeds, hashes and versions"
+KINDS = {b"\x89PNG": "png", b"GIF8": "gif"}  # first bytes -> type of image; else SVG
+
+
+def page(
+    title: str,
+    blocks: Sequence[Block],
+    *,
+    lead: str = "",
+    facts: Sequence[tuple[str, str]] = (),
+    settings: object = None,
+) -> str:
+    """Return a page that needs nothing from elsewhere; all text is escaped.
+
+    Args:
+        lead: a sentence below the title.
+        facts: (name, value), listed below it.
+        settings: JSON values of all that the page depends on, folded at its end; None for none.
+    """
+    if settings is not None:
+        values = Text(json.dumps(settings, indent=1))
+        blocks = [*blocks, Title("Settings"), Folded(SETTINGS, [values])]
+    folder = resources.files(__package__)
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"source": _source, "kind": lambda block: type(block).__name__}
+    template = environment.from_string(folder.joinpath("page.html").read_text("utf-8"))
+    style = folder.joinpath("style.css").read_text("utf-8")
+    return template.render(title=title, blocks=blocks, lead=lead, facts=facts, style=style)
+
+
+def markdown(title: str, blocks: Sequence[Block]) -> str:
+    """Return titles, notes and tables of a page as Markdown, those that are folded too."""
+    return "\n\n".join([f"# {title}", *_parts(blocks)]) + "\n"
+
+
+def _parts(blocks: Sequence[Block]) -> list[str]:
+    parts: list[str] = []
+    for block in blocks:
+        match block:
+            case Title(text, level):
+                parts.append(f"{'#' * level} {text}")
+            case Note(paragraphs):
+                parts += paragraphs
+            case Table(headings, rows):
+                body = [headings, ["---"] * len(headings), *rows]
+                parts.append("\n".join(f"| {' | '.join(map(str, row))} |" for row in body))
+            case Folded(summary, inner):
+                parts += [f"**{summary}**"] * bool(found := _parts(inner)) + found
+            case _:  # pictures, and text for machines
+                pass
+    return parts
+
+
+def _source(content: bytes) -> str:
+    """Return the bytes of an image as the source of an HTML image."""
+    kind = KINDS.get(content[:4], "svg+xml")
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

@@ -1,0 +1,93 @@
+"""Blocks -> a page that needs nothing from elsewhere, whose text is escaped, and Markdown."""
+
+from html.parser import HTMLParser
+
+from adm.app.report import (
+    Cell,
+    Figure,
+    Folded,
+    ImageRow,
+    Images,
+    Note,
+    Table,
+    Text,
+    Title,
+    markdown,
+    page,
+)
+
+EVIL = "<script>alert('\"&')</script>"
+PNG, GIF, SVG = b"\x89PNG....", b"GIF89a....", b"<svg xmlns='...'/>"
+VOID = {"meta", "img", "br", "col"}
+
+
+class Seen(HTMLParser):
+    """The tags of a page, which must be closed in order, with their attributes, and its text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def of(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def blocks(text: str) -> list:
+    return [
+        Title(text),
+        Note([text, text], "result"),
+        Table([text, "b"], [[text, Cell(text, text, best=True)], [text, Cell(text, code=True)]]),
+        Figure(PNG, text),
+        Figure(GIF, text, drawn=False),
+        Figure(SVG, text),
+        Images([ImageRow(f"{text}\n2", [PNG, PNG], [text, text])], [text, "other"]),
+        Images([ImageRow("", [PNG])]),
+        Folded(text, [Text(text), Folded(text, [Note([text])])]),
+    ]
+
+
+def test_all_text_of_all_blocks_is_escaped_and_there() -> None:
+    text = page(EVIL, blocks(EVIL), lead=EVIL, facts=[(EVIL, EVIL)], settings={EVIL: EVIL})
+    seen = Seen(text)
+    assert not seen.open
+    assert "script" not in {tag for tag, _ in seen.tags}
+    assert seen.text.count(EVIL) == 22
+    assert sum(EVIL in (each["alt"] or "") for each in seen.of("img")) == 5
+
+
+def test_a_page_needs_nothing_from_elsewhere_and_all_pictures_have_words() -> None:
+    seen = Seen(page("title", blocks("some")))
+    addresses = [each[key] or "" for _, each in seen.tags for key in ("src", "href") if key in each]
+    kinds = [address.partition(";")[0].removeprefix("data:image/") for address in addresses]
+    assert kinds == ["png", "gif", "svg+xml", "png", "png", "png"]
+    assert all(each["alt"] for each in seen.of("img"))
+    assert not seen.of("link")
+
+
+def test_tables_figures_and_grids_scroll_in_boxes_of_their_own() -> None:
+    seen = Seen(page("title", blocks("some")))
+    assert sum(each.get("class") == "wide" for each in seen.of("div")) == 6
+    assert len(seen.of("table")) == 3
+
+
+def test_markdown_has_titles_notes_and_tables_also_of_what_is_folded() -> None:
+    table = Table(["scale", "score"], [["0", Cell("1.5", "1 to 2", best=True)]])
+    text = markdown("Top", [Title("A"), Note(["One.", "Two."]), Folded("more", [table]), Text("x")])
+    assert text == (
+        "# Top\n\n## A\n\nOne.\n\nTwo.\n\n**more**\n\n"
+        "| scale | score |\n| --- | --- |\n| 0 | **1.5** (1 to 2) |\n"
+    )
