@@ -45,7 +45,7 @@ BAD = {
     ),
     "objects": (
         member("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }", b"\x80\x04N."),
-        "it is of object, expected plain numbers or text",
+        "it is of 'object', expected plain numbers or text",
     ),
     "no Unicode": (
         member("{'descr': '<U1', 'fortran_order': False, 'shape': (1,), }", b"\xff\xff\xff\x7f"),

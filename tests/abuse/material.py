@@ -24,9 +24,9 @@ from abuse import child
 from PIL import Image
 
 import adm as package
-from adm.data.export import write_npz
 from adm.networks import on_meta
 from adm.recipes.schema import to_json
+from adm.store.arrays import write_npz
 
 FEATURES = '''"""uint8 (B, C, H, W) -> (B, 16)."""
 

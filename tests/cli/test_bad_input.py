@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from adm.app.cli import in_flags
-from adm.data.export import write_npz
+from adm.store.arrays import write_npz
 
 TRAIN = ("train", "digits", "--data", "digits")
 

@@ -8,9 +8,9 @@ import tiny
 from cli.conftest import Adm
 from evaluation.stubs import spots
 
-from adm.data.export import write_npz
 from adm.generation.generator import identity
 from adm.models.load import load_diffusion
+from adm.store.arrays import write_npz
 
 DROPPED = "train.label_dropout=0.1"
 

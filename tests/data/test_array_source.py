@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from adm.data.arrays import arrays
+from adm.data.arrays import read_arrays as arrays
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 4, 6, 3), dtype=np.uint8)
 LABELS = np.array([2, 0, 1, 2, 0])
@@ -103,9 +103,7 @@ class Mine:
 def test_objects_are_refused_and_never_unpickled(tmp_path: Path, key: str) -> None:
     trap = np.array([Mine(tmp_path / "sprung")], dtype=object)
     path = saved(tmp_path, **{"arr_0": IMAGES, key: trap})
-    with pytest.raises(
-        ValueError, match=r"not a readable \.npz.*an array of objects.*save it with"
-    ):
+    with pytest.raises(ValueError, match=r"not a readable \.npz.*of 'object'.*save it with"):
         arrays(path)
     assert not (tmp_path / "sprung").exists()
 
@@ -156,7 +154,7 @@ def test_a_member_that_is_no_array_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "set.npz"
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("arr_0.npy", b"plain bytes")
-    with pytest.raises(ValueError, match=r"its array arr_0: it does not begin as an .npy file"):
+    with pytest.raises(ValueError, match="its array arr_0: the magic string"):
         arrays(path)
 
 

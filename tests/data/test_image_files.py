@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from adm.data import open_source
-from adm.data.arrays import arrays
+from adm.data.arrays import read_arrays as arrays
 from adm.data.export import safe_names, save_images
 from adm.data.naming import ARCHIVE
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from adm.data import Source, open_source, registry, specs
-from adm.data.fitting import fitted
+from adm.data.arrays import fitted
 from adm.data.idx import DEBIAN_FASHION_MNIST
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (2, 4, 6, 3), dtype=np.uint8)

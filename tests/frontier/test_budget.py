@@ -16,9 +16,9 @@ from adm.app.cli.sampling import SamplingOptions
 from adm.app.study.frontier import machine as machine_module
 from adm.app.study.frontier.choose import recommended
 from adm.app.study.frontier.stored import load, save
-from adm.data.export import write_npz
 from adm.generation import diffusion
 from adm.generation.manifest import read_manifest
+from adm.store.arrays import write_npz
 
 pytestmark = pytest.mark.xdist_group("budget")  # one worker makes what all of them use
 

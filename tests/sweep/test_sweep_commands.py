@@ -13,8 +13,8 @@ import tiny
 from evaluation.stubs import spots
 
 from adm.app.cli import main
-from adm.data.export import write_npz
 from adm.models.load import load_classifier
+from adm.store.arrays import write_npz
 
 
 @pytest.fixture(scope="module")

@@ -1,27 +1,35 @@
-""".npz or .npy file of uint8 images, labels and class names -> Source."""
+""".npz or .npy file of uint8 images, labels and class names -> Source; a Source -> padded."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from adm.data import npy
-from adm.data.npz import UNREADABLE, listed, members
-from adm.data.source import Source, in_memory
+from adm.data.pixels import MODES, mode_of, to_picture, to_tensor, with_channels
+from adm.data.source import Source
+from adm.data.source import in_memory as hold
 from adm.limits import MOST_CLASSES
 from adm.shown import printable, short, shown
+from adm.store.arrays import array_names, load_array, load_arrays
 
 IMAGES = ("arr_0", "images")
 LABELS = ("arr_1", "labels")
 CLASSES = "classes"
-IMAGE_CHANNELS = (1, 3, 4)
 KEYS = (*IMAGES, *LABELS, CLASSES)
 
 
-def arrays(path: Path, labels: Path | None = None) -> Source:
-    """Read an .npz file into memory; large compressed images into a temporary file.
+def read_arrays(
+    path: Path,
+    labels: Path | None = None,
+    *,
+    classes: tuple[str, ...] | None = None,
+    in_memory: bool = True,
+) -> Source:
+    """Open an .npz file, or memory-map an .npy file of images.
 
     Keys are those of the released system, or names:
     `arr_0` or `images`: uint8 (N, H, W, C), or (N, H, W).
@@ -32,93 +40,116 @@ def arrays(path: Path, labels: Path | None = None) -> Source:
     Args:
         path: the file.
         labels: an .npy file of integers (N,), which replaces the labels in the file.
+        classes: the name of each label, if the file has labels without names.
+        in_memory: whether to read an .npz file into memory. If not, arrays that are not compressed
+            are memory-mapped.
 
     Raises:
-        ValueError: not an .npz file, damaged, with object arrays, an array of another type or
+        ValueError: another kind of file, damaged, with object arrays, an array of another type or
             shape, or labels that do not fit.
     """
-    found = members(path, KEYS, in_memory=True)
-    check_images(path, found)
+    if path.suffix.lower() == ".npy":
+        arrays = {IMAGES[0]: load_array(path, on_disk=True)}
+    else:
+        arrays = load_arrays(path, KEYS, in_memory=in_memory)
     if labels is not None:
-        found = {key: array for key, array in found.items() if key not in LABELS}
-        found[LABELS[0]] = _load_npy(labels)
-    images = _images(path, found)
-    numbers = _labels(path, found, len(images))
-    classes = _classes(path, found, numbers)
-    planes = torch.from_numpy(images).permute(0, 3, 1, 2)
-    return in_memory(path.name, classes, planes, torch.from_numpy(numbers))
-
-
-def memory_mapped(path: Path, labels: Path | None = None) -> Source:
-    """Memory-map an .npy file of images, uint8 (N, H, W, C) or (N, H, W).
-
-    Args:
-        path: the file.
-        labels: an .npy file of integers (N,); without it there is one class, named after the file.
-
-    Raises:
-        ValueError: as `arrays`.
-    """
-    found = {IMAGES[0]: _load_npy(path, on_disk=True)}
-    if labels is not None:
-        found[LABELS[0]] = _load_npy(labels)
-    return from_arrays(path, found)
-
-
-def from_arrays(path: Path, found: dict[str, np.ndarray]) -> Source:
-    """A source that reads from arrays by key, which may be memory-mapped.
-
-    Raises:
-        ValueError: as `arrays`.
-    """
-    images = _images(path, found)
-    labels = _labels(path, found, len(images))
+        arrays = {key: array for key, array in arrays.items() if key not in LABELS}
+        arrays[LABELS[0]] = load_array(labels)
+    images = _images(path, arrays)
+    numbers = _labels(path, arrays, len(images))
+    if classes is not None and CLASSES not in arrays and any(key in arrays for key in LABELS):
+        arrays[CLASSES] = np.array(classes)
+    names = _classes(path, arrays, numbers)
+    if in_memory and path.suffix.lower() != ".npy":
+        planes = torch.from_numpy(images).permute(0, 3, 1, 2)
+        return hold(path.name, names, planes, torch.from_numpy(numbers))
 
     def read_many(indices: list[int]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(images[indices].transpose(0, 3, 1, 2)))
 
     return Source(
         path.name,
-        _classes(path, found, labels),
-        torch.from_numpy(labels),
+        names,
+        torch.from_numpy(numbers),
         read=lambda index: read_many([index])[0],
         read_many=read_many,
     )
 
 
-def check_images(path: Path, found: dict[str, np.ndarray]) -> None:
-    """Raise ValueError unless a file has images among its arrays."""
-    if not any(key in found for key in IMAGES):
+def fitted(source: Source, size: tuple[int, int] | None, channels: int | None) -> Source:
+    """Pad with black on all sides, and convert the channels.
+
+    Arrays have their size on purpose, so they are not resampled: a smaller size is an error.
+
+    Args:
+        source: all images have the shape of the first.
+        size: (H, W), or None for the images' own.
+        channels: 1, 3 or 4, if the images have one of these numbers; or None for their own.
+
+    Raises:
+        ValueError: the size is smaller than the images, or the channels cannot be converted.
+    """
+    own_channels, *own_size = source.read(0).shape
+    convert = channels is not None and channels != own_channels
+    if channels is not None and convert:
+        if own_channels not in MODES:
+            raise ValueError(
+                f"{source.name} has {own_channels} channels and {channels} were requested; only "
+                "grey, RGB and RGBA can be converted into each other, so request "
+                f"{own_channels}"
+            )
+        mode_of(channels)
+    margins = _margins(source.name, (own_size[0], own_size[1]), size) if size else None
+    if not convert and margins is None:
+        return source
+
+    def fit(images: Tensor) -> Tensor:
+        if channels is not None and convert:
+            images = _converted(images, channels)
+        return F.pad(images, margins) if margins else images
+
+    many = source.read_many
+    return replace(
+        source,
+        read=lambda index: fit(source.read(index)[None])[0],
+        read_many=None if many is None else lambda indices: fit(many(indices)),
+    )
+
+
+def _converted(images: Tensor, channels: int) -> Tensor:
+    """(B, C, H, W) -> (B, channels, H, W), both of 1, 3 or 4 channels."""
+    if images.shape[1] == 1 and channels == 3:
+        return images.expand(-1, channels, -1, -1).contiguous()
+    pictures = map(to_picture, images)
+    return torch.stack([to_tensor(with_channels(picture, channels)) for picture in pictures])
+
+
+def _margins(name: str, own: tuple[int, int], size: tuple[int, int]) -> list[int] | None:
+    """(left, right, top, bottom); None if no padding is needed."""
+    down, right = size[0] - own[0], size[1] - own[1]
+    if down < 0 or right < 0:
         raise ValueError(
-            f"{path} has no images: its arrays are {listed(path)}; save it with "
+            f"{name} has {own[0]}x{own[1]} images and {size[0]}x{size[1]} was requested; request "
+            f"{max(own[0], size[0])}x{max(own[1], size[1])} (padded with black), or give a folder "
+            "of image files, which are resized"
+        )
+    if not down and not right:
+        return None
+    return [right // 2, right - right // 2, down // 2, down - down // 2]
+
+
+def _first(arrays: dict[str, np.ndarray], keys: tuple[str, ...]) -> np.ndarray | None:
+    return next((arrays[key] for key in keys if key in arrays), None)
+
+
+def _images(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
+    """(N, H, W, C) uint8."""
+    images = _first(arrays, IMAGES)
+    if images is None:
+        raise ValueError(
+            f"{path} has no images: its arrays are {list_arrays(path)}; save it with "
             "np.savez(path, arr_0=images, arr_1=labels), images uint8 (N, H, W, C)"
         )
-
-
-def _load_npy(path: Path, on_disk: bool = False) -> np.ndarray:
-    if not path.is_file():
-        what = "is not a file" if path.exists() else "does not exist"
-        raise ValueError(f"{path} {what}; give an .npy file")
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            return npy.mapped(file, 0, size) if on_disk else npy.read(file, size)
-    except UNREADABLE as error:
-        reason = printable(short(str(error).partition("\n")[0] or type(error).__name__, 200))
-        raise ValueError(
-            f"{path} is not a readable .npy of one array ({reason}); save it with "
-            "np.save(path, array)"
-        ) from None
-
-
-def _first(found: dict[str, np.ndarray], keys: tuple[str, ...]) -> np.ndarray | None:
-    return next((found[key] for key in keys if key in found), None)
-
-
-def _images(path: Path, found: dict[str, np.ndarray]) -> np.ndarray:
-    """(N, H, W, C) uint8."""
-    images = _first(found, IMAGES)
-    assert images is not None  # as `check_images` says
     if images.dtype != np.uint8:
         raise ValueError(
             f"{path}: images are {images.dtype}, expected uint8 in 0..255; if they are in 0..1, "
@@ -126,7 +157,8 @@ def _images(path: Path, found: dict[str, np.ndarray]) -> np.ndarray:
         )
     if images.ndim == 3:
         images = images[..., None]
-    if images.ndim != 4 or not images.size or _channels_second(images.shape):
+    second = images.ndim == 4 and images.shape[1] in MODES and images.shape[3] not in MODES
+    if images.ndim != 4 or not images.size or second:
         raise ValueError(
             f"{path}: images have shape {images.shape}, expected (N, H, W, C) with N > 0, or "
             "(N, H, W); if channels come second, save images.transpose(0, 2, 3, 1)"
@@ -134,14 +166,9 @@ def _images(path: Path, found: dict[str, np.ndarray]) -> np.ndarray:
     return images
 
 
-def _channels_second(shape: tuple[int, ...]) -> bool:
-    """Whether the axis after N, and not the last one, has the length of a channel axis."""
-    return shape[1] in IMAGE_CHANNELS and shape[3] not in IMAGE_CHANNELS
-
-
-def _labels(path: Path, found: dict[str, np.ndarray], count: int) -> np.ndarray:
+def _labels(path: Path, arrays: dict[str, np.ndarray], count: int) -> np.ndarray:
     """(N,) int64."""
-    labels = _first(found, LABELS)
+    labels = _first(arrays, LABELS)
     if labels is None:
         return np.zeros(count, np.int64)
     if labels.dtype.kind not in "iu" or labels.shape != (count,):
@@ -158,12 +185,12 @@ def _labels(path: Path, found: dict[str, np.ndarray], count: int) -> np.ndarray:
     return labels.astype(np.int64)
 
 
-def _classes(path: Path, found: dict[str, np.ndarray], labels: np.ndarray) -> tuple[str, ...]:
+def _classes(path: Path, arrays: dict[str, np.ndarray], labels: np.ndarray) -> tuple[str, ...]:
     needed = int(labels.max()) + 1
-    if CLASSES not in found:
-        labelled = _first(found, LABELS) is not None
+    if CLASSES not in arrays:
+        labelled = _first(arrays, LABELS) is not None
         return tuple(map(str, range(needed))) if labelled else (path.stem,)
-    names = found[CLASSES]
+    names = arrays[CLASSES]
     if names.dtype.kind != "U" or names.ndim != 1 or len(names) < needed:
         raise ValueError(
             f"{path}: classes are {names.dtype} {names.shape}, expected strings ({needed},) or "
@@ -178,17 +205,22 @@ def _classes(path: Path, found: dict[str, np.ndarray], labels: np.ndarray) -> tu
     return classes
 
 
-def text_of(names: np.ndarray, path: Path) -> tuple[str, ...]:
+def list_arrays(path: Path) -> str:
+    """Return the names of the arrays of an .npz file, for a message."""
+    return printable(short(", ".join(array_names(path)))) or "none"
+
+
+def text_of(array: np.ndarray, path: Path) -> tuple[str, ...]:
     """Return an array of strings (K,) as text.
 
     Raises:
         ValueError: a string has characters that Unicode does not, or that no file can hold.
     """
     try:
-        found = tuple(map(str, names.tolist()))
-        "".join(found).encode()
+        texts = tuple(map(str, array.tolist()))
+        "".join(texts).encode()
     except ValueError:
         raise ValueError(
             f"{path}: its class names are damaged; save np.array(['a', 'b', ...])"
         ) from None
-    return found
+    return texts

@@ -2,11 +2,10 @@
 
 import io
 import re
-import zipfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,13 +14,12 @@ from torch import Tensor
 from adm.data.counting import count_of
 from adm.data.naming import ARCHIVE
 from adm.data.pixels import mode_of, to_picture
+from adm.store.arrays import Pieces, write_npz
 from adm.store.files import new_folder
 
 UNLABELLED = "image"
 LONGEST_NAME = 40
-EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date of the zip format
 TOGETHER = 64  # images that are encoded at a time
-UNIX = 3  # written on every system, so that the bytes do not depend on it
 
 
 # Eight parameters: the first five are what the files hold, the others independent options.
@@ -131,45 +129,6 @@ def pngs(images: Tensor) -> list[bytes]:
         to_picture(image).save(file, "png")
         found.append(file.getvalue())
     return found
-
-
-class Pieces(NamedTuple):
-    """An array that is written piece by piece along its first dimension."""
-
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-    pieces: Iterable[np.ndarray]
-
-
-def write_npz(path: Path, entries: Mapping[str, np.ndarray | Pieces]) -> None:
-    """As np.savez, but the bytes are a function of the arrays: no time is recorded.
-
-    Raises:
-        ValueError: pieces that are not together as long as their shape says.
-    """
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for key, array in entries.items():
-            info = zipfile.ZipInfo(f"{key}.npy", EPOCH)
-            info.create_system = UNIX
-            with archive.open(info, "w", force_zip64=True) as file:
-                if isinstance(array, Pieces):
-                    _write_pieces(file, array)
-                else:
-                    whole = np.ascontiguousarray(array)
-                    np.lib.format.write_array(file, whole, allow_pickle=False)
-
-
-def _write_pieces(file: IO[bytes], array: Pieces) -> None:
-    descr = np.lib.format.dtype_to_descr(array.dtype)
-    header = {"descr": descr, "fortran_order": False, "shape": array.shape}
-    np.lib.format.write_array_header_1_0(file, header)
-    rows = 0
-    for piece in array.pieces:
-        assert (piece.dtype, piece.shape[1:]) == (array.dtype, array.shape[1:])
-        file.write(piece.tobytes())
-        rows += len(piece)
-    if rows != array.shape[0]:
-        raise ValueError(f"got {rows} of {count_of(array.shape[0], 'image')}; give all of them")
 
 
 def safe_names(classes: Sequence[str]) -> list[str]:

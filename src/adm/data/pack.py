@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from adm.cached import Cached
 from adm.data import pixels
+from adm.data.arrays import fitted
 from adm.data.files import Files, decoded
-from adm.data.fitting import fitted
 from adm.data.labels import CLASSES_FILE
 from adm.data.source import CorruptImage, Source
 from adm.data.threads import streamed

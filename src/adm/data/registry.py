@@ -9,13 +9,12 @@ from urllib.parse import urljoin, urlsplit
 
 from adm.data import shards
 from adm.data.archive import zip_archive
-from adm.data.arrays import arrays, memory_mapped
+from adm.data.arrays import fitted, read_arrays
 from adm.data.colour import RGB
 from adm.data.digits import digits
 from adm.data.fashion import downloaded, fashion_mnist
 from adm.data.fetch import SCHEMES, fetched
 from adm.data.files import Files, decoded
-from adm.data.fitting import fitted
 from adm.data.folder import image_folder
 from adm.data.hub import hub
 from adm.data.idx import idx_folder
@@ -182,15 +181,14 @@ def _archives_in(path: Path, split: str) -> list[Path]:
 def _arrays(path: Path, split: str, labels: str | None) -> Source:
     if split != "train":
         raise NoSplit(f"{shown_path(path)} has no {split} split; give the file of those images")
-    open_ = memory_mapped if path.suffix.lower() == ".npy" else arrays
     if labels == NO_LABELS or is_list(labels):
-        return by_number(open_(path), labels, split)
+        return by_number(read_arrays(path), labels, split)
     if labels is not None and not labels.endswith(".npy"):
         raise ValueError(
             f"the labels of {shown_path(path)} must be an .npy file of integers (N,), a list "
             f"{', '.join(LISTS)}, or {NO_LABELS}, got {shown(labels)}; give one"
         )
-    return by_number(open_(path, None if labels is None else at_home(labels)), None, split)
+    return by_number(read_arrays(path, None if labels is None else at_home(labels)), None, split)
 
 
 def _digits(place: str, split: str) -> Source:

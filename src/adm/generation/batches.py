@@ -17,8 +17,8 @@ from torch import Tensor
 
 from adm.data.export import TOGETHER, pngs
 from adm.data.pixels import MODES
-from adm.data.sealed import read_sealed, write_sealed
 from adm.generation.job import Images
+from adm.store.arrays import read_sealed, write_sealed
 from adm.store.files import new_file
 
 NAME = re.compile(r"(\d{8,12})-(\d{8,12})\.npz")  # its first image, and the one after its last

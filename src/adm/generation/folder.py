@@ -11,7 +11,6 @@ from torch import Tensor
 
 from adm.app.notices import notice
 from adm.data.naming import ANIMATION, ARCHIVE, BASE, MANIFEST, SHEET
-from adm.data.npz import members
 from adm.differences import first_difference
 from adm.generation.animation import animation, check_animated
 from adm.generation.cache import Caches, cache_path, caches_of, empty
@@ -20,6 +19,7 @@ from adm.generation.job import Chain, Images, Job, chained
 from adm.generation.manifest import read_manifest
 from adm.generation.writing import places, write, write_folder
 from adm.processes import Devices
+from adm.store.arrays import load_arrays
 from adm.store.files import write_bytes
 from adm.store.hashes import SUMS, damaged_parts, read_sums, seal, sha256, store_sums
 from adm.store.parsed import through_json
@@ -202,7 +202,7 @@ def images_of(folder: Path, job: Job | None = None) -> Tensor:
 def _mapped(folder: Path, job: Job | None = None) -> Tensor:
     """Return the images as `images_of`, mapped from the archive."""
     try:
-        found = torch.from_numpy(members(folder / ARCHIVE, ("arr_0",))["arr_0"])
+        found = torch.from_numpy(load_arrays(folder / ARCHIVE, ("arr_0",))["arr_0"])
         if found.ndim != 4 or found.dtype != torch.uint8:
             raise ValueError(f"its images are {found.dtype} of shape {tuple(found.shape)}")
         images = found.permute(0, 3, 1, 2)

@@ -1,113 +1,261 @@
-"""Path of an .npz file, names -> its arrays, none larger than the file can hold."""
+"""Path of an .npy or .npz file <-> its arrays, of plain numbers or text.
 
+The size that a header states is compared with the size of the file before anything is allocated,
+and nothing is unpickled. A file of 50,000 images of 256 x 256 pixels takes 10 GB, which need not be
+in memory at once: large arrays that are not compressed are memory-mapped.
+"""
+
+import hashlib
 import math
+import struct
 import sys
+import tokenize
 import zipfile
-from collections.abc import Collection
+import zlib
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from adm.shown import printable, short
+from adm.shown import printable, short, shown
 
-MAPPED_FROM = 1 << 20  # bytes; larger arrays that are not compressed are memory-mapped
+SMALL = 1 << 20  # bytes; smaller arrays are read at once
+PIECE = 1 << 20  # bytes read at a time
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # those of np.savez, np.savez_compressed
+LOCAL_HEADER = 30  # bytes of a zip member before its name (APPNOTE.TXT 4.3.7)
+PLAIN = "biufcSU"  # kinds of numbers and text
 MOST_INFLATED = 200  # times its compressed size that an array may have,
 FREELY_INFLATED = 1 << 30  # if it has more than these bytes
-KINDS = "biufcSU"  # of numbers and text
-LOCAL_HEADER = 30  # bytes of a zip member before its name (APPNOTE.TXT 4.3.7)
-PIECE = 1 << 20  # bytes read at a time
 LONGEST_REASON = 200
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date of the zip format
+UNIX = 3  # written on every system, so that the bytes do not depend on it
+UNREADABLE = (  # raised by numpy and zipfile for damage, encryption, and impossible sizes
+    *(OSError, ValueError, EOFError, RuntimeError, MemoryError, OverflowError, SyntaxError),
+    *(struct.error, zipfile.BadZipFile, zlib.error, tokenize.TokenError),
+)
+HASH = "sha256"  # key of the hash of all other arrays of a file
+
+
+class Header(NamedTuple):
+    """What an .npy file holds, and the bytes before its elements."""
+
+    shape: tuple[int, ...]
+    by_columns: bool
+    dtype: np.dtype[Any]
+    start: int
+
+
+def load_array(path: Path, *, on_disk: bool = False) -> np.ndarray:
+    """Read the array of an .npy file.
+
+    Args:
+        on_disk: whether to memory-map it; writing to it then changes only the copy in memory.
+
+    Raises:
+        ValueError: not an .npy file, damaged, or an array of objects.
+    """
+    with _reading(path, ".npy", "np.save(path, array)"), path.open("rb") as file:
+        header = _header(file, path.stat().st_size)
+        if on_disk:
+            return _mapped(path, header, 0)
+        file.seek(0)
+        return _native(np.lib.format.read_array(file, allow_pickle=False))
 
 
 def array_names(path: Path) -> list[str]:
-    """Return the names of the arrays of an .npz file.
+    """Return the keys of the arrays of an .npz file.
 
     Raises:
         ValueError: not an .npz file, or damaged.
     """
-    return [*_read(path, None)]
+    with _opened(path) as archive:
+        return [*_entries(archive)]
 
 
-def load_arrays(path: Path, names: Collection[str]) -> dict[str, np.ndarray]:
-    """Read arrays of an .npz file, those of `names` that it has.
+def load_arrays(
+    path: Path, wanted: Collection[str], *, in_memory: bool = False
+) -> dict[str, np.ndarray]:
+    """Read arrays of an .npz file by key, those of `wanted` that it has.
 
-    Large ones are memory-mapped, unless they are compressed; writing to them changes only the copy
-    in memory. Every size is checked before memory is allocated, and every checksum.
+    Large ones that are not compressed are memory-mapped; writing to them changes only the copy in
+    memory. All checksums are verified.
+
+    Args:
+        in_memory: whether to read large arrays into memory, too.
 
     Raises:
-        ValueError: not an .npz file, damaged, with arrays of objects or of several types, or an
-            array that inflates to more than `MOST_INFLATED` times its size.
+        ValueError: not an .npz file, damaged, with arrays of objects, or with a compressed array
+            larger than `MOST_INFLATED` says.
     """
-    return _read(path, names)
+    arrays = {}
+    with _opened(path) as archive:
+        for key, info in _entries(archive).items():
+            if key in wanted:
+                try:
+                    arrays[key] = _member(path, archive, info, in_memory)
+                except UNREADABLE as error:
+                    raise ValueError(f"its array {key}: {_reason(error)}") from None
+    return arrays
 
 
-def _read(path: Path, names: Collection[str] | None) -> dict[str, np.ndarray]:
-    """Return the arrays of these names; all names with empty arrays, if there are none."""
+class Pieces(NamedTuple):
+    """An array that is written piece by piece along its first dimension."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    pieces: Iterable[np.ndarray]
+
+
+def write_npz(path: Path, entries: Mapping[str, np.ndarray | Pieces]) -> None:
+    """As np.savez, but the bytes are a function of the arrays: no time is recorded.
+
+    Raises:
+        ValueError: pieces that are not together as long as their shape says.
+    """
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for key, array in entries.items():
+            info = zipfile.ZipInfo(f"{key}.npy", EPOCH)
+            info.create_system = UNIX
+            with archive.open(info, "w", force_zip64=True) as file:
+                if isinstance(array, Pieces):
+                    _write_pieces(file, array)
+                else:
+                    whole = np.ascontiguousarray(array)
+                    np.lib.format.write_array(file, whole, allow_pickle=False)
+
+
+def write_sealed(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """As `write_npz`, with a hash of the arrays, by which damage shows."""
+    write_npz(path, {**arrays, HASH: np.array([_hash(arrays)])})
+
+
+def read_sealed(
+    path: Path, keys: Collection[str], needed: Collection[str]
+) -> dict[str, np.ndarray] | None:
+    """Return the arrays of a file; None if it is absent, or not as it was written.
+
+    Args:
+        keys: all arrays that the file may hold.
+        needed: those of them that it must hold.
+    """
+    try:
+        arrays = load_arrays(path, {*keys, HASH})
+    except ValueError:
+        return None
+    if not {*needed, HASH} <= arrays.keys():
+        return None
+    stated = arrays.pop(HASH).tolist()
+    return arrays if stated == [_hash(arrays)] else None
+
+
+@contextmanager
+def _reading(path: Path, form: str, cure: str) -> Iterator[None]:
+    """Let an error of the block, which reads a file, say so in one line."""
     if not path.is_file():
         what = "is not a file" if path.exists() else "does not exist"
-        raise ValueError(f"{path} {what}; give an .npz file")
-    place, found = "", dict[str, np.ndarray]()
+        raise ValueError(f"{path} {what}; give an {form} file")
     try:
-        with zipfile.ZipFile(path) as archive:
-            for info in archive.infolist():
-                name = info.filename.removesuffix(".npy")
-                with archive.open(info) as file:  # fails if its name in the directory is damaged
-                    if name == info.filename:
-                        continue
-                    if name in found:
-                        raise ValueError(f"it has two arrays {name}")
-                    if names is None:
-                        found[name] = np.empty(0)
-                    elif name in names:
-                        place = f"its array {name}: "
-                        found[name] = _native(_array(path, file, info))
-                        place = ""
-    except Exception as error:  # zipfile and NumPy raise a dozen types for damage
-        text = str(error).partition("\n")[0] or type(error).__name__
-        reason = printable(short(place + text, LONGEST_REASON))
+        yield
+    except UNREADABLE as error:
         raise ValueError(
-            f"{path} is not a readable .npz ({reason}); save it with np.savez(path, arr_0=images)"
+            f"{path} is not a readable {form} ({_reason(error)}); save it with {cure}"
         ) from None
-    return found
 
 
-def _array(path: Path, file: IO[bytes], info: zipfile.ZipInfo) -> np.ndarray:
-    """Read or map a member of an archive, which is open as `file`."""
-    size, stored = info.file_size, info.compress_type == zipfile.ZIP_STORED
-    if size > max(FREELY_INFLATED, MOST_INFLATED * info.compress_size):
-        raise ValueError(f"it would inflate from {info.compress_size:,} to {size:,} bytes")
-    shape, by_columns, dtype = _header(file)
-    start, content = file.tell(), math.prod(shape) * dtype.itemsize
-    if dtype.kind not in KINDS:
-        raise ValueError(f"it is of {dtype}, expected plain numbers or text")
-    if start + content != size or info.compress_size > path.stat().st_size:
-        raise ValueError("it is not as long as its header says")
-    if not stored or content < MAPPED_FROM:
-        file.seek(0)
-        return np.lib.format.read_array(file, allow_pickle=False)
-    while file.read(PIECE):  # the checksum is compared at the end
-        pass
-    with path.open("rb") as whole:
-        whole.seek(info.header_offset)
-        header = whole.read(LOCAL_HEADER)
-        before = sum(int.from_bytes(header[at : at + 2], "little") for at in (26, 28))
-        start += info.header_offset + LOCAL_HEADER + before
-        return np.memmap(whole, dtype, "c", start, shape, "F" if by_columns else "C")
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    with _reading(path, ".npz", "np.savez(path, arr_0=images)"), zipfile.ZipFile(path) as archive:
+        yield archive
 
 
-def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Read the header of an .npy file: shape, whether columns are contiguous, dtype."""
-    if np.lib.format.read_magic(file) == (1, 0):
-        return np.lib.format.read_array_header_1_0(file)
-    return np.lib.format.read_array_header_2_0(file)
+def _reason(error: Exception) -> str:
+    text = str(error).partition("\n")[0] or type(error).__name__
+    return printable(short(text, LONGEST_REASON))
+
+
+def _entries(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """Return the members with arrays by key."""
+    entries: dict[str, zipfile.ZipInfo] = {}
+    for info in archive.infolist():
+        archive.open(info).close()  # fails if its name in the directory is damaged
+        key = info.filename.removesuffix(".npy")
+        if key in entries:
+            raise ValueError(f"it has two arrays {key}")
+        if key != info.filename:
+            entries[key] = info
+    return entries
+
+
+def _member(
+    path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, in_memory: bool
+) -> np.ndarray:
+    size, packed = info.file_size, info.compress_size
+    if info.compress_type not in METHODS:
+        raise ValueError(f"its compression is of type {info.compress_type}, expected deflate")
+    stored = info.compress_type == zipfile.ZIP_STORED
+    if packed > path.stat().st_size or (stored and size != packed):
+        raise ValueError(f"it has {size} bytes in {packed} of the file")
+    if size > max(FREELY_INFLATED, MOST_INFLATED * packed):
+        raise ValueError(
+            f"it would inflate from {packed:,} to {size:,} bytes, more than {MOST_INFLATED} times; "
+            "if that is what it holds, save it without compression"
+        )
+    with archive.open(info) as content:
+        header = _header(content, size)
+    with archive.open(info) as content:
+        if in_memory or size <= SMALL or not stored:
+            array = np.lib.format.read_array(content, allow_pickle=False)
+            content.read(1)  # the end, where the checksum is verified
+            return _native(array)
+        while content.read(PIECE):
+            pass
+    return _mapped(path, header, _start(path, info))
+
+
+def _start(path: Path, info: zipfile.ZipInfo) -> int:
+    """Offset of a member's content; its local header may be longer than the central one."""
+    with path.open("rb") as file:
+        file.seek(info.header_offset)
+        head = file.read(LOCAL_HEADER)
+    name, extra = (int.from_bytes(head[i : i + 2], "little") for i in (26, 28))
+    return info.header_offset + LOCAL_HEADER + name + extra
+
+
+def _header(file: IO[bytes], size: int) -> Header:
+    """Read the header of an .npy file of `size` bytes; the rest must be as long as it says."""
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"it is of version {version} of the format, expected 1 or 2")
+    one, two = np.lib.format.read_array_header_1_0, np.lib.format.read_array_header_2_0
+    shape, by_columns, dtype = (one if version == (1, 0) else two)(file)
+    if dtype.kind not in PLAIN:
+        raise ValueError(f"it is of {shown(str(dtype))}, expected plain numbers or text")
+    start, count = file.tell(), math.prod(shape) * dtype.itemsize
+    plain = all(type(each) is int and each >= 0 for each in shape)
+    if not plain or start + count != size:
+        raise ValueError(
+            f"it is not as long as its header says: its {shown(str(dtype))} of shape "
+            f"{shown(shape)} are {count} bytes, and {size - start} follow"
+        )
+    return Header(shape, by_columns, dtype, start)
+
+
+def _mapped(path: Path, header: Header, offset: int) -> np.ndarray:
+    """Memory-map the array of an .npy file that begins at `offset` of a file."""
+    shape, by_columns, dtype, start = header
+    if not math.prod(shape) * dtype.itemsize:  # which cannot be mapped
+        return np.empty(shape, dtype)
+    order = "F" if by_columns else "C"
+    return _native(np.memmap(path, dtype, "c", offset + start, shape, order))
 
 
 def _native(array: np.ndarray) -> np.ndarray:
     """Return the array in the byte order of this machine, which torch requires.
 
     Raises:
-        ValueError: text with characters that Unicode does not have, at which NumPy fails.
+        ValueError: text with characters that Unicode does not have, at which numpy fails.
     """
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
@@ -115,3 +263,25 @@ def _native(array: np.ndarray) -> np.ndarray:
     if np.max(codes, initial=0) > sys.maxunicode:
         raise ValueError("its text is damaged")
     return array
+
+
+def _write_pieces(file: IO[bytes], array: Pieces) -> None:
+    descr = np.lib.format.dtype_to_descr(array.dtype)
+    header = {"descr": descr, "fortran_order": False, "shape": array.shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    rows = 0
+    for piece in array.pieces:
+        assert (piece.dtype, piece.shape[1:]) == (array.dtype, array.shape[1:])
+        file.write(piece.tobytes())
+        rows += len(piece)
+    if rows != array.shape[0]:
+        raise ValueError(f"got {rows} of {array.shape[0]} rows; give all of them")
+
+
+def _hash(arrays: Mapping[str, np.ndarray]) -> str:
+    """Return the SHA-256 of arrays with their keys, types and shapes."""
+    whole = hashlib.sha256()
+    for key, array in sorted(arrays.items()):
+        whole.update(f"{key} {array.dtype.str} {array.shape}\n".encode())
+        whole.update(array.tobytes())
+    return whole.hexdigest()

@@ -9,10 +9,8 @@ from typing import IO
 import numpy as np
 from torch import Tensor
 
-from adm.data.export import write_npz
-from adm.data.npz import members
-from adm.data.sealed import read_sealed, write_sealed
 from adm.metrics import Moments
+from adm.store.arrays import load_arrays, read_sealed, write_npz, write_sealed
 from adm.store.files import new_file
 from adm.training.disk import unwritten
 
@@ -138,7 +136,7 @@ def _kinds(
                 f"{folder} lacks the features of images {span.start} to {span.stop - 1}, which "
                 "another rank extracted; give work=... a folder that all ranks share"
             )
-        kept = members(_path(folder, span), ("hashes", *KINDS))
+        kept = load_arrays(_path(folder, span), ("hashes", *KINDS))
         shapes.append({key: array.shape[1:] for key, array in kept.items()})
         if shapes[-1] != shapes[0]:
             raise ValueError(
@@ -154,7 +152,7 @@ def _joined(folder: Path, spans: Sequence[range], kind: str) -> Moments | None:
     path = folder / WHOLE / f"{kind}.npy"
     with _written(path) as part, part.open("wb") as file:
         for span in spans:
-            values = members(_path(folder, span), (kind,))[kind]
+            values = load_arrays(_path(folder, span), (kind,))[kind]
             if span.start == 0:
                 _header(file, values, spans[-1].stop)
             file.write(values.tobytes())

@@ -10,11 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adm.data import Source
+from adm.data.arrays import fitted, read_arrays
 from adm.data.files import Files, decoded
-from adm.data.fitting import fitted
 from adm.data.naming import ARCHIVE, at_home
 from adm.data.registry import RGB, find
-from adm.data.stored import stored
 from adm.generation.folder import check
 from adm.generation.manifest import read_manifest
 
@@ -60,7 +59,9 @@ def open_images(
     made = _manifest(place) if ours or _archive(path) else None
     if labels is None and split == "train" and (ours or _is_npz(path)):
         classes = tuple(made.get("classes", ())) if made else ()
-        source = stored(path / ARCHIVE if ours else path, classes or None)
+        source = read_arrays(
+            path / ARCHIVE if ours else path, classes=classes or None, in_memory=False
+        )
         name = path.resolve().name if ours else source.name
         found = replace(source, name=name, path=_png_files(path, len(source)))
     else:

@@ -11,9 +11,9 @@ from adm.app.scoring.manifest import label_counts, versions
 from adm.app.scoring.reference_file import IMAGES, INCEPTION, Reference
 from adm.app.scoring.reference_reader import is_reference, read
 from adm.app.scoring.statistics import DEFAULT, Extraction, FeatureSet, extract
+from adm.app.scoring.temporary import temporary
 from adm.data import Source
 from adm.data.naming import at_home
-from adm.data.temporary import temporary
 from adm.features import Features
 from adm.metrics import Statistics
 from adm.shown import printable, short

@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from adm.data.export import write_npz
 from adm.metrics import Statistics, neighbour_distances
 from adm.metrics.manifold import DENSITY_NEIGHBOURS
+from adm.store.arrays import write_npz
 from adm.store.files import new_file
 
 IMAGES = 10_000  # most images stored, as in the released files

@@ -9,13 +9,13 @@ import numpy as np
 from pydantic import Field
 
 from adm.app.scoring.reference_file import INCEPTION, STATISTICS, SUFFIX, Reference
-from adm.data.arrays import text_of
+from adm.data.arrays import list_arrays, text_of
 from adm.data.naming import at_home
-from adm.data.npz import keys_of, listed, members
 from adm.features.contract import LARGEST
 from adm.limits import MOST_CLASSES
 from adm.metrics import Statistics
 from adm.metrics.frechet import check_statistics
+from adm.store.arrays import array_names, load_arrays
 from adm.store.hashes import sha256
 from adm.store.parsed import as_type, parse_json
 
@@ -49,7 +49,7 @@ def is_reference(path: str | Path) -> bool:
     path = at_home(path)
     if path.suffix.lower() != SUFFIX or not path.is_file():
         return False
-    return {*STATISTICS[0]} <= {*keys_of(path)}
+    return {*STATISTICS[0]} <= {*array_names(path)}
 
 
 def read(path: Path) -> Reference:
@@ -58,10 +58,10 @@ def read(path: Path) -> Reference:
     Raises:
         ValueError: the file is not a reference, or is damaged.
     """
-    found = members(path, KEYS)
+    found = load_arrays(path, KEYS)
     if not set(STATISTICS[0]) <= found.keys():
         raise ValueError(
-            f"{path} is not a reference: it holds the arrays {listed(path)} and "
+            f"{path} is not a reference: it holds the arrays {list_arrays(path)} and "
             "not mu and sigma; make one with make_reference or `adm reference`"
         )
     about = _about(path, found)

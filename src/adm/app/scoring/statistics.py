@@ -20,10 +20,10 @@ from torch import Tensor
 
 from adm.app.notices import notice
 from adm.app.scoring import chunks
+from adm.app.scoring.temporary import room_told
 from adm.cached import Cached
 from adm.data import Source
 from adm.data.counting import count_of
-from adm.data.temporary import room_told
 from adm.features import Features
 from adm.metrics import Moments, Statistics, statistics
 from adm.processes import Devices

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adm.data.export import write_npz
 from adm.images import to_float
 from adm.metrics.accuracy import Share, accuracy
 from adm.metrics.diversity import within_class_distance
 from adm.metrics.frechet import Statistics, frechet_distance, statistics
 from adm.models.trained import ClassifierModel
+from adm.store.arrays import write_npz
 
 BATCH = 250
 
