@@ -1,4 +1,4 @@
-""".npz files -> the arrays that NumPy reads, or one line; nothing is allocated on a header's word."""
+""".npz files -> the arrays that NumPy reads, or one line; a header allocates nothing."""
 
 import random
 import zipfile
