@@ -17,8 +17,7 @@ from adm.app.scoring.manifest import versions
 from adm.app.study.plan import balanced
 from adm.generation.gan_pipeline import GANPipeline
 from adm.generation.pipeline import Pipeline
-from adm.models.described import described as described_model
-from adm.models.paths import resolve
+from adm.models.paths import kind_of, resolve
 from adm.processor import described
 from adm.store.files import write_json
 
@@ -87,8 +86,7 @@ def without_upsampler(options: dict[str, Any]) -> dict[str, Any]:
 
 def opened(row: Row) -> AnyPipeline:
     assert row.model is not None
-    kind = described_model(resolve(row.model))
-    gan = kind is not None and kind.kind == "gan"
+    gan = kind_of(resolve(row.model)) == "gan"
     return (adm.load_gan if gan else adm.load)(row.model, upsampler=row.options.get("upsampler"))
 
 

@@ -60,7 +60,6 @@ INPUTS: dict[str, tuple[str, ...]] = {
     "average": ("full",),
     "info": ("model.safetensors",),
     "recipes": ("digits",),
-    "docs": ("data",),
 }
 FLAGS = {
     "demo": "--out --per-class --scales --seed --sampler --steps --device",
@@ -86,7 +85,6 @@ FLAGS = {
     "average": "--out --width --step --plot",
     "info": "--recipe",
     "recipes": "--memory",
-    "docs": "--path",
 }
 
 

@@ -70,7 +70,6 @@ VALUES = (
 COMMANDS = (
     ("info", "model.safetensors", "--json"),
     ("recipes", "digits"),
-    ("docs", "data"),
     (
         "sample",
         "model.safetensors",

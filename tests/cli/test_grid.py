@@ -56,8 +56,8 @@ def test_a_text_names_the_levels_of_each_number_of_steps(adm: Adm, model: Path) 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--steps", 1), "steps must be in 2..19, got 1"),
-        (("--steps", "4,61"), "steps must be in 2..19, got 61"),
+        (("--steps", 1), "steps must be in 2..18, got 1"),
+        (("--steps", "4,61"), "steps must be in 2..18, got 61"),
         (("--steps", 4, "--start", 21), "start must be a level in 2..20, got 21"),
         (("--steps", 4, "--count", 0), "count must be"),
         (("--steps", 4, "--coefficient", 0), "coefficient must be in 0.1..10.0, got 0"),
@@ -73,7 +73,7 @@ def test_what_cannot_be_searched_is_refused(adm: Adm, model: Path, words: tuple,
 
 def test_an_upsampler_is_refused(adm: Adm, tmp_path: Path) -> None:
     up = tiny.model(tmp_path / "up.safetensors", tiny.upsampler())
-    assert "is an upsampler; grids are searched for" in adm("grid", up, "--steps", 4).refusal()
+    assert "is an upsampler and starts from images" in adm("grid", up, "--steps", 4).refusal()
 
 
 def test_a_searched_grid_that_is_not_stored_is_refused_with_the_cure(

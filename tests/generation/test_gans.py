@@ -8,7 +8,6 @@ import torch
 
 from adm.adversarial import truncated
 from adm.generation.gan_pipeline import GANPipeline, load_gan
-from adm.models.described import described
 from adm.models.load import load_any, load_diffusion
 from adm.models.teacher import Teacher
 from adm.networks.biggan.spectral import Spectral
@@ -85,11 +84,8 @@ def test_averaged_weights_are_normalised_exactly(run: Path, model: GANPipeline) 
 def test_the_model_is_the_generator_s_average_of_the_newest_checkpoint(run: Path) -> None:
     found = load_any(run)
     assert found.path == run / "checkpoints/step-0000006/generator/model.safetensors"
-    assert found.name == "gan"
+    assert (found.name, found.classes, found.shape) == ("gan", tiny.CLASSES, (1, 8, 8))
     assert repr(found).startswith("GANModel(")
-    said = described(found.path)
-    assert said is not None
-    assert (said.kind, said.told, said.shape, said.steps) == ("gan", tiny.CLASSES, (1, 8, 8), 0)
     raw = load_any(run / "checkpoints/step-0000006/generator/raw.safetensors")
     assert any(
         not torch.equal(a, b)

@@ -1,5 +1,6 @@
 """Path, run folder or shipped name -> DiffusionModel, ClassifierModel, GANModel, Recipe."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -8,10 +9,9 @@ from torch import Tensor
 
 from adm.data.naming import at_home
 from adm.models.convert import load_released
-from adm.models.described import FOREIGN, Kind, check_kind, described_by
 from adm.models.device import pick
 from adm.models.gan import GANModel
-from adm.models.paths import resolve
+from adm.models.paths import FOREIGN, Kind, check_kind, resolve
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.networks import Classifier, UNet, on_meta, shapes_of
 from adm.networks.biggan import Generator
@@ -145,13 +145,20 @@ def read(
         return path, *_released(path)
     check_model(path)
     metadata = metadata_of(path)
-    described_by(path, metadata)
     try:
         recipe = from_json(metadata.recipe)
         build.check(recipe)
+        check_classes(recipe, metadata.classes)
     except ValueError as error:
         raise damaged_metadata(path, error) from None
     return path, checkpoint.load_weights(path), recipe, metadata
+
+
+def check_classes(recipe: Recipe, classes: Sequence[str]) -> None:
+    """Raise ValueError if a network is told a number of classes that is not that of their names."""
+    told = recipe.config.classes
+    if told is not None and told != len(classes):
+        raise ValueError(f"it names {len(classes)} classes, and its network has {told}")
 
 
 def _released(path: Path) -> tuple[dict[str, Tensor], Recipe, Metadata]:

@@ -4,11 +4,19 @@ from collections.abc import Iterable
 from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Literal, get_args
 
 from adm.data.naming import at_home
-from adm.models.described import FOREIGN, NAMED, Kind, described
 from adm.training.finished import FOLDER, GENERATOR, RUN, latest
+from adm.training.header import damaged_metadata, metadata_of
 
+FOREIGN = (".pt", ".pth")  # suffixes of files of `torch.save`
+Kind = Literal["diffusion", "classifier", "gan"]
+NAMED: dict[Kind, str] = {
+    "diffusion": "a diffusion model",
+    "classifier": "a classifier",
+    "gan": "a GAN",
+}
 SHIPPED = Path(__file__).parent / "shipped"
 WANTED = {**NAMED, None: "a model"}
 MOST_OPENED = 5  # models beside a wrong path whose kind is read
@@ -39,6 +47,29 @@ def resolve(model: str | Path, kind: Kind | None = None) -> Path:
     if named:
         return shipped[str(model)]
     raise ValueError(_missing(str(model), path, [*_of_kind(shipped.values(), kind)], kind))
+
+
+def kind_of(path: Path) -> Kind | None:
+    """Return the kind of the model in a file, from its header; None for a file of `torch.save`.
+
+    Raises:
+        ValueError: the file is damaged, or adm did not write it.
+    """
+    if path.suffix in FOREIGN:
+        return None
+    named = metadata_of(path).recipe.get("kind")
+    for kind in get_args(Kind):
+        if kind == named:
+            return kind
+    raise damaged_metadata(path, ValueError("its recipe is of no known kind"))
+
+
+def check_kind(path: Path, kind: Kind, wanted: Kind) -> None:
+    """Raise ValueError unless the model in a file is of the kind that is wanted."""
+    if kind == wanted:
+        return
+    also = ", and pass this one as classifier=..." if kind == "classifier" else ""
+    raise ValueError(f"{path} is {NAMED[kind]}; give {NAMED[wanted]}{also}")
 
 
 def beside(model: Path, name: str) -> Path:
@@ -79,10 +110,10 @@ def _of_kind(models: Iterable[Path], kind: Kind | None) -> Iterable[Path]:
     """Yield the paths of the models that are of this kind, or may be."""
     for path in models:
         try:
-            found = described(_in_folder(path) if path.is_dir() else path)
+            found = kind_of(_in_folder(path) if path.is_dir() else path)
         except (OSError, ValueError):
             continue
-        if kind is None or found is None or found.kind == kind:
+        if kind is None or found in (None, kind):
             yield path
 
 

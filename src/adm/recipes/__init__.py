@@ -1,8 +1,8 @@
 """Name -> Recipe: the typed, frozen configuration of a run."""
 
 from collections.abc import Callable
+from difflib import get_close_matches
 
-from adm.recipe_names import unknown
 from adm.recipes import biggan, distilled, emoji, paper, photos, small
 from adm.recipes.ablations import ABLATIONS
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, GANRecipe, Recipe
@@ -46,7 +46,8 @@ def recipe(name: str) -> Recipe:
         ValueError: there is no such recipe; names similar ones.
     """
     if name not in RECIPES:
-        raise unknown(name)
+        near = " or ".join(get_close_matches(name, RECIPES)) or "one that `adm recipes` lists"
+        raise ValueError(f"no recipe {name!r}; did you mean {near}?")
     return RECIPES[name]()
 
 

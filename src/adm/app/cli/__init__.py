@@ -11,7 +11,6 @@ from cyclopts import App, CycloptsError, Group, Parameter
 
 from adm.app import notices, openmp
 from adm.app.cli import faults, guesses, stopping, values
-from adm.app.cli.obstacles import errors_of
 from adm.app.cli.terminal import Lasting, open_standard_streams, terminal
 from adm.shown import printable, short, shown
 
@@ -37,7 +36,6 @@ VERBS = {
     "average": "Reconstruct an average of any width from the averages that a run stores.",
     "info": "Show the contents of a model file.",
     "recipes": "List the recipes, or show one with its settings.",
-    "docs": "List the pages of the documentation, or print one.",
 }
 RESUMING = (  # verbs that keep what they have done when they are stopped
     "sample",
@@ -191,7 +189,7 @@ def _run(words: list[str]) -> int | str | None:
     except USER_ERRORS as error:
         if os.environ.get("ADM_TRACEBACK"):
             raise
-        _print_errors([said(each, words) for each in errors_of(error)])
+        _print_errors([said(error, words)])
         return 2
     except KeyboardInterrupt as stop:
         _print_errors([f"stopped; {after_stopping(words)}"])

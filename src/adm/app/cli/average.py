@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from adm.app.cli import early, lists
+from adm.app.cli import lists, places
 from adm.app.cli.output import OUT, AsJson, say, show
 from adm.store.files import new_file
 
@@ -30,8 +30,8 @@ def average(
     """Reconstruct an average of any width from the averages that a run stores.
 
     A run stores averages if it is trained with `--set train.ema_widths=0.05,0.1`. The result is a
-    model file, for `adm sample` and `adm info`. `adm docs averages`
-    has measurements of its error.
+    model file, for `adm sample` and `adm info`. docs/averages.md has
+    measurements of its error.
 
     Examples:
 
@@ -59,7 +59,13 @@ def average(
     as_json
         Print the result as one JSON document.
     """
-    early.average(run, out, plot)
+    if not run.is_dir():
+        what = "is a file" if run.exists() else "does not exist"
+        raise ValueError(f"{run} {what}; give the folder of a run")
+    if out is not None:
+        places.creatable(out, "--out")
+    if plot is not None:
+        places.file(plot, "--plot", "profiles.png")
     if list:
         show_stored(run, as_json)
         return

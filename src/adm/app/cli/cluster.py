@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from adm.app.cli import early, lists, places, values
-from adm.app.cli.obstacles import gathered
+from adm.app.cli import lists, places, values
 from adm.app.cli.output import OUT, AsJson, say, show
 from adm.app.cli.progress import progress
 from adm.app.cli.scoring import extracted, features_named, joined, part, with_cache
@@ -62,7 +61,7 @@ def cluster(
         Data, in any of the forms of `adm train --data`.
     features
         Features to cluster: diffusion:MODEL[@level=100], efficientnet-lite0, dinov2, inception, a
-        classifier's file or module:function; see `adm docs features`. Score samples by other ones.
+        classifier's file or module:function; see docs/features.md. Score samples by other ones.
     clusters
         Number of clusters, or auto: of 10, 20, 50, 100 and so on, up to a cluster for 20 images,
         the number with the largest silhouette, the mean over up to 5,000 images.
@@ -97,10 +96,11 @@ def cluster(
     as_json
         Print the content of labels.json as one JSON document.
     """
-    with gathered() as check:
-        check(early.paths, [data], {"--out": (out, "labels.csv"), "--page": (page, "page.html")})
-        check(_check_files, out, page)
-        count = check(_count, clusters)
+    places.file(out, "--out", "labels.csv")
+    if page is not None:
+        places.file(page, "--page", "page.html")
+    _check_files(out, page)
+    count = _count(clusters)
     # Imported here, so that --help does not load torch.
     from adm.app.scoring import Extraction
     from adm.app.scoring.clustering import page as pages

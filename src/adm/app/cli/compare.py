@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from adm.app.cli import early, lists
-from adm.app.cli.obstacles import gathered
+from adm.app.cli import lists, places
 from adm.app.cli.output import OUT, AsJson, say, show
 from adm.app.cli.scoring import (
     DEFAULT_FEATURES,
@@ -70,7 +69,7 @@ def compare(
         Images of each class and set to show.
     features
         Features in which distances are measured: inception, efficientnet-lite0, dinov2, a
-        classifier's file or module:function; see `adm docs features`.
+        classifier's file or module:function; see docs/features.md.
     picture
         PNG file to draw the same images in.
     split
@@ -90,10 +89,10 @@ def compare(
     as_json
         Print the distances as one JSON document.
     """
-    with gathered() as check:
-        named = {"--out": (out, "page.html"), "--picture": (picture, "page.png")}
-        check(early.paths, images, named)
-        check(_check, images, out, picture, count)
+    places.file(out, "--out", "page.html")
+    if picture is not None:
+        places.file(picture, "--picture", "page.png")
+    _check(images, out, picture, count)
     # Imported here, so that --help does not load torch.
     from adm.app.scoring import Extraction
     from adm.app.study import comparison as library

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from adm.app.cli import VERBS, early, inspected, lists, places
+from adm.app.cli import VERBS, inspected, lists, places
 from adm.app.cli.output import OUT, AsJson, say, show
 from adm.app.cli.progress import progress
 
@@ -65,7 +65,10 @@ def inspect(
     as_json
         Print the whole report as one JSON document.
     """
-    early.paths([spec], {"--out": (out, "report.json"), "--sheet": (sheet, "sheet.png")})
+    if out is not None:
+        places.file(out, "--out", "report.json")
+    if sheet is not None:
+        places.file(sheet, "--sheet", "sheet.png")
     from adm.data import inspect as library
     from adm.data.counting import count_of
     from adm.data.registry import find
@@ -140,7 +143,7 @@ def pack(
     cache
         Cache folder of downloaded shards.
     """
-    early.pack(spec, out)
+    places.resumable(out, "shards need")
     from adm.data import pack as library
     from adm.data.counting import count_of
     from adm.data.registry import find

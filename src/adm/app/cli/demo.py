@@ -5,8 +5,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from adm.app.cli import early, lists
-from adm.app.cli.obstacles import gathered
+from adm.app.cli import lists, places
 from adm.app.cli.output import OUT, AsJson, say, show
 from adm.app.cli.progress import progress
 from adm.app.study.demo import CASCADE, FILES, MANIFEST, REPORT, SAMPLES, SCALES, SCORES
@@ -64,10 +63,9 @@ def demo(
     """
     from adm.generation.labels import positive
 
-    with gathered() as check:
-        check(_check_free, out, overwrite)
-        check(positive, "per_class=...", per_class)
-        check(early.demo, out, sampler, steps)
+    places.replaceable(out)
+    _check_free(out, overwrite)
+    positive("per_class=...", per_class)
     # Imported here, so that --help does not load torch.
     from adm.app.study.demo.report import write
     from adm.app.study.demo.run import evaluations, manifest, preset, run, shipped

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from adm.app.cli import early, lists
-from adm.app.cli.obstacles import gathered
+from adm.app.cli import lists, places
 from adm.app.cli.output import OUT, AsJson, say, show
 from adm.app.cli.sampling import SamplingOptions
 from adm.app.cli.scoring import joined, suggesting, with_cache, with_progress
@@ -124,12 +123,9 @@ def evaluate(
         classifier=classifier, scale=scale, sampler=sampler, steps=steps, seed=seed, device=device
     )
     chosen = lists.joined(classes)
-    with gathered() as check:
-        check(_check_one_of, samples, samples_of, how, chosen, count)
-        data = [each for each in (samples, reference) if each is not None]
-        check(early.paths, data, {"--out": (out, "report.json")})
-        if samples_of is not None:
-            check(early.job, samples_of, how, chosen, count)
+    _check_one_of(samples, samples_of, how, chosen, count)
+    if out is not None:
+        places.file(out, "--out", "report.json")
     from rich.console import Console
 
     from adm.app.scoring import Extraction

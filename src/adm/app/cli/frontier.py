@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from adm.app.cli import early_frontier, lists
+from adm.app.cli import lists, places
 from adm.app.cli.output import OUT, AsJson, say, show
 from adm.app.cli.progress import Advance, progress
 from adm.app.cli.sampling import SamplingOptions
@@ -156,9 +156,7 @@ def frontier(
         "steps": steps,
         "precision": precisions,
     }
-    early_frontier.check(
-        model, out, how, references=reference, classes=",".join(classes), listed=listed
-    )
+    places.resumable(out, "a frontier needs")
     # Imported here, so that --help does not load torch.
     from adm.app.scoring import Extraction
     from adm.app.study.frontier.page import PAGE, write

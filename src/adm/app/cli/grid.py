@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from adm.app.cli import early_grid, lists
+from adm.app.cli import lists, places
 from adm.app.cli.output import AsJson, say, show
 from adm.app.cli.progress import progress
 from adm.store.files import new_file
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from adm.diffusion import Schedule
     from adm.generation.grid_search import Search
     from adm.models.stored_grids import StoredGrid
+
+COEFFICIENTS = (0.1, 10.0)  # beyond these, one step would count for all
 
 
 def grid(
@@ -77,15 +79,11 @@ def grid(
     as_json
         Print the result as one JSON document.
     """
-    early_grid.check(
-        model,
-        steps,
-        start=start,
-        count=count,
-        coefficient=coefficient,
-        classifier=classifier,
-        plot=plot,
-    )
+    low, high = COEFFICIENTS
+    if not low <= coefficient <= high:
+        raise ValueError(f"coefficient must be in {low}..{high}, got {coefficient:g}")
+    if plot is not None:
+        places.file(plot, "--plot", "grid.png")
     # Imported here, so that --help does not load torch.
     from adm.generation.grid_search import search, teacher_of
     from adm.generation.pipeline import load

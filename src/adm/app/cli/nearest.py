@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from adm.app.cli import early, lists
+from adm.app.cli import lists, places
 from adm.app.cli.output import OUT, AsJson, say, show
 from adm.app.cli.scoring import (
     DEFAULT_FEATURES,
@@ -63,10 +63,10 @@ def nearest(
     samples
         A sample folder, an .npz file (arr_0), a folder of images, an archive, ...
     data
-        Data that the model was trained on; `adm docs data` lists all forms.
+        Data that the model was trained on; docs/data.md lists all forms.
     features
         Features to compare images by: inception, efficientnet-lite0, dinov2, a classifier's file or
-        module:function; see `adm docs features`.
+        module:function; see docs/features.md.
     count
         Number of samples in the picture.
     neighbours
@@ -98,7 +98,9 @@ def nearest(
     as_json
         Print the neighbours and distances of every sample as one JSON document.
     """
-    early.paths([samples, data], {"--out": (out, "nearest.png"), "--report": (report, "n.json")})
+    places.file(out, "--out", "nearest.png")
+    if report is not None:
+        places.file(report, "--report", "n.json")
     if out.suffix.lower() != ".png":
         raise ValueError(f"the picture is a PNG file, got --out {out}; give --out {out.name}.png")
     # Imported here, so that --help does not load torch.

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from adm.app.cli.contrasts import ContrastOptions
-from adm.app.cli.proportions import labels_like
+from adm.app.cli.proportions import check_proportions, labels_like
 from adm.app.cli.sampling import SamplingOptions
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ def plan(
 
     samplers, steps, scales = listed
     if isinstance(pipeline, GANPipeline):
+        if samplers or steps:
+            raise ValueError("a GAN has no samplers and no steps; leave them out")
         shared = pipeline.generator(**how.settings).sampling
         return TruncationSweep(pipeline.model, shared, labels, count, scales)
     names = samplers or (pipeline.sampling.sampler.name,)
@@ -82,6 +84,7 @@ def labels(
     from adm.generation.labels import parse_classes
 
     if proportions is not None:
+        check_proportions(proportions, classes, known)
         return labels_like(proportions, known, count).tolist()
     return balanced(parse_classes(classes or "all", known), count) if known else None
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from adm.app.cli import early, lists
+from adm.app.cli import lists, places
 from adm.app.cli.output import OUT, AsJson, say, show
 from adm.app.cli.scoring import (
     DEFAULT_FEATURES,
@@ -49,12 +49,12 @@ def reference(
     ----------
     data
         A folder, an archive, shards, an .npz file, fashion-mnist, hf:NAME, ...
-        `adm docs data` lists all forms.
+        docs/data.md lists all forms.
     out
         .npz file to write.
     features
         Features to compare images by: inception, efficientnet-lite0, dinov2, a classifier's file or
-        module:function; see `adm docs features`.
+        module:function; see docs/features.md.
     split
         Split of the data: train or test.
     size
@@ -77,7 +77,7 @@ def reference(
     as_json
         Print what the file records of the images as one JSON document.
     """
-    early.paths([data], {"--out": (out, "reference.npz")})
+    places.file(out, "--out", "reference.npz")
     if out.suffix.lower() != ".npz":
         raise ValueError(f"a reference is an .npz file, got --out {out}; give --out {out.name}.npz")
     from adm.app.scoring import Extraction, make_reference, open_images

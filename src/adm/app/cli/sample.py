@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Annotated
 
-from adm.app.cli import budgets, early, lists
+from adm.app.cli import budgets, lists, places
 from adm.app.cli.output import OUT
-from adm.app.cli.proportions import labels_like
+from adm.app.cli.proportions import check_proportions, labels_like
 from adm.app.cli.sampling import DEFAULT, SamplingOptions
+from adm.data.naming import MANIFEST
 
 
 def sample(
@@ -32,7 +33,7 @@ def sample(
     finished one is done; it makes pictures again that are missing or damaged. Images with a number
     of channels other than 1, 3 or 4 are stored in samples.npz only. torchrun, or --shard without
     it, distributes the images over several processes or machines; the files are the same, and
-    memory use does not grow with their number (`adm docs many-images`).
+    memory use does not grow with their number (docs/many-images.md).
 
     Examples:
 
@@ -81,18 +82,10 @@ def sample(
         Folder of `adm frontier` that --budget reads; by default what it has stored with the model.
     """
     chosen = lists.joined(classes)
-    early.sample(
-        model,
-        out,
-        how,
-        classes=chosen,
-        count=count,
-        proportions=proportions,
-        upsampler=upsampler,
-        upsampler_steps=upsampler_steps,
-        budget=budget,
-        frontier=frontier,
-    )
+    places.folder(out, MANIFEST)
+    if proportions is not None:
+        check_proportions(proportions, chosen, None)
+    budgets.check(model, how, budget, frontier, upsampler)
     how, devices = how.joined()
     if budget is not None:
         how = budgets.fitted(how.of_diffusion(model), how, budget, frontier, model)

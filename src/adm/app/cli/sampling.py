@@ -197,11 +197,14 @@ class SamplingOptions:
     def pipeline(self, model: str, upsampler: str | None = None) -> "Pipeline | GANPipeline":
         """Load the model and those that help it on the device of these options."""
         from adm.generation.gan_pipeline import load_gan
-        from adm.models.described import described
-        from adm.models.paths import resolve
+        from adm.models.paths import kind_of, resolve
 
-        found = described(resolve(model))
-        if found is not None and found.kind == "gan":
+        path = resolve(model)
+        if kind_of(path) == "gan":
+            if self.classifier is not None or self.contrasts.weak is not None:
+                raise ValueError(
+                    f"{path} is a GAN, which nothing guides; pass truncation=..., as in 0.5"
+                )
             return load_gan(model, upsampler, self.device)
         return self.of_diffusion(model, upsampler)
 
@@ -209,7 +212,12 @@ class SamplingOptions:
         """Load a diffusion model, as `pipeline` does."""
         from adm.generation.pipeline import load
 
-        return load(model, self.classifier, upsampler, self.device, self.contrasts.weak)
+        weak = self.contrasts.weak
+        pipeline = load(model, self.classifier, upsampler, self.device, weak)
+        guided = any(term.name == "weak" for term in pipeline.sampling.guidance)
+        if weak is not None and self.contrasts.weak_scale is None and not guided:
+            raise ValueError("weak=... needs a scale; pass weak_scale=..., such as 1.5")
+        return pipeline
 
     def joined(self) -> tuple["SamplingOptions", "Devices"]:
         """Join the ranks that were launched together; return these options on the own device."""

@@ -40,7 +40,7 @@ def suggesting() -> Iterator[None]:
         if "inception" not in str(error).lower() or "not FID" in str(error):
             raise
         raise ValueError(
-            f"{error}; or give --features efficientnet-lite0 or others (`adm docs features`), "
+            f"{error}; or give --features efficientnet-lite0 or others (docs/features.md), "
             "whose distances are not FID"
         ) from None
 

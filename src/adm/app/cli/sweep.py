@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from adm.app.cli import early, lists, points
+from adm.app.cli import lists, places, points
 from adm.app.cli.contrasts import NONE, ContrastOptions
 from adm.app.cli.output import OUT, AsJson, say, show
 from adm.app.cli.progress import progress
@@ -168,17 +168,7 @@ def sweep(
         without_label=without_label,
         rounding=rounding,
     )
-    early.sweep(
-        model,
-        out,
-        how,
-        references=reference,
-        judge=judge,
-        classes=lists.joined(classes),
-        proportions=proportions,
-        samplers=samplers or (),
-        steps=steps or (),
-    )
+    places.resumable(out, "a sweep needs")
     # Imported here, so that --help does not load torch.
     from adm.app.scoring import Extraction
     from adm.app.study.page import write

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from adm.app.cli import early, lists
+from adm.app.cli import lists, places
 from adm.app.cli.output import OUT
 
 
@@ -66,7 +66,7 @@ def train(
         Run folder to write or to resume.
     data
         fashion-mnist[:/FOLDER], digits, a folder, an archive, shards, hf:NAME, ...
-        `adm docs data` lists all forms. The recipe's data by default.
+        docs/data.md lists all forms. The recipe's data by default.
     labels
         Where labels come from: folders (the default), prefix (as in dog_0001.png), none, or a CSV
         or JSON file.
@@ -109,7 +109,9 @@ def train(
     dry_run
         Print the recipe with all changes as JSON, and exit.
     """
-    early.train(name, out, (data, validation), pretrained, teacher, teacher_classifier)
+    places.resumable(out, "a run needs")
+    if teacher_classifier is not None and teacher is None:
+        raise ValueError("--teacher-classifier guides a --teacher; give one")
     # Imported here, so that --help does not load torch.
     from adm.app.cli import training
     from adm.app.runs.claim import sole_writer

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from adm.app.cli import early
+from adm.app.cli import places
 from adm.app.cli.output import OUT
 from adm.app.cli.sampling import DEFAULT, SamplingOptions
 from adm.data.naming import ARCHIVE, MANIFEST
@@ -56,7 +56,7 @@ def upsample(
     shrink
         Shrink the images first, by area averaging, as in the training of the upsampler.
     """
-    early.upsample(model, images, out, how)
+    places.folder(out, MANIFEST)
     # Imported here, so that --help does not load torch.
     import torch
 
