@@ -14,7 +14,7 @@ from dataclasses import MISSING, Field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from functools import cache
 from types import NoneType, UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import (
     BeforeValidator,
@@ -114,6 +114,7 @@ def convert(kind: Any, value: Any, field: str = "") -> Any:
 
     Raises:
         SettingError: the value has another type, or is out of range.
+        ValueError: a dataclass refuses it in words of its own.
     """
     try:
         return _adapter(kind).validate_python(value)
@@ -121,7 +122,7 @@ def convert(kind: Any, value: Any, field: str = "") -> Any:
         raise refusal(error.errors(include_url=False), field) from None
 
 
-def refusal(errors: Iterable[ErrorDetails], field: str = "") -> SettingError:
+def refusal(errors: Iterable[ErrorDetails], field: str = "") -> ValueError:
     """Return the error of what pydantic has refused first.
 
     Args:
@@ -137,26 +138,40 @@ def refusal(errors: Iterable[ErrorDetails], field: str = "") -> SettingError:
         parts = parts[: parts.index(own)] if own in parts else parts
         place = ".".join([field, *parts] if field else parts)
         return raised.within(place) if place else raised
-    place = ".".join([field, *parts] if field else parts)
-    if raised is not None:
-        return SettingError(place, "valid", first["input"], str(raised))
-    kind = first["type"]
-    expected = EXPECTED.get(kind)
-    if expected is None:
-        expected = next(
-            (text for prefix, text in EXPECTED_PREFIXES.items() if kind.startswith(prefix)), "valid"
-        )
-    got = NOT_GIVEN if kind == "missing" else first["input"]
+    if raised is not None:  # of a dataclass that is no setting of ours, in its own words
+        return ValueError(str(raised))
+    place, kind = ".".join([field, *parts] if field else parts), first["type"]
+    by_prefix = (text for prefix, text in EXPECTED_PREFIXES.items() if kind.startswith(prefix))
+    expected = EXPECTED.get(kind) or next(by_prefix, "valid")
     context = {
         name: exactly(value) if isinstance(value, float) else value
         for name, value in first.get("ctx", {}).items()
     }
+    got = NOT_GIVEN if kind == "missing" else first["input"]
     return SettingError(place, expected.format(**context), got)
 
 
 @cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
+
+
+class Checked:
+    """A frozen dataclass whose fields are checked by their types when it is made.
+
+    A spec of it has the name of its kind, and parameters of these may be kept when another kind is
+    chosen.
+    """
+
+    name: ClassVar[str]
+    inherited: ClassVar[tuple[str, ...]] = ()  # fields that a spec of another kind hands on
+
+    def __post_init__(self) -> None:
+        for name, kind in _types(type(self)).items():
+            given = getattr(self, name)
+            read = convert(kind, given, name)
+            if isinstance(given, str) and not isinstance(read, str):  # nothing is changed here
+                raise SettingError(name, f"such as {read!r}", given)
 
 
 def parse(kinds: Mapping[str, type[T]], spec: str | T, field: str, current: T | None = None) -> T:
@@ -166,7 +181,8 @@ def parse(kinds: Mapping[str, type[T]], spec: str | T, field: str, current: T | 
         kinds: name -> dataclass.
         spec: the text, or an object of one of the kinds, which is returned.
         field: what an error calls it.
-        current: whose fields are the defaults if it is of the same kind.
+        current: whose fields are the defaults if it is of the same kind, and those of
+            `Checked.inherited` if it is of another.
 
     Raises:
         SettingError: the kind or a parameter is unknown, or a value is out of range.
@@ -200,6 +216,9 @@ def parse(kinds: Mapping[str, type[T]], spec: str | T, field: str, current: T | 
     read = {key: _read(types[key], text) for key, text in values.items()}
     if type(current) is kind:
         return change(current, read, field)
+    for key in getattr(kind, "inherited", ()):
+        if key not in read and hasattr(current, key):
+            read[key] = getattr(current, key)
     return convert(kind, read, field)
 
 

@@ -1,41 +1,69 @@
 """Denoise, Tensor, Schedule, Noise -> Iterator[State]; settings by name -> Sampling."""
 
 from adm.samplers.ancestral import Ancestral, ancestral
-from adm.samplers.classifier_guidance import ClassifierGuidance
 from adm.samplers.consistency import Consistency
-from adm.samplers.contrast_guidance import AttentionGuidance, FreeGuidance, WeakGuidance
 from adm.samplers.ddim import DDIM, ddim, encode
 from adm.samplers.dpm_solver import DPMSolver
-from adm.samplers.grid import Grid
+from adm.samplers.grid import (
+    GRIDS,
+    DDIMQuadratic,
+    Distilled,
+    Even,
+    Grid,
+    Karras,
+    Levels,
+    LogSNR,
+    Quadratic,
+    Searched,
+    Strided,
+)
+from adm.samplers.guide import GUIDES, Attention, Classifier, ContrastGuide, Free, Guide, Weak
 from adm.samplers.heun import Heun
 from adm.samplers.ipndm import IPNDM
 from adm.samplers.noise import ImageNoise
-from adm.samplers.settings import Sampling
+from adm.samplers.sampler import Sampler
+from adm.samplers.settings import SAMPLERS, Sampling
 from adm.samplers.splitting import Splitting
 from adm.samplers.state import Noise, State
-from adm.samplers.table import SAMPLERS, Sampler
+from adm.samplers.threshold import THRESHOLDS, Clip, Dynamic
 from adm.samplers.unipc import UniPC
 
 __all__ = [
     "DDIM",
+    "GRIDS",
+    "GUIDES",
     "IPNDM",
     "SAMPLERS",
+    "THRESHOLDS",
     "Ancestral",
-    "AttentionGuidance",
-    "ClassifierGuidance",
+    "Attention",
+    "Classifier",
+    "Clip",
     "Consistency",
+    "ContrastGuide",
+    "DDIMQuadratic",
     "DPMSolver",
-    "FreeGuidance",
+    "Distilled",
+    "Dynamic",
+    "Even",
+    "Free",
     "Grid",
+    "Guide",
     "Heun",
     "ImageNoise",
+    "Karras",
+    "Levels",
+    "LogSNR",
     "Noise",
+    "Quadratic",
     "Sampler",
     "Sampling",
+    "Searched",
     "Splitting",
     "State",
+    "Strided",
     "UniPC",
-    "WeakGuidance",
+    "Weak",
     "ancestral",
     "ddim",
     "encode",

@@ -2,18 +2,19 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from adm.diffusion import Denoise, Schedule, process
+from adm.diffusion import Denoise, Schedule, Threshold, clip, process
 from adm.guidance import Gradient, evaluate, shifted
+from adm.samplers.sampler import Sampler
 from adm.samplers.state import Noise, State
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ancestral:
+class Ancestral(Sampler):
     """Ancestral sampling (DDPM, Algorithm 2; guided, Algorithm 1 of the paper).
 
     Attributes:
@@ -22,11 +23,8 @@ class Ancestral:
     """
 
     at_mean: bool = False
-    name: Literal["ancestral"] = "ancestral"
-
-    def evaluations(self, levels: int) -> int:
-        """Return the network evaluations per image."""
-        return levels
+    name: ClassVar[str] = "ancestral"
+    draws: ClassVar[bool] = True
 
     def __call__(
         self,
@@ -35,6 +33,7 @@ class Ancestral:
         schedule: Schedule,
         noise: Noise,
         gradient: Gradient | None = None,
+        threshold: Threshold = clip,
     ) -> Iterator[State]:
         return ancestral(denoise, x, schedule, noise, gradient, self.at_mean)
 

@@ -2,29 +2,26 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar
 
 from torch import Tensor
 
 from adm.diffusion import Denoise, Schedule, Threshold, clip, process
 from adm.guidance import Gradient
+from adm.samplers.sampler import Sampler
 from adm.samplers.solver import guided
 from adm.samplers.state import Noise, State
 
 
 @dataclass(frozen=True, kw_only=True)
-class Consistency:
+class Consistency(Sampler):
     """Multistep consistency sampling (Song et al. 2023, Algorithm 1).
 
     It is for students that map x_t to an image at once. The denoiser of another model predicts the
     mean of all images that x_t may come from, and gives blurred samples.
     """
 
-    name: Literal["consistency"] = "consistency"
-
-    def evaluations(self, levels: int) -> int:
-        """Return the network evaluations per image."""
-        return levels
+    name: ClassVar[str] = "consistency"
 
     def __call__(
         self,

@@ -2,41 +2,32 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from adm.diffusion import Denoise, Schedule, Threshold, clip
 from adm.diffusion.schedule import at
 from adm.guidance import Gradient
+from adm.samplers.sampler import Sampler, again
 from adm.samplers.solver import guided
 from adm.samplers.state import Noise, State
 
 
 @dataclass(frozen=True, kw_only=True)
-class DDIM:
+class DDIM(Sampler):
     """DDIM (Song et al. 2021; guided, Algorithm 2 of the paper).
 
     Attributes:
         eta: noise added at each step, from 0 (deterministic) to 1 (as in ancestral sampling).
         clip_again: apply the threshold after guidance as well; the released system does not.
-
-    Raises:
-        ValueError: eta is outside [0, 1].
     """
 
-    eta: float = 0.0
+    eta: Annotated[float, Field(ge=0, le=1)] = 0.0
     clip_again: bool = False
-    name: Literal["ddim"] = "ddim"
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.eta <= 1:
-            raise ValueError(f"eta must be in [0, 1], got {self.eta}")
-
-    def evaluations(self, levels: int) -> int:
-        """Return the network evaluations per image."""
-        return levels
+    name: ClassVar[str] = "ddim"
 
     def __call__(
         self,
@@ -47,8 +38,8 @@ class DDIM:
         gradient: Gradient | None = None,
         threshold: Threshold = clip,
     ) -> Iterator[State]:
-        again = threshold if self.clip_again else None
-        return ddim(guided(denoise, gradient, schedule, again), x, schedule, noise, self.eta)
+        denoise = guided(denoise, gradient, schedule, again(self, threshold))
+        return ddim(denoise, x, schedule, noise, self.eta)
 
 
 def ddim(

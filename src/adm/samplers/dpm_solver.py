@@ -3,12 +3,14 @@
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar
 
+from pydantic import Field
 from torch import Tensor
 
 from adm.diffusion import Denoise, Schedule, Threshold, clip
 from adm.guidance import Gradient
+from adm.samplers.sampler import again
 from adm.samplers.solver import (
     Multistep,
     Tables,
@@ -30,11 +32,10 @@ class DPMSolver(Multistep):
         clip_again: apply the threshold after guidance as well.
     """
 
-    order: int = 2
+    order: Annotated[int, Field(ge=1, le=3)] = 2
     sde: bool = False
     clip_again: bool = False
-    name: Literal["dpm-solver"] = "dpm-solver"
-    highest: ClassVar[int] = 3
+    name: ClassVar[str] = "dpm-solver"
 
     def __call__(
         self,
@@ -45,8 +46,7 @@ class DPMSolver(Multistep):
         gradient: Gradient | None = None,
         threshold: Threshold = clip,
     ) -> Iterator[State]:
-        again = threshold if self.clip_again else None
-        denoise = guided(denoise, gradient, schedule, again)
+        denoise = guided(denoise, gradient, schedule, again(self, threshold))
         return dpm_solver(denoise, x, schedule, noise if self.sde else None, self.order)
 
 

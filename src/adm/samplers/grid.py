@@ -1,158 +1,279 @@
-"""Steps, spacing, start, end -> Grid: the noise levels that sampling visits."""
+"""Steps, start, end -> Grid: the noise levels that sampling visits."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from difflib import get_close_matches
-from typing import Any
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Annotated, ClassVar, NoReturn
 
-from adm.arguments import check_grid, check_levels
-from adm.diffusion import Schedule
-from adm.diffusion.fractional import FRACTIONAL, usual_end, usual_start
-from adm.diffusion.spacing import SPACINGS
-from adm.shown import shown
+from pydantic import Field
 
-SEARCHED, DISTILLED = "searched", "distilled"
-NAMES = (*SPACINGS, *FRACTIONAL, SEARCHED, DISTILLED)
-STEPS = 250
+from adm.diffusion import Schedule, fractional, spacing
+from adm.limits import MOST_LEVELS
+from adm.spec import Checked, SettingError
+
+Steps = Annotated[int, Field(ge=1, le=MOST_LEVELS)]
+Start = Annotated[int, Field(ge=2, le=MOST_LEVELS)]
+VisitedLevel = Annotated[float, Field(ge=1, le=MOST_LEVELS, allow_inf_nan=False)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Grid:
+class Grid(Checked):
     """The noise levels that sampling visits, from the noisiest down to the clean image.
 
     Attributes:
-        steps: number of visited levels, in 2..`start`, and of `levels` if those are given. Network
-            evaluations per image are as many, unless the sampler evaluates the network more than
-            once a step (see its `evaluations`).
-        spacing: of whole levels, a name in `adm.diffusion.spacing.SPACINGS`; of fractional ones,
-            log_snr or karras (`adm.diffusion.fractional`); or searched, the levels that `adm grid`
-            has stored beside the model; or distilled, those that a student was distilled for, of
-            which there may be one. It has no effect if `levels` are given.
-        start: the noisiest level, at which x_t is pure noise. None for T, or for log_snr and karras
-            for the noisiest level with sigma / signal of at most 80.
-        end: for log_snr and karras, the least noisy level, from which the last step goes to the
-            clean image; None for the one where sigma / signal is 2 / `steps`.
-        levels: the visited levels themselves, ascending, whole or fractional, of the process that
-            the model was trained on; None for those of the spacing.
-
-    Raises:
-        ValueError: the spacing is unknown, or the fields do not fit each other.
+        steps: number of visited levels. Network evaluations per image are as many, unless the
+            sampler evaluates the network more than once a step.
+        start: the noisiest level, at which x_t is pure noise; None for that of the spacing.
     """
 
-    steps: int = STEPS
-    spacing: str = "even"
-    start: int | None = None
-    end: float | None = None
-    levels: tuple[float, ...] | None = None
+    steps: int
+    start: int | None
 
-    def __post_init__(self) -> None:
-        if self.spacing not in NAMES:
-            near = get_close_matches(str(self.spacing), NAMES) or NAMES
-            raise ValueError(f"spacing {shown(self.spacing)} is unknown; use {' or '.join(near)}")
-        if self.levels is not None:
-            self._fit()
-        if self.end is not None and self.spacing not in FRACTIONAL:
-            raise ValueError(
-                f"end is for spacing {' or '.join(FRACTIONAL)}, got spacing {self.spacing}; "
-                "leave it out"
-            )
-
-    def _fit(self) -> None:
-        """Set `steps` to the number of levels, and refuse other fields that say otherwise."""
-        assert self.levels is not None
-        check_levels(self.levels, least=self._fewest)
-        count = len(self.levels)
-        if self.steps not in (STEPS, count):
-            raise ValueError(f"got steps={self.steps} and {count} levels; leave one of them out")
-        if self.start not in (None, self.levels[-1]) or self.end not in (None, self.levels[0]):
-            raise ValueError("start and end are those of the levels; leave them out")
-        object.__setattr__(self, "steps", count)
-        object.__setattr__(self, "levels", tuple(map(float, self.levels)))
-
-    @property
-    def sought(self) -> bool:
-        """Whether its levels are those stored beside a model, and not known yet."""
-        return self.spacing == SEARCHED and self.levels is None
-
-    @property
-    def learned(self) -> bool:
-        """Whether its levels are those that a student was distilled for, and not known yet."""
-        return self.spacing == DISTILLED and self.levels is None
-
-    @property
-    def _fewest(self) -> int:
-        return 1 if self.spacing == DISTILLED else 2
-
+    @abstractmethod
     def check(self, last: int) -> None:
         """Refuse a grid that no process with T = `last` has.
 
         Raises:
-            ValueError: a level, `start`, `end` or `steps` is out of range, or the spacing has no
-                such grid.
+            SettingError: a level, `start`, `end` or `steps` is out of range.
+            ValueError: the spacing has no such grid.
         """
-        if self.levels is not None:
-            check_levels(self.levels, last, self._fewest)
-            return
-        if self.learned:
-            return  # the student knows its levels
-        start = check_grid(self.steps, self.start, last)
-        if self.end is not None:
-            _check_end(self.end, start)
-        if self.spacing in SPACINGS:
-            SPACINGS[self.spacing](start, self.steps)
 
+    @abstractmethod
     def visited(self, schedule: Schedule) -> Sequence[float]:
         """Return the levels of `schedule` that are visited, ascending; whole ones are ints.
 
         Raises:
-            ValueError: as `check`; or they are to be searched, and are not known.
+            SettingError, ValueError: as `check`.
         """
-        self.check(schedule.last)
-        if self.levels is not None:
-            return [int(level) if level.is_integer() else level for level in self.levels]
-        if self.spacing in SPACINGS:
-            return SPACINGS[self.spacing](self.start or schedule.last, self.steps)
-        if self.learned:
-            raise ValueError(
-                "spacing distilled is for distilled models, whose generator knows the levels; pass "
-                "another spacing"
-            )
-        if self.sought:
-            raise ValueError("the levels of a searched grid are known to a generator; pass levels")
-        start = self.start or usual_start(schedule)
-        end = usual_end(schedule, start, self.steps) if self.end is None else self.end
-        _check_end(end, start)
-        return FRACTIONAL[self.spacing](schedule, end, start, self.steps)
 
     def of(self, schedule: Schedule) -> Schedule:
         """Return the process that visits only these levels of `schedule`."""
         return schedule.visiting(self.visited(schedule))
 
 
-def _check_end(end: float, start: int) -> None:
-    if not 1 <= end < start:
-        raise ValueError(f"end must be a level from 1 to below {start}, got {end:g}")
+@dataclass(frozen=True, kw_only=True)
+class Spaced(Grid):
+    """A grid of so many levels from the noisiest one down."""
+
+    steps: Steps
+    start: Start | None = None
+    inherited: ClassVar[tuple[str, ...]] = ("steps", "start")
+
+    def check(self, last: int) -> None:
+        start = last if self.start is None else self.start
+        if start > last:
+            raise SettingError("grid.start", f"a level in 2..{last}", start)
+        if not 2 <= self.steps <= start:
+            raise SettingError("steps", f"in 2..{start}", self.steps)
 
 
-def regridded(grid: Grid, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a grid with some of them changed.
+@dataclass(frozen=True, kw_only=True)
+class Whole(Spaced):
+    """A grid of whole levels."""
 
-    Fields that said how the levels were chosen before do not outlive another choice: levels give
-    way to any other field, and any other field to levels; `end` to another spacing.
+    spacing: ClassVar[Callable[[int, int], list[int]]]  # T, steps -> levels
 
-    Args:
-        given: fields by name, as a user gives them.
+    def check(self, last: int) -> None:
+        super().check(last)
+        self.spacing(self.start or last, self.steps)
 
-    Raises:
-        ValueError: levels and steps are given.
+    def visited(self, schedule: Schedule) -> Sequence[float]:
+        self.check(schedule.last)
+        return self.spacing(self.start or schedule.last, self.steps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Even(Whole):
+    """Evenly spaced levels, both ends included (Improved DDPM, section 4).
+
+    Attributes:
+        steps: number of visited levels.
+        start: the noisiest level; T by default.
     """
-    values = asdict(grid)
-    if given.get("levels") is not None:
-        if "steps" in given:
-            raise ValueError("pass steps=... or levels=..., not both")
-        values |= {"steps": STEPS, "start": None, "end": None}
-    elif any(value != values[name] for name, value in given.items()):
-        values["levels"] = None
-    if given.get("spacing", grid.spacing) != grid.spacing:
-        values["end"] = None
-    return values | dict(given)
+
+    name: ClassVar[str] = "even"
+    spacing = staticmethod(spacing.even)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strided(Whole):
+    """The released DDIM spacing: an integer stride from level 1, which few counts have.
+
+    Attributes:
+        steps: number of visited levels.
+        start: the noisiest level; T by default.
+    """
+
+    name: ClassVar[str] = "strided"
+    spacing = staticmethod(spacing.strided)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quadratic(Whole):
+    """Levels at squares of an even grid, dense near the clean image.
+
+    Attributes:
+        steps: number of visited levels.
+        start: the noisiest level; T by default.
+    """
+
+    name: ClassVar[str] = "quadratic"
+    spacing = staticmethod(spacing.quadratic)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DDIMQuadratic(Whole):
+    """The quadratic spacing of DDIM, appendix D.2, of at most sqrt(T) levels.
+
+    Attributes:
+        steps: number of visited levels.
+        start: the noisiest level; T by default.
+    """
+
+    name: ClassVar[str] = "ddim-quadratic"
+    spacing = staticmethod(spacing.ddim_quadratic)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fractional(Spaced):
+    """A grid of fractional levels, for few steps."""
+
+    end: VisitedLevel | None = None
+    spacing: ClassVar[Callable[[Schedule, float, float, int], list[float]]]
+
+    def check(self, last: int) -> None:
+        super().check(last)
+        if self.end is not None:
+            _check_end(self.end, last if self.start is None else self.start)
+
+    def visited(self, schedule: Schedule) -> Sequence[float]:
+        self.check(schedule.last)
+        start = self.start or fractional.usual_start(schedule)
+        usual = fractional.usual_end(schedule, start, self.steps)
+        end = usual if self.end is None else self.end
+        _check_end(end, start)
+        return self.spacing(schedule, end, start, self.steps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogSNR(Fractional):
+    """Levels that are even in the log of the signal-to-noise ratio.
+
+    Attributes:
+        steps: number of visited levels.
+        start: the noisiest level; by default the noisiest one with sigma / signal of at most 80.
+        end: the least noisy level, from which the last step goes to the clean image; by default
+            the one where sigma / signal is 2 / steps.
+    """
+
+    name: ClassVar[str] = "log-snr"
+    spacing = staticmethod(fractional.log_snr)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Karras(Fractional):
+    """Levels that are even in (sigma / signal)^(1/7) (Karras et al. 2022, equation 5).
+
+    Attributes:
+        steps: number of visited levels.
+        start: the noisiest level; by default the noisiest one with sigma / signal of at most 80.
+        end: the least noisy level, from which the last step goes to the clean image; by default
+            the one where sigma / signal is 2 / steps.
+    """
+
+    name: ClassVar[str] = "karras"
+    spacing = staticmethod(fractional.karras)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Levels(Grid):
+    """These levels themselves.
+
+    Attributes:
+        levels: ascending, whole or fractional, of the process that the model was trained on.
+    """
+
+    levels: Annotated[tuple[VisitedLevel, ...], Field(min_length=1, max_length=MOST_LEVELS)]
+    name: ClassVar[str] = "levels"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for low, high in pairwise(self.levels):
+            if low >= high:
+                raise SettingError("levels", "in ascending order", (low, high))
+
+    @property
+    def steps(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return len(self.levels)
+
+    @property
+    def start(self) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return None
+
+    def check(self, last: int) -> None:
+        if self.levels[-1] > last:
+            raise SettingError("grid.levels", f"in 1..{last}", self.levels[-1])
+
+    def visited(self, schedule: Schedule) -> Sequence[float]:
+        self.check(schedule.last)
+        return [int(level) if float(level).is_integer() else level for level in self.levels]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Searched(Spaced):
+    """The levels that `adm grid` has found for the model, and stored beside it.
+
+    Attributes:
+        steps: number of visited levels.
+        start: the noisiest level; that of the noisiest stored grid by default.
+    """
+
+    name: ClassVar[str] = "searched"
+
+    def visited(self, schedule: Schedule) -> NoReturn:
+        raise SettingError(
+            "grid", "known", "searched", "resolve it with the model whose levels were searched"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distilled(Grid):
+    """The levels that a student was distilled for.
+
+    Attributes:
+        steps: number of visited levels, one of those that the student has learned.
+    """
+
+    steps: Steps
+    start: ClassVar[None] = None
+    inherited: ClassVar[tuple[str, ...]] = ("steps",)
+    name: ClassVar[str] = "distilled"
+
+    def check(self, last: int) -> None:
+        """The student knows its levels."""
+
+    def visited(self, schedule: Schedule) -> NoReturn:
+        raise SettingError(
+            "grid", "another one", "distilled", "only a distilled model has such levels"
+        )
+
+
+def _check_end(end: float, start: int) -> None:
+    if end >= start:
+        raise SettingError("grid.end", f"a level from 1 to below {start}", end)
+
+
+GRIDS: dict[str, type[Grid]] = {
+    kind.name: kind
+    for kind in (
+        Even,
+        Strided,
+        Quadratic,
+        DDIMQuadratic,
+        LogSNR,
+        Karras,
+        Levels,
+        Searched,
+        Distilled,
+    )
+}

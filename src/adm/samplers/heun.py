@@ -2,18 +2,19 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar
 
 from torch import Tensor
 
 from adm.diffusion import Denoise, Schedule, Threshold, clip
 from adm.guidance import Gradient
+from adm.samplers.sampler import Sampler, again
 from adm.samplers.solver import Tables, guided
 from adm.samplers.state import Noise, State
 
 
 @dataclass(frozen=True, kw_only=True)
-class Heun:
+class Heun(Sampler):
     """Heun's method of order 2 (Karras et al. 2022, Algorithm 1).
 
     Attributes:
@@ -21,11 +22,11 @@ class Heun:
     """
 
     clip_again: bool = False
-    name: Literal["heun"] = "heun"
+    name: ClassVar[str] = "heun"
 
-    def evaluations(self, levels: int) -> int:
+    def evaluations(self, steps: int) -> int:
         """Return the network evaluations per image: two for each step but the last."""
-        return 2 * levels - 1
+        return 2 * steps - 1
 
     def __call__(
         self,
@@ -36,8 +37,7 @@ class Heun:
         gradient: Gradient | None = None,
         threshold: Threshold = clip,
     ) -> Iterator[State]:
-        again = threshold if self.clip_again else None
-        return heun(guided(denoise, gradient, schedule, again), x, schedule)
+        return heun(guided(denoise, gradient, schedule, again(self, threshold)), x, schedule)
 
 
 def heun(denoise: Denoise, x: Tensor, schedule: Schedule) -> Iterator[State]:

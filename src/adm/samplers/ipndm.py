@@ -3,12 +3,14 @@
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar
 
+from pydantic import Field
 from torch import Tensor
 
 from adm.diffusion import Denoise, Prediction, Schedule, Threshold, clip
 from adm.guidance import Gradient
+from adm.samplers.sampler import again
 from adm.samplers.solver import Multistep, Tables, adams, guided, orders, weighted
 from adm.samplers.state import Noise, State
 
@@ -25,12 +27,11 @@ class IPNDM(Multistep):
         clip_again: apply the threshold after guidance as well.
     """
 
-    order: int = 4
+    order: Annotated[int, Field(ge=1, le=4)] = 4
     even: bool = False
     lower_order_final: bool = False
     clip_again: bool = False
-    name: Literal["ipndm"] = "ipndm"
-    highest: ClassVar[int] = 4
+    name: ClassVar[str] = "ipndm"
 
     def __call__(
         self,
@@ -41,8 +42,7 @@ class IPNDM(Multistep):
         gradient: Gradient | None = None,
         threshold: Threshold = clip,
     ) -> Iterator[State]:
-        again = threshold if self.clip_again else None
-        denoise = guided(denoise, gradient, schedule, again)
+        denoise = guided(denoise, gradient, schedule, again(self, threshold))
         adams_bashforth = AdamsBashforth(schedule, self.order, self.even, self.lower_order_final)
         return ipndm(denoise, x, schedule.last, adams_bashforth)
 

@@ -1,30 +1,37 @@
-"""Sampler, Grid, terms of guidance, seed -> Sampling."""
+"""Sampler, Grid, Guides, seed -> Sampling; settings by name -> Sampling."""
 
-from dataclasses import dataclass, field
-from typing import Annotated, Literal, TypeAlias
+from dataclasses import dataclass, field, fields, replace
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from adm.samplers.ancestral import Ancestral
-from adm.samplers.classifier_guidance import ClassifierGuidance
-from adm.samplers.contrast_guidance import (
-    AttentionGuidance,
-    ContrastGuidance,
-    FreeGuidance,
-    WeakGuidance,
-)
-from adm.samplers.grid import Grid
-from adm.samplers.table import Sampler
+from adm.samplers.consistency import Consistency
+from adm.samplers.ddim import DDIM
+from adm.samplers.dpm_solver import DPMSolver
+from adm.samplers.grid import GRIDS, Even, Grid
+from adm.samplers.guide import GUIDES, Classifier, ContrastGuide, Guide
+from adm.samplers.heun import Heun
+from adm.samplers.ipndm import IPNDM
+from adm.samplers.sampler import Sampler
+from adm.samplers.splitting import Splitting
+from adm.samplers.threshold import THRESHOLDS, Clip, Thresholding
+from adm.samplers.unipc import UniPC
+from adm.spec import Checked, SettingError, change, convert, field_of, parse
 
 Precision = Literal["float32", "bfloat16", "float16", "auto"]
-Engine = Literal["torch", "torch-compiled", "openvino", "openvino-int8"]
 Rounding = Literal["nearest", "truncated"]
-ThresholdName = Literal["clip", "dynamic"]
-Term: TypeAlias = ClassifierGuidance | FreeGuidance | WeakGuidance | AttentionGuidance
+Seed = Annotated[int, Field(ge=0, lt=2**64)]
+SAMPLERS: dict[str, type[Sampler]] = {
+    kind.name: kind
+    for kind in (Ancestral, DDIM, Heun, DPMSolver, UniPC, IPNDM, Splitting, Consistency)
+}
+# What a parameter that is given by its own name belongs to.
+KINDS = {"sampler": SAMPLERS, "grid": GRIDS, "guide": GUIDES, "threshold": THRESHOLDS}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sampling:
+class Sampling(Checked):
     """Everything besides the models that determines samples.
 
     A recipe has one, `Pipeline.sample` and the command line change it, and the manifest of a sample
@@ -33,51 +40,114 @@ class Sampling:
     Attributes:
         sampler: the algorithm, with its parameters.
         grid: the noise levels visited.
-        guidance: what steers: a classifier's gradient, and contrasts with weaker predictions, whose
+        guide: what steers: a classifier's gradient, and contrasts with weaker predictions, whose
             differences add up; empty for no guidance.
         use_labels: whether a class-conditional model receives the class; otherwise only the
             guidance depends on it.
-        threshold: how estimates of x_0 are kept within [-1, 1], the range of images: by clipping
-            pixels, or by dynamic thresholding of each image, which is meant for images of several
-            channels.
-        precision: precision of the networks; everything else is float32. "auto" is the one that is
-            fastest, by a measurement (see `adm.generation.precision`).
-        engine: what evaluates the networks: torch; torch, which compiles them; OpenVINO; or
-            OpenVINO with convolutions in 8-bit integers. OpenVINO evaluates the diffusion network,
-            and torch the classifiers and all gradients.
-        seed: random seed, in 0..2^64 - 1; with the index of an image it determines its noise.
+        threshold: how estimates of x_0 are limited to [-1, 1], the range of images.
+        precision: precision of the networks; everything else is float32. "auto" is the fastest one
+            on the device.
+        compile: whether torch compiles the networks, which takes minutes on a CPU.
+        seed: random seed; with the index of an image it determines its noise.
         rounding: rounding to 8 bits; the released system uses `truncated`.
 
     Raises:
-        ValueError: the seed is out of range.
+        SettingError: a value has another type, or is out of range.
     """
 
-    sampler: Annotated[Sampler, Field(discriminator="name")] = field(default_factory=Ancestral)
-    grid: Grid = field(default_factory=Grid)
-    guidance: tuple[Annotated[Term, Field(discriminator="name")], ...] = ()
+    sampler: field_of(SAMPLERS, Sampler) = field(default_factory=Ancestral)  # type: ignore[valid-type]
+    grid: field_of(GRIDS, Grid) = field(default_factory=lambda: Even(steps=250))  # type: ignore[valid-type]
+    guide: tuple[field_of(GUIDES, Guide), ...] = ()  # type: ignore[valid-type]
     use_labels: bool = True
-    threshold: ThresholdName = "clip"
+    threshold: field_of(THRESHOLDS, Thresholding) = field(default_factory=Clip)  # type: ignore[valid-type]
     precision: Precision = "float32"
-    engine: Engine = "torch"
-    seed: int = 0
+    compile: bool = False
+    seed: Seed = 0
     rounding: Rounding = "nearest"
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.seed < 2**64:
-            raise ValueError(f"seed must be in 0..2^64 - 1, got {self.seed}")
+    @property
+    def by_classifier(self) -> tuple[Classifier, ...]:
+        """The guides that are a classifier's gradient."""
+        return tuple(each for each in self.guide if isinstance(each, Classifier))
 
     @property
-    def by_classifier(self) -> tuple[ClassifierGuidance, ...]:
-        """The terms of guidance by a classifier."""
-        return tuple(term for term in self.guidance if isinstance(term, ClassifierGuidance))
-
-    @property
-    def by_contrast(self) -> tuple[ContrastGuidance, ...]:
-        """The terms that contrast with a weaker prediction, without those of no effect."""
-        terms = [term for term in self.guidance if isinstance(term, ContrastGuidance)]
-        return tuple(term for term in terms if term.factor)
+    def by_contrast(self) -> tuple[ContrastGuide, ...]:
+        """The guides that contrast with a weaker prediction, without those of no effect."""
+        contrasts = (each for each in self.guide if isinstance(each, ContrastGuide))
+        return tuple(each for each in contrasts if each.factor)
 
     @property
     def scale(self) -> float:
         """Sum of the scales of a classifier's guidance; 0 for none."""
-        return sum(term.scale for term in self.by_classifier)
+        return sum(each.scale for each in self.by_classifier)
+
+    def change(self, **settings: Any) -> "Sampling":
+        """Return the settings with some changed by name.
+
+        Args:
+            settings: fields of `Sampling`, where `sampler`, `grid`, `guide` and `threshold` may be
+                specs, such as "ddim:eta=0.5"; `steps`, those of the grid; and `scale`, that of
+                guidance by a classifier, 0 for none. None changes nothing.
+
+        Raises:
+            SettingError: a setting is unknown, or its value is out of range.
+        """
+        given = {name: value for name, value in settings.items() if value is not None}
+        steps, scale = given.pop("steps", None), given.pop("scale", None)
+        for name, kinds in (("sampler", SAMPLERS), ("grid", GRIDS), ("threshold", THRESHOLDS)):
+            if name in given:
+                given[name] = parse(kinds, given[name], name, getattr(self, name))
+        if "guide" in given:
+            given["guide"] = _guides(given["guide"])
+        if unknown := given.keys() - {each.name for each in fields(self)}:
+            raise _unknown(min(unknown))
+        made = change(self, given)
+        if steps is not None:
+            made = replace(made, grid=_with_steps(made.grid, steps))
+        return made if scale is None else replace(made, guide=_with_scale(made.guide, scale))
+
+
+def _guides(given: Any) -> tuple[Guide, ...]:
+    """Return the guides of specs or objects; none for "none"."""
+    if given == "none":
+        return ()
+    each = [given] if isinstance(given, str | Guide) else given
+    return tuple(parse(GUIDES, one, "guide") for one in each)
+
+
+def _with_steps(grid: Grid, steps: Any) -> Grid:
+    number = convert(int, steps, "steps")
+    if number == grid.steps:
+        return grid
+    if not any(each.name == "steps" for each in fields(grid)):  # type: ignore[arg-type]
+        cure = "leave it out, or give {grid=karras}"
+        raise SettingError("steps", f"{grid.steps}, the number of levels", number, cure)
+    if number < 1:
+        raise SettingError("steps", "at least 1", number)
+    return replace(grid, steps=number)  # type: ignore[type-var]
+
+
+def _with_scale(guides: tuple[Guide, ...], scale: Any) -> tuple[Guide, ...]:
+    """Return the guides with another scale of the classifier's; without it for scale 0."""
+    number = convert(Annotated[float, Field(allow_inf_nan=False)], scale, "scale")
+    own = [each for each in guides if isinstance(each, Classifier)]
+    others = [each for each in guides if not isinstance(each, Classifier)]
+    if not number:
+        return tuple(others)
+    first = replace(own[0], scale=number) if own else Classifier(scale=number)
+    return (first, *others)
+
+
+def _unknown(name: str) -> SettingError:
+    """Return the error of a setting that does not exist, with the kinds that have it."""
+    for field_name, kinds in KINDS.items():
+        having = [
+            kind.name
+            for kind in kinds.values()
+            if name in {each.name for each in fields(kind)}  # type: ignore[arg-type]
+        ]
+        if having:
+            cure = f"it is a parameter: {{{field_name}={having[0]}:{name}=...}}"
+            return SettingError(name, "left out", cure=cure)
+    known = [*(each.name for each in fields(Sampling)), "steps", "scale"]
+    return SettingError(name, f"one of the settings {', '.join(sorted(known))}")

@@ -11,7 +11,6 @@ a device.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +18,8 @@ from torch import Tensor
 
 from adm.diffusion import Denoise, Schedule, Threshold
 from adm.guidance import Gradient, folded, thresholded
+from adm.samplers.sampler import Sampler
+from adm.spec import SettingError
 
 # Gauss-Legendre points and weights on [-1, 1]: exact for polynomials, and to 1e-12 for polynomials
 # times exp(-z u) up to z = 60, far beyond the largest step in lambda.
@@ -74,34 +75,20 @@ def orders(order: int, last: int, lower_order_final: bool) -> list[int]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Multistep:
-    """A sampler whose steps extrapolate from the values at the latest `order` levels.
-
-    Raises:
-        ValueError: the order is not in 1..`highest`.
-    """
+class Multistep(Sampler):
+    """A sampler whose steps extrapolate from the values at the latest `order` levels."""
 
     order: int
-    name: str
-    highest: ClassVar[int]
 
-    def __post_init__(self) -> None:
-        if not 1 <= self.order <= self.highest:
-            raise ValueError(f"order of {self.name} must be in 1..{self.highest}, got {self.order}")
-
-    def evaluations(self, levels: int) -> int:
-        """Return the network evaluations per image.
-
-        Raises:
-            ValueError: there are too few levels for the order.
-        """
-        if levels < self.order:
-            raise ValueError(
-                f"{self.name} of order {self.order} needs at least {self.order} steps, got "
-                f"{levels}; pass steps={self.order} or more, or "
-                f"sampler='{self.name}:order={levels}'"
+    def evaluations(self, steps: int) -> int:
+        if steps < self.order:
+            raise SettingError(
+                "steps",
+                f"at least {self.order} for {self.name} of order {self.order}",
+                steps,
+                f"pass more, or {{sampler={self.name}:order={steps}}}",
             )
-        return levels
+        return steps
 
 
 def adams(nodes: Sequence[float], start: float, end: float) -> list[float]:

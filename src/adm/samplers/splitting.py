@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NoReturn
+from typing import Annotated, ClassVar, NoReturn
 
+from pydantic import Field
 from torch import Tensor
 
-from adm.diffusion import Denoise, Prediction, Schedule
+from adm.diffusion import Denoise, Prediction, Schedule, Threshold, clip
 from adm.guidance import Gradient, shifted
 from adm.samplers.ipndm import AdamsBashforth
 from adm.samplers.solver import Multistep
@@ -25,11 +26,11 @@ class Splitting(Multistep):
         lower_order_final: lower the order in the last steps.
     """
 
-    order: int = 4
+    order: Annotated[int, Field(ge=1, le=4)] = 4
     even: bool = False
     lower_order_final: bool = False
-    name: Literal["splitting"] = "splitting"
-    highest: ClassVar[int] = 4
+    name: ClassVar[str] = "splitting"
+    splits: ClassVar[bool] = True
 
     def __call__(
         self,
@@ -38,6 +39,7 @@ class Splitting(Multistep):
         schedule: Schedule,
         noise: Noise,
         gradient: Gradient | None = None,
+        threshold: Threshold = clip,
     ) -> Iterator[State]:
         adams_bashforth = AdamsBashforth(schedule, self.order, self.even, self.lower_order_final)
         return splitting(denoise, x, schedule, gradient, adams_bashforth)

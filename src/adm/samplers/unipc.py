@@ -3,12 +3,14 @@
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar
 
+from pydantic import Field
 from torch import Tensor
 
 from adm.diffusion import Denoise, Schedule, Threshold, clip
 from adm.guidance import Gradient
+from adm.samplers.sampler import again
 from adm.samplers.solver import (
     Multistep,
     Tables,
@@ -29,10 +31,9 @@ class UniPC(Multistep):
         clip_again: apply the threshold after guidance as well.
     """
 
-    order: int = 2
+    order: Annotated[int, Field(ge=1, le=3)] = 2
     clip_again: bool = False
-    name: Literal["unipc"] = "unipc"
-    highest: ClassVar[int] = 3
+    name: ClassVar[str] = "unipc"
 
     def __call__(
         self,
@@ -43,8 +44,9 @@ class UniPC(Multistep):
         gradient: Gradient | None = None,
         threshold: Threshold = clip,
     ) -> Iterator[State]:
-        again = threshold if self.clip_again else None
-        return unipc(guided(denoise, gradient, schedule, again), x, schedule, self.order)
+        return unipc(
+            guided(denoise, gradient, schedule, again(self, threshold)), x, schedule, self.order
+        )
 
 
 def unipc(denoise: Denoise, x: Tensor, schedule: Schedule, order: int) -> Iterator[State]:

@@ -1,0 +1,188 @@
+"""Guide: what steers sampling, by a classifier's gradient or by contrast with a weaker prediction.
+
+Each contrast moves the prediction of a model away from a weaker one of the same images: that of the
+model without the label, of a worse model, or of the model with its attention disturbed. All guides
+of a sampling add up.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal, TypeAlias
+
+from pydantic import Field
+
+from adm.diffusion import Denoise
+from adm.guidance import Contrast, Gradient, between, capped, every, scaled
+from adm.spec import Checked, SettingError
+
+Interval: TypeAlias = tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+On = Literal["x_t", "x_0", "x_0_through_network"]
+Temperature = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Weaker = Literal["unlabelled", "weak", "perturbed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guide(Checked):
+    """What all guides have.
+
+    Attributes:
+        scale: its strength.
+        interval: lowest and highest level of guidance, in levels of the process that the model was
+            trained on; None for all levels.
+        neutral: the scale that changes nothing.
+    """
+
+    scale: Finite
+    interval: Interval | None = None
+    neutral: ClassVar[float]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.interval is not None and self.interval[0] > self.interval[1]:
+            raise SettingError("interval", "two levels, the lower one first", self.interval)
+
+    def check(self, last: int) -> None:
+        """Raise SettingError unless the interval is within a process with T = `last`."""
+        if self.interval is not None and self.interval[1] > last:
+            raise SettingError("guide.interval", f"within levels 0..{last}", self.interval)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classifier(Guide):
+    """Guidance by a classifier (the paper, section 4).
+
+    Attributes:
+        scale: factor of the gradient; any finite number. Values above 1 sharpen the class.
+        interval: lowest and highest level of guidance, as in 300-980; all levels by default.
+        every: the gradient is evaluated at every `every`-th visited level of the interval, and
+            reused in between. What is reused is the gradient with respect to x_t, without a scale:
+            the sampler multiplies it by the factor of the level that it is at. On the exact
+            classifier of a Gaussian mixture this is closer to full guidance than to reuse the
+            shift of the noise or of x_0.
+        cap: largest L2 norm of the scaled gradient of an image; none for no limit.
+        on: what the classifier classifies. `x_t` needs a noisy classifier. `x_0` is the model's
+            estimate of the clean image; see `clean_gradient`. `x_0_through_network` differentiates
+            the model too, which costs a backward pass of its network. By default x_t with a noisy
+            classifier, and x_0 with one of clean images.
+        temperatures: factors of the logits in the joint and in the marginal term of
+            log p(y given x), as in 1-0.5 (Ma et al. 2024); 1-1 by default, the log-probability.
+    """
+
+    every: Annotated[int, Field(ge=1)] = 1
+    cap: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    on: On | None = None
+    temperatures: tuple[Temperature, Temperature] | None = None
+    name: ClassVar[str] = "classifier"
+    neutral: ClassVar[float] = 0.0
+
+    def apply(self, gradient: Gradient, levels: Sequence[float]) -> Gradient:
+        """Apply reuse, scale, cap and interval to a gradient.
+
+        Args:
+            levels: the levels that the sampler visits, of the process that the model was trained
+                on, ascending.
+        """
+        pull = gradient if self.every == 1 else every(gradient, self.every)
+        pull = scaled(pull, self.scale)
+        if self.cap is not None:
+            pull = capped(pull, self.cap)
+        inside = visited_within(self.interval, levels)
+        return pull if inside is None else between(pull, *inside)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContrastGuide(Guide):
+    """Guidance without a classifier, by contrast with a weaker prediction.
+
+    Attributes:
+        against: the weaker prediction: of the model without the label, of a weak model, or of the
+            model without its innermost attention.
+    """
+
+    against: ClassVar[Weaker]
+    neutral: ClassVar[float] = 1.0
+
+    @property
+    def factor(self) -> float:
+        """Factor of the difference, prediction - weaker one, which is added to the prediction."""
+        return self.scale - self.neutral
+
+    def apply(self, weaker: Denoise, levels: Sequence[float]) -> Contrast:
+        """Return the contrast with a weaker denoiser.
+
+        Args:
+            levels: as for `Classifier.apply`.
+        """
+        return Contrast(weaker, self.factor, visited_within(self.interval, levels))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Free(ContrastGuide):
+    """Classifier-free guidance (Ho and Salimans 2022): away from the model without the label.
+
+    It needs a class-conditional network that was trained with label dropout, so that it is an
+    unconditional one as well.
+
+    Attributes:
+        scale: 1 is the model itself, above 1 it follows the label more, and 0 is the unconditional
+            model; any finite number. w of Ho and Salimans is scale - 1.
+        interval: lowest and highest level of guidance; all levels by default. At other levels the
+            network is evaluated once.
+    """
+
+    name: ClassVar[str] = "free"
+    against: ClassVar[Weaker] = "unlabelled"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weak(ContrastGuide):
+    """Autoguidance (Karras et al. 2024): away from a worse model of the same images.
+
+    The weak model has the data, the process and the classes of the model, such as a checkpoint of
+    fewer steps, or a smaller network. Both are given the label.
+
+    Attributes:
+        scale: 1 is the model itself, above 1 leads away from what the weak model does worse, and 0
+            is the weak model; any finite number.
+        interval: lowest and highest level of guidance; all levels by default.
+    """
+
+    name: ClassVar[str] = "weak"
+    against: ClassVar[Weaker] = "weak"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attention(ContrastGuide):
+    """Perturbed-attention guidance (Ahn et al. 2024): away from the model without attention.
+
+    The weak prediction is that of the same network whose innermost self-attention, that of the
+    middle block, is replaced by the identity: each position attends to itself alone. Both are given
+    the label, if the model has labels.
+
+    Attributes:
+        scale: factor of the difference, so that here 0 is the model itself; any finite number.
+        interval: lowest and highest level of guidance; all levels by default.
+    """
+
+    name: ClassVar[str] = "attention"
+    against: ClassVar[Weaker] = "perturbed"
+    neutral: ClassVar[float] = 0.0
+
+
+def visited_within(interval: Interval | None, levels: Sequence[float]) -> Interval | None:
+    """Return the lowest and the highest visited level within an interval; None for all levels.
+
+    Args:
+        levels: the levels that the sampler visits, of the process that the model was trained on,
+            ascending; it numbers them from 1.
+    """
+    if interval is None:
+        return None
+    low, high = interval
+    inside = [i for i, level in enumerate(levels, start=1) if low <= level <= high]
+    # An interval between two visited levels contains none; level 0 is never visited.
+    return (inside[0], inside[-1]) if inside else (0, 0)
+
+
+GUIDES: dict[str, type[Guide]] = {kind.name: kind for kind in (Classifier, Free, Weak, Attention)}
