@@ -39,7 +39,7 @@ from adm.models.trained import DiffusionModel
 from adm.networks import UNet
 from adm.processes import Devices, join, launched
 from adm.recipes import DiffusionRecipe, build, recipe
-from adm.recipes.overrides import override
+from adm.recipes.schema import override
 
 MIB = 1 << 20
 

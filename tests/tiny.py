@@ -10,7 +10,7 @@ from adm.app.runs import run
 from adm.data import Source
 from adm.models.teacher import following
 from adm.recipes import ClassifierRecipe, DiffusionRecipe, GANRecipe, Recipe, build, recipe
-from adm.recipes.overrides import override
+from adm.recipes.schema import override
 from adm.recipes.schema import to_json
 from adm.training import checkpoint
 

@@ -174,6 +174,11 @@ class Checked:
                 raise SettingError(name, f"such as {read!r}", given)
 
 
+def to_json(value: Any) -> Any:
+    """Return a dataclass as JSON values, in which settings that are specs are texts."""
+    return _adapter(type(value)).dump_python(value, mode="json")
+
+
 def parse(kinds: Mapping[str, type[T]], spec: str | T, field: str, current: T | None = None) -> T:
     """Return the dataclass of a spec.
 

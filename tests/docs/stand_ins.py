@@ -10,7 +10,7 @@ from adm.app.runs.run import train
 from adm.data import Source
 from adm.data.idx import FASHION_CLASSES
 from adm.recipes import Recipe, recipe
-from adm.recipes.overrides import override
+from adm.recipes.schema import override
 from adm.training import checkpoint
 
 SMALL = ("channels=8", "depth=1", "norm_groups=4", "heads.channels_per_head=8")

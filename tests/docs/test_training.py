@@ -13,7 +13,7 @@ from adm.app.runs import run
 from adm.data import open_source
 from adm.models.load import load_diffusion
 from adm.recipes import recipe
-from adm.recipes.overrides import override
+from adm.recipes.schema import override
 from adm.training import loop
 from adm.training.batches import Augmentation, batch_at
 from adm.training.players import RunState

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from adm.models.finetune import Started, planned, start_from
 from adm.networks import NO_LABEL
 from adm.recipes import Recipe, build, recipe
-from adm.recipes.overrides import override
+from adm.recipes.schema import override
 
 STEP = torch.tensor([3.0, 700.0])
 POOLS = ("attention", "adaptive", "spatial", "spatial_v2")

@@ -13,7 +13,7 @@ from adm.data.colour import channels_of
 from adm.data.registry import find
 from adm.recipes import build, recipe
 from adm.recipes.following import following, free_fields, told
-from adm.recipes.overrides import override
+from adm.recipes.schema import override
 
 
 def folder(place: Path, mode: str, *, classes: int = 3, count: int = 4) -> Path:

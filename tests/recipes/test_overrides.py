@@ -8,7 +8,7 @@ import tiny
 
 from adm.networks import HeadCount, HeadWidth
 from adm.recipes import build, recipe
-from adm.recipes.overrides import override
+from adm.recipes.schema import override
 from adm.recipes.schema import from_json, to_json
 
 

@@ -12,7 +12,7 @@ import torch
 
 import adm
 from adm.app.cli import main
-from adm.recipes.overrides import override
+from adm.recipes.schema import override
 from adm.recipes.schema import to_json
 from adm.training.loop import Progress
 

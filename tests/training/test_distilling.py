@@ -14,19 +14,19 @@ from adm.models.load import load_classifier, load_diffusion
 from adm.models.teacher import Teacher, following
 from adm.networks import UNet, prepared
 from adm.recipes import build, recipe, stages
-from adm.recipes.overrides import override
+from adm.recipes.schema import override
 from adm.recipes.schema import DiffusionRecipe, from_json, to_json
 from adm.samplers import DDIM, ClassifierGuidance, Grid, Sampling
 from adm.training.batches import Augmentation, batch_at
 
 CONSISTENCY = (
-    "distillation.method.name=consistency",
+    "distillation.method=consistency",
     "distillation.method.stage_steps=1",
     "unet.conditions=scale",
     "sample.sampler.name=consistency",
 )
 PROGRESSIVE = (
-    "distillation.method.name=progressive",
+    "distillation.method=progressive",
     "distillation.steps=2",
     "sample.grid.steps=2",
 )
@@ -249,7 +249,7 @@ def test_a_recipe_follows_its_teacher(teacher: Teacher) -> None:
     assert found.data == teacher.model.recipe.data
     assert found.unet.conditions == ("next", "scale")
     assert found.unet.channels == 8
-    tuning = override(base, ["distillation.method.name=consistency"])
+    tuning = override(base, ["distillation.method=consistency"])
     changed = following(tuning, teacher.model.recipe)
     assert isinstance(changed, DiffusionRecipe)
     assert changed.unet.conditions == ("scale",)

@@ -5,7 +5,7 @@ import pytest
 import tiny
 import torch
 
-from adm.recipes.overrides import override
+from adm.recipes.schema import override
 
 SETTINGS = (
     "train.steps=8",
@@ -19,7 +19,7 @@ CLOSE = {"rtol": 2e-4, "atol": 1e-6}  # sums over processes are rounded in anoth
 OF = {
     "trajectory": (),
     "consistency": (
-        "distillation.method.name=consistency",
+        "distillation.method=consistency",
         "distillation.method.stage_steps=3",
         "unet.conditions=scale",
         "sample.sampler.name=consistency",

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from adm.losses import TimestepImportance
 from adm.processes import Devices
 from adm.recipes import Recipe, build
-from adm.recipes.overrides import override
+from adm.recipes.schema import override
 from adm.recipes.training import player_settings
 from adm.training import checkpoint
 from adm.training.players import MODEL, RunState, player

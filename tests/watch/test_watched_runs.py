@@ -14,7 +14,7 @@ from adm.app.runs.run import TrainOptions, train
 from adm.app.runs.watch import PREVIEWS, watching
 from adm.data import Source
 from adm.recipes import Recipe
-from adm.recipes.overrides import override
+from adm.recipes.schema import override
 from adm.training import checkpoint
 
 WATCHED = (

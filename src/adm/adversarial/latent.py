@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from adm.limits import MOST_TRUNCATION
+from adm.spec import SettingError
 
 DRAWS = 1 << 32  # first counter of the draws below, far from those of other uses of the same key
 
@@ -58,10 +59,7 @@ def truncated(seed: int, indices: Sequence[int], width: int, limit: float | None
 def check_truncation(limit: float | None) -> None:
     """Raise ValueError unless a limit of the noise is in range."""
     if limit is not None and not 0 < limit <= MOST_TRUNCATION:
-        raise ValueError(
-            f"truncation must be in (0, {MOST_TRUNCATION:g}], got {limit:g}; 0.5 gives typical "
-            "images, 2 nearly all of them, and none leaves the noise whole"
-        )
+        raise SettingError("truncation", f"above 0 and at most {MOST_TRUNCATION:g}", limit)
 
 
 def _rows(

@@ -1,17 +1,16 @@
-"""LatentSampling: how images are made from noise; settings by name -> LatentSampling."""
+"""LatentSampling: how a GAN makes images from noise; settings by name -> LatentSampling."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from adm.adversarial.latent import check_truncation
 from adm.limits import MOST_TRUNCATION
-from adm.store.parsed import as_type
+from adm.spec import Checked, SettingError, change
 
 
 @dataclass(frozen=True, kw_only=True)
-class LatentSampling:
+class LatentSampling(Checked):
     """Everything besides labels and indices that the images of a GAN depend on.
 
     Attributes:
@@ -26,28 +25,15 @@ class LatentSampling:
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     rounding: Literal["nearest", "truncated"] = "nearest"
 
+    def change(self, **settings: Any) -> "LatentSampling":
+        """Return the settings with some changed by name; None changes nothing.
 
-def from_json(values: Any) -> LatentSampling:
-    """Return the settings of JSON values.
-
-    Raises:
-        ValueError: a value has another type, or is out of range.
-    """
-    return as_type(LatentSampling, values)
-
-
-def changed(sampling: LatentSampling, **settings: Any) -> LatentSampling:
-    """Return settings with some changed by name; None leaves one as it is.
-
-    Raises:
-        ValueError: a setting is unknown, such as those of diffusion models, or out of range.
-    """
-    given = {name: value for name, value in settings.items() if value is not None}
-    known = [field.name for field in fields(sampling)]
-    if unknown := [name for name in given if name not in known]:
-        raise ValueError(
-            f"a GAN has no setting {', '.join(unknown)}: it makes an image in one call of its "
-            f"generator; its settings are {', '.join(known)}"
-        )
-    check_truncation(given.get("truncation"))
-    return from_json(asdict(sampling) | given)
+        Raises:
+            SettingError: a setting is unknown, such as those of diffusion models, or out of range.
+        """
+        given = {name: value for name, value in settings.items() if value is not None}
+        for name in given:
+            if name not in self.__dataclass_fields__:
+                known = ", ".join(self.__dataclass_fields__)
+                raise SettingError(name, f"left out for a GAN, whose settings are {known}")
+        return change(self, given)

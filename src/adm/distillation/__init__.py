@@ -2,10 +2,11 @@
 
 from adm.distillation.consistency import ConsistencyTuning
 from adm.distillation.progressive import Progressive
-from adm.distillation.settings import Distillation, Method
+from adm.distillation.settings import METHODS, Distillation
 from adm.distillation.student import (
     Jump,
     Lesson,
+    Method,
     Student,
     Teach,
     conditions,
@@ -16,6 +17,7 @@ from adm.distillation.student import (
 from adm.distillation.trajectory import Trajectory
 
 __all__ = [
+    "METHODS",
     "ConsistencyTuning",
     "Distillation",
     "Jump",

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from adm.diffusion import Schedule, process
 from adm.diffusion.schedule import at
-from adm.distillation.student import Lesson, stepped
+from adm.distillation.student import Lesson, Method, stepped
 from adm.images import to_float
 from adm.limits import MOST_STEPS
 from adm.networks import Condition
+from adm.samplers import Consistency, Sampler
 from adm.training.batches import Batch
 from adm.training.objective import Objective, Outcome
 
@@ -22,7 +23,7 @@ MOST_STAGES = 32
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConsistencyTuning:
+class ConsistencyTuning(Method):
     """Easy consistency tuning of a guided teacher (Geng et al. 2024).
 
     The student maps x_t at any level to the clean image. Its image from x_t is trained towards its
@@ -46,9 +47,9 @@ class ConsistencyTuning:
     mean: Annotated[float, Field(ge=-20, le=20)] = -1.1
     deviation: Annotated[float, Field(gt=0, le=20)] = 2.0
     huber: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.03
-    name: Literal["consistency"] = "consistency"
+    name: ClassVar[str] = "consistency"
     conditions: ClassVar[tuple[Condition, ...]] = ("scale",)
-    sampler: ClassVar[str] = "consistency"
+    sampler: ClassVar[type[Sampler]] = Consistency
 
     def teacher_steps(self, steps: int) -> int:
         """Return the number of the teacher's steps for one of the student's numbers of steps."""

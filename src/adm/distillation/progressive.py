@@ -1,7 +1,7 @@
 """Lesson, steps -> Objective: a step of the student is several of the teacher's."""
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -10,15 +10,16 @@ from torch import Tensor, nn
 from adm.diffusion import Schedule, process
 from adm.diffusion.likelihood import per_image
 from adm.diffusion.schedule import at
-from adm.distillation.student import Lesson, stepped
+from adm.distillation.student import Lesson, Method, stepped
 from adm.images import to_float
 from adm.networks import Condition
+from adm.samplers import DDIM, Sampler
 from adm.training.batches import Batch
 from adm.training.objective import Objective, Outcome, uniform_level
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progressive:
+class Progressive(Method):
     """Progressive distillation of DDIM (Salimans and Ho 2022; guided, Meng et al. 2023).
 
     The student of N steps imitates a teacher of 2N, which may be a student itself: a run halves
@@ -29,9 +30,9 @@ class Progressive:
     """
 
     factor: Annotated[int, Field(ge=2, le=16)] = 2
-    name: Literal["progressive"] = "progressive"
+    name: ClassVar[str] = "progressive"
     conditions: ClassVar[tuple[Condition, ...]] = ("next", "scale")
-    sampler: ClassVar[str] = "ddim"
+    sampler: ClassVar[type[Sampler]] = DDIM
 
     def teacher_steps(self, steps: int) -> int:
         """Return the number of the teacher's steps for one of the student's numbers of steps."""

@@ -1,19 +1,21 @@
 """Method, levels, steps, scales -> Distillation: how a student learns from a guided sampler."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, TypeAlias
+from typing import Annotated
 
 from pydantic import Field
 
-from adm.arguments import check_learned
 from adm.diffusion import Schedule
 from adm.distillation.consistency import ConsistencyTuning
 from adm.distillation.progressive import Progressive
-from adm.distillation.student import every
+from adm.distillation.student import Method, every
 from adm.distillation.trajectory import Trajectory
-from adm.samplers import Grid
+from adm.samplers import GRIDS, Grid, LogSNR
+from adm.spec import SettingError, field_of
 
-Method: TypeAlias = Progressive | Trajectory | ConsistencyTuning
+METHODS: dict[str, type[Method]] = {
+    kind.name: kind for kind in (Progressive, Trajectory, ConsistencyTuning)
+}
 MOST_SCALE = 1000.0
 Scale = Annotated[float, Field(ge=0, le=MOST_SCALE)]
 
@@ -32,8 +34,8 @@ class Distillation:
             they are uniform in it.
     """
 
-    method: Annotated[Method, Field(discriminator="name")] = field(default_factory=Trajectory)
-    grid: Grid = field(default_factory=lambda: Grid(steps=16, spacing="log_snr"))
+    method: field_of(METHODS, Method) = field(default_factory=Trajectory)  # type: ignore[valid-type]
+    grid: field_of(GRIDS, Grid) = field(default_factory=lambda: LogSNR(steps=16))  # type: ignore[valid-type]
     steps: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1, max_length=16)]
     scales: tuple[Scale, Scale] = (0.0, 4.0)
 
@@ -41,19 +43,14 @@ class Distillation:
         """Raise ValueError if the fields contradict each other or a process with T = `last`."""
         low, high = self.scales
         if low > high:
-            raise ValueError(
-                f"distillation.scales must be the lower scale first, got {low:g} and {high:g}; "
-                "exchange them"
-            )
+            raise SettingError("distillation.scales", "the lower scale first", self.scales)
         self.grid.check(last)
         count = self.grid.steps
         for steps in self.steps:
             wanted = self.method.teacher_steps(steps)
             if count % wanted:
-                raise ValueError(
-                    f"distillation.steps={steps} needs a grid of a multiple of {wanted} levels for "
-                    f"{self.method.name} distillation, and distillation.grid.steps is {count}; "
-                    "change one of the two"
+                raise SettingError(
+                    "distillation.grid.steps", f"a multiple of {wanted}, for {steps} steps", count
                 )
 
     def levels(self, schedule: Schedule, steps: int) -> tuple[float, ...]:
@@ -62,5 +59,7 @@ class Distillation:
         Raises:
             ValueError: the student did not learn this number of steps.
         """
-        check_learned(steps, self.steps)
+        if steps not in self.steps:
+            known = " or ".join(map(str, sorted(self.steps)))
+            raise SettingError("steps", f"{known}, as this model is distilled", steps)
         return every(self.grid.visited(schedule), steps)

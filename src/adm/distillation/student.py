@@ -1,15 +1,19 @@
 """Network, labels, scales -> Jump: the denoiser of a student, which knows where its step leads."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from adm.diffusion import Denoise, Level, Parameterization, Prediction, Schedule, process
 from adm.networks import Condition
+from adm.samplers import Sampler
+from adm.spec import Checked
 from adm.training.draws import Draws
+from adm.training.objective import Objective
 
 Jump: TypeAlias = Callable[[Tensor, Level, Level], Prediction]  # x_t, level, next level
 # network, process, labels (B,), scales (B,) -> the student
@@ -46,6 +50,32 @@ class Lesson:
         """Return the guidance scale of each image, uniform in the range; (B,) as `like`."""
         low, high = self.scales
         return torch.from_numpy(low + (high - low) * draws.scale).to(like)
+
+
+class Method(Checked):
+    """A method of distillation with its parameters.
+
+    Attributes:
+        conditions: the inputs that it gives a student besides those of its teacher.
+        sampler: the sampler of its students, without parameters.
+        noised: whether the student is trained at levels that are drawn for each image.
+    """
+
+    conditions: ClassVar[tuple[Condition, ...]]
+    sampler: ClassVar[type[Sampler]]
+    noised: ClassVar[bool] = True
+
+    @abstractmethod
+    def teacher_steps(self, steps: int) -> int:
+        """Return the number of the teacher's steps for one of the student's numbers of steps."""
+
+    @abstractmethod
+    def stage(self, step: int, steps: int) -> int:
+        """Return the stage of an optimizer step, of a student of so many numbers of steps."""
+
+    @abstractmethod
+    def stages(self, lesson: Lesson) -> tuple[Objective, ...]:
+        """Return the objective of every stage."""
 
 
 def every(levels: Sequence[float], steps: int) -> tuple[float, ...]:

@@ -1,7 +1,7 @@
 """Lesson, steps -> Objective: the student follows the points of the teacher's trajectory."""
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -9,15 +9,16 @@ from torch import Tensor, nn
 
 from adm.diffusion import Denoise, Schedule
 from adm.diffusion.likelihood import per_image
-from adm.distillation.student import Jump, Lesson, stepped
+from adm.distillation.student import Jump, Lesson, Method, stepped
 from adm.networks import Condition
+from adm.samplers import DDIM, Sampler
 from adm.samplers.dpm_solver import dpm_solver
 from adm.training.batches import Batch
 from adm.training.objective import Objective, Outcome
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trajectory:
+class Trajectory(Method):
     """Distillation of a trajectory (Zhou et al. 2024, "Simple and Fast Distillation").
 
     The teacher solves the guided ODE from noise at all levels with the multistep DPM-Solver++,
@@ -31,9 +32,10 @@ class Trajectory:
     """
 
     order: Annotated[int, Field(ge=1, le=3)] = 3
-    name: Literal["trajectory"] = "trajectory"
+    name: ClassVar[str] = "trajectory"
     conditions: ClassVar[tuple[Condition, ...]] = ("next", "scale")
-    sampler: ClassVar[str] = "ddim"
+    sampler: ClassVar[type[Sampler]] = DDIM
+    noised: ClassVar[bool] = False
 
     def teacher_steps(self, steps: int) -> int:
         """Return the number of the teacher's steps for one of the student's numbers of steps."""

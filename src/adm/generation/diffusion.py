@@ -1,31 +1,25 @@
 """DiffusionModel, Sampling -> DiffusionGenerator: labels, indices -> uint8 images, step by step."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from adm.diffusion import THRESHOLDS, Schedule
+from adm.diffusion import Schedule
 from adm.generation.blocks import Block, block_size, blocks
-from adm.generation.contrasts import check_contrasts, denoiser, needs_weak
-from adm.generation.cost import Counter, calls
 from adm.generation.finite import finite, not_finite
 from adm.generation.generator import Cost, OnStep, identity
-from adm.generation.grad_mode import with_grad, without_grad
-from adm.generation.guided import check_guidance, gradient_of, through_network
-from adm.generation.precision import concrete
-from adm.generation.student import distilled
+from adm.generation.guided import Counter, Networks, calls, unguided
 from adm.guidance import Gradient, total
 from adm.images import ROUNDING, to_float
-from adm.models.engines import check_engine
-from adm.models.pair import classes_of
-from adm.models.stored_grids import with_levels
+from adm.models.compiled import check_compiles
+from adm.models.pair import check_guides, classes_of
 from adm.models.trained import ClassifierModel, DiffusionModel
-from adm.samplers import Ancestral, ImageNoise, Sampling, State
-from adm.samplers.words import to_json
+from adm.samplers import ImageNoise, Sampling, State
+from adm.spec import to_json
 
 # Added to the index of an image that is upsampled: its noise must be independent of the noise from
 # which the base model sampled it under the same seed.
@@ -38,8 +32,8 @@ class DiffusionGenerator:
 
     Attributes:
         model: the network, its recipe and its process.
-        sampling: the sampler and everything else that images depend on; the levels of a searched
-            grid are looked up.
+        sampling: the sampler and everything else that images depend on; see
+            `adm.generation.resolve`.
         classifier: the classifier that guides, if `sampling` has guidance by one.
         weak: the weak model of autoguidance, if `sampling` has that.
 
@@ -53,15 +47,16 @@ class DiffusionGenerator:
     weak: DiffusionModel | None = None
 
     def __post_init__(self) -> None:
-        check_engine(self.sampling.engine, self.model)
-        # Resolved here, so that every manifest records what the images are made with.
-        found = distilled(self.model, self.sampling, self.classifier)
-        found = concrete(with_levels(found, self.model.path), self.model)
-        object.__setattr__(self, "sampling", found)
-        found.grid.check(self.model.schedule.last)
-        found.sampler.evaluations(self.steps)
-        check_guidance(self.model, found, self.classifier)
-        check_contrasts(self.model, found, self.weak)
+        if self.sampling.compile:
+            check_compiles(self.model.device)
+        self.sampling.grid.check(self.model.schedule.last)
+        self.sampling.sampler.evaluations(self.steps)
+        check_guides(self.model, self.sampling, self.classifier, self.weak)
+
+    @property
+    def name(self) -> str:
+        """The path of the model."""
+        return str(self.model.path)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -107,7 +102,7 @@ class DiffusionGenerator:
 
     @cached_property
     def _calls(self) -> Counter:
-        sampling = replace(self.sampling, guidance=()) if self.model.student else self.sampling
+        sampling = unguided(self.sampling) if self.model.student else self.sampling
         return calls(sampling, self.model.schedule)
 
     def evaluated(self, step: int) -> int:
@@ -149,22 +144,26 @@ class DiffusionGenerator:
         Raises:
             ValueError: there is guidance and no labels.
         """
-        model, schedule = self.model, self.schedule
-        labels = None if labels is None else labels.to(model.device, copy=True)
-        sampler, threshold = self.sampling.sampler, THRESHOLDS[self.sampling.threshold]
-        draws = isinstance(sampler, Ancestral)
-        before = model.parameterization.mean_threshold(threshold) if draws else threshold
-        # The x_0 of a student says where its step leads, and may be outside the range of images.
-        before = None if model.student else before
-        again = {"threshold": threshold} if getattr(sampler, "clip_again", False) else {}
-        low = None if low_res is None else to_float(low_res.to(model.device))
-        told = labels if self.tells else None
-        denoise = denoiser(model, self.weak, self.sampling, told, low, before)
-        own = gradient_of(self.sampling, model.schedule, self.classifier, labels)
-        both = [g for g in (own, gradient) if g is not None]
-        pull = total(*both) if both else None
+        model, schedule, sampler = self.model, self.schedule, self.sampling.sampler
+        threshold = before = self.sampling.threshold
+        if sampler.draws:
+            before = model.parameterization.mean_threshold(threshold)
+        networks = Networks(
+            model,
+            self.classifier,
+            self.weak,
+            self.sampling,
+            labels=None if labels is None else labels.to(model.device, copy=True),
+            told=None if labels is None or not self.tells else labels.to(model.device, copy=True),
+            low_res=None if low_res is None else to_float(low_res.to(model.device)),
+            # The x_0 of a student says where its step leads, and may be outside of [-1, 1].
+            threshold=None if model.student else before,
+        )
+        denoise, pull = networks.guided()
+        if gradient is not None:
+            pull = gradient if pull is None else total(pull, gradient)
         noise = self.noise(indices, low_res)
-        states = sampler(denoise, noise.start(), schedule, noise, pull, **again)
+        states = sampler(denoise, noise.start(), schedule, noise, pull, threshold)
         if through_network(self.sampling):
             return with_grad(states)
         return states if gradient is not None else without_grad(states)
@@ -229,10 +228,29 @@ class DiffusionGenerator:
     def manifest(self) -> dict[str, Any]:
         """Everything besides labels and indices that the images depend on, as JSON values."""
         guides = self.classifier if self.sampling.by_classifier else None
-        weak = {"weak": identity(self.weak)} if self.weak and needs_weak(self.sampling) else {}
+        weak = {} if self.weak is None else {"weak": identity(self.weak)}
         return {
             "model": identity(self.model),
             "classifier": None if guides is None else identity(guides),
             **weak,
             "sampling": to_json(self.sampling),
         }
+
+
+def through_network(sampling: Sampling) -> bool:
+    """Return whether the guidance differentiates the diffusion network."""
+    return any(each.on == "x_0_through_network" for each in sampling.by_classifier)
+
+
+@torch.inference_mode(False)
+@torch.no_grad()
+def without_grad(states: Iterator[State]) -> Iterator[State]:
+    """Yield the same states, computed without gradients; the consumer's grad mode is unchanged."""
+    yield from states
+
+
+@torch.inference_mode(False)
+@torch.enable_grad()
+def with_grad(states: Iterator[State]) -> Iterator[State]:
+    """Yield the same states, computed so that guidance can differentiate the network."""
+    yield from states

@@ -43,13 +43,10 @@ def not_finite(
         level: the level that the step left.
     """
     cures = ["use another checkpoint"]
-    for term in sampling.by_contrast:
-        nearer = f"nearer to {term.neutral:g} than {term.scale:g}"
-        cures.insert(0, f"pass a {term.name}_scale=... {nearer}")
-    if any(term.scale for term in sampling.by_classifier):
-        cures.insert(0, f"pass a scale=... nearer to 0 than {sampling.scale:g}")
+    if any(guide.scale != guide.neutral for guide in sampling.guide):
+        cures.insert(0, "guide with a smaller scale")
     if sampling.precision == "float16":
-        cures.insert(0, "pass precision='bfloat16' or precision='float32'")
+        cures.insert(0, "sample in bfloat16 or float32")
     return FloatingPointError(
         f"sampling {model} gave NaN or infinity in image {index} at step {step} of "
         f"{sampling.grid.steps} (level {level:g}); {', or '.join(cures)}"

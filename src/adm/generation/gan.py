@@ -28,6 +28,11 @@ class GANGenerator:
     sampling: LatentSampling
 
     @property
+    def name(self) -> str:
+        """The path of the model."""
+        return str(self.model.path)
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         return self.model.shape
 

@@ -12,7 +12,7 @@ from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.generator import OnStep
 from adm.limits import MOST_SEARCHED
 from adm.models.stored_grids import StoredGrid
-from adm.samplers import DDIM, Grid, State
+from adm.samplers import DDIM, Levels, State
 from adm.samplers.search import COEFFICIENT, best, deviations
 from adm.store.hashes import sha256
 
@@ -43,7 +43,7 @@ def teacher_of(generator: DiffusionGenerator, steps: int = MOST_SEARCHED) -> Dif
     start = generator.sampling.grid.start or usual_start(schedule)
     levels = karras(schedule, 1.0, start, min(steps, start - 1))
     rounded = tuple(round(level, DIGITS) for level in levels)
-    sampling = replace(generator.sampling, sampler=DDIM(), grid=Grid(levels=rounded))
+    sampling = replace(generator.sampling, sampler=DDIM(), grid=Levels(levels=rounded))
     return replace(generator, sampling=sampling)
 
 

@@ -1,110 +1,193 @@
-"""Sampling, DiffusionModel, ClassifierModel, labels -> Gradient, or ValueError."""
+"""Sampling, models, labels -> guided Denoise, Gradient; the calls that they take -> Cost."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
 
+import torch
 from torch import Tensor
 
-from adm.diffusion import Schedule
-from adm.guidance import Gradient, Temperatures, total
-from adm.models.engines import classified_by
-from adm.models.pair import check_pair, guides_on
-from adm.models.trained import ClassifierModel, DiffusionModel
-from adm.samplers import Ancestral, ClassifierGuidance, Sampling, Splitting
-from adm.samplers.classifier_guidance import On
+from adm.diffusion import Denoise, Level, Prediction, Schedule, Threshold
+from adm.diffusion.prediction import Variance
+from adm.diffusion.schedule import at
+from adm.generation.generator import Cost
+from adm.guidance import Gradient, Temperatures, contrasted, thresholded, total
+from adm.models.pair import guides_on
+from adm.models.trained import ClassifierModel, DiffusionModel, Network
+from adm.samplers import Classifier, Sampling
+from adm.samplers.guide import Weaker
+from adm.spec import SettingError
 
 
-def check_guidance(
-    model: DiffusionModel, sampling: Sampling, classifier: ClassifierModel | None
-) -> None:
-    """Raise ValueError unless the model can be sampled with this guidance by this classifier."""
-    terms = sampling.by_classifier
-    for term in terms:
-        term.check(model.schedule.last)
-    # Not their sum: terms of opposite scales guide at different levels.
-    strongest = max((term.scale for term in terms), key=abs, default=0.0)
-    if strongest and classifier is None and not model.student:
-        raise ValueError(f"scale {strongest:g} needs a classifier; pass classifier=...")
-    if classifier is None:
-        return
-    ways: list[On | None] = [term.on for term in terms]
-    for on in ways or [None]:
-        check_pair(model, classifier, on)
-    on_x_0 = any(guides_on(classifier, term.on) != "x_t" for term in terms)
-    if on_x_0 and isinstance(sampling.sampler, Splitting):
-        raise ValueError(
-            "splitting takes the gradient before the network has estimated x_0, so it cannot guide "
-            "on x_0; pass another sampler, such as sampler='ipndm', or a noisy classifier"
-        )
-    at_mean = isinstance(sampling.sampler, Ancestral) and sampling.sampler.at_mean
-    if at_mean and through_network(sampling):
-        raise ValueError(
-            "at_mean takes the gradient where the network is not evaluated, so it cannot pass "
-            "through it; pass guide_on='x_0', or leave at_mean out"
-        )
+class Evaluates(Protocol):
+    """What sampling evaluates: networks of models, or stand-ins that count their calls."""
+
+    def denoise(self, weaker: Weaker | None = None) -> Denoise:
+        """Return the denoiser of the model, or the weaker one of a contrast."""
+        ...
+
+    def gradient(self, guide: Classifier) -> Gradient:
+        """Return the gradient of a classifier, without a scale."""
+        ...
 
 
-def through_network(sampling: Sampling) -> bool:
-    """Return whether the guidance differentiates the diffusion network."""
-    return any(term.on == "x_0_through_network" for term in sampling.by_classifier)
-
-
-def guidance(
-    sampling: Sampling, process: Schedule, gradient_of: Callable[[ClassifierGuidance], Gradient]
-) -> Gradient | None:
-    """Return the sum of all terms of a classifier's guidance; None if there are none.
+def guided(
+    sampling: Sampling, process: Schedule, networks: Evaluates
+) -> tuple[Denoise, Gradient | None]:
+    """Return the denoiser with all contrasts, and the sum of all gradients; None if there are none.
 
     Args:
         process: the process that the model was trained on.
-        gradient_of: returns the gradient of a term, without a scale.
     """
     levels = sampling.grid.visited(process)
-    terms = [term.applied(gradient_of(term), levels) for term in sampling.by_classifier]
-    return total(*terms) if len(terms) > 1 else next(iter(terms), None)
+    denoise = networks.denoise()
+    contrasts = [
+        each.apply(networks.denoise(each.against), levels) for each in sampling.by_contrast
+    ]
+    if contrasts:
+        denoise = contrasted(denoise, *contrasts)
+    pulls = [each.apply(networks.gradient(each), levels) for each in sampling.by_classifier]
+    return denoise, total(*pulls) if len(pulls) > 1 else next(iter(pulls), None)
 
 
-def gradient_of(
-    sampling: Sampling,
-    process: Schedule,
-    classifier: ClassifierModel | None,
-    labels: Tensor | None,
-) -> Gradient | None:
-    """Return the gradient of all terms of guidance by a classifier; None if there are none.
+@dataclass(frozen=True, eq=False)
+class Networks:
+    """The networks of one batch.
+
+    Attributes:
+        model: the diffusion model.
+        classifier: the classifier that guides, if there is one.
+        weak: the weak model of autoguidance, if there is one.
+        labels: (B,) int64 that the classifier guides to.
+        told: (B,) int64 that the diffusion networks are given; None for none.
+        low_res: (B, C, h, w) in [-1, 1], the images that an upsampler starts from.
+        threshold: of x_0. With contrasts it is applied after them, as the released system applies
+            it to what a network predicts: the extrapolation leaves the range of images.
+    """
+
+    model: DiffusionModel
+    classifier: ClassifierModel | None
+    weak: DiffusionModel | None
+    sampling: Sampling
+    labels: Tensor | None
+    told: Tensor | None
+    low_res: Tensor | None
+    threshold: Threshold | None
+
+    def guided(self) -> tuple[Denoise, Gradient | None]:
+        """Return the denoiser that is sampled, and the gradient that guides it."""
+        sampling = unguided(self.sampling) if self.model.student else self.sampling
+        denoise, pull = guided(sampling, self.model.schedule, self)
+        if sampling.by_contrast and self.threshold is not None:
+            schedule = sampling.grid.of(self.model.schedule)
+            denoise = thresholded(denoise, self.threshold, schedule)
+        return denoise, pull
+
+    def denoise(self, weaker: Weaker | None = None) -> Denoise:
+        model = self.model
+        evaluate: Callable[..., Network] = model.prepared
+        told = self.told
+        if weaker == "unlabelled":
+            if told is None:
+                raise SettingError("classes", "given for guide=free, which guides to them")
+            told = None
+        elif weaker == "perturbed":
+            evaluate = model.perturbed
+        elif weaker == "weak":
+            assert self.weak is not None
+            model, evaluate = self.weak, self.weak.prepared
+        sampling = self.sampling
+        return model.denoise(
+            told,
+            sampling.grid.of(self.model.schedule),
+            None if sampling.by_contrast else self.threshold,
+            self.low_res,
+            network=evaluate(sampling.precision, sampling.compile),
+            scale=sampling.scale,  # of a student
+        )
+
+    def gradient(self, guide: Classifier) -> Gradient:
+        classifier, sampling = self.classifier, self.sampling
+        assert classifier is not None
+        if self.labels is None:
+            raise SettingError("classes", f"given for scale {guide.scale:g}, which guides to them")
+        schedule = sampling.grid.of(self.model.schedule)
+        network = classifier.prepared(sampling.precision, sampling.compile)
+        on = guides_on(classifier, guide.on)
+        temperatures = Temperatures(*(guide.temperatures or ()))
+        if on == "x_t":
+            return classifier.gradient(
+                self.labels, schedule, sampling.precision, temperatures, network
+            )
+        through = on == "x_0_through_network"
+        return classifier.clean_gradient(
+            self.labels, schedule, sampling.precision, temperatures, through, network
+        )
+
+
+def unguided(sampling: Sampling) -> Sampling:
+    """Return the settings without guides: a student takes the scale as an input."""
+    return sampling.change(guide="none")
+
+
+class Counter:
+    """Stand-ins of the networks that count their calls.
+
+    Attributes:
+        network: number of evaluations of networks that denoise, the weaker ones included.
+        backward: number of backward passes through them.
+        classifier: number of gradients.
+    """
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.schedule = schedule
+        self.network = self.backward = self.classifier = 0
+        self._before = 0  # evaluations before the latest one of the model itself
+
+    @property
+    def cost(self) -> Cost:
+        """All calls."""
+        return Cost(self.network + self.backward, self.classifier)
+
+    def denoise(self, weaker: Weaker | None = None) -> Denoise:
+        """Return a denoiser that counts its evaluations, and predicts an empty image."""
+
+        def denoise(x_t: Tensor, level: Level) -> Prediction:
+            if weaker is None:
+                self._before = self.network
+            self.network += 1
+            value = at(self.schedule.posterior_variance, level, x_t)
+            log = at(self.schedule.posterior_log_variance, level, x_t)
+            empty = torch.zeros_like(x_t)
+            return Prediction.from_x_0(self.schedule, x_t, level, empty, Variance(value, log))
+
+        return denoise
+
+    def gradient(self, guide: Classifier) -> Gradient:
+        """Return a gradient that counts its evaluations, and the backward passes of networks."""
+
+        def gradient(x_t: Tensor, level: Level, prediction: Prediction) -> Tensor:
+            self.classifier += 1
+            if guide.on == "x_0_through_network":  # of all that made the prediction
+                self.backward += self.network - self._before
+            return torch.zeros_like(x_t)
+
+        return gradient
+
+
+@torch.inference_mode(False)
+@torch.no_grad()
+def calls(sampling: Sampling, process: Schedule) -> Counter:
+    """Count the calls that sampling takes per image, by running it on an image of one pixel.
+
+    It follows the code of the sampler and of the guidance, so that the count holds for any.
 
     Args:
         process: the process that the model was trained on.
-        labels: (B,) int64; None for an unconditional batch.
-
-    Raises:
-        ValueError: there is guidance and no labels.
     """
-    if classifier is None or not sampling.by_classifier:
-        return None
-    if labels is None:
-        raise ValueError(f"scale {sampling.scale:g} needs classes to guide to; pass classes=...")
-    by = gradient_by(classifier, labels, sampling.grid.of(process), sampling)
-    return guidance(sampling, process, by)
-
-
-def gradient_by(
-    classifier: ClassifierModel, labels: Tensor, schedule: Schedule, sampling: Sampling
-) -> Callable[[ClassifierGuidance], Gradient]:
-    """Return the function that returns the gradient of a term by a classifier.
-
-    Args:
-        labels: (B,) int64.
-        schedule: the levels that are visited.
-    """
-    precision = sampling.precision
-    network = classified_by(sampling.engine, classifier, precision)
-
-    def gradient_of(term: ClassifierGuidance) -> Gradient:
-        on = guides_on(classifier, term.on)
-        temperatures = Temperatures(*(term.temperatures or ()))
-        if on == "x_t":
-            return classifier.gradient(labels, schedule, precision, temperatures, network)
-        through = on == "x_0_through_network"
-        return classifier.clean_gradient(
-            labels, schedule, precision, temperatures, through, network
-        )
-
-    return gradient_of
+    schedule, pixel = sampling.grid.of(process), torch.zeros(1, 1, 1, 1)
+    counter = Counter(schedule)
+    denoise, pull = guided(sampling, process, counter)
+    for _ in sampling.sampler(denoise, pixel, schedule, lambda *_: pixel, pull):
+        pass
+    return counter

@@ -9,45 +9,45 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adm.adversarial import LatentSampling
 from adm.diffusion import Denoise, Schedule
 from adm.generation.cascade import cascade
-from adm.generation.contrasts import needs_weak
 from adm.generation.diffusion import DiffusionGenerator
-from adm.generation.fit import check_upsampler_steps
-from adm.generation.generator import OnStep
+from adm.generation.gan import GANGenerator
+from adm.generation.generator import Generator, OnStep
 from adm.generation.job import Job, LowRes
 from adm.generation.labels import Classes, labels_of, positive
+from adm.generation.resolve import resolve
 from adm.generation.samples import Samples, sampled
 from adm.guidance import Gradient
+from adm.models import paths
 from adm.models.device import pick
-from adm.models.load import load_classifier, load_diffusion
+from adm.models.gan import GANModel
+from adm.models.load import load_classifier, load_diffusion, load_sampled
 from adm.models.pair import classes_of, classifier_of
-from adm.models.paths import resolve
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.samplers import Sampling, State
-from adm.samplers.words import changed
+from adm.spec import SettingError
 
 
 @dataclass(frozen=True, eq=False)
 class Pipeline:
-    """A diffusion model with its classifier and upsampler, ready to be sampled.
+    """A model with what helps it, ready to be sampled.
 
-    Settings default to those of the model's recipe. They are changed by name: `scale`, `seed`,
-    `steps`, `sampler` and the other fields of `Sampling` and `Grid`, the fields of
-    `ClassifierGuidance`, such as `guide_every`, and of guidance without a classifier, such as
-    `free_scale`, and the parameters of the sampler, such as `eta`.
-    The same options of `adm sample` give the same images.
+    Settings default to those of the model's recipe, and are changed by name: those of
+    `Sampling.change` for a diffusion model, those of `LatentSampling` for a GAN. The same options of
+    `adm sample` give the same images.
 
     Attributes:
-        model: the diffusion model.
+        model: a diffusion model, a student, or the generator of a GAN.
         guide: the classifier that guides if the scale is not 0, or its name or path, from which
             `classifier` loads it on first use; None for no classifier.
         upsampler: an upsampler to apply to the images, or None.
-        weak: the weak model that autoguidance leads away from, or its name or path, from which
-            `weaker` loads it on first use; None for none.
+        weak: the weak model of autoguidance, or its name or path, from which `weaker` loads it on
+            first use; None for none.
     """
 
-    model: DiffusionModel
+    model: DiffusionModel | GANModel
     guide: ClassifierModel | str | Path | None = None
     upsampler: DiffusionModel | None = None
     weak: DiffusionModel | str | Path | None = None
@@ -69,10 +69,21 @@ class Pipeline:
     @property
     def schedule(self) -> Schedule:
         """The diffusion process that the model was trained on."""
-        return self.model.schedule
+        return self.diffusion.schedule
 
     @property
-    def sampling(self) -> Sampling:
+    def diffusion(self) -> DiffusionModel:
+        """The model, if it is a diffusion model.
+
+        Raises:
+            SettingError: it is a GAN.
+        """
+        if not isinstance(self.model, DiffusionModel):
+            raise SettingError("model", "a diffusion model", self.model.name)
+        return self.model
+
+    @property
+    def sampling(self) -> Sampling | LatentSampling:
         """The default settings, those of the model's recipe."""
         return self.model.recipe.sample
 
@@ -96,19 +107,23 @@ class Pipeline:
 
     def denoise(self, labels: Tensor | None = None, **options: Any) -> Denoise:
         """Return the denoiser, (x_t, level) -> Prediction; see `DiffusionModel.denoise`."""
-        return self.model.denoise(labels, **options)
+        return self.diffusion.denoise(labels, **options)
 
-    def generator(self, **settings: Any) -> DiffusionGenerator:
+    def generator(self, **settings: Any) -> Generator:
         """Return the generator with these settings, (labels, indices) -> images.
 
         Raises:
             ValueError: a setting is unknown, or the model cannot be sampled with the settings.
         """
-        sampling = changed(self.sampling, **settings)
+        sampling = self.sampling.change(**settings)
+        if isinstance(self.model, GANModel):
+            assert isinstance(sampling, LatentSampling)
+            return GANGenerator(self.model, sampling)
+        assert isinstance(sampling, Sampling)
         needed = sampling.by_classifier and (self.guide or not self.model.student)
         guides = self.classifier if needed else None
-        weak = self.weaker if needs_weak(sampling) else None
-        return DiffusionGenerator(self.model, sampling, guides, weak)
+        weak = self.weaker if any(g.against == "weak" for g in sampling.by_contrast) else None
+        return DiffusionGenerator(self.model, resolve(self.model, sampling), guides, weak)
 
     def job(
         self,
@@ -128,7 +143,8 @@ class Pipeline:
         Raises:
             ValueError: as `sample`.
         """
-        check_upsampler_steps(upsampler_steps, self.upsampler)
+        if upsampler_steps is not None and self.upsampler is None:
+            raise SettingError("upsampler", "given where {upsampler_steps} is")
         base = _job(self.generator(**settings), classes, count, low_res)
         return base if self.upsampler is None else cascade(base, self.upsampler, upsampler_steps)
 
@@ -195,7 +211,7 @@ def load(
     device: str | torch.device | None = None,
     weak: DiffusionModel | str | Path | None = None,
 ) -> Pipeline:
-    """Load a diffusion model for sampling.
+    """Load a diffusion model or a GAN for sampling.
 
     Args:
         model: a shipped name such as "fashion", a model file, a run folder, or one of the released
@@ -205,7 +221,7 @@ def load(
             file. A noisy classifier guides at x_t, one of clean images at the estimate of x_0.
         upsampler: name or path of an upsampler to apply to the images.
         device: such as "cpu" or "cuda:1"; the best available by default.
-        weak: the weak model of autoguidance, for `weak_scale`: a model, name or path, such as an
+        weak: the weak model of autoguidance, for `guide="weak:scale=1.5"`: a model, name or path, such as an
             earlier checkpoint of the same run.
 
     Raises:
@@ -214,17 +230,17 @@ def load(
     place = pick(device)
     # Refuses what is not there; `Pipeline` loads it when it is needed.
     if classifier is not None and not isinstance(classifier, ClassifierModel):
-        resolve(classifier, "classifier")
+        paths.resolve(classifier, "classifier")
     if weak is not None and not isinstance(weak, DiffusionModel):
-        resolve(weak, "diffusion")
-    found = load_diffusion(model, place)
+        paths.resolve(weak, "diffusion")
+    own = load_sampled(model, place)
     larger = None if upsampler is None else load_diffusion(upsampler, place)
     guide = classifier_of(model) if classifier is None else classifier
-    return Pipeline(found, guide, larger, weak)
+    return Pipeline(own, guide, larger, weak)
 
 
 def _job(
-    generator: DiffusionGenerator,
+    generator: Generator,
     classes: Classes | None,
     count: int | None,
     low_res: Tensor | None,

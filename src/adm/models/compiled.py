@@ -1,6 +1,7 @@
 """Prepared network -> the same function, compiled by torch at its first call."""
 
 import importlib
+import logging
 import os
 import shutil
 import sys
@@ -14,10 +15,10 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from adm.app.notices import notice
 from adm.shown import shown
-from adm.store.files import user_cache
+from adm.spec import SettingError
 
+LOG = logging.getLogger(__name__)
 MOST_FORMS = 256  # after so many compilations of one function torch refuses another; 8 by default
 # Of each input of a call: its shape and type, and whether a gradient passes to it.
 Form: TypeAlias = tuple[tuple[torch.Size, torch.dtype, bool] | None, ...]
@@ -31,30 +32,25 @@ def form_of(inputs: Iterable[Tensor | None]) -> Form:
 
 
 def check_compiles(device: torch.device) -> None:
-    """Raise ValueError unless torch can compile networks for a device."""
-    instead = "or pass engine='torch'"
+    """Raise SettingError unless torch can compile networks for a device."""
     if device.type not in ("cpu", "cuda"):
-        raise ValueError(
-            f"engine='torch-compiled' computes on a CPU or a CUDA device, and the model is on "
-            f"{device}; pass device='cpu', {instead}"
-        )
+        raise SettingError("compile", f"false on {device}: torch compiles for CPU and CUDA")
     if device.type == "cuda":
         if find_spec("triton") is None:
-            raise ValueError(
-                "engine='torch-compiled' needs the package triton on a CUDA device, which is not "
-                f"installed; pip install triton, {instead}"
-            )
+            raise SettingError("compile", "false without triton", cure="pip install triton")
         return
     compiler = _compiler()
     if shutil.which(compiler) is None:
-        raise ValueError(
-            f"engine='torch-compiled' needs a C++ compiler, and there is no {shown(compiler)}; "
-            f"install one (Debian, Ubuntu: apt install g++), or name it in CXX, {instead}"
+        raise SettingError(
+            "compile",
+            f"false without the C++ compiler {shown(compiler)}",
+            cure="install it (Debian, Ubuntu: apt install g++), or name another in CXX",
         )
     if not (Path(sysconfig.get_path("include")) / "Python.h").is_file():
-        raise ValueError(
-            "engine='torch-compiled' needs the headers of Python, and there is no Python.h; "
-            f"install them (Debian, Ubuntu: apt install python3-dev), {instead}"
+        raise SettingError(
+            "compile",
+            "false without the headers of Python",
+            cure="install them (Debian, Ubuntu: apt install python3-dev)",
         )
 
 
@@ -74,8 +70,6 @@ class Compiled:
 
     def __init__(self, network: nn.Module, name: str) -> None:
         self._name, self._forms = name, set[Form]()
-        # Not in torch's default, a folder where other users might put code that it would load.
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(user_cache("compiled")))
         self._call = torch.compile(network, dynamic=False, fullgraph=True)
 
     def __call__(self, *inputs: Tensor | None) -> Tensor:
@@ -89,7 +83,7 @@ class Compiled:
 
     def _first(self, form: Form, given: list[Tensor | None]) -> Tensor:
         """Compile for a form of inputs, and say how long it took."""
-        notice(
+        LOG.info(
             f"compiling the {self._name}; this takes minutes on a CPU the first time, and less "
             "than one later"
         )
@@ -103,10 +97,8 @@ class Compiled:
                     torch.autograd.grad(found.sum(), wanted)
                     found = self._call(*given)
         except dynamo.exc.TorchDynamoException as error:
-            raise ValueError(
-                f"torch cannot compile the {self._name} here ({shown(str(error).strip())}); pass "
-                "engine='torch'"
-            ) from error
-        notice(f"compiled the {self._name} in {time.perf_counter() - began:.0f} s")
+            reason = shown(str(error).strip())
+            raise SettingError("compile", f"false here: torch fails with {reason}") from error
+        LOG.info(f"compiled the {self._name} in {time.perf_counter() - began:.0f} s")
         self._forms.add(form)
         return found

@@ -63,15 +63,18 @@ def load_classifier(
     return found
 
 
-def load_generator(model: str | Path, device: torch.device | str | None = "cpu") -> GANModel:
-    """Load the generator of a GAN by path (a file, or a run folder) or shipped name.
+def load_sampled(
+    model: str | Path, device: torch.device | str | None = "cpu"
+) -> DiffusionModel | GANModel:
+    """Load a model that makes images by path (a file, or a run folder) or shipped name.
 
     Raises:
-        ValueError: there is no such model, the file is damaged, or is of another kind.
+        ValueError: there is no such model, the file is damaged, or it is a classifier.
     """
-    found = load_any(model, device, "gan")
-    check_kind(found.path, found.recipe.kind, "gan")
-    assert isinstance(found, GANModel)
+    found = load_any(model, device, "diffusion")
+    if isinstance(found, ClassifierModel):
+        check_kind(found.path, "classifier", "diffusion")
+    assert not isinstance(found, ClassifierModel)
     return found
 
 

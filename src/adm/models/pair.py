@@ -1,13 +1,16 @@
-"""DiffusionModel, ClassifierModel -> classes, or ValueError if the pair does not match."""
+"""Models, Sampling -> classes, or SettingError if they do not fit each other."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from adm.data.naming import at_home
 from adm.models.paths import SHIPPED
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.recipes.released import RELEASED
-from adm.samplers.classifier_guidance import On
+from adm.samplers import Sampling
+from adm.samplers.guide import On, Weaker
 from adm.shown import in_short
+from adm.spec import SettingError
 
 
 def classifier_of(model: str | Path) -> str | Path | None:
@@ -33,8 +36,49 @@ def classes_of(model: DiffusionModel, classifier: ClassifierModel | None) -> tup
 
 
 def guides_on(classifier: ClassifierModel, on: On | None) -> On:
-    """Return what a classifier classifies when it guides; see `ClassifierGuidance.on`."""
+    """Return what a classifier classifies when it guides; see `samplers.Classifier.on`."""
     return on or ("x_t" if classifier.recipe.noised else "x_0")
+
+
+def check_guides(
+    model: DiffusionModel,
+    sampling: Sampling,
+    classifier: ClassifierModel | None,
+    weak: DiffusionModel | None,
+) -> None:
+    """Raise ValueError unless these models can be sampled together with these settings."""
+    for guide in sampling.guide:
+        guide.check(model.schedule.last)
+    for guide in sampling.by_contrast:
+        CONTRASTS[guide.against](model, sampling, weak)
+    guides, sampler = sampling.by_classifier, sampling.sampler
+    if classifier is None:
+        # Not their sum: guides of opposite scales act at different levels.
+        strongest = max((guide.scale for guide in guides), key=abs, default=0.0)
+        if strongest and not model.student:
+            raise SettingError("classifier", f"given, as the scale is {strongest:g}")
+        return
+    if model.student:
+        raise SettingError(
+            "classifier",
+            f"left out, as {model.path} is distilled from a guided sampler and takes the scale alone",
+        )
+    for on in {guide.on for guide in guides} or {None}:
+        check_pair(model, classifier, on)
+    on_x_0 = any(guides_on(classifier, guide.on) != "x_t" for guide in guides)
+    if on_x_0 and sampler.splits:
+        raise SettingError(
+            "sampler",
+            "one that evaluates the network before the gradient, as the guidance is on x_0",
+            sampler.name,
+            "pass {sampler=ipndm}, or a noisy classifier",
+        )
+    if sampler.at_mean and any(guide.on == "x_0_through_network" for guide in guides):
+        raise SettingError(
+            "sampler.at_mean",
+            "false, as the gradient passes through the network at another point",
+            cure="pass {guide=classifier:on=x_0}",
+        )
 
 
 def check_pair(model: DiffusionModel, classifier: ClassifierModel, on: On | None = None) -> None:
@@ -45,13 +89,15 @@ def check_pair(model: DiffusionModel, classifier: ClassifierModel, on: On | None
     to any class.
 
     Args:
-        on: what it classifies; see `ClassifierGuidance.on`.
+        on: what it classifies; see `samplers.Classifier.on`.
     """
     on_x_t = guides_on(classifier, on) == "x_t"
     if on_x_t and not classifier.recipe.noised:
-        raise ValueError(
-            f"{classifier.path} was trained on clean images only, and cannot guide on x_t; pass "
-            "guide_on='x_0', or give a noisy classifier"
+        raise SettingError(
+            "guide.on",
+            f"x_0, as {classifier.path} was trained on clean images only",
+            "x_t",
+            "or give a noisy classifier",
         )
     ours, theirs = model.recipe, classifier.recipe
     pairs: dict[str, tuple[object, object]] = {
@@ -59,14 +105,86 @@ def check_pair(model: DiffusionModel, classifier: ClassifierModel, on: On | None
         "image size": (ours.data.size, theirs.data.size),
         "channels": (ours.data.channels, theirs.data.channels),
     }
-    of_process: dict[str, tuple[object, object]] = {
-        "steps T": (ours.process.steps, theirs.process.steps),
-        "noise schedule": (ours.process.schedule, theirs.process.schedule),
-        "rescaled timesteps": (ours.process.rescale_steps, theirs.process.rescale_steps),
-    }
-    for what, (a, b) in (pairs | of_process if on_x_t else pairs).items():
-        if a != b:
-            raise ValueError(
-                f"the classifier's {what} {in_short(b)} do not match the model's {in_short(a)}; "
-                "train a classifier with the model's data and process"
+    if on_x_t:
+        pairs |= _processes(model, classifier)
+    for what, (own, other) in pairs.items():
+        if own != other:
+            raise SettingError(
+                "classifier",
+                f"of the model's {what}, {in_short(own)}",
+                in_short(other),
+                "train a classifier with the model's data and process",
             )
+
+
+def _processes(
+    model: DiffusionModel, other: DiffusionModel | ClassifierModel
+) -> dict[str, tuple[object, object]]:
+    """Return what makes up the processes of two models."""
+    ours, theirs = model.recipe.process, other.recipe.process
+    return {
+        "steps T": (ours.steps, theirs.steps),
+        "noise schedule": (ours.schedule, theirs.schedule),
+        "rescaled timesteps": (ours.rescale_steps, theirs.rescale_steps),
+    }
+
+
+def _check_unlabelled(
+    model: DiffusionModel, sampling: Sampling, weak: DiffusionModel | None
+) -> None:
+    """Raise SettingError unless the model has a prediction without the label."""
+    if model.network.config.classes is None:
+        raise SettingError(
+            "guide",
+            f"another one than free, as {model.path} takes no labels",
+            cure="pass {guide=attention:scale=1}",
+        )
+    if not sampling.use_labels:
+        raise SettingError("use_labels", "true for guide=free, which withholds them itself", False)
+    if not model.recipe.train.label_dropout:
+        raise SettingError(
+            "guide",
+            f"another one than free, as {model.path} was trained without label dropout",
+            cure="train with train.label_dropout=0.1",
+        )
+
+
+def _check_weak(model: DiffusionModel, sampling: Sampling, weak: DiffusionModel | None) -> None:
+    """Raise SettingError unless both have the same images, classes, process and upsampling."""
+    if weak is None:
+        raise SettingError("weak", "given for guide=weak: a model such as an earlier checkpoint")
+    pairs: dict[str, tuple[object, object]] = {
+        "images": (model.shape, weak.shape),
+        "low-resolution images": (model.low_shape, weak.low_shape),
+        "classes": (_labels(model), _labels(weak)),
+        **_processes(model, weak),
+    }
+    for what, (own, other) in pairs.items():
+        if own != other:
+            raise SettingError(
+                "weak", f"of the same {what} as the model, {in_short(own)}", in_short(other)
+            )
+
+
+def _labels(model: DiffusionModel) -> tuple[str, ...]:
+    """Return the classes that a network is given."""
+    return model.classes if model.network.config.classes is not None else ()
+
+
+def _check_perturbed(
+    model: DiffusionModel, sampling: Sampling, weak: DiffusionModel | None
+) -> None:
+    """Raise SettingError if the innermost attention has a single position to attend to."""
+    reduction = model.network.config.reduction
+    if all(side == reduction for side in model.shape[1:]):
+        raise SettingError(
+            "guide",
+            f"another one than attention, as the innermost features of {model.path} are one pixel",
+        )
+
+
+CONTRASTS: dict[Weaker, Callable[[DiffusionModel, Sampling, DiffusionModel | None], None]] = {
+    "unlabelled": _check_unlabelled,
+    "weak": _check_weak,
+    "perturbed": _check_perturbed,
+}

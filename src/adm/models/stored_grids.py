@@ -1,12 +1,12 @@
-"""Model file <-> the searched grids that are stored beside it, without loading torch.
+"""Model file <-> the searched grids that are stored beside it.
 
 Those of a run are in its folder, in grids.json, and those of x.safetensors in x.grids.json.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import Field
 
@@ -16,9 +16,6 @@ from adm.models.paths import SHIPPED, beside
 from adm.store.files import write_json
 from adm.store.hashes import sha256
 from adm.store.parsed import as_type, read_json
-
-if TYPE_CHECKING:
-    from adm.samplers import Sampling
 
 MOST_BYTES = 1 << 20  # of a file; enough for thousands of grids
 CURE = "search again with `adm grid`, or remove it"
@@ -98,19 +95,6 @@ def store(model: Path, grids: Iterable[StoredGrid]) -> Path:
     path = file_of(model)
     write_json(path, {"grids": [asdict(found[key]) for key in sorted(found)]})
     return path
-
-
-def with_levels(sampling: "Sampling", model: Path) -> "Sampling":
-    """Return the sampling with the levels stored beside a model, if those are what it visits.
-
-    Raises:
-        ValueError, OSError: as `levels_for`.
-    """
-    grid = sampling.grid
-    if not grid.sought:
-        return sampling
-    levels = levels_for(model, grid.steps, grid.start, sampling.scale)
-    return replace(sampling, grid=replace(grid, levels=levels))
 
 
 def levels_for(model: Path, steps: int, start: int | None, scale: float) -> tuple[float, ...]:

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from adm.diffusion import Denoise, Schedule
+from adm.distillation import Progressive
 from adm.guidance import folded, scaled
 from adm.models.load import load_classifier, load_diffusion
 from adm.models.pair import check_pair, classifier_of
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.recipes.schema import DiffusionRecipe, Recipe
-from adm.samplers import SAMPLERS
 from adm.shown import printable, short
 from adm.store.hashes import sha256
 
@@ -137,10 +137,10 @@ class Teacher:
         known, how = self.model.recipe.distillation, recipe.distillation
         if known is None or how is None:
             return
-        if how.method.name != "progressive":
+        if not isinstance(how.method, Progressive):
             raise ValueError(
                 f"{self.model.path} is a student, from which only progressive distillation learns; "
-                "set distillation.method.name=progressive, or give a model that is no student"
+                "set distillation.method=progressive, or give a model that is no student"
             )
         wanted = [how.method.teacher_steps(steps) for steps in how.steps]
         lacking = [steps for steps in wanted if steps not in known.steps]
@@ -149,7 +149,7 @@ class Teacher:
             raise ValueError(
                 f"a student of {how.steps[0]} steps learns from one of {wanted[0]} on the same "
                 f"grid, and {self.model.path} takes {max(known.steps)}; set distillation.steps="
-                f"{max(1, max(known.steps) // 2)} distillation.method.factor=2 and the teacher's "
+                f"{max(1, max(known.steps) // 2)} distillation.method=progressive:factor=2 and the teacher's "
                 "distillation.grid"
             )
 
@@ -173,7 +173,7 @@ def following(recipe: Recipe, teacher: DiffusionRecipe) -> Recipe:
         data=teacher.data,
         process=teacher.process,
         unet=replace(teacher.unet, conditions=method.conditions, dropout=recipe.unet.dropout),
-        sample=replace(recipe.sample, sampler=SAMPLERS[method.sampler]()),
+        sample=replace(recipe.sample, sampler=method.sampler()),
     )
 
 

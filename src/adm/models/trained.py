@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from adm.diffusion import (
 )
 from adm.distillation import conditions
 from adm.guidance import PLAIN, Gradient, Temperatures, classifier_gradient, clean_gradient
+from adm.models.compiled import Compiled
 from adm.networks import NO_LABEL, Classifier, Prepared, UNet, perturbed, prepared
 from adm.networks.inference import PreparedUNet
 from adm.recipes.build import PRECISIONS
@@ -34,26 +35,35 @@ MODEL_FILE, CHECKPOINTS = "model.safetensors", "checkpoints"  # in a run folder
 
 
 class _Prepares:
-    """What keeps the copies of a network that sampling uses.
+    """Keeps the copies of a network that sampling evaluates.
 
-    They are made when they are first asked for, one for each precision, and they do not follow
-    later changes of the weights.
+    They are made when they are first asked for, and do not follow later changes of the weights.
     """
 
+    network: UNet | Classifier
+
     @cached_property
-    def _copies(self) -> dict[str, Prepared]:
+    def _copies(self) -> dict[tuple[str, ...], Any]:
         return {}
 
-    def _prepared(self, network: UNet | Classifier, precision: str) -> Prepared:
-        if precision not in self._copies:
-            dtype = PRECISIONS.get(precision, torch.float32)
-            self._copies[precision] = prepared(network, dtype)
-        return self._copies[precision]
+    def prepared(self, precision: str = "float32", compile: bool = False) -> Prepared | Compiled:
+        """Return the network, prepared for sampling in this precision.
 
-    def release(self, precision: str) -> None:
-        """Free the memory of the copies in this precision, if there are any."""
-        self._copies.pop(precision, None)
-        self._copies.pop(_perturbed(precision), None)
+        Args:
+            precision: float32, bfloat16 or float16.
+            compile: whether torch compiles it at the first call.
+        """
+        dtype = PRECISIONS.get(precision, torch.float32)
+        plain = self._copy((precision,), lambda: prepared(self.network, dtype))
+        if not compile:
+            return plain
+        what = "classifier" if isinstance(self.network, Classifier) else "network"
+        return self._copy((precision, "compiled"), lambda: Compiled(plain, what))
+
+    def _copy(self, key: tuple[str, ...], make: Callable[[], Any]) -> Any:
+        if key not in self._copies:
+            self._copies[key] = make()
+        return self._copies[key]
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +138,7 @@ class DiffusionModel(_Prepares):
             threshold: applied to every estimate of x_0.
             low_res: (B, C, h, w) in [-1, 1], the images that an upsampler starts from.
             precision: precision of the network: float32, bfloat16 or float16.
-            network: what evaluates it, if not `prepared(precision)`; see `adm.models.engines`.
+            network: what evaluates it, if not `prepared(precision)`.
             scale: guidance scale, a number or (B,), of a distilled student, which takes steps
                 between neighbouring levels of `schedule`; no effect on any other model.
         """
@@ -145,18 +155,15 @@ class DiffusionModel(_Prepares):
 
         return denoise
 
-    def prepared(self, precision: str = "float32") -> Prepared:
-        """Return the network, prepared for sampling in this precision; see `_Prepares`."""
-        return self._prepared(self.network, precision)
-
-    def perturbed(self, precision: str = "float32") -> Prepared:
+    def perturbed(self, precision: str = "float32", compile: bool = False) -> Prepared | Compiled:
         """Return the prepared network without its innermost attention; see `networks.perturbed`."""
-        name = _perturbed(precision)
-        if name not in self._copies:
-            network = self.prepared(precision)
-            assert isinstance(network, PreparedUNet)
-            self._copies[name] = perturbed(network)
-        return self._copies[name]
+        network = self.prepared(precision)
+        assert isinstance(network, PreparedUNet)
+        plain = self._copy((precision, "perturbed"), lambda: perturbed(network))
+        if not compile:
+            return plain
+        key = (precision, "perturbed", "compiled")
+        return self._copy(key, lambda: Compiled(plain, "network"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,7 +207,7 @@ class ClassifierModel(_Prepares):
             schedule: a respaced process; by default the process that it was trained on.
             precision: precision of the network: float32, bfloat16 or float16.
             temperatures: see `adm.guidance.Temperatures`.
-            network: what evaluates it, if not `prepared(precision)`; see `adm.models.engines`.
+            network: what evaluates it, if not `prepared(precision)`.
         """
         evaluate = self.prepared(precision) if network is None else network
         return classifier_gradient(evaluate, schedule or self.schedule, labels, temperatures)
@@ -228,10 +235,6 @@ class ClassifierModel(_Prepares):
             return evaluate(x_0, self._cleanest(x_0))
 
         return clean_gradient(logits, schedule, labels, temperatures, through_network)
-
-    def prepared(self, precision: str = "float32") -> Prepared:
-        """Return the network, prepared for sampling in this precision; see `_Prepares`."""
-        return self._prepared(self.network, precision)
 
     def classify(self, x_0: Tensor) -> Tensor:
         """(B, C, H, W) clean images in [-1, 1] -> (B, classes) logits.
@@ -274,11 +277,6 @@ def name_of(path: Path) -> str:
     if CHECKPOINTS in folders[:-2]:
         return folders[folders.index(CHECKPOINTS) + 1]
     return folders[0] or whole.stem
-
-
-def _perturbed(precision: str) -> str:
-    """Return the name of the perturbed copy in a precision among the copies of a network."""
-    return f"{precision}, perturbed"
 
 
 def described(model: Trained) -> str:

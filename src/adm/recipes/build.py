@@ -17,6 +17,7 @@ from adm.networks import Classifier, UNet
 from adm.networks.biggan import Discriminator, Generator
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, GANRecipe, Recipe
 from adm.recipes.settings import ProcessSettings
+from adm.spec import SettingError
 from adm.training import objective as training
 from adm.training.players import MODEL
 
@@ -168,24 +169,16 @@ def check_sampling(recipe: Recipe) -> None:
     """Raise ValueError if the recipe's sampling settings do not fit the process that it trains."""
     if not isinstance(recipe, DiffusionRecipe):
         return
-    grid, last = recipe.sample.grid, recipe.process.steps
-    start, steps = grid.start, grid.steps
-    if (how := recipe.distillation) is not None:
-        how.levels(schedule(recipe.process), steps)
-        if recipe.sample.sampler.name != how.method.sampler:
-            raise ValueError(
-                f"sample.sampler.name={recipe.sample.sampler.name} is not the sampler of students "
-                f"by {how.method.name} distillation; set it to {how.method.sampler}"
-            )
+    how, sampling = recipe.distillation, recipe.sample
+    if how is None:
+        sampling.grid.check(recipe.process.steps)
         return
-    if start is not None and not 2 <= start <= last:
-        raise ValueError(
-            f"sample.grid.start={start} must be a level in 2..{last}, as process.steps={last}; "
-            "sample.grid.start=null stands for the last"
-        )
-    if not 2 <= steps <= (start or last):
-        raise ValueError(
-            f"sample.grid.steps={steps} must be in 2..{start or last}, the levels from the start"
+    how.levels(schedule(recipe.process), sampling.grid.steps)
+    if not isinstance(sampling.sampler, how.method.sampler):
+        raise SettingError(
+            "sample.sampler",
+            f"{how.method.sampler.name}, that of students by {how.method.name} distillation",
+            sampling.sampler.name,
         )
 
 

@@ -6,10 +6,10 @@ from adm.distillation import ConsistencyTuning, Distillation, Method, Progressiv
 from adm.recipes.schema import DiffusionRecipe
 from adm.recipes.settings import TrainSettings, WatchSettings
 from adm.recipes.small import fashion
-from adm.samplers import DDIM, Consistency, Grid, Sampling
+from adm.samplers import DDIM, Consistency, Distilled, LogSNR, Sampling
 
 # The levels of the teacher. A student of N steps visits every (16 / N)-th of them.
-LEVELS = Grid(steps=16, spacing="log_snr", start=980, end=3)
+LEVELS = LogSNR(steps=16, start=980, end=3)
 
 
 def fashion_distilled() -> DiffusionRecipe:
@@ -23,7 +23,7 @@ def fashion_distilled() -> DiffusionRecipe:
         "fashion-distilled",
         Trajectory(),
         steps=(1, 2, 4),
-        sample=Sampling(sampler=DDIM(), grid=_steps(4), precision="auto"),
+        sample=Sampling(sampler=DDIM(), grid=Distilled(steps=4), precision="auto"),
     )
     train = replace(
         student.train,
@@ -40,7 +40,7 @@ def fashion_progressive() -> DiffusionRecipe:
     """A student of `fashion` and its classifier, by progressive distillation: 8 steps.
 
     Each of its steps replaces four of the teacher's 32. Students of 4, 2 and 1 steps have the
-    student of twice as many as their teacher, and `distillation.method.factor=2`.
+    student of twice as many as their teacher, and `distillation.method=progressive:factor=2`.
 
     Command: adm train fashion-progressive --teacher fashion --out runs/progressive-8
     Time: 17 minutes on 2 CPU cores (AMX), as two processes.
@@ -50,11 +50,11 @@ def fashion_progressive() -> DiffusionRecipe:
         "fashion-progressive",
         Progressive(factor=4),
         steps=(8,),
-        sample=Sampling(sampler=DDIM(), grid=_steps(8), precision="auto"),
+        sample=Sampling(sampler=DDIM(), grid=Distilled(steps=8), precision="auto"),
     )
     how = student.distillation
     assert how is not None
-    grid = replace(how.grid, steps=32)
+    grid = replace(LEVELS, steps=32)
     train = _briefly(student.train, steps=700)
     return replace(student, distillation=replace(how, grid=grid), train=train)
 
@@ -70,14 +70,9 @@ def fashion_consistency() -> DiffusionRecipe:
         "fashion-consistency",
         ConsistencyTuning(stage_steps=125),  # so that the eighth stage is the last
         steps=(1, 2, 4),
-        sample=Sampling(sampler=Consistency(), grid=_steps(2), precision="auto"),
+        sample=Sampling(sampler=Consistency(), grid=Distilled(steps=2), precision="auto"),
     )
     return replace(student, train=_briefly(student.train, steps=1000))
-
-
-def _steps(count: int) -> Grid:
-    """Return the grid of a student of `count` steps."""
-    return Grid(steps=count, spacing="distilled")
 
 
 def _student(

@@ -1,9 +1,9 @@
 """Recipe, settings -> free fields; Recipe, channels, classes of data -> Recipe that fits them."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from adm.recipes import build
-from adm.recipes.overrides import override
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, Recipe
 
 PRECISION = "train.precision"  # follows from the device
@@ -68,8 +68,13 @@ def told(before: Recipe, after: Recipe) -> str:
 
 
 def _changed(recipe: Recipe, values: dict[str, object], allowed: frozenset[str]) -> Recipe:
-    chosen = [f"{field}={_plain(value)}" for field, value in values.items() if field in allowed]
-    return override(recipe, chosen)
+    """Return a recipe with those fields of its sections changed that are allowed."""
+    for field, value in values.items():
+        if field in allowed:
+            section, _, name = field.partition(".")
+            part = replace(getattr(recipe, section), **{name: value})
+            recipe = replace(recipe, **{section: part})
+    return recipe
 
 
 def _fields(recipe: Recipe) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from adm.networks import HeadCount, UNetConfig
 from adm.recipes.released import RELEASED, Released
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, Recipe
 from adm.recipes.settings import DataSettings, ProcessSettings, TrainSettings
-from adm.samplers import Grid, Sampling
+from adm.samplers import Even, Sampling
 
 IMAGENET_CLASSES = 1000
 LINEAR = ProcessSettings(schedule="linear", steps=1000)
@@ -99,7 +99,7 @@ def imagenet128_ablated() -> DiffusionRecipe:
             classes=IMAGENET_CLASSES,
         ),
         train=as_released(Trained(1_200_000, 256, 1e-4)),
-        sample=Sampling(grid=Grid(steps=250), precision="auto"),
+        sample=Sampling(grid=Even(steps=250), precision="auto"),
     )
 
 
@@ -159,7 +159,7 @@ def released_recipe(file: str) -> Recipe:
     process = ProcessSettings(schedule=_schedule(file, released), steps=released.steps)
     if isinstance(released.config, UNetConfig):
         # Table 5: LSUN is sampled in 1000 steps (appendix J says why), ImageNet in 250.
-        grid = Grid(steps=1000 if file.startswith("lsun") else 250)
+        grid = Even(steps=1000 if file.startswith("lsun") else 250)
         sample = Sampling(grid=grid, precision="auto")
         return DiffusionRecipe(
             name=name,

@@ -4,6 +4,7 @@ A recipe is complete: no setting is chosen anywhere else, so that a checkpoint, 
 recipe, can be sampled, resumed and compared without further settings.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -21,9 +22,8 @@ from adm.recipes.settings import (
     WatchSettings,
 )
 from adm.samplers import Sampling
-from adm.samplers.words import upgraded
 from adm.shown import printable, short, shown
-from adm.store.parsed import LONGEST_REASON
+from adm.spec import SettingError, assign, refusal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ class DiffusionRecipe:
     @property
     def noised(self) -> bool:
         """Whether the network is trained at noise levels that are drawn for each image."""
-        return self.distillation is None or self.distillation.method.name != "trajectory"
+        return self.distillation is None or self.distillation.method.noised
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +146,22 @@ def to_json(recipe: Recipe) -> dict[str, Any]:
     return _ADAPTER.dump_python(recipe, mode="json")
 
 
+def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
+    """Return a recipe with fields set, as `unet.dropout=0.1` or `sample.grid=karras:steps=10`.
+
+    Raises:
+        SettingError: a setting has another form, a field is unknown, or cannot have the value.
+    """
+    for setting in settings:
+        path, equals, value = (part.strip() for part in setting.partition("="))
+        if not equals:
+            raise SettingError("set", "a field and a value, as in unet.dropout=0.1", setting)
+        if path in ("kind", "name"):
+            raise SettingError(path, "that of the recipe; set another field", value)
+        recipe = assign(recipe, path, value)
+    return recipe
+
+
 def from_json(values: Any) -> Recipe:
     """Return the recipe of JSON values; the inverse of `to_json`.
 
@@ -154,25 +170,10 @@ def from_json(values: Any) -> Recipe:
     """
     if not isinstance(values, dict):
         raise ValueError(f"a recipe is a JSON object, got {shown(values)}")
-    if isinstance(values.get("sample"), dict) and values.get("kind") == "diffusion":
-        values = values | {"sample": upgraded(values["sample"])}
     try:
         recipe = _ADAPTER.validate_python(values)
     except ValidationError as error:
-        # For a field of several types, the alternative that was meant lacks no field.
-        first = min(error.errors(), key=lambda e: e["type"] == "missing")
-        if first["type"] == "value_error":
-            raise ValueError(first["msg"].removeprefix("Value error, ")) from None
-        if not first["loc"]:  # without a valid kind
-            raise ValueError(
-                "a recipe needs the field kind, which is diffusion, classifier or gan; "
-                "`adm recipes fashion` shows an example"
-            ) from None
-        # Drop what pydantic adds to the path: the kind in front, and the names of classes.
-        parts = [str(part) for part in first["loc"][1:]]
-        where = ".".join(part for part in parts if part == part.lower())
-        reason = short(printable(first["msg"]), LONGEST_REASON)
-        raise ValueError(f"{where}: {reason}; got {shown(first['input'])}") from None
+        raise refusal(error.errors(include_url=False)) from None
     unknown = _unknown(values, to_json(recipe))
     if unknown:
         unknown = short(printable(unknown))

@@ -5,13 +5,13 @@ from dataclasses import replace
 from adm.networks import ClassifierConfig, HeadWidth, UNetConfig
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe
 from adm.recipes.settings import DataSettings, ProcessSettings, TrainSettings
-from adm.samplers import DDIM, Grid, Sampling, UniPC
+from adm.samplers import DDIM, Even, Karras, Sampling, UniPC
 
 FASHION = DataSettings(source="fashion-mnist", size=(28, 28), channels=1)
 # Velocity stays well conditioned where noise prediction divides by sqrt(alpha_bar), so that a
 # deterministic sampler recovers from the noisiest levels.
 COSINE_VELOCITY = ProcessSettings(schedule="cosine", steps=1000, prediction="velocity")
-DDIM_25 = Sampling(sampler=DDIM(), grid=Grid(steps=25, start=980), precision="auto")
+DDIM_25 = Sampling(sampler=DDIM(), grid=Even(steps=25, start=980), precision="auto")
 
 
 def fashion() -> DiffusionRecipe:
@@ -51,7 +51,7 @@ def fashion() -> DiffusionRecipe:
         # Few levels that suffice at all scales of the demo; see docs/frontier.md.
         sample=Sampling(
             sampler=UniPC(),
-            grid=Grid(steps=10, spacing="karras", start=980, end=3),
+            grid=Karras(steps=10, start=980, end=3),
             precision="auto",
         ),
     )

@@ -15,7 +15,7 @@ from adm.models.teacher import following as taught
 from adm.models.trained import DiffusionModel
 from adm.recipes import RECIPES, Recipe, build
 from adm.recipes.following import PRECISION, following, free_fields, told
-from adm.recipes.overrides import override
+from adm.recipes.schema import override
 from adm.shown import shown
 
 

@@ -18,7 +18,7 @@ from adm.generation.generate import generate
 from adm.models.trained import DiffusionModel
 from adm.pictures import Row, sheet
 from adm.recipes import DiffusionRecipe
-from adm.samplers import DDIM, Grid, Sampling
+from adm.samplers import DDIM, Even, Sampling
 
 STEPS = 25  # most steps of DDIM
 ROWS = 10  # most classes shown
@@ -93,7 +93,7 @@ def preview_sampling(recipe: DiffusionRecipe, seed: int) -> Sampling:
     if recipe.distillation is not None:
         return replace(recipe.sample, seed=seed, precision="float32")
     start = recipe.sample.grid.start or recipe.process.steps
-    return Sampling(sampler=DDIM(), grid=Grid(steps=min(STEPS, start), start=start), seed=seed)
+    return Sampling(sampler=DDIM(), grid=Even(steps=min(STEPS, start), start=start), seed=seed)
 
 
 def layout(classes: int | None, count: int) -> tuple[Tensor | None, int]:

@@ -1,0 +1,87 @@
+"""DiffusionModel, Sampling -> Sampling with known levels and a concrete precision."""
+
+import time
+from dataclasses import replace
+from functools import cache
+
+import torch
+
+from adm.models.stored_grids import levels_for
+from adm.models.trained import DiffusionModel
+from adm.samplers import Classifier, Distilled, Levels, Sampling, Searched
+from adm.samplers.settings import Precision
+from adm.spec import SettingError
+
+SIDE, ROUNDS = 768, 5  # of the matrices, and products of each precision, of which the best counts
+GAIN = 1.5  # how many times as fast half precision must be
+
+
+def resolve(model: DiffusionModel, sampling: Sampling) -> Sampling:
+    """Return the settings that images are made with, which manifests record.
+
+    Searched levels are those stored beside the model, distilled ones those that a student has
+    learned, and the precision "auto" is the fastest one on the model's device.
+
+    Raises:
+        SettingError: no such levels are known, or the student was not distilled for the settings.
+        ValueError: the file of searched levels is damaged.
+    """
+    grid = sampling.grid
+    if model.student:
+        grid = _of_student(model, sampling)
+    elif isinstance(grid, Searched):
+        found = levels_for(model.path, grid.steps, grid.start, sampling.scale)
+        grid = Levels(levels=found)
+    precision = sampling.precision
+    if precision == "auto":
+        precision = fastest_precision(model.device)
+    return replace(sampling, grid=grid, precision=precision)
+
+
+def _of_student(model: DiffusionModel, sampling: Sampling) -> Levels:
+    """Return the levels of a student; raise SettingError for what it has not learned."""
+    how, grid = model.recipe.distillation, sampling.grid
+    assert how is not None
+    low, high = how.scales
+    if not low <= sampling.scale <= high:
+        raise SettingError(
+            "scale", f"from {low:g} to {high:g}, as this model is distilled", sampling.scale
+        )
+    plain = tuple(Classifier(scale=each.scale) for each in sampling.by_classifier)
+    if sampling.guide != plain:
+        raise SettingError("guide", "a scale alone, as this model is distilled", sampling.guide)
+    if sampling.sampler != how.method.sampler():
+        name = how.method.sampler.name
+        raise SettingError("sampler", f"{name}, as this model is distilled", sampling.sampler)
+    if not sampling.use_labels:
+        raise SettingError("use_labels", "true, as this model is distilled", False)
+    levels = how.levels(model.schedule, grid.steps)
+    if not isinstance(grid, Distilled) and tuple(grid.visited(model.schedule)) != levels:
+        raise SettingError("grid", "distilled: the levels that this model has learned", grid)
+    return Levels(levels=levels)
+
+
+@cache
+def fastest_precision(device: torch.device) -> Precision:
+    """Return the fastest precision of networks: float16 on an accelerator, else by measurement.
+
+    On a CPU it is bfloat16 where a product of matrices is much faster in it, as with AVX-512 bf16
+    or AMX, and otherwise float32.
+    """
+    if device.type == "meta":
+        return "float32"
+    if device.type != "cpu":
+        return "float16"
+    gain = _seconds_of_product(torch.float32) / _seconds_of_product(torch.bfloat16)
+    return "bfloat16" if gain >= GAIN else "float32"
+
+
+def _seconds_of_product(dtype: torch.dtype) -> float:
+    """Return the processor time of a product of matrices, which other processes affect least."""
+    matrix = torch.ones(SIDE, SIDE, dtype=dtype)
+    best = float("inf")
+    for _ in range(ROUNDS):
+        began = time.process_time()
+        matrix @ matrix
+        best = min(best, time.process_time() - began)
+    return best
