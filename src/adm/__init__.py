@@ -19,7 +19,6 @@ from adm.app import openmp
 if TYPE_CHECKING:
     from adm.app.runs.front import train as train
     from adm.app.scoring.front import evaluate as evaluate
-    from adm.generation.gan_pipeline import load_gan as load_gan
     from adm.generation.pipeline import Pipeline as Pipeline
     from adm.generation.pipeline import load as load
     from adm.generation.samples import Samples as Samples
@@ -36,7 +35,6 @@ _HOMES = {
     "evaluate": "adm.app.scoring.front",
     "load": "adm.generation.pipeline",
     "load_classifier": "adm.models.load",
-    "load_gan": "adm.generation.gan_pipeline",
     "train": "adm.app.runs.front",
 }
 __all__ = [
@@ -46,7 +44,6 @@ __all__ = [
     "evaluate",
     "load",
     "load_classifier",
-    "load_gan",
     "train",
 ]
 

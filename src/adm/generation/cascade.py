@@ -6,8 +6,8 @@ from dataclasses import replace
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.gan import GANGenerator
 from adm.generation.job import Job
+from adm.generation.resolve import resolve
 from adm.models.trained import DiffusionModel
-from adm.samplers.words import changed
 
 
 def cascade(base: Job, upsampler: DiffusionModel, steps: int | None = None) -> Job:
@@ -27,7 +27,7 @@ def cascade(base: Job, upsampler: DiffusionModel, steps: int | None = None) -> J
     sampling = upsampler.recipe.sample
     if steps is not None:
         try:
-            sampling = changed(sampling, steps=steps)
+            sampling = sampling.change(steps=steps)
             sampling.grid.check(upsampler.schedule.last)
         except ValueError as error:
             raise ValueError(f"the upsampler's {error}") from None
@@ -42,12 +42,17 @@ def cascade(base: Job, upsampler: DiffusionModel, steps: int | None = None) -> J
             use_labels=like.use_labels,
             rounding=like.rounding,
             precision=like.precision,
-            engine=like.engine,
+            compile=like.compile,
         )
     labels = base.labels
     if labels is not None:
         labels = translated(labels, generator.classes, upsampler.classes)
-    return Job(DiffusionGenerator(upsampler, sampling), labels, base.count, low_res=base)
+    return Job(
+        DiffusionGenerator(upsampler, resolve(upsampler, sampling)),
+        labels,
+        base.count,
+        low_res=base,
+    )
 
 
 def translated(

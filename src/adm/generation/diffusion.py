@@ -145,6 +145,7 @@ class DiffusionGenerator:
             ValueError: there is guidance and no labels.
         """
         model, schedule, sampler = self.model, self.schedule, self.sampling.sampler
+        labels = None if labels is None else labels.to(model.device, copy=True)
         threshold = before = self.sampling.threshold
         if sampler.draws:
             before = model.parameterization.mean_threshold(threshold)
@@ -153,8 +154,8 @@ class DiffusionGenerator:
             self.classifier,
             self.weak,
             self.sampling,
-            labels=None if labels is None else labels.to(model.device, copy=True),
-            told=None if labels is None or not self.tells else labels.to(model.device, copy=True),
+            labels=labels,
+            told=labels if self.tells else None,
             low_res=None if low_res is None else to_float(low_res.to(model.device)),
             # The x_0 of a student says where its step leads, and may be outside of [-1, 1].
             threshold=None if model.student else before,

@@ -6,8 +6,8 @@ from typing import Any, Protocol, TypeAlias
 
 from torch import Tensor
 
+from adm.models.identity import identify
 from adm.models.trained import Trained
-from adm.store.hashes import sha256
 
 # Called after a step with the network evaluations that it took, one image each.
 OnStep: TypeAlias = Callable[[int], None]
@@ -94,7 +94,7 @@ def identity(model: Trained) -> dict[str, Any]:
     return {
         "recipe": model.recipe.name,
         "file": model.path.name,
-        "sha256": sha256(model.path),
+        "sha256": identify(model.path),
         "trained_steps": model.trained_steps,
         "ema_decay": model.recipe.train.ema_decay,
     }

@@ -11,10 +11,10 @@ from adm.diffusion.fractional import karras, usual_start
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.generator import OnStep
 from adm.limits import MOST_SEARCHED
+from adm.models.identity import identify
 from adm.models.stored_grids import StoredGrid
 from adm.samplers import DDIM, Levels, State
 from adm.samplers.search import COEFFICIENT, best, deviations
-from adm.store.hashes import sha256
 
 DIGITS = 3  # of a stored level, after the point
 
@@ -72,9 +72,9 @@ def search(
         if not 2 <= number <= len(visited):
             raise ValueError(f"steps must be in 2..{len(visited)}, got {number}")
     cost = _mean_deviations(teacher, labels, count, on_step)
-    of_model = sha256(teacher.model.path)
+    of_model = identify(teacher.model.path)
     guide = teacher.classifier if teacher.sampling.by_classifier else None
-    of_guide = None if guide is None else sha256(guide.path)
+    of_guide = None if guide is None else identify(guide.path)
     found: list[StoredGrid] = []
     for number in steps:
         chosen = best(cost, number, coefficient)

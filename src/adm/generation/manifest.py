@@ -1,4 +1,4 @@
-"""Sample folder -> its manifest, in the current form, or None."""
+"""Sample folder -> its manifest, or None."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,7 +8,6 @@ from pydantic import Field
 
 from adm.data.naming import MANIFEST
 from adm.generation.labels import MOST_IMAGES
-from adm.samplers.words import from_json, to_json
 from adm.store.parsed import as_type, read_json
 
 CURE = "sample again, or remove it"
@@ -31,7 +30,7 @@ class Known:
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """Read the manifest of a sample folder in the current form; None if there is none.
+    """Read the manifest of a sample folder; None if there is none.
 
     Its `count`, `labels` and `classes`, where it has them, fit each other.
 
@@ -45,23 +44,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         made = read_json(path)
         if not isinstance(made, dict):
             raise ValueError("it holds no JSON object")
-        return _upgraded(made)
+        as_type(Known, {key: made[key] for key in asdict(Known()) if key in made})
+        return made
     except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}); {CURE}") from None
-
-
-def _upgraded(made: dict[str, Any]) -> dict[str, Any]:
-    """Return a manifest in the current form.
-
-    Earlier versions had flat `settings` instead of `sampling`, lacked some of its fields, and named
-    the batch size, which no longer affects images.
-    """
-    made = {key: value for key, value in made.items() if key != "batch_size"}
-    known = {key: made[key] for key in asdict(Known()) if key in made}
-    as_type(Known, known)
-    settings = made.pop("settings", made.get("sampling"))
-    if isinstance(settings, dict):
-        made["sampling"] = to_json(from_json(settings))
-    if isinstance(made.get("low_res"), dict):
-        made["low_res"] = _upgraded(made["low_res"])
-    return made

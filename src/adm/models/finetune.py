@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from adm.models.identity import identify
 from adm.models.load import read
 from adm.networks import ClassifierConfig, UNetConfig, on_meta, shapes_of
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, GANRecipe, Recipe
-from adm.store.hashes import sha256
 from adm.training.weights import check_finite
 
 MOST_NAMED = 12  # classes listed in one line of the report
@@ -83,7 +83,7 @@ def start_from(
     check_finite(path, filled, "copy it again, or give an earlier checkpoint")
     for name, parameter in network.named_parameters():
         parameter.copy_(filled[name])
-    origin = {"model": old_recipe.name, "sha256": sha256(path), "step": metadata.step}
+    origin = {"model": old_recipe.name, "sha256": identify(path), "step": metadata.step}
     if renamed:
         origin["renamed"] = dict(renamed)
     lines = (f"starting from {path}", *_differences_told(old_recipe, recipe), *_told(plan, renamed))

@@ -3,18 +3,19 @@
 Those of a run are in its folder, in grids.json, and those of x.safetensors in x.grids.json.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
-from adm.arguments import check_levels
 from adm.limits import MOST_LEVELS
+from adm.models.identity import identify
 from adm.models.paths import SHIPPED, beside
+from adm.samplers import Levels
+from adm.spec import SettingError
 from adm.store.files import write_json
-from adm.store.hashes import sha256
 from adm.store.parsed import as_type, read_json
 
 MOST_BYTES = 1 << 20  # of a file; enough for thousands of grids
@@ -32,8 +33,8 @@ class StoredGrid:
         scale: guidance scale of the trajectories searched; 0 for no guidance.
         levels: ascending; the last is `start`.
         deviation: root mean square of pixels by which the steps leave the teacher, added up.
-        model: SHA-256 of the model's file.
-        classifier: that of the classifier's file; None without guidance.
+        model: hash of the model; see `adm.models.identity`.
+        classifier: that of the classifier; None without guidance.
 
     Raises:
         ValueError: the levels are not `steps` ascending ones that end at `start`.
@@ -48,7 +49,7 @@ class StoredGrid:
     classifier: Sha256 | None = None
 
     def __post_init__(self) -> None:
-        check_levels(self.levels, self.start)
+        Levels(levels=self.levels).check(self.start)
         if len(self.levels) != self.steps or self.levels[-1] != self.start:
             raise ValueError(f"levels must be {self.steps} that end at {self.start}")
 
@@ -109,37 +110,22 @@ def levels_for(model: Path, steps: int, start: int | None, scale: float) -> tupl
         OSError: the file cannot be read.
     """
     grids = read(model)
-    digest = sha256(model) if grids else ""
+    digest = identify(model) if grids else ""
     own = [grid for grid in grids if grid.model == digest]
     starting = [grid for grid in own if start in (None, grid.start)]
     fitting = [grid for grid in starting if grid.steps == steps]
     if fitting:
         return min(fitting, key=lambda grid: (-grid.start, abs(grid.scale - scale))).levels
-    raise ValueError(_missing(model, steps, start, grids, own, starting))
-
-
-# Six parameters: the request, and what each of its conditions has left of the grids.
-def _missing(
-    model: Path,
-    steps: int,
-    start: int | None,
-    grids: Sequence[StoredGrid],
-    own: Sequence[StoredGrid],
-    starting: Sequence[StoredGrid],
-) -> str:
-    named = named_model(model)
-    cure = f"run `adm grid {named} --steps {steps}`"
-    if not own:
-        what = f"{file_of(model)} holds grids of another model" if grids else "none is stored"
-        return f"no searched grid for {named}: {what}; {cure}"
-    if not starting:
-        stored = ", ".join(map(str, sorted({grid.start for grid in own})))
-        return (
-            f"no searched grid for {named} from level {start}; those stored are from {stored}; "
-            f"{cure} --start {start}"
-        )
-    stored = ", ".join(map(str, sorted({grid.steps for grid in starting})))
-    return f"no searched grid of {steps} steps for {named}; those stored have {stored}; {cure}"
+    name = named_model(model)
+    known = sorted({grid.steps for grid in starting})
+    stored = f"one of {', '.join(map(str, known))}" if known else "another than searched"
+    command = f"adm grid {name} --steps {steps}" + (f" --start {start}" if start else "")
+    raise SettingError(
+        "steps" if known else "grid",
+        f"{stored}: no other levels are stored for {name}",
+        steps if known else "searched",
+        f"run `{command}`",
+    )
 
 
 def named_model(model: Path) -> str:

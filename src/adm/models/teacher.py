@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from adm.diffusion import Denoise, Schedule
 from adm.distillation import Progressive
 from adm.guidance import folded, scaled
+from adm.models.identity import identify
 from adm.models.load import load_classifier, load_diffusion
 from adm.models.pair import check_pair, classifier_of
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.recipes.schema import DiffusionRecipe, Recipe
 from adm.shown import printable, short
-from adm.store.hashes import sha256
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,7 +180,7 @@ def following(recipe: Recipe, teacher: DiffusionRecipe) -> Recipe:
 def _identity(model: DiffusionModel | ClassifierModel) -> dict[str, Any]:
     return {
         "recipe": model.recipe.name,
-        "sha256": sha256(model.path),
+        "sha256": identify(model.path),
         "trained_steps": model.trained_steps,
     }
 

@@ -173,7 +173,12 @@ def from_json(values: Any) -> Recipe:
     try:
         recipe = _ADAPTER.validate_python(values)
     except ValidationError as error:
-        raise refusal(error.errors(include_url=False)) from None
+        found = error.errors(include_url=False)
+        if not found[0]["loc"]:
+            raise SettingError("kind", "diffusion, classifier or gan", values.get("kind")) from None
+        for each in found:
+            each["loc"] = each["loc"][1:]  # without the kind
+        raise refusal(found) from None
     unknown = _unknown(values, to_json(recipe))
     if unknown:
         unknown = short(printable(unknown))
