@@ -35,8 +35,8 @@ class Pipeline:
     """A model with what helps it, ready to be sampled.
 
     Settings default to those of the model's recipe, and are changed by name: those of
-    `Sampling.change` for a diffusion model, those of `LatentSampling` for a GAN. The same options of
-    `adm sample` give the same images.
+    `Sampling.change` for a diffusion model, those of `LatentSampling` for a GAN. The same options
+    of `adm sample` give the same images.
 
     Attributes:
         model: a diffusion model, a student, or the generator of a GAN.
@@ -221,8 +221,8 @@ def load(
             file. A noisy classifier guides at x_t, one of clean images at the estimate of x_0.
         upsampler: name or path of an upsampler to apply to the images.
         device: such as "cpu" or "cuda:1"; the best available by default.
-        weak: the weak model of autoguidance, for `guide="weak:scale=1.5"`: a model, name or path, such as an
-            earlier checkpoint of the same run.
+        weak: the weak model of autoguidance, for `guide="weak:scale=1.5"`: a model, name or path,
+            such as an earlier checkpoint of the same run.
 
     Raises:
         ValueError: there is no such model or device, the file is damaged, or it is a classifier.

@@ -8,7 +8,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from adm.models.described import FOREIGN
+from adm.models.paths import FOREIGN
 from adm.store.hashes import sha256
 from adm.training.header import LENGTH, header_of, metadata_of
 

@@ -61,7 +61,7 @@ def check_guides(
     if model.student:
         raise SettingError(
             "classifier",
-            f"left out, as {model.path} is distilled from a guided sampler and takes the scale alone",
+            f"left out, as {model.path} is distilled and takes the scale alone",
         )
     for on in {guide.on for guide in guides} or {None}:
         check_pair(model, classifier, on)

@@ -149,8 +149,8 @@ class Teacher:
             raise ValueError(
                 f"a student of {how.steps[0]} steps learns from one of {wanted[0]} on the same "
                 f"grid, and {self.model.path} takes {max(known.steps)}; set distillation.steps="
-                f"{max(1, max(known.steps) // 2)} distillation.method=progressive:factor=2 and the teacher's "
-                "distillation.grid"
+                f"{max(1, max(known.steps) // 2)} distillation.method=progressive:factor=2 "
+                "and the teacher's distillation.grid"
             )
 
     def start(self, network: nn.Module) -> None:

@@ -88,7 +88,7 @@ def sample(
     budgets.check(model, how, budget, frontier, upsampler)
     how, devices = how.joined()
     if budget is not None:
-        how = budgets.fitted(how.of_diffusion(model), how, budget, frontier, model)
+        how = budgets.fitted(how.pipeline(model), how, budget, frontier, model)
     pipeline = how.pipeline(model, upsampler)
     wanted = chosen
     if proportions is not None:

@@ -2,21 +2,17 @@
 
 import os
 from contextlib import nullcontext
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from adm.app.cli import lists
-from adm.app.cli.contrasts import NONE, ContrastOptions
 from adm.app.cli.output import say
 from adm.app.cli.progress import Advance, progress
 from adm.generation.shares import Shard, common
-from adm.shown import shown_path
 
 if TYPE_CHECKING:  # so that --help does not load torch
-    from adm.generation.gan_pipeline import GANPipeline
     from adm.generation.job import Job
     from adm.generation.pipeline import Pipeline
     from adm.processes import Devices
@@ -37,70 +33,39 @@ class SamplingOptions:
     scale
         Guidance scale, which multiplies the classifier's gradient. 0 is no guidance; values above 1
         sharpen the class distribution. The recipe's value by default.
-    guide_interval
-        Lowest and highest noise level of guidance, in 0..T, as in 100,700; all levels by default.
-    guide_every
-        Evaluate the classifier at every second, third, ... level only, and reuse its gradient in
-        between.
-    guide_cap
-        Largest L2 norm of the scaled gradient of an image; no limit by default.
-    guide_on
-        What the classifier classifies: x_t, the noisy image; x_0, the model's estimate of the clean
-        image; or x_0_through_network, which differentiates the model too. By default x_t with a
-        noisy classifier, and x_0 with one of clean images.
-    guide_temperatures
-        Factors of the logits in the joint and the marginal term of the guidance, as in 1,0.5 (Ma et
-        al. 2024); 1,1 by default.
+    guide
+        What steers, as in classifier:scale=2,every=2,interval=300-980 or free:scale=1.5; may be
+        given several times. `adm help guide` lists the kinds.
+    weak
+        Worse model of the same images, such as an earlier checkpoint, for --guide weak:scale=1.5: a
+        path or a shipped name.
     sampler
-        Sampler, with parameters after colons, as in ddim:eta=0.5; the recipe's by default.
-        ancestral (some 250 steps) and ddim (25 or more) are those of the paper. For 5 to 20 steps
-        there are ipndm and splitting, which suit strong guidance as well, and dpm-solver, also with
-        order=3, and unipc, for weak or no guidance; dpm-solver:sde adds noise at each step. heun
-        evaluates the network twice a step, and serves as a reference with many. consistency is for
-        models that were distilled by consistency tuning.
+        Sampler, as in ddim:eta=0.5 or unipc:order=3; the recipe's by default. `adm help sampler`
+        lists the kinds.
+    grid
+        Noise levels that sampling visits, as in karras:steps=10,end=3; the recipe's by default.
+        `adm help grid` lists the kinds.
     steps
         Noise levels that sampling visits, which are the network evaluations per image of every
         sampler but heun (2 steps - 1); the recipe's value by default.
     truncation
         GANs only: largest absolute value of the noise, as in 0.5, which gives more typical and less
         diverse images; no limit by default.
-    eta
-        DDIM only: noise added at each step, from 0 (deterministic) to 1 (as in ancestral sampling).
     seed
         Random seed. Each image depends on the seed and its index only.
     batch_size
         Images that are sampled between two saves of the progress, from which a stopped command
         resumes; rounded up to whole blocks. It affects no image.
-    spacing
-        Spacing of the levels: even, strided (the released DDIM spacing), quadratic or
-        ddim_quadratic; for few steps log_snr or karras; or searched, the levels that `adm grid`
-        has stored for the model.
-    start
-        Noisiest level that sampling visits.
-    end
-        Least noisy level that sampling visits, for log_snr and karras; by default the one at which
-        the ratio of noise and signal is 2 divided by the number of steps.
-    levels
-        The levels themselves, ascending and separated by commas or spaces, instead of --steps and
-        --spacing; fractional ones are between two levels.
     without_label
         Do not pass the class to the diffusion model; only the classifier guides.
-    at_mean
-        Ancestral only: evaluate the gradient at the mean, as in the paper's derivation.
-    clip_again
-        ddim, heun, dpm-solver, unipc and ipndm: apply the threshold after guidance as well.
     threshold
         How estimates of x_0 are kept in the range of images: clip, or dynamic thresholding, which
         is meant for images of several channels.
     precision
         Precision of the networks: float32, bfloat16, float16, or auto, which is the fastest by a
         measurement that is made once on each machine.
-    engine
-        What evaluates the networks: torch; torch-compiled, which compiles them first, in minutes on
-        a CPU; openvino; or openvino-int8, whose convolutions are of 8-bit integers. The last two
-        compute the diffusion network, on the CPU.
     compile
-        The same as --engine torch-compiled.
+        Compile the networks first, which takes minutes on a CPU.
     rounding
         Rounding to 8 bits: nearest, or truncated as in the released system.
     device
@@ -118,28 +83,17 @@ class SamplingOptions:
 
     classifier: str | None = None
     scale: float | None = None
-    guide_interval: Annotated[tuple[int, ...] | None, lists.whole_numbers("100,700")] = None
-    guide_every: int | None = None
-    guide_cap: float | None = None
-    guide_on: str | None = None
-    guide_temperatures: Annotated[tuple[float, ...] | None, lists.numbers("1,0.5")] = None
-    contrasts: ContrastOptions = NONE
+    guide: tuple[str, ...] = ()
+    weak: str | None = None
     sampler: str | None = None
     steps: int | None = None
     truncation: float | None = None
-    eta: float | None = None
     seed: int | None = None
     batch_size: int = 64
-    spacing: str | None = None
-    start: int | None = None
-    end: float | None = None
-    levels: Annotated[tuple[float, ...] | None, lists.numbers("3,40.5,400,980")] = None
+    grid: str | None = None
     without_label: Annotated[bool, Parameter(negative="")] = False
-    at_mean: Annotated[bool, Parameter(negative="")] = False
-    clip_again: Annotated[bool, Parameter(negative="")] = False
     threshold: str | None = None
     precision: str | None = None
-    engine: str | None = None
     compile: Annotated[bool, Parameter(negative="")] = False
     rounding: str | None = None
     device: str | None = None
@@ -155,11 +109,6 @@ class SamplingOptions:
                     "--shard is for processes that are not launched together, and a launcher has "
                     "started this one; leave --shard out"
                 )
-        if self.compile and self.engine not in (None, "torch-compiled"):
-            raise ValueError(
-                f"--compile is --engine torch-compiled, and --engine is {shown_path(self.engine)}; "
-                "leave one of them out"
-            )
         if self.batch_size < 1:
             raise ValueError(f"--batch-size must be at least 1, got {self.batch_size}")
 
@@ -168,56 +117,24 @@ class SamplingOptions:
         """The settings by the names of `Pipeline.sample`; None for one that is not given."""
         return {
             "sampler": self.sampler,
+            "grid": self.grid,
+            "guide": self.guide or None,
             "steps": self.steps,
-            "spacing": self.spacing,
-            "start": self.start,
-            "end": self.end,
-            "levels": self.levels,
-            "truncation": self.truncation,
-            "eta": self.eta,
             "scale": self.scale,
-            **self.guides,
-            **self.contrasts.settings,
+            "truncation": self.truncation,
             "seed": self.seed,
             "use_labels": False if self.without_label else None,
-            "at_mean": self.at_mean or None,
-            "clip_again": self.clip_again or None,
             "threshold": self.threshold,
             "precision": self.precision,
-            "engine": "torch-compiled" if self.compile else self.engine,
+            "compile": self.compile or None,
             "rounding": self.rounding,
         }
 
-    @property
-    def guides(self) -> dict[str, Any]:
-        """The settings of a classifier's guidance besides the scale, as in `settings`."""
-        names = (field.name for field in fields(self))
-        return {name: getattr(self, name) for name in names if name.startswith("guide_")}
-
-    def pipeline(self, model: str, upsampler: str | None = None) -> "Pipeline | GANPipeline":
+    def pipeline(self, model: str, upsampler: str | None = None) -> "Pipeline":
         """Load the model and those that help it on the device of these options."""
-        from adm.generation.gan_pipeline import load_gan
-        from adm.models.paths import kind_of, resolve
-
-        path = resolve(model)
-        if kind_of(path) == "gan":
-            if self.classifier is not None or self.contrasts.weak is not None:
-                raise ValueError(
-                    f"{path} is a GAN, which nothing guides; pass truncation=..., as in 0.5"
-                )
-            return load_gan(model, upsampler, self.device)
-        return self.of_diffusion(model, upsampler)
-
-    def of_diffusion(self, model: str, upsampler: str | None = None) -> "Pipeline":
-        """Load a diffusion model, as `pipeline` does."""
         from adm.generation.pipeline import load
 
-        weak = self.contrasts.weak
-        pipeline = load(model, self.classifier, upsampler, self.device, weak)
-        guided = any(term.name == "weak" for term in pipeline.sampling.guidance)
-        if weak is not None and self.contrasts.weak_scale is None and not guided:
-            raise ValueError("weak=... needs a scale; pass weak_scale=..., such as 1.5")
-        return pipeline
+        return load(model, self.classifier, upsampler, self.device, self.weak)
 
     def joined(self) -> tuple["SamplingOptions", "Devices"]:
         """Join the ranks that were launched together; return these options on the own device."""

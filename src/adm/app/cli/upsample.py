@@ -65,7 +65,7 @@ def upsample(
     from adm.generation.job import Job, LowRes
 
     how, devices = how.joined()
-    pipeline = how.of_diffusion(model)
+    pipeline = how.pipeline(model)
     generator, shape = pipeline.generator(**how.settings), pipeline.model.low_shape
     if shape is None:
         raise not_upsampler(pipeline.model.path)
