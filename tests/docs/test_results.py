@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from adm.models.identity import identify
 from adm.models.paths import SHIPPED
-from adm.store.hashes import sha256
 
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "docs" / "results"
@@ -55,7 +55,7 @@ def test_the_scored_samples_are_of_the_shipped_models(file: Path) -> None:
     models = models_in(json.loads(file.read_text("utf-8"))["made"])
     assert bool(models) == (not file.stem.startswith("real"))
     for model in models:
-        assert sha256(SHIPPED / model["file"]) == model["sha256"]
+        assert identify(SHIPPED / model["file"]) == model["sha256"]
 
 
 def test_no_scale_of_the_curve_is_written_over_another(modules: Any, tmp_path: Path) -> None:
