@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
+from adm.generation.gan_pipeline import GANPipeline
 from results_kept import times_file
 from results_plan import Contest, Row
 
 import adm
 from adm.app.scoring.manifest import versions
 from adm.app.study.plan import balanced
-from adm.generation.gan_pipeline import GANPipeline
 from adm.generation.pipeline import Pipeline
 from adm.models.paths import kind_of, resolve
 from adm.processor import described

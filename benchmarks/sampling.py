@@ -18,7 +18,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -248,8 +247,6 @@ def describe(given: argparse.Namespace) -> str:
     versions = [f"torch {torch.__version__}", f"Python {platform.python_version()}"]
     if given.diffusers:
         versions.append(f"diffusers {importlib.import_module('diffusers').__version__}")
-    if given.command == "images" and importlib.util.find_spec("openvino"):
-        versions.append(f"openvino {version('openvino')}")
     return ", ".join([name, f"{given.threads} threads, {given.clock} time", *versions])
 
 

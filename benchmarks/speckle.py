@@ -24,15 +24,15 @@ from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.generate import generate
 from adm.models.load import load_classifier, load_diffusion
 from adm.models.paths import SHIPPED
-from adm.samplers import DDIM, Ancestral, Grid, Sampling
+from adm.samplers import DDIM, Ancestral, Even, Sampling
 
 HALF_RANGE = 128
 WAYS = (
-    ("ddim 25", Sampling(sampler=DDIM(), grid=Grid(steps=25))),
-    ("ddim 25 from 980", Sampling(sampler=DDIM(), grid=Grid(steps=25, start=980))),
-    ("ddim 100", Sampling(sampler=DDIM(), grid=Grid(steps=100))),
-    ("ancestral 25", Sampling(sampler=Ancestral(), grid=Grid(steps=25))),
-    ("ancestral 25 from 980", Sampling(sampler=Ancestral(), grid=Grid(steps=25, start=980))),
+    ("ddim 25", Sampling(sampler=DDIM(), grid=Even(steps=25))),
+    ("ddim 25 from 980", Sampling(sampler=DDIM(), grid=Even(steps=25, start=980))),
+    ("ddim 100", Sampling(sampler=DDIM(), grid=Even(steps=100))),
+    ("ancestral 25", Sampling(sampler=Ancestral(), grid=Even(steps=25))),
+    ("ancestral 25 from 980", Sampling(sampler=Ancestral(), grid=Even(steps=25, start=980))),
 )
 
 

@@ -17,17 +17,17 @@ from torch.nn import functional as F
 from adm.data import open_source
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.generate import generate
+from adm.generation.resolve import resolve
 from adm.images import to_float, to_uint8
 from adm.models.load import load_diffusion
 from adm.models.trained import DiffusionModel
-from adm.samplers.words import changed
 from adm.training.objective import area_mean
 
 LEVELS = 127.5  # in a unit of [-1, 1]
 
 
 def made(model: DiffusionModel, low: Tensor, labels: Tensor, steps: int, seed: int) -> Tensor:
-    sampling = changed(model.recipe.sample, steps=steps, seed=seed)
+    sampling = resolve(model, model.recipe.sample.change(steps=steps, seed=seed))
     told = labels if model.recipe.unet.classes is not None else None
     batches = generate(
         DiffusionGenerator(model, sampling), told, range(len(low)), low_res=low, batch_size=50

@@ -8,12 +8,10 @@ network of the released code predicts noise and this one velocity, so that its o
 diffusers has no guidance by a classifier for such a network: it samples without, with a network of
 the same blocks and weights of its own.
 
-Each implementation, and each engine of this package, runs in a process of its own, and they take
-turns: once OpenVINO is loaded, what torch computes in the same process takes longer.
+Each implementation runs in a process of its own, and they take turns.
 """
 
 import argparse
-import importlib.util
 import os
 import statistics
 import sys
@@ -39,12 +37,7 @@ from adm.generation.pipeline import Pipeline, load
 BASE = "released, 250 ancestral steps"
 ALL_STEPS = 250  # of the released default
 SCALE = 2.0
-SYSTEMS = {  # of this package: engine and precision
-    "float32": ("torch", "float32"),
-    "bfloat16": ("torch", "bfloat16"),
-    "openvino": ("openvino", "float32"),
-    "openvino-int8": ("openvino-int8", "float32"),
-}
+PRECISIONS = ("float32", "bfloat16")  # of this package
 PRECISE, COMPARED = 1e-3, 3  # largest difference of images after so many of the same steps
 
 
@@ -88,12 +81,14 @@ class Block:
         self.noise = self.ancestral.noise(self.indices)
 
     def generator(self, **settings: Any) -> DiffusionGenerator:
-        return self.model.generator(scale=SCALE, **settings)
+        made = self.model.generator(**{"scale": SCALE, **settings})
+        assert isinstance(made, DiffusionGenerator)
+        return made
 
     def ancestral_in(self, precision: str) -> DiffusionGenerator:
         """Return the generator of the released default."""
-        grid = {"spacing": "even", "steps": ALL_STEPS, "start": 1000}
-        return self.generator(sampler="ancestral", precision=precision, **grid)
+        grid = f"even:steps={ALL_STEPS},start=1000"
+        return self.generator(sampler="ancestral", precision=precision, grid=grid)
 
     def first_steps(self, generator: DiffusionGenerator) -> Iterator[Tensor]:
         """Yield the images after each of the 250 steps of this package."""
@@ -103,13 +98,12 @@ class Block:
         self, system: str, counts: Sequence[int], interval: tuple[int, int]
     ) -> dict[str, Contender]:
         """Splitting on searched grids, guided at all levels and at those of the interval."""
-        engine, precision = SYSTEMS[system]
         made: dict[str, Contender] = {}
         for count in counts:
-            base = {"sampler": "splitting", "spacing": "searched", "steps": count}
-            base |= {"engine": engine, "precision": precision}
+            base = {"sampler": "splitting", "grid": f"searched:steps={count}", "precision": system}
             whole = self.generator(**base)
-            some = self.generator(**base, guide_interval=interval)
+            guide = f"classifier:scale={SCALE:g},interval={interval[0]}-{interval[1]}"
+            some = self.generator(**base, guide=guide, scale=None)
             name = f"adm, {system}, splitting, {count} steps"
             made[name] = self._made_by(whole)
             if some.cost != whole.cost:  # a grid may lie within the interval
@@ -118,15 +112,12 @@ class Block:
 
     def students(self, system: str) -> dict[str, Contender]:
         """The steps that the shipped student has learned, without a classifier."""
-        engine, precision = SYSTEMS[system]
-        if engine == "openvino-int8":  # which takes no student
-            return {}
         student = load(STUDENT, device="cpu")
         made: dict[str, Contender] = {}
-        how = student.model.recipe.distillation
+        how = student.diffusion.recipe.distillation
         assert how
         for count in sorted(how.steps, reverse=True):
-            own = student.generator(scale=SCALE, steps=count, engine=engine, precision=precision)
+            own = student.generator(scale=SCALE, steps=count, precision=system)
             made[f"adm, {system}, student, {count_of(count, 'step')}"] = self._made_by(own)
         return made
 
@@ -241,10 +232,7 @@ def contenders(system: str, given: argparse.Namespace) -> dict[str, Contender]:
         theirs = Released(given, block)
         return {BASE: Contender(calls, lambda: list(islice(theirs.steps(), few)), part)}
     made = block.ours(system, given.steps, given.guide_interval) | block.students(system)
-    engine, precision = SYSTEMS[system]
-    if engine != "torch":
-        return made
-    ours = block.ancestral_in(precision)
+    ours = block.ancestral_in(system)
     run = Contender(calls, lambda: list(islice(block.first_steps(ours), few)), part)
     return {f"adm, {system}, 250 ancestral steps": run} | made
 
@@ -314,12 +302,10 @@ def measure(given: argparse.Namespace) -> None:
     )
     if few < ALL_STEPS:
         print(f"Of 250 ancestral steps the first {few} are timed, and scaled to all.")
-    systems = ["released", "float32", "bfloat16"]
+    systems = ["released", *PRECISIONS]
     if given.diffusers:
         print("Of the 1,000 steps of diffusers' DDPM the first 50 are.")
         systems.insert(1, "diffusers")
-    if importlib.util.find_spec("openvino"):
-        systems += ["openvino", "openvino-int8"]
     print(flush=True)
     print_table(race(systems, given), n)
     print(f"\nload of the machine in the last minute: {os.getloadavg()[0]:.1f}")
