@@ -18,7 +18,7 @@ from adm.app import openmp
 
 if TYPE_CHECKING:
     from adm.app.runs.front import train as train
-    from adm.app.scoring.front import evaluate as evaluate
+    from adm.app.scoring.evaluate import evaluate as evaluate
     from adm.generation.pipeline import Pipeline as Pipeline
     from adm.generation.pipeline import load as load
     from adm.generation.samples import Samples as Samples
@@ -32,7 +32,7 @@ _HOMES = {
     "Pipeline": "adm.generation.pipeline",
     "Samples": "adm.generation.samples",
     "Sampling": "adm.samplers.settings",
-    "evaluate": "adm.app.scoring.front",
+    "evaluate": "adm.app.scoring.evaluate",
     "load": "adm.generation.pipeline",
     "load_classifier": "adm.models.load",
     "train": "adm.app.runs.front",

@@ -14,8 +14,9 @@ from cli.conftest import Adm
 from evaluation.stubs import spots
 from PIL import Image
 
+from adm.app import scoring as scored
 from adm.app.cli import scoring
-from adm.app.scoring import Extraction, Report, front
+from adm.app.scoring import Extraction, Report
 from adm.processes import STALL
 
 POOL = """
@@ -163,8 +164,8 @@ def test_a_complete_reference_has_no_bar(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_work_folder_stays_and_is_gone_on_with(made: Path, adm: Adm) -> None:
     words = ("evaluate", "samples.npz", "--reference", "real.npz", "--work", "kept", *POOLED)
     first = adm(*words)
-    assert (made / "kept/samples/chunk-000000000.npz").exists()
-    assert (made / "kept/reference/chunk-000000000.npz").exists()
+    assert (made / "kept/samples/00000000-00000030.npz").exists()
+    assert (made / "kept/reference/00000000-00000040.npz").exists()
     assert adm(*words).out == first.out
 
 
@@ -230,7 +231,7 @@ def test_a_cache_that_another_process_uses_is_refused(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(made / "cache"))
     refusals: list[str] = []
-    compare = front.evaluate
+    compare = scored.evaluate
 
     def during(*given: object) -> Report:
         if not refusals:
@@ -238,7 +239,7 @@ def test_a_cache_that_another_process_uses_is_refused(
             refusals.append(adm("evaluate", "samples.npz", *all_words).refusal())
         return compare(*given)
 
-    monkeypatch.setattr(front, "evaluate", during)
+    monkeypatch.setattr(scored, "evaluate", during)
     all_words = ("--reference", "ref.npz", *POOLED, *words)
     assert adm("evaluate", "samples.npz", *all_words).status == 0
     assert "is in use by process" in refusals[1]

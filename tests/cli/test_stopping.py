@@ -9,7 +9,7 @@ from cli.conftest import Adm
 from evaluation.stubs import spots
 
 from adm.app.cli import RESUMING, after_stopping
-from adm.app.scoring.statistics import CHUNK
+from adm.app.scoring.extraction import PART
 
 # Each image whose features are computed is a line of `extracted`; the file `stop` is a Ctrl-C
 # after as many images as it says.
@@ -30,7 +30,7 @@ def pool(images):
     return grid.flatten(1)
 """
 OPTIONS = ("--features", "counted.py:pool", "--device", "cpu")
-COUNT = 2 * CHUNK + 10
+COUNT = 2 * PART + 10
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def left(here: Path) -> set[str]:
 def test_what_was_extracted_before_ctrl_c_is_not_extracted_again(
     here: Path, adm: Adm, words: tuple[object, ...], written: set[str]
 ) -> None:
-    Path("stop").write_text(str(CHUNK + 20))
+    Path("stop").write_text(str(PART + 20))
     stopped = adm(*words, *OPTIONS)
     assert stopped.status == 130
     assert stopped.err.splitlines()[-1] == "adm: stopped; run the same command again to resume"
@@ -82,7 +82,7 @@ def test_what_was_extracted_before_ctrl_c_is_not_extracted_again(
     sets = 1 if words[0] in ("reference", "cluster") else 2
     assert len(again) < sets * COUNT
     repeated = (before & again).total()
-    assert repeated < CHUNK  # those of the chunk that was not finished
+    assert repeated < PART  # those of the chunk that was not finished
     assert (before | again).total() >= sets * COUNT
     assert left(here) == written
     assert not list((here / "cache").rglob("*.npz"))

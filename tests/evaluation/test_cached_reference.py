@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from evaluation.stubs import blocks, spots, together
 
-from adm.app.scoring import Extraction, FeatureSet, Report, extract, make_reference, statistics
+from adm.app.scoring import Extraction, FeatureSet, Report, extract, extraction, make_reference
 from adm.app.study.scoring import _origin, cached_reference
 from adm.data import Source
 
@@ -15,8 +15,8 @@ COUNT = 50
 
 
 @pytest.fixture(autouse=True)
-def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(statistics, "CHUNK", 8)
+def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extraction, "PART", 8)
 
 
 def changed_last(source: Source) -> Source:

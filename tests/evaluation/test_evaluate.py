@@ -7,6 +7,7 @@ from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +17,11 @@ from evaluation.stubs import blocks, spots, taken, together
 from rich.console import Console
 
 from adm.app.scoring import (
+    Comparison,
     Extraction,
+    Opened,
     Reference,
+    Report,
     evaluate,
     extract,
     is_reference,
@@ -31,8 +35,9 @@ from adm.app.scoring import (
 )
 from adm.app.scoring.classes import class_scores
 from adm.app.scoring.manifest import described, label_counts, versions
-from adm.data import open_source
+from adm.data import Source, open_source
 from adm.data.export import save_images
+from adm.features import Features
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.folder import sample_into
 from adm.generation.job import Job
@@ -43,13 +48,18 @@ from adm.samplers.words import from_json
 COUNT = 120
 
 
+def score(samples: Source | Opened, real: Reference, features: Features, **options: Any) -> Report:
+    opened = samples if isinstance(samples, Opened) else Opened(samples)
+    return evaluate(opened, real, features, Comparison(**{"resamples": 20} | options))
+
+
 @pytest.fixture(scope="module")
 def real() -> Reference:
     return make_reference(spots(COUNT), blocks())
 
 
 def test_the_report_says_what_it_follows_from(real: Reference, tmp_path: Path) -> None:
-    report = evaluate(spots(60, seed=1), real, blocks(), resamples=50, seed=3)
+    report = score(spots(60, seed=1), real, blocks(), resamples=50, seed=3)
     told = report.manifest
     assert told["features"] == {"name": "blocks", "fingerprint": "blocks-1"}
     generated = told["generated"]
@@ -66,7 +76,7 @@ def test_the_report_says_what_it_follows_from(real: Reference, tmp_path: Path) -
 def test_a_report_is_the_same_from_its_file(real: Reference, tmp_path: Path) -> None:
     path = tmp_path / "deep" / "report.json"
     for _ in range(2):
-        report = evaluate(spots(60, seed=1), real, blocks(), resamples=50)
+        report = score(spots(60, seed=1), real, blocks(), resamples=50)
         before = path.read_bytes() if path.exists() else None
         report.save(path)
     assert path.read_bytes() == before
@@ -84,9 +94,12 @@ def test_a_report_is_the_same_from_its_file(real: Reference, tmp_path: Path) -> 
 
 
 def test_every_process_has_the_report(real: Reference) -> None:
-    alone = evaluate(spots(60, seed=1), real, blocks(), resamples=50)
+    alone = score(spots(60, seed=1), real, blocks(), resamples=50)
     each = together(
-        2, lambda d: evaluate(spots(60, seed=1), real, blocks(), Extraction(d), resamples=50)
+        2,
+        lambda d: evaluate(
+            Opened(spots(60, seed=1)), real, blocks(), Comparison(resamples=50), Extraction(d)
+        ),
     )
     assert [one.to_json() for one in each] == [alone.to_json()] * 2
 
@@ -100,7 +113,7 @@ def test_samples_of_ours_say_how_they_were_made(tmp_path: Path) -> None:
     assert opened.source.labels.tolist() == [0, 1, 2, 2, 1, 0]
     assert opened.source.classes == tiny.CLASSES
     real = make_reference(tiny.stripes(), blocks())
-    report = evaluate(opened.source, real, blocks(), made=opened.made, resamples=20)
+    report = score(opened, real, blocks())
     made = report.manifest["generated"]["made"]
     assert from_json(made["sampling"]) == sampling
     assert made["model"]["sha256"] == job.manifest()["model"]["sha256"]
@@ -174,11 +187,11 @@ def test_the_same_images_by_any_road_are_the_same_images(tmp_path: Path) -> None
 def test_other_sizes_are_refused_until_it_is_said_what_to_do(real: Reference) -> None:
     large = spots(60, seed=1, size=16)
     with pytest.raises(ValueError, match=r'16x16 .* reference of 8x8; set resize="to-reference"'):
-        evaluate(large, real, blocks())
+        score(large, real, blocks())
     with pytest.raises(ValueError, match="resize must be to-reference or none, got 'bigger'"):
-        evaluate(large, real, blocks(), resize="bigger")
-    as_it_is = evaluate(large, real, blocks(), resize="none", resamples=20)
-    fitted = evaluate(large, real, blocks(), resize="to-reference", resamples=20)
+        score(large, real, blocks(), resize="bigger")
+    as_it_is = score(large, real, blocks(), resize="none")
+    fitted = score(large, real, blocks(), resize="to-reference")
     assert as_it_is.manifest["generated"]["size"] == [16, 16]
     assert fitted.manifest["generated"]["size"] == [8, 8]
     assert as_it_is.scores["frechet"] != fitted.scores["frechet"]
@@ -214,14 +227,14 @@ def test_resizing_keeps_even_images_however_they_are_read(tmp_path: Path) -> Non
 
 
 def test_few_images_come_with_a_word_and_an_estimate(real: Reference) -> None:
-    report = evaluate(spots(240, seed=1), real, blocks(), resamples=20)
+    report = score(spots(240, seed=1), real, blocks())
     first = report.warnings[0]
     assert first.startswith("Fréchet distance (blocks) of 240 images is biased upwards")
     estimate = max(0, report.scores["frechet_at_infinity"].value)  # of what is never below it
     assert f"about {estimate:.4g}" in first
-    few = evaluate(spots(12, seed=1), real, blocks(), resamples=20)
+    few = score(spots(12, seed=1), real, blocks())
     assert "12 images, no more than the 16 features, is biased" in few.warnings[0]
-    as_many = evaluate(spots(16, seed=1), real, blocks(), resamples=20)
+    as_many = score(spots(16, seed=1), real, blocks())
     assert "16 images, no more than the 16 features, is biased" in as_many.warnings[0]
     assert "infinitely many" not in few.warnings[0]
     assert "frechet_at_infinity" not in few.scores
@@ -229,22 +242,22 @@ def test_few_images_come_with_a_word_and_an_estimate(real: Reference) -> None:
 
 def test_many_images_come_without(real: Reference, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(import_module("adm.app.scoring.evaluate"), "USUAL_COUNT", 60)
-    assert evaluate(spots(60, seed=1), real, blocks(), resamples=20).warnings == ()
+    assert score(spots(60, seed=1), real, blocks()).warnings == ()
 
 
 def test_classes_in_other_shares_are_named(real: Reference) -> None:
     source = taken(spots(COUNT, seed=1), [*range(0, COUNT, 3), 1, 2, 4, 5])
-    said = " ".join(evaluate(source, real, blocks(), resamples=20).warnings)
+    said = " ".join(score(source, real, blocks()).warnings)
     assert "circle is 90.9% of the samples and 33.3% of the reference" in said
 
 
 def test_other_features_are_refused(real: Reference) -> None:
     with pytest.raises(ValueError, match="made with the features blocks, got others"):
-        evaluate(spots(60), real, blocks("others"))
+        score(spots(60), real, blocks("others"))
 
 
 def test_what_is_shown_names_the_features_and_the_sets(real: Reference) -> None:
-    report = evaluate(spots(60, seed=1), real, blocks(), resamples=20)
+    report = score(spots(60, seed=1), real, blocks())
     console = Console(record=True, width=100, file=io.StringIO())
     report.show(console)
     shown = console.export_text()
@@ -257,5 +270,5 @@ def test_what_is_shown_names_the_features_and_the_sets(real: Reference) -> None:
 
 def test_scores_of_extracted_features_are_those_of_the_images(real: Reference) -> None:
     source = spots(60, seed=1)
-    report = report_on(extract(source, blocks()), real, resamples=20)
-    assert report.to_json() == evaluate(source, real, blocks(), resamples=20).to_json()
+    report = report_on(extract(source, blocks()), real, Comparison(resamples=20))
+    assert report.to_json() == score(source, real, blocks()).to_json()

@@ -10,8 +10,7 @@ import torch
 
 import adm
 from adm.app.cli import main
-from adm.app.scoring import Extraction, Report
-from adm.app.scoring.front import Comparison
+from adm.app.scoring import Comparison, Extraction, Report
 from adm.generation.job import Job
 from adm.processes import Devices
 
@@ -139,7 +138,10 @@ def test_options_out_of_range_are_refused(options: dict[str, int], message: str)
     [
         ({"samples": torch.zeros(4, 1, 8, 8)}, "samples must be .* data spec, got Tensor$"),
         ({"samples": 3}, "samples must be .* data spec, got int 3"),
-        ({"reference": None}, "reference must be a path or a data spec.* got NoneType None"),
+        (
+            {"reference": None},
+            "reference must be a reference, .* got NoneType None",
+        ),
         ({"features": 3}, "features must be a features spec such as 'inception', got int 3"),
         ({"comparison": 3}, r"comparison must be Comparison\(...\), got int 3"),
     ],

@@ -15,7 +15,6 @@ from adm.app.scoring import (
     load_reference,
     make_reference,
     reference,
-    reference_file,
 )
 from adm.app.scoring.reference import Reference, reference_of, stored_rows, stored_statistics
 from adm.data import open_source
@@ -91,17 +90,6 @@ def test_statistics_are_of_all_images_and_10_000_are_kept() -> None:
     images, labels = source.batch(rows.tolist())
     assert np.array_equal(found.images, images.permute(0, 2, 3, 1))
     assert np.array_equal(found.labels, labels)
-
-
-def test_many_images_lie_on_disk_and_give_the_same_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make_reference(spots(COUNT), blocks()).save(tmp_path / "a.npz")
-    monkeypatch.setattr(reference, "HELD", 100)
-    found = make_reference(spots(COUNT), blocks())
-    assert isinstance(found.images, np.memmap)
-    found.save(tmp_path / "b.npz")
-    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
 
 
 def test_what_is_kept_is_spread_over_all_whatever_the_order_of_classes() -> None:
@@ -249,7 +237,7 @@ def test_a_file_that_cannot_be_written_leaves_nothing(
         path.write_bytes(b"half of it")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(reference_file, "write_npz", full)
+    monkeypatch.setattr(reference, "write_npz", full)
     with pytest.raises(OSError, match="No space"):
         made.save(tmp_path / "ref.npz")
     assert not [*tmp_path.iterdir()]

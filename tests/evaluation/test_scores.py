@@ -48,7 +48,7 @@ def test_every_score_is_that_of_its_metric(real: Reference, other: FeatureSet) -
     found = scores(other, real, only=SCORES)
     assert tuple(found) == SCORES
     assert found["frechet"].value == frechet_distance(real.statistics, statistics(other.pool))
-    spatial = statistics(other.spatial_features)
+    spatial = statistics(other.spatial)
     assert found["spatial_frechet"].value == pytest.approx(frechet_distance(real.spatial, spatial))
     p = np.exp(other.logits.astype(float))
     p /= p.sum(axis=1, keepdims=True)
@@ -171,7 +171,7 @@ def test_a_class_too_many_costs_recall_and_distance(real: Reference) -> None:
 
 
 def test_statistics_that_a_file_states_stand_for_the_images(real: Reference) -> None:
-    restated = replace(features_of(seed=3), stored=real.statistics, stored_spatial=real.spatial)
+    restated = replace(features_of(seed=3), stored=(real.statistics, real.spatial))
     found = scores(restated, real)
     assert found["frechet"].value == found["spatial_frechet"].value == 0
     assert math.isnan(found["frechet"].low)

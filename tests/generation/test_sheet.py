@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from adm.app.scoring.opening import open_images
+from adm.app.scoring.images import open_images
 from adm.data.naming import ANIMATION, ARCHIVE, SHEET
 from adm.data.registry import open_source
 from adm.generation import blocks

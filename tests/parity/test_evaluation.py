@@ -10,13 +10,13 @@ from parity.goldens import Arrays, each_entry
 
 from adm.app.scoring import FeatureSet, Reference, extract, scores
 from adm.app.scoring.reference import load_reference
-from adm.metrics import Moments, statistics
+from adm.metrics import statistics
 
 
 def features_of(pool: np.ndarray, logits: np.ndarray | None = None) -> FeatureSet:
     """A set of images with these features."""
     few = extract(spots(4), blocks("inception"))
-    return replace(few, count=len(pool), pool=pool, moments=Moments.of(pool), logits=logits)
+    return replace(few, pool=pool, logits=logits)
 
 
 @each_entry("evaluator/fid.json")

@@ -358,7 +358,7 @@ def test_the_scores_are_those_of_the_kept_samples(
     for i, point in enumerate(plan().points):
         opened = open_images(str(out / "samples" / point.name))
         scorer = scoring.scorers[0]
-        report = evaluate(opened.source, scorer.reference, scorer.features, made=opened.made)
+        report = evaluate(opened, scorer.reference, scorer.features)
         kept = result.networks[0].scores[i]
         assert kept.keys() == report.scores.keys()
         for key, score in report.scores.items():

@@ -128,9 +128,8 @@ def evaluate(
         places.file(out, "--out", "report.json")
     from rich.console import Console
 
-    from adm.app.scoring import Extraction
-    from adm.app.scoring.front import Comparison
-    from adm.app.scoring.front import evaluate as compare
+    from adm.app.scoring import Comparison, Extraction
+    from adm.app.scoring import evaluate as compare
 
     comparison = Comparison(
         split=split,

@@ -81,7 +81,7 @@ def reference(
     if out.suffix.lower() != ".npz":
         raise ValueError(f"a reference is an .npz file, got --out {out}; give --out {out.name}.npz")
     from adm.app.scoring import Extraction, make_reference, open_images
-    from adm.app.scoring.opening import first
+    from adm.app.scoring.images import first
 
     devices = joined(device)
     chosen = features_named(features, devices)

@@ -75,7 +75,7 @@ def features_for(
 @contextmanager
 def with_progress(extraction: "Extraction", what: str, count: int) -> Iterator["Extraction"]:
     """Show the progress of this rank's share of `count` images, on the main rank only."""
-    from adm.app.scoring.statistics import own_images
+    from adm.app.scoring.extraction import own_images
 
     if not count or not extraction.devices.main:
         yield extraction

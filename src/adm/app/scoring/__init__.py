@@ -1,7 +1,8 @@
-"""Source -> FeatureSet, Reference; FeatureSet, Reference -> Report: scores with intervals."""
+"""Samples, reference, features -> Report: scores with intervals; nearest images; clusters."""
 
-from adm.app.scoring.evaluate import at_size, check_size, evaluate, report_on
-from adm.app.scoring.opening import Opened, open_images, resized
+from adm.app.scoring.evaluate import Comparison, at_size, check_size, evaluate, report_on
+from adm.app.scoring.extraction import Extraction, FeatureSet, extract
+from adm.app.scoring.images import Opened, open_images, resized
 from adm.app.scoring.reference import (
     Reference,
     complete_reference,
@@ -11,9 +12,9 @@ from adm.app.scoring.reference import (
 )
 from adm.app.scoring.report import Report, load_report
 from adm.app.scoring.scores import Score, scores, title
-from adm.app.scoring.statistics import Extraction, FeatureSet, extract
 
 __all__ = [
+    "Comparison",
     "Extraction",
     "FeatureSet",
     "Opened",

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from adm.app.scoring.extraction import FeatureSet
 from adm.app.scoring.reference import Reference
-from adm.app.scoring.statistics import FeatureSet
 from adm.metrics import by_class, membership
 
 LEAST = 20  # images per class in each set; with fewer, scores of neighbours are unreliable

@@ -1,112 +1,223 @@
-"""Source, Reference, Features, Extraction -> Report."""
+"""Samples, reference, features, Comparison -> Report."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import torch
 
 from adm.app.scoring.classes import class_scores
+from adm.app.scoring.extraction import DEFAULT, Extraction, FeatureSet, extract
+from adm.app.scoring.images import Opened, first, open_images, open_samples, resized
 from adm.app.scoring.manifest import described, label_counts, versions
-from adm.app.scoring.opening import resized
-from adm.app.scoring.reference import Reference, check_features
+from adm.app.scoring.reference import (
+    Reference,
+    complete_reference,
+    is_reference,
+    load_reference,
+    make_reference,
+    stored_statistics,
+)
 from adm.app.scoring.report import Report
-from adm.app.scoring.scores import USUAL, Score, scores, title
-from adm.app.scoring.statistics import DEFAULT, Extraction, FeatureSet, extract
+from adm.app.scoring.scores import FLOAT16, USUAL, Score, scores, title
+from adm.arguments import check
 from adm.data import Source
-from adm.features import Features
+from adm.features import Features, open_features, recorded_features
+from adm.generation.job import Job
+from adm.generation.samples import Samples
 from adm.metrics.bootstrap import RESAMPLES
 from adm.metrics.manifold import DENSITY_NEIGHBOURS
 from adm.processes import Devices
 
+DEFAULT_FEATURES = "inception"
 RESIZE = ("to-reference", "none")
 USUAL_COUNT = 50_000  # samples in published scores
 SHARES_DIFFER = 0.05  # least difference of the fractions of a class for a warning
 
+# Extraction, description, number of images -> the extraction with its progress shown.
+Shown: TypeAlias = Callable[[Extraction, str, int], AbstractContextManager[Extraction]]
 
-# More than six parameters: the keyword-only ones are independent and have defaults.
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """How samples and reference are made comparable, and which scores are computed.
+
+    Attributes:
+        split: split of the reference, if it is data: "train" or "test".
+        size: (H, W) to which image files of samples and reference are resized and cropped.
+        channels: 1, 3 or 4; by default 3 for image files, while arrays keep theirs.
+        count: number of samples to score, the first ones; None for all.
+        resize: for images of another size than those of the reference: "to-reference" resizes
+            them, "none" leaves them to the preprocessing of the features; None refuses them.
+        float16: whether to add precision and recall computed in float16, as the released evaluator
+            does.
+        resamples: bootstrap resamples for each interval.
+        seed: random seed of the resamples and of the subsets of images.
+
+    Raises:
+        ValueError: `seed` is negative, `resamples` is less than 2, or `resize` is unknown.
+    """
+
+    split: str = "train"
+    size: tuple[int, int] | None = None
+    channels: int | None = None
+    count: int | None = None
+    resize: str | None = None
+    float16: bool = False
+    resamples: int = RESAMPLES
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ValueError(f"seed must be 0 or more, got {self.seed}")
+        if self.resamples < 2:
+            raise ValueError(
+                f"resamples=... must be at least 2, got {self.resamples}; 1000 is usual"
+            )
+        if self.resize not in (None, *RESIZE):
+            raise ValueError(f"resize must be {' or '.join(RESIZE)}, got {self.resize!r}")
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether samples are scored as stored."""
+        return all(each is None for each in (self.count, self.resize, self.channels))
+
+
 def evaluate(
-    source: Source,
-    reference: Reference,
-    features: Features,
+    samples: str | Path | Samples | Job | Opened,
+    reference: str | Path | Reference,
+    features: str | Features | None = None,
+    comparison: Comparison | None = None,
     extraction: Extraction = DEFAULT,
-    *,
-    resize: str | None = None,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    only: Sequence[str] = USUAL,
-    made: dict[str, Any] | None = None,
+    shown: Shown = lambda extraction, what, count: nullcontext(extraction),
 ) -> Report:
-    """Score images against a reference.
+    """Score samples against a reference, as `adm evaluate` does.
 
     Args:
-        source: at least 2 images of one size.
-        reference: a reference of the same features.
-        features: the extractor.
-        extraction: ranks, batch size, cache folder and progress.
-        resize: for images of another size than those of the reference: `"to-reference"` resizes
-            them, `"none"` leaves them to the preprocessing of the features.
-        resamples, seed, only: see `scores`.
-        made: the sampling manifest, for the report.
+        samples: the result of `Pipeline.sample`, or a data spec: a sample folder, an .npz file of
+            the released layout, or other data; or the job of `Pipeline.job`, whose images are
+            sampled while their features are extracted, and not stored; or images that were opened
+            by `open_images`.
+        reference: a reference; a file of `adm reference`, a released file, or a data spec to
+            compute a reference from.
+        features: an extractor or its spec: "inception", "efficientnet-lite0", "dinov2", a
+            classifier, or "module:function"; by default those of the reference if they come with
+            this package, or "inception". A function or classifier of the caller's must be given.
+        comparison: sizes, channels and scores; defaults if None.
+        extraction: device, batch size and cache folder.
+        shown: adds progress to an extraction.
 
     Returns:
         The report, equal on every rank.
 
     Raises:
-        ValueError: the reference is of other features, the images are of another size and `resize`
-            is None, or an error of `extract`.
+        ValueError: the images or the features cannot be compared.
     """
-    check_features(reference, features)
-    source = at_size(source, reference.size, resize)
-    generated = extract(source, features, extraction)
-    return report_on(
-        generated,
-        reference,
-        devices=extraction.devices,
-        resamples=resamples,
-        seed=seed,
-        only=only,
-        made=made,
-        resize=resize,
-    )
+    check("samples", samples, (str, Path, Samples, Job, Opened), "samples, a job, or a data spec")
+    check("reference", reference, (str, Path, Reference), "a reference, a path or a data spec")
+    check("features", features, (str, Features, type(None)), "a features spec such as 'inception'")
+    options = comparison or Comparison()
+    check("comparison", options, (Comparison,), "Comparison(...)")
+    opened = _open(samples, options)
+    source = opened.source if options.count is None else first(opened.source, options.count)
+    against = _reference(reference, options)
+    size = against.size if isinstance(against, Reference) else against.shape[1:]
+    source = at_size(source, size, options.resize)
+    chosen, real = _with_features(against, features, _part(extraction, "reference"), shown)
+    what = f"extracting features of {source.name}"
+    with shown(_part(extraction, "samples"), what, len(source)) as each:
+        generated = extract(source, chosen, each)
+    if options.unchanged and isinstance(samples, str | Path):
+        generated = replace(generated, stored=stored_statistics(str(samples), chosen))
+    return report_on(generated, real, options, made=opened.made, devices=extraction.devices)
 
 
-# More than six parameters: the keyword-only ones are independent and have defaults.
+def _open(samples: str | Path | Samples | Job | Opened, options: Comparison) -> Opened:
+    if isinstance(samples, Opened):
+        return samples
+    if isinstance(samples, Samples | Job):
+        return open_samples(samples)
+    return open_images(str(samples), size=options.size, channels=options.channels, pad=False)
+
+
+def _reference(reference: str | Path | Reference, options: Comparison) -> Reference | Source:
+    """Open a reference, or the data to compute it from."""
+    if isinstance(reference, Reference):
+        return reference
+    if is_reference(reference):
+        return load_reference(reference)
+    return open_images(
+        str(reference), split=options.split, size=options.size, channels=options.channels
+    ).source
+
+
+def _with_features(
+    against: Reference | Source,
+    features: str | Features | None,
+    extraction: Extraction,
+    shown: Shown,
+) -> tuple[Features, Reference]:
+    """Open features, and complete their reference, or compute it from data."""
+    device, what = extraction.devices.device, f"extracting features of {against.name}"
+    if features is None and isinstance(against, Reference):
+        features = recorded_features(against.features, against.name, device)
+    if not isinstance(features, Features):
+        features = open_features(features or DEFAULT_FEATURES, device)
+    if isinstance(against, Reference):
+        with shown(extraction, what, against.missing) as each:
+            return features, complete_reference(against, features, each)
+    with shown(extraction, what, len(against)) as each:
+        return features, make_reference(against, features, each)
+
+
+def _part(extraction: Extraction, name: str) -> Extraction:
+    """Return the extraction with a sub-folder of its cache, for one of several sets of images."""
+    if extraction.work is None:
+        return extraction
+    return replace(extraction, work=extraction.work / name)
+
+
 def report_on(
     generated: FeatureSet,
     reference: Reference,
+    comparison: Comparison | None = None,
     *,
-    devices: Devices | None = None,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    only: Sequence[str] = USUAL,
     made: dict[str, Any] | None = None,
-    resize: str | None = None,
+    devices: Devices | None = None,
 ) -> Report:
     """Score extracted features; the main rank computes, and every rank returns the report.
 
     Args:
+        generated: of images of the size that `comparison.resize` says.
+        made: the sampling manifest, for the report.
         devices: the ranks, all of which must call; by default a single one on the CPU.
 
     Raises:
         ValueError: the reference is of other features.
     """
+    options = comparison or Comparison()
     devices = devices or Devices(torch.device("cpu"))
-    reports: list[Report] = []
 
-    def act() -> None:
+    def report() -> Report:
         # Exact comparisons of distances need float64, which MPS does not support.
         device = str(devices.device) if devices.device.type == "cuda" else "cpu"
-        found = scores(
-            generated, reference, only=only, resamples=resamples, seed=seed, device=device
+        own = scores(
+            generated,
+            reference,
+            only=(*USUAL, *(FLOAT16 if options.float16 else ())),
+            resamples=options.resamples,
+            seed=options.seed,
+            device=device,
         )
-        manifest = _manifest(generated, reference, made, resize)
-        manifest |= {"resamples": resamples, "seed": seed}
+        manifest = _manifest(generated, reference, made, options.resize)
+        manifest |= {"resamples": options.resamples, "seed": options.seed}
         classes = class_scores(generated, reference, device)
-        warnings = _of_bias(generated, found) + _of_comparison(generated, reference, resize)
-        reports.append(Report(generated.name, found, manifest, classes, tuple(warnings)))
+        warnings = _of_bias(generated, own) + _of_comparison(generated, reference, options.resize)
+        return Report(generated.name, own, manifest, classes, tuple(warnings))
 
-    devices.once(act)
-    return devices.gather(reports[0] if reports else None)[0]
+    return devices.told(report)
 
 
 def at_size(source: Source, size: tuple[int, int] | None, resize: str | None) -> Source:
@@ -114,10 +225,10 @@ def at_size(source: Source, size: tuple[int, int] | None, resize: str | None) ->
 
     Args:
         size: (H, W) of the images of the reference, or None if it has none.
-        resize: see `evaluate`.
+        resize: see `Comparison`.
 
     Raises:
-        ValueError: the images are of another size and `resize` is None, or `resize` is unknown.
+        ValueError: the images are of another size and `resize` is None, or there are none.
     """
     if len(source) < 1:
         raise ValueError(
@@ -140,8 +251,6 @@ def check_size(
         own: their (H, W).
         size, resize: see `at_size`.
     """
-    if resize not in (None, *RESIZE):
-        raise ValueError(f"resize must be {' or '.join(RESIZE)}, got {resize!r}")
     if resize is None and size not in (None, own):
         raise ValueError(
             f"{name} has images of {own[0]}x{own[1]} and the reference of "

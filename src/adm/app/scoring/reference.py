@@ -1,36 +1,149 @@
-"""Source, Features, Extraction -> Reference; path -> Reference."""
+"""Source, Features, Extraction -> Reference <-> .npz file of the released layout.
 
-from dataclasses import replace
+    mu, sigma       mean and covariance of the features of all images
+    mu_s, sigma_s   the same of the spatial features, if the network has them
+    arr_0           up to 10,000 of the images, (n, H, W, C) uint8, for precision and recall
+    features        (n, D) float32, those of arr_0
+    labels          (n,) int64, and classes, if there are several
+    adm             JSON: features, number of images, their source
+
+The last four are additions of this package. A file without `adm` is read as a released reference,
+whose features are Inception's.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
+from adm.app.scoring.extraction import DEFAULT, Extraction, FeatureSet, extract
 from adm.app.scoring.manifest import label_counts, versions
-from adm.app.scoring.reference_file import IMAGES, INCEPTION, Reference
-from adm.app.scoring.reference_reader import is_reference, read
-from adm.app.scoring.statistics import DEFAULT, Extraction, FeatureSet, extract
-from adm.app.scoring.temporary import temporary
 from adm.data import Source
+from adm.data.arrays import list_arrays, text_of
 from adm.data.naming import at_home
 from adm.features import Features
-from adm.metrics import Statistics
+from adm.features.contract import LARGEST
+from adm.limits import MOST_CLASSES
+from adm.metrics import Statistics, neighbour_distances
+from adm.metrics.frechet import check_statistics
+from adm.metrics.manifold import DENSITY_NEIGHBOURS
 from adm.shown import printable, short
+from adm.store.arrays import array_names, load_arrays, write_npz
+from adm.store.files import new_file
+from adm.store.hashes import sha256
+from adm.store.parsed import as_type, parse_json
 
-HELD = 1 << 26  # most bytes of images in memory; larger sets use a temporary file
+IMAGES = 10_000  # most images stored, as in the released files
+ROWS = 1024  # of features that are checked at a time
+INCEPTION = "inception"
+STATISTICS = (("mu", "sigma"), ("mu_s", "sigma_s"))
+NAMES = (*STATISTICS[0], *STATISTICS[1], "arr_0", "arr_1", "features", "labels", "classes", "adm")
+SUFFIX = ".npz"
 
-__all__ = [
-    "INCEPTION",
-    "Reference",
-    "check_features",
-    "complete_reference",
-    "is_reference",
-    "load_reference",
-    "make_reference",
-    "reference_of",
-    "stored_statistics",
-]
+Count: TypeAlias = Annotated[int, Field(ge=0, lt=1 << 63)]
+
+
+@dataclass(frozen=True)
+class About:
+    """The JSON object `adm` of a file, of which any entry may be absent.
+
+    Attributes:
+        features, fingerprint, count: as in `Reference`.
+        manifest: as in `Reference`; its `labels` are a `Count` by class.
+    """
+
+    features: Annotated[str, Field(min_length=1, max_length=1000)] = INCEPTION
+    fingerprint: Annotated[str, Field(max_length=1000)] | None = None
+    count: Count | None = None
+    manifest: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """Statistics of real images, and some of the images, to compare samples with.
+
+    Attributes:
+        features: name of the features.
+        fingerprint: fingerprint of the features; None if the file does not record it.
+        statistics: mean and covariance of the features of all images.
+        spatial: mean and covariance of their spatial features, or None.
+        pool: (n, D) float32 features of `images`, or None.
+        images: (n, H, W, C) uint8, or None.
+        labels: (n,) int64 labels of `images`, or None.
+        classes: name of each label.
+        count: number of images of the statistics; None if the file does not record it.
+        manifest: source, hashes and versions.
+    """
+
+    features: str
+    fingerprint: str | None
+    statistics: Statistics
+    spatial: Statistics | None = None
+    pool: np.ndarray | None = None
+    images: np.ndarray | None = None
+    labels: np.ndarray | None = None
+    classes: tuple[str, ...] = ()
+    count: int | None = None
+    manifest: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """File name or source, for messages."""
+        return str(self.manifest.get("file") or self.manifest.get("source") or "the reference")
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(H, W) of `images`; None without images."""
+        return None if self.images is None else (self.images.shape[1], self.images.shape[2])
+
+    @property
+    def missing(self) -> int:
+        """Number of `images` whose features have not been extracted: all of them, or none."""
+        return 0 if self.images is None or self.pool is not None else len(self.images)
+
+    @cached_property
+    def reach(self) -> np.ndarray | None:
+        """(n, 5) squared distances of `pool` to its nearest neighbours, cached."""
+        if self.pool is None or len(self.pool) <= DENSITY_NEIGHBOURS:
+            return None
+        return neighbour_distances(self.pool, DENSITY_NEIGHBOURS)
+
+    def is_of(self, features: Features) -> bool:
+        """Whether it was made with these features: by fingerprint, or by name if it has none.
+
+        The name of a function is the path by which it was opened, and may differ.
+        """
+        if self.fingerprint is None:
+            return self.features == features.name
+        return self.fingerprint == features.fingerprint
+
+    def save(self, path: str | Path) -> None:
+        """Write the file atomically; equal references give equal bytes.
+
+        Raises:
+            ValueError: the name does not end in .npz.
+        """
+        path = Path(path)
+        if path.suffix.lower() != SUFFIX:
+            raise ValueError(f"a reference is an .npz file, got {path}; name it {path.name}.npz")
+        entries: dict[str, np.ndarray | None] = {}
+        for names, one in zip(STATISTICS, (self.statistics, self.spatial), strict=True):
+            if one is not None:
+                entries |= dict(zip(names, (one.mean, one.covariance), strict=True))
+        entries |= {"arr_0": self.images, "features": self.pool, "labels": self.labels}
+        if self.labels is not None:
+            entries["classes"] = np.array(self.classes)
+        about = {"features": self.features, "fingerprint": self.fingerprint, "count": self.count}
+        entries["adm"] = np.array(json.dumps(about | {"manifest": self.manifest}, sort_keys=True))
+        with new_file(path) as part:
+            write_npz(part, {key: array for key, array in entries.items() if array is not None})
 
 
 def make_reference(
@@ -95,21 +208,6 @@ def stored_rows(count: int, images: int = IMAGES) -> np.ndarray:
     return np.sort(np.random.default_rng(0).choice(count, images, replace=False))
 
 
-def load_reference(path: str | Path, features: Features | None = None) -> Reference:
-    """Open a reference file of this package or of the released system.
-
-    Args:
-        path: the file.
-        features: the extractor of the samples. If it is given, the reference is checked against it
-            and completed (see `complete_reference`).
-
-    Raises:
-        ValueError: the file is not a reference, is damaged, or is of other features.
-    """
-    reference = read(at_home(path))
-    return reference if features is None else complete_reference(reference, features)
-
-
 def complete_reference(
     reference: Reference, features: Features, extraction: Extraction = DEFAULT
 ) -> Reference:
@@ -141,6 +239,40 @@ def complete_reference(
     return replace(reference, pool=pool, fingerprint=features.fingerprint)
 
 
+def check_features(reference: Reference, features: Features) -> None:
+    """Raise ValueError unless the reference is of these features."""
+    name, made = reference.name, printable(short(reference.features))
+    if not reference.is_of(features):
+        if reference.features != features.name:
+            raise ValueError(
+                f"{name} was made with the features {made}, got {features.name}; open the features "
+                f"{made} (a function or a classifier by its file), or make another reference"
+            )
+        raise ValueError(
+            f"{name} was made with other weights or preprocessing of {made} (fingerprint "
+            f"{printable(short(str(reference.fingerprint)))}, got {features.fingerprint}); make "
+            "the reference again"
+        )
+    dim = len(reference.statistics.mean)
+    if features.dim not in (None, dim):
+        raise ValueError(
+            f"{name} holds statistics of {dim} features and {features.name} has {features.dim}; "
+            "make the reference again"
+        )
+
+
+def is_reference(path: str | Path) -> bool:
+    """Return whether this is an .npz file with `mu` and `sigma`.
+
+    Raises:
+        ValueError: the .npz file cannot be read.
+    """
+    path = at_home(path)
+    if path.suffix.lower() != SUFFIX or not path.is_file():
+        return False
+    return {*STATISTICS[0]} <= {*array_names(path)}
+
+
 def stored_statistics(
     path: str | Path, features: Features
 ) -> tuple[Statistics, Statistics | None] | None:
@@ -153,53 +285,165 @@ def stored_statistics(
     """
     if not is_reference(path):
         return None
-    found = load_reference(path)
-    if not _are_of(found, features):
-        return None
-    return found.statistics, found.spatial
+    reference = load_reference(path)
+    return (reference.statistics, reference.spatial) if reference.is_of(features) else None
 
 
-def check_features(reference: Reference, features: Features) -> None:
-    """Raise ValueError unless the reference is of these features."""
-    name, made = reference.name, printable(short(reference.features))
-    known = printable(short(str(reference.fingerprint)))
-    if not _are_of(reference, features):
-        if reference.features != features.name:
-            raise ValueError(
-                f"{name} was made with the features {made}, got {features.name}; open the features "
-                f"{made} (a function or a classifier by its file), or make another reference"
-            )
-        raise ValueError(
-            f"{name} was made with other weights or preprocessing of {made} (fingerprint "
-            f"{known}, got {features.fingerprint}); make the reference again"
-        )
-    dim = len(reference.statistics.mean)
-    if features.dim not in (None, dim):
-        raise ValueError(
-            f"{name} holds statistics of {dim} features and {features.name} has {features.dim}; "
-            "make the reference again"
-        )
+def load_reference(path: str | Path, features: Features | None = None) -> Reference:
+    """Open a reference file of this package or of the released system.
 
+    Args:
+        path: the file.
+        features: the extractor of the samples. If it is given, the reference is checked against it
+            and completed (see `complete_reference`).
 
-def _are_of(reference: Reference, features: Features) -> bool:
-    """Whether the reference is of these features: by fingerprint, or by name if it has none.
-
-    The name of a function is the path by which it was opened, and may differ.
+    Raises:
+        ValueError: the file is not a reference, is damaged, or is of other features.
     """
-    if reference.fingerprint is None:
-        return reference.features == features.name
-    return reference.fingerprint == features.fingerprint
+    path = at_home(path)
+    arrays = load_arrays(path, NAMES)
+    if not set(STATISTICS[0]) <= arrays.keys():
+        raise ValueError(
+            f"{path} is not a reference: it holds the arrays {list_arrays(path)} and not mu and "
+            "sigma; make one with make_reference or `adm reference`"
+        )
+    about = _about(path, arrays)
+    statistics = [
+        Statistics(arrays[mean], arrays[covariance])
+        if mean in arrays and covariance in arrays
+        else None
+        for mean, covariance in STATISTICS
+    ]
+    assert statistics[0] is not None
+    dim = len(statistics[0].mean) if statistics[0].mean.ndim else 0
+    for one in statistics:
+        if one is not None:
+            _check_statistics(path, one)
+    images, pool = arrays.get("arr_0"), arrays.get("features")
+    if images is not None and (images.dtype != np.uint8 or images.ndim != 4 or not images.size):
+        raise ValueError(
+            f"{path} holds images as {images.dtype} {images.shape}, expected uint8 (n, H, W, C)"
+        )
+    rows = None if images is None else len(images)
+    if pool is not None:
+        _check_pool(path, pool, (rows, dim))
+    labels, classes = _labels(path, arrays, rows)
+    reference = Reference(
+        features=about.features,
+        fingerprint=about.fingerprint,
+        statistics=statistics[0],
+        spatial=statistics[1],
+        pool=pool,
+        images=images,
+        labels=labels,
+        classes=classes,
+        count=about.count,
+        manifest={**about.manifest, "file": path.name, "file_sha256": sha256(path)},
+    )
+    return reference if features is None else complete_reference(reference, features)
+
+
+def _about(path: Path, arrays: Mapping[str, np.ndarray]) -> About:
+    if "adm" not in arrays:
+        return About()
+    try:
+        about = as_type(About, parse_json(str(arrays["adm"].item())))
+        as_type(dict[str, Count], about.manifest.get("labels") or {})
+    except ValueError as error:  # several values, not JSON, or of other types
+        raise ValueError(
+            f"{path}: the array `adm` must hold a JSON object of features, fingerprint, count and "
+            f"manifest, as Reference.save writes it ({error}); make the file again"
+        ) from None
+    return about
+
+
+def _labels(
+    path: Path, arrays: Mapping[str, np.ndarray], rows: int | None
+) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Return the (n,) int64 labels of a file and their names; names are numbers if it has none."""
+    labels, names = arrays.get("labels", arrays.get("arr_1")), arrays.get("classes")
+    if names is not None and names.ndim != 1:
+        raise ValueError(
+            f"{path} holds classes of shape {names.shape}, expected (K,), one name for each label; "
+            "make the file again"
+        )
+    classes = () if names is None else text_of(names, path)
+    if labels is None:
+        return None, classes
+    refusal = ValueError(f"{path} holds labels that are not one of its classes for each image")
+    if labels.shape != (rows,) or labels.dtype.kind not in "iu":
+        raise refusal
+    largest = int(labels.max(initial=0))
+    if names is None:
+        classes = tuple(map(str, range(min(largest + 1, MOST_CLASSES))))
+    if int(labels.min(initial=0)) < 0 or largest >= len(classes):
+        raise refusal
+    return labels.astype(np.int64), classes
+
+
+def _check_statistics(path: Path, one: Statistics) -> None:
+    """Raise ValueError for statistics of wrong shapes, dtypes or values."""
+    shapes, kinds = (one.mean.shape, one.covariance.shape), (one.mean, one.covariance)
+    if (
+        len(shapes[0]) != 1
+        or not shapes[0][0]
+        or shapes[1] != shapes[0] * 2
+        or any(each.dtype.kind != "f" for each in kinds)
+    ):
+        raise ValueError(
+            f"{path} holds statistics of shapes {shapes[0]} and {shapes[1]}, types "
+            f"{one.mean.dtype} and {one.covariance.dtype}; expected floats (D,) and (D, D)"
+        )
+    try:
+        check_statistics(one, one)
+        _check_range(one.mean, LARGEST)
+        _check_range(one.covariance, LARGEST**2)
+        _check_covariance(one.covariance)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _check_pool(path: Path, pool: np.ndarray, expected: tuple[int | None, int]) -> None:
+    if pool.shape != expected or pool.dtype.kind != "f":
+        raise ValueError(
+            f"{path} holds features as {pool.dtype} {pool.shape}, expected floats {expected}"
+        )
+    for start in range(0, len(pool), ROWS):
+        try:
+            _check_range(pool[start : start + ROWS], LARGEST)
+        except ValueError as error:
+            raise ValueError(f"{path}, features from image {start}: {error}") from None
+
+
+def _check_range(values: np.ndarray, largest: float) -> None:
+    """Raise ValueError for values that are not finite, or whose distances overflow."""
+    if not (np.abs(values) <= np.float64(largest)).all():  # a float would become float16
+        raise ValueError(
+            f"its values are not finite, or larger than {largest:.0e}; make the file again"
+        )
+
+
+def _check_covariance(covariance: np.ndarray) -> None:
+    """Raise ValueError for a matrix that is not a covariance, up to float32 rounding."""
+    sizes, variances = np.abs(covariance), np.diag(covariance)
+    allowed = 1e-4 * sizes.max(initial=0)
+    if np.abs(covariance - covariance.T).max(initial=0) > allowed or (
+        variances.min(initial=0) < -allowed
+    ):
+        raise ValueError(
+            "the covariance is not symmetric, or has a negative variance; make the file again"
+        )
+    deviations = np.sqrt(variances.clip(0))
+    if (sizes - np.outer(deviations, deviations)).max(initial=0) > allowed:
+        raise ValueError(
+            "a covariance exceeds the product of its two deviations; make the file again"
+        )
 
 
 def _images(source: Source, rows: list[int]) -> np.ndarray:
     """Read the images of these indices, (n, H, W, C) uint8."""
     channels, height, width = source.shape
-    shape = (len(rows), height, width, channels)
-    images = np.empty(shape, np.uint8)
-    if images.nbytes > HELD:
-        what = f"holding {len(rows)} images of {source.name}"
-        with temporary(images.nbytes, what) as file:  # 2 GB for images of 256 x 256
-            images = np.memmap(file, np.uint8, "w+", shape=shape)
+    images = np.empty((len(rows), height, width, channels), np.uint8)
     for start in range(0, len(rows), 256):
         some = source.batch(rows[start : start + 256])[0]
         images[start : start + len(some)] = some.permute(0, 2, 3, 1).numpy()

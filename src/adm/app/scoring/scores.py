@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from adm.app.scoring.extraction import FeatureSet
 from adm.app.scoring.reference import INCEPTION, Reference
-from adm.app.scoring.statistics import FeatureSet
 from adm.metrics import (
     Interval,
     Membership,
@@ -177,10 +177,9 @@ def _spatial(
     own, real = generated.spatial_statistics, reference.spatial
     if own is None or real is None:
         return {}
-    if generated.stored is not None or generated.spatial_features is None:
+    if generated.stored is not None or generated.spatial is None:
         return {"spatial_frechet": Score(frechet_distance(real, own))}
-    score = _distance(generated.spatial_features, own, real, resamples, seed)
-    return {"spatial_frechet": score}
+    return {"spatial_frechet": _distance(generated.spatial, own, real, resamples, seed)}
 
 
 def _distance(

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from adm.app.notices import notice
 from adm.app.scoring import (
+    Comparison,
     Extraction,
     Reference,
     Report,
@@ -23,9 +24,9 @@ from adm.app.scoring import (
     make_reference,
     open_images,
 )
+from adm.app.scoring.extraction import DEFAULT, digest_of
 from adm.app.scoring.manifest import described
 from adm.app.scoring.report import StoredScore
-from adm.app.scoring.statistics import DEFAULT, digest_of
 from adm.app.study.plan import Named
 from adm.cached import Cached
 from adm.data import Source
@@ -51,7 +52,7 @@ class Scorer:
     """Features, and the reference of the same features that samples are compared with.
 
     Attributes:
-        resize: for a reference of another size than the samples; see `evaluation.evaluate`.
+        resize: for a reference of another size than the samples; see `Comparison`.
     """
 
     features: Features
@@ -183,21 +184,19 @@ def score_point(
         ValueError: samples that cannot be scored.
     """
     path = out / POINTS / f"{point.name}.{safe_names([scorer.features.name])[0]}.json"
-    source, made = open_images(str(place))
+    opened = open_images(str(place))
     report = _cached_report(path)
-    if report is None or _origin(report) != _expected_origin(scorer, made, seed):
+    if report is None or _origin(report) != _expected_origin(scorer, opened.made, seed):
         report = evaluate(
-            source,
+            opened,
             scorer.reference,
             scorer.features,
+            Comparison(seed=seed, resize=scorer.resize),
             extraction,
-            made=made,
-            seed=seed,
-            resize=scorer.resize,
         )
         report.save(path)
     else:
-        extraction.done(Cached(len(source)))
+        extraction.done(Cached(len(opened.source)))
     return report
 
 

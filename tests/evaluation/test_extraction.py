@@ -13,8 +13,8 @@ import torch
 from evaluation.stubs import NAMES, blocks, spots, taken, together
 from torch import Tensor
 
-from adm.app.scoring import Extraction, FeatureSet, chunks, extract, make_reference, statistics
-from adm.app.scoring.statistics import digest_of
+from adm.app.scoring import Extraction, FeatureSet, extract, extraction, make_reference
+from adm.app.scoring.extraction import digest_of, hashes_of
 from adm.cached import Cached
 from adm.data import Source
 from adm.features import Extracted
@@ -25,18 +25,17 @@ COUNT = 50
 
 
 @pytest.fixture(autouse=True)
-def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(statistics, "CHUNK", 8)
+def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extraction, "PART", 8)
 
 
 def same(one: FeatureSet, other: FeatureSet) -> bool:
     pairs = [
         (one.pool, other.pool),
         (one.logits, other.logits),
-        (one.spatial_features, other.spatial_features),
-        (one.moments.mean, other.moments.mean),
-        (one.moments.scatter, other.moments.scatter),
-        (one.spatial.scatter, other.spatial.scatter),
+        (one.spatial, other.spatial),
+        (one.statistics.covariance, other.statistics.covariance),
+        (one.spatial_statistics.covariance, other.spatial_statistics.covariance),
         (one.hashes, other.hashes),
     ]
     return one.digest == other.digest and all(np.array_equal(a, b) for a, b in pairs)
@@ -49,12 +48,13 @@ def test_everything_is_kept_in_the_order_of_the_images() -> None:
     once = features.extract(images)
     np.testing.assert_allclose(found.pool, once.pool, rtol=1e-6)
     np.testing.assert_allclose(found.logits, once.logits, rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(found.spatial_features, once.spatial, rtol=1e-6)
-    np.testing.assert_allclose(found.moments.mean, found.pool.mean(0, dtype=np.float64), rtol=1e-12)
-    np.testing.assert_allclose(found.moments.covariance, np.cov(found.pool.T.astype(float)))
-    np.testing.assert_allclose(
-        found.spatial.covariance, np.cov(found.spatial_features.T.astype(float))
-    )
+    np.testing.assert_allclose(found.spatial, once.spatial, rtol=1e-6)
+    for features, fitted in (
+        (found.pool, found.statistics),
+        (found.spatial, found.spatial_statistics),
+    ):
+        np.testing.assert_allclose(fitted.mean, features.mean(0, dtype=np.float64), rtol=1e-6)
+        np.testing.assert_allclose(fitted.covariance, np.cov(features.T.astype(float)))
     assert np.array_equal(found.labels, labels)
     assert (found.count, found.size, found.channels) == (COUNT, (8, 8), 1)
     assert found.classes == NAMES
@@ -66,7 +66,7 @@ def test_the_batch_size_changes_nothing(batch_size: int) -> None:
     usual = extract(source, blocks())
     other = extract(source, blocks(), Extraction(batch_size=batch_size))
     np.testing.assert_allclose(usual.pool, other.pool, rtol=1e-6)
-    np.testing.assert_allclose(usual.moments.scatter, other.moments.scatter, rtol=1e-6)
+    np.testing.assert_allclose(usual.statistics.covariance, other.statistics.covariance, rtol=1e-6)
     assert usual.digest == other.digest
 
 
@@ -92,14 +92,14 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_process_that_is_late_still_finds_what_another_has_done_with(
     temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours, main = chunks.load, []
+    ours, main = extraction.load_arrays, []
 
-    def late(folder: Path) -> object:
-        if threading.get_ident() not in main:
+    def late(path: Path, names: object) -> object:
+        if threading.get_ident() not in main and path.name == extraction.WHOLE:
             time.sleep(0.2)
-        return ours(folder)
+        return ours(path, names)
 
-    monkeypatch.setattr(chunks, "load", late)
+    monkeypatch.setattr(extraction, "load_arrays", late)
 
     def act(devices: Devices) -> int | None:
         if devices.main:
@@ -189,7 +189,7 @@ def test_an_interrupted_call_goes_on_where_it_was(tmp_path: Path) -> None:
     again: list[int] = []
     features = blocks(on_extract=lambda images: again.append(len(images)))
     assert same(whole, extract(source, features, Extraction(work=tmp_path)))
-    assert sum(again) == COUNT - 32  # the chunks of 8 that were done stay done
+    assert sum(again) == COUNT - 32  # the parts of 8 that were done stay done
     again.clear()
     assert same(whole, extract(source, features, Extraction(work=tmp_path)))
     assert again == []
@@ -213,10 +213,10 @@ def test_what_is_kept_counts_for_the_same_images_and_features_only(tmp_path: Pat
     assert same(extract(fewer, other, Extraction(work=tmp_path)), extract(fewer, blocks("others")))
 
 
-def test_a_damaged_chunk_is_made_again(tmp_path: Path) -> None:
+def test_a_damaged_part_is_made_again(tmp_path: Path) -> None:
     source = spots(COUNT)
     extract(source, blocks(), Extraction(work=tmp_path))
-    file = tmp_path / "chunk-000000008.npz"
+    file = tmp_path / "00000008-00000016.npz"
     file.write_bytes(file.read_bytes()[:300])
     assert same(extract(source, blocks(), Extraction(work=tmp_path)), extract(source, blocks()))
 
@@ -235,7 +235,7 @@ def test_what_lies_in_a_folder_that_is_not_shared_slips_into_nothing(
     source, features = spots(COUNT), blocks()
     if old == "others' images":
         extract(spots(COUNT, seed=1), features, Extraction(work=tmp_path / "0"))
-    else:  # which rank 0 extracts again, and only rank 1's chunks stay
+    else:  # which rank 0 extracts again, and only rank 1's parts stay
         extract(source, blocks("others"), Extraction(work=tmp_path / "0"))
     each = together(
         2, lambda d: extract(source, features, Extraction(d, work=tmp_path / str(d.rank)))
@@ -254,7 +254,7 @@ def test_the_digest_is_of_every_byte_and_of_the_order() -> None:
     for each in (source, changed):
         of_all = together(3, lambda d, each=each: digest_of(each, d))
         assert of_all == [extract(each, blocks()).digest] * 3
-    assert np.array_equal(chunks.hashes_of(images), extract(changed, blocks()).hashes)
+    assert np.array_equal(hashes_of(images), extract(changed, blocks()).hashes)
 
 
 def test_images_of_one_class_have_no_labels() -> None:
@@ -268,7 +268,7 @@ def test_fewer_than_two_images_are_refused(count: int) -> None:
 
 
 def test_memory_does_not_grow_with_the_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(statistics, "CHUNK", 64)
+    monkeypatch.setattr(extraction, "PART", 64)
 
     def extract_rows(images: Tensor) -> Extracted:
         wide = images.flatten(1).float().repeat(1, 8)
@@ -285,7 +285,7 @@ def test_memory_does_not_grow_with_the_images(monkeypatch: pytest.MonkeyPatch) -
         whole = extract(source, guarded("wide", 512, extract_rows, "1", "cpu"))
         found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        assert whole.moments.count == count
+        assert whole.statistics.mean.shape == (512,)
         return found
 
     peak(2100)  # what is loaded on the way counts once

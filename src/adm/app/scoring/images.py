@@ -1,6 +1,6 @@
-"""Data spec string -> Opened: a Source to score, and its sampling manifest."""
+"""Data spec, Samples, Job -> Opened: a Source to score, and its sampling manifest."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,8 +14,11 @@ from adm.data.arrays import fitted, read_arrays
 from adm.data.files import Files, decoded
 from adm.data.naming import ARCHIVE, at_home
 from adm.data.registry import RGB, find
+from adm.data.source import in_memory
 from adm.generation.folder import check
+from adm.generation.job import Job, LowRes
 from adm.generation.manifest import read_manifest
+from adm.generation.samples import Samples
 
 
 class Opened(NamedTuple):
@@ -71,6 +74,46 @@ def open_images(
     if not pad:
         _check_unpadded(found, size)
     return Opened(fitted(found, size, channels), made)
+
+
+def open_samples(samples: Samples | Job) -> Opened:
+    """Return the images of samples in memory; or those of a job, sampled when they are read.
+
+    The images of a job are those of its sample folder. No batch is kept in memory once it was used.
+    """
+    if isinstance(samples, Samples):
+        made = samples.chain[0][0].manifest()
+        classes, labels = _labelled(samples.classes, samples.labels, len(samples))
+        return Opened(in_memory("samples", classes, samples.images, labels), made)
+    classes, labels = _labelled(samples.generator.classes, samples.label_tensor, samples.count)
+    source = Source(
+        "samples",
+        classes,
+        labels,
+        read=lambda index: _sample(samples, [index])[0],
+        read_many=lambda indices: _sample(samples, indices),
+    )
+    return Opened(source, samples.manifest())
+
+
+def _labelled(
+    classes: tuple[str, ...], labels: Tensor | None, count: int
+) -> tuple[tuple[str, ...], Tensor]:
+    """Return classes and labels; one class for all if there are no labels."""
+    if labels is None:
+        return ("all",), torch.zeros(count, dtype=torch.int64)
+    return classes, labels
+
+
+def _sample(job: Job, indices: Sequence[int]) -> Tensor:
+    """Sample some images of a job: (B, C, H, W) uint8."""
+    low = None
+    if isinstance(job.low_res, Job):
+        low = _sample(job.low_res, indices)
+    elif isinstance(job.low_res, LowRes):
+        low = job.low_res.images[[*indices]]
+    labels = None if job.labels is None else torch.tensor([job.labels[i] for i in indices])
+    return job.generator.images(labels, indices, low)
 
 
 def _manifest(folder: Path) -> dict[str, Any] | None:
