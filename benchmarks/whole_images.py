@@ -12,6 +12,7 @@ Each implementation runs in a process of its own, and they take turns.
 """
 
 import argparse
+import importlib
 import os
 import statistics
 import sys
