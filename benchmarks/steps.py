@@ -24,8 +24,7 @@ from adm.diffusion import LEARNED_RANGE, NOISE, Parameterization, cosine
 from adm.models.convert import released
 from adm.networks import HeadWidth, UNet, UNetConfig
 from adm.processes import Devices
-from adm.training.batches import Batch
-from adm.training.draws import Draws
+from adm.training.batches import Batch, Draws
 from adm.training.ema import EMA
 from adm.training.objective import diffusion
 from adm.training.players import LossScale, Player

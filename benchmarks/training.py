@@ -24,8 +24,8 @@ import steps
 import torch
 from resident import peak_bytes, resident_bytes
 
+from adm.app.cli.training import keep_freed_memory
 from adm.processor import half_precision, processor
-from adm.training.heap import keep_freed_memory
 
 OURS, THEIRS = "adm, bfloat16", "released, float32"
 CONTENDERS = (OURS, "adm, float32", THEIRS, "released, bfloat16 autocast")

@@ -12,7 +12,7 @@ from adm.models.teacher import following
 from adm.recipes import ClassifierRecipe, DiffusionRecipe, GANRecipe, Recipe, build, recipe
 from adm.recipes.schema import override
 from adm.recipes.schema import to_json
-from adm.training import checkpoint
+from adm.training import model_file
 
 CLASSES = ("sneaker", "bag", "ankle boot")
 COMMON = (
@@ -134,5 +134,5 @@ def model(
     for parameter in network.parameters():
         nn.init.normal_(parameter, std=std, generator=generator)
     metadata = {"recipe": to_json(chosen), "classes": list(classes), "data": "none", "step": 0}
-    checkpoint.save_model(path, network.state_dict(), metadata)
+    model_file.save_model(path, network.state_dict(), metadata)
     return path

@@ -33,7 +33,7 @@ from adm.recipes import recipe
 from adm.recipes.schema import to_json
 from adm.store.files import write_text
 from adm.store.hashes import sha256
-from adm.training import checkpoint
+from adm.training import model_file
 from adm.training.log import FILE
 
 LOGS = Path(__file__).parent.parent / "docs" / "training"
@@ -42,7 +42,7 @@ EVERY = 20  # steps averaged into one line of the log that is kept
 
 def ship(run: Path, name: str) -> None:
     """Write the averaged weights of a run, in half precision, with the current recipe."""
-    weights, metadata = checkpoint.load_model(resolve(run))
+    weights, metadata = model_file.load_model(resolve(run))
     held, current = metadata["recipe"], to_json(recipe(name))
     for part in ("process", "unet", "classifier", "data"):
         if held.get(part) != current.get(part):
@@ -54,12 +54,12 @@ def ship(run: Path, name: str) -> None:
 
 def save(file: Path, weights: dict[str, torch.Tensor], metadata: dict[str, Any]) -> None:
     halves = {key: value.half() for key, value in weights.items()}
-    checkpoint.save_model(file, halves, metadata)
+    model_file.save_model(file, halves, metadata)
 
 
 def ship_student(run: Path) -> None:
     """Store the averaged weights of a student of the shipped model, in half precision."""
-    metadata = checkpoint.load_model(resolve(run))[1]
+    metadata = model_file.load_model(resolve(run))[1]
     for part, name in (("teacher", "fashion"), ("guide", "fashion-classifier")):
         if metadata[part]["sha256"] != sha256(SHIPPED / f"{name}.safetensors"):
             raise SystemExit(f"the {part} of {run} is not {name} as it is now; distil it again")
@@ -72,7 +72,7 @@ def as_trained(run: Path, name: str) -> None:
     Args:
         run: a run folder, or one of its checkpoints.
     """
-    weights, metadata = checkpoint.load_model(resolve(run))
+    weights, metadata = model_file.load_model(resolve(run))
     save(SHIPPED / f"{name}.safetensors", weights, metadata)
     log = next(file for place in (run, *run.parents) if (file := place / FILE).is_file())
     keep_log(log, LOGS / f"{name}.jsonl")
@@ -82,7 +82,7 @@ def update_settings(name: str) -> None:
     """Give a shipped model the sampling settings of its recipe; its weights stay."""
     file = SHIPPED / f"{name}.safetensors"
     before = sha256(file)
-    weights, metadata = checkpoint.load_model(file)
+    weights, metadata = model_file.load_model(file)
     settings = {"sample": to_json(recipe(name))["sample"]}
     save(file, weights, metadata | {"recipe": metadata["recipe"] | settings})
     for kind in ("grids", NAME):
@@ -91,7 +91,7 @@ def update_settings(name: str) -> None:
             write_text(sidecar, sidecar.read_text("utf-8").replace(before, sha256(file)))
     student = SHIPPED / f"{STUDENT}.safetensors"
     if student.exists():
-        weights, metadata = checkpoint.load_model(student)
+        weights, metadata = model_file.load_model(student)
         if metadata["teacher"]["sha256"] == before:
             metadata["teacher"]["sha256"] = sha256(file)
             save(student, weights, metadata)

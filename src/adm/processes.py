@@ -67,15 +67,11 @@ class Devices:
                 "same command, version and data"
             )
 
-    def once(self, action: Callable[[], None]) -> None:
-        """Call `action` on rank 0, while the others wait; raise its exception on every rank."""
-        self.each(lambda: action() if self.main else None)
-
-    def told(self, action: Callable[[], T]) -> T:
+    def once(self, action: Callable[[], T]) -> T:
         """Call `action` on rank 0; return its result, or raise its exception, on every rank."""
-        given: list[T] = []
-        self.once(lambda: given.append(action()))
-        return self.gather(given)[0][0]
+        results: list[T] = []
+        self.each(lambda: results.append(action()) if self.main else None)
+        return self.gather(results)[0][0]
 
     def meet(self, meanwhile: Callable[[], None] | None = None) -> None:
         """Wait until every rank has called this.
@@ -93,14 +89,14 @@ class Devices:
 
     def each(self, action: Callable[[], T]) -> T:
         """Call `action` on every rank, and return its local result; raise the first exception."""
-        given: list[T] = []
+        results: list[T] = []
         failure: Exception | None = None
         try:
-            given.append(action())
+            results.append(action())
         except Exception as error:
             failure = error
         self.share_failure(failure)
-        return given[0]
+        return results[0]
 
     @contextmanager
     def holding(self, folder: Path) -> Iterator[None]:
@@ -121,7 +117,7 @@ class Devices:
 
 
 def launched() -> bool:
-    """Return whether torchrun, accelerate or submitit has launched several processes."""
+    """Return whether torchrun or another launcher has started several processes."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
@@ -146,13 +142,13 @@ def join(
     """
     if not launched():
         return Devices(device or torch.device("cpu"))
-    # Imported here, because a single process does not need it.
-    from accelerate import PartialState
-
-    on_cpu = not torch.cuda.is_available() or (device is not None and device.type == "cpu")
-    state = PartialState(cpu=on_cpu, timeout=stall)
-    chosen = None if on_cpu else state.device
-    joined = Devices(chosen or torch.device("cpu"), state.process_index, state.num_processes)
+    place = torch.device("cpu")
+    if torch.cuda.is_available() and (device is None or device.type != "cpu"):
+        place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(place)
+    if not dist.is_initialized():
+        dist.init_process_group("gloo" if place.type == "cpu" else "nccl", timeout=stall)
+    joined = Devices(place, dist.get_rank(), dist.get_world_size())
     self_test(joined, patience_s)
     return joined
 

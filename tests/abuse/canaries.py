@@ -121,14 +121,14 @@ def _metadata(field: str) -> Trap:
         import tiny
 
         from adm.recipes.schema import to_json
-        from adm.training import checkpoint
+        from adm.training import model_file
 
         (folder / "weights.py").write_text(MODULE)
         path = material.put("model.safetensors", folder)
-        weights, _ = checkpoint.load_model(path)
+        weights, _ = model_file.load_model(path)
         described = {"recipe": to_json(tiny.diffusion()), "classes": list(tiny.CLASSES)}
         described |= {"data": "weights:look", "step": 0, field: "weights:look"}
-        checkpoint.save_model(path, weights, described)
+        model_file.save_model(path, weights, described)
         return ("sample", "model.safetensors", "--out", "out", *FEW)
 
     return trap

@@ -12,7 +12,7 @@ from mutations import NASTY, cut, flipped, one_line, paths, removed, replaced
 
 from adm.models.load import load_any
 from adm.models.paths import kind_of
-from adm.training import checkpoint
+from adm.training import model_file
 
 
 def outcome(path: Path, read: object) -> object:
@@ -90,8 +90,8 @@ def test_metadata_of_anyone(tmp_path: Path, kind: str) -> None:
 )
 def test_metadata_of_another_form_are_refused(tmp_path: Path, changes: dict) -> None:
     path = tiny.model(tmp_path / "m.safetensors", tiny.diffusion())
-    weights, metadata = checkpoint.load_model(path)
-    checkpoint.save_model(path, weights, metadata | changes)
+    weights, metadata = model_file.load_model(path)
+    model_file.save_model(path, weights, metadata | changes)
     with pytest.raises(ValueError, match="holds a damaged recipe or damaged classes"):
         load_any(path)
 
@@ -146,9 +146,9 @@ def test_weights_that_are_not_finite_are_refused_by_name(
     tmp_path: Path, kind: str, value: float
 ) -> None:
     path = tiny.model(tmp_path / "m.safetensors", tiny.KINDS[kind]())
-    weights, metadata = checkpoint.load_model(path)
+    weights, metadata = model_file.load_model(path)
     weights["step_embedding.0.weight"][3, 2] = value
-    checkpoint.save_model(path, weights, metadata)
+    model_file.save_model(path, weights, metadata)
     with pytest.raises(ValueError, match=r"step_embedding\.0\.weight in .* not finite; copy it"):
         load_any(path)
 

@@ -16,7 +16,7 @@ from adm.app.cli import training
 from adm.processes import Devices
 from adm.recipes.schema import to_json
 from adm.store.hashes import sha256
-from adm.training import checkpoint, retention
+from adm.training import checkpoint
 from adm.training.loop import Progress
 
 SETTINGS = ("train.steps=4", "watch.images=0", "watch.validation_images=8")
@@ -109,7 +109,7 @@ def test_validation_is_measured_and_the_best_is_named(
     answer = adm(*words, "--data", tmp_path / "data", "--hold-out", 0.3)
     last = json.loads((tmp_path / "run/log.jsonl").read_text().splitlines()[-1])
     assert {"validation/loss", "validation/loss_q1", "validation/loss_q4"} < last.keys()
-    assert f"best validation: {retention.best(tmp_path / 'run')}" in answer.out
+    assert f"best validation: {checkpoint.best(tmp_path / 'run')}" in answer.out
 
 
 def test_a_test_split_that_is_broken_is_no_absent_one(
@@ -185,7 +185,7 @@ def test_the_micro_batch_is_found_automatically(adm: Adm, tmp_path: Path, words:
     adm(*words, "--data", tmp_path / "data", "--micro-batch", "auto")
     folder = checkpoint.latest(tmp_path / "run")
     assert folder is not None
-    assert checkpoint.numbers(folder).micro_batch == 4  # all of a batch of small images fits
+    assert checkpoint.read_numbers(folder).micro_batch == 4  # all of a batch of small images fits
 
 
 def test_a_model_gives_its_recipe(adm: Adm, tmp_path: Path, words: list[str]) -> None:

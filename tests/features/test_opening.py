@@ -14,7 +14,7 @@ from adm.images import to_float
 from adm.models.load import load_classifier
 from adm.recipes import build
 from adm.recipes.schema import ClassifierRecipe, to_json
-from adm.training import checkpoint
+from adm.training import model_file
 
 MINE = """
 import numpy as np
@@ -98,7 +98,7 @@ def classifier_file(recipe: ClassifierRecipe, folder: Path) -> Path:
         torch.nn.init.normal_(weight, std=0.2)
     file = folder / "model.safetensors"
     metadata = {"recipe": to_json(recipe), "classes": list(tiny.CLASSES), "step": 4}
-    checkpoint.save_model(file, network.state_dict(), metadata)
+    model_file.save_model(file, network.state_dict(), metadata)
     return file
 
 

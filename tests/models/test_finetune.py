@@ -26,7 +26,7 @@ def images(channels: int = 1, size: tuple[int, int] = (8, 8)) -> Tensor:
 
 def loaded(path: Path, chosen: Recipe) -> nn.Module:
     """The model as it was, through no code of this module."""
-    from adm.training.checkpoint import load_model
+    from adm.training.model_file import load_model
 
     network = build.network(chosen)
     network.load_state_dict(load_model(path)[0])

@@ -17,8 +17,7 @@ from adm.app.runs.memory import Ledger, Memory, batch_sizes, estimate, walk
 from adm.app.runs.memory import _peaks as peaks
 from adm.networks import recompute
 from adm.recipes import GANRecipe, Recipe, build, recipe, stages
-from adm.training.batches import Augmentation, Batch, batch_at
-from adm.training.draws import draw
+from adm.training.batches import Augmentation, Batch, batch_at, draw
 from adm.training.objective import Objective, Outcome
 from adm.training.players import Player, RunState, idle
 from adm.training.update import Update

@@ -90,7 +90,7 @@ def test_steps_that_are_not_finite_end_the_run_with_names(kind, tmp_path):
     told = "output is not finite" if kind == "forward" else "its gradient is not"
     assert "step 10" in printed
     assert told in printed
-    assert checkpoint.numbers(checkpoint.latest(run)).step == 5
+    assert checkpoint.read_numbers(checkpoint.latest(run)).step == 5
     report = json.loads((run / "failure.json").read_text())
     assert report["step"] == 10
     assert report["skipped"] == kind

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from adm.generation.diffusion import DiffusionGenerator
 from adm.models.load import load_classifier, load_diffusion
 from adm.samplers import Grid, Sampling
-from adm.training import checkpoint
+from adm.training import checkpoint, model_file
 
 
 def steps_kept(run: Path) -> list[str]:
@@ -28,7 +28,7 @@ def test_a_failing_save_leaves_the_checkpoint_before_it_whole(
     chosen = tiny.diffusion("train.save_every_steps=2", "unet.dropout=0.2")
     source, run = tiny.stripes(), tmp_path / "run"
     tiny.steps(chosen, source, run, count=2)
-    before = checkpoint.load_model(run / "checkpoints/step-0000002/model.safetensors")
+    before = model_file.load_model(run / "checkpoints/step-0000002/model.safetensors")
 
     def full(tensors: Any, path: Path, *rest: Any) -> None:
         if path.stem == file:
@@ -37,12 +37,13 @@ def test_a_failing_save_leaves_the_checkpoint_before_it_whole(
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "save_file", full)
+        patch.setattr(model_file, "save_file", full)
         with pytest.raises(OSError, match="no space"):
             tiny.steps(chosen, source, run)
     latest = checkpoint.latest(run)
     assert latest is not None
     assert latest.name == "step-0000002"
-    after = checkpoint.load_model(latest / "model.safetensors")
+    after = model_file.load_model(latest / "model.safetensors")
     assert all(torch.equal(before[0][key], after[0][key]) for key in before[0])
     assert before[1] == after[1]
     tiny.steps(chosen, source, run)
@@ -98,8 +99,8 @@ def test_the_model_file_holds_the_average_and_raw_the_weights(tmp_path: Path) ->
 def test_half_precision_is_read_back_as_float32(tmp_path: Path) -> None:
     weights = {"w": torch.tensor([0.5, -2.0], dtype=torch.float16)}
     metadata = {"recipe": {}, "classes": ["a"]}
-    checkpoint.save_model(tmp_path / "m.safetensors", weights, metadata)
-    read, described = checkpoint.load_model(tmp_path / "m.safetensors")
+    model_file.save_model(tmp_path / "m.safetensors", weights, metadata)
+    read, described = model_file.load_model(tmp_path / "m.safetensors")
     assert read["w"].dtype == torch.float32
     assert read["w"].tolist() == [0.5, -2.0]
     assert described == metadata
@@ -110,7 +111,7 @@ def test_the_same_model_is_the_same_file(tmp_path: Path) -> None:
     metadata = {"recipe": {"a": 1}, "classes": ["x"], "data": "y", "step": 3}
     paths = [tmp_path / f"{i}.safetensors" for i in range(5)]
     for path in paths:
-        checkpoint.save_model(path, weights, metadata)
+        model_file.save_model(path, weights, metadata)
     assert len({path.read_bytes() for path in paths}) == 1
 
 
@@ -181,9 +182,9 @@ def test_a_pickle_is_refused_and_its_code_does_not_run(
 
 def test_weights_of_another_shape_than_the_recipe_s_are_refused(tmp_path: Path) -> None:
     path = tiny.model(tmp_path / "model.safetensors", tiny.diffusion())
-    weights, metadata = checkpoint.load_model(path)
+    weights, metadata = model_file.load_model(path)
     weights.popitem()
-    checkpoint.save_model(path, weights, metadata)
+    model_file.save_model(path, weights, metadata)
     with pytest.raises(ValueError, match="do not match its recipe"):
         load_diffusion(path)
 
@@ -208,5 +209,5 @@ def test_state_is_plain_json(tmp_path: Path) -> None:
     assert folder is not None
     state = json.loads((folder / "state.json").read_text())
     assert state["step"] == 3
-    assert set(state["optimizer"].values()) == {3.0}
+    assert set(state["players"]["model"]["optimizer"].values()) == {3.0}
     assert {file.suffix for file in folder.iterdir()} == {".safetensors", ".json", ""}

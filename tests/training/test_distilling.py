@@ -76,7 +76,7 @@ def test_micro_batches_change_no_loss(
 def test_a_checkpoint_names_its_teacher_and_classifier(tmp_path: Path, teacher: Teacher) -> None:
     from adm.models.paths import resolve
     from adm.store.hashes import sha256
-    from adm.training.header import entries_of
+    from adm.training.model_file import entries_of
 
     options = TrainOptions(teacher=teacher)
     tiny.steps(tiny.student(), tiny.stripes(), tmp_path / "run", options=options)

@@ -8,7 +8,7 @@ import pytest
 
 PROGRAM = """
 import ctypes, resource, sys
-from adm.training.heap import keep_freed_memory
+from adm.app.cli.training import keep_freed_memory
 
 if sys.argv[1] == "keep":
     assert keep_freed_memory()

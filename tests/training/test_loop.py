@@ -3,8 +3,6 @@
 import json
 import math
 import os
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -16,12 +14,12 @@ from torch import Tensor, nn
 
 from adm.data import Source
 from adm.processes import Devices
-from adm.training import checkpoint, contents, loop
+from adm.training import checkpoint, loop, model_file
 from adm.training.batches import Augmentation, Batch
 from adm.training.objective import Outcome
 from adm.training.players import MODEL, RunState, player
 from adm.training.settings import LoopSettings, PlayerSettings, Policy
-from adm.training.turns import alone
+from adm.training.update import alone
 
 SETTINGS = LoopSettings(
     steps=4,
@@ -90,7 +88,7 @@ def test_losses_that_stay_not_finite_end_the_run_with_names_and_its_last_checkpo
         looped(tmp_path, Recorder(3, 4, with_=value), tiny.stripes())
     latest = checkpoint.latest(tmp_path)
     assert latest is not None
-    weights, _ = checkpoint.load_model(latest / "raw.safetensors")
+    weights, _ = model_file.load_model(latest / "raw.safetensors")
     assert all(value.isfinite().all() for value in weights.values())
 
 
@@ -101,7 +99,7 @@ def test_one_step_that_is_not_finite_is_left_out(tmp_path: Path) -> None:
         for step in (3, 4)
         for name in ("raw", "model")
     ]
-    raw, average, next_raw, next_average = (checkpoint.load_model(f)[0]["weight"] for f in files)
+    raw, average, next_raw, next_average = (model_file.load_model(f)[0]["weight"] for f in files)
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line.get("skipped_forward") for line in lines] == [None, None, 1.0, None]
     assert lines[2]["loss"] is None  # JSON has no word for it
@@ -109,7 +107,7 @@ def test_one_step_that_is_not_finite_is_left_out(tmp_path: Path) -> None:
     assert not torch.equal(average, next_average)
     # Steps 1, 2 and 4 moved the weights: AdamW counted three.
     state = json.loads((tmp_path / "checkpoints/step-0000004/state.json").read_text())
-    assert set(state["optimizer"].values()) == {3.0}
+    assert set(state["players"]["model"]["optimizer"].values()) == {3.0}
 
 
 def test_a_finite_loss_with_a_gradient_that_is_not_moves_nothing(tmp_path: Path) -> None:
@@ -171,7 +169,7 @@ def test_a_skipped_step_leaves_weights_moments_and_averages_bit_for_bit(
 
 def clones(state: RunState) -> dict[str, Tensor]:
     """All tensors that are trained, by file and name, as they are now."""
-    files = contents.tensors(state).items()
+    files = checkpoint.files_of(state).items()
     return {f"{file}/{key}": t.detach().clone() for file, held in files for key, t in held.items()}
 
 
@@ -318,7 +316,7 @@ def test_the_log_is_cut_after_the_step_whatever_lines_are_missing(tmp_path: Path
 
 @pytest.mark.parametrize("changed", [False, True])
 def test_a_log_that_is_not_the_run_s_is_said_to_be_none(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], changed: bool
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, changed: bool
 ) -> None:
     asked = iter([False, False, True])
     run = replace(run_of(tmp_path, Recorder(), tiny.stripes()), stop=lambda: next(asked))
@@ -327,7 +325,7 @@ def test_a_log_that_is_not_the_run_s_is_said_to_be_none(
     if changed:
         log.write_text(log.read_text().replace('"step": 2, ', '"step": 2, "x": 0, '))
     looped(tmp_path, Recorder(), tiny.stripes())
-    told = "log.jsonl is not as the run wrote it up to step 3" in capsys.readouterr().err
+    told = "log.jsonl is not as the run wrote it up to step 3" in caplog.text
     assert told == changed
 
 
@@ -356,11 +354,3 @@ def test_a_validation_that_is_not_finite_is_none(tmp_path: Path) -> None:
     assert (tmp_path / "checkpoints/best").resolve().name == "step-0000002"
     for state in (tmp_path / "checkpoints").glob("step-*/state.json"):
         json.loads(state.read_text(), parse_constant=lambda word: pytest.fail(word))
-
-
-def test_what_shards_weights_is_loaded_where_it_is_needed_alone() -> None:
-    said = (
-        "import sys, adm.training.loop, adm.generation.pipeline\n"
-        "assert 'torch.distributed.fsdp' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", said], check=True, timeout=60)

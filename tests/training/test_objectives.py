@@ -17,8 +17,7 @@ from adm.networks import NO_LABEL
 from adm.recipes import build
 from adm.recipes.build import autocast_for
 from adm.training import objective
-from adm.training.batches import Batch
-from adm.training.draws import Draws, draw
+from adm.training.batches import Batch, Draws, draw
 
 CPU = torch.device("cpu")
 FULL = autocast_for(tiny.diffusion("train.precision=float32").train, CPU)

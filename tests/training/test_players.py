@@ -16,15 +16,14 @@ from torch import nn
 from training import toy
 
 from adm.models.paths import resolve
-from adm.training import checkpoint, failure, loop
+from adm.training import checkpoint, loop
 from adm.training.batches import Batch, batch_at
 from adm.training.ema import EMA
 from adm.training.objective import Objective, Outcome
 from adm.training.players import MODEL, LossScale, Player, RunState
 from adm.training.posthoc import reconstruct
 from adm.training.settings import Policy
-from adm.training.turns import Learn, alone, reported
-from adm.training.update import Skipped, StepSettings, Update, update
+from adm.training.update import Learn, Skipped, StepSettings, Update, alone, reported, update
 
 HERE = Path(__file__).parent
 PLAYER_FILES = {
@@ -215,17 +214,17 @@ def came_to(skipped: Skipped | None, curable: bool = False) -> Update:
 
 def test_a_failure_is_that_of_a_player_for_whom_a_smaller_scale_is_no_cure(tmp_path: Path) -> None:
     taken = {"critic": came_to("gradient", True), "actor": came_to("gradient")}
-    assert failure.give_up(tmp_path, 4, taken, [0], None).startswith("step 4, actor: the loss is")
+    assert loop.give_up(tmp_path, 4, taken, [0], None).startswith("step 4, actor: the loss is")
     taken = {"critic": came_to("gradient"), "actor": came_to("forward", True)}
-    assert failure.give_up(tmp_path, 4, taken, [0], None).startswith("step 4, critic: the loss is")
+    assert loop.give_up(tmp_path, 4, taken, [0], None).startswith("step 4, critic: the loss is")
 
 
 def test_a_bad_step_of_one_is_a_bad_step_of_the_run() -> None:
     good, curable, bad = came_to(None), came_to("gradient", True), came_to("forward")
-    assert failure.count(2, [good, good]) == 0
-    assert failure.count(2, [good, curable]) == 2
-    assert failure.count(2, [curable, bad]) == failure.count(2, [bad, good]) == 3
-    assert failure.count(2, [bad, bad]) == 3
+    assert loop.count_bad(2, [good, good]) == 0
+    assert loop.count_bad(2, [good, curable]) == 2
+    assert loop.count_bad(2, [curable, bad]) == loop.count_bad(2, [bad, good]) == 3
+    assert loop.count_bad(2, [bad, bad]) == 3
     assert reported([good, bad, curable]) is bad
     assert reported([good, came_to(None)]) is not good
 
@@ -250,7 +249,7 @@ def test_a_trial_of_memory_takes_the_turn_and_changes_nothing(tmp_path: Path) ->
         pass
     assert tried[:9] == [8, 8, 8, 4, 4, 4, 2, 2, 2]
     assert files(tmp_path / "found") == files(tmp_path / "told")
-    with pytest.raises(MemoryError, match=r"with 8 images at once; 2 would fit"):
+    with pytest.raises(MemoryError, match=r"with 8 images at once; a micro-batch of 2 would fit"):
         stepped(toy.run_of(tmp_path / "full", tiny.stripes(), taken=full), micro_batch=8)
 
 
@@ -282,30 +281,6 @@ def one_player(network: nn.Module) -> RunState:
     return RunState({MODEL: Player(network, (EMA(network, 0.9),), optimizer, LossScale(), network)})
 
 
-def test_a_run_of_one_keeps_its_files_and_numbers_where_they_were(tmp_path: Path) -> None:
-    state = one_player(toy.networks()["critic"])
-    objective = toy.criticise(toy.networks()["actor"], overflows=False)
-    stepped(toy.run_of(tmp_path, tiny.stripes(), state=state, taken=alone(objective)))
-    folder = tmp_path / "checkpoints/step-0000006"
-    assert sorted(file.name for file in folder.iterdir()) == [
-        "SHA256SUMS",
-        "model.safetensors",
-        "optimizer.safetensors",
-        "raw.safetensors",
-        "state.json",
-    ]
-    assert list(held(tmp_path, 6)) == [
-        "step",
-        "micro_batch",
-        "validation",
-        "log",
-        "loss_scale",
-        "good_steps",
-        "bad_steps",
-        "optimizer",
-    ]
-
-
 def test_what_a_network_counts_by_itself_is_saved_and_restored(tmp_path: Path) -> None:
     def counting() -> RunState:
         torch.manual_seed(0)
@@ -335,7 +310,7 @@ def test_a_checkpoint_of_other_players_is_refused(tmp_path: Path, first: str, th
         return toy.run_of(tmp_path, tiny.stripes(), state=state, taken=taken)
 
     stepped(run_of(first), 3)
-    had = {"two": "critic, actor", "one": "one network"}[first]
+    had = {"two": "critic, actor", "one": "model"}[first]
     with pytest.raises(ValueError, match=rf"step-0000003 cannot be resumed: it trains {had},"):
         stepped(run_of(then))
 

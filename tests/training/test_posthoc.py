@@ -14,10 +14,9 @@ from scipy.integrate import quad
 from torch import nn
 
 from adm.processes import Devices
-from adm.store.hashes import SUMS, damaged_parts, read_sums
 from adm.training import posthoc
-from adm.training.checkpoint import load_model
 from adm.training.ema import EMA, Power, averages
+from adm.training.model_file import load_model
 from adm.training.posthoc import Snapshot, fit, inner_product, profile, reconstruct, snapshot
 
 ALONE = Devices(torch.device("cpu"))
@@ -57,8 +56,6 @@ def test_power_averages_alone_are_stored_and_say_what_they_are(tmp_path: Path) -
     kept = averages(nn.Linear(2, 2), 0.9, (0.99,), STORED)
     snapshot(tmp_path, 1000, kept, METADATA, ALONE)
     files = sorted(path.name for path in (tmp_path / "averages").glob("*.safetensors"))
-    assert sorted(read_sums(tmp_path / "averages") or ()) == files
-    assert damaged_parts(tmp_path / "averages") == []
     assert files == [f"step-0001000.width-{width}.safetensors" for width in STORED]
     path = tmp_path / "averages" / files[0]
     weights, metadata = load_model(path)
@@ -178,12 +175,12 @@ def test_snapshots_of_the_future_are_not_used(tracked: tuple[Path, dict[float, E
 def test_a_step_without_a_snapshot_is_refused_with_those_near(
     tracked: tuple[Path, dict[float, EMA]],
 ) -> None:
-    with pytest.raises(ValueError, match="no average was stored at step 47; give 40 or 60"):
+    with pytest.raises(ValueError, match="got 47; give 40 or 60"):
         reconstruct(tracked[0], 0.1, 47)
 
 
 def test_a_run_without_averages_says_how_to_store_them(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"settings=\['train\.ema_widths=0\.05,0\.1'\]"):
+    with pytest.raises(ValueError, match=r"train\.ema_widths=0\.05,0\.1"):
         reconstruct(tmp_path, 0.1)
 
 
@@ -212,44 +209,18 @@ def of_another_width(file: Path, other: Path) -> None:
     file.write_bytes(file.with_name(file.name.replace("0.1", "0.05")).read_bytes())
 
 
-@pytest.mark.parametrize("listed", [True, False])
 @pytest.mark.parametrize("damage", [cut, of_another_run, of_another_step, of_another_width])
 def test_a_snapshot_that_is_not_the_run_s_is_named(
-    tmp_path: Path, damage: Callable[[Path, Path], None], listed: bool
+    tmp_path: Path, damage: Callable[[Path, Path], None]
 ) -> None:
     folder, other = run_of(tmp_path / "run"), run_of(tmp_path / "other", 1)
     file = folder / "step-0000010.width-0.1.safetensors"
-    if not listed:
-        (folder / SUMS).unlink()  # as an earlier version wrote it
     reconstruct(tmp_path / "run", 0.07)
     damage(file, other)
     with pytest.raises(ValueError, match=r"averages/step-0.*\.safetensors .*remove that file"):
         reconstruct(tmp_path / "run", 0.07)
-    if listed:
-        file.unlink()
-        reconstruct(tmp_path / "run", 0.07)
-
-
-def test_a_snapshot_that_is_not_listed_was_left_by_a_killed_process(tmp_path: Path) -> None:
-    folder = run_of(tmp_path)
-    late = folder / "step-0000015.width-0.1.safetensors"
-    late.write_bytes((folder / "step-0000010.width-0.1.safetensors").read_bytes())
-    assert {one.step for one in posthoc.stored(tmp_path)} == {5, 10}
-    posthoc.thin(tmp_path, lambda step: step % 10 == 0, 20)
-    assert {one.step for one in posthoc.stored(tmp_path)} == {10}
-    assert damaged_parts(folder) == []
-    assert not late.exists()
-
-
-def test_averages_of_an_earlier_version_get_their_sums(tmp_path: Path) -> None:
-    folder = run_of(tmp_path)
-    for content in (None, "damaged"):
-        (folder / SUMS).unlink()
-        if content:
-            (folder / SUMS).write_text(content)
-        snapshot(tmp_path, 15, averages(nn.Linear(2, 2), 0.9, (), STORED), METADATA, ALONE)
-        assert {one.step for one in posthoc.stored(tmp_path)} == {5, 10, 15}
-        assert damaged_parts(folder) == []
+    file.unlink()
+    reconstruct(tmp_path / "run", 0.07)
 
 
 def test_a_file_that_cannot_be_written_leaves_nothing(
@@ -262,7 +233,7 @@ def test_a_file_that_cannot_be_written_leaves_nothing(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(posthoc, "save_model", full)
-    with pytest.raises(OSError, match="was not written"):
+    with pytest.raises(OSError, match="No space left"):
         snapshot(tmp_path, 5, kept, METADATA, ALONE)
     assert list((tmp_path / "averages").iterdir()) == []
 

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from adm.processes import Devices
-from adm.training import checkpoint, posthoc, retention
+from adm.training import checkpoint, posthoc
+from adm.training.checkpoint import best, prune
 from adm.training.ema import averages
-from adm.training.retention import Policy, best, prune
+from adm.training.settings import Policy
 
 
 def made(run: Path, losses: dict[int, float | None], bad: Mapping[int, int] = {}) -> None:
@@ -137,7 +138,7 @@ def test_a_kill_while_pruning_leaves_nothing_that_looks_whole(
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(retention.shutil, "rmtree", killed)
+    monkeypatch.setattr(checkpoint.shutil, "rmtree", killed)
     with pytest.raises(KeyboardInterrupt):
         prune(tmp_path, Policy(last=1, save_every=10))
     assert kept(tmp_path) == [30]

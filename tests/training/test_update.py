@@ -68,7 +68,7 @@ def test_a_continued_run_keeps_its_micro_batch(tmp_path: Path) -> None:
             break
     steps.close()  # type: ignore[attr-defined]
     trained(recipe, tmp_path)
-    numbers = loop.checkpoint.numbers(tmp_path / "checkpoints/step-0000004")
+    numbers = loop.checkpoint.read_numbers(tmp_path / "checkpoints/step-0000004")
     assert numbers.micro_batch == 2
 
 
@@ -210,9 +210,7 @@ def test_out_of_memory_names_the_micro_batch_that_fits(
     full = out_of_memory_beyond(5)
     original = build.objective
     monkeypatch.setattr(build, "objective", lambda *given: full(original(*given)))
-    with pytest.raises(
-        MemoryError, match=r"with 16 images at once; 4 would fit: pass micro_batch=4 to resume"
-    ):
+    with pytest.raises(MemoryError, match=r"with 16 images at once; a micro-batch of 4 would fit"):
         trained(recipe, tmp_path)
     assert len(trained(recipe, tmp_path, 4)) == 4
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from adm.training.weights import check_finite
+from adm.training.model_file import check_finite
 
 NAN, INFINITE = float("nan"), float("inf")
 

@@ -22,8 +22,7 @@ from adm.training.objective import Objective, Outcome
 from adm.training.players import LossScale, Player, RunState
 from adm.training.settings import LoopSettings, Policy
 from adm.training.spread import spread
-from adm.training.turns import Learn, Turn, reported
-from adm.training.update import Update
+from adm.training.update import Learn, Turn, Update, reported
 
 CPU = Devices(torch.device("cpu"))
 PIXELS = 64

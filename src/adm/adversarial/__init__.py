@@ -4,8 +4,7 @@ from adm.adversarial.latent import truncated
 from adm.adversarial.objectives import discriminator_objective, generator_objective
 from adm.adversarial.sampling import LatentSampling
 from adm.adversarial.settings import Adversarial, Augmentation
-from adm.adversarial.turn import CRITIC, adversarial_turn
-from adm.training.finished import GENERATOR
+from adm.adversarial.turn import CRITIC, GENERATOR, adversarial_turn
 
 __all__ = [
     "CRITIC",

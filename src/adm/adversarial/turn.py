@@ -7,13 +7,11 @@ from torch import nn
 
 from adm.networks.biggan import advance
 from adm.training.batches import Batch
-from adm.training.finished import GENERATOR
 from adm.training.objective import Objective
 from adm.training.players import RunState
-from adm.training.turns import Learn, Turn, reported
-from adm.training.update import Update
+from adm.training.update import Learn, Turn, Update, reported
 
-CRITIC = "discriminator"
+GENERATOR, CRITIC = "generator", "discriminator"  # the players, of which the first is the model
 
 
 def adversarial_turn(generator: Objective, discriminator: Objective, steps: int) -> Turn:

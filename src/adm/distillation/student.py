@@ -12,7 +12,7 @@ from adm.diffusion import Denoise, Level, Parameterization, Prediction, Schedule
 from adm.networks import Condition
 from adm.samplers import Sampler
 from adm.spec import Checked
-from adm.training.draws import Draws
+from adm.training.batches import Draws
 from adm.training.objective import Objective
 
 Jump: TypeAlias = Callable[[Tensor, Level, Level], Prediction]  # x_t, level, next level

@@ -70,7 +70,7 @@ def sample_into(
     devices = devices or Devices(torch.device("cpu"))
     with caches_of(out, devices) as caches:
         devices.agree("model, settings or number of images", job.fingerprint)
-        if not devices.told(lambda: _is_complete(out, job, overwrite, animate, on_step)):
+        if not devices.once(lambda: _is_complete(out, job, overwrite, animate, on_step)):
             caches.claim(job.manifest())
             chain = sampled(job, caches, batch_size, on_step)
 

@@ -13,7 +13,7 @@ from adm.models.identity import identify
 from adm.models.load import read
 from adm.networks import ClassifierConfig, UNetConfig, on_meta, shapes_of
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, GANRecipe, Recipe
-from adm.training.weights import check_finite
+from adm.training.model_file import check_finite
 
 MOST_NAMED = 12  # classes listed in one line of the report
 

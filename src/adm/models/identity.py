@@ -10,10 +10,12 @@ from pathlib import Path
 
 from adm.models.paths import FOREIGN
 from adm.store.hashes import sha256
-from adm.training.header import LENGTH, header_of, metadata_of
+from adm.store.parsed import parse_json
+from adm.training.model_file import metadata_of
 
 # The parts of a recipe that decide what the network computes, and how that is read.
 PARTS = ("kind", "process", "unet", "classifier", "gan", "distillation", "noised")
+KEYS = ("dtype", "shape", "data_offsets")  # of a tensor in the header of safetensors
 TOGETHER = 1 << 20  # bytes read at a time
 
 
@@ -26,12 +28,13 @@ def identify(path: Path) -> str:
     """
     if path.suffix in FOREIGN:
         return sha256(path)
-    recipe, tensors = metadata_of(path).recipe, header_of(path).tensors
-    stored = {name: [each.dtype, each.shape, each.data_offsets] for name, each in tensors.items()}
+    recipe = metadata_of(path).recipe  # after which the header is known to be sound
     parts = {name: recipe[name] for name in PARTS if name in recipe}
-    digest = hashlib.sha256(json.dumps([parts, stored], sort_keys=True).encode())
     with path.open("rb") as file:
-        file.seek(LENGTH + int.from_bytes(file.read(LENGTH), "little"))
+        header = parse_json(file.read(int.from_bytes(file.read(8), "little")))
+        tensors = {name: each for name, each in header.items() if name != "__metadata__"}
+        stored = {name: [each[key] for key in KEYS] for name, each in tensors.items()}
+        digest = hashlib.sha256(json.dumps([parts, stored], sort_keys=True).encode())
         while block := file.read(TOGETHER):
             digest.update(block)
     return digest.hexdigest()

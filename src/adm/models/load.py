@@ -26,10 +26,14 @@ from adm.recipes.schema import (
     to_json,
 )
 from adm.store.parsed import read_json
-from adm.training import checkpoint
-from adm.training.header import Metadata, damaged_metadata, metadata_of
-from adm.training.parts import check_model
-from adm.training.weights import check_finite
+from adm.training.checkpoint import check_model
+from adm.training.model_file import (
+    Metadata,
+    check_finite,
+    damaged_metadata,
+    load_weights,
+    metadata_of,
+)
 
 AnyModel: TypeAlias = DiffusionModel | ClassifierModel | GANModel
 MOST_BYTES = 1 << 20  # of a recipe; those of this package have three thousand
@@ -154,7 +158,7 @@ def read(
         check_classes(recipe, metadata.classes)
     except ValueError as error:
         raise damaged_metadata(path, error) from None
-    return path, checkpoint.load_weights(path), recipe, metadata
+    return path, load_weights(path), recipe, metadata
 
 
 def check_classes(recipe: Recipe, classes: Sequence[str]) -> None:

@@ -6,9 +6,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, get_args
 
+from adm.adversarial import GENERATOR
 from adm.data.naming import at_home
-from adm.training.finished import FOLDER, GENERATOR, RUN, latest
-from adm.training.header import damaged_metadata, metadata_of
+from adm.training.checkpoint import FOLDER, RUN, latest
+from adm.training.model_file import damaged_metadata, metadata_of
 
 FOREIGN = (".pt", ".pth")  # suffixes of files of `torch.save`
 Kind = Literal["diffusion", "classifier", "gan"]

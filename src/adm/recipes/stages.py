@@ -19,7 +19,7 @@ from adm.networks.biggan import Discriminator, Generator, orthogonality, share_s
 from adm.recipes import build
 from adm.recipes.schema import DiffusionRecipe, GANRecipe, Recipe
 from adm.training.objective import Objective
-from adm.training.turns import Turn, alone
+from adm.training.update import Turn, alone
 
 
 # Five parameters, of which the last two are those of some recipes.

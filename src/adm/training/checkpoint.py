@@ -1,4 +1,4 @@
-"""RunState, Numbers <-> checkpoint folder of safetensors and JSON.
+"""RunState, Numbers <-> checkpoint folder of safetensors and JSON, which vouch for each other.
 
 A checkpoint is a folder `checkpoints/step-0001000/` in the run folder, with the files
     model.safetensors      the average of the weights, with the recipe in the file's metadata
@@ -7,114 +7,242 @@ A checkpoint is a folder `checkpoints/step-0001000/` in the run folder, with the
     ema-0.999.safetensors  further averages by name, if there are any
     importance.safetensors the recent losses of each level, if levels are sampled by importance
     state.json             the step and all other numbers
-    SHA256SUMS             the hash of each of these, by which they vouch for each other
+    SHA256SUMS             the hash of each of these
 
 If several networks are trained, each has a subfolder of its name for weights, moments and averages,
 such as `step-0001000/generator/model.safetensors`. Frozen networks are not saved.
 """
 
+import errno
 import json
+import logging
 import math
+import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import torch
+from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from adm.processes import Devices
-from adm.store.files import fsync
-from adm.store.hashes import seal
-from adm.training import contents, parts
-from adm.training.disk import unwritten
-from adm.training.finished import FOLDER, finished, latest, step_folder
-from adm.training.header import FORMAT, damaged, entries_of
-from adm.training.players import RunState
+from adm.store.files import FULL, clear, fsync, link
+from adm.store.hashes import SUMS, damaged_parts, read_sums, seal
+from adm.store.parsed import as_type, read_json
+from adm.training import posthoc
+from adm.training.model_file import Steps, check_finite, save_model
+from adm.training.players import Player, RunState
+from adm.training.settings import Policy
 from adm.training.spread import fill, whole
-from adm.training.state import FILE, State, read_state
-from adm.training.weights import check_finite
+
+RUN, FOLDER, STATE = "run.json", "checkpoints", "state.json"
+BEST = "best"  # a link to the checkpoint with the lowest validation loss
+ASIDE = "damaged-"  # before the name of a damaged checkpoint that was set aside
+NUMBER = re.compile(r"step-(\d{7,12})")
+# safetensors states the number of a system's error in its message only.
+SYSTEM_ERROR = re.compile(r"(?:code: |os error )(\d+)")
+
+log = logging.getLogger("adm")
+
+Count = Annotated[int, Field(ge=0, lt=1 << 63)]
+
+
+@dataclass(frozen=True)
+class Learning:
+    """The numbers of a player.
+
+    Attributes:
+        loss_scale: the factor of the loss, infinite after more than a million steps without an
+            overflow.
+        good_steps: consecutive steps without an overflow.
+        optimizer: the optimizer's count of steps, by the name of the parameter.
+    """
+
+    loss_scale: Annotated[float, Field(gt=0)]
+    good_steps: Count
+    optimizer: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]]
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """The numbers that describe a checkpoint.
+    """All state of a run other than tensors, as in state.json.
 
     Attributes:
         step: optimizer steps done.
         micro_batch: size of the micro-batches so far; resuming with it keeps the same rounding.
-        validation: validation loss after this step; None if it was not measured.
-        log: SHA-256 of the lines of the log up to this step; None if an earlier version saved it.
+        validation: validation loss after this step; None if it was not measured, or not finite.
+        log: SHA-256 of the lines of the log up to this step.
+        bad_steps: consecutive steps up to this one that were not finite.
+        players: the numbers of each player by name; `save` fills them in, and `bad_steps`.
     """
 
-    step: int
-    micro_batch: int
-    validation: float | None = None
-    log: str | None = None
+    step: Steps
+    micro_batch: Annotated[int, Field(gt=0, lt=1 << 31)]
+    validation: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    log: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    bad_steps: Count = 0
+    players: dict[str, Learning] = field(default_factory=dict)
 
 
-def save_model(path: Path, weights: dict[str, Tensor], metadata: dict[str, Any]) -> None:
-    """Write one self-describing model file.
+def step_folder(step: int) -> str:
+    """Return the name of the checkpoint after `step` steps."""
+    return f"step-{step:07d}"
 
-    The metadata is a single JSON entry of the header, because safetensors writes several entries
-    in a random order.
 
-    Args:
-        weights: tensors by name; they are written with their own dtypes.
-        metadata: JSON values, `recipe` and `classes` among them.
+def step_of(folder: Path) -> int | None:
+    """Return the step of a checkpoint by the name of its folder; None for another folder."""
+    match = NUMBER.fullmatch(folder.name)
+    step = None if match is None else int(match[1])
+    return step if step is not None and folder.name == step_folder(step) else None
+
+
+def finished(run: Path) -> list[Path]:
+    """Return all complete checkpoints of a run, oldest first.
+
+    One is complete if it has its final name, as its files are written under another, and a
+    state.json, which is the first to go when it is removed.
     """
-    described = {FORMAT: json.dumps(metadata)}
-    save_file({k: v.detach().contiguous().cpu() for k, v in weights.items()}, path, described)
+    steps = {
+        folder: step
+        for folder in (run / FOLDER).glob("step-*")
+        if (step := step_of(folder)) is not None and (folder / STATE).is_file()
+    }
+    return sorted(steps, key=steps.__getitem__)
 
 
-def load_model(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a model file written by `save_model`.
-
-    Returns:
-        Float32 weights by name, and the metadata as JSON values.
-
-    Raises:
-        ValueError: the file is damaged, or adm did not write it.
-    """
-    metadata = entries_of(path)
-    return load_weights(path), metadata
+def latest(run: Path) -> Path | None:
+    """Return the newest complete checkpoint of a run, or None."""
+    folders = finished(run)
+    return folders[-1] if folders else None
 
 
-def load_weights(path: Path) -> dict[str, Tensor]:
-    """Read the weights of a model file as float32, by name.
-
-    Raises:
-        ValueError: the file is damaged.
-    """
-    try:
-        weights = load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise damaged(path, error) from None
-    return {name: tensor.float() for name, tensor in weights.items()}
-
-
-def numbers(folder: Path) -> Numbers:
-    """Return the numbers of a checkpoint.
+def read_numbers(folder: Path) -> Numbers:
+    """Read the numbers of a checkpoint.
 
     Raises:
         ValueError: state.json is missing or damaged.
     """
-    return _numbers(read_state(folder))
+    path = folder / STATE
+    try:
+        return as_type(Numbers, read_json(path))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} is missing or damaged ({error})") from None
+
+
+def sound(run: Path) -> Path | None:
+    """Return the newest complete checkpoint whose last step was finite, or None."""
+    numbers = _numbers_of(run)
+    return next((f for f in reversed(numbers) if not numbers[f].bad_steps), None)
+
+
+def best(run: Path) -> Path | None:
+    """Return the checkpoint with the lowest validation loss; None if none was validated."""
+    scored = [
+        (numbers.validation, folder)
+        for folder, numbers in _numbers_of(run).items()
+        if numbers.validation is not None
+    ]
+    return min(scored)[1] if scored else None
+
+
+def _numbers_of(run: Path) -> dict[Path, Numbers]:
+    """Return the numbers of the complete checkpoints, oldest first, without damaged ones."""
+    numbers: dict[Path, Numbers] = {}
+    for folder in finished(run):
+        with suppress(ValueError):
+            numbers[folder] = read_numbers(folder)
+    return numbers
+
+
+def check_parts(folder: Path, names: Iterable[str] | None = None) -> Numbers:
+    """Return the numbers of a checkpoint, after a comparison of its parts with their hashes.
+
+    Args:
+        names: the parts to check besides state.json; all by default.
+
+    Raises:
+        ValueError: a part is missing, damaged or from another checkpoint; names it.
+    """
+    numbers, sums = read_numbers(folder), read_sums(folder)
+    if sums is None:
+        raise ValueError(f"{folder / SUMS} is missing")
+    if damaged := damaged_parts(folder, [*(sums if names is None else names), STATE]):
+        raise ValueError(
+            f"{folder / damaged[0]} is missing, damaged or from another checkpoint: it is not as "
+            f"{SUMS} says"
+        )
+    return numbers
+
+
+def check_model(path: Path) -> None:
+    """Raise ValueError unless a model file is whole and belongs to the checkpoint that it is in.
+
+    Nothing is known of a file that is not in the folder of a checkpoint.
+    """
+    file = path.resolve()  # `best` is a link to a checkpoint
+    for folder in (file.parent, file.parent.parent):
+        if (folder / STATE).is_file() and ((folder / SUMS).exists() or step_of(folder) is not None):
+            try:
+                check_parts(folder, [file.relative_to(folder).as_posix()])
+            except (OSError, ValueError) as error:
+                raise ValueError(
+                    f"{error}; copy it again, or remove {folder} to use the checkpoint before it"
+                ) from None
+            return
 
 
 def intact(run: Path, devices: Devices) -> Path | None:
     """Return the newest checkpoint of a run, after a check of its parts; None if there is none.
 
-    Every process must call. Damaged ones are set aside, as `parts.set_aside` says.
+    Every process must call. Damaged checkpoints are renamed, so that an earlier one is the newest.
+    Training makes them again, and `prune` then removes what was set aside.
 
     Raises:
         ValueError: there are checkpoints, and none is whole.
     """
-    devices.once(lambda: parts.set_aside(run))
+    devices.once(lambda: _set_aside(run))
     return latest(run)
+
+
+def _set_aside(run: Path) -> None:
+    damaged: dict[Path, str] = {}
+    for folder in reversed(finished(run)):
+        if (damage := _damage(folder)) is None:
+            break
+        damaged[folder] = damage
+    else:
+        if not damaged:
+            return
+        newest = next(iter(damaged))
+        raise ValueError(
+            f"{damaged[newest]}, and no checkpoint before it is whole; copy it again, or remove "
+            f"{newest.parent} to train from the beginning"
+        )
+    for each, damage in damaged.items():
+        aside = each.with_name(ASIDE + each.name)
+        shutil.rmtree(aside, ignore_errors=True)
+        each.rename(aside)
+        log.warning(
+            f"{damage}; it is now in {aside.name}, and training continues from {folder.name}"
+        )
+
+
+def _damage(folder: Path) -> str | None:
+    """Return what is wrong with a checkpoint of a run, or None if it is whole."""
+    try:
+        numbers = check_parts(folder)
+    except (OSError, ValueError) as error:
+        return str(error)
+    if numbers.step != step_of(folder):
+        return f"{folder / STATE} is that of step {numbers.step}"
+    return None
 
 
 def save(
@@ -131,6 +259,7 @@ def save(
 
     Args:
         run: the run folder.
+        numbers: without those that are in `state`.
         metadata: stored with every weights file; see `save_model`.
 
     Returns:
@@ -141,23 +270,24 @@ def save(
     """
     folder = run / FOLDER / step_folder(numbers.step)
     part = folder.with_name(f".{folder.name}.part")
-    places = contents.places(state).values()
-    devices.once(lambda: _emptied(part, places))
+    folders = [part, *{part / place for place in places(state).values()}]
+    devices.once(lambda: _empty(part, folders))
     failure: Exception | None = None
-    for turn, (name, tensors) in enumerate(contents.tensors(state).items()):
+    for turn, (name, tensors) in enumerate(files_of(state).items()):
         mine = turn % devices.world == devices.rank and failure is None
-        held = {key: whole(t).detach() for key, t in tensors.items()}  # collective
+        gathered = {key: whole(t).detach() for key, t in tensors.items()}  # collective
         if mine:
             try:
-                _write(part / name, held, metadata | {"step": numbers.step})
+                _write(part / name, gathered, metadata | {"step": numbers.step})
             except (OSError, SafetensorError) as error:
                 failure = _unwritten(error, folder, run)
 
     def publish() -> None:
         try:
-            (part / FILE).write_text(json.dumps(_described(numbers, state)))
+            (part / STATE).write_text(json.dumps(asdict(_completed(numbers, state))))
             seal(part)
-            _synced(part, places)
+            for each in (part / STATE, *folders):
+                fsync(each)
             shutil.rmtree(folder, ignore_errors=True)
             part.rename(folder)
             fsync(folder.parent)
@@ -173,63 +303,10 @@ def save(
     return folder
 
 
-def restore(folder: Path, state: RunState) -> Numbers:
-    """Load a checkpoint into `state`, on any number of processes.
-
-    Its parts are those of one checkpoint; see `intact`.
-
-    Raises:
-        ValueError: a file is missing, damaged or of another network, weights are not finite, or the
-            checkpoint has other players.
-    """
-    held = read_state(folder)
-    try:
-        own = contents.numbers_of_players(state, held.players)
-    except ValueError as error:
-        raise ValueError(f"{folder} cannot be resumed: {error}; choose another out=...") from None
-    for name, tensors in contents.tensors(state, moments=False).items():
-        values = _tensors(folder / name, folder)
-        if _shapes(tensors) != _shapes(values):
-            raise ValueError(f"{folder / name} has the weights of another network; {_cure(folder)}")
-        check_finite(folder / name, values, _cure(folder))
-        for key, tensor in tensors.items():
-            fill(tensor, values[key])
-    for name, place in contents.places(state).items():
-        path = folder / place / "optimizer.safetensors"
-        moments = _tensors(path, folder)
-        known = dict(state.players[name].network.named_parameters())
-        if any(key.partition("/")[2] not in known for key in moments):
-            raise ValueError(f"{path} has the moments of another network; {_cure(folder)}")
-        contents.restore_learning(state.players[name], own[name], moments)
-    state.step, state.bad_steps = held.step, held.bad_steps
-    return _numbers(held)
-
-
-def _numbers(held: State) -> Numbers:
-    return Numbers(held.step, held.micro_batch, held.validation, held.log)
-
-
-def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-
-
-def _cure(folder: Path) -> str:
-    return f"remove {folder} to resume from the checkpoint before it"
-
-
-def _described(numbers: Numbers, state: RunState) -> dict[str, Any]:
-    return {
-        "step": numbers.step,
-        "micro_batch": numbers.micro_batch,
-        "validation": _finite(numbers.validation),
-        "log": numbers.log,
-        **contents.numbers(state),
-    }
-
-
-def _finite(value: float | None) -> float | None:
-    """Return the value if it is finite, else None: JSON has neither NaN nor infinity."""
-    return value if value is not None and math.isfinite(value) else None
+def _empty(part: Path, folders: Iterable[Path]) -> None:
+    shutil.rmtree(part, ignore_errors=True)
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
@@ -240,17 +317,22 @@ def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> 
     fsync(path)
 
 
-def _emptied(folder: Path, places: Iterable[str]) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    for place in places:
-        (folder / place).mkdir(parents=True)
+def _completed(numbers: Numbers, state: RunState) -> Numbers:
+    """Add the numbers of the state; JSON has neither NaN nor infinity for a validation loss."""
+    validation = numbers.validation
+    if validation is not None and not math.isfinite(validation):
+        validation = None
+    players = {name: _learning(player) for name, player in state.players.items()}
+    return replace(numbers, validation=validation, bad_steps=state.bad_steps, players=players)
 
 
-def _synced(folder: Path, places: Iterable[str]) -> None:
-    """Flush the folder's files and directories to the disk, before the folder is renamed."""
-    fsync(folder / FILE)
-    for listed in {*(folder / place for place in places), folder}:
-        fsync(listed)
+def _learning(player: Player) -> Learning:
+    slots = {
+        name: player.optimizer.state.get(parameter, {})
+        for name, parameter in player.network.named_parameters()
+    }
+    steps = {name: float(own["step"]) for name, own in slots.items() if "step" in own}
+    return Learning(player.scale.value, player.scale.good, steps)
 
 
 def _unwritten(error: Exception, folder: Path, run: Path) -> OSError:
@@ -260,26 +342,175 @@ def _unwritten(error: Exception, folder: Path, run: Path) -> OSError:
         if before
         else "there is no earlier one"
     )
-    return unwritten(f"checkpoint {folder.name}", error, f"; {stays}")
+    number = getattr(error, "errno", None)
+    if number is None:
+        match = SYSTEM_ERROR.search(str(error))
+        number = int(match[1]) if match else errno.EIO
+    cure = "free disk space" if number in FULL else "resolve that error"
+    return OSError(
+        number,
+        f"checkpoint {folder.name} was not written ({error}); {stays}; {cure} and try again",
+    )
 
 
-def sound(run: Path) -> Path | None:
-    """Return the newest complete checkpoint whose last step was finite, or None."""
-    states = states_of(run)
-    return next((f for f in reversed(states) if not states[f].bad_steps), None)
+def restore(folder: Path, state: RunState) -> Numbers:
+    """Load a checkpoint into `state`, on any number of processes.
+
+    Its parts are those of one checkpoint; see `intact`.
+
+    Raises:
+        ValueError: a file is missing, damaged or of another network, weights are not finite, or the
+            checkpoint has other players.
+    """
+    numbers = read_numbers(folder)
+    if numbers.players.keys() != state.players.keys():
+        before, now = (", ".join(each) or "no network" for each in (numbers.players, state.players))
+        raise ValueError(
+            f"{folder} cannot be resumed: it trains {before}, but this run trains {now}; train in "
+            "another folder"
+        )
+    for name, tensors in files_of(state, moments=False).items():
+        path = folder / name
+        values = _read(path, folder)
+        if _shapes(tensors) != _shapes(values):
+            raise ValueError(f"{path} has the weights of another network; {_cure(folder)}")
+        check_finite(path, values, _cure(folder))
+        for key, tensor in tensors.items():
+            fill(tensor, values[key])
+    for name, place in places(state).items():
+        path, player = folder / place / "optimizer.safetensors", state.players[name]
+        moments, known = _read(path, folder), dict(player.network.named_parameters())
+        if any(key.partition("/")[2] not in known for key in moments):
+            raise ValueError(f"{path} has the moments of another network; {_cure(folder)}")
+        _restore_learning(player, numbers.players[name], moments)
+    state.step, state.bad_steps = numbers.step, numbers.bad_steps
+    return numbers
 
 
-def states_of(run: Path) -> dict[Path, State]:
-    """Return the numbers of the complete checkpoints, oldest first, without damaged ones."""
-    found: dict[Path, State] = {}
-    for folder in finished(run):
-        with suppress(ValueError):
-            found[folder] = read_state(folder)
-    return found
+def _restore_learning(player: Player, own: Learning, moments: dict[str, Tensor]) -> None:
+    player.scale.value, player.scale.good = own.loss_scale, own.good_steps
+    slots: dict[str, dict[str, Tensor]] = defaultdict(dict)
+    for key, value in moments.items():
+        slot, _, name = key.partition("/")
+        slots[name][slot] = value
+    for name, parameter in player.network.named_parameters():
+        restored: dict[str, Tensor] = {}
+        if name in own.optimizer:  # not before the first step, or without a count of steps
+            restored["step"] = torch.tensor(own.optimizer[name])
+        for slot, value in slots[name].items():
+            restored[slot] = _like(parameter, value)
+        if restored:
+            player.optimizer.state[parameter] = restored
 
 
-def _tensors(path: Path, folder: Path) -> dict[str, Tensor]:
+def _like(parameter: Tensor, value: Tensor) -> Tensor:
+    """Return a moment; one of its parameter's shape is sharded as the parameter is."""
+    if value.shape != parameter.shape:
+        return value.to(parameter.device)
+    slot = torch.zeros_like(parameter)
+    fill(slot, value)
+    return slot
+
+
+def _read(path: Path, folder: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is missing or damaged ({error}); {_cure(folder)}") from None
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+def _cure(folder: Path) -> str:
+    return f"remove {folder} to resume from the checkpoint before it"
+
+
+def places(state: RunState) -> dict[str, str]:
+    """Return the subfolder of each player, relative to the checkpoint folder, by name."""
+    if len(state.players) == 1:
+        return dict.fromkeys(state.players, "")
+    return {name: f"{name}/" for name in state.players}
+
+
+def files_of(state: RunState, moments: bool = True) -> dict[str, dict[str, Tensor]]:
+    """Return the tensors of each file, by file name; they share memory with the state.
+
+    Args:
+        moments: whether to include the optimizers' moments.
+    """
+    files: dict[str, dict[str, Tensor]] = {}
+    for name, place in places(state).items():
+        player = state.players[name]
+        buffers = _buffers(player.network)
+        files[f"{place}model.safetensors"] = {**player.ema.weights, **buffers}
+        raw = dict(player.network.named_parameters())
+        files[f"{place}raw.safetensors"] = {**raw, **buffers}
+        if moments:
+            files[f"{place}optimizer.safetensors"] = dict(_moments(player))
+        for average in player.averages[1:]:
+            files[f"{place}{average.name}.safetensors"] = average.weights
+    if state.importance is not None:
+        arrays = {"history": state.importance.history, "counts": state.importance.counts}
+        shared = {key: torch.from_numpy(array) for key, array in arrays.items()}
+        files["importance.safetensors"] = shared
+    return files
+
+
+def _buffers(network: nn.Module) -> dict[str, Tensor]:
+    """Return the persistent buffers, such as the statistics of batch normalisation."""
+    kept = network.state_dict().keys()  # without non-persistent buffers
+    return {name: buffer for name, buffer in network.named_buffers() if name in kept}
+
+
+def _moments(player: Player) -> Iterator[tuple[str, Tensor]]:
+    for name, parameter in player.network.named_parameters():
+        # `get`, because the state is a defaultdict, and indexing it would add an entry.
+        for key, value in player.optimizer.state.get(parameter, {}).items():
+            if key != "step" and isinstance(value, Tensor):
+                yield f"{key}/{name}", value
+
+
+def prune(run: Path, policy: Policy) -> None:
+    """Remove the checkpoints that `policy` does not keep.
+
+    The newest checkpoint, and the newest one whose last step was finite, are always kept. One off
+    the schedule, which only an interruption saves, is removed once a newer one exists.
+    """
+    folders = finished(run)
+    steps = {folder: step_of(folder) or 0 for folder in folders}
+    newest = steps[folders[-1]]
+    regular = [f for f in folders[:-1] if policy.regular(steps[f])]
+    keep = {folders[-1], *(regular[-(policy.last - 1) :] if policy.last > 1 else ())}
+    if policy.every is not None:
+        keep |= {folder for folder in folders if steps[folder] % policy.every == 0}
+    winner = best(run) if policy.best else None
+    keep |= {folder for folder in (sound(run), winner) if folder is not None}
+    _link(run / FOLDER / BEST, winner)
+    for folder in set(folders) - keep:
+        (folder / STATE).unlink()  # first: without it, a partial folder is no checkpoint
+    for folder in (run / FOLDER).glob("*step-*"):
+        if folder not in keep and _is_left(folder, newest):
+            shutil.rmtree(folder)
+    posthoc.thin(run, policy.regular, newest)
+
+
+def _is_left(folder: Path, newest: int) -> bool:
+    """Whether a folder is a part of a checkpoint, or a damaged one that was made again."""
+    if folder.name.startswith("."):
+        return folder.suffix == ".part"  # of an interrupted save
+    if not folder.is_dir() or folder.is_symlink():
+        return False
+    step = step_of(folder.with_name(folder.name.removeprefix(ASIDE)))
+    return step is not None and (step <= newest or not folder.name.startswith(ASIDE))
+
+
+def _link(path: Path, target: Path | None) -> None:
+    """Point the link at a folder beside it, or remove the link."""
+    if target is None:
+        clear(path)
+        path.unlink(missing_ok=True)
+        return
+    with suppress(OSError):  # without links, `best` reads the checkpoints' own numbers
+        link(path, target.name)

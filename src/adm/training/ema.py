@@ -7,6 +7,8 @@ from typing import TypeAlias
 import torch
 from torch import nn
 
+from adm.spec import SettingError
+
 WIDEST = 12**-0.5  # width of the uniform average over the whole run, gamma = 0
 
 
@@ -41,17 +43,15 @@ class Power:
         width: standard deviation of that profile in units of t, in (0, 12^-0.5 = 0.289).
 
     Raises:
-        ValueError: the width is out of range.
+        SettingError: the width is out of range.
     """
 
     width: float
 
     def __post_init__(self) -> None:
         if not 0 < self.width < WIDEST:
-            raise ValueError(
-                f"the width of an average must be in (0, {WIDEST:.3f}), got {self.width}; choose "
-                "one such as 0.05 to 0.15"
-            )
+            cure = "choose one such as 0.05 to 0.15"
+            raise SettingError("width", f"in (0, {WIDEST:.3f})", self.width, cure)
 
     @property
     def name(self) -> str:
@@ -117,13 +117,11 @@ def averages(
         widths: widths of power-function averages, from which `posthoc` reconstructs any width.
 
     Raises:
-        ValueError: two averages are the same.
+        SettingError: two averages are the same.
     """
-    asked = [*map(Exponential, (decay, *others)), *map(Power, widths)]
-    names = [one.name for one in asked]
+    decays = [*map(Exponential, (decay, *others)), *map(Power, widths)]
+    names = [one.name for one in decays]
     if twice := next((name for name in names if names.count(name) > 1), None):
-        raise ValueError(
-            f"the average {twice} is given twice; train.ema_decay, train.ema_others and "
-            "train.ema_widths must contain each average once"
-        )
-    return tuple(EMA(network, one) for one in asked)
+        field = f"train.{'ema_widths' if twice.startswith('width') else 'ema_others'}"
+        raise SettingError(field, "averages that differ", cure=f"leave one {twice} out")
+    return tuple(EMA(network, one) for one in decays)

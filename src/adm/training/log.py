@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import math
 import os
 from collections.abc import Iterator
@@ -10,15 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
-from adm.app.notices import notice
 from adm.processes import Devices
-from adm.store.files import new_file
+from adm.store.files import naming, new_file
 from adm.store.parsed import parse_json
-from adm.training.disk import writing
 
 FILE = "log.jsonl"
 LONGEST = 1 << 20  # bytes of a line; a longer one is damaged
 LAST_STEP = 1 << 53  # a larger number is no number of steps
+
+logger = logging.getLogger("adm")
 
 
 class Line(NamedTuple):
@@ -65,18 +66,17 @@ def continued(run: Path, steps: int, devices: Devices, sha256: str | None = None
         return
     path, last = run / FILE, 0
     hash_ = hashlib.sha256()
-    with writing(str(path)):
-        found = lines(path) if path.exists() else iter(())
-        with new_file(path) as part, part.open("wb") as kept:
-            for raw, line in found:
-                if line is not None and last < line.step <= steps:
-                    whole = raw.rstrip(b"\n") + b"\n"  # the last may lack it
-                    kept.write(whole)
-                    hash_.update(whole)
-                    last = line.step
-        file = path.open("a", buffering=1)  # line by line, so that it can be followed
+    before = lines(path) if path.exists() else iter(())
+    with new_file(path) as part, part.open("wb") as kept:
+        for raw, line in before:
+            if line is not None and last < line.step <= steps:
+                whole = raw.rstrip(b"\n") + b"\n"  # the last may lack it
+                kept.write(whole)
+                hash_.update(whole)
+                last = line.step
+    file = path.open("a", buffering=1)  # line by line, so that it can be followed
     if sha256 not in (None, hash_.hexdigest()):
-        notice(
+        logger.warning(
             f"{path} is not as the run wrote it up to step {steps}: lines were changed or lost; "
             "training does not depend on it"
         )
@@ -89,7 +89,7 @@ def write(log: Log, done: int, shown: dict[str, float]) -> None:
     # JSON has neither NaN nor infinity.
     figures = {k: v if math.isfinite(v) else None for k, v in shown.items()}
     line = json.dumps({"step": done, **figures}) + "\n"
-    with writing(log.file.name):
+    with naming(Path(log.file.name)):
         log.file.write(line)
     log.hash.update(line.encode())
 
@@ -100,7 +100,7 @@ def flush(log: Log) -> str:
     Returns:
         The SHA-256 of all lines, by which that checkpoint vouches for them.
     """
-    with writing(log.file.name):
+    with naming(Path(log.file.name)):
         log.file.flush()
         if os.path.isfile(log.file.name):
             os.fsync(log.file.fileno())

@@ -1,25 +1,29 @@
 """Run -> iterator of Progress, one per optimizer step; checkpoints in the run folder."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
+import torch
+
 from adm.data import Source, shuffled
 from adm.processes import Devices
-from adm.training import checkpoint, contents, failure, log, posthoc, retention
+from adm.store.files import write_json
+from adm.training import checkpoint, log, posthoc
 from adm.training.batches import Batch, batch_at, batches
 from adm.training.checkpoint import Numbers
 from adm.training.microbatch import forget_gradients, is_out_of_memory, largest, probe, refusal
 from adm.training.players import Player, RunState
 from adm.training.settings import LoopSettings
 from adm.training.spread import longest_share, share
-from adm.training.turns import Turn
-from adm.training.update import StepSettings, Update, update
+from adm.training.update import StepSettings, Turn, Update, update
 
 JUDGED = ("validation/loss", "validation/frechet")  # figures of which the lowest is the best
+MOST_NAMED = 8  # images listed in a message
 
 
 class Progress(NamedTuple):
@@ -94,8 +98,8 @@ def train(run: Run, micro_batch: int | None = None, auto: bool = False) -> Itera
     """
     settings, devices, state = run.settings, run.devices, run.state
     state.freeze(devices.device)
-    found = checkpoint.intact(run.folder, devices)
-    before = Numbers(0, 0) if found is None else checkpoint.restore(found, state)
+    newest = checkpoint.intact(run.folder, devices)
+    before = Numbers(0, 0) if newest is None else checkpoint.restore(newest, state)
     micro = micro_batch or before.micro_batch
     if not micro and auto:
         micro = _largest(run)
@@ -103,8 +107,8 @@ def train(run: Run, micro_batch: int | None = None, auto: bool = False) -> Itera
     micro = min(most, micro or most)
     how = StepSettings(devices, settings.batch_size, micro, settings.gradient_clip)
     steps = range(before.step, settings.steps)
-    if found is not None:  # a run that was killed while it removed older checkpoints
-        devices.once(lambda: retention.prune(run.folder, settings.policy))
+    if newest is not None:  # a run that was killed while it removed older checkpoints
+        devices.once(lambda: checkpoint.prune(run.folder, settings.policy))
     with log.continued(run.folder, before.step, devices, before.log) as lines:
         stream = batches(
             run.source, settings.seed, settings.batch_size, steps, devices, settings.augmentation
@@ -139,10 +143,10 @@ def _largest(run: Run) -> int:
         mine, seed = share(size, run.devices), run.settings.seed
         batch = batch_at(run.source, seed, mine.start, len(mine), run.settings.augmentation)
         trial = probe(run.state, run.turn, batch.to(run.devices.device), run.devices)
-    found = min(run.devices.gather(largest(trial, longest_share(size, run.devices)) or 0))
-    if not found:
+    fitting = min(run.devices.gather(largest(trial, longest_share(size, run.devices)) or 0))
+    if not fitting:
         raise MemoryError(refusal(1, None))
-    return found
+    return fitting
 
 
 def _step(run: Run, batch: Batch, how: StepSettings) -> dict[str, Update]:
@@ -150,7 +154,7 @@ def _step(run: Run, batch: Batch, how: StepSettings) -> dict[str, Update]:
     for player in state.players.values():
         _set_rate(player, settings, state.step)
     taken = _taken(run, batch, how)
-    state.bad_steps = failure.count(state.bad_steps, taken.values())
+    state.bad_steps = count_bad(state.bad_steps, taken.values())
     for name, one in taken.items():
         if one.skipped is None:
             for average in state.players[name].averages:
@@ -159,8 +163,7 @@ def _step(run: Run, batch: Batch, how: StepSettings) -> dict[str, Update]:
         start = state.step * settings.batch_size
         images = shuffled(settings.seed, len(run.source), start, settings.batch_size)
         last = checkpoint.sound(run.folder)
-        told = failure.give_up(run.folder, state.step + 1, taken, images, last)
-        raise FloatingPointError(told)
+        raise FloatingPointError(give_up(run.folder, state.step + 1, taken, images, last))
     return taken
 
 
@@ -198,16 +201,69 @@ def _shown(state: RunState, taken: dict[str, Update]) -> dict[str, float]:
             own["loss_scale"] = player.scale.value
         if one.skipped is not None:
             own[f"skipped_{one.skipped}"] = 1.0
-        place = contents.places(state)[name]
+        place = checkpoint.places(state)[name]
         figures |= {f"{place}{figure}": value for figure, value in own.items()}
     return figures
 
 
 def _save(run: Run, numbers: Numbers) -> Path:
-    for name, place in contents.places(run.state).items():
+    for name, place in checkpoint.places(run.state).items():
         # Before the checkpoint, so that none exists without its snapshots.
         kept = run.state.players[name].averages
         posthoc.snapshot(run.folder / place, numbers.step, kept, run.metadata, run.devices)
     folder = checkpoint.save(run.folder, numbers, run.state, run.metadata, run.devices)
-    run.devices.once(lambda: retention.prune(run.folder, run.settings.policy))
+    run.devices.once(lambda: checkpoint.prune(run.folder, run.settings.policy))
     return folder
+
+
+def count_bad(bad_steps: int, taken: Iterable[Update]) -> int:
+    """Return the number of consecutive bad steps, this one included.
+
+    An overflow of the scaled float16 gradient does not count while a smaller scale may prevent it.
+
+    Args:
+        bad_steps: the number before this step.
+        taken: the updates of this step.
+    """
+    skipped = [one for one in taken if one.skipped is not None]
+    if not skipped:
+        return 0
+    return bad_steps + any(not one.curable for one in skipped)
+
+
+def give_up(
+    run: Path, done: int, taken: Mapping[str, Update], indices: list[int], last: Path | None
+) -> str:
+    """Write `failure.json`, and return the message of the error.
+
+    Args:
+        run: the run folder.
+        done: optimizer steps taken or skipped, this one included.
+        taken: the updates of this step, by player.
+        indices: indices of the global batch's images in the training set.
+        last: the newest checkpoint before the first bad step, if there is one.
+    """
+    skipped = ((one.curable, name) for name, one in taken.items() if one.skipped is not None)
+    _, name = min(skipped, key=itemgetter(0))
+    step, named = taken[name], {"player": name} if len(taken) > 1 else {}
+    loss = step.rows["loss"].abs().nan_to_num(torch.inf, torch.inf)
+    worst = [
+        {"image": indices[i], "level": int(step.level[i]), "loss": str(step.rows["loss"][i].item())}
+        for i in loss.argsort(descending=True).tolist()
+    ]
+    report = {"step": done, **named, "skipped": step.skipped, "worst": worst}
+    write_json(run / "failure.json", report)
+    what = (
+        "the network's output is not finite"
+        if step.skipped == "forward"
+        else "the loss is finite, but its gradient is not"
+    )
+    levels = ", ".join(str(w["level"]) for w in worst[:MOST_NAMED])
+    images = ", ".join(str(w["image"]) for w in worst[:MOST_NAMED])
+    place = f"start a new run from {last}" if last else "start a new run"
+    whose = f", {name}" if named else ""
+    return (
+        f"step {done}{whose}: {what}, for too many consecutive steps; worst at levels {levels}, "
+        f"for images {images} (all are in {run / 'failure.json'}); {place} with a lower "
+        "train.learning_rate, a smaller train.gradient_clip or train.precision=float32"
+    )

@@ -11,8 +11,7 @@ from adm.training.batches import Batch
 from adm.training.objective import Objective
 from adm.training.players import Player, RunState
 from adm.training.spread import accumulating
-from adm.training.turns import Turn
-from adm.training.update import Update
+from adm.training.update import Turn, Update
 
 CPU_REFUSAL = "can't allocate memory"  # in the message of PyTorch's CPU allocator
 
@@ -98,12 +97,12 @@ def refusal(size: int, fitting: int | None, divisible: bool = True) -> str:
     if fitting is None:
         return (
             f"out of memory with {size} images at once, and a single image does not fit either; "
-            "set train.checkpoint_activations=true, distribute the weights over several devices "
-            "with shard=True, or choose a smaller network"
+            "set train.checkpoint_activations=true, shard the weights over several devices, or "
+            "choose a smaller network"
         )
     return (
-        f"out of memory with {size} images at once; {fitting} would fit: pass "
-        f"micro_batch={fitting} to resume with the same results up to rounding"
+        f"out of memory with {size} images at once; a micro-batch of {fitting} would fit, with "
+        "the same results up to rounding"
     )
 
 

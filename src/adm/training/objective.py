@@ -12,8 +12,7 @@ from adm import losses
 from adm.diffusion import Parameterization, Schedule
 from adm.images import to_float, to_uint8
 from adm.networks import NO_LABEL
-from adm.training.batches import Batch
-from adm.training.draws import Draws
+from adm.training.batches import Batch, Draws
 
 
 class Outcome(NamedTuple):

@@ -1,37 +1,175 @@
 """Run folder -> snapshots of its averages of a few widths -> weights of the average of any width.
 
-The snapshots are in the folder `averages` of the run. Its SHA256SUMS lists those that are whole;
-any other was left by a process that was killed.
+The snapshots are in the folder `averages` of the run. A power-function average at time t is the
+integral of the weights of times tau times its profile
+
+    p(tau) = (gamma + 1) tau^gamma / t^(gamma + 1),    0 <= tau <= t.
+
+A linear combination of stored averages has the same combination of their profiles. The one whose
+profile is closest to the wanted profile approximates an average that was not tracked (Karras et al.
+2024, section 3 and appendix C).
 """
 
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from adm.app.notices import notice
 from adm.processes import Devices
+from adm.spec import SettingError
 from adm.store.files import new_file
-from adm.store.hashes import damaged_parts, read_sums, sha256, store_sums
-from adm.training.checkpoint import save_model
-from adm.training.disk import unwritten
 from adm.training.ema import EMA, WIDEST, Power
-from adm.training.header import entries_of, metadata_of
-from adm.training.profiles import Fit, Snapshot, fit, inner_product, profile
+from adm.training.model_file import check_finite, entries_of, metadata_of, save_model
 from adm.training.spread import whole
-from adm.training.weights import check_finite
 
-__all__ = ["Fit", "Snapshot", "fit", "inner_product", "profile"]
 FOLDER = "averages"
 NAME = re.compile(r"step-(\d{7,12})\.width-([0-9.e+-]{1,30})\.safetensors")
+NEGLIGIBLE = 1e-7  # of the largest share; a float32 sum does not resolve less
+POOR = 0.05  # error of a profile above which users are warned
 
 
-def _found(run: Path) -> list[Snapshot]:
+class Snapshot(NamedTuple):
+    """A stored average: its state after `step` steps, its width, and its file."""
+
+    step: int
+    width: float
+    path: Path = Path()
+
+
+class Fit(NamedTuple):
+    """An approximation of an average by a linear combination of stored ones.
+
+    Attributes:
+        width: the wanted width.
+        step: the step at which the wanted average ends.
+        shares: the stored averages with non-zero coefficients, which sum to 1.
+        error: L2 distance of the two profiles, relative to the norm of the wanted one.
+    """
+
+    width: float
+    step: int
+    shares: tuple[tuple[Snapshot, float], ...]
+    error: float
+
+    @property
+    def poor(self) -> bool:
+        """Whether the approximation differs visibly from the wanted average."""
+        return self.error > POOR
+
+    def profile(self, times: np.ndarray) -> np.ndarray:
+        """Return the (N,) values of the combined profile at `times` (N,), in steps."""
+        parts = [share * profile(s.width, s.step, times) for s, share in self.shares]
+        return np.sum(parts, axis=0)
+
+
+def profile(width: float, step: float, times: np.ndarray) -> np.ndarray:
+    """Return the (N,) values of the profile of a power-function average that ends at `step`.
+
+    Args:
+        width: relative to `step`.
+        times: (N,) in steps. The integral of the profile over all of them is 1.
+    """
+    gamma = Power(width).gamma
+    early = np.clip(times / step, 0, 1)
+    return np.where(times <= step, (gamma + 1) * early**gamma / step, 0.0)
+
+
+def inner_product(
+    gamma: np.ndarray, step: np.ndarray, other_gamma: np.ndarray, other_step: np.ndarray
+) -> np.ndarray:
+    """Return the integrals of the products of profiles, in 1 / steps; arrays broadcast.
+
+    For t_a <= t_b, the integral over [0, t_a] is
+    (gamma_a + 1)(gamma_b + 1) / (gamma_a + gamma_b + 1) (t_a / t_b)^gamma_b / t_b.
+    """
+    late = np.maximum(step, other_step)
+    rising = np.where(step <= other_step, other_gamma, gamma)
+    height = (gamma + 1) * (other_gamma + 1) / (gamma + other_gamma + 1)
+    return height * (np.minimum(step, other_step) / late) ** rising / late
+
+
+def fit(snapshots: Sequence[Snapshot], width: float, step: int) -> Fit:
+    """Fit the profile of an average by those of the snapshots up to `step`.
+
+    Constrained least squares in float64: the coefficients sum to 1, so that the average of constant
+    weights is exact.
+
+    Raises:
+        SettingError: no average has a snapshot at `step`, or `width` is out of range.
+    """
+    used = sorted(one for one in snapshots if one.step <= step)
+    if not used or used[-1].step != step:
+        steps = sorted({one.step for one in snapshots}, key=lambda one: abs(one - step))
+        near = " or ".join(map(str, sorted(steps[:2]))) or "a step with stored averages"
+        raise SettingError("step", "one with stored averages", step, f"give {near}")
+    gammas = np.array([Power(one.width).gamma for one in used])
+    ends = np.array([float(one.step) for one in used])
+    end, gamma = np.array(float(step)), np.array(Power(width).gamma)
+    products = inner_product(gammas[:, None], ends[:, None], gammas, ends)
+    with_wanted = inner_product(gammas, ends, gamma, end)
+    shares = _least_squares(products, with_wanted)
+    norm = inner_product(gamma, end, gamma, end)
+    squared = norm - 2 * shares @ with_wanted + shares @ products @ shares
+    shares[np.abs(shares) < NEGLIGIBLE * np.abs(shares).max()] = 0
+    shares /= shares.sum()
+    return Fit(
+        width,
+        step,
+        tuple((used[i], float(shares[i])) for i in np.flatnonzero(shares)),
+        error=float(np.sqrt(max(0.0, squared) / norm)),
+    )
+
+
+def _least_squares(products: np.ndarray, with_wanted: np.ndarray) -> np.ndarray:
+    """Solve for (K,) coefficients that sum to 1, given (K, K) and (K,) inner products."""
+    scale = np.diag(products) ** -0.5  # scaled, because early profiles have large norms
+    count = len(scale)
+    system = np.zeros((count + 1, count + 1))
+    system[:count, :count] = products * scale[:, None] * scale
+    system[count, :count] = system[:count, count] = scale / scale.max()
+    target = np.append(with_wanted * scale, 1 / scale.max())
+    return np.linalg.lstsq(system, target, rcond=1e-15)[0][:count] * scale
+
+
+def thin(run: Path, regular: Callable[[int], bool], newest: int) -> None:
+    """Remove partial files, and the averages that only an interruption has stored.
+
+    If there are several players, this applies to the subfolder of each.
+
+    Args:
+        regular: returns whether an uninterrupted run stores averages at a step.
+        newest: a step whose averages are kept in any case, because the run may resume from it.
+    """
+    for folder in (run, *(each.parent for each in run.glob(f"*/{FOLDER}"))):
+        for one in _snapshots(folder):
+            if one.step < newest and not regular(one.step):
+                one.path.unlink()
+        for part in (folder / FOLDER).glob(".step-*.part"):
+            part.unlink()
+
+
+def stored(run: Path) -> list[Snapshot]:
+    """Return the averages that a run has stored, by step and width.
+
+    Raises:
+        ValueError: there are none.
+    """
+    snapshots = _snapshots(run)
+    if not snapshots:
+        raise ValueError(
+            f"{run} stores no averages of a stated width; a run does that with a setting such as "
+            "train.ema_widths=0.05,0.1"
+        )
+    return snapshots
+
+
+def _snapshots(run: Path) -> list[Snapshot]:
     return sorted(
         Snapshot(int(match[1]), width, path)
         for path in (run / FOLDER).glob("step-*.safetensors")
@@ -44,73 +182,6 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         return math.nan
-
-
-def _listed(folder: Path) -> dict[str, str]:
-    """Return the hashes of the snapshots in a folder; without SHA256SUMS, they are made."""
-    try:
-        sums = read_sums(folder)
-    except ValueError as error:
-        sums = None
-        notice(f"{error}; it is made again from the files that are there")
-    if sums is not None:
-        return sums
-    return {path.name: sha256(path) for path in folder.glob("step-*.safetensors")}
-
-
-def _unlist(folder: Path, names: Iterable[str]) -> None:
-    """Remove files from the list of a folder, before they are replaced or removed."""
-    if not folder.is_dir():
-        return
-    gone = frozenset(names)
-    store_sums(folder, {name: held for name, held in _listed(folder).items() if name not in gone})
-
-
-def _list(folder: Path, names: Iterable[str]) -> None:
-    """Add files to the list of a folder, once they are written."""
-    store_sums(folder, _listed(folder) | {name: sha256(folder / name) for name in names})
-
-
-def thin(run: Path, regular: Callable[[int], bool], newest: int) -> None:
-    """Remove partial files, and the averages that only an interruption has stored.
-
-    If there are several players, this applies to the subfolder of each.
-
-    Args:
-        regular: returns whether an uninterrupted run stores averages at a step.
-        newest: a step whose averages are kept in any case, because the run may resume from it.
-    """
-    for folder in (run, *(found.parent for found in run.glob(f"*/{FOLDER}"))):
-        old = [one for one in _found(folder) if one.step < newest and not regular(one.step)]
-        if old:
-            _unlist(folder / FOLDER, [one.path.name for one in old])
-        for one in old:
-            one.path.unlink()
-        for part in (folder / FOLDER).glob(".step-*.part"):
-            part.unlink()
-
-
-def stored(run: Path) -> list[Snapshot]:
-    """Return the averages that a run has stored, by step and width.
-
-    Raises:
-        ValueError: there are none.
-    """
-    sums = _sums(run)
-    found = [one for one in _found(run) if sums is None or one.path.name in sums]
-    if not found:
-        raise ValueError(
-            f"{run} stores no averages of a stated width; train with "
-            "settings=['train.ema_widths=0.05,0.1']"
-        )
-    return found
-
-
-def _sums(run: Path) -> dict[str, str] | None:
-    try:
-        return read_sums(run / FOLDER)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{error}; copy the folder again") from None
 
 
 def snapshot(
@@ -127,29 +198,25 @@ def snapshot(
     Every process must call; they share the writing of the files.
 
     Args:
-        metadata: stored with the weights; see `checkpoint.save_model`.
+        metadata: stored with the weights; see `save_model`.
         dtype: type of the stored weights. A tensor with values out of its range stays float32.
 
     Raises:
         OSError: a file cannot be written; no partial file is left.
     """
     failure: OSError | None = None
-    kept = [(one, one.decay) for one in averages if isinstance(one.decay, Power)]
-    if not kept:
-        return
-    names = [f"step-{step:07d}.{average.name}.safetensors" for average, _ in kept]
-    devices.once(lambda: _unlist(run / FOLDER, names))
-    for turn, (average, decay) in enumerate(kept):
+    power = [(average, average.decay) for average in averages]
+    for turn, (average, decay) in enumerate(each for each in power if isinstance(each[1], Power)):
         tensors = {key: whole(t) for key, t in average.weights.items()}  # collective
         if turn % devices.world == devices.rank and failure is None:
-            narrow = {key: _narrowed(t, dtype) for key, t in tensors.items()}
+            narrow = {key: _narrow(t, dtype) for key, t in tensors.items()}
+            name = f"step-{step:07d}.{average.name}.safetensors"
             described = metadata | {"step": step, "width": decay.width}
             try:
-                _written(run / FOLDER / names[turn], narrow, described)
+                _write(run / FOLDER / name, narrow, described)
             except OSError as error:
                 failure = error
     devices.share_failure(failure)
-    devices.once(lambda: _list(run / FOLDER, names))
 
 
 def reconstruct(run: Path, width: float, step: int | None = None) -> tuple[dict[str, Tensor], Fit]:
@@ -169,9 +236,9 @@ def reconstruct(run: Path, width: float, step: int | None = None) -> tuple[dict[
             step, width or run.
     """
     snapshots = stored(run)
-    found = fit(snapshots, width, snapshots[-1].step if step is None else step)
-    _check(run / FOLDER, [one for one, _ in found.shares])
-    return _summed(found.shares), found
+    best = fit(snapshots, width, snapshots[-1].step if step is None else step)
+    _check([one for one, _ in best.shares])
+    return _sum(best.shares), best
 
 
 def write(run: Path, width: float, out: Path, step: int | None = None) -> Fit:
@@ -181,26 +248,24 @@ def write(run: Path, width: float, out: Path, step: int | None = None) -> Fit:
         ValueError: see `reconstruct`.
         OSError: the file cannot be written.
     """
-    weights, found = reconstruct(run, width, step)
-    last = max(found.shares)[0]
+    weights, best = reconstruct(run, width, step)
+    last = max(best.shares)[0]
     metadata = entries_of(last.path)
-    described = {"step": found.step, "width": width, "width_error": found.error}
-    _written(out, weights, metadata | described)
-    return found
+    described = {"step": best.step, "width": width, "width_error": best.error}
+    _write(out, weights, metadata | described)
+    return best
 
 
-def _check(folder: Path, used: Sequence[Snapshot]) -> None:
+def _check(used: Sequence[Snapshot]) -> None:
     """Raise ValueError for the first snapshot that is not the one that its name says."""
-    if damaged := damaged_parts(folder, [one.path.name for one in used]):
-        raise _refused(folder / damaged[0], "is damaged, or from another run")
     run = _run_of(used[-1].path)
     for one in used:
         if _run_of(one.path) != run:
-            raise _refused(one.path, "is from another run")
+            raise _refusal(one.path, "is from another run")
         described = metadata_of(one.path)
         if (described.step, described.width) != (one.step, one.width):
             what = f"that of step {described.step} and width {described.width}"
-            raise _refused(one.path, f"is damaged: it is {what}")
+            raise _refusal(one.path, f"is damaged: it is {what}")
 
 
 def _run_of(path: Path) -> dict[str, Any]:
@@ -208,44 +273,46 @@ def _run_of(path: Path) -> dict[str, Any]:
     try:
         entries = entries_of(path)
     except ValueError:
-        raise _refused(path, "is damaged") from None
+        raise _refusal(path, "is damaged") from None
     return {key: entries.get(key) for key in ("classes", "images", "labels", "start")}
 
 
-def _refused(path: Path, why: str) -> ValueError:
+def _refusal(path: Path, why: str) -> ValueError:
     return ValueError(f"{path} {why}; remove that file, to use the others without it")
 
 
-def _summed(shares: Iterable[tuple[Snapshot, float]]) -> dict[str, Tensor]:
+def _sum(shares: Iterable[tuple[Snapshot, float]]) -> dict[str, Tensor]:
     """Sum the snapshots, with one of their tensors in memory at a time."""
     total: dict[str, Tensor] = {}
     for one, share in shares:
-        with _opened(one.path) as file:
+        with _open(one.path) as file:
             if total and total.keys() != set(file.keys()):
-                raise _refused(one.path, "has the weights of another network")
+                raise _refusal(one.path, "has the weights of another network")
             for key in file.keys():  # noqa: SIM118 (not a dictionary)
                 part = file.get_tensor(key).float()
+                if part.shape != total.setdefault(key, torch.zeros_like(part)).shape:
+                    raise _refusal(one.path, "has the weights of another network")
                 check_finite(one.path, {key: part}, "remove that file")
-                total.setdefault(key, torch.zeros_like(part)).add_(part, alpha=share)
+                total[key].add_(part, alpha=share)
     return total
 
 
-def _opened(path: Path) -> Any:
+def _open(path: Path) -> Any:
     try:
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
-        raise _refused(path, f"is damaged ({error})") from None
+        raise _refusal(path, f"is damaged ({error})") from None
 
 
-def _narrowed(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+def _narrow(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     narrow = tensor.to(dtype)
     return narrow if bool(narrow.isfinite().all()) else tensor
 
 
-def _written(path: Path, weights: dict[str, Tensor], metadata: dict[str, Any]) -> None:
+def _write(path: Path, weights: dict[str, Tensor], metadata: dict[str, Any]) -> None:
     """Write a model file atomically."""
     try:
         with new_file(path) as part:
             save_model(part, weights, metadata)
-    except (OSError, SafetensorError) as error:
-        raise unwritten(str(path), error) from None
+    except SafetensorError as error:
+        raise OSError(f"{path} was not written ({error})") from None

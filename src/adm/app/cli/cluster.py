@@ -113,9 +113,9 @@ def cluster(
     other = "train" if split == "test" else "test"
     others = _opened(data, other, labels, size, channels) if both_splits else None
     network = features_named(features, devices)
-    asked = devices.told(lambda: run.request(own, network, wanted, others))
-    record = devices.told(lambda: stored.finished(asked, out))
-    if record is not None and (page is None or devices.told(lambda: pages.shows(page, record))):
+    asked = devices.once(lambda: run.request(own, network, wanted, others))
+    record = devices.once(lambda: stored.finished(asked, out))
+    if record is not None and (page is None or devices.once(lambda: pages.shows(page, record))):
         if devices.main:
             show(lambda: asdict(record), as_json, lambda: None)
             say(f"{out}: complete; {stored.summary(record)}", as_json)

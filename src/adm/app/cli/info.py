@@ -14,7 +14,7 @@ from adm.shown import printable
 if TYPE_CHECKING:
     from adm.recipes import ClassifierRecipe, DiffusionRecipe, Recipe
     from adm.recipes.schema import GANRecipe
-    from adm.training.header import Metadata
+    from adm.training.model_file import Metadata
 
 MOST_SHOWN = 24
 WEIGHTS = {"model": "the average that a run is sampled with", "raw": "without averaging"}

@@ -151,8 +151,8 @@ class SamplingOptions:
 
         if self.animate:
             check_animated(job)
-        done = devices.told(lambda: not self.overwrite and holds(out, job))
-        lacking = devices.told(lambda: missing(out, job, self.animate)) if done else []
+        done = devices.once(lambda: not self.overwrite and holds(out, job))
+        lacking = devices.once(lambda: missing(out, job, self.animate)) if done else []
         films = ANIMATION in lacking if done else self.animate
         total = (0 if done else job.evaluations) + (cost(job) if films else 0)
         some = lacking if len(lacking) < 4 else [lacking[0], f"{len(lacking) - 1} more"]

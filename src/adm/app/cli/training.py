@@ -1,6 +1,8 @@
 """TrainingData, TrainOptions -> run folder, with the progress of training printed."""
 
+import ctypes
 import math
+import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,8 +27,7 @@ from adm.models.teacher import Teacher
 from adm.processes import Devices, join, launched
 from adm.recipes import Recipe, build
 from adm.recipes.schema import to_json
-from adm.training import checkpoint, retention
-from adm.training.heap import keep_freed_memory
+from adm.training import checkpoint
 
 SMOOTHING = 0.95  # of the exponential average of the printed losses
 # Entries of the log that are printed, those that it has.
@@ -35,6 +36,9 @@ SHOWN = (
     *("generator/loss", "discriminator/loss", "discriminator/real", "discriminator/generated"),
 )
 MOST_NAMED = 12  # classes or unreadable images listed
+TRIM, MMAP = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of mallopt(3)
+NEVER = 2**31 - 1  # bytes, the largest int that mallopt takes
+LARGEST = (2**30, 2**25)  # bytes; older versions of glibc accept only the second
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,7 @@ def follow(
     recipe, source, held = images.recipe, images.training, images.validation
     run.check(recipe, source, devices, options)
     newest = checkpoint.intact(out, devices)
-    done = 0 if newest is None else checkpoint.numbers(newest).step
+    done = 0 if newest is None else checkpoint.read_numbers(newest).step
     if devices.main:
         for line in (describe(source), *map(in_flags, images.notes)):
             say(line)
@@ -136,7 +140,7 @@ def follow(
         number = max(devices.gather(stop.signal or 0))  # a signal may reach one process only
     tell_skipped([source] if held is None else [source, held], devices)
     newest = checkpoint.latest(out)
-    if number and newest is not None and checkpoint.numbers(newest).step < recipe.train.steps:
+    if number and newest is not None and checkpoint.read_numbers(newest).step < recipe.train.steps:
         _leave(newest, number, devices)
     _finish(recipe, out, devices)
 
@@ -200,7 +204,7 @@ def tell_skipped(sources: Sequence[Source], devices: Devices) -> None:
 def _finish(recipe: Recipe, out: Path, devices: Devices) -> None:
     if not devices.main:
         return
-    newest, winner = checkpoint.latest(out), retention.best(out)
+    newest, winner = checkpoint.latest(out), checkpoint.best(out)
     if winner is not None:
         say(f"best validation: {winner}")
     use = build.by_kind(
@@ -216,3 +220,19 @@ def _leave(newest: Path, number: int, devices: Devices) -> None:
     if devices.main:
         notice(f"{newest}: saved; run the same command again to resume")
     raise Saved(128 + number)  # the exit status of a process that a signal ended
+
+
+def keep_freed_memory() -> bool:
+    """Keep freed blocks of up to 1 GiB for later allocations of this process.
+
+    glibc returns large blocks to the system as soon as they are freed. A training step on a CPU
+    then waits for thousands of new pages, which the kernel clears, although the freed ones would
+    do. This changes no number, and the peak memory of a run by little.
+
+    Returns:
+        Whether the allocator was configured, which only glibc on Linux supports.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    return bool(mallopt(TRIM, NEVER)) and any(mallopt(MMAP, size) for size in LARGEST)

@@ -13,8 +13,7 @@ from adm.shown import printable, short, shown, shown_path
 from adm.store.files import write_json
 from adm.store.locks import locked
 from adm.store.parsed import as_type, read_json, through_json
-from adm.training.disk import writing
-from adm.training.finished import RUN
+from adm.training.checkpoint import RUN
 
 LONGEST = 200  # characters of the reason why it is damaged
 # Fields without effect on the weights, with which a run may resume although they differ.
@@ -112,9 +111,7 @@ def recipe_in(run: Path) -> Recipe | None:
 
 def store(run: Path, described: Mapping[str, Any]) -> None:
     """Write the run's identity to `run.json`."""
-    path = run / RUN
-    with writing(str(path)):
-        write_json(path, described)
+    write_json(run / RUN, described)
 
 
 def origin_of(

@@ -21,8 +21,7 @@ from adm.recipes.schema import Recipe
 from adm.training.batches import Batch, blank
 from adm.training.objective import Objective
 from adm.training.players import Player, RunState, idle
-from adm.training.turns import Turn
-from adm.training.update import Update
+from adm.training.update import Turn, Update
 
 SMALL = 32 * 32  # pixels of an image up to which larger batches are traced
 COPIES = 3  # of every weight: itself and AdamW's two moments; averages are extra

@@ -28,7 +28,7 @@ def suited(chosen: Chosen, run: Path, devices: Devices) -> Chosen:
     """
     if PRECISION not in chosen.free:
         return chosen
-    if (earlier := devices.told(lambda: recipe_in(run))) is not None:
+    if (earlier := devices.once(lambda: recipe_in(run))) is not None:
         kept = in_precision(chosen.recipe, chosen.free, earlier.train.precision)
         return chosen._replace(recipe=kept)
     slow = devices.any(devices.device.type == "cpu" and not half_precision())

@@ -10,7 +10,6 @@ from adm.data.fingerprint import Fingerprint, changed, fingerprint
 from adm.shown import printable
 from adm.store.files import write_text
 from adm.store.parsed import as_type, read_json
-from adm.training.disk import writing
 
 FILE = "data.json"
 # Of the images that a run has learned from: compare a sample with what they were, or all of them,
@@ -44,8 +43,7 @@ def compared(run: Path, source: Source, check: CheckData, begun: bool) -> Finger
 
 def record(run: Path, found: Fingerprint) -> None:
     """Write the fingerprint of a run's images."""
-    with writing(str(run / FILE)):
-        write_text(run / FILE, json.dumps(asdict(found)) + "\n")
+    write_text(run / FILE, json.dumps(asdict(found)) + "\n")
 
 
 def _held(path: Path, images: int) -> Fingerprint:

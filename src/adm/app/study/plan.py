@@ -247,7 +247,7 @@ def sample_point(
     """
     job, place = sweep.job(point), out / SAMPLES / point.name
     devices = devices or Devices(torch.device("cpu"))
-    had = devices.told(lambda: _made(place))
+    had = devices.once(lambda: _made(place))
     if had is None:
         place.parent.mkdir(parents=True, exist_ok=True)
         sample_into(place, job, batch_size=batch_size, on_step=on_step, devices=devices)

@@ -74,7 +74,7 @@ def distance(
             found = np.concatenate([extract(images) for images in made])
             return frechet_distance(known[0], statistics(found))
 
-        return {FIGURE: devices.told(measured)}
+        return {FIGURE: devices.once(measured)}
 
     return watch
 

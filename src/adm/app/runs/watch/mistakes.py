@@ -16,7 +16,7 @@ from adm.images import to_float, to_uint8
 from adm.networks import Classifier
 from adm.pictures import Row, sheet
 from adm.recipes import ClassifierRecipe, build
-from adm.training.draws import draw as draws_of
+from adm.training.batches import draw as draws_of
 
 LONGEST = 12  # characters of a class name
 ACROSS = 8  # mistakes shown per level

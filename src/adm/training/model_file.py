@@ -1,0 +1,167 @@
+"""Weights, Metadata <-> model file: safetensors, with what they are as JSON in the header."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from adm.limits import MOST_CHARACTERS, MOST_CLASSES, MOST_STEPS, MOST_TEXT
+from adm.store.parsed import as_type, parse_json
+
+FORMAT = "adm"  # the key of our metadata in the header
+CURE = "copy it again, or give a file that `adm train` wrote"
+
+Steps = Annotated[int, Field(ge=0, le=MOST_STEPS)]
+Name = Annotated[str, Field(max_length=MOST_CHARACTERS)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """A network that a student was distilled from.
+
+    Attributes:
+        recipe: the name of its recipe.
+        sha256: of its file.
+        trained_steps: its number of optimizer steps; None for a released file.
+    """
+
+    recipe: Name
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    trained_steps: Steps | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metadata:
+    """What a model file says about itself.
+
+    Attributes:
+        recipe: the recipe as JSON; it is parsed by its own schema.
+        classes: names of the classes of the training images, in the order of the labels.
+        data: name of the training images.
+        step: number of optimizer steps; None for a released file.
+        weights: which of the weights of a run it holds: `model`, `raw` or the name of an average.
+        width: the width of a power-function average.
+        teacher, guide: of a student, the model and the classifier that it was distilled from.
+    """
+
+    recipe: dict[str, Any]
+    classes: Annotated[tuple[Name, ...], Field(max_length=MOST_CLASSES)]
+    data: Annotated[str, Field(max_length=MOST_TEXT)] | None = None
+    step: Steps | None = None
+    weights: Name | None = None
+    width: Annotated[float, Field(gt=0, lt=1)] | None = None
+    teacher: Origin | None = None
+    guide: Origin | None = None
+
+
+def save_model(path: Path, weights: dict[str, Tensor], metadata: dict[str, Any]) -> None:
+    """Write a model file that describes itself.
+
+    The metadata is a single JSON entry of the header, because safetensors writes several entries
+    in a random order.
+
+    Args:
+        weights: tensors by name; they are written with their own dtypes.
+        metadata: JSON values, `recipe` and `classes` among them.
+    """
+    described = {FORMAT: json.dumps(metadata)}
+    save_file({k: v.detach().contiguous().cpu() for k, v in weights.items()}, path, described)
+
+
+def load_model(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a model file written by `save_model`.
+
+    Returns:
+        Float32 weights by name, and the metadata as JSON values.
+
+    Raises:
+        ValueError: the file is damaged, or adm did not write it.
+    """
+    metadata = entries_of(path)
+    return load_weights(path), metadata
+
+
+def load_weights(path: Path) -> dict[str, Tensor]:
+    """Read the weights of a model file as float32, by name.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    try:
+        weights = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise damaged(path, error) from None
+    return {name: tensor.float() for name, tensor in weights.items()}
+
+
+def metadata_of(path: Path) -> Metadata:
+    """Read the metadata of a model file.
+
+    Raises:
+        ValueError: the file is damaged, or adm did not write it.
+    """
+    entries = entries_of(path)
+    try:
+        return as_type(Metadata, entries)
+    except ValueError as error:
+        raise damaged_metadata(path, error) from None
+
+
+def entries_of(path: Path) -> dict[str, Any]:
+    """Return the metadata of a model file as JSON values, those of later versions included.
+
+    Raises:
+        ValueError: the file is damaged, or adm did not write it.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:  # reads no more than the header
+            entries = _parse(file.metadata() or {})
+    except (SafetensorError, OSError, ValueError) as error:
+        raise damaged(path, error) from None
+    if not isinstance(entries, dict) or not {"recipe", "classes"} <= entries.keys():
+        raise ValueError(
+            f"{path} contains no recipe; give the model.safetensors of a checkpoint, or import the "
+            "file if adm did not write it"
+        )
+    return entries
+
+
+def check_finite(path: Path, weights: Mapping[str, Tensor], cure: str) -> None:
+    """Raise ValueError if a weight is infinite or not a number.
+
+    Args:
+        path: the file that they are from.
+        cure: what to do then, for the message.
+    """
+    for name, values in weights.items():
+        if values.is_meta:  # which has a shape and no values
+            continue
+        # A finite sum has finite terms. It takes half as long as `isfinite`, and no memory.
+        if math.isfinite(values.detach().sum().item()) or bool(values.isfinite().all()):
+            continue
+        raise ValueError(f"{name} in {path} has values that are not finite; {cure}")
+
+
+def damaged(path: Path, error: Exception) -> ValueError:
+    """Return the error of a model file that cannot be read."""
+    return ValueError(f"{path} is not a model file, or it is damaged ({error}); {CURE}")
+
+
+def damaged_metadata(path: Path, error: Exception) -> ValueError:
+    """Return the error of a model file whose metadata contradict their schema or its weights."""
+    return ValueError(f"{path} holds a damaged recipe or damaged classes ({error}); {CURE}")
+
+
+def _parse(texts: dict[str, str]) -> Any:
+    if FORMAT in texts:
+        return parse_json(texts[FORMAT])
+    if texts.get("format") == FORMAT:  # two of the shipped models have an entry for each key
+        return {key: parse_json(text) for key, text in texts.items() if key != "format"}
+    return {}
