@@ -118,14 +118,13 @@ def test_tensors_of_anyone(tmp_path: Path) -> None:
         {"dtype": "F32", "shape": [3], "data_offsets": [8, 16]},
         {"dtype": "F32", "shape": [1 << 62, 1 << 62], "data_offsets": [8, 16]},
         {"dtype": "Q4", "shape": [2], "data_offsets": [8, 16]},
-        {"dtype": "F32", "shape": [2], "data_offsets": [8, 16], "code": "print()"},
     ],
     ids=str,
 )
 def test_tensors_that_overlap_or_leave_gaps_are_refused(tmp_path: Path, second: dict) -> None:
     path, first = tmp_path / "m.safetensors", {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
     write(path, {"__metadata__": {"adm": "{}"}, "a": first, "b": second}, bytes(16))
-    with pytest.raises(ValueError, match="its header describes no tensors"):
+    with pytest.raises(ValueError, match="is not a model file, or it is damaged"):
         kind_of(path)
 
 

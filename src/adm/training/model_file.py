@@ -13,9 +13,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from adm.limits import MOST_CHARACTERS, MOST_CLASSES, MOST_STEPS, MOST_TEXT
+from adm.shown import printable, short
 from adm.store.parsed import as_type, parse_json
 
 FORMAT = "adm"  # the key of our metadata in the header
+LONGEST_REASON = 300  # characters; one of safetensors may quote the file
 CURE = "copy it again, or give a file that `adm train` wrote"
 
 Steps = Annotated[int, Field(ge=0, le=MOST_STEPS)]
@@ -151,7 +153,8 @@ def check_finite(path: Path, weights: Mapping[str, Tensor], cure: str) -> None:
 
 def damaged(path: Path, error: Exception) -> ValueError:
     """Return the error of a model file that cannot be read."""
-    return ValueError(f"{path} is not a model file, or it is damaged ({error}); {CURE}")
+    reason = short(printable(str(error)), LONGEST_REASON)
+    return ValueError(f"{path} is not a model file, or it is damaged ({reason}); {CURE}")
 
 
 def damaged_metadata(path: Path, error: Exception) -> ValueError:
