@@ -124,7 +124,7 @@ def entries_of(path: Path) -> dict[str, Any]:
     """
     try:
         with safe_open(path, framework="pt") as file:  # reads no more than the header
-            entries = _parse(file.metadata() or {})
+            entries = parse_json((file.metadata() or {}).get(FORMAT, "{}"))
     except (SafetensorError, OSError, ValueError) as error:
         raise damaged(path, error) from None
     if not isinstance(entries, dict) or not {"recipe", "classes"} <= entries.keys():
@@ -160,11 +160,3 @@ def damaged(path: Path, error: Exception) -> ValueError:
 def damaged_metadata(path: Path, error: Exception) -> ValueError:
     """Return the error of a model file whose metadata contradict their schema or its weights."""
     return ValueError(f"{path} holds a damaged recipe or damaged classes ({error}); {CURE}")
-
-
-def _parse(texts: dict[str, str]) -> Any:
-    if FORMAT in texts:
-        return parse_json(texts[FORMAT])
-    if texts.get("format") == FORMAT:  # two of the shipped models have an entry for each key
-        return {key: parse_json(text) for key, text in texts.items() if key != "format"}
-    return {}
