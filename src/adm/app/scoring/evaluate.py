@@ -217,7 +217,7 @@ def report_on(
         warnings = _of_bias(generated, own) + _of_comparison(generated, reference, options.resize)
         return Report(generated.name, own, manifest, classes, tuple(warnings))
 
-    return devices.told(report)
+    return devices.once(report)
 
 
 def at_size(source: Source, size: tuple[int, int] | None, resize: str | None) -> Source:
