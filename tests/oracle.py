@@ -15,7 +15,8 @@ from torch import Tensor
 from adm.diffusion import Denoise, Level, Prediction, Schedule, Variance, process
 from adm.diffusion.schedule import at
 from adm.guidance.gradients import Gradient
-from adm.samplers import Noise, State
+from adm.samplers import SAMPLERS, Noise, Sampler, State
+from adm.spec import parse
 
 
 class Moments(NamedTuple):
@@ -237,6 +238,10 @@ def fixed_variance(denoise: Denoise, schedule: Schedule) -> Denoise:
         return replace(denoise(x_t, level), variance=variance)
 
     return fixed
+
+
+def sampler_of(spec: str) -> Sampler:
+    return parse(SAMPLERS, spec, "sampler")
 
 
 def last(states: Iterable[State]) -> Tensor:

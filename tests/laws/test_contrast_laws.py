@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from oracle import fixed_variance, four_modes, last, noise_like, normal, seeded
+from oracle import fixed_variance, four_modes, last, noise_like, normal, sampler_of, seeded
 
 from adm.diffusion import cosine, process
 from adm.guidance import Contrast, contrast, contrasted, folded, scaled
-from adm.samplers import SAMPLERS, AttentionGuidance, FreeGuidance, WeakGuidance
-from adm.samplers.words import sampler_of
+from adm.samplers import SAMPLERS, Attention, Free, Weak
+from adm.spec import SettingError
 
 DATA = four_modes()
 SCHEDULE = cosine(40).respaced(range(2, 41, 2))
@@ -41,8 +41,8 @@ def counting(denoise):
 
 def free(scale, interval=None):
     """Classifier-free guidance by the exact denoisers."""
-    term = FreeGuidance(scale=scale, interval=interval)
-    return contrasted(CONDITIONAL, term.applied(UNCONDITIONAL, range(1, SCHEDULE.last + 1)))
+    term = Free(scale=scale, interval=interval)
+    return contrasted(CONDITIONAL, term.apply(UNCONDITIONAL, range(1, SCHEDULE.last + 1)))
 
 
 @pytest.mark.parametrize("scale", [0.0, 0.5, 2.0, 4.0])
@@ -72,10 +72,10 @@ def test_each_sampler_goes_from_the_strong_model_to_the_weak_one(name):
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-@pytest.mark.parametrize("kind", [FreeGuidance, WeakGuidance, AttentionGuidance])
+@pytest.mark.parametrize("kind", [Free, Weak, Attention])
 def test_a_weak_model_that_is_the_strong_one_changes_nothing(name, kind):
     term = kind(scale=3.0)
-    same = contrasted(CONDITIONAL, term.applied(CONDITIONAL, range(1, SCHEDULE.last + 1)))
+    same = contrasted(CONDITIONAL, term.apply(CONDITIONAL, range(1, SCHEDULE.last + 1)))
     assert torch.equal(sampled(name, same), sampled(name, CONDITIONAL))
 
 
@@ -128,16 +128,16 @@ def test_images_may_be_at_levels_of_their_own():
     assert len(calls) == 1
 
 
-@pytest.mark.parametrize("kind", [FreeGuidance, WeakGuidance, AttentionGuidance])
+@pytest.mark.parametrize("kind", [Free, Weak, Attention])
 def test_an_interval_is_of_the_levels_of_the_process(kind):
     term = kind(scale=3.0, interval=(10, 25))
-    factor = 3.0 if kind is AttentionGuidance else 2.0
-    assert term.applied(UNCONDITIONAL, [4, 10, 17.5, 25, 31])[1:] == (factor, (2, 4))
-    assert term.applied(UNCONDITIONAL, [4, 31])[1:] == (factor, (0, 0)), "no level is visited"
-    assert kind(scale=3.0).applied(UNCONDITIONAL, [4, 31]).interval is None
+    factor = 3.0 if kind is Attention else 2.0
+    assert term.apply(UNCONDITIONAL, [4, 10, 17.5, 25, 31])[1:] == (factor, (2, 4))
+    assert term.apply(UNCONDITIONAL, [4, 31])[1:] == (factor, (0, 0)), "no level is visited"
+    assert kind(scale=3.0).apply(UNCONDITIONAL, [4, 31]).interval is None
     for interval in ((7, 3), (-1, 3)):
-        with pytest.raises(ValueError, match=f"lower one first, got {interval[0]} and 3; give"):
+        with pytest.raises(SettingError, match="interval"):
             kind(scale=3.0, interval=interval)
     term.check(25)
-    with pytest.raises(ValueError, match=r"within levels 0\.\.24 of the model's process, got 10"):
+    with pytest.raises(SettingError, match=r"within levels 0\.\.24"):
         term.check(24)

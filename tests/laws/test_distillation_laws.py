@@ -32,11 +32,11 @@ from adm.distillation import (
 from adm.distillation.progressive import x_0_of_step
 from adm.guidance import folded, scaled
 from adm.images import to_uint8
-from adm.samplers import DDIM, Consistency, DPMSolver, Grid
+from adm.samplers import DDIM, Consistency, DPMSolver, LogSNR
 from adm.training.batches import Batch, draw
 
 DATA, PROCESS = four_modes(), cosine(100)
-LEVELS = Grid(steps=8, spacing="log_snr", start=98).visited(PROCESS)
+LEVELS = LogSNR(steps=8, start=98).visited(PROCESS)
 SHAPE = (1, 2, 2)
 
 

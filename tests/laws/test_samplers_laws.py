@@ -19,6 +19,7 @@ from oracle import (
     normal,
     one_gaussian,
     rms,
+    sampler_of,
     seeded,
     slope,
 )
@@ -27,7 +28,6 @@ from scipy.integrate import solve_ivp
 from adm.diffusion import Schedule, cosine
 from adm.guidance import classifier_gradient, contrast, folded, scaled
 from adm.samplers import SAMPLERS, Ancestral, ImageNoise, ancestral
-from adm.samplers.words import sampler_of
 
 
 class Facts(NamedTuple):
@@ -42,7 +42,7 @@ FACTS = {
     "ddim": Facts(order=1, draws=True),
     "heun": Facts(order=2),
     "dpm-solver": Facts(order=2),
-    "dpm-solver:sde": Facts(order=None, draws=True),
+    "dpm-solver:sde=true": Facts(order=None, draws=True),
     "unipc": Facts(order=3),
     "ipndm": Facts(order=4),
     "splitting": Facts(order=4, folds=False),
