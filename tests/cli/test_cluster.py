@@ -13,8 +13,8 @@ from data.test_archives import png
 from evaluation.stubs import spots
 from PIL import Image
 
-from adm.app.scoring.clustering import run
-from adm.app.scoring.clustering.listing import cluster_names
+from adm.app.scoring import clusters as library
+from adm.app.scoring.cluster_list import cluster_names
 from adm.data import open_source
 from adm.models.load import load_classifier
 from adm.recipes.schema import to_json
@@ -110,7 +110,7 @@ def test_stopped_between_features_and_clusters_it_resumes_to_the_same_bytes(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(run, "find_clusters", stop)
+        patched.setattr(library, "find_clusters", stop)
         answer = adm(*words)
     assert "stopped; run the same command again to resume" in answer.err
     assert not Path("labels.csv").exists()
@@ -254,7 +254,7 @@ def test_what_cannot_be_done_is_refused_before_features_are_extracted(
     ("function", "message"),
     [
         ("constant", "gives all 60 images the same features; choose features that tell them"),
-        ("few", "only 2 of 3 clusters have images, because too few images differ"),
+        ("few", "clusters must be at most 2, since too few images differ"),
     ],
 )
 def test_features_that_do_not_tell_images_apart(
@@ -263,7 +263,7 @@ def test_features_that_do_not_tell_images_apart(
     words = ("cluster", "real.npz", "--features", f"pool.py:{function}", "--clusters", 3, "-q")
     refusal = adm(*words, "--out", "labels.csv", "--device", "cpu").refusal()
     assert message in refusal
-    assert function == "constant" or "pass --clusters 2, or choose other features" in refusal
+    assert function == "constant" or "clusters=2, or choose other features" in refusal
     assert not Path("labels.csv").exists()
 
 

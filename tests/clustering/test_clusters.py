@@ -7,11 +7,20 @@ from evaluation.stubs import blocks, spots, taken
 from oracle import Mixture, by_angle, four_modes, last, noise_like, normal, seeded
 
 from adm.app.scoring import Extraction, extract
-from adm.app.scoring.clustering import choose, kmeans
-from adm.app.scoring.clustering.agreement import agreement
-from adm.app.scoring.clustering.kmeans import Points, fit, points_of
-from adm.app.scoring.clustering.listing import cluster_names, listed
-from adm.app.scoring.clustering.run import Wanted, find_clusters
+from adm.app.scoring import clusters as library
+from adm.app.scoring.cluster_list import cluster_names, to_csv
+from adm.app.scoring.clusters import (
+    STARTS,
+    Clustering,
+    Points,
+    agreement,
+    candidates,
+    choose,
+    find_clusters,
+    fit,
+    points_of,
+    silhouette,
+)
 from adm.data.lists import csv_pairs
 from adm.data.naming import natural
 from adm.samplers import DDIM
@@ -63,8 +72,8 @@ def test_other_images_get_the_cluster_of_the_nearest_centre() -> None:
     clusters = fit(found, 8, seed=0)
     ids = np.empty_like(clusters.ids)
     ids[found.order] = clusters.ids
-    assert np.array_equal(clusters.nearest(found, pool[:400]), ids)
-    both = np.concatenate([ids, clusters.nearest(found, pool[400:])])
+    assert np.array_equal(clusters.nearest(pool[:400]), ids)
+    both = np.concatenate([ids, clusters.nearest(pool[400:])])
     assert rand_index(both, component) == 1
 
 
@@ -110,7 +119,7 @@ def test_features_that_only_rounding_varies_count_as_constant() -> None:
 def test_clusters_without_images_are_refused_with_the_largest_number_that_has_some() -> None:
     pool = np.repeat(np.eye(4, dtype=np.float32), 10, axis=0)
     assert sorted(fit(points(pool), 4, seed=0).sizes.tolist()) == [10, 10, 10, 10]
-    with pytest.raises(ValueError, match=r"only 4 of 6 clusters have images.* pass clusters=4,"):
+    with pytest.raises(ValueError, match=r"clusters must be at most 4, .* got 6; give clusters=4"):
         fit(points(pool), 6, seed=0)
 
 
@@ -119,14 +128,13 @@ def test_the_number_of_components_has_the_largest_silhouette(
 ) -> None:
     pool, component = far(components=20, count=1000, dim=16)
     found, steps = points(pool), []
-    chosen = choose.choose(found, seed=0, starts=2, advance=steps.append)
-    assert [each.clusters for each in chosen.tried] == [10, 20, 50]
-    assert len(chosen.clusters.sizes) == 20
+    chosen, tried = choose(found, seed=0, starts=2, advance=steps.append)
+    assert [each.clusters for each in tried] == [10, 20, 50]
+    assert len(chosen.sizes) == 20
     assert len(steps) == 2 * 3
-    assert rand_index(chosen.clusters.ids, component[found.order]) == 1
-    monkeypatch.setattr(choose, "SUBSET", 500)
-    fewer = choose.silhouette(found, chosen.clusters)
-    assert fewer == pytest.approx(chosen.tried[1].silhouette, abs=0.02)
+    assert rand_index(chosen.ids, component[found.order]) == 1
+    monkeypatch.setattr(library, "SUBSET", 500)
+    assert silhouette(chosen) == pytest.approx(tried[1].silhouette, abs=0.02)
 
 
 @pytest.mark.parametrize(
@@ -134,19 +142,19 @@ def test_the_number_of_components_has_the_largest_silhouette(
     [(200, [10]), (399, [10]), (400, [10, 20]), (60_000, [10, 20, 50, 100, 200, 500, 1000, 2000])],
 )
 def test_candidates_have_twenty_images_a_cluster(images: int, numbers: list[int]) -> None:
-    assert choose.candidates(images) == numbers
+    assert candidates(images) == numbers
 
 
 def test_too_few_images_to_choose_or_to_cluster_are_refused() -> None:
     with pytest.raises(
         ValueError, match=r"199 images are too few to choose .* needs 200; give the"
     ):
-        choose.candidates(199)
+        candidates(199)
     with pytest.raises(
         ValueError, match="clusters must be from 2 to 30, the number of images, got 31"
     ):
-        Wanted(clusters=31).fits(30)
-    assert Wanted(clusters=30).fits(30) == Wanted(clusters=2).fits(30) == kmeans.STARTS
+        Clustering(clusters=31).fits(30)
+    assert Clustering(clusters=30).fits(30) == Clustering(clusters=2).fits(30) == STARTS
 
 
 @pytest.mark.parametrize(
@@ -159,14 +167,16 @@ def test_too_few_images_to_choose_or_to_cluster_are_refused() -> None:
 )
 def test_values_out_of_range_are_refused(given: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Wanted(**given)
+        Clustering(**given)
 
 
 def test_clusters_do_not_depend_on_the_batch_the_order_or_the_labels() -> None:
     source = spots(60)
     shuffled = np.random.default_rng(0).permutation(60)
     found = [
-        find_clusters(extract(images, blocks(), Extraction(batch_size=size)), Wanted(clusters=4))
+        find_clusters(
+            extract(images, blocks(), Extraction(batch_size=size)), Clustering(clusters=4)
+        )
         for images, size in (
             (source, 64),
             (source, 7),
@@ -202,7 +212,7 @@ def test_names_are_in_natural_order(count: int, last_name: str) -> None:
 
 def test_a_list_is_read_as_it_was_written() -> None:
     names = ["a,b.png", 'quote".png', "train/17", "new\nline.png", "ä.png"]
-    content = listed(names, cluster_names(5))
+    content = to_csv(names, cluster_names(5))
     assert csv_pairs(content, "l.csv", ",") == list(zip(names, cluster_names(5), strict=True))
 
 

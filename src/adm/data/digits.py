@@ -23,7 +23,7 @@ def digits(split: str = "train") -> Source:
         from sklearn.datasets import load_digits
     except ImportError:
         raise ValueError(
-            f"the digits come with scikit-learn, which is not installed; {installing('digits')}"
+            f"the digits come with scikit-learn, which is not installed; {installing('sklearn')}"
         ) from None
     levels, labels = load_digits(return_X_y=True)
     levels, labels = np.asarray(levels), np.asarray(labels)

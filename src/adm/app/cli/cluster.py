@@ -13,8 +13,8 @@ from adm.app.cli.scoring import extracted, features_named, joined, part, with_ca
 from adm.shown import shown
 
 if TYPE_CHECKING:  # so that --help does not load torch
-    from adm.app.scoring.clustering.run import Found, Images
-    from adm.app.scoring.clustering.stored import Record
+    from adm.app.scoring.cluster_list import Images, Record
+    from adm.app.scoring.clusters import Found
 
 AUTO = "auto"
 
@@ -102,23 +102,23 @@ def cluster(
     _check_files(out, page)
     count = _count(clusters)
     # Imported here, so that --help does not load torch.
-    from adm.app.scoring import Extraction
-    from adm.app.scoring.clustering import page as pages
-    from adm.app.scoring.clustering import run, stored
+    from adm.app.scoring import Extraction, cluster_page
+    from adm.app.scoring.cluster_list import read_record, request, write_list
+    from adm.app.scoring.clusters import Clustering, find_clusters
 
-    wanted = run.Wanted(clusters=count, seed=seed, starts=starts)
+    how = Clustering(clusters=count, seed=seed, starts=starts)
     devices = joined(device)
     own = _opened(data, split, labels, size, channels)
-    wanted.fits(len(own.source))
+    how.fits(len(own.source))
     other = "train" if split == "test" else "test"
     others = _opened(data, other, labels, size, channels) if both_splits else None
     network = features_named(features, devices)
-    asked = devices.once(lambda: run.request(own, network, wanted, others))
-    record = devices.once(lambda: stored.finished(asked, out))
-    if record is not None and (page is None or devices.once(lambda: pages.shows(page, record))):
+    asked = devices.once(lambda: request(own, network, how, others))
+    record = devices.once(lambda: read_record(asked, out))
+    if record and (page is None or devices.once(lambda: cluster_page.shows(page, record))):
         if devices.main:
             show(lambda: asdict(record), as_json, lambda: None)
-            say(f"{out}: complete; {stored.summary(record)}", as_json)
+            say(f"{out}: complete; {record}", as_json)
         return
     with with_cache(Extraction(devices, batch_size, work), out) as extraction:
         seen = extracted(network, own.source, part(extraction, "images"))
@@ -127,14 +127,15 @@ def cluster(
             more = others.names, extracted(network, others.source, part(extraction, "others"))
 
         def act() -> None:
-            with progress("clustering", wanted.fits(len(own.source)), "starts") as advance:
-                result = run.find_clusters(seen, wanted, advance)
-            record = run.write(result, own.names, asked, out, more)
+            with progress("clustering", how.fits(len(own.source)), "starts") as advance:
+                found = find_clusters(seen, how, advance)
+            record = write_list(found, own.names, asked, out, more)
+            show(lambda: asdict(record), as_json, lambda: _print(found, record))
+            say(f"{out}: {record}", as_json)
             if page is not None:
-                pages.write(result, own.source, record, page)
-            show(lambda: asdict(record), as_json, lambda: _print(result, record))
-            for line in _ending(record, out, page):
-                say(line, as_json)
+                cluster_page.write_page(found, own.source, record, page)
+                say(f"{page}: images of each cluster", as_json)
+            say(f"score samples by other features than {record.features}", as_json)
 
         devices.once(act)
 
@@ -143,8 +144,7 @@ def _opened(
     data: str, split: str, labels: str | None, size: lists.Size, channels: int | None
 ) -> "Images":
     """Open a split; for the arguments see `cluster`."""
-    from adm.app.scoring.clustering.listing import names_of
-    from adm.app.scoring.clustering.run import Images
+    from adm.app.scoring.cluster_list import Images, names_of
     from adm.data.registry import at_one_size, find
 
     found = find(data, split=split, labels=labels)
@@ -152,25 +152,16 @@ def _opened(
     return Images(source, names_of(found), split)
 
 
-def _ending(record: "Record", out: Path, page: Path | None) -> list[str]:
-    """Return lines on the files, and what they must not be used for."""
-    from adm.app.scoring.clustering import stored
-
-    shown = [] if page is None else [f"{page}: images of each cluster"]
-    caution = f"score samples by other features than {record.features}"
-    return [f"{out}: {stored.summary(record)}", *shown, caution]
-
-
 def _check_files(out: Path, page: Path | None) -> None:
     """Raise ValueError unless the files have the suffixes of what they hold."""
-    from adm.app.scoring.clustering import stored
+    from adm.app.scoring.cluster_list import check_replaceable, record_path
 
     if out.suffix.lower() != ".csv":
         raise ValueError(f"the list is a .csv file, got --out {out}; give --out {out.name}.csv")
     if page is not None and page.suffix.lower() != ".html":
         raise ValueError(f"the page is an .html file, got {page}; give --page {page.name}.html")
-    places.file(stored.path_beside(out), "--out", "labels.csv")
-    stored.check_replaceable(out)
+    places.file(record_path(out), "--out", "labels.csv")
+    check_replaceable(out)
 
 
 def _count(clusters: str) -> int | None:

@@ -11,9 +11,8 @@ from torch import Tensor
 from adm.app.report import Block, ImageRow, Images, Note, Table, Title
 from adm.app.report import page as page_of
 from adm.app.report.pictures import tiles
-from adm.app.scoring.clustering.listing import cluster_names
-from adm.app.scoring.clustering.run import Found
-from adm.app.scoring.clustering.stored import Record, summary
+from adm.app.scoring.cluster_list import Record, cluster_names
+from adm.app.scoring.clusters import Found
 from adm.data import Source
 from adm.data.counting import count_of
 from adm.store.files import write_text
@@ -26,11 +25,11 @@ LEAD = (
 )
 
 
-def write(found: Found, source: Source, record: Record, path: Path) -> None:
+def write_page(found: Found, source: Source, record: Record, path: Path) -> None:
     """Write the page, atomically.
 
     Args:
-        source: the images, whose labels are told beside the clusters if they are of several
+        source: the images, whose labels are shown beside the clusters if they are of several
             classes.
     """
     write_text(path, page(found, source, record))
@@ -79,7 +78,7 @@ def page(found: Found, source: Source, record: Record) -> str:
 
 def _facts(found: Found, record: Record) -> list[tuple[str, str]]:
     agreed = found.agreement
-    told = [
+    facts = [
         ("data", f"{record.data}, {record.split} split"),
         ("images", f"{record.images:,}"),
         ("clusters", f"{len(record.sizes):,}"),
@@ -87,34 +86,34 @@ def _facts(found: Found, record: Record) -> list[tuple[str, str]]:
         ("seed", str(record.seed)),
     ]
     if agreed is not None:
-        told += [("purity", f"{agreed.purity:.3f}")]
-        told += [("normalised mutual information", f"{agreed.information:.3f}")]
-    return told
+        facts += [("purity", f"{agreed.purity:.3f}")]
+        facts += [("normalised mutual information", f"{agreed.information:.3f}")]
+    return facts
 
 
 def _sentences(found: Found, source: Source, record: Record) -> list[str]:
-    said = [f"{summary(record)}."]
+    sentences = [f"{record}."]
     if record.tried:
-        said.append(
+        sentences.append(
             f"{len(record.sizes)} has the largest silhouette of the {len(record.tried)} numbers of "
             "clusters that were tried."
         )
     if found.agreement is not None:
-        said.append(
+        sentences.append(
             f"{found.agreement.purity:.1%} of the images have the most common of the "
             f"{len(source.classes)} labels of their cluster."
         )
-    said.append(
+    sentences.append(
         f"Score samples of these clusters by other features than {record.features}, in which they "
         "were found."
     )
-    return said
+    return sentences
 
 
 def _rows(found: Found, source: Source) -> list[ImageRow]:
     """Return what is shown of each cluster, from the largest on."""
-    order = found.points.order
-    distances = found.clusters.distances(found.points)
+    order = found.clusters.points.order
+    distances = found.clusters.distances()
     names, agreed = cluster_names(len(found.clusters.sizes)), found.agreement
     rows = []
     for cluster, name in enumerate(names[:MOST_ROWS]):

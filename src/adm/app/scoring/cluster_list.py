@@ -1,0 +1,245 @@
+"""Images, Found -> labels.csv, a list of labels to train with; labels.json: how it was made."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import Field
+
+from adm.app.scoring.clusters import Clustering, Found, Tried
+from adm.app.scoring.extraction import FeatureSet
+from adm.app.scoring.manifest import versions
+from adm.data import Source
+from adm.data.files import Files
+from adm.data.fingerprint import fingerprint
+from adm.data.lists import csv_pairs
+from adm.features import Features
+from adm.limits import MOST_CLASSES, MOST_SIDE, MOST_TEXT
+from adm.shown import LONGEST_PATH, shown, shown_path
+from adm.store.files import write_bytes, write_json
+from adm.store.hashes import sha256, sha256_of
+from adm.store.parsed import as_type, read_json
+
+MOST_IMAGES = 1 << 32
+LEAST_DIGITS = 2  # of the number of a cluster
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Side = Annotated[int, Field(ge=1, le=MOST_SIDE)]
+Text = Annotated[str, Field(max_length=MOST_TEXT)]
+Short = Annotated[str, Field(max_length=1000)]
+Size = Annotated[int, Field(ge=1, le=MOST_IMAGES)]
+
+
+class Images(NamedTuple):
+    """The images of a split.
+
+    Attributes:
+        names: by which a list of labels calls them.
+        split: of the data, `train` or `test`.
+    """
+
+    source: Source
+    names: Sequence[str]
+    split: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """Everything that the clusters of images depend on but the versions of packages.
+
+    Attributes:
+        data, split: name of the data, and their split.
+        images: number of images.
+        assigned: number of images of the other split, which are in the list with the cluster whose
+            centre is nearest; 0 for none.
+        shape: (C, H, W) of an image.
+        data_sha256: of the fingerprint of the images and of their names.
+        features, fingerprint: of the features.
+        clusters, seed, starts: see `Clustering`.
+    """
+
+    data: Text
+    split: Literal["train", "test"]
+    images: Annotated[int, Field(ge=2, le=MOST_IMAGES)]
+    assigned: Annotated[int, Field(ge=0, le=MOST_IMAGES)] = 0
+    shape: tuple[Side, Side, Side]
+    data_sha256: Sha256
+    features: Short
+    fingerprint: Short
+    clusters: Annotated[int, Field(ge=2, le=MOST_CLASSES)] | None
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
+    starts: Annotated[int, Field(ge=1, le=10_000)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record(Request):
+    """A request, and the clusters that were found: the content of labels.json.
+
+    Attributes:
+        sizes: images of each cluster, from cluster-00 on.
+        inertia: mean squared distance to the centres, of standardised features.
+        tried: the numbers of clusters that were compared; empty if the number was given.
+        list_sha256: of the list of labels.
+        versions: of the packages.
+    """
+
+    format: Literal[1] = 1
+    sizes: Annotated[tuple[Size, ...], Field(min_length=2, max_length=MOST_CLASSES)]
+    inertia: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    tried: Annotated[tuple[Tried, ...], Field(max_length=100)] = ()
+    list_sha256: Sha256
+    versions: dict[Short, Short]
+
+    def __post_init__(self) -> None:
+        if sum(self.sizes) != self.images:
+            raise ValueError("its clusters have another number of images")
+
+    def __str__(self) -> str:
+        sizes, other = self.sizes, "train" if self.split == "test" else "test"
+        more = f", and {self.assigned:,} of the {other} split" if self.assigned else ""
+        return (
+            f"{self.images:,} images in {len(sizes):,} clusters of {min(sizes):,} to "
+            f"{max(sizes):,}{more}"
+        )
+
+
+def request(
+    images: Images, features: Features, how: Clustering, others: Images | None = None
+) -> Request:
+    """Return everything that the clusters will depend on, from a look at the images.
+
+    Args:
+        others: images that get the cluster with the nearest centre.
+
+    Raises:
+        ValueError: an image cannot be read.
+    """
+    source = images.source
+    looks = [
+        look
+        for each in (images, others)
+        if each is not None
+        for look in (asdict(fingerprint(each.source)), list(each.names))
+    ]
+    return Request(
+        data=source.name,
+        split="test" if images.split == "test" else "train",
+        images=len(source),
+        assigned=0 if others is None else len(others.source),
+        shape=source.shape,
+        data_sha256=sha256_of(json.dumps(looks).encode()),
+        features=features.name,
+        fingerprint=features.fingerprint,
+        **asdict(how),
+    )
+
+
+def read_record(asked: Request, out: Path) -> Record | None:
+    """Return the record of a list of labels that this request made; None if there is none.
+
+    Lists and records that are absent, damaged or of other requests are none: they are made again.
+    """
+    try:
+        record = as_type(Record, read_json(record_path(out)))
+        same = all(getattr(record, f.name) == getattr(asked, f.name) for f in fields(Request))
+        return record if same and sha256(out) == record.list_sha256 else None
+    except (OSError, ValueError):
+        return None
+
+
+def write_list(
+    found: Found,
+    names: Sequence[str],
+    asked: Request,
+    out: Path,
+    others: tuple[Sequence[str], FeatureSet] | None = None,
+) -> Record:
+    """Write a list of labels, then its record, each atomically.
+
+    Args:
+        names: the names by which the list calls the images.
+        out: the list, a .csv file; its record is beside it.
+        others: names and features of images that get the cluster with the nearest centre.
+    """
+    sizes = found.clusters.sizes.tolist()
+    labels, ids = cluster_names(len(sizes)), found.ids.tolist()
+    if others is not None:
+        names = [*names, *others[0]]
+        ids += found.clusters.nearest(others[1].pool).tolist()
+    content = to_csv(names, [labels[cluster] for cluster in ids])
+    record = Record(
+        **asdict(asked),
+        sizes=tuple(sizes),
+        inertia=found.clusters.inertia,
+        tried=found.tried,
+        list_sha256=sha256_of(content),
+        versions=versions() | {"scikit-learn": version("scikit-learn")},
+    )
+    write_bytes(out, content)
+    write_json(record_path(out), asdict(record))
+    return record
+
+
+def record_path(out: Path) -> Path:
+    """Return the path of the record of a list of labels: labels.json beside labels.csv."""
+    return out.with_suffix(".json")
+
+
+def check_replaceable(out: Path) -> None:
+    """Raise ValueError if there is a file in the place of the record that is no record."""
+    path = record_path(out)
+    if not path.exists():
+        return
+    try:
+        as_type(Record, read_json(path))
+    except ValueError:
+        raise ValueError(
+            f"{shown_path(path)}, in which the settings of {shown_path(out)} are kept, is another "
+            "file; move it away, or choose another path for the list"
+        ) from None
+
+
+def cluster_names(count: int) -> tuple[str, ...]:
+    """Return cluster-00, cluster-01 and so on, all of one length."""
+    digits = max(LEAST_DIGITS, len(str(count - 1)))
+    return tuple(f"cluster-{number:0{digits}d}" for number in range(count))
+
+
+def names_of(data: Source | Files) -> list[str]:
+    """Return the names by which a list calls the images of data that `registry.find` has opened.
+
+    Raises:
+        ValueError: a name cannot be written to a list.
+    """
+    assert data.listed is not None
+    names = list(map(data.listed, range(len(data))))
+    if not _survive(names):
+        strange = next(name for name in names if not _survive([name]))
+        raise ValueError(
+            f"{shown(strange, LONGEST_PATH)} cannot be written to a list of labels; rename it, "
+            "without control characters and without spaces at its ends"
+        )
+    return names
+
+
+def to_csv(names: Sequence[str], labels: Sequence[str]) -> bytes:
+    """Return the content of a list: rows file,label with headings."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(("file", "label"))
+    rows.writerows(zip(names, labels, strict=True))
+    return text.getvalue().encode()
+
+
+def _survive(names: list[str]) -> bool:
+    """Whether a list that is written with these names is read with them."""
+    try:
+        pairs = csv_pairs(to_csv(names, ["any"] * len(names)), "the list", ",")
+    except ValueError:  # also of a name that is no Unicode
+        return False
+    return [file for file, _ in pairs] == names
