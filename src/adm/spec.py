@@ -9,17 +9,17 @@ Values without a key belong to the first field. A list inside a value is separat
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, Field, fields, is_dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
 from difflib import get_close_matches
 from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from annotated_types import GroupedMetadata
 from pydantic import (
-    BeforeValidator,
-    InstanceOf,
     PlainSerializer,
+    PlainValidator,
     TypeAdapter,
     ValidationError,
     ValidationInfo,
@@ -261,13 +261,17 @@ def _written(value: Any, separator: str = "-") -> str:
     return exactly(value) if isinstance(value, float) else str(value)
 
 
-def field_of(kinds: Mapping[str, type[T]], base: type[T]) -> Any:
-    """Return the type of a field that holds one of these kinds: it takes specs, and stores them."""
+@dataclass(frozen=True, eq=False)
+class SpecOf(GroupedMetadata):
+    """Annotation of a field that holds one of some kinds: it takes specs, and is stored as one."""
 
-    def validate(value: Any, info: ValidationInfo) -> T:
-        return parse(kinds, value, info.field_name or "")
+    kinds: Mapping[str, type[Any]]
 
-    return Annotated[InstanceOf[base], BeforeValidator(validate), PlainSerializer(text)]  # type: ignore[valid-type]
+    def __iter__(self) -> Iterator[object]:
+        def validate(value: Any, info: ValidationInfo) -> Any:
+            return parse(self.kinds, value, info.field_name or "")
+
+        yield from (PlainValidator(validate), PlainSerializer(text))
 
 
 def change(value: T, changes: Mapping[str, Any], field: str = "") -> T:
@@ -365,7 +369,7 @@ def _read(kind: Any, given: str, separator: str = "-") -> Any:
     if not lists:
         return given
     inner = get_args(lists[0])
-    if any(isinstance(each, BeforeValidator) for each in getattr(inner[0], "__metadata__", ())):
+    if any(isinstance(each, SpecOf) for each in getattr(inner[0], "__metadata__", ())):
         parts = PLUS.split(given)  # of specs, which have commas of their own
     else:
         parts = HYPHEN.split(given) if separator == "-" else given.strip("[]()").split(separator)

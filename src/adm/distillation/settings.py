@@ -11,7 +11,7 @@ from adm.distillation.progressive import Progressive
 from adm.distillation.student import Method, every
 from adm.distillation.trajectory import Trajectory
 from adm.samplers import GRIDS, Grid, LogSNR
-from adm.spec import SettingError, field_of
+from adm.spec import SettingError, SpecOf
 
 METHODS: dict[str, type[Method]] = {
     kind.name: kind for kind in (Progressive, Trajectory, ConsistencyTuning)
@@ -34,8 +34,8 @@ class Distillation:
             they are uniform in it.
     """
 
-    method: field_of(METHODS, Method) = field(default_factory=Trajectory)  # type: ignore[valid-type]
-    grid: field_of(GRIDS, Grid) = field(default_factory=lambda: LogSNR(steps=16))  # type: ignore[valid-type]
+    method: Annotated[Method, SpecOf(METHODS)] = field(default_factory=Trajectory)
+    grid: Annotated[Grid, SpecOf(GRIDS)] = field(default_factory=lambda: LogSNR(steps=16))
     steps: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1, max_length=16)]
     scales: tuple[Scale, Scale] = (0.0, 4.0)
 

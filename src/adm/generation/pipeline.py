@@ -24,7 +24,7 @@ from adm.models import paths
 from adm.models.device import pick
 from adm.models.gan import GANModel
 from adm.models.load import load_classifier, load_diffusion, load_sampled
-from adm.models.pair import classes_of, classifier_of
+from adm.models.pair import classifier_of
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.samplers import Sampling, State
 from adm.spec import SettingError
@@ -55,7 +55,8 @@ class Pipeline:
     @property
     def classes(self) -> tuple[str, ...]:
         """The names of the classes that can be sampled, in the order of the labels."""
-        return self.model.classes or classes_of(self.model, self.classifier)
+        guides = self.classifier
+        return self.model.classes or (() if guides is None else guides.classes)
 
     @property
     def shape(self) -> tuple[int, int, int]:

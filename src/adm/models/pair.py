@@ -63,7 +63,8 @@ def check_guides(
             "classifier",
             f"left out, as {model.path} is distilled and takes the scale alone",
         )
-    for on in {guide.on for guide in guides} or {None}:
+    ways: list[On | None] = [guide.on for guide in guides]
+    for on in ways or [None]:
         check_pair(model, classifier, on)
     on_x_0 = any(guides_on(classifier, guide.on) != "x_t" for guide in guides)
     if on_x_0 and sampler.splits:
@@ -73,7 +74,7 @@ def check_guides(
             sampler.name,
             "pass {sampler=ipndm}, or a noisy classifier",
         )
-    if sampler.at_mean and any(guide.on == "x_0_through_network" for guide in guides):
+    if sampler.elsewhere and any(guide.on == "x_0_through_network" for guide in guides):
         raise SettingError(
             "sampler.at_mean",
             "false, as the gradient passes through the network at another point",

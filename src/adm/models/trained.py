@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -31,16 +31,17 @@ from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, Recipe
 Network: TypeAlias = Callable[[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None], Tensor]
 Logits: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # image, timestep -> logits
 
+Trainable = TypeVar("Trainable", UNet, Classifier)
 MODEL_FILE, CHECKPOINTS = "model.safetensors", "checkpoints"  # in a run folder
 
 
-class _Prepares:
+class _Prepares(Generic[Trainable]):
     """Keeps the copies of a network that sampling evaluates.
 
     They are made when they are first asked for, and do not follow later changes of the weights.
     """
 
-    network: UNet | Classifier
+    network: Trainable
 
     @cached_property
     def _copies(self) -> dict[tuple[str, ...], Any]:
@@ -67,7 +68,7 @@ class _Prepares:
 
 
 @dataclass(frozen=True, eq=False)
-class DiffusionModel(_Prepares):
+class DiffusionModel(_Prepares[UNet]):
     """A trained network, its diffusion process, and the interpretation of its output.
 
     Attributes:
@@ -167,7 +168,7 @@ class DiffusionModel(_Prepares):
 
 
 @dataclass(frozen=True, eq=False)
-class ClassifierModel(_Prepares):
+class ClassifierModel(_Prepares[Classifier]):
     """A trained classifier and the diffusion process whose levels it was trained on.
 
     Attributes: as those of `DiffusionModel`.

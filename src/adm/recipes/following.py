@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from adm.recipes import build
-from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, Recipe
+from adm.recipes.schema import DiffusionRecipe, Recipe
 
 PRECISION = "train.precision"  # follows from the device
 
@@ -48,7 +48,7 @@ def following(
         return recipe
     if classes > 1:
         return _changed(recipe, {field: classes}, allowed)
-    if not isinstance(recipe, ClassifierRecipe):
+    if recipe.section != "classifier":
         return _changed(recipe, {field: None}, allowed)
     raise ValueError(
         "a classifier needs images of two classes or more, and the data have one; put the images "

@@ -6,7 +6,7 @@ recipe, can be sampled, resumed and compared without further settings.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -26,8 +26,34 @@ from adm.shown import printable, short, shown
 from adm.spec import SettingError, assign, refusal
 
 
+class BaseRecipe:
+    """What all recipes say of themselves.
+
+    Attributes:
+        section: name of the field that configures the network.
+        makes: what the recipe trains, for messages.
+        distillation: how it is distilled from a teacher; None for a model that is trained on data.
+        divisible: whether the images of a step may be divided into micro-batches.
+        parts: number of equal parts, of a step each, that a turn divides its batch into.
+    """
+
+    section: ClassVar[str]
+    makes: ClassVar[str]
+    distillation: Distillation | None = None
+    divisible: ClassVar[bool] = True
+
+    @property
+    def config(self) -> UNetConfig | ClassifierConfig | BigGANConfig:
+        """The configuration of its network."""
+        return getattr(self, self.section)
+
+    @property
+    def parts(self) -> int:
+        return 1
+
+
 @dataclass(frozen=True, kw_only=True)
-class DiffusionRecipe:
+class DiffusionRecipe(BaseRecipe):
     """A diffusion model.
 
     Attributes:
@@ -49,21 +75,12 @@ class DiffusionRecipe:
     sample: Sampling = field(default_factory=Sampling)
     watch: WatchSettings = field(default_factory=WatchSettings)
     kind: Literal["diffusion"] = "diffusion"
+    section: ClassVar[str] = "unet"
+    makes: ClassVar[str] = "a diffusion model"
 
     @property
     def config(self) -> UNetConfig:
-        """The configuration of its network."""
         return self.unet
-
-    @property
-    def section(self) -> str:
-        """The name of the field that holds it."""
-        return "unet"
-
-    @property
-    def makes(self) -> str:
-        """What the recipe trains, for messages."""
-        return "a diffusion model"
 
     @property
     def noised(self) -> bool:
@@ -72,7 +89,7 @@ class DiffusionRecipe:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifierRecipe:
+class ClassifierRecipe(BaseRecipe):
     """A classifier of noisy images, or of clean ones when `noised` is false."""
 
     name: Name
@@ -83,25 +100,16 @@ class ClassifierRecipe:
     noised: bool = True
     watch: WatchSettings = field(default_factory=WatchSettings)
     kind: Literal["classifier"] = "classifier"
+    section: ClassVar[str] = "classifier"
+    makes: ClassVar[str] = "a classifier"
 
     @property
     def config(self) -> ClassifierConfig:
-        """The configuration of its network."""
         return self.classifier
-
-    @property
-    def section(self) -> str:
-        """The name of the field that holds it."""
-        return "classifier"
-
-    @property
-    def makes(self) -> str:
-        """What the recipe trains, for messages."""
-        return "a classifier"
 
 
 @dataclass(frozen=True, kw_only=True)
-class GANRecipe:
+class GANRecipe(BaseRecipe):
     """A generator and the discriminator that it is trained against (Brock et al. 2019).
 
     Attributes:
@@ -118,21 +126,17 @@ class GANRecipe:
     sample: LatentSampling = field(default_factory=LatentSampling)
     watch: WatchSettings = field(default_factory=WatchSettings)
     kind: Literal["gan"] = "gan"
+    section: ClassVar[str] = "gan"
+    makes: ClassVar[str] = "a GAN"
+    divisible: ClassVar[bool] = False
 
     @property
     def config(self) -> BigGANConfig:
-        """The configuration of its networks."""
         return self.gan
 
     @property
-    def section(self) -> str:
-        """The name of the field that holds it."""
-        return "gan"
-
-    @property
-    def makes(self) -> str:
-        """What the recipe trains, for messages."""
-        return "a GAN"
+    def parts(self) -> int:
+        return self.adversarial.discriminator_steps
 
 
 Recipe = DiffusionRecipe | ClassifierRecipe | GANRecipe

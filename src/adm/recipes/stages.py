@@ -18,6 +18,7 @@ from adm.losses import TimestepImportance
 from adm.networks.biggan import Discriminator, Generator, orthogonality, share_statistics
 from adm.recipes import build
 from adm.recipes.schema import DiffusionRecipe, GANRecipe, Recipe
+from adm.spec import SettingError
 from adm.training.objective import Objective
 from adm.training.update import Turn, alone
 
@@ -39,11 +40,6 @@ def turn_of(
     if isinstance(recipe, GANRecipe):
         return _adversarial(recipe, networks, device)
     return alone(*objectives(recipe, device, importance, teach), stage=stage_of(recipe))
-
-
-def parts_of(recipe: Recipe) -> int:
-    """Return the number of equal parts, of a step each, that a turn divides its batch into."""
-    return recipe.adversarial.discriminator_steps if isinstance(recipe, GANRecipe) else 1
 
 
 def _adversarial(
@@ -77,7 +73,7 @@ def objectives(
     Raises:
         ValueError: the recipe distils a teacher, and there is none, or the other way round.
     """
-    how = recipe.distillation if isinstance(recipe, DiffusionRecipe) else None
+    how = recipe.distillation
     check_taught(recipe, teach is not None)
     if how is None or teach is None:
         return (build.objective(recipe, device, importance),)
@@ -99,21 +95,20 @@ def objectives(
 
 def check_taught(recipe: Recipe, taught: bool) -> None:
     """Raise ValueError unless there is a teacher if the recipe distils one, and only then."""
-    distils = isinstance(recipe, DiffusionRecipe) and recipe.distillation is not None
+    distils = recipe.distillation is not None
     if distils and not taught:
-        raise ValueError(
-            f"the recipe {recipe.name} distils a teacher; pass teacher=..., as in teacher='fashion'"
-        )
+        raise SettingError("teacher", f"given, as the recipe {recipe.name} distils one")
     if taught and not distils:
-        raise ValueError(
-            f"the recipe {recipe.name} distils no teacher; leave teacher=... out, or give a recipe "
-            "such as fashion-distilled"
+        raise SettingError(
+            "teacher",
+            f"left out, as the recipe {recipe.name} distils none",
+            cure="or give a recipe such as fashion-distilled",
         )
 
 
 def stage_of(recipe: Recipe) -> Callable[[int], int]:
     """Return the function from the number of an optimizer step to its stage."""
-    how = recipe.distillation if isinstance(recipe, DiffusionRecipe) else None
+    how = recipe.distillation
     if how is None:
         return lambda step: 0
     return lambda step: how.method.stage(step, len(how.steps))

@@ -26,6 +26,10 @@ class Ancestral(Sampler):
     name: ClassVar[str] = "ancestral"
     draws: ClassVar[bool] = True
 
+    @property
+    def elsewhere(self) -> bool:
+        return self.at_mean
+
     def __call__(
         self,
         denoise: Denoise,

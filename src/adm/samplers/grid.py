@@ -245,9 +245,12 @@ class Distilled(Grid):
     """
 
     steps: Steps
-    start: ClassVar[None] = None
     inherited: ClassVar[tuple[str, ...]] = ("steps",)
     name: ClassVar[str] = "distilled"
+
+    @property
+    def start(self) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return None
 
     def check(self, last: int) -> None:
         """The student knows its levels."""

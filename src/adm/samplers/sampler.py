@@ -22,14 +22,14 @@ class Sampler(Checked):
             solves an ODE or SDE of the denoiser.
         splits: whether it takes the gradient before the network is evaluated, so that the gradient
             cannot depend on the prediction.
-        at_mean: whether it takes the gradient at another point than the network is evaluated at.
+        elsewhere: whether it takes the gradient at another point than the network is evaluated at.
     """
 
     draws: ClassVar[bool] = False
     splits: ClassVar[bool] = False
 
     @property
-    def at_mean(self) -> bool:
+    def elsewhere(self) -> bool:
         return False
 
     def evaluations(self, steps: int) -> int:

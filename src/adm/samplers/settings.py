@@ -17,7 +17,7 @@ from adm.samplers.sampler import Sampler
 from adm.samplers.splitting import Splitting
 from adm.samplers.threshold import THRESHOLDS, Clip, Thresholding
 from adm.samplers.unipc import UniPC
-from adm.spec import Checked, SettingError, change, convert, field_of, parse
+from adm.spec import Checked, SettingError, SpecOf, change, convert, parse
 
 Precision = Literal["float32", "bfloat16", "float16", "auto"]
 Rounding = Literal["nearest", "truncated"]
@@ -55,11 +55,11 @@ class Sampling(Checked):
         SettingError: a value has another type, or is out of range.
     """
 
-    sampler: field_of(SAMPLERS, Sampler) = field(default_factory=Ancestral)  # type: ignore[valid-type]
-    grid: field_of(GRIDS, Grid) = field(default_factory=lambda: Even(steps=250))  # type: ignore[valid-type]
-    guide: tuple[field_of(GUIDES, Guide), ...] = ()  # type: ignore[valid-type]
+    sampler: Annotated[Sampler, SpecOf(SAMPLERS)] = field(default_factory=Ancestral)
+    grid: Annotated[Grid, SpecOf(GRIDS)] = field(default_factory=lambda: Even(steps=250))
+    guide: tuple[Annotated[Guide, SpecOf(GUIDES)], ...] = ()
     use_labels: bool = True
-    threshold: field_of(THRESHOLDS, Thresholding) = field(default_factory=Clip)  # type: ignore[valid-type]
+    threshold: Annotated[Thresholding, SpecOf(THRESHOLDS)] = field(default_factory=Clip)
     precision: Precision = "float32"
     compile: bool = False
     seed: Seed = 0

@@ -104,8 +104,6 @@ def estimates_of(chosen: "Recipe") -> "list[tuple[bool, Memory]]":
 
 def memory_of(chosen: "Recipe") -> str:
     """Describe the memory of a training step, with activations stored and recomputed."""
-    from adm.recipes import GANRecipe
-    from adm.recipes.stages import parts_of
 
     lines = [f"Estimated memory of a training step in {chosen.train.precision}:"]
     for recomputed, found in estimates_of(chosen):
@@ -115,7 +113,7 @@ def memory_of(chosen: "Recipe") -> str:
             f"  {found.fixed / GIB:.2f} GiB plus {found.per_image / MIB:,.1f} MiB per image at a "
             f"time, {how}{mark}"
         )
-    if isinstance(chosen, GANRecipe):
-        whole = chosen.train.batch_size // parts_of(chosen)
+    if not chosen.divisible:
+        whole = chosen.train.batch_size // chosen.parts
         lines.append(f"  {whole:,} images at a time in one process: a GAN does not divide a step's")
     return "\n".join(lines)

@@ -26,7 +26,7 @@ def seconds_per_step(recipe: Recipe, devices: Devices, teach: Teach | None = Non
         teach: the teacher of a student.
     """
     mine = len(share(recipe.train.batch_size, devices))
-    count = max(1, min(TRIAL, mine)) * stages.parts_of(recipe)
+    count = max(1, min(TRIAL, mine)) * recipe.parts
     device = devices.device
     networks = {name: net.to(device).train() for name, net in build.networks(recipe).items()}
     turn = stages.turn_of(recipe, networks, device, teach=teach)

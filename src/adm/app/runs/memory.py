@@ -154,7 +154,7 @@ def _peaks(
     turn = stages.turn_of(recipe, networks, torch.device("cpu"), teach=teach)
     # The last step, whose stage is a student's last.
     state = RunState({n: idle(net) for n, net in networks.items()}, step=recipe.train.steps - 1)
-    parts = stages.parts_of(recipe)
+    parts = recipe.parts
     shape = (recipe.data.channels, *recipe.data.size)
     return [_peak(turn, state, blank(size * parts, shape), fake, copying) for size in sizes]
 

@@ -144,7 +144,7 @@ def steps(
             watch=options.watch,
             stop=options.stop,
             fits=fits_in_memory(recipe, teach) if auto and devices.device.type == "cpu" else None,
-            divisible=not isinstance(recipe, GANRecipe),
+            divisible=recipe.divisible,
         ),
         micro_batch=None if isinstance(options.micro_batch, str) else options.micro_batch,
         auto=auto,
