@@ -72,12 +72,12 @@ def test_a_shipped_model_is_opened_by_its_name_and_has_a_default_level() -> None
     ("settings", "message"),
     [
         ("level=21", r"level must be in 1\.\.20, the levels of .*, got 21"),
-        ("level=0", "level: input should be greater than or equal to 1, got 0"),
-        ("level=x", "level: input should be a valid integer, got 'x'"),
-        ("level=", "level: input should be a valid integer, got ''"),
-        ("seed=-1", "seed: input should be a valid integer, got '-1'"),
-        ("levels=3", "levels: unexpected keyword argument"),
-        (f"seed={2**63}", "seed: input should be less than"),
+        ("level=0", "features.level must be at least 1, got '0'"),
+        ("level=x", "features.level must be a whole number, got 'x'"),
+        ("level=", "features.level must be a whole number, got ''"),
+        ("seed=-1", "features.seed must be at least 0, got '-1'"),
+        ("levels=3", "features must be noise with the parameters level, seed, got 'levels=3'"),
+        (f"seed={2**63}", "features.seed must be less than 9223372036854775808"),
     ],
 )
 def test_settings_out_of_range_are_refused(model: Path, settings: str, message: str) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from adm.features.contract import Extracted, Features, fingerprint, guarded
+from adm.features.contract import Extracted, Features, check_shape, fingerprint, guarded
 from adm.images import to_float
 from adm.models.load import load_classifier
 from adm.models.paths import SHIPPED
@@ -31,12 +31,7 @@ def classifier(model: str | Path, device: torch.device | str = "cpu") -> Feature
     level = 1 if recipe.noised else 0
 
     def extract(images: Tensor) -> Extracted:
-        if tuple(images.shape[1:]) != shape:
-            raise ValueError(
-                f"{name} was trained on images of (C, H, W) = {shape}, got "
-                f"{tuple(images.shape[1:])}; resize or convert them, or choose features that take "
-                "any size, such as efficientnet-lite0"
-            )
+        check_shape(name, images, shape)
         x_0 = to_float(images)
         step = network.step_embedding(loaded.schedule.timestep(level, x_0))
         seen = network.encoder(x_0, step)

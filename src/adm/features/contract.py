@@ -90,6 +90,16 @@ def fingerprint(how: str, weights: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()[:16]
 
 
+def check_shape(name: str, images: Tensor, shape: tuple[int, ...]) -> None:
+    """Raise ValueError unless images have the shape (C, H, W) that a network was trained on."""
+    if tuple(images.shape[1:]) != shape:
+        raise ValueError(
+            f"{name} was trained on images of (C, H, W) = {shape}, got "
+            f"{tuple(images.shape[1:])}; resize or convert them, or choose features that take "
+            "any size, such as efficientnet-lite0"
+        )
+
+
 @contextmanager
 def _exact() -> Iterator[None]:
     """No reduced precision on a GPU, and deterministic kernels only."""

@@ -5,14 +5,14 @@ al. 2022, section 3). The model is told no label, even if it was trained with la
 """
 
 from dataclasses import asdict, dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from adm.diffusion.process import diffuse
-from adm.features.contract import Extracted, Features, fingerprint, guarded
+from adm.features.contract import Extracted, Features, check_shape, fingerprint, guarded
 from adm.images import to_float
 from adm.limits import MOST_LEVELS
 from adm.models.load import load_any
@@ -20,16 +20,15 @@ from adm.models.paths import SHIPPED
 from adm.models.trained import DiffusionModel
 from adm.networks.unet import embedded
 from adm.samplers.noise import ImageNoise
-from adm.store.parsed import as_type
+from adm.spec import Checked, parse
 
 KIND = "diffusion"
 LEVEL = 100
-LONGEST_NUMBER = 20  # digits
 HOW = "diffusion 1: x / 127.5 - 1 at the size it was trained on, one noise for all images"
 
 
 @dataclass(frozen=True)
-class Noise:
+class Noise(Checked):
     """The noise that is added to an image.
 
     It is a function of seed and level alone, the same for all images: features of an image depend
@@ -43,7 +42,7 @@ class Noise:
     level: Annotated[int, Field(ge=1, le=MOST_LEVELS)] = LEVEL
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (pydantic reads it)
+    name: ClassVar[str] = "noise"
 
 
 def diffusion(spec: str, device: torch.device | str = "cpu") -> Features:
@@ -65,16 +64,11 @@ def diffusion(spec: str, device: torch.device | str = "cpu") -> Features:
             f"level must be in 1..{schedule.last}, the levels of {loaded.path}, got {noise.level}"
         )
     own = loaded.path.stem if loaded.path.parent == SHIPPED else loaded.recipe.name
-    name = f"{KIND}:{own}@{','.join(f'{key}={value}' for key, value in _told(noise).items())}"
+    name = f"{KIND}:{own}@{','.join(f'{key}={value}' for key, value in _named(noise).items())}"
     added = ImageNoise(noise.seed, [0], shape, device)(noise.level)
 
     def extract(images: Tensor) -> Extracted:
-        if tuple(images.shape[1:]) != shape:
-            raise ValueError(
-                f"{name} was trained on images of (C, H, W) = {shape}, got "
-                f"{tuple(images.shape[1:])}; resize or convert them, or choose features that take "
-                "any size, such as efficientnet-lite0"
-            )
+        check_shape(name, images, shape)
         x_0 = to_float(images)
         x_t = diffuse(schedule, x_0, added.expand_as(x_0), noise.level)
         embedding = embedded(network, schedule.timestep(noise.level, x_0), None, None)
@@ -108,26 +102,17 @@ def _loaded(model: str, device: torch.device | str) -> DiffusionModel:
 
 
 def _parsed(spec: str) -> tuple[str, Noise]:
-    """Split a spec into the model and the noise."""
+    """Split a spec into the model and the noise.
+
+    Raises:
+        SettingError: a setting is unknown, or out of range.
+    """
     model, at, settings = spec.rpartition("@")
     if not at or "=" not in settings:
         return spec, Noise()
-    pairs = [part.partition("=") for part in settings.split(",")]
-    values = {key.strip(): _number(value.strip()) for key, _, value in pairs}
-    try:
-        return model, as_type(Noise, values)
-    except ValueError as error:
-        raise ValueError(
-            f"cannot read the noise of the features {KIND}:{spec} ({error}); write it as in "
-            f"{KIND}:{model}@level={LEVEL}"
-        ) from None
+    return model, parse({"noise": Noise}, f"noise:{settings}", "features")
 
 
-def _number(text: str) -> int | str:
-    is_one = text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER
-    return int(text) if is_one else text
-
-
-def _told(noise: Noise) -> dict[str, int]:
-    """Return the settings that a name tells: the level, and a seed other than 0."""
+def _named(noise: Noise) -> dict[str, int]:
+    """Return the settings in a name: the level, and a seed other than 0."""
     return {key: value for key, value in asdict(noise).items() if key == "level" or value}

@@ -14,6 +14,7 @@ torch-fidelity's port. The reference suite reads two of its tensors and one weig
 """
 
 import io
+import logging
 import os
 from pathlib import Path
 from urllib.error import URLError
@@ -21,7 +22,6 @@ from urllib.error import URLError
 import torch
 from torch import Tensor, nn
 
-from adm.app.notices import quiet
 from adm.extras import installing
 from adm.features.contract import Extracted, Features, fingerprint, guarded
 from adm.features.preprocess import rgb, tensorflow_bilinear
@@ -128,8 +128,9 @@ def _cached(download: bool) -> Path:
     if not download:
         raise ValueError(f"Inception's weights (91 MB) have not been downloaded; {_cure()}")
     folder.mkdir(parents=True, exist_ok=True)
+    logging.getLogger("adm").info("downloading Inception's weights (91 MB) to %s", path)
     try:
-        torch.hub.download_url_to_file(URL, str(path), SHA256_BEGINS, progress=not quiet())
+        torch.hub.download_url_to_file(URL, str(path), SHA256_BEGINS, progress=False)
     except (URLError, OSError, RuntimeError) as error:
         raise ValueError(f"{URL} cannot be downloaded ({error}); {_cure()}") from None
     return path

@@ -1,19 +1,48 @@
-"""Feature spec string of a caller -> Features."""
+"""Feature spec of a caller, or name in a file -> Features.
+
+A name in a file is looked up in the table of the features that come with this package, and nowhere
+else: it is never a path to open, nor a module to import.
+"""
 
 import os
+from collections.abc import Callable
 from difflib import get_close_matches
+from functools import cache, partial
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 
-from adm.features.builtin import PUBLISHED, table
 from adm.features.classifier import classifier
 from adm.features.contract import Features
 from adm.features.diffusion import KIND, diffusion
 from adm.features.dinov2 import DEFAULT, NETWORKS, dinov2
+from adm.features.efficientnet_lite0 import efficientnet_lite0
 from adm.features.function import function
 from adm.features.inception import inception
+from adm.models.paths import SHIPPED
 from adm.shown import shown
+
+PUBLISHED = ("inception", "efficientnet-lite0", "dinov2", *NETWORKS)
+
+Open: TypeAlias = Callable[[torch.device | str], Features]
+
+
+@cache
+def table() -> dict[str, Open]:
+    """Return name -> function that opens the features on a device."""
+    shipped = {file.stem: file for file in sorted(SHIPPED.glob("*.safetensors"))}
+    return {
+        **{name: partial(classifier, file) for name, file in shipped.items()},
+        **{name: partial(_dinov2, name) for name in NETWORKS},
+        "inception": lambda device: inception(device=device),
+        "efficientnet-lite0": efficientnet_lite0,
+        "dinov2": partial(_dinov2, DEFAULT),
+    }
+
+
+def _dinov2(name: str, device: torch.device | str) -> Features:
+    return dinov2(name, device=device)
 
 
 def open_features(spec: str, device: torch.device | str = "cpu") -> Features:
@@ -52,3 +81,24 @@ def open_features(spec: str, device: torch.device | str = "cpu") -> Features:
         "FILE.py:FUNCTION, and a classifier by its file; the name that a reference stores does not "
         "open them"
     )
+
+
+def recorded_features(name: str, place: str, device: torch.device | str = "cpu") -> Features:
+    """Open the features that a file records that it was made with.
+
+    Args:
+        name: what the file says.
+        place: the file, for the error.
+
+    Raises:
+        ValueError: they do not come with this package, or a package or its weights are missing.
+    """
+    opener = table().get(name)
+    if opener is None:
+        raise ValueError(
+            f"{place} was made with the features {shown(name)}, which do not come with this "
+            "package, and no file names code to run or a model to open; pass "
+            "features='MODULE:FUNCTION', FILE.py:FUNCTION or the file of a classifier, the one "
+            "that it was made with, whose fingerprint is compared"
+        )
+    return opener(device)

@@ -10,7 +10,7 @@ from adm.app.runs.watch.made import model_of
 from adm.app.runs.watch.times import Times
 from adm.app.runs.watch.weights import mean_weights
 from adm.data import Source, shuffled
-from adm.features.builtin import table
+from adm.features.opening import table
 from adm.generation.gan import GANGenerator
 from adm.generation.generate import generate
 from adm.metrics.frechet import Statistics, frechet_distance, statistics
