@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from adm.app.runs.watch.curves import read_log
 from adm.app.runs.watch.distance import FIGURE
 from adm.app.study.plots import FAINT, LINES, STYLE
-from adm.data.counting import count_of
+from adm.shown import count_of
 from adm.training.log import FILE
 
 FACTOR = 2.0  # of the lowest distance, above which the last one is a collapse

@@ -30,9 +30,9 @@ from adm.app.study.plan import SAMPLES, Point
 from adm.app.study.plots import FAINT, LINES, STYLE
 from adm.app.study.run import JUDGE_ACCURACY
 from adm.app.study.summary import Cell, plain
-from adm.data.counting import count_of
 from adm.generation.folder import images_of
 from adm.pictures import Row, sheet
+from adm.shown import count_of
 
 SHOWN = 16  # images of a row of samples
 GAP = 3  # pixels that a scale is apart from others and from the lines

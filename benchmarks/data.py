@@ -27,7 +27,7 @@ from adm.data.files import Files
 from adm.data.pack import Packing, pack
 from adm.data.pixels import cover
 from adm.data.registry import find
-from adm.data.threads import thread_count
+from adm.data.source import thread_count
 from adm.processor import processor
 
 BATCH = 128

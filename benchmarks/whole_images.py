@@ -31,9 +31,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from adm.app.study.demo.run import STUDENT
-from adm.data.counting import count_of
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.pipeline import Pipeline, load
+from adm.shown import count_of
 
 BASE = "released, 250 ancestral steps"
 ALL_STEPS = 250  # of the released default

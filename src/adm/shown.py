@@ -37,6 +37,11 @@ def short(text: str, longest: int = LONGEST) -> str:
     return f"{text[: longest - tail - 1]}…{text[-tail:]}"
 
 
+def count_of(number: int, one: str, more: str | None = None) -> str:
+    """Such as "2 classes" for (2, "class", "classes"); the default plural adds an s."""
+    return f"{number} {one if number == 1 else more or f'{one}s'}"
+
+
 def in_short(value: object) -> str:
     """Return a value as text, cut short if it is long."""
     text = str(value)

@@ -3,7 +3,6 @@
 import io
 import resource
 import struct
-import warnings
 import zlib
 from pathlib import Path
 
@@ -56,9 +55,7 @@ def opened(path: Path, seed: int = 0, **how: bool) -> None:
 
 
 @pytest.mark.parametrize("kind", IMAGES)
-def test_damaged_images_are_corrupt_and_print_nothing(
-    tmp_path: Path, kind: str, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_damaged_images_are_corrupt(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "set" / f"1.{kind.rpartition('.')[2]}"
     path.parent.mkdir()
     path.write_bytes(IMAGES[kind])
@@ -72,7 +69,6 @@ def test_damaged_images_are_corrupt_and_print_nothing(
         with ends_within():
             assert len(inspect(find(str(path.parent))).broken) == (text is not None)
     assert refused > 3
-    assert capfd.readouterr() == ("", "")
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
@@ -164,14 +160,3 @@ def test_other_contents_are_not_images(tmp_path: Path, name: str, content: bytes
     assert "is not a PNG, JPEG" in (refusal(lambda: opened(tmp_path)) or "")
     with pytest.raises(CorruptImage):
         opened(tmp_path)
-
-
-def test_warnings_of_pillow_are_not_shown(tmp_path: Path) -> None:
-    (tmp_path / "1.png").write_bytes(png_header(12_000, 9_000))  # Pillow warns of 108 megapixels
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        Image.open(tmp_path / "1.png").close()
-        assert len(caught) == 1
-        files.silence_pillow()
-        assert "9000x12000 is over 67108864 pixels" in (refusal(lambda: opened(tmp_path)) or "")
-        assert len(caught) == 1

@@ -159,7 +159,7 @@ def test_labels_in_shards_are_as_strict(tmp_path: Path, label: bytes) -> None:
     [
         (lists, "LONGEST_ROW", "over 8 characters"),
         (labels, "MOST_CLASSES", "2 classes, expected at most 1|expected 0..0"),
-        (labels, "MOST_BYTES", "has 30 bytes, over 8|over 1"),
+        (lists, "MOST_BYTES", "has 30 bytes, over 8|over 1"),
     ],
 )
 def test_limits_are_kept(

@@ -16,8 +16,8 @@ import torch
 from PIL import Image
 
 from adm.data import CorruptImage, NoSplit, open_source
+from adm.data.archive import tar_entries
 from adm.data.shards import expand_braces
-from adm.data.tar import entries
 
 NAMES = ("cats/1.png", "cats/2.png", "cats/10.png", "dogs/a.png")
 
@@ -234,19 +234,18 @@ def test_a_member_that_inflates_beyond_its_claim_is_not_unpacked(tmp_path: Path)
     path.write_bytes(content.replace(true, lie))
     source = open_source(str(path), size=(4, 4), skip_corrupt=True)
     tracemalloc.start()
-    with pytest.raises(CorruptImage, match=r"a\.zip/a\.png is damaged; download or create"):
+    with pytest.raises(CorruptImage, match=r"a\.zip/a\.png is damaged \(.*\); download or create"):
         source.read(0)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 5_000_000
 
 
-@pytest.mark.parametrize("module", ["archive", "shards"])
+@pytest.mark.parametrize("make", ARCHIVES)
 def test_a_member_that_claims_too_much_is_not_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Make
 ) -> None:
-    monkeypatch.setattr(f"adm.data.{module}.MAX_BYTES", 100)
-    make = make_zip if module == "archive" else make_tar
+    monkeypatch.setattr("adm.data.archive.MAX_BYTES", 100)
     with pytest.raises(CorruptImage, match=r"1\.png .* over 100; remove it"):
         open_source(make(tmp_path / "a", FILES))
 
@@ -270,14 +269,14 @@ def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=rf"{name} is {kind}.*again"):
             open_source(str(tmp_path / name))
     (tmp_path / "b.tar").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"b\.tar is damaged .*\(it is empty\); download it again"):
+    with pytest.raises(ValueError, match=r"b\.tar is damaged .*\(empty file\); download it again"):
         open_source(str(tmp_path / "b.tar"))
 
 
 def test_a_tar_that_is_cut_short_is_refused(tmp_path: Path) -> None:
     path = Path(make_tar(tmp_path / "a", FILES))
     path.write_bytes(path.read_bytes()[:1100])
-    with pytest.raises(ValueError, match=r"damaged .*\(it"):
+    with pytest.raises(ValueError, match="is damaged"):
         open_source(str(path))
 
 
@@ -292,9 +291,7 @@ def test_damage_in_the_headers_of_a_tar_is_found(tmp_path: Path) -> None:
 
 def test_other_compression_is_refused_with_its_cure(tmp_path: Path) -> None:
     spec = make_zip(tmp_path / "a", FILES, zipfile.ZIP_LZMA)
-    with pytest.raises(
-        ValueError, match="compressed by another method; create the archive with deflate"
-    ):
+    with pytest.raises(ValueError, match="is encrypted, or neither stored nor deflated"):
         open_source(spec)
 
 
@@ -303,7 +300,9 @@ def test_other_compression_is_refused_with_its_cure(tmp_path: Path) -> None:
 def test_every_form_of_tar_and_length_of_name(tmp_path: Path, form: int, length: int) -> None:
     name = "d" * (length // 2) + "/" + "ü" * ((length - length // 2 - 5) // 2) + ".png"
     files = {name: png(1), "x/y.cls": b"7", "empty/z.png": b""}
-    found = list(entries(Path(make_tar(tmp_path / "a", files, form)), lambda n: n.endswith("cls")))
+    found = list(
+        tar_entries(Path(make_tar(tmp_path / "a", files, form)), lambda n: n.endswith("cls"))
+    )
     assert [entry.name for entry, _ in found] == list(files)
     assert [content for _, content in found] == [b"", b"7", b""]
     data = (tmp_path / "a.tar").read_bytes()

@@ -9,8 +9,7 @@ import torch
 from PIL import Image
 
 from adm.data import CorruptImage, Source, held_out, open_source, pixels, shuffled
-from adm.data.source import in_memory
-from adm.data.threads import in_threads, streamed, thread_count
+from adm.data.source import in_memory, in_threads, streamed, thread_count
 
 COUNT = 12
 

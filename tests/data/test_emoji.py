@@ -51,7 +51,7 @@ def archive(path: Path, package: Package, number: int) -> Path:
 
 
 @pytest.fixture
-def fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def fetch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Archives that stand for those of the registry; the addresses that were asked for."""
     asked: list[str] = []
     made = {
@@ -63,12 +63,12 @@ def fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         asked.append(url)
         return made[url.partition("#")[0]]
 
-    monkeypatch.setattr(library, "fetched", fetch)
+    monkeypatch.setattr(library, "fetch", fetch)
     return asked
 
 
 def test_a_class_for_each_group_and_a_split_for_each_emoji(
-    fetched: list[str], tmp_path: Path
+    fetch: list[str], tmp_path: Path
 ) -> None:
     done: list[int] = []
     counts = write_emoji(tmp_path / "out", advance=done.append)
@@ -86,18 +86,18 @@ def test_a_class_for_each_group_and_a_split_for_each_emoji(
         assert codes == {code for code in CODES if split_of(code) == split}
 
 
-def test_styles_are_labels_and_terms_are_listed(fetched: list[str], tmp_path: Path) -> None:
+def test_styles_are_labels_and_terms_are_listed(fetch: list[str], tmp_path: Path) -> None:
     write_emoji(tmp_path / "out")
     styled = open_source(str(tmp_path / "out"), labels="styles.csv")
     assert styled.classes == ("fluent", "google", "twitter")
     terms = (tmp_path / "out" / "LICENCES.txt").read_text()
     assert terms.count("\n") == 3
     assert "CC-BY 4.0" in terms
-    assert [url.partition("#")[2] for url in fetched] == [f"sha256={p.sha256}" for p in PACKAGES]
+    assert [url.partition("#")[2] for url in fetch] == [f"sha256={p.sha256}" for p in PACKAGES]
 
 
 def test_skin_tones_are_kept_on_demand_in_the_split_of_their_emoji(
-    fetched: list[str], tmp_path: Path
+    fetch: list[str], tmp_path: Path
 ) -> None:
     write_emoji(tmp_path / "few")
     write_emoji(tmp_path / "all", skin_tones=True)
@@ -118,7 +118,7 @@ def test_pictures_are_composited_on_white_and_resized() -> None:
 
 
 def test_the_same_picture_is_kept_once(
-    fetched: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fetch: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(library, "on_white", lambda content: Image.new("RGB", (SIDE, SIDE)))
     assert write_emoji(tmp_path / "out") == {"google": 1, "twitter": 0, "fluent": 0}
@@ -134,7 +134,7 @@ def empty(path: Path) -> None:
 
 @pytest.mark.parametrize(("spoil", "message"), [(damaged, "damaged"), (empty, "has no package/")])
 def test_archives_that_are_damaged_are_refused_and_nothing_is_left(
-    fetched: list[str], tmp_path: Path, spoil: Callable[[Path], None], message: str
+    fetch: list[str], tmp_path: Path, spoil: Callable[[Path], None], message: str
 ) -> None:
     spoil(tmp_path / "0.tgz")
     with pytest.raises(ValueError, match=message):
@@ -143,7 +143,7 @@ def test_archives_that_are_damaged_are_refused_and_nothing_is_left(
 
 
 def test_images_of_too_many_pixels_and_too_large_files_are_refused(
-    fetched: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fetch: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(library, "MOST_PIXELS", 100)
     with pytest.raises(ValueError, match="32x32 pixels"):

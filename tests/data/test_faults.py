@@ -93,6 +93,7 @@ def test_in_no_form_is_a_failing_disk_skipped(
 
     monkeypatch.setattr("builtins.open", fail)
     monkeypatch.setattr(Path, "open", fail)
+    monkeypatch.setattr("zipfile.ZipFile.open", fail)
     with pytest.raises(ValueError, match=r"set.*1\.png cannot be read \(Input/output error\)"):
         source.batch([0, 1])
     assert source.skipped == []

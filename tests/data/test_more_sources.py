@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from data.test_fashion_source import idx_bytes
+from data.test_idx import idx_bytes
 from data.test_split_names import NAMES
 from PIL import Image
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from adm.data import Source, open_source, registry, specs
+from adm.data import Source, open_source
 from adm.data.arrays import fitted
 from adm.data.idx import DEBIAN_FASHION_MNIST
 
@@ -161,9 +161,3 @@ def test_settings_out_of_range_are_refused(
 def test_forms_are_held_to() -> None:
     with pytest.raises(ValueError, match="digits come with scikit-learn and take no folder"):
         open_source("digits:/somewhere")
-    with pytest.raises(ValueError, match=r"fashion-mnist\+download:/FOLDER"):
-        open_source("fashion-mnist+download")
-
-
-def test_the_names_known_without_torch_are_those_that_are_opened() -> None:
-    assert set(specs.NAMES) == set(registry.NAMED)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from adm.data.proportions import sizes_in
+from adm.data.lists import sizes_in
 
 CLASSES = ("sneaker", "bag", "boot")
 

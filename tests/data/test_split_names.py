@@ -6,7 +6,7 @@ import pytest
 from data.test_archives import ARCHIVES, KINDS, Make, make_tar, png
 
 from adm.data import NoSplit, open_source
-from adm.data.layout import SPLITS
+from adm.data.labels import SPLITS
 
 NAMES = ("test", "val", "valid", "validation", "eval", "dev")
 

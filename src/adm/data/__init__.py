@@ -5,17 +5,17 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from adm.data.registry import open_source
-    from adm.data.source import CorruptImage, NoSplit, Source, shuffled
-    from adm.data.split import held_out
+    from adm.data.source import CorruptImage, NoSplit, Source
+    from adm.data.split import held_out, shuffled
 
-# Imported on first use, so that `adm.data.naming` and `adm.data.specs` do not load torch.
+# Imported on first use, because `adm.data.naming` is used without torch.
 _HOMES = {
     "CorruptImage": "adm.data.source",
     "NoSplit": "adm.data.source",
     "Source": "adm.data.source",
     "held_out": "adm.data.split",
     "open_source": "adm.data.registry",
-    "shuffled": "adm.data.source",
+    "shuffled": "adm.data.split",
 }
 __all__ = ["CorruptImage", "NoSplit", "Source", "held_out", "open_source", "shuffled"]
 

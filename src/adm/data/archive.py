@@ -1,47 +1,56 @@
-""".zip archive of image files -> Files: encoded images with labels, read in place."""
+""".zip or .tar archive of image files -> Files: encoded images with labels, read in place.
+
+Nothing is extracted, and names of members are never used as paths; links and folders are skipped.
+"""
 
 import io
-import os
 import stat
-import struct
+import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import torch
 
 from adm.data.files import Files
-from adm.data.layout import SPLITS, select_split
-from adm.data.lists import MOST_BYTES as MOST_LIST_BYTES
-from adm.data.naming import LONGEST_NAME, in_order, is_image, plain
-from adm.data.regular import MAX_BYTES, check_size, open_regular
+from adm.data.labels import SPLITS, select_split
+from adm.data.lists import MOST_BYTES
+from adm.data.naming import (
+    LONGEST_NAME,
+    MAX_BYTES,
+    check_size,
+    in_order,
+    is_image,
+    open_regular,
+    plain,
+)
 from adm.data.source import CorruptImage
 from adm.shown import printable, shown_path
 
-LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature; lengths of the name and the extra field
-SIGNATURE = b"PK\x03\x04"
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # which do not unpack more than they state
 ENCRYPTED = 0x1
-MOST_DIRECTORY = 1 << 27  # bytes of the list of members, enough for a million of them
+MOST_MEMBERS = 1 << 22  # of one archive
+MAX_READ = 1 << 20  # bytes of a member of a .tar whose content is returned
+# Raised by zipfile and tarfile for damage: of one member, and of the archive.
+DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OverflowError)
+UNREADABLE = (*DAMAGE, tarfile.TarError, OSError, MemoryError)
 
 
-class Member(NamedTuple):
-    """Location of a file in its archive."""
+class Entry(NamedTuple):
+    """A file in a .tar archive."""
 
-    offset: int  # bytes
-    stored: int  # bytes
-    size: int  # bytes, decompressed
-    check: int  # CRC-32
-    deflated: bool
+    name: str  # a plain relative path, whatever the archive has
+    offset: int  # of the content, in bytes
+    size: int  # bytes
 
 
 def zip_archive(path: Path, split: str = "train", labels: str | None = None) -> Files:
     """Index the image files of a .zip archive.
 
-    Nothing is extracted, and member names are never used as paths. Labels are those of a folder
-    with the same files (`folder.image_folder`). A single top-level folder that contains all others,
-    and nothing else, is skipped.
+    Labels are those of a folder with the same files (`folder.image_folder`). A single top-level
+    folder that contains all others, and nothing else, is skipped.
 
     Args:
         path: the archive, whose members are stored or deflated.
@@ -49,61 +58,157 @@ def zip_archive(path: Path, split: str = "train", labels: str | None = None) -> 
         labels: another rule or a list; see `labels.labelled`.
 
     Raises:
-        ValueError: not an archive, damaged, or over `MOST_DIRECTORY`; members that overlap, are
-            encrypted or compressed otherwise; and as `folder.image_folder`.
+        ValueError: not an archive, damaged, or over `MOST_MEMBERS`; members that are encrypted or
+            compressed otherwise; and as `folder.image_folder`.
     """
-    members = _members(path)
+    try:
+        archive = zipfile.ZipFile(path)
+        members = {plain(info.filename): info for info in archive.infolist() if _is_file(info)}
+        _check_names(members)
+        if len(members) > MOST_MEMBERS:
+            raise ValueError(f"it has more than {MOST_MEMBERS} entries")
+        strange = [each for each in members.values() if each.compress_type not in METHODS]
+        strange += [each for each in members.values() if each.flag_bits & ENCRYPTED]
+        if strange:
+            raise ValueError(f"{strange[0].filename} is encrypted, or neither stored nor deflated")
+    except UNREADABLE as error:
+        raise ValueError(
+            f"{shown_path(path)} is not a readable .zip ({shown_path(error)}); download or create "
+            "it again"
+        ) from None
 
     def read(name: str) -> bytes:
-        return _content(path, name, members[name])
+        where, info = shown_path(f"{path}/{name}"), members[name]
+        _check_image_size(where, info.file_size)
+        try:
+            with archive.open(info) as file:
+                return file.read(info.file_size)  # and no more, whatever it holds
+        except DAMAGE as error:
+            raise CorruptImage(
+                where,
+                f"{where} is damaged ({shown_path(error)}); download or create the archive again",
+            ) from None
 
-    return from_members(path, {name: name for name in members}, read, split, labels)
+    return _from_members(path, members, read, split, labels)
 
 
-def from_members(
-    path: Path,
-    members: dict[str, str],
-    read: Callable[[str], bytes],
-    split: str,
-    labels: str | None,
+def tar_archive(path: Path, split: str = "train", labels: str | None = None) -> Files:
+    """Index the image files of a .tar archive, as `zip_archive`.
+
+    Raises:
+        ValueError: not an uncompressed .tar, or damaged; and as `zip_archive`.
+    """
+    members = {entry.name: entry for entry, _ in tar_entries(path)}
+
+    def read(name: str) -> bytes:
+        return read_entry(path, members[name])
+
+    return _from_members(path, members, read, split, labels)
+
+
+def tar_entries(
+    path: Path, wanted: Callable[[str], bool] = lambda name: False
+) -> Iterator[tuple[Entry, bytes]]:
+    """Iterate over the regular files of a .tar archive, with the content of those wanted.
+
+    Of a file that is not wanted, or over `MAX_READ` bytes, only the header is read, and the content
+    is empty.
+
+    Args:
+        path: the archive, not compressed.
+        wanted: name -> whether to read the content.
+
+    Raises:
+        ValueError: not an uncompressed .tar, damaged, or over `MOST_MEMBERS` entries.
+    """
+    with open_regular(path) as file:
+        try:
+            yield from _walk(file, wanted)
+        except UNREADABLE as error:
+            raise ValueError(
+                f"{shown_path(path)} is damaged or not an uncompressed .tar "
+                f"({shown_path(error) or type(error).__name__}); download it again, or decompress "
+                "it"
+            ) from None
+
+
+def read_entry(path: Path, entry: Entry) -> bytes:
+    """Read one file; each call opens the archive, so that threads share no file position.
+
+    Raises:
+        CorruptImage: it is over `MAX_BYTES`.
+    """
+    _check_image_size(shown_path(f"{path}/{entry.name}"), entry.size)
+    with path.open("rb") as file:
+        file.seek(entry.offset)
+        return file.read(entry.size)
+
+
+def _walk(file: BinaryIO, wanted: Callable[[str], bool]) -> Iterator[tuple[Entry, bytes]]:
+    total, before = file.seek(0, io.SEEK_END), -1
+    file.seek(0)
+    with tarfile.open(fileobj=file, mode="r:", encoding="utf-8") as archive:
+        for _ in range(MOST_MEMBERS):
+            member = archive.next()
+            if member is None:
+                break
+            archive.members = []  # where it keeps all of them
+            if member.offset <= before or member.size < 0:
+                raise ValueError(f"a size below 0 at byte {member.offset}")
+            before = member.offset
+            if member.issparse():
+                raise ValueError("it has sparse files; create it without --sparse")
+            if not member.isreg():
+                continue
+            start, size = member.offset_data, member.size
+            _check_names([name := plain(member.name)])
+            if start + size > total:
+                raise ValueError(f"it ends within {name}")
+            content = b""
+            if size <= MAX_READ and wanted(name):
+                file.seek(start)
+                content = file.read(size)
+            yield Entry(name, start, size), content
+        else:
+            raise ValueError(f"it has more than {MOST_MEMBERS} entries")
+        file.seek(archive.offset)  # a damaged header looks to tarfile like the end
+        if any(file.read(tarfile.BLOCKSIZE)):
+            raise ValueError(f"no header at byte {archive.offset}")
+
+
+def _from_members(
+    path: Path, members: Iterable[str], read: Callable[[str], bytes], split: str, rule: str | None
 ) -> Files:
     """Files of an archive.
 
     Args:
-        path: the archive.
-        members: plain name -> name of the member.
-        read: name of a member -> its content.
-        split: as in `zip_archive`.
-        labels: as in `zip_archive`.
+        members: plain names.
+        read: plain name -> content.
     """
-    wrapper = _wrapper(list(members))
-    bare = {name.removeprefix(wrapper): member for name, member in members.items()}
-    names = in_order(bare)
+    wrapper = _wrapper(members)
+    names = in_order(name.removeprefix(wrapper) for name in members)
+    known = set(members)
 
     def inside(name: str) -> bytes | None:
-        if name not in bare:
+        if f"{wrapper}{name}" not in known:
             return None
-        content = read(bare[name])
-        check_size(len(content), f"{path}/{name}", MOST_LIST_BYTES)
+        content = read(f"{wrapper}{name}")
+        check_size(len(content), f"{path}/{name}", MOST_BYTES)
         return content
 
-    found = select_split(names, split, labels, path.stem, shown_path(path), inside)
-
-    def open_(index: int) -> BinaryIO:
-        return io.BytesIO(read(bare[names[found.used[index]]]))
-
+    chosen = select_split(names, split, rule, path.stem, shown_path(path), inside)
     return Files(
         printable(path.name),
-        found.classes,
-        torch.from_numpy(found.labels),
-        open_,
-        lambda index: shown_path(f"{path}/{names[found.used[index]]}"),
-        left_out=found.left_out,
-        listed=lambda index: names[found.used[index]],
+        chosen.classes,
+        torch.from_numpy(chosen.labels),
+        lambda index: io.BytesIO(read(f"{wrapper}{names[chosen.used[index]]}")),
+        lambda index: shown_path(f"{path}/{names[chosen.used[index]]}"),
+        left_out=chosen.left_out,
+        listed=lambda index: names[chosen.used[index]],
     )
 
 
-def _wrapper(names: list[str]) -> str:
+def _wrapper(names: Iterable[str]) -> str:
     """`top/`, if all images are in at least two folders below it, or in splits; else empty."""
     parts = [name.split("/") for name in names if is_image(name.rpartition("/")[2])]
     tops = {part[0] for part in parts}
@@ -114,87 +219,19 @@ def _wrapper(names: list[str]) -> str:
     return f"{tops.pop()}/"
 
 
-class _Directory(io.FileIO):
-    """A file of which no more than `MOST_DIRECTORY` bytes are read at once.
-
-    `zipfile` reads the whole list of members at once, by the size that the archive states.
-    """
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        if size is None or size < 0:  # of the end of the file, where the place of the list is
-            size = MOST_DIRECTORY
-        if size > MOST_DIRECTORY:
-            raise zipfile.BadZipFile(f"the list of its members is over {MOST_DIRECTORY} bytes")
-        return super().read(size)
+def _is_file(info: zipfile.ZipInfo) -> bool:
+    """Whether a member is neither a folder nor a link, and has a name."""
+    return bool(info.filename) and not info.is_dir() and not stat.S_ISLNK(info.external_attr >> 16)
 
 
-def _members(path: Path) -> dict[str, Member]:
-    """Regular files by their plain names, without links and folders."""
+def _check_names(names: Iterable[str]) -> None:
+    longest = max(names, key=len, default="")
+    if len(longest) > LONGEST_NAME:
+        raise ValueError(f"a name of {len(longest)} characters")
+
+
+def _check_image_size(where: str, size: int) -> None:
     try:
-        with open_regular(path) as file, _Directory(os.dup(file.fileno())) as directory:
-            total = file.seek(0, io.SEEK_END)
-            with zipfile.ZipFile(directory) as archive:
-                infos = archive.infolist()
-    except (zipfile.BadZipFile, struct.error, OSError, ValueError, NotImplementedError) as error:
-        raise _unreadable(path, error) from None
-    members = {
-        plain(info.filename): _member(path, info)
-        for info in infos
-        if info.filename and not info.is_dir() and not stat.S_ISLNK(info.external_attr >> 16)
-    }
-    end = 0
-    for member in sorted(members.values()):
-        # Overlapping members would unpack to much more than the archive contains.
-        if member.offset < end or member.offset + member.stored > total:
-            raise _unreadable(path, "its members overlap or are outside of it")
-        end = member.offset + LOCAL_HEADER.size + member.stored
-    return members
-
-
-def _unreadable(path: Path, reason: object) -> ValueError:
-    return ValueError(
-        f"{shown_path(path)} is not a readable .zip ({shown_path(reason)}); download or create it "
-        "again"
-    )
-
-
-def _member(path: Path, info: zipfile.ZipInfo) -> Member:
-    known = info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-    where = shown_path(f"{path}/{info.filename}")
-    if info.flag_bits & ENCRYPTED or not known:
-        what = "encrypted" if info.flag_bits & ENCRYPTED else "compressed by another method"
-        raise ValueError(
-            f"{where} is {what}; create the archive with deflate or store, without encryption"
-        )
-    if len(info.filename) > LONGEST_NAME:
-        raise ValueError(f"{where} is a name of over {LONGEST_NAME} characters; shorten it")
-    deflated = info.compress_type == zipfile.ZIP_DEFLATED
-    return Member(info.header_offset, info.compress_size, info.file_size, info.CRC, deflated)
-
-
-def _content(path: Path, name: str, member: Member) -> bytes:
-    """Read one member; each call opens the archive, so that threads share no file position."""
-    where = shown_path(f"{path}/{name}")
-    if max(member.size, member.stored) > MAX_BYTES:
-        raise CorruptImage(where, f"{where} has {member.size} bytes, over {MAX_BYTES}; remove it")
-    with path.open("rb") as file:
-        file.seek(member.offset)
-        header = file.read(LOCAL_HEADER.size)
-        if len(header) == LOCAL_HEADER.size:
-            signature, *lengths = LOCAL_HEADER.unpack(header)
-            if signature == SIGNATURE:
-                file.seek(sum(lengths), io.SEEK_CUR)
-                content = _unpacked(file.read(member.stored), member)
-                if len(content) == member.size and zlib.crc32(content) == member.check:
-                    return content
-    raise CorruptImage(where, f"{where} is damaged; download or create the archive again")
-
-
-def _unpacked(stored: bytes, member: Member) -> bytes:
-    """Decompress no more than the size that the archive states, whatever the data hold."""
-    if not member.deflated:
-        return stored
-    try:
-        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(stored, member.size or 1)
-    except zlib.error:
-        return b""
+        check_size(size, where, MAX_BYTES)
+    except ValueError as error:
+        raise CorruptImage(where, str(error)) from None

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from adm.data.fetch import fetched
+from adm.data.fetch import fetch
 from adm.store.files import new_folder, write_text
 from adm.store.hashes import sha256_of
 from adm.store.parsed import parse_json
@@ -169,7 +169,7 @@ def on_white(content: bytes) -> Image.Image:
 
 
 def _archive(package: Package, cache: Path | None) -> Path:
-    path = fetched(f"{package.address}#sha256={package.sha256}", cache)
+    path = fetch(f"{package.address}#sha256={package.sha256}", cache)
     assert path is not None  # it is not optional
     return path
 

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adm.data.counting import count_of
 from adm.data.naming import ARCHIVE
 from adm.data.pixels import mode_of, to_picture
+from adm.shown import count_of
 from adm.store.arrays import Pieces, write_npz
 from adm.store.files import new_folder
 

@@ -1,42 +1,31 @@
 """HTTP(S) URL -> Path of the file in a cache folder, downloaded once."""
 
+import hashlib
+import logging
 import re
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.client import HTTPException
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
-from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit
 
-from adm.app.notices import notice
-from adm.data.download import SCHEMES, download
+from filelock import FileLock
+
+from adm.extras import installing
 from adm.shown import printable, shown_path
 from adm.store.files import new_file, user_cache
-from adm.store.hashes import sha256, sha256_of
-from adm.store.locks import InUse, locked
+from adm.store.hashes import sha256_of
 
+SCHEMES = ("http", "https")
 ABSENT = (403, 404, 410)  # HTTP statuses of a file that does not exist
 LONGEST_URL = 8_192  # characters
 LONGEST_NAME = 200  # bytes of the name of a file, to stay within file system limits
-POLL_SECONDS = 0.2
-QUIET_SECONDS = 10.0  # between two lines of a process that waits
-SHA256 = re.compile(r"sha256=([0-9a-fA-F]{64})")
+MAX_BYTES = 1 << 36  # of one file; a larger one is more likely a wrong address than a shard
+PIECE = 1 << 20  # bytes
+TIMEOUT_SECONDS = 30.0  # without any byte
+QUIET_SECONDS = 10.0  # between two lines of progress
+HASH = re.compile(r"(sha256=[0-9a-fA-F]{64}|md5=[0-9a-fA-F]{32})?")
 
-
-class Address(NamedTuple):
-    """A file on a server.
-
-    Attributes:
-        url: its address, without fragment.
-        sha256: the hash that it must have; None if that is not known.
-        target: its path in the cache.
-    """
-
-    url: str
-    sha256: str | None
-    target: Path
+log = logging.getLogger("adm")
 
 
 def cache_folder() -> Path:
@@ -44,61 +33,106 @@ def cache_folder() -> Path:
     return user_cache("shards")
 
 
-def fetched(
+def fetch(
     url: str,
     cache: Path | None = None,
+    *,
     optional: bool = False,
-    check: Callable[[Path], None] = lambda path: None,
+    check: Callable[[Path], object] = lambda path: None,
 ) -> Path | None:
-    """The cached file of a URL, downloaded on first use.
+    """Download a file into a cache folder, unless it is there, and return its path.
 
     A file appears there whole or not at all. Of several processes, one downloads it and the others
-    wait; if that one is killed, another takes over.
+    wait. Files of one folder of a server share a folder of the cache.
 
     Args:
-        url: http or https; a fragment `#sha256=...` is the hash that the file must have.
+        url: http or https; a fragment `#sha256=...` or `#md5=...` is the hash that the file must
+            have.
         cache: the folder; `cache_folder()` by default.
         optional: return None if the server has no such file.
-        check: path -> None; raises ValueError for a file that is not kept.
+        check: path -> anything; raises ValueError for a file that is not kept.
 
     Raises:
-        ValueError: another scheme, no response, a file that `download.download` or `check` refuses,
-            or one of another hash.
+        ValueError: another scheme, no response, a file over `MAX_BYTES`, of another hash, or that
+            `check` refuses; pooch is not installed.
     """
-    address = _address(url, cache or cache_folder())
-    try:
-        if not address.target.is_file():
-            with _alone(address):
-                _fetch(address, check)
-        _check_hash(address, address.target)
-    except (OSError, HTTPException) as error:  # URLError is an OSError
-        if optional and isinstance(error, HTTPError) and error.code in ABSENT:
-            return None
-        raise ValueError(
-            f"{shown_path(url)} did not arrive ({shown_path(error)}); run the command again"
-        ) from None
-    return address.target
-
-
-def _fetch(address: Address, check: Callable[[Path], None]) -> None:
-    """Download a file, unless another process has done so in the meantime."""
-    if address.target.is_file():
-        return
-    with new_file(address.target) as part:
-        with part.open("wb") as file:
-            download(address.url, file)
-        _check_hash(address, part)
+    address, expected = _address(url)
+    target = _place(address, cache or cache_folder())
+    if not target.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(target.with_name(f".{target.name}.lock"))
         try:
+            with lock:
+                if not target.is_file():
+                    _download(address, target, expected, check)
+        except OSError as error:  # as are the errors of requests
+            status = getattr(getattr(error, "response", None), "status_code", None)
+            if optional and status in ABSENT:
+                return None
+            raise ValueError(
+                f"{shown_path(url)} did not arrive ({shown_path(error)}); run the command again"
+            ) from None
+    return target
+
+
+class _Progress:
+    """Logs how much has arrived, and stops what has no end; what pooch calls a progress bar."""
+
+    def __init__(self, url: str) -> None:
+        self.url, self.total, self.received = url, 0, 0
+        self.said = time.monotonic()
+
+    def update(self, size: int) -> None:
+        self.received += size
+        if max(self.received, self.total) > MAX_BYTES:
+            raise ValueError(f"{shown_path(self.url)} is over {MAX_BYTES} bytes; see what is there")
+        if time.monotonic() - self.said > QUIET_SECONDS:
+            self.said = time.monotonic()
+            total = f" of {self.total / 1e6:.0f}" if self.total else ""
+            log.info("fetching %s: %.0f%s MB", shown_path(self.url), self.received / 1e6, total)
+
+    def reset(self) -> None:
+        self.received = 0
+
+    def close(self) -> None:
+        pass
+
+
+def _download(
+    url: str, target: Path, expected: str | None, check: Callable[[Path], object]
+) -> None:
+    try:
+        import pooch  # an extra
+    except ImportError:
+        raise ValueError(
+            f"downloading {shown_path(url)} needs pooch, which is not installed; "
+            f"{installing('download')}"
+        ) from None
+    bar = _Progress(url)
+    downloader = pooch.HTTPDownloader(progressbar=bar, chunk_size=PIECE, timeout=TIMEOUT_SECONDS)
+    with new_file(target) as part:
+        downloader(url, str(part), None)
+        try:
+            _check_hash(part, expected)
             check(part)
         except ValueError as error:
             raise ValueError(
-                f"{shown_path(address.url)} is not kept ({error}); check the address, or run the "
-                "command again"
+                f"{shown_path(url)} is not kept ({error}); check the address, or run the command "
+                "again"
             ) from None
 
 
-def _address(url: str, cache: Path) -> Address:
-    """Files of one folder of a server share a folder of the cache."""
+def _check_hash(path: Path, expected: str | None) -> None:
+    if expected is None:
+        return
+    name, _, digest = expected.partition("=")
+    with path.open("rb") as file:
+        if hashlib.file_digest(file, name).hexdigest() != digest:
+            raise ValueError(f"its hash is not {expected}")
+
+
+def _address(url: str) -> tuple[str, str | None]:
+    """The URL without its fragment, and the hash in it."""
     plain = url.isascii() and url.isprintable() and " " not in url and len(url) <= LONGEST_URL
     parts = urlsplit(url if plain else "")
     if parts.scheme not in SCHEMES or not parts.hostname:
@@ -106,45 +140,24 @@ def _address(url: str, cache: Path) -> Address:
             f"{shown_path(url)} is no http or https address of up to {LONGEST_URL} characters; "
             "give one, with %XX for special characters, or a path"
         )
-    match = SHA256.fullmatch(parts.fragment)
-    if parts.fragment and match is None:
+    if not HASH.fullmatch(parts.fragment):
         raise ValueError(
             f"{shown_path(url)} ends with #{shown_path(parts.fragment)}, expected #sha256= and 64 "
             "hexadecimal digits; correct or remove it"
         )
+    hashed = parts.fragment.lower() or None
+    return parts._replace(fragment="").geturl(), hashed
+
+
+def _place(url: str, cache: Path) -> Path:
+    """The path of a URL in the cache."""
+    parts = urlsplit(url)
     place, _, last = parts.path.rpartition("/")
     key = sha256_of(f"{parts.scheme}://{parts.netloc}{place}?{parts.query}".encode())
-    name = unquote(last).replace("/", "-").lstrip(".") or "data"
-    if printable(name) != name or max(len(name.encode()), len(parts.hostname)) > LONGEST_NAME:
+    name, host = unquote(last).replace("/", "-").lstrip(".") or "data", str(parts.hostname)
+    if printable(name) != name or max(len(name.encode()), len(host)) > LONGEST_NAME:
         raise ValueError(
             f"{shown_path(url)} has a file name that is too long or has control characters; "
             "download it and give its path"
         )
-    target = cache / f"{parts.hostname}-{key[:12]}" / name
-    return Address(parts._replace(fragment="").geturl(), match and match[1].lower(), target)
-
-
-def _check_hash(address: Address, path: Path) -> None:
-    if address.sha256 is not None and (found := sha256(path)) != address.sha256:
-        raise ValueError(
-            f"{shown_path(address.url)} has the SHA-256 {found}, expected {address.sha256}; "
-            f"correct the address, or remove {shown_path(address.target)} if it exists, and run "
-            "the command again"
-        )
-
-
-@contextmanager
-def _alone(address: Address) -> Iterator[None]:
-    """Wait until no other process fetches the file, and hold its lock."""
-    target, said = address.target, time.monotonic()
-    while True:
-        try:
-            with locked(target.parent, f".{target.name}.lock"):
-                yield
-                return
-        except InUse as error:
-            if time.monotonic() - said > QUIET_SECONDS:
-                said = time.monotonic()
-                reason = str(error).partition(";")[0]
-                notice(f"waiting for another process to fetch {shown_path(address.url)} ({reason})")
-            time.sleep(POLL_SECONDS)
+    return cache / f"{host}-{key[:12]}" / name

@@ -1,11 +1,8 @@
-"""Files, encoded images with labels -> Source, which decodes them on access."""
+"""Files, encoded images with labels -> Source, which decodes them on access; its channels."""
 
 import errno
-import logging
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from ctypes import CDLL
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
@@ -14,7 +11,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from adm.data import pixels
-from adm.data.regular import MAX_BYTES, open_regular
+from adm.data.naming import MAX_BYTES, open_regular
 from adm.data.source import CorruptImage, Source, Uniforms
 from adm.shown import shown_path
 
@@ -26,24 +23,11 @@ ORIENTATION = 0x0112  # the EXIF tag; 5 to 8 swap height and width
 # seeking to before its start has EINVAL.
 NOT_THE_DISK = (None, errno.EINVAL)
 JPEGS = ("JPEG", "MPO")
+GREY = ("1", "L", "LA", "La", "I", "F")  # modes of Pillow, apart from 16-bit ones
+RGB = 3
 # Of a JPEG file; usual ones have up to twelve. One of 26 bytes may take 0.1 s of decoding.
 MOST_SCANS = 100
 START_OF_SCAN = 0xDA  # the second byte of the marker
-
-
-def silence_pillow() -> None:
-    """Keep Pillow from printing, for this process.
-
-    It warns of sizes that are checked here and of metadata that are not used, and logs and prints
-    what it raises. In threads, warnings.catch_warnings() would not be safe.
-    """
-    warnings.filterwarnings("ignore", module=r"PIL\.")
-    logging.getLogger("PIL").addHandler(logging.NullHandler())
-    with suppress(OSError, AttributeError):
-        CDLL(Image.core.__file__).TIFFSetErrorHandler(None)  # of libtiff, which Pillow links
-
-
-silence_pillow()
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,6 +167,35 @@ def decoded(
         skip_corrupt=skip_corrupt,
         listed=files.listed,
     )
+
+
+def channels_of(found: Source | Files) -> int:
+    """Return the number of channels to train with: that of arrays, and 1 or 3 of image files.
+
+    Image files count as grey if none of up to `CHECKED` of them, spread evenly, is stored in
+    colour; their headers are read until the first that is.
+
+    Args:
+        found: from `registry.find`.
+    """
+    if isinstance(found, Source):
+        return found.shape[0]
+    for index in range(0, len(found), max(1, len(found) // CHECKED)):
+        try:
+            with found.picture(index, decode=False) as picture:
+                if not is_grey(picture):
+                    return RGB
+        except CorruptImage:  # reported, or skipped, when the image is read
+            continue
+    return 1
+
+
+def is_grey(picture: Image.Image) -> bool:
+    """Return whether an image is stored without colours; a palette counts by its colours."""
+    if picture.mode != "P":
+        return picture.mode in GREY or picture.mode.startswith("I;16")
+    levels: Sequence[int] = picture.getpalette("RGB") or []
+    return list(levels[0::3]) == list(levels[1::3]) == list(levels[2::3])
 
 
 def upright_size(picture: Image.Image) -> tuple[int, int]:

@@ -15,8 +15,7 @@ from typing import Annotated
 from pydantic import Field
 
 from adm.data.files import CHECKED
-from adm.data.source import CorruptImage, Open, Source
-from adm.data.threads import streamed
+from adm.data.source import CorruptImage, Open, Source, streamed
 from adm.store.hashes import sha256_of
 
 SAMPLED = CHECKED  # images of a large set: the files whose headers are read on opening

@@ -8,10 +8,9 @@ from typing import BinaryIO
 import torch
 
 from adm.data.files import Files, open_image
-from adm.data.layout import select_split
+from adm.data.labels import select_split
 from adm.data.lists import MOST_BYTES
-from adm.data.naming import in_order, is_image
-from adm.data.regular import open_regular, read_regular
+from adm.data.naming import in_order, is_image, open_regular, read_regular
 from adm.shown import printable, shown_path
 
 MOST_FILES = 1 << 24  # of any kind, with the folders

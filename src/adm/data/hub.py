@@ -6,16 +6,13 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 
-from adm.app.notices import quiet
-from adm.data.counting import count_of
 from adm.data.files import Files, open_image
-from adm.data.labels import Labelled, as_classes, numbered, of_one_class
-from adm.data.layout import SPLITS
+from adm.data.labels import SPLITS, Labelled, as_classes, numbered, of_one_class
 from adm.data.lists import as_label
 from adm.data.naming import at_home
 from adm.data.source import NoSplit
 from adm.extras import installing
-from adm.shown import printable, shown_path
+from adm.shown import count_of, printable, shown_path
 
 LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "category")
 SAVED = ("dataset_dict.json", "state.json")  # written by `save_to_disk`
@@ -76,8 +73,6 @@ def _title(place: str) -> str:
 def _opened(datasets: Any, place: str, split: str) -> Any:
     """The split as a `datasets.Dataset`."""
     datasets.config.HF_DATASETS_TRUST_REMOTE_CODE = False  # otherwise, versions before 4 ask
-    if quiet():
-        datasets.disable_progress_bars()
     path = at_home(place)
     name, _, config = place.partition("@")
     try:

@@ -10,12 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adm.data.counting import count_of
+from adm.data.fetch import fetch
 from adm.data.labels import CLASSES_FILE, named_classes
 from adm.data.naming import natural
 from adm.data.source import NoSplit, Source, in_memory
+from adm.shown import count_of
 
+FASHION = "fashion-mnist"
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+TORCHVISION_FOLDER = Path("FashionMNIST", "raw")  # below torchvision's root folder
 FASHION_CLASSES = (
     "t-shirt",
     "trouser",
@@ -28,11 +31,89 @@ FASHION_CLASSES = (
     "bag",
     "ankle-boot",
 )
+FASHION_ADDRESS = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
+FASHION_MD5 = {
+    "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+    "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
+    "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
+    "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
+}
 UNSIGNED_BYTE = 0x08  # the IDX code of the element type of these data sets
 MAX_BYTES = 1 << 31
 PIECE = 1 << 20  # bytes read at a time
-KINDS = ("images-idx3", "labels-idx1")
 STEMS = {"train": ("train",), "test": ("t10k", "test")}
+
+
+def fashion_mnist(folder: Path | None = None, split: str = "train") -> Source:
+    """60,000 training or 10,000 test images of ten kinds of garment, 28x28, grey.
+
+    Args:
+        folder: has the IDX files, gzipped or not, or torchvision's copy of them; None for the
+            folder of Debian's package dataset-fashion-mnist, or, if that is absent, for files that
+            are downloaded on first use (30 MB).
+        split: `train` or `test`.
+
+    Raises:
+        ValueError: files are missing or damaged, or are not images with labels; the download
+            failed.
+    """
+    if folder is None and DEBIAN_FASHION_MNIST.is_dir():
+        folder = DEBIAN_FASHION_MNIST
+    elif folder is None:
+        paths = [fetch(f"{FASHION_ADDRESS}/{n}#md5={md5}") for n, md5 in FASHION_MD5.items()]
+        folder = next(path.parent for path in paths if path is not None)
+    elif (folder / TORCHVISION_FOLDER).is_dir():
+        folder = folder / TORCHVISION_FOLDER
+    return idx_folder(folder, split, FASHION_CLASSES, FASHION)
+
+
+def idx_folder(
+    folder: Path,
+    split: str = "train",
+    classes: tuple[str, ...] | None = None,
+    name: str | None = None,
+) -> Source:
+    """Read a folder of IDX files whose names contain `train`, and `t10k` or `test`.
+
+    `classes.json` in the folder, ["zero", "one", ...], names the classes; without it they are named
+    by their numbers.
+
+    Args:
+        classes: their names, instead of those in the folder.
+        name: of the data, instead of that of the folder.
+
+    Raises:
+        ValueError: no file of images of the split, or several; no labels; a file is damaged; or
+            images, labels and classes do not match.
+    """
+    found = sorted(
+        (path for path in folder.glob("*images?idx3-ubyte*") if _is_of(path.name, split)),
+        key=lambda path: natural(path.name),
+    )
+    if len({path.name.removesuffix(".gz") for path in found}) != 1:
+        listed = ", ".join(path.name for path in found) or "none"
+        raise (ValueError if found else NoSplit)(
+            f"{folder} must have one file of IDX images of the {split} split, and has {listed}; "
+            f"give a folder with one {STEMS[split][0]}-images-idx3-ubyte[.gz]"
+        )
+    images = found[0]
+    labels = images.with_name(images.name.replace("images", "labels").replace("idx3", "idx1"))
+    if not labels.is_file():
+        raise ValueError(f"{labels}, the labels of {images.name}, is absent; download both files")
+    pixels, numbers = read_idx(images), read_idx(labels).long()
+    if pixels.ndim != 3 or numbers.ndim != 1 or not len(pixels):
+        raise ValueError(
+            f"{folder}: {images.name} and {labels.name} are not images (N, H, W) and labels (N,); "
+            "download the original files"
+        )
+    highest = int(numbers.max()) if len(numbers) else -1
+    classes = classes or named_classes(folder / CLASSES_FILE) or tuple(map(str, range(highest + 1)))
+    if len(pixels) != len(numbers) or highest >= len(classes):
+        raise ValueError(
+            f"{folder}: {count_of(len(pixels), 'image')}, {count_of(len(numbers), 'label')} and "
+            f"{count_of(len(classes), 'class', 'classes')} do not match; download both files again"
+        )
+    return in_memory(name or folder.resolve().name, classes, pixels[:, None], numbers)
 
 
 def read_idx(path: Path) -> Tensor:
@@ -53,82 +134,15 @@ def read_idx(path: Path) -> Tensor:
                 raise ValueError(
                     f"{path} states {count} bytes, more than {MAX_BYTES}; give a smaller file"
                 )
-            pieces = []
-            while piece := file.read(PIECE):  # to the end, where gzip's checksum is verified
-                pieces.append(piece)
-                if len(pieces) * PIECE > count + PIECE:
-                    break
+            # Beyond the end, where gzip's checksum is verified, and no further.
+            data = b"".join(file.read(PIECE) for _ in range(count // PIECE + 2))
     except (struct.error, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"{path} is damaged ({error}); download it again") from None
-    data = b"".join(pieces)
     if len(data) != count:
         what = "truncated to" if len(data) < count else "longer, at least"
         raise ValueError(f"{path} is {what} {len(data)} of {count} bytes; download it again")
     return torch.from_numpy(np.frombuffer(data, np.uint8).reshape(shape).copy())
 
 
-def idx(folder: Path, split: str, classes: tuple[str, ...], name: str) -> Source:
-    """Read `{split}-images-idx3-ubyte[.gz]` and its labels from a folder.
-
-    Raises:
-        ValueError: a file is missing or damaged, or images, labels and classes do not match.
-    """
-    images, labels = (_find(folder, f"{split}-{kind}-ubyte") for kind in KINDS)
-    return _pair(images, labels, classes, name)
-
-
-def idx_folder(folder: Path, split: str = "train") -> Source:
-    """Read a folder of IDX files whose names contain `train`, and `t10k` or `test`.
-
-    `classes.json` in the folder, ["zero", "one", ...], names the classes; without it they are named
-    by their numbers.
-
-    Raises:
-        ValueError: no file of images of the split, or several; and as `idx`.
-    """
-    found = sorted(
-        (path for path in folder.glob("*images?idx3-ubyte*") if _is_of(path.name, split)),
-        key=lambda path: natural(path.name),
-    )
-    if len({path.name.removesuffix(".gz") for path in found}) != 1:
-        listed = ", ".join(path.name for path in found) or "none"
-        raise (ValueError if found else NoSplit)(
-            f"{folder} must have one file of IDX images of the {split} split, and has {listed}; "
-            f"give a folder with one {STEMS[split][0]}-images-idx3-ubyte[.gz]"
-        )
-    images = found[0]
-    labels = images.with_name(images.name.replace("images", "labels").replace("idx3", "idx1"))
-    if not labels.is_file():
-        raise ValueError(f"{labels}, the labels of {images.name}, is absent; download both files")
-    return _pair(images, labels, named_classes(folder / CLASSES_FILE), folder.resolve().name)
-
-
 def _is_of(name: str, split: str) -> bool:
-    return any(stem in name.lower() for stem in STEMS[split])
-
-
-def _pair(images: Path, labels: Path, classes: tuple[str, ...] | None, name: str) -> Source:
-    pixels, numbers = read_idx(images), read_idx(labels).long()
-    place = images.parent
-    if pixels.ndim != 3 or numbers.ndim != 1 or not len(pixels):
-        raise ValueError(
-            f"{place}: {images.name} and {labels.name} are not images (N, H, W) and labels (N,); "
-            "download the original files"
-        )
-    classes = classes or tuple(map(str, range(int(numbers.max()) + 1 if len(numbers) else 0)))
-    if len(pixels) != len(numbers) or int(numbers.max()) >= len(classes):
-        raise ValueError(
-            f"{place}: {count_of(len(pixels), 'image')}, {count_of(len(numbers), 'label')} and "
-            f"{count_of(len(classes), 'class', 'classes')} do not match; download both files again"
-        )
-    return in_memory(name, classes, pixels[:, None], numbers)
-
-
-def _find(folder: Path, stem: str) -> Path:
-    for name in (stem, f"{stem}.gz"):
-        if (folder / name).is_file():
-            return folder / name
-    raise ValueError(
-        f"{folder} has no {stem}[.gz]; install Debian's dataset-fashion-mnist, or give the folder "
-        "of the IDX files, or let torchvision download them"
-    )
+    return not name.startswith(".") and any(stem in name.lower() for stem in STEMS[split])

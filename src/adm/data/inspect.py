@@ -13,11 +13,9 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from adm.data import pixels
-from adm.data.counting import count_of
 from adm.data.files import Files, upright_size
-from adm.data.source import CorruptImage, Source
-from adm.data.threads import streamed
-from adm.shown import shown_path
+from adm.data.source import CorruptImage, Source, streamed
+from adm.shown import count_of, shown_path
 
 SIDE = 64  # pixels of an example
 STRIP = 1 << 16  # pixels hashed at a time; as RGBA, they fit in a processor's cache

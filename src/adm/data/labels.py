@@ -1,28 +1,25 @@
-"""Names of image files, labelling rule -> Labelled: the images used, classes and labels."""
+"""Names of image files, split, labelling rule -> Labelled: the images used, their labels."""
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
 
-from adm.data.counting import count_of
-from adm.data.lists import LISTS, MOST_BYTES, Label, as_name, csv_pairs, json_pairs
-from adm.data.naming import at_home, natural, plain
-from adm.data.regular import read_regular
+from adm.data.lists import LISTS, MOST_BYTES, Inside, Label, as_name, json_pairs, pairs_of
+from adm.data.naming import EXTENSIONS, natural, plain, read_regular
+from adm.data.source import NoSplit
 from adm.limits import MOST_CLASSES
-from adm.shown import short, shown, shown_path
+from adm.shown import count_of, short, shown_path
 from adm.store.parsed import parse_json
 
+# Names of folders and archives of each split; the first that exists is used.
+SPLITS = {"train": ("train",), "test": ("test", "val", "valid", "validation", "eval", "dev")}
+
 NO_LABELS = "none"
-RULES = ("folders", "prefix", NO_LABELS)
-FORMS = f"{', '.join(RULES)}, or a list {', '.join(LISTS)} of files with their labels"
 STYLEGAN = "dataset.json"  # beside the images, as StyleGAN's data tools write it
 CLASSES_FILE = "classes.json"  # class names in the order of the labels
 AMBIGUOUS = -1
-
-Inside = Callable[[str], bytes | None]  # name of a file in the data -> content, None if absent
 
 
 class Labelled(NamedTuple):
@@ -32,6 +29,45 @@ class Labelled(NamedTuple):
     left_out: int = 0  # number of images that a list omits
 
 
+def select_split(
+    names: Sequence[str], split: str, rule: str | None, title: str, place: str, inside: Inside
+) -> Labelled:
+    """The images of a split and their labels; for the arguments see `labelled`.
+
+    If all top-level folders are splits, the classes are within them and have the same numbers in
+    all. A list of labels beside the splits names files by paths that start with the split's folder;
+    a list in a split, by paths within it.
+
+    Raises:
+        ValueError: no images, no such split, or labels that do not fit.
+    """
+    chosen = _split_folder(names, split, place)
+    if chosen is None:
+        _check_any(names, place)
+        return labelled(names, rule, title, place, inside)
+    own = [index for index, name in enumerate(names) if name.startswith(f"{chosen}/")]
+    _check_any(own, f"{place}/{chosen}")
+
+    def within(name: str) -> bytes | None:
+        return inside(f"{chosen}/{name}")
+
+    list_ = STYLEGAN if rule is None else rule
+    if list_.endswith(LISTS) and within(list_) is not None:
+        bare = [names[index].partition("/")[2] for index in own]
+        found = labelled(bare, rule, title, f"{place}/{chosen}", within)
+        return found._replace(used=[own[index] for index in found.used])
+    all_ = [index for index, name in enumerate(names) if "/" in name]
+    listed = list_.endswith(LISTS) and (rule is not None or inside(list_) is not None)
+    texts = [names[index] if listed else names[index].partition("/")[2] for index in all_]
+    found = labelled(texts, rule, title, place, inside)
+    found = restricted(found._replace(used=[all_[index] for index in found.used]), set(own))
+    if not found.used:
+        raise NoSplit(
+            f"{place}: the list of labels has no image of the {split} split; add those in {chosen}/"
+        )
+    return found
+
+
 def labelled(
     names: Sequence[str], rule: str | None, title: str, place: str, inside: Inside
 ) -> Labelled:
@@ -39,7 +75,7 @@ def labelled(
 
     Args:
         names: of the images, relative to their root, separated by `/`.
-        rule: one of `FORMS`: `folders` (each sub-folder of the root is a class), `prefix` (the
+        rule: `folders` (each sub-folder of the root is a class), `prefix` (the
             class is the file's name up to the first `_`), `none` (one class), or a list, given by
             its path or by its name in the data. None means `dataset.json` if it is beside the
             images, and `folders` otherwise.
@@ -216,31 +252,26 @@ def _found(lookups: list[dict[str, int]], file: str) -> int | None:
     return next((tier[key] for key in keys for tier in lookups if key in tier), None)
 
 
-def pairs_of(rule: str, place: str, inside: Inside) -> list[tuple[str, Label]]:
-    """Read a list of labels: pairs of the name of a file and its label.
+def _split_folder(names: Sequence[str], split: str, place: str) -> str | None:
+    """The folder of a split; None if there are no split folders and `split` is train."""
+    tops = {name.partition("/")[0] for name in names if "/" in name}
+    known = {name for folders in SPLITS.values() for name in folders}
+    if not tops or not tops <= known:
+        if split == "train":
+            return None
+        tops = set()
+    for folder in SPLITS[split]:
+        if folder in tops:
+            return folder
+    raise NoSplit(
+        f"{place} has no {split} split: no sub-folder {', '.join(SPLITS[split])}; "
+        "add one with the classes in it, or give the folder of those images"
+    )
 
-    Args:
-        rule: the path of the list, or its name in the data.
-        place: of the images, for messages.
-        inside: reads a file in the data.
 
-    Raises:
-        ValueError: it is no list, or there is none.
-    """
-    path = at_home(rule)
-    suffix = path.suffix.lower()
-    if suffix not in LISTS:
-        raise ValueError(f"unknown labels {shown(rule)}; give {FORMS}")
-    where = shown_path(rule)
-    # Unlike Path.is_file, this answers no for a name that is too long.
-    content = read_regular(path, MOST_BYTES) if os.path.isfile(path) else inside(rule)
-    if content is None:
+def _check_any(images: Sequence[object], place: str) -> None:
+    if not images:
         raise ValueError(
-            f"the list of labels {where} does not exist, nor in {place}; give the path of one"
+            f"{place} has no images: no file in it or its sub-folders has one of the extensions "
+            f"{', '.join(EXTENSIONS)}; give a folder with such files, one sub-folder per class"
         )
-    if suffix == ".json":
-        pairs = json_pairs(content, where)
-        if pairs is None:
-            raise ValueError(f"{where} has no labels; give labels='none', or another list")
-        return pairs
-    return csv_pairs(content, where, "\t" if suffix == ".tsv" else ",")

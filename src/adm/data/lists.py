@@ -1,16 +1,19 @@
-"""List of labels, .csv, .tsv or .json -> pairs of file name and label."""
+"""List of labels, .csv, .tsv or .json -> pairs of file name and label; images of each class."""
 
 import csv
 import io
+import os
 import re
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from adm.data.naming import is_image
+from adm.data.naming import at_home, is_image, read_regular
 from adm.shown import printable, shown, shown_path
 from adm.store.parsed import parse_json
 
 LISTS = (".csv", ".tsv", ".json")
+RULES = f"folders, prefix, none, or a list {', '.join(LISTS)} of files with their labels"
 # Headings, the most likely first, regardless of case and with _ for spaces and hyphens.
 FILE_COLUMNS = (
     *("file", "filename", "file_name", "path", "filepath", "file_path"),
@@ -24,6 +27,7 @@ LONGEST_LABEL = 256  # characters
 WHOLE = re.compile(r"-?[0-9]+")
 
 Label = str | int
+Inside = Callable[[str], bytes | None]  # name of a file in the data -> content, None if absent
 
 
 def as_label(value: Any, where: str) -> Label:
@@ -56,6 +60,62 @@ def as_numbers(labels: Iterable[Label]) -> list[Label]:
     if all(isinstance(text, int) or WHOLE.fullmatch(text) for text in texts):
         return [int(text) for text in texts]
     return texts
+
+
+def pairs_of(rule: str, place: str, inside: Inside) -> list[tuple[str, Label]]:
+    """Read a list of labels: pairs of the name of a file and its label.
+
+    Args:
+        rule: the path of the list, or its name in the data.
+        place: of the images, for messages.
+        inside: reads a file in the data.
+
+    Raises:
+        ValueError: it is no list, or there is none.
+    """
+    path = at_home(rule)
+    suffix = path.suffix.lower()
+    if suffix not in LISTS:
+        raise ValueError(f"unknown labels {shown(rule)}; give {RULES}")
+    where = shown_path(rule)
+    # Unlike Path.is_file, this answers no for a name that is too long.
+    content = read_regular(path, MOST_BYTES) if os.path.isfile(path) else inside(rule)
+    if content is None:
+        raise ValueError(
+            f"the list of labels {where} does not exist, nor in {place}; give the path of one"
+        )
+    if suffix == ".json":
+        pairs = json_pairs(content, where)
+        if pairs is None:
+            raise ValueError(f"{where} has no labels; give labels='none', or another list")
+        return pairs
+    return csv_pairs(content, where, "\t" if suffix == ".tsv" else ",")
+
+
+def sizes_in(labels: str, classes: Sequence[str]) -> list[int]:
+    """Count the images of each class in a list of labels.
+
+    Args:
+        labels: path of the list, in any of its forms.
+        classes: names of the classes in the order of their numbers. The list has names or numbers.
+
+    Raises:
+        ValueError: it is no list, is empty, or has another class.
+    """
+    counts = Counter(label for _, label in pairs_of(labels, "this folder", lambda name: None))
+    sizes = [0] * len(classes)
+    known: dict[Label, int] = {name: number for number, name in enumerate(classes)}
+    for label, size in counts.items():
+        number = label if isinstance(label, int) else known.get(label, -1)
+        if not 0 <= number < len(classes):
+            raise ValueError(
+                f"{shown_path(labels)} has the class {shown(label)}, which is not one of the "
+                "model's; give the list that it was trained with"
+            )
+        sizes[number] += size
+    if not counts:
+        raise ValueError(f"{shown_path(labels)} is empty; give a list with images of every class")
+    return sizes
 
 
 def json_pairs(content: bytes, where: str) -> list[tuple[str, Label]] | None:

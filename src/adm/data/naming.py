@@ -1,9 +1,12 @@
-"""File names -> image files in natural order; path -> path with ~ expanded."""
+"""File names -> image files in natural order; path -> path with ~ expanded, regular file."""
 
+import os
 import re
+import stat
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 from adm.shown import shown, shown_path
 
@@ -12,6 +15,7 @@ BASE = "base"  # folder in it of the sampled images that an upsampler started fr
 SHEET, ANIMATION = "grid.png", "denoising.gif"  # pictures of the samples, and not samples
 EXTENSIONS = ("png", "jpg", "jpeg", "bmp", "webp", "gif", "tif", "tiff")
 LONGEST_NAME = 4_096  # characters of a path, or of a name in an archive
+MAX_BYTES = 1 << 29  # of one encoded image
 DIGITS = re.compile(r"([0-9]+)")
 
 
@@ -36,14 +40,6 @@ def plain(name: str) -> str:
     if "/" not in name:
         name = name.replace("\\", "/")
     return "/".join(part for part in name.split("/") if part not in ("", ".", ".."))
-
-
-def check_name(name: str) -> None:
-    """Raise ValueError if a path, or the name of an archive's member, is too long."""
-    if len(name) > LONGEST_NAME:
-        raise ValueError(
-            f"{shown_path(name)} has {len(name)} characters, over {LONGEST_NAME}; shorten the name"
-        )
 
 
 def in_order(names: Iterable[str]) -> list[str]:
@@ -80,7 +76,11 @@ def at_home(path: str | Path) -> Path:
         ValueError: no such home folder, or not a path.
     """
     try:
-        check_name(str(path))
+        if len(str(path)) > LONGEST_NAME:
+            raise ValueError(
+                f"{shown_path(path)} has {len(str(path))} characters, over {LONGEST_NAME}; shorten "
+                "it"
+            )
         if "\0" in str(path):
             raise ValueError(f"{shown_path(path)} has a NUL character, and is no path; remove it")
         return Path(path).expanduser()
@@ -91,3 +91,34 @@ def at_home(path: str | Path) -> Path:
         raise ValueError(
             f"{given}: there is no such home folder; write ./{given} for a path in this one"
         ) from None
+
+
+def open_regular(path: str | Path, limit: int | None = None) -> BinaryIO:
+    """Open a regular file, or a link to one, for reading.
+
+    Args:
+        limit: largest size in bytes; None for any.
+
+    Raises:
+        ValueError: another kind of file, which might be read without end, or a larger one.
+        OSError: it cannot be opened.
+    """
+    facts = os.stat(path)
+    if not stat.S_ISREG(facts.st_mode):
+        what = "a folder" if stat.S_ISDIR(facts.st_mode) else "a pipe, a socket or a device"
+        raise ValueError(f"{shown_path(path)} is {what}, expected a file; remove or replace it")
+    if limit is not None:
+        check_size(facts.st_size, path, limit)
+    return open(path, "rb")
+
+
+def read_regular(path: Path, limit: int) -> bytes:
+    """Read a regular file of at most `limit` bytes; the errors are those of `open_regular`."""
+    with open_regular(path, limit) as file:
+        return file.read(limit)
+
+
+def check_size(size: int, path: object, limit: int) -> None:
+    """Raise ValueError if a file has more bytes than the limit."""
+    if size > limit:
+        raise ValueError(f"{shown_path(path)} has {size} bytes, over {limit}; remove it")

@@ -14,9 +14,8 @@ import numpy as np
 import torch
 
 from adm.data.files import Files
-from adm.data.labels import NO_LABELS, by_list, of_one_class, pairs_of, restricted
-from adm.data.layout import SPLITS
-from adm.data.lists import LISTS
+from adm.data.labels import NO_LABELS, SPLITS, by_list, of_one_class, restricted
+from adm.data.lists import LISTS, pairs_of
 from adm.data.naming import at_home
 from adm.data.source import NoSplit, Source
 from adm.data.split import subset

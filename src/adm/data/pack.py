@@ -13,8 +13,7 @@ from adm.data import pixels
 from adm.data.arrays import fitted
 from adm.data.files import Files, decoded
 from adm.data.labels import CLASSES_FILE
-from adm.data.source import CorruptImage, Source
-from adm.data.threads import streamed
+from adm.data.source import CorruptImage, Source, streamed
 from adm.store.files import new_file, write_text
 from adm.store.hashes import sha256_of
 from adm.store.locks import locked

@@ -2,33 +2,39 @@
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
 from glob import glob
 from pathlib import Path, PurePosixPath
 from urllib.parse import urljoin, urlsplit
 
 from adm.data import shards
-from adm.data.archive import zip_archive
+from adm.data.archive import tar_entries, zip_archive
 from adm.data.arrays import fitted, read_arrays
-from adm.data.colour import RGB
 from adm.data.digits import digits
-from adm.data.fashion import downloaded, fashion_mnist
-from adm.data.fetch import SCHEMES, fetched
-from adm.data.files import Files, decoded
+from adm.data.fetch import SCHEMES, fetch
+from adm.data.files import RGB, Files, decoded
 from adm.data.folder import image_folder
 from adm.data.hub import hub
-from adm.data.idx import idx_folder
-from adm.data.labels import CLASSES_FILE, NO_LABELS, classes_in
-from adm.data.layout import SPLITS
+from adm.data.idx import fashion_mnist, idx_folder
+from adm.data.labels import CLASSES_FILE, NO_LABELS, SPLITS, classes_in
 from adm.data.lists import LISTS, MOST_BYTES
-from adm.data.naming import at_home, natural
+from adm.data.naming import at_home, natural, open_regular, read_regular
 from adm.data.numbering import by_number, is_list
 from adm.data.pixels import MAX_PIXELS
-from adm.data.regular import open_regular, read_regular
 from adm.data.source import NoSplit, Source
-from adm.data.specs import FORMS, empty, missing, no_archive
-from adm.data.tar import check_whole
-from adm.shown import shown, shown_path
+from adm.shown import LONGEST_PATH, shown, shown_path
+
+BUILTIN = ("fashion-mnist", "digits")  # data at a place of their own, which no spec names
+FORMS = (
+    "fashion-mnist, fashion-mnist:/FOLDER, digits, idx:/FOLDER, hf:NAME[@CONFIG], hf:/FOLDER, a "
+    "folder of images with one sub-folder per class, a .zip or .tar of such a folder, WebDataset "
+    "shards (a folder of them, a-{000..009}.tar, or an https URL of this form), or an .npz or .npy "
+    "file"
+)
+WRITTEN = "emoji"  # the folder of a data set that a command writes
+ARRAYS = (".npz", ".npy")
+LONGEST_NAME = 40  # characters that are compared with those of data sets
 
 
 # Seven parameters: all but the spec are independent options with defaults, by keyword.
@@ -94,7 +100,7 @@ def find(
     if split not in SPLITS:
         raise ValueError(f"split must be {' or '.join(SPLITS)}, got {shown(split)}")
     if not spec:
-        raise empty()
+        raise ValueError(f"the data spec is empty; give {FORMS}, or . for the current folder")
     name, _, place = spec.partition(":")
     if name in NAMED:
         if labels not in (None, NO_LABELS) and not is_list(labels):
@@ -111,15 +117,24 @@ def find(
         if archives:
             return shards.tar_archives(archives, path.resolve().name, split, labels)
         return image_folder(path, split, labels)
-    suffix = path.suffix.lower()
     if not os.path.exists(path):
-        raise missing(spec)
+        raise _missing(spec)
     open_regular(path).close()  # refuses a pipe, whatever would read it
+    suffix = path.suffix.lower()
     if suffix == ".zip":
         return zip_archive(path, split, labels)
     if suffix in ARRAYS:
         return _arrays(path, split, labels)
     raise ValueError(f"{shown_path(path)} has an unknown format; unpack it, or give {FORMS}")
+
+
+def _missing(spec: str) -> ValueError:
+    """The error of a spec that is neither a path nor a name; it names similar ones."""
+    if spec.rstrip("/") == WRITTEN:
+        return ValueError(f"no data {spec!r}; write them with: adm data emoji --out emoji")
+    near = get_close_matches(spec.partition(":")[0][:LONGEST_NAME].lower(), NAMED)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    return ValueError(f"no data {shown(spec, LONGEST_PATH)}; {hint}give {FORMS}")
 
 
 def _tar_files(spec: str, split: str, labels: str | None, cache: Path | None) -> Files:
@@ -133,7 +148,7 @@ def _tar_files(spec: str, split: str, labels: str | None, cache: Path | None) ->
                 "one archive"
             )
         paths = [_shard(address, cache) for address in addresses]
-        fetched(urljoin(addresses[0], CLASSES_FILE), cache, optional=True, check=_check_classes)
+        fetch(urljoin(addresses[0], CLASSES_FILE), cache, optional=True, check=_check_classes)
         title = PurePosixPath(urlsplit(addresses[0]).path)
     else:
         paths = [path for name in names for path in _local(name)]
@@ -151,7 +166,7 @@ def _shard(address: str, cache: Path | None) -> Path:
             f"{shown_path(address)} is not a .tar; give WebDataset shards, or download it and give "
             "its path"
         )
-    path = fetched(address, cache, check=check_whole)
+    path = fetch(address, cache, check=lambda path: list(tar_entries(path)))
     assert path is not None  # it is not optional
     return path
 
@@ -165,17 +180,21 @@ def _local(name: str) -> list[Path]:
     path = at_home(name)
     found = [path] if os.path.isfile(path) else [Path(each) for each in glob(str(path))]
     if not found:
-        raise no_archive(name)
-    return sorted(found, key=lambda path: natural(path.name))
+        raise ValueError(f"no data {shown(name)}: no such .tar archive; give {FORMS}")
+    return _in_order(found)
 
 
 def _archives_in(path: Path, split: str) -> list[Path]:
     """The shards of a split in a folder, or else in its sub-folder of that split; may be none."""
-    archives = sorted(path.glob("*.tar"), key=lambda each: natural(each.name))
+    archives = _in_order(path.glob("*.tar"))
     if archives:
         return [Path(each) for each in shards.of_split(list(map(str, archives)), split, str(path))]
-    inner = (sorted(path.glob(f"{each}/*.tar")) for each in SPLITS[split])
-    return next((sorted(each, key=lambda one: natural(one.name)) for each in inner if each), [])
+    inner = (_in_order(path.glob(f"{each}/*.tar")) for each in SPLITS[split])
+    return next(filter(None, inner), [])
+
+
+def _in_order(paths: Iterable[Path]) -> list[Path]:
+    return sorted(paths, key=lambda path: natural(path.name))
 
 
 def _arrays(path: Path, split: str, labels: str | None) -> Source:
@@ -188,7 +207,8 @@ def _arrays(path: Path, split: str, labels: str | None) -> Source:
             f"the labels of {shown_path(path)} must be an .npy file of integers (N,), a list "
             f"{', '.join(LISTS)}, or {NO_LABELS}, got {shown(labels)}; give one"
         )
-    return by_number(read_arrays(path, None if labels is None else at_home(labels)), None, split)
+    numbers = None if labels is None else at_home(labels)
+    return by_number(read_arrays(path, numbers), None, split)
 
 
 def _digits(place: str, split: str) -> Source:
@@ -199,12 +219,6 @@ def _digits(place: str, split: str) -> Source:
 
 def _fashion(place: str, split: str) -> Source:
     return fashion_mnist(at_home(place) if place else None, split)
-
-
-def _downloaded(place: str, split: str) -> Source:
-    if not place:
-        raise ValueError("give the folder for the files: fashion-mnist+download:/FOLDER")
-    return downloaded(at_home(place), split)
 
 
 def _idx(place: str, split: str) -> Source:
@@ -219,10 +233,8 @@ def _hub(place: str, split: str) -> Files:
     return hub(place, split)
 
 
-ARRAYS = (".npz", ".npy")
 NAMED: dict[str, Callable[[str, str], Source | Files]] = {
     "fashion-mnist": _fashion,
-    "fashion-mnist+download": _downloaded,
     "digits": _digits,
     "idx": _idx,
     "hf": _hub,

@@ -1,20 +1,20 @@
-""".tar archives of image files or WebDataset samples -> Files: encoded images with labels."""
+"""WebDataset shards, .tar archives -> Files: encoded images with labels, read in place."""
 
 import io
 import os
 import re
-from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
-from adm.data.archive import from_members
+from adm.data.archive import Entry, read_entry, tar_archive, tar_entries
 from adm.data.files import Files
 from adm.data.labels import (
     CLASSES_FILE,
+    SPLITS,
     Labelled,
     labelled,
     named_classes,
@@ -22,13 +22,10 @@ from adm.data.labels import (
     of_one_class,
     with_names,
 )
-from adm.data.layout import SPLITS
 from adm.data.lists import MOST_BYTES, Label, as_label, as_numbers
-from adm.data.naming import EXTENSIONS
+from adm.data.naming import EXTENSIONS, read_regular
 from adm.data.numbering import by_number, is_by_number, numbered_name
-from adm.data.regular import MAX_BYTES, read_regular
-from adm.data.source import CorruptImage, NoSplit
-from adm.data.tar import Entry, entries
+from adm.data.source import NoSplit
 from adm.shown import printable, shown, shown_path
 from adm.store.parsed import parse_json
 
@@ -40,24 +37,16 @@ LONGEST_PATTERN = 1 << 16  # characters
 RANGE = re.compile(r"([0-9]{1,12})\.\.([0-9]{1,12})")
 
 
-@dataclass
-class Index:
-    """Location of every image of some archives, in packed arrays, as there may be millions."""
+class Sample(NamedTuple):
+    """An image of a shard."""
 
-    paths: Sequence[Path]
-    keys: list[str] = field(default_factory=list)  # the name of each image
-    archives: array = field(default_factory=lambda: array("l"))
-    offsets: array = field(default_factory=lambda: array("q"))
-    sizes: array = field(default_factory=lambda: array("q"))
-    labels: list[Label | None] = field(default_factory=list)
+    path: Path  # of the archive
+    entry: Entry
+    label: Label | None
 
-    def content(self, index: int) -> bytes:
-        """One encoded image."""
-        entry = Entry(self.keys[index], self.offsets[index], self.sizes[index])
-        return _read(self.paths[self.archives[index]], entry)
-
-    def where(self, index: int) -> str:
-        return shown_path(f"{self.paths[self.archives[index]]}/{self.keys[index]}")
+    @property
+    def where(self) -> str:
+        return shown_path(f"{self.path}/{self.entry.name}")
 
 
 def tar_archives(
@@ -65,10 +54,9 @@ def tar_archives(
 ) -> Files:
     """Index the images of one or more .tar archives.
 
-    Nothing is extracted, and member names are never used as paths. Archives in WebDataset's layout
-    have the label of `0001.jpg` in `0001.cls`, a number or a name, or in `0001.json`,
-    {"label": ...}. `classes.json` beside the archives may name numbered classes. A single archive
-    without such files is labelled like a folder with the same files.
+    Archives in WebDataset's layout have the label of `0001.jpg` in `0001.cls`, a number or a name,
+    or in `0001.json`, {"label": ...}. `classes.json` beside the archives may name numbered classes.
+    A single archive without such files is labelled like a folder with the same files.
 
     Args:
         paths: the archives of one split; or a single one with a folder for each split.
@@ -81,32 +69,32 @@ def tar_archives(
         ValueError: not an uncompressed .tar, or damaged; no images; labels for some images only;
             and as `folder.image_folder`.
     """
-    index = _indexed(paths)
-    numbered_list = is_by_number(labels)
-    own = labels is None or numbered_list
-    companions = own and any(label is not None for label in index.labels)
-    if len(paths) == 1 and not companions:
-        return _as_folder(paths[0], split, labels)
+    samples = [sample for path in paths for sample in _samples(path)]
+    by_list = is_by_number(labels)
+    own = (labels is None or by_list) and any(each.label is not None for each in samples)
+    if len(paths) == 1 and not own:
+        return tar_archive(paths[0], split, labels)
     if len(paths) == 1 and split != "train" and paths[0].parent.name not in SPLITS[split]:
         of_split([str(paths[0])], split, str(paths[0]))
-    if not index.keys:
+    if not samples:
         raise ValueError(
             f"{shown_path(paths[0])} and {len(paths) - 1} more have no images; give other files"
         )
-    if numbered_list:
-        found = of_one_class(title, len(index.keys), shown_path(paths[0].parent))
+    if by_list:
+        chosen = of_one_class(title, len(samples), shown_path(paths[0].parent))
     else:
-        found = _companions(index) if companions else _by_name(index, title, labels)
+        chosen = _own_labels(samples) if own else _by_name(samples, title, labels)
+    used = [samples[index] for index in chosen.used]
     files = Files(
         printable(title),
-        found.classes,
-        torch.from_numpy(found.labels),
-        lambda place: io.BytesIO(index.content(found.used[place])),
-        lambda place: index.where(found.used[place]),
-        left_out=found.left_out,
-        listed=lambda place: numbered_name(split, found.used[place]),
+        chosen.classes,
+        torch.from_numpy(chosen.labels),
+        lambda index: io.BytesIO(read_entry(used[index].path, used[index].entry)),
+        lambda index: used[index].where,
+        left_out=chosen.left_out,
+        listed=lambda index: numbered_name(split, chosen.used[index]),
     )
-    return by_number(files, labels, split) if numbered_list else files
+    return by_number(files, labels, split) if by_list else files
 
 
 def of_split(paths: list[str], split: str, place: str) -> list[str]:
@@ -160,47 +148,19 @@ def _numbers(span: re.Match[str]) -> list[str]:
     return [f"{n:0{len(span[1])}}" for n in range(int(span[1]), int(span[2]) + 1)]
 
 
-def _as_folder(path: Path, split: str, labels: str | None) -> Files:
-    members = {entry.name: entry for entry, _ in entries(path, lambda name: False)}
-
-    def read(name: str) -> bytes:
-        return _read(path, members[name])
-
-    return from_members(path, {name: name for name in members}, read, split, labels)
-
-
-def _read(path: Path, entry: Entry) -> bytes:
-    """Read one file; each call opens the archive, so that threads share no file position."""
-    if entry.size > MAX_BYTES:
-        where = shown_path(f"{path}/{entry.name}")
-        raise CorruptImage(where, f"{where} has {entry.size} bytes, over {MAX_BYTES}; remove it")
-    with path.open("rb") as file:
-        file.seek(entry.offset)
-        return file.read(entry.size)
-
-
-def _indexed(paths: Sequence[Path]) -> Index:
-    index = Index(paths)
-    for number, path in enumerate(paths):
-        found: dict[str, Entry] = {}
-        labels: dict[str, Label] = {}
-        for entry, content in entries(
-            path, lambda name: name.endswith((f".{CLASS}", f".{FIELDS}"))
-        ):
-            key, extension = _key(entry.name)
-            if extension in EXTENSIONS:
-                found.setdefault(key, entry)
-            elif extension in (CLASS, FIELDS):
-                label = _label(content, extension, shown_path(f"{path}/{entry.name}"))
-                if label is not None and (extension == CLASS or key not in labels):
-                    labels[key] = label
-        for key, entry in found.items():
-            index.keys.append(entry.name)
-            index.archives.append(number)
-            index.offsets.append(entry.offset)
-            index.sizes.append(entry.size)
-            index.labels.append(labels.get(key))
-    return index
+def _samples(path: Path) -> list[Sample]:
+    """The images of an archive, with the labels beside them."""
+    images: dict[str, Entry] = {}
+    labels: dict[str, Label] = {}
+    for entry, content in tar_entries(path, lambda name: name.endswith((f".{CLASS}", ".json"))):
+        key, extension = _key(entry.name)
+        if extension in EXTENSIONS:
+            images.setdefault(key, entry)
+        elif extension in (CLASS, FIELDS):
+            label = _label(content, extension, shown_path(f"{path}/{entry.name}"))
+            if label is not None and (extension == CLASS or key not in labels):
+                labels[key] = label
+    return [Sample(path, entry, labels.get(key)) for key, entry in images.items()]
 
 
 def _key(name: str) -> tuple[str, str]:
@@ -214,32 +174,34 @@ def _label(content: bytes, extension: str, where: str) -> Label | None:
     if extension == CLASS:
         return as_label(content.decode("utf-8", "surrogateescape").strip(), f"{where}: its label")
     try:
-        found = parse_json(content)
+        fields = parse_json(content)
     except ValueError:
         return None
-    value = found.get("label") if isinstance(found, dict) else None
+    value = fields.get("label") if isinstance(fields, dict) else None
     return None if value is None else as_label(value, f"{where}: its label")
 
 
-def _companions(index: Index) -> Labelled:
-    place = shown_path(index.paths[0].parent)
-    if None in index.labels:
+def _own_labels(samples: Sequence[Sample]) -> Labelled:
+    place = samples[0].path.parent
+    bare = next((each for each in samples if each.label is None), None)
+    if bare is not None:
         raise ValueError(
-            f"{index.where(index.labels.index(None))} has no label, and others have; add its .cls, "
-            "or give a labelling rule, such as labels='none'"
+            f"{bare.where} has no label, and others have; add its .cls, or give a labelling rule, "
+            "such as labels='none'"
         )
-    labels = as_numbers(label for label in index.labels if label is not None)
-    names = named_classes(index.paths[0].with_name(CLASSES_FILE))
+    labels = as_numbers(each.label for each in samples if each.label is not None)
+    names = named_classes(place / CLASSES_FILE)
     if names is not None and not isinstance(labels[0], int) and set(labels) <= set(names):
         labels = [names.index(str(label)) for label in labels]
-    return with_names(numbered(labels, place), names, place)
+    return with_names(numbered(labels, shown_path(place)), names, shown_path(place))
 
 
-def _by_name(index: Index, title: str, rule: str | None) -> Labelled:
-    place = index.paths[0].parent
+def _by_name(samples: Sequence[Sample], title: str, rule: str | None) -> Labelled:
+    place = samples[0].path.parent
 
     def beside(name: str) -> bytes | None:
         file = place / name
         return read_regular(file, MOST_BYTES) if os.path.isfile(file) else None
 
-    return labelled(index.keys, rule, title, shown_path(place), beside)
+    names = [each.entry.name for each in samples]
+    return labelled(names, rule, title, shown_path(place), beside)

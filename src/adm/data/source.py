@@ -1,21 +1,26 @@
-"""Source, index -> uint8 (C, H, W), label; seed, position in a shuffled stream -> index."""
+"""Source, index -> uint8 (C, H, W), label; function, arguments -> results, in threads."""
 
-from collections.abc import Callable, Sequence
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
-from typing import BinaryIO, NamedTuple
+from functools import cache, cached_property
+from itertools import islice
+from typing import BinaryIO, NamedTuple, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from adm.data.counting import count_of
-from adm.data.threads import in_threads
+from adm.shown import count_of
 
-ORDER = [0, 0, 0, 1]  # start of the random stream, far from those of other uses of the same key
-PASSES_KEPT = 4  # cached permutations: training and validation, each with a batch across two passes
 MAX_CORRUPT = 1000  # consecutive corrupt images; more are a fault of the disk, not of the images
 
+CHUNKS = 4  # per thread, so that a thread with small files does not wait for one with large files
+AHEAD = 16  # arguments per thread in progress
+
+A = TypeVar("A")
+B = TypeVar("B")
 Open = Callable[[int], BinaryIO]  # index -> seekable stream of the image as it is stored
 Uniforms = Sequence[float]  # three in [0, 1): size, top and left of a crop; see `pixels`
 
@@ -159,28 +164,46 @@ def in_memory(name: str, classes: tuple[str, ...], images: Tensor, labels: Tenso
     )
 
 
-def shuffled(seed: int, total: int, start: int, count: int) -> list[int]:
-    """Indices of the images at positions start..start + count - 1 of an endless shuffled stream.
-
-    Each pass over the `total` images is another permutation, a function of (seed, pass). Any
-    position can be computed directly, so resuming needs no state.
-
-    Raises:
-        ValueError: `total` is below 1.
-    """
-    if total < 1:
-        raise ValueError(f"the data must have at least 1 image, got {total}; give other data")
-    indices: list[int] = []
-    while len(indices) < count:
-        one_pass, place = divmod(start + len(indices), total)
-        left = count - len(indices)
-        indices += _permutation(seed, total, one_pass)[place : place + left].tolist()
-    return indices
+def thread_count() -> int:
+    """The processors available, divided by the number of local ranks."""
+    if hasattr(os, "sched_getaffinity"):
+        processors = len(os.sched_getaffinity(0))
+    else:
+        processors = os.cpu_count() or 1
+    return max(1, processors // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
-@lru_cache(PASSES_KEPT)
-def _permutation(seed: int, total: int, one_pass: int) -> np.ndarray:
-    """(total,) int64. For a million images this takes tens of milliseconds, hence the cache."""
-    key = np.array([seed, one_pass], np.uint64)  # NumPy may convert a list of large ints to floats
-    bits = np.random.Philox(key=key, counter=ORDER)
-    return np.random.Generator(bits).permutation(total)
+def in_threads(function: Callable[[A], B], arguments: list[A]) -> list[B]:
+    """As list(map(function, arguments)), in threads; raises the first exception in order."""
+    threads = thread_count()
+    if threads == 1 or len(arguments) < 2:
+        return list(map(function, arguments))
+    size = -(-len(arguments) // (CHUNKS * threads))
+    chunks = [arguments[i : i + size] for i in range(0, len(arguments), size)]
+    waiting = [_pool().submit(lambda part: list(map(function, part)), chunk) for chunk in chunks]
+    return [value for future in waiting for value in future.result()]
+
+
+def streamed(function: Callable[[A], B], arguments: Iterable[A]) -> Iterator[B]:
+    """As map(function, arguments), in threads that work ahead of the caller."""
+    remaining = iter(arguments)
+    waiting: deque[Future[B]] = deque()
+    try:
+        while True:
+            for argument in islice(remaining, AHEAD * thread_count() - len(waiting)):
+                waiting.append(_pool().submit(function, argument))
+            if not waiting:
+                return
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(thread_count(), thread_name_prefix="decode")
+
+
+if hasattr(os, "register_at_fork"):  # threads do not survive a fork, so the child needs a new pool
+    os.register_at_fork(after_in_child=_pool.cache_clear)

@@ -1,15 +1,45 @@
-"""Source -> training Source, validation Source."""
+"""Seed, position in a shuffled stream -> index; Source -> training Source, validation Source."""
 
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import torch
 
-from adm.data.counting import count_of
 from adm.data.source import Source
+from adm.shown import count_of
 
+ORDER = [0, 0, 0, 1]  # start of the random stream, far from those of other uses of the same key
+PASSES_KEPT = 4  # cached permutations: training and validation, each with a batch across two passes
 INCREMENT = 0x9E3779B97F4A7C15  # 2^64 / golden ratio, as in SplitMix64
 MIXES = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
+
+
+def shuffled(seed: int, total: int, start: int, count: int) -> list[int]:
+    """Indices of the images at positions start..start + count - 1 of an endless shuffled stream.
+
+    Each pass over the `total` images is another permutation, a function of (seed, pass). Any
+    position can be computed directly, so resuming needs no state.
+
+    Raises:
+        ValueError: `total` is below 1.
+    """
+    if total < 1:
+        raise ValueError(f"the data must have at least 1 image, got {total}; give other data")
+    indices: list[int] = []
+    while len(indices) < count:
+        one_pass, place = divmod(start + len(indices), total)
+        left = count - len(indices)
+        indices += _permutation(seed, total, one_pass)[place : place + left].tolist()
+    return indices
+
+
+@lru_cache(PASSES_KEPT)
+def _permutation(seed: int, total: int, one_pass: int) -> np.ndarray:
+    """(total,) int64. For a million images this takes tens of milliseconds, hence the cache."""
+    key = np.array([seed, one_pass], np.uint64)  # NumPy may convert a list of large ints to floats
+    bits = np.random.Philox(key=key, counter=ORDER)
+    return np.random.Generator(bits).permutation(total)
 
 
 def held_out(source: Source, part: float, seed: int = 0) -> tuple[Source, Source]:

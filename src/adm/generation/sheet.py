@@ -6,9 +6,9 @@ from typing import NamedTuple
 from PIL import Image
 from torch import Tensor
 
-from adm.data.counting import count_of
 from adm.generation.job import Images, Job
 from adm.pictures import Row, sheet
+from adm.shown import count_of
 
 MOST_CLASSES, MOST_OF_CLASS = 24, 16
 MOST = MOST_CLASSES * MOST_OF_CLASS

@@ -70,8 +70,8 @@ def inspect(
     if sheet is not None:
         places.file(sheet, "--sheet", "sheet.png")
     from adm.data import inspect as library
-    from adm.data.counting import count_of
     from adm.data.registry import find
+    from adm.shown import count_of
 
     found = find(spec, split=split, labels=labels, cache=cache)
     for path in filter(None, (out, sheet)):
@@ -145,8 +145,8 @@ def pack(
     """
     places.resumable(out, "shards need")
     from adm.data import pack as library
-    from adm.data.counting import count_of
     from adm.data.registry import find
+    from adm.shown import count_of
 
     packing = library.Packing(lists.height_and_width(size), channels, format, shard_size)
     found = find(spec, split=split, labels=labels, cache=cache)

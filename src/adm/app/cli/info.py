@@ -76,8 +76,8 @@ def info(
 
 
 def _print(chosen: "Recipe", held: dict[str, Any]) -> None:
-    from adm.data.counting import count_of
     from adm.recipes import build
+    from adm.shown import count_of
 
     height, width = chosen.data.size
     table = Table(show_header=False, box=None)

@@ -17,8 +17,8 @@ FEW = 8  # sizes or formats printed
 
 def draw(report: "Report", examples: "Tensor", out: Path) -> None:
     """Draw (K, n, 3, H, W) uint8 to a PNG file: a row for each class, with its number of images."""
-    from adm.data.counting import count_of
     from adm.pictures import Row, sheet
+    from adm.shown import count_of
     from adm.store.files import new_file
 
     rows = [
@@ -42,7 +42,7 @@ def write(out: Path, report: "Report", as_json: bool) -> None:
 
 
 def show(report: "Report") -> None:
-    from adm.data.counting import count_of
+    from adm.shown import count_of
 
     classes = count_of(len(report.classes), "class", "classes")
     print(f"{report.name}: {count_of(report.images, 'image')} of {classes}")
@@ -90,7 +90,7 @@ def _counts(counts: dict[str, int]) -> str:
 
 
 def _rest(count: int, one: str, more: str) -> None:
-    from adm.data.counting import count_of
+    from adm.shown import count_of
 
     if count > MOST_LISTED:
         rest = count_of(count - MOST_LISTED, f"more {one}", f"more {more}")

@@ -22,7 +22,7 @@ def check_proportions(
     Raises:
         ValueError: classes are given as well, or the generator has none, or not those of the list.
     """
-    from adm.data.proportions import sizes_in
+    from adm.data.lists import sizes_in
 
     if classes is not None:
         raise ValueError("--classes and --proportions both choose the classes; give one of the two")

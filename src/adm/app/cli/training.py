@@ -21,12 +21,12 @@ from adm.app.runs.estimate import duration, seconds_per_step
 from adm.app.runs.run import TrainOptions
 from adm.app.runs.watch import Writer, tensorboard, wandb, watching, written
 from adm.data import Source
-from adm.data.counting import count_of
 from adm.models.device import pick
 from adm.models.teacher import Teacher
 from adm.processes import Devices, join, launched
 from adm.recipes import Recipe, build
 from adm.recipes.schema import to_json
+from adm.shown import count_of
 from adm.training import checkpoint
 
 SMOOTHING = 0.95  # of the exponential average of the printed losses

@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from adm.data import NoSplit, Source, held_out
-from adm.data.colour import channels_of
-from adm.data.files import Files
-from adm.data.registry import at_one_size, find
-from adm.data.specs import BUILTIN
+from adm.data.files import Files, channels_of
+from adm.data.registry import BUILTIN, at_one_size, find
 from adm.models.load import recipe_of
 from adm.models.teacher import following as taught
 from adm.models.trained import DiffusionModel

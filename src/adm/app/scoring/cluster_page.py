@@ -14,7 +14,7 @@ from adm.app.report.pictures import tiles
 from adm.app.scoring.cluster_list import Record, cluster_names
 from adm.app.scoring.clusters import Found
 from adm.data import Source
-from adm.data.counting import count_of
+from adm.shown import count_of
 from adm.store.files import write_text
 
 ACROSS = 8  # images of each kind in a row

@@ -21,10 +21,10 @@ from torch import Tensor
 
 from adm.cached import Cached
 from adm.data import Source
-from adm.data.counting import count_of
 from adm.features import Extracted, Features
 from adm.metrics import Moments, Statistics, statistics
 from adm.processes import Devices
+from adm.shown import count_of
 from adm.store.arrays import Pieces, load_arrays, write_npz
 from adm.store.files import FULL, new_file
 from adm.store.parts import Parts

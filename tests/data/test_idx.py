@@ -1,18 +1,14 @@
-"""Fashion-MNIST: from Debian's files, from a folder, by torchvision; and damaged IDX files."""
+"""Fashion-MNIST: from Debian's files, from a folder; and damaged IDX files."""
 
 import gzip
 import struct
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 
-from adm.data import fashion
-from adm.data.fashion import STEMS, downloaded, fashion_mnist
-from adm.data.idx import DEBIAN_FASHION_MNIST, FASHION_CLASSES, read_idx
+from adm.data.idx import DEBIAN_FASHION_MNIST, FASHION_CLASSES, fashion_mnist, read_idx
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 28, 28), dtype=np.uint8)
 LABELS = np.array([9, 0, 7], np.uint8)
@@ -28,7 +24,7 @@ def write(
 ) -> Path:
     """All four files of the set."""
     folder.mkdir(parents=True, exist_ok=True)
-    for stem in STEMS.values():
+    for stem in ("train", "t10k"):
         for name, array in (("images-idx3", images), ("labels-idx1", labels)):
             content = idx_bytes(array)
             path = folder / f"{stem}-{name}-ubyte{'.gz' if zipped else ''}"
@@ -61,13 +57,8 @@ def test_torchvisions_copy_is_found_in_its_root(tmp_path: Path) -> None:
     assert len(fashion_mnist(tmp_path)) == 3
 
 
-def test_without_files_every_way_to_them_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(fashion, "DEBIAN_FASHION_MNIST", tmp_path / "none")
-    with pytest.raises(ValueError, match=r"none is absent; .*dataset-fashion-mnist.*\+download:"):
-        fashion_mnist()
-    with pytest.raises(ValueError, match=f"{tmp_path} has no train-images.*let torchvision"):
+def test_a_folder_without_the_files_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"{tmp_path} must have one file of IDX images"):
         fashion_mnist(tmp_path)
 
 
@@ -120,63 +111,3 @@ def test_a_damaged_or_cut_gzip_file_is_named(tmp_path: Path, position: float) ->
     path.write_bytes(whole[:half] + b"\xff" * 64 + whole[half + 64 :])
     with pytest.raises(ValueError, match=f"{path} is .*; download it again"):
         read_idx(path)
-
-
-def stand_in(monkeypatch: pytest.MonkeyPatch, calls: list[str], fails: bool = False) -> None:
-    """A torchvision that writes small files instead of fetching large ones."""
-
-    class FashionMNIST:
-        def __init__(self, root: str, *, download: bool) -> None:
-            assert download
-            calls.append(root)
-            if fails:
-                raise RuntimeError("Error downloading train-images-idx3-ubyte.gz")
-            write(Path(root) / "FashionMNIST" / "raw")
-
-    module = ModuleType("torchvision.datasets")
-    module.FashionMNIST = FashionMNIST  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "torchvision", ModuleType("torchvision"))
-    monkeypatch.setitem(sys.modules, "torchvision.datasets", module)
-
-
-def test_torchvision_fetches_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[str] = []
-    stand_in(monkeypatch, calls)
-    assert len(downloaded(tmp_path)) == len(downloaded(tmp_path, "test")) == 3
-    assert calls == [str(tmp_path)]
-
-
-def test_a_cache_with_a_file_missing_is_fetched_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls: list[str] = []
-    stand_in(monkeypatch, calls)
-    downloaded(tmp_path)
-    next((tmp_path / "FashionMNIST" / "raw").glob("t10k-labels*")).unlink()
-    downloaded(tmp_path)
-    assert len(calls) == 2
-
-
-def test_a_failed_download_names_the_ways_round_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stand_in(monkeypatch, [], fails=True)
-    with pytest.raises(ValueError, match=f"{tmp_path}.*Error downloading.*try again, or give"):
-        downloaded(tmp_path)
-
-
-def test_without_torchvision_the_extra_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "torchvision.datasets", None)
-    with pytest.raises(ValueError, match=r'pip install "torchvision>=0\.21"'):
-        downloaded(tmp_path)
-
-
-def test_torchvision_takes_what_we_give_it() -> None:
-    datasets = pytest.importorskip("torchvision.datasets", reason="torchvision is not installed")
-    assert issubclass(datasets.FashionMNIST, datasets.MNIST)
-    root = datasets.FashionMNIST.raw_folder.fget
-    made = object.__new__(datasets.FashionMNIST)
-    made.root = "ROOT"
-    assert Path(root(made)) == Path("ROOT") / fashion.TORCHVISION_FOLDER
