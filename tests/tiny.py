@@ -10,8 +10,7 @@ from adm.app.runs import run
 from adm.data import Source
 from adm.models.teacher import following
 from adm.recipes import ClassifierRecipe, DiffusionRecipe, GANRecipe, Recipe, build, recipe
-from adm.recipes.schema import override
-from adm.recipes.schema import to_json
+from adm.recipes.schema import override, to_json
 from adm.training import model_file
 
 CLASSES = ("sneaker", "bag", "ankle boot")

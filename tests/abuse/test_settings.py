@@ -13,8 +13,7 @@ from mutations import NASTY, one_line, paths, replaced
 from adm.models.load import recipe_of
 from adm.networks import on_meta
 from adm.recipes import Recipe, build
-from adm.recipes.schema import override
-from adm.recipes.schema import to_json
+from adm.recipes.schema import override, to_json
 
 VALUES = (
     "",

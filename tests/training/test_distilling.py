@@ -14,8 +14,7 @@ from adm.models.load import load_classifier, load_diffusion
 from adm.models.teacher import Teacher, following
 from adm.networks import UNet, prepared
 from adm.recipes import build, recipe, stages
-from adm.recipes.schema import override
-from adm.recipes.schema import DiffusionRecipe, from_json, to_json
+from adm.recipes.schema import DiffusionRecipe, from_json, override, to_json
 from adm.samplers import DDIM, ClassifierGuidance, Grid, Sampling
 from adm.training.batches import Augmentation, batch_at
 

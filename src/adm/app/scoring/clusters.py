@@ -15,9 +15,9 @@ import numpy as np
 from pydantic import Field
 
 from adm.app.scoring.extraction import FeatureSet
-from adm.data.counting import count_of
 from adm.extras import installing
 from adm.limits import MOST_CLASSES
+from adm.shown import count_of
 from adm.spec import SettingError
 
 STARTS = 3  # of which the one with the least inertia is taken
