@@ -14,12 +14,13 @@ from adm.generation.generator import Cost
 from adm.generation.job import Job
 from adm.models.load import load_classifier, load_diffusion
 from adm.models.trained import ClassifierModel, DiffusionModel
-from adm.samplers import DDIM, SAMPLERS, Ancestral, ClassifierGuidance, Grid, Sampling
+from adm.samplers import DDIM, SAMPLERS, Ancestral, Classifier, Even, Sampling
+from adm.spec import SettingError
 
-BASE = Sampling(sampler=DDIM(), grid=Grid(steps=6), seed=3)
-TERM = ClassifierGuidance(scale=2.0)
+BASE = Sampling(sampler=DDIM(), grid=Even(steps=6), seed=3)
+TERM = Classifier(scale=2.0)
 THROUGH = replace(TERM, on="x_0_through_network")
-GUIDED: dict[str, tuple[ClassifierGuidance, ...]] = {
+GUIDED: dict[str, tuple[Classifier, ...]] = {
     "not": (),
     "everywhere": (TERM,),
     "every second level": (replace(TERM, every=2),),
@@ -72,9 +73,9 @@ def calls(generator: DiffusionGenerator) -> Cost:
 def test_the_cost_is_the_number_of_calls(
     model: DiffusionModel, guide: ClassifierModel, name: str, how: str
 ) -> None:
-    sampling = replace(BASE, sampler=SAMPLERS[name](), guidance=GUIDED[how])
-    if name == "splitting" and sampling.guidance and "x_0" in str(sampling.guidance[0].on):
-        with pytest.raises(ValueError, match=r"cannot guide on x_0; pass another sampler, such as"):
+    sampling = replace(BASE, sampler=SAMPLERS[name](), guide=GUIDED[how])
+    if name == "splitting" and "x_0" in str([each.on for each in sampling.by_classifier]):
+        with pytest.raises(SettingError, match=r"^sampler must be one that .* guidance is on x_0"):
             DiffusionGenerator(model, sampling, guide)
         return
     generator = DiffusionGenerator(model, sampling, guide)
@@ -97,13 +98,13 @@ def test_the_cost_is_the_number_of_calls(
 def test_the_cost_of_ddim_is_known(
     model: DiffusionModel, guide: ClassifierModel, how: str, cost: Cost
 ) -> None:
-    assert DiffusionGenerator(model, replace(BASE, guidance=GUIDED[how]), guide).cost == cost
+    assert DiffusionGenerator(model, replace(BASE, guide=GUIDED[how]), guide).cost == cost
 
 
 def test_the_gradient_at_the_mean_costs_the_same(
     model: DiffusionModel, guide: ClassifierModel
 ) -> None:
-    at_mean = replace(BASE, sampler=Ancestral(at_mean=True), guidance=(TERM,))
+    at_mean = replace(BASE, sampler=Ancestral(at_mean=True), guide=(TERM,))
     generator = DiffusionGenerator(model, at_mean, guide)
     assert generator.cost == calls(generator) == Cost(6, 6)
 
@@ -114,7 +115,7 @@ def test_the_cost_of_a_cascade_is_that_of_both_models(
     larger = load_diffusion(
         tiny.model(folder / "u.safetensors", tiny.upsampler("data.size=16,16", "data.low_res=8,8"))
     )
-    base = Job(DiffusionGenerator(model, replace(BASE, guidance=(TERM,)), guide), [0, 1], 2)
+    base = Job(DiffusionGenerator(model, replace(BASE, guide=(TERM,)), guide), [0, 1], 2)
     assert base.cost == Cost(6, 6)
     assert cascade(base, larger, 5).cost == Cost(11, 6)
 
@@ -133,8 +134,3 @@ class Other:
 
 def test_the_cost_of_another_generator_is_what_it_says() -> None:
     assert Job(Other(), None, 2).cost == Cost(7)  # type: ignore[arg-type]
-
-
-def test_a_cost_is_written_in_words() -> None:
-    assert str(Cost(1250)) == "1,250 calls of the network"
-    assert str(Cost(25, 13)) == "25 calls of the network and 13 of the classifier"

@@ -15,9 +15,8 @@ from adm.generation.finite import finite
 from adm.models.load import load_classifier, load_diffusion
 from adm.models.trained import DiffusionModel
 from adm.samplers import Sampling, State
-from adm.samplers.words import changed
 
-BASE = changed(Sampling(), sampler="ddim", steps=4, seed=2)
+BASE = Sampling().change(sampler="ddim", steps=4, seed=2)
 LABELS = torch.tensor([0, 1, 2])
 
 
@@ -56,7 +55,7 @@ def test_a_scale_that_is_too_large_is_named_as_the_cause(
     model: DiffusionModel, tmp_path: Path
 ) -> None:
     guide = load_classifier(tiny.model(tmp_path / "c.safetensors", tiny.classifier(), seed=1))
-    sampling = changed(BASE, scale=1e38, precision="float16")
-    told = r"precision='bfloat16' or precision='float32', or pass a scale=\.\.\. nearer to 0"
+    sampling = BASE.change(scale=1e38, precision="float16")
+    told = "in bfloat16 or float32, or guide with a smaller scale"
     with pytest.raises(FloatingPointError, match=told):
         DiffusionGenerator(model, sampling, guide).images(LABELS, range(3))
