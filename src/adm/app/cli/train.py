@@ -28,7 +28,7 @@ def train(
     teacher: str | None = None,
     teacher_classifier: str | None = None,
     shard: Annotated[bool, Parameter(negative="")] = False,
-    check_data: Literal["sample", "all", "none"] = "sample",
+    check_data: Literal["names", "pixels", "none"] = "names",
     tensorboard: Annotated[bool, Parameter(negative="")] = False,
     wandb: str | None = None,
     device: str | None = None,
@@ -98,8 +98,8 @@ def train(
     shard
         Shard the weights over the processes (FSDP), for networks too large for one device.
     check_data
-        Images to compare, on resuming, with what they were when the run began: a sample, which is
-        all of them in small data sets, or all, or none to accept a change.
+        What to compare, on resuming, with what the images were when the run began: their names and
+        sizes, or all their pixels, too, or none to accept a change.
     tensorboard
         Also write the log for TensorBoard, to tensorboard/ in the run folder.
     wandb

@@ -40,8 +40,8 @@ class TrainOptions:
         renamed: the name of a class in this run, by its name in that model.
         teacher: the sampler that a recipe of distillation distils, on the run's device.
         shard: whether to shard weights, gradients and moments over the processes (FSDP).
-        check_data: which images are compared with what they were when the run began: a "sample", of
-            which small sets have "all" images, or "none", which accepts those that are there.
+        check_data: what is compared with what the images were when the run began: their "names" and
+            sizes, all their "pixels", too, or "none", which accepts those that are there.
         watch: called after every step; its figures go into the log.
         stop: called after every step; if it returns True, the run saves a checkpoint and ends.
         say: called with each line of the report on what was taken from `pretrained`.
@@ -52,7 +52,7 @@ class TrainOptions:
     renamed: Mapping[str, str] = field(default_factory=dict)
     teacher: Teacher | None = None
     shard: bool = False
-    check_data: CheckData = "sample"
+    check_data: CheckData = "names"
     watch: Watch = lambda done, state: {}
     stop: Callable[[], bool] = lambda: False
     say: Callable[[str], None] = lambda line: None

@@ -1,4 +1,4 @@
-"""Run folder, Source -> data.json, or ValueError naming the first image that has changed."""
+"""Run folder, Source -> data.json, or ValueError saying what has changed."""
 
 import json
 from dataclasses import asdict
@@ -6,16 +6,15 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from adm.data import Source
-from adm.data.fingerprint import Fingerprint, changed, fingerprint
-from adm.shown import printable
+from adm.data.fingerprint import Fingerprint, difference, fingerprint
 from adm.store.files import write_text
 from adm.store.parsed import as_type, read_json
 
 FILE = "data.json"
-# Of the images that a run has learned from: compare a sample with what they were, or all of them,
-# or none, and record what they are now.
-CheckData: TypeAlias = Literal["sample", "all", "none"]
-CHECKS = ("sample", "all", "none")
+# Of the images that a run has learned from: compare their names and sizes with what they were, or
+# all bytes, too; or nothing, and record what they are now.
+CheckData: TypeAlias = Literal["names", "pixels", "none"]
+CHECKS = ("names", "pixels", "none")
 
 
 def compared(run: Path, source: Source, check: CheckData, begun: bool) -> Fingerprint | None:
@@ -25,20 +24,18 @@ def compared(run: Path, source: Source, check: CheckData, begun: bool) -> Finger
         begun: whether the run has a checkpoint. Before, its images may still be changed.
 
     Raises:
-        ValueError: an image differs from what it was when the run began; names it.
+        ValueError: the images differ from what they were when the run began.
     """
-    path = run / FILE
-    if begun and check != "none" and path.exists():
-        held = _held(path, len(source))
-        if (place := changed(source, held, check == "all")) is not None:
-            raise ValueError(
-                f"{run} holds a run on other data: {printable(place)} has changed since the run "
-                "began; restore it, choose another out=..., or accept the change with "
-                "check_data='none'"
-            )
-        if held.whole or check == "sample":
-            return None
-    return fingerprint(source, check == "all")
+    path, now = run / FILE, fingerprint(source, check == "pixels")
+    if not begun or check == "none" or not path.exists():
+        return now
+    held = _held(path)
+    if (what := difference(held, now)) is not None:
+        raise ValueError(
+            f"{run} holds a run on other data: {what} has changed since the run began; restore it, "
+            "choose another out=..., or accept the change with check_data='none'"
+        )
+    return now if held.pixels is None and now.pixels is not None else None
 
 
 def record(run: Path, found: Fingerprint) -> None:
@@ -46,12 +43,9 @@ def record(run: Path, found: Fingerprint) -> None:
     write_text(run / FILE, json.dumps(asdict(found)) + "\n")
 
 
-def _held(path: Path, images: int) -> Fingerprint:
+def _held(path: Path) -> Fingerprint:
     try:
-        held = as_type(Fingerprint, read_json(path))
-        if held.images != images:
-            raise ValueError(f"it is of {held.images} images, and the run of {images}")
-        return held
+        return as_type(Fingerprint, read_json(path))
     except (OSError, ValueError) as error:
         raise ValueError(
             f"{path} is damaged ({error}); restore it, or record the data anew with "

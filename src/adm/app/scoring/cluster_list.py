@@ -124,7 +124,7 @@ def request(
         look
         for each in (images, others)
         if each is not None
-        for look in (asdict(fingerprint(each.source)), list(each.names))
+        for look in (asdict(fingerprint(each.source, pixels=True)), list(each.names))
     ]
     return Request(
         data=source.name,
