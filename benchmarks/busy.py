@@ -30,7 +30,7 @@ import sys, time
 from adm.app import openmp
 if sys.argv[1] == "adm":
     openmp.configure()
-from adm.generation.pipeline import load  # unlike adm.load, it leaves the environment alone
+from adm import load
 model = load("fashion", device="cpu")
 def sample(steps):
     started = time.perf_counter()

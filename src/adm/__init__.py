@@ -14,8 +14,6 @@ sample:  noise -> samplers (networks + guidance) -> images -> metrics
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from adm.app import openmp
-
 if TYPE_CHECKING:
     from adm.app.runs.front import train as train
     from adm.app.scoring.evaluate import evaluate as evaluate
@@ -53,7 +51,6 @@ def __getattr__(name: str) -> object:
         return import_module("importlib.metadata").version("ablated-diffusion")
     if name not in _HOMES:
         raise AttributeError(f"module 'adm' has no attribute {name!r}; it has {', '.join(_HOMES)}")
-    openmp.configure()  # before torch is loaded
     return getattr(import_module(_HOMES[name]), name)
 
 

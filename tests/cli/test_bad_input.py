@@ -15,7 +15,6 @@ from cli.conftest import Adm
 from PIL import Image
 from safetensors.torch import save_file
 
-from adm.app.cli import in_flags
 from adm.store.arrays import write_npz
 
 TRAIN = ("train", "digits", "--data", "digits")
@@ -301,29 +300,3 @@ def test_a_traceback_is_to_be_had_for_the_asking(adm: Adm, monkeypatch: pytest.M
     monkeypatch.setenv("ADM_TRACEBACK", "1")
     with pytest.raises(ValueError, match="no recipe"):
         adm("recipes", "fashon")
-
-
-@pytest.mark.parametrize(
-    ("library", "spoken"),
-    [
-        (
-            "scale 2 needs a classifier; pass classifier=...",
-            "scale 2 needs a classifier; pass --classifier",
-        ),
-        ("use device='cpu'", "use --device cpu"),
-        ("pass upsampler_steps=... or count=...", "pass --upsampler-steps or --count"),
-        ("or pass use_labels=False", "or pass --without-label"),
-        ("pass overwrite=True", "pass --overwrite"),
-        ("pass micro_batch=4 to continue", "pass --micro-batch 4 to continue"),
-        ("pass renamed={'old': 'new'}", "pass --rename old=new"),
-        ("give the same renamed=...", "give the same --rename"),
-        ("choose another out=...", "choose another --out"),
-        ("set unet.classes=10", "pass --set unet.classes=10"),
-        ("train with settings=['unet.classes=10']", "train with --set unet.classes=10"),
-        ("sample.grid.steps=21 must be in 2..20", "sample.grid.steps=21 must be in 2..20"),
-        ("set data.size and data.channels", "set data.size and data.channels"),
-        ("got norm_groups=16", "got norm_groups=16"),
-    ],
-)
-def test_what_the_library_says_in_python_is_said_in_flags(library: str, spoken: str) -> None:
-    assert in_flags(library) == spoken

@@ -23,13 +23,17 @@ def saved(run: Path) -> list[str]:
 def test_each_signal_asks_the_run_to_stop(
     number: signal.Signals, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = signal.getsignal(number)
-    with saving() as stop:
-        assert not stop()
-        os.kill(os.getpid(), number)
-        assert stop()
-        assert stop.signal == number
-    assert signal.getsignal(number) is before
+    own = signal.default_int_handler  # shells ignore SIGINT in background jobs
+    before = signal.signal(number, own)
+    try:
+        with saving() as stop:
+            assert not stop()
+            os.kill(os.getpid(), number)
+            assert stop()
+            assert stop.signal == number
+        assert signal.getsignal(number) is own
+    finally:
+        signal.signal(number, before)
     assert capsys.readouterr().err == "\nsaving after this step, then exiting\n"
 
 

@@ -29,6 +29,7 @@ def call(words, **how):
             time.sleep(0.3)
 
 cli.command_line = lambda words: call
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it in background jobs
 if sys.argv[2:] == ["nohup"]:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 sys.argv = ["adm", sys.argv[1]]

@@ -4,6 +4,7 @@ Notices accompany a command: progress, files that were written, warnings of a ru
 asked for, and errors, are no notices.
 """
 
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,27 @@ def quieted(on: bool = True) -> Iterator[None]:
 def quiet() -> bool:
     """Return whether notices are switched off."""
     return _quiet
+
+
+class _Notices(logging.Handler):
+    """Prints what the library logs."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        notice(record.getMessage())
+
+
+@contextmanager
+def of_library() -> Iterator[None]:
+    """Print in the block what the library logs, from information to errors, as notices."""
+    logger, handler = logging.getLogger("adm"), _Notices()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
 
 
 def notice(line: str, to: TextIO | None = None) -> None:

@@ -4,15 +4,15 @@ torch computes on a CPU with OpenMP, whose threads meet at a barrier after every
 GNU's OpenMP spins for 300,000 iterations (about 10 ms) before it sleeps, and LLVM's for 200 ms.
 Where other work holds one of the cores, the thread that everyone waits for is not running, and
 every barrier costs that time. A short spin catches nearly every barrier of an idle machine, and
-costs little where it does not; where other work is running already, a shorter one costs less.
+costs little where it does not; on a machine under load, a shorter one costs less.
 `benchmarks/busy.py` measures both. The length of spinning changes no result.
 
-OpenMP reads its environment once, when torch is loaded, so that `configure` comes before.
+OpenMP reads its environment once, when torch is loaded, so that `configure` comes before. Only the
+command line calls it; a program that uses the library has its own threads.
 """
 
 import os
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -21,10 +21,16 @@ SPINS = 7000  # iterations, 0.1 ms to 0.4 ms by processor
 SPINS_BESIDE = 1000  # where other work holds cores that the threads need
 MOST_THREADS = 1024  # more than the system would start
 BLOCK_TIME = 1  # ms, the shortest of LLVM's runtime that is not zero
-SAMPLES, INTERVAL = 5, 0.005  # seconds between looks at what else is running
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 CGROUP = Path("/sys/fs/cgroup")
-LOAD = Path("/proc/loadavg")
+
+
+class Cores(NamedTuple):
+    """The cores of this machine: those that this process may use, all, and the load on them."""
+
+    usable: int
+    present: int
+    load: float
 
 
 def configure(threads: int | None = None) -> None:
@@ -40,22 +46,14 @@ def configure(threads: int | None = None) -> None:
         ValueError: `threads` is less than 1, or more than any machine runs.
     """
     if threads is not None and not 1 <= threads <= MOST_THREADS:
-        raise ValueError(f"threads=...: expected 1 to {MOST_THREADS}, got {threads}")
+        raise ValueError(f"--threads must be in 1..{MOST_THREADS}, got {threads}")
     if torch := sys.modules.get("torch"):
         if threads is not None:
             torch.set_num_threads(threads)
         return
-    taken = 0 if _waits_as_told(os.environ) else taken_cores()
-    cores = Cores(usable_cores(), os.cpu_count() or 1, taken)
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0  # Windows lacks it
+    cores = Cores(usable_cores(), os.cpu_count() or 1, load)
     os.environ.update(variables(os.environ, cores, threads))
-
-
-class Cores(NamedTuple):
-    """The cores of this machine: those that this process may use, all, those that others hold."""
-
-    usable: int
-    present: int
-    taken: int
 
 
 def variables(
@@ -68,9 +66,8 @@ def variables(
         threads: as in `configure`; overrides the environment.
     """
     chosen = {}
-    if not _waits_as_told(environment):
-        free = cores.present - cores.taken
-        spins = SPINS if cores.usable <= free else SPINS_BESIDE
+    if not any(name in environment for name in WAITING):
+        spins = SPINS if cores.usable + cores.load <= cores.present else SPINS_BESIDE
         chosen |= {"GOMP_SPINCOUNT": str(spins), "KMP_BLOCKTIME": str(BLOCK_TIME)}
     beside = environment.get("LOCAL_WORLD_SIZE", "1")  # processes that a launcher starts here
     share = max(cores.usable // max(int(beside) if beside.isdecimal() else 1, 1), 1)
@@ -79,23 +76,6 @@ def variables(
     elif "OMP_NUM_THREADS" not in environment and share < cores.present:
         chosen |= {"OMP_NUM_THREADS": str(share)}
     return chosen
-
-
-def _waits_as_told(environment: Mapping[str, str]) -> bool:
-    """Return whether the user has chosen how threads wait."""
-    return any(name in environment for name in WAITING)
-
-
-def taken_cores(load: Path = LOAD) -> int:
-    """Return how many other threads of the machine were running at each of several looks."""
-    running = []
-    for _ in range(SAMPLES):
-        try:  # the fourth number is "running/all", and this thread is running
-            running.append(int(load.read_text().split()[3].partition("/")[0]) - 1)
-        except (OSError, ValueError, IndexError):  # not Linux
-            return 0
-        time.sleep(INTERVAL)
-    return max(min(running), 0)
 
 
 def usable_cores(root: Path = CGROUP, membership: Path = Path("/proc/self/cgroup")) -> int:
@@ -121,27 +101,20 @@ def quota(root: Path, membership: Path) -> float:
             continue
         # A container may see its own cgroup as the root, under a path that only its host has.
         for folder in (Path(path), *Path(path).parents):
-            found.append(_unified(root / str(folder).lstrip("/")))
-            found += [
-                _legacy(root / name / str(folder).lstrip("/")) for name in ("cpu", controllers)
-            ]
+            place = str(folder).lstrip("/")
+            found += [_quota_in(root / name / place) for name in ("", "cpu", controllers)]
     return min(found)
 
 
-def _unified(folder: Path) -> float:
-    """Return the quota, in cores, of a folder of cgroup v2: `cpu.max` is "quota period" in us."""
+def _quota_in(folder: Path) -> float:
+    """Return the quota of a folder, in cores: cpu.max of cgroup v2, cpu.cfs_* of v1, in us."""
     try:
-        allowed, period = (folder / "cpu.max").read_text().split()
-        return int(allowed) / int(period)
+        if (folder / "cpu.max").exists():
+            allowed, period = map(float, (folder / "cpu.max").read_text().split())
+        else:
+            allowed, period = (
+                float((folder / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period")
+            )
+        return allowed / period if allowed > 0 else sys.maxsize  # -1: no quota
     except (OSError, ValueError, ZeroDivisionError):  # "max": no quota
-        return sys.maxsize
-
-
-def _legacy(folder: Path) -> float:
-    """Return the quota, in cores, of a folder of cgroup v1, where -1 is no quota."""
-    try:
-        allowed = int((folder / "cpu.cfs_quota_us").read_text())
-        period = int((folder / "cpu.cfs_period_us").read_text())
-        return allowed / period if allowed > 0 else sys.maxsize
-    except (OSError, ValueError, ZeroDivisionError):
         return sys.maxsize

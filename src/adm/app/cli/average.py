@@ -63,7 +63,7 @@ def average(
         what = "is a file" if run.exists() else "does not exist"
         raise ValueError(f"{run} {what}; give the folder of a run")
     if out is not None:
-        places.creatable(out, "--out")
+        places.writable(out)
     if plot is not None:
         places.file(plot, "--plot", "profiles.png")
     if list:

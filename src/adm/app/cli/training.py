@@ -10,7 +10,7 @@ from typing import Literal
 
 import torch
 
-from adm.app.cli import Saved, in_flags
+from adm.app.cli import Saved
 from adm.app.cli.output import say
 from adm.app.cli.progress import progress
 from adm.app.cli.saving import saving
@@ -121,7 +121,7 @@ def follow(
     newest = checkpoint.intact(out, devices)
     done = 0 if newest is None else checkpoint.read_numbers(newest).step
     if devices.main:
-        for line in (describe(source), *map(in_flags, images.notes)):
+        for line in (describe(source), *images.notes):
             say(line)
         say(f"validation: {held.name if held else 'none; see --hold-out'}")
     if done < recipe.train.steps:
@@ -131,7 +131,7 @@ def follow(
     teach = None if options.teacher is None else options.teacher.teach
     watch = watching(recipe, source, held, out, devices, on_picture=pictures, teach=teach)
     with saving() as stop:
-        told_by = print_translated if devices.main else options.say
+        told_by = say if devices.main else options.say
         told = replace(options, watch=watch, stop=stop, say=told_by)
         steps = run.steps(recipe, source, out, devices, told)
         if done and devices.main:
@@ -162,11 +162,6 @@ def announce(recipe: Recipe, devices: Devices, options: TrainOptions, done: int)
 def load_teacher(model: str | None, classifier: str | None, devices: Devices) -> Teacher | None:
     """Load the teacher of a recipe of distillation on the run's device; None without one."""
     return None if model is None else Teacher.load(model, classifier, devices.device)
-
-
-def print_translated(line: str) -> None:
-    """Print a line of the library, with its Python arguments as flags."""
-    say(in_flags(line))
 
 
 def _writers(recipe: Recipe, out: Path, watched: WatchOptions, done: int) -> list[Writer]:

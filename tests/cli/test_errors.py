@@ -1,4 +1,4 @@
-"""What the system refuses -> one line: the path, the reason in words, and the cure."""
+"""Error -> one line: what was refused, the reason in words, and the cure."""
 
 import errno
 import os
@@ -9,8 +9,9 @@ import pytest
 from cli.conftest import Adm
 
 from adm.app import cli
-from adm.app.cli import faults, said
-from adm.app.cli.faults import SENTENCES, sentence
+from adm.app.cli import after_stopping, errors
+from adm.app.cli.errors import SENTENCES, of_disk, option
+from adm.spec import SettingError
 from adm.store import files
 from adm.store.files import new_file, new_folder
 
@@ -24,14 +25,11 @@ def refusal(number: int, path: object = None) -> OSError:
 @pytest.mark.parametrize("number", [*SENTENCES, errno.ECONNRESET])
 @pytest.mark.parametrize("path", ["out/file", None, b"caf\xe9"])
 def test_every_refusal_is_a_sentence_with_a_cure(number: int, path: object) -> None:
-    told = sentence(refusal(number, path), AGAIN)
-    reason, semicolon, cure = told.partition("; ")
-    assert semicolon
-    assert cure
+    told = of_disk(refusal(number, path), AGAIN)
+    assert all(told.partition("; "))
     assert "Errno" not in told
     assert "{" not in told
-    assert "'" not in reason
-    if path == "out/file" and number not in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+    if path == "out/file" and number not in (errno.EMFILE, errno.ENOMEM):
         assert "out/file" in told
 
 
@@ -43,7 +41,8 @@ def test_every_refusal_is_a_sentence_with_a_cure(number: int, path: object) -> N
     ],
 )
 def test_a_verb_that_resumes_says_so(words: list[str], end: str) -> None:
-    line = said(refusal(errno.ENOSPC, "out"), words)
+    again = after_stopping(words, AGAIN)
+    line = errors.line(refusal(errno.ENOSPC, "out"), words, again)
     assert line == f"the disk that holds out is full; {end}"
 
 
@@ -56,7 +55,33 @@ def test_a_verb_that_resumes_says_so(words: list[str], end: str) -> None:
     ],
 )
 def test_a_message_of_the_library_stays(error: OSError) -> None:
-    assert sentence(error, AGAIN) == "out is not empty; choose another"
+    assert of_disk(error, AGAIN) == "out is not empty; choose another"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "spoken"),
+    [
+        ("classifier", None, "--classifier"),
+        ("upsampler_steps", "9", "--upsampler-steps 9"),
+        ("overwrite", "True", "--overwrite"),
+        ("use_labels", "False", "--without-label"),
+        ("grid", "karras:end=3", "--grid karras:end=3"),
+        ("sampler.eta", None, "eta of --sampler"),
+        ("unet.classes", "10", "--set unet.classes=10"),
+        ("unet.classes", None, "unet.classes"),
+        ("model", None, "MODEL"),
+    ],
+)
+def test_arguments_and_settings_have_the_names_of_options(
+    name: str, value: str | None, spoken: str
+) -> None:
+    assert option(name, value) == spoken
+
+
+def test_a_setting_is_refused_in_the_words_of_the_command_line() -> None:
+    error = SettingError("steps", "at most 20", 21, "or pass {grid=karras} or {use_labels=False}")
+    line = errors.line(error, [], AGAIN)
+    assert line == ("--steps must be at most 20, got 21; or pass --grid karras or --without-label")
 
 
 def test_a_failed_write_names_what_was_to_be_written(tmp_path: Path) -> None:
@@ -79,12 +104,12 @@ def test_a_failed_write_names_what_was_to_be_written(tmp_path: Path) -> None:
 
 
 def test_a_full_folder_for_temporary_files_is_named_with_its_variable() -> None:
-    told = sentence(refusal(errno.ENOSPC, tempfile.gettempdir()), AGAIN)
-    assert f"temporary files, {tempfile.gettempdir()}, is full; free space, or set TMPDIR" in told
+    told = of_disk(refusal(errno.ENOSPC, tempfile.gettempdir()), AGAIN)
+    assert "TMPDIR names another folder" in told
     inside = refusal(errno.ENOSPC, f"{tempfile.gettempdir()}/out")
-    assert "TMPDIR" not in sentence(inside, AGAIN)
-    absent = FileNotFoundError(errno.ENOENT, f"{faults.NO_TEMPORARY_FOLDER} found in ['/tmp']")
-    assert "set TMPDIR to one" in sentence(absent, AGAIN)
+    assert "TMPDIR" not in of_disk(inside, AGAIN)
+    absent = FileNotFoundError(errno.ENOENT, f"{errors.NO_TEMPORARY_FOLDER} found in ['/tmp']")
+    assert "set TMPDIR to one" in of_disk(absent, AGAIN)
 
 
 def test_a_full_disk_in_the_middle_of_a_verb_is_one_line(

@@ -1,0 +1,121 @@
+"""Error of the user -> one line that names the cure, in the words of the command line."""
+
+import errno
+import os
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from cyclopts import CycloptsError, MissingArgumentError
+
+from adm.shown import printable, short, shown
+from adm.store.files import of_system
+
+LONGEST_WORD, LONGEST_LINE = 400, 2000  # characters
+AROUND = 20  # characters shown before and after one that is not UTF-8
+LONG = re.compile(rf"\S{{{LONGEST_WORD},}}")
+POSITIONAL = ("model", "recipe", "data", "images", "samples")  # arguments without an option
+SPECS = ("sampler", "grid", "guide", "threshold")  # options whose values have parameters
+SWITCHES = {"use_labels": "--without-label", "settings": "--set"}  # that have other names here
+# What the system refuses; {it} is the path, and {again} how the command goes on.
+SENTENCES = {
+    errno.ENOSPC: "the disk that holds {it} is full; free space, then {again}",
+    errno.EDQUOT: "the quota of the disk that holds {it} is used up; free space, then {again}",
+    errno.EROFS: "{it} is on a disk that is read-only; choose another path",
+    errno.EACCES: "{it}: permission denied; change its permissions, or choose another path",
+    errno.EPERM: "{it}: permission denied; change its permissions, or choose another path",
+    errno.ENOENT: "{it} does not exist; check the path",
+    errno.ENOTDIR: "{it} is, or is in, a file where a folder is needed; choose another path",
+    errno.EISDIR: "{it} is a folder where a file is needed; choose another path",
+    errno.EMFILE: "too many files are open; raise the limit with `ulimit -n 4096`, then {again}",
+    errno.ENOMEM: "the memory is full; end other programs, then {again}",
+}
+OTHERWISE = "{it}: {reason}; choose another path, or resolve that error, then {again}"
+TEMPORARY = "; temporary files are there, and TMPDIR names another folder for them"
+NO_TEMPORARY_FOLDER = "No usable temporary directory"
+PREFIX = re.compile(r"^Invalid value for \S+: (?=cannot read )")  # the rest names the option again
+SWITCH = re.compile(r'^Invalid value for (\S+): unable to convert (".*") into bool\.$', re.DOTALL)
+
+
+def line(error: BaseException, words: Sequence[str], again: str) -> str:
+    """Return the message of an error as one short line without control characters.
+
+    Args:
+        words: of the command line.
+        again: how the command goes on, as in "run the same command again to resume".
+    """
+    text = printable(" ".join(_message(error, words, again).split()))
+    return short(LONG.sub(lambda word: short(word[0], LONGEST_WORD), text), LONGEST_LINE)
+
+
+def _message(error: BaseException, words: Sequence[str], again: str) -> str:
+    # Here, because pydantic, which it imports, takes a third of the time of `adm --help`.
+    from adm.spec import SettingError
+
+    if isinstance(error, SettingError):
+        return error.sentence(option(error.field), option)
+    if isinstance(error, CycloptsError):
+        return of_words(error, words)
+    if isinstance(error, OSError):
+        return of_disk(error, again)
+    if isinstance(error, MemoryError):
+        told = f" ({error})" if str(error) else ""
+        return f"the memory is full{told}; end other programs, or give less to do at a time"
+    if isinstance(error, UnicodeDecodeError | UnicodeEncodeError):
+        near = shown(error.object[max(error.start - AROUND, 0) : error.end + AROUND])
+        return f"a file or a name is not UTF-8, near {near}; write it in UTF-8, and try again"
+    return str(error)
+
+
+def option(name: str, value: str | None = None) -> str:
+    """Return what the command line calls an argument or a setting: `scale`, 2 -> `--scale 2`."""
+    first, dot, rest = name.partition(".")
+    if dot and first in SPECS:
+        return f"{rest} of --{first}"
+    if dot:
+        return name if value is None else f"--set {name}={value}"
+    if name in POSITIONAL:
+        return name.upper()
+    if name in SWITCHES:
+        return SWITCHES[name]
+    flag = f"--{name.replace('_', '-')}"
+    return flag if value in (None, "True") else f"{flag} {value}"
+
+
+def of_disk(error: OSError, again: str) -> str:
+    """Describe an error of the system; a message that says more than the system does stays."""
+    if NO_TEMPORARY_FOLDER in str(error):
+        return f"no folder for temporary files can be written; set TMPDIR to one, then {again}"
+    if not of_system(error):
+        return str(error) if error.errno is None else str(error.strerror)
+    path = error.filename2 if error.filename2 is not None else error.filename
+    it = "a file of this command" if path is None else os.fsdecode(path)
+    known = SENTENCES.get(error.errno or 0, OTHERWISE)
+    sentence = known.format(it=it, again=again, reason=str(error.strerror).lower())
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    # The folder itself: what is in it may be an --out.
+    return sentence + TEMPORARY * (is_full and Path(it) == Path(tempfile.gettempdir()))
+
+
+def of_words(error: CycloptsError, words: Sequence[str]) -> str:
+    """Describe words that are no command line."""
+    text = SWITCH.sub(r"\1 takes no value, got \2; write \1 alone", PREFIX.sub("", str(error)))
+    name = error.argument.name if error.argument is not None else "-"
+    taken = _taken_by_an_option(words)
+    if isinstance(error, MissingArgumentError) and taken and not name.startswith("-"):
+        return f"{name} is missing; it comes before the options, and {taken}"
+    return text
+
+
+def _taken_by_an_option(words: Sequence[str]) -> str | None:
+    """Say which option took several words, the last of which may have been meant otherwise."""
+    found, taker, values = None, "", list[str]()
+    for word in (*words, "--"):
+        if not word.startswith("-"):
+            values.append(word)
+            continue
+        if taker and len(values) > 1:
+            found = f"{taker} took {' '.join(values)}"
+        taker, values = word, []
+    return found
