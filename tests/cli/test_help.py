@@ -1,8 +1,10 @@
 """adm --help, adm VERB --help -> what there is, with examples; without loading torch."""
 
+import json
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from importlib import import_module
 from importlib.metadata import version
 
@@ -11,7 +13,10 @@ from cli.conftest import Adm
 from cyclopts import App
 
 import adm as adm_package
-from adm.app.cli import VERBS
+from adm.app.cli import GROUPS, VERBS
+from adm.recipes import recipe
+from adm.samplers.settings import KINDS
+from adm.spec import paths_of
 
 WITHOUT_TORCH = """
 import sys
@@ -35,13 +40,37 @@ def test_help_answers_without_loading_torch(words: list[str]) -> None:
     assert found.stdout
 
 
-def test_help_names_every_verb(adm: Adm) -> None:
+def test_help_names_every_verb_under_its_group(adm: Adm) -> None:
     answer = adm("--help")
     assert answer.status == 0
+    places = [answer.out.index(word) for word in GROUPS]
+    assert places == sorted(places)
     for verb, summary in VERBS.items():
-        assert verb in answer.out
+        assert f" {verb} " in answer.out
         assert summary.split(",")[0] in answer.out
-    assert "adm demo" in answer.out
+
+
+@pytest.mark.parametrize("topic", KINDS)
+def test_every_kind_is_explained_with_its_parameters(adm: Adm, topic: str) -> None:
+    answer = adm("help", topic, "--json")
+    told = json.loads(answer.out)
+    assert told.keys() == KINDS[topic].keys()
+    for name, kind in KINDS[topic].items():
+        assert told[name]["summary"]
+        assert told[name]["parameters"].keys() == {each.name for each in fields(kind)}
+        assert all(each["about"] for each in told[name]["parameters"].values()), name
+        assert f"--{topic} {name}" in adm("help", topic).out
+
+
+def test_the_settings_of_a_recipe_are_those_that_can_be_set(adm: Adm) -> None:
+    told = json.loads(adm("help", "recipe", "--json").out)
+    for name in ("digits", "digits-classifier", "fashion-biggan"):
+        chosen = recipe(name)
+        for path in told.keys() & set(paths_of(chosen)):
+            assert path.partition(".")[0] in {each.name for each in fields(chosen)}
+    assert {"unet.dropout", "train.learning_rate", "data.size", "gan.noise"} <= told.keys()
+    assert "whole number" in told["train.batch_size"]["type"]
+    assert "no topic 'smaple'" in adm("help", "smaple").refusal()
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -43,6 +43,7 @@ GROUPS = {  # what a person wants -> verbs and their summaries
     "Models": {
         "info": "Show the contents of a model file.",
         "recipes": "List the recipes, or show one with its settings.",
+        "help": "Explain samplers, grids, guides, thresholds or the settings of a recipe.",
     },
 }
 VERBS = {verb: text for verbs in GROUPS.values() for verb, text in verbs.items()}

@@ -38,7 +38,7 @@ def grid(
     Some images are sampled by 60 steps of DDIM. For any two of these levels, one step from the
     upper to the lower one leaves the trajectory by so much; the levels found are those whose steps
     leave it least in all (Chen et al. 2024). Several numbers of steps take no longer than one.
-    `adm sample --spacing searched` then visits the levels stored for its number of steps, those of
+    `adm sample --grid searched` then visits the levels stored for its number of steps, those of
     the nearest scale. They are stored in grids.json of a run folder, or in x.grids.json beside
     x.safetensors.
 
@@ -48,9 +48,9 @@ def grid(
 
         adm grid runs/digits --classifier runs/digits-classifier --scale 1 --steps 10
 
-        adm sample runs/digits --spacing searched --steps 10 --count 8 --out out/ten
+        adm sample runs/digits --grid searched:steps=10 --count 8 --out out/ten
 
-        adm sample fashion --spacing searched --steps 8 --scale 2 --count 8 --out out/eight
+        adm sample fashion --grid searched:steps=8 --scale 2 --count 8 --out out/eight
 
     Parameters
     ----------
@@ -90,8 +90,9 @@ def grid(
     from adm.models.stored_grids import file_of, store
 
     pipeline = load(model, classifier, None, device)
-    settings: dict[str, Any] = {"scale": scale, "start": start, "seed": seed}
-    settings |= {"steps": 2, "spacing": "even"}  # possible from any start; the teacher has others
+    # Two levels are possible from any start; the teacher has others.
+    even = "even:steps=2" if start is None else f"even:steps=2,start={start}"
+    settings: dict[str, Any] = {"scale": scale, "grid": even, "seed": seed}
     teacher = teacher_of(pipeline.generator(**settings))
     labels = pipeline.job(count=count, **settings).label_tensor
     total = count * teacher.sampling.grid.steps
@@ -99,7 +100,7 @@ def grid(
         found = search(teacher, labels, count, sorted({*steps}), coefficient, advance)
     store(teacher.model.path, found.grids)
     show(lambda: [asdict(each) for each in found.grids], as_json, lambda: _print(found.grids))
-    say(f"{file_of(teacher.model.path)}: the levels; use --spacing searched", as_json)
+    say(f"{file_of(teacher.model.path)}: the levels; use --grid searched", as_json)
     if plot is not None:
         draw(found, teacher.model.schedule, plot)
         say(f"{plot}: the levels over the deviation", as_json)

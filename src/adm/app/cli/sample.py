@@ -90,6 +90,7 @@ def sample(
     if budget is not None:
         how = budgets.fitted(how.pipeline(model), how, budget, frontier, model)
     pipeline = how.pipeline(model, upsampler)
+    how.check_used(pipeline)
     wanted = chosen
     if proportions is not None:
         wanted, count = labels_like(proportions, pipeline.classes, count), None

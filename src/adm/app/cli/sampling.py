@@ -136,6 +136,20 @@ class SamplingOptions:
 
         return load(model, self.classifier, upsampler, self.device, self.weak)
 
+    def check_used(self, pipeline: "Pipeline") -> None:
+        """Raise SettingError if a classifier or a weak model is given that guides nothing."""
+        from adm.spec import SettingError
+
+        sampling = pipeline.sampling.change(**self.settings)
+        kinds = [each.name for each in getattr(sampling, "guide", ())]
+        if self.weak is not None and "weak" not in kinds:
+            cure = "or leave {weak} out"
+            raise SettingError(
+                "guide", "a weak one beside {weak}, as in {guide=weak:scale=1.5}", cure=cure
+            )
+        if self.classifier is not None and not hasattr(sampling, "guide"):
+            raise SettingError("classifier", "left out for a GAN, which nothing guides")
+
     def joined(self) -> tuple["SamplingOptions", "Devices"]:
         """Join the ranks that were launched together; return these options on the own device."""
         from adm.app.cli.scoring import joined

@@ -61,21 +61,21 @@ def upsample(
     import torch
 
     from adm.generation.cascade import translated
-    from adm.generation.fit import not_upsampler
     from adm.generation.job import Job, LowRes
+    from adm.spec import SettingError
 
     how, devices = how.joined()
     pipeline = how.pipeline(model)
-    generator, shape = pipeline.generator(**how.settings), pipeline.model.low_shape
-    if shape is None:
-        raise not_upsampler(pipeline.model.path)
-    source = opened(images, pipeline.model, shrink, named=bool(generator.classes))
+    upsampler = pipeline.diffusion
+    if upsampler.low_shape is None:
+        raise SettingError("model", "an upsampler", upsampler.name, "see `adm sample`")
+    how.check_used(pipeline)
+    generator = pipeline.generator(**how.settings)
+    source = opened(images, upsampler, shrink, named=bool(generator.classes))
     number = len(source) if count is None else min(count, len(source))
     if number < 1:
-        raise ValueError(f"count must be at least 1, got {count}")
-    low = torch.stack(
-        [small(source.read(i), pipeline.model, shrink, images) for i in range(number)]
-    )
+        raise SettingError("count", "at least 1", count)
+    low = torch.stack([small(source.read(i), upsampler, shrink, images) for i in range(number)])
     labels = None
     if generator.classes:
         labels = translated(source.labels[:number].tolist(), source.classes, generator.classes)

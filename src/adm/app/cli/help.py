@@ -1,0 +1,175 @@
+"""adm help TOPIC -> kinds of samplers, grids, guides, thresholds; settings of a recipe.
+
+All of it is read from the dataclasses: a new kind is here without a line of its own.
+"""
+
+import inspect
+import re
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, Field, fields, is_dataclass
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from adm.app.cli.output import AsJson, show
+
+WIDTH = 100
+FAR = 50_000  # bounds that nobody meets are left out
+TOPICS = {
+    "sampler": "--sampler",
+    "grid": "--grid",
+    "guide": "--guide",
+    "threshold": "--threshold",
+    "recipe": "--set",
+}
+ENTRY = re.compile(r"^( {4})(\w+(?:, \w+)*): ", re.MULTILINE)
+SIGNS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+
+
+def help(topic: str | None = None, /, *, as_json: AsJson = False) -> None:
+    """Explain samplers, grids, guides, thresholds or the settings of a recipe.
+
+    A spec is a name, and after a colon its parameters: `ddim:eta=0.5`, `karras:steps=10,end=3`. A
+    list inside a value is separated by hyphens: `classifier:scale=2,interval=300-980`.
+
+    Examples:
+
+        adm help sampler
+
+        adm help guide
+
+        adm help recipe
+
+    Parameters
+    ----------
+    topic
+        sampler, grid, guide, threshold or recipe.
+    as_json
+        Print the names with their parameters as one JSON document.
+    """
+    if topic is None:
+        print("\n".join(f"adm help {name:10} values of {flag}" for name, flag in TOPICS.items()))
+        return
+    if topic not in TOPICS:
+        raise ValueError(f"no topic {topic!r}; give one of {', '.join(TOPICS)}, or adm VERB --help")
+    if topic == "recipe":
+        settings = _of_recipes()
+        show(lambda: settings, as_json, lambda: _print("--set SETTING=VALUE ...", settings))
+        return
+    # Imported here, so that --help does not load torch.
+    from adm.samplers.settings import KINDS
+
+    found = {name: _described(kind) for name, kind in KINDS[topic].items()}
+    show(lambda: found, as_json, lambda: _print_kinds(TOPICS[topic], found))
+
+
+def _described(kind: type[Any]) -> dict[str, Any]:
+    """Return the summary and the parameters of a dataclass."""
+    about = _attributes(kind)
+    hints = get_type_hints(kind, include_extras=True)
+    return {
+        "summary": (inspect.getdoc(kind) or "").partition("\n\n")[0].replace("\n", " "),
+        "parameters": {
+            each.name: _parameter(each, hints[each.name], about) for each in fields(kind)
+        },
+    }
+
+
+def _parameter(field: "Field[Any]", hint: Any, about: Mapping[str, str]) -> dict[str, str]:
+    default = field.default
+    if field.default_factory is not MISSING:
+        default = field.default_factory()
+    return {
+        "type": _type(hint),
+        "default": "" if default is MISSING else str(default).lower(),
+        "about": about.get(field.name, ""),
+    }
+
+
+def _of_recipes() -> dict[str, Any]:
+    """Return path -> type, default and meaning of every setting of a recipe of any kind."""
+    from adm.recipes import ClassifierRecipe, DiffusionRecipe, GANRecipe
+
+    found: dict[str, Any] = {}
+    for kind in (DiffusionRecipe, ClassifierRecipe, GANRecipe):
+        found |= {path: each for path, each in _settings(kind, "") if path not in found}
+    return found
+
+
+def _settings(kind: type[Any], prefix: str) -> Iterator[tuple[str, dict[str, str]]]:
+    about = _attributes(kind)
+    hints = get_type_hints(kind, include_extras=True)
+    for each in fields(kind):
+        parts = [one for one in _alternatives(hints[each.name]) if is_dataclass(one)]
+        if not parts:
+            yield f"{prefix}{each.name}", _parameter(each, hints[each.name], about)
+        for part in parts:
+            yield from _settings(part, f"{prefix}{each.name}.")  # type: ignore[arg-type]
+
+
+def _attributes(kind: type[Any]) -> dict[str, str]:
+    """Return name -> text of the attributes in a docstring, and in those of its bases."""
+    found: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        text = (base.__doc__ or "").partition("Attributes:\n")[2].partition("\n    Raises:")[0]
+        pieces = ENTRY.split(textwrap.indent(textwrap.dedent(text), "    "))[1:]
+        for names, about in zip(pieces[1::3], pieces[2::3], strict=True):
+            found |= dict.fromkeys(names.split(", "), " ".join(about.split()).rstrip("."))
+    return found
+
+
+def _alternatives(hint: Any) -> list[Any]:
+    if get_origin(hint) is Annotated:
+        return _alternatives(get_args(hint)[0])
+    if get_origin(hint) in (Union, UnionType):
+        return [each for part in get_args(hint) for each in _alternatives(part)]
+    return [hint]
+
+
+def _type(hint: Any) -> str:
+    """Describe a type in words, with its bounds."""
+    if get_origin(hint) is Annotated:
+        inner, *extras = get_args(hint)
+        limits = [f"{SIGNS[name]} {value:g}" for name, value in _bounds(extras)]
+        return " ".join([_type(inner), " and ".join(limits)]).strip()
+    if get_origin(hint) in (Union, UnionType):
+        return " or ".join(_type(each) for each in get_args(hint))
+    if get_origin(hint) is Literal:
+        return " or ".join(map(str, get_args(hint)))
+    if get_origin(hint) is tuple:
+        inner = [each for each in get_args(hint) if each is not ...]
+        return f"{'pair' if len(inner) == 2 else 'list'} of {_type(inner[0])}"
+    names = {int: "whole number", float: "number", bool: "true or false", str: "text"}
+    return (
+        "none" if hint is NoneType else names.get(hint, getattr(hint, "__name__", "spec").lower())
+    )
+
+
+def _bounds(extras: list[Any]) -> Iterator[tuple[str, float]]:
+    for each in extras:
+        for limit in getattr(each, "metadata", ()):
+            for name in SIGNS:
+                if hasattr(limit, name) and getattr(limit, name) < FAR:
+                    yield name, getattr(limit, name)
+
+
+def _print_kinds(flag: str, found: Mapping[str, Any]) -> None:
+    for name, kind in found.items():
+        print(f"{flag} {name}")
+        print(textwrap.indent(textwrap.fill(kind["summary"], WIDTH - 4), "    "))
+        _print_parameters(kind["parameters"])
+        print()
+
+
+def _print(title: str, settings: Mapping[str, Any]) -> None:
+    print(title)
+    _print_parameters(settings)
+
+
+def _print_parameters(parameters: Mapping[str, Any]) -> None:
+    for name, each in parameters.items():
+        default = f", default {each['default']}" if each["default"] else ""
+        about = f"{each['about']} ({each['type']}{default})".strip()
+        lines = textwrap.fill(about, WIDTH - 12).splitlines()
+        print(f"    {name}")
+        print(textwrap.indent("\n".join(lines), " " * 8))
