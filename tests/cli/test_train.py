@@ -13,8 +13,7 @@ from cli.conftest import Adm
 from PIL import Image
 
 from adm.app.cli import training
-from adm.models.identity import identity
-from adm.models.load import load_any
+from adm.models.identity import identify
 from adm.processes import Devices
 from adm.recipes.schema import to_json
 from adm.training import checkpoint
@@ -56,7 +55,7 @@ def test_a_student_is_trained_and_sampled(adm: Adm, tmp_path: Path) -> None:
     shown = adm("info", tmp_path / "run")
     assert "by trajectory distillation, for scales 0 to 4" in shown.out
     for path in (teacher, guide):
-        assert f"sha256 {identity(load_any(path))['sha256'][:12]}" in shown.out
+        assert f"sha256 {identify(path)[:12]}" in shown.out
     made = adm(
         *("sample", tmp_path / "run", "--steps", "1", "--scale", "2", "--classes", "all:1"),
         *("--device", "cpu", "--out", tmp_path / "out"),
