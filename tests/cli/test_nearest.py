@@ -70,7 +70,7 @@ def test_a_sample_is_called_by_its_file_and_class(
         rows.extend(drawn)
         return Image.new("L", (1, 1))
 
-    monkeypatch.setattr("adm.pictures.sheet", noted)
+    monkeypatch.setattr("adm.app.scoring.nearest.sheet", noted)
     answer = adm("nearest", "made", *WORDS[2:], "--report", "n.json", "--count", "1")
     assert answer.status == 0, answer.err
     assert rows[0].name == "ant_seed5_000000.png\nant"
@@ -82,9 +82,9 @@ def test_a_sample_is_called_by_its_file_and_class(
 
 
 BAD = {
-    "quantile": (("--quantile", "1.5"), "--quantile must be between 0 and 1, got 1.5"),
-    "no neighbours": (("--neighbours", "0"), "--neighbours must be from 1 to 40"),
-    "too many neighbours": (("--neighbours", "41"), "--neighbours must be from 1 to 40"),
+    "quantile": (("--quantile", "1.5"), "quantile must be between 0 and 1, got 1.5"),
+    "no neighbours": (("--neighbours", "0"), "neighbours must be from 1 to 40"),
+    "too many neighbours": (("--neighbours", "41"), "neighbours must be from 1 to 40"),
     "count": (("--count", "0"), "count must be at least 1"),
     "no picture": (("--out", "n.jpg"), "give --out n.jpg.png"),
     "a folder for the picture": (("--out", "folder.png"), "folder.png is a folder; give --out"),
@@ -94,7 +94,10 @@ BAD = {
     ),
     "a picture nowhere": (("--out", UNWRITABLE), "/proc cannot be written"),
     "a report nowhere": (("--report", "/proc/n.json"), "/proc cannot be written"),
-    "arrays at another size": (("--size", "16"), "size=(16, 16) is for image files"),
+    "arrays at another size": (
+        ("--size", "16"),
+        "size must be left out for the arrays of samples.npz, which are 8x8",
+    ),
 }
 
 
@@ -110,10 +113,10 @@ def test_what_cannot_be_done_is_refused_before_features_are_extracted(
 
 def test_small_arrays_get_no_margins(here: Path, adm: Adm) -> None:
     answer = adm("nearest", "small.npz", *WORDS[2:], "--size", 8)
-    assert "small.npz holds arrays of 6x6" in answer.refusal()
+    assert "size must be left out for the arrays of small.npz" in answer.refusal()
 
 
-SIZES = "has images of 6x6 and the reference of 8x8; set --resize to-reference to resize them"
+SIZES = "resize must be given, since small.npz has images of 6x6 and the reference of 8x8"
 
 
 def test_samples_of_another_size_are_refused_as_adm_evaluate_refuses_them(

@@ -119,14 +119,6 @@ def test_no_temporary_folder_is_left_however_the_process_ends(temporary: Path) -
     assert not [*temporary.iterdir()]
 
 
-def test_a_folder_that_one_process_cannot_make_is_everyone_s_failure(tmp_path: Path) -> None:
-    (tmp_path / "1").write_text("a file")
-    for each in together(
-        2, lambda d: extract(spots(COUNT), blocks(), Extraction(d, work=tmp_path / str(d.rank)))
-    ):
-        assert isinstance(each, FileExistsError)
-
-
 def test_each_rank_extracts_a_share_of_its_own() -> None:
     source, counts = spots(COUNT), []
     features = blocks(on_extract=lambda images: counts.append(len(images)))
@@ -213,21 +205,6 @@ def test_what_is_kept_counts_for_the_same_images_and_features_only(tmp_path: Pat
     assert same(extract(fewer, other, Extraction(work=tmp_path)), extract(fewer, blocks("others")))
 
 
-def test_a_damaged_part_is_made_again(tmp_path: Path) -> None:
-    source = spots(COUNT)
-    extract(source, blocks(), Extraction(work=tmp_path))
-    file = tmp_path / "00000008-00000016.npz"
-    file.write_bytes(file.read_bytes()[:300])
-    assert same(extract(source, blocks(), Extraction(work=tmp_path)), extract(source, blocks()))
-
-
-def test_processes_that_share_no_folder_are_told_so(tmp_path: Path) -> None:
-    each = together(
-        2, lambda d: extract(spots(COUNT), blocks(), Extraction(d, work=tmp_path / str(d.rank)))
-    )
-    assert all("a folder that all ranks share" in str(one) for one in each)
-
-
 @pytest.mark.parametrize("old", ["others' images", "others' features"])
 def test_what_lies_in_a_folder_that_is_not_shared_slips_into_nothing(
     tmp_path: Path, old: str
@@ -255,10 +232,6 @@ def test_the_digest_is_of_every_byte_and_of_the_order() -> None:
         of_all = together(3, lambda d, each=each: digest_of(each, d))
         assert of_all == [extract(each, blocks()).digest] * 3
     assert np.array_equal(hashes_of(images), extract(changed, blocks()).hashes)
-
-
-def test_images_of_one_class_have_no_labels() -> None:
-    assert extract(spots(10, classes=1), blocks()).labels is None
 
 
 @pytest.mark.parametrize("count", [0, 1])

@@ -2,11 +2,9 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import tiny
-import torch
 
 import adm
 from adm.app.cli import main
@@ -119,33 +117,3 @@ def test_features_are_cached_where_it_is_asked_for(places: dict[str, Path], tmp_
     )
     assert first.scores == again.scores
     assert list((tmp_path / "w" / "samples").iterdir())
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"seed": -1}, "seed must be 0 or more"),
-        ({"resamples": 1}, r"resamples=\.\.\. must be at least 2, got 1"),
-    ],
-)
-def test_options_out_of_range_are_refused(options: dict[str, int], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        Comparison(**options)
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"samples": torch.zeros(4, 1, 8, 8)}, "samples must be .* data spec, got Tensor$"),
-        ({"samples": 3}, "samples must be .* data spec, got int 3"),
-        (
-            {"reference": None},
-            "reference must be a reference, .* got NoneType None",
-        ),
-        ({"features": 3}, "features must be a features spec such as 'inception', got int 3"),
-        ({"comparison": 3}, r"comparison must be Comparison\(...\), got int 3"),
-    ],
-)
-def test_an_argument_of_another_type_is_named(given: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        adm.evaluate(**{"samples": "nowhere", "reference": "nowhere", **given})

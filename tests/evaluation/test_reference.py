@@ -14,7 +14,6 @@ from adm.app.scoring import (
     is_reference,
     load_reference,
     make_reference,
-    reference,
 )
 from adm.app.scoring.reference import Reference, reference_of, stored_rows, stored_statistics
 from adm.data import open_source
@@ -218,29 +217,10 @@ def test_files_that_are_no_npz_are_refused(tmp_path: Path) -> None:
         load_reference(path)
 
 
-def test_a_name_in_capitals_is_taken(tmp_path: Path) -> None:
-    path = released(tmp_path / "small.npz").rename(tmp_path / "REF.NPZ")
-    assert is_reference(path)
-    assert load_reference(path).count is None
-
-
 def test_features_that_move_together_are_no_damage(tmp_path: Path) -> None:
     alike = np.random.default_rng(0).normal(size=200)[:, None] * np.arange(-8, 8)
     path = released(tmp_path / "alike.npz", sigma=np.cov(alike.T).astype(np.float32))
     assert load_reference(path).statistics.covariance.shape == (16, 16)
-
-
-def test_a_file_that_cannot_be_written_leaves_nothing(
-    made: Reference, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(path: Path, entries: object) -> None:
-        path.write_bytes(b"half of it")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(reference, "write_npz", full)
-    with pytest.raises(OSError, match="No space"):
-        made.save(tmp_path / "ref.npz")
-    assert not [*tmp_path.iterdir()]
 
 
 @pytest.mark.parametrize("about", ["{", "[" * 200_000, '{"manifest": ' * 80 + "{}" + "}" * 80])
@@ -249,10 +229,3 @@ def test_words_of_a_file_that_are_no_json_within_bounds_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=r"odd\.npz: the array `adm` must hold a JSON object"):
         load_reference(released(tmp_path / "odd.npz", adm=np.array(about)))
-
-
-def test_a_name_that_would_not_be_read_again_is_refused(made: Reference, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"name it ref.npz"):
-        made.save(tmp_path / "ref")
-    with pytest.raises(ValueError, match="images must be at least 2, got 1"):
-        make_reference(spots(COUNT), blocks(), images=1)

@@ -32,13 +32,6 @@ def test_names_are_shown_as_they_are(name: str) -> None:
     assert text.count(f"({name} network)") == 2  # of the score, and above the classes
 
 
-def test_what_is_not_known_is_no_number_in_json() -> None:
-    report = Report("it", {"frechet": Score(2.0), "recall": Score(1.0, 0.5, 1.0)}, {})
-    told = report.to_json()["scores"]
-    assert [told["frechet"][key] for key in Score._fields] == [2.0, None, None]
-    assert [told["recall"][key] for key in Score._fields] == [1.0, 0.5, 1.0]
-
-
 def test_classes_without_any_value_have_no_table() -> None:
     few, enough = ClassScores("ant", 3, 40), ClassScores("bee", 30, 40, 1.0, 0.5, 0.25)
     assert "by class" not in shown(Report("it", {}, {}, [few, few]))

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from evaluation.stubs import blocks, spots, taken
 
-from adm.app.scoring import FeatureSet, Reference, extract, scores, title
+from adm.app.scoring import FeatureSet, Reference, extract, scores
 from adm.app.scoring.classes import LEAST, class_scores, frechet_of_few
 from adm.app.scoring.reference import reference_of
-from adm.app.scoring.scores import FLOAT16, SCORES, USUAL, probabilities
+from adm.app.scoring.scores import SCORES, probabilities
 from adm.data.source import in_memory
 from adm.metrics import (
     frechet_distance,
@@ -116,14 +116,6 @@ def test_an_extrapolation_is_less_sure_than_what_it_starts_from_on_both_sides(
     assert below == pytest.approx(math.hypot(plain.value - plain.low, error))
 
 
-def test_a_class_score_takes_at_most_200_resamples(real: Reference, other: FeatureSet) -> None:
-    few, most, more = (
-        scores(other, real, only=["inception_score"], resamples=count) for count in (50, 200, 400)
-    )
-    assert few != most
-    assert most == more
-
-
 def test_two_halves_of_one_set_are_alike() -> None:
     source = spots(2 * COUNT)
     halves = [taken(source, list(range(side, 2 * COUNT, 2))) for side in (0, 1)]
@@ -147,11 +139,6 @@ def test_the_order_of_the_images_changes_nothing(real: Reference) -> None:
     )
     for key, score in usual.items():
         assert shuffled[key].value == pytest.approx(score.value, rel=1e-6), key
-
-
-def test_scores_follow_from_the_seed(real: Reference, other: FeatureSet) -> None:
-    assert scores(other, real) == scores(other, real)
-    assert scores(other, real) != scores(other, real, seed=1)
 
 
 @pytest.mark.parametrize("key", ["frechet", "spatial_frechet", "kernel_distance"])
@@ -191,20 +178,6 @@ def test_what_cannot_be_had_is_left_out(real: Reference, other: FeatureSet) -> N
     assert set(scores(other, real, only=["recall"])) == {"recall"}
     with pytest.raises(ValueError, match="no score 'fid'; choose from frechet"):
         scores(other, real, only=["fid"])
-
-
-def test_float16_is_there_when_asked_for(real: Reference, other: FeatureSet) -> None:
-    found = scores(other, real, only=(*USUAL, *FLOAT16))
-    assert found["precision_float16"].value == pytest.approx(found["precision"].value, abs=0.1)
-    assert set(FLOAT16).isdisjoint(scores(other, real))
-
-
-def test_only_inception_s_numbers_have_the_short_names() -> None:
-    short = {title(key, "inception") for key in SCORES}
-    assert {"FID", "sFID", "KID", "Inception Score", "precision (inception)"} <= short
-    for key in SCORES:
-        assert title(key, "dinov2").endswith("(dinov2)")
-        assert not {"FID", "KID", "Inception"} & set(title(key, "dinov2").split())
 
 
 def test_probabilities_bear_any_logits() -> None:

@@ -105,7 +105,8 @@ def _port(state: State) -> nn.Module:
     except ImportError:
         raise ValueError(
             "Inception's features need the package torch-fidelity, which is not installed; "
-            f"{installing('inception')}"
+            f"{installing('inception')}; or choose others, such as "
+            "efficientnet-lite0, whose distances are not FID"
         ) from None
     # It unpickles its weights with code execution allowed, so it gets a file that was written here.
     ours = io.BytesIO()
@@ -140,5 +141,6 @@ def _cure() -> str:
     place = Path(torch.hub.get_dir()) / "checkpoints" / FILES[0]
     return (
         f"open the features inception+download, which downloads them; or download {URL} yourself, "
-        f"and save it as {place} or open the features inception:/PATH"
+        f"and save it as {place} or open the features inception:/PATH; or choose features without "
+        "a download, such as efficientnet-lite0, whose distances are not FID"
     )

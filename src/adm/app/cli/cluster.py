@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from adm.app.cli import lists, places, values
 from adm.app.cli.output import OUT, AsJson, say, show
 from adm.app.cli.progress import progress
-from adm.app.cli.scoring import extracted, features_named, joined, part, with_cache
+from adm.app.cli.scoring import extracted, joined, with_cache
 from adm.shown import shown
 
 if TYPE_CHECKING:  # so that --help does not load torch
@@ -105,6 +105,7 @@ def cluster(
     from adm.app.scoring import Extraction, cluster_page
     from adm.app.scoring.cluster_list import read_record, request, write_list
     from adm.app.scoring.clusters import Clustering, find_clusters
+    from adm.features import open_features
 
     how = Clustering(clusters=count, seed=seed, starts=starts)
     devices = joined(device)
@@ -112,7 +113,7 @@ def cluster(
     how.fits(len(own.source))
     other = "train" if split == "test" else "test"
     others = _opened(data, other, labels, size, channels) if both_splits else None
-    network = features_named(features, devices)
+    network = open_features(features, devices.device)
     asked = devices.once(lambda: request(own, network, how, others))
     record = devices.once(lambda: read_record(asked, out))
     if record and (page is None or devices.once(lambda: cluster_page.shows(page, record))):
@@ -121,10 +122,10 @@ def cluster(
             say(f"{out}: complete; {record}", as_json)
         return
     with with_cache(Extraction(devices, batch_size, work), out) as extraction:
-        seen = extracted(network, own.source, part(extraction, "images"))
+        seen = extracted(network, own.source, extraction.part("images"))
         more = None
         if others is not None:
-            more = others.names, extracted(network, others.source, part(extraction, "others"))
+            more = others.names, extracted(network, others.source, extraction.part("others"))
 
         def act() -> None:
             with progress("clustering", how.fits(len(own.source)), "starts") as advance:

@@ -7,14 +7,7 @@ from cyclopts import Parameter
 
 from adm.app.cli import lists, places
 from adm.app.cli.output import OUT, AsJson, say, show
-from adm.app.cli.scoring import (
-    DEFAULT_FEATURES,
-    extracted,
-    features_named,
-    joined,
-    part,
-    with_cache,
-)
+from adm.app.cli.scoring import DEFAULT_FEATURES, extracted, joined, with_cache
 from adm.data.naming import ARCHIVE, at_home
 from adm.store.files import new_file, write_text
 
@@ -96,15 +89,16 @@ def compare(
     # Imported here, so that --help does not load torch.
     from adm.app.scoring import Extraction
     from adm.app.study import comparison as library
+    from adm.features import open_features
 
     devices = joined(device)
     sources = _opened(images, split, size, channels)
     every = library.shared_classes(sources)
     shown = library.shared_classes(sources, classes) if classes else every[:SHOWN]
-    network = features_named(features, devices)
+    network = open_features(features, devices.device)
     with with_cache(Extraction(devices, batch_size, work), out) as extraction:
         seen = [
-            extracted(network, source, part(extraction, str(number)))
+            extracted(network, source, extraction.part(str(number)))
             for number, source in enumerate(sources)
         ]
 

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from adm.app.cli import lists, places
 from adm.app.cli.output import OUT, AsJson, say, show
 from adm.app.cli.sampling import SamplingOptions
-from adm.app.cli.scoring import joined, suggesting, with_cache, with_progress
+from adm.app.cli.scoring import joined, with_cache, with_progress
 
 if TYPE_CHECKING:  # so that --help does not load torch
     from adm.generation.job import Job
@@ -146,7 +146,7 @@ def evaluate(
     assert scored is not None  # `_check_one_of` has refused
     compared = [samples or (samples_of, how, chosen, count), reference, features, comparison]
     cached = with_cache(Extraction(devices, batch_size, work), out, compared)
-    with cached as extraction, suggesting():
+    with cached as extraction:
         report = compare(scored, reference, features, comparison, extraction, with_progress)
         if out is not None:
             devices.once(lambda: report.save(out))

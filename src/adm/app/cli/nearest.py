@@ -5,22 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from adm.app.cli import lists, places
 from adm.app.cli.output import OUT, AsJson, say, show
-from adm.app.cli.scoring import (
-    DEFAULT_FEATURES,
-    extracted,
-    features_named,
-    joined,
-    part,
-    with_cache,
-)
+from adm.app.cli.scoring import DEFAULT_FEATURES, extracted, joined, with_cache
+from adm.spec import SettingError
 from adm.store.files import new_file, write_json
 
-ACROSS = 16  # most characters of a line below an image
-
 if TYPE_CHECKING:
-    from PIL import Image
-
-    from adm.app.scoring.nearest import NearestImages
     from adm.data import Source
 
 
@@ -105,36 +94,38 @@ def nearest(
         raise ValueError(f"the picture is a PNG file, got --out {out}; give --out {out.name}.png")
     # Imported here, so that --help does not load torch.
     from adm.app.scoring import Extraction, at_size
-    from adm.app.scoring.nearest import equal_pixels, nearest_images, summary, to_json
+    from adm.app.scoring.nearest import (
+        check_arguments,
+        equal_pixels,
+        nearest_images,
+        picture,
+        summary,
+        to_json,
+    )
+    from adm.features import open_features
 
     if count < 1:
-        raise ValueError(f"--count must be at least 1, got {count}")
-    if not 0 < quantile < 1:
-        raise ValueError(f"--quantile must be between 0 and 1, got {quantile}; 0.01 is usual")
+        raise SettingError("count", "at least 1", count)
     devices = joined(device)
     ours, theirs = _opened(samples, data, split, lists.height_and_width(size), channels)
-    if not 1 <= neighbours <= len(theirs):
-        raise ValueError(
-            f"--neighbours must be from 1 to {len(theirs)}, the number of training images, got "
-            f"{neighbours}"
-        )
+    check_arguments(len(theirs), neighbours, quantile)
     ours = at_size(ours, theirs.shape[1:], resize)
-    network = features_named(features, devices)
+    network = open_features(features, devices.device)
     with with_cache(Extraction(devices, batch_size, work), out) as extraction:
-        mine = extracted(network, ours, part(extraction, "samples"))
-        real = extracted(network, theirs, part(extraction, "data"))
+        mine = extracted(network, ours, extraction.part("samples"))
+        real = extracted(network, theirs, extraction.part("data"))
 
         def act() -> None:
             found = nearest_images(
                 mine.pool,
                 real.pool,
                 equal_pixels(mine.hashes, real.hashes),
-                k=neighbours,
+                neighbours=neighbours,
                 quantile=quantile,
                 device="cuda" if devices.device.type == "cuda" else "cpu",
             )
             with new_file(out) as file:
-                _picture(found, ours, theirs, count, network.name).save(file, "PNG")
+                picture(found, ours, theirs, count, network.name).save(file, "PNG")
             described = to_json(found, network.name, ours, theirs)
             if report is not None:
                 write_json(report, described)
@@ -158,46 +149,3 @@ def _opened(
             f"{theirs.shape[0]}; give --channels, which applies to both"
         )
     return ours, theirs
-
-
-def _picture(
-    found: "NearestImages", samples: "Source", data: "Source", count: int, features: str
-) -> "Image.Image":
-    """Draw a row per sample: the sample, then its neighbours with distance, class and file."""
-    from adm.app.scoring.nearest import class_of
-    from adm.pictures import LONGEST, Row, sheet
-
-    def named(index: int) -> list[str]:
-        kind = class_of(data, index)
-        return [*([_cut(kind, ACROSS)] if kind else []), _file(data, index, "image", ACROSS)]
-
-    rows = []
-    for index in found.order[:count].tolist():
-        near = found.indices[index].tolist()
-        images, _ = data.batch(near)
-        mark = "copy" if found.equal[index] >= 0 else "near" if found.flagged[index] else ""
-        own = samples.batch([index])[0][0]
-        distances = [f"{distance:.3g}" for distance in found.distances[index]]
-        told = zip(distances, map(named, near), strict=True)
-        captions = [mark, *("\n".join([distance, *words]) for distance, words in told)]
-        name = [_file(samples, index, "sample", LONGEST), class_of(samples, index) or ""]
-        rows.append(Row("\n".join(filter(None, name)), [own, *images], captions))
-    title = f"Nearest in {data.name} by {features}; near: below {found.threshold:.3g}"
-    headings = [("sample", 1), ("nearest, with distances", found.indices.shape[1])]
-    return sheet(f"{title}, copy: the same pixels", headings, rows)
-
-
-def _file(source: "Source", index: int, what: str, most: int) -> str:
-    """Return the name of an image's file, or its index, in up to `most` characters."""
-    from adm.app.scoring.nearest import file_of
-
-    path = file_of(source, index)
-    return _cut(path.rpartition("/")[2], most) if path else f"{what} {index}"
-
-
-def _cut(name: str, most: int) -> str:
-    """Shorten a name in its middle, since files often differ at their ends only."""
-    if len(name) <= most:
-        return name
-    end = most // 2
-    return f"{name[: most - end - 1]}…{name[-end:]}"

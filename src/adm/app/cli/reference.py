@@ -5,14 +5,7 @@ from typing import Annotated
 
 from adm.app.cli import lists, places
 from adm.app.cli.output import OUT, AsJson, say, show
-from adm.app.cli.scoring import (
-    DEFAULT_FEATURES,
-    features_named,
-    joined,
-    part,
-    with_cache,
-    with_progress,
-)
+from adm.app.cli.scoring import DEFAULT_FEATURES, joined, with_cache, with_progress
 
 
 def reference(
@@ -82,9 +75,10 @@ def reference(
         raise ValueError(f"a reference is an .npz file, got --out {out}; give --out {out.name}.npz")
     from adm.app.scoring import Extraction, make_reference, open_images
     from adm.app.scoring.images import first
+    from adm.features import open_features
 
     devices = joined(device)
-    chosen = features_named(features, devices)
+    chosen = open_features(features, devices.device)
     source = open_images(
         data, split=split, size=lists.height_and_width(size), channels=channels, labels=labels
     ).source
@@ -93,7 +87,7 @@ def reference(
     with with_cache(Extraction(devices, batch_size, work), out) as extraction:
         what = f"extracting features of {source.name}"
         with with_progress(extraction, what, len(source)) as shown:
-            made = make_reference(source, chosen, part(shown, "reference"))
+            made = make_reference(source, chosen, shown.part("reference"))
         devices.once(lambda: made.save(out))
     if devices.main:
         kept = 0 if made.images is None else len(made.images)

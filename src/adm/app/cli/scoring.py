@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from adm.app.cli.progress import progress
 
 if TYPE_CHECKING:  # so that --help does not load torch
-    from adm.app.scoring import Extraction, FeatureSet, Reference
+    from adm.app.scoring import Extraction, FeatureSet
     from adm.app.study.scoring import Scorer
     from adm.data import Source
     from adm.features import Features
@@ -29,47 +29,6 @@ def joined(device: str | None) -> "Devices":
     if not launched():
         return Devices(pick(device))
     return join(pick(device) if device else None, stall=LONGEST_WAIT)
-
-
-@contextmanager
-def suggesting() -> Iterator[None]:
-    """Add to an error about Inception the features that need no download."""
-    try:
-        yield
-    except ValueError as error:
-        if "inception" not in str(error).lower() or "not FID" in str(error):
-            raise
-        raise ValueError(
-            f"{error}; or give --features efficientnet-lite0 or others (docs/features.md), "
-            "whose distances are not FID"
-        ) from None
-
-
-def features_named(name: str, devices: "Devices") -> "Features":
-    """Open features; an error about Inception suggests others, which need no download."""
-    from adm.features import open_features
-
-    with suggesting():
-        return open_features(name, devices.device)
-
-
-def features_for(
-    wanted: Sequence[str] | None, references: "Sequence[Reference]", devices: "Devices"
-) -> list["Features"]:
-    """Open the features that are wanted; if none are, those that the references record.
-
-    Without references, they are Inception's.
-
-    Args:
-        wanted: features specs of the caller.
-        references: from files, which name only features that come with this package.
-    """
-    from adm.features import recorded_features
-
-    if wanted or not references:
-        return [features_named(name, devices) for name in wanted or [DEFAULT_FEATURES]]
-    with suggesting():
-        return [recorded_features(each.features, each.name, devices.device) for each in references]
 
 
 @contextmanager
@@ -168,13 +127,6 @@ def _writable(folder: Path) -> bool:
     return True
 
 
-def part(extraction: "Extraction", name: str) -> "Extraction":
-    """Return the extraction with a sub-folder of its cache, for one of several sets of images."""
-    if extraction.work is None:
-        return extraction
-    return replace(extraction, work=extraction.work / name)
-
-
 def _remove_empty(folder: Path) -> None:
     """Remove a folder that holds no files, and its empty sub-folders."""
     for each in (*folder.glob("*/"), folder):
@@ -189,9 +141,17 @@ def scorers_for(
     out: Path,
     extraction: "Extraction",
 ) -> list["Scorer"]:
-    """Return features, each with its reference, read from a file or computed from data."""
+    """Return features, each with its reference, read from a file or computed from data.
+
+    Args:
+        specs: references: files, or one data set.
+        wanted: features; by default those that the files record, or Inception's.
+        data: opens the data set.
+        out: the folder of the study, which keeps references.
+    """
     from adm.app.scoring import is_reference, load_reference
     from adm.app.study.scoring import Scorer, cached_completion
+    from adm.features import open_features, recorded_features
 
     files = [spec for spec in specs if is_reference(spec)]
     if len(files) != len(specs) and len(specs) != 1:
@@ -199,8 +159,11 @@ def scorers_for(
             f"references are {', '.join(specs)}; give one data set, or a file of adm reference for "
             "each of the features"
         )
-    opened = [load_reference(file) for file in files]
-    networks = features_for(wanted, opened, extraction.devices)
+    opened, device = [load_reference(file) for file in files], extraction.devices.device
+    if wanted or not files:
+        networks = [open_features(name, device) for name in wanted or [DEFAULT_FEATURES]]
+    else:
+        networks = [recorded_features(each.features, each.name, device) for each in opened]
     if not files:
         return _from_data(data(), networks, out, extraction)
     if len(networks) != len(files):

@@ -274,7 +274,9 @@ def fit(
         with threadpool_limits(1):  # the order of sums depends on the number of threads
             search = MiniBatchKMeans(count, **settings).fit(points.values)
             ids = search.predict(points.values)
-        fitted.append(_by_size(points, np.asarray(ids, np.int64), search.cluster_centers_))
+        fitted.append(
+            _by_size(points, np.asarray(ids, np.int64), np.asarray(search.cluster_centers_))
+        )
         advance(1)
     best = min(fitted, key=lambda clusters: clusters.inertia)
     full = int((best.sizes > 0).sum())

@@ -30,6 +30,7 @@ from adm.generation.samples import Samples
 from adm.metrics.bootstrap import RESAMPLES
 from adm.metrics.manifold import DENSITY_NEIGHBOURS
 from adm.processes import Devices
+from adm.spec import SettingError
 
 DEFAULT_FEATURES = "inception"
 RESIZE = ("to-reference", "none")
@@ -57,7 +58,7 @@ class Comparison:
         seed: random seed of the resamples and of the subsets of images.
 
     Raises:
-        ValueError: `seed` is negative, `resamples` is less than 2, or `resize` is unknown.
+        SettingError: `seed` is negative, `resamples` is less than 2, or `resize` is unknown.
     """
 
     split: str = "train"
@@ -71,13 +72,11 @@ class Comparison:
 
     def __post_init__(self) -> None:
         if self.seed < 0:
-            raise ValueError(f"seed must be 0 or more, got {self.seed}")
+            raise SettingError("seed", "0 or more", self.seed)
         if self.resamples < 2:
-            raise ValueError(
-                f"resamples=... must be at least 2, got {self.resamples}; 1000 is usual"
-            )
+            raise SettingError("resamples", "at least 2", self.resamples, "1000 is usual")
         if self.resize not in (None, *RESIZE):
-            raise ValueError(f"resize must be {' or '.join(RESIZE)}, got {self.resize!r}")
+            raise SettingError("resize", " or ".join(RESIZE), self.resize)
 
     @property
     def unchanged(self) -> bool:
@@ -125,9 +124,9 @@ def evaluate(
     against = _reference(reference, options)
     size = against.size if isinstance(against, Reference) else against.shape[1:]
     source = at_size(source, size, options.resize)
-    chosen, real = _with_features(against, features, _part(extraction, "reference"), shown)
+    chosen, real = _with_features(against, features, extraction.part("reference"), shown)
     what = f"extracting features of {source.name}"
-    with shown(_part(extraction, "samples"), what, len(source)) as each:
+    with shown(extraction.part("samples"), what, len(source)) as each:
         generated = extract(source, chosen, each)
     if options.unchanged and isinstance(samples, str | Path):
         generated = replace(generated, stored=stored_statistics(str(samples), chosen))
@@ -170,13 +169,6 @@ def _with_features(
             return features, complete_reference(against, features, each)
     with shown(extraction, what, len(against)) as each:
         return features, make_reference(against, features, each)
-
-
-def _part(extraction: Extraction, name: str) -> Extraction:
-    """Return the extraction with a sub-folder of its cache, for one of several sets of images."""
-    if extraction.work is None:
-        return extraction
-    return replace(extraction, work=extraction.work / name)
 
 
 def report_on(
@@ -228,7 +220,8 @@ def at_size(source: Source, size: tuple[int, int] | None, resize: str | None) ->
         resize: see `Comparison`.
 
     Raises:
-        ValueError: the images are of another size and `resize` is None, or there are none.
+        ValueError: there are no images.
+        SettingError: they are of another size, and `resize` is None.
     """
     if len(source) < 1:
         raise ValueError(
@@ -244,7 +237,7 @@ def at_size(source: Source, size: tuple[int, int] | None, resize: str | None) ->
 def check_size(
     name: str, own: tuple[int, int], size: tuple[int, int] | None, resize: str | None
 ) -> None:
-    """Raise the ValueError of `at_size` for images of a size that may not exist yet.
+    """Raise the SettingError of `at_size` for images that may not exist yet.
 
     Args:
         name: of the images.
@@ -252,10 +245,12 @@ def check_size(
         size, resize: see `at_size`.
     """
     if resize is None and size not in (None, own):
-        raise ValueError(
-            f"{name} has images of {own[0]}x{own[1]} and the reference of "
-            f'{size[0]}x{size[1]}; set resize="to-reference" to resize them, or resize="none" to '
-            "leave both to the preprocessing of the features, or give a reference of that size"
+        raise SettingError(
+            "resize",
+            f"given, since {name} has images of {own[0]}x{own[1]} and the reference of "
+            f"{size[0]}x{size[1]}",
+            cure="{resize=to-reference} resizes them, and {resize=none} leaves both to the "
+            "preprocessing of the features",
         )
 
 

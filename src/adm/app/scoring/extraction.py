@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TypeAlias
@@ -25,6 +25,7 @@ from adm.features import Extracted, Features
 from adm.metrics import Moments, Statistics, statistics
 from adm.processes import Devices
 from adm.shown import count_of
+from adm.spec import SettingError
 from adm.store.arrays import Pieces, load_arrays, write_npz
 from adm.store.files import FULL, new_file
 from adm.store.parts import Parts
@@ -53,7 +54,7 @@ class Extraction:
             their features were cached.
 
     Raises:
-        ValueError: `batch_size` is less than 1.
+        SettingError: `batch_size` is less than 1.
     """
 
     devices: Devices = field(default_factory=lambda: Devices(torch.device("cpu")))
@@ -63,7 +64,11 @@ class Extraction:
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+            raise SettingError("batch_size", "at least 1", self.batch_size)
+
+    def part(self, name: str) -> "Extraction":
+        """Return the extraction with a sub-folder of its cache, for one of several image sets."""
+        return self if self.work is None else replace(self, work=self.work / name)
 
     def done(self, count: int) -> None:
         """Report that this rank has finished `count` more images."""

@@ -19,6 +19,7 @@ from adm.generation.folder import check
 from adm.generation.job import Job, LowRes
 from adm.generation.manifest import read_manifest
 from adm.generation.samples import Samples
+from adm.spec import SettingError
 
 
 class Opened(NamedTuple):
@@ -55,7 +56,7 @@ def open_images(
         ValueError: an error of `open_source`, or arrays of another size with `pad=False`.
     """
     if size is not None and min(size) < 1:
-        raise ValueError(f"size must be (H, W), each at least 1, got {size}")
+        raise SettingError("size", "(H, W), each at least 1", size)
     path = at_home(spec)
     ours = path.is_dir() and (path / ARCHIVE).is_file()
     place = path if path.is_dir() else path.parent
@@ -126,12 +127,11 @@ def first(source: Source, count: int) -> Source:
     """Return the first `count` images.
 
     Raises:
-        ValueError: `count` is less than 2, or more than the number of images.
+        SettingError: `count` is less than 2, or more than the number of images.
     """
     if not 2 <= count <= len(source):
-        raise ValueError(
-            f"count must be from 2 to {len(source)}, the number of images of {source.name}, got "
-            f"{count}"
+        raise SettingError(
+            "count", f"from 2 to {len(source)}, the number of images of {source.name}", count
         )
     return replace(source, labels=source.labels[:count])
 
@@ -156,13 +156,14 @@ def resized(source: Source, size: tuple[int, int]) -> Source:
 
 
 def _check_unpadded(source: Source, size: tuple[int, int] | None) -> None:
-    """Raise ValueError for arrays of another size than `size`, which applies to image files."""
+    """Raise SettingError for arrays of another size than `size`, which applies to image files."""
     own = source.read(0).shape[1:]
     if size is not None and tuple(own) != size:
-        raise ValueError(
-            f"{source.name} holds arrays of {own[0]}x{own[1]}, and size={size} is for image files "
-            "and real images; leave it out (to resize arrays, evaluate them with "
-            'resize="to-reference"), or sample at that size'
+        raise SettingError(
+            "size",
+            f"left out for the arrays of {source.name}, which are {own[0]}x{own[1]}: it is for "
+            "image files and real images",
+            cure="{resize=to-reference} resizes arrays to the reference",
         )
 
 

@@ -1,4 +1,4 @@
-"""Features of samples, features of training images -> NearestImages.
+"""Features of samples, features of training images -> NearestImages, a report, a picture.
 
 A sample is flagged if its nearest training image is closer than a threshold: the 1% quantile of the
 distances of up to 10,000 training images to their nearest neighbours. About 1% of fresh images from
@@ -11,13 +11,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from adm.data import Source
 from adm.metrics import nearest
+from adm.pictures import LONGEST, Row, sheet
+from adm.spec import SettingError
 
 QUANTILE = 0.01
 MOST = 10_000  # most training images whose nearest-neighbour distances set the threshold
 NEIGHBOURS = 5
+ACROSS = 16  # most characters of a line below an image in a picture
 NONE = -1  # no training image has the same pixels
 
 
@@ -57,7 +61,7 @@ def nearest_images(
     data: np.ndarray,
     equal: np.ndarray | None = None,
     *,
-    k: int = NEIGHBOURS,
+    neighbours: int = NEIGHBOURS,
     quantile: float = QUANTILE,
     device: str | torch.device = "cpu",
     seed: int = 0,
@@ -68,23 +72,33 @@ def nearest_images(
         samples: (N, D) features.
         data: (M, D) features of the training images, M at least 2.
         equal: (N,) int64 of `equal_pixels`; without it no sample counts as a copy.
-        k: number of neighbours per sample, in 1..M.
+        neighbours: number of neighbours per sample, in 1..M.
         quantile: quantile of the nearest-neighbour distances of training images, in (0, 1).
         device: device to compute the distances on; it does not affect the result.
         seed: random seed of the subset of training images that sets the threshold.
 
     Raises:
-        ValueError: the features have wrong or different shapes, or an argument is out of range.
+        ValueError: the features have wrong or different shapes.
+        SettingError: an argument is out of range.
     """
-    if not 0 < quantile < 1:
-        raise ValueError(f"quantile must be between 0 and 1, got {quantile}; 0.01 is usual")
-    if len(data) < 2:
-        raise ValueError(f"data must be at least 2 training images, got {len(data)}")
-    found = nearest(samples, data, k, device)
+    check_arguments(len(data), neighbours, quantile)
+    found = nearest(samples, data, neighbours, device)
     threshold = float(np.quantile(own_distances(data, device, seed), quantile))
     if equal is None:
         equal = np.full(len(samples), NONE)
     return NearestImages(found.indices, np.sqrt(found.squared), equal, threshold, quantile)
+
+
+def check_arguments(images: int, neighbours: int, quantile: float) -> None:
+    """Raise SettingError unless `nearest_images` can be called for so many training images."""
+    if not 0 < quantile < 1:
+        raise SettingError("quantile", "between 0 and 1", quantile, "0.01 is usual")
+    if images < 2:
+        raise SettingError("data", "at least 2 training images", images)
+    if not 1 <= neighbours <= images:
+        raise SettingError(
+            "neighbours", f"from 1 to {images}, the number of training images", neighbours
+        )
 
 
 def own_distances(
@@ -121,12 +135,12 @@ def summary(found: NearestImages) -> str:
     )
 
 
-def file_of(source: Source | None, index: int) -> str | None:
+def _file_of(source: Source | None, index: int) -> str | None:
     """Return the location of an image's file, or None."""
     return None if source is None or source.path is None else source.path(index)
 
 
-def class_of(source: Source | None, index: int) -> str | None:
+def _class_of(source: Source | None, index: int) -> str | None:
     """Return the class of an image; None if all images have the same."""
     if source is None or len(source.classes) < 2:
         return None
@@ -162,11 +176,11 @@ def to_json(
         "nearest": [
             {
                 "sample": index,
-                "file": file_of(samples, index),
-                "class": class_of(samples, index),
+                "file": _file_of(samples, index),
+                "class": _class_of(samples, index),
                 "images": (near := found.indices[index].tolist()),
-                "files": [file_of(data, i) for i in near],
-                "classes": [class_of(data, i) for i in near],
+                "files": [_file_of(data, i) for i in near],
+                "classes": [_class_of(data, i) for i in near],
                 "distances": found.distances[index].tolist(),
                 "same_pixels_as": int(found.equal[index]) if copies[index] else None,
                 "flagged": bool(flagged[index]),
@@ -174,3 +188,44 @@ def to_json(
             for index in range(len(flagged))
         ],
     }
+
+
+def picture(
+    found: NearestImages, samples: Source, data: Source, count: int, features: str
+) -> Image.Image:
+    """Draw a row per sample: the sample, then its neighbours with distance, class and file.
+
+    Args:
+        count: number of samples, those most likely to be copies.
+        features: their name.
+    """
+    rows = []
+    for index in found.order[:count].tolist():
+        near = found.indices[index].tolist()
+        images, _ = data.batch(near)
+        mark = "copy" if found.equal[index] != NONE else "near" if found.flagged[index] else ""
+        captions = [mark]
+        for image, distance in zip(near, found.distances[index], strict=True):
+            words = [f"{distance:.3g}", _cut(_class_of(data, image) or "", ACROSS)]
+            words.append(_named(data, image, "image", ACROSS))
+            captions.append("\n".join(filter(None, words)))
+        name = [_named(samples, index, "sample", LONGEST), _class_of(samples, index) or ""]
+        own = samples.batch([index])[0][0]
+        rows.append(Row("\n".join(filter(None, name)), [own, *images], captions))
+    title = f"Nearest in {data.name} by {features}; near: below {found.threshold:.3g}"
+    headings = [("sample", 1), ("nearest, with distances", found.indices.shape[1])]
+    return sheet(f"{title}, copy: the same pixels", headings, rows)
+
+
+def _named(source: Source, index: int, what: str, most: int) -> str:
+    """Return the name of an image's file, or its index, in up to `most` characters."""
+    path = _file_of(source, index)
+    return _cut(path.rpartition("/")[2], most) if path else f"{what} {index}"
+
+
+def _cut(name: str, most: int) -> str:
+    """Shorten a name in its middle, since files often differ at their ends only."""
+    if len(name) <= most:
+        return name
+    end = most // 2
+    return f"{name[: most - end - 1]}…{name[-end:]}"

@@ -35,6 +35,7 @@ from adm.metrics import Statistics, neighbour_distances
 from adm.metrics.frechet import check_statistics
 from adm.metrics.manifold import DENSITY_NEIGHBOURS
 from adm.shown import printable, short
+from adm.spec import SettingError
 from adm.store.arrays import array_names, load_arrays, write_npz
 from adm.store.files import new_file
 from adm.store.hashes import sha256
@@ -165,10 +166,11 @@ def make_reference(
         The reference, equal on every rank.
 
     Raises:
-        ValueError: `images` is less than 2, or an error of `extract`.
+        SettingError: `images` is less than 2.
+        ValueError: an error of `extract`.
     """
     if images < 2:
-        raise ValueError(f"images must be at least 2, got {images}; 10000 is usual")
+        raise SettingError("images", "at least 2", images, "10000 is usual")
     return reference_of(extract(source, features, extraction), source, images)
 
 
