@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from adm.samplers.words import from_json
 from evaluation.stubs import blocks, spots, taken, together
 
 from adm.app.scoring import (
@@ -38,7 +37,8 @@ from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.folder import sample_into
 from adm.generation.job import Job
 from adm.models.load import load_diffusion
-from adm.samplers import DDIM, Grid, Sampling
+from adm.samplers import DDIM, Even, Sampling
+from adm.spec import convert
 
 COUNT = 120
 
@@ -101,7 +101,7 @@ def test_every_process_has_the_report(real: Reference) -> None:
 
 def test_samples_of_ours_say_how_they_were_made(tmp_path: Path) -> None:
     model = load_diffusion(tiny.model(tmp_path / "m.safetensors", tiny.diffusion()))
-    sampling = Sampling(sampler=DDIM(eta=0.5), grid=Grid(steps=3), seed=7)
+    sampling = Sampling(sampler=DDIM(eta=0.5), grid=Even(steps=3), seed=7)
     job = Job(DiffusionGenerator(model, sampling), [0, 1, 2, 2, 1, 0], 6)
     sample_into(tmp_path / "out", job)
     opened = open_images(str(tmp_path / "out"))
@@ -110,7 +110,7 @@ def test_samples_of_ours_say_how_they_were_made(tmp_path: Path) -> None:
     real = make_reference(tiny.stripes(), blocks())
     report = score(opened, real, blocks())
     made = report.manifest["generated"]["made"]
-    assert from_json(made["sampling"]) == sampling
+    assert convert(Sampling, made["sampling"]) == sampling
     assert made["model"]["sha256"] == job.manifest()["model"]["sha256"]
     assert report.manifest["generated"]["labels"] == {"sneaker": 2, "bag": 2, "ankle boot": 2}
     again = open_images(str(tmp_path / "out" / "samples.npz"))
@@ -178,7 +178,7 @@ def test_arrays_are_padded_only_where_that_is_wanted(tmp_path: Path) -> None:
         assert open_images(spec, size=(8, 8)).source.shape == (3, 8, 8)
         assert open_images(spec, size=(6, 6), pad=False).source.shape == (3, 6, 6)
         for size in ((8, 8), (4, 4)):
-            with pytest.raises(ValueError, match="left out for the arrays of .* 6x6: it is for"):
+            with pytest.raises(ValueError, match=r"left out for the arrays of .* 6x6: it is for"):
                 open_images(spec, size=size, pad=False)
     save_images(tmp_path / "made", torch.from_numpy(images).permute(0, 3, 1, 2), None, (), 0)
     (tmp_path / "made" / "samples.npz").unlink()

@@ -58,7 +58,7 @@ class Comparison:
         seed: random seed of the resamples and of the subsets of images.
 
     Raises:
-        SettingError: `seed` is negative, `resamples` is less than 2, or `resize` is unknown.
+        SettingError: `seed` is negative, or `resamples` is less than 2.
     """
 
     split: str = "train"
@@ -75,8 +75,6 @@ class Comparison:
             raise SettingError("seed", "0 or more", self.seed)
         if self.resamples < 2:
             raise SettingError("resamples", "at least 2", self.resamples, "1000 is usual")
-        if self.resize not in (None, *RESIZE):
-            raise SettingError("resize", " or ".join(RESIZE), self.resize)
 
     @property
     def unchanged(self) -> bool:
@@ -221,7 +219,7 @@ def at_size(source: Source, size: tuple[int, int] | None, resize: str | None) ->
 
     Raises:
         ValueError: there are no images.
-        SettingError: they are of another size, and `resize` is None.
+        SettingError: they are of another size and `resize` is None, or it is unknown.
     """
     if len(source) < 1:
         raise ValueError(
@@ -244,6 +242,8 @@ def check_size(
         own: their (H, W).
         size, resize: see `at_size`.
     """
+    if resize not in (None, *RESIZE):
+        raise SettingError("resize", " or ".join(RESIZE), resize)
     if resize is None and size not in (None, own):
         raise SettingError(
             "resize",
