@@ -28,4 +28,4 @@ class Numbered:
         return torch.tensor([[[[i % 256] * 4] * 4] for i in indices], dtype=torch.uint8)
 
     def manifest(self) -> dict[str, Any]:
-        return {"low": self.low_shape}
+        return {"low": self.low_shape, "seed": self.seed}

@@ -253,7 +253,7 @@ def test_a_cache_that_another_process_uses_is_refused(tmp_path: Path) -> None:
         refusals.append(str(message))
 
     extract(spots(12), blocks(on_extract=during), Extraction(work=tmp_path))
-    assert "is in use by process" in refusals[0]
+    assert "is in use by another process" in refusals[0]
     assert not (tmp_path / ".lock").exists()
 
 

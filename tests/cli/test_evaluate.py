@@ -201,7 +201,7 @@ def test_a_cache_that_another_process_uses_is_refused(
     monkeypatch.setattr(scored, "evaluate", during)
     all_words = ("--reference", "ref.npz", *POOLED, *words)
     assert adm("evaluate", "samples.npz", *all_words).status == 0
-    assert "is in use by process" in refusals[1]
+    assert "is in use by another process" in refusals[1]
     assert refusals[1].endswith("choose another folder by --work\n")
 
 

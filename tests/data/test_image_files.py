@@ -184,7 +184,7 @@ def test_a_failed_exchange_brings_the_older_folder_back(
     before, rename = contents(out), Path.rename
 
     def fail(path: Path, target: Path) -> Path:
-        if path.name.endswith(".part"):
+        if path.name == "new":
             raise OSError(5, "Input/output error")
         return rename(path, target)
 

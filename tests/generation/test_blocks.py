@@ -14,12 +14,11 @@ from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.generate import generate
 from adm.models.load import load_classifier, load_diffusion
 from adm.samplers import Sampling
-from adm.samplers.words import changed
 
 COUNT = 20
 LABELS = torch.arange(COUNT) % 3
 ORDERS = ([17, 3, 19, 3, 0], [5], list(range(19, 4, -2)))
-BASE = changed(Sampling(), sampler="ddim:eta=0.5", steps=3, seed=2)
+BASE = Sampling().change(sampler="ddim:eta=0.5", steps=3, seed=2)
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
@@ -96,7 +95,7 @@ def test_an_image_is_the_same_to_the_bit_in_whatever_company(
     monkeypatch.setattr(module, "CPU_PIXELS", 8 * 64)
     model = load_diffusion(tiny.model(tmp_path / "d.safetensors", tiny.diffusion()))
     guide = load_classifier(tiny.model(tmp_path / "c.safetensors", tiny.classifier(), seed=1))
-    sampling = changed(BASE, scale=scale, precision=precision)
+    sampling = BASE.change(scale=scale, precision=precision)
     assert_same_images(DiffusionGenerator(model, sampling, guide), LABELS)
 
 
@@ -114,7 +113,7 @@ def test_an_upsampled_image_is_the_same_to_the_bit_in_whatever_company(
 def test_an_image_of_the_shipped_model_is_the_same_to_the_bit(scale: float) -> None:
     """Without blocks, it differs by a level in some pixels."""
     model, guide = load_diffusion("fashion"), load_classifier("fashion-classifier")
-    sampling = changed(model.recipe.sample, steps=2, scale=scale)
+    sampling = model.recipe.sample.change(steps=2, scale=scale)
     assert_same_images(DiffusionGenerator(model, sampling, guide), torch.arange(COUNT) % 10)
 
 

@@ -115,9 +115,11 @@ def test_the_cost_of_a_cascade_is_that_of_both_models(
     larger = load_diffusion(
         tiny.model(folder / "u.safetensors", tiny.upsampler("data.size=16,16", "data.low_res=8,8"))
     )
-    base = Job(DiffusionGenerator(model, replace(BASE, guide=(TERM,)), guide), [0, 1], 2)
+    base = DiffusionGenerator(model, replace(BASE, guide=(TERM,)), guide)
     assert base.cost == Cost(6, 6)
-    assert cascade(base, larger, 5).cost == Cost(11, 6)
+    job = Job(cascade(base, larger, [0, 1], 5), [0, 1], 2)
+    assert job.cost == Cost(11, 6)
+    assert job.evaluations == 2 * 11
 
 
 class Other:

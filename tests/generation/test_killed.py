@@ -10,27 +10,27 @@ from typing import Any
 import pytest
 from numbered import Numbered
 
-from adm.generation import batches, cache, folder, making, writing
+from adm.generation import folder
 from adm.generation.folder import sample_into
 from adm.generation.job import Job
 from adm.store import files
+from adm.store.parts import Parts
 
-BASE = Job(Numbered(), [0, 1] * 3, 6)
-CASCADE = Job(Numbered(low_shape=(1, 4, 4)), [0, 1] * 3, 6, low_res=BASE)
-# Module, function, and the call before which the process is killed.
+JOB = Job(Numbered(shape=(1, 4, 4)), [0, 1] * 3, 6)
+BEFORE = Job(Numbered(seed=1), [0, 1] * 3, 6)
+# Module or class, function, and the call before which the process is killed.
 POINTS = [
-    (cache, "write_json", 1),
-    (batches, "write_sealed", 2),
-    (making, "store", 1),
-    (making, "store", 4),
-    (os, "replace", 2),
-    (writing, "_save", 1),
-    (writing, "_save", 2),
-    (writing, "seal", 1),
-    (files, "fsync_all", 1),
-    (files, "_take", 3),
-    (files, "_exchange", 1),
-    (cache, "empty", 1),
+    (folder, "write_json", 1),
+    (Parts, "write", 1),
+    (Parts, "write", 3),
+    (files, "fsync", 1),
+    (os, "replace", 3),
+    (folder, "write_parts", 1),
+    (folder, "contact_sheet", 1),
+    (folder, "seal", 1),
+    (files, "_take", 1),
+    (files, "empty", 1),
+    (files, "empty", 2),
 ]
 
 
@@ -57,51 +57,26 @@ def killed_at(module: Any, name: str, call: int, action: Callable[[], object]) -
 
 
 def contents(out: Path) -> dict[str, bytes]:
-    found = sorted(path for path in out.rglob("*") if path.is_file())
-    return {path.relative_to(out).as_posix(): path.read_bytes() for path in found}
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    out = tmp_path_factory.mktemp("whole") / "out"
-    sample_into(out, CASCADE, batch_size=2)
-    return contents(out)
+    files = sorted(path for path in out.rglob("*") if path.is_file())
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in files}
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize(("module", "name", "call"), POINTS)
 def test_the_same_call_completes_what_a_kill_has_left(
-    tmp_path: Path, whole: dict[str, bytes], module: Any, name: str, call: int, overwrite: bool
+    tmp_path: Path, module: Any, name: str, call: int, overwrite: bool
 ) -> None:
     place = tmp_path / "place"
     out = place / "out"
+    sample_into(tmp_path / "whole", JOB, batch_size=3)
     if overwrite:
-        sample_into(out, BASE, batch_size=2)
+        sample_into(out, BEFORE, batch_size=2)
 
-    def sampled() -> None:
-        sample_into(out, CASCADE, batch_size=2, overwrite=overwrite)
+    def sample() -> None:
+        sample_into(out, JOB, batch_size=2, overwrite=overwrite)
 
-    if not killed_at(module, name, call, sampled):
-        pytest.skip("not on this way")
-    sampled()
-    assert contents(out) == whole
+    assert killed_at(module, name, call, sample) or (name, call) == ("empty", 2)
+    sample()
+    assert contents(out) == contents(tmp_path / "whole")
     assert [path.name for path in place.iterdir()] == ["out"]
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.parametrize(
-    ("module", "name", "call"),
-    [(os, "replace", 1), (writing, "_save", 2), (folder, "store_sums", 1), (folder, "empty", 1)],
-)
-def test_a_kill_while_pictures_are_made_again_leaves_nothing(
-    tmp_path: Path, whole: dict[str, bytes], module: Any, name: str, call: int
-) -> None:
-    out = tmp_path / "out"
-    sample_into(out, CASCADE)
-    (out / "grid.png").unlink()
-    (out / "base" / "grid.png").write_bytes(b"damaged")
-    assert killed_at(module, name, call, lambda: sample_into(out, CASCADE))
-    sample_into(out, CASCADE)
-    assert contents(out) == whole
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -1,6 +1,5 @@
 """adm.load -> Pipeline; classes, settings by name -> Samples: the front door."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from adm.samplers.words import from_json
 
 import adm
 from adm.app.cli import main
@@ -20,7 +20,7 @@ from adm.generation.manifest import read_manifest
 from adm.models.load import read
 from adm.models.paths import SHIPPED
 from adm.recipes import DiffusionRecipe
-from adm.samplers.words import from_json
+from adm.spec import SettingError
 
 
 def sampled_alone(path: Path) -> bool:
@@ -257,7 +257,7 @@ def test_samples_are_shown_as_a_grid_with_a_row_for_each_class(model: adm.Pipeli
 def test_a_folder_is_not_overwritten_unless_asked(model: adm.Pipeline, tmp_path: Path) -> None:
     samples = model.sample("bag", count=1)
     place = samples.save(tmp_path / "out")
-    with pytest.raises(FileExistsError, match="already exists and is not empty"):
+    with pytest.raises(SettingError, match="already exists and is not empty"):
         samples.save(place)
     model.sample("sneaker", count=1).save(place, overwrite=True)
     manifest = read_manifest(place)
@@ -266,19 +266,16 @@ def test_a_folder_is_not_overwritten_unless_asked(model: adm.Pipeline, tmp_path:
     assert from_json(manifest["sampling"]) == model.sampling
 
 
-def test_a_cascade_is_sampled_and_saved_with_its_base(tmp_path: Path) -> None:
+def test_a_cascade_is_sampled_and_saved(tmp_path: Path) -> None:
     base = tiny.model(tmp_path / "base.safetensors", tiny.diffusion("data.size=4,4"))
     up = tiny.model(tmp_path / "up.safetensors", tiny.upsampler())
     samples = adm.load(base, upsampler=up).sample("bag", count=2)
     assert samples.images.shape == (2, 1, 8, 8)
     command("sample", base, "--upsampler", up, "--classes", "bag:2", "--out", tmp_path / "command")
     samples.save(tmp_path / "library")
-    for part in (".", "base"):
-        ours, theirs = (tmp_path / name / part for name in ("library", "command"))
-        assert json.loads((ours / "samples.json").read_text()) == json.loads(
-            (theirs / "samples.json").read_text()
-        )
-        assert (ours / "samples.npz").read_bytes() == (theirs / "samples.npz").read_bytes()
+    ours, theirs = tmp_path / "library", tmp_path / "command"
+    for name in ("samples.json", "samples.npz"):
+        assert (ours / name).read_bytes() == (theirs / name).read_bytes()
 
 
 def test_an_upsampler_starts_from_images_in_memory(tmp_path: Path) -> None:
@@ -355,7 +352,7 @@ def test_both_models_of_a_cascade_are_sampled_in_batches_and_tell_their_steps(
     pipeline, told = adm.load(base, upsampler=up), list[int]()
     asked: dict[str, Any] = {"upsampler_steps": 2, "steps": 5}
     pipeline.sample("bag", count=3, batch_size=2, on_step=told.append, **asked)
-    assert told == [2] * 5 + [1] * 5 + [2] * 2 + [1] * 2
+    assert told == [2] * 5 + [2] * 2 + [1] * 5 + [1] * 2
     assert sum(told) == pipeline.job("bag", count=3, **asked).evaluations
 
 

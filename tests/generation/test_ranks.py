@@ -6,6 +6,7 @@ import launch
 import pytest
 import tiny
 
+from adm.store.files import work_path
 from adm.store.hashes import damaged_parts
 
 COUNT = 24
@@ -13,15 +14,15 @@ COUNT = 24
 BLOCKS = "from adm.generation import blocks\nblocks.LARGEST = 2\n"
 KILLED = """
 import os, signal
-from adm.generation import making
-store = making.store
+from adm.store.parts import Parts
+write = Parts.write
 left = [2]
-def deadly(*given):
+def deadly(*given, **arrays):
     left[0] -= 1
     if not left[0] and os.environ["RANK"] == "1":
         os.kill(os.getpid(), signal.SIGKILL)
-    return store(*given)
-making.store = deadly
+    return write(*given, **arrays)
+Parts.write = deadly
 """
 
 pytestmark = pytest.mark.slow
@@ -53,8 +54,7 @@ def test_two_processes_write_what_one_writes_and_go_on_after_one_was_killed(tmp_
     assert "120 of 120 network evaluations" in said  # and counts what both do
     assert contents(two) == contents(one)
     sample(tmp_path, resumed, processes=2, status=1, before=KILLED)
-    left = {path.name: len([*path.rglob("*.npz")]) for path in resumed.parent.iterdir()}
-    assert left[".out.part.2-of-2"] == 1, left
+    assert len([*work_path(resumed).glob("*.npz")]) > 1
     sample(tmp_path, resumed, processes=1)
     assert contents(resumed) == contents(one)
     for out in (one, two, resumed):

@@ -19,14 +19,13 @@ from adm.generation import blocks
 from adm.generation.animation import MOST_FRAMES, MOST_IMAGES, animation, cost
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.folder import sample_into
-from adm.generation.job import Chain, Job
+from adm.generation.job import Job
 from adm.generation.samples import sampled
 from adm.generation.sheet import MOST_CLASSES, PIXELS, contact_sheet, drawn, layout
 from adm.images import to_uint8
 from adm.models.load import load_diffusion
 from adm.pictures import fitted
 from adm.samplers import Sampling
-from adm.samplers.words import changed
 
 
 class Stub:
@@ -57,7 +56,7 @@ def tiny_job(folder: Path, channels: int = 1, count: int = 4, steps: int = 3) ->
     unet = (f"unet.in_channels={channels}", f"unet.out_channels={2 * channels}")
     recipe = tiny.diffusion(f"data.channels={channels}", f"process.steps={max(20, steps)}", *unet)
     model = load_diffusion(tiny.model(folder / "d.safetensors", recipe))
-    settings = changed(Sampling(), sampler="ancestral", steps=steps, scale=0.0)
+    settings = Sampling().change(sampler="ancestral", steps=steps, scale=0.0)
     return Job(DiffusionGenerator(model, settings), [i % 3 for i in range(count)], count)
 
 
@@ -136,15 +135,15 @@ def test_a_sample_folder_of_any_channels_has_a_sheet_and_an_animation(
 
 def test_an_animation_shows_the_noise_every_step_and_last_the_samples(tmp_path: Path) -> None:
     job = tiny_job(tmp_path)
-    chain = sampled(job).chain
+    images = sampled(job).images
     plan = layout(job)
     generator = job.generator
     assert isinstance(generator, DiffusionGenerator)
     assert job.label_tensor is not None
     xs = [generator.noise(range(4)).start()]
     xs += [state.x for state in generator.trajectory(job.label_tensor, range(4))][:-1]
-    expected = [to_uint8(x)[plan.indices] for x in xs] + [chain[0][1][plan.indices]]
-    found = frames_of(animation(chain))
+    expected = [to_uint8(x)[plan.indices] for x in xs] + [images[plan.indices]]
+    found = frames_of(animation(job, images))
     wanted = [drawn(plan, x, 1 << 18).convert("L").convert("RGB") for x in expected]
     assert [frame.tobytes() for frame in found] == [frame.tobytes() for frame in wanted]
 
@@ -152,10 +151,10 @@ def test_an_animation_shows_the_noise_every_step_and_last_the_samples(tmp_path: 
 def test_an_animation_does_not_depend_on_the_order_of_batches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chain = sampled(tiny_job(tmp_path, count=7)).chain
-    whole = animation(chain)
+    samples = sampled(tiny_job(tmp_path, count=7))
+    whole = samples.animate()
     monkeypatch.setattr(blocks, "LARGEST", 2)
-    parts = animation(chain)
+    parts = samples.animate()
     assert len(frames_of(whole)) == len(frames_of(parts)) == 4
     for one, other in zip(frames_of(whole), frames_of(parts), strict=True):
         assert (difference(one, other) <= 1).all()
@@ -168,22 +167,21 @@ def difference(one: Image.Image, other: Image.Image) -> Tensor:
 
 def test_long_samplings_and_large_sets_are_shown_in_part(tmp_path: Path) -> None:
     job = tiny_job(tmp_path, count=70, steps=50)
-    chain: Chain = [(job, noise(70, 1, 8))]
     told: list[int] = []
-    assert len(frames_of(animation(chain, told.append))) == MOST_FRAMES
+    assert len(frames_of(animation(job, noise(70, 1, 8), told.append))) == MOST_FRAMES
     assert sum(told) == cost(job) <= MOST_IMAGES * 50
 
 
 def test_the_last_frame_of_an_animation_is_held(tmp_path: Path) -> None:
-    with Image.open(io.BytesIO(animation(sampled(tiny_job(tmp_path)).chain))) as film:
+    with Image.open(io.BytesIO(sampled(tiny_job(tmp_path)).animate())) as film:
         first = film.info["duration"]
         film.seek(film.n_frames - 1)
         assert film.info["duration"] > 3 * first
 
 
 def test_a_generator_without_steps_has_no_animation() -> None:
-    with pytest.raises(ValueError, match="Stub has no denoising to show"):
-        animation([(stub([0], 1), noise(1, 1, 8))])
+    with pytest.raises(ValueError, match="a Stub, which has no steps to show"):
+        animation(stub([0], 1), noise(1, 1, 8))
 
 
 def test_a_sample_folder_read_as_images_holds_the_samples_only(tmp_path: Path) -> None:

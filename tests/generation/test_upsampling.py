@@ -5,29 +5,28 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import tiny
 import torch
 from torch import Tensor
 
-from adm.data.naming import ANIMATION, MANIFEST, SHEET
+from adm.data.naming import MANIFEST
 from adm.generation import blocks
 from adm.generation import diffusion as generating
-from adm.generation.cascade import cascade, translated
+from adm.generation.animation import cost
+from adm.generation.cascade import CascadeGenerator, cascade, translated
 from adm.generation.diffusion import DiffusionGenerator
-from adm.generation.folder import BASE, images_of, sample_into
+from adm.generation.folder import sample_into
 from adm.generation.generate import check_low_res, generate
 from adm.generation.job import Job, LowRes
-from adm.models import engines
 from adm.models.load import load_classifier, load_diffusion
 from adm.models.trained import ClassifierModel, DiffusionModel
-from adm.samplers import DDIM, Grid, ImageNoise, Sampling
-from adm.samplers.words import changed
+from adm.samplers import DDIM, Even, ImageNoise, Sampling
+from adm.store.hashes import SUMS
 
 LABELS = torch.tensor([0, 1, 2, 0, 1])
-SETTINGS = Sampling(sampler=DDIM(), grid=Grid(steps=3), seed=3)
+SETTINGS = Sampling(sampler=DDIM(), grid=Even(steps=3), seed=3)
 LOW = torch.randint(0, 256, (5, 1, 4, 4), generator=torch.Generator().manual_seed(0)).byte()
 
 
@@ -81,7 +80,7 @@ def last(
 def test_an_image_is_the_same_in_whatever_company(
     model: DiffusionModel, guide: ClassifierModel, sampler: str, scale: float
 ) -> None:
-    settings = changed(SETTINGS, sampler=sampler, scale=scale)
+    settings = SETTINGS.change(sampler=sampler, scale=scale)
     together = last(model, settings, guide)
     for images in ([0], [4, 2]):
         apart = last(model, settings, guide, images)
@@ -158,7 +157,7 @@ def contents(out: Path) -> dict[str, bytes]:
     return {str(path.relative_to(out)): path.read_bytes() for path in files}
 
 
-def job_of(model: DiffusionModel, low_res: LowRes | Job | None = None) -> Job:
+def job_of(model: DiffusionModel, low_res: LowRes | None = None) -> Job:
     return Job(DiffusionGenerator(model, SETTINGS), LABELS.tolist(), 5, low_res)
 
 
@@ -176,72 +175,28 @@ def test_the_manifest_says_where_the_small_images_came_from(
     assert len({held["sha256"] for held in found}) == 3, "every image counts"
 
 
-def test_base_and_upsampler_together_are_one_after_the_other(
+def cascaded(base: DiffusionModel, model: DiffusionModel) -> Job:
+    generator = DiffusionGenerator(base, SETTINGS)
+    larger = cascade(generator, model, LABELS.tolist(), steps=3)
+    return Job(larger, LABELS.tolist(), 5)
+
+
+def test_a_cascade_is_one_model_after_the_other(
     tmp_path: Path, base: DiffusionModel, model: DiffusionModel
 ) -> None:
-    first = job_of(base)
-    job = job_of(model, first)
-    told: list[int] = []
-    images = sample_into(tmp_path / "both", job, batch_size=2, on_step=told.append)
-    assert sum(told) == job.evaluations == 2 * 5 * SETTINGS.grid.steps
-    low = sample_into(tmp_path / "low", first, batch_size=2)
-    assert contents(tmp_path / "both" / BASE) == contents(tmp_path / "low")
-    high = sample_into(tmp_path / "high", job_of(model, LowRes(low, "low")), batch_size=2)
+    job, told = cascaded(base, model), list[int]()
+    images = sample_into(tmp_path / "both", job, batch_size=2, on_step=told.append, animate=True)
+    assert sum(told) - cost(job) == job.evaluations == 2 * 5 * SETTINGS.grid.steps
+    assert isinstance(job.generator, CascadeGenerator)
+    low = sample_into(tmp_path / "low", job_of(base), batch_size=2)
+    alone = Job(job.generator.upsampler, LABELS.tolist(), 5, LowRes(low, "low"))
+    high = sample_into(tmp_path / "high", alone, batch_size=2, animate=True)
     assert torch.equal(images, high)
-    manifest = json.loads((tmp_path / "both" / MANIFEST).read_text())
-    assert manifest["low_res"]["model"]["file"] == "base.safetensors"
-
-
-def test_a_cascade_has_a_sheet_of_each_job_and_the_last_one_is_animated(
-    tmp_path: Path, base: DiffusionModel, model: DiffusionModel
-) -> None:
-    job, out = job_of(model, job_of(base)), tmp_path / "out"
-    images = sample_into(out, job, batch_size=2, animate=True)
-    files = {name: (out / name).read_bytes() for name in (SHEET, f"{BASE}/{SHEET}", ANIMATION)}
-    assert not (out / BASE / ANIMATION).exists()
-    alone = job_of(model, LowRes(images_of(out / BASE), "low"))
-    sample_into(tmp_path / "alone", alone, batch_size=2, animate=True)
-    assert (tmp_path / "alone" / ANIMATION).read_bytes() == files[ANIMATION]
-    for name in files:
-        (out / name).unlink()
-    assert torch.equal(sample_into(out, job, batch_size=2, animate=True), images)
-    assert {name: (out / name).read_bytes() for name in files} == files
-
-
-@pytest.mark.usefixtures("blocks_of_two")
-@pytest.mark.parametrize(("steps", "kept"), [(4, 0), (11, 2), (20, 5), (29, 9)])
-def test_an_interrupted_call_goes_on_where_it_was(
-    tmp_path: Path,
-    base: DiffusionModel,
-    model: DiffusionModel,
-    monkeypatch: pytest.MonkeyPatch,
-    steps: int,
-    kept: int,
-) -> None:
-    job = job_of(model, job_of(base))
-    left = [steps]
-
-    def stopping(images: int) -> None:
-        left[0] -= images
-        if left[0] < 0:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        sample_into(tmp_path / "out", job, batch_size=2, on_step=stopping)
-    assert not (tmp_path / "out").exists()
-    sampled: list[int] = []
-    whole = DiffusionGenerator.trajectory
-
-    def listening(self: Any, labels: Any, indices: Any, *rest: Any) -> Any:
-        sampled.append(len(set(indices)))
-        return whole(self, labels, indices, *rest)
-
-    monkeypatch.setattr(DiffusionGenerator, "trajectory", listening)
-    sample_into(tmp_path / "out", job, batch_size=2)
-    assert sum(sampled) == 10 - kept
-    monkeypatch.undo()
-    sample_into(tmp_path / "whole", job, batch_size=2)
-    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    both, after = contents(tmp_path / "both"), contents(tmp_path / "high")
+    assert {name for name in both if both[name] != after[name]} == {MANIFEST, SUMS}
+    manifest = json.loads(both[MANIFEST])
+    assert manifest["base"]["model"]["file"] == "base.safetensors"
+    assert manifest["model"]["file"] == "up.safetensors"
 
 
 @pytest.mark.usefixtures("blocks_of_two")
@@ -271,47 +226,49 @@ def test_a_base_that_makes_other_sizes_is_refused_before_any_work(
         "makes 8x8 with 1 channel; pass an upsampler=... that starts from images of 8x8"
     )
     with pytest.raises(ValueError, match=re.escape(said)):
-        job_of(model, job_of(plain))
+        cascaded(plain, model)
     said = f"{plain.path} is not an upsampler; pass an upsampler=... that starts from images of 8x8"
     with pytest.raises(ValueError, match=re.escape(said)):
-        job_of(plain, job_of(plain))
+        cascaded(plain, plain)
     with pytest.raises(ValueError, match="low_res has 3 images, expected 5"):
         job_of(model, LowRes(LOW[:3], "three"))
 
 
 def test_an_upsampler_keeps_its_recipe_and_takes_what_must_be_one_from_the_base(
-    base: DiffusionModel, model: DiffusionModel, monkeypatch: pytest.MonkeyPatch
+    base: DiffusionModel, model: DiffusionModel
 ) -> None:
-    """Seed, rounding, precision, engine and use of labels are the base's, and all else its own."""
-    monkeypatch.setattr(engines, "find_spec", lambda _: True)
+    """Seed, rounding, precision and use of labels are the base's, and all else its own."""
     like = Sampling(
         sampler=DDIM(eta=0.5),
-        grid=Grid(steps=5, start=15),
+        grid=Even(steps=5, start=15),
         use_labels=False,
         precision="bfloat16",
-        engine="openvino",
         seed=9,
         rounding="truncated",
     )
     own = model.recipe.sample
     assert own.sampler != like.sampler
     assert own.grid != like.grid
-    first = Job(DiffusionGenerator(base, like), None, 5)
+    first = DiffusionGenerator(base, like)
     for steps, grid in ((None, own.grid), (3, replace(own.grid, steps=3))):
-        made = cascade(first, model, steps).generator
-        assert isinstance(made, DiffusionGenerator)
-        assert made.sampling == replace(like, sampler=own.sampler, grid=grid, guidance=own.guidance)
+        made = cascade(first, model, None, steps)
+        assert made.upsampler.sampling == replace(
+            like, sampler=own.sampler, grid=grid, guide=own.guide
+        )
 
 
 def test_an_upsampler_is_told_the_base_s_classes_by_name(
     base: DiffusionModel, model: DiffusionModel, folder: Path
 ) -> None:
-    def told(*classes: str) -> list[int] | None:
-        path = tiny.model(folder / "named.safetensors", tiny.upsampler(), classes=classes)
-        return cascade(job_of(base), load_diffusion(path)).labels
+    first, labels = DiffusionGenerator(base, SETTINGS), LABELS.tolist()
 
-    assert cascade(job_of(base), model).labels == LABELS.tolist()
-    assert told("Ankle Boot", "bag", "SNEAKER") == [2, 1, 0, 2, 1]
+    def told(*classes: str) -> dict[int, int] | None:
+        path = tiny.model(folder / "named.safetensors", tiny.upsampler(), classes=classes)
+        found = cascade(first, load_diffusion(path), labels).told
+        return None if found is None else dict(found)
+
+    assert cascade(first, model, labels).told == {0: 0, 1: 1, 2: 2}
+    assert told("Ankle Boot", "bag", "SNEAKER") == {0: 2, 1: 1, 2: 0}
     assert told("cat", "dog", "cow") is None, "it knows none of them"
     with pytest.raises(ValueError, match="the model has no class ankle boot; rename it to one of"):
         told("sneaker", "bag", "cat")

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from adm.store.parts import Parts
 
@@ -33,25 +32,22 @@ def test_a_part_of_another_job_is_not_read(tmp_path: Path) -> None:
     assert parts.read(range(20, 25)) is None
 
 
-@pytest.mark.parametrize("mask", [1, 128, 255])
-def test_a_part_with_a_changed_byte_holds_the_same_arrays_or_is_dropped(
-    tmp_path: Path, mask: int
-) -> None:
+def test_a_part_with_a_changed_byte_holds_the_same_arrays_or_is_not_read(tmp_path: Path) -> None:
     parts, span = written(tmp_path), range(20, 24)
     path, sound = parts.path(span), parts.read(span)
     assert sound is not None
-    content, dropped = path.read_bytes(), 0
-    for place in range(len(content)):
+    content, damaged = path.read_bytes(), 0
+    places = range(0, len(content), 5)
+    for place in places:
         changed = bytearray(content)
-        changed[place] ^= mask
+        changed[place] ^= (1, 128, 255)[place % 3]
         path.write_bytes(changed)
         read = parts.read(span)
         if read is None:
-            dropped += 1
+            damaged += 1
             continue
         assert read.keys() == sound.keys()
         np.testing.assert_array_equal(read["images"], sound["images"], strict=True)
-    assert dropped > len(content) // 2
+    assert damaged > len(places) // 2
     path.write_bytes(content[:-1])
-    assert parts.drop_damaged() == [path]
-    assert parts.missing(range(24)) == [range(12, 24)]
+    assert parts.read(span) is None

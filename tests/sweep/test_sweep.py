@@ -562,15 +562,15 @@ def test_nothing_is_left_beside_a_point_that_was_finished(
     plan: Callable[..., Sweep], tmp_path: Path
 ) -> None:
     place = sample_point(plan(), plan().points[0], tmp_path)
-    (place.parent / f".{place.name}.part").mkdir()
-    (place.parent / f".{place.name}.part" / "00000000.npz").touch()
+    (place.parent / f".{place.name}.parts").mkdir()
+    (place.parent / f".{place.name}.parts" / "00000000.npz").touch()
     sample_point(plan(), plan().points[0], tmp_path)
     assert [path.name for path in place.parent.iterdir()] == [place.name]
 
 
 def test_a_sweep_folder_has_one_writer(tmp_path: Path) -> None:
     out, other = alone(tmp_path / "out", ALONE), alone(tmp_path / "out", ALONE)
-    with out, pytest.raises(InUse, match="is in use by process"):
+    with out, pytest.raises(InUse, match="is in use by another"):
         other.__enter__()
     assert not (tmp_path / "out").exists()
 
@@ -584,7 +584,7 @@ def test_samples_that_were_interrupted_before_they_said_of_whom_are_made(
     plan: Callable[..., Sweep], tmp_path: Path
 ) -> None:
     point = plan().points[0]
-    part = tmp_path / "samples" / f".{point.name}.part"
+    part = tmp_path / "samples" / f".{point.name}.parts"
     part.mkdir(parents=True)
     (part / "samples.json").touch()
     assert (sample_point(plan(), point, tmp_path) / "samples.json").stat().st_size

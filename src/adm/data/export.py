@@ -1,11 +1,10 @@
 """uint8 images, labels, seeds -> folder of PNG files, named by class and seed, and one .npz."""
 
-import io
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from adm.data.naming import ARCHIVE
 from adm.data.pixels import mode_of, to_picture
 from adm.shown import count_of
 from adm.store.arrays import Pieces, write_npz
-from adm.store.files import new_folder
+from adm.store.files import fsync, new_folder
 
 UNLABELLED = "image"
 LONGEST_NAME = 40
@@ -74,61 +73,51 @@ def write_images(folder: Path, images: Tensor, labels: Tensor | None, names: Seq
         ValueError: images of another type or shape.
     """
     _check_images(images)
-    starts = range(0, len(images), TOGETHER)
-    spans = [slice(start, start + TOGETHER) for start in starts]
-    parts = (Part(each := images[span].cpu(), names[span], pngs(each)) for span in spans)
-    write_parts(folder, tuple(images.shape), parts, labels)
-
-
-class Part(NamedTuple):
-    """Some of the images of a folder, in order.
-
-    Attributes:
-        images: (B, C, H, W) uint8.
-        names: of their PNG files; none if PNG cannot hold the images.
-        pictures: the bytes of these files.
-    """
-
-    images: Tensor
-    names: Sequence[str]
-    pictures: Sequence[bytes]
+    write_parts(folder, tuple(images.shape), images.split(TOGETHER), labels, names)
 
 
 def write_parts(
-    folder: Path, shape: tuple[int, ...], parts: Iterable[Part], labels: Tensor | None
+    folder: Path,
+    shape: tuple[int, ...],
+    parts: Iterable[Tensor],
+    labels: Tensor | None,
+    names: Sequence[str] | None,
 ) -> None:
     """Write PNG files and `samples.npz` part by part, so that one part is in memory at a time.
 
     Args:
         shape: (N, C, H, W) of all images.
-        parts: N images.
+        parts: (B, C, H, W) uint8 each, together N images.
         labels: see `save_images`.
+        names: of the PNG files; None for no such files, because PNG cannot hold the images.
     """
     folder.mkdir(exist_ok=True)
-    count, *chw = shape
-    channels, height, width = chw
-
-    def pixels() -> Iterator[np.ndarray]:
-        for part in parts:
-            for name, picture in zip(part.names, part.pictures, strict=True):
-                (folder / name).write_bytes(picture)
-            yield part.images.permute(0, 2, 3, 1).numpy()
-
+    count, channels, height, width = shape
     layout = (count, height, width, channels)
-    entries: dict[str, np.ndarray | Pieces] = {"arr_0": Pieces(np.dtype("u1"), layout, pixels())}
-    if labels is not None:
-        entries["arr_1"] = labels.cpu().numpy().astype(np.int64)
-    write_npz(folder / ARCHIVE, entries)
+    with ThreadPoolExecutor() as pool:  # which encode at the same time
+
+        def pixels() -> Iterator[np.ndarray]:
+            start = 0
+            for part in parts:
+                part = part.cpu()
+                if names is not None:
+                    paths = [folder / name for name in names[start : start + len(part)]]
+                    for _ in pool.map(_save_png, part, paths):  # raises what one of them raises
+                        pass
+                start += len(part)
+                yield part.permute(0, 2, 3, 1).numpy()
+
+        entries: dict[str, np.ndarray | Pieces] = {
+            "arr_0": Pieces(np.dtype("u1"), layout, pixels())
+        }
+        if labels is not None:
+            entries["arr_1"] = labels.cpu().numpy().astype(np.int64)
+        write_npz(folder / ARCHIVE, entries)
+    fsync(folder / ARCHIVE)
 
 
-def pngs(images: Tensor) -> list[bytes]:
-    """(B, C, H, W) uint8 with 1, 3 or 4 channels -> the bytes of the PNG file of each."""
-    found = []
-    for image in images:
-        file = io.BytesIO()
-        to_picture(image).save(file, "png")
-        found.append(file.getvalue())
-    return found
+def _save_png(image: Tensor, path: Path) -> None:
+    to_picture(image).save(path, "png")
 
 
 def safe_names(classes: Sequence[str]) -> list[str]:

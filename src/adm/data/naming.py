@@ -11,7 +11,6 @@ from typing import BinaryIO
 from adm.shown import shown, shown_path
 
 ARCHIVE, MANIFEST = "samples.npz", "samples.json"  # in a sample folder
-BASE = "base"  # folder in it of the sampled images that an upsampler started from
 SHEET, ANIMATION = "grid.png", "denoising.gif"  # pictures of the samples, and not samples
 EXTENSIONS = ("png", "jpg", "jpeg", "bmp", "webp", "gif", "tif", "tiff")
 LONGEST_NAME = 4_096  # characters of a path, or of a name in an archive

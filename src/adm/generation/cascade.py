@@ -1,29 +1,137 @@
-"""Job, DiffusionModel -> Job: an upsampler that starts from the images of the first job."""
+"""Generator, DiffusionModel -> CascadeGenerator, whose images an upsampler makes of the others."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.gan import GANGenerator
-from adm.generation.job import Job
+from adm.generation.generate import block_of, check_low_res, cost_of
+from adm.generation.generator import Cost, Generator, OnStep
 from adm.generation.resolve import resolve
 from adm.models.trained import DiffusionModel
+from adm.samplers import ImageNoise, State
 
 
-def cascade(base: Job, upsampler: DiffusionModel, steps: int | None = None) -> Job:
-    """Return the job that upsamples the images of `base`.
+@dataclass(frozen=True, eq=False)
+class CascadeGenerator:
+    """A generator whose images an upsampler enlarges.
+
+    Both draw their noise by the seed of the base and the index of an image, independently.
+
+    Attributes:
+        base: makes the small images.
+        upsampler: makes the large ones of them.
+        told: label of the base -> label of the same class that the upsampler is told; None if it is
+            told none.
+
+    Raises:
+        ValueError: the upsampler starts from images of another shape.
+    """
+
+    base: Generator
+    upsampler: DiffusionGenerator
+    told: Mapping[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        check_low_res(self.upsampler, self.base.shape, self.base)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.upsampler.shape
+
+    @property
+    def low_shape(self) -> tuple[int, int, int] | None:
+        """(C, h, w) of the images that the base starts from, if that is an upsampler as well."""
+        return self.base.low_shape
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.base.classes
+
+    @property
+    def seed(self) -> int:
+        return self.base.seed
+
+    @property
+    def evaluations(self) -> int:
+        """Network evaluations per image, of both models."""
+        return self.base.evaluations + self.upsampler.evaluations
+
+    @property
+    def cost(self) -> Cost:
+        """Calls of the networks per image, of both models."""
+        return cost_of(self.base) + self.upsampler.cost
+
+    @property
+    def block(self) -> int:
+        """The number of images in a block: that of the larger one, which holds whole other ones."""
+        return max(block_of(self.base), self.upsampler.block)
+
+    @property
+    def steps(self) -> int:
+        """The number of levels that the upsampler visits."""
+        return self.upsampler.steps
+
+    def images(
+        self,
+        labels: Tensor | None,
+        indices: Sequence[int],
+        low_res: Tensor | None = None,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
+        """Generate small images and enlarge them: (N, C, H, W) uint8 on the CPU.
+
+        Raises:
+            FloatingPointError: a step gave NaN or infinity.
+        """
+        small = self.base.images(labels, indices, low_res, on_step)
+        return self.upsampler.images(self._told(labels), indices, small, on_step)
+
+    def noise(self, indices: Sequence[int]) -> ImageNoise:
+        """Return the noise that the upsampler starts from."""
+        return self.upsampler.noise(indices)
+
+    def trajectory(
+        self, labels: Tensor | None, indices: Sequence[int], low_res: Tensor | None = None
+    ) -> Iterator[State]:
+        """Generate small images, and enlarge them step by step; see `DiffusionGenerator`."""
+        small = self.base.images(labels, indices, low_res)
+        yield from self.upsampler.trajectory(self._told(labels), indices, small)
+
+    def _told(self, labels: Tensor | None) -> Tensor | None:
+        """(B,) labels of the base -> (B,) labels that the upsampler is told."""
+        if labels is None or self.told is None:
+            return None
+        return torch.tensor([self.told[label] for label in labels.tolist()])
+
+    def manifest(self) -> dict[str, Any]:
+        """That of the upsampler, and `base`, that of the other, as JSON values."""
+        return {**self.upsampler.manifest(), "base": self.base.manifest()}
+
+
+def cascade(
+    base: Generator,
+    upsampler: DiffusionModel,
+    labels: Sequence[int] | None,
+    steps: int | None = None,
+) -> CascadeGenerator:
+    """Return the generator that upsamples the images of `base`.
 
     The upsampler receives the same classes, matched by name, if it has them. It is sampled with the
     settings of its recipe, and the seed, rounding, precision and engine of the base.
 
     Args:
+        labels: those that will be generated.
         steps: evaluations of the upsampler per image; its recipe's value by default.
 
     Raises:
         ValueError: the upsampler has only some of the classes, starts from images of another size,
             or cannot take so many steps.
     """
-    generator = base.generator
     sampling = upsampler.recipe.sample
     if steps is not None:
         try:
@@ -31,11 +139,11 @@ def cascade(base: Job, upsampler: DiffusionModel, steps: int | None = None) -> J
             sampling.grid.check(upsampler.schedule.last)
         except ValueError as error:
             raise ValueError(f"the upsampler's {error}") from None
-    if isinstance(generator, GANGenerator):
-        like = generator.sampling
+    if isinstance(base, GANGenerator):
+        like = base.sampling
         sampling = replace(sampling, seed=like.seed, rounding=like.rounding)
-    if isinstance(generator, DiffusionGenerator):
-        like = generator.sampling
+    if isinstance(base, DiffusionGenerator):
+        like = base.sampling
         sampling = replace(
             sampling,
             seed=like.seed,
@@ -44,15 +152,12 @@ def cascade(base: Job, upsampler: DiffusionModel, steps: int | None = None) -> J
             precision=like.precision,
             compile=like.compile,
         )
-    labels = base.labels
+    told = None
     if labels is not None:
-        labels = translated(labels, generator.classes, upsampler.classes)
-    return Job(
-        DiffusionGenerator(upsampler, resolve(upsampler, sampling)),
-        labels,
-        base.count,
-        low_res=base,
-    )
+        used = sorted(set(labels))
+        theirs = translated(used, base.classes, upsampler.classes)
+        told = None if theirs is None else dict(zip(used, theirs, strict=True))
+    return CascadeGenerator(base, DiffusionGenerator(upsampler, resolve(upsampler, sampling)), told)
 
 
 def translated(

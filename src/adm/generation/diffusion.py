@@ -11,7 +11,7 @@ from torch import Tensor
 from adm.diffusion import Schedule
 from adm.generation.blocks import Block, block_size, blocks
 from adm.generation.finite import finite, not_finite
-from adm.generation.generator import Cost, OnStep, identity
+from adm.generation.generator import Cost, OnStep, evaluated, identity
 from adm.generation.guided import Counter, Networks, calls, unguided
 from adm.guidance import Gradient, total
 from adm.images import ROUNDING, to_float
@@ -105,10 +105,6 @@ class DiffusionGenerator:
         sampling = unguided(self.sampling) if self.model.student else self.sampling
         return calls(sampling, self.model.schedule)
 
-    def evaluated(self, step: int) -> int:
-        """Return the network evaluations that a step, numbered from 1, counts for in `on_step`."""
-        return self.evaluations * step // self.steps - self.evaluations * (step - 1) // self.steps
-
     @property
     def block(self) -> int:
         """The number of images in a block; see `adm.generation.blocks`."""
@@ -163,15 +159,16 @@ class DiffusionGenerator:
         denoise, pull = networks.guided()
         if gradient is not None:
             pull = gradient if pull is None else total(pull, gradient)
-        noise = self.noise(indices, low_res)
+        noise = self.noise(indices)
         states = sampler(denoise, noise.start(), schedule, noise, pull, threshold)
         if through_network(self.sampling):
             return with_grad(states)
         return states if gradient is not None else without_grad(states)
 
-    def noise(self, indices: Sequence[int], low_res: Tensor | None = None) -> ImageNoise:
+    def noise(self, indices: Sequence[int]) -> ImageNoise:
         """Return the noise of one batch; `start()` is the noise that sampling starts from."""
-        numbers = indices if low_res is None else [UPSAMPLED + index for index in indices]
+        upsamples = self.low_shape is not None
+        numbers = [UPSAMPLED + index for index in indices] if upsamples else indices
         return ImageNoise(self.seed, numbers, self.model.shape, self.model.device)
 
     def images(
@@ -219,7 +216,7 @@ class DiffusionGenerator:
         for step, state in enumerate(sound, start=1):
             x = state.x
             if on_step is not None:
-                on_step(len(block.positions) * self.evaluated(step))
+                on_step(len(block.positions) * evaluated(self, step))
         return ROUNDING[self.sampling.rounding](x[block.places]).cpu()
 
     def _not_finite(self, step: int, index: int) -> FloatingPointError:

@@ -1,28 +1,47 @@
-"""Job -> sample folder, (N, C, H, W) uint8; sample folder -> images, damaged parts.
+"""Job -> sample folder, (N, C, H, W) uint8; sample folder -> images.
 
-A sample folder has a SHA256SUMS of all files in it, and so has its `base`. Images are written and
-read some at a time, so that memory use does not grow with their number.
+Finished batches are parts in the work folder beside it, whoever makes them: one process, the ranks
+of a launcher, or shards. Who finds all parts there, and holds the lock of that folder, writes the
+sample folder, some images at a time, so that memory use does not grow with their number.
 """
 
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from adm.app.notices import notice
-from adm.data.naming import ANIMATION, ARCHIVE, BASE, MANIFEST, SHEET
+from adm.cached import Cached
+from adm.data.export import TOGETHER, file_names, write_parts
+from adm.data.naming import ANIMATION, ARCHIVE, MANIFEST, SHEET
+from adm.data.pixels import MODES
 from adm.differences import first_difference
 from adm.generation.animation import animation, check_animated
-from adm.generation.cache import Caches, cache_path, caches_of, empty
+from adm.generation.blocks import whole_blocks
+from adm.generation.generate import block_of
 from adm.generation.generator import OnStep
-from adm.generation.job import Chain, Images, Job, chained
+from adm.generation.job import Job
 from adm.generation.manifest import read_manifest
-from adm.generation.writing import places, write, write_folder
+from adm.generation.shares import Shard
+from adm.generation.sheet import contact_sheet
+from adm.pictures import png
 from adm.processes import Devices
+from adm.spec import SettingError
 from adm.store.arrays import load_arrays
-from adm.store.files import write_bytes
+from adm.store.files import empty, new_folder, work_folder, work_path, write_bytes, write_json
 from adm.store.hashes import SUMS, damaged_parts, read_sums, seal, sha256, store_sums
-from adm.store.parsed import through_json
+from adm.store.locks import InUse, locked
+from adm.store.parsed import cached_json, through_json
+from adm.store.parts import Parts
+from adm.store.spans import common, divided
+
+STARTING_S = 10.0  # how long a shard waits for another one that starts or ends
+log = logging.getLogger(__name__)
+
+Film = Callable[[Tensor], bytes]  # all images -> the bytes of their animation
 
 
 # Seven parameters: the keyword-only ones are independent and have defaults.
@@ -38,17 +57,15 @@ def sample_into(
 ) -> Tensor:
     """Sample into a sample folder, which is renamed to `out` once it is complete.
 
-    Finished batches are cached beside it until then, so that the same call resumes after an
-    interruption, and so that batches of `sample_shard` are used. If `out` holds the samples of this
-    job, nothing is sampled, and only pictures that are missing or damaged are made. If the job
-    starts from the images of another job, those are stored in `base`. Images with a number of
-    channels other than 1, 3 or 4 are stored in the archive only.
+    The same call resumes after an interruption from the batches that are finished, those of
+    `sample_shard` included. If `out` holds the samples of this job, nothing is done. Images with a
+    number of channels other than 1, 3 or 4 are stored in the archive only.
 
     Args:
         batch_size: images that are sampled between two saves, rounded up to whole blocks; affects
             no image.
-        on_step: called after every step with the number of images in the block, with all steps of
-            batches that an earlier call finished, as `Cached`, and with those of other ranks.
+        on_step: called after every step with the network evaluations that it took, and with those
+            that an earlier call has made, as `Cached`. Of several ranks, each counts for all.
         overwrite: whether to sample again and replace an existing sample folder.
         animate: whether to write an animation of some images as well; see `animation`.
         devices: the ranks that share the images, all of which must call with one job and one
@@ -58,133 +75,164 @@ def sample_into(
         (N, C, H, W) uint8, mapped from the archive: what is read of it is loaded.
 
     Raises:
-        FileExistsError: `out` is a file, or a folder that is not empty and holds no samples, or
-            without `overwrite` those of another job or damaged ones.
-        InUse: another process samples into `out`, or a shard of it.
-        ValueError: `out` is damaged, shards are of another job, or `animate` with a generator that
-            has no steps to show.
+        SettingError: `out` is not free, and without `overwrite` holds no samples, those of another
+            job, or damaged ones; or `animate` with a generator that has no steps to show.
+        InUse: another process samples into `out`.
+        ValueError: parts of the samples are damaged, or cannot be seen by all ranks.
         FloatingPointError: sampling gave NaN or infinity.
     """
     if animate:
         check_animated(job)
     devices = devices or Devices(torch.device("cpu"))
-    with caches_of(out, devices) as caches:
-        devices.agree("model, settings or number of images", job.fingerprint)
-        if not devices.once(lambda: _is_complete(out, job, overwrite, animate, on_step)):
-            caches.claim(job.manifest())
-            chain = sampled(job, caches, batch_size, on_step)
+    devices.agree("model, settings or number of images", job.fingerprint)
+    parts = Parts(work_path(out), job.fingerprint)
+    with ExitStack() as held:
+        devices.once(lambda: held.enter_context(_holding(out, parts)))
+        if devices.once(lambda: _is_complete(out, job, parts, overwrite)):
+            devices.once(lambda: _add_animation(out, job, on_step) if animate else None)
+            return devices.each(lambda: _mapped(out, job))
+        missing = devices.once(lambda: _claimed(out, job, parts))
+        mine = Shard(devices.rank + 1, devices.world).share(missing, block_of(job.generator))
+        told = None
+        if on_step is not None:
+            _tell_done(job, missing, on_step)
+            told = _as_share(on_step, sum(map(len, mine)), sum(map(len, missing)))
+        devices.each(lambda: _make(job, mine, parts, batch_size, told))
 
-            def finish() -> None:
-                write_folder(out, chain, overwrite, animation(chain, on_step) if animate else None)
+        def finish() -> None:
+            film = (lambda images: animation(job, images, on_step)) if animate else None
+            write_folder(out, job, _stored(job, parts), overwrite, film, parts.folder)
 
-            devices.once(finish)
-        caches.empty(job.manifest())
+        devices.once(finish)
         return devices.each(lambda: _mapped(out, job))
 
 
-def sampled(job: Job, caches: Caches, batch_size: int, on_step: OnStep | None) -> Chain:
-    """Sample what the caches lack of a job and of those that it starts from; see `Caches`."""
+# Seven parameters: as `sample_into`.
+def sample_shard(
+    out: Path,
+    job: Job,
+    shard: Shard,
+    *,
+    batch_size: int = 64,
+    on_step: OnStep | None = None,
+    overwrite: bool = False,
+    animate: bool = False,
+) -> list[range]:
+    """Sample a share of the images into the work folder beside `out`.
 
-    def each(job: Job, low_res: Images | None, depth: int) -> Images:
-        return caches.sampled(job, low_res, depth, batch_size, on_step)
+    Shards may run at the same time or one after another, on one machine or on several whose work
+    folders are copied together. The one that finds all images there writes the sample folder; so
+    does `sample_into`.
 
-    return chained(job, each)
+    Args:
+        shard: which share this is.
+        on_step: as for `sample_into`; counts the images of other shards as `Cached`.
+
+    Returns:
+        The images that are still missing; none if `out` is complete, or is completed by another
+        process.
+
+    Raises:
+        InUse: another process samples this shard, or all images.
+        SettingError, ValueError, FloatingPointError: as `sample_into`; or the work folder holds
+            images of another job.
+    """
+    if animate:
+        check_animated(job)
+    parts = Parts(work_path(out), job.fingerprint)
+    with locked(parts.folder, f"shard-{shard.number}-of-{shard.of}.lock", of=out):
+        with work_folder(out, STARTING_S):
+            if _is_complete(out, job, parts, overwrite):
+                return []
+            missing = _claimed(out, job, parts, shard)
+        mine = common(missing, shard.share([range(job.count)], block_of(job.generator)))
+        if on_step is not None:
+            _tell_done(job, mine, on_step)
+        _make(job, mine, parts, batch_size, on_step)
+    missing = parts.missing(range(job.count))
+    if missing and (overwrite or not holds(out, job)):
+        return missing
+    with suppress(InUse):  # another shard has found all images as well, and writes the folder
+        sample_into(out, job, batch_size=batch_size, overwrite=overwrite, animate=animate)
+    return []
 
 
-def _is_complete(
-    out: Path, job: Job, overwrite: bool, animate: bool, on_step: OnStep | None
-) -> bool:
-    """Return whether a folder holds the samples of a job; make its pictures that are missing."""
-    if overwrite:
-        check_free(out, overwrite)
-        return False
-    if not holds(out, job):
-        return False
-    if found := missing(out, job, animate):
-        _mend(out, job, found, cache_path(out), on_step)
-    for place in reversed(places(job)):
-        if read_sums(out / place) is None:  # a folder of an earlier version
-            seal(out / place)
-    return True
+def write_folder(
+    out: Path,
+    job: Job,
+    images: Iterable[Tensor],
+    overwrite: bool = False,
+    film: Film | None = None,
+    work: Path | None = None,
+) -> None:
+    """Write the sample folder of a job that has been sampled, atomically.
+
+    Args:
+        images: (B, C, H, W) uint8 each, together all images in order.
+        overwrite: whether to replace an existing folder.
+        film: makes its animation, if it is to have one.
+        work: the work folder of `out`, if the caller holds it.
+    """
+    generator = job.generator
+    shape = (job.count, *generator.shape)
+    names = None
+    if generator.shape[0] in MODES:
+        names = file_names(job.count, job.label_tensor, generator.classes, generator.seed)
+    with new_folder(out, overwrite, work) as folder:
+        write_parts(folder, shape, images, job.label_tensor, names)
+        write_bytes(folder / SHEET, png(contact_sheet(job, _mapped(folder, job))), sync=False)
+        if film is not None:
+            write_bytes(folder / ANIMATION, film(_mapped(folder, job)), sync=False)
+        write_json(folder / MANIFEST, job.manifest())
+        seal(folder)
 
 
 def holds(out: Path, job: Job) -> bool:
     """Return whether a folder holds the samples of a job; False if it is empty or absent.
 
     Raises:
-        FileExistsError: it holds other samples, whose first difference is named, damaged ones, or
+        SettingError: it holds other samples, whose first difference is named, damaged ones, or
             other files.
-        ValueError: its manifest or SHA256SUMS is damaged.
+        ValueError: its manifest is damaged.
     """
     held = read_manifest(out)
     if held is None:
         check_free(out)
         return False
-    asked = through_json(job.manifest())
-    difference = first_difference(held, asked) or _damaged(out, job)
-    if difference is not None:
-        raise FileExistsError(
-            f"{out} holds other samples: {difference}; choose another folder, or pass "
-            "overwrite=True to replace them"
-        )
-    return True
-
-
-def _damaged(out: Path, job: Job) -> str | None:
-    """Say which file is absent or damaged that cannot be made from the others."""
-    names = [place + name for place in places(job) for name in (ARCHIVE, MANIFEST)]
-    for name in names:
-        if not (out / name).is_file():
-            return f"{name} is missing there"
-    try:
-        damaged = damaged_parts(out, names)
-    except ValueError as error:
-        return str(error)
-    return f"{damaged[0]} is damaged there, by its hash in {SUMS}" if damaged else None
+    difference = first_difference(held, through_json(job.manifest())) or _damage(out)
+    if difference is None:
+        return True
+    raise _not_free(
+        out,
+        f"it holds other samples: {difference}; choose another folder, or pass {{overwrite=True}} "
+        "to replace them",
+    )
 
 
 def check(folder: Path) -> None:
     """Raise ValueError if SHA256SUMS shows that images or manifest of a folder are damaged.
 
-    A folder without a SHA256SUMS, such as one of an earlier version, passes.
+    A folder without SHA256SUMS passes.
     """
-    try:
-        listed = read_sums(folder) or {}
-        damaged = damaged_parts(folder, {ARCHIVE, MANIFEST} & listed.keys())
-    except ValueError as error:
-        raise ValueError(f"{error}; sample again, or remove {SUMS} to use them as is") from None
-    if damaged:
+    listed = read_sums(folder) or {}
+    if damaged := damaged_parts(folder, {ARCHIVE, MANIFEST} & listed.keys()):
         raise ValueError(
             f"{folder / damaged[0]} is not as it was written, by {SUMS} beside it; sample again"
         )
 
 
 def check_free(out: Path, overwrite: bool = False) -> None:
-    """Raise FileExistsError unless `out` is absent, empty, or a sample folder to overwrite."""
+    """Raise SettingError unless `out` is absent, empty, or a sample folder to overwrite."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not overwrite:
-        raise FileExistsError(f"{out} already exists and is not empty; choose another folder")
+        raise _not_free(out, "it already exists and is not empty; choose another folder")
     if not (out / MANIFEST).is_file():
-        raise FileExistsError(
-            f"{out} is not empty and holds no {MANIFEST}, and only a sample folder is replaced; "
-            "choose another folder"
+        raise _not_free(
+            out,
+            f"it is not empty and holds no {MANIFEST}, and only a sample folder is replaced; "
+            "choose another folder",
         )
-
-
-def missing(out: Path, job: Job, animate: bool) -> list[str]:
-    """Return the pictures of a job's finished sample folder that are to be made, relative to it.
-
-    Those are all that are missing, the animation only if it is wanted, and all that are damaged.
-    """
-    film = {ANIMATION} if animate or (out / ANIMATION).exists() else set()
-    pictures = [*(place + SHEET for place in places(job)), *film]
-    sums = read_sums(out)
-    if sums is None:  # a folder of an earlier version
-        return [name for name in pictures if not (out / name).is_file()]
-    kept = {place + name for place in places(job) for name in (ARCHIVE, MANIFEST)}
-    ours = dict.fromkeys([*pictures, *sums])
-    return damaged_parts(out, [name for name in ours if name not in kept | ({ANIMATION} - film)])
 
 
 def images_of(folder: Path, job: Job | None = None) -> Tensor:
@@ -199,6 +247,140 @@ def images_of(folder: Path, job: Job | None = None) -> Tensor:
     return _mapped(folder, job).contiguous().clone()
 
 
+def _not_free(out: Path, cure: str) -> SettingError:
+    return SettingError("out", "a folder for these samples", str(out), cure)
+
+
+def _damage(out: Path) -> str | None:
+    """Say which file is absent or damaged on which the others depend."""
+    try:
+        damaged = damaged_parts(out, (ARCHIVE, MANIFEST))
+    except ValueError as error:
+        return str(error)
+    if not damaged and read_sums(out) is not None:
+        return None
+    return f"{damaged[0] if damaged else SUMS} is missing or damaged there"
+
+
+@contextmanager
+def _holding(out: Path, parts: Parts) -> Iterator[None]:
+    """Hold the work folder of `out`, which is emptied if the block leaves no part in it."""
+    with work_folder(out) as work:
+        try:
+            yield
+        finally:
+            if not parts.spans():
+                empty(work)
+
+
+def _is_complete(out: Path, job: Job, parts: Parts, overwrite: bool) -> bool:
+    """Return whether a folder holds the samples of a job; no parts are needed then."""
+    if overwrite:
+        check_free(out, overwrite)
+        return False
+    if not holds(out, job):
+        return False
+    empty(parts.folder)
+    return True
+
+
+def _claimed(out: Path, job: Job, parts: Parts, shard: Shard | None = None) -> list[range]:
+    """Note whose images a locked work folder holds; return those that it lacks.
+
+    Images of another job are discarded, unless shards have made them.
+
+    Raises:
+        InUse: a shard is sampled, and this is none.
+        ValueError: shards have made images of another job; names the first difference.
+    """
+    if shard is None:
+        for lock in parts.folder.glob("shard-*.lock"):
+            with locked(parts.folder, lock.name, of=out):
+                pass
+    note = parts.folder / MANIFEST
+    held, asked = cached_json(note) or {}, through_json(job.manifest())
+    if held.get("samples") != asked:
+        if parts.spans() and (shard or held.get("shards")):
+            difference = first_difference(held.get("samples"), asked)
+            raise ValueError(
+                f"{parts.folder} holds a part of other samples: {difference}; give the same "
+                "settings, choose another folder, or remove that one"
+            )
+        empty(parts.folder)
+        write_json(note, {"shards": shard is not None, "samples": asked})
+    for span in parts.spans():
+        if _part(job, parts, span) is None:
+            log.warning("%s is damaged, or of other samples; it is sampled again", parts.path(span))
+            parts.path(span).unlink(missing_ok=True)
+    return parts.missing(range(job.count))
+
+
+def _tell_done(job: Job, missing: list[range], on_step: OnStep) -> None:
+    """Tell of the images that need not be sampled."""
+    if done := job.count - sum(map(len, missing)):
+        on_step(Cached(done * job.generator.evaluations))
+
+
+def _as_share(on_step: OnStep, own: int, whole: int) -> OnStep:
+    """Return a callback for a rank that makes `own` of `whole` images, which counts for all."""
+    made = told = 0
+
+    def step(amount: int) -> None:
+        nonlocal made, told
+        made += amount
+        due = made * whole // own
+        on_step(due - told)
+        told = due
+
+    return step
+
+
+def _make(
+    job: Job, mine: list[range], parts: Parts, batch_size: int, on_step: OnStep | None
+) -> None:
+    """Sample images, and write each batch as a part."""
+    for span in divided(mine, whole_blocks(batch_size, block_of(job.generator))):
+        parts.write(span, images=job.images(span, on_step).numpy())
+
+
+def _part(job: Job, parts: Parts, span: range) -> Tensor | None:
+    """Return the images of a part; None if it is not as it was written."""
+    images = (parts.read(span) or {}).get("images")
+    if images is None or images.dtype != np.uint8 or span.stop > job.count:
+        return None
+    shape = (len(span), *job.generator.shape)
+    return torch.from_numpy(images) if images.shape == shape else None
+
+
+def _stored(job: Job, parts: Parts) -> Iterator[Tensor]:
+    """Yield the images of all parts in order; parts may overlap, where their images are equal."""
+    if missing := parts.missing(range(job.count)):
+        raise ValueError(
+            f"images {missing[0].start} to {missing[0].stop - 1} are not in {parts.folder}, where "
+            "another process was to write them; choose a folder on a disk that all processes share"
+        )
+    stop = 0
+    for span in parts.spans():
+        if span.stop <= stop:
+            continue
+        images = _part(job, parts, span)
+        if images is None:
+            raise ValueError(
+                f"{parts.path(span)} was damaged since it was written; run the same command again, "
+                "which samples its images again"
+            )
+        yield from images[stop - span.start :].split(TOGETHER)
+        stop = span.stop
+
+
+def _add_animation(out: Path, job: Job, on_step: OnStep | None) -> None:
+    """Animate the samples of a finished folder, if it has no animation."""
+    if (out / ANIMATION).is_file():
+        return
+    write_bytes(out / ANIMATION, animation(job, _mapped(out, job), on_step))
+    store_sums(out, (read_sums(out) or {}) | {ANIMATION: sha256(out / ANIMATION)})
+
+
 def _mapped(folder: Path, job: Job | None = None) -> Tensor:
     """Return the images as `images_of`, mapped from the archive."""
     try:
@@ -209,32 +391,5 @@ def _mapped(folder: Path, job: Job | None = None) -> Tensor:
         if job is not None and tuple(images.shape) != (job.count, *job.generator.shape):
             raise ValueError(f"its images are of shape {tuple(images.shape)}")
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{folder / ARCHIVE} is damaged ({error}); pass overwrite=True to sample again"
-        ) from None
+        raise ValueError(f"{folder / ARCHIVE} is damaged ({error}); sample again") from None
     return images
-
-
-def _mend(out: Path, job: Job, names: list[str], cache: Path, on_step: OnStep | None) -> None:
-    """Make pictures of a finished sample folder from its archives; leave all other files."""
-    if damaged := [name for name in names if (out / name).exists()]:
-        more = f" and {len(damaged) - 1} more" if damaged[1:] else ""
-        notice(f"{out}: {damaged[0]}{more} differed from {SUMS}; made again from {ARCHIVE}")
-    empty(cache)
-    chain = chained(job, lambda job, low, depth: _mapped(out.joinpath(*[BASE] * depth), job))
-    fresh = cache / "mended"
-    try:
-        write(fresh, chain, animation(chain, on_step) if ANIMATION in names else None)
-        for name in names:
-            if (out / name).is_symlink():  # else the file that it leads to would be written
-                (out / name).unlink()
-            write_bytes(out / name, (fresh / name).read_bytes())
-    finally:
-        empty(cache)
-    for place in reversed(places(job)):
-        if sums := read_sums(out / place):  # a folder of an earlier version has none
-            new = [name.removeprefix(place) for name in names if name.startswith(place)]
-            new += [name for name in sums if name.endswith(f"/{SUMS}")]
-            sums |= {name: sha256(out / place / name) for name in new}
-            there = {name: each for name, each in sums.items() if (out / place / name).is_file()}
-            store_sums(out / place, there)

@@ -9,7 +9,7 @@ from adm.generation.blocks import whole_blocks
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.fit import check_start
 from adm.generation.gan import GANGenerator
-from adm.generation.generator import Generator
+from adm.generation.generator import Cost, Generator
 
 OURS = (DiffusionGenerator, GANGenerator)
 
@@ -54,7 +54,12 @@ def generate(
 
 def block_of(generator: Generator) -> int:
     """Return the number of images in a block of a generator; 1 for one that has no blocks."""
-    return generator.block if isinstance(generator, OURS) else 1
+    return getattr(generator, "block", 1)
+
+
+def cost_of(generator: Generator) -> Cost:
+    """Return the calls of the networks per image of a generator."""
+    return getattr(generator, "cost", None) or Cost(generator.evaluations)
 
 
 def check_low_res(

@@ -1,13 +1,14 @@
 """Labels, indices -> uint8 images: the protocol Generator; model -> identity in a manifest."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from torch import Tensor
 
 from adm.models.identity import identify
 from adm.models.trained import Trained
+from adm.samplers import ImageNoise, State
 
 # Called after a step with the network evaluations that it took, one image each.
 OnStep: TypeAlias = Callable[[int], None]
@@ -87,6 +88,35 @@ class Generator(Protocol):
     def manifest(self) -> dict[str, Any]:
         """Everything besides labels and indices that the images depend on, as JSON values."""
         ...
+
+
+@runtime_checkable
+class Stepwise(Protocol):
+    """A generator whose images appear step by step."""
+
+    @property
+    def evaluations(self) -> int: ...
+
+    @property
+    def steps(self) -> int:
+        """The number of states of a trajectory."""
+        ...
+
+    def noise(self, indices: Sequence[int]) -> ImageNoise:
+        """Return the noise of one batch; `start()` is the noise that sampling starts from."""
+        ...
+
+    def trajectory(
+        self, labels: Tensor | None, indices: Sequence[int], low_res: Tensor | None = None
+    ) -> Iterator[State]:
+        """Generate one batch step by step; arguments as those of `Generator.images`."""
+        ...
+
+
+def evaluated(generator: Stepwise, step: int) -> int:
+    """Return the network evaluations that a step, numbered from 1, counts for in `on_step`."""
+    every, steps = generator.evaluations, generator.steps
+    return every * step // steps - every * (step - 1) // steps
 
 
 def identity(model: Trained) -> dict[str, Any]:

@@ -1,26 +1,17 @@
-"""Generator, labels, count -> Job; Job -> Chain, the jobs of a cascade with their images."""
+"""Generator, labels, count -> Job; Job, indices -> uint8 images."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol, TypeAlias, TypeVar, Union
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from adm.generation.diffusion import DiffusionGenerator
-from adm.generation.generate import check_low_res
-from adm.generation.generator import Cost, Generator
+from adm.generation.generate import check_low_res, cost_of
+from adm.generation.generator import Cost, Generator, OnStep
 from adm.store.hashes import sha256_of
-
-
-class Images(Protocol):
-    """(N, C, H, W) uint8: a tensor, or images on disk that are read when they are asked for."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, chosen: slice | list[int], /) -> Tensor: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +53,7 @@ class Job:
         generator: makes the images.
         labels: one per image, or None for an unconditional generator.
         count: number of images.
-        low_res: what an upsampler starts from: images, or a job of `count` images; None for any
-            other generator.
+        low_res: what an upsampler starts from; None for any other generator.
 
     Raises:
         ValueError: `low_res` has not the shape or the number of images that the generator needs.
@@ -72,19 +62,16 @@ class Job:
     generator: Generator
     labels: list[int] | None
     count: int
-    low_res: Union[LowRes, "Job", None] = None
+    low_res: LowRes | None = None
 
     def __post_init__(self) -> None:
-        shape, count, maker = None, self.count, None
-        if isinstance(self.low_res, Job):
-            maker, count = self.low_res.generator, self.low_res.count
-            shape = maker.shape
-        elif self.low_res is not None:
-            shape, count = self.low_res.images.shape[1:], len(self.low_res.images)
-        check_low_res(self.generator, shape, maker)
-        if count != self.count:
+        check_low_res(
+            self.generator, None if self.low_res is None else self.low_res.images.shape[1:]
+        )
+        if self.low_res is not None and len(self.low_res.images) != self.count:
             raise ValueError(
-                f"low_res has {count} images, expected {self.count}; give one per image"
+                f"low_res has {len(self.low_res.images)} images, expected {self.count}; give one "
+                "per image"
             )
 
     @property
@@ -94,16 +81,30 @@ class Job:
 
     @property
     def evaluations(self) -> int:
-        """Network evaluations for all images, those of the first job of a cascade included."""
-        base = self.low_res.evaluations if isinstance(self.low_res, Job) else 0
-        return self.count * self.generator.evaluations + base
+        """Network evaluations for all images."""
+        return self.count * self.generator.evaluations
 
     @property
     def cost(self) -> Cost:
-        """Calls of the networks per image, those of the first job of a cascade included."""
-        made = self.generator
-        own = made.cost if isinstance(made, DiffusionGenerator) else Cost(made.evaluations)
-        return own + self.low_res.cost if isinstance(self.low_res, Job) else own
+        """Calls of the networks per image."""
+        return cost_of(self.generator)
+
+    def images(self, indices: Sequence[int], on_step: OnStep | None = None) -> Tensor:
+        """Generate some of the images: (B, C, H, W) uint8 on the CPU.
+
+        Args:
+            on_step: called after every step with the network evaluations that it took.
+        """
+        labels, low = self.labels_of(indices), self.low_res_of(indices)
+        return self.generator.images(labels, indices, low, on_step)
+
+    def labels_of(self, indices: Sequence[int]) -> Tensor | None:
+        """Return the labels of some images, (B,) int64."""
+        return None if self.labels is None else torch.tensor([self.labels[i] for i in indices])
+
+    def low_res_of(self, indices: Sequence[int]) -> Tensor | None:
+        """Return the images that some images are made of, (B, C, h, w) uint8."""
+        return None if self.low_res is None else self.low_res.images[[*indices]]
 
     def manifest(self) -> dict[str, Any]:
         """Everything that the images depend on, as JSON values."""
@@ -119,25 +120,3 @@ class Job:
     def fingerprint(self) -> str:
         """SHA-256 of the manifest: jobs of one fingerprint have the same images."""
         return sha256_of(json.dumps(self.manifest(), sort_keys=True).encode())
-
-
-SomeImages = TypeVar("SomeImages", bound=Images)
-# A job with its images, then the job that it started from with its own, and so on.
-Chain: TypeAlias = Sequence[tuple[Job, Images]]
-
-
-def chained(
-    job: Job,
-    images_of: Callable[[Job, SomeImages | Tensor | None, int], SomeImages],
-    depth: int = 0,
-) -> list[tuple[Job, SomeImages]]:
-    """Make the images of a job, after those of the job that it starts from.
-
-    Args:
-        images_of: job, the images that it starts from, depth -> (N, C, H, W) uint8.
-        depth: number of jobs that start from this one.
-    """
-    if isinstance(job.low_res, Job):
-        before = chained(job.low_res, images_of, depth + 1)
-        return [(job, images_of(job, before[0][1], depth)), *before]
-    return [(job, images_of(job, None if job.low_res is None else job.low_res.images, depth))]

@@ -147,7 +147,10 @@ class Pipeline:
         if upsampler_steps is not None and self.upsampler is None:
             raise SettingError("upsampler", "given where {upsampler_steps} is")
         base = _job(self.generator(**settings), classes, count, low_res)
-        return base if self.upsampler is None else cascade(base, self.upsampler, upsampler_steps)
+        if self.upsampler is None:
+            return base
+        larger = cascade(base.generator, self.upsampler, base.labels, upsampler_steps)
+        return Job(larger, base.labels, base.count, base.low_res)
 
     def sample(
         self,

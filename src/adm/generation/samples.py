@@ -9,14 +9,15 @@ from PIL import Image
 from torch import Tensor
 
 from adm.data.naming import at_home
-from adm.generation.animation import animation
-from adm.generation.folder import check_free
-from adm.generation.generate import generate
+from adm.generation.animation import animation, check_animated
+from adm.generation.blocks import whole_blocks
+from adm.generation.folder import check_free, write_folder
+from adm.generation.generate import block_of
 from adm.generation.generator import OnStep
-from adm.generation.job import Job, chained
+from adm.generation.job import Job
 from adm.generation.sheet import contact_sheet
-from adm.generation.writing import write_folder
 from adm.pictures import png
+from adm.store.spans import divided
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,25 +25,22 @@ class Samples:
     """Images with everything that they depend on.
 
     Attributes:
-        chain: the job with its images, and for a cascade the first job with its images.
+        job: what they are of.
+        images: (N, C, H, W) uint8.
     """
 
-    chain: list[tuple[Job, Tensor]]
-
-    @property
-    def images(self) -> Tensor:
-        """(N, C, H, W) uint8."""
-        return self.chain[0][1]
+    job: Job
+    images: Tensor
 
     @cached_property
     def labels(self) -> Tensor | None:
         """(N,) int64; None for an unconditional model."""
-        return self.chain[0][0].label_tensor
+        return self.job.label_tensor
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The name of each label."""
-        return self.chain[0][0].generator.classes
+        return self.job.generator.classes
 
     def __len__(self) -> int:
         return len(self.images)
@@ -55,15 +53,15 @@ class Samples:
 
         Of many images and classes only some are shown; see `sheet.layout`.
         """
-        return contact_sheet(*self.chain[0])
+        return contact_sheet(self.job, self.images)
 
     def animate(self) -> bytes:
         """Sample up to 64 of the images again; return a GIF of every step, from noise to image.
 
         Raises:
-            ValueError: they are not of a diffusion model.
+            SettingError: their generator has no steps to show.
         """
-        return animation(self.chain)
+        return animation(self.job, self.images)
 
     def save(self, out: str | Path, *, overwrite: bool = False, animate: bool = False) -> Path:
         """Write a sample folder, as `adm sample` does.
@@ -74,14 +72,15 @@ class Samples:
             animate: whether to write the animation of `animate` as well.
 
         Raises:
-            FileExistsError: `out` is not empty, and `overwrite` is not set or it is not a sample
-                folder.
-            ValueError: `animate` with samples that are not of a diffusion model.
+            SettingError: `out` is not empty, and `overwrite` is not set or it is not a sample
+                folder; or `animate` with a generator that has no steps to show.
         """
         path = at_home(out)
         check_free(path, overwrite)
-        film = self.animate() if animate else None
-        write_folder(path, self.chain, overwrite, film)
+        if animate:
+            check_animated(self.job)
+        film = (lambda images: animation(self.job, images)) if animate else None
+        write_folder(path, self.job, [self.images], overwrite, film)
         return path
 
     def _repr_png_(self) -> bytes:
@@ -90,22 +89,12 @@ class Samples:
 
 
 def sampled(job: Job, batch_size: int = 64, on_step: OnStep | None = None) -> Samples:
-    """Sample a job, after the job that it starts from.
+    """Sample a job.
 
     Args:
         batch_size: images that are passed to the generator at a time, rounded up to whole blocks.
         on_step: called after every step with the network evaluations that it took.
     """
-
-    def images_of(job: Job, low_res: Tensor | None, depth: int) -> Tensor:
-        parts = generate(
-            job.generator,
-            job.label_tensor,
-            range(job.count),
-            batch_size=batch_size,
-            low_res=low_res,
-            on_step=on_step,
-        )
-        return torch.cat(list(parts))
-
-    return Samples(chained(job, images_of))
+    size = whole_blocks(batch_size, block_of(job.generator))
+    parts = [job.images(span, on_step) for span in divided([range(job.count)], size)]
+    return Samples(job, torch.cat(parts))

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from PIL import Image
 from torch import Tensor
 
-from adm.generation.job import Images, Job
+from adm.generation.job import Job
 from adm.pictures import Row, sheet
 from adm.shown import count_of
 
@@ -38,7 +38,7 @@ class Layout(NamedTuple):
         return max(len(row) for _, row in self.rows)
 
 
-def contact_sheet(job: Job, images: Images) -> Image.Image:
+def contact_sheet(job: Job, images: Tensor) -> Image.Image:
     """Draw the images of a job: a row for each class, or a square without classes.
 
     Images are enlarged by an integer factor, or reduced if there are many large ones. Of many

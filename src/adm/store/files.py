@@ -1,27 +1,26 @@
-"""Path, content -> file or folder, written atomically, and synced to the disk."""
+"""Path, content -> file or folder that appears whole, or not at all.
+
+What is being written has a hidden name beside its place, and a lock: `.NAME.part` is a file, and
+`.NAME.parts` the work folder of a folder. A process that is killed leaves them; the next one that
+writes to the same place removes them.
+"""
 
 import errno
-import glob
 import hashlib
 import json
 import os
-import secrets
 import shutil
-import socket
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from functools import cache
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-LONGEST_NAME = (
-    40  # characters of a name that its temporary name keeps, to stay within file system limits
-)
+from adm.store.locks import InUse, locked
+
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # errors of a disk without room
-UNSYNCED = (errno.EINVAL, errno.ENOTSUP)  # errors of file systems that cannot sync a folder
-SYNCED_TOGETHER, QUEUED = 16, 1024  # files that are synced at a time, and that wait for it
-ABANDONED_SECONDS = 86_400.0  # without a change, after which the writer on another machine is dead
+LONGEST_NAME = 200  # bytes of a name that hidden names contain; file systems allow 255
+WAIT_S = 60.0  # for another process that writes the same file
+NEW, OLD = "new", "old"  # in a work folder: the folder that is written, and the one it replaces
 
 
 @contextmanager
@@ -29,17 +28,16 @@ def new_file(path: Path, *, sync: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path`, and rename it to `path` when the block ends.
 
     A reader finds the old file or the new one, never a part of it. If the block raises, the old
-    file remains and the temporary one is removed. A process that is killed leaves a hidden
-    temporary file, which the next call removes (see `leftovers`). Parent folders are created. Links
-    are followed. A path that is not a regular file, such as a pipe or /dev/stdout, is yielded
-    itself.
+    file remains. Parent folders are created. Links are followed. A path that is not a regular file,
+    such as a pipe or /dev/stdout, is yielded itself.
 
     Args:
-        sync: whether to wait until the file and its name are on the disk, so that they survive a
+        sync: whether the content is on the disk before the file has its name, so that it survives a
             power failure. False is faster, for files that are easily written again.
 
     Raises:
         OSError: the file cannot be written.
+        InUse: another process has been writing it for `WAIT_S`.
     """
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
@@ -47,78 +45,110 @@ def new_file(path: Path, *, sync: bool = True) -> Iterator[Path]:
         yield path
         return
     target = Path(os.path.realpath(path)) if path.is_symlink() else path  # a circle of links, too
-    target.parent.mkdir(parents=True, exist_ok=True)
-    clear(target)
-    part = _beside(target)
-    with naming(path, part):
+    part = _beside(target, "part")
+    with naming(path, part), _alone(target):
+        part.unlink(missing_ok=True)
         try:
             yield part
             if sync:
                 fsync(part)
             os.replace(part, target)
-        except BaseException:
+        finally:
             with suppress(OSError):  # the error of the block matters more
                 part.unlink(missing_ok=True)
-            raise
-        if sync:
-            fsync(target.parent)
 
 
 @contextmanager
-def new_folder(out: Path, replace: bool = False) -> Iterator[Path]:
-    """Yield a temporary folder beside `out`, and rename it to `out` when the block ends.
+def work_folder(out: Path, wait_s: float = 0.0) -> Iterator[Path]:
+    """Hold the work folder of `out` until the block ends; yield its path.
 
-    If the block raises, `out` is unchanged. A process that is killed leaves a hidden temporary
-    folder, which the next call removes. All files are synced before the folder gets its name.
+    It is beside `out`, and keeps what the block leaves in it, so that a later call can use it.
+    That it can be created shows, before any work, that `out` can be written.
+
+    Args:
+        wait_s: how long another holder is waited for, in seconds.
+
+    Raises:
+        InUse: another process writes `out`.
+        OSError: `out` cannot be written, or is a circle of links.
+    """
+    work = work_path(out)
+    out = out.resolve()
+    try:
+        with locked(work, wait_s=wait_s, of=out):
+            if (work / OLD).exists() and not out.exists():  # killed between the two renames
+                (work / OLD).rename(out)
+            for left in (NEW, OLD):
+                remove(work / left)
+            yield work
+    finally:
+        with suppress(OSError):  # something was left in it, or another process has it
+            work.rmdir()
+
+
+@contextmanager
+def new_folder(out: Path, replace: bool = False, work: Path | None = None) -> Iterator[Path]:
+    """Yield a temporary folder, and rename it to `out` when the block ends.
+
+    If the block raises, `out` is unchanged.
 
     Args:
         replace: whether to replace an existing folder, once the new one is complete.
+        work: the work folder of `out`, if the caller holds it. It is emptied once `out` is there.
 
     Raises:
         FileExistsError: `out` is a file, or a folder that is not empty without `replace`.
+        InUse: another process writes `out`.
     """
     _check_free(out, replace)
-    out = out.resolve()
-    clear(out)
-    part = _beside(out)
+    if work is None:
+        with work_folder(out) as own, new_folder(out, replace, own) as folder:
+            yield folder
+        return
+    out, part = out.resolve(), work / NEW
     with naming(out, part):
-        part.mkdir(parents=True)
+        remove(part)
+        part.mkdir()
         try:
             yield part
-            fsync_all(part)
             if replace and out.exists():
-                _exchange(part, out)
-            else:
-                _take(part, out)
-            fsync(out.parent)
-        finally:
+                out.rename(work / OLD)
+            _take(part, out)
+        except BaseException:
+            if (work / OLD).exists() and not out.exists():
+                (work / OLD).rename(out)
             shutil.rmtree(part, ignore_errors=True)
+            raise
+    empty(work)
 
 
-@contextmanager
-def naming(path: Path, part: Path | None = None) -> Iterator[None]:
-    """Let an error of the system name the path that is written.
+def work_path(out: Path) -> Path:
+    """Return the path of the work folder of `out`; see `work_folder`.
 
-    It names none if a write failed, and otherwise may name `part`, the temporary path, or a path in
-    that folder.
+    Raises:
+        OSError: `out` is a circle of links.
     """
-    try:
-        yield
-    except OSError as error:
-        if of_system(error) and _names_none_or(part, error.filename):
-            error.filename, error.filename2 = str(path), None
-        raise
+    with suppress(FileNotFoundError):
+        out.stat()
+    return _beside(out.resolve(), "parts")
 
 
-def of_system(error: OSError) -> bool:
-    """Whether the system has raised an error, and not code that says in a sentence what to do."""
-    return error.errno is not None and error.strerror == os.strerror(error.errno)
+def empty(work: Path) -> None:
+    """Remove everything in a work folder but the locks in it that are held."""
+    for each in work.iterdir():
+        if each.name.endswith(".lock"):
+            with suppress(InUse), locked(work, each.name):
+                pass
+        else:
+            remove(each)
 
 
-def _names_none_or(part: Path | None, named: object) -> bool:
-    if not isinstance(named, str | os.PathLike):
-        return True
-    return part is not None and Path(named).is_relative_to(part)
+def remove(path: Path) -> None:
+    """Remove a file, a link or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes, *, sync: bool = True) -> None:
@@ -146,8 +176,8 @@ def link(path: Path, target: str) -> None:
     Raises:
         OSError: the file system does not support links.
     """
-    clear(path)
-    part = _beside(path)
+    part = _beside(path, "part")
+    part.unlink(missing_ok=True)
     try:
         part.symlink_to(target)
         os.replace(part, path)
@@ -161,97 +191,40 @@ def user_cache(name: str) -> Path:
 
 
 def fsync(path: Path) -> None:
-    """Wait until the content of a file, or the names in a folder, are on the disk."""
-    folder = path.is_dir()
+    """Wait until the content of a file is on the disk."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def of_system(error: OSError) -> bool:
+    """Whether the system has raised an error, and not code that says in a sentence what to do."""
+    return error.errno is not None and error.strerror == os.strerror(error.errno)
+
+
+def _alone(path: Path) -> AbstractContextManager[None]:
+    """Hold the lock of a file that is written."""
+    return locked(path.parent, _beside(path, "lock").name, wait_s=WAIT_S, of=path)
+
+
+@contextmanager
+def naming(path: Path, part: Path | None = None) -> Iterator[None]:
+    """Let an error of the system that names no path, or the temporary `part`, name `path`."""
     try:
-        handle = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
-    except PermissionError:
-        if folder:  # Windows cannot open folders; on other systems one may be unreadable
-            return
-        raise
-    try:
-        os.fsync(handle)
+        yield
     except OSError as error:
-        if not folder or error.errno not in UNSYNCED:
-            raise
-    finally:
-        os.close(handle)
+        named = error.filename
+        ours = part is not None and named and Path(os.fsdecode(named)).is_relative_to(part)
+        if of_system(error) and (named is None or ours):
+            error.filename, error.filename2 = str(path), None
+        raise
 
 
-def fsync_all(folder: Path) -> None:
-    """Wait until all files in a folder, and their names, are on the disk.
-
-    Several threads wait at a time, so that the disk can write many small files together.
-    """
-    from concurrent.futures import ThreadPoolExecutor  # slow to import
-
-    with ThreadPoolExecutor(SYNCED_TOGETHER, thread_name_prefix="sync") as pool:
-        for place, _, names in os.walk(folder):
-            for start in range(0, len(names), QUEUED):
-                some = (Path(place, name) for name in names[start : start + QUEUED])
-                for _ in pool.map(fsync, some):
-                    pass
-            fsync(Path(place))
-
-
-def leftovers(path: Path) -> list[Path]:
-    """Return the temporary files and folders of `path` that killed writers have left.
-
-    The name of each contains the machine and the process id of its writer. One of this machine is
-    left if that process has ended; one of another machine, if nothing has changed for a day.
-    """
-    name = glob.escape(path.name[:LONGEST_NAME])
-    found = (each for end in ("part", "old") for each in path.parent.glob(f".{name}.*-*.{end}"))
-    return [each for each in found if _is_left(each)]
-
-
-def clear(path: Path) -> None:
-    """Remove the `leftovers` of a path; put back a folder that was about to be replaced."""
-    for each in leftovers(path):
-        if each.suffix == ".old" and not path.exists():
-            each.rename(path)
-        elif each.is_dir() and not each.is_symlink():
-            shutil.rmtree(each, ignore_errors=True)
-        else:
-            each.unlink(missing_ok=True)
-
-
-def _is_left(part: Path) -> bool:
-    match part.suffixes[-2].removeprefix(".").split("-"):
-        case [machine, pid, _] if machine == _machine() and pid.isdecimal():
-            return not _alive(int(pid))
-    with suppress(FileNotFoundError):
-        return time.time() - part.lstat().st_mtime > ABANDONED_SECONDS
-    return False
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        pass
-    return True
-
-
-@cache
-def _machine() -> str:
-    """Return a name of this machine, or of this container, in which process ids are unique."""
-    place = socket.gethostname()
-    with suppress(OSError):  # only Linux has namespaces of processes
-        place += os.readlink("/proc/self/ns/pid")
-    return hashlib.sha256(place.encode("utf-8", "replace")).hexdigest()[:8]
-
-
-def _beside(path: Path) -> Path:
-    """Return a hidden path in the same folder that is unique to this call.
-
-    The process id is not unique: threads share it, and containers on one disk may have equal ids.
-    """
-    name = path.name[:LONGEST_NAME]
-    own = f"{_machine()}-{os.getpid()}-{secrets.token_hex(4)}"
-    return path.with_name(f".{name}.{own}.part")
+def _beside(path: Path, kind: str) -> Path:
+    """Return the hidden path of this kind in the same folder."""
+    name = path.name
+    if len(os.fsencode(name)) > LONGEST_NAME:
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()
+    return path.with_name(f".{name}.{kind}")
 
 
 def _check_free(out: Path, replace: bool) -> None:
@@ -270,15 +243,3 @@ def _take(part: Path, out: Path) -> None:
     except OSError:
         _check_free(out, replace=False)
         raise
-
-
-def _exchange(part: Path, out: Path) -> None:
-    old = part.with_suffix(".old")
-    try:
-        out.rename(old)
-        part.rename(out)
-    except BaseException:
-        if old.exists() and not out.exists():
-            old.rename(out)
-        raise
-    shutil.rmtree(old, ignore_errors=True)

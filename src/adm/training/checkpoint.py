@@ -33,7 +33,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from adm.processes import Devices
-from adm.store.files import FULL, clear, fsync, link
+from adm.store.files import FULL, fsync, link
 from adm.store.hashes import SUMS, damaged_parts, read_sums, seal
 from adm.store.parsed import as_type, read_json
 from adm.training import posthoc
@@ -286,11 +286,9 @@ def save(
         try:
             (part / STATE).write_text(json.dumps(asdict(_completed(numbers, state))))
             seal(part)
-            for each in (part / STATE, *folders):
-                fsync(each)
+            fsync(part / STATE)
             shutil.rmtree(folder, ignore_errors=True)
             part.rename(folder)
-            fsync(folder.parent)
         except OSError as error:
             raise _unwritten(error, folder, run) from None
 
@@ -509,7 +507,6 @@ def _is_left(folder: Path, newest: int) -> bool:
 def _link(path: Path, target: Path | None) -> None:
     """Point the link at a folder beside it, or remove the link."""
     if target is None:
-        clear(path)
         path.unlink(missing_ok=True)
         return
     with suppress(OSError):  # without links, `best` reads the checkpoints' own numbers

@@ -69,22 +69,21 @@ def demo(
     # Imported here, so that --help does not load torch.
     from adm.app.study.demo.report import write
     from adm.app.study.demo.run import evaluations, manifest, preset, run, shipped
-    from adm.generation.cache import cache_of, empty
     from adm.models.device import pick
-    from adm.store.files import new_folder
+    from adm.store.files import empty, new_folder, work_folder
     from adm.store.parsed import read_json
 
     models = shipped(pick(device))
     sweep = preset(models, scales, per_class, sampler=sampler, steps=steps, seed=seed)
-    with cache_of(out) as cache:
+    with work_folder(out) as cache:
         if not overwrite and _is_complete(out, manifest(models, sweep)):
+            empty(cache)
             say(f"{out} is complete; add --overwrite to sample again", as_json)
         else:
             with progress("sampling", evaluations(models, sweep), "network evaluations") as advance:
                 made = run(models, sweep, cache, advance)
-            with new_folder(out, overwrite) as folder:
+            with new_folder(out, overwrite, cache) as folder:
                 write(folder, made)
-        empty(cache)
     scores = read_json(out / SCORES)
     show(lambda: scores, as_json, lambda: _print(scores))
     say(f"\n{out / SAMPLES}, {out / CASCADE}: the images", as_json)

@@ -10,7 +10,8 @@ from cyclopts import Parameter
 
 from adm.app.cli.output import say
 from adm.app.cli.progress import Advance, progress
-from adm.generation.shares import Shard, common
+from adm.generation.shares import Shard
+from adm.store.spans import common
 
 if TYPE_CHECKING:  # so that --help does not load torch
     from adm.generation.job import Job
@@ -161,19 +162,16 @@ class SamplingOptions:
         """Sample into a folder with a progress bar, or say that it is complete; name its files."""
         from adm.data.naming import ANIMATION
         from adm.generation.animation import check_animated, cost
-        from adm.generation.folder import holds, missing
+        from adm.generation.folder import holds
 
         if self.animate:
             check_animated(job)
         done = devices.once(lambda: not self.overwrite and holds(out, job))
-        lacking = devices.once(lambda: missing(out, job, self.animate)) if done else []
-        films = ANIMATION in lacking if done else self.animate
+        films = self.animate and not (done and (out / ANIMATION).is_file())
         total = (0 if done else job.evaluations) + (cost(job) if films else 0)
-        some = lacking if len(lacking) < 4 else [lacking[0], f"{len(lacking) - 1} more"]
-        what = f"drawing {' and '.join(some)}" if done else title
-        bar = progress(what, total, "network evaluations")
+        bar = progress(f"drawing {ANIMATION}" if done else title, total, "network evaluations")
         # A finished folder is opened as well, which removes what a killed process has left beside.
-        shown = bar if devices.main and (lacking or not done) else nullcontext()
+        shown = bar if devices.main and (films or not done) else nullcontext()
         with shown as advance:
             left = self._sampled(out, job, advance, devices)
         if devices.main:
@@ -183,8 +181,7 @@ class SamplingOptions:
         self, out: Path, job: "Job", advance: Advance | None, devices: "Devices"
     ) -> list[range]:
         """Sample a job, or a shard of it; return what is missing beside other shards."""
-        from adm.generation.folder import sample_into
-        from adm.generation.sharded import sample_shard
+        from adm.generation.folder import sample_into, sample_shard
 
         options = {"overwrite": self.overwrite, "animate": self.animate}
         if self.shard is None:
@@ -197,7 +194,7 @@ class SamplingOptions:
 
     def _say(self, out: Path, job: "Job", done: bool, left: list[range]) -> None:
         """Name the files, or what is missing."""
-        from adm.data.naming import ANIMATION, ARCHIVE, BASE, MANIFEST, SHEET
+        from adm.data.naming import ANIMATION, ARCHIVE, MANIFEST, SHEET
 
         if not done and (left or not (out / MANIFEST).is_file()):
             say(f"shard {self.shard} of {out} is done; {_missing(job, str(self.shard), left)}")
@@ -205,8 +202,7 @@ class SamplingOptions:
         if done:
             say(f"{out} is complete: it holds these images; add --overwrite to sample again")
         else:
-            base = f", {BASE}/" if job.low_res is not None and (out / BASE).is_dir() else ""
-            say(f"{out}: {job.count} images, {ARCHIVE}, {MANIFEST}{base}")
+            say(f"{out}: {job.count} images, {ARCHIVE}, {MANIFEST}")
             say(f"each image took {job.cost}")
         if self.animate:
             say(f"{out / ANIMATION}: the images at every step, from noise to sample")
@@ -225,8 +221,9 @@ def _missing(job: "Job", shard: str, left: list[range]) -> str:
     named = ", ".join(lack if len(lack) <= MOST_NAMED else [*lack[:MOST_NAMED], "..."])
     return (
         f"{sum(map(len, left)):,} of {job.count:,} images are missing beside it, those of "
-        f"{'shard' if len(lack) == 1 else 'shards'} {named}; run these, or copy their folders "
-        "*.part.* beside it, or run the same command without --shard, which samples what is missing"
+        f"{'shard' if len(lack) == 1 else 'shards'} {named}; run these, or copy what is in "
+        "their folders *.parts into the one beside it, or run the same command without --shard, "
+        "which samples what is missing"
     )
 
 

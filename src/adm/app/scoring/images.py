@@ -1,6 +1,6 @@
 """Data spec, Samples, Job -> Opened: a Source to score, and its sampling manifest."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from adm.data.naming import ARCHIVE, at_home
 from adm.data.registry import RGB, find
 from adm.data.source import in_memory
 from adm.generation.folder import check
-from adm.generation.job import Job, LowRes
+from adm.generation.job import Job
 from adm.generation.manifest import read_manifest
 from adm.generation.samples import Samples
 from adm.spec import SettingError
@@ -83,7 +83,7 @@ def open_samples(samples: Samples | Job) -> Opened:
     The images of a job are those of its sample folder. No batch is kept in memory once it was used.
     """
     if isinstance(samples, Samples):
-        made = samples.chain[0][0].manifest()
+        made = samples.job.manifest()
         classes, labels = _labelled(samples.classes, samples.labels, len(samples))
         return Opened(in_memory("samples", classes, samples.images, labels), made)
     classes, labels = _labelled(samples.generator.classes, samples.label_tensor, samples.count)
@@ -91,8 +91,8 @@ def open_samples(samples: Samples | Job) -> Opened:
         "samples",
         classes,
         labels,
-        read=lambda index: _sample(samples, [index])[0],
-        read_many=lambda indices: _sample(samples, indices),
+        read=lambda index: samples.images([index])[0],
+        read_many=samples.images,
     )
     return Opened(source, samples.manifest())
 
@@ -104,17 +104,6 @@ def _labelled(
     if labels is None:
         return ("all",), torch.zeros(count, dtype=torch.int64)
     return classes, labels
-
-
-def _sample(job: Job, indices: Sequence[int]) -> Tensor:
-    """Sample some images of a job: (B, C, H, W) uint8."""
-    low = None
-    if isinstance(job.low_res, Job):
-        low = _sample(job.low_res, indices)
-    elif isinstance(job.low_res, LowRes):
-        low = job.low_res.images[[*indices]]
-    labels = None if job.labels is None else torch.tensor([job.labels[i] for i in indices])
-    return job.generator.images(labels, indices, low)
 
 
 def _manifest(folder: Path) -> dict[str, Any] | None:

@@ -32,13 +32,7 @@ def versions() -> dict[str, str]:
 
 
 def described(made: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Return a sampling manifest without labels, which the report counts by class.
-
-    Those of the images that an upsampler started from, `low_res`, are omitted too.
-    """
+    """Return a sampling manifest without labels, which the report counts by class."""
     if made is None:
         return None
-    kept = {key: value for key, value in made.items() if key not in ("labels", "classes")}
-    if isinstance(kept.get("low_res"), dict):
-        kept["low_res"] = described(kept["low_res"])
-    return kept
+    return {key: value for key, value in made.items() if key not in ("labels", "classes")}

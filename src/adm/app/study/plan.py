@@ -12,7 +12,6 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import torch
 
 from adm.cached import Cached
-from adm.generation.cache import caches_of
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.folder import check, sample_into
 from adm.generation.job import Job
@@ -24,6 +23,7 @@ from adm.processes import Devices
 from adm.samplers import Sampling
 from adm.samplers.words import changed, to_json
 from adm.shown import exactly
+from adm.store.files import remove, work_path
 from adm.store.parsed import through_json
 
 SCALE = "scale"  # the setting that varies by default
@@ -259,8 +259,7 @@ def sample_point(
             f"{place} holds samples that differ in {' and '.join(odd)}; choose another sweep "
             "folder, or the same settings"
         )
-    with caches_of(place, devices) as caches:  # left if the sweep was killed at this point's end
-        caches.empty(job.manifest())
+    devices.once(lambda: remove(work_path(place)))  # left if the sweep was killed at this point
     if on_step is not None:
         on_step(Cached(job.evaluations))
     return place

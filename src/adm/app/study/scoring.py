@@ -274,7 +274,7 @@ def _origin(report: Report) -> Any:
     manifest = report.manifest
     try:
         return (
-            described(manifest["generated"]["made"]),  # earlier versions listed labels of `low_res`
+            described(manifest["generated"]["made"]),
             manifest["features"],
             manifest["reference"].get("file_sha256"),
             manifest["seed"],

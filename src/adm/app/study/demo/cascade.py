@@ -9,10 +9,8 @@ import torch
 from torch import Tensor
 
 from adm.app.study.demo.sampled import sampled
-from adm.data.naming import BASE
-from adm.generation.cascade import cascade
+from adm.generation.cascade import CascadeGenerator, cascade
 from adm.generation.diffusion import DiffusionGenerator
-from adm.generation.folder import images_of
 from adm.generation.generator import Cost, identity
 from adm.generation.job import Job
 from adm.models.load import load_classifier, load_diffusion
@@ -94,7 +92,7 @@ def cascade_job(models: CascadeModels, like: Sampling) -> Job:
     )
     generator = DiffusionGenerator(models.base, sampling, models.classifier)
     labels = [label for label in range(len(models.base.classes)) for _ in range(PER_CLASS)]
-    return cascade(Job(generator, labels, len(labels)), models.upsampler, steps)
+    return Job(cascade(generator, models.upsampler, labels, steps), labels, len(labels))
 
 
 def sample_cascade(job: Job, folder: Path, on_step: Callable[[int], None] | None = None) -> Cascade:
@@ -104,15 +102,15 @@ def sample_cascade(job: Job, folder: Path, on_step: Callable[[int], None] | None
         folder: keeps finished batches beside it, so that the same call resumes.
         on_step: called after every step with the number of images in the block.
     """
-    base = job.low_res
-    assert isinstance(base, Job)
-    assert base.labels is not None
+    generator, labels = job.generator, job.label_tensor
+    assert isinstance(generator, CascadeGenerator)
+    assert labels is not None
     large, seconds = sampled(job, folder, on_step)
     return Cascade(
-        small=images_of(folder / BASE, base),
+        small=generator.base.images(labels, range(job.count)),
         large=large,
-        labels=torch.tensor(base.labels),
-        classes=base.generator.classes,
+        labels=labels,
+        classes=generator.classes,
         cost=job.cost,
         seconds=seconds,
         folder=folder,

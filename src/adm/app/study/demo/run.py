@@ -20,8 +20,8 @@ from adm.app.study.demo.cascade import (
 from adm.app.study.demo.judge import Reference, Scores, load_reference, score
 from adm.app.study.demo.sampled import sampled
 from adm.app.study.plan import Sweep
+from adm.data.naming import MANIFEST
 from adm.generation.animation import animation, cost
-from adm.generation.cache import claim_cache
 from adm.generation.generator import Cost, identity
 from adm.generation.job import Job
 from adm.generation.labels import positive
@@ -29,6 +29,8 @@ from adm.models.load import load_classifier, load_diffusion
 from adm.models.paths import SHIPPED
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.samplers.words import changed, to_json
+from adm.store.files import empty, write_json
+from adm.store.parsed import cached_json, through_json
 
 SHOWN = 4  # samples per class and scale in the report
 STUDENT = "fashion-fast"
@@ -199,7 +201,7 @@ def run(models: Shipped, sweep: Sweep, cache: Path, on_step: OnStep | None = Non
             interruption; emptied first if it is of another demo. The caller empties it.
         on_step: called after every step with the number of images in the block, and a note.
     """
-    claim_cache(cache, manifest(models, sweep))
+    _claim(cache, manifest(models, sweep))
     resumes = any(each.is_dir() for each in cache.iterdir())
     started = time.monotonic()
     made = list(columns(models, sweep, cache, on_step))
@@ -211,10 +213,18 @@ def run(models: Shipped, sweep: Sweep, cache: Path, on_step: OnStep | None = Non
     seconds = None if resumes else time.monotonic() - started
     scale, job = _animated(sweep)
     images = next(column.images for column in made if column.scale == scale)
-    film = animation([(job, images)], _noted(on_step, "animation"), SHOWN)
+    film = animation(job, images, _noted(on_step, "animation"), SHOWN)
     larger = cascade_job(models.cascade, sweep.base)
     emoji = sample_cascade(larger, cache / CASCADE, _noted(on_step, "emoji, a cascade"))
     return Demo(models, sweep, made, distilled, scale, film, seconds, emoji)
+
+
+def _claim(cache: Path, asked: dict[str, Any]) -> None:
+    """Empty a locked folder of cached samples unless it is of the same demo."""
+    note = cache / MANIFEST
+    if cached_json(note) != through_json(asked):
+        empty(cache)
+        write_json(note, asked)
 
 
 def columns(

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from adm.cached import Cached
-from adm.generation.cache import cache_path
 from adm.generation.folder import holds, sample_into
 from adm.generation.job import Job
+from adm.store.files import work_path
 
 
 def sampled(
@@ -26,7 +26,7 @@ def sampled(
         (N, C, H, W) uint8 in memory, and the seconds that sampling took; None instead of them if
         some of it was done by an earlier call.
     """
-    begun, started = place.exists() or cache_path(place).exists(), time.monotonic()
+    begun, started = place.exists() or work_path(place).exists(), time.monotonic()
     if on_step is not None and holds(place, job):
         on_step(Cached(job.evaluations))
     # With the strides of images in memory, which the judge's kernels depend on.

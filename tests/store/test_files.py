@@ -1,6 +1,5 @@
 """A file appears whole or not at all, whatever fails, is killed or writes at the same time."""
 
-import ast
 import os
 import signal
 import subprocess
@@ -11,19 +10,17 @@ from pathlib import Path
 
 import pytest
 
-import adm
-from adm.store import files
 from adm.store.files import (
-    clear,
-    fsync,
-    leftovers,
     link,
     new_file,
     new_folder,
+    work_folder,
+    work_path,
     write_bytes,
     write_json,
     write_text,
 )
+from adm.store.locks import InUse
 
 SIZES = {b"a": 300_000, b"b": 500_000, b"c": 400_000}  # bytes that each of several writers writes
 
@@ -89,50 +86,29 @@ def test_a_value_that_cannot_be_written_leaves_the_old_content(tmp_path: Path) -
     assert contents(tmp_path) == {"file": b'{\n "a": 1\n}\n'}
 
 
-def test_the_disk_holds_the_content_before_the_name_and_the_name_before_the_end(
+def test_the_disk_holds_the_content_before_the_file_has_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
     replace = os.replace
 
-    def fsynced(handle: int) -> None:
-        named = "file" if os.fstat(handle).st_ino != tmp_path.stat().st_ino else "folder"
-        done.append(f"fsync {named} of {os.fstat(handle).st_size}" if named == "file" else named)
-
     def replaced(part: Path, path: Path) -> None:
         done.append("replace")
         replace(part, path)
 
-    monkeypatch.setattr(os, "fsync", fsynced)
+    monkeypatch.setattr(os, "fsync", lambda handle: done.append(f"{os.fstat(handle).st_size}"))
     monkeypatch.setattr(os, "replace", replaced)
     write_bytes(tmp_path / "file", b"12345")
-    assert done == ["fsync file of 5", "replace", "folder"]
+    assert done == ["5", "replace"]
     write_bytes(tmp_path / "file", b"67", sync=False)
-    assert done[3:] == ["replace"]
+    assert done[2:] == ["replace"]
 
 
-@pytest.mark.parametrize(("number", "raised"), [(22, False), (5, True)])
-def test_a_folder_that_cannot_be_synced_is_no_failure_and_one_that_fails_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, raised: bool
+@pytest.mark.parametrize("name", ["[file]", "x" * 250])
+def test_a_killed_writer_leaves_the_old_content_and_hidden_files_which_the_next_removes(
+    tmp_path: Path, name: str
 ) -> None:
-    def fails(handle: int) -> None:
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr(os, "fsync", fails)
-    if raised:
-        with pytest.raises(OSError, match="Input/output"):
-            fsync(tmp_path)
-    else:
-        fsync(tmp_path)
-    (tmp_path / "file").touch()
-    with pytest.raises(OSError, match=os.strerror(number)):
-        fsync(tmp_path / "file")
-
-
-def test_a_killed_writer_leaves_the_old_content_and_a_hidden_file_which_the_next_removes(
-    tmp_path: Path,
-) -> None:
-    path = tmp_path / "[file]"
+    path = tmp_path / name
     write_text(path, "old")
     writer = child(
         "with new_file(Path(sys.argv[1])) as part:\n"
@@ -143,32 +119,14 @@ def test_a_killed_writer_leaves_the_old_content_and_a_hidden_file_which_the_next
     )
     assert writer.stdout is not None
     assert writer.stdout.readline() == "half\n"
-    (running,) = (one for one in tmp_path.iterdir() if one != path)
-    assert leftovers(path) == []  # its writer is alive
-    write_text(path, "old")
-    assert running.exists()
     writer.kill()
     writer.communicate()
-    assert writer.returncode == -signal.SIGKILL
-    assert leftovers(path) == [running]
-    assert running.name.startswith(".")
-    assert f"-{writer.pid}-" in running.name
+    left = [one.name for one in tmp_path.iterdir() if one != path]
+    assert left
+    assert all(one.startswith(".") for one in left)
     assert path.read_text() == "old"
-    assert leftovers(tmp_path / "[file]2") == leftovers(tmp_path / "fil") == []
     write_text(path, "new")
-    assert contents(tmp_path) == {"[file]": b"new"}
-
-
-@pytest.mark.parametrize("hours", [1, 25])
-def test_what_another_machine_has_left_is_removed_after_a_day(tmp_path: Path, hours: int) -> None:
-    path, left = tmp_path / "out", tmp_path / ".out.0badcafe-1-0123abcd.part"
-    left.mkdir()
-    (left / "file").touch()
-    os.utime(left, (time.time() - 3600 * hours,) * 2)
-    with new_folder(path) as folder:
-        (folder / "new").touch()
-    assert left.exists() == (hours < 24)
-    assert (path / "new").exists()
+    assert contents(tmp_path) == {name: b"new"}
 
 
 def test_a_folder_is_put_back_whose_replacement_was_killed_half_way(tmp_path: Path) -> None:
@@ -177,8 +135,7 @@ def test_a_folder_is_put_back_whose_replacement_was_killed_half_way(tmp_path: Pa
         (folder / "kept").touch()
     start = child(
         "import adm.store.files\n"
-        "adm.store.files._exchange = lambda part, out: (out.rename(part.with_suffix('.old')), "
-        "print('half', flush=True), time.sleep(60))\n"
+        "adm.store.files._take = lambda *_: (print('half', flush=True), time.sleep(60))\n"
         "with new_folder(Path(sys.argv[1]), replace=True) as folder:\n"
         "    (folder / 'new').touch()\n",
         str(path),
@@ -188,9 +145,25 @@ def test_a_folder_is_put_back_whose_replacement_was_killed_half_way(tmp_path: Pa
     start.kill()
     start.communicate()
     assert not path.exists()
-    clear(path)
-    assert contents(tmp_path) == {"kept": b""}
+    with work_folder(path):
+        assert contents(path) == {"kept": b""}
     assert [each.name for each in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_work_folder_has_one_holder_and_keeps_what_is_left_in_it(tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "out"
+    with work_folder(out) as work:
+        assert work == work_path(out)
+        with pytest.raises(InUse), work_folder(out):
+            pytest.fail("two hold it")
+    assert not work.exists()
+    with work_folder(out) as work:
+        (work / "part").touch()
+    with work_folder(out) as work:
+        assert [each.name for each in work.iterdir() if each.name != ".lock"] == ["part"]
+        with new_folder(out, work=work) as folder:
+            (folder / "whole").touch()
+    assert [each.name for each in out.parent.iterdir()] == ["out"]
 
 
 def test_readers_see_whole_files_while_several_write_and_are_killed(tmp_path: Path) -> None:
@@ -213,7 +186,8 @@ def test_readers_see_whole_files_while_several_write_and_are_killed(tmp_path: Pa
         writer.communicate()
         assert writer.returncode == -signal.SIGKILL
     checked(path)
-    assert len(leftovers(path)) <= len(writers)
+    write_bytes(path, b"a" * SIZES[b"a"])
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_threads_of_one_process_do_not_write_into_each_other_s_file(tmp_path: Path) -> None:
@@ -222,11 +196,10 @@ def test_threads_of_one_process_do_not_write_into_each_other_s_file(tmp_path: Pa
 
     def act(key: bytes) -> None:
         try:
+            together.wait()
             for _ in range(20):
                 with new_file(path, sync=False) as part, part.open("wb") as file:
-                    together.wait()
                     file.write(key * SIZES[key])
-                    together.wait()
         except BaseException as error:
             failed.append(error)
             together.abort()
@@ -298,34 +271,3 @@ def test_a_link_changes_in_one_step_or_not_at_all(
         link(tmp_path / "best", "three")
     assert os.readlink(tmp_path / "best") == "two"
     assert [path.name for path in tmp_path.iterdir()] == ["best"]
-
-
-# Files that write past this module, and why.
-BY_HAND = {
-    "data/export.py": {"write_bytes"},  # PNG files, in a folder that appears at the end
-    "training/log.py": {"fsync"},  # the log, which grows a line at a time
-    "training/parts.py": {"rename"},  # a damaged checkpoint that is set aside
-    "training/checkpoint.py": {"write_text", "rename"},  # in a folder that appears at the end
-}
-
-
-def test_nothing_else_puts_files_in_their_place_by_hand() -> None:
-    root = Path(adm.__file__).parent
-    found: dict[str, set[str]] = {}
-    for path in root.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if path != Path(files.__file__) and isinstance(node, ast.Call) and _places(node):
-                assert isinstance(node.func, ast.Attribute)
-                found.setdefault(str(path.relative_to(root)), set()).add(node.func.attr)
-    assert found == BY_HAND
-
-
-def _places(call: ast.Call) -> bool:
-    """Whether a call writes a whole file, or renames: `os.replace(a, b)` or `path.replace(b)`."""
-    if not isinstance(call.func, ast.Attribute):
-        return False
-    of_files = isinstance(call.func.value, ast.Name) and call.func.value.id == "files"
-    if call.func.attr in ("write_text", "write_bytes", "fsync", "rename", "symlink_to"):
-        return not of_files
-    of_os = isinstance(call.func.value, ast.Name) and call.func.value.id == "os"
-    return call.func.attr == "replace" and not call.keywords and (of_os or len(call.args) == 1)

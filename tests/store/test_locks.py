@@ -1,7 +1,5 @@
 """A folder is locked by one living process, and free again however it ends."""
 
-import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -29,16 +27,15 @@ def held_elsewhere(folder: Path) -> subprocess.Popen[str]:
     return holder
 
 
-def test_the_second_is_refused_with_the_process_and_the_host_of_the_first(tmp_path: Path) -> None:
+def test_the_second_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     holder = held_elsewhere(folder)
-    with pytest.raises(InUse) as raised, locked(folder):
+    with pytest.raises(InUse, match="run is in use by another process; wait"), locked(folder):
         pass
-    assert f"in use by process {holder.pid} on {socket.gethostname()!r}" in str(raised.value)
     holder.kill()
     holder.communicate()
     with locked(folder):  # the killed process holds it no more
-        assert str(os.getpid()) in (folder / FILE).read_text()
+        pass
     assert list(folder.iterdir()) == []
 
 
@@ -101,12 +98,3 @@ def test_an_error_releases_it(tmp_path: Path) -> None:
         raise KeyError
     with locked(tmp_path):
         pass
-
-
-@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"pid": "\\u001b[2J", "host": 1}'])
-def test_what_the_file_says_is_shown_and_never_trusted(tmp_path: Path, content: bytes) -> None:
-    with locked(tmp_path):
-        (tmp_path / FILE).write_bytes(content)
-        with pytest.raises(InUse, match="is in use by process") as raised, locked(tmp_path):
-            pass
-        assert str(raised.value).isprintable()
