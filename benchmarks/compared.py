@@ -1,7 +1,8 @@
 """Names, sweep folders -> one table of their points, and a figure of distance against recall.
 
-    adm sweep fashion-fast --steps 1,2,4 --scales 2,4 --reference lite.npz judge.npz --out out/fast
-    adm sweep fashion --scales 2,4 --reference lite.npz judge.npz --out out/teacher
+    adm sweep fashion-fast --vary steps=1,2,4 --vary scale=2,4 --reference lite.npz,judge.npz \
+        --out out/fast
+    adm sweep fashion --vary scale=2,4 --reference lite.npz,judge.npz --out out/teacher
     python benchmarks/compared.py teacher=out/teacher student=out/fast --picture compared.png
 
 A folder with @0,2 behind it stands for the points of these scales. With --from and --to, two of the
@@ -24,18 +25,18 @@ from matplotlib.text import Annotation
 from matplotlib.transforms import BboxBase
 from PIL import Image
 
+from adm.app.report import Cell
 from adm.app.scoring.scores import Score, title
 from adm.app.study.curve import parts
-from adm.app.study.plan import SAMPLES, Point
 from adm.app.study.plots import FAINT, LINES, STYLE
 from adm.app.study.run import JUDGE_ACCURACY
-from adm.app.study.summary import Cell, plain
+from adm.app.study.study import SAMPLES
 from adm.generation.folder import images_of
 from adm.pictures import Row, sheet
-from adm.shown import count_of
 
 SHOWN = 16  # images of a row of samples
 GAP = 3  # pixels that a scale is apart from others and from the lines
+STRENGTHS = ("scale", "truncation")
 DISTANCE, SPREAD = "frechet", ("precision", "recall", "coverage")
 
 
@@ -74,7 +75,7 @@ def main() -> None:
 
 
 def opened(name: str, spec: str) -> list[Compared]:
-    """Read the points of a sweep, which are as many lines as it has samplers and steps.
+    """Read the points of a sweep: a line for each combination of its settings but the scale.
 
     Args:
         spec: the folder; with @0,2 behind it, only the points of these scales.
@@ -84,9 +85,10 @@ def opened(name: str, spec: str) -> list[Compared]:
     report = json.loads((Path(folder) / "report.json").read_text(encoding="utf-8"))
     ways: dict[str, list[dict[str, Any]]] = {}
     for point in report["points"]:
-        if scales is not None and point["scale"] not in scales:
+        if scales is not None and strength(point) not in scales:
             continue
-        ways.setdefault(f"{point['sampler']}, {count_of(point['steps'], 'step')}", []).append(point)
+        others = [f"{key} {own}" for key, own in point["settings"].items() if key not in STRENGTHS]
+        ways.setdefault(", ".join(others), []).append(point)
     several = len(ways) > 1
     return [
         Compared(f"{name}, {way}" if several else name, Path(folder), points)
@@ -94,16 +96,21 @@ def opened(name: str, spec: str) -> list[Compared]:
     ]
 
 
+def strength(point: dict[str, Any]) -> float:
+    """Return the scale or the truncation of a point."""
+    return next(float(point["settings"][key]) for key in STRENGTHS if key in point["settings"])
+
+
 def table(sweeps: list[Compared], features: list[str]) -> list[str]:
     """Return the rows of a Markdown table: precision, recall and coverage by the last features."""
     spread = [title(key, features[-1]) for key in SPREAD]
     keys = [*(title(DISTANCE, name) for name in features), *spread, *_judges(sweeps)]
-    rows = [["", "scale", "steps", "network calls", "classifier calls", *keys]]
+    rows = [["", "scale", "network calls", "classifier calls", *keys]]
     rows.append(["---"] * len(rows[0]))
     for each in sweeps:
         for point in each.points:
             calls = point["calls_per_image"]
-            lead = [f"{point['scale']:g}", str(point["steps"])]
+            lead = [f"{strength(point):g}"]
             lead += [f"{calls[network]:g}" for network in ("network", "classifier")]
             rows.append([each.name, *lead, *(cell(point["scores"].get(key)) for key in keys)])
     return [f"| {' | '.join(row)} |" for row in rows]
@@ -167,7 +174,7 @@ def name_scales(axes: Axes, sweeps: list[Compared], key: str, features: str) -> 
         asides = outside(axes.transData.transform(places))
         for place, aside, point in zip(places, asides, sweep.points, strict=True):
             written = axes.annotate(
-                f"{point['scale']:g}",
+                f"{strength(point):g}",
                 tuple(place),
                 xytext=(0, 0),
                 textcoords="offset points",
@@ -219,9 +226,8 @@ def samples(sweeps: list[Compared]) -> Image.Image:
     rows = []
     for each in sweeps:
         for point in each.points:
-            at = Point(*(point[field] for field in Point._fields))
-            images = images_of(each.folder / SAMPLES / at.name)[range(SHOWN)]
-            rows.append(Row(f"{each.name}\n{at.at}", list(images)))
+            images = images_of(each.folder / SAMPLES / point["name"])[range(SHOWN)]
+            rows.append(Row(f"{each.name}\nscale {strength(point):g}", list(images)))
     return sheet("", [("", SHOWN)], rows).quantize(128)
 
 
@@ -237,7 +243,7 @@ def cell(stored: dict[str, float | None] | None) -> str:
         return ""
     values = (stored[key] for key in Score._fields)
     score = Score(*(math.nan if value is None else value for value in values))
-    return plain(Cell(*parts(score)))
+    return str(Cell(*parts(score)))
 
 
 if __name__ == "__main__":

@@ -27,8 +27,8 @@ from results_plan import BEST, SCALES, SWEPT, TRUNCATIONS, Contest, Row, contest
 
 from adm.app.cli.proportions import labels_like
 from adm.app.scoring import Score
-from adm.app.study.plan import balanced
 from adm.app.study.scoring import judge_accuracy
+from adm.app.study.study import balanced
 from adm.data import open_source
 from adm.models.load import load_classifier
 from adm.store.files import write_text
@@ -138,7 +138,7 @@ def sweeps(contest: Contest, runner: Runner, place: Path) -> None:
         missing = [f"{value:g}" for value in values if value not in kept]
         if missing:
             out = place / f"by-{name}"
-            spread = ["--axis", axis, "--scales", ",".join(missing)]
+            spread = ["--vary", f"{axis}={','.join(missing)}"]
             count = ["--count", runner.count(SWEPT), "--out", out]
             like = proportions(contest, place)
             runner.adm("sweep", model, *spread, *like, "--reference", *files, *count)
@@ -151,7 +151,7 @@ def resolved(options: dict[str, Any], place: Path, features: str) -> dict[str, A
     def best(axis: str) -> float:
         (swept,) = compared.opened("", str(results_kept.sweep_file(place, axis).parent))
         distances = swept.values("frechet", features)
-        return swept.points[distances.index(min(distances))]["scale"]
+        return compared.strength(swept.points[distances.index(min(distances))])
 
     return options | {key: best(key) for key, value in options.items() if value == BEST}
 
@@ -202,7 +202,7 @@ def accuracy(contest: Contest, row: Row, count: int, place: Path) -> Score:
     """Return the share of a row's samples that the judge assigns to their classes."""
     judge = load_classifier(contest.judge)
     labels = labels_of(contest, place, judge.classes, count)
-    return judge_accuracy(judge, row, place / row.name, place, labels)
+    return judge_accuracy(judge, row.name, place / row.name, place, labels)
 
 
 def labels_of(contest: Contest, place: Path, classes: Sequence[str], count: int) -> list[int]:

@@ -6,26 +6,22 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
-from adm.generation.gan_pipeline import GANPipeline
 from results_kept import times_file
 from results_plan import Contest, Row
 
 import adm
 from adm.app.scoring.manifest import versions
-from adm.app.study.plan import balanced
+from adm.app.study.study import balanced
 from adm.generation.pipeline import Pipeline
-from adm.models.paths import kind_of, resolve
 from adm.processor import described
 from adm.store.files import write_json
 
 ROUNDS = 5  # of timings, of which the first is not counted
 BLOCKS = {True: 16, False: 64}  # images of a timing, by whether the row has many steps
 MANY = 100  # network calls
-
-AnyPipeline: TypeAlias = Pipeline | GANPipeline
 
 
 def add(found: dict[str, Any], contest: Contest, place: Path) -> None:
@@ -65,7 +61,7 @@ def clock(contest: Contest, found: dict[str, Any], place: Path) -> None:
     write_json(file, {**machine, "ms": ms})
 
 
-def timed(pipeline: AnyPipeline, options: dict[str, Any]) -> Callable[[], float]:
+def timed(pipeline: Pipeline, options: dict[str, Any]) -> Callable[[], float]:
     """Return a function that samples some images and returns the milliseconds of one."""
     own = without_upsampler(options)
     count = BLOCKS[own.get("steps", 0) >= MANY]
@@ -84,13 +80,12 @@ def without_upsampler(options: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in options.items() if key != "upsampler"}
 
 
-def opened(row: Row) -> AnyPipeline:
+def opened(row: Row) -> Pipeline:
     assert row.model is not None
-    gan = kind_of(resolve(row.model)) == "gan"
-    return (adm.load_gan if gan else adm.load)(row.model, upsampler=row.options.get("upsampler"))
+    return adm.load(row.model, upsampler=row.options.get("upsampler"))
 
 
-def costs(pipeline: AnyPipeline, options: dict[str, Any]) -> dict[str, Any]:
+def costs(pipeline: Pipeline, options: dict[str, Any]) -> dict[str, Any]:
     """Return the network calls of an image, and the images of training with their repetitions."""
     model = pipeline.model
     return {

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from compared import strength
 from results_plan import Contest, Row
 
 from adm.app.scoring import Score, load_report
@@ -98,7 +99,7 @@ def sweep_file(place: Path, axis: str) -> Path:
 
 def swept(place: Path, axis: str) -> dict[float, Any]:
     """Return the points of a sweep that are kept, by truncation or scale."""
-    return {point["scale"]: point for point in _sweep(place, axis)["points"]}
+    return _by_strength(_sweep(place, axis)["points"])
 
 
 def keep_sweep(place: Path, axis: str, out: Path) -> None:
@@ -111,10 +112,14 @@ def keep_sweep(place: Path, axis: str, out: Path) -> None:
     models = {name: made["manifest"].get(name) for name in ("model", "classifier")}
     if kept["points"] and kept["made"] != models:
         raise ValueError(f"{sweep_file(place, axis)} is of other models; remove it")
-    points = swept(place, axis) | {point["scale"]: point for point in made["points"]}
+    points = swept(place, axis) | _by_strength(made["points"])
     sweep_file(place, axis).parent.mkdir(parents=True, exist_ok=True)
     ordered = [points[scale] for scale in sorted(points)]
     write_json(sweep_file(place, axis), {"made": models, "points": ordered})
+
+
+def _by_strength(points: list[dict[str, Any]]) -> dict[float, Any]:
+    return {strength(point): point for point in points}
 
 
 def _sweep(place: Path, axis: str) -> dict[str, Any]:

@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 from results_kept import SCORES, sweep_file
 from results_plan import BEST, SWEPT, Contest, Row
 
+from adm.app.report import Cell
 from adm.app.scoring import Score
 from adm.app.scoring.scores import title
 from adm.app.study.curve import parts
 from adm.app.study.plots import INK, LINES, STYLE
-from adm.app.study.summary import Cell, plain
 from adm.store.files import write_text
 
 PAGE, IMAGES, KEPT = "results.md", "images", "results"
@@ -120,7 +120,10 @@ def swept(features: str, place: Path) -> str:
     keys = [title(key, features) for key in COLUMNS]
     rows = [["", *COLUMNS.values()], ["---", *["--:"] * len(COLUMNS)]]
     rows += [
-        [f"{sweep.name} {point['scale']:g}", *(compared.cell(point["scores"][key]) for key in keys)]
+        [
+            f"{sweep.name} {compared.strength(point):g}",
+            *(compared.cell(point["scores"][key]) for key in keys),
+        ]
         for sweep in sweeps(place)
         for point in sweep.points
     ]
@@ -171,7 +174,7 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _cell(score: Score | None) -> str:
-    return "" if score is None else plain(Cell(*parts(score)))
+    return "" if score is None else str(Cell(*parts(score)))
 
 
 def _time(quartiles: list[float] | None) -> str:

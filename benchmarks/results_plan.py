@@ -10,8 +10,8 @@ BEST = "best"  # stands for the truncation or scale with the lowest distance in 
 COUNT, SWEPT = 10_000, 5_000  # images of a row, and of a point of a sweep
 TRUNCATIONS = (0.3, 0.5, 0.7, 1, 1.5, 2, 4)
 SCALES = (0, 0.5, 1, 2, 4, 8)
-RELEASED = {"sampler": "ancestral", "spacing": "even", "steps": 250}
-DDIM = {"sampler": "ddim", "spacing": "even", "steps": 25}
+RELEASED = {"sampler": "ancestral", "grid": "even", "steps": 250}
+DDIM = {"sampler": "ddim", "grid": "even", "steps": 25}
 
 
 @dataclass(frozen=True)

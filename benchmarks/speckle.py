@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from adm.app.study.demo.judge import load_reference, score
+from adm.app.study.judge import load_reference, score
 from adm.data import open_source
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.generate import generate

@@ -30,7 +30,7 @@ from peers import diffusers_network, released_network
 from torch import Tensor
 from torch.nn import functional as F
 
-from adm.app.study.demo.run import STUDENT
+from adm.app.study.demo import STUDENT
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.pipeline import Pipeline, load
 from adm.shown import count_of

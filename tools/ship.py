@@ -23,9 +23,9 @@ from typing import Any
 
 import torch
 
-from adm.app.study.demo.judge import measure
-from adm.app.study.demo.run import STUDENT
+from adm.app.study.demo import STUDENT
 from adm.app.study.frontier.stored import NAME
+from adm.app.study.judge import measure
 from adm.data import open_source
 from adm.models.load import load_classifier
 from adm.models.paths import SHIPPED, beside, resolve

@@ -68,7 +68,7 @@ def swept(
         out = tmp_path / "out"
         words = ["sweep", files / model, "--classifier", files / "guide.safetensors"]
         words += ["--reference", data, "--features", f"{tmp_path}/rows.py:rows"]
-        words += ["--judge", files / "judge.safetensors", "--steps", "3", "--count", "8"]
+        words += ["--judge", files / "judge.safetensors", "--vary", "steps=3", "--count", "8"]
         status, said = adm(*words, "--out", out, *options)
         assert status == 0, said
         return out
@@ -77,24 +77,24 @@ def swept(
 
 
 def test_the_command_leaves_figures_tables_and_a_page(swept: Callable[..., Path]) -> None:
-    out = swept("model.safetensors", "--scales", "0,2,8", "--samplers", "ddim,ancestral")
+    out = swept("model.safetensors", "--vary", "scale=0,2,8", "--vary", "sampler=ddim,ancestral")
     assert {path.name for path in out.iterdir()} == {
         *("samples", "points", "references"),
-        *("report.html", "report.md", "report.json", "sweep-rows.png"),
+        *("report.html", "report.md", "report.json", "sweep-rows-scale.png"),
     }
     text = (out / "report.md").read_text()
     assert text.count("| ancestral | 3 |") == 2 * 3
     assert "trade-off" in text
-    assert "takes no labels" not in (out / "report.html").read_text()
+    assert "Nothing tells" not in (out / "report.html").read_text()
 
 
 def test_an_unconditional_model_is_swept_with_the_classifier_s_classes(
     files: Path, swept: Callable[..., Path]
 ) -> None:
     """The released 256x256 model without labels, guided: a row of the paper's main table."""
-    out = swept("unlabelled.safetensors", "--scales", "0,2")
+    out = swept("unlabelled.safetensors", "--vary", "scale=0,2")
     page = (out / "report.html").read_text()
-    assert "takes no labels" in page
+    assert "Nothing tells some points their classes" in page
     for name in load_classifier(files / "guide.safetensors").classes:
         assert f">{name}<" in page
 
@@ -103,17 +103,38 @@ def test_all_points_have_classes_in_the_proportions_of_a_list(
     tmp_path: Path, swept: Callable[..., Path]
 ) -> None:
     (tmp_path / "labels.json").write_text(json.dumps({"a": 0, "b": 2, "c": 2, "d": 2}))
-    options = ("--scales", "0,2", "--proportions", str(tmp_path / "labels.json"))
+    options = ("--vary", "scale=0,2", "--proportions", str(tmp_path / "labels.json"))
     out = swept("unlabelled.safetensors", *options)
-    guided = json.loads((out / "samples" / "ddim-3-scale2" / "samples.json").read_text())
+    guided = json.loads((out / "samples" / "steps-3_scale-2" / "samples.json").read_text())
     assert np.bincount(guided["labels"]).tolist() == [2, 0, 6]
 
 
-def test_all_points_visit_the_levels_that_were_asked_for(swept: Callable[..., Path]) -> None:
-    out = swept("model.safetensors", "--scales", "0,2", "--spacing", "karras", "--end", "2.5")
-    for name in ("ddim-3-scale0", "ddim-3-scale2"):
-        grid = json.loads((out / "samples" / name / "samples.json").read_text())["sampling"]["grid"]
-        assert (grid["spacing"], grid["end"]) == ("karras", 2.5)
+def test_specs_and_settings_of_one_value_are_axes_too(swept: Callable[..., Path]) -> None:
+    grids = "grid=log-snr:end=2|karras:end=2.5,start=18"
+    guide = "guide=classifier:scale=2,interval=4-14"
+    out = swept("model.safetensors", "--vary", grids, "--vary", guide)
+    report = json.loads((out / "report.json").read_text())
+    made = [point["sampling"] for point in report["points"]]
+    assert [each["grid"] for each in made] == [
+        "log-snr:steps=3,end=2",
+        "karras:steps=3,start=18,end=2.5",
+    ]
+    assert {tuple(each["guide"]) for each in made} == {("classifier:scale=2,interval=4-14",)}
+    assert "scores by grid<" in (out / "report.html").read_text()
+
+
+def test_a_gan_is_swept_by_the_same_words(
+    data: Path, tmp_path: Path, adm: Callable[..., tuple[int, str]]
+) -> None:
+    tiny.steps(tiny.gan(), tiny.stripes(), tmp_path / "run")
+    words = ["sweep", tmp_path / "run", "--vary", "truncation=4,0.5,1"]
+    words += ["--reference", data, "--features", f"{tmp_path}/rows.py:rows", "--count", "8"]
+    status, said = adm(*words, "--out", tmp_path / "out")
+    assert status == 0, said
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    # From the weakest on.
+    assert [point["settings"]["truncation"] for point in report["points"]] == [4, 1, 0.5]
+    assert "scores by truncation" in (tmp_path / "out" / "report.md").read_text()
 
 
 def test_features_of_a_released_reference_are_extracted_once(
@@ -131,8 +152,8 @@ def test_features_of_a_released_reference_are_extracted_once(
     with np.load(made) as whole:
         write_npz(tmp_path / "bare.npz", {k: whole[k] for k in whole.files if k != "features"})
     words = ["sweep", files / "model.safetensors", "--classifier", files / "guide.safetensors"]
-    words += ["--reference", tmp_path / "bare.npz", "--features", features, "--scales", "0,2"]
-    words += ["--steps", "3", "--count", "8", "--out", out]
+    words += ["--reference", tmp_path / "bare.npz", "--features", features, "--vary", "scale=0,2"]
+    words += ["--vary", "steps=3", "--count", "8", "--out", out]
     status, said = adm(*words)
     assert status == 0, said
     assert "extracting features of bare.npz by rows: 40 of 40" in said
@@ -147,8 +168,15 @@ def test_two_processes_launched_together_leave_what_one_leaves(
     files: Path, data: Path, tmp_path: Path
 ) -> None:
     words = ["sweep", files / "model.safetensors", "--classifier", files / "guide.safetensors"]
-    words += ["--reference", data, "--features", f"{tmp_path}/rows.py:rows", "--scales", "0,2,8"]
-    words += ["--steps", "3", "--count", "8", "--device", "cpu", "--out"]
+    words += [
+        "--reference",
+        data,
+        "--features",
+        f"{tmp_path}/rows.py:rows",
+        "--vary",
+        "scale=0,2,8",
+    ]
+    words += ["--vary", "steps=3", "--count", "8", "--device", "cpu", "--out"]
     several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     for start, out in (([], "one"), (several, "two")):
         command = [sys.executable, *start, "-m", "adm", *words, tmp_path / out]
@@ -162,8 +190,13 @@ def test_two_processes_launched_together_leave_what_one_leaves(
 @pytest.mark.parametrize(
     ("words", "cure"),
     [
-        (["--scales", "0,lots"], "cannot read --scales '0,lots'; write --scales 0,1,2"),
-        (["--scales", "0,nan"], "cannot read --scales '0,nan'; write --scales 0,1,2"),
+        (["--vary", "scale=0,lots"], "scale must be a number, got 'lots'"),
+        (["--vary", "scale=0,nan"], "scale must be a finite number"),
+        (["--vary", "scale"], "of the form NAME=VALUE,VALUE"),
+        (["--vary", "scale=1,1.0"], "one or more different values"),
+        (["--vary", "seed=1", "--vary", "seed=2"], "seed is twice"),
+        (["--vary", "scales=1,2"], "scales must be one of the settings"),
+        (["--vary", "guide=weak:scale=2"], "weak"),
         (["--count", "1"], "count must be at least 2"),
         (["--classes", "bagg"], "did you mean bag"),
         (["--features", "nonsense"], "no features 'nonsense'"),

@@ -85,7 +85,7 @@ def sample(
     places.folder(out, MANIFEST)
     if proportions is not None:
         check_proportions(proportions, chosen, None)
-    budgets.check(model, how, budget, frontier, upsampler)
+    budgets.check(how, budget, frontier, upsampler)
     how, devices = how.joined()
     if budget is not None:
         how = budgets.fitted(how.pipeline(model), how, budget, frontier, model)

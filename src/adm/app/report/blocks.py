@@ -70,12 +70,14 @@ class Figure:
         content: bytes of a PNG, GIF or SVG file.
         about: what it shows, in words.
         least: pixels of its width below which it scrolls in its own box.
+        most: pixels that it is not wider than.
         drawn: whether its paper is white, and is dark on a dark page; not so for photographs.
     """
 
     content: bytes
     about: str
-    least: int = 320
+    least: int = 280
+    most: int = 1240
     drawn: bool = True
 
 

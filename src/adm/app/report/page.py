@@ -31,7 +31,7 @@ def page(
     if settings is not None:
         values = Text(json.dumps(settings, indent=1))
         blocks = [*blocks, Title("Settings"), Folded(SETTINGS, [values])]
-    folder = resources.files(__package__)
+    folder = resources.files("adm.app.report")
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"source": _source, "kind": lambda block: type(block).__name__}
     template = environment.from_string(folder.joinpath("page.html").read_text("utf-8"))

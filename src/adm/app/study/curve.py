@@ -14,37 +14,17 @@ from adm.app.scoring import Score
 WITHIN = ", a difference within the intervals"
 
 
-class Axis(NamedTuple):
-    """Words for the setting in which the points differ.
-
-    Attributes:
-        setting: of each point.
-        effect: of the setting, on the samples.
-        stronger: than the last point.
-        until: a point at which the effect ends, from the weakest on.
-    """
-
-    setting: str
-    effect: str
-    stronger: str
-    until: str
-
-
-SCALES = Axis("scale", "guidance", "larger", "up to")
-TRUNCATIONS = Axis("truncation", "truncation", "smaller", "down to")
-
-
 class Series(NamedTuple):
     """One score at every scale.
 
     Attributes:
         name: title of the score.
-        scales: from the weakest to the strongest, at least one.
+        scales: of each score, as text, from the weakest to the strongest.
         scores: one for each scale.
     """
 
     name: str
-    scales: Sequence[float]
+    scales: Sequence[str]
     scores: Sequence[Score]
 
     @property
@@ -62,7 +42,7 @@ class Series(NamedTuple):
 
     def at(self, place: int) -> str:
         """Return the text of a score and its scale."""
-        return f"{formatted(self.scores[place])} at {self.scales[place]:g}"
+        return f"{formatted(self.scores[place])} at {self.scales[place]}"
 
     @property
     def lowest(self) -> int:
@@ -91,13 +71,13 @@ class Line(NamedTuple):
 
     Attributes:
         name: what the points have in common; empty for a single line.
-        x: values of the setting, from the weakest to the strongest.
+        x: values of the setting as text, from the weakest to the strongest.
         distance: Fréchet distance at each value.
         precision, recall: at each value.
     """
 
     name: str
-    x: Sequence[float]
+    x: Sequence[str]
     distance: Sequence[Score]
     precision: Sequence[Score]
     recall: Sequence[Score]
@@ -114,16 +94,20 @@ class Line(NamedTuple):
 
 
 def sentences(
-    distance: Series, precision: Series, recall: Series, axis: Axis = SCALES
+    distance: Series, precision: Series, recall: Series, setting: str = "scale"
 ) -> list[str]:
-    """Describe each score over the scale; the last sentence says whether they show a trade-off."""
+    """Describe each score over a setting; the last sentence says whether they show a trade-off.
+
+    Args:
+        setting: that the values are of.
+    """
     if len(distance.scales) < 3:
-        return [f"At least three {axis.setting}s are needed to assess a trade-off."]
-    described = [f"{_path(precision)}.", f"{_path(recall)}.", f"{_valley(distance, axis)}."]
-    return [*described, _verdict(distance, precision, recall, axis)]
+        return [f"At least three values of {setting} are needed to assess a trade-off."]
+    described = [f"{_path(precision)}.", f"{_path(recall)}.", f"{_valley(distance, setting)}."]
+    return [*described, _verdict(distance, precision, recall, setting)]
 
 
-def _verdict(distance: Series, precision: Series, recall: Series, axis: Axis) -> str:
+def _verdict(distance: Series, precision: Series, recall: Series, setting: str) -> str:
     """Judge all three conditions, up to the scale at which precision is highest."""
     top = precision.highest
     rises = precision.up_to(top).trend == "rises"
@@ -137,8 +121,8 @@ def _verdict(distance: Series, precision: Series, recall: Series, axis: Axis) ->
     if amiss:
         return f"This is not the paper's trade-off: {'; '.join(amiss)}."
     if precision.scores[-1].high < precision.scores[top].low:
-        end = f"{axis.until} {axis.setting} {precision.scales[top]:g}"
-        return f"This is the paper's trade-off {end}; beyond it, {precision.name} falls too."
+        end = f"{setting} {precision.scales[top]}"
+        return f"This is the paper's trade-off up to {end}; beyond it, {precision.name} falls too."
     return "This is the paper's trade-off."
 
 
@@ -190,23 +174,23 @@ def _path(series: Series) -> str:
     return f"{name} {series.trend} {ends}{''.join(by_the_way)}"
 
 
-def _valley(distance: Series, axis: Axis) -> str:
+def _valley(distance: Series, setting: str) -> str:
     place, last = distance.lowest, len(distance.scales) - 1
-    lead = f"The {distance.name} is lowest at {axis.setting} {distance.scales[place]:g}"
+    lead = f"The {distance.name} is lowest at {setting} {distance.scales[place]}"
     value = formatted(distance.scores[place])
     if place == 0:
-        return f"{lead}, {value}, and {distance.at(last)}: {axis.effect} does not improve it"
+        return f"{lead}, {value}, and {distance.at(last)}: more of it does not help"
     if place == last:
         sure = apart(distance.scores[last], distance.scores[0])
-        end = f": {axis.stronger} {axis.setting}s may be better still" if sure else WITHIN
+        end = ": more of it may be better still" if sure else WITHIN
         return f"{lead}, {value}, against {distance.at(0)}{end}"
     ends = f"{lead}, {value}, against {distance.at(0)} and {distance.at(last)}"
     match distance.level_ends:
         case []:
             return ends
         case [end]:
-            scale = f"{axis.setting} {distance.scales[end]:g}"
-            return f"{ends}; the difference from {scale} is within the intervals"
+            level = f"{setting} {distance.scales[end]}"
+            return f"{ends}; the difference from {level} is within the intervals"
         case _:
             return f"{ends}{WITHIN}"
 

@@ -1,7 +1,7 @@
 """Lines of scores -> matplotlib Figure: distance, precision and recall over the scale."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
@@ -36,7 +36,8 @@ def figure(lines: Sequence[Line], what: str, distance: str, features: str) -> Fi
     """Draw three panels: distance, precision and recall, and precision against recall.
 
     Args:
-        lines: at least one, all of at least one value of `x`.
+        lines: at least one, all of at least one value of `x`, in the same order; the values are
+            drawn at equal spacing.
         what: the setting on the x axis, such as `guidance scale`.
         distance: title of the Fréchet distance, without the name of the features.
         features: their name, written once at the top.
@@ -45,9 +46,9 @@ def figure(lines: Sequence[Line], what: str, distance: str, features: str) -> Fi
         drawn = Figure(figsize=(12.6, 3.9), dpi=144, layout="constrained")
         drawn.suptitle(f"By {features}", x=0.006, ha="left", fontsize=9, color=PALE)
         left, middle, right = drawn.subplots(1, 3)
-        places = _places(lines)
-        for line, colour in zip(lines, _colours(), strict=False):
-            x = [places(value) for value in line.x]
+        values = list(dict.fromkeys(value for line in lines for value in line.x))
+        for line, colour in zip(lines, [*LINES] * 8, strict=False):
+            x = [values.index(value) for value in line.x]
             _band(left, x, line.distance, colour, line.name or None)
             _best(left, x, line.distance, colour)
             _band(middle, x, line.precision, colour, "precision" if len(lines) == 1 else None)
@@ -57,7 +58,7 @@ def figure(lines: Sequence[Line], what: str, distance: str, features: str) -> Fi
         for line in lines:
             _label(right, line)
         for axes in (left, middle):
-            _ticks(axes, lines, places, what)
+            _ticks(axes, values, what)
         left.set_title(distance)
         _fit(left, math.inf)
         several = "  (recall dashed)" if len(lines) > 1 else ""
@@ -73,20 +74,8 @@ def figure(lines: Sequence[Line], what: str, distance: str, features: str) -> Fi
     return drawn
 
 
-def _colours() -> list[str]:
-    return [*LINES] * 8
-
-
-def _places(lines: Sequence[Line]) -> Callable[[float], float]:
-    """Return equally spaced positions of the values, for scales that usually double."""
-    values = sorted({value for line in lines for value in line.x})
-    place = {value: float(i) for i, value in enumerate(values)}
-    return lambda value: place[value]
-
-
-def _ticks(axes: Axes, lines: Sequence[Line], places: Callable[[float], float], what: str) -> None:
-    values = sorted({value for line in lines for value in line.x})
-    axes.set_xticks([places(value) for value in values], [f"{value:g}" for value in values])
+def _ticks(axes: Axes, values: Sequence[str], what: str) -> None:
+    axes.set_xticks(range(len(values)), values)
     axes.set_xlabel(what)
     axes.grid(axis="y", color=FAINT, lw=0.8)
     axes.set_axisbelow(True)
@@ -157,9 +146,9 @@ def _label(axes: Axes, line: Line) -> None:
     for value, recall, precision in zip(line.x, line.recall, line.precision, strict=True):
         place = np.array([recall.value, precision.value])
         if groups and (abs(place - groups[-1][0]) < NEAR * size).all():
-            groups[-1][1].append(f"{value:g}")
+            groups[-1][1].append(value)
         else:
-            groups.append((place, [f"{value:g}"]))
+            groups.append((place, [value]))
     for (a, b), values in groups:
         text = ", ".join(values)
         axes.annotate(text, (a, b), (5, 5), textcoords="offset points", fontsize=8, color=INK)

@@ -1,24 +1,23 @@
-"""Sweep, Scoring -> SweepResult: every point sampled and scored, by one rank or several.
+"""Study, Scoring -> Result: every point sampled and scored, by one rank or several.
 
 Each point's samples and scores are saved as soon as they exist, so that the same call resumes after
 an interruption. The ranks share the images of every point, and then the points to score.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from adm.app.scoring import Extraction, Report, Score, title
 from adm.app.scoring.manifest import versions
-from adm.app.study.plan import SAMPLES, Named, P, Plan, sample_point
 from adm.app.study.scoring import Scoring, judge_accuracy, judge_name, score_point
-from adm.app.study.truncations import AnySweep
+from adm.app.study.study import SAMPLES, Point, Study, sample_point
 from adm.processes import Devices
-from adm.store.locks import locked
 
 JUDGE_ACCURACY = "judge accuracy"  # key of the judge's score
+MODELS = ("model", "classifier", "weak", "upsampler")  # of a sampling manifest
 
 OnEvaluations = Callable[[int, str], None]
 
@@ -28,7 +27,7 @@ class NetworkScores(NamedTuple):
 
     Attributes:
         network: its name.
-        scores: for each point of the sweep, key -> score; see `adm.app.scoring.scores`.
+        scores: for each point of the study, key -> score; see `adm.app.scoring.scores`.
     """
 
     network: str
@@ -48,49 +47,56 @@ class NetworkScores(NamedTuple):
         return self.title(key).removesuffix(f" ({self.network})")
 
 
-class Scored(NamedTuple):
-    """The scores of a plan.
-
-    Attributes:
-        networks: the scores by each network.
-        notes: on the scores: what makes them incomparable with others.
-        reports: of the first point, by each network.
-    """
-
-    networks: list[NetworkScores]
-    notes: list[str]
-    reports: list[Report]
-
-
 @dataclass(frozen=True, eq=False)
-class SweepResult:
-    """A sweep that has been scored.
+class Result:
+    """A study that has been scored.
 
     Attributes:
         networks: the scores by each network.
         notes: on the scores: what makes them incomparable with others.
-        manifest: model, classifier, settings, references, features and versions.
+        manifest: models, settings, references, features and versions.
     """
 
-    sweep: AnySweep
+    study: Study
     networks: list[NetworkScores]
     notes: list[str]
     manifest: dict[str, Any]
 
+    def to_json(self) -> dict[str, Any]:
+        """Return settings, cost and all scores of all points, and the manifest, as JSON values."""
+        points = []
+        for i, point in enumerate(self.study.points):
+            job = self.study.job(point)
+            scores = {
+                network.title(key): score.to_json()
+                for network in self.networks
+                for key, score in network.scores[i].items()
+            }
+            points.append(
+                {
+                    "name": point.name,
+                    "settings": point.settings,
+                    "sampling": job.manifest().get("sampling"),
+                    "calls_per_image": asdict(job.cost),
+                    "scores": scores,
+                }
+            )
+        return {"points": points, "notes": self.notes, "manifest": self.manifest}
+
 
 def run(
-    sweep: AnySweep,
+    study: Study,
     scoring: Scoring,
     out: Path,
     *,
     devices: Devices,
     batch_size: int = 64,
     on_evaluations: OnEvaluations | None = None,
-) -> SweepResult | None:
+) -> Result | None:
     """Sample and score every point, together with the other ranks.
 
     Args:
-        out: the sweep folder; samples and scores of an earlier call are reused.
+        out: the folder of the study; samples and scores of an earlier call are reused.
         devices: the ranks, all of which must make the call.
         batch_size: images per call of a network of features, and sampled between two saves.
         on_evaluations: called with a number of network evaluations, one image each, and the name
@@ -100,116 +106,85 @@ def run(
         The result on the main rank; None on the others.
 
     Raises:
-        ValueError: the folder holds samples of another sweep, or images that cannot be scored.
+        SettingError: the folder holds samples of other settings.
+        ValueError: it holds images that cannot be scored.
     """
-    found = score_points(
-        sweep, scoring, out, devices=devices, batch_size=batch_size, on_evaluations=on_evaluations
-    )
-    if found is None:
-        return None
-    return SweepResult(sweep, found.networks, found.notes, _manifest(sweep, found.reports))
+    scoring.check(study.model.shape)
 
+    def noted(point: Point) -> Callable[[int], None] | None:
+        return None if (on := on_evaluations) is None else lambda amount: on(amount, point.name)
 
-def score_points(
-    plan: Plan[P],
-    scoring: Scoring,
-    out: Path,
-    *,
-    devices: Devices,
-    batch_size: int = 64,
-    on_evaluations: OnEvaluations | None = None,
-) -> Scored | None:
-    """Sample and score every point of a plan; see `run`."""
-    scoring.check(plan.model.shape)
-    for point in plan.points:
-        sample_point(plan, point, out, batch_size, _callback(on_evaluations, point), devices)
+    for point in study.points:
+        sample_point(study, point, out, batch_size, noted(point), devices)
     # One rank scores a point, since most of its scores are computed by one rank alone.
     alone = Extraction(Devices(devices.device), batch_size)
 
     def act() -> None:
-        for point in share(plan, devices):
-            _score(scoring, point, out, replace(alone, on_images=_callback(on_evaluations, point)))
+        for point in share(study, devices):
+            _score(scoring, point, out, replace(alone, on_images=noted(point)))
 
     devices.each(act)
-    results: list[Scored] = []
-    devices.once(lambda: results.append(_collect(plan, scoring, out, alone)))
+    results: list[Result] = []
+    devices.once(lambda: results.append(_collect(study, scoring, out, alone)))
     return results[0] if results else None
 
 
 @contextmanager
 def alone(out: Path, devices: Devices) -> Iterator[None]:
-    """Hold the lock of a sweep folder, which the ranks share; remove the folder if it is empty.
+    """Hold the lock of a folder, which the ranks share; remove the folder if it is empty.
 
     Raises:
-        InUse: another sweep writes the folder.
+        InUse: another process writes the folder.
         OSError: it cannot be written.
     """
-    with ExitStack() as held:
-        devices.once(lambda: held.enter_context(locked(out)))
-        try:
+    try:
+        with devices.holding(out):
             yield
-        finally:
-            if devices.main:
-                held.close()
-                with suppress(OSError):
-                    out.rmdir()
+    finally:
+        if devices.main:
+            with suppress(OSError):  # it has files, or does not exist
+                out.rmdir()
 
 
-def share(plan: Plan[P], devices: Devices) -> list[P]:
+def share(study: Study, devices: Devices) -> list[Point]:
     """Return this rank's share of the points."""
-    return plan.points[devices.rank :: devices.world]
+    return study.points[devices.rank :: devices.world]
 
 
-def evaluations(plan: Plan[P], scoring: Scoring, devices: Devices) -> int:
+def evaluations(study: Study, scoring: Scoring, devices: Devices) -> int:
     """Return the network evaluations that this rank is told of.
 
     Those are one per step and image of all ranks, and one per scorer and image of its own points.
     """
-    steps = sum(plan.job(point).evaluations for point in plan.points)
-    return steps + plan.count * len(share(plan, devices)) * len(scoring.scorers)
-
-
-def _callback(on: OnEvaluations | None, point: Named) -> Callable[[int], None] | None:
-    return None if on is None else lambda amount: on(amount, point.name)
+    steps = sum(study.job(point).evaluations for point in study.points)
+    return steps + study.count * len(share(study, devices)) * len(scoring.scorers)
 
 
 def _score(
-    scoring: Scoring, point: Named, out: Path, extraction: Extraction
+    scoring: Scoring, point: Point, out: Path, extraction: Extraction
 ) -> tuple[list[Report], Score | None]:
     """Return a point's report by each scorer, and the judge's accuracy if there is a judge."""
-    place = out / SAMPLES / point.name
-    reports = [score_point(scorer, point, place, out, extraction) for scorer in scoring.scorers]
+    name, place = point.name, out / SAMPLES / point.name
+    reports = [score_point(scorer, name, place, out, extraction) for scorer in scoring.scorers]
     if scoring.judge is None:
         return reports, None
-    return reports, judge_accuracy(scoring.judge, point, place, out, scoring.labels)
+    return reports, judge_accuracy(scoring.judge, name, place, out, scoring.labels)
 
 
-def _collect(plan: Plan[P], scoring: Scoring, out: Path, extraction: Extraction) -> Scored:
-    """Collect the scores from what all ranks have saved in the sweep folder."""
-    scored = [_score(scoring, point, out, extraction) for point in plan.points]
+def _collect(study: Study, scoring: Scoring, out: Path, extraction: Extraction) -> Result:
+    """Collect the scores from what all ranks have saved in the folder."""
+    scored = [_score(scoring, point, out, extraction) for point in study.points]
     columns = list(zip(*(reports for reports, _ in scored), strict=True))
-    networks = [
-        NetworkScores(reports[0].features, [dict(report.scores) for report in reports])
-        for reports in columns
-    ]
+    scores = {
+        reports[0].features: [dict(report.scores) for report in reports] for reports in columns
+    }
     if scoring.judge is not None:
-        shares = [{JUDGE_ACCURACY: share} for _, share in scored if share is not None]
-        networks = _with_judge(networks, judge_name(scoring.judge), shares)
-    return Scored(networks, _notes(plan.count, columns), scored[0][0])
-
-
-def _with_judge(
-    networks: list[NetworkScores], judge: str, shares: list[dict[str, Score]]
-) -> list[NetworkScores]:
-    """Add the judge's accuracy to the scores in the judge's own features, or as its own entry."""
-    if all(each.network != judge for each in networks):
-        return [*networks, NetworkScores(judge, shares)]
-    return [
-        NetworkScores(judge, [a | b for a, b in zip(each.scores, shares, strict=True)])
-        if each.network == judge
-        else each
-        for each in networks
-    ]
+        rows = scores.setdefault(judge_name(scoring.judge), [{} for _ in scored])
+        for row, (_, accuracy) in zip(rows, scored, strict=True):
+            assert accuracy is not None
+            row[JUDGE_ACCURACY] = accuracy
+    networks = [NetworkScores(name, rows) for name, rows in scores.items()]
+    return Result(study, networks, _notes(study.count, columns), _manifest(study, scored[0][0]))
 
 
 def _notes(count: int, columns: Sequence[Sequence[Report]]) -> list[str]:
@@ -224,14 +199,17 @@ def _notes(count: int, columns: Sequence[Sequence[Report]]) -> list[str]:
     return [own, *sorted({f"{text[:1].upper()}{text[1:]}." for one in common for text in one})]
 
 
-def _manifest(sweep: AnySweep, reports: Sequence[Report]) -> dict[str, Any]:
-    """Return the manifest that all points share; that of each point is in its report."""
-    strongest = sweep.job(max(sweep.points, key=lambda p: abs(p.scale))).manifest()
+def _manifest(study: Study, reports: Sequence[Report]) -> dict[str, Any]:
+    """Return what all points share; the settings of each are in its report and sample folder."""
+    made: dict[str, Any] = {}
+    for point in study.points:  # a classifier is in those that it guides
+        made |= study.job(point).manifest()
     return {
-        **{key: strongest[key] for key in ("model", "classifier", "weak") if key in strongest},
-        "sampling": sweep.settings
-        | {"sampler": sweep.samplers, "steps": sweep.steps, sweep.axis: sweep.scales},
-        "count": sweep.count,
+        **{key: made[key] for key in MODELS if key in made},
+        "settings": dict(study.base),
+        "vary": {axis.name: axis.values for axis in study.axes},
+        "count": study.count,
+        "seed": study.job(study.points[0]).generator.seed,
         "noise": "image i of every point: Philox, key (seed, i), counter (level)",
         "reference": {report.features: report.manifest["reference"] for report in reports},
         "features": [report.manifest["features"] for report in reports],

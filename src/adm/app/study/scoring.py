@@ -1,4 +1,4 @@
-"""Samples of a Point, Scoring -> Report by each network, Score of the judge, both cached."""
+"""Samples of a point, Scoring -> Report by each network, Score of the judge, both cached."""
 
 import shutil
 from collections.abc import Sequence
@@ -27,7 +27,6 @@ from adm.app.scoring import (
 from adm.app.scoring.extraction import DEFAULT, digest_of
 from adm.app.scoring.manifest import described
 from adm.app.scoring.report import StoredScore
-from adm.app.study.plan import Named
 from adm.cached import Cached
 from adm.data import Source
 from adm.data.export import safe_names
@@ -42,7 +41,7 @@ from adm.store.files import write_json
 from adm.store.hashes import sha256
 from adm.store.parsed import as_type, cached_json
 
-POINTS, REFERENCES = "points", "references"  # in the sweep folder
+POINTS, REFERENCES = "points", "references"  # in the folder of the study
 FILE_HASH = "file_sha256"  # of the reference, in the note beside it
 BATCH = 250  # images that the judge classifies at a time
 
@@ -104,13 +103,12 @@ class Scoring:
 def cached_reference(
     source: Source, features: Features, out: Path, extraction: Extraction = DEFAULT
 ) -> Reference:
-    """Compute the reference of a source of images once, and keep it in the sweep folder.
+    """Compute the reference of a source of images once, and keep it in the folder of the study.
 
     Args:
         source: images of the shape of the samples.
         features: the extractor.
-        out: the sweep folder, which also takes the cache of features (`extraction.work` is not
-            used).
+        out: the folder of the study, which takes the cache of features as well.
         extraction: ranks, batch size and progress.
 
     Raises:
@@ -158,32 +156,33 @@ def _vouched(note: Path, path: Path) -> dict[str, Any] | None:
 def cached_completion(
     reference: Reference, features: Features, out: Path, extraction: Extraction = DEFAULT
 ) -> Reference:
-    """`complete_reference`, whose features are cached in the sweep folder."""
+    """`complete_reference`, whose features are cached in the folder of the study."""
     work = out / REFERENCES / f"{safe_names([features.name])[0]}.seen"
     return complete_reference(reference, features, replace(extraction, work=work))
 
 
 def score_point(
     scorer: Scorer,
-    point: Named,
+    point: str,
     place: Path,
     out: Path,
     extraction: Extraction,
     *,
     seed: int = 0,
 ) -> Report:
-    """Score the samples of a point, unless the sweep folder has the report already.
+    """Score the samples of a point, unless the folder of the study has the report already.
 
     Args:
-        place: the point's sample folder.
-        out: the sweep folder.
+        point: its name.
+        place: its sample folder.
+        out: the folder of the study.
         extraction: of one rank, since the ranks share the points to score.
         seed: of the resampling.
 
     Raises:
         ValueError: samples that cannot be scored.
     """
-    path = out / POINTS / f"{point.name}.{safe_names([scorer.features.name])[0]}.json"
+    path = out / POINTS / f"{point}.{safe_names([scorer.features.name])[0]}.json"
     opened = open_images(str(place))
     report = _cached_report(path)
     if report is None or _origin(report) != _expected_origin(scorer, opened.made, seed):
@@ -201,17 +200,18 @@ def score_point(
 
 
 def judge_accuracy(
-    judge: ClassifierModel, point: Named, place: Path, out: Path, labels: Sequence[int]
+    judge: ClassifierModel, point: str, place: Path, out: Path, labels: Sequence[int]
 ) -> Score:
     """Return the fraction of samples that a classifier assigns to the class they were made for.
 
     Args:
         judge: a classifier of clean images.
-        place: the point's sample folder.
-        out: the sweep folder, which keeps the result.
+        point: the name of the samples.
+        place: their sample folder.
+        out: the folder of the study, which keeps the result.
         labels: (count,) of the samples, as the judge numbers its classes.
     """
-    path = out / POINTS / f"{point.name}.named-by-{safe_names([judge.path.stem])[0]}.json"
+    path = out / POINTS / f"{point}.named-by-{safe_names([judge.path.stem])[0]}.json"
     key = {
         "samples": sha256(place / ARCHIVE),
         "judge": sha256(judge.path),

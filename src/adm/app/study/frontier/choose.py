@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import NamedTuple, TypeVar
 
-from adm.app.study.frontier.stored import Frontier, Measured
+from adm.app.study.frontier.stored import Frontier, Measured, options
 from adm.shown import exactly
+from adm.spec import SettingError
 
 T = TypeVar("T")
 time_of = attrgetter("seconds")  # of a measured point
@@ -64,35 +65,28 @@ def factor(point: Measured, points: Sequence[Measured]) -> float:
     return point.error / lowest if lowest else float(point.error > 0) or 1.0
 
 
-def kept(points: Sequence[Measured], keep: int) -> list[Measured]:
+def promising(points: Sequence[Measured], keep: int) -> list[Measured]:
     """Return the points of one scale whose quality is measured on all images.
 
     Those are all points on the frontier of time and error, but for those that others of equal time
-    beat; then those that are nearest to it by `factor`, up to `keep`; and all whose sampler draws
-    noise, which the error says nothing about.
+    beat; then those that are nearest to it by `factor`, up to `keep`.
 
     Args:
         points: after the first pass.
         keep: the number of points, unless the frontier alone has more.
     """
-    noisy = [one for one in points if one.error is None and not one.diverged]
     compared = [one for one in points if one.error is not None]
     ahead = [one for one in compared if not _beaten(one, compared)]
     others = [one for one in compared if one not in ahead]
     others.sort(key=lambda one: (factor(one, compared), one.seconds))
-    chosen = {one.point for one in (*ahead, *others[: max(0, keep - len(ahead))], *noisy)}
-    return [one for one in points if one.point in chosen]
+    chosen = [*ahead, *others[: max(0, keep - len(ahead))]]
+    return [one for one in points if one in chosen]
 
 
 def _beaten(point: Measured, points: Sequence[Measured]) -> bool:
     """Whether another point has a lower error in the same time, or the same error sooner."""
     sooner = (one for one in points if one.seconds < point.seconds)
     return factor(point, points) > 1 or any(one.error == point.error for one in sooner)
-
-
-def scored(frontier: Frontier, scale: float) -> list[Measured]:
-    """Return the points of a scale whose distance was measured."""
-    return [each for each in frontier.at(scale) if each.distances]
 
 
 def distance(frontier: Frontier) -> Callable[[Measured], float]:
@@ -103,7 +97,7 @@ def distance(frontier: Frontier) -> Callable[[Measured], float]:
 
 def recommended(frontier: Frontier, scale: float) -> Recommended | None:
     """Return the recommended points of a scale; None if none was scored."""
-    points = scored(frontier, scale)
+    points = frontier.scored(scale)
     if not points:
         return None
     cost, equal = rank(frontier, scale), _equal(frontier, points)
@@ -115,7 +109,7 @@ def recommended(frontier: Frontier, scale: float) -> Recommended | None:
 
 def rank(frontier: Frontier, scale: float) -> Callable[[Measured], float]:
     """Return the function point -> distance by the first features, -infinity for the best one."""
-    points, cost = scored(frontier, scale), distance(frontier)
+    points, cost = frontier.scored(scale), distance(frontier)
     best = min(_equal(frontier, points) or points, key=cost)
     return lambda point: -math.inf if point == best else cost(point)
 
@@ -123,7 +117,7 @@ def rank(frontier: Frontier, scale: float) -> Callable[[Measured], float]:
 def _equal(frontier: Frontier, points: Sequence[Measured]) -> list[Measured]:
     """Return the points whose distance is within the interval of the lowest by all features."""
     highest = {
-        name: min((one.distances[name] for one in points), key=lambda found: found.value).highest
+        name: min((one.distances[name] for one in points), key=lambda of: of.value).highest
         for name in frontier.features
     }
     return [
@@ -146,28 +140,28 @@ def within(frontier: Frontier, scale: float, seconds: float, slower: float = 1.0
         slower: seconds here for one second on the machine of the frontier.
 
     Raises:
-        ValueError: no point of this scale is as fast; names the fastest one.
+        SettingError: no point of this scale is as fast; names the fastest one.
     """
-    points = scored(frontier, scale)
+    points = frontier.scored(scale)
     fitting = [one for one in points if one.seconds * slower <= seconds]
     if not fitting:
         fastest = min(points, key=time_of)
-        raise ValueError(
-            f"no settings sample an image at scale {exactly(scale)} in {spoken(seconds)}; the "
-            f"fastest, {fastest.point.options}, take {spoken(fastest.seconds * slower)}: pass "
-            f"budget='{rounded_up(fastest.seconds * slower):g}s'"
+        least = rounded_up(fastest.seconds * slower)
+        raise SettingError(
+            "budget",
+            f"at least {least:g}s at scale {exactly(scale)}",
+            spoken(seconds),
+            f"the fastest settings are {options(fastest.settings)}",
         )
     return min(fitting, key=rank(frontier, scale))
 
 
 def check_scale(frontier: Frontier, scale: float) -> None:
-    """Raise ValueError unless points of this scale were scored."""
-    known = [each for each in frontier.scales if scored(frontier, each)]
+    """Raise SettingError unless points of this scale were scored."""
+    known = [each for each in frontier.scales if frontier.scored(each)]
     if scale not in known:
-        raise ValueError(
-            f"scale {exactly(scale)} was not measured, only {', '.join(map(exactly, known))}; pass "
-            "one of these scales, or run `adm frontier` with this one"
-        )
+        listed = ", ".join(map(exactly, known))
+        raise SettingError("scale", f"one that was measured, {listed}", scale)
 
 
 def spoken(seconds: float) -> str:

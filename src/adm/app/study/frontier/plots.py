@@ -16,15 +16,15 @@ from adm.app.study.frontier.choose import on_frontier
 from adm.app.study.plots import FAINT, INK, LINES, PALE, STYLE, columns
 from adm.shown import exactly
 
-MARKERS = "osD^vPX"  # one for each spacing
+MARKERS = "osD^vPX"  # one for each grid
 WIDTH, HEIGHT = 6.3, 4.2  # inches of a panel
 
 
 class Dot(NamedTuple):
-    """A point of a panel."""
+    """A point of a panel; its sampler decides the colour, and its grid the marker."""
 
     sampler: str
-    spacing: str
+    grid: str
     seconds: float
     value: Score
 
@@ -47,7 +47,7 @@ def figure(panels: Sequence[Panel], what: str, heading: str) -> Figure:
     """
     every = [dot for panel in panels for dot in panel.dots]
     colours = dict(zip(dict.fromkeys(dot.sampler for dot in every), cycle(LINES), strict=False))
-    markers = dict(zip(dict.fromkeys(dot.spacing for dot in every), cycle(MARKERS), strict=False))
+    markers = dict(zip(dict.fromkeys(dot.grid for dot in every), cycle(MARKERS), strict=False))
     with matplotlib.rc_context(STYLE):
         size = (WIDTH * max(2, len(panels)), HEIGHT)
         drawn = Figure(figsize=size, dpi=144, layout="constrained")
@@ -68,7 +68,7 @@ def _panel(
 ) -> None:
     for dot in panel.dots:
         y, low, high = columns([dot.value])[:, 0]
-        style: dict[str, Any] = {"color": colours[dot.sampler], "marker": markers[dot.spacing]}
+        style: dict[str, Any] = {"color": colours[dot.sampler], "marker": markers[dot.grid]}
         yerr = [[y - low], [high - y]]
         axes.errorbar(dot.seconds, y, yerr=yerr, ls="", ms=4, elinewidth=0.8, alpha=0.75, **style)
     for sampler, colour in colours.items():
@@ -110,7 +110,7 @@ def _name(axes: Axes, name: str, dot: Dot) -> None:
 
 
 def _legend(drawn: Figure, colours: Mapping[str, str], markers: Mapping[str, str]) -> None:
-    """Name samplers by their colours, spacings by their markers, and the frontier."""
+    """Name samplers by their colours, grids by their markers, and the frontier."""
     empty = np.array([])
     entries = [Line2D(empty, empty, color=colour, label=name) for name, colour in colours.items()]
     entries += [

@@ -1,18 +1,19 @@
-"""frontier.json <-> Frontier: what every point took and gave, on which machine; without torch."""
+"""frontier.json <-> Frontier: what every point took and gave, and on which machine."""
 
 import json
+import shlex
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from adm.app.study.frontier.point import Point, Word
+from adm.app.study.study import Point, Value, as_text
 from adm.generation.labels import MOST_IMAGES
-from adm.limits import MOST_STEPS
+from adm.models.paths import SHIPPED, beside
 from adm.shown import shown_path
-from adm.store.files import write_text
-from adm.store.hashes import sha256
+from adm.store.files import user_cache, write_text
 from adm.store.parsed import as_type, read_json
 
 NAME = "frontier"  # of its file beside a model
@@ -23,36 +24,10 @@ MOST_BYTES = 1 << 26
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, lt=1e9, allow_inf_nan=False)]
 Calls = Annotated[int, Field(ge=0, le=10**9)]
+Word = Annotated[str, Field(min_length=1, max_length=200)]
 Text = Annotated[str, Field(max_length=1000)]
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What the speed of a network depends on.
-
-    Attributes:
-        processor: name of the processor, or of the accelerator.
-        threads: threads of an operation on the processor.
-        torch: version of torch.
-    """
-
-    processor: Text
-    threads: Annotated[int, Field(ge=1, le=10**6)]
-    torch: Text
-
-    def __str__(self) -> str:
-        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
-        return f"{self.processor}, {threads}, torch {self.torch}"
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Seconds an image: the median of several measurements, the lowest and the highest."""
-
-    median: Seconds
-    low: Seconds
-    high: Seconds
-    repeats: Annotated[int, Field(ge=1, le=10**6)]
+Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Setting = Annotated[str, Field(max_length=1000)] | bool | int | Finite | None
 
 
 @dataclass(frozen=True)
@@ -60,8 +35,8 @@ class Distance:
     """A Fréchet distance with its 95% interval; None if that is unknown."""
 
     value: Finite
-    low: Finite | None
-    high: Finite | None
+    low: Finite | None = None
+    high: Finite | None = None
 
     @property
     def highest(self) -> float:
@@ -69,67 +44,48 @@ class Distance:
         return self.value if self.high is None else max(self.value, self.high)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Measured:
     """A point with what was measured.
 
     Attributes:
+        settings: of sampling, by name.
+        seconds: of an image, the median of several measurements.
+        low, high: the lowest and the highest of them.
         network, classifier: calls of each for an image.
-        timing: seconds an image.
-        error: root mean square error against the converged images, of pixels in [-1, 1]; None for
-            a sampler that draws noise, whose images converge to no others, or if it diverged.
-        diverged: whether sampling gave NaN or infinity.
-        distances: features -> Fréchet distance of all images; empty for a point that was pruned
+        error: root mean square error against the converged images, of pixels in [-1, 1]; None if
+            sampling gave NaN or infinity.
+        distances: features -> Fréchet distance of all images; empty for a point that was left out
             after the first pass.
     """
 
-    point: Point
+    settings: Annotated[dict[Word, Setting], Field(max_length=50)]
+    seconds: Seconds
+    low: Seconds
+    high: Seconds
     network: Calls
     classifier: Calls
-    timing: Timing
     error: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None
-    diverged: bool
     distances: dict[Word, Distance]
 
     @property
-    def seconds(self) -> float:
-        return self.timing.median
-
-
-@dataclass(frozen=True)
-class Network:
-    """What identifies a trained network; see `adm.generation.generator.identity`."""
-
-    recipe: Text
-    file: Text
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    trained_steps: Annotated[int, Field(ge=0, le=MOST_STEPS)]
-    ema_decay: Finite | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shared:
-    """The settings that all points share, by the options of `adm sample`; None for the recipe's."""
-
-    start: Annotated[int, Field(ge=1)] | None = None
-    without_label: bool = False
-    guide_interval: Annotated[tuple[int, ...], Field(min_length=2, max_length=2)] | None = None
-    guide_every: Annotated[int, Field(ge=1)] | None = None
+    def point(self) -> Point:
+        return Point(tuple(self.settings.items()))
 
     @property
-    def given(self) -> dict[str, Any]:
-        """Those that differ from the recipe's."""
-        return {name: value for name, value in asdict(self).items() if value not in (None, False)}
+    def scale(self) -> float:
+        """The guidance scale; 0 without one."""
+        return float(self.settings.get("scale") or 0)
 
     @property
-    def options(self) -> str:
-        """The options of `adm sample` that set them."""
-        words: list[str] = []
-        for name, value in self.given.items():
-            words.append(f"--{name.replace('_', '-')}")
-            if value is not True:
-                words.append(",".join(map(str, value)) if isinstance(value, tuple) else str(value))
-        return " ".join(words)
+    def way(self) -> str:
+        """The settings without the scale in words, such as `unipc, karras, steps 8`."""
+        words = [
+            value if isinstance(value, str) else f"{name.replace('_', ' ')} {as_text(value)}"
+            for name, value in self.settings.items()
+            if name != "scale"
+        ]
+        return ", ".join(words)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,29 +93,24 @@ class Frontier:
     """Time against quality of a model on one machine.
 
     Attributes:
-        model, classifier: the network, and the classifier that guides it.
+        model, classifier: hashes of the network and of the classifier that guides it; see
+            `adm.generation.generator.identity`.
         machine: that it was measured on.
-        versions: of the packages.
-        shared: the settings that all points share.
+        shared: the settings that all points share, by name.
         count, trial_count: images of a point in the second pass, and in the first.
         features: that distances are measured in; the first decides what is best.
-        points: all of them, those that were pruned included.
-        auto_precision: whether their precision was chosen as the fastest on the machine.
+        points: all of them, those that were left out after the first pass included.
         notes: on the measurements.
     """
 
-    format: Literal[1] = 1
-    model: Network
-    classifier: Network | None
-    machine: Machine
-    versions: dict[Word, Text]
-    shared: Shared
-    seed: Annotated[int, Field(ge=0, lt=2**64)]
+    model: Hash
+    classifier: Hash | None
+    machine: Text
+    shared: dict[Word, Setting]
     count: Annotated[int, Field(ge=2, le=MOST_IMAGES)]
     trial_count: Annotated[int, Field(ge=1, le=MOST_IMAGES)]
     features: Annotated[tuple[Word, ...], Field(min_length=1, max_length=MOST_FEATURES)]
     points: Annotated[tuple[Measured, ...], Field(min_length=1, max_length=MOST_POINTS)]
-    auto_precision: bool = False
     notes: Annotated[tuple[Text, ...], Field(max_length=100)] = ()
 
     def __post_init__(self) -> None:
@@ -172,15 +123,30 @@ class Frontier:
 
     @property
     def scales(self) -> list[float]:
-        return sorted({each.point.scale for each in self.points})
+        return sorted({each.scale for each in self.points})
 
     def at(self, scale: float) -> list[Measured]:
         """Return the points of a scale."""
-        return [each for each in self.points if each.point.scale == scale]
+        return [each for each in self.points if each.scale == scale]
+
+    def scored(self, scale: float) -> list[Measured]:
+        """Return the points of a scale whose distance was measured."""
+        return [each for each in self.at(scale) if each.distances]
+
+
+def options(settings: Mapping[str, Value]) -> str:
+    """Return settings as options of `adm sample`."""
+    words = []
+    for name, value in settings.items():
+        if name == "use_labels":
+            words += ["--without-label"] * (not value)
+        else:
+            words += [f"--{name.replace('_', '-')}", shlex.quote(as_text(value))]
+    return " ".join(words)
 
 
 def save(frontier: Frontier, path: Path) -> None:
-    """Write frontier.json, atomically."""
+    """Write a frontier, atomically."""
     write_text(path, json.dumps(asdict(frontier), indent=1, allow_nan=False) + "\n")
 
 
@@ -200,27 +166,30 @@ def load(path: Path) -> Frontier:
         ) from None
 
 
-def check_model(frontier: Frontier, path: Path, model: Path, classifier: Path | None) -> None:
-    """Raise ValueError unless a frontier was measured with these models.
+def place(model: Path) -> Path:
+    """Return where the frontier of a model file is stored: beside it, or in the user's folder."""
+    if model.parent == SHIPPED:
+        return user_cache("measured") / f"{model.stem}.{FILE}"
+    return beside(model, NAME)
+
+
+def file_of(model: Path) -> Path:
+    """Return the file with the frontier of a model: the user's own, or that of the package."""
+    own = place(model)
+    return own if own.is_file() or model.parent != SHIPPED else beside(model, NAME)
+
+
+def check_models(frontier: Frontier, path: Path, manifest: Mapping[str, Any]) -> None:
+    """Raise ValueError unless a frontier was measured with the models of a manifest.
 
     Args:
         path: of the frontier.
-        model, classifier: model files; None for the classifier that belongs to the model.
     """
-    pairs: dict[str, tuple[Network | None, Path | None]] = {
-        "model": (frontier.model, model),
-        "classifier": (frontier.classifier, classifier),
-    }
-    for kind, (measured, file) in pairs.items():
-        if measured is None or file is None or measured.sha256 == sha256(file):
+    for kind, measured in (("model", frontier.model), ("classifier", frontier.classifier)):
+        used = manifest.get(kind)
+        if measured is None or used is None or measured == used["sha256"]:
             continue
         raise ValueError(
-            f"{shown_path(path)} was measured with another {kind}, {measured.file} of "
-            f"{measured.trained_steps:,} steps; run `adm frontier` with {shown_path(file)}, or "
-            "choose the settings"
+            f"{shown_path(path)} was measured with another {kind} than {used['file']} of "
+            f"{used['trained_steps']:,} steps; run `adm frontier` again, or choose the settings"
         )
-
-
-def network_of(identity: dict[str, Any]) -> Network:
-    """Return the network that an entry of a manifest identifies."""
-    return as_type(Network, identity)

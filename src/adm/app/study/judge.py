@@ -1,7 +1,8 @@
 """Judge, images, labels -> Reference, Scores: fidelity, diversity, Fréchet distance."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -72,6 +73,10 @@ class Scores:
     diversity: float
     frechet: float
     count: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the scores as JSON values."""
+        return asdict(self) | {"fidelity": self.fidelity._asdict()}
 
 
 @torch.no_grad()

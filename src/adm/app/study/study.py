@@ -1,0 +1,267 @@
+"""Model, axes of settings -> Study: its points, and a sample folder for each.
+
+Image i has the same label and starts from the same noise at every point.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+import torch
+
+from adm.cached import Cached
+from adm.generation.folder import holds, sample_into
+from adm.generation.generator import Generator
+from adm.generation.job import Job
+from adm.generation.labels import positive
+from adm.processes import Devices
+from adm.shown import exactly
+from adm.spec import SettingError
+from adm.store.hashes import sha256_of
+
+SAMPLES = "samples"  # in the folder of a study; holds a sample folder for each point
+LONGEST = 100  # characters of the name of a sample folder
+UNSAFE = re.compile(r"[^\w.,=+-]+")
+WORDS: dict[str, object] = {"true": True, "false": False, "none": None}
+
+Value: TypeAlias = str | int | float | bool | None
+
+
+class Model(Protocol):
+    """What a study samples: a loaded model of any kind, see `adm.load`."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the images."""
+        ...
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+
+    def generator(self, **settings: Any) -> Generator:
+        """Return the generator with these settings."""
+        ...
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A setting of sampling, and the values that it takes.
+
+    Attributes:
+        name: of the setting, such as `scale`, `sampler` or `guide`.
+        values: one or more; numbers in order, from the weakest effect on if they are a strength.
+    """
+
+    name: str
+    values: tuple[Value, ...]
+
+    def __post_init__(self) -> None:
+        if not self.values or len(set(map(as_text, self.values))) < len(self.values):
+            got = ",".join(map(as_text, self.values))
+            raise SettingError(f"vary {self.name}", "one or more different values", got)
+
+    @property
+    def words(self) -> str:
+        """The name in words, such as `guide scale`."""
+        return self.name.replace("_", " ")
+
+    @property
+    def is_strength(self) -> bool:
+        """Whether a larger effect of the setting trades diversity for fidelity."""
+        return self.name in ("guide", "truncation") or self.name.endswith("scale")
+
+    @property
+    def is_number(self) -> bool:
+        return all(isinstance(v, int | float) and not isinstance(v, bool) for v in self.values)
+
+    @property
+    def ordered(self) -> "Axis":
+        """The axis with numbers in order; a small truncation is a strong one."""
+        if not self.is_number:
+            return self
+        values = sorted(self.values, key=lambda value: float(str(value)))
+        return replace(self, values=tuple(values[:: -1 if self.name == "truncation" else 1]))
+
+
+def axis(text: str) -> Axis:
+    """Read an axis, such as `scale=0,1,2` or `guide=free:scale=1.5|free:scale=2,interval=300-980`.
+
+    Values are separated by `|`, or by commas if there is no `|`; what follows a comma as
+    `key=value` belongs to the spec before it, as in `unipc:order=3,ddim`.
+    """
+    name, equals, rest = (part.strip() for part in text.partition("="))
+    if not equals or not name.replace("-", "_").isidentifier():
+        raise SettingError("vary", "of the form NAME=VALUE,VALUE, as in scale=0,1,2", text)
+    parts: list[str] = rest.split("|")
+    if len(parts) == 1:
+        parts = []
+        for piece in rest.split(","):
+            is_parameter = "=" in piece and ":" not in piece.partition("=")[0]
+            if parts and is_parameter:
+                parts[-1] += f",{piece}"
+            else:
+                parts.append(piece)
+    values = [part.strip() for part in parts]
+    if not all(values):
+        raise SettingError("vary", "values separated by commas, as in scale=0,1,2", text)
+    return Axis(name.replace("-", "_"), tuple(map(_value, values))).ordered
+
+
+def as_text(value: object) -> str:
+    """Return a value of an axis as it is written."""
+    if isinstance(value, bool) or value is None:
+        return str(value).lower()
+    return exactly(value) if isinstance(value, float) else str(value)
+
+
+def _value(text: str) -> Value:
+    if text.lower() in WORDS:
+        return WORDS[text.lower()]  # type: ignore[return-value]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text
+
+
+@dataclass(frozen=True)
+class Point:
+    """One value of each setting that differs.
+
+    Attributes:
+        values: (name, value) in the order of the axes.
+    """
+
+    values: tuple[tuple[str, Value], ...]
+
+    @property
+    def settings(self) -> dict[str, Value]:
+        """The settings by name, as `Pipeline.job` takes them."""
+        return dict(self.values)
+
+    @property
+    def name(self) -> str:
+        """The name of its sample folder."""
+        parts = (f"{name.replace('_', '-')}-{as_text(value)}" for name, value in self.values)
+        name = UNSAFE.sub("-", "_".join(parts)) or "all"
+        if len(name) > LONGEST:
+            return f"{name[: LONGEST - 9]}-{sha256_of(repr(self.values).encode())[:8]}"
+        return name
+
+    def text(self, name: str) -> str:
+        """Return the value of a setting as text."""
+        return as_text(self.settings[name])
+
+    def without(self, *names: str) -> str:
+        """Return the other settings in words, such as `sampler ddim, steps 10`."""
+        others = [(name, value) for name, value in self.values if name not in names]
+        return ", ".join(f"{name.replace('_', ' ')} {as_text(value)}" for name, value in others)
+
+    def __str__(self) -> str:
+        return self.without()
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """What is to be sampled: every combination of the values of the axes is a point.
+
+    Attributes:
+        name: of the model.
+        model: makes the images.
+        axes: the settings that differ, and those of one value.
+        labels: (count,) one label per image; None for a model without classes.
+        count: images per point.
+        base: the settings that all points share.
+        chosen: the points; all of them by default.
+    """
+
+    name: str
+    model: Model
+    axes: tuple[Axis, ...]
+    labels: list[int] | None
+    count: int
+    base: Mapping[str, Any] = field(default_factory=dict)
+    chosen: tuple[Point, ...] | None = None
+
+    @property
+    def points(self) -> list[Point]:
+        """The points; the last axis varies fastest."""
+        if self.chosen is not None:
+            return list(self.chosen)
+        names = [each.name for each in self.axes]
+        every = product(*(each.values for each in self.axes))
+        return [Point(tuple(zip(names, values, strict=True))) for values in every]
+
+    @property
+    def varied(self) -> list[Axis]:
+        """The axes of more than one value."""
+        return [each for each in self.axes if len(each.values) > 1]
+
+    def job(self, point: Point) -> Job:
+        """Return the job of one point; without labels if nothing there depends on a class."""
+        generator = self.model.generator(**{**self.base, **point.settings})
+        return Job(generator, self.labels if generator.classes else None, self.count)
+
+    def of(self, points: Sequence[Point], count: int | None = None) -> "Study":
+        """Return the same study of some of the points, and of its first `count` images."""
+        number = self.count if count is None else min(count, self.count)
+        labels = None if self.labels is None else self.labels[:number]
+        return replace(self, chosen=tuple(points), labels=labels, count=number)
+
+    def check(self) -> None:
+        """Raise ValueError if any point cannot be sampled or scored."""
+        names = [each.name for each in self.axes]
+        if len(set(names)) < len(names):
+            twice = max(names, key=names.count)
+            raise SettingError("vary", f"given once for each setting, and {twice} is twice")
+        if positive("count", self.count) < 2:
+            raise SettingError("count", "at least 2, since scores need two images", self.count)
+        for point in self.points:
+            self.job(point)
+
+
+def balanced(classes: Sequence[int], count: int) -> list[int]:
+    """Return (count,) labels that cycle through `classes`: counts differ by at most one.
+
+    Raises:
+        ValueError: `count` is out of range.
+    """
+    return [classes[i % len(classes)] for i in range(positive("count", count))]
+
+
+# Six parameters: the last three are independent and have defaults.
+def sample_point(
+    study: Study,
+    point: Point,
+    out: Path,
+    batch_size: int = 64,
+    on_step: Callable[[int], None] | None = None,
+    devices: Devices | None = None,
+) -> Path:
+    """Sample a point, unless its sample folder exists already.
+
+    Args:
+        out: the folder of the study.
+        batch_size: images that are sampled between two saves; affects no image.
+        on_step: called with the number of images after each step of a block; see `sample_into`.
+        devices: the ranks that share the images, as in `sample_into`.
+
+    Returns:
+        The point's sample folder.
+
+    Raises:
+        SettingError: the folder holds samples of other settings, or damaged ones.
+    """
+    job, place = study.job(point), out / SAMPLES / point.name
+    devices = devices or Devices(torch.device("cpu"))
+    if devices.once(lambda: holds(place, job)):
+        if on_step is not None:
+            on_step(Cached(job.evaluations))
+        return place
+    place.parent.mkdir(parents=True, exist_ok=True)
+    sample_into(place, job, batch_size=batch_size, on_step=on_step, devices=devices)
+    return place

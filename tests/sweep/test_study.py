@@ -1,0 +1,406 @@
+"""A model, axes of settings -> every point from the same noise, scored once, whoever does it."""
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from evaluation.stubs import blocks, spots, together
+
+from adm.app.scoring import load_reference, make_reference
+from adm.app.study import run as run_module
+from adm.app.study import scoring as scoring_module
+from adm.app.study import study as study_module
+from adm.app.study.page import title_of, write
+from adm.app.study.run import Result, alone, evaluations, run, share
+from adm.app.study.scoring import Scorer, Scoring, cached_reference
+from adm.app.study.study import Axis, Point, Study, axis, balanced, sample_point
+from adm.cached import Cached
+from adm.features import Extracted
+from adm.features.contract import guarded
+from adm.generation import blocks as blocks_module
+from adm.generation.diffusion import DiffusionGenerator
+from adm.generation.folder import images_of
+from adm.generation.generate import generate
+from adm.generation.pipeline import Pipeline, load
+from adm.images import to_float
+from adm.models.load import load_classifier
+from adm.processes import Devices
+from adm.store.locks import InUse
+
+COUNT = 12
+ALONE = Devices(torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    tiny.model(folder / "model.safetensors", tiny.diffusion())
+    tiny.model(folder / "unlabelled.safetensors", tiny.diffusion("unet.classes=null"))
+    tiny.model(folder / "guide.safetensors", tiny.classifier())
+    tiny.model(folder / "judge.safetensors", tiny.classifier("noised=false"), seed=1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pipeline(files: Path) -> Pipeline:
+    return load(files / "model.safetensors", files / "guide.safetensors", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def study(pipeline: Pipeline) -> Callable[..., Study]:
+    def make(*axes: str, model: Pipeline = pipeline, **base: Any) -> Study:
+        chosen = tuple(map(axis, axes or ("scale=0,1,4",)))
+        shared = {"sampler": "ddim", "steps": 3} | base
+        return Study("tiny", model, chosen, balanced(range(3), COUNT), COUNT, shared)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def scoring(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Scoring:
+    real = tmp_path_factory.mktemp("reference")
+    scorers = [
+        Scorer(each, cached_reference(spots(40), each, real))
+        for each in (blocks(), blocks("others"))
+    ]
+    judge = load_classifier(files / "judge.safetensors")
+    return Scoring(scorers, judge, balanced(range(3), COUNT))
+
+
+def ran(study: Study, scoring: Scoring, out: Path) -> Result:
+    result = run(study, scoring, out, devices=ALONE, batch_size=5)
+    assert result is not None
+    return result
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(out)): p.read_bytes() for p in sorted(out.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def done(
+    study: Callable[..., Study], scoring: Scoring, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Result, Path]:
+    out = tmp_path_factory.mktemp("sweep")
+    result = ran(study(), scoring, out)
+    write(result, out)
+    return result, out
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "values"),
+    [
+        ("scale=0, 0.5,2", "scale", (0, 0.5, 2)),
+        ("scale=4,1,2", "scale", (1, 2, 4)),
+        ("truncation=0.5,4,1", "truncation", (4, 1, 0.5)),  # from the weakest on
+        ("sampler=unipc:order=3,ddim", "sampler", ("unipc:order=3", "ddim")),
+        ("grid=karras:steps=5,end=3,even", "grid", ("karras:steps=5,end=3", "even")),
+        ("grid=levels:3,40|even:steps=2", "grid", ("levels:3,40", "even:steps=2")),
+        ("guide=none|free:scale=2,interval=3-9", "guide", (None, "free:scale=2,interval=3-9")),
+        ("use-labels=true,false", "use_labels", (True, False)),
+    ],
+)
+def test_an_axis_is_a_name_and_values(text: str, name: str, values: tuple[object, ...]) -> None:
+    assert axis(text) == Axis(name, values)
+
+
+@pytest.mark.parametrize("text", ["scale", "=1,2", "scale=", "scale=1,,2", "scale=1,1.0", "2=1"])
+def test_what_is_no_axis_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"vary.* must be "):
+        axis(text)
+
+
+def test_every_combination_is_a_point_with_a_folder_of_its_own(
+    study: Callable[..., Study],
+) -> None:
+    every = study("sampler=ddim,unipc:order=3", "steps=3,5", "scale=0,0.12345671,0.12345672")
+    assert len({point.name for point in every.points}) == 2 * 2 * 3
+    assert [point.settings["steps"] for point in every.points[:4]] == [3, 3, 3, 5]
+    assert all(name.isascii() and "/" not in name for name in (p.name for p in every.points))
+    long = [Point((("grid", "levels:" + "1," * 100 + end),)) for end in "23"]
+    assert len({point.name for point in long}) == 2
+    assert all(len(point.name) <= 100 for point in long)
+
+
+def test_labels_take_turns() -> None:
+    labels = balanced([4, 7, 9], 11)
+    assert labels[:4] == [4, 7, 9, 4]
+    assert sorted(Counter(labels).values()) == [3, 4, 4]
+    with pytest.raises(ValueError, match="count must be at least 1 and at most 10,000,000"):
+        balanced([0, 1], 10**12)
+
+
+def test_a_point_s_images_are_those_that_its_settings_give(
+    pipeline: Pipeline, study: Callable[..., Study], done: tuple[Result, Path]
+) -> None:
+    for point in study().points:
+        scale = point.settings["scale"]
+        generator = pipeline.generator(sampler="ddim", steps=3, scale=scale)
+        (images,) = generate(generator, torch.tensor(balanced(range(3), COUNT)), range(COUNT))
+        assert torch.equal(images_of(done[1] / "samples" / f"scale-{scale}"), images)
+
+
+def test_the_same_noise_stands_behind_every_scale(
+    study: Callable[..., Study], tmp_path: Path
+) -> None:
+    few = study("scale=0,0.000001,4")
+    plain, nearly, far = (images_of(sample_point(few, p, tmp_path)).int() for p in few.points)
+    assert (plain - nearly).abs().max() <= 1
+    assert (plain - far).abs().max() > 1
+
+
+def test_nobody_calls_images_by_a_class_that_nothing_steered_to(
+    study: Callable[..., Study],
+) -> None:
+    plain = study(use_labels=False)
+    assert [plain.job(p).labels is None for p in plain.points] == [True, False, False]
+    assert all(study().job(p).labels is not None for p in study().points)
+
+
+def never(*args: object, **kwargs: object) -> None:
+    raise AssertionError("it was there already")
+
+
+def test_the_same_call_makes_nothing_again(
+    study: Callable[..., Study],
+    scoring: Scoring,
+    done: tuple[Result, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    result, out = done
+    before, told = contents(out), list[int]()
+    monkeypatch.setattr(study_module, "sample_into", never)
+    monkeypatch.setattr(scoring_module, "evaluate", never)
+    monkeypatch.setattr(scoring_module, "accuracy", never)
+    again = run(
+        study(), scoring, out, devices=ALONE, on_evaluations=lambda amount, _: told.append(amount)
+    )
+    assert again is not None
+    write(again, out)
+    assert contents(out) == before
+    assert again.to_json() == result.to_json()
+    assert sum(told) == evaluations(study(), scoring, ALONE)
+    assert all(isinstance(each, Cached) for each in told)
+
+
+def test_another_value_costs_its_own_point_only(
+    study: Callable[..., Study], scoring: Scoring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    real = study_module.sample_into
+
+    def noted(out: Path, *args: Any, **kwargs: Any) -> torch.Tensor:
+        made.append(out.name)
+        return real(out, *args, **kwargs)
+
+    monkeypatch.setattr(study_module, "sample_into", noted)
+    ran(study("scale=0,4"), scoring, tmp_path)
+    ran(study(), scoring, tmp_path)
+    assert made == ["scale-0", "scale-4", "scale-1"]
+
+
+def test_an_interrupted_sweep_ends_as_one_that_was_not(
+    study: Callable[..., Study],
+    scoring: Scoring,
+    done: tuple[Result, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls = 0
+    real = DiffusionGenerator.images
+
+    def interrupted(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 2:  # in the second point
+            raise KeyboardInterrupt
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(DiffusionGenerator, "images", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        ran(study(), scoring, tmp_path)
+    monkeypatch.setattr(DiffusionGenerator, "images", real)
+    write(ran(study(), scoring, tmp_path), tmp_path)
+    assert contents(tmp_path) == contents(done[1])
+
+
+@pytest.mark.parametrize("key", ["of the samples", "of the reference", "of the features"])
+def test_scores_of_something_else_are_not_taken_for_these(
+    study: Callable[..., Study], scoring: Scoring, tmp_path: Path, key: str
+) -> None:
+    few, only = study("scale=0,4"), Scoring(scoring.scorers[:1])
+    first = ran(few, only, tmp_path / "one")
+    if key == "of the samples":
+        few = study("scale=0,4", seed=1)
+        (tmp_path / "one" / "samples").rename(tmp_path / "gone")
+    else:
+        features, source = blocks(), spots(40, seed=3)
+        if key == "of the features":
+            source = spots(40)
+            object.__setattr__(features, "fingerprint", "another")
+        only = Scoring([Scorer(features, cached_reference(source, features, tmp_path / "real"))])
+    second = ran(few, only, tmp_path / "one")
+    fresh = ran(few, only, tmp_path / "two")
+    assert second.to_json() == fresh.to_json()
+    assert second.to_json() != first.to_json()
+
+
+def test_samples_of_other_settings_are_refused(study: Callable[..., Study], tmp_path: Path) -> None:
+    sample_point(study(), study().points[0], tmp_path)
+    with pytest.raises(ValueError, match="holds other samples"):
+        sample_point(study(seed=1), study().points[0], tmp_path)
+
+
+def test_processes_share_the_points_and_the_images_of_each(
+    study: Callable[..., Study],
+    scoring: Scoring,
+    done: tuple[Result, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    every = study()
+    shares = [share(every, Devices(torch.device("cpu"), rank, 2)) for rank in range(2)]
+    assert {*shares[0], *shares[1]} == {*every.points}
+    monkeypatch.setattr(blocks_module, "CPU_PIXELS", 4 * 8 * 8)  # three blocks of the 12 images
+    made, told, real = Counter[int](), Counter[int](), DiffusionGenerator.images
+
+    def noted(self: DiffusionGenerator, labels: Any, span: range, *rest: Any) -> torch.Tensor:
+        made[threading.get_ident()] += len(span)
+        return real(self, labels, span, *rest)
+
+    def act(devices: Devices) -> Result | None:
+        def add(amount: int, name: str) -> None:
+            told[devices.rank] += amount
+
+        return run(every, scoring, tmp_path, devices=devices, batch_size=5, on_evaluations=add)
+
+    monkeypatch.setattr(DiffusionGenerator, "images", noted)
+    first, second = together(2, act)
+    assert second is None
+    assert first.to_json() == done[0].to_json()
+    assert sorted(made.values()) == [4 * 3, 8 * 3]
+    ranks = [Devices(torch.device("cpu"), rank, 2) for rank in range(2)]
+    assert [told[each.rank] for each in ranks] == [evaluations(every, scoring, r) for r in ranks]
+
+
+def test_a_failure_of_one_process_is_everyone_s(
+    study: Callable[..., Study], scoring: Scoring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(scoring: Scoring, point: Point, *rest: Any) -> None:
+        if point.settings["scale"] == 1:
+            raise ValueError("disk on fire")
+
+    monkeypatch.setattr(run_module, "sample_point", lambda *args: None)
+    monkeypatch.setattr(run_module, "_score", broken)
+    both = together(2, lambda devices: run(study(), scoring, tmp_path, devices=devices))
+    assert [str(each) for each in both] == ["disk on fire"] * 2
+
+
+def test_the_report_has_every_score_with_its_settings_features_and_cost(
+    scoring: Scoring, done: tuple[Result, Path]
+) -> None:
+    result, out = done
+    text = (out / "report.md").read_text("utf-8")
+    for network in result.networks:
+        assert f"### By {network.network}\n" in text
+    told = json.loads((out / "report.json").read_text())
+    assert [point["settings"] for point in told["points"]] == [{"scale": s} for s in (0, 1, 4)]
+    assert [point["sampling"]["sampler"] for point in told["points"]] == ["ddim"] * 3
+    calls = [tuple(point["calls_per_image"].values()) for point in told["points"]]
+    assert calls == [(3, 0), (3, 3), (3, 3)]
+    names = told["points"][0]["scores"].keys()
+    assert {"precision (blocks)", "Fréchet distance (others)"} <= names
+    assert "judge accuracy (digits-classifier)" in names
+    assert told["manifest"]["classifier"]["sha256"]
+    judge = scoring.judge
+    assert judge is not None
+    images = to_float(images_of(out / "samples" / "scale-4"))
+    right = judge.classify(images).argmax(1) == torch.tensor(scoring.labels)
+    assert result.networks[-1].scores[2]["judge accuracy"].value == right.float().mean()
+
+
+def test_the_page_has_a_figure_of_each_network_and_a_picture_of_each_class_and_point(
+    done: tuple[Result, Path],
+) -> None:
+    text = (done[1] / "report.html").read_text("utf-8")
+    assert text.count("<img") == 2 + 3 * 3
+    assert "95% intervals over samples" in text
+
+
+def test_points_without_an_order_are_columns_and_need_no_figure(
+    study: Callable[..., Study], scoring: Scoring, tmp_path: Path
+) -> None:
+    only = Scoring(scoring.scorers[:1])
+    for axes, title, columns in (
+        (("sampler=ddim,unipc",), "tiny: scores by sampler", "<th>sampler ddim</th>"),
+        (("scale=1",), "tiny: scores", "<h2>Numbers</h2>"),
+    ):
+        few = study(*axes, sampler=None)
+        assert title_of(few) == title
+        write(ran(few, only, tmp_path / axes[0]), tmp_path / axes[0])
+        assert columns in (tmp_path / axes[0] / "report.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("axes", "base", "cure"),
+    [
+        (("sampler=dimm",), {}, "did you mean ddim?"),
+        (("steps=3,99",), {}, r"steps must be in 2\.\.20"),
+        (("scale=1,2", "scale=3"), {}, "scale is twice"),
+        (("guide=free:scale=2",), {"use_labels": False}, "label"),
+    ],
+)
+def test_what_cannot_be_sampled_is_refused_at_once(
+    study: Callable[..., Study], axes: tuple[str, ...], base: dict[str, Any], cure: str
+) -> None:
+    with pytest.raises(ValueError, match=cure):
+        study(*axes, **base).check()
+
+
+def test_what_cannot_be_scored_is_refused_before_sampling(
+    files: Path, study: Callable[..., Study], scoring: Scoring, tmp_path: Path
+) -> None:
+    def extract(images: torch.Tensor) -> Extracted:
+        if images.shape[1] != 3:
+            raise ValueError("give images of 3 channels")
+        return Extracted(images.float().mean((2, 3)))
+
+    larger = tiny.classifier("noised=false", "data.size=16,16", "classifier.size=16,16")
+    judge = load_classifier(tiny.model(files / "other.safetensors", larger))
+    features, colour = blocks(), guarded("colour", 3, extract, "1", "cpu")
+    small = make_reference(spots(40, size=12), features)
+    rgb = make_reference(spots(40, channels=3), colour)
+    for chosen, cure in (
+        (Scoring([Scorer(features, small)]), "reference of 12x12"),
+        (Scoring([Scorer(colour, rgb)]), "give images of 3 channels"),
+        (Scoring(scoring.scorers, judge, scoring.labels), r"the model makes \(1, 8, 8\)"),
+    ):
+        with pytest.raises(ValueError, match=cure):
+            run(study(), chosen, tmp_path, devices=ALONE)
+        assert not list(tmp_path.iterdir())
+
+
+def test_a_reference_of_another_size_is_compared_when_asked_for(
+    study: Callable[..., Study], tmp_path: Path
+) -> None:
+    features = blocks()
+    make_reference(spots(40, size=12), features).save(tmp_path / "ref.npz")
+    reference = load_reference(tmp_path / "ref.npz", features)
+    distances = []
+    for resize in ("to-reference", "none"):  # the scores of the first are not taken for the second
+        result = ran(study(), Scoring([Scorer(features, reference, resize)]), tmp_path / "out")
+        distances.append(result.networks[0].scores[0]["frechet"])
+    assert distances[0] != distances[1]
+
+
+def test_a_folder_has_one_writer(tmp_path: Path) -> None:
+    out, other = alone(tmp_path / "out", ALONE), alone(tmp_path / "out", ALONE)
+    with out, pytest.raises(InUse):
+        other.__enter__()
+    assert not (tmp_path / "out").exists()
