@@ -47,6 +47,9 @@ EXPECTED: dict[str, str] = {
     "string_too_long": "a text of at most {max_length} characters",
     "string_pattern_mismatch": "a text of the form {pattern}",
     "missing": "given",
+    "unexpected_keyword_argument": "left out",
+    "extra_forbidden": "left out",
+    "dataclass_type": "an object with named values",
 }
 EXPECTED_PREFIXES = {  # int_parsing, int_type, int_from_float, ...
     "int_": "a whole number",

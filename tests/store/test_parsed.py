@@ -103,16 +103,16 @@ def test_a_typed_value_is_what_was_written() -> None:
 @pytest.mark.parametrize(
     ("step", "classes", "reason"),
     [
-        (True, [], "step: input should be a valid integer, got True"),
-        ("3", [], "step: input should be a valid integer, got '3'"),
-        (3.0, [], "step: input should be a valid integer, got 3.0"),
-        (None, [], "step: input should be a valid integer, got None"),
-        (11, [], "step: input should be less than or equal to 10, got 11"),
-        (10**400, [], "step: "),
-        (3, 5, "classes: input should be a valid array, got 5"),
-        (3, [1], "classes.0: input should be a valid string, got 1"),
-        (3, "abc", "classes: input should be a valid array, got 'abc'"),
-        (3, {"a": "\x1b" * 10**5}, "classes: "),
+        (True, [], "step must be a whole number, got True"),
+        ("3", [], "step must be a whole number, got '3'"),
+        (3.0, [], "step must be a whole number, got 3.0"),
+        (None, [], "step must be a whole number, got None"),
+        (11, [], "step must be at most 10, got 11"),
+        (10**400, [], "step must be "),
+        (3, 5, "classes must be a list, got 5"),
+        (3, [1], "classes.0 must be a text, got 1"),
+        (3, "abc", "classes must be a list, got 'abc'"),
+        (3, {"a": "\x1b" * 10**5}, "classes must be "),
     ],
 )
 def test_what_has_another_type_is_named_with_its_place(

@@ -9,16 +9,16 @@ from collections import Counter
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from adm.shown import printable, short, shown
-
-if TYPE_CHECKING:
-    from pydantic import TypeAdapter
+from adm.spec import refusal
 
 T = TypeVar("T")
+LONGEST_REASON = 200  # characters
 MOST_BYTES = 1 << 26  # of a JSON file; enough for the labels of several million samples
-LONGEST_REASON = 300  # characters; one of pydantic may quote the value
 MOST_DEPTH = 64  # of nested lists and objects; files of this package have fewer than ten
 
 
@@ -34,25 +34,19 @@ def as_type(kind: type[T], value: Any) -> T:
         ValueError: the value has another type, or is out of range. The message is only the reason:
             the place, what was expected, and what was found.
     """
-    from pydantic import ValidationError
-
     try:
         # In the mode of JSON, tuples are read from lists; strictly, "5" is no number.
         return _adapter(kind).validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = short(printable(".".join(map(str, first["loc"]))))
-        reason = short(printable(first["msg"].removeprefix("Value error, ")), LONGEST_REASON)
-        reason = f"{reason[:1].lower()}{reason[1:]}, got {shown(first['input'])}"
-        raise ValueError(f"{place}: {reason}" if place else reason) from None
+        reason = str(refusal(error.errors(include_url=False)))
+        whole = "it" if reason.startswith(" ") else ""  # no part of it is to blame
+        raise ValueError(short(printable(whole + reason), LONGEST_REASON)) from None
     except (TypeError, UnicodeEncodeError, RecursionError) as error:
         raise ValueError(f"it is no JSON value ({error})") from None
 
 
 @cache
-def _adapter(kind: type[T]) -> "TypeAdapter[T]":
-    from pydantic import TypeAdapter
-
+def _adapter(kind: type[T]) -> TypeAdapter[T]:
     return TypeAdapter(kind)
 
 
