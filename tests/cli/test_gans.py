@@ -57,7 +57,7 @@ def test_a_gan_s_images_are_upsampled(adm: Adm, gan: Path, tmp_path: Path) -> No
         (("--truncation", 0), "truncation"),
         (("--precision", "int8"), "precision"),
         (("--classifier", "fashion-classifier"), "classifier"),
-        (("--classes", "boot:2"), "unknown class 'boot'"),
+        (("--classes", "boot:2"), "--classes must be classes of the model, got 'boot'"),
         (("--animate",), "has no denoising to show"),
         (("--budget", "50ms"), "frontier"),
     ],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex, TypeAlias, TypeGuard, Unio
 import numpy as np
 from numpy.typing import NDArray
 
-from adm.shown import shown
+from adm.spec import SettingError
 
 if TYPE_CHECKING:  # so that classes are checked before torch is loaded
     from torch import Tensor
@@ -19,7 +19,7 @@ MOST_IMAGES = 10_000_000
 MOST_DIGITS = 18  # of a number in text
 LONGEST_NAME = 200  # characters that are compared with the names of classes
 DEFAULT_COUNT = 16
-NO_CLASS = "no class given; pass classes='all:8' or such as 'sneaker:16,bag:4'"
+EXAMPLES = "'all:8', 'sneaker:16,bag:4'"
 
 # "sneaker:16,bag:4", "all:8"; {"sneaker": 16}; names or numbers, one per image; (N,) labels.
 Classes: TypeAlias = Union[
@@ -50,16 +50,17 @@ def labels_of(
         The labels, None for an unconditional generator, and the number of images.
 
     Raises:
-        ValueError: a class is unknown, the generator is unconditional, or both `classes` and
+        SettingError: a class is unknown, the generator is unconditional, or both `classes` and
             `count` give a number of images.
     """
     if count is not None:
         count = positive("count", count)
     if not known:
         if classes is not None:
-            raise ValueError(
-                "classes=... needs a model with classes that is told them, or guidance; pass "
-                "count=..., or classifier=... with scale=..."
+            raise SettingError(
+                "classes",
+                "left out with a model that is told no classes",
+                cure="pass {count}, or {classifier} with {scale} to guide to classes",
             )
         return None, count or DEFAULT_COUNT
     if classes is None:
@@ -68,7 +69,7 @@ def labels_of(
     labels = _labels(classes, known)
     if count is not None:
         if len(labels) != 1:
-            raise ValueError("pass classes=... with counts, or count=..., not both")
+            raise SettingError("count", "left out where {classes} says how many")
         labels = labels * count
     return labels, len(labels)
 
@@ -94,19 +95,18 @@ def in_proportion(sizes: Sequence[int], count: int) -> NDArray[np.int64]:
     return np.repeat(np.arange(len(counts)), counts)[np.argsort(places, kind="stable")]
 
 
-def positive(what: str, value: object) -> int:
+def positive(field: str, value: object) -> int:
     """Return a number of images, an int of any library.
 
+    Args:
+        field: name of the argument.
+
     Raises:
-        ValueError: it is not a whole number, or out of range; names `what`.
+        SettingError: it is not a whole number, or out of range.
     """
     number = _whole(value)
-    if number is None:
-        raise ValueError(f"{what} must be a whole number, got {shown(value)}")
-    if not 0 < number <= MOST_IMAGES:
-        raise ValueError(
-            f"{what} must be at least 1 and at most {MOST_IMAGES:,}, got {shown(number)}"
-        )
+    if number is None or not 0 < number <= MOST_IMAGES:
+        raise SettingError(field, f"a whole number from 1 to {MOST_IMAGES:,}", value)
     return number
 
 
@@ -130,13 +130,13 @@ def _labels(classes: Classes, known: Sequence[str]) -> list[int]:
         found = [_in_range(label, known) for label in classes.tolist()]
     elif isinstance(classes, Iterable) and not (_is_array(classes) or isinstance(classes, bytes)):
         if isinstance(classes, Set):
-            raise ValueError(f"a set has no order, got classes={shown(classes)}; pass a list")
+            raise SettingError("classes", "a list, because a set has no order", classes)
         found = [_one(each, known) for each in islice(classes, MOST_IMAGES + 1)]
         _check_total(len(found))
     else:
         found = [_one(classes, known)]
     if not found:
-        raise ValueError(NO_CLASS)
+        raise SettingError("classes", f"one class or more, as in {EXAMPLES}")
     return found
 
 
@@ -150,9 +150,11 @@ def _one(value: object, known: Sequence[str]) -> int:
     """Return the label of a class by its name or number."""
     number = _whole(value)
     if number is None and not isinstance(value, str):
-        raise ValueError(
-            f"a class must be a name or a whole number, got {shown(value)}; pass classes='all:8', "
-            "{'sneaker': 8, 'bag': 4}, or a list of names or labels"
+        raise SettingError(
+            "classes",
+            f"names or whole numbers, as in {EXAMPLES}, a dictionary with counts, or a list of one "
+            "for each image",
+            value,
         )
     return _label(str(value if number is None else number), known)
 
@@ -161,18 +163,15 @@ def _in_range(value: object, known: Sequence[str]) -> int:
     """Return a label of an array, which is a number even if classes are named by numbers."""
     number = _whole(value)
     if number is None or not 0 <= number < len(known):
-        raise ValueError(
-            f"labels must be (N,) whole numbers in 0..{len(known) - 1}, one per image, got "
-            f"{shown(value)}; see the model's classes"
+        raise SettingError(
+            "classes", f"(N,) whole numbers in 0..{len(known) - 1}, one per image", value
         )
     return number
 
 
 def _repeated(pairs: Sequence[tuple[str | int, int]], known: Sequence[str]) -> list[int]:
     """Return labels for names or numbers of classes, or "all", with counts."""
-    chosen = [
-        (_chosen(name, known), positive(f"the count of {shown(name)}", n)) for name, n in pairs
-    ]
+    chosen = [(_chosen(name, known), positive("classes", number)) for name, number in pairs]
     _check_total(sum(len(labels) * number for labels, number in chosen))
     return [label for labels, number in chosen for label in labels for _ in range(number)]
 
@@ -185,7 +184,7 @@ def _chosen(name: str | int, known: Sequence[str]) -> Sequence[int]:
 def _check_total(number: int) -> None:
     """Raise ValueError for more images than one call makes, before a list of them exists."""
     if number > MOST_IMAGES:
-        raise ValueError(f"classes are at most {MOST_IMAGES:,} images in one call; give fewer")
+        raise SettingError("classes", f"at most {MOST_IMAGES:,} images in one call")
 
 
 def parse_classes(text: str, classes: Sequence[str]) -> list[int]:
@@ -197,7 +196,7 @@ def parse_classes(text: str, classes: Sequence[str]) -> list[int]:
         classes: names of the model's classes, in the order of its labels.
 
     Raises:
-        ValueError: a class is unknown (names similar ones), or a count is not a positive number.
+        SettingError: a class is unknown (names similar ones), or a count is not positive.
     """
     pairs: list[tuple[str, int]] = []
     for part in filter(None, (piece.strip() for piece in text.split(","))):
@@ -205,10 +204,10 @@ def parse_classes(text: str, classes: Sequence[str]) -> list[int]:
         name, count = name.strip(), count.strip()
         number = int(count) if count.isdecimal() and len(count) <= MOST_DIGITS else 0
         if count and not 0 < number <= MOST_IMAGES:
-            raise ValueError(f"cannot read {shown(part)}; write a class and a count, as in bag:4")
+            raise SettingError("classes", "classes with counts, as in bag:4", part)
         pairs.append((name, number or 1))
     if not pairs:
-        raise ValueError(NO_CLASS)
+        raise SettingError("classes", f"one class or more, as in {EXAMPLES}")
     return _repeated(pairs, classes)
 
 
@@ -220,4 +219,4 @@ def _label(name: str, classes: Sequence[str]) -> int:
         return int(name)
     near = get_close_matches(name[:LONGEST_NAME].casefold(), folded, n=3, cutoff=0.5)
     hint = " or ".join(near) if near else ", ".join(list(classes)[:20])
-    raise ValueError(f"unknown class {shown(name)}; did you mean {hint}?")
+    raise SettingError("classes", "classes of the model", name, f"did you mean {hint}?")

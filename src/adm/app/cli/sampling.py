@@ -10,8 +10,6 @@ from cyclopts import Parameter
 
 from adm.app.cli.output import say
 from adm.app.cli.progress import Advance, progress
-from adm.generation.shares import Shard
-from adm.store.spans import common
 
 if TYPE_CHECKING:  # so that --help does not load torch
     from adm.generation.job import Job
@@ -104,6 +102,8 @@ class SamplingOptions:
 
     def __post_init__(self) -> None:
         if self.shard is not None:
+            from adm.generation.shares import Shard
+
             Shard.parsed(self.shard)
             if os.environ.get("WORLD_SIZE", "1") != "1":
                 raise ValueError(
@@ -182,6 +182,7 @@ class SamplingOptions:
     ) -> list[range]:
         """Sample a job, or a shard of it; return what is missing beside other shards."""
         from adm.generation.folder import sample_into, sample_shard
+        from adm.generation.shares import Shard
 
         options = {"overwrite": self.overwrite, "animate": self.animate}
         if self.shard is None:
@@ -212,6 +213,8 @@ class SamplingOptions:
 def _missing(job: "Job", shard: str, left: list[range]) -> str:
     """Say which images are missing, and of which shards they are."""
     from adm.generation.generate import block_of
+    from adm.generation.shares import Shard
+    from adm.store.spans import common
 
     if not left:
         return "another process writes the folder, or the same command without --shard does"
