@@ -46,10 +46,8 @@ def test_one_command_does_what_two_do(adm: Adm, folder: Path, low: Path, tmp_pat
     words = ("--classes", "bag:2,sneaker", "--seed", 7, *STEPS, "--upsampler-steps", 4)
     answer = adm("sample", folder / "base.safetensors", *words, "--upsampler", up, "--out", one)
     assert answer.status == 0, answer.err
-    assert "base/" in answer.out
     for name, array in arrays(two).items():
         assert np.array_equal(arrays(one)[name], array)
-    assert np.array_equal(arrays(one / "base")["arr_0"], arrays(low)["arr_0"])
     assert arrays(one)["arr_0"].shape == (3, 8, 8, 1)
     assert {path.name for path in two.glob("*.png")} == {path.name for path in low.glob("*.png")}
 

@@ -53,7 +53,7 @@ def test_the_saved_folder_is_a_sample_folder(tour):
 
 @pytest.mark.slow
 def test_settings_by_name_are_those_of_the_quick_samples(tour):
-    sampling = tour["quick"].chain[0][0].generator.sampling
+    sampling = tour["quick"].job.generator.sampling
     assert (sampling.sampler.eta, sampling.grid.steps, sampling.seed) == (0.5, 10, 7)
     assert tour["quick"].labels.tolist() == [7, 7]
 

@@ -80,7 +80,10 @@ def test_the_command_line_samples_while_it_scores(
         (["--samples-of", "fashion"], "--samples-of needs a number of images; add --count"),
         (["--samples-of", "fashio", "--count", "9"], "fashion"),
         (["--samples-of", "fashion", "--count", "9", "--steps", "0"], "steps"),
-        (["--samples-of", "fashion", "--classes", "hat:9"], "--classes must be classes of the model, got 'hat'"),
+        (
+            ["--samples-of", "fashion", "--classes", "hat:9"],
+            "--classes must be classes of the model, got 'hat'",
+        ),
         (["{samples}", "--scale", "2"], "--scale is for a model to sample; add --samples-of"),
     ],
 )

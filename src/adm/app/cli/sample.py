@@ -72,7 +72,7 @@ def sample(
     proportions
         List of labels, such as one of adm cluster, whose proportions of classes the images get.
     upsampler
-        Upsampler to apply to the images, which are also stored in base/.
+        Upsampler to apply to the images.
     upsampler_steps
         Evaluations of the upsampler per image; its recipe's value by default.
     budget
