@@ -9,7 +9,7 @@ Values without a key belong to the first field. A list inside a value is separat
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
 from difflib import get_close_matches
 from functools import cache
@@ -187,7 +187,7 @@ def parse(kinds: Mapping[str, type[T]], spec: str | T, field: str, current: T | 
 
     Args:
         kinds: name -> dataclass.
-        spec: the text, or an object of one of the kinds, which is returned.
+        spec: the text, or an object of one of the kinds or of their common base, which is returned.
         field: what an error calls it.
         current: whose fields are the defaults if it is of the same kind, and those of
             `Checked.inherited` if it is of another.
@@ -195,7 +195,7 @@ def parse(kinds: Mapping[str, type[T]], spec: str | T, field: str, current: T | 
     Raises:
         SettingError: the kind or a parameter is unknown, or a value is out of range.
     """
-    if isinstance(spec, tuple(kinds.values())):
+    if isinstance(spec, (*kinds.values(), *_common_bases(kinds.values()))):
         return spec
     if not isinstance(spec, str):
         raise SettingError(field, f"one of {', '.join(kinds)}", spec)
@@ -228,6 +228,13 @@ def parse(kinds: Mapping[str, type[T]], spec: str | T, field: str, current: T | 
         if key not in read and hasattr(current, key):
             read[key] = getattr(current, key)
     return convert(kind, read, field)
+
+
+def _common_bases(kinds: Collection[type[Any]]) -> list[type[Any]]:
+    """Return the classes that all kinds are of; one that is in no table is of them as well."""
+    first = next(iter(kinds))
+    bases = [each for each in first.__mro__ if issubclass(each, Checked) and each is not Checked]
+    return [base for base in bases if all(issubclass(kind, base) for kind in kinds)]
 
 
 def _unknown(field: str, name: str, known: Iterable[str], part: str) -> SettingError:
