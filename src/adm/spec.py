@@ -315,10 +315,18 @@ def assign(root: T, path: str, given: str) -> T:
     Raises:
         SettingError: there is no such field, or it cannot have this value.
     """
+    try:
+        return _assign(root, path, given)
+    except LookupError:
+        raise SettingError(path, _named_near(root, path)) from None
+
+
+def _assign(root: T, path: str, given: str) -> T:
+    """As `assign`; raise LookupError if there is no such field."""
     first, _, rest = path.partition(".")
     types = _types(type(root))
     if first not in types:
-        raise SettingError(path, _named_near(root, path))
+        raise LookupError(path)
     if not rest:
         value = _read(types[first], given, ",")
         return replace(root, **{first: convert(types[first], value, path)})  # type: ignore[type-var]
@@ -327,13 +335,13 @@ def assign(root: T, path: str, given: str) -> T:
         for kind in [type(inner), *_alternatives(types[first])]:
             if is_dataclass(kind) and rest.partition(".")[0] in _types(kind):
                 if kind is type(inner):
-                    own = assign(inner, rest, given)
+                    own = _assign(inner, rest, given)
                 else:
                     own = convert(kind, {rest: _read(_types(kind)[rest], given, ",")}, "")
                 return replace(root, **{first: own})  # type: ignore[type-var]
     except SettingError as error:
         raise error.within(first) from None
-    raise SettingError(path, _named_near(root, path))
+    raise LookupError(path)
 
 
 def paths_of(root: Any, prefix: str = "") -> list[str]:
@@ -351,7 +359,7 @@ def _named_near(root: Any, path: str) -> str:
     ends = {each.rsplit(".", 1)[-1]: each for each in known}
     near = get_close_matches(path, known, n=3)
     near += [ends[end] for end in get_close_matches(path.rsplit(".", 1)[-1], ends, n=2)]
-    return " or ".join(dict.fromkeys(near)) or f"one of {', '.join(known)}"
+    return " or ".join(dict.fromkeys(near)) or f"one of {', '.join(_types(type(root)))}"
 
 
 @cache
@@ -373,11 +381,14 @@ def _alternatives(kind: Any) -> list[Any]:
 def _read(kind: Any, given: str, separator: str = "-") -> Any:
     """Return a text as what pydantic converts to a type: none, a list, or the text itself."""
     kinds = _alternatives(kind)
-    if given.lower() in ("none", "null") and NoneType in kinds:
+    is_none = given.lower() in ("none", "null")
+    if is_none and NoneType in kinds:
         return None
     lists = [each for each in kinds if get_origin(each) is tuple or each is tuple]
     if not lists:
         return given
+    if is_none:
+        return []
     inner = get_args(lists[0])
     if any(isinstance(each, SpecOf) for each in getattr(inner[0], "__metadata__", ())):
         parts = PLUS.split(given)  # of specs, which have commas of their own

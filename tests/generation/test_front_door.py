@@ -101,20 +101,11 @@ def test_what_is_no_image_to_start_from_is_refused(tmp_path: Path, low: Any, got
         up.sample(low_res=low)
 
 
-@pytest.mark.parametrize(
-    ("steps", "message"),
-    [
-        (2.5, "the upsampler's steps must be a valid integer, .* got 2.5"),
-        (0, "the upsampler's steps must be in 2..20, got 0"),
-        ("many", "the upsampler's steps must be a valid integer, .* got 'many'"),
-    ],
-)
-def test_upsampler_steps_that_it_cannot_take_are_refused(
-    tmp_path: Path, steps: Any, message: str
-) -> None:
+@pytest.mark.parametrize("steps", [2.5, 0, 1, 21, "many"])
+def test_upsampler_steps_that_it_cannot_take_are_refused(tmp_path: Path, steps: Any) -> None:
     base = tiny.model(tmp_path / "base.safetensors", tiny.diffusion("data.size=4,4"))
     up = tiny.model(tmp_path / "up.safetensors", tiny.upsampler())
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=r"^upsampler_steps must be"):
         adm.load(base, upsampler=up).sample("bag", upsampler_steps=steps)
 
 

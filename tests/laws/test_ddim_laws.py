@@ -119,7 +119,7 @@ def test_x_0_is_clipped_after_guidance_only_where_asked():
 @pytest.mark.parametrize("eta", [-0.1, 1.5, float("nan")])
 def test_eta_beyond_its_range_is_refused(eta):
     x = normal((1, 1, 2, 2), 0)
-    with pytest.raises(ValueError, match=r"eta must be in \[0, 1\], got"):
+    with pytest.raises(ValueError, match="eta must be"):
         DDIM(eta=eta)
-    with pytest.raises(ValueError, match=r"eta must be in \[0, 1\], got"):
+    with pytest.raises(ValueError, match="eta must be"):
         last(ddim(DATA.denoise(cosine(5)), x, cosine(5), noise_like(x), eta=eta))

@@ -10,7 +10,7 @@ from torch import Tensor
 from adm.diffusion import cosine
 from adm.diffusion.fractional import karras
 from adm.guidance import folded, scaled
-from adm.samplers import Grid, ddim
+from adm.samplers import Even, Grid, Levels, LogSNR, ddim
 from adm.samplers.search import best, deviations
 
 SCHEDULE, START = cosine(1000), 980
@@ -85,14 +85,14 @@ def test_a_deviation_is_that_of_a_step_made_by_hand() -> None:
 def test_a_searched_grid_is_nearer_to_the_ode_than_those_of_a_spacing(
     steps: int, scale: float
 ) -> None:
-    teacher = Grid(levels=tuple(karras(SCHEDULE, 1.0, START, 60)))
+    teacher = Levels(levels=tuple(karras(SCHEDULE, 1.0, START, 60)))
     schedule = teacher.of(SCHEDULE)
     states = ddim(guided(schedule, scale), X, schedule, noise_like(X))
     levels = teacher.visited(SCHEDULE)
     chosen = best(deviations(X, states, schedule), steps)
-    searched = Grid(levels=tuple(levels[level - 1] for level in chosen))
-    exact = sampled(Grid(levels=tuple(karras(SCHEDULE, 1.0, START, 400))), scale)
-    others = [Grid(steps=steps, spacing=name, start=START) for name in ("even", "log_snr")]
+    searched = Levels(levels=tuple(levels[level - 1] for level in chosen))
+    exact = sampled(Levels(levels=tuple(karras(SCHEDULE, 1.0, START, 400))), scale)
+    others = [kind(steps=steps, start=START) for kind in (Even, LogSNR)]
     ours, even, log_snr = (rms(sampled(grid, scale) - exact) for grid in (searched, *others))
     assert ours < 0.9 * even
     assert ours < 0.9 * log_snr

@@ -14,6 +14,7 @@ from adm.generation.generator import Cost, Generator, OnStep
 from adm.generation.resolve import resolve
 from adm.models.trained import DiffusionModel
 from adm.samplers import ImageNoise, State
+from adm.spec import SettingError
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +123,7 @@ def cascade(
     """Return the generator that upsamples the images of `base`.
 
     The upsampler receives the same classes, matched by name, if it has them. It is sampled with the
-    settings of its recipe, and the seed, rounding, precision and engine of the base.
+    settings of its recipe, and the seed, rounding and precision of the base.
 
     Args:
         labels: those that will be generated.
@@ -137,8 +138,8 @@ def cascade(
         try:
             sampling = sampling.change(steps=steps)
             sampling.grid.check(upsampler.schedule.last)
-        except ValueError as error:
-            raise ValueError(f"the upsampler's {error}") from None
+        except SettingError as error:
+            raise SettingError("upsampler_steps", error.expected, steps) from None
     if isinstance(base, GANGenerator):
         like = base.sampling
         sampling = replace(sampling, seed=like.seed, rounding=like.rounding)

@@ -29,6 +29,8 @@ from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.samplers import Sampling, State
 from adm.spec import SettingError
 
+OF_LOAD = {"model", "classifier", "weak", "device"}  # arguments that are no settings
+
 
 @dataclass(frozen=True, eq=False)
 class Pipeline:
@@ -116,6 +118,8 @@ class Pipeline:
         Raises:
             ValueError: a setting is unknown, or the model cannot be sampled with the settings.
         """
+        for name in OF_LOAD & settings.keys():
+            raise SettingError(name, "left out", cure="pass it to adm.load")
         sampling = self.sampling.change(**settings)
         if isinstance(self.model, GANModel):
             assert isinstance(sampling, LatentSampling)

@@ -32,6 +32,8 @@ def resolve(model: DiffusionModel, sampling: Sampling) -> Sampling:
     elif isinstance(grid, Searched):
         found = levels_for(model.path, grid.steps, grid.start, sampling.scale)
         grid = Levels(levels=found)
+    elif isinstance(grid, Distilled):
+        grid.visited(model.schedule)  # refuses
     precision = sampling.precision
     if precision == "auto":
         precision = fastest_precision(model.device)

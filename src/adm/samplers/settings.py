@@ -1,6 +1,7 @@
 """Sampler, Grid, Guides, seed -> Sampling; settings by name -> Sampling."""
 
 from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -150,4 +151,6 @@ def _unknown(name: str) -> SettingError:
             cure = f"it is a parameter: {{{field_name}={having[0]}:{name}=...}}"
             return SettingError(name, "left out", cure=cure)
     known = [*(each.name for each in fields(Sampling)), "steps", "scale"]
-    return SettingError(name, f"one of the settings {', '.join(sorted(known))}")
+    near = " or ".join(get_close_matches(name, known))
+    cure = f"did you mean {near}?" if near else ""
+    return SettingError(name, f"one of the settings {', '.join(sorted(known))}", cure=cure)

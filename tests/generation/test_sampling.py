@@ -1,0 +1,155 @@
+"""Settings by name -> Sampling; a guide, the levels visited -> where and how strongly it guides."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from adm.generation.resolve import fastest_precision, resolve
+from adm.models.load import load_diffusion
+from adm.samplers import (
+    DDIM,
+    GUIDES,
+    Ancestral,
+    Attention,
+    Classifier,
+    Free,
+    Levels,
+    Quadratic,
+    Sampling,
+    Weak,
+)
+from adm.spec import SettingError
+
+GUIDE = Classifier(scale=2.5, interval=(100, 800), every=2, cap=3.0)
+RICH = Sampling(
+    sampler=DDIM(eta=0.25, clip_again=True),
+    grid=Quadratic(steps=17, start=900),
+    guide=(GUIDE, Free(scale=3.0, interval=(10, 600)), Weak(scale=1.7), Attention(scale=0.5)),
+    use_labels=False,
+    precision="bfloat16",
+    seed=2**64 - 1,
+    rounding="truncated",
+)
+
+
+def test_what_is_not_given_stays_and_none_changes_nothing() -> None:
+    assert RICH.change() == RICH
+    assert RICH.change(steps=None, scale=None, sampler=None, guide=None) == RICH
+    assert RICH.change(sampler="ddim", grid="quadratic", steps=17) == RICH
+    assert RICH.change(sampler="ddim:eta=0.5").sampler == DDIM(eta=0.5, clip_again=True)
+    assert RICH.change(sampler="ancestral").sampler == Ancestral()
+    changed = RICH.change(seed=3, steps=5)
+    assert changed == replace(RICH, seed=3, grid=Quadratic(steps=5, start=900))
+
+
+def test_a_scale_is_that_of_the_classifier_and_0_removes_it() -> None:
+    assert RICH.change(scale=4.0).guide == (replace(GUIDE, scale=4.0), *RICH.guide[1:])
+    assert RICH.change(scale=0.0).guide == RICH.guide[1:]
+    assert Sampling().change(scale=1.5).guide == (Classifier(scale=1.5),)
+    assert RICH.scale == 2.5
+    assert replace(RICH, guide=RICH.guide * 2).scale == 5.0
+
+
+def test_guides_replace_those_before_and_a_scale_is_added_to_them() -> None:
+    assert RICH.change(guide="weak:scale=2").guide == (Weak(scale=2.0),)
+    assert RICH.change(guide="none").guide == RICH.change(guide=[]).guide == ()
+    both = Sampling().change(guide=["classifier:scale=1,every=2", Free(scale=1.5)], scale=3)
+    assert both.guide == (Classifier(scale=3.0, every=2), Free(scale=1.5))
+
+
+def test_what_changes_nothing_by_its_scale_takes_no_part() -> None:
+    contrasts = (Free, Weak, Attention)
+    assert Sampling(guide=tuple(k(scale=k.neutral) for k in contrasts)).by_contrast == ()
+    active = tuple(k(scale=k.neutral - 1) for k in contrasts)
+    assert Sampling(guide=active).by_contrast == active
+
+
+@pytest.mark.parametrize(
+    ("settings", "cure"),
+    [
+        ({"eta": 0.5}, "sampler=ddim:eta=..."),
+        ({"every": 2}, "guide=classifier:every=..."),
+        ({"end": 2}, "grid=log-snr:end=..."),
+        ({"stps": 3}, "did you mean steps"),
+    ],
+)
+def test_a_parameter_that_is_given_as_a_setting_is_shown_in_its_spec(
+    settings: dict[str, Any], cure: str
+) -> None:
+    with pytest.raises(SettingError) as error:
+        Sampling().change(**settings)
+    assert cure in str(error.value)
+
+
+def test_settings_are_resolved_once_and_are_then_what_they_are() -> None:
+    model = load_diffusion("fashion")
+    asked = model.recipe.sample.change(grid="searched:steps=6", precision="auto")
+    found = resolve(model, asked)
+    assert isinstance(found.grid, Levels)
+    assert found.grid.steps == 6
+    assert found.precision == fastest_precision(model.device) != "auto"
+    assert resolve(model, found) == found
+    with pytest.raises(SettingError, match="adm grid fashion --steps 7"):
+        resolve(model, asked.change(steps=7))
+
+
+@pytest.mark.parametrize("name", GUIDES)
+@pytest.mark.parametrize(
+    "levels",
+    [
+        [100, 400, 600, 900],
+        [299, 300, 700, 701],
+        [100, 900],
+        [100.5, 299.999, 300.0, 512.25, 700.001],
+    ],
+)
+def test_an_interval_of_the_models_levels_holds_at_any_number_of_steps(
+    name: str, levels: list[float]
+) -> None:
+    guide: Any = GUIDES[name](scale=3.0, interval=(300, 700))
+    asked: list[int] = []
+
+    def gradient(x: torch.Tensor, level: int, prediction: object) -> torch.Tensor:
+        asked.append(level)
+        return x
+
+    applied = guide.apply(gradient, levels)
+    numbered = range(len(levels), 0, -1)
+    if name == "classifier":
+        for level in numbered:
+            applied(torch.ones(1, 1, 2, 2), level, None)
+    else:
+        low, high = applied.interval
+        asked = [level for level in numbered if low <= level <= high]
+    wanted = [i for i, level in enumerate(levels, start=1) if 300 <= level <= 700]
+    assert asked == wanted[::-1]
+
+
+def applied_to_ones(guide: Classifier, levels: list[int]) -> dict[int, float]:
+    """The guidance that each visited level gets of a gradient of ones, counted up by visits."""
+    asked: list[int] = []
+
+    def gradient(x: torch.Tensor, level: int, prediction: object) -> torch.Tensor:
+        asked.append(level)
+        return len(asked) * torch.ones_like(x)
+
+    x, applied = torch.zeros(1, 1, 2, 2), guide.apply(gradient, levels)  # type: ignore[arg-type]
+    return {
+        level: applied(x, level, None).mean().item()  # type: ignore[arg-type]
+        for level in range(len(levels), 0, -1)
+    }
+
+
+def test_a_cap_limits_the_scaled_gradient() -> None:
+    """Four ones have length 2: 3 times them 6, so that a cap of 4 leaves 2 each."""
+    assert applied_to_ones(Classifier(scale=3.0, cap=4.0), [1])[1] == pytest.approx(2)
+    assert applied_to_ones(Classifier(scale=3.0, cap=7.0), [1])[1] == pytest.approx(3)
+
+
+def test_a_gradient_is_reused_from_the_first_level_of_the_interval() -> None:
+    """Every second of the levels within is evaluated; the levels outside get none, uncounted."""
+    guide = Classifier(scale=1.0, interval=(2, 4), every=2)
+    assert applied_to_ones(guide, [1, 2, 3, 4, 5]) == {5: 0, 4: 1, 3: 1, 2: 2, 1: 0}
+    assert applied_to_ones(replace(guide, every=1), [1, 2, 3, 4, 5])[2] == 3

@@ -1,0 +1,308 @@
+"""Text "name:key=value,..." <-> dataclass; field, value, cure -> the sentence of a refusal."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import FrozenInstanceError, dataclass, fields
+from types import NoneType
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+
+import pytest
+import tiny
+from annotated_types import Ge, Gt, Le, Lt
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import Field
+from pydantic.fields import FieldInfo
+
+from adm.networks import HeadCount, HeadWidth
+from adm.recipes import build, recipe
+from adm.recipes.schema import from_json, override, to_json
+from adm.samplers import (
+    DDIM,
+    GRIDS,
+    GUIDES,
+    SAMPLERS,
+    THRESHOLDS,
+    Classifier,
+    Even,
+    Free,
+    Karras,
+    Levels,
+    Sampling,
+)
+from adm.spec import Checked, SettingError, assign, convert, parse, text
+from adm.spec import to_json as values_of
+
+TABLES: dict[str, Mapping[str, type[Any]]] = {
+    "sampler": SAMPLERS,
+    "grid": GRIDS,
+    "guide": GUIDES,
+    "threshold": THRESHOLDS,
+}
+KINDS = {(field, name): kind for field, table in TABLES.items() for name, kind in table.items()}
+MOST = 1e6  # of a number without a bound
+
+
+def numbers(kind: Any, bounds: list[Any]) -> st.SearchStrategy[Any]:
+    """Numbers of a type within its bounds; all doubles may be needed, to the last digit."""
+    low, high = -MOST, MOST
+    for each in bounds:
+        if isinstance(each, Ge | Gt):
+            low = getattr(each, "ge", None) if isinstance(each, Ge) else each.gt
+        if isinstance(each, Le | Lt):
+            high = getattr(each, "le", None) if isinstance(each, Le) else each.lt
+    if kind is int:
+        return st.integers(int(low), int(high) - any(isinstance(each, Lt) for each in bounds))
+    open_low = any(isinstance(each, Gt) for each in bounds)
+    return st.floats(low, high, allow_nan=False, exclude_min=open_low)
+
+
+def values(hint: Any, bounds: tuple[Any, ...] = ()) -> st.SearchStrategy[Any]:
+    """Values of the type of a field; those of a list ascend, as levels and intervals do."""
+    if get_origin(hint) is Annotated:
+        inner, *extra = get_args(hint)
+        found = [one for each in extra if isinstance(each, FieldInfo) for one in each.metadata]
+        return values(inner, (*bounds, *found))
+    if get_origin(hint) is Literal:
+        return st.sampled_from(get_args(hint))
+    if hint is bool:
+        return st.booleans()
+    if hint in (int, float):
+        return numbers(hint, list(bounds))
+    if hint is NoneType:
+        return st.none()
+    arguments = get_args(hint)
+    if get_origin(hint) is tuple:
+        size = (1, 5) if arguments[1] is ... else (len(arguments), len(arguments))
+        several = st.lists(values(arguments[0]), min_size=size[0], max_size=size[1], unique=True)
+        return several.map(lambda each: tuple(sorted(each)))
+    return st.one_of([values(each) for each in arguments])
+
+
+def made(kind: type[Any]) -> st.SearchStrategy[Any]:
+    hints = get_type_hints(kind, include_extras=True)
+    return st.builds(kind, **{each.name: values(hints[each.name]) for each in fields(kind)})
+
+
+@pytest.mark.parametrize(("field", "name"), KINDS)
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_the_text_of_a_kind_is_read_as_what_it_was(field: str, name: str, data: Any) -> None:
+    value = data.draw(made(KINDS[field, name]))
+    assert text(value).partition(":")[0] == name
+    assert parse(TABLES[field], text(value), field) == value
+
+
+@settings(max_examples=50, deadline=None)
+@given(data=st.data())
+def test_settings_are_the_same_through_json(data: Any) -> None:
+    drawn: dict[str, Any] = {
+        field: data.draw(st.one_of([made(kind) for kind in table.values()]))
+        for field, table in TABLES.items()
+    }
+    sampling = Sampling(**(drawn | {"guide": (drawn["guide"],) * 2}), seed=2**64 - 1)
+    assert convert(Sampling, values_of(sampling)) == sampling
+
+
+@pytest.mark.parametrize(("field", "name"), KINDS)
+def test_a_kind_says_what_it_is_and_explains_its_parameters(field: str, name: str) -> None:
+    kind = KINDS[field, name]
+    assert kind.__doc__
+    for each in fields(kind):
+        assert f"\n        {each.name}: " in kind.__doc__ or f"{each.name}, " in kind.__doc__
+
+
+@pytest.mark.parametrize(
+    ("field", "spec", "value"),
+    [
+        ("sampler", " ddim : eta = 0.5 ", DDIM(eta=0.5)),
+        ("sampler", "ddim:", DDIM()),
+        ("sampler", "ddim:0.5", DDIM(eta=0.5)),
+        ("grid", "levels:86,273.2,980", Levels(levels=(86.0, 273.2, 980.0))),
+        ("grid", "karras:steps=10,end=3", Karras(steps=10, end=3.0)),
+        ("guide", "free:1.5", Free(scale=1.5)),
+        (
+            "guide",
+            "classifier:scale=2,interval=300-980,temperatures=1-0.5,cap=none",
+            Classifier(scale=2.0, interval=(300, 980), temperatures=(1.0, 0.5)),
+        ),
+        ("guide", "classifier:scale=-1e-05", Classifier(scale=-1e-05)),
+    ],
+)
+def test_a_spec_is_a_name_and_values_of_its_fields(field: str, spec: str, value: object) -> None:
+    assert parse(TABLES[field], spec, field) == value
+
+
+@pytest.mark.parametrize(
+    ("field", "spec", "message"),
+    [
+        ("sampler", "dim", "got 'dim'; did you mean ddim?"),
+        ("sampler", 3, "sampler must be one of ancestral, ddim, "),
+        ("sampler", "ddim:eat=1", "sampler must be ddim with the parameters eta, clip_again, got"),
+        ("sampler", "ddim:eta=2", "sampler.eta must be at most 1, got '2'"),
+        ("sampler", "ddim:eta=nan", "sampler.eta must be "),
+        ("sampler", "ddim:eta=much", "sampler.eta must be a number, got 'much'"),
+        ("threshold", "clip:quantile=1", "threshold must be clip with no parameters, got 'quan"),
+        ("grid", "karras:steps=2.5", "grid.steps must be a whole number, got '2.5'"),
+        ("grid", "karras", "grid.steps must be given"),
+        ("grid", "levels:5,3", "grid.levels must be in ascending order"),
+        ("guide", "weak", "guide.scale must be given"),
+        ("guide", "weak:scale=inf", "guide.scale must be a finite number"),
+        ("guide", "weak:scale=1,interval=7-3", "guide.interval must be two levels, the lower"),
+        ("guide", "classifier:scale=1,on=x", "guide.on must be 'x_t', 'x_0' or 'x_0_through_"),
+        ("guide", "classifier:scale=1,every=0", "guide.every must be at least 1, got '0'"),
+    ],
+)
+def test_what_no_kind_takes_is_refused_by_its_field(field: str, spec: Any, message: str) -> None:
+    with pytest.raises(SettingError) as error:
+        parse(TABLES[field], spec, field)
+    assert message in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_refusal_names_arguments_as_each_front_end_does() -> None:
+    error = SettingError("steps", "left out for {grid}", 3, "pass {grid=karras:steps=3}")
+    assert str(error) == "steps must be left out for grid=..., got 3; pass grid=karras:steps=3"
+
+    def flag(name: str, value: str | None) -> str:
+        return f"--{name}" if value is None else f"--{name} {value}"
+
+    said = error.sentence("--steps", flag)
+    assert said == "--steps must be left out for --grid, got 3; pass --grid karras:steps=3"
+    assert error.within("sample").field == "sample.steps"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounded(Checked):
+    width: Annotated[int, Field(ge=1)]
+    names: tuple[str, ...] = ()
+    name: ClassVar[str] = "bounded"
+
+
+def test_a_dataclass_is_checked_when_it_is_made_and_changes_nothing_that_it_is_given() -> None:
+    assert Bounded(width=3).width == 3
+    for wrong in (0, "3", 2.5, None):
+        with pytest.raises(SettingError) as error:
+            Bounded(width=wrong)  # type: ignore[arg-type]
+        assert error.value.field == "width"
+    with pytest.raises(FrozenInstanceError):
+        Bounded(width=3).width = 4  # type: ignore[misc]
+    exact = math.nextafter(0.5, 1)
+    assert DDIM(eta=exact).eta == exact
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("unet.dropout=0.1", 0.1),
+        ("unet.depth=3", 3),
+        ("train.learning_rate=1e-4", 1e-4),
+        ("data.size=32,64", (32, 64)),
+        ("data.size=32", (32, 32)),
+        ("data.size=[32, 64]", (32, 64)),
+        ("unet.multipliers=1,1.5,2", (1.0, 1.5, 2.0)),
+        ("unet.attention_factors=[]", ()),
+        ("unet.attention_factors=none", ()),
+        ("data.flip=True", True),
+        ("unet.classes=none", None),
+        ("unet.heads.heads=4", HeadCount(4)),
+        ("unet.heads.channels_per_head=16", HeadWidth(16)),
+        ("unet.decoder_heads.heads=2", HeadCount(2)),
+        ("process.schedule=linear", "linear"),
+        ("data.source=my photos/a=b", "my photos/a=b"),
+        ("sample.sampler=ddim:eta=0.5", DDIM(eta=0.5)),
+        ("sample.grid=karras:steps=10,end=3", Karras(steps=10, end=3.0)),
+        ("sample.guide=none", ()),
+        (
+            "sample.guide=classifier:scale=2,interval=3-9+free:scale=1.5",
+            (Classifier(scale=2.0, interval=(3, 9)), Free(scale=1.5)),
+        ),
+    ],
+)
+def test_a_field_of_a_recipe_is_set_by_what_its_type_reads(setting: str, value: object) -> None:
+    section, field = setting.partition("=")[0].split(".")[:2]
+    found = getattr(getattr(override(recipe("digits"), [f" {setting} "]), section), field)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_a_field_of_a_spec_is_set_within_it_and_all_else_stays() -> None:
+    base = override(recipe("digits"), ["sample.grid=even:steps=9,start=90"])
+    changed = override(base, ["sample.grid.steps=3", "sample.grid.steps=5"])
+    assert changed.sample.grid == Even(steps=5, start=90)  # type: ignore[union-attr]
+    assert to_json(override(changed, ["sample.grid.steps=9"])) == to_json(base)
+    assert override(base, []) == base
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("unet.drpout=0.1", "unet.drpout must be unet.dropout or "),
+        ("dropout=0.1", "dropout must be unet.dropout or "),
+        ("unet.dropout.x=1", "unet.dropout.x must be unet.dropout"),
+        ("xyz=1", "xyz must be one of name, data, process, unet, train, "),
+        ("name=other", "name must be that of the recipe"),
+        ("unet=1", "unet must be"),
+        ("unet.dropout", "set must be a field and a value, as in unet.dropout=0.1, got"),
+        ("loss=hybird", "loss must be 'simple', 'hybrid' or 'vlb', got 'hybird'"),
+        ("train.steps=0", "train.steps must be greater than 0, got '0'"),
+        ("unet.depth=1.5", "unet.depth must be a whole number, got '1.5'"),
+        ("unet.multipliers=1,x", "unet.multipliers.1 must be a number, got 'x'"),
+        ("unet.heads.channels_per_head=wide", "unet.heads.channels_per_head must be a whole"),
+        ("unet.heads.nonsense=4", "unet.heads.nonsense must be "),
+        ("train.learning_rate=Infinity", "train.learning_rate must be a finite number"),
+        ("sample.grid=foo", "sample.grid must be one of even, "),
+        ("sample.grid=karras:end=x", "sample.grid.end must be a number"),
+        ("sample.guide=weak", "sample.guide.0.scale must be given"),
+    ],
+)
+def test_a_field_that_a_recipe_does_not_have_or_take_is_refused(setting: str, message: str) -> None:
+    with pytest.raises(SettingError) as error:
+        override(recipe("digits"), [setting])
+    assert str(error.value).startswith(message)
+    assert len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["data.size=9,8"],
+        ["unet.multipliers=1,2,2,2,2"],
+        ["data.channels=3"],
+        ["process.variance=fixed_small"],
+        ["unet.out_channels=6"],
+        ["process.schedule=linear", "process.steps=10"],
+        ["unet.channels=0"],
+        ["unet.attention_factors=3"],
+        ["unet.dropout=1"],
+        ["unet.norm_groups=7"],
+        ["unet.heads.heads=5"],
+        ["unet.heads.heads=0"],
+        ["unet.heads.channels_per_head=512"],
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(settings: list[str]) -> None:
+    def build_all() -> None:
+        chosen = override(recipe("digits"), settings)
+        build.check(chosen)
+        build.network(chosen)
+
+    with pytest.raises(ValueError, match=r"^[^\n]{20,250}$"):
+        build_all()
+
+
+def test_a_classifier_is_made_for_the_size_of_its_data() -> None:
+    with pytest.raises(ValueError, match="set both to the same"):
+        build.check(tiny.classifier("data.size=16,16"))
+    build.check(tiny.classifier("data.size=16", "classifier.size=16"))
+
+
+def test_what_is_no_recipe_at_all_is_said_to_be_none() -> None:
+    with pytest.raises(SettingError, match="kind must be diffusion, classifier or gan"):
+        from_json({"a": 1})
+
+
+def test_assign_takes_any_nested_dataclass() -> None:
+    sampling = assign(Sampling(), "grid", "even:steps=9")
+    assert assign(sampling, "grid.start", "90").grid == Even(steps=9, start=90)
+    assert assign(sampling, "seed", "3") == sampling.change(seed=3)
