@@ -5,7 +5,6 @@ and nothing is unpickled. A file of 50,000 images of 256 x 256 pixels takes 10 G
 in memory at once: large arrays that are not compressed are memory-mapped.
 """
 
-import hashlib
 import math
 import struct
 import sys
@@ -35,7 +34,6 @@ UNREADABLE = (  # raised by numpy and zipfile for damage, encryption, and imposs
     *(OSError, ValueError, EOFError, RuntimeError, MemoryError, OverflowError, SyntaxError),
     *(struct.error, zipfile.BadZipFile, zlib.error, tokenize.TokenError),
 )
-HASH = "sha256"  # key of the hash of all other arrays of a file
 
 
 class Header(NamedTuple):
@@ -124,30 +122,6 @@ def write_npz(path: Path, entries: Mapping[str, np.ndarray | Pieces]) -> None:
                 else:
                     whole = np.ascontiguousarray(array)
                     np.lib.format.write_array(file, whole, allow_pickle=False)
-
-
-def write_sealed(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """As `write_npz`, with a hash of the arrays, by which damage shows."""
-    write_npz(path, {**arrays, HASH: np.array([_hash(arrays)])})
-
-
-def read_sealed(
-    path: Path, keys: Collection[str], needed: Collection[str]
-) -> dict[str, np.ndarray] | None:
-    """Return the arrays of a file; None if it is absent, or not as it was written.
-
-    Args:
-        keys: all arrays that the file may hold.
-        needed: those of them that it must hold.
-    """
-    try:
-        arrays = load_arrays(path, {*keys, HASH})
-    except ValueError:
-        return None
-    if not {*needed, HASH} <= arrays.keys():
-        return None
-    stated = arrays.pop(HASH).tolist()
-    return arrays if stated == [_hash(arrays)] else None
 
 
 @contextmanager
@@ -276,12 +250,3 @@ def _write_pieces(file: IO[bytes], array: Pieces) -> None:
         rows += len(piece)
     if rows != array.shape[0]:
         raise ValueError(f"got {rows} of {array.shape[0]} rows; give all of them")
-
-
-def _hash(arrays: Mapping[str, np.ndarray]) -> str:
-    """Return the SHA-256 of arrays with their keys, types and shapes."""
-    whole = hashlib.sha256()
-    for key, array in sorted(arrays.items()):
-        whole.update(f"{key} {array.dtype.str} {array.shape}\n".encode())
-        whole.update(array.tobytes())
-    return whole.hexdigest()

@@ -85,7 +85,7 @@ def damaged_parts(folder: Path, names: Iterable[str] | None = None) -> list[str]
             counts as damaged.
 
     Returns:
-        Nothing if the folder has no SHA256SUMS, as one of an earlier version.
+        Nothing if the folder has no SHA256SUMS.
 
     Raises:
         ValueError: SHA256SUMS is damaged.
