@@ -54,7 +54,7 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Noise:
+class Noise(Generator):
     """A generator of uint8 noise."""
 
     shape: tuple[int, int, int]

@@ -21,7 +21,6 @@ from torch.nn import functional as F
 from adm.app.study.judge import load_reference, score
 from adm.data import open_source
 from adm.generation.diffusion import DiffusionGenerator
-from adm.generation.generate import generate
 from adm.models.load import load_classifier, load_diffusion
 from adm.models.paths import SHIPPED
 from adm.samplers import DDIM, Ancestral, Even, Sampling
@@ -61,7 +60,7 @@ def main() -> None:
         model = load_diffusion(run)
         for name, way in WAYS:
             generator = DiffusionGenerator(model, replace(way, seed=given.seed))
-            images = torch.cat(list(generate(generator, labels, range(len(labels)))))
+            images = generator.images(labels, range(len(labels)))
             made = score(judge, reference, images, labels)
             print(
                 f"| {run.name} | {name} | {100 * speckle(images):.2f}% | "

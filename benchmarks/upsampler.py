@@ -16,7 +16,6 @@ from torch.nn import functional as F
 
 from adm.data import open_source
 from adm.generation.diffusion import DiffusionGenerator
-from adm.generation.generate import generate
 from adm.generation.resolve import resolve
 from adm.images import to_float, to_uint8
 from adm.models.load import load_diffusion
@@ -29,10 +28,7 @@ LEVELS = 127.5  # in a unit of [-1, 1]
 def made(model: DiffusionModel, low: Tensor, labels: Tensor, steps: int, seed: int) -> Tensor:
     sampling = resolve(model, model.recipe.sample.change(steps=steps, seed=seed))
     told = labels if model.recipe.unet.classes is not None else None
-    batches = generate(
-        DiffusionGenerator(model, sampling), told, range(len(low)), low_res=low, batch_size=50
-    )
-    return torch.cat(list(batches))
+    return DiffusionGenerator(model, sampling).images(told, range(len(low)), low)
 
 
 def psnr(images: Tensor, originals: Tensor) -> Tensor:

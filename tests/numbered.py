@@ -7,9 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adm.generation.generator import Generator
+
 
 @dataclass(frozen=True)
-class Numbered:
+class Numbered(Generator):
     """A generator without a network: image i has the grey level i, of 256."""
 
     shape: tuple[int, int, int] = (1, 4, 4)

@@ -10,7 +10,7 @@ import torch
 
 from adm.generation.cascade import cascade
 from adm.generation.diffusion import DiffusionGenerator
-from adm.generation.generator import Cost
+from adm.generation.generator import Cost, Generator
 from adm.generation.job import Job
 from adm.models.load import load_classifier, load_diffusion
 from adm.models.trained import ClassifierModel, DiffusionModel
@@ -122,7 +122,7 @@ def test_the_cost_of_a_cascade_is_that_of_both_models(
     assert job.evaluations == 2 * 11
 
 
-class Other:
+class Other(Generator):
     """A generator of one's own."""
 
     shape, low_shape, classes, seed, evaluations = (1, 4, 4), None, (), 0, 7

@@ -96,7 +96,7 @@ def test_samples_are_not_saved_to_what_is_no_path(model: adm.Pipeline) -> None:
 def test_what_is_no_image_to_start_from_is_refused(tmp_path: Path, low: Any, got: str) -> None:
     up = adm.load(tiny.model(tmp_path / "up.safetensors", tiny.upsampler()))
     with pytest.raises(
-        ValueError, match=rf"must be a uint8 tensor of shape \(N, C, h, w\), got {got}"
+        ValueError, match=rf"low_res must be a uint8 tensor of shape \(N, C, h, w\), got '{got}"
     ):
         up.sample(low_res=low)
 
@@ -115,6 +115,6 @@ def test_an_upsampler_is_sampled_step_by_step(tmp_path: Path) -> None:
     *_, last = up.trajectory("bag", 2, low_res=low)
     assert torch.equal(to_uint8(last.x), up.sample("bag", 2, low_res=low).images)
     with pytest.raises(
-        ValueError, match=r"up\.safetensors is an upsampler and starts from images of"
+        ValueError, match=r"low_res must be images of 4x4 .*up\.safetensors starts"
     ):
         up.trajectory("bag")

@@ -13,7 +13,6 @@ from torch import Tensor
 from adm.diffusion import clip
 from adm.generation import blocks
 from adm.generation.diffusion import DiffusionGenerator
-from adm.generation.generate import generate
 from adm.guidance import scaled, through_denoiser
 from adm.models.load import load_classifier, load_diffusion
 from adm.models.pair import check_pair
@@ -74,7 +73,7 @@ def sampled(
     **options: Any,
 ) -> Tensor:
     generator = DiffusionGenerator(model, sampling, guide)
-    return torch.cat(list(generate(generator, labels, range(5), **options)))
+    return generator.images(labels, range(5), **options)
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -92,8 +91,9 @@ def test_an_image_is_the_same_whatever_the_batch_size(
     model: DiffusionModel, guide: ClassifierModel, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(blocks, "CPU_PIXELS", 2 * 8 * 8)
-    whole = sampled(model, RUNS[name], guide)
-    assert torch.equal(sampled(model, RUNS[name], guide, batch_size=1), whole)
+    generator = DiffusionGenerator(model, RUNS[name], guide)
+    alone = [generator.images(LABELS[[i]], [i]) for i in range(5)]
+    assert torch.equal(torch.cat(alone), generator.images(LABELS, range(5)))
 
 
 def test_the_noise_of_an_image_is_its_own_to_the_bit(model: DiffusionModel) -> None:
@@ -187,8 +187,8 @@ def test_images_are_bytes_in_order_and_every_step_is_told(
     monkeypatch.setattr(blocks, "CPU_PIXELS", 2 * 8 * 8)
     told: list[int] = []
     generator = DiffusionGenerator(model, BASE)
-    batches = generate(generator, LABELS, range(5), batch_size=3, on_step=told.append)
-    assert [tuple(batch.shape) for batch in batches] == [(4, 1, 8, 8), (1, 1, 8, 8)]
+    images = generator.images(LABELS, range(5), on_step=told.append)
+    assert (images.dtype, tuple(images.shape)) == (torch.uint8, (5, 1, 8, 8))
     assert told == [2] * 5 + [2] * 5 + [1] * 5
 
 

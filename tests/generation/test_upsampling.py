@@ -18,11 +18,11 @@ from adm.generation.animation import cost
 from adm.generation.cascade import CascadeGenerator, cascade, translated
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.folder import sample_into
-from adm.generation.generate import check_low_res, generate
 from adm.generation.job import Job, LowRes
 from adm.models.load import load_classifier, load_diffusion
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.samplers import DDIM, Even, ImageNoise, Sampling
+from adm.spec import SettingError
 from adm.store.hashes import SUMS
 
 LABELS = torch.tensor([0, 1, 2, 0, 1])
@@ -97,8 +97,9 @@ def test_an_image_depends_on_its_own_small_image_and_on_no_other(model: Diffusio
 def test_batches_keep_images_and_small_images_together(model: DiffusionModel) -> None:
     def made(size: int) -> Tensor:
         generator = DiffusionGenerator(model, SETTINGS)
-        batches = generate(generator, LABELS, range(5), batch_size=size, low_res=LOW)
-        return torch.cat(list(batches)).int()
+        parts = [range(start, min(start + size, 5)) for start in range(0, 5, size)]
+        images = [generator.images(LABELS[part], part, LOW[part]) for part in map(list, parts)]
+        return torch.cat(images).int()
 
     for size in (1, 2):
         assert (made(size) - made(5)).abs().max() <= 1
@@ -121,35 +122,31 @@ def test_the_noise_is_not_that_from_which_the_small_image_was_made(
 
 
 @pytest.mark.parametrize(
-    ("shape", "message"),
+    ("low", "message"),
     [
-        (None, "up.safetensors is an upsampler and starts from images of 4x4 with 1 channel; give"),
-        ((1, 4, 5), "starts from images of 4x4 with 1 channel and got 4x5 with 1 channel"),
-        ((3, 4, 4), "got 4x4 with 3 channels"),
+        (None, "low_res must be images of 4x4 with 1 channel"),
+        (torch.zeros(5, 1, 4, 5, dtype=torch.uint8), "got '4x5 with 1 channel'"),
+        (torch.zeros(5, 3, 4, 4, dtype=torch.uint8), "got '4x4 with 3 channels'"),
+        (LOW[:3], "low_res must be 5 images, one each, got 3"),
     ],
 )
 def test_images_that_are_not_what_it_starts_from_are_refused(
-    model: DiffusionModel, shape: tuple[int, ...] | None, message: str
+    model: DiffusionModel, low: Tensor | None, message: str
 ) -> None:
-    with pytest.raises(ValueError, match=re.escape(message)):
-        check_low_res(DiffusionGenerator(model, SETTINGS), shape)
-    low = None if shape is None else torch.zeros(5, *shape, dtype=torch.uint8)
-    with pytest.raises(ValueError, match=re.escape(message)):
-        next(generate(DiffusionGenerator(model, SETTINGS), LABELS, range(5), low_res=low))
+    start = None if low is None else LowRes(low, "memory")
+    with pytest.raises(SettingError, match=re.escape(message)):
+        Job(DiffusionGenerator(model, SETTINGS), LABELS.tolist(), 5, start)
 
 
-@pytest.mark.parametrize("low", [LOW[:3], LOW.float()])
-def test_there_is_one_small_image_of_bytes_for_each(model: DiffusionModel, low: Tensor) -> None:
-    with pytest.raises(ValueError, match="expected uint8 of 5"):
-        next(generate(DiffusionGenerator(model, SETTINGS), LABELS, range(5), low_res=low))
+def test_small_images_are_bytes() -> None:
+    with pytest.raises(SettingError, match="low_res must be a uint8 tensor"):
+        LowRes(LOW.float(), "memory")
 
 
 def test_no_other_model_takes_small_images(plain: DiffusionModel) -> None:
     assert plain.low_shape is None
-    with pytest.raises(
-        ValueError, match=r"plain\.safetensors is not an upsampler and takes no low_res"
-    ):
-        check_low_res(DiffusionGenerator(plain, SETTINGS), (1, 4, 4))
+    with pytest.raises(SettingError, match="low_res must be left out"):
+        Job(DiffusionGenerator(plain, SETTINGS), LABELS.tolist(), 5, LowRes(LOW, "memory"))
 
 
 def contents(out: Path) -> dict[str, bytes]:
@@ -221,17 +218,10 @@ def test_leavings_of_a_call_with_other_small_images_are_not_used(
 def test_a_base_that_makes_other_sizes_is_refused_before_any_work(
     plain: DiffusionModel, model: DiffusionModel
 ) -> None:
-    said = (
-        f"the upsampler {model.path} starts from images of 4x4 with 1 channel and {plain.path} "
-        "makes 8x8 with 1 channel; pass an upsampler=... that starts from images of 8x8"
-    )
-    with pytest.raises(ValueError, match=re.escape(said)):
-        cascaded(plain, model)
-    said = f"{plain.path} is not an upsampler; pass an upsampler=... that starts from images of 8x8"
-    with pytest.raises(ValueError, match=re.escape(said)):
-        cascaded(plain, plain)
-    with pytest.raises(ValueError, match="low_res has 3 images, expected 5"):
-        job_of(model, LowRes(LOW[:3], "three"))
+    wanted = f"starts from images of 8x8 with 1 channel, as {plain.path} makes"
+    for upsampler in (model, plain):
+        with pytest.raises(SettingError, match=re.escape(wanted)):
+            cascaded(plain, upsampler)
 
 
 def test_an_upsampler_keeps_its_recipe_and_takes_what_must_be_one_from_the_base(
@@ -270,7 +260,9 @@ def test_an_upsampler_is_told_the_base_s_classes_by_name(
     assert cascade(first, model, labels).told == {0: 0, 1: 1, 2: 2}
     assert told("Ankle Boot", "bag", "SNEAKER") == {0: 2, 1: 1, 2: 0}
     assert told("cat", "dog", "cow") is None, "it knows none of them"
-    with pytest.raises(ValueError, match="the model has no class ankle boot; rename it to one of"):
+    with pytest.raises(
+        ValueError, match=r"classes must be known to both models: .* got 'ankle boot'"
+    ):
         told("sneaker", "bag", "cat")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+from adm.samplers.words import changed
 from torch import Tensor, nn
 
 from adm.generation.diffusion import DiffusionGenerator
@@ -14,7 +15,6 @@ from adm.models import compiled, engines
 from adm.models.compiled import Compiled, check_compiles
 from adm.models.load import load_classifier, load_diffusion
 from adm.models.trained import ClassifierModel, DiffusionModel
-from adm.samplers.words import changed
 from adm.store.files import user_cache
 
 CPU = torch.device("cpu")

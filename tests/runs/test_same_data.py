@@ -57,8 +57,8 @@ def test_changed_data_are_refused_and_can_be_restored_or_accepted(
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     with pytest.raises(
         ValueError,
-        match=r"holds a run on other data: the (size|content) of an image has changed since the run "
-        r"began; restore it, choose another out=\.\.\., or accept .* check_data='none'",
+        match=r"holds a run on other data: the (size|content) of an image has changed since the "
+        r"run began; restore it, choose another out=\.\.\., or accept .* check_data='none'",
     ):
         trained(out, source(photos), 1, check_data=check_data)
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before

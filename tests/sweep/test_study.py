@@ -26,7 +26,6 @@ from adm.features.contract import guarded
 from adm.generation import blocks as blocks_module
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.folder import images_of
-from adm.generation.generate import generate
 from adm.generation.pipeline import Pipeline, load
 from adm.images import to_float
 from adm.models.load import load_classifier
@@ -142,7 +141,7 @@ def test_a_point_s_images_are_those_that_its_settings_give(
     for point in study().points:
         scale = point.settings["scale"]
         generator = pipeline.generator(sampler="ddim", steps=3, scale=scale)
-        (images,) = generate(generator, torch.tensor(balanced(range(3), COUNT)), range(COUNT))
+        images = generator.images(torch.tensor(balanced(range(3), COUNT)), range(COUNT))
         assert torch.equal(images_of(done[1] / "samples" / f"scale-{scale}"), images)
 
 

@@ -6,7 +6,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from adm.generation.generate import block_of
 from adm.generation.generator import OnStep, Stepwise, evaluated
 from adm.generation.job import Job
 from adm.generation.sheet import MOST_OF_CLASS, drawn, layout
@@ -85,7 +84,7 @@ def _noisy(job: Job, indices: list[int], on_step: OnStep | None) -> Iterator[Ten
     Yields:
         (len(indices), C, H, W) uint8 on the CPU.
     """
-    generator, size = _stepwise(job), block_of(job.generator)
+    generator, size = _stepwise(job), job.generator.block
     batches = [indices[i : i + size] for i in range(0, len(indices), size)]
     noises = [generator.noise(batch) for batch in batches]
     yield torch.cat([to_uint8(noise.start()).cpu() for noise in noises])

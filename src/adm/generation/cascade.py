@@ -1,15 +1,13 @@
 """Generator, DiffusionModel -> CascadeGenerator, whose images an upsampler makes of the others."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from adm.generation.diffusion import DiffusionGenerator
-from adm.generation.gan import GANGenerator
-from adm.generation.generate import block_of, check_low_res, cost_of
 from adm.generation.generator import Cost, Generator, OnStep
 from adm.generation.resolve import resolve
 from adm.models.trained import DiffusionModel
@@ -18,7 +16,7 @@ from adm.spec import SettingError
 
 
 @dataclass(frozen=True, eq=False)
-class CascadeGenerator:
+class CascadeGenerator(Generator):
     """A generator whose images an upsampler enlarges.
 
     Both draw their noise by the seed of the base and the index of an image, independently.
@@ -38,7 +36,18 @@ class CascadeGenerator:
     told: Mapping[int, int] | None = None
 
     def __post_init__(self) -> None:
-        check_low_res(self.upsampler, self.base.shape, self.base)
+        wanted, made = self.upsampler.low_shape, self.base.shape
+        if wanted != made:
+            what = "no upsampler" if wanted is None else f"one of {sized(wanted)}"
+            raise SettingError(
+                "upsampler",
+                f"a model that starts from images of {sized(made)}, as {self.base.name} makes",
+                f"{self.upsampler.name}, {what}",
+            )
+
+    @property
+    def name(self) -> str:
+        return self.upsampler.name
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -65,12 +74,16 @@ class CascadeGenerator:
     @property
     def cost(self) -> Cost:
         """Calls of the networks per image, of both models."""
-        return cost_of(self.base) + self.upsampler.cost
+        return self.base.cost + self.upsampler.cost
 
     @property
     def block(self) -> int:
         """The number of images in a block: that of the larger one, which holds whole other ones."""
-        return max(block_of(self.base), self.upsampler.block)
+        return max(self.base.block, self.upsampler.block)
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        return self.base.shared
 
     @property
     def steps(self) -> int:
@@ -123,7 +136,7 @@ def cascade(
     """Return the generator that upsamples the images of `base`.
 
     The upsampler receives the same classes, matched by name, if it has them. It is sampled with the
-    settings of its recipe, and the seed, rounding and precision of the base.
+    settings of its recipe, and those that the base shares.
 
     Args:
         labels: those that will be generated.
@@ -133,32 +146,18 @@ def cascade(
         ValueError: the upsampler has only some of the classes, starts from images of another size,
             or cannot take so many steps.
     """
-    sampling = upsampler.recipe.sample
-    if steps is not None:
-        try:
-            sampling = sampling.change(steps=steps)
-            sampling.grid.check(upsampler.schedule.last)
-        except SettingError as error:
-            raise SettingError("upsampler_steps", error.expected, steps) from None
-    if isinstance(base, GANGenerator):
-        like = base.sampling
-        sampling = replace(sampling, seed=like.seed, rounding=like.rounding)
-    if isinstance(base, DiffusionGenerator):
-        like = base.sampling
-        sampling = replace(
-            sampling,
-            seed=like.seed,
-            use_labels=like.use_labels,
-            rounding=like.rounding,
-            precision=like.precision,
-            compile=like.compile,
-        )
+    try:
+        sampling = upsampler.recipe.sample.change(steps=steps, **base.shared)
+        larger = DiffusionGenerator(upsampler, resolve(upsampler, sampling))
+    except SettingError as error:
+        field = f"upsampler_{error.field}" if error.field == "steps" else error.field
+        raise SettingError(field, error.expected, error.got, error.cure) from None
     told = None
     if labels is not None:
         used = sorted(set(labels))
         theirs = translated(used, base.classes, upsampler.classes)
         told = None if theirs is None else dict(zip(used, theirs, strict=True))
-    return CascadeGenerator(base, DiffusionGenerator(upsampler, resolve(upsampler, sampling)), told)
+    return CascadeGenerator(base, larger, told)
 
 
 def translated(
@@ -183,7 +182,15 @@ def translated(
         return [folded[name.casefold()] for name in used]
     if len(strange) == len(set(used)):
         return None
-    raise ValueError(
-        f"the model has no class {', '.join(strange[:5])}; rename it to one of "
-        f"{', '.join(known[:20])}, or pass use_labels=False"
+    raise SettingError(
+        "classes",
+        f"known to both models: {', '.join(known[:20])}",
+        ", ".join(strange[:5]),
+        "or pass {use_labels=False}",
     )
+
+
+def sized(shape: Sequence[int]) -> str:
+    """(C, H, W) -> such as `28x28 with 1 channel`."""
+    channels, *sides = shape
+    return f"{'x'.join(map(str, sides))} with {channels} channel{'s' if channels > 1 else ''}"

@@ -11,7 +11,7 @@ from torch import Tensor
 from adm.diffusion import Schedule
 from adm.generation.blocks import Block, block_size, blocks
 from adm.generation.finite import finite, not_finite
-from adm.generation.generator import Cost, OnStep, evaluated, identity
+from adm.generation.generator import Cost, Generator, OnStep, evaluated, identity
 from adm.generation.guided import Counter, Networks, calls, unguided
 from adm.guidance import Gradient, total
 from adm.images import ROUNDING, to_float
@@ -27,7 +27,7 @@ UPSAMPLED = 2**48
 
 
 @dataclass(frozen=True, eq=False)
-class DiffusionGenerator:
+class DiffusionGenerator(Generator):
     """A diffusion model with its sampling settings.
 
     Attributes:
@@ -91,11 +91,16 @@ class DiffusionGenerator:
         return self.sampling.sampler.evaluations(self.steps)
 
     @property
+    def shared(self) -> dict[str, Any]:
+        names = ("seed", "use_labels", "rounding", "precision", "compile")
+        return {name: getattr(self.sampling, name) for name in names}
+
+    @property
     def steps(self) -> int:
         """The number of levels that are visited, each of which gives a state."""
         return self.sampling.grid.steps
 
-    @cached_property
+    @property
     def cost(self) -> Cost:
         """Calls of the network and of the classifier per image."""
         return self._calls.cost

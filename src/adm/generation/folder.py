@@ -21,7 +21,6 @@ from adm.data.pixels import MODES
 from adm.differences import first_difference
 from adm.generation.animation import animation, check_animated
 from adm.generation.blocks import whole_blocks
-from adm.generation.generate import block_of
 from adm.generation.generator import OnStep
 from adm.generation.job import Job
 from adm.generation.manifest import read_manifest
@@ -92,7 +91,7 @@ def sample_into(
             devices.once(lambda: _add_animation(out, job, on_step) if animate else None)
             return devices.each(lambda: _mapped(out, job))
         missing = devices.once(lambda: _claimed(out, job, parts))
-        mine = Shard(devices.rank + 1, devices.world).share(missing, block_of(job.generator))
+        mine = Shard(devices.rank + 1, devices.world).share(missing, job.generator.block)
         told = None
         if on_step is not None:
             _tell_done(job, missing, on_step)
@@ -145,7 +144,7 @@ def sample_shard(
             if _is_complete(out, job, parts, overwrite):
                 return []
             missing = _claimed(out, job, parts, shard)
-        mine = common(missing, shard.share([range(job.count)], block_of(job.generator)))
+        mine = common(missing, shard.share([range(job.count)], job.generator.block))
         if on_step is not None:
             _tell_done(job, mine, on_step)
         _make(job, mine, parts, batch_size, on_step)
@@ -339,7 +338,7 @@ def _make(
     job: Job, mine: list[range], parts: Parts, batch_size: int, on_step: OnStep | None
 ) -> None:
     """Sample images, and write each batch as a part."""
-    for span in divided(mine, whole_blocks(batch_size, block_of(job.generator))):
+    for span in divided(mine, whole_blocks(batch_size, job.generator.block)):
         parts.write(span, images=job.images(span, on_step).numpy())
 
 

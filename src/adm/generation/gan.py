@@ -9,14 +9,14 @@ from torch import Tensor
 
 from adm.adversarial import LatentSampling, truncated
 from adm.generation.blocks import block_size, blocks
-from adm.generation.generator import OnStep, identity
+from adm.generation.generator import Cost, Generator, OnStep, identity
 from adm.images import ROUNDING
 from adm.models.gan import GANModel
 from adm.recipes.build import autocast_for
 
 
 @dataclass(frozen=True, eq=False)
-class GANGenerator:
+class GANGenerator(Generator):
     """The generator of a GAN with its sampling settings.
 
     Attributes:
@@ -53,6 +53,14 @@ class GANGenerator:
     def evaluations(self) -> int:
         """One: an image is one call of the network."""
         return 1
+
+    @property
+    def cost(self) -> Cost:
+        return Cost(1)
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        return {"seed": self.sampling.seed, "rounding": self.sampling.rounding}
 
     @property
     def block(self) -> int:

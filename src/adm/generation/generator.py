@@ -1,5 +1,6 @@
 """Labels, indices -> uint8 images: the protocol Generator; model -> identity in a manifest."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, runtime_checkable
@@ -40,10 +41,17 @@ class Cost:
 class Generator(Protocol):
     """A source of images: a diffusion model with its `Sampling`, or a network of another kind.
 
-    Sample folders, sweeps and scores depend on this protocol only.
+    Sample folders, sweeps and scores depend on this protocol only. A class that names it as its
+    base has what is not abstract here by default.
     """
 
     @property
+    def name(self) -> str:
+        """What errors call it, such as the path of its model."""
+        return type(self).__name__
+
+    @property
+    @abstractmethod
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W) of its images."""
         ...
@@ -51,23 +59,42 @@ class Generator(Protocol):
     @property
     def low_shape(self) -> tuple[int, int, int] | None:
         """(C, h, w) of the images that an upsampler starts from; None for any other generator."""
-        ...
+        return None
 
     @property
+    @abstractmethod
     def classes(self) -> tuple[str, ...]:
         """Names of the classes, in the order of the labels; empty if it is unconditional."""
         ...
 
     @property
+    @abstractmethod
     def seed(self) -> int:
         """Random seed; with the index of an image it determines all of its noise."""
         ...
 
     @property
+    def block(self) -> int:
+        """Number of images that are computed together, a power of two; see `generation.blocks`."""
+        return 1
+
+    @property
+    @abstractmethod
     def evaluations(self) -> int:
-        """Network evaluations per image, the sum of what `on_step` is told of it."""
+        """Network evaluations per image: what `on_step` is called with, added up."""
         ...
 
+    @property
+    def cost(self) -> Cost:
+        """Calls of the networks per image."""
+        return Cost(self.evaluations)
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """The settings, by name, that an upsampler of its images takes over."""
+        return {"seed": self.seed}
+
+    @abstractmethod
     def images(
         self,
         labels: Tensor | None,
@@ -85,6 +112,7 @@ class Generator(Protocol):
         """
         ...
 
+    @abstractmethod
     def manifest(self) -> dict[str, Any]:
         """Everything besides labels and indices that the images depend on, as JSON values."""
         ...

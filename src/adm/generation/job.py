@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adm.generation.generate import check_low_res, cost_of
+from adm.generation.cascade import sized
 from adm.generation.generator import Cost, Generator, OnStep
+from adm.spec import SettingError
 from adm.store.hashes import sha256_of
 
 
@@ -36,7 +37,7 @@ class LowRes:
         got = type(given).__name__
         if isinstance(given, Tensor):
             got = f"{given.dtype} of shape {tuple(given.shape)}"
-        raise ValueError(f"low_res must be a uint8 tensor of shape (N, C, h, w), got {got}")
+        raise SettingError("low_res", "a uint8 tensor of shape (N, C, h, w)", got)
 
     def manifest(self) -> dict[str, Any]:
         """Source, shape and SHA-256 of the images, as JSON values."""
@@ -65,14 +66,21 @@ class Job:
     low_res: LowRes | None = None
 
     def __post_init__(self) -> None:
-        check_low_res(
-            self.generator, None if self.low_res is None else self.low_res.images.shape[1:]
-        )
-        if self.low_res is not None and len(self.low_res.images) != self.count:
-            raise ValueError(
-                f"low_res has {len(self.low_res.images)} images, expected {self.count}; give one "
-                "per image"
-            )
+        wanted, given = self.generator.low_shape, self.low_res
+        name = self.generator.name
+        if given is None:
+            if wanted is not None:
+                cure = "`adm upsample` takes them"
+                expected = f"images of {sized(wanted)}, from which {name} starts"
+                raise SettingError("low_res", expected, None, cure)
+            return
+        if wanted is None:
+            raise SettingError("low_res", f"left out, as {name} is not an upsampler")
+        if tuple(given.images.shape[1:]) != tuple(wanted):
+            got = sized(given.images.shape[1:])
+            raise SettingError("low_res", f"images of {sized(wanted)}", got)
+        if len(given.images) != self.count:
+            raise SettingError("low_res", f"{self.count} images, one each", len(given.images))
 
     @property
     def label_tensor(self) -> Tensor | None:
@@ -87,7 +95,7 @@ class Job:
     @property
     def cost(self) -> Cost:
         """Calls of the networks per image."""
-        return cost_of(self.generator)
+        return self.generator.cost
 
     def images(self, indices: Sequence[int], on_step: OnStep | None = None) -> Tensor:
         """Generate some of the images: (B, C, H, W) uint8 on the CPU.

@@ -208,6 +208,8 @@ class Pipeline:
             of the last one is (B, C, H, W), the images in [-1, 1].
         """
         generator = self.generator(**settings)
+        if not isinstance(generator, DiffusionGenerator):
+            raise SettingError("model", "one that samples step by step", self.model.name)
         job = _job(generator, classes, count, low_res)
         return generator.trajectory(job.label_tensor, range(job.count), low_res, gradient)
 

@@ -12,7 +12,6 @@ from adm.data.naming import at_home
 from adm.generation.animation import animation, check_animated
 from adm.generation.blocks import whole_blocks
 from adm.generation.folder import check_free, write_folder
-from adm.generation.generate import block_of
 from adm.generation.generator import OnStep
 from adm.generation.job import Job
 from adm.generation.sheet import contact_sheet
@@ -95,6 +94,6 @@ def sampled(job: Job, batch_size: int = 64, on_step: OnStep | None = None) -> Sa
         batch_size: images that are passed to the generator at a time, rounded up to whole blocks.
         on_step: called after every step with the network evaluations that it took.
     """
-    size = whole_blocks(batch_size, block_of(job.generator))
+    size = whole_blocks(batch_size, job.generator.block)
     parts = [job.images(span, on_step) for span in divided([range(job.count)], size)]
     return Samples(job, torch.cat(parts))

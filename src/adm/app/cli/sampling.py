@@ -212,13 +212,12 @@ class SamplingOptions:
 
 def _missing(job: "Job", shard: str, left: list[range]) -> str:
     """Say which images are missing, and of which shards they are."""
-    from adm.generation.generate import block_of
     from adm.generation.shares import Shard
     from adm.store.spans import common
 
     if not left:
         return "another process writes the folder, or the same command without --shard does"
-    own, block = Shard.parsed(shard), block_of(job.generator)
+    own, block = Shard.parsed(shard), job.generator.block
     every = [Shard(number, own.of) for number in range(1, own.of + 1)]
     lack = [str(each) for each in every if common(left, each.share([range(job.count)], block))]
     named = ", ".join(lack if len(lack) <= MOST_NAMED else [*lack[:MOST_NAMED], "..."])

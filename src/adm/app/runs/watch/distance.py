@@ -11,8 +11,8 @@ from adm.app.runs.watch.times import Times
 from adm.app.runs.watch.weights import mean_weights
 from adm.data import Source, shuffled
 from adm.features.opening import table
+from adm.generation.blocks import whole_blocks
 from adm.generation.gan import GANGenerator
-from adm.generation.generate import generate
 from adm.metrics.frechet import Statistics, frechet_distance, statistics
 from adm.processes import Devices
 from adm.recipes.schema import GANRecipe
@@ -70,7 +70,8 @@ def distance(
             model = model_of(recipe, weights, held_out.classes, done)
             labels = held_out.labels[order] if recipe.gan.classes is not None else None
             generator = GANGenerator(model, recipe.sample)
-            made = generate(generator, labels, range(count), batch_size=batch_size)
+            together = whole_blocks(batch_size, generator.block)
+            made = generator.images(labels, range(count)).split(together)
             found = np.concatenate([extract(images) for images in made])
             return frechet_distance(known[0], statistics(found))
 

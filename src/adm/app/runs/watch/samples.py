@@ -14,7 +14,6 @@ from adm.app.runs.watch.times import Times
 from adm.app.runs.watch.weights import model_of
 from adm.data import Source
 from adm.generation.diffusion import DiffusionGenerator
-from adm.generation.generate import generate
 from adm.models.trained import DiffusionModel
 from adm.pictures import Row, sheet
 from adm.recipes import DiffusionRecipe
@@ -56,7 +55,7 @@ def samples(
 
     def drawn(model: DiffusionModel) -> Tensor:
         generator = DiffusionGenerator(model, sampling)
-        return torch.cat(list(generate(generator, labels, range(total), batch_size=batch_size)))
+        return generator.images(labels, range(total))
 
     def draw(done: int, weights: Weights) -> Drawn:
         models = [model_of(recipe, w, source.classes, folder, done) for w in weights]

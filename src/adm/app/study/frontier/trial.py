@@ -27,7 +27,6 @@ from adm.app.study.scoring import Scoring
 from adm.app.study.study import SAMPLES, Point, Study, Value, sample_point
 from adm.cached import Cached
 from adm.generation.folder import images_of
-from adm.generation.generate import block_of
 from adm.generation.generator import Cost, OnStep
 from adm.generation.job import Job
 from adm.images import to_float
@@ -250,7 +249,7 @@ def seconds_of(job: Job, on_step: OnStep | None = None) -> float:
 
     The first call of a process also loads kernels, and is to be ignored.
     """
-    size = block_of(job.generator)
+    size = job.generator.block
     labels = job.label_tensor
     if labels is not None:
         labels = labels[torch.arange(size) % len(labels)]
@@ -381,7 +380,7 @@ def _distance(score: Score) -> Distance:
 
 
 def _block_evaluations(job: Job) -> int:
-    return job.generator.evaluations * block_of(job.generator)
+    return job.generator.evaluations * job.generator.block
 
 
 def _callback(on: OnEvaluations | None, point: Point) -> Callable[[int], None]:
