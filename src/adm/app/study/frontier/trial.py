@@ -336,9 +336,10 @@ def left_out(measured: Sequence[Measured], full: Sequence[Point]) -> list[str]:
         ]
         factors = [factor(each, alike) for each in left if each.error is not None]
         if factors:
+            are = "is" if len(factors) == 1 else "are"
             parts.append(
-                f"{len(factors)} are left out, whose error is {min(factors):.2f} times or more the "
-                "lowest of all that are as fast"
+                f"{len(factors)} {are} left out, whose error is {min(factors):.2f} times or more "
+                "the lowest of all that are as fast"
             )
         if diverged := len(left) - len(factors):
             parts.append(f"{diverged} gave NaN or infinity")

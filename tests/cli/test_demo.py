@@ -1,0 +1,133 @@
+"""adm demo -> the same images every time, and a report that needs nothing beside it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli.conftest import Adm
+from PIL import Image
+
+from adm.app.cli import main
+from adm.app.study.demo import STEPS, jobs, judged, shipped
+from adm.generation.diffusion import DiffusionGenerator
+
+COMMAND = ("demo", "--per-class", 2, "--scales", 0, 2)
+FOLDERS = {"scale-0", "scale-2", "emoji", "emoji-large", *(f"student-{steps}" for steps in STEPS)}
+
+pytestmark = pytest.mark.xdist_group("demo")  # one worker makes what all of them use
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(out)): p.read_bytes() for p in sorted(out.rglob("*")) if p.is_file()}
+
+
+def images(folder: Path) -> np.ndarray:
+    with np.load(folder / "samples.npz", allow_pickle=False) as archive:
+        return archive["arr_0"]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("demo") / "out"
+    with pytest.raises(SystemExit) as stopped:
+        main([*map(str, COMMAND), "--out", str(out)])
+    assert not stopped.value.code
+    return out
+
+
+def test_it_leaves_a_report_and_samples(demo: Path) -> None:
+    assert {path.name for path in demo.iterdir()} == {"report.html", "scores.json", "samples"}
+    assert {path.name for path in (demo / "samples").iterdir()} == FOLDERS
+    assert images(demo / "samples/scale-2").shape == (20, 28, 28, 1)
+    with Image.open(demo / "samples/scale-2/denoising.gif") as film:
+        assert film.n_frames == 10 + 1
+
+
+def test_a_second_run_leaves_the_same_bytes_and_samples_nothing(
+    demo: Path, adm: Adm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*args: object, **kwargs: object) -> None:
+        raise AssertionError("it was there already")
+
+    before = contents(demo)
+    monkeypatch.setattr(DiffusionGenerator, "images", never)
+    answer = adm(*COMMAND, "--out", demo)
+    assert answer.status == 0, answer.err
+    assert "fidelity" in answer.out
+    assert contents(demo) == before
+
+
+def test_overwriting_gives_the_same_bytes(demo: Path, adm: Adm, tmp_path: Path) -> None:
+    words = ("demo", "--per-class", 2, "--scales", "2", "--out", tmp_path / "out")
+    assert adm(*words, "--seed", 1).status == 0
+    assert "holds other samples" in adm(*words).refusal()
+    assert adm(*words, "--overwrite").status == 0
+    for name in FOLDERS - {"scale-0"}:
+        assert (images(tmp_path / "out/samples" / name) == images(demo / "samples" / name)).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("scale-2", ("fashion", "--scale", 2)),
+        ("student-1", ("fashion-fast", "--scale", 2, "--steps", 1)),
+        ("emoji-large", ("emoji", "--scale", 2, "--upsampler", "emoji-upsampler")),
+    ],
+)
+def test_the_images_are_those_of_adm_sample(
+    demo: Path, adm: Adm, tmp_path: Path, name: str, words: tuple[object, ...]
+) -> None:
+    out = tmp_path / "out"
+    assert adm("sample", *words, "--classes", "all:2", "--out", out).status == 0
+    assert np.array_equal(images(out), images(demo / "samples" / name))
+
+
+def test_the_scale_changes_images_that_start_from_the_same_noise(demo: Path) -> None:
+    plain, guided = (images(demo / "samples" / f"scale-{scale}") for scale in (0, 2))
+    assert all((a != b).any() for a, b in zip(plain, guided, strict=True))
+
+
+def test_the_scores_are_the_judge_s(demo: Path) -> None:
+    told = json.loads((demo / "scores.json").read_text())
+    models = shipped()
+    every = jobs(models, (0.0, 2.0), 2, 0)
+    own = judged(models, every["scale-2"], demo / "samples/scale-2")
+    assert told["scale-2"]["fidelity"]["value"] == own.fidelity.value
+    assert told["scale-2"]["frechet"] == pytest.approx(own.frechet, rel=1e-5)
+    assert {*told} == FOLDERS - {"emoji", "emoji-large"} | {"real"}
+
+
+def test_the_report_has_a_picture_of_every_class_and_column(demo: Path) -> None:
+    text = (demo / "report.html").read_text("utf-8")
+    # Two scales; the guided model and its student; emoji in two sizes; a curve and a film.
+    assert text.count("<img") == 10 * 2 + 10 * (1 + len(STEPS)) + 9 * 2 + 2
+    assert "<th>scale 0</th><th>scale 2</th>" in text
+    assert "From noise to image, scale 2" in text
+
+
+def test_without_its_scale_there_is_no_student(adm: Adm, tmp_path: Path) -> None:
+    answer = adm("demo", "--per-class", 2, "--scales", 0, "--out", tmp_path / "out")
+    assert answer.status == 0, answer.err
+    assert "student" not in (tmp_path / "out/report.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("words", "cure"),
+    [
+        (("--per-class", 1), "at least 2, to measure diversity"),
+        (("--scales", "lots"), "cannot read --scales"),
+        (("--device", "toaster"), "toaster"),
+    ],
+)
+def test_bad_words_end_in_one_line(
+    adm: Adm, tmp_path: Path, words: tuple[object, ...], cure: str
+) -> None:
+    assert cure in adm("demo", *words, "--out", tmp_path / "out").refusal()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_is_not_written_over(adm: Adm, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    adm("demo", "--out", tmp_path / "out").refusal()
+    assert (tmp_path / "out").read_text() == "mine"

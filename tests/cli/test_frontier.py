@@ -1,0 +1,420 @@
+"""adm frontier, adm sample --budget -> times, errors, the images of settings that fit."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from cli.conftest import Adm
+from evaluation.stubs import spots, together
+
+from adm.app.cli import budgets, main
+from adm.app.study.frontier import stored, trial
+from adm.app.study.frontier.choose import recommended
+from adm.app.study.frontier.stored import Frontier, load, save
+from adm.app.study.frontier.trial import REPEATS, Trial, find_frontier, in_full, possible
+from adm.app.study.scoring import Scorer, Scoring, cached_reference
+from adm.app.study.study import Study, axis, balanced
+from adm.cached import Cached
+from adm.features import open_features
+from adm.generation.diffusion import DiffusionGenerator
+from adm.generation.folder import images_of
+from adm.generation.generate import block_of
+from adm.generation.job import Job
+from adm.generation.manifest import read_manifest
+from adm.generation.pipeline import Pipeline
+from adm.generation.pipeline import load as load_model
+from adm.images import to_float
+from adm.processes import Devices
+from adm.store.arrays import write_npz
+
+pytestmark = pytest.mark.xdist_group("frontier")  # one worker makes what all of them use
+
+COUNT, TRIAL, LAST = 6, 4, 20
+ALONE = Devices(torch.device("cpu"))
+GUIDED = ("--classifier", "guide.safetensors")
+WORDS = ("frontier", "model.safetensors", "--reference", "real.npz", *GUIDED)
+FEATURES = ("--features", "rows.py:rows")
+VARY = ("--vary", "sampler=ddim", "--vary", "grid=even,quadratic", "--vary", "steps=2,5")
+FEW = (*VARY, "--count", COUNT, "--trial-count", TRIAL, "--keep", 1)
+SAMPLE = ("sample", "model.safetensors", *GUIDED, "--count", 3)
+AT_2 = ("--scale", 2)
+REAL, NOTE = trial.seconds_of, trial.load_note
+
+
+def seconds_of(job: Job, on_step: Callable[[int], None] | None = None) -> float:
+    """What the real one returns on a machine that nothing disturbs."""
+    if on_step is not None:
+        on_step(job.generator.evaluations * block_of(job.generator))
+    return 0.001 * (job.cost.network + job.cost.classifier)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def clock() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trial, "seconds_of", seconds_of)
+        patch.setattr(trial, "load_note", lambda: None)
+        yield
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with models, real images, and the frontier of one model."""
+    folder = tmp_path_factory.mktemp("budget")
+    tiny.model(folder / "model.safetensors", tiny.diffusion())
+    tiny.model(folder / "other.safetensors", tiny.diffusion(), seed=1)
+    tiny.model(folder / "guide.safetensors", tiny.classifier())
+    images, labels = spots(40).batch(range(40))
+    arrays = {"arr_0": images.permute(0, 2, 3, 1).numpy(), "arr_1": labels.numpy()}
+    write_npz(folder / "real.npz", arrays)
+    text = "def rows(images):\n    return images.float().mean(dim=(1, 3))\n\nrows.name = 'rows'\n"
+    (folder / "rows.py").write_text(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        with pytest.raises(SystemExit) as stopped:
+            main([*map(str, (*WORDS, *FEATURES, *FEW, "--out", "out"))])
+    assert not stopped.value.code
+    return folder
+
+
+@pytest.fixture
+def here(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(made, tmp_path / "here")
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "here"
+
+
+@pytest.fixture(scope="module")
+def pipeline(made: Path) -> Pipeline:
+    return load_model(made / "model.safetensors", made / "guide.safetensors", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def scoring(made: Path) -> Scoring:
+    features = open_features(f"{made}/rows.py:rows", torch.device("cpu"))
+    return Scoring([Scorer(features, cached_reference(spots(40), features, made / "real"))])
+
+
+def study_of(pipeline: Pipeline, *axes: str) -> Study:
+    chosen = axes or ("sampler=ddim", "grid=even,quadratic", "steps=2,5", "scale=0,2")
+    labels = balanced(range(3), COUNT)
+    return Study("tiny", pipeline, tuple(map(axis, chosen)), labels, COUNT, {"seed": 0})
+
+
+def trial_of(study: Study, out: Path, devices: Devices = ALONE) -> Trial:
+    return Trial(study, LAST, TRIAL, out, devices)
+
+
+def ran(
+    first: Trial, scoring: Scoring, told: dict[str, list[float]] | None = None
+) -> Frontier | None:
+    def bar(what: str, total: float) -> Any:
+        amounts = ({} if told is None else told).setdefault(what, [total])
+        return nullcontext(lambda amount, note="": amounts.append(amount))
+
+    return find_frontier(first, scoring, keep=1, batch_size=5, bar=bar)
+
+
+def test_every_point_is_measured_and_those_near_the_frontier_are_scored(made: Path) -> None:
+    found = load(made / "out/frontier.json")
+    assert found.scales == [0, 2]
+    assert len(found.points) == 2 * 2 * 2
+    for one in found.points:
+        steps = one.settings["steps"]
+        assert (one.network, one.classifier) == (steps, steps if one.scale else 0)
+        assert one.low <= one.seconds <= one.high
+    full = [one for one in found.points if one.distances]
+    assert {one.point for one in full} == {one.point for one in in_full(found.points, 1)}
+    assert len(full) < len(found.points)
+    for scale in (0.0, 2.0):  # by the error, since all points of so many steps are as fast
+        assert min(found.at(scale), key=lambda one: one.error or 9) in full
+
+
+def test_the_error_is_that_of_the_first_images_against_many_steps(
+    made: Path, pipeline: Pipeline
+) -> None:
+    one = load(made / "out/frontier.json").points[-1]
+    few = study_of(pipeline).of([one.point], TRIAL)
+    job = few.job(one.point)
+    images = job.generator.images(job.label_tensor, range(TRIAL))
+    (place,) = (made / "out/converged/samples").glob(f"*scale-{one.scale:g}*")
+    assert (made_of := read_manifest(place)) is not None
+    assert made_of["sampling"]["sampler"] == "heun"
+    wanted = images_of(place)
+    assert len(wanted) == TRIAL
+    expected = (to_float(images) - to_float(wanted)).pow(2).mean().sqrt()
+    assert one.error == pytest.approx(float(expected))
+
+
+def never(*args: object, **kwargs: object) -> None:
+    raise AssertionError("it was there already")
+
+
+def test_progress_adds_up_and_the_same_call_measures_nothing_again(
+    pipeline: Pipeline, scoring: Scoring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, told = study_of(pipeline), dict[str, list[float]]()
+    first = ran(trial_of(study, tmp_path), scoring, told)
+    assert first is not None
+    assert list(told) == ["first pass", "sampling and scoring"]
+    for name in ("seconds_of", "load_note"):
+        monkeypatch.setattr(trial, name, never)
+    monkeypatch.setattr(Trial, "_compared", never)
+    again: dict[str, list[float]] = {}
+    assert ran(trial_of(study, tmp_path), scoring, again) == first
+    for what in told:
+        for total, *amounts in (told[what], again[what]):
+            assert sum(amounts) == total, what
+        assert all(isinstance(each, Cached) for each in again[what][1:])
+
+
+@pytest.mark.parametrize("where", ["while timing", "while comparing"])
+def test_an_interrupted_first_pass_keeps_what_it_has(
+    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    study, calls = study_of(pipeline), list[int]()
+
+    def counted(*args: Any) -> float:
+        calls.append(1)
+        if where == "while timing" and len(calls) == 7:
+            raise KeyboardInterrupt
+        return seconds_of(*args)
+
+    def stopped(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trial, "seconds_of", counted)
+        if where == "while comparing":
+            patch.setattr(Trial, "_compared", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            trial_of(study, tmp_path).measure()
+    before = len(calls)
+    monkeypatch.setattr(trial, "seconds_of", lambda *args: counted(*args))
+    calls.extend([1] * 100)
+    trial_of(study, tmp_path).measure()
+    # 4 kinds of points, measured 3 times, and 2 calls to warm up each time.
+    lacking = 0 if where == "while comparing" else 4 * REPEATS + 2 - (before - 1 - 2)
+    assert len(calls) - 100 - before == lacking
+
+
+def test_ranks_share_the_points_and_one_measures_all_times(
+    pipeline: Pipeline, scoring: Scoring, tmp_path: Path
+) -> None:
+    study, told = study_of(pipeline), dict[int, dict[str, list[float]]]()
+
+    def act(devices: Devices) -> Frontier | None:
+        return ran(
+            trial_of(study, tmp_path / "two", devices), scoring, told.setdefault(devices.rank, {})
+        )
+
+    first, second = together(2, act)
+    assert second is None
+    alone = ran(trial_of(study, tmp_path / "one"), scoring)
+    assert alone is not None
+    assert first.points == alone.points
+    for rank in (0, 1):
+        total, *amounts = told[rank]["first pass"]
+        assert sum(amounts) == total
+    assert told[1]["first pass"][0] < told[0]["first pass"][0]
+
+
+def test_times_are_measured_once_for_points_of_the_same_operations(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    axes = ("sampler=ddim,unipc", "grid=even,quadratic", "steps=3,5", "scale=0,1,2")
+    assert len(trial_of(study_of(pipeline, *axes), tmp_path).timed) == 2 * 2 * 2
+
+
+def test_times_of_another_machine_are_not_taken(
+    made: Path, pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(made / "out", tmp_path / "copy")
+    monkeypatch.setattr(trial, "machine_of", lambda device: "another")
+    monkeypatch.setattr(trial, "seconds_of", lambda *args: 77.0)
+    measured = trial_of(study_of(pipeline), tmp_path / "copy").measure()
+    assert {one.seconds for one in measured} == {77.0}
+
+
+def test_a_point_that_diverges_is_left_out_and_stops_nothing(
+    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = DiffusionGenerator.images
+
+    def exploding(self: Any, labels: Any, indices: Any, *rest: Any, **more: Any) -> torch.Tensor:
+        if self.sampling.grid.name == "quadratic" and len(indices) == TRIAL:
+            raise FloatingPointError("NaN")
+        return real(self, labels, indices, *rest, **more)
+
+    monkeypatch.setattr(DiffusionGenerator, "images", exploding)
+    axes = ("grid=even,quadratic", "steps=2,5", "scale=0")
+    measured = trial_of(study_of(pipeline, *axes), tmp_path).measure()
+    assert {one.settings["grid"]: one.error is None for one in measured} == {
+        "even": False,
+        "quadratic": True,
+    }
+    assert {one.settings["grid"] for one in in_full(measured, 9)} == {"even"}
+
+
+def test_what_cannot_be_sampled_is_left_out_or_refused_if_it_was_asked_for(
+    pipeline: Pipeline,
+) -> None:
+    wide = study_of(pipeline, "grid=even,ddim-quadratic,karas", "steps=2,6", "scale=0")
+    usable, reasons = possible(wide, {"sampler"})
+    assert {point.settings["grid"] for point in usable.points} == {"even", "ddim-quadratic"}
+    assert len(reasons) == 2 + 1  # 6 levels are too many for one of the grids
+    with pytest.raises(ValueError, match="did you mean karras"):
+        possible(wide, {"grid"})
+    with pytest.raises(ValueError, match="steps must be in"):
+        possible(study_of(pipeline, "steps=2,99"), {"steps"})
+    with pytest.raises(ValueError, match="steps must be in"):
+        possible(study_of(pipeline, "steps=99"))
+
+
+def test_the_page_ends_in_recommended_settings(made: Path) -> None:
+    assert {path.name for path in (made / "out").iterdir()} == {
+        *("samples", "points", "references", "trials", "converged"),
+        *("frontier.html", "frontier.json", "report.md", "frontier-rows.png", "frontier-error.png"),
+    }
+    page = (made / "out/frontier.html").read_text("utf-8")
+    assert re.findall("<h2>(.*?)</h2>", page)[-2:] == ["Recommended settings", "Settings"]
+    text = (made / "out/report.md").read_text("utf-8")
+    assert "points are sampled in full" in text
+    assert "adm sample model.safetensors --classifier guide.safetensors --sampler ddim" in text
+
+
+@pytest.mark.parametrize(("load_of_machine", "busy"), [(0.1, False), (3.9, True)])
+def test_a_busy_machine_is_said_to_be_one(
+    monkeypatch: pytest.MonkeyPatch, load_of_machine: float, busy: bool
+) -> None:
+    monkeypatch.setattr(trial.os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(trial.os, "getloadavg", lambda: (load_of_machine, 0, 0))
+    assert (NOTE() is not None) is busy
+
+
+def test_a_block_is_timed_whatever_the_number_of_images(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few, sizes, real = study_of(pipeline), list[int](), DiffusionGenerator.images
+
+    def noted(self: Any, labels: Any, indices: Any, **rest: Any) -> torch.Tensor:
+        sizes.append(len(indices))
+        return real(self, labels, indices, **rest)
+
+    monkeypatch.setattr(DiffusionGenerator, "images", noted)
+    clock = iter([10.0, 74.0])
+    monkeypatch.setattr(trial.time, "perf_counter", lambda: next(clock))
+    assert REAL(few.of(few.points, 1).job(few.points[0])) == 1.0
+    assert sizes == [64]
+
+
+def test_a_frontier_is_stored_in_its_folder_and_with_the_model(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load(here / "model.frontier.json") == load(here / "out/frontier.json")
+    shipped = stored.SHIPPED / "fashion.safetensors"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(here))
+    assert stored.SHIPPED not in stored.place(shipped).parents
+    assert stored.file_of(shipped).parent == stored.SHIPPED
+    stored.place(shipped).parent.mkdir(parents=True)
+    shutil.copy(here / "model.frontier.json", stored.place(shipped))
+    assert stored.file_of(shipped) == stored.place(shipped)
+
+
+def test_the_shipped_frontier_is_of_the_shipped_model() -> None:
+    from adm.models.identity import identify
+
+    found = load(stored.SHIPPED / "fashion.frontier.json")
+    assert found.model == identify(stored.SHIPPED / "fashion.safetensors")
+    assert found.classifier == identify(stored.SHIPPED / "fashion-classifier.safetensors")
+
+
+def test_a_budget_gives_the_images_of_the_command_that_the_frontier_recommends(
+    here: Path, adm: Adm
+) -> None:
+    found = recommended(load(here / "out/frontier.json"), 2.0)
+    assert found is not None
+    options = stored.options(found.best.settings)
+    answer = adm(*SAMPLE, *AT_2, "--budget", "1min", "--out", "taken")
+    assert answer.status == 0, answer.err
+    assert f"{options}: " in answer.out
+    answer = adm(*SAMPLE, *options.split(), "-o", "taken")
+    assert answer.status == 0, answer.err
+    assert "taken is complete" in answer.out
+
+
+def test_timings_of_another_machine_are_rescaled(
+    here: Path, adm: Adm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frontier = load(here / "out/frontier.json")
+    save(replace(frontier, machine="another"), here / "out/frontier.json")
+    fastest = min(one.seconds for one in frontier.scored(2.0))
+    monkeypatch.setattr(trial, "seconds_of", lambda job: 7 * fastest)
+    words = (*SAMPLE, *AT_2, "--frontier", "out", "-o", "s", "--budget")
+    assert "budget must be at least" in adm(*words, f"{6.9 * fastest:.6f}s").refusal()
+    answer = adm(*words, f"{7.1 * fastest:.6f}s")
+    assert answer.status == 0, answer.err
+    assert "the frontier was measured on another; measured now on" in answer.out
+    assert "takes 7 times as long" in answer.out
+
+
+REFUSALS: dict[str, tuple[tuple[object, ...], str]] = {
+    "no time": (("--budget", "soon"), "budget must be the time for an image"),
+    "no unit": (("--budget", "0.05"), "budget must be the time for an image"),
+    "nothing": (("--budget", "0s"), "budget must be the time for an image"),
+    "too little": (("--budget", "0.001ms"), "budget must be at least"),
+    "settings too": (("--budget", "1s", "--steps", 5), "steps must be left out with --budget"),
+    "another scale": (
+        ("--budget", "1s", "--scale", 3),
+        "scale must be one that was measured, 0, 2",
+    ),
+    "no folder": (("--budget", "1s", "--frontier", "none"), "no frontier is stored in none"),
+    "no budget": (("--frontier", "out"), "frontier must be left out without --budget"),
+    "upsampler": (
+        ("--budget", "1s", "--upsampler", "model.safetensors"),
+        "upsampler must be left out with --budget",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_a_budget_that_cannot_be_met_is_refused(here: Path, adm: Adm, name: str) -> None:
+    words, line = REFUSALS[name]
+    scale = () if "--scale" in words else AT_2
+    assert line in adm(*SAMPLE, *scale, *words, "--out", "refused").refusal()
+    assert not (here / "refused").exists()
+
+
+@pytest.mark.parametrize("kind", ["model", "classifier", "weights"])
+def test_a_frontier_of_another_model_is_refused(here: Path, adm: Adm, kind: str) -> None:
+    words = [*SAMPLE, *AT_2, "--budget", "1s", "--frontier", "out", "--out", "s"]
+    if kind == "classifier":
+        tiny.model(here / "second", tiny.classifier(), seed=5)
+        words[words.index("guide.safetensors")] = "second"
+    elif kind == "model":
+        words[1] = "other.safetensors"
+    else:
+        shutil.copy("other.safetensors", "model.safetensors")
+    what = "classifier" if kind == "classifier" else "model"
+    assert f"was measured with another {what}" in adm(*words).refusal()
+
+
+def test_a_damaged_frontier_is_refused(here: Path, adm: Adm) -> None:
+    told = asdict(load(here / "model.frontier.json")) | {"count": -1}
+    (here / "model.frontier.json").write_text(json.dumps(told))
+    said = adm(*SAMPLE, *AT_2, "--budget", "1s", "--out", "s").refusal()
+    assert "model.frontier.json is damaged (count" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("50ms", 0.05), ("0.05s", 0.05), (" 2 s", 2.0), (".5min", 30.0)]
+)
+def test_a_time_is_read_with_its_unit(text: str, seconds: float) -> None:
+    assert budgets.seconds(text) == pytest.approx(seconds)

@@ -1,0 +1,231 @@
+"""Seconds, errors, distances -> the points that are kept, recommended, or fit a budget."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from frontier.measured import frontier, measured
+
+from adm.app.study.frontier.choose import (
+    check_scale,
+    factor,
+    on_frontier,
+    promising,
+    recommended,
+    rounded_up,
+    spoken,
+    time_of,
+    within,
+)
+from adm.app.study.frontier.page import command, sentences
+from adm.app.study.frontier.stored import Measured, load, save
+
+POINTS = [
+    measured("quick", 1.0, 0.9),
+    measured("useless", 2.0, 1.8),  # slower and worse than quick
+    measured("near", 2.0, 0.6),
+    measured("good", 2.0, 0.5),
+    measured("slow", 4.0, 0.2),
+    measured("nan", 1.5, None),
+]
+
+
+def names(points: list[Measured]) -> list[str]:
+    return [str(one.settings["sampler"]) for one in points]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "ahead"),
+    [
+        ([(1, 9), (2, 5), (3, 5), (4, 1)], [0, 1, 3]),
+        ([(3, 1), (1, 1), (2, 1)], [1]),
+        ([(1, 4), (1, 2)], [1]),  # of two as fast, the better one
+        ([], []),
+    ],
+)
+def test_a_point_is_on_the_frontier_unless_another_is_as_fast_and_as_good(
+    pairs: list[tuple[float, float]], ahead: list[int]
+) -> None:
+    found = on_frontier(pairs, lambda pair: pair[0], lambda pair: pair[1])
+    assert found == [pairs[i] for i in ahead]
+
+
+@pytest.mark.parametrize(
+    ("keep", "wanted"),
+    [
+        (1, ["quick", "good", "slow"]),  # never less than the frontier
+        (4, ["quick", "near", "good", "slow"]),
+        (9, ["quick", "useless", "near", "good", "slow"]),
+    ],
+)
+def test_points_nearest_to_the_frontier_are_promising(keep: int, wanted: list[str]) -> None:
+    assert names(promising(POINTS, keep)) == wanted
+
+
+def test_points_of_nearly_equal_time_do_not_crowd_the_frontier() -> None:
+    """Their order in time is that of the noise of the timings."""
+    alike = [measured(f"alike-{i}", 1.0 + 0.01 * i, 0.5 - 0.01 * i) for i in range(5)]
+    later = measured("later", 1.1, 0.4)
+    assert names(on_frontier([*alike, later], time_of, lambda one: one.error or 0.0)) == [
+        *(f"alike-{i}" for i in range(5)),
+        "later",
+    ]
+    assert names(promising([*alike, later], 1)) == ["alike-4", "later"]
+    twins = [measured("twin", 1.0, 0.5), measured("slower twin", 1.01, 0.5)]
+    assert names(promising(twins, 1)) == ["twin"]
+
+
+def test_nearness_is_the_error_divided_by_the_lowest_of_all_that_are_as_fast() -> None:
+    near = POINTS[2]
+    assert factor(near, POINTS) == pytest.approx(0.6 / 0.5)
+    assert factor(POINTS[3], POINTS) == 1.0
+
+
+def test_fast_is_the_fastest_within_the_interval_of_the_best_by_all_features() -> None:
+    found = recommended(
+        frontier(
+            measured("one-sided", 1.0, distance=(10.5, 90.0)),
+            measured("fast", 2.0, distance=(10.8, 50.9)),
+            measured("best", 4.0, distance=(10.0, 50.5)),
+            measured("other", 5.0, distance=(10.2, 50.0)),
+            measured("pruned", 0.5),
+        ),
+        2.0,
+    )
+    assert found is not None
+    assert names([found.fast, found.best]) == ["fast", "best"]
+    assert names([each.point for each in found.budgets]) == ["one-sided", "best"]
+
+
+def test_the_best_is_as_good_as_any_by_all_features_and_ends_the_budgets() -> None:
+    """Here `first` has the lowest distance by the first features, and is far off by the second."""
+    points = frontier(
+        measured("quick", 1.0, distance=(30.0, 90.0)),
+        measured("first", 2.0, distance=(10.0, 90.0)),
+        measured("both", 4.0, distance=(10.5, 50.0)),
+        measured("later", 8.0, distance=(10.2, 80.0)),
+    )
+    found = recommended(points, 2.0)
+    assert found is not None
+    assert names([found.fast, found.best]) == ["both", "both"]
+    assert names([each.point for each in found.budgets]) == ["quick", "first", "both"]
+    assert names([within(points, 2.0, seconds) for seconds in (3.0, 9.0)]) == ["first", "both"]
+    assert "both, even, steps 5 is best" in sentences(points)[0]
+
+
+def test_the_best_is_its_own_fast_if_no_point_is_as_good_by_all_features() -> None:
+    points = measured("a", 1.0, distance=(10.0, 90.0)), measured("b", 2.0, distance=(20.0, 50.0))
+    found = recommended(frontier(*points), 2.0)
+    assert found is not None
+    assert names([found.fast, found.best]) == ["a", "a"]
+    assert recommended(frontier(*points), 0.0) is None
+
+
+SCORED = frontier(
+    measured("quick", 0.0101, distance=(30.0,)),
+    measured("middle", 0.0449, distance=(20.0,)),
+    measured("worse", 0.05, distance=(25.0,)),
+    measured("slow", 1.0, distance=(10.0,)),
+    measured("unscored", 0.001),
+    measured("other-scale", 0.001, distance=(1.0,), scale=0.0),
+)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "slower", "name"),
+    [
+        (0.0101, 1, "quick"),
+        (0.06, 1, "middle"),  # and not the slower one that fits too
+        (0.06, 2, "quick"),  # on a machine that takes twice as long
+        (0.06, 0.5, "middle"),
+        (99, 1, "slow"),
+    ],
+)
+def test_a_budget_takes_the_best_that_fits(seconds: float, slower: float, name: str) -> None:
+    assert names([within(SCORED, 2.0, seconds, slower)]) == [name]
+
+
+def test_a_budget_that_nothing_meets_is_refused_with_one_that_is_met() -> None:
+    with pytest.raises(ValueError, match="the fastest settings are --sampler quick --grid even"):
+        within(SCORED, 2.0, 0.005, slower=2)
+    with pytest.raises(ValueError, match="budget must be at least ") as refused:
+        within(SCORED, 2.0, 0.005)
+    told = float(str(refused.value).partition("at least ")[2].partition("s ")[0])
+    assert names([within(SCORED, 2.0, told)]) == ["quick"]
+
+
+def test_each_recommended_budget_gives_the_point_beside_it() -> None:
+    found = recommended(SCORED, 2.0)
+    assert found is not None
+    assert [within(SCORED, 2.0, each.seconds) for each in found.budgets] == [
+        each.point for each in found.budgets
+    ]
+
+
+@pytest.mark.parametrize("seconds", [1e-5, 0.00999, 0.01, 0.0101, 0.123, 1.0, 7.05, 99.1, 1234.5])
+def test_a_time_is_rounded_up_to_two_digits(seconds: float) -> None:
+    told = rounded_up(seconds)
+    assert seconds <= told * (1 + 1e-9)
+    assert told <= 1.11 * seconds
+    assert float(f"{told:.2g}") == told
+
+
+def test_a_scale_that_was_not_measured_is_refused_with_those_that_were() -> None:
+    check_scale(SCORED, 2.0)
+    with pytest.raises(ValueError, match="scale must be one that was measured, 0, 2, got 3"):
+        check_scale(SCORED, 3.0)
+
+
+def test_the_summary_names_the_fast_settings_and_what_they_save() -> None:
+    points = measured("fast", 0.02, distance=(10.5,)), measured("best", 0.2, distance=(10.0,))
+    (said,) = sentences(frontier(*points))
+    assert "At scale 2, best, even, steps 5 is best, with a Fréchet distance" in said
+    assert "(features-0) of 10.0 in 200 ms an image; " in said
+    assert "fast, even, steps 5 takes 20 ms, 10.0 times less, for 10.5" in said
+
+
+def test_a_command_has_all_settings() -> None:
+    point = measured("ddim:eta=0.5", 1.0, distance=(1.0,))
+    shared = {"seed": 0, "use_labels": False, "guide": "free:scale=2,interval=3-9"}
+    assert command(frontier(point, shared=shared), "runs/a", point) == (
+        "adm sample runs/a --sampler ddim:eta=0.5 --grid even --steps 5 --scale 2 --without-label "
+        "--guide free:scale=2,interval=3-9 --out out/samples"
+    )
+
+
+def test_a_frontier_is_read_as_it_was_saved(tmp_path: Path) -> None:
+    save(SCORED, tmp_path / "frontier.json")
+    assert load(tmp_path / "frontier.json") == SCORED
+
+
+DAMAGES: dict[str, Callable[[dict[str, Any]], object]] = {
+    "machine": lambda told: told.update(machine=3),
+    "points": lambda told: told.update(points=[]),
+    "seconds": lambda told: told["points"][0].update(seconds=-1.0),
+    "settings": lambda told: told["points"][0]["settings"].update(sampler="x" * 10_000),
+    "distance by one of the features": lambda told: told["points"][0].update(
+        distances={"strange": {"value": 1.0, "low": None, "high": None}}
+    ),
+    "no point has a distance": lambda told: [one["distances"].clear() for one in told["points"]],
+    "model": lambda told: told.update(model="../x"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_damaged_frontier_is_refused_with_the_place(tmp_path: Path, name: str) -> None:
+    told = json.loads(json.dumps(asdict(SCORED)))
+    DAMAGES[name](told)
+    path = tmp_path / "frontier.json"
+    path.write_text(json.dumps(told))
+    with pytest.raises(ValueError, match=f"is damaged .*{name}.*; run `adm frontier` again"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(1.523, "1.52 s"), (0.0494, "49.4 ms"), (0.00031, "0.31 ms")]
+)
+def test_times_are_said_in_their_unit(seconds: float, said: str) -> None:
+    assert spoken(seconds) == said
