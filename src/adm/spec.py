@@ -108,6 +108,12 @@ def _as_argument(name: str, value: str | None) -> str:
     return f"{name}={'...' if value is None else value}"
 
 
+def check_type(name: str, value: object, kinds: tuple[type, ...], expected: str) -> None:
+    """Raise SettingError, which names the argument, unless the value has one of these types."""
+    if not isinstance(value, kinds):
+        raise SettingError(name, expected, value)
+
+
 def convert(kind: Any, value: Any, field: str = "") -> Any:
     """Return a value as a type that pydantic validates: numbers may be given as text.
 

@@ -49,11 +49,11 @@ def test_reprs_are_one_line(model: adm.Pipeline) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"model": None}, "a model must be a path or a shipped name such as fashion, got None"),
-        ({"model": ""}, "a model must be a path or a shipped name"),
+        ({"model": None}, "model must be a path or a shipped name such as fashion, got None"),
+        ({"model": ""}, "model must be a path or a shipped name"),
         ({"classifier": "nowhere"}, "no model 'nowhere'; give a path"),
-        ({"classifier": 3}, "a model must be a path or a shipped name .* got 3"),
-        ({"upsampler": 3}, "a model must be a path or a shipped name .* got 3"),
+        ({"classifier": 3}, "model must be a path or a shipped name .* got 3"),
+        ({"upsampler": 3}, "model must be a path or a shipped name .* got 3"),
         ({"device": 1.5}, "cannot use device 1.5 .*use device='cpu'"),
     ],
 )

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 from adm.adversarial import GENERATOR
 from adm.data.naming import at_home
+from adm.spec import SettingError
 from adm.training.checkpoint import FOLDER, RUN, latest
 from adm.training.model_file import damaged_metadata, metadata_of
 
@@ -36,7 +37,7 @@ def resolve(model: str | Path, kind: Kind | None = None) -> Path:
         ValueError: there is no such file; names similar models of this kind.
     """
     if not isinstance(model, str | Path) or not str(model):
-        raise ValueError(f"a model must be a path or a shipped name such as fashion, got {model!r}")
+        raise SettingError("model", "a path or a shipped name such as fashion", model)
     path = at_home(model)
     if path.is_file():
         return path
@@ -69,8 +70,7 @@ def check_kind(path: Path, kind: Kind, wanted: Kind) -> None:
     """Raise ValueError unless the model in a file is of the kind that is wanted."""
     if kind == wanted:
         return
-    also = ", and pass this one as classifier=..." if kind == "classifier" else ""
-    raise ValueError(f"{path} is {NAMED[kind]}; give {NAMED[wanted]}{also}")
+    raise ValueError(f"{path} is {NAMED[kind]}; give {NAMED[wanted]}")
 
 
 def beside(model: Path, name: str) -> Path:

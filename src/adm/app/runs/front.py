@@ -12,12 +12,12 @@ from adm.app.runs.data import DataOptions, chosen, open_data
 from adm.app.runs.precision import suited
 from adm.app.runs.run import TrainOptions
 from adm.app.runs.watch import watching
-from adm.arguments import check
 from adm.data import Source
 from adm.data.naming import at_home
 from adm.models.device import pick
 from adm.processes import Devices
 from adm.recipes import ClassifierRecipe, DiffusionRecipe, Recipe
+from adm.spec import check_type
 from adm.training.loop import Progress
 
 
@@ -56,13 +56,13 @@ def train(
             another process trains in it.
     """
     options = options or TrainOptions()
-    check("recipe", recipe, (str, Path, DiffusionRecipe, ClassifierRecipe), "a name or a path")
-    check("out", out, (str, Path), "the path of a folder")
-    check("data", data, (str, Path, Source, type(None)), "a data spec or a Source")
-    check("options", options, (TrainOptions,), "TrainOptions(...)")
-    check("settings", settings, (list, tuple), "a list such as ['unet.dropout=0.1']")
+    check_type("recipe", recipe, (str, Path, DiffusionRecipe, ClassifierRecipe), "a name or a path")
+    check_type("out", out, (str, Path), "the path of a folder")
+    check_type("data", data, (str, Path, Source, type(None)), "a data spec or a Source")
+    check_type("options", options, (TrainOptions,), "TrainOptions(...)")
+    check_type("settings", settings, (list, tuple), "a list such as ['unet.dropout=0.1']")
     for setting in settings:
-        check("each of settings", setting, (str,), "a text such as 'unet.dropout=0.1'")
+        check_type("each of settings", setting, (str,), "a text such as 'unet.dropout=0.1'")
     wanted = [*settings, *([] if steps is None else [f"train.steps={steps}"])]
     folder, devices = at_home(out), Devices(pick(device))
     named = suited(chosen(recipe, wanted), folder, devices)

@@ -22,7 +22,6 @@ from adm.app.scoring.reference import (
 )
 from adm.app.scoring.report import Report
 from adm.app.scoring.scores import FLOAT16, USUAL, Score, scores, title
-from adm.arguments import check
 from adm.data import Source
 from adm.features import Features, open_features, recorded_features
 from adm.generation.job import Job
@@ -30,7 +29,7 @@ from adm.generation.samples import Samples
 from adm.metrics.bootstrap import RESAMPLES
 from adm.metrics.manifold import DENSITY_NEIGHBOURS
 from adm.processes import Devices
-from adm.spec import SettingError
+from adm.spec import SettingError, check_type
 
 DEFAULT_FEATURES = "inception"
 RESIZE = ("to-reference", "none")
@@ -112,11 +111,15 @@ def evaluate(
     Raises:
         ValueError: the images or the features cannot be compared.
     """
-    check("samples", samples, (str, Path, Samples, Job, Opened), "samples, a job, or a data spec")
-    check("reference", reference, (str, Path, Reference), "a reference, a path or a data spec")
-    check("features", features, (str, Features, type(None)), "a features spec such as 'inception'")
+    check_type(
+        "samples", samples, (str, Path, Samples, Job, Opened), "samples, a job, or a data spec"
+    )
+    check_type("reference", reference, (str, Path, Reference), "a reference, a path or a data spec")
+    check_type(
+        "features", features, (str, Features, type(None)), "a features spec such as 'inception'"
+    )
     options = comparison or Comparison()
-    check("comparison", options, (Comparison,), "Comparison(...)")
+    check_type("comparison", options, (Comparison,), "Comparison(...)")
     opened = _open(samples, options)
     source = opened.source if options.count is None else first(opened.source, options.count)
     against = _reference(reference, options)
