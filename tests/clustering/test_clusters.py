@@ -12,12 +12,12 @@ from adm.app.scoring.cluster_list import cluster_names, to_csv
 from adm.app.scoring.clusters import (
     STARTS,
     Clustering,
-    Points,
-    agreement,
+    ImagePoints,
+    agreement_with,
     candidates,
-    choose,
+    choose_clusters,
     find_clusters,
-    fit,
+    fit_clusters,
     points_of,
     silhouette,
 )
@@ -49,14 +49,14 @@ def rand_index(one: np.ndarray, other: np.ndarray) -> float:
     return float(adjusted_rand_score(one, other))
 
 
-def points(pool: np.ndarray) -> Points:
+def points(pool: np.ndarray) -> ImagePoints:
     return points_of(pool, hashes(len(pool)), "means")
 
 
 def test_far_components_are_found_exactly_and_numbered_by_size() -> None:
     pool, component = far()
     found = points(pool)
-    clusters = fit(found, 8, seed=0)
+    clusters = fit_clusters(found, 8, seed=0)
     assert rand_index(clusters.ids, component[found.order]) == 1
     assert clusters.sizes.tolist() == sorted(np.bincount(component).tolist(), reverse=True)
     # The mean squared distance to 8 means of nearly all variance: what is left is that within.
@@ -69,7 +69,7 @@ def test_far_components_are_found_exactly_and_numbered_by_size() -> None:
 def test_other_images_get_the_cluster_of_the_nearest_centre() -> None:
     pool, component = far(count=600)
     found = points(pool[:400])
-    clusters = fit(found, 8, seed=0)
+    clusters = fit_clusters(found, 8, seed=0)
     ids = np.empty_like(clusters.ids)
     ids[found.order] = clusters.ids
     assert np.array_equal(clusters.nearest(pool[:400]), ids)
@@ -83,7 +83,7 @@ def test_the_order_of_images_and_the_units_of_features_change_nothing() -> None:
     names, shuffled = hashes(len(pool)), np.random.default_rng(2).permutation(len(pool))
     one, other = points_of(pool, names, ""), points_of(pool[shuffled], names[shuffled], "")
     scaled = points_of(pool * np.float32(4) + np.float32(64), names, "")
-    ids = [fit(each, 7, seed=3).ids for each in (one, other, scaled)]
+    ids = [fit_clusters(each, 7, seed=3).ids for each in (one, other, scaled)]
     assert np.array_equal(one.values, other.values)
     assert np.array_equal(shuffled[other.order], one.order)
     assert np.array_equal(ids[0], ids[1])
@@ -93,7 +93,7 @@ def test_the_order_of_images_and_the_units_of_features_change_nothing() -> None:
 def test_the_seed_decides_the_rest() -> None:
     pool = np.random.default_rng(0).normal(size=(300, 4)).astype(np.float32)
     found = points(pool)
-    first, again, other = (fit(found, 9, seed=seed, starts=1) for seed in (0, 0, 1))
+    first, again, other = (fit_clusters(found, 9, seed=seed, starts=1) for seed in (0, 0, 1))
     assert np.array_equal(first.ids, again.ids)
     assert np.array_equal(first.centres, again.centres)
     assert not np.array_equal(first.ids, other.ids)
@@ -101,7 +101,7 @@ def test_the_seed_decides_the_rest() -> None:
 
 def test_more_starts_are_never_worse() -> None:
     found = points(np.random.default_rng(0).normal(size=(300, 4)).astype(np.float32))
-    inertias = [fit(found, 20, seed=0, starts=starts).inertia for starts in (1, 2, 4)]
+    inertias = [fit_clusters(found, 20, seed=0, starts=starts).inertia for starts in (1, 2, 4)]
     assert inertias == sorted(inertias, reverse=True)
 
 
@@ -111,16 +111,16 @@ def test_features_that_only_rounding_varies_count_as_constant() -> None:
     rounded = 1000 * (1 + 1e-7 * random.normal(size=(100, 5))).astype(np.float32)
     found = points(np.concatenate([pool, rounded], axis=1))
     assert np.array_equal(found.values[:, 6:], np.zeros((100, 5)))
-    assert rand_index(fit(found, 3, seed=0).ids, component[found.order]) == 1
+    assert rand_index(fit_clusters(found, 3, seed=0).ids, component[found.order]) == 1
     with pytest.raises(ValueError, match="blank gives all 100 images the same features; choose"):
         points_of(rounded, hashes(100), "blank")
 
 
 def test_clusters_without_images_are_refused_with_the_largest_number_that_has_some() -> None:
     pool = np.repeat(np.eye(4, dtype=np.float32), 10, axis=0)
-    assert sorted(fit(points(pool), 4, seed=0).sizes.tolist()) == [10, 10, 10, 10]
+    assert sorted(fit_clusters(points(pool), 4, seed=0).sizes.tolist()) == [10, 10, 10, 10]
     with pytest.raises(ValueError, match=r"clusters must be at most 4, .* got 6; give clusters=4"):
-        fit(points(pool), 6, seed=0)
+        fit_clusters(points(pool), 6, seed=0)
 
 
 def test_the_number_of_components_has_the_largest_silhouette(
@@ -128,7 +128,7 @@ def test_the_number_of_components_has_the_largest_silhouette(
 ) -> None:
     pool, component = far(components=20, count=1000, dim=16)
     found, steps = points(pool), []
-    chosen, tried = choose(found, seed=0, starts=2, advance=steps.append)
+    chosen, tried = choose_clusters(found, seed=0, starts=2, advance=steps.append)
     assert [each.clusters for each in tried] == [10, 20, 50]
     assert len(chosen.sizes) == 20
     assert len(steps) == 2 * 3
@@ -192,12 +192,12 @@ def test_clusters_do_not_depend_on_the_batch_the_order_or_the_labels() -> None:
 
 def test_agreement_is_1_for_equal_and_known_for_mixed_clusters() -> None:
     labels = np.repeat([0, 1, 2], [6, 4, 2])
-    same = agreement(np.repeat([2, 0, 1], [6, 4, 2]), labels)
+    same = agreement_with(np.repeat([2, 0, 1], [6, 4, 2]), labels)
     assert (same.common, same.shares, same.purity) == ((1, 2, 0), (1, 1, 1), 1)
     assert same.information == pytest.approx(1)
-    halves = agreement(np.array([0, 0, 0, 1, 1, 1]), np.array([0, 0, 1, 1, 1, 0]))
+    halves = agreement_with(np.array([0, 0, 0, 1, 1, 1]), np.array([0, 0, 1, 1, 1, 0]))
     assert (halves.common, halves.purity) == ((0, 1), pytest.approx(4 / 6))
-    independent = agreement(np.arange(12) % 2, np.arange(12) // 2 % 3)
+    independent = agreement_with(np.arange(12) % 2, np.arange(12) // 2 % 3)
     assert independent.information == pytest.approx(0, abs=1e-9)
 
 
@@ -227,7 +227,7 @@ def test_guidance_by_clusters_is_guidance_by_components_up_to_their_numbers() ->
     images, component = data.sample(300, seeded(0))
     found = points(images.flatten(1).numpy())
     ids = np.empty(300, np.int64)
-    ids[found.order] = fit(found, 4, seed=0).ids
+    ids[found.order] = fit_clusters(found, 4, seed=0).ids
     assert rand_index(ids, component.numpy()) == 1
     number = {int(c): int(i) for c, i in zip(component, ids, strict=True)}
     renumbered = Mixture(

@@ -12,7 +12,7 @@ from torch import Tensor
 from adm.data import Source
 from adm.data.source import in_memory
 from adm.features import Extracted, Features
-from adm.features.contract import guarded
+from adm.features.contract import make_features
 from adm.processes import Devices
 
 NAMES = ("circle", "square", "star")
@@ -30,7 +30,7 @@ def blocks(name: str = "blocks", on_extract: OnExtract | None = None) -> Feature
         pool = grid.flatten(1)
         return Extracted(pool, grid[:, :, :2].flatten(1) / 10, pool @ to_logits)
 
-    return guarded(name, 16, extract_rows, f"{name}-1", "cpu")
+    return make_features(name, 16, extract_rows, f"{name}-1", "cpu")
 
 
 def spots(

@@ -26,7 +26,7 @@ from adm.app.scoring import (
     load_report,
     make_reference,
     open_images,
-    resized,
+    resize_to,
 )
 from adm.app.scoring.classes import class_scores
 from adm.app.scoring.manifest import label_counts
@@ -191,7 +191,7 @@ def test_resizing_keeps_even_images_however_they_are_read(tmp_path: Path) -> Non
     images = torch.full((3, 3, 10, 14), 77, dtype=torch.uint8)
     save_images(tmp_path / "flat", images, None, (), 0)
     for source in (open_images(str(tmp_path / "flat")).source, open_source(str(tmp_path / "flat"))):
-        small = resized(source, (6, 5))
+        small = resize_to(source, (6, 5))
         assert small.shape == (3, 6, 5)
         assert small.batch([1])[0].unique().tolist() == small.read(0).unique().tolist() == [77]
 

@@ -18,7 +18,7 @@ from adm.app.scoring.extraction import digest_of, hashes_of
 from adm.cached import Cached
 from adm.data import Source
 from adm.features import Extracted
-from adm.features.contract import guarded
+from adm.features.contract import make_features
 from adm.processes import Devices
 
 COUNT = 50
@@ -113,7 +113,7 @@ def test_no_temporary_folder_is_left_however_the_process_ends(temporary: Path) -
     found = extract(spots(COUNT), blocks())
     assert not [*temporary.iterdir()]  # though the features are still there
     assert np.array_equal(found.pool, blocks().extract(spots(COUNT).batch(range(COUNT))[0]).pool)
-    features = guarded("none", 64, lambda images: Extracted(images / 0), "1", "cpu")
+    features = make_features("none", 64, lambda images: Extracted(images / 0), "1", "cpu")
     with pytest.raises(ValueError, match="none returned"):
         extract(spots(COUNT), features)
     assert not [*temporary.iterdir()]
@@ -145,7 +145,7 @@ def test_the_failure_of_one_process_is_everyone_s() -> None:
         source,
         read_many=lambda rows: torch.full((len(rows), 1, 8, 8), 7 if 40 in rows else 9).byte(),
     )
-    features = guarded("brittle", 64, extract_rows, "1", "cpu")
+    features = make_features("brittle", 64, extract_rows, "1", "cpu")
     for each in together(2, lambda d: extract(broken, features, Extraction(d))):
         assert isinstance(each, ValueError)
         assert "spots, images 40 to 47: brittle returned values that are not finite" in str(each)
@@ -159,7 +159,7 @@ def test_an_image_that_cannot_be_seen_is_placed_among_all() -> None:
     images = torch.full((COUNT, 1, 8, 8), 9).byte()
     images[21] = 7
     source = replace(spots(COUNT), read_many=lambda rows: images[rows])
-    features = guarded("brittle", 64, extract_rows, "1", "cpu")
+    features = make_features("brittle", 64, extract_rows, "1", "cpu")
     with pytest.raises(ValueError, match=r"images 20 to 23: .* first for image 1 of the batch"):
         extract(source, features, Extraction(batch_size=4))
 
@@ -255,7 +255,7 @@ def test_memory_does_not_grow_with_the_images(monkeypatch: pytest.MonkeyPatch) -
             read=lambda row: torch.full((1, 8, 8), row % 200, dtype=torch.uint8),
         )
         tracemalloc.start()
-        whole = extract(source, guarded("wide", 512, extract_rows, "1", "cpu"))
+        whole = extract(source, make_features("wide", 512, extract_rows, "1", "cpu"))
         found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert whole.statistics.mean.shape == (512,)

@@ -12,8 +12,7 @@ from adm.app.scoring.nearest import (
     NearestImages,
     equal_pixels,
     nearest_images,
-    summary,
-    to_json,
+    nearest_to_json,
 )
 from adm.data.source import in_memory
 
@@ -65,7 +64,7 @@ def test_equal_pixels_are_flagged_though_doubles_make_the_threshold_zero():
     assert equal.tolist() == [NONE] * 5 + [0]
     found = nearest_images(samples, data, equal)
     assert found.threshold == 0
-    assert "are duplicates" in summary(found)
+    assert "are duplicates" in str(found)
     assert found.flagged.tolist() == [False] * 5 + [True]
 
 
@@ -77,7 +76,9 @@ def test_a_sample_as_far_as_the_threshold_is_not_flagged():
 
 def test_the_answer_states_its_rule_and_what_fresh_images_would_give():
     data = drawn(100, 0)
-    told = to_json(nearest_images(data[:4], data, np.array([3, NONE, NONE, NONE])), "pixels")
+    told = nearest_to_json(
+        nearest_images(data[:4], data, np.array([3, NONE, NONE, NONE])), "pixels"
+    )
     assert told["flagged"] == 4
     assert told["share_flagged"] == 1
     assert told["exact_copies"] == 1
@@ -88,11 +89,11 @@ def test_the_answer_states_its_rule_and_what_fresh_images_would_give():
 
 def test_files_and_classes_are_named_where_they_are_known():
     found = nearest_images(drawn(2, 1), drawn(100, 0), neighbours=2)
-    assert to_json(found, "pixels")["nearest"][0]["files"] == [None, None]
+    assert nearest_to_json(found, "pixels")["nearest"][0]["files"] == [None, None]
     labels = torch.arange(100) % 2
     arrays = in_memory("real", ("ant", "bee"), torch.zeros(100, 1, 2, 2).byte(), labels)
     files = replace(arrays, path=lambda index: f"real/{index}.png", classes=("ant",))
-    one = to_json(found, "pixels", files, arrays)["nearest"][1]
+    one = nearest_to_json(found, "pixels", files, arrays)["nearest"][1]
     assert (one["file"], one["class"]) == ("real/1.png", None)
     assert one["files"] == [None, None]
     assert one["classes"] == [("ant", "bee")[index % 2] for index in one["images"]]

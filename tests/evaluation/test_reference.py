@@ -15,7 +15,7 @@ from adm.app.scoring import (
     load_reference,
     make_reference,
 )
-from adm.app.scoring.reference import Reference, reference_of, stored_rows, stored_statistics
+from adm.app.scoring.reference import Reference, read_statistics, reference_of, rows_to_store
 from adm.data import open_source
 
 COUNT = 40
@@ -84,7 +84,7 @@ def test_statistics_are_of_all_images_and_10_000_are_kept() -> None:
     whole = extract(source, blocks())
     found = reference_of(whole, source, images=10)
     assert np.array_equal(found.statistics.covariance, whole.statistics.covariance)
-    rows = stored_rows(COUNT, 10)
+    rows = rows_to_store(COUNT, 10)
     assert np.array_equal(found.pool, whole.pool[rows])
     images, labels = source.batch(rows.tolist())
     assert np.array_equal(found.images, images.permute(0, 2, 3, 1))
@@ -92,10 +92,10 @@ def test_statistics_are_of_all_images_and_10_000_are_kept() -> None:
 
 
 def test_what_is_kept_is_spread_over_all_whatever_the_order_of_classes() -> None:
-    assert np.array_equal(stored_rows(10_000), np.arange(10_000))
-    rows = stored_rows(60_000)
+    assert np.array_equal(rows_to_store(10_000), np.arange(10_000))
+    rows = rows_to_store(60_000)
     assert len(rows) == len(np.unique(rows)) == 10_000
-    assert np.array_equal(rows, stored_rows(60_000))
+    assert np.array_equal(rows, rows_to_store(60_000))
     for labels in (rows % 10, rows // 6000):
         counts = np.bincount(labels, minlength=10)
         assert counts.min() > 850
@@ -141,18 +141,18 @@ def test_other_features_are_refused(made: Reference, tmp_path: Path) -> None:
 
 def test_what_a_file_of_samples_states_of_itself_is_taken(tmp_path: Path) -> None:
     path = released(tmp_path / "samples.npz")
-    own, spatial = stored_statistics(path, blocks("inception"))
+    own, spatial = read_statistics(path, blocks("inception"))
     assert np.array_equal(own.mean, load_reference(path).statistics.mean)
     assert spatial is not None
-    assert stored_statistics(path, blocks()) is None  # it says nothing of these features
+    assert read_statistics(path, blocks()) is None  # it says nothing of these features
     of_ours = tmp_path / "ours.npz"
     make_reference(spots(COUNT), blocks()).save(of_ours)
-    assert stored_statistics(of_ours, blocks()) is not None
+    assert read_statistics(of_ours, blocks()) is not None
     changed = blocks()
     object.__setattr__(changed, "fingerprint", "blocks-2")
-    assert stored_statistics(of_ours, changed) is None
+    assert read_statistics(of_ours, changed) is None
     np.savez(tmp_path / "plain.npz", arr_0=np.zeros((3, 8, 8, 3), np.uint8))
-    assert stored_statistics(tmp_path / "plain.npz", blocks("inception")) is None
+    assert read_statistics(tmp_path / "plain.npz", blocks("inception")) is None
 
 
 BAD = {

@@ -8,12 +8,13 @@ import pytest
 from evaluation.stubs import blocks, spots, taken
 
 from adm.app.scoring import FeatureSet, Reference, extract, scores
-from adm.app.scoring.classes import LEAST, class_scores, frechet_of_few
+from adm.app.scoring.classes import LEAST, class_scores
 from adm.app.scoring.reference import reference_of
 from adm.app.scoring.scores import SCORES, probabilities
 from adm.data.source import in_memory
 from adm.metrics import (
     frechet_distance,
+    frechet_of_few,
     inception_score,
     kernel_distance,
     precision_recall,

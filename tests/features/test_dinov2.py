@@ -8,14 +8,14 @@ from features.random_weights import dinov2_network, noise
 from safetensors.torch import save_file
 
 from adm.features import open_features
-from adm.features.dinov2 import of_network
+from adm.features.dinov2 import dinov2_of
 
 timm = pytest.importorskip("timm")
 
 
 def test_it_gives_the_class_token_of_each_image() -> None:
     network = dinov2_network(timm)
-    features = of_network("dinov2-vits14", network)
+    features = dinov2_of("dinov2-vits14", network)
     images = noise(3, 3, 32, 32)
     pool = features.extract(images).pool
     assert pool.shape == (3, features.dim) == (3, 384)

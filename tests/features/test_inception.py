@@ -9,7 +9,7 @@ from features.random_weights import inception_port, inception_state, noise
 from torch import Tensor, nn
 
 from adm.features import Features, inception, open_features
-from adm.features.inception import of_weights
+from adm.features.inception import inception_of
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def state() -> dict[str, Tensor]:
 
 @pytest.fixture(scope="module")
 def features(state: dict[str, Tensor]) -> Features:
-    return of_weights(state)
+    return inception_of(state)
 
 
 def scaled_error(got: Tensor, wanted: Tensor) -> float:
@@ -62,7 +62,7 @@ def test_spatial_features_are_mixed_6_conv_with_channels_fastest(state: dict[str
     port.Mixed_6d.branch1x1.bn.register_forward_hook(lambda _module, _in, out: kept.append(out))
     port(images)
     conv = kept[0].clamp_min(0)  # (B, 192, 17, 17)
-    spatial = of_weights(state).extract(images).spatial
+    spatial = inception_of(state).extract(images).spatial
     assert spatial is not None
     assert (spatial == 0).float().mean() > 0.1
     for y, x, c in ((0, 0, 0), (0, 0, 6), (0, 1, 0), (3, 16, 2), (16, 16, 6)):
@@ -84,7 +84,7 @@ def test_other_weights_are_refused(tmp_path: Path, state: dict[str, Tensor]) -> 
     with pytest.raises(ValueError, match=f"begins {digest}, expected 6726825d"):
         open_features(f"inception:{file}")
     with pytest.raises(ValueError, match=r"Missing key.*inception\+download"):
-        of_weights({key: weight for key, weight in state.items() if key != "fc.bias"})
+        inception_of({key: weight for key, weight in state.items() if key != "fc.bias"})
 
 
 def test_absent_weights_are_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import torch
 from features.random_weights import noise
 
 from adm.features import Extracted, open_features
-from adm.features.contract import fingerprint, guarded
+from adm.features.contract import fingerprint_of, make_features
 from adm.images import to_float
 from adm.models.load import load_classifier
 from adm.recipes import build
@@ -236,12 +236,12 @@ def test_a_part_that_is_not_finite_is_refused_wherever_it_is() -> None:
         return Extracted(good, good, good + float("nan"))
 
     with pytest.raises(ValueError, match="not finite for 2 of 2 images"):
-        guarded("it", 2, extract, "", "cpu").extract(noise(2, 1, 4, 4))
+        make_features("it", 2, extract, "", "cpu").extract(noise(2, 1, 4, 4))
 
 
 @pytest.mark.parametrize("size", [9e16, 2e17, 1e30])
 def test_features_whose_distances_would_overflow_are_refused(size: float) -> None:
-    features = guarded(
+    features = make_features(
         "it", 2, lambda images: Extracted(torch.full((len(images), 2), -size)), "", "cpu"
     )
     if size < 1e17:
@@ -259,9 +259,11 @@ def test_a_fingerprint_changes_with_weights_names_shapes_and_how() -> None:
         {"c": torch.zeros(2, 3), "b": torch.ones(1)},
         {"a": torch.zeros(2, 3, dtype=torch.int32), "b": torch.ones(1)},
     ]
-    prints = [fingerprint("how", each) for each in (one, *others)] + [fingerprint("else", one)]
+    prints = [fingerprint_of("how", each) for each in (one, *others)] + [
+        fingerprint_of("else", one)
+    ]
     assert len(set(prints)) == len(prints)
-    assert fingerprint("how", dict(reversed(one.items()))) == prints[0]
+    assert fingerprint_of("how", dict(reversed(one.items()))) == prints[0]
 
 
 def test_a_function_is_the_same_while_its_source_is(mine: Path) -> None:

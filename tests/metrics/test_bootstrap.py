@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from adm.metrics import (
-    by_class,
     centred_interval,
     frechet_distance,
     frechet_interval,
@@ -13,7 +12,7 @@ from adm.metrics import (
     kernel_distance,
     kernel_distance_of_all,
     mean_interval,
-    resampled,
+    resample,
     statistics,
 )
 from adm.metrics.bootstrap import subset_interval
@@ -59,7 +58,7 @@ def test_resampling_s_bias_is_not_the_estimate_s() -> None:
 def test_influence_spreads_as_the_full_bootstrap_does() -> None:
     features = fakes(0, 2000)
     estimate = frechet_distance(REAL, statistics(features))
-    full = resampled(lambda rows: frechet_distance(REAL, statistics(features[rows])), 2000, 200)
+    full = resample(lambda rows: frechet_distance(REAL, statistics(features[rows])), 2000, 200)
     slow, fast = centred_interval(estimate, full), frechet_interval(features, REAL)
     assert fast.low < estimate < fast.high
     assert fast.high - fast.low == pytest.approx(slow.high - slow.low, rel=0.15)
@@ -67,7 +66,7 @@ def test_influence_spreads_as_the_full_bootstrap_does() -> None:
 
 def test_inception_score_s_interval_is_the_full_bootstrap_s() -> None:
     p = probabilities(0, 900)
-    full = resampled(lambda rows: inception_score(p[rows]), 900, 500)
+    full = resample(lambda rows: inception_score(p[rows]), 900, 500)
     slow = centred_interval(inception_score(p), full)
     assert inception_score_interval(p, resamples=500) == pytest.approx(slow)  # the same drawings
     # Splits are independent: two of half the size spread as one.
@@ -113,16 +112,8 @@ def test_what_spreads_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="between 0 and 1"):
         mean_interval(np.ones(3), level=95)
     with pytest.raises(ValueError, match="give more"):
-        resampled(lambda rows: 0.0, 1)
+        resample(lambda rows: 0.0, 1)
     with pytest.raises(ValueError, match="finite scores"):
         centred_interval(1.0, np.array([1.0, np.nan]))
     with pytest.raises(ValueError, match="smaller subsets"):
         subset_interval(np.ones(5), 10, 10)
-
-
-def test_each_class_is_scored_alone() -> None:
-    labels = np.array([2, 0, 2, 5, 2, 0])
-    assert by_class(labels, lambda rows: rows.tolist()) == {0: [1, 5], 2: [0, 2, 4], 5: None}
-    assert by_class(labels, len, minimum=1) == {0: 2, 2: 3, 5: 1}
-    with pytest.raises(ValueError, match="integers"):
-        by_class(labels / 2, len)

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from adm.features.contract import Extracted, Features, check_shape, fingerprint, guarded
+from adm.features.contract import Extracted, Features, check_shape, fingerprint_of, make_features
 from adm.images import to_float
 from adm.models.load import load_classifier
 from adm.models.paths import SHIPPED
@@ -13,7 +13,7 @@ from adm.models.paths import SHIPPED
 HOW = "classifier 1: x / 127.5 - 1 at the size it was trained on, least noise that it knows"
 
 
-def classifier(model: str | Path, device: torch.device | str = "cpu") -> Features:
+def classifier_features(model: str | Path, device: torch.device | str = "cpu") -> Features:
     """The last features of a classifier before its logits.
 
     A classifier of noisy images is conditioned on level 1, its lowest; no noise is added.
@@ -41,4 +41,4 @@ def classifier(model: str | Path, device: torch.device | str = "cpu") -> Feature
         blank = torch.zeros(1, *shape, dtype=torch.uint8, device=device)
         dim = extract(blank).pool.shape[1]
     how = f"{HOW} ({level}, {loaded.schedule.timesteps[level].item():g})"
-    return guarded(name, dim, extract, fingerprint(how, network.state_dict()), device)
+    return make_features(name, dim, extract, fingerprint_of(how, network.state_dict()), device)

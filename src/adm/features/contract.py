@@ -54,7 +54,7 @@ class Features:
     fingerprint: str
 
 
-def guarded(
+def make_features(
     name: str, dim: int | None, extract: Extract, fingerprint: str, device: torch.device | str
 ) -> Features:
     """Features that check their input and output, and run without gradients on one device.
@@ -80,7 +80,7 @@ def guarded(
     return Features(name, dim, extract_checked, fingerprint)
 
 
-def fingerprint(how: str, weights: Mapping[str, Tensor]) -> str:
+def fingerprint_of(how: str, weights: Mapping[str, Tensor]) -> str:
     """16 hexadecimal digits that change with any weight and with `how` images are preprocessed."""
     digest = hashlib.sha256(how.encode())
     for name in sorted(weights):

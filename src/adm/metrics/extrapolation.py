@@ -1,8 +1,8 @@
 """Features -> score, extrapolated to infinitely many images of the same generator.
 
-The bias of the Fréchet distance and of the Inception Score of N images is nearly proportional to
-1 / N, by a factor that depends on the generator. So the score is computed for random subsets of
-many sizes, and a line in 1 / N through them extrapolated to 0 (Chong and Forsyth 2020, section 4).
+The bias of the Fréchet distance of N images is nearly proportional to 1 / N, by a factor that
+depends on the generator. So the score is computed for random subsets of many sizes, and a line in
+1 / N through them extrapolated to 0 (Chong and Forsyth 2020, section 4).
 """
 
 from collections.abc import Callable
@@ -10,9 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from adm.metrics.checks import checked_features
+from adm.metrics.checks import check_features
 from adm.metrics.frechet import Statistics, frechet_to, statistics
-from adm.metrics.inception_score import inception_score
 
 SIZES = 15  # subsets, as in the paper
 SMALLEST = 5000  # images in a subset, as in the paper
@@ -46,23 +45,10 @@ def frechet_at_infinity(
     Raises:
         ValueError: too few images, or features that do not fit the statistics.
     """
-    distance, features = frechet_to(real), checked_features(features, minimum=4)
+    distance, features = frechet_to(real), check_features(features, minimum=4)
     return at_infinity(
         lambda rows: distance(statistics(features[rows])), len(features), sizes, seed
     )
-
-
-def inception_score_at_infinity(
-    probabilities: np.ndarray, sizes: int = SIZES, seed: int = 0
-) -> Extrapolated:
-    """(N, classes) probabilities -> their Inception Score without its bias, in one split.
-
-    Raises:
-        ValueError: too few images, or not (N, classes).
-    """
-    probabilities = checked_features(probabilities, minimum=4)
-    count = len(probabilities)
-    return at_infinity(lambda rows: inception_score(probabilities[rows], count), count, sizes, seed)
 
 
 def at_infinity(

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from adm.metrics.bootstrap import LEVEL, RESAMPLES, Interval, mean_interval
-from adm.metrics.checks import checked_features
+from adm.metrics.checks import check_features
 from adm.metrics.moments import Moments
 
 EPSILON = float(np.finfo(np.float64).eps)
@@ -34,7 +34,7 @@ def statistics(features: np.ndarray | Moments) -> Statistics:
     Raises:
         ValueError: not (N, D) with N at least 2, or a value is not finite.
     """
-    moments = features if isinstance(features, Moments) else Moments.of(checked_features(features))
+    moments = features if isinstance(features, Moments) else Moments.of(check_features(features))
     return Statistics(moments.mean.astype(np.float32), moments.covariance)
 
 
@@ -76,6 +76,24 @@ def frechet_to(real: Statistics) -> Callable[[Statistics], float]:
         return _distance(real, fake, np.sqrt(common.clip(min=0)).sum())
 
     return distance
+
+
+def frechet_of_few(real: np.ndarray, fake: np.ndarray) -> float:
+    """Return the Fréchet distance of (N, D) and (M, D) features without a D x D matrix.
+
+    The covariance of centred features X is F F^T with F = X^T / (N - 1)^(1/2), so that the trace of
+    (C C')^(1/2) is the sum of the singular values of F^T F', an N x M matrix.
+
+    Raises:
+        ValueError: a set has fewer than 2 images.
+    """
+    if min(len(real), len(fake)) < 2:
+        raise ValueError(f"each set must have at least 2 images, got {len(real)} and {len(fake)}")
+    x, y = (np.asarray(each, np.float64) for each in (real, fake))
+    shift = x.mean(axis=0) - y.mean(axis=0)
+    x, y = ((each - each.mean(axis=0)) / np.sqrt(len(each) - 1) for each in (x, y))
+    shared = np.linalg.svd(x @ y.T, compute_uv=False).sum()
+    return max(0.0, float(shift @ shift + (x**2).sum() + (y**2).sum() - 2 * shared))
 
 
 def influence(features: np.ndarray, real: Statistics) -> np.ndarray:
@@ -122,7 +140,7 @@ def frechet_interval(
     """An interval for the Fréchet distance of (N, D) features to `real`, which is held fixed.
 
     It resamples the `influence` of the images, which for N several times D has the spread of the
-    full bootstrap. (`resampled` does that one, with a D x D decomposition for each resample.)
+    full bootstrap. (`resample` does that one, with a D x D decomposition for each resample.)
 
     Raises:
         ValueError: as `influence`.

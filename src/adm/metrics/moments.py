@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from adm.metrics.checks import ROWS, checked_features
+from adm.metrics.checks import ROWS, check_features
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ class Moments:
         Raises:
             ValueError: not (N, D), N is 0, or a value is not finite.
         """
-        features = checked_features(features, minimum=1)
+        features = check_features(features, minimum=1)
         total = cls.empty(features.shape[1])
         for start in range(0, len(features), ROWS):
             part = np.asarray(features[start : start + ROWS], dtype=np.float64)

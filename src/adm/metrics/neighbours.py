@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adm.metrics.checks import check_comparable, checked_features
+from adm.metrics.checks import check_comparable, check_features
 from adm.metrics.distances import (
     BLOCK,
     Points,
@@ -89,7 +89,7 @@ def nearest_others(features: np.ndarray, k: int = 1, device: str | torch.device 
     Raises:
         ValueError: fewer than k others, or features that cannot be scored.
     """
-    if not 1 <= k < len(checked_features(features, minimum=1)):
+    if not 1 <= k < len(check_features(features, minimum=1)):
         raise ValueError(
             f"features must be (N, D) with N > {k} neighbours >= 1, got {features.shape}; "
             "give more images, or ask for fewer neighbours"

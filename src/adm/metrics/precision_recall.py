@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from adm.metrics.checks import check_comparable, checked_features
+from adm.metrics.checks import check_comparable, check_features
 from adm.metrics.manifold import PRECISION_NEIGHBOURS as NEIGHBOURS
 from adm.metrics.manifold import neighbour_distances
 from adm.metrics.neighbours import pairs_within
@@ -110,7 +110,7 @@ def precision_recall_float16(
 
 
 def _radii_float16(features: np.ndarray, neighbours: int) -> np.ndarray:
-    if not 1 <= neighbours < len(checked_features(features)):
+    if not 1 <= neighbours < len(check_features(features)):
         raise ValueError(
             f"{neighbours} neighbours need more images than {len(features)}; "
             "give more images, or ask for fewer neighbours"

@@ -9,11 +9,11 @@ from cyclopts import Parameter
 from adm.app.cli import lists, places, values
 from adm.app.cli.output import OUT, AsJson, say, show
 from adm.app.cli.progress import progress
-from adm.app.cli.scoring import extracted, joined, with_cache
+from adm.app.cli.scoring import extract_shown, joined, with_cache
 from adm.shown import shown
 
 if TYPE_CHECKING:  # so that --help does not load torch
-    from adm.app.scoring.cluster_list import Images, Record
+    from adm.app.scoring.cluster_list import NamedImages, Record
     from adm.app.scoring.clusters import Found
 
 AUTO = "auto"
@@ -122,10 +122,10 @@ def cluster(
             say(f"{out}: complete; {record}", as_json)
         return
     with with_cache(Extraction(devices, batch_size, work), out) as extraction:
-        seen = extracted(network, own.source, extraction.part("images"))
+        seen = extract_shown(network, own.source, extraction.part("images"))
         more = None
         if others is not None:
-            more = others.names, extracted(network, others.source, extraction.part("others"))
+            more = others.names, extract_shown(network, others.source, extraction.part("others"))
 
         def act() -> None:
             with progress("clustering", how.fits(len(own.source)), "starts") as advance:
@@ -143,14 +143,14 @@ def cluster(
 
 def _opened(
     data: str, split: str, labels: str | None, size: lists.Size, channels: int | None
-) -> "Images":
+) -> "NamedImages":
     """Open a split; for the arguments see `cluster`."""
-    from adm.app.scoring.cluster_list import Images, names_of
+    from adm.app.scoring.cluster_list import NamedImages, names_of
     from adm.data.registry import at_one_size, find
 
     found = find(data, split=split, labels=labels)
     source = at_one_size(found, size=lists.height_and_width(size), channels=channels)
-    return Images(source, names_of(found), split)
+    return NamedImages(source, names_of(found), split)
 
 
 def _check_files(out: Path, page: Path | None) -> None:

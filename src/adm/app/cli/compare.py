@@ -7,7 +7,7 @@ from cyclopts import Parameter
 
 from adm.app.cli import lists, places
 from adm.app.cli.output import OUT, AsJson, say, show
-from adm.app.cli.scoring import DEFAULT_FEATURES, extracted, joined, with_cache
+from adm.app.cli.scoring import DEFAULT_FEATURES, extract_shown, joined, with_cache
 from adm.data.naming import ARCHIVE, at_home
 from adm.store.files import new_file, write_text
 
@@ -98,7 +98,7 @@ def compare(
     network = open_features(features, devices.device)
     with with_cache(Extraction(devices, batch_size, work), out) as extraction:
         seen = [
-            extracted(network, source, extraction.part(str(number)))
+            extract_shown(network, source, extraction.part(str(number)))
             for number, source in enumerate(sources)
         ]
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from adm.app.cli import lists, places
 from adm.app.cli.output import OUT, AsJson, say, show
-from adm.app.cli.scoring import DEFAULT_FEATURES, extracted, joined, with_cache
+from adm.app.cli.scoring import DEFAULT_FEATURES, extract_shown, joined, with_cache
 from adm.spec import SettingError
 from adm.store.files import new_file, write_json
 
@@ -96,11 +96,10 @@ def nearest(
     from adm.app.scoring import Extraction, at_size
     from adm.app.scoring.nearest import (
         check_arguments,
+        draw_nearest,
         equal_pixels,
         nearest_images,
-        picture,
-        summary,
-        to_json,
+        nearest_to_json,
     )
     from adm.features import open_features
 
@@ -112,8 +111,8 @@ def nearest(
     ours = at_size(ours, theirs.shape[1:], resize)
     network = open_features(features, devices.device)
     with with_cache(Extraction(devices, batch_size, work), out) as extraction:
-        mine = extracted(network, ours, extraction.part("samples"))
-        real = extracted(network, theirs, extraction.part("data"))
+        mine = extract_shown(network, ours, extraction.part("samples"))
+        real = extract_shown(network, theirs, extraction.part("data"))
 
         def act() -> None:
             found = nearest_images(
@@ -125,11 +124,11 @@ def nearest(
                 device="cuda" if devices.device.type == "cuda" else "cpu",
             )
             with new_file(out) as file:
-                picture(found, ours, theirs, count, network.name).save(file, "PNG")
-            described = to_json(found, network.name, ours, theirs)
+                draw_nearest(found, ours, theirs, count, network.name).save(file, "PNG")
+            described = nearest_to_json(found, network.name, ours, theirs)
             if report is not None:
                 write_json(report, described)
-            show(lambda: described, as_json, lambda: print(summary(found)))
+            show(lambda: described, as_json, lambda: print(found))
             say(f"{out}: the {min(count, len(ours))} samples most likely to be copies", as_json)
 
         devices.once(act)

@@ -43,7 +43,7 @@ def with_progress(extraction: "Extraction", what: str, count: int) -> Iterator["
         yield replace(extraction, on_images=advance)
 
 
-def extracted(features: "Features", source: "Source", extraction: "Extraction") -> "FeatureSet":
+def extract_shown(features: "Features", source: "Source", extraction: "Extraction") -> "FeatureSet":
     """Extract the features of every image of a source, and show the progress."""
     from adm.app.scoring import extract
 

@@ -1,8 +1,8 @@
 """Samples, reference, features -> Report: scores with intervals; nearest images; clusters."""
 
-from adm.app.scoring.evaluate import Comparison, at_size, check_size, evaluate, report_on
+from adm.app.scoring.evaluate import Comparison, at_size, check_sizes, evaluate, report_on
 from adm.app.scoring.extraction import Extraction, FeatureSet, extract
-from adm.app.scoring.images import Opened, open_images, resized
+from adm.app.scoring.images import Opened, open_images, resize_to
 from adm.app.scoring.reference import (
     Reference,
     complete_reference,
@@ -22,7 +22,7 @@ __all__ = [
     "Report",
     "Score",
     "at_size",
-    "check_size",
+    "check_sizes",
     "complete_reference",
     "evaluate",
     "extract",
@@ -32,7 +32,7 @@ __all__ = [
     "make_reference",
     "open_images",
     "report_on",
-    "resized",
+    "resize_to",
     "scores",
     "title",
 ]

@@ -6,7 +6,7 @@ import numpy as np
 
 from adm.app.scoring.extraction import FeatureSet
 from adm.app.scoring.reference import Reference
-from adm.metrics import by_class, membership
+from adm.metrics import frechet_of_few, membership
 
 LEAST = 20  # images per class in each set; with fewer, scores of neighbours are unreliable
 
@@ -42,24 +42,23 @@ def class_scores(
     labels = _merged(generated.labels, generated.classes)
     real_labels = _merged(reference.labels, reference.classes)
 
-    def score(rows: np.ndarray) -> ClassScores | None:
-        name = generated.classes[int(labels[rows[0]])]
+    rows = []
+    for label in np.unique(labels).tolist():
+        name = generated.classes[label]
         if name not in theirs:
-            return None
+            continue
         real = np.asarray(real_pool[real_labels == theirs[name]])
-        row = ClassScores(name, len(rows), len(real))
-        if min(len(rows), len(real)) < LEAST:
-            return row
-        fake = np.asarray(generated.pool[rows])
-        found = membership(real, fake, device=device)
-        return row._replace(
-            frechet=frechet_of_few(real, fake),
-            precision=float(found.fake_in_real.mean()),
-            recall=float(found.real_in_fake.mean()),
-        )
-
-    rows = by_class(labels, score, minimum=1)
-    return [row for row in rows.values() if row is not None]
+        fake = np.asarray(generated.pool[labels == label])
+        row = ClassScores(name, len(fake), len(real))
+        if min(len(fake), len(real)) >= LEAST:
+            found = membership(real, fake, device=device)
+            row = row._replace(
+                frechet=frechet_of_few(real, fake),
+                precision=float(found.fake_in_real.mean()),
+                recall=float(found.real_in_fake.mean()),
+            )
+        rows.append(row)
+    return rows
 
 
 def _by_name(classes: tuple[str, ...]) -> dict[str, int]:
@@ -71,21 +70,3 @@ def _merged(labels: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
     """Replace labels of equal class names by the first of them; return (N,) int64."""
     first = _by_name(classes)
     return np.array([first[name] for name in classes], np.int64)[np.asarray(labels)]
-
-
-def frechet_of_few(real: np.ndarray, fake: np.ndarray) -> float:
-    """Return the Fréchet distance of (N, D) and (M, D) features without a D x D matrix.
-
-    The covariance of centred features X is F F^T with F = X^T / (N - 1)^(1/2), so that the trace of
-    (C C')^(1/2) is the sum of the singular values of F^T F', an N x M matrix.
-
-    Raises:
-        ValueError: a set has fewer than 2 images.
-    """
-    if min(len(real), len(fake)) < 2:
-        raise ValueError(f"each set must have at least 2 images, got {len(real)} and {len(fake)}")
-    x, y = (np.asarray(each, np.float64) for each in (real, fake))
-    shift = x.mean(axis=0) - y.mean(axis=0)
-    x, y = ((each - each.mean(axis=0)) / np.sqrt(len(each) - 1) for each in (x, y))
-    shared = np.linalg.svd(x @ y.T, compute_uv=False).sum()
-    return max(0.0, float(shift @ shift + (x**2).sum() + (y**2).sum() - 2 * shared))

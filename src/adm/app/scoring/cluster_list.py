@@ -35,7 +35,7 @@ Short = Annotated[str, Field(max_length=1000)]
 Size = Annotated[int, Field(ge=1, le=MOST_IMAGES)]
 
 
-class Images(NamedTuple):
+class NamedImages(NamedTuple):
     """The images of a split.
 
     Attributes:
@@ -109,7 +109,7 @@ class Record(Request):
 
 
 def request(
-    images: Images, features: Features, how: Clustering, others: Images | None = None
+    images: NamedImages, features: Features, how: Clustering, others: NamedImages | None = None
 ) -> Request:
     """Return everything that the clusters will depend on, from a look at the images.
 

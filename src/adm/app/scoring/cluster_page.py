@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adm.app.report import Block, ImageRow, Images, Note, Table, Title
-from adm.app.report import page as page_of
+from adm.app.report import Block, ImageRow, Images, Note, Table, Title, page
 from adm.app.report.pictures import tiles
 from adm.app.scoring.cluster_list import Record, cluster_names
 from adm.app.scoring.clusters import Found
@@ -32,7 +31,7 @@ def write_page(found: Found, source: Source, record: Record, path: Path) -> None
         source: the images, whose labels are shown beside the clusters if they are of several
             classes.
     """
-    write_text(path, page(found, source, record))
+    write_text(path, _page(found, source, record))
 
 
 def shows(path: Path, record: Record) -> bool:
@@ -43,7 +42,7 @@ def shows(path: Path, record: Record) -> bool:
         return False
 
 
-def page(found: Found, source: Source, record: Record) -> str:
+def _page(found: Found, source: Source, record: Record) -> str:
     """Return the HTML page."""
     count = len(record.sizes)
     blocks: list[Block] = [
@@ -73,7 +72,7 @@ def page(found: Found, source: Source, record: Record) -> str:
             ),
         ]
     title = f"{record.data}: {count_of(count, 'cluster')}"
-    return page_of(title, blocks, lead=LEAD, facts=_facts(found, record), settings=asdict(record))
+    return page(title, blocks, lead=LEAD, facts=_facts(found, record), settings=asdict(record))
 
 
 def _facts(found: Found, record: Record) -> list[tuple[str, str]]:

@@ -110,7 +110,7 @@ class Agreement:
 
 
 @dataclass(frozen=True, eq=False)
-class Points:
+class ImagePoints:
     """Standardised features of N different images, in an order that the images alone determine.
 
     Attributes:
@@ -138,7 +138,7 @@ class Clusters:
         centres: (K, D) float64.
     """
 
-    points: Points
+    points: ImagePoints
     ids: np.ndarray
     centres: np.ndarray
 
@@ -198,21 +198,21 @@ def find_clusters(
         advance: called with 1 after each fit of K-means.
 
     Raises:
-        ValueError: those of `Clustering.fits`, `points_of` and `fit`.
+        ValueError: those of `Clustering.fits`, `points_of` and `fit_clusters`.
     """
     how.fits(images.count)
     points = points_of(images.pool, images.hashes, images.name)
     if how.clusters is None:
-        clusters, tried = choose(points, how.seed, how.starts, advance)
+        clusters, tried = choose_clusters(points, how.seed, how.starts, advance)
     else:
-        clusters, tried = fit(points, how.clusters, how.seed, how.starts, advance), ()
+        clusters, tried = fit_clusters(points, how.clusters, how.seed, how.starts, advance), ()
     ids = np.empty_like(clusters.ids)
     ids[points.order] = clusters.ids
-    agreed = None if images.labels is None else agreement(ids, images.labels)
+    agreed = None if images.labels is None else agreement_with(ids, images.labels)
     return Found(clusters, ids, tried, agreed)
 
 
-def points_of(pool: np.ndarray, hashes: np.ndarray, name: str) -> Points:
+def points_of(pool: np.ndarray, hashes: np.ndarray, name: str) -> ImagePoints:
     """Standardise features, and sort the images by the hashes of their pixels.
 
     Args:
@@ -237,11 +237,11 @@ def points_of(pool: np.ndarray, hashes: np.ndarray, name: str) -> Points:
     factor = np.where(varies, 1 / np.where(varies, spread, 1), 0).astype(np.float32)
     values -= mean.astype(np.float32)
     values *= factor
-    return Points(values, order, mean.astype(np.float32), factor)
+    return ImagePoints(values, order, mean.astype(np.float32), factor)
 
 
-def fit(
-    points: Points,
+def fit_clusters(
+    points: ImagePoints,
     count: int,
     seed: int,
     starts: int = STARTS,
@@ -290,7 +290,7 @@ def fit(
     return best
 
 
-def _by_size(points: Points, ids: np.ndarray, centres: np.ndarray) -> Clusters:
+def _by_size(points: ImagePoints, ids: np.ndarray, centres: np.ndarray) -> Clusters:
     """Number the clusters by size; of equal ones, the one of the earlier point is first."""
     sizes = np.bincount(ids, minlength=len(centres))
     first = np.full(len(centres), len(ids))
@@ -301,8 +301,8 @@ def _by_size(points: Points, ids: np.ndarray, centres: np.ndarray) -> Clusters:
     return Clusters(points, places[ids], np.asarray(centres)[ranked].astype(np.float64))
 
 
-def choose(
-    points: Points, seed: int, starts: int = STARTS, advance: Advance = lambda amount: None
+def choose_clusters(
+    points: ImagePoints, seed: int, starts: int = STARTS, advance: Advance = lambda amount: None
 ) -> tuple[Clusters, tuple[Tried, ...]]:
     """Try all `candidates`, and take the number with the largest silhouette; of equal ones, fewer.
 
@@ -310,11 +310,11 @@ def choose(
         The clusters of that number, and all that were tried.
 
     Raises:
-        ValueError: too few images, or those of `fit`.
+        ValueError: too few images, or those of `fit_clusters`.
     """
     best, tried = None, list[Tried]()
     for count in candidates(len(points)):
-        clusters = fit(points, count, seed, starts, advance)
+        clusters = fit_clusters(points, count, seed, starts, advance)
         score = silhouette(clusters)
         if best is None or score > max(each.silhouette for each in tried):
             best = clusters
@@ -361,7 +361,7 @@ def silhouette(clusters: Clusters) -> float:
         return float(silhouette_score(values, ids))
 
 
-def agreement(ids: np.ndarray, labels: np.ndarray) -> Agreement:
+def agreement_with(ids: np.ndarray, labels: np.ndarray) -> Agreement:
     """Compare clusters with labels.
 
     Args:

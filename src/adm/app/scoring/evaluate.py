@@ -10,15 +10,15 @@ import torch
 
 from adm.app.scoring.classes import class_scores
 from adm.app.scoring.extraction import DEFAULT, Extraction, FeatureSet, extract
-from adm.app.scoring.images import Opened, first, open_images, open_samples, resized
-from adm.app.scoring.manifest import described, label_counts, versions
+from adm.app.scoring.images import Opened, first, open_images, open_samples, resize_to
+from adm.app.scoring.manifest import label_counts, omit_labels, versions
 from adm.app.scoring.reference import (
     Reference,
     complete_reference,
     is_reference,
     load_reference,
     make_reference,
-    stored_statistics,
+    read_statistics,
 )
 from adm.app.scoring.report import Report
 from adm.app.scoring.scores import FLOAT16, USUAL, Score, scores, title
@@ -130,7 +130,7 @@ def evaluate(
     with shown(extraction.part("samples"), what, len(source)) as each:
         generated = extract(source, chosen, each)
     if options.unchanged and isinstance(samples, str | Path):
-        generated = replace(generated, stored=stored_statistics(str(samples), chosen))
+        generated = replace(generated, stored=read_statistics(str(samples), chosen))
     return report_on(generated, real, options, made=opened.made, devices=extraction.devices)
 
 
@@ -229,13 +229,13 @@ def at_size(source: Source, size: tuple[int, int] | None, resize: str | None) ->
             f"{source.name} has no images, and scores need at least 2; give more images"
         )
     own = source.shape[1:]
-    check_size(source.name, own, size, resize)
+    check_sizes(source.name, own, size, resize)
     if size is None or own == size or resize == "none":
         return source
-    return resized(source, size)
+    return resize_to(source, size)
 
 
-def check_size(
+def check_sizes(
     name: str, own: tuple[int, int], size: tuple[int, int] | None, resize: str | None
 ) -> None:
     """Raise the SettingError of `at_size` for images that may not exist yet.
@@ -268,7 +268,7 @@ def _manifest(
             "channels": generated.channels,
             "sha256": generated.digest,
             "labels": label_counts(generated.labels, generated.classes),
-            "made": described(made),
+            "made": omit_labels(made),
             "statistics": "of the images" if generated.stored is None else "as stored in the file",
         },
         "reference": {

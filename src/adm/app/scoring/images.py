@@ -125,7 +125,7 @@ def first(source: Source, count: int) -> Source:
     return replace(source, labels=source.labels[:count])
 
 
-def resized(source: Source, size: tuple[int, int]) -> Source:
+def resize_to(source: Source, size: tuple[int, int]) -> Source:
     """Resize images to (H, W) without cropping: bicubic, antialiased, rounded to nearest."""
 
     def at_size(images: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ def versions() -> dict[str, str]:
     return {**found, "python": platform.python_version()}
 
 
-def described(made: dict[str, Any] | None) -> dict[str, Any] | None:
+def omit_labels(made: dict[str, Any] | None) -> dict[str, Any] | None:
     """Return a sampling manifest without labels, which the report counts by class."""
     if made is None:
         return None

@@ -54,6 +54,19 @@ class NearestImages:
         """(N,) int64, indices of the samples: copies first, then by increasing distance."""
         return np.lexsort((self.distances[:, 0], self.equal == NONE))
 
+    def __str__(self) -> str:
+        flagged, copies = self.flagged, int((self.equal != NONE).sum())
+        text = (
+            f"{int(flagged.sum()):,} of {len(flagged):,} samples are flagged ({flagged.mean():.1%};"
+            f" {self.quantile:.1%} of new images would be). {copies:,} are exact copies."
+        )
+        if self.threshold:
+            return text
+        return (
+            f"{text} More than {self.quantile:.1%} of the training images are duplicates, so the "
+            "threshold is 0."
+        )
+
 
 # Seven parameters: the keyword-only ones are independent and have defaults.
 def nearest_images(
@@ -120,21 +133,6 @@ def equal_pixels(samples: np.ndarray, data: np.ndarray) -> np.ndarray:
     return np.array([first.get(row.tobytes(), NONE) for row in samples], np.int64)
 
 
-def summary(found: NearestImages) -> str:
-    """Describe how many samples are flagged, and how many of new images would be."""
-    flagged, copies = found.flagged, int((found.equal != NONE).sum())
-    text = (
-        f"{int(flagged.sum()):,} of {len(flagged):,} samples are flagged ({flagged.mean():.1%}; "
-        f"{found.quantile:.1%} of new images would be). {copies:,} are exact copies."
-    )
-    if found.threshold:
-        return text
-    return (
-        f"{text} More than {found.quantile:.1%} of the training images are duplicates, so the "
-        "threshold is 0."
-    )
-
-
 def _file_of(source: Source | None, index: int) -> str | None:
     """Return the location of an image's file, or None."""
     return None if source is None or source.path is None else source.path(index)
@@ -147,7 +145,7 @@ def _class_of(source: Source | None, index: int) -> str | None:
     return source.classes[int(source.labels[index])]
 
 
-def to_json(
+def nearest_to_json(
     found: NearestImages,
     features: str,
     samples: Source | None = None,
@@ -190,7 +188,7 @@ def to_json(
     }
 
 
-def picture(
+def draw_nearest(
     found: NearestImages, samples: Source, data: Source, count: int, features: str
 ) -> Image.Image:
     """Draw a row per sample: the sample, then its neighbours with distance, class and file.

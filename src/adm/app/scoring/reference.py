@@ -125,6 +125,28 @@ class Reference:
             return self.features == features.name
         return self.fingerprint == features.fingerprint
 
+    def check(self, features: Features) -> None:
+        """Raise ValueError unless it was made with these features."""
+        made = printable(short(self.features))
+        if not self.is_of(features):
+            if self.features != features.name:
+                raise ValueError(
+                    f"{self.name} was made with the features {made}, got {features.name}; open the "
+                    f"features {made} (a function or a classifier by its file), or make another "
+                    "reference"
+                )
+            raise ValueError(
+                f"{self.name} was made with other weights or preprocessing of {made} (fingerprint "
+                f"{printable(short(str(self.fingerprint)))}, got {features.fingerprint}); make the "
+                "reference again"
+            )
+        dim = len(self.statistics.mean)
+        if features.dim not in (None, dim):
+            raise ValueError(
+                f"{self.name} holds statistics of {dim} features and {features.name} has "
+                f"{features.dim}; make the reference again"
+            )
+
     def save(self, path: str | Path) -> None:
         """Write the file atomically; equal references give equal bytes.
 
@@ -176,7 +198,7 @@ def make_reference(
 
 def reference_of(real: FeatureSet, source: Source, images: int = IMAGES) -> Reference:
     """Return the reference of images whose features have been extracted."""
-    rows = stored_rows(real.count, images)
+    rows = rows_to_store(real.count, images)
     manifest = {
         "source": real.source,
         "count": real.count,
@@ -200,7 +222,7 @@ def reference_of(real: FeatureSet, source: Source, images: int = IMAGES) -> Refe
     )
 
 
-def stored_rows(count: int, images: int = IMAGES) -> np.ndarray:
+def rows_to_store(count: int, images: int = IMAGES) -> np.ndarray:
     """Return the (min(count, images),) indices to store: all, or a random subset, sorted.
 
     A regular stride would omit classes if labels alternate.
@@ -221,7 +243,7 @@ def complete_reference(
     Raises:
         ValueError: the reference is of other features, or an error of `extract`.
     """
-    check_features(reference, features)
+    reference.check(features)
     if not reference.missing:
         return reference
     images = reference.images
@@ -241,28 +263,6 @@ def complete_reference(
     return replace(reference, pool=pool, fingerprint=features.fingerprint)
 
 
-def check_features(reference: Reference, features: Features) -> None:
-    """Raise ValueError unless the reference is of these features."""
-    name, made = reference.name, printable(short(reference.features))
-    if not reference.is_of(features):
-        if reference.features != features.name:
-            raise ValueError(
-                f"{name} was made with the features {made}, got {features.name}; open the features "
-                f"{made} (a function or a classifier by its file), or make another reference"
-            )
-        raise ValueError(
-            f"{name} was made with other weights or preprocessing of {made} (fingerprint "
-            f"{printable(short(str(reference.fingerprint)))}, got {features.fingerprint}); make "
-            "the reference again"
-        )
-    dim = len(reference.statistics.mean)
-    if features.dim not in (None, dim):
-        raise ValueError(
-            f"{name} holds statistics of {dim} features and {features.name} has {features.dim}; "
-            "make the reference again"
-        )
-
-
 def is_reference(path: str | Path) -> bool:
     """Return whether this is an .npz file with `mu` and `sigma`.
 
@@ -275,7 +275,7 @@ def is_reference(path: str | Path) -> bool:
     return {*STATISTICS[0]} <= {*array_names(path)}
 
 
-def stored_statistics(
+def read_statistics(
     path: str | Path, features: Features
 ) -> tuple[Statistics, Statistics | None] | None:
     """Read the statistics of these features from an .npz file of samples; None without them.

@@ -66,10 +66,10 @@ class Report:
         table.add_column("95% interval", justify="right")
         for key, score in self.scores.items():
             table.add_row(
-                Text(printable(title(key, self.features))), formatted(score.value), _range(score)
+                Text(printable(title(key, self.features))), _number(score.value), _range(score)
             )
         console.print(table)
-        if any(formatted(value) for row in self.classes for value in _values(row)):
+        if any(_number(value) for row in self.classes for value in _values(row)):
             console.print(_class_table(self.classes, self.features))
         for warning in self.warnings:
             console.print(f"note: {printable(warning)}", highlight=False, markup=False, emoji=False)
@@ -113,7 +113,7 @@ class _Stored:
     manifest: dict[str, Any]
 
 
-def formatted(value: float | None) -> str:
+def _number(value: float | None) -> str:
     """Format a number with about four significant digits; None and NaN are empty."""
     if value is None or math.isnan(value):
         return ""
@@ -123,7 +123,7 @@ def formatted(value: float | None) -> str:
 
 def _range(score: Score) -> str:
     known = math.isfinite(score.low) and math.isfinite(score.high)
-    return f"{formatted(score.low)} to {formatted(score.high)}" if known else ""
+    return f"{_number(score.low)} to {_number(score.high)}" if known else ""
 
 
 def _count(count: int | None) -> str:
@@ -140,7 +140,7 @@ def _class_table(classes: Sequence[ClassScores], features: str) -> Table:
     for name in ("class", "samples", "real", "Fréchet distance", "precision", "recall"):
         table.add_column(name, justify="left" if name == "class" else "right")
     for row in classes[:CLASSES_SHOWN]:
-        numbers = map(formatted, _values(row))
+        numbers = map(_number, _values(row))
         table.add_row(Text(printable(row.name)), f"{row.generated:,}", f"{row.real:,}", *numbers)
     return table
 

@@ -16,7 +16,7 @@ from adm.app.scoring import (
     Reference,
     Report,
     Score,
-    check_size,
+    check_sizes,
     complete_reference,
     evaluate,
     load_reference,
@@ -25,7 +25,7 @@ from adm.app.scoring import (
     open_images,
 )
 from adm.app.scoring.extraction import DEFAULT, digest_of
-from adm.app.scoring.manifest import described
+from adm.app.scoring.manifest import omit_labels
 from adm.app.scoring.report import StoredScore
 from adm.cached import Cached
 from adm.data import Source
@@ -93,7 +93,7 @@ class Scoring:
             )
         for scorer in self.scorers:
             size = scorer.reference.size
-            check_size("the model", (shape[1], shape[2]), size, scorer.resize)
+            check_sizes("the model", (shape[1], shape[2]), size, scorer.resize)
             scored = shape if size is None or scorer.resize != "to-reference" else (shape[0], *size)
             scorer.features.extract(_noise(scored))  # raises early, before any sampling
         if self.judge is not None:
@@ -274,7 +274,7 @@ def _origin(report: Report) -> Any:
     manifest = report.manifest
     try:
         return (
-            described(manifest["generated"]["made"]),
+            manifest["generated"]["made"],
             manifest["features"],
             manifest["reference"].get("file_sha256"),
             manifest["seed"],
@@ -287,4 +287,4 @@ def _origin(report: Report) -> Any:
 def _expected_origin(scorer: Scorer, made: dict[str, Any] | None, seed: int) -> Any:
     features = {"name": scorer.features.name, "fingerprint": scorer.features.fingerprint}
     file = scorer.reference.manifest["file_sha256"]
-    return described(made), features, file, seed, scorer.resize
+    return omit_labels(made), features, file, seed, scorer.resize
