@@ -22,6 +22,7 @@ from adm.features.function import function_features
 from adm.features.inception import inception_features
 from adm.models.paths import SHIPPED
 from adm.shown import shown
+from adm.spec import SettingError
 
 PUBLISHED = ("inception", "efficientnet-lite0", "dinov2", *NETWORKS)
 
@@ -91,14 +92,16 @@ def recorded_features(name: str, place: str, device: torch.device | str = "cpu")
         place: the file, for the error.
 
     Raises:
-        ValueError: they do not come with this package, or a package or its weights are missing.
+        SettingError: they do not come with this package.
+        ValueError: a package or its weights are missing.
     """
     opener = table().get(name)
     if opener is None:
-        raise ValueError(
-            f"{place} was made with the features {shown(name)}, which do not come with this "
-            "package, and no file names code to run or a model to open; pass "
-            "features='MODULE:FUNCTION', FILE.py:FUNCTION or the file of a classifier, the one "
-            "that it was made with, whose fingerprint is compared"
+        raise SettingError(
+            "features",
+            f"given, since {place} was made with the features {shown(name)}, which do not come "
+            "with this package, and no file names code to run or a model to open",
+            cure="give {features=MODULE:FUNCTION}, FILE.py:FUNCTION or the file of a classifier: "
+            "those that it was made with",
         )
     return opener(device)

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -80,7 +80,7 @@ def with_cache(
     """
     devices, given = extraction.devices, extraction.work
     if given is not None:
-        with _held(given, devices):
+        with devices.holding(given):
             yield extraction
         return
     work = _of_user(compared) if out is None else out.with_name(f".{out.name}.work")
@@ -88,24 +88,12 @@ def with_cache(
         yield extraction
         return
     try:
-        with _held(work, devices):
+        with devices.holding(work):
             yield replace(extraction, work=work)
             devices.once(lambda: shutil.rmtree(work, ignore_errors=True))
     except BaseException:
         _remove_empty(work)
         raise
-
-
-@contextmanager
-def _held(folder: Path, devices: "Devices") -> Iterator[None]:
-    from adm.store.locks import InUse
-
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(devices.holding(folder))
-        except InUse as error:
-            raise InUse(f"{error} by --work") from None
-        yield
 
 
 def _of_user(compared: Sequence[object]) -> Path:
