@@ -270,7 +270,7 @@ def test_a_full_disk_is_said_to_be_full(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(np, "savez", full)
+    monkeypatch.setattr("adm.store.parts.write_npz", full)
     given = Extraction(work=work and tmp_path / work)
     with pytest.raises((ValueError, OSError), match=cure):
         extract(spots(12), blocks(), given)

@@ -22,7 +22,7 @@ from adm.app.study.scoring import Scorer, Scoring, cached_reference
 from adm.app.study.study import Axis, Point, Study, axis, balanced, sample_point
 from adm.cached import Cached
 from adm.features import Extracted
-from adm.features.contract import guarded
+from adm.features.contract import make_features
 from adm.generation import blocks as blocks_module
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.folder import images_of
@@ -372,7 +372,7 @@ def test_what_cannot_be_scored_is_refused_before_sampling(
 
     larger = tiny.classifier("noised=false", "data.size=16,16", "classifier.size=16,16")
     judge = load_classifier(tiny.model(files / "other.safetensors", larger))
-    features, colour = blocks(), guarded("colour", 3, extract, "1", "cpu")
+    features, colour = blocks(), make_features("colour", 3, extract, "1", "cpu")
     small = make_reference(spots(40, size=12), features)
     rgb = make_reference(spots(40, channels=3), colour)
     for chosen, cure in (
