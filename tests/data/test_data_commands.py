@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from adm.app.cli.data import data
-from adm.app.cli.inspected import MOST_LISTED
+from adm.app.cli.data import MOST_LISTED, data
 from adm.data import open_source
 
 LIGHT = """

@@ -263,8 +263,8 @@ def test_what_follows_an_image_left_out_moves_forward_and_keeps_its_number(
     [
         ({"format": "gif"}, "format must be png, jpeg, webp, original, got 'gif'"),
         ({"shard_size": 0}, "shard_size must be at least 1"),
-        ({"channels": 4, "format": "jpeg"}, "JPEG has no alpha channel"),
-        ({"size": (8, 8), "format": "original"}, "leave size and channels out"),
+        ({"channels": 4, "format": "jpeg"}, "channels must be 1 or 3 for JPEG"),
+        ({"size": (8, 8), "format": "original"}, "format must be png, jpeg or webp for a size"),
     ],
 )
 def test_settings_that_contradict_are_refused(settings: dict, message: str) -> None:

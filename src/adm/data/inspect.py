@@ -3,7 +3,7 @@
 import hashlib
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from itertools import accumulate
 from typing import Any, NamedTuple
@@ -13,14 +13,12 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from adm.data import pixels
-from adm.data.files import Files, upright_size
-from adm.data.source import CorruptImage, Source, streamed
+from adm.data.files import Files
+from adm.data.source import Source, streamed
 from adm.shown import count_of, shown_path
 
 SIDE = 64  # pixels of an example
-STRIP = 1 << 16  # pixels hashed at a time; as RGBA, they fit in a processor's cache
 EXAMPLES, CLASSES_SHOWN = 12, 40  # examples of a class, classes that have any
-Advance = Callable[[float], None]
 
 
 class Inspection(NamedTuple):
@@ -30,7 +28,7 @@ class Inspection(NamedTuple):
     size: tuple[int, int] | None  # (H, W), upright; None where it is broken
     kind: str  # such as "JPEG RGB", or "3 channels" of an array
     content: bytes  # hash of the encoded bytes
-    pixels: bytes  # hash of the pixels as they are displayed
+    pixels: bytes  # hash of the pixels that training reads: upright, of 8 bits, with alpha
     broken: str | None  # why it cannot be used
 
 
@@ -93,7 +91,9 @@ class Report:
         return asdict(self) | {"size_range": span and span._asdict()}
 
 
-def inspect(found: Source | Files, advance: Advance = lambda amount: None) -> Report:
+def inspect(
+    found: Source | Files, advance: Callable[[float], None] = lambda amount: None
+) -> Report:
     """Decode every image once.
 
     Args:
@@ -103,26 +103,28 @@ def inspect(found: Source | Files, advance: Advance = lambda amount: None) -> Re
     Returns:
         what there is; broken images are in it and raise nothing.
     """
-    inspect_one = _of_file(found) if isinstance(found, Files) else _of_array(found)
+
+    def inspect_one(index: int) -> Inspection:
+        return _file(found, index) if isinstance(found, Files) else _array(found, index)
+
     inspected: list[Inspection] = []
     for one in streamed(inspect_one, range(len(found))):
         inspected.append(one)
         advance(1)
     labels = found.labels.tolist()
     counts = torch.bincount(found.labels, minlength=len(found.classes)).tolist()
-    sound = [one for one in inspected if one.size is not None]
-    files = _groups(inspected, lambda one: one.content)
+    files = _groups(one.content for one in inspected)
     pictures = [
         group
-        for group in _groups(inspected, lambda one: one.pixels)
+        for group in _groups(one.pixels for one in inspected)
         if len({inspected[index].content for index in group}) > 1
     ]
     return Report(
         name=found.name,
         images=len(found),
         classes=dict(zip(found.classes, counts, strict=True)),
-        sizes=_counted(f"{one.size[0]}x{one.size[1]}" for one in sound if one.size),
-        kinds=_counted(one.kind for one in sound),
+        sizes=_counted(f"{one.size[0]}x{one.size[1]}" for one in inspected if one.size),
+        kinds=_counted(one.kind for one in inspected if one.size),
         broken=[{"path": one.path, "reason": one.broken} for one in inspected if one.broken],
         same_files=[[inspected[index].path for index in group] for group in files],
         same_pixels=[[inspected[index].path for index in group] for group in pictures],
@@ -150,56 +152,40 @@ def examples(found: Source | Files) -> Tensor:
     return images
 
 
-def _of_file(files: Files) -> Callable[[int], Inspection]:
-    def inspect_one(index: int) -> Inspection:
-        path = files.path(index)
-        try:
-            with files.open(index) as stream:
-                content = hashlib.blake2b(stream.read()).digest()
-            with files.picture(index) as picture:
-                size, kind = upright_size(picture), f"{picture.format} {picture.mode}"
-                displayed = _hash_as_displayed(picture)
-        except (ValueError, OSError) as error:
-            return Inspection(path, None, "", b"", b"", shown_path(error))
-        return Inspection(path, size, kind, content, displayed, None)
-
-    return inspect_one
-
-
-def _hash_as_displayed(picture: Image.Image) -> bytes:
-    """Hash of the pixels that training reads: upright, without palette, of 8 bits, with alpha."""
-    ImageOps.exif_transpose(picture, in_place=True)
-    wide, high = picture.size
-    found = hashlib.blake2b(f"{wide}x{high}".encode())
-    rows = max(1, STRIP // wide)
-    for top in range(0, high, rows):
-        strip = picture.crop((0, top, wide, min(high, top + rows)))
-        found.update(pixels.with_channels(strip, 4).tobytes())
-    return found.digest()
+def _file(files: Files, index: int) -> Inspection:
+    path = files.path(index)
+    try:
+        with files.open(index) as stream:
+            content = hashlib.blake2b(stream.read()).digest()
+        with files.picture(index) as picture:
+            kind = f"{picture.format} {picture.mode}"
+            ImageOps.exif_transpose(picture, in_place=True)
+            size = picture.height, picture.width
+            levels = hashlib.blake2b(str(size).encode())
+            levels.update(pixels.with_channels(picture, 4).tobytes())
+    except (ValueError, OSError) as error:
+        return Inspection(path, None, "", b"", b"", shown_path(error))
+    return Inspection(path, size, kind, content, levels.digest(), None)
 
 
-def _of_array(source: Source) -> Callable[[int], Inspection]:
-    def inspect_one(index: int) -> Inspection:
-        image = source.read(index)
-        channels, height, width = image.shape
-        content = hashlib.blake2b(image.contiguous().numpy().tobytes()).digest()
-        path = f"{source.name}, image {index}"
-        kind = count_of(channels, "channel")
-        return Inspection(path, (height, width), kind, content, content, None)
-
-    return inspect_one
+def _array(source: Source, index: int) -> Inspection:
+    image = source.read(index)
+    channels, height, width = image.shape
+    content = hashlib.blake2b(image.contiguous().numpy().tobytes()).digest()
+    path, kind = f"{source.name}, image {index}", count_of(channels, "channel")
+    return Inspection(path, (height, width), kind, content, content, None)
 
 
-def _groups(inspected: Sequence[Inspection], key: Callable[[Inspection], bytes]) -> list[list[int]]:
-    """Groups of indices of intact images that are alike, each of two or more."""
-    found: defaultdict[bytes, list[int]] = defaultdict(list)
-    for index, one in enumerate(inspected):
-        if one.size is not None:
-            found[key(one)].append(index)
-    return [group for group in found.values() if len(group) > 1]
+def _groups(keys: Iterable[bytes]) -> list[list[int]]:
+    """Groups of indices of equal keys, each of two or more; an empty key is like no other."""
+    indices: defaultdict[bytes, list[int]] = defaultdict(list)
+    for index, key in enumerate(keys):
+        if key:
+            indices[key].append(index)
+    return [group for group in indices.values() if len(group) > 1]
 
 
-def _counted(values: Any) -> dict[str, int]:
+def _counted(values: Iterable[str]) -> dict[str, int]:
     return dict(Counter(values).most_common())
 
 
@@ -217,7 +203,7 @@ def _example(found: Source | Files, index: int) -> Image.Image | None:
                 ImageOps.exif_transpose(picture, in_place=True)
                 return pixels.cover(pixels.with_channels(picture, 3), (SIDE, SIDE))
         image = found.read(index)
-        shown = image if image.shape[0] in pixels.MODES else image[:1]
-        return pixels.cover(pixels.with_channels(pixels.to_picture(shown), 3), (SIDE, SIDE))
-    except (CorruptImage, ValueError):
+        drawn = image if image.shape[0] in pixels.MODES else image[:1]
+        return pixels.cover(pixels.with_channels(pixels.to_picture(drawn), 3), (SIDE, SIDE))
+    except ValueError:
         return None

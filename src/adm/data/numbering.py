@@ -8,7 +8,6 @@ import os
 import re
 from dataclasses import replace
 from functools import partial
-from typing import overload
 
 import numpy as np
 import torch
@@ -17,8 +16,8 @@ from adm.data.files import Files
 from adm.data.labels import NO_LABELS, SPLITS, by_list, of_one_class, restricted
 from adm.data.lists import LISTS, pairs_of
 from adm.data.naming import at_home
-from adm.data.source import NoSplit, Source
-from adm.data.split import subset
+from adm.data.source import NoSplit
+from adm.data.split import Images, subset
 from adm.shown import shown_path
 
 NUMBERED = re.compile(rf"({'|'.join(SPLITS)})/(0|[1-9][0-9]{{0,15}})")
@@ -42,11 +41,7 @@ def is_by_number(rule: str | None) -> bool:
     return bool(pairs) and NUMBERED.fullmatch(pairs[0][0]) is not None
 
 
-@overload
-def by_number(found: Source, rule: str | None, split: str) -> Source: ...
-@overload
-def by_number(found: Files, rule: str | None, split: str) -> Files: ...
-def by_number(found: Source | Files, rule: str | None, split: str) -> Source | Files:
+def by_number(found: Images, rule: str | None, split: str) -> Images:
     """Label images by a list that calls them by number, or put all in one class.
 
     Images of this split that are not in the list are left out. The classes are those of the whole
@@ -85,19 +80,11 @@ def by_number(found: Source | Files, rule: str | None, split: str) -> Source | F
             f"{place}: the list of labels has no image of the {split} split; add some, as "
             f"{numbered_name(split, 17)}"
         )
-    kept, labels = labelled.used, torch.from_numpy(labelled.labels)
-    if isinstance(found, Source):
-        named = replace(found, classes=labelled.classes, listed=partial(numbered_name, split))
-        return replace(subset(named, np.array(kept), found.name), labels=labels)
-    return Files(
-        found.name,
-        labelled.classes,
-        labels,
-        lambda index: found.open(kept[index]),
-        lambda index: found.path(kept[index]),
-        left_out=labelled.left_out,
-        listed=lambda index: numbered_name(split, kept[index]),
-    )
+    named = replace(found, classes=labelled.classes, listed=partial(numbered_name, split))
+    labels = {"labels": torch.from_numpy(labelled.labels)}
+    if isinstance(found, Files):
+        labels["left_out"] = labelled.left_out
+    return replace(subset(named, np.array(labelled.used), found.name), **labels)
 
 
 def _nothing(name: str) -> None:

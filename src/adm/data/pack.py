@@ -11,9 +11,10 @@ from typing import NamedTuple
 from adm.cached import Cached
 from adm.data import pixels
 from adm.data.arrays import fitted
-from adm.data.files import Files, decoded
+from adm.data.files import RGB, Files, decoded
 from adm.data.labels import CLASSES_FILE
 from adm.data.source import CorruptImage, Source, streamed
+from adm.spec import SettingError
 from adm.store.files import new_file, write_text
 from adm.store.hashes import sha256_of
 from adm.store.locks import locked
@@ -36,8 +37,6 @@ EXTENSION_OF = {
     "BMP": "bmp",
     "TIFF": "tif",
 }
-RGB = 3
-Advance = Callable[[float], None]
 
 
 @dataclass(frozen=True)
@@ -58,20 +57,32 @@ class Packing:
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS:
-            raise ValueError(f"format must be {', '.join(FORMATS)}, got {self.format!r}")
+            raise SettingError("format", ", ".join(FORMATS), self.format)
         if self.shard_size < 1:
-            raise ValueError(f"shard_size must be at least 1, got {self.shard_size}")
+            raise SettingError("shard_size", "at least 1", self.shard_size)
         if self.channels == 4 and self.format == "jpeg":
-            raise ValueError("JPEG has no alpha channel; give format png or webp, or 3 channels")
+            raise SettingError("channels", "1 or 3 for JPEG, which has no alpha", 4)
         if self.format == ORIGINAL and not self.size == self.channels is None:
-            raise ValueError("format original copies files unchanged; leave size and channels out")
+            cure = "leave {size} and {channels} out"
+            raise SettingError(
+                "format", "png, jpeg or webp with a size or channels", ORIGINAL, cure
+            )
 
 
 class Packed(NamedTuple):
+    """What was written.
+
+    Attributes:
+        shards: how many there are.
+        kept: how many of them an earlier run has written.
+        images: how many this run has written.
+        skipped: paths of the corrupt images.
+    """
+
     shards: int
-    kept: int  # of the shards, written by an earlier run
-    images: int  # written by this run
-    skipped: list[str]  # paths of corrupt images
+    kept: int
+    images: int
+    skipped: list[str]
 
 
 class Encoded(NamedTuple):
@@ -86,7 +97,7 @@ def pack(
     *,
     split: str = "train",
     skip_corrupt: bool = False,
-    advance: Advance = lambda amount: None,
+    advance: Callable[[float], None] = lambda amount: None,
 ) -> Packed:
     """Write `{split}-000000.tar` and so on, and `classes.json`, into a folder.
 
@@ -109,34 +120,39 @@ def pack(
     encode = _original(found) if packing.format == ORIGINAL else _encoder(found, packing)
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file, and shards need a folder; choose another out=...")
-    attempt = _skipping(encode) if skip_corrupt else encode
+
+    def attempt(index: int) -> Encoded | CorruptImage:
+        try:
+            return encode(index)
+        except CorruptImage as error:
+            if not skip_corrupt:
+                raise
+            return error
+
+    kept, images, skipped, labels = 0, 0, list[str](), found.labels.tolist()
+    indices = range(len(found))
+    starts = indices[:: packing.shard_size]
     with locked(out):
         _claim(out, found, packing, split)
-        return _write(out, found, packing, split, attempt, advance)
-
-
-def _write(
-    out: Path,
-    found: Source | Files,
-    packing: Packing,
-    split: str,
-    attempt: Callable[[int], Encoded | CorruptImage],
-    advance: Advance,
-) -> Packed:
-    """Write the shards that are missing."""
-    kept, images, skipped, labels = 0, 0, list[str](), found.labels.tolist()
-    shards = -(-len(found) // packing.shard_size)
-    for number in range(shards):
-        indices = range(len(found))[number * packing.shard_size :][: packing.shard_size]
-        target = out / f"{split}-{number:06d}.tar"
-        if target.is_file():
-            kept += 1
-            advance(Cached(len(indices)))
-            continue
-        corrupt = _write_shard(target, indices, attempt, labels, advance)
-        images += len(indices) - len(corrupt)
-        skipped += [error.path for error in corrupt]
-    return Packed(shards, kept, images, skipped)
+        for number, start in enumerate(starts):
+            own, target = indices[start:][: packing.shard_size], out / f"{split}-{number:06d}.tar"
+            if target.is_file():
+                kept += 1
+                advance(Cached(len(own)))
+                continue
+            with (
+                new_file(target) as part,
+                tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as archive,
+            ):
+                for index, made in zip(own, streamed(attempt, own), strict=True):
+                    advance(1)
+                    if isinstance(made, CorruptImage):
+                        skipped.append(made.path)
+                        continue
+                    images += 1
+                    _add(archive, f"{index:09d}.{made.extension}", made.content)
+                    _add(archive, f"{index:09d}.cls", str(labels[index]).encode())
+    return Packed(len(starts), kept, images, skipped)
 
 
 def _encoder(found: Source | Files, packing: Packing) -> Callable[[int], Encoded]:
@@ -170,18 +186,6 @@ def _original(found: Source | Files) -> Callable[[int], Encoded]:
     return encode
 
 
-def _skipping(encode: Callable[[int], Encoded]) -> Callable[[int], Encoded | CorruptImage]:
-    """Return CorruptImage instead of raising it."""
-
-    def attempt(index: int) -> Encoded | CorruptImage:
-        try:
-            return encode(index)
-        except CorruptImage as error:
-            return error
-
-    return attempt
-
-
 def _claim(out: Path, found: Source | Files, packing: Packing, split: str) -> None:
     """Record what the folder contains, or raise ValueError if it contains something else."""
     labels = sha256_of(found.labels.numpy().tobytes())
@@ -195,26 +199,6 @@ def _claim(out: Path, found: Source | Files, packing: Packing, split: str) -> No
             raise ValueError(
                 f"{file} tells of other data or settings; give another folder, or remove this one"
             )
-
-
-def _write_shard(
-    target: Path,
-    indices: range,
-    attempt: Callable[[int], Encoded | CorruptImage],
-    labels: list[int],
-    advance: Advance,
-) -> list[CorruptImage]:
-    """Write one archive atomically; return the errors of images that were skipped."""
-    corrupt: list[CorruptImage] = []
-    with new_file(target) as part, tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as archive:
-        for index, made in zip(indices, streamed(attempt, indices), strict=True):
-            advance(1)
-            if isinstance(made, CorruptImage):
-                corrupt.append(made)
-                continue
-            _add(archive, f"{index:09d}.{made.extension}", made.content)
-            _add(archive, f"{index:09d}.cls", str(labels[index]).encode())
-    return corrupt
 
 
 def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:

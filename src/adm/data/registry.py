@@ -24,6 +24,7 @@ from adm.data.numbering import by_number, is_list
 from adm.data.pixels import MAX_PIXELS
 from adm.data.source import NoSplit, Source
 from adm.shown import LONGEST_PATH, shown, shown_path
+from adm.spec import SettingError
 
 BUILTIN = ("fashion-mnist", "digits")  # data at a place of their own, which no spec names
 FORMS = (
@@ -80,10 +81,7 @@ def at_one_size(
 ) -> Source:
     """Decode data of `find`, at one size; the arguments and errors are those of `open_source`."""
     if size is not None and (min(size) < 1 or math.prod(size) > MAX_PIXELS):
-        raise ValueError(
-            f"size must be (H, W) of at least 1x1 and at most {MAX_PIXELS} pixels, got "
-            f"{shown(size)}"
-        )
+        raise SettingError("size", f"(H, W), from 1x1 to {MAX_PIXELS} pixels", size)
     if isinstance(found, Source):
         return fitted(found, size, channels)
     return decoded(found, size, RGB if channels is None else channels, skip_corrupt=skip_corrupt)
@@ -98,16 +96,13 @@ def find(
         ValueError: no such data, split or labels.
     """
     if split not in SPLITS:
-        raise ValueError(f"split must be {' or '.join(SPLITS)}, got {shown(split)}")
+        raise SettingError("split", " or ".join(SPLITS), split)
     if not spec:
         raise ValueError(f"the data spec is empty; give {FORMS}, or . for the current folder")
     name, _, place = spec.partition(":")
     if name in NAMED:
         if labels not in (None, NO_LABELS) and not is_list(labels):
-            raise ValueError(
-                f"{name} has its own labels, got {shown(labels)}; give a list {', '.join(LISTS)}, "
-                f"{NO_LABELS}, or leave labels out"
-            )
+            raise SettingError("labels", f"a list {', '.join(LISTS)}, or {NO_LABELS}", labels)
         return by_number(NAMED[name](place, split), labels, split)
     if name in SCHEMES or spec.endswith(".tar"):
         return _tar_files(spec, split, labels, cache)
@@ -203,9 +198,9 @@ def _arrays(path: Path, split: str, labels: str | None) -> Source:
     if labels == NO_LABELS or is_list(labels):
         return by_number(read_arrays(path), labels, split)
     if labels is not None and not labels.endswith(".npy"):
-        raise ValueError(
-            f"the labels of {shown_path(path)} must be an .npy file of integers (N,), a list "
-            f"{', '.join(LISTS)}, or {NO_LABELS}, got {shown(labels)}; give one"
+        lists = ", ".join(LISTS)
+        raise SettingError(
+            "labels", f"an .npy file of integers (N,), a list {lists}, or {NO_LABELS}", labels
         )
     numbers = None if labels is None else at_home(labels)
     return by_number(read_arrays(path, numbers), None, split)

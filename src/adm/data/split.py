@@ -1,17 +1,22 @@
 """Seed, position in a shuffled stream -> index; Source -> training Source, validation Source."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
+from adm.data.files import Files
 from adm.data.source import Source
 from adm.shown import count_of
+from adm.spec import SettingError
 
 ORDER = [0, 0, 0, 1]  # start of the random stream, far from those of other uses of the same key
 PASSES_KEPT = 4  # cached permutations: training and validation, each with a batch across two passes
 INCREMENT = 0x9E3779B97F4A7C15  # 2^64 / golden ratio, as in SplitMix64
+Images = TypeVar("Images", Source, Files)
 MIXES = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 
 
@@ -58,10 +63,8 @@ def held_out(source: Source, part: float, seed: int = 0) -> tuple[Source, Source
     """
     total = len(source)
     if not 0 < part < total or (part >= 1 and part != int(part)):
-        raise ValueError(
-            f"cannot hold out {part:g} of {count_of(total, 'image')}; give a fraction below 1, or "
-            f"an integer from 1 to {total - 1}"
-        )
+        expected = f"a fraction below 1, or an integer from 1 to {total - 1}"
+        raise SettingError("hold_out", expected, part)
     hashes = _hashes(total, seed)
     held = np.zeros(total, bool)
     if part < 1:
@@ -69,35 +72,32 @@ def held_out(source: Source, part: float, seed: int = 0) -> tuple[Source, Source
     else:
         held[np.argsort(hashes, kind="stable")[: int(part)]] = True
     if held.all() or not held.any():
-        raise ValueError(
-            f"a fraction of {part:g} of {count_of(total, 'image')} holds out {held.sum()}; give a "
-            f"number, such as {max(1, total // 10)}"
-        )
+        cure = f"give a number, such as {max(1, total // 10)}"
+        raise SettingError("hold_out", f"a part of {count_of(total, 'image')}", part, cure)
     training, validation = (np.flatnonzero(side) for side in (~held, held))
     return subset(source, training, source.name), subset(
         source, validation, f"{source.name}, held out"
     )
 
 
-def subset(source: Source, indices: np.ndarray, name: str) -> Source:
-    """A source of the images at `indices` (M,), in that order, with all classes."""
+def subset(found: Images, indices: np.ndarray, name: str) -> Images:
+    """The images at `indices` (M,), in that order, with all classes."""
     kept = indices.tolist()
-    crop, read_many, path, open_ = source.crop, source.read_many, source.path, source.open
-    listed = source.listed
-    return replace(
-        source,
-        name=name,
-        labels=source.labels[torch.from_numpy(indices)],
-        read=lambda index: source.read(kept[index]),
-        crop=None if crop is None else lambda index, place: crop(kept[index], place),
-        read_many=None
-        if read_many is None
-        else lambda chosen: read_many([kept[index] for index in chosen]),
-        path=None if path is None else lambda index: path(kept[index]),
-        open=None if open_ is None else lambda index: open_(kept[index]),
-        skipped=[],
-        listed=None if listed is None else lambda index: listed(kept[index]),
-    )
+
+    def moved(read: Callable[..., Any] | None) -> Callable[..., Any] | None:
+        return None if read is None else lambda index, *more: read(kept[index], *more)
+
+    fields: dict[str, Any] = {
+        key: moved(getattr(found, key))
+        for key in ("read", "crop", "path", "open", "listed")
+        if hasattr(found, key)
+    }
+    if isinstance(found, Source):
+        many = found.read_many
+        fields["skipped"] = []
+        if many is not None:
+            fields["read_many"] = lambda chosen: many([kept[index] for index in chosen])
+    return replace(found, name=name, labels=found.labels[torch.from_numpy(indices)], **fields)
 
 
 def _hashes(total: int, seed: int) -> np.ndarray:

@@ -1,16 +1,25 @@
 """adm data inspect SPEC -> Report; adm data pack SPEC --out DIR -> WebDataset shards."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from adm.app.cli import VERBS, inspected, lists, places
+from adm.app.cli import VERBS, lists, places
 from adm.app.cli.output import OUT, AsJson, say, show
 from adm.app.cli.progress import progress
+from adm.shown import count_of
+from adm.store.files import new_file, write_text
 
-if TYPE_CHECKING:
-    pass
+if TYPE_CHECKING:  # the help needs no torch, nor do the imports of this module
+    from torch import Tensor
+
+    from adm.data.inspect import Report
+
+MOST_LISTED = 40  # entries printed of each list; the JSON file has all
+BAR = 40  # characters
+FEW = 8  # sizes or formats printed
 
 EXAMPLES = """For example:
 
@@ -71,19 +80,19 @@ def inspect(
         places.file(sheet, "--sheet", "sheet.png")
     from adm.data import inspect as library
     from adm.data.registry import find
-    from adm.shown import count_of
 
     found = find(spec, split=split, labels=labels, cache=cache)
     for path in filter(None, (out, sheet)):
         path.parent.mkdir(parents=True, exist_ok=True)
     with progress(f"reading {found.name}", len(found), "images") as advance:
         report = library.inspect(found, advance)
-    show(report.to_json, as_json, lambda: inspected.show(report))
+    show(report.to_json, as_json, lambda: _show(report))
     if out is not None:
-        inspected.write(out, report, as_json)
+        write_text(out, json.dumps(report.to_json(), indent=2, ensure_ascii=False) + "\n")
+        say(f"{out}: the whole report", as_json)
     if sheet is not None:
         examples = library.examples(found)
-        inspected.draw(report, examples, sheet)
+        _draw(report, examples, sheet)
         classes = count_of(len(report.classes), "class", "classes")
         say(f"{sheet}: {len(examples)} of {classes}, a row each, in the order above", as_json)
 
@@ -146,7 +155,6 @@ def pack(
     places.resumable(out, "shards need")
     from adm.data import pack as library
     from adm.data.registry import find
-    from adm.shown import count_of
 
     packing = library.Packing(lists.height_and_width(size), channels, format, shard_size)
     found = find(spec, split=split, labels=labels, cache=cache)
@@ -154,10 +162,10 @@ def pack(
         done = library.pack(
             found, out, packing, split=split, skip_corrupt=skip_corrupt, advance=advance
         )
-    for path in done.skipped[: inspected.MOST_LISTED]:
+    for path in done.skipped[:MOST_LISTED]:
         say(f"skipped, broken: {path}")
-    if len(done.skipped) > inspected.MOST_LISTED:
-        say(f"and {len(done.skipped) - inspected.MOST_LISTED} more")
+    if len(done.skipped) > MOST_LISTED:
+        say(f"and {len(done.skipped) - MOST_LISTED} more")
     before = f", {done.kept} of them from an earlier run" if done.kept else ""
     shards = count_of(done.shards, f"{split} shard")
     say(f"{out}: {shards}{before}; {count_of(done.images, 'image')} written")
@@ -216,3 +224,70 @@ def emoji(
         counts = write_emoji(out, skin_tones=skin_tones, advance=advance)
     styles = ", ".join(f"{count:,} of {style}" for style, count in counts.items())
     say(f"{out}: {sum(counts.values()):,} images in train/ and test/: {styles}")
+
+
+def _draw(report: "Report", examples: "Tensor", out: Path) -> None:
+    """Draw (K, n, 3, H, W) uint8 to a PNG file: a row for each class, with its number of images."""
+    from adm.pictures import Row, sheet
+
+    rows = [
+        Row(f"{name}\n{count_of(count, 'image')}", list(images))
+        for (name, count), images in zip(report.classes.items(), examples, strict=False)
+    ]
+    total = count_of(len(report.classes), "class", "classes")
+    shown = f"{len(rows)} of {total}" if len(rows) < len(report.classes) else total
+    title = f"{report.name}: {count_of(report.images, 'image')}, {shown}"
+    with new_file(out) as part:
+        sheet(title, [("", examples.shape[1])], rows).save(part, "PNG")
+
+
+def _show(report: "Report") -> None:
+    classes = count_of(len(report.classes), "class", "classes")
+    print(f"{report.name}: {count_of(report.images, 'image')} of {classes}")
+    most = max(report.classes.values(), default=1) or 1
+    width = max(map(len, report.classes), default=0)
+    for name, count in list(report.classes.items())[:MOST_LISTED]:
+        print(f"  {name:{width}} {count:>9}  {'█' * round(BAR * count / most)}".rstrip())
+    _rest(len(report.classes), "class", "classes")
+    if report.left_out:
+        print(f"not in the list of labels: {report.left_out}")
+    _show_sizes(report)
+    print(f"formats: {_counts(report.kinds)}")
+    print(f"broken: {len(report.broken) or 'none'}")
+    for one in report.broken[:MOST_LISTED]:
+        print(f"  {one['reason']}")
+    _rest(len(report.broken), "broken image", "broken images")
+    for what, groups in (("files", report.same_files), ("pixels", report.same_pixels)):
+        again = sum(len(group) - 1 for group in groups)
+        print(f"duplicates, same {what}: {again or 'none'}")
+        for group in groups[:MOST_LISTED]:
+            print(f"  {' = '.join(group[:4])}{' = ...' if len(group) > 4 else ''}")
+        _rest(len(groups), "group", "groups")
+    if report.conflicts:
+        print(f"groups of duplicates with different labels: {report.conflicts}")
+
+
+def _show_sizes(report: "Report") -> None:
+    """Print the range of the sizes; the sizes themselves only if they are few."""
+    span = report.size_range
+    if span is None or span.different == 1:
+        print(f"sizes (HxW): {_counts(report.sizes)}")
+        return
+    print(
+        f"sizes (HxW): {span.different} different; by area, the smallest is {span.min}, the median "
+        f"{span.median} and the largest {span.max}"
+    )
+    if span.different <= FEW:
+        print(f"  {_counts(report.sizes)}")
+
+
+def _counts(counts: dict[str, int]) -> str:
+    listed = ", ".join(f"{name}: {count}" for name, count in list(counts.items())[:FEW])
+    more = f", and {len(counts) - FEW} more" if len(counts) > FEW else ""
+    return f"{listed or 'none'}{more}"
+
+
+def _rest(count: int, one: str, more: str) -> None:
+    if count > MOST_LISTED:
+        rest = count_of(count - MOST_LISTED, f"more {one}", f"more {more}")
+        print(f"  ... and {rest}; --out FILE.json has the whole list")
