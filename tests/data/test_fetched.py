@@ -62,8 +62,7 @@ def serve(handler: type[Handler], head: dict[str, str], body: bytes) -> None:
 
 
 def kept(cache: Path) -> list[str]:
-    """The files of a cache that are not hidden; locks are."""
-    return sorted(path.name for path in cache.rglob("[!.]*") if path.is_file())
+    return sorted(path.name for path in cache.rglob("*") if path.is_file())
 
 
 def test_shards_by_address_are_what_they_are_on_disk(tmp_path: Path, server) -> None:

@@ -102,7 +102,7 @@ def test_a_batch_is_converted_and_padded_as_its_images_are(
 
 
 def test_sources_with_labels_of_their_own_take_none(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"digits has its own labels, got 'prefix'; .* none"):
+    with pytest.raises(ValueError, match=r"labels must be .* got 'prefix'; digits has its own"):
         open_source("digits", labels="prefix")
 
 

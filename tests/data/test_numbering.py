@@ -71,7 +71,7 @@ def test_other_names_are_refused(greys: str, tmp_path: Path, row: str, message: 
 
 
 def test_another_rule_is_refused_with_the_cure(greys: str) -> None:
-    with pytest.raises(ValueError, match=r"got 'prefix'; give a list \.csv, .*, none, or"):
+    with pytest.raises(ValueError, match=r"labels must be a list .*, got 'prefix'; greys has"):
         open_source(greys, labels="prefix")
     with pytest.raises(ValueError, match=r"list of labels no\.csv does not exist"):
         open_source(greys, labels="no.csv")

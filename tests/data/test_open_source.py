@@ -146,7 +146,7 @@ def test_an_empty_name_is_not_the_current_folder() -> None:
     [
         ({"split": "val"}, "split must be train or test, got 'val'"),
         ({"split": "test"}, r"set\.npz has no test split; give the file of those"),
-        ({"size": (0, 4)}, r"size must be \(H, W\) of at least 1x1 .*, got \(0, 4\)"),
+        ({"size": (0, 4)}, r"size must be \(H, W\), .* got \(0, 4\)"),
         ({"channels": 2}, "channels must be 1 .grey., 3 .RGB. or 4 .RGBA., got 2"),
         ({"channels": 0}, "channels must be 1 .grey., 3 .RGB. or 4 .RGBA., got 0"),
     ],

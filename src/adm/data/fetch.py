@@ -8,12 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from filelock import FileLock
-
 from adm.extras import installing
 from adm.shown import printable, shown_path
 from adm.store.files import new_file, user_cache
 from adm.store.hashes import sha256_of
+from adm.store.locks import locked
 
 SCHEMES = ("http", "https")
 ABSENT = (403, 404, 410)  # HTTP statuses of a file that does not exist
@@ -22,6 +21,7 @@ LONGEST_NAME = 200  # bytes of the name of a file, to stay within file system li
 MAX_BYTES = 1 << 36  # of one file; a larger one is more likely a wrong address than a shard
 PIECE = 1 << 20  # bytes
 TIMEOUT_SECONDS = 30.0  # without any byte
+WAIT_SECONDS = 86_400.0  # for another process that downloads the same file
 QUIET_SECONDS = 10.0  # between two lines of progress
 HASH = re.compile(r"(sha256=[0-9a-fA-F]{64}|md5=[0-9a-fA-F]{32})?")
 
@@ -59,10 +59,8 @@ def fetch(
     address, expected = _address(url)
     target = _place(address, cache or cache_folder())
     if not target.is_file():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(target.with_name(f".{target.name}.lock"))
         try:
-            with lock:
+            with locked(target.parent, f".{target.name}.fetch", wait_s=WAIT_SECONDS, of=target):
                 if not target.is_file():
                     _download(address, target, expected, check)
         except OSError as error:  # as are the errors of requests

@@ -145,4 +145,4 @@ def read_idx(path: Path) -> Tensor:
 
 
 def _is_of(name: str, split: str) -> bool:
-    return not name.startswith(".") and any(stem in name.lower() for stem in STEMS[split])
+    return any(stem in name.lower() for stem in STEMS[split])

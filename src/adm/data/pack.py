@@ -64,9 +64,7 @@ class Packing:
             raise SettingError("channels", "1 or 3 for JPEG, which has no alpha", 4)
         if self.format == ORIGINAL and not self.size == self.channels is None:
             cure = "leave {size} and {channels} out"
-            raise SettingError(
-                "format", "png, jpeg or webp with a size or channels", ORIGINAL, cure
-            )
+            raise SettingError("format", "png, jpeg or webp for a size", ORIGINAL, cure)
 
 
 class Packed(NamedTuple):

@@ -102,7 +102,8 @@ def find(
     name, _, place = spec.partition(":")
     if name in NAMED:
         if labels not in (None, NO_LABELS) and not is_list(labels):
-            raise SettingError("labels", f"a list {', '.join(LISTS)}, or {NO_LABELS}", labels)
+            expected = f"a list {', '.join(LISTS)}, or {NO_LABELS}"
+            raise SettingError("labels", expected, labels, f"{name} has its own labels")
         return by_number(NAMED[name](place, split), labels, split)
     if name in SCHEMES or spec.endswith(".tar"):
         return _tar_files(spec, split, labels, cache)
