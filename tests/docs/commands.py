@@ -1,0 +1,128 @@
+"""README.md, `--help` of every verb -> their quick commands, run in a shell as a reader would.
+
+    python tests/docs/commands.py --bin /path/to/environment/bin
+
+prints each command with its seconds, and exits with 1 if one failed. The programs are those of the
+other environment, outside of the checkout.
+"""
+
+import argparse
+import inspect
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from importlib import import_module
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from adm.app.cli import VERBS
+from docs import pages
+
+FENCED = re.compile(r"^```(?:|sh|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+EXAMPLES = re.compile(r"^( *)(?:Examples|For example):\n\n((?:\1 {4}.*\n|\n)+)", re.MULTILINE)
+COMMAND = re.compile(r"^(?:adm|torchrun|accelerate) ")
+# What is not run: it needs several devices, files that are not here, or minutes.
+NOT_RUN = re.compile(r"torchrun|accelerate|\.pt |imagenet|adm demo|--memory|data emoji|VERB")
+# Commands that contain a pattern -> options that they get, instead of the same options.
+SHORTER = (
+    (r"adm train", "--steps 4 --set train.batch_size=8 train.warmup_steps=1 watch.images=4"),
+    (r"adm train", "--set watch.validation_images=16"),
+    (r"--count [0-9]{3,}", "--count 20"),
+    (r"--sampler ancestral", "--steps 10"),
+    (r"adm sample runs/photos|adm upsample", "--steps 4"),
+    (r"adm upsample", "--count 4"),
+    (r"adm evaluate", "--resamples 20"),
+    (r"adm evaluate .* fashion-mnist", "--features fashion-judge"),
+    (r"adm sweep", "--count 20"),
+)
+
+
+def commands_of(page: Path) -> list[str]:
+    """Return the commands in the shell blocks of a page."""
+    blocks = FENCED.findall(page.read_text("utf-8"))
+    return [line for block in blocks for line in lines_of(block)]
+
+
+def examples_of(verb: str) -> list[str]:
+    """Return the commands in the help of a verb, and in that of its own verbs."""
+    text = inspect.getsource(import_module(f"adm.app.cli.{verb}"))
+    blocks = [found[2] for found in EXAMPLES.finditer(text)]
+    return [line for block in blocks for line in lines_of(textwrap.dedent(block))]
+
+
+def lines_of(block: str) -> list[str]:
+    """Return the commands of a block: without comments, and with continued lines joined."""
+    joined = re.sub(r"\s*\\+\n\s*", " ", block)
+    lines = (re.sub(r"(^|\s+)#.*$", "", line).strip() for line in joined.splitlines())
+    return [line for line in lines if COMMAND.match(line)]
+
+
+def shortened(command: str) -> str:
+    """Return a command with fewer steps and images."""
+    original = command
+    for pattern, options in SHORTER:
+        if not re.search(pattern, original):
+            continue
+        for option in re.findall(r"--[^-].*?(?=\s--|$)", options):
+            name = option.partition(" ")[0]
+            if name != "--set":  # whose settings add up
+                command = re.sub(rf" {name} [^-\s]\S*(?=\s|$)", "", command)
+            command += f" {option}"
+    return command
+
+
+def stories() -> dict[str, list[str]]:
+    """Return what is run, each in a folder of its own."""
+    helped = [line for verb in VERBS for line in examples_of(verb)]
+    shipped = [line for line in helped if re.match(r"adm (sample fashion|info|recipes|help)", line)]
+    return {
+        "README.md": [line for line in commands_of(pages.ROOT / "README.md") if runs(line)],
+        "--help": [line for line in shipped if runs(line) and " runs/" not in line],
+    }
+
+
+def runs(command: str) -> bool:
+    return not NOT_RUN.search(command)
+
+
+def play(command: str, folder: Path, programs: Path) -> bool:
+    """Run a command; print what became of it."""
+    short, started = shortened(command), time.monotonic()
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment["PATH"] = f"{programs}{os.pathsep}{environment['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euc", short],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    print(f"{time.monotonic() - started:6.1f} s  {short}", flush=True)
+    if done.returncode:
+        print(f"exit status {done.returncode}: {done.stdout}{done.stderr}", flush=True)
+    return done.returncode == 0
+
+
+def main() -> int:
+    reader = argparse.ArgumentParser()
+    reader.add_argument("--bin", type=Path, required=True, help="programs of the environment")
+    programs, failed = reader.parse_args().bin.absolute(), 0
+    for name, commands in stories().items():
+        with tempfile.TemporaryDirectory() as folder:
+            print(name)
+            failed += sum(not play(command, Path(folder), programs) for command in commands)
+    print(f"{failed} commands failed")
+    return min(failed, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
