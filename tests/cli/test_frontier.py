@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import tiny
 import torch
+from adm.generation.generate import block_of
 from cli.conftest import Adm
 from evaluation.stubs import spots, together
 
@@ -26,7 +27,6 @@ from adm.cached import Cached
 from adm.features import open_features
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.folder import images_of
-from adm.generation.generate import block_of
 from adm.generation.job import Job
 from adm.generation.manifest import read_manifest
 from adm.generation.pipeline import Pipeline

@@ -14,8 +14,8 @@ import torch
 from cli.conftest import Adm
 from evaluation.stubs import spots, together
 from PIL import Image
+from samples import save_images
 
-from adm.data.export import save_images
 from adm.pictures import Row
 from adm.processes import Devices
 from adm.store.files import write_json

@@ -12,6 +12,7 @@ import pytest
 import tiny
 import torch
 from evaluation.stubs import blocks, spots, taken, together
+from samples import save_images
 
 from adm.app.scoring import (
     Comparison,
@@ -31,7 +32,6 @@ from adm.app.scoring import (
 from adm.app.scoring.classes import class_scores
 from adm.app.scoring.manifest import label_counts
 from adm.data import Source, open_source
-from adm.data.export import save_images
 from adm.features import Features
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.folder import sample_into

@@ -7,73 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from adm.data.naming import ARCHIVE
-from adm.data.pixels import mode_of, to_picture
-from adm.shown import count_of
+from adm.data.pixels import to_picture
 from adm.store.arrays import Pieces, write_npz
-from adm.store.files import fsync, new_folder
+from adm.store.files import fsync
 
 UNLABELLED = "image"
 LONGEST_NAME = 40
 TOGETHER = 64  # images that are encoded at a time
-
-
-# Eight parameters: the first five are what the files hold, the others independent options.
-def save_images(
-    out: Path,
-    images: Tensor,
-    labels: Tensor | None,
-    classes: Sequence[str],
-    seeds: int | Sequence[int],
-    *,
-    indices: Sequence[int] | None = None,
-    notes: Sequence[str] | None = None,
-    replace: bool = False,
-) -> list[Path]:
-    """Write a folder of PNG files, such as `sneaker_seed0_000017.png`, and `samples.npz`.
-
-    The .npz has the released layout: `arr_0` uint8 (N, H, W, C) and, if there are labels, `arr_1`
-    int64 (N,). The same images give the same bytes, and the folder is written atomically.
-
-    Args:
-        out: the folder to create; absent or empty.
-        images: (N, C, H, W) uint8 with 1, 3 or 4 channels.
-        labels: (N,) integers, or None, for files named `image_...`.
-        classes: the name of each label; file names contain it with unsafe characters replaced.
-        seeds: one for all images, or one for each.
-        indices: global number of each image; 0..N - 1 by default.
-        notes: a word for each image, such as `scale4`, that follows the class in its file name.
-        replace: replace an existing folder once the new one is complete.
-
-    Returns:
-        The paths of the PNG files, in the order of the images.
-
-    Raises:
-        ValueError: images, labels, seeds or indices that do not fit each other.
-        FileExistsError: `out` is a file, or contains files and `replace` is not set.
-    """
-    _check_images(images)
-    names = file_names(len(images), labels, classes, seeds, indices, notes)
-    with new_folder(out, replace) as folder:
-        write_images(folder, images, labels, names)
-    return [out / name for name in names]
-
-
-def write_images(folder: Path, images: Tensor, labels: Tensor | None, names: Sequence[str]) -> None:
-    """Write the files of `save_images` into a folder, which may hold others.
-
-    Args:
-        images, labels: see `save_images`.
-        names: of the PNG files, as `file_names` gives them.
-
-    Raises:
-        ValueError: images of another type or shape.
-    """
-    _check_images(images)
-    write_parts(folder, tuple(images.shape), images.split(TOGETHER), labels, names)
 
 
 def write_parts(
@@ -85,10 +28,13 @@ def write_parts(
 ) -> None:
     """Write PNG files and `samples.npz` part by part, so that one part is in memory at a time.
 
+    The .npz has the released layout: `arr_0` uint8 (N, H, W, C) and, if there are labels, `arr_1`
+    int64 (N,). The same images give the same bytes.
+
     Args:
         shape: (N, C, H, W) of all images.
         parts: (B, C, H, W) uint8 each, together N images.
-        labels: see `save_images`.
+        labels: (N,) integers.
         names: of the PNG files; None for no such files, because PNG cannot hold the images.
     """
     folder.mkdir(exist_ok=True)
@@ -135,55 +81,25 @@ def safe_names(classes: Sequence[str]) -> list[str]:
     ]
 
 
-def _check_images(images: Tensor) -> None:
-    if images.dtype != torch.uint8 or images.ndim != 4 or not images.numel():
-        raise ValueError(
-            f"images are {images.dtype} {tuple(images.shape)}, expected uint8 (N, C, H, W), N > 0; "
-            "convert floats with adm.images.to_uint8"
-        )
-    mode_of(images.shape[1])
+def file_names(count: int, labels: Tensor | None, classes: Sequence[str], seed: int) -> list[str]:
+    """Return the names of PNG files, such as `sneaker_seed0_000017.png`.
 
-
-def file_names(
-    count: int,
-    labels: Tensor | None,
-    classes: Sequence[str],
-    seeds: int | Sequence[int],
-    indices: Sequence[int] | None = None,
-    notes: Sequence[str] | None = None,
-) -> list[str]:
-    """Return the name of the PNG file of each image; see `save_images`.
+    Args:
+        labels: (N,) integers, or None, for files named `image_...`.
+        classes: the name of each label.
 
     Raises:
-        ValueError: labels, seeds, indices or notes that do not fit each other.
+        ValueError: a label has no class.
     """
-    seeds = [seeds] * count if isinstance(seeds, int) else list(seeds)
-    numbers = list(range(count)) if indices is None else list(indices)
-    kinds = [UNLABELLED] * count if labels is None else _kinds(labels, classes)
-    counts = [len(kinds), len(seeds), len(numbers), count if notes is None else len(notes)]
-    if counts != [count] * 4:
-        raise ValueError(
-            f"got {count_of(count, 'image')} with {count_of(counts[0], 'label')}, "
-            f"{count_of(counts[1], 'seed')}, {count_of(counts[2], 'index', 'indices')} and "
-            f"{count_of(counts[3], 'note')}; give as many of each as images"
-        )
-    if notes is not None:
-        words = safe_names(sorted(set(notes)))
-        named = dict(zip(sorted(set(notes)), words, strict=True))
-        kinds = [f"{kind}_{named[note]}" for kind, note in zip(kinds, notes, strict=True)]
-    if len(set(zip(kinds, seeds, numbers, strict=True))) != count:
-        raise ValueError("two images would get the same file name; give them different indices")
-    stems = zip(kinds, seeds, numbers, strict=True)
-    return [f"{kind}_seed{seed}_{number:06d}.png" for kind, seed, number in stems]
-
-
-def _kinds(labels: Tensor, classes: Sequence[str]) -> list[str]:
-    names = safe_names(classes)
-    flat = labels.reshape(-1).tolist()
-    wrong = [label for label in flat if not 0 <= label < len(names)]
-    if wrong:
-        raise ValueError(
-            f"label {wrong[0]} is outside 0..{len(names) - 1}; give the classes of the model, or "
-            "labels=None if it has none"
-        )
-    return [names[label] for label in flat]
+    if labels is None:
+        kinds = [UNLABELLED] * count
+    else:
+        words, flat = safe_names(classes), labels.tolist()
+        wrong = next((label for label in flat if not 0 <= label < len(words)), None)
+        if wrong is not None:
+            raise ValueError(
+                f"label {wrong} is outside 0..{len(words) - 1}; give the classes of the model, or "
+                "labels=None if it has none"
+            )
+        kinds = [words[label] for label in flat]
+    return [f"{kind}_seed{seed}_{number:06d}.png" for number, kind in enumerate(kinds)]
