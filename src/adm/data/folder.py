@@ -1,7 +1,7 @@
 """Folder of image files -> Files: encoded images with labels."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,7 +21,7 @@ def image_folder(path: Path, split: str = "train", labels: str | None = None) ->
     """List the image files of a folder, at any depth, without opening them.
 
     Each sub-folder with images is a class; without sub-folders, all images are of one class, named
-    after the folder. If all sub-folders are splits (`layout.SPLITS`), the classes are within them
+    after the folder. If all sub-folders are splits (`labels.SPLITS`), the classes are within them
     and have the same numbers in all. Classes and files are in natural order (2 before 10); hidden
     files and folders are ignored. Links to files are files; a folder that is linked is listed once.
 
@@ -42,22 +42,22 @@ def image_folder(path: Path, split: str = "train", labels: str | None = None) ->
         return read_regular(file, MOST_BYTES) if os.path.isfile(file) else None
 
     title = path.resolve().name
-    found = select_split(names, split, labels, title, shown_path(path), inside)
+    chosen = select_split(names, split, labels, title, shown_path(path), inside)
 
     def where(index: int) -> str:
-        return os.path.join(path, names[found.used[index]])
+        return os.path.join(path, names[chosen.used[index]])
 
     def open_(index: int) -> BinaryIO:
         return open_image(where(index))
 
     return Files(
         printable(title),
-        found.classes,
-        torch.from_numpy(found.labels),
+        chosen.classes,
+        torch.from_numpy(chosen.labels),
         open_,
         lambda index: shown_path(where(index)),
-        left_out=found.left_out,
-        listed=lambda index: names[found.used[index]],
+        left_out=chosen.left_out,
+        listed=lambda index: names[chosen.used[index]],
     )
 
 
@@ -73,13 +73,9 @@ def _names(root: Path) -> Iterator[str]:
             links.sort(reverse=True)
             waiting.append(links.pop())
         folder = waiting.pop()
-        facts = _facts(root / folder)
-        if facts is None or (facts.st_dev, facts.st_ino) in listed:
-            continue
-        listed.add((facts.st_dev, facts.st_ino))
         start = f"{folder}/" if folder else ""
         deep = start.count("/") > MOST_DEPTH
-        for entry in _entries(root / folder):
+        for entry in _entries(root / folder, listed):
             count += 1
             if deep or count > MOST_FILES:
                 raise ValueError(
@@ -87,45 +83,30 @@ def _names(root: Path) -> Iterator[str]:
                     f"{shown_path(start + entry.name)}, more than {MOST_DEPTH} nested folders; "
                     "give another folder, or pack the images into shards"
                 )
-            if _is(entry, entry.is_dir):
+            if os.path.isdir(entry):  # no for a link that leads nowhere
                 (links if entry.is_symlink() else waiting).append(start + entry.name)
-            else:
-                _check_regular(entry)
-                yield start + entry.name
+                continue
+            if is_image(entry.name) and not os.path.isfile(entry) and os.path.exists(entry):
+                open_regular(entry.path)  # raises ValueError: it is a pipe or a device
+            yield start + entry.name
 
 
-def _facts(folder: Path) -> os.stat_result | None:
+def _entries(folder: Path, listed: set[tuple[int, int]]) -> list[os.DirEntry[str]]:
+    """What a folder contains, without what is hidden; nothing if it is absent or `listed`.
+
+    Raises:
+        ValueError: it cannot be listed; without that, a class would be missing.
+    """
     try:
-        return folder.stat()
+        facts = folder.stat()
+        if (facts.st_dev, facts.st_ino) in listed:
+            return []
+        listed.add((facts.st_dev, facts.st_ino))
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if not entry.name.startswith(".")]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
     except OSError as error:
-        return _absent(error)
-
-
-def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
-    """What a folder contains, without what is hidden."""
-    try:
-        with os.scandir(folder) as found:
-            yield from (entry for entry in found if not entry.name.startswith("."))
-    except OSError as error:
-        _absent(error)
-
-
-def _absent(error: OSError) -> None:
-    """Raise ValueError unless the folder is absent; without that, a class would be missing."""
-    if not isinstance(error, FileNotFoundError | NotADirectoryError):
         raise ValueError(
             f"{shown_path(error.filename)} cannot be listed ({error.strerror}); make it readable"
         ) from None
-
-
-def _is(entry: os.DirEntry[str], kind: Callable[[], bool]) -> bool:
-    try:
-        return kind()
-    except OSError:  # a link that leads nowhere; reading the file will say so
-        return False
-
-
-def _check_regular(entry: os.DirEntry[str]) -> None:
-    """Raise ValueError if a name is that of an image, and what has it is a pipe or a device."""
-    if is_image(entry.name) and not _is(entry, entry.is_file) and os.path.exists(entry.path):
-        open_regular(entry.path).close()
