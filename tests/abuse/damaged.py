@@ -9,7 +9,12 @@ from adm.data import CorruptImage, NoSplit
 from adm.shown import printable
 from adm.spec import SettingError
 
-ENDS = (ValueError, CorruptImage, NoSplit, SettingError)  # themselves: a UnicodeDecodeError says too little
+ENDS = (
+    ValueError,
+    CorruptImage,
+    NoSplit,
+    SettingError,
+)  # themselves: a UnicodeDecodeError says too little
 LONGEST_MESSAGE = 1_500  # characters; the longest have two paths and the forms of data
 SECONDS = 10
 # Numbers at the borders of their types, and digits that Python reads and a format does not have.
