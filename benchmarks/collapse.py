@@ -15,7 +15,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from adm.app.runs.watch.curves import read_log
-from adm.app.runs.watch.distance import FIGURE
+from adm.app.runs.watch.validation import FRECHET
 from adm.app.study.plots import FAINT, LINES, STYLE
 from adm.shown import count_of
 from adm.training.log import FILE
@@ -42,9 +42,9 @@ class Run(NamedTuple):
 
 def opened(folder: Path) -> Run:
     """Read the distances of a run from its log."""
-    column = read_log(folder / FILE).get(FIGURE)
+    column = read_log(folder / FILE).get(FRECHET)
     if column is None:
-        raise SystemExit(f"{folder} has no {FIGURE}: it is no GAN, or was not validated")
+        raise SystemExit(f"{folder} has no {FRECHET}: it is no GAN, or was not validated")
     return Run(folder.name, column.steps.tolist(), column.values.tolist())
 
 

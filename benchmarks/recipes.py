@@ -6,9 +6,9 @@
 The second command writes a row into docs/recipes.md as soon as it is measured, and leaves the rows
 of other recipes unchanged.
 
-`adm.app.runs.memory.estimate` computes the estimates. A measured step is that of the training loop,
-in a process of its own, on one image unless `--images` is given. Its memory is the peak of the
-process above its memory before the network was built.
+`adm.app.runs.estimates.step_memory` computes the estimates. A measured step is that of the training
+loop, in a process of its own, on one image unless `--images` is given. Its memory is the peak of
+the process above its memory before the network was built.
 """
 
 import argparse
@@ -25,7 +25,7 @@ import torch
 from resident import peak_bytes, resident_bytes
 from torch import nn
 
-from adm.app.runs.memory import Memory, estimate
+from adm.app.runs.estimates import StepMemory, step_memory
 from adm.processes import Devices
 from adm.recipes import RECIPES, Recipe, build, recipe, stages
 from adm.recipes.training import player_settings
@@ -101,7 +101,7 @@ def measured(name: str, precision: str, recomputed: bool, images: int) -> Measur
 def row(name: str, images: int | None) -> str:
     """Return the row of a recipe, with a measured step if a number of images is given."""
     base = recipe(name)
-    found: list[Memory] = [estimate(changed(base, *way)) for way in WAYS]
+    found: list[StepMemory] = [step_memory(changed(base, *way)) for way in WAYS]
     cells = [
         name,
         f"{build.parameters(base) / 1e6:.1f}",
@@ -111,7 +111,7 @@ def row(name: str, images: int | None) -> str:
     if images is None:
         return "| " + " | ".join([*cells, "", "", ""]) + " |"
     step = measured(name, "bfloat16", base.train.checkpoint_activations, images)
-    told = estimate(changed(base, "bfloat16", base.train.checkpoint_activations))
+    told = step_memory(changed(base, "bfloat16", base.train.checkpoint_activations))
     of = "" if images == 1 else f" of {images}"
     cells += [
         f"{step.peak / GIB:.2f}",

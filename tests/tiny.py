@@ -114,7 +114,7 @@ def steps(
     options: run.TrainOptions | None = None,
 ) -> list[dict]:
     """Train for `count` steps, or to the end, and stop as a killed process would."""
-    progress = run.train(chosen, source, folder, torch.device("cpu"), options)
+    progress = run.train_steps(chosen, source, folder, torch.device("cpu"), options)
     shown = []
     for state in progress:
         shown.append(state.shown)

@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from adm.app.runs.front import train as train
+    from adm.app.runs.run import train as train
     from adm.app.scoring.evaluate import evaluate as evaluate
     from adm.generation.pipeline import Pipeline as Pipeline
     from adm.generation.pipeline import load as load
@@ -33,7 +33,7 @@ _HOMES = {
     "evaluate": "adm.app.scoring.evaluate",
     "load": "adm.generation.pipeline",
     "load_classifier": "adm.models.load",
-    "train": "adm.app.runs.front",
+    "train": "adm.app.runs.run",
 }
 __all__ = [
     "Pipeline",

@@ -13,7 +13,7 @@ import tiny
 import torch
 
 from adm.app.runs import run
-from adm.app.runs.watch import read_log
+from adm.app.runs.watch.curves import read_log
 
 SEED, ROUNDS = 0, 25  # of random damage to each file
 FILES = ("run.json", "log.jsonl", "data.json")
@@ -37,7 +37,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def attempted(folder: Path) -> str | None:
     """Resume; return the message of a refusal, or None if the run went on to its end."""
     try:
-        list(run.train(RECIPE, tiny.stripes(), folder, CPU))
+        list(run.train_steps(RECIPE, tiny.stripes(), folder, CPU))
     except (ValueError, OSError) as error:
         said = str(error)
         assert len(said) < LONGEST + 3 * len(str(folder)), said

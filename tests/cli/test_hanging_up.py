@@ -10,7 +10,7 @@ import launch
 import pytest
 import tiny
 
-from adm.app.cli.saving import saving
+from adm.app.cli.training import saving
 
 STATUS = 128 + signal.SIGHUP
 

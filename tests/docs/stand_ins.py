@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from adm.app.runs.run import train
+from adm.app.runs.run import train_steps
 from adm.data import Source
 from adm.data.idx import FASHION_CLASSES
 from adm.recipes import Recipe, recipe
@@ -46,7 +46,7 @@ def ship(folder: Path) -> Path:
     shipped = folder / "models"
     shipped.mkdir(parents=True)
     for name in ("fashion", "fashion-classifier"):
-        for _ in train(small(name), blobs(), folder / name, torch.device("cpu")):
+        for _ in train_steps(small(name), blobs(), folder / name, torch.device("cpu")):
             pass
         newest = checkpoint.latest(folder / name)
         assert newest is not None

@@ -31,7 +31,7 @@ def page(tmp_path_factory):
     folder: Path = tmp_path_factory.mktemp("training")
     chosen = override(recipe("digits"), SMALL)
     source = open_source("digits", split="train", size=chosen.data.size, channels=1)
-    list(run.train(chosen, source, folder / "runs/digits", torch.device("cpu")))
+    list(run.train_steps(chosen, source, folder / "runs/digits", torch.device("cpu")))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         yield {**pages.run(PAGE), "folder": folder}

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+from adm.samplers.words import changed
 from PIL import Image
 from torch import Tensor
 

@@ -8,7 +8,7 @@ import pytest
 import tiny
 from PIL import Image
 
-from adm.app.runs.data import DataOptions, chosen, open_data
+from adm.app.runs.data import DataOptions, choose, open_data
 from adm.data.files import channels_of
 from adm.data.registry import find
 from adm.recipes import build, recipe
@@ -100,22 +100,22 @@ def test_one_class_is_no_class_and_no_task_for_a_classifier() -> None:
 
 def test_the_data_and_the_changes_are_told(tmp_path: Path) -> None:
     colours = folder(tmp_path / "colours", "RGB")
-    found = open_data(chosen("fashion"), DataOptions(data=str(colours)))
+    found = open_data(choose("fashion"), DataOptions(data=str(colours)))
     assert found.training.shape == (3, 28, 28)
     assert found.notes == (
         "as in colours: data.channels=3 unet.in_channels=3 unet.out_channels=6 unet.classes=3",
     )
-    grey = open_data(chosen("fashion", ["data.channels=1"]), DataOptions(data=str(colours)))
+    grey = open_data(choose("fashion", ["data.channels=1"]), DataOptions(data=str(colours)))
     assert grey.training.shape == (1, 28, 28)
     assert "colour images, which are read as grey (data.channels=1)" in grey.notes[-1]
-    plain = open_data(chosen("photos"), DataOptions(data=str(folder(tmp_path / "grey", "L"))))
+    plain = open_data(choose("photos"), DataOptions(data=str(folder(tmp_path / "grey", "L"))))
     assert plain.training.shape == (1, 32, 32)
     assert plain.recipe.config.in_channels == 1
 
 
 def test_a_recipe_that_is_not_given_by_name_is_taken_as_it_is(tmp_path: Path) -> None:
     colours = folder(tmp_path / "colours", "RGB")
-    found = open_data(chosen(tiny.diffusion()), DataOptions(data=str(colours)))
+    found = open_data(choose(tiny.diffusion()), DataOptions(data=str(colours)))
     assert found.training.shape == (1, 8, 8)
     assert found.recipe == tiny.diffusion()
 
@@ -123,7 +123,7 @@ def test_a_recipe_that_is_not_given_by_name_is_taken_as_it_is(tmp_path: Path) ->
 def test_validation_images_are_read_as_the_training_images(tmp_path: Path) -> None:
     colours, grey = folder(tmp_path / "a", "RGB"), folder(tmp_path / "b", "L")
     options = DataOptions(data=str(colours), validation=str(grey))
-    found = open_data(chosen("photos"), options)
+    found = open_data(choose("photos"), options)
     assert found.validation is not None
     assert found.validation.shape == (3, 32, 32)
     with pytest.raises(ValueError, match="not both"):

@@ -8,7 +8,7 @@ import pytest
 import tiny
 import torch
 
-from adm.app.runs.run import check_source
+from adm.app.runs.data import check_source
 from adm.data import Source
 from adm.networks import Classifier, HeadCount, HeadWidth, UNet
 from adm.recipes import RECIPES, DiffusionRecipe, GANRecipe, build, recipe

@@ -12,9 +12,9 @@ import pytest
 import tiny
 import torch
 
-from adm.app.runs import memory
-from adm.app.runs.memory import Ledger, Memory, batch_sizes, estimate, walk
-from adm.app.runs.memory import _peaks as peaks
+from adm.app.runs import estimates
+from adm.app.runs.estimates import Ledger, StepMemory, batch_sizes, step_memory, walk
+from adm.app.runs.estimates import _peaks as peaks
 from adm.networks import recompute
 from adm.recipes import GANRecipe, Recipe, build, recipe, stages
 from adm.training.batches import Augmentation, Batch, batch_at, draw
@@ -84,7 +84,7 @@ def test_a_walk_without_values_takes_what_a_step_with_values_takes(
 @pytest.mark.parametrize("recomputed", [False, True])
 def test_the_line_told_is_not_below_the_peak(recomputed: bool) -> None:
     chosen = trained(tiny.diffusion(), checkpoint_activations=recomputed)
-    told = estimate(chosen, "cuda")
+    told = step_memory(chosen, "cuda")
     sizes = [1, 6, 20, batch_sizes(chosen)[-1]]
     found = peaks(chosen, sizes, copying=False)
     held = told.fixed - (found[0] - told.per_image)  # weights, gradients, moments, average
@@ -125,17 +125,17 @@ def test_a_gan_needs_the_weights_of_both_players_and_the_passes_of_one() -> None
     (peak,) = peaks(chosen, [1], copying=False)
     assert peak > 4 * weights["discriminator"]  # gradients
     held = (3 + 1) * 4 * sum(weights.values())  # with AdamW's moments and an average
-    assert estimate(chosen, "cuda").of(1) == held + peak
+    assert step_memory(chosen, "cuda").of(1) == held + peak
 
 
 def test_a_further_average_takes_four_bytes_a_weight(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "_peaks", lambda recipe, sizes, copying, teach: [100, 420, 740])
+    monkeypatch.setattr(estimates, "_peaks", lambda recipe, sizes, copying, teach: [100, 420, 740])
     base = recipe("digits")
     count = sum(p.numel() for p in build.network(base).parameters())
     more = trained(base, ema_others=(0.9,), ema_widths=(0.05, 0.1))
-    assert estimate(more).fixed - estimate(base).fixed == 3 * 4 * count
+    assert step_memory(more).fixed - step_memory(base).fixed == 3 * 4 * count
     # Weights, moments and an average; gradients are a part of the peak.
-    assert estimate(base, "cuda") == Memory(4 * 4 * count + 90, 10)
+    assert step_memory(base, "cuda") == StepMemory(4 * 4 * count + 90, 10)
 
 
 def test_halves_and_recomputed_features_take_less() -> None:
@@ -165,5 +165,5 @@ def test_a_process_that_trains_grows_by_about_the_estimate(name: str, precision:
     done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True, env=lean)
     out = done.stdout
     measured = float(out.strip().splitlines()[-1].strip("[]").split(",")[0])
-    told = estimate(trained(recipe(name), precision=precision)).of(images)
+    told = step_memory(trained(recipe(name), precision=precision)).of(images)
     assert 0.8 < measured / told < 1.2

@@ -25,7 +25,7 @@ RIVALS = """
 import json, os, sys, time
 import torch
 from adm.app.cli import main
-from adm.app.runs.run import train
+import adm.app.runs.run
 from adm.training import log
 
 rounds, words = int(sys.argv[1]), sys.argv[2:]
@@ -62,7 +62,7 @@ for each in range(rounds):
 
 
 def begun(folder: Path) -> Any:
-    return run.train(tiny.diffusion(), tiny.stripes(), folder, CPU)
+    return run.train_steps(tiny.diffusion(), tiny.stripes(), folder, CPU)
 
 
 def exhausted(progress: Any) -> None:

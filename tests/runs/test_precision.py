@@ -8,9 +8,8 @@ import torch
 from tiny import stripes
 
 from adm import processor
-from adm.app.runs.claim import store
-from adm.app.runs.data import DataOptions, chosen, open_data
-from adm.app.runs.precision import suited
+from adm.app.runs.data import DataOptions, choose, fit_precision, open_data
+from adm.app.runs.folder import claim, identity
 from adm.models.load import load_diffusion
 from adm.processes import Devices
 from adm.recipes.schema import to_json
@@ -44,18 +43,17 @@ def cpu(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
     ],
     indirect=["cpu"],
 )
-@pytest.mark.parametrize("name", ["digits", "fashion-classifier", "fashion-biggan"])
 def test_a_named_recipe_is_trained_in_what_the_cpu_is_fast_in(
-    cpu: None, precision: str, name: str, tmp_path: Path
+    cpu: None, precision: str, tmp_path: Path
 ) -> None:
-    found = suited(chosen(name), tmp_path / "run", CPU)
+    found = fit_precision(choose("digits"), tmp_path / "run", CPU)
     assert found.recipe.train.precision == precision
     assert bool(found.notes) == (precision == "float32")
 
 
 @pytest.mark.parametrize("cpu", ["x86 without"], indirect=True)
 def test_the_note_is_among_those_of_the_data(cpu: None, tmp_path: Path) -> None:
-    found = suited(chosen("digits"), tmp_path / "run", CPU)
+    found = fit_precision(choose("digits"), tmp_path / "run", CPU)
     notes = open_data(found, DataOptions(data=stripes(30))).notes
     assert any("set train.precision=bfloat16 to use it anyway" in note for note in notes)
 
@@ -63,21 +61,21 @@ def test_the_note_is_among_those_of_the_data(cpu: None, tmp_path: Path) -> None:
 @pytest.mark.parametrize("cpu", ["x86 without"], indirect=True)
 @pytest.mark.parametrize("setting", ["train.precision=bfloat16", "train.precision=float16"])
 def test_a_precision_that_is_set_stays(cpu: None, setting: str, tmp_path: Path) -> None:
-    found = suited(chosen("digits", [setting]), tmp_path / "run", CPU)
+    found = fit_precision(choose("digits", [setting]), tmp_path / "run", CPU)
     assert found.recipe.train.precision == setting.partition("=")[2]
 
 
 @pytest.mark.parametrize("cpu", ["x86 without"], indirect=True)
 def test_a_recipe_from_a_file_is_taken_as_it_is(cpu: None, tmp_path: Path) -> None:
     file = tmp_path / "own.json"
-    file.write_text(json.dumps(to_json(chosen("digits").recipe)), "utf-8")
-    assert suited(chosen(file), tmp_path / "run", CPU).recipe.train.precision == "bfloat16"
+    file.write_text(json.dumps(to_json(choose("digits").recipe)), "utf-8")
+    assert fit_precision(choose(file), tmp_path / "run", CPU).recipe.train.precision == "bfloat16"
 
 
 @pytest.mark.parametrize("cpu", ["x86 without"], indirect=True)
 def test_on_other_devices_the_recipe_s_precision_stays(cpu: None, tmp_path: Path) -> None:
     elsewhere = Devices(torch.device("cuda"))
-    found = suited(chosen("digits"), tmp_path / "run", elsewhere)
+    found = fit_precision(choose("digits"), tmp_path / "run", elsewhere)
     assert found.recipe.train.precision == "bfloat16"
 
 
@@ -86,15 +84,15 @@ def test_on_other_devices_the_recipe_s_precision_stays(cpu: None, tmp_path: Path
 def test_a_run_keeps_the_precision_that_it_began_with(
     cpu: None, began: str, tmp_path: Path
 ) -> None:
-    asked = chosen("digits", [f"train.precision={began}"])
-    store(tmp_path, {"recipe": to_json(asked.recipe)})
-    assert suited(chosen("digits"), tmp_path, CPU).recipe == asked.recipe
+    asked = choose("digits", [f"train.precision={began}"])
+    claim(tmp_path / "run", identity(asked.recipe, stripes(30)))
+    assert fit_precision(choose("digits"), tmp_path / "run", CPU).recipe == asked.recipe
 
 
 @pytest.mark.parametrize("cpu", ["x86 without"], indirect=True)
 def test_a_student_is_distilled_in_it_too(cpu: None, tmp_path: Path) -> None:
     teacher = load_diffusion("fashion")
-    found = suited(chosen("fashion-distilled", (), teacher), tmp_path / "run", CPU)
+    found = fit_precision(choose("fashion-distilled", (), teacher), tmp_path / "run", CPU)
     assert found.recipe.train.precision == "float32"
-    asked = chosen("fashion-distilled", ["train.precision=bfloat16"], teacher)
-    assert suited(asked, tmp_path / "run", CPU).recipe.train.precision == "bfloat16"
+    asked = choose("fashion-distilled", ["train.precision=bfloat16"], teacher)
+    assert fit_precision(asked, tmp_path / "run", CPU).recipe.train.precision == "bfloat16"

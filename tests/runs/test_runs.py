@@ -12,8 +12,8 @@ import tiny
 import torch
 
 from adm.app.runs import run
-from adm.app.runs.claim import FREE, check_same, origin_of, store
-from adm.app.runs.memory import estimate
+from adm.app.runs.estimates import fits_in_memory, step_memory
+from adm.app.runs.folder import FREE, claim, identity, start_of
 from adm.processes import Devices
 from adm.recipes import build
 from adm.recipes.schema import to_json
@@ -43,28 +43,26 @@ def test_a_changed_setting_is_named_with_both_values(
     out = tmp_path / "run"
     tiny.steps(tiny.diffusion(), tiny.stripes(), out, count=1)
     before = contents(out)
-    with pytest.raises(ValueError, match=rf"{message}; choose another out=\.\.\."):
-        run.train(tiny.diffusion(setting), tiny.stripes(), out, CPU)
+    with pytest.raises(ValueError, match=rf"{message}; choose another folder"):
+        run.train_steps(tiny.diffusion(setting), tiny.stripes(), out, CPU)
     assert contents(out) == before
 
 
 def test_another_kind_of_run_and_other_data_are_refused(tmp_path: Path) -> None:
     tiny.steps(tiny.diffusion(), tiny.stripes(), tmp_path, count=1)
     with pytest.raises(ValueError, match=r"holds another run: recipe\.name is 'digits' there"):
-        run.train(tiny.classifier(), tiny.stripes(), tmp_path, CPU)
+        run.train_steps(tiny.classifier(), tiny.stripes(), tmp_path, CPU)
     with pytest.raises(ValueError, match="data is 'stripes' there and 'spots' here"):
-        run.train(tiny.diffusion(), replace(tiny.stripes(), name="spots"), tmp_path, CPU)
+        run.train_steps(tiny.diffusion(), replace(tiny.stripes(), name="spots"), tmp_path, CPU)
     other = replace(tiny.stripes(), classes=("a", "b", "c"))
     with pytest.raises(ValueError, match=r"classes is .*'sneaker'.* there"):
-        run.train(tiny.diffusion(), other, tmp_path, CPU)
+        run.train_steps(tiny.diffusion(), other, tmp_path, CPU)
 
 
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(
-        ValueError, match=r"is not empty and holds no run; choose another out=\.\.\."
-    ):
-        run.train(tiny.diffusion(), tiny.stripes(), tmp_path, CPU)
+    with pytest.raises(ValueError, match=r"is not empty and holds no run; choose another folder"):
+        run.train_steps(tiny.diffusion(), tiny.stripes(), tmp_path, CPU)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
@@ -73,7 +71,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> Non
 )
 def test_what_cannot_be_trained_leaves_no_folder(tmp_path: Path, setting: str) -> None:
     with pytest.raises(ValueError, match=r"use|divi|set unet\.classes="):
-        run.train(tiny.diffusion(setting), tiny.stripes(), tmp_path / "run", CPU)
+        run.train_steps(tiny.diffusion(setting), tiny.stripes(), tmp_path / "run", CPU)
     assert not (tmp_path / "run").exists()
 
 
@@ -118,20 +116,11 @@ def test_a_run_whose_rate_stays_may_be_made_longer(tmp_path: Path) -> None:
 def test_an_image_more_or_another_label_is_other_data(tmp_path: Path) -> None:
     tiny.steps(tiny.diffusion(), tiny.stripes(), tmp_path, count=1)
     with pytest.raises(ValueError, match="images is 30 there and 31 here"):
-        run.train(tiny.diffusion(), tiny.stripes(31), tmp_path, CPU)
+        run.train_steps(tiny.diffusion(), tiny.stripes(31), tmp_path, CPU)
     labels = tiny.stripes().labels.clone()
     labels[3] = 1
     with pytest.raises(ValueError, match=r"labels is .* there"):
-        run.train(tiny.diffusion(), replace(tiny.stripes(), labels=labels), tmp_path, CPU)
-
-
-def test_a_run_goes_on_when_a_setting_is_added_to_the_system(tmp_path: Path) -> None:
-    tiny.steps(tiny.diffusion("train.save_every_steps=2"), tiny.stripes(), tmp_path, count=2)
-    path = tmp_path / "run.json"
-    held = json.loads(path.read_text())
-    del held["recipe"]["train"]["ema_widths"], held["recipe"]["watch"]
-    path.write_text(json.dumps(held))
-    assert len(tiny.steps(tiny.diffusion(), tiny.stripes(), tmp_path)) == 2
+        run.train_steps(tiny.diffusion(), replace(tiny.stripes(), labels=labels), tmp_path, CPU)
 
 
 @pytest.mark.parametrize(
@@ -150,44 +139,45 @@ def test_an_upsampler_needs_a_low_resolution_that_divides(
 
 
 def test_every_other_setting_of_training_is_part_of_what_a_run_is(tmp_path: Path) -> None:
-    held = {"recipe": to_json(tiny.diffusion("train.anneal=false"))}
-    store(tmp_path, held)
+    described = identity(tiny.diffusion("train.anneal=false"), tiny.stripes())
+    claim(tmp_path / "run", described)
     free = {field.rpartition(".")[2] for field in FREE if field.startswith("recipe.train.")}
-    for field, value in held["recipe"]["train"].items():
-        changed = {**held["recipe"]["train"], field: f"not {value}"}
-        described = {"recipe": {**held["recipe"], "train": changed}}
-        if field in free | {"steps", "anneal"}:
-            continue  # which steps may change depends on annealing
+    train = described["recipe"]["train"]
+    for field in train.keys() - free - {"steps", "anneal"}:  # which depend on each other
+        changed = {**described["recipe"], "train": {**train, field: f"not {train[field]}"}}
         with pytest.raises(ValueError, match=rf"recipe\.train\.{field} is "):
-            check_same(tmp_path, described)
+            claim(tmp_path / "run", {**described, "recipe": changed})
 
 
 def test_shards_need_shares_of_one_size(tmp_path: Path) -> None:
     beside, options = Devices(CPU, rank=1, world=4), run.TrainOptions(shard=True)
     with pytest.raises(
-        ValueError, match=r"train\.batch_size=6 is not a multiple of the 4 processes"
+        ValueError, match=r"train\.batch_size must be a multiple of the 4 processes"
     ):
-        run.train(tiny.diffusion("train.batch_size=6"), tiny.stripes(), tmp_path, beside, options)
+        run.train_steps(
+            tiny.diffusion("train.batch_size=6"), tiny.stripes(), tmp_path, beside, options
+        )
     assert longest_share(6, beside) == 2
     assert [len(share(6, Devices(CPU, rank, 4))) for rank in range(4)] == [1, 2, 1, 2]
 
 
 def test_processes_of_one_machine_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    fits = run.fits_in_memory(tiny.diffusion())
+    fits = fits_in_memory(tiny.diffusion())
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=4 * 10**9))
     alone = largest(fits, 1 << 20)
-    needed = estimate(tiny.diffusion(), "cpu")
+    needed = step_memory(tiny.diffusion(), "cpu")
     assert needed.of(alone or 0) < 0.75 * 4e9 < needed.of(2 * (alone or 0))
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    beside = largest(run.fits_in_memory(tiny.diffusion()), 1 << 20)
+    beside = largest(fits_in_memory(tiny.diffusion()), 1 << 20)
     assert alone is not None
     assert beside is not None
     assert beside in (alone // 4, alone // 8)  # by halves, and not all of it grows with the images
 
 
 def test_other_renames_are_another_start(tmp_path: Path) -> None:
-    store(tmp_path, {"recipe": to_json(tiny.diffusion()), "start": {"given": "m", "renamed": A}})
-    assert origin_of(tmp_path, "m", A)["start"]["renamed"] == A
+    described = identity(tiny.diffusion(), tiny.stripes())
+    claim(tmp_path / "run", {**described, "start": {"given": "m", "renamed": A}})
+    assert start_of(tmp_path / "run", "m", A)["start"]["renamed"] == A
     for renamed in ({}, {"a": "c"}):
-        with pytest.raises(ValueError, match=r"give the same renamed=\.\.\."):
-            origin_of(tmp_path, "m", renamed)
+        with pytest.raises(ValueError, match="it renamed"):
+            start_of(tmp_path / "run", "m", renamed)

@@ -50,7 +50,7 @@ def test_two_processes_train_the_gan_that_one_trains(deep, tmp_path):
 
     Those of the deep one are computed twice by the two processes.
     """
-    own = (f"gan.deep={deep}", f"gan.split_noise={'false' if deep == 'true' else 'true'}")
+    own = (f"gan.split_noise={'false' if deep == 'true' else 'true'}", f"gan.deep={deep}")
     recipe = tiny.gan(*SETTINGS, *own, "train.batch_size=8", "watch.validation_images=8")
     again = override(recipe, [f"train.checkpoint_activations={deep}"])
     source = tiny.stripes()

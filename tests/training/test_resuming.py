@@ -31,7 +31,7 @@ RECIPES = {
     "gan": tiny.gan("adversarial.augmentation=colour,translation,cutout"),
     "recomputed gan": tiny.gan("train.checkpoint_activations=true"),
     "deep gan": tiny.gan(
-        *("gan.deep=true", "gan.split_noise=false", "gan.attention_factors=1"),
+        *("gan.split_noise=false", "gan.deep=true", "gan.attention_factors=1"),
         *("gan.classes=null", "train.ema_others=0.5"),
     ),
 }

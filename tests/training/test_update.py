@@ -31,7 +31,7 @@ OWN = {"diffusion": ("unet.dropout=0.3",), "classifier": ("classifier.dropout=0.
 
 def trained(recipe: Recipe, folder: Path, micro_batch: int | None = None) -> list[Progress]:
     options = run.TrainOptions(micro_batch=micro_batch)
-    return list(run.train(recipe, tiny.stripes(), folder, torch.device("cpu"), options))
+    return list(run.train_steps(recipe, tiny.stripes(), folder, torch.device("cpu"), options))
 
 
 def figures(progress: list[Progress], name: str) -> torch.Tensor:
@@ -60,7 +60,7 @@ def test_importance_hears_of_a_step_once_however_it_is_cut(tmp_path: Path) -> No
 
 def test_a_continued_run_keeps_its_micro_batch(tmp_path: Path) -> None:
     recipe = tiny.diffusion("train.save_every_steps=2", "train.batch_size=8")
-    steps = run.train(
+    steps = run.train_steps(
         recipe, tiny.stripes(), tmp_path, torch.device("cpu"), run.TrainOptions(micro_batch=2)
     )
     for state in steps:
@@ -240,7 +240,7 @@ def test_a_trial_before_training_finds_what_fits_and_changes_nothing(
     monkeypatch.setattr(run, "fits_in_memory", lambda recipe, teach: None)  # as on a GPU
     options = run.TrainOptions(micro_batch="auto")
     found = list(
-        run.train(recipe, tiny.stripes(), tmp_path / "found", torch.device("cpu"), options)
+        run.train_steps(recipe, tiny.stripes(), tmp_path / "found", torch.device("cpu"), options)
     )
     assert [s.shown for s in found] == [s.shown for s in told]
 

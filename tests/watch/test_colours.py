@@ -7,7 +7,7 @@ import tiny
 import torch
 from torch import Tensor
 
-from adm.app.runs.watch.drift import Compared, moments, named, parted, reference, tint
+from adm.app.runs.watch.drift import Compared, figures_of, moments, reference, tint, warning_of
 from adm.data import Source
 
 
@@ -63,42 +63,43 @@ def test_classes_without_images_are_compared_with_all() -> None:
 
 def test_a_tint_is_named_and_few_samples_of_the_data_are_none() -> None:
     data = reference(source_of(photographs(1000, 0)), None, 1000)
-    message = parted(Compared(moments(tinted(photographs(64, 1), 35, channel=2)), data))
+    message = warning_of(Compared(moments(tinted(photographs(64, 1), 35, channel=2)), data))
     assert message is not None
     assert "in blue, samples have mean" in message
-    quiet = [parted(Compared(moments(photographs(8, seed)), data)) for seed in range(2, 102)]
+    quiet = [warning_of(Compared(moments(photographs(8, seed)), data)) for seed in range(2, 102)]
     assert quiet == [None] * 100
     few = [reference(source_of(photographs(16, seed)), None, 16) for seed in range(2, 102)]
     samples = moments(photographs(1000, 0))
-    assert sum(parted(Compared(samples, each)) is not None for each in few) < 5  # measured: 1
+    assert sum(warning_of(Compared(samples, each)) is not None for each in few) < 5  # measured: 1
     flat = (photographs(64, 1).float() * 0.5 + 64).byte()
-    assert "deviation" in (parted(Compared(moments(flat), data)) or "")
+    assert "deviation" in (warning_of(Compared(moments(flat), data)) or "")
 
 
-def test_it_is_said_once_each_time_that_colours_leave_and_not_while_training_begins() -> None:
+def test_it_is_said_once_each_time_that_colours_leave_and_not_while_training_begins(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     good = photographs(64, 1)
     bad = tinted(good, 60)
-    said: list[str] = []
-    compare = tint(source_of(photographs(1000, 0)), 100, say=said.append)
+    compare = tint(source_of(photographs(1000, 0)), 100)
     compare(bad, None, 10)
-    assert said == []  # samples were never right, and it is early
+    assert not caplog.messages  # samples were never right, and it is early
     compare(bad, None, 50)
     compare(bad, None, 60)
-    assert len(said) == 1
+    assert len(caplog.messages) == 1
     compare(good, None, 70)
     compare(bad, None, 80)
-    assert len(said) == 2
-    early = tint(source_of(photographs(1000, 0)), 100, say=said.append)
+    assert len(caplog.messages) == 2
+    early = tint(source_of(photographs(1000, 0)), 100)
     early(good, None, 10)
     early(bad, None, 20)
-    assert len(said) == 3
+    assert len(caplog.messages) == 3
 
 
 def test_the_data_s_values_are_named_when_asked_for() -> None:
     compare = tint(source_of(photographs(100, 0)), 10)
     found = compare(photographs(8, 1), None, 1)
     names = {f"samples/{what}_c{c}" for what in ("mean", "std") for c in range(3)}
-    assert named(found, with_data=False).keys() == names
-    assert named(found, with_data=True).keys() == names | {
+    assert figures_of(found, with_data=False).keys() == names
+    assert figures_of(found, with_data=True).keys() == names | {
         name.replace("samples", "data") for name in names
     }

@@ -8,9 +8,16 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from adm.app.runs.watch.curves import curves, draw, read_log
-from adm.app.runs.watch.panels import PANELS, Column, as_percent, smoothed
-from adm.app.runs.watch.times import Times
+from adm.app.runs.watch.curves import (
+    PANELS,
+    Column,
+    as_percent,
+    curves,
+    draw,
+    read_log,
+    smooth,
+)
+from adm.app.runs.watch.state import Times
 
 
 def full_log(path: Path, steps: int = 120) -> Path:
@@ -62,13 +69,13 @@ def test_a_line_cut_by_a_kill_is_left_out_and_damage_within_is_named(tmp_path: P
 def test_smoothing_keeps_the_mean_of_each_stretch_and_the_last_step() -> None:
     values = np.arange(1000, dtype=float)
     values[17] = np.nan
-    steps, mean, low, high = smoothed(Column(np.arange(1, 1001), values))
+    steps, mean, low, high = smooth(Column(np.arange(1, 1001), values))
     assert len(steps) == 99
     assert steps[-1] == 1000
     assert ((low <= mean) & (mean <= high)).all()
     assert mean[-1] == pytest.approx(values[-10:].mean())
-    assert len(smoothed(Column(np.arange(3), np.ones(3)))[0]) == 3
-    assert len(smoothed(Column(np.arange(1), np.array([np.nan])))[0]) == 0
+    assert len(smooth(Column(np.arange(3), np.ones(3)))[0]) == 3
+    assert len(smooth(Column(np.arange(1), np.array([np.nan])))[0]) == 0
 
 
 def test_every_panel_is_drawn_where_the_log_has_its_figures(tmp_path: Path) -> None:

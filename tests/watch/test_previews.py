@@ -9,12 +9,16 @@ import torch
 from PIL import Image
 from watch import states
 
-from adm.app.runs.watch.compose import drawing, evaluated_at_once
-from adm.app.runs.watch.mistakes import mistakes
-from adm.app.runs.watch.preview import Drawn, Weights, preview, write
-from adm.app.runs.watch.samples import layout, preview_sampling
-from adm.app.runs.watch.times import Times, guarded
-from adm.app.runs.watch.weights import mean_weights, model_of
+from adm.app.runs.watch import drawing, evaluated_at_once, guarded
+from adm.app.runs.watch.previews import (
+    Drawn,
+    layout,
+    mistakes,
+    preview,
+    preview_sampling,
+    write,
+)
+from adm.app.runs.watch.state import Times, Weights, mean_weights, model_of
 from adm.data import Source
 from adm.generation.diffusion import DiffusionGenerator
 from adm.pictures import fitted, tile_size
@@ -26,7 +30,7 @@ TIMES = Times(every=1, total=2)
 
 def pictures(chosen: Recipe, folder: Path, channels: int = 1, done: int = 1) -> Path:
     source = tiny.stripes(channels=channels)
-    draw = drawing(chosen, source, source, folder, TIMES, 4, lambda said: None)
+    draw = drawing(chosen, source, source, folder, TIMES, 4)
     preview(draw, folder, TIMES, states.CPU)(done, states.state_of(chosen))
     return folder / f"step-{done:07d}.png"
 
@@ -51,7 +55,7 @@ def test_raw_weights_and_their_average_stand_side_by_side(tmp_path: Path, channe
     widths = (f"unet.in_channels={channels}", f"unet.out_channels={2 * channels}")
     chosen = tiny.diffusion("watch.images=3", f"data.channels={channels}", *widths)
     state = states.state_of(chosen)
-    draw = drawing(chosen, source, source, tmp_path / "run", TIMES, 4, lambda said: None)
+    draw = drawing(chosen, source, source, tmp_path / "run", TIMES, 4)
     watch = preview(draw, tmp_path, TIMES, states.CPU)
 
     def halves() -> tuple[bytes, bytes]:
@@ -72,9 +76,9 @@ def test_the_picture_is_the_sample_command_s_own(tmp_path: Path) -> None:
     chosen = tiny.diffusion("watch.images=3")
     state, source = states.state_of(chosen), tiny.stripes()
     model = model_of(chosen, mean_weights(state.model), source.classes, tmp_path, 1)
-    generator = DiffusionGenerator(model, preview_sampling(chosen, 0))
+    generator = DiffusionGenerator(model, preview_sampling(chosen))
     image = generator.images(torch.arange(3), range(3))[2]
-    draw = drawing(chosen, source, source, tmp_path, TIMES, 4, lambda said: None)
+    draw = drawing(chosen, source, source, tmp_path, TIMES, 4)
     preview(draw, tmp_path, TIMES, states.CPU)(1, state)
     wanted = fitted(image, tile_size((8, 8)))
     with Image.open(tmp_path / "step-0000001.png") as picture:
@@ -124,8 +128,7 @@ def test_a_preview_is_called_by_its_run_folder(
         titles.append(title)
         return Image.new("RGB", (4, 4))
 
-    for module in ("samples", "upsampled", "mistakes"):
-        monkeypatch.setattr(f"adm.app.runs.watch.{module}.sheet", noted)
+    monkeypatch.setattr("adm.app.runs.watch.previews.sheet", noted)
     pictures(tiny.KINDS[kind]("watch.images=3"), tmp_path / "blue-shirts", done=2)
     assert titles[0].startswith("blue-shirts, step 2:")
     assert ("20 DDIM steps" in titles[0]) == (kind != "classifier")  # of 20 levels
@@ -150,23 +153,20 @@ def test_only_the_main_process_draws(tmp_path: Path) -> None:
     assert told == [(1, "preview")]
 
 
-def test_what_fails_is_said_once_and_interrupts_nothing() -> None:
-    said: list[str] = []
-
+def test_what_fails_is_said_once_and_interrupts_nothing(caplog: pytest.LogCaptureFixture) -> None:
     def fails(done: int, given: None) -> dict[str, float]:
         raise OSError(28, "No space left on device")
 
-    watch = guarded("the preview", fails, said.append)
+    watch = guarded("the preview", fails)
     assert [watch(done, None) for done in (1, 2, 3)] == [{}, {}, {}]
-    assert len(said) == 1
-    assert "the preview failed at step 1" in said[0]
-    assert "No space left" in said[0]
+    assert len(caplog.messages) == 1
+    assert "the preview failed at step 1 ([Errno 28] No space left" in caplog.text
 
     def interrupted(done: int, given: None) -> dict[str, float]:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        guarded("the preview", interrupted, said.append)(1, None)
+        guarded("the preview", interrupted)(1, None)
 
 
 def test_a_picture_is_written_whole_or_not_at_all(
@@ -190,7 +190,7 @@ def test_a_picture_is_written_whole_or_not_at_all(
 def test_an_upsampler_s_figures_compare_with_the_originals(tmp_path: Path) -> None:
     chosen = tiny.upsampler("watch.images=4")
     source: Source = tiny.stripes()
-    draw = drawing(chosen, source, source, tmp_path, TIMES, 4, lambda said: None)
+    draw = drawing(chosen, source, source, tmp_path, TIMES, 4)
     figures = preview(draw, tmp_path, TIMES, states.CPU)(1, states.state_of(chosen))
     assert figures.keys() == {
         f"{of}/{what}_c0" for of in ("samples", "data") for what in ("mean", "std")

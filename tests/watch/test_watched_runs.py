@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from watch import states
 
-from adm.app.runs.run import TrainOptions, train
+from adm.app.runs.run import TrainOptions, train_steps
 from adm.app.runs.watch import PREVIEWS, watching
 from adm.data import Source
 from adm.recipes import Recipe
@@ -43,7 +43,7 @@ def trained(
     if watched:
         watch = watching(chosen, source, tiny.stripes(12), run, states.CPU, say=said)
         options = TrainOptions(watch=watch)
-    progress = train(chosen, source, run, states.CPU, options)
+    progress = train_steps(chosen, source, run, states.CPU, options)
     for state in progress:
         if state.step == stop_after:
             break
@@ -96,7 +96,7 @@ def test_pictures_that_cannot_be_written_end_no_run(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("adm.app.runs.watch.preview.write", full)
+    monkeypatch.setattr("adm.app.runs.watch.previews.write", full)
     monkeypatch.setattr("adm.app.runs.watch.curves.write", full)
     said: list[str] = []
     log = trained(chosen_of("diffusion"), tmp_path / "run", watched=True, said=said.append)
@@ -116,7 +116,7 @@ def test_validation_that_fails_ends_the_run(tmp_path: Path) -> None:
     held_out = Source("held out", source.classes, source.labels, broken)
     watch = watching(chosen, source, held_out, tmp_path / "run", states.CPU)
     with pytest.raises(ValueError, match=r"photo\.jpg is damaged"):
-        list(train(chosen, source, tmp_path / "run", states.CPU, TrainOptions(watch=watch)))
+        list(train_steps(chosen, source, tmp_path / "run", states.CPU, TrainOptions(watch=watch)))
 
 
 def test_nothing_is_watched_where_nothing_is_asked_for(tmp_path: Path) -> None:

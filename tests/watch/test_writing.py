@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from adm.app.runs.watch import writers
-from adm.app.runs.watch.writers import Writer, written
+from adm.app.runs.watch.writers import Writer, record
 from adm.extras import installing
 from adm.training.loop import Progress
 
@@ -32,7 +32,7 @@ def test_figures_pass_by_and_the_writers_are_closed_however_it_ends() -> None:
         lambda step, name, picture: None,
         lambda: seen.append("closed"),
     )
-    passed = [p.step for p in written(steps_of(1, 2), [writer])]
+    passed = [p.step for p in record(steps_of(1, 2), [writer])]
     assert passed == [1, 2]
     assert seen == [(1, 1.0), (2, 0.5), "closed"]
     seen.clear()
@@ -42,7 +42,7 @@ def test_figures_pass_by_and_the_writers_are_closed_however_it_ends() -> None:
         raise FloatingPointError("not finite")
 
     with pytest.raises(FloatingPointError):
-        list(written(failing(), [writer]))
+        list(record(failing(), [writer]))
     assert seen == [(1, 1.0), "closed"]
 
 
@@ -53,10 +53,10 @@ def test_a_continued_run_shows_each_step_once_in_tensorboard(tmp_path: Path) -> 
     folder = tmp_path / "run" / "tensorboard"
     writer = writers.tensorboard(folder)
     assert not (tmp_path / "run").exists()  # a new run's folder must be empty
-    list(written(steps_of(1, 6), [writer]))
+    list(record(steps_of(1, 6), [writer]))
     resumed = writers.tensorboard(folder, done=4)
     resumed.picture(5, "preview", RED)
-    list(written(steps_of(5, 8, scale=2.0), [resumed]))
+    list(record(steps_of(5, 8, scale=2.0), [resumed]))
     held = EventAccumulator(str(folder))
     held.Reload()
     scalars = [(s.step, round(s.value, 4)) for s in held.Scalars("loss")]
@@ -101,9 +101,9 @@ def test_a_continued_run_goes_on_in_wandb_without_going_back(
     writer = writers.wandb("adm", run, {"name": "digits"})
     assert not run.exists()
     run.mkdir()
-    list(written(steps_of(1, 6), [writer]))
+    list(record(steps_of(1, 6), [writer]))
     resumed = writers.wandb("adm", run)
-    list(written(steps_of(5, 8), [resumed]))
+    list(record(steps_of(5, 8), [resumed]))
     resumed.picture(8, "preview", RED)
     assert [step for step, _ in service.logged] == [1, 2, 3, 4, 5, 6, 7, 8, 8]
     first, second = service.asked

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from adm.app.cli.output import AsJson, show
 
 if TYPE_CHECKING:
-    from adm.app.runs.memory import Memory
+    from adm.app.runs.estimates import StepMemory
     from adm.recipes import Recipe
 
 GIB, MIB = 2**30, 2**20
@@ -91,13 +91,13 @@ def _as_json(chosen: "Recipe", text: str, memory: bool) -> dict[str, Any]:
     return found | {"memory_in_bytes": estimates}
 
 
-def estimates_of(chosen: "Recipe") -> "list[tuple[bool, Memory]]":
+def estimates_of(chosen: "Recipe") -> "list[tuple[bool, StepMemory]]":
     """Estimate the memory of a training step, with activations stored (False) and recomputed."""
-    from adm.app.runs.memory import estimate
+    from adm.app.runs.estimates import step_memory
 
-    def one(recomputed: bool) -> "Memory":
+    def one(recomputed: bool) -> "StepMemory":
         train = replace(chosen.train, checkpoint_activations=recomputed)
-        return estimate(replace(chosen, train=train))
+        return step_memory(replace(chosen, train=train))
 
     return [(False, one(False)), (True, one(True))]
 

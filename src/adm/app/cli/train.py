@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from adm.app.cli import lists, places
 from adm.app.cli.output import OUT
+from adm.spec import SettingError
 
 
 def train(
@@ -111,24 +112,24 @@ def train(
     """
     places.resumable(out, "a run needs")
     if teacher_classifier is not None and teacher is None:
-        raise ValueError("--teacher-classifier guides a --teacher; give one")
+        raise SettingError("teacher_classifier", "given together with {teacher}, which it guides")
     # Imported here, so that --help does not load torch.
     from adm.app.cli import training
-    from adm.app.runs.claim import sole_writer
-    from adm.app.runs.data import DataOptions, chosen, open_data
-    from adm.app.runs.precision import suited
+    from adm.app.runs.data import DataOptions, choose, fit_precision, open_data
+    from adm.app.runs.folder import sole_writer
     from adm.app.runs.run import TrainOptions
+    from adm.models.teacher import Teacher
     from adm.networks import on_meta
     from adm.recipes import build
     from adm.recipes.schema import to_json
 
     settings = list(set or []) + ([f"train.steps={steps}"] if steps is not None else [])
     devices = training.place(device, shard)
-    teaches = training.load_teacher(teacher, teacher_classifier, devices)
-    asked = chosen(name, settings, None if teaches is None else teaches.model)
-    asked = suited(asked, out, devices)
-    build.check(asked.recipe)
-    build.check_sampling(asked.recipe)
+    guided = None if teacher is None else Teacher.load(teacher, teacher_classifier, devices.device)
+    choice = choose(name, settings, None if guided is None else guided.model)
+    choice = fit_precision(choice, out, devices)
+    build.check(choice.recipe)
+    build.check_sampling(choice.recipe)
     options = DataOptions(
         data=data,
         labels=labels,
@@ -137,7 +138,7 @@ def train(
         skip_corrupt=skip_corrupt,
     )
     if dry_run:
-        shown = asked.recipe if data is None else open_data(asked, options).recipe
+        shown = choice.recipe if data is None else open_data(choice, options).recipe
         on_meta(shown.config)  # raises if the network cannot be built
         print(json.dumps(to_json(shown), indent=2))
         return
@@ -145,10 +146,10 @@ def train(
         micro_batch=training.parse_micro_batch(micro_batch),
         pretrained=pretrained,
         renamed=training.parse_renames(rename or (), pretrained),
-        teacher=None if teaches is None else teaches.at(asked.recipe.train.precision),
+        teacher=None if guided is None else guided.at(choice.recipe.train.precision),
         shard=shard,
         check_data=check_data,
     )
-    watched = training.WatchOptions(tensorboard, wandb)
     with sole_writer(out, devices):
-        training.follow(open_data(asked, options), out, devices, how, watched)
+        images = open_data(choice, options)
+        training.follow(images, out, devices, how, training.Services(tensorboard, wandb))

@@ -3,7 +3,9 @@
 import ctypes
 import math
 import platform
+import signal
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -13,21 +15,22 @@ import torch
 from adm.app.cli import Saved
 from adm.app.cli.output import say
 from adm.app.cli.progress import progress
-from adm.app.cli.saving import saving
 from adm.app.notices import notice
 from adm.app.runs import run
 from adm.app.runs.data import TrainingData
-from adm.app.runs.estimate import duration, seconds_per_step
+from adm.app.runs.estimates import seconds_per_step
 from adm.app.runs.run import TrainOptions
-from adm.app.runs.watch import Writer, tensorboard, wandb, watching, written
+from adm.app.runs.watch import watching
+from adm.app.runs.watch.writers import Writer, record, tensorboard, wandb
 from adm.data import Source
 from adm.models.device import pick
-from adm.models.teacher import Teacher
 from adm.processes import Devices, join, launched
 from adm.recipes import Recipe, build
 from adm.recipes.schema import to_json
 from adm.shown import count_of
+from adm.spec import SettingError
 from adm.training import checkpoint
+from adm.training.loop import Progress
 
 SMOOTHING = 0.95  # of the exponential average of the printed losses
 # Entries of the log that are printed, those that it has.
@@ -35,6 +38,7 @@ SHOWN = (
     *("loss", "mse", "vlb", "accuracy", "gradient_norm"),
     *("generator/loss", "discriminator/loss", "discriminator/real", "discriminator/generated"),
 )
+HANG_UP = getattr(signal, "SIGHUP", None)  # the terminal was closed; Windows has none
 MOST_NAMED = 12  # classes or unreadable images listed
 TRIM, MMAP = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of mallopt(3)
 NEVER = 2**31 - 1  # bytes, the largest int that mallopt takes
@@ -42,7 +46,7 @@ LARGEST = (2**30, 2**25)  # bytes; older versions of glibc accept only the secon
 
 
 @dataclass(frozen=True)
-class WatchOptions:
+class Services:
     """Where the log of a run goes in addition to log.jsonl.
 
     Attributes:
@@ -69,7 +73,7 @@ def parse_micro_batch(text: str | None) -> int | Literal["auto"] | None:
     if text is None or text == "auto":
         return text
     if not text.isdecimal() or int(text) < 1:
-        raise ValueError(f"--micro-batch must be a positive number or auto, got {text!r}")
+        raise SettingError("micro_batch", "a positive number or auto", text)
     return int(text)
 
 
@@ -80,14 +84,12 @@ def parse_renames(pairs: Sequence[str], pretrained: str | None) -> dict[str, str
         ValueError: a pair has another form, or there is no pretrained model.
     """
     if pairs and pretrained is None:
-        raise ValueError(
-            "--rename renames classes of the --pretrained model; give --pretrained as well"
-        )
+        raise SettingError("rename", "given together with {pretrained}, whose classes it renames")
     renamed = {}
     for pair in pairs:
         old, equals, new = pair.partition("=")
         if not (equals and old and new):
-            raise ValueError(f"cannot read {pair!r}; write --rename old=new")
+            raise SettingError("rename", "of the form old=new", pair)
         renamed[old] = new
     return renamed
 
@@ -99,9 +101,10 @@ def place(device: str | None, shard: bool) -> Devices:
         ValueError: `shard` without other ranks, or no such device.
     """
     if shard and not launched():
-        raise ValueError(
-            "--shard needs several processes, and this is the only one; start them with "
-            "torchrun --nproc-per-node N -m adm train ..."
+        raise SettingError(
+            "shard",
+            "left out in a single process",
+            cure="start several with torchrun --nproc-per-node N -m adm train ...",
         )
     if launched():
         joined = join(None if device is None else torch.device(device))
@@ -113,7 +116,7 @@ def place(device: str | None, shard: bool) -> Devices:
 
 
 def follow(
-    images: TrainingData, out: Path, devices: Devices, options: TrainOptions, watched: WatchOptions
+    images: TrainingData, out: Path, devices: Devices, options: TrainOptions, services: Services
 ) -> None:
     """Train to the end or to a signal, and print the progress."""
     recipe, source, held = images.recipe, images.training, images.validation
@@ -126,17 +129,16 @@ def follow(
         say(f"validation: {held.name if held else 'none; see --hold-out'}")
     if done < recipe.train.steps:
         announce(recipe, devices, options, done)
-    writers = _writers(recipe, out, watched, done) if devices.main else []
+    writers = _writers(recipe, out, services, done) if devices.main else []
     pictures = [writer.picture for writer in writers]
     teach = None if options.teacher is None else options.teacher.teach
     watch = watching(recipe, source, held, out, devices, on_picture=pictures, teach=teach)
     with saving() as stop:
-        told_by = say if devices.main else options.say
-        told = replace(options, watch=watch, stop=stop, say=told_by)
-        steps = run.steps(recipe, source, out, devices, told)
+        own = replace(options, watch=watch, stop=stop)
+        steps = run.steps(recipe, source, out, devices, own)
         if done and devices.main:
             say(f"continuing {out} from step {done}")
-        show(written(steps, writers), out.resolve().name, recipe.train.steps, devices, done)
+        show(record(steps, writers), out.resolve().name, recipe.train.steps, devices, done)
         number = max(devices.gather(stop.signal or 0))  # a signal may reach one process only
     tell_skipped([source] if held is None else [source, held], devices)
     newest = checkpoint.latest(out)
@@ -159,17 +161,25 @@ def announce(recipe: Recipe, devices: Devices, options: TrainOptions, done: int)
         )
 
 
-def load_teacher(model: str | None, classifier: str | None, devices: Devices) -> Teacher | None:
-    """Load the teacher of a recipe of distillation on the run's device; None without one."""
-    return None if model is None else Teacher.load(model, classifier, devices.device)
+def duration(seconds: float) -> str:
+    """Return a time in the two units that tell most: `48 s`, `12 min`, `1 h 30 min`, `3 d 4 h`."""
+    minutes = round(seconds / 60)
+    if seconds < 100:
+        return f"{max(1, round(seconds))} s"
+    if minutes < 100:
+        return f"{minutes} min"
+    hours, rest = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {rest} min"
+    return f"{hours // 24} d {hours % 24} h"
 
 
-def _writers(recipe: Recipe, out: Path, watched: WatchOptions, done: int) -> list[Writer]:
-    writers = [tensorboard(out / "tensorboard", done)] if watched.tensorboard else []
-    return [*writers, wandb(watched.wandb, out, to_json(recipe))] if watched.wandb else writers
+def _writers(recipe: Recipe, out: Path, services: Services, done: int) -> list[Writer]:
+    writers = [tensorboard(out / "tensorboard", done)] if services.tensorboard else []
+    return [*writers, wandb(services.wandb, out, to_json(recipe))] if services.wandb else writers
 
 
-def show(steps: Iterator[run.Progress], name: str, total: int, devices: Devices, done: int) -> None:
+def show(steps: Iterator[Progress], name: str, total: int, devices: Devices, done: int) -> None:
     """Print the progress of a run from step `done` to `total`, on the main rank only."""
     if not devices.main:
         for _ in steps:
@@ -231,3 +241,37 @@ def keep_freed_memory() -> bool:
         return False
     mallopt = ctypes.CDLL(None).mallopt
     return bool(mallopt(TRIM, NEVER)) and any(mallopt(MMAP, size) for size in LARGEST)
+
+
+class Stop:
+    """Whether a signal has asked the run to save and exit."""
+
+    signal: int | None = None
+
+    def __call__(self) -> bool:
+        return self.signal is not None
+
+
+@contextmanager
+def saving() -> Iterator[Stop]:
+    """Save and exit after the current step on SIGTERM, SIGHUP or Ctrl-C; a second Ctrl-C stops.
+
+    SIGHUP remains ignored if it is, as under nohup.
+    """
+    stop = Stop()
+
+    def asked(number: int, frame: object) -> None:
+        if stop.signal is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.signal = number
+        notice("\nsaving after this step, then exiting")
+
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if HANG_UP is not None and signal.getsignal(HANG_UP) != signal.SIG_IGN:
+        numbers.append(HANG_UP)
+    before = {number: signal.signal(number, asked) for number in numbers}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

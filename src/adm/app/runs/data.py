@@ -1,23 +1,33 @@
-"""Recipe, DataOptions -> TrainingData: the images, and the recipe that fits them."""
+"""Recipe, machine, DataOptions -> TrainingData: the images, and the recipe that fits both."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from adm.app.runs.folder import recipe_in
 from adm.data import NoSplit, Source, held_out
 from adm.data.files import Files, channels_of
 from adm.data.registry import BUILTIN, at_one_size, find
 from adm.models.load import recipe_of
 from adm.models.teacher import following as taught
 from adm.models.trained import DiffusionModel
+from adm.processes import Devices
+from adm.processor import half_precision
 from adm.recipes import RECIPES, Recipe, build
-from adm.recipes.following import PRECISION, following, free_fields, told
+from adm.recipes.following import PRECISION, following, free_fields, in_precision, told
 from adm.recipes.schema import override
 from adm.shown import shown
+from adm.spec import SettingError
+
+HALF, WHOLE = "bfloat16", "float32"
+SLOW = (
+    f"{PRECISION}={WHOLE}: this processor is not known to have instructions for {HALF}, without "
+    f"which it is many times slower; set {PRECISION}={HALF} to use it anyway"
+)
 
 
-class Chosen(NamedTuple):
+class Choice(NamedTuple):
     """A recipe with its settings.
 
     Attributes:
@@ -45,7 +55,7 @@ class DataOptions:
         skip_corrupt: replace an image that cannot be read by the next one.
 
     Raises:
-        ValueError: both `validation` and `hold_out` are given.
+        SettingError: both `validation` and `hold_out` are given.
     """
 
     data: str | Source | None = None
@@ -56,7 +66,7 @@ class DataOptions:
 
     def __post_init__(self) -> None:
         if self.validation is not None and self.hold_out is not None:
-            raise ValueError("give validation=... or hold_out=..., not both")
+            raise SettingError("hold_out", "left out with {validation}, or the other way round")
 
 
 class TrainingData(NamedTuple):
@@ -75,15 +85,15 @@ class TrainingData(NamedTuple):
     notes: tuple[str, ...]
 
 
-def chosen(
+def choose(
     recipe: str | Path | Recipe,
     settings: Sequence[str] = (),
     teacher: DiffusionModel | None = None,
-) -> Chosen:
+) -> Choice:
     """Return a recipe with settings.
 
     Channels and classes of a recipe that is given by its name follow from the data unless they are
-    set, and its precision from the device (see `runs.precision`); a recipe from a file is taken as
+    set, and its precision from the device (see `fit_precision`); a recipe from a file is taken as
     it is. Network, process and data of a recipe of distillation follow from the teacher unless they
     are set.
 
@@ -91,60 +101,102 @@ def chosen(
         ValueError: there is no such recipe, or a setting is invalid.
     """
     if not isinstance(recipe, str | Path):
-        return Chosen(override(recipe, settings), frozenset())
-    found = override(recipe_of(str(recipe)), settings)
+        return Choice(override(recipe, settings), frozenset())
+    read = override(recipe_of(str(recipe)), settings)
     named, written = str(recipe) in RECIPES, Path(recipe).suffix == ".json"
-    free = free_fields(found, settings) if named else frozenset[str]()
+    free = free_fields(read, settings) if named else frozenset[str]()
     if teacher is not None:
         # Settings twice: they may choose the method, which decides on the network's inputs.
-        base = override(taught(found, teacher.recipe), settings)
-        return Chosen(base, free & {PRECISION}, str(teacher.path))
-    return Chosen(following(found, free), free, None if named or written else str(recipe))
+        base = override(taught(read, teacher.recipe), settings)
+        return Choice(base, free & {PRECISION}, str(teacher.path))
+    return Choice(following(read, free), free, None if named or written else str(recipe))
 
 
-def open_data(chosen: Chosen, options: DataOptions) -> TrainingData:
+def fit_precision(choice: Choice, run: Path, devices: Devices) -> Choice:
+    """Return a recipe that trains in float32 on a CPU without instructions for bfloat16.
+
+    A precision that was set stays, and so does that of a run that is resumed, on any machine.
+
+    Args:
+        run: the run folder.
+
+    Raises:
+        ValueError: the run in the folder is damaged.
+    """
+    if PRECISION not in choice.free:
+        return choice
+    if (earlier := devices.once(lambda: recipe_in(run))) is not None:
+        kept = in_precision(choice.recipe, choice.free, earlier.train.precision)
+        return choice._replace(recipe=kept)
+    slow = devices.any(devices.device.type == "cpu" and not half_precision())
+    if not slow or choice.recipe.train.precision != HALF:
+        return choice
+    whole = in_precision(choice.recipe, choice.free, WHOLE)
+    return choice._replace(recipe=whole, notes=(*choice.notes, SLOW))
+
+
+def open_data(choice: Choice, options: DataOptions) -> TrainingData:
     """Open the images to train on and, if there are any, those to validate on.
 
     Raises:
         ValueError: the data cannot be opened, or the recipe does not fit them.
     """
-    spec = _own_data(chosen) if options.data is None else options.data
-    found = spec if isinstance(spec, Source) else _found(spec, options)
-    channels, classes = channels_of(found), len(found.classes)
-    recipe = following(chosen.recipe, chosen.free, channels, classes)
+    spec = _own_data(choice) if options.data is None else options.data
+    data = spec if isinstance(spec, Source) else _find(spec, options)
+    channels, classes = channels_of(data), len(data.classes)
+    recipe = following(choice.recipe, choice.free, channels, classes)
     build.check(recipe)
 
-    def read(found: Source | Files) -> Source:
+    def sized(data: Source | Files) -> Source:
         size, kept = recipe.data.size, recipe.data.channels
-        return at_one_size(found, size=size, channels=kept, skip_corrupt=options.skip_corrupt)
+        return at_one_size(data, size=size, channels=kept, skip_corrupt=options.skip_corrupt)
 
-    training = spec if isinstance(spec, Source) else read(found)
-    notes = (*chosen.notes, *_notes(chosen.recipe, recipe, training.name, channels))
+    training = spec if isinstance(spec, Source) else sized(data)
+    notes = (*choice.notes, *_notes(choice.recipe, recipe, training.name, channels))
     if options.hold_out is not None:
         return TrainingData(recipe, *held_out(training, options.hold_out, recipe.train.seed), notes)
     validation = None
     if options.validation is not None:
-        validation = read(_found(options.validation, options))
+        validation = sized(_find(options.validation, options))
     elif not isinstance(spec, Source):
         try:
-            validation = read(_found(spec, options, "test"))
+            validation = sized(_find(spec, options, "test"))
         except NoSplit:
             validation = None
     return TrainingData(recipe, training, validation, notes)
 
 
-def _own_data(chosen: Chosen) -> str:
+def check_source(recipe: Recipe, source: Source) -> None:
+    """Raise ValueError unless the recipe's network can be trained on the data."""
+    if not len(source):
+        raise ValueError(f"{source.name} has no images; give other data")
+    if recipe.data.crop == "random" and source.crop is None:
+        expected = f"centre for {source.name}, which cannot be cropped at random"
+        raise SettingError("data.crop", expected, recipe.data.crop)
+    got, wanted = source.shape, (recipe.data.channels, *recipe.data.size)
+    if got != wanted:
+        raise ValueError(
+            f"{source.name} has images of (C, H, W) = {got}, and the recipe needs {wanted}; "
+            "set data.size and data.channels, or give other data"
+        )
+    config = recipe.config
+    if config.classes is not None and config.classes != len(source.classes):
+        expected = f"{len(source.classes)}, the number of classes in {source.name}"
+        raise SettingError(f"{recipe.section}.classes", expected, config.classes)
+
+
+def _own_data(choice: Choice) -> str:
     """Return the data of a recipe; raise ValueError if a model file names a place to open."""
-    spec = chosen.recipe.data.source
-    if chosen.model is None or spec in BUILTIN:
+    spec = choice.recipe.data.source
+    if choice.model is None or spec in BUILTIN:
         return spec
     raise ValueError(
-        f"{chosen.model} was trained on {shown(spec)}, which is opened only if you name it; give "
-        "data=..."
+        f"{choice.model} was trained on {shown(spec)}, which is opened only if it is given as the "
+        "data"
     )
 
 
-def _found(spec: str, options: DataOptions, split: str = "train") -> Source | Files:
+def _find(spec: str, options: DataOptions, split: str = "train") -> Source | Files:
     return find(spec, split=split, labels=options.labels)
 
 

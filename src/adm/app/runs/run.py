@@ -1,32 +1,34 @@
-"""Recipe, Source, folder -> iterator of Progress: builds all objects that the loop needs."""
+"""Recipe, data, folder -> run folder of a trained network."""
 
-from collections.abc import Callable, Iterator, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from functools import cache, partial
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
-from adm.app.runs.claim import check_same, origin_of, sole_writer, store
-from adm.app.runs.same_data import CHECKS, CheckData, compared, record
+from adm.app.runs.data import DataOptions, check_source, choose, fit_precision, open_data
+from adm.app.runs.estimates import fits_in_memory
+from adm.app.runs.folder import CheckData, check_data, claim, identity, sole_writer, start_of
+from adm.app.runs.watch import watching
 from adm.data import Source
-from adm.distillation import Teach
+from adm.data.naming import at_home
+from adm.models.device import pick
 from adm.models.finetune import start_from
 from adm.models.teacher import Teacher
-from adm.processes import Devices, on_this_machine
+from adm.processes import Devices
 from adm.recipes import build, stages
-from adm.recipes.schema import DiffusionRecipe, GANRecipe, Recipe, to_json
+from adm.recipes.schema import DiffusionRecipe, GANRecipe, Recipe
 from adm.recipes.training import loop_settings, player_settings
-from adm.shown import shown
-from adm.store.hashes import sha256_of
+from adm.spec import SettingError, check_type
 from adm.training import checkpoint, loop, players
 from adm.training.loop import Progress, Watch
 from adm.training.players import RunState
 
-SAFE_SHARE = 0.75  # of free memory: a step needs up to 1.23 estimates (docs/recipes.md)
+log = logging.getLogger("adm")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +46,6 @@ class TrainOptions:
             sizes, all their "pixels", too, or "none", which accepts those that are there.
         watch: called after every step; its figures go into the log.
         stop: called after every step; if it returns True, the run saves a checkpoint and ends.
-        say: called with each line of the report on what was taken from `pretrained`.
     """
 
     micro_batch: int | Literal["auto"] | None = None
@@ -55,17 +56,70 @@ class TrainOptions:
     check_data: CheckData = "names"
     watch: Watch = lambda done, state: {}
     stop: Callable[[], bool] = lambda: False
-    say: Callable[[str], None] = lambda line: None
 
 
+# Eight parameters: those by keyword mirror the options of `adm train` in name and meaning.
 def train(
+    recipe: str | Path | Recipe,
+    *,
+    out: str | Path,
+    data: str | Path | Source | None = None,
+    steps: int | None = None,
+    settings: Sequence[str] = (),
+    device: str | torch.device | None = None,
+    options: TrainOptions | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Path:
+    """Train a network to the last step; the same call resumes a run that was stopped.
+
+    Args:
+        recipe: the name of a recipe that `adm recipes` lists, whose channels and classes are those
+            of the data, and whose precision suits the device, unless `settings` sets them; the path
+            of a recipe as JSON or of a model that contains one; or a recipe.
+        out: the run folder; absent, empty, or that of the same run.
+        data: a data spec such as "fashion-mnist" or "photos/", or a source; None for the recipe's
+            own. A data spec with a test split is also validated on it.
+        steps: total optimizer steps; None for the recipe's.
+        settings: changes to the recipe, such as "unet.dropout=0.1".
+        device: such as "cpu" or "cuda:1"; None for the best that the machine has.
+        options: how the run is carried out, such as its micro-batch or the model to start from.
+        on_progress: called after every step.
+
+    Returns:
+        The run folder, which `adm.load` and `adm.load_classifier` accept.
+
+    Raises:
+        ValueError: the recipe contradicts itself or the data, the folder holds another run, or
+            another process trains in it.
+    """
+    options = options or TrainOptions()
+    check_type("recipe", recipe, (str, Path, Recipe), "a name, a path or a recipe")
+    check_type("out", out, (str, Path), "the path of a folder")
+    check_type("data", data, (str, Path, Source, type(None)), "a data spec or a Source")
+    check_type("settings", settings, (list, tuple), "a list such as ['unet.dropout=0.1']")
+    check_type("options", options, (TrainOptions,), "TrainOptions(...)")
+    wanted = [*settings, *([] if steps is None else [f"train.steps={steps}"])]
+    folder, devices = at_home(out), Devices(pick(device))
+    choice = fit_precision(choose(recipe, wanted), folder, devices)
+    spec = str(data) if isinstance(data, Path) else data
+    with sole_writer(folder, devices):
+        fitted, source, validation, _ = open_data(choice, DataOptions(data=spec))
+        check(fitted, source, devices, options)
+        watch = watching(fitted, source, validation, folder, devices)
+        for progress in steps(fitted, source, folder, devices, replace(options, watch=watch)):
+            if on_progress is not None:
+                on_progress(progress)
+    return folder
+
+
+def train_steps(
     recipe: Recipe,
     source: Source,
     run: Path,
     devices: Devices | torch.device,
     options: TrainOptions | None = None,
 ) -> Iterator[Progress]:
-    """Train `recipe` on `source` in the run folder `run`; the same call resumes the run.
+    """Train `recipe` on `source` in the run folder `run`, step by step; the same call resumes it.
 
     No other process can train in this folder until the iterator is exhausted, closed or deleted.
 
@@ -93,8 +147,6 @@ def _holding(held: ExitStack, progress: Iterator[Progress]) -> Iterator[Progress
 
 def check(recipe: Recipe, source: Source, devices: Devices, options: TrainOptions) -> None:
     """Raise ValueError if the recipe contradicts itself, the data or the number of processes."""
-    if options.check_data not in CHECKS:
-        raise ValueError(f"check_data must be {', '.join(CHECKS)}, got {shown(options.check_data)}")
     build.check(recipe)
     build.check_sampling(recipe)
     check_source(recipe, source)
@@ -107,23 +159,26 @@ def check(recipe: Recipe, source: Source, devices: Devices, options: TrainOption
 def steps(
     recipe: Recipe, source: Source, run: Path, devices: Devices, options: TrainOptions
 ) -> Iterator[Progress]:
-    """As `train`, for a caller that is the folder's `sole_writer` and has called `check`."""
+    """As `train_steps`, for a caller that is the folder's `sole_writer` and has called `check`."""
     networks, importance = build.networks(recipe), build.importance(recipe)
     described, teacher = identity(recipe, source), options.teacher
     if teacher is not None:
         described |= teacher.identity
         teacher.start(networks[players.MODEL])
     if checkpoint.latest(run) is not None:
-        described |= origin_of(run, options.pretrained, options.renamed)
+        described |= start_of(run, options.pretrained, options.renamed)
     elif (model := options.pretrained) is not None:
         started = start_from(
             networks[players.MODEL], recipe, source.classes, model, options.renamed
         )
         described["start"] = {"given": str(model), **started.origin}
-        for line in started.lines:
-            options.say(line)
+        if devices.main:
+            for line in started.lines:
+                log.info(line)
     devices.agree("recipe, data or version", (described, version("ablated-diffusion")))
-    devices.once(lambda: _claim(run, described, source, options.check_data))
+    devices.once(lambda: claim(run, described))
+    begun = checkpoint.latest(run) is not None
+    devices.once(lambda: check_data(run, source, options.check_data, begun))
     settings = player_settings(recipe)
     learners = {
         name: players.player(network, settings[name], devices, sharded=options.shard)
@@ -151,76 +206,40 @@ def steps(
     )
 
 
-def _claim(run: Path, described: Mapping[str, Any], source: Source, check: CheckData) -> None:
-    """Make the folder that of this run and these images, or raise ValueError if it is another's."""
-    check_same(run, described)
-    found = compared(run, source, check, checkpoint.latest(run) is not None)
-    store(run, described)
-    if found is not None:
-        record(run, found)
-
-
 def _check_batch(size: int, source: Source, devices: Devices, shard: bool) -> None:
-    if len(source) < size:
-        raise ValueError(
-            f"{source.name} has {len(source)} images, fewer than a batch of {size}; set "
-            f"train.batch_size={max(1, len(source))} or less, or give more data"
+    most, world = len(source), devices.world
+    if most < size:
+        raise SettingError(
+            "train.batch_size", f"at most {most}, as {source.name} has no more images", size
         )
-    if size < devices.world:
-        raise ValueError(
-            f"train.batch_size={size} is less than the {devices.world} processes; set it to at "
-            "least one image per process"
-        )
-    if shard and size % devices.world:
-        raise ValueError(
-            f"train.batch_size={size} is not a multiple of the {devices.world} processes, as "
-            "shard=True needs; set it to a multiple"
+    if size < world:
+        raise SettingError("train.batch_size", f"at least {world}, one for each process", size)
+    if shard and size % world:
+        raise SettingError(
+            "train.batch_size", f"a multiple of the {world} processes with {{shard}}", size
         )
 
 
 def _check_gan(recipe: GANRecipe, devices: Devices, options: TrainOptions) -> None:
     """Refuse what a GAN cannot do: its generator normalises over the whole batch."""
     if options.micro_batch is not None:
-        raise ValueError(
-            "a GAN is trained on its whole batch, over which its generator normalises; leave "
-            "micro_batch=... out, or set train.batch_size to fewer images"
+        raise SettingError(
+            "micro_batch",
+            "left out for a GAN, whose generator normalises over the whole batch",
+            cure="set train.batch_size to fewer images",
         )
     if options.shard:
-        raise ValueError("the weights of a GAN cannot be sharded; leave shard=True out")
+        raise SettingError("shard", "left out for a GAN, whose weights cannot be sharded")
     if options.pretrained is not None:
-        raise ValueError("a GAN starts from random weights; leave pretrained=... out")
+        raise SettingError("pretrained", "left out for a GAN, which starts from random weights")
     size, parts = recipe.train.batch_size, recipe.adversarial.discriminator_steps * devices.world
     if size % parts:
-        raise ValueError(
-            f"train.batch_size={size} does not divide into {parts} equal parts, one for each "
-            f"process and step of the discriminator; set it to {-(-size // parts) * parts}"
+        raise SettingError(
+            "train.batch_size",
+            f"a multiple of {parts}, a part for each process and step of the discriminator",
+            size,
+            f"such as {-(-size // parts) * parts}",
         )
-
-
-def identity(recipe: Recipe, source: Source) -> dict[str, Any]:
-    """Return what identifies a run, as JSON values; it is stored with the run and every model."""
-    labels = sha256_of(source.labels.numpy().tobytes())
-    return {
-        "recipe": to_json(recipe),
-        "classes": list(source.classes),
-        "data": source.name,
-        "images": len(source),
-        "labels": labels,
-    }
-
-
-def fits_in_memory(recipe: Recipe, teach: Teach | None = None) -> Callable[[int], bool]:
-    """Return a function that estimates whether a micro-batch fits in the free memory of the CPU.
-
-    A trial would not show it, because the system swaps to the disk before an allocation fails.
-    """
-    import psutil
-
-    from adm.app.runs.memory import estimate
-
-    needed = cache(partial(estimate, recipe, "cpu", teach))  # takes seconds, so only on demand
-    share = SAFE_SHARE / on_this_machine()
-    return lambda size: needed().of(size) < share * psutil.virtual_memory().available
 
 
 def check_teacher(recipe: Recipe, source: Source, teacher: Teacher | None) -> None:
@@ -228,23 +247,3 @@ def check_teacher(recipe: Recipe, source: Source, teacher: Teacher | None) -> No
     stages.check_taught(recipe, teacher is not None)
     if teacher is not None and isinstance(recipe, DiffusionRecipe):
         teacher.check(recipe, source.classes)
-
-
-def check_source(recipe: Recipe, source: Source) -> None:
-    """Raise ValueError unless the recipe's network can be trained on the data."""
-    if not len(source):
-        raise ValueError(f"{source.name} has no images; give another data=...")
-    if recipe.data.crop == "random" and source.crop is None:
-        raise ValueError(f"{source.name} cannot be cropped at random; set data.crop=centre")
-    got, wanted = source.shape, (recipe.data.channels, *recipe.data.size)
-    if got != wanted:
-        raise ValueError(
-            f"{source.name} has images of (C, H, W) = {got}, and the recipe needs {wanted}; "
-            "set data.size and data.channels, or give another data=..."
-        )
-    config = recipe.config
-    if config.classes is not None and config.classes != len(source.classes):
-        raise ValueError(
-            f"{source.name} has {len(source.classes)} classes, and the recipe {config.classes}; "
-            f"set {recipe.section}.classes={len(source.classes)}"
-        )

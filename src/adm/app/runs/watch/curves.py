@@ -3,18 +3,27 @@
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from PIL import Image
 
-from adm.app.runs.watch.panels import INK, PANELS, Column, Log
-from adm.app.runs.watch.preview import write
-from adm.app.runs.watch.times import Times
+from adm.app.runs.watch.drift import channel_names
+from adm.app.runs.watch.previews import write
+from adm.app.runs.watch.state import Times
 from adm.pictures import png
 from adm.training.log import FILE, lines
 
+INK, ACCENT, PALE, WARM = "#1b1f24", "#0b6e8f", "#9aa4ad", "#c1502e"
+QUARTERS = ("#0b6e8f", "#5b8c3a", "#d19a1f", "#c1502e")  # of the levels, the cleanest first
+CHANNELS = (WARM, QUARTERS[1], ACCENT, PALE, QUARTERS[2], INK)
+POINTS = 300  # most points of a smoothed curve
+EARLY = 0.2  # share of the steps whose percentages may lie outside the axis
+NARROWEST = 12  # least range of an axis of pixel values, of 255
+LEAST = 10  # fewest steps that a point summarises, in logs of at least as many
 LEGEND: dict[str, Any] = {  # beside the title, where it covers no data
     "loc": "lower right",
     "bbox_to_anchor": (1, 0.99),
@@ -30,6 +39,16 @@ BESIDE = 5  # most entries of a legend beside a title
 Figures: TypeAlias = dict[str, float]
 
 
+class Column(NamedTuple):
+    """The values of one figure of the log, at the steps at which it was measured."""
+
+    steps: np.ndarray  # (N,) int64, steps done
+    values: np.ndarray  # (N,) float64; nan where it was not finite
+
+
+Log: TypeAlias = dict[str, Column]
+
+
 def read_log(path: Path) -> Log:
     """Read a run's log.jsonl into columns by name; the last line may be incomplete.
 
@@ -38,7 +57,7 @@ def read_log(path: Path) -> Log:
             step; names the line.
         OSError: the file cannot be read.
     """
-    found: dict[str, tuple[list[int], list[float]]] = {}
+    columns: dict[str, tuple[list[int], list[float]]] = {}
     damaged = None
     for number, (_, line) in enumerate(lines(path), start=1):
         if damaged is not None:
@@ -50,10 +69,10 @@ def read_log(path: Path) -> Log:
             damaged = number
             continue
         for name, value in line.figures.items():
-            steps, values = found.setdefault(name, ([], []))
+            steps, values = columns.setdefault(name, ([], []))
             steps.append(line.step)
             values.append(value)
-    return {name: Column(np.asarray(s), np.asarray(v, float)) for name, (s, v) in found.items()}
+    return {name: Column(np.asarray(s), np.asarray(v, float)) for name, (s, v) in columns.items()}
 
 
 def curves(run: Path, times: Times, main: bool = True) -> Callable[[int, Figures], Figures]:
@@ -73,14 +92,14 @@ def curves(run: Path, times: Times, main: bool = True) -> Callable[[int, Figures
         if main and times.due(done) and path.exists():
             log = read_log(path)
             for name, value in figures.items():
-                log[name] = _appended(log.get(name), done, value)
+                log[name] = _append(log.get(name), done, value)
             write(draw(log, run.resolve().name), run / "progress.png")
         return {}
 
     return watch
 
 
-def _appended(column: Column | None, step: int, value: float) -> Column:
+def _append(column: Column | None, step: int, value: float) -> Column:
     if column is None:
         return Column(np.array([step]), np.array([value]))
     return Column(np.append(column.steps, step), np.append(column.values, value))
@@ -107,3 +126,177 @@ def draw(log: Log, title: str = "") -> Image.Image:
             axes.legend(**({"ncols": len(handles), **LEGEND} if beside else INSIDE))
     figure.supxlabel("steps", fontsize=9, color=INK)
     return Image.open(io.BytesIO(png(figure))).convert("RGB").quantize(128)
+
+
+def smooth(column: Column) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return last step, mean, 10th and 90th percentile of up to `POINTS` stretches of steps."""
+    finite = np.isfinite(column.values)
+    steps, values = column.steps[finite], column.values[finite]
+    count = int(np.clip(len(steps) // LEAST, min(LEAST, len(steps)), POINTS))
+    parts = np.array_split(values, count) if count else []
+    ends = np.cumsum([len(part) for part in parts], dtype=np.int64) - 1
+    low, high = (np.array([np.percentile(part, q) for part in parts]) for q in (10, 90))
+    return steps[ends], np.array([part.mean() for part in parts]), low, high
+
+
+def _band(axes: Axes, column: Column, colour: str, label: str) -> None:
+    steps, mean, low, high = smooth(column)
+    axes.fill_between(steps, low, high, color=colour, alpha=0.18, lw=0)
+    axes.plot(steps, mean, color=colour, lw=1.3, label=label)
+
+
+def _log_scale(axes: Axes, *columns: Column) -> None:
+    values = np.concatenate([c.values[np.isfinite(c.values)] for c in columns])
+    if len(values) and values.min() > 0:
+        axes.set_yscale("log")
+        near = values.max() < 10 * values.min()
+        subs = (1, 1.5, 2, 3, 4, 5, 6, 8) if near else (1, 2, 5)
+        axes.yaxis.set_major_locator(LogLocator(subs=subs))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def as_percent(share: float, place: float = 0) -> str:
+    """Format the tick of an axis of shares."""
+    return f"{round(100 * share, 3):g}%"
+
+
+def _percent(axes: Axes) -> None:
+    """Scale an axis of shares to what is drawn, except in the first steps."""
+    drawn = [np.asarray(line.get_xydata()) for line in axes.lines]
+    drawn += [path.vertices for band in axes.collections for path in band.get_paths()]
+    steps, shares = np.concatenate(drawn).T
+    late = shares[(steps >= EARLY * steps.max()) & np.isfinite(shares)]
+    if len(late):
+        margin = max(0.005, 0.06 * np.ptp(late))
+        # 100% is not the edge, which would cut the line in half.
+        axes.set_ylim(max(0, late.min() - margin), min(1 + margin / 4, late.max() + margin))
+    axes.yaxis.set_major_formatter(as_percent)
+
+
+def _loss(axes: Axes, log: Log) -> None:
+    _band(axes, log["loss"], ACCENT, "batches (10% to 90%)")
+    columns = [log["loss"]]
+    if "validation/loss" in log:
+        columns.append(log["validation/loss"])
+        axes.plot(*columns[-1], "o-", color=INK, ms=3, lw=1, label="held out, average weights")
+    _log_scale(axes, *columns)
+
+
+def _quarters(name: str) -> Callable[[Axes, Log], None]:
+    def paint(axes: Axes, log: Log) -> None:
+        for i, colour in enumerate(QUARTERS, start=1):
+            label = {1: "least noise: q1", 4: "q4: most"}.get(i, f"q{i}")
+            axes.plot(*log[f"{name}_q{i}"], "o-", color=colour, ms=3, lw=1, label=label)
+        if name.endswith("loss"):
+            _log_scale(axes, *(log[f"{name}_q{i}"] for i in range(1, 5)))
+        else:
+            _percent(axes)
+
+    return paint
+
+
+def _accuracy(axes: Axes, log: Log) -> None:
+    _band(axes, log["accuracy"], ACCENT, "batches (10% to 90%)")
+    if "validation/accuracy" in log:
+        column = log["validation/accuracy"]
+        axes.plot(*column, "o-", color=INK, ms=3, lw=1, label="held out, average weights")
+    _percent(axes)
+
+
+def _gap(axes: Axes, log: Log) -> None:
+    axes.axhline(0, color=PALE, lw=1)
+    shares = "validation/accuracy" in log
+    label = "training minus held-out accuracy" if shares else "held-out minus training loss"
+    axes.plot(*log["validation/gap"], "o-", color=WARM, ms=3, lw=1, label=label)
+    if shares:
+        axes.yaxis.set_major_formatter(as_percent)
+
+
+def _rate(axes: Axes, log: Log) -> None:
+    axes.plot(*log["learning_rate"], color=INK, lw=1.2)
+    axes.yaxis.set_major_formatter("{x:g}")
+
+
+def _norm(axes: Axes, log: Log) -> None:
+    _band(axes, log["gradient_norm"], ACCENT, "norm before clipping (10% to 90%)")
+    _log_scale(axes, log["gradient_norm"])
+    for name, column in log.items():
+        if name.startswith("skipped"):
+            height = np.full(len(column.steps), 0.04)
+            label = f"{name.replace('_', ': ')} ({len(column.steps)})"
+            axes.plot(
+                column.steps, height, "x", color=WARM, transform=axes.get_xaxis_transform(),
+                label=label,
+            )  # fmt: skip
+
+
+def _colours(what: str) -> Callable[[Axes, Log], None]:
+    def paint(axes: Axes, log: Log) -> None:
+        names = [name for name in log if name.startswith(f"samples/{what}_c")]
+        for i, (name, label) in enumerate(zip(names, channel_names(len(names)), strict=True)):
+            colour = INK if len(names) == 1 else CHANNELS[i % len(CHANNELS)]
+            axes.plot(*log[name], "o-", color=colour, ms=3, lw=1, label=label)
+            if (data := log.get(name.replace("samples", "data"))) is not None:
+                known = "data" if name == names[-1] else None
+                axes.axhline(data.values[0], color=colour, lw=1, ls="--", label=known)
+        low, high = axes.get_ylim()
+        axes.set_ylabel("pixels, 0 to 255", fontsize=8, color=INK)
+        spare = max(0, NARROWEST - (high - low)) / 2
+        axes.set_ylim(low - spare, high + spare)
+
+    return paint
+
+
+def _adversaries(figure: str, *names: str) -> Callable[[Axes, Log], None]:
+    """Draw a figure of both players of a GAN, or several of one."""
+
+    def paint(axes: Axes, log: Log) -> None:
+        for name, colour in zip(names, (ACCENT, WARM), strict=True):
+            _band(axes, log[figure.format(name)], colour, name)
+
+    return paint
+
+
+def _distance(axes: Axes, log: Log) -> None:
+    column = log["validation/frechet"]
+    axes.plot(*column, "o-", color=INK, ms=3, lw=1, label="to held-out images, average weights")
+    _log_scale(axes, column)
+
+
+def _has(name: str) -> Callable[[Log], bool]:
+    return lambda log: name in log and bool(np.isfinite(log[name].values).any())
+
+
+Panel: TypeAlias = tuple[str, Callable[[Log], bool], Callable[[Axes, Log], None]]
+PANELS: tuple[Panel, ...] = (
+    ("loss", _has("loss"), _loss),
+    (
+        "losses",
+        _has("generator/loss"),
+        _adversaries("{}/loss", "generator", "discriminator"),
+    ),
+    (
+        "logits of the discriminator",
+        _has("discriminator/real"),
+        _adversaries("discriminator/{}", "real", "generated"),
+    ),
+    ("Fréchet distance", _has("validation/frechet"), _distance),
+    ("held-out loss", _has("validation/loss_q4"), _quarters("validation/loss")),
+    ("accuracy", _has("accuracy"), _accuracy),
+    (
+        "held-out accuracy",
+        _has("validation/accuracy_q4"),
+        _quarters("validation/accuracy"),
+    ),
+    ("gap to training images", _has("validation/gap"), _gap),
+    ("learning rate", _has("learning_rate"), _rate),
+    ("gradient norm", _has("gradient_norm"), _norm),
+    (
+        "gradient norms",
+        _has("generator/gradient_norm"),
+        _adversaries("{}/gradient_norm", "generator", "discriminator"),
+    ),
+    ("channel means", _has("samples/mean_c0"), _colours("mean")),
+    ("channel deviations", _has("samples/std_c0"), _colours("std")),
+)

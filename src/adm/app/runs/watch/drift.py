@@ -1,5 +1,6 @@
 """Samples, training images -> Compared, their channel moments; Compared -> warning or None."""
 
+import logging
 from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple, TypeAlias
@@ -7,13 +8,14 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from adm.app.runs.watch.times import Say, to_stderr
 from adm.data import Source, shuffled
 
 LEVELS = 12  # of 256, by which a mean or a deviation may differ
 ERRORS = 4  # standard errors by which it must differ as well, because samples are few
 SEED = 0
 CHUNK = 16  # images read at a time
+
+log = logging.getLogger("adm")
 
 Tint: TypeAlias = Callable[[Tensor, Tensor | None, int], "Compared"]
 
@@ -43,7 +45,7 @@ class Compared(NamedTuple):
     data: Moments
 
 
-def tint(source: Source, total: int, *, count: int = 1000, say: Say = to_stderr) -> Tint:
+def tint(source: Source, total: int, *, count: int = 1000) -> Tint:
     """Return a function that compares the colours of samples and data, and warns if they differ.
 
     The first warning comes no earlier than at half of the training, or once the colours have
@@ -52,35 +54,39 @@ def tint(source: Source, total: int, *, count: int = 1000, say: Say = to_stderr)
     Args:
         source: the training images; `count` of them are measured at the first call.
         total: steps of the whole training.
-        say: called with each warning.
 
     Returns:
         A function of samples (N, C, H, W) uint8, their labels (N,) or None, and the steps done.
     """
     known = cache(lambda labels: reference(source, labels, count))
-    trusted, said = False, False
+    trusted, warned = False, False
 
-    def compare(samples: Tensor, labels: Tensor | None, done: int) -> Compared:
-        nonlocal trusted, said
+    def of_samples(samples: Tensor, labels: Tensor | None, done: int) -> Compared:
+        nonlocal trusted, warned
         of_classes = None if labels is None else tuple(labels.unique().tolist())
-        found = Compared(moments(samples), known(of_classes))
-        warning = parted(found)
+        compared = Compared(moments(samples), known(of_classes))
+        warning = warning_of(compared)
         trusted = trusted or warning is None or 2 * done >= total
-        if warning is not None and trusted and not said:
-            say(f"step {done}: {warning}")
-        said = warning is not None and trusted
-        return found
+        if warning is not None and trusted and not warned:
+            log.warning(f"step {done}: {warning}")
+        warned = warning is not None and trusted
+        return compared
 
-    return compare
+    return of_samples
 
 
-def named(found: Compared, with_data: bool) -> dict[str, float]:
+def compare(samples: Tensor, data: Tensor) -> Compared:
+    """Return the moments of two sets of images, (N, C, H, W) uint8."""
+    return Compared(moments(samples), moments(data))
+
+
+def figures_of(compared: Compared, with_data: bool) -> dict[str, float]:
     """Return `samples/mean_c0`, `samples/std_c0` ..., and `data/...` too if `with_data`."""
-    groups = {"samples": found.samples, **({"data": found.data} if with_data else {})}
+    groups = {"samples": compared.samples, **({"data": compared.data} if with_data else {})}
     return {
         f"{group}/{what}_c{c}": round(float(value), 3)
-        for group, held in groups.items()
-        for what, values in (("mean", held.mean), ("std", held.std))
+        for group, own in groups.items()
+        for what, values in (("mean", own.mean), ("std", own.std))
         for c, value in enumerate(values)
     }
 
@@ -120,9 +126,9 @@ def moments(images: Tensor) -> Moments:
     return _moments(*_of_images(images), weights)
 
 
-def parted(found: Compared) -> str | None:
+def warning_of(compared: Compared) -> str | None:
     """Return a warning if a channel differs by more than `LEVELS` and `ERRORS`, or None."""
-    ours, theirs = found.samples, found.data
+    ours, theirs = compared.samples, compared.data
     shares = (1 / ours.images + 1 / theirs.images) ** 0.5
     for what, got, wanted, spread in (
         ("mean", ours.mean, theirs.mean, theirs.mean_spread),

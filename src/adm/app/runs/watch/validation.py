@@ -1,19 +1,29 @@
-"""Average weights, held-out images -> Measured: loss and accuracy by quarter of the levels."""
+"""Average weights, held-out images -> loss and accuracy by quarter of the levels, or a distance."""
 
+import logging
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from adm.app.runs.run import check_source
-from adm.app.runs.watch.times import Say, Times, to_stderr
-from adm.app.runs.watch.weights import mean_weights, network_of
+from adm.app.runs.data import check_source
+from adm.app.runs.watch.state import Times, mean_weights, model_of, network_of
 from adm.data import Source, shuffled
 from adm.distillation import Teach
+from adm.features.opening import table
+from adm.generation.blocks import whole_blocks
+from adm.generation.gan import GANGenerator
+from adm.metrics.frechet import Statistics, frechet_distance, statistics
+from adm.models.gan import GANModel
 from adm.processes import Devices
 from adm.recipes import ClassifierRecipe, DiffusionRecipe, Recipe, stages
+from adm.recipes.schema import GANRecipe
+from adm.spec import SettingError
 from adm.training.batches import Augmentation, Batch, with_draws
 from adm.training.loop import Watch
 from adm.training.objective import Objective
@@ -27,6 +37,10 @@ NAMES = ("loss", "mse", "vlb", "accuracy")
 MOST_NAMED = 5  # classes listed in a message
 ACCURACY_GAP = 0.10  # gap in accuracy above which a classifier is reported to overfit
 LOSS_GAP = 0.10  # the same for a diffusion model, relative to the loss on training images
+FRECHET = "validation/frechet"
+SMALLEST, SIDE = 2, 8  # images of a distance; pixels of a side of the features of pixels
+
+log = logging.getLogger("adm")
 
 
 class Measured(NamedTuple):
@@ -39,7 +53,7 @@ class Measured(NamedTuple):
         return float(self.quarters[name].mean())
 
 
-# Nine parameters: those by keyword are independent, and all have defaults.
+# Eight parameters: those by keyword are independent, and all have defaults.
 def validation(
     recipe: DiffusionRecipe | ClassifierRecipe,
     held_out: Source,
@@ -49,7 +63,6 @@ def validation(
     training: Source | None = None,
     count: int = 1000,
     batch_size: int = 64,
-    say: Say = to_stderr,
     teach: Teach | None = None,
 ) -> Watch:
     """Return a watch that evaluates the average weights on fixed images, levels and noise.
@@ -63,7 +76,6 @@ def validation(
         count: number of images of each, rounded up to a multiple of 4. If a source has fewer, they
             are repeated with other noise.
         batch_size: images per forward pass.
-        say: called with the warning of overfitting, once.
         teach: the teacher of a student, whose loss is that of the last stage of its training.
 
     Returns:
@@ -78,25 +90,25 @@ def validation(
     """
     _check(recipe, held_out, training, count)
     objective = stages.objectives(recipe, devices.device, teach=teach)[-1]
-    said = False
+    warned = False
 
     def watch(done: int, state: RunState) -> dict[str, float]:
-        nonlocal said
+        nonlocal warned
         if not times.due(done):
             return {}
         network = network_of(recipe, mean_weights(state.model))
         measured = partial(
             measure, objective, network, devices=devices, count=count, batch_size=batch_size
         )
-        found = measured(held_out)
-        figures = _named(found, recipe.noised)
+        result = measured(held_out)
+        figures = _figures(result, recipe.noised)
         if training is not None:
             trained = measured(training)
-            figures["validation/gap"] = gap(found, trained)
-            warning = overfit(found, trained)
-            if warning and not said and devices.main:
-                say(f"step {done}: {warning}")
-                said = True
+            figures["validation/gap"] = gap(result, trained)
+            warning = warning_of_overfitting(result, trained)
+            if warning and not warned and devices.main:
+                log.warning(f"step {done}: {warning}")
+                warned = True
         return figures
 
     return watch
@@ -130,7 +142,7 @@ def measure(
     return Measured({n: m for n, m, s in zip(NAMES, means, total[1], strict=True) if s.sum() > 0})
 
 
-def stratified(uniforms: np.ndarray, start: int, count: int) -> np.ndarray:
+def stratify(uniforms: np.ndarray, start: int, count: int) -> np.ndarray:
     """Stratify (B,) uniforms of positions `start` onwards, of `count` positions in all.
 
     Position i gets a value in quarter i % 4 of [0, 1), and there in a cell of its own.
@@ -144,7 +156,7 @@ def stratified(uniforms: np.ndarray, start: int, count: int) -> np.ndarray:
 def _batch(source: Source, order: list[int], start: int, stop: int) -> Batch:
     """Return positions start to stop - 1 without augmentation, at stratified levels."""
     batch = with_draws(source, order[start:stop], SEED, FAR + start, Augmentation())
-    level = stratified(batch.draws.level, start, len(order))
+    level = stratify(batch.draws.level, start, len(order))
     return Batch(batch.images, batch.labels, batch.draws._replace(level=level))
 
 
@@ -155,44 +167,113 @@ def gap(held_out: Measured, trained: Measured) -> float:
     return held_out.mean("loss") - trained.mean("loss")
 
 
-def overfit(held_out: Measured, trained: Measured) -> str | None:
+def warning_of_overfitting(held_out: Measured, trained: Measured) -> str | None:
     """Return a warning if the gap exceeds `ACCURACY_GAP` or, for a loss, `LOSS_GAP`; else None."""
     apart = gap(held_out, trained)
     if "accuracy" in held_out.quarters:
         ours, theirs = held_out.mean("accuracy"), trained.mean("accuracy")
         if apart <= ACCURACY_GAP:
             return None
-        found = f"the accuracy is {theirs:.1%} on training images and {ours:.1%} on held-out ones"
+        what = f"the accuracy is {theirs:.1%} on training images and {ours:.1%} on held-out ones"
     else:
         ours, theirs = held_out.mean("loss"), trained.mean("loss")
         if apart <= LOSS_GAP * abs(theirs):
             return None
-        found = f"the loss is {theirs:.4f} on training images and {ours:.4f} on held-out ones"
-    return f"overfitting: {found}; more data, data.flip, dropout, weight decay or fewer steps help"
+        what = f"the loss is {theirs:.4f} on training images and {ours:.4f} on held-out ones"
+    return f"overfitting: {what}; more data, data.flip, dropout, weight decay or fewer steps help"
 
 
-def _named(found: Measured, noised: bool) -> dict[str, float]:
-    figures = {f"validation/{name}": found.mean(name) for name in found.quarters}
+def _figures(result: Measured, noised: bool) -> dict[str, float]:
+    figures = {f"validation/{name}": result.mean(name) for name in result.quarters}
     for name in ("loss", "accuracy"):
-        if noised and name in found.quarters:
-            for i, value in enumerate(found.quarters[name].tolist(), start=1):
+        if noised and name in result.quarters:
+            for i, value in enumerate(result.quarters[name].tolist(), start=1):
                 figures[f"validation/{name}_q{i}"] = value
     return figures
 
 
 def _check(recipe: Recipe, held_out: Source, training: Source | None, count: int) -> None:
     if count < 1:
-        raise ValueError(f"validation needs at least 1 image, got {count}")
+        raise SettingError("watch.validation_images", "at least 1", count)
     if training is not None and training.classes != held_out.classes:
         raise ValueError(
             f"{held_out.name} and {training.name} differ in their classes or the order of them: "
-            f"{_listed(held_out)} and {_listed(training)}; validate on data of the same classes"
+            f"{_list(held_out)} and {_list(training)}; validate on data of the same classes"
         )
     for source in (held_out, training):
         if source is not None:
             check_source(recipe, source)
 
 
-def _listed(source: Source) -> str:
+def _list(source: Source) -> str:
     names = ", ".join(source.classes[:MOST_NAMED])
     return f"{names}, ..." if len(source.classes) > MOST_NAMED else names
+
+
+# Six parameters: those by keyword are independent.
+def distance(
+    recipe: GANRecipe,
+    held_out: Source,
+    times: Times,
+    devices: Devices,
+    *,
+    count: int = 1000,
+    batch_size: int = 64,
+) -> Watch:
+    """Return a watch that measures how far generated images are from held-out ones.
+
+    It returns `validation/frechet`, the distance between as many of each, with the same labels and
+    in the features of `watch.features`. The main process measures, and tells the others.
+
+    Args:
+        held_out: images that are not trained on.
+        count: number of images of each; at most as many as are held out.
+        batch_size: images at once.
+
+    Raises:
+        ValueError: the recipe's networks cannot be trained on such images, or there are too few.
+    """
+    check_source(recipe, held_out)
+    count = min(count, len(held_out))
+    if count < SMALLEST:
+        cure = "hold out more images, or set it to 0"
+        raise SettingError("watch.validation_images", f"at least {SMALLEST}", count, cure)
+    order, known = shuffled(SEED, len(held_out), 0, count), list[Statistics]()
+    extract = _extractor(recipe.watch.features, devices.device)
+
+    def watch(done: int, state: RunState) -> dict[str, float]:
+        if not times.due(done):
+            return {}
+        weights = mean_weights(state.model)  # collective
+
+        def distance_now() -> float:
+            if not known:
+                parts = (order[i : i + batch_size] for i in range(0, count, batch_size))
+                real = np.concatenate([extract(held_out.batch(part)[0]) for part in parts])
+                known.append(statistics(real))
+            model = model_of(recipe, weights, held_out.classes, Path(recipe.name), done)
+            assert isinstance(model, GANModel)
+            labels = held_out.labels[order] if recipe.gan.classes is not None else None
+            generator = GANGenerator(model, recipe.sample)
+            together = whole_blocks(batch_size, generator.block)
+            made = generator.images(labels, range(count)).split(together)
+            features = np.concatenate([extract(images) for images in made])
+            return frechet_distance(known[0], statistics(features))
+
+        return {FRECHET: devices.once(distance_now)}
+
+    return watch
+
+
+def _pixels(images: Tensor) -> np.ndarray:
+    """Return means of the pixels, at most `SIDE` on a side, (B, D) float64 in [0, 1]."""
+    height, width = (min(SIDE, side) for side in images.shape[2:])
+    small = F.adaptive_avg_pool2d(images.double() / 255, (height, width))
+    return small.flatten(1).numpy()
+
+
+def _extractor(features: str, device: torch.device) -> Callable[[Tensor], np.ndarray]:
+    if features == "pixels":
+        return _pixels
+    opened = table()[features](device)
+    return lambda images: opened.extract(images).pool.double().numpy()

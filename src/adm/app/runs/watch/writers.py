@@ -107,7 +107,7 @@ def wandb(project: str, run: Path, settings: dict[str, Any] | None = None) -> Wr
     return Writer(figures, picture, lambda: opened()[0].finish())
 
 
-def written(progress: Iterator[Progress], writers: Sequence[Writer]) -> Iterator[Progress]:
+def record(progress: Iterator[Progress], writers: Sequence[Writer]) -> Iterator[Progress]:
     """Yield from `progress`; give the writers every step's figures, and close them at the end."""
     with ExitStack() as stack:
         for writer in writers:

@@ -1,0 +1,209 @@
+"""Run folder, identity of a run -> run.json, or ValueError naming the first field that differs."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
+
+from adm.data import Source
+from adm.data.fingerprint import Fingerprint, difference, fingerprint
+from adm.differences import first_difference
+from adm.processes import Devices
+from adm.recipes.schema import Recipe, from_json, to_json
+from adm.shown import printable, short, shown, shown_path
+from adm.spec import SettingError
+from adm.store.files import write_json
+from adm.store.hashes import sha256_of
+from adm.store.locks import locked
+from adm.store.parsed import as_type, read_json, through_json
+from adm.training.checkpoint import RUN
+
+DATA = "data.json"  # the fingerprint of a run's images
+CheckData: TypeAlias = Literal["names", "pixels", "none"]
+LONGEST = 200  # characters of the reason why a file is damaged
+# Fields without effect on the weights, with which a run may resume although they differ.
+FREE = (
+    "recipe.watch",
+    "recipe.train.checkpoint_activations",
+    "recipe.train.give_up_after",
+    "recipe.train.save_every_steps",
+    "recipe.train.keep_last",
+    "recipe.train.keep_best",
+    "recipe.train.keep_every_steps",
+    "recipe.sample",
+)
+
+
+@dataclass(frozen=True)
+class Start:
+    """The pretrained model that a run started from, as far as a resumed run depends on it."""
+
+    given: str
+    renamed: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What `run.json` says of a run."""
+
+    recipe: dict[str, Any]
+    classes: tuple[str, ...]
+    data: str
+    images: int
+    labels: str
+    start: Start | None = None
+
+
+@contextmanager
+def sole_writer(run: Path, devices: Devices) -> Iterator[None]:
+    """Hold the lock of a run folder on rank 0, for all ranks, until the block ends.
+
+    Raises:
+        InUse: another process trains in this folder; names its process id and host.
+        SettingError: the path is a file.
+        ValueError: the folder has a pipe or a link in it.
+        OSError: the folder cannot be written to.
+    """
+
+    def take() -> None:
+        if run.exists() and not run.is_dir():
+            raise SettingError("out", "the folder of a run", str(run), "choose another")
+        held.enter_context(locked(run))
+        _check_files(run)
+
+    with ExitStack() as held:
+        devices.once(take)
+        yield
+
+
+def _check_files(run: Path) -> None:
+    """Raise ValueError for what is no file of a run: a pipe, or a link, which would be followed."""
+    for path in run.iterdir():
+        what = "a link" if path.is_symlink() else "a pipe or a device"
+        if not path.is_dir() and (path.is_symlink() or not path.is_file()):
+            raise ValueError(f"{shown_path(path)} is {what}, and no file of a run; remove it")
+
+
+def identity(recipe: Recipe, source: Source) -> dict[str, Any]:
+    """Return what identifies a run, as JSON values; it is stored with the run and every model."""
+    return {
+        "recipe": to_json(recipe),
+        "classes": list(source.classes),
+        "data": source.name,
+        "images": len(source),
+        "labels": sha256_of(source.labels.numpy().tobytes()),
+    }
+
+
+def recipe_in(run: Path) -> Recipe | None:
+    """Return the recipe of the run in a folder; None if there is none.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    return from_json(_read(run)["recipe"]) if (run / RUN).exists() else None
+
+
+def claim(run: Path, described: Mapping[str, Any]) -> None:
+    """Make a folder that of a run, by its `run.json`.
+
+    Args:
+        described: the run's `identity`.
+
+    Raises:
+        ValueError: the folder holds other files, or a run that differs; names the first field.
+    """
+    if not (run / RUN).exists():
+        if run.exists() and any(not file.name.startswith(".") for file in run.iterdir()):
+            raise ValueError(f"{run} is not empty and holds no run; choose another folder")
+    elif difference := first_difference(_read(run), through_json(described), _free(described)):
+        raise ValueError(
+            f"{run} holds another run: {difference}; choose another folder, or use the same "
+            "settings"
+        )
+    write_json(run / RUN, described)
+
+
+def _free(described: Mapping[str, Any]) -> tuple[str, ...]:
+    # With `anneal`, the learning rate of every step depends on the number of steps.
+    return FREE if described["recipe"]["train"]["anneal"] else (*FREE, "recipe.train.steps")
+
+
+def start_of(
+    run: Path, pretrained: str | Path | None, renamed: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Return the `start` entry of `run.json`, after a check against the caller's arguments.
+
+    Args:
+        run: the folder of a run that has a checkpoint.
+        pretrained: the model that the run is said to have started from.
+        renamed: new class name by its name in that model.
+
+    Raises:
+        ValueError: the run started from another model, or with other names.
+    """
+    values = _read(run)
+    before = values.get("start") or {"given": None}
+    given = None if pretrained is None else str(pretrained)
+    pairs = [
+        ("it started from", before["given"], given),
+        ("it renamed", before.get("renamed") or None, dict(renamed or {}) or None),
+    ]
+    for what, old, new in pairs:
+        if old != new:
+            raise ValueError(
+                f"{run} holds another run: {what} {_or_nothing(old)}, not {_or_nothing(new)}; "
+                "choose another folder, or give the same"
+            )
+    return {"start": values["start"]} if before["given"] is not None else {}
+
+
+def check_data(run: Path, source: Source, check: CheckData, begun: bool) -> None:
+    """Compare a run's images with what they were when it began, and record what they are.
+
+    Args:
+        check: the names and sizes of the images, all their pixels, too, or none, which accepts the
+            images that are there.
+        begun: whether the run has a checkpoint. Before, its images may still be changed.
+
+    Raises:
+        SettingError: the images differ.
+        ValueError: the record is damaged.
+    """
+    path = run / DATA
+    if check not in get_args(CheckData):
+        raise SettingError("check_data", f"one of {', '.join(get_args(CheckData))}", check)
+    now = fingerprint(source, check == "pixels")
+    if begun and check != "none" and path.exists():
+        before = _read_fingerprint(path)
+        if (what := difference(before, now)) is not None:
+            raise SettingError(
+                "data",
+                f"as it was when {run} began, and {what} has changed",
+                cure="restore it, choose another {out}, or accept it with {check_data=none}",
+            )
+        if before.pixels is not None or now.pixels is None:
+            return
+    write_json(path, asdict(now))
+
+
+def _read_fingerprint(path: Path) -> Fingerprint:
+    try:
+        return as_type(Fingerprint, read_json(path))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} is damaged ({error}); restore or remove it") from None
+
+
+def _read(run: Path) -> dict[str, Any]:
+    path = run / RUN
+    try:
+        values = read_json(path)
+        return values | {"recipe": to_json(from_json(as_type(Identity, values).recipe))}
+    except (OSError, ValueError) as error:
+        reason = short(printable(str(error)), LONGEST)
+        raise ValueError(f"{path} is damaged ({reason}); choose another folder") from None
+
+
+def _or_nothing(value: object) -> str:
+    return value if isinstance(value, str) and value.isprintable() else shown(value or "nothing")
