@@ -79,7 +79,7 @@ def one_step(chosen: Recipe, images: int) -> Measured:
     before = resident_bytes()
     networks, settings = build.networks(chosen), player_settings(chosen)
     players = {name: player_of(each, settings[name]) for name, each in networks.items()}
-    count = images * stages.parts_of(chosen)
+    count = images * chosen.parts
     batch = blank(count, (chosen.data.channels, *chosen.data.size))
     turn = stages.turn_of(chosen, networks, CPU.device)
     how = StepSettings(CPU, count, count, chosen.train.gradient_clip)

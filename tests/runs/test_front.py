@@ -79,7 +79,7 @@ def test_what_cannot_be_is_refused_in_python(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"recipe": 3}, "recipe must be a name, a path or a recipe, got int 3"),
+        ({"recipe": 3}, "recipe must be a name, a path or a recipe, got 3"),
         ({"out": None}, "out must be the path of a folder"),
         ({"data": torch.zeros(3, 1, 8, 8)}, "data must be a data spec or a Source"),
         ({"options": 3}, r"options must be TrainOptions\(...\)"),

@@ -12,10 +12,10 @@ from adm.app.runs.watch.curves import (
     PANELS,
     Column,
     as_percent,
-    curves,
     draw,
     read_log,
     smooth,
+    watch_curves,
 )
 from adm.app.runs.watch.state import Times
 
@@ -162,11 +162,11 @@ def test_the_picture_is_renewed_at_its_times_with_what_is_not_in_the_log_yet(
         return draw(log, title)
 
     monkeypatch.setattr("adm.app.runs.watch.curves.draw", recorded)
-    watch = curves(tmp_path, Times(40, 400))
+    watch = watch_curves(tmp_path, Times(40, 400))
     watch(39, {})
     assert not (tmp_path / "progress.png").exists()
     watch(40, {"validation/loss": 0.5})
     assert drawn == [[40]]
     assert (tmp_path / "progress.png").exists()
-    curves(tmp_path / "other", Times(40, 400), main=False)(40, {})
+    watch_curves(tmp_path / "other", Times(40, 400), main=False)(40, {})
     assert not (tmp_path / "other").exists()

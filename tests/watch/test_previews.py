@@ -14,8 +14,8 @@ from adm.app.runs.watch.previews import (
     Drawn,
     layout,
     mistakes,
-    preview,
     preview_sampling,
+    watch_previews,
     write,
 )
 from adm.app.runs.watch.state import Times, Weights, mean_weights, model_of
@@ -31,7 +31,7 @@ TIMES = Times(every=1, total=2)
 def pictures(chosen: Recipe, folder: Path, channels: int = 1, done: int = 1) -> Path:
     source = tiny.stripes(channels=channels)
     draw = drawing(chosen, source, source, folder, TIMES, 4)
-    preview(draw, folder, TIMES, states.CPU)(done, states.state_of(chosen))
+    watch_previews(draw, folder, TIMES, states.CPU)(done, states.state_of(chosen))
     return folder / f"step-{done:07d}.png"
 
 
@@ -56,7 +56,7 @@ def test_raw_weights_and_their_average_stand_side_by_side(tmp_path: Path, channe
     chosen = tiny.diffusion("watch.images=3", f"data.channels={channels}", *widths)
     state = states.state_of(chosen)
     draw = drawing(chosen, source, source, tmp_path / "run", TIMES, 4)
-    watch = preview(draw, tmp_path, TIMES, states.CPU)
+    watch = watch_previews(draw, tmp_path, TIMES, states.CPU)
 
     def halves() -> tuple[bytes, bytes]:
         watch(1, state)
@@ -79,7 +79,7 @@ def test_the_picture_is_the_sample_command_s_own(tmp_path: Path) -> None:
     generator = DiffusionGenerator(model, preview_sampling(chosen))
     image = generator.images(torch.arange(3), range(3))[2]
     draw = drawing(chosen, source, source, tmp_path, TIMES, 4)
-    preview(draw, tmp_path, TIMES, states.CPU)(1, state)
+    watch_previews(draw, tmp_path, TIMES, states.CPU)(1, state)
     wanted = fitted(image, tile_size((8, 8)))
     with Image.open(tmp_path / "step-0000001.png") as picture:
         top = picture.height - 14 - wanted.height
@@ -143,10 +143,10 @@ def test_only_the_main_process_draws(tmp_path: Path) -> None:
 
     state = states.state_of(tiny.diffusion())
     other = Devices(torch.device("cpu"), rank=1, world=2)
-    assert preview(draw, tmp_path / "none", TIMES, other)(1, state) == {}
+    assert watch_previews(draw, tmp_path / "none", TIMES, other)(1, state) == {}
     assert (drawn, (tmp_path / "none").exists()) == ([], False)
     told: list[tuple[int, str]] = []
-    watch = preview(
+    watch = watch_previews(
         draw, tmp_path, TIMES, states.CPU, [lambda done, name, _: told.append((done, name))]
     )
     assert watch(1, state) == {"samples/mean_c0": 1.0}
@@ -191,7 +191,7 @@ def test_an_upsampler_s_figures_compare_with_the_originals(tmp_path: Path) -> No
     chosen = tiny.upsampler("watch.images=4")
     source: Source = tiny.stripes()
     draw = drawing(chosen, source, source, tmp_path, TIMES, 4)
-    figures = preview(draw, tmp_path, TIMES, states.CPU)(1, states.state_of(chosen))
+    figures = watch_previews(draw, tmp_path, TIMES, states.CPU)(1, states.state_of(chosen))
     assert figures.keys() == {
         f"{of}/{what}_c0" for of in ("samples", "data") for what in ("mean", "std")
     }

@@ -12,8 +12,15 @@ from torch import nn
 from watch import states
 
 from adm.app.runs.watch import validation as validation_module
-from adm.app.runs.watch.times import Times
-from adm.app.runs.watch.validation import FAR, Measured, measure, overfit, stratified, validation
+from adm.app.runs.watch.state import Times
+from adm.app.runs.watch.validation import (
+    FAR,
+    Measured,
+    measure,
+    stratify,
+    warning_of_overfitting,
+    watch_validation,
+)
 from adm.data import Source
 from adm.networks import key_dropout
 from adm.processes import Devices
@@ -32,16 +39,16 @@ def held_out(count: int = 12) -> Source:
 
 def validated(chosen: Any, state: Any, **options: Any) -> dict[str, float]:
     options = {"count": 24, **options}
-    return validation(chosen, held_out(), EVERY, states.CPU, **options)(2, state)
+    return watch_validation(chosen, held_out(), EVERY, states.CPU, **options)(2, state)
 
 
 def test_levels_cover_every_quarter_and_every_cell_of_it_alike() -> None:
     count = 400
     uniforms = np.random.default_rng(0).random(count)
-    spread = stratified(uniforms, 0, count)
+    spread = stratify(uniforms, 0, count)
     assert np.array_equal(np.floor(4 * spread), np.arange(count) % 4)
     assert np.array_equal(np.sort(np.floor(count * spread)), np.arange(count))
-    parts = [stratified(uniforms[i : i + 7], i, count) for i in range(0, count, 7)]
+    parts = [stratify(uniforms[i : i + 7], i, count) for i in range(0, count, 7)]
     assert np.array_equal(np.concatenate(parts), spread)
 
 
@@ -130,7 +137,7 @@ def test_no_draw_of_the_training_is_used(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_it_measures_at_its_times_and_after_the_last_step() -> None:
     chosen = tiny.classifier()
-    watch = validation(chosen, held_out(), EVERY, states.CPU, count=4)
+    watch = watch_validation(chosen, held_out(), EVERY, states.CPU, count=4)
     state = states.state_of(chosen)
     assert [bool(watch(done, state)) for done in range(1, 6)] == [False, True, False, True, True]
 
@@ -153,7 +160,9 @@ def test_two_processes_find_what_one_finds(kind: str) -> None:
     ranks = [Answer(torch.device("cpu"), rank=rank, world=2) for rank in (0, 1)]
     for rank in (1, 0):
         object.__setattr__(ranks[rank], "other", ranks[1 - rank].given)
-        found = validation(chosen, held_out(), EVERY, ranks[rank], count=24, batch_size=7)(2, state)
+        found = watch_validation(chosen, held_out(), EVERY, ranks[rank], count=24, batch_size=7)(
+            2, state
+        )
     assert found == pytest.approx(validated(chosen, state), rel=1e-5)
     assert [int(rank.given[1, 0].sum()) for rank in ranks] == [12, 12]  # images, half each
 
@@ -170,18 +179,20 @@ def measured(**means: float) -> Measured:
 
 def test_over_fitting_is_told_past_the_stated_gap_and_not_before() -> None:
     trained = measured(loss=0.10, accuracy=0.90)
-    assert overfit(measured(loss=0.90, accuracy=0.81), trained) is None
-    message = overfit(measured(loss=0.90, accuracy=0.79), trained)
+    assert warning_of_overfitting(measured(loss=0.90, accuracy=0.81), trained) is None
+    message = warning_of_overfitting(measured(loss=0.90, accuracy=0.79), trained)
     assert message is not None
     assert "90.0% on training images" in message
     assert "79.0% on held-out ones" in message
-    assert overfit(measured(loss=0.109), measured(loss=0.10)) is None
-    assert overfit(measured(loss=0.111), measured(loss=0.10)) is not None
-    assert overfit(measured(loss=0.05), measured(loss=0.10)) is None
+    assert warning_of_overfitting(measured(loss=0.109), measured(loss=0.10)) is None
+    assert warning_of_overfitting(measured(loss=0.111), measured(loss=0.10)) is not None
+    assert warning_of_overfitting(measured(loss=0.05), measured(loss=0.10)) is None
 
 
 @pytest.mark.slow
-def test_a_network_that_learnt_its_images_by_heart_shows_a_gap_and_one_warning() -> None:
+def test_a_network_that_learnt_its_images_by_heart_shows_a_gap_and_one_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     chosen = tiny.classifier("process.steps=20", "train.precision=float32")
     few = tiny.stripes(12)
     generator = torch.Generator().manual_seed(1)
@@ -191,10 +202,7 @@ def test_a_network_that_learnt_its_images_by_heart_shows_a_gap_and_one_warning()
     state, objective = states.state_of(chosen), build.objective(chosen, torch.device("cpu"))
     optimizer = torch.optim.AdamW(state.model.network.parameters(), lr=3e-3)
     generator = np.random.default_rng(0)
-    said: list[str] = []
-    watch = validation(
-        chosen, unseen, Times(1, 2), states.CPU, training=train, count=120, say=said.append
-    )
+    watch = watch_validation(chosen, unseen, Times(1, 2), states.CPU, training=train, count=120)
     for step in range(250):
         batch = validation_module.with_draws(
             train, list(range(12)), 0, 12 * step, validation_module.Augmentation()
@@ -210,17 +218,17 @@ def test_a_network_that_learnt_its_images_by_heart_shows_a_gap_and_one_warning()
     gap = watch(1, state)["validation/gap"]
     assert gap > 0.2
     watch(2, state)
-    assert len(said) == 1
-    assert said[0].startswith("step 1: overfitting")
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith("step 1: overfitting")
 
 
 def test_images_that_the_network_was_not_made_for_are_refused_at_once() -> None:
     with pytest.raises(ValueError, match="the recipe needs"):
-        validation(tiny.diffusion(), tiny.stripes(size=(9, 9)), EVERY, states.CPU)
-    with pytest.raises(ValueError, match="at least 1 image"):
-        validation(tiny.diffusion(), held_out(), EVERY, states.CPU, count=0)
+        watch_validation(tiny.diffusion(), tiny.stripes(size=(9, 9)), EVERY, states.CPU)
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        watch_validation(tiny.diffusion(), held_out(), EVERY, states.CPU, count=0)
     other = replace(held_out(), classes=("bag", "sneaker", "ankle boot"))
     with pytest.raises(
         ValueError, match="stripes and stripes differ in their classes or the order of them"
     ):
-        validation(tiny.diffusion(), other, EVERY, states.CPU, training=tiny.stripes())
+        watch_validation(tiny.diffusion(), other, EVERY, states.CPU, training=tiny.stripes())

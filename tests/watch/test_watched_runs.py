@@ -36,12 +36,12 @@ def chosen_of(kind: str, *settings: str) -> Recipe:
 
 
 def trained(
-    chosen: Recipe, run: Path, *, watched: bool, stop_after: int | None = None, said: Any = print
+    chosen: Recipe, run: Path, *, watched: bool, stop_after: int | None = None
 ) -> list[dict[str, Any]]:
     source: Source = tiny.stripes()
     options = TrainOptions()
     if watched:
-        watch = watching(chosen, source, tiny.stripes(12), run, states.CPU, say=said)
+        watch = watching(chosen, source, tiny.stripes(12), run, states.CPU)
         options = TrainOptions(watch=watch)
     progress = train_steps(chosen, source, run, states.CPU, options)
     for state in progress:
@@ -91,18 +91,17 @@ def test_a_watched_run_is_continued_with_the_log_of_an_uninterrupted_one(
 
 
 def test_pictures_that_cannot_be_written_end_no_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("adm.app.runs.watch.previews.write", full)
     monkeypatch.setattr("adm.app.runs.watch.curves.write", full)
-    said: list[str] = []
-    log = trained(chosen_of("diffusion"), tmp_path / "run", watched=True, said=said.append)
+    log = trained(chosen_of("diffusion"), tmp_path / "run", watched=True)
     assert len(log) == 5
     assert "validation/loss" in log[-1]
-    assert len([line for line in said if "No space left" in line]) == 2
+    assert len([line for line in caplog.messages if "No space left" in line]) == 2
 
 
 def test_validation_that_fails_ends_the_run(tmp_path: Path) -> None:

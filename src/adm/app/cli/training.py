@@ -135,7 +135,7 @@ def follow(
     watch = watching(recipe, source, held, out, devices, on_picture=pictures, teach=teach)
     with saving() as stop:
         own = replace(options, watch=watch, stop=stop)
-        steps = run.steps(recipe, source, out, devices, own)
+        steps = run.start(recipe, source, out, devices, own)
         if done and devices.main:
             say(f"continuing {out} from step {done}")
         show(record(steps, writers), out.resolve().name, recipe.train.steps, devices, done)

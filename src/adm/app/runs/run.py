@@ -106,7 +106,7 @@ def train(
         fitted, source, validation, _ = open_data(choice, DataOptions(data=spec))
         check(fitted, source, devices, options)
         watch = watching(fitted, source, validation, folder, devices)
-        for progress in steps(fitted, source, folder, devices, replace(options, watch=watch)):
+        for progress in start(fitted, source, folder, devices, replace(options, watch=watch)):
             if on_progress is not None:
                 on_progress(progress)
     return folder
@@ -135,7 +135,7 @@ def train_steps(
     check(recipe, source, devices, options)
     with ExitStack() as held:
         held.enter_context(sole_writer(run, devices))
-        progress = steps(recipe, source, run, devices, options)
+        progress = start(recipe, source, run, devices, options)
         return _holding(held.pop_all(), progress)
 
 
@@ -156,7 +156,7 @@ def check(recipe: Recipe, source: Source, devices: Devices, options: TrainOption
         _check_gan(recipe, devices, options)
 
 
-def steps(
+def start(
     recipe: Recipe, source: Source, run: Path, devices: Devices, options: TrainOptions
 ) -> Iterator[Progress]:
     """As `train_steps`, for a caller that is the folder's `sole_writer` and has called `check`."""

@@ -5,11 +5,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from adm.app.runs.watch.curves import curves
+from adm.app.runs.watch.curves import watch_curves
 from adm.app.runs.watch.drift import tint
-from adm.app.runs.watch.previews import Draw, OnPicture, mistakes, preview, samples, upsampled
+from adm.app.runs.watch.previews import (
+    Draw,
+    OnPicture,
+    mistakes,
+    samples,
+    upsampled,
+    watch_previews,
+)
 from adm.app.runs.watch.state import Times
-from adm.app.runs.watch.validation import distance, validation
+from adm.app.runs.watch.validation import watch_distance, watch_validation
 from adm.data import Source
 from adm.distillation import Teach
 from adm.processes import Devices
@@ -62,15 +69,15 @@ def watching(
     sizes = {"count": wanted.validation_images, "batch_size": batch_size}
     if held_out is not None and wanted.validation_images:
         if isinstance(recipe, GANRecipe):
-            watches.append(distance(recipe, held_out, times, devices, **sizes))
+            watches.append(watch_distance(recipe, held_out, times, devices, **sizes))
         else:
             own = {"training": source, "teach": teach}
-            watches.append(validation(recipe, held_out, times, devices, **sizes, **own))
+            watches.append(watch_validation(recipe, held_out, times, devices, **sizes, **own))
     if wanted.images:
         draw = drawing(recipe, source, held_out or source, run, times, batch_size)
-        shown = preview(draw, run / PREVIEWS, times, devices, on_picture)
+        shown = watch_previews(draw, run / PREVIEWS, times, devices, on_picture)
         watches.append(guarded("the preview", shown))
-    drawn = guarded("progress.png", curves(run, times, devices.main))
+    drawn = guarded("progress.png", watch_curves(run, times, devices.main))
 
     def watch(done: int, state: RunState) -> dict[str, float]:
         figures: dict[str, float] = {}

@@ -75,7 +75,7 @@ def read_log(path: Path) -> Log:
     return {name: Column(np.asarray(s), np.asarray(v, float)) for name, (s, v) in columns.items()}
 
 
-def curves(run: Path, times: Times, main: bool = True) -> Callable[[int, Figures], Figures]:
+def watch_curves(run: Path, times: Times, main: bool = True) -> Callable[[int, Figures], Figures]:
     """Return a watch that draws RUN/progress.png at the given times, on the main process.
 
     Args:

@@ -61,7 +61,7 @@ Draw: TypeAlias = Callable[[int, Weights], Drawn]  # of the steps done
 OnPicture: TypeAlias = Callable[[int, str, Image.Image], None]  # steps done, name, picture
 
 
-def preview(
+def watch_previews(
     draw: Draw,
     folder: Path,
     times: Times,

@@ -54,7 +54,7 @@ class Measured(NamedTuple):
 
 
 # Eight parameters: those by keyword are independent, and all have defaults.
-def validation(
+def watch_validation(
     recipe: DiffusionRecipe | ClassifierRecipe,
     held_out: Source,
     times: Times,
@@ -211,7 +211,7 @@ def _list(source: Source) -> str:
 
 
 # Six parameters: those by keyword are independent.
-def distance(
+def watch_distance(
     recipe: GANRecipe,
     held_out: Source,
     times: Times,
