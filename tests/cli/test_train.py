@@ -64,7 +64,7 @@ def test_a_student_is_trained_and_sampled(adm: Adm, tmp_path: Path) -> None:
     assert "each image took 1 call of the network" in made.out
     refused = adm("sample", tmp_path / "run", "--steps", "3", "--out", tmp_path / "other")
     assert refused.status != 0
-    assert "distilled for 1, 2 or 4 steps, got 3" in refused.err
+    assert "--steps must be 1 or 2 or 4, as this model is distilled, got 3" in refused.err
     alone = adm("train", recipe, "--teacher-classifier", guide, "--out", tmp_path / "other")
     assert "--teacher-classifier guides a --teacher; give one" in alone.err
 
@@ -148,7 +148,7 @@ def test_a_run_starts_from_another_with_its_classes_by_name(
     adm(*words, *data[:2])
     again = ("train", words[1], "--out", tmp_path / "next", *data)
     answer = adm(*again, "--pretrained", tmp_path / "run")
-    assert "classes kept: ankle boot, bag, sneaker" in answer.out
+    assert "classes kept: ankle boot, bag, sneaker" in answer.err
     described = json.loads((tmp_path / "next/run.json").read_text())
     assert described["start"]["given"] == str(tmp_path / "run")
     assert adm(*again, "--pretrained", tmp_path / "run").status == 0  # nothing is left to do
@@ -160,8 +160,8 @@ def test_a_run_starts_from_another_with_its_classes_by_name(
     [
         (["--micro-batch", "some"], "a positive number or auto"),
         (["--micro-batch", "0"], "a positive number or auto"),
-        (["--pretrained", "fashion", "--rename", "bag"], "write --rename old=new"),
-        (["--rename", "bag=sack"], "give --pretrained as well"),
+        (["--pretrained", "fashion", "--rename", "bag"], "--rename must be of the form old=new"),
+        (["--rename", "bag=sack"], "--rename must be given together with --pretrained"),
         (["--steps", "1.5"], "expected a whole number, got 1.5"),
         (["--set", "sample.grid.start=21"], "start of --grid must be a level in 2..20, got 21"),
         (
@@ -169,7 +169,7 @@ def test_a_run_starts_from_another_with_its_classes_by_name(
             "must be in 2..20, got 21",
         ),
         (["--shard"], "torchrun"),
-        (["--hold-out", "0.2", "--validation", "digits"], "not both"),
+        (["--hold-out", "0.2", "--validation", "digits"], "--hold-out must be left out with --validation"),
     ],
 )
 def test_options_that_mean_nothing_are_refused_with_the_cure(
