@@ -66,7 +66,7 @@ def test_a_student_is_trained_and_sampled(adm: Adm, tmp_path: Path) -> None:
     assert refused.status != 0
     assert "--steps must be 1 or 2 or 4, as this model is distilled, got 3" in refused.err
     alone = adm("train", recipe, "--teacher-classifier", guide, "--out", tmp_path / "other")
-    assert "--teacher-classifier guides a --teacher; give one" in alone.err
+    assert "--teacher-classifier must be given together with --teacher" in alone.err
 
 
 def photographs(folder: Path, count: int, size: int = 8) -> list[Path]:
