@@ -13,6 +13,7 @@ names, a line tells how much of the gap between their lowest distances each of t
 import argparse
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,7 +37,7 @@ from adm.pictures import Row, sheet
 
 SHOWN = 16  # images of a row of samples
 GAP = 3  # pixels that a scale is apart from others and from the lines
-STRENGTHS = ("scale", "truncation")
+STRENGTHS = ("scale", "truncation", "guide")
 DISTANCE, SPREAD = "frechet", ("precision", "recall", "coverage")
 
 
@@ -97,8 +98,12 @@ def opened(name: str, spec: str) -> list[Compared]:
 
 
 def strength(point: dict[str, Any]) -> float:
-    """Return the scale or the truncation of a point."""
-    return next(float(point["settings"][key]) for key in STRENGTHS if key in point["settings"])
+    """Return the scale or the truncation of a point, or the scale of its guide."""
+    settings = point["settings"]
+    if "guide" in settings:
+        scale = re.search(r"scale=([0-9.]+)", str(settings["guide"]))
+        return float(scale[1]) if scale else 0.0
+    return next(float(settings[key]) for key in STRENGTHS if key in settings)
 
 
 def table(sweeps: list[Compared], features: list[str]) -> list[str]:

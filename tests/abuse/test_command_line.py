@@ -62,7 +62,7 @@ INPUTS: dict[str, tuple[str, ...]] = {
     "recipes": ("digits",),
 }
 FLAGS = {
-    "demo": "--out --per-class --scales --seed --sampler --steps --device",
+    "demo": "--out --per-class --scales --seed --device",
     "sample": "--out --classes --count --classifier --scale --sampler --steps --eta --seed "
     "--truncation "
     "--batch-size --spacing --start --end --levels --precision --upsampler --upsampler-steps "
@@ -75,9 +75,9 @@ FLAGS = {
     "cluster": "--out --page --features --clusters --split --size --channels --labels --seed "
     "--starts --work --batch-size",
     "evaluate": "--out --features --resize --size --channels --count --work --batch-size --seed",
-    "sweep": "--out --scales --steps --samplers --classes --judge --count --seed --features",
-    "frontier": "--out --samplers --spacings --steps --scales --precisions --count --trial-count "
-    "--keep --features --classes --seed --start --batch-size --device",
+    "sweep": "--out --vary --classifier --weak --classes --judge --count --seed --features",
+    "frontier": "--out --vary --count --trial-count --keep --features --classes --seed "
+    "--batch-size --device",
     "nearest": "--out --report --features --count --neighbours --quantile --size --work",
     "compare": "--out --class --count --features --picture --split --size --channels --work "
     "--batch-size --device",
