@@ -15,7 +15,7 @@ from adm.pictures import (
     Row,
     colours,
     data_uri,
-    fitted,
+    fit,
     gif,
     grid,
     png,
@@ -90,7 +90,7 @@ def test_pixels_of_small_images_stay_squares_and_large_images_are_reduced() -> N
     assert tile_size((28, 28), 112, 100) == (84, 84)  # a factor that the limit permits
     assert tile_size((28, 28), 112, 10) == (10, 10)
     image = torch.arange(4, dtype=torch.uint8).reshape(1, 2, 2) * 60
-    shown = fitted(image, (56, 56))
+    shown = fit(image, (56, 56))
     assert sorted(c[1] for c in shown.getcolors() or []) == [(v, v, v) for v in (0, 60, 120, 180)]
 
 

@@ -129,7 +129,7 @@ def tile_size(size: tuple[int, int], least: int = LEAST, most: int = MOST) -> tu
     return size[0] * zoom, size[1] * zoom
 
 
-def fitted(image: Tensor, tile: tuple[int, int]) -> Image.Image:
+def fit(image: Tensor, tile: tuple[int, int]) -> Image.Image:
     """(C, H, W) uint8 -> RGB picture of size `tile` (H, W), enlarged without interpolation."""
     grows = image.shape[1] <= tile[0]
     how = Image.Resampling.NEAREST if grows else Image.Resampling.BOX
@@ -219,7 +219,7 @@ def _fill(
     """
     pen = ImageDraw.Draw(canvas)
     for (x, across), image in zip(columns, row.images, strict=False):
-        canvas.paste(fitted(image, tile), (x + (across - tile[1]) // 2, y))
+        canvas.paste(fit(image, tile), (x + (across - tile[1]) // 2, y))
     for (x, across), caption in zip(columns, row.captions, strict=False):
         pen.text(
             (x + across // 2, y + tile[0] + 2),

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from adm.data import CorruptImage, Source, held_out, open_source, pixels, shuffled
-from adm.data.source import in_memory, in_threads, streamed, thread_count
+from adm.data.source import in_memory, map_ahead, map_in_threads, thread_count
 
 COUNT = 12
 
@@ -101,7 +101,7 @@ def test_threads_change_nothing(photos: Path, monkeypatch: pytest.MonkeyPatch) -
     assert torch.equal(source.batch(order, uniforms)[0], torch.stack(one))
 
 
-@pytest.mark.parametrize("run", [in_threads, lambda f, values: list(streamed(f, values))])
+@pytest.mark.parametrize("run", [map_in_threads, lambda f, values: list(map_ahead(f, values))])
 def test_values_come_in_order_and_the_first_failure_is_raised(run: Callable) -> None:
     assert run(lambda n: n * n, list(range(500))) == [n * n for n in range(500)]
     assert run(lambda n: n, []) == []

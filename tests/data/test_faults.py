@@ -13,7 +13,7 @@ from data.test_archives import KINDS, Make, png
 from PIL import Image, ImageFile
 
 from adm.data import CorruptImage, open_source
-from adm.data.files import Files, decoded
+from adm.data.files import Files, decode_files
 from adm.data.pack import Packing, pack
 
 
@@ -44,7 +44,7 @@ def test_a_disk_that_fails_is_an_error_and_not_skipped(
 ) -> None:
     error = OSError(number, os.strerror(number))
     found = files(lambda: Failing(png(1, (64, 64)), error, sound))
-    source = decoded(found, (4, 4), skip_corrupt=True)
+    source = decode_files(found, (4, 4), skip_corrupt=True)
     with pytest.raises(
         ValueError, match=rf"1\.png cannot be read \({os.strerror(number)}\); check"
     ):
@@ -58,7 +58,7 @@ def test_a_disk_that_fails_is_an_error_and_not_skipped(
 def test_memory_that_runs_out_is_no_fault_of_an_image(sound: int) -> None:
     found = files(lambda: Failing(png(1, (64, 64)), MemoryError(), sound))
     with pytest.raises(MemoryError):
-        decoded(found, (4, 4), skip_corrupt=True).batch([0, 1])
+        decode_files(found, (4, 4), skip_corrupt=True).batch([0, 1])
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_memory_that_runs_out_is_no_fault_of_an_image(sound: int) -> None:
     ],
 )
 def test_what_a_broken_image_brings_about_is_skipped(error: Exception) -> None:
-    source = decoded(
+    source = decode_files(
         files(lambda: Failing(png(1, (64, 64)), error, 100)), (4, 4), skip_corrupt=True
     )
     source.batch([0, 1])

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from adm.data import Source, open_source, pixels
-from adm.data.files import decoded
+from adm.data.files import decode_files
 from adm.data.folder import image_folder
 from adm.data.naming import EXTENSIONS, natural
 
@@ -21,7 +21,7 @@ def folder(
     channels: int = 3,
     check: bool = True,
 ) -> Source:
-    return decoded(image_folder(path, split), size, channels, check=check)
+    return decode_files(image_folder(path, split), size, channels, check=check)
 
 
 def picture(path: Path, size: tuple[int, int] = (4, 4), colour: int = 0) -> Path:

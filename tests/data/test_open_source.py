@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from adm.data import Source, open_source
-from adm.data.arrays import fitted
+from adm.data.arrays import fit_arrays
 from adm.data.idx import DEBIAN_FASHION_MNIST
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (2, 4, 6, 3), dtype=np.uint8)
@@ -72,15 +72,15 @@ def test_padding_is_black_and_centred(archive: str, size: tuple[int, int]) -> No
 
 def test_nothing_asked_changes_nothing() -> None:
     source = one(torch.zeros(1, 4, 4, dtype=torch.uint8))
-    assert fitted(source, None, None) is source
-    assert fitted(source, (4, 4), 1) is source
+    assert fit_arrays(source, None, None) is source
+    assert fit_arrays(source, (4, 4), 1) is source
 
 
 def test_grey_becomes_rgb_by_repetition_and_comes_back() -> None:
     grey = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16)
-    rgb = fitted(one(grey), None, 3)
+    rgb = fit_arrays(one(grey), None, 3)
     assert torch.equal(rgb.read(0), grey.expand(3, -1, -1))
-    assert torch.equal(fitted(rgb, None, 1).read(0), grey)
+    assert torch.equal(fit_arrays(rgb, None, 1).read(0), grey)
 
 
 def test_rgb_becomes_grey_by_luminance(archive: str) -> None:
@@ -92,8 +92,8 @@ def test_rgb_becomes_grey_by_luminance(archive: str) -> None:
 
 def test_rgba_lies_on_white() -> None:
     clear = torch.zeros(4, 2, 2, dtype=torch.uint8)
-    assert fitted(one(clear), None, 3).read(0).unique().tolist() == [255]
-    assert torch.equal(fitted(one(clear), None, 4).read(0), clear)
+    assert fit_arrays(one(clear), None, 3).read(0).unique().tolist() == [255]
+    assert torch.equal(fit_arrays(one(clear), None, 4).read(0), clear)
 
 
 @pytest.mark.parametrize("size", [(3, 6), (4, 5), (2, 64)])

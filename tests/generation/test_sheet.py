@@ -25,7 +25,7 @@ from adm.generation.samples import sampled
 from adm.generation.sheet import MOST_CLASSES, PIXELS, contact_sheet, drawn, layout
 from adm.images import to_uint8
 from adm.models.load import load_diffusion
-from adm.pictures import fitted
+from adm.pictures import fit
 from adm.samplers import Sampling
 
 
@@ -215,7 +215,7 @@ def test_the_sheet_holds_every_pixel_of_the_samples(tmp_path: Path) -> None:
     whole = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
     whole = whole.reshape(picture.height, picture.width, 3)
     for image in images:
-        tile = fitted(image, (112, 112))
+        tile = fit(image, (112, 112))
         wanted = torch.frombuffer(bytearray(tile.tobytes()), dtype=torch.uint8).reshape(112, 112, 3)
         windows = whole.unfold(0, 112, 1).unfold(1, 112, 1).permute(0, 1, 3, 4, 2)
         assert any(

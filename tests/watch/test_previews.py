@@ -21,7 +21,7 @@ from adm.app.runs.watch.previews import (
 from adm.app.runs.watch.state import Times, Weights, mean_weights, model_of
 from adm.data import Source
 from adm.generation.diffusion import DiffusionGenerator
-from adm.pictures import fitted, tile_size
+from adm.pictures import fit, tile_size
 from adm.processes import Devices
 from adm.recipes import Recipe
 
@@ -80,7 +80,7 @@ def test_the_picture_is_the_sample_command_s_own(tmp_path: Path) -> None:
     image = generator.images(torch.arange(3), range(3))[2]
     draw = drawing(chosen, source, source, tmp_path, TIMES, 4)
     watch_previews(draw, tmp_path, TIMES, states.CPU)(1, state)
-    wanted = fitted(image, tile_size((8, 8)))
+    wanted = fit(image, tile_size((8, 8)))
     with Image.open(tmp_path / "step-0000001.png") as picture:
         top = picture.height - 14 - wanted.height
         crops = [

@@ -55,7 +55,7 @@ def zip_archive(path: Path, split: str = "train", labels: str | None = None) -> 
     Args:
         path: the archive, whose members are stored or deflated.
         split: `train` or `test`.
-        labels: another rule or a list; see `labels.labelled`.
+        labels: another rule or a list; see `labels.label_images`.
 
     Raises:
         ValueError: not an archive, damaged, or over `MOST_MEMBERS`; members that are encrypted or
@@ -152,7 +152,7 @@ def _walk(file: BinaryIO, wanted: Callable[[str], bool]) -> Iterator[tuple[Entry
             member = archive.next()
             if member is None:
                 break
-            archive.members = []  # where it keeps all of them
+            archive.members = []  # type: ignore[attr-defined]  # it keeps all of them
             if member.offset <= before or member.size < 0:
                 raise ValueError(f"a size below 0 at byte {member.offset}")
             before = member.offset

@@ -76,7 +76,7 @@ def read_arrays(
     )
 
 
-def fitted(source: Source, size: tuple[int, int] | None, channels: int | None) -> Source:
+def fit_arrays(source: Source, size: tuple[int, int] | None, channels: int | None) -> Source:
     """Pad with black on all sides, and convert the channels.
 
     Arrays have their size on purpose, so they are not resampled: a smaller size is an error.

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from adm.extras import installing
@@ -106,7 +107,7 @@ def _download(
             f"downloading {shown_path(url)} needs pooch, which is not installed; "
             f"{installing('download')}"
         ) from None
-    bar = _Progress(url)
+    bar: Any = _Progress(url)
     downloader = pooch.HTTPDownloader(progressbar=bar, chunk_size=PIECE, timeout=TIMEOUT_SECONDS)
     with new_file(target) as part:
         downloader(url, str(part), None)

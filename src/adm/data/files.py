@@ -111,7 +111,7 @@ def open_image(path: str) -> BinaryIO:
         raise CorruptImage(shown_path(path), str(error)) from None
 
 
-def decoded(
+def decode_files(
     files: Files,
     size: tuple[int, int] | None = None,
     channels: int = 3,

@@ -14,7 +14,7 @@ from typing import Annotated, BinaryIO
 from pydantic import Field
 
 from adm.data.files import CHECKED
-from adm.data.source import CorruptImage, Source, streamed
+from adm.data.source import CorruptImage, Source, map_ahead
 
 AT_ONCE = 256  # images in memory that are read together
 
@@ -55,7 +55,7 @@ def fingerprint(source: Source, pixels: bool = False) -> Fingerprint:
     if source.open is None:
         sizes = [source.shape]
     else:
-        sizes = streamed(lambda index: _size(source, index), range(0, count, -(-count // CHECKED)))
+        sizes = map_ahead(lambda index: _size(source, index), range(0, count, -(-count // CHECKED)))
     stored = _hash(_contents(source)) if pixels else None
     return Fingerprint(count, names, _hash(str(each).encode() for each in sizes), stored)
 
@@ -86,7 +86,7 @@ def _contents(source: Source) -> Iterator[bytes]:
     """Yield what is stored of each image; nothing of one that is corrupt."""
     indices = range(len(source))
     if source.open is not None:
-        yield from streamed(lambda index: _stored(source, index), indices)
+        yield from map_ahead(lambda index: _stored(source, index), indices)
     elif source.read_many is not None:
         for start in indices[::AT_ONCE]:
             for image in source.read_many([*indices[start : start + AT_ONCE]]).numpy():

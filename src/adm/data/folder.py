@@ -28,7 +28,7 @@ def image_folder(path: Path, split: str = "train", labels: str | None = None) ->
     Args:
         path: the folder.
         split: `train` or `test`.
-        labels: another rule or a list; see `labels.labelled`.
+        labels: another rule or a list; see `labels.label_images`.
 
     Raises:
         ValueError: no images, no such split, images beside class folders, a folder that cannot be

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from adm.data.files import Files, open_image
-from adm.data.labels import SPLITS, Labelled, as_classes, numbered, of_one_class
+from adm.data.labels import SPLITS, Labelled, as_classes, number_labels, of_one_class
 from adm.data.lists import as_label
 from adm.data.naming import at_home
 from adm.data.source import NoSplit
@@ -100,7 +100,7 @@ def _labels(datasets: Any, rows: Any, title: str, where: str) -> Labelled:
         return of_one_class(title, len(rows), where)
     values = rows.with_format(None)[column][:]
     if column not in typed:
-        return numbered([as_label(value, f"{where}: a {column}") for value in values], where)
+        return number_labels([as_label(value, f"{where}: a {column}") for value in values], where)
     if any(value is None or value < 0 for value in values):
         raise NoSplit(
             f"{where}: the {column} of some rows is -1 or absent; give a split in which all rows "

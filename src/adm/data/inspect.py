@@ -14,7 +14,7 @@ from torch import Tensor
 
 from adm.data import pixels
 from adm.data.files import Files
-from adm.data.source import Source, streamed
+from adm.data.source import Source, map_ahead
 from adm.shown import count_of, shown_path
 
 SIDE = 64  # pixels of an example
@@ -108,7 +108,7 @@ def inspect(
         return _file(found, index) if isinstance(found, Files) else _array(found, index)
 
     inspected: list[Inspection] = []
-    for one in streamed(inspect_one, range(len(found))):
+    for one in map_ahead(inspect_one, range(len(found))):
         inspected.append(one)
         advance(1)
     labels = found.labels.tolist()

@@ -32,7 +32,7 @@ class Labelled(NamedTuple):
 def select_split(
     names: Sequence[str], split: str, rule: str | None, title: str, place: str, inside: Inside
 ) -> Labelled:
-    """The images of a split and their labels; for the arguments see `labelled`.
+    """The images of a split and their labels; for the arguments see `label_images`.
 
     If all top-level folders are splits, the classes are within them and have the same numbers in
     all. A list of labels beside the splits names files by paths that start with the split's folder;
@@ -44,7 +44,7 @@ def select_split(
     chosen = _split_folder(names, split, place)
     if chosen is None:
         _check_any(names, place)
-        return labelled(names, rule, title, place, inside)
+        return label_images(names, rule, title, place, inside)
     own = [index for index, name in enumerate(names) if name.startswith(f"{chosen}/")]
     _check_any(own, f"{place}/{chosen}")
 
@@ -54,13 +54,13 @@ def select_split(
     list_ = STYLEGAN if rule is None else rule
     if list_.endswith(LISTS) and within(list_) is not None:
         bare = [names[index].partition("/")[2] for index in own]
-        found = labelled(bare, rule, title, f"{place}/{chosen}", within)
+        found = label_images(bare, rule, title, f"{place}/{chosen}", within)
         return found._replace(used=[own[index] for index in found.used])
     all_ = [index for index, name in enumerate(names) if "/" in name]
     listed = list_.endswith(LISTS) and (rule is not None or inside(list_) is not None)
     texts = [names[index] if listed else names[index].partition("/")[2] for index in all_]
-    found = labelled(texts, rule, title, place, inside)
-    found = restricted(found._replace(used=[all_[index] for index in found.used]), set(own))
+    found = label_images(texts, rule, title, place, inside)
+    found = restrict(found._replace(used=[all_[index] for index in found.used]), set(own))
     if not found.used:
         raise NoSplit(
             f"{place}: the list of labels has no image of the {split} split; add those in {chosen}/"
@@ -68,7 +68,7 @@ def select_split(
     return found
 
 
-def labelled(
+def label_images(
     names: Sequence[str], rule: str | None, title: str, place: str, inside: Inside
 ) -> Labelled:
     """Label images by their names, or by a list.
@@ -95,7 +95,7 @@ def labelled(
     if rule == "folders":
         return by_folder(names, title, place)
     if rule == "prefix":
-        return numbered([_prefix(name, place) for name in names], place)
+        return number_labels([_prefix(name, place) for name in names], place)
     if rule == NO_LABELS:
         return of_one_class(title, len(names), place)
     pairs = pairs_of(rule, place, inside)
@@ -118,7 +118,7 @@ def by_folder(names: Sequence[str], title: str, place: str) -> Labelled:
             f"{shown_path(f'{place}/{loose}')} is beside class folders such as {shown_path(some)}; "
             "move it into its class, or give a labelling rule, such as labels='none'"
         )
-    return numbered([top for top in tops if top], place)
+    return number_labels([top for top in tops if top], place)
 
 
 def by_list(names: Sequence[str], pairs: list[tuple[str, Label]], place: str) -> Labelled:
@@ -141,18 +141,18 @@ def by_list(names: Sequence[str], pairs: list[tuple[str, Label]], place: str) ->
     if not given:
         raise ValueError(f"{place}: the list of labels is empty; give a label for each image")
     used = sorted(given)
-    found = numbered([given[index] for index in used], place)
+    found = number_labels([given[index] for index in used], place)
     return found._replace(used=used, left_out=len(names) - len(used))
 
 
-def restricted(found: Labelled, own: set[int]) -> Labelled:
+def restrict(found: Labelled, own: set[int]) -> Labelled:
     """Only the images in `own`, with all classes."""
     kept = np.array([index in own for index in found.used], bool)
     used = [index for index in found.used if index in own]
     return found._replace(used=used, labels=found.labels[kept])
 
 
-def numbered(labels: Sequence[Label], place: str) -> Labelled:
+def number_labels(labels: Sequence[Label], place: str) -> Labelled:
     """Class numbers of labels: integers as they are, names by their rank in natural order."""
     if all(isinstance(label, int) for label in labels):
         whole = [int(label) for label in labels]

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from adm.data.files import Files
-from adm.data.labels import NO_LABELS, SPLITS, by_list, of_one_class, restricted
+from adm.data.labels import NO_LABELS, SPLITS, by_list, of_one_class, restrict
 from adm.data.lists import LISTS, pairs_of
 from adm.data.naming import at_home
 from adm.data.source import NoSplit
@@ -74,17 +74,16 @@ def by_number(found: Images, rule: str | None, split: str) -> Images:
         )
     own = [numbered_name(split, index) for index in range(count)]
     others = dict.fromkeys(file for file, _ in pairs if not file.startswith(f"{split}/"))
-    labelled = restricted(by_list([*own, *others], pairs, place), set(range(count)))
+    labelled = restrict(by_list([*own, *others], pairs, place), set(range(count)))
     if not labelled.used:
         raise NoSplit(
             f"{place}: the list of labels has no image of the {split} split; add some, as "
             f"{numbered_name(split, 17)}"
         )
     named = replace(found, classes=labelled.classes, listed=partial(numbered_name, split))
-    labels = {"labels": torch.from_numpy(labelled.labels)}
-    if isinstance(found, Files):
-        labels["left_out"] = labelled.left_out
-    return replace(subset(named, np.array(labelled.used), found.name), **labels)
+    used = subset(named, np.array(labelled.used), found.name)
+    more = {"left_out": labelled.left_out} if isinstance(found, Files) else {}
+    return replace(used, labels=torch.from_numpy(labelled.labels), **more)
 
 
 def _nothing(name: str) -> None:

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from adm.cached import Cached
 from adm.data import pixels
-from adm.data.arrays import fitted
-from adm.data.files import RGB, Files, decoded
+from adm.data.arrays import fit_arrays
+from adm.data.files import RGB, Files, decode_files
 from adm.data.labels import CLASSES_FILE
-from adm.data.source import CorruptImage, Source, streamed
+from adm.data.source import CorruptImage, Source, map_ahead
 from adm.spec import SettingError
 from adm.store.files import new_file, write_text
 from adm.store.hashes import sha256_of
@@ -142,7 +142,7 @@ def pack(
                 new_file(target) as part,
                 tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as archive,
             ):
-                for index, made in zip(own, streamed(attempt, own), strict=True):
+                for index, made in zip(own, map_ahead(attempt, own), strict=True):
                     advance(1)
                     if isinstance(made, CorruptImage):
                         skipped.append(made.path)
@@ -156,9 +156,9 @@ def pack(
 def _encoder(found: Source | Files, packing: Packing) -> Callable[[int], Encoded]:
     if isinstance(found, Files):
         channels = RGB if packing.channels is None else packing.channels
-        source = decoded(found, packing.size, channels, check=False, equal=False)
+        source = decode_files(found, packing.size, channels, check=False, equal=False)
     else:
-        source = fitted(found, packing.size, packing.channels)
+        source = fit_arrays(found, packing.size, packing.channels)
         pixels.mode_of(source.read(0).shape[0])
     extension, how = ENCODINGS[packing.format]
 

@@ -10,10 +10,10 @@ from urllib.parse import urljoin, urlsplit
 
 from adm.data import shards
 from adm.data.archive import tar_entries, zip_archive
-from adm.data.arrays import fitted, read_arrays
+from adm.data.arrays import fit_arrays, read_arrays
 from adm.data.digits import digits
 from adm.data.fetch import SCHEMES, fetch
-from adm.data.files import RGB, Files, decoded
+from adm.data.files import RGB, Files, decode_files
 from adm.data.folder import image_folder
 from adm.data.hub import hub
 from adm.data.idx import fashion_mnist, idx_folder
@@ -58,7 +58,7 @@ def open_source(
             padded with black.
         channels: 1, 3 or 4; by default 3 for image files, and their own for arrays. Arrays with
             another number of channels cannot be converted.
-        labels: the labelling rule of image files (`labels.labelled`); the .npy file of an array
+        labels: the labelling rule of image files (`labels.label_images`); the .npy file of an array
             file's labels; a list by number (`numbering`), or `none`, of arrays and of named data;
             None for the default.
         skip_corrupt: see `Source`.
@@ -83,8 +83,10 @@ def at_one_size(
     if size is not None and (min(size) < 1 or math.prod(size) > MAX_PIXELS):
         raise SettingError("size", f"(H, W), from 1x1 to {MAX_PIXELS} pixels", size)
     if isinstance(found, Source):
-        return fitted(found, size, channels)
-    return decoded(found, size, RGB if channels is None else channels, skip_corrupt=skip_corrupt)
+        return fit_arrays(found, size, channels)
+    return decode_files(
+        found, size, RGB if channels is None else channels, skip_corrupt=skip_corrupt
+    )
 
 
 def find(
@@ -104,7 +106,10 @@ def find(
         if labels not in (None, NO_LABELS) and not is_list(labels):
             expected = f"a list {', '.join(LISTS)}, or {NO_LABELS}"
             raise SettingError("labels", expected, labels, f"{name} has its own labels")
-        return by_number(NAMED[name](place, split), labels, split)
+        own = NAMED[name](place, split)
+        if isinstance(own, Files):
+            return by_number(own, labels, split)
+        return by_number(own, labels, split)
     if name in SCHEMES or spec.endswith(".tar"):
         return _tar_files(spec, split, labels, cache)
     path = at_home(spec)

@@ -16,9 +16,9 @@ from adm.data.labels import (
     CLASSES_FILE,
     SPLITS,
     Labelled,
-    labelled,
+    label_images,
     named_classes,
-    numbered,
+    number_labels,
     of_one_class,
     with_names,
 )
@@ -62,7 +62,7 @@ def tar_archives(
         paths: the archives of one split; or a single one with a folder for each split.
         title: name of the data.
         split: `train` or `test`, for a single archive.
-        labels: another rule or a list; see `labels.labelled`. A list may call images by number
+        labels: another rule or a list; see `labels.label_images`. A list may call images by number
             (`numbering`), in the order of the archives, because files of several may have one name.
 
     Raises:
@@ -193,7 +193,7 @@ def _own_labels(samples: Sequence[Sample]) -> Labelled:
     names = named_classes(place / CLASSES_FILE)
     if names is not None and not isinstance(labels[0], int) and set(labels) <= set(names):
         labels = [names.index(str(label)) for label in labels]
-    return with_names(numbered(labels, shown_path(place)), names, shown_path(place))
+    return with_names(number_labels(labels, shown_path(place)), names, shown_path(place))
 
 
 def _by_name(samples: Sequence[Sample], title: str, rule: str | None) -> Labelled:
@@ -204,4 +204,4 @@ def _by_name(samples: Sequence[Sample], title: str, rule: str | None) -> Labelle
         return read_regular(file, MOST_BYTES) if os.path.isfile(file) else None
 
     names = [each.entry.name for each in samples]
-    return labelled(names, rule, title, shown_path(place), beside)
+    return label_images(names, rule, title, shown_path(place), beside)

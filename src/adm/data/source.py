@@ -128,7 +128,7 @@ class Source:
             return found.used, found.corrupt
 
         rows = list(range(len(wanted)))
-        placed = in_threads(place, rows) if self.threaded else list(map(place, rows))
+        placed = map_in_threads(place, rows) if self.threaded else list(map(place, rows))
         for path in (path for _, corrupt in placed for path in corrupt):
             if path not in self.skipped:
                 self.skipped.append(path)
@@ -173,7 +173,7 @@ def thread_count() -> int:
     return max(1, processors // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
-def in_threads(function: Callable[[A], B], arguments: list[A]) -> list[B]:
+def map_in_threads(function: Callable[[A], B], arguments: list[A]) -> list[B]:
     """As list(map(function, arguments)), in threads; raises the first exception in order."""
     threads = thread_count()
     if threads == 1 or len(arguments) < 2:
@@ -184,7 +184,7 @@ def in_threads(function: Callable[[A], B], arguments: list[A]) -> list[B]:
     return [value for future in waiting for value in future.result()]
 
 
-def streamed(function: Callable[[A], B], arguments: Iterable[A]) -> Iterator[B]:
+def map_ahead(function: Callable[[A], B], arguments: Iterable[A]) -> Iterator[B]:
     """As map(function, arguments), in threads that work ahead of the caller."""
     remaining = iter(arguments)
     waiting: deque[Future[B]] = deque()

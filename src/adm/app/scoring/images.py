@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adm.data import Source
-from adm.data.arrays import fitted, read_arrays
-from adm.data.files import Files, decoded
+from adm.data.arrays import fit_arrays, read_arrays
+from adm.data.files import Files, decode_files
 from adm.data.naming import ARCHIVE, at_home
 from adm.data.registry import RGB, find
 from adm.data.source import in_memory
@@ -71,10 +71,10 @@ def open_images(
     else:
         made, found = None, find(spec, split=split, labels=labels)
     if isinstance(found, Files):
-        return Opened(decoded(found, size, RGB if channels is None else channels))
+        return Opened(decode_files(found, size, RGB if channels is None else channels))
     if not pad:
         _check_unpadded(found, size)
-    return Opened(fitted(found, size, channels), made)
+    return Opened(fit_arrays(found, size, channels), made)
 
 
 def open_samples(samples: Samples | Job) -> Opened:
