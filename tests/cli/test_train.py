@@ -169,7 +169,10 @@ def test_a_run_starts_from_another_with_its_classes_by_name(
             "must be in 2..20, got 21",
         ),
         (["--shard"], "torchrun"),
-        (["--hold-out", "0.2", "--validation", "digits"], "--hold-out must be left out with --validation"),
+        (
+            ["--hold-out", "0.2", "--validation", "digits"],
+            "--hold-out must be left out with --validation",
+        ),
     ],
 )
 def test_options_that_mean_nothing_are_refused_with_the_cure(

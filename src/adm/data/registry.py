@@ -106,10 +106,7 @@ def find(
         if labels not in (None, NO_LABELS) and not is_list(labels):
             expected = f"a list {', '.join(LISTS)}, or {NO_LABELS}"
             raise SettingError("labels", expected, labels, f"{name} has its own labels")
-        own = NAMED[name](place, split)
-        if isinstance(own, Files):
-            return by_number(own, labels, split)
-        return by_number(own, labels, split)
+        return by_number(NAMED[name](place, split), labels, split)
     if name in SCHEMES or spec.endswith(".tar"):
         return _tar_files(spec, split, labels, cache)
     path = at_home(spec)

@@ -16,7 +16,7 @@ from adm.spec import SettingError
 ORDER = [0, 0, 0, 1]  # start of the random stream, far from those of other uses of the same key
 PASSES_KEPT = 4  # cached permutations: training and validation, each with a batch across two passes
 INCREMENT = 0x9E3779B97F4A7C15  # 2^64 / golden ratio, as in SplitMix64
-Images = TypeVar("Images", Source, Files)
+Images = TypeVar("Images", bound=Source | Files)
 MIXES = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 
 
