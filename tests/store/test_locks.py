@@ -98,3 +98,13 @@ def test_an_error_releases_it(tmp_path: Path) -> None:
         raise KeyError
     with locked(tmp_path):
         pass
+
+
+def test_locks_of_files_that_a_killed_process_has_left_go_with_the_next_holder(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / ".left.lock").touch()
+    with locked(tmp_path, ".held.lock"):
+        with locked(tmp_path):
+            pass
+        assert [path.name for path in tmp_path.iterdir()] == [".held.lock"]

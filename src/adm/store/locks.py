@@ -48,6 +48,8 @@ def locked(
             f"{folder} cannot be written to ({error.strerror}); make it writable, or choose "
             "another place",
         ) from None
+    if name == FILE:
+        _remove_left(folder)
     try:
         yield
     finally:
@@ -57,3 +59,10 @@ def locked(
         if created:
             with suppress(OSError):  # it is not empty
                 folder.rmdir()
+
+
+def _remove_left(folder: Path) -> None:
+    """Remove the locks of files that a process was killed with after it had written them."""
+    for path in folder.glob(".*.lock"):
+        with suppress(Timeout, OSError), FileLock(path, timeout=0):
+            path.unlink()
