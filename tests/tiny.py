@@ -8,7 +8,7 @@ from torch import nn
 
 from adm.app.runs import run
 from adm.data import Source
-from adm.models.teacher import following
+from adm.models.teacher import follow_teacher
 from adm.recipes import ClassifierRecipe, DiffusionRecipe, GANRecipe, Recipe, build, recipe
 from adm.recipes.schema import override, to_json
 from adm.training import model_file
@@ -70,7 +70,7 @@ def student(*settings: str) -> DiffusionRecipe:
             *("distillation.grid.start=18", "sample.precision=float32", *COMMON),
         ],
     )
-    changed = override(following(distilled, diffusion()), settings)
+    changed = override(follow_teacher(distilled, diffusion()), settings)
     assert isinstance(changed, DiffusionRecipe)
     return changed
 

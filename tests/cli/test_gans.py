@@ -106,9 +106,9 @@ def test_the_memory_of_a_gan_tells_how_many_images_it_takes_at_a_time() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--micro-batch", 2), "a GAN is trained on its whole batch"),
-        (("--pretrained", "fashion"), "a GAN starts from random weights"),
-        (("--set", "train.batch_size=5"), "does not divide into 2 equal parts"),
+        (("--micro-batch", 2), "--micro-batch must be left out for a GAN"),
+        (("--pretrained", "fashion"), "--pretrained must be left out for a GAN"),
+        (("--set", "train.batch_size=5"), "divide into 2 equal parts"),
         (("--set", "gan.noise=7"), "does not split into 3 equal pieces"),
         (("--teacher", "fashion"), "--teacher must be left out"),
     ],

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from adm.generation.diffusion import DiffusionGenerator
 from adm.models.load import load_classifier, load_diffusion
-from adm.samplers import Grid, Sampling
+from adm.samplers import Even, Sampling
 from adm.training import checkpoint, model_file
 
 
@@ -80,7 +80,7 @@ def test_a_run_s_folder_is_enough_to_sample_from(tmp_path: Path) -> None:
     assert model.classes == tiny.CLASSES
     assert model.trained_steps == 2
     assert not model.network.training
-    generator = DiffusionGenerator(model, Sampling(grid=Grid(steps=3)))
+    generator = DiffusionGenerator(model, Sampling(grid=Even(steps=3)))
     images = generator.images(torch.tensor([0, 2]), [0, 1])
     assert images.shape == (2, 1, 8, 8)
     assert images.dtype == torch.uint8

@@ -10,19 +10,22 @@ from training.test_resuming import assert_same
 
 from adm.app.runs.run import TrainOptions
 from adm.generation.diffusion import DiffusionGenerator
+from adm.models.identity import identify
 from adm.models.load import load_classifier, load_diffusion
-from adm.models.teacher import Teacher, following
+from adm.models.paths import resolve
+from adm.models.teacher import Teacher, follow_teacher
 from adm.networks import UNet, prepared
 from adm.recipes import build, recipe, stages
 from adm.recipes.schema import DiffusionRecipe, from_json, override, to_json
-from adm.samplers import DDIM, ClassifierGuidance, Grid, Sampling
+from adm.samplers import DDIM, Classifier, Even, Sampling
 from adm.training.batches import Augmentation, batch_at
+from adm.training.model_file import entries_of
 
 CONSISTENCY = (
     "distillation.method=consistency",
     "distillation.method.stage_steps=1",
     "unet.conditions=scale",
-    "sample.sampler.name=consistency",
+    "sample.sampler=consistency",
 )
 PROGRESSIVE = (
     "distillation.method=progressive",
@@ -73,16 +76,12 @@ def test_micro_batches_change_no_loss(
 
 
 def test_a_checkpoint_names_its_teacher_and_classifier(tmp_path: Path, teacher: Teacher) -> None:
-    from adm.models.paths import resolve
-    from adm.store.hashes import sha256
-    from adm.training.model_file import entries_of
-
     options = TrainOptions(teacher=teacher)
     tiny.steps(tiny.student(), tiny.stripes(), tmp_path / "run", options=options)
     held = entries_of(resolve(tmp_path / "run"))
     assert teacher.classifier is not None
-    assert held["teacher"]["sha256"] == sha256(teacher.model.path)
-    assert held["guide"]["sha256"] == sha256(teacher.classifier.path)
+    assert held["teacher"]["sha256"] == identify(teacher.model.path)
+    assert held["guide"]["sha256"] == identify(teacher.classifier.path)
 
 
 def test_another_teacher_cannot_go_on_with_a_run(
@@ -165,9 +164,7 @@ def test_each_step_starts_where_the_student_has_arrived(teacher: Teacher) -> Non
 def test_a_teacher_is_the_guided_sampler(teacher: Teacher) -> None:
     """At one scale for all images it predicts what the generator's denoiser does."""
     labels, scale = torch.tensor([0, 1, 2]), 1.7
-    sampling = Sampling(
-        sampler=DDIM(), grid=Grid(steps=5), guidance=(ClassifierGuidance(scale=scale),)
-    )
+    sampling = Sampling(sampler=DDIM(), grid=Even(steps=5), guide=(Classifier(scale=scale),))
     generator = DiffusionGenerator(teacher.model, sampling, teacher.classifier)
     state = next(generator.trajectory(labels, range(3)))
     x = generator.noise(range(3)).start()
@@ -192,20 +189,20 @@ def test_a_student_teaches_a_student_of_half_its_steps(tmp_path: Path, teacher: 
     taught = second.teach(schedule, labels, scales)(x, 3)
     own = second.model.denoise(labels, schedule, scale=scales)(x, 3)
     assert torch.equal(taught.x_0, own.x_0)
-    with pytest.raises(ValueError, match=r"a student of 2 steps learns from one of 4 .* takes 2;"):
+    with pytest.raises(ValueError, match="half of those of the teacher, 2"):
         tiny.steps(two, tiny.stripes(), tmp_path / "again", options=options)
-    with pytest.raises(ValueError, match="only progressive distillation learns"):
+    with pytest.raises(ValueError, match="must be progressive, the only one"):
         tiny.steps(tiny.student(), tiny.stripes(), tmp_path / "again", options=options)
-    with pytest.raises(ValueError, match="leave its classifier out"):
+    with pytest.raises(ValueError, match="teacher_classifier must be left out"):
         Teacher(second.model, teacher.classifier)
 
 
 @pytest.mark.parametrize(
     ("settings", "found"),
     [
-        (("unet.channels=16",), r"the teacher's unet\.channels is 8, and the student's is 16"),
-        (("process.steps=30",), r"the teacher's process is .*steps=20.* student's is .*steps=30"),
-        (("unet.classes=4",), r"stripes has 3 classes, and the recipe 4"),
+        (("unet.channels=16",), r"unet\.channels must be that of the teacher, 8, got 16"),
+        (("process.steps=30",), r"process must be that of the teacher, .*steps=20"),
+        (("unet.classes=4",), r"unet\.classes must be 3"),
     ],
 )
 def test_a_teacher_of_another_kind_is_refused(
@@ -231,29 +228,29 @@ def test_classes_of_another_order_are_refused(tmp_path: Path, teacher: Teacher) 
 
 def test_teacher_and_recipe_come_together(tmp_path: Path, teacher: Teacher) -> None:
     source = tiny.stripes()
-    with pytest.raises(ValueError, match=r"distils a teacher; pass teacher=\.\.\."):
+    with pytest.raises(ValueError, match="teacher must be given"):
         tiny.steps(tiny.student(), source, tmp_path / "run")
     options = TrainOptions(teacher=teacher)
-    with pytest.raises(ValueError, match=r"distils no teacher; leave teacher=\.\.\. out"):
+    with pytest.raises(ValueError, match="teacher must be left out"):
         tiny.steps(tiny.diffusion(), source, tmp_path / "run", options=options)
-    with pytest.raises(ValueError, match=r"no classifier is found for the teacher .* pass "):
+    with pytest.raises(ValueError, match="teacher_classifier must be given"):
         Teacher(teacher.model)
 
 
 def test_a_recipe_follows_its_teacher(teacher: Teacher) -> None:
     base = recipe("fashion-distilled")
-    found = following(base, teacher.model.recipe)
+    found = follow_teacher(base, teacher.model.recipe)
     assert isinstance(found, DiffusionRecipe)
     assert found.process == teacher.model.recipe.process
     assert found.data == teacher.model.recipe.data
     assert found.unet.conditions == ("next", "scale")
     assert found.unet.channels == 8
     tuning = override(base, ["distillation.method=consistency"])
-    changed = following(tuning, teacher.model.recipe)
+    changed = follow_teacher(tuning, teacher.model.recipe)
     assert isinstance(changed, DiffusionRecipe)
     assert changed.unet.conditions == ("scale",)
     assert changed.sample.sampler.name == "consistency"
-    assert following(tiny.classifier(), teacher.model.recipe) == tiny.classifier()
+    assert follow_teacher(tiny.classifier(), teacher.model.recipe) == tiny.classifier()
 
 
 @pytest.mark.parametrize(
@@ -261,9 +258,9 @@ def test_a_recipe_follows_its_teacher(teacher: Teacher) -> None:
     [
         (("unet.conditions=[]",), r"this recipe needs next,scale; set unet\.conditions=next,scale"),
         (("distillation=null",), r"needs \[\]; set unet\.conditions=\[\]"),
-        (("distillation.scales=3,1",), "the lower scale first, got 3 and 1"),
-        (("distillation.steps=3",), r"distillation\.steps=3 needs a grid of a multiple of 3"),
-        ((*PROGRESSIVE, "distillation.steps=4"), "needs a grid of a multiple of 8 levels"),
+        (("distillation.scales=3,1",), "the lower scale first"),
+        (("distillation.steps=3",), "grid.steps must be a multiple of 3"),
+        ((*PROGRESSIVE, "distillation.steps=4"), "grid.steps must be a multiple of 8"),
         (("unet.classes=null",), "a model without classes cannot be distilled"),
         (("unet.conditions=next,next",), "conditions must differ, got next, next"),
     ],
@@ -278,8 +275,8 @@ def test_recipes_that_contradict_themselves_are_refused(
 @pytest.mark.parametrize(
     ("settings", "found"),
     [
-        (("sample.grid.steps=3",), r"distilled for 1, 2 or 4 steps, got 3; pass steps=1"),
-        (("sample.sampler.name=unipc",), r"sample\.sampler\.name=unipc is not the sampler of"),
+        (("sample.grid.steps=3",), "must be 1 or 2 or 4, as this model is distilled"),
+        (("sample.sampler=unipc",), r"sample\.sampler"),
     ],
 )
 def test_samplings_that_do_not_fit_are_refused(settings: tuple[str, ...], found: str) -> None:
@@ -293,9 +290,6 @@ def test_recipes_of_distillation_are_kept_in_json() -> None:
         build.check(chosen)
         build.check_sampling(chosen)
         assert from_json(to_json(chosen)) == chosen
-    old = to_json(tiny.diffusion())
-    del old["distillation"], old["unet"]["conditions"]
-    assert from_json(old) == tiny.diffusion()
 
 
 def test_stages_follow_the_step() -> None:

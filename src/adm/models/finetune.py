@@ -13,6 +13,7 @@ from adm.models.identity import identify
 from adm.models.load import read
 from adm.networks import ClassifierConfig, UNetConfig, on_meta, shapes_of
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, GANRecipe, Recipe
+from adm.spec import SettingError
 from adm.training.model_file import check_finite
 
 MOST_NAMED = 12  # classes listed in one line of the report
@@ -70,14 +71,14 @@ def start_from(
     path, weights, old_recipe, metadata = read(model)
     _check_same_network(old_recipe, recipe, path)
     if isinstance(recipe, GANRecipe) or isinstance(old_recipe, GANRecipe):
-        raise ValueError("a GAN starts from random weights; leave pretrained=... out")
+        raise SettingError("pretrained", "left out for a GAN, which starts from random weights")
     old, new = old_recipe.config, recipe.config
     if new.classes and len(classes) != new.classes:
-        raise ValueError(f"got {len(classes)} classes for a network of {new.classes}; give as many")
+        raise SettingError("classes", f"{new.classes} names, one for each class", classes)
     old_classes = metadata.classes if old.classes else ()
-    plan = planned(old_classes, tuple(classes) if new.classes else (), renamed or {})
+    plan = match_classes(old_classes, tuple(classes) if new.classes else (), renamed or {})
     by_class = _rows_of_classes(new if new.classes else old)
-    filled = dict(_filled(network, weights, by_class, plan))
+    filled = dict(_fill(network, weights, by_class, plan))
     if shapes_of(filled) != shapes_of(dict(network.named_parameters())):
         raise ValueError(f"the weights in {path} do not match its recipe; the file is damaged")
     check_finite(path, filled, "copy it again, or give an earlier checkpoint")
@@ -86,32 +87,36 @@ def start_from(
     origin = {"model": old_recipe.name, "sha256": identify(path), "step": metadata.step}
     if renamed:
         origin["renamed"] = dict(renamed)
-    lines = (f"starting from {path}", *_differences_told(old_recipe, recipe), *_told(plan, renamed))
+    lines = (
+        f"starting from {path}",
+        *_process_notes(old_recipe, recipe),
+        *_class_notes(plan, renamed),
+    )
     return Started(lines, origin)
 
 
-def planned(old: tuple[str, ...], new: tuple[str, ...], renamed: Mapping[str, str]) -> Plan:
+def match_classes(old: tuple[str, ...], new: tuple[str, ...], renamed: Mapping[str, str]) -> Plan:
     """Match new classes to rows of the old ones, by name.
 
     Raises:
         ValueError: a renamed class does not exist, or two classes get one name.
     """
     for before, after in renamed.items():
-        _check_known(before, old, f"the model has no class {before!r} to rename")
-        _check_known(after, new, f"the data has no class {after!r} to rename {before!r} to")
+        _check_known(before, old, "from a class of the model")
+        _check_known(after, new, "to a class of the data")
     names = [renamed.get(name, name) for name in old]
     for after in renamed.values():
         if names.count(after) > 1:
             both = " and ".join(
                 repr(name) for name, now in zip(old, names, strict=True) if now == after
             )
-            raise ValueError(
-                f"{both} are both renamed to {after!r}; rename one of them to another class"
+            raise SettingError(
+                "renamed", "to different classes", cure=f"{both} would both be {after!r}"
             )
     return Plan(old, new, tuple(names.index(name) if name in names else None for name in new))
 
 
-def _filled(
+def _fill(
     network: nn.Module, weights: dict[str, Tensor], by_class: set[str], plan: Plan
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield the parameters of the new network that the pretrained model determines."""
@@ -142,9 +147,7 @@ def _rows_of_classes(config: UNetConfig | ClassifierConfig) -> set[str]:
 def _check_same_network(old: Recipe, new: Recipe, path: Path) -> None:
     """Raise ValueError for another kind of network, or weights of another shape."""
     if old.makes != new.makes:
-        raise ValueError(
-            f"{path} is {old.makes} and the recipe trains {new.makes}; give another pretrained=..."
-        )
+        raise SettingError("pretrained", f"{new.makes}, as the recipe trains", old.makes)
     free = {"classes", "dropout"}
     if getattr(new.config, "pool", None) != "attention":
         free.add("size")  # only the attention pool has positions
@@ -173,7 +176,7 @@ def _differences(old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
             yield field.name, before, now
 
 
-def _differences_told(
+def _process_notes(
     old: DiffusionRecipe | ClassifierRecipe, new: DiffusionRecipe | ClassifierRecipe
 ) -> Iterator[str]:
     """Yield a line for each field of the process that differs from the pretrained model's."""
@@ -194,14 +197,14 @@ def _plain(value: Any) -> str:
     return str(value)
 
 
-def _check_known(name: str, known: Sequence[str], refusal: str) -> None:
+def _check_known(name: str, known: Sequence[str], expected: str) -> None:
     if name not in known:
         near = get_close_matches(name, known, n=3, cutoff=0.5) or known[:MOST_NAMED]
         hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "there are none"
-        raise ValueError(f"{refusal}; {hint}")
+        raise SettingError("renamed", expected, name, hint)
 
 
-def _told(plan: Plan, renamed: Mapping[str, str] | None) -> Iterator[str]:
+def _class_notes(plan: Plan, renamed: Mapping[str, str] | None) -> Iterator[str]:
     """Yield lines on the classes that were kept, renamed, new and dropped."""
     if not plan.new:
         yield (
@@ -225,12 +228,12 @@ def _told(plan: Plan, renamed: Mapping[str, str] | None) -> Iterator[str]:
         "dropped": dropped,
     }.items():
         if names:
-            yield f"classes {what}: {_listed(names)}"
+            yield f"classes {what}: {_list(names)}"
     if not kept:
-        yield ("no class has a name of the model's; pass renamed={'old': 'new'} to match them")
+        yield ("no class has a name of the model's; rename some to match them")
 
 
-def _listed(names: Sequence[str]) -> str:
+def _list(names: Sequence[str]) -> str:
     if len(names) <= MOST_NAMED:
         return ", ".join(names)
     return f"{', '.join(names[:MOST_NAMED])} and {len(names) - MOST_NAMED} more"

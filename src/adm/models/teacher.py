@@ -16,6 +16,7 @@ from adm.models.pair import check_pair, classifier_of
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.recipes.schema import DiffusionRecipe, Recipe
 from adm.shown import printable, short
+from adm.spec import SettingError
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,15 +39,12 @@ class Teacher:
     def __post_init__(self) -> None:
         if self.model.student:
             if self.classifier is not None:
-                raise ValueError(
-                    f"{self.model.path} is a student, which takes the guidance scale as an input; "
-                    "leave its classifier out"
+                raise SettingError(
+                    "teacher_classifier",
+                    f"left out for {self.model.name}, a student, which takes the scale as an input",
                 )
         elif self.classifier is None:
-            raise ValueError(
-                f"no classifier is found for the teacher {self.model.path}; pass "
-                "teacher_classifier=..."
-            )
+            raise SettingError("teacher_classifier", f"given, as none belongs to {self.model.name}")
         else:
             check_pair(self.model, self.classifier)
 
@@ -122,14 +120,12 @@ class Teacher:
         ]
         for field, taught, own in differing:
             if taught != own:
-                raise ValueError(
-                    f"the teacher's {field} is {taught}, and the student's is {own}; give another "
-                    "teacher=..., or leave the setting out, which then follows from the teacher"
-                )
+                cure = "leave the setting out, which then follows from {teacher}"
+                raise SettingError(field, f"that of the teacher, {taught}", own, cure)
         if self.model.classes != classes:
             raise ValueError(
-                f"the teacher's classes are {_named(self.model.classes)}, and the data have "
-                f"{_named(classes)}; give the data or the labels that the teacher was trained on"
+                f"the teacher's classes are {_shorten(self.model.classes)}, and the data have "
+                f"{_shorten(classes)}; give the data or the labels that the teacher was trained on"
             )
         self._check_steps(recipe)
 
@@ -138,19 +134,22 @@ class Teacher:
         if known is None or how is None:
             return
         if not isinstance(how.method, Progressive):
-            raise ValueError(
-                f"{self.model.path} is a student, from which only progressive distillation learns; "
-                "set distillation.method=progressive, or give a model that is no student"
+            raise SettingError(
+                "distillation.method",
+                "progressive, the only one that learns from a student",
+                how.method.name,
+                "give a {teacher} that is no student, or another method",
             )
         wanted = [how.method.teacher_steps(steps) for steps in how.steps]
         lacking = [steps for steps in wanted if steps not in known.steps]
         process = self.model.schedule
         if lacking or known.grid.visited(process) != how.grid.visited(process):
-            raise ValueError(
-                f"a student of {how.steps[0]} steps learns from one of {wanted[0]} on the same "
-                f"grid, and {self.model.path} takes {max(known.steps)}; set distillation.steps="
-                f"{max(1, max(known.steps) // 2)} distillation.method=progressive:factor=2 "
-                "and the teacher's distillation.grid"
+            raise SettingError(
+                "distillation.steps",
+                f"half of those of the teacher, {max(known.steps)}, on the same grid",
+                how.steps,
+                f"set distillation.steps={max(1, max(known.steps) // 2)} "
+                "distillation.method=progressive:factor=2 and the teacher's distillation.grid",
             )
 
     def start(self, network: nn.Module) -> None:
@@ -160,7 +159,7 @@ class Teacher:
         network.load_state_dict({name: w.clone() for name, w in weights.items()} | own)
 
 
-def following(recipe: Recipe, teacher: DiffusionRecipe) -> Recipe:
+def follow_teacher(recipe: Recipe, teacher: DiffusionRecipe) -> Recipe:
     """Return a recipe of distillation with the network, the process and the data of a teacher.
 
     Any other recipe stays as it is.
@@ -185,5 +184,5 @@ def _identity(model: DiffusionModel | ClassifierModel) -> dict[str, Any]:
     }
 
 
-def _named(classes: tuple[str, ...]) -> str:
+def _shorten(classes: tuple[str, ...]) -> str:
     return short(printable(", ".join(classes)))

@@ -10,7 +10,7 @@ from adm.data import NoSplit, Source, held_out
 from adm.data.files import Files, channels_of
 from adm.data.registry import BUILTIN, at_one_size, find
 from adm.models.load import recipe_of
-from adm.models.teacher import following as taught
+from adm.models.teacher import follow_teacher
 from adm.models.trained import DiffusionModel
 from adm.processes import Devices
 from adm.processor import half_precision
@@ -107,7 +107,7 @@ def choose(
     free = free_fields(read, settings) if named else frozenset[str]()
     if teacher is not None:
         # Settings twice: they may choose the method, which decides on the network's inputs.
-        base = override(taught(read, teacher.recipe), settings)
+        base = override(follow_teacher(read, teacher.recipe), settings)
         return Choice(base, free & {PRECISION}, str(teacher.path))
     return Choice(following(read, free), free, None if named or written else str(recipe))
 
