@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from adm.data import CorruptImage, Source, held_out, open_source, pixels, shuffled
-from adm.data.source import in_memory, map_ahead, map_in_threads, thread_count
+from adm.data.source import in_memory, map_ahead, map_in_threads
 
 COUNT = 12
 
@@ -33,15 +33,6 @@ def break_(path: Path) -> str:
 
 def numbers(images: torch.Tensor) -> list[int]:
     return [round(float(image.float().mean()) / 20) for image in images]
-
-
-def test_one_broken_among_many_stops_the_batch_with_its_path(photos: Path) -> None:
-    source = open_source(str(photos), size=(8, 8), channels=1)
-    broken = break_(photos / "ant" / "3.jpg")
-    with pytest.raises(CorruptImage, match=f"{broken} is not a usable image") as caught:
-        source.batch(range(COUNT))
-    assert caught.value.path == broken
-    assert numbers(source.batch([2, 4])[0]) == [2, 4]
 
 
 def test_one_broken_jpeg_in_500_is_named_and_skipped_only_when_asked(tmp_path: Path) -> None:
@@ -87,12 +78,6 @@ def test_a_file_that_is_gone_is_not_skipped(photos: Path) -> None:
     assert not isinstance(caught.value, CorruptImage)
 
 
-def test_the_shape_is_that_of_the_first_sound_image(photos: Path) -> None:
-    break_(photos / "ant" / "0.jpg")
-    source = open_source(str(photos), size=(8, 6), channels=1, skip_corrupt=True)
-    assert source.shape == (1, 8, 6)
-
-
 def test_threads_change_nothing(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = open_source(str(photos), size=(8, 8))
     order = shuffled(0, COUNT, 0, 40)
@@ -115,12 +100,6 @@ def test_values_come_in_order_and_the_first_failure_is_raised(run: Callable) -> 
         run(fail, list(range(500)))
 
 
-def test_processes_on_a_machine_share_its_processors(monkeypatch: pytest.MonkeyPatch) -> None:
-    alone = thread_count()
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    assert thread_count() == max(1, alone // 2)
-
-
 def test_images_in_memory_come_at_once_and_are_the_readers_own() -> None:
     images = torch.arange(6 * 4, dtype=torch.uint8).reshape(6, 1, 2, 2)
     source = in_memory("m", ("a",), images, torch.zeros(6))
@@ -137,12 +116,6 @@ def test_images_of_unequal_shapes_are_refused() -> None:
     source = Source("s", ("a",), torch.zeros(2, dtype=torch.int64), lambda i: images[i])
     with pytest.raises(ValueError, match=r"image 1 is \(1, 2, 2\) and another \(3, 2, 2\)"):
         source.batch([0, 1])
-
-
-def test_what_cannot_be_cropped_says_so() -> None:
-    source = in_memory("m", ("a",), torch.zeros(2, 1, 2, 2, dtype=torch.uint8), torch.zeros(2))
-    with pytest.raises(ValueError, match=r"m cannot be cropped at random; set data\.crop=centre"):
-        source.batch([0], [[0.0, 0.0, 0.0]])
 
 
 def ramp(height: int, width: int) -> Image.Image:

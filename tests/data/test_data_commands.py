@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from adm.app.cli.data import MOST_LISTED, data
+from adm.app.cli.data import data
 from adm.data import open_source
 
 LIGHT = """
@@ -65,23 +65,6 @@ def test_inspect_says_what_is_there_and_what_is_broken(
     assert Image.open(tmp_path / "long.png").width > plain.width
 
 
-def test_of_many_sizes_the_range_is_printed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "set").mkdir()
-    for width in range(10, 20):
-        Image.new("L", (width, 8), width).save(tmp_path / "set" / f"{width}.png")
-    run("inspect", tmp_path / "set")
-    shown = capsys.readouterr().out
-    assert "sizes (HxW): 10 different; by area, the smallest is 8x10, the median 8x14" in shown
-    assert "and the largest 8x19\n" in shown
-    assert "8x10: 1" not in shown
-    (tmp_path / "set" / "10.png").unlink()
-    (tmp_path / "set" / "11.png").unlink()
-    run("inspect", tmp_path / "set")
-    assert "  8x12: 1, 8x13: 1," in capsys.readouterr().out
-
-
 def test_pack_writes_what_train_reads(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -95,24 +78,3 @@ def test_pack_writes_what_train_reads(
     assert (
         "2 train shards, 2 of them from an earlier run; 0 images written" in capsys.readouterr().out
     )
-
-
-def test_one_is_said_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "one").mkdir()
-    Image.new("L", (4, 4)).save(tmp_path / "one" / "1.png")
-    run("inspect", tmp_path / "one", "--sheet", tmp_path / "s.png")
-    shown = capsys.readouterr().out
-    assert "one: 1 image of 1 class\n" in shown
-    assert "1 of 1 class, a row each" in shown
-    run("pack", tmp_path / "one", "--out", tmp_path / "o")
-    assert "1 train shard; 1 image written" in capsys.readouterr().out
-
-
-def test_one_more_than_is_listed_is_one_more(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for number in range(MOST_LISTED + 1):
-        (tmp_path / "set" / f"{number}").mkdir(parents=True)
-        Image.new("L", (4, 4), number).save(tmp_path / "set" / f"{number}" / "1.png")
-    run("inspect", tmp_path / "set")
-    assert "  ... and 1 more class; --out FILE.json has the whole list" in capsys.readouterr().out

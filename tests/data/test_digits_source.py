@@ -1,11 +1,9 @@
 """scikit-learn's digits: all of them, spread over 0..255, split by index within the class."""
 
-import sys
-
 import pytest
 import torch
 
-from adm.data.digits import CLASSES, digits
+from adm.data.digits import digits
 
 datasets = pytest.importorskip("sklearn.datasets", reason="scikit-learn is not installed")
 
@@ -45,14 +43,3 @@ def test_labels_belong_to_their_images() -> None:
 
 def whole_arrays(whole: object) -> tuple[object, object]:
     return whole.images, whole.target  # type: ignore[attr-defined]
-
-
-def test_the_classes_are_spelt_out() -> None:
-    assert digits().classes == CLASSES
-    assert (CLASSES[0], CLASSES[7], len(CLASSES)) == ("zero", "seven", 10)
-
-
-def test_without_scikit_learn_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(ValueError, match="pip install"):
-        digits()

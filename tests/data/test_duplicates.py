@@ -36,12 +36,6 @@ def test_palettes_are_looked_up(tmp_path: Path) -> None:
     assert alike(tmp_path)
 
 
-def test_a_transparent_colour_counts(tmp_path: Path) -> None:
-    palette([255, 0, 0, 0, 0, 255], [0, 1, 1, 0]).save(tmp_path / "a.png")
-    palette([255, 0, 0, 0, 0, 255], [0, 1, 1, 0]).save(tmp_path / "b.png", transparency=0)
-    assert not alike(tmp_path)
-
-
 def test_pictures_are_turned_upright(
     tmp_path: Path,
 ) -> None:
@@ -86,13 +80,6 @@ def test_every_mode_is_like_itself_in_another_file(tmp_path: Path, mode: str) ->
     picture.save(tmp_path / "a.png", compress_level=0)
     picture.save(tmp_path / "b.png", compress_level=9)
     assert alike(tmp_path)
-
-
-def test_print_colours_and_tiffs_are_hashed(tmp_path: Path) -> None:
-    Image.fromarray(LEVELS).convert("CMYK").save(tmp_path / "a.jpg")
-    Image.fromarray(LEVELS[..., 0].astype(">u2") * 257).save(tmp_path / "b.tif")
-    Image.fromarray(LEVELS).convert("YCbCr").save(tmp_path / "c.tif")
-    assert inspect(find(str(tmp_path))).broken == []
 
 
 def test_examples_are_upright(tmp_path: Path) -> None:

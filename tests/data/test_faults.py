@@ -10,7 +10,6 @@ from typing import BinaryIO
 import pytest
 import torch
 from data.test_archives import KINDS, Make, png
-from PIL import Image, ImageFile
 
 from adm.data import CorruptImage, open_source
 from adm.data.files import Files, decode_files
@@ -97,15 +96,3 @@ def test_in_no_form_is_a_failing_disk_skipped(
     with pytest.raises(ValueError, match=r"set.*1\.png cannot be read \(Input/output error\)"):
         source.batch([0, 1])
     assert source.skipped == []
-
-
-def test_pillows_own_errors_have_no_number(tmp_path: Path) -> None:
-    """Which is how they are told apart from those of the disk."""
-    for number, kind in enumerate(("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")):
-        path = tmp_path / f"{number}.{kind.lower()}"
-        Image.effect_noise((64, 64), 50).save(path, kind)
-        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-        with pytest.raises((OSError, SyntaxError)) as caught, Image.open(path) as picture:
-            picture.load()
-        assert getattr(caught.value, "errno", None) is None, kind
-    assert not ImageFile.LOAD_TRUNCATED_IMAGES

@@ -82,13 +82,6 @@ def test_shards_by_address_are_what_they_are_on_disk(tmp_path: Path, server) -> 
     assert kept(cache) == ["classes.json", "s-000000.tar", "s-000001.tar", "s-000002.tar"]
 
 
-def test_names_for_the_classes_may_be_absent(tmp_path: Path, server) -> None:
-    address, place, _ = server
-    make_shards(place / "set", LABELS["numbers"])
-    source = open_source(f"{address}/set/s-000000.tar", cache=tmp_path / "cache")
-    assert (source.name, source.classes) == ("s-000000", ("0", "1", "2"))
-
-
 def test_fashion_is_fetched_where_debian_has_none(
     tmp_path: Path, server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 from adm.cached import Cached
-from adm.data import CorruptImage, files, open_source
+from adm.data import CorruptImage, open_source
 from adm.data.inspect import EXAMPLES, SIDE, Report, examples, inspect
-from adm.data.pack import EXTENSION_OF, Packing, pack
+from adm.data.pack import Packing, pack
 from adm.data.registry import find
 
 COUNT = 11
@@ -146,10 +146,6 @@ def test_original_files_are_named_by_what_they_are(
         assert archive.getnames() == [f"000000000.{extension}", "000000000.cls"]
 
 
-def test_every_format_that_is_read_has_an_extension() -> None:
-    assert {*files.FORMATS} <= {*EXTENSION_OF}
-
-
 def test_arrays_are_packed_without_loss(tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (5, 6, 6), dtype=np.uint8)
     np.savez(tmp_path / "set.npz", images=images, labels=np.array([1, 0, 2, 1, 1]))
@@ -207,14 +203,6 @@ def test_a_full_disk_leaves_finished_shards_only(
     assert [name for name in contents(tmp_path / "out") if "tar" in name] == ["train-000000.tar"]
 
 
-def test_half_a_shard_that_a_kill_left_goes(photos: Path, tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    left = tmp_path / "out" / ".train-000001.tar.part"
-    left.write_bytes(b"half")
-    pack(find(str(photos)), tmp_path / "out", Packing((8, 8), shard_size=4))
-    assert not [name for name in contents(tmp_path / "out") if name.startswith(".")]
-
-
 def test_other_data_or_settings_are_refused(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     pack(find(str(photos)), out, Packing((8, 8)))
@@ -242,34 +230,6 @@ def test_broken_images_stop_the_packing_or_are_left_out(photos: Path, tmp_path: 
     done = pack(find(str(photos)), tmp_path / "out", Packing((8, 8)), skip_corrupt=True)
     assert (done.images, done.skipped) == (COUNT - 1, [broken])
     assert len(open_source(str(tmp_path / "out"))) == COUNT - 1
-
-
-def test_what_follows_an_image_left_out_moves_forward_and_keeps_its_number(
-    photos: Path, tmp_path: Path
-) -> None:
-    whole = open_source(str(photos), size=(8, 8)).batch(range(COUNT))[0]
-    cut(photos / "ant" / "2.jpg")
-    pack(find(str(photos)), tmp_path / "out", Packing((8, 8)), skip_corrupt=True)
-    packed = open_source(str(tmp_path / "out"))
-    kept = [index for index in range(COUNT) if index != 2]
-    assert torch.equal(packed.batch(range(COUNT - 1))[0], whole[kept])
-    with tarfile.open(tmp_path / "out" / "train-000000.tar") as archive:
-        names = [name for name in archive.getnames() if name.endswith("png")]
-    assert names == [f"{index:09d}.png" for index in kept]
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"format": "gif"}, "format must be png, jpeg, webp, original, got 'gif'"),
-        ({"shard_size": 0}, "shard_size must be at least 1"),
-        ({"channels": 4, "format": "jpeg"}, "channels must be 1 or 3 for JPEG"),
-        ({"size": (8, 8), "format": "original"}, "format must be png, jpeg or webp for a size"),
-    ],
-)
-def test_settings_that_contradict_are_refused(settings: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        Packing(**settings)
 
 
 def test_the_webdataset_package_reads_the_shards(photos: Path, tmp_path: Path) -> None:

@@ -70,12 +70,6 @@ def test_padding_is_black_and_centred(archive: str, size: tuple[int, int]) -> No
     assert int(image.sum()) == int(inner.sum())
 
 
-def test_nothing_asked_changes_nothing() -> None:
-    source = one(torch.zeros(1, 4, 4, dtype=torch.uint8))
-    assert fit_arrays(source, None, None) is source
-    assert fit_arrays(source, (4, 4), 1) is source
-
-
 def test_grey_becomes_rgb_by_repetition_and_comes_back() -> None:
     grey = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16)
     rgb = fit_arrays(one(grey), None, 3)
@@ -114,21 +108,6 @@ def test_unknown_names_give_near_matches_and_the_forms(spec: str, near: str) -> 
         open_source(spec)
 
 
-@pytest.mark.parametrize("spec", ["emoji", "emoji/"])
-def test_a_folder_that_a_command_writes_is_refused_with_that_command(
-    spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match=rf"no data '{spec}'; .*: adm data emoji --out emoji$"):
-        open_source(spec)
-
-
-@pytest.mark.parametrize("name", ["zzz", "absent.npz"])
-def test_what_is_like_nothing_gives_the_forms(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ValueError, match=rf"no data '{tmp_path / name}'; give .* an \.npz or"):
-        open_source(str(tmp_path / name))
-
-
 def test_a_file_of_another_form_is_said_to_be_there(tmp_path: Path) -> None:
     path = tmp_path / "set.tar.gz"
     path.write_bytes(b"")
@@ -156,8 +135,3 @@ def test_settings_out_of_range_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         open_source(archive, **settings)  # type: ignore[arg-type]
-
-
-def test_forms_are_held_to() -> None:
-    with pytest.raises(ValueError, match="digits come with scikit-learn and take no folder"):
-        open_source("digits:/somewhere")

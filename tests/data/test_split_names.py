@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import pytest
-from data.test_archives import ARCHIVES, KINDS, Make, make_tar, png
+from data.test_archives import KINDS, Make, make_tar, png
 
 from adm.data import NoSplit, open_source
-from adm.data.labels import SPLITS
 
 NAMES = ("test", "val", "valid", "validation", "eval", "dev")
 
@@ -20,10 +19,6 @@ def shards(path: Path, names: tuple[str, ...]) -> str:
     return str(path)
 
 
-def test_there_are_no_others() -> None:
-    assert SPLITS == {"train": ("train",), "test": NAMES}
-
-
 @pytest.mark.parametrize("make", KINDS)
 @pytest.mark.parametrize("name", NAMES)
 def test_folders_of_splits(tmp_path: Path, make: Make, name: str) -> None:
@@ -34,27 +29,12 @@ def test_folders_of_splits(tmp_path: Path, make: Make, name: str) -> None:
     assert (train.labels.tolist(), test.labels.tolist()) == ([0, 1], [1])
 
 
-@pytest.mark.parametrize("make", ARCHIVES)
-@pytest.mark.parametrize("name", NAMES)
-def test_a_folder_around_splits(tmp_path: Path, make: Make, name: str) -> None:
-    spec = make(tmp_path / "set", {"top/train/a/1.png": png(1), f"top/{name}/a/1.png": png(2)})
-    assert len(open_source(spec)) == len(open_source(spec, split="test")) == 1
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_shards(tmp_path: Path, name: str) -> None:
     spec = shards(tmp_path / "set", ("train", name))
     assert (len(open_source(spec)), len(open_source(spec, split="test"))) == (1, 2)
     assert len(open_source(f"{spec}/*.tar")) == 1
     assert len(open_source(f"{spec}/{name}-000000.tar", split="test")) == 2
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_folders_of_shards(tmp_path: Path, name: str) -> None:
-    for split in ("train", name):
-        (tmp_path / split).mkdir()
-        make_tar(tmp_path / split / "0.tar", {"1.png": png(1), "1.cls": b"0"})
-    assert len(open_source(str(tmp_path))) == len(open_source(str(tmp_path), split="test")) == 1
 
 
 @pytest.mark.parametrize("name", ["tests", "evaluation", "device", "value", "validated"])

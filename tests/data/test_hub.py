@@ -1,14 +1,12 @@
 """IDX folders, .npy files, N channels, and data sets of Hugging Face's `datasets`."""
 
 import io
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from data.test_idx import idx_bytes
-from data.test_split_names import NAMES
 from PIL import Image
 
 from adm.data import NoSplit, open_source
@@ -80,12 +78,6 @@ def test_labels_of_an_npz_may_be_given_apart(tmp_path: Path) -> None:
         open_source(spec, labels="prefix")
     with pytest.raises(ValueError, match=r"absent\.npy does not exist"):
         open_source(spec, labels=str(tmp_path / "absent.npy"))
-
-
-def test_objects_in_an_npy_file_are_never_unpickled(tmp_path: Path) -> None:
-    np.save(tmp_path / "set.npy", np.array([{}], object), allow_pickle=True)
-    with pytest.raises(ValueError, match=r"set\.npy is not a readable \.npy.*; save it with"):
-        open_source(str(tmp_path / "set.npy"))
 
 
 @pytest.mark.parametrize("own", [1, 3, 4])
@@ -188,23 +180,6 @@ def test_rows_without_a_label_are_refused_with_their_cure(
         open_source(f"hf:{tmp_path / 'saved'}")
 
 
-def test_splits_of_a_saved_data_set_by_every_name(tmp_path: Path, rows) -> None:
-    datasets, make = rows
-    for name in NAMES:
-        both = datasets.DatasetDict({"train": make(None, None), name: make(None, None, 2)})
-        both.save_to_disk(tmp_path / name)
-        assert len(open_source(f"hf:{tmp_path / name}", split="test")) == 2
-
-
-def test_a_folder_of_images_through_datasets(tmp_path: Path, rows) -> None:
-    for name in ("cat", "dog"):
-        (tmp_path / "set" / name).mkdir(parents=True)
-        (tmp_path / "set" / name / "1.png").write_bytes(png(1))
-    source = open_source(f"hf:{tmp_path / 'set'}")
-    assert (source.classes, source.labels.tolist()) == (("cat", "dog"), [0, 1])
-    assert source.batch([0, 1])[0].shape == (2, 3, 4, 5)
-
-
 def test_a_broken_row_is_named(tmp_path: Path, rows) -> None:
     datasets, _ = rows
     columns = {"image": [{"bytes": png(0), "path": None}, {"bytes": png(1)[:70], "path": None}]}
@@ -223,9 +198,3 @@ def test_data_without_images_and_names_that_are_not_there_are_refused(tmp_path: 
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"hf:.*empty cannot be opened .*; give NAME, NAME@CONFIG"):
         open_source(f"hf:{tmp_path / 'empty'}")
-
-
-def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(ValueError, match=r'pip install "datasets>=3\.0"'):
-        open_source("hf:cifar10")
