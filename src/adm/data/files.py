@@ -4,7 +4,7 @@ import errno
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -56,6 +56,13 @@ class Files:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Return the (H, W) of an image after its EXIF rotation, from its header."""
+        with self.picture(index, decode=False) as picture:
+            turned = picture.getexif().get(ORIENTATION, 1) >= 5
+            width, height = picture.size
+            return (width, height) if turned else (height, width)
 
     @contextmanager
     def picture(self, index: int, *, decode: bool = True) -> Iterator[Image.Image]:
@@ -138,21 +145,31 @@ def decode_files(
         ValueError: other channels; unequal sizes, on opening or when an image is read.
     """
     pixels.mode_of(channels)
-    first = _first_size(files, skip_corrupt) if size is None and equal else None
+    first = _first_sound(files, skip_corrupt) if size is None and equal else None
+    first_size = None if first is None else files.size(first)
+
+    def check_size(index: int, own: tuple[int, int]) -> None:
+        if first is not None and own != first_size:
+            raise ValueError(
+                f"{files.path(index)} is {_shape(own)} and {files.path(first)} is "
+                f"{_shape(first_size)}; give a size, to which all are resized and cropped"
+            )
+
     if check and not skip_corrupt:
-        _check_headers(files, first)
+        for index in range(0, len(files), -(-len(files) // CHECKED)):
+            check_size(index, files.size(index))
 
     def read(index: int, uniforms: Uniforms | None = None) -> Tensor:
         with files.picture(index) as picture:
             ImageOps.exif_transpose(picture, in_place=True)
-            found = picture.height, picture.width
+            own = picture.height, picture.width
             image = pixels.with_channels(picture, channels)
             if size is not None and uniforms is not None:
                 image = pixels.random_crop(image, size, uniforms)
             elif size is not None:
                 image = pixels.cover(image, size)
             tensor = pixels.to_tensor(image)
-        _check_equal(files, index, found, first)
+        check_size(index, own)
         return tensor
 
     return Source(
@@ -198,12 +215,6 @@ def is_grey(picture: Image.Image) -> bool:
     return list(levels[0::3]) == list(levels[1::3]) == list(levels[2::3])
 
 
-def upright_size(picture: Image.Image) -> tuple[int, int]:
-    """(H, W) after the EXIF rotation; the pixels need not be decoded."""
-    turned = picture.getexif().get(ORIENTATION, 1) >= 5
-    return (picture.width, picture.height) if turned else (picture.height, picture.width)
-
-
 def _check_scans(stream: BinaryIO) -> None:
     place = stream.tell()
     stream.seek(0)
@@ -214,37 +225,17 @@ def _check_scans(stream: BinaryIO) -> None:
         raise ValueError(f"it has {scans} scans, over {MOST_SCANS}")
 
 
-class FirstImage(NamedTuple):
-    """The first image, whose size all others must have."""
-
-    size: tuple[int, int]
-    path: str
-
-
-def _first_size(files: Files, skip_corrupt: bool) -> FirstImage:
+def _first_sound(files: Files, skip_corrupt: bool) -> int:
+    """The first image with a sound header; the first of all, unless corrupt ones are skipped."""
     for index in range(len(files)):
         try:
-            with files.picture(index, decode=False) as picture:
-                return FirstImage(upright_size(picture), files.path(index))
+            files.size(index)
+            return index
         except CorruptImage:
             if not skip_corrupt or index == len(files) - 1:
                 raise
     raise ValueError(f"{files.name} has no images; give other files")
 
 
-def _check_headers(files: Files, first: FirstImage | None) -> None:
-    for index in range(0, len(files), -(-len(files) // CHECKED)):
-        with files.picture(index, decode=False) as picture:
-            found = upright_size(picture)
-        _check_equal(files, index, found, first)
-
-
-def _check_equal(
-    files: Files, index: int, found: tuple[int, int], first: FirstImage | None
-) -> None:
-    if first is not None and found != first.size:
-        high, wide = first.size
-        raise ValueError(
-            f"{files.path(index)} is {found[0]}x{found[1]} and {first.path} is {high}x{wide}; "
-            "give a size, to which all are resized and cropped"
-        )
+def _shape(size: tuple[int, int] | None) -> str:
+    return "x".join(map(str, size or ()))
