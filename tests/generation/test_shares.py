@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adm.generation.shares import Shard
-from adm.store.spans import common, divided, union, without
+from adm.store.spans import common, divide, union, without
 
 SPANS = st.lists(
     st.tuples(st.integers(0, 60), st.integers(0, 20)).map(lambda p: range(p[0], sum(p)))
@@ -45,7 +45,7 @@ def test_spans_are_sets_of_indices(some: list[range], others: list[range]) -> No
 
 @given(SPANS, st.integers(1, 9))
 def test_batches_hold_every_image_in_order(spans: list[range], size: int) -> None:
-    found = [*divided(spans, size)]
+    found = [*divide(spans, size)]
     assert indices(found) == indices(spans)
     assert all(0 < len(batch) <= size for batch in found)
 

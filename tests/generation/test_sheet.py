@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
-from adm.samplers.words import changed
 from PIL import Image
 from torch import Tensor
 
@@ -21,8 +20,8 @@ from adm.generation.animation import MOST_FRAMES, MOST_IMAGES, animation, cost
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.folder import sample_into
 from adm.generation.job import Job
-from adm.generation.samples import sampled
-from adm.generation.sheet import MOST_CLASSES, PIXELS, contact_sheet, drawn, layout
+from adm.generation.samples import sample
+from adm.generation.sheet import MOST_CLASSES, PIXELS, contact_sheet, draw, layout
 from adm.images import to_uint8
 from adm.models.load import load_diffusion
 from adm.pictures import fit
@@ -136,7 +135,7 @@ def test_a_sample_folder_of_any_channels_has_a_sheet_and_an_animation(
 
 def test_an_animation_shows_the_noise_every_step_and_last_the_samples(tmp_path: Path) -> None:
     job = tiny_job(tmp_path)
-    images = sampled(job).images
+    images = sample(job).images
     plan = layout(job)
     generator = job.generator
     assert isinstance(generator, DiffusionGenerator)
@@ -145,14 +144,14 @@ def test_an_animation_shows_the_noise_every_step_and_last_the_samples(tmp_path: 
     xs += [state.x for state in generator.trajectory(job.label_tensor, range(4))][:-1]
     expected = [to_uint8(x)[plan.indices] for x in xs] + [images[plan.indices]]
     found = frames_of(animation(job, images))
-    wanted = [drawn(plan, x, 1 << 18).convert("L").convert("RGB") for x in expected]
+    wanted = [draw(plan, x, 1 << 18).convert("L").convert("RGB") for x in expected]
     assert [frame.tobytes() for frame in found] == [frame.tobytes() for frame in wanted]
 
 
 def test_an_animation_does_not_depend_on_the_order_of_batches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    samples = sampled(tiny_job(tmp_path, count=7))
+    samples = sample(tiny_job(tmp_path, count=7))
     whole = samples.animate()
     monkeypatch.setattr(blocks, "LARGEST", 2)
     parts = samples.animate()
@@ -174,7 +173,7 @@ def test_long_samplings_and_large_sets_are_shown_in_part(tmp_path: Path) -> None
 
 
 def test_the_last_frame_of_an_animation_is_held(tmp_path: Path) -> None:
-    with Image.open(io.BytesIO(sampled(tiny_job(tmp_path)).animate())) as film:
+    with Image.open(io.BytesIO(sample(tiny_job(tmp_path)).animate())) as film:
         first = film.info["duration"]
         film.seek(film.n_frames - 1)
         assert film.info["duration"] > 3 * first

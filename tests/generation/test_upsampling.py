@@ -15,7 +15,7 @@ from adm.data.naming import MANIFEST
 from adm.generation import blocks
 from adm.generation import diffusion as generating
 from adm.generation.animation import cost
-from adm.generation.cascade import CascadeGenerator, cascade, translated
+from adm.generation.cascade import CascadeGenerator, cascade, translate
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.folder import sample_into
 from adm.generation.job import Job, LowRes
@@ -254,10 +254,10 @@ def test_an_upsampler_is_told_the_base_s_classes_by_name(
 
     def told(*classes: str) -> dict[int, int] | None:
         path = tiny.model(folder / "named.safetensors", tiny.upsampler(), classes=classes)
-        found = cascade(first, load_diffusion(path), labels).told
+        found = cascade(first, load_diffusion(path), labels).translation
         return None if found is None else dict(found)
 
-    assert cascade(first, model, labels).told == {0: 0, 1: 1, 2: 2}
+    assert cascade(first, model, labels).translation == {0: 0, 1: 1, 2: 2}
     assert told("Ankle Boot", "bag", "SNEAKER") == {0: 2, 1: 1, 2: 0}
     assert told("cat", "dog", "cow") is None, "it knows none of them"
     with pytest.raises(
@@ -267,5 +267,5 @@ def test_an_upsampler_is_told_the_base_s_classes_by_name(
 
 
 def test_a_class_that_no_image_has_need_not_be_known() -> None:
-    assert translated([1, 0, 1], ["bag", "boot", "cat"], ["dog", "boot", "bag"]) == [1, 2, 1]
-    assert translated([2], ["bag", "boot", "cat"], ["dog", "boot", "bag"]) is None
+    assert translate([1, 0, 1], ["bag", "boot", "cat"], ["dog", "boot", "bag"]) == [1, 2, 1]
+    assert translate([2], ["bag", "boot", "cat"], ["dog", "boot", "bag"]) is None

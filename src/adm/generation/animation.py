@@ -6,9 +6,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from adm.generation.generator import OnStep, Stepwise, evaluated
+from adm.generation.generator import OnStep, Stepwise, evaluations_of
 from adm.generation.job import Job
-from adm.generation.sheet import MOST_OF_CLASS, drawn, layout
+from adm.generation.sheet import MOST_OF_CLASS, draw, layout
 from adm.images import to_uint8
 from adm.pictures import gif
 from adm.spec import SettingError
@@ -47,7 +47,7 @@ def animation(
         shown = set(range(last + 1))
 
     def frame(x: Tensor) -> Image.Image:
-        picture = drawn(plan, x, PIXELS)
+        picture = draw(plan, x, PIXELS)
         return picture if job.generator.shape[0] > 2 else picture.convert("L")
 
     steps = enumerate(_noisy(job, plan.indices, on_step))
@@ -95,4 +95,4 @@ def _noisy(job: Job, indices: list[int], on_step: OnStep | None) -> Iterator[Ten
     for step, states in enumerate(zip(*runs, strict=True), start=1):
         yield torch.cat([to_uint8(state.x).cpu() for state in states])
         if on_step is not None:
-            on_step(len(indices) * evaluated(generator, step))
+            on_step(len(indices) * evaluations_of(generator, step))

@@ -24,8 +24,8 @@ class CascadeGenerator(Generator):
     Attributes:
         base: makes the small images.
         upsampler: makes the large ones of them.
-        told: label of the base -> label of the same class that the upsampler is told; None if it is
-            told none.
+        translation: label of the base -> label of the same class in the upsampler; None if the
+            upsampler is told no class.
 
     Raises:
         ValueError: the upsampler starts from images of another shape.
@@ -33,7 +33,7 @@ class CascadeGenerator(Generator):
 
     base: Generator
     upsampler: DiffusionGenerator
-    told: Mapping[int, int] | None = None
+    translation: Mapping[int, int] | None = None
 
     def __post_init__(self) -> None:
         wanted, made = self.upsampler.low_shape, self.base.shape
@@ -103,7 +103,7 @@ class CascadeGenerator(Generator):
             FloatingPointError: a step gave NaN or infinity.
         """
         small = self.base.images(labels, indices, low_res, on_step)
-        return self.upsampler.images(self._told(labels), indices, small, on_step)
+        return self.upsampler.images(self._labels_of_upsampler(labels), indices, small, on_step)
 
     def noise(self, indices: Sequence[int]) -> ImageNoise:
         """Return the noise that the upsampler starts from."""
@@ -114,13 +114,13 @@ class CascadeGenerator(Generator):
     ) -> Iterator[State]:
         """Generate small images, and enlarge them step by step; see `DiffusionGenerator`."""
         small = self.base.images(labels, indices, low_res)
-        yield from self.upsampler.trajectory(self._told(labels), indices, small)
+        yield from self.upsampler.trajectory(self._labels_of_upsampler(labels), indices, small)
 
-    def _told(self, labels: Tensor | None) -> Tensor | None:
+    def _labels_of_upsampler(self, labels: Tensor | None) -> Tensor | None:
         """(B,) labels of the base -> (B,) labels that the upsampler is told."""
-        if labels is None or self.told is None:
+        if labels is None or self.translation is None:
             return None
-        return torch.tensor([self.told[label] for label in labels.tolist()])
+        return torch.tensor([self.translation[label] for label in labels.tolist()])
 
     def manifest(self) -> dict[str, Any]:
         """That of the upsampler, and `base`, that of the other, as JSON values."""
@@ -152,15 +152,15 @@ def cascade(
     except SettingError as error:
         field = f"upsampler_{error.field}" if error.field == "steps" else error.field
         raise SettingError(field, error.expected, error.got, error.cure) from None
-    told = None
+    translation = None
     if labels is not None:
         used = sorted(set(labels))
-        theirs = translated(used, base.classes, upsampler.classes)
-        told = None if theirs is None else dict(zip(used, theirs, strict=True))
-    return CascadeGenerator(base, larger, told)
+        theirs = translate(used, base.classes, upsampler.classes)
+        translation = None if theirs is None else dict(zip(used, theirs, strict=True))
+    return CascadeGenerator(base, larger, translation)
 
 
-def translated(
+def translate(
     labels: Sequence[int], names: Sequence[str], known: Sequence[str]
 ) -> list[int] | None:
     """Return the labels of the same classes in another model, matched by name without case.

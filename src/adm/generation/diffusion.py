@@ -11,7 +11,7 @@ from torch import Tensor
 from adm.diffusion import Schedule
 from adm.generation.blocks import Block, block_size, blocks
 from adm.generation.finite import finite, not_finite
-from adm.generation.generator import Cost, Generator, OnStep, evaluated, identity
+from adm.generation.generator import Cost, Generator, OnStep, evaluations_of, identity
 from adm.generation.guided import Counter, Networks, calls, unguided
 from adm.guidance import Gradient, total
 from adm.images import ROUNDING, to_float
@@ -221,7 +221,7 @@ class DiffusionGenerator(Generator):
         for step, state in enumerate(sound, start=1):
             x = state.x
             if on_step is not None:
-                on_step(len(block.positions) * evaluated(self, step))
+                on_step(len(block.positions) * evaluations_of(self, step))
         return ROUNDING[self.sampling.rounding](x[block.places]).cpu()
 
     def _not_finite(self, step: int, index: int) -> FloatingPointError:

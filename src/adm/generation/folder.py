@@ -35,7 +35,7 @@ from adm.store.hashes import SUMS, damaged_parts, read_sums, seal, sha256, store
 from adm.store.locks import InUse, locked
 from adm.store.parsed import cached_json, through_json
 from adm.store.parts import Parts
-from adm.store.spans import common, divided
+from adm.store.spans import common, divide
 
 STARTING_S = 10.0  # how long a shard waits for another one that starts or ends
 log = logging.getLogger(__name__)
@@ -86,11 +86,11 @@ def sample_into(
     devices.agree("model, settings or number of images", job.fingerprint)
     parts = Parts(work_path(out), job.fingerprint)
     with ExitStack() as held:
-        devices.once(lambda: held.enter_context(_holding(out, parts)))
+        devices.once(lambda: held.enter_context(_hold(out, parts)))
         if devices.once(lambda: _is_complete(out, job, parts, overwrite)):
             devices.once(lambda: _add_animation(out, job, on_step) if animate else None)
-            return devices.each(lambda: _mapped(out, job))
-        missing = devices.once(lambda: _claimed(out, job, parts))
+            return devices.each(lambda: _map_images(out, job))
+        missing = devices.once(lambda: _claim(out, job, parts))
         mine = Shard(devices.rank + 1, devices.world).share(missing, job.generator.block)
         told = None
         if on_step is not None:
@@ -100,10 +100,10 @@ def sample_into(
 
         def finish() -> None:
             film = (lambda images: animation(job, images, on_step)) if animate else None
-            write_folder(out, job, _stored(job, parts), overwrite, film, parts.folder)
+            write_folder(out, job, _read_parts(job, parts), overwrite, film, parts.folder)
 
         devices.once(finish)
-        return devices.each(lambda: _mapped(out, job))
+        return devices.each(lambda: _map_images(out, job))
 
 
 # Seven parameters: as `sample_into`.
@@ -143,7 +143,7 @@ def sample_shard(
         with work_folder(out, STARTING_S):
             if _is_complete(out, job, parts, overwrite):
                 return []
-            missing = _claimed(out, job, parts, shard)
+            missing = _claim(out, job, parts, shard)
         mine = common(missing, shard.share([range(job.count)], job.generator.block))
         if on_step is not None:
             _tell_done(job, mine, on_step)
@@ -179,9 +179,9 @@ def write_folder(
         names = file_names(job.count, job.label_tensor, generator.classes, generator.seed)
     with new_folder(out, overwrite, work) as folder:
         write_parts(folder, shape, images, job.label_tensor, names)
-        write_bytes(folder / SHEET, png(contact_sheet(job, _mapped(folder, job))), sync=False)
+        write_bytes(folder / SHEET, png(contact_sheet(job, _map_images(folder, job))), sync=False)
         if film is not None:
-            write_bytes(folder / ANIMATION, film(_mapped(folder, job)), sync=False)
+            write_bytes(folder / ANIMATION, film(_map_images(folder, job)), sync=False)
         write_json(folder / MANIFEST, job.manifest())
         seal(folder)
 
@@ -243,7 +243,7 @@ def images_of(folder: Path, job: Job | None = None) -> Tensor:
     Raises:
         ValueError: the archive is damaged.
     """
-    return _mapped(folder, job).contiguous().clone()
+    return _map_images(folder, job).contiguous().clone()
 
 
 def _not_free(out: Path, cure: str) -> SettingError:
@@ -262,7 +262,7 @@ def _damage(out: Path) -> str | None:
 
 
 @contextmanager
-def _holding(out: Path, parts: Parts) -> Iterator[None]:
+def _hold(out: Path, parts: Parts) -> Iterator[None]:
     """Hold the work folder of `out`, which is emptied if the block leaves no part in it."""
     with work_folder(out) as work:
         try:
@@ -283,7 +283,7 @@ def _is_complete(out: Path, job: Job, parts: Parts, overwrite: bool) -> bool:
     return True
 
 
-def _claimed(out: Path, job: Job, parts: Parts, shard: Shard | None = None) -> list[range]:
+def _claim(out: Path, job: Job, parts: Parts, shard: Shard | None = None) -> list[range]:
     """Note whose images a locked work folder holds; return those that it lacks.
 
     Images of another job are discarded, unless shards have made them.
@@ -338,7 +338,7 @@ def _make(
     job: Job, mine: list[range], parts: Parts, batch_size: int, on_step: OnStep | None
 ) -> None:
     """Sample images, and write each batch as a part."""
-    for span in divided(mine, whole_blocks(batch_size, job.generator.block)):
+    for span in divide(mine, whole_blocks(batch_size, job.generator.block)):
         parts.write(span, images=job.images(span, on_step).numpy())
 
 
@@ -351,7 +351,7 @@ def _part(job: Job, parts: Parts, span: range) -> Tensor | None:
     return torch.from_numpy(images) if images.shape == shape else None
 
 
-def _stored(job: Job, parts: Parts) -> Iterator[Tensor]:
+def _read_parts(job: Job, parts: Parts) -> Iterator[Tensor]:
     """Yield the images of all parts in order; parts may overlap, where their images are equal."""
     if missing := parts.missing(range(job.count)):
         raise ValueError(
@@ -376,11 +376,11 @@ def _add_animation(out: Path, job: Job, on_step: OnStep | None) -> None:
     """Animate the samples of a finished folder, if it has no animation."""
     if (out / ANIMATION).is_file():
         return
-    write_bytes(out / ANIMATION, animation(job, _mapped(out, job), on_step))
+    write_bytes(out / ANIMATION, animation(job, _map_images(out, job), on_step))
     store_sums(out, (read_sums(out) or {}) | {ANIMATION: sha256(out / ANIMATION)})
 
 
-def _mapped(folder: Path, job: Job | None = None) -> Tensor:
+def _map_images(folder: Path, job: Job | None = None) -> Tensor:
     """Return the images as `images_of`, mapped from the archive."""
     try:
         found = torch.from_numpy(load_arrays(folder / ARCHIVE, ("arr_0",))["arr_0"])

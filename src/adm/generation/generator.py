@@ -141,7 +141,7 @@ class Stepwise(Protocol):
         ...
 
 
-def evaluated(generator: Stepwise, step: int) -> int:
+def evaluations_of(generator: Stepwise, step: int) -> int:
     """Return the network evaluations that a step, numbered from 1, counts for in `on_step`."""
     every, steps = generator.evaluations, generator.steps
     return every * step // steps - every * (step - 1) // steps

@@ -18,7 +18,7 @@ from adm.generation.generator import Generator, OnStep
 from adm.generation.job import Job, LowRes
 from adm.generation.labels import Classes, labels_of, positive
 from adm.generation.resolve import resolve
-from adm.generation.samples import Samples, sampled
+from adm.generation.samples import Samples, sample
 from adm.guidance import Gradient
 from adm.models import paths
 from adm.models.device import pick
@@ -184,7 +184,7 @@ class Pipeline:
         """
         batch_size = positive("batch_size", batch_size)
         job = self.job(classes, count, **settings)
-        return sampled(job, batch_size, on_step)
+        return sample(job, batch_size, on_step)
 
     def trajectory(
         self,

@@ -16,7 +16,7 @@ from adm.generation.generator import OnStep
 from adm.generation.job import Job
 from adm.generation.sheet import contact_sheet
 from adm.pictures import png
-from adm.store.spans import divided
+from adm.store.spans import divide
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +87,7 @@ class Samples:
         return png(self.grid())
 
 
-def sampled(job: Job, batch_size: int = 64, on_step: OnStep | None = None) -> Samples:
+def sample(job: Job, batch_size: int = 64, on_step: OnStep | None = None) -> Samples:
     """Sample a job.
 
     Args:
@@ -95,5 +95,5 @@ def sampled(job: Job, batch_size: int = 64, on_step: OnStep | None = None) -> Sa
         on_step: called after every step with the network evaluations that it took.
     """
     size = whole_blocks(batch_size, job.generator.block)
-    parts = [job.images(span, on_step) for span in divided([range(job.count)], size)]
+    parts = [job.images(span, on_step) for span in divide([range(job.count)], size)]
     return Samples(job, torch.cat(parts))

@@ -48,7 +48,7 @@ def contact_sheet(job: Job, images: Tensor) -> Image.Image:
         images: (N, C, H, W) uint8, all images of the job.
     """
     plan = layout(job)
-    return drawn(plan, images[plan.indices])
+    return draw(plan, images[plan.indices])
 
 
 def layout(job: Job, most: int = MOST, most_of_class: int = MOST_OF_CLASS) -> Layout:
@@ -75,7 +75,7 @@ def layout(job: Job, most: int = MOST, most_of_class: int = MOST_OF_CLASS) -> La
     return Layout(rows, f"Shown: {', '.join(parts)}." if parts else "")
 
 
-def drawn(plan: Layout, images: Tensor, pixels: int = PIXELS) -> Image.Image:
+def draw(plan: Layout, images: Tensor, pixels: int = PIXELS) -> Image.Image:
     """Draw images in the places of a layout.
 
     Args:

@@ -34,7 +34,7 @@ def common(spans: Iterable[range], others: Sequence[range]) -> list[range]:
     return without(whole, without(whole, others))
 
 
-def divided(spans: Iterable[range], size: int) -> Iterator[range]:
+def divide(spans: Iterable[range], size: int) -> Iterator[range]:
     """Divide each span into pieces of `size` numbers from its start on."""
     for span in spans:
         for start in range(span.start, span.stop, size):

@@ -164,14 +164,14 @@ def labels_of(
 
 def judge_labels(judge: "ClassifierModel | None", study: "Study") -> list[int]:
     """Return the labels of the samples in the numbering of the judge's classes."""
-    from adm.generation.cascade import translated
+    from adm.generation.cascade import translate
     from adm.spec import SettingError
 
     if judge is None:
         return []
     if study.labels is None:
         raise SettingError("judge", "left out for a model without classes")
-    named = translated(study.labels, study.model.classes, judge.classes)
+    named = translate(study.labels, study.model.classes, judge.classes)
     if named is None:
         some = ", ".join(study.model.classes[:20])
         raise SettingError("judge", f"a classifier of some of the classes {some}")

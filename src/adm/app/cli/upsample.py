@@ -60,7 +60,7 @@ def upsample(
     # Imported here, so that --help does not load torch.
     import torch
 
-    from adm.generation.cascade import translated
+    from adm.generation.cascade import translate
     from adm.generation.job import Job, LowRes
     from adm.spec import SettingError
 
@@ -78,7 +78,7 @@ def upsample(
     low = torch.stack([small(source.read(i), upsampler, shrink, images) for i in range(number)])
     labels = None
     if generator.classes:
-        labels = translated(source.labels[:number].tolist(), source.classes, generator.classes)
+        labels = translate(source.labels[:number].tolist(), source.classes, generator.classes)
     job = Job(generator, labels, number, LowRes(low, f"{images}, shrunk" if shrink else images))
     how.sample_into(out, job, f"upsampling {number} images", devices)
 
