@@ -1,6 +1,5 @@
 """uint8 images -> pictures that hold every pixel, in its place and in its colour."""
 
-import base64
 import io
 
 import numpy as np
@@ -14,11 +13,9 @@ from adm.pictures import (
     MOST,
     Row,
     colours,
-    data_uri,
     fit,
     gif,
     grid,
-    png,
     sheet,
     tile_size,
 )
@@ -122,14 +119,6 @@ def test_captions_of_several_lines_have_room() -> None:
     assert (last < 200).any()  # ink
 
 
-def test_a_data_uri_holds_the_picture() -> None:
-    picture = grid(noise(3, 4, 8, 8), 2)
-    head, _, body = data_uri(png(picture)).partition(",")
-    assert head == "data:image/png;base64"
-    again = Image.open(io.BytesIO(base64.b64decode(body)))
-    assert (again.mode, again.tobytes()) == (picture.mode, picture.tobytes())
-
-
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 def test_an_animation_holds_its_frames_and_repeats(mode: str) -> None:
     frames = [Image.new(mode, (6, 4), colour) for colour in ("black", "white", "black")]
@@ -142,7 +131,6 @@ def test_an_animation_holds_its_frames_and_repeats(mode: str) -> None:
             film.seek(number)
             seen.append((film.info["duration"], film.convert("L").getpixel((2, 2))))
     assert seen == [(60, 0), (100, 255), (2000, 0)]
-    assert data_uri(content, "gif").startswith("data:image/gif;base64,R0lGODlh")
 
 
 def test_text_of_others_is_drawn_whatever_it_holds() -> None:

@@ -1,6 +1,5 @@
 """uint8 images, names, captions -> PIL image; PIL image, Figure -> PNG; PIL images -> GIF."""
 
-import base64
 import io
 from collections.abc import Sequence
 from functools import cache
@@ -183,11 +182,6 @@ def gif(frames: Sequence[Image.Image], milliseconds: Sequence[int]) -> bytes:
         optimize=False,
     )
     return buffer.getvalue()
-
-
-def data_uri(content: bytes, kind: str = "png") -> str:
-    """Return the bytes of a PNG, or of another kind of image, as the source of an HTML image."""
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _visible(image: Tensor) -> Image.Image:

@@ -90,7 +90,7 @@ def test_labels_by_every_rule(tmp_path: Path, make: Make) -> None:
     assert (prefix.classes, prefix.labels.tolist()) == (("cat", "dog"), [0, 1, 1])
     assert open_source(spec, labels="none").labels.tolist() == [0, 0, 0]
     with pytest.raises(
-        ValueError, match=r"unknown labels 'prefixes'; give folders, prefix, none, or"
+        ValueError, match=r"labels must be folders, prefix, none, or .* got 'prefixes'"
     ):
         open_source(spec, labels="prefixes")
 

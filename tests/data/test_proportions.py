@@ -43,5 +43,5 @@ def test_lists_of_other_classes_are_refused(tmp_path: Path, content: str, messag
 
 @pytest.mark.parametrize("name", ["none.csv", "folders", "labels.txt"])
 def test_what_is_no_list_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=r"does not exist|unknown labels"):
+    with pytest.raises(ValueError, match=r"does not exist|labels must be"):
         sizes_in(name, CLASSES)

@@ -116,7 +116,7 @@ def by_folder(names: Sequence[str], title: str, place: str) -> Labelled:
         loose, some = names[tops.index(None)], next(top for top in tops if top)
         raise ValueError(
             f"{shown_path(f'{place}/{loose}')} is beside class folders such as {shown_path(some)}; "
-            "move it into its class, or give a labelling rule, such as labels='none'"
+            "move it into its class, or label images by another rule"
         )
     return number_labels([top for top in tops if top], place)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from adm.data.naming import at_home, is_image, read_regular
 from adm.shown import printable, shown, shown_path
+from adm.spec import SettingError
 from adm.store.parsed import parse_json
 
 LISTS = (".csv", ".tsv", ".json")
@@ -76,7 +77,7 @@ def pairs_of(rule: str, place: str, inside: Inside) -> list[tuple[str, Label]]:
     path = at_home(rule)
     suffix = path.suffix.lower()
     if suffix not in LISTS:
-        raise ValueError(f"unknown labels {shown(rule)}; give {RULES}")
+        raise SettingError("labels", RULES, rule)
     where = shown_path(rule)
     # Unlike Path.is_file, this answers no for a name that is too long.
     content = read_regular(path, MOST_BYTES) if os.path.isfile(path) else inside(rule)
@@ -87,7 +88,7 @@ def pairs_of(rule: str, place: str, inside: Inside) -> list[tuple[str, Label]]:
     if suffix == ".json":
         pairs = json_pairs(content, where)
         if pairs is None:
-            raise ValueError(f"{where} has no labels; give labels='none', or another list")
+            raise ValueError(f"{where} has no labels; give another list")
         return pairs
     return csv_pairs(content, where, "\t" if suffix == ".tsv" else ",")
 

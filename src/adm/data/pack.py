@@ -117,7 +117,7 @@ def pack(
     """
     encode = _original(found) if packing.format == ORIGINAL else _encoder(found, packing)
     if out.exists() and not out.is_dir():
-        raise ValueError(f"{out} is a file, and shards need a folder; choose another out=...")
+        raise ValueError(f"{out} is a file, and shards need a folder; choose another place")
 
     def attempt(index: int) -> Encoded | CorruptImage:
         try:

@@ -186,8 +186,8 @@ def _own_labels(samples: Sequence[Sample]) -> Labelled:
     bare = next((each for each in samples if each.label is None), None)
     if bare is not None:
         raise ValueError(
-            f"{bare.where} has no label, and others have; add its .cls, or give a labelling rule, "
-            "such as labels='none'"
+            f"{bare.where} has no label, and others have; add its .cls, or label images by "
+            "another rule"
         )
     labels = as_numbers(each.label for each in samples if each.label is not None)
     names = named_classes(place / CLASSES_FILE)

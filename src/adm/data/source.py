@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from adm.shown import count_of
+from adm.spec import SettingError
 
 MAX_CORRUPT = 1000  # consecutive corrupt images; more are a fault of the disk, not of the images
 
@@ -106,7 +107,7 @@ class Source:
         if crops is None and self.read_many is not None:
             return self.read_many(chosen), self.labels[chosen]
         if crops is not None and self.crop is None:
-            raise ValueError(f"{self.name} cannot be cropped at random; set data.crop=centre")
+            raise SettingError("data.crop", f"centre for {self.name}, which has no random crops")
         wanted = list(zip(chosen, [None] * len(chosen) if crops is None else crops, strict=True))
         images, numbers = self._gather(wanted)
         return images, self.labels[numbers]
