@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Annotated, NoReturn
@@ -170,6 +171,7 @@ def _print_error(error: BaseException, words: Sequence[str]) -> None:
 def program() -> None:
     """Run `main` as the program of this process."""
     open_standard_streams()
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # of sizes, which adm checks, and metadata
     try:
         main()
     except SystemExit as end:
