@@ -234,6 +234,13 @@ def test_a_field_of_a_spec_is_set_within_it_and_all_else_stays() -> None:
     assert override(base, []) == base
 
 
+def test_fields_that_must_agree_are_set_in_any_order() -> None:
+    settings = ["unet.multipliers=1", "unet.attention_factors=1"]
+    for each in (settings, settings[::-1]):
+        unet = override(recipe("digits"), each).unet  # type: ignore[union-attr]
+        assert (unet.multipliers, unet.attention_factors) == ((1.0,), (1,))
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [

@@ -2,22 +2,22 @@
 
 import json
 import random
-import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import tiny
 from mutations import NASTY, one_line, paths, replaced
 
+from adm.models.identity import identify
 from adm.models.stored_grids import StoredGrid, file_of, levels_for, read, store
-from adm.store.hashes import sha256
+from adm.spec import SettingError
 
 
 @pytest.fixture(name="model")
 def _model(tmp_path: Path) -> Path:
-    path = tmp_path / "model.safetensors"
-    path.write_bytes(b"weights")
-    return path
+    return tiny.model(tmp_path / "model.safetensors", tiny.diffusion())
 
 
 def grid(model: Path, *levels: float, scale: float = 0.0) -> StoredGrid:
@@ -27,7 +27,7 @@ def grid(model: Path, *levels: float, scale: float = 0.0) -> StoredGrid:
         scale=scale,
         levels=levels,
         deviation=0.25,
-        model=sha256(model),
+        model=identify(model),
     )
 
 
@@ -71,18 +71,21 @@ def test_the_levels_are_those_of_the_steps_the_start_and_the_nearest_scale(model
     assert levels_for(model, 3, None, 0.0) == (1, 5, 9)
 
 
-def test_what_is_not_stored_is_named_with_what_is_and_the_cure(model: Path) -> None:
-    cure = f"run `adm grid {model} --steps 4`"
-    with pytest.raises(ValueError, match=re.escape(f"none is stored; {cure}")):
-        levels_for(model, 4, None, 0.0)
+def test_what_is_not_stored_is_refused_with_what_is_and_the_command(model: Path) -> None:
+    def refused(*asked: Any) -> SettingError:
+        with pytest.raises(SettingError) as error:
+            levels_for(model, *asked)
+        return error.value
+
+    command = f"`adm grid {model} --steps 4`"
+    assert command in refused(4, None, 0.0).cure
     store(model, [grid(model, 3, 9), grid(model, 1, 5, 9), grid(model, 4, 9, scale=2.0)])
-    with pytest.raises(ValueError, match=re.escape(f"those stored have 2, 3; {cure}")):
-        levels_for(model, 4, 9, 0.0)
-    with pytest.raises(ValueError, match=re.escape(f"stored are from 9; {cure} --start 8")):
-        levels_for(model, 4, 8, 0.0)
-    model.write_bytes(b"other weights")
-    with pytest.raises(ValueError, match=r"model\.grids\.json holds grids of another model; run"):
-        levels_for(model, 2, 9, 0.0)
+    error = refused(4, 9, 0.0)
+    assert (error.field, error.got) == ("steps", 4)
+    assert error.expected.startswith("one of 2, 3: ")
+    assert refused(4, 8, 0.0).cure == f"run {command[:-1]} --start 8`"
+    tiny.model(model, tiny.diffusion(), seed=1)
+    assert refused(2, 9, 0.0).field == "grid"
 
 
 DAMAGES = {

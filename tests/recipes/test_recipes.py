@@ -196,8 +196,8 @@ def test_an_unknown_recipe_is_named_with_those_that_are_near(name: str, message:
     [
         (("unet", "colour"), 3, r"unknown setting unet\.colour"),
         (("surprise",), 3, r"unknown setting surprise"),
-        (("train", "steps"), "many", r"train\.steps: .* got 'many'"),
-        (("process", "schedule"), "sine", r"process\.schedule: .*'linear' or 'cosine'"),
+        (("train", "steps"), "many", r"train\.steps must be a whole number, got 'many'"),
+        (("process", "schedule"), "sine", r"process\.schedule must be 'linear' or 'cosine'"),
     ],
 )
 def test_json_of_other_things_is_refused(path: tuple[str, ...], value: Any, message: str) -> None:
@@ -213,7 +213,7 @@ def test_json_of_other_things_is_refused(path: tuple[str, ...], value: Any, mess
 def test_json_without_a_setting_names_it() -> None:
     values = to_json(tiny.diffusion())
     del values["unet"]["channels"]
-    with pytest.raises(ValueError, match=r"unet\.channels: Field required"):
+    with pytest.raises(ValueError, match=r"unet\.channels must be given"):
         from_json(values)
 
 

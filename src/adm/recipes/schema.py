@@ -156,14 +156,29 @@ def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
     Raises:
         SettingError: a setting has another form, a field is unknown, or cannot have the value.
     """
+    given = dict[str, str]()
     for setting in settings:
         path, equals, value = (part.strip() for part in setting.partition("="))
         if not equals:
             raise SettingError("set", "a field and a value, as in unet.dropout=0.1", setting)
         if path in ("kind", "name"):
             raise SettingError(path, "that of the recipe; set another field", value)
-        recipe = assign(recipe, path, value)
+        given[path] = value
+    while given:
+        path, recipe = _first_set(recipe, given)
+        del given[path]
     return recipe
+
+
+def _first_set(recipe: Recipe, given: dict[str, str]) -> tuple[str, Recipe]:
+    """Set the first field that can be: some must agree, and are given in any order."""
+    refused = list[ValueError]()
+    for path, value in given.items():
+        try:
+            return path, assign(recipe, path, value)
+        except ValueError as error:
+            refused.append(error)
+    raise refused[0]
 
 
 def from_json(values: Any) -> Recipe:
