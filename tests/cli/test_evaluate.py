@@ -152,20 +152,15 @@ STATED = [
 
 
 @pytest.mark.parametrize("name", STATED)
-@pytest.mark.parametrize("verb", ["evaluate", "sweep"])
-def test_no_name_in_a_reference_runs_code_or_opens_a_path(
-    made: Path, adm: Adm, models: Path, name: str, verb: str
-) -> None:
+def test_no_name_in_a_reference_runs_code_or_opens_a_path(made: Path, adm: Adm, name: str) -> None:
     (made / "weights.py").write_text("open('ran', 'w')\n")
     (made / "judge.safetensors").write_text("not opened")
     with np.load("ref.npz") as file:
         arrays = dict(file)
     about = json.loads(arrays["adm"].item()) | {"features": name}
     np.savez("stated.npz", **arrays | {"adm": np.array(json.dumps(about))})
-    words = ("sweep", models / "model.safetensors", "--out", "out", "--scales", 0)
-    if verb == "evaluate":
-        words = ("evaluate", "samples.npz")
-    refusal = adm(*words, "--reference", "stated.npz", "--device", "cpu").refusal()
+    words = ("evaluate", "samples.npz", "--reference", "stated.npz", "--device", "cpu")
+    refusal = adm(*words).refusal()
     assert f"stated.npz was made with the features '{name}', which do not come with" in refusal
     assert "give --features MODULE:FUNCTION" in refusal
     assert not Path("ran").exists()
@@ -206,38 +201,13 @@ def test_a_cache_that_another_process_uses_is_refused(
 
 SAMPLES = {
     "absent": (lambda: "absent/", "no data 'absent/'"),
-    "at nobody's home": (lambda: "~nosuchuser/s.npz", "there is no such home"),
-    "text": (
-        lambda: str(Path("t.npz").write_bytes(b"text") and "t.npz"),
-        "t.npz is not a readable",
-    ),
     "floats": (
         lambda: np.savez("f.npz", arr_0=np.zeros((4, 8, 8, 3))) or "f.npz",
         "images are float64, expected uint8",
     ),
-    "flat": (
-        lambda: np.savez("f.npz", arr_0=np.zeros((4, 9), np.uint8)) or "f.npz",
-        r"expected (N, H, W, C)",
-    ),
-    "no images": (
-        lambda: np.savez("f.npz", other=np.zeros(3)) or "f.npz",
-        "has no images: its arrays are other",
-    ),
-    "empty": (
-        lambda: np.savez("f.npz", arr_0=np.zeros((0, 8, 8, 3), np.uint8)) or "f.npz",
-        "with N > 0",
-    ),
-    "an empty folder": (lambda: pictures("p"), "p has no images"),
     "one image": (lambda: pictures("p", (8, 8)), "has 1 image"),
     "mixed sizes": (lambda: pictures("p", (8, 8), (8, 8), (9, 8)), "is 8x9 and"),
-    "another size": (
-        lambda: pictures("p", (9, 9), (9, 9)),
-        "resize must be given, since p has images of 9x9",
-    ),
-    "a broken picture": (
-        lambda: Path(pictures("p", (8, 8), (8, 8)), "2.png").write_bytes(b"x") and "p",
-        "p/2.png is not a PNG",
-    ),
+    "another size": (lambda: pictures("p", (9, 9), (9, 9)), "resize must be given, since p has"),
 }
 
 
@@ -249,9 +219,7 @@ def test_bad_samples_are_refused(made: Path, adm: Adm, case: str) -> None:
 
 
 REFERENCES = {
-    "absent": ("nothing.npz", "no data 'nothing.npz'"),
     "text": ("text.npz", "text.npz is not a readable .npz"),
-    "at nobody's home": ("~nosuchuser/ref.npz", "there is no such home"),
     "other features": ("ref.npz", "was made with the features pool, got pool.py:broken"),
 }
 
@@ -269,14 +237,7 @@ OPTIONS = {
     "no such features": (("--features", "fid"), "no features 'fid'"),
     "resize": (("--resize", "bigger", *POOLED), "resize must be to-reference or none"),
     "size": (("--size", "8x8x8", *POOLED), "cannot read --size '8x8x8'"),
-    "count": (
-        ("--count", 31, *POOLED),
-        "count must be from 2 to 30, the number of images of samples.npz, got 31",
-    ),
-    "no count": (
-        ("--count", 0, *POOLED),
-        "count must be from 2 to 30, the number of images of samples.npz, got 0",
-    ),
+    "count": (("--count", 31, *POOLED), "count must be from 2 to 30, the number of images of"),
     "batch size": (("--batch-size", 0, *POOLED), "--batch-size must be at least 1, got 0"),
     "seed": (("--seed", -1, *POOLED), "seed must be 0 or more, got -1"),
     "out": (("--out", ".", *POOLED), "is a folder; give --out a file"),
@@ -295,14 +256,6 @@ def test_features_that_are_no_numbers_are_refused(here: Path, adm: Adm) -> None:
     message = adm("reference", "real.npz", *words).refusal()
     assert "real.npz, images 0 to 39: pool.py:broken returned values that are not finite" in message
     assert not [*here.glob("*r.npz*")]
-
-
-def test_a_bad_reference_file_name_is_refused_before_any_work(here: Path, adm: Adm) -> None:
-    answer = adm("reference", "real.npz", "--features", "pool.py:pool", "--out", "ref")
-    assert "give --out ref.npz" in answer.refusal()
-    (here / "ref.npz").mkdir()
-    answer = adm("reference", "real.npz", "--features", "pool.py:broken", "--out", "ref.npz")
-    assert "ref.npz is a folder; give --out a file" in answer.refusal()
 
 
 def test_without_inception_s_weights_others_are_named(

@@ -7,10 +7,10 @@ from adm.metrics import (
     Statistics,
     frechet_distance,
     inception_score,
+    neighbour_distances,
     precision_recall,
     statistics,
 )
-from adm.metrics.precision_recall import inside, radii
 
 RANDOM = np.random.default_rng(0)
 
@@ -94,13 +94,7 @@ def test_a_few_modes_are_precise_and_incomplete():
 
 def test_radius_skips_the_point_itself_and_not_its_twin():
     line = np.array([[0.0], [0.0], [1.0], [3.0]])
-    assert radii(line, 1).tolist() == [0, 0, 1, 4]
-    assert radii(line, 3).tolist() == [9, 9, 4, 9]
-
-
-def test_surface_of_a_ball_belongs_to_it():
-    centre, radius = np.zeros((1, 1)), np.array([4.0])
-    assert inside(np.array([[2.0], [2.5], [-2.0]]), centre, radius).tolist() == [True, False, True]
+    assert neighbour_distances(line, 3).T.tolist() == [[0, 0, 1, 4], [1, 1, 1, 9], [9, 9, 4, 9]]
 
 
 def test_too_few_images_are_refused():

@@ -5,8 +5,14 @@ import torch
 from numpy.linalg import matrix_rank
 from parity.goldens import Arrays, assert_close, assert_scaled, each_entry
 
-from adm.metrics import frechet_distance, inception_score, precision_recall, statistics
-from adm.metrics.precision_recall import inside, radii
+from adm.metrics import (
+    frechet_distance,
+    inception_score,
+    membership,
+    neighbour_distances,
+    precision_recall,
+    statistics,
+)
 
 
 @each_entry("evaluator/fid.json")
@@ -41,10 +47,12 @@ def test_precision_and_recall(case):
     assert got.recall == case["float32"]["recall"]
     for side, features in (("ref", real), ("sample", fake)):
         want = arrays[f"float32.radii_{side}"].reshape(1, -1)
-        assert_scaled(torch.from_numpy(radii(features, k))[None], want, 1e-5, f"radii_{side}")
-    if "float32.sample_in_ref" in arrays:
-        flags = torch.from_numpy(inside(fake, real, radii(real, k)))
-        assert_close(flags, arrays["float32.sample_in_ref"], 0)
-    if "float32.ref_in_sample" in arrays:
-        flags = torch.from_numpy(inside(real, fake, radii(fake, k)))
-        assert_close(flags, arrays["float32.ref_in_sample"], 0)
+        radii = torch.from_numpy(neighbour_distances(features, k)[:, -1])
+        assert_scaled(radii[None], want, 1e-5, f"radii_{side}")
+    members = membership(real, fake, k, k)
+    for name, flags in (
+        ("sample_in_ref", members.fake_in_real),
+        ("ref_in_sample", members.real_in_fake),
+    ):
+        if f"float32.{name}" in arrays:
+            assert_close(torch.from_numpy(flags), arrays[f"float32.{name}"], 0)

@@ -43,47 +43,14 @@ def precision_recall(
         ValueError: shapes do not match, or a set has no more images than `neighbours`.
     """
     check_comparable(real, fake)
-    of_real, of_fake = radii(real, neighbours, device), radii(fake, neighbours, device)
+    of_real, of_fake = (
+        neighbour_distances(each, neighbours, device)[:, -1] for each in (real, fake)
+    )
     in_real, in_fake = np.zeros(len(fake), bool), np.zeros(len(real), bool)
     for fakes, reals, squared in pairs_within(fake, real, [of_fake], [of_real], device):
         in_real[fakes[squared <= of_real[reals]]] = True
         in_fake[reals[squared <= of_fake[fakes]]] = True
     return PrecisionRecall(float(in_real.mean()), float(in_fake.mean()))
-
-
-def radii(
-    features: np.ndarray, neighbours: int = NEIGHBOURS, device: str | torch.device = "cpu"
-) -> np.ndarray:
-    """(N, D) features -> (N,) float64, squared distance of each to its k-th nearest neighbour.
-
-    A point is not a neighbour of itself, but an equal one is.
-
-    Raises:
-        ValueError: fewer than `neighbours` others, or not (N, D).
-    """
-    return neighbour_distances(features, neighbours, device)[:, -1]
-
-
-def inside(
-    points: np.ndarray,
-    centres: np.ndarray,
-    radii: np.ndarray,
-    device: str | torch.device = "cpu",
-) -> np.ndarray:
-    """(N,) bool: which points lie in at least one closed ball.
-
-    Args:
-        points: (N, D).
-        centres: (M, D).
-        radii: (M,) squared.
-
-    Raises:
-        ValueError: points and centres have different numbers of features.
-    """
-    found = np.zeros(len(points), bool)
-    for rows, columns, squared in pairs_within(points, centres, [], [radii], device):
-        found[rows[squared <= radii[columns]]] = True
-    return found
 
 
 def precision_recall_float16(
