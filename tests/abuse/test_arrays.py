@@ -145,28 +145,6 @@ def test_a_header_that_is_not_of_plain_numbers_of_that_size_is_refused(
         arrays(tmp_path / "a.npz")
 
 
-@pytest.mark.parametrize("length", [0, 1, 2000, 65_535])
-def test_a_header_of_an_absurd_length_is_refused(tmp_path: Path, length: int) -> None:
-    content = b"\x93NUMPY\1\0" + length.to_bytes(2, "little") + b"{" * 100
-    (tmp_path / "a.npy").write_bytes(content)
-    with pytest.raises(ValueError, match=r"not a readable \.npy"):
-        arrays(tmp_path / "a.npy")
-
-
-def test_arrays_by_columns_and_of_the_other_byte_order_are_what_was_saved(tmp_path: Path) -> None:
-    path = tmp_path / "a.npz"
-    np.savez(path, arr_0=np.asfortranarray(IMAGES), arr_1=LABELS.astype(">i4"))
-    assert (
-        pixels(arrays(path, in_memory=False))
-        == pixels(arrays(path))
-        == (
-            IMAGES.transpose(0, 3, 1, 2).tolist(),
-            LABELS.tolist(),
-            ("0", "1", "2"),
-        )
-    )
-
-
 def test_two_members_of_one_key_are_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("arr_0.npy", npy_of(IMAGES))

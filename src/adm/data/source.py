@@ -150,7 +150,7 @@ class Source:
                 corrupt.append(error.path)
         raise ValueError(
             f"{self.name}: {count_of(len(corrupt), 'image')} in a row cannot be decoded, the first "
-            f"is {corrupt[0]}; check the disk, and the files with `adm data inspect`"
+            f"is {corrupt[0]}; check the disk and the files"
         )
 
 
