@@ -22,7 +22,7 @@ import PIL
 import torch
 from PIL import Image, features
 
-from adm.data import Source, open_source, shuffled
+from adm.data import Source, open_source, shuffle
 from adm.data.files import Files
 from adm.data.pack import Packing, pack
 from adm.data.pixels import cover
@@ -105,7 +105,7 @@ def grey(rounds: int) -> None:
 def batches(source: Source, count: int, uniforms: list[list[float]] | None = None) -> None:
     """Read shuffled batches, with random crops if `uniforms` are given."""
     for step in range(count):
-        source.batch(shuffled(0, len(source), step * BATCH, BATCH), uniforms)
+        source.batch(shuffle(0, len(source), step * BATCH, BATCH), uniforms)
 
 
 def photographs(place: Path, count: int) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from adm.data import CorruptImage, Source, held_out, open_source, pixels, shuffled
+from adm.data import CorruptImage, Source, hold_out, open_source, pixels, shuffle
 from adm.data.source import in_memory, map_ahead, map_in_threads
 
 COUNT = 12
@@ -80,7 +80,7 @@ def test_a_file_that_is_gone_is_not_skipped(photos: Path) -> None:
 
 def test_threads_change_nothing(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = open_source(str(photos), size=(8, 8))
-    order = shuffled(0, COUNT, 0, 40)
+    order = shuffle(0, COUNT, 0, 40)
     uniforms = np.random.default_rng(0).random((40, 3)).tolist()
     one = [source.batch([index], [crop])[0][0] for index, crop in zip(order, uniforms, strict=True)]
     assert torch.equal(source.batch(order, uniforms)[0], torch.stack(one))
@@ -184,19 +184,19 @@ def contents(source: Source) -> list[int]:
 
 @pytest.mark.parametrize("part", [0.2, 20, 1])
 def test_what_is_held_out_and_what_is_not_are_the_whole(part: float) -> None:
-    training, validation = held_out(numbered(200), part, seed=3)
+    training, validation = hold_out(numbered(200), part, seed=3)
     assert sorted(contents(training) + contents(validation)) == list(range(200))
     assert len(validation) == part or part < 1
     for side in (training, validation):
         assert side.labels.tolist() == [n % 2 for n in contents(side)]
         assert int(side.read(0)) == contents(side)[0]
         assert side.classes == ("a", "b")
-    assert contents(held_out(numbered(200), part, seed=3)[1]) == contents(validation)
-    assert contents(held_out(numbered(200), part, seed=4)[1]) != contents(validation)
+    assert contents(hold_out(numbered(200), part, seed=3)[1]) == contents(validation)
+    assert contents(hold_out(numbered(200), part, seed=4)[1]) != contents(validation)
 
 
 def test_images_added_at_the_end_leave_a_share_as_it_was() -> None:
-    before, after = (contents(held_out(numbered(n), 0.3)[1]) for n in (100, 200))
+    before, after = (contents(hold_out(numbered(n), 0.3)[1]) for n in (100, 200))
     assert before == [n for n in after if n < 100]
     assert len(before) == pytest.approx(30, abs=12)
 
@@ -204,7 +204,7 @@ def test_images_added_at_the_end_leave_a_share_as_it_was() -> None:
 def test_crops_and_corrupt_images_follow_into_the_parts(photos: Path) -> None:
     broken = break_(photos / "bee" / "7.jpg")
     source = open_source(str(photos), size=(8, 8), channels=1, skip_corrupt=True)
-    parts = held_out(source, 4)
+    parts = hold_out(source, 4)
     seen = [number for part in parts for number in numbers(part.batch(range(len(part)))[0])]
     assert set(seen) == set(range(COUNT)) - {7}
     assert [path for part in parts for path in part.skipped] == [broken]
@@ -219,15 +219,15 @@ def test_crops_and_corrupt_images_follow_into_the_parts(photos: Path) -> None:
 @pytest.mark.parametrize("part", [0, -1, 200, 201, 2.5, 1e-9])
 def test_parts_that_leave_a_side_empty_are_refused(part: float) -> None:
     with pytest.raises(ValueError, match=r"hold_out must be"):
-        held_out(numbered(200), part)
+        hold_out(numbered(200), part)
 
 
 def test_a_permutation_is_made_once() -> None:
-    first = shuffled(5, 1000, 0, 3000)
-    assert [n for start in range(0, 3000, 50) for n in shuffled(5, 1000, start, 50)] == first
+    first = shuffle(5, 1000, 0, 3000)
+    assert [n for start in range(0, 3000, 50) for n in shuffle(5, 1000, start, 50)] == first
 
 
 def test_the_order_is_for_ever() -> None:
     # A run that goes on with another version of ours must see the images it would have seen.
-    assert shuffled(0, 10, 0, 12) == [3, 2, 9, 7, 1, 5, 0, 4, 8, 6, 4, 3]
-    assert shuffled(7, 10, 3, 5) == [4, 0, 7, 9, 1]
+    assert shuffle(0, 10, 0, 12) == [3, 2, 9, 7, 1, 5, 0, 4, 8, 6, 4, 3]
+    assert shuffle(7, 10, 3, 5) == [4, 0, 7, 9, 1]

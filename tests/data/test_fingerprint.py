@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from adm.data import Source, held_out, open_source
+from adm.data import Source, hold_out, open_source
 from adm.data import fingerprint as module
 from adm.data.fingerprint import Fingerprint, difference, fingerprint
 from adm.store.parsed import as_type, through_json
@@ -128,7 +128,7 @@ def test_a_corrupt_file_has_a_hash_and_an_absent_one_is_an_error(
 
 
 def test_a_part_of_a_set_has_a_fingerprint_of_its_own(tmp_path: Path, pixels: Pixels) -> None:
-    training, validation = held_out(opened(tmp_path, pixels, folder), 3)
+    training, validation = hold_out(opened(tmp_path, pixels, folder), 3)
     held = fingerprint(training, pixels=True)
     assert held.images == 6
     assert validation.path is not None

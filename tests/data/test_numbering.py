@@ -9,7 +9,7 @@ import pytest
 import torch
 from data.test_archives import make_folder, make_tar, make_zip, png
 
-from adm.data import NoSplit, Source, held_out, open_source, registry
+from adm.data import NoSplit, Source, hold_out, open_source, registry
 from adm.data.registry import find
 from adm.data.source import in_memory
 
@@ -153,6 +153,6 @@ def test_a_list_of_the_training_split_leaves_no_test_split(tmp_path: Path, kind:
 
 
 def test_a_part_of_the_images_keeps_their_names(greys: str) -> None:
-    one, other = held_out(open_source(greys), 2)
+    one, other = hold_out(open_source(greys), 2)
     names = [part.listed(i) for part in (one, other) for i in range(len(part)) if part.listed]
     assert sorted(names) == [f"train/{index}" for index in range(6)]

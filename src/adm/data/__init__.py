@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from adm.data.registry import open_source
     from adm.data.source import CorruptImage, NoSplit, Source
-    from adm.data.split import held_out, shuffled
+    from adm.data.split import hold_out, shuffle
 
 # Imported on first use, because `adm.data.naming` is used without torch.
 _HOMES = {
     "CorruptImage": "adm.data.source",
     "NoSplit": "adm.data.source",
     "Source": "adm.data.source",
-    "held_out": "adm.data.split",
+    "hold_out": "adm.data.split",
     "open_source": "adm.data.registry",
-    "shuffled": "adm.data.split",
+    "shuffle": "adm.data.split",
 }
-__all__ = ["CorruptImage", "NoSplit", "Source", "held_out", "open_source", "shuffled"]
+__all__ = ["CorruptImage", "NoSplit", "Source", "hold_out", "open_source", "shuffle"]
 
 
 def __getattr__(name: str) -> object:

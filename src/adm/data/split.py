@@ -20,7 +20,7 @@ Images = TypeVar("Images", bound=Source | Files)
 MIXES = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 
 
-def shuffled(seed: int, total: int, start: int, count: int) -> list[int]:
+def shuffle(seed: int, total: int, start: int, count: int) -> list[int]:
     """Indices of the images at positions start..start + count - 1 of an endless shuffled stream.
 
     Each pass over the `total` images is another permutation, a function of (seed, pass). Any
@@ -47,7 +47,7 @@ def _permutation(seed: int, total: int, one_pass: int) -> np.ndarray:
     return np.random.Generator(bits).permutation(total)
 
 
-def held_out(source: Source, part: float, seed: int = 0) -> tuple[Source, Source]:
+def hold_out(source: Source, part: float, seed: int = 0) -> tuple[Source, Source]:
     """Split into (training, validation), where the part of an image depends on (seed, index).
 
     If `part` is a fraction, appending images to the source does not move the earlier ones.

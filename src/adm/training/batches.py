@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adm.data import Source, shuffled
+from adm.data import Source, shuffle
 from adm.processes import Devices
 from adm.training.spread import share
 
@@ -113,7 +113,7 @@ def batch_at(
     source: Source, seed: int, start: int, count: int, augmentation: Augmentation
 ) -> Batch:
     """Return positions start to start + count - 1 of the endless shuffled stream of images."""
-    indices = shuffled(seed, len(source), start, count)
+    indices = shuffle(seed, len(source), start, count)
     return with_draws(source, indices, seed, start, augmentation)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from adm.app.runs.folder import recipe_in
-from adm.data import NoSplit, Source, held_out
+from adm.data import NoSplit, Source, hold_out
 from adm.data.files import Files, channels_of
 from adm.data.registry import BUILTIN, at_one_size, find
 from adm.models.load import recipe_of
@@ -154,7 +154,7 @@ def open_data(choice: Choice, options: DataOptions) -> TrainingData:
     training = spec if isinstance(spec, Source) else sized(data)
     notes = (*choice.notes, *_notes(choice.recipe, recipe, training.name, channels))
     if options.hold_out is not None:
-        return TrainingData(recipe, *held_out(training, options.hold_out, recipe.train.seed), notes)
+        return TrainingData(recipe, *hold_out(training, options.hold_out, recipe.train.seed), notes)
     validation = None
     if options.validation is not None:
         validation = sized(_find(options.validation, options))

@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from adm.data import Source, shuffled
+from adm.data import Source, shuffle
 
 LEVELS = 12  # of 256, by which a mean or a deviation may differ
 ERRORS = 4  # standard errors by which it must differ as well, because samples are few
@@ -103,7 +103,7 @@ def reference(source: Source, labels: tuple[int, ...] | None, count: int) -> Mom
     Classes without images are left out. If none has any, or `labels` is None, the images are drawn
     from all classes.
     """
-    order = torch.tensor(shuffled(SEED, len(source), 0, len(source)))
+    order = torch.tensor(shuffle(SEED, len(source), 0, len(source)))
     if labels is None:
         chosen = [order[:count]]
     else:

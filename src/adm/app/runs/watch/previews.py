@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from adm.app.runs.watch.drift import Tint, compare, figures_of, warning_of
 from adm.app.runs.watch.state import Times, Weights, model_of, network_of
 from adm.app.runs.watch.validation import FAR
-from adm.data import Source, shuffled
+from adm.data import Source, shuffle
 from adm.diffusion import Schedule, clip
 from adm.diffusion.process import diffuse
 from adm.generation.diffusion import DiffusionGenerator
@@ -199,7 +199,7 @@ def upsampled(
     """
     assert recipe.data.low_res is not None
     lower = area_mean(recipe.data.low_res, rounded=recipe.data.low_res_rounded)
-    indices = shuffled(SEED, len(held_out), 0, min(count, UPSAMPLED, len(held_out)))
+    indices = shuffle(SEED, len(held_out), 0, min(count, UPSAMPLED, len(held_out)))
 
     def draw(done: int, weights: Weights) -> Drawn:
         originals, labels = held_out.batch(indices)
@@ -266,7 +266,7 @@ def mistakes(
     """
     schedule = build.schedule(recipe.process)
     levels = [round(q * schedule.last) or 1 for q in QUARTERS] if recipe.noised else [0]
-    indices = shuffled(SEED, len(held_out), 0, min(count, len(held_out)))
+    indices = shuffle(SEED, len(held_out), 0, min(count, len(held_out)))
 
     def draw(done: int, weights: Weights) -> Drawn:
         network = network_of(recipe, weights.mean)

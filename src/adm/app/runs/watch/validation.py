@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from adm.app.runs.data import check_source
 from adm.app.runs.watch.state import Times, mean_weights, model_of, network_of
-from adm.data import Source, shuffled
+from adm.data import Source, shuffle
 from adm.distillation import Teach
 from adm.features.opening import table
 from adm.generation.blocks import whole_blocks
@@ -126,7 +126,7 @@ def measure(
 ) -> Measured:
     """Average the values that the objective shows over `count` images, by quarter of the levels."""
     count = -(-count // QUARTERS) * QUARTERS
-    mine, order = share(count, devices), shuffled(SEED, len(source), 0, count)
+    mine, order = share(count, devices), shuffle(SEED, len(source), 0, count)
     sums = torch.zeros(2, len(NAMES), QUARTERS, dtype=torch.float64)  # of values, and of images
     for start in range(mine.start, mine.stop, batch_size):
         stop = min(start + batch_size, mine.stop)
@@ -238,7 +238,7 @@ def watch_distance(
     if count < SMALLEST:
         cure = "hold out more images, or set it to 0"
         raise SettingError("watch.validation_images", f"at least {SMALLEST}", count, cure)
-    order, known = shuffled(SEED, len(held_out), 0, count), list[Statistics]()
+    order, known = shuffle(SEED, len(held_out), 0, count), list[Statistics]()
     extract = _extractor(recipe.watch.features, devices.device)
 
     def watch(done: int, state: RunState) -> dict[str, float]:
