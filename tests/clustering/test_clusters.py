@@ -2,9 +2,7 @@
 
 import numpy as np
 import pytest
-import torch
 from evaluation.stubs import blocks, spots, taken
-from oracle import Mixture, by_angle, four_modes, last, noise_like, normal, seeded
 
 from adm.app.scoring import Extraction, extract
 from adm.app.scoring import clusters as library
@@ -23,7 +21,6 @@ from adm.app.scoring.clusters import (
 )
 from adm.data.lists import csv_pairs
 from adm.data.naming import natural
-from adm.samplers import DDIM
 
 
 def far(components: int = 8, count: int = 400, dim: int = 6) -> tuple[np.ndarray, np.ndarray]:
@@ -90,21 +87,6 @@ def test_the_order_of_images_and_the_units_of_features_change_nothing() -> None:
     assert rand_index(ids[0], ids[2]) > 0.95  # rounding
 
 
-def test_the_seed_decides_the_rest() -> None:
-    pool = np.random.default_rng(0).normal(size=(300, 4)).astype(np.float32)
-    found = points(pool)
-    first, again, other = (fit_clusters(found, 9, seed=seed, starts=1) for seed in (0, 0, 1))
-    assert np.array_equal(first.ids, again.ids)
-    assert np.array_equal(first.centres, again.centres)
-    assert not np.array_equal(first.ids, other.ids)
-
-
-def test_more_starts_are_never_worse() -> None:
-    found = points(np.random.default_rng(0).normal(size=(300, 4)).astype(np.float32))
-    inertias = [fit_clusters(found, 20, seed=0, starts=starts).inertia for starts in (1, 2, 4)]
-    assert inertias == sorted(inertias, reverse=True)
-
-
 def test_features_that_only_rounding_varies_count_as_constant() -> None:
     pool, component = far(components=3, count=100)
     random = np.random.default_rng(5)
@@ -157,19 +139,6 @@ def test_too_few_images_to_choose_or_to_cluster_are_refused() -> None:
     assert Clustering(clusters=30).fits(30) == Clustering(clusters=2).fits(30) == STARTS
 
 
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"clusters": 1}, "clusters must be from 2 to"),
-        ({"clusters": 5, "seed": -1}, "seed must be in 0"),
-        ({"clusters": 5, "starts": 0}, "starts must be from 1 to 100, got 0"),
-    ],
-)
-def test_values_out_of_range_are_refused(given: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        Clustering(**given)
-
-
 def test_clusters_do_not_depend_on_the_batch_the_order_or_the_labels() -> None:
     source = spots(60)
     shuffled = np.random.default_rng(0).permutation(60)
@@ -214,32 +183,3 @@ def test_a_list_is_read_as_it_was_written() -> None:
     names = ["a,b.png", 'quote".png', "train/17", "new\nline.png", "ä.png"]
     content = to_csv(names, cluster_names(5))
     assert csv_pairs(content, "l.csv", ",") == list(zip(names, cluster_names(5), strict=True))
-
-
-def _apart() -> Mixture:
-    """The oracle's four modes, each its own class, narrow enough to be far apart."""
-    modes = four_modes()
-    return Mixture(modes.means, modes.variances / 20, modes.weights, torch.arange(4))
-
-
-def test_guidance_by_clusters_is_guidance_by_components_up_to_their_numbers() -> None:
-    data, schedule = _apart(), by_angle(30, first=0.05)
-    images, component = data.sample(300, seeded(0))
-    found = points(images.flatten(1).numpy())
-    ids = np.empty(300, np.int64)
-    ids[found.order] = fit_clusters(found, 4, seed=0).ids
-    assert rand_index(ids, component.numpy()) == 1
-    number = {int(c): int(i) for c, i in zip(component, ids, strict=True)}
-    renumbered = Mixture(
-        data.means, data.variances, data.weights, torch.tensor([number[c] for c in range(4)])
-    )
-    wanted = torch.arange(8) % 4
-    x_T = normal((8, 1, 2, 2), seed=1)
-
-    def guided(mixture: Mixture, labels: torch.Tensor) -> torch.Tensor:
-        gradient = mixture.gradient(schedule, labels)
-        return last(DDIM()(data.denoise(schedule), x_T, schedule, noise_like(x_T), gradient))
-
-    of_clusters = guided(renumbered, torch.tensor([number[int(c)] for c in wanted]))
-    assert torch.allclose(of_clusters, guided(data, wanted), atol=1e-12)
-    assert not torch.allclose(of_clusters, guided(data, (wanted + 1) % 4), atol=0.1)

@@ -119,14 +119,6 @@ def test_no_temporary_folder_is_left_however_the_process_ends(temporary: Path) -
     assert not [*temporary.iterdir()]
 
 
-def test_each_rank_extracts_a_share_of_its_own() -> None:
-    source, counts = spots(COUNT), []
-    features = blocks(on_extract=lambda images: counts.append(len(images)))
-    told = []
-    together(3, lambda d: extract(source, features, Extraction(d, on_images=told.append)))
-    assert sum(counts) == sum(told) == COUNT
-
-
 def test_images_whose_features_are_cached_are_told_apart(tmp_path: Path) -> None:
     told: list[int] = []
     for fresh in (True, False):

@@ -9,7 +9,6 @@ import torch
 
 from adm.app.scoring.nearest import (
     NONE,
-    NearestImages,
     equal_pixels,
     nearest_images,
     nearest_to_json,
@@ -66,12 +65,6 @@ def test_equal_pixels_are_flagged_though_doubles_make_the_threshold_zero():
     assert found.threshold == 0
     assert "are duplicates" in str(found)
     assert found.flagged.tolist() == [False] * 5 + [True]
-
-
-def test_a_sample_as_far_as_the_threshold_is_not_flagged():
-    nearest = np.array([[0.9], [1.0], [1.1]])
-    found = NearestImages(np.zeros((3, 1), np.int64), nearest, np.full(3, NONE), 1.0, 0.01)
-    assert found.flagged.tolist() == [True, False, False]
 
 
 def test_the_answer_states_its_rule_and_what_fresh_images_would_give():

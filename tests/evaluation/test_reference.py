@@ -1,6 +1,5 @@
 """real images -> a file of the released layout -> the same reference; and files that are none."""
 
-import json
 import zipfile
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from adm.app.scoring import (
     make_reference,
 )
 from adm.app.scoring.reference import Reference, read_statistics, reference_of, rows_to_store
-from adm.data import open_source
 
 COUNT = 40
 
@@ -62,17 +60,6 @@ def test_the_file_holds_the_reference(made: Reference, tmp_path: Path) -> None:
     assert back.manifest["sha256"] == extract(spots(COUNT), blocks()).digest
 
 
-def test_the_layout_is_the_released_one_and_needs_no_pickle(
-    made: Reference, tmp_path: Path
-) -> None:
-    made.save(tmp_path / "ref.npz")
-    with np.load(tmp_path / "ref.npz", allow_pickle=False) as file:
-        assert {"mu", "sigma", "mu_s", "sigma_s", "arr_0"} <= set(file.files)
-        assert file["arr_0"].shape == (COUNT, 8, 8, 1)
-        assert json.loads(file["adm"].item())["features"] == "blocks"
-    assert len(open_source(str(tmp_path / "ref.npz"))) == COUNT  # it is data, too
-
-
 def test_the_same_data_give_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a.npz", "b.npz"):
         make_reference(spots(COUNT), blocks()).save(tmp_path / name)
@@ -113,12 +100,6 @@ def test_a_released_file_is_inception_s_and_its_features_are_extracted(tmp_path:
         images = torch.from_numpy(file["arr_0"]).permute(0, 3, 1, 2)
     np.testing.assert_allclose(found.pool, features.extract(images).pool, rtol=1e-6)
     assert found.size == (8, 8)
-
-
-def test_statistics_alone_make_a_reference(tmp_path: Path) -> None:
-    path = released(tmp_path / "bare.npz", arr_0=None, mu_s=None, sigma_s=None)
-    found = load_reference(path, blocks("inception"))
-    assert found.images is found.pool is found.spatial is None
 
 
 def test_other_features_are_refused(made: Reference, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 from features.random_weights import noise
 
 from adm.diffusion.process import diffuse
-from adm.features import open_features, recorded_features
+from adm.features import open_features
 from adm.images import to_float
 from adm.models.load import load_diffusion
 from adm.networks import NO_LABEL
@@ -62,12 +62,6 @@ def test_a_fingerprint_changes_with_level_seed_and_weights(model: Path, tmp_path
     assert names[:3] == [f"diffusion:digits@level={t}" for t in ("7", "8", "7,seed=1")]
 
 
-def test_a_shipped_model_is_opened_by_its_name_and_has_a_default_level() -> None:
-    features = open_features("diffusion:fashion")
-    assert features.name == "diffusion:fashion@level=100"
-    assert features.fingerprint == open_features("diffusion:fashion@level=100").fingerprint
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -96,14 +90,3 @@ def test_models_without_such_features_are_refused(tmp_path: Path) -> None:
         open_features("diffusion:none")
     with pytest.raises(ValueError, match="no features 'diffusion:'; give"):
         open_features("diffusion:")
-
-
-def test_images_of_another_shape_are_refused(model: Path) -> None:
-    features = open_features(f"diffusion:{model}@level=2")
-    with pytest.raises(ValueError, match=r"trained on images of .* = \(1, 8, 8\), got \(3, 8, 8\)"):
-        features.extract(noise(2, 3, 8, 8))
-
-
-def test_no_file_opens_a_model_by_such_a_name() -> None:
-    with pytest.raises(ValueError, match="which do not come with this package"):
-        recorded_features("diffusion:fashion@level=100", "a.npz")

@@ -26,17 +26,6 @@ def scaled_error(got: Tensor, wanted: Tensor) -> float:
     return float((got - wanted).abs().max() / wanted.abs().max())
 
 
-def test_its_outputs_have_the_reference_suites_shapes(features: Features) -> None:
-    pool, spatial, logits = features.extract(noise(2, 3, 32, 32))
-    assert (features.name, features.dim) == ("inception", 2048)
-    assert pool.shape == (2, 2048)
-    assert spatial is not None
-    assert spatial.shape == (2, 17 * 17 * 7)
-    assert logits is not None
-    assert logits.shape == (2, 1008)
-    assert {part.dtype for part in (pool, spatial, logits)} == {torch.float32}
-
-
 def test_pool_and_logits_are_torch_fidelitys(features: Features, state: dict[str, Tensor]) -> None:
     images = noise(2, 3, 40, 33)
     pool, logits = inception_port(state)(images)

@@ -60,12 +60,6 @@ def test_tensorflow_resizing_is_torch_fidelitys_bit_for_bit(size: int) -> None:
     assert torch.equal(tensorflow_bilinear(images, 299), theirs)
 
 
-def test_no_size_reads_beyond_the_image() -> None:
-    """However `length / size` is rounded in float32."""
-    for length in range(1, 600):
-        tensorflow_bilinear(torch.ones(1, 1, 1, length), 299)
-
-
 def test_smooth_resizing_keeps_constants_and_range_and_takes_the_whole_image() -> None:
     assert torch.allclose(
         smooth_bicubic(torch.full((1, 3, 9, 20), 200).byte(), 224), torch.tensor(200.0)
@@ -76,11 +70,6 @@ def test_smooth_resizing_keeps_constants_and_range_and_takes_the_whole_image() -
     wide = torch.zeros(1, 3, 100, 400)
     wide[..., :20] = 255  # at an end that a centre crop would lose
     assert smooth_bicubic(wide, 50)[0, 0, 25, 0] > 250
-
-
-def test_smooth_resizing_averages_what_it_shrinks() -> None:
-    """Of noise, 8 x 8 pixels into one: a deviation of 74 becomes about 74 / 8."""
-    assert smooth_bicubic(noise(1, 3, 512, 512), 64).std() < 15
 
 
 def test_grey_becomes_rgb_and_other_channels_are_refused() -> None:

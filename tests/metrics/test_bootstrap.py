@@ -46,10 +46,6 @@ def test_it_is_the_seed_s_and_not_the_chunk_s(monkeypatch) -> None:
     assert mean_interval(values, seed=1) == once
 
 
-def test_no_image_doubted_leaves_no_interval() -> None:
-    assert mean_interval(np.ones(40, bool)) == (1, 1)
-
-
 def test_resampling_s_bias_is_not_the_estimate_s() -> None:
     low, high = centred_interval(5.0, np.linspace(8, 10, 1001))
     assert (low, high) == pytest.approx((4.05, 5.95))

@@ -55,15 +55,6 @@ def test_a_set_against_itself_has_all_four_at_one() -> None:
     assert four(membership(REAL, REAL + 100)) == (0, 0, 0, 0)
 
 
-def test_two_halves_of_one_set_are_nearly_one_another() -> None:
-    whole = RANDOM.normal(size=(3000, 6))
-    precision, recall, density, coverage = four(membership(whole[::2], whole[1::2]))
-    assert abs(precision - recall) < 0.05
-    assert density == pytest.approx(1, abs=0.05)
-    # Of the 5 + 1 nearest of two equal halves, none is of the other with probability 2^-5.
-    assert coverage == pytest.approx(1 - 2**-5, abs=0.02)
-
-
 def test_an_outlier_moves_precision_and_hardly_density() -> None:
     outlier = np.concatenate([REAL, np.full((1, 12), 40.0)])
     far = FAKE + 20
