@@ -72,7 +72,7 @@ def test_what_cannot_be_searched_is_refused(adm: Adm, model: Path, words: tuple,
 
 def test_an_upsampler_is_refused(adm: Adm, tmp_path: Path) -> None:
     up = tiny.model(tmp_path / "up.safetensors", tiny.upsampler())
-    assert "is an upsampler and starts from images" in adm("grid", up, "--steps", 4).refusal()
+    assert "adm upsample" in adm("grid", up, "--steps", 4).refusal()
 
 
 def test_a_searched_grid_that_is_not_stored_is_refused_with_the_cure(

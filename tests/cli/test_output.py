@@ -15,7 +15,6 @@ from PIL import Image
 
 from adm.app import notices
 from adm.app.cli import output
-from adm.models.paths import SHIPPED
 
 POOL = """
 import torch
@@ -32,7 +31,17 @@ SMALL = (
     "unet.channels=16",
     "unet.heads.channels_per_head=16",
 )
-SWEEP = ("--reference", "real.npz", *FEATURES, "--count", 6, "--scales", 0, "--steps", 2)
+SWEEP = (
+    "--reference",
+    "real.npz",
+    *FEATURES,
+    "--count",
+    6,
+    "--vary",
+    "scale=0",
+    "--vary",
+    "steps=2",
+)
 
 
 @pytest.fixture
@@ -117,17 +126,6 @@ def test_a_result_is_one_json_document(here: Path, adm: Adm, name: str) -> None:
         assert place in answer.err  # the notice that names it
 
 
-def test_the_size_of_a_sweep_s_reference_is_checked_as_in_other_verbs(here: Path, adm: Adm) -> None:
-    images = spots(40, size=12).batch(range(40))[0]
-    np.savez("large.npz", arr_0=images.permute(0, 2, 3, 1).numpy())
-    assert adm("reference", "large.npz", "-o", "large-ref.npz", *FEATURES).status == 0
-    words = ("sweep", "model.safetensors", *SWEEP[2:], "--reference", "large-ref.npz", "-o", "s")
-    line = adm(*words).refusal()
-    assert "8x8 and the reference of 12x12" in line
-    told = document(adm(*words, "--resize", "to-reference", "--json"))
-    assert len(told["points"]) == 1
-
-
 def test_averages_are_a_json_document(here: Path, adm: Adm) -> None:
     words = ("train.ema_widths=0.05,0.1", "train.save_every_steps=2", "train.keep_last=1")
     tiny.steps(tiny.diffusion("train.steps=12", *words), tiny.stripes(), here / "run")
@@ -139,22 +137,6 @@ def test_averages_are_a_json_document(here: Path, adm: Adm) -> None:
     assert adm("-q", "average", "run", "--width", "0.05", "-o", "a.safetensors").out == ""
 
 
-@pytest.mark.skipif(
-    not (SHIPPED / "fashion-reference.npz").exists(), reason="the shipped models are not here"
-)
-def test_the_scores_of_a_demo_are_a_json_document(here: Path, adm: Adm) -> None:
-    words = ("demo", "--per-class", 2, "--scales", "0,1", "--steps", 2, "-o", "shown")
-    answer = adm(*words, "--json")
-    told = document(answer)
-    assert [row["scale"] for row in told["scales"]] == [0.0, 1.0]
-    assert 0 <= told["scales"][0]["fidelity"]["value"] <= 1
-    assert "shown/report.html" in answer.err
-    quiet = adm(*words[:-1], "again", "--quiet")
-    assert quiet.err == ""
-    # the table: a heading, two scales, the student's three numbers of steps, real images
-    assert len(quiet.out.splitlines()) == 7
-
-
 def test_no_number_is_null(capsys: pytest.CaptureFixture[str]) -> None:
     output.show(lambda: {"a": [math.nan, 1.5], "b": (math.inf,)}, True, lambda: None)
     assert json.loads(capsys.readouterr().out) == {"a": [None, 1.5], "b": [None]}
@@ -163,11 +145,7 @@ def test_no_number_is_null(capsys: pytest.CaptureFixture[str]) -> None:
 QUIET: dict[str, tuple[tuple[object, ...], str]] = {
     "sample": (("model.safetensors", "--count", 2, "--steps", 2, "-o", "out"), ""),
     "train": (("digits", "-o", "run", "--steps", 1, "--set", *SMALL), ""),
-    "reference": (("real.npz", "-o", "ref.npz", *FEATURES), ""),
-    "cluster": (("real.npz", "-o", "l.csv", "--clusters", "3", *FEATURES), ""),
     "sweep": (("model.safetensors", *SWEEP, "-o", "swept"), ""),
-    "data": (("pack", "photos", "-o", "shards"), ""),
-    "nearest": (("samples.npz", "real.npz", *FEATURES), "exact copies"),
     "evaluate": (
         ("samples.npz", "--reference", "real.npz", "--resamples", 20, *FEATURES),
         "recall",

@@ -59,7 +59,7 @@ def test_classes_are_told_by_name(adm: Adm, folder: Path, low: Path, tmp_path: P
     assert arrays(low)["arr_1"].tolist() == [1, 1, 0]  # sneaker, bag, ankle boot
     assert arrays(out)["arr_1"].tolist() == [1, 1, 2]
     answer = adm("upsample", folder / "strange.safetensors", low, *STEPS, "--out", tmp_path / "no")
-    assert "the model has no class sneaker; rename it to one of bag, cat, dog" in answer.refusal()
+    assert "known to both models: bag, cat, dog, got 'sneaker'" in answer.refusal()
     words = ("--without-label", *STEPS, "--out", tmp_path / "unlabelled")
     assert adm("upsample", folder / "strange.safetensors", low, *words).status == 0
     assert set(arrays(tmp_path / "unlabelled")) == {"arr_0"}
@@ -103,7 +103,7 @@ def test_what_cannot_be_is_refused(adm: Adm, folder: Path, low: Path, tmp_path: 
 
     up, plain = folder / "up.safetensors", folder / "plain.safetensors"
     assert "MODEL must be an upsampler" in refusal("upsample", plain, low)
-    assert "give them to `adm upsample`" in refusal("sample", up)
+    assert "`adm upsample`" in refusal("sample", up)
     refused = refusal("sample", plain, "--upsampler", up, *STEPS)
     assert f"the upsampler {up} starts from images of 4x4 with 1 channel and {plain} ma" in refused
     assert f"{plain} is not an upsampler" in refusal("sample", plain, "--upsampler", plain, *STEPS)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from cli.conftest import Adm
 
-from adm.app.cli.values import number, whole
+from adm.app.cli.lists import number, whole
 
 
 @pytest.mark.parametrize(("word", "value"), [("0", 0), ("-7", -7), (" 12 ", 12), ("+3", 3)])

@@ -8,7 +8,8 @@ import pytest
 from cli.conftest import Adm
 
 from adm.app.cli import main
-from adm.generation import blocks, writing
+from adm.generation import blocks
+from adm.generation.diffusion import DiffusionGenerator
 from adm.recipes import RECIPES, recipe
 from adm.recipes.schema import from_json, to_json
 
@@ -181,7 +182,7 @@ def test_an_interruption_says_that_the_same_command_continues(
 
     words = ("sample", models / "model.safetensors", "--count", 2, "--out", tmp_path / "out")
     with monkeypatch.context() as patch:
-        patch.setattr(writing, "write_parts", interrupted)
+        patch.setattr(DiffusionGenerator, "images", interrupted)
         answer = adm(*words)
     assert answer.status == 130
     assert answer.err.splitlines()[-1] == "adm: stopped; run the same command again to resume"

@@ -8,7 +8,7 @@ import pytest
 from cyclopts import App, Parameter
 
 from adm.app.cli import VERBS
-from adm.app.cli.values import converted
+from adm.app.cli.lists import converted
 from docs import commands, pages
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 from cyclopts import App, CycloptsError, Group, Parameter
 
 from adm.app import notices, openmp
-from adm.app.cli import errors, stopping, values
+from adm.app.cli import errors, lists, stopping
 from adm.app.cli.terminal import Lasting, open_standard_streams, terminal
 
 SUMMARY = """Diffusion models that sample images, guided by a classifier.
@@ -68,7 +68,7 @@ def command_line(arguments: Sequence[str]) -> App:
         help_format="markdown",
         version=lambda: version("ablated-diffusion"),
         suppress_keyboard_interrupt=False,  # `main` says how to resume
-        default_parameter=Parameter(converter=values.converted),
+        default_parameter=Parameter(converter=lists.converted),
     )
     app.meta.suppress_keyboard_interrupt = False  # it inherits most settings, but not this one
     for flag in ("--help", "--version"):
@@ -136,7 +136,7 @@ def _run(words: list[str]) -> int | str | None:
     status = 0
     try:
         with stopping.stoppable():
-            values.check_words(words)
+            lists.check_words(words)
             command_line(words)(words, **CALL)
     except USER_ERRORS as error:
         if os.environ.get("ADM_TRACEBACK"):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from adm.app.cli import lists, places, values
+from adm.app.cli import lists, places
 from adm.app.cli.output import OUT, AsJson, say, show
 from adm.app.cli.progress import progress
 from adm.app.cli.scoring import extract_shown, joined, with_cache
@@ -170,7 +170,7 @@ def _count(clusters: str) -> int | None:
     if clusters == AUTO:
         return None
     try:
-        return values.whole(clusters)
+        return lists.whole(clusters)
     except ValueError:
         raise ValueError(
             f"--clusters must be a number or {AUTO}, got {shown(clusters)}; such as --clusters 20"
