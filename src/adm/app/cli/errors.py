@@ -17,7 +17,7 @@ AROUND = 20  # characters shown before and after one that is not UTF-8
 LONG = re.compile(rf"\S{{{LONGEST_WORD},}}")
 POSITIONAL = ("model", "recipe", "data", "images", "samples")  # arguments without an option
 SPECS = ("sampler", "grid", "guide", "threshold")  # options whose values have parameters
-SWITCHES = {"use_labels": "--without-label", "settings": "--set"}  # that have other names here
+SPOKEN = {"use_labels": "--without-label", "settings": "--set", "low_res": "IMAGES"}
 # What the system refuses; {it} is the path, and {again} how the command goes on.
 SENTENCES = {
     errno.ENOSPC: "the disk that holds {it} is full; free space, then {again}",
@@ -77,8 +77,8 @@ def option(name: str, value: str | None = None) -> str:
         return name if value is None else f"--set {name}={value}"
     if name in POSITIONAL:
         return name.upper()
-    if name in SWITCHES:
-        return SWITCHES[name]
+    if name in SPOKEN:
+        return SPOKEN[name]
     flag = f"--{name.replace('_', '-')}"
     return flag if value in (None, "True") else f"{flag} {value}"
 
