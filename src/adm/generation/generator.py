@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 from torch import Tensor
 
 from adm.models.identity import identify
-from adm.models.trained import Trained
+from adm.models.trained import TrainedModel
 from adm.samplers import ImageNoise, State
 
 # Called after a step with the network evaluations that it took, one image each.
@@ -147,7 +147,7 @@ def evaluations_of(generator: Stepwise, step: int) -> int:
     return every * step // steps - every * (step - 1) // steps
 
 
-def identity(model: Trained) -> dict[str, Any]:
+def identity(model: TrainedModel[Any, Any]) -> dict[str, Any]:
     """Return what identifies a trained network in a manifest."""
     return {
         "recipe": model.recipe.name,

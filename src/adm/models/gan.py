@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from adm.adversarial import truncated
-from adm.models.trained import described, name_of
+from adm.models.trained import TrainedModel
 from adm.networks.biggan import Generator, in_float32, make_exact, settle
 from adm.recipes.schema import GANRecipe
 
@@ -18,16 +18,12 @@ SEED, FIRST = 0, 2**62
 TOGETHER, IMAGES = 256, 4096
 
 
-@dataclass(frozen=True, eq=False)
-class GANModel:
+@dataclass(frozen=True, eq=False, repr=False)
+class GANModel(TrainedModel[Generator, GANRecipe]):
     """The generator of a trained GAN.
 
     Attributes:
         network: the generator, with averaged weights and exact spectral normalisation.
-        recipe: the recipe that it was trained from.
-        classes: names in the order of the labels; empty for an unconditional model.
-        path: the file that it was loaded from.
-        trained_steps: number of optimizer steps.
         settled: the truncation that the network's statistics are for; empty before the first.
     """
 
@@ -40,23 +36,6 @@ class GANModel:
 
     def __post_init__(self) -> None:
         make_exact(self.network)
-
-    def __repr__(self) -> str:
-        return described(self)
-
-    @property
-    def name(self) -> str:
-        """The name of the run folder that it is from, or else of its file."""
-        return name_of(self.path)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of the images."""
-        return (self.recipe.data.channels, *self.recipe.data.size)
-
-    @property
-    def device(self) -> torch.device:
-        return self.network.first.weight.device
 
     @torch.no_grad()
     def images(self, noise: Tensor, labels: Tensor | None, truncation: float | None) -> Tensor:

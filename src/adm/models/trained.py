@@ -5,10 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from adm.diffusion import (
     Denoise,
@@ -31,17 +31,54 @@ from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, Recipe
 Network: TypeAlias = Callable[[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None], Tensor]
 Logits: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # image, timestep -> logits
 
-Trainable = TypeVar("Trainable", UNet, Classifier)
+AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
+AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
+Preparable = TypeVar("Preparable", UNet, Classifier)
 MODEL_FILE, CHECKPOINTS = "model.safetensors", "checkpoints"  # in a run folder
 
 
-class _Prepares(Generic[Trainable]):
+class TrainedModel(Generic[AnyNetwork, AnyRecipe]):
+    """What all trained networks have in common.
+
+    Attributes:
+        network: with the averaged weights, in evaluation mode.
+        recipe: the recipe that it was trained from.
+        classes: names in the order of the labels; empty for an unconditional model.
+        path: the file that it was loaded from.
+        trained_steps: number of optimizer steps.
+    """
+
+    network: AnyNetwork
+    recipe: AnyRecipe
+    classes: tuple[str, ...]
+    path: Path
+    trained_steps: int
+
+    def __repr__(self) -> str:
+        sides = "x".join(map(str, self.recipe.data.size))
+        of = f"{len(self.classes)} classes, {self.trained_steps} steps"
+        return f"{type(self).__name__}({str(self.path)!r}, {self.recipe.name}, {sides}, {of})"
+
+    @property
+    def name(self) -> str:
+        """The name of the run folder that it is from, or else of its file."""
+        return name_of(self.path)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the images."""
+        return (self.recipe.data.channels, *self.recipe.data.size)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+
+class Prepares(TrainedModel[Preparable, AnyRecipe]):
     """Keeps the copies of a network that sampling evaluates.
 
     They are made when they are first asked for, and do not follow later changes of the weights.
     """
-
-    network: Trainable
 
     @cached_property
     def _copies(self) -> dict[tuple[str, ...], Any]:
@@ -67,18 +104,13 @@ class _Prepares(Generic[Trainable]):
         return self._copies[key]
 
 
-@dataclass(frozen=True, eq=False)
-class DiffusionModel(_Prepares[UNet]):
+@dataclass(frozen=True, eq=False, repr=False)
+class DiffusionModel(Prepares[UNet, DiffusionRecipe]):
     """A trained network, its diffusion process, and the interpretation of its output.
 
     Attributes:
-        network: the U-Net.
-        recipe: the recipe that it was trained from.
-        classes: names in the order of the labels; empty for an unconditional model.
         schedule: the process that it was trained on.
         parameterization: the target and the variance of its output.
-        path: the file that it was loaded from.
-        trained_steps: number of optimizer steps.
     """
 
     network: UNet
@@ -89,33 +121,16 @@ class DiffusionModel(_Prepares[UNet]):
     path: Path
     trained_steps: int
 
-    def __repr__(self) -> str:
-        return described(self)
-
-    @property
-    def name(self) -> str:
-        """The name of the run folder that it is from, or else of its file."""
-        return name_of(self.path)
-
     @property
     def student(self) -> bool:
         """Whether it is distilled from a guided sampler, and takes the scale as an input."""
         return self.recipe.distillation is not None
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of the images."""
-        return (self.recipe.data.channels, *self.recipe.data.size)
-
-    @property
     def low_shape(self) -> tuple[int, int, int] | None:
         """(C, h, w) of the images that an upsampler starts from; None for any other model."""
         data = self.recipe.data
         return None if data.low_res is None else (data.channels, *data.low_res)
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.network.parameters()).device
 
     # Seven parameters: those of a denoiser, and two ways to evaluate its network.
     def denoise(
@@ -167,12 +182,9 @@ class DiffusionModel(_Prepares[UNet]):
         return self._copy(key, lambda: Compiled(plain, "network"))
 
 
-@dataclass(frozen=True, eq=False)
-class ClassifierModel(_Prepares[Classifier]):
-    """A trained classifier and the diffusion process whose levels it was trained on.
-
-    Attributes: as those of `DiffusionModel`.
-    """
+@dataclass(frozen=True, eq=False, repr=False)
+class ClassifierModel(Prepares[Classifier, ClassifierRecipe]):
+    """A trained classifier and the diffusion process whose levels it was trained on."""
 
     network: Classifier
     recipe: ClassifierRecipe
@@ -180,18 +192,6 @@ class ClassifierModel(_Prepares[Classifier]):
     schedule: Schedule
     path: Path
     trained_steps: int
-
-    def __repr__(self) -> str:
-        return described(self)
-
-    @property
-    def name(self) -> str:
-        """The name of the run folder that it is from, or else of its file."""
-        return name_of(self.path)
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.network.parameters()).device
 
     def gradient(
         self,
@@ -249,22 +249,6 @@ class ClassifierModel(_Prepares[Classifier]):
         return self.schedule.timestep(1 if self.recipe.noised else 0, x_0)
 
 
-class Trained(Protocol):
-    """A trained network: what all kinds have in common."""
-
-    @property
-    def recipe(self) -> Recipe: ...
-
-    @property
-    def classes(self) -> tuple[str, ...]: ...
-
-    @property
-    def path(self) -> Path: ...
-
-    @property
-    def trained_steps(self) -> int: ...
-
-
 def name_of(path: Path) -> str:
     """Return the name of the model in a file.
 
@@ -278,10 +262,3 @@ def name_of(path: Path) -> str:
     if CHECKPOINTS in folders[:-2]:
         return folders[folders.index(CHECKPOINTS) + 1]
     return folders[0] or whole.stem
-
-
-def described(model: Trained) -> str:
-    """Name, size and classes in one line, without the network and its weights."""
-    sides = "x".join(map(str, model.recipe.data.size))
-    of = f"{len(model.classes)} classes, {model.trained_steps} steps"
-    return f"{type(model).__name__}({str(model.path)!r}, {model.recipe.name}, {sides}, {of})"
