@@ -122,7 +122,8 @@ def write_emoji(
         ValueError: an archive does not arrive, has another hash, or is damaged.
         FileExistsError: `out` is a file, or contains files.
     """
-    archives = [_archive(package, cache) for package in packages]
+    paths = [fetch(f"{each.address}#sha256={each.sha256}", cache) for each in packages]
+    archives = [path for path in paths if path is not None]  # none is, as none is optional
     known = _known(archives[0])
     counts, styles, terms = dict[str, int](), list[tuple[str, str]](), list[str]()
     seen: set[bytes] = set()
@@ -168,46 +169,40 @@ def on_white(content: bytes) -> Image.Image:
     return flat if same else flat.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
 
 
-def _archive(package: Package, cache: Path | None) -> Path:
-    path = fetch(f"{package.address}#sha256={package.sha256}", cache)
-    assert path is not None  # it is not optional
-    return path
-
-
 def _known(archive: Path) -> dict[str, Emoji]:
     """Return the emoji of the index by their codes, as files are named."""
-    content = next((read for _, read in _members(archive, INDEX, MOST_INDEX)), None)
+    content = _members(archive, INDEX, MOST_INDEX).get(INDEX)
     if content is None:
         raise ValueError(f"{archive} has no {INDEX}; remove it, and run the command again")
-    found: dict[str, Emoji] = {}
+    known: dict[str, Emoji] = {}
     for entry in parse_json(content):
         group, base = str(entry["category"]).lower(), str(entry["unified"]).lower()
         if group == NOT_SHOWN or "/" in group:
             continue
-        toned = entry.get("skin_variations") or {}
-        found[base] = Emoji(group, base, False)
-        for variation in toned.values():
-            found[str(variation["unified"]).lower()] = Emoji(group, base, True)
-    return found
+        known[base] = Emoji(group, base, False)
+        for variation in (entry.get("skin_variations") or {}).values():
+            known[str(variation["unified"]).lower()] = Emoji(group, base, True)
+    return known
 
 
 def _pictures(archive: Path, package: Package) -> Iterator[tuple[str, Image.Image]]:
     """Yield the code and the picture of each image of a package, by code."""
-    found = {
+    images = {
         name.removeprefix(package.folder).removesuffix(package.suffix): content
-        for name, content in _members(archive, package.folder, MOST_IMAGE)
+        for name, content in _members(archive, package.folder, MOST_IMAGE).items()
         if name.endswith(package.suffix)
     }
-    for code in sorted(found):
-        yield code, on_white(found[code])
+    for code in sorted(images):
+        yield code, on_white(images[code])
 
 
-def _members(archive: Path, start: str, most: int) -> Iterator[tuple[str, bytes]]:
-    """Yield the name and the content of regular files whose names begin so; nothing is extracted.
+def _members(archive: Path, start: str, most: int) -> dict[str, bytes]:
+    """Return the content of regular files whose names begin so; nothing is extracted.
 
     Raises:
         ValueError: the archive is damaged, or a file is larger than `most` bytes.
     """
+    contents: dict[str, bytes] = {}
     try:
         with tarfile.open(archive, "r:gz") as opened:
             for member in opened:
@@ -217,8 +212,9 @@ def _members(archive: Path, start: str, most: int) -> Iterator[tuple[str, bytes]
                     raise ValueError(f"{archive}: {member.name!r} has {member.size} bytes")
                 file = opened.extractfile(member)
                 assert file is not None  # of a regular file
-                yield member.name, file.read()
+                contents[member.name] = file.read()
     except (tarfile.TarError, EOFError, OSError) as error:
         raise ValueError(
             f"{archive} is damaged ({error}); remove it, and run the command again"
         ) from None
+    return contents
