@@ -1,0 +1,47 @@
+"""Shipped names -> models that load, have the recipe of their name, and make the same images."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+import adm
+from adm.models.identity import identify
+from adm.models.load import load_any, read
+from adm.models.paths import SHIPPED
+from adm.models.stored_grids import read as grids_of
+from adm.recipes import ClassifierRecipe, recipe
+
+NAMES = sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
+MAKING = [name for name in NAMES if not isinstance(read(name)[2], ClassifierRecipe)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_shipped_model_loads_and_has_the_network_of_its_recipe(name: str) -> None:
+    found = load_any(name)
+    wanted = recipe(found.recipe.name)
+    assert found.recipe.kind == wanted.kind
+    # fashion-unlabelled is fashion, trained without labels.
+    assert replace(found.recipe.config, classes=wanted.config.classes) == wanted.config
+    assert all(p.isfinite().all() for p in found.network.parameters())
+    if not isinstance(wanted, ClassifierRecipe):
+        assert not isinstance(found.recipe, ClassifierRecipe)
+        assert found.recipe.sample == wanted.sample
+
+
+@pytest.mark.parametrize("name", MAKING)
+def test_the_same_call_makes_the_same_images_of_some_contrast(name: str) -> None:
+    model = adm.load(name, device="cpu")
+    settings = {} if model.model.recipe.kind == "gan" else {"steps": 2}
+    low = model.model.low_shape if hasattr(model.model, "low_shape") else None
+    if low is not None:
+        settings["low_res"] = torch.full((2, *low), 128, dtype=torch.uint8)
+    images = [model.sample(count=2, seed=3, **settings).images for _ in range(2)]
+    assert torch.equal(*images)
+    assert images[0].shape == (2, *model.shape)
+    assert images[0].float().std() > 5
+
+
+def test_the_searched_grids_are_those_of_the_shipped_model() -> None:
+    path = read("fashion")[0]
+    assert {grid.model for grid in grids_of(path)} == {identify(path)}
