@@ -131,7 +131,7 @@ def test_labels_take_turns() -> None:
     labels = balanced([4, 7, 9], 11)
     assert labels[:4] == [4, 7, 9, 4]
     assert sorted(Counter(labels).values()) == [3, 4, 4]
-    with pytest.raises(ValueError, match="count must be at least 1 and at most 10,000,000"):
+    with pytest.raises(ValueError, match="count must be a whole number from 1 to 10,000,000"):
         balanced([0, 1], 10**12)
 
 
