@@ -30,10 +30,10 @@ def sample(
     each class, samples.npz in the released layout (arr_0 uint8 NHWC, arr_1 labels), samples.json,
     which records how the images were sampled, and SHA256SUMS, the hashes of all files. The same
     command writes the same files. An interrupted command resumes when it is run again, and a
-    finished one is done; it makes pictures again that are missing or damaged. Images with a number
-    of channels other than 1, 3 or 4 are stored in samples.npz only. torchrun, or --shard without
-    it, distributes the images over several processes or machines; the files are the same, and
-    memory use does not grow with their number (docs/many-images.md).
+    finished one is done. Images with a number of channels other than 1, 3 or 4 are stored in
+    samples.npz only. torchrun, or --shard without it, distributes the images over several processes
+    or machines; the files are the same, and memory use does not grow with their number
+    (docs/many-images.md).
 
     Examples:
 
