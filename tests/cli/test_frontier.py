@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import tiny
 import torch
-from adm.generation.generate import block_of
 from cli.conftest import Adm
 from evaluation.stubs import spots, together
 
@@ -52,7 +51,7 @@ REAL, NOTE = trial.seconds_of, trial.load_note
 def seconds_of(job: Job, on_step: Callable[[int], None] | None = None) -> float:
     """What the real one returns on a machine that nothing disturbs."""
     if on_step is not None:
-        on_step(job.generator.evaluations * block_of(job.generator))
+        on_step(job.generator.evaluations * job.generator.block)
     return 0.001 * (job.cost.network + job.cost.classifier)
 
 

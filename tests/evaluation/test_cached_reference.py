@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from evaluation.stubs import blocks, spots, together
 
-from adm.app.scoring import Extraction, FeatureSet, Report, extract, extraction, make_reference
-from adm.app.study.scoring import _origin, cached_reference
+from adm.app.scoring import Extraction, FeatureSet, extract, extraction, make_reference
+from adm.app.study.scoring import cached_reference
 from adm.data import Source
 
 COUNT = 50
@@ -54,15 +54,12 @@ def test_any_image_that_changed_makes_another(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", None])
-def test_a_reference_that_was_damaged_is_made_again(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None
-) -> None:
+def test_a_reference_that_was_damaged_is_made_again(tmp_path: Path, content: bytes | None) -> None:
     made = cached_reference(spots(COUNT), blocks(), tmp_path)
     path = tmp_path / "references" / "blocks.npz"
     path.write_bytes(bytes(path.stat().st_size) if content is None else content)
     again = cached_reference(spots(COUNT), blocks(), tmp_path)
     assert np.array_equal(again.pool, made.pool)
-    assert capsys.readouterr().err == f"{path} is damaged; it is made again\n"
 
 
 def test_so_do_other_features_of_the_same_name(tmp_path: Path) -> None:
@@ -82,8 +79,3 @@ def test_every_process_has_it_kept_or_not(tmp_path: Path) -> None:
         ):
             assert np.array_equal(each.pool, made.pool)
     assert sum(counts) == COUNT
-
-
-@pytest.mark.parametrize("manifest", [{}, {"generated": 3}, {"generated": {"made": None}}])
-def test_a_report_that_says_not_of_what_it_is_counts_as_none(manifest: dict[str, object]) -> None:
-    assert _origin(Report("blocks", {}, manifest, [], ())) is None

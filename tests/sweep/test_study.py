@@ -378,7 +378,7 @@ def test_what_cannot_be_scored_is_refused_before_sampling(
     for chosen, cure in (
         (Scoring([Scorer(features, small)]), "reference of 12x12"),
         (Scoring([Scorer(colour, rgb)]), "give images of 3 channels"),
-        (Scoring(scoring.scorers, judge, scoring.labels), r"the model makes \(1, 8, 8\)"),
+        (Scoring(scoring.scorers, judge, scoring.labels), r"that the model makes, \(1, 8, 8\)"),
     ):
         with pytest.raises(ValueError, match=cure):
             run(study(), chosen, tmp_path, devices=ALONE)

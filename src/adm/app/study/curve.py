@@ -11,8 +11,6 @@ from typing import NamedTuple
 
 from adm.app.scoring import Score
 
-WITHIN = ", a difference within the intervals"
-
 
 class Series(NamedTuple):
     """One score at every scale.
@@ -57,13 +55,8 @@ class Series(NamedTuple):
     @property
     def dips(self) -> bool:
         """Whether the lowest score is below the first and the last, by the intervals."""
-        return not self.level_ends
-
-    @property
-    def level_ends(self) -> list[int]:
-        """The indices of those of the first and the last score that the lowest is not below."""
-        low, ends = self.scores[self.lowest], (0, len(self.scores) - 1)
-        return [end for end in ends if not apart(low, self.scores[end])]
+        low = self.scores[self.lowest]
+        return all(apart(low, self.scores[end]) for end in (0, -1))
 
 
 class Line(NamedTuple):
@@ -176,23 +169,16 @@ def _path(series: Series) -> str:
 
 def _valley(distance: Series, setting: str) -> str:
     place, last = distance.lowest, len(distance.scales) - 1
-    lead = f"The {distance.name} is lowest at {setting} {distance.scales[place]}"
-    value = formatted(distance.scores[place])
-    if place == 0:
-        return f"{lead}, {value}, and {distance.at(last)}: more of it does not help"
-    if place == last:
-        sure = apart(distance.scores[last], distance.scores[0])
-        end = ": more of it may be better still" if sure else WITHIN
-        return f"{lead}, {value}, against {distance.at(0)}{end}"
-    ends = f"{lead}, {value}, against {distance.at(0)} and {distance.at(last)}"
-    match distance.level_ends:
-        case []:
-            return ends
-        case [end]:
-            level = f"{setting} {distance.scales[end]}"
-            return f"{ends}; the difference from {level} is within the intervals"
-        case _:
-            return f"{ends}{WITHIN}"
+    ends = [end for end in (0, last) if end != place]
+    text = (
+        f"The {distance.name} is lowest at {setting} {distance.scales[place]}, "
+        f"{formatted(distance.scores[place])}, against {' and '.join(map(distance.at, ends))}"
+    )
+    level = [end for end in ends if not apart(distance.scores[place], distance.scores[end])]
+    if not level:
+        return text
+    named = " and ".join(distance.scales[end] for end in level)
+    return f"{text}; the difference from {setting} {named} is within the intervals"
 
 
 def _denied(trend: str) -> str:

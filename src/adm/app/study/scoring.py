@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adm.app.notices import notice
 from adm.app.scoring import (
     Comparison,
     Extraction,
@@ -27,22 +26,23 @@ from adm.app.scoring import (
 from adm.app.scoring.extraction import DEFAULT, digest_of
 from adm.app.scoring.manifest import omit_labels
 from adm.app.scoring.report import StoredScore
+from adm.app.study.kept import Kept
 from adm.cached import Cached
 from adm.data import Source
 from adm.data.export import safe_names
 from adm.data.naming import ARCHIVE
 from adm.features import Features
 from adm.generation.folder import images_of
+from adm.generation.generator import identity
 from adm.images import to_float
 from adm.metrics.accuracy import accuracy
 from adm.models.paths import SHIPPED
 from adm.models.trained import ClassifierModel
-from adm.store.files import write_json
+from adm.spec import SettingError
 from adm.store.hashes import sha256
-from adm.store.parsed import as_type, cached_json
+from adm.store.parsed import through_json
 
 POINTS, REFERENCES = "points", "references"  # in the folder of the study
-FILE_HASH = "file_sha256"  # of the reference, in the note beside it
 BATCH = 250  # images that the judge classifies at a time
 
 
@@ -87,17 +87,19 @@ class Scoring:
         """
         names = [scorer.features.name for scorer in self.scorers]
         if not names or len({safe_names([name])[0] for name in names}) < len(names):
-            raise ValueError(
-                f"scorers must be at least one, each of other features, got "
-                f"{', '.join(names) or 'none'}"
-            )
+            raise SettingError("features", "at least one, each once", ", ".join(names))
         for scorer in self.scorers:
             size = scorer.reference.size
             check_sizes("the model", (shape[1], shape[2]), size, scorer.resize)
             scored = shape if size is None or scorer.resize != "to-reference" else (shape[0], *size)
             scorer.features.extract(_noise(scored))  # raises early, before any sampling
         if self.judge is not None:
-            _check_judge(self.judge, tuple(shape))
+            data = self.judge.recipe.data
+            expected = (data.channels, *data.size)
+            if expected != tuple(shape):
+                raise SettingError(
+                    "judge", f"of the images that the model makes, {tuple(shape)}", expected
+                )
 
 
 def cached_reference(
@@ -115,42 +117,28 @@ def cached_reference(
         ValueError: images that the network does not support.
     """
     devices = extraction.devices
-    place = out / REFERENCES
     stem = safe_names([features.name])[0]
-    path, note = place / f"{stem}.npz", place / f"{stem}.json"
-    key = {
+    path, work = out / REFERENCES / f"{stem}.npz", out / REFERENCES / f"{stem}.work"
+    of = {
         "data": source.name,
-        "count": len(source),
         "shape": list(source.shape),
         "features": features.fingerprint,
+        # Hashing all images detects changes, and is much faster than extracting features.
+        "images": digest_of(source, devices),
     }
-    had = devices.gather(_vouched(note, path))
-    # Hashing all images detects changes, and is much faster than extracting features.
-    if None in had or had != [key | {"sha256": digest_of(source, devices)}] * devices.world:
-        work = place / f"{stem}.work"
+    kept = Kept(path.with_suffix(".json"), of, str)  # the hash of the file
+    if not devices.once(lambda: path.is_file() and kept.read() == sha256(path)):
         made = make_reference(source, features, replace(extraction, work=work))
 
         def save() -> None:
             made.save(path)
-            vouched = {"sha256": made.manifest["sha256"], FILE_HASH: sha256(path)}
-            write_json(note, key | vouched)
+            kept.write(sha256(path))
             shutil.rmtree(work, ignore_errors=True)
 
         # A barrier: on a network disk, removing a file that is mapped breaks its readers.
         devices.gather(None)
         devices.once(save)
     return load_reference(path, features)
-
-
-def _vouched(note: Path, path: Path) -> dict[str, Any] | None:
-    """Return what a note says of the reference beside it; None without it, or if it was damaged."""
-    had = cached_json(note) if path.is_file() else None
-    if had is None or FILE_HASH not in had:
-        return None
-    if had.pop(FILE_HASH) != sha256(path):
-        notice(f"{path} is damaged; it is made again")
-        return None
-    return had
 
 
 def cached_completion(
@@ -185,7 +173,7 @@ def score_point(
     path = out / POINTS / f"{point}.{safe_names([scorer.features.name])[0]}.json"
     opened = open_images(str(place))
     report = _cached_report(path)
-    if report is None or _origin(report) != _expected_origin(scorer, opened.made, seed):
+    if report is None or not _is_of(report, scorer, opened.made, seed):
         report = evaluate(
             opened,
             scorer.reference,
@@ -211,14 +199,14 @@ def judge_accuracy(
         out: the folder of the study, which keeps the result.
         labels: (count,) of the samples, as the judge numbers its classes.
     """
-    path = out / POINTS / f"{point}.named-by-{safe_names([judge.path.stem])[0]}.json"
-    key = {
+    of = {
         "samples": sha256(place / ARCHIVE),
-        "judge": sha256(judge.path),
+        "judge": identity(judge)["sha256"],
         "labels": list(labels),
     }
-    had = cached_json(path)
-    known = None if had is None or had.get("of") != key else _known(had.get("named"))
+    path = out / POINTS / f"{point}.named-by-{safe_names([judge.path.stem])[0]}.json"
+    kept = Kept(path, of, StoredScore)
+    known = kept.read()
     if known is None:
         device = next(judge.network.parameters()).device
         with torch.no_grad():
@@ -226,18 +214,10 @@ def judge_accuracy(
                 judge.classify(to_float(part.to(device))).cpu()
                 for part in images_of(place).split(BATCH)
             ]
-        share = accuracy(torch.cat(logits), torch.tensor(key["labels"]))
-        write_json(path, {"of": key, "named": share._asdict()})
-        known = Score(**share._asdict())
-    return known
-
-
-def _known(named: Any) -> Score | None:
-    """Return the accuracy that an earlier call has stored; None if it is damaged."""
-    try:
-        return as_type(StoredScore, named).score
-    except ValueError:
-        return None
+        share = accuracy(torch.cat(logits), torch.tensor(list(labels)))
+        kept.write(share._asdict())
+        return Score(**share._asdict())
+    return known.score
 
 
 def judge_name(judge: ClassifierModel) -> str:
@@ -251,16 +231,6 @@ def _noise(shape: Sequence[int]) -> Tensor:
     return torch.randint(256, (2, *shape), dtype=torch.uint8, generator=generator)
 
 
-def _check_judge(judge: ClassifierModel, shape: tuple[int, ...]) -> None:
-    data = judge.recipe.data
-    expected = (data.channels, *data.size)
-    if expected != shape:
-        raise ValueError(
-            f"the judge {judge_name(judge)} classifies images of (C, H, W) = {expected} and the "
-            f"model makes {shape}; give a judge of such images, or none"
-        )
-
-
 def _cached_report(path: Path) -> Report | None:
     """The report of an earlier call; None where there is none, or a damaged one."""
     try:
@@ -269,22 +239,20 @@ def _cached_report(path: Path) -> Report | None:
         return None
 
 
-def _origin(report: Report) -> Any:
-    """Return samples, features, reference and options of a report; None if it lacks one."""
-    manifest = report.manifest
-    try:
-        return (
-            manifest["generated"]["made"],
-            manifest["features"],
-            manifest["reference"].get("file_sha256"),
-            manifest["seed"],
-            manifest.get("resize"),
-        )
-    except (KeyError, TypeError, AttributeError):
-        return None
+def _is_of(report: Report, scorer: Scorer, made: dict[str, Any] | None, seed: int) -> bool:
+    """Whether a report is of these samples, features, reference and options."""
+    wanted = {
+        "generated": {"made": omit_labels(made)},
+        "features": {"name": scorer.features.name, "fingerprint": scorer.features.fingerprint},
+        "reference": {"file_sha256": scorer.reference.manifest["file_sha256"]},
+        "seed": seed,
+        "resize": scorer.resize,
+    }
+    return _has(report.manifest, through_json(wanted))
 
 
-def _expected_origin(scorer: Scorer, made: dict[str, Any] | None, seed: int) -> Any:
-    features = {"name": scorer.features.name, "fingerprint": scorer.features.fingerprint}
-    file = scorer.reference.manifest["file_sha256"]
-    return omit_labels(made), features, file, seed, scorer.resize
+def _has(had: Any, wanted: Any) -> bool:
+    """Whether an object has entries with these values, in objects of objects too."""
+    if not isinstance(wanted, dict) or not isinstance(had, dict):
+        return had == wanted
+    return all(_has(had.get(key), value) for key, value in wanted.items())

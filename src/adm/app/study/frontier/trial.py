@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -22,6 +22,7 @@ from adm.app.notices import notice
 from adm.app.scoring import Score
 from adm.app.study.frontier.choose import factor, promising
 from adm.app.study.frontier.stored import Distance, Frontier, Measured, Seconds
+from adm.app.study.kept import Kept
 from adm.app.study.run import OnEvaluations, Result, evaluations, run, share
 from adm.app.study.scoring import Scoring
 from adm.app.study.study import SAMPLES, Point, Study, Value, sample_point
@@ -33,8 +34,6 @@ from adm.images import to_float
 from adm.processes import Devices
 from adm.processor import described
 from adm.shown import exactly
-from adm.store.files import write_json
-from adm.store.parsed import as_type, cached_json, through_json
 
 DISTANCE = "frechet"
 REPEATS = 3  # measurements of the seconds of one point
@@ -43,14 +42,8 @@ CONVERGED_SETTINGS: dict[str, Value] = {"sampler": "heun", "precision": "float32
 CONVERGED_STEPS = 50
 SAME_TIME = ("scale", "steps", "grid")  # change no operation of a step
 
+Times = tuple[Seconds, ...]  # of an image, measured several times
 Bar = Callable[[str, float], AbstractContextManager[OnEvaluations | None]]
-
-
-@dataclass(frozen=True)
-class _Times:
-    """Seconds of an image, measured several times."""
-
-    seconds: tuple[Seconds, ...]
 
 
 @dataclass(frozen=True)
@@ -106,7 +99,7 @@ class Trial:
     @property
     def untimed(self) -> bool:
         """Whether the seconds of any point are still to be measured."""
-        return any(len(self._seconds(point)) < REPEATS for point in self.timed.values())
+        return any(len(self._times(point).read() or ()) < REPEATS for point in self.timed.values())
 
     @cached_property
     def _few(self) -> Study:
@@ -132,23 +125,20 @@ class Trial:
         warm: set[Cost | bool] = set()
         for turn in range(REPEATS):
             for point in self.timed.values():
-                job, had, tell = self.study.job(point), self._seconds(point), _callback(on, point)
+                job, kept, tell = self.study.job(point), self._times(point), _callback(on, point)
+                had = kept.read() or ()
                 if len(had) > turn:
                     tell(Cached(_block_evaluations(job)))
                     continue
                 if (guided := bool(job.cost.classifier)) not in warm:
                     seconds_of(job)  # loads kernels
                     warm.add(guided)
-                value = {"seconds": [*had, seconds_of(job, tell)]}
-                self._write(f"{point.name}.time", self._timing(point), value)
+                kept.write([*had, seconds_of(job, tell)])
 
-    def _seconds(self, point: Point) -> tuple[float, ...]:
-        known = self._read(f"{point.name}.time", self._timing(point), _Times)
-        return () if known is None else known.seconds
-
-    def _timing(self, point: Point) -> dict[str, Any]:
-        of = self.study.job(point).generator.manifest()
-        return {"made": of, "machine": machine_of(self.devices.device)}
+    def _times(self, point: Point) -> Kept[Times]:
+        made = self.study.job(point).generator.manifest()
+        of = {"made": made, "machine": machine_of(self.devices.device)}
+        return Kept(self.out / TRIALS / f"{point.name}.time.json", of, Times)
 
     def _converge(self, on: OnEvaluations | None) -> None:
         for point in share(self._targets, self.devices):
@@ -157,11 +147,12 @@ class Trial:
     def _compare_all(self, on: OnEvaluations | None) -> None:
         for point in share(self._few, self.devices):
             job, tell = self._few.job(point), _callback(on, point)
-            if self._error(point) is not None:
+            kept = self._error(point)
+            if kept.read() is not None:
                 tell(Cached(job.evaluations))
                 continue
-            value = {"error": self._compared(job, point, tell)}
-            self._write(f"{point.name}.error", self._comparison(point), value)
+            error = self._compared(job, point, tell)
+            kept.write({"error": error})
 
     def _compared(self, job: Job, point: Point, tell: Callable[[int], None]) -> float | None:
         try:
@@ -172,30 +163,16 @@ class Trial:
         difference = to_float(images) - to_float(wanted)
         return float(difference.square().mean().sqrt())
 
-    def _error(self, point: Point) -> _Error | None:
-        return self._read(f"{point.name}.error", self._comparison(point), _Error)
-
-    def _comparison(self, point: Point) -> dict[str, Any]:
+    def _error(self, point: Point) -> Kept[_Error]:
         target = self._targets.job(self._target(point))
-        return {"made": self._few.job(point).manifest(), "converged": target.manifest()}
-
-    def _read(self, name: str, of: dict[str, Any], kind: type[Any]) -> Any:
-        """Return what an earlier call has measured; None if it depends on anything else."""
-        had = cached_json(self.out / TRIALS / f"{name}.json")
-        if had is None or had.get("of") != through_json(of):
-            return None
-        try:
-            return as_type(kind, had.get("value"))
-        except ValueError:
-            return None
-
-    def _write(self, name: str, of: dict[str, Any], value: object) -> None:
-        (self.out / TRIALS).mkdir(parents=True, exist_ok=True)
-        write_json(self.out / TRIALS / f"{name}.json", {"of": of, "value": value})
+        of = {"made": self._few.job(point).manifest(), "converged": target.manifest()}
+        return Kept(self.out / TRIALS / f"{point.name}.error.json", of, _Error)
 
     def _measured(self, point: Point) -> Measured:
         """Read what is stored of a point, after all ranks have stored it."""
-        seconds, error = self._seconds(self.timed[self._key(point)]), self._error(point)
+        seconds = self._times(self.timed[self._key(point)]).read()
+        error = self._error(point).read()
+        assert seconds is not None
         assert error is not None
         cost = self.study.job(point).cost
         return Measured(
