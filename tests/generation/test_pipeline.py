@@ -13,7 +13,6 @@ import torch
 import adm
 from adm.app.cli import main
 from adm.generation import blocks
-from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.labels import labels_of
 from adm.generation.manifest import read_manifest
 from adm.models.load import read
@@ -279,23 +278,6 @@ def test_labels_of_an_unconditional_generator_are_none() -> None:
         labels_of("bag", (), None)
 
 
-def test_a_generator_says_how_many_evaluations_it_takes(model: adm.Pipeline) -> None:
-    told: list[int] = []
-    job = model.job("all:1", steps=5)
-    assert isinstance(job.generator, DiffusionGenerator)
-    model.sample("all:1", steps=5, batch_size=2, on_step=told.append)
-    assert sum(told) == job.evaluations == 15
-
-
-def test_ones_own_gradient_is_part_of_the_trajectory(model: adm.Pipeline) -> None:
-    def last(**options: Any) -> torch.Tensor:
-        *_, state = model.trajectory("bag", count=2, **options, **FAST)
-        return state.x
-
-    brighter = last(gradient=lambda x, level, prediction: torch.ones_like(x))
-    assert brighter.mean() > last().mean() + 0.01
-
-
 def test_a_classifier_is_opened_only_to_guide(tmp_path: Path) -> None:
     chosen = tiny.model(tmp_path / "d.safetensors", tiny.diffusion())
     damaged = tmp_path / "damaged.safetensors"
@@ -304,11 +286,6 @@ def test_a_classifier_is_opened_only_to_guide(tmp_path: Path) -> None:
     assert len(pipeline.sample("bag", count=1, **FAST)) == 1
     with pytest.raises(ValueError, match="damaged"):
         pipeline.sample("bag", count=1, scale=1.0, **FAST)
-
-
-def test_a_classifier_that_is_given_stands_before_the_shipped_one() -> None:
-    assert adm.load("fashion").guide == "fashion-classifier"
-    assert adm.load("fashion", "fashion-judge").guide == "fashion-judge"
 
 
 def test_classes_can_be_asked_for_where_something_depends_on_them(

@@ -75,18 +75,6 @@ def last(
     return state.x
 
 
-@pytest.mark.parametrize("sampler", ["ddim", "ancestral"])
-@pytest.mark.parametrize("scale", [0.0, 2.0])
-def test_an_image_is_the_same_in_whatever_company(
-    model: DiffusionModel, guide: ClassifierModel, sampler: str, scale: float
-) -> None:
-    settings = SETTINGS.change(sampler=sampler, scale=scale)
-    together = last(model, settings, guide)
-    for images in ([0], [4, 2]):
-        apart = last(model, settings, guide, images)
-        torch.testing.assert_close(apart, together[images], rtol=0, atol=1e-4)
-
-
 def test_an_image_depends_on_its_own_small_image_and_on_no_other(model: DiffusionModel) -> None:
     other = LOW.clone()
     other[2] = 255 - other[2]

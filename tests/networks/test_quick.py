@@ -6,40 +6,14 @@ from functools import partial
 
 import pytest
 import torch
+from networks.test_prepared import CONFIG, JUDGE, error
 from torch import nn
 from torch.nn import functional as F
 
-from adm.networks import Classifier, ClassifierConfig, HeadWidth, UNet, UNetConfig
+from adm.networks import Classifier, HeadWidth, UNet
 from adm.networks.attend import Attend
 from adm.networks.blocks import Attention, attend
 from adm.networks.norm import Fused, GroupNorm
-
-CONFIG = UNetConfig(
-    in_channels=3,
-    channels=16,
-    out_channels=6,
-    multipliers=(1, 2),
-    depth=1,
-    attention_factors=(2,),
-    heads=HeadWidth(8),
-    norm_groups=8,
-    classes=3,
-)
-JUDGE = ClassifierConfig(
-    channels=16,
-    multipliers=(1, 2),
-    depth=1,
-    attention_factors=(2,),
-    heads=HeadWidth(8),
-    norm_groups=8,
-    classes=5,
-    size=(8, 12),
-)
-
-
-def error(got: torch.Tensor, wanted: torch.Tensor) -> float:
-    """Of two tensors, relative, in the root mean square."""
-    return float((got.detach().double() - wanted).norm() / wanted.norm())
 
 
 def plain(norm, x, scale, shift, silu):

@@ -126,5 +126,5 @@ def test_validation_images_are_read_as_the_training_images(tmp_path: Path) -> No
     found = open_data(choose("photos"), options)
     assert found.validation is not None
     assert found.validation.shape == (3, 32, 32)
-    with pytest.raises(ValueError, match="not both"):
+    with pytest.raises(ValueError, match="hold_out"):
         DataOptions(validation="x", hold_out=0.1)
