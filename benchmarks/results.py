@@ -208,7 +208,7 @@ def accuracy(contest: Contest, row: Row, count: int, place: Path) -> Score:
 def labels_of(contest: Contest, place: Path, classes: Sequence[str], count: int) -> list[int]:
     """Return the labels that `adm sample` gave the images of a row."""
     if contest.proportional:
-        return labels_like(str(place / LABELS), classes, count).tolist()
+        return labels_like(str(place / LABELS), None, classes, count).tolist()
     return balanced(range(len(classes)), count)
 
 

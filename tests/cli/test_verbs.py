@@ -151,10 +151,10 @@ def test_classes_have_the_proportions_of_a_list(adm: Adm, models: Path, tmp_path
     named = [manifest["classes"][label] for label in manifest["labels"]]
     assert (named.count("bag"), named.count("sneaker"), len(named)) == (6, 2, 8)
     line = adm(*words, "--classes", "bag:2", "--out", tmp_path / "both").refusal()
-    assert "give one of the two" in line
+    assert "--proportions must be left out with --classes" in line
     unlabelled = models / "unlabelled.safetensors"
     line = adm("sample", unlabelled, *words[2:], "--out", tmp_path / "none").refusal()
-    assert "--proportions needs a model with classes" in line
+    assert "--proportions must be left out with a model that is told no classes" in line
     (tmp_path / "labels.csv").write_text("0,hat\n")
     assert "has the class 'hat'" in adm(*words, "--out", tmp_path / "other").refusal()
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from adm.app.cli import budgets, lists, places
 from adm.app.cli.output import OUT
-from adm.app.cli.proportions import check_proportions, labels_like
+from adm.app.cli.proportions import labels_like
 from adm.app.cli.sampling import DEFAULT, SamplingOptions
 from adm.data.naming import MANIFEST
 
@@ -83,8 +83,6 @@ def sample(
     """
     chosen = lists.joined(classes)
     places.folder(out, MANIFEST)
-    if proportions is not None:
-        check_proportions(proportions, chosen, None)
     budgets.check(how, budget, frontier, upsampler)
     how, devices = how.joined()
     if budget is not None:
@@ -93,6 +91,6 @@ def sample(
     how.check_used(pipeline)
     wanted = chosen
     if proportions is not None:
-        wanted, count = labels_like(proportions, pipeline.classes, count), None
+        wanted, count = labels_like(proportions, chosen, pipeline.classes, count), None
     job = pipeline.job(wanted, count, upsampler_steps=upsampler_steps, **how.settings)
     how.sample_into(out, job, f"sampling {job.count} images", devices)

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from adm.app.cli import lists, places
 from adm.app.cli.output import OUT, AsJson, say, show
 from adm.app.cli.progress import progress
-from adm.app.cli.proportions import check_proportions, labels_like
+from adm.app.cli.proportions import labels_like
 from adm.app.cli.scoring import joined, reference_data, scorers_for
 
 if TYPE_CHECKING:  # so that --help does not load torch
@@ -157,8 +157,7 @@ def labels_of(
     from adm.generation.labels import parse_classes
 
     if proportions is not None:
-        check_proportions(proportions, classes, known)
-        return labels_like(proportions, known, count).tolist()
+        return labels_like(proportions, classes, known, count).tolist()
     return balanced(parse_classes(classes or "all", known), count) if known else None
 
 
