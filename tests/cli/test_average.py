@@ -79,11 +79,11 @@ def test_the_profiles_are_drawn(adm: Adm, trained: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((), "give --width and --out, or --list"),
-        (("--width", "0.1"), "give --width and --out"),
+        ((), "--width must be given, unless --list"),
+        (("--width", "0.1"), "--out must be given, unless --list"),
         (("--width", "wide", "--out", "x"), "cannot read --width 'wide'"),
         (("--width", "0.5", "--out", "x"), "must be in (0, 0.289)"),
-        (("--width", "0.1,0.2", "--out", "m.safetensors"), "give a folder"),
+        (("--width", "0.1,0.2", "--out", "m.safetensors"), "--out must be a folder"),
         (("--width", "0.1", "--step", "7", "--out", "x"), "got 7; give 6 or 8"),
     ],
 )

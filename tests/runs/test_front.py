@@ -70,12 +70,6 @@ def test_data_that_a_model_names_are_opened_only_if_the_caller_names_them(tmp_pa
     adm.train(written, out=tmp_path / "written", device="cpu")
 
 
-def test_what_cannot_be_is_refused_in_python(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no recipe 'digts'; did you mean digits"):
-        adm.train("digts", out=tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
 @pytest.mark.parametrize(
     ("given", "message"),
     [

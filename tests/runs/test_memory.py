@@ -12,8 +12,7 @@ import pytest
 import tiny
 import torch
 
-from adm.app.runs import estimates
-from adm.app.runs.estimates import Ledger, StepMemory, batch_sizes, step_memory, walk
+from adm.app.runs.estimates import Ledger, batch_sizes, step_memory, walk
 from adm.app.runs.estimates import _peaks as peaks
 from adm.networks import recompute
 from adm.recipes import GANRecipe, Recipe, build, recipe, stages
@@ -92,16 +91,6 @@ def test_the_line_told_is_not_below_the_peak(recomputed: bool) -> None:
         assert told.of(size) >= held + peak
 
 
-def test_views_of_what_exists_are_not_counted() -> None:
-    weight = torch.zeros(1000)
-    with Ledger(before=[weight]) as ledger:
-        view = weight.reshape(10, 100).T
-        weight += 1
-        assert (ledger.alive, ledger.peak) == (0, 0)
-        made = view + 1
-        assert ledger.alive == 4 * made.numel()
-
-
 def test_gradients_are_a_part_of_the_peak_and_are_gone_after_it() -> None:
     network = torch.nn.Linear(100, 10, bias=False)
     blank = Batch(torch.zeros(2, 100), torch.zeros(2, dtype=torch.int64), draw(0, 0, 2, (1, 1, 1)))
@@ -126,16 +115,6 @@ def test_a_gan_needs_the_weights_of_both_players_and_the_passes_of_one() -> None
     assert peak > 4 * weights["discriminator"]  # gradients
     held = (3 + 1) * 4 * sum(weights.values())  # with AdamW's moments and an average
     assert step_memory(chosen, "cuda").of(1) == held + peak
-
-
-def test_a_further_average_takes_four_bytes_a_weight(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(estimates, "_peaks", lambda recipe, sizes, copying, teach: [100, 420, 740])
-    base = recipe("digits")
-    count = sum(p.numel() for p in build.network(base).parameters())
-    more = trained(base, ema_others=(0.9,), ema_widths=(0.05, 0.1))
-    assert step_memory(more).fixed - step_memory(base).fixed == 3 * 4 * count
-    # Weights, moments and an average; gradients are a part of the peak.
-    assert step_memory(base, "cuda") == StepMemory(4 * 4 * count + 90, 10)
 
 
 def test_halves_and_recomputed_features_take_less() -> None:

@@ -8,7 +8,7 @@ import torch
 from tiny import stripes
 
 from adm import processor
-from adm.app.runs.data import DataOptions, choose, fit_precision, open_data
+from adm.app.runs.data import choose, fit_precision
 from adm.app.runs.folder import claim, identity
 from adm.models.load import load_diffusion
 from adm.processes import Devices
@@ -49,13 +49,6 @@ def test_a_named_recipe_is_trained_in_what_the_cpu_is_fast_in(
     found = fit_precision(choose("digits"), tmp_path / "run", CPU)
     assert found.recipe.train.precision == precision
     assert bool(found.notes) == (precision == "float32")
-
-
-@pytest.mark.parametrize("cpu", ["x86 without"], indirect=True)
-def test_the_note_is_among_those_of_the_data(cpu: None, tmp_path: Path) -> None:
-    found = fit_precision(choose("digits"), tmp_path / "run", CPU)
-    notes = open_data(found, DataOptions(data=stripes(30))).notes
-    assert any("set train.precision=bfloat16 to use it anyway" in note for note in notes)
 
 
 @pytest.mark.parametrize("cpu", ["x86 without"], indirect=True)

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +14,6 @@ from adm.app.runs import run
 from adm.app.runs.estimates import fits_in_memory, step_memory
 from adm.app.runs.folder import FREE, claim, identity, start_of
 from adm.processes import Devices
-from adm.recipes import build
 from adm.recipes.schema import to_json
 from adm.training.microbatch import largest
 from adm.training.spread import longest_share, share
@@ -75,18 +73,6 @@ def test_what_cannot_be_trained_leaves_no_folder(tmp_path: Path, setting: str) -
     assert not (tmp_path / "run").exists()
 
 
-def test_the_folder_says_what_run_it_is(tmp_path: Path) -> None:
-    tiny.steps(tiny.diffusion(), tiny.stripes(), tmp_path, count=1)
-    described = json.loads((tmp_path / "run.json").read_text())
-    assert described.pop("labels") == sha256(tiny.stripes().labels.numpy().tobytes()).hexdigest()
-    assert described == {
-        "recipe": to_json(tiny.diffusion()),
-        "classes": list(tiny.CLASSES),
-        "data": "stripes",
-        "images": 30,
-    }
-
-
 @pytest.mark.parametrize(
     "settings",
     [
@@ -121,21 +107,6 @@ def test_an_image_more_or_another_label_is_other_data(tmp_path: Path) -> None:
     labels[3] = 1
     with pytest.raises(ValueError, match=r"labels is .* there"):
         run.train_steps(tiny.diffusion(), replace(tiny.stripes(), labels=labels), tmp_path, CPU)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        (("unet.super_resolution=true",), r"an upsampler needs .*set data\.low_res=h,w"),
-        (("data.low_res=4,4",), r"is for upsamplers"),
-        (("unet.super_resolution=true", "data.low_res=3,3"), r"not a multiple of data\.low_res"),
-    ],
-)
-def test_an_upsampler_needs_a_low_resolution_that_divides(
-    settings: tuple[str, ...], message: str
-) -> None:
-    with pytest.raises(ValueError, match=message):
-        build.check(tiny.diffusion(*settings))
 
 
 def test_every_other_setting_of_training_is_part_of_what_a_run_is(tmp_path: Path) -> None:

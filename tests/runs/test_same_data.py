@@ -116,8 +116,3 @@ def test_a_damaged_fingerprint_is_refused_with_the_cure(
         trained(tmp_path, tiny.stripes(), 1)
     assert str(raised.value).isprintable()
     assert trained(tmp_path, tiny.stripes(), 1, check_data="none") == 1
-
-
-def test_another_word_for_the_check_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="check_data must be one of names, pixels, none"):
-        trained(tmp_path, tiny.stripes(), check_data="some")

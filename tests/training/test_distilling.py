@@ -16,7 +16,7 @@ from adm.models.paths import resolve
 from adm.models.teacher import Teacher, follow_teacher
 from adm.networks import UNet, prepared
 from adm.recipes import build, recipe, stages
-from adm.recipes.schema import DiffusionRecipe, from_json, override, to_json
+from adm.recipes.schema import DiffusionRecipe, override
 from adm.samplers import DDIM, Classifier, Even, Sampling
 from adm.training.batches import Augmentation, batch_at
 from adm.training.model_file import entries_of
@@ -282,21 +282,3 @@ def test_recipes_that_contradict_themselves_are_refused(
 def test_samplings_that_do_not_fit_are_refused(settings: tuple[str, ...], found: str) -> None:
     with pytest.raises(ValueError, match=found):
         build.check_sampling(tiny.student(*settings))
-
-
-def test_recipes_of_distillation_are_kept_in_json() -> None:
-    for name in ("fashion-distilled", "fashion-progressive", "fashion-consistency"):
-        chosen = recipe(name)
-        build.check(chosen)
-        build.check_sampling(chosen)
-        assert from_json(to_json(chosen)) == chosen
-
-
-def test_stages_follow_the_step() -> None:
-    of_halves = stages.stage_of(tiny.student(*PROGRESSIVE, "distillation.steps=1,2"))
-    assert [of_halves(step) for step in range(4)] == [0, 1, 0, 1]
-    of_trajectory = stages.stage_of(tiny.student())
-    assert [of_trajectory(step) for step in range(4)] == [0, 0, 0, 0]
-    tuning = stages.stage_of(tiny.student(*CONSISTENCY, "distillation.method.stage_steps=3"))
-    assert [tuning(step) for step in (0, 2, 3, 21, 1000)] == [0, 0, 1, 7, 7]
-    assert stages.stage_of(tiny.diffusion())(5) == 0

@@ -2,7 +2,6 @@
 
 import json
 import math
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -254,33 +253,6 @@ def test_the_rate_is_the_one_that_moves_the_weights(tmp_path: Path) -> None:
     start = nn.Linear(2, 2).weight.detach()
     moved = looped(tmp_path, Recorder(), tiny.stripes(), settings).weight.detach() - start
     torch.testing.assert_close(moved.abs(), torch.full((2, 2), 0.1 / 4), rtol=1e-3, atol=0)
-
-
-def test_progress_counts_steps_and_images(tmp_path: Path) -> None:
-    progress = list(loop.train(run_of(tmp_path, Recorder(), tiny.stripes())))
-    assert [state.step for state in progress] == [1, 2, 3, 4]
-    assert all(state.images_per_second > 0 for state in progress)
-
-
-def test_the_speed_counts_the_waiting_for_images(tmp_path: Path) -> None:
-    def slow(index: int) -> Tensor:
-        time.sleep(0.005)
-        return tiny.stripes().read(index)
-
-    slowly = replace(tiny.stripes(), read=slow, read_many=None)
-    speeds = [step.images_per_second for step in loop.train(run_of(tmp_path, Recorder(), slowly))]
-    # Whatever the machine, 4 batches of 8 images cannot have taken less than they slept.
-    assert sum(8 / speed for speed in speeds) > 4 * 8 * 0.005
-
-
-def test_the_seed_decides_the_order_of_the_images(tmp_path: Path) -> None:
-    orders = []
-    for name, seed in (("a", 0), ("again", 0), ("b", 1)):
-        recorder = Recorder()
-        looped(tmp_path / name, recorder, tiny.stripes(), replace(SETTINGS, seed=seed))
-        orders.append(torch.cat([batch.images for batch in recorder.batches]))
-    assert torch.equal(orders[0], orders[1])
-    assert not torch.equal(orders[0], orders[2])
 
 
 def test_bad_steps_before_a_stop_count_after_it(tmp_path: Path) -> None:

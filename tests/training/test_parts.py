@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from adm.models.load import load_diffusion
 from adm.processes import Devices
-from adm.store.hashes import SUMS, damaged_parts, seal
+from adm.store.hashes import SUMS, seal
 from adm.training import checkpoint, model_file
 from adm.training.checkpoint import finished, latest, step_of
 
@@ -60,13 +60,6 @@ def flip(file: Path) -> None:
 def swap(file: Path) -> None:
     """Put the part of the checkpoint before in its place."""
     shutil.copy(file.parent.with_name("step-0000004") / file.name, file)
-
-
-def test_sums_list_every_other_file(run: Path) -> None:
-    for folder in finished(run):
-        lines = (folder / SUMS).read_text().splitlines()
-        assert sorted(line[66:] for line in lines) == sorted(set(PARTS) - {SUMS})
-        assert damaged_parts(folder) == []
 
 
 @pytest.mark.parametrize(
@@ -129,11 +122,6 @@ def test_a_damaged_model_is_not_sampled(
     with pytest.raises(ValueError, match=message) as raised:
         load_diffusion(run / given)
     assert "step-0000006" in str(raised.value)
-
-
-def test_other_parts_are_not_read_to_sample(run: Path) -> None:
-    flip(newest(run) / "raw.safetensors")
-    assert load_diffusion(run).trained_steps == 6
 
 
 def test_a_model_outside_of_a_checkpoint_is_read(run: Path, tmp_path: Path) -> None:

@@ -15,14 +15,11 @@ from safetensors.torch import load_file
 from torch import nn
 from training import toy
 
-from adm.models.paths import resolve
 from adm.training import checkpoint, loop
 from adm.training.batches import Batch, batch_at
 from adm.training.ema import EMA
 from adm.training.objective import Objective, Outcome
 from adm.training.players import MODEL, LossScale, Player, RunState
-from adm.training.posthoc import reconstruct
-from adm.training.settings import Policy
 from adm.training.update import Learn, Skipped, StepSettings, Update, alone, reported, update
 
 HERE = Path(__file__).parent
@@ -89,16 +86,6 @@ def test_a_checkpoint_has_a_folder_for_each_player(tmp_path: Path) -> None:
     moments = [load_file(folder / player / "optimizer.safetensors") for player in toy.RATES]
     assert {key.split("/")[0] for key in moments[0]} == {"exp_avg", "exp_avg_sq"}
     assert {key.split("/")[0] for key in moments[1]} == {"momentum_buffer"}
-
-
-def test_a_model_of_a_run_of_two_is_asked_for_by_its_player(tmp_path: Path) -> None:
-    stepped(toy.run_of(tmp_path, tiny.stripes()), count=3)
-    folder = tmp_path / "checkpoints/step-0000003"
-    with pytest.raises(ValueError, match="holds several networks; give one of") as refused:
-        resolve(tmp_path)
-    players = str(refused.value).rpartition("give one of ")[2].split(", ")
-    assert players == [str(folder / name) for name in ("actor", "critic")]
-    assert resolve(players[0]) == folder / "actor/model.safetensors"
 
 
 def test_the_first_learns_twice_a_turn_and_each_has_its_own_scale(tmp_path: Path) -> None:
@@ -251,19 +238,6 @@ def test_a_trial_of_memory_takes_the_turn_and_changes_nothing(tmp_path: Path) ->
     assert files(tmp_path / "found") == files(tmp_path / "told")
     with pytest.raises(MemoryError, match=r"with 8 images at once; a micro-batch of 2 would fit"):
         stepped(toy.run_of(tmp_path / "full", tiny.stripes(), taken=full), micro_batch=8)
-
-
-def test_averages_of_any_width_are_stored_for_each_player(tmp_path: Path) -> None:
-    settings = replace(toy.SETTINGS, policy=Policy(save_every=2))
-    stepped(toy.run_of(tmp_path, tiny.stripes(), settings=settings))
-    for name in toy.RATES:
-        held = sorted(file.name for file in (tmp_path / name / "averages").glob("step-*"))
-        assert held == [f"step-{step:07d}.width-0.1.safetensors" for step in (2, 4, 6)]
-        weights, found = reconstruct(tmp_path / name, 0.1)
-        assert not found.poor
-        kept = load_file(tmp_path / f"checkpoints/step-0000006/{name}/width-0.1.safetensors")
-        for key, value in kept.items():
-            torch.testing.assert_close(weights[key], value, rtol=2e-3, atol=1e-4)  # as float16
 
 
 def test_averages_of_interruptions_go_for_each_player(tmp_path: Path) -> None:

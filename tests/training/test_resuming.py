@@ -9,13 +9,8 @@ import tiny
 import torch
 from safetensors.torch import load_file
 
-from adm.losses import TimestepImportance
-from adm.processes import Devices
-from adm.recipes import Recipe, build
 from adm.recipes.schema import override
-from adm.recipes.training import player_settings
 from adm.training import checkpoint
-from adm.training.players import MODEL, RunState, player
 
 # Four levels at eight images a step: every level has its ten losses well before the stop.
 IMPORTANT = ("importance=true", "loss=vlb", "process.steps=4", "train.batch_size=8")
@@ -82,29 +77,6 @@ def test_importance_of_levels_is_resumed_with_the_rest(tmp_path: Path) -> None:
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
-def test_a_run_with_uniform_levels_keeps_no_importance(tmp_path: Path) -> None:
-    tiny.steps(tiny.diffusion("train.steps=1"), tiny.stripes(), tmp_path / "run")
-    assert "importance.safetensors" not in everything(tmp_path / "run")
-
-
-def test_importance_is_restored_in_place(tmp_path: Path) -> None:
-    chosen = tiny.diffusion(*IMPORTANT, "train.steps=1")
-    tiny.steps(chosen, tiny.stripes(), tmp_path / "run")
-    folder = checkpoint.latest(tmp_path / "run")
-    assert folder is not None
-    state = fresh_state(chosen)
-    assert checkpoint.restore(folder, state).step == 1
-    assert state.importance is not None
-    assert state.importance.counts.sum() == 8
-    assert (state.importance.history > 0).sum() == 8
-
-
-def fresh_state(chosen: Recipe) -> RunState:
-    alone = Devices(torch.device("cpu"))
-    fresh = player(build.network(chosen), player_settings(chosen)[MODEL], alone)
-    return RunState({MODEL: fresh}, importance=TimestepImportance(chosen.process.steps))
-
-
 @pytest.mark.parametrize("killed_after", [3, 4, 5])
 def test_killed_between_checkpoints_and_continued_is_uninterrupted(
     tmp_path: Path, killed_after: int
@@ -148,12 +120,3 @@ def test_a_resumed_run_does_not_depend_on_the_state_of_the_global_generator(
     torch.manual_seed(2)
     tiny.steps(chosen, source, tmp_path / "two")
     assert_same(tmp_path / "one", tmp_path / "two")
-
-
-def test_another_seed_is_another_run(tmp_path: Path) -> None:
-    source = tiny.stripes()
-    shown = [
-        tiny.steps(tiny.diffusion(f"train.seed={seed}"), source, tmp_path / str(seed), count=1)
-        for seed in (0, 1)
-    ]
-    assert shown[0] != shown[1]

@@ -72,16 +72,6 @@ def test_the_newest_before_steps_that_were_not_finite_stays(tmp_path: Path) -> N
     assert kept(tmp_path) == [50]
 
 
-def test_no_checkpoint_is_sound_where_all_came_after_such_steps(tmp_path: Path) -> None:
-    made(tmp_path, {10: None}, bad={10: 9})
-    assert checkpoint.sound(tmp_path) is None
-
-
-def test_the_newest_is_told_by_its_number(tmp_path: Path) -> None:
-    made(tmp_path, {9_999_999: None, 10_000_000: None})
-    assert checkpoint.latest(tmp_path) == tmp_path / "checkpoints/step-10000000"
-
-
 def test_what_a_kill_left_half_removed_is_no_checkpoint_and_is_cleared(tmp_path: Path) -> None:
     made(tmp_path, {10: 0.1, 20: 2.0, 30: 3.0})
     (tmp_path / "checkpoints/step-0000010/state.json").unlink()
@@ -90,21 +80,6 @@ def test_what_a_kill_left_half_removed_is_no_checkpoint_and_is_cleared(tmp_path:
     assert found.name == "step-0000020"
     prune(tmp_path, Policy(save_every=10))
     assert not (tmp_path / "checkpoints/step-0000010").exists()
-
-
-def test_the_link_follows_a_better_one(tmp_path: Path) -> None:
-    made(tmp_path, {10: 2.0})
-    prune(tmp_path, Policy(save_every=10))
-    made(tmp_path, {20: 1.0})
-    prune(tmp_path, Policy(save_every=10))
-    assert (tmp_path / "checkpoints/best").resolve().name == "step-0000020"
-
-
-def test_without_validation_there_is_no_best(tmp_path: Path) -> None:
-    made(tmp_path, {10: None, 20: None})
-    prune(tmp_path, Policy(save_every=10))
-    assert best(tmp_path) is None
-    assert not (tmp_path / "checkpoints/best").exists()
 
 
 def test_a_loss_that_is_not_finite_is_no_best(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import tiny
 import torch
 from torch import Tensor
 
-from adm.app.runs.watch.drift import Compared, figures_of, moments, reference, tint, warning_of
+from adm.app.runs.watch.drift import Compared, moments, reference, tint, warning_of
 from adm.data import Source
 
 
@@ -56,11 +56,6 @@ def test_data_are_taken_evenly_from_the_classes_of_the_samples() -> None:
     assert everything == pytest.approx(images[:, 0, 0, 0].double().mean().item())
 
 
-def test_classes_without_images_are_compared_with_all() -> None:
-    source = source_of(photographs(30, 0), torch.tensor([0] * 20 + [2] * 10))
-    assert torch.equal(reference(source, (1, 3), 30).mean, reference(source, None, 30).mean)
-
-
 def test_a_tint_is_named_and_few_samples_of_the_data_are_none() -> None:
     data = reference(source_of(photographs(1000, 0)), None, 1000)
     message = warning_of(Compared(moments(tinted(photographs(64, 1), 35, channel=2)), data))
@@ -93,13 +88,3 @@ def test_it_is_said_once_each_time_that_colours_leave_and_not_while_training_beg
     early(good, None, 10)
     early(bad, None, 20)
     assert len(caplog.messages) == 3
-
-
-def test_the_data_s_values_are_named_when_asked_for() -> None:
-    compare = tint(source_of(photographs(100, 0)), 10)
-    found = compare(photographs(8, 1), None, 1)
-    names = {f"samples/{what}_c{c}" for what in ("mean", "std") for c in range(3)}
-    assert figures_of(found, with_data=False).keys() == names
-    assert figures_of(found, with_data=True).keys() == names | {
-        name.replace("samples", "data") for name in names
-    }

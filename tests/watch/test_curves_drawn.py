@@ -15,9 +15,7 @@ from adm.app.runs.watch.curves import (
     draw,
     read_log,
     smooth,
-    watch_curves,
 )
-from adm.app.runs.watch.state import Times
 
 
 def full_log(path: Path, steps: int = 120) -> Path:
@@ -99,20 +97,10 @@ def gan_log(log: dict[str, Column]) -> dict[str, Column]:
     return found | logits | {"validation/frechet": log["validation/loss"]}
 
 
-def test_the_losses_of_two_players_are_drawn_in_one_panel(tmp_path: Path) -> None:
-    of_gan = gan_log(read_log(full_log(tmp_path / "log.jsonl")))
-    assert legend(panel(of_gan, "losses")) == ["generator", "discriminator"]
-    assert legend(panel(of_gan, "logits of the discriminator")) == ["real", "generated"]
-
-
 def panel(log: dict[str, Column], name: str) -> Axes:
     axes = Figure().subplots()
     next(paint for title, _, paint in PANELS if title == name)(axes, log)
     return axes
-
-
-def legend(axes: Axes) -> list[str]:
-    return axes.get_legend_handles_labels()[1]
 
 
 def test_percentages_fill_their_axis_and_early_ones_may_leave_it() -> None:
@@ -124,49 +112,3 @@ def test_percentages_fill_their_axis_and_early_ones_may_leave_it() -> None:
     low, high = panel({"accuracy": Column(steps, np.ones(1000))}, "accuracy").get_ylim()
     assert 0.98 < low < 1 < high < 1.01
     assert [as_percent(share) for share in (0.925, 1.0, 0.3)] == ["92.5%", "100%", "30%"]
-
-
-@pytest.mark.parametrize(
-    ("channels", "names"),
-    [
-        (1, ["grey"]),
-        (2, ["channel 1", "channel 2"]),
-        (3, ["red", "green", "blue"]),
-        (4, ["red", "green", "blue", "alpha"]),
-    ],
-)
-def test_channels_have_the_names_of_colours(channels: int, names: list[str]) -> None:
-    log = {f"samples/mean_c{c}": Column(np.array([1]), np.array([9.0])) for c in range(channels)}
-    assert legend(panel(log, "channel means")) == names
-    log |= {f"data/mean_c{c}": Column(np.array([1]), np.array([8.0])) for c in range(channels)}
-    axes = panel(log, "channel means")
-    assert sorted(legend(axes)) == sorted([*names, "data"])
-    assert np.ptp(axes.get_ylim()) >= 12
-
-
-def test_the_gap_says_what_it_is_between() -> None:
-    gap = {"validation/gap": Column(np.array([1, 2]), np.array([0.1, 0.2]))}
-    assert legend(panel(gap, "gap to training images")) == ["held-out minus training loss"]
-    gap["validation/accuracy"] = gap["validation/gap"]
-    assert legend(panel(gap, "gap to training images")) == ["training minus held-out accuracy"]
-
-
-def test_the_picture_is_renewed_at_its_times_with_what_is_not_in_the_log_yet(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    full_log(tmp_path / "log.jsonl", 39)
-    drawn = []
-
-    def recorded(log: dict[str, Column], title: str):
-        drawn.append(log["validation/loss"].steps.tolist())
-        return draw(log, title)
-
-    monkeypatch.setattr("adm.app.runs.watch.curves.draw", recorded)
-    watch = watch_curves(tmp_path, Times(40, 400))
-    watch(39, {})
-    assert not (tmp_path / "progress.png").exists()
-    watch(40, {"validation/loss": 0.5})
-    assert drawn == [[40]]
-    assert (tmp_path / "progress.png").exists()
-    watch_curves(tmp_path / "other", Times(40, 400), main=False)(40, {})
-    assert not (tmp_path / "other").exists()

@@ -1,6 +1,5 @@
 """weights -> a picture of what they make, the same for the same weights; failure costs no run."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,17 +8,15 @@ import torch
 from PIL import Image
 from watch import states
 
-from adm.app.runs.watch import drawing, evaluated_at_once, guarded
+from adm.app.runs.watch import drawing, guarded
 from adm.app.runs.watch.previews import (
     Drawn,
     layout,
-    mistakes,
     preview_sampling,
     watch_previews,
     write,
 )
-from adm.app.runs.watch.state import Times, Weights, mean_weights, model_of
-from adm.data import Source
+from adm.app.runs.watch.state import Times, mean_weights, model_of
 from adm.generation.diffusion import DiffusionGenerator
 from adm.pictures import fit, tile_size
 from adm.processes import Devices
@@ -104,36 +101,6 @@ def test_classes_are_all_shown_or_ten_that_lie_evenly() -> None:
     assert layout(None, 32) == (None, 6)
 
 
-def test_a_classifier_that_is_always_right_has_no_mistakes_to_show(tmp_path: Path) -> None:
-    chosen = tiny.classifier("noised=false")
-    state, source = states.state_of(chosen), tiny.stripes()
-    alike = replace(source, labels=torch.zeros(30, dtype=torch.int64))
-    for name, values in state.model.ema.weights.items():
-        values.zero_()
-        if name.endswith("bias") and values.shape == (3,):
-            values[0] = 1.0
-    weights = {k: v.clone() for k, v in state.model.ema.weights.items()}
-    drawn = mistakes(chosen, alike, tmp_path)(1, Weights(weights, weights))
-    drawn.picture.save(tmp_path / "right.png")
-    assert drawn.figures == {}
-
-
-@pytest.mark.parametrize("kind", tiny.KINDS)
-def test_a_preview_is_called_by_its_run_folder(
-    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    titles: list[str] = []
-
-    def noted(title: str, *parts: object) -> Image.Image:
-        titles.append(title)
-        return Image.new("RGB", (4, 4))
-
-    monkeypatch.setattr("adm.app.runs.watch.previews.sheet", noted)
-    pictures(tiny.KINDS[kind]("watch.images=3"), tmp_path / "blue-shirts", done=2)
-    assert titles[0].startswith("blue-shirts, step 2:")
-    assert ("20 DDIM steps" in titles[0]) == (kind != "classifier")  # of 20 levels
-
-
 def test_only_the_main_process_draws(tmp_path: Path) -> None:
     drawn: list[int] = []
 
@@ -185,19 +152,3 @@ def test_a_picture_is_written_whole_or_not_at_all(
         write(Image.new("RGB", (9, 9), "blue"), path)
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
-
-
-def test_an_upsampler_s_figures_compare_with_the_originals(tmp_path: Path) -> None:
-    chosen = tiny.upsampler("watch.images=4")
-    source: Source = tiny.stripes()
-    draw = drawing(chosen, source, source, tmp_path, TIMES, 4)
-    figures = watch_previews(draw, tmp_path, TIMES, states.CPU)(1, states.state_of(chosen))
-    assert figures.keys() == {
-        f"{of}/{what}_c0" for of in ("samples", "data") for what in ("mean", "std")
-    }
-
-
-def test_large_images_are_evaluated_a_few_at_a_time() -> None:
-    sizes = ("8,8", "64,64", "128,64", "256,256", "512,512", "1024,1024")
-    found = [evaluated_at_once(tiny.diffusion(f"data.size={size}")) for size in sizes]
-    assert found == [64, 64, 32, 4, 1, 1]

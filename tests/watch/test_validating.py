@@ -14,7 +14,6 @@ from watch import states
 from adm.app.runs.watch import validation as validation_module
 from adm.app.runs.watch.state import Times
 from adm.app.runs.watch.validation import (
-    FAR,
     Measured,
     measure,
     stratify,
@@ -120,28 +119,6 @@ def test_nothing_of_the_run_is_touched(kind: str) -> None:
         assert np.array_equal(state.importance.counts, importance.counts)
 
 
-def test_no_draw_of_the_training_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-    drawn = validation_module.with_draws
-
-    def recorded(source: Any, indices: Any, seed: int, start: int, augmentation: Any) -> Batch:
-        asked.append(start)
-        assert not any(augmentation)  # no flips, no crops
-        return drawn(source, indices, seed, start, augmentation)
-
-    monkeypatch.setattr(validation_module, "with_draws", recorded)
-    chosen = tiny.diffusion()
-    validated(chosen, states.state_of(chosen), batch_size=10)
-    assert asked == [FAR, FAR + 10, FAR + 20]
-
-
-def test_it_measures_at_its_times_and_after_the_last_step() -> None:
-    chosen = tiny.classifier()
-    watch = watch_validation(chosen, held_out(), EVERY, states.CPU, count=4)
-    state = states.state_of(chosen)
-    assert [bool(watch(done, state)) for done in range(1, 6)] == [False, True, False, True, True]
-
-
 class Answer(Devices):
     """Two processes, of which this one knows what the other gave."""
 
@@ -165,12 +142,6 @@ def test_two_processes_find_what_one_finds(kind: str) -> None:
         )
     assert found == pytest.approx(validated(chosen, state), rel=1e-5)
     assert [int(rank.given[1, 0].sum()) for rank in ranks] == [12, 12]  # images, half each
-
-
-def test_a_classifier_of_clean_images_has_no_quarters() -> None:
-    chosen = tiny.classifier("noised=false")
-    found = validated(chosen, states.state_of(chosen))
-    assert found.keys() == {"validation/loss", "validation/accuracy"}
 
 
 def measured(**means: float) -> Measured:

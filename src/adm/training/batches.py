@@ -42,7 +42,7 @@ class Draws(NamedTuple):
     def part(self, start: int, stop: int, step: int = 1) -> "Draws":
         """Return rows start to stop - 1, every `step`-th of them."""
         rows = slice(start, stop, step)
-        return Draws(*(each[rows] for each in self))
+        return Draws._make(each[rows] for each in self)
 
 
 def draw(seed: int, start: int, count: int, shape: tuple[int, int, int]) -> Draws:

@@ -205,8 +205,8 @@ def snapshot(
         OSError: a file cannot be written; no partial file is left.
     """
     failure: OSError | None = None
-    power = [(average, average.decay) for average in averages]
-    for turn, (average, decay) in enumerate(each for each in power if isinstance(each[1], Power)):
+    power = [(each, each.decay) for each in averages if isinstance(each.decay, Power)]
+    for turn, (average, decay) in enumerate(power):
         tensors = {key: whole(t) for key, t in average.weights.items()}  # collective
         if turn % devices.world == devices.rank and failure is None:
             narrow = {key: _narrow(t, dtype) for key, t in tensors.items()}

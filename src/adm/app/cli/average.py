@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from adm.app.cli import lists, places
 from adm.app.cli.output import OUT, AsJson, say, show
+from adm.spec import SettingError
 from adm.store.files import new_file
 
 if TYPE_CHECKING:
@@ -70,7 +71,8 @@ def average(
         show_stored(run, as_json)
         return
     if width is None or out is None:
-        raise ValueError("give --width and --out, or --list to list the stored averages")
+        missing = "width" if width is None else "out"
+        raise SettingError(missing, "given, unless {list} lists the stored averages")
     # Imported here, so that --help does not load torch.
     from adm.training import posthoc
 
@@ -91,9 +93,7 @@ def targets(widths: Sequence[float], out: Path) -> Sequence[tuple[Path, float]]:
     """Return path and width of each average: one file, or files in a folder."""
     if out.suffix == SUFFIX:
         if len(widths) > 1:
-            raise ValueError(
-                f"--out {out} is a file and {len(widths)} widths were given; give a folder"
-            )
+            raise SettingError("out", "a folder for several widths", str(out))
         return [(out, widths[0])]
     return [(out / f"width-{width}{SUFFIX}", width) for width in widths]
 

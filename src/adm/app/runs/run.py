@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
@@ -93,7 +93,7 @@ def train(
             another process trains in it.
     """
     options = options or TrainOptions()
-    check_type("recipe", recipe, (str, Path, Recipe), "a name, a path or a recipe")
+    check_type("recipe", recipe, (str, Path, *get_args(Recipe)), "a name, a path or a recipe")
     check_type("out", out, (str, Path), "the path of a folder")
     check_type("data", data, (str, Path, Source, type(None)), "a data spec or a Source")
     check_type("settings", settings, (list, tuple), "a list such as ['unet.dropout=0.1']")
