@@ -103,5 +103,5 @@ def test_steps_that_are_not_finite_end_the_run_with_names(kind, tmp_path):
 
 
 def test_data_smaller_than_a_batch_are_refused_with_the_counts(tmp_path):
-    with pytest.raises(ValueError, match=r"has 3 images, fewer than a batch of 4"):
+    with pytest.raises(ValueError, match=r"train\.batch_size must be at most 3"):
         tiny.steps(tiny.diffusion(), tiny.stripes(3), tmp_path)

@@ -507,7 +507,8 @@ def _is_left(folder: Path, newest: int) -> bool:
 def _link(path: Path, target: Path | None) -> None:
     """Point the link at a folder beside it, or remove the link."""
     if target is None:
-        path.unlink(missing_ok=True)
+        for each in (path, path.with_name(f".{path.name}.part")):  # also what a kill has left
+            each.unlink(missing_ok=True)
         return
     with suppress(OSError):  # without links, `best` reads the checkpoints' own numbers
         link(path, target.name)
