@@ -26,7 +26,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from adm.shown import exactly, shown
+from adm.shown import exactly, printable, short, shown
 
 T = TypeVar("T")
 REFERENCE = re.compile(r"\{([a-z_.]+)(?:=([^{}]*))?\}")  # to an argument, in our own sentences
@@ -96,7 +96,7 @@ class SettingError(ValueError):
 
         got = "" if self.got is NOT_GIVEN else f", got {shown(self.got)}"
         cure = f"; {referred(self.cure)}" if self.cure else ""
-        return f"{name} must be {referred(self.expected)}{got}{cure}"
+        return f"{printable(short(name))} must be {referred(self.expected)}{got}{cure}"
 
     def within(self, place: str) -> "SettingError":
         """Return the error of the same setting as seen from outside of `place`."""

@@ -12,8 +12,14 @@ from random import Random
 from typing import Any
 
 import numpy as np
-from abuse.mutate import NAMES, TEXTS, as_text, damaged, edited, json_bytes
+from mutations import TEXTS, as_text, damaged, edited, json_bytes
 from PIL import Image
+
+NAMES = (
+    *("../canary.png", "/tmp/adm-canary.png", "a/../../canary.png", "C:\\canary.png"),
+    *("..\\canary.png", "\x1b[31m.png", "x" * 300 + ".png", "/".join("d" * 40) + ".png"),
+    *(".hidden.png", "cat/", "", ".", "con.png", "cat/0.png", "é\u202e.png", "a\nb.png"),
+)
 
 
 def safetensors(random: Random, content: bytes) -> bytes:

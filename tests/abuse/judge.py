@@ -23,6 +23,11 @@ LONGEST = 1000  # characters of a line of an error
 MOST_LINES = 40  # of an error
 ESCAPES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 WARNING = re.compile(r"^\S+\.py:\d+: \w*Warning", re.MULTILINE)
+# Words of the language of Python or the system, which name neither what was given nor a cure.
+RIDDLES = re.compile(
+    r"Errno|Path\(|embedded null|codec can't|invalid literal|could not convert|unable to convert|"
+    r"has an empty name|Symlink loop|surrogates not allowed"
+)
 TRACEBACK = "Traceback (most recent call last)"
 
 
@@ -65,6 +70,8 @@ def _lines(outcome: Outcome) -> list[Fault]:
         if match := ESCAPES.search(text.replace("\r\n", "\n")):
             start = max(match.start() - 60, 0)
             wrong.append(f"a control character: {text[start : match.end() + 20]!r}")
+    if match := RIDDLES.search(outcome.err):
+        wrong.append(f"words of Python: {outcome.err[max(match.start() - 60, 0) :][:200]!r}")
     if match := WARNING.search(outcome.err):
         wrong.append(f"a warning of Python: {outcome.err[match.start() :][:200]!r}")
     return [Fault("bad lines", each) for each in wrong]

@@ -8,8 +8,9 @@ from pathlib import Path
 from random import Random
 
 import numpy as np
-from abuse import formats, mutate
+from abuse import formats
 from abuse.material import CPU, POOL, SAMPLE, TRAIN, Material
+from mutations import as_text, damaged, json_bytes, nasty, places
 
 Words = tuple[object, ...]
 
@@ -79,7 +80,7 @@ def released(random: Random, folder: Path, material: Material) -> Case:
     """A released file, of either format of torch.save."""
     file = random.choice(("released.pt", "legacy.pt"))
     mutator = formats.zip_file if random.random() < 0.3 and file == "released.pt" else None
-    damage(material.put(file, folder), mutator or mutate.damaged, random)
+    damage(material.put(file, folder), mutator or damaged, random)
     words = random.choice((("info", file), ("sample", file, "--out", "out", *FEW)))
     return Case(words, ("out",))
 
@@ -122,8 +123,8 @@ def run(random: Random, folder: Path, material: Material) -> Case:
 
 
 def _mutator(path: Path) -> Callable[[Random, bytes], bytes]:
-    kinds = {".json": mutate.json_bytes, ".safetensors": formats.safetensors}
-    return kinds.get(path.suffix, mutate.damaged)
+    kinds = {".json": json_bytes, ".safetensors": formats.safetensors}
+    return kinds.get(path.suffix, damaged)
 
 
 def _strange(path: Path, random: Random) -> None:
@@ -162,8 +163,8 @@ def samples(random: Random, folder: Path, material: Material) -> Case:
     part = random.choice([*place.iterdir(), *([place / "samples.json"] * 3)])
     how = random.random()
     if how < 0.8:
-        kinds = {".json": mutate.json_bytes, ".npz": formats.npz}
-        damage(part, kinds.get(part.suffix, mutate.damaged), random)
+        kinds = {".json": json_bytes, ".npz": formats.npz}
+        damage(part, kinds.get(part.suffix, damaged), random)
     elif how < 0.9:
         part.unlink()
     else:
@@ -179,7 +180,8 @@ def samples(random: Random, folder: Path, material: Material) -> Case:
         )
     )
     outputs = ("nearest.png", *(("samples",) if words is again else ()))
-    return Case(words, outputs, ("samples", "samples") if words is again else None)
+    same_as = ("samples", "samples") if words is again else None
+    return Case(words, outputs, same_as, ("*.png",))  # a picture is not made again
 
 
 def _reading(random: Random, spec: str, folder: Path, material: Material) -> Case:
@@ -230,7 +232,7 @@ def images(random: Random, folder: Path, material: Material) -> Case:
     chosen = random.choice(sorted(path for path in place.rglob("*") if path.is_file()))
     content = chosen.read_bytes()
     if random.random() < 0.65:
-        chosen.write_bytes(mutate.damaged(random, content))
+        chosen.write_bytes(damaged(random, content))
     elif random.random() < 0.5:
         chosen.write_bytes(formats.huge(chosen.suffix, content, random))
     else:
@@ -246,7 +248,7 @@ def lists(random: Random, folder: Path, material: Material) -> Case:
     if name in ("classes.json", "train.json"):
         shards = material.put("shards", folder)
         material.put("pictures", folder)
-        damage(shards / name, mutate.json_bytes, random)
+        damage(shards / name, json_bytes, random)
         if random.random() < 0.5:
             words = ("data", "pack", "pictures", "--out", "shards", "--shard-size", 4, "--size", 8)
             return Case(words, ("shards",), ("shards", "shards"))
@@ -254,7 +256,7 @@ def lists(random: Random, folder: Path, material: Material) -> Case:
     material.put("pictures", folder)
     damage(
         material.put(name, folder),
-        formats.csv_text if name.endswith("csv") else mutate.json_bytes,
+        formats.csv_text if name.endswith("csv") else json_bytes,
         random,
     )
     if name == "dataset.json":
@@ -269,15 +271,15 @@ def settings(random: Random, folder: Path, material: Material) -> Case:
     """A recipe file, or fields of a recipe on the command line."""
     path = material.put(random.choice(("one.json", "guide.json")), folder)
     if random.random() < 0.6:
-        damage(path, mutate.json_bytes, random)
+        damage(path, json_bytes, random)
         words = random.choice(
             (("recipes", path.name), ("train", path.name, "--out", "out", "--dry-run"))
         )
         return Case(words)
-    places = [each for each in mutate.places(json.loads(path.read_text())) if each]
-    field = ".".join(map(str, random.choice(places)))
-    value = mutate.nasty(random)
-    text = value if isinstance(value, str) else mutate.as_text(value).decode("utf-8", "replace")
+    fields = [each for each in places(json.loads(path.read_text())) if each]
+    field = ".".join(map(str, random.choice(fields)))
+    value = nasty(random)
+    text = value if isinstance(value, str) else as_text(value).decode("utf-8", "replace")
     setting = random.choice((f"{field}={text}", f"{field}.x={text}", field, f"={text}"))
     setting = setting.replace("\x00", "?")[:50_000]
     return Case(("train", path.name, "--out", "out", "--dry-run", "--set", setting))

@@ -82,6 +82,7 @@ def adm(words: Sequence[object], cwd: Path) -> None:
     """Run the program in this process, in a folder whose cache is its own."""
     from adm.app.cli import program
 
+    sys.dont_write_bytecode = True  # of the features, beside them
     os.chdir(cwd)
     os.environ |= {"XDG_CACHE_HOME": str(cwd / "cache"), "HOME": str(cwd / "home")}
     sys.argv = ["adm", *map(str, words)]
@@ -115,7 +116,7 @@ def make(root: Path) -> Material:
     """Write the material, each part in a child."""
     root.mkdir(parents=True)
     made = Material(root)
-    for part in (_models, _files, _pictures, _archives, _lists):
+    for part in (models, files, _pictures, _archives, _lists):
         _done(child.run(lambda part=part: part(root), root.parent / "logs"))
     for name in ("recipe.json", "data.npz"):  # both runs have one name, which their pictures show
         for place in ("whole", "stopped"):
@@ -166,7 +167,8 @@ def _kill_at_checkpoint(number: int) -> None:
     checkpoint.save = save
 
 
-def _models(root: Path) -> None:
+def models(root: Path) -> None:
+    """Write a small model of each kind, and released files."""
     tiny.model(root / "model.safetensors", tiny.diffusion())
     tiny.model(root / "guide.safetensors", tiny.classifier())
     tiny.model(root / "judge.safetensors", tiny.classifier("noised=false"))
@@ -176,7 +178,8 @@ def _models(root: Path) -> None:
     torch.save(held, root / "legacy.pt", _use_new_zipfile_serialization=False)
 
 
-def _files(root: Path) -> None:
+def files(root: Path) -> None:
+    """Write features, recipes and arrays of images."""
     (root / "feats.py").write_text(FEATURES)
     (root / "recipe.json").write_text(json.dumps(to_json(tiny.diffusion(*RUN))))
     (root / "one.json").write_text(json.dumps(to_json(tiny.diffusion(*ONE))))

@@ -1,33 +1,18 @@
-"""Damaged .npz, .npy and IDX files -> a ValueError of one line, or the values that were written."""
+"""Arrays whose headers lie, or that would inflate to much -> a ValueError of one line."""
 
-import gzip
 import io
-import random
-import struct
-import tracemalloc
 import zipfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from adm.data.arrays import read_arrays as arrays
-from adm.data.idx import read_idx
 from adm.data.source import Source
 from adm.store import arrays as store
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 5, 4, 3), np.uint8)
 LABELS = np.arange(6) % 3
-CLASSES = np.array(["ant", "bee", "cat"])
-LONGEST = 600  # characters of a message
-MOST_MEMORY = 1 << 24  # bytes allocated for a file of less than 2,000
-
-
-def npz_of(save: Callable[..., None]) -> bytes:
-    file = io.BytesIO()
-    save(file, arr_0=IMAGES, arr_1=LABELS, classes=CLASSES)
-    return file.getvalue()
 
 
 def npy_of(array: np.ndarray) -> bytes:
@@ -36,71 +21,9 @@ def npy_of(array: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def idx_of(array: np.ndarray) -> bytes:
-    return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes()
-
-
 def pixels(source: Source) -> tuple[object, ...]:
     images, labels = source.batch(range(len(source)))
     return images.numpy().tolist(), labels.tolist(), source.classes
-
-
-def damaged(content: bytes, seed: int) -> Iterator[bytes]:
-    """Flipped bits, exchanged bytes, truncations, and parts that are repeated or zeroed."""
-    draw = random.Random(seed)
-    for _ in range(120):
-        place = draw.randrange(len(content))
-        yield (
-            content[:place]
-            + bytes([content[place] ^ 1 << draw.randrange(8)])
-            + content[place + 1 :]
-        )
-        yield content[:place] + draw.choice((b"\0", b"\xff", b"-")) + content[place + 1 :]
-    for place in range(0, len(content), max(1, len(content) // 40)):
-        yield content[:place]
-        yield content[:place] + bytes(len(content) - place)
-        yield content[:place] + content[place // 2 :]
-    yield content + b"\0"
-
-
-def outcome(read: Callable[[Path], object], path: Path) -> tuple[object, str | None]:
-    """What a reader returns, or the message of its ValueError; other exceptions fail the test."""
-    try:
-        return read(path), None
-    except ValueError as error:
-        return None, str(error)
-
-
-FORMATS = {
-    "stored.npz": (npz_of(np.savez), lambda path: pixels(arrays(path, in_memory=False))),
-    "memory.npz": (npz_of(np.savez), lambda path: pixels(arrays(path))),
-    "packed.npz": (npz_of(np.savez_compressed), lambda path: pixels(arrays(path))),
-    "images.npy": (npy_of(IMAGES), lambda path: pixels(arrays(path))),
-    "images-idx3-ubyte": (idx_of(IMAGES[..., 0]), lambda path: read_idx(path).tolist()),
-    "images-idx3.gz": (gzip.compress(idx_of(IMAGES[..., 0])), lambda path: read_idx(path).tolist()),
-}
-CHECKED = (".npz", ".gz")  # formats with a checksum, which finds all damage of values
-
-
-@pytest.mark.parametrize("name", FORMATS)
-def test_damage_is_refused_in_one_line_or_changes_nothing(tmp_path: Path, name: str) -> None:
-    content, read = FORMATS[name]
-    path, refused = tmp_path / name, 0
-    path.write_bytes(content)
-    whole = read(path)
-    tracemalloc.start()
-    for each in damaged(content, seed=len(name)):
-        path.write_bytes(each)
-        found, message = outcome(read, path)
-        if message is None:
-            assert found == whole or path.suffix not in CHECKED
-        else:
-            refused += 1
-            assert message.isprintable()
-            assert len(message) < LONGEST
-    assert tracemalloc.get_traced_memory()[1] < MOST_MEMORY
-    tracemalloc.stop()
-    assert refused > 40
 
 
 SHAPES = [

@@ -5,8 +5,8 @@ import socket
 from pathlib import Path
 
 import pytest
-from abuse.damaged import ends_within, refusal
 from data.test_archives import make_folder, png
+from mutations import ends_within, refusal
 
 from adm.data import CorruptImage, Source, folder, open_source
 from adm.data.registry import find

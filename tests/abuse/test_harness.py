@@ -14,10 +14,11 @@ from random import Random
 import numpy as np
 import pytest
 import torch
-from abuse import formats, judge, kills, mutate
+from abuse import formats, judge, kills
 from abuse.child import MIB, Limits, run
 from abuse.disks import own_mounts
 from abuse.material import FEATURES
+from mutations import damaged, json_bytes
 from safetensors.torch import save_file
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the harness reads /proc")
@@ -168,13 +169,13 @@ def test_a_process_that_takes_mounts_of_its_own_has_them_alone(tmp_path: Path) -
 def test_damage_is_a_function_of_the_seed() -> None:
     given = FEATURES.encode()
     for seed in range(50):
-        once, again = (mutate.damaged(Random(seed), given) for _ in range(2))
+        once, again = (damaged(Random(seed), given) for _ in range(2))
         assert once == again
-    assert len({mutate.damaged(Random(seed), given) for seed in range(50)}) > 40
+    assert len({damaged(Random(seed), given) for seed in range(50)}) > 40
 
 
 @pytest.mark.parametrize(
-    "mutator", [mutate.json_bytes, formats.safetensors, formats.npz, formats.zip_file]
+    "mutator", [json_bytes, formats.safetensors, formats.npz, formats.zip_file]
 )
 def test_each_format_can_be_damaged_by_every_seed(
     mutator: Callable[[Random, bytes], bytes], tmp_path: Path

@@ -1,4 +1,4 @@
-"""Damaged and malicious images: CorruptImage with the file, in time, and nothing printed."""
+"""Images that would unpack to much: CorruptImage with the file, in time, nothing printed."""
 
 import io
 import resource
@@ -6,69 +6,19 @@ import struct
 import zlib
 from pathlib import Path
 
-import numpy as np
 import pytest
-from abuse.damaged import damaged, ends_within, refusal
 from data.test_archives import png
+from mutations import refusal
 from PIL import Image
 
 from adm.data import CorruptImage, files, open_source
-from adm.data.inspect import inspect
-from adm.data.registry import find
 
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")  # pytest resets those of `files`
-LEVELS = np.random.default_rng(0).normal(128, 50, (30, 40, 1)).clip(0, 255).astype(np.uint8)
-NOISE = Image.fromarray(LEVELS.repeat(3, axis=2))
-EXIF = Image.Exif()
-EXIF[0x0112] = 6
 
 
-def encoded(picture: Image.Image, form: str, **how: object) -> bytes:
-    stream = io.BytesIO()
-    picture.save(stream, form, **how)
-    return stream.getvalue()
-
-
-MORE = {"save_all": True, "append_images": [NOISE.rotate(90)] * 2}
-IMAGES = {
-    "png": encoded(NOISE, "PNG"),
-    "palette.png": encoded(NOISE.convert("P"), "PNG", transparency=bytes(range(99)), exif=EXIF),
-    "16 bits.png": encoded(Image.new("I;16", (40, 30), 999), "PNG"),
-    "jpg": encoded(NOISE, "JPEG"),
-    "progressive.jpg": encoded(NOISE, "JPEG", progressive=True, exif=EXIF),
-    "cmyk.jpg": encoded(NOISE.convert("CMYK"), "JPEG"),
-    "webp": encoded(NOISE, "WEBP"),
-    "animated.webp": encoded(NOISE, "WEBP", **MORE),
-    "gif": encoded(NOISE, "GIF"),
-    "animated.gif": encoded(NOISE, "GIF", **MORE),
-    "bmp": encoded(NOISE, "BMP"),
-    "tif": encoded(NOISE, "TIFF"),
-    "lzw.tif": encoded(NOISE, "TIFF", compression="tiff_lzw"),
-    "jpeg.tif": encoded(NOISE, "TIFF", compression="jpeg"),
-    "deflated.tif": encoded(NOISE.convert("CMYK"), "TIFF", compression="tiff_adobe_deflate"),
-}
-
-
-def opened(path: Path, seed: int = 0, **how: bool) -> None:
-    source = open_source(str(path), size=(8, 8), channels=(1, 3, 4)[seed % 3], **how)
+def opened(path: Path) -> None:
+    source = open_source(str(path), size=(8, 8))
     source.batch(range(len(source)))
-
-
-@pytest.mark.parametrize("kind", IMAGES)
-def test_damaged_images_are_corrupt(tmp_path: Path, kind: str) -> None:
-    path = tmp_path / "set" / f"1.{kind.rpartition('.')[2]}"
-    path.parent.mkdir()
-    path.write_bytes(IMAGES[kind])
-    assert refusal(lambda: opened(path.parent)) is None
-    refused = 0
-    for seed in range(25):
-        path.write_bytes(damaged(IMAGES[kind], seed))
-        text = refusal(lambda seed=seed: opened(path.parent, seed))
-        refused += text is not None
-        assert text is None or str(path) in text
-        with ends_within():
-            assert len(inspect(find(str(path.parent))).broken) == (text is not None)
-    assert refused > 3
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
@@ -142,7 +92,9 @@ def test_images_that_would_unpack_to_much_are_corrupt(
 
 @pytest.mark.parametrize("count", [90, 200, 20_000])
 def test_jpeg_files_of_many_scans_are_not_decoded(tmp_path: Path, count: int) -> None:
-    content = encoded(Image.new("L", (2_000, 2_000)), "JPEG", progressive=True)
+    stream = io.BytesIO()
+    Image.new("L", (2_000, 2_000)).save(stream, "JPEG", progressive=True)
+    content = stream.getvalue()
     last = content[content.rindex(b"\xff\xda") : -2]
     path = tmp_path / "1.jpg"
     path.write_bytes(content[:-2] + last * count + b"\xff\xd9")

@@ -1,17 +1,16 @@
-"""Damaged and malicious lists of labels and names of classes: a line, or the labels, in time."""
+"""Malicious lists of labels and names of classes: a line with what is wrong, in time."""
 
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from abuse.damaged import damaged, refusal
-from data.test_archives import LISTS, make_folder, make_tar, png
+from data.test_archives import make_folder, make_tar, png
+from mutations import DEEP, refusal
 
 from adm.data import Source, labels, lists, open_source
 
 FILES = {f"{name}_{i}.png": png(i) for i, name in enumerate(("dog", "cat", "dog"))}
-WHOLE = {**LISTS, "dataset.json": LISTS["f.json"], "quoted.csv": '"dog_0","pet"\n"cat_1","cat"\n'}
 Open = Callable[[str, bytes], Source]
 
 
@@ -22,18 +21,9 @@ def opened(tmp_path: Path) -> Open:
 
     def open_(name: str, content: bytes) -> Source:
         (spec / name).write_bytes(content)
-        how = {} if name == "dataset.json" else {"labels": name}
-        return open_source(str(spec), size=(4, 4), **how)
+        return open_source(str(spec), size=(4, 4), labels=name)
 
     return open_
-
-
-@pytest.mark.parametrize("name", WHOLE)
-def test_damaged_lists_are_read_or_refused_in_a_line(opened: Open, name: str) -> None:
-    whole = WHOLE[name].encode()
-    assert refusal(lambda: opened(name, whole)) is None
-    texts = [refusal(lambda seed=seed: opened(name, damaged(whole, seed))) for seed in range(80)]
-    assert sum(text is not None for text in texts) > 20
 
 
 LONG = "x" * 100_000
@@ -83,7 +73,6 @@ def test_other_digits_are_names(opened: Open) -> None:
         assert opened("l.csv", f"dog_0,{text}".encode()).classes == (text,)
 
 
-DEEP = "[" * 100_000
 JSON = {
     "deep": (DEEP, "nested deeper"),
     "deep value": ('{"dog_0": ' + "[" * 100 + "]" * 100 + "}", "nested deeper|expected a name"),

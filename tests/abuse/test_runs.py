@@ -4,25 +4,20 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import tiny
 import torch
+from mutations import damaged, json_bytes, refusal
 
 from adm.app.runs import run
 from adm.app.runs.watch.curves import read_log
 
-SEED, ROUNDS = 0, 25  # of random damage to each file
+ROUNDS = 15  # of random damage to each file
 FILES = ("run.json", "log.jsonl", "data.json")
-LONGEST = 500  # characters of a message
 CPU = torch.device("cpu")
-VALUES: tuple[Any, ...] = (
-    *(None, True, -1, 0, 10**30, 1e308, float("nan"), "", "x", "\x1b[2J\n", "\ud800", "a" * 5000),
-    *([], [None] * 50, {}, {"a": {"b": 1}}),
-)
 RECIPE = tiny.diffusion("train.steps=2", "train.save_every_steps=1", "watch.images=0")
 
 
@@ -36,14 +31,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def attempted(folder: Path) -> str | None:
     """Resume; return the message of a refusal, or None if the run went on to its end."""
-    try:
-        list(run.train_steps(RECIPE, tiny.stripes(), folder, CPU))
-    except (ValueError, OSError) as error:
-        said = str(error)
-        assert len(said) < LONGEST + 3 * len(str(folder)), said
-        assert said.isprintable(), said
-        return said
-    return None
+    return refusal(lambda: list(run.train_steps(RECIPE, tiny.stripes(), folder, CPU)), OSError)
 
 
 def half(whole: Path, folder: Path) -> Path:
@@ -53,54 +41,26 @@ def half(whole: Path, folder: Path) -> Path:
     return folder
 
 
-def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    yield path
-    for key in (
-        value
-        if isinstance(value, dict)
-        else range(min(2, len(value) if path else 0))
-        if isinstance(value, list)
-        else ()
-    ):
-        yield from places(value[key], (*path, key))
-
-
-def changed(value: Any, chance: random.Random) -> Any:
-    """The value with one entry replaced by something else."""
-    path, new = chance.choice(list(places(value))), chance.choice(VALUES)
-    if not path:
-        return new
-    inner = value
-    for key in path[:-1]:
-        inner = inner[key]
-    inner[path[-1]] = new
-    return value
-
-
-def damaged(content: bytes, chance: random.Random) -> bytes:
-    match chance.randrange(5):
-        case 0:
-            return content[: chance.randrange(len(content))]
-        case 1:
-            place = chance.randrange(len(content))
-            return content[:place] + chance.randbytes(3) + content[place + 3 :]
-        case _:
-            lines = content.splitlines() if content.count(b"\n{") else [content]
-            number = chance.randrange(len(lines))
-            lines[number] = json.dumps(changed(json.loads(lines[number]), chance)).encode()
-            return b"\n".join(lines) + b"\n"
+def changed(content: bytes, chance: random.Random) -> bytes:
+    """Damage a file of JSON, or a line of one of lines."""
+    if chance.random() < 0.4:
+        return damaged(chance, content)
+    lines = content.splitlines() if content.count(b"\n{") else [content]
+    number = chance.randrange(len(lines))
+    lines[number] = json_bytes(chance, lines[number])
+    return b"\n".join(lines) + b"\n"
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_with_anything_in_it_is_refused_or_does_no_harm(
     whole: Path, tmp_path: Path, name: str
 ) -> None:
-    chance = random.Random(f"{SEED} {name}")
+    chance = random.Random(name)
     before = (whole / name).read_bytes()
     folder = half(whole, tmp_path / "run")
     ends = {"refused": 0, "resumed": 0}
     for _ in range(ROUNDS):
-        (folder / name).write_bytes(damaged(before, chance))
+        (folder / name).write_bytes(changed(before, chance))
         if attempted(folder) is not None:
             ends["refused"] += 1
             continue

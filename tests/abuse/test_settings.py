@@ -1,66 +1,38 @@
 """`--set field=value`, recipe files of anyone -> a recipe that can be built, or one line."""
 
-import json
 import random
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 
 import pytest
 import tiny
-from mutations import NASTY, one_line, paths, replaced
+from mutations import places, refusal
 
-from adm.models.load import recipe_of
 from adm.networks import on_meta
 from adm.recipes import Recipe, build
 from adm.recipes.schema import override, to_json
 
 VALUES = (
-    "",
-    " ",
-    "=",
-    "1e999",
-    "-1e999",
-    "NaN",
-    "Infinity",
-    "-0",
-    "-0.0",
-    "-1",
-    "0",
-    "1.5",
-    "1e9",
-    "1e-320",
-    str(10**400),
-    "9" * 5000,
-    "[" * 100_000,
-    "[" * 70 + "]" * 70,
-    "," * 10_000,
-    ",".join("1" * 100_000),
-    "{}",
-    '{"a": 1, "a": 2}',
-    '"\\ud800"',
-    "null",
-    "true",
-    "\x1b[2J\u202e",
-    "é" * 10_000,
-    "\U0001f600",
-    "../../etc",
+    *("", " ", "=", "1e999", "-1e999", "NaN", "Infinity", "-0", "-0.0", "-1", "0", "1.5", "1e9"),
+    *("1e-320", str(10**400), "9" * 5000, "[" * 100_000, "[" * 70 + "]" * 70, "," * 10_000),
+    *(",".join("1" * 100_000), "{}", '{"a": 1, "a": 2}', '"\\ud800"', "null", "true"),
+    *("\x1b[2J\u202e", "é" * 10_000, "\U0001f600", "../../etc"),
 )
 
 
 def refused(make: Callable[[], Recipe]) -> str | None:
     """The error of a call in one line; None if it made a recipe whose network can be built."""
-    try:
+
+    def built() -> None:
         made = make()
         build.check(made)
         on_meta(made.config)
-    except ValueError as error:
-        return one_line(error)
-    return None
+
+    return refusal(built)
 
 
 def settings_of(recipe: Recipe) -> Iterator[str]:
-    for path in paths(to_json(recipe)):
+    for path in places(to_json(recipe)):
         if path and not any(isinstance(part, int) for part in path):
             yield ".".join(path)
 
@@ -98,24 +70,3 @@ def test_what_is_no_setting_is_refused(setting: str) -> None:
 )
 def test_a_size_that_nothing_can_train_is_refused_before_it_is_built(setting: str) -> None:
     assert refused(lambda: override(tiny.diffusion(), [setting]))
-
-
-def test_a_recipe_file_of_anyone_is_taken_or_refused_in_one_line(tmp_path: Path) -> None:
-    chance, path = random.Random(0), tmp_path / "recipe.json"
-    values = to_json(tiny.diffusion())
-    contents = [
-        b"",
-        b"\xff\xfe",
-        b"[" * 10**5,
-        b"9" * 5000,
-        b'{"kind": 1, "kind": 2}',
-        b" " * 2**21,
-    ]
-    for place in paths(values):
-        contents += [
-            json.dumps(replaced(values, place, value)).encode()
-            for value in chance.sample([v for v in NASTY if v != 10**400], 1)
-        ]
-    for content in contents:
-        path.write_bytes(content)
-        refused(lambda: recipe_of(str(path)))

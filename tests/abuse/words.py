@@ -1,158 +1,118 @@
 """Random, folder -> Case: a command line with words that are missing, repeated or nasty."""
 
+import os
+from functools import cache
 from pathlib import Path
 from random import Random
 
 from abuse.kinds import Case
 from abuse.material import CPU, POOL, Material
 
+from adm.app.cli import command_line
+
 VALUES = (
-    "1",
-    "2",
-    "8",
-    "0.5",
-    "all:1",
-    "bag",
-    "ancestral",
-    "cpu",
-    "none",
-    "test",
-    "digits",
-    "",
-    " ",
-    "-",
-    "--",
-    "-1",
-    "0",
-    "nan",
-    "inf",
-    "-inf",
-    "1e999",
-    "1.5",
-    "1,2",
-    ",",
-    ":",
-    "a=b",
-    "=",
-    "x" * 5000,
-    "9" * 30,
-    "9" * 5000,
-    "٣",
-    "\x1b[31mred",
-    "\u202egnp",
-    "\udcff",
-    "a\nb",
-    "null",
-    "None",
-    "{}",
-    "[1]",
-    "~",
-    "~nobody-at-all/x",
-    "/dev/null",
-    "/dev/zero",
-    "/dev/full",
-    "nonexistent/a/b",
-    "feats.py",
-    "data.npz",
-    "cuda:99",
-    "hf:",
-    "idx:/nowhere",
-    "a-{000..999999999}.tar",
-    "[",
-    "*",
-    "weights:look",
-    "os:getcwd",
-    "--help",
-    "--json",
-    "--quiet",
-    "-o",
+    *("1", "2", "8", "0.5", "all:1", "bag", "ancestral", "cpu", "none", "test", "digits", ""),
+    *(" ", "-", "--", "-1", "0", "nan", "inf", "-inf", "1e999", "1.5", "1,2", ",", ":", "a=b"),
+    *("=", "x" * 5000, "9" * 30, "9" * 5000, "1_000", "0x10", "٣", "²", "\x1b[31mred", "\u202egnp"),
+    *("\udcff", "a\nb", "a\rb", "a\0b", "\ud800", "null", "None", "{}", "[1]", "~", "[", "*"),
+    *("~nobody-at-all/x", "/dev/null", "/dev/zero", "/dev/full", "missing/a/b"),
+    *("loop", "loop/x", "fifo", "full", "dangling", "feats.py", "feats.py/x", "data.npz"),
+    *("x" * 255, "犬" * 90, "deep/" * 900 + "x", "new\n.png", "cuda:99", "hf:", "idx:/nowhere"),
+    *("a-{000..999999999}.tar", "weights:look", "os:getcwd", "--help", "--json", "--quiet", "-o"),
+    *("ddim:", "ddim:eta", "ddim:eta=", "ddim:eta=nan", "ddim:eta=2", "ddim:x=1", "unipc:order=9"),
+    *("karras:steps=1,end=1e9", "even:steps=0", "levels:levels=9-3", "levels:levels=1-1e30", ":="),
+    *("classifier:scale=inf", "free:scale=1.5,interval=9-2", "classifier:scale=1,scale=2", ",,"),
+    *("weak:scale=1", "none:scale=1", "__class__:x=1", "ddim:" + "eta=1," * 2000, "scale=0|1|"),
+    *("scale=", "=1,2", "scale=1,1", "steps=2,1.5", "sampler=ddim,os", "x=1", "guide=free"),
 )
+SCORED = ("--reference", "data.npz", "--count", 8, *POOL, *CPU)
 COMMANDS = (
     ("info", "model.safetensors", "--json"),
     ("recipes", "digits"),
+    ("help", "sampler"),
     (
-        "sample",
-        "model.safetensors",
-        "--out",
-        "out",
-        "--count",
-        2,
-        "--steps",
-        2,
-        "--seed",
-        1,
-        "--sampler",
-        "ddim:eta=0.5",
-        "--classes",
-        "bag:2",
-        *CPU,
+        *("sample", "model.safetensors", "--out", "out", "--count", 2, "--steps", 2, "--seed", 1),
+        *("--sampler", "ddim:eta=0.5", "--classes", "bag:2", *CPU),
     ),
+    (
+        *("sample", "model.safetensors", "--out", "out", "--count", 2, *CPU),
+        *("--grid", "karras:steps=2", "--guide", "free:scale=1.5,interval=2-9"),
+    ),
+    ("upsample", "upsampler.safetensors", "data.npz", "--shrink", "--count", 2, "--out", "out"),
     ("train", "one.json", "--data", "data.npz", "--out", "out", "--hold-out", "0.2", *CPU),
     ("train", "digits", "--data", "data.npz", "--out", "out", "--set", "a.b=c", "--dry-run"),
     ("evaluate", "data.npz", "--reference", "data.npz", "--resamples", 10, *POOL, *CPU),
     ("reference", "data.npz", "--out", "made.npz", "--count", 20, *POOL, *CPU),
     ("nearest", "data.npz", "data.npz", "--quantile", "0.1", "--count", 3, *POOL, *CPU),
     ("cluster", "data.npz", "--clusters", "3", "--starts", 1, "--out", "made.csv", *POOL, *CPU),
+    ("compare", "data.npz", "data.npz", "--out", "page.html", "--count", 2, *POOL, *CPU),
     ("data", "inspect", "data.npz", "--split", "train"),
     ("data", "pack", "data.npz", "--out", "packed", "--size", "8,8", "--format", "png"),
     ("grid", "model.safetensors", "--steps", "2,4", "--count", 2, "--plot", "grid.png", *CPU),
     ("average", "model.safetensors", "--width", "0.1,0.2", "--out", "averages"),
     (
-        *("frontier", "model.safetensors", "--reference", "data.npz", "--vary", "sampler=ddim"),
-        *("--vary", "grid=even", "--vary", "steps=2", "--vary", "scale=0", "--count", 8),
-        *("--trial-count", 4),
-        *("--keep", 1, "--out", "front", *POOL, *CPU),
+        *("frontier", "model.safetensors", "--vary", "sampler=ddim", "--vary", "steps=2"),
+        *("--vary", "scale=0", "--trial-count", 4, "--keep", 1, "--out", "front", *SCORED),
     ),
     (
-        "sweep",
-        "model.safetensors",
-        "--reference",
-        "data.npz",
-        "--out",
-        "out",
-        "--vary",
-        "scale=0",
-        "--vary",
-        "steps=2",
-        "--count",
-        8,
-        *POOL,
-        *CPU,
+        *("sweep", "model.safetensors", "--vary", "scale=0", "--vary", "steps=2"),
+        *("--out", "out", *SCORED),
     ),
 )
 OUTPUTS = (
-    "out",
-    "made.npz",
-    "packed",
-    "averages",
-    "nearest.png",
-    "grid.png",
-    "front",
-    "cache",
-    "made.csv",
-    "made.json",
+    *("out", "made.npz", "packed", "averages", "nearest.png", "grid.png", "front", "cache"),
+    *("made.csv", "made.json", "page.html", "model.grids.json", "model.frontier.json"),
 )
-FLAGS = sorted({str(word) for command in COMMANDS for word in command if str(word)[:2] == "--"})
+WRITTEN = ("--out", "-o", "--sheet", "--plot", "--page", "--report", "--picture", "--work")
+INPUTS = ("model.safetensors", "upsampler.safetensors", "one.json", "data.npz", "feats.py")
+
+
+@cache
+def options(verb: str) -> tuple[str, ...]:
+    """Return the options of a verb, by their long names."""
+    app = command_line([verb])._meta_parent[verb]
+    if app.default_command is None:  # it has verbs of its own
+        return ()
+    names = (name for each in app.assemble_argument_collection() for name in each.names)
+    return tuple(name for name in names if name.startswith("--"))
+
+
+def line(random: Random) -> list[str]:
+    """Return a command line: words missing, repeated, swapped, replaced, added."""
+    words = [str(word) for word in random.choice(COMMANDS)]
+    others = options(words[0]) or ("--labels", "--size")
+    for _ in range(random.choice((1, 1, 2))):
+        at, how = random.randrange(len(words)), random.random()
+        if how < 0.4:
+            words[at] = random.choice(VALUES)
+        elif how < 0.5:
+            del words[at]
+        elif how < 0.6:
+            words.insert(at, words[at])
+        elif how < 0.9:
+            option, value = random.choice(others), random.choice(VALUES)
+            words += [f"{option}={value}"] if random.random() < 0.3 else [option, value]
+        else:
+            other = random.randrange(len(words))
+            words[at], words[other] = words[other], words[at]
+    return words or ["info"]
+
+
+def strange(folder: Path) -> None:
+    """Put into a folder what may stand where a file is expected."""
+    (folder / "full").mkdir()
+    (folder / "full" / "thesis.txt").write_text("")
+    (folder / "loop").symlink_to("loop")
+    (folder / "dangling").symlink_to("feats.py/x")
+    os.mkfifo(folder / "fifo")
 
 
 def words(random: Random, folder: Path, material: Material) -> Case:
-    """A command line: words missing, repeated, swapped, replaced, added."""
-    for name in ("model.safetensors", "one.json", "data.npz", "feats.py"):
+    """A command line in a folder with its inputs, and with what is no file."""
+    for name in INPUTS:
         material.put(name, folder)
-    line = [str(word) for word in random.choice(COMMANDS)]
-    for _ in range(random.choice((1, 1, 2))):
-        at, how = random.randrange(len(line)), random.random()
-        if how < 0.55:
-            line[at] = random.choice(VALUES)
-        elif how < 0.65:
-            del line[at]
-        elif how < 0.75:
-            line.insert(at, line[at])
-        elif how < 0.9:
-            line += [random.choice(FLAGS), random.choice(VALUES)]
-        else:
-            other = random.randrange(len(line))
-            line[at], line[other] = line[other], line[at]
-        line = line or ["info"]
-    named = [line[i + 1] for i, word in enumerate(line[:-1]) if word in ("--out", "-o", "--sheet")]
-    return Case(tuple(line), (*OUTPUTS, *named))
+    strange(folder)
+    given = line(random)
+    named = [given[i + 1] for i, word in enumerate(given[:-1]) if word in WRITTEN]
+    named += [word.partition("=")[2] for word in given if word.startswith(WRITTEN) and "=" in word]
+    return Case(tuple(word.replace("\0", "") for word in given), (*OUTPUTS, *named))

@@ -11,8 +11,10 @@ from adm.data import registry
 from adm.generation.diffusion import DiffusionGenerator
 from adm.models.trained import DiffusionModel
 from adm.recipes import build
+from adm.recipes import recipe as adm_recipe
+from adm.recipes.schema import override
 from adm.samplers import DDIM, Even, Sampling
-from docs import pages, stand_ins
+from docs import pages
 
 pytestmark = pytest.mark.xdist_group("extending")  # one worker makes what all of them use
 
@@ -52,7 +54,8 @@ def test_the_guided_trapezoid_by_the_exact_classifier_is_the_conditional_model(p
 
 
 def test_a_generator_takes_the_new_type_as_it_is(page):
-    recipe = stand_ins.small("fashion")
+    small = ("unet.channels=8", "unet.depth=1", "unet.norm_groups=4")
+    recipe = override(adm_recipe("fashion"), [*small, "unet.heads.channels_per_head=8"])
     model = DiffusionModel(
         build.network(recipe).eval(),
         recipe,

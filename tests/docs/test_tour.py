@@ -6,22 +6,18 @@ import pytest
 import torch
 
 from adm.images import to_float
-from adm.models import paths
-from docs import pages, stand_ins
+from docs import pages
 
 pytestmark = pytest.mark.xdist_group("tour")  # one worker makes what all of them use
 
 PAGE = pages.DOCS / "tour.md"
-NAMES = ("fashion", "fashion-classifier")
 
 
 @pytest.fixture(scope="module")
 def tour(tmp_path_factory):
-    """What the page defines, run in an empty folder, with the shipped models where they are."""
+    """What the page defines, run in an empty folder."""
     folder: Path = tmp_path_factory.mktemp("tour")
     with pytest.MonkeyPatch.context() as patch:
-        if not all((paths.SHIPPED / f"{name}.safetensors").exists() for name in NAMES):
-            patch.setattr(paths, "SHIPPED", stand_ins.ship(folder))
         (folder / "empty").mkdir()
         patch.chdir(folder / "empty")
         yield pages.run(PAGE)

@@ -6,8 +6,11 @@ asked for, and errors, are no notices.
 
 import logging
 import sys
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from ctypes import CDLL
+from importlib.util import find_spec
 from typing import TextIO
 
 from adm.shown import printable_lines
@@ -56,3 +59,17 @@ def notice(line: str, to: TextIO | None = None) -> None:
     """Print a line to a stream, by default standard error, unless notices are switched off."""
     if not _quiet:
         print(printable_lines(line), file=sys.stderr if to is None else to, flush=True)
+
+
+def silence_pillow() -> None:
+    """Keep Pillow from printing, for this process.
+
+    It warns of sizes that are checked here and of metadata that are not used, and logs and prints
+    what it raises. In threads, warnings.catch_warnings() would not be safe.
+    """
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
+    core = find_spec("PIL._imaging")
+    if core is not None and core.origin is not None:
+        with suppress(OSError, AttributeError):
+            CDLL(core.origin).TIFFSetErrorHandler(None)  # of libtiff, which Pillow links

@@ -156,7 +156,7 @@ def csv_pairs(content: bytes, where: str, delimiter: str) -> list[tuple[str, Lab
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{where} cannot be read ({error}); save it as UTF-8") from None
+        raise ValueError(f"{where} is not UTF-8 at byte {error.start}; save it as UTF-8") from None
     try:
         rows = list(_rows(text, delimiter))
     except ValueError as error:

@@ -52,7 +52,7 @@ def following(
         return _changed(recipe, {field: None}, allowed)
     raise ValueError(
         "a classifier needs images of two classes or more, and the data have one; put the images "
-        "of each class into a sub-folder of its own, or set labels=..."
+        "of each class into a sub-folder of its own, or give their labels"
     )
 
 

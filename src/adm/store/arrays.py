@@ -145,7 +145,8 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def _reason(error: Exception) -> str:
-    text = str(error).partition("\n")[0] or type(error).__name__
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    text = said.partition("\n")[0] or type(error).__name__
     return printable(short(text, LONGEST_REASON))
 
 

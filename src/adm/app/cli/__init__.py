@@ -2,7 +2,6 @@
 
 import os
 import sys
-import warnings
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Annotated, NoReturn
@@ -171,7 +170,8 @@ def _print_error(error: BaseException, words: Sequence[str]) -> None:
 def program() -> None:
     """Run `main` as the program of this process."""
     open_standard_streams()
-    warnings.filterwarnings("ignore", module=r"PIL\.")  # of sizes, which adm checks, and metadata
+    if not {"--help", "-h"} & {*sys.argv}:  # which is to be fast
+        notices.silence_pillow()
     try:
         main()
     except SystemExit as end:

@@ -372,7 +372,9 @@ def _labels(
     classes = () if names is None else text_of(names, path)
     if labels is None:
         return None, classes
-    refusal = ValueError(f"{path} holds labels that are not one of its classes for each image")
+    refusal = ValueError(
+        f"{path} holds labels that are not one of its classes for each image; compute it again"
+    )
     if labels.shape != (rows,) or labels.dtype.kind not in "iu":
         raise refusal
     largest = int(labels.max(initial=0))
