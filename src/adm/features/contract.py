@@ -73,7 +73,7 @@ def make_features(
             for part in images.split(at_once):
                 extracted.append(_extract_part(name, known, extract, part.to(device)))
                 known = extracted[-1].pool.shape[1]
-        pool, spatial, logits = (_joined(name, parts) for parts in zip(*extracted, strict=True))
+        pool, spatial, logits = (_join(name, parts) for parts in zip(*extracted, strict=True))
         assert pool is not None
         return Extracted(pool, spatial, logits)
 
@@ -128,7 +128,7 @@ def _extract_part(name: str, dim: int | None, extract: Extract, images: Tensor) 
     return Extracted(pool, *others)
 
 
-def _joined(name: str, parts: Sequence[Tensor | None]) -> Tensor | None:
+def _join(name: str, parts: Sequence[Tensor | None]) -> Tensor | None:
     """The whole batch.
 
     Raises:

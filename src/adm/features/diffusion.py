@@ -56,15 +56,15 @@ def diffusion_features(spec: str, device: torch.device | str = "cpu") -> Feature
         ValueError: there is no such model, it is an upsampler or a classifier, or a setting is
             unknown or out of range.
     """
-    model, noise = _parsed(spec)
-    loaded = _loaded(model, device)
+    model, noise = _parse(spec)
+    loaded = _load(model, device)
     network, schedule, shape = loaded.network, loaded.schedule, loaded.shape
     if noise.level > schedule.last:
         raise ValueError(
             f"level must be in 1..{schedule.last}, the levels of {loaded.path}, got {noise.level}"
         )
     own = loaded.path.stem if loaded.path.parent == SHIPPED else loaded.recipe.name
-    name = f"{KIND}:{own}@{','.join(f'{key}={value}' for key, value in _named(noise).items())}"
+    name = f"{KIND}:{own}@{','.join(f'{key}={value}' for key, value in _settings(noise).items())}"
     added = ImageNoise(noise.seed, [0], shape, device)(noise.level)
 
     def extract(images: Tensor) -> Extracted:
@@ -86,7 +86,7 @@ def diffusion_features(spec: str, device: torch.device | str = "cpu") -> Feature
     return make_features(name, width, extract, fingerprint_of(how, weights), device)
 
 
-def _loaded(model: str, device: torch.device | str) -> DiffusionModel:
+def _load(model: str, device: torch.device | str) -> DiffusionModel:
     """Load a diffusion model that starts from noise, or raise ValueError."""
     loaded = load_any(model, device, "diffusion")
     if not isinstance(loaded, DiffusionModel):
@@ -102,7 +102,7 @@ def _loaded(model: str, device: torch.device | str) -> DiffusionModel:
     return loaded
 
 
-def _parsed(spec: str) -> tuple[str, AddedNoise]:
+def _parse(spec: str) -> tuple[str, AddedNoise]:
     """Split a spec into the model and the noise.
 
     Raises:
@@ -114,6 +114,6 @@ def _parsed(spec: str) -> tuple[str, AddedNoise]:
     return model, parse({"noise": AddedNoise}, f"noise:{settings}", "features")
 
 
-def _named(noise: AddedNoise) -> dict[str, int]:
+def _settings(noise: AddedNoise) -> dict[str, int]:
     """Return the settings in a name: the level, and a seed other than 0."""
     return {key: value for key, value in asdict(noise).items() if key == "level" or value}

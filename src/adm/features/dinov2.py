@@ -52,7 +52,7 @@ def dinov2_features(
         raise ValueError(
             f"{name} needs the package timm, which is not installed; {installing('dinov2')}"
         ) from None
-    path = _downloaded(name, hub) if file is None else Path(os.path.expanduser(file))
+    path = _download(name, hub) if file is None else Path(os.path.expanduser(file))
     if not path.is_file() or path.suffix != ".safetensors":
         raise ValueError(f"no weights in {path}; give the {FILE} of {_page(name)}")
     weights = {"pretrained_cfg_overlay": {"file": str(path)}}
@@ -90,7 +90,7 @@ def architecture(name: str, timm: ModuleType, **settings: Any) -> nn.Module:
     )
 
 
-def _downloaded(name: str, hub: ModuleType) -> Path:
+def _download(name: str, hub: ModuleType) -> Path:
     """The published file, in the cache of the hub's client."""
     try:
         return Path(hub.hf_hub_download(f"timm/{NETWORKS[name][0]}", FILE))

@@ -77,9 +77,9 @@ def _module(place: str, spec: str) -> ModuleType:
     if path.suffix == ".py":
         if not path.is_file():
             raise ValueError(f"no file {place} for the features {spec!r}")
-        with _importing_from(path.parent), _explained(place):
-            return _loaded(path)
-    with _importing_from(Path.cwd()), _explained(place):  # as `python -m` does
+        with _importing_from(path.parent), _explain(place):
+            return _load_file(path)
+    with _importing_from(Path.cwd()), _explain(place):  # as `python -m` does
         try:
             return importlib.import_module(place)
         except ModuleNotFoundError as error:
@@ -91,7 +91,7 @@ def _module(place: str, spec: str) -> ModuleType:
     )
 
 
-def _loaded(path: Path) -> ModuleType:
+def _load_file(path: Path) -> ModuleType:
     """The module in a file, whose name may be that of another module."""
     name = f"_adm_features_{next(NUMBERS)}"
     found = importlib.util.spec_from_file_location(name, path)
@@ -120,7 +120,7 @@ def _importing_from(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _explained(place: str) -> Iterator[None]:
+def _explain(place: str) -> Iterator[None]:
     """Raise errors of the user's code as one ValueError that says where they occurred."""
     try:
         yield

@@ -61,7 +61,7 @@ def inception_features(
         ValueError: torch-fidelity is not installed, or the weights are missing or have another
             SHA-256.
     """
-    path = _cached(download) if file is None else Path(os.path.expanduser(file))
+    path = _find_weights(download) if file is None else Path(os.path.expanduser(file))
     if not path.is_file():
         raise ValueError(f"no weights in {path}; {_cure()}")
     digest = sha256(path)
@@ -82,7 +82,7 @@ def inception_of(state: State, device: torch.device | str = "cpu") -> Features:
     Raises:
         ValueError: torch-fidelity is not installed, or the weights are of another network.
     """
-    network = _port(state).to(device)
+    network = _build(state).to(device)
     before = nn.Sequential(*(network.get_submodule(name) for name in BEFORE))
     after = nn.Sequential(*(network.get_submodule(name) for name in AFTER))
     tapped = network.get_submodule("Mixed_6d.branch1x1")
@@ -98,7 +98,7 @@ def inception_of(state: State, device: torch.device | str = "cpu") -> Features:
     return make_features(NAME, POOL, extract, fingerprint_of(HOW, state), device)
 
 
-def _port(state: State) -> nn.Module:
+def _build(state: State) -> nn.Module:
     """torch-fidelity's network with these weights."""
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
@@ -119,7 +119,7 @@ def _port(state: State) -> nn.Module:
         raise ValueError(f"these are not weights of Inception ({reason}); {_cure()}") from None
 
 
-def _cached(download: bool) -> Path:
+def _find_weights(download: bool) -> Path:
     """Return the weights in torch's download cache, downloaded if `download`."""
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     for name in FILES:

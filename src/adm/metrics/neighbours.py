@@ -134,7 +134,7 @@ def pairs_within(
         ValueError: not comparable.
     """
     check_comparable(points, others, minimum=1)
-    own, theirs = _stacked(radii, len(points)), _stacked(others_radii, len(others))
+    own, theirs = _stack(radii, len(points)), _stack(others_radii, len(others))
     dtype = fastest_dtype(points.shape[1], device)
     first, second = prepare(points, others, dtype=dtype, device=device)
     for row, block in first.blocks():
@@ -168,14 +168,14 @@ class _Table:
         if bool(last.isinf().any()):
             new, where = distances.topk(min(width, distances.shape[1]), dim=1, largest=False)
         else:
-            new, where = _packed(distances, distances < last)
+            new, where = _pack(distances, distances < last)
         least = torch.cat([self.least[rows], new], dim=1)
         indices = torch.cat([self.indices[rows], where + column], dim=1)
         self.least[rows], kept = least.topk(width, dim=1, largest=False)
         self.indices[rows] = indices.gather(1, kept)
 
 
-def _packed(values: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+def _pack(values: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
     """The wanted values of each row and their columns, packed to the left, then infinity."""
     rows, columns = wanted.nonzero(as_tuple=True)
     counts = torch.bincount(rows, minlength=len(values))
@@ -268,7 +268,7 @@ def _within(block: Points, other: Points, own: np.ndarray, theirs: np.ndarray) -
     return Pairs(i, j, squared)
 
 
-def _stacked(radii: list[np.ndarray], count: int) -> np.ndarray:
+def _stack(radii: list[np.ndarray], count: int) -> np.ndarray:
     """R arrays (N,) of squared radii -> (R, N) float64."""
     for each in radii:
         if each.shape != (count,):

@@ -39,8 +39,8 @@ def class_scores(
     if generated.labels is None or reference.labels is None or reference.pool is None:
         return []
     theirs, real_pool = _by_name(reference.classes), reference.pool
-    labels = _merged(generated.labels, generated.classes)
-    real_labels = _merged(reference.labels, reference.classes)
+    labels = _merge_labels(generated.labels, generated.classes)
+    real_labels = _merge_labels(reference.labels, reference.classes)
 
     rows = []
     for label in np.unique(labels).tolist():
@@ -66,7 +66,7 @@ def _by_name(classes: tuple[str, ...]) -> dict[str, int]:
     return {name: label for label, name in reversed([*enumerate(classes)])}
 
 
-def _merged(labels: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
+def _merge_labels(labels: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
     """Replace labels of equal class names by the first of them; return (N,) int64."""
     first = _by_name(classes)
     return np.array([first[name] for name in classes], np.int64)[np.asarray(labels)]
