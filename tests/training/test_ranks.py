@@ -22,7 +22,7 @@ OF = {
         "distillation.method=consistency",
         "distillation.method.stage_steps=3",
         "unet.conditions=scale",
-        "sample.sampler.name=consistency",
+        "sample.sampler=consistency",
     ),
 }
 
