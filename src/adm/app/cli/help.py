@@ -79,9 +79,14 @@ def _parameter(field: "Field[Any]", hint: Any, about: Mapping[str, str]) -> dict
     default = field.default
     if field.default_factory is not MISSING:
         default = field.default_factory()
+    written = str(default).lower()
+    if hasattr(default, "name"):  # of a spec
+        from adm.spec import text  # here, because --help needs no pydantic
+
+        written = text(default)
     return {
         "type": _type(hint),
-        "default": "" if default is MISSING else str(default).lower(),
+        "default": "" if default is MISSING else written,
         "about": about.get(field.name, ""),
     }
 
@@ -100,9 +105,11 @@ def _settings(kind: type[Any], prefix: str) -> Iterator[tuple[str, dict[str, str
     about = _attributes(kind)
     hints = get_type_hints(kind, include_extras=True)
     for each in fields(kind):
-        parts = [one for one in _alternatives(hints[each.name]) if is_dataclass(one)]
-        if not parts:
-            yield f"{prefix}{each.name}", _parameter(each, hints[each.name], about)
+        hint = hints[each.name]
+        parts = [one for one in _alternatives(hint) if is_dataclass(one)]
+        if not parts or _is_spec(hint):
+            yield f"{prefix}{each.name}", _parameter(each, hint, about)
+            continue
         for part in parts:
             yield from _settings(part, f"{prefix}{each.name}.")  # type: ignore[arg-type]
 
@@ -116,6 +123,13 @@ def _attributes(kind: type[Any]) -> dict[str, str]:
         for names, about in zip(pieces[1::3], pieces[2::3], strict=True):
             found |= dict.fromkeys(names.split(", "), " ".join(about.split()).rstrip("."))
     return found
+
+
+def _is_spec(hint: Any) -> bool:
+    """Whether a field takes specs, whose kinds have a topic of their own."""
+    from adm.spec import SpecOf  # here, because --help needs no pydantic
+
+    return any(isinstance(each, SpecOf) for each in getattr(hint, "__metadata__", ()))
 
 
 def _alternatives(hint: Any) -> list[Any]:
