@@ -180,8 +180,9 @@ def samples(random: Random, folder: Path, material: Material) -> Case:
         )
     )
     outputs = ("nearest.png", *(("samples",) if words is again else ()))
-    same_as = ("samples", "samples") if words is again else None
-    return Case(words, outputs, same_as, ("*.png",))  # a picture is not made again
+    # A finished folder is done if its images and its manifest are whole; pictures are not read.
+    same = ("samples", "samples") if words is again else None
+    return Case(words, outputs, same, unread=("*.png", "SHA256SUMS"))
 
 
 def _reading(random: Random, spec: str, folder: Path, material: Material) -> Case:
