@@ -38,7 +38,6 @@ SHORTER = (
     (r"adm sample runs/photos|adm upsample", "--steps 4"),
     (r"adm upsample", "--count 4"),
     (r"adm evaluate", "--resamples 20"),
-    (r"adm evaluate .* fashion-mnist", "--features fashion-judge"),
     (r"adm sweep", "--count 20"),
 )
 
