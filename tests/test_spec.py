@@ -23,9 +23,9 @@ from adm.samplers import (
     GUIDES,
     SAMPLERS,
     THRESHOLDS,
-    Classifier,
+    ClassifierGuide,
     Even,
-    Free,
+    FreeGuide,
     Karras,
     Levels,
     Sampling,
@@ -120,13 +120,13 @@ def test_a_kind_says_what_it_is_and_explains_its_parameters(field: str, name: st
         ("sampler", "ddim:0.5", DDIM(eta=0.5)),
         ("grid", "levels:86,273.2,980", Levels(levels=(86.0, 273.2, 980.0))),
         ("grid", "karras:steps=10,end=3", Karras(steps=10, end=3.0)),
-        ("guide", "free:1.5", Free(scale=1.5)),
+        ("guide", "free:1.5", FreeGuide(scale=1.5)),
         (
             "guide",
             "classifier:scale=2,interval=300-980,temperatures=1-0.5,cap=none",
-            Classifier(scale=2.0, interval=(300, 980), temperatures=(1.0, 0.5)),
+            ClassifierGuide(scale=2.0, interval=(300, 980), temperatures=(1.0, 0.5)),
         ),
-        ("guide", "classifier:scale=-1e-05", Classifier(scale=-1e-05)),
+        ("guide", "classifier:scale=-1e-05", ClassifierGuide(scale=-1e-05)),
     ],
 )
 def test_a_spec_is_a_name_and_values_of_its_fields(field: str, spec: str, value: object) -> None:
@@ -215,7 +215,7 @@ def test_a_dataclass_is_checked_when_it_is_made_and_changes_nothing_that_it_is_g
         ("sample.guide=none", ()),
         (
             "sample.guide=classifier:scale=2,interval=3-9+free:scale=1.5",
-            (Classifier(scale=2.0, interval=(3, 9)), Free(scale=1.5)),
+            (ClassifierGuide(scale=2.0, interval=(3, 9)), FreeGuide(scale=1.5)),
         ),
     ],
 )

@@ -218,6 +218,8 @@ def parse(kinds: Mapping[str, type[T]], spec: str | T, field: str, current: T | 
         key, equals, text = (piece.strip() for piece in part.partition("="))
         if not equals:
             bare.append(part)
+        elif key in values:
+            raise SettingError(f"{field}.{key}", "given once", part)
         elif key in known:
             values[key] = text
         else:

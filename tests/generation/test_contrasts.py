@@ -17,7 +17,16 @@ from adm.generation.manifest import read_manifest
 from adm.guidance import Contrast, contrasted, thresholded
 from adm.models.load import load_diffusion
 from adm.models.trained import DiffusionModel
-from adm.samplers import GUIDES, SAMPLERS, Ancestral, Attention, Classifier, Free, Sampling, Weak
+from adm.samplers import (
+    GUIDES,
+    SAMPLERS,
+    Ancestral,
+    AttentionGuide,
+    ClassifierGuide,
+    FreeGuide,
+    Sampling,
+    WeakGuide,
+)
 from adm.spec import SettingError, convert, to_json
 
 DROPPED = "train.label_dropout=0.1"
@@ -111,8 +120,8 @@ def test_each_contrast_changes_the_images(model: adm.Pipeline, name: str) -> Non
     assert not torch.equal(images(model, guide=STRONG[name]), images(model))
 
 
-FREE, WEAK = Free(scale=2.0), Weak(scale=2.0)
-ATTENTION, TERM = Attention(scale=2.0), Classifier(scale=2.0)
+FREE, WEAK = FreeGuide(scale=2.0), WeakGuide(scale=2.0)
+ATTENTION, TERM = AttentionGuide(scale=2.0), ClassifierGuide(scale=2.0)
 GUIDED: dict[str, tuple[Any, ...]] = {
     "free": (FREE,),
     "weak": (WEAK,),

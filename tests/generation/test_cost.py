@@ -14,13 +14,13 @@ from adm.generation.generator import Cost, Generator
 from adm.generation.job import Job
 from adm.models.load import load_classifier, load_diffusion
 from adm.models.trained import ClassifierModel, DiffusionModel
-from adm.samplers import DDIM, SAMPLERS, Ancestral, Classifier, Even, Sampling
+from adm.samplers import DDIM, SAMPLERS, Ancestral, ClassifierGuide, Even, Sampling
 from adm.spec import SettingError
 
 BASE = Sampling(sampler=DDIM(), grid=Even(steps=6), seed=3)
-TERM = Classifier(scale=2.0)
+TERM = ClassifierGuide(scale=2.0)
 THROUGH = replace(TERM, on="x_0_through_network")
-GUIDED: dict[str, tuple[Classifier, ...]] = {
+GUIDED: dict[str, tuple[ClassifierGuide, ...]] = {
     "not": (),
     "everywhere": (TERM,),
     "every second level": (replace(TERM, every=2),),

@@ -16,7 +16,7 @@ from adm.generation.diffusion import DiffusionGenerator
 from adm.guidance import scaled, through_denoiser
 from adm.models.load import load_classifier, load_diffusion
 from adm.models.trained import ClassifierModel, DiffusionModel
-from adm.samplers import DDIM, Classifier, Even, ImageNoise, Sampling
+from adm.samplers import DDIM, ClassifierGuide, Even, ImageNoise, Sampling
 from adm.spec import SettingError
 
 LABELS = torch.tensor([0, 1, 2, 0, 1])
@@ -323,13 +323,13 @@ def test_a_trajectory_is_the_sampler_on_the_denoiser_the_gradient_and_the_noise(
 
 
 def test_several_terms_of_guidance_add_up(model: DiffusionModel, guide: ClassifierModel) -> None:
-    def guided(*terms: Classifier) -> Tensor:
+    def guided(*terms: ClassifierGuide) -> Tensor:
         return last(model, replace(BASE, guide=terms), guide)
 
-    one, early = Classifier(scale=2.0), Classifier(scale=3.0, interval=(10, 20))
+    one, early = ClassifierGuide(scale=2.0), ClassifierGuide(scale=3.0, interval=(10, 20))
     late = replace(early, interval=(1, 9))
     torch.testing.assert_close(guided(early, late), guided(replace(early, interval=None)))
-    torch.testing.assert_close(guided(one, one, one), guided(Classifier(scale=6.0)))
+    torch.testing.assert_close(guided(one, one, one), guided(ClassifierGuide(scale=6.0)))
     assert not torch.allclose(guided(one, early), guided(one), atol=1e-3)
 
 

@@ -12,21 +12,26 @@ from adm.samplers import (
     DDIM,
     GUIDES,
     Ancestral,
-    Attention,
-    Classifier,
-    Free,
+    AttentionGuide,
+    ClassifierGuide,
+    FreeGuide,
     Levels,
     Quadratic,
     Sampling,
-    Weak,
+    WeakGuide,
 )
 from adm.spec import SettingError
 
-GUIDE = Classifier(scale=2.5, interval=(100, 800), every=2, cap=3.0)
+GUIDE = ClassifierGuide(scale=2.5, interval=(100, 800), every=2, cap=3.0)
 RICH = Sampling(
     sampler=DDIM(eta=0.25, clip_again=True),
     grid=Quadratic(steps=17, start=900),
-    guide=(GUIDE, Free(scale=3.0, interval=(10, 600)), Weak(scale=1.7), Attention(scale=0.5)),
+    guide=(
+        GUIDE,
+        FreeGuide(scale=3.0, interval=(10, 600)),
+        WeakGuide(scale=1.7),
+        AttentionGuide(scale=0.5),
+    ),
     use_labels=False,
     precision="bfloat16",
     seed=2**64 - 1,
@@ -47,20 +52,20 @@ def test_what_is_not_given_stays_and_none_changes_nothing() -> None:
 def test_a_scale_is_that_of_the_classifier_and_0_removes_it() -> None:
     assert RICH.change(scale=4.0).guide == (replace(GUIDE, scale=4.0), *RICH.guide[1:])
     assert RICH.change(scale=0.0).guide == RICH.guide[1:]
-    assert Sampling().change(scale=1.5).guide == (Classifier(scale=1.5),)
+    assert Sampling().change(scale=1.5).guide == (ClassifierGuide(scale=1.5),)
     assert RICH.scale == 2.5
     assert replace(RICH, guide=RICH.guide * 2).scale == 5.0
 
 
 def test_guides_replace_those_before_and_a_scale_is_added_to_them() -> None:
-    assert RICH.change(guide="weak:scale=2").guide == (Weak(scale=2.0),)
+    assert RICH.change(guide="weak:scale=2").guide == (WeakGuide(scale=2.0),)
     assert RICH.change(guide="none").guide == RICH.change(guide=[]).guide == ()
-    both = Sampling().change(guide=["classifier:scale=1,every=2", Free(scale=1.5)], scale=3)
-    assert both.guide == (Classifier(scale=3.0, every=2), Free(scale=1.5))
+    both = Sampling().change(guide=["classifier:scale=1,every=2", FreeGuide(scale=1.5)], scale=3)
+    assert both.guide == (ClassifierGuide(scale=3.0, every=2), FreeGuide(scale=1.5))
 
 
 def test_what_changes_nothing_by_its_scale_takes_no_part() -> None:
-    contrasts = (Free, Weak, Attention)
+    contrasts = (FreeGuide, WeakGuide, AttentionGuide)
     assert Sampling(guide=tuple(k(scale=k.neutral) for k in contrasts)).by_contrast == ()
     active = tuple(k(scale=k.neutral - 1) for k in contrasts)
     assert Sampling(guide=active).by_contrast == active
@@ -127,7 +132,7 @@ def test_an_interval_of_the_models_levels_holds_at_any_number_of_steps(
     assert asked == wanted[::-1]
 
 
-def applied_to_ones(guide: Classifier, levels: list[int]) -> dict[int, float]:
+def applied_to_ones(guide: ClassifierGuide, levels: list[int]) -> dict[int, float]:
     """The guidance that each visited level gets of a gradient of ones, counted up by visits."""
     asked: list[int] = []
 
@@ -144,12 +149,12 @@ def applied_to_ones(guide: Classifier, levels: list[int]) -> dict[int, float]:
 
 def test_a_cap_limits_the_scaled_gradient() -> None:
     """Four ones have length 2: 3 times them 6, so that a cap of 4 leaves 2 each."""
-    assert applied_to_ones(Classifier(scale=3.0, cap=4.0), [1])[1] == pytest.approx(2)
-    assert applied_to_ones(Classifier(scale=3.0, cap=7.0), [1])[1] == pytest.approx(3)
+    assert applied_to_ones(ClassifierGuide(scale=3.0, cap=4.0), [1])[1] == pytest.approx(2)
+    assert applied_to_ones(ClassifierGuide(scale=3.0, cap=7.0), [1])[1] == pytest.approx(3)
 
 
 def test_a_gradient_is_reused_from_the_first_level_of_the_interval() -> None:
     """Every second of the levels within is evaluated; the levels outside get none, uncounted."""
-    guide = Classifier(scale=1.0, interval=(2, 4), every=2)
+    guide = ClassifierGuide(scale=1.0, interval=(2, 4), every=2)
     assert applied_to_ones(guide, [1, 2, 3, 4, 5]) == {5: 0, 4: 1, 3: 1, 2: 2, 1: 0}
     assert applied_to_ones(replace(guide, every=1), [1, 2, 3, 4, 5])[2] == 3

@@ -6,7 +6,7 @@ from oracle import fixed_variance, four_modes, last, noise_like, normal, sampler
 
 from adm.diffusion import cosine, process
 from adm.guidance import Contrast, contrast, contrasted, folded, scaled
-from adm.samplers import SAMPLERS, Attention, Free, Weak
+from adm.samplers import SAMPLERS, AttentionGuide, FreeGuide, WeakGuide
 from adm.spec import SettingError
 
 DATA = four_modes()
@@ -41,7 +41,7 @@ def counting(denoise):
 
 def free(scale, interval=None):
     """Classifier-free guidance by the exact denoisers."""
-    term = Free(scale=scale, interval=interval)
+    term = FreeGuide(scale=scale, interval=interval)
     return contrasted(CONDITIONAL, term.apply(UNCONDITIONAL, range(1, SCHEDULE.last + 1)))
 
 
@@ -72,7 +72,7 @@ def test_each_sampler_goes_from_the_strong_model_to_the_weak_one(name):
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-@pytest.mark.parametrize("kind", [Free, Weak, Attention])
+@pytest.mark.parametrize("kind", [FreeGuide, WeakGuide, AttentionGuide])
 def test_a_weak_model_that_is_the_strong_one_changes_nothing(name, kind):
     term = kind(scale=3.0)
     same = contrasted(CONDITIONAL, term.apply(CONDITIONAL, range(1, SCHEDULE.last + 1)))
@@ -128,10 +128,10 @@ def test_images_may_be_at_levels_of_their_own():
     assert len(calls) == 1
 
 
-@pytest.mark.parametrize("kind", [Free, Weak, Attention])
+@pytest.mark.parametrize("kind", [FreeGuide, WeakGuide, AttentionGuide])
 def test_an_interval_is_of_the_levels_of_the_process(kind):
     term = kind(scale=3.0, interval=(10, 25))
-    factor = 3.0 if kind is Attention else 2.0
+    factor = 3.0 if kind is AttentionGuide else 2.0
     assert term.apply(UNCONDITIONAL, [4, 10, 17.5, 25, 31])[1:] == (factor, (2, 4))
     assert term.apply(UNCONDITIONAL, [4, 31])[1:] == (factor, (0, 0)), "no level is visited"
     assert kind(scale=3.0).apply(UNCONDITIONAL, [4, 31]).interval is None

@@ -18,7 +18,7 @@ from adm.guidance import (
     scaled,
     thresholded,
 )
-from adm.samplers import Classifier, ddim
+from adm.samplers import ClassifierGuide, ddim
 
 DATA, SCHEDULE = four_modes(), cosine(1000)
 LABEL = torch.arange(9) % DATA.classes
@@ -121,7 +121,7 @@ def sampled(steps, *, scale=2.0, **fields):
     """DDIM of the mixture by its exact gradient, with settings of guidance; None for none."""
     levels = [round(i * 980 / steps) for i in range(1, steps + 1)]
     schedule, x = SCHEDULE.respaced(levels), normal((len(LABEL), 1, 2, 2), 5)
-    term = Classifier(scale=scale, **fields)
+    term = ClassifierGuide(scale=scale, **fields)
     pull = term.apply(DATA.gradient(schedule, LABEL), levels)
     denoise = folded(DATA.denoise(schedule), pull, schedule)
     return last(ddim(denoise, x, schedule, lambda *_: torch.zeros_like(x)))

@@ -17,7 +17,7 @@ from adm.models.teacher import Teacher, follow_teacher
 from adm.networks import UNet, prepared
 from adm.recipes import build, recipe, stages
 from adm.recipes.schema import DiffusionRecipe, override
-from adm.samplers import DDIM, Classifier, Even, Sampling
+from adm.samplers import DDIM, ClassifierGuide, Even, Sampling
 from adm.training.batches import Augmentation, batch_at
 from adm.training.model_file import entries_of
 
@@ -164,7 +164,7 @@ def test_each_step_starts_where_the_student_has_arrived(teacher: Teacher) -> Non
 def test_a_teacher_is_the_guided_sampler(teacher: Teacher) -> None:
     """At one scale for all images it predicts what the generator's denoiser does."""
     labels, scale = torch.tensor([0, 1, 2]), 1.7
-    sampling = Sampling(sampler=DDIM(), grid=Even(steps=5), guide=(Classifier(scale=scale),))
+    sampling = Sampling(sampler=DDIM(), grid=Even(steps=5), guide=(ClassifierGuide(scale=scale),))
     generator = DiffusionGenerator(teacher.model, sampling, teacher.classifier)
     state = next(generator.trajectory(labels, range(3)))
     x = generator.noise(range(3)).start()

@@ -14,7 +14,7 @@ from adm.generation.generator import Cost
 from adm.guidance import Gradient, Temperatures, contrasted, thresholded, total
 from adm.models.pair import guides_on
 from adm.models.trained import ClassifierModel, DiffusionModel, Network
-from adm.samplers import Classifier, Sampling
+from adm.samplers import ClassifierGuide, Sampling
 from adm.samplers.guide import Weaker
 from adm.spec import SettingError
 
@@ -26,7 +26,7 @@ class Evaluates(Protocol):
         """Return the denoiser of the model, or the weaker one of a contrast."""
         ...
 
-    def gradient(self, guide: Classifier) -> Gradient:
+    def gradient(self, guide: ClassifierGuide) -> Gradient:
         """Return the gradient of a classifier, without a scale."""
         ...
 
@@ -106,7 +106,7 @@ class Networks:
             scale=sampling.scale,  # of a student
         )
 
-    def gradient(self, guide: Classifier) -> Gradient:
+    def gradient(self, guide: ClassifierGuide) -> Gradient:
         classifier, sampling = self.classifier, self.sampling
         assert classifier is not None
         if self.labels is None:
@@ -163,7 +163,7 @@ class Counter:
 
         return denoise
 
-    def gradient(self, guide: Classifier) -> Gradient:
+    def gradient(self, guide: ClassifierGuide) -> Gradient:
         """Return a gradient that counts its evaluations, and the backward passes of networks."""
 
         def gradient(x_t: Tensor, level: Level, prediction: Prediction) -> Tensor:

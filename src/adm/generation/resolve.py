@@ -8,7 +8,7 @@ import torch
 
 from adm.models.stored_grids import levels_for
 from adm.models.trained import DiffusionModel
-from adm.samplers import Classifier, Distilled, Levels, Sampling, Searched
+from adm.samplers import ClassifierGuide, Distilled, Levels, Sampling, Searched
 from adm.samplers.settings import Precision
 from adm.spec import SettingError
 
@@ -49,7 +49,7 @@ def _of_student(model: DiffusionModel, sampling: Sampling) -> Levels:
         raise SettingError(
             "scale", f"from {low:g} to {high:g}, as this model is distilled", sampling.scale
         )
-    plain = tuple(Classifier(scale=each.scale) for each in sampling.by_classifier)
+    plain = tuple(ClassifierGuide(scale=each.scale) for each in sampling.by_classifier)
     if sampling.guide != plain:
         raise SettingError("guide", "a scale alone, as this model is distilled", sampling.guide)
     if sampling.sampler != how.method.sampler():

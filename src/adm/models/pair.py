@@ -36,7 +36,7 @@ def classes_of(model: DiffusionModel, classifier: ClassifierModel | None) -> tup
 
 
 def guides_on(classifier: ClassifierModel, on: On | None) -> On:
-    """Return what a classifier classifies when it guides; see `samplers.Classifier.on`."""
+    """Return what a classifier classifies when it guides; see `ClassifierGuide.on`."""
     return on or ("x_t" if classifier.recipe.noised else "x_0")
 
 
@@ -90,7 +90,7 @@ def check_pair(model: DiffusionModel, classifier: ClassifierModel, on: On | None
     to any class.
 
     Args:
-        on: what it classifies; see `samplers.Classifier.on`.
+        on: what it classifies; see `ClassifierGuide.on`.
     """
     on_x_t = guides_on(classifier, on) == "x_t"
     if on_x_t and not classifier.recipe.noised:

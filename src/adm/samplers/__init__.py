@@ -17,7 +17,15 @@ from adm.samplers.grid import (
     Searched,
     Strided,
 )
-from adm.samplers.guide import GUIDES, Attention, Classifier, ContrastGuide, Free, Guide, Weak
+from adm.samplers.guide import (
+    GUIDES,
+    AttentionGuide,
+    ClassifierGuide,
+    ContrastGuide,
+    FreeGuide,
+    Guide,
+    WeakGuide,
+)
 from adm.samplers.heun import Heun
 from adm.samplers.ipndm import IPNDM
 from adm.samplers.noise import ImageNoise
@@ -36,8 +44,8 @@ __all__ = [
     "SAMPLERS",
     "THRESHOLDS",
     "Ancestral",
-    "Attention",
-    "Classifier",
+    "AttentionGuide",
+    "ClassifierGuide",
     "Clip",
     "Consistency",
     "ContrastGuide",
@@ -46,7 +54,7 @@ __all__ = [
     "Distilled",
     "Dynamic",
     "Even",
-    "Free",
+    "FreeGuide",
     "Grid",
     "Guide",
     "Heun",
@@ -63,7 +71,7 @@ __all__ = [
     "State",
     "Strided",
     "UniPC",
-    "Weak",
+    "WeakGuide",
     "ancestral",
     "ddim",
     "encode",

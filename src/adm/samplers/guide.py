@@ -49,7 +49,7 @@ class Guide(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Classifier(Guide):
+class ClassifierGuide(Guide):
     """Guidance by a classifier (the paper, section 4).
 
     Attributes:
@@ -112,13 +112,13 @@ class ContrastGuide(Guide):
         """Return the contrast with a weaker denoiser.
 
         Args:
-            levels: as for `Classifier.apply`.
+            levels: as for `ClassifierGuide.apply`.
         """
         return Contrast(weaker, self.factor, visited_within(self.interval, levels))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Free(ContrastGuide):
+class FreeGuide(ContrastGuide):
     """Classifier-free guidance (Ho and Salimans 2022): away from the model without the label.
 
     It needs a class-conditional network that was trained with label dropout, so that it is an
@@ -136,7 +136,7 @@ class Free(ContrastGuide):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Weak(ContrastGuide):
+class WeakGuide(ContrastGuide):
     """Autoguidance (Karras et al. 2024): away from a worse model of the same images.
 
     The weak model has the data, the process and the classes of the model, such as a checkpoint of
@@ -153,7 +153,7 @@ class Weak(ContrastGuide):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Attention(ContrastGuide):
+class AttentionGuide(ContrastGuide):
     """Perturbed-attention guidance (Ahn et al. 2024): away from the model without attention.
 
     The weak prediction is that of the same network whose innermost self-attention, that of the
@@ -185,4 +185,6 @@ def visited_within(interval: Interval | None, levels: Sequence[float]) -> Interv
     return (inside[0], inside[-1]) if inside else (0, 0)
 
 
-GUIDES: dict[str, type[Guide]] = {kind.name: kind for kind in (Classifier, Free, Weak, Attention)}
+GUIDES: dict[str, type[Guide]] = {
+    kind.name: kind for kind in (ClassifierGuide, FreeGuide, WeakGuide, AttentionGuide)
+}

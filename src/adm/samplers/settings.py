@@ -11,7 +11,7 @@ from adm.samplers.consistency import Consistency
 from adm.samplers.ddim import DDIM
 from adm.samplers.dpm_solver import DPMSolver
 from adm.samplers.grid import GRIDS, Even, Grid
-from adm.samplers.guide import GUIDES, Classifier, ContrastGuide, Guide
+from adm.samplers.guide import GUIDES, ClassifierGuide, ContrastGuide, Guide
 from adm.samplers.heun import Heun
 from adm.samplers.ipndm import IPNDM
 from adm.samplers.sampler import Sampler
@@ -67,9 +67,9 @@ class Sampling(Checked):
     rounding: Rounding = "nearest"
 
     @property
-    def by_classifier(self) -> tuple[Classifier, ...]:
+    def by_classifier(self) -> tuple[ClassifierGuide, ...]:
         """The guides that are a classifier's gradient."""
-        return tuple(each for each in self.guide if isinstance(each, Classifier))
+        return tuple(each for each in self.guide if isinstance(each, ClassifierGuide))
 
     @property
     def by_contrast(self) -> tuple[ContrastGuide, ...]:
@@ -131,11 +131,11 @@ def _with_steps(grid: Grid, steps: Any) -> Grid:
 def _with_scale(guides: tuple[Guide, ...], scale: Any) -> tuple[Guide, ...]:
     """Return the guides with another scale of the classifier's; without it for scale 0."""
     number = convert(Annotated[float, Field(allow_inf_nan=False)], scale, "scale")
-    own = [each for each in guides if isinstance(each, Classifier)]
-    others = [each for each in guides if not isinstance(each, Classifier)]
+    own = [each for each in guides if isinstance(each, ClassifierGuide)]
+    others = [each for each in guides if not isinstance(each, ClassifierGuide)]
     if not number:
         return tuple(others)
-    first = replace(own[0], scale=number) if own else Classifier(scale=number)
+    first = replace(own[0], scale=number) if own else ClassifierGuide(scale=number)
     return (first, *others)
 
 
