@@ -28,7 +28,7 @@ from results_plan import BEST, SCALES, SWEPT, TRUNCATIONS, Contest, Row, contest
 from adm.app.cli.proportions import labels_like
 from adm.app.scoring import Score
 from adm.app.study.scoring import judge_accuracy
-from adm.app.study.study import balanced
+from adm.app.study.study import balanced_labels
 from adm.data import open_source
 from adm.models.load import load_classifier
 from adm.store.files import write_text
@@ -209,7 +209,7 @@ def labels_of(contest: Contest, place: Path, classes: Sequence[str], count: int)
     """Return the labels that `adm sample` gave the images of a row."""
     if contest.proportional:
         return labels_like(str(place / LABELS), None, classes, count).tolist()
-    return balanced(range(len(classes)), count)
+    return balanced_labels(range(len(classes)), count)
 
 
 def pictures(contest: Contest, runner: Runner, place: Path) -> None:

@@ -14,7 +14,7 @@ from results_plan import Contest, Row
 
 import adm
 from adm.app.scoring.manifest import versions
-from adm.app.study.study import balanced
+from adm.app.study.study import balanced_labels
 from adm.generation.pipeline import Pipeline
 from adm.processor import described
 from adm.store.files import write_json
@@ -65,7 +65,7 @@ def timed(pipeline: Pipeline, options: dict[str, Any]) -> Callable[[], float]:
     """Return a function that samples some images and returns the milliseconds of one."""
     own = without_upsampler(options)
     count = BLOCKS[own.get("steps", 0) >= MANY]
-    labels = balanced(range(len(pipeline.classes)), count)
+    labels = balanced_labels(range(len(pipeline.classes)), count)
 
     def call() -> float:
         started = time.perf_counter()

@@ -9,7 +9,7 @@ from cli.conftest import Adm
 from PIL import Image
 
 from adm.app.cli import main
-from adm.app.study.demo import STEPS, jobs, judged, shipped
+from adm.app.study.demo import STEPS, jobs, judge_samples, shipped
 from adm.generation.diffusion import DiffusionGenerator
 
 COMMAND = ("demo", "--per-class", 2, "--scales", 0, 2)
@@ -92,7 +92,7 @@ def test_the_scores_are_the_judge_s(demo: Path) -> None:
     told = json.loads((demo / "scores.json").read_text())
     models = shipped()
     every = jobs(models, (0.0, 2.0), 2, 0)
-    own = judged(models, every["scale-2"], demo / "samples/scale-2")
+    own = judge_samples(models, every["scale-2"], demo / "samples/scale-2")
     assert told["scale-2"]["fidelity"]["value"] == own.fidelity.value
     assert told["scale-2"]["frechet"] == pytest.approx(own.frechet, rel=1e-5)
     assert {*told} == FOLDERS - {"emoji", "emoji-large"} | {"real"}

@@ -17,11 +17,17 @@ from evaluation.stubs import spots, together
 
 from adm.app.cli import budgets, main
 from adm.app.study.frontier import stored, trial
-from adm.app.study.frontier.choose import recommended
+from adm.app.study.frontier.choose import recommend
 from adm.app.study.frontier.stored import Frontier, load, save
-from adm.app.study.frontier.trial import REPEATS, Trial, find_frontier, in_full, possible
+from adm.app.study.frontier.trial import (
+    REPEATS,
+    Trial,
+    drop_impossible,
+    find_frontier,
+    select_points,
+)
 from adm.app.study.scoring import Scorer, Scoring, cached_reference
-from adm.app.study.study import Study, axis, balanced
+from adm.app.study.study import Study, axis, balanced_labels
 from adm.cached import Cached
 from adm.features import open_features
 from adm.generation.diffusion import DiffusionGenerator
@@ -103,7 +109,7 @@ def scoring(made: Path) -> Scoring:
 
 def study_of(pipeline: Pipeline, *axes: str) -> Study:
     chosen = axes or ("sampler=ddim", "grid=even,quadratic", "steps=2,5", "scale=0,2")
-    labels = balanced(range(3), COUNT)
+    labels = balanced_labels(range(3), COUNT)
     return Study("tiny", pipeline, tuple(map(axis, chosen)), labels, COUNT, {"seed": 0})
 
 
@@ -130,7 +136,7 @@ def test_every_point_is_measured_and_those_near_the_frontier_are_scored(made: Pa
         assert (one.network, one.classifier) == (steps, steps if one.scale else 0)
         assert one.low <= one.seconds <= one.high
     full = [one for one in found.points if one.distances]
-    assert {one.point for one in full} == {one.point for one in in_full(found.points, 1)}
+    assert {one.point for one in full} == {one.point for one in select_points(found.points, 1)}
     assert len(full) < len(found.points)
     for scale in (0.0, 2.0):  # by the error, since all points of so many steps are as fast
         assert min(found.at(scale), key=lambda one: one.error or 9) in full
@@ -259,22 +265,22 @@ def test_a_point_that_diverges_is_left_out_and_stops_nothing(
         "even": False,
         "quadratic": True,
     }
-    assert {one.settings["grid"] for one in in_full(measured, 9)} == {"even"}
+    assert {one.settings["grid"] for one in select_points(measured, 9)} == {"even"}
 
 
 def test_what_cannot_be_sampled_is_left_out_or_refused_if_it_was_asked_for(
     pipeline: Pipeline,
 ) -> None:
     wide = study_of(pipeline, "grid=even,ddim-quadratic,karas", "steps=2,6", "scale=0")
-    usable, reasons = possible(wide, {"sampler"})
+    usable, reasons = drop_impossible(wide, {"sampler"})
     assert {point.settings["grid"] for point in usable.points} == {"even", "ddim-quadratic"}
     assert len(reasons) == 2 + 1  # 6 levels are too many for one of the grids
     with pytest.raises(ValueError, match="did you mean karras"):
-        possible(wide, {"grid"})
+        drop_impossible(wide, {"grid"})
     with pytest.raises(ValueError, match="steps must be in"):
-        possible(study_of(pipeline, "steps=2,99"), {"steps"})
+        drop_impossible(study_of(pipeline, "steps=2,99"), {"steps"})
     with pytest.raises(ValueError, match="steps must be in"):
-        possible(study_of(pipeline, "steps=99"))
+        drop_impossible(study_of(pipeline, "steps=99"))
 
 
 def test_the_page_ends_in_recommended_settings(made: Path) -> None:
@@ -338,7 +344,7 @@ def test_the_shipped_frontier_is_of_the_shipped_model() -> None:
 def test_a_budget_gives_the_images_of_the_command_that_the_frontier_recommends(
     here: Path, adm: Adm
 ) -> None:
-    found = recommended(load(here / "out/frontier.json"), 2.0)
+    found = recommend(load(here / "out/frontier.json"), 2.0)
     assert found is not None
     options = stored.options(found.best.settings)
     answer = adm(*SAMPLE, *AT_2, "--budget", "1min", "--out", "taken")

@@ -13,9 +13,9 @@ from adm.app.study.frontier.choose import (
     check_scale,
     factor,
     on_frontier,
-    promising,
-    recommended,
-    rounded_up,
+    recommend,
+    round_up,
+    select_promising,
     spoken,
     time_of,
     within,
@@ -62,7 +62,7 @@ def test_a_point_is_on_the_frontier_unless_another_is_as_fast_and_as_good(
     ],
 )
 def test_points_nearest_to_the_frontier_are_promising(keep: int, wanted: list[str]) -> None:
-    assert names(promising(POINTS, keep)) == wanted
+    assert names(select_promising(POINTS, keep)) == wanted
 
 
 def test_points_of_nearly_equal_time_do_not_crowd_the_frontier() -> None:
@@ -73,9 +73,9 @@ def test_points_of_nearly_equal_time_do_not_crowd_the_frontier() -> None:
         *(f"alike-{i}" for i in range(5)),
         "later",
     ]
-    assert names(promising([*alike, later], 1)) == ["alike-4", "later"]
+    assert names(select_promising([*alike, later], 1)) == ["alike-4", "later"]
     twins = [measured("twin", 1.0, 0.5), measured("slower twin", 1.01, 0.5)]
-    assert names(promising(twins, 1)) == ["twin"]
+    assert names(select_promising(twins, 1)) == ["twin"]
 
 
 def test_nearness_is_the_error_divided_by_the_lowest_of_all_that_are_as_fast() -> None:
@@ -85,7 +85,7 @@ def test_nearness_is_the_error_divided_by_the_lowest_of_all_that_are_as_fast() -
 
 
 def test_fast_is_the_fastest_within_the_interval_of_the_best_by_all_features() -> None:
-    found = recommended(
+    found = recommend(
         frontier(
             measured("one-sided", 1.0, distance=(10.5, 90.0)),
             measured("fast", 2.0, distance=(10.8, 50.9)),
@@ -108,7 +108,7 @@ def test_the_best_is_as_good_as_any_by_all_features_and_ends_the_budgets() -> No
         measured("both", 4.0, distance=(10.5, 50.0)),
         measured("later", 8.0, distance=(10.2, 80.0)),
     )
-    found = recommended(points, 2.0)
+    found = recommend(points, 2.0)
     assert found is not None
     assert names([found.fast, found.best]) == ["both", "both"]
     assert names([each.point for each in found.budgets]) == ["quick", "first", "both"]
@@ -118,10 +118,10 @@ def test_the_best_is_as_good_as_any_by_all_features_and_ends_the_budgets() -> No
 
 def test_the_best_is_its_own_fast_if_no_point_is_as_good_by_all_features() -> None:
     points = measured("a", 1.0, distance=(10.0, 90.0)), measured("b", 2.0, distance=(20.0, 50.0))
-    found = recommended(frontier(*points), 2.0)
+    found = recommend(frontier(*points), 2.0)
     assert found is not None
     assert names([found.fast, found.best]) == ["a", "a"]
-    assert recommended(frontier(*points), 0.0) is None
+    assert recommend(frontier(*points), 0.0) is None
 
 
 SCORED = frontier(
@@ -158,7 +158,7 @@ def test_a_budget_that_nothing_meets_is_refused_with_one_that_is_met() -> None:
 
 
 def test_each_recommended_budget_gives_the_point_beside_it() -> None:
-    found = recommended(SCORED, 2.0)
+    found = recommend(SCORED, 2.0)
     assert found is not None
     assert [within(SCORED, 2.0, each.seconds) for each in found.budgets] == [
         each.point for each in found.budgets
@@ -167,7 +167,7 @@ def test_each_recommended_budget_gives_the_point_beside_it() -> None:
 
 @pytest.mark.parametrize("seconds", [1e-5, 0.00999, 0.01, 0.0101, 0.123, 1.0, 7.05, 99.1, 1234.5])
 def test_a_time_is_rounded_up_to_two_digits(seconds: float) -> None:
-    told = rounded_up(seconds)
+    told = round_up(seconds)
     assert seconds <= told * (1 + 1e-9)
     assert told <= 1.11 * seconds
     assert float(f"{told:.2g}") == told

@@ -19,7 +19,7 @@ from adm.app.study import study as study_module
 from adm.app.study.page import title_of, write
 from adm.app.study.run import Result, alone, evaluations, run, share
 from adm.app.study.scoring import Scorer, Scoring, cached_reference
-from adm.app.study.study import Axis, Point, Study, axis, balanced, sample_point
+from adm.app.study.study import Axis, Point, Study, axis, balanced_labels, sample_point
 from adm.cached import Cached
 from adm.features import Extracted
 from adm.features.contract import make_features
@@ -56,7 +56,7 @@ def study(pipeline: Pipeline) -> Callable[..., Study]:
     def make(*axes: str, model: Pipeline = pipeline, **base: Any) -> Study:
         chosen = tuple(map(axis, axes or ("scale=0,1,4",)))
         shared = {"sampler": "ddim", "steps": 3} | base
-        return Study("tiny", model, chosen, balanced(range(3), COUNT), COUNT, shared)
+        return Study("tiny", model, chosen, balanced_labels(range(3), COUNT), COUNT, shared)
 
     return make
 
@@ -69,7 +69,7 @@ def scoring(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Scoring:
         for each in (blocks(), blocks("others"))
     ]
     judge = load_classifier(files / "judge.safetensors")
-    return Scoring(scorers, judge, balanced(range(3), COUNT))
+    return Scoring(scorers, judge, balanced_labels(range(3), COUNT))
 
 
 def ran(study: Study, scoring: Scoring, out: Path) -> Result:
@@ -128,11 +128,11 @@ def test_every_combination_is_a_point_with_a_folder_of_its_own(
 
 
 def test_labels_take_turns() -> None:
-    labels = balanced([4, 7, 9], 11)
+    labels = balanced_labels([4, 7, 9], 11)
     assert labels[:4] == [4, 7, 9, 4]
     assert sorted(Counter(labels).values()) == [3, 4, 4]
     with pytest.raises(ValueError, match="count must be a whole number from 1 to 10,000,000"):
-        balanced([0, 1], 10**12)
+        balanced_labels([0, 1], 10**12)
 
 
 def test_a_point_s_images_are_those_that_its_settings_give(
@@ -141,7 +141,7 @@ def test_a_point_s_images_are_those_that_its_settings_give(
     for point in study().points:
         scale = point.settings["scale"]
         generator = pipeline.generator(sampler="ddim", steps=3, scale=scale)
-        images = generator.images(torch.tensor(balanced(range(3), COUNT)), range(COUNT))
+        images = generator.images(torch.tensor(balanced_labels(range(3), COUNT)), range(COUNT))
         assert torch.equal(images_of(done[1] / "samples" / f"scale-{scale}"), images)
 
 

@@ -152,7 +152,7 @@ def _study(
     pipeline: "Pipeline", axes: "list[Axis]", labels: list[int] | None, count: int, seed: int
 ) -> "Study":
     """Return the points that can be sampled; say which cannot."""
-    from adm.app.study.frontier.trial import possible
+    from adm.app.study.frontier.trial import drop_impossible
     from adm.app.study.study import Study, axis
 
     listed = {each.name for each in axes}
@@ -162,7 +162,7 @@ def _study(
     every = sorted((*axes, *others), key=lambda a: order.index(a.name) if a.name in order else -1)
     name, base = pipeline.model.name, seed_of(axes, seed)
     every_point = Study(name, pipeline, tuple(every), labels, count, base)
-    study, reasons = possible(every_point, listed)
+    study, reasons = drop_impossible(every_point, listed)
     study.check()
     for point, reason in list(reasons.items())[:1]:
         more = f", and {len(reasons) - 1} more points" if len(reasons) > 1 else ""

@@ -153,12 +153,12 @@ def labels_of(
     known: Sequence[str], classes: str | None, proportions: str | None, count: int
 ) -> list[int] | None:
     """Return the label of each image of a point; None for a model without classes."""
-    from adm.app.study.study import balanced
+    from adm.app.study.study import balanced_labels
     from adm.generation.labels import parse_classes
 
     if proportions is not None:
         return labels_like(proportions, classes, known, count).tolist()
-    return balanced(parse_classes(classes or "all", known), count) if known else None
+    return balanced_labels(parse_classes(classes or "all", known), count) if known else None
 
 
 def judge_labels(judge: "ClassifierModel | None", study: "Study") -> list[int]:

@@ -136,7 +136,7 @@ def sample(
         sample_into(place, job, on_step=tell, overwrite=overwrite, animate=film)
 
 
-def judged(models: Shipped, job: Job, folder: Path) -> Scores:
+def judge_samples(models: Shipped, job: Job, folder: Path) -> Scores:
     """Return what the judge says of the samples in a folder."""
     assert job.labels is not None
     # The judge's kernels depend on the strides of images in memory.
@@ -147,7 +147,7 @@ def judged(models: Shipped, job: Job, folder: Path) -> Scores:
 def write(models: Shipped, jobs: dict[str, Job], out: Path) -> dict[str, Any]:
     """Write report.html and scores.json of what `sample` has sampled; return the scores."""
     scores = {
-        name: judged(models, job, out / SAMPLES / name)
+        name: judge_samples(models, job, out / SAMPLES / name)
         for name, job in jobs.items()
         if not name.startswith(SMALL)
     }

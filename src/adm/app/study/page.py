@@ -56,7 +56,7 @@ def title_of(study: Study) -> str:
     return f"{study.name}: scores" + (f" by {listed}" if listed else "")
 
 
-def figured(study: Study) -> list[Axis]:
+def figure_axes(study: Study) -> list[Axis]:
     """Return the axes that are drawn along x: those with an order, or the first one."""
     ordered = [axis for axis in study.varied if axis.is_number or axis.is_strength]
     return ordered or study.varied[:1]
@@ -88,7 +88,7 @@ def lines(result: Result, network: NetworkScores, axis: Axis) -> list[Line]:
 def figures(result: Result, network: NetworkScores) -> list[tuple[str, Figure]]:
     """Draw a figure along each axis with an order; (name, figure) of each."""
     drawn = []
-    for axis in figured(result.study):
+    for axis in figure_axes(result.study):
         if own := lines(result, network, axis):
             name = "-".join(safe_names([network.network, axis.name]))
             picture = figure(own, axis.words, network.short_title(DISTANCE), network.network)
@@ -105,7 +105,7 @@ def _results(result: Result, drawn: Mapping[str, list[tuple[str, Figure]]]) -> l
             continue
         blocks.append(Title(f"By {network.network}", 3))
         blocks += [picture for _, picture in drawn[network.network]]
-        for axis in figured(result.study):
+        for axis in figure_axes(result.study):
             own = lines(result, network, axis)
             shown += own
             if axis.is_strength:
@@ -114,7 +114,7 @@ def _results(result: Result, drawn: Mapping[str, list[tuple[str, Figure]]]) -> l
                     said = sentences(*line.series(names), axis.words)
                     lead = [f"{line.name}:"] if line.name else []
                     blocks.append(Note([*lead, *said], "result"))
-    notes = _figure_notes(shown, figured(result.study))
+    notes = _figure_notes(shown, figure_axes(result.study))
     if blocks:
         blocks = [Title("Results"), *blocks, *([Note([" ".join(notes)], "quiet")] if notes else [])]
     return blocks
@@ -145,7 +145,7 @@ def _samples(result: Result, out: Path) -> list[Block]:
     labels = next((job.labels for job in jobs if job.labels), [])
     classes = next((job.generator.classes for job in jobs if job.labels), ())
     rows = rows_of(labels, classes, study.count)
-    axes = figured(study)
+    axes = figure_axes(study)
     groups = along(study, axes[0]) if axes else {"": study.points}
     single = [each.name for each in study.axes if len(each.values) == 1]
     grids = []

@@ -224,7 +224,7 @@ class Study:
             self.job(point)
 
 
-def balanced(classes: Sequence[int], count: int) -> list[int]:
+def balanced_labels(classes: Sequence[int], count: int) -> list[int]:
     """Return (count,) labels that cycle through `classes`: counts differ by at most one.
 
     Raises:

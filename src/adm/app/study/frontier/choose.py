@@ -65,7 +65,7 @@ def factor(point: Measured, points: Sequence[Measured]) -> float:
     return point.error / lowest if lowest else float(point.error > 0) or 1.0
 
 
-def promising(points: Sequence[Measured], keep: int) -> list[Measured]:
+def select_promising(points: Sequence[Measured], keep: int) -> list[Measured]:
     """Return the points of one scale whose quality is measured on all images.
 
     Those are all points on the frontier of time and error, but for those that others of equal time
@@ -95,7 +95,7 @@ def distance(frontier: Frontier) -> Callable[[Measured], float]:
     return lambda point: point.distances[first].value
 
 
-def recommended(frontier: Frontier, scale: float) -> Recommended | None:
+def recommend(frontier: Frontier, scale: float) -> Recommended | None:
     """Return the recommended points of a scale; None if none was scored."""
     points = frontier.scored(scale)
     if not points:
@@ -103,7 +103,7 @@ def recommended(frontier: Frontier, scale: float) -> Recommended | None:
     cost, equal = rank(frontier, scale), _equal(frontier, points)
     best = min(points, key=cost)
     fast = min(equal, key=lambda one: (one.seconds, cost(one)), default=best)
-    budgets = [Budget(rounded_up(one.seconds), one) for one in on_frontier(points, time_of, cost)]
+    budgets = [Budget(round_up(one.seconds), one) for one in on_frontier(points, time_of, cost)]
     return Recommended(scale, fast, best, budgets)
 
 
@@ -127,7 +127,7 @@ def _equal(frontier: Frontier, points: Sequence[Measured]) -> list[Measured]:
     ]
 
 
-def rounded_up(seconds: float) -> float:
+def round_up(seconds: float) -> float:
     """Return a time that is not shorter, with two significant digits."""
     unit = 10.0 ** (math.floor(math.log10(seconds)) + 1 - DIGITS)
     return float(f"{math.ceil(seconds / unit) * unit:.{DIGITS}g}")
@@ -146,7 +146,7 @@ def within(frontier: Frontier, scale: float, seconds: float, slower: float = 1.0
     fitting = [one for one in points if one.seconds * slower <= seconds]
     if not fitting:
         fastest = min(points, key=time_of)
-        least = rounded_up(fastest.seconds * slower)
+        least = round_up(fastest.seconds * slower)
         raise SettingError(
             "budget",
             f"at least {least:g}s at scale {exactly(scale)}",

@@ -11,10 +11,10 @@ from adm.app.report import markdown as markdown_of
 from adm.app.report import page as page_of
 from adm.app.scoring import Score, title
 from adm.app.study.curve import parts
-from adm.app.study.frontier.choose import Budget, factor, recommended, spoken
+from adm.app.study.frontier.choose import Budget, factor, recommend, spoken
 from adm.app.study.frontier.plots import Dot, Panel, figure
 from adm.app.study.frontier.stored import FILE, Distance, Frontier, Measured, options, save
-from adm.app.study.frontier.trial import DISTANCE, left_out
+from adm.app.study.frontier.trial import DISTANCE, describe_left_out
 from adm.app.study.page import MARKED, SAME_NOISE, WIDE, grid_of, marks, model_facts, rows_of
 from adm.app.study.study import SAMPLES, Study, as_text
 from adm.data.export import safe_names
@@ -99,7 +99,7 @@ def sentences(frontier: Frontier) -> list[str]:
     """Return a sentence for each scale on what it takes to be as good as the best."""
     said = []
     for scale in frontier.scales:
-        if (chosen := recommended(frontier, scale)) is None:
+        if (chosen := recommend(frontier, scale)) is None:
             continue
         fast, best = chosen.fast, chosen.best
         lead = (
@@ -151,7 +151,7 @@ def _panels(frontier: Frontier, value: Callable[[Measured], Score | None]) -> li
 
 def _chosen(frontier: Frontier, scale: float) -> dict[str, Measured]:
     """Return the recommended points of a scale by their names; one that is both has both."""
-    chosen = recommended(frontier, scale)
+    chosen = recommend(frontier, scale)
     if chosen is None:
         return {}
     if chosen.fast is chosen.best:
@@ -215,7 +215,7 @@ def _scored(frontier: Frontier) -> list[Block]:
 def _first_pass(frontier: Frontier) -> list[Block]:
     """Return tables of all points after the first pass, the fastest first."""
     full = [each.point for each in frontier.points if each.distances]
-    blocks: list[Block] = [Title("First pass"), Note(left_out(frontier.points, full))]
+    blocks: list[Block] = [Title("First pass"), Note(describe_left_out(frontier.points, full))]
     for scale in frontier.scales:
         points = sorted(frontier.at(scale), key=lambda one: (one.seconds, one.error or math.inf))
         rows = []
@@ -233,7 +233,7 @@ def _recommended(frontier: Frontier, model: str) -> list[Block]:
     blocks: list[Block] = [Title("Recommended settings"), Note([said])]
     distances = [title(DISTANCE, name) for name in frontier.features]
     for scale in frontier.scales:
-        if (chosen := recommended(frontier, scale)) is None:
+        if (chosen := recommend(frontier, scale)) is None:
             continue
         uses = [(FAST, chosen.fast), (BEST, chosen.best)]
         uses += [(_at_most(each), each.point) for each in chosen.budgets]

@@ -20,7 +20,7 @@ from pydantic import Field
 
 from adm.app.notices import notice
 from adm.app.scoring import Score
-from adm.app.study.frontier.choose import factor, promising
+from adm.app.study.frontier.choose import factor, select_promising
 from adm.app.study.frontier.stored import Distance, Frontier, Measured, Seconds
 from adm.app.study.kept import Kept
 from adm.app.study.run import OnEvaluations, Result, evaluations, run, share
@@ -187,7 +187,9 @@ class Trial:
         )
 
 
-def possible(study: Study, listed: Collection[str] = ()) -> tuple[Study, dict[Point, ValueError]]:
+def drop_impossible(
+    study: Study, listed: Collection[str] = ()
+) -> tuple[Study, dict[Point, ValueError]]:
     """Return the study without the points that cannot be sampled, and the reason for each.
 
     Args:
@@ -282,9 +284,9 @@ def find_frontier(
     load = devices.once(lambda: load_note() if trial.untimed else None)
     with bar("first pass", trial.evaluations) as on:
         measured = trial.measure(on)
-    full = in_full(measured, keep)
+    full = select_points(measured, keep)
     if devices.main:
-        for note in left_out(measured, [one.point for one in full]):
+        for note in describe_left_out(measured, [one.point for one in full]):
             notice(note)
     second = study.of([one.point for one in full])
     with bar("sampling and scoring", evaluations(second, scoring, devices)) as on:
@@ -294,14 +296,14 @@ def find_frontier(
     return None if result is None else _collected(trial, measured, result, load)
 
 
-def in_full(measured: Sequence[Measured], keep: int) -> list[Measured]:
-    """Return the points that are sampled in full: those of each scale that are `promising`."""
+def select_points(measured: Sequence[Measured], keep: int) -> list[Measured]:
+    """Return the points that are sampled in full: those promising at each scale."""
     scales = dict.fromkeys(each.scale for each in measured)
     alike = [[one for one in measured if one.scale == scale] for scale in scales]
-    return [one for points in alike for one in promising(points, keep)]
+    return [one for points in alike for one in select_promising(points, keep)]
 
 
-def left_out(measured: Sequence[Measured], full: Sequence[Point]) -> list[str]:
+def describe_left_out(measured: Sequence[Measured], full: Sequence[Point]) -> list[str]:
     """Return a sentence for each scale on the points that are not sampled in full."""
     sentences = []
     for scale in dict.fromkeys(each.scale for each in measured):
