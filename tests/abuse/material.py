@@ -173,6 +173,8 @@ def models(root: Path) -> None:
     tiny.model(root / "guide.safetensors", tiny.classifier())
     tiny.model(root / "judge.safetensors", tiny.classifier("noised=false"))
     tiny.model(root / "upsampler.safetensors", tiny.upsampler())
+    larger = tiny.upsampler("data.size=16,16", "data.low_res=8,8")
+    tiny.model(root / "larger.safetensors", larger)
     held = {"time_embed.0.weight": torch.zeros(4, 4), "out.0.bias": torch.ones(4)}
     torch.save(held, root / "released.pt")
     torch.save(held, root / "legacy.pt", _use_new_zipfile_serialization=False)

@@ -40,9 +40,9 @@ VERBS: Mapping[str, Verb] = {
         ("out",),
     ),
     "cascade": Verb(
-        ("model.safetensors", "upsampler.safetensors"),
+        ("model.safetensors", "larger.safetensors"),
         (
-            *("sample", "model.safetensors", "--upsampler", "upsampler.safetensors"),
+            *("sample", "model.safetensors", "--upsampler", "larger.safetensors"),
             *("--count", 6, "--steps", 2, "--upsampler-steps", 2, "--out", "out", *BATCHES),
         ),
         ("out",),
@@ -123,7 +123,7 @@ VERBS: Mapping[str, Verb] = {
     ),
     "compare": Verb(
         SETS,
-        ("compare", "data.npz", "other.npz", "--out", "out.html", "--count", 4, *POOL, *BATCHES),
+        ("compare", "data.npz", "data.npz", "--out", "out.html", "--count", 4, *POOL, *BATCHES),
         ("out.html",),
     ),
     "demo": Verb(
