@@ -25,7 +25,7 @@ ESCAPES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u20
 WARNING = re.compile(r"^\S+\.py:\d+: \w*Warning", re.MULTILINE)
 # Words of the language of Python or the system, which name neither what was given nor a cure.
 RIDDLES = re.compile(
-    r"Errno|Path\(|embedded null|codec can't|invalid literal|could not convert|unable to convert|"
+    r"Errno|Path\(|embedded null|invalid literal|could not convert|unable to convert|"
     r"has an empty name|Symlink loop|surrogates not allowed"
 )
 TRACEBACK = "Traceback (most recent call last)"
