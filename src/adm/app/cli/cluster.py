@@ -116,12 +116,12 @@ def cluster(
     network = open_features(features, devices.device)
     asked = devices.once(lambda: request(own, network, how, others))
     record = devices.once(lambda: read_record(asked, out))
-    if record and (page is None or devices.once(lambda: cluster_page.shows(page, record))):
-        if devices.main:
-            show(lambda: asdict(record), as_json, lambda: None)
-            say(f"{out}: complete; {record}", as_json)
-        return
     with with_cache(Extraction(devices, batch_size, work), out) as extraction:
+        if record and (page is None or devices.once(lambda: cluster_page.shows(page, record))):
+            if devices.main:
+                show(lambda: asdict(record), as_json, lambda: None)
+                say(f"{out}: complete; {record}", as_json)
+            return
         seen = extract_shown(network, own.source, extraction.part("images"))
         more = None
         if others is not None:
