@@ -116,7 +116,7 @@ def make(root: Path) -> Material:
     """Write the material, each part in a child."""
     root.mkdir(parents=True)
     made = Material(root)
-    for part in (models, files, _pictures, _archives, _lists):
+    for part in (models, files, write_pictures, _archives, _lists):
         _done(child.run(lambda part=part: part(root), root.parent / "logs"))
     for name in ("recipe.json", "data.npz"):  # both runs have one name, which their pictures show
         for place in ("whole", "stopped"):
@@ -208,7 +208,8 @@ def pictures() -> dict[str, bytes]:
     return found
 
 
-def _pictures(root: Path) -> None:
+def write_pictures(root: Path) -> None:
+    """Write the images of `pictures` into a folder."""
     for name, content in pictures().items():
         path = root / "pictures" / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,5 @@
 """Command lines of verbs, options and nasty values; each is done, or ends in lines with a cure."""
 
-import shutil
 from pathlib import Path
 from random import Random
 
@@ -21,6 +20,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("inputs")
     material.models(folder)
     material.files(folder)
+    material.write_pictures(folder)
     return folder
 
 
@@ -35,7 +35,7 @@ def test_a_command_line_is_done_or_refused_in_lines(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for name in INPUTS:
-        shutil.copy(inputs / name, tmp_path)
+        material.Material(inputs).put(name, tmp_path)
     strange(tmp_path)
     words = [NOWHERE if word == "cpu" else word for word in line(Random(number))]
     answer = adm(*words)

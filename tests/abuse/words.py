@@ -6,7 +6,8 @@ from pathlib import Path
 from random import Random
 
 from abuse.kinds import Case
-from abuse.material import CPU, POOL, Material
+from abuse.material import CPU, Material
+from abuse.verbs import VERBS
 
 from adm.app.cli import command_line
 
@@ -25,46 +26,28 @@ VALUES = (
     *("weak:scale=1", "none:scale=1", "__class__:x=1", "ddim:" + "eta=1," * 2000, "scale=0|1|"),
     *("scale=", "=1,2", "scale=1,1", "steps=2,1.5", "sampler=ddim,os", "x=1", "guide=free"),
 )
-SCORED = ("--reference", "data.npz", "--count", 8, *POOL, *CPU)
+SLOW = ("demo", "train", "cascade")
 COMMANDS = (
+    *(verb.words for name, verb in VERBS.items() if name not in SLOW),
     ("info", "model.safetensors", "--json"),
     ("recipes", "digits"),
     ("help", "sampler"),
     (
-        *("sample", "model.safetensors", "--out", "out", "--count", 2, "--steps", 2, "--seed", 1),
-        *("--sampler", "ddim:eta=0.5", "--classes", "bag:2", *CPU),
+        *("sample", "model.safetensors", "--out", "out", "--count", 2, "--classes", "bag:2"),
+        *("--grid", "karras:steps=2", "--guide", "free:scale=1.5,interval=2-9", *CPU),
     ),
-    (
-        *("sample", "model.safetensors", "--out", "out", "--count", 2, *CPU),
-        *("--grid", "karras:steps=2", "--guide", "free:scale=1.5,interval=2-9"),
-    ),
-    ("upsample", "upsampler.safetensors", "data.npz", "--shrink", "--count", 2, "--out", "out"),
     ("train", "one.json", "--data", "data.npz", "--out", "out", "--hold-out", "0.2", *CPU),
     ("train", "digits", "--data", "data.npz", "--out", "out", "--set", "a.b=c", "--dry-run"),
-    ("evaluate", "data.npz", "--reference", "data.npz", "--resamples", 10, *POOL, *CPU),
-    ("reference", "data.npz", "--out", "made.npz", "--count", 20, *POOL, *CPU),
-    ("nearest", "data.npz", "data.npz", "--quantile", "0.1", "--count", 3, *POOL, *CPU),
-    ("cluster", "data.npz", "--clusters", "3", "--starts", 1, "--out", "made.csv", *POOL, *CPU),
-    ("compare", "data.npz", "data.npz", "--out", "page.html", "--count", 2, *POOL, *CPU),
     ("data", "inspect", "data.npz", "--split", "train"),
-    ("data", "pack", "data.npz", "--out", "packed", "--size", "8,8", "--format", "png"),
     ("grid", "model.safetensors", "--steps", "2,4", "--count", 2, "--plot", "grid.png", *CPU),
     ("average", "model.safetensors", "--width", "0.1,0.2", "--out", "averages"),
-    (
-        *("frontier", "model.safetensors", "--vary", "sampler=ddim", "--vary", "steps=2"),
-        *("--vary", "scale=0", "--trial-count", 4, "--keep", 1, "--out", "front", *SCORED),
-    ),
-    (
-        *("sweep", "model.safetensors", "--vary", "scale=0", "--vary", "steps=2"),
-        *("--out", "out", *SCORED),
-    ),
 )
 OUTPUTS = (
-    *("out", "made.npz", "packed", "averages", "nearest.png", "grid.png", "front", "cache"),
-    *("made.csv", "made.json", "page.html", "model.grids.json", "model.frontier.json"),
+    *(name for verb in VERBS.values() for name in verb.outputs),
+    *("averages", "nearest.png", "grid.png", "cache", "model.grids.json"),
 )
 WRITTEN = ("--out", "-o", "--sheet", "--plot", "--page", "--report", "--picture", "--work")
-INPUTS = ("model.safetensors", "upsampler.safetensors", "one.json", "data.npz", "feats.py")
+INPUTS = {"one.json", *(name for verb in VERBS.values() for name in verb.inputs)}
 
 
 @cache
@@ -109,7 +92,7 @@ def strange(folder: Path) -> None:
 
 def words(random: Random, folder: Path, material: Material) -> Case:
     """A command line in a folder with its inputs, and with what is no file."""
-    for name in INPUTS:
+    for name in sorted(INPUTS):
         material.put(name, folder)
     strange(folder)
     given = line(random)
