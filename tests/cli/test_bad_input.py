@@ -38,7 +38,7 @@ def images(folder: Path, count: int = 3) -> Path:
         (["train", "digits", "--set", "data.size=9,9"], "use 8x8 or 10x10"),
         (["train", "digits", "--set", "unet.norm_groups=7"], "set norm_groups to a divisor"),
         (["train", "digits", "--set", "unet.channels=0"], "channels must be at least 1"),
-        (["train", "digits", "--set", "unet.classes=4"], "unet.classes=10"),
+        (["train", "digits", "--set", "unet.classes=4"], "unet.classes must be 10"),
         (["train", "digits", "--set", "data.size=6,6"], "request 8x8"),
         (["train", "digits", "--steps", "0"], "train.steps"),
         (["train", "digits", "--steps", "many"], "expected a whole number, got many"),

@@ -40,7 +40,8 @@ from adm.images import to_float
 from adm.processes import Devices
 from adm.store.arrays import write_npz
 
-pytestmark = pytest.mark.xdist_group("frontier")  # one worker makes what all of them use
+# One worker makes what all of them use.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("frontier")]
 
 COUNT, TRIAL, LAST = 6, 4, 20
 ALONE = Devices(torch.device("cpu"))

@@ -95,6 +95,7 @@ def test_a_gan_describes_itself(adm: Adm, gan: Path) -> None:
     assert held["parameters"] == sum(trained)  # the vectors of singular values are not trained
 
 
+@pytest.mark.slow
 def test_the_memory_of_a_gan_tells_how_many_images_it_takes_at_a_time() -> None:
     told = memory_of(tiny.gan("train.batch_size=12")).splitlines()
     assert told[1].endswith("activations stored (this recipe)")

@@ -163,10 +163,10 @@ def test_a_run_starts_from_another_with_its_classes_by_name(
         (["--pretrained", "fashion", "--rename", "bag"], "--rename must be of the form old=new"),
         (["--rename", "bag=sack"], "--rename must be given together with --pretrained"),
         (["--steps", "1.5"], "expected a whole number, got 1.5"),
-        (["--set", "sample.grid.start=21"], "start of --grid must be a level in 2..20, got 21"),
+        (["--set", "sample.grid.start=21"], "sample.grid.start must be a level in 2..20, got 21"),
         (
             ["--set", "sample.grid.start=null", "sample.grid.steps=21"],
-            "must be in 2..20, got 21",
+            "sample.grid.steps must be in 2..20, got 21",
         ),
         (["--shard"], "torchrun"),
         (

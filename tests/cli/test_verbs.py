@@ -13,7 +13,8 @@ from adm.generation.diffusion import DiffusionGenerator
 from adm.recipes import RECIPES, recipe
 from adm.recipes.schema import from_json, to_json
 
-pytestmark = pytest.mark.xdist_group("verbs")  # one worker makes what all of them use
+# One worker makes what all of them use.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("verbs")]
 
 SMALL = (
     "train.batch_size=8",

@@ -16,7 +16,8 @@ from adm.recipes.schema import override
 from adm.samplers import DDIM, Even, Sampling
 from docs import pages
 
-pytestmark = pytest.mark.xdist_group("extending")  # one worker makes what all of them use
+# One worker makes what all of them use.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("extending")]
 
 PAGE = pages.DOCS / "extending.md"
 

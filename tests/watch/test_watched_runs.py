@@ -17,6 +17,8 @@ from adm.recipes import Recipe
 from adm.recipes.schema import override
 from adm.training import checkpoint
 
+pytestmark = pytest.mark.slow
+
 WATCHED = (
     "watch.every_steps=2",
     "watch.images=6",

@@ -171,7 +171,11 @@ def check_sampling(recipe: Recipe) -> None:
         return
     how, sampling = recipe.distillation, recipe.sample
     if how is None:
-        sampling.grid.check(recipe.process.steps)
+        try:
+            sampling.grid.check(recipe.process.steps)
+        except SettingError as error:
+            field = "grid.steps" if error.field == "steps" else error.field
+            raise SettingError(f"sample.{field}", error.expected, error.got, error.cure) from None
         return
     how.levels(schedule(recipe.process), sampling.grid.steps)
     if not isinstance(sampling.sampler, how.method.sampler):

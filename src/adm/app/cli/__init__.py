@@ -11,6 +11,7 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from adm.app import notices, openmp
 from adm.app.cli import errors, lists, stopping
 from adm.app.cli.terminal import Lasting, open_standard_streams, terminal
+from adm.store.files import user_cache
 
 SUMMARY = """Diffusion models that sample images, guided by a classifier.
 
@@ -172,6 +173,8 @@ def program() -> None:
     open_standard_streams()
     if not {"--help", "-h"} & {*sys.argv}:  # which is to be fast
         notices.silence_pillow()
+    # Not in torch's default, a folder where other users might put code that it would load.
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(user_cache("compiled")))
     try:
         main()
     except SystemExit as end:
