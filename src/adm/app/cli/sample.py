@@ -26,14 +26,11 @@ def sample(
 ) -> None:
     """Sample images from a model.
 
-    The folder holds PNG files named by class and seed, grid.png with all of them or the first of
-    each class, samples.npz in the released layout (arr_0 uint8 NHWC, arr_1 labels), samples.json,
-    which records how the images were sampled, and SHA256SUMS, the hashes of all files. The same
-    command writes the same files. An interrupted command resumes when it is run again, and a
-    finished one is done. Images with a number of channels other than 1, 3 or 4 are stored in
-    samples.npz only. torchrun, or --shard without it, distributes the images over several processes
-    or machines; the files are the same, and memory use does not grow with their number
-    (docs/many-images.md).
+    The folder holds a PNG file for each image, grid.png with all of them or the first of each
+    class, samples.npz (arr_0 uint8 NHWC, arr_1 labels), samples.json, which records how the images
+    were sampled, and SHA256SUMS. The same command writes the same files: an interrupted one resumes
+    when it is run again, and a finished one is done. torchrun, or --shard without it, distributes
+    the images over processes and machines (docs/many-images.md).
 
     Examples:
 
@@ -41,22 +38,13 @@ def sample(
 
         adm sample fashion --classes all:4 --scale 2 --animate --out out/film
 
-        adm sample fashion --classes all:8 --sampler ancestral --steps 100 --out out/all
-
         adm sample fashion --classes all:8 --scale 2 --budget 100ms --out out/soon
 
         adm sample runs/digits --classifier runs/digits-classifier --scale 1 --out out/digits
 
-        adm sample 256x256_diffusion_uncond.pt --classifier 256x256_classifier.pt --scale 10 \
-            --classes 207:4 --out out/retrievers
+        adm sample 64x64_diffusion.pt --upsampler 64_256_upsampler.pt --out out/large
 
         torchrun --nproc-per-node 8 -m adm sample fashion --count 50000 --out out/many
-
-        adm sample fashion --count 50000 --shard 2/4 --out out/shards
-
-        adm sample runs/biggan --truncation 0.5 --classes all:8 --out out/gan
-
-        adm sample 64x64_diffusion.pt --upsampler 64_256_upsampler.pt --out out/large
 
     Parameters
     ----------
@@ -65,8 +53,7 @@ def sample(
     out
         Sample folder to write.
     classes
-        Classes by name or number, with counts, separated by commas or spaces: sneaker:16,bag:4 or
-        all:8. Quote a name with spaces: "ankle boot:4". By default all classes take turns.
+        By name or number, with counts: sneaker:16,bag:4 or all:8; by default all take turns.
     count
         Number of images, if --classes has no counts.
     proportions
@@ -74,12 +61,11 @@ def sample(
     upsampler
         Upsampler to apply to the images.
     upsampler_steps
-        Evaluations of the upsampler per image; its recipe's value by default.
+        Evaluations of the upsampler per image.
     budget
-        Time for an image, as in 0.05s or 50ms: takes the sampler, spacing, steps and precision that
-        are best within it, as `adm frontier` has measured.
+        Time for an image, as in 50ms: takes the best settings that `adm frontier` has measured.
     frontier
-        Folder of `adm frontier` that --budget reads; by default what it has stored with the model.
+        Folder of `adm frontier` that --budget reads; by default what it has stored.
     """
     chosen = lists.joined(classes)
     places.folder(out, MANIFEST)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:  # so that --help does not load torch
 MOST_NAMED = 8  # shards in a message
 
 
+FLAG = Parameter(negative="", show_default=False)
+
+
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class SamplingOptions:
@@ -26,78 +29,66 @@ class SamplingOptions:
 
     Parameters
     ----------
-    classifier
-        Classifier that guides: a path or a shipped name. By default the one that belongs to the
-        model. One of clean images guides through the model's estimate of the image.
     scale
-        Guidance scale, which multiplies the classifier's gradient. 0 is no guidance; values above 1
-        sharpen the class distribution. The recipe's value by default.
+        Guidance scale: 0 is no guidance, above 1 sharpens the class.
+    steps
+        Noise levels to visit, as many as calls of the network for most samplers.
+    sampler
+        As in ddim:eta=0.5 or unipc:order=3; `adm help sampler` lists them.
+    grid
+        Which levels to visit, as in karras:steps=10,end=3; `adm help grid` lists them.
     guide
         What steers, as in classifier:scale=2,every=2,interval=300-980 or free:scale=1.5; may be
         given several times. `adm help guide` lists the kinds.
+    classifier
+        Classifier that guides: path or shipped name; by default the one that belongs to the model.
     weak
-        Worse model of the same images, such as an earlier checkpoint, for --guide weak:scale=1.5: a
-        path or a shipped name.
-    sampler
-        Sampler, as in ddim:eta=0.5 or unipc:order=3; the recipe's by default. `adm help sampler`
-        lists the kinds.
-    grid
-        Noise levels that sampling visits, as in karras:steps=10,end=3; the recipe's by default.
-        `adm help grid` lists the kinds.
-    steps
-        Noise levels that sampling visits, which are the network evaluations per image of every
-        sampler but heun (2 steps - 1); the recipe's value by default.
+        Worse model of the same images, for --guide weak:scale=1.5.
     truncation
-        GANs only: largest absolute value of the noise, as in 0.5, which gives more typical and less
-        diverse images; no limit by default.
-    seed
-        Random seed. Each image depends on the seed and its index only.
-    batch_size
-        Images that are sampled between two saves of the progress, from which a stopped command
-        resumes; rounded up to whole blocks. It affects no image.
+        GANs only: largest absolute value of the noise, as in 0.5.
+    threshold
+        How estimates of the image stay in its range: clip, or dynamic.
     without_label
         Do not pass the class to the diffusion model; only the classifier guides.
-    threshold
-        How estimates of x_0 are kept in the range of images: clip, or dynamic thresholding, which
-        is meant for images of several channels.
+    seed
+        Each image depends on the seed and its index only.
     precision
-        Precision of the networks: float32, bfloat16, float16, or auto, which is the fastest by a
-        measurement that is made once on each machine.
+        float32, bfloat16, float16, or auto, the fastest here.
     compile
         Compile the networks first, which takes minutes on a CPU.
     rounding
-        Rounding to 8 bits: nearest, or truncated as in the released system.
+        To 8 bits: nearest, or truncated as in the released system.
     device
-        Device: cpu, cuda, cuda:1 or mps. The best available by default.
+        cpu, cuda, cuda:1 or mps; by default the best available.
+    batch_size
+        Images between two saves of the progress. It affects no image.
     animate
-        Also write denoising.gif, which shows up to 64 of the images at every step, from noise to
-        the sample. These images are sampled twice.
+        Also write denoising.gif: up to 64 of the images at every step.
     overwrite
         Sample again, and replace the sample folder.
     shard
-        Sample only a share of the images, such as 2/4, the second of four. The shards may run at
-        the same time or one after another, on one machine or several; the one that finds all images
-        beside --out writes the sample folder, and so does the same command without --shard.
+        Sample only a share of the images, such as 2/4, the second of four, which may run anywhere
+        at any time; the one that finds all others beside --out writes the folder.
     """
 
-    classifier: str | None = None
     scale: float | None = None
-    guide: tuple[str, ...] = ()
-    weak: str | None = None
-    sampler: str | None = None
     steps: int | None = None
-    truncation: float | None = None
-    seed: int | None = None
-    batch_size: int = 64
+    sampler: str | None = None
     grid: str | None = None
-    without_label: Annotated[bool, Parameter(negative="")] = False
+    guide: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
+    classifier: str | None = None
+    weak: str | None = None
+    truncation: float | None = None
     threshold: str | None = None
+    without_label: Annotated[bool, FLAG] = False
+    seed: int | None = None
     precision: str | None = None
-    compile: Annotated[bool, Parameter(negative="")] = False
+    compile: Annotated[bool, FLAG] = False
     rounding: str | None = None
     device: str | None = None
-    animate: Annotated[bool, Parameter(negative="")] = False
-    overwrite: Annotated[bool, Parameter(negative="")] = False
+    batch_size: int = 64
+    animate: Annotated[bool, FLAG] = False
+    overwrite: Annotated[bool, FLAG] = False
     shard: str | None = None
 
     def __post_init__(self) -> None:
