@@ -11,10 +11,10 @@ from pathlib import Path
 
 import torch
 
+from adm.app.processor import described
 from adm.app.study.demo import curve, shipped
 from adm.app.study.judge import Scores, score
 from adm.pictures import grid
-from adm.processor import described
 
 ACROSS = 20  # images of one class in the README's picture
 

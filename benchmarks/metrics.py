@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 from resident import peak_bytes, resident_bytes
 
-from adm.processor import processor
+from adm.app.processor import processor
 
 DIM, NEIGHBOURS, ROWS = 2048, 3, 10_000
 PAGE = Path(__file__).parent.parent / "docs" / "metrics.md"

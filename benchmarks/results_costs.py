@@ -13,10 +13,10 @@ from results_kept import times_file
 from results_plan import Contest, Row
 
 import adm
+from adm.app.processor import described
 from adm.app.scoring.manifest import versions
 from adm.app.study.study import balanced_labels
 from adm.generation.pipeline import Pipeline
-from adm.processor import described
 from adm.store.files import write_json
 
 ROUNDS = 5  # of timings, of which the first is not counted

@@ -12,10 +12,10 @@ from typing import Any
 from compared import strength
 from results_plan import Contest, Row
 
+from adm.app.processor import described
 from adm.app.scoring import Score, load_report
 from adm.app.scoring.manifest import versions
 from adm.app.scoring.report import StoredScore
-from adm.processor import described
 from adm.store.files import write_json
 from adm.store.parsed import as_type, read_json
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from adm.app.processor import described
 from adm.app.scoring.reference import load_reference
 from adm.diffusion import Schedule
 from adm.distillation import Trajectory, stepped
@@ -24,7 +25,6 @@ from adm.metrics.frechet import frechet_distance, frechet_interval, statistics
 from adm.models.load import load_diffusion
 from adm.models.teacher import Teacher
 from adm.models.trained import DiffusionModel
-from adm.processor import described
 from adm.samplers.dpm_solver import dpm_solver
 
 BATCH = 125

@@ -25,7 +25,7 @@ import torch
 from resident import peak_bytes, resident_bytes
 
 from adm.app.cli.training import keep_freed_memory
-from adm.processor import half_precision, processor
+from adm.app.processor import half_precision, processor
 
 OURS, THEIRS = "adm, bfloat16", "released, float32"
 CONTENDERS = (OURS, "adm, float32", THEIRS, "released, bfloat16 autocast")

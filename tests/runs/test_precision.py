@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny import stripes
 
-from adm import processor
+from adm.app import processor
 from adm.app.runs.data import choose, fit_precision
 from adm.app.runs.folder import claim, identity
 from adm.models.load import load_diffusion

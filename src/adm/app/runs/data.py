@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from adm.app.processor import half_precision
 from adm.app.runs.folder import recipe_in
 from adm.data import NoSplit, Source, hold_out
 from adm.data.files import Files, channels_of
@@ -13,7 +14,6 @@ from adm.models.load import recipe_of
 from adm.models.teacher import follow_teacher
 from adm.models.trained import DiffusionModel
 from adm.processes import Devices
-from adm.processor import half_precision
 from adm.recipes import RECIPES, Recipe, build
 from adm.recipes.following import PRECISION, following, free_fields, in_precision, told
 from adm.recipes.schema import override

@@ -19,6 +19,7 @@ import torch
 from pydantic import Field
 
 from adm.app.notices import notice
+from adm.app.processor import described
 from adm.app.scoring import Score
 from adm.app.study.frontier.choose import factor, select_promising
 from adm.app.study.frontier.stored import Distance, Frontier, Measured, Seconds
@@ -32,7 +33,6 @@ from adm.generation.generator import Cost, OnStep
 from adm.generation.job import Job
 from adm.images import to_float
 from adm.processes import Devices
-from adm.processor import described
 from adm.shown import exactly
 
 DISTANCE = "frechet"
