@@ -143,6 +143,14 @@ def empty(work: Path) -> None:
             remove(each)
 
 
+def remove_leftovers(path: Path) -> None:
+    """Remove what a killed writer of a file has left beside it; what is being written stays."""
+    lock, part = _beside(path, "lock"), _beside(path, "part")
+    if lock.exists() or part.exists():
+        with suppress(InUse), locked(path.parent, lock.name, of=path):
+            part.unlink(missing_ok=True)
+
+
 def remove(path: Path) -> None:
     """Remove a file, a link or a folder, if it is there."""
     if path.is_dir() and not path.is_symlink():

@@ -103,9 +103,10 @@ def cluster(
     count = _count(clusters)
     # Imported here, so that --help does not load torch.
     from adm.app.scoring import Extraction, cluster_page
-    from adm.app.scoring.cluster_list import read_record, request, write_list
+    from adm.app.scoring.cluster_list import read_record, record_path, request, write_list
     from adm.app.scoring.clusters import Clustering, find_clusters
     from adm.features import open_features
+    from adm.store.files import remove_leftovers
 
     how = Clustering(clusters=count, seed=seed, starts=starts)
     devices = joined(device)
@@ -119,6 +120,8 @@ def cluster(
     with with_cache(Extraction(devices, batch_size, work), out) as extraction:
         if record and (page is None or devices.once(lambda: cluster_page.shows(page, record))):
             if devices.main:
+                for path in (out, record_path(out), page or out):
+                    remove_leftovers(path)
                 show(lambda: asdict(record), as_json, lambda: None)
                 say(f"{out}: complete; {record}", as_json)
             return
