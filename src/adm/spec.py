@@ -201,9 +201,9 @@ def parse(kinds: Mapping[str, type[T]], spec: str | T, field: str, current: T | 
     Raises:
         SettingError: the kind or a parameter is unknown, or a value is out of range.
     """
-    if isinstance(spec, (*kinds.values(), *_common_bases(kinds.values()))):
-        return spec
     if not isinstance(spec, str):
+        if isinstance(spec, (*kinds.values(), *_common_bases(kinds.values()))):
+            return spec
         raise SettingError(field, f"one of {', '.join(kinds)}", spec)
     name, _, rest = (part.strip() for part in spec.partition(":"))
     if name not in kinds:

@@ -116,15 +116,14 @@ def levels_for(model: Path, steps: int, start: int | None, scale: float) -> tupl
     fitting = [grid for grid in starting if grid.steps == steps]
     if fitting:
         return min(fitting, key=lambda grid: (-grid.start, abs(grid.scale - scale))).levels
-    name = named_model(model)
-    known = sorted({grid.steps for grid in starting})
-    stored = f"one of {', '.join(map(str, known))}" if known else "another than searched"
-    command = f"adm grid {name} --steps {steps}" + (f" --start {start}" if start else "")
+    name, command = named_model(model), f"adm grid {named_model(model)} --steps {steps}"
+    command += "" if start is None else f" --start {start}"
+    if not starting:
+        expected = f"another one: no levels{'' if start is None else ' from there'} are stored"
+        raise SettingError("grid", f"{expected} for {name}", "searched", f"run `{command}`")
+    stored = ", ".join(map(str, sorted({grid.steps for grid in starting})))
     raise SettingError(
-        "steps" if known else "grid",
-        f"{stored}: no other levels are stored for {name}",
-        steps if known else "searched",
-        f"run `{command}`",
+        "steps", f"one of {stored}, those searched for {name}", steps, f"or run `{command}`"
     )
 
 

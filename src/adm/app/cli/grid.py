@@ -85,15 +85,20 @@ def grid(
     if plot is not None:
         places.file(plot, "--plot", "grid.png")
     # Imported here, so that --help does not load torch.
+    from adm.generation.diffusion import DiffusionGenerator
     from adm.generation.grid_search import search, teacher_of
     from adm.generation.pipeline import load
     from adm.models.stored_grids import file_of, store
+    from adm.spec import SettingError
 
     pipeline = load(model, classifier, None, device)
     # Two levels are possible from any start; the teacher has others.
     even = "even:steps=2" if start is None else f"even:steps=2,start={start}"
     settings: dict[str, Any] = {"scale": scale, "grid": even, "seed": seed}
-    teacher = teacher_of(pipeline.generator(**settings))
+    generator = pipeline.generator(**settings)
+    if not isinstance(generator, DiffusionGenerator):
+        raise SettingError("model", "a diffusion model, which visits levels", model)
+    teacher = teacher_of(generator)
     labels = pipeline.job(count=count, **settings).label_tensor
     total = count * teacher.sampling.grid.steps
     with progress(f"sampling {count} images", total, "network evaluations") as advance:
