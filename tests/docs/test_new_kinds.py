@@ -29,7 +29,7 @@ class Doubled(Whole):
 '''
 GUIDE = '''
 @dataclass(frozen=True, kw_only=True)
-class Late(Attention):
+class Late(AttentionGuide):
     """Perturbed-attention guidance below a level.
 
     Attributes:
@@ -57,12 +57,12 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     function, kind = [block for _, block in pages.blocks(pages.DOCS / "extending.md")][:2]
     (samplers / "trapezoid.py").write_text(f"{function}\n\n{kind}")
     settings = samplers / "settings.py"
-    insert(settings, "Consistency)\n", "Trapezoid, ")
+    insert(settings, "        Consistency,\n", "        Trapezoid,\n")
     insert(settings, "from adm.samplers.unipc", "from adm.samplers.trapezoid import Trapezoid\n")
     insert(samplers / "grid.py", "GRIDS: dict", f"{GRID}\n\n")
     insert(samplers / "grid.py", "        Distilled,\n", "        Doubled,\n")
     insert(samplers / "guide.py", "GUIDES: dict", f"{GUIDE}\n\n")
-    insert(samplers / "guide.py", "Attention)}", "Late, ")
+    insert(samplers / "guide.py", "        AttentionGuide,\n", "        Late,\n")
     return src
 
 

@@ -186,5 +186,11 @@ def visited_within(interval: Interval | None, levels: Sequence[float]) -> Interv
 
 
 GUIDES: dict[str, type[Guide]] = {
-    kind.name: kind for kind in (ClassifierGuide, FreeGuide, WeakGuide, AttentionGuide)
+    kind.name: kind
+    for kind in (
+        ClassifierGuide,
+        FreeGuide,
+        WeakGuide,
+        AttentionGuide,
+    )
 }

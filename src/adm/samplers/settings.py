@@ -25,7 +25,16 @@ Rounding = Literal["nearest", "truncated"]
 Seed = Annotated[int, Field(ge=0, lt=2**64)]
 SAMPLERS: dict[str, type[Sampler]] = {
     kind.name: kind
-    for kind in (Ancestral, DDIM, Heun, DPMSolver, UniPC, IPNDM, Splitting, Consistency)
+    for kind in (
+        Ancestral,
+        DDIM,
+        Heun,
+        DPMSolver,
+        UniPC,
+        IPNDM,
+        Splitting,
+        Consistency,
+    )
 }
 # What a parameter that is given by its own name belongs to.
 KINDS = {"sampler": SAMPLERS, "grid": GRIDS, "guide": GUIDES, "threshold": THRESHOLDS}
