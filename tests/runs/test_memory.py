@@ -23,10 +23,8 @@ from adm.training.update import Update
 
 CASES = [
     (tiny.diffusion, "float32", False),
-    (tiny.diffusion, "bfloat16", True),
     (tiny.classifier, "bfloat16", False),
-    (tiny.upsampler, "bfloat16", False),
-    (tiny.upsampler, "float32", True),
+    (tiny.upsampler, "bfloat16", True),
     (tiny.gan, "bfloat16", False),
     (tiny.gan, "float32", True),
 ]
@@ -133,8 +131,9 @@ def test_halves_and_recomputed_features_take_less() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the size of a process from Linux")
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("name", ["fashion", "fashion-biggan"])
+@pytest.mark.parametrize(
+    ("name", "precision"), [("fashion", "bfloat16"), ("fashion-biggan", "float32")]
+)
 def test_a_process_that_trains_grows_by_about_the_estimate(name: str, precision: str) -> None:
     images = 64
     script = Path(__file__).parents[2] / "benchmarks" / "recipes.py"

@@ -52,24 +52,18 @@ def test_a_named_recipe_is_trained_in_what_the_cpu_is_fast_in(
 
 
 @pytest.mark.parametrize("cpu", ["x86 without"], indirect=True)
-@pytest.mark.parametrize("setting", ["train.precision=bfloat16", "train.precision=float16"])
-def test_a_precision_that_is_set_stays(cpu: None, setting: str, tmp_path: Path) -> None:
-    found = fit_precision(choose("digits", [setting]), tmp_path / "run", CPU)
-    assert found.recipe.train.precision == setting.partition("=")[2]
-
-
-@pytest.mark.parametrize("cpu", ["x86 without"], indirect=True)
-def test_a_recipe_from_a_file_is_taken_as_it_is(cpu: None, tmp_path: Path) -> None:
+def test_a_precision_that_is_set_or_of_a_file_or_another_device_stays(
+    cpu: None, tmp_path: Path
+) -> None:
     file = tmp_path / "own.json"
     file.write_text(json.dumps(to_json(choose("digits").recipe)), "utf-8")
-    assert fit_precision(choose(file), tmp_path / "run", CPU).recipe.train.precision == "bfloat16"
-
-
-@pytest.mark.parametrize("cpu", ["x86 without"], indirect=True)
-def test_on_other_devices_the_recipe_s_precision_stays(cpu: None, tmp_path: Path) -> None:
-    elsewhere = Devices(torch.device("cuda"))
-    found = fit_precision(choose("digits"), tmp_path / "run", elsewhere)
-    assert found.recipe.train.precision == "bfloat16"
+    for chosen, devices, precision in (
+        (choose("digits", ["train.precision=float16"]), CPU, "float16"),
+        (choose(file), CPU, "bfloat16"),
+        (choose("digits"), Devices(torch.device("cuda")), "bfloat16"),
+    ):
+        found = fit_precision(chosen, tmp_path / "run", devices)
+        assert found.recipe.train.precision == precision
 
 
 @pytest.mark.parametrize("cpu", ["x86 without", "x86"], indirect=True)

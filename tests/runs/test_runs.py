@@ -30,8 +30,6 @@ def contents(folder: Path) -> dict[str, bytes]:
     ("setting", "message"),
     [
         ("train.learning_rate=0.5", r"recipe\.train\.learning_rate is 0\.01 there and 0\.5 here"),
-        ("train.steps=9", r"recipe\.train\.steps is 4 there and 9 here"),
-        ("unet.depth=2", r"recipe\.unet\.depth is 1 there and 2 here"),
         ("unet.heads.heads=2", r"recipe\.unet\.heads\.channels_per_head is 8 there and None here"),
     ],
 )
@@ -55,35 +53,27 @@ def test_another_kind_of_run_and_other_data_are_refused(tmp_path: Path) -> None:
     other = replace(tiny.stripes(), classes=("a", "b", "c"))
     with pytest.raises(ValueError, match=r"classes is .*'sneaker'.* there"):
         run.train_steps(tiny.diffusion(), other, tmp_path, CPU)
+    with pytest.raises(ValueError, match="images is 30 there and 31 here"):
+        run.train_steps(tiny.diffusion(), tiny.stripes(31), tmp_path, CPU)
+    labels = tiny.stripes().labels.clone()
+    labels[3] = 1
+    with pytest.raises(ValueError, match=r"labels is .* there"):
+        run.train_steps(tiny.diffusion(), replace(tiny.stripes(), labels=labels), tmp_path, CPU)
 
 
-def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(ValueError, match=r"is not empty and holds no run; choose another folder"):
-        run.train_steps(tiny.diffusion(), tiny.stripes(), tmp_path, CPU)
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
-
-
-@pytest.mark.parametrize(
-    "setting", ["data.size=9,9", "unet.norm_groups=7", "unet.classes=4", "unet.heads.heads=5"]
-)
+@pytest.mark.parametrize("setting", ["data.size=9,9", "unet.norm_groups=7", "unet.classes=4"])
 def test_what_cannot_be_trained_leaves_no_folder(tmp_path: Path, setting: str) -> None:
     with pytest.raises(ValueError, match=r"use|divi|number of classes"):
         run.train_steps(tiny.diffusion(setting), tiny.stripes(), tmp_path / "run", CPU)
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        ("train.save_every_steps=7", "train.keep_last=5", "train.keep_best=false"),
-        ("train.checkpoint_activations=true",),
-        ("watch.images=0", "watch.validation_images=9", "train.give_up_after=3"),
-    ],
-)
-def test_what_changes_nothing_of_what_is_learned_may_change(
-    tmp_path: Path, settings: tuple[str, ...]
-) -> None:
+def test_what_changes_nothing_of_what_is_learned_may_change(tmp_path: Path) -> None:
+    settings = (
+        *("train.save_every_steps=7", "train.keep_last=5", "train.keep_best=false"),
+        *("train.checkpoint_activations=true", "train.give_up_after=3"),
+        *("watch.images=0", "watch.validation_images=9"),
+    )
     tiny.steps(tiny.diffusion("train.save_every_steps=2"), tiny.stripes(), tmp_path / "a", count=2)
     assert len(tiny.steps(tiny.diffusion(*settings), tiny.stripes(), tmp_path / "a")) == 2
     held = json.loads((tmp_path / "a/run.json").read_text())
@@ -97,16 +87,6 @@ def test_a_run_whose_rate_stays_may_be_made_longer(tmp_path: Path) -> None:
     tiny.steps(tiny.diffusion(*steady, "train.steps=6"), tiny.stripes(), tmp_path / "whole")
     logs = [(tmp_path / name / "log.jsonl").read_bytes() for name in ("longer", "whole")]
     assert logs[0] == logs[1]
-
-
-def test_an_image_more_or_another_label_is_other_data(tmp_path: Path) -> None:
-    tiny.steps(tiny.diffusion(), tiny.stripes(), tmp_path, count=1)
-    with pytest.raises(ValueError, match="images is 30 there and 31 here"):
-        run.train_steps(tiny.diffusion(), tiny.stripes(31), tmp_path, CPU)
-    labels = tiny.stripes().labels.clone()
-    labels[3] = 1
-    with pytest.raises(ValueError, match=r"labels is .* there"):
-        run.train_steps(tiny.diffusion(), replace(tiny.stripes(), labels=labels), tmp_path, CPU)
 
 
 def test_every_other_setting_of_training_is_part_of_what_a_run_is(tmp_path: Path) -> None:

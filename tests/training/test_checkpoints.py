@@ -10,9 +10,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from adm.generation.diffusion import DiffusionGenerator
 from adm.models.load import load_classifier, load_diffusion
-from adm.samplers import Even, Sampling
 from adm.training import checkpoint, model_file
 
 
@@ -20,7 +18,7 @@ def steps_kept(run: Path) -> list[str]:
     return sorted(path.name for path in (run / "checkpoints").iterdir())
 
 
-@pytest.mark.parametrize("file", ["model", "raw", "optimizer"])
+@pytest.mark.parametrize("file", ["model", "optimizer"])
 def test_a_failing_save_leaves_the_checkpoint_before_it_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
 ) -> None:
@@ -65,20 +63,6 @@ def test_the_first_checkpoint_comes_early_and_the_last_at_the_end(tmp_path: Path
     assert steps_kept(tmp_path) == ["step-0000010", "step-0000011"]
 
 
-def test_a_run_s_folder_is_enough_to_sample_from(tmp_path: Path) -> None:
-    chosen = tiny.diffusion("train.steps=2")
-    tiny.steps(chosen, tiny.stripes(), tmp_path / "run")
-    model = load_diffusion(tmp_path / "run")
-    assert model.recipe == chosen
-    assert model.classes == tiny.CLASSES
-    assert model.trained_steps == 2
-    assert not model.network.training
-    generator = DiffusionGenerator(model, Sampling(grid=Even(steps=3)))
-    images = generator.images(torch.tensor([0, 2]), [0, 1])
-    assert images.shape == (2, 1, 8, 8)
-    assert images.dtype == torch.uint8
-
-
 def test_the_model_file_holds_the_average_and_raw_the_weights(tmp_path: Path) -> None:
     tiny.steps(tiny.diffusion(), tiny.stripes(), tmp_path)
     folder = checkpoint.latest(tmp_path)
@@ -87,15 +71,6 @@ def test_the_model_file_holds_the_average_and_raw_the_weights(tmp_path: Path) ->
     raw = load_file(folder / "raw.safetensors")
     assert average.keys() == raw.keys()
     assert any(not torch.equal(average[key], raw[key]) for key in raw)
-
-
-def test_the_same_model_is_the_same_file(tmp_path: Path) -> None:
-    weights = {name: torch.arange(3.0) for name in "abcdef"}
-    metadata = {"recipe": {"a": 1}, "classes": ["x"], "data": "y", "step": 3}
-    paths = [tmp_path / f"{i}.safetensors" for i in range(5)]
-    for path in paths:
-        model_file.save_model(path, weights, metadata)
-    assert len({path.read_bytes() for path in paths}) == 1
 
 
 class Runs:

@@ -66,14 +66,11 @@ def swap(file: Path) -> None:
     ("name", "damage"),
     [
         ("model.safetensors", Path.unlink),
-        ("model.safetensors", swap),
         ("raw.safetensors", flip),
-        ("optimizer.safetensors", cut),
         ("optimizer.safetensors", swap),
-        ("state.json", flip),
-        ("state.json", swap),
-        (SUMS, cut),
+        ("state.json", cut),
         (SUMS, swap),
+        (SUMS, Path.unlink),
     ],
 )
 def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(
@@ -110,8 +107,9 @@ def test_a_run_without_a_whole_checkpoint_says_so_and_keeps_them(run: Path) -> N
     assert sorted((run / "checkpoints").iterdir()) == before
 
 
-@pytest.mark.parametrize("damage", [cut, swap])
-@pytest.mark.parametrize("name", ["model.safetensors", "state.json", SUMS])
+@pytest.mark.parametrize(
+    ("name", "damage"), [("model.safetensors", cut), ("state.json", swap), (SUMS, swap)]
+)
 @pytest.mark.parametrize("given", ["", "checkpoints/step-0000006/model.safetensors"])
 def test_a_damaged_model_is_not_sampled(
     run: Path, name: str, damage: Callable[[Path], None], given: str
@@ -129,14 +127,6 @@ def test_a_model_outside_of_a_checkpoint_is_read(run: Path, tmp_path: Path) -> N
     assert load_diffusion(tmp_path / "copy.safetensors").trained_steps == 6
 
 
-def test_a_checkpoint_whose_sums_are_missing_is_damaged(
-    run: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    (newest(run) / SUMS).unlink()
-    assert len(train(run)) == 2
-    assert "step-0000006/SHA256SUMS is missing" in caplog.text
-
-
 @pytest.mark.parametrize("place", ["raw.safetensors", "model.safetensors"])
 def test_weights_that_are_not_finite_are_not_continued(run: Path, place: str) -> None:
     file = newest(run) / place
@@ -151,7 +141,11 @@ def test_weights_that_are_not_finite_are_not_continued(run: Path, place: str) ->
             load_diffusion(run)
 
 
-def test_weights_of_another_network_are_refused(run: Path) -> None:
+def test_weights_and_moments_of_another_network_are_refused(run: Path) -> None:
+    save_file({"exp_avg/none": torch.zeros(2)}, newest(run) / "optimizer.safetensors")
+    seal(newest(run))
+    with pytest.raises(ValueError, match="has the moments of another network; remove "):
+        train(run)
     file = newest(run) / "raw.safetensors"
     weights, metadata = model_file.load_model(file)
     weights["head.2.bias"] = weights["head.2.bias"][:1]
@@ -167,7 +161,6 @@ def test_weights_of_another_network_are_refused(run: Path) -> None:
         ("step-0000002", 2),
         ("step-10000000", 10**7),
         ("step-abc", None),
-        ("step-2", None),
         ("step-01000000", None),
         ("step-" + "9" * 400, None),
         ("damaged-step-0000002", None),
@@ -193,14 +186,10 @@ def test_what_is_no_checkpoint_is_left_alone(run: Path) -> None:
 @pytest.mark.parametrize(
     "state",
     [
-        "[]",
         "{}",
-        "null",
         '{"step": "6", "micro_batch": 4, "bad_steps": 0}',
-        '{"step": 6, "micro_batch": 0, "bad_steps": 0}',
         '{"step": 6, "micro_batch": 4, "bad_steps": -1}',
         '{"step": 6, "micro_batch": 4, "players": {"model": {"loss_scale": 0}}}',
-        '{"step": 6, "step": 6, "micro_batch": 4, "bad_steps": 0}',
         "[" * 100_000,
     ],
 )
@@ -218,11 +207,3 @@ def test_a_loss_scale_may_be_infinite(run: Path) -> None:
     (newest(run) / "state.json").write_text(json.dumps(held))
     seal(newest(run))
     assert train(run) == []
-
-
-def test_moments_of_another_network_are_refused(run: Path) -> None:
-    file = newest(run) / "optimizer.safetensors"
-    save_file({"exp_avg/none": torch.zeros(2)}, file)
-    seal(newest(run))
-    with pytest.raises(ValueError, match="has the moments of another network; remove "):
-        train(run)

@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import launch
@@ -23,13 +22,6 @@ from adm.training.players import MODEL, LossScale, Player, RunState
 from adm.training.update import Learn, Skipped, StepSettings, Update, alone, reported, update
 
 HERE = Path(__file__).parent
-PLAYER_FILES = {
-    "model.safetensors",
-    "raw.safetensors",
-    "optimizer.safetensors",
-    "ema-0.5.safetensors",
-    "width-0.1.safetensors",
-}
 
 
 def stepped(run: loop.Run, count: int | None = None, micro_batch: int | None = 3) -> None:
@@ -53,7 +45,7 @@ def held(folder: Path, step: int) -> dict:
     return json.loads((folder / f"checkpoints/step-{step:07d}/state.json").read_text())
 
 
-@pytest.mark.parametrize("killed_after", [3, 4, 5])
+@pytest.mark.parametrize("killed_after", [3, 5])
 def test_killed_and_continued_a_run_of_two_is_uninterrupted(
     tmp_path: Path, killed_after: int
 ) -> None:
@@ -76,19 +68,7 @@ def scrambled(state: RunState) -> RunState:
     return state
 
 
-def test_a_checkpoint_has_a_folder_for_each_player(tmp_path: Path) -> None:
-    stepped(toy.run_of(tmp_path, tiny.stripes()))
-    folder = tmp_path / "checkpoints/step-0000006"
-    listed = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
-    assert listed == {"SHA256SUMS", "state.json"} | {
-        f"{player}/{file}" for player in ("critic", "actor") for file in PLAYER_FILES
-    }
-    moments = [load_file(folder / player / "optimizer.safetensors") for player in toy.RATES]
-    assert {key.split("/")[0] for key in moments[0]} == {"exp_avg", "exp_avg_sq"}
-    assert {key.split("/")[0] for key in moments[1]} == {"momentum_buffer"}
-
-
-def test_the_first_learns_twice_a_turn_and_each_has_its_own_scale(tmp_path: Path) -> None:
+def test_the_first_learns_twice_a_turn_and_each_has_its_own_scale_and_rate(tmp_path: Path) -> None:
     stepped(toy.run_of(tmp_path, tiny.stripes()))
     state = held(tmp_path, 6)
     assert set(state) == {"step", "micro_batch", "validation", "log", "bad_steps", "players"}
@@ -99,23 +79,12 @@ def test_the_first_learns_twice_a_turn_and_each_has_its_own_scale(tmp_path: Path
     assert (critic["loss_scale"], critic["good_steps"]) == (2.0**12, 6)
     assert (actor["loss_scale"], actor["good_steps"]) == (2.0**15, 2)
     assert state["bad_steps"] == 0  # a smaller scale was the cure
-
-
-def test_all_that_is_restored_is_what_was_saved(tmp_path: Path) -> None:
-    run = toy.run_of(tmp_path, tiny.stripes())
-    stepped(run)
-    folder = checkpoint.latest(tmp_path)
-    assert folder is not None
-    fresh = scrambled(toy.state_of())
-    assert checkpoint.restore(folder, fresh).step == 6
-    for name, player in run.state.players.items():
-        other = fresh.players[name]
-        assert other.scale == player.scale
-        assert same(dict(other.network.named_parameters()), dict(player.network.named_parameters()))
-        for ours, theirs in zip(other.averages, player.averages, strict=True):
-            assert same(ours.weights, theirs.weights)
-        for p, q in zip(other.network.parameters(), player.network.parameters(), strict=True):
-            assert same(other.optimizer.state[p], player.optimizer.state[q])
+    log = lines(tmp_path)
+    for name, peak in toy.RATES.items():
+        told = [line[f"{name}/learning_rate"] for line in log]
+        assert told == [toy.SETTINGS.rate(step, peak) for step in range(6)]
+    assert [i for i, line in enumerate(log) if "critic/skipped_gradient" in line] == [1, 2]
+    assert [i for i, line in enumerate(log) if "actor/skipped_gradient" in line] == [3]
 
 
 def same(ours: dict, theirs: dict) -> bool:
@@ -140,19 +109,7 @@ def test_what_is_frozen_answers_and_does_not_change(tmp_path: Path) -> None:
     assert lines(tmp_path)[0]["actor/loss"] != lines(tmp_path / "other")[0]["actor/loss"]
 
 
-def test_every_player_has_its_own_rate_and_lines_in_the_log(tmp_path: Path) -> None:
-    stepped(toy.run_of(tmp_path, tiny.stripes()))
-    log = lines(tmp_path)
-    for name, peak in toy.RATES.items():
-        told = [line[f"{name}/learning_rate"] for line in log]
-        assert told == [toy.SETTINGS.rate(step, peak) for step in range(6)]
-    shown = {"loss", "gradient_norm", "learning_rate", "loss_scale"}
-    assert set(log[0]) == {"step"} | {f"{name}/{one}" for name in toy.RATES for one in shown}
-    assert [i for i, line in enumerate(log) if "critic/skipped_gradient" in line] == [1, 2]
-    assert [i for i, line in enumerate(log) if "actor/skipped_gradient" in line] == [3]
-
-
-@pytest.mark.parametrize("micro_batch", [1, 3, 8])
+@pytest.mark.parametrize("micro_batch", [1, 3])
 def test_a_turn_does_not_depend_on_how_its_batch_is_cut(tmp_path: Path, micro_batch: int) -> None:
     stepped(toy.run_of(tmp_path / "cut", tiny.stripes()), micro_batch=micro_batch)
     stepped(toy.run_of(tmp_path / "whole", tiny.stripes()), micro_batch=8)
@@ -199,13 +156,6 @@ def came_to(skipped: Skipped | None, curable: bool = False) -> Update:
     return Update(torch.zeros(1), {"loss": torch.zeros(1)}, 0.0, skipped, curable)
 
 
-def test_a_failure_is_that_of_a_player_for_whom_a_smaller_scale_is_no_cure(tmp_path: Path) -> None:
-    taken = {"critic": came_to("gradient", True), "actor": came_to("gradient")}
-    assert loop.give_up(tmp_path, 4, taken, [0], None).startswith("step 4, actor: the loss is")
-    taken = {"critic": came_to("gradient"), "actor": came_to("forward", True)}
-    assert loop.give_up(tmp_path, 4, taken, [0], None).startswith("step 4, critic: the loss is")
-
-
 def test_a_bad_step_of_one_is_a_bad_step_of_the_run() -> None:
     good, curable, bad = came_to(None), came_to("gradient", True), came_to("forward")
     assert loop.count_bad(2, [good, good]) == 0
@@ -238,16 +188,6 @@ def test_a_trial_of_memory_takes_the_turn_and_changes_nothing(tmp_path: Path) ->
     assert files(tmp_path / "found") == files(tmp_path / "told")
     with pytest.raises(MemoryError, match=r"with 8 images at once; a micro-batch of 2 would fit"):
         stepped(toy.run_of(tmp_path / "full", tiny.stripes(), taken=full), micro_batch=8)
-
-
-def test_averages_of_interruptions_go_for_each_player(tmp_path: Path) -> None:
-    asked = iter([False, False, False, True])
-    run = replace(toy.run_of(tmp_path, tiny.stripes()), stop=lambda: next(asked))
-    stepped(run)  # saves at 3, and at 4 where it is stopped
-    stepped(toy.run_of(tmp_path, tiny.stripes()))
-    for name in toy.RATES:
-        steps = {file.name[:12] for file in (tmp_path / name / "averages").glob("step-*")}
-        assert steps == {"step-0000003", "step-0000006"}
 
 
 def one_player(network: nn.Module) -> RunState:
@@ -332,7 +272,7 @@ def launched(
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["copied", "sharded"])
 def test_two_processes_learn_what_one_learns(tmp_path: Path, way: str) -> None:
-    launch.finish(launched(tmp_path / "a", tmp_path / "one"))
+    stepped(toy.run_of(tmp_path / "one", tiny.stripes(), taken=toy.turn()))
     launch.finish(launched(tmp_path / "b", tmp_path / "two", processes=2, way=way))
     one, two = lines(tmp_path / "one"), lines(tmp_path / "two")
     assert len(two) == len(one) == 6
@@ -347,15 +287,12 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path, way: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("file", ["critic/raw.safetensors", "actor/optimizer.safetensors"])
-def test_killed_in_the_middle_of_a_save_the_checkpoint_before_it_stays(
-    tmp_path: Path, file: str
-) -> None:
+def test_killed_in_the_middle_of_a_save_the_checkpoint_before_it_stays(tmp_path: Path) -> None:
     before = (
         "import os, signal\n"
         "write = checkpoint._write\n"
         "def killed(path, *rest):\n"
-        f"    if str(path).endswith({file!r}) and 'step-0000006' in str(path):\n"
+        "    if path.match('*step-0000006*/actor/optimizer.safetensors'):\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "    write(path, *rest)\n"
         "checkpoint._write = killed\n"
@@ -366,5 +303,5 @@ def test_killed_in_the_middle_of_a_save_the_checkpoint_before_it_stays(
     assert process.returncode == -9
     assert [folder.name for folder in checkpoint.finished(run)] == ["step-0000003"]
     launch.finish(launched(tmp_path / "b", run))
-    launch.finish(launched(tmp_path / "c", tmp_path / "whole"))
+    stepped(toy.run_of(tmp_path / "whole", tiny.stripes(), taken=toy.turn()))
     assert files(run) == files(tmp_path / "whole")

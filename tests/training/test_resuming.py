@@ -16,13 +16,11 @@ from adm.training import checkpoint
 IMPORTANT = ("importance=true", "loss=vlb", "process.steps=4", "train.batch_size=8")
 RECIPES = {
     "dropout": tiny.diffusion("unet.dropout=0.3", "train.label_dropout=0.3", "data.flip=true"),
-    "float32": tiny.diffusion("train.precision=float32", "unet.dropout=0.3"),
-    "averages": tiny.diffusion("train.ema_others=0.5,0.9", "train.ema_widths=0.1"),
-    "float16": tiny.diffusion("train.precision=float16"),
+    "averages": tiny.diffusion("train.ema_others=0.5,0.9", "train.precision=float32"),
+    "float16": tiny.diffusion("train.precision=float16", "unet.classes=null"),
     "upsampler": tiny.upsampler("unet.dropout=0.3"),
     "recomputed": tiny.diffusion("train.checkpoint_activations=true", "unet.dropout=0.3"),
     "classifier": tiny.classifier("classifier.dropout=0.3", "train.weight_decay=0.1"),
-    "unconditional": tiny.diffusion("unet.classes=null"),
     "gan": tiny.gan("adversarial.augmentation=colour,translation,cutout"),
     "recomputed gan": tiny.gan("train.checkpoint_activations=true"),
     "deep gan": tiny.gan(
@@ -77,7 +75,7 @@ def test_importance_of_levels_is_resumed_with_the_rest(tmp_path: Path) -> None:
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
-@pytest.mark.parametrize("killed_after", [3, 4, 5])
+@pytest.mark.parametrize("killed_after", [3, 5])
 def test_killed_between_checkpoints_and_continued_is_uninterrupted(
     tmp_path: Path, killed_after: int
 ) -> None:
@@ -87,28 +85,6 @@ def test_killed_between_checkpoints_and_continued_is_uninterrupted(
     tiny.steps(chosen, source, tmp_path / "killed", count=killed_after)
     assert len(tiny.steps(chosen, source, tmp_path / "killed")) == 3  # from the checkpoint of 3
     assert_same(tmp_path / "whole", tmp_path / "killed")
-
-
-def test_a_finished_run_has_nothing_left_to_do(tmp_path: Path) -> None:
-    chosen, source = tiny.diffusion("train.steps=2"), tiny.stripes()
-    tiny.steps(chosen, source, tmp_path / "run")
-    before = everything(tmp_path / "run")["log"]
-    assert tiny.steps(chosen, source, tmp_path / "run") == []
-    assert everything(tmp_path / "run")["log"] == before
-
-
-def test_the_log_has_a_line_a_step_and_is_cut_back_on_resuming(tmp_path: Path) -> None:
-    chosen = tiny.diffusion("train.steps=4", "train.save_every_steps=2")
-    source, log = tiny.stripes(), tmp_path / "run" / "log.jsonl"
-    tiny.steps(chosen, source, tmp_path / "run", count=3)
-    assert len(log.read_text().splitlines()) == 3
-    with log.open("a") as file:
-        file.write('{"step": 4, "lo')  # a process that was killed while it wrote
-    shown = tiny.steps(chosen, source, tmp_path / "run")
-    lines = [json.loads(line) for line in log.read_text().splitlines()]
-    assert [line["step"] for line in lines] == [1, 2, 3, 4]
-    assert [{"step": 3 + i, **values} for i, values in enumerate(shown)] == lines[2:]
-    assert {"loss", "mse", "vlb"} < lines[0].keys()
 
 
 def test_a_resumed_run_does_not_depend_on_the_state_of_the_global_generator(

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -39,14 +40,10 @@ def figures(progress: list[Progress], name: str) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("kind", tiny.KINDS)
-@pytest.mark.parametrize("micro_batch", [1, 4, 5])
-def test_a_step_does_not_depend_on_how_its_batch_is_cut(
-    tmp_path: Path, kind: str, micro_batch: int
-) -> None:
+def test_a_step_does_not_depend_on_how_its_batch_is_cut(tmp_path: Path, kind: str) -> None:
     recipe = tiny.KINDS[kind](*SETTINGS, *OWN.get(kind, ()))
-    whole = trained(recipe, tmp_path / "whole", 16)
-    parts = trained(recipe, tmp_path / "parts", micro_batch)
-    for name in ("loss", "gradient_norm"):
+    whole, *cut = (trained(recipe, tmp_path / str(size), size) for size in (16, 1, 5))
+    for name, parts in product(("loss", "gradient_norm"), cut):
         torch.testing.assert_close(figures(parts, name), figures(whole, name), rtol=2e-4, atol=1e-6)
 
 
@@ -72,21 +69,20 @@ def test_a_continued_run_keeps_its_micro_batch(tmp_path: Path) -> None:
     assert numbers.micro_batch == 2
 
 
-def test_half_precision_follows_single(tmp_path: Path) -> None:
-    shown = {
-        precision: trained(tiny.diffusion(f"train.precision={precision}"), tmp_path / precision)
-        for precision in ("float32", "float16")
-    }
+@pytest.mark.parametrize(("precision", "apart"), [("float16", 0.02), ("bfloat16", 0.1)])
+def test_half_precision_follows_single(tmp_path: Path, precision: str, apart: float) -> None:
+    ways = ("float32", precision)
+    shown = {way: trained(tiny.diffusion(f"train.precision={way}"), tmp_path / way) for way in ways}
     for name in ("loss", "gradient_norm"):
-        half, single = (figures(shown[precision], name) for precision in ("float16", "float32"))
+        single, half = (figures(shown[way], name) for way in ways)
         assert not torch.equal(half, single)
-        torch.testing.assert_close(half, single, rtol=0.02, atol=0)
-    half, single = (
-        load_file(tmp_path / precision / "checkpoints/step-0000004/optimizer.safetensors")
-        for precision in ("float16", "float32")
-    )
+        torch.testing.assert_close(half, single, rtol=apart, atol=0)
+    last = [tmp_path / way / "checkpoints/step-0000004" for way in ways]
+    single, half = (load_file(folder / "optimizer.safetensors") for folder in last)
     ours, theirs = (torch.cat([m[key].flatten() for key in single]) for m in (half, single))
-    assert (ours - theirs).norm() < 0.05 * theirs.norm(), "moments of gradients as they are"
+    assert (ours - theirs).norm() < 2.5 * apart * theirs.norm(), "moments of gradients as they are"
+    raw = load_file(last[1] / "raw.safetensors").values()
+    assert {weight.dtype for weight in raw} == {torch.float32}
 
 
 class Squares:
@@ -192,18 +188,6 @@ def test_the_largest_micro_batch_is_the_first_half_that_fits(
 
     assert largest(fits, 64) == found
     assert tried == [64 >> i for i in range(len(tried))]
-
-
-def test_out_of_memory_names_the_micro_batch_that_fits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    recipe = tiny.diffusion("train.batch_size=16")
-    full = out_of_memory_beyond(5)
-    original = build.objective
-    monkeypatch.setattr(build, "objective", lambda *given: full(original(*given)))
-    with pytest.raises(MemoryError, match=r"with 16 images at once; a micro-batch of 4 would fit"):
-        trained(recipe, tmp_path)
-    assert len(trained(recipe, tmp_path, 4)) == 4
 
 
 def test_a_gan_out_of_memory_is_told_what_a_gan_can_do(

@@ -11,7 +11,7 @@ NAN, INFINITE = float("nan"), float("inf")
 
 
 @pytest.mark.parametrize(
-    "values", [[], [0.0], [3e38, 3e38], [-3e38, 3e38], [65504.0] * 9, [True], [1 << 60]], ids=str
+    "values", [[], [3e38, 3e38], [-3e38, 3e38], [65504.0] * 9, [True], [1 << 60]], ids=str
 )
 @pytest.mark.parametrize("kind", [None, torch.float16, torch.bfloat16])
 def test_finite_weights_pass_even_if_their_sum_is_not(
