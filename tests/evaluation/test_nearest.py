@@ -36,10 +36,9 @@ def test_copies_are_flagged_and_fresh_images_are_not():
     assert found.indices[:20, 0].tolist() == list(range(20))
 
 
-@pytest.mark.parametrize("quantile", [0.02, 0.2])
-def test_as_many_fresh_images_are_flagged_as_the_quantile_says(quantile: float):
-    found = nearest_images(drawn(3000, 1), drawn(3000, 0), quantile=quantile)
-    assert found.flagged.mean() == pytest.approx(quantile, abs=5 * (quantile / 3000) ** 0.5)
+def test_as_many_fresh_images_are_flagged_as_the_quantile_says():
+    found = nearest_images(drawn(3000, 1), drawn(3000, 0), quantile=0.1)
+    assert found.flagged.mean() == pytest.approx(0.1, abs=5 * (0.1 / 3000) ** 0.5)
 
 
 def test_the_nearest_are_those_of_a_plain_search():
@@ -48,12 +47,6 @@ def test_the_nearest_are_those_of_a_plain_search():
     found = nearest_images(samples, data, neighbours=4)
     np.testing.assert_array_equal(found.indices, plain.argsort(axis=1)[:, :4])
     np.testing.assert_allclose(found.distances, np.sort(plain, axis=1)[:, :4])
-
-
-def test_the_threshold_of_many_images_is_near_that_of_all():
-    data = drawn(12_000, 0)
-    all_ = nearest_images(data[:1], data[:10_000]).threshold
-    assert nearest_images(data[:1], data).threshold == pytest.approx(all_, rel=0.1)
 
 
 def test_equal_pixels_are_flagged_though_doubles_make_the_threshold_zero():
@@ -69,15 +62,11 @@ def test_equal_pixels_are_flagged_though_doubles_make_the_threshold_zero():
 
 def test_the_answer_states_its_rule_and_what_fresh_images_would_give():
     data = drawn(100, 0)
-    told = nearest_to_json(
-        nearest_images(data[:4], data, np.array([3, NONE, NONE, NONE])), "pixels"
-    )
-    assert told["flagged"] == 4
-    assert told["share_flagged"] == 1
-    assert told["exact_copies"] == 1
+    found = nearest_images(data[:4], data, np.array([3, NONE, NONE, NONE]))
+    told = nearest_to_json(found, "pixels")
+    assert (told["flagged"], told["share_flagged"], told["exact_copies"]) == (4, 1, 1)
     assert told["share_expected_of_fresh_images"] == 0.01
-    assert told["nearest"][0]["same_pixels_as"] == 3
-    assert told["nearest"][1]["same_pixels_as"] is None
+    assert [row["same_pixels_as"] for row in told["nearest"]] == [3, None, None, None]
 
 
 def test_files_and_classes_are_named_where_they_are_known():

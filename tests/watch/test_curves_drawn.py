@@ -5,13 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from adm.app.runs.watch.curves import (
     PANELS,
     Column,
-    as_percent,
     draw,
     read_log,
     smooth,
@@ -95,20 +92,3 @@ def gan_log(log: dict[str, Column]) -> dict[str, Column]:
     found = {f"{name}/{key}": log[key] for name in players for key in of_each}
     logits = {f"discriminator/{name}": log["loss"] for name in ("real", "generated")}
     return found | logits | {"validation/frechet": log["validation/loss"]}
-
-
-def panel(log: dict[str, Column], name: str) -> Axes:
-    axes = Figure().subplots()
-    next(paint for title, _, paint in PANELS if title == name)(axes, log)
-    return axes
-
-
-def test_percentages_fill_their_axis_and_early_ones_may_leave_it() -> None:
-    steps = np.arange(1, 1001)
-    rising = Column(steps, 0.95 - 0.85 * np.exp(-steps / 40))
-    low, high = panel({"accuracy": rising}, "accuracy").get_ylim()
-    assert 0.9 < low < 0.945
-    assert 0.95 < high < 0.97
-    low, high = panel({"accuracy": Column(steps, np.ones(1000))}, "accuracy").get_ylim()
-    assert 0.98 < low < 1 < high < 1.01
-    assert [as_percent(share) for share in (0.925, 1.0, 0.3)] == ["92.5%", "100%", "30%"]
