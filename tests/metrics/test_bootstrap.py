@@ -94,11 +94,11 @@ def share(seed: int) -> tuple[float, tuple[float, float]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [fid, score, kid, share])
 def test_intervals_hold_the_truth_as_often_as_they_say(number) -> None:
-    found = [number(seed) for seed in range(200)]
+    found = [number(seed) for seed in range(100)]
     truth = np.mean([value for value, _ in found])
     held = np.mean([low <= truth <= high for _, (low, high) in found])
     print(f"{number.__name__}: 95% intervals held the mean of {len(found)} in {100 * held:.1f}%")
-    assert 0.89 <= held <= 0.99
+    assert 0.87 <= held <= 0.99
 
 
 def test_what_spreads_nothing_is_refused() -> None:

@@ -66,13 +66,12 @@ def test_of_a_mean_it_is_the_usual_standard_error() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("width", "count"), [(8, 400), (16, 200)])
-def test_intervals_hold_the_truth_at_least_as_often_as_they_say(width: int, count: int) -> None:
+def test_intervals_hold_the_truth_at_least_as_often_as_they_say() -> None:
     """Of recall and coverage, for other fake images; a jackknife's variance is not too small.
 
     Efron and Stein 1981: its expectation is at least the variance.
     """
-    random = np.random.default_rng(1)
+    random, width, count = np.random.default_rng(1), 16, 200
     real = random.normal(size=(600, width))
     around, found = neighbour_distances(real, 5), {"recall": [], "coverage": []}
     for seed in range(80):
@@ -94,8 +93,7 @@ def test_intervals_hold_the_truth_at_least_as_often_as_they_say(width: int, coun
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("among", [0.003, 0.01])
-@pytest.mark.parametrize("count", [60, 200])
+@pytest.mark.parametrize(("among", "count"), [(0.003, 200), (0.01, 60)])
 def test_coverage_of_next_to_nothing_is_held_too(among: float, count: int) -> None:
     """Of fake images far from the real ones but for a few, which many sets have none of."""
     real = np.random.default_rng(0).normal(size=(2000, 8))

@@ -9,7 +9,7 @@ from adm.metrics.accuracy import accuracy, wilson
 from adm.metrics.diversity import within_class_distance
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 7, 49, 120, 1000])
+@pytest.mark.parametrize("count", [1, 2, 49, 1000])
 def test_the_interval_holds_the_share_and_stays_within_0_and_1(count: int) -> None:
     for right in range(count + 1):
         share = wilson(right, count)

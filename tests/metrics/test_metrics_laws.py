@@ -53,19 +53,8 @@ def test_logits_are_no_probabilities():
     for wrong in (np.array([[2.0, -1.0]]), np.array([[0.5, np.nan]])):
         with pytest.raises(ValueError, match="not logits"):
             inception_score(wrong)
-
-
-def test_inception_score_of_nothing_is_refused():
     with pytest.raises(ValueError, match="N >= 1"):
         inception_score(np.zeros((0, 10)))
-    with pytest.raises(ValueError, match="at least 1 image"):
-        inception_score(np.eye(3), 0)
-
-
-def test_a_set_covers_itself_and_nothing_far_away():
-    points = RANDOM.normal(size=(50, 5))
-    assert precision_recall(points, points) == (1, 1)
-    assert precision_recall(points, points + 100) == (0, 0)
 
 
 def test_a_few_modes_are_precise_and_incomplete():

@@ -122,6 +122,9 @@ def test_a_recipe_trains_what_the_paper_settles_on(name: str) -> None:
     assert chosen.unet.classes == (1000 if name in LABELLED else None)
     assert chosen.unet.out_channels == 6
     assert chosen.unet.super_resolution == name.endswith("upsampler")
+    low = (int(name.split("-")[0]),) * 2 if name.endswith("upsampler") else None
+    assert chosen.data.low_res == low
+    assert low is None or not chosen.data.low_res_rounded
     assert chosen.train.ema_decay == 0.9999
 
 
