@@ -9,7 +9,6 @@ import pytest
 from adm.metrics import (
     density_coverage,
     frechet_distance,
-    inception_score,
     kernel_distance_of_all,
     precision_recall,
     statistics,
@@ -90,13 +89,3 @@ def test_noise_takes_precision_and_imbalance_only_coverage() -> None:
     assert precision_recall(REAL, missing).precision > 0.9 * precision_recall(REAL, fresh).precision
     whole, halved = (density_coverage(REAL, fake).coverage for fake in (fresh, missing))
     assert halved < 0.65 * whole  # two of four classes are not made at all
-
-
-def test_the_inception_score_falls_with_doubt_and_with_imbalance() -> None:
-    def score(step_of_doubt: float, shares: list[float]) -> float:
-        labels = np.random.default_rng(0).choice(4, size=900, p=shares)
-        sure = np.eye(4)[labels]
-        return inception_score(sure * (1 - step_of_doubt) + step_of_doubt / 4)
-
-    assert rising([-score(doubt, [0.25] * 4) for doubt in (0.0, 0.2, 0.4, 0.8)])
-    assert rising([-score(0.1, [0.25 + d, 0.25 + d, 0.25 - d, 0.25 - d]) for d in (0, 0.1, 0.2)])

@@ -10,7 +10,6 @@ from tiny import stripes
 from adm.app import processor
 from adm.app.runs.data import choose, fit_precision
 from adm.app.runs.folder import claim, identity
-from adm.models.load import load_diffusion
 from adm.processes import Devices
 from adm.recipes.schema import to_json
 
@@ -74,12 +73,3 @@ def test_a_run_keeps_the_precision_that_it_began_with(
     asked = choose("digits", [f"train.precision={began}"])
     claim(tmp_path / "run", identity(asked.recipe, stripes(30)))
     assert fit_precision(choose("digits"), tmp_path / "run", CPU).recipe == asked.recipe
-
-
-@pytest.mark.parametrize("cpu", ["x86 without"], indirect=True)
-def test_a_student_is_distilled_in_it_too(cpu: None, tmp_path: Path) -> None:
-    teacher = load_diffusion("fashion")
-    found = fit_precision(choose("fashion-distilled", (), teacher), tmp_path / "run", CPU)
-    assert found.recipe.train.precision == "float32"
-    asked = choose("fashion-distilled", ["train.precision=bfloat16"], teacher)
-    assert fit_precision(asked, tmp_path / "run", CPU).recipe.train.precision == "bfloat16"

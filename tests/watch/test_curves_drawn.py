@@ -78,10 +78,9 @@ def test_every_panel_is_drawn_where_the_log_has_its_figures(tmp_path: Path) -> N
     of_gan = gan_log(log)
     ours, theirs = ([shows(each) for _, shows, _ in PANELS] for each in (log, of_gan))
     assert all(one or other for one, other in zip(ours, theirs, strict=True))
-    assert draw(of_gan, "gan").height > draw({"loss": log["loss"]}, "run").height
-    whole = draw(log, "run")
     part = draw({"loss": log["loss"]}, "run")
-    assert whole.height > 3 * part.height
+    assert draw(of_gan, "gan").height > part.height
+    assert draw(log, "run").height > 3 * part.height
     assert draw({}, "nothing yet").width > 0
     assert draw({"loss": Column(np.array([1]), np.array([np.nan]))}).width > 0
 
