@@ -33,19 +33,12 @@ def images(folder: Path, count: int = 3) -> Path:
     ("words", "cure"),
     [
         (["train", "digts"], "no recipe 'digts'; did you mean digits"),
-        (["train", "digits", "--set", "unet.drpout=0.1"], "unet.dropout"),
         (["train", "digits", "--set", "unet.dropout"], "--set must be a field and a value"),
-        (["train", "digits", "--set", "data.size=9,9"], "use 8x8 or 10x10"),
         (["train", "digits", "--set", "unet.norm_groups=7"], "set norm_groups to a divisor"),
-        (["train", "digits", "--set", "unet.channels=0"], "channels must be at least 1"),
         (["train", "digits", "--set", "unet.classes=4"], "unet.classes must be 10"),
-        (["train", "digits", "--set", "data.size=6,6"], "request 8x8"),
         (["train", "digits", "--steps", "0"], "train.steps"),
-        (["train", "digits", "--steps", "many"], "expected a whole number, got many"),
         (["train", "digits", "--data", "digts"], "no data 'digts'; did you mean digits?"),
-        (["train", "digits", "--data", "nowhere/at/all"], "no data 'nowhere/at/all'"),
         (["train", "digits", "--device", "gpu"], "device"),
-        (["train", "digits", "--nonsense"], "Unknown option: --nonsense"),
         (["train"], "RECIPE requires an argument"),
     ],
 )
@@ -62,37 +55,20 @@ def test_training_refuses(adm: Adm, tmp_path: Path, words: list[str], cure: str)
             ["--classes", "snaeker:2"],
             "--classes must be classes of the model, got 'snaeker'; did you mean sneaker?",
         ),
-        (["--classes", "sneaker:two"], "classes with counts, as in bag:4"),
-        (["--classes", "sneaker:0"], "classes with counts, as in bag:4"),
-        (
-            ["--classes", "3"],
-            "got '3'; did you mean sneaker, bag, ankle boot?",
-        ),
-        (["--classes", ","], "must be one class or more"),
         (
             ["--classes", "all", "--count", "3"],
             "--count must be left out where --classes says how many",
         ),
-        (["--count", "0"], "--count must be a whole number from 1 to"),
         (
             ["--sampler", "dim"],
             "--sampler must be one of ancestral, ddim, ",
         ),
         (["--sampler", "ipndm", "--steps", "2"], "steps"),
-        (["--grid", "odd"], "--grid must be one of even, strided, quadratic"),
-        (["--rounding", "up"], "--rounding must be 'nearest' or 'truncated'"),
-        (["--steps", "0"], "--steps must be at least 1, got 0"),
         (["--steps", "21"], "steps must be in 2..20, got 21"),
-        (["--steps", "few"], "expected a whole number, got few"),
-        (["--steps", "2.5"], "expected a whole number, got 2.5"),
-        (["--seed", "1.5"], "expected a whole number, got 1.5"),
         (["--grid", "even:start=99"], "start of --grid must be a level in 2..20, got 99"),
         (["--sampler", "ddim:eta=2"], "eta of --sampler must be at most 1, got"),
-        (["--sampler", "ancestral:eta=0.5"], "ancestral with the parameters at_mean"),
         (["--scale", "nan"], "expected a finite number, got nan"),
-        (["--scale", "inf"], "expected a finite number, got inf"),
         (["--scale", "2"], "classifier"),
-        (["--seed", "-1"], "--seed must be at least 0, got -1"),
         (["--batch-size", "0"], "--batch-size must be at least 1, got 0"),
         (["--device", "cuda:99"], "device"),
         (["--nonsense"], "Unknown option: --nonsense"),
@@ -191,25 +167,12 @@ def test_a_refusal_is_one_line_of_the_process_itself(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["m.pt"]
 
 
-@pytest.mark.parametrize("verb", ["sample", "info"])
-def test_a_model_that_is_not_there_is_refused_with_those_that_are(
-    adm: Adm, tmp_path: Path, verb: str
-) -> None:
-    options = ("--out", tmp_path / "out") if verb == "sample" else ()
-    assert "no model 'fashoin'; give a path" in adm(verb, "fashoin", *options).refusal()
+def test_a_model_that_is_not_there_is_refused_with_those_that_are(adm: Adm, tmp_path: Path) -> None:
+    options = ("--out", tmp_path / "out")
+    assert "no model 'fashoin'; give a path" in adm("sample", "fashoin", *options).refusal()
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert "holds no checkpoint yet" in adm(verb, empty, *options).refusal()
-
-
-def test_a_folder_without_images_is_refused(adm: Adm, tmp_path: Path) -> None:
-    data, out = tmp_path / "data", tmp_path / "run"
-    data.mkdir()
-    (data / "notes.txt").write_text("no image")
-    line = adm("train", "digits", "--data", data, "--out", out).refusal()
-    assert f"{data} has no images" in line
-    assert "give a folder with such files" in line
-    assert not out.exists()
+    assert "holds no checkpoint yet" in adm("sample", empty, *options).refusal()
 
 
 def test_a_broken_image_is_named(adm: Adm, tmp_path: Path) -> None:
@@ -227,12 +190,10 @@ def test_a_broken_image_is_named(adm: Adm, tmp_path: Path) -> None:
     [
         ({"arr_0": np.zeros((4, 8, 8, 1), np.float32)}, "expected uint8 in 0..255"),
         ({"arr_0": np.zeros((4, 1, 8, 8), np.uint8)}, "expected (N, H, W, C)"),
-        ({"arr_0": np.zeros((4, 12, 12, 1), np.uint8)}, "request 12x12"),
         (
             {"arr_0": np.zeros((4, 8, 8, 1), np.uint8), "arr_1": np.zeros((4, 2), np.int64)},
             "expected integers (4,)",
         ),
-        ({"weights": np.zeros(3)}, "has no images: its arrays are weights; save"),
     ],
 )
 def test_an_array_of_the_wrong_type_or_shape_is_refused(
@@ -287,10 +248,7 @@ def test_a_model_that_knows_no_classes_says_so(adm: Adm, models: Path, tmp_path:
     ("words", "cure"),
     [
         (["info", "~nosuchuser/m"], "~nosuchuser/m: there is no such home"),
-        (["data", "inspect", "~nosuchuser/p"], "~nosuchuser/p: there is no such home"),
-        (["smple"], 'Unknown command "smple". Did you mean "sample"?'),
         (["recipes", "fashon"], "no recipe 'fashon'; did you mean fashion"),
-        (["sample"], "requires an argument"),
     ],
 )
 def test_words_that_mean_nothing_are_refused(

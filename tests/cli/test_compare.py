@@ -45,11 +45,7 @@ def test_the_distances_as_json(adm: Adm) -> None:
     assert found["2"]["two.npz"]["images"] == 10
     score = found["2"]["two.npz"]
     assert score["low"] < score["value"] < score["high"]
-
-
-def test_three_classes_are_shown_unless_others_are_wanted(adm: Adm) -> None:
-    assert adm(*WORDS).status == 0
-    assert Path("page.html").read_text().count("<img") == 6
+    assert Path("page.html").read_text().count("<img") == 6  # three classes of two sets
 
 
 @pytest.mark.parametrize(
@@ -57,10 +53,7 @@ def test_three_classes_are_shown_unless_others_are_wanted(adm: Adm) -> None:
     [
         (("compare", "one.npz", "--out", "page.html"), "give two or more sets of images"),
         ((*WORDS, "--class", "7"), "no class '7' is in all of the images; those are 0, 1, 2, 3"),
-        ((*WORDS[:-1], "page.png"), "the page is an .html file"),
         ((*WORDS, "--picture", "page.jpg"), "the picture is a .png file"),
-        ((*WORDS, "--count", "0"), "--count must be at least 1"),
-        (("compare", "one.npz", "none", "--out", "page.html"), "no data 'none'"),
     ],
 )
 def test_bad_input_is_refused_in_one_line(adm: Adm, words, message) -> None:

@@ -108,7 +108,6 @@ def test_the_report_has_a_picture_of_every_class_and_column(demo: Path) -> None:
     [
         (("--per-class", 1), "at least 2, to measure diversity"),
         (("--scales", "lots"), "cannot read --scales"),
-        (("--device", "toaster"), "toaster"),
     ],
 )
 def test_bad_words_end_in_one_line(
@@ -116,9 +115,3 @@ def test_bad_words_end_in_one_line(
 ) -> None:
     assert cure in adm("demo", *words, "--out", tmp_path / "out").refusal()
     assert not (tmp_path / "out").exists()
-
-
-def test_a_file_is_not_written_over(adm: Adm, tmp_path: Path) -> None:
-    (tmp_path / "out").write_text("mine")
-    adm("demo", "--out", tmp_path / "out").refusal()
-    assert (tmp_path / "out").read_text() == "mine"

@@ -46,15 +46,8 @@ def test_a_verb_that_resumes_says_so(words: list[str], end: str) -> None:
     assert line == f"the disk that holds out is full; {end}"
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        FileExistsError("out is not empty; choose another"),
-        OSError(errno.ENOSPC, "out is not empty; choose another"),
-        TimeoutError("out is not empty; choose another"),
-    ],
-)
-def test_a_message_of_the_library_stays(error: OSError) -> None:
+def test_a_message_of_the_library_stays() -> None:
+    error = OSError(errno.ENOSPC, "out is not empty; choose another")
     assert of_disk(error, AGAIN) == "out is not empty; choose another"
 
 
@@ -62,13 +55,10 @@ def test_a_message_of_the_library_stays(error: OSError) -> None:
     ("name", "value", "spoken"),
     [
         ("classifier", None, "--classifier"),
-        ("upsampler_steps", "9", "--upsampler-steps 9"),
         ("overwrite", "True", "--overwrite"),
         ("use_labels", "False", "--without-label"),
-        ("grid", "karras:end=3", "--grid karras:end=3"),
         ("sampler.eta", None, "eta of --sampler"),
         ("unet.classes", "10", "--set unet.classes=10"),
-        ("unet.classes", None, "unet.classes"),
         ("model", None, "MODEL"),
     ],
 )
@@ -161,7 +151,7 @@ def test_a_line_is_short_and_acts_on_no_terminal(
     assert len(told) < 2100
 
 
-@pytest.mark.parametrize("error", [RecursionError, OverflowError, KeyError, AssertionError])
+@pytest.mark.parametrize("error", [RecursionError, KeyError])
 def test_a_mistake_of_the_program_is_not_hidden(
     adm: Adm, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:

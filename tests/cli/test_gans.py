@@ -50,13 +50,8 @@ def test_a_gan_s_images_are_upsampled(adm: Adm, gan: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--steps", 4), "steps"),
         (("--scale", 2), "scale"),
-        (("--guide", "free:scale=2"), "guide"),
-        (("--truncation", 0), "truncation"),
-        (("--precision", "int8"), "precision"),
         (("--classifier", "fashion-classifier"), "classifier"),
-        (("--classes", "boot:2"), "--classes must be classes of the model, got 'boot'"),
         (("--animate",), "which has no steps to show"),
         (("--budget", "50ms"), "frontier"),
     ],
@@ -108,10 +103,8 @@ def test_the_memory_of_a_gan_tells_how_many_images_it_takes_at_a_time() -> None:
     ("options", "message"),
     [
         (("--micro-batch", 2), "--micro-batch must be left out for a GAN"),
-        (("--pretrained", "fashion"), "--pretrained must be left out for a GAN"),
         (("--set", "train.batch_size=5"), "divide into 2 equal parts"),
         (("--set", "gan.noise=7"), "does not split into 3 equal pieces"),
-        (("--teacher", "fashion"), "--teacher must be left out"),
     ],
 )
 def test_a_run_that_a_gan_cannot_have_is_refused(adm: Adm, options, message, tmp_path) -> None:

@@ -43,24 +43,11 @@ def test_levels_are_found_stored_visited_and_recorded(
     assert (again / "samples.npz").read_bytes() == (out / "samples.npz").read_bytes()
 
 
-def test_a_text_names_the_levels_of_each_number_of_steps(adm: Adm, model: Path) -> None:
-    answer = adm("grid", model, "--steps", 2, 4, "--count", 2)
-    assert answer.status == 0, answer.err
-    lines = answer.out.splitlines()
-    assert lines[0].startswith("2 steps, scale 0, deviation 0.")
-    assert len(lines[1].split(": ")[1].split()) == 4
-    assert "model.grids.json: the levels; use --grid searched" in lines[2]
-
-
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (("--steps", 1), "steps must be in 2..18, got 1"),
-        (("--steps", "4,61"), "steps must be in 2..18, got 61"),
         (("--steps", 4, "--start", 21), "start of --grid must be a level in 2..20, got 21"),
-        (("--steps", 4, "--count", 0), "count must be"),
-        (("--steps", 4, "--coefficient", 0), "coefficient must be in 0.1..10.0, got 0"),
-        (("--steps", "x"), "cannot read --steps 'x'; write --steps 5,8,10"),
         (("--steps", 4, "--scale", 1), "classifier"),
         (("--steps", 4, "--plot", "."), ". is a folder; give --plot a file"),
     ],
@@ -91,12 +78,9 @@ def test_a_searched_grid_that_is_not_stored_is_refused_with_the_cure(
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
-        (("--grid", "log-snir"), ("--grid must be one of", "did you mean log-snr")),
         (("--grid", "levels:9,3"), ("ascending", "9")),
-        (("--grid", "levels:3,21"), ("1..20", "21")),
         (("--grid", "levels:3,9", "--steps", 3), ("--steps",)),
         (("--grid", "karras:end=20"), ("end", "20")),
-        (("--grid", "even:end=3"), ("even with the parameters steps, start",)),
     ],
 )
 def test_a_grid_that_cannot_be_is_refused(

@@ -42,7 +42,6 @@ def test_numbers_are_separated_by_commas_or_spaces(words: list[str]) -> None:
     [
         ("numbers", ["0,a"], "cannot read --values '0,a'; write --values 0,1"),
         ("numbers", [","], "cannot read --values ','; write --values 0,1"),
-        ("whole", ["1", "2.5"], "cannot read --values '1 2.5'; write --values 1,2"),
         ("names", ["", ","], "cannot read --values ' ,'; write --values a,b"),
     ],
 )
@@ -84,22 +83,19 @@ def test_one_number_is_both_sides() -> None:
     assert lists.height_and_width(None) is None
 
 
-@pytest.mark.parametrize("text", ["", "a", "8,", "8,8,8", "8 8 8", "8x8x8", "0", "8x0", "1.5"])
+@pytest.mark.parametrize("text", ["", "8,8,8", "8x0", "1.5"])
 def test_sizes_that_are_none_are_refused(text: str) -> None:
     with pytest.raises(CoercionError, match="write --values 64 or --values 48,64"):
         size(text)
 
 
-@pytest.mark.parametrize(
-    "words", [["two:2,one"], ["two:2", "one"], ["two:2, one"], ["two:2,", "one"], ["2:2", "1"]]
-)
+@pytest.mark.parametrize("words", [["ankle boot:2, bag"], ["2:2", "1"]])
 def test_classes_are_separated_by_commas_or_spaces(
     adm: Adm, models: Path, tmp_path: Path, words: list[str]
 ) -> None:
     """The three classes of the tiny models are sneaker, bag and ankle boot."""
-    named = [each.replace("two", "ankle boot").replace("one", "bag") for each in words]
     options = ("--steps", 2, "-o", tmp_path / "out")
-    answer = adm("sample", models / "model.safetensors", "--classes", *named, *options)
+    answer = adm("sample", models / "model.safetensors", "--classes", *words, *options)
     assert answer.status == 0, answer.err
     found = sorted(path.name for path in (tmp_path / "out").glob("*_seed*.png"))
     assert [name.split("_seed")[0] for name in found] == ["ankle-boot", "ankle-boot", "bag"]
@@ -109,15 +105,10 @@ def test_classes_are_separated_by_commas_or_spaces(
     ("words", "line"),
     [
         (
-            ["sample", "--classes", "all:8", "fashion", "--out", "x"],
-            "MODEL is missing; it comes before the options, and --classes took all:8 fashion",
-        ),
-        (
             ["reference", "--out", "x", "--size", "64", "s.npz"],
             "DATA is missing; it comes before the options, and --size took 64 s.npz",
         ),
         (["sample", "--out", "x"], "MODEL requires an argument"),
-        (["sweep", "fashion", "--out", "x"], "--reference requires an argument"),
     ],
 )
 def test_an_argument_that_an_option_took_is_named(adm: Adm, words: list[str], line: str) -> None:
@@ -128,9 +119,7 @@ def test_an_argument_that_an_option_took_is_named(adm: Adm, words: list[str], li
     ("words", "guess"),
     [
         (["evaluate", "a", "--reference", "b", "--jsn"], "--json"),
-        (["evaluate", "a", "--reference", "b", "--resizes", "none"], "--resize"),
         (["smple"], '"sample"'),
-        (["weep"], '"sweep"'),
     ],
 )
 def test_a_near_word_is_suggested(adm: Adm, words: list[str], guess: str) -> None:

@@ -84,10 +84,7 @@ def test_a_sample_is_called_by_its_file_and_class(
 BAD = {
     "quantile": (("--quantile", "1.5"), "quantile must be between 0 and 1, got 1.5"),
     "too many neighbours": (("--neighbours", "41"), "neighbours must be from 1 to 40"),
-    "count": (("--count", "0"), "count must be at least 1"),
-    "no picture": (("--out", "n.jpg"), "give --out n.jpg.png"),
     "a folder for the picture": (("--out", "folder.png"), "folder.png is a folder; give --out"),
-    "arrays at another size": (("--size", "16"), "size must be left out for the arrays of"),
 }
 
 
@@ -101,11 +98,9 @@ def test_what_cannot_be_done_is_refused_before_features_are_extracted(
     assert not (here / "extracted").exists()
 
 
-@pytest.mark.parametrize("resize", ["to-reference", "none"])
-def test_samples_of_another_size_are_compared_when_asked_for(
-    here: Path, adm: Adm, resize: str
-) -> None:
-    answer = adm("nearest", "small.npz", "real.npz", *WORDS[3:], "--resize", resize, "--json")
+def test_samples_of_another_size_are_compared_when_asked_for(here: Path, adm: Adm) -> None:
+    words = ("nearest", "small.npz", "real.npz", *WORDS[3:], "--resize", "to-reference", "--json")
+    answer = adm(*words)
     assert answer.status == 0, answer.err
     assert json.loads(answer.out)["samples"] == 6
     assert Path("nearest.png").exists()
@@ -152,18 +147,11 @@ def test_processes_end_together_and_leave_nothing(here: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("failure", ["the picture cannot be written", "bad features"])
-def test_the_failure_of_the_main_process_ends_all_in_one_line(here: Path, failure: str) -> None:
-    broken = failure == "bad features"
-    if broken:
-        (here / "pool.py").write_text(
-            POOL.replace("return grid.flatten(1)", "return grid.flatten(1) / 0")
-        )
-    words = () if broken else ("--out", str(UNWRITABLE))
-    ran = launched(here, *words)
+def test_the_failure_of_the_main_process_ends_all_in_one_line(here: Path) -> None:
+    ran = launched(here, "--out", str(UNWRITABLE))
     assert ran.returncode == 1  # torchrun's own
     said = [line for line in ran.stderr.splitlines() if line.startswith("adm: ")]
     assert said, ran.stderr  # of one, or of both, unless torchrun ends the other first
-    assert all(("not finite" if broken else str(UNWRITABLE.parent)) in line for line in said)
+    assert all(str(UNWRITABLE.parent) in line for line in said)
     assert "/adm/app/cli/" not in ran.stderr  # as in a traceback of ours
     assert left(here) == []

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,6 @@ def pool(images):
     return grid.flatten(1)
 """
 FEATURES = ("--features", "pool.py:pool", "--device", "cpu")
-SMALL = (
-    "train.batch_size=8",
-    "train.save_every_steps=2",
-    "unet.channels=16",
-    "unet.heads.channels_per_head=16",
-)
 SWEEP = (
     "--reference",
     "real.npz",
@@ -101,24 +95,13 @@ RESULTS: dict[str, tuple[tuple[object, ...], Callable[[Any], bool]]] = {
         lambda told: told["parameters"] > 0 and told["recipe"]["kind"] == told["kind"],
     ),
     "recipes": ((), lambda told: {"fashion", "digits"} <= {each["name"] for each in told}),
-    "recipes digits": (
-        ("digits", "--memory"),
-        lambda told: told["memory_in_bytes"]["activations_stored"]["per_image"] > 0,
-    ),
 }
 
 
-SLOW = {"recipes digits", "train"}
-
-
-def marked(names: Iterable[str]) -> list[Any]:
-    return [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in names]
-
-
-@pytest.mark.parametrize("name", marked(RESULTS))
+@pytest.mark.parametrize("name", RESULTS)
 def test_a_result_is_one_json_document(here: Path, adm: Adm, name: str) -> None:
     words, right = RESULTS[name]
-    answer = adm(name.split()[0], *words, "--json")
+    answer = adm(name, *words, "--json")
     assert right(document(answer))
     if "-o" in words:
         place = str(words[words.index("-o") + 1])
@@ -144,8 +127,6 @@ def test_no_number_is_null(capsys: pytest.CaptureFixture[str]) -> None:
 
 QUIET: dict[str, tuple[tuple[object, ...], str]] = {
     "sample": (("model.safetensors", "--count", 2, "--steps", 2, "-o", "out"), ""),
-    "train": (("digits", "-o", "run", "--steps", 1, "--set", *SMALL), ""),
-    "sweep": (("model.safetensors", *SWEEP, "-o", "swept"), ""),
     "evaluate": (
         ("samples.npz", "--reference", "real.npz", "--resamples", 20, *FEATURES),
         "recall",
@@ -154,7 +135,7 @@ QUIET: dict[str, tuple[tuple[object, ...], str]] = {
 }
 
 
-@pytest.mark.parametrize("verb", marked(QUIET))
+@pytest.mark.parametrize("verb", QUIET)
 def test_quiet_commands_print_results_only(here: Path, adm: Adm, verb: str) -> None:
     words, result = QUIET[verb]
     answer = adm(verb, *words, "-q")

@@ -5,14 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import tiny
 from cli.conftest import Adm
 
 from adm.app.cli import places
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "a.png").touch()
@@ -21,7 +20,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "dangling").symlink_to("nowhere")
     (tmp_path / "fixed").mkdir()
-    tiny.model(tmp_path / "model", tiny.diffusion())
+    (tmp_path / "model").symlink_to(models / "model.safetensors")
     return tmp_path
 
 
@@ -50,22 +49,20 @@ BAD = {
 
 
 @pytest.mark.parametrize("verb", WRITERS)
-@pytest.mark.parametrize("out", BAD, ids=lambda out: out[:20])
-def test_no_verb_starts_work_whose_result_it_cannot_write(
-    here: Path, adm: Adm, verb: str, out: str
-) -> None:
+def test_no_verb_starts_work_whose_result_it_cannot_write(here: Path, adm: Adm, verb: str) -> None:
     before = sorted(here.rglob("*"))
     words, ending = WRITERS[verb]
-    answer = adm(*verb.split(), *words, "--out", out if out == "loop" else f"{out}{ending}")
-    if out == "loop" and ending:
-        assert answer.status == 2
-    else:
-        assert BAD[out].replace("out", f"out{ending}", 1) in answer.refusal()
-    assert sorted(here.rglob("*")) == before
+    for out, line in BAD.items():
+        answer = adm(*verb.split(), *words, "--out", out if out == "loop" else f"{out}{ending}")
+        if out == "loop" and ending:
+            assert answer.status == 2
+        else:
+            assert line.replace("out", f"out{ending}", 1) in answer.refusal()
+        assert sorted(here.rglob("*")) == before
 
 
 @pytest.mark.parametrize("verb", ["sample", "upsample", "data example"])
-@pytest.mark.parametrize("out", [".", "..", "/"])
+@pytest.mark.parametrize("out", [".", "/"])
 def test_the_current_folder_is_not_replaced(here: Path, adm: Adm, verb: str, out: str) -> None:
     (here / "empty").mkdir()
     os.chdir(here / "empty")

@@ -46,8 +46,10 @@ def started(here: Path, *words: str) -> subprocess.Popen[str]:
     return child
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize(
+    ("number", "again"),
+    [(signal.SIGTERM, True), (signal.SIGHUP, False), (signal.SIGINT, False), (signal.SIGINT, True)],
+)
 def test_a_stopped_command_leaves_nothing_and_says_how_to_go_on(
     tmp_path: Path, number: signal.Signals, again: bool
 ) -> None:

@@ -8,7 +8,7 @@ import pytest
 from cli.conftest import Adm
 from evaluation.stubs import spots
 
-from adm.app.cli import RESUMING, after_stopping
+from adm.app.cli import after_stopping
 from adm.app.scoring.extraction import PART
 
 # Each image whose features are computed is a line of `extracted`; the file `stop` is a Ctrl-C
@@ -58,7 +58,6 @@ def left(here: Path) -> set[str]:
 @pytest.mark.parametrize(
     ("words", "written"),
     [
-        (("evaluate", "samples.npz", "--reference", "real.npz", "--resamples", 20), set()),
         (
             ("evaluate", "samples.npz", "--reference", "real.npz", "--resamples", 20, "-o", "r"),
             {"r"},
@@ -107,11 +106,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(
 @pytest.mark.parametrize(
     ("words", "resumes"),
     [
-        (["demo"], True),
         (["data", "inspect", "sample"], False),
-        (["data", "pack", "photos"], True),
-        (["average", "train"], False),
-        (["info", "sample"], False),
         (["sample", "fashion"], True),
         (["--threads", "2", "sweep", "fashion"], True),
         (["-q", "info", "--out", "sample"], False),
@@ -126,9 +121,3 @@ def test_only_a_verb_that_keeps_its_work_promises_to_resume(
         if resumes
         else "the same command starts again from the beginning"
     )
-
-
-def test_the_verbs_that_resume_say_so_in_their_help(adm: Adm) -> None:
-    for verb in RESUMING:
-        text = " ".join(adm(*verb.split(), "--help").out.split())
-        assert "resume" in text, verb

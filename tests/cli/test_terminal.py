@@ -77,15 +77,14 @@ def test_a_document_is_exact_in_every_encoding(encoding: str) -> None:
     assert json.loads(text) == value
 
 
-@pytest.mark.parametrize("words", [("--help",), ("info", "fashion")])
-def test_an_ascii_stream_is_enough(words: tuple[str, ...]) -> None:
+def test_an_ascii_stream_is_enough() -> None:
     environment = os.environ | {"PYTHONIOENCODING": "ascii"}
-    done = adm_process(*words, stdout=subprocess.PIPE, env=environment)
+    done = adm_process("--help", stdout=subprocess.PIPE, env=environment)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.isascii()
 
 
-@pytest.mark.parametrize("words", [("recipes",), ("--help",), ("recipes", "digits", "--json")])
+@pytest.mark.parametrize("words", [("--help",), ("recipes", "digits", "--json")])
 def test_a_reader_that_has_seen_enough_is_no_failure(words: tuple[str, ...]) -> None:
     reading, writing = os.pipe()
     os.close(reading)

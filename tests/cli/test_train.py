@@ -81,23 +81,14 @@ def photographs(folder: Path, count: int, size: int = 8) -> list[Path]:
     return paths
 
 
-def test_one_broken_file_in_five_hundred_stops_the_run_with_its_path(
+def test_one_broken_file_stops_the_run_with_its_path_or_is_passed_over_when_asked(
     adm: Adm, tmp_path: Path, words: list[str]
 ) -> None:
-    broken = photographs(tmp_path / "data", 500)[123]
+    broken = photographs(tmp_path / "data", 60)[23]
     broken.write_bytes(broken.read_bytes()[:150])
-    answer = adm(*words, "--data", tmp_path / "data", "--set", "train.batch_size=250")
-    assert answer.status == 2
-    assert str(broken) in answer.err
-
-
-def test_one_broken_file_in_five_hundred_is_passed_over_when_asked_and_reported(
-    adm: Adm, tmp_path: Path, words: list[str]
-) -> None:
-    broken = photographs(tmp_path / "data", 500)[123]
-    broken.write_bytes(broken.read_bytes()[:150])
-    enough = ("--data", tmp_path / "data", "--set", "train.batch_size=250")
-    answer = adm(*words, *enough, "--skip-corrupt")
+    given = (*words, "--data", tmp_path / "data", "--set", "train.batch_size=30")
+    assert str(broken) in adm(*given).refusal()
+    answer = adm(*given, "--skip-corrupt")
     assert answer.status == 0, answer.err
     assert f"1 image could not be read: {broken}" in answer.out
 
@@ -158,17 +149,12 @@ def test_a_run_starts_from_another_with_its_classes_by_name(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--micro-batch", "some"], "a positive number or auto"),
         (["--micro-batch", "0"], "a positive number or auto"),
         (["--pretrained", "fashion", "--rename", "bag"], "--rename must be of the form old=new"),
-        (["--rename", "bag=sack"], "--rename must be given together with --pretrained"),
-        (["--steps", "1.5"], "expected a whole number, got 1.5"),
-        (["--set", "sample.grid.start=21"], "sample.grid.start must be a level in 2..20, got 21"),
         (
             ["--set", "sample.grid.start=null", "sample.grid.steps=21"],
             "sample.grid.steps must be in 2..20, got 21",
         ),
-        (["--shard"], "torchrun"),
         (
             ["--hold-out", "0.2", "--validation", "digits"],
             "--hold-out must be left out with --validation",
