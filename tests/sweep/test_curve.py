@@ -117,12 +117,6 @@ def test_a_series_turned_round_moves_the_other_way() -> None:
         assert back.trend == opposite[forth.trend]
 
 
-def test_a_setting_is_called_by_its_name() -> None:
-    told = " ".join(sentences(*line(VALLEY, RISING, FALLING, 0.01).series(NAMES), "truncation"))
-    assert "lowest at truncation 1" in told
-    assert "scale" not in told
-
-
 def test_two_scales_are_no_curve() -> None:
     short = Line("", SCALES[:2], *(scores(each[:2]) for each in (VALLEY, RISING, FALLING)))
     assert sentences(*short.series(NAMES)) == [
@@ -134,9 +128,7 @@ def test_two_scales_are_no_curve() -> None:
     ("score", "text"),
     [
         (Score(12.345, 11.0, 13.5), "12.3 (11.0 to 13.5)"),
-        (Score(0.71234, 0.69, 0.73), "0.712 (0.690 to 0.730)"),
         (Score(1234.5, 1000, 1500), "1234 (1000 to 1500)"),
-        (Score(2.0), "2.000"),
         (Score(4.98e11, 1e11, 15e11), "4.98e+11 (1e+11 to 1.5e+12)"),
     ],
 )
@@ -171,8 +163,7 @@ def test_the_panels_fit_the_scores() -> None:
     assert 0.6 < middle.get_ylim()[0] < middle.get_ylim()[1] < 1
 
 
-@pytest.mark.parametrize("lines", [1, 3])
-def test_the_figure_is_the_same_every_time(lines: int) -> None:
-    drawn = [line(VALLEY, RISING, FALLING, 0.05)._replace(name=f"way {i}") for i in range(lines)]
+def test_the_figure_is_the_same_every_time() -> None:
+    drawn = [line(VALLEY, RISING, FALLING, 0.05)._replace(name=f"way {i}") for i in range(3)]
     first, second = (png(figure(drawn, "scale", "FID", "inception")) for _ in range(2))
     assert first == second
