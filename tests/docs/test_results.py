@@ -102,31 +102,6 @@ def test_a_row_that_is_not_measured_is_left_out(modules: Any, tmp_path: Path) ->
     assert len(after) == len(before) - 1
 
 
-def test_rows_without_times_are_timed_and_the_others_on_another_machine_only(
-    modules: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    shutil.copytree(KEPT / "emoji", tmp_path / modules.kept.SCORES)
-    contest = modules.plan.contests()["emoji"]
-    found = modules.kept.kept(contest, tmp_path)
-    timed: list[str] = []
-    monkeypatch.setattr(modules.costs, "opened", lambda row: row.name)
-    monkeypatch.setattr(modules.costs, "timed", lambda name, _: lambda: timed.append(name) or 1.0)
-    monkeypatch.setattr(modules.costs.torch, "set_num_threads", lambda _: None)
-    monkeypatch.setattr(modules.costs, "described", lambda: "a processor")
-    modules.costs.clock(contest, found, tmp_path)
-    assert {*timed} == {row.name for row in contest.rows if row.model is not None}
-    timed.clear()
-    modules.costs.clock(contest, found, tmp_path)
-    assert not timed
-    file = modules.kept.times_file(tmp_path)
-    held = json.loads(file.read_text("utf-8"))
-    assert held["processor"] == "a processor"
-    held["ms"].pop("cascade")
-    file.write_text(json.dumps(held), "utf-8")
-    modules.costs.clock(contest, found, tmp_path)
-    assert {*timed} == {"cascade"}
-
-
 def test_kept_scores_are_read_as_they_were_written(modules: Any, tmp_path: Path) -> None:
     row = modules.plan.contests()["emoji"].rows[0]
     report = {

@@ -78,12 +78,6 @@ def test_a_page_needs_nothing_from_elsewhere_and_all_pictures_have_words() -> No
     assert not seen.of("link")
 
 
-def test_tables_figures_and_grids_scroll_in_boxes_of_their_own() -> None:
-    seen = Seen(page("title", blocks("some")))
-    assert sum(each.get("class") == "wide" for each in seen.of("div")) == 6
-    assert len(seen.of("table")) == 3
-
-
 def test_markdown_has_titles_notes_and_tables_also_of_what_is_folded() -> None:
     table = Table(["scale", "score"], [["0", Cell("1.5", "1 to 2", best=True)]])
     text = markdown("Top", [Title("A"), Note(["One.", "Two."]), Folded("more", [table]), Text("x")])
