@@ -52,9 +52,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny.model(folder / "unlabelled.safetensors", tiny.diffusion("unet.classes=null"))
     classifiers = {
         "guide": (),
-        "longer": ("process.steps=25",),
         "linear": ("process.schedule=linear",),
-        "larger": ("data.size=16,16", "classifier.size=16,16"),
         "clean": ("noised=false",),
     }
     for name, settings in classifiers.items():

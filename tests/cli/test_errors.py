@@ -2,7 +2,6 @@
 
 import errno
 import os
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ from cli.conftest import Adm
 
 from adm.app import cli
 from adm.app.cli import after_stopping, errors
-from adm.app.cli.errors import SENTENCES, of_disk, option
+from adm.app.cli.errors import SENTENCES, of_disk
 from adm.spec import SettingError
 from adm.store import files
 from adm.store.files import new_file, new_folder
@@ -51,23 +50,6 @@ def test_a_message_of_the_library_stays() -> None:
     assert of_disk(error, AGAIN) == "out is not empty; choose another"
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "spoken"),
-    [
-        ("classifier", None, "--classifier"),
-        ("overwrite", "True", "--overwrite"),
-        ("use_labels", "False", "--without-label"),
-        ("sampler.eta", None, "eta of --sampler"),
-        ("unet.classes", "10", "--set unet.classes=10"),
-        ("model", None, "MODEL"),
-    ],
-)
-def test_arguments_and_settings_have_the_names_of_options(
-    name: str, value: str | None, spoken: str
-) -> None:
-    assert option(name, value) == spoken
-
-
 def test_a_setting_is_refused_in_the_words_of_the_command_line() -> None:
     error = SettingError("steps", "at most 20", 21, "or pass {grid=karras} or {use_labels=False}")
     line = errors.line(error, [], AGAIN)
@@ -91,15 +73,6 @@ def test_a_failed_write_names_what_was_to_be_written(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="a sentence") as raised, new_file(path):
         raise OSError(errno.ENOSPC, "a sentence")
     assert raised.value.filename is None
-
-
-def test_a_full_folder_for_temporary_files_is_named_with_its_variable() -> None:
-    told = of_disk(refusal(errno.ENOSPC, tempfile.gettempdir()), AGAIN)
-    assert "TMPDIR names another folder" in told
-    inside = refusal(errno.ENOSPC, f"{tempfile.gettempdir()}/out")
-    assert "TMPDIR" not in of_disk(inside, AGAIN)
-    absent = FileNotFoundError(errno.ENOENT, f"{errors.NO_TEMPORARY_FOLDER} found in ['/tmp']")
-    assert "set TMPDIR to one" in of_disk(absent, AGAIN)
 
 
 def test_a_full_disk_in_the_middle_of_a_verb_is_one_line(

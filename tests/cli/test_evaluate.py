@@ -245,23 +245,21 @@ def test_without_inception_s_weights_others_are_named(
 
 
 @pytest.mark.slow
-def test_torchrun_gives_the_scores_of_one_process(made: Path) -> None:
+def test_torchrun_gives_the_scores_of_one_process(made: Path, adm: Adm) -> None:
     words = ["evaluate", "samples.npz", "--reference", "real.npz", *map(str, POOLED)]
     archive("samples.npz", spots(700, seed=1))
-    for processes in (1, 2):
-        start = [sys.executable, "-m"]
-        if processes > 1:
-            start += ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
-        ran = subprocess.run(
-            [*start, "adm", *words, "--out", f"{processes}.json"],
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert ran.returncode == 0, ran.stderr
-        assert ran.stdout.count("2.json: the whole report") == processes - 1
+    assert adm(*words, "--out", "1.json").status == 0
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    ran = subprocess.run(
+        [*start, "-m", "adm", *words, "--out", "2.json"],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.count("2.json: the whole report") == 1
     assert Path("1.json").read_bytes() == Path("2.json").read_bytes()
     left = {path.name for path in made.iterdir() if path.name.startswith(".")}
     assert not left, left

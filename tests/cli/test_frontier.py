@@ -51,7 +51,6 @@ VARY = ("--vary", "sampler=ddim", "--vary", "grid=even,quadratic", "--vary", "st
 FEW = (*VARY, "--count", COUNT, "--trial-count", TRIAL, "--keep", 1)
 SAMPLE = ("sample", "model.safetensors", *GUIDED, "--count", 3)
 AT_2 = ("--scale", 2)
-REAL = trial.seconds_of
 
 
 def seconds_of(job: Job, on_step: Callable[[int], None] | None = None) -> float:
@@ -293,22 +292,6 @@ def test_the_page_ends_in_recommended_settings(made: Path) -> None:
     text = (made / "out/report.md").read_text("utf-8")
     assert "points are sampled in full" in text
     assert "adm sample model.safetensors --classifier guide.safetensors --sampler ddim" in text
-
-
-def test_a_block_is_timed_whatever_the_number_of_images(
-    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    few, sizes, real = study_of(pipeline), list[int](), DiffusionGenerator.images
-
-    def noted(self: Any, labels: Any, indices: Any, **rest: Any) -> torch.Tensor:
-        sizes.append(len(indices))
-        return real(self, labels, indices, **rest)
-
-    monkeypatch.setattr(DiffusionGenerator, "images", noted)
-    clock = iter([10.0, 74.0])
-    monkeypatch.setattr(trial.time, "perf_counter", lambda: next(clock))
-    assert REAL(few.of(few.points, 1).job(few.points[0])) == 1.0
-    assert sizes == [64]
 
 
 def test_a_frontier_is_stored_in_its_folder_and_with_the_model(

@@ -9,7 +9,6 @@ import tiny
 from cli.conftest import Adm
 from safetensors.torch import load_file
 
-from adm.app.cli.recipes import memory_of
 from adm.models.paths import resolve
 from adm.store.hashes import SUMS
 
@@ -88,15 +87,6 @@ def test_a_gan_describes_itself(adm: Adm, gan: Path) -> None:
     tensors = load_file(resolve(gan))
     trained = (each.numel() for name, each in tensors.items() if not name.endswith(".u"))
     assert held["parameters"] == sum(trained)  # the vectors of singular values are not trained
-
-
-@pytest.mark.slow
-def test_the_memory_of_a_gan_tells_how_many_images_it_takes_at_a_time() -> None:
-    told = memory_of(tiny.gan("train.batch_size=12")).splitlines()
-    assert told[1].endswith("activations stored (this recipe)")
-    assert told[2].endswith("activations recomputed")
-    assert told[3:] == ["  6 images at a time in one process: a GAN does not divide a step's"]
-    assert len(memory_of(tiny.classifier()).splitlines()) == 3
 
 
 @pytest.mark.parametrize(

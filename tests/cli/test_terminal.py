@@ -84,7 +84,7 @@ def test_an_ascii_stream_is_enough() -> None:
     assert done.stdout.isascii()
 
 
-@pytest.mark.parametrize("words", [("--help",), ("recipes", "digits", "--json")])
+@pytest.mark.parametrize("words", [("--help",), ("recipes",)])
 def test_a_reader_that_has_seen_enough_is_no_failure(words: tuple[str, ...]) -> None:
     reading, writing = os.pipe()
     os.close(reading)
@@ -97,7 +97,6 @@ def test_a_reader_that_has_seen_enough_is_no_failure(words: tuple[str, ...]) -> 
 def test_a_full_disk_under_standard_output_is_one_line() -> None:
     with open("/dev/full", "w") as full:
         done = adm_process("recipes", stdout=full)
-        assert adm_process("recipes", "nope", stdout=full, stderr=full).returncode == 2
     assert done.returncode == 2
     assert done.stderr == (
         "adm: the disk that holds standard output is full; free space, then run the command again\n"

@@ -49,6 +49,7 @@ def test_other_words_are_no_numbers(word: str) -> None:
     ("words", "line"),
     [
         (("info", "a\0b"), r"'a\x00b' holds a NUL character; remove it"),
+        (("info", "~nosuchuser/m"), "~nosuchuser/m: there is no such home"),
         (("info", "pipe"), "pipe is a pipe; give a file or a folder"),
         (("train", "digits", "--out", ""), "--out: the path is empty; give one, or ."),
         (("evaluate", "a", "--reference", "b", "--count", ""), "a whole number, got nothing"),

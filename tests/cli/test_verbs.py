@@ -57,19 +57,6 @@ def test_training_leaves_checkpoints_a_log_and_what_the_run_is(trained: Path) ->
     assert (trained / "checkpoints" / "step-0000003" / "model.safetensors").is_file()
 
 
-def test_training_says_what_the_data_are_and_how_to_go_on(adm: Adm, tmp_path: Path) -> None:
-    words = ("train", "digits", "--out", tmp_path / "run", "--steps", 1, "--set", *SMALL)
-    first = adm(*words)
-    assert first.status == 0
-    assert "digits: 1442 images of 10 classes: zero 1" in first.out
-    assert f"`adm sample {tmp_path / 'run'}" in first.out
-    assert "1 of 1 steps, 0 s left" in first.err
-    assert "images/s" in first.err
-    again = adm(*words)
-    assert again.status == 0
-    assert "continuing" in again.out
-
-
 def test_a_run_s_folder_is_sampled_by_name_and_number(
     adm: Adm, trained: Path, tmp_path: Path
 ) -> None:

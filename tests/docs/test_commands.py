@@ -32,17 +32,3 @@ def test_every_option_exists(call: str) -> None:
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_examples_of_itself(verb: str) -> None:
     assert any(re.search(rf"\badm {verb}\b", line) for line in commands.examples_of(verb))
-
-
-def test_some_of_all_are_run() -> None:
-    stories = commands.stories()
-    assert len(stories["README.md"]) > 15
-    assert len(stories["--help"]) > 8
-    assert commands.shortened("adm train a --steps 9 --out b").startswith(
-        "adm train a --out b --st"
-    )
-
-
-def test_continued_lines_are_joined_and_comments_left_out() -> None:
-    block = "# first\nadm a --b c   # why\nadm d \\\n    --e f#g\n\nmake x\n"
-    assert commands.lines_of(block) == ["adm a --b c", "adm d --e f#g"]

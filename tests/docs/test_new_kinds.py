@@ -93,20 +93,6 @@ def test_the_command_line_the_manifest_and_recipes_know_them(package: Path) -> N
 
 
 @pytest.mark.slow
-def test_a_study_has_them_as_axes(package: Path) -> None:
-    axes = [("sampler", "trapezoid:averaged=0.5"), ("grid", "doubled:steps=2,by=3")]
-    axes.append(("guide", "late:scale=1,level=300"))
-    words = [word for name, spec in axes for word in ("--vary", f"{name}={spec}")]
-    reference = ("--reference", "fashion-mnist", "--split", "test", "--features", "fashion-judge")
-    out = package / "sweep"
-    limits = ("--count", "10", "--device", "cpu", "--out", str(out))
-    done = run(package, "sweep", "fashion", *words, *reference, *limits)
-    assert done.returncode == 0, done.stderr
-    page = (out / "report.html").read_text()
-    assert all(spec.partition(":")[0] in page for _, spec in axes)
-
-
-@pytest.mark.slow
 def test_help_explains_them_and_what_they_do_not_take_is_named(package: Path) -> None:
     said = run(package, "help", "sampler").stdout
     assert "--sampler trapezoid\n" in said

@@ -70,28 +70,6 @@ def test_no_scale_of_the_curve_is_written_over_another(modules: Any, tmp_path: P
         assert not [pair for pair in combinations(written, 2) if pair[0].overlaps(pair[1])]
 
 
-def test_a_row_may_start_from_the_samples_of_another(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    results = import_module("results")
-    contest = results.contests()["emoji"]
-    commands = []
-    monkeypatch.setattr(results.Runner, "adm", lambda _, *words: commands.append(words))
-    for row in contest.rows:
-        if row.base is not None:
-            results.sample(contest, row, row.options, results.Runner(tmp_path, 1, None), tmp_path)
-            (base,) = (each for each in contest.rows if each.name == row.base)
-            assert row.options == base.options | {"upsampler": row.options["upsampler"]}
-            assert row.count == base.count
-            first, then = commands[-2:]
-            assert first[:2] == ("sample", base.model)
-            assert "--upsampler" not in first
-            assert then[:3] == ("upsample", row.options["upsampler"], tmp_path / base.name)
-            assert then[-2:] == ("--out", tmp_path / row.name)
-    assert commands
-
-
 def test_a_row_that_is_not_measured_is_left_out(modules: Any, tmp_path: Path) -> None:
     shutil.copytree(KEPT / "emoji", tmp_path / modules.kept.SCORES)
     before = rendered(modules, "emoji", tmp_path).splitlines()

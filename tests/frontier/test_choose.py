@@ -176,14 +176,6 @@ def test_a_scale_that_was_not_measured_is_refused_with_those_that_were() -> None
         check_scale(SCORED, 3.0)
 
 
-def test_the_summary_names_the_fast_settings_and_what_they_save() -> None:
-    points = measured("fast", 0.02, distance=(10.5,)), measured("best", 0.2, distance=(10.0,))
-    (said,) = sentences(frontier(*points))
-    assert "At scale 2, best, even, steps 5 is best, with a Fréchet distance" in said
-    assert "(features-0) of 10.0 in 200 ms an image; " in said
-    assert "fast, even, steps 5 takes 20 ms, 10.0 times less, for 10.5" in said
-
-
 def test_a_command_has_all_settings() -> None:
     point = measured("ddim:eta=0.5", 1.0, distance=(1.0,))
     shared = {"seed": 0, "use_labels": False, "guide": "free:scale=2,interval=3-9"}

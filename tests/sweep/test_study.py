@@ -226,7 +226,7 @@ def test_an_interrupted_sweep_ends_as_one_that_was_not(
     assert contents(tmp_path) == contents(done[1])
 
 
-@pytest.mark.parametrize("key", ["of the samples", "of the reference", "of the features"])
+@pytest.mark.parametrize("key", ["of the samples", "of the features"])
 def test_scores_of_something_else_are_not_taken_for_these(
     study: Callable[..., Study], scoring: Scoring, tmp_path: Path, key: str
 ) -> None:
@@ -236,11 +236,10 @@ def test_scores_of_something_else_are_not_taken_for_these(
         few = study("scale=0,4", seed=1)
         (tmp_path / "one" / "samples").rename(tmp_path / "gone")
     else:
-        features, source = blocks(), spots(40, seed=3)
-        if key == "of the features":
-            source = spots(40)
-            object.__setattr__(features, "fingerprint", "another")
-        only = Scoring([Scorer(features, cached_reference(source, features, tmp_path / "real"))])
+        features = blocks()
+        object.__setattr__(features, "fingerprint", "another")
+        real = cached_reference(spots(40), features, tmp_path / "real")
+        only = Scoring([Scorer(features, real)])
     second = ran(few, only, tmp_path / "one")
     fresh = ran(few, only, tmp_path / "two")
     assert second.to_json() == fresh.to_json()
@@ -341,21 +340,6 @@ def test_points_without_an_order_are_columns_and_need_no_figure(
         assert title_of(few) == title
         write(ran(few, only, tmp_path / axes[0]), tmp_path / axes[0])
         assert columns in (tmp_path / axes[0] / "report.html").read_text("utf-8")
-
-
-@pytest.mark.parametrize(
-    ("axes", "base", "cure"),
-    [
-        (("sampler=dimm",), {}, "did you mean ddim?"),
-        (("steps=3,99",), {}, r"steps must be in 2\.\.20"),
-        (("guide=free:scale=2",), {"use_labels": False}, "label"),
-    ],
-)
-def test_what_cannot_be_sampled_is_refused_at_once(
-    study: Callable[..., Study], axes: tuple[str, ...], base: dict[str, Any], cure: str
-) -> None:
-    with pytest.raises(ValueError, match=cure):
-        study(*axes, **base).check()
 
 
 def test_what_cannot_be_scored_is_refused_before_sampling(
