@@ -139,9 +139,6 @@ def test_the_other_split_is_labelled_by_the_centres(here: Path, adm: Adm) -> Non
             name = f"train/{index:02d}.png" if index < 45 else f"test/{index - 45:02d}.png"
             assert found[name] == found[f"train/{index % 3:02d}.png"]
         assert len(open_source("photos", split=other, labels=f"{split}.csv")) == count
-    alone = adm(*words, "--out", "train.csv")
-    assert "of the test split" not in alone.out
-    assert len(rows("train.csv")) == 45
     lacking = adm(*WORDS, "--both-splits", "--out", "one.csv")
     assert lacking.status == 2
     assert "test" in lacking.err
@@ -187,11 +184,6 @@ def test_features_of_a_diffusion_model(here: Path, adm: Adm) -> None:
     answer = adm(*words, "--features", "diffusion:model.safetensors@level=5")
     assert answer.status == 0, answer.err
     assert set(rows("labels.csv").values()) == set(cluster_names(3))
-    scored = adm(
-        *("evaluate", "real.npz", "--reference", "real.npz", "--resamples", 2, "--json"),
-        *("--features", "diffusion:model.safetensors@level=5", "--device", "cpu"),
-    )
-    assert json.loads(scored.out)["scores"]["frechet"]["value"] == pytest.approx(0, abs=1e-3)
     wrong = adm(*words, "--features", "diffusion:fashion")
     assert "was trained on images of (C, H, W) = (1, 28, 28), got (1, 8, 8)" in wrong.refusal()
 

@@ -128,13 +128,6 @@ def test_samples_in_arrays_of_another_size_get_no_margins(made: Path, adm: Adm) 
         assert file["arr_0"].shape == (20, 8, 8, 1)
 
 
-def test_fewer_samples_and_half_precision_when_asked_for(made: Path, adm: Adm) -> None:
-    more = ("--count", 20, "--float16")
-    answer = adm("evaluate", "samples.npz", "--reference", "ref.npz", *more, *POOLED)
-    assert "samples.npz (20 images)" in answer.out
-    assert "precision in float16 (pool)" in answer.out
-
-
 def pictures(folder: str, *sizes: tuple[int, int]) -> str:
     Path(folder).mkdir()
     for number, size in enumerate(sizes):
@@ -233,15 +226,6 @@ def test_features_that_are_no_numbers_are_refused(here: Path, adm: Adm) -> None:
     message = adm("reference", "real.npz", *words).refusal()
     assert "real.npz, images 0 to 39: pool.py:broken returned values that are not finite" in message
     assert not [*here.glob("*r.npz*")]
-
-
-def test_without_inception_s_weights_others_are_named(
-    here: Path, adm: Adm, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TORCH_HOME", str(here / "empty"))
-    message = adm("evaluate", "samples.npz", "--reference", "real.npz").refusal()
-    assert "efficientnet-lite0" in message
-    assert "not FID" in message
 
 
 @pytest.mark.slow

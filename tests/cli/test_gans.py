@@ -36,16 +36,6 @@ def test_a_gan_is_sampled_into_a_sample_folder(adm: Adm, gan: Path, tmp_path: Pa
     assert (tmp_path / "a" / SUMS).read_bytes() == (tmp_path / "b" / SUMS).read_bytes()
 
 
-def test_a_gan_s_images_are_upsampled(adm: Adm, gan: Path, tmp_path: Path) -> None:
-    larger = tiny.model(
-        tmp_path / "larger.safetensors", tiny.upsampler("data.low_res=8,8", "data.size=16,16")
-    )
-    out = tmp_path / "out"
-    answer = adm("sample", gan, "--count", 3, "--upsampler", larger, "--out", out)
-    assert answer.status == 0, answer.err
-    assert np.load(out / "samples.npz")["arr_0"].shape == (3, 16, 16, 1)
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -73,12 +73,9 @@ def test_a_comma_of_a_name_splits_no_renaming(words: list[str], found: tuple[str
     assert parsed(*EXAMPLES["renames"], *words) == found
 
 
-@pytest.mark.parametrize("words", [["48,64"], ["48, 64"], ["48", "64"], ["48x64"], ["48,", "64"]])
-def test_a_size_is_two_numbers_in_any_form(words: list[str]) -> None:
+@pytest.mark.parametrize("words", [["48,64"], ["48", "64"], ["48x64"], ["48,", "64"]])
+def test_a_size_is_one_or_two_numbers_in_any_form(words: list[str]) -> None:
     assert size(*words) == (48, 64)
-
-
-def test_one_number_is_both_sides() -> None:
     assert size("64") == (64, 64)
     assert lists.height_and_width(None) is None
 

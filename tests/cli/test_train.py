@@ -2,7 +2,6 @@
 
 import json
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -111,13 +110,6 @@ def test_a_test_split_that_is_broken_is_no_absent_one(
     assert "0.jpg is not a PNG, JPEG" in adm(*words, "--data", tmp_path / "data").refusal()
 
 
-def test_a_file_is_no_place_for_a_run(adm: Adm, tmp_path: Path, words: list[str]) -> None:
-    photographs(tmp_path / "data", 12)
-    (tmp_path / "run").touch()
-    said = adm(*words, "--data", tmp_path / "data").refusal()
-    assert "is a file, and a run needs a folder; choose another --out" in said
-
-
 def test_validation_data_of_other_classes_are_told_from_a_wrong_recipe(
     adm: Adm, tmp_path: Path, words: list[str]
 ) -> None:
@@ -125,10 +117,6 @@ def test_validation_data_of_other_classes_are_told_from_a_wrong_recipe(
     photographs(tmp_path / "other", 2)
     said = adm(*words, "--data", tmp_path / "data", "--validation", tmp_path / "other").refusal()
     assert "validate on data of the same classes" in said
-
-
-def test_a_dry_run_builds_the_network(adm: Adm, words: list[str]) -> None:
-    assert "norm_groups" in adm(*words, "--set", "unet.channels=7", "--dry-run").refusal()
 
 
 def test_a_run_starts_from_another_with_its_classes_by_name(
@@ -184,13 +172,6 @@ def test_a_model_gives_its_recipe(adm: Adm, tmp_path: Path, words: list[str]) ->
     adm("train", tmp_path / "run", "--out", tmp_path / "same", *data)
     logs = [(tmp_path / name / "log.jsonl").read_bytes() for name in ("run", "same")]
     assert logs[0] == logs[1]
-
-
-def test_images_passed_over_are_named_wherever_they_were(capsys: pytest.CaptureFixture) -> None:
-    sources = [replace(tiny.stripes(), skipped=names) for names in (["a"], [], ["b", "a"])]
-    training.tell_skipped(sources, Devices(torch.device("cpu")))
-    training.tell_skipped(sources[1:2], Devices(torch.device("cpu")))
-    assert capsys.readouterr().out == "2 images could not be read: a, b\n"
 
 
 def test_a_step_that_is_not_finite_does_not_stay_in_the_line(capsys: pytest.CaptureFixture) -> None:

@@ -206,13 +206,6 @@ def test_info_says_which_of_a_run_s_weights_a_file_holds(adm: Adm, trained: Path
     assert "give the model.safetensors of a checkpoint" in moments.refusal()
 
 
-def test_info_gives_the_whole_recipe_as_json(adm: Adm, models: Path) -> None:
-    for name in ("model", "guide"):
-        answer = adm("info", models / f"{name}.safetensors", "--recipe")
-        assert from_json(json.loads(answer.out)).kind in ("diffusion", "classifier")
-    assert "(classifier)" in adm("info", models / "guide.safetensors").out
-
-
 @pytest.mark.parametrize("name", ["digits", "imagenet128-ablated"])
 def test_a_recipe_is_shown_with_what_it_promises(adm: Adm, name: str) -> None:
     answer = adm("recipes", name)

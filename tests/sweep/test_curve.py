@@ -57,21 +57,6 @@ def test_what_lies_within_the_intervals_is_not_claimed(half: float) -> None:
     assert told[2].endswith("from scale 0 is within the intervals.") == (half == 3.0)
 
 
-@pytest.mark.parametrize(
-    ("distance", "words"),
-    [
-        ((9.0, 6.0, 7.0, 6.5), "at 4; the difference from scale 4 is within the intervals."),
-        ((6.5, 6.0, 7.0, 9.0), "at 4; the difference from scale 0 is within the intervals."),
-        ((9.0, 6.0, 7.0, 9.0), "at 4."),
-        ((6.5, 6.0, 7.0, 6.5), "at 4; the difference from scale 0 and 4 is within the intervals."),
-    ],
-)
-def test_a_difference_from_one_end_within_the_intervals_is_said_of_that_end(
-    distance: tuple[float, ...], words: str
-) -> None:
-    assert said(distance, RISING, FALLING, half=0.5)[2].endswith(words)
-
-
 def test_unknown_intervals_claim_nothing() -> None:
     bare = Line("", SCALES, *([Score(v) for v in each] for each in (VALLEY, RISING, FALLING)))
     assert sentences(*bare.series(NAMES))[-1] != YES
@@ -154,13 +139,6 @@ def test_only_a_distance_that_is_clearly_lowest_has_a_ring() -> None:
     assert lowest_of_all(scores(VALLEY, half=1.5)) is None
     assert lowest_of_all([Score(value) for value in VALLEY]) is None
     assert lowest_of_all(scores((1.0,))) is None
-
-
-def test_the_panels_fit_the_scores() -> None:
-    drawn = line((50.0, 49.0, 48.0, 49.0), (0.85, 0.9, 0.92, 0.95), (0.7,) * 4, 0.005)
-    left, middle, _ = figure([drawn], "scale", "FID", "inception").axes
-    assert left.get_ylim()[0] > 45
-    assert 0.6 < middle.get_ylim()[0] < middle.get_ylim()[1] < 1
 
 
 def test_the_figure_is_the_same_every_time() -> None:

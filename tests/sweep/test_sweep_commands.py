@@ -17,16 +17,6 @@ from adm.models.load import load_classifier
 from adm.store.arrays import write_npz
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models")
-    tiny.model(folder / "model.safetensors", tiny.diffusion())
-    tiny.model(folder / "unlabelled.safetensors", tiny.diffusion("unet.classes=null"))
-    tiny.model(folder / "guide.safetensors", tiny.classifier())
-    tiny.model(folder / "judge.safetensors", tiny.classifier("noised=false"), seed=1)
-    return folder
-
-
 def contents(out: Path) -> dict[str, bytes]:
     return {str(p.relative_to(out)): p.read_bytes() for p in sorted(out.rglob("*")) if p.is_file()}
 
