@@ -66,14 +66,22 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return src
 
 
-def run(package: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": str(package)}
-    command = [sys.executable, "-m", "adm", *words]
-    return subprocess.run(
-        command, capture_output=True, text=True, env=environment, cwd=package, check=False
-    )
+# Runs commands in one process -> the exit status and the words of each, as JSON.
+PROGRAM = """
+import contextlib, io, json, sys
+from adm.app.cli import main
 
-
+told = []
+for words in json.loads(sys.argv[1]):
+    said, status = io.StringIO(), 0
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(io.StringIO()) as wrong:
+        try:
+            main(words)
+        except SystemExit as stop:
+            status = stop.code or 0
+    told.append([status, said.getvalue() + wrong.getvalue()])
+print(json.dumps(told))
+"""
 SPECS = ("trapezoid:averaged=0.5", "doubled:steps=4,by=3", "late:scale=1,level=300")
 
 
@@ -81,23 +89,26 @@ SPECS = ("trapezoid:averaged=0.5", "doubled:steps=4,by=3", "late:scale=1,level=3
 def test_the_command_line_the_manifest_and_recipes_know_them(package: Path) -> None:
     sampler, grid, guide = SPECS
     options = ("--sampler", sampler, "--grid", grid, "--guide", guide, "--classes", "bag:2")
-    done = run(package, "sample", "fashion", *options, "--out", str(package / "out"))
-    assert done.returncode == 0, done.stderr
+    stated = ("--set", f"sample.sampler={sampler}", f"sample.grid={grid}", "--dry-run")
+    commands = [
+        ("sample", "fashion", *options, "--out", "out"),
+        ("train", "digits", "--out", "run", *stated, "-q"),
+        ("help", "sampler"),
+        ("sample", "fashion", "--sampler", "trapezoid:averged=1", "--out", "no"),
+    ]
+    command = [sys.executable, "-c", PROGRAM, json.dumps(commands)]
+    environment = os.environ | {"PYTHONPATH": str(package)}
+    ran = subprocess.run(
+        command, capture_output=True, text=True, env=environment, cwd=package, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    sampled, chosen, helped, refused = json.loads(ran.stdout)
+    assert sampled[0] == 0, sampled
     sampling = json.loads((package / "out/samples.json").read_text())["sampling"]
     assert (sampling["sampler"], sampling["guide"]) == (sampler, [guide])
     assert sampling["grid"].startswith("doubled:steps=4,")
-    stated = ("--set", f"sample.sampler={sampler}", f"sample.grid={grid}", "--dry-run")
-    done = run(package, "train", "digits", "--out", str(package / "run"), *stated)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["sample"]["sampler"] == sampler
-
-
-@pytest.mark.slow
-def test_help_explains_them_and_what_they_do_not_take_is_named(package: Path) -> None:
-    said = run(package, "help", "sampler").stdout
-    assert "--sampler trapezoid\n" in said
-    assert "weight of the second slope" in said
-    words = ("sample", "fashion", "--sampler", "trapezoid:averged=1")
-    done = run(package, *words, "--out", str(package / "no"))
-    assert done.returncode == 2
-    assert "trapezoid with the parameters averaged" in done.stderr
+    assert json.loads(chosen[1])["sample"]["sampler"] == sampler
+    assert "--sampler trapezoid\n" in helped[1]
+    assert "weight of the second slope" in helped[1]
+    assert refused[0] == 2
+    assert "trapezoid with the parameters averaged" in refused[1]
