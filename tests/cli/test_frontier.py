@@ -40,7 +40,7 @@ from adm.processes import Devices
 from adm.store.arrays import write_npz
 
 # One worker makes what all of them use.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("frontier")]
+pytestmark = pytest.mark.xdist_group("frontier")
 
 COUNT, TRIAL, LAST = 6, 4, 20
 ALONE = Devices(torch.device("cpu"))
@@ -161,6 +161,7 @@ def never(*args: object, **kwargs: object) -> None:
     raise AssertionError("it was there already")
 
 
+@pytest.mark.slow
 def test_progress_adds_up_and_the_same_call_measures_nothing_again(
     pipeline: Pipeline, scoring: Scoring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,6 +180,7 @@ def test_progress_adds_up_and_the_same_call_measures_nothing_again(
         assert all(isinstance(each, Cached) for each in again[what][1:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["while timing", "while comparing"])
 def test_an_interrupted_first_pass_keeps_what_it_has(
     pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
@@ -209,6 +211,7 @@ def test_an_interrupted_first_pass_keeps_what_it_has(
     assert len(calls) - 100 - before == lacking
 
 
+@pytest.mark.slow
 def test_ranks_share_the_points_and_one_measures_all_times(
     pipeline: Pipeline, scoring: Scoring, tmp_path: Path
 ) -> None:
