@@ -158,19 +158,13 @@ def test_more_snapshots_never_fit_worse() -> None:
     assert all(more < fewer for fewer, more in pairwise(errors))
 
 
-def test_snapshots_of_the_future_are_not_used(tracked: tuple[Path, dict[float, EMA]]) -> None:
+def test_snapshots_of_the_future_are_not_used_and_those_near_are_named(
+    tracked: tuple[Path, dict[float, EMA]], tmp_path: Path
+) -> None:
     _, found = reconstruct(tracked[0], 0.07, 200)
     assert max(one.step for one, _ in found.shares) == 200
-
-
-def test_a_step_without_a_snapshot_is_refused_with_those_near(
-    tracked: tuple[Path, dict[float, EMA]],
-) -> None:
     with pytest.raises(ValueError, match="got 47; give 40 or 60"):
         reconstruct(tracked[0], 0.1, 47)
-
-
-def test_a_run_without_averages_says_how_to_store_them(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"train\.ema_widths=0\.05,0\.1"):
         reconstruct(tmp_path, 0.1)
 
