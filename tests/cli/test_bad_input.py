@@ -14,8 +14,6 @@ import torch
 from cli.conftest import Adm
 from safetensors.torch import save_file
 
-from adm.store.arrays import write_npz
-
 TRAIN = ("train", "digits", "--data", "digits")
 
 
@@ -161,26 +159,6 @@ def test_a_model_that_is_not_there_is_refused_with_those_that_are(adm: Adm, tmp_
     empty = tmp_path / "empty"
     empty.mkdir()
     assert "holds no checkpoint yet" in adm("sample", empty, *options).refusal()
-
-
-@pytest.mark.parametrize(
-    ("arrays", "cure"),
-    [
-        ({"arr_0": np.zeros((4, 8, 8, 1), np.float32)}, "expected uint8 in 0..255"),
-        ({"arr_0": np.zeros((4, 1, 8, 8), np.uint8)}, "expected (N, H, W, C)"),
-        (
-            {"arr_0": np.zeros((4, 8, 8, 1), np.uint8), "arr_1": np.zeros((4, 2), np.int64)},
-            "expected integers (4,)",
-        ),
-    ],
-)
-def test_an_array_of_the_wrong_type_or_shape_is_refused(
-    adm: Adm, tmp_path: Path, arrays: dict[str, np.ndarray], cure: str
-) -> None:
-    data, out = tmp_path / "data.npz", tmp_path / "run"
-    write_npz(data, arrays)
-    assert cure in adm("train", "digits", "--data", data, "--out", out).refusal()
-    assert not out.exists()
 
 
 def test_arrays_with_objects_in_them_are_not_unpickled(adm: Adm, tmp_path: Path) -> None:

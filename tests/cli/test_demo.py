@@ -96,17 +96,3 @@ def test_the_report_has_a_picture_of_every_class_and_column(demo: Path) -> None:
     assert text.count("<img") == 10 * 2 + 10 * (1 + len(STEPS)) + 9 * 2 + 2
     assert "<th>scale 0</th><th>scale 2</th>" in text
     assert "From noise to image, scale 2" in text
-
-
-@pytest.mark.parametrize(
-    ("words", "cure"),
-    [
-        (("--per-class", 1), "at least 2, to measure diversity"),
-        (("--scales", "lots"), "cannot read --scales"),
-    ],
-)
-def test_bad_words_end_in_one_line(
-    adm: Adm, tmp_path: Path, words: tuple[object, ...], cure: str
-) -> None:
-    assert cure in adm("demo", *words, "--out", tmp_path / "out").refusal()
-    assert not (tmp_path / "out").exists()

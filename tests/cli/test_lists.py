@@ -110,14 +110,3 @@ def test_classes_are_separated_by_commas_or_spaces(
 )
 def test_an_argument_that_an_option_took_is_named(adm: Adm, words: list[str], line: str) -> None:
     assert line in adm(*words).refusal()
-
-
-@pytest.mark.parametrize(
-    ("words", "guess"),
-    [
-        (["evaluate", "a", "--reference", "b", "--jsn"], "--json"),
-        (["smple"], '"sample"'),
-    ],
-)
-def test_a_near_word_is_suggested(adm: Adm, words: list[str], guess: str) -> None:
-    assert f"Did you mean {guess}?" in adm(*words).refusal()

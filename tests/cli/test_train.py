@@ -1,22 +1,17 @@
 """adm train: what it says, refuses and survives, as a user sees it."""
 
 import json
-import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny
-import torch
 from cli.conftest import Adm
 from PIL import Image
 
-from adm.app.cli import training
 from adm.models.identity import identify
-from adm.processes import Devices
 from adm.recipes.schema import to_json
 from adm.training import checkpoint
-from adm.training.loop import Progress
 
 SETTINGS = ("train.steps=4", "watch.images=0", "watch.validation_images=8")
 
@@ -172,13 +167,3 @@ def test_a_model_gives_its_recipe(adm: Adm, tmp_path: Path, words: list[str]) ->
     adm("train", tmp_path / "run", "--out", tmp_path / "same", *data)
     logs = [(tmp_path / name / "log.jsonl").read_bytes() for name in ("run", "same")]
     assert logs[0] == logs[1]
-
-
-def test_a_step_that_is_not_finite_does_not_stay_in_the_line(capsys: pytest.CaptureFixture) -> None:
-    figures = [{"loss": 0.5}, {"loss": math.nan, "gradient_norm": math.inf}, {"loss": 0.5}]
-    steps = [Progress(i, shown, 1.0) for i, shown in enumerate(figures, 1)]
-    training.show(iter(steps), "run", 3, Devices(torch.device("cpu")), 0)
-    said = capsys.readouterr().err
-    assert "loss 0.5000" in said
-    assert "nan" not in said
-    assert "inf" not in said

@@ -197,15 +197,6 @@ def test_a_shard_says_what_is_missing_and_the_last_one_writes_the_folder(
     assert "a launcher has started this one" in adm(*words, "--shard", "1/3").refusal()
 
 
-def test_info_says_which_of_a_run_s_weights_a_file_holds(adm: Adm, trained: Path) -> None:
-    newest = trained / "checkpoints/step-0000003"
-    said = {"model": "the average that a run is sampled with", "raw": "without averaging"}
-    for name, words in said.items():
-        assert words in adm("info", newest / f"{name}.safetensors").out
-    moments = adm("info", newest / "optimizer.safetensors")
-    assert "give the model.safetensors of a checkpoint" in moments.refusal()
-
-
 @pytest.mark.parametrize("name", ["digits", "imagenet128-ablated"])
 def test_a_recipe_is_shown_with_what_it_promises(adm: Adm, name: str) -> None:
     answer = adm("recipes", name)

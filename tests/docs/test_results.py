@@ -3,7 +3,6 @@
 import json
 import shutil
 from importlib import import_module
-from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -56,18 +55,6 @@ def test_the_scored_samples_are_of_the_shipped_models(file: Path) -> None:
     assert bool(models) == (not file.stem.startswith("real"))
     for model in models:
         assert identify(SHIPPED / model["file"]) == model["sha256"]
-
-
-def test_no_scale_of_the_curve_is_written_over_another(modules: Any, tmp_path: Path) -> None:
-    shutil.copytree(KEPT / "emoji", tmp_path / modules.kept.SCORES)
-    contest = modules.plan.contests()["emoji"]
-    figure = modules.page.curve(contest, modules.kept.kept(contest, tmp_path), tmp_path)
-    figure.draw_without_rendering()
-    points = sum(len(sweep.points) for sweep in modules.page.sweeps(tmp_path))
-    for axes in figure.axes:
-        written = [text.get_window_extent() for text in axes.texts]
-        assert len(written) == points
-        assert not [pair for pair in combinations(written, 2) if pair[0].overlaps(pair[1])]
 
 
 def test_a_row_that_is_not_measured_is_left_out(modules: Any, tmp_path: Path) -> None:

@@ -102,13 +102,6 @@ def test_a_series_turned_round_moves_the_other_way() -> None:
         assert back.trend == opposite[forth.trend]
 
 
-def test_two_scales_are_no_curve() -> None:
-    short = Line("", SCALES[:2], *(scores(each[:2]) for each in (VALLEY, RISING, FALLING)))
-    assert sentences(*short.series(NAMES)) == [
-        "At least three values of scale are needed to assess a trade-off."
-    ]
-
-
 @pytest.mark.parametrize(
     ("score", "text"),
     [
