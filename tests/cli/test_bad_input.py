@@ -204,3 +204,13 @@ def test_a_traceback_is_to_be_had_for_the_asking(adm: Adm, monkeypatch: pytest.M
     monkeypatch.setenv("ADM_TRACEBACK", "1")
     with pytest.raises(ValueError, match="no recipe"):
         adm("recipes", "fashon")
+
+
+def test_a_frontier_refuses_a_wrong_resize_before_it_computes_a_reference(
+    adm: Adm, tmp_path: Path
+) -> None:
+    images = np.zeros((4, 28, 28, 1), np.uint8)
+    np.savez(tmp_path / "data.npz", arr_0=images)
+    words = ("--reference", tmp_path / "data.npz", "--resize", "larger", "--out", tmp_path / "out")
+    assert "--resize must be to-reference or none" in adm("frontier", "fashion", *words).refusal()
+    assert not (tmp_path / "out").exists()

@@ -35,10 +35,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
                 f"{path} holds more than weights and could run code, so it was not loaded; "
                 "ask its author for a plain state dict"
             ) from None
-        reason = short(printable(str(error).partition("\n")[0].partition(". ")[0]))
         raise ValueError(
-            f"{path} is damaged or not a .pt file ({reason or type(error).__name__}); "
-            "download it again"
+            f"{path} is damaged or not a .pt file{_reason(error)}; download it again"
         ) from None
     if not isinstance(held, dict) or not all(map(_is_tensor, held.values())):
         raise ValueError(f"{path} holds {_kind(held)}; give a plain state dict, name -> tensor")
@@ -52,6 +50,18 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return held
 
 
+def _reason(error: Exception) -> str:
+    """Return what torch says of a file; what Python says of its own operations helps nobody."""
+    if not isinstance(error, OSError | RuntimeError | pickle.UnpicklingError | _Compressed):
+        return ""
+    said = short(printable(str(error).partition("\n")[0].partition(". ")[0]))
+    return f" ({said})" if said else ""
+
+
+class _Compressed(ValueError):
+    """Records that may be larger than memory."""
+
+
 def _loaded(path: Path) -> object:
     zipped = zipfile.is_zipfile(path)
     if zipped:
@@ -62,10 +72,10 @@ def _loaded(path: Path) -> object:
 
 
 def _check_stored(path: Path) -> None:
-    """Raise ValueError if a record is compressed, and so may be larger than memory."""
+    """Raise _Compressed if a record is compressed."""
     with zipfile.ZipFile(path) as file:
         if any(each.compress_type != zipfile.ZIP_STORED for each in file.infolist()):
-            raise ValueError("it is compressed")
+            raise _Compressed("it is compressed")
 
 
 def _is_tensor(value: object) -> bool:

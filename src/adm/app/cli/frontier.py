@@ -114,7 +114,7 @@ def frontier(
     """
     places.resumable(out, "a frontier needs")
     # Imported here, so that --help does not load torch.
-    from adm.app.scoring import Extraction
+    from adm.app.scoring import Extraction, check_sizes
     from adm.app.study.frontier.page import PAGE, sentences, write
     from adm.app.study.frontier.trial import Trial, find_frontier
     from adm.app.study.run import alone
@@ -128,6 +128,7 @@ def frontier(
     labels = labels_of(pipeline.classes, ",".join(classes), None, count)
     study = _study(pipeline, axes, labels, count, seed)
     trial = Trial(study, pipeline.schedule.last, min(trial_count, count), out, devices)
+    check_sizes("the model", pipeline.shape[1:], None, resize)  # before a reference is computed
     data = reference_data(reference[0], split, pipeline.shape)
 
     def bar(what: str, total: float) -> AbstractContextManager[Advance | None]:

@@ -107,7 +107,7 @@ def sweep(
     """
     places.resumable(out, "a sweep needs")
     # Imported here, so that --help does not load torch.
-    from adm.app.scoring import Extraction
+    from adm.app.scoring import Extraction, check_sizes
     from adm.app.study.page import write
     from adm.app.study.run import alone, evaluations, run
     from adm.app.study.scoring import Scoring
@@ -123,6 +123,7 @@ def sweep(
     study = Study(pipeline.model.name, pipeline, axes, chosen, count, seed_of(axes, seed))
     study.check()
     judge_model = load_classifier(judge, devices.device) if judge else None
+    check_sizes("the model", pipeline.shape[1:], None, resize)  # before a reference is computed
     data = reference_data(reference[0], split, pipeline.shape)
     with alone(out, devices):
         scorers = scorers_for(reference, features, data, out, extraction)

@@ -192,7 +192,8 @@ def _read_fingerprint(path: Path) -> Fingerprint:
     try:
         return as_type(Fingerprint, read_json(path))
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path} is damaged ({error}); restore or remove it") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ValueError(f"{path} is damaged ({reason}); restore or remove it") from None
 
 
 def _read(run: Path) -> dict[str, Any]:
@@ -201,7 +202,8 @@ def _read(run: Path) -> dict[str, Any]:
         values = read_json(path)
         return values | {"recipe": to_json(from_json(as_type(Identity, values).recipe))}
     except (OSError, ValueError) as error:
-        reason = short(printable(str(error)), LONGEST)
+        said = str(error.strerror) if isinstance(error, OSError) else str(error)
+        reason = short(printable(said), LONGEST)
         raise ValueError(f"{path} is damaged ({reason}); choose another folder") from None
 
 
