@@ -76,6 +76,23 @@ def test_a_command_under_nohup_goes_on_after_the_terminal_is_closed(tmp_path: Pa
     assert child.returncode == 128 + signal.SIGTERM
 
 
+def test_a_signal_in_a_finalizer_which_python_drops_arrives_again(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    class Finalized:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+            time.sleep(0)  # the signal arrives here
+
+    def work() -> None:
+        Finalized()
+        time.sleep(10)
+
+    with pytest.raises(Stopped), stoppable():
+        work()
+    assert capfd.readouterr().err == ""
+
+
 def test_cleaning_that_takes_too_long_can_be_stopped() -> None:
     now, raised = [0.0], list[int]()
     with stoppable(lambda: now[0]):

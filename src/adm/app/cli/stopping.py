@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from typing import Any
 
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows lacks the last
 PATIENCE_S = 10.0  # while cleaning up, in which further signals do not count
+AGAIN_S = 0.05  # until a signal that Python ignored arrives again
 
 
 class Stopped(KeyboardInterrupt):
@@ -41,6 +43,15 @@ def stoppable(clock: Callable[[], float] = time.monotonic) -> Iterator[None]:
             arrived.append((clock(), Stopped(number)))
             raise arrived[-1][1]
 
+    # Python prints and drops what is raised in a weak reference's callback or a finalizer.
+    def ignored(dropped: "sys.UnraisableHookArgs") -> None:
+        if arrived and dropped.exc_value is arrived[0][1]:
+            number = arrived.pop(0)[1].number
+            threading.Timer(AGAIN_S, os.kill, (process, number)).start()
+        else:
+            hook(dropped)
+
+    hook, sys.unraisablehook = sys.unraisablehook, ignored
     for number in (getattr(signal, name) for name in NAMES if hasattr(signal, name)):
         if signal.getsignal(number) not in (signal.SIG_IGN, None):
             before[number] = signal.signal(number, stop)
@@ -51,6 +62,7 @@ def stoppable(clock: Callable[[], float] = time.monotonic) -> Iterator[None]:
             raise arrived[0][1] from error
         raise
     finally:
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
 
