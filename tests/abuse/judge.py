@@ -113,7 +113,8 @@ def left_over(
 
     def may_be(name: str) -> bool:
         inside = [out for out in outputs if name == out or name.startswith(f"{out}/")]
-        return any(done or out in before for out in inside)
+        above = done and any(out.startswith(f"{name}/") for out in outputs)
+        return above or any(done or out in before for out in inside)
 
     hidden = [
         name
