@@ -37,6 +37,11 @@ def short(text: str, longest: int = LONGEST) -> str:
     return f"{text[: longest - tail - 1]}…{text[-tail:]}"
 
 
+def reason_of(error: Exception) -> str:
+    """Return what an error says; of the system's, the reason without its number and path."""
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+
+
 def count_of(number: int, one: str, more: str | None = None) -> str:
     """Such as "2 classes" for (2, "class", "classes"); the default plural adds an s."""
     return f"{number} {one if number == 1 else more or f'{one}s'}"

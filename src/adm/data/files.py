@@ -13,7 +13,7 @@ from torch import Tensor
 from adm.data import pixels
 from adm.data.naming import MAX_BYTES, open_regular
 from adm.data.source import CorruptImage, Source, Uniforms
-from adm.shown import shown_path
+from adm.shown import reason_of, shown_path
 
 # The only decoders that Pillow may use, whatever a file contains: some others run programs.
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF")
@@ -80,8 +80,9 @@ class Files:
         try:
             stream = self.open(index)
         except OSError as error:
-            reason = error.strerror or error
-            raise ValueError(f"{path} cannot be read ({reason}); restore the file") from None
+            raise ValueError(
+                f"{path} cannot be read ({reason_of(error)}); restore the file"
+            ) from None
         try:
             with stream, Image.open(stream, formats=FORMATS) as picture:
                 high, wide = picture.height, picture.width
@@ -97,8 +98,9 @@ class Files:
             raise CorruptImage(path, message) from None
         except Exception as error:  # Pillow's decoders raise many types, some of them undocumented
             if isinstance(error, OSError) and error.errno not in NOT_THE_DISK:
-                reason = error.strerror or error
-                raise ValueError(f"{path} cannot be read ({reason}); check the disk") from error
+                raise ValueError(
+                    f"{path} cannot be read ({reason_of(error)}); check the disk"
+                ) from error
             message = (
                 f"{path} is not a usable image ({shown_path(error)}); replace, shrink or remove it"
             )

@@ -18,7 +18,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from adm.shown import printable, short, shown
+from adm.shown import printable, reason_of, short, shown
 
 SMALL = 1 << 20  # bytes; smaller arrays are read at once
 PIECE = 1 << 20  # bytes read at a time
@@ -145,8 +145,7 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def _reason(error: Exception) -> str:
-    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    text = said.partition("\n")[0] or type(error).__name__
+    text = reason_of(error).partition("\n")[0] or type(error).__name__
     return printable(short(text, LONGEST_REASON))
 
 

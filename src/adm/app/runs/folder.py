@@ -11,7 +11,7 @@ from adm.data.fingerprint import Fingerprint, difference, fingerprint
 from adm.differences import first_difference
 from adm.processes import Devices
 from adm.recipes.schema import Recipe, from_json, to_json
-from adm.shown import printable, short, shown, shown_path
+from adm.shown import printable, reason_of, short, shown, shown_path
 from adm.spec import SettingError
 from adm.store.files import write_json
 from adm.store.hashes import sha256_of
@@ -192,8 +192,7 @@ def _read_fingerprint(path: Path) -> Fingerprint:
     try:
         return as_type(Fingerprint, read_json(path))
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise ValueError(f"{path} is damaged ({reason}); restore or remove it") from None
+        raise ValueError(f"{path} is damaged ({reason_of(error)}); restore or remove it") from None
 
 
 def _read(run: Path) -> dict[str, Any]:
@@ -202,8 +201,7 @@ def _read(run: Path) -> dict[str, Any]:
         values = read_json(path)
         return values | {"recipe": to_json(from_json(as_type(Identity, values).recipe))}
     except (OSError, ValueError) as error:
-        said = str(error.strerror) if isinstance(error, OSError) else str(error)
-        reason = short(printable(said), LONGEST)
+        reason = short(printable(reason_of(error)), LONGEST)
         raise ValueError(f"{path} is damaged ({reason}); choose another folder") from None
 
 
