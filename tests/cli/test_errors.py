@@ -41,7 +41,7 @@ def test_every_refusal_is_a_sentence_with_a_cure(number: int, path: object) -> N
 )
 def test_a_verb_that_resumes_says_so(words: list[str], end: str) -> None:
     again = after_stopping(words, AGAIN)
-    line = errors.line(refusal(errno.ENOSPC, "out"), words, again)
+    line = errors.line(refusal(errno.ENOSPC, "out"), words, again, dict)
     assert line == f"the disk that holds out is full; {end}"
 
 
@@ -51,9 +51,16 @@ def test_a_message_of_the_library_stays() -> None:
 
 
 def test_a_setting_is_refused_in_the_words_of_the_command_line() -> None:
+    named = {"steps": "--steps", "grid": "--grid", "model": "MODEL", "set": "--set"}
     error = SettingError("steps", "at most 20", 21, "or pass {grid=karras} or {use_labels=False}")
-    line = errors.line(error, [], AGAIN)
-    assert line == ("--steps must be at most 20, got 21; or pass --grid karras or --without-label")
+    line = errors.line(error, [], AGAIN, lambda: named)
+    assert line == (
+        "--steps must be at most 20, got 21; or pass --grid karras or --set use_labels=false"
+    )
+    assert (
+        errors.line(SettingError("model", "a GAN"), [], AGAIN, lambda: named)
+        == "MODEL must be a GAN"
+    )
 
 
 def test_a_failed_write_names_what_was_to_be_written(tmp_path: Path) -> None:

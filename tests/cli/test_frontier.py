@@ -336,10 +336,10 @@ def test_timings_of_another_machine_are_rescaled(
     here: Path, adm: Adm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frontier = load(here / "out/frontier.json")
-    save(replace(frontier, machine="another"), here / "out/frontier.json")
+    save(replace(frontier, machine="another"), here / "model.frontier.json")
     fastest = min(one.seconds for one in frontier.scored(2.0))
     monkeypatch.setattr(trial, "seconds_of", lambda job: 7 * fastest)
-    words = (*SAMPLE, *AT_2, "--frontier", "out", "-o", "s", "--budget")
+    words = (*SAMPLE, *AT_2, "-o", "s", "--budget")
     assert "budget must be at least" in adm(*words, f"{6.9 * fastest:.6f}s").refusal()
     answer = adm(*words, f"{7.1 * fastest:.6f}s")
     assert answer.status == 0, answer.err
@@ -355,7 +355,6 @@ REFUSALS: dict[str, tuple[tuple[object, ...], str]] = {
         ("--budget", "1s", "--scale", 3),
         "scale must be one that was measured, 0, 2",
     ),
-    "no budget": (("--frontier", "out"), "frontier must be left out without --budget"),
 }
 
 
@@ -369,7 +368,7 @@ def test_a_budget_that_cannot_be_met_is_refused(here: Path, adm: Adm, name: str)
 
 @pytest.mark.parametrize("kind", ["classifier", "weights"])
 def test_a_frontier_of_another_model_is_refused(here: Path, adm: Adm, kind: str) -> None:
-    words = [*SAMPLE, *AT_2, "--budget", "1s", "--frontier", "out", "--out", "s"]
+    words = [*SAMPLE, *AT_2, "--budget", "1s", "--out", "s"]
     if kind == "classifier":
         tiny.model(here / "second", tiny.classifier(), seed=5)
         words[words.index("guide.safetensors")] = "second"

@@ -60,7 +60,7 @@ def test_classes_are_told_by_name(adm: Adm, folder: Path, low: Path, tmp_path: P
     assert arrays(out)["arr_1"].tolist() == [1, 1, 2]
     answer = adm("upsample", folder / "strange.safetensors", low, *STEPS, "--out", tmp_path / "no")
     assert "known to both models: bag, cat, dog, got 'sneaker'" in answer.refusal()
-    words = ("--without-label", *STEPS, "--out", tmp_path / "unlabelled")
+    words = ("--set", "use_labels=false", *STEPS, "--out", tmp_path / "unlabelled")
     assert adm("upsample", folder / "strange.safetensors", low, *words).status == 0
     assert set(arrays(tmp_path / "unlabelled")) == {"arr_0"}
 

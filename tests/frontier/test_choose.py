@@ -178,8 +178,8 @@ def test_a_command_has_all_settings() -> None:
     point = measured("ddim:eta=0.5", 1.0, distance=(1.0,))
     shared = {"seed": 0, "use_labels": False, "guide": "free:scale=2,interval=3-9"}
     assert command(frontier(point, shared=shared), "runs/a", point) == (
-        "adm sample runs/a --sampler ddim:eta=0.5 --grid even --steps 5 --scale 2 --without-label "
-        "--guide free:scale=2,interval=3-9 --out out/samples"
+        "adm sample runs/a --sampler ddim:eta=0.5 --grid even --steps 5 --scale 2 "
+        "--set use_labels=false --guide free:scale=2,interval=3-9 --out out/samples"
     )
 
 

@@ -266,7 +266,7 @@ def test_an_upsampler_starts_from_images_in_memory(tmp_path: Path) -> None:
     low = torch.randint(0, 256, (3, 1, 4, 4), dtype=torch.uint8)
     samples = up.sample(low_res=low)
     assert samples.images.shape == (3, 1, 8, 8)
-    with pytest.raises(ValueError, match="images of 4x4 with 1 channel, from which"):
+    with pytest.raises(ValueError, match="gives it its images of 4x4 with 1 channel"):
         up.sample(count=3)
 
 

@@ -112,7 +112,7 @@ def test_the_noise_is_not_that_from_which_the_small_image_was_made(
 @pytest.mark.parametrize(
     ("low", "message"),
     [
-        (None, "low_res must be images of 4x4 with 1 channel"),
+        (None, "model must be one that starts from noise alone"),
         (torch.zeros(5, 1, 4, 5, dtype=torch.uint8), "got '4x5 with 1 channel'"),
         (torch.zeros(5, 3, 4, 4, dtype=torch.uint8), "got '4x4 with 3 channels'"),
         (LOW[:3], "low_res must be 5 images, one each, got 3"),

@@ -70,9 +70,8 @@ class Job:
         name = self.generator.name
         if given is None:
             if wanted is not None:
-                cure = "`adm upsample` takes them"
-                expected = f"images of {sized(wanted)}, from which {name} starts"
-                raise SettingError("low_res", expected, None, cure)
+                cure = f"`adm upsample`, or {{low_res}}, gives it its images of {sized(wanted)}"
+                raise SettingError("model", "one that starts from noise alone", name, cure)
             return
         if wanted is None:
             raise SettingError("low_res", f"left out, as {name} is not an upsampler")

@@ -44,7 +44,7 @@ GROUPS = {  # what a person wants -> verbs and their summaries
     "Models": {
         "info": "Show the contents of a model file.",
         "recipes": "List the recipes, or show one with its settings.",
-        "help": "Explain samplers, grids, guides, thresholds or the settings of a recipe.",
+        "help": "Explain what can be chosen: samplers, grids, guides, settings of a recipe, ...",
     },
 }
 VERBS = {verb: text for verbs in GROUPS.values() for verb, text in verbs.items()}
@@ -164,8 +164,19 @@ def _unprinted(output: Lasting, words: Sequence[str]) -> int:
 
 def _print_error(error: BaseException, words: Sequence[str]) -> None:
     """Print an error in one write, so that the lines of several ranks do not mix."""
-    text = errors.line(error, words, after_stopping(words, "run the command again"))
+    again = after_stopping(words, "run the command again")
+    text = errors.line(error, words, again, lambda: _arguments(words))
     sys.stderr.write(f"adm: {text}\n")
+
+
+def _arguments(words: Sequence[str]) -> dict[str, str]:
+    """Return argument -> what the verb calls it, as in `scale` -> `--scale`, `model` -> `MODEL`."""
+    try:
+        verb = command_line(words).parse_commands(words)[1][-1]
+        every = [argument.name for argument in verb.assemble_argument_collection()]
+    except CycloptsError:  # these are no words of a verb
+        return {}
+    return {name.lower().lstrip("-").replace("-", "_"): name for name in every}
 
 
 def program() -> None:

@@ -1,12 +1,10 @@
-"""--budget, --frontier, SamplingOptions -> SamplingOptions with the best settings that fit."""
+"""--budget, Pipeline, scale -> the best settings that fit, by name."""
 
 import re
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from adm.app.cli.output import say
-from adm.app.cli.sampling import SamplingOptions
 from adm.spec import SettingError
 
 if TYPE_CHECKING:  # so that --help does not load torch
@@ -30,59 +28,52 @@ def seconds(budget: str) -> float:
     return time
 
 
-def check(
-    how: SamplingOptions, budget: str | None, folder: Path | None, upsampler: str | None
-) -> None:
-    """Refuse a budget that cannot be read, or other settings beside it.
+def check(budget: str | None, given: Mapping[str, Any], upsampler: str | None) -> None:
+    """Refuse a budget that cannot be read, or beside it what it decides.
 
     Args:
-        folder: of `adm frontier`; None for what it has stored for the model.
+        given: settings that are given by name.
 
     Raises:
-        SettingError: there is something beside a budget that it decides, or no budget.
+        SettingError: the budget has another form, or something beside it that it decides.
     """
     if budget is None:
-        if folder is not None:
-            raise SettingError("frontier", "left out without {budget}")
         return
     seconds(budget)
-    given = [name for name, value in how.settings.items() if value is not None]
     if beside := [name for name in given if name not in FREE]:
         raise SettingError(beside[0], "left out with {budget}, which chooses the settings")
     if upsampler is not None:
         raise SettingError("upsampler", "left out with {budget}")
 
 
-def fitted(
-    pipeline: "Pipeline", how: SamplingOptions, budget: str, folder: Path | None, model: str
-) -> SamplingOptions:
-    """Return the options with the best settings that fit a budget, after `check`.
+def fitting(pipeline: "Pipeline", budget: str, scale: float | None) -> dict[str, Any]:
+    """Return the best settings that fit a budget, by name, after `check`.
 
     Timings of another machine are rescaled by that of the fastest point here.
+
+    Args:
+        scale: guidance scale; None for that of the model's recipe.
 
     Raises:
         ValueError: there is no frontier, or it is of another model.
         SettingError: no settings fit.
     """
     from adm.app.study.frontier.choose import check_scale, distance, spoken, time_of, within
-    from adm.app.study.frontier.stored import FILE, check_models, file_of, load, options
+    from adm.app.study.frontier.stored import check_models, file_of, load, options
     from adm.app.study.frontier.trial import machine_of, slower
 
-    file = file_of(pipeline.model.path) if folder is None else folder / FILE
+    file = file_of(pipeline.model.path)
     if not file.is_file():
-        raise ValueError(
-            f"no frontier is stored in {file}; run `adm frontier {model}`, or give the folder of "
-            "one by --frontier"
-        )
+        raise ValueError(f"no frontier is stored in {file}; run `adm frontier` on the model first")
     frontier, here = load(file), machine_of(pipeline.device)
-    scale = pipeline.diffusion.recipe.sample.scale if how.scale is None else how.scale
+    scale = pipeline.diffusion.recipe.sample.scale if scale is None else scale
     check_scale(frontier, scale)
     check_models(frontier, file, pipeline.job(None, None, scale=scale).manifest())
     factor = 1.0
     if frontier.machine != here:
         fastest = min(frontier.scored(scale), key=time_of)
-        own = _with(how, {**frontier.shared, **fastest.settings})
-        factor = slower(pipeline.job(None, None, **own.settings), fastest.seconds)
+        own = pipeline.job(None, None, **{**frontier.shared, **fastest.settings})
+        factor = slower(own, fastest.seconds)
         say(
             f"the frontier was measured on {frontier.machine}; measured now on {here}, an image "
             f"takes {factor:.2g} times as long"
@@ -90,15 +81,6 @@ def fitted(
     chosen = within(frontier, scale, seconds(budget), factor)
     quality = f"{frontier.features[0]} distance {distance(frontier)(chosen):.3g}"
     shared = {name: value for name, value in frontier.shared.items() if name != "seed"}
-    words = options({**shared, **chosen.settings})
-    say(f"{words}: {spoken(chosen.seconds * factor)} an image, {quality}")
-    return _with(how, {**shared, **chosen.settings})
-
-
-def _with(how: SamplingOptions, settings: dict[str, Any]) -> SamplingOptions:
-    """Return the options with these settings of sampling."""
-    given = dict(settings)
-    if "guide" in given:
-        given["guide"] = (given["guide"],)
-    given["without_label"] = not given.pop("use_labels", True)
-    return replace(how, **given)
+    settings = {**shared, **chosen.settings}
+    say(f"{options(settings)}: {spoken(chosen.seconds * factor)} an image, {quality}")
+    return settings

@@ -4,7 +4,8 @@ import errno
 import os
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from cyclopts import CycloptsError, MissingArgumentError
@@ -15,9 +16,8 @@ from adm.store.files import of_system
 LONGEST_WORD, LONGEST_LINE = 400, 2000  # characters
 AROUND = 20  # characters shown before and after one that is not UTF-8
 LONG = re.compile(rf"\S{{{LONGEST_WORD},}}")
-POSITIONAL = ("model", "recipe", "data", "images", "samples")  # arguments without an option
 SPECS = ("sampler", "grid", "guide", "threshold")  # options whose values have parameters
-SPOKEN = {"use_labels": "--without-label", "settings": "--set", "low_res": "IMAGES"}
+OF_SETTINGS = ("set", "vary")  # options that take any setting, by name
 # What the system refuses; {it} is the path, and {again} how the command goes on.
 SENTENCES = {
     errno.ENOSPC: "the disk that holds {it} is full; free space, then {again}",
@@ -38,23 +38,28 @@ PREFIX = re.compile(r"^Invalid value for \S+: (?=cannot read )")  # the rest nam
 SWITCH = re.compile(r'^Invalid value for (\S+): unable to convert (".*") into bool\.$', re.DOTALL)
 
 
-def line(error: BaseException, words: Sequence[str], again: str) -> str:
+Arguments = Callable[[], Mapping[str, str]]
+
+
+def line(error: BaseException, words: Sequence[str], again: str, arguments: Arguments) -> str:
     """Return the message of an error as one short line without control characters.
 
     Args:
         words: of the command line.
         again: how the command goes on, as in "run the same command again to resume".
+        arguments: returns argument -> what the verb calls it, as in `scale` -> `--scale`.
     """
-    text = printable(" ".join(_message(error, words, again).split()))
+    text = printable(" ".join(_message(error, words, again, arguments).split()))
     return short(LONG.sub(lambda word: short(word[0], LONGEST_WORD), text), LONGEST_LINE)
 
 
-def _message(error: BaseException, words: Sequence[str], again: str) -> str:
+def _message(error: BaseException, words: Sequence[str], again: str, arguments: Arguments) -> str:
     # Here, because pydantic, which it imports, takes a third of the time of `adm --help`.
     from adm.spec import SettingError
 
     if isinstance(error, SettingError):
-        return error.sentence(option(error.field), option)
+        named = arguments()
+        return error.sentence(option(error.field, None, named), partial(option, named=named))
     if isinstance(error, CycloptsError):
         return of_words(error, words)
     if isinstance(error, OSError):
@@ -68,17 +73,22 @@ def _message(error: BaseException, words: Sequence[str], again: str) -> str:
     return str(error)
 
 
-def option(name: str, value: str | None = None) -> str:
-    """Return what the command line calls an argument or a setting: `scale`, 2 -> `--scale 2`."""
+def option(name: str, value: str | None, named: Mapping[str, str]) -> str:
+    """Return what a verb calls an argument or a setting: `scale`, 2 -> `--scale 2`.
+
+    Args:
+        named: argument -> its word, of the verb; a setting without one is set by name.
+    """
     first, dot, rest = name.partition(".")
     if dot and first in SPECS:
-        return f"{rest} of --{first}"
-    if dot:
-        return name if value is None else f"--set {name}={value}"
-    if name in POSITIONAL:
-        return name.upper()
-    if name in SPOKEN:
-        return SPOKEN[name]
+        return f"{rest} of {option(first, None, named)}"
+    if name in named:
+        word = named[name]
+        return word if value in (None, "True") else f"{word} {value}"
+    for taker in OF_SETTINGS:
+        if taker in named:
+            pair = name if value is None else f"{name}={value.lower()}"
+            return f"{named[taker]} {pair}"
     flag = f"--{name.replace('_', '-')}"
     return flag if value in (None, "True") else f"{flag} {value}"
 

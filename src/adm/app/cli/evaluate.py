@@ -1,6 +1,5 @@
 """adm evaluate SAMPLES --reference REF -> Report, printed and written as JSON."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,14 +7,12 @@ from cyclopts import Parameter
 
 from adm.app.cli import lists, places
 from adm.app.cli.output import OUT, AsJson, say, show
-from adm.app.cli.sampling import SamplingOptions
+from adm.app.cli.sampling import Helpers, Settings
 from adm.app.cli.scoring import joined, with_cache, with_progress
 
 if TYPE_CHECKING:  # so that --help does not load torch
     from adm.generation.job import Job
     from adm.processes import Devices
-
-OF_SAMPLING = ("classifier", "scale", "sampler", "steps")
 
 
 def evaluate(
@@ -119,9 +116,8 @@ def evaluate(
     as_json
         Print the whole report as one JSON document.
     """
-    how = SamplingOptions(
-        classifier=classifier, scale=scale, sampler=sampler, steps=steps, seed=seed, device=device
-    )
+    settings = Settings(scale=scale, sampler=sampler, steps=steps, seed=seed)
+    how = settings, Helpers(classifier=classifier, device=device)
     chosen = lists.joined(classes)
     _check_one_of(samples, samples_of, how, chosen, count)
     if out is not None:
@@ -157,17 +153,21 @@ def evaluate(
 
 
 def _job(
-    model: str, how: SamplingOptions, classes: str | None, count: int | None, devices: "Devices"
+    model: str,
+    how: tuple[Settings, Helpers],
+    classes: str | None,
+    count: int | None,
+    devices: "Devices",
 ) -> "Job":
     """Return the images that are sampled while they are scored."""
-    pipeline = replace(how, device=str(devices.device)).pipeline(model)
-    return pipeline.job(classes, count, **how.settings)
+    settings, helpers = how
+    return helpers.load(model, devices.device).job(classes, count, **settings.given)
 
 
 def _check_one_of(
     samples: str | None,
     model: str | None,
-    how: SamplingOptions,
+    how: tuple[Settings, Helpers],
     classes: str | None,
     count: int | None,
 ) -> None:
@@ -179,6 +179,7 @@ def _check_one_of(
         if classes is None and count is None:
             raise ValueError("--samples-of needs a number of images; add --count, such as 5000")
         return
-    given = {"classes": classes} | {name: getattr(how, name) for name in OF_SAMPLING}
-    for name in (name for name, value in given.items() if value is not None):
+    settings, helpers = how
+    given = {"classes": classes, "classifier": helpers.classifier, **settings.given}
+    for name in (name for name, value in given.items() if value is not None and name != "seed"):
         raise ValueError(f"--{name} is for a model to sample; add --samples-of, or leave it out")

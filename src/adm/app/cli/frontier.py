@@ -172,8 +172,8 @@ def _study(
 
 
 def _store(found: "Frontier", pipeline: "Pipeline", out: Path) -> None:
-    """Store a frontier for `adm sample`; say where it is, or that it is in its folder only."""
-    from adm.app.study.frontier.stored import place, save
+    """Store a frontier for `adm sample`; say where it is, or that it could not be."""
+    from adm.app.study.frontier.stored import FILE, place, save
 
     path = place(pipeline.model.path)
     try:
@@ -181,8 +181,8 @@ def _store(found: "Frontier", pipeline: "Pipeline", out: Path) -> None:
         save(found, path)
     except OSError as error:
         say(
-            f"{path} cannot be written ({error.strerror}); `adm sample --budget` finds this one "
-            f"with --frontier {out}"
+            f"{path} cannot be written ({error.strerror}), where `adm sample --budget` reads it; "
+            f"copy {out / FILE} to a place of this name"
         )
     else:
         say(f"{path}: `adm sample --budget` reads it")

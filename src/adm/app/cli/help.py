@@ -1,4 +1,4 @@
-"""adm help TOPIC -> kinds of samplers, grids, guides, thresholds; settings of a recipe.
+"""adm help TOPIC -> kinds of samplers, grids, guides, ...; settings of sampling, of a recipe.
 
 All of it is read from the dataclasses: a new kind is here without a line of its own.
 """
@@ -15,19 +15,21 @@ from adm.app.cli.output import AsJson, show
 
 WIDTH = 100
 FAR = 50_000  # bounds that nobody meets are left out
-TOPICS = {
-    "sampler": "--sampler",
-    "grid": "--grid",
-    "guide": "--guide",
-    "threshold": "--threshold",
-    "recipe": "--set",
+TOPICS = {  # what comes before a kind, or before a setting, on the command line
+    "sampler": "--sampler ",
+    "grid": "--grid ",
+    "guide": "--guide ",
+    "threshold": "--set threshold=",
+    "sampling": "adm sample --set ",
+    "recipe": "adm train --set ",
+    "method": "adm train --set distillation.method=",
 }
 ENTRY = re.compile(r"^( {4})(\w+(?:, \w+)*): ", re.MULTILINE)
 SIGNS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 
 def help(topic: str | None = None, /, *, as_json: AsJson = False) -> None:
-    """Explain samplers, grids, guides, thresholds or the settings of a recipe.
+    """Explain what can be chosen: samplers, grids, guides, settings of a recipe, ...
 
     A spec is a name, and after a colon its parameters: `ddim:eta=0.5`, `karras:steps=10,end=3`. A
     list inside a value is separated by hyphens: `classifier:scale=2,interval=300-980`.
@@ -43,23 +45,33 @@ def help(topic: str | None = None, /, *, as_json: AsJson = False) -> None:
     Parameters
     ----------
     topic
-        sampler, grid, guide, threshold or recipe.
+        sampler, grid, guide, threshold, sampling, recipe or method, of distillation.
     as_json
         Print the names with their parameters as one JSON document.
     """
     if topic is None:
-        print("\n".join(f"adm help {name:10} values of {flag}" for name, flag in TOPICS.items()))
+        print("\n".join(f"adm help {name:10} values of {words}" for name, words in TOPICS.items()))
         return
     if topic not in TOPICS:
         raise ValueError(f"no topic {topic!r}; give one of {', '.join(TOPICS)}, or adm VERB --help")
-    if topic == "recipe":
-        settings = _of_recipes()
-        show(lambda: settings, as_json, lambda: _print("--set SETTING=VALUE ...", settings))
-        return
     # Imported here, so that --help does not load torch.
-    from adm.samplers.settings import KINDS
+    from adm.adversarial import LatentSampling
+    from adm.distillation import METHODS
+    from adm.recipes import ClassifierRecipe, DiffusionRecipe, GANRecipe
+    from adm.samplers.settings import KINDS, Sampling
 
-    found = {name: _described(kind) for name, kind in KINDS[topic].items()}
+    of_several = {
+        "sampling": (Sampling, LatentSampling),
+        "recipe": (DiffusionRecipe, ClassifierRecipe, GANRecipe),
+    }
+    if topic in of_several:
+        settings: dict[str, Any] = {}
+        for kind in of_several[topic]:
+            settings |= {path: each for path, each in _settings(kind, "") if path not in settings}
+        show(lambda: settings, as_json, lambda: _print(f"{TOPICS[topic]}NAME=VALUE", settings))
+        return
+    kinds = {**KINDS, "method": METHODS}[topic]
+    found = {name: _described(kind) for name, kind in kinds.items()}
     show(lambda: found, as_json, lambda: _print_kinds(TOPICS[topic], found))
 
 
@@ -89,16 +101,6 @@ def _parameter(field: "Field[Any]", hint: Any, about: Mapping[str, str]) -> dict
         "default": "" if default is MISSING else written,
         "about": about.get(field.name, ""),
     }
-
-
-def _of_recipes() -> dict[str, Any]:
-    """Return path -> type, default and meaning of every setting of a recipe of any kind."""
-    from adm.recipes import ClassifierRecipe, DiffusionRecipe, GANRecipe
-
-    found: dict[str, Any] = {}
-    for kind in (DiffusionRecipe, ClassifierRecipe, GANRecipe):
-        found |= {path: each for path, each in _settings(kind, "") if path not in found}
-    return found
 
 
 def _settings(kind: type[Any], prefix: str) -> Iterator[tuple[str, dict[str, str]]]:
@@ -167,9 +169,9 @@ def _bounds(extras: list[Any]) -> Iterator[tuple[str, float]]:
                     yield name, getattr(limit, name)
 
 
-def _print_kinds(flag: str, found: Mapping[str, Any]) -> None:
+def _print_kinds(words: str, found: Mapping[str, Any]) -> None:
     for name, kind in found.items():
-        print(f"{flag} {name}")
+        print(f"{words}{name}")
         print(textwrap.indent(textwrap.fill(kind["summary"], WIDTH - 4), "    "))
         _print_parameters(kind["parameters"])
         print()

@@ -6,7 +6,8 @@ from typing import Annotated
 from adm.app.cli import budgets, lists, places
 from adm.app.cli.output import OUT
 from adm.app.cli.proportions import labels_like
-from adm.app.cli.sampling import DEFAULT, SamplingOptions
+from adm.app.cli.sampling import ALONE, DEFAULT, USUAL, Helpers, Output, Settings
+from adm.app.cli.scoring import joined
 from adm.data.naming import MANIFEST
 
 
@@ -18,11 +19,12 @@ def sample(
     classes: Annotated[tuple[str, ...] | None, lists.CLASSES] = None,
     count: int | None = None,
     proportions: str | None = None,
-    how: SamplingOptions = DEFAULT,
+    settings: Settings = DEFAULT,
+    helpers: Helpers = ALONE,
     upsampler: str | None = None,
     upsampler_steps: int | None = None,
     budget: str | None = None,
-    frontier: Path | None = None,
+    output: Output = USUAL,
 ) -> None:
     """Sample images from a model.
 
@@ -64,19 +66,17 @@ def sample(
         Evaluations of the upsampler per image.
     budget
         Time for an image, as in 50ms: takes the best settings that `adm frontier` has measured.
-    frontier
-        Folder of `adm frontier` that --budget reads; by default what it has stored.
     """
-    chosen = lists.joined(classes)
+    chosen, given = lists.joined(classes), settings.given
     places.folder(out, MANIFEST)
-    budgets.check(how, budget, frontier, upsampler)
-    how, devices = how.joined()
+    budgets.check(budget, given, upsampler)
+    devices = joined(helpers.device)
+    pipeline = helpers.load(model, devices.device, upsampler)
     if budget is not None:
-        how = budgets.fitted(how.pipeline(model), how, budget, frontier, model)
-    pipeline = how.pipeline(model, upsampler)
-    how.check_used(pipeline)
+        given |= budgets.fitting(pipeline, budget, given.get("scale"))
+    helpers.check_used(pipeline.sampling.change(**given))
     wanted = chosen
     if proportions is not None:
         wanted, count = labels_like(proportions, chosen, pipeline.classes, count), None
-    job = pipeline.job(wanted, count, upsampler_steps=upsampler_steps, **how.settings)
-    how.sample_into(out, job, f"sampling {job.count} images", devices)
+    job = pipeline.job(wanted, count, upsampler_steps=upsampler_steps, **given)
+    output.write(out, job, f"sampling {job.count} images", devices)

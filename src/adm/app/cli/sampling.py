@@ -1,8 +1,8 @@
-"""Command-line options -> SamplingOptions -> Pipeline, its settings; Job -> sample folder."""
+"""Command line -> Settings, Helpers, Output; Helpers -> Pipeline; Output, Job -> sample folder."""
 
 import os
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +12,8 @@ from adm.app.cli.output import say
 from adm.app.cli.progress import Advance, progress
 
 if TYPE_CHECKING:  # so that --help does not load torch
+    import torch
+
     from adm.generation.job import Job
     from adm.generation.pipeline import Pipeline
     from adm.processes import Devices
@@ -24,8 +26,8 @@ FLAG = Parameter(negative="", show_default=False)
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class SamplingOptions:
-    """Options of sampling; an option that is not given has the value of the model's recipe.
+class Settings:
+    """Settings of sampling; one that is not given has the value of the model's recipe.
 
     Parameters
     ----------
@@ -40,26 +42,93 @@ class SamplingOptions:
     guide
         What steers, as in classifier:scale=2,every=2,interval=300-980 or free:scale=1.5; may be
         given several times. `adm help guide` lists the kinds.
-    classifier
-        Classifier that guides: path or shipped name; by default the one that belongs to the model.
-    weak
-        Worse model of the same images, for --guide weak:scale=1.5.
     truncation
         GANs only: largest absolute value of the noise, as in 0.5.
-    threshold
-        How estimates of the image stay in its range: clip, or dynamic.
-    without_label
-        Do not pass the class to the diffusion model; only the classifier guides.
     seed
         Each image depends on the seed and its index only.
     precision
         float32, bfloat16, float16, or auto, the fastest here.
-    compile
-        Compile the networks first, which takes minutes on a CPU.
-    rounding
-        To 8 bits: nearest, or truncated as in the released system.
+    set
+        Another setting, as in use_labels=false, threshold=dynamic, compile=true or
+        rounding=truncated; may be given several times. `adm help sampling` lists them.
+    """
+
+    scale: float | None = None
+    steps: int | None = None
+    sampler: str | None = None
+    grid: str | None = None
+    guide: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
+    truncation: float | None = None
+    seed: int | None = None
+    precision: str | None = None
+    set: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """Name -> value, as `Pipeline.sample` takes them, of the settings that are given.
+
+        Raises:
+            SettingError: one of `set` has no value, or is given twice.
+        """
+        from adm.spec import SettingError
+
+        named = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "set"}
+        found = {name: value for name, value in named.items() if value not in (None, ())}
+        for text in self.set:
+            name, equals, value = (part.strip() for part in text.partition("="))
+            if not equals or name in found:
+                raise SettingError("set", "as in threshold=dynamic, each name once", text)
+            found[name] = value
+        return found
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Helpers:
+    """Models beside the one that is sampled, and the device of all.
+
+    Parameters
+    ----------
+    classifier
+        Classifier that guides: path or shipped name; by default the one that belongs to the model.
+    weak
+        Worse model of the same images, for --guide weak:scale=1.5.
     device
         cpu, cuda, cuda:1 or mps; by default the best available.
+    """
+
+    classifier: str | None = None
+    weak: str | None = None
+    device: str | None = None
+
+    def load(self, model: str, device: "torch.device", upsampler: str | None = None) -> "Pipeline":
+        """Load a model with these beside it."""
+        from adm.generation.pipeline import load
+
+        return load(model, self.classifier, upsampler, device, self.weak)
+
+    def check_used(self, sampling: object) -> None:
+        """Raise SettingError if a classifier or a weak model is given that guides nothing."""
+        from adm.spec import SettingError
+
+        guides = getattr(sampling, "guide", ())
+        if self.weak is not None and "weak" not in {each.name for each in guides}:
+            raise SettingError(
+                "guide",
+                "a weak one beside {weak}, as in {guide=weak:scale=1.5}",
+                cure="or leave {weak} out",
+            )
+        if self.classifier is not None and not hasattr(sampling, "guide"):
+            raise SettingError("classifier", "left out for a GAN, which nothing guides")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """How images are written.
+
+    Parameters
+    ----------
     batch_size
         Images between two saves of the progress. It affects no image.
     animate
@@ -71,21 +140,6 @@ class SamplingOptions:
         at any time; the one that finds all others beside --out writes the folder.
     """
 
-    scale: float | None = None
-    steps: int | None = None
-    sampler: str | None = None
-    grid: str | None = None
-    guide: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
-    classifier: str | None = None
-    weak: str | None = None
-    truncation: float | None = None
-    threshold: str | None = None
-    without_label: Annotated[bool, FLAG] = False
-    seed: int | None = None
-    precision: str | None = None
-    compile: Annotated[bool, FLAG] = False
-    rounding: str | None = None
-    device: str | None = None
     batch_size: int = 64
     animate: Annotated[bool, FLAG] = False
     overwrite: Annotated[bool, FLAG] = False
@@ -104,53 +158,8 @@ class SamplingOptions:
         if self.batch_size < 1:
             raise ValueError(f"--batch-size must be at least 1, got {self.batch_size}")
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The settings by the names of `Pipeline.sample`; None for one that is not given."""
-        return {
-            "sampler": self.sampler,
-            "grid": self.grid,
-            "guide": self.guide or None,
-            "steps": self.steps,
-            "scale": self.scale,
-            "truncation": self.truncation,
-            "seed": self.seed,
-            "use_labels": False if self.without_label else None,
-            "threshold": self.threshold,
-            "precision": self.precision,
-            "compile": self.compile or None,
-            "rounding": self.rounding,
-        }
-
-    def pipeline(self, model: str, upsampler: str | None = None) -> "Pipeline":
-        """Load the model and those that help it on the device of these options."""
-        from adm.generation.pipeline import load
-
-        return load(model, self.classifier, upsampler, self.device, self.weak)
-
-    def check_used(self, pipeline: "Pipeline") -> None:
-        """Raise SettingError if a classifier or a weak model is given that guides nothing."""
-        from adm.spec import SettingError
-
-        sampling = pipeline.sampling.change(**self.settings)
-        kinds = [each.name for each in getattr(sampling, "guide", ())]
-        if self.weak is not None and "weak" not in kinds:
-            cure = "or leave {weak} out"
-            raise SettingError(
-                "guide", "a weak one beside {weak}, as in {guide=weak:scale=1.5}", cure=cure
-            )
-        if self.classifier is not None and not hasattr(sampling, "guide"):
-            raise SettingError("classifier", "left out for a GAN, which nothing guides")
-
-    def joined(self) -> tuple["SamplingOptions", "Devices"]:
-        """Join the ranks that were launched together; return these options on the own device."""
-        from adm.app.cli.scoring import joined
-
-        devices = joined(self.device)
-        return replace(self, device=str(devices.device)), devices
-
-    def sample_into(self, out: Path, job: "Job", title: str, devices: "Devices") -> None:
-        """Sample into a folder with a progress bar, or say that it is complete; name its files."""
+    def write(self, out: Path, job: "Job", title: str, devices: "Devices") -> None:
+        """Sample a job with a progress bar, or say that `out` holds it; name the files."""
         from adm.data.naming import ANIMATION
         from adm.generation.animation import check_animated, cost
         from adm.generation.folder import holds
@@ -220,4 +229,4 @@ def _missing(job: "Job", shard: str, left: list[range]) -> str:
     )
 
 
-DEFAULT = SamplingOptions()
+DEFAULT, ALONE, USUAL = Settings(), Helpers(), Output()

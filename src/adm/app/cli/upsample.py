@@ -7,7 +7,8 @@ from cyclopts import Parameter
 
 from adm.app.cli import places
 from adm.app.cli.output import OUT
-from adm.app.cli.sampling import DEFAULT, SamplingOptions
+from adm.app.cli.sampling import ALONE, DEFAULT, USUAL, Helpers, Output, Settings
+from adm.app.cli.scoring import joined
 from adm.data.naming import ARCHIVE, MANIFEST
 
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ def upsample(
     out: Annotated[Path, OUT],
     count: int | None = None,
     shrink: Annotated[bool, Parameter(negative="")] = False,
-    how: SamplingOptions = DEFAULT,
+    settings: Settings = DEFAULT,
+    helpers: Helpers = ALONE,
+    output: Output = USUAL,
 ) -> None:
     """Upsample images with an upsampler.
 
@@ -64,13 +67,14 @@ def upsample(
     from adm.generation.job import Job, LowRes
     from adm.spec import SettingError
 
-    how, devices = how.joined()
-    pipeline = how.pipeline(model)
+    devices = joined(helpers.device)
+    pipeline = helpers.load(model, devices.device)
     upsampler = pipeline.diffusion
     if upsampler.low_shape is None:
         raise SettingError("model", "an upsampler", upsampler.name, "see `adm sample`")
-    how.check_used(pipeline)
-    generator = pipeline.generator(**how.settings)
+    given = settings.given
+    helpers.check_used(pipeline.sampling.change(**given))
+    generator = pipeline.generator(**given)
     source = opened(images, upsampler, shrink, named=bool(generator.classes))
     number = len(source) if count is None else min(count, len(source))
     if number < 1:
@@ -80,7 +84,7 @@ def upsample(
     if generator.classes:
         labels = translate(source.labels[:number].tolist(), source.classes, generator.classes)
     job = Job(generator, labels, number, LowRes(low, f"{images}, shrunk" if shrink else images))
-    how.sample_into(out, job, f"upsampling {number} images", devices)
+    output.write(out, job, f"upsampling {number} images", devices)
 
 
 def opened(images: str, model: "DiffusionModel", shrink: bool, named: bool) -> "Source":
@@ -108,7 +112,7 @@ def opened(images: str, model: "DiffusionModel", shrink: bool, named: bool) -> "
     if len(classes) < len(source.classes):
         raise ValueError(
             f"{images} holds {len(source.classes)} classes and the model knows {len(classes)}; "
-            "add --without-label, or give images of its classes"
+            "add --set use_labels=false, or give images of its classes"
         )
     return replace(source, classes=classes)
 

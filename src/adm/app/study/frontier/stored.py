@@ -18,6 +18,8 @@ from adm.store.parsed import as_type, read_json
 
 NAME = "frontier"  # of its file beside a model
 FILE = f"{NAME}.json"  # in a frontier folder
+# Settings with an option of `adm sample`; --set takes the others.
+OPTIONS = ("scale", "steps", "sampler", "grid", "guide", "truncation", "seed", "precision")
 MOST_POINTS, MOST_FEATURES = 100_000, 100
 MOST_BYTES = 1 << 26
 
@@ -136,12 +138,10 @@ class Frontier:
 
 def options(settings: Mapping[str, Value]) -> str:
     """Return settings as options of `adm sample`."""
-    words = []
+    words = list[str]()
     for name, value in settings.items():
-        if name == "use_labels":
-            words += ["--without-label"] * (not value)
-        else:
-            words += [f"--{name.replace('_', '-')}", shlex.quote(as_text(value))]
+        quoted = shlex.quote(as_text(value))
+        words += [f"--{name}", quoted] if name in OPTIONS else ["--set", f"{name}={quoted}"]
     return " ".join(words)
 
 
