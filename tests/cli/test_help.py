@@ -11,6 +11,7 @@ from cli.conftest import Adm
 
 import adm as adm_package
 from adm.app.cli import VERBS
+from adm.app.cli.help import TOPICS
 from adm.recipes import recipe
 from adm.samplers.settings import KINDS
 from adm.spec import paths_of
@@ -48,7 +49,7 @@ def test_every_kind_is_explained_with_its_parameters(adm: Adm, topic: str) -> No
         assert told[name]["summary"]
         assert told[name]["parameters"].keys() == {each.name for each in fields(kind)}
         assert all(each["about"] for each in told[name]["parameters"].values()), name
-        assert f"--{topic} {name}" in adm("help", topic).out
+        assert f"{TOPICS[topic]}{name}\n" in adm("help", topic).out
 
 
 def test_the_settings_of_a_recipe_are_those_that_can_be_set(adm: Adm) -> None:
