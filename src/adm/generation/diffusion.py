@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from adm.diffusion import Schedule
-from adm.generation.blocks import Block, block_size, blocks
+from adm.generation.blocks import ModelGenerator
 from adm.generation.finite import finite, not_finite
-from adm.generation.generator import Cost, Generator, OnStep, evaluations_of, identity
+from adm.generation.generator import Cost, OnStep, evaluations_of, identity
 from adm.generation.guided import Counter, Networks, calls, unguided
 from adm.guidance import Gradient, total
-from adm.images import ROUNDING, to_float
+from adm.images import to_float
 from adm.models.compiled import check_compiles
 from adm.models.pair import check_guides, classes_of
 from adm.models.trained import ClassifierModel, DiffusionModel
@@ -27,7 +27,7 @@ UPSAMPLED = 2**48
 
 
 @dataclass(frozen=True, eq=False)
-class DiffusionGenerator(Generator):
+class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
     """A diffusion model with its sampling settings.
 
     Attributes:
@@ -54,15 +54,6 @@ class DiffusionGenerator(Generator):
         check_guides(self.model, self.sampling, self.classifier, self.weak)
 
     @property
-    def name(self) -> str:
-        """The path of the model."""
-        return str(self.model.path)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        return self.model.shape
-
-    @property
     def low_shape(self) -> tuple[int, int, int] | None:
         return self.model.low_shape
 
@@ -78,10 +69,6 @@ class DiffusionGenerator(Generator):
     def tells(self) -> bool:
         """Whether the network is told the class."""
         return self.sampling.use_labels and self.model.network.config.classes is not None
-
-    @property
-    def seed(self) -> int:
-        return self.sampling.seed
 
     @property
     def evaluations(self) -> int:
@@ -109,11 +96,6 @@ class DiffusionGenerator(Generator):
     def _calls(self) -> Counter:
         sampling = unguided(self.sampling) if self.model.student else self.sampling
         return calls(sampling, self.model.schedule)
-
-    @property
-    def block(self) -> int:
-        """The number of images in a block; see `adm.generation.blocks`."""
-        return block_size(self.shape, self.model.device)
 
     @property
     def schedule(self) -> Schedule:
@@ -176,53 +158,20 @@ class DiffusionGenerator(Generator):
         numbers = [UPSAMPLED + index for index in indices] if upsamples else indices
         return ImageNoise(self.seed, numbers, self.model.shape, self.model.device)
 
-    def images(
+    def compute(
         self,
-        labels: Tensor | None,
-        indices: Sequence[int],
-        low_res: Tensor | None = None,
-        on_step: OnStep | None = None,
-    ) -> Tensor:
-        """Sample any number of images: (N, C, H, W) uint8 on the CPU.
-
-        They are computed in blocks, so that an image depends on no other one: neither on their
-        number nor on their order.
-
-        Args:
-            labels, indices, low_res: see `trajectory`.
-            on_step: called after every step with the network evaluations that it took.
-
-        Raises:
-            FloatingPointError: a step gave NaN or infinity.
-        """
-        found = torch.empty((len(indices), *self.shape), dtype=torch.uint8)
-        for block in blocks(indices, self.block):
-            found[block.positions] = self._sampled(block, labels, indices, low_res, on_step)
-        return found
-
-    # Six parameters: those of `images`, and the part of them that is computed together.
-    def _sampled(
-        self,
-        block: Block,
         labels: Tensor | None,
         indices: Sequence[int],
         low_res: Tensor | None,
-        on_step: OnStep | None,
+        on_step: OnStep,
     ) -> Tensor:
-        """Sample the images of a block: (n, C, H, W) uint8 on the CPU."""
-        filled = [indices[position] for position in block.filled]
-        states = self.trajectory(
-            None if labels is None else labels[block.filled],
-            filled,
-            None if low_res is None else low_res[block.filled],
-        )
+        states = self.trajectory(labels, indices, low_res)
         x = torch.empty(0)
-        sound = finite(states, lambda step, place: self._not_finite(step, filled[place]))
+        sound = finite(states, lambda step, place: self._not_finite(step, indices[place]))
         for step, state in enumerate(sound, start=1):
             x = state.x
-            if on_step is not None:
-                on_step(len(block.positions) * evaluations_of(self, step))
-        return ROUNDING[self.sampling.rounding](x[block.places]).cpu()
+            on_step(evaluations_of(self, step))
+        return x
 
     def _not_finite(self, step: int, index: int) -> FloatingPointError:
         level = self.sampling.grid.visited(self.model.schedule)[self.steps - step]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from adm.data.naming import at_home
 from adm.models.convert import load_released
 from adm.models.device import pick
 from adm.models.gan import GANModel
-from adm.models.paths import FOREIGN, Kind, check_kind, resolve
+from adm.models.paths import FOREIGN, Kind, of_another_kind, resolve
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.networks import Classifier, UNet, on_meta, shapes_of
 from adm.networks.biggan import Generator
@@ -36,6 +36,7 @@ from adm.training.model_file import (
 )
 
 AnyModel: TypeAlias = DiffusionModel | ClassifierModel | GANModel
+Loaded = TypeVar("Loaded", DiffusionModel, ClassifierModel)
 MOST_BYTES = 1 << 20  # of a recipe; those of this package have three thousand
 
 
@@ -46,10 +47,7 @@ def load_diffusion(model: str | Path, device: torch.device | str | None = "cpu")
         ValueError: there is no such model, the file is damaged or of another kind, or it is a
             classifier.
     """
-    found = load_any(model, device, "diffusion")
-    check_kind(found.path, found.recipe.kind, "diffusion")
-    assert isinstance(found, DiffusionModel)
-    return found
+    return _load_kind(model, device, "diffusion", DiffusionModel)
 
 
 def load_classifier(
@@ -61,10 +59,7 @@ def load_classifier(
         ValueError: there is no such model, the file is damaged or of another kind, or it is a
             diffusion model.
     """
-    found = load_any(model, device, "classifier")
-    check_kind(found.path, found.recipe.kind, "classifier")
-    assert isinstance(found, ClassifierModel)
-    return found
+    return _load_kind(model, device, "classifier", ClassifierModel)
 
 
 def load_sampled(
@@ -77,8 +72,16 @@ def load_sampled(
     """
     found = load_any(model, device, "diffusion")
     if isinstance(found, ClassifierModel):
-        check_kind(found.path, "classifier", "diffusion")
-    assert not isinstance(found, ClassifierModel)
+        raise of_another_kind(found.path, "classifier", "diffusion")
+    return found
+
+
+def _load_kind(
+    model: str | Path, device: torch.device | str | None, kind: Kind, wanted: type[Loaded]
+) -> Loaded:
+    found = load_any(model, device, kind)
+    if not isinstance(found, wanted):
+        raise of_another_kind(found.path, found.recipe.kind, kind)
     return found
 
 

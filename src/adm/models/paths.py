@@ -66,11 +66,9 @@ def kind_of(path: Path) -> Kind | None:
     raise damaged_metadata(path, ValueError("its recipe is of no known kind"))
 
 
-def check_kind(path: Path, kind: Kind, wanted: Kind) -> None:
-    """Raise ValueError unless the model in a file is of the kind that is wanted."""
-    if kind == wanted:
-        return
-    raise ValueError(f"{path} is {NAMED[kind]}; give {NAMED[wanted]}")
+def of_another_kind(path: Path, kind: Kind, wanted: Kind) -> ValueError:
+    """Return the error of a model that is not of the kind that is wanted."""
+    return ValueError(f"{path} is {NAMED[kind]}; give {NAMED[wanted]}")
 
 
 def beside(model: Path, name: str) -> Path:

@@ -69,7 +69,12 @@ class Spaced(Grid):
 
 @dataclass(frozen=True, kw_only=True)
 class Whole(Spaced):
-    """A grid of whole levels."""
+    """A grid of whole levels.
+
+    Attributes:
+        steps: number of visited levels.
+        start: the noisiest level; T by default.
+    """
 
     spacing: ClassVar[Callable[[int, int], list[int]]]  # T, steps -> levels
 
@@ -84,12 +89,7 @@ class Whole(Spaced):
 
 @dataclass(frozen=True, kw_only=True)
 class Even(Whole):
-    """Evenly spaced levels, both ends included (Improved DDPM, section 4).
-
-    Attributes:
-        steps: number of visited levels.
-        start: the noisiest level; T by default.
-    """
+    """Evenly spaced levels, both ends included (Improved DDPM, section 4)."""
 
     name: ClassVar[str] = "even"
     spacing = staticmethod(spacing.even)
@@ -97,12 +97,7 @@ class Even(Whole):
 
 @dataclass(frozen=True, kw_only=True)
 class Strided(Whole):
-    """The released DDIM spacing: an integer stride from level 1, which few counts have.
-
-    Attributes:
-        steps: number of visited levels.
-        start: the noisiest level; T by default.
-    """
+    """The released DDIM spacing: an integer stride from level 1, which few counts have."""
 
     name: ClassVar[str] = "strided"
     spacing = staticmethod(spacing.strided)
@@ -110,12 +105,7 @@ class Strided(Whole):
 
 @dataclass(frozen=True, kw_only=True)
 class Quadratic(Whole):
-    """Levels at squares of an even grid, dense near the clean image.
-
-    Attributes:
-        steps: number of visited levels.
-        start: the noisiest level; T by default.
-    """
+    """Levels at squares of an even grid, dense near the clean image."""
 
     name: ClassVar[str] = "quadratic"
     spacing = staticmethod(spacing.quadratic)
@@ -123,12 +113,7 @@ class Quadratic(Whole):
 
 @dataclass(frozen=True, kw_only=True)
 class DDIMQuadratic(Whole):
-    """The quadratic spacing of DDIM, appendix D.2, of at most sqrt(T) levels.
-
-    Attributes:
-        steps: number of visited levels.
-        start: the noisiest level; T by default.
-    """
+    """The quadratic spacing of DDIM, appendix D.2, of at most sqrt(T) levels."""
 
     name: ClassVar[str] = "ddim-quadratic"
     spacing = staticmethod(spacing.ddim_quadratic)
@@ -136,7 +121,14 @@ class DDIMQuadratic(Whole):
 
 @dataclass(frozen=True, kw_only=True)
 class Fractional(Spaced):
-    """A grid of fractional levels, for few steps."""
+    """A grid of fractional levels, for few steps.
+
+    Attributes:
+        steps: number of visited levels.
+        start: the noisiest level; by default the noisiest one with sigma / signal of at most 80.
+        end: the least noisy level, from which the last step goes to the clean image; by default
+            the one where sigma / signal is 2 / steps.
+    """
 
     end: VisitedLevel | None = None
     spacing: ClassVar[Callable[[Schedule, float, float, int], list[float]]]
@@ -157,14 +149,7 @@ class Fractional(Spaced):
 
 @dataclass(frozen=True, kw_only=True)
 class LogSNR(Fractional):
-    """Levels that are even in the log of the signal-to-noise ratio.
-
-    Attributes:
-        steps: number of visited levels.
-        start: the noisiest level; by default the noisiest one with sigma / signal of at most 80.
-        end: the least noisy level, from which the last step goes to the clean image; by default
-            the one where sigma / signal is 2 / steps.
-    """
+    """Levels that are even in the log of the signal-to-noise ratio."""
 
     name: ClassVar[str] = "log-snr"
     spacing = staticmethod(fractional.log_snr)
@@ -172,14 +157,7 @@ class LogSNR(Fractional):
 
 @dataclass(frozen=True, kw_only=True)
 class Karras(Fractional):
-    """Levels that are even in (sigma / signal)^(1/7) (Karras et al. 2022, equation 5).
-
-    Attributes:
-        steps: number of visited levels.
-        start: the noisiest level; by default the noisiest one with sigma / signal of at most 80.
-        end: the least noisy level, from which the last step goes to the clean image; by default
-            the one where sigma / signal is 2 / steps.
-    """
+    """Levels that are even in (sigma / signal)^(1/7) (Karras et al. 2022, equation 5)."""
 
     name: ClassVar[str] = "karras"
     spacing = staticmethod(fractional.karras)

@@ -72,8 +72,8 @@ def fitting(pipeline: "Pipeline", budget: str, scale: float | None) -> dict[str,
     factor = 1.0
     if frontier.machine != here:
         fastest = min(frontier.scored(scale), key=time_of)
-        own = pipeline.job(None, None, **{**frontier.shared, **fastest.settings})
-        factor = slower(own, fastest.seconds)
+        quickest: dict[str, Any] = {**frontier.shared, **fastest.settings}
+        factor = slower(pipeline.job(None, None, **quickest), fastest.seconds)
         say(
             f"the frontier was measured on {frontier.machine}; measured now on {here}, an image "
             f"takes {factor:.2g} times as long"
