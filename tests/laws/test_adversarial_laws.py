@@ -19,6 +19,7 @@ from adm.adversarial import (
 )
 from adm.adversarial.augment import UNIFORMS, augmented
 from adm.adversarial.latent import normal, uniform
+from adm.images import to_float
 from adm.networks.biggan import advance, orthogonality
 from adm.recipes import build, stages
 from adm.training.batches import Augmentation, Batch, batch_at
@@ -212,3 +213,29 @@ def test_a_turn_takes_every_row_once_and_improves_every_estimate_once_a_step() -
             advance(before[name])
         for key, value in networks[name].state_dict().items():
             assert torch.equal(value, before[name].state_dict()[key]), key
+
+
+class Listening(nn.Module):
+    """A network that keeps what it is given, and answers the same to all of it."""
+
+    def __init__(self, config, answer) -> None:
+        super().__init__()
+        self.config, self.answer, self.heard = config, answer, []
+
+    def forward(self, given, label):
+        self.heard.append(given)
+        return self.answer(given)
+
+
+def test_every_player_has_noise_and_augmentations_of_its_own() -> None:
+    """Of one batch: the same images, shown as real and as generated, are changed apart."""
+    recipe, _, batch, autocast = parts()
+    generator = Listening(recipe.gan, lambda noise: to_float(batch.images))
+    critic = Listening(recipe.gan, lambda images: images.flatten(1).sum(1))
+    discriminator_objective(generator, ("translation", "cutout"), autocast)(critic, batch)
+    generator_objective(critic, ("translation", "cutout"), autocast)(generator, batch)
+    of_critic, of_generator = generator.heard
+    assert not torch.isclose(of_critic, of_generator).any()
+    real, made = critic.heard[0].chunk(2)
+    for one, other in ((real, made), (made, critic.heard[1]), (real, critic.heard[1])):
+        assert not torch.equal(one, other)

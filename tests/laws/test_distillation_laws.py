@@ -345,3 +345,53 @@ def test_scales_are_uniform_in_their_range():
     assert 1 <= float(found.min()) < 1.01
     assert 2.99 < float(found.max()) <= 3
     assert float(found.mean()) == pytest.approx(2, abs=0.04)
+
+
+def test_the_progressive_loss_is_the_squared_error_of_x_0_over_sigma_squared():
+    off = 0.25
+
+    def student(network, schedule, labels, scales):
+        jump = exactly(ddim_steps)(network, schedule, labels, scales)
+
+        def missed(x_t, level, following):
+            found = jump(x_t, level, following)
+            return replace(found, x_0=found.x_0 + off)
+
+        return missed
+
+    own = lesson((4,), student=student)
+    loss, _, level = Progressive().stages(own)[0](nn.Identity(), batch(64))
+    expected = (off / own.of(8).sigma[level]) ** 2
+    torch.testing.assert_close(loss, expected.to(loss.dtype))
+    assert len(set(level.tolist())) > 1
+
+
+def test_the_image_from_the_lower_level_is_a_target_that_learns_nothing():
+    """A student w x_t, by hand: its target w x_r is a constant, and at level 0 x_r itself."""
+    weight = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+    stage, seen = 2, {}
+
+    def student(network, schedule, labels, scales):
+        def jump(x_t, level, following):
+            seen[bool(torch.is_grad_enabled())] = x_t, level
+            x_0 = torch.where(level.reshape(-1, 1, 1, 1) == 0, torch.nan, weight * x_t)
+            return Prediction(x_0, torch.zeros_like(x_t), None)
+
+        return jump
+
+    how = ConsistencyTuning(huber=0.5, last_stage=stage)
+    own = lesson(student=student, scales=(0.0, 0.0))
+    loss, _, _ = how.stages(own)[stage](nn.Identity(), batch(256))
+    (x_t, level), (x_r, below) = seen[True], seen[False]
+    assert 0 < int((below == 0).sum()) < len(below)
+    clean = (below == 0).reshape(-1, 1, 1, 1)
+    target = torch.where(clean, x_r, 0.7 * x_r)
+    fixed = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+    away = (fixed * x_t - target).flatten(1).square().sum(1)
+    apart = PROCESS.noise_to_signal[level] - PROCESS.noise_to_signal[below]
+    expected = ((away + 0.5**2).sqrt() - 0.5) / apart
+    torch.testing.assert_close(loss, expected)
+    pulls = (
+        torch.autograd.grad(each.sum(), of)[0] for each, of in [(loss, weight), (expected, fixed)]
+    )
+    torch.testing.assert_close(*pulls)

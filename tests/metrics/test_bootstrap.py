@@ -113,3 +113,14 @@ def test_what_spreads_nothing_is_refused() -> None:
         centred_interval(1.0, np.array([1.0, np.nan]))
     with pytest.raises(ValueError, match="smaller subsets"):
         subset_interval(np.ones(5), 10, 10)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_means_of_subsets_have_the_normal_interval_of_all(share: float) -> None:
+    """Drawn without replacement, which is what the factor of the spread undoes."""
+    random, count = np.random.default_rng(2), 400
+    values = random.normal(size=count)
+    size = int(share * count)
+    means = np.array([random.permutation(values)[:size].mean() for _ in range(4000)])
+    low, high = subset_interval(means, size, count)
+    assert high - low == pytest.approx(2 * 1.96 * values.std() / count**0.5, rel=0.05)
