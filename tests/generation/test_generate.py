@@ -10,10 +10,10 @@ import tiny
 import torch
 from torch import Tensor
 
-from adm.diffusion import clip
+from adm.diffusion import Schedule, clip
 from adm.generation import blocks
 from adm.generation.diffusion import DiffusionGenerator
-from adm.guidance import scaled, through_denoiser
+from adm.guidance import Gradient, scaled, through_denoiser
 from adm.models.load import load_classifier, load_diffusion
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.samplers import DDIM, ClassifierGuide, Even, ImageNoise, Sampling
@@ -143,13 +143,23 @@ def test_no_gradient_is_kept_and_the_callers_grad_mode_is_its_own(
 def test_a_gradient_of_ones_own_is_added_and_may_differentiate_the_denoiser(
     model: DiffusionModel, guide: ClassifierModel, sampler: str
 ) -> None:
-    generator = DiffusionGenerator(model, BASE.change(sampler=sampler, scale=1.0), guide)
-    dark = through_denoiser(lambda p, level: -0.5 * (p.x_0 + 1).square().flatten(1).sum(1))
-    (*_, free), (*_, pulled) = (
-        generator.trajectory(LABELS, range(5), gradient=own) for own in (None, dark)
-    )
-    assert (pulled.x + 1).square().mean() < 0.9 * (free.x + 1).square().mean()
-    assert not pulled.x.requires_grad
+    free = DiffusionGenerator(model, BASE.change(sampler=sampler, scale=1.0), guide)
+    levels: list[float] = []
+
+    def dark(schedule: Schedule) -> Gradient:
+        levels.extend(schedule.timesteps.tolist())
+        return through_denoiser(lambda p, level: -0.5 * (p.x_0 + 1).square().flatten(1).sum(1))
+
+    pulled = replace(free, gradient=dark)
+    (*_, plain), (*_, last) = (each.trajectory(LABELS, range(5)) for each in (free, pulled))
+    assert (last.x + 1).square().mean() < 0.9 * (plain.x + 1).square().mean()
+    assert not last.x.requires_grad
+    assert levels == free.schedule.timesteps.tolist()  # those that are sampled
+    images = pulled.images(LABELS, range(5))
+    assert images.float().mean() < free.images(LABELS, range(5)).float().mean()
+    assert "dark" in pulled.manifest()["gradient"]
+    with pytest.raises(SettingError, match=r"gradient must be a function of the schedule .*lambda"):
+        replace(free, gradient=dark(free.schedule))
 
 
 def test_images_are_bytes_in_order_and_every_step_is_told(

@@ -330,3 +330,13 @@ def test_images_in_memory_have_the_classes_and_the_number_that_are_asked_for(
     assert (job.labels, job.count) == ([1, 1, 0], 3)
     with pytest.raises(ValueError, match="low_res must be 2 images, one each, got 3"):
         up.job(count=2, low_res=low)
+
+
+def test_samples_are_a_sequence_of_images(tmp_path: Path) -> None:
+    model = adm.load(tiny.model(tmp_path / "d.safetensors", tiny.diffusion()))
+    samples = model.sample(count=3)
+    assert [tuple(image.shape) for image in samples] == [samples.images.shape[1:]] * 3
+    assert torch.equal(samples[1], samples.images[1])
+    assert torch.equal(samples[:2], samples.images[:2])
+    first = next(iter(model.trajectory(count=2)))
+    assert repr(first) == f"State(x of {tuple(first.x.shape)}, level={first.level})"

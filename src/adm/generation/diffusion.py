@@ -1,9 +1,10 @@
 """DiffusionModel, Sampling -> DiffusionGenerator: labels, indices -> uint8 images, step by step."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from inspect import signature
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -19,8 +20,11 @@ from adm.models.compiled import check_compiles
 from adm.models.pair import check_guides, classes_of
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.samplers import ImageNoise, Sampling, State
-from adm.spec import to_json
+from adm.spec import SettingError, to_json
 
+# The process that is sampled, respaced to the levels visited -> the gradient at these levels. So a
+# gradient cannot be of other levels than those that it is asked for.
+OfSchedule: TypeAlias = Callable[[Schedule], Gradient]
 # Added to the index of an image that is upsampled: its noise must be independent of the noise from
 # which the base model sampled it under the same seed.
 UPSAMPLED = 2**48
@@ -36,6 +40,7 @@ class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
             `adm.generation.resolve`.
         classifier: the classifier that guides, if `sampling` has guidance by one.
         weak: the weak model of autoguidance, if `sampling` has that.
+        gradient: guidance of the caller's, which is added to the classifier's; see `OfSchedule`.
 
     Raises:
         ValueError: the model cannot be sampled with these settings, or guided by these others.
@@ -45,6 +50,7 @@ class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
     sampling: Sampling
     classifier: ClassifierModel | None = None
     weak: DiffusionModel | None = None
+    gradient: OfSchedule | None = None
 
     def __post_init__(self) -> None:
         if self.sampling.compile:
@@ -52,6 +58,8 @@ class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
         self.sampling.grid.check(self.model.schedule.last)
         self.sampling.sampler.evaluations(self.steps)
         check_guides(self.model, self.sampling, self.classifier, self.weak)
+        if self.gradient is not None:
+            check_of_schedule(self.gradient, self.schedule)
 
     @property
     def low_shape(self) -> tuple[int, int, int] | None:
@@ -108,7 +116,6 @@ class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
         labels: Tensor | None,
         indices: Sequence[int],
         low_res: Tensor | None = None,
-        gradient: Gradient | None = None,
     ) -> Iterator[State]:
         """Sample one batch, step by step.
 
@@ -118,8 +125,6 @@ class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
             labels: (B,) int64; None for an unconditional batch.
             indices: (B,) global index of each image, which with the seed determines its noise.
             low_res: (B, C, h, w) uint8, the images that an upsampler starts from.
-            gradient: custom guidance, added to the classifier's. With it, steps run in the grad
-                mode of the caller, so that the gradient can differentiate the denoiser.
 
         Yields:
             State after every step; `x` of the last one is (B, C, H, W), the images in [-1, 1].
@@ -144,13 +149,13 @@ class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
             threshold=None if model.student else before,
         )
         denoise, pull = networks.guided()
-        if gradient is not None:
-            pull = gradient if pull is None else total(pull, gradient)
+        if self.gradient is not None:
+            own = self.gradient(schedule)
+            pull = own if pull is None else total(pull, own)
         noise = self.noise(indices)
         states = sampler(denoise, noise.start(), schedule, noise, pull, threshold)
-        if through_network(self.sampling):
-            return with_grad(states)
-        return states if gradient is not None else without_grad(states)
+        differentiated = self.gradient is not None or through_network(self.sampling)
+        return with_grad(states) if differentiated else without_grad(states)
 
     def noise(self, indices: Sequence[int]) -> ImageNoise:
         """Return the noise of one batch; `start()` is the noise that sampling starts from."""
@@ -185,8 +190,27 @@ class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
             "model": identity(self.model),
             "classifier": None if guides is None else identity(guides),
             **weak,
+            **({} if self.gradient is None else {"gradient": _name_of(self.gradient)}),
             "sampling": to_json(self.sampling),
         }
+
+
+def check_of_schedule(gradient: object, schedule: Schedule) -> None:
+    """Raise SettingError unless something is a function of the schedule alone."""
+    try:
+        assert callable(gradient)
+        signature(gradient).bind(schedule)
+    except (AssertionError, TypeError, ValueError):
+        raise SettingError(
+            "gradient",
+            "a function of the schedule that is sampled, which returns the gradient, as in "
+            "lambda schedule: scaled(classifier.gradient(labels, schedule), 2.0)",
+            _name_of(gradient),
+        ) from None
+
+
+def _name_of(gradient: object) -> str:
+    return getattr(gradient, "__qualname__", type(gradient).__qualname__)
 
 
 def through_network(sampling: Sampling) -> bool:

@@ -12,14 +12,13 @@ from torch import Tensor
 from adm.adversarial import LatentSampling
 from adm.diffusion import Denoise, Schedule
 from adm.generation.cascade import cascade
-from adm.generation.diffusion import DiffusionGenerator
+from adm.generation.diffusion import DiffusionGenerator, OfSchedule
 from adm.generation.gan import GANGenerator
 from adm.generation.generator import Generator, OnStep
 from adm.generation.job import Job, LowRes
 from adm.generation.labels import Classes, labels_of, positive
 from adm.generation.resolve import resolve
 from adm.generation.samples import Samples, sample
-from adm.guidance import Gradient
 from adm.models import paths
 from adm.models.device import pick
 from adm.models.gan import GANModel
@@ -112,8 +111,13 @@ class Pipeline:
         """Return the denoiser, (x_t, level) -> Prediction; see `DiffusionModel.denoise`."""
         return self.diffusion.denoise(labels, **options)
 
-    def generator(self, **settings: Any) -> Generator:
+    def generator(self, *, gradient: OfSchedule | None = None, **settings: Any) -> Generator:
         """Return the generator with these settings, (labels, indices) -> images.
+
+        Args:
+            gradient: guidance of the caller's, added to the classifier's: a function of the
+                schedule that is sampled, which returns the gradient. Its images are differentiated
+                through the denoiser if it wants that, and the manifest has its name only.
 
         Raises:
             ValueError: a setting is unknown, or the model cannot be sampled with the settings.
@@ -123,12 +127,15 @@ class Pipeline:
         sampling = self.sampling.change(**settings)
         if isinstance(self.model, GANModel):
             assert isinstance(sampling, LatentSampling)
+            if gradient is not None:
+                raise SettingError("gradient", "left out for a GAN, which nothing guides")
             return GANGenerator(self.model, sampling)
         assert isinstance(sampling, Sampling)
         needed = sampling.by_classifier and (self.guide or not self.model.student)
         guides = self.classifier if needed else None
         weak = self.weaker if any(g.against == "weak" for g in sampling.by_contrast) else None
-        return DiffusionGenerator(self.model, resolve(self.model, sampling), guides, weak)
+        known = resolve(self.model, sampling)
+        return DiffusionGenerator(self.model, known, guides, weak, gradient)
 
     def job(
         self,
@@ -173,7 +180,8 @@ class Pipeline:
             count: number of images, if `classes` has no counts.
             batch_size: images that are sampled between two saves by `adm sample`; affects no image.
             on_step: called after every step with the network evaluations that it took.
-            settings: settings to change, by name; and `low_res` and `upsampler_steps`, see `job`.
+            settings: settings to change, by name; `low_res` and `upsampler_steps`, see `job`; and
+                `gradient`, see `generator`.
 
         Returns:
             The images, (N, C, H, W) uint8, with their labels and settings.
@@ -191,7 +199,6 @@ class Pipeline:
         classes: Classes | None = None,
         count: int | None = None,
         *,
-        gradient: Gradient | None = None,
         low_res: Tensor | None = None,
         **settings: Any,
     ) -> Iterator[State]:
@@ -200,7 +207,6 @@ class Pipeline:
         The images may differ by rounding from those of `sample`, which are computed in blocks.
 
         Args:
-            gradient: custom guidance, added to the classifier's.
             low_res: (N, C, h, w) uint8, the images that an upsampler starts from.
 
         Yields:
@@ -211,7 +217,7 @@ class Pipeline:
         if not isinstance(generator, DiffusionGenerator):
             raise SettingError("model", "one that samples step by step", self.model.name)
         job = _job(generator, classes, count, low_res)
-        return generator.trajectory(job.label_tensor, range(job.count), low_res, gradient)
+        return generator.trajectory(job.label_tensor, range(job.count), low_res)
 
 
 def load(

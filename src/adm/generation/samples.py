@@ -1,5 +1,6 @@
 """Job -> Samples: its images, with a picture of them and the sample folder that holds them."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -43,6 +44,14 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def __getitem__(self, index: int | slice) -> Tensor:
+        """Return an image, (C, H, W) uint8; or several, (n, C, H, W)."""
+        return self.images[index]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Yield the images, (C, H, W) uint8."""
+        return iter(self.images)
 
     def __repr__(self) -> str:
         return f"Samples({len(self)} images of (C, H, W) = {tuple(self.images.shape[1:])})"

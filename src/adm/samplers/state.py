@@ -28,3 +28,6 @@ class State(NamedTuple):
     x: Tensor
     level: int
     prediction: Prediction
+
+    def __repr__(self) -> str:
+        return f"State(x of {tuple(self.x.shape)}, level={self.level})"
