@@ -31,6 +31,7 @@ COLUMNS = {
     "density": "density",
     "coverage": "coverage",
 }
+SWEPT_COLUMNS = ("frechet", "precision", "recall")  # what the figure shows
 COSTS = ("trained on images", "core-hours", "network calls", "classifier calls", "ms an image")
 MILLION = 10**6
 
@@ -117,8 +118,9 @@ def shown(found: dict[str, Any], contest: Contest) -> list[Row]:
 
 def swept(features: str, place: Path) -> str:
     """Return the table of the sweeps, a row for each point."""
-    keys = [title(key, features) for key in COLUMNS]
-    rows = [["", *COLUMNS.values()], ["---", *["--:"] * len(COLUMNS)]]
+    keys = [title(key, features) for key in SWEPT_COLUMNS]
+    head = ["", *(COLUMNS[key] for key in SWEPT_COLUMNS)]
+    rows = [head, ["---", *["--:"] * len(keys)]]
     rows += [
         [
             f"{sweep.name} {compared.strength(point):g}",
