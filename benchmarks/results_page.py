@@ -16,7 +16,6 @@ from results_plan import BEST, SWEPT, Contest, Row
 
 from adm.app.report import Cell
 from adm.app.scoring import Score
-from adm.app.scoring.scores import title
 from adm.app.study.curve import parts
 from adm.app.study.plots import INK, LINES, STYLE
 from adm.store.files import write_text
@@ -31,14 +30,13 @@ COLUMNS = {
     "density": "density",
     "coverage": "coverage",
 }
-SWEPT_COLUMNS = ("frechet", "precision", "recall")  # what the figure shows
 COSTS = ("trained on images", "core-hours", "network calls", "classifier calls", "ms an image")
 MILLION = 10**6
 
 
 def write(found: dict[str, Any], contest: Contest, place: Path, docs: Path | None) -> None:
     """Write table.md and curve.png, and update docs/ if that is given."""
-    text = tables(found, contest, place)
+    text = tables(found, contest)
     write_text(place / "table.md", text + "\n")
     curve(contest, found, place).savefig(place / "curve.png")
     print(text)
@@ -51,9 +49,9 @@ def write(found: dict[str, Any], contest: Contest, place: Path, docs: Path | Non
                 shutil.copyfile(picture, docs / IMAGES / f"{picture.stem}-{contest.name}.png")
 
 
-def tables(found: dict[str, Any], contest: Contest, place: Path) -> str:
-    """Return the tables of scores, of costs and of the sweeps."""
-    parts = (quality(found, contest), costs(found, contest), swept(contest.features[0], place))
+def tables(found: dict[str, Any], contest: Contest) -> str:
+    """Return the tables of scores and of costs; the figure shows the sweeps."""
+    parts = (quality(found, contest), costs(found, contest))
     return "\n\n".join(part for part in parts if part)
 
 
@@ -114,22 +112,6 @@ def costs(found: dict[str, Any], contest: Contest) -> str:
 def shown(found: dict[str, Any], contest: Contest) -> list[Row]:
     """Return the rows that have been measured."""
     return [row for row in contest.rows if row.name in found]
-
-
-def swept(features: str, place: Path) -> str:
-    """Return the table of the sweeps, a row for each point."""
-    keys = [title(key, features) for key in SWEPT_COLUMNS]
-    head = ["", *(COLUMNS[key] for key in SWEPT_COLUMNS)]
-    rows = [head, ["---", *["--:"] * len(keys)]]
-    rows += [
-        [
-            f"{sweep.name} {compared.strength(point):g}",
-            *(compared.cell(point["scores"][key]) for key in keys),
-        ]
-        for sweep in sweeps(place)
-        for point in sweep.points
-    ]
-    return _table(rows)
 
 
 def sweeps(place: Path) -> list[compared.Compared]:

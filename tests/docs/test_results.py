@@ -30,7 +30,7 @@ def rendered(modules: Any, name: str, place: Path) -> str:
     contest = modules.plan.contests()[name]
     found = modules.kept.kept(contest, place)
     modules.costs.add(found, contest, place)
-    return modules.page.tables(found, contest, place)
+    return modules.page.tables(found, contest)
 
 
 def models_in(made: Any) -> list[dict[str, Any]]:
