@@ -24,11 +24,12 @@ if __name__ == "__main__":
 from adm.app.cli import VERBS
 from docs import pages
 
-FENCED = re.compile(r"^```(?:|sh|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SHELLS = ("", "sh", "bash")
 EXAMPLES = re.compile(r"^( *)(?:Examples|For example):\n\n((?:\1 {4}.*\n|\n)+)", re.MULTILINE)
 COMMAND = re.compile(r"^(?:adm|torchrun) ")
-# What is not run: it needs several devices, files that are not here, or minutes.
-NOT_RUN = re.compile(r"torchrun|\.pt |imagenet|adm demo|--memory|data emoji|VERB")
+# What is not run: it needs several devices, files that are not here, an idle machine, or minutes.
+NOT_RUN = re.compile(r"torchrun|\.pt |imagenet|adm demo|--memory|--budget|data emoji|VERB")
 # Commands that contain a pattern -> options that they get, instead of the same options.
 SHORTER = (
     (r"adm train", "--steps 4 --set train.batch_size=8 train.warmup_steps=1 watch.images=4"),
@@ -44,8 +45,8 @@ SHORTER = (
 
 def commands_of(page: Path) -> list[str]:
     """Return the commands in the shell blocks of a page."""
-    blocks = FENCED.findall(page.read_text("utf-8"))
-    return [line for block in blocks for line in lines_of(block)]
+    fenced = FENCED.findall(page.read_text("utf-8"))
+    return [line for language, block in fenced if language in SHELLS for line in lines_of(block)]
 
 
 def examples_of(verb: str) -> list[str]:
