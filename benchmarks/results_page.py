@@ -27,8 +27,6 @@ COLUMNS = {
     "spatial_frechet": "spatial",
     "precision": "precision",
     "recall": "recall",
-    "density": "density",
-    "coverage": "coverage",
 }
 COSTS = ("trained on images", "core-hours", "network calls", "classifier calls", "ms an image")
 MILLION = 10**6
