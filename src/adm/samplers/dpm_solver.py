@@ -24,7 +24,9 @@ from adm.samplers.state import Noise, State
 
 @dataclass(frozen=True, kw_only=True)
 class DPMSolver(Multistep):
-    """DPM-Solver++ 1M, 2M or 3M, and the SDE form of each (Lu et al. 2022b).
+    """DPM-Solver++ 1M, 2M or 3M (Lu et al. 2022b), for the ODE or the SDE.
+
+    Lu et al. give the SDE forms of orders 1 and 2; that of order 3 is the same integral.
 
     Attributes:
         order: 1 (DDIM), 2 or 3.
