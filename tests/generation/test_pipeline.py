@@ -340,3 +340,21 @@ def test_samples_are_a_sequence_of_images(tmp_path: Path) -> None:
     assert torch.equal(samples[:2], samples.images[:2])
     first = next(iter(model.trajectory(count=2)))
     assert repr(first) == f"State(x of {tuple(first.x.shape)}, level={first.level})"
+
+
+@pytest.mark.parametrize(
+    ("name", "spec"),
+    [
+        ("fashion", "classifier:scale=0.5 (fashion-classifier)"),
+        ("fashion-fast", "classifier:scale=0.5"),
+        ("fashion-unlabelled", "classifier:scale=2 (fashion-unlabelled-classifier)"),
+        ("emoji", "classifier:scale=2 (emoji-classifier)"),
+    ],
+)
+def test_a_shipped_model_is_guided_unless_it_is_told_otherwise(name: str, spec: str) -> None:
+    model = adm.load(name)
+    assert model.generator().guidance == spec
+    assert model.generator(scale=0).guidance == ""
+    other = "attention:scale=1"
+    if name != "fashion-fast":
+        assert model.generator(guide=other).guidance == other

@@ -82,6 +82,10 @@ class CascadeGenerator(Generator):
         return max(self.base.block, self.upsampler.block)
 
     @property
+    def guidance(self) -> str:
+        return self.base.guidance
+
+    @property
     def shared(self) -> dict[str, Any]:
         return self.base.shared
 

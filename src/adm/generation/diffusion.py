@@ -20,7 +20,7 @@ from adm.models.compiled import check_compiles
 from adm.models.pair import check_guides, classes_of
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.samplers import ImageNoise, Sampling, State
-from adm.spec import SettingError, to_json
+from adm.spec import SettingError, text, to_json
 
 # The process that is sampled, respaced to the levels visited -> the gradient at these levels. So a
 # gradient cannot be of other levels than those that it is asked for.
@@ -84,6 +84,12 @@ class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
         if self.sampling.by_contrast:
             return self._calls.network
         return self.sampling.sampler.evaluations(self.steps)
+
+    @property
+    def guidance(self) -> str:
+        models = {"classifier": self.classifier, "weak": self.weak}
+        used = [(text(guide), models.get(guide.name)) for guide in self.sampling.guide]
+        return ", ".join(f"{spec} ({model.name})" if model else spec for spec, model in used)
 
     @property
     def shared(self) -> dict[str, Any]:

@@ -90,6 +90,11 @@ class Generator(Protocol):
         return Cost(self.evaluations)
 
     @property
+    def guidance(self) -> str:
+        """What guides it, as in "classifier:scale=2 (fashion-classifier)"; empty for nothing."""
+        return ""
+
+    @property
     def shared(self) -> dict[str, Any]:
         """The settings, by name, that an upsampler of its images takes over."""
         return {"seed": self.seed}

@@ -23,7 +23,7 @@ from adm.models import paths
 from adm.models.device import pick
 from adm.models.gan import GANModel
 from adm.models.load import load_classifier, load_diffusion, load_sampled
-from adm.models.pair import classifier_of
+from adm.models.pair import classifier_of, scale_of
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.samplers import Sampling, State
 from adm.spec import SettingError
@@ -86,8 +86,11 @@ class Pipeline:
 
     @property
     def sampling(self) -> Sampling | LatentSampling:
-        """The default settings, those of the model's recipe."""
-        return self.model.recipe.sample
+        """The default settings: those of the model's recipe; a shipped model is guided as well."""
+        usual, scale = self.model.recipe.sample, scale_of(self.model.path)
+        if isinstance(usual, Sampling) and not usual.guide and scale:
+            return usual.change(scale=scale)
+        return usual
 
     @cached_property
     def classifier(self) -> ClassifierModel | None:

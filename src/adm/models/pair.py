@@ -12,6 +12,15 @@ from adm.samplers.guide import On, Weaker
 from adm.shown import in_short
 from adm.spec import SettingError
 
+# Guidance scales of shipped models, those with the lowest distances in docs/results.md and
+# docs/without-labels.md.
+SCALES = {"fashion": 0.5, "fashion-fast": 0.5, "fashion-unlabelled": 2.0, "emoji": 2.0}
+
+
+def scale_of(model: Path) -> float:
+    """Return the guidance scale with which a model file is sampled by default; 0 for none."""
+    return SCALES.get(model.stem, 0.0) if model.parent == SHIPPED else 0.0
+
 
 def classifier_of(model: str | Path) -> str | Path | None:
     """Return the classifier that belongs to a model, or None if it is not found.

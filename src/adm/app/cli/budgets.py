@@ -52,7 +52,7 @@ def fitting(pipeline: "Pipeline", budget: str, scale: float | None) -> dict[str,
     Timings of another machine are rescaled by that of the fastest point here.
 
     Args:
-        scale: guidance scale; None for that of the model's recipe.
+        scale: guidance scale; None for the measured one that is nearest to the model's default.
 
     Raises:
         ValueError: there is no frontier, or it is of another model.
@@ -66,7 +66,9 @@ def fitting(pipeline: "Pipeline", budget: str, scale: float | None) -> dict[str,
     if not file.is_file():
         raise ValueError(f"no frontier is stored in {file}; run `adm frontier` on the model first")
     frontier, here = load(file), machine_of(pipeline.device)
-    scale = pipeline.diffusion.recipe.sample.scale if scale is None else scale
+    if scale is None:  # the one measured that is nearest to the default
+        usual = getattr(pipeline.sampling, "scale", 0.0)
+        scale = min(frontier.scales, key=lambda each: abs(each - usual))
     check_scale(frontier, scale)
     check_models(frontier, file, pipeline.job(None, None, scale=scale).manifest())
     factor = 1.0

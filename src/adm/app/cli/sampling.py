@@ -32,7 +32,7 @@ class Settings:
     Parameters
     ----------
     scale
-        Guidance scale: 0 is no guidance, above 1 sharpens the class.
+        Guidance scale: 0 is no guidance, above 1 sharpens the class. Shipped models have a default.
     steps
         Noise levels to visit, as many as calls of the network for most samplers.
     sampler
@@ -204,7 +204,10 @@ class Output:
             say(f"{out} is complete: it holds these images; add --overwrite to sample again")
         else:
             say(f"{out}: {job.count} images, {ARCHIVE}, {MANIFEST}")
-            say(f"each image took {job.cost}")
+            guided = (
+                f"guided by {job.generator.guidance}" if job.generator.guidance else "not guided"
+            )
+            say(f"each image took {job.cost}, {guided}")
         if self.animate:
             say(f"{out / ANIMATION}: the images at every step, from noise to sample")
         say(f"{out / SHEET}: open it to see the samples")
