@@ -214,3 +214,40 @@ def test_a_frontier_refuses_a_wrong_resize_before_it_computes_a_reference(
     words = ("--reference", tmp_path / "data.npz", "--resize", "larger", "--out", tmp_path / "out")
     assert "--resize must be to-reference or none" in adm("frontier", "fashion", *words).refusal()
     assert not (tmp_path / "out").exists()
+
+
+ADVICE = {
+    "a recipe where a model is wanted": (
+        ("sample", "256x256-diffusion", "--out", "out"),
+        "is a recipe and no model; give runs/256x256-diffusion after `adm train",
+    ),
+    "a folder of images where a recipe is wanted": (
+        ("train", "clean", "--out", "out"),
+        "RECIPE must be a name that `adm recipes` lists, a file or a run folder, got 'clean'; to "
+        "train on the images of a folder, give it as data: --data clean",
+    ),
+    "a web page named as a model": (
+        ("sample", "page.pt", "--out", "out"),
+        "page.pt is a web page, not a model; download the file that it shows",
+    ),
+    "an option of diffusers": (
+        ("sample", "fashion", "--guidance-scale", 2, "--out", "out"),
+        "Unknown option: --guidance-scale. It is called --scale here.",
+    ),
+    "an option of guided-diffusion": (
+        ("sample", "fashion", "--use_ddim", "True", "--out", "out"),
+        "It is called --sampler ddim here.",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", ADVICE)
+def test_a_usual_mistake_is_told_the_next_step(
+    adm: Adm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mistake: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "clean").mkdir()
+    (tmp_path / "page.pt").write_text("<!DOCTYPE html><html><body>Quota exceeded</body></html>")
+    words, line = ADVICE[mistake]
+    assert line in adm(*words).refusal()
+    assert not (tmp_path / "out").exists()

@@ -11,7 +11,7 @@ from adm.data.naming import at_home
 from adm.models.convert import load_released
 from adm.models.device import pick
 from adm.models.gan import GANModel
-from adm.models.paths import FOREIGN, Kind, of_another_kind, resolve
+from adm.models.paths import FOREIGN, Kind, is_of_run, of_another_kind, resolve
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.networks import Classifier, UNet, on_meta, shapes_of
 from adm.networks.biggan import Generator
@@ -25,6 +25,8 @@ from adm.recipes.schema import (
     from_json,
     to_json,
 )
+from adm.spec import SettingError
+from adm.store.files import is_web_page
 from adm.store.parsed import read_json
 from adm.training.checkpoint import check_model
 from adm.training.model_file import (
@@ -131,6 +133,13 @@ def recipe_of(name: str) -> Recipe:
     path = at_home(name)
     if name in RECIPES or not path.exists():
         return recipe(name)
+    if path.is_dir() and not is_of_run(path):
+        raise SettingError(
+            "recipe",
+            "a name that `adm recipes` lists, a file or a run folder",
+            name,
+            f"to train on the images of a folder, give it as data: {{data={name}}}",
+        )
     if path.suffix != ".json":
         return read(name)[2]
     try:
@@ -151,6 +160,8 @@ def read(
             checkpoint than the one that it is in.
     """
     path = resolve(model, kind)
+    if is_web_page(path):
+        raise ValueError(f"{path} is a web page, not a model; download the file that it shows")
     if path.suffix in FOREIGN:
         return path, *_released(path)
     check_model(path)

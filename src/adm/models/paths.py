@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 from adm.adversarial import GENERATOR
 from adm.data.naming import at_home
+from adm.recipes import RECIPES
 from adm.spec import SettingError
 from adm.training.checkpoint import FOLDER, RUN, latest
 from adm.training.model_file import damaged_metadata, metadata_of
@@ -44,7 +45,7 @@ def resolve(model: str | Path, kind: Kind | None = None) -> Path:
     files = sorted(SHIPPED.glob("*.safetensors"), key=lambda file: file.stem)
     shipped = {file.stem: file for file in files}
     named = str(model) in shipped
-    if path.is_dir() and (not named or _is_of_run(path)):
+    if path.is_dir() and (not named or is_of_run(path)):
         return _in_folder(path)
     if named:
         return shipped[str(model)]
@@ -86,6 +87,11 @@ def _missing(model: str, path: Path, shipped: list[Path], kind: Kind | None) -> 
     names = [file.stem for file in shipped]
     near = [str(each) for each in _of_kind((beside[name] for name in close), kind)]
     near += get_close_matches(path.stem, names)
+    if model in RECIPES:
+        return (
+            f"{model} is a recipe and no model; give runs/{model} after `adm train {model} --out "
+            f"runs/{model}`, or the path of a released file"
+        )
     wanted, shipped_names = WANTED[kind], f"one of {', '.join(names)}"
     if len(path.parts) > 1 or path.suffix:
         hint = f"did you mean {' or '.join(near)}? " if near else ""
@@ -116,7 +122,7 @@ def _of_kind(models: Iterable[Path], kind: Kind | None) -> Iterable[Path]:
             yield path
 
 
-def _is_of_run(folder: Path) -> bool:
+def is_of_run(folder: Path) -> bool:
     """Return whether a folder is that of a run, finished or just begun, or of a checkpoint."""
     if any((folder / name).exists() for name in (RUN, FOLDER)):
         return True

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from cyclopts import CycloptsError, MissingArgumentError
+from cyclopts import CycloptsError, MissingArgumentError, UnknownOptionError
 
 from adm.shown import printable, short, shown
 from adm.store.files import of_system
@@ -18,6 +18,21 @@ AROUND = 20  # characters shown before and after one that is not UTF-8
 LONG = re.compile(rf"\S{{{LONGEST_WORD},}}")
 SPECS = ("sampler", "grid", "guide", "threshold")  # options whose values have parameters
 OF_SETTINGS = ("set", "vary")  # options that take any setting, by name
+# Options of guided-diffusion and of diffusers -> ours.
+ELSEWHERE = {
+    "cfg": "--guide free:scale=1.5",
+    "cfg-scale": "--guide free:scale=1.5",
+    "classifier-path": "--classifier",
+    "classifier-scale": "--scale",
+    "ddim-eta": "--sampler ddim:eta=0.5",
+    "guidance-scale": "--scale",
+    "model-path": "MODEL",
+    "num-inference-steps": "--steps",
+    "num-samples": "--count",
+    "timestep-respacing": "--steps",
+    "use-ddim": "--sampler ddim",
+    "use-fp16": "--precision float16",
+}
 # What the system refuses; {it} is the path, and {again} how the command goes on.
 SENTENCES = {
     errno.ENOSPC: "the disk that holds {it} is full; free space, then {again}",
@@ -111,6 +126,10 @@ def of_disk(error: OSError, again: str) -> str:
 def of_words(error: CycloptsError, words: Sequence[str]) -> str:
     """Describe words that are no command line."""
     text = SWITCH.sub(r"\1 takes no value, got \2; write \1 alone", PREFIX.sub("", str(error)))
+    if isinstance(error, UnknownOptionError):
+        unknown = error.token.keyword or ""
+        if own := ELSEWHERE.get(unknown.lstrip("-").replace("_", "-")):
+            return f"Unknown option: {unknown}. It is called {own} here."
     name = error.argument.name if error.argument is not None else "-"
     taken = _taken_by_an_option(words)
     if isinstance(error, MissingArgumentError) and taken and not name.startswith("-"):
