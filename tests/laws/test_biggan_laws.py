@@ -117,6 +117,20 @@ def test_other_rows_have_their_squared_products(width: int, count: int) -> None:
     assert orthogonality(layer)().item() == pytest.approx(expected, rel=1e-5)
 
 
+def layer_of(layer: BatchNorm) -> nn.Module:
+    """The layer as a generator: (noise, label) -> noise normalised."""
+
+    class Alone(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = layer
+
+        def forward(self, noise, label):
+            return self.layer(noise, torch.ones(1, layer.channels), torch.zeros(1, layer.channels))
+
+    return Alone()
+
+
 def test_a_batch_is_normalised_to_mean_0_and_variance_1_then_scaled_and_shifted() -> None:
     x = 3 + 2 * torch.randn(16, 4, 5, 6, generator=torch.Generator().manual_seed(0))
     gain, bias = torch.full((1, 4), 2.0), torch.tensor([[0.0, 1.0, 2.0, 3.0]])
@@ -125,6 +139,18 @@ def test_a_batch_is_normalised_to_mean_0_and_variance_1_then_scaled_and_shifted(
     torch.testing.assert_close(y.var((0, 2, 3), correction=0), gain[0] ** 2, rtol=1e-4, atol=0)
     reference = nn.functional.batch_norm(x, None, None, training=True) * 2 + bias[0, :, None, None]
     torch.testing.assert_close(y, reference, rtol=1e-5, atol=1e-5)
+
+
+def test_the_variance_around_a_large_mean_does_not_cancel() -> None:
+    """In float32, squares of 1e4 leave nothing of a variance of 1."""
+    x = torch.randn(16, 2, 5, 6, generator=torch.Generator().manual_seed(0))
+    gain, bias = torch.ones(1, 2), torch.zeros(1, 2)
+    near, far = BatchNorm(2)(x, gain, bias), BatchNorm(2)(x.double().add(1e4).float(), gain, bias)
+    torch.testing.assert_close(far, near, rtol=0, atol=5e-3)
+    layer = BatchNorm(2)
+    settle(layer_of(layer), [(x + 1e3, None), (x - 1e3, None)])
+    assert layer.kept is not None
+    torch.testing.assert_close(layer.kept.variance, torch.full((2,), 1e6), rtol=1e-3, atol=0)
 
 
 @pytest.mark.parametrize("changes", OPTIONS)

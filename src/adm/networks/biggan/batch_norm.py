@@ -16,14 +16,10 @@ from torch.distributed.nn import functional as collective
 
 
 class Statistics(NamedTuple):
-    """The mean and the mean square of each channel, (C,) float32."""
+    """The mean and the variance of each channel, (C,) float32."""
 
     mean: Tensor
-    square: Tensor
-
-    @property
-    def variance(self) -> Tensor:
-        return (self.square - self.mean.square()).clamp(min=0)
+    variance: Tensor
 
 
 class BatchNorm(nn.Module):
@@ -66,17 +62,24 @@ class BatchNorm(nn.Module):
         return torch.addcmul(offset, x, factor)
 
     def _of_batch(self, x: Tensor) -> Statistics:
+        """Return the statistics of the batches of all processes.
+
+        The squares are of differences from the mean: that of squares less that of the mean would
+        cancel in float32 where a mean is large.
+        """
+        together = self.shared and self.seen is None and dist.is_initialized()
         h = x.float()
-        sums = torch.stack([h.sum((0, 2, 3)), h.square().sum((0, 2, 3))])
-        count = torch.full((1, 1), x.numel() / self.channels, device=x.device)
-        if self.shared and self.seen is None and dist.is_initialized():
-            sums, count = _summed(sums), _summed(count)
-        mean, square = sums / count
-        return Statistics(mean, square)
+        count = torch.full((1,), x.numel() / self.channels, device=x.device)
+        count = _summed(count, together)
+        mean = _summed(h.sum((0, 2, 3)), together) / count
+        squares = (h - mean[:, None, None]).square().sum((0, 2, 3))
+        return Statistics(mean, _summed(squares, together) / count)
 
 
-def _summed(values: Tensor) -> Tensor:
-    """The sum over all processes; its gradient sums over them as well."""
+def _summed(values: Tensor, together: bool) -> Tensor:
+    """The sum over all processes if `together`; its gradient sums over them as well."""
+    if not together:
+        return values
     if torch.is_grad_enabled() and values.requires_grad:
         return collective.all_reduce(values)
     values = values.clone()
@@ -107,8 +110,9 @@ def settle(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor | None]]) 
             network(noise, label)
         for layer in layers:
             assert layer.seen, "batches must not be empty"
-            means, squares = zip(*layer.seen, strict=True)
-            layer.kept = Statistics(torch.stack(means).mean(0), torch.stack(squares).mean(0))
+            means, variances = map(torch.stack, zip(*layer.seen, strict=True))
+            spread = (means - means.mean(0)).square()
+            layer.kept = Statistics(means.mean(0), (variances + spread).mean(0))
     finally:
         for layer in layers:
             layer.seen = None
