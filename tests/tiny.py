@@ -8,6 +8,7 @@ from torch import nn
 
 from adm.app.runs import run
 from adm.data import Source
+from adm.data.source import in_memory
 from adm.models.teacher import follow_teacher
 from adm.recipes import ClassifierRecipe, DiffusionRecipe, GANRecipe, Recipe, build, recipe
 from adm.recipes.schema import override, to_json
@@ -103,7 +104,7 @@ def stripes(count: int = 30, size: tuple[int, int] = (8, 8), channels: int = 1) 
     for image, label in zip(images, labels.tolist(), strict=True):
         image[:, label * third : (label + 1) * third] += 180
     kept = images.to(torch.uint8)
-    return Source("stripes", CLASSES, labels, lambda index: kept[index])
+    return in_memory("stripes", CLASSES, kept, labels)
 
 
 def steps(

@@ -1,11 +1,12 @@
 """Launched processes -> Devices: the rank, the device and the collective calls of each."""
 
 import os
+import platform
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,11 +31,13 @@ class Devices:
         device: device that this rank computes on.
         rank: index of this process in 0..world - 1.
         world: number of ranks.
+        beside: number of ranks on this machine, which share its processors and its memory.
     """
 
     device: torch.device
     rank: int = 0
     world: int = 1
+    beside: int = 1
 
     @property
     def main(self) -> bool:
@@ -121,11 +124,6 @@ def launched() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
-def on_this_machine() -> int:
-    """Return the number of ranks on this machine, which share its memory."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-
-
 def join(
     device: torch.device | None, *, patience_s: float = PATIENCE_S, stall: timedelta = STALL
 ) -> Devices:
@@ -150,7 +148,8 @@ def join(
         dist.init_process_group("gloo" if place.type == "cpu" else "nccl", timeout=stall)
     joined = Devices(place, dist.get_rank(), dist.get_world_size())
     self_test(joined, patience_s)
-    return joined
+    machine = platform.node()
+    return replace(joined, beside=joined.gather(machine).count(machine))
 
 
 def leave() -> None:

@@ -17,7 +17,6 @@ from PIL import Image
 
 from adm.data import CorruptImage, NoSplit, open_source
 from adm.data.archive import tar_entries
-from adm.data.shards import expand_braces
 
 NAMES = ("cats/1.png", "cats/2.png", "cats/10.png", "dogs/a.png")
 
@@ -302,9 +301,8 @@ def test_webdataset_shards(tmp_path: Path, kind: str) -> None:
     order = [2, 1, 0] if kind == "names" else [0, 1, 2]
     for spec in (
         str(folder),
-        f"{folder}/s-{{000000..000002}}.tar",
         f"{folder}/s-*.tar",
-        f"{folder}/s-00000{{0,1,2}}.tar",
+        f"{folder}/s-00000[0-2].tar",
     ):
         source = open_source(spec)
         assert source.classes == (("a", "b", "c") if kind == "names" else ("0", "1", "2"))
@@ -312,7 +310,7 @@ def test_webdataset_shards(tmp_path: Path, kind: str) -> None:
         expected = np.asarray(Image.open(io.BytesIO(png(7))))
         assert torch.equal(source.read(7), torch.from_numpy(expected.copy()).permute(2, 0, 1))
         assert source.name == "set"
-    assert len(open_source(f"{folder}/s-{{000001..000002}}.tar")) == 8
+    assert len(open_source(f"{folder}/s-00000[12].tar")) == 8
 
 
 def test_classes_beside_the_shards_are_their_names(tmp_path: Path) -> None:
@@ -335,7 +333,7 @@ def test_splits_by_the_names_of_shards(tmp_path: Path) -> None:
     make_tar(folder / "val-0.tar", shard(50, 2, LABELS["numbers"]))
     assert len(open_source(str(folder))) == 12
     assert len(open_source(str(folder), split="test")) == 2
-    assert len(open_source(f"{folder}/val-{{0..0}}.tar")) == 2
+    assert len(open_source(f"{folder}/val-*.tar")) == 2
     assert len(open_source(f"{folder}/val-0.tar", split="test")) == 2
     with pytest.raises(NoSplit, match="has no test split"):
         open_source(f"{folder}/train-000000.tar", split="test")
@@ -357,15 +355,3 @@ def test_an_image_without_a_label_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"s-000001.tar/00006.png has no label, and others have"):
         open_source(str(folder))
     assert open_source(str(folder), labels="none").classes == ("set",)
-
-
-@pytest.mark.parametrize(
-    ("pattern", "expected"),
-    [
-        ("a.tar", ["a.tar"]),
-        ("a-{08..11}.tar", ["a-08.tar", "a-09.tar", "a-10.tar", "a-11.tar"]),
-        ("{x,y}-{0..1}", ["x-0", "x-1", "y-0", "y-1"]),
-    ],
-)
-def test_ranges_expand(pattern: str, expected: list[str]) -> None:
-    assert expand_braces(pattern) == expected

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from adm.data import CorruptImage, Source, hold_out, open_source, pixels, shuffle
+from adm.data.registry import find
 from adm.data.source import in_memory, map_ahead, map_in_threads
 
 COUNT = 12
@@ -111,10 +112,11 @@ def test_images_in_memory_come_at_once_and_are_the_readers_own() -> None:
     assert int(images[4, 0, 0, 0]) == 16
 
 
-def test_images_of_unequal_shapes_are_refused() -> None:
-    images = [torch.zeros(3, 2, 2), torch.zeros(1, 2, 2)]  # which would fit by repetition
-    source = Source("s", ("a",), torch.zeros(2, dtype=torch.int64), lambda i: images[i])
-    with pytest.raises(ValueError, match=r"image 1 is \(1, 2, 2\) and another \(3, 2, 2\)"):
+def test_images_of_unequal_shapes_are_refused(tmp_path: Path) -> None:
+    for side in (2, 4):
+        Image.new("L", (side, side)).save(tmp_path / f"{side}.png")
+    source = find(str(tmp_path))
+    with pytest.raises(ValueError, match=r"image 1 is \(3, 4, 4\) and another \(3, 2, 2\)"):
         source.batch([0, 1])
 
 

@@ -11,8 +11,9 @@ import pytest
 import torch
 from data.test_archives import KINDS, Make, png
 
-from adm.data import CorruptImage, open_source
-from adm.data.files import Files, decode_files
+from adm.data import CorruptImage, Source, open_source
+from adm.data.files import Files
+from adm.data.fitting import at_one_size
 from adm.data.pack import Packing, pack
 
 
@@ -29,11 +30,11 @@ class Failing(io.BytesIO):
         return super().read(size)
 
 
-def files(open_: Callable[[], BinaryIO]) -> Files:
+def files(open_: Callable[[], BinaryIO]) -> Source:
     """A sound image, and one that is opened by `open_`."""
     streams = [lambda: io.BytesIO(png(0, (64, 64))), open_]
     labels = torch.zeros(2, dtype=torch.int64)
-    return Files("two", ("a",), labels, lambda i: streams[i](), lambda i: f"{i}.png")
+    return Source("two", ("a",), labels, Files(lambda i: streams[i](), lambda i: f"{i}.png"))
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT])
@@ -43,7 +44,7 @@ def test_a_disk_that_fails_is_an_error_and_not_skipped(
 ) -> None:
     error = OSError(number, os.strerror(number))
     found = files(lambda: Failing(png(1, (64, 64)), error, sound))
-    source = decode_files(found, (4, 4), skip_corrupt=True)
+    source = at_one_size(found, size=(4, 4), skip_corrupt=True)
     with pytest.raises(
         ValueError, match=rf"1\.png cannot be read \({os.strerror(number)}\); check"
     ):
@@ -57,7 +58,7 @@ def test_a_disk_that_fails_is_an_error_and_not_skipped(
 def test_memory_that_runs_out_is_no_fault_of_an_image(sound: int) -> None:
     found = files(lambda: Failing(png(1, (64, 64)), MemoryError(), sound))
     with pytest.raises(MemoryError):
-        decode_files(found, (4, 4), skip_corrupt=True).batch([0, 1])
+        at_one_size(found, size=(4, 4), skip_corrupt=True).batch([0, 1])
 
 
 @pytest.mark.parametrize(
@@ -69,9 +70,8 @@ def test_memory_that_runs_out_is_no_fault_of_an_image(sound: int) -> None:
     ],
 )
 def test_what_a_broken_image_brings_about_is_skipped(error: Exception) -> None:
-    source = decode_files(
-        files(lambda: Failing(png(1, (64, 64)), error, 100)), (4, 4), skip_corrupt=True
-    )
+    found = files(lambda: Failing(png(1, (64, 64)), error, 100))
+    source = at_one_size(found, size=(4, 4), skip_corrupt=True)
     source.batch([0, 1])
     assert source.skipped == ["1.png"]
     with pytest.raises(CorruptImage, match=r"1\.png is not a usable image"):

@@ -12,8 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from adm.data import Source, hold_out, open_source
-from adm.data import fingerprint as module
+from adm.data import Source, fitting, hold_out, open_source
 from adm.data.fingerprint import Fingerprint, difference, fingerprint
 from adm.store.parsed import as_type, through_json
 
@@ -97,12 +96,12 @@ def test_what_changes_shows(
 def test_names_and_sizes_are_compared_without_reading_pixels(
     tmp_path: Path, pixels: Pixels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "CHECKED", 3)
+    monkeypatch.setattr(fitting, "CHECKED", 3)
     source, asked = opened(tmp_path, pixels, folder), list[int]()
-    assert source.open is not None
-    assert source.path is not None
-    open_ = source.open
-    held = fingerprint(replace(source, open=lambda index: asked.append(index) or open_(index)))
+    files = source.files
+    assert files is not None
+    counted = replace(files, open=lambda row: asked.append(row) or files.open(row))
+    held = fingerprint(replace(source, images=counted))
     assert sorted(asked) == [0, 3, 6]
     one = Path(source.path(3))
     content = one.read_bytes()
@@ -119,7 +118,6 @@ def test_a_corrupt_file_has_a_hash_and_an_absent_one_is_an_error(
     tmp_path: Path, pixels: Pixels
 ) -> None:
     source = open_source(folder(tmp_path, pixels), size=(8, 8), skip_corrupt=True)
-    assert source.path is not None
     Path(source.path(2)).write_bytes(b"no image")
     assert fingerprint(source, pixels=True) == fingerprint(source, pixels=True)
     Path(source.path(2)).unlink()
@@ -131,14 +129,13 @@ def test_a_part_of_a_set_has_a_fingerprint_of_its_own(tmp_path: Path, pixels: Pi
     training, validation = hold_out(opened(tmp_path, pixels, folder), 3)
     held = fingerprint(training, pixels=True)
     assert held.images == 6
-    assert validation.path is not None
     Path(validation.path(0)).write_bytes(b"other")
     assert difference(held, fingerprint(training, pixels=True)) is None
 
 
 def test_a_source_of_functions_alone_is_read() -> None:
     images = torch.arange(5 * 4).reshape(5, 1, 2, 2).to(torch.uint8)
-    source = Source("made", ("a",), torch.zeros(5, dtype=torch.int64), lambda index: images[index])
+    source = Source("made", ("a",), torch.zeros(5, dtype=torch.int64), lambda rows: images[rows])
     held = fingerprint(source, pixels=True)
     images[3] += 1
     assert difference(held, fingerprint(source, pixels=True)) == "the content of an image"

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 from adm.data import Source, pixels
-from adm.data.files import decode_files
-from adm.data.folder import image_folder
+from adm.data.fitting import at_one_size
 from adm.data.naming import EXTENSIONS, natural
+from adm.data.registry import find
 
 
 def folder(
@@ -21,7 +21,8 @@ def folder(
     channels: int = 3,
     check: bool = True,
 ) -> Source:
-    return decode_files(image_folder(path, split), size, channels, check=check)
+    found = find(str(path), split=split)
+    return at_one_size(found, size=size, channels=channels, check=check)
 
 
 def picture(path: Path, size: tuple[int, int] = (4, 4), colour: int = 0) -> Path:
@@ -224,7 +225,7 @@ def test_of_very_many_files_some_all_over_are_checked(
     for i in range(9):
         picture(tmp_path / f"{i}.png")
     monkeypatch.setattr(Image, "open", spy)
-    monkeypatch.setattr("adm.data.files.CHECKED", 4)
+    monkeypatch.setattr("adm.data.fitting.CHECKED", 4)
     folder(tmp_path, size=(4, 4))
     assert opened == ["0.png", "3.png", "6.png"]
     folder(tmp_path, size=(4, 4), check=False)
@@ -234,7 +235,7 @@ def test_of_very_many_files_some_all_over_are_checked(
 def test_an_unequal_size_that_was_not_checked_is_found_when_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("adm.data.files.CHECKED", 1)
+    monkeypatch.setattr("adm.data.fitting.CHECKED", 1)
     picture(tmp_path / "1.png", (4, 4))
     odd = picture(tmp_path / "2.png", (4, 5))
     source = folder(tmp_path)

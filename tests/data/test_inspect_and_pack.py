@@ -121,8 +121,11 @@ def test_packed_images_are_those_of_the_folder(
 
 def test_original_files_are_copied_byte_for_byte(photos: Path, tmp_path: Path) -> None:
     pack(find(str(photos)), tmp_path / "shards", Packing(format="original"))
-    for index in range(COUNT):
-        with find(str(photos)).open(index) as a, find(str(tmp_path / "shards")).open(index) as b:  # type: ignore[union-attr]
+    whole, packed = (find(str(place)).files for place in (photos, tmp_path / "shards"))
+    assert whole is not None
+    assert packed is not None
+    for row in range(COUNT):
+        with whole.open(row) as a, packed.open(row) as b:
             assert a.read() == b.read()
 
 

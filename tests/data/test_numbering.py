@@ -126,7 +126,6 @@ def test_the_names_of_all_images_make_a_list_of_them(
 ) -> None:
     spec, path = DATA[kind](tmp_path / "set"), tmp_path / f"list{suffix}"
     found = find(spec)
-    assert found.listed is not None
     names = [found.listed(index) for index in range(len(found))]
     pairs = [(name, f"c{index % 3}") for index, name in enumerate(names)]
     rows = "\n".join(f"{name},{label}" for name, label in pairs)
@@ -134,7 +133,6 @@ def test_the_names_of_all_images_make_a_list_of_them(
     again = find(spec, labels=str(path))
     assert again.classes == tuple(sorted({label for _, label in pairs}))
     assert again.labels.tolist() == [index % 3 for index in range(len(found))]
-    assert again.listed is not None
     assert [again.listed(index) for index in range(len(again))] == names
     before, after = (open_source(spec, labels=labels) for labels in (None, str(path)))
     assert torch.equal(before.batch(range(len(names)))[0], after.batch(range(len(names)))[0])
@@ -144,7 +142,6 @@ def test_the_names_of_all_images_make_a_list_of_them(
 def test_a_list_of_the_training_split_leaves_no_test_split(tmp_path: Path, kind: str) -> None:
     spec = DATA[kind](tmp_path / "set")
     found = find(spec)
-    assert found.listed is not None
     rows = [f"{found.listed(index)},a" for index in range(len(found))]
     path = listed(tmp_path / "l.csv", *rows)
     assert len(open_source(spec, labels=path)) == len(rows)
@@ -154,5 +151,5 @@ def test_a_list_of_the_training_split_leaves_no_test_split(tmp_path: Path, kind:
 
 def test_a_part_of_the_images_keeps_their_names(greys: str) -> None:
     one, other = hold_out(open_source(greys), 2)
-    names = [part.listed(i) for part in (one, other) for i in range(len(part)) if part.listed]
+    names = [part.listed(i) for part in (one, other) for i in range(len(part))]
     assert sorted(names) == [f"train/{index}" for index in range(6)]

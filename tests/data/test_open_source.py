@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from adm.data import Source, open_source
-from adm.data.arrays import fit_arrays
+from adm.data.fitting import at_one_size
 from adm.data.idx import DEBIAN_FASHION_MNIST
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (2, 4, 6, 3), dtype=np.uint8)
@@ -21,7 +21,12 @@ def archive(tmp_path: Path) -> str:
 
 
 def one(image: torch.Tensor) -> Source:
-    return Source("one", ("a",), torch.zeros(1, dtype=torch.int64), lambda _: image)
+    return Source(
+        "one",
+        ("a",),
+        torch.zeros(1, dtype=torch.int64),
+        lambda rows: image.expand(len(rows), -1, -1, -1),
+    )
 
 
 def test_digits_by_name() -> None:
@@ -72,9 +77,9 @@ def test_padding_is_black_and_centred(archive: str, size: tuple[int, int]) -> No
 
 def test_grey_becomes_rgb_by_repetition_and_comes_back() -> None:
     grey = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16)
-    rgb = fit_arrays(one(grey), None, 3)
+    rgb = at_one_size(one(grey), channels=3)
     assert torch.equal(rgb.read(0), grey.expand(3, -1, -1))
-    assert torch.equal(fit_arrays(rgb, None, 1).read(0), grey)
+    assert torch.equal(at_one_size(rgb, channels=1).read(0), grey)
 
 
 def test_rgb_becomes_grey_by_luminance(archive: str) -> None:
@@ -86,8 +91,8 @@ def test_rgb_becomes_grey_by_luminance(archive: str) -> None:
 
 def test_rgba_lies_on_white() -> None:
     clear = torch.zeros(4, 2, 2, dtype=torch.uint8)
-    assert fit_arrays(one(clear), None, 3).read(0).unique().tolist() == [255]
-    assert torch.equal(fit_arrays(one(clear), None, 4).read(0), clear)
+    assert at_one_size(one(clear), channels=3).read(0).unique().tolist() == [255]
+    assert torch.equal(at_one_size(one(clear), channels=4).read(0), clear)
 
 
 @pytest.mark.parametrize("size", [(3, 6), (4, 5), (2, 64)])

@@ -33,7 +33,8 @@ def test_no_images_is_an_error() -> None:
 
 
 def test_a_batch_is_the_images_and_labels_at_its_indices() -> None:
-    source = Source("n", ("a", "b"), torch.tensor([0, 1, 1]), lambda i: torch.full((1, 2, 2), i))
+    levels = lambda rows: torch.tensor(rows)[:, None, None, None].expand(-1, 1, 2, 2)  # noqa: E731
+    source = Source("n", ("a", "b"), torch.tensor([0, 1, 1]), levels)
     images, labels = source.batch([2, 0, 2])
     assert images[:, 0, 0, 0].tolist() == [2, 0, 2]
     assert (labels.tolist(), len(source)) == ([1, 0, 1], 3)

@@ -22,7 +22,7 @@ def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 def changed_last(source: Source) -> Source:
     images = source.batch(range(len(source)))[0]
     images[-1, 0, -1, -1] ^= 1
-    return replace(source, read_many=lambda rows: images[rows])
+    return replace(source, images=lambda rows: images[rows])
 
 
 def test_features_of_the_same_data_are_extracted_once(tmp_path: Path) -> None:

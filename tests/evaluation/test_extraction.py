@@ -102,7 +102,7 @@ def test_the_failure_of_one_process_is_everyone_s() -> None:
     source = spots(COUNT)
     broken = replace(
         source,
-        read_many=lambda rows: torch.full((len(rows), 1, 8, 8), 7 if 40 in rows else 9).byte(),
+        images=lambda rows: torch.full((len(rows), 1, 8, 8), 7 if 40 in rows else 9).byte(),
     )
     features = make_features("brittle", 64, extract_rows, "1", "cpu")
     for each in together(2, lambda d: extract(broken, features, Extraction(d))):
@@ -139,7 +139,7 @@ def test_what_is_kept_counts_for_the_same_images_and_features_only(tmp_path: Pat
     extract(source, features, Extraction(work=tmp_path))
     images = source.batch(range(COUNT))[0]
     images[20, 0, 3, 3] ^= 1
-    changed = replace(source, read_many=lambda rows: images[rows])
+    changed = replace(source, images=lambda rows: images[rows])
     counts.clear()
     assert same(extract(changed, features, Extraction(work=tmp_path)), extract(changed, blocks()))
     assert sum(counts) == 8
@@ -170,7 +170,7 @@ def test_the_digest_is_of_every_byte_and_of_the_order() -> None:
     source = spots(COUNT)
     images = source.batch(range(COUNT))[0]
     images[-1, 0, -1, -1] ^= 1
-    changed = replace(source, read_many=lambda rows: images[rows])
+    changed = replace(source, images=lambda rows: images[rows])
     swapped = taken(source, [1, 0, *range(2, COUNT)])
     found = {extract(each, blocks()).digest for each in (source, changed, swapped)}
     assert len(found) == 3
@@ -197,7 +197,7 @@ def test_memory_does_not_grow_with_the_images(monkeypatch: pytest.MonkeyPatch) -
             "made up",
             ("one",),
             torch.zeros(count, dtype=torch.int64),
-            read=lambda row: torch.full((1, 8, 8), row % 200, dtype=torch.uint8),
+            lambda rows: (torch.tensor(rows) % 200).byte()[:, None, None, None].repeat(1, 1, 8, 8),
         )
         tracemalloc.start()
         whole = extract(source, make_features("wide", 512, extract_rows, "1", "cpu"))

@@ -74,7 +74,7 @@ def test_files_and_classes_are_named_where_they_are_known():
     assert nearest_to_json(found, "pixels")["nearest"][0]["files"] == [None, None]
     labels = torch.arange(100) % 2
     arrays = in_memory("real", ("ant", "bee"), torch.zeros(100, 1, 2, 2).byte(), labels)
-    files = replace(arrays, path=lambda index: f"real/{index}.png", classes=("ant",))
+    files = replace(arrays, paths=lambda row: f"real/{row}.png", classes=("ant",))
     one = nearest_to_json(found, "pixels", files, arrays)["nearest"][1]
     assert (one["file"], one["class"]) == ("real/1.png", None)
     assert one["files"] == [None, None]

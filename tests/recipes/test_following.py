@@ -9,7 +9,7 @@ import tiny
 from PIL import Image
 
 from adm.app.runs.data import DataOptions, choose, open_data
-from adm.data.files import channels_of
+from adm.data.fitting import channels_of
 from adm.data.registry import find
 from adm.recipes import build, recipe
 from adm.recipes.following import following, free_fields, told

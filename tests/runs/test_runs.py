@@ -118,8 +118,7 @@ def test_processes_of_one_machine_share_its_memory(monkeypatch: pytest.MonkeyPat
     alone = largest(fits, 1 << 20)
     needed = step_memory(tiny.diffusion(), "cpu")
     assert needed.of(alone or 0) < 0.75 * 4e9 < needed.of(2 * (alone or 0))
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    beside = largest(fits_in_memory(tiny.diffusion()), 1 << 20)
+    beside = largest(fits_in_memory(tiny.diffusion(), ranks=4), 1 << 20)
     assert alone is not None
     assert beside is not None
     assert beside in (alone // 4, alone // 8)  # by halves, and not all of it grows with the images

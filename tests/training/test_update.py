@@ -212,7 +212,7 @@ def test_a_trial_before_training_finds_what_fits_and_changes_nothing(
     told = trained(recipe, tmp_path / "told", 4)
     original, full = build.objective, out_of_memory_beyond(7)
     monkeypatch.setattr(build, "objective", lambda *given: full(original(*given)))
-    monkeypatch.setattr(run, "fits_in_memory", lambda recipe, teach: None)  # as on a GPU
+    monkeypatch.setattr(run, "fits_in_memory", lambda *given: None)  # as on a GPU
     options = run.TrainOptions(micro_batch="auto")
     found = list(
         run.train_steps(recipe, tiny.stripes(), tmp_path / "found", torch.device("cpu"), options)

@@ -21,7 +21,7 @@ def photographs(count: int, seed: int, channels: int = 3) -> Tensor:
 
 def source_of(images: Tensor, labels: Tensor | None = None) -> Source:
     labels = torch.zeros(len(images), dtype=torch.int64) if labels is None else labels
-    return replace(tiny.stripes(3), labels=labels, read=lambda i: images[i])
+    return replace(tiny.stripes(3), labels=labels, images=lambda rows: images[rows])
 
 
 def tinted(images: Tensor, by: int, channel: int = 0) -> Tensor:

@@ -105,10 +105,10 @@ def test_pictures_that_cannot_be_written_end_no_run(
 def test_validation_that_fails_ends_the_run(tmp_path: Path) -> None:
     chosen, source = chosen_of("classifier"), tiny.stripes()
 
-    def broken(index: int) -> torch.Tensor:
-        if index:
+    def broken(rows: list[int]) -> torch.Tensor:
+        if rows != [0]:
             raise ValueError("photo.jpg is damaged")
-        return source.read(index)
+        return source.batch(rows)[0]
 
     held_out = Source("held out", source.classes, source.labels, broken)
     watch = watching(chosen, source, held_out, tmp_path / "run", states.CPU)

@@ -4,13 +4,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from adm.data.files import CorruptImage
     from adm.data.registry import open_source
-    from adm.data.source import CorruptImage, NoSplit, Source
+    from adm.data.source import NoSplit, Source
     from adm.data.split import hold_out, shuffle
 
 # Imported on first use, because `adm.data.naming` is used without torch.
 _HOMES = {
-    "CorruptImage": "adm.data.source",
+    "CorruptImage": "adm.data.files",
     "NoSplit": "adm.data.source",
     "Source": "adm.data.source",
     "hold_out": "adm.data.split",

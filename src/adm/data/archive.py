@@ -1,4 +1,4 @@
-""".zip or .tar archive of image files -> Files: encoded images with labels, read in place.
+""".zip or .tar archive of image files -> Tree, read in place.
 
 Nothing is extracted, and names of members are never used as paths; links and folders are skipped.
 """
@@ -8,14 +8,12 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-import torch
-
-from adm.data.files import Files
-from adm.data.labels import SPLITS, select_split
+from adm.data.files import CorruptImage, Files
+from adm.data.labels import SPLITS, Tree
 from adm.data.lists import MOST_BYTES
 from adm.data.naming import (
     LONGEST_NAME,
@@ -26,8 +24,7 @@ from adm.data.naming import (
     open_regular,
     plain,
 )
-from adm.data.source import CorruptImage
-from adm.shown import printable, shown_path
+from adm.shown import shown_path
 
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # which do not unpack more than they state
 ENCRYPTED = 0x1
@@ -46,20 +43,15 @@ class Entry(NamedTuple):
     size: int  # bytes
 
 
-def zip_archive(path: Path, split: str = "train", labels: str | None = None) -> Files:
-    """Index the image files of a .zip archive.
+def zip_archive(path: Path) -> Tree:
+    """Index the files of a .zip archive, whose members are stored or deflated.
 
     Labels are those of a folder with the same files (`folder.image_folder`). A single top-level
     folder that contains all others, and nothing else, is skipped.
 
-    Args:
-        path: the archive, whose members are stored or deflated.
-        split: `train` or `test`.
-        labels: another rule or a list; see `labels.label_images`.
-
     Raises:
         ValueError: not an archive, damaged, or over `MOST_MEMBERS`; members that are encrypted or
-            compressed otherwise; and as `folder.image_folder`.
+            compressed otherwise.
     """
     try:
         archive = zipfile.ZipFile(path)
@@ -89,21 +81,17 @@ def zip_archive(path: Path, split: str = "train", labels: str | None = None) -> 
                 f"{where} is damaged ({shown_path(error)}); download or create the archive again",
             ) from None
 
-    return _from_members(path, members, read, split, labels)
+    return _tree(path, members, read)
 
 
-def tar_archive(path: Path, split: str = "train", labels: str | None = None) -> Files:
-    """Index the image files of a .tar archive, as `zip_archive`.
+def tar_archive(path: Path) -> Tree:
+    """Index the files of a .tar archive, as `zip_archive`.
 
     Raises:
-        ValueError: not an uncompressed .tar, or damaged; and as `zip_archive`.
+        ValueError: not an uncompressed .tar, or damaged.
     """
     members = {entry.name: entry for entry, _ in tar_entries(path)}
-
-    def read(name: str) -> bytes:
-        return read_entry(path, members[name])
-
-    return _from_members(path, members, read, split, labels)
+    return _tree(path, members, lambda name: read_entry(path, members[name]))
 
 
 def tar_entries(
@@ -176,36 +164,23 @@ def _walk(file: BinaryIO, wanted: Callable[[str], bool]) -> Iterator[tuple[Entry
             raise ValueError(f"no header at byte {archive.offset}")
 
 
-def _from_members(
-    path: Path, members: Iterable[str], read: Callable[[str], bytes], split: str, rule: str | None
-) -> Files:
-    """Files of an archive.
-
-    Args:
-        members: plain names.
-        read: plain name -> content.
-    """
+def _tree(path: Path, members: Collection[str], read: Callable[[str], bytes]) -> Tree:
+    """The files of an archive by plain names of `members`, whose content `read` returns."""
     wrapper = _wrapper(members)
-    names = in_order(name.removeprefix(wrapper) for name in members)
-    known = set(members)
 
     def inside(name: str) -> bytes | None:
-        if f"{wrapper}{name}" not in known:
+        if f"{wrapper}{name}" not in members:
             return None
         content = read(f"{wrapper}{name}")
         check_size(len(content), f"{path}/{name}", MOST_BYTES)
         return content
 
-    chosen = select_split(names, split, rule, path.stem, shown_path(path), inside)
-    return Files(
-        printable(path.name),
-        chosen.classes,
-        torch.from_numpy(chosen.labels),
-        lambda index: io.BytesIO(read(f"{wrapper}{names[chosen.used[index]]}")),
-        lambda index: shown_path(f"{path}/{names[chosen.used[index]]}"),
-        left_out=chosen.left_out,
-        listed=lambda index: names[chosen.used[index]],
+    names = in_order(name.removeprefix(wrapper) for name in members)
+    files = Files(
+        lambda row: io.BytesIO(read(f"{wrapper}{names[row]}")),
+        lambda row: shown_path(f"{path}/{names[row]}"),
     )
+    return Tree(path.name, path.stem, shown_path(path), names, files, inside)
 
 
 def _wrapper(names: Iterable[str]) -> str:

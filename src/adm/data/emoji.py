@@ -112,7 +112,7 @@ def write_emoji(
         out: the folder to create; absent or empty.
         skin_tones: keep the skin tones of an emoji, which are nearly the same image.
         packages: archives, of which the first has the index.
-        cache: the folder of downloaded archives; None for `fetch.cache_folder()`.
+        cache: the folder of downloaded archives; None for the user's.
         advance: called with 1 after each package.
 
     Returns:
@@ -122,8 +122,7 @@ def write_emoji(
         ValueError: an archive does not arrive, has another hash, or is damaged.
         FileExistsError: `out` is a file, or contains files.
     """
-    paths = [fetch(f"{each.address}#sha256={each.sha256}", cache) for each in packages]
-    archives = [path for path in paths if path is not None]  # none is, as none is optional
+    archives = [fetch(each.address, f"sha256:{each.sha256}", cache) for each in packages]
     known = _known(archives[0])
     counts, styles, terms = dict[str, int](), list[tuple[str, str]](), list[str]()
     seen: set[bytes] = set()

@@ -13,8 +13,9 @@ from typing import Annotated, BinaryIO
 
 from pydantic import Field
 
-from adm.data.files import CHECKED
-from adm.data.source import CorruptImage, Source, map_ahead
+from adm.data.files import CorruptImage, Files
+from adm.data.fitting import spread
+from adm.data.source import Source, map_ahead
 
 AT_ONCE = 256  # images in memory that are read together
 
@@ -28,7 +29,8 @@ class Fingerprint:
     Attributes:
         images: how many there are.
         names: hash of the names of all files, in order; None for arrays.
-        sizes: hash of the sizes of up to `CHECKED` files, spread evenly, or of the shape of arrays.
+        sizes: hash of the sizes of up to `fitting.CHECKED` files, spread evenly, or of the shape of
+            arrays.
         pixels: hash of all images as they are stored; None if that was not asked for.
     """
 
@@ -47,17 +49,16 @@ def fingerprint(source: Source, pixels: bool = False) -> Fingerprint:
     Raises:
         ValueError: a file cannot be read.
     """
-    count, names = len(source), None
-    if source.path is not None:
-        paths = list(map(source.path, range(count)))
+    rows, files = list(map(source.row, range(len(source)))), source.files
+    if files is None:
+        names, sizes = None, [source.shape]
+    else:
+        paths = list(map(files.path, rows))
         folder = os.path.commonpath((min(paths), max(paths)))
         names = _hash(path[len(folder) :].encode("utf-8", "surrogatepass") for path in paths)
-    if source.open is None:
-        sizes = [source.shape]
-    else:
-        sizes = map_ahead(lambda index: _size(source, index), range(0, count, -(-count // CHECKED)))
+        sizes = map_ahead(lambda index: _size(files, rows[index]), spread(len(rows)))
     stored = _hash(_contents(source)) if pixels else None
-    return Fingerprint(count, names, _hash(str(each).encode() for each in sizes), stored)
+    return Fingerprint(len(rows), names, _hash(str(each).encode() for each in sizes), stored)
 
 
 def difference(held: Fingerprint, now: Fingerprint) -> str | None:
@@ -84,36 +85,32 @@ def _hash(parts: Iterable[bytes]) -> str:
 
 def _contents(source: Source) -> Iterator[bytes]:
     """Yield what is stored of each image; nothing of one that is corrupt."""
-    indices = range(len(source))
-    if source.open is not None:
-        yield from map_ahead(lambda index: _stored(source, index), indices)
-    elif source.read_many is not None:
-        for start in indices[::AT_ONCE]:
-            for image in source.read_many([*indices[start : start + AT_ONCE]]).numpy():
-                yield image.tobytes()
-    else:
-        yield from (source.read(index).numpy().tobytes() for index in indices)
+    indices, files = range(len(source)), source.files
+    if files is not None:
+        yield from map_ahead(lambda index: _stored(files, source.row(index)), indices)
+        return
+    for start in indices[::AT_ONCE]:
+        for image in source.batch(indices[start : start + AT_ONCE])[0].numpy():
+            yield image.tobytes()
 
 
-def _size(source: Source, index: int) -> int:
-    with _opened(source, index) as file:
+def _size(files: Files, row: int) -> int:
+    with _opened(files, row) as file:
         return file.seek(0, os.SEEK_END)
 
 
-def _stored(source: Source, index: int) -> bytes:
-    with _opened(source, index) as file:
+def _stored(files: Files, row: int) -> bytes:
+    with _opened(files, row) as file:
         return file.read()
 
 
-def _opened(source: Source, index: int) -> BinaryIO:
+def _opened(files: Files, row: int) -> BinaryIO:
     """The encoded image; an empty one if its archive is damaged."""
-    assert source.open is not None
-    assert source.path is not None
     try:
-        return source.open(index)
+        return files.open(row)
     except CorruptImage:
         return io.BytesIO()
     except OSError as error:
         raise ValueError(
-            f"{source.path(index)} cannot be read ({error.strerror}); restore the file"
+            f"{files.path(row)} cannot be read ({error.strerror}); restore the file"
         ) from None

@@ -1,64 +1,43 @@
-"""Folder of image files -> Files: encoded images with labels."""
+"""Folder of image files -> Tree."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
-
-import torch
 
 from adm.data.files import Files, open_image
-from adm.data.labels import select_split
+from adm.data.labels import Tree
 from adm.data.lists import MOST_BYTES
 from adm.data.naming import in_order, is_image, open_regular, read_regular
-from adm.shown import printable, shown_path
+from adm.shown import shown_path
 
 MOST_FILES = 1 << 24  # of any kind, with the folders
 MOST_DEPTH = 64  # of nested folders
 
 
-def image_folder(path: Path, split: str = "train", labels: str | None = None) -> Files:
-    """List the image files of a folder, at any depth, without opening them.
+def image_folder(path: Path) -> Tree:
+    """List the files of a folder, at any depth, without opening them.
 
     Each sub-folder with images is a class; without sub-folders, all images are of one class, named
     after the folder. If all sub-folders are splits (`labels.SPLITS`), the classes are within them
     and have the same numbers in all. Classes and files are in natural order (2 before 10); hidden
     files and folders are ignored. Links to files are files; a folder that is linked is listed once.
 
-    Args:
-        path: the folder.
-        split: `train` or `test`.
-        labels: another rule or a list; see `labels.label_images`.
-
     Raises:
-        ValueError: no images, no such split, images beside class folders, a folder that cannot be
-            read, a pipe or a device with the name of an image, more than `MOST_FILES` or
-            `MOST_DEPTH`, or labels that do not fit.
+        ValueError: a folder that cannot be read, a pipe or a device with the name of an image, or
+            more than `MOST_FILES` or `MOST_DEPTH`.
     """
-    names = in_order(_names(path))
 
     def inside(name: str) -> bytes | None:
         file = path / name
         return read_regular(file, MOST_BYTES) if os.path.isfile(file) else None
 
-    title = path.resolve().name
-    chosen = select_split(names, split, labels, title, shown_path(path), inside)
+    names, title = in_order(_names(path)), path.resolve().name
 
-    def where(index: int) -> str:
-        return os.path.join(path, names[chosen.used[index]])
+    def place(row: int) -> str:
+        return os.path.join(path, names[row])
 
-    def open_(index: int) -> BinaryIO:
-        return open_image(where(index))
-
-    return Files(
-        printable(title),
-        chosen.classes,
-        torch.from_numpy(chosen.labels),
-        open_,
-        lambda index: shown_path(where(index)),
-        left_out=chosen.left_out,
-        listed=lambda index: names[chosen.used[index]],
-    )
+    files = Files(lambda row: open_image(place(row)), lambda row: shown_path(place(row)))
+    return Tree(title, title, shown_path(path), names, files, inside)
 
 
 def _names(root: Path) -> Iterator[str]:

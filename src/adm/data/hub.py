@@ -1,24 +1,23 @@
-"""Name of a Hugging Face data set -> Files: encoded images with labels."""
+"""Name of a Hugging Face data set -> Source: encoded images with labels."""
 
 import io
 from typing import Any, BinaryIO
 
 import numpy as np
-import torch
 
 from adm.data.files import Files, open_image
 from adm.data.labels import SPLITS, Labelled, as_classes, number_labels, of_one_class
 from adm.data.lists import as_label
 from adm.data.naming import at_home
-from adm.data.source import NoSplit
+from adm.data.source import NoSplit, Source
 from adm.extras import installing
-from adm.shown import count_of, printable, shown_path
+from adm.shown import count_of, shown_path
 
 LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "category")
 SAVED = ("dataset_dict.json", "state.json")  # written by `save_to_disk`
 
 
-def hub(place: str, split: str = "train") -> Files:
+def hub(place: str, split: str = "train") -> Source:
     """Open a data set with `datasets`, leaving its images encoded.
 
     The columns of images and of labels are recognised by their types and names; a column of type
@@ -50,17 +49,11 @@ def hub(place: str, split: str = "train") -> Files:
     labels = _labels(datasets, rows, title, where)
     encoded = rows.select_columns(column).cast_column(column, datasets.Image(decode=False))
 
-    def open_(index: int) -> BinaryIO:
-        image = encoded[index][column]
+    def open_(row: int) -> BinaryIO:
+        image = encoded[row][column]
         return open_image(image["path"]) if image["bytes"] is None else io.BytesIO(image["bytes"])
 
-    return Files(
-        printable(title),
-        labels.classes,
-        torch.from_numpy(labels.labels),
-        open_,
-        lambda index: f"{where}, {split} row {index}",
-    )
+    return labels.source(title, Files(open_, lambda row: f"{where}, {split} row {row}"))
 
 
 def _rows(datasets: Any, place: str, split: str, where: str) -> Any:
@@ -112,4 +105,4 @@ def _labels(datasets: Any, rows: Any, title: str, where: str) -> Labelled:
             f"{where}: labels go up to {max(values)}, and the classes have "
             f"{count_of(len(names), 'name')}; give data whose labels have names"
         )
-    return Labelled(names, list(range(len(rows))), np.array(values, np.int64))
+    return Labelled(names, np.arange(len(rows)), np.array(values, np.int64))

@@ -60,8 +60,8 @@ def fashion_mnist(folder: Path | None = None, split: str = "train") -> Source:
     if folder is None and DEBIAN_FASHION_MNIST.is_dir():
         folder = DEBIAN_FASHION_MNIST
     elif folder is None:
-        paths = [fetch(f"{FASHION_ADDRESS}/{n}#md5={md5}") for n, md5 in FASHION_MD5.items()]
-        folder = next(path.parent for path in paths if path is not None)
+        paths = [fetch(f"{FASHION_ADDRESS}/{n}", f"md5:{md5}") for n, md5 in FASHION_MD5.items()]
+        folder = paths[0].parent
     elif (folder / TORCHVISION_FOLDER).is_dir():
         folder = folder / TORCHVISION_FOLDER
     return idx_folder(folder, split, FASHION_CLASSES, FASHION)

@@ -1,4 +1,4 @@
-"""Source or Files -> Report: classes, sizes, broken images, duplicates; examples of each class."""
+"""Source -> Report: classes, sizes, broken images, duplicates; examples of each class."""
 
 import hashlib
 from bisect import bisect_left
@@ -91,9 +91,7 @@ class Report:
         return asdict(self) | {"size_range": span and span._asdict()}
 
 
-def inspect(
-    found: Source | Files, advance: Callable[[float], None] = lambda amount: None
-) -> Report:
+def inspect(found: Source, advance: Callable[[float], None] = lambda amount: None) -> Report:
     """Decode every image once.
 
     Args:
@@ -104,8 +102,10 @@ def inspect(
         what there is; broken images are in it and raise nothing.
     """
 
+    files = found.files
+
     def inspect_one(index: int) -> Inspection:
-        return _file(found, index) if isinstance(found, Files) else _array(found, index)
+        return _array(found, index) if files is None else _file(files, found.row(index))
 
     inspected: list[Inspection] = []
     for one in map_ahead(inspect_one, range(len(found))):
@@ -113,7 +113,7 @@ def inspect(
         advance(1)
     labels = found.labels.tolist()
     counts = torch.bincount(found.labels, minlength=len(found.classes)).tolist()
-    files = _groups(one.content for one in inspected)
+    same = _groups(one.content for one in inspected)
     pictures = [
         group
         for group in _groups(one.pixels for one in inspected)
@@ -126,14 +126,14 @@ def inspect(
         sizes=_counted(f"{one.size[0]}x{one.size[1]}" for one in inspected if one.size),
         kinds=_counted(one.kind for one in inspected if one.size),
         broken=[{"path": one.path, "reason": one.broken} for one in inspected if one.broken],
-        same_files=[[inspected[index].path for index in group] for group in files],
+        same_files=[[inspected[index].path for index in group] for group in same],
         same_pixels=[[inspected[index].path for index in group] for group in pictures],
-        conflicts=sum(len({labels[i] for i in group}) > 1 for group in (*files, *pictures)),
-        left_out=found.left_out if isinstance(found, Files) else 0,
+        conflicts=sum(len({labels[i] for i in group}) > 1 for group in (*same, *pictures)),
+        left_out=found.left_out,
     )
 
 
-def examples(found: Source | Files) -> Tensor:
+def examples(found: Source) -> Tensor:
     """Up to `EXAMPLES` images of each class, spread evenly over those that it has.
 
     Returns:
@@ -152,12 +152,12 @@ def examples(found: Source | Files) -> Tensor:
     return images
 
 
-def _file(files: Files, index: int) -> Inspection:
-    path = files.path(index)
+def _file(files: Files, row: int) -> Inspection:
+    path = files.path(row)
     try:
-        with files.open(index) as stream:
+        with files.open(row) as stream:
             content = hashlib.blake2b(stream.read()).digest()
-        with files.picture(index) as picture:
+        with files.picture(row) as picture:
             kind = f"{picture.format} {picture.mode}"
             ImageOps.exif_transpose(picture, in_place=True)
             size = picture.height, picture.width
@@ -195,11 +195,11 @@ def _area(size: str) -> tuple[int, int]:
     return height * width, height
 
 
-def _example(found: Source | Files, index: int) -> Image.Image | None:
+def _example(found: Source, index: int) -> Image.Image | None:
     """RGB of `SIDE` x `SIDE`; None where the image is broken."""
     try:
-        if isinstance(found, Files):
-            with found.picture(index) as picture:
+        if found.files is not None:
+            with found.files.picture(found.row(index)) as picture:
                 ImageOps.exif_transpose(picture, in_place=True)
                 return pixels.cover(pixels.with_channels(picture, 3), (SIDE, SIDE))
         image = found.read(index)

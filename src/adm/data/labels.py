@@ -1,16 +1,18 @@
-"""Names of image files, split, labelling rule -> Labelled: the images used, their labels."""
+"""Tree, split, labelling rule -> Source: the image files used, with their labels."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
+from adm.data.files import Files
 from adm.data.lists import LISTS, MOST_BYTES, Inside, Label, as_name, json_pairs, pairs_of
 from adm.data.naming import EXTENSIONS, natural, plain, read_regular
-from adm.data.source import NoSplit
+from adm.data.source import Arrays, NoSplit, Source
 from adm.limits import MOST_CLASSES
-from adm.shown import count_of, short, shown_path
+from adm.shown import count_of, printable, short, shown_path
 from adm.store.parsed import parse_json
 
 # Names of folders and archives of each split; the first that exists is used.
@@ -23,91 +25,140 @@ AMBIGUOUS = -1
 
 
 class Labelled(NamedTuple):
+    """Some of N images, in order, with their labels.
+
+    Attributes:
+        classes: the name of each label.
+        rows: (M,) of the images that have a label, in 0..N - 1.
+        labels: (M,) int64.
+        left_out: number of images that a list omits.
+    """
+
     classes: tuple[str, ...]
-    used: list[int]  # indices of the names that have a label
-    labels: np.ndarray  # (len(used),) int64
-    left_out: int = 0  # number of images that a list omits
+    rows: np.ndarray
+    labels: np.ndarray
+    left_out: int = 0
+
+    def only(self, chosen: np.ndarray) -> "Labelled":
+        """Return those of the images that are `chosen`, (N,) bool, with all classes."""
+        own = chosen[self.rows]
+        return self._replace(rows=self.rows[own], labels=self.labels[own])
+
+    def source(
+        self, name: str, images: Arrays | Files, names: Callable[[int], str] | None = None
+    ) -> Source:
+        """Return these of all `images`; for the arguments see `Source`."""
+        labels = torch.from_numpy(self.labels)
+        return Source(
+            printable(name), self.classes, labels, images, self.rows, names, left_out=self.left_out
+        )
 
 
-def select_split(
-    names: Sequence[str], split: str, rule: str | None, title: str, place: str, inside: Inside
-) -> Labelled:
-    """The images of a split and their labels; for the arguments see `label_images`.
+class Tree(NamedTuple):
+    """Files by their names: of a folder, or of an archive.
+
+    Attributes:
+        name: of the data, for logs and checkpoints.
+        title: of the class if there is only one.
+        place: where it is, for messages.
+        names: of the image files, in natural order, relative to the root and separated by `/`.
+        files: the images, by their places among the names.
+        inside: name -> content of another file, or None if it is absent.
+    """
+
+    name: str
+    title: str
+    place: str
+    names: Sequence[str]
+    files: Files
+    inside: Inside
+
+    def below(self, folder: str, names: Sequence[str]) -> "Tree":
+        """Return the files in a folder, whose images are called `names` there."""
+        inside = self.inside
+        return self._replace(
+            place=f"{self.place}/{folder}",
+            names=names,
+            inside=lambda name: inside(f"{folder}/{name}"),
+        )
+
+    def source(self, split: str, rule: str | None) -> Source:
+        """Return the images of a split with their labels; for the rules see `label_images`.
+
+        Raises:
+            ValueError: no images, no such split, or labels that do not fit.
+        """
+        chosen = _label_split(self, split, rule)
+        return chosen.source(self.name, self.files, self.names.__getitem__)
+
+
+def _label_split(tree: Tree, split: str, rule: str | None) -> Labelled:
+    """The images of a split and their labels.
 
     If all top-level folders are splits, the classes are within them and have the same numbers in
     all. A list of labels beside the splits names files by paths that start with the split's folder;
     a list in a split, by paths within it.
-
-    Raises:
-        ValueError: no images, no such split, or labels that do not fit.
     """
+    names, place = tree.names, tree.place
     chosen = _split_folder(names, split, place)
     if chosen is None:
         _check_any(names, place)
-        return label_images(names, rule, title, place, inside)
-    own = [index for index, name in enumerate(names) if name.startswith(f"{chosen}/")]
-    _check_any(own, f"{place}/{chosen}")
-
-    def within(name: str) -> bytes | None:
-        return inside(f"{chosen}/{name}")
-
+        return label_images(tree, rule)
+    own = np.array([name.startswith(f"{chosen}/") for name in names], bool)
+    bare = [name.partition("/")[2] for name in names]
+    within = tree.below(chosen, [name for name, ours in zip(bare, own, strict=True) if ours])
+    _check_any(within.names, within.place)
     list_ = STYLEGAN if rule is None else rule
-    if list_.endswith(LISTS) and within(list_) is not None:
-        bare = [names[index].partition("/")[2] for index in own]
-        found = label_images(bare, rule, title, f"{place}/{chosen}", within)
-        return found._replace(used=[own[index] for index in found.used])
-    all_ = [index for index, name in enumerate(names) if "/" in name]
-    listed = list_.endswith(LISTS) and (rule is not None or inside(list_) is not None)
-    texts = [names[index] if listed else names[index].partition("/")[2] for index in all_]
-    found = label_images(texts, rule, title, place, inside)
-    found = restrict(found._replace(used=[all_[index] for index in found.used]), set(own))
-    if not found.used:
+    if list_.endswith(LISTS) and within.inside(list_) is not None:
+        found = label_images(within, rule)
+        return found._replace(rows=np.flatnonzero(own)[found.rows])
+    listed = list_.endswith(LISTS) and (rule is not None or tree.inside(list_) is not None)
+    nested = [row for row, name in enumerate(names) if "/" in name]  # the others are in no split
+    texts = names if listed else bare
+    found = label_images(tree._replace(names=[texts[row] for row in nested]), rule)
+    found = found._replace(rows=np.array(nested)[found.rows]).only(own)
+    if not len(found.rows):
         raise NoSplit(
             f"{place}: the list of labels has no image of the {split} split; add those in {chosen}/"
         )
     return found
 
 
-def label_images(
-    names: Sequence[str], rule: str | None, title: str, place: str, inside: Inside
-) -> Labelled:
+def label_images(tree: Tree, rule: str | None) -> Labelled:
     """Label images by their names, or by a list.
 
     Args:
-        names: of the images, relative to their root, separated by `/`.
+        tree: the files.
         rule: `folders` (each sub-folder of the root is a class), `prefix` (the
             class is the file's name up to the first `_`), `none` (one class), or a list, given by
             its path or by its name in the data. None means `dataset.json` if it is beside the
             images, and `folders` otherwise.
-        title: the name of the class if there is only one.
-        place: of the images, for messages.
-        inside: reads a file in the data.
 
     Raises:
         ValueError: no such rule or list, or names and labels that do not fit.
     """
+    title, place, names, inside = tree.title, tree.place, tree.names, tree.inside
+    pairs = None
     if rule is None:
         found = inside(STYLEGAN)
         pairs = None if found is None else json_pairs(found, f"{place}/{STYLEGAN}")
-        if pairs is None:
-            return by_folder(names, title, place)
+    elif rule not in ("folders", "prefix", NO_LABELS):
+        pairs = pairs_of(rule, place, inside)
+    if pairs is not None:
         return _named(by_list(names, pairs, place), pairs, place, inside)
-    if rule == "folders":
-        return by_folder(names, title, place)
     if rule == "prefix":
         return number_labels([_prefix(name, place) for name in names], place)
     if rule == NO_LABELS:
         return of_one_class(title, len(names), place)
-    pairs = pairs_of(rule, place, inside)
-    return _named(by_list(names, pairs, place), pairs, place, inside)
+    return _by_folder(names, title, place)
 
 
 def of_one_class(title: str, count: int, place: str) -> Labelled:
     """All `count` images in a class called `title`."""
-    return Labelled(as_classes([title], place), list(range(count)), np.zeros(count, np.int64))
+    return Labelled(as_classes([title], place), np.arange(count), np.zeros(count, np.int64))
 
 
-def by_folder(names: Sequence[str], title: str, place: str) -> Labelled:
+def _by_folder(names: Sequence[str], title: str, place: str) -> Labelled:
     """Each top-level folder is a class; without folders, there is one class."""
     tops = [name.partition("/")[0] if "/" in name else None for name in names]
     if not any(tops):
@@ -140,16 +191,9 @@ def by_list(names: Sequence[str], pairs: list[tuple[str, Label]], place: str) ->
             )
     if not given:
         raise ValueError(f"{place}: the list of labels is empty; give a label for each image")
-    used = sorted(given)
-    found = number_labels([given[index] for index in used], place)
-    return found._replace(used=used, left_out=len(names) - len(used))
-
-
-def restrict(found: Labelled, own: set[int]) -> Labelled:
-    """Only the images in `own`, with all classes."""
-    kept = np.array([index in own for index in found.used], bool)
-    used = [index for index in found.used if index in own]
-    return found._replace(used=used, labels=found.labels[kept])
+    rows = sorted(given)
+    found = number_labels([given[row] for row in rows], place)
+    return found._replace(rows=np.array(rows), left_out=len(names) - len(rows))
 
 
 def number_labels(labels: Sequence[Label], place: str) -> Labelled:
@@ -169,7 +213,7 @@ def number_labels(labels: Sequence[Label], place: str) -> Labelled:
         classes = as_classes(sorted(set(texts), key=natural), place)
         places = {name: number for number, name in enumerate(classes)}
         numbers = np.array([places[text] for text in texts], np.int64)
-    return Labelled(classes, list(range(len(labels))), numbers)
+    return Labelled(classes, np.arange(len(labels)), numbers)
 
 
 def as_classes(names: Sequence[str], place: str) -> tuple[str, ...]:
@@ -269,8 +313,8 @@ def _split_folder(names: Sequence[str], split: str, place: str) -> str | None:
     )
 
 
-def _check_any(images: Sequence[object], place: str) -> None:
-    if not images:
+def _check_any(names: Sequence[str], place: str) -> None:
+    if not names:
         raise ValueError(
             f"{place} has no images: no file in it or its sub-folders has one of the extensions "
             f"{', '.join(EXTENSIONS)}; give a folder with such files, one sub-folder per class"

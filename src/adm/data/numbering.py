@@ -10,22 +10,19 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
-import torch
 
-from adm.data.files import Files
-from adm.data.labels import NO_LABELS, SPLITS, by_list, of_one_class, restrict
+from adm.data.labels import NO_LABELS, SPLITS, by_list, of_one_class
 from adm.data.lists import LISTS, pairs_of
 from adm.data.naming import at_home
-from adm.data.source import NoSplit
-from adm.data.split import Images, subset
+from adm.data.source import NoSplit, Source
 from adm.shown import shown_path
 
 NUMBERED = re.compile(rf"({'|'.join(SPLITS)})/(0|[1-9][0-9]{{0,15}})")
 
 
-def numbered_name(split: str, index: int) -> str:
-    """Return the name by which a list calls the image of this index."""
-    return f"{split}/{index}"
+def numbered_name(split: str, row: int) -> str:
+    """Return the name by which a list calls the image of this row."""
+    return f"{split}/{row}"
 
 
 def is_list(rule: str | None) -> bool:
@@ -41,7 +38,7 @@ def is_by_number(rule: str | None) -> bool:
     return bool(pairs) and NUMBERED.fullmatch(pairs[0][0]) is not None
 
 
-def by_number(found: Images, rule: str | None, split: str) -> Images:
+def by_number(found: Source, rule: str | None, split: str) -> Source:
     """Label images by a list that calls them by number, or put all in one class.
 
     Images of this split that are not in the list are left out. The classes are those of the whole
@@ -57,33 +54,27 @@ def by_number(found: Images, rule: str | None, split: str) -> Images:
         NoSplit: the list has no image of the split.
         ValueError: there is no such list, or it names other images or contradicts itself.
     """
-    count, place = len(found), found.name
+    count, place, names = len(found), found.name, partial(numbered_name, split)
     if rule is None:
-        return replace(found, listed=partial(numbered_name, split))
+        return replace(found, names=names)
     if rule == NO_LABELS:
-        one = of_one_class(place, count, place)
-        unlabelled = replace(found, classes=one.classes, labels=torch.from_numpy(one.labels))
-        return replace(unlabelled, listed=partial(numbered_name, split))
+        return of_one_class(place, count, place).source(place, found.images, names)
     pairs = pairs_of(rule, place, _nothing)
     strange = next((file for file, _ in pairs if not NUMBERED.fullmatch(file)), None)
     if strange is not None:
         raise ValueError(
             f"{place}: the list of labels has {shown_path(strange)}, and these images have no file "
-            f"names; write {numbered_name(split, 17)} for image 17, counted from 0, of the {split} "
-            "split"
+            f"names; write {names(17)} for image 17, counted from 0, of the {split} split"
         )
-    own = [numbered_name(split, index) for index in range(count)]
     others = dict.fromkeys(file for file, _ in pairs if not file.startswith(f"{split}/"))
-    labelled = restrict(by_list([*own, *others], pairs, place), set(range(count)))
-    if not labelled.used:
+    everything = [*map(names, range(count)), *others]
+    labelled = by_list(everything, pairs, place).only(np.arange(len(everything)) < count)
+    if not len(labelled.rows):
         raise NoSplit(
             f"{place}: the list of labels has no image of the {split} split; add some, as "
-            f"{numbered_name(split, 17)}"
+            f"{names(17)}"
         )
-    named = replace(found, classes=labelled.classes, listed=partial(numbered_name, split))
-    used = subset(named, np.array(labelled.used), found.name)
-    more = {"left_out": labelled.left_out} if isinstance(found, Files) else {}
-    return replace(used, labels=torch.from_numpy(labelled.labels), **more)
+    return labelled.source(place, found.images, names)
 
 
 def _nothing(name: str) -> None:

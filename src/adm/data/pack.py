@@ -1,4 +1,4 @@
-"""Source or Files -> WebDataset shards: .tar archives of encoded images with labels."""
+"""Source -> WebDataset shards: .tar archives of encoded images with labels."""
 
 import io
 import json
@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from adm.cached import Cached
 from adm.data import pixels
-from adm.data.arrays import fit_arrays
-from adm.data.files import RGB, Files, decode_files
+from adm.data.files import CorruptImage
+from adm.data.fitting import at_one_size
 from adm.data.labels import CLASSES_FILE
-from adm.data.source import CorruptImage, Source, map_ahead
+from adm.data.source import Source, map_ahead
 from adm.spec import SettingError
 from adm.store.files import new_file, write_text
 from adm.store.hashes import sha256_of
@@ -89,7 +89,7 @@ class Encoded(NamedTuple):
 
 
 def pack(
-    found: Source | Files,
+    found: Source,
     out: Path,
     packing: Packing,
     *,
@@ -153,13 +153,12 @@ def pack(
     return Packed(len(starts), kept, images, skipped)
 
 
-def _encoder(found: Source | Files, packing: Packing) -> Callable[[int], Encoded]:
-    if isinstance(found, Files):
-        channels = RGB if packing.channels is None else packing.channels
-        source = decode_files(found, packing.size, channels, check=False, equal=False)
-    else:
-        source = fit_arrays(found, packing.size, packing.channels)
-        pixels.mode_of(source.read(0).shape[0])
+def _encoder(found: Source, packing: Packing) -> Callable[[int], Encoded]:
+    source = at_one_size(
+        found, size=packing.size, channels=packing.channels, check=False, equal=False
+    )
+    if source.files is None:
+        pixels.mode_of(source.shape[0])
     extension, how = ENCODINGS[packing.format]
 
     def encode(index: int) -> Encoded:
@@ -170,21 +169,22 @@ def _encoder(found: Source | Files, packing: Packing) -> Callable[[int], Encoded
     return encode
 
 
-def _original(found: Source | Files) -> Callable[[int], Encoded]:
-    if not isinstance(found, Files):
+def _original(found: Source) -> Callable[[int], Encoded]:
+    files = found.files
+    if files is None:
         raise ValueError(f"{found.name} has no files to copy; give format png, jpeg or webp")
 
     def encode(index: int) -> Encoded:
-        with found.picture(index) as picture:
+        with files.picture(found.row(index)) as picture:
             picture.load()  # raises CorruptImage now, not when the shard is read
             extension = EXTENSION_OF[picture.format or ""]
-        with found.open(index) as stream:
+        with files.open(found.row(index)) as stream:
             return Encoded(stream.read(), extension)
 
     return encode
 
 
-def _claim(out: Path, found: Source | Files, packing: Packing, split: str) -> None:
+def _claim(out: Path, found: Source, packing: Packing, split: str) -> None:
     """Record what the folder contains, or raise ValueError if it contains something else."""
     labels = sha256_of(found.labels.numpy().tobytes())
     facts = {"data": found.name, "images": len(found), "labels": labels, **asdict(packing)}

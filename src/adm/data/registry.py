@@ -1,27 +1,23 @@
 """Data spec string -> Source."""
 
-import math
 import os
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from glob import glob
-from pathlib import Path, PurePosixPath
-from urllib.parse import urljoin, urlsplit
+from pathlib import Path
 
 from adm.data import shards
-from adm.data.archive import tar_entries, zip_archive
-from adm.data.arrays import fit_arrays, read_arrays
+from adm.data.archive import zip_archive
+from adm.data.arrays import read_arrays
 from adm.data.digits import digits
-from adm.data.fetch import SCHEMES, fetch
-from adm.data.files import RGB, Files, decode_files
+from adm.data.fitting import at_one_size
 from adm.data.folder import image_folder
 from adm.data.hub import hub
 from adm.data.idx import fashion_mnist, idx_folder
-from adm.data.labels import CLASSES_FILE, NO_LABELS, SPLITS, classes_in
-from adm.data.lists import LISTS, MOST_BYTES
-from adm.data.naming import at_home, natural, open_regular, read_regular
+from adm.data.labels import NO_LABELS, SPLITS
+from adm.data.lists import LISTS
+from adm.data.naming import at_home, natural, open_regular
 from adm.data.numbering import by_number, is_list
-from adm.data.pixels import MAX_PIXELS
 from adm.data.source import NoSplit, Source
 from adm.shown import LONGEST_PATH, shown, shown_path
 from adm.spec import SettingError
@@ -30,8 +26,7 @@ BUILTIN = ("fashion-mnist", "digits")  # data at a place of their own, which no 
 FORMS = (
     "fashion-mnist, fashion-mnist:/FOLDER, digits, idx:/FOLDER, hf:NAME[@CONFIG], hf:/FOLDER, a "
     "folder of images with one sub-folder per class, a .zip or .tar of such a folder, WebDataset "
-    "shards (a folder of them, a-{000..009}.tar, or an https URL of this form), or an .npz or .npy "
-    "file"
+    "shards (a folder of them, or a-*.tar), or an .npz or .npy file"
 )
 WRITTEN = "emoji"  # the folder of a data set that a command writes
 ARRAYS = (".npz", ".npy")
@@ -47,7 +42,6 @@ def open_source(
     channels: int | None = None,
     labels: str | None = None,
     skip_corrupt: bool = False,
-    cache: Path | None = None,
 ) -> Source:
     """Open data by a spec string, at one size.
 
@@ -62,36 +56,16 @@ def open_source(
             file's labels; a list by number (`numbering`), or `none`, of arrays and of named data;
             None for the default.
         skip_corrupt: see `Source`.
-        cache: the folder of downloaded shards; None for `fetch.cache_folder()`.
 
     Raises:
         ValueError: no such data, split or labels, an invalid size or number of channels, or damaged
             data.
     """
-    found = find(spec, split=split, labels=labels, cache=cache)
+    found = find(spec, split=split, labels=labels)
     return at_one_size(found, size=size, channels=channels, skip_corrupt=skip_corrupt)
 
 
-def at_one_size(
-    found: Source | Files,
-    *,
-    size: tuple[int, int] | None = None,
-    channels: int | None = None,
-    skip_corrupt: bool = False,
-) -> Source:
-    """Decode data of `find`, at one size; the arguments and errors are those of `open_source`."""
-    if size is not None and (min(size) < 1 or math.prod(size) > MAX_PIXELS):
-        raise SettingError("size", f"(H, W), from 1x1 to {MAX_PIXELS} pixels", size)
-    if isinstance(found, Source):
-        return fit_arrays(found, size, channels)
-    return decode_files(
-        found, size, RGB if channels is None else channels, skip_corrupt=skip_corrupt
-    )
-
-
-def find(
-    spec: str, *, split: str = "train", labels: str | None = None, cache: Path | None = None
-) -> Source | Files:
+def find(spec: str, *, split: str = "train", labels: str | None = None) -> Source:
     """Open data by a spec string without decoding or resizing; image files stay encoded.
 
     Raises:
@@ -107,20 +81,20 @@ def find(
             expected = f"a list {', '.join(LISTS)}, or {NO_LABELS}"
             raise SettingError("labels", expected, labels, f"{name} has its own labels")
         return by_number(NAMED[name](place, split), labels, split)
-    if name in SCHEMES or spec.endswith(".tar"):
-        return _tar_files(spec, split, labels, cache)
+    if spec.endswith(".tar"):
+        return _tar_files(spec, split, labels)
     path = at_home(spec)
     if os.path.isdir(path):  # unlike Path.is_dir, it answers no for a name that is too long
         archives = _archives_in(path, split)
         if archives:
             return shards.tar_archives(archives, path.resolve().name, split, labels)
-        return image_folder(path, split, labels)
+        return image_folder(path).source(split, labels)
     if not os.path.exists(path):
         raise _missing(spec)
     open_regular(path).close()  # refuses a pipe, whatever would read it
     suffix = path.suffix.lower()
     if suffix == ".zip":
-        return zip_archive(path, split, labels)
+        return zip_archive(path).source(split, labels)
     if suffix in ARRAYS:
         return _arrays(path, split, labels)
     raise ValueError(f"{shown_path(path)} has an unknown format; unpack it, or give {FORMS}")
@@ -135,58 +109,24 @@ def _missing(spec: str) -> ValueError:
     return ValueError(f"no data {shown(spec, LONGEST_PATH)}; {hint}give {FORMS}")
 
 
-def _tar_files(spec: str, split: str, labels: str | None, cache: Path | None) -> Files:
-    """One or several .tar archives, by path or URL."""
-    names = shards.expand_braces(spec)
-    if spec.partition(":")[0] in SCHEMES:
-        addresses = shards.of_split(names, split, spec) if len(names) > 1 else names
-        if len(addresses) > 1 and urlsplit(spec).fragment:
-            raise ValueError(
-                f"{shown_path(spec)} states one hash for several archives; leave it out, or give "
-                "one archive"
-            )
-        paths = [_shard(address, cache) for address in addresses]
-        fetch(urljoin(addresses[0], CLASSES_FILE), cache, optional=True, check=_check_classes)
-        title = PurePosixPath(urlsplit(addresses[0]).path)
-    else:
-        paths = [path for name in names for path in _local(name)]
-        title = paths[0].resolve()
-        if len(paths) > 1:
-            paths = [Path(path) for path in shards.of_split(list(map(str, paths)), split, spec)]
-    return shards.tar_archives(
-        paths, title.stem if len(paths) == 1 else title.parent.name, split, labels
-    )
-
-
-def _shard(address: str, cache: Path | None) -> Path:
-    if not urlsplit(address).path.endswith(".tar"):
-        raise ValueError(
-            f"{shown_path(address)} is not a .tar; give WebDataset shards, or download it and give "
-            "its path"
-        )
-    path = fetch(address, cache, check=lambda path: list(tar_entries(path)))
-    assert path is not None  # it is not optional
-    return path
-
-
-def _check_classes(path: Path) -> None:
-    classes_in(read_regular(path, MOST_BYTES), "its content")
-
-
-def _local(name: str) -> list[Path]:
-    """The archives that match a path with * and ?, in natural order."""
-    path = at_home(name)
-    found = [path] if os.path.isfile(path) else [Path(each) for each in glob(str(path))]
-    if not found:
-        raise ValueError(f"no data {shown(name)}: no such .tar archive; give {FORMS}")
-    return _in_order(found)
+def _tar_files(spec: str, split: str, labels: str | None) -> Source:
+    """One or several .tar archives, by a path that may have * and ?."""
+    path = at_home(spec)
+    paths = [path] if os.path.isfile(path) else _in_order(map(Path, glob(str(path))))
+    if not paths:
+        raise ValueError(f"no data {shown(spec)}: no such .tar archive; give {FORMS}")
+    first = paths[0].resolve()
+    if len(paths) > 1:
+        paths = shards.of_split(paths, split, spec)
+    title = first.stem if len(paths) == 1 else first.parent.name
+    return shards.tar_archives(paths, title, split, labels)
 
 
 def _archives_in(path: Path, split: str) -> list[Path]:
     """The shards of a split in a folder, or else in its sub-folder of that split; may be none."""
     archives = _in_order(path.glob("*.tar"))
     if archives:
-        return [Path(each) for each in shards.of_split(list(map(str, archives)), split, str(path))]
+        return shards.of_split(archives, split, str(path))
     inner = (_in_order(path.glob(f"{each}/*.tar")) for each in SPLITS[split])
     return next(filter(None, inner), [])
 
@@ -225,13 +165,13 @@ def _idx(place: str, split: str) -> Source:
     return idx_folder(at_home(place), split)
 
 
-def _hub(place: str, split: str) -> Files:
+def _hub(place: str, split: str) -> Source:
     if not place:
         raise ValueError("give the data set: hf:NAME, hf:NAME@CONFIG or hf:/FOLDER")
     return hub(place, split)
 
 
-NAMED: dict[str, Callable[[str, str], Source | Files]] = {
+NAMED: dict[str, Callable[[str, str], Source]] = {
     "fashion-mnist": _fashion,
     "digits": _digits,
     "idx": _idx,

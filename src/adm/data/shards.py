@@ -1,14 +1,12 @@
-"""WebDataset shards, .tar archives -> Files: encoded images with labels, read in place."""
+"""WebDataset shards, .tar archives -> Source: encoded images with labels, read in place."""
 
 import io
 import os
 import re
 from collections.abc import Sequence
-from itertools import product
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
-
-import torch
+from typing import BinaryIO, NamedTuple
 
 from adm.data.archive import Entry, read_entry, tar_archive, tar_entries
 from adm.data.files import Files
@@ -16,6 +14,7 @@ from adm.data.labels import (
     CLASSES_FILE,
     SPLITS,
     Labelled,
+    Tree,
     label_images,
     named_classes,
     number_labels,
@@ -25,16 +24,13 @@ from adm.data.labels import (
 from adm.data.lists import MOST_BYTES, Label, as_label, as_numbers
 from adm.data.naming import EXTENSIONS, read_regular
 from adm.data.numbering import by_number, is_by_number, numbered_name
-from adm.data.source import NoSplit
-from adm.shown import printable, shown, shown_path
+from adm.data.source import NoSplit, Source
+from adm.shown import shown_path
 from adm.store.parsed import parse_json
 
 CLASS, FIELDS = "cls", "json"  # WebDataset's extensions of an image's label and metadata
 SPLIT_OF = {name: split for split, names in SPLITS.items() for name in names}
 SPLIT_NAME = re.compile(rf"({'|'.join(sorted(SPLIT_OF, key=len, reverse=True))})(?![a-z])", re.I)
-MOST_SHARDS = 100_000
-LONGEST_PATTERN = 1 << 16  # characters
-RANGE = re.compile(r"([0-9]{1,12})\.\.([0-9]{1,12})")
 
 
 class Sample(NamedTuple):
@@ -48,10 +44,13 @@ class Sample(NamedTuple):
     def where(self) -> str:
         return shown_path(f"{self.path}/{self.entry.name}")
 
+    def open(self) -> BinaryIO:
+        return io.BytesIO(read_entry(self.path, self.entry))
+
 
 def tar_archives(
     paths: Sequence[Path], title: str, split: str = "train", labels: str | None = None
-) -> Files:
+) -> Source:
     """Index the images of one or more .tar archives.
 
     Archives in WebDataset's layout have the label of `0001.jpg` in `0001.cls`, a number or a name,
@@ -73,40 +72,40 @@ def tar_archives(
     by_list = is_by_number(labels)
     own = (labels is None or by_list) and any(each.label is not None for each in samples)
     if len(paths) == 1 and not own:
-        return tar_archive(paths[0], split, labels)
+        return tar_archive(paths[0]).source(split, labels)
     if len(paths) == 1 and split != "train" and paths[0].parent.name not in SPLITS[split]:
-        of_split([str(paths[0])], split, str(paths[0]))
+        of_split(paths, split, str(paths[0]))
     if not samples:
         raise ValueError(
             f"{shown_path(paths[0])} and {len(paths) - 1} more have no images; give other files"
         )
+    place = paths[0].parent
+
+    def beside(name: str) -> bytes | None:
+        file = place / name
+        return read_regular(file, MOST_BYTES) if os.path.isfile(file) else None
+
+    names = [each.entry.name for each in samples]
+    files = Files(lambda row: samples[row].open(), lambda row: samples[row].where)
+    tree = Tree(title, title, shown_path(place), names, files, beside)
     if by_list:
-        chosen = of_one_class(title, len(samples), shown_path(paths[0].parent))
+        chosen = of_one_class(title, len(samples), tree.place)
     else:
-        chosen = _own_labels(samples) if own else _by_name(samples, title, labels)
-    used = [samples[index] for index in chosen.used]
-    files = Files(
-        printable(title),
-        chosen.classes,
-        torch.from_numpy(chosen.labels),
-        lambda index: io.BytesIO(read_entry(used[index].path, used[index].entry)),
-        lambda index: used[index].where,
-        left_out=chosen.left_out,
-        listed=lambda index: numbered_name(split, chosen.used[index]),
-    )
-    return by_number(files, labels, split) if by_list else files
+        chosen = _own_labels(samples) if own else label_images(tree, labels)
+    found = chosen.source(title, files, partial(numbered_name, split))
+    return by_number(found, labels, split) if by_list else found
 
 
-def of_split(paths: list[str], split: str, place: str) -> list[str]:
+def of_split(paths: Sequence[Path], split: str, place: str) -> list[Path]:
     """The archives of a split, by names such as `train-000000.tar`; all if names show one split.
 
     Raises:
         NoSplit: no archive is of the split.
     """
-    starts = [SPLIT_NAME.match(path.partition("?")[0].rpartition("/")[2]) for path in paths]
+    starts = [SPLIT_NAME.match(path.name) for path in paths]
     names = [start[1].lower() if start else "train" for start in starts]
     if len({SPLIT_OF[name] for name in names}) < 2 and split == "train":
-        return paths
+        return list(paths)
     wanted = next((name for name in SPLITS[split] if name in names), None)
     chosen = [path for path, name in zip(paths, names, strict=True) if name == wanted]
     if not chosen:
@@ -115,37 +114,6 @@ def of_split(paths: list[str], split: str, place: str) -> list[str]:
             "give the archives of those images"
         )
     return chosen
-
-
-def expand_braces(pattern: str) -> list[str]:
-    """Expand braces: `a-{000..002}.tar` -> a-000.tar, a-001.tar, a-002.tar; `{x,y}` -> x, y.
-
-    Raises:
-        ValueError: an invalid range, a pattern over `LONGEST_PATTERN`, or more than `MOST_SHARDS`
-            archives.
-    """
-    if len(pattern) > LONGEST_PATTERN:
-        raise ValueError(
-            f"{shown(pattern)} has {len(pattern)} characters, over {LONGEST_PATTERN}; shorten it"
-        )
-    choices: list[Sequence[str]] = []
-    count = 1
-    first, *rest = pattern.split("{")
-    for part in rest:
-        inner, closing, after = part.partition("}")
-        span = RANGE.fullmatch(inner)
-        if not closing or (".." in inner and (span is None or int(span[1]) > int(span[2]))):
-            raise ValueError(f"cannot read {shown(pattern)}; write a range as {{000000..000009}}")
-        count *= int(span[2]) - int(span[1]) + 1 if span else inner.count(",") + 1
-        if count > MOST_SHARDS:  # before they are made
-            raise ValueError(f"{shown(pattern)} stands for over {MOST_SHARDS} archives; give fewer")
-        choices += [_numbers(span) if span else inner.split(","), [after]]
-    return ["".join((first, *chosen)) for chosen in product(*choices)]
-
-
-def _numbers(span: re.Match[str]) -> list[str]:
-    """The numbers of a range, each with as many digits as the first."""
-    return [f"{n:0{len(span[1])}}" for n in range(int(span[1]), int(span[2]) + 1)]
 
 
 def _samples(path: Path) -> list[Sample]:
@@ -194,14 +162,3 @@ def _own_labels(samples: Sequence[Sample]) -> Labelled:
     if names is not None and not isinstance(labels[0], int) and set(labels) <= set(names):
         labels = [names.index(str(label)) for label in labels]
     return with_names(number_labels(labels, shown_path(place)), names, shown_path(place))
-
-
-def _by_name(samples: Sequence[Sample], title: str, rule: str | None) -> Labelled:
-    place = samples[0].path.parent
-
-    def beside(name: str) -> bytes | None:
-        file = place / name
-        return read_regular(file, MOST_BYTES) if os.path.isfile(file) else None
-
-    names = [each.entry.name for each in samples]
-    return label_images(names, rule, title, shown_path(place), beside)

@@ -1,17 +1,19 @@
-"""Source, index -> uint8 (C, H, W), label; function, arguments -> results, in threads."""
+"""Source, indices -> uint8 (B, C, H, W), labels; function, arguments -> results, in threads."""
 
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from itertools import islice
-from typing import BinaryIO, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from adm.data.files import CorruptImage, Files, Uniforms
 from adm.shown import count_of
 from adm.spec import SettingError
 
@@ -22,20 +24,11 @@ AHEAD = 16  # arguments per thread in progress
 
 A = TypeVar("A")
 B = TypeVar("B")
-Open = Callable[[int], BinaryIO]  # index -> seekable stream of the image as it is stored
-Uniforms = Sequence[float]  # three in [0, 1): size, top and left of a crop; see `pixels`
+Arrays = Callable[[list[int]], Tensor]  # rows -> (B, C, H, W) uint8
 
 
 class NoSplit(ValueError):
     """The data are valid but have no such split, or none with labels."""
-
-
-class CorruptImage(ValueError):
-    """A file that cannot be decoded; `path` names it."""
-
-    def __init__(self, path: str, message: str) -> None:
-        super().__init__(message)
-        self.path = path
 
 
 class Decoded(NamedTuple):
@@ -44,47 +37,100 @@ class Decoded(NamedTuple):
     corrupt: list[str]  # paths of skipped images
 
 
+def processors() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Labelled images.
+    """Labelled images: some rows of what stores them, in any order.
 
     Attributes:
         name: of the data, for logs and checkpoints.
         classes: the name of each label, in order.
         labels: (N,) int64.
-        read: index -> (C, H, W) uint8; raises CorruptImage for a file that cannot be decoded.
-        crop: index, uniforms -> (C, H, W) uint8, cropped at random; None if that is not supported.
-        read_many: indices -> (B, C, H, W) uint8 at once, for images in memory.
-        path: index -> location of the image's file, for messages; None for arrays.
-        open: index -> stream of the encoded image, which `read` decodes; None for arrays.
-        threaded: whether to decode in several threads.
+        images: what stores them: a function of rows, for arrays, or `Files`.
+        rows: (N,) the row of each image; None for 0..N - 1.
+        names: row -> the name by which a list of labels calls the image; None for images that
+            `registry.find` has not opened.
+        paths: row -> file that the image of an array is in, too; None without such files.
+        left_out: number of images that a list of labels omits.
         skip_corrupt: whether `batch` replaces a corrupt image by the next one.
         skipped: paths of the images skipped so far; `batch` adds to it.
-        listed: index -> the name by which a list of labels calls the image; None for images that
-            `registry.find` has not opened.
+        threads: in which files are decoded.
     """
 
     name: str
     classes: tuple[str, ...]
     labels: Tensor
-    read: Callable[[int], Tensor]
-    crop: Callable[[int, Uniforms], Tensor] | None = None
-    read_many: Callable[[list[int]], Tensor] | None = None
-    path: Callable[[int], str] | None = None
-    open: Open | None = None
-    threaded: bool = False
+    images: Arrays | Files
+    rows: np.ndarray | None = None
+    names: Callable[[int], str] | None = None
+    paths: Callable[[int], str | None] | None = None
+    left_out: int = 0
     skip_corrupt: bool = False
     skipped: list[str] = field(default_factory=list)
-    listed: Callable[[int], str] | None = None
+    threads: int = field(default_factory=processors)
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def files(self) -> Files | None:
+        """What decodes the images; None for arrays."""
+        return self.images if isinstance(self.images, Files) else None
+
+    @property
+    def can_crop(self) -> bool:
+        """Whether `batch` can crop at random."""
+        return self.files is not None and self.files.size is not None
 
     @cached_property
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W) of the first image."""
         channels, height, width = self.batch([0])[0].shape[1:]
         return channels, height, width
+
+    def row(self, index: int) -> int:
+        """Return the row of an image."""
+        return index if self.rows is None else int(self.rows[index])
+
+    def path(self, index: int) -> str | None:
+        """Return the location of an image's file, for messages; None for arrays without files."""
+        paths = self.paths if self.files is None else self.files.path
+        return None if paths is None else paths(self.row(index))
+
+    def listed(self, index: int) -> str:
+        """Return the name by which a list of labels calls an image of `registry.find`."""
+        assert self.names is not None
+        return self.names(self.row(index))
+
+    def subset(self, indices: np.ndarray, name: str | None = None) -> "Source":
+        """Return the images at `indices` (M,), in that order, with all classes."""
+        return replace(
+            self,
+            name=name or self.name,
+            labels=self.labels[torch.from_numpy(indices)],
+            rows=indices if self.rows is None else self.rows[indices],
+            skipped=[],
+        )
+
+    def beside(self, ranks: int) -> "Source":
+        """Return the source with its share of the processors, for one of several local ranks."""
+        return replace(self, threads=max(1, processors() // ranks))
+
+    def read(self, index: int) -> Tensor:
+        """Read one (C, H, W) uint8 image.
+
+        Raises:
+            CorruptImage: it cannot be decoded.
+        """
+        if isinstance(self.images, Files):
+            return self.images.read(self.row(index))
+        return self.images([self.row(index)])[0]
 
     def batch(
         self, indices: Sequence[int], crops: Sequence[Uniforms] | None = None
@@ -100,50 +146,50 @@ class Source:
 
         Raises:
             CorruptImage: an image cannot be decoded, and `skip_corrupt` is not set.
-            ValueError: crops for a source without `crop`, or not one per image; only corrupt
+            ValueError: crops for images that cannot be cropped, or not one per image; only corrupt
                 images.
         """
         chosen = list(indices)
-        if crops is None and self.read_many is not None:
-            return self.read_many(chosen), self.labels[chosen]
-        if crops is not None and self.crop is None:
+        if crops is not None and not self.can_crop:
             raise SettingError("data.crop", f"centre for {self.name}, which has no random crops")
-        wanted = list(zip(chosen, [None] * len(chosen) if crops is None else crops, strict=True))
-        images, numbers = self._gather(wanted)
-        return images, self.labels[numbers]
+        if isinstance(self.images, Files):
+            each = [None] * len(chosen) if crops is None else crops
+            images, chosen = self._gather(self.images, list(zip(chosen, each, strict=True)))
+        else:
+            images = self.images(list(map(self.row, chosen)))
+        return images, self.labels[chosen]
 
-    def _gather(self, wanted: list[tuple[int, Uniforms | None]]) -> tuple[Tensor, list[int]]:
+    def _gather(
+        self, files: Files, wanted: list[tuple[int, Uniforms | None]]
+    ) -> tuple[Tensor, list[int]]:
         """The images in one tensor, and the index of each."""
-        first = self._decode(*wanted[0])
-        images = torch.empty((len(wanted), *first.image.shape), dtype=first.image.dtype).numpy()
+        first = self._decode(files, *wanted[0])
+        images = torch.empty((len(wanted), *first.image.shape), dtype=torch.uint8).numpy()
 
-        def place(row: int) -> tuple[int, list[str]]:
-            found = self._decode(*wanted[row]) if row else first
+        def place(position: int) -> tuple[int, list[str]]:
+            found = self._decode(files, *wanted[position]) if position else first
             if found.image.shape != first.image.shape:
                 raise ValueError(
                     f"{self.name}: image {found.used} is {tuple(found.image.shape)} and another "
                     f"{tuple(first.image.shape)} (C, H, W); make their shapes equal"
                 )
             # Copied now, so that the next image can reuse the memory of this one.
-            images[row] = found.image.numpy()
+            images[position] = found.image.numpy()
             return found.used, found.corrupt
 
-        rows = list(range(len(wanted)))
-        placed = map_in_threads(place, rows) if self.threaded else list(map(place, rows))
+        placed = map_in_threads(place, list(range(len(wanted))), self.threads)
         for path in (path for _, corrupt in placed for path in corrupt):
             if path not in self.skipped:
                 self.skipped.append(path)
-        return torch.from_numpy(images), [number for number, _ in placed]
+        return torch.from_numpy(images), [index for index, _ in placed]
 
-    def _decode(self, index: int, uniforms: Uniforms | None) -> Decoded:
+    def _decode(self, files: Files, index: int, crop: Uniforms | None) -> Decoded:
         """The image, or the next one that can be decoded."""
         corrupt: list[str] = []
         for offset in range(min(len(self), MAX_CORRUPT)):
             here = (index + offset) % len(self) if offset else index
             try:
-                if uniforms is not None and self.crop is not None:
-                    return Decoded(self.crop(here, uniforms), here, corrupt)
-                return Decoded(self.read(here), here, corrupt)
+                return Decoded(files.read(self.row(here), crop), here, corrupt)
             except CorruptImage as error:
                 if not self.skip_corrupt:
                     raise
@@ -156,43 +202,48 @@ class Source:
 
 def in_memory(name: str, classes: tuple[str, ...], images: Tensor, labels: Tensor) -> Source:
     """A source of images in memory: uint8 (N, C, H, W), with labels (N,)."""
-    return Source(
-        name,
-        classes,
-        labels.long(),
-        read=lambda index: images[index].clone(),
-        read_many=lambda indices: images[torch.tensor(indices, dtype=torch.int64)],
-    )
+
+    def read(rows: list[int]) -> Tensor:
+        return images[torch.tensor(rows, dtype=torch.int64)]
+
+    return Source(name, classes, labels.long(), read)
 
 
-def thread_count() -> int:
-    """The processors available, divided by the number of local ranks."""
-    if hasattr(os, "sched_getaffinity"):
-        processors = len(os.sched_getaffinity(0))
-    else:
-        processors = os.cpu_count() or 1
-    return max(1, processors // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+def of_arrays(
+    name: str, classes: tuple[str, ...], images: np.ndarray, labels: Tensor | None = None
+) -> Source:
+    """A source of images (N, H, W, C) uint8, which may be memory-mapped, with labels (N,)."""
+
+    def read(rows: list[int]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(images[rows].transpose(0, 3, 1, 2)))
+
+    if labels is None:
+        labels = torch.zeros(len(images), dtype=torch.int64)
+    return Source(name, classes, labels, read)
 
 
-def map_in_threads(function: Callable[[A], B], arguments: list[A]) -> list[B]:
+def map_in_threads(
+    function: Callable[[A], B], arguments: list[A], threads: int | None = None
+) -> list[B]:
     """As list(map(function, arguments)), in threads; raises the first exception in order."""
-    threads = thread_count()
+    threads = threads or processors()
     if threads == 1 or len(arguments) < 2:
         return list(map(function, arguments))
     size = -(-len(arguments) // (CHUNKS * threads))
     chunks = [arguments[i : i + size] for i in range(0, len(arguments), size)]
-    waiting = [_pool().submit(lambda part: list(map(function, part)), chunk) for chunk in chunks]
+    pool = _pool(threads)
+    waiting = [pool.submit(lambda part: list(map(function, part)), chunk) for chunk in chunks]
     return [value for future in waiting for value in future.result()]
 
 
 def map_ahead(function: Callable[[A], B], arguments: Iterable[A]) -> Iterator[B]:
     """As map(function, arguments), in threads that work ahead of the caller."""
-    remaining = iter(arguments)
+    remaining, threads = iter(arguments), processors()
     waiting: deque[Future[B]] = deque()
     try:
         while True:
-            for argument in islice(remaining, AHEAD * thread_count() - len(waiting)):
-                waiting.append(_pool().submit(function, argument))
+            for argument in islice(remaining, AHEAD * threads - len(waiting)):
+                waiting.append(_pool(threads).submit(function, argument))
             if not waiting:
                 return
             yield waiting.popleft().result()
@@ -202,8 +253,8 @@ def map_ahead(function: Callable[[A], B], arguments: Iterable[A]) -> Iterator[B]
 
 
 @cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(thread_count(), thread_name_prefix="decode")
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="decode")
 
 
 if hasattr(os, "register_at_fork"):  # threads do not survive a fork, so the child needs a new pool

@@ -1,14 +1,9 @@
 """Seed, position in a shuffled stream -> index; Source -> training Source, validation Source."""
 
-from collections.abc import Callable
-from dataclasses import replace
 from functools import lru_cache
-from typing import Any, TypeVar
 
 import numpy as np
-import torch
 
-from adm.data.files import Files
 from adm.data.source import Source
 from adm.shown import count_of
 from adm.spec import SettingError
@@ -16,7 +11,6 @@ from adm.spec import SettingError
 ORDER = [0, 0, 0, 1]  # start of the random stream, far from those of other uses of the same key
 PASSES_KEPT = 4  # cached permutations: training and validation, each with a batch across two passes
 INCREMENT = 0x9E3779B97F4A7C15  # 2^64 / golden ratio, as in SplitMix64
-Images = TypeVar("Images", bound=Source | Files)
 MIXES = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 
 
@@ -75,29 +69,7 @@ def hold_out(source: Source, part: float, seed: int = 0) -> tuple[Source, Source
         cure = f"give a number, such as {max(1, total // 10)}"
         raise SettingError("hold_out", f"a part of {count_of(total, 'image')}", part, cure)
     training, validation = (np.flatnonzero(side) for side in (~held, held))
-    return subset(source, training, source.name), subset(
-        source, validation, f"{source.name}, held out"
-    )
-
-
-def subset(found: Images, indices: np.ndarray, name: str) -> Images:
-    """The images at `indices` (M,), in that order, with all classes."""
-    kept = indices.tolist()
-
-    def moved(read: Callable[..., Any] | None) -> Callable[..., Any] | None:
-        return None if read is None else lambda index, *more: read(kept[index], *more)
-
-    fields: dict[str, Any] = {
-        key: moved(getattr(found, key))
-        for key in ("read", "crop", "path", "open", "listed")
-        if hasattr(found, key)
-    }
-    if isinstance(found, Source):
-        many = found.read_many
-        fields["skipped"] = []
-        if many is not None:
-            fields["read_many"] = lambda chosen: many([kept[index] for index in chosen])
-    return replace(found, name=name, labels=found.labels[torch.from_numpy(indices)], **fields)
+    return source.subset(training), source.subset(validation, f"{source.name}, held out")
 
 
 def _hashes(total: int, seed: int) -> np.ndarray:

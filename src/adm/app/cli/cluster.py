@@ -149,7 +149,8 @@ def _opened(
 ) -> "NamedImages":
     """Open a split; for the arguments see `cluster`."""
     from adm.app.scoring.cluster_list import NamedImages, names_of
-    from adm.data.registry import at_one_size, find
+    from adm.data.fitting import at_one_size
+    from adm.data.registry import find
 
     found = find(data, split=split, labels=labels)
     source = at_one_size(found, size=lists.height_and_width(size), channels=channels)

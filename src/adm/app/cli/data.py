@@ -43,7 +43,6 @@ def inspect(
     labels: str | None = None,
     out: Annotated[Path | None, OUT] = None,
     sheet: Path | None = None,
-    cache: Path | None = None,
     as_json: AsJson = False,
 ) -> None:
     """Count classes, image sizes, broken files and duplicates.
@@ -69,8 +68,6 @@ def inspect(
         JSON file to write the whole report to.
     sheet
         PNG file to draw some images of each class to, one row per class.
-    cache
-        Cache folder of downloaded shards.
     as_json
         Print the whole report as one JSON document.
     """
@@ -81,7 +78,7 @@ def inspect(
     from adm.data import inspect as library
     from adm.data.registry import find
 
-    found = find(spec, split=split, labels=labels, cache=cache)
+    found = find(spec, split=split, labels=labels)
     for path in filter(None, (out, sheet)):
         path.parent.mkdir(parents=True, exist_ok=True)
     with progress(f"reading {found.name}", len(found), "images") as advance:
@@ -110,7 +107,6 @@ def pack(
     format: str = "png",
     shard_size: int = 10_000,
     skip_corrupt: Annotated[bool, Parameter(negative="")] = False,
-    cache: Path | None = None,
 ) -> None:
     """Write WebDataset shards.
 
@@ -149,15 +145,13 @@ def pack(
         Images per shard.
     skip_corrupt
         Skip images that cannot be decoded.
-    cache
-        Cache folder of downloaded shards.
     """
     places.resumable(out, "shards need")
     from adm.data import pack as library
     from adm.data.registry import find
 
     packing = library.Packing(lists.height_and_width(size), channels, format, shard_size)
-    found = find(spec, split=split, labels=labels, cache=cache)
+    found = find(spec, split=split, labels=labels)
     with progress(f"packing {found.name}", len(found), "images") as advance:
         done = library.pack(
             found, out, packing, split=split, skip_corrupt=skip_corrupt, advance=advance

@@ -98,13 +98,13 @@ def with_cache(
 
 def _of_user(compared: Sequence[object]) -> Path:
     """Return a folder of the user's cache, named by a hash of what is compared."""
-    from adm.data.fetch import cache_folder
     from adm.data.naming import at_home
+    from adm.store.files import user_cache
     from adm.store.hashes import sha256_of
 
     paths = [at_home(each) if isinstance(each, str) else each for each in compared]
     whole = [each.resolve() if isinstance(each, Path) and each.exists() else each for each in paths]
-    return cache_folder().with_name("features") / sha256_of(repr(whole).encode())[:16]
+    return user_cache("features") / sha256_of(repr(whole).encode())[:16]
 
 
 def _writable(folder: Path) -> bool:

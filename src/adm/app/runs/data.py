@@ -8,8 +8,8 @@ from typing import NamedTuple
 from adm.app.processor import half_precision
 from adm.app.runs.folder import recipe_in
 from adm.data import NoSplit, Source, hold_out
-from adm.data.files import Files, channels_of
-from adm.data.registry import BUILTIN, at_one_size, find
+from adm.data.fitting import at_one_size, channels_of
+from adm.data.registry import BUILTIN, find
 from adm.models.load import recipe_of
 from adm.models.teacher import follow_teacher
 from adm.models.trained import DiffusionModel
@@ -147,7 +147,7 @@ def open_data(choice: Choice, options: DataOptions) -> TrainingData:
     recipe = following(choice.recipe, choice.free, channels, classes)
     build.check(recipe)
 
-    def sized(data: Source | Files) -> Source:
+    def sized(data: Source) -> Source:
         size, kept = recipe.data.size, recipe.data.channels
         return at_one_size(data, size=size, channels=kept, skip_corrupt=options.skip_corrupt)
 
@@ -170,7 +170,7 @@ def check_source(recipe: Recipe, source: Source) -> None:
     """Raise ValueError unless the recipe's network can be trained on the data."""
     if not len(source):
         raise ValueError(f"{source.name} has no images; give other data")
-    if recipe.data.crop == "random" and source.crop is None:
+    if recipe.data.crop == "random" and not source.can_crop:
         expected = f"centre for {source.name}, which cannot be cropped at random"
         raise SettingError("data.crop", expected, recipe.data.crop)
     got, wanted = source.shape, (recipe.data.channels, *recipe.data.size)
@@ -196,7 +196,7 @@ def _own_data(choice: Choice) -> str:
     )
 
 
-def _find(spec: str, options: DataOptions, split: str = "train") -> Source | Files:
+def _find(spec: str, options: DataOptions, split: str = "train") -> Source:
     return find(spec, split=split, labels=options.labels)
 
 

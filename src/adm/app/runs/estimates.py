@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_iter
 
 from adm.distillation import Teach
 from adm.networks import key_dropout, recompute
-from adm.processes import Devices, on_this_machine
+from adm.processes import Devices
 from adm.recipes import build, stages
 from adm.recipes.schema import Recipe
 from adm.training.batches import Batch, blank
@@ -79,13 +79,19 @@ def step_memory(recipe: Recipe, device_type: str = "cpu", teach: Teach | None = 
     return StepMemory(held + one - per_image, per_image)
 
 
-def fits_in_memory(recipe: Recipe, teach: Teach | None = None) -> Callable[[int], bool]:
+def fits_in_memory(
+    recipe: Recipe, teach: Teach | None = None, ranks: int = 1
+) -> Callable[[int], bool]:
     """Return a function that estimates whether a micro-batch fits in the free memory of the CPU.
 
     A trial would not show it, because the system swaps to the disk before an allocation fails.
+
+    Args:
+        teach: the teacher of a student.
+        ranks: how many share the memory.
     """
     needed = cache(lambda: step_memory(recipe, "cpu", teach))  # takes seconds, so only on demand
-    part = SAFE_SHARE / on_this_machine()
+    part = SAFE_SHARE / ranks
     return lambda size: needed().of(size) < part * psutil.virtual_memory().available
 
 

@@ -191,14 +191,16 @@ def start(
         loop.Run(
             state=RunState(learners, frozen, importance=importance),
             turn=stages.turn_of(recipe, networks, devices.device, importance, teach),
-            source=source,
+            source=source.beside(devices.beside),
             settings=loop_settings(recipe),
             folder=run,
             metadata=described,
             devices=devices,
             watch=options.watch,
             stop=options.stop,
-            fits=fits_in_memory(recipe, teach) if auto and devices.device.type == "cpu" else None,
+            fits=fits_in_memory(recipe, teach, devices.beside)
+            if auto and devices.device.type == "cpu"
+            else None,
             divisible=recipe.divisible,
         ),
         micro_batch=None if isinstance(options.micro_batch, str) else options.micro_batch,

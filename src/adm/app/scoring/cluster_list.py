@@ -15,7 +15,6 @@ from adm.app.scoring.clusters import Clustering, Found, Tried
 from adm.app.scoring.extraction import FeatureSet
 from adm.app.scoring.manifest import versions
 from adm.data import Source
-from adm.data.files import Files
 from adm.data.fingerprint import fingerprint
 from adm.data.lists import csv_pairs
 from adm.features import Features
@@ -210,13 +209,12 @@ def cluster_names(count: int) -> tuple[str, ...]:
     return tuple(f"cluster-{number:0{digits}d}" for number in range(count))
 
 
-def names_of(data: Source | Files) -> list[str]:
+def names_of(data: Source) -> list[str]:
     """Return the names by which a list calls the images of data that `registry.find` has opened.
 
     Raises:
         ValueError: a name cannot be written to a list.
     """
-    assert data.listed is not None
     names = list(map(data.listed, range(len(data))))
     if not _survive(names):
         strange = next(name for name in names if not _survive([name]))

@@ -5,15 +5,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from adm.data import Source
-from adm.data.arrays import fit_arrays, read_arrays
-from adm.data.files import Files, decode_files
+from adm.data.arrays import read_arrays
+from adm.data.fitting import at_one_size
 from adm.data.naming import ARCHIVE, at_home
-from adm.data.registry import RGB, find
+from adm.data.registry import find
 from adm.data.source import in_memory
 from adm.generation.folder import check
 from adm.generation.job import Job
@@ -55,8 +56,6 @@ def open_images(
     Raises:
         ValueError: an error of `open_source`, or arrays of another size with `pad=False`.
     """
-    if size is not None and min(size) < 1:
-        raise SettingError("size", "(H, W), each at least 1", size)
     path = at_home(spec)
     ours = path.is_dir() and (path / ARCHIVE).is_file()
     place = path if path.is_dir() else path.parent
@@ -67,14 +66,12 @@ def open_images(
             path / ARCHIVE if ours else path, classes=classes or None, in_memory=False
         )
         name = path.resolve().name if ours else source.name
-        found = replace(source, name=name, path=_png_files(path, len(source)))
+        found = replace(source, name=name, paths=_png_files(path, len(source)))
     else:
         made, found = None, find(spec, split=split, labels=labels)
-    if isinstance(found, Files):
-        return Opened(decode_files(found, size, RGB if channels is None else channels))
-    if not pad:
+    if found.files is None and not pad:
         _check_unpadded(found, size)
-    return Opened(fit_arrays(found, size, channels), made)
+    return Opened(at_one_size(found, size=size, channels=channels), made)
 
 
 def open_samples(samples: Samples | Job) -> Opened:
@@ -87,14 +84,7 @@ def open_samples(samples: Samples | Job) -> Opened:
         classes, labels = _labelled(samples.classes, samples.labels, len(samples))
         return Opened(in_memory("samples", classes, samples.images, labels), made)
     classes, labels = _labelled(samples.generator.classes, samples.label_tensor, samples.count)
-    source = Source(
-        "samples",
-        classes,
-        labels,
-        read=lambda index: samples.images([index])[0],
-        read_many=samples.images,
-    )
-    return Opened(source, samples.manifest())
+    return Opened(Source("samples", classes, labels, samples.images), samples.manifest())
 
 
 def _labelled(
@@ -122,7 +112,7 @@ def first(source: Source, count: int) -> Source:
         raise SettingError(
             "count", f"from 2 to {len(source)}, the number of images of {source.name}", count
         )
-    return replace(source, labels=source.labels[:count])
+    return source.subset(np.arange(count))
 
 
 def resize_to(source: Source, size: tuple[int, int]) -> Source:
@@ -132,16 +122,10 @@ def resize_to(source: Source, size: tuple[int, int]) -> Source:
         found = F.interpolate(images.float(), size, mode="bicubic", antialias=True)
         return found.round().clamp(0, 255).to(torch.uint8)
 
-    many = source.read_many
-    read_many: Callable[[list[int]], Tensor] | None = None
-    if many is not None:
-        read_many = lambda indices: at_size(many(indices))  # noqa: E731
-    return replace(
-        source,
-        read=lambda index: at_size(source.read(index)[None])[0],
-        read_many=read_many,
-        crop=None,
-    )
+    def read(indices: list[int]) -> Tensor:
+        return at_size(source.batch(indices)[0])
+
+    return replace(source, images=read, rows=None, paths=source.path)
 
 
 def _check_unpadded(source: Source, size: tuple[int, int] | None) -> None:

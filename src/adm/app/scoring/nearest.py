@@ -135,7 +135,7 @@ def equal_pixels(samples: np.ndarray, data: np.ndarray) -> np.ndarray:
 
 def _file_of(source: Source | None, index: int) -> str | None:
     """Return the location of an image's file, or None."""
-    return None if source is None or source.path is None else source.path(index)
+    return None if source is None else source.path(index)
 
 
 def _class_of(source: Source | None, index: int) -> str | None:

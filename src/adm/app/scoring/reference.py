@@ -19,15 +19,14 @@ from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import numpy as np
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from adm.app.scoring.extraction import DEFAULT, Extraction, FeatureSet, extract
 from adm.app.scoring.manifest import label_counts, versions
 from adm.data import Source
 from adm.data.arrays import list_arrays, text_of
 from adm.data.naming import at_home
+from adm.data.source import of_arrays
 from adm.features import Features
 from adm.features.contract import LARGEST
 from adm.limits import MOST_CLASSES
@@ -249,16 +248,7 @@ def complete_reference(
     images = reference.images
     assert images is not None
 
-    def read_many(indices: list[int]) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(images[indices].transpose(0, 3, 1, 2)))
-
-    source = Source(
-        reference.name,
-        ("image",),
-        torch.zeros(len(images), dtype=torch.int64),
-        read=lambda index: read_many([index])[0],
-        read_many=read_many,
-    )
+    source = of_arrays(reference.name, ("image",), images)
     pool = extract(source, features, extraction).pool
     return replace(reference, pool=pool, fingerprint=features.fingerprint)
 

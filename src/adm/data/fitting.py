@@ -1,0 +1,147 @@
+"""Source, size, channels -> Source, whose images are all of that shape."""
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from adm.data.files import RGB, CorruptImage, Files, is_grey
+from adm.data.pixels import MAX_PIXELS, MODES, mode_of, to_picture, to_tensor, with_channels
+from adm.data.source import Source
+from adm.spec import SettingError
+
+CHECKED = 2_000  # headers read on opening; those of a million files would take many minutes
+
+
+def at_one_size(
+    found: Source,
+    *,
+    size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    check: bool = True,
+    equal: bool = True,
+    skip_corrupt: bool = False,
+) -> Source:
+    """Resize and crop image files, and pad arrays with black, to one size; convert the channels.
+
+    Arrays have their size on purpose, so they are not resampled: a smaller size is an error.
+
+    Args:
+        found: from `registry.find`.
+        size: (H, W); None for the images' own.
+        channels: 1, 3 or 4; by default 3 for image files, and their own for arrays. Arrays with
+            another number of channels cannot be converted.
+        check: read the headers of up to `CHECKED` files, spread evenly, now and not hours later;
+            ignored if corrupt images are skipped.
+        equal: if `size` is None, require all files to have the size of the first.
+        skip_corrupt: see `Source`.
+
+    Raises:
+        CorruptImage: a file that is not an image, corrupt, or too large; if its header is intact,
+            only when the image is read.
+        ValueError: an invalid size or number of channels; unequal sizes of files, on opening or
+            when an image is read; arrays that are larger, or cannot be converted.
+    """
+    if size is not None and (min(size) < 1 or math.prod(size) > MAX_PIXELS):
+        raise SettingError("size", f"(H, W), from 1x1 to {MAX_PIXELS} pixels", size)
+    if found.files is None:
+        return _fit_arrays(found, size, channels)
+    channels = RGB if channels is None else channels
+    mode_of(channels)
+    like = _first_sound(found, found.files, skip_corrupt) if size is None and equal else None
+    files = replace(found.files, size=size, channels=channels, like=like)
+    if check and not skip_corrupt:
+        for index in spread(len(found)):
+            row = found.row(index)
+            files.check_size(row, files.own_size(row))
+    return replace(found, images=files, skip_corrupt=skip_corrupt)
+
+
+def channels_of(found: Source) -> int:
+    """Return the number of channels to train with: that of arrays, and 1 or 3 of image files.
+
+    Image files count as grey if none of up to `CHECKED` of them, spread evenly, is stored in
+    colour; their headers are read until the first that is.
+
+    Args:
+        found: from `registry.find`.
+    """
+    if found.files is None:
+        return found.shape[0]
+    for index in spread(len(found)):
+        try:
+            with found.files.picture(found.row(index), decode=False) as picture:
+                if not is_grey(picture):
+                    return RGB
+        except CorruptImage:  # reported, or skipped, when the image is read
+            continue
+    return 1
+
+
+def spread(count: int) -> range:
+    """Return the indices of up to `CHECKED` images, spread evenly."""
+    return range(0, count, max(1, -(-count // CHECKED)))
+
+
+def _first_sound(found: Source, files: Files, skip_corrupt: bool) -> int:
+    """The row of the first image with a sound header; of the first of all, unless skipping."""
+    for index in range(len(found)):
+        row = found.row(index)
+        try:
+            files.own_size(row)
+            return row
+        except CorruptImage:
+            if not skip_corrupt or index == len(found) - 1:
+                raise
+    raise ValueError(f"{found.name} has no images; give other files")
+
+
+def _fit_arrays(source: Source, size: tuple[int, int] | None, channels: int | None) -> Source:
+    """Pad with black on all sides, and convert the channels; all images are like the first."""
+    own_channels, *own_size = source.read(0).shape
+    convert = channels is not None and channels != own_channels
+    if channels is not None and convert:
+        if own_channels not in MODES:
+            raise ValueError(
+                f"{source.name} has {own_channels} channels and {channels} were requested; only "
+                "grey, RGB and RGBA can be converted into each other, so request "
+                f"{own_channels}"
+            )
+        mode_of(channels)
+    margins = _margins(source.name, (own_size[0], own_size[1]), size) if size else None
+    if not convert and margins is None:
+        return source
+    stored = source.images
+    assert not isinstance(stored, Files)
+
+    def read(rows: list[int]) -> Tensor:
+        images = stored(rows)
+        if channels is not None and convert:
+            images = _converted(images, channels)
+        return F.pad(images, margins) if margins else images
+
+    return replace(source, images=read)
+
+
+def _converted(images: Tensor, channels: int) -> Tensor:
+    """(B, C, H, W) -> (B, channels, H, W), both of 1, 3 or 4 channels."""
+    if images.shape[1] == 1 and channels == 3:
+        return images.expand(-1, channels, -1, -1).contiguous()
+    pictures = map(to_picture, images)
+    return torch.stack([to_tensor(with_channels(picture, channels)) for picture in pictures])
+
+
+def _margins(name: str, own: tuple[int, int], size: tuple[int, int]) -> list[int] | None:
+    """(left, right, top, bottom); None if no padding is needed."""
+    down, right = size[0] - own[0], size[1] - own[1]
+    if down < 0 or right < 0:
+        raise ValueError(
+            f"{name} has {own[0]}x{own[1]} images and {size[0]}x{size[1]} was requested; request "
+            f"{max(own[0], size[0])}x{max(own[1], size[1])} (padded with black), or give a folder "
+            "of image files, which are resized"
+        )
+    if not down and not right:
+        return None
+    return [right // 2, right - right // 2, down // 2, down - down // 2]
