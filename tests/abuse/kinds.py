@@ -195,7 +195,7 @@ def _reading(random: Random, spec: str, folder: Path, material: Material) -> Cas
     words, *outputs = random.choice(
         (
             (("data", "inspect", spec),),
-            (("data", "inspect", spec, "--json", "--sheet", "sheet.png"), "sheet.png"),
+            (("data", "inspect", spec, "--json", "--out", "data.html"), "data.html"),
             (("data", "pack", spec, "--out", "packed", *size), "packed"),
             (("data", "pack", spec, "--out", "packed", "--skip-corrupt"), "packed"),
             (("reference", spec, "--out", "made.npz", *size, *POOL, *CPU), "made.npz"),

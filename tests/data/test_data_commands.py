@@ -49,20 +49,23 @@ def test_help_answers_without_loading_torch(words: list[str]) -> None:
 def test_inspect_says_what_is_there_and_what_is_broken(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run("inspect", photos, "--out", tmp_path / "r.json", "--sheet", tmp_path / "s.png")
+    run("inspect", photos, "--out", tmp_path / "r.html")
     shown = capsys.readouterr()
-    assert "photos: 6 images of 2 classes" in shown.out
-    assert "  ant         4  ████" in shown.out
-    assert "broken: 1\n" in shown.out
-    assert f"{photos / 'ant' / '2.png'} is not a usable image" in shown.out
     assert "reading photos: 6 of 6" in shown.err
-    assert json.loads((tmp_path / "r.json").read_text())["classes"] == {"ant": 4, "bee": 2}
-    assert "sizes (HxW): 10x20: 5\n" in shown.out
-    plain = Image.open(tmp_path / "s.png")
-    assert plain.width > 12 * 66 + 50  # the names are left of the images
-    (photos / "bee").rename(photos / "a much longer name")
-    run("inspect", photos, "--sheet", tmp_path / "long.png")
-    assert Image.open(tmp_path / "long.png").width > plain.width
+    page = (tmp_path / "r.html").read_text()
+    facts = ("photos: 6 images of 2 classes", f"{photos / 'ant' / '2.png'} is not a usable image")
+    for text in (shown.out, page):
+        assert all(fact in text for fact in facts)
+    for row in (
+        "| ant | 4 |",
+        "| broken | 1 |",
+        "| 10x20 | 5 |",
+        "| duplicates, same files | none |",
+    ):
+        assert row in shown.out
+    assert page.count("data:image/png") == 2  # a row of images for each class
+    run("inspect", photos, "--json")
+    assert json.loads(capsys.readouterr().out)["classes"] == {"ant": 4, "bee": 2}
 
 
 def test_pack_writes_what_train_reads(

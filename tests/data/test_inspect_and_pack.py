@@ -12,7 +12,7 @@ from PIL import Image
 
 from adm.cached import Cached
 from adm.data import CorruptImage, open_source
-from adm.data.inspect import EXAMPLES, SIDE, Report, examples, inspect
+from adm.data.inspect import EXAMPLES, SIDE, examples, inspect
 from adm.data.pack import Packing, pack
 from adm.data.registry import find
 
@@ -48,23 +48,12 @@ def test_everything_is_counted(photos: Path) -> None:
     assert (report.images, sum(seen)) == (COUNT, COUNT)
     assert report.classes == {"ant": 7, "bee": 4}
     assert report.sizes == {"20x24": 7, "20x40": 2, "20x30": 1}
-    assert report.size_range == ("20x24", "20x24", "20x40", 3)
-    assert report.to_json()["size_range"]["median"] == "20x24"
+    assert report.size_range == ("20x24", "20x40")
     assert report.kinds == {"JPEG RGB": 6, "PNG RGB": 4}
     assert [one["path"] for one in report.broken] == [broken]
     assert broken in report.broken[0]["reason"]
     assert (report.same_files, report.same_pixels, report.conflicts) == ([], [], 0)
     json.dumps(report.to_json())
-
-
-def test_the_median_of_sizes_is_that_of_the_images_by_area() -> None:
-    def span(**sizes: int) -> tuple[str, str, str, int] | None:
-        named = {name.removeprefix("s"): count for name, count in sizes.items()}
-        return Report("x", 9, {}, named, {}, [], [], [], 0, 0).size_range
-
-    assert span(s9x9=1, s100x2=1, s20x5=5) == ("9x9", "20x5", "100x2", 3)
-    assert span(s9x9=1, s20x5=1) == ("9x9", "9x9", "20x5", 2)
-    assert span() is None
 
 
 def test_duplicates_are_found_by_bytes_and_by_pixels(photos: Path) -> None:

@@ -1,11 +1,9 @@
 """Source -> Report: classes, sizes, broken images, duplicates; examples of each class."""
 
 import hashlib
-from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
@@ -30,20 +28,6 @@ class Inspection(NamedTuple):
     content: bytes  # hash of the encoded bytes
     pixels: bytes  # hash of the pixels that training reads: upright, of 8 bits, with alpha
     broken: str | None  # why it cannot be used
-
-
-class SizeRange(NamedTuple):
-    """The sizes of images, as "HxW", ordered by area.
-
-    Attributes:
-        min, median, max: the smallest, the lower median and the largest.
-        different: how many different sizes there are.
-    """
-
-    min: str
-    median: str
-    max: str
-    different: int
 
 
 @dataclass(frozen=True)
@@ -76,19 +60,13 @@ class Report:
     left_out: int
 
     @property
-    def size_range(self) -> SizeRange | None:
-        """The range of the sizes; None if no image can be decoded."""
-        if not self.sizes:
-            return None
-        ordered = sorted(self.sizes, key=_area)
-        reached = list(accumulate(self.sizes[size] for size in ordered))
-        middle = bisect_left(reached, (reached[-1] + 1) // 2)
-        return SizeRange(ordered[0], ordered[middle], ordered[-1], len(ordered))
+    def size_range(self) -> tuple[str, str]:
+        """The smallest and the largest size by area, of images that can be decoded."""
+        return min(self.sizes, key=_area), max(self.sizes, key=_area)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the attributes and the range of the sizes as JSON values."""
-        span = self.size_range
-        return asdict(self) | {"size_range": span and span._asdict()}
+        """Return the attributes as JSON values."""
+        return asdict(self)
 
 
 def inspect(found: Source, advance: Callable[[float], None] = lambda amount: None) -> Report:

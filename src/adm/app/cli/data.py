@@ -1,6 +1,5 @@
 """adm data inspect SPEC -> Report; adm data pack SPEC --out DIR -> WebDataset shards."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,16 +9,16 @@ from adm.app.cli import VERBS, lists, places
 from adm.app.cli.output import OUT, AsJson, say, show
 from adm.app.cli.progress import progress
 from adm.shown import count_of
-from adm.store.files import new_file, write_text
+from adm.store.files import write_text
 
 if TYPE_CHECKING:  # the help needs no torch, nor do the imports of this module
-    from torch import Tensor
+    from collections.abc import Sequence
 
+    from adm.app.report import Block
+    from adm.data import Source
     from adm.data.inspect import Report
 
-MOST_LISTED = 40  # entries printed of each list; the JSON file has all
-BAR = 40  # characters
-FEW = 8  # sizes or formats printed
+MOST_LISTED = 40  # entries of each list; the JSON document has all
 
 EXAMPLES = """For example:
 
@@ -27,7 +26,7 @@ EXAMPLES = """For example:
 
     adm data emoji --out emoji
 
-    adm data inspect photos --sheet photos.png
+    adm data inspect photos --out photos.html
 
     adm data pack photos --out shards --size 64
 """
@@ -42,7 +41,6 @@ def inspect(
     split: str = "train",
     labels: str | None = None,
     out: Annotated[Path | None, OUT] = None,
-    sheet: Path | None = None,
     as_json: AsJson = False,
 ) -> None:
     """Count classes, image sizes, broken files and duplicates.
@@ -53,7 +51,7 @@ def inspect(
 
         adm data inspect photos
 
-        adm data inspect photos.zip --labels photos.csv --out photos.json --sheet photos.png
+        adm data inspect photos.zip --labels photos.csv --out photos.html
 
     Parameters
     ----------
@@ -65,33 +63,23 @@ def inspect(
         Where labels come from: folders (the default), prefix (as in dog_0001.png), none, or a CSV
         or JSON file.
     out
-        JSON file to write the whole report to.
-    sheet
-        PNG file to draw some images of each class to, one row per class.
+        HTML page to write: the report, with some images of each class.
     as_json
         Print the whole report as one JSON document.
     """
     if out is not None:
-        places.file(out, "--out", "report.json")
-    if sheet is not None:
-        places.file(sheet, "--sheet", "sheet.png")
-    from adm.data import inspect as library
+        places.file(out, "--out", "data.html")
+    from adm.app.report import markdown
+    from adm.data.inspect import inspect
     from adm.data.registry import find
 
     found = find(spec, split=split, labels=labels)
-    for path in filter(None, (out, sheet)):
-        path.parent.mkdir(parents=True, exist_ok=True)
     with progress(f"reading {found.name}", len(found), "images") as advance:
-        report = library.inspect(found, advance)
-    show(report.to_json, as_json, lambda: _show(report))
+        report = inspect(found, advance)
+    show(report.to_json, as_json, lambda: print(markdown(_title(report), _blocks(report)), end=""))
     if out is not None:
-        write_text(out, json.dumps(report.to_json(), indent=2, ensure_ascii=False) + "\n")
-        say(f"{out}: the whole report", as_json)
-    if sheet is not None:
-        examples = library.examples(found)
-        _draw(report, examples, sheet)
-        classes = count_of(len(report.classes), "class", "classes")
-        say(f"{sheet}: {len(examples)} of {classes}, a row each, in the order above", as_json)
+        write_text(out, _page(report, found))
+        say(f"{out}: the report, with some images of each class", as_json)
 
 
 @data.command(help_epilogue="")
@@ -220,68 +208,57 @@ def emoji(
     say(f"{out}: {sum(counts.values()):,} images in train/ and test/: {styles}")
 
 
-def _draw(report: "Report", examples: "Tensor", out: Path) -> None:
-    """Draw (K, n, 3, H, W) uint8 to a PNG file: a row for each class, with its number of images."""
-    from adm.pictures import Row, sheet
+def _blocks(report: "Report") -> "list[Block]":
+    """Describe a data set: its classes, sizes, formats, broken files and duplicates."""
+    from adm.app.report import Block, Note, Table
 
-    rows = [
-        Row(f"{name}\n{count_of(count, 'image')}", list(images))
-        for (name, count), images in zip(report.classes.items(), examples, strict=False)
-    ]
-    total = count_of(len(report.classes), "class", "classes")
-    shown = f"{len(rows)} of {total}" if len(rows) < len(report.classes) else total
-    title = f"{report.name}: {count_of(report.images, 'image')}, {shown}"
-    with new_file(out) as part:
-        sheet(title, [("", examples.shape[1])], rows).save(part, "PNG")
+    def listed(heading: tuple[str, ...], rows: "Sequence[tuple[str, ...]]") -> list[Block]:
+        """A table of the first rows, and how many there are beside them."""
+        more = len(rows) - MOST_LISTED
+        rest = [Note([f"... and {more} more; --json has all"])] if more > 0 else []
+        return [Table(heading, rows[:MOST_LISTED]), *rest] if rows else []
 
+    def counted(name: str, counts: dict[str, int]) -> list[Block]:
+        return listed((name, "images"), [(each, str(count)) for each, count in counts.items()])
 
-def _show(report: "Report") -> None:
-    classes = count_of(len(report.classes), "class", "classes")
-    print(f"{report.name}: {count_of(report.images, 'image')} of {classes}")
-    most = max(report.classes.values(), default=1) or 1
-    width = max(map(len, report.classes), default=0)
-    for name, count in list(report.classes.items())[:MOST_LISTED]:
-        print(f"  {name:{width}} {count:>9}  {'█' * round(BAR * count / most)}".rstrip())
-    _rest(len(report.classes), "class", "classes")
-    if report.left_out:
-        print(f"not in the list of labels: {report.left_out}")
-    _show_sizes(report)
-    print(f"formats: {_counts(report.kinds)}")
-    print(f"broken: {len(report.broken) or 'none'}")
-    for one in report.broken[:MOST_LISTED]:
-        print(f"  {one['reason']}")
-    _rest(len(report.broken), "broken image", "broken images")
+    def duplicates(what: str, groups: list[list[str]]) -> list[Block]:
+        rows = [" = ".join(each[:4]) + " = ..." * (len(each) > 4) for each in groups]
+        return listed((f"duplicates, same {what}",), [(row,) for row in rows])
+
+    facts = [("broken", str(len(report.broken) or "none"))]
     for what, groups in (("files", report.same_files), ("pixels", report.same_pixels)):
         again = sum(len(group) - 1 for group in groups)
-        print(f"duplicates, same {what}: {again or 'none'}")
-        for group in groups[:MOST_LISTED]:
-            print(f"  {' = '.join(group[:4])}{' = ...' if len(group) > 4 else ''}")
-        _rest(len(groups), "group", "groups")
+        facts.append((f"duplicates, same {what}", str(again or "none")))
     if report.conflicts:
-        print(f"groups of duplicates with different labels: {report.conflicts}")
+        facts.append(("groups of duplicates with different labels", str(report.conflicts)))
+    if report.left_out:
+        facts.append(("not in the list of labels", str(report.left_out)))
+    span = [] if len(report.sizes) < 2 else [Note([f"By area, {' to '.join(report.size_range)}:"])]
+    return [
+        Table(("what", "images"), facts),
+        *counted("class", report.classes),
+        *span,
+        *counted("size (HxW)", report.sizes),
+        *counted("format", report.kinds),
+        *listed(("broken",), [(each["reason"],) for each in report.broken]),
+        *duplicates("files", report.same_files),
+        *duplicates("pixels", report.same_pixels),
+    ]
 
 
-def _show_sizes(report: "Report") -> None:
-    """Print the range of the sizes; the sizes themselves only if they are few."""
-    span = report.size_range
-    if span is None or span.different == 1:
-        print(f"sizes (HxW): {_counts(report.sizes)}")
-        return
-    print(
-        f"sizes (HxW): {span.different} different; by area, the smallest is {span.min}, the median "
-        f"{span.median} and the largest {span.max}"
-    )
-    if span.different <= FEW:
-        print(f"  {_counts(report.sizes)}")
+def _page(report: "Report", found: "Source") -> str:
+    """Return an HTML page of the report, with some images of each class."""
+    from adm.app.report import ImageRow, Images, page
+    from adm.app.report.pictures import tiles
+    from adm.data.inspect import EXAMPLES, examples
+
+    rows = [
+        ImageRow(f"{name}\n{count_of(count, 'image')}", [tiles(images, EXAMPLES)])
+        for (name, count), images in zip(report.classes.items(), examples(found), strict=False)
+    ]
+    return page(_title(report), [Images(rows, across=EXAMPLES), *_blocks(report)])
 
 
-def _counts(counts: dict[str, int]) -> str:
-    listed = ", ".join(f"{name}: {count}" for name, count in list(counts.items())[:FEW])
-    more = f", and {len(counts) - FEW} more" if len(counts) > FEW else ""
-    return f"{listed or 'none'}{more}"
-
-
-def _rest(count: int, one: str, more: str) -> None:
-    if count > MOST_LISTED:
-        rest = count_of(count - MOST_LISTED, f"more {one}", f"more {more}")
-        print(f"  ... and {rest}; --out FILE.json has the whole list")
+def _title(report: "Report") -> str:
+    classes = count_of(len(report.classes), "class", "classes")
+    return f"{report.name}: {count_of(report.images, 'image')} of {classes}"
