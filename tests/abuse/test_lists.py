@@ -86,8 +86,7 @@ JSON = {
     "an escape": ('{"dog_0": "\\u001b[2J"}', "which has control characters"),
     "a long key": (json.dumps({LONG: []}), "is .., expected a name or an integer"),
     "a long label": (json.dumps({"dog_0": LONG}), "of 100000 characters, expected 1 to 256"),
-    "two labels": ('{"' + LONG + '": "a", "' + LONG + '": "b"}', "has the values 'a' and 'b'"),
-    "two long labels": (f'{{"a": "{LONG}", "a": "{LONG}y"}}', "a has the values 'x"),
+    "two labels": ('{"' + LONG + '": "a", "' + LONG + '": "b"}', "it has the key .*twice"),
     "other form": ('{"labels": 5, "dog_0": 5}', "in the list of labels|does not exist"),
     "trailing": ('{"dog_0": 5} {}', "cannot be read as JSON"),
 }

@@ -9,7 +9,7 @@ datasets = pytest.importorskip("sklearn.datasets", reason="scikit-learn is not i
 
 
 def test_the_splits_are_the_whole_set_once() -> None:
-    train, test = digits("train"), digits("test")
+    train, test = digits(), digits(split="test")
     assert len(train) + len(test) == 1797
     levels = torch.from_numpy(datasets.load_digits().images.astype("uint8")).reshape(-1, 64)
     both = torch.cat([source.batch(range(len(source)))[0] for source in (train, test)])
@@ -27,7 +27,7 @@ def test_the_17_levels_are_spread_evenly_over_the_bytes() -> None:
 
 
 def test_every_class_gives_a_fifth_to_the_test_split() -> None:
-    train, test = (torch.bincount(digits(s).labels, minlength=10) for s in ("train", "test"))
+    train, test = (torch.bincount(digits(split=s).labels, minlength=10) for s in ("train", "test"))
     assert torch.equal(test, (train + test) // 5)
 
 
@@ -35,7 +35,7 @@ def test_labels_belong_to_their_images() -> None:
     whole = datasets.load_digits()
     known = {i.astype("uint8").tobytes(): int(y) for i, y in zip(*whole_arrays(whole), strict=True)}
     for split in ("train", "test"):
-        source = digits(split)
+        source = digits(split=split)
         for i in range(0, len(source), 50):
             levels = (source.read(i).float() * 16 / 255).round().byte()
             assert known[levels.numpy().tobytes()] == int(source.labels[i])

@@ -93,20 +93,6 @@ def test_styles_are_labels_and_terms_are_listed(fetch: list[str], tmp_path: Path
     assert fetch == [f"sha256:{p.sha256}" for p in PACKAGES]
 
 
-def test_skin_tones_are_kept_on_demand_in_the_split_of_their_emoji(
-    fetch: list[str], tmp_path: Path
-) -> None:
-    write_emoji(tmp_path / "few")
-    write_emoji(tmp_path / "all", skin_tones=True)
-    few, all_ = (
-        {path.name: path.parent for path in (tmp_path / name).rglob("*.png")}
-        for name in ("few", "all")
-    )
-    assert all_.keys() - few.keys() == {f"{p.style}-aa-1f3fb.png" for p in PACKAGES}
-    toned = all_["google-aa-1f3fb.png"]
-    assert toned == all_[f"google-{CODES[0]}.png"]
-
-
 def test_pictures_are_composited_on_white_and_resized() -> None:
     half = Image.open(io.BytesIO(image((200, 0, 0, 0), ".png")))
     assert half.mode == "RGBA"

@@ -46,7 +46,7 @@ def test_debians_files_hold_the_whole_set(split: str, each: int) -> None:
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_a_folder_of_idx_files_is_read(tmp_path: Path, split: str, zipped: bool) -> None:
-    source = fashion_mnist(write(tmp_path, zipped=zipped), split)
+    source = fashion_mnist(str(write(tmp_path, zipped=zipped)), split)
     images, labels = source.batch([2, 0])
     assert torch.equal(images[:, 0], torch.from_numpy(IMAGES[[2, 0]]))
     assert labels.tolist() == [7, 9]
@@ -54,12 +54,12 @@ def test_a_folder_of_idx_files_is_read(tmp_path: Path, split: str, zipped: bool)
 
 def test_torchvisions_copy_is_found_in_its_root(tmp_path: Path) -> None:
     write(tmp_path / "FashionMNIST" / "raw", zipped=False)
-    assert len(fashion_mnist(tmp_path)) == 3
+    assert len(fashion_mnist(str(tmp_path))) == 3
 
 
 def test_a_folder_without_the_files_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=f"{tmp_path} must have one file of IDX images"):
-        fashion_mnist(tmp_path)
+        fashion_mnist(str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_files_that_are_not_images_with_labels_are_refused(
     tmp_path: Path, images: np.ndarray, labels: np.ndarray
 ) -> None:
     with pytest.raises(ValueError, match=f"{tmp_path}: .*; download"):
-        fashion_mnist(write(tmp_path, images, labels))
+        fashion_mnist(str(write(tmp_path, images, labels)))
 
 
 @pytest.mark.parametrize(

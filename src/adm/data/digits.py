@@ -5,20 +5,23 @@ import torch
 
 from adm.data.source import Source, in_memory
 from adm.extras import installing
+from adm.shown import shown
 
 CLASSES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 TOP_LEVEL = 16  # grey levels 0..16 are scaled to 0..255
 TEST_EVERY = 5
 
 
-def digits(split: str = "train") -> Source:
+def digits(place: str = "", split: str = "train") -> Source:
     """The 1,797 digits that scikit-learn ships; nothing is downloaded.
 
     Every fifth image of each class, in the order of the data set, is a test image.
 
     Raises:
-        ValueError: scikit-learn is not installed.
+        ValueError: a place is given; scikit-learn is not installed.
     """
+    if place:
+        raise ValueError(f"digits come with scikit-learn and take no folder, got {shown(place)}")
     try:
         from sklearn.datasets import load_digits
     except ImportError:

@@ -16,9 +16,9 @@ from adm.store.parsed import parse_json
 
 SIDE = 64  # pixels
 REGISTRY = "https://registry.npmjs.org"
-INDEX = "package/emoji.json"  # of the first package: names, groups and skin tones of all emoji
+INDEX = "package/emoji.json"  # of the first package: names and groups of all emoji
 MOST_INDEX, MOST_IMAGE, MOST_PIXELS = 1 << 25, 1 << 20, 1 << 20  # bytes, bytes, pixels of one
-TEST_SHARE = 10  # one emoji in this many is for testing, in all styles and skin tones
+TEST_SHARE = 10  # one emoji in this many is for testing, in all styles
 NOT_SHOWN = "component"  # the group of skin tones and hair, which are parts of other emoji
 STYLES, LICENCES = "styles.csv", "LICENCES.txt"
 
@@ -80,24 +80,9 @@ PACKAGES = (
 )
 
 
-class Emoji(NamedTuple):
-    """One emoji, or one of its skin tones.
-
-    Attributes:
-        group: such as `animals & nature`.
-        base: the code of the emoji without a skin tone.
-        toned: whether it is one of its skin tones.
-    """
-
-    group: str
-    base: str
-    toned: bool
-
-
 def write_emoji(
     out: Path,
     *,
-    skin_tones: bool = False,
     packages: tuple[Package, ...] = PACKAGES,
     cache: Path | None = None,
     advance: Callable[[int], None] = lambda amount: None,
@@ -105,12 +90,12 @@ def write_emoji(
     """Write the folders train/GROUP and test/GROUP of PNG files, 64x64, on white.
 
     The file `styles.csv` has the style of each, for `labels=...`, and `LICENCES.txt` the terms of
-    use. The split depends on the emoji's code alone. Some are the same picture, as flags of an
-    island and its country, of which the first by code is kept.
+    use. The split depends on the emoji's code alone. Skin tones are left out, as they are nearly
+    the same image. Some emoji are the same picture, as flags of an island and its country, of which
+    the first by code is kept.
 
     Args:
         out: the folder to create; absent or empty.
-        skin_tones: keep the skin tones of an emoji, which are nearly the same image.
         packages: archives, of which the first has the index.
         cache: the folder of downloaded archives; None for the user's.
         advance: called with 1 after each package.
@@ -130,13 +115,12 @@ def write_emoji(
         for package, archive in zip(packages, archives, strict=True):
             counts[package.style] = 0
             for code, picture in _pictures(archive, package):
-                emoji = known.get(code)
-                pixels = picture.tobytes()
-                if emoji is None or (emoji.toned and not skin_tones) or pixels in seen:
+                group, pixels = known.get(code), picture.tobytes()
+                if group is None or pixels in seen:
                     continue
                 seen.add(pixels)
                 name = f"{package.style}-{code}.png"
-                place = folder / split_of(emoji.base) / emoji.group
+                place = folder / split_of(code) / group
                 place.mkdir(parents=True, exist_ok=True)
                 picture.save(place / name)
                 styles.append((name, package.style))
@@ -151,9 +135,9 @@ def write_emoji(
     return counts
 
 
-def split_of(base: str) -> str:
-    """Return the split of an emoji of this code, in all of its styles and skin tones."""
-    return "test" if int(sha256_of(base.encode())[:8], 16) % TEST_SHARE == 0 else "train"
+def split_of(code: str) -> str:
+    """Return the split of an emoji of this code, in all of its styles."""
+    return "test" if int(sha256_of(code.encode())[:8], 16) % TEST_SHARE == 0 else "train"
 
 
 def on_white(content: bytes) -> Image.Image:
@@ -168,20 +152,18 @@ def on_white(content: bytes) -> Image.Image:
     return flat if same else flat.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
 
 
-def _known(archive: Path) -> dict[str, Emoji]:
-    """Return the emoji of the index by their codes, as files are named."""
+def _known(archive: Path) -> dict[str, str]:
+    """Return the groups of the emoji of the index by their codes, as files are named."""
     content = _members(archive, INDEX, MOST_INDEX).get(INDEX)
     if content is None:
         raise ValueError(f"{archive} has no {INDEX}; remove it, and run the command again")
-    known: dict[str, Emoji] = {}
-    for entry in parse_json(content):
-        group, base = str(entry["category"]).lower(), str(entry["unified"]).lower()
-        if group == NOT_SHOWN or "/" in group:
-            continue
-        known[base] = Emoji(group, base, False)
-        for variation in (entry.get("skin_variations") or {}).values():
-            known[str(variation["unified"]).lower()] = Emoji(group, base, True)
-    return known
+    groups = {
+        str(entry["unified"]).lower(): str(entry["category"]).lower()
+        for entry in parse_json(content)
+    }
+    return {
+        code: group for code, group in groups.items() if group != NOT_SHOWN and "/" not in group
+    }
 
 
 def _pictures(archive: Path, package: Package) -> Iterator[tuple[str, Image.Image]]:

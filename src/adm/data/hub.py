@@ -6,7 +6,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from adm.data.files import Files, open_image
-from adm.data.labels import SPLITS, Labelled, as_classes, number_labels, of_one_class
+from adm.data.labels import SPLITS, Labelled, as_classes, number_labels
 from adm.data.lists import as_label
 from adm.data.naming import at_home
 from adm.data.source import NoSplit, Source
@@ -31,6 +31,8 @@ def hub(place: str, split: str = "train") -> Source:
     Raises:
         ValueError: `datasets` is not installed or cannot open the data, or they have no images.
     """
+    if not place:
+        raise ValueError("give the data set: hf:NAME, hf:NAME@CONFIG or hf:/FOLDER")
     where, title = f"hf:{shown_path(place)}", place.rstrip("/").rpartition("/")[2]
     try:
         import datasets  # an extra
@@ -90,7 +92,7 @@ def _labels(datasets: Any, rows: Any, title: str, where: str) -> Labelled:
     column = next((name for name in LABEL_COLUMNS if name in (typed or kinds)), None)
     column = column or next(iter(typed), None)
     if column is None:
-        return of_one_class(title, len(rows), where)
+        return number_labels([title] * len(rows), where)
     values = rows.with_format(None)[column][:]
     if column not in typed:
         return number_labels([as_label(value, f"{where}: a {column}") for value in values], where)
@@ -105,4 +107,4 @@ def _labels(datasets: Any, rows: Any, title: str, where: str) -> Labelled:
             f"{where}: labels go up to {max(values)}, and the classes have "
             f"{count_of(len(names), 'name')}; give data whose labels have names"
         )
-    return Labelled(names, np.arange(len(rows)), np.array(values, np.int64))
+    return Labelled(names, np.array(values, np.int64))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from adm.data.fetch import fetch
 from adm.data.labels import CLASSES_FILE, named_classes
-from adm.data.naming import natural
+from adm.data.naming import at_home, natural
 from adm.data.source import NoSplit, Source, in_memory
 from adm.shown import count_of
 
@@ -44,48 +44,48 @@ PIECE = 1 << 20  # bytes read at a time
 STEMS = {"train": ("train",), "test": ("t10k", "test")}
 
 
-def fashion_mnist(folder: Path | None = None, split: str = "train") -> Source:
+def fashion_mnist(place: str = "", split: str = "train") -> Source:
     """60,000 training or 10,000 test images of ten kinds of garment, 28x28, grey.
 
     Args:
-        folder: has the IDX files, gzipped or not, or torchvision's copy of them; None for the
-            folder of Debian's package dataset-fashion-mnist, or, if that is absent, for files that
-            are downloaded on first use (30 MB).
+        place: a folder of the IDX files, gzipped or not, or of torchvision's copy of them; empty
+            for that of Debian's package dataset-fashion-mnist, or, if that is absent, for files
+            that are downloaded on first use (30 MB).
         split: `train` or `test`.
 
     Raises:
         ValueError: files are missing or damaged, or are not images with labels; the download
             failed.
     """
-    if folder is None and DEBIAN_FASHION_MNIST.is_dir():
+    if place:
+        folder = at_home(place)
+        inner = folder / TORCHVISION_FOLDER
+        folder = inner if inner.is_dir() else folder
+    elif DEBIAN_FASHION_MNIST.is_dir():
         folder = DEBIAN_FASHION_MNIST
-    elif folder is None:
+    else:
         paths = [fetch(f"{FASHION_ADDRESS}/{n}", f"md5:{md5}") for n, md5 in FASHION_MD5.items()]
         folder = paths[0].parent
-    elif (folder / TORCHVISION_FOLDER).is_dir():
-        folder = folder / TORCHVISION_FOLDER
-    return idx_folder(folder, split, FASHION_CLASSES, FASHION)
+    return _read_folder(folder, split, FASHION_CLASSES, FASHION)
 
 
-def idx_folder(
-    folder: Path,
-    split: str = "train",
-    classes: tuple[str, ...] | None = None,
-    name: str | None = None,
-) -> Source:
+def idx_folder(place: str, split: str = "train") -> Source:
     """Read a folder of IDX files whose names contain `train`, and `t10k` or `test`.
 
     `classes.json` in the folder, ["zero", "one", ...], names the classes; without it they are named
     by their numbers.
 
-    Args:
-        classes: their names, instead of those in the folder.
-        name: of the data, instead of that of the folder.
-
     Raises:
-        ValueError: no file of images of the split, or several; no labels; a file is damaged; or
-            images, labels and classes do not match.
+        ValueError: no folder is given; no file of images of the split, or several; no labels; a
+            file is damaged; or images, labels and classes do not match.
     """
+    if not place:
+        raise ValueError("give the folder of the files: idx:/FOLDER")
+    folder = at_home(place)
+    return _read_folder(folder, split, named_classes(folder / CLASSES_FILE), folder.resolve().name)
+
+
+def _read_folder(folder: Path, split: str, classes: tuple[str, ...] | None, name: str) -> Source:
     found = sorted(
         (path for path in folder.glob("*images?idx3-ubyte*") if _is_of(path.name, split)),
         key=lambda path: natural(path.name),
@@ -107,13 +107,13 @@ def idx_folder(
             "download the original files"
         )
     highest = int(numbers.max()) if len(numbers) else -1
-    classes = classes or named_classes(folder / CLASSES_FILE) or tuple(map(str, range(highest + 1)))
+    classes = classes or tuple(map(str, range(highest + 1)))
     if len(pixels) != len(numbers) or highest >= len(classes):
         raise ValueError(
             f"{folder}: {count_of(len(pixels), 'image')}, {count_of(len(numbers), 'label')} and "
             f"{count_of(len(classes), 'class', 'classes')} do not match; download both files again"
         )
-    return in_memory(name or folder.resolve().name, classes, pixels[:, None], numbers)
+    return in_memory(name, classes, pixels[:, None], numbers)
 
 
 def read_idx(path: Path) -> Tensor:

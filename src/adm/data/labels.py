@@ -21,37 +21,44 @@ SPLITS = {"train": ("train",), "test": ("test", "val", "valid", "validation", "e
 NO_LABELS = "none"
 STYLEGAN = "dataset.json"  # beside the images, as StyleGAN's data tools write it
 CLASSES_FILE = "classes.json"  # class names in the order of the labels
-AMBIGUOUS = -1
+UNLISTED, ELSEWHERE = -1, -2  # numbers of images without a label
+AMBIGUOUS = -1  # the place of a name that several files have
 
 
 class Labelled(NamedTuple):
-    """Some of N images, in order, with their labels.
+    """Labels of N images.
 
     Attributes:
         classes: the name of each label.
-        rows: (M,) of the images that have a label, in 0..N - 1.
-        labels: (M,) int64.
-        left_out: number of images that a list omits.
+        numbers: (N,) int64; `UNLISTED` for an image that a list leaves out, `ELSEWHERE` for one of
+            another split.
     """
 
     classes: tuple[str, ...]
-    rows: np.ndarray
-    labels: np.ndarray
-    left_out: int = 0
+    numbers: np.ndarray
 
-    def only(self, chosen: np.ndarray) -> "Labelled":
-        """Return those of the images that are `chosen`, (N,) bool, with all classes."""
-        own = chosen[self.rows]
-        return self._replace(rows=self.rows[own], labels=self.labels[own])
+    def spread(self, rows: Sequence[int] | np.ndarray, own: np.ndarray) -> "Labelled":
+        """Return labels of all images, of which these are at `rows` and the split is `own`."""
+        numbers = np.full(len(own), ELSEWHERE)
+        numbers[rows] = self.numbers
+        return self._replace(numbers=np.where(own, numbers, ELSEWHERE))
+
+    def check_any(self, split: str, place: str, example: str) -> None:
+        """Raise NoSplit unless one has a label; `example` is the name of one that should."""
+        if not (self.numbers >= 0).any():
+            raise NoSplit(
+                f"{place}: the list of labels has no image of the {split} split; add some, such as "
+                f"{example}"
+            )
 
     def source(
         self, name: str, images: Arrays | Files, names: Callable[[int], str] | None = None
     ) -> Source:
-        """Return these of all `images`; for the arguments see `Source`."""
-        labels = torch.from_numpy(self.labels)
-        return Source(
-            printable(name), self.classes, labels, images, self.rows, names, left_out=self.left_out
-        )
+        """Return the images that have a label; for the arguments see `Source`."""
+        rows, name = np.flatnonzero(self.numbers >= 0), printable(name)
+        unlisted = int((self.numbers == UNLISTED).sum())
+        labels = torch.from_numpy(self.numbers[rows])
+        return Source(name, self.classes, labels, images, rows, names, left_out=unlisted)
 
 
 class Tree(NamedTuple):
@@ -106,21 +113,18 @@ def _label_split(tree: Tree, split: str, rule: str | None) -> Labelled:
         return label_images(tree, rule)
     own = np.array([name.startswith(f"{chosen}/") for name in names], bool)
     bare = [name.partition("/")[2] for name in names]
-    within = tree.below(chosen, [name for name, ours in zip(bare, own, strict=True) if ours])
+    ours = np.flatnonzero(own)
+    within = tree.below(chosen, [bare[row] for row in ours.tolist()])
     _check_any(within.names, within.place)
     list_ = STYLEGAN if rule is None else rule
     if list_.endswith(LISTS) and within.inside(list_) is not None:
-        found = label_images(within, rule)
-        return found._replace(rows=np.flatnonzero(own)[found.rows])
+        return label_images(within, rule).spread(ours, own)
     listed = list_.endswith(LISTS) and (rule is not None or tree.inside(list_) is not None)
     nested = [row for row, name in enumerate(names) if "/" in name]  # the others are in no split
     texts = names if listed else bare
     found = label_images(tree._replace(names=[texts[row] for row in nested]), rule)
-    found = found._replace(rows=np.array(nested)[found.rows]).only(own)
-    if not len(found.rows):
-        raise NoSplit(
-            f"{place}: the list of labels has no image of the {split} split; add those in {chosen}/"
-        )
+    found = found.spread(nested, own)
+    found.check_any(split, place, shown_path(names[int(ours[0])]))
     return found
 
 
@@ -137,7 +141,7 @@ def label_images(tree: Tree, rule: str | None) -> Labelled:
     Raises:
         ValueError: no such rule or list, or names and labels that do not fit.
     """
-    title, place, names, inside = tree.title, tree.place, tree.names, tree.inside
+    names, place, inside = tree.names, tree.place, tree.inside
     pairs = None
     if rule is None:
         found = inside(STYLEGAN)
@@ -145,75 +149,64 @@ def label_images(tree: Tree, rule: str | None) -> Labelled:
     elif rule not in ("folders", "prefix", NO_LABELS):
         pairs = pairs_of(rule, place, inside)
     if pairs is not None:
-        return _named(by_list(names, pairs, place), pairs, place, inside)
+        return _named(number_labels(by_list(names, pairs, place), place), pairs, place, inside)
     if rule == "prefix":
         return number_labels([_prefix(name, place) for name in names], place)
-    if rule == NO_LABELS:
-        return of_one_class(title, len(names), place)
-    return _by_folder(names, title, place)
+    folders = [] if rule == NO_LABELS else _folders(names, place)
+    return number_labels(folders or [tree.title] * len(names), place)
 
 
-def of_one_class(title: str, count: int, place: str) -> Labelled:
-    """All `count` images in a class called `title`."""
-    return Labelled(as_classes([title], place), np.arange(count), np.zeros(count, np.int64))
-
-
-def _by_folder(names: Sequence[str], title: str, place: str) -> Labelled:
-    """Each top-level folder is a class; without folders, there is one class."""
+def _folders(names: Sequence[str], place: str) -> list[str]:
+    """The top-level folder of each image; none of all if there are no folders."""
     tops = [name.partition("/")[0] if "/" in name else None for name in names]
-    if not any(tops):
-        return of_one_class(title, len(names), place)
-    if None in tops:
+    if any(tops) and None in tops:
         loose, some = names[tops.index(None)], next(top for top in tops if top)
         raise ValueError(
             f"{shown_path(f'{place}/{loose}')} is beside class folders such as {shown_path(some)}; "
             "move it into its class, or label images by another rule"
         )
-    return number_labels([top for top in tops if top], place)
+    return [top for top in tops if top]
 
 
-def by_list(names: Sequence[str], pairs: list[tuple[str, Label]], place: str) -> Labelled:
-    """The images in a list, with its labels."""
-    lookups = _lookups(names)
-    given: dict[int, Label] = {}
+def by_list(names: Sequence[str], pairs: list[tuple[str, Label]], place: str) -> list[Label | None]:
+    """The label of each image in a list; None for one that it does not have."""
+    lookups, labels = _lookups(names), list[Label | None]([None] * len(names))
     for file, label in pairs:
-        index = _found(lookups, file)
-        if index is None or index == AMBIGUOUS:
-            what = "does not exist" if index is None else "is the name of several files"
+        found = _found(lookups, file)
+        if found is None or found == AMBIGUOUS:
+            what = "does not exist" if found is None else "is the name of several files"
             raise ValueError(
                 f"{place}: {shown_path(file)} in the list of labels {what}; correct the list"
             )
-        before = given.setdefault(index, label)
-        if str(before) != str(label):
+        before = labels[found]
+        if before is not None and str(before) != str(label):
             raise ValueError(
-                f"{shown_path(f'{place}/{names[index]}')} has the labels {short(str(before))} and "
-                f"{short(str(label))} in the list; keep one"
+                f"{shown_path(f'{place}/{names[found]}')} has the labels {short(str(before))} "
+                f"and {short(str(label))} in the list; keep one"
             )
-    if not given:
+        labels[found] = label
+    if not pairs:
         raise ValueError(f"{place}: the list of labels is empty; give a label for each image")
-    rows = sorted(given)
-    found = number_labels([given[row] for row in rows], place)
-    return found._replace(rows=np.array(rows), left_out=len(names) - len(rows))
+    return labels
 
 
-def number_labels(labels: Sequence[Label], place: str) -> Labelled:
+def number_labels(labels: Sequence[Label | None], place: str) -> Labelled:
     """Class numbers of labels: integers as they are, names by their rank in natural order."""
-    if all(isinstance(label, int) for label in labels):
-        whole = [int(label) for label in labels]
-        low, high = min(whole), max(whole)
+    given = [label for label in labels if label is not None]
+    if all(isinstance(label, int) for label in given):
+        low, high = int(min(given)), int(max(given))
         if low < 0 or high >= MOST_CLASSES:
             raise ValueError(
                 f"{place}: labels are {short(str(low))}..{short(str(high))}, expected "
                 f"0..{MOST_CLASSES - 1}; number the classes from 0, or give names"
             )
-        numbers = np.array(whole, np.int64)
-        classes = tuple(map(str, range(high + 1)))
+        classes: Sequence[Label] = range(high + 1)
     else:
-        texts = [str(label) for label in labels]
-        classes = as_classes(sorted(set(texts), key=natural), place)
-        places = {name: number for number, name in enumerate(classes)}
-        numbers = np.array([places[text] for text in texts], np.int64)
-    return Labelled(classes, np.arange(len(labels)), numbers)
+        labels = [label if label is None else str(label) for label in labels]
+        classes = sorted({*map(str, given)}, key=natural)
+    places: dict[Label | None, int] = {name: number for number, name in enumerate(classes)}
+    numbers = [UNLISTED if label is None else places[label] for label in labels]
+    return Labelled(as_classes(list(map(str, classes)), place), np.array(numbers, np.int64))
 
 
 def as_classes(names: Sequence[str], place: str) -> tuple[str, ...]:
@@ -281,17 +274,17 @@ def _prefix(name: str, place: str) -> str:
 
 
 def _lookups(names: Sequence[str]) -> list[dict[str, int]]:
-    """Indices by relative path, by file name, and by file name without extension."""
+    """Places by relative path, by file name, and by file name without extension."""
     tiers: list[dict[str, int]] = [{}, {}, {}]
-    for index, name in enumerate(names):
+    for place, name in enumerate(names):
         last = name.rpartition("/")[2]
         for tier, key in zip(tiers, (name, last, last.rpartition(".")[0]), strict=True):
-            tier[key] = AMBIGUOUS if key in tier else index
+            tier[key] = AMBIGUOUS if key in tier else place
     return tiers
 
 
 def _found(lookups: list[dict[str, int]], file: str) -> int | None:
-    """The index of a file in a list, also for `./cat/1.png` or Windows' `cat\\1.png`."""
+    """The place of a file in a list, also for `./cat/1.png` or Windows' `cat\\1.png`."""
     keys = (file, plain(file))
     return next((tier[key] for key in keys for tier in lookups if key in tier), None)
 

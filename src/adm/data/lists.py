@@ -126,7 +126,7 @@ def json_pairs(content: bytes, where: str) -> list[tuple[str, Label]] | None:
         ValueError: another form, or invalid labels.
     """
     try:
-        found = parse_json(content, _once)
+        found = parse_json(content)
     except ValueError as error:
         raise ValueError(f"{where} cannot be read as JSON ({error}); mend it") from None
     if isinstance(found, dict) and isinstance(found.get("labels", ""), list | dict | None):
@@ -214,14 +214,3 @@ def _columns(row: list[str], where: str) -> tuple[int, int] | None:
             f"{what}; call that one {name}"
         )
     return others[0] if file is None else file, others[0] if label is None else label
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object with unique keys; by default, json keeps the last of several values."""
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found and found[key] != value:
-            values = f"{shown(found[key])} and {shown(value)}"
-            raise ValueError(f"{shown_path(key)} has the values {values}; keep one")
-        found[key] = value
-    return found

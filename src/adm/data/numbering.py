@@ -9,12 +9,10 @@ import re
 from dataclasses import replace
 from functools import partial
 
-import numpy as np
-
-from adm.data.labels import NO_LABELS, SPLITS, by_list, of_one_class
+from adm.data.labels import NO_LABELS, SPLITS, by_list, number_labels
 from adm.data.lists import LISTS, pairs_of
 from adm.data.naming import at_home
-from adm.data.source import NoSplit, Source
+from adm.data.source import Source
 from adm.shown import shown_path
 
 NUMBERED = re.compile(rf"({'|'.join(SPLITS)})/(0|[1-9][0-9]{{0,15}})")
@@ -58,7 +56,7 @@ def by_number(found: Source, rule: str | None, split: str) -> Source:
     if rule is None:
         return replace(found, names=names)
     if rule == NO_LABELS:
-        return of_one_class(place, count, place).source(place, found.images, names)
+        return number_labels([place] * count, place).source(place, found.images, names)
     pairs = pairs_of(rule, place, _nothing)
     strange = next((file for file, _ in pairs if not NUMBERED.fullmatch(file)), None)
     if strange is not None:
@@ -68,12 +66,9 @@ def by_number(found: Source, rule: str | None, split: str) -> Source:
         )
     others = dict.fromkeys(file for file, _ in pairs if not file.startswith(f"{split}/"))
     everything = [*map(names, range(count)), *others]
-    labelled = by_list(everything, pairs, place).only(np.arange(len(everything)) < count)
-    if not len(labelled.rows):
-        raise NoSplit(
-            f"{place}: the list of labels has no image of the {split} split; add some, as "
-            f"{names(17)}"
-        )
+    labelled = number_labels(by_list(everything, pairs, place), place)
+    labelled = labelled._replace(numbers=labelled.numbers[:count])
+    labelled.check_any(split, place, names(17))
     return labelled.source(place, found.images, names)
 
 

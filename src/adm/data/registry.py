@@ -149,31 +149,9 @@ def _arrays(path: Path, split: str, labels: str | None) -> Source:
     return by_number(read_arrays(path, numbers), None, split)
 
 
-def _digits(place: str, split: str) -> Source:
-    if place:
-        raise ValueError(f"digits come with scikit-learn and take no folder, got {shown(place)}")
-    return digits(split)
-
-
-def _fashion(place: str, split: str) -> Source:
-    return fashion_mnist(at_home(place) if place else None, split)
-
-
-def _idx(place: str, split: str) -> Source:
-    if not place:
-        raise ValueError("give the folder of the files: idx:/FOLDER")
-    return idx_folder(at_home(place), split)
-
-
-def _hub(place: str, split: str) -> Source:
-    if not place:
-        raise ValueError("give the data set: hf:NAME, hf:NAME@CONFIG or hf:/FOLDER")
-    return hub(place, split)
-
-
 NAMED: dict[str, Callable[[str, str], Source]] = {
-    "fashion-mnist": _fashion,
-    "digits": _digits,
-    "idx": _idx,
-    "hf": _hub,
+    "fashion-mnist": fashion_mnist,
+    "digits": digits,
+    "idx": idx_folder,
+    "hf": hub,
 }

@@ -18,7 +18,6 @@ from adm.data.labels import (
     label_images,
     named_classes,
     number_labels,
-    of_one_class,
     with_names,
 )
 from adm.data.lists import MOST_BYTES, Label, as_label, as_numbers
@@ -89,7 +88,7 @@ def tar_archives(
     files = Files(lambda row: samples[row].open(), lambda row: samples[row].where)
     tree = Tree(title, title, shown_path(place), names, files, beside)
     if by_list:
-        chosen = of_one_class(title, len(samples), tree.place)
+        chosen = number_labels([title] * len(samples), tree.place)
     else:
         chosen = _own_labels(samples) if own else label_images(tree, labels)
     found = chosen.source(title, files, partial(numbered_name, split))

@@ -6,7 +6,6 @@ within bounds. What passes needs no further check.
 
 import json
 from collections import Counter
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -81,22 +80,18 @@ def cached_json(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def parse_json(
-    content: bytes | str, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None
-) -> Any:
+def parse_json(content: bytes | str) -> Any:
     """Parse untrusted JSON.
 
     Args:
         content: text, or bytes in any Unicode encoding.
-        pairs: (key, value) pairs of an object -> its value; by default a dictionary, of keys that
-            differ.
 
     Raises:
         ValueError: the content is not JSON, is nested deeper than `MOST_DEPTH`, or an object has a
             key twice. The message is only the reason.
     """
     try:
-        value = json.loads(content, object_pairs_hook=pairs or _unique)
+        value = json.loads(content, object_pairs_hook=_unique)
         deep = _depth(value) > MOST_DEPTH
     except RecursionError:
         deep, value = True, None

@@ -178,9 +178,7 @@ def example(*, out: Annotated[Path, OUT]) -> None:
 
 
 @data.command(help_epilogue="")
-def emoji(
-    *, out: Annotated[Path, OUT], skin_tones: Annotated[bool, Parameter(negative="")] = False
-) -> None:
+def emoji(*, out: Annotated[Path, OUT]) -> None:
     """Write a folder of emoji in three styles: colour images of nine groups, 64x64, on white.
 
     They are those of Google, of Twitter and of Microsoft in 3D: folders train/GROUP and test/GROUP
@@ -196,14 +194,12 @@ def emoji(
     ----------
     out
         Folder to write.
-    skin_tones
-        Keep all skin tones of an emoji, which are nearly the same image.
     """
     places.replaceable(out)
     from adm.data.emoji import PACKAGES, write_emoji
 
     with progress("writing", len(PACKAGES), "packages") as advance:
-        counts = write_emoji(out, skin_tones=skin_tones, advance=advance)
+        counts = write_emoji(out, advance=advance)
     styles = ", ".join(f"{count:,} of {style}" for style, count in counts.items())
     say(f"{out}: {sum(counts.values()):,} images in train/ and test/: {styles}")
 
