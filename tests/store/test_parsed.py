@@ -48,7 +48,6 @@ def test_what_is_no_json_is_a_value_error_and_nothing_whole(tmp_path: Path, cont
 def test_an_object_with_a_key_twice_has_no_meaning() -> None:
     with pytest.raises(ValueError, match="it has the key 'a' twice"):
         parse_json('[{"b": {"a": 1, "b": 1, "a": 2}}]')
-    assert parse_json('{"a": 1, "a": 2}', pairs=list) == [("a", 1), ("a", 2)]
 
 
 def test_the_place_of_a_value_acts_on_no_terminal() -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from adm.data.files import Files, open_image
 from adm.data.labels import Tree
-from adm.data.lists import MOST_BYTES
-from adm.data.naming import in_order, is_image, open_regular, read_regular
+from adm.data.lists import beside
+from adm.data.naming import in_order, is_image, open_regular
 from adm.shown import shown_path
 
 MOST_FILES = 1 << 24  # of any kind, with the folders
@@ -26,18 +26,13 @@ def image_folder(path: Path) -> Tree:
         ValueError: a folder that cannot be read, a pipe or a device with the name of an image, or
             more than `MOST_FILES` or `MOST_DEPTH`.
     """
-
-    def inside(name: str) -> bytes | None:
-        file = path / name
-        return read_regular(file, MOST_BYTES) if os.path.isfile(file) else None
-
     names, title = in_order(_names(path)), path.resolve().name
 
     def place(row: int) -> str:
         return os.path.join(path, names[row])
 
     files = Files(lambda row: open_image(place(row)), lambda row: shown_path(place(row)))
-    return Tree(title, title, shown_path(path), names, files, inside)
+    return Tree(title, title, shown_path(path), names, files, beside(path))
 
 
 def _names(root: Path) -> Iterator[str]:

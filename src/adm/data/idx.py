@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from adm.data.fetch import fetch
-from adm.data.labels import CLASSES_FILE, named_classes
+from adm.data.labels import named_classes
+from adm.data.lists import beside
 from adm.data.naming import at_home, natural
 from adm.data.source import NoSplit, Source, in_memory
 from adm.shown import count_of
@@ -82,7 +83,9 @@ def idx_folder(place: str, split: str = "train") -> Source:
     if not place:
         raise ValueError("give the folder of the files: idx:/FOLDER")
     folder = at_home(place)
-    return _read_folder(folder, split, named_classes(folder / CLASSES_FILE), folder.resolve().name)
+    return _read_folder(
+        folder, split, named_classes(beside(folder), str(folder)), folder.resolve().name
+    )
 
 
 def _read_folder(folder: Path, split: str, classes: tuple[str, ...] | None, name: str) -> Source:

@@ -1,15 +1,15 @@
 """Tree, split, labelling rule -> Source: the image files used, with their labels."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from adm.data.files import Files
-from adm.data.lists import LISTS, MOST_BYTES, Inside, Label, as_name, json_pairs, pairs_of
-from adm.data.naming import EXTENSIONS, natural, plain, read_regular
+from adm.data.lists import LISTS, Inside, Label, as_name, json_pairs, pairs_of
+from adm.data.naming import EXTENSIONS, natural, plain
 from adm.data.source import Arrays, NoSplit, Source
 from adm.limits import MOST_CLASSES
 from adm.shown import count_of, printable, short, shown_path
@@ -144,12 +144,14 @@ def label_images(tree: Tree, rule: str | None) -> Labelled:
     names, place, inside = tree.names, tree.place, tree.inside
     pairs = None
     if rule is None:
-        found = inside(STYLEGAN)
-        pairs = None if found is None else json_pairs(found, f"{place}/{STYLEGAN}")
+        content = inside(STYLEGAN)
+        pairs = None if content is None else json_pairs(content, f"{place}/{STYLEGAN}")
     elif rule not in ("folders", "prefix", NO_LABELS):
         pairs = pairs_of(rule, place, inside)
     if pairs is not None:
-        return _named(number_labels(by_list(names, pairs, place), place), pairs, place, inside)
+        found = number_labels(by_list(names, pairs, place), place)
+        numbered = isinstance(pairs[0][1], int)
+        return with_names(found, named_classes(inside, place) if numbered else None, place)
     if rule == "prefix":
         return number_labels([_prefix(name, place) for name in names], place)
     folders = [] if rule == NO_LABELS else _folders(names, place)
@@ -218,17 +220,15 @@ def as_classes(names: Sequence[str], place: str) -> tuple[str, ...]:
     return tuple(as_name(name, f"{place}: the name of a class") for name in names)
 
 
-def named_classes(path: Path) -> tuple[str, ...] | None:
-    """Read class names from a file ["cat", "dog", ...]; None if it does not exist.
+def named_classes(inside: Inside, place: str) -> tuple[str, ...] | None:
+    """Read the class names beside images, ["cat", "dog", ...]; None if there are none.
 
     Raises:
         ValueError: the file has another content, or a name twice.
     """
-    return classes_in(read_regular(path, MOST_BYTES), shown_path(path)) if path.is_file() else None
-
-
-def classes_in(content: bytes, where: str) -> tuple[str, ...]:
-    """As `named_classes`, from the content of the file."""
+    content, where = inside(CLASSES_FILE), f"{place}/{CLASSES_FILE}"
+    if content is None:
+        return None
     try:
         names = parse_json(content)
     except ValueError:
@@ -253,14 +253,6 @@ def with_names(found: Labelled, names: tuple[str, ...] | None, place: str) -> La
             f"{len(found.classes) - 1}; give every class a name"
         )
     return found._replace(classes=names)
-
-
-def _named(found: Labelled, pairs: list[tuple[str, Label]], place: str, inside: Inside) -> Labelled:
-    """Name numbered classes by the classes file beside the images, if there is one."""
-    content = inside(CLASSES_FILE)
-    if content is None or not isinstance(pairs[0][1], int):
-        return found
-    return with_names(found, classes_in(content, f"{place}/{CLASSES_FILE}"), place)
 
 
 def _prefix(name: str, place: str) -> str:

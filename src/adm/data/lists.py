@@ -6,6 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from adm.data.naming import at_home, is_image, read_regular
@@ -29,6 +30,17 @@ WHOLE = re.compile(r"-?[0-9]+")
 
 Label = str | int
 Inside = Callable[[str], bytes | None]  # name of a file in the data -> content, None if absent
+
+
+def beside(folder: Path) -> Inside:
+    """Return what reads a file in a folder by its name."""
+
+    def inside(name: str) -> bytes | None:
+        file = folder / name
+        # Unlike Path.is_file, this answers no for a name that is too long.
+        return read_regular(file, MOST_BYTES) if os.path.isfile(file) else None
+
+    return inside
 
 
 def as_label(value: Any, where: str) -> Label:
@@ -79,8 +91,8 @@ def pairs_of(rule: str, place: str, inside: Inside) -> list[tuple[str, Label]]:
     if suffix not in LISTS:
         raise SettingError("labels", RULES, rule)
     where = shown_path(rule)
-    # Unlike Path.is_file, this answers no for a name that is too long.
-    content = read_regular(path, MOST_BYTES) if os.path.isfile(path) else inside(rule)
+    content = beside(Path())(str(path))
+    content = inside(rule) if content is None else content
     if content is None:
         raise ValueError(
             f"the list of labels {where} does not exist, nor in {place}; give the path of one"

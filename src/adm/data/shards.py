@@ -1,7 +1,6 @@
 """WebDataset shards, .tar archives -> Source: encoded images with labels, read in place."""
 
 import io
-import os
 import re
 from collections.abc import Sequence
 from functools import partial
@@ -11,7 +10,6 @@ from typing import BinaryIO, NamedTuple
 from adm.data.archive import Entry, read_entry, tar_archive, tar_entries
 from adm.data.files import Files
 from adm.data.labels import (
-    CLASSES_FILE,
     SPLITS,
     Labelled,
     Tree,
@@ -20,8 +18,8 @@ from adm.data.labels import (
     number_labels,
     with_names,
 )
-from adm.data.lists import MOST_BYTES, Label, as_label, as_numbers
-from adm.data.naming import EXTENSIONS, read_regular
+from adm.data.lists import Label, as_label, as_numbers, beside
+from adm.data.naming import EXTENSIONS
 from adm.data.numbering import by_number, is_by_number, numbered_name
 from adm.data.source import NoSplit, Source
 from adm.shown import shown_path
@@ -79,18 +77,13 @@ def tar_archives(
             f"{shown_path(paths[0])} and {len(paths) - 1} more have no images; give other files"
         )
     place = paths[0].parent
-
-    def beside(name: str) -> bytes | None:
-        file = place / name
-        return read_regular(file, MOST_BYTES) if os.path.isfile(file) else None
-
     names = [each.entry.name for each in samples]
     files = Files(lambda row: samples[row].open(), lambda row: samples[row].where)
-    tree = Tree(title, title, shown_path(place), names, files, beside)
+    tree = Tree(title, title, shown_path(place), names, files, beside(place))
     if by_list:
         chosen = number_labels([title] * len(samples), tree.place)
     else:
-        chosen = _own_labels(samples) if own else label_images(tree, labels)
+        chosen = _own_labels(samples, tree) if own else label_images(tree, labels)
     found = chosen.source(title, files, partial(numbered_name, split))
     return by_number(found, labels, split) if by_list else found
 
@@ -148,8 +141,7 @@ def _label(content: bytes, extension: str, where: str) -> Label | None:
     return None if value is None else as_label(value, f"{where}: its label")
 
 
-def _own_labels(samples: Sequence[Sample]) -> Labelled:
-    place = samples[0].path.parent
+def _own_labels(samples: Sequence[Sample], tree: Tree) -> Labelled:
     bare = next((each for each in samples if each.label is None), None)
     if bare is not None:
         raise ValueError(
@@ -157,7 +149,7 @@ def _own_labels(samples: Sequence[Sample]) -> Labelled:
             "another rule"
         )
     labels = as_numbers(each.label for each in samples if each.label is not None)
-    names = named_classes(place / CLASSES_FILE)
+    names = named_classes(tree.inside, tree.place)
     if names is not None and not isinstance(labels[0], int) and set(labels) <= set(names):
         labels = [names.index(str(label)) for label in labels]
-    return with_names(number_labels(labels, shown_path(place)), names, shown_path(place))
+    return with_names(number_labels(labels, tree.place), names, tree.place)

@@ -57,16 +57,17 @@ def open_images(
         ValueError: an error of `open_source`, or arrays of another size with `pad=False`.
     """
     path = at_home(spec)
-    ours = path.is_dir() and (path / ARCHIVE).is_file()
-    place = path if path.is_dir() else path.parent
-    made = _manifest(place) if ours or _archive(path) else None
-    if labels is None and split == "train" and (ours or _is_npz(path)):
+    archive = path / ARCHIVE if path.is_dir() else path
+    made, ours = None, archive.name == ARCHIVE and archive.is_file()
+    if ours:  # of a sample folder, whose parts must be intact
+        check(archive.parent)
+        made = read_manifest(archive.parent)
+    if labels is None and split == "train" and _is_npz(archive):
         classes = tuple(made.get("classes", ())) if made else ()
-        source = read_arrays(
-            path / ARCHIVE if ours else path, classes=classes or None, in_memory=False
-        )
-        name = path.resolve().name if ours else source.name
-        found = replace(source, name=name, paths=_png_files(path, len(source)))
+        found = read_arrays(archive, classes=classes or None, in_memory=False)
+        name = path.resolve().name if path.is_dir() else found.name
+        files = _png_files(archive.parent, len(found)) if ours else None
+        found = replace(found, name=name, paths=files)
     else:
         made, found = None, find(spec, split=split, labels=labels)
     if found.files is None and not pad:
@@ -94,12 +95,6 @@ def _labelled(
     if labels is None:
         return ("all",), torch.zeros(count, dtype=torch.int64)
     return classes, labels
-
-
-def _manifest(folder: Path) -> dict[str, Any] | None:
-    """Return the manifest of a sample folder whose parts are intact; None if it has none."""
-    check(folder)
-    return read_manifest(folder)
 
 
 def first(source: Source, count: int) -> Source:
@@ -140,11 +135,8 @@ def _check_unpadded(source: Source, size: tuple[int, int] | None) -> None:
         )
 
 
-def _png_files(path: Path, count: int) -> Callable[[int], str] | None:
+def _png_files(folder: Path, count: int) -> Callable[[int], str] | None:
     """Return index -> PNG file of a sample folder; None unless each image has one, by number."""
-    folder = path if path.is_dir() else path.parent
-    if path.is_file() and path.name != ARCHIVE:
-        return None
     numbered = {file.stem.rpartition("_")[2]: str(file) for file in folder.glob("*_*.png")}
     found = {int(number): file for number, file in numbered.items() if number.isdecimal()}
     return found.__getitem__ if found.keys() == set(range(count)) else None
@@ -152,8 +144,3 @@ def _png_files(path: Path, count: int) -> Callable[[int], str] | None:
 
 def _is_npz(path: Path) -> bool:
     return path.suffix.lower() == ".npz" and path.is_file()
-
-
-def _archive(path: Path) -> bool:
-    """Return whether this is the archive of a sample folder."""
-    return path.name == ARCHIVE and path.is_file()
