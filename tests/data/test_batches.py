@@ -224,11 +224,6 @@ def test_parts_that_leave_a_side_empty_are_refused(part: float) -> None:
         hold_out(numbered(200), part)
 
 
-def test_a_permutation_is_made_once() -> None:
-    first = shuffle(5, 1000, 0, 3000)
-    assert [n for start in range(0, 3000, 50) for n in shuffle(5, 1000, start, 50)] == first
-
-
 def test_the_order_is_for_ever() -> None:
     # A run that goes on with another version of ours must see the images it would have seen.
     assert shuffle(0, 10, 0, 12) == [3, 2, 9, 7, 1, 5, 0, 4, 8, 6, 4, 3]

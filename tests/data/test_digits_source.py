@@ -1,5 +1,6 @@
 """scikit-learn's digits: all of them, spread over 0..255, split by index within the class."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -8,13 +9,14 @@ from adm.data.digits import digits
 datasets = pytest.importorskip("sklearn.datasets", reason="scikit-learn is not installed")
 
 
-def test_the_splits_are_the_whole_set_once() -> None:
-    train, test = digits(), digits(split="test")
-    assert len(train) + len(test) == 1797
-    levels = torch.from_numpy(datasets.load_digits().images.astype("uint8")).reshape(-1, 64)
-    both = torch.cat([source.batch(range(len(source)))[0] for source in (train, test)])
-    undone = (both.reshape(-1, 64).float() * 16 / 255).round().byte()
-    assert sorted(undone.tolist()) == sorted(levels.tolist())
+def test_the_splits_are_the_whole_set_once_with_its_labels() -> None:
+    parts = [digits(), digits(split="test")]
+    images = torch.cat([source.batch(range(len(source)))[0] for source in parts])
+    levels = (images.reshape(-1, 64).float() * 16 / 255).round().long()
+    found = torch.cat([levels, torch.cat([source.labels for source in parts])[:, None]], 1)
+    whole = datasets.load_digits()
+    known = np.concatenate([whole.data, whole.target[:, None]], 1).astype(int)
+    assert sorted(found.tolist()) == sorted(known.tolist())
 
 
 def test_the_17_levels_are_spread_evenly_over_the_bytes() -> None:
@@ -29,17 +31,3 @@ def test_the_17_levels_are_spread_evenly_over_the_bytes() -> None:
 def test_every_class_gives_a_fifth_to_the_test_split() -> None:
     train, test = (torch.bincount(digits(split=s).labels, minlength=10) for s in ("train", "test"))
     assert torch.equal(test, (train + test) // 5)
-
-
-def test_labels_belong_to_their_images() -> None:
-    whole = datasets.load_digits()
-    known = {i.astype("uint8").tobytes(): int(y) for i, y in zip(*whole_arrays(whole), strict=True)}
-    for split in ("train", "test"):
-        source = digits(split=split)
-        for i in range(0, len(source), 50):
-            levels = (source.read(i).float() * 16 / 255).round().byte()
-            assert known[levels.numpy().tobytes()] == int(source.labels[i])
-
-
-def whole_arrays(whole: object) -> tuple[object, object]:
-    return whole.images, whole.target  # type: ignore[attr-defined]

@@ -1,8 +1,6 @@
 """Names, sizes and pixels of a data set -> what has changed, in every kind of source."""
 
 import io
-import tarfile
-import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from data.test_archives import KINDS, Make, make_folder
 from PIL import Image
 
 from adm.data import Source, fitting, hold_out, open_source
@@ -25,71 +24,51 @@ def pixels() -> Pixels:
     return np.random.default_rng(0).integers(0, 256, (COUNT, 8, 8, 3), np.uint8)
 
 
-def png(image: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(image).save(stream, "PNG")
-    return stream.getvalue()
-
-
-def folder(place: Path, pixels: Pixels) -> str:
+def files(pixels: Pixels) -> dict[str, bytes]:
+    found = {}
     for index, image in enumerate(pixels):
-        file = place / "photos" / "ab"[index % 2] / f"{index}.png"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(png(image))
-    return str(place / "photos")
+        stream = io.BytesIO()
+        Image.fromarray(image).save(stream, "PNG")
+        found[f"{'ab'[index % 2]}/{index}.png"] = stream.getvalue()
+    return found
 
 
-def zipped(place: Path, pixels: Pixels) -> str:
-    with zipfile.ZipFile(place / "photos.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        for index, image in enumerate(pixels):
-            archive.writestr(f"{'ab'[index % 2]}/{index}.png", png(image))
-    return str(place / "photos.zip")
+def saved(save: Callable, ending: str) -> Callable[[Path, Pixels], Source]:
+    def make(place: Path, pixels: Pixels) -> Source:
+        place.mkdir(exist_ok=True)
+        save(place / f"photos{ending}", pixels)
+        return open_source(str(place / f"photos{ending}"), size=(12, 12))
+
+    return make
 
 
-def tarred(place: Path, pixels: Pixels) -> str:
-    with tarfile.open(place / "photos.tar", "w") as archive:
-        for index, image in enumerate(pixels):
-            content = png(image)
-            info = tarfile.TarInfo(f"{'ab'[index % 2]}/{index}.png")
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-    return str(place / "photos.tar")
+def opened(make: Make = make_folder) -> Callable[[Path, Pixels], Source]:
+    def open_(place: Path, pixels: Pixels) -> Source:
+        place.mkdir(exist_ok=True)
+        return open_source(make(place / "photos", files(pixels)), size=(8, 8), skip_corrupt=True)
+
+    return open_
 
 
-def npz(place: Path, pixels: Pixels) -> str:
-    np.savez(place / "photos.npz", arr_0=pixels)
-    return str(place / "photos.npz")
+SOURCES = [*map(opened, KINDS), saved(np.savez, ".npz"), saved(np.save, ".npy")]
 
 
-def npy(place: Path, pixels: Pixels) -> str:
-    np.save(place / "photos.npy", pixels)
-    return str(place / "photos.npy")
-
-
-def opened(place: Path, pixels: Pixels, make: Callable[[Path, Pixels], str]) -> Source:
-    place.mkdir(exist_ok=True)
-    return open_source(make(place, pixels), size=(12, 12) if make in (npz, npy) else (8, 8))
-
-
-KINDS = pytest.mark.parametrize("make", [folder, zipped, tarred, npz, npy])
-
-
-@KINDS
+@pytest.mark.parametrize("make", SOURCES)
 def test_what_changes_shows(
-    tmp_path: Path, pixels: Pixels, make: Callable[[Path, Pixels], str]
+    tmp_path: Path, pixels: Pixels, make: Callable[[Path, Pixels], Source]
 ) -> None:
-    held = fingerprint(opened(tmp_path, pixels, make), pixels=True)
+    held = fingerprint(make(tmp_path, pixels), pixels=True)
     assert as_type(Fingerprint, through_json(vars(held))) == held
-    moved = opened(tmp_path / "elsewhere", pixels, make)
+    moved = make(tmp_path / "elsewhere", pixels)
     assert difference(held, fingerprint(moved, pixels=True)) is None
     odd = pixels.copy()
     odd[6, 3, 3, 1] ^= 1
     for number, other in enumerate((odd, pixels[[0, 1, 2, 5, 4, 3, 6, 7, 8]])):
-        source = opened(tmp_path / f"{number}", other, make)
+        source = make(tmp_path / f"{number}", other)
         now = fingerprint(source, pixels=True)
         assert held.pixels != now.pixels
         assert (difference(held, now) or "").startswith(("the content", "the size"))
-    fewer = fingerprint(opened(tmp_path / "fewer", pixels[1:], make))
+    fewer = fingerprint(make(tmp_path / "fewer", pixels[1:]))
     assert difference(held, fewer) == "the number of images, 9 and now 8,"
 
 
@@ -97,10 +76,10 @@ def test_names_and_sizes_are_compared_without_reading_pixels(
     tmp_path: Path, pixels: Pixels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fitting, "CHECKED", 3)
-    source, asked = opened(tmp_path, pixels, folder), list[int]()
-    files = source.files
-    assert files is not None
-    counted = replace(files, open=lambda row: asked.append(row) or files.open(row))
+    source, asked = opened()(tmp_path, pixels), list[int]()
+    stored = source.files
+    assert stored is not None
+    counted = replace(stored, open=lambda row: asked.append(row) or stored.open(row))
     held = fingerprint(replace(source, images=counted))
     assert sorted(asked) == [0, 3, 6]
     one = Path(source.path(3))
@@ -117,7 +96,7 @@ def test_names_and_sizes_are_compared_without_reading_pixels(
 def test_a_corrupt_file_has_a_hash_and_an_absent_one_is_an_error(
     tmp_path: Path, pixels: Pixels
 ) -> None:
-    source = open_source(folder(tmp_path, pixels), size=(8, 8), skip_corrupt=True)
+    source = opened()(tmp_path, pixels)
     Path(source.path(2)).write_bytes(b"no image")
     assert fingerprint(source, pixels=True) == fingerprint(source, pixels=True)
     Path(source.path(2)).unlink()
@@ -126,7 +105,7 @@ def test_a_corrupt_file_has_a_hash_and_an_absent_one_is_an_error(
 
 
 def test_a_part_of_a_set_has_a_fingerprint_of_its_own(tmp_path: Path, pixels: Pixels) -> None:
-    training, validation = hold_out(opened(tmp_path, pixels, folder), 3)
+    training, validation = hold_out(opened()(tmp_path, pixels), 3)
     held = fingerprint(training, pixels=True)
     assert held.images == 6
     Path(validation.path(0)).write_bytes(b"other")

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from data.test_archives import png
 from data.test_idx import idx_bytes
 from PIL import Image
 
@@ -80,24 +81,6 @@ def test_labels_of_an_npz_may_be_given_apart(tmp_path: Path) -> None:
         open_source(spec, labels=str(tmp_path / "absent.npy"))
 
 
-@pytest.mark.parametrize("own", [1, 3, 4])
-@pytest.mark.parametrize("wanted", [1, 3, 4])
-def test_a_batch_is_converted_and_padded_as_its_images_are(
-    tmp_path: Path, own: int, wanted: int
-) -> None:
-    images = np.random.default_rng(2).integers(0, 256, (3, 4, 4, own), dtype=np.uint8)
-    np.savez(tmp_path / "set.npz", images=images)
-    source = open_source(str(tmp_path / "set.npz"), channels=wanted, size=(5, 7))
-    batch = source.batch([2, 0])[0]
-    assert batch.shape == (2, wanted, 5, 7)
-    assert torch.equal(batch, torch.stack([source.read(2), source.read(0)]))
-
-
-def test_sources_with_labels_of_their_own_take_none(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"labels must be .* got 'prefix'; digits has its own"):
-        open_source("digits", labels="prefix")
-
-
 def test_sources_with_labels_of_their_own_can_be_used_without_them(tmp_path: Path) -> None:
     array = tmp_path / "set.npz"
     np.savez(array, images=np.zeros((3, 4, 4, 1), np.uint8), labels=np.arange(3))
@@ -106,14 +89,6 @@ def test_sources_with_labels_of_their_own_can_be_used_without_them(tmp_path: Pat
         assert (unlabelled.classes, unlabelled.labels.unique().tolist()) == ((title,), [0])
         assert torch.equal(unlabelled.batch([2, 0])[0], labelled.batch([2, 0])[0])
         assert unlabelled.listed(1) == "train/1"
-
-
-def png(seed: int) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (4, 5, 3), dtype=np.uint8)).save(
-        stream, "PNG"
-    )
-    return stream.getvalue()
 
 
 @pytest.fixture
@@ -161,7 +136,7 @@ def test_parquet_files_with_and_without_labels(
     make(labels, kind and datasets.Value(kind)).to_parquet(tmp_path / "one.parquet" / "a.parquet")
     source = open_source(f"hf:{tmp_path / 'one.parquet'}")
     assert source.classes == classes
-    assert source.shape == (3, 4, 5)
+    assert source.shape == (3, 6, 5)
     with pytest.raises(ValueError, match="has no test split; its splits are train"):
         open_source(f"hf:{tmp_path / 'one.parquet'}", split="test")
 

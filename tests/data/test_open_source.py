@@ -7,8 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from adm.data import Source, open_source
-from adm.data.fitting import at_one_size
+from adm.data import open_source
 from adm.data.idx import DEBIAN_FASHION_MNIST
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (2, 4, 6, 3), dtype=np.uint8)
@@ -18,22 +17,6 @@ COLOURS = np.random.default_rng(0).integers(0, 256, (2, 4, 6, 3), dtype=np.uint8
 def archive(tmp_path: Path) -> str:
     np.savez(tmp_path / "set.npz", arr_0=COLOURS)
     return str(tmp_path / "set.npz")
-
-
-def one(image: torch.Tensor) -> Source:
-    return Source(
-        "one",
-        ("a",),
-        torch.zeros(1, dtype=torch.int64),
-        lambda rows: image.expand(len(rows), -1, -1, -1),
-    )
-
-
-def test_digits_by_name() -> None:
-    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
-    source = open_source("digits")
-    assert (source.name, source.read(0).shape) == ("digits", (1, 8, 8))
-    assert len(source) > len(open_source("digits", split="test"))
 
 
 @pytest.mark.skipif(
@@ -46,10 +29,6 @@ def test_fashion_mnist_by_name_and_by_folder() -> None:
         plain = open_source(spec, split="test").read(5)
         assert torch.equal(source.read(5)[:, 2:30, 2:30], plain)
         assert int(source.read(5).sum()) == int(plain.sum())
-
-
-def test_an_archive_by_path(archive: str) -> None:
-    assert torch.equal(open_source(archive).read(1), torch.from_numpy(COLOURS[1]).permute(2, 0, 1))
 
 
 def test_a_folder_by_path_is_rgb_unless_told(tmp_path: Path) -> None:
@@ -75,24 +54,23 @@ def test_padding_is_black_and_centred(archive: str, size: tuple[int, int]) -> No
     assert int(image.sum()) == int(inner.sum())
 
 
-def test_grey_becomes_rgb_by_repetition_and_comes_back() -> None:
-    grey = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16)
-    rgb = at_one_size(one(grey), channels=3)
-    assert torch.equal(rgb.read(0), grey.expand(3, -1, -1))
-    assert torch.equal(at_one_size(rgb, channels=1).read(0), grey)
-
-
-def test_rgb_becomes_grey_by_luminance(archive: str) -> None:
-    weights = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
-    luminance = (torch.from_numpy(COLOURS[0]).permute(2, 0, 1) * weights).sum(0)
-    grey = open_source(archive, channels=1).read(0)
-    assert float((grey[0] - luminance).abs().max()) <= 0.51
-
-
-def test_rgba_lies_on_white() -> None:
-    clear = torch.zeros(4, 2, 2, dtype=torch.uint8)
-    assert at_one_size(one(clear), channels=3).read(0).unique().tolist() == [255]
-    assert torch.equal(at_one_size(one(clear), channels=4).read(0), clear)
+@pytest.mark.parametrize("own", ["L", "RGB", "RGBA"])
+@pytest.mark.parametrize("wanted", [1, 3, 4])
+def test_channels_of_arrays_are_converted_as_those_of_files(
+    tmp_path: Path, own: str, wanted: int
+) -> None:
+    random = np.random.default_rng(2).integers(0, 256, (2, 4, 6, 4), dtype=np.uint8)
+    pictures = [Image.fromarray(each, "RGBA").convert(own) for each in random]
+    (tmp_path / "set").mkdir()
+    for name, each in zip("ab", pictures, strict=True):
+        each.save(tmp_path / "set" / f"{name}.png")
+    np.savez(tmp_path / "set.npz", images=np.stack([np.asarray(each) for each in pictures]))
+    files, arrays = (
+        open_source(str(tmp_path / name), channels=wanted) for name in ("set", "set.npz")
+    )
+    assert torch.equal(files.batch([1, 0])[0], arrays.batch([1, 0])[0])
+    padded = open_source(str(tmp_path / "set.npz"), channels=wanted, size=(5, 7))
+    assert torch.equal(padded.batch([1, 0])[0], torch.stack([padded.read(1), padded.read(0)]))
 
 
 @pytest.mark.parametrize("size", [(3, 6), (4, 5), (2, 64)])

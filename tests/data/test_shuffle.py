@@ -1,9 +1,8 @@
 """The endless stream of images: each pass a permutation, any place reached without a walk."""
 
 import pytest
-import torch
 
-from adm.data import Source, shuffle
+from adm.data import shuffle
 
 
 def test_every_pass_shows_every_image_once() -> None:
@@ -30,11 +29,3 @@ def test_a_batch_may_be_larger_than_the_data() -> None:
 def test_no_images_is_an_error() -> None:
     with pytest.raises(ValueError, match="at least 1 image, got 0"):
         shuffle(0, 0, 0, 1)
-
-
-def test_a_batch_is_the_images_and_labels_at_its_indices() -> None:
-    levels = lambda rows: torch.tensor(rows)[:, None, None, None].expand(-1, 1, 2, 2)  # noqa: E731
-    source = Source("n", ("a", "b"), torch.tensor([0, 1, 1]), levels)
-    images, labels = source.batch([2, 0, 2])
-    assert images[:, 0, 0, 0].tolist() == [2, 0, 2]
-    assert (labels.tolist(), len(source)) == ([1, 0, 1], 3)
