@@ -24,11 +24,10 @@ from PIL import Image, features
 
 from adm.app.processor import processor
 from adm.data import Source, open_source, shuffle
-from adm.data.files import Files
 from adm.data.pack import Packing, pack
 from adm.data.pixels import cover
 from adm.data.registry import find
-from adm.data.source import thread_count
+from adm.data.source import processors
 
 BATCH = 128
 SIZE = (500, 375)  # width, height: the median photograph of ImageNet
@@ -61,7 +60,7 @@ def main() -> None:
 
 def machine() -> str:
     return (
-        f"{thread_count()} threads, {processor()}; Python {platform.python_version()}, torch "
+        f"{processors()} threads, {processor()}; Python {platform.python_version()}, torch "
         f"{torch.__version__}, Pillow {PIL.__version__} (libjpeg-turbo "
         f"{features.version('libjpeg_turbo')})"
     )
@@ -126,10 +125,10 @@ def extracted(shards: Path, out: Path) -> list[Path]:
     """Write the images of shards to files, for Pillow."""
     out.mkdir()
     found = find(str(shards))
-    assert isinstance(found, Files)
+    assert found.files is not None
     paths = [out / f"{index}.jpg" for index in range(len(found))]
-    for index, path in enumerate(paths):
-        with found.open(index) as stream:
+    for row, path in enumerate(paths):
+        with found.files.open(row) as stream:
             path.write_bytes(stream.read())
     return paths
 
@@ -172,7 +171,7 @@ def pillow(paths: list[Path], side: int | None) -> None:
             if side is not None:
                 cover(rgb, (side, side))
 
-    with ThreadPoolExecutor(thread_count()) as pool:
+    with ThreadPoolExecutor(processors()) as pool:
         for _ in pool.map(one, paths):
             pass
 

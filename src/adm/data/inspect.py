@@ -3,15 +3,17 @@
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import torch
-from PIL import Image, ImageOps
+from PIL import ImageOps
 from torch import Tensor
 
 from adm.data import pixels
 from adm.data.files import Files
+from adm.data.fitting import at_one_size
 from adm.data.source import Source, map_ahead
 from adm.shown import count_of, shown_path
 
@@ -118,15 +120,16 @@ def examples(found: Source) -> Tensor:
         (K, EXAMPLES, 3, SIDE, SIDE) uint8, of the first `CLASSES_SHOWN` classes; white where a
         class has fewer images, or an image is broken.
     """
+    if found.files is not None:
+        found = at_one_size(found, size=(SIDE, SIDE), check=False)
     classes = min(len(found.classes), CLASSES_SHOWN)
     images = torch.full((classes, EXAMPLES, 3, SIDE, SIDE), 255, dtype=torch.uint8)
     for label in range(classes):
         members = torch.nonzero(found.labels == label)[:, 0].tolist()
         stride = max(1, len(members) // EXAMPLES)
         for place, index in enumerate(members[::stride][:EXAMPLES]):
-            picture = _example(found, index)
-            if picture is not None:
-                images[label, place] = pixels.to_tensor(picture)
+            with suppress(ValueError):  # it is broken
+                images[label, place] = _example(found.read(index))
     return images
 
 
@@ -173,15 +176,7 @@ def _area(size: str) -> tuple[int, int]:
     return height * width, height
 
 
-def _example(found: Source, index: int) -> Image.Image | None:
-    """RGB of `SIDE` x `SIDE`; None where the image is broken."""
-    try:
-        if found.files is not None:
-            with found.files.picture(found.row(index)) as picture:
-                ImageOps.exif_transpose(picture, in_place=True)
-                return pixels.cover(pixels.with_channels(picture, 3), (SIDE, SIDE))
-        image = found.read(index)
-        drawn = image if image.shape[0] in pixels.MODES else image[:1]
-        return pixels.cover(pixels.with_channels(pixels.to_picture(drawn), 3), (SIDE, SIDE))
-    except ValueError:
-        return None
+def _example(image: Tensor) -> Tensor:
+    """(C, H, W) -> (3, SIDE, SIDE); of other than 1, 3 or 4 channels, the first is shown."""
+    picture = pixels.to_picture(image if image.shape[0] in pixels.MODES else image[:1])
+    return pixels.to_tensor(pixels.cover(pixels.with_channels(picture, 3), (SIDE, SIDE)))
