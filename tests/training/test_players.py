@@ -240,6 +240,7 @@ from training import toy
 {before}
 folder, sharded = Path(sys.argv[1]), sys.argv[2] == "sharded"
 devices = join(torch.device("cpu"))
+assert devices.beside == devices.world
 run = toy.run_of(
     folder, tiny.stripes(), state=toy.state_of(devices, sharded), devices=devices,
     taken=toy.turn(),
