@@ -247,15 +247,6 @@ def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
         open_source(str(tmp_path / "b.tar"))
 
 
-def test_damage_in_the_headers_of_a_tar_is_found(tmp_path: Path) -> None:
-    path = Path(make_tar(tmp_path / "a", FILES, tarfile.USTAR_FORMAT))
-    content = bytearray(path.read_bytes())
-    content[1024 + 5] ^= 0x01  # of the second file's name
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"damaged .*\(no header at byte 1024\)"):
-        open_source(str(path))
-
-
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 @pytest.mark.parametrize("length", [20, 99, 100, 101, 150, 190])
 def test_every_form_of_tar_and_length_of_name(tmp_path: Path, form: int, length: int) -> None:
@@ -330,11 +321,6 @@ def test_splits_by_the_names_of_shards(tmp_path: Path) -> None:
     folder = make_shards(tmp_path / "set", LABELS["numbers"], "train")
     with pytest.raises(ValueError, match=r"has no test split; name its archives test-000000\.tar"):
         open_source(str(folder), split="test")
-    make_tar(folder / "val-0.tar", shard(50, 2, LABELS["numbers"]))
-    assert len(open_source(str(folder))) == 12
-    assert len(open_source(str(folder), split="test")) == 2
-    assert len(open_source(f"{folder}/val-*.tar")) == 2
-    assert len(open_source(f"{folder}/val-0.tar", split="test")) == 2
     with pytest.raises(NoSplit, match="has no test split"):
         open_source(f"{folder}/train-000000.tar", split="test")
 

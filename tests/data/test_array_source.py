@@ -87,25 +87,6 @@ def test_what_does_not_fit_names_file_finding_and_cure(
     assert "\n" not in str(caught.value)
 
 
-class Mine:
-    """Creates a file when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[object, tuple[Path]]:
-        return Path.touch, (self.path,)
-
-
-@pytest.mark.parametrize("key", ["arr_0", "arr_1", "classes"])
-def test_objects_are_refused_and_never_unpickled(tmp_path: Path, key: str) -> None:
-    trap = np.array([Mine(tmp_path / "sprung")], dtype=object)
-    path = saved(tmp_path, **{"arr_0": IMAGES, key: trap})
-    with pytest.raises(ValueError, match=r"not a readable \.npz.*of 'object'.*save it with"):
-        arrays(path)
-    assert not (tmp_path / "sprung").exists()
-
-
 def test_an_absent_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"set\.npz does not exist; give"):
         arrays(tmp_path / "set.npz")

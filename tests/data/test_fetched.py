@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from data.test_idx import write
 
-from adm.data import fetch as module
 from adm.data import idx, open_source
 from adm.data.fetch import fetch
 
@@ -94,15 +93,6 @@ def test_what_does_not_arrive_whole_leaves_nothing(tmp_path: Path, server, kind:
     with pytest.raises(ValueError, match=r"a\.gz (did not arrive|is over)") as raised:
         fetch(f"{address}/a.gz", ANY, tmp_path / "cache")
     assert len(str(raised.value)) < 600
-    assert kept(tmp_path / "cache") == []
-
-
-def test_a_body_without_end_is_cut(tmp_path: Path, server, monkeypatch: pytest.MonkeyPatch) -> None:
-    address, place, _ = server
-    monkeypatch.setattr(module, "MAX_BYTES", 3_000_000)
-    (place / "a.gz").write_bytes(bytes(5_000_000))
-    with pytest.raises(ValueError, match="is over 3000000 bytes"):
-        fetch(f"{address}/a.gz", ANY, tmp_path / "cache")
     assert kept(tmp_path / "cache") == []
 
 

@@ -17,7 +17,6 @@ from adm.store.parsed import parse_json
 SIDE = 64  # pixels
 REGISTRY = "https://registry.npmjs.org"
 INDEX = "package/emoji.json"  # of the first package: names and groups of all emoji
-MOST_INDEX, MOST_IMAGE, MOST_PIXELS = 1 << 25, 1 << 20, 1 << 20  # bytes, bytes, pixels of one
 TEST_SHARE = 10  # one emoji in this many is for testing, in all styles
 NOT_SHOWN = "component"  # the group of skin tones and hair, which are parts of other emoji
 STYLES, LICENCES = "styles.csv", "LICENCES.txt"
@@ -82,9 +81,6 @@ PACKAGES = (
 
 def write_emoji(
     out: Path,
-    *,
-    packages: tuple[Package, ...] = PACKAGES,
-    cache: Path | None = None,
     advance: Callable[[int], None] = lambda amount: None,
 ) -> dict[str, int]:
     """Write the folders train/GROUP and test/GROUP of PNG files, 64x64, on white.
@@ -96,8 +92,6 @@ def write_emoji(
 
     Args:
         out: the folder to create; absent or empty.
-        packages: archives, of which the first has the index.
-        cache: the folder of downloaded archives; None for the user's.
         advance: called with 1 after each package.
 
     Returns:
@@ -107,12 +101,12 @@ def write_emoji(
         ValueError: an archive does not arrive, has another hash, or is damaged.
         FileExistsError: `out` is a file, or contains files.
     """
-    archives = [fetch(each.address, f"sha256:{each.sha256}", cache) for each in packages]
+    archives = [fetch(each.address, f"sha256:{each.sha256}") for each in PACKAGES]
     known = _known(archives[0])
     counts, styles, terms = dict[str, int](), list[tuple[str, str]](), list[str]()
     seen: set[bytes] = set()
     with new_folder(out) as folder:
-        for package, archive in zip(packages, archives, strict=True):
+        for package, archive in zip(PACKAGES, archives, strict=True):
             counts[package.style] = 0
             for code, picture in _pictures(archive, package):
                 group, pixels = known.get(code), picture.tobytes()
@@ -127,8 +121,6 @@ def write_emoji(
                 counts[package.style] += 1
             advance(1)
             terms.append(f"{package.style}: {package.name} {package.version}, {package.terms}")
-        if not styles:
-            raise ValueError("the archives have no emoji that their index names; report this")
         with (folder / STYLES).open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([("file", "label"), *sorted(styles)])
         write_text(folder / LICENCES, "\n".join(terms) + "\n")
@@ -141,10 +133,8 @@ def split_of(code: str) -> str:
 
 
 def on_white(content: bytes) -> Image.Image:
-    """Decode an image of up to `MOST_PIXELS`, composite it on white, and resize it to `SIDE`."""
+    """Decode an image, composite it on white, and resize it to `SIDE`."""
     with Image.open(io.BytesIO(content), formats=("PNG", "WEBP")) as opened:
-        if opened.width * opened.height > MOST_PIXELS:
-            raise ValueError(f"an image has {opened.width}x{opened.height} pixels")
         picture = opened.convert("RGBA")
     white = Image.new("RGBA", picture.size, "white")
     flat = Image.alpha_composite(white, picture).convert("RGB")
@@ -154,9 +144,7 @@ def on_white(content: bytes) -> Image.Image:
 
 def _known(archive: Path) -> dict[str, str]:
     """Return the groups of the emoji of the index by their codes, as files are named."""
-    content = _members(archive, INDEX, MOST_INDEX).get(INDEX)
-    if content is None:
-        raise ValueError(f"{archive} has no {INDEX}; remove it, and run the command again")
+    content = _members(archive, INDEX)[INDEX]
     groups = {
         str(entry["unified"]).lower(): str(entry["category"]).lower()
         for entry in parse_json(content)
@@ -170,18 +158,18 @@ def _pictures(archive: Path, package: Package) -> Iterator[tuple[str, Image.Imag
     """Yield the code and the picture of each image of a package, by code."""
     images = {
         name.removeprefix(package.folder).removesuffix(package.suffix): content
-        for name, content in _members(archive, package.folder, MOST_IMAGE).items()
+        for name, content in _members(archive, package.folder).items()
         if name.endswith(package.suffix)
     }
     for code in sorted(images):
         yield code, on_white(images[code])
 
 
-def _members(archive: Path, start: str, most: int) -> dict[str, bytes]:
+def _members(archive: Path, start: str) -> dict[str, bytes]:
     """Return the content of regular files whose names begin so; nothing is extracted.
 
     Raises:
-        ValueError: the archive is damaged, or a file is larger than `most` bytes.
+        ValueError: the archive is damaged.
     """
     contents: dict[str, bytes] = {}
     try:
@@ -189,8 +177,6 @@ def _members(archive: Path, start: str, most: int) -> dict[str, bytes]:
             for member in opened:
                 if not member.isreg() or not member.name.startswith(start):
                     continue
-                if member.size > most:
-                    raise ValueError(f"{archive}: {member.name!r} has {member.size} bytes")
                 file = opened.extractfile(member)
                 assert file is not None  # of a regular file
                 contents[member.name] = file.read()

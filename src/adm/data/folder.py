@@ -6,7 +6,7 @@ from pathlib import Path
 
 from adm.data.files import Files, open_image
 from adm.data.labels import Tree
-from adm.data.lists import beside
+from adm.data.lists import reader_of
 from adm.data.naming import in_order, is_image, open_regular
 from adm.shown import shown_path
 
@@ -32,7 +32,7 @@ def image_folder(path: Path) -> Tree:
         return os.path.join(path, names[row])
 
     files = Files(lambda row: open_image(place(row)), lambda row: shown_path(place(row)))
-    return Tree(title, title, shown_path(path), names, files, beside(path))
+    return Tree(title, title, shown_path(path), names, files, reader_of(path))
 
 
 def _names(root: Path) -> Iterator[str]:

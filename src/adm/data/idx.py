@@ -12,7 +12,7 @@ from torch import Tensor
 
 from adm.data.fetch import fetch
 from adm.data.labels import named_classes
-from adm.data.lists import beside
+from adm.data.lists import reader_of
 from adm.data.naming import at_home, natural
 from adm.data.source import NoSplit, Source, in_memory
 from adm.shown import count_of
@@ -84,7 +84,7 @@ def idx_folder(place: str, split: str = "train") -> Source:
         raise ValueError("give the folder of the files: idx:/FOLDER")
     folder = at_home(place)
     return _read_folder(
-        folder, split, named_classes(beside(folder), str(folder)), folder.resolve().name
+        folder, split, named_classes(reader_of(folder), str(folder)), folder.resolve().name
     )
 
 

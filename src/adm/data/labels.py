@@ -37,7 +37,7 @@ class Labelled(NamedTuple):
     classes: tuple[str, ...]
     numbers: np.ndarray
 
-    def spread(self, rows: Sequence[int] | np.ndarray, own: np.ndarray) -> "Labelled":
+    def at(self, rows: Sequence[int] | np.ndarray, own: np.ndarray) -> "Labelled":
         """Return labels of all images, of which these are at `rows` and the split is `own`."""
         numbers = np.full(len(own), ELSEWHERE)
         numbers[rows] = self.numbers
@@ -118,12 +118,12 @@ def _label_split(tree: Tree, split: str, rule: str | None) -> Labelled:
     _check_any(within.names, within.place)
     list_ = STYLEGAN if rule is None else rule
     if list_.endswith(LISTS) and within.inside(list_) is not None:
-        return label_images(within, rule).spread(ours, own)
+        return label_images(within, rule).at(ours, own)
     listed = list_.endswith(LISTS) and (rule is not None or tree.inside(list_) is not None)
     nested = [row for row, name in enumerate(names) if "/" in name]  # the others are in no split
     texts = names if listed else bare
     found = label_images(tree._replace(names=[texts[row] for row in nested]), rule)
-    found = found.spread(nested, own)
+    found = found.at(nested, own)
     found.check_any(split, place, shown_path(names[int(ours[0])]))
     return found
 

@@ -32,7 +32,7 @@ Label = str | int
 Inside = Callable[[str], bytes | None]  # name of a file in the data -> content, None if absent
 
 
-def beside(folder: Path) -> Inside:
+def reader_of(folder: Path) -> Inside:
     """Return what reads a file in a folder by its name."""
 
     def inside(name: str) -> bytes | None:
@@ -91,7 +91,7 @@ def pairs_of(rule: str, place: str, inside: Inside) -> list[tuple[str, Label]]:
     if suffix not in LISTS:
         raise SettingError("labels", RULES, rule)
     where = shown_path(rule)
-    content = beside(Path())(str(path))
+    content = reader_of(Path())(str(path))
     content = inside(rule) if content is None else content
     if content is None:
         raise ValueError(

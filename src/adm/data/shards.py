@@ -18,7 +18,7 @@ from adm.data.labels import (
     number_labels,
     with_names,
 )
-from adm.data.lists import Label, as_label, as_numbers, beside
+from adm.data.lists import Label, as_label, as_numbers, reader_of
 from adm.data.naming import EXTENSIONS
 from adm.data.numbering import by_number, is_by_number, numbered_name
 from adm.data.source import NoSplit, Source
@@ -79,7 +79,7 @@ def tar_archives(
     place = paths[0].parent
     names = [each.entry.name for each in samples]
     files = Files(lambda row: samples[row].open(), lambda row: samples[row].where)
-    tree = Tree(title, title, shown_path(place), names, files, beside(place))
+    tree = Tree(title, title, shown_path(place), names, files, reader_of(place))
     if by_list:
         chosen = number_labels([title] * len(samples), tree.place)
     else:

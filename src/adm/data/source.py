@@ -118,7 +118,7 @@ class Source:
             skipped=[],
         )
 
-    def beside(self, ranks: int) -> "Source":
+    def among(self, ranks: int) -> "Source":
         """Return the source with its share of the processors, for one of several local ranks."""
         return replace(self, threads=max(1, processors() // ranks))
 

@@ -191,7 +191,7 @@ def start(
         loop.Run(
             state=RunState(learners, frozen, importance=importance),
             turn=stages.turn_of(recipe, networks, devices.device, importance, teach),
-            source=source.beside(devices.beside),
+            source=source.among(devices.beside),
             settings=loop_settings(recipe),
             folder=run,
             metadata=described,

@@ -154,7 +154,7 @@ def extract(source: Source, features: Features, extraction: Extraction = DEFAULT
             `work` folder.
     """
     devices = extraction.devices
-    source = source.beside(devices.beside)
+    source = source.among(devices.beside)
     if len(source) < 2:
         held = count_of(len(source), "image")
         raise ValueError(f"{source.name} has {held}, and scores need at least 2; give more images")
@@ -184,7 +184,7 @@ def extract(source: Source, features: Features, extraction: Extraction = DEFAULT
 
 def digest_of(source: Source, devices: Devices) -> str:
     """Return `FeatureSet.digest` of images without features; each rank reads its share."""
-    spans, source = _spans(len(source)), source.beside(devices.beside)
+    spans, source = _spans(len(source)), source.among(devices.beside)
     own = spans[devices.rank :: devices.world]
     hashes = _merge(
         devices, lambda: {span.start: hashes_of(images) for span, images in _prefetch(source, own)}
