@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 
 from adm.data import CorruptImage, Source, hold_out, open_source, pixels, shuffle
-from adm.data.registry import find
 from adm.data.source import in_memory, map_ahead, map_in_threads
 
 COUNT = 12
@@ -101,14 +100,6 @@ def test_images_in_memory_come_at_once_and_are_the_readers_own() -> None:
     batch.zero_()
     source.read(4).zero_()
     assert int(images[4, 0, 0, 0]) == 16
-
-
-def test_images_of_unequal_shapes_are_refused(tmp_path: Path) -> None:
-    for side in (2, 4):
-        Image.new("L", (side, side)).save(tmp_path / f"{side}.png")
-    source = find(str(tmp_path))
-    with pytest.raises(ValueError, match=r"image 1 is \(3, 4, 4\) and another \(3, 2, 2\)"):
-        source.batch([0, 1])
 
 
 def ramp(height: int, width: int) -> Image.Image:

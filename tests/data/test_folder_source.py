@@ -186,8 +186,8 @@ def test_unequal_sizes_need_a_size(
     monkeypatch.setattr("adm.data.fitting.CHECKED", checked)
     picture(tmp_path / "1.png", (4, 4))
     odd = picture(tmp_path / "2.png", (4, 5))
-    with pytest.raises(ValueError, match=f"{odd} is 4x5 and .*1.png is 4x4; give a size"):
-        folder(tmp_path).read(1)
+    with pytest.raises(ValueError, match=f"{odd} is 4x5 and .* is 4x4; give a size"):
+        folder(tmp_path).batch([1])
     assert folder(tmp_path, size=(4, 4)).batch([0, 1])[0].shape == (2, 3, 4, 4)
 
 

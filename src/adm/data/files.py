@@ -4,7 +4,6 @@ import errno
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from typing import BinaryIO
 
 import numpy as np
@@ -50,14 +49,12 @@ class Files:
         size: (H, W) to which each image is resized and cropped (`pixels.cover`); None keeps their
             own.
         channels: 1 (grey), 3 (RGB) or 4 (RGBA).
-        like: the row of the image whose size all must have; None if sizes may differ.
     """
 
     open: Callable[[int], BinaryIO]
     path: Callable[[int], str]
     size: tuple[int, int] | None = None
     channels: int = RGB
-    like: int | None = None
 
     def read(self, row: int, crop: Uniforms | None = None) -> Tensor:
         """Return the (C, H, W) uint8 image.
@@ -68,19 +65,16 @@ class Files:
 
         Raises:
             CorruptImage: it cannot be decoded.
-            ValueError: an error of `picture`, or it has another size than the image `like`.
+            ValueError: an error of `picture`.
         """
         with self.picture(row) as picture:
             ImageOps.exif_transpose(picture, in_place=True)
-            own = picture.height, picture.width
             image = pixels.with_channels(picture, self.channels)
             if self.size is not None and crop is not None:
                 image = pixels.random_crop(image, self.size, crop)
             elif self.size is not None:
                 image = pixels.cover(image, self.size)
-            tensor = pixels.to_tensor(image)
-        self.check_size(row, own)
-        return tensor
+            return pixels.to_tensor(image)
 
     def own_size(self, row: int) -> tuple[int, int]:
         """Return the (H, W) of an image after its EXIF rotation, from its header."""
@@ -88,19 +82,6 @@ class Files:
             turned = picture.getexif().get(ORIENTATION, 1) >= 5
             width, height = picture.size
             return (width, height) if turned else (height, width)
-
-    def check_size(self, row: int, own: tuple[int, int]) -> None:
-        """Raise ValueError if the image's own size is not that of the image `like`."""
-        if self.like is not None and own != self._wanted:
-            raise ValueError(
-                f"{self.path(row)} is {_shape(own)} and {self.path(self.like)} is "
-                f"{_shape(self._wanted)}; give a size, to which all are resized and cropped"
-            )
-
-    @cached_property
-    def _wanted(self) -> tuple[int, int]:
-        assert self.like is not None
-        return self.own_size(self.like)
 
     @contextmanager
     def picture(self, row: int, *, decode: bool = True) -> Iterator[Image.Image]:
@@ -174,7 +155,3 @@ def _check_scans(stream: BinaryIO) -> None:
     scans = np.count_nonzero((content[:-1] == 0xFF) & (content[1:] == START_OF_SCAN))
     if scans > MOST_SCANS:
         raise ValueError(f"it has {scans} scans, over {MOST_SCANS}")
-
-
-def _shape(size: tuple[int, int]) -> str:
-    return "x".join(map(str, size))

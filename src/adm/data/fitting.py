@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from adm.data.files import RGB, CorruptImage, Files, is_grey
 from adm.data.pixels import MAX_PIXELS, MODES, mode_of, to_picture, to_tensor, with_channels
-from adm.data.source import Source
+from adm.data.source import Source, unequal
 from adm.spec import SettingError
 
 CHECKED = 2_000  # headers read on opening; those of a million files would take many minutes
@@ -21,7 +21,6 @@ def at_one_size(
     size: tuple[int, int] | None = None,
     channels: int | None = None,
     check: bool = True,
-    equal: bool = True,
     skip_corrupt: bool = False,
 ) -> Source:
     """Resize and crop image files, and pad arrays with black, to one size; convert the channels.
@@ -34,15 +33,14 @@ def at_one_size(
         channels: 1, 3 or 4; by default 3 for image files, and their own for arrays. Arrays with
             another number of channels cannot be converted.
         check: read the headers of up to `CHECKED` files, spread evenly, now and not hours later;
-            ignored if corrupt images are skipped.
-        equal: if `size` is None, require all files to have the size of the first.
+            ignored if corrupt images are skipped. Their sizes must be equal if `size` is None.
         skip_corrupt: see `Source`.
 
     Raises:
         CorruptImage: a file that is not an image, corrupt, or too large; if its header is intact,
             only when the image is read.
-        ValueError: an invalid size or number of channels; unequal sizes of files, on opening or
-            when an image is read; arrays that are larger, or cannot be converted.
+        ValueError: an invalid size or number of channels; files of unequal sizes; arrays that are
+            larger, or cannot be converted.
     """
     if size is not None and (min(size) < 1 or math.prod(size) > MAX_PIXELS):
         raise SettingError("size", f"(H, W), from 1x1 to {MAX_PIXELS} pixels", size)
@@ -50,12 +48,12 @@ def at_one_size(
         return _fit_arrays(found, size, channels)
     channels = RGB if channels is None else channels
     mode_of(channels)
-    like = _first_sound(found, found.files, skip_corrupt) if size is None and equal else None
-    files = replace(found.files, size=size, channels=channels, like=like)
+    files = replace(found.files, size=size, channels=channels)
     if check and not skip_corrupt:
-        for index in spread(len(found)):
-            row = found.row(index)
-            files.check_size(row, files.own_size(row))
+        sizes = {files.own_size(row): row for row in map(found.row, spread(len(found)))}
+        if size is None and len(sizes) > 1:
+            (first, one), (second, other) = list(sizes.items())[:2]
+            raise ValueError(unequal(files.path(one), first, files.path(other), second))
     return replace(found, images=files, skip_corrupt=skip_corrupt)
 
 
@@ -83,19 +81,6 @@ def channels_of(found: Source) -> int:
 def spread(count: int) -> range:
     """Return the indices of up to `CHECKED` images, spread evenly."""
     return range(0, count, max(1, -(-count // CHECKED)))
-
-
-def _first_sound(found: Source, files: Files, skip_corrupt: bool) -> int:
-    """The row of the first image with a sound header; of the first of all, unless skipping."""
-    for index in range(len(found)):
-        row = found.row(index)
-        try:
-            files.own_size(row)
-            return row
-        except CorruptImage:
-            if not skip_corrupt or index == len(found) - 1:
-                raise
-    raise ValueError(f"{found.name} has no images; give other files")
 
 
 def _fit_arrays(source: Source, size: tuple[int, int] | None, channels: int | None) -> Source:

@@ -154,9 +154,7 @@ def pack(
 
 
 def _encoder(found: Source, packing: Packing) -> Callable[[int], Encoded]:
-    source = at_one_size(
-        found, size=packing.size, channels=packing.channels, check=False, equal=False
-    )
+    source = at_one_size(found, size=packing.size, channels=packing.channels, check=False)
     if source.files is None:
         pixels.mode_of(source.shape[0])
     extension, how = ENCODINGS[packing.format]

@@ -90,8 +90,12 @@ class Source:
 
     @cached_property
     def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of the first image."""
-        channels, height, width = self.batch([0])[0].shape[1:]
+        """(C, H, W) of the images: that of the first, if it is not given."""
+        files = self.files
+        if files is not None and files.size is not None:
+            return files.channels, *files.size
+        first = self.read(0) if files is None else self._decode(files, 0, None).image
+        channels, height, width = first.shape
         return channels, height, width
 
     def row(self, index: int) -> int:
@@ -163,16 +167,14 @@ class Source:
         self, files: Files, wanted: list[tuple[int, Uniforms | None]]
     ) -> tuple[Tensor, list[int]]:
         """The images in one tensor, and the index of each."""
-        first = self._decode(files, *wanted[0])
-        images = torch.empty((len(wanted), *first.image.shape), dtype=torch.uint8).numpy()
+        images = torch.empty((len(wanted), *self.shape), dtype=torch.uint8).numpy()
 
         def place(position: int) -> tuple[int, list[str]]:
-            found = self._decode(files, *wanted[position]) if position else first
-            if found.image.shape != first.image.shape:
-                raise ValueError(
-                    f"{self.name}: image {found.used} is {tuple(found.image.shape)} and another "
-                    f"{tuple(first.image.shape)} (C, H, W); make their shapes equal"
-                )
+            found = self._decode(files, *wanted[position])
+            if found.image.shape != self.shape:
+                where = files.path(self.row(found.used))
+                first, own = self.shape[1:], found.image.shape[1:]
+                raise ValueError(unequal("the first image", first, where, own))
             # Copied now, so that the next image can reuse the memory of this one.
             images[position] = found.image.numpy()
             return found.used, found.corrupt
@@ -198,6 +200,15 @@ class Source:
             f"{self.name}: {count_of(len(corrupt), 'image')} in a row cannot be decoded, the first "
             f"is {corrupt[0]}; check the disk and the files"
         )
+
+
+def unequal(one: str, first: Sequence[int], other: str, second: Sequence[int]) -> str:
+    """Return the refusal of two images of other sizes (H, W)."""
+    sizes = ["x".join(map(str, size)) for size in (second, first)]
+    return (
+        f"{other} is {sizes[0]} and {one} is {sizes[1]}; give a size, to which all are resized and "
+        "cropped"
+    )
 
 
 def in_memory(name: str, classes: tuple[str, ...], images: Tensor, labels: Tensor) -> Source:
