@@ -62,6 +62,8 @@ def watching(
     Raises:
         ValueError: the recipe's network cannot be trained on such images.
     """
+    source = source.among(devices.beside)
+    held_out = None if held_out is None else held_out.among(devices.beside)
     wanted = recipe.watch
     times = Times(wanted.every_steps or recipe.train.save_every_steps, recipe.train.steps)
     batch_size = batch_size or evaluated_at_once(recipe)
