@@ -1,4 +1,4 @@
-"""IDX folders, .npy files, N channels, and data sets of Hugging Face's `datasets`."""
+""".npy files, N channels, and data sets of Hugging Face's `datasets`."""
 
 import io
 from pathlib import Path
@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from data.test_archives import png
-from data.test_idx import idx_bytes
 from PIL import Image
 
 from adm.data import NoSplit, open_source
@@ -15,38 +14,6 @@ from adm.data import NoSplit, open_source
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 4, 5), dtype=np.uint8)
 LABELS = np.array([0, 2, 1, 0, 2, 1], np.uint8)
 SEVEN = np.random.default_rng(1).integers(0, 256, (6, 8, 9, 7), dtype=np.uint8)
-
-
-def write_idx(folder: Path, stem: str, join: str = "-") -> None:
-    folder.mkdir(exist_ok=True)
-    (folder / f"{stem}images{join}idx3-ubyte").write_bytes(idx_bytes(IMAGES))
-    (folder / f"{stem}labels{join}idx1-ubyte").write_bytes(idx_bytes(LABELS))
-
-
-@pytest.mark.parametrize(
-    ("stem", "join"), [("train-", "-"), ("emnist-letters-train-", "-"), ("train-", ".")]
-)
-def test_any_folder_of_idx_files(tmp_path: Path, stem: str, join: str) -> None:
-    write_idx(tmp_path, stem, join)
-    write_idx(tmp_path, stem.replace("train", "t10k"), join)
-    for split in ("train", "test"):
-        source = open_source(f"idx:{tmp_path}", split=split, size=(6, 6))
-        assert (source.classes, source.labels.tolist()) == (("0", "1", "2"), LABELS.tolist())
-        assert torch.equal(source.batch([3])[0][0, 0, 1:5, 0:5], torch.from_numpy(IMAGES[3]))
-        assert torch.equal(source.batch([3, 1])[0][0], source.read(3))
-    (tmp_path / "classes.json").write_text('["x", "y", "z"]')
-    assert open_source(f"idx:{tmp_path}").classes == ("x", "y", "z")
-
-
-def test_idx_folders_that_are_unclear_are_refused(tmp_path: Path) -> None:
-    write_idx(tmp_path, "letters-train-")
-    with pytest.raises(ValueError, match="of the test split, and has none; give"):
-        open_source(f"idx:{tmp_path}", split="test")
-    write_idx(tmp_path, "digits-train-")
-    with pytest.raises(ValueError, match=r"digits-train.*letters-train.*give a folder with one"):
-        open_source(f"idx:{tmp_path}")
-    with pytest.raises(ValueError, match="give the folder of the files: idx:/FOLDER"):
-        open_source("idx")
 
 
 def test_npy_files_stay_on_disk(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Fashion-MNIST: from Debian's files, from a folder; and damaged IDX files."""
 
 import gzip
+import json
 import struct
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from adm.data import open_source
 from adm.data.idx import DEBIAN_FASHION_MNIST, FASHION_CLASSES, fashion_mnist, read_idx
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 28, 28), dtype=np.uint8)
@@ -20,14 +22,19 @@ def idx_bytes(array: np.ndarray) -> bytes:
 
 
 def write(
-    folder: Path, images: np.ndarray = IMAGES, labels: np.ndarray = LABELS, zipped: bool = True
+    folder: Path,
+    images: np.ndarray = IMAGES,
+    labels: np.ndarray = LABELS,
+    zipped: bool = True,
+    prefix: str = "",
+    join: str = "-",
 ) -> Path:
     """All four files of the set."""
     folder.mkdir(parents=True, exist_ok=True)
     for stem in ("train", "t10k"):
-        for name, array in (("images-idx3", images), ("labels-idx1", labels)):
+        for name, array in ((f"images{join}idx3", images), (f"labels{join}idx1", labels)):
             content = idx_bytes(array)
-            path = folder / f"{stem}-{name}-ubyte{'.gz' if zipped else ''}"
+            path = folder / f"{prefix}{stem}-{name}-ubyte{'.gz' if zipped else ''}"
             path.write_bytes(gzip.compress(content) if zipped else content)
     return folder
 
@@ -50,6 +57,26 @@ def test_a_folder_of_idx_files_is_read(tmp_path: Path, split: str, zipped: bool)
     images, labels = source.batch([2, 0])
     assert torch.equal(images[:, 0], torch.from_numpy(IMAGES[[2, 0]]))
     assert labels.tolist() == [7, 9]
+
+
+@pytest.mark.parametrize(("prefix", "join"), [("", "-"), ("emnist-letters-", "-"), ("", ".")])
+def test_any_folder_of_idx_files(tmp_path: Path, prefix: str, join: str) -> None:
+    write(tmp_path, zipped=False, prefix=prefix, join=join)
+    for split in ("train", "test"):
+        source = open_source(f"idx:{tmp_path}", split=split, size=(30, 30))
+        assert source.classes == tuple(map(str, range(10)))
+        assert source.labels.tolist() == LABELS.tolist()
+        assert torch.equal(source.read(2)[0, 1:29, 1:29], torch.from_numpy(IMAGES[2]))
+    (tmp_path / "classes.json").write_text(json.dumps(FASHION_CLASSES))
+    assert open_source(f"idx:{tmp_path}").classes == FASHION_CLASSES
+    (tmp_path / f"{prefix}t10k-images{join}idx3-ubyte").unlink()
+    with pytest.raises(ValueError, match="of the test split, and has none; give"):
+        open_source(f"idx:{tmp_path}", split="test")
+    write(tmp_path, prefix="digits-")
+    with pytest.raises(ValueError, match=r"digits-train.*train.*give a folder with one"):
+        open_source(f"idx:{tmp_path}")
+    with pytest.raises(ValueError, match="give the folder of the files: idx:/FOLDER"):
+        open_source("idx")
 
 
 def test_torchvisions_copy_is_found_in_its_root(tmp_path: Path) -> None:
