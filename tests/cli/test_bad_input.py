@@ -206,16 +206,6 @@ def test_a_traceback_is_to_be_had_for_the_asking(adm: Adm, monkeypatch: pytest.M
         adm("recipes", "fashon")
 
 
-def test_a_frontier_refuses_a_wrong_resize_before_it_computes_a_reference(
-    adm: Adm, tmp_path: Path
-) -> None:
-    images = np.zeros((4, 28, 28, 1), np.uint8)
-    np.savez(tmp_path / "data.npz", arr_0=images)
-    words = ("--reference", tmp_path / "data.npz", "--resize", "larger", "--out", tmp_path / "out")
-    assert "--resize must be to-reference or none" in adm("frontier", "fashion", *words).refusal()
-    assert not (tmp_path / "out").exists()
-
-
 ADVICE = {
     "a recipe where a model is wanted": (
         ("sample", "256x256-diffusion", "--out", "out"),

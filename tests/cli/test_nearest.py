@@ -97,7 +97,7 @@ def test_what_the_main_process_cannot_write_is_everyone_s_failure(
 ) -> None:
     mine = threading.local()
     verb = import_module("adm.app.cli.nearest")
-    monkeypatch.setattr(verb, "joined", lambda device: mine.devices)
+    monkeypatch.setattr("adm.app.cli.scoring.joined", lambda device: mine.devices)
 
     def act(devices: Devices) -> None:
         mine.devices = devices

@@ -1,6 +1,6 @@
 """adm cluster DATA --features F --clusters K --out FILE -> clusters of images, as their labels."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from adm.app.cli import lists, places
 from adm.app.cli.output import OUT, AsJson, say, show
 from adm.app.cli.progress import progress
-from adm.app.cli.scoring import extract_shown, joined, with_cache
+from adm.app.cli.scoring import USUAL_IMAGES, ImageOptions, extract_shown, with_cache
 from adm.shown import shown
 
 if TYPE_CHECKING:  # so that --help does not load torch
@@ -27,16 +27,11 @@ def cluster(
     clusters: str,
     out: Annotated[Path, OUT],
     page: Path | None = None,
-    split: str = "train",
     both_splits: Annotated[bool, Parameter(negative="")] = False,
     labels: str | None = None,
-    size: lists.Size = None,
-    channels: int | None = None,
     seed: int = 0,
     starts: int = 3,
-    work: Path | None = None,
-    batch_size: int = 64,
-    device: str | None = None,
+    images: ImageOptions = USUAL_IMAGES,
     as_json: AsJson = False,
 ) -> None:
     """Cluster images, and write the clusters as a list of labels to train with.
@@ -69,30 +64,16 @@ def cluster(
         List of labels to write, a .csv file, for `adm train --labels`.
     page
         HTML file to show images of each cluster in.
-    split
-        Split of the data: train or test.
     both_splits
         Label the images of the other split as well, each with the cluster whose centre is nearest,
         so that there are labels to validate on.
     labels
         Labels to compare the clusters with, when they are found: folders (the default), prefix (as
         in dog_0001.png), none, or a CSV or JSON file.
-    size
-        Image size: H,W, HxW or one number. Image files are resized and cropped to it, and smaller
-        arrays are padded. By default all images keep their size.
-    channels
-        Number of channels: 1, 3 or 4. By default 3 for image files; arrays keep theirs.
     seed
         Random seed of K-means.
     starts
         Starts of K-means, of which the best is taken.
-    work
-        Folder that caches the features of every image; it must be on a disk that all machines
-        share. By default it is beside --out and removed at the end.
-    batch_size
-        Images per batch. It affects memory use and speed, and results only by rounding.
-    device
-        Device: cpu, cuda, cuda:1 or mps. The best available by default.
     as_json
         Print the content of labels.json as one JSON document.
     """
@@ -102,22 +83,23 @@ def cluster(
     _check_files(out, page)
     count = _count(clusters)
     # Imported here, so that --help does not load torch.
-    from adm.app.scoring import Extraction, cluster_page
+    from adm.app.scoring import cluster_page
     from adm.app.scoring.cluster_list import read_record, record_path, request, write_list
     from adm.app.scoring.clusters import Clustering, find_clusters
     from adm.features import open_features
     from adm.store.files import remove_leftovers
 
     how = Clustering(clusters=count, seed=seed, starts=starts)
-    devices = joined(device)
-    own = _opened(data, split, labels, size, channels)
+    extracting = images.joined()
+    devices = extracting.devices
+    own = _opened(data, labels, images)
     how.fits(len(own.source))
-    other = "train" if split == "test" else "test"
-    others = _opened(data, other, labels, size, channels) if both_splits else None
+    other = replace(images, split="train" if images.split == "test" else "test")
+    others = _opened(data, labels, other) if both_splits else None
     network = open_features(features, devices.device)
     asked = devices.once(lambda: request(own, network, how, others))
     record = devices.once(lambda: read_record(asked, out))
-    with with_cache(Extraction(devices, batch_size, work), out) as extraction:
+    with with_cache(extracting, out) as extraction:
         if record and (page is None or devices.once(lambda: cluster_page.shows(page, record))):
             if devices.main:
                 for path in (out, record_path(out), page or out):
@@ -144,17 +126,16 @@ def cluster(
         devices.once(act)
 
 
-def _opened(
-    data: str, split: str, labels: str | None, size: lists.Size, channels: int | None
-) -> "NamedImages":
+def _opened(data: str, labels: str | None, images: ImageOptions) -> "NamedImages":
     """Open a split; for the arguments see `cluster`."""
     from adm.app.scoring.cluster_list import NamedImages, names_of
     from adm.data.fitting import at_one_size
     from adm.data.registry import find
 
-    found = find(data, split=split, labels=labels)
-    source = at_one_size(found, size=lists.height_and_width(size), channels=channels)
-    return NamedImages(source, names_of(found), split)
+    found = find(data, split=images.split, labels=labels)
+    size = lists.height_and_width(images.size)
+    source = at_one_size(found, size=size, channels=images.channels)
+    return NamedImages(source, names_of(found), images.split)
 
 
 def _check_files(out: Path, page: Path | None) -> None:

@@ -1,5 +1,6 @@
 """adm evaluate SAMPLES --reference REF -> Report, printed and written as JSON."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,12 +8,21 @@ from cyclopts import Parameter
 
 from adm.app.cli import lists, places
 from adm.app.cli.output import OUT, AsJson, say, show
-from adm.app.cli.sampling import Helpers, Settings
-from adm.app.cli.scoring import joined, with_cache, with_progress
+from adm.app.cli.sampling import SamplingOptions
+from adm.app.cli.scoring import (
+    THEIR_FEATURES,
+    USUAL_IMAGES,
+    ImageOptions,
+    Resize,
+    with_cache,
+    with_progress,
+)
 
 if TYPE_CHECKING:  # so that --help does not load torch
     from adm.generation.job import Job
     from adm.processes import Devices
+
+OF_SAMPLING = ("classifier", "scale", "sampler", "steps")
 
 
 def evaluate(
@@ -26,19 +36,14 @@ def evaluate(
     scale: float | None = None,
     sampler: str | None = None,
     steps: int | None = None,
-    features: str | None = None,
+    features: Annotated[str | None, THEIR_FEATURES] = None,
     out: Annotated[Path | None, OUT] = None,
-    resize: str | None = None,
-    split: str = "train",
-    size: lists.Size = None,
-    channels: int | None = None,
+    resize: Resize = None,
     count: int | None = None,
-    work: Path | None = None,
-    batch_size: int = 64,
+    images: ImageOptions = USUAL_IMAGES,
     resamples: int = 1000,
     seed: int = 0,
     float16: Annotated[bool, Parameter(negative="")] = False,
-    device: str | None = None,
     as_json: AsJson = False,
 ) -> None:
     """Score the images of any generator against a reference.
@@ -81,29 +86,10 @@ def evaluate(
         With --samples-of: the sampler, with its parameters; the recipe's by default.
     steps
         With --samples-of: network evaluations per image; the recipe's value by default.
-    features
-        Features to compare images by: inception, efficientnet-lite0, dinov2, a classifier's file or
-        module:function. Those of the reference by default, if they come with adm.
     out
         JSON file to write the whole report to.
-    resize
-        For images of another size than those of the reference: to-reference resizes them; none
-        leaves them to the preprocessing of the features.
-    split
-        Split of the reference, if it is data: train or test.
-    size
-        Image size: H,W, HxW or one number. Image files are resized and cropped to it, and smaller
-        arrays of real images are padded.
-    channels
-        Number of channels: 1, 3 or 4. By default 3 for image files; arrays keep theirs.
     count
         Score only the first COUNT images; with --samples-of, the number of images to sample.
-    work
-        Folder that caches the features of every image; it must be on a disk that all machines
-        share. By default it is beside --out, or in the user's cache without --out, and removed at
-        the end.
-    batch_size
-        Images per batch. It affects memory use and speed, and results only by rounding.
     resamples
         Bootstrap resamples for each interval.
     seed
@@ -111,37 +97,37 @@ def evaluate(
         --samples-of.
     float16
         Add precision and recall computed in float16, as the released evaluator does on a GPU.
-    device
-        Device: cpu, cuda, cuda:1 or mps. The best available by default.
     as_json
         Print the whole report as one JSON document.
     """
-    settings = Settings(scale=scale, sampler=sampler, steps=steps, seed=seed)
-    how = settings, Helpers(classifier=classifier, device=device)
+    how = SamplingOptions(
+        classifier=classifier, scale=scale, sampler=sampler, steps=steps, seed=seed
+    )
     chosen = lists.joined(classes)
     _check_one_of(samples, samples_of, how, chosen, count)
     if out is not None:
         places.file(out, "--out", "report.json")
     from rich.console import Console
 
-    from adm.app.scoring import Comparison, Extraction
+    from adm.app.scoring import Comparison
     from adm.app.scoring import evaluate as compare
 
     comparison = Comparison(
-        split=split,
-        size=lists.height_and_width(size),
-        channels=channels,
+        split=images.split,
+        size=lists.height_and_width(images.size),
+        channels=images.channels,
         count=count if samples_of is None else None,
         resize=resize,
         float16=float16,
         resamples=resamples,
         seed=seed,
     )
-    devices = joined(device)
+    extracting = images.joined()
+    devices = extracting.devices
     scored = samples if samples_of is None else _job(samples_of, how, chosen, count, devices)
     assert scored is not None  # `_check_one_of` has refused
     compared = [samples or (samples_of, how, chosen, count), reference, features, comparison]
-    cached = with_cache(Extraction(devices, batch_size, work), out, compared)
+    cached = with_cache(extracting, out, compared)
     with cached as extraction:
         report = compare(scored, reference, features, comparison, extraction, with_progress)
         if out is not None:
@@ -153,21 +139,17 @@ def evaluate(
 
 
 def _job(
-    model: str,
-    how: tuple[Settings, Helpers],
-    classes: str | None,
-    count: int | None,
-    devices: "Devices",
+    model: str, how: SamplingOptions, classes: str | None, count: int | None, devices: "Devices"
 ) -> "Job":
     """Return the images that are sampled while they are scored."""
-    settings, helpers = how
-    return helpers.load(model, devices.device).job(classes, count, **settings.given)
+    pipeline = replace(how, device=str(devices.device)).pipeline(model)
+    return pipeline.job(classes, count, **how.settings)
 
 
 def _check_one_of(
     samples: str | None,
     model: str | None,
-    how: tuple[Settings, Helpers],
+    how: SamplingOptions,
     classes: str | None,
     count: int | None,
 ) -> None:
@@ -179,7 +161,6 @@ def _check_one_of(
         if classes is None and count is None:
             raise ValueError("--samples-of needs a number of images; add --count, such as 5000")
         return
-    settings, helpers = how
-    given = {"classes": classes, "classifier": helpers.classifier, **settings.given}
-    for name in (name for name, value in given.items() if value is not None and name != "seed"):
+    given = {"classes": classes} | {name: getattr(how, name) for name in OF_SAMPLING}
+    for name in (name for name, value in given.items() if value is not None):
         raise ValueError(f"--{name} is for a model to sample; add --samples-of, or leave it out")

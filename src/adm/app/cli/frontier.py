@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from adm.app.cli import lists, places
 from adm.app.cli.output import OUT, AsJson, say, show
 from adm.app.cli.progress import Advance, progress
-from adm.app.cli.scoring import joined, reference_data, scorers_for
+from adm.app.cli.scoring import Resize, joined, reference_data, scorers_for
 from adm.app.cli.sweep import Vary, labels_of, seed_of
 from adm.shown import printable
 
@@ -39,7 +39,7 @@ def frontier(
     trial_count: int = 16,
     keep: int = 8,
     features: Annotated[tuple[str, ...] | None, lists.names("efficientnet-lite0")] = None,
-    resize: str | None = None,
+    resize: Resize = None,
     classes: Annotated[tuple[str, ...], lists.CLASSES] = ("all",),
     split: str = "train",
     seed: int = 0,
@@ -95,9 +95,6 @@ def frontier(
         Features to compare images by: inception, efficientnet-lite0, dinov2, a classifier's file or
         module:function, separated by commas or spaces. Those of the references by default, if they
         come with adm.
-    resize
-        For samples of another size than those of a reference: to-reference resizes them; none
-        leaves them to the preprocessing of the features.
     classes
         Classes to sample, in turn: all, or names separated by commas or spaces.
     split
@@ -114,7 +111,7 @@ def frontier(
     """
     places.resumable(out, "a frontier needs")
     # Imported here, so that --help does not load torch.
-    from adm.app.scoring import Extraction, check_sizes
+    from adm.app.scoring import Extraction
     from adm.app.study.frontier.page import PAGE, sentences, write
     from adm.app.study.frontier.trial import Trial, find_frontier
     from adm.app.study.run import alone
@@ -128,7 +125,6 @@ def frontier(
     labels = labels_of(pipeline.classes, ",".join(classes), None, count)
     study = _study(pipeline, axes, labels, count, seed)
     trial = Trial(study, pipeline.schedule.last, min(trial_count, count), out, devices)
-    check_sizes("the model", pipeline.shape[1:], None, resize)  # before a reference is computed
     data = reference_data(reference[0], split, pipeline.shape)
 
     def bar(what: str, total: float) -> AbstractContextManager[Advance | None]:

@@ -1,16 +1,21 @@
 """adm nearest SAMPLES DATA --out FILE -> NearestImages, as a PNG picture and JSON."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-from adm.app.cli import lists, places
+from adm.app.cli import places
 from adm.app.cli.output import OUT, AsJson, say, show
-from adm.app.cli.scoring import DEFAULT_FEATURES, extract_shown, joined, with_cache
+from adm.app.cli.scoring import (
+    DEFAULT_FEATURES,
+    FEATURES,
+    USUAL_IMAGES,
+    ImageOptions,
+    Resize,
+    extract_shown,
+    with_cache,
+)
 from adm.spec import SettingError
 from adm.store.files import new_file, write_json
-
-if TYPE_CHECKING:
-    from adm.data import Source
 
 
 def nearest(
@@ -18,19 +23,14 @@ def nearest(
     data: str,
     /,
     *,
-    features: str = DEFAULT_FEATURES,
+    features: Annotated[str, FEATURES] = DEFAULT_FEATURES,
     count: int = 16,
     neighbours: int = 5,
     quantile: float = 0.01,
-    split: str = "train",
-    resize: str | None = None,
-    size: lists.Size = None,
-    channels: int | None = None,
+    resize: Resize = None,
     out: Annotated[Path, OUT] = Path("nearest.png"),
     report: Path | None = None,
-    work: Path | None = None,
-    batch_size: int = 64,
-    device: str | None = None,
+    images: ImageOptions = USUAL_IMAGES,
     as_json: AsJson = False,
 ) -> None:
     """Show the nearest training images of each sample, and flag likely copies.
@@ -53,37 +53,16 @@ def nearest(
         A sample folder, an .npz file (arr_0), a folder of images, an archive, ...
     data
         Data that the model was trained on; docs/data.md lists all forms.
-    features
-        Features to compare images by: inception, efficientnet-lite0, dinov2, a classifier's file or
-        module:function; see docs/features.md.
     count
         Number of samples in the picture.
     neighbours
         Number of training images shown for each sample.
     quantile
         Quantile of the nearest-neighbour distances of training images that is the threshold.
-    split
-        Split of the data: train or test.
-    resize
-        For samples of another size than the data: to-reference resizes them; none leaves both to
-        the preprocessing of the features.
-    size
-        Image size: H,W, HxW or one number. Image files are resized and cropped to it, and smaller
-        arrays of real images are padded.
-    channels
-        Number of channels: 1, 3 or 4. By default 3 for image files; arrays keep theirs.
     out
         PNG file to write the picture to.
     report
         JSON file to write the neighbours and distances of every sample to.
-    work
-        Folder that caches the features of every image; it must be on a disk that all machines
-        share. Other commands with the same folder reuse the features of the data. By default it is
-        beside --out and removed at the end.
-    batch_size
-        Images per batch. It affects memory use and speed, and results only by rounding.
-    device
-        Device: cpu, cuda, cuda:1 or mps. The best available by default.
     as_json
         Print the neighbours and distances of every sample as one JSON document.
     """
@@ -93,7 +72,7 @@ def nearest(
     if out.suffix.lower() != ".png":
         raise ValueError(f"the picture is a PNG file, got --out {out}; give --out {out.name}.png")
     # Imported here, so that --help does not load torch.
-    from adm.app.scoring import Extraction, at_size
+    from adm.app.scoring import at_size
     from adm.app.scoring.nearest import (
         check_arguments,
         draw_nearest,
@@ -105,12 +84,18 @@ def nearest(
 
     if count < 1:
         raise SettingError("count", "at least 1", count)
-    devices = joined(device)
-    ours, theirs = _opened(samples, data, split, lists.height_and_width(size), channels)
+    how = images.joined()
+    devices = how.devices
+    ours, theirs = images.source(samples, pad=False), images.source(data)
+    if ours.shape[0] != theirs.shape[0]:
+        raise ValueError(
+            f"{ours.name} has images of {ours.shape[0]} channels and {theirs.name} of "
+            f"{theirs.shape[0]}; give --channels, which applies to both"
+        )
     check_arguments(len(theirs), neighbours, quantile)
     ours = at_size(ours, theirs.shape[1:], resize)
     network = open_features(features, devices.device)
-    with with_cache(Extraction(devices, batch_size, work), out) as extraction:
+    with with_cache(how, out) as extraction:
         mine = extract_shown(network, ours, extraction.part("samples"))
         real = extract_shown(network, theirs, extraction.part("data"))
 
@@ -132,19 +117,3 @@ def nearest(
             say(f"{out}: the {min(count, len(ours))} samples most likely to be copies", as_json)
 
         devices.once(act)
-
-
-def _opened(
-    samples: str, data: str, split: str, size: tuple[int, int] | None, channels: int | None
-) -> "tuple[Source, Source]":
-    """Open samples and training images; raise ValueError unless they have equal channels."""
-    from adm.app.scoring import open_images
-
-    ours = open_images(samples, size=size, channels=channels, pad=False).source
-    theirs = open_images(data, split=split, size=size, channels=channels).source
-    if ours.shape[0] != theirs.shape[0]:
-        raise ValueError(
-            f"{ours.name} has images of {ours.shape[0]} channels and {theirs.name} of "
-            f"{theirs.shape[0]}; give --channels, which applies to both"
-        )
-    return ours, theirs

@@ -3,9 +3,16 @@
 from pathlib import Path
 from typing import Annotated
 
-from adm.app.cli import lists, places
+from adm.app.cli import places
 from adm.app.cli.output import OUT, AsJson, say, show
-from adm.app.cli.scoring import DEFAULT_FEATURES, joined, with_cache, with_progress
+from adm.app.cli.scoring import (
+    DEFAULT_FEATURES,
+    FEATURES,
+    USUAL_IMAGES,
+    ImageOptions,
+    with_cache,
+    with_progress,
+)
 
 
 def reference(
@@ -13,15 +20,10 @@ def reference(
     /,
     *,
     out: Annotated[Path, OUT],
-    features: str = DEFAULT_FEATURES,
-    split: str = "train",
-    size: lists.Size = None,
-    channels: int | None = None,
+    features: Annotated[str, FEATURES] = DEFAULT_FEATURES,
     labels: str | None = None,
     count: int | None = None,
-    work: Path | None = None,
-    batch_size: int = 64,
-    device: str | None = None,
+    images: ImageOptions = USUAL_IMAGES,
     as_json: AsJson = False,
 ) -> None:
     """Compute the reference statistics that samples are scored against.
@@ -45,51 +47,32 @@ def reference(
         docs/data.md lists all forms.
     out
         .npz file to write.
-    features
-        Features to compare images by: inception, efficientnet-lite0, dinov2, a classifier's file or
-        module:function; see docs/features.md.
-    split
-        Split of the data: train or test.
-    size
-        Image size: H,W, HxW or one number. Image files are resized and cropped to it, and smaller
-        arrays of real images are padded. By default all images keep their size.
-    channels
-        Number of channels: 1, 3 or 4. By default 3 for image files; arrays keep theirs.
     labels
         Where labels come from: folders (the default), prefix (as in dog_0001.png), none, or a CSV
         or JSON file.
     count
         Use only the first COUNT images.
-    work
-        Folder that caches the features of every image; it must be on a disk that all machines
-        share. By default it is beside --out and removed at the end.
-    batch_size
-        Images per batch. It affects memory use and speed, and results only by rounding.
-    device
-        Device: cpu, cuda, cuda:1 or mps. The best available by default.
     as_json
         Print what the file records of the images as one JSON document.
     """
     places.file(out, "--out", "reference.npz")
     if out.suffix.lower() != ".npz":
         raise ValueError(f"a reference is an .npz file, got --out {out}; give --out {out.name}.npz")
-    from adm.app.scoring import Extraction, make_reference, open_images
+    from adm.app.scoring import make_reference
     from adm.app.scoring.images import first
     from adm.features import open_features
 
-    devices = joined(device)
-    chosen = open_features(features, devices.device)
-    source = open_images(
-        data, split=split, size=lists.height_and_width(size), channels=channels, labels=labels
-    ).source
+    how = images.joined()
+    chosen = open_features(features, how.devices.device)
+    source = images.source(data, labels=labels)
     if count is not None:
         source = first(source, count)
-    with with_cache(Extraction(devices, batch_size, work), out) as extraction:
+    with with_cache(how, out) as extraction:
         what = f"extracting features of {source.name}"
         with with_progress(extraction, what, len(source)) as shown:
             made = make_reference(source, chosen, shown.part("reference"))
-        devices.once(lambda: made.save(out))
-    if devices.main:
+        how.devices.once(lambda: made.save(out))
+    if how.devices.main:
         kept = 0 if made.images is None else len(made.images)
         told = {"file": str(out), "features": made.features, "stored": kept, **made.manifest}
         say(f"{out}: {made.features} of {len(source):,} images, {kept:,} of them stored", as_json)

@@ -1,13 +1,16 @@
-"""Options of the scoring verbs -> Devices, Features, (H, W), Extraction."""
+"""Options of the scoring verbs -> Devices, Source, Extraction, Scorer."""
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
+from cyclopts import Parameter
+
+from adm.app.cli import lists
 from adm.app.cli.progress import progress
 
 if TYPE_CHECKING:  # so that --help does not load torch
@@ -19,6 +22,76 @@ if TYPE_CHECKING:  # so that --help does not load torch
 
 DEFAULT_FEATURES = "inception"
 LONGEST_WAIT = timedelta(days=7)  # of a rank that is done, or that has nothing to do meanwhile
+
+FEATURES = Parameter(
+    help="Features to compare images by: inception, efficientnet-lite0, dinov2, a classifier's "
+    "file or module:function; see docs/features.md."
+)
+THEIR_FEATURES = Parameter(
+    help=f"{FEATURES.help} Those of the reference by default, if they come with adm."
+)
+Split = Annotated[
+    str, Parameter(help="Split of real images, if they are data that has several: train or test.")
+]
+Resize = Annotated[
+    Literal["to-reference", "none"] | None,
+    Parameter(
+        help="For images of another size than those of the reference or the data: to-reference "
+        "resizes them; none leaves both to the preprocessing of the features."
+    ),
+]
+Device = Annotated[
+    str | None, Parameter(help="Device: cpu, cuda, cuda:1 or mps. The best available by default.")
+]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class ImageOptions:
+    """How images are opened, and how their features are extracted.
+
+    Parameters
+    ----------
+    size
+        Image size: H,W, HxW or one number. Image files are resized and cropped to it, and smaller
+        arrays of real images are padded. By default all images keep their size.
+    channels
+        Number of channels: 1, 3 or 4. By default 3 for image files; arrays keep theirs.
+    work
+        Folder that caches the features of every image; it must be on a disk that all machines
+        share. Other commands with the same folder reuse the features of the same images. By
+        default it is beside --out, or in the user's cache without --out, and removed at the end.
+    batch_size
+        Images per batch. It affects memory use and speed, and results only by rounding.
+    """
+
+    split: Split = "train"
+    size: lists.Size = None
+    channels: int | None = None
+    work: Path | None = None
+    batch_size: int = 64
+    device: Device = None
+
+    def source(self, spec: str, *, labels: str | None = None, pad: bool = True) -> "Source":
+        """Open images; for the arguments see `open_images`. Samples have no splits and no padding.
+
+        Args:
+            pad: False for samples.
+        """
+        from adm.app.scoring import open_images
+
+        size = lists.height_and_width(self.size)
+        options = {"size": size, "channels": self.channels, "labels": labels, "pad": pad}
+        return open_images(spec, split=self.split if pad else "train", **options).source
+
+    def joined(self) -> "Extraction":
+        """Join the ranks that were launched together, which share the images."""
+        from adm.app.scoring import Extraction
+
+        return Extraction(joined(self.device), self.batch_size, self.work)
+
+
+USUAL_IMAGES = ImageOptions()
 
 
 def joined(device: str | None) -> "Devices":

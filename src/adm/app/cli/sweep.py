@@ -12,7 +12,7 @@ from adm.app.cli import lists, places
 from adm.app.cli.output import OUT, AsJson, say, show
 from adm.app.cli.progress import progress
 from adm.app.cli.proportions import labels_like
-from adm.app.cli.scoring import joined, reference_data, scorers_for
+from adm.app.cli.scoring import Resize, joined, reference_data, scorers_for
 
 if TYPE_CHECKING:  # so that --help does not load torch
     from adm.app.study.study import Axis, Study
@@ -33,7 +33,7 @@ def sweep(
     weak: str | None = None,
     count: int = 1000,
     features: Annotated[tuple[str, ...] | None, lists.names("efficientnet-lite0")] = None,
-    resize: str | None = None,
+    resize: Resize = None,
     classes: Annotated[tuple[str, ...] | None, lists.CLASSES] = None,
     proportions: str | None = None,
     judge: str | None = None,
@@ -84,9 +84,6 @@ def sweep(
         Features to compare images by: inception, efficientnet-lite0, dinov2, a classifier's file or
         module:function, separated by commas or spaces. Those of the references by default, if they
         come with adm.
-    resize
-        For samples of another size than those of a reference: to-reference resizes them; none
-        leaves them to the preprocessing of the features.
     classes
         Classes to sample, in turn: names, separated by commas or spaces. By default all.
     proportions
@@ -107,7 +104,7 @@ def sweep(
     """
     places.resumable(out, "a sweep needs")
     # Imported here, so that --help does not load torch.
-    from adm.app.scoring import Extraction, check_sizes
+    from adm.app.scoring import Extraction
     from adm.app.study.page import write
     from adm.app.study.run import alone, evaluations, run
     from adm.app.study.scoring import Scoring
@@ -123,7 +120,6 @@ def sweep(
     study = Study(pipeline.model.name, pipeline, axes, chosen, count, seed_of(axes, seed))
     study.check()
     judge_model = load_classifier(judge, devices.device) if judge else None
-    check_sizes("the model", pipeline.shape[1:], None, resize)  # before a reference is computed
     data = reference_data(reference[0], split, pipeline.shape)
     with alone(out, devices):
         scorers = scorers_for(reference, features, data, out, extraction)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 
@@ -32,10 +32,10 @@ from adm.processes import Devices
 from adm.spec import SettingError, check_type
 
 DEFAULT_FEATURES = "inception"
-RESIZE = ("to-reference", "none")
 USUAL_COUNT = 50_000  # samples in published scores
 SHARES_DIFFER = 0.05  # least difference of the fractions of a class for a warning
 
+Resize: TypeAlias = Literal["to-reference", "none"]
 # Extraction, description, number of images -> the extraction with its progress shown.
 Shown: TypeAlias = Callable[[Extraction, str, int], AbstractContextManager[Extraction]]
 
@@ -57,14 +57,14 @@ class Comparison:
         seed: random seed of the resamples and of the subsets of images.
 
     Raises:
-        SettingError: `seed` is negative, or `resamples` is less than 2.
+        SettingError: `seed` is negative, `resamples` is less than 2, or `resize` is unknown.
     """
 
     split: str = "train"
     size: tuple[int, int] | None = None
     channels: int | None = None
     count: int | None = None
-    resize: str | None = None
+    resize: Resize | None = None
     float16: bool = False
     resamples: int = RESAMPLES
     seed: int = 0
@@ -74,6 +74,8 @@ class Comparison:
             raise SettingError("seed", "0 or more", self.seed)
         if self.resamples < 2:
             raise SettingError("resamples", "at least 2", self.resamples, "1000 is usual")
+        if self.resize not in (None, *get_args(Resize)):
+            raise SettingError("resize", " or ".join(get_args(Resize)), self.resize)
 
     @property
     def unchanged(self) -> bool:
@@ -213,7 +215,7 @@ def report_on(
     return devices.once(report)
 
 
-def at_size(source: Source, size: tuple[int, int] | None, resize: str | None) -> Source:
+def at_size(source: Source, size: tuple[int, int] | None, resize: Resize | None) -> Source:
     """Return the images, resized to the size of the reference if `resize` says so.
 
     Args:
@@ -222,7 +224,7 @@ def at_size(source: Source, size: tuple[int, int] | None, resize: str | None) ->
 
     Raises:
         ValueError: there are no images.
-        SettingError: they are of another size and `resize` is None, or it is unknown.
+        SettingError: they are of another size and `resize` is None.
     """
     if len(source) < 1:
         raise ValueError(
@@ -236,7 +238,7 @@ def at_size(source: Source, size: tuple[int, int] | None, resize: str | None) ->
 
 
 def check_sizes(
-    name: str, own: tuple[int, int], size: tuple[int, int] | None, resize: str | None
+    name: str, own: tuple[int, int], size: tuple[int, int] | None, resize: Resize | None
 ) -> None:
     """Raise the SettingError of `at_size` for images that may not exist yet.
 
@@ -245,8 +247,6 @@ def check_sizes(
         own: their (H, W).
         size, resize: see `at_size`.
     """
-    if resize not in (None, *RESIZE):
-        raise SettingError("resize", " or ".join(RESIZE), resize)
     if resize is None and size not in (None, own):
         raise SettingError(
             "resize",
@@ -258,7 +258,7 @@ def check_sizes(
 
 
 def _manifest(
-    generated: FeatureSet, reference: Reference, made: dict[str, Any] | None, resize: str | None
+    generated: FeatureSet, reference: Reference, made: dict[str, Any] | None, resize: Resize | None
 ) -> dict[str, Any]:
     return {
         "generated": {
@@ -298,7 +298,7 @@ def _of_bias(generated: FeatureSet, found: Mapping[str, Score]) -> list[str]:
     return [f"{warning}. Extrapolated to infinitely many images it is about {estimate:.4g}"]
 
 
-def _of_comparison(generated: FeatureSet, reference: Reference, resize: str | None) -> list[str]:
+def _of_comparison(generated: FeatureSet, reference: Reference, resize: Resize | None) -> list[str]:
     """Warn of everything else that makes the scores incomparable with others."""
     warnings, dim = [], generated.pool.shape[1]
     if reference.pool is None:
@@ -316,7 +316,7 @@ def _of_comparison(generated: FeatureSet, reference: Reference, resize: str | No
         warnings.append(
             f"images of size {generated.size} were compared with a reference of size {size}"
         )
-    elif resize == RESIZE[0]:
+    elif resize == "to-reference":
         warnings.append(f"images of other sizes than {generated.size} were resized to it")
     if reference.images is not None and reference.images.shape[3] != generated.channels:
         warnings.append(

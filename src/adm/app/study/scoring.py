@@ -23,6 +23,7 @@ from adm.app.scoring import (
     make_reference,
     open_images,
 )
+from adm.app.scoring.evaluate import Resize
 from adm.app.scoring.extraction import DEFAULT, digest_of
 from adm.app.scoring.manifest import omit_labels
 from adm.app.scoring.report import StoredScore
@@ -56,7 +57,7 @@ class Scorer:
 
     features: Features
     reference: Reference
-    resize: str | None = None
+    resize: Resize | None = None
 
 
 @dataclass(frozen=True, eq=False)
