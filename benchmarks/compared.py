@@ -27,7 +27,7 @@ from matplotlib.transforms import BboxBase
 from PIL import Image
 
 from adm.app.report import Cell
-from adm.app.scoring.scores import Score, title
+from adm.app.scoring import Score, title
 from adm.app.study.curve import parts
 from adm.app.study.plots import FAINT, LINES, STYLE
 from adm.app.study.run import JUDGE_ACCURACY

@@ -21,7 +21,7 @@ from adm.diffusion import Schedule
 from adm.distillation import Trajectory, stepped
 from adm.features import open_features
 from adm.images import to_uint8
-from adm.metrics.frechet import frechet_distance, frechet_interval, statistics
+from adm.metrics import frechet_score
 from adm.models.load import load_diffusion
 from adm.models.teacher import Teacher
 from adm.models.trained import DiffusionModel
@@ -76,9 +76,8 @@ def scorer(features: str, reference: Path) -> Callable[[Tensor], str]:
     def distance(images: Tensor) -> str:
         pools = [extractor.extract(to_uint8(batch)).pool for batch in images.split(BATCH)]
         found = torch.cat(pools).double().numpy()
-        interval = frechet_interval(found, real)
-        value = frechet_distance(real, statistics(found))
-        return f"{value:.1f} ({interval.low:.1f} to {interval.high:.1f})"
+        score = frechet_score(found, real)
+        return f"{score.value:.1f} ({score.low:.1f} to {score.high:.1f})"
 
     return distance
 

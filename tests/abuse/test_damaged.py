@@ -23,7 +23,7 @@ from mutations import damaged, ends_within, json_bytes, refusal
 from PIL import Image
 
 from adm.app.scoring import Report, Score, load_reference, load_report, make_reference, open_images
-from adm.app.scoring.classes import ClassScores
+from adm.app.scoring.scores import ClassScores
 from adm.data import open_source
 from adm.data.idx import read_idx
 from adm.data.inspect import inspect

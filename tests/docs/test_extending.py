@@ -87,8 +87,8 @@ def test_the_best_of_several_images_is_the_most_probable_of_them(page):
     assert page["sureness"][0] < page["sureness"][1]
 
 
-def test_the_kernel_distance_is_small_for_the_same_and_large_for_the_moved(page):
-    distance, same, moved = (page[name] for name in ("kernel_distance", "same", "moved"))
+def test_the_energy_distance_is_small_for_the_same_and_large_for_the_moved(page):
+    distance, same, moved = (page[name] for name in ("energy_distance", "same", "moved"))
     assert abs(distance(same, page["features"][200:])) < 0.05 * distance(same, moved)
     assert distance(same, moved) == pytest.approx(distance(moved, same))
 

@@ -1,4 +1,4 @@
-"""A dataclass and a line in a table -> a new sampler, grid or guide, everywhere.
+"""A dataclass and a line in a table -> a new sampler, grid, guide or metric, everywhere.
 
 They are put into a copy of the package as the page says, and nothing else is touched.
 """
@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from docs import pages
@@ -50,11 +51,12 @@ def insert(path: Path, before: str, text: str) -> None:
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of src/ with a sampler, a grid and a guide more."""
+    """A copy of src/ with a sampler, a grid, a guide and a metric more."""
     src = tmp_path_factory.mktemp("copy") / "src"
     shutil.copytree(pages.ROOT / "src", src, ignore=shutil.ignore_patterns("__pycache__"))
     samplers = src / "adm/samplers"
-    function, kind = [block for _, block in pages.blocks(pages.DOCS / "extending.md")][:2]
+    examples = [block for _, block in pages.blocks(pages.DOCS / "extending.md")]
+    function, kind = examples[:2]
     (samplers / "trapezoid.py").write_text(f"{function}\n\n{kind}")
     settings = samplers / "settings.py"
     insert(settings, "        Consistency,\n", "        Trapezoid,\n")
@@ -63,6 +65,13 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     insert(samplers / "grid.py", "        Distilled,\n", "        Doubled,\n")
     insert(samplers / "guide.py", "GUIDES: dict", f"{GUIDE}\n\n")
     insert(samplers / "guide.py", "        AttentionGuide,\n", "        Late,\n")
+    metrics = src / "adm/metrics"
+    (metrics / "energy_distance.py").write_text(
+        next(block for block in examples if "Metric(" in block)
+    )
+    line = "from adm.metrics.energy_distance import ENERGY_DISTANCE\n"
+    insert(metrics / "table.py", "from adm.metrics.extrapolation", line)
+    insert(metrics / "table.py", "        KERNEL_DISTANCE,\n", "        ENERGY_DISTANCE,\n")
     return src
 
 
@@ -85,6 +94,17 @@ print(json.dumps(told))
 SPECS = ("trapezoid:averaged=0.5", "doubled:steps=4,by=3", "late:scale=1,level=300")
 
 
+def ran(package: Path, *commands: tuple[str, ...]) -> list[tuple[int, str]]:
+    """Return the status and the words of each command of the copy, run in its folder."""
+    command = [sys.executable, "-c", PROGRAM, json.dumps(commands)]
+    environment = os.environ | {"PYTHONPATH": str(package)}
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment, cwd=package, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return [(status, said) for status, said in json.loads(done.stdout)]
+
+
 @pytest.mark.slow
 def test_the_command_line_the_manifest_and_recipes_know_them(package: Path) -> None:
     sampler, grid, guide = SPECS
@@ -96,13 +116,7 @@ def test_the_command_line_the_manifest_and_recipes_know_them(package: Path) -> N
         ("help", "sampler"),
         ("sample", "fashion", "--sampler", "trapezoid:averged=1", "--out", "no"),
     ]
-    command = [sys.executable, "-c", PROGRAM, json.dumps(commands)]
-    environment = os.environ | {"PYTHONPATH": str(package)}
-    ran = subprocess.run(
-        command, capture_output=True, text=True, env=environment, cwd=package, check=False
-    )
-    assert ran.returncode == 0, ran.stderr
-    sampled, chosen, helped, refused = json.loads(ran.stdout)
+    sampled, chosen, helped, refused = ran(package, *commands)
     assert sampled[0] == 0, sampled
     sampling = json.loads((package / "out/samples.json").read_text())["sampling"]
     assert (sampling["sampler"], sampling["guide"]) == (sampler, [guide])
@@ -112,3 +126,17 @@ def test_the_command_line_the_manifest_and_recipes_know_them(package: Path) -> N
     assert "weight of the second slope" in helped[1]
     assert refused[0] == 2
     assert "trapezoid with the parameters averaged" in refused[1]
+
+
+@pytest.mark.slow
+def test_a_report_has_the_new_metric_with_its_title(package: Path) -> None:
+    for seed, name in enumerate(("real", "samples")):
+        images = np.random.default_rng(seed).integers(0, 256, (20, 28, 28, 1), dtype=np.uint8)
+        np.savez(package / f"{name}.npz", arr_0=images)
+    words = ("evaluate", "samples.npz", "--reference", "real.npz", "--features", "fashion-judge")
+    shown, whole = ran(package, (*words, "-q"), (*words, "-q", "--json"))
+    assert "energy distance (fashion-judge)" in shown[1]
+    scores = json.loads(whole[1])["scores"]
+    assert scores["energy_distance"]["title"] == "energy distance (fashion-judge)"
+    assert scores["energy_distance"]["value"] > 0
+    assert list(scores).index("energy_distance") < list(scores).index("kernel_distance")

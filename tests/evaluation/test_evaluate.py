@@ -26,8 +26,8 @@ from adm.app.scoring import (
     open_images,
     resize_to,
 )
-from adm.app.scoring.classes import class_scores
 from adm.app.scoring.manifest import label_counts
+from adm.app.scoring.scores import class_scores
 from adm.data import Source, open_source
 from adm.features import Features
 from adm.generation.diffusion import DiffusionGenerator

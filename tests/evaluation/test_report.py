@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from adm.app.scoring import Report, Score
-from adm.app.scoring.classes import ClassScores
+from adm.app.scoring.scores import ClassScores
 
 
 def shown(report: Report) -> str:

@@ -8,11 +8,11 @@ import pytest
 from evaluation.stubs import blocks, spots, taken
 
 from adm.app.scoring import FeatureSet, Reference, extract, scores
-from adm.app.scoring.classes import LEAST, class_scores
 from adm.app.scoring.reference import reference_of
-from adm.app.scoring.scores import SCORES, probabilities
+from adm.app.scoring.scores import LEAST, class_scores
 from adm.data.source import in_memory
 from adm.metrics import (
+    METRICS,
     frechet_distance,
     frechet_of_few,
     inception_score,
@@ -21,6 +21,7 @@ from adm.metrics import (
     statistics,
 )
 from adm.metrics.accuracy import wilson
+from adm.metrics.inception_score import probabilities_of
 from adm.metrics.jackknife import GROUPS
 
 COUNT = 300
@@ -48,8 +49,8 @@ def other() -> FeatureSet:
 def test_every_score_is_that_of_its_metric_and_in_its_interval(
     real: Reference, other: FeatureSet
 ) -> None:
-    found = scores(other, real, only=SCORES)
-    assert tuple(found) == SCORES
+    found = scores(other, real, only=list(METRICS))
+    assert list(found) == list(METRICS)
     assert found["frechet"].value == frechet_distance(real.statistics, statistics(other.pool))
     spatial = statistics(other.spatial)
     assert found["spatial_frechet"].value == pytest.approx(frechet_distance(real.spatial, spatial))
@@ -151,7 +152,7 @@ def test_what_cannot_be_had_is_left_out(real: Reference, other: FeatureSet) -> N
 
 def test_probabilities_bear_any_logits() -> None:
     logits = np.array([[1000.0, 1000.0], [-1e4, 0.0]], np.float32)
-    np.testing.assert_array_equal(probabilities(logits), [[0.5, 0.5], [0, 1]])
+    np.testing.assert_array_equal(probabilities_of(logits), [[0.5, 0.5], [0, 1]])
 
 
 @pytest.mark.parametrize(("many", "few"), [(40, 12), (30, 200)])

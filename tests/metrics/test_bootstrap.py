@@ -6,7 +6,7 @@ import pytest
 from adm.metrics import (
     centred_interval,
     frechet_distance,
-    frechet_interval,
+    frechet_score,
     inception_score,
     inception_score_interval,
     kernel_distance,
@@ -55,8 +55,8 @@ def test_influence_spreads_as_the_full_bootstrap_does() -> None:
     features = fakes(0, 2000)
     estimate = frechet_distance(REAL, statistics(features))
     full = resample(lambda rows: frechet_distance(REAL, statistics(features[rows])), 2000, 200)
-    slow, fast = centred_interval(estimate, full), frechet_interval(features, REAL)
-    assert fast.low < estimate < fast.high
+    slow, fast = centred_interval(estimate, full), frechet_score(features, REAL)
+    assert fast.low < estimate == fast.value < fast.high
     assert fast.high - fast.low == pytest.approx(slow.high - slow.low, rel=0.15)
 
 
@@ -71,8 +71,8 @@ def test_inception_score_s_interval_is_the_full_bootstrap_s() -> None:
 
 
 def fid(seed: int) -> tuple[float, tuple[float, float]]:
-    features = fakes(seed)
-    return frechet_distance(REAL, statistics(features)), frechet_interval(features, REAL, 400)
+    value, *interval = frechet_score(fakes(seed), REAL, resamples=400)
+    return value, tuple(interval)
 
 
 def score(seed: int) -> tuple[float, tuple[float, float]]:

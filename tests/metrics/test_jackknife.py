@@ -79,10 +79,9 @@ def test_intervals_hold_the_truth_at_least_as_often_as_they_say() -> None:
         seen = membership(real, fake, real_distances=around, jackknife_seed=seed)
         assert seen.jackknife is not None
         values = seen.real_in_fake.mean(), seen.covered.mean()
-        for name, value, left in zip(
-            found, values, seen.jackknife.recall_and_coverage(), strict=True
-        ):
-            found[name].append((value, jackknife_interval(value, left, count)))
+        tables = seen.jackknife.recalled, seen.jackknife.covered
+        for name, value, table in zip(found, values, tables, strict=True):
+            found[name].append((value, jackknife_interval(value, table.mean(axis=0), count)))
     for name, each in found.items():
         truth = np.mean([value for value, _ in each])
         held = np.mean([low <= truth <= high for _, (low, high) in each])

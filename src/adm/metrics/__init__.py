@@ -7,42 +7,41 @@ from adm.metrics.extrapolation import (
     at_infinity,
     frechet_at_infinity,
 )
-from adm.metrics.frechet import (
-    Statistics,
-    frechet_distance,
-    frechet_interval,
-    frechet_of_few,
-    frechet_to,
-    statistics,
-)
+from adm.metrics.frechet import frechet_distance, frechet_of_few, frechet_score, frechet_to
 from adm.metrics.inception_score import inception_score, inception_score_interval
 from adm.metrics.kernel_distance import KernelDistance, kernel_distance, kernel_distance_of_all
 from adm.metrics.manifold import Membership, membership, neighbour_distances
-from adm.metrics.moments import Moments
+from adm.metrics.metric import Metric, Score, Sets
+from adm.metrics.moments import Moments, Statistics, statistics
 from adm.metrics.neighbours import Nearest, nearest, nearest_others
 from adm.metrics.precision_recall import (
     PrecisionRecall,
     precision_recall,
     precision_recall_float16,
 )
+from adm.metrics.table import METRICS, title
 
 __all__ = [
+    "METRICS",
     "DensityCoverage",
     "Extrapolated",
     "Interval",
     "KernelDistance",
     "Membership",
+    "Metric",
     "Moments",
     "Nearest",
     "PrecisionRecall",
+    "Score",
+    "Sets",
     "Statistics",
     "at_infinity",
     "centred_interval",
     "density_coverage",
     "frechet_at_infinity",
     "frechet_distance",
-    "frechet_interval",
     "frechet_of_few",
+    "frechet_score",
     "frechet_to",
     "inception_score",
     "inception_score_interval",
@@ -57,4 +56,5 @@ __all__ = [
     "precision_recall_float16",
     "resample",
     "statistics",
+    "title",
 ]

@@ -8,10 +8,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from adm.metrics.checks import check_comparable
+from adm.metrics.bootstrap import mean_interval
+from adm.metrics.jackknife import share_of_real
 from adm.metrics.manifold import DENSITY_NEIGHBOURS as NEIGHBOURS
-from adm.metrics.manifold import neighbour_distances
-from adm.metrics.neighbours import pairs_within
+from adm.metrics.manifold import members, membership
+from adm.metrics.metric import Metric, Score, Sets
 
 
 class DensityCoverage(NamedTuple):
@@ -39,11 +40,29 @@ def density_coverage(
     Raises:
         ValueError: shapes do not match, or no more real images than `neighbours`.
     """
-    check_comparable(real, fake, minimum=1)
-    radii = neighbour_distances(real, neighbours, device)[:, -1]
-    balls, covered = 0, np.zeros(len(real), bool)
-    for _, reals, squared in pairs_within(fake, real, [], [radii], device):
-        held = squared < radii[reals]
-        balls += int(held.sum())
-        covered[reals[held]] = True
-    return DensityCoverage(balls / (neighbours * len(fake)), float(covered.mean()))
+    found = membership(real, fake, 1, neighbours, device)
+    balls = int(found.balls.sum())
+    return DensityCoverage(balls / (neighbours * len(fake)), float(found.covered.mean()))
+
+
+def _density_of(sets: Sets) -> Score | None:
+    found = sets.once(members)
+    if found is None or not sets.more_than(NEIGHBOURS):
+        return None
+    values = found.balls / NEIGHBOURS
+    value = float(values.mean())
+    if not np.ptp(found.balls):  # equal values, such as of samples in no ball, have no spread
+        return Score(value)
+    return Score(value, *mean_interval(values, sets.resamples, seed=sets.seed))
+
+
+def _coverage_of(sets: Sets) -> Score | None:
+    found = sets.once(members)
+    if found is None or not sets.more_than(NEIGHBOURS):
+        return None
+    without = None if found.jackknife is None else found.jackknife.covered
+    return share_of_real(found.covered, without, len(found.balls))
+
+
+DENSITY = Metric(key="density", title="density", lower_is_better=False, score=_density_of)
+COVERAGE = Metric(key="coverage", title="coverage", lower_is_better=False, score=_coverage_of)

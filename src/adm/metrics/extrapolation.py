@@ -5,16 +5,21 @@ depends on the generator. So the score is computed for random subsets of many si
 1 / N through them extrapolated to 0 (Chong and Forsyth 2020, section 4).
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from adm.metrics.checks import check_features
-from adm.metrics.frechet import Statistics, frechet_to, statistics
+from adm.metrics.frechet import frechet_of, frechet_to
+from adm.metrics.metric import Metric, Score, Sets
+from adm.metrics.moments import Statistics, statistics
 
 SIZES = 15  # subsets, as in the paper
 SMALLEST = 5000  # images in a subset, as in the paper
+FEWEST = 200  # images of a report; below, the scatter of the subsets exceeds the trend
+DEVIATIONS = 1.96  # standard deviations around the mean that hold 95% of a normal distribution
 
 
 class Extrapolated(NamedTuple):
@@ -31,6 +36,14 @@ class Extrapolated(NamedTuple):
     slope: float
     sizes: np.ndarray
     scores: np.ndarray
+
+    @property
+    def error(self) -> float:
+        """The standard error of the value, the intercept of a least-squares line."""
+        x, y = 1 / self.sizes, self.scores
+        around = ((x - x.mean()) ** 2).sum()
+        left = ((y - self.value - self.slope * x) ** 2).sum() / (len(x) - 2)
+        return float(np.sqrt(left * (1 / len(x) + x.mean() ** 2 / around)))
 
 
 def frechet_at_infinity(
@@ -75,3 +88,25 @@ def at_infinity(
     scores = np.array([score(random.permutation(count)[:size]) for size in chosen])
     slope, value = np.polyfit(1 / chosen, scores, 1)
     return Extrapolated(float(value), float(slope), chosen, scores)
+
+
+def _score(sets: Sets) -> Score | None:
+    """Combine the interval of the plain distance with the error of the line."""
+    if sets.stored or len(sets.fake) < FEWEST:
+        return None
+    found = frechet_at_infinity(sets.fake, sets.real_statistics, seed=sets.seed)
+    error, plain = DEVIATIONS * found.error, sets.once(frechet_of)
+    return Score(
+        found.value,
+        found.value - math.hypot(plain.value - plain.low, error),
+        found.value + math.hypot(plain.high - plain.value, error),
+    )
+
+
+FRECHET_AT_INFINITY = Metric(
+    key="frechet_at_infinity",
+    title="Fréchet distance at infinite N",
+    of_inception="FID at infinite N",
+    lower_is_better=True,
+    score=_score,
+)

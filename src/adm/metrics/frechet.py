@@ -1,41 +1,15 @@
 """Features, features -> Fréchet distance; with Inception's features, FID."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from adm.metrics.bootstrap import LEVEL, RESAMPLES, Interval, mean_interval
-from adm.metrics.checks import check_features
-from adm.metrics.moments import Moments
+from adm.metrics.bootstrap import RESAMPLES, mean_interval
+from adm.metrics.metric import Metric, Score, Sets
+from adm.metrics.moments import Statistics, check_statistics, statistics
 
 EPSILON = float(np.finfo(np.float64).eps)
-
-
-@dataclass(frozen=True, eq=False)
-class Statistics:
-    """The normal distribution fitted to a set of features.
-
-    Attributes:
-        mean: (D,) float32, as in the released evaluator.
-        covariance: (D, D) float64, unbiased.
-    """
-
-    mean: np.ndarray
-    covariance: np.ndarray
-
-
-def statistics(features: np.ndarray | Moments) -> Statistics:
-    """(N, D) features, or their moments -> mean and covariance.
-
-    Sums are float64; the mean is then rounded to float32, the precision of the released evaluator.
-
-    Raises:
-        ValueError: not (N, D) with N at least 2, or a value is not finite.
-    """
-    moments = features if isinstance(features, Moments) else Moments.of(check_features(features))
-    return Statistics(moments.mean.astype(np.float32), moments.covariance)
 
 
 def frechet_distance(real: Statistics, fake: Statistics) -> float:
@@ -130,24 +104,27 @@ def influence(features: np.ndarray, real: Statistics) -> np.ndarray:
     return together - together.mean()
 
 
-def frechet_interval(
+def frechet_score(
     features: np.ndarray,
     real: Statistics,
+    own: Statistics | None = None,
     resamples: int = RESAMPLES,
-    level: float = LEVEL,
     seed: int = 0,
-) -> Interval:
-    """An interval for the Fréchet distance of (N, D) features to `real`, which is held fixed.
+) -> Score:
+    """The Fréchet distance of (N, D) features to `real`, which is held fixed, with its interval.
 
     It resamples the `influence` of the images, which for N several times D has the spread of the
     full bootstrap. (`resample` does that one, with a D x D decomposition for each resample.)
 
+    Args:
+        own: statistics of the features, if they are known.
+
     Raises:
         ValueError: as `influence`.
     """
-    estimate = frechet_distance(real, statistics(features))
-    low, high = mean_interval(influence(features, real), resamples, level, seed)
-    return Interval(max(0.0, estimate + low), estimate + high)
+    value = frechet_distance(real, statistics(features) if own is None else own)
+    low, high = mean_interval(influence(features, real), resamples, seed=seed)
+    return Score(value, max(0.0, value + low), value + high)
 
 
 def factor(covariance: np.ndarray) -> np.ndarray:
@@ -167,23 +144,6 @@ def factor(covariance: np.ndarray) -> np.ndarray:
     return vectors[:, kept] * np.sqrt(values[kept])
 
 
-def check_statistics(real: Statistics, fake: Statistics) -> None:
-    """Raise ValueError unless the two are finite, of the same D, and covariances (D, D)."""
-    if real.mean.shape != fake.mean.shape:
-        raise ValueError(
-            f"{len(real.mean)} and {len(fake.mean)} features cannot be compared; "
-            "use the same extractor for both"
-        )
-    for each in (real, fake):
-        if each.covariance.shape != (len(each.mean), len(each.mean)):
-            raise ValueError(
-                f"the covariance of {len(each.mean)} features must have as many rows and columns, "
-                f"got {each.covariance.shape}; recompute the statistics"
-            )
-        if not (np.isfinite(each.mean).all() and np.isfinite(each.covariance).all()):
-            raise ValueError("statistics hold values that are not finite; recompute them")
-
-
 def _same(real: Statistics, fake: Statistics) -> bool:
     return np.array_equal(real.mean, fake.mean) and np.array_equal(real.covariance, fake.covariance)
 
@@ -196,3 +156,36 @@ def _distance(real: Statistics, fake: Statistics, shared: float) -> float:
     shift = real.mean.astype(np.float64) - fake.mean.astype(np.float64)
     spread = np.trace(real.covariance) + np.trace(fake.covariance)
     return max(0.0, float(shift @ shift + spread - 2 * shared))
+
+
+def frechet_of(sets: Sets) -> Score:
+    """The Fréchet distance of sets, without an interval where a file states their statistics."""
+    return _score(sets.fake, sets.fake_statistics, sets.real_statistics, sets)
+
+
+def _spatial_of(sets: Sets) -> Score | None:
+    if sets.fake_spatial is None or sets.real_spatial is None:
+        return None
+    return _score(sets.spatial, sets.fake_spatial, sets.real_spatial, sets)
+
+
+def _score(features: np.ndarray | None, own: Statistics, real: Statistics, sets: Sets) -> Score:
+    if features is None or sets.stored:
+        return Score(frechet_distance(real, own))
+    return frechet_score(features, real, own, sets.resamples, sets.seed)
+
+
+FRECHET = Metric(
+    key="frechet",
+    title="Fréchet distance",
+    of_inception="FID",
+    lower_is_better=True,
+    score=lambda sets: sets.once(frechet_of),
+)
+SPATIAL_FRECHET = Metric(
+    key="spatial_frechet",
+    title="spatial Fréchet distance",
+    of_inception="sFID",
+    lower_is_better=True,
+    score=_spatial_of,
+)

@@ -3,8 +3,10 @@
 import numpy as np
 
 from adm.metrics.bootstrap import LEVEL, Interval, centred_interval
+from adm.metrics.metric import Metric, Score, Sets
 
 SPLIT_SIZE = 5000  # images, in the released evaluator
+RESAMPLES = 200  # at most; each is a product of (5,000,) and (5,000, classes)
 
 
 def inception_score(probabilities: np.ndarray, split_size: int = SPLIT_SIZE) -> float:
@@ -21,13 +23,13 @@ def inception_score(probabilities: np.ndarray, split_size: int = SPLIT_SIZE) -> 
         ValueError: not (N, classes) with N at least 1, or a split size below 1.
     """
     parts = _splits(probabilities, split_size)
-    return float(np.mean([_score(np.asarray(part, dtype=np.float64)) for part in parts]))
+    return float(np.mean([_of_split(np.asarray(part, dtype=np.float64)) for part in parts]))
 
 
 def inception_score_interval(
     probabilities: np.ndarray,
     split_size: int = SPLIT_SIZE,
-    resamples: int = 200,
+    resamples: int = RESAMPLES,
     level: float = LEVEL,
     seed: int = 0,
 ) -> Interval:
@@ -46,6 +48,16 @@ def inception_score_interval(
     return centred_interval(estimate, np.mean(scores, axis=0), level)
 
 
+def probabilities_of(logits: np.ndarray) -> np.ndarray:
+    """Softmax in float64: (N, K) logits -> (N, K) float32."""
+    found = np.empty(logits.shape, np.float32)
+    for start in range(0, len(logits), 4096):
+        part = np.asarray(logits[start : start + 4096], np.float64)
+        raised = np.exp(part - part.max(axis=1, keepdims=True))
+        found[start : start + 4096] = raised / raised.sum(axis=1, keepdims=True)
+    return found
+
+
 def _splits(probabilities: np.ndarray, split_size: int) -> list[np.ndarray]:
     if probabilities.ndim != 2 or not len(probabilities):
         raise ValueError(f"probabilities must be (N, classes), N >= 1, got {probabilities.shape}")
@@ -61,7 +73,7 @@ def _splits(probabilities: np.ndarray, split_size: int) -> list[np.ndarray]:
     return parts
 
 
-def _score(p: np.ndarray) -> float:
+def _of_split(p: np.ndarray) -> float:
     # Where p is 0 the ratio is set to 1, so that 0 log 0 is 0.
     ratio = np.divide(p, p.mean(axis=0), out=np.ones_like(p), where=p > 0)
     return float(np.exp((p * np.log(ratio)).sum(axis=1).mean()))
@@ -74,3 +86,20 @@ def _p_log_p(p: np.ndarray) -> np.ndarray:
 def _negative_entropies(means: np.ndarray) -> np.ndarray:
     """(resamples, classes) mean probabilities -> (resamples,)."""
     return _p_log_p(means).sum(axis=1)
+
+
+def _score(sets: Sets) -> Score | None:
+    if sets.logits is None:
+        return None
+    p, resamples = probabilities_of(sets.logits), min(sets.resamples, RESAMPLES)
+    interval = inception_score_interval(p, resamples=resamples, seed=sets.seed)
+    return Score(inception_score(p), *interval)
+
+
+INCEPTION_SCORE = Metric(
+    key="inception_score",
+    title="class score",
+    of_inception="Inception Score",
+    lower_is_better=False,
+    score=_score,
+)

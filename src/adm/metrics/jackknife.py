@@ -16,6 +16,7 @@ import numpy as np
 
 from adm.metrics.accuracy import wilson
 from adm.metrics.bootstrap import Interval
+from adm.metrics.metric import Score
 from adm.metrics.neighbours import Nearest, Pairs
 
 GROUPS = 20
@@ -75,10 +76,6 @@ class DeleteAGroup:
                 pair, group = np.nonzero(outside & inside)
                 table[reals[pair], group] = True
 
-    def recall_and_coverage(self) -> tuple[np.ndarray, np.ndarray]:
-        """Recall and coverage without each group, (G,) each."""
-        return self.recalled.mean(axis=0), self.covered.mean(axis=0)
-
 
 def jackknife_interval(value: float, without: np.ndarray, count: int) -> Interval:
     """The interval of a proportion from its values without each group.
@@ -97,3 +94,17 @@ def jackknife_interval(value: float, without: np.ndarray, count: int) -> Interva
     half, unseen = float(STUDENT * spread), wilson(0, count).high
     low, high = min(value - half, 1 - unseen), max(value + half, unseen)
     return Interval(max(0.0, low), min(1.0, high))
+
+
+def share_of_real(inside: np.ndarray, without: np.ndarray | None, count: int) -> Score:
+    """The proportion of the real images that are inside, with its interval.
+
+    Args:
+        inside: (N,) bool.
+        without: (N, G) bool, the same without each group; None for no interval.
+        count: number of fake images.
+    """
+    value = float(inside.mean())
+    if without is None:
+        return Score(value)
+    return Score(value, *jackknife_interval(value, without.mean(axis=0), count))

@@ -12,8 +12,10 @@ from torch import Tensor
 
 from adm.metrics.bootstrap import LEVEL, Interval, subset_interval
 from adm.metrics.checks import check_comparable
+from adm.metrics.metric import Metric, Score, Sets
 
 SUBSETS, SUBSET_SIZE = 100, 1000
+FEWEST = 6  # images of each set of a report; subsets of fewer say nothing
 BLOCK = 2048
 
 
@@ -113,3 +115,19 @@ def _kernel(a: Tensor, b: Tensor) -> float:
 def _tensor(features: np.ndarray, device: str | torch.device) -> Tensor:
     kind = np.float64 if features.dtype == np.float64 else np.float32
     return torch.from_numpy(np.ascontiguousarray(features, dtype=kind)).to(device)
+
+
+def _score(sets: Sets) -> Score | None:
+    if sets.real is None or not sets.more_than(FEWEST - 1):
+        return None
+    found = kernel_distance(sets.real, sets.fake, seed=sets.seed, device=sets.device)
+    return Score(found.value, *found.interval())
+
+
+KERNEL_DISTANCE = Metric(
+    key="kernel_distance",
+    title="kernel distance",
+    of_inception="KID",
+    lower_is_better=True,
+    score=_score,
+)

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from adm.metrics.checks import check_comparable
-from adm.metrics.jackknife import SPARE, DeleteAGroup
+from adm.metrics.jackknife import GROUPS, SPARE, DeleteAGroup
+from adm.metrics.metric import Sets
 from adm.metrics.neighbours import nearest_others, pairs_within
 
 PRECISION_NEIGHBOURS = 3  # Kynkäänniemi et al. 2019
@@ -109,3 +110,18 @@ def _check_distances(known: np.ndarray, images: int, neighbours: int) -> None:
 def _no_members(real: int, fake: int, jackknife: DeleteAGroup | None) -> Membership:
     reals, fakes = np.zeros(real, bool), np.zeros(fake, bool)
     return Membership(fakes, reals, np.zeros(fake, np.int64), reals.copy(), jackknife)
+
+
+def members(sets: Sets) -> Membership | None:
+    """Membership in sets, which all four scores share; None if they are too small for precision."""
+    if sets.real is None or not sets.more_than(PRECISION_NEIGHBOURS):
+        return None
+    both = sets.more_than(DENSITY_NEIGHBOURS)
+    return membership(
+        sets.real,
+        sets.fake,
+        density_neighbours=DENSITY_NEIGHBOURS if both else PRECISION_NEIGHBOURS,
+        device=sets.device,
+        real_distances=sets.real_distances if both else None,
+        jackknife_seed=sets.seed if len(sets.fake) >= 2 * GROUPS else None,
+    )

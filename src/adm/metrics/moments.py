@@ -1,4 +1,4 @@
-"""Batches of features -> Moments: count, mean and covariance, in constant memory.
+"""Batches of features -> Moments, Statistics: mean and covariance, in constant memory.
 
 Moments of parts merge in any order and grouping (Chan, Golub and LeVeque 1983, equation 2.1):
 
@@ -80,3 +80,45 @@ class Moments:
         if self.count < 2:
             raise ValueError(f"a covariance needs N >= 2 images, got {self.count}; give more")
         return self.scatter / (self.count - 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """The normal distribution fitted to a set of features.
+
+    Attributes:
+        mean: (D,) float32, as in the released evaluator.
+        covariance: (D, D) float64, unbiased.
+    """
+
+    mean: np.ndarray
+    covariance: np.ndarray
+
+
+def statistics(features: np.ndarray | Moments) -> Statistics:
+    """(N, D) features, or their moments -> mean and covariance.
+
+    Sums are float64; the mean is then rounded to float32, the precision of the released evaluator.
+
+    Raises:
+        ValueError: not (N, D) with N at least 2, or a value is not finite.
+    """
+    moments = features if isinstance(features, Moments) else Moments.of(check_features(features))
+    return Statistics(moments.mean.astype(np.float32), moments.covariance)
+
+
+def check_statistics(real: Statistics, fake: Statistics) -> None:
+    """Raise ValueError unless the two are finite, of the same D, and covariances (D, D)."""
+    if real.mean.shape != fake.mean.shape:
+        raise ValueError(
+            f"{len(real.mean)} and {len(fake.mean)} features cannot be compared; "
+            "use the same extractor for both"
+        )
+    for each in (real, fake):
+        if each.covariance.shape != (len(each.mean), len(each.mean)):
+            raise ValueError(
+                f"the covariance of {len(each.mean)} features must have as many rows and columns, "
+                f"got {each.covariance.shape}; recompute the statistics"
+            )
+        if not (np.isfinite(each.mean).all() and np.isfinite(each.covariance).all()):
+            raise ValueError("statistics hold values that are not finite; recompute them")

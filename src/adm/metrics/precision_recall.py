@@ -11,10 +11,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from adm.metrics.accuracy import wilson
 from adm.metrics.checks import check_comparable, check_features
+from adm.metrics.jackknife import share_of_real
 from adm.metrics.manifold import PRECISION_NEIGHBOURS as NEIGHBOURS
-from adm.metrics.manifold import neighbour_distances
-from adm.metrics.neighbours import pairs_within
+from adm.metrics.manifold import members, membership
+from adm.metrics.metric import Metric, Score, Sets
 
 FLOAT16_BLOCK = 10_000  # rows and columns that the released evaluator compares at a time
 
@@ -42,15 +44,8 @@ def precision_recall(
     Raises:
         ValueError: shapes do not match, or a set has no more images than `neighbours`.
     """
-    check_comparable(real, fake)
-    of_real, of_fake = (
-        neighbour_distances(each, neighbours, device)[:, -1] for each in (real, fake)
-    )
-    in_real, in_fake = np.zeros(len(fake), bool), np.zeros(len(real), bool)
-    for fakes, reals, squared in pairs_within(fake, real, [of_fake], [of_real], device):
-        in_real[fakes[squared <= of_real[reals]]] = True
-        in_fake[reals[squared <= of_fake[fakes]]] = True
-    return PrecisionRecall(float(in_real.mean()), float(in_fake.mean()))
+    found = membership(real, fake, neighbours, neighbours, device)
+    return PrecisionRecall(float(found.fake_in_real.mean()), float(found.real_in_fake.mean()))
 
 
 def precision_recall_float16(
@@ -110,3 +105,49 @@ def _squared(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     product = (wide_a @ wide_b.T).to(a.dtype)
     length_a, length_b = ((x * x).float().sum(dim=1).to(a.dtype) for x in (a, b))
     return length_a[:, None] - 2 * product + length_b
+
+
+def _precision_of(sets: Sets) -> Score | None:
+    if (found := sets.once(members)) is None:
+        return None
+    # Whether a sample is in the manifold of real images does not depend on the other samples.
+    return wilson(int(found.fake_in_real.sum()), len(found.balls))
+
+
+def _recall_of(sets: Sets) -> Score | None:
+    if (found := sets.once(members)) is None:
+        return None
+    without = None if found.jackknife is None else found.jackknife.recalled
+    return share_of_real(found.real_in_fake, without, len(found.balls))
+
+
+def _float16(sets: Sets) -> PrecisionRecall | None:
+    if sets.real is None or not sets.more_than(NEIGHBOURS):
+        return None
+    return precision_recall_float16(sets.real, sets.fake)
+
+
+def _precision_float16_of(sets: Sets) -> Score | None:
+    return None if (both := sets.once(_float16)) is None else Score(both.precision)
+
+
+def _recall_float16_of(sets: Sets) -> Score | None:
+    return None if (both := sets.once(_float16)) is None else Score(both.recall)
+
+
+PRECISION = Metric(key="precision", title="precision", lower_is_better=False, score=_precision_of)
+RECALL = Metric(key="recall", title="recall", lower_is_better=False, score=_recall_of)
+PRECISION_FLOAT16 = Metric(
+    key="precision_float16",
+    title="precision in float16",
+    lower_is_better=False,
+    score=_precision_float16_of,
+    usual=False,
+)
+RECALL_FLOAT16 = Metric(
+    key="recall_float16",
+    title="recall in float16",
+    lower_is_better=False,
+    score=_recall_float16_of,
+    usual=False,
+)

@@ -11,7 +11,8 @@ from adm.app.scoring.reference import (
     make_reference,
 )
 from adm.app.scoring.report import Report, load_report
-from adm.app.scoring.scores import Score, scores, title
+from adm.app.scoring.scores import scores
+from adm.metrics import Score, title
 
 __all__ = [
     "Comparison",

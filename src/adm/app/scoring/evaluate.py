@@ -8,7 +8,6 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 
-from adm.app.scoring.classes import class_scores
 from adm.app.scoring.extraction import DEFAULT, Extraction, FeatureSet, extract
 from adm.app.scoring.images import Opened, first, open_images, open_samples, resize_to
 from adm.app.scoring.manifest import label_counts, omit_labels, versions
@@ -21,11 +20,12 @@ from adm.app.scoring.reference import (
     read_statistics,
 )
 from adm.app.scoring.report import Report
-from adm.app.scoring.scores import FLOAT16, USUAL, Score, scores, title
+from adm.app.scoring.scores import class_scores, scores
 from adm.data import Source
 from adm.features import Features, open_features, recorded_features
 from adm.generation.job import Job
 from adm.generation.samples import Samples
+from adm.metrics import METRICS, Score, title
 from adm.metrics.bootstrap import RESAMPLES
 from adm.metrics.manifold import DENSITY_NEIGHBOURS
 from adm.processes import Devices
@@ -201,7 +201,7 @@ def report_on(
         own = scores(
             generated,
             reference,
-            only=(*USUAL, *(FLOAT16 if options.float16 else ())),
+            only=[key for key, each in METRICS.items() if each.usual or options.float16],
             resamples=options.resamples,
             seed=options.seed,
             device=device,

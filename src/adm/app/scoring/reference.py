@@ -31,8 +31,9 @@ from adm.features import Features
 from adm.features.contract import LARGEST
 from adm.limits import MOST_CLASSES
 from adm.metrics import Statistics, neighbour_distances
-from adm.metrics.frechet import check_statistics
 from adm.metrics.manifold import DENSITY_NEIGHBOURS
+from adm.metrics.metric import INCEPTION
+from adm.metrics.moments import check_statistics
 from adm.shown import printable, short
 from adm.spec import SettingError
 from adm.store.arrays import array_names, load_arrays, write_npz
@@ -42,7 +43,6 @@ from adm.store.parsed import as_type, parse_json
 
 IMAGES = 10_000  # most images stored, as in the released files
 ROWS = 1024  # of features that are checked at a time
-INCEPTION = "inception"
 STATISTICS = (("mu", "sigma"), ("mu_s", "sigma_s"))
 NAMES = (*STATISTICS[0], *STATISTICS[1], "arr_0", "arr_1", "features", "labels", "classes", "adm")
 SUFFIX = ".npz"

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from adm.app.scoring.classes import ClassScores
-from adm.app.scoring.scores import Score, title
+from adm.app.scoring.scores import ClassScores
+from adm.metrics import Score, title
 from adm.shown import printable
 from adm.store.files import write_text
 from adm.store.parsed import as_type, read_json
@@ -26,7 +26,7 @@ class Report:
 
     Attributes:
         features: name of the features.
-        scores: key -> score; see `adm.app.scoring.scores`.
+        scores: key -> score; see `adm.metrics.METRICS`.
         manifest: samples, reference, features and options of the comparison.
         classes: scores of each class, if samples and reference have labels.
         warnings: reasons why the scores are not comparable with others.

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from adm.images import to_float
-from adm.metrics.accuracy import Share, accuracy
+from adm.metrics import Score, Statistics, frechet_distance, statistics
+from adm.metrics.accuracy import accuracy
 from adm.metrics.diversity import within_class_distance
-from adm.metrics.frechet import Statistics, frechet_distance, statistics
 from adm.models.trained import ClassifierModel
 from adm.store.arrays import write_npz
 
@@ -69,7 +69,7 @@ class Scores:
         count: number of images.
     """
 
-    fidelity: Share
+    fidelity: Score
     diversity: float
     frechet: float
     count: int

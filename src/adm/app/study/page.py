@@ -16,13 +16,13 @@ from adm.app.study.run import JUDGE_ACCURACY, MODELS, NetworkScores, Result
 from adm.app.study.study import SAMPLES, Axis, Point, Study, as_text
 from adm.data.export import safe_names
 from adm.generation.folder import images_of
+from adm.metrics import METRICS
 from adm.pictures import png
 from adm.store import files
 
 ACROSS, ROWS = 4, 10  # images per row and point; most rows
 DISTANCE = "frechet"
 PLOTTED = (DISTANCE, "precision", "recall")
-LOWER_IS_BETTER = (DISTANCE, "frechet_at_infinity", "spatial_frechet", "kernel_distance")
 WIDE = 820  # pixels below which a figure of several panels scrolls
 LEAD = "The images of every point were sampled from the same noise and scored against real images."
 SAME_NOISE = "Images at the same place in two columns start from the same noise."
@@ -226,7 +226,7 @@ def marks(key: str, scores: Sequence[Score]) -> list[bool]:
     Two scores differ if their intervals do not overlap. None is marked if all may be equal, or if
     an interval is unknown.
     """
-    extreme = min if key in LOWER_IS_BETTER else max
+    extreme = min if key in METRICS and METRICS[key].lower_is_better else max
     best = extreme(scores, key=lambda score: score.value)
     marked = [not apart(score, best) for score in scores]
     known = all(bounded(score) for score in scores)

@@ -217,7 +217,7 @@ def judge_accuracy(
             ]
         share = accuracy(torch.cat(logits), torch.tensor(list(labels)))
         kept.write(share._asdict())
-        return Score(**share._asdict())
+        return share
     return known.score
 
 

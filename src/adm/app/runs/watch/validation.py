@@ -18,7 +18,7 @@ from adm.distillation import Teach
 from adm.features.opening import table
 from adm.generation.blocks import whole_blocks
 from adm.generation.gan import GANGenerator
-from adm.metrics.frechet import Statistics, frechet_distance, statistics
+from adm.metrics import Statistics, frechet_distance, statistics
 from adm.models.gan import GANModel
 from adm.processes import Devices
 from adm.recipes import ClassifierRecipe, DiffusionRecipe, Recipe, stages
