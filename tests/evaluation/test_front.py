@@ -58,7 +58,9 @@ def test_the_command_line_samples_while_it_scores(
     with pytest.raises(SystemExit) as end:
         main([str(word) for word in (*words, "--resamples", 20, "--device", "cpu", "--out", out)])
     assert end.value.code == 0
-    assert "extracting features of samples: 24 of 24 images" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "extracting features of samples by " in said
+    assert ": 24 of 24 images" in said
     wanted = scored(places, places["folder"] / "samples").manifest["generated"]
     assert json.loads(out.read_text())["manifest"]["generated"]["sha256"] == wanted["sha256"]
 

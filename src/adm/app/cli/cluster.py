@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from adm.app.cli import lists, places
 from adm.app.cli.output import OUT, AsJson, say, show
 from adm.app.cli.progress import progress
-from adm.app.cli.scoring import USUAL_IMAGES, ImageOptions, extract_shown, with_cache
+from adm.app.cli.scoring import USUAL_IMAGES, ImageOptions, with_cache
 from adm.shown import shown
 
 if TYPE_CHECKING:  # so that --help does not load torch
@@ -83,7 +83,7 @@ def cluster(
     _check_files(out, page)
     count = _count(clusters)
     # Imported here, so that --help does not load torch.
-    from adm.app.scoring import cluster_page
+    from adm.app.scoring import cluster_page, extract
     from adm.app.scoring.cluster_list import read_record, record_path, request, write_list
     from adm.app.scoring.clusters import Clustering, find_clusters
     from adm.features import open_features
@@ -107,10 +107,10 @@ def cluster(
                 show(lambda: asdict(record), as_json, lambda: None)
                 say(f"{out}: complete; {record}", as_json)
             return
-        seen = extract_shown(network, own.source, extraction.part("images"))
+        seen = extract(own.source, network, extraction.part("images"))
         more = None
         if others is not None:
-            more = others.names, extract_shown(network, others.source, extraction.part("others"))
+            more = others.names, extract(others.source, network, extraction.part("others"))
 
         def act() -> None:
             with progress("clustering", how.fits(len(own.source)), "starts") as advance:

@@ -7,7 +7,7 @@ from cyclopts import Parameter
 
 from adm.app.cli import lists, places
 from adm.app.cli.output import OUT, AsJson, say, show
-from adm.app.cli.scoring import DEFAULT_FEATURES, extract_shown, joined, with_cache
+from adm.app.cli.scoring import DEFAULT_FEATURES, extraction_of, joined, with_cache
 from adm.data.naming import ARCHIVE, at_home
 from adm.store.files import new_file, write_text
 
@@ -87,7 +87,7 @@ def compare(
         places.file(picture, "--picture", "page.png")
     _check(images, out, picture, count)
     # Imported here, so that --help does not load torch.
-    from adm.app.scoring import Extraction
+    from adm.app.scoring import extract
     from adm.app.study import comparison as library
     from adm.features import open_features
 
@@ -96,9 +96,9 @@ def compare(
     every = library.shared_classes(sources)
     shown = library.shared_classes(sources, classes) if classes else every[:SHOWN]
     network = open_features(features, devices.device)
-    with with_cache(Extraction(devices, batch_size, work), out) as extraction:
+    with with_cache(extraction_of(devices, batch_size, work), out) as extraction:
         seen = [
-            extract_shown(network, source, extraction.part(str(number)))
+            extract(source, network, extraction.part(str(number)))
             for number, source in enumerate(sources)
         ]
 

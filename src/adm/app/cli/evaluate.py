@@ -15,7 +15,6 @@ from adm.app.cli.scoring import (
     ImageOptions,
     Resize,
     with_cache,
-    with_progress,
 )
 
 if TYPE_CHECKING:  # so that --help does not load torch
@@ -129,7 +128,7 @@ def evaluate(
     compared = [samples or (samples_of, how, chosen, count), reference, features, comparison]
     cached = with_cache(extracting, out, compared)
     with cached as extraction:
-        report = compare(scored, reference, features, comparison, extraction, with_progress)
+        report = compare(scored, reference, features, comparison, extraction)
         if out is not None:
             devices.once(lambda: report.save(out))
     if devices.main:

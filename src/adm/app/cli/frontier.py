@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from adm.app.cli import lists, places
 from adm.app.cli.output import OUT, AsJson, say, show
 from adm.app.cli.progress import Advance, progress
-from adm.app.cli.scoring import Resize, joined, reference_data, scorers_for
+from adm.app.cli.scoring import Resize, extraction_of, joined, reference_data, scorers_for
 from adm.app.cli.sweep import Vary, labels_of, seed_of
 from adm.shown import printable
 
@@ -111,7 +111,6 @@ def frontier(
     """
     places.resumable(out, "a frontier needs")
     # Imported here, so that --help does not load torch.
-    from adm.app.scoring import Extraction
     from adm.app.study.frontier.page import PAGE, sentences, write
     from adm.app.study.frontier.trial import Trial, find_frontier
     from adm.app.study.run import alone
@@ -131,7 +130,7 @@ def frontier(
         return progress(what, total, "network evaluations") if devices.main else nullcontext()
 
     with alone(out, devices):
-        scorers = scorers_for(reference, features, data, out, Extraction(devices, batch_size))
+        scorers = scorers_for(reference, features, data, out, extraction_of(devices, batch_size))
         scoring = Scoring([replace(scorer, resize=resize) for scorer in scorers])
         found = find_frontier(trial, scoring, keep=keep, batch_size=batch_size, bar=bar)
         if found is not None:

@@ -11,7 +11,6 @@ from adm.app.cli.scoring import (
     USUAL_IMAGES,
     ImageOptions,
     Resize,
-    extract_shown,
     with_cache,
 )
 from adm.spec import SettingError
@@ -72,7 +71,7 @@ def nearest(
     if out.suffix.lower() != ".png":
         raise ValueError(f"the picture is a PNG file, got --out {out}; give --out {out.name}.png")
     # Imported here, so that --help does not load torch.
-    from adm.app.scoring import at_size
+    from adm.app.scoring import at_size, extract
     from adm.app.scoring.nearest import (
         check_arguments,
         draw_nearest,
@@ -96,8 +95,8 @@ def nearest(
     ours = at_size(ours, theirs.shape[1:], resize)
     network = open_features(features, devices.device)
     with with_cache(how, out) as extraction:
-        mine = extract_shown(network, ours, extraction.part("samples"))
-        real = extract_shown(network, theirs, extraction.part("data"))
+        mine = extract(ours, network, extraction.part("samples"))
+        real = extract(theirs, network, extraction.part("data"))
 
         def act() -> None:
             found = nearest_images(

@@ -11,7 +11,6 @@ from adm.app.cli.scoring import (
     USUAL_IMAGES,
     ImageOptions,
     with_cache,
-    with_progress,
 )
 
 
@@ -68,9 +67,7 @@ def reference(
     if count is not None:
         source = first(source, count)
     with with_cache(how, out) as extraction:
-        what = f"extracting features of {source.name}"
-        with with_progress(extraction, what, len(source)) as shown:
-            made = make_reference(source, chosen, shown.part("reference"))
+        made = make_reference(source, chosen, extraction.part("reference"))
         how.devices.once(lambda: made.save(out))
     if how.devices.main:
         kept = 0 if made.images is None else len(made.images)

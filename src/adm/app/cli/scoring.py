@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,10 +15,9 @@ from adm.app.cli import lists
 from adm.app.cli.progress import progress
 
 if TYPE_CHECKING:  # so that --help does not load torch
-    from adm.app.scoring import Extraction, FeatureSet
+    from adm.app.scoring import Extraction
     from adm.app.study.scoring import Scorer
     from adm.data import Source
-    from adm.features import Features
     from adm.processes import Devices
 
 DEFAULT_FEATURES = "inception"
@@ -86,9 +86,7 @@ class ImageOptions:
 
     def joined(self) -> "Extraction":
         """Join the ranks that were launched together, which share the images."""
-        from adm.app.scoring import Extraction
-
-        return Extraction(joined(self.device), self.batch_size, self.work)
+        return extraction_of(joined(self.device), self.batch_size, self.work)
 
 
 USUAL_IMAGES = ImageOptions()
@@ -104,25 +102,14 @@ def joined(device: str | None) -> "Devices":
     return join(pick(device) if device else None, stall=LONGEST_WAIT)
 
 
-@contextmanager
-def with_progress(extraction: "Extraction", what: str, count: int) -> Iterator["Extraction"]:
-    """Show the progress of this rank's share of `count` images, on the main rank only."""
-    from adm.app.scoring.extraction import own_images
+def extraction_of(devices: "Devices", batch_size: int, work: Path | None = None) -> "Extraction":
+    """Return an extraction whose progress the main rank shows."""
+    from adm.app.scoring import Extraction
 
-    if not count or not extraction.devices.main:
-        yield extraction
-        return
-    with progress(what, own_images(count, extraction.devices), "images") as advance:
-        yield replace(extraction, on_images=advance)
-
-
-def extract_shown(features: "Features", source: "Source", extraction: "Extraction") -> "FeatureSet":
-    """Extract the features of every image of a source, and show the progress."""
-    from adm.app.scoring import extract
-
-    what = f"extracting features of {source.name}"
-    with with_progress(extraction, what, len(source)) as shown:
-        return extract(source, features, shown)
+    if not devices.main:
+        return Extraction(devices, batch_size, work)
+    bar = partial(progress, unit="images")
+    return Extraction(devices, batch_size, work, bar)
 
 
 def reference_data(spec: str, split: str, shape: tuple[int, int, int]) -> "Callable[[], Source]":
@@ -211,7 +198,7 @@ def scorers_for(
         out: the folder of the study, which keeps references.
     """
     from adm.app.scoring import is_reference, load_reference
-    from adm.app.study.scoring import Scorer, cached_completion
+    from adm.app.study.scoring import Scorer, cached_completion, cached_reference
     from adm.features import open_features, recorded_features
 
     files = [spec for spec in specs if is_reference(spec)]
@@ -226,28 +213,13 @@ def scorers_for(
     else:
         networks = [recorded_features(each.features, each.name, device) for each in opened]
     if not files:
-        return _from_data(data(), networks, out, extraction)
+        source = data()
+        return [Scorer(each, cached_reference(source, each, out, extraction)) for each in networks]
     if len(networks) != len(files):
         raise ValueError(
             f"got {len(networks)} features and {len(files)} references; give one reference for each"
         )
-    scorers = []
-    for features, reference in zip(networks, opened, strict=True):
-        what = f"extracting features of {reference.name} by {features.name}"
-        with with_progress(extraction, what, reference.missing) as shown:
-            scorers.append(Scorer(features, cached_completion(reference, features, out, shown)))
-    return scorers
-
-
-def _from_data(
-    source: "Source", networks: "Sequence[Features]", out: Path, extraction: "Extraction"
-) -> list["Scorer"]:
-    """Compute the references of `source`, and store them in the sweep folder."""
-    from adm.app.study.scoring import Scorer, cached_reference
-
-    scorers = []
-    for features in networks:
-        what = f"reference of {source.name} by {features.name}"
-        with with_progress(extraction, what, len(source)) as shown:
-            scorers.append(Scorer(features, cached_reference(source, features, out, shown)))
-    return scorers
+    return [
+        Scorer(features, cached_completion(reference, features, out, extraction))
+        for features, reference in zip(networks, opened, strict=True)
+    ]

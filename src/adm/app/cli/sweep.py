@@ -12,7 +12,7 @@ from adm.app.cli import lists, places
 from adm.app.cli.output import OUT, AsJson, say, show
 from adm.app.cli.progress import progress
 from adm.app.cli.proportions import labels_like
-from adm.app.cli.scoring import Resize, joined, reference_data, scorers_for
+from adm.app.cli.scoring import Resize, extraction_of, joined, reference_data, scorers_for
 
 if TYPE_CHECKING:  # so that --help does not load torch
     from adm.app.study.study import Axis, Study
@@ -104,7 +104,6 @@ def sweep(
     """
     places.resumable(out, "a sweep needs")
     # Imported here, so that --help does not load torch.
-    from adm.app.scoring import Extraction
     from adm.app.study.page import write
     from adm.app.study.run import alone, evaluations, run
     from adm.app.study.scoring import Scoring
@@ -114,7 +113,7 @@ def sweep(
 
     axes = tuple(axis(text) for text in vary)
     devices = joined(device)
-    extraction = Extraction(devices, batch_size)
+    extraction = extraction_of(devices, batch_size)
     pipeline = load(model, classifier, device=devices.device, weak=weak)
     chosen = labels_of(pipeline.classes, lists.joined(classes), proportions, count)
     study = Study(pipeline.model.name, pipeline, axes, chosen, count, seed_of(axes, seed))

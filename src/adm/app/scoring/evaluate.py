@@ -1,7 +1,6 @@
 """Samples, reference, features, Comparison -> Report."""
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
@@ -36,8 +35,6 @@ USUAL_COUNT = 50_000  # samples in published scores
 SHARES_DIFFER = 0.05  # least difference of the fractions of a class for a warning
 
 Resize: TypeAlias = Literal["to-reference", "none"]
-# Extraction, description, number of images -> the extraction with its progress shown.
-Shown: TypeAlias = Callable[[Extraction, str, int], AbstractContextManager[Extraction]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +86,6 @@ def evaluate(
     features: str | Features | None = None,
     comparison: Comparison | None = None,
     extraction: Extraction = DEFAULT,
-    shown: Shown = lambda extraction, what, count: nullcontext(extraction),
 ) -> Report:
     """Score samples against a reference, as `adm evaluate` does.
 
@@ -104,8 +100,7 @@ def evaluate(
             classifier, or "module:function"; by default those of the reference if they come with
             this package, or "inception". A function or classifier of the caller's must be given.
         comparison: sizes, channels and scores; defaults if None.
-        extraction: device, batch size and cache folder.
-        shown: adds progress to an extraction.
+        extraction: device, batch size, cache folder and progress.
 
     Returns:
         The report, equal on every rank.
@@ -127,10 +122,8 @@ def evaluate(
     against = _reference(reference, options)
     size = against.size if isinstance(against, Reference) else against.shape[1:]
     source = at_size(source, size, options.resize)
-    chosen, real = _with_features(against, features, extraction.part("reference"), shown)
-    what = f"extracting features of {source.name}"
-    with shown(extraction.part("samples"), what, len(source)) as each:
-        generated = extract(source, chosen, each)
+    chosen, real = _with_features(against, features, extraction.part("reference"))
+    generated = extract(source, chosen, extraction.part("samples"))
     if options.unchanged and isinstance(samples, str | Path):
         generated = replace(generated, stored=read_statistics(str(samples), chosen))
     return report_on(generated, real, options, made=opened.made, devices=extraction.devices)
@@ -156,22 +149,17 @@ def _reference(reference: str | Path | Reference, options: Comparison) -> Refere
 
 
 def _with_features(
-    against: Reference | Source,
-    features: str | Features | None,
-    extraction: Extraction,
-    shown: Shown,
+    against: Reference | Source, features: str | Features | None, extraction: Extraction
 ) -> tuple[Features, Reference]:
     """Open features, and complete their reference, or compute it from data."""
-    device, what = extraction.devices.device, f"extracting features of {against.name}"
+    device = extraction.devices.device
     if features is None and isinstance(against, Reference):
         features = recorded_features(against.features, against.name, device)
     if not isinstance(features, Features):
         features = open_features(features or DEFAULT_FEATURES, device)
     if isinstance(against, Reference):
-        with shown(extraction, what, against.missing) as each:
-            return features, complete_reference(against, features, each)
-    with shown(extraction, what, len(against)) as each:
-        return features, make_reference(against, features, each)
+        return features, complete_reference(against, features, extraction)
+    return features, make_reference(against, features, extraction)
 
 
 def report_on(

@@ -9,7 +9,7 @@ import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from adm.spec import SettingError
 from adm.store.arrays import Pieces, load_arrays, write_npz
 from adm.store.files import FULL, new_file
 from adm.store.parts import Parts
+from adm.store.spans import divide
 
 PART = 256  # images: seconds of work, and 200 MB of 512 x 512 pixels
 ROWS = 2048  # images per update of the moments
@@ -37,6 +38,8 @@ WHOLE = "features.npz"  # the arrays of all images
 ARRAYS = ("hashes", *Extracted._fields)
 
 Hashes: TypeAlias = Mapping[int, np.ndarray]  # first image of a part -> (B, 32) of its images
+Advance: TypeAlias = Callable[[int], object]
+Bar: TypeAlias = Callable[[str, int], AbstractContextManager[Advance]]
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,9 @@ class Extraction:
         work: cache folder that all ranks can read and write, from which the same call resumes.
             Cached features are used only for images with the same bytes. One process, or one group
             of ranks, uses it at a time. By default it is a temporary folder.
-        on_images: called with a number of images when this rank has finished them; `Cached` if
-            their features were cached.
+        bar: opens a progress bar for a description and a number of images; the function that it
+            gives is called with a number of images when this rank has finished them, `Cached` if
+            their features were cached. By default there is none.
 
     Raises:
         SettingError: `batch_size` is less than 1.
@@ -60,7 +64,7 @@ class Extraction:
     devices: Devices = field(default_factory=lambda: Devices(torch.device("cpu")))
     batch_size: int = 64
     work: Path | None = None
-    on_images: Callable[[int], None] | None = None
+    bar: Bar = lambda what, count: nullcontext(lambda amount: None)
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -69,11 +73,6 @@ class Extraction:
     def part(self, name: str) -> "Extraction":
         """Return the extraction with a sub-folder of its cache, for one of several image sets."""
         return self if self.work is None else replace(self, work=self.work / name)
-
-    def done(self, count: int) -> None:
-        """Report that this rank has finished `count` more images."""
-        if self.on_images is not None:
-            self.on_images(count)
 
 
 DEFAULT = Extraction()
@@ -160,9 +159,16 @@ def extract(source: Source, features: Features, extraction: Extraction = DEFAULT
         raise ValueError(f"{source.name} has {held}, and scores need at least 2; give more images")
     spans = _spans(len(source))
     own = spans[devices.rank :: devices.world]
-    with _folder(extraction.work, devices) as folder:
+    what = f"extracting features of {source.name} by {features.name}"
+    with (
+        _folder(extraction.work, devices) as folder,
+        extraction.bar(what, sum(map(len, own))) as advance,
+    ):
         parts = Parts(folder, features.fingerprint)
-        hashes = _merge(devices, lambda: _extract_parts(source, features, parts, own, extraction))
+        size = extraction.batch_size
+        hashes = _merge(
+            devices, lambda: _extract_parts(source, features, parts, own, size, advance)
+        )
         devices.once(lambda: _join(parts, spans, hashes))
         # No rank may return and remove the folder before all have opened the arrays in it.
         arrays = devices.each(lambda: load_arrays(folder / WHOLE, ARRAYS))
@@ -200,14 +206,9 @@ def hashes_of(images: Tensor) -> np.ndarray:
     return np.frombuffer(b"".join(each), np.uint8).reshape(len(images), 32)
 
 
-def own_images(count: int, devices: Devices) -> int:
-    """Return how many of `count` images this rank extracts."""
-    return sum(map(len, _spans(count)[devices.rank :: devices.world]))
-
-
 def _spans(count: int) -> list[range]:
     """Return the indices of the images of each part."""
-    return [range(start, min(start + PART, count)) for start in range(0, count, PART)]
+    return [*divide([range(count)], PART)]
 
 
 @contextmanager
@@ -242,23 +243,24 @@ def _extract_parts(
     features: Features,
     parts: Parts,
     spans: Sequence[range],
-    extraction: Extraction,
+    batch_size: int,
+    advance: Advance,
 ) -> Hashes:
     """Extract the parts that are not there; return the hashes of all their images."""
     hashes: dict[int, np.ndarray] = {}
     for span, images in _prefetch(source, spans):
         own = hashes[span.start] = hashes_of(images)
         if _read(parts, span, own) is not None:
-            extraction.done(Cached(len(span)))
+            advance(Cached(len(span)))
             continue
         batches, first = [], span.start
-        for batch in images.split(extraction.batch_size):
+        for batch in images.split(batch_size):
             last = first + len(batch) - 1
             try:
                 batches.append(features.extract(batch))
             except ValueError as error:
                 raise ValueError(f"{source.name}, images {first} to {last}: {error}") from None
-            extraction.done(len(batch))
+            advance(len(batch))
             first = last + 1
         arrays = {"hashes": own}
         for name, each in zip(Extracted._fields, zip(*batches, strict=True), strict=True):

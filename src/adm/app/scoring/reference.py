@@ -103,11 +103,6 @@ class Reference:
         """(H, W) of `images`; None without images."""
         return None if self.images is None else (self.images.shape[1], self.images.shape[2])
 
-    @property
-    def missing(self) -> int:
-        """Number of `images` whose features have not been extracted: all of them, or none."""
-        return 0 if self.images is None or self.pool is not None else len(self.images)
-
     @cached_property
     def reach(self) -> np.ndarray | None:
         """(n, 5) squared distances of `pool` to its nearest neighbours, cached."""
@@ -243,10 +238,9 @@ def complete_reference(
         ValueError: the reference is of other features, or an error of `extract`.
     """
     reference.check(features)
-    if not reference.missing:
-        return reference
     images = reference.images
-    assert images is not None
+    if images is None or reference.pool is not None:
+        return reference
 
     source = of_arrays(reference.name, ("image",), images)
     pool = extract(source, features, extraction).pool

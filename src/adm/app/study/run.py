@@ -5,7 +5,7 @@ an interruption. The ranks share the images of every point, and then the points 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -111,8 +111,9 @@ def run(
     """
     scoring.check(study.model.shape)
 
-    def noted(point: Point) -> Callable[[int], None] | None:
-        return None if (on := on_evaluations) is None else lambda amount: on(amount, point.name)
+    def noted(point: Point) -> Callable[[int], None]:
+        on = on_evaluations or (lambda amount, name: None)
+        return lambda amount: on(amount, point.name)
 
     for point in study.points:
         sample_point(study, point, out, batch_size, noted(point), devices)
@@ -121,7 +122,9 @@ def run(
 
     def act() -> None:
         for point in share(study, devices):
-            _score(scoring, point, out, replace(alone, on_images=noted(point)))
+            told = noted(point)
+            own = replace(alone, bar=lambda what, count, told=told: nullcontext(told))
+            _score(scoring, point, out, own)
 
     devices.each(act)
     results: list[Result] = []

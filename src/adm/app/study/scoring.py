@@ -184,7 +184,8 @@ def score_point(
         )
         report.save(path)
     else:
-        extraction.done(Cached(len(opened.source)))
+        with extraction.bar(point, len(opened.source)) as advance:
+            advance(Cached(len(opened.source)))
     return report
 
 
