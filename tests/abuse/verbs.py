@@ -111,10 +111,10 @@ VERBS: Mapping[str, Verb] = {
     "nearest": Verb(
         SETS,
         (
-            *("nearest", "other.npz", "data.npz", "--out", "out.png", "--report", "near.json"),
+            *("nearest", "other.npz", "data.npz", "--out", "out.png"),
             *(*POOL, *BATCHES),
         ),
-        ("out.png", "near.json"),
+        ("out.png",),
     ),
     "cluster": Verb(
         SETS,

@@ -46,7 +46,7 @@ OUTPUTS = (
     *(name for verb in VERBS.values() for name in verb.outputs),
     *("averages", "nearest.png", "grid.png", "cache", "model.grids.json"),
 )
-WRITTEN = ("--out", "-o", "--plot", "--page", "--report", "--picture", "--work")
+WRITTEN = ("--out", "-o", "--plot", "--page", "--picture", "--work")
 INPUTS = {"one.json", *(name for verb in VERBS.values() for name in verb.inputs)}
 
 

@@ -46,23 +46,22 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_picture_and_every_number(here: Path, adm: Adm) -> None:
-    answer = adm(*WORDS, "--out", "deep/n.png", "--report", "wide/n.json")
+def test_a_picture_and_what_it_says(here: Path, adm: Adm) -> None:
+    answer = adm(*WORDS, "--out", "deep/n.png")
     assert answer.status == 0, answer.err
     assert "1 are exact copies" in answer.out
     assert "deep/n.png: the 6 samples most likely to be copies" in answer.out
-    told = json.loads(Path("wide/n.json").read_text())
-    assert told["nearest"][0]["same_pixels_as"] == 7
     assert Path("deep/n.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_sample_is_called_by_its_file_and_class(here: Path, adm: Adm) -> None:
+def test_every_number_and_the_file_and_class_of_a_sample(here: Path, adm: Adm) -> None:
     images = torch.from_numpy(np.load("samples.npz")["arr_0"]).permute(0, 3, 1, 2)
     save_images(here / "made", images, torch.arange(6) % 2, ["ant", "bee"], 5)
     write_json(here / "made" / "samples.json", {"classes": ["ant", "bee"]})
-    answer = adm("nearest", "made", *WORDS[2:], "--report", "n.json", "--count", "1")
+    answer = adm("nearest", "made", *WORDS[2:], "--json", "--count", "1")
     assert answer.status == 0, answer.err
-    told = json.loads(Path("n.json").read_text())["nearest"]
+    told = json.loads(answer.out)["nearest"]
+    assert told[0]["same_pixels_as"] == 7
     assert [Path(one["file"]).name[:3] for one in told[:2]] == ["ant", "bee"]
     assert told[1]["class"] == "bee"
 

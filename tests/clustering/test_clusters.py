@@ -153,8 +153,8 @@ def test_clusters_do_not_depend_on_the_batch_the_order_or_the_labels() -> None:
             (spots(60, classes=1), 64),
         )
     ]
-    assert np.array_equal(found[0].ids, found[1].ids)
-    assert np.array_equal(found[0].ids[shuffled], found[2].ids)
+    assert np.array_equal(found[0].clusters.of_images, found[1].clusters.of_images)
+    assert np.array_equal(found[0].clusters.of_images[shuffled], found[2].clusters.of_images)
     assert found[0].agreement is not None
     assert found[3].agreement is None
 

@@ -60,29 +60,24 @@ def test_equal_pixels_are_flagged_though_doubles_make_the_threshold_zero():
     assert found.flagged.tolist() == [False] * 5 + [True]
 
 
-def test_the_answer_states_its_rule_and_what_fresh_images_would_give():
+def test_the_answer_states_its_rule_files_and_classes():
+    pixels, labels = torch.zeros(100, 1, 2, 2).byte(), torch.arange(100) % 2
+    arrays = in_memory("real", ("ant", "bee"), pixels, labels)
+    files = replace(arrays, path=lambda index: f"real/{index}.png", classes=("ant",))
     data = drawn(100, 0)
-    found = nearest_images(data[:4], data, np.array([3, NONE, NONE, NONE]))
-    told = nearest_to_json(found, "pixels")
+    equal = np.array([3, NONE, NONE, NONE])
+    told = nearest_to_json(nearest_images(data[:4], data, equal), "pixels", files, arrays)
     assert (told["flagged"], told["share_flagged"], told["exact_copies"]) == (4, 1, 1)
     assert told["share_expected_of_fresh_images"] == 0.01
     assert [row["same_pixels_as"] for row in told["nearest"]] == [3, None, None, None]
-
-
-def test_files_and_classes_are_named_where_they_are_known():
-    found = nearest_images(drawn(2, 1), drawn(100, 0), neighbours=2)
-    assert nearest_to_json(found, "pixels")["nearest"][0]["files"] == [None, None]
-    labels = torch.arange(100) % 2
-    arrays = in_memory("real", ("ant", "bee"), torch.zeros(100, 1, 2, 2).byte(), labels)
-    files = replace(arrays, paths=lambda row: f"real/{row}.png", classes=("ant",))
-    one = nearest_to_json(found, "pixels", files, arrays)["nearest"][1]
+    one = told["nearest"][1]
     assert (one["file"], one["class"]) == ("real/1.png", None)
-    assert one["files"] == [None, None]
+    assert one["files"] == [None] * 5
     assert one["classes"] == [("ant", "bee")[index % 2] for index in one["images"]]
 
 
 def test_what_cannot_be_compared_is_refused():
-    with pytest.raises(ValueError, match="at least 2 training images"):
+    with pytest.raises(ValueError, match="cannot be chosen from 1 images; give more"):
         nearest_images(drawn(3, 0), drawn(1, 0), neighbours=1)
     with pytest.raises(ValueError, match="use the same extractor"):
         nearest_images(drawn(3, 0), drawn(9, 0)[:, :4], neighbours=1)

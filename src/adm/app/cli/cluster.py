@@ -10,13 +10,10 @@ from adm.app.cli import lists, places
 from adm.app.cli.output import OUT, AsJson, say, show
 from adm.app.cli.progress import progress
 from adm.app.cli.scoring import USUAL_IMAGES, ImageOptions, with_cache
-from adm.shown import shown
 
 if TYPE_CHECKING:  # so that --help does not load torch
     from adm.app.scoring.cluster_list import NamedImages, Record
     from adm.app.scoring.clusters import Found
-
-AUTO = "auto"
 
 
 def cluster(
@@ -24,7 +21,7 @@ def cluster(
     /,
     *,
     features: str,
-    clusters: str,
+    clusters: int | None = None,
     out: Annotated[Path, OUT],
     page: Path | None = None,
     both_splits: Annotated[bool, Parameter(negative="")] = False,
@@ -45,7 +42,7 @@ def cluster(
 
         adm cluster fashion-mnist --features diffusion:fashion --clusters 20 --out labels.csv
 
-        adm cluster photos/ --size 64 --features efficientnet-lite0 --clusters auto --out labels.csv
+        adm cluster photos/ --size 64 --features efficientnet-lite0 --out labels.csv
 
         adm cluster photos.zip --labels none --size 64 --features efficientnet-lite0 \
             --clusters 3 --out labels.csv --page clusters.html
@@ -58,7 +55,7 @@ def cluster(
         Features to cluster: diffusion:MODEL[@level=100], efficientnet-lite0, dinov2, inception, a
         classifier's file or module:function; see docs/features.md. Score samples by other ones.
     clusters
-        Number of clusters, or auto: of 10, 20, 50, 100 and so on, up to a cluster for 20 images,
+        Number of clusters. By default, of 10, 20, 50, 100 and so on, up to a cluster for 20 images,
         the number with the largest silhouette, the mean over up to 5,000 images.
     out
         List of labels to write, a .csv file, for `adm train --labels`.
@@ -81,7 +78,6 @@ def cluster(
     if page is not None:
         places.file(page, "--page", "page.html")
     _check_files(out, page)
-    count = _count(clusters)
     # Imported here, so that --help does not load torch.
     from adm.app.scoring import cluster_page, extract
     from adm.app.scoring.cluster_list import read_record, record_path, request, write_list
@@ -89,7 +85,7 @@ def cluster(
     from adm.features import open_features
     from adm.store.files import remove_leftovers
 
-    how = Clustering(clusters=count, seed=seed, starts=starts)
+    how = Clustering(clusters=clusters, seed=seed, starts=starts)
     extracting = images.joined()
     devices = extracting.devices
     own = _opened(data, labels, images)
@@ -148,18 +144,6 @@ def _check_files(out: Path, page: Path | None) -> None:
         raise ValueError(f"the page is an .html file, got {page}; give --page {page.name}.html")
     places.file(record_path(out), "--out", "labels.csv")
     check_replaceable(out)
-
-
-def _count(clusters: str) -> int | None:
-    """Return the number of clusters; None for auto."""
-    if clusters == AUTO:
-        return None
-    try:
-        return lists.whole(clusters)
-    except ValueError:
-        raise ValueError(
-            f"--clusters must be a number or {AUTO}, got {shown(clusters)}; such as --clusters 20"
-        ) from None
 
 
 def _print(found: "Found", record: "Record") -> None:

@@ -14,7 +14,7 @@ from adm.app.cli.scoring import (
     with_cache,
 )
 from adm.spec import SettingError
-from adm.store.files import new_file, write_json
+from adm.store.files import new_file
 
 
 def nearest(
@@ -28,7 +28,6 @@ def nearest(
     quantile: float = 0.01,
     resize: Resize = None,
     out: Annotated[Path, OUT] = Path("nearest.png"),
-    report: Path | None = None,
     images: ImageOptions = USUAL_IMAGES,
     as_json: AsJson = False,
 ) -> None:
@@ -44,7 +43,7 @@ def nearest(
 
         adm nearest out/samples fashion-mnist --features fashion-judge --out nearest.png
 
-        adm nearest samples.npz photos/ --features efficientnet-lite0 --size 64 --report near.json
+        adm nearest samples.npz photos/ --features efficientnet-lite0 --size 64 --json > near.json
 
     Parameters
     ----------
@@ -60,14 +59,10 @@ def nearest(
         Quantile of the nearest-neighbour distances of training images that is the threshold.
     out
         PNG file to write the picture to.
-    report
-        JSON file to write the neighbours and distances of every sample to.
     as_json
         Print the neighbours and distances of every sample as one JSON document.
     """
     places.file(out, "--out", "nearest.png")
-    if report is not None:
-        places.file(report, "--report", "n.json")
     if out.suffix.lower() != ".png":
         raise ValueError(f"the picture is a PNG file, got --out {out}; give --out {out.name}.png")
     # Imported here, so that --help does not load torch.
@@ -109,10 +104,8 @@ def nearest(
             )
             with new_file(out) as file:
                 draw_nearest(found, ours, theirs, count, network.name).save(file, "PNG")
-            described = nearest_to_json(found, network.name, ours, theirs)
-            if report is not None:
-                write_json(report, described)
-            show(lambda: described, as_json, lambda: print(found))
+            whole = lambda: nearest_to_json(found, network.name, ours, theirs)  # noqa: E731
+            show(whole, as_json, lambda: print(found))
             say(f"{out}: the {min(count, len(ours))} samples most likely to be copies", as_json)
 
         devices.once(act)

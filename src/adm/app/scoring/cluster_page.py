@@ -1,12 +1,9 @@
 """Found, Source, Record -> a self-contained HTML page: images of every cluster."""
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from adm.app.report import Block, ImageRow, Images, Note, Table, Title, page
 from adm.app.report.pictures import tiles
@@ -126,17 +123,6 @@ def _rows(found: Found, source: Source) -> list[ImageRow]:
             label = source.classes[agreed.common[cluster]]
             common = f"{agreed.shares[cluster]:.0%} {label}"
         size = f"{len(members):,} image{'s' if len(members) > 1 else ''}"
-        pictures = [_picture(source, order[each].tolist()) for each in chosen]
+        pictures = [tiles(source.batch(order[each].tolist())[0], ACROSS) for each in chosen]
         rows.append(ImageRow("\n".join(filter(None, (name, size, common))), pictures))
     return rows
-
-
-def _picture(source: Source, indices: Sequence[int]) -> bytes:
-    """Return images in a row of `ACROSS`, as a PNG file."""
-    images = source.batch(indices)[0]
-    lacking = ACROSS - len(images)
-    return tiles(torch.cat([images, _white(images, lacking)]), ACROSS)
-
-
-def _white(images: Tensor, count: int) -> Tensor:
-    return torch.full((count, *images.shape[1:]), 255, dtype=torch.uint8)

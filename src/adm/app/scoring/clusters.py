@@ -7,7 +7,7 @@ a is its mean distance to the other images of its cluster, and b that to those o
 Letters in shapes: N images, D features, K clusters.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple, TypeAlias
 
@@ -45,13 +45,13 @@ class Clustering:
         SettingError: a value is out of range.
     """
 
-    clusters: int | None
+    clusters: int | None = None
     seed: int = 0
     starts: int = STARTS
 
     def __post_init__(self) -> None:
         if self.clusters is not None and not 2 <= self.clusters <= MOST_CLASSES:
-            raise SettingError("clusters", f"from 2 to {MOST_CLASSES}, or auto", self.clusters)
+            raise SettingError("clusters", f"from 2 to {MOST_CLASSES}", self.clusters)
         if not 0 <= self.seed < 2**63:
             raise SettingError("seed", "in 0..2^63 - 1", self.seed)
         if not 1 <= self.starts <= 100:
@@ -152,6 +152,13 @@ class Clusters:
         """Mean squared distance of the points to the centres of their clusters."""
         return float(self.distances().mean())
 
+    @property
+    def of_images(self) -> np.ndarray:
+        """(N,) int64, the cluster of each image, in the order of the data."""
+        ids = np.empty_like(self.ids)
+        ids[self.points.order] = self.ids
+        return ids
+
     def distances(self) -> np.ndarray:
         """(N,) float64, squared distance of each point to the centre of its cluster."""
         parts = []
@@ -175,14 +182,12 @@ class Found(NamedTuple):
     """Clusters of images.
 
     Attributes:
-        clusters: whose ids are in the order of their points.
-        ids: (N,) int64, the cluster of each image, in the order of the data.
+        clusters: the largest first.
         tried: the numbers of clusters that were compared; empty if the number was given.
         agreement: with the labels of the data; None if all images are of one class.
     """
 
     clusters: Clusters
-    ids: np.ndarray
     tried: tuple[Tried, ...]
     agreement: Agreement | None
 
@@ -195,21 +200,19 @@ def find_clusters(
     They do not depend on the labels of the images, on their names or on their order.
 
     Args:
+        images: at least as many as `how.fits` needs.
         advance: called with 1 after each fit of K-means.
 
     Raises:
-        ValueError: those of `Clustering.fits`, `points_of` and `fit_clusters`.
+        ValueError: those of `points_of` and `fit_clusters`.
     """
-    how.fits(images.count)
     points = points_of(images.pool, images.hashes, images.name)
     if how.clusters is None:
         clusters, tried = choose_clusters(points, how.seed, how.starts, advance)
     else:
         clusters, tried = fit_clusters(points, how.clusters, how.seed, how.starts, advance), ()
-    ids = np.empty_like(clusters.ids)
-    ids[points.order] = clusters.ids
-    agreed = None if images.labels is None else agreement_with(ids, images.labels)
-    return Found(clusters, ids, tried, agreed)
+    agreed = None if images.labels is None else agreement_with(clusters.of_images, images.labels)
+    return Found(clusters, tried, agreed)
 
 
 def points_of(pool: np.ndarray, hashes: np.ndarray, name: str) -> ImagePoints:
@@ -329,21 +332,14 @@ def candidates(images: int) -> list[int]:
     Raises:
         ValueError: there are fewer than 200 images.
     """
-    numbers = [k for k in _numbers() if k * IMAGES_EACH <= images]
+    every = (factor * 10**power for power in range(1, 10) for factor in (1, 2, 5))
+    numbers = [k for k in every if k * IMAGES_EACH <= images and k <= MOST_CLASSES]
     if not numbers:
         raise ValueError(
             f"{images} images are too few to choose the number of clusters, which needs "
             f"{FEWEST * IMAGES_EACH}; give the number itself, 2 or more"
         )
     return numbers
-
-
-def _numbers() -> Iterator[int]:
-    """Yield 10, 20, 50, 100, 200, 500 and so on, up to the most classes that data can have."""
-    power = FEWEST
-    while power <= MOST_CLASSES:
-        yield from (factor * power for factor in (1, 2, 5) if factor * power <= MOST_CLASSES)
-        power *= 10
 
 
 def silhouette(clusters: Clusters) -> float:

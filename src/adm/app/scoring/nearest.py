@@ -91,10 +91,8 @@ def nearest_images(
         seed: random seed of the subset of training images that sets the threshold.
 
     Raises:
-        ValueError: the features have wrong or different shapes.
-        SettingError: an argument is out of range.
+        ValueError: the features have wrong or different shapes, or are too few.
     """
-    check_arguments(len(data), neighbours, quantile)
     found = nearest(samples, data, neighbours, device)
     threshold = float(np.quantile(own_distances(data, device, seed), quantile))
     if equal is None:
@@ -133,29 +131,26 @@ def equal_pixels(samples: np.ndarray, data: np.ndarray) -> np.ndarray:
     return np.array([first.get(row.tobytes(), NONE) for row in samples], np.int64)
 
 
-def _file_of(source: Source | None, index: int) -> str | None:
+def _file_of(source: Source, index: int) -> str | None:
     """Return the location of an image's file, or None."""
-    return None if source is None else source.path(index)
+    return source.path(index)
 
 
-def _class_of(source: Source | None, index: int) -> str | None:
+def _class_of(source: Source, index: int) -> str | None:
     """Return the class of an image; None if all images have the same."""
-    if source is None or len(source.classes) < 2:
+    if len(source.classes) < 2:
         return None
     return source.classes[int(source.labels[index])]
 
 
 def nearest_to_json(
-    found: NearestImages,
-    features: str,
-    samples: Source | None = None,
-    data: Source | None = None,
+    found: NearestImages, features: str, samples: Source, data: Source
 ) -> dict[str, Any]:
     """Return neighbours and distances of every sample, threshold and rule as JSON values.
 
     Args:
         features: their name.
-        samples, data: the images, to name their files and classes; without them, both are None.
+        samples, data: the images, whose files and classes are named where they are known.
     """
     flagged, copies = found.flagged, found.equal != NONE
     return {
