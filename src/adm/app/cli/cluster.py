@@ -10,6 +10,7 @@ from adm.app.cli import lists, places
 from adm.app.cli.output import OUT, AsJson, say, show
 from adm.app.cli.progress import progress
 from adm.app.cli.scoring import USUAL_IMAGES, ImageOptions, with_cache
+from adm.store.files import write_text
 
 if TYPE_CHECKING:  # so that --help does not load torch
     from adm.app.scoring.cluster_list import NamedImages, Record
@@ -35,8 +36,8 @@ def cluster(
 
     K-means of standardised features. Clusters are called cluster-00, cluster-01 and so on, the
     largest first, and do not depend on labels, names or order of the images. Beside the list,
-    labels.json has the settings, hashes and sizes. The same command writes the same bytes; a
-    finished one is done at once, and an interrupted one resumes.
+    labels.json has the settings, hashes and sizes. The same command writes the same bytes, and an
+    interrupted one resumes.
 
     Examples:
 
@@ -79,47 +80,37 @@ def cluster(
         places.file(page, "--page", "page.html")
     _check_files(out, page)
     # Imported here, so that --help does not load torch.
-    from adm.app.scoring import cluster_page, extract
-    from adm.app.scoring.cluster_list import read_record, record_path, request, write_list
+    from adm.app.scoring import extract
+    from adm.app.scoring.cluster_list import write_list
+    from adm.app.scoring.cluster_page import cluster_page
     from adm.app.scoring.clusters import Clustering, find_clusters
     from adm.features import open_features
-    from adm.store.files import remove_leftovers
 
     how = Clustering(clusters=clusters, seed=seed, starts=starts)
     extracting = images.joined()
-    devices = extracting.devices
     own = _opened(data, labels, images)
     how.fits(len(own.source))
     other = replace(images, split="train" if images.split == "test" else "test")
     others = _opened(data, labels, other) if both_splits else None
-    network = open_features(features, devices.device)
-    asked = devices.once(lambda: request(own, network, how, others))
-    record = devices.once(lambda: read_record(asked, out))
+    network = open_features(features, extracting.devices.device)
     with with_cache(extracting, out) as extraction:
-        if record and (page is None or devices.once(lambda: cluster_page.shows(page, record))):
-            if devices.main:
-                for path in (out, record_path(out), page or out):
-                    remove_leftovers(path)
-                show(lambda: asdict(record), as_json, lambda: None)
-                say(f"{out}: complete; {record}", as_json)
-            return
         seen = extract(own.source, network, extraction.part("images"))
         more = None
         if others is not None:
-            more = others.names, extract(others.source, network, extraction.part("others"))
+            more = others, extract(others.source, network, extraction.part("others"))
 
         def act() -> None:
             with progress("clustering", how.fits(len(own.source)), "starts") as advance:
                 found = find_clusters(seen, how, advance)
-            record = write_list(found, own.names, asked, out, more)
+            record = write_list(found, own, seen, how, out, more)
             show(lambda: asdict(record), as_json, lambda: _print(found, record))
             say(f"{out}: {record}", as_json)
             if page is not None:
-                cluster_page.write_page(found, own.source, record, page)
+                write_text(page, cluster_page(found, own.source, record))
                 say(f"{page}: images of each cluster", as_json)
             say(f"score samples by other features than {record.features}", as_json)
 
-        devices.once(act)
+        extraction.devices.once(act)
 
 
 def _opened(data: str, labels: str | None, images: ImageOptions) -> "NamedImages":

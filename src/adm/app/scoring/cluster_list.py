@@ -2,33 +2,24 @@
 
 import csv
 import io
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
-
-from pydantic import Field
+from typing import NamedTuple
 
 from adm.app.scoring.clusters import Clustering, Found, Tried
 from adm.app.scoring.extraction import FeatureSet
 from adm.app.scoring.manifest import versions
 from adm.data import Source
-from adm.data.fingerprint import fingerprint
 from adm.data.lists import csv_pairs
-from adm.features import Features
-from adm.limits import MOST_CLASSES, MOST_TEXT
 from adm.shown import LONGEST_PATH, shown, shown_path
 from adm.store.files import write_bytes, write_json
-from adm.store.hashes import sha256, sha256_of
-from adm.store.parsed import as_type, read_json
+from adm.store.hashes import sha256_of
+from adm.store.parsed import cached_json
 
-MOST_IMAGES = 1 << 32
+FORMAT = 1  # of labels.json
 LEAST_DIGITS = 2  # of the number of a cluster
-
-Text = Annotated[str, Field(max_length=MOST_TEXT)]
-Size = Annotated[int, Field(ge=1, le=MOST_IMAGES)]
 
 
 class NamedImages(NamedTuple):
@@ -45,8 +36,8 @@ class NamedImages(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
-    """Everything that the clusters of images depend on but the versions of packages.
+class Record:
+    """How a list was made: the content of labels.json.
 
     Attributes:
         data, split: name of the data, and their split.
@@ -54,29 +45,9 @@ class Request:
         assigned: number of images of the other split, which are in the list with the cluster whose
             centre is nearest; 0 for none.
         shape: (C, H, W) of an image.
-        data_sha256: of the fingerprint of the images and of their names.
+        data_sha256: of the pixels of all images, see `FeatureSet.digest`.
         features, fingerprint: of the features.
         clusters, seed, starts: see `Clustering`.
-    """
-
-    data: str
-    split: str
-    images: int
-    assigned: int = 0
-    shape: tuple[int, int, int]
-    data_sha256: str
-    features: str
-    fingerprint: str
-    clusters: int | None
-    seed: int
-    starts: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Record(Request):
-    """A request, and the clusters that were found: the content of labels.json.
-
-    Attributes:
         sizes: images of each cluster, from cluster-00 on.
         inertia: mean squared distance to the centres, of standardised features.
         tried: the numbers of clusters that were compared; empty if the number was given.
@@ -84,12 +55,23 @@ class Record(Request):
         versions: of the packages.
     """
 
-    format: Literal[1] = 1
-    sizes: Annotated[tuple[Size, ...], Field(min_length=2, max_length=MOST_CLASSES)]
-    inertia: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    tried: Annotated[tuple[Tried, ...], Field(max_length=100)] = ()
+    data: str
+    split: str
+    images: int
+    assigned: int
+    shape: tuple[int, int, int]
+    data_sha256: str
+    features: str
+    fingerprint: str
+    clusters: int | None
+    seed: int
+    starts: int
+    format: int = FORMAT
+    sizes: tuple[int, ...]
+    inertia: float
+    tried: tuple[Tried, ...]
     list_sha256: str
-    versions: dict[Text, Text]
+    versions: dict[str, str]
 
     def __str__(self) -> str:
         sizes, other = self.sizes, "train" if self.split == "test" else "test"
@@ -100,72 +82,37 @@ class Record(Request):
         )
 
 
-def request(
-    images: NamedImages, features: Features, how: Clustering, others: NamedImages | None = None
-) -> Request:
-    """Return everything that the clusters will depend on, from a look at the images.
-
-    Args:
-        others: images that get the cluster with the nearest centre.
-
-    Raises:
-        ValueError: an image cannot be read.
-    """
-    source = images.source
-    looks = [
-        look
-        for each in (images, others)
-        if each is not None
-        for look in (asdict(fingerprint(each.source, pixels=True)), list(each.names))
-    ]
-    return Request(
-        data=source.name,
-        split=images.split,
-        images=len(source),
-        assigned=0 if others is None else len(others.source),
-        shape=source.shape,
-        data_sha256=sha256_of(json.dumps(looks).encode()),
-        features=features.name,
-        fingerprint=features.fingerprint,
-        **asdict(how),
-    )
-
-
-def read_record(asked: Request, out: Path) -> Record | None:
-    """Return the record of a list of labels that this request made; None if there is none.
-
-    Lists and records that are absent, damaged or of other requests are none: they are made again.
-    """
-    try:
-        record = as_type(Record, read_json(record_path(out)))
-        same = all(getattr(record, f.name) == getattr(asked, f.name) for f in fields(Request))
-        return record if same and sha256(out) == record.list_sha256 else None
-    except (OSError, ValueError):
-        return None
-
-
 def write_list(
     found: Found,
-    names: Sequence[str],
-    asked: Request,
+    images: NamedImages,
+    seen: FeatureSet,
+    how: Clustering,
     out: Path,
-    others: tuple[Sequence[str], FeatureSet] | None = None,
+    others: tuple[NamedImages, FeatureSet] | None = None,
 ) -> Record:
     """Write a list of labels, then its record, each atomically.
 
     Args:
-        names: the names by which the list calls the images.
+        images, seen: the images that were clustered, and their features.
         out: the list, a .csv file; its record is beside it.
-        others: names and features of images that get the cluster with the nearest centre.
+        others: images that get the cluster with the nearest centre, and their features.
     """
-    sizes = found.clusters.sizes.tolist()
+    sizes, names = found.clusters.sizes.tolist(), list(images.names)
     labels, ids = cluster_names(len(sizes)), found.clusters.of_images.tolist()
     if others is not None:
-        names = [*names, *others[0]]
+        names += others[0].names
         ids += found.clusters.nearest(others[1].pool).tolist()
     content = to_csv(names, [labels[cluster] for cluster in ids])
     record = Record(
-        **asdict(asked),
+        data=images.source.name,
+        split=images.split,
+        images=len(images.source),
+        assigned=0 if others is None else len(others[0].source),
+        shape=images.source.shape,
+        data_sha256=seen.digest,
+        features=seen.name,
+        fingerprint=seen.fingerprint,
+        **asdict(how),
         sizes=tuple(sizes),
         inertia=found.clusters.inertia,
         tried=found.tried,
@@ -187,13 +134,12 @@ def check_replaceable(out: Path) -> None:
     path = record_path(out)
     if not path.exists():
         return
-    try:
-        as_type(Record, read_json(path))
-    except ValueError:
+    held = cached_json(path)
+    if held is None or held.get("format") != FORMAT or "list_sha256" not in held:
         raise ValueError(
             f"{shown_path(path)}, in which the settings of {shown_path(out)} are kept, is another "
             "file; move it away, or choose another path for the list"
-        ) from None
+        )
 
 
 def cluster_names(count: int) -> tuple[str, ...]:

@@ -1,7 +1,6 @@
 """Found, Source, Record -> a self-contained HTML page: images of every cluster."""
 
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 
@@ -11,7 +10,6 @@ from adm.app.scoring.cluster_list import Record, cluster_names
 from adm.app.scoring.clusters import Found
 from adm.data import Source
 from adm.shown import count_of
-from adm.store.files import write_text
 
 ACROSS = 8  # images of each kind in a row
 MOST_ROWS = 200  # clusters shown
@@ -21,26 +19,13 @@ LEAD = (
 )
 
 
-def write_page(found: Found, source: Source, record: Record, path: Path) -> None:
-    """Write the page, atomically.
+def cluster_page(found: Found, source: Source, record: Record) -> str:
+    """Return the HTML page.
 
     Args:
         source: the images, whose labels are shown beside the clusters if they are of several
             classes.
     """
-    write_text(path, _page(found, source, record))
-
-
-def shows(path: Path, record: Record) -> bool:
-    """Whether a file is the page of the clusters of this record."""
-    try:
-        return record.list_sha256 in path.read_text("utf-8")
-    except (OSError, ValueError):
-        return False
-
-
-def _page(found: Found, source: Source, record: Record) -> str:
-    """Return the HTML page."""
     count = len(record.sizes)
     blocks: list[Block] = [
         Title("Result"),

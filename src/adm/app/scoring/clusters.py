@@ -9,10 +9,9 @@ Letters in shapes: N images, D features, K clusters.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from pydantic import Field
 
 from adm.app.scoring.extraction import FeatureSet
 from adm.extras import installing
@@ -83,9 +82,9 @@ class Tried:
         smallest: images of the smallest cluster.
     """
 
-    clusters: Annotated[int, Field(ge=2, le=MOST_CLASSES)]
-    silhouette: Annotated[float, Field(ge=-1, le=1)]
-    smallest: Annotated[int, Field(ge=1)]
+    clusters: int
+    silhouette: float
+    smallest: int
 
 
 @dataclass(frozen=True)
