@@ -26,7 +26,6 @@ from adm.app.scoring import (
     open_images,
     resize_to,
 )
-from adm.app.scoring.manifest import label_counts
 from adm.app.scoring.scores import class_scores
 from adm.data import Source, open_source
 from adm.features import Features
@@ -119,7 +118,6 @@ def test_samples_of_ours_say_how_they_were_made(tmp_path: Path) -> None:
 
 
 def test_classes_of_one_name_are_one_class(real: Reference) -> None:
-    assert label_counts(np.array([0, 0, 1, 2]), ("a", "a", "b")) == {"a": 3, "b": 1}
     twice = ("circle", "circle", "star")  # circles are 40, and so are squares
     generated = extract(spots(COUNT, seed=1), blocks())
     for ours, theirs, counts in (

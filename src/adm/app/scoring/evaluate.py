@@ -9,7 +9,7 @@ import torch
 
 from adm.app.scoring.extraction import DEFAULT, Extraction, FeatureSet, extract
 from adm.app.scoring.images import Opened, first, open_images, open_samples, resize_to
-from adm.app.scoring.manifest import label_counts, omit_labels, versions
+from adm.app.scoring.manifest import omit_labels, versions
 from adm.app.scoring.reference import (
     Reference,
     complete_reference,
@@ -74,11 +74,6 @@ class Comparison:
         if self.resize not in (None, *get_args(Resize)):
             raise SettingError("resize", " or ".join(get_args(Resize)), self.resize)
 
-    @property
-    def unchanged(self) -> bool:
-        """Whether samples are scored as stored."""
-        return all(each is None for each in (self.count, self.resize, self.channels))
-
 
 def evaluate(
     samples: str | Path | Samples | Job | Opened,
@@ -124,7 +119,8 @@ def evaluate(
     source = at_size(source, size, options.resize)
     chosen, real = _with_features(against, features, extraction.part("reference"))
     generated = extract(source, chosen, extraction.part("samples"))
-    if options.unchanged and isinstance(samples, str | Path):
+    changed = (options.count, options.resize, options.channels) != (None, None, None)
+    if isinstance(samples, str | Path) and not changed:
         generated = replace(generated, stored=read_statistics(str(samples), chosen))
     return report_on(generated, real, options, made=opened.made, devices=extraction.devices)
 
@@ -250,12 +246,7 @@ def _manifest(
 ) -> dict[str, Any]:
     return {
         "generated": {
-            "source": generated.source,
-            "count": generated.count,
-            "size": list(generated.size),
-            "channels": generated.channels,
-            "sha256": generated.digest,
-            "labels": label_counts(generated.labels, generated.classes),
+            **generated.manifest(),
             "made": omit_labels(made),
             "statistics": "of the images" if generated.stored is None else "as stored in the file",
         },
@@ -317,7 +308,7 @@ def _of_comparison(generated: FeatureSet, reference: Reference, resize: Resize |
 def _of_classes(generated: FeatureSet, reference: Reference) -> list[str]:
     """Warn of class proportions that differ between samples and reference."""
     real = reference.manifest.get("labels") or {}
-    samples = label_counts(generated.labels, generated.classes) or {}
+    samples = generated.label_counts or {}
     total, real_total = sum(samples.values()), sum(real.values())
     if not total or not real_total or not samples.keys() & real.keys():
         return []

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -119,6 +119,28 @@ class FeatureSet:
     def digest(self) -> str:
         """SHA-256 of the number of images, their shape, and their hashes in order."""
         return _digest((self.count, self.channels, *self.size), self.hashes)
+
+    @property
+    def label_counts(self) -> dict[str, int] | None:
+        """Class name -> number of images; None without labels. Equal names are one class."""
+        if self.labels is None:
+            return None
+        counts = dict.fromkeys(self.classes, 0)
+        each = np.bincount(self.labels, minlength=len(self.classes)).tolist()
+        for name, count in zip(self.classes, each, strict=True):
+            counts[name] += count
+        return counts
+
+    def manifest(self) -> dict[str, Any]:
+        """Return what the images are, as JSON values."""
+        return {
+            "source": self.source,
+            "count": self.count,
+            "size": list(self.size),
+            "channels": self.channels,
+            "sha256": self.digest,
+            "labels": self.label_counts,
+        }
 
     @cached_property
     def statistics(self) -> Statistics:

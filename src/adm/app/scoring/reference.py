@@ -22,7 +22,7 @@ import numpy as np
 from pydantic import Field
 
 from adm.app.scoring.extraction import DEFAULT, Extraction, FeatureSet, extract
-from adm.app.scoring.manifest import label_counts, versions
+from adm.app.scoring.manifest import versions
 from adm.data import Source
 from adm.data.arrays import list_arrays, text_of
 from adm.data.naming import at_home
@@ -42,7 +42,6 @@ from adm.store.hashes import sha256
 from adm.store.parsed import as_type, parse_json
 
 IMAGES = 10_000  # most images stored, as in the released files
-ROWS = 1024  # of features that are checked at a time
 STATISTICS = (("mu", "sigma"), ("mu_s", "sigma_s"))
 NAMES = (*STATISTICS[0], *STATISTICS[1], "arr_0", "arr_1", "features", "labels", "classes", "adm")
 SUFFIX = ".npz"
@@ -193,15 +192,6 @@ def make_reference(
 def reference_of(real: FeatureSet, source: Source, images: int = IMAGES) -> Reference:
     """Return the reference of images whose features have been extracted."""
     rows = rows_to_store(real.count, images)
-    manifest = {
-        "source": real.source,
-        "count": real.count,
-        "size": list(real.size),
-        "channels": real.channels,
-        "sha256": real.digest,
-        "labels": label_counts(real.labels, real.classes),
-        "versions": versions(),
-    }
     return Reference(
         features=real.name,
         fingerprint=real.fingerprint,
@@ -212,7 +202,7 @@ def reference_of(real: FeatureSet, source: Source, images: int = IMAGES) -> Refe
         labels=None if real.labels is None else real.labels[rows],
         classes=real.classes if real.labels is not None else (),
         count=real.count,
-        manifest=manifest,
+        manifest={**real.manifest(), "versions": versions()},
     )
 
 
@@ -293,28 +283,41 @@ def load_reference(path: str | Path, features: Features | None = None) -> Refere
             f"{path} is not a reference: it holds the arrays {list_arrays(path)} and not mu and "
             "sigma; make one with make_reference or `adm reference`"
         )
-    about = _about(path, arrays)
+    names = text_of(arrays["classes"].ravel(), path) if "classes" in arrays else None
+    try:
+        found = _from_arrays(arrays, names)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; make the file again") from None
+    manifest = {**found.manifest, "file": path.name, "file_sha256": sha256(path)}
+    found = replace(found, manifest=manifest)
+    return found if features is None else complete_reference(found, features)
+
+
+def _from_arrays(arrays: Mapping[str, np.ndarray], names: tuple[str, ...] | None) -> Reference:
+    """Check the arrays of a file, which others may have written.
+
+    Args:
+        names: of the classes, if the file has them.
+    """
+    about = _about(arrays)
     statistics = [
-        Statistics(arrays[mean], arrays[covariance])
+        _statistics(arrays[mean], arrays[covariance])
         if mean in arrays and covariance in arrays
         else None
         for mean, covariance in STATISTICS
     ]
     assert statistics[0] is not None
-    dim = len(statistics[0].mean) if statistics[0].mean.ndim else 0
-    for one in statistics:
-        if one is not None:
-            _check_statistics(path, one)
     images, pool = arrays.get("arr_0"), arrays.get("features")
     if images is not None and (images.dtype != np.uint8 or images.ndim != 4 or not images.size):
-        raise ValueError(
-            f"{path} holds images as {images.dtype} {images.shape}, expected uint8 (n, H, W, C)"
-        )
+        raise ValueError(f"images are {images.dtype} {images.shape}, expected uint8 (n, H, W, C)")
     rows = None if images is None else len(images)
     if pool is not None:
-        _check_pool(path, pool, (rows, dim))
-    labels, classes = _labels(path, arrays, rows)
-    reference = Reference(
+        expected = (rows, len(statistics[0].mean))
+        if pool.shape != expected or pool.dtype.kind != "f":
+            raise ValueError(f"features are {pool.dtype} {pool.shape}, expected floats {expected}")
+        _check_range(pool, LARGEST, "features")
+    labels, classes = _labels(arrays.get("labels", arrays.get("arr_1")), names, rows)
+    return Reference(
         features=about.features,
         fingerprint=about.fingerprint,
         statistics=statistics[0],
@@ -324,12 +327,11 @@ def load_reference(path: str | Path, features: Features | None = None) -> Refere
         labels=labels,
         classes=classes,
         count=about.count,
-        manifest={**about.manifest, "file": path.name, "file_sha256": sha256(path)},
+        manifest=about.manifest,
     )
-    return reference if features is None else complete_reference(reference, features)
 
 
-def _about(path: Path, arrays: Mapping[str, np.ndarray]) -> About:
+def _about(arrays: Mapping[str, np.ndarray]) -> About:
     if "adm" not in arrays:
         return About()
     try:
@@ -337,95 +339,56 @@ def _about(path: Path, arrays: Mapping[str, np.ndarray]) -> About:
         as_type(dict[str, Count], about.manifest.get("labels") or {})
     except ValueError as error:  # several values, not JSON, or of other types
         raise ValueError(
-            f"{path}: the array `adm` must hold a JSON object of features, fingerprint, count and "
-            f"manifest, as Reference.save writes it ({error}); make the file again"
+            "the array `adm` must hold a JSON object of features, fingerprint, count and "
+            f"manifest, as Reference.save writes it ({error})"
         ) from None
     return about
 
 
 def _labels(
-    path: Path, arrays: Mapping[str, np.ndarray], rows: int | None
+    labels: np.ndarray | None, names: tuple[str, ...] | None, rows: int | None
 ) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """Return the (n,) int64 labels of a file and their names; names are numbers if it has none."""
-    labels, names = arrays.get("labels", arrays.get("arr_1")), arrays.get("classes")
-    if names is not None and names.ndim != 1:
-        raise ValueError(
-            f"{path} holds classes of shape {names.shape}, expected (K,), one name for each label; "
-            "make the file again"
-        )
-    classes = () if names is None else text_of(names, path)
+    """Return (n,) int64 labels and their names, which are numbers if the file has none."""
     if labels is None:
-        return None, classes
-    refusal = ValueError(
-        f"{path} holds labels that are not one of its classes for each image; compute it again"
-    )
+        return None, names or ()
+    refusal = ValueError("labels are not one of its classes for each image")
     if labels.shape != (rows,) or labels.dtype.kind not in "iu":
         raise refusal
     largest = int(labels.max(initial=0))
     if names is None:
-        classes = tuple(map(str, range(min(largest + 1, MOST_CLASSES))))
-    if int(labels.min(initial=0)) < 0 or largest >= len(classes):
+        names = tuple(map(str, range(min(largest + 1, MOST_CLASSES))))
+    if int(labels.min(initial=0)) < 0 or largest >= len(names):
         raise refusal
-    return labels.astype(np.int64), classes
+    return labels.astype(np.int64), names
 
 
-def _check_statistics(path: Path, one: Statistics) -> None:
-    """Raise ValueError for statistics of wrong shapes, dtypes or values."""
-    shapes, kinds = (one.mean.shape, one.covariance.shape), (one.mean, one.covariance)
-    if (
-        len(shapes[0]) != 1
-        or not shapes[0][0]
-        or shapes[1] != shapes[0] * 2
-        or any(each.dtype.kind != "f" for each in kinds)
-    ):
+def _statistics(mean: np.ndarray, covariance: np.ndarray) -> Statistics:
+    """Return statistics; raise ValueError for those of wrong shapes, dtypes or values."""
+    if mean.ndim != 1 or not mean.size or {mean.dtype.kind, covariance.dtype.kind} != {"f"}:
         raise ValueError(
-            f"{path} holds statistics of shapes {shapes[0]} and {shapes[1]}, types "
-            f"{one.mean.dtype} and {one.covariance.dtype}; expected floats (D,) and (D, D)"
+            f"statistics are {mean.dtype} {mean.shape} and {covariance.dtype} {covariance.shape}, "
+            "expected floats (D,) and (D, D)"
         )
-    try:
-        check_statistics(one, one)
-        _check_range(one.mean, LARGEST)
-        _check_range(one.covariance, LARGEST**2)
-        _check_covariance(one.covariance)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-
-
-def _check_pool(path: Path, pool: np.ndarray, expected: tuple[int | None, int]) -> None:
-    if pool.shape != expected or pool.dtype.kind != "f":
-        raise ValueError(
-            f"{path} holds features as {pool.dtype} {pool.shape}, expected floats {expected}"
-        )
-    for start in range(0, len(pool), ROWS):
-        try:
-            _check_range(pool[start : start + ROWS], LARGEST)
-        except ValueError as error:
-            raise ValueError(f"{path}, features from image {start}: {error}") from None
-
-
-def _check_range(values: np.ndarray, largest: float) -> None:
-    """Raise ValueError for values that are not finite, or whose distances overflow."""
-    if not (np.abs(values) <= np.float64(largest)).all():  # a float would become float16
-        raise ValueError(
-            f"its values are not finite, or larger than {largest:.0e}; make the file again"
-        )
-
-
-def _check_covariance(covariance: np.ndarray) -> None:
-    """Raise ValueError for a matrix that is not a covariance, up to float32 rounding."""
+    one = Statistics(mean, covariance)
+    check_statistics(one, one)
+    _check_range(mean, LARGEST, "means")
+    _check_range(covariance, LARGEST**2, "covariances")
+    # A covariance, up to float32 rounding.
     sizes, variances = np.abs(covariance), np.diag(covariance)
-    allowed = 1e-4 * sizes.max(initial=0)
-    if np.abs(covariance - covariance.T).max(initial=0) > allowed or (
-        variances.min(initial=0) < -allowed
-    ):
-        raise ValueError(
-            "the covariance is not symmetric, or has a negative variance; make the file again"
-        )
+    allowed = 1e-4 * sizes.max()
+    if np.abs(covariance - covariance.T).max() > allowed or variances.min() < -allowed:
+        raise ValueError("the covariance is not symmetric, or has a negative variance")
     deviations = np.sqrt(variances.clip(0))
-    if (sizes - np.outer(deviations, deviations)).max(initial=0) > allowed:
-        raise ValueError(
-            "a covariance exceeds the product of its two deviations; make the file again"
-        )
+    if (sizes - np.outer(deviations, deviations)).max() > allowed:
+        raise ValueError("a covariance exceeds the product of its two deviations")
+    return one
+
+
+def _check_range(values: np.ndarray, largest: float, what: str) -> None:
+    """Raise ValueError for values that are not finite, or whose distances overflow."""
+    # As Python's numbers: of float16, the limit would become infinite.
+    if not (-largest <= float(values.min()) and float(values.max()) <= largest):
+        raise ValueError(f"{what} are not finite, or larger than {largest:.0e}")
 
 
 def _images(source: Source, rows: list[int]) -> np.ndarray:
