@@ -13,7 +13,7 @@ from adm.app.scoring import (
     load_reference,
     make_reference,
 )
-from adm.app.scoring.reference import Reference, read_statistics, reference_of, rows_to_store
+from adm.app.scoring.reference import Reference, read_statistics, rows_to_store
 
 COUNT = 40
 
@@ -65,12 +65,14 @@ def test_the_same_data_give_the_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
 
 
-def test_statistics_are_of_all_images_and_10_000_are_kept() -> None:
+def test_statistics_are_of_all_images_and_some_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     source = spots(COUNT)
     whole = extract(source, blocks())
-    found = reference_of(whole, source, images=10)
+    monkeypatch.setattr("adm.app.scoring.reference.IMAGES", 10)
+    found = make_reference(source, blocks())
     assert np.array_equal(found.statistics.covariance, whole.statistics.covariance)
-    rows = rows_to_store(COUNT, 10)
+    rows = rows_to_store(COUNT)
+    assert len(rows) == 10
     assert np.array_equal(found.pool, whole.pool[rows])
     images, labels = source.batch(rows.tolist())
     assert np.array_equal(found.images, images.permute(0, 2, 3, 1))

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from evaluation.stubs import blocks, spots, taken
 
-from adm.app.scoring import FeatureSet, Reference, extract, scores
-from adm.app.scoring.reference import reference_of
+from adm.app.scoring import FeatureSet, Reference, extract, make_reference, scores
 from adm.app.scoring.scores import LEAST, class_scores
 from adm.data.source import in_memory
 from adm.metrics import (
@@ -32,8 +31,7 @@ def features_of(**options: int) -> FeatureSet:
 
 
 def reference(**options: int) -> Reference:
-    source = spots(**{"count": COUNT, **options})
-    return reference_of(extract(source, blocks()), source)
+    return make_reference(spots(**{"count": COUNT, **options}), blocks())
 
 
 @pytest.fixture(scope="module")

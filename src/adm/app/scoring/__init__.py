@@ -1,6 +1,6 @@
 """Samples, reference, features -> Report: scores with intervals; nearest images; clusters."""
 
-from adm.app.scoring.evaluate import Comparison, at_size, check_sizes, evaluate, report_on
+from adm.app.scoring.evaluate import Comparison, at_size, check_sizes, evaluate
 from adm.app.scoring.extraction import Extraction, FeatureSet, extract
 from adm.app.scoring.images import Opened, open_images, resize_to
 from adm.app.scoring.reference import (
@@ -32,7 +32,6 @@ __all__ = [
     "load_report",
     "make_reference",
     "open_images",
-    "report_on",
     "resize_to",
     "scores",
     "title",

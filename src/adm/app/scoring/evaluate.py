@@ -27,7 +27,6 @@ from adm.generation.samples import Samples
 from adm.metrics import METRICS, Score, title
 from adm.metrics.bootstrap import RESAMPLES
 from adm.metrics.manifold import DENSITY_NEIGHBOURS
-from adm.processes import Devices
 from adm.spec import SettingError, check_type
 
 DEFAULT_FEATURES = "inception"
@@ -122,7 +121,8 @@ def evaluate(
     changed = (options.count, options.resize, options.channels) != (None, None, None)
     if isinstance(samples, str | Path) and not changed:
         generated = replace(generated, stored=read_statistics(str(samples), chosen))
-    return report_on(generated, real, options, made=opened.made, devices=extraction.devices)
+    devices = extraction.devices
+    return devices.once(lambda: _report(generated, real, options, opened.made, devices.device))
 
 
 def _open(samples: str | Path | Samples | Job | Opened, options: Comparison) -> Opened:
@@ -156,47 +156,6 @@ def _with_features(
     if isinstance(against, Reference):
         return features, complete_reference(against, features, extraction)
     return features, make_reference(against, features, extraction)
-
-
-def report_on(
-    generated: FeatureSet,
-    reference: Reference,
-    comparison: Comparison | None = None,
-    *,
-    made: dict[str, Any] | None = None,
-    devices: Devices | None = None,
-) -> Report:
-    """Score extracted features; the main rank computes, and every rank returns the report.
-
-    Args:
-        generated: of images of the size that `comparison.resize` says.
-        made: the sampling manifest, for the report.
-        devices: the ranks, all of which must call; by default a single one on the CPU.
-
-    Raises:
-        ValueError: the reference is of other features.
-    """
-    options = comparison or Comparison()
-    devices = devices or Devices(torch.device("cpu"))
-
-    def report() -> Report:
-        # Exact comparisons of distances need float64, which MPS does not support.
-        device = str(devices.device) if devices.device.type == "cuda" else "cpu"
-        own = scores(
-            generated,
-            reference,
-            only=[key for key, each in METRICS.items() if each.usual or options.float16],
-            resamples=options.resamples,
-            seed=options.seed,
-            device=device,
-        )
-        manifest = _manifest(generated, reference, made, options.resize)
-        manifest |= {"resamples": options.resamples, "seed": options.seed}
-        classes = class_scores(generated, reference, device)
-        warnings = _of_bias(generated, own) + _of_comparison(generated, reference, options.resize)
-        return Report(generated.name, own, manifest, classes, tuple(warnings))
-
-    return devices.once(report)
 
 
 def at_size(source: Source, size: tuple[int, int] | None, resize: Resize | None) -> Source:
@@ -239,6 +198,31 @@ def check_sizes(
             cure="{resize=to-reference} resizes them, and {resize=none} leaves both to the "
             "preprocessing of the features",
         )
+
+
+def _report(
+    generated: FeatureSet,
+    reference: Reference,
+    options: Comparison,
+    made: dict[str, Any] | None,
+    device: torch.device,
+) -> Report:
+    """Score extracted features, of images of the size that `options.resize` says."""
+    # Exact comparisons of distances need float64, which MPS does not support.
+    computing = str(device) if device.type == "cuda" else "cpu"
+    own = scores(
+        generated,
+        reference,
+        only=[key for key, each in METRICS.items() if each.usual or options.float16],
+        resamples=options.resamples,
+        seed=options.seed,
+        device=computing,
+    )
+    manifest = _manifest(generated, reference, made, options.resize)
+    manifest |= {"resamples": options.resamples, "seed": options.seed}
+    classes = class_scores(generated, reference, computing)
+    warnings = _of_bias(generated, own) + _of_comparison(generated, reference, options.resize)
+    return Report(generated.name, own, manifest, classes, tuple(warnings))
 
 
 def _manifest(

@@ -21,7 +21,7 @@ from typing import Annotated, Any, TypeAlias
 import numpy as np
 from pydantic import Field
 
-from adm.app.scoring.extraction import DEFAULT, Extraction, FeatureSet, extract
+from adm.app.scoring.extraction import DEFAULT, Extraction, extract
 from adm.app.scoring.manifest import versions
 from adm.data import Source
 from adm.data.arrays import list_arrays, text_of
@@ -35,7 +35,6 @@ from adm.metrics.manifold import DENSITY_NEIGHBOURS
 from adm.metrics.metric import INCEPTION
 from adm.metrics.moments import check_statistics
 from adm.shown import printable, short
-from adm.spec import SettingError
 from adm.store.arrays import array_names, load_arrays, write_npz
 from adm.store.files import new_file
 from adm.store.hashes import sha256
@@ -163,11 +162,7 @@ class Reference:
 
 
 def make_reference(
-    source: Source,
-    features: Features,
-    extraction: Extraction = DEFAULT,
-    *,
-    images: int = IMAGES,
+    source: Source, features: Features, extraction: Extraction = DEFAULT
 ) -> Reference:
     """Extract the features of real images, and store their statistics and some of the images.
 
@@ -175,23 +170,15 @@ def make_reference(
         source: real images of one size.
         features: the extractor.
         extraction: ranks, batch size, cache folder and progress.
-        images: largest number of images to store; a larger set is subsampled with a fixed seed.
 
     Returns:
         The reference, equal on every rank.
 
     Raises:
-        SettingError: `images` is less than 2.
         ValueError: an error of `extract`.
     """
-    if images < 2:
-        raise SettingError("images", "at least 2", images, "10000 is usual")
-    return reference_of(extract(source, features, extraction), source, images)
-
-
-def reference_of(real: FeatureSet, source: Source, images: int = IMAGES) -> Reference:
-    """Return the reference of images whose features have been extracted."""
-    rows = rows_to_store(real.count, images)
+    real = extract(source, features, extraction)
+    rows = rows_to_store(real.count)
     return Reference(
         features=real.name,
         fingerprint=real.fingerprint,
@@ -206,14 +193,14 @@ def reference_of(real: FeatureSet, source: Source, images: int = IMAGES) -> Refe
     )
 
 
-def rows_to_store(count: int, images: int = IMAGES) -> np.ndarray:
-    """Return the (min(count, images),) indices to store: all, or a random subset, sorted.
+def rows_to_store(count: int) -> np.ndarray:
+    """Return the (min(count, `IMAGES`),) indices to store: all, or a random subset, sorted.
 
     A regular stride would omit classes if labels alternate.
     """
-    if count <= images:
+    if count <= IMAGES:
         return np.arange(count)
-    return np.sort(np.random.default_rng(0).choice(count, images, replace=False))
+    return np.sort(np.random.default_rng(0).choice(count, IMAGES, replace=False))
 
 
 def complete_reference(
