@@ -162,7 +162,7 @@ def test_a_classifier_is_trained_on_the_clusters(here: Path, adm: Adm) -> None:
 def test_a_number_that_is_not_given_is_chosen_and_what_it_compared_printed(
     here: Path, adm: Adm
 ) -> None:
-    words = ("cluster", "digits", *FEATURES, "--starts", 1, "--out", "l.csv")
+    words = ("cluster", "digits", *FEATURES, "--out", "l.csv")
     answer = adm(*words)
     assert answer.status == 0, answer.err
     record = json.loads(Path("l.json").read_text())

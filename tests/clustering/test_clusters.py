@@ -110,10 +110,10 @@ def test_the_number_of_components_has_the_largest_silhouette(
 ) -> None:
     pool, component = far(components=20, count=1000, dim=16)
     found, steps = points(pool), []
-    chosen, tried = choose_clusters(found, seed=0, starts=2, advance=steps.append)
+    chosen, tried = choose_clusters(found, seed=0, advance=steps.append)
     assert [each.clusters for each in tried] == [10, 20, 50]
     assert len(chosen.sizes) == 20
-    assert len(steps) == 2 * 3
+    assert len(steps) == STARTS * 3
     assert rand_index(chosen.ids, component[found.order]) == 1
     monkeypatch.setattr(library, "SUBSET", 500)
     assert silhouette(chosen) == pytest.approx(tried[1].silhouette, abs=0.02)

@@ -28,7 +28,6 @@ def cluster(
     both_splits: Annotated[bool, Parameter(negative="")] = False,
     labels: str | None = None,
     seed: int = 0,
-    starts: int = 3,
     images: ImageOptions = USUAL_IMAGES,
     as_json: AsJson = False,
 ) -> None:
@@ -70,8 +69,6 @@ def cluster(
         in dog_0001.png), none, or a CSV or JSON file.
     seed
         Random seed of K-means.
-    starts
-        Starts of K-means, of which the best is taken.
     as_json
         Print the content of labels.json as one JSON document.
     """
@@ -86,7 +83,7 @@ def cluster(
     from adm.app.scoring.clusters import Clustering, find_clusters
     from adm.features import open_features
 
-    how = Clustering(clusters=clusters, seed=seed, starts=starts)
+    how = Clustering(clusters=clusters, seed=seed)
     extracting = images.joined()
     own = _opened(data, labels, images)
     how.fits(len(own.source))

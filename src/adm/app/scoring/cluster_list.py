@@ -47,7 +47,7 @@ class Record:
         shape: (C, H, W) of an image.
         data_sha256: of the pixels of all images, see `FeatureSet.digest`.
         features, fingerprint: of the features.
-        clusters, seed, starts: see `Clustering`.
+        clusters, seed: see `Clustering`.
         sizes: images of each cluster, from cluster-00 on.
         inertia: mean squared distance to the centres, of standardised features.
         tried: the numbers of clusters that were compared; empty if the number was given.
@@ -65,7 +65,6 @@ class Record:
     fingerprint: str
     clusters: int | None
     seed: int
-    starts: int
     format: int = FORMAT
     sizes: tuple[int, ...]
     inertia: float

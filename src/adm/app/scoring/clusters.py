@@ -38,7 +38,6 @@ class Clustering:
     Attributes:
         clusters: K, at least 2; None for the number with the largest silhouette.
         seed: random seed of K-means, in 0..2^63 - 1.
-        starts: starts of K-means, of which the one with the least inertia is taken.
 
     Raises:
         SettingError: a value is out of range.
@@ -46,15 +45,12 @@ class Clustering:
 
     clusters: int | None = None
     seed: int = 0
-    starts: int = STARTS
 
     def __post_init__(self) -> None:
         if self.clusters is not None and not 2 <= self.clusters <= MOST_CLASSES:
             raise SettingError("clusters", f"from 2 to {MOST_CLASSES}", self.clusters)
         if not 0 <= self.seed < 2**63:
             raise SettingError("seed", "in 0..2^63 - 1", self.seed)
-        if not 1 <= self.starts <= 100:
-            raise SettingError("starts", "from 1 to 100", self.starts, f"{STARTS} is usual")
 
     def fits(self, images: int) -> int:
         """Return the number of fits of K-means that so many images take.
@@ -64,12 +60,12 @@ class Clustering:
             ValueError: there are too few images to choose a number of clusters.
         """
         if self.clusters is None:
-            return self.starts * len(candidates(images))
+            return STARTS * len(candidates(images))
         if self.clusters > images:
             raise SettingError(
                 "clusters", f"from 2 to {images}, the number of images", self.clusters
             )
-        return self.starts
+        return STARTS
 
 
 @dataclass(frozen=True)
@@ -207,9 +203,9 @@ def find_clusters(
     """
     points = points_of(images.pool, images.hashes, images.name)
     if how.clusters is None:
-        clusters, tried = choose_clusters(points, how.seed, how.starts, advance)
+        clusters, tried = choose_clusters(points, how.seed, advance)
     else:
-        clusters, tried = fit_clusters(points, how.clusters, how.seed, how.starts, advance), ()
+        clusters, tried = fit_clusters(points, how.clusters, how.seed, advance), ()
     agreed = None if images.labels is None else agreement_with(clusters.of_images, images.labels)
     return Found(clusters, tried, agreed)
 
@@ -246,7 +242,6 @@ def fit_clusters(
     points: ImagePoints,
     count: int,
     seed: int,
-    starts: int = STARTS,
     advance: Advance = lambda amount: None,
 ) -> Clusters:
     """Find K = `count` clusters by the start of several that has the least inertia.
@@ -254,7 +249,6 @@ def fit_clusters(
     Args:
         count: in 2..N.
         seed: random seed of the starts.
-        starts: number of starts, at least 1.
         advance: called with 1 after each start.
 
     Raises:
@@ -269,7 +263,7 @@ def fit_clusters(
             f"clusters need scikit-learn, which is not installed; {installing('sklearn')}"
         ) from None
     fitted = []
-    for start in range(starts):
+    for start in range(STARTS):
         state = int(np.random.default_rng([seed, start]).integers(1 << 31))
         batch = max(BATCH, PER_CLUSTER * count)
         settings: dict[str, Any] = {"n_init": INITIAL, "batch_size": batch, "random_state": state}
@@ -304,7 +298,7 @@ def _by_size(points: ImagePoints, ids: np.ndarray, centres: np.ndarray) -> Clust
 
 
 def choose_clusters(
-    points: ImagePoints, seed: int, starts: int = STARTS, advance: Advance = lambda amount: None
+    points: ImagePoints, seed: int, advance: Advance = lambda amount: None
 ) -> tuple[Clusters, tuple[Tried, ...]]:
     """Try all `candidates`, and take the number with the largest silhouette; of equal ones, fewer.
 
@@ -316,7 +310,7 @@ def choose_clusters(
     """
     best, tried = None, list[Tried]()
     for count in candidates(len(points)):
-        clusters = fit_clusters(points, count, seed, starts, advance)
+        clusters = fit_clusters(points, count, seed, advance)
         score = silhouette(clusters)
         if best is None or score > max(each.silhouette for each in tried):
             best = clusters
