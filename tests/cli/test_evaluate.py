@@ -12,9 +12,6 @@ from cli.conftest import Adm
 from evaluation.stubs import spots
 from PIL import Image
 
-from adm.app import scoring as scored
-from adm.app.scoring import Report
-
 POOL = """
 import torch
 
@@ -163,26 +160,6 @@ def test_a_function_may_be_given_by_another_path_than_the_reference_was_made_by(
     assert "Fréchet distance (mine:pool)" in answer.out
 
 
-@pytest.mark.parametrize("words", [(), ("--work", "kept")])
-def test_a_cache_that_another_process_uses_is_refused(
-    made: Path, adm: Adm, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(made / "cache"))
-    refusals: list[str] = []
-    compare = scored.evaluate
-
-    def during(*given: object) -> Report:
-        if not refusals:
-            refusals.append("")
-            refusals.append(adm("evaluate", "samples.npz", *all_words).refusal())
-        return compare(*given)
-
-    monkeypatch.setattr(scored, "evaluate", during)
-    all_words = ("--reference", "ref.npz", *POOLED, *words)
-    assert adm("evaluate", "samples.npz", *all_words).status == 0
-    assert "is in use by another process" in refusals[1]
-
-
 SAMPLES = {
     "floats": (
         lambda: np.savez("f.npz", arr_0=np.zeros((4, 8, 8, 3))) or "f.npz",
@@ -219,13 +196,6 @@ OPTIONS = {
 def test_bad_options_are_refused(made: Path, adm: Adm, case: str) -> None:
     words, message = OPTIONS[case]
     assert message in adm("evaluate", "samples.npz", "--reference", "ref.npz", *words).refusal()
-
-
-def test_features_that_are_no_numbers_are_refused(here: Path, adm: Adm) -> None:
-    words = ("--features", "pool.py:broken", "--out", "r.npz", "--device", "cpu")
-    message = adm("reference", "real.npz", *words).refusal()
-    assert "real.npz, images 0 to 39: pool.py:broken returned values that are not finite" in message
-    assert not [*here.glob("*r.npz*")]
 
 
 @pytest.mark.slow

@@ -63,6 +63,16 @@ def test_every_score_is_that_of_its_metric_and_in_its_interval(
         assert score.low <= score.value <= score.high > score.low, key
 
 
+@pytest.mark.parametrize("key", METRICS)
+def test_worse_samples_have_a_worse_score(real: Reference, key: str) -> None:
+    good, bad = (
+        scores(features_of(seed=1, **how), real, only=[key], resamples=2)[key].value
+        for how in ({}, {"classes": 1, "shift": 9000})
+    )
+    assert (good < bad) == METRICS[key].lower_is_better
+    assert good != bad
+
+
 def test_a_set_against_itself() -> None:
     found = scores(features_of(), reference())
     assert found["frechet"].value == found["spatial_frechet"].value == 0

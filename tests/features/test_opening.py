@@ -50,21 +50,6 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
-def test_a_shipped_classifier_gives_what_its_logits_are_read_from() -> None:
-    images = noise(5, 1, 28, 28)
-    features = open_features("fashion-judge")
-    extracted = features.extract(images)
-    judge = load_classifier("fashion-judge")
-    x_0 = to_float(images)
-    assert features.name == "fashion-judge"
-    assert extracted.pool.shape == (5, features.dim)
-    assert torch.allclose(
-        extracted.pool, judge.network.features(x_0, judge.schedule.timestep(0, x_0))
-    )
-    assert extracted.logits is not None
-    assert torch.allclose(extracted.logits, judge.classify(x_0))
-
-
 @pytest.mark.parametrize("pool", ["attention", "spatial"])
 def test_any_classifier_of_ours_does(pool: str, tmp_path: Path) -> None:
     recipe = tiny.classifier(f"classifier.pool={pool}")

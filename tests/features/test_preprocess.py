@@ -27,18 +27,6 @@ def noise(*shape: int) -> Tensor:
     return torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(1)).byte()
 
 
-def test_a_row_is_resized_as_computed_by_hand() -> None:
-    row = torch.tensor([[[[0.0, 100.0], [0.0, 100.0]]]])
-    # pixels are read at 0, 1/2, 1 and 3/2, the last two of which are the last pixel
-    assert tensorflow_bilinear(row, 4)[0, 0].tolist() == [[0.0, 50.0, 100.0, 100.0]] * 4
-    # with pixels' middles aligned it would be 0, 25, 75, 100
-    assert tensorflow_bilinear(torch.arange(6.0).expand(1, 1, 6, 6), 3)[0, 0, 0].tolist() == [
-        0,
-        2,
-        4,
-    ]
-
-
 @pytest.mark.parametrize(
     ("height", "width", "size"), [(8, 8, 29), (5, 12, 7), (40, 31, 9), (1, 1, 3)]
 )

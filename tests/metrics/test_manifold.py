@@ -21,13 +21,6 @@ def four(found: Membership) -> tuple[float, float, float, float]:
     return tuple(float(each.mean()) for each in shares)  # type: ignore[return-value]
 
 
-def test_one_walk_gives_what_the_single_numbers_give() -> None:
-    alone = (*precision_recall(REAL, FAKE), *density_coverage(REAL, FAKE))
-    assert four(membership(REAL, FAKE)) == pytest.approx(alone, rel=1e-15)
-    known = membership(REAL, FAKE, real_distances=neighbour_distances(REAL, 7))
-    assert four(known) == pytest.approx(alone, rel=1e-15)
-
-
 @pytest.mark.parametrize("ties", [False, True])
 def test_they_are_the_definition_s(ties: bool) -> None:
     # Whole numbers have exact distances, so that many images lie on the surface of a ball.
