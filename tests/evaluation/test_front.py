@@ -55,6 +55,7 @@ def test_the_command_line_samples_while_it_scores(
     out = tmp_path / "report.json"
     words = ["evaluate", "--samples-of", places["model"], "--classes", "all:8", "--seed", 2]
     words += ["--reference", places["folder"] / "real", "--features", places["judge"]]
+    words += ["--grid", "even:steps=4", "--set", "rounding=nearest"]  # as usual
     with pytest.raises(SystemExit) as end:
         main([str(word) for word in (*words, "--resamples", 20, "--device", "cpu", "--out", out)])
     assert end.value.code == 0

@@ -1,14 +1,13 @@
 """adm evaluate SAMPLES --reference REF -> Report, printed and written as JSON."""
 
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 
 from adm.app.cli import lists, places
 from adm.app.cli.output import OUT, AsJson, say, show
-from adm.app.cli.sampling import SamplingOptions
+from adm.app.cli.sampling import DEFAULT, Helpers, Settings
 from adm.app.cli.scoring import (
     THEIR_FEATURES,
     USUAL_IMAGES,
@@ -17,11 +16,7 @@ from adm.app.cli.scoring import (
     with_cache,
 )
 
-if TYPE_CHECKING:  # so that --help does not load torch
-    from adm.generation.job import Job
-    from adm.processes import Devices
-
-OF_SAMPLING = ("classifier", "scale", "sampler", "steps")
+SAMPLED = Parameter(group=Group("With --samples-of", sort_key=1))
 
 
 def evaluate(
@@ -29,21 +24,19 @@ def evaluate(
     /,
     *,
     reference: str,
-    samples_of: str | None = None,
-    classes: Annotated[tuple[str, ...] | None, lists.CLASSES] = None,
-    classifier: str | None = None,
-    scale: float | None = None,
-    sampler: str | None = None,
-    steps: int | None = None,
     features: Annotated[str | None, THEIR_FEATURES] = None,
     out: Annotated[Path | None, OUT] = None,
     resize: Resize = None,
     count: int | None = None,
     images: ImageOptions = USUAL_IMAGES,
     resamples: int = 1000,
-    seed: int = 0,
     float16: Annotated[bool, Parameter(negative="")] = False,
     as_json: AsJson = False,
+    samples_of: Annotated[str | None, SAMPLED] = None,
+    classes: Annotated[tuple[str, ...] | None, lists.CLASSES, SAMPLED] = None,
+    classifier: Annotated[str | None, SAMPLED] = None,
+    weak: Annotated[str | None, SAMPLED] = None,
+    settings: Annotated[Settings, SAMPLED] = DEFAULT,
 ) -> None:
     """Score the images of any generator against a reference.
 
@@ -51,7 +44,9 @@ def evaluate(
     precision, recall, density, coverage and kernel distance (KID), each with its 95% interval; and
     scores per class if samples and reference have labels. An interrupted command resumes when it is
     run again, and torchrun distributes it over several devices. With --samples-of, a model is
-    sampled while its images are scored, and no image is stored.
+    sampled, by the settings of `adm sample`, while its images are scored, and no image is stored.
+    --seed is then that of the samples, too; it is always that of the resamples and of the subsets
+    of images, and 0 by default.
 
     Examples:
 
@@ -71,39 +66,32 @@ def evaluate(
         A sample folder, an .npz file (arr_0), a folder of images, an archive, ...
     reference
         A file of `adm reference`, a released file, or data to compute a reference from.
-    samples_of
-        Model to sample instead of SAMPLES: a path or a shipped name, such as fashion.
-    classes
-        With --samples-of: classes by name or number, with counts, as in `adm sample`. By default
-        all classes take turns.
-    classifier
-        With --samples-of: noisy classifier that guides. By default the one that belongs to the
-        model.
-    scale
-        With --samples-of: guidance scale; the recipe's value by default.
-    sampler
-        With --samples-of: the sampler, with its parameters; the recipe's by default.
-    steps
-        With --samples-of: network evaluations per image; the recipe's value by default.
     out
         JSON file to write the whole report to.
     count
         Score only the first COUNT images; with --samples-of, the number of images to sample.
     resamples
         Bootstrap resamples for each interval.
-    seed
-        Random seed of the resamples and of the subsets of images, and of the samples of
-        --samples-of.
     float16
         Add precision and recall computed in float16, as the released evaluator does on a GPU.
     as_json
         Print the whole report as one JSON document.
+    samples_of
+        Model to sample instead of SAMPLES: a path or a shipped name, such as fashion.
+    classes
+        Classes by name or number, with counts, as in `adm sample`. By default all take turns.
+    classifier
+        Classifier that guides: path or shipped name; by default the one that belongs to the model.
+    weak
+        Worse model of the same images, for --guide weak:scale=1.5.
     """
-    how = SamplingOptions(
-        classifier=classifier, scale=scale, sampler=sampler, steps=steps, seed=seed
+    chosen, given, helpers = (
+        lists.joined(classes),
+        settings.given,
+        Helpers(classifier=classifier, weak=weak),
     )
-    chosen = lists.joined(classes)
-    _check_one_of(samples, samples_of, how, chosen, count)
+    of_model = {"classes": chosen, "classifier": classifier, "weak": weak} | given
+    _check_one_of(samples, samples_of, of_model, count)
     if out is not None:
         places.file(out, "--out", "report.json")
     from rich.console import Console
@@ -119,13 +107,18 @@ def evaluate(
         resize=resize,
         float16=float16,
         resamples=resamples,
-        seed=seed,
+        seed=settings.seed or 0,
     )
     extracting = images.joined()
     devices = extracting.devices
-    scored = samples if samples_of is None else _job(samples_of, how, chosen, count, devices)
-    assert scored is not None  # `_check_one_of` has refused
-    compared = [samples or (samples_of, how, chosen, count), reference, features, comparison]
+    if samples_of is not None:
+        pipeline = helpers.load(samples_of, devices.device)
+        helpers.check_used(pipeline.sampling.change(**given))
+        scored = pipeline.job(chosen, count, **given)
+    else:
+        assert samples is not None  # `_check_one_of` has refused
+        scored = samples
+    compared = [samples or (samples_of, of_model, count), reference, features, comparison]
     cached = with_cache(extracting, out, compared)
     with cached as extraction:
         report = compare(scored, reference, features, comparison, extraction)
@@ -137,29 +130,20 @@ def evaluate(
             say(f"{out}: the whole report", as_json)
 
 
-def _job(
-    model: str, how: SamplingOptions, classes: str | None, count: int | None, devices: "Devices"
-) -> "Job":
-    """Return the images that are sampled while they are scored."""
-    pipeline = replace(how, device=str(devices.device)).pipeline(model)
-    return pipeline.job(classes, count, **how.settings)
-
-
 def _check_one_of(
-    samples: str | None,
-    model: str | None,
-    how: SamplingOptions,
-    classes: str | None,
-    count: int | None,
+    samples: str | None, model: str | None, of_model: dict[str, Any], count: int | None
 ) -> None:
-    """Raise ValueError unless there are samples or a model to sample, and options fit them."""
+    """Raise ValueError unless there are samples or a model to sample, and options fit them.
+
+    Args:
+        of_model: option -> value, of those that are for a model; only --seed is for both.
+    """
     if (samples is None) == (model is None):
         got = "neither" if samples is None else "both"
         raise ValueError(f"give SAMPLES or --samples-of, one of them; got {got}")
     if model is not None:
-        if classes is None and count is None:
+        if of_model["classes"] is None and count is None:
             raise ValueError("--samples-of needs a number of images; add --count, such as 5000")
         return
-    given = {"classes": classes} | {name: getattr(how, name) for name in OF_SAMPLING}
-    for name in (name for name, value in given.items() if value is not None):
+    for name in (name for name, value in of_model.items() if value is not None and name != "seed"):
         raise ValueError(f"--{name} is for a model to sample; add --samples-of, or leave it out")
