@@ -4,18 +4,15 @@ import json
 import os
 import subprocess
 import sys
-import threading
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from cli.conftest import Adm
-from evaluation.stubs import spots, together
+from evaluation.stubs import spots
 from samples import save_images
 
-from adm.processes import Devices
 from adm.store.files import write_json
 
 POOL = """
@@ -89,20 +86,6 @@ def test_samples_of_another_size_are_compared_when_asked_for(here: Path, adm: Ad
     assert answer.status == 0, answer.err
     assert json.loads(answer.out)["samples"] == 6
     assert Path("nearest.png").exists()
-
-
-def test_what_the_main_process_cannot_write_is_everyone_s_failure(
-    here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    mine = threading.local()
-    verb = import_module("adm.app.cli.nearest")
-    monkeypatch.setattr("adm.app.cli.scoring.joined", lambda device: mine.devices)
-
-    def act(devices: Devices) -> None:
-        mine.devices = devices
-        verb.nearest("samples.npz", "real.npz", features="pool.py:pool", out=UNWRITABLE)
-
-    assert all(isinstance(each, OSError) for each in together(2, act))
 
 
 def launched(here: Path, *words: str) -> subprocess.CompletedProcess[str]:

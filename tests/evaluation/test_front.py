@@ -83,16 +83,3 @@ def test_what_cannot_be_sampled_and_scored_is_refused(
         main(["evaluate", *given, "--reference", samples])
     assert end.value.code == 2
     assert told in capsys.readouterr().err
-
-
-def test_the_library_reports_what_the_command_line_does(
-    places: dict[str, Path], tmp_path: Path
-) -> None:
-    folder, out = places["folder"], tmp_path / "report.json"
-    words = ["evaluate", folder / "samples", "--reference", folder / "real", "--resamples", 20]
-    options = ["--features", places["judge"], "--device", "cpu", "--out", out]
-    with pytest.raises(SystemExit) as end:
-        main([str(word) for word in (*words, *options)])
-    assert end.value.code == 0
-    report = scored(places, folder / "samples")
-    assert json.loads(out.read_text()) == json.loads(json.dumps(report.to_json()))

@@ -9,7 +9,6 @@ from adm.metrics import (
     inception_score,
     neighbour_distances,
     precision_recall,
-    statistics,
 )
 
 RANDOM = np.random.default_rng(0)
@@ -23,19 +22,6 @@ def test_distance_of_independent_normals():
     # Where covariances commute it is |m - m'|^2 + |s - s'|^2.
     got = frechet_distance(normal([1, 2, 0], [1, 2, 0]), normal([1, 0, 0], [3, 2, 0.5]))
     assert got == pytest.approx(4 + 4 + 0.25)
-
-
-@pytest.mark.parametrize(
-    ("features", "complaint"),
-    [
-        (np.zeros(4), "must be"),
-        (np.zeros((1, 4)), "N >= 2"),
-        (np.full((3, 2), np.nan), "not finite"),
-    ],
-)
-def test_features_without_statistics_are_refused(features, complaint):
-    with pytest.raises(ValueError, match=complaint):
-        statistics(features)
 
 
 def test_inception_score_counts_certain_classes():
