@@ -68,7 +68,7 @@ class NearestImages:
         )
 
 
-# Seven parameters: the keyword-only ones are independent and have defaults.
+# Six parameters: the keyword-only ones are independent and have defaults.
 def nearest_images(
     samples: np.ndarray,
     data: np.ndarray,
@@ -77,7 +77,6 @@ def nearest_images(
     neighbours: int = NEIGHBOURS,
     quantile: float = QUANTILE,
     device: str | torch.device = "cpu",
-    seed: int = 0,
 ) -> NearestImages:
     """Find the nearest training images of each sample, and the threshold for flagging.
 
@@ -88,13 +87,12 @@ def nearest_images(
         neighbours: number of neighbours per sample, in 1..M.
         quantile: quantile of the nearest-neighbour distances of training images, in (0, 1).
         device: device to compute the distances on; it does not affect the result.
-        seed: random seed of the subset of training images that sets the threshold.
 
     Raises:
         ValueError: the features have wrong or different shapes, or are too few.
     """
     found = nearest(samples, data, neighbours, device)
-    threshold = float(np.quantile(own_distances(data, device, seed), quantile))
+    threshold = float(np.quantile(own_distances(data, device), quantile))
     if equal is None:
         equal = np.full(len(samples), NONE)
     return NearestImages(found.indices, np.sqrt(found.squared), equal, threshold, quantile)
@@ -112,13 +110,14 @@ def check_arguments(images: int, neighbours: int, quantile: float) -> None:
         )
 
 
-def own_distances(
-    data: np.ndarray, device: str | torch.device = "cpu", seed: int = 0
-) -> np.ndarray:
-    """Return the distances of (M, D) features to the nearest other ones, (min(M, 10,000),)."""
+def own_distances(data: np.ndarray, device: str | torch.device = "cpu") -> np.ndarray:
+    """Return the distances of (M, D) features to the nearest other ones, (min(M, 10,000),).
+
+    Of more images, a random subset with a fixed seed is taken.
+    """
     rows = np.arange(len(data))
     if len(data) > MOST:
-        rows = np.sort(np.random.default_rng(seed).choice(len(data), MOST, replace=False))
+        rows = np.sort(np.random.default_rng(0).choice(len(data), MOST, replace=False))
     # The nearest is the image itself or an equal one, so take the second.
     return np.sqrt(nearest(data[rows], data, 2, device).squared[:, 1])
 
