@@ -31,7 +31,7 @@ _HOMES = {
     "Samples": "adm.generation.samples",
     "Sampling": "adm.samplers.settings",
     "evaluate": "adm.app.scoring.evaluate",
-    "load": "adm.generation.pipeline",
+    "load": "adm.app.front",
     "load_classifier": "adm.models.load",
     "train": "adm.app.runs.run",
 }

@@ -3,8 +3,8 @@
 import pytest
 
 from adm.app import notices
-from adm.app.cli import progress as module
-from adm.app.cli.progress import Work, progress
+from adm.app import progress as module
+from adm.app.progress import Work, progress
 from adm.cached import Cached
 
 

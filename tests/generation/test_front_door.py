@@ -116,3 +116,16 @@ def test_an_upsampler_is_sampled_step_by_step(tmp_path: Path) -> None:
     assert torch.equal(to_uint8(last.x), up.sample("bag", 2, low_res=low).images)
     with pytest.raises(ValueError, match=r"noise alone, got .*up\.safetensors.*images of 4x4"):
         up.trajectory("bag")
+
+
+def test_the_progress_of_sampling_is_shown_where_a_person_sees_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = adm.load(tiny.model(tmp_path / "d.safetensors", tiny.diffusion()))
+    model.sample(count=2, steps=2)
+    assert capsys.readouterr() == ("", "")  # no terminal
+    monkeypatch.setenv("FORCE_COLOR", "1")  # which rich takes for one
+    model.sample(count=2, steps=2)
+    assert "sampling 2 images" in capsys.readouterr().err
+    model.sample(count=2, steps=2, on_step=lambda amount: None)
+    assert capsys.readouterr().err == ""

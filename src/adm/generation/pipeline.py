@@ -1,10 +1,11 @@
 """Model name or path -> Pipeline; Classes, settings -> Samples."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -26,8 +27,10 @@ from adm.models.load import load_classifier, load_diffusion, load_sampled
 from adm.models.pair import classifier_of, scale_of
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.samplers import Sampling, State
+from adm.shown import count_of
 from adm.spec import SettingError
 
+Bar: TypeAlias = Callable[[str, int], AbstractContextManager[OnStep | None]]
 OF_LOAD = {"model", "classifier", "weak", "device"}  # arguments that are no settings
 
 
@@ -46,12 +49,15 @@ class Pipeline:
         upsampler: an upsampler to apply to the images, or None.
         weak: the weak model of autoguidance, or its name or path, from which `weaker` loads it on
             first use; None for none.
+        bar: opens a progress bar for a description and a number of network evaluations; what it
+            gives is the default `on_step` of `sample`. By default there is none.
     """
 
     model: DiffusionModel | GANModel
     guide: ClassifierModel | str | Path | None = None
     upsampler: DiffusionModel | None = None
     weak: DiffusionModel | str | Path | None = None
+    bar: Bar = lambda what, total: nullcontext()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -195,7 +201,9 @@ class Pipeline:
         """
         batch_size = positive("batch_size", batch_size)
         job = self.job(classes, count, **settings)
-        return sample(job, batch_size, on_step)
+        bar = self.bar(f"sampling {count_of(job.count, 'image')}", job.evaluations)
+        with nullcontext(on_step) if on_step else bar as advance:
+            return sample(job, batch_size, advance)
 
     def trajectory(
         self,

@@ -8,8 +8,8 @@ from cyclopts import Parameter
 
 from adm.app.cli import lists, places
 from adm.app.cli.output import OUT, AsJson, say, show
-from adm.app.cli.progress import progress
 from adm.app.cli.scoring import USUAL_IMAGES, ImageOptions, with_cache
+from adm.app.progress import progress
 from adm.store.files import write_text
 
 if TYPE_CHECKING:  # so that --help does not load torch

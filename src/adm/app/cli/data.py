@@ -7,7 +7,7 @@ from cyclopts import App, Parameter
 
 from adm.app.cli import VERBS, lists, places
 from adm.app.cli.output import OUT, AsJson, say, show
-from adm.app.cli.progress import progress
+from adm.app.progress import progress
 from adm.shown import count_of
 from adm.store.files import write_text
 

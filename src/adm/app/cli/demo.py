@@ -7,7 +7,7 @@ from cyclopts import Parameter
 
 from adm.app.cli import lists, places
 from adm.app.cli.output import OUT, AsJson, say, show
-from adm.app.cli.progress import progress
+from adm.app.progress import progress
 
 
 def demo(

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from adm.app.cli import lists, places
 from adm.app.cli.output import OUT, AsJson, say, show
-from adm.app.cli.progress import Advance, progress
 from adm.app.cli.scoring import Resize, extraction_of, joined, reference_data, scorers_for
 from adm.app.cli.sweep import Vary, labels_of, seed_of
+from adm.app.progress import Advance, progress
 from adm.shown import printable
 
 if TYPE_CHECKING:  # so that --help does not load torch

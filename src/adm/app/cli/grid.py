@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from adm.app.cli import lists, places
 from adm.app.cli.output import AsJson, say, show
-from adm.app.cli.progress import progress
+from adm.app.progress import progress
 from adm.store.files import new_file
 
 if TYPE_CHECKING:

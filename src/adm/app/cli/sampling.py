@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from adm.app.cli.output import say
-from adm.app.cli.progress import Advance, progress
+from adm.app.progress import Advance, progress
 
 if TYPE_CHECKING:  # so that --help does not load torch
     import torch

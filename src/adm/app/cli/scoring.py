@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from adm.app.cli import lists
-from adm.app.cli.progress import progress
+from adm.app.progress import progress
 
 if TYPE_CHECKING:  # so that --help does not load torch
     from adm.app.scoring import Extraction

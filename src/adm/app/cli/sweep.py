@@ -10,9 +10,9 @@ from cyclopts import Parameter
 
 from adm.app.cli import lists, places
 from adm.app.cli.output import OUT, AsJson, say, show
-from adm.app.cli.progress import progress
 from adm.app.cli.proportions import labels_like
 from adm.app.cli.scoring import Resize, extraction_of, joined, reference_data, scorers_for
+from adm.app.progress import progress
 
 if TYPE_CHECKING:  # so that --help does not load torch
     from adm.app.study.study import Axis, Study

@@ -14,8 +14,8 @@ import torch
 
 from adm.app.cli import Saved
 from adm.app.cli.output import say
-from adm.app.cli.progress import progress
 from adm.app.notices import notice
+from adm.app.progress import progress
 from adm.app.runs import run
 from adm.app.runs.data import TrainingData
 from adm.app.runs.estimates import seconds_per_step

@@ -63,11 +63,13 @@ def progress(what: str, total: float, unit: str, done: float = 0) -> Iterator[Ad
     # A bar takes the place of standard error while it is shown, so that it is told what is below.
     stream = getattr(sys.stderr, "rich_proxied_file", sys.stderr)
     console, work = Console(file=stream), Work(total, done, time.monotonic)
+    if console.is_jupyter:  # which displays no stream
+        console = Console()
     what = printable(what)
     if quiet():
         yield lambda amount, note="": None
         return
-    if not console.is_terminal:
+    if not (console.is_terminal or console.is_jupyter):
         yield _lines(what, unit, work)
         return
     columns = (
@@ -91,6 +93,17 @@ def progress(what: str, total: float, unit: str, done: float = 0) -> Iterator[Ad
             )
 
         yield advance
+
+
+@contextmanager
+def watched(what: str, total: float, unit: str) -> Iterator[Advance]:
+    """Show progress as `progress` does, if a terminal or a notebook displays it."""
+    console = Console(stderr=True)
+    if console.is_terminal or console.is_jupyter:
+        with progress(what, total, unit) as advance:
+            yield advance
+    else:
+        yield lambda amount, note="": None
 
 
 def _lines(what: str, unit: str, work: Work) -> Advance:
