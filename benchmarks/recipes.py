@@ -23,15 +23,12 @@ from pathlib import Path
 
 import torch
 from resident import peak_bytes, resident_bytes
-from torch import nn
 
 from adm.app.runs.estimates import StepMemory, step_memory
 from adm.processes import Devices
-from adm.recipes import RECIPES, Recipe, build, recipe, stages
-from adm.recipes.training import player_settings
+from adm.recipes import RECIPES, Recipe, build, recipe
 from adm.training.batches import blank
-from adm.training.players import Player, RunState, player
-from adm.training.settings import PlayerSettings
+from adm.training.players import Player, RunState
 from adm.training.update import StepSettings, update
 
 PAGE = Path(__file__).parent.parent / "docs" / "recipes.md"
@@ -64,27 +61,29 @@ def changed(chosen: Recipe, precision: str, recomputed: bool) -> Recipe:
     return replace(chosen, train=train)
 
 
-def player_of(network: nn.Module, settings: PlayerSettings) -> Player:
-    """Build a player of a run, whose optimizer has moments as after the first step."""
-    made = player(network, replace(settings, learning_rate=0.0), CPU)
-    for parameter in made.network.parameters():
+def with_moments(player: Player) -> Player:
+    """Return a player whose optimizer has moments as after the first step, which moves nothing."""
+    (group,) = player.optimizer.param_groups
+    rate, group["lr"] = group["lr"], 0.0
+    for parameter in player.network.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    made.optimizer.step()
-    made.optimizer.zero_grad(set_to_none=True)
-    return made
+    player.optimizer.step()
+    player.optimizer.zero_grad(set_to_none=True)
+    group["lr"] = rate
+    return player
 
 
 def one_step(chosen: Recipe, images: int) -> Measured:
     """Measure one step in this process, which must be new."""
     before = resident_bytes()
-    networks, settings = build.networks(chosen), player_settings(chosen)
-    players = {name: player_of(each, settings[name]) for name, each in networks.items()}
+    players = build.players(chosen, build.networks(chosen), CPU)
+    state = RunState({name: with_moments(each) for name, each in players.items()})
     count = images * chosen.parts
     batch = blank(count, (chosen.data.channels, *chosen.data.size))
-    turn = stages.turn_of(chosen, networks, CPU.device)
+    turn = build.turn(chosen, state, CPU.device)
     how = StepSettings(CPU, count, count, chosen.train.gradient_clip)
     started = time.monotonic()
-    turn(RunState(players), batch, partial(update, how=how))
+    turn(state, batch, partial(update, how=how))
     seconds = time.monotonic() - started
     return Measured(peak_bytes() - before, seconds)
 

@@ -16,8 +16,7 @@ from mutations import damaged, json_bytes, refusal
 from adm.models.load import load_any
 from adm.processes import Devices
 from adm.recipes import build
-from adm.recipes.training import player_settings
-from adm.training import checkpoint, players, posthoc
+from adm.training import checkpoint, posthoc
 from adm.training.players import RunState
 
 SETTINGS = ("train.save_every_steps=2", "watch.images=0", "train.ema_widths=0.1")
@@ -86,10 +85,8 @@ MUTATIONS: tuple[Mutation, ...] = (
 
 def step_restored(run: Path) -> int | None:
     """The step from which a run continues, in memory; None at its beginning."""
-    network = build.network(CHOSEN)
-    player = players.player(network, player_settings(CHOSEN)[players.MODEL], ALONE)
     found = checkpoint.intact(run, ALONE)
-    state = RunState({players.MODEL: player})
+    state = RunState(build.players(CHOSEN, build.networks(CHOSEN), ALONE))
     return None if found is None else checkpoint.restore(found, state).step
 
 

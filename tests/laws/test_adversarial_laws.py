@@ -21,7 +21,7 @@ from adm.adversarial.augment import UNIFORMS, augmented
 from adm.adversarial.latent import normal, uniform
 from adm.images import to_float
 from adm.networks.biggan import advance, orthogonality
-from adm.recipes import build, stages
+from adm.recipes import build
 from adm.training.batches import Augmentation, Batch, batch_at
 from adm.training.objective import Objective
 from adm.training.players import LossScale, Player, RunState
@@ -200,7 +200,8 @@ def test_a_turn_takes_every_row_once_and_improves_every_estimate_once_a_step() -
         seen.append((player.network, batch.labels.tolist(), parts, learns))
         return Update(torch.empty(0), {}, 0.0, None)
 
-    found = stages.turn_of(recipe, networks, CPU)(RunState(players), batch, learn)
+    state = RunState(players)
+    found = build.turn(recipe, state, CPU)(state, batch, learn)
     assert list(found) == [GENERATOR, CRITIC]
     labels, critic = batch.labels, networks[CRITIC]
     assert seen == [

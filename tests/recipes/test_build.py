@@ -13,9 +13,8 @@ from adm.images import to_float, to_uint8
 from adm.losses import Losses, noised
 from adm.processes import Devices
 from adm.recipes import DiffusionRecipe, build
-from adm.recipes.training import player_settings
 from adm.training.batches import Augmentation, batch_at
-from adm.training.players import MODEL, player
+from adm.training.players import player
 
 CPU = Devices(torch.device("cpu"))
 IMAGES = to_float(torch.randint(0, 256, (3, 1, 8, 8), generator=torch.Generator().manual_seed(0)))
@@ -72,7 +71,7 @@ def test_l_hybrid_adds_a_thousandth_of_the_bound_to_l_simple(steps: int) -> None
 def test_a_weight_without_a_gradient_shrinks_by_rate_times_decay_each_step(decay: float) -> None:
     """Decoupled weight decay (Loshchilov & Hutter 2019), on biases and norms as on all others."""
     recipe = tiny.classifier(f"train.weight_decay={decay}", "train.learning_rate=0.5")
-    learner = player(build.network(recipe), player_settings(recipe)[MODEL], CPU)
+    learner = player(build.network(recipe), recipe.train, CPU)
     before = {name: p.detach().clone() for name, p in learner.network.named_parameters()}
     for _ in range(3):
         for parameter in learner.network.parameters():
@@ -115,7 +114,8 @@ class Listener(nn.Module):
 def test_an_upsampler_is_trained_on_the_images_that_its_recipe_names(rounded: bool) -> None:
     recipe = tiny.upsampler(f"data.low_res_rounded={str(rounded).lower()}")
     network, batch = Listener(), batch_at(tiny.stripes(), 0, 0, 3, Augmentation())
-    build.objective(recipe, CPU.device)(network, batch)
+    (objective,) = build.objectives(recipe, CPU.device)
+    objective(network, batch)
     made = build.low_res_of(recipe)
     assert made is not None
     assert torch.equal(network.low, made(to_float(batch.images)))

@@ -15,7 +15,7 @@ import torch
 from adm.app.runs.estimates import Ledger, batch_sizes, step_memory, walk
 from adm.app.runs.estimates import _peaks as peaks
 from adm.networks import recompute
-from adm.recipes import GANRecipe, Recipe, build, recipe, stages
+from adm.recipes import GANRecipe, Recipe, build, recipe
 from adm.training.batches import Augmentation, Batch, batch_at, draw
 from adm.training.objective import Objective, Outcome
 from adm.training.players import Player, RunState, idle
@@ -49,7 +49,7 @@ def computed(chosen: Recipe, images: int) -> int:
         return Update(torch.empty(0), {}, 0.0, None)
 
     state = RunState({name: idle(network) for name, network in networks.items()})
-    stages.turn_of(chosen, networks, torch.device("cpu"))(state, batch, walked)
+    build.turn(chosen, state, torch.device("cpu"))(state, batch, walked)
     assert len(peaks) == (parts + 1 if isinstance(chosen, GANRecipe) else 1)
     return max(peaks)
 

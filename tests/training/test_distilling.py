@@ -15,7 +15,7 @@ from adm.models.load import load_classifier, load_diffusion
 from adm.models.paths import resolve
 from adm.models.teacher import Teacher
 from adm.networks import UNet, prepared
-from adm.recipes import build, stages
+from adm.recipes import build
 from adm.samplers import DDIM, ClassifierGuide, Even, Sampling
 from adm.training.batches import Augmentation, batch_at
 from adm.training.model_file import entries_of
@@ -120,7 +120,7 @@ def test_a_run_starts_at_its_teacher(tmp_path: Path, teacher: Teacher) -> None:
     (shown,) = tiny.steps(chosen, source, tmp_path / "run", options=TrainOptions(teacher=teacher))
     network = build.network(chosen)
     teacher.start(network)
-    first, *_ = stages.objectives(chosen, cpu, teach=teacher.teach)
+    first, *_ = build.objectives(chosen, cpu, teach=teacher.teach)
     loss = first(network, batch_at(source, chosen.train.seed, 0, 4, Augmentation())).loss
     assert shown["loss"] == pytest.approx(float(loss.detach().mean()), rel=1e-5)
 
@@ -138,7 +138,7 @@ def test_each_step_starts_where_the_student_has_arrived(teacher: Teacher) -> Non
         seen.append(x_t)
         return network(x_t, *inputs)
 
-    (objective,) = stages.objectives(chosen, torch.device("cpu"), teach=teacher.teach)
+    (objective,) = build.objectives(chosen, torch.device("cpu"), teach=teacher.teach)
     batch = batch_at(tiny.stripes(), 0, 0, 4, Augmentation())
     with torch.no_grad():
         objective(watched, batch)  # type: ignore[arg-type]

@@ -16,29 +16,17 @@ from adm.training import checkpoint, loop, model_file
 from adm.training.batches import Augmentation, Batch
 from adm.training.objective import Outcome
 from adm.training.players import MODEL, RunState, player
-from adm.training.settings import LoopSettings, PlayerSettings, Policy
+from adm.training.settings import TrainSettings
 from adm.training.update import alone
 
-SETTINGS = LoopSettings(
+SETTINGS = TrainSettings(
     steps=4,
     batch_size=8,
-    warmup_steps=0,
-    anneal=False,
-    gradient_clip=1.0,
-    give_up_after=2,
-    seed=0,
-    augmentation=Augmentation(),
-    policy=Policy(save_every=1),
-)
-LEARNS = PlayerSettings(
-    first_decay=0.9,
     learning_rate=0.1,
-    weight_decay=0.0,
     ema_decay=0.9,
-    ema_others=(),
-    ema_widths=(),
     precision="float32",
-    checkpoint_activations=False,
+    give_up_after=2,
+    save_every_steps=1,
 )
 DESCRIBED = {"recipe": {}, "classes": list(tiny.CLASSES)}
 
@@ -60,16 +48,16 @@ class Recorder:
 
 
 def run_of(
-    folder: Path, recorder: Recorder, source: Source, settings: LoopSettings = SETTINGS
+    folder: Path, recorder: Recorder, source: Source, settings: TrainSettings = SETTINGS
 ) -> loop.Run:
     torch.manual_seed(0)
     device = Devices(torch.device("cpu"))
-    state = RunState({MODEL: player(nn.Linear(2, 2), LEARNS, device)})
+    state = RunState({MODEL: player(nn.Linear(2, 2), SETTINGS, device)})
     return loop.Run(state, alone(recorder), source, settings, folder, DESCRIBED, device)
 
 
 def looped(
-    folder: Path, recorder: Recorder, source: Source, settings: LoopSettings = SETTINGS
+    folder: Path, recorder: Recorder, source: Source, settings: TrainSettings = SETTINGS
 ) -> nn.Module:
     run = run_of(folder, recorder, source, settings)
     for _ in loop.train(run):
@@ -123,7 +111,7 @@ def test_a_skipped_step_leaves_weights_moments_and_averages_bit_for_bit(
     tmp_path: Path, fails: Recorder, why: str
 ) -> None:
     run = run_of(tmp_path, fails, tiny.stripes())
-    own = replace(LEARNS, weight_decay=0.1, ema_others=(0.5,), ema_widths=(0.1,))
+    own = replace(SETTINGS, weight_decay=0.1, ema_others=(0.5,), ema_widths=(0.1,))
     network, device = nn.Linear(2, 2), run.devices
     run = replace(run, state=RunState({MODEL: player(network, own, device)}))
     held = []
@@ -180,11 +168,11 @@ def test_images_come_whole_and_each_once_a_pass(tmp_path: Path) -> None:
 
 def test_half_of_the_images_are_mirrored_where_asked(tmp_path: Path) -> None:
     source = tiny.stripes(count=40)
-    settings = replace(SETTINGS, steps=25, batch_size=16, policy=Policy(save_every=25))
+    settings = replace(SETTINGS, steps=25, batch_size=16, save_every_steps=25)
     plain, mirrored = Recorder(), Recorder()
     looped(tmp_path / "plain", plain, source, settings)
-    flipped = replace(settings, augmentation=Augmentation(flip=True))
-    looped(tmp_path / "mirrored", mirrored, source, flipped)
+    run = run_of(tmp_path / "mirrored", mirrored, source, settings)
+    list(loop.train(replace(run, augmentation=Augmentation(flip=True))))
     flips = []
     for a, b in zip(plain.batches, mirrored.batches, strict=True):
         turned = same_each(a.images.flip(3), b.images)

@@ -123,7 +123,7 @@ def test_a_turn_does_not_depend_on_how_its_batch_is_cut(tmp_path: Path, micro_ba
 
 
 def test_gradients_that_another_player_left_are_not_learned_from() -> None:
-    batch = batch_at(tiny.stripes(), 0, 0, 8, toy.SETTINGS.augmentation)
+    batch = batch_at(tiny.stripes(), 0, 0, 8, toy.MIRRORED)
     how = StepSettings(toy.CPU, batch_size=8, micro_batch=8)
     moved = []
     for order in (("critic",), ("actor", "critic")):

@@ -12,7 +12,19 @@ from adm.processes import Devices
 from adm.training import checkpoint, posthoc
 from adm.training.checkpoint import best, prune
 from adm.training.ema import averages
-from adm.training.settings import Policy
+from adm.training.settings import TrainSettings
+
+
+def policy(last: int = 2, best: bool = True, every: int | None = None) -> TrainSettings:
+    return TrainSettings(
+        steps=100,
+        batch_size=1,
+        learning_rate=0.1,
+        save_every_steps=10,
+        keep_last=last,
+        keep_best=best,
+        keep_every_steps=every,
+    )
 
 
 def made(run: Path, losses: dict[int, float | None], bad: Mapping[int, int] = {}) -> None:
@@ -29,45 +41,45 @@ def kept(run: Path) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ("policy", "left"),
+    ("kept_by", "left"),
     [
-        (Policy(last=1, best=False, save_every=10), [50]),
-        (Policy(last=2, best=False, save_every=10), [40, 50]),
-        (Policy(last=2, best=True, save_every=10), [20, 40, 50]),
-        (Policy(last=1, best=False, every=30, save_every=10), [30, 50]),
-        (Policy(last=9, best=True, save_every=10), [10, 20, 30, 40, 50]),
+        (policy(last=1, best=False), [50]),
+        (policy(last=2, best=False), [40, 50]),
+        (policy(last=2, best=True), [20, 40, 50]),
+        (policy(last=1, best=False, every=30), [30, 50]),
+        (policy(last=9, best=True), [10, 20, 30, 40, 50]),
     ],
 )
 def test_the_newest_the_best_and_one_in_every_so_many_stay(
-    tmp_path: Path, policy: Policy, left: list[int]
+    tmp_path: Path, kept_by: TrainSettings, left: list[int]
 ) -> None:
     made(tmp_path, {10: 5.0, 20: 1.0, 30: None, 40: 2.0, 50: 3.0})
-    prune(tmp_path, policy)
+    prune(tmp_path, kept_by)
     assert kept(tmp_path) == left
-    if policy.best:
+    if kept_by.keep_best:
         assert (tmp_path / "checkpoints/best").resolve().name == "step-0000020"
 
 
 def test_a_checkpoint_off_the_schedule_goes_when_a_newer_one_is_there(tmp_path: Path) -> None:
-    policy = Policy(last=2, best=False, save_every=10)
+    kept_by = policy(last=2, best=False)
     made(tmp_path, {20: None, 30: None, 37: None})
-    prune(tmp_path, policy)
+    prune(tmp_path, kept_by)
     assert kept(tmp_path) == [30, 37]  # where an interrupted run was saved
     made(tmp_path, {40: None})
-    prune(tmp_path, policy)
+    prune(tmp_path, kept_by)
     assert kept(tmp_path) == [30, 40]
 
 
 def test_the_newest_before_steps_that_were_not_finite_stays(tmp_path: Path) -> None:
-    policy = Policy(last=1, best=False, save_every=10)
+    kept_by = policy(last=1, best=False)
     made(tmp_path, {10: None, 20: None, 30: None, 40: None}, bad={30: 2, 40: 12})
-    prune(tmp_path, policy)
+    prune(tmp_path, kept_by)
     assert kept(tmp_path) == [20, 40]
     good = checkpoint.sound(tmp_path)
     assert good is not None
     assert good.name == "step-0000020"
     made(tmp_path, {50: None})
-    prune(tmp_path, policy)
+    prune(tmp_path, kept_by)
     assert kept(tmp_path) == [50]
 
 
@@ -82,15 +94,15 @@ def test_what_a_kill_left_half_removed_or_half_saved_is_no_checkpoint_and_is_cle
     half = tmp_path / "checkpoints/.step-0000033.part"
     half.mkdir()
     (half / "model.safetensors").touch()
-    prune(tmp_path, Policy(save_every=10))
+    prune(tmp_path, policy())
     left = {path.name for path in (tmp_path / "checkpoints").iterdir()}
     assert left == {"step-0000020", "step-0000030", "best"}
 
 
 def test_the_link_goes_where_the_best_is_not_to_be_kept(tmp_path: Path) -> None:
     made(tmp_path, {10: 1.0, 20: 2.0, 30: 3.0})
-    prune(tmp_path, Policy(save_every=10))
-    prune(tmp_path, Policy(last=1, best=False, save_every=10))
+    prune(tmp_path, policy())
+    prune(tmp_path, policy(last=1, best=False))
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-0000030"]
 
 
@@ -104,7 +116,7 @@ def test_a_kill_while_pruning_leaves_nothing_that_looks_whole(
 
     monkeypatch.setattr(checkpoint.shutil, "rmtree", killed)
     with pytest.raises(KeyboardInterrupt):
-        prune(tmp_path, Policy(last=1, save_every=10))
+        prune(tmp_path, policy(last=1))
     assert kept(tmp_path) == [30]
 
 
@@ -113,10 +125,10 @@ def test_averages_of_interruptions_go_as_their_checkpoints_do(tmp_path: Path) ->
     for step in (10, 13, 17):
         made(tmp_path, {step: None})
         posthoc.snapshot(tmp_path, step, stored, {}, Devices(torch.device("cpu")))
-        prune(tmp_path, Policy(save_every=10))
+        prune(tmp_path, policy())
         held = {one.step for one in posthoc.stored(tmp_path)}
         assert held == {10, step}
     (tmp_path / "averages/.step-0000020.width-0.1.safetensors.part").touch()
     made(tmp_path, {20: None})
-    prune(tmp_path, Policy(save_every=10))
+    prune(tmp_path, policy())
     assert {path.name[:12] for path in (tmp_path / "averages").glob("step-*")} == {"step-0000010"}

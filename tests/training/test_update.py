@@ -16,7 +16,7 @@ from torch import nn
 from adm.app.runs import run
 from adm.images import to_float
 from adm.processes import Devices
-from adm.recipes import Recipe, build, stages
+from adm.recipes import Recipe, build
 from adm.training import loop
 from adm.training.batches import Augmentation, Batch, batch_at
 from adm.training.ema import averages
@@ -193,8 +193,8 @@ def test_the_largest_micro_batch_is_the_first_half_that_fits(
 def test_a_gan_out_of_memory_is_told_what_a_gan_can_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    full, original = out_of_memory_beyond(5), stages.discriminator_objective
-    monkeypatch.setattr(stages, "discriminator_objective", lambda *given: full(original(*given)))
+    full, original = out_of_memory_beyond(5), build.discriminator_objective
+    monkeypatch.setattr(build, "discriminator_objective", lambda *given: full(original(*given)))
     with pytest.raises(MemoryError, match="with a batch of 16 images, which a GAN") as told:
         trained(tiny.gan("train.batch_size=16"), tmp_path / "a")  # two steps of 8
     message = str(told.value)
@@ -210,8 +210,8 @@ def test_a_trial_before_training_finds_what_fits_and_changes_nothing(
 ) -> None:
     recipe = tiny.diffusion("train.batch_size=16", "unet.dropout=0.1")
     told = trained(recipe, tmp_path / "told", 4)
-    original, full = build.objective, out_of_memory_beyond(7)
-    monkeypatch.setattr(build, "objective", lambda *given: full(original(*given)))
+    original, full = build.objectives, out_of_memory_beyond(7)
+    monkeypatch.setattr(build, "objectives", lambda *given: [*map(full, original(*given))])
     monkeypatch.setattr(run, "fits_in_memory", lambda *given: None)  # as on a GPU
     options = run.TrainOptions(micro_batch="auto")
     found = list(

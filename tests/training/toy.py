@@ -20,7 +20,7 @@ from adm.training.batches import Augmentation, Batch
 from adm.training.ema import averages
 from adm.training.objective import Objective, Outcome
 from adm.training.players import LossScale, Player, RunState
-from adm.training.settings import LoopSettings, Policy
+from adm.training.settings import TrainSettings
 from adm.training.spread import spread
 from adm.training.update import Learn, Turn, Update, reported
 
@@ -29,16 +29,15 @@ PIXELS = 64
 ROUNDS = 2  # steps of the critic a turn
 RATES = {"critic": 0.01, "actor": 0.2}
 METADATA = {"recipe": {}, "classes": []}
-SETTINGS = LoopSettings(
+MIRRORED = Augmentation(flip=True)
+SETTINGS = TrainSettings(
     steps=6,
     batch_size=8,
     warmup_steps=2,
     anneal=True,
-    gradient_clip=1.0,
+    learning_rate=0.1,
     give_up_after=3,
-    seed=0,
-    augmentation=Augmentation(flip=True),
-    policy=Policy(save_every=3),
+    save_every_steps=3,
 )
 
 
@@ -124,7 +123,7 @@ def run_of(
     *,
     state: RunState | None = None,
     taken: Turn | None = None,
-    settings: LoopSettings = SETTINGS,
+    settings: TrainSettings = SETTINGS,
     devices: Devices = CPU,
 ) -> loop.Run:
     return loop.Run(
@@ -135,4 +134,5 @@ def run_of(
         folder=folder,
         metadata=METADATA,
         devices=devices,
+        augmentation=MIRRORED,
     )

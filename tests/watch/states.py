@@ -1,14 +1,31 @@
-"""a recipe -> the state of a run that has just begun, with weights and averages that differ."""
+"""a recipe -> a run that is watched, and its state as it begins: weights and averages differ."""
 
+from pathlib import Path
+
+import tiny
 import torch
 from torch import Tensor, nn
 
+from adm.app.runs.watch.watched import Watched
+from adm.data import Source
 from adm.processes import Devices
 from adm.recipes import Recipe, build
 from adm.training.ema import EMA
 from adm.training.players import MODEL, LossScale, Player, RunState
 
 CPU = Devices(torch.device("cpu"))
+NOWHERE = Path("run")
+
+
+# Five parameters: those of `Watched`, with defaults.
+def watched(
+    chosen: Recipe,
+    held_out: Source | None = None,
+    training: Source | None = None,
+    folder: Path = NOWHERE,
+    devices: Devices = CPU,
+) -> Watched:
+    return Watched(chosen, training or tiny.stripes(), held_out, folder, devices)
 
 
 def state_of(chosen: Recipe, seed: int = 0) -> RunState:

@@ -8,38 +8,36 @@ import torch
 from PIL import Image
 from watch import states
 
-from adm.app.runs.watch import drawing, guarded
+from adm.app.runs.watch import guarded
 from adm.app.runs.watch.previews import (
     layout,
     preview_sampling,
     watch_previews,
 )
-from adm.app.runs.watch.state import Times, mean_weights, model_of
+from adm.app.runs.watch.watched import mean_weights
 from adm.generation.diffusion import DiffusionGenerator
 from adm.pictures import fit, tile_size
 from adm.recipes import Recipe
 
-TIMES = Times(every=1, total=2)
+EVERY = "watch.every_steps=1"
 
 
-def pictures(chosen: Recipe, folder: Path, channels: int = 1, done: int = 1) -> Path:
-    source = tiny.stripes(channels=channels)
-    draw = drawing(chosen, source, source, folder, TIMES, 4)
-    watch_previews(draw, folder, TIMES, states.CPU)(done, states.state_of(chosen))
-    return folder / f"step-{done:07d}.png"
+def picture_of(chosen: Recipe, folder: Path) -> Path:
+    watch_previews(states.watched(chosen, folder=folder))(1, states.state_of(chosen))
+    return folder / "previews" / "step-0000001.png"
 
 
 @pytest.mark.parametrize("kind", tiny.KINDS)
 def test_the_same_weights_make_the_same_picture_and_touch_nothing(
     tmp_path: Path, kind: str
 ) -> None:
-    chosen = tiny.KINDS[kind]("watch.images=3")
+    chosen = tiny.KINDS[kind]("watch.images=3", EVERY)
     torch.manual_seed(1)
     drawn = torch.get_rng_state()
-    first = pictures(chosen, tmp_path / "one" / "run")
+    first = picture_of(chosen, tmp_path / "one" / "run")
     assert torch.equal(torch.get_rng_state(), drawn)
     torch.manual_seed(2)
-    assert pictures(chosen, tmp_path / "two" / "run").read_bytes() == first.read_bytes()
+    assert picture_of(chosen, tmp_path / "two" / "run").read_bytes() == first.read_bytes()
     assert [f.name for f in first.parent.iterdir()] == ["step-0000001.png"]
 
 
@@ -47,14 +45,13 @@ def test_the_same_weights_make_the_same_picture_and_touch_nothing(
 def test_raw_weights_and_their_average_stand_side_by_side(tmp_path: Path, channels: int) -> None:
     source = tiny.stripes(channels=channels)
     widths = (f"unet.in_channels={channels}", f"unet.out_channels={2 * channels}")
-    chosen = tiny.diffusion("watch.images=3", f"data.channels={channels}", *widths)
+    chosen = tiny.diffusion("watch.images=3", EVERY, f"data.channels={channels}", *widths)
     state = states.state_of(chosen)
-    draw = drawing(chosen, source, source, tmp_path / "run", TIMES, 4)
-    watch = watch_previews(draw, tmp_path, TIMES, states.CPU)
+    watch = watch_previews(states.watched(chosen, training=source, folder=tmp_path / "run"))
 
     def halves() -> tuple[bytes, bytes]:
         watch(1, state)
-        with Image.open(tmp_path / "step-0000001.png") as picture:
+        with Image.open(tmp_path / "run/previews/step-0000001.png") as picture:
             half = picture.width // 2 + 20  # the columns of raw weights end left of it
             left = picture.crop((0, 60, half, picture.height)).tobytes()
             return left, picture.crop((half, 60, picture.width, picture.height)).tobytes()
@@ -67,15 +64,14 @@ def test_raw_weights_and_their_average_stand_side_by_side(tmp_path: Path, channe
 
 
 def test_the_picture_is_the_sample_command_s_own(tmp_path: Path) -> None:
-    chosen = tiny.diffusion("watch.images=3")
-    state, source = states.state_of(chosen), tiny.stripes()
-    model = model_of(chosen, mean_weights(state.model), source.classes, tmp_path, 1)
+    chosen = tiny.diffusion("watch.images=3", EVERY)
+    state, run = states.state_of(chosen), states.watched(chosen, folder=tmp_path)
+    model = run.model(mean_weights(state.model), 1)
     generator = DiffusionGenerator(model, preview_sampling(chosen))
     image = generator.images(torch.arange(3), range(3))[2]
-    draw = drawing(chosen, source, source, tmp_path, TIMES, 4)
-    watch_previews(draw, tmp_path, TIMES, states.CPU)(1, state)
+    watch_previews(run)(1, state)
     wanted = fit(image, tile_size((8, 8)))
-    with Image.open(tmp_path / "step-0000001.png") as picture:
+    with Image.open(tmp_path / "previews/step-0000001.png") as picture:
         top = picture.height - 14 - wanted.height
         crops = [
             picture.crop((x, top, x + wanted.width, top + wanted.height)).tobytes()

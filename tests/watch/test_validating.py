@@ -11,8 +11,7 @@ import torch
 from torch import nn
 from watch import states
 
-from adm.app.runs.watch import validation as validation_module
-from adm.app.runs.watch.state import Times
+from adm.app.runs.watch import watched
 from adm.app.runs.watch.validation import (
     Measured,
     measure,
@@ -24,10 +23,9 @@ from adm.data import Source
 from adm.networks import key_dropout
 from adm.processes import Devices
 from adm.recipes import build
-from adm.training.batches import Batch
+from adm.recipes.schema import override
+from adm.training.batches import Batch, with_draws
 from adm.training.objective import Outcome
-
-EVERY = Times(every=2, total=5)
 
 
 def held_out(count: int = 12) -> Source:
@@ -35,9 +33,14 @@ def held_out(count: int = 12) -> Source:
     return tiny.stripes(90).subset(np.arange(60, 60 + count))
 
 
-def validated(chosen: Any, state: Any, **options: Any) -> dict[str, float]:
-    options = {"count": 24, **options}
-    return watch_validation(chosen, held_out(), EVERY, states.CPU, **options)(2, state)
+def validated(
+    chosen: Any, state: Any, devices: Devices = states.CPU, at_once: int = 24
+) -> dict[str, float]:
+    chosen = override(chosen, ["watch.validation_images=24", "watch.every_steps=2"])
+    run = states.watched(chosen, devices=devices)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(watched, "PIXELS", at_once * 8 * 8)
+        return watch_validation(run, held_out())(2, state)
 
 
 def test_levels_cover_every_quarter_and_every_cell_of_it_alike() -> None:
@@ -70,17 +73,17 @@ def test_a_quarter_is_the_mean_over_its_own_levels() -> None:
 def test_the_numbers_are_of_the_average_weights_in_batches_of_any_size(kind: str) -> None:
     chosen = tiny.KINDS[kind]("train.precision=float32")
     state = states.state_of(chosen)
-    first = validated(chosen, state, batch_size=24)
+    first = validated(chosen, state, at_once=24)
     torch.manual_seed(7)
-    assert validated(chosen, state, batch_size=24) == first
-    assert validated(chosen, state, batch_size=5) == pytest.approx(first, rel=1e-5)
+    assert validated(chosen, state, at_once=24) == first
+    assert validated(chosen, state, at_once=5) == pytest.approx(first, rel=1e-5)
     assert {f"validation/loss_q{i}" for i in (1, 2, 3, 4)} < first.keys()
     quarters = [first[f"validation/loss_q{i}"] for i in (1, 2, 3, 4)]
     assert np.mean(quarters) == pytest.approx(first["validation/loss"])
     states.scramble(dict(state.model.network.named_parameters()), 9)
-    assert validated(chosen, state, batch_size=24) == first  # of the average weights
+    assert validated(chosen, state, at_once=24) == first  # of the average weights
     states.scramble(state.model.ema.weights, 9)
-    assert validated(chosen, state, batch_size=24) != first
+    assert validated(chosen, state, at_once=24) != first
 
 
 @pytest.mark.parametrize("kind", tiny.KINDS)
@@ -128,9 +131,7 @@ def test_two_processes_find_what_one_finds() -> None:
     ranks = [Answer(torch.device("cpu"), rank=rank, world=2) for rank in (0, 1)]
     for rank in (1, 0):
         object.__setattr__(ranks[rank], "other", ranks[1 - rank].given)
-        found = watch_validation(chosen, held_out(), EVERY, ranks[rank], count=24, batch_size=7)(
-            2, state
-        )
+        found = validated(chosen, state, ranks[rank], at_once=7)
     assert found == pytest.approx(validated(chosen, state), rel=1e-5)
     assert [int(rank.given[1, 0].sum()) for rank in ranks] == [12, 12]  # images, half each
 
@@ -155,20 +156,19 @@ def test_over_fitting_is_told_past_the_stated_gap_and_not_before() -> None:
 def test_a_network_that_learnt_its_images_by_heart_shows_a_gap_and_one_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    chosen = tiny.classifier("process.steps=20", "train.precision=float32")
+    images = ("watch.validation_images=120", "watch.every_steps=1")
+    chosen = tiny.classifier("process.steps=20", "train.precision=float32", *images)
     few = tiny.stripes(12)
     generator = torch.Generator().manual_seed(1)
     noise = torch.randint(0, 256, (36, 1, 8, 8), generator=generator).to(torch.uint8)
     train = replace(few, read=lambda i: noise[i])
     unseen = replace(few, read=lambda i: noise[12 + i])  # labels that nothing foretells
-    state, objective = states.state_of(chosen), build.objective(chosen, torch.device("cpu"))
+    state, (objective,) = states.state_of(chosen), build.objectives(chosen, torch.device("cpu"))
     optimizer = torch.optim.AdamW(state.model.network.parameters(), lr=3e-3)
     generator = np.random.default_rng(0)
-    watch = watch_validation(chosen, unseen, Times(1, 2), states.CPU, training=train, count=120)
+    watch = watch_validation(states.watched(chosen, training=train), unseen)
     for step in range(250):
-        batch = validation_module.with_draws(
-            train, list(range(12)), 0, 12 * step, validation_module.Augmentation()
-        )
+        batch = with_draws(train, list(range(12)), 0, 12 * step)
         key_dropout(state.model.network, batch.draws.key)  # as in training
         objective(state.model.network, batch).loss.mean().backward()
         optimizer.step()
@@ -183,12 +183,11 @@ def test_a_network_that_learnt_its_images_by_heart_shows_a_gap_and_one_warning(
 
 
 def test_images_that_the_network_was_not_made_for_are_refused_at_once() -> None:
+    run = states.watched(tiny.diffusion())
     with pytest.raises(ValueError, match="the recipe needs"):
-        watch_validation(tiny.diffusion(), tiny.stripes(size=(9, 9)), EVERY, states.CPU)
-    with pytest.raises(ValueError, match="at least 1, got 0"):
-        watch_validation(tiny.diffusion(), held_out(), EVERY, states.CPU, count=0)
+        watch_validation(run, tiny.stripes(size=(9, 9)))
     other = replace(held_out(), classes=("bag", "sneaker", "ankle boot"))
     with pytest.raises(
         ValueError, match="stripes and stripes differ in their classes or the order of them"
     ):
-        watch_validation(tiny.diffusion(), other, EVERY, states.CPU, training=tiny.stripes())
+        watch_validation(run, other)

@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 from watch import states
 
 from adm.app.runs.run import TrainOptions, train_steps
-from adm.app.runs.watch import PREVIEWS, watching
+from adm.app.runs.watch import watching
+from adm.app.runs.watch.previews import FOLDER
 from adm.data import Source
 from adm.recipes import Recipe
 from adm.recipes.schema import override
@@ -39,7 +40,7 @@ def trained(
     source: Source = tiny.stripes()
     options = TrainOptions()
     if watched:
-        watch = watching(chosen, source, tiny.stripes(12), run, states.CPU)
+        watch = watching(states.watched(chosen, tiny.stripes(12), source, run))
         options = TrainOptions(watch=watch)
     progress = train_steps(chosen, source, run, states.CPU, options)
     for state in progress:
@@ -70,7 +71,7 @@ def test_watching_changes_nothing_that_is_learned(tmp_path: Path, kind: str) -> 
     assert [{k: v for k, v in line.items() if "/" not in k} for line in watched] == alone
     assert ["validation/loss" in line for line in watched] == [False, True, False, True, True]
     assert (tmp_path / "watched" / "progress.png").exists()
-    names = [path.name for path in sorted((tmp_path / "watched" / PREVIEWS).iterdir())]
+    names = [path.name for path in sorted((tmp_path / "watched" / FOLDER).iterdir())]
     assert names == [f"step-{step:07d}.png" for step in (2, 4, 5)]
 
 
@@ -84,7 +85,7 @@ def test_a_watched_run_is_continued_with_the_log_of_an_uninterrupted_one(
     log = trained(chosen, whole, watched=True)
     trained(chosen, parts, watched=True, stop_after=3)
     assert trained(chosen, parts, watched=True) == log
-    last = f"{PREVIEWS}/step-0000005.png"
+    last = f"{FOLDER}/step-0000005.png"
     assert (parts / last).read_bytes() == (whole / last).read_bytes()
 
 
@@ -111,6 +112,6 @@ def test_validation_that_fails_ends_the_run(tmp_path: Path) -> None:
         return source.batch(rows)[0]
 
     held_out = Source("held out", source.classes, source.labels, broken)
-    watch = watching(chosen, source, held_out, tmp_path / "run", states.CPU)
+    watch = watching(states.watched(chosen, held_out, source, tmp_path / "run"))
     with pytest.raises(ValueError, match=r"photo\.jpg is damaged"):
         list(train_steps(chosen, source, tmp_path / "run", states.CPU, TrainOptions(watch=watch)))

@@ -51,10 +51,6 @@ class ConsistencyTuning(Method):
     conditions: ClassVar[tuple[Condition, ...]] = ("scale",)
     sampler: ClassVar[type[Sampler]] = Consistency
 
-    def teacher_steps(self, steps: int) -> int:
-        """Return the number of the teacher's steps for one of the student's numbers of steps."""
-        return steps
-
     def stage(self, step: int, steps: int) -> int:
         """Return the stage of an optimizer step, k."""
         return min(step // self.stage_steps, self.last_stage)

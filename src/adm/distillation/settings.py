@@ -8,10 +8,11 @@ from pydantic import Field
 from adm.diffusion import Schedule
 from adm.distillation.consistency import ConsistencyTuning
 from adm.distillation.progressive import Progressive
-from adm.distillation.student import Method, every
+from adm.distillation.student import Lesson, Method, Student, Teach, every
 from adm.distillation.trajectory import Trajectory
 from adm.samplers import GRIDS, Grid, LogSNR
 from adm.spec import SettingError, SpecOf
+from adm.training.objective import Objective
 
 METHODS: dict[str, type[Method]] = {
     kind.name: kind for kind in (Progressive, Trajectory, ConsistencyTuning)
@@ -52,6 +53,21 @@ class Distillation:
                 raise SettingError(
                     "distillation.grid.steps", f"a multiple of {wanted}, for {steps} steps", count
                 )
+
+    def objectives(
+        self, process: Schedule, teach: Teach, student: Student
+    ) -> tuple[Objective, ...]:
+        """Return the objective of every stage.
+
+        Args:
+            process: the process that the teacher was trained on.
+        """
+        levels = self.grid.visited(process)
+        return self.method.stages(Lesson(process, levels, self.steps, self.scales, teach, student))
+
+    def stage(self, step: int) -> int:
+        """Return the stage of an optimizer step."""
+        return self.method.stage(step, len(self.steps))
 
     def levels(self, schedule: Schedule, steps: int) -> tuple[float, ...]:
         """Return the levels of a student of `steps` steps, ascending.

@@ -65,13 +65,13 @@ class Method(Checked):
     sampler: ClassVar[type[Sampler]]
     noised: ClassVar[bool] = True
 
-    @abstractmethod
     def teacher_steps(self, steps: int) -> int:
         """Return the number of the teacher's steps for one of the student's numbers of steps."""
+        return steps
 
-    @abstractmethod
     def stage(self, step: int, steps: int) -> int:
         """Return the stage of an optimizer step, of a student of so many numbers of steps."""
+        return 0
 
     @abstractmethod
     def stages(self, lesson: Lesson) -> tuple[Objective, ...]:

@@ -37,14 +37,6 @@ class Trajectory(Method):
     sampler: ClassVar[type[Sampler]] = DDIM
     noised: ClassVar[bool] = False
 
-    def teacher_steps(self, steps: int) -> int:
-        """Return the number of the teacher's steps for one of the student's numbers of steps."""
-        return steps
-
-    def stage(self, step: int, steps: int) -> int:
-        """Return the stage of an optimizer step: there is one."""
-        return 0
-
     def stages(self, lesson: Lesson) -> tuple[Objective, ...]:
         """Return the objective of the only stage."""
         return (trajectory(lesson, self.order),)

@@ -7,8 +7,9 @@ from adm.networks.biggan import BigGANConfig
 from adm.recipes.emoji import EMOJI, GROUPS
 from adm.recipes.paper import imagenet
 from adm.recipes.schema import GANRecipe
-from adm.recipes.settings import TrainSettings, WatchSettings
+from adm.recipes.settings import WatchSettings
 from adm.recipes.small import FASHION
+from adm.training.settings import TrainSettings
 
 
 def fashion_biggan() -> GANRecipe:

@@ -1,25 +1,37 @@
-"""Recipe -> schedule, loss, network, settings of the loop: where names become functions.
+"""Recipe -> schedule, loss, networks, players, turn: where names become functions.
 
 What differs by the kind of network is decided here, and nowhere else.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import nn
 
 from adm import diffusion, losses
-from adm.adversarial import CRITIC, GENERATOR
+from adm.adversarial import (
+    CRITIC,
+    GENERATOR,
+    adversarial_turn,
+    discriminator_objective,
+    generator_objective,
+)
 from adm.diffusion import Parameterization, Schedule
+from adm.distillation import Teach, student_of
+from adm.losses import TimestepImportance
 from adm.networks import Classifier, UNet
-from adm.networks.biggan import Discriminator, Generator
+from adm.networks.biggan import Discriminator, Generator, orthogonality, share_statistics
+from adm.processes import Devices
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, GANRecipe, Recipe
 from adm.recipes.settings import ProcessSettings
 from adm.spec import SettingError
 from adm.training import objective as training
-from adm.training.players import MODEL
+from adm.training.objective import Objective
+from adm.training.players import MODEL, Player, RunState, player
+from adm.training.update import Turn, alone
 
 T = TypeVar("T")
 
@@ -73,16 +85,19 @@ def loss(recipe: DiffusionRecipe) -> losses.Loss:
     }[recipe.loss]
 
 
-def importance(recipe: Recipe) -> losses.TimestepImportance | None:
+def importance(recipe: Recipe) -> TimestepImportance | None:
     """Return a new importance sampler of noise levels; None for uniform levels."""
     if not isinstance(recipe, DiffusionRecipe) or not recipe.importance:
         return None
-    return losses.TimestepImportance(recipe.process.steps)
+    return TimestepImportance(recipe.process.steps)
 
 
 def networks(recipe: Recipe) -> dict[str, nn.Module]:
-    """Build the networks of all players, with initial weights that depend on `train.seed` alone."""
-    check(recipe)
+    """Build the networks of all players, with initial weights that depend on `train.seed` alone.
+
+    Args:
+        recipe: one that passes `check`.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.train.seed)
         return by_kind(
@@ -108,19 +123,108 @@ def network(recipe: Recipe) -> nn.Module:
     return found
 
 
+def players(
+    recipe: Recipe, networks: dict[str, nn.Module], devices: Devices, sharded: bool = False
+) -> dict[str, Player]:
+    """Return the players of a recipe's networks; see `adm.training.players.player`."""
+    train = recipe.train
+    if not isinstance(recipe, GANRecipe):
+        return {name: player(each, train, devices, sharded) for name, each in networks.items()}
+    own = recipe.adversarial
+    settings = {GENERATOR: train, CRITIC: replace(train, learning_rate=own.discriminator_rate)}
+    return {
+        name: player(each, settings[name], devices, sharded, own.first_decay)
+        for name, each in networks.items()
+    }
+
+
+def turn(recipe: Recipe, state: RunState, device: torch.device, teach: Teach | None = None) -> Turn:
+    """Return the turn of a recipe's training.
+
+    Args:
+        state: the players of the recipe's networks, and its importance sampler.
+        device, teach: as for `objectives`.
+    """
+    if isinstance(recipe, GANRecipe):
+        return _adversarial(recipe, state, device)
+    how = recipe.distillation
+    every = objectives(recipe, device, state.importance, teach)
+    return alone(*every) if how is None else alone(*every, stage=how.stage)
+
+
+def _adversarial(recipe: GANRecipe, state: RunState, device: torch.device) -> Turn:
+    how, autocast = recipe.adversarial, autocast_for(recipe.train.precision, device)
+    generator = cast(Generator, state.players[GENERATOR].network)
+    critic = cast(Discriminator, state.players[CRITIC].network)
+    share_statistics(generator)
+    unevenness = orthogonality(generator)
+    penalty = (lambda: how.orthogonal * unevenness()) if how.orthogonal else None
+    return adversarial_turn(
+        generator_objective(critic, how.augmentation, autocast, penalty),
+        discriminator_objective(generator, how.augmentation, autocast),
+        how.discriminator_steps,
+    )
+
+
+def objectives(
+    recipe: DiffusionRecipe | ClassifierRecipe,
+    device: torch.device,
+    importance: TimestepImportance | None = None,
+    teach: Teach | None = None,
+) -> tuple[Objective, ...]:
+    """Return the objective of every stage of the recipe's training; most recipes have one.
+
+    Args:
+        device: the device of the network, for autocast.
+        importance: draws the noise levels of a diffusion model; None for uniform levels.
+        teach: the teacher of a student; None for any other network.
+    """
+    levels, autocast = schedule(recipe.process), autocast_for(recipe.train.precision, device)
+    if isinstance(recipe, ClassifierRecipe):
+        return (training.classification(levels, noised=recipe.noised, autocast=autocast),)
+    reading = parameterization(recipe.process)
+    if recipe.distillation is not None:
+        assert teach is not None
+        student = student_of(recipe.unet.conditions, reading, autocast)
+        return recipe.distillation.objectives(levels, teach, student)
+    return (
+        training.diffusion(
+            levels,
+            reading,
+            loss(recipe),
+            labelled=recipe.unet.classes is not None,
+            label_dropout=recipe.train.label_dropout,
+            importance=importance,
+            low_res=low_res_of(recipe),
+            autocast=autocast,
+        ),
+    )
+
+
+def low_res_of(recipe: DiffusionRecipe) -> Callable[[torch.Tensor], torch.Tensor] | None:
+    """Return the function that makes the input of an upsampler; None for other networks."""
+    if recipe.data.low_res is None:
+        return None
+    return training.area_mean(recipe.data.low_res, rounded=recipe.data.low_res_rounded)
+
+
+def autocast_for(precision: str, device: torch.device) -> Callable[[], torch.autocast]:
+    """Return a factory of autocast contexts of this precision; disabled in float32."""
+    dtype = PRECISIONS.get(precision)
+    return partial(torch.autocast, device.type, dtype, enabled=dtype is not None)
+
+
 def check(recipe: Recipe) -> None:
     """Raise ValueError if two settings contradict each other."""
     if not isinstance(recipe, DiffusionRecipe):
         _check_same_size(recipe)
     recipe.config.check_size(recipe.data.size)
     _check_channels(recipe)
-    if isinstance(recipe, GANRecipe):
-        _check_parts(recipe)
-        return
-    SCHEDULES[recipe.process.schedule](recipe.process.steps)
+    if not isinstance(recipe, GANRecipe):
+        schedule(recipe.process)
     if isinstance(recipe, DiffusionRecipe):
         _check_low_res(recipe)
-        check_distillation(recipe)
+        _check_distillation(recipe)
 
 
 def _check_same_size(recipe: ClassifierRecipe | GANRecipe) -> None:
@@ -129,16 +233,6 @@ def _check_same_size(recipe: ClassifierRecipe | GANRecipe) -> None:
         raise ValueError(
             f"{recipe.section}.size={recipe.config.size} and data.size={recipe.data.size} differ; "
             "set both to the same"
-        )
-
-
-def _check_parts(recipe: GANRecipe) -> None:
-    """Raise ValueError unless the batch divides into a part for each step of a discriminator."""
-    size, steps = recipe.train.batch_size, recipe.adversarial.discriminator_steps
-    if size % steps:
-        raise ValueError(
-            f"train.batch_size={size} does not divide into {steps} equal parts, one for each of "
-            f"adversarial.discriminator_steps; set it to {-(-size // steps) * steps}"
         )
 
 
@@ -203,7 +297,7 @@ def _check_low_res(recipe: DiffusionRecipe) -> None:
         )
 
 
-def check_distillation(recipe: DiffusionRecipe) -> None:
+def _check_distillation(recipe: DiffusionRecipe) -> None:
     """Raise ValueError unless the network has the inputs of a student, or those of no student."""
     distillation, given = recipe.distillation, recipe.unet.conditions
     wanted = () if distillation is None else distillation.method.conditions
@@ -219,42 +313,3 @@ def check_distillation(recipe: DiffusionRecipe) -> None:
         what = "an upsampler" if recipe.unet.super_resolution else "a model without classes"
         raise ValueError(f"{what} cannot be distilled; give a class-conditional model as teacher")
     distillation.check(recipe.process.steps)
-
-
-def objective(
-    recipe: Recipe, device: torch.device, importance: losses.TimestepImportance | None = None
-) -> training.Objective:
-    """Return the objective of a recipe that distils no teacher.
-
-    Args:
-        device: the device of the network, for autocast.
-        importance: draws the noise levels of a diffusion model; None for uniform levels.
-    """
-    assert not isinstance(recipe, GANRecipe)
-    levels = schedule(recipe.process)
-    autocast = autocast_for(recipe.train.precision, device)
-    if isinstance(recipe, DiffusionRecipe):
-        return training.diffusion(
-            levels,
-            parameterization(recipe.process),
-            loss(recipe),
-            labelled=recipe.unet.classes is not None,
-            label_dropout=recipe.train.label_dropout,
-            importance=importance,
-            low_res=low_res_of(recipe),
-            autocast=autocast,
-        )
-    return training.classification(levels, noised=recipe.noised, autocast=autocast)
-
-
-def low_res_of(recipe: DiffusionRecipe) -> Callable[[torch.Tensor], torch.Tensor] | None:
-    """Return the function that makes the input of an upsampler; None for other networks."""
-    if recipe.data.low_res is None:
-        return None
-    return training.area_mean(recipe.data.low_res, rounded=recipe.data.low_res_rounded)
-
-
-def autocast_for(precision: str, device: torch.device) -> Callable[[], torch.autocast]:
-    """Return a factory of autocast contexts of this precision; disabled in float32."""
-    dtype = PRECISIONS.get(precision)
-    return partial(torch.autocast, device.type, dtype, enabled=dtype is not None)

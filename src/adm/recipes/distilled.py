@@ -4,9 +4,10 @@ from dataclasses import replace
 
 from adm.distillation import ConsistencyTuning, Distillation, Method, Progressive, Trajectory
 from adm.recipes.schema import DiffusionRecipe
-from adm.recipes.settings import TrainSettings, WatchSettings
+from adm.recipes.settings import WatchSettings
 from adm.recipes.small import fashion
 from adm.samplers import DDIM, Consistency, Distilled, LogSNR, Sampling
+from adm.training.settings import TrainSettings
 
 # The levels of the teacher. A student of N steps visits every (16 / N)-th of them.
 LEVELS = LogSNR(steps=16, start=980, end=3)

@@ -12,8 +12,9 @@ from typing import Any, Literal, NamedTuple
 from adm.networks import HeadCount, UNetConfig
 from adm.recipes.released import RELEASED, Released
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, Recipe
-from adm.recipes.settings import DataSettings, ProcessSettings, TrainSettings
+from adm.recipes.settings import DataSettings, ProcessSettings
 from adm.samplers import Even, Sampling
+from adm.training.settings import TrainSettings
 
 IMAGENET_CLASSES = 1000
 LINEAR = ProcessSettings(schedule="linear", steps=1000)

@@ -18,12 +18,12 @@ from adm.recipes.settings import (
     DataSettings,
     Name,
     ProcessSettings,
-    TrainSettings,
     WatchSettings,
 )
 from adm.samplers import Sampling
 from adm.shown import printable, short, shown
 from adm.spec import SettingError, assign, refusal
+from adm.training.settings import TrainSettings
 
 
 class BaseRecipe:

@@ -1,4 +1,4 @@
-"""DataSettings, ProcessSettings, TrainSettings, WatchSettings: the sections that recipes share."""
+"""DataSettings, ProcessSettings, WatchSettings: sections that recipes share."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -6,21 +6,18 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from adm.limits import (
-    MOST_AVERAGES,
     MOST_BATCH,
     MOST_CHANNELS,
     MOST_CHARACTERS,
     MOST_LEVELS,
     MOST_SIDE,
-    MOST_STEPS,
     MOST_TEXT,
 )
+from adm.training.settings import PositiveInt
 
-PositiveInt = Annotated[int, Field(gt=0, le=MOST_STEPS)]
 Side = Annotated[int, Field(gt=0, le=MOST_SIDE)]
 Images = Annotated[int, Field(ge=0, le=MOST_BATCH)]
 Name = Annotated[str, Field(max_length=MOST_CHARACTERS)]
-Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,56 +53,6 @@ class ProcessSettings:
     prediction: Literal["noise", "x_0", "velocity", "previous_mean"] = "noise"
     variance: Literal["fixed_small", "fixed_large", "learned", "learned_range"] = "learned_range"
     rescale_steps: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainSettings:
-    """Settings of the training loop.
-
-    Attributes:
-        steps: total optimizer steps.
-        batch_size: images per step, over all ranks.
-        learning_rate: its peak.
-        warmup_steps: steps of its linear rise from 0.
-        anneal: whether it then decays linearly to 0 at the last step, or stays constant.
-        ema_decay: of the average of the weights, per step; reached gradually (see `training.ema`).
-        ema_others: decays of further averages, stored beside the model's own.
-        ema_widths: relative widths of power-function averages, stored at every checkpoint so that
-            an average of any width can be reconstructed later (see `training.posthoc`).
-        gradient_clip: largest norm of the gradient; None for no limit.
-        label_dropout: fraction of images trained without their label.
-        precision: of the network's arithmetic. Weights, averages and losses are always float32, and
-            norms and softmax accumulate in float32. float16 uses loss scaling. See also
-            `runs.precision`.
-        give_up_after: consecutive steps with non-finite values after which the run stops.
-        checkpoint_activations: recompute activations in the backward pass to save memory.
-        save_every_steps: interval of checkpoints; there is an early one, and one at the end.
-        keep_last: number of the latest checkpoints to keep.
-        keep_best: whether to keep the checkpoint of the best validation too.
-        keep_every_steps: also keep all checkpoints at multiples of this.
-    """
-
-    steps: PositiveInt
-    batch_size: Annotated[int, Field(gt=0, le=MOST_BATCH)]
-    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    warmup_steps: Annotated[int, Field(ge=0, le=MOST_STEPS)] = 0
-    anneal: bool = False
-    ema_decay: Probability = 0.9999
-    ema_others: Annotated[tuple[Probability, ...], Field(max_length=MOST_AVERAGES)] = ()
-    ema_widths: Annotated[
-        tuple[Annotated[float, Field(gt=0, lt=0.28)], ...], Field(max_length=MOST_AVERAGES)
-    ] = ()
-    gradient_clip: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = 1.0
-    label_dropout: Probability = 0.0
-    precision: Literal["float32", "bfloat16", "float16"] = "bfloat16"
-    give_up_after: PositiveInt = 10
-    checkpoint_activations: bool = False
-    seed: Annotated[int, Field(ge=0, lt=2**64)] = 0
-    save_every_steps: PositiveInt = 1000
-    keep_last: PositiveInt = 2
-    keep_best: bool = True
-    keep_every_steps: PositiveInt | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 from adm.networks import ClassifierConfig, HeadWidth, UNetConfig
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe
-from adm.recipes.settings import DataSettings, ProcessSettings, TrainSettings
+from adm.recipes.settings import DataSettings, ProcessSettings
 from adm.samplers import DDIM, Even, Karras, Sampling, UniPC
+from adm.training.settings import TrainSettings
 
 FASHION = DataSettings(source="fashion-mnist", size=(28, 28), channels=1)
 # Velocity stays well conditioned where noise prediction divides by sqrt(alpha_bar), so that a

@@ -109,8 +109,11 @@ class Augmentation(NamedTuple):
     crop: bool = False
 
 
+PLAIN = Augmentation()  # none
+
+
 def batch_at(
-    source: Source, seed: int, start: int, count: int, augmentation: Augmentation
+    source: Source, seed: int, start: int, count: int, augmentation: Augmentation = PLAIN
 ) -> Batch:
     """Return positions start to start + count - 1 of the endless shuffled stream of images."""
     indices = shuffle(seed, len(source), start, count)
@@ -118,7 +121,7 @@ def batch_at(
 
 
 def with_draws(
-    source: Source, indices: list[int], seed: int, start: int, augmentation: Augmentation
+    source: Source, indices: list[int], seed: int, start: int, augmentation: Augmentation = PLAIN
 ) -> Batch:
     """Return chosen images, with the draws of as many positions of the stream from `start` on."""
     draws = draw(seed, start, len(indices), source.shape)

@@ -39,7 +39,7 @@ from adm.store.parsed import as_type, read_json
 from adm.training import posthoc
 from adm.training.model_file import Steps, check_finite, save_model
 from adm.training.players import Player, RunState
-from adm.training.settings import Policy
+from adm.training.settings import TrainSettings
 from adm.training.spread import fill, whole
 
 RUN, FOLDER, STATE = "run.json", "checkpoints", "state.json"
@@ -470,20 +470,20 @@ def _moments(player: Player) -> Iterator[tuple[str, Tensor]]:
                 yield f"{key}/{name}", value
 
 
-def prune(run: Path, policy: Policy) -> None:
-    """Remove the checkpoints that `policy` does not keep.
+def prune(run: Path, settings: TrainSettings) -> None:
+    """Remove the checkpoints that are not to be kept.
 
     The newest checkpoint, and the newest one whose last step was finite, are always kept. One off
     the schedule, which only an interruption saves, is removed once a newer one exists.
     """
     folders = finished(run)
     steps = {folder: step_of(folder) or 0 for folder in folders}
-    newest = steps[folders[-1]]
-    regular = [f for f in folders[:-1] if policy.regular(steps[f])]
-    keep = {folders[-1], *(regular[-(policy.last - 1) :] if policy.last > 1 else ())}
-    if policy.every is not None:
-        keep |= {folder for folder in folders if steps[folder] % policy.every == 0}
-    winner = best(run) if policy.best else None
+    newest, last, every = steps[folders[-1]], settings.keep_last, settings.keep_every_steps
+    regular = [f for f in folders[:-1] if settings.regular(steps[f])]
+    keep = {folders[-1], *(regular[-(last - 1) :] if last > 1 else ())}
+    if every is not None:
+        keep |= {folder for folder in folders if steps[folder] % every == 0}
+    winner = best(run) if settings.keep_best else None
     keep |= {folder for folder in (sound(run), winner) if folder is not None}
     _link(run / FOLDER / BEST, winner)
     for folder in set(folders) - keep:
@@ -491,7 +491,7 @@ def prune(run: Path, policy: Policy) -> None:
     for folder in (run / FOLDER).glob("*step-*"):
         if folder not in keep and _is_left(folder, newest):
             shutil.rmtree(folder)
-    posthoc.thin(run, policy.regular, newest)
+    posthoc.thin(run, settings.regular, newest)
 
 
 def _is_left(folder: Path, newest: int) -> bool:

@@ -14,11 +14,11 @@ from adm.data import Source, shuffle
 from adm.processes import Devices
 from adm.store.files import write_json
 from adm.training import checkpoint, log, posthoc
-from adm.training.batches import Batch, batch_at, batches
+from adm.training.batches import PLAIN, Augmentation, Batch, batch_at, batches
 from adm.training.checkpoint import Numbers
 from adm.training.microbatch import forget_gradients, is_out_of_memory, largest, probe, refusal
 from adm.training.players import Player, RunState
-from adm.training.settings import LoopSettings
+from adm.training.settings import TrainSettings
 from adm.training.spread import longest_share, share
 from adm.training.update import StepSettings, Turn, Update, update
 
@@ -55,7 +55,9 @@ class Run:
         turn: trains players on one batch.
         source: the training images.
         folder: the run folder.
+        settings: those that all players share.
         metadata: stored with the weights, so that a model file is complete in itself.
+        augmentation: random changes of the training images.
         watch: called after every step; its figures go into the log.
         stop: called after every step; if it returns True, the run saves a checkpoint and ends.
         fits: returns whether a micro-batch of a given size fits in memory; None to find out by
@@ -66,10 +68,11 @@ class Run:
     state: RunState
     turn: Turn
     source: Source
-    settings: LoopSettings
+    settings: TrainSettings
     folder: Path
     metadata: dict[str, Any]
     devices: Devices
+    augmentation: Augmentation = PLAIN
     watch: Watch = lambda done, state: {}
     stop: Callable[[], bool] = lambda: False
     fits: Callable[[int], bool] | None = None
@@ -108,10 +111,10 @@ def train(run: Run, micro_batch: int | None = None, auto: bool = False) -> Itera
     how = StepSettings(devices, settings.batch_size, micro, settings.gradient_clip)
     steps = range(before.step, settings.steps)
     if newest is not None:  # a run that was killed while it removed older checkpoints
-        devices.once(lambda: checkpoint.prune(run.folder, settings.policy))
+        devices.once(lambda: checkpoint.prune(run.folder, settings))
     with log.continued(run.folder, before.step, devices, before.log) as lines:
         stream = batches(
-            run.source, settings.seed, settings.batch_size, steps, devices, settings.augmentation
+            run.source, settings.seed, settings.batch_size, steps, devices, run.augmentation
         )
         started = time.monotonic()
         for step, batch in zip(steps, stream, strict=True):
@@ -141,7 +144,7 @@ def _largest(run: Run) -> int:
     size, trial = run.settings.batch_size, run.fits
     if trial is None:
         mine, seed = share(size, run.devices), run.settings.seed
-        batch = batch_at(run.source, seed, mine.start, len(mine), run.settings.augmentation)
+        batch = batch_at(run.source, seed, mine.start, len(mine), run.augmentation)
         trial = probe(run.state, run.turn, batch.to(run.devices.device), run.devices)
     fitting = min(run.devices.gather(largest(trial, longest_share(size, run.devices)) or 0))
     if not fitting:
@@ -167,7 +170,7 @@ def _step(run: Run, batch: Batch, how: StepSettings) -> dict[str, Update]:
     return taken
 
 
-def _set_rate(player: Player, settings: LoopSettings, step: int) -> None:
+def _set_rate(player: Player, settings: TrainSettings, step: int) -> None:
     for group in player.optimizer.param_groups:
         peak = group.setdefault("initial_lr", group["lr"])  # the key that torch's schedulers use
         group["lr"] = settings.rate(step, peak)
@@ -212,7 +215,7 @@ def _save(run: Run, numbers: Numbers) -> Path:
         kept = run.state.players[name].averages
         posthoc.snapshot(run.folder / place, numbers.step, kept, run.metadata, run.devices)
     folder = checkpoint.save(run.folder, numbers, run.state, run.metadata, run.devices)
-    run.devices.once(lambda: checkpoint.prune(run.folder, run.settings.policy))
+    run.devices.once(lambda: checkpoint.prune(run.folder, run.settings))
     return folder
 
 

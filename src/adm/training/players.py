@@ -1,4 +1,4 @@
-"""Module, PlayerSettings -> Player; players, frozen networks -> RunState."""
+"""Module, TrainSettings -> Player; players, frozen networks -> RunState."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from adm.losses import TimestepImportance
 from adm.networks import recompute
 from adm.processes import Devices
 from adm.training.ema import EMA, averages
-from adm.training.settings import PlayerSettings
+from adm.training.settings import TrainSettings
 from adm.training.spread import spread
 
 MODEL = "model"  # the only player of a run that trains one network
@@ -87,14 +87,20 @@ class Player(NamedTuple):
         return self.optimizer.param_groups[0]["lr"]
 
 
+# Five parameters, of which the last two have defaults.
 def player(
-    network: nn.Module, settings: PlayerSettings, devices: Devices, sharded: bool = False
+    network: nn.Module,
+    settings: TrainSettings,
+    devices: Devices,
+    sharded: bool = False,
+    first_decay: float = 0.9,
 ) -> Player:
     """Prepare a network for training with AdamW (Loshchilov & Hutter 2019).
 
     Args:
         network: a network with its initial weights; it is moved to the device.
         sharded: whether to shard weights, gradients and moments over the processes.
+        first_decay: of the first moments, Adam's beta_1.
     """
     if settings.checkpoint_activations:
         recompute(network)
@@ -104,7 +110,7 @@ def player(
     optimizer = torch.optim.AdamW(
         network.parameters(),
         lr=settings.learning_rate,
-        betas=(settings.first_decay, 0.999),
+        betas=(first_decay, 0.999),
         weight_decay=settings.weight_decay,
     )
     kept = averages(network, settings.ema_decay, settings.ema_others, settings.ema_widths)

@@ -21,6 +21,7 @@ from adm.app.runs.data import TrainingData
 from adm.app.runs.estimates import seconds_per_step
 from adm.app.runs.run import TrainOptions
 from adm.app.runs.watch import watching
+from adm.app.runs.watch.watched import Watched
 from adm.app.runs.watch.writers import Writer, record, tensorboard, wandb
 from adm.data import Source
 from adm.models.device import pick
@@ -132,7 +133,7 @@ def follow(
     writers = _writers(recipe, out, services, done) if devices.main else []
     pictures = [writer.picture for writer in writers]
     teach = None if options.teacher is None else options.teacher.teach
-    watch = watching(recipe, source, held, out, devices, on_picture=pictures, teach=teach)
+    watch = watching(Watched(recipe, source, held, out, devices, teach), pictures)
     with saving() as stop:
         own = replace(options, watch=watch, stop=stop)
         steps = run.start(recipe, source, out, devices, own)

@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_iter
 from adm.distillation import Teach
 from adm.networks import key_dropout, recompute
 from adm.processes import Devices
-from adm.recipes import build, stages
+from adm.recipes import build
 from adm.recipes.schema import Recipe
 from adm.training.batches import Batch, blank
 from adm.training.microbatch import tried
@@ -108,9 +108,9 @@ def seconds_per_step(recipe: Recipe, devices: Devices, teach: Teach | None = Non
     count = max(1, min(TRIAL, mine)) * recipe.parts
     device = devices.device
     networks = {name: net.to(device).train() for name, net in build.networks(recipe).items()}
-    turn = stages.turn_of(recipe, networks, device, teach=teach)
     # The last step: a student by consistency tuning changes its objective on the way.
     state = RunState({n: idle(net) for n, net in networks.items()}, step=recipe.train.steps - 1)
+    turn = build.turn(recipe, state, device, teach)
     batch = blank(count, (recipe.data.channels, *recipe.data.size)).to(device)
     seconds = 0.0
     for _ in range(2):  # the first trial also compiles kernels and allocates memory
@@ -202,10 +202,9 @@ def _peaks(
         networks = {name: each.train() for name, each in build.networks(recipe).items()}
     for network in networks.values():
         recompute(network, recipe.train.checkpoint_activations)
-    turn = stages.turn_of(recipe, networks, torch.device("cpu"), teach=teach)
     # The last step, whose stage is a student's last.
     state = RunState({n: idle(net) for n, net in networks.items()}, step=recipe.train.steps - 1)
-    parts = recipe.parts
+    turn, parts = build.turn(recipe, state, torch.device("cpu"), teach), recipe.parts
     shape = (recipe.data.channels, *recipe.data.size)
     return [_peak(turn, state, blank(size * parts, shape), fake, copying) for size in sizes]
 

@@ -14,19 +14,20 @@ from adm.app.runs.data import DataOptions, check_source, choose, fit_precision, 
 from adm.app.runs.estimates import fits_in_memory
 from adm.app.runs.folder import CheckData, check_data, claim, identity, sole_writer, start_of
 from adm.app.runs.watch import watching
+from adm.app.runs.watch.watched import Watched
 from adm.data import Source
 from adm.data.naming import at_home
 from adm.models.device import pick
 from adm.models.finetune import start_from
 from adm.models.teacher import Teacher
 from adm.processes import Devices
-from adm.recipes import build, stages
+from adm.recipes import build
 from adm.recipes.schema import DiffusionRecipe, GANRecipe, Recipe
-from adm.recipes.training import loop_settings, player_settings
 from adm.spec import SettingError, check_type
-from adm.training import checkpoint, loop, players
+from adm.training import checkpoint, loop
+from adm.training.batches import Augmentation
 from adm.training.loop import Progress, Watch
-from adm.training.players import RunState
+from adm.training.players import MODEL, RunState
 
 log = logging.getLogger("adm")
 
@@ -105,7 +106,8 @@ def train(
     with sole_writer(folder, devices):
         fitted, source, validation, _ = open_data(choice, DataOptions(data=spec))
         check(fitted, source, devices, options)
-        watch = watching(fitted, source, validation, folder, devices)
+        teach = None if options.teacher is None else options.teacher.teach
+        watch = watching(Watched(fitted, source, validation, folder, devices, teach))
         for progress in start(fitted, source, folder, devices, replace(options, watch=watch)):
             if on_progress is not None:
                 on_progress(progress)
@@ -150,7 +152,7 @@ def check(recipe: Recipe, source: Source, devices: Devices, options: TrainOption
     build.check(recipe)
     build.check_sampling(recipe)
     check_source(recipe, source)
-    check_teacher(recipe, source, options.teacher)
+    _check_teacher(recipe, source, options.teacher)
     _check_batch(recipe.train.batch_size, source, devices, options.shard)
     if isinstance(recipe, GANRecipe):
         _check_gan(recipe, devices, options)
@@ -160,17 +162,14 @@ def start(
     recipe: Recipe, source: Source, run: Path, devices: Devices, options: TrainOptions
 ) -> Iterator[Progress]:
     """As `train_steps`, for a caller that is the folder's `sole_writer` and has called `check`."""
-    networks, importance = build.networks(recipe), build.importance(recipe)
-    described, teacher = identity(recipe, source), options.teacher
+    networks, described, teacher = build.networks(recipe), identity(recipe, source), options.teacher
     if teacher is not None:
         described |= teacher.identity
-        teacher.start(networks[players.MODEL])
+        teacher.start(networks[MODEL])
     if checkpoint.latest(run) is not None:
         described |= start_of(run, options.pretrained, options.renamed)
     elif (model := options.pretrained) is not None:
-        started = start_from(
-            networks[players.MODEL], recipe, source.classes, model, options.renamed
-        )
+        started = start_from(networks[MODEL], recipe, source.classes, model, options.renamed)
         described["start"] = {"given": str(model), **started.origin}
         if devices.main:
             for line in started.lines:
@@ -179,23 +178,20 @@ def start(
     devices.once(lambda: claim(run, described))
     begun = checkpoint.latest(run) is not None
     devices.once(lambda: check_data(run, source, options.check_data, begun))
-    settings = player_settings(recipe)
-    learners = {
-        name: players.player(network, settings[name], devices, sharded=options.shard)
-        for name, network in networks.items()
-    }
+    players = build.players(recipe, networks, devices, options.shard)
+    frozen, teach = ({}, None) if teacher is None else (teacher.networks, teacher.teach)
+    state = RunState(players, frozen, build.importance(recipe))
     auto = options.micro_batch == "auto"
-    teach = None if teacher is None else teacher.teach
-    frozen = {} if teacher is None else teacher.networks
     return loop.train(
         loop.Run(
-            state=RunState(learners, frozen, importance=importance),
-            turn=stages.turn_of(recipe, networks, devices.device, importance, teach),
+            state=state,
+            turn=build.turn(recipe, state, devices.device, teach),
             source=source.among(devices.beside),
-            settings=loop_settings(recipe),
+            settings=recipe.train,
             folder=run,
             metadata=described,
             devices=devices,
+            augmentation=Augmentation(recipe.data.flip, recipe.data.crop == "random"),
             watch=options.watch,
             stop=options.stop,
             fits=fits_in_memory(recipe, teach, devices.beside)
@@ -244,8 +240,16 @@ def _check_gan(recipe: GANRecipe, devices: Devices, options: TrainOptions) -> No
         )
 
 
-def check_teacher(recipe: Recipe, source: Source, teacher: Teacher | None) -> None:
-    """Raise ValueError unless the recipe distils this teacher, or there is none to distil."""
-    stages.check_taught(recipe, teacher is not None)
+def _check_teacher(recipe: Recipe, source: Source, teacher: Teacher | None) -> None:
+    """Raise ValueError unless there is a teacher if the recipe distils one, and only then."""
+    distils = recipe.distillation is not None
+    if distils and teacher is None:
+        raise SettingError("teacher", f"given, as the recipe {recipe.name} distils one")
+    if teacher is not None and not distils:
+        raise SettingError(
+            "teacher",
+            f"left out, as the recipe {recipe.name} distils none",
+            cure="or give a recipe such as fashion-distilled",
+        )
     if teacher is not None and isinstance(recipe, DiffusionRecipe):
         teacher.check(recipe, source.classes)

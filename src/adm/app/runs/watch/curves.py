@@ -13,7 +13,7 @@ from PIL import Image
 
 from adm.app.runs.watch.drift import channel_names
 from adm.app.runs.watch.previews import write
-from adm.app.runs.watch.state import Times
+from adm.app.runs.watch.watched import Watched
 from adm.pictures import png
 from adm.training.log import FILE, lines
 
@@ -75,12 +75,8 @@ def read_log(path: Path) -> Log:
     return {name: Column(np.asarray(s), np.asarray(v, float)) for name, (s, v) in columns.items()}
 
 
-def watch_curves(run: Path, times: Times, main: bool = True) -> Callable[[int, Figures], Figures]:
-    """Return a watch that draws RUN/progress.png at the given times, on the main process.
-
-    Args:
-        run: the run folder.
-        main: whether this is the main process.
+def watch_curves(run: Watched) -> Callable[[int, Figures], Figures]:
+    """Return a watch that draws RUN/progress.png when it is due, on the main process.
 
     Returns:
         A function of the steps done and the figures of this step, which are not in the log yet. It
@@ -88,12 +84,12 @@ def watch_curves(run: Path, times: Times, main: bool = True) -> Callable[[int, F
     """
 
     def watch(done: int, figures: Figures) -> Figures:
-        path = run / FILE
-        if main and times.due(done) and path.exists():
+        path = run.folder / FILE
+        if run.devices.main and run.due(done) and path.exists():
             log = read_log(path)
             for name, value in figures.items():
                 log[name] = _append(log.get(name), done, value)
-            write(draw(log, run.resolve().name), run / "progress.png")
+            write(draw(log, run.folder.resolve().name), run.folder / "progress.png")
         return {}
 
     return watch

@@ -11,10 +11,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from adm.app.runs.watch.drift import Tint, compare, figures_of, warning_of
-from adm.app.runs.watch.state import Times, Weights, model_of, network_of
+from adm.app.runs.watch.drift import compare, figures_of, tint, warning_of
 from adm.app.runs.watch.validation import FAR
-from adm.data import Source, shuffle
+from adm.app.runs.watch.watched import Watched, Weights
+from adm.data import shuffle
 from adm.diffusion import Schedule, clip
 from adm.diffusion.process import diffuse
 from adm.generation.diffusion import DiffusionGenerator
@@ -24,7 +24,6 @@ from adm.models.gan import GANModel
 from adm.models.trained import DiffusionModel
 from adm.networks import Classifier
 from adm.pictures import Row, sheet
-from adm.processes import Devices
 from adm.recipes import ClassifierRecipe, DiffusionRecipe, build
 from adm.recipes.schema import GANRecipe
 from adm.samplers import DDIM, Even, ImageNoise, Sampling
@@ -32,10 +31,9 @@ from adm.samplers.ddim import ddim
 from adm.store.files import new_file
 from adm.training.batches import draw as draws_of
 from adm.training.loop import Watch
-from adm.training.objective import area_mean
 from adm.training.players import RunState
 
-FILE = "step-{:07d}.png"
+FOLDER, FILE = "previews", "step-{:07d}.png"  # in the run folder
 SEED = 0  # of the noise, and of the choice of images
 STEPS = 25  # most steps of DDIM
 CLASSES = 10  # most classes of samples
@@ -61,36 +59,40 @@ Draw: TypeAlias = Callable[[int, Weights], Drawn]  # of the steps done
 OnPicture: TypeAlias = Callable[[int, str, Image.Image], None]  # steps done, name, picture
 
 
-def watch_previews(
-    draw: Draw,
-    folder: Path,
-    times: Times,
-    devices: Devices,
-    on_picture: Sequence[OnPicture] = (),
-) -> Watch:
-    """Return a watch that writes a preview at the given times into `folder`.
+def watch_previews(run: Watched, on_picture: Sequence[OnPicture] = ()) -> Watch:
+    """Return a watch that writes previews into the run folder, as previews/step-0001000.png.
 
-    The files are named `step-0001000.png`. Only the main process draws, and the others return no
-    figures; all must call, because they gather the weights.
+    Only the main process draws, and the others return no figures; all must call, because they
+    gather the weights.
 
     Args:
-        draw: draws a preview, such as the result of `samples`, `upsampled` or `mistakes`.
         on_picture: each is called with every preview, such as a writer's `picture`.
     """
+    draw = drawing(run)
 
     def watch(done: int, state: RunState) -> dict[str, float]:
-        if not times.due(done):
+        if not run.due(done):
             return {}
         weights = Weights.of(state.model)  # collective
-        if not devices.main:
+        if not run.devices.main:
             return {}
         drawn = draw(done, weights)
-        write(drawn.picture, folder / FILE.format(done))
+        write(drawn.picture, run.folder / FOLDER / FILE.format(done))
         for call in on_picture:
             call(done, "preview", drawn.picture)
         return drawn.figures
 
     return watch
+
+
+def drawing(run: Watched) -> Draw:
+    """Return the function that draws previews of the recipe's kind of network."""
+    recipe = run.recipe
+    if isinstance(recipe, ClassifierRecipe):
+        return mistakes(run, recipe)
+    if isinstance(recipe, DiffusionRecipe) and recipe.unet.super_resolution:
+        return upsampled(run, recipe)
+    return samples(run, recipe)
 
 
 def write(picture: Image.Image, path: Path) -> None:
@@ -99,34 +101,21 @@ def write(picture: Image.Image, path: Path) -> None:
         picture.save(part, "PNG", optimize=True)
 
 
-def _title(run: Path, done: int, rest: str) -> str:
-    return f"{run.resolve().name}, step {done:,}: {rest}"
+def _title(run: Watched, done: int, rest: str) -> str:
+    return f"{run.folder.resolve().name}, step {done:,}: {rest}"
 
 
-def samples(
-    recipe: DiffusionRecipe | GANRecipe,
-    source: Source,
-    folder: Path,
-    times: Times,
-    tint: Tint,
-    *,
-    count: int = 32,
-) -> Draw:
+def samples(run: Watched, recipe: DiffusionRecipe | GANRecipe) -> Draw:
     """Return a function that draws samples of the raw weights beside those of the average.
 
     If the network takes labels, a row shows one class: all classes, or ten at equal distances.
-    Every preview starts from the same noise, so that previews can be compared; that of a GAN is not
-    truncated.
-
-    Args:
-        source: the training images.
-        folder: the run folder.
-        tint: compares the colours of samples with those of the data.
-        count: number of samples of each kind of weights, rounded down to whole rows.
+    There are `watch.images` of each kind of weights, rounded down to whole rows. Every preview
+    starts from the same noise, so that previews can be compared; that of a GAN is not truncated.
     """
-    classes = source.classes
+    classes, count = run.training.classes, recipe.watch.images
     labels, across = layout(None if recipe.config.classes is None else len(classes), count)
     total = len(labels) if labels is not None else count // across * across
+    compared = tint(run.training, recipe.train.steps)
 
     def sample(model: DiffusionModel | GANModel) -> Tensor:
         if isinstance(model, GANModel):
@@ -136,7 +125,7 @@ def samples(
         return generator.images(labels, range(total))
 
     def draw(done: int, weights: Weights) -> Drawn:
-        raw, mean = (sample(model_of(recipe, w, classes, folder, done)) for w in weights)
+        raw, mean = (sample(run.model(each, done)) for each in weights)
         rows = [
             Row(
                 classes[int(labels[i])] if labels is not None else "",
@@ -144,9 +133,9 @@ def samples(
             )
             for i in range(0, total, across)
         ]
-        title = _title(folder, done, f"{_how(recipe)}, seed {SEED}")
+        title = _title(run, done, f"{_how(recipe)}, seed {SEED}")
         picture = sheet(title, [(column, across) for column in COLUMNS], rows)
-        return Drawn(picture, figures_of(tint(mean, labels, done), done == times.first))
+        return Drawn(picture, figures_of(compared(mean, labels, done), run.first(done)))
 
     return draw
 
@@ -179,33 +168,21 @@ def layout(classes: int | None, count: int) -> tuple[Tensor | None, int]:
     return (torch.arange(shown) * classes // shown).repeat_interleave(across), across
 
 
-def upsampled(
-    recipe: DiffusionRecipe,
-    held_out: Source,
-    folder: Path,
-    times: Times,
-    *,
-    count: int = UPSAMPLED,
-) -> Draw:
-    """Return a function that draws up to eight images, downsampled and upsampled again.
+def upsampled(run: Watched, recipe: DiffusionRecipe) -> Draw:
+    """Return a function that draws up to eight held-out images, downsampled and upsampled again.
 
     Every preview uses the same images and noise. Once half of the training is done, a warning says
     if the colours of the upsampled images differ from those of the originals.
-
-    Args:
-        held_out: images that are not trained on.
-        folder: the run folder.
-        count: number of images.
     """
-    assert recipe.data.low_res is not None
-    lower = area_mean(recipe.data.low_res, rounded=recipe.data.low_res_rounded)
-    indices = shuffle(SEED, len(held_out), 0, min(count, UPSAMPLED, len(held_out)))
+    lower, held_out = build.low_res_of(recipe), run.held_out or run.training
+    assert lower is not None
+    count = min(recipe.watch.images, UPSAMPLED, len(held_out))
+    indices = shuffle(SEED, len(held_out), 0, count)
 
     def draw(done: int, weights: Weights) -> Drawn:
         originals, labels = held_out.batch(indices)
         low = lower(to_float(originals))
-        models = (model_of(recipe, w, held_out.classes, folder, done) for w in weights)
-        raw, mean = (_upsample(model, low, labels) for model in models)
+        raw, mean = (_upsample(run.model(each, done), low, labels) for each in weights)
         bicubic = F.interpolate(low, tuple(originals.shape[2:]), mode="bicubic", antialias=False)
         columns = {
             "low resolution": to_uint8(low),
@@ -216,11 +193,11 @@ def upsampled(
         names = [held_out.classes[label] for label in labels.tolist()]
         rows = [Row(name, images) for name, *images in zip(names, *columns.values(), strict=True)]
         compared = compare(mean, originals)
-        if (warning := warning_of(compared)) and 2 * done >= times.total:
+        if (warning := warning_of(compared)) and 2 * done >= recipe.train.steps:
             log.warning(f"step {done}: {warning}")
-        title = _title(folder, done, f"{preview_sampling(recipe).grid.steps} DDIM steps, seed 0")
+        title = _title(run, done, f"{preview_sampling(recipe).grid.steps} DDIM steps, seed 0")
         picture = sheet(title, [(column, 1) for column in columns], rows, WIDE)
-        return Drawn(picture, figures_of(compared, done == times.first))
+        return Drawn(picture, figures_of(compared, run.first(done)))
 
     return draw
 
@@ -245,38 +222,26 @@ class Classified(NamedTuple):
     confidence: Tensor  # (N,) probability of the predicted class
 
 
-def mistakes(
-    recipe: ClassifierRecipe,
-    held_out: Source,
-    folder: Path,
-    *,
-    count: int = CLASSIFIED,
-    batch_size: int = 64,
-) -> Draw:
+def mistakes(run: Watched, recipe: ClassifierRecipe) -> Draw:
     """Return a function that draws misclassified images, at the middle of each quarter of levels.
 
-    The most confident mistakes come first: they indicate wrong labels, classes that are
-    indistinguishable, or an overconfident network. Every preview uses the same images and noise.
-
-    Args:
-        held_out: images that are not trained on.
-        folder: the run folder.
-        count: number of images to classify at each level.
-        batch_size: images per forward pass.
+    The most confident mistakes on held-out images come first: they indicate wrong labels, classes
+    that are indistinguishable, or an overconfident network. Every preview uses the same images and
+    noise.
     """
-    schedule = build.schedule(recipe.process)
+    schedule, held_out = build.schedule(recipe.process), run.held_out or run.training
     levels = [round(q * schedule.last) or 1 for q in QUARTERS] if recipe.noised else [0]
-    indices = shuffle(SEED, len(held_out), 0, min(count, len(held_out)))
+    indices = shuffle(SEED, len(held_out), 0, min(CLASSIFIED, len(held_out)))
 
     def draw(done: int, weights: Weights) -> Drawn:
-        network = network_of(recipe, weights.mean)
+        network = run.network(weights.mean)
         assert isinstance(network, Classifier)
         images, labels = held_out.batch(indices)
         rows = []
         for level in levels:
-            result = _classify(network, schedule, images, level, batch_size)
+            result = _classify(network, schedule, images, level, run.at_once)
             rows.append(_row(result, labels, held_out.classes, level, schedule.last))
-        title = _title(folder, done, "most confident mistakes, true > predicted (EMA)")
+        title = _title(run, done, "most confident mistakes, true > predicted (EMA)")
         return Drawn(sheet(title, [("", ACROSS)], rows), {})
 
     return draw

@@ -2,8 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from functools import partial
-from pathlib import Path
+from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -12,19 +11,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from adm.app.runs.data import check_source
-from adm.app.runs.watch.state import Times, mean_weights, model_of, network_of
+from adm.app.runs.watch.watched import Watched, mean_weights
 from adm.data import Source, shuffle
-from adm.distillation import Teach
 from adm.features.opening import table
 from adm.generation.blocks import whole_blocks
 from adm.generation.gan import GANGenerator
 from adm.metrics import Statistics, frechet_distance, statistics
 from adm.models.gan import GANModel
 from adm.processes import Devices
-from adm.recipes import ClassifierRecipe, DiffusionRecipe, Recipe, stages
+from adm.recipes import build
 from adm.recipes.schema import GANRecipe
 from adm.spec import SettingError
-from adm.training.batches import Augmentation, Batch, with_draws
+from adm.training.batches import Batch, with_draws
 from adm.training.loop import Watch
 from adm.training.objective import Objective
 from adm.training.players import RunState
@@ -53,30 +51,16 @@ class Measured(NamedTuple):
         return float(self.quarters[name].mean())
 
 
-# Eight parameters: those by keyword are independent, and all have defaults.
-def watch_validation(
-    recipe: DiffusionRecipe | ClassifierRecipe,
-    held_out: Source,
-    times: Times,
-    devices: Devices,
-    *,
-    training: Source | None = None,
-    count: int = 1000,
-    batch_size: int = 64,
-    teach: Teach | None = None,
-) -> Watch:
+def watch_validation(run: Watched, held_out: Source) -> Watch:
     """Return a watch that evaluates the average weights on fixed images, levels and noise.
 
-    The loss is that of training. Each process evaluates a share of the images, and all return the
-    same figures.
+    The loss is that of training, of a student that of its last stage. As many held-out as training
+    images are evaluated, `watch.validation_images` of each, rounded up to a multiple of 4; if there
+    are fewer, they are repeated with other noise. Each process evaluates a share of them, and all
+    return the same figures.
 
     Args:
         held_out: images that are not trained on.
-        training: the training images, to measure the gap; None for no gap.
-        count: number of images of each, rounded up to a multiple of 4. If a source has fewer, they
-            are repeated with other noise.
-        batch_size: images per forward pass.
-        teach: the teacher of a student, whose loss is that of the last stage of its training.
 
     Returns:
         A watch whose figures are `validation/loss`, `validation/loss_q1` ... `_q4` for the quarters
@@ -85,30 +69,29 @@ def watch_validation(
         result on training images is, in accuracy for a classifier, and else in loss.
 
     Raises:
-        ValueError: the recipe's network cannot be trained on such images, the sources differ in
-            their classes, or `count` is below 1.
+        ValueError: the recipe's network cannot be trained on such images, or the classes differ.
     """
-    _check(recipe, held_out, training, count)
-    objective = stages.objectives(recipe, devices.device, teach=teach)[-1]
-    warned = False
+    recipe, training, devices = run.recipe, run.training, run.devices
+    assert not isinstance(recipe, GANRecipe)
+    _check_classes(held_out, training)
+    check_source(recipe, held_out)
+    objective = build.objectives(recipe, devices.device, teach=run.teach)[-1]
+    count, warned = recipe.watch.validation_images, False
 
     def watch(done: int, state: RunState) -> dict[str, float]:
         nonlocal warned
-        if not times.due(done):
+        if not run.due(done):
             return {}
-        network = network_of(recipe, mean_weights(state.model))
+        network = run.network(mean_weights(state.model))
         measured = partial(
-            measure, objective, network, devices=devices, count=count, batch_size=batch_size
+            measure, objective, network, devices=devices, count=count, batch_size=run.at_once
         )
-        result = measured(held_out)
-        figures = _figures(result, recipe.noised)
-        if training is not None:
-            trained = measured(training)
-            figures["validation/gap"] = gap(result, trained)
-            warning = warning_of_overfitting(result, trained)
-            if warning and not warned and devices.main:
-                log.warning(f"step {done}: {warning}")
-                warned = True
+        result, trained = measured(held_out), measured(training)
+        figures = _figures(result, recipe.noised) | {"validation/gap": gap(result, trained)}
+        warning = warning_of_overfitting(result, trained)
+        if warning and not warned and devices.main:
+            log.warning(f"step {done}: {warning}")
+            warned = True
         return figures
 
     return watch
@@ -155,7 +138,7 @@ def stratify(uniforms: np.ndarray, start: int, count: int) -> np.ndarray:
 
 def _batch(source: Source, order: list[int], start: int, stop: int) -> Batch:
     """Return positions start to stop - 1 without augmentation, at stratified levels."""
-    batch = with_draws(source, order[start:stop], SEED, FAR + start, Augmentation())
+    batch = with_draws(source, order[start:stop], SEED, FAR + start)
     level = stratify(batch.draws.level, start, len(order))
     return Batch(batch.images, batch.labels, batch.draws._replace(level=level))
 
@@ -192,17 +175,12 @@ def _figures(result: Measured, noised: bool) -> dict[str, float]:
     return figures
 
 
-def _check(recipe: Recipe, held_out: Source, training: Source | None, count: int) -> None:
-    if count < 1:
-        raise SettingError("watch.validation_images", "at least 1", count)
-    if training is not None and training.classes != held_out.classes:
+def _check_classes(held_out: Source, training: Source) -> None:
+    if training.classes != held_out.classes:
         raise ValueError(
             f"{held_out.name} and {training.name} differ in their classes or the order of them: "
             f"{_list(held_out)} and {_list(training)}; validate on data of the same classes"
         )
-    for source in (held_out, training):
-        if source is not None:
-            check_source(recipe, source)
 
 
 def _list(source: Source) -> str:
@@ -210,55 +188,48 @@ def _list(source: Source) -> str:
     return f"{names}, ..." if len(source.classes) > MOST_NAMED else names
 
 
-# Six parameters: those by keyword are independent.
-def watch_distance(
-    recipe: GANRecipe,
-    held_out: Source,
-    times: Times,
-    devices: Devices,
-    *,
-    count: int = 1000,
-    batch_size: int = 64,
-) -> Watch:
+def watch_distance(run: Watched, held_out: Source) -> Watch:
     """Return a watch that measures how far generated images are from held-out ones.
 
     It returns `validation/frechet`, the distance between as many of each, with the same labels and
-    in the features of `watch.features`. The main process measures, and tells the others.
+    in the features of `watch.features`: of `watch.validation_images`, or of all that are held out.
+    The main process measures, and tells the others.
 
     Args:
         held_out: images that are not trained on.
-        count: number of images of each; at most as many as are held out.
-        batch_size: images at once.
 
     Raises:
         ValueError: the recipe's networks cannot be trained on such images, or there are too few.
     """
+    recipe, devices, together = run.recipe, run.devices, run.at_once
+    assert isinstance(recipe, GANRecipe)
     check_source(recipe, held_out)
-    count = min(count, len(held_out))
+    count = min(recipe.watch.validation_images, len(held_out))
     if count < SMALLEST:
         cure = "hold out more images, or set it to 0"
         raise SettingError("watch.validation_images", f"at least {SMALLEST}", count, cure)
-    order, known = shuffle(SEED, len(held_out), 0, count), list[Statistics]()
+    order = shuffle(SEED, len(held_out), 0, count)
+    labels = held_out.labels[order] if recipe.gan.classes is not None else None
     extract = _extractor(recipe.watch.features, devices.device)
 
+    @cache
+    def real() -> Statistics:
+        parts = (order[i : i + together] for i in range(0, count, together))
+        return statistics(np.concatenate([extract(held_out.batch(part)[0]) for part in parts]))
+
     def watch(done: int, state: RunState) -> dict[str, float]:
-        if not times.due(done):
+        if not run.due(done):
             return {}
         weights = mean_weights(state.model)  # collective
 
         def distance_now() -> float:
-            if not known:
-                parts = (order[i : i + batch_size] for i in range(0, count, batch_size))
-                real = np.concatenate([extract(held_out.batch(part)[0]) for part in parts])
-                known.append(statistics(real))
-            model = model_of(recipe, weights, held_out.classes, Path(recipe.name), done)
+            model = run.model(weights, done)
             assert isinstance(model, GANModel)
-            labels = held_out.labels[order] if recipe.gan.classes is not None else None
             generator = GANGenerator(model, recipe.sample)
-            together = whole_blocks(batch_size, generator.block)
-            made = generator.images(labels, range(count)).split(together)
-            features = np.concatenate([extract(images) for images in made])
-            return frechet_distance(known[0], statistics(features))
+            made = generator.images(labels, range(count))
+            parts = made.split(whole_blocks(together, generator.block))
+            features = np.concatenate([extract(images) for images in parts])
+            return frechet_distance(real(), statistics(features))
 
         return {FRECHET: devices.once(distance_now)}
 

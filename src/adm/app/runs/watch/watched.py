@@ -1,0 +1,122 @@
+"""Recipe, data, run folder -> Watched; weights -> model that shares them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from adm.data import Source
+from adm.distillation import Teach
+from adm.models.gan import GANModel
+from adm.models.trained import DiffusionModel
+from adm.networks import Classifier, UNet, on_meta
+from adm.networks.biggan import Generator
+from adm.processes import Devices
+from adm.recipes import DiffusionRecipe, Recipe, build
+from adm.recipes.schema import GANRecipe
+from adm.training.players import Player
+from adm.training.spread import whole
+
+PIXELS = 64 * 64 * 64  # pixels of a batch in evaluation
+
+
+class Weights(NamedTuple):
+    """The raw weights and their average, by name."""
+
+    raw: Mapping[str, Tensor]
+    mean: Mapping[str, Tensor]
+
+    @classmethod
+    def of(cls, player: Player) -> "Weights":
+        """Return the weights of a player; every process must call."""
+        raw = dict(player.network.named_parameters())
+        return cls(_gather(raw, _device_of(player)), mean_weights(player))
+
+
+def mean_weights(player: Player) -> dict[str, Tensor]:
+    """Return the average that is the model, by name; every process must call."""
+    return _gather(player.ema.weights, _device_of(player))
+
+
+@dataclass(frozen=True, eq=False)
+class Watched:
+    """A run as its watches see it, of which `recipe.watch` says how much they do.
+
+    The figures of a watch go into the log. They must be a function of the steps done and of the
+    weights alone, so that a resumed run writes the same log as one that was not interrupted.
+
+    Attributes:
+        training: the training images.
+        held_out: images that are not trained on; None for no validation, and for previews of
+            training images.
+        folder: the run folder, which gets progress.png and previews/.
+        teach: the teacher of a student.
+    """
+
+    recipe: Recipe
+    training: Source
+    held_out: Source | None
+    folder: Path
+    devices: Devices
+    teach: Teach | None = None
+
+    @property
+    def every(self) -> int:
+        """The interval in steps at which watches are due."""
+        return self.recipe.watch.every_steps or self.recipe.train.save_every_steps
+
+    def due(self, done: int) -> bool:
+        """Return whether watches are due after `done` steps: also after the last."""
+        return done % self.every == 0 or done == self.recipe.train.steps
+
+    def first(self, done: int) -> bool:
+        """Return whether they are due after `done` steps for the first time."""
+        return done == min(self.every, self.recipe.train.steps)
+
+    @property
+    def at_once(self) -> int:
+        """The images per forward pass in evaluation, which takes less memory than training.
+
+        At most 64, and as many pixels as 64 images of 64x64 have.
+        """
+        height, width = self.recipe.data.size
+        return max(1, min(64, PIXELS // (height * width)))
+
+    def network(self, weights: Mapping[str, Tensor]) -> UNet | Classifier | Generator:
+        """Return a network in evaluation mode, without gradients, that shares these tensors.
+
+        The network that they come from does not change, and no random numbers are drawn.
+
+        Args:
+            weights: as of `Weights`; not parameters.
+        """
+        network = on_meta(self.recipe.config)
+        # The singular vectors of a generator are missing: `GANModel` computes them.
+        strict = not isinstance(network, Generator)
+        network.load_state_dict(dict(weights), assign=True, strict=strict)
+        return network.eval().requires_grad_(False)
+
+    def model(self, weights: Mapping[str, Tensor], done: int) -> DiffusionModel | GANModel:
+        """Return the model that would be loaded if these weights were saved after `done` steps."""
+        recipe, network, classes = self.recipe, self.network(weights), self.training.classes
+        if isinstance(network, Generator):
+            assert isinstance(recipe, GANRecipe)
+            return GANModel(network, recipe, classes, self.folder, done)
+        assert isinstance(network, UNet)
+        assert isinstance(recipe, DiffusionRecipe)
+        schedule, reading = build.schedule(recipe.process), build.parameterization(recipe.process)
+        return DiffusionModel(network, recipe, classes, schedule, reading, self.folder, done)
+
+
+def _device_of(player: Player) -> torch.device:
+    """Return the device of the player's network."""
+    return next(player.network.parameters()).device
+
+
+def _gather(weights: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """Return whole, detached float32 weights on one device, copied only where necessary."""
+    # Detached: `Watched.network` would use a Parameter itself, and turn off its gradients.
+    return {name: whole(w.detach()).to(device, torch.float32) for name, w in weights.items()}
