@@ -98,7 +98,7 @@ def test_what_fails_is_said_once_and_interrupts_nothing(caplog: pytest.LogCaptur
     watch = guarded("the preview", fails)
     assert [watch(done, None) for done in (1, 2, 3)] == [{}, {}, {}]
     assert len(caplog.messages) == 1
-    assert "the preview failed at step 1 ([Errno 28] No space left" in caplog.text
+    assert "the preview failed at step 1 (No space left on device)" in caplog.text
 
     def interrupted(done: int, given: None) -> dict[str, float]:
         raise KeyboardInterrupt

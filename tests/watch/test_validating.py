@@ -115,25 +115,30 @@ def test_nothing_of_the_run_is_touched(kind: str) -> None:
 
 
 class Answer(Devices):
-    """Two processes, of which this one knows what the other gave."""
+    """One of two processes, which knows what the other gave: of held-out and training images."""
 
-    other: Any = None
-    given: Any = None
+    given: list[torch.Tensor]
+    other: list[torch.Tensor]
+
+    def __init__(self, rank: int, other: list[torch.Tensor]) -> None:
+        super().__init__(torch.device("cpu"), rank=rank, world=2)
+        vars(self).update(given=[], other=other)
 
     def gather(self, value: Any) -> list[Any]:
-        object.__setattr__(self, "given", value)
-        return [value, torch.zeros_like(value) if self.other is None else self.other]
+        self.given.append(value)
+        return [value, self.other[len(self.given) - 1] if self.other else torch.zeros_like(value)]
 
 
 def test_two_processes_find_what_one_finds() -> None:
     chosen = tiny.diffusion("train.precision=float32")
     state = states.state_of(chosen)
-    ranks = [Answer(torch.device("cpu"), rank=rank, world=2) for rank in (0, 1)]
-    for rank in (1, 0):
-        object.__setattr__(ranks[rank], "other", ranks[1 - rank].given)
-        found = validated(chosen, state, ranks[rank], at_once=7)
+    first = Answer(1, [])
+    validated(chosen, state, first, at_once=7)
+    last = Answer(0, first.given)
+    found = validated(chosen, state, last, at_once=7)
     assert found == pytest.approx(validated(chosen, state), rel=1e-5)
-    assert [int(rank.given[1, 0].sum()) for rank in ranks] == [12, 12]  # images, half each
+    for rank in (first, last):
+        assert [int(sums[1, 0].sum()) for sums in rank.given] == [12, 12]  # images, half of each
 
 
 def measured(**means: float) -> Measured:
