@@ -47,12 +47,6 @@ def count_of(number: int, one: str, more: str | None = None) -> str:
     return f"{number} {one if number == 1 else more or f'{one}s'}"
 
 
-def in_short(value: object) -> str:
-    """Return a value as text, cut short if it is long."""
-    text = str(value)
-    return text if len(text) < 60 else f"{text[:57]}..."
-
-
 def shown_path(path: object) -> str:
     """Return a path or an address for a message: cut short, with what acts escaped."""
     return short(printable(str(path)), LONGEST_PATH)

@@ -9,7 +9,7 @@ from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.recipes.released import RELEASED
 from adm.samplers import Sampling
 from adm.samplers.guide import On, Weaker
-from adm.shown import in_short
+from adm.shown import short
 from adm.spec import SettingError
 
 # Guidance scales of shipped models, those with the lowest distances in docs/results.md and
@@ -121,8 +121,8 @@ def check_pair(model: DiffusionModel, classifier: ClassifierModel, on: On | None
         if own != other:
             raise SettingError(
                 "classifier",
-                f"of the model's {what}, {in_short(own)}",
-                in_short(other),
+                f"of the model's {what}, {short(str(own))}",
+                other,
                 "train a classifier with the model's data and process",
             )
 
@@ -171,9 +171,7 @@ def _check_weak(model: DiffusionModel, sampling: Sampling, weak: DiffusionModel 
     }
     for what, (own, other) in pairs.items():
         if own != other:
-            raise SettingError(
-                "weak", f"of the same {what} as the model, {in_short(own)}", in_short(other)
-            )
+            raise SettingError("weak", f"of the same {what} as the model, {short(str(own))}", other)
 
 
 def _labels(model: DiffusionModel) -> tuple[str, ...]:

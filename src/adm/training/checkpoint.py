@@ -3,7 +3,7 @@
 A checkpoint is a folder `checkpoints/step-0001000/` in the run folder, with the files
     model.safetensors      the average of the weights, with the recipe in the file's metadata
     raw.safetensors        the weights themselves
-    optimizer.safetensors  the optimizer's moments
+    optimizer.safetensors  the optimizer's moments and counts of steps
     ema-0.999.safetensors  further averages by name, if there are any
     importance.safetensors the recent losses of each level, if levels are sampled by importance
     state.json             the step and all other numbers
@@ -13,7 +13,6 @@ If several networks are trained, each has a subfolder of its name for weights, m
 such as `step-0001000/generator/model.safetensors`. Frozen networks are not saved.
 """
 
-import errno
 import json
 import logging
 import math
@@ -29,15 +28,16 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from adm.processes import Devices
+from adm.shown import reason_of
 from adm.store.files import FULL, fsync, link
 from adm.store.hashes import SUMS, damaged_parts, read_sums, seal
 from adm.store.parsed import as_type, read_json
 from adm.training import posthoc
-from adm.training.model_file import Steps, check_finite, save_model
+from adm.training.model_file import Steps, check_finite, save_model, save_tensors
 from adm.training.players import Player, RunState
 from adm.training.settings import TrainSettings
 from adm.training.spread import fill, whole
@@ -45,9 +45,8 @@ from adm.training.spread import fill, whole
 RUN, FOLDER, STATE = "run.json", "checkpoints", "state.json"
 BEST = "best"  # a link to the checkpoint with the lowest validation loss
 ASIDE = "damaged-"  # before the name of a damaged checkpoint that was set aside
+STEP = "step"  # the slot of an optimizer that counts steps
 NUMBER = re.compile(r"step-(\d{7,12})")
-# safetensors states the number of a system's error in its message only.
-SYSTEM_ERROR = re.compile(r"(?:code: |os error )(\d+)")
 
 log = logging.getLogger("adm")
 
@@ -62,12 +61,10 @@ class Learning:
         loss_scale: the factor of the loss, infinite after more than a million steps without an
             overflow.
         good_steps: consecutive steps without an overflow.
-        optimizer: the optimizer's count of steps, by the name of the parameter.
     """
 
     loss_scale: Annotated[float, Field(gt=0)]
     good_steps: Count
-    optimizer: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]]
 
 
 @dataclass(frozen=True)
@@ -133,7 +130,7 @@ def read_numbers(folder: Path) -> Numbers:
     try:
         return as_type(Numbers, read_json(path))
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path} is missing or damaged ({error})") from None
+        raise ValueError(f"{path} is missing or damaged ({reason_of(error)})") from None
 
 
 def sound(run: Path) -> Path | None:
@@ -279,7 +276,7 @@ def save(
         if mine:
             try:
                 _write(part / name, gathered, metadata | {"step": numbers.step})
-            except (OSError, SafetensorError) as error:
+            except OSError as error:
                 failure = _unwritten(error, folder, run)
 
     def publish() -> None:
@@ -309,10 +306,9 @@ def _empty(part: Path, folders: Iterable[Path]) -> None:
 
 def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
     if path.name.startswith(("optimizer", "importance")):
-        save_file({k: v.contiguous().cpu() for k, v in tensors.items()}, path)
+        save_tensors(path, tensors)
     else:
         save_model(path, tensors, metadata | {"weights": path.stem})
-    fsync(path)
 
 
 def _completed(numbers: Numbers, state: RunState) -> Numbers:
@@ -320,34 +316,23 @@ def _completed(numbers: Numbers, state: RunState) -> Numbers:
     validation = numbers.validation
     if validation is not None and not math.isfinite(validation):
         validation = None
-    players = {name: _learning(player) for name, player in state.players.items()}
+    scales = {name: player.scale for name, player in state.players.items()}
+    players = {name: Learning(scale.value, scale.good) for name, scale in scales.items()}
     return replace(numbers, validation=validation, bad_steps=state.bad_steps, players=players)
 
 
-def _learning(player: Player) -> Learning:
-    slots = {
-        name: player.optimizer.state.get(parameter, {})
-        for name, parameter in player.network.named_parameters()
-    }
-    steps = {name: float(own["step"]) for name, own in slots.items() if "step" in own}
-    return Learning(player.scale.value, player.scale.good, steps)
-
-
-def _unwritten(error: Exception, folder: Path, run: Path) -> OSError:
+def _unwritten(error: OSError, folder: Path, run: Path) -> OSError:
     before = latest(run)
     stays = (
         f"{before.name} is intact, and a new attempt resumes from it"
         if before
         else "there is no earlier one"
     )
-    number = getattr(error, "errno", None)
-    if number is None:
-        match = SYSTEM_ERROR.search(str(error))
-        number = int(match[1]) if match else errno.EIO
-    cure = "free disk space" if number in FULL else "resolve that error"
+    cure = "free disk space" if error.errno in FULL else "resolve that error"
     return OSError(
-        number,
-        f"checkpoint {folder.name} was not written ({error}); {stays}; {cure} and try again",
+        error.errno,
+        f"checkpoint {folder.name} was not written ({reason_of(error)}); {stays}; {cure} and try "
+        "again",
     )
 
 
@@ -377,44 +362,38 @@ def restore(folder: Path, state: RunState) -> Numbers:
             fill(tensor, values[key])
     for name, place in places(state).items():
         path, player = folder / place / "optimizer.safetensors", state.players[name]
-        moments, known = _read(path, folder), dict(player.network.named_parameters())
-        if any(key.partition("/")[2] not in known for key in moments):
+        if not _restore_moments(player, _read(path, folder)):
             raise ValueError(f"{path} has the moments of another network; {_cure(folder)}")
-        _restore_learning(player, numbers.players[name], moments)
+        own = numbers.players[name]
+        player.scale.value, player.scale.good = own.loss_scale, own.good_steps
     state.step, state.bad_steps = numbers.step, numbers.bad_steps
     return numbers
 
 
-def _restore_learning(player: Player, own: Learning, moments: dict[str, Tensor]) -> None:
-    player.scale.value, player.scale.good = own.loss_scale, own.good_steps
-    slots: dict[str, dict[str, Tensor]] = defaultdict(dict)
+def _restore_moments(player: Player, moments: dict[str, Tensor]) -> bool:
+    """Restore the state of an optimizer; return False if it is that of another network.
+
+    A moment is sharded as its parameter is. A count of steps stays on the CPU, where AdamW has it.
+    """
+    parameters = dict(player.network.named_parameters())
+    state: dict[str, dict[str, Tensor]] = defaultdict(dict)
     for key, value in moments.items():
         slot, _, name = key.partition("/")
-        slots[name][slot] = value
-    for name, parameter in player.network.named_parameters():
-        restored: dict[str, Tensor] = {}
-        if name in own.optimizer:  # not before the first step, or without a count of steps
-            restored["step"] = torch.tensor(own.optimizer[name])
-        for slot, value in slots[name].items():
-            restored[slot] = _like(parameter, value)
-        if restored:
-            player.optimizer.state[parameter] = restored
-
-
-def _like(parameter: Tensor, value: Tensor) -> Tensor:
-    """Return a moment; one of its parameter's shape is sharded as the parameter is."""
-    if value.shape != parameter.shape:
-        return value.to(parameter.device)
-    slot = torch.zeros_like(parameter)
-    fill(slot, value)
-    return slot
+        if name not in parameters or (slot != STEP and value.shape != parameters[name].shape):
+            return False
+        state[name][slot] = value if slot == STEP else torch.zeros_like(parameters[name])
+        fill(state[name][slot], value)
+    for name, own in state.items():
+        player.optimizer.state[parameters[name]] = dict(own)
+    return True
 
 
 def _read(path: Path, folder: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} is missing or damaged ({error}); {_cure(folder)}") from None
+        reason = reason_of(error)
+        raise ValueError(f"{path} is missing or damaged ({reason}); {_cure(folder)}") from None
 
 
 def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
@@ -465,9 +444,9 @@ def _buffers(network: nn.Module) -> dict[str, Tensor]:
 def _moments(player: Player) -> Iterator[tuple[str, Tensor]]:
     for name, parameter in player.network.named_parameters():
         # `get`, because the state is a defaultdict, and indexing it would add an entry.
-        for key, value in player.optimizer.state.get(parameter, {}).items():
-            if key != "step" and isinstance(value, Tensor):
-                yield f"{key}/{name}", value
+        for slot, value in player.optimizer.state.get(parameter, {}).items():
+            if isinstance(value, Tensor):
+                yield f"{slot}/{name}", value
 
 
 def prune(run: Path, settings: TrainSettings) -> None:

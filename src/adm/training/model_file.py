@@ -1,7 +1,10 @@
 """Weights, Metadata <-> model file: safetensors, with what they are as JSON in the header."""
 
+import errno
 import json
 import math
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +16,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from adm.limits import MOST_CHARACTERS, MOST_CLASSES, MOST_STEPS, MOST_TEXT
-from adm.shown import printable, short
+from adm.shown import printable, reason_of, short
+from adm.store.files import new_file
 from adm.store.parsed import as_type, parse_json
 
 FORMAT = "adm"  # the key of our metadata in the header
 LONGEST_REASON = 300  # characters; one of safetensors may quote the file
 CURE = "copy it again, or give a file that `adm train` wrote"
+# safetensors states the number of a system's error in its message only.
+SYSTEM_ERROR = re.compile(r"(?:code: |os error )(\d+)")
 
 Steps = Annotated[int, Field(ge=0, le=MOST_STEPS)]
 Name = Annotated[str, Field(max_length=MOST_CHARACTERS)]
@@ -64,7 +70,7 @@ class Metadata:
 
 
 def save_model(path: Path, weights: dict[str, Tensor], metadata: dict[str, Any]) -> None:
-    """Write a model file that describes itself.
+    """Write a model file that describes itself, whole or not at all.
 
     The metadata is a single JSON entry of the header, because safetensors writes several entries
     in a random order.
@@ -72,9 +78,30 @@ def save_model(path: Path, weights: dict[str, Tensor], metadata: dict[str, Any])
     Args:
         weights: tensors by name; they are written with their own dtypes.
         metadata: JSON values, `recipe` and `classes` among them.
+
+    Raises:
+        OSError: the file cannot be written.
     """
-    described = {FORMAT: json.dumps(metadata)}
-    save_file({k: v.detach().contiguous().cpu() for k, v in weights.items()}, path, described)
+    save_tensors(path, weights, {FORMAT: json.dumps(metadata)})
+
+
+def save_tensors(
+    path: Path, tensors: Mapping[str, Tensor], header: dict[str, str] | None = None
+) -> None:
+    """Write tensors by name to a safetensors file, whole or not at all.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    try:
+        with new_file(path) as part:
+            kept = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+            save_file(kept, part, header)
+    except SafetensorError as error:
+        number, reason = errno.EIO, str(error)
+        if match := SYSTEM_ERROR.search(reason):
+            number, reason = int(match[1]), os.strerror(int(match[1]))
+        raise OSError(number, reason, str(path)) from None
 
 
 def load_model(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -153,7 +180,7 @@ def check_finite(path: Path, weights: Mapping[str, Tensor], cure: str) -> None:
 
 def damaged(path: Path, error: Exception) -> ValueError:
     """Return the error of a model file that cannot be read."""
-    reason = short(printable(str(error)), LONGEST_REASON)
+    reason = short(printable(reason_of(error)), LONGEST_REASON)
     return ValueError(f"{path} is not a model file, or it is damaged ({reason}); {CURE}")
 
 

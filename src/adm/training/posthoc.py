@@ -12,20 +12,20 @@ profile is closest to the wanted profile approximates an average that was not tr
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from adm.networks import shapes_of
 from adm.processes import Devices
+from adm.shown import shown
 from adm.spec import SettingError
-from adm.store.files import new_file
 from adm.training.ema import EMA, WIDEST, Power
-from adm.training.model_file import check_finite, entries_of, metadata_of, save_model
+from adm.training.model_file import check_finite, entries_of, load_weights, save_model
 from adm.training.spread import whole
 
 FOLDER = "averages"
@@ -213,7 +213,7 @@ def snapshot(
             name = f"step-{step:07d}.{average.name}.safetensors"
             described = metadata | {"step": step, "width": decay.width}
             try:
-                _write(run / FOLDER / name, narrow, described)
+                save_model(run / FOLDER / name, narrow, described)
             except OSError as error:
                 failure = error
     devices.share_failure(failure)
@@ -237,7 +237,6 @@ def reconstruct(run: Path, width: float, step: int | None = None) -> tuple[dict[
     """
     snapshots = stored(run)
     best = fit(snapshots, width, snapshots[-1].step if step is None else step)
-    _check([one for one, _ in best.shares])
     return _sum(best.shares), best
 
 
@@ -250,30 +249,25 @@ def write(run: Path, width: float, out: Path, step: int | None = None) -> Fit:
     """
     weights, best = reconstruct(run, width, step)
     last = max(best.shares)[0]
-    metadata = entries_of(last.path)
     described = {"step": best.step, "width": width, "width_error": best.error}
-    _write(out, weights, metadata | described)
+    save_model(out, weights, entries_of(last.path) | described)
     return best
 
 
-def _check(used: Sequence[Snapshot]) -> None:
-    """Raise ValueError for the first snapshot that is not the one that its name says."""
-    run = _run_of(used[-1].path)
-    for one in used:
-        if _run_of(one.path) != run:
-            raise _refusal(one.path, "is from another run")
-        described = metadata_of(one.path)
-        if (described.step, described.width) != (one.step, one.width):
-            what = f"that of step {described.step} and width {described.width}"
-            raise _refusal(one.path, f"is damaged: it is {what}")
+def _of_run(one: Snapshot) -> dict[str, Any]:
+    """Return what a snapshot says of its run, which is equal for all of them.
 
-
-def _run_of(path: Path) -> dict[str, Any]:
-    """Return what the metadata of a snapshot say about its run, which is equal for all of them."""
+    Raises:
+        ValueError: it is damaged, or not the one that its name says.
+    """
     try:
-        entries = entries_of(path)
+        entries = entries_of(one.path)
     except ValueError:
-        raise _refusal(path, "is damaged") from None
+        raise _refusal(one.path, "is damaged") from None
+    step, width = entries.get("step"), entries.get("width")
+    if (step, width) != (one.step, one.width):
+        what = f"that of step {shown(step)} and width {shown(width)}"
+        raise _refusal(one.path, f"is damaged: it is {what}")
     return {key: entries.get(key) for key in ("classes", "images", "labels", "start")}
 
 
@@ -281,38 +275,25 @@ def _refusal(path: Path, why: str) -> ValueError:
     return ValueError(f"{path} {why}; remove that file, to use the others without it")
 
 
-def _sum(shares: Iterable[tuple[Snapshot, float]]) -> dict[str, Tensor]:
-    """Sum the snapshots, with one of their tensors in memory at a time."""
-    total: dict[str, Tensor] = {}
+def _sum(shares: Sequence[tuple[Snapshot, float]]) -> dict[str, Tensor]:
+    """Sum the snapshots of one run, with one of them in memory at a time."""
+    run, total = _of_run(shares[-1][0]), dict[str, Tensor]()
     for one, share in shares:
-        with _open(one.path) as file:
-            if total and total.keys() != set(file.keys()):
-                raise _refusal(one.path, "has the weights of another network")
-            for key in file.keys():  # noqa: SIM118 (not a dictionary)
-                part = file.get_tensor(key).float()
-                if part.shape != total.setdefault(key, torch.zeros_like(part)).shape:
-                    raise _refusal(one.path, "has the weights of another network")
-                check_finite(one.path, {key: part}, "remove that file")
-                total[key].add_(part, alpha=share)
+        if _of_run(one) != run:
+            raise _refusal(one.path, "is from another run")
+        try:
+            weights = load_weights(one.path)
+        except ValueError:
+            raise _refusal(one.path, "is damaged") from None
+        total = total or {name: torch.zeros_like(value) for name, value in weights.items()}
+        if shapes_of(weights) != shapes_of(total):
+            raise _refusal(one.path, "has the weights of another network")
+        check_finite(one.path, weights, "remove that file")
+        for name, value in weights.items():
+            total[name].add_(value, alpha=share)
     return total
-
-
-def _open(path: Path) -> Any:
-    try:
-        return safe_open(path, framework="pt")
-    except (SafetensorError, OSError) as error:
-        raise _refusal(path, f"is damaged ({error})") from None
 
 
 def _narrow(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     narrow = tensor.to(dtype)
     return narrow if bool(narrow.isfinite().all()) else tensor
-
-
-def _write(path: Path, weights: dict[str, Tensor], metadata: dict[str, Any]) -> None:
-    """Write a model file atomically."""
-    try:
-        with new_file(path) as part:
-            save_model(part, weights, metadata)
-    except SafetensorError as error:
-        raise OSError(f"{path} was not written ({error})") from None
