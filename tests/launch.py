@@ -12,7 +12,7 @@ import torch
 
 from adm.data import Source
 from adm.recipes import Recipe
-from adm.recipes.schema import to_json
+from adm.spec import to_json
 
 START_S = 60  # for a process to import what it needs, on a busy machine
 

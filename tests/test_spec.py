@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 
 from adm.networks import HeadCount, HeadWidth
 from adm.recipes import build, recipe
-from adm.recipes.schema import from_json, override, to_json
+from adm.recipes.schema import from_json, override
 from adm.samplers import (
     DDIM,
     GRIDS,
@@ -30,8 +30,7 @@ from adm.samplers import (
     Levels,
     Sampling,
 )
-from adm.spec import Checked, SettingError, assign, convert, parse, text
-from adm.spec import to_json as values_of
+from adm.spec import Checked, SettingError, assign, convert, parse, text, to_json
 
 TABLES: dict[str, Mapping[str, type[Any]]] = {
     "sampler": SAMPLERS,
@@ -101,7 +100,7 @@ def test_settings_are_the_same_through_json(data: Any) -> None:
         for field, table in TABLES.items()
     }
     sampling = Sampling(**(drawn | {"guide": (drawn["guide"],) * 2}), seed=2**64 - 1)
-    assert convert(Sampling, values_of(sampling)) == sampling
+    assert convert(Sampling, to_json(sampling)) == sampling
 
 
 @pytest.mark.parametrize(("field", "name"), KINDS)

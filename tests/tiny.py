@@ -11,7 +11,8 @@ from adm.data import Source
 from adm.data.source import in_memory
 from adm.models.teacher import follow_teacher
 from adm.recipes import ClassifierRecipe, DiffusionRecipe, GANRecipe, Recipe, build, recipe
-from adm.recipes.schema import override, to_json
+from adm.recipes.schema import override
+from adm.spec import to_json
 from adm.training import model_file
 
 CLASSES = ("sneaker", "bag", "ankle boot")

@@ -30,7 +30,7 @@ from adm.data import open_source
 from adm.models.load import load_classifier
 from adm.models.paths import SHIPPED, beside, resolve
 from adm.recipes import recipe
-from adm.recipes.schema import to_json
+from adm.spec import to_json
 from adm.store.files import write_text
 from adm.store.hashes import sha256
 from adm.training import model_file

@@ -120,7 +120,7 @@ def _metadata(field: str) -> Trap:
     def trap(folder: Path, material: Material) -> Words:
         import tiny
 
-        from adm.recipes.schema import to_json
+        from adm.spec import to_json
         from adm.training import model_file
 
         (folder / "weights.py").write_text(MODULE)

@@ -25,7 +25,7 @@ from PIL import Image
 
 import adm as package
 from adm.networks import on_meta
-from adm.recipes.schema import to_json
+from adm.spec import to_json
 from adm.store.arrays import write_npz
 
 FEATURES = '''"""uint8 (B, C, H, W) -> (B, 16)."""

@@ -34,7 +34,7 @@ from adm.models.paths import kind_of
 from adm.models.pickled import read_tensors
 from adm.networks import on_meta, shapes_of
 from adm.recipes import build
-from adm.recipes.schema import to_json
+from adm.spec import to_json
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of decoders, which the command line quiets
 Mutator = Callable[[Random, bytes], bytes]

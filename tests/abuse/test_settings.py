@@ -10,7 +10,8 @@ from mutations import places, refusal
 
 from adm.networks import on_meta
 from adm.recipes import Recipe, build
-from adm.recipes.schema import override, to_json
+from adm.recipes.schema import override
+from adm.spec import to_json
 
 VALUES = (
     *("", " ", "=", "1e999", "-1e999", "NaN", "Infinity", "-0", "-0.0", "-1", "0", "1.5", "1e9"),

@@ -17,7 +17,7 @@ from adm.app.scoring import clusters as library
 from adm.app.scoring.cluster_list import cluster_names
 from adm.data import open_source
 from adm.models.load import load_classifier
-from adm.recipes.schema import to_json
+from adm.spec import to_json
 
 POOL = """
 from pathlib import Path

@@ -10,7 +10,7 @@ from cli.conftest import Adm
 from PIL import Image
 
 from adm.models.identity import identify
-from adm.recipes.schema import to_json
+from adm.spec import to_json
 from adm.training import checkpoint
 
 SETTINGS = ("train.steps=4", "watch.images=0", "watch.validation_images=8")

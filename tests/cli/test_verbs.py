@@ -11,7 +11,8 @@ from adm.app.cli import main
 from adm.generation import blocks
 from adm.generation.diffusion import DiffusionGenerator
 from adm.recipes import recipe
-from adm.recipes.schema import from_json, to_json
+from adm.recipes.schema import from_json
+from adm.spec import to_json
 
 # One worker makes what all of them use.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("verbs")]

@@ -13,7 +13,8 @@ from adm.features.contract import fingerprint_of, make_features
 from adm.images import to_float
 from adm.models.load import load_classifier
 from adm.recipes import build
-from adm.recipes.schema import ClassifierRecipe, to_json
+from adm.recipes.schema import ClassifierRecipe
+from adm.spec import to_json
 from adm.training import model_file
 
 MINE = """

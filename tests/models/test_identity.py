@@ -6,7 +6,7 @@ import tiny
 import torch
 
 from adm.models.identity import identify
-from adm.recipes.schema import to_json
+from adm.spec import to_json
 from adm.training import model_file
 
 

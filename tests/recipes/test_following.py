@@ -12,7 +12,7 @@ from adm.app.runs.data import DataOptions, choose, open_data
 from adm.data.fitting import channels_of
 from adm.data.registry import find
 from adm.recipes import build, recipe
-from adm.recipes.following import following, free_fields, told
+from adm.recipes.following import following, told
 from adm.recipes.schema import override
 
 
@@ -54,7 +54,7 @@ def test_a_palette_of_greys_is_grey_and_a_broken_file_is_left_to_later(tmp_path:
 @pytest.mark.parametrize("name", ["fashion", "fashion-classifier", "photos"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_named_recipe_follows_the_data(name: str, channels: int) -> None:
-    found = following(recipe(name), free_fields(recipe(name)), channels, 7)
+    found = following(recipe(name), (), channels, 7)
     build.check(found)
     assert (found.data.channels, found.config.in_channels, found.config.classes) == (
         channels,
@@ -74,7 +74,7 @@ def test_what_is_set_stays_and_the_rest_follows_it(
     settings: list[str], field: str, value: Any
 ) -> None:
     start = override(recipe("photos"), settings)
-    found: Any = following(start, free_fields(start, settings), 3, 7)
+    found: Any = following(start, settings, 3, 7)
     build.check(found)
     for part in field.split("."):
         found = getattr(found, part)
@@ -84,18 +84,18 @@ def test_what_is_set_stays_and_the_rest_follows_it(
 def test_a_classifier_s_size_follows_that_of_the_data() -> None:
     settings = ["data.size=64"]
     start = override(recipe("photos-classifier"), settings)
-    found = following(start, free_fields(start, settings))
+    found = following(start, settings)
     build.check(found)
     assert "classifier.size=64,64" in told(start, found)
 
 
 def test_one_class_is_no_class_and_no_task_for_a_classifier() -> None:
     model, judge = recipe("photos"), recipe("photos-classifier")
-    assert following(model, free_fields(model), 3, 1).config.classes is None
+    assert following(model, (), 3, 1).config.classes is None
     with pytest.raises(ValueError, match="two classes or more, and the data have one; put"):
-        following(judge, free_fields(judge), 3, 1)
+        following(judge, (), 3, 1)
     unconditional = override(model, ["unet.classes=none"])
-    assert following(unconditional, free_fields(unconditional), 3, 9).config.classes is None
+    assert following(unconditional, (), 3, 9).config.classes is None
 
 
 def test_the_data_and_the_changes_are_told(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from adm.recipes import RECIPES, DiffusionRecipe, GANRecipe, build, recipe
 from adm.recipes.ablations import ABLATIONS, architecture_base, attention_base, norm_base
 from adm.recipes.paper import TRAINED, imagenet128_ablated, released_recipe
 from adm.recipes.released import RELEASED
-from adm.recipes.schema import from_json, to_json
+from adm.recipes.schema import from_json
+from adm.spec import to_json
 
 BASES = (architecture_base, attention_base, norm_base)
 ROWS = [row for row in ABLATIONS if row not in BASES[:2]]

@@ -12,7 +12,8 @@ import torch
 
 import adm
 from adm.app.cli import main
-from adm.recipes.schema import override, to_json
+from adm.recipes.schema import override
+from adm.spec import to_json
 from adm.training.loop import Progress
 
 SETTINGS = (*tiny.COMMON[1:], "train.batch_size=8", "train.save_every_steps=2", "watch.images=4")

@@ -11,7 +11,7 @@ from adm.app import processor
 from adm.app.runs.data import choose, fit_precision
 from adm.app.runs.folder import claim, identity
 from adm.processes import Devices
-from adm.recipes.schema import to_json
+from adm.spec import to_json
 
 CPU = Devices(torch.device("cpu"))
 FLAGS = {

@@ -14,7 +14,7 @@ from adm.app.runs import run
 from adm.app.runs.estimates import fits_in_memory, step_memory
 from adm.app.runs.folder import FREE, claim, identity, start_of
 from adm.processes import Devices
-from adm.recipes.schema import to_json
+from adm.spec import to_json
 from adm.training.microbatch import largest
 from adm.training.spread import longest_share, share
 

@@ -17,15 +17,8 @@ from adm.networks import Classifier, UNet, on_meta, shapes_of
 from adm.networks.biggan import Generator
 from adm.recipes import RECIPES, build, recipe
 from adm.recipes.paper import released_recipe
-from adm.recipes.schema import (
-    ClassifierRecipe,
-    DiffusionRecipe,
-    GANRecipe,
-    Recipe,
-    from_json,
-    to_json,
-)
-from adm.spec import SettingError
+from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, GANRecipe, Recipe, from_json
+from adm.spec import SettingError, to_json
 from adm.store.files import is_web_page
 from adm.store.parsed import read_json
 from adm.training.checkpoint import check_model

@@ -6,8 +6,7 @@ from adm.adversarial import Adversarial
 from adm.networks.biggan import BigGANConfig
 from adm.recipes.emoji import EMOJI, GROUPS
 from adm.recipes.paper import imagenet
-from adm.recipes.schema import GANRecipe
-from adm.recipes.settings import WatchSettings
+from adm.recipes.schema import GANRecipe, WatchSettings
 from adm.recipes.small import FASHION
 from adm.training.settings import TrainSettings
 

@@ -25,8 +25,7 @@ from adm.losses import TimestepImportance
 from adm.networks import Classifier, UNet
 from adm.networks.biggan import Discriminator, Generator, orthogonality, share_statistics
 from adm.processes import Devices
-from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, GANRecipe, Recipe
-from adm.recipes.settings import ProcessSettings
+from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, GANRecipe, ProcessSettings, Recipe
 from adm.spec import SettingError
 from adm.training import objective as training
 from adm.training.objective import Objective

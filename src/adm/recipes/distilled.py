@@ -3,8 +3,7 @@
 from dataclasses import replace
 
 from adm.distillation import ConsistencyTuning, Distillation, Method, Progressive, Trajectory
-from adm.recipes.schema import DiffusionRecipe
-from adm.recipes.settings import WatchSettings
+from adm.recipes.schema import DiffusionRecipe, WatchSettings
 from adm.recipes.small import fashion
 from adm.samplers import DDIM, Consistency, Distilled, LogSNR, Sampling
 from adm.training.settings import TrainSettings

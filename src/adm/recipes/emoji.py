@@ -3,8 +3,7 @@
 from dataclasses import replace
 
 from adm.networks import HeadWidth
-from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe
-from adm.recipes.settings import DataSettings
+from adm.recipes.schema import ClassifierRecipe, DataSettings, DiffusionRecipe
 from adm.recipes.small import fashion, fashion_classifier
 
 # The folder that `adm data emoji --out emoji` writes. Not mirrored: there are letters and arrows.

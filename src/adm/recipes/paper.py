@@ -11,8 +11,13 @@ from typing import Any, Literal, NamedTuple
 
 from adm.networks import HeadCount, UNetConfig
 from adm.recipes.released import RELEASED, Released
-from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, Recipe
-from adm.recipes.settings import DataSettings, ProcessSettings
+from adm.recipes.schema import (
+    ClassifierRecipe,
+    DataSettings,
+    DiffusionRecipe,
+    ProcessSettings,
+    Recipe,
+)
 from adm.samplers import Even, Sampling
 from adm.training.settings import TrainSettings
 

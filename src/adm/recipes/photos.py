@@ -2,8 +2,7 @@
 
 from dataclasses import replace
 
-from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe
-from adm.recipes.settings import DataSettings
+from adm.recipes.schema import ClassifierRecipe, DataSettings, DiffusionRecipe
 from adm.recipes.small import DDIM_25, fashion, fashion_classifier
 
 PHOTOS = DataSettings(source="photos", size=(32, 32), channels=3, flip=True)

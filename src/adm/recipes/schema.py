@@ -8,22 +8,84 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from adm.adversarial import Adversarial, LatentSampling
 from adm.distillation import Distillation
+from adm.limits import (
+    MOST_BATCH,
+    MOST_CHANNELS,
+    MOST_CHARACTERS,
+    MOST_LEVELS,
+    MOST_SIDE,
+    MOST_TEXT,
+)
 from adm.networks import ClassifierConfig, UNetConfig
 from adm.networks.biggan import BigGANConfig
-from adm.recipes.settings import (
-    DataSettings,
-    Name,
-    ProcessSettings,
-    WatchSettings,
-)
 from adm.samplers import Sampling
 from adm.shown import printable, short, shown
 from adm.spec import SettingError, assign, refusal
-from adm.training.settings import TrainSettings
+from adm.training.settings import PositiveInt, TrainSettings
+
+Side = Annotated[int, Field(gt=0, le=MOST_SIDE)]
+Images = Annotated[int, Field(ge=0, le=MOST_BATCH)]
+Name = Annotated[str, Field(max_length=MOST_CHARACTERS)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSettings:
+    """The training images.
+
+    Attributes:
+        source: the default data spec.
+        size: (H, W) in pixels.
+        channels: 1 for grey, 3 for RGB, 4 for RGBA.
+        flip: mirror half of the images at random.
+        crop: the centre, or at random 80% to 100% of the shorter side.
+        low_res: (h, w) of the images that an upsampler enlarges; None for other models.
+        low_res_rounded: train an upsampler on low-resolution images rounded to 8 bits, as they are
+            in sampling; the released ones were trained on unrounded means.
+    """
+
+    source: Annotated[str, Field(max_length=MOST_TEXT)]
+    size: tuple[Side, Side]
+    channels: Annotated[int, Field(gt=0, le=MOST_CHANNELS)]
+    flip: bool = False
+    crop: Literal["centre", "random"] = "centre"
+    low_res: tuple[Side, Side] | None = None
+    low_res_rounded: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessSettings:
+    """The diffusion process, and what the network predicts."""
+
+    schedule: Literal["linear", "cosine"]
+    steps: Annotated[int, Field(ge=2, le=MOST_LEVELS)]
+    prediction: Literal["noise", "x_0", "velocity", "previous_mean"] = "noise"
+    variance: Literal["fixed_small", "fixed_large", "learned", "learned_range"] = "learned_range"
+    rescale_steps: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchSettings:
+    """What is monitored during training, without any effect on the weights.
+
+    Attributes:
+        every_steps: interval of previews and validation; that of checkpoints when None.
+        images: number of images in a preview; 0 for no previews.
+        validation_images: number of held-out images, and of training images that they are compared
+            with; 0 for no validation.
+        features: of a GAN only: those in which the distance of generated from held-out images is
+            measured: the means of at most 8x8 areas (`pixels`), or a network's.
+    """
+
+    every_steps: PositiveInt | None = None
+    images: Images = 32
+    validation_images: Images = 1000
+    features: Literal[
+        "pixels", "inception", "efficientnet-lite0", "fashion-judge", "emoji-judge"
+    ] = "pixels"
 
 
 class BaseRecipe:
@@ -141,13 +203,9 @@ class GANRecipe(BaseRecipe):
 
 Recipe = DiffusionRecipe | ClassifierRecipe | GANRecipe
 _ADAPTER: TypeAdapter[Recipe] = TypeAdapter(
-    Annotated[DiffusionRecipe | ClassifierRecipe | GANRecipe, Field(discriminator="kind")]
+    Annotated[DiffusionRecipe | ClassifierRecipe | GANRecipe, Field(discriminator="kind")],
+    config=ConfigDict(extra="forbid"),
 )
-
-
-def to_json(recipe: Recipe) -> dict[str, Any]:
-    """Return a recipe as JSON values."""
-    return _ADAPTER.dump_python(recipe, mode="json")
 
 
 def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
@@ -182,7 +240,7 @@ def _first_set(recipe: Recipe, given: dict[str, str]) -> tuple[str, Recipe]:
 
 
 def from_json(values: Any) -> Recipe:
-    """Return the recipe of JSON values; the inverse of `to_json`.
+    """Return the recipe of JSON values; the inverse of `adm.spec.to_json`.
 
     Raises:
         ValueError: a value is missing, of the wrong type, out of range, or unknown.
@@ -190,29 +248,17 @@ def from_json(values: Any) -> Recipe:
     if not isinstance(values, dict):
         raise ValueError(f"a recipe is a JSON object, got {shown(values)}")
     try:
-        recipe = _ADAPTER.validate_python(values)
+        return _ADAPTER.validate_python(values)
     except ValidationError as error:
         found = error.errors(include_url=False)
-        if not found[0]["loc"]:
-            raise SettingError("kind", "diffusion, classifier or gan", values.get("kind")) from None
-        for each in found:
-            each["loc"] = each["loc"][1:]  # without the kind
-        raise refusal(found) from None
-    unknown = _unknown(values, to_json(recipe))
+    if not found[0]["loc"]:
+        raise SettingError("kind", "diffusion, classifier or gan", values.get("kind"))
+    for each in found:
+        each["loc"] = each["loc"][1:]  # without the kind
+    unknown = [each["loc"] for each in found if each["type"] == "unexpected_keyword_argument"]
     if unknown:
-        unknown = short(printable(unknown))
-        raise ValueError(f"unknown setting {unknown}; `adm recipes NAME` shows all settings")
-    return recipe
-
-
-def _unknown(given: Any, kept: Any, path: str = "") -> str | None:
-    """The first given key that validation dropped, because it is unknown."""
-    if not isinstance(given, dict):
-        return None
-    for key, value in given.items():
-        here = f"{path}.{key}" if path else str(key)
-        if not isinstance(kept, dict) or key not in kept:
-            return here
-        if found := _unknown(value, kept[key], here):
-            return found
-    return None
+        # Without the names of the classes that pydantic has tried.
+        path = [*filter(str.islower, map(str, unknown[-1][:-1])), str(unknown[-1][-1])]
+        name = short(printable(".".join(path)))
+        raise ValueError(f"unknown setting {name}; `adm recipes NAME` shows all settings")
+    raise refusal(found)

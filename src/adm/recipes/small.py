@@ -3,8 +3,7 @@
 from dataclasses import replace
 
 from adm.networks import ClassifierConfig, HeadWidth, UNetConfig
-from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe
-from adm.recipes.settings import DataSettings, ProcessSettings
+from adm.recipes.schema import ClassifierRecipe, DataSettings, DiffusionRecipe, ProcessSettings
 from adm.samplers import DDIM, Even, Karras, Sampling, UniPC
 from adm.training.settings import TrainSettings
 

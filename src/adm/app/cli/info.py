@@ -48,7 +48,7 @@ def info(
     from adm.models.load import read
     from adm.models.pair import classifier_of
     from adm.networks import parameters_of
-    from adm.recipes.schema import to_json
+    from adm.spec import to_json
 
     path, _, chosen, metadata = read(model)
     if recipe:

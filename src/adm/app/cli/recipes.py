@@ -70,7 +70,7 @@ def recipes(
 
 
 def _print(chosen: "Recipe", text: str, memory: bool) -> None:
-    from adm.recipes.schema import to_json
+    from adm.spec import to_json
 
     print(text)
     if memory:
@@ -79,7 +79,7 @@ def _print(chosen: "Recipe", text: str, memory: bool) -> None:
 
 
 def _as_json(chosen: "Recipe", text: str, memory: bool) -> dict[str, Any]:
-    from adm.recipes.schema import to_json
+    from adm.spec import to_json
 
     found = {"description": text, "recipe": to_json(chosen)}
     if not memory:

@@ -121,7 +121,7 @@ def train(
     from adm.models.teacher import Teacher
     from adm.networks import on_meta
     from adm.recipes import build
-    from adm.recipes.schema import to_json
+    from adm.spec import to_json
 
     settings = list(set or []) + ([f"train.steps={steps}"] if steps is not None else [])
     devices = training.place(device, shard)

@@ -18,7 +18,6 @@ from adm.app.notices import notice
 from adm.app.progress import progress
 from adm.app.runs import run
 from adm.app.runs.data import TrainingData
-from adm.app.runs.estimates import seconds_per_step
 from adm.app.runs.run import TrainOptions
 from adm.app.runs.watch import watching
 from adm.app.runs.watch.watched import Watched
@@ -27,9 +26,8 @@ from adm.data import Source
 from adm.models.device import pick
 from adm.processes import Devices, join, launched
 from adm.recipes import Recipe, build
-from adm.recipes.schema import to_json
 from adm.shown import count_of
-from adm.spec import SettingError
+from adm.spec import SettingError, to_json
 from adm.training import checkpoint
 from adm.training.loop import Progress
 
@@ -128,8 +126,6 @@ def follow(
         for line in (describe(source), *images.notes):
             say(line)
         say(f"validation: {held.name if held else 'none; see --hold-out'}")
-    if done < recipe.train.steps:
-        announce(recipe, devices, options, done)
     writers = _writers(recipe, out, services, done) if devices.main else []
     pictures = [writer.picture for writer in writers]
     teach = None if options.teacher is None else options.teacher.teach
@@ -146,33 +142,6 @@ def follow(
     if number and newest is not None and checkpoint.read_numbers(newest).step < recipe.train.steps:
         _leave(newest, number, devices)
     _finish(recipe, out, devices)
-
-
-def announce(recipe: Recipe, devices: Devices, options: TrainOptions, done: int) -> None:
-    """Print the time that the remaining steps will take, from a trial of one step."""
-    if options.shard:  # the whole network may not fit on one device
-        return
-    teach = None if options.teacher is None else options.teacher.teach
-    seconds = max(devices.gather(seconds_per_step(recipe, devices, teach)))
-    if devices.main:
-        left = recipe.train.steps - done
-        say(
-            f"estimated time: {duration(seconds * left)} for {left:,} steps, {seconds:.2g} s each, "
-            "without loading of images and validation"
-        )
-
-
-def duration(seconds: float) -> str:
-    """Return a time in the two units that tell most: `48 s`, `12 min`, `1 h 30 min`, `3 d 4 h`."""
-    minutes = round(seconds / 60)
-    if seconds < 100:
-        return f"{max(1, round(seconds))} s"
-    if minutes < 100:
-        return f"{minutes} min"
-    hours, rest = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {rest} min"
-    return f"{hours // 24} d {hours % 24} h"
 
 
 def _writers(recipe: Recipe, out: Path, services: Services, done: int) -> list[Writer]:

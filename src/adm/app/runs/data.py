@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,11 +16,12 @@ from adm.models.teacher import follow_teacher
 from adm.models.trained import DiffusionModel
 from adm.processes import Devices
 from adm.recipes import RECIPES, Recipe, build
-from adm.recipes.following import PRECISION, following, free_fields, in_precision, told
+from adm.recipes.following import changed, following, told
 from adm.recipes.schema import override
 from adm.shown import shown
 from adm.spec import SettingError
 
+PRECISION = "train.precision"
 HALF, WHOLE = "bfloat16", "float32"
 SLOW = (
     f"{PRECISION}={WHOLE}: this processor is not known to have instructions for {HALF}, without "
@@ -31,14 +33,14 @@ class Choice(NamedTuple):
     """A recipe with its settings.
 
     Attributes:
-        free: the fields of it that follow from the data, and the precision if it follows from the
-            device.
+        settings: those of a recipe that is given by its name, which else follows the data (unless
+            it follows a teacher) and the device; None for another recipe.
         model: the model whose recipe it is, which opens no path and no address that it names.
         notes: what was changed in it, as lines to print.
     """
 
     recipe: Recipe
-    free: frozenset[str]
+    settings: tuple[str, ...] | None = None
     model: str | None = None
     notes: tuple[str, ...] = ()
 
@@ -101,15 +103,17 @@ def choose(
         ValueError: there is no such recipe, or a setting is invalid.
     """
     if not isinstance(recipe, str | Path):
-        return Choice(override(recipe, settings), frozenset())
+        return Choice(override(recipe, settings))
     read = override(recipe_of(str(recipe)), settings)
     named, written = str(recipe) in RECIPES, Path(recipe).suffix == ".json"
-    free = free_fields(read, settings) if named else frozenset[str]()
+    own = tuple(settings) if named else None
     if teacher is not None:
         # Settings twice: they may choose the method, which decides on the network's inputs.
         base = override(follow_teacher(read, teacher.recipe), settings)
-        return Choice(base, free & {PRECISION}, str(teacher.path))
-    return Choice(following(read, free), free, None if named or written else str(recipe))
+        return Choice(base, own, str(teacher.path))
+    if named:
+        return Choice(following(read, settings), own)
+    return Choice(read, None, None if written else str(recipe))
 
 
 def fit_precision(choice: Choice, run: Path, devices: Devices) -> Choice:
@@ -123,15 +127,15 @@ def fit_precision(choice: Choice, run: Path, devices: Devices) -> Choice:
     Raises:
         ValueError: the run in the folder is damaged.
     """
-    if PRECISION not in choice.free:
+    if choice.settings is None:
         return choice
+    in_precision = partial(changed, choice.recipe, choice.settings, "train")
     if (earlier := devices.once(lambda: recipe_in(run))) is not None:
-        kept = in_precision(choice.recipe, choice.free, earlier.train.precision)
-        return choice._replace(recipe=kept)
+        return choice._replace(recipe=in_precision(precision=earlier.train.precision))
     slow = devices.any(devices.device.type == "cpu" and not half_precision())
-    if not slow or choice.recipe.train.precision != HALF:
+    whole = in_precision(precision=WHOLE)
+    if not slow or choice.recipe.train.precision != HALF or whole == choice.recipe:
         return choice
-    whole = in_precision(choice.recipe, choice.free, WHOLE)
     return choice._replace(recipe=whole, notes=(*choice.notes, SLOW))
 
 
@@ -144,7 +148,9 @@ def open_data(choice: Choice, options: DataOptions) -> TrainingData:
     spec = _own_data(choice) if options.data is None else options.data
     data = spec if isinstance(spec, Source) else _find(spec, options)
     channels, classes = channels_of(data), len(data.classes)
-    recipe = following(choice.recipe, choice.free, channels, classes)
+    recipe = choice.recipe
+    if choice.settings is not None and recipe.distillation is None:
+        recipe = following(recipe, choice.settings, channels, classes)
     build.check(recipe)
 
     def sized(data: Source) -> Source:

@@ -1,10 +1,9 @@
-"""Recipe -> bytes and seconds of a training step, before training.
+"""Recipe -> bytes of a training step, before training.
 
 The passes of a turn run on PyTorch's fake tensors, which have shapes and no values, in a second or
 two for a network of any size. A ledger counts the bytes of every storage while it is alive.
 """
 
-import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
@@ -19,21 +18,17 @@ from torch.utils._pytree import tree_iter
 
 from adm.distillation import Teach
 from adm.networks import key_dropout, recompute
-from adm.processes import Devices
 from adm.recipes import build
 from adm.recipes.schema import Recipe
 from adm.training.batches import Batch, blank
-from adm.training.microbatch import tried
 from adm.training.objective import Objective
 from adm.training.players import Player, RunState, idle
-from adm.training.spread import share
 from adm.training.update import Turn, Update
 
 SMALL = 32 * 32  # pixels of an image up to which larger batches are traced
 COPIES = 3  # of every weight: itself and AdamW's two moments; averages are extra
 BYTES = 4  # bytes of a float32
 LIBRARIES = 112 * 2**20  # bytes of the modules and CPU kernels that the first step loads
-TRIAL = 8  # images of a timed trial, whose time is scaled to those of a step
 SAFE_SHARE = 0.75  # of free memory: a step needs up to 1.23 estimates (docs/recipes.md)
 # Operators whose CPU kernels copy inputs and outputs into a layout of their own.
 CONVOLUTIONS = (torch.ops.aten.convolution, torch.ops.aten.convolution_backward)
@@ -93,33 +88,6 @@ def fits_in_memory(
     needed = cache(lambda: step_memory(recipe, "cpu", teach))  # takes seconds, so only on demand
     part = SAFE_SHARE / ranks
     return lambda size: needed().of(size) < part * psutil.virtual_memory().available
-
-
-def seconds_per_step(recipe: Recipe, devices: Devices, teach: Teach | None = None) -> float:
-    """Estimate the seconds of a step by the forward and backward pass of a few images.
-
-    A network of the recipe is built for it, and discarded. Takes about twice the time of `TRIAL`
-    images; the run that follows is not affected.
-
-    Args:
-        teach: the teacher of a student.
-    """
-    mine = len(share(recipe.train.batch_size, devices))
-    count = max(1, min(TRIAL, mine)) * recipe.parts
-    device = devices.device
-    networks = {name: net.to(device).train() for name, net in build.networks(recipe).items()}
-    # The last step: a student by consistency tuning changes its objective on the way.
-    state = RunState({n: idle(net) for n, net in networks.items()}, step=recipe.train.steps - 1)
-    turn = build.turn(recipe, state, device, teach)
-    batch = blank(count, (recipe.data.channels, *recipe.data.size)).to(device)
-    seconds = 0.0
-    for _ in range(2):  # the first trial also compiles kernels and allocates memory
-        started = time.perf_counter()
-        turn(state, batch, tried)
-        if device.type != "cpu":
-            torch.get_device_module(device).synchronize()
-        seconds = time.perf_counter() - started
-    return seconds * mine / count
 
 
 def batch_sizes(recipe: Recipe) -> tuple[int, int, int]:

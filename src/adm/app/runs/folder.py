@@ -10,9 +10,9 @@ from adm.data import Source
 from adm.data.fingerprint import Fingerprint, difference, fingerprint
 from adm.differences import first_difference
 from adm.processes import Devices
-from adm.recipes.schema import Recipe, from_json, to_json
+from adm.recipes.schema import Recipe, from_json
 from adm.shown import printable, reason_of, short, shown, shown_path
-from adm.spec import SettingError
+from adm.spec import SettingError, to_json
 from adm.store.files import write_json
 from adm.store.hashes import sha256_of
 from adm.store.locks import locked
