@@ -83,7 +83,10 @@ def test_a_gan_describes_itself(adm: Adm, gan: Path) -> None:
     ("options", "message"),
     [
         (("--micro-batch", 2), "--micro-batch must be left out for a GAN"),
-        (("--set", "train.batch_size=5"), "divide into 2 equal parts"),
+        (
+            ("--set", "train.batch_size=5"),
+            "train.batch_size must be a multiple of 2, a part for each process",
+        ),
         (("--set", "gan.noise=7"), "does not split into 3 equal pieces"),
     ],
 )

@@ -101,6 +101,10 @@ def test_a_recipe_has_the_numbers_of_its_column(name: str) -> None:
         )
         == printed
     )
+    classifies = isinstance(chosen, ClassifierRecipe)
+    assert chosen.data.flip
+    assert chosen.data.crop == ("random" if classifies else "centre")
+    assert (train.gradient_clip, train.anneal) == (None, classifies)
     assert config.resampling == "biggan"
     assert config.adaptive_norm
     assert not config.rescale_residual

@@ -13,8 +13,7 @@ from adm.data import Source
 from adm.networks import Classifier, HeadCount, UNet
 from adm.recipes import RECIPES, DiffusionRecipe, GANRecipe, build, recipe
 from adm.recipes.ablations import ABLATIONS, architecture_base, attention_base, norm_base
-from adm.recipes.paper import TRAINED, imagenet128_ablated, released_recipe
-from adm.recipes.released import RELEASED
+from adm.recipes.paper import imagenet128_ablated
 from adm.recipes.schema import from_json
 from adm.spec import to_json
 
@@ -101,19 +100,6 @@ def test_every_row_of_the_ablation_is_one_change_of_its_base(row: Any) -> None:
     assert found == expected if expected else len(found) == 1
 
 
-def test_every_axis_of_the_paper_s_ablation_has_a_row() -> None:
-    changed = {field for row in ROWS for field in changes_of(row)}
-    assert changed == {
-        "depth",
-        "channels",
-        "heads",
-        "attention_factors",
-        "resampling",
-        "rescale_residual",
-        "adaptive_norm",
-    }
-
-
 def test_the_best_of_the_ablation_is_what_the_paper_says() -> None:
     unet = imagenet128_ablated().unet
     assert (unet.channels, unet.depth, unet.heads) == (160, 2, HeadCount(4))
@@ -127,19 +113,6 @@ def test_networks_are_as_large_as_the_paper_says(name: str) -> None:
         count = sum(p.numel() for p in build.network(recipe(name)).parameters())
     # LSUN's has 552.8 million, which the paper cuts off and does not round.
     assert count / 1e6 == pytest.approx(MILLIONS[name], abs=1)
-
-
-def test_every_released_file_has_a_recipe_with_the_training_of_the_release() -> None:
-    assert TRAINED.keys() == RELEASED.keys()
-    for file, released in RELEASED.items():
-        chosen = released_recipe(file)
-        classifies = chosen.kind == "classifier"
-        assert chosen.data.size == (released.size, released.size)
-        assert chosen.data.flip
-        assert chosen.data.crop == ("random" if classifies else "centre")
-        assert chosen.train.gradient_clip is None
-        assert chosen.train.anneal == classifies
-        assert (chosen.train.weight_decay > 0) == classifies
 
 
 @pytest.mark.parametrize(

@@ -61,9 +61,11 @@ def test_another_kind_of_run_and_other_data_are_refused(tmp_path: Path) -> None:
         run.train_steps(tiny.diffusion(), replace(tiny.stripes(), labels=labels), tmp_path, CPU)
 
 
-@pytest.mark.parametrize("setting", ["data.size=9,9", "unet.norm_groups=7", "unet.classes=4"])
+@pytest.mark.parametrize(
+    "setting", ["data.size=9,9", "unet.norm_groups=7", "unet.classes=4", "train.batch_size=31"]
+)
 def test_what_cannot_be_trained_leaves_no_folder(tmp_path: Path, setting: str) -> None:
-    with pytest.raises(ValueError, match=r"use|divi|number of classes"):
+    with pytest.raises(ValueError, match=r"use|divi|number of classes|at most 30, as stripes has"):
         run.train_steps(tiny.diffusion(setting), tiny.stripes(), tmp_path / "run", CPU)
     assert not (tmp_path / "run").exists()
 

@@ -37,15 +37,6 @@ def recipe_of(kind):
     return tiny.KINDS[kind](*SETTINGS, *own)
 
 
-def test_two_processes_lose_what_one_loses(tmp_path):
-    recipe, source = recipe_of("classifier"), tiny.stripes()  # others go on with one below
-    tiny.steps(recipe, source, tmp_path / "one")
-    launch.finish(launch.train(tmp_path / "b", recipe, source, tmp_path / "two", processes=2))
-    one, two = launch.losses(tmp_path / "one"), launch.losses(tmp_path / "two")
-    assert len(two) == 8
-    torch.testing.assert_close(two, one, **CLOSE)
-
-
 def test_two_processes_train_the_gan_that_one_trains(tmp_path):
     """The statistics of batch normalisation, and their gradients, are of the global batch.
 

@@ -10,6 +10,7 @@ from adm.app.runs.watch.curves import (
     PANELS,
     Column,
     draw,
+    has,
     read_log,
     smooth,
 )
@@ -76,7 +77,7 @@ def test_smoothing_keeps_the_mean_of_each_stretch_and_the_last_step() -> None:
 def test_every_panel_is_drawn_where_the_log_has_its_figures(tmp_path: Path) -> None:
     log = read_log(full_log(tmp_path / "log.jsonl"))
     of_gan = gan_log(log)
-    ours, theirs = ([shows(each) for _, shows, _ in PANELS] for each in (log, of_gan))
+    ours, theirs = ([has(each, needed) for _, needed, _ in PANELS] for each in (log, of_gan))
     assert all(one or other for one, other in zip(ours, theirs, strict=True))
     part = draw({"loss": log["loss"]}, "run")
     assert draw(of_gan, "gan").height > part.height

@@ -3,14 +3,14 @@
 from adm.adversarial.latent import truncated
 from adm.adversarial.objectives import discriminator_objective, generator_objective
 from adm.adversarial.sampling import LatentSampling
-from adm.adversarial.settings import Adversarial, Augmentation
+from adm.adversarial.settings import Adversarial, Change
 from adm.adversarial.turn import CRITIC, GENERATOR, adversarial_turn
 
 __all__ = [
     "CRITIC",
     "GENERATOR",
     "Adversarial",
-    "Augmentation",
+    "Change",
     "LatentSampling",
     "adversarial_turn",
     "discriminator_objective",

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from adm.adversarial.settings import Augmentation
+from adm.adversarial.settings import Change
 
 UNIFORMS = 7  # of an image: three of the colour, two each of translation and cutout
 SHIFT = 1 / 8  # largest translation, as a share of the side
 CUT = 1 / 2  # side of the square that is cut out, as a share of the image's
 
 
-def augmented(images: Tensor, uniforms: Tensor, kinds: Sequence[Augmentation]) -> Tensor:
+def augmented(images: Tensor, uniforms: Tensor, kinds: Sequence[Change]) -> Tensor:
     """Apply random changes.
 
     Args:

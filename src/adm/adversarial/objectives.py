@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from adm.adversarial.augment import UNIFORMS, augmented
 from adm.adversarial.latent import normal, uniform
-from adm.adversarial.settings import Augmentation
+from adm.adversarial.settings import Change
 from adm.images import to_float
 from adm.networks.biggan import Discriminator, Generator
 from adm.training.batches import Batch
@@ -24,7 +24,7 @@ class Autocast(Protocol):
 
 
 def discriminator_objective(
-    generator: Generator, kinds: Sequence[Augmentation], autocast: Autocast
+    generator: Generator, kinds: Sequence[Change], autocast: Autocast
 ) -> Objective:
     """Return the discriminator's objective, relu(1 - D(x, y)) + relu(1 + D(G(z, y), y)).
 
@@ -57,7 +57,7 @@ def discriminator_objective(
 
 def generator_objective(
     discriminator: Discriminator,
-    kinds: Sequence[Augmentation],
+    kinds: Sequence[Change],
     autocast: Autocast,
     penalty: Callable[[], Tensor] | None = None,
 ) -> Objective:

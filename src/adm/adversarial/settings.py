@@ -5,7 +5,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
-Augmentation: TypeAlias = Literal["colour", "translation", "cutout"]
+Change: TypeAlias = Literal["colour", "translation", "cutout"]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -28,4 +28,4 @@ class Adversarial:
     discriminator_rate: Rate
     first_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     orthogonal: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    augmentation: Annotated[tuple[Augmentation, ...], Field(max_length=3)] = ()
+    augmentation: Annotated[tuple[Change, ...], Field(max_length=3)] = ()

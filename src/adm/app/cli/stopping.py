@@ -26,14 +26,14 @@ class Stopped(KeyboardInterrupt):
 def stoppable(clock: Callable[[], float] = time.monotonic) -> Iterator[None]:
     """Raise `Stopped` on SIGINT, SIGTERM and SIGHUP, so that temporary files and locks are removed.
 
-    A second signal does not interrupt the cleaning, unless that takes longer than `PATIENCE_S`. A
-    signal that is ignored stays ignored, as SIGHUP under nohup. Ranks that a launcher has started
-    are left to it: while they wait for each other, only the system can end them.
+    A second signal does not interrupt the cleaning, unless that takes longer than `PATIENCE_S`.
+    Ranks that a launcher has started are left to it: while they wait for each other, only the
+    system can end them.
     """
     if threading.current_thread() is not threading.main_thread() or _launched():
         yield
         return
-    process, arrived, before = os.getpid(), list[tuple[float, Stopped]](), dict[int, Any]()
+    process, arrived = os.getpid(), list[tuple[float, Stopped]]()
 
     def stop(number: int, frame: object) -> None:
         if os.getpid() != process:  # a child that was forked ends as it would have without this
@@ -52,19 +52,32 @@ def stoppable(clock: Callable[[], float] = time.monotonic) -> Iterator[None]:
             hook(dropped)
 
     hook, sys.unraisablehook = sys.unraisablehook, ignored
-    for number in (getattr(signal, name) for name in NAMES if hasattr(signal, name)):
-        if signal.getsignal(number) not in (signal.SIG_IGN, None):
-            before[number] = signal.signal(number, stop)
     try:
-        yield
+        with handling(stop) as before:
+            yield
     except Exception as error:  # of code that the signal has interrupted where it cannot be
         if arrived:
             raise arrived[0][1] from error
         raise
     finally:
         sys.unraisablehook = hook
-        for number, handler in before.items():
-            signal.signal(number, handler)
+
+
+@contextmanager
+def handling(handler: Callable[[int, Any], None]) -> Iterator[dict[int, Any]]:
+    """Handle SIGINT, SIGTERM and SIGHUP by a function; yield the handlers that it replaces.
+
+    A signal that is ignored stays ignored, as SIGHUP under nohup.
+    """
+    before = dict[int, Any]()
+    for number in (getattr(signal, name) for name in NAMES if hasattr(signal, name)):
+        if signal.getsignal(number) not in (signal.SIG_IGN, None):
+            before[number] = signal.signal(number, handler)
+    try:
+        yield before
+    finally:
+        for number, own in before.items():
+            signal.signal(number, own)
 
 
 def _launched() -> bool:

@@ -14,6 +14,7 @@ import torch
 
 from adm.app.cli import Saved
 from adm.app.cli.output import say
+from adm.app.cli.stopping import handling
 from adm.app.notices import notice
 from adm.app.progress import progress
 from adm.app.runs import run
@@ -37,7 +38,6 @@ SHOWN = (
     *("loss", "mse", "vlb", "accuracy", "gradient_norm"),
     *("generator/loss", "discriminator/loss", "discriminator/real", "discriminator/generated"),
 )
-HANG_UP = getattr(signal, "SIGHUP", None)  # the terminal was closed; Windows has none
 MOST_NAMED = 12  # classes or unreadable images listed
 TRIM, MMAP = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of mallopt(3)
 NEVER = 2**31 - 1  # bytes, the largest int that mallopt takes
@@ -128,8 +128,7 @@ def follow(
         say(f"validation: {held.name if held else 'none; see --hold-out'}")
     writers = _writers(recipe, out, services, done) if devices.main else []
     pictures = [writer.picture for writer in writers]
-    teach = None if options.teacher is None else options.teacher.teach
-    watch = watching(Watched(recipe, source, held, out, devices, teach), pictures)
+    watch = watching(Watched(recipe, source, held, out, devices, options.teach), pictures)
     with saving() as stop:
         own = replace(options, watch=watch, stop=stop)
         steps = run.start(recipe, source, out, devices, own)
@@ -224,10 +223,7 @@ class Stop:
 
 @contextmanager
 def saving() -> Iterator[Stop]:
-    """Save and exit after the current step on SIGTERM, SIGHUP or Ctrl-C; a second Ctrl-C stops.
-
-    SIGHUP remains ignored if it is, as under nohup.
-    """
+    """Save and exit after the current step on SIGTERM, SIGHUP or Ctrl-C; a second Ctrl-C stops."""
     stop = Stop()
 
     def asked(number: int, frame: object) -> None:
@@ -236,12 +232,5 @@ def saving() -> Iterator[Stop]:
         stop.signal = number
         notice("\nsaving after this step, then exiting")
 
-    numbers = [signal.SIGTERM, signal.SIGINT]
-    if HANG_UP is not None and signal.getsignal(HANG_UP) != signal.SIG_IGN:
-        numbers.append(HANG_UP)
-    before = {number: signal.signal(number, asked) for number in numbers}
-    try:
+    with handling(asked):
         yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -17,6 +17,7 @@ from adm.app.runs.watch import watching
 from adm.app.runs.watch.watched import Watched
 from adm.data import Source
 from adm.data.naming import at_home
+from adm.distillation import Teach
 from adm.models.device import pick
 from adm.models.finetune import start_from
 from adm.models.teacher import Teacher
@@ -57,6 +58,10 @@ class TrainOptions:
     check_data: CheckData = "names"
     watch: Watch = lambda done, state: {}
     stop: Callable[[], bool] = lambda: False
+
+    @property
+    def teach(self) -> Teach | None:
+        return None if self.teacher is None else self.teacher.teach
 
 
 # Eight parameters: those by keyword mirror the options of `adm train` in name and meaning.
@@ -106,8 +111,7 @@ def train(
     with sole_writer(folder, devices):
         fitted, source, validation, _ = open_data(choice, DataOptions(data=spec))
         check(fitted, source, devices, options)
-        teach = None if options.teacher is None else options.teacher.teach
-        watch = watching(Watched(fitted, source, validation, folder, devices, teach))
+        watch = watching(Watched(fitted, source, validation, folder, devices, options.teach))
         for progress in start(fitted, source, folder, devices, replace(options, watch=watch)):
             if on_progress is not None:
                 on_progress(progress)
@@ -179,7 +183,7 @@ def start(
     begun = checkpoint.latest(run) is not None
     devices.once(lambda: check_data(run, source, options.check_data, begun))
     players = build.players(recipe, networks, devices, options.shard)
-    frozen, teach = ({}, None) if teacher is None else (teacher.networks, teacher.teach)
+    frozen, teach = {} if teacher is None else teacher.networks, options.teach
     state = RunState(players, frozen, build.importance(recipe))
     auto = options.micro_batch == "auto"
     return loop.train(

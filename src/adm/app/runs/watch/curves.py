@@ -1,7 +1,7 @@
-"""log.jsonl -> Log: columns by name; Log -> PIL image in RUN/progress.png."""
+"""log.jsonl -> Columns by name; Columns -> PIL image in RUN/progress.png."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -46,10 +46,10 @@ class Column(NamedTuple):
     values: np.ndarray  # (N,) float64; nan where it was not finite
 
 
-Log: TypeAlias = dict[str, Column]
+Columns: TypeAlias = dict[str, Column]
 
 
-def read_log(path: Path) -> Log:
+def read_log(path: Path) -> Columns:
     """Read a run's log.jsonl into columns by name; the last line may be incomplete.
 
     Raises:
@@ -101,9 +101,9 @@ def _append(column: Column | None, step: int, value: float) -> Column:
     return Column(np.append(column.steps, step), np.append(column.values, value))
 
 
-def draw(log: Log, title: str = "") -> Image.Image:
+def draw(log: Columns, title: str = "") -> Image.Image:
     """Draw the figures of a log, with a panel for each kind."""
-    panels = [(name, paint) for name, shows, paint in PANELS if shows(log)]
+    panels = [(name, paint) for name, needed, paint in PANELS if has(log, needed)]
     rows = max(1, -(-len(panels) // 2))
     figure = Figure(figsize=(10, 2.7 * rows + 0.3), dpi=100, layout="constrained")
     figure.suptitle(title, x=0.01, ha="left", color=INK)
@@ -157,7 +157,7 @@ def as_percent(share: float, place: float = 0) -> str:
     return f"{round(100 * share, 3):g}%"
 
 
-def _percent(axes: Axes) -> None:
+def _percent(axes: Axes, *_: Column) -> None:
     """Scale an axis of shares to what is drawn, except in the first steps."""
     drawn = [np.asarray(line.get_xydata()) for line in axes.lines]
     drawn += [path.vertices for band in axes.collections for path in band.get_paths()]
@@ -170,37 +170,58 @@ def _percent(axes: Axes) -> None:
     axes.yaxis.set_major_formatter(as_percent)
 
 
-def _loss(axes: Axes, log: Log) -> None:
-    _band(axes, log["loss"], ACCENT, "batches (10% to 90%)")
-    columns = [log["loss"]]
-    if "validation/loss" in log:
-        columns.append(log["validation/loss"])
-        axes.plot(*columns[-1], "o-", color=INK, ms=3, lw=1, label="held out, average weights")
-    _log_scale(axes, *columns)
+class Curve(NamedTuple):
+    """A figure of the log that a panel shows: as points, or as a band of many steps."""
+
+    name: str
+    label: str
+    colour: str
+    is_band: bool = False
 
 
-def _quarters(name: str) -> Callable[[Axes, Log], None]:
-    def paint(axes: Axes, log: Log) -> None:
-        for i, colour in enumerate(QUARTERS, start=1):
-            label = {1: "least noise: q1", 4: "q4: most"}.get(i, f"q{i}")
-            axes.plot(*log[f"{name}_q{i}"], "o-", color=colour, ms=3, lw=1, label=label)
-        if name.endswith("loss"):
-            _log_scale(axes, *(log[f"{name}_q{i}"] for i in range(1, 5)))
-        else:
-            _percent(axes)
+Paint: TypeAlias = Callable[[Axes, Columns], None]
+
+
+def _curves(curves: Sequence[Curve], scale: Callable[..., None] | None = None) -> Paint:
+    """Return a function that draws those curves of which the log has the figure.
+
+    Args:
+        scale: scales the axes to the columns that they show.
+    """
+
+    def paint(axes: Axes, log: Columns) -> None:
+        known = [curve for curve in curves if curve.name in log]
+        for name, label, colour, is_band in known:
+            if is_band:
+                _band(axes, log[name], colour, label)
+            else:
+                axes.plot(*log[name], "o-", color=colour, ms=3, lw=1, label=label)
+        if scale is not None:
+            scale(axes, *(log[curve.name] for curve in known))
 
     return paint
 
 
-def _accuracy(axes: Axes, log: Log) -> None:
-    _band(axes, log["accuracy"], ACCENT, "batches (10% to 90%)")
-    if "validation/accuracy" in log:
-        column = log["validation/accuracy"]
-        axes.plot(*column, "o-", color=INK, ms=3, lw=1, label="held out, average weights")
-    _percent(axes)
+def _trained(name: str, scale: Callable[..., None]) -> Paint:
+    """Draw a figure in training and in validation."""
+    batches = Curve(name, "batches (10% to 90%)", ACCENT, is_band=True)
+    return _curves([batches, Curve(f"validation/{name}", "held out, average weights", INK)], scale)
 
 
-def _gap(axes: Axes, log: Log) -> None:
+def _quarters(name: str, scale: Callable[..., None]) -> Paint:
+    """Draw a figure of validation in each quarter of the levels."""
+    labels = ("least noise: q1", "q2", "q3", "q4: most")
+    each = zip(labels, QUARTERS, strict=True)
+    return _curves([Curve(f"{name}_q{i}", *one) for i, one in enumerate(each, start=1)], scale)
+
+
+def _bands(figure: str, *names: str) -> Paint:
+    """Draw a figure of both players of a GAN, or two figures of one."""
+    each = zip(names, (ACCENT, WARM), strict=True)
+    return _curves([Curve(figure.format(name), name, colour, True) for name, colour in each])
+
+
+def _gap(axes: Axes, log: Columns) -> None:
     axes.axhline(0, color=PALE, lw=1)
     shares = "validation/accuracy" in log
     label = "training minus held-out accuracy" if shares else "held-out minus training loss"
@@ -209,12 +230,12 @@ def _gap(axes: Axes, log: Log) -> None:
         axes.yaxis.set_major_formatter(as_percent)
 
 
-def _rate(axes: Axes, log: Log) -> None:
+def _rate(axes: Axes, log: Columns) -> None:
     axes.plot(*log["learning_rate"], color=INK, lw=1.2)
     axes.yaxis.set_major_formatter("{x:g}")
 
 
-def _norm(axes: Axes, log: Log) -> None:
+def _norm(axes: Axes, log: Columns) -> None:
     _band(axes, log["gradient_norm"], ACCENT, "norm before clipping (10% to 90%)")
     _log_scale(axes, log["gradient_norm"])
     for name, column in log.items():
@@ -227,8 +248,8 @@ def _norm(axes: Axes, log: Log) -> None:
             )  # fmt: skip
 
 
-def _colours(what: str) -> Callable[[Axes, Log], None]:
-    def paint(axes: Axes, log: Log) -> None:
+def _colours(what: str) -> Paint:
+    def paint(axes: Axes, log: Columns) -> None:
         names = [name for name in log if name.startswith(f"samples/{what}_c")]
         for i, (name, label) in enumerate(zip(names, channel_names(len(names)), strict=True)):
             colour = INK if len(names) == 1 else CHANNELS[i % len(CHANNELS)]
@@ -244,55 +265,29 @@ def _colours(what: str) -> Callable[[Axes, Log], None]:
     return paint
 
 
-def _adversaries(figure: str, *names: str) -> Callable[[Axes, Log], None]:
-    """Draw a figure of both players of a GAN, or several of one."""
-
-    def paint(axes: Axes, log: Log) -> None:
-        for name, colour in zip(names, (ACCENT, WARM), strict=True):
-            _band(axes, log[figure.format(name)], colour, name)
-
-    return paint
+def has(log: Columns, name: str) -> bool:
+    """Return whether a log has a figure that was finite once."""
+    return name in log and bool(np.isfinite(log[name].values).any())
 
 
-def _distance(axes: Axes, log: Log) -> None:
-    column = log["validation/frechet"]
-    axes.plot(*column, "o-", color=INK, ms=3, lw=1, label="to held-out images, average weights")
-    _log_scale(axes, column)
-
-
-def _has(name: str) -> Callable[[Log], bool]:
-    return lambda log: name in log and bool(np.isfinite(log[name].values).any())
-
-
-Panel: TypeAlias = tuple[str, Callable[[Log], bool], Callable[[Axes, Log], None]]
-PANELS: tuple[Panel, ...] = (
-    ("loss", _has("loss"), _loss),
-    (
-        "losses",
-        _has("generator/loss"),
-        _adversaries("{}/loss", "generator", "discriminator"),
-    ),
+PLAYERS = ("generator", "discriminator")
+DISTANCE = Curve("validation/frechet", "to held-out images, average weights", INK)
+PANELS: tuple[tuple[str, str, Paint], ...] = (  # title, the figure that it needs, how it is drawn
+    ("loss", "loss", _trained("loss", _log_scale)),
+    ("losses", "generator/loss", _bands("{}/loss", *PLAYERS)),
     (
         "logits of the discriminator",
-        _has("discriminator/real"),
-        _adversaries("discriminator/{}", "real", "generated"),
+        "discriminator/real",
+        _bands("discriminator/{}", "real", "generated"),
     ),
-    ("Fréchet distance", _has("validation/frechet"), _distance),
-    ("held-out loss", _has("validation/loss_q4"), _quarters("validation/loss")),
-    ("accuracy", _has("accuracy"), _accuracy),
-    (
-        "held-out accuracy",
-        _has("validation/accuracy_q4"),
-        _quarters("validation/accuracy"),
-    ),
-    ("gap to training images", _has("validation/gap"), _gap),
-    ("learning rate", _has("learning_rate"), _rate),
-    ("gradient norm", _has("gradient_norm"), _norm),
-    (
-        "gradient norms",
-        _has("generator/gradient_norm"),
-        _adversaries("{}/gradient_norm", "generator", "discriminator"),
-    ),
-    ("channel means", _has("samples/mean_c0"), _colours("mean")),
-    ("channel deviations", _has("samples/std_c0"), _colours("std")),
+    ("Fréchet distance", "validation/frechet", _curves([DISTANCE], _log_scale)),
+    ("held-out loss", "validation/loss_q4", _quarters("validation/loss", _log_scale)),
+    ("accuracy", "accuracy", _trained("accuracy", _percent)),
+    ("held-out accuracy", "validation/accuracy_q4", _quarters("validation/accuracy", _percent)),
+    ("gap to training images", "validation/gap", _gap),
+    ("learning rate", "learning_rate", _rate),
+    ("gradient norm", "gradient_norm", _norm),
+    ("gradient norms", "generator/gradient_norm", _bands("{}/gradient_norm", *PLAYERS)),
+    ("channel means", "samples/mean_c0", _colours("mean")),
+    ("channel deviations", "samples/std_c0", _colours("std")),
 )

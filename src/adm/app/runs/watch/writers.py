@@ -8,7 +8,7 @@ from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -16,8 +16,6 @@ from PIL import Image
 from adm.extras import installing
 from adm.store.files import write_text
 from adm.training.loop import Progress
-
-Figures: TypeAlias = Callable[[int, dict[str, float]], None]
 
 
 class Writer(NamedTuple):
@@ -29,7 +27,7 @@ class Writer(NamedTuple):
         close: writes what is buffered, and ends.
     """
 
-    figures: Figures
+    figures: Callable[[int, dict[str, float]], None]
     picture: Callable[[int, str, Image.Image], None]
     close: Callable[[], None]
 
