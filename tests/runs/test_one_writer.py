@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import launch
 import pytest
 import tiny
 import torch
@@ -14,15 +13,6 @@ from adm.app.runs import run
 from adm.store.locks import FILE, InUse
 
 CPU = torch.device("cpu")
-# Ready, a process waits for the other; steps are slow enough for both to begin before one is done.
-RIVAL = """
-import os, time, adm.app.runs.run
-from adm.training import log
-written = log.write
-log.write = lambda *given: (time.sleep(0.1), written(*given))
-os.mkdir({own!r})
-while not os.path.exists({other!r}): pass
-"""
 
 
 def begun(folder: Path) -> Any:
@@ -75,20 +65,3 @@ def test_a_run_that_is_refused_leaves_its_folder_free(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="is not empty and holds no run; choose another"):
             begun(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
-
-
-@pytest.mark.slow
-def test_of_two_that_start_at_the_same_moment_one_trains(tmp_path: Path) -> None:
-    recipe, out = tiny.diffusion("train.steps=5", "watch.images=0"), tmp_path / "run"
-    source, rivals = tiny.stripes(), []
-    for own, other in ("ab", "ba"):
-        ready = {"own": f"{tmp_path}/ready-{own}", "other": f"{tmp_path}/ready-{other}"}
-        before = RIVAL.format(**ready)
-        rivals.append(launch.train(tmp_path / own, recipe, source, out, before=before))
-    said = [rival.communicate(timeout=300)[0] for rival in rivals]
-    assert sorted(rival.returncode for rival in rivals) == [0, 2], said
-    refused = said[rivals[0].returncode == 0]
-    assert refused.startswith(f"adm: {out} is in use by another process"), said
-    assert refused.count("\n") == 1
-    assert [line["step"] for line in launch.log(out)] == [1, 2, 3, 4, 5]
-    assert not (out / FILE).exists()

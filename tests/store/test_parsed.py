@@ -1,6 +1,5 @@
-"""JSON of anyone is read within bounds; what was written is read back; digests."""
+"""JSON of anyone is read within bounds; what was written is read back."""
 
-import hashlib
 import json
 import re
 from dataclasses import dataclass
@@ -10,8 +9,7 @@ from typing import Annotated
 import pytest
 from pydantic import Field
 
-from adm.store.files import write_bytes, write_json
-from adm.store.hashes import sha256, sha256_of
+from adm.store.files import write_json
 from adm.store.parsed import MOST_DEPTH, as_type, cached_json, parse_json, read_json, through_json
 
 
@@ -79,14 +77,6 @@ def test_a_cache_is_empty_where_there_is_no_object_and_an_error_where_it_cannot_
     assert cached_json(tmp_path / "list" / "file") is None
     with pytest.raises(IsADirectoryError):
         cached_json(tmp_path)
-
-
-@pytest.mark.parametrize("size", [0, 1, (1 << 20) - 1, (1 << 20) + 1, 3_000_001])
-def test_the_digest_of_a_file_is_that_of_its_bytes(tmp_path: Path, size: int) -> None:
-    content = bytes(range(251)) * (size // 251) + b"x" * (size % 251)
-    write_bytes(tmp_path / "file", content)
-    expected = hashlib.sha256(content).hexdigest()
-    assert sha256(tmp_path / "file") == sha256_of(content) == expected
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,6 @@ from adm.training.ema import averages
 from adm.training.objective import Objective, Outcome
 from adm.training.players import LossScale, Player, RunState
 from adm.training.settings import TrainSettings
-from adm.training.spread import spread
 from adm.training.update import Learn, Turn, Update, reported
 
 CPU = Devices(torch.device("cpu"))
@@ -93,18 +92,17 @@ def turn(critic_overflows: Sequence[int] = (), actor_overflows: Sequence[int] = 
     return taken
 
 
-def state_of(devices: Devices = CPU, sharded: bool = False, scaled: bool = True) -> RunState:
+def state_of(scaled: bool = True) -> RunState:
     built = networks()
 
     def player(name: str, optimizer: Callable[..., torch.optim.Optimizer], decay: float) -> Player:
         network = built[name].train()
-        runner = spread(network, devices, sharded)
         return Player(
             network,
             averages(network, decay, (0.5,), (0.1,)),
             optimizer(network.parameters(), lr=RATES[name]),
             LossScale.of("float16" if scaled else "float32"),
-            runner,
+            network,
         )
 
     def momentum(parameters: object, lr: float) -> torch.optim.Optimizer:
@@ -124,15 +122,14 @@ def run_of(
     state: RunState | None = None,
     taken: Turn | None = None,
     settings: TrainSettings = SETTINGS,
-    devices: Devices = CPU,
 ) -> loop.Run:
     return loop.Run(
-        state=state or state_of(devices),
+        state=state or state_of(),
         turn=taken or turn(critic_overflows=(1, 2), actor_overflows=(3,)),
         source=source,
         settings=settings,
         folder=folder,
         metadata=METADATA,
-        devices=devices,
+        devices=CPU,
         augmentation=MIRRORED,
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
 
@@ -42,6 +42,7 @@ class Progress(NamedTuple):
     saved: Path | None = None
 
 
+MicroBatch: TypeAlias = int | Literal["auto"] | None
 # Takes the number of steps done and the run's state, and returns figures for the log.
 Watch: TypeAlias = Callable[[int, RunState], dict[str, float]]
 
@@ -79,7 +80,7 @@ class Run:
     divisible: bool = True
 
 
-def train(run: Run, micro_batch: int | None = None, auto: bool = False) -> Iterator[Progress]:
+def train(run: Run, micro_batch: MicroBatch = None) -> Iterator[Progress]:
     """Train until `settings.steps` steps are done or `stop` returns True.
 
     If the folder has checkpoints, the run resumes from the newest one that is whole. Every random
@@ -87,9 +88,9 @@ def train(run: Run, micro_batch: int | None = None, auto: bool = False) -> Itera
     one that was not interrupted. `log.jsonl` gets one line per step.
 
     Args:
-        micro_batch: images per forward pass; None for that of the checkpoint or, in a new run, for
-            this process's whole share of the batch.
-        auto: in a new run without `micro_batch`, search for the largest that fits.
+        micro_batch: images per forward pass. Unless it is a number, it is that of the checkpoint
+            or, in a new run, this process's whole share of the batch, or for `auto` the largest
+            that fits.
 
     Yields:
         The progress after each step.
@@ -103,8 +104,8 @@ def train(run: Run, micro_batch: int | None = None, auto: bool = False) -> Itera
     state.freeze(devices.device)
     newest = checkpoint.intact(run.folder, devices)
     before = Numbers(0, 0) if newest is None else checkpoint.restore(newest, state)
-    micro = micro_batch or before.micro_batch
-    if not micro and auto:
+    micro = micro_batch if isinstance(micro_batch, int) else before.micro_batch
+    if not micro and micro_batch == "auto":
         micro = _largest(run)
     most = longest_share(settings.batch_size, devices)  # the same on every process
     micro = min(most, micro or most)

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import torch
 
@@ -30,7 +29,7 @@ from adm.recipes import Recipe, build
 from adm.shown import count_of
 from adm.spec import SettingError, to_json
 from adm.training import checkpoint
-from adm.training.loop import Progress
+from adm.training.loop import MicroBatch, Progress
 
 SMOOTHING = 0.95  # of the exponential average of the printed losses
 # Entries of the log that are printed, those that it has.
@@ -67,7 +66,7 @@ def describe(source: Source) -> str:
     return f"{source.name}: {images} of {classes}: {listed}{more}"
 
 
-def parse_micro_batch(text: str | None) -> int | Literal["auto"] | None:
+def parse_micro_batch(text: str | None) -> MicroBatch:
     """Parse a positive number or auto; raise ValueError for anything else."""
     if text is None or text == "auto":
         return text

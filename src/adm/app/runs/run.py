@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 
@@ -27,7 +27,7 @@ from adm.recipes.schema import DiffusionRecipe, GANRecipe, Recipe
 from adm.spec import SettingError, check_type
 from adm.training import checkpoint, loop
 from adm.training.batches import Augmentation
-from adm.training.loop import Progress, Watch
+from adm.training.loop import MicroBatch, Progress, Watch
 from adm.training.players import MODEL, RunState
 
 log = logging.getLogger("adm")
@@ -50,7 +50,7 @@ class TrainOptions:
         stop: called after every step; if it returns True, the run saves a checkpoint and ends.
     """
 
-    micro_batch: int | Literal["auto"] | None = None
+    micro_batch: MicroBatch = None
     pretrained: str | Path | None = None
     renamed: Mapping[str, str] = field(default_factory=dict)
     teacher: Teacher | None = None
@@ -185,27 +185,22 @@ def start(
     players = build.players(recipe, networks, devices, options.shard)
     frozen, teach = {} if teacher is None else teacher.networks, options.teach
     state = RunState(players, frozen, build.importance(recipe))
-    auto = options.micro_batch == "auto"
-    return loop.train(
-        loop.Run(
-            state=state,
-            turn=build.turn(recipe, state, devices.device, teach),
-            source=source.among(devices.beside),
-            settings=recipe.train,
-            folder=run,
-            metadata=described,
-            devices=devices,
-            augmentation=Augmentation(recipe.data.flip, recipe.data.crop == "random"),
-            watch=options.watch,
-            stop=options.stop,
-            fits=fits_in_memory(recipe, teach, devices.beside)
-            if auto and devices.device.type == "cpu"
-            else None,
-            divisible=recipe.divisible,
-        ),
-        micro_batch=None if isinstance(options.micro_batch, str) else options.micro_batch,
-        auto=auto,
+    on_cpu = devices.device.type == "cpu"
+    prepared = loop.Run(
+        state=state,
+        turn=build.turn(recipe, state, devices.device, teach),
+        source=source.among(devices.beside),
+        settings=recipe.train,
+        folder=run,
+        metadata=described,
+        devices=devices,
+        augmentation=Augmentation(recipe.data.flip, recipe.data.crop == "random"),
+        watch=options.watch,
+        stop=options.stop,
+        fits=fits_in_memory(recipe, teach, devices.beside) if on_cpu else None,
+        divisible=recipe.divisible,
     )
+    return loop.train(prepared, options.micro_batch)
 
 
 def _check_batch(size: int, source: Source, devices: Devices, shard: bool) -> None:
