@@ -67,7 +67,7 @@ def scrambled(state: RunState) -> RunState:
 def test_the_first_learns_twice_a_turn_and_each_has_its_own_scale_and_rate(tmp_path: Path) -> None:
     stepped(toy.run_of(tmp_path, tiny.stripes()))
     state = held(tmp_path, 6)
-    assert set(state) == {"step", "micro_batch", "validation", "log", "bad_steps", "players"}
+    assert set(state) == {"step", "micro_batch", "validation", "bad_steps", "players"}
     critic, actor = state["players"]["critic"], state["players"]["actor"]
     moments = load_file(tmp_path / "checkpoints/step-0000006/critic/optimizer.safetensors")
     # Of its 12 steps, the critic left out the 4 of two turns.

@@ -75,7 +75,6 @@ class Numbers:
         step: optimizer steps done.
         micro_batch: size of the micro-batches so far; resuming with it keeps the same rounding.
         validation: validation loss after this step; None if it was not measured, or not finite.
-        log: SHA-256 of the lines of the log up to this step.
         bad_steps: consecutive steps up to this one that were not finite.
         players: the numbers of each player by name; `save` fills them in, and `bad_steps`.
     """
@@ -83,7 +82,6 @@ class Numbers:
     step: Steps
     micro_batch: Annotated[int, Field(gt=0, lt=1 << 31)]
     validation: Annotated[float, Field(allow_inf_nan=False)] | None = None
-    log: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
     bad_steps: Count = 0
     players: dict[str, Learning] = field(default_factory=dict)
 

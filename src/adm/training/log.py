@@ -1,15 +1,12 @@
 """log.jsonl <-> lines: the figures of a step, a JSON object each."""
 
-import hashlib
 import json
-import logging
 import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import NamedTuple, TextIO
 
 from adm.processes import Devices
 from adm.store.files import naming, new_file
@@ -18,8 +15,6 @@ from adm.store.parsed import parse_json
 FILE = "log.jsonl"
 LONGEST = 1 << 20  # bytes of a line; a longer one is damaged
 LAST_STEP = 1 << 53  # a larger number is no number of steps
-
-logger = logging.getLogger("adm")
 
 
 class Line(NamedTuple):
@@ -43,68 +38,41 @@ def lines(path: Path) -> Iterator[tuple[bytes, Line | None]]:
             yield raw, _line(raw)
 
 
-@dataclass(frozen=True, eq=False)
-class Log:
-    """The log of a run, open for appending, and the hash of all of its lines."""
-
-    file: TextIO
-    hash: Any = field(default_factory=hashlib.sha256)
-
-
 @contextmanager
-def continued(run: Path, steps: int, devices: Devices, sha256: str | None = None) -> Iterator[Log]:
+def continued(run: Path, steps: int, devices: Devices) -> Iterator[TextIO]:
     """Open the log for appending, without what comes after `steps`; on rank 0 alone.
 
     Damaged lines are dropped, and of several lines of one step all but the first.
-
-    Args:
-        sha256: the hash of the lines up to `steps`, if it is known; others are said to differ.
     """
     if not devices.main:
         with open(os.devnull, "w") as nowhere:
-            yield Log(nowhere)
+            yield nowhere
         return
     path, last = run / FILE, 0
-    hash_ = hashlib.sha256()
     before = lines(path) if path.exists() else iter(())
     with new_file(path) as part, part.open("wb") as kept:
         for raw, line in before:
             if line is not None and last < line.step <= steps:
-                whole = raw.rstrip(b"\n") + b"\n"  # the last may lack it
-                kept.write(whole)
-                hash_.update(whole)
+                kept.write(raw.rstrip(b"\n") + b"\n")  # the last may lack it
                 last = line.step
-    file = path.open("a", buffering=1)  # line by line, so that it can be followed
-    if sha256 not in (None, hash_.hexdigest()):
-        logger.warning(
-            f"{path} is not as the run wrote it up to step {steps}: lines were changed or lost; "
-            "training does not depend on it"
-        )
-    with file:
-        yield Log(file, hash_)
+    with path.open("a", buffering=1) as file:  # line by line, so that it can be followed
+        yield file
 
 
-def write(log: Log, done: int, shown: dict[str, float]) -> None:
+def write(file: TextIO, done: int, shown: dict[str, float]) -> None:
     """Write the line of a step."""
     # JSON has neither NaN nor infinity.
     figures = {k: v if math.isfinite(v) else None for k, v in shown.items()}
-    line = json.dumps({"step": done, **figures}) + "\n"
-    with naming(Path(log.file.name)):
-        log.file.write(line)
-    log.hash.update(line.encode())
+    with naming(Path(file.name)):
+        file.write(json.dumps({"step": done, **figures}) + "\n")
 
 
-def flush(log: Log) -> str:
-    """Flush the log to the disk, before the checkpoint that relies on its lines is saved.
-
-    Returns:
-        The SHA-256 of all lines, by which that checkpoint vouches for them.
-    """
-    with naming(Path(log.file.name)):
-        log.file.flush()
-        if os.path.isfile(log.file.name):
-            os.fsync(log.file.fileno())
-    return log.hash.hexdigest()
+def flush(file: TextIO) -> None:
+    """Flush the log to the disk, before the checkpoint that relies on its lines is saved."""
+    with naming(Path(file.name)):
+        file.flush()
+        if os.path.isfile(file.name):
+            os.fsync(file.fileno())
 
 
 def _line(raw: bytes) -> Line | None:

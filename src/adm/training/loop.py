@@ -113,7 +113,7 @@ def train(run: Run, micro_batch: MicroBatch = None) -> Iterator[Progress]:
     steps = range(before.step, settings.steps)
     if newest is not None:  # a run that was killed while it removed older checkpoints
         devices.once(lambda: checkpoint.prune(run.folder, settings))
-    with log.continued(run.folder, before.step, devices, before.log) as lines:
+    with log.continued(run.folder, before.step, devices) as lines:
         stream = batches(
             run.source, settings.seed, settings.batch_size, steps, devices, run.augmentation
         )
@@ -125,8 +125,8 @@ def train(run: Run, micro_batch: MicroBatch = None) -> Iterator[Progress]:
             leaving = devices.any(run.stop())
             saved = None
             if leaving or settings.saves(done):
-                validation, hashed = validated(shown), log.flush(lines)
-                saved = _save(run, Numbers(done, micro, validation, hashed))
+                log.flush(lines)
+                saved = _save(run, Numbers(done, micro, validated(shown)))
             # Measured from yield to yield, to include the time that is spent waiting for images.
             before_it, started = started, time.monotonic()
             speed = settings.batch_size / (started - before_it)
