@@ -66,8 +66,8 @@ def test_a_line_has_unit_and_time_left(clock: Clock, capsys: pytest.CaptureFixtu
         advance(1000)
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
-        "reading: 2,000 of 4,000 images, 40 s left  loss 1",
-        "reading: 4,000 of 4,000 images, 0 s left",
+        "reading: 2,000 of 4,000 images, 0:00:40 left  loss 1",
+        "reading: 4,000 of 4,000 images, 0:00:00 left",
     ]
 
 

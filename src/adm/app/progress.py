@@ -87,10 +87,8 @@ def progress(what: str, total: float, unit: str, done: float = 0) -> Iterator[Ad
 
         def advance(amount: float, note: str = "") -> None:
             work.add(amount)
-            left = "" if work.left is None else f"{timedelta(seconds=round(work.left))} left"
-            bar.update(
-                task, completed=work.done, count=f"{work} {unit}", left=left, note=printable(note)
-            )
+            count, left = f"{work} {unit}", _left(work)
+            bar.update(task, completed=work.done, count=count, left=left, note=printable(note))
 
         yield advance
 
@@ -116,7 +114,11 @@ def _lines(what: str, unit: str, work: Work) -> Advance:
         if now - last < QUIET_SECONDS and work.done < work.total:
             return
         last = now
-        left = "" if work.left is None else f", {work.left:.0f} s left"
-        notice(f"{what}: {work} {unit}{left}  {note}".rstrip())
+        amounts = ", ".join(filter(None, (f"{work} {unit}", _left(work))))
+        notice(f"{what}: {amounts}  {note}".rstrip())
 
     return advance
+
+
+def _left(work: Work) -> str:
+    return "" if work.left is None else f"{timedelta(seconds=round(work.left))} left"

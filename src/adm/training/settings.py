@@ -30,8 +30,7 @@ class TrainSettings:
         gradient_clip: largest norm of the gradient; None for no limit.
         label_dropout: fraction of images trained without their label.
         precision: of the network's arithmetic. Weights, averages and losses are always float32, and
-            norms and softmax accumulate in float32. float16 uses loss scaling. See also
-            `runs.precision`.
+            norms and softmax accumulate in float32. float16 uses loss scaling.
         give_up_after: consecutive steps with non-finite values after which the run stops.
         checkpoint_activations: recompute activations in the backward pass to save memory.
         save_every_steps: interval of checkpoints; there is an early one, and one at the end.
