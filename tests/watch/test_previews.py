@@ -16,6 +16,7 @@ from adm.app.runs.watch.previews import (
 )
 from adm.app.runs.watch.watched import mean_weights
 from adm.generation.diffusion import DiffusionGenerator
+from adm.models.trained import DiffusionModel
 from adm.pictures import fit, tile_size
 from adm.recipes import Recipe
 
@@ -67,6 +68,7 @@ def test_the_picture_is_the_sample_command_s_own(tmp_path: Path) -> None:
     chosen = tiny.diffusion("watch.images=3", EVERY)
     state, run = states.state_of(chosen), states.watched(chosen, folder=tmp_path)
     model = run.model(mean_weights(state.model), 1)
+    assert isinstance(model, DiffusionModel)
     generator = DiffusionGenerator(model, preview_sampling(chosen))
     image = generator.images(torch.arange(3), range(3))[2]
     watch_previews(run)(1, state)
