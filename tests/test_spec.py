@@ -103,14 +103,6 @@ def test_settings_are_the_same_through_json(data: Any) -> None:
     assert convert(Sampling, to_json(sampling)) == sampling
 
 
-@pytest.mark.parametrize(("field", "name"), KINDS)
-def test_a_kind_says_what_it_is_and_explains_its_parameters(field: str, name: str) -> None:
-    kind = KINDS[field, name]
-    assert kind.__doc__
-    for each in fields(kind):
-        assert f"\n        {each.name}: " in kind.__doc__ or f"{each.name}, " in kind.__doc__
-
-
 @pytest.mark.parametrize(
     ("field", "spec", "value"),
     [
