@@ -7,7 +7,7 @@ TOOLS := .venv/.ready-to-develop
 .PHONY: demo test lint check mutants abuse results format clean
 
 demo: $(READY)
-	$(BIN)/adm demo --out out/demo --overwrite
+	$(BIN)/adm demo --out out/demo
 
 # The tests start hundreds of processes. Where none of them may write bytecode, each would compile the
 # whole package (PYTHONDONTWRITEBYTECODE).

@@ -15,14 +15,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from guidance import measure
 from torch import Tensor
 from torch.nn import functional as F
 
-from adm.app.study.judge import load_reference, score
+from adm.app.study.demo import JUDGE
 from adm.data import open_source
 from adm.generation.diffusion import DiffusionGenerator
+from adm.metrics.frechet import frechet_distance
 from adm.models.load import load_classifier, load_diffusion
-from adm.models.paths import SHIPPED
 from adm.samplers import DDIM, Ancestral, Even, Sampling
 
 HALF_RANGE = 128
@@ -50,9 +51,9 @@ def main() -> None:
     parser.add_argument("--per-class", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    judge = load_classifier("fashion-judge")
-    reference = load_reference(SHIPPED / "fashion-reference.npz")
-    real, _ = open_source("fashion-mnist", split="test").batch(range(10_000))
+    judge = load_classifier(JUDGE)
+    real, classes = open_source("fashion-mnist", split="test").batch(range(10_000))
+    features = measure(judge, real, classes).features
     print(f"real test images: speckle {100 * speckle(real):.2f}%\n")
     print("| run | sampler | speckle | classified as intended | Fréchet |\n|---|---|---|---|---|")
     labels = torch.arange(10).repeat_interleave(given.per_class)
@@ -61,10 +62,11 @@ def main() -> None:
         for name, way in WAYS:
             generator = DiffusionGenerator(model, replace(way, seed=given.seed))
             images = generator.images(labels, range(len(labels)))
-            made = score(judge, reference, images, labels)
+            made = measure(judge, images, labels)
+            distance = frechet_distance(features, made.features)
             print(
                 f"| {run.name} | {name} | {100 * speckle(images):.2f}% | "
-                f"{100 * made.fidelity.value:.1f}% | {made.frechet:.2f} |",
+                f"{100 * made.fidelity.value:.1f}% | {distance:.2f} |",
                 flush=True,
             )
 

@@ -30,7 +30,7 @@ from adm.samplers import (
     Levels,
     Sampling,
 )
-from adm.spec import Checked, SettingError, assign, convert, parse, text, to_json
+from adm.spec import Checked, SettingError, assign, convert, parse, split, text, to_json
 
 TABLES: dict[str, Mapping[str, type[Any]]] = {
     "sampler": SAMPLERS,
@@ -149,6 +149,20 @@ def test_what_no_kind_takes_is_refused_by_its_field(field: str, spec: Any, messa
         parse(TABLES[field], spec, field)
     assert message in str(error.value)
     assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "specs",
+    [
+        ["levels:3,5,9"],
+        ["even", "levels:86,273.2,980", "karras:steps=5,end=3", "searched"],
+        ["none", "free:scale=2,interval=3-9", "classifier:scale=1"],
+        ["0", "0.5", "1e-3"],
+    ],
+)
+def test_a_list_of_specs_is_split_where_a_name_follows_a_comma(specs: list[str]) -> None:
+    assert split(",".join(specs)) == specs
+    assert split(", ".join(specs)) == specs
 
 
 def test_a_refusal_names_arguments_as_each_front_end_does() -> None:

@@ -12,21 +12,23 @@ the recipes that they have. `--settings` changes only the sampling settings of `
 of its recipe. What is stored beside a model names it by the hash of its file, and is changed with
 it, and so is what the student says of its teacher.
 
-Weights are stored in half precision. The judge's statistics of the 10,000 test images are stored
-with them, so that samples can be compared with real images without the data set.
+Weights are stored in half precision. What the judge's features say of the 10,000 test images is
+stored with them, so that samples can be compared with real images without the data set.
 """
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from adm.app.study.demo import STUDENT
-from adm.app.study.frontier.stored import NAME
-from adm.app.study.judge import measure
-from adm.data import open_source
+from adm.app.scoring import make_reference
+from adm.app.study.demo import REFERENCE, STUDENT
+from adm.app.study.frontier import NAME
+from adm.data import Source, open_source
+from adm.features.classifier import classifier_features
 from adm.models.load import load_classifier
 from adm.models.paths import SHIPPED, beside, resolve
 from adm.recipes import recipe
@@ -37,6 +39,7 @@ from adm.training import model_file
 from adm.training.log import FILE
 
 LOGS = Path(__file__).parent.parent / "docs" / "training"
+POOL = 2000  # test images whose features are shipped
 EVERY = 20  # steps averaged into one line of the log that is kept
 
 
@@ -141,13 +144,16 @@ def ship_runs(runs: argparse.Namespace) -> None:
     ship(runs.classifier, "fashion-classifier")
     ship(runs.judge, "fashion-judge")
     test = open_source("fashion-mnist", split="test")
+    store_reference(test)
     images, labels = test.batch(range(len(test)))
-    judge = load_classifier("fashion-judge")
-    reference = measure(judge, images, labels)
-    reference.save(SHIPPED / "fashion-reference.npz")
-    print(f"the judge names {100 * reference.accuracy:.2f}% of {reference.count} test images right")
     with torch.no_grad():
         report_guide(images, labels)
+
+
+def store_reference(test: Source) -> None:
+    """Store the features of test images by the judge: statistics of all, and those of some."""
+    made = make_reference(test, classifier_features("fashion-judge"), images=POOL)
+    replace(made, images=None, labels=None, classes=()).save(SHIPPED / REFERENCE)
 
 
 def report_guide(images: torch.Tensor, labels: torch.Tensor) -> None:

@@ -5,7 +5,8 @@ colon `key=value` pairs, separated by commas:
 
     ddim:eta=0.5    levels:86,273.2,980    classifier:scale=2,interval=300-980
 
-Values without a key belong to the first field. A list inside a value is separated by hyphens.
+Values without a key belong to the first field. A list inside a value is separated by hyphens, a
+list of specs by commas: one that a name follows begins the next spec.
 """
 
 import re
@@ -31,6 +32,7 @@ from adm.shown import exactly, printable, short, shown
 T = TypeVar("T")
 REFERENCE = re.compile(r"\{([a-z_.]+)(?:=([^{}]*))?\}")  # to an argument, in our own sentences
 HYPHEN = re.compile(r"(?<=[0-9.])-")  # between numbers, and not of an exponent or a sign
+NAMED = re.compile(r"\s*[a-z][\w.-]*\s*(:|$)", re.IGNORECASE)  # a spec begins, and no parameter
 PLUS = re.compile(r"\+(?=\s*[a-z])")  # between specs
 NOT_GIVEN = object()
 # Type of an error of pydantic -> what was expected, of its context.
@@ -236,6 +238,20 @@ def parse(kinds: Mapping[str, type[T]], spec: str | T, field: str, current: T | 
         if key not in read and hasattr(current, key):
             read[key] = getattr(current, key)
     return convert(kind, read, field)
+
+
+def split(given: str) -> list[str]:
+    """Split a list of specs or other values at its commas; a spec keeps those after its colon.
+
+    `even,levels:3,40,karras:steps=5,end=3` are `even`, `levels:3,40` and `karras:steps=5,end=3`.
+    """
+    parts = list[str]()
+    for piece in given.split(","):
+        if parts and ":" in parts[-1] and not NAMED.match(piece):
+            parts[-1] += f",{piece}"
+        else:
+            parts.append(piece)
+    return [part.strip() for part in parts]
 
 
 def _common_bases(kinds: Collection[type[Any]]) -> list[type[Any]]:

@@ -106,7 +106,7 @@ VERBS: Mapping[str, Verb] = {
             ),
         ),
         ("out", "model.frontier.json"),
-        ("out/trials/*.time.json", "out/frontier*", "out/report.md", "model.frontier.json"),
+        ("out/trials/*.time.json", "out/frontier*", "out/report.*", "model.frontier.json"),
     ),
     "nearest": Verb(
         SETS,
@@ -130,7 +130,6 @@ VERBS: Mapping[str, Verb] = {
         (),
         ("demo", "--per-class", 2, "--scales", "0,2", "--out", "out", *CPU),
         ("out",),
-        ("out/report.html", "out/scores.json"),
     ),
 }
 

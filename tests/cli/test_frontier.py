@@ -15,18 +15,13 @@ from cli.conftest import Adm
 from evaluation.stubs import spots, together
 
 from adm.app.cli import budgets, main
-from adm.app.study.frontier import stored, trial
-from adm.app.study.frontier.choose import recommend
-from adm.app.study.frontier.stored import Frontier, load, save
-from adm.app.study.frontier.trial import (
-    REPEATS,
-    Trial,
-    drop_impossible,
-    find_frontier,
-    select_points,
-)
+from adm.app.study import frontier as stored
+from adm.app.study import study as study_module
+from adm.app.study import timing, trial
+from adm.app.study.frontier import Frontier, load, save
 from adm.app.study.scoring import Scorer, Scoring, cached_reference
 from adm.app.study.study import Study, axis, balanced_labels
+from adm.app.study.trial import Trial, run_promising, select_points
 from adm.cached import Cached
 from adm.features import open_features
 from adm.generation.diffusion import DiffusionGenerator
@@ -64,6 +59,7 @@ def seconds_of(job: Job, on_step: Callable[[int], None] | None = None) -> float:
 def clock() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trial, "seconds_of", seconds_of)
+        patch.setattr(timing, "seconds_of", seconds_of)
         patch.setattr(trial, "load_note", lambda: None)
         yield
 
@@ -123,7 +119,8 @@ def ran(
         amounts = ({} if told is None else told).setdefault(what, [total])
         return nullcontext(lambda amount, note="": amounts.append(amount))
 
-    return find_frontier(first, scoring, keep=1, batch_size=5, bar=bar)
+    result = run_promising(first, scoring, keep=1, batch_size=5, bar=bar)
+    return None if result is None else result.frontier
 
 
 def test_every_point_is_measured_and_those_near_the_frontier_are_scored(made: Path) -> None:
@@ -148,7 +145,7 @@ def test_the_error_is_that_of_the_first_images_against_many_steps(
     few = study_of(pipeline).of([one.point], TRIAL)
     job = few.job(one.point)
     images = job.generator.images(job.label_tensor, range(TRIAL))
-    (place,) = (made / "out/converged/samples").glob(f"*scale-{one.scale:g}*")
+    (place,) = (made / "out/trials/samples").glob(f"*heun*scale-{one.scale:g}")
     assert (made_of := read_manifest(place)) is not None
     assert made_of["sampling"]["sampler"] == "heun"
     wanted = images_of(place)
@@ -171,7 +168,7 @@ def test_progress_adds_up_and_the_same_call_measures_nothing_again(
     assert list(told) == ["first pass", "sampling and scoring"]
     for name in ("seconds_of", "load_note"):
         monkeypatch.setattr(trial, name, never)
-    monkeypatch.setattr(Trial, "_compared", never)
+    monkeypatch.setattr(study_module, "sample_into", never)
     again: dict[str, list[float]] = {}
     assert ran(trial_of(study, tmp_path), scoring, again) == first
     for what in told:
@@ -181,34 +178,30 @@ def test_progress_adds_up_and_the_same_call_measures_nothing_again(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("where", ["while timing", "while comparing"])
+@pytest.mark.parametrize("where", ["seconds_of", "sample_point"])
 def test_an_interrupted_first_pass_keeps_what_it_has(
     pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    study, calls = study_of(pipeline), list[int]()
+    study, calls, real = study_of(pipeline), list[int](), getattr(trial, where)
 
-    def counted(*args: Any) -> float:
+    def counted(*args: Any, **kwargs: Any) -> Any:
         calls.append(1)
-        if where == "while timing" and len(calls) == 7:
+        if len(calls) == 7:
             raise KeyboardInterrupt
-        return seconds_of(*args)
+        return real(*args, **kwargs)
 
-    def stopped(*args: Any) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(trial, "seconds_of", counted)
-        if where == "while comparing":
-            patch.setattr(Trial, "_compared", stopped)
-        with pytest.raises(KeyboardInterrupt):
-            trial_of(study, tmp_path).measure()
-    before = len(calls)
-    monkeypatch.setattr(trial, "seconds_of", lambda *args: counted(*args))
-    calls.extend([1] * 100)
-    trial_of(study, tmp_path).measure()
-    # 4 kinds of points, measured 3 times, and 2 calls to warm up each time.
-    lacking = 0 if where == "while comparing" else 4 * REPEATS + 2 - (before - 1 - 2)
-    assert len(calls) - 100 - before == lacking
+    monkeypatch.setattr(trial, where, counted)
+    with pytest.raises(KeyboardInterrupt):
+        trial_of(study, tmp_path).measure()
+    kept = {path: path.read_bytes() for path in tmp_path.rglob("*.json")}
+    assert kept
+    found = trial_of(study, tmp_path).measure()
+    assert {path: path.read_bytes() for path in kept if "time" not in path.name} == {
+        path: content for path, content in kept.items() if "time" not in path.name
+    }
+    monkeypatch.setattr(trial, "seconds_of", never)
+    monkeypatch.setattr(study_module, "sample_into", never)
+    assert trial_of(study, tmp_path).measure() == found
 
 
 @pytest.mark.slow
@@ -268,29 +261,30 @@ def test_a_point_that_diverges_is_left_out_and_stops_nothing(
         "quadratic": True,
     }
     assert {one.settings["grid"] for one in select_points(measured, 9)} == {"even"}
+    assert not [*(tmp_path / "trials/samples").glob(".*")]  # nothing of it is left
 
 
 def test_what_cannot_be_sampled_is_left_out_or_refused_if_it_was_asked_for(
     pipeline: Pipeline,
 ) -> None:
     wide = study_of(pipeline, "grid=even,ddim-quadratic,karas", "steps=2,6", "scale=0")
-    usable, reasons = drop_impossible(wide, {"sampler"})
+    usable, reasons = wide.possible({"sampler"})
     assert {point.settings["grid"] for point in usable.points} == {"even", "ddim-quadratic"}
     assert len(reasons) == 2 + 1  # 6 levels are too many for one of the grids
     with pytest.raises(ValueError, match="did you mean karras"):
-        drop_impossible(wide, {"grid"})
+        wide.possible({"grid"})
     with pytest.raises(ValueError, match="steps must be in"):
-        drop_impossible(study_of(pipeline, "steps=2,99"), {"steps"})
+        study_of(pipeline, "steps=2,99").possible({"steps"})
     with pytest.raises(ValueError, match="steps must be in"):
-        drop_impossible(study_of(pipeline, "steps=99"))
+        study_of(pipeline, "steps=99").possible()
 
 
 def test_the_page_ends_in_recommended_settings(made: Path) -> None:
     assert {path.name for path in (made / "out").iterdir()} == {
-        *("samples", "points", "references", "trials", "converged"),
-        *("frontier.html", "frontier.json", "report.md", "frontier-rows.png", "frontier-error.png"),
+        *("samples", "points", "references", "trials", "frontier.json", "frontier-rows.png"),
+        *("report.html", "report.md", "report.json"),
     }
-    page = (made / "out/frontier.html").read_text("utf-8")
+    page = (made / "out/report.html").read_text("utf-8")
     assert re.findall("<h2>(.*?)</h2>", page)[-2:] == ["Recommended settings", "Settings"]
     text = (made / "out/report.md").read_text("utf-8")
     assert "points are sampled in full" in text
@@ -321,8 +315,7 @@ def test_the_shipped_frontier_is_of_the_shipped_model() -> None:
 def test_a_budget_gives_the_images_of_the_command_that_the_frontier_recommends(
     here: Path, adm: Adm
 ) -> None:
-    found = recommend(load(here / "out/frontier.json"), 2.0)
-    assert found is not None
+    found = load(here / "out/frontier.json").recommended[2.0]
     options = stored.options(found.best.settings)
     answer = adm(*SAMPLE, *AT_2, "--budget", "1min", "--out", "taken")
     assert answer.status == 0, answer.err
@@ -338,7 +331,7 @@ def test_timings_of_another_machine_are_rescaled(
     frontier = load(here / "out/frontier.json")
     save(replace(frontier, machine="another"), here / "model.frontier.json")
     fastest = min(one.seconds for one in frontier.scored(2.0))
-    monkeypatch.setattr(trial, "seconds_of", lambda job: 7 * fastest)
+    monkeypatch.setattr(timing, "seconds_of", lambda job: 7 * fastest)
     words = (*SAMPLE, *AT_2, "-o", "s", "--budget")
     assert "budget must be at least" in adm(*words, f"{6.9 * fastest:.6f}s").refusal()
     answer = adm(*words, f"{7.1 * fastest:.6f}s")

@@ -72,6 +72,12 @@ def test_the_current_folder_is_not_replaced(here: Path, adm: Adm, verb: str, out
     assert (here / "empty").samefile(".")
 
 
+@pytest.mark.parametrize("verb", ["demo", "sweep", "frontier", "train"])
+def test_the_root_of_the_disk_is_no_folder_to_work_in(here: Path, adm: Adm, verb: str) -> None:
+    answer = adm(verb, *WRITERS[verb][0], "--out", "/")
+    assert "/ is the root of the disk" in answer.refusal()
+
+
 GOOD: list[tuple[Callable[[Path], None], str]] = [
     (lambda path: places.file(path, "--out", "a.json"), "file"),
     (lambda path: places.file(path, "--out", "a.json"), "dangling"),

@@ -7,20 +7,61 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from frontier.measured import frontier, measured
 
-from adm.app.study.frontier.choose import (
-    check_scale,
-    factor,
+from adm.app.study.frontier import (
+    Distance,
+    Frontier,
+    Measured,
+    load,
     on_frontier,
-    recommend,
     round_up,
-    select_promising,
+    save,
     time_of,
-    within,
 )
-from adm.app.study.frontier.page import command, sentences
-from adm.app.study.frontier.stored import Measured, load, save
+from adm.app.study.recommended import best_and_fast, command
+from adm.app.study.trial import factor, select_points
+
+
+def measured(
+    name: str,
+    seconds: float,
+    error: float | None = None,
+    distance: tuple[float, ...] = (),
+    *,
+    scale: float = 2.0,
+    margin: float = 1.0,
+) -> Measured:
+    """A point whose sampler is `name`; each distance has an interval of +- `margin`."""
+    distances = {
+        f"features-{i}": Distance(value, value - margin, value + margin)
+        for i, value in enumerate(distance)
+    }
+    return Measured(
+        settings={"sampler": name, "grid": "even", "steps": 5, "scale": scale},
+        seconds=seconds,
+        low=0.9 * seconds,
+        high=1.2 * seconds,
+        network=5,
+        classifier=5 if scale else 0,
+        error=error,
+        distances=distances,
+    )
+
+
+def frontier(*points: Measured, **changes: Any) -> Frontier:
+    names = next(tuple(one.distances) for one in points if one.distances)
+    parts: dict[str, Any] = {
+        "model": "0" * 64,
+        "classifier": None,
+        "machine": "a processor, 2 threads, torch 2.0",
+        "shared": {"seed": 0},
+        "count": 100,
+        "trial_count": 16,
+        "features": names,
+        "points": points,
+    }
+    return Frontier(**(parts | changes))
+
 
 POINTS = [
     measured("quick", 1.0, 0.9),
@@ -59,7 +100,7 @@ def test_a_point_is_on_the_frontier_unless_another_is_as_fast_and_as_good(
     ],
 )
 def test_points_nearest_to_the_frontier_are_promising(keep: int, wanted: list[str]) -> None:
-    assert names(select_promising(POINTS, keep)) == wanted
+    assert names(select_points(POINTS, keep)) == wanted
 
 
 def test_points_of_nearly_equal_time_do_not_crowd_the_frontier() -> None:
@@ -70,9 +111,9 @@ def test_points_of_nearly_equal_time_do_not_crowd_the_frontier() -> None:
         *(f"alike-{i}" for i in range(5)),
         "later",
     ]
-    assert names(select_promising([*alike, later], 1)) == ["alike-4", "later"]
+    assert names(select_points([*alike, later], 1)) == ["alike-4", "later"]
     twins = [measured("twin", 1.0, 0.5), measured("slower twin", 1.01, 0.5)]
-    assert names(select_promising(twins, 1)) == ["twin"]
+    assert names(select_points(twins, 1)) == ["twin"]
 
 
 def test_nearness_is_the_error_divided_by_the_lowest_of_all_that_are_as_fast() -> None:
@@ -81,44 +122,49 @@ def test_nearness_is_the_error_divided_by_the_lowest_of_all_that_are_as_fast() -
     assert factor(POINTS[3], POINTS) == 1.0
 
 
-def test_fast_is_the_fastest_within_the_interval_of_the_best_by_all_features() -> None:
-    found = recommend(
-        frontier(
+RECOMMENDED = {
+    "fast is the fastest within the interval of the best by all features": (
+        [
             measured("one-sided", 1.0, distance=(10.5, 90.0)),
             measured("fast", 2.0, distance=(10.8, 50.9)),
             measured("best", 4.0, distance=(10.0, 50.5)),
             measured("other", 5.0, distance=(10.2, 50.0)),
             measured("pruned", 0.5),
-        ),
-        2.0,
-    )
-    assert found is not None
-    assert names([found.fast, found.best]) == ["fast", "best"]
-    assert names([each.point for each in found.budgets]) == ["one-sided", "best"]
+        ],
+        ("fast", "best"),
+        ["one-sided", "best"],
+    ),
+    "best is as good as any by all features, and ends the budgets": (
+        [
+            measured("quick", 1.0, distance=(30.0, 90.0)),
+            measured("first", 2.0, distance=(10.0, 90.0)),  # far off by the second features
+            measured("both", 4.0, distance=(10.5, 50.0)),
+            measured("later", 8.0, distance=(10.2, 80.0)),
+        ],
+        ("both", "both"),
+        ["quick", "first", "both"],
+    ),
+    "best is its own fast if no point is as good by all features": (
+        [measured("a", 1.0, distance=(10.0, 90.0)), measured("b", 2.0, distance=(20.0, 50.0))],
+        ("a", "a"),
+        ["a"],
+    ),
+}
 
 
-def test_the_best_is_as_good_as_any_by_all_features_and_ends_the_budgets() -> None:
-    """Here `first` has the lowest distance by the first features, and is far off by the second."""
-    points = frontier(
-        measured("quick", 1.0, distance=(30.0, 90.0)),
-        measured("first", 2.0, distance=(10.0, 90.0)),
-        measured("both", 4.0, distance=(10.5, 50.0)),
-        measured("later", 8.0, distance=(10.2, 80.0)),
-    )
-    found = recommend(points, 2.0)
-    assert found is not None
-    assert names([found.fast, found.best]) == ["both", "both"]
-    assert names([each.point for each in found.budgets]) == ["quick", "first", "both"]
-    assert names([within(points, 2.0, seconds) for seconds in (3.0, 9.0)]) == ["first", "both"]
-    assert "both, even, steps 5 is best" in sentences(points)[0]
-
-
-def test_the_best_is_its_own_fast_if_no_point_is_as_good_by_all_features() -> None:
-    points = measured("a", 1.0, distance=(10.0, 90.0)), measured("b", 2.0, distance=(20.0, 50.0))
-    found = recommend(frontier(*points), 2.0)
-    assert found is not None
-    assert names([found.fast, found.best]) == ["a", "a"]
-    assert recommend(frontier(*points), 0.0) is None
+@pytest.mark.parametrize("rule", RECOMMENDED)
+def test_what_is_recommended_is_what_a_budget_gives(rule: str) -> None:
+    points, chosen, budgets = RECOMMENDED[rule]
+    whole = frontier(*points)
+    assert set(whole.recommended) == {2.0}
+    found = whole.recommended[2.0]
+    assert tuple(names([found.fast, found.best])) == chosen
+    assert names([each.point for each in found.budgets]) == budgets
+    assert [whole.within(2.0, each.seconds) for each in found.budgets] == [
+        each.point for each in found.budgets
+    ]
+    assert whole.within(2.0, 99) == found.best
+    assert f"{chosen[1]}, even, steps 5 is best" in best_and_fast(whole)[0]
 
 
 SCORED = frontier(
@@ -140,24 +186,18 @@ SCORED = frontier(
     ],
 )
 def test_a_budget_takes_the_best_that_fits(seconds: float, slower: float, name: str) -> None:
-    assert names([within(SCORED, 2.0, seconds, slower)]) == [name]
+    assert names([SCORED.within(2.0, seconds, slower)]) == [name]
 
 
-def test_a_budget_that_nothing_meets_is_refused_with_one_that_is_met() -> None:
+def test_what_nothing_meets_is_refused_with_what_is_met() -> None:
     with pytest.raises(ValueError, match="the fastest settings are --sampler quick --grid even"):
-        within(SCORED, 2.0, 0.005, slower=2)
+        SCORED.within(2.0, 0.005, slower=2)
     with pytest.raises(ValueError, match="budget must be at least ") as refused:
-        within(SCORED, 2.0, 0.005)
+        SCORED.within(2.0, 0.005)
     told = float(str(refused.value).partition("at least ")[2].partition("s ")[0])
-    assert names([within(SCORED, 2.0, told)]) == ["quick"]
-
-
-def test_each_recommended_budget_gives_the_point_beside_it() -> None:
-    found = recommend(SCORED, 2.0)
-    assert found is not None
-    assert [within(SCORED, 2.0, each.seconds) for each in found.budgets] == [
-        each.point for each in found.budgets
-    ]
+    assert names([SCORED.within(2.0, told)]) == ["quick"]
+    with pytest.raises(ValueError, match="scale must be one that was measured, 0, 2, got 3"):
+        SCORED.within(3.0, 1.0)
 
 
 @pytest.mark.parametrize("seconds", [1e-5, 0.00999, 0.01, 0.0101, 7.05, 1234.5])
@@ -166,12 +206,6 @@ def test_a_time_is_rounded_up_to_two_digits(seconds: float) -> None:
     assert seconds <= told * (1 + 1e-9)
     assert told <= 1.11 * seconds
     assert float(f"{told:.2g}") == told
-
-
-def test_a_scale_that_was_not_measured_is_refused_with_those_that_were() -> None:
-    check_scale(SCORED, 2.0)
-    with pytest.raises(ValueError, match="scale must be one that was measured, 0, 2, got 3"):
-        check_scale(SCORED, 3.0)
 
 
 def test_a_command_has_all_settings() -> None:

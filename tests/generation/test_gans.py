@@ -44,6 +44,7 @@ def test_truncation_narrows_the_images_and_no_limit_is_a_far_one(model: Pipeline
     assert spread[0] < spread[-1] / 2
     far, none = (model.sample("bag:8", truncation=limit).images for limit in (100.0, None))
     assert (far.int() - none.int()).abs().max() <= 1
+    assert model.sampling.change(truncation=0.5).change(truncation="none") == model.sampling
 
 
 def test_statistics_are_those_of_the_noise_that_is_sampled(model: Pipeline) -> None:

@@ -1,12 +1,9 @@
-"""logits, features -> accuracy and its interval, distance within a class."""
-
-import math
+"""logits -> accuracy and its interval."""
 
 import pytest
 import torch
 
 from adm.metrics.accuracy import accuracy, wilson
-from adm.metrics.diversity import within_class_distance
 
 
 @pytest.mark.parametrize("count", [1, 2, 49, 1000])
@@ -38,12 +35,3 @@ def test_accuracy_counts_the_most_likely_class() -> None:
     assert accuracy(logits, torch.tensor([0, 1, 1, 0])).value == 0.75
     with pytest.raises(ValueError, match="at least one image"):
         accuracy(logits[:0], torch.zeros(0, dtype=torch.long))
-
-
-def test_distance_is_the_mean_over_pairs_of_one_class() -> None:
-    features = torch.tensor([[0.0, 0.0], [3.0, 4.0], [6.0, 8.0], [100.0, 0.0], [1.0, 1.0]])
-    labels = torch.tensor([0, 0, 0, 1, 2])
-    distance = within_class_distance(features, labels, 3)
-    assert distance[0] == pytest.approx((5 + 10 + 5) / 3)
-    assert math.isnan(distance[1])
-    assert math.isnan(distance[2])

@@ -13,13 +13,12 @@ import torch
 from evaluation.stubs import blocks, spots, together
 
 from adm.app.scoring import load_reference, make_reference
-from adm.app.study import run as run_module
 from adm.app.study import scoring as scoring_module
 from adm.app.study import study as study_module
 from adm.app.study.page import title_of, write
 from adm.app.study.run import Result, alone, evaluations, run, share
 from adm.app.study.scoring import Scorer, Scoring, cached_reference
-from adm.app.study.study import Axis, Point, Study, axis, balanced_labels, sample_point
+from adm.app.study.study import Axis, Point, Study, Value, axis, balanced_labels
 from adm.cached import Cached
 from adm.features import Extracted
 from adm.features.contract import make_features
@@ -88,11 +87,13 @@ def done(
         ("scale=4,1,2", "scale", (1, 2, 4)),
         ("truncation=0.5,4,1", "truncation", (4, 1, 0.5)),  # from the weakest on
         ("sampler=unipc:order=3,ddim", "sampler", ("unipc:order=3", "ddim")),
-        ("grid=levels:3,40|even:steps=2", "grid", ("levels:3,40", "even:steps=2")),
-        ("guide=none|free:scale=2,interval=3-9", "guide", (None, "free:scale=2,interval=3-9")),
+        ("grid=levels:3,5,9", "grid", ("levels:3,5,9",)),
+        ("grid=levels:3,40,even:steps=2", "grid", ("levels:3,40", "even:steps=2")),
+        ("guide=none,free:scale=2,interval=3-9", "guide", ("none", "free:scale=2,interval=3-9")),
+        ("truncation=none,1", "truncation", ("none", 1)),
     ],
 )
-def test_an_axis_is_a_name_and_values(text: str, name: str, values: tuple[object, ...]) -> None:
+def test_an_axis_is_a_name_and_values(text: str, name: str, values: tuple[Value, ...]) -> None:
     assert axis(text) == Axis(name, values)
 
 
@@ -132,15 +133,6 @@ def test_a_point_s_images_are_those_that_its_settings_give(
         assert torch.equal(images_of(done[1] / "samples" / f"scale-{scale}"), images)
 
 
-def test_the_same_noise_stands_behind_every_scale(
-    study: Callable[..., Study], tmp_path: Path
-) -> None:
-    few = study("scale=0,0.000001,4")
-    plain, nearly, far = (images_of(sample_point(few, p, tmp_path)).int() for p in few.points)
-    assert (plain - nearly).abs().max() <= 1
-    assert (plain - far).abs().max() > 1
-
-
 def test_nobody_calls_images_by_a_class_that_nothing_steered_to(
     study: Callable[..., Study],
 ) -> None:
@@ -164,31 +156,13 @@ def test_the_same_call_makes_nothing_again(
     monkeypatch.setattr(study_module, "sample_into", never)
     monkeypatch.setattr(scoring_module, "evaluate", never)
     monkeypatch.setattr(scoring_module, "accuracy", never)
-    again = run(
-        study(), scoring, out, devices=ALONE, on_evaluations=lambda amount, _: told.append(amount)
-    )
+    again = run(study(), scoring, out, devices=ALONE, on=lambda amount, _: told.append(amount))
     assert again is not None
     write(again, out)
     assert contents(out) == before
     assert again.to_json() == result.to_json()
     assert sum(told) == evaluations(study(), scoring, ALONE)
     assert all(isinstance(each, Cached) for each in told)
-
-
-def test_another_value_costs_its_own_point_only(
-    study: Callable[..., Study], scoring: Scoring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made: list[str] = []
-    real = study_module.sample_into
-
-    def noted(out: Path, *args: Any, **kwargs: Any) -> torch.Tensor:
-        made.append(out.name)
-        return real(out, *args, **kwargs)
-
-    monkeypatch.setattr(study_module, "sample_into", noted)
-    ran(study("scale=0,4"), scoring, tmp_path)
-    ran(study(), scoring, tmp_path)
-    assert made == ["scale-0", "scale-4", "scale-1"]
 
 
 def test_an_interrupted_sweep_ends_as_one_that_was_not(
@@ -236,12 +210,6 @@ def test_scores_of_something_else_are_not_taken_for_these(
     assert second.to_json() != first.to_json()
 
 
-def test_samples_of_other_settings_are_refused(study: Callable[..., Study], tmp_path: Path) -> None:
-    sample_point(study(), study().points[0], tmp_path)
-    with pytest.raises(ValueError, match="holds other samples"):
-        sample_point(study(seed=1), study().points[0], tmp_path)
-
-
 def test_processes_share_the_points_and_the_images_of_each(
     study: Callable[..., Study],
     scoring: Scoring,
@@ -263,7 +231,7 @@ def test_processes_share_the_points_and_the_images_of_each(
         def add(amount: int, name: str) -> None:
             told[devices.rank] += amount
 
-        return run(every, scoring, tmp_path, devices=devices, batch_size=5, on_evaluations=add)
+        return run(every, scoring, tmp_path, devices=devices, batch_size=5, on=add)
 
     monkeypatch.setattr(DiffusionGenerator, "images", noted)
     first, second = together(2, act)
@@ -272,19 +240,6 @@ def test_processes_share_the_points_and_the_images_of_each(
     assert sorted(made.values()) == [4 * 3, 8 * 3]
     ranks = [Devices(torch.device("cpu"), rank, 2) for rank in range(2)]
     assert [told[each.rank] for each in ranks] == [evaluations(every, scoring, r) for r in ranks]
-
-
-def test_a_failure_of_one_process_is_everyone_s(
-    study: Callable[..., Study], scoring: Scoring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(scoring: Scoring, point: Point, *rest: Any) -> None:
-        if point.settings["scale"] == 1:
-            raise ValueError("disk on fire")
-
-    monkeypatch.setattr(run_module, "sample_point", lambda *args: None)
-    monkeypatch.setattr(run_module, "_score", broken)
-    both = together(2, lambda devices: run(study(), scoring, tmp_path, devices=devices))
-    assert [str(each) for each in both] == ["disk on fire"] * 2
 
 
 def test_the_report_has_every_score_with_its_settings_features_and_cost(
@@ -320,8 +275,9 @@ def test_points_without_an_order_are_columns_and_need_no_figure(
         (("scale=1",), "tiny: scores", "<h2>Numbers</h2>"),
     ):
         few = study(*axes, sampler=None)
-        assert title_of(few) == title
-        write(ran(few, only, tmp_path / axes[0]), tmp_path / axes[0])
+        result = ran(few, only, tmp_path / axes[0])
+        assert title_of(result) == title
+        write(result, tmp_path / axes[0])
         assert columns in (tmp_path / axes[0] / "report.html").read_text("utf-8")
 
 

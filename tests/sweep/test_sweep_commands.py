@@ -93,20 +93,6 @@ def test_an_unconditional_model_is_swept_with_the_classifier_s_classes_in_given_
         assert f">{name}<" in page
 
 
-def test_specs_and_settings_of_one_value_are_axes_too(swept: Callable[..., Path]) -> None:
-    grids = "grid=log-snr:end=2|karras:end=2.5,start=18"
-    guide = "guide=classifier:scale=2,interval=4-14"
-    out = swept("model.safetensors", "--vary", grids, "--vary", guide)
-    report = json.loads((out / "report.json").read_text())
-    made = [point["sampling"] for point in report["points"]]
-    assert [each["grid"] for each in made] == [
-        "log-snr:steps=3,end=2",
-        "karras:steps=3,start=18,end=2.5",
-    ]
-    assert {tuple(each["guide"]) for each in made} == {("classifier:scale=2,interval=4-14",)}
-    assert "scores by grid<" in (out / "report.html").read_text()
-
-
 def test_a_gan_is_swept_by_the_same_words(
     data: Path, tmp_path: Path, adm: Callable[..., tuple[int, str]]
 ) -> None:

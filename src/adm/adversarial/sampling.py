@@ -26,7 +26,9 @@ class LatentSampling(Checked):
     rounding: Literal["nearest", "truncated"] = "nearest"
 
     def change(self, **settings: Any) -> "LatentSampling":
-        """Return the settings with some changed by name; None changes nothing.
+        """Return the settings with some changed by name.
+
+        None changes nothing; the truncation "none" is no limit.
 
         Raises:
             SettingError: a setting is unknown, such as those of diffusion models, or out of range.
@@ -36,4 +38,6 @@ class LatentSampling(Checked):
             if name not in self.__dataclass_fields__:
                 known = ", ".join(self.__dataclass_fields__)
                 raise SettingError(name, f"left out for a GAN, whose settings are {known}")
+        if given.get("truncation") == "none":
+            given["truncation"] = None
         return change(self, given)

@@ -1,7 +1,7 @@
-"""DiffusionGenerator, numbers of steps -> Search: the levels that leave its trajectories least."""
+"""DiffusionGenerator, numbers of steps -> StoredGrids, whose steps leave its trajectories least."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
 import torch
@@ -14,24 +14,9 @@ from adm.limits import MOST_SEARCHED
 from adm.models.identity import identify
 from adm.models.stored_grids import StoredGrid
 from adm.samplers import DDIM, Levels, State
-from adm.samplers.search import COEFFICIENT, best, deviations
+from adm.samplers.search import best, deviations
 
 DIGITS = 3  # of a stored level, after the point
-
-
-@dataclass(frozen=True, eq=False)
-class Search:
-    """What a search has found.
-
-    Attributes:
-        teacher: the levels of the teacher's trajectory, ascending, without the clean image.
-        cost: (T + 1, T + 1) deviation of a step (from, to) between those levels; see `deviations`.
-        grids: the levels found for each number of steps.
-    """
-
-    teacher: tuple[float, ...]
-    cost: Tensor
-    grids: tuple[StoredGrid, ...]
 
 
 def teacher_of(generator: DiffusionGenerator, steps: int = MOST_SEARCHED) -> DiffusionGenerator:
@@ -47,15 +32,13 @@ def teacher_of(generator: DiffusionGenerator, steps: int = MOST_SEARCHED) -> Dif
     return replace(generator, sampling=sampling)
 
 
-# Six parameters: the teacher and its images, what is searched for, and the weight of later steps.
 def search(
     teacher: DiffusionGenerator,
     labels: Tensor | None,
     count: int,
     steps: Sequence[int],
-    coefficient: float = COEFFICIENT,
     on_step: OnStep | None = None,
-) -> Search:
+) -> list[StoredGrid]:
     """Search the levels for several numbers of steps.
 
     Args:
@@ -77,7 +60,7 @@ def search(
     of_guide = None if guide is None else identify(guide.path)
     found: list[StoredGrid] = []
     for number in steps:
-        chosen = best(cost, number, coefficient)
+        chosen = best(cost, number)
         away = sum(float(cost[high, low]) for low, high in pairwise([0, *chosen]))
         stored = StoredGrid(
             steps=number,
@@ -89,7 +72,7 @@ def search(
             classifier=of_guide,
         )
         found.append(stored)
-    return Search(tuple(map(float, visited)), cost, tuple(found))
+    return found
 
 
 def _mean_deviations(

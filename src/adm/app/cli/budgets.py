@@ -58,9 +58,8 @@ def fitting(pipeline: "Pipeline", budget: str, scale: float | None) -> dict[str,
         ValueError: there is no frontier, or it is of another model.
         SettingError: no settings fit.
     """
-    from adm.app.study.frontier.choose import check_scale, distance, spoken, time_of, within
-    from adm.app.study.frontier.stored import check_models, file_of, load, options
-    from adm.app.study.frontier.trial import machine_of, slower
+    from adm.app.study.frontier import check_models, file_of, load, options, spoken
+    from adm.app.study.timing import machine_of, slower
 
     file = file_of(pipeline.model.path)
     if not file.is_file():
@@ -69,19 +68,17 @@ def fitting(pipeline: "Pipeline", budget: str, scale: float | None) -> dict[str,
     if scale is None:  # the one measured that is nearest to the default
         usual = getattr(pipeline.sampling, "scale", 0.0)
         scale = min(frontier.scales, key=lambda each: abs(each - usual))
-    check_scale(frontier, scale)
+    fastest, factor = frontier.fastest(scale), 1.0
     check_models(frontier, file, pipeline.job(None, None, scale=scale).manifest())
-    factor = 1.0
     if frontier.machine != here:
-        fastest = min(frontier.scored(scale), key=time_of)
         quickest: dict[str, Any] = {**frontier.shared, **fastest.settings}
         factor = slower(pipeline.job(None, None, **quickest), fastest.seconds)
         say(
             f"the frontier was measured on {frontier.machine}; measured now on {here}, an image "
             f"takes {factor:.2g} times as long"
         )
-    chosen = within(frontier, scale, seconds(budget), factor)
-    quality = f"{frontier.features[0]} distance {distance(frontier)(chosen):.3g}"
+    chosen = frontier.within(scale, seconds(budget), factor)
+    quality = f"{frontier.features[0]} distance {frontier.distance(chosen).value:.3g}"
     shared = {name: value for name, value in frontier.shared.items() if name != "seed"}
     settings = {**shared, **chosen.settings}
     say(f"{options(settings)}: {spoken(chosen.seconds * factor)} an image, {quality}")

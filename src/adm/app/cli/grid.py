@@ -2,20 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from adm.app.cli import lists, places
+from adm.app.cli import lists
 from adm.app.cli.output import AsJson, say, show
 from adm.app.progress import progress
-from adm.store.files import new_file
 
 if TYPE_CHECKING:
-    from adm.diffusion import Schedule
-    from adm.generation.grid_search import Search
     from adm.models.stored_grids import StoredGrid
-
-COEFFICIENTS = (0.1, 10.0)  # beyond these, one step would count for all
 
 
 def grid(
@@ -27,10 +21,8 @@ def grid(
     classifier: str | None = None,
     start: int | None = None,
     count: int = 256,
-    coefficient: float = 1.15,
     seed: int = 0,
     device: str | None = None,
-    plot: Path | None = None,
     as_json: AsJson = False,
 ) -> None:
     """Search the noise levels for few sampling steps, and store them beside the model.
@@ -44,7 +36,7 @@ def grid(
 
     Examples:
 
-        adm grid runs/digits --steps 5,8,10 --plot grid.png
+        adm grid runs/digits --steps 5,8,10
 
         adm grid runs/digits --classifier runs/digits-classifier --scale 1 --steps 10
 
@@ -68,22 +60,13 @@ def grid(
         80 times the signal.
     count
         Number of images.
-    coefficient
-        Weight of later steps: each counts this many times as much as the one before it.
     seed
         Random seed of the images.
     device
         Device: cpu, cuda, cuda:1 or mps. The best available by default.
-    plot
-        File to plot the levels to, over the deviation of the steps: PNG, PDF or SVG.
     as_json
         Print the result as one JSON document.
     """
-    low, high = COEFFICIENTS
-    if not low <= coefficient <= high:
-        raise ValueError(f"coefficient must be in {low}..{high}, got {coefficient:g}")
-    if plot is not None:
-        places.file(plot, "--plot", "grid.png")
     # Imported here, so that --help does not load torch.
     from adm.generation.diffusion import DiffusionGenerator
     from adm.generation.grid_search import search, teacher_of
@@ -102,36 +85,13 @@ def grid(
     labels = pipeline.job(count=count, **settings).label_tensor
     total = count * teacher.sampling.grid.steps
     with progress(f"sampling {count} images", total, "network evaluations") as advance:
-        found = search(teacher, labels, count, sorted({*steps}), coefficient, advance)
-    store(teacher.model.path, found.grids)
-    show(lambda: [asdict(each) for each in found.grids], as_json, lambda: _print(found.grids))
+        grids = search(teacher, labels, count, sorted({*steps}), advance)
+    store(teacher.model.path, grids)
+    show(lambda: [asdict(each) for each in grids], as_json, lambda: _print(grids))
     say(f"{file_of(teacher.model.path)}: the levels; use --grid searched", as_json)
-    if plot is not None:
-        draw(found, teacher.model.schedule, plot)
-        say(f"{plot}: the levels over the deviation", as_json)
 
 
 def _print(grids: "Sequence[StoredGrid]") -> None:
     for each in grids:
         levels = " ".join(f"{level:.6g}" for level in each.levels)
         print(f"{each.steps} steps, scale {each.scale:g}, deviation {each.deviation:.3f}: {levels}")
-
-
-def draw(found: "Search", schedule: "Schedule", path: Path) -> None:
-    """Plot the levels found against log-SNR, above the deviation of single steps of the teacher."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 5), layout="constrained")
-    upper, lower = figure.subplots(2, 1, sharex=True)
-    for each in found.grids:
-        at = [float(value) for value in schedule.log_snr_at(each.levels)]
-        upper.plot(at, [each.steps] * len(at), "o-", markersize=4, linewidth=0.8)
-    upper.set(ylabel="steps", yticks=[each.steps for each in found.grids])
-    at = [float(value) for value in schedule.log_snr_at(found.teacher)]
-    for width in (2, 5, 10):
-        costs: list[Any] = [float(each) for each in found.cost.diagonal(-width)]
-        lower.plot(at[width - 1 :], costs, label=f"over {width} levels of the teacher")
-    lower.set(xlabel="log-SNR of the level", ylabel="deviation of one step", yscale="log")
-    lower.legend(loc="lower left", fontsize="small")
-    with new_file(path) as part:
-        figure.savefig(part, dpi=150, format=path.suffix[1:] or "png")

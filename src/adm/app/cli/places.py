@@ -26,6 +26,11 @@ def resumable(out: Path, what: str) -> None:
     """Refuse a file where a folder is to be written or to be resumed, or where none can be."""
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file, and {what} a folder; choose another --out")
+    if os.path.realpath(out) == Path(os.path.realpath(out)).anchor:
+        raise ValueError(
+            f"{out} is the root of the disk, and {what} a folder of its own; choose another --out, "
+            f"such as {out / 'out'}"
+        )
     writable(out)
 
 

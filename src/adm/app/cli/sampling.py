@@ -43,7 +43,7 @@ class Settings:
         What steers, as in classifier:scale=2,every=2,interval=300-980 or free:scale=1.5; may be
         given several times. `adm help guide` lists the kinds.
     truncation
-        GANs only: largest absolute value of the noise, as in 0.5.
+        GANs only: largest absolute value of the noise, as in 0.5, or none.
     seed
         Each image depends on the seed and its index only.
     precision
@@ -58,7 +58,7 @@ class Settings:
     sampler: str | None = None
     grid: str | None = None
     guide: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
-    truncation: float | None = None
+    truncation: str | None = None
     seed: int | None = None
     precision: str | None = None
     set: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()

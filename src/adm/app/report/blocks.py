@@ -56,9 +56,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """Numbers: the first column is to the left, the others are to the right."""
+    """Numbers: the first column is to the left, the others are to the right.
 
-    headings: Sequence[str]
+    Attributes:
+        headings: of the columns; the detail of one says such as which values are better.
+        rows: of as many values.
+    """
+
+    headings: Sequence[str | Cell]
     rows: Sequence[Sequence[str | Cell]]
 
 

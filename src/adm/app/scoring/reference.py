@@ -3,7 +3,7 @@
     mu, sigma       mean and covariance of the features of all images
     mu_s, sigma_s   the same of the spatial features, if the network has them
     arr_0           up to 10,000 of the images, (n, H, W, C) uint8, for precision and recall
-    features        (n, D) float32, those of arr_0
+    features        (n, D) float32, those of arr_0, which may be left out
     labels          (n,) int64, and classes, if there are several
     adm             JSON: features, number of images, their source
 
@@ -72,7 +72,7 @@ class Reference:
         fingerprint: fingerprint of the features; None if the file does not record it.
         statistics: mean and covariance of the features of all images.
         spatial: mean and covariance of their spatial features, or None.
-        pool: (n, D) float32 features of `images`, or None.
+        pool: (n, D) float32 features of `images`, or of images that are not stored, or None.
         images: (n, H, W, C) uint8, or None.
         labels: (n,) int64 labels of `images`, or None.
         classes: name of each label.
@@ -298,6 +298,8 @@ def _from_arrays(arrays: Mapping[str, np.ndarray], names: tuple[str, ...] | None
     if images is not None and (images.dtype != np.uint8 or images.ndim != 4 or not images.size):
         raise ValueError(f"images are {images.dtype} {images.shape}, expected uint8 (n, H, W, C)")
     rows = None if images is None else len(images)
+    if pool is not None and rows is None and pool.ndim:
+        rows = len(pool)  # images that are not ours to hand on have left their features
     if pool is not None:
         expected = (rows, len(statistics[0].mean))
         if pool.shape != expected or pool.dtype.kind != "f":

@@ -177,7 +177,9 @@ def page(
     blocks += [
         Title("Mean distance between two images of a class"),
         Table(["class", *comparison.sources], cells),
-        Note(["In small letters: 95% intervals over images."], "quiet"),
+        Note(
+            ["In small letters: 95% intervals over images. Close to real images is best."], "quiet"
+        ),
     ]
     facts = [(f"images {i}", f"{each.name}, {len(each):,}") for i, each in enumerate(sources, 1)]
     facts.append(("features", comparison.features))

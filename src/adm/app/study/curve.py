@@ -96,7 +96,7 @@ def sentences(
     """
     if len(distance.scales) < 3:
         return [f"At least three values of {setting} are needed to assess a trade-off."]
-    described = [f"{_path(precision)}.", f"{_path(recall)}.", f"{_valley(distance, setting)}."]
+    described = [f"{changes(precision)}.", f"{changes(recall)}.", f"{_valley(distance, setting)}."]
     return [*described, _verdict(distance, precision, recall, setting)]
 
 
@@ -104,6 +104,8 @@ def _verdict(distance: Series, precision: Series, recall: Series, setting: str) 
     """Judge all three conditions, up to the scale at which precision is highest."""
     top = precision.highest
     rises = precision.up_to(top).trend == "rises"
+    if precision.trend == recall.trend == "stays" and not distance.dips and not rises:
+        return "None of these changes is beyond the intervals: assess a trade-off with more images."
     amiss = []
     if not rises:
         amiss.append(f"{precision.name} {_denied(precision.trend)}")
@@ -151,7 +153,7 @@ def digits(score: Score) -> int:
     return max(0, min(6, 1 - math.floor(math.log10(width)))) if width > 0 else 3
 
 
-def _path(series: Series) -> str:
+def changes(series: Series) -> str:
     """Describe how a score changes from the first scale to the last, with a peak or low between."""
     first, last = series.scores[0], series.scores[-1]
     name = series.name[:1].upper() + series.name[1:]

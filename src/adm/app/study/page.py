@@ -1,8 +1,10 @@
-"""Result, sample folders -> a self-contained HTML page, Markdown, JSON and PNG figures."""
+"""Result, sample folders -> a self-contained HTML page, Markdown, JSON and PNG figures.
+
+A study has a figure along each setting with an order; one whose seconds are known, over time.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 
 from adm.app.report import Block, Cell, Figure, Folded, ImageRow, Images, Note, Table, Title
@@ -10,50 +12,81 @@ from adm.app.report import markdown as markdown_of
 from adm.app.report import page as page_of
 from adm.app.report.pictures import tiles
 from adm.app.scoring import Score
-from adm.app.study.curve import Line, apart, bounded, lowest_of_all, parts, sentences
+from adm.app.study.curve import (
+    Line,
+    Series,
+    apart,
+    bounded,
+    changes,
+    parts,
+    sentences,
+)
+from adm.app.study.frontier import FILE, save, time_of
 from adm.app.study.plots import figure
+from adm.app.study.recommended import (
+    LOWER,
+    OVER_TIME,
+    TIMES,
+    WIDE,
+    best_and_fast,
+    distances_over_time,
+    times,
+)
 from adm.app.study.run import JUDGE_ACCURACY, MODELS, NetworkScores, Result
 from adm.app.study.study import SAMPLES, Axis, Point, Study, as_text
 from adm.data.export import safe_names
 from adm.generation.folder import images_of
 from adm.metrics import METRICS
 from adm.pictures import png
+from adm.shown import exactly
 from adm.store import files
 
+PAGE = "report.html"
 ACROSS, ROWS = 4, 10  # images per row and point; most rows
 DISTANCE = "frechet"
 PLOTTED = (DISTANCE, "precision", "recall")
-WIDE = 820  # pixels below which a figure of several panels scrolls
 LEAD = "The images of every point were sampled from the same noise and scored against real images."
 SAME_NOISE = "Images at the same place in two columns start from the same noise."
+ALONG = (
+    "Bands and bars are 95% intervals over samples of the same generator. Values are drawn at "
+    "equal spacing. A ring marks a distance whose interval is below all others of its line."
+)
 MARKED = (
     "Marked: the best value of a column, and all whose 95% intervals overlap its interval. A "
     "column has no mark if all do."
 )
 
 
-def write(result: Result, out: Path) -> list[Path]:
-    """Write report.html, report.md, report.json and a PNG file per figure into `out`."""
-    title = title_of(result.study)
+def write(result: Result, out: Path, more: Sequence[Block] = ()) -> list[Path]:
+    """Write report.html, report.md, report.json and a PNG file per figure into `out`.
+
+    With a frontier, also frontier.json.
+
+    Args:
+        more: blocks below those of the study.
+    """
+    title = title_of(result)
     drawn = {each.network: figures(result, each) for each in result.networks}
-    blocks = [*_results(result, drawn), *_samples(result, out), *_numbers(result)]
+    blocks = [*_results(result, drawn), *_samples(result, out), *_numbers(result), *more]
+    if result.frontier is not None:
+        save(result.frontier, out / FILE)
     html = page_of(title, blocks, lead=LEAD, facts=_facts(result), settings=result.manifest)
-    written = {
-        f"sweep-{name}.png": picture.content for of in drawn.values() for name, picture in of
-    }
+    written = {name: figure.content for of in drawn.values() for name, figure in of.items()}
     written["report.json"] = (json.dumps(result.to_json(), indent=1) + "\n").encode()
     written["report.md"] = markdown_of(title, blocks).encode()
-    written["report.html"] = html.encode()
+    written[PAGE] = html.encode()
     for name, content in written.items():
         files.write_bytes(out / name, content)
     return [out / name for name in written]
 
 
-def title_of(study: Study) -> str:
+def title_of(result: Result) -> str:
     """Return the title of the page: the model, and the settings that differ."""
-    *names, last = [axis.words for axis in study.varied] or [""]
+    if result.frontier is not None:
+        return f"{result.study.name}: time against quality"
+    *names, last = [axis.words for axis in result.study.varied] or [""]
     listed = f"{', '.join(names)} and {last}" if names else last
-    return f"{study.name}: scores" + (f" by {listed}" if listed else "")
+    return f"{result.study.name}: scores" + (f" by {listed}" if listed else "")
 
 
 def figure_axes(study: Study) -> list[Axis]:
@@ -85,57 +118,49 @@ def lines(result: Result, network: NetworkScores, axis: Axis) -> list[Line]:
     return drawn
 
 
-def figures(result: Result, network: NetworkScores) -> list[tuple[str, Figure]]:
-    """Draw a figure along each axis with an order; (name, figure) of each."""
-    drawn = []
+def figures(result: Result, network: NetworkScores) -> dict[str, Figure]:
+    """Draw the scores by one network: over time, or along each axis with an order; by file name."""
+    if result.frontier is not None:
+        if network.network not in result.frontier.features:
+            return {}
+        return {
+            f"frontier-{safe_names([network.network])[0]}.png": distances_over_time(
+                result.frontier, network.network
+            )
+        }
+    drawn = {}
     for axis in figure_axes(result.study):
         if own := lines(result, network, axis):
             name = "-".join(safe_names([network.network, axis.name]))
             picture = figure(own, axis.words, network.short_title(DISTANCE), network.network)
             about = f"scores by {network.network}, along {axis.words}"
-            drawn.append((name, Figure(png(picture), about, WIDE)))
+            drawn[f"sweep-{name}.png"] = Figure(png(picture), about, WIDE)
     return drawn
 
 
-def _results(result: Result, drawn: Mapping[str, list[tuple[str, Figure]]]) -> list[Block]:
+def _results(result: Result, drawn: Mapping[str, Mapping[str, Figure]]) -> list[Block]:
     blocks: list[Block] = []
-    shown: list[Line] = []
+    axes = figure_axes(result.study) if result.frontier is None else []
     for network in result.networks:
         if not drawn[network.network]:
             continue
-        blocks.append(Title(f"By {network.network}", 3))
-        blocks += [picture for _, picture in drawn[network.network]]
-        for axis in figure_axes(result.study):
+        blocks += [Title(f"By {network.network}", 3), *drawn[network.network].values()]
+        of = dict(zip(result.study.points, network.scores, strict=True))
+        for axis in axes:
             own = lines(result, network, axis)
-            shown += own
             if axis.is_strength:
                 names = [network.short_title(key) for key in PLOTTED]
-                for line in own:
+                for line, points in zip(own, along(result.study, axis).values(), strict=True):
                     said = sentences(*line.series(names), axis.words)
+                    if JUDGE_ACCURACY in network.keys:
+                        judged = [of[point][JUDGE_ACCURACY] for point in points]
+                        said.insert(0, f"{changes(Series(JUDGE_ACCURACY, line.x, judged))}.")
                     lead = [f"{line.name}:"] if line.name else []
                     blocks.append(Note([*lead, *said], "result"))
-    notes = _figure_notes(shown, figure_axes(result.study))
-    if blocks:
-        blocks = [Title("Results"), *blocks, *([Note([" ".join(notes)], "quiet")] if notes else [])]
-    return blocks
-
-
-def _figure_notes(drawn: Sequence[Line], axes: Sequence[Axis]) -> list[str]:
-    """Explain what figures show: intervals, the spacing and rings, each only where it is drawn."""
-    scores = [s for line in drawn for s in (*line.distance, *line.precision, *line.recall)]
-    notes = []
-    if any(bounded(score) for score in scores):
-        notes.append("Bands and bars are 95% intervals over samples of the same generator.")
-    if any(_uneven(axis) for axis in axes):
-        notes.append("Values are drawn at equal spacing.")
-    if any(lowest_of_all(line.distance) is not None for line in drawn):
-        notes.append("A ring marks a distance whose interval is below all others of its line.")
-    return notes
-
-
-def _uneven(axis: Axis) -> bool:
-    values = [float(str(value)) for value in axis.values] if axis.is_number else []
-    return len({round(b - a, 9) for a, b in pairwise(values)}) > 1
+    if result.frontier is not None:
+        blocks.insert(0, Note(best_and_fast(result.frontier), "result"))
+    about = ALONG if result.frontier is None else OVER_TIME
+    return [Title("Results"), *blocks, Note([about], "quiet")] if blocks else []
 
 
 def _samples(result: Result, out: Path) -> list[Block]:
@@ -144,20 +169,13 @@ def _samples(result: Result, out: Path) -> list[Block]:
     jobs = [study.job(point) for point in study.points]
     labels = next((job.labels for job in jobs if job.labels), [])
     classes = next((job.generator.classes for job in jobs if job.labels), ())
-    rows = rows_of(labels, classes, study.count)
-    axes = figure_axes(study)
-    groups = along(study, axes[0]) if axes else {"": study.points}
-    single = [each.name for each in study.axes if len(each.values) == 1]
-    grids = []
-    for points in groups.values():
-        headings = [
-            f"{axes[0].words} {point.text(axes[0].name)}" if axes else point.without(*single)
-            for point in points
-        ]
-        places = [out / SAMPLES / point.name for point in points]
-        grids.append(grid_of(dict(zip(headings, places, strict=True)), rows))
+    rows, groups = rows_of(labels, classes, study.count), _columns(result)
+    grids = [
+        grid_of({name: out / SAMPLES / point.name for name, point in columns.items()}, rows)
+        for columns in groups.values()
+    ]
     blocks: list[Block] = [Title("Samples, a class by row" if labels else "Samples")]
-    notes = [SAME_NOISE] if any(len(points) > 1 for points in groups.values()) else []
+    notes = [SAME_NOISE] if any(len(columns) > 1 for columns in groups.values()) else []
     if labels and any(not job.labels for job in jobs):
         judged = ", and the judge's accuracy is chance" if judges(result) else ""
         notes.append(f"Nothing tells some points their classes: rows do not apply there{judged}.")
@@ -166,6 +184,30 @@ def _samples(result: Result, out: Path) -> list[Block]:
         return [*blocks, *grids]
     named = zip(groups, grids, strict=True)
     return [*blocks, *(Folded(name, [each], not i) for i, (name, each) in enumerate(named))]
+
+
+def _columns(result: Result) -> dict[str, dict[str, Point]]:
+    """Return the points whose samples are shown, by the heading of a column, in groups.
+
+    Those are all points, grouped along the first axis; of a frontier, the recommended ones.
+    """
+    study, frontier = result.study, result.frontier
+    if frontier is not None:
+        named = [
+            (f"scale {exactly(scale)}, {name}", one.point)
+            for scale, chosen in frontier.recommended.items()
+            for name, one in chosen.named.items()
+        ]
+        return {"": dict(named)}
+    axes = figure_axes(study)
+    if not axes:
+        single = [each.name for each in study.axes]
+        return {"": {point.without(*single): point for point in study.points}}
+    first = axes[0]
+    return {
+        group: {f"{first.words} {point.text(first.name)}": point for point in points}
+        for group, points in along(study, first).items()
+    }
 
 
 def rows_of(labels: Sequence[int], classes: Sequence[str], count: int) -> dict[str, list[int]]:
@@ -200,24 +242,50 @@ def grid_of(columns: Mapping[str, Path], rows: Mapping[str, Sequence[int]]) -> I
 
 
 def _numbers(result: Result) -> list[Block]:
+    notes = [*([MARKED] if len(result.study.points) > 1 else []), *result.notes]
+    return [Title("Numbers"), *tables(result), Note(notes, "quiet")]
+
+
+def tables(result: Result) -> list[Block]:
     """Return a table per network: a row per point, a column per score, the best ones marked."""
-    blocks: list[Block] = [Title("Numbers")]
-    axes, any_marked = result.study.varied, False
+    blocks: list[Block] = []
+    groups = _groups(result)
+    axes = [axis for axis in result.study.varied if len(groups) == 1 or axis.name != "scale"]
+    calls = [Cell(f"{kind} calls", "per image") for kind in ("network", "classifier")]
     for network in result.networks:
         keys = network.keys
-        best = {key: marks(key, [row[key] for row in network.scores]) for key in keys}
-        rows = []
-        for i, (point, row) in enumerate(zip(result.study.points, network.scores, strict=True)):
-            cost = result.study.job(point).cost
-            lead = [point.text(axis.name) for axis in axes] or [result.study.name]
-            scores = [Cell(*parts(row[key]), best[key][i]) for key in keys]
-            rows.append([*lead, f"{cost.network:,}", f"{cost.classifier:,}", *scores])
-        names = [axis.words for axis in axes] or ["model"]
-        calls = ("network calls", "classifier calls")  # per image
-        headings = [*names, *calls, *map(network.short_title, keys)]
-        any_marked |= any(any(of) for of in best.values())
-        blocks += [Title(f"By {network.network}", 3), Table(headings, rows)]
-    return [*blocks, Note([*([MARKED] if any_marked else []), *result.notes], "quiet")]
+        of = dict(zip(result.study.points, network.scores, strict=True))
+        scores = [Cell(network.short_title(key), better(key)) for key in keys]
+        measured = TIMES if result.frontier is not None else ()
+        headings = [*([axis.words for axis in axes] or ["model"]), *calls, *measured, *scores]
+        for name, points in groups.items():
+            best = {key: marks(key, [of[point][key] for point in points]) for key in keys}
+            rows = []
+            for i, point in enumerate(points):
+                cost = result.study.job(point).cost
+                lead = [point.text(axis.name) for axis in axes] or [result.study.name]
+                taken = times(result.measured[point]) if point in result.measured else []
+                cells = [Cell(*parts(of[point][key]), best[key][i]) for key in keys]
+                rows.append([*lead, f"{cost.network:,}", f"{cost.classifier:,}", *taken, *cells])
+            blocks += [Title(f"By {network.network}{name}", 3), Table(headings, rows)]
+    return blocks
+
+
+def _groups(result: Result) -> dict[str, list[Point]]:
+    """Return the points that are compared; with their seconds, those of a scale, by time."""
+    if result.frontier is None:
+        return {"": result.study.points}
+    return {
+        f", scale {exactly(scale)}": [
+            one.point for one in sorted(result.frontier.scored(scale), key=time_of)
+        ]
+        for scale in result.frontier.recommended
+    }
+
+
+def better(key: str) -> str:
+    """Return in words which values of a score are better."""
+    return LOWER if key in METRICS and METRICS[key].lower_is_better else "higher is better"
 
 
 def marks(key: str, scores: Sequence[Score]) -> list[bool]:
@@ -253,9 +321,15 @@ def model_facts(manifest: Mapping[str, object]) -> list[tuple[str, str]]:
 def _facts(result: Result) -> list[tuple[str, str]]:
     features = [n.network for n in result.networks if set(n.keys) != {JUDGE_ACCURACY}]
     varied = [(axis.words, ", ".join(map(as_text, axis.values))) for axis in result.study.axes]
+    frontier, count, taken = result.frontier, f"{result.study.count:,}", list[tuple[str, str]]()
+    if frontier is not None:
+        count = f"{count}; {frontier.trial_count} in the first pass"
+        points = f"{len(frontier.points)}, {len(result.study.points)} of them in full"
+        taken = [("points", points), ("machine", frontier.machine)]
     return [
         *model_facts(result.manifest),
-        ("images per point", f"{result.study.count:,}"),
+        *taken,
+        ("images per point", count),
         *varied,
         ("seed", str(result.manifest["seed"])),
         ("features", ", ".join(features)),

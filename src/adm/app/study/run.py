@@ -4,22 +4,22 @@ Each point's samples and scores are saved as soon as they exist, so that the sam
 an interruption. The ranks share the images of every point, and then the points to score.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from adm.app.scoring import Extraction, Report, Score, title
 from adm.app.scoring.manifest import versions
+from adm.app.study.frontier import Frontier, Measured
 from adm.app.study.scoring import Scoring, judge_accuracy, judge_name, score_point
-from adm.app.study.study import SAMPLES, Point, Study, sample_point
+from adm.app.study.study import SAMPLES, OnEvaluations, Point, Study, ignore, sample_point
 from adm.processes import Devices
 
 JUDGE_ACCURACY = "judge accuracy"  # key of the judge's score
 MODELS = ("model", "classifier", "weak", "upsampler")  # of a sampling manifest
-
-OnEvaluations = Callable[[int, str], None]
 
 
 class NetworkScores(NamedTuple):
@@ -55,12 +55,20 @@ class Result:
         networks: the scores by each network.
         notes: on the scores: what makes them incomparable with others.
         manifest: models, settings, references, features and versions.
+        frontier: the seconds of the points, and of those that a first pass has left out; None if
+            they were not measured.
     """
 
     study: Study
     networks: list[NetworkScores]
     notes: list[str]
     manifest: dict[str, Any]
+    frontier: Frontier | None = None
+
+    @cached_property
+    def measured(self) -> dict[Point, Measured]:
+        """The points whose seconds are known, with what was measured."""
+        return {} if self.frontier is None else {one.point: one for one in self.frontier.points}
 
     def to_json(self) -> dict[str, Any]:
         """Return settings, cost and all scores of all points, and the manifest, as JSON values."""
@@ -91,7 +99,7 @@ def run(
     *,
     devices: Devices,
     batch_size: int = 64,
-    on_evaluations: OnEvaluations | None = None,
+    on: OnEvaluations = ignore,
 ) -> Result | None:
     """Sample and score every point, together with the other ranks.
 
@@ -99,8 +107,7 @@ def run(
         out: the folder of the study; samples and scores of an earlier call are reused.
         devices: the ranks, all of which must make the call.
         batch_size: images per call of a network of features, and sampled between two saves.
-        on_evaluations: called with a number of network evaluations, one image each, and the name
-            of the point.
+        on: called with a number of network evaluations, one image each, and the name of the point.
 
     Returns:
         The result on the main rank; None on the others.
@@ -111,19 +118,15 @@ def run(
     """
     scoring.check(study.model.shape)
 
-    def noted(point: Point) -> Callable[[int], None]:
-        on = on_evaluations or (lambda amount, name: None)
-        return lambda amount: on(amount, point.name)
-
     for point in study.points:
-        sample_point(study, point, out, batch_size, noted(point), devices)
+        sample_point(study, point, out, batch_size, on, devices)
     # One rank scores a point, since most of its scores are computed by one rank alone.
     alone = Extraction(Devices(devices.device), batch_size)
 
     def act() -> None:
         for point in share(study, devices):
-            told = noted(point)
-            own = replace(alone, bar=lambda what, count, told=told: nullcontext(told))
+            tell = partial(lambda name, amount: on(amount, name), point.name)
+            own = replace(alone, bar=lambda what, count, tell=tell: nullcontext(tell))
             _score(scoring, point, out, own)
 
     devices.each(act)

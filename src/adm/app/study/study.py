@@ -4,7 +4,7 @@ Image i has the same label and starts from the same noise at every point.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -19,15 +19,19 @@ from adm.generation.job import Job
 from adm.generation.labels import positive
 from adm.processes import Devices
 from adm.shown import exactly
-from adm.spec import SettingError
+from adm.spec import SettingError, split
 from adm.store.hashes import sha256_of
 
 SAMPLES = "samples"  # in the folder of a study; holds a sample folder for each point
 LONGEST = 100  # characters of the name of a sample folder
 UNSAFE = re.compile(r"[^\w.,=+-]+")
-WORDS: dict[str, object] = {"true": True, "false": False, "none": None}
 
 Value: TypeAlias = str | int | float | bool | None
+OnEvaluations: TypeAlias = Callable[[int, str], None]  # network evaluations, name of the point
+
+
+def ignore(amount: int, name: str) -> None:
+    """Tell nobody what has been done."""
 
 
 class Model(Protocol):
@@ -87,24 +91,14 @@ class Axis:
 
 
 def axis(text: str) -> Axis:
-    """Read an axis, such as `scale=0,1,2` or `guide=free:scale=1.5|free:scale=2,interval=300-980`.
+    """Read an axis, such as `scale=0,1,2` or `grid=karras:end=3,levels:3,40,980`.
 
-    Values are separated by `|`, or by commas if there is no `|`; what follows a comma as
-    `key=value` belongs to the spec before it, as in `unipc:order=3,ddim`.
+    Values are separated by commas; what follows the colon of a spec is its own, see `split`.
     """
     name, equals, rest = (part.strip() for part in text.partition("="))
     if not equals or not name.replace("-", "_").isidentifier():
         raise SettingError("vary", "of the form NAME=VALUE,VALUE, as in scale=0,1,2", text)
-    parts: list[str] = rest.split("|")
-    if len(parts) == 1:
-        parts = []
-        for piece in rest.split(","):
-            is_parameter = "=" in piece and ":" not in piece.partition("=")[0]
-            if parts and is_parameter:
-                parts[-1] += f",{piece}"
-            else:
-                parts.append(piece)
-    values = [part.strip() for part in parts]
+    values = split(rest)
     if not all(values):
         raise SettingError("vary", "values separated by commas, as in scale=0,1,2", text)
     return Axis(name.replace("-", "_"), tuple(map(_value, values))).ordered
@@ -118,8 +112,8 @@ def as_text(value: object) -> str:
 
 
 def _value(text: str) -> Value:
-    if text.lower() in WORDS:
-        return WORDS[text.lower()]  # type: ignore[return-value]
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
     for kind in (int, float):
         try:
             return kind(text)
@@ -212,6 +206,29 @@ class Study:
         labels = None if self.labels is None else self.labels[:number]
         return replace(self, chosen=tuple(points), labels=labels, count=number)
 
+    def possible(self, listed: Collection[str] = ()) -> tuple["Study", dict[Point, ValueError]]:
+        """Return the study without the points that cannot be sampled, and the reason for each.
+
+        Args:
+            listed: names of the settings whose values a user has listed: one that is in no point
+                that can be sampled is refused.
+
+        Raises:
+            ValueError: no point can be sampled, or none with a value that was listed.
+        """
+        reasons: dict[Point, ValueError] = {}
+        for point in self.points:
+            try:
+                self.job(point)
+            except ValueError as error:
+                reasons[point] = error
+        good = [point for point in self.points if point not in reasons]
+        for point, reason in reasons.items():
+            absent = {each for each in point.values if not any(each in one.values for one in good)}
+            if not good or any(name in listed for name, _ in absent):
+                raise reason
+        return self.of(good), reasons
+
     def check(self) -> None:
         """Raise ValueError if any point cannot be sampled or scored."""
         names = [each.name for each in self.axes]
@@ -239,7 +256,7 @@ def sample_point(
     point: Point,
     out: Path,
     batch_size: int = 64,
-    on_step: Callable[[int], None] | None = None,
+    on: OnEvaluations = ignore,
     devices: Devices | None = None,
 ) -> Path:
     """Sample a point, unless its sample folder exists already.
@@ -247,7 +264,7 @@ def sample_point(
     Args:
         out: the folder of the study.
         batch_size: images that are sampled between two saves; affects no image.
-        on_step: called with the number of images after each step of a block; see `sample_into`.
+        on: called after each step of a block; see `sample_into`.
         devices: the ranks that share the images, as in `sample_into`.
 
     Returns:
@@ -256,12 +273,26 @@ def sample_point(
     Raises:
         SettingError: the folder holds samples of other settings, or damaged ones.
     """
-    job, place = study.job(point), out / SAMPLES / point.name
+    place = out / SAMPLES / point.name
+    sample_job(study.job(point), place, batch_size, on, devices)
+    return place
+
+
+def sample_job(
+    job: Job,
+    place: Path,
+    batch_size: int = 64,
+    on: OnEvaluations = ignore,
+    devices: Devices | None = None,
+) -> None:
+    """Sample a job into a sample folder, unless that exists already; see `sample_point`."""
     devices = devices or Devices(torch.device("cpu"))
     if devices.once(lambda: holds(place, job)):
-        if on_step is not None:
-            on_step(Cached(job.evaluations))
-        return place
+        on(Cached(job.evaluations), place.name)
+        return
     place.parent.mkdir(parents=True, exist_ok=True)
-    sample_into(place, job, batch_size=batch_size, on_step=on_step, devices=devices)
-    return place
+
+    def tell(amount: int) -> None:
+        on(amount, place.name)
+
+    sample_into(place, job, batch_size=batch_size, on_step=tell, devices=devices)

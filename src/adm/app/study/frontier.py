@@ -1,18 +1,26 @@
-"""frontier.json <-> Frontier: what every point took and gave, and on which machine."""
+"""frontier.json <-> Frontier: what every point took and gave; Frontier -> the best within a time.
+
+A point is on the frontier of time and a cost, such as an error, if no other is as fast and has a
+lower one.
+"""
 
 import json
+import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from operator import attrgetter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 from pydantic import Field
 
+from adm.app.scoring import Score
 from adm.app.study.study import Point, Value, as_text
 from adm.generation.labels import MOST_IMAGES
 from adm.models.paths import SHIPPED, beside
-from adm.shown import shown_path
+from adm.shown import exactly, shown_path
+from adm.spec import SettingError
 from adm.store.files import user_cache, write_text
 from adm.store.parsed import as_type, read_json
 
@@ -22,7 +30,9 @@ FILE = f"{NAME}.json"  # in a frontier folder
 OPTIONS = ("scale", "steps", "sampler", "grid", "guide", "truncation", "seed", "precision")
 MOST_POINTS, MOST_FEATURES = 100_000, 100
 MOST_BYTES = 1 << 26
+DIGITS = 2  # significant, of the budgets that are recommended
 
+T = TypeVar("T")
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, lt=1e9, allow_inf_nan=False)]
 Calls = Annotated[int, Field(ge=0, le=10**9)]
@@ -30,6 +40,8 @@ Word = Annotated[str, Field(min_length=1, max_length=200)]
 Text = Annotated[str, Field(max_length=1000)]
 Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Setting = Annotated[str, Field(max_length=1000)] | bool | int | Finite | None
+
+time_of = attrgetter("seconds")  # of a measured point
 
 
 @dataclass(frozen=True)
@@ -39,6 +51,15 @@ class Distance:
     value: Finite
     low: Finite | None = None
     high: Finite | None = None
+
+    @classmethod
+    def of(cls, score: Score) -> "Distance":
+        low, high = (x if math.isfinite(x) else None for x in (score.low, score.high))
+        return cls(score.value, low, high)
+
+    @property
+    def score(self) -> Score:
+        return Score(self.value, *(math.nan if x is None else x for x in (self.low, self.high)))
 
     @property
     def highest(self) -> float:
@@ -90,13 +111,42 @@ class Measured:
         return ", ".join(words)
 
 
+class Budget(NamedTuple):
+    """The best point within a time, and the time from which another one is better."""
+
+    seconds: float
+    point: Measured
+
+
+class Recommended(NamedTuple):
+    """The recommended points of a scale.
+
+    Attributes:
+        fast: the fastest whose distance is within the interval of the lowest one, by all features.
+        best: of these, the one of the lowest distance by the first features; of all points if there
+            are none.
+        budgets: the best point from each time on, in order of time.
+    """
+
+    fast: Measured
+    best: Measured
+    budgets: list[Budget]
+
+    @property
+    def named(self) -> dict[str, Measured]:
+        """The two points by their names; one that is both has both."""
+        if self.fast is self.best:
+            return {"fast, best": self.best}
+        return {"fast": self.fast, "best": self.best}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Frontier:
     """Time against quality of a model on one machine.
 
     Attributes:
-        model, classifier: hashes of the network and of the classifier that guides it; see
-            `adm.generation.generator.identity`.
+        model, classifier, weak: hashes of the network, and of the classifier and the weaker model
+            that guide it; see `adm.generation.generator.identity`.
         machine: that it was measured on.
         shared: the settings that all points share, by name.
         count, trial_count: images of a point in the second pass, and in the first.
@@ -114,6 +164,7 @@ class Frontier:
     features: Annotated[tuple[Word, ...], Field(min_length=1, max_length=MOST_FEATURES)]
     points: Annotated[tuple[Measured, ...], Field(min_length=1, max_length=MOST_POINTS)]
     notes: Annotated[tuple[Text, ...], Field(max_length=100)] = ()
+    weak: Hash | None = None
 
     def __post_init__(self) -> None:
         names = set(self.features)
@@ -135,6 +186,101 @@ class Frontier:
         """Return the points of a scale whose distance was measured."""
         return [each for each in self.at(scale) if each.distances]
 
+    def distance(self, point: Measured) -> Distance:
+        """Return the distance by the first features, which decides what is best."""
+        return point.distances[self.features[0]]
+
+    @property
+    def recommended(self) -> dict[float, Recommended]:
+        """The recommended points of each scale at which any was scored."""
+        return {scale: self._recommend(scale) for scale in self.scales if self.scored(scale)}
+
+    def fastest(self, scale: float) -> Measured:
+        """Return the fastest point of a scale that was scored.
+
+        Raises:
+            SettingError: no point of this scale was; names the scales of those that were.
+        """
+        points = self.scored(scale)
+        if not points:
+            known = ", ".join(map(exactly, self.recommended))
+            raise SettingError("scale", f"one that was measured, {known}", scale)
+        return min(points, key=time_of)
+
+    def within(self, scale: float, seconds: float, slower: float = 1.0) -> Measured:
+        """Return the best point that takes at most so many seconds an image.
+
+        That is the recommended best one if it fits, or the one of the lowest distance by the first
+        features.
+
+        Args:
+            slower: seconds here for one second on the machine of the frontier.
+
+        Raises:
+            SettingError: no point of this scale was scored, or none is as fast; names the fastest.
+        """
+        fastest = self.fastest(scale)
+        fitting = [one for one in self.scored(scale) if one.seconds * slower <= seconds]
+        if not fitting:
+            least = round_up(fastest.seconds * slower)
+            raise SettingError(
+                "budget",
+                f"at least {least:g}s at scale {exactly(scale)}",
+                spoken(seconds),
+                f"the fastest settings are {options(fastest.settings)}",
+            )
+        return min(fitting, key=self._rank(scale))
+
+    def _recommend(self, scale: float) -> Recommended:
+        points, cost = self.scored(scale), self._rank(scale)
+        best = min(points, key=cost)
+        equal = self._equal(points)
+        fast = min(equal, key=lambda one: (one.seconds, cost(one)), default=best)
+        budgets = [Budget(round_up(one.seconds), one) for one in on_frontier(points, time_of, cost)]
+        return Recommended(fast, best, budgets)
+
+    def _rank(self, scale: float) -> Callable[[Measured], float]:
+        """Return the function point -> distance by the first features, -infinity for the best."""
+        points = self.scored(scale)
+        best = min(self._equal(points) or points, key=lambda one: self.distance(one).value)
+        return lambda one: -math.inf if one == best else self.distance(one).value
+
+    def _equal(self, points: Sequence[Measured]) -> list[Measured]:
+        """Return the points whose distance is within the interval of the lowest by all features."""
+        highest = {
+            name: min((one.distances[name] for one in points), key=lambda of: of.value).highest
+            for name in self.features
+        }
+        return [
+            one
+            for one in points
+            if all(one.distances[name].value <= most for name, most in highest.items())
+        ]
+
+
+def on_frontier(
+    points: Sequence[T], seconds: Callable[[T], float], cost: Callable[[T], float]
+) -> list[T]:
+    """Return the points that no other one beats in both time and cost, the fastest first."""
+    found: list[T] = []
+    lowest = math.inf
+    for each in sorted(points, key=lambda one: (seconds(one), cost(one))):
+        if cost(each) < lowest:
+            found.append(each)
+            lowest = cost(each)
+    return found
+
+
+def round_up(seconds: float) -> float:
+    """Return a time that is not shorter, with two significant digits."""
+    unit = 10.0 ** (math.floor(math.log10(seconds)) + 1 - DIGITS)
+    return float(f"{math.ceil(seconds / unit) * unit:.{DIGITS}g}")
+
+
+def spoken(seconds: float) -> str:
+    """Return a time in words: 1.52 s, 49 ms or 0.31 ms."""
+    return f"{seconds:.3g} s" if seconds >= 1 else f"{seconds * 1000:.3g} ms"
+
 
 def options(settings: Mapping[str, Value]) -> str:
     """Return settings as options of `adm sample`."""
@@ -154,12 +300,11 @@ def load(path: Path) -> Frontier:
     """Read a file of `save`.
 
     Raises:
-        ValueError: there is no such file, or it is damaged.
+        ValueError: the file is damaged.
+        OSError: it cannot be read.
     """
     try:
         return as_type(Frontier, read_json(path, limit=MOST_BYTES))
-    except FileNotFoundError:
-        raise ValueError(f"{shown_path(path)} does not exist; run `adm frontier` first") from None
     except ValueError as error:
         raise ValueError(
             f"{shown_path(path)} is damaged ({error}); run `adm frontier` again"
@@ -185,8 +330,8 @@ def check_models(frontier: Frontier, path: Path, manifest: Mapping[str, Any]) ->
     Args:
         path: of the frontier.
     """
-    for kind, measured in (("model", frontier.model), ("classifier", frontier.classifier)):
-        used = manifest.get(kind)
+    for kind in ("model", "classifier", "weak"):
+        measured, used = getattr(frontier, kind), manifest.get(kind)
         if measured is None or used is None or measured == used["sha256"]:
             continue
         raise ValueError(

@@ -1,0 +1,151 @@
+"""Options of sweep and frontier -> Study, Scoring."""
+
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from adm.app.cli import lists, places
+from adm.app.cli.output import OUT
+from adm.app.cli.proportions import labels_like
+from adm.app.cli.scoring import (
+    THEIR_FEATURES,
+    Device,
+    Resize,
+    Split,
+    extraction_of,
+    joined,
+    reference_data,
+    scorers_for,
+)
+from adm.app.progress import progress
+
+if TYPE_CHECKING:  # so that --help does not load torch
+    from adm.app.study.scoring import Scoring
+    from adm.app.study.study import Axis, OnEvaluations, Study
+    from adm.generation.pipeline import Pipeline
+    from adm.models.trained import ClassifierModel
+    from adm.processes import Devices
+
+Vary = Annotated[tuple[str, ...], Parameter(name="--vary", negative="")]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class StudyOptions:
+    """What is sampled at every point, and how it is scored.
+
+    Parameters
+    ----------
+    reference
+        References to score samples against: files of `adm reference`, one for each of the features;
+        or data, from which references are computed once and stored in the folder. Several are
+        separated by commas or spaces; the first of the features decides what is best.
+    out
+        Folder to write or to resume.
+    classifier
+        Classifier that guides: a path or a shipped name. By default the one that belongs to the
+        model.
+    weak
+        Worse model of the same images, that guidance by a weak model leads away from.
+    count
+        Images per point. Distances of few images are biased, and comparable within one folder only.
+    classes
+        Classes to sample, in turn: names, separated by commas or spaces. By default all.
+    proportions
+        List of labels, such as one of adm cluster, whose proportions of classes the images get.
+    judge
+        Classifier of clean images whose accuracy on the samples is reported as well.
+    seed
+        Random seed. Each image depends on the seed and its index only.
+    batch_size
+        Images that are sampled between two saves, rounded up to whole blocks, which affects no
+        image; and images per batch of the features, which affects scores only by rounding.
+    """
+
+    reference: Annotated[tuple[str, ...], lists.names("a.npz,b.npz")]
+    out: Annotated[Path, OUT]
+    classifier: str | None = None
+    weak: str | None = None
+    count: int = 1000
+    classes: Annotated[tuple[str, ...] | None, lists.CLASSES] = None
+    proportions: str | None = None
+    features: Annotated[
+        tuple[str, ...] | None, lists.names("efficientnet-lite0"), THEIR_FEATURES
+    ] = None
+    resize: Resize = None
+    split: Split = "train"
+    judge: str | None = None
+    seed: int = 0
+    batch_size: int = 64
+    device: Device = None
+
+    def opened(self, model: str) -> tuple["Pipeline", "Devices"]:
+        """Check the folder, join the ranks, and load the model with those that help it."""
+        places.resumable(self.out, "a study needs")
+        from adm.generation.pipeline import load
+
+        devices = joined(self.device)
+        return load(model, self.classifier, device=devices.device, weak=self.weak), devices
+
+    def study(self, pipeline: "Pipeline", axes: "Sequence[Axis]") -> "Study":
+        """Return the study of a model; the seed is one of its settings unless it is an axis."""
+        from adm.app.study.study import Study, balanced_labels
+        from adm.generation.labels import parse_classes
+
+        known, chosen = pipeline.classes, lists.joined(self.classes)
+        labels = None
+        if self.proportions is not None:
+            labels = labels_like(self.proportions, chosen, known, self.count).tolist()
+        elif known:
+            labels = balanced_labels(parse_classes(chosen or "all", known), self.count)
+        base = {} if any(each.name == "seed" for each in axes) else {"seed": self.seed}
+        return Study(pipeline.model.name, pipeline, tuple(axes), labels, self.count, base)
+
+    @contextmanager
+    def scoring(self, study: "Study", devices: "Devices") -> Iterator["Scoring"]:
+        """Hold the folder, and open what the samples are scored with."""
+        from adm.app.study.run import alone
+        from adm.app.study.scoring import Scoring
+        from adm.models.load import load_classifier
+
+        judge = load_classifier(self.judge, devices.device) if self.judge else None
+        labels = [] if judge is None else _judge_labels(judge, study)
+        data = reference_data(self.reference[0], self.split, study.model.shape)
+        extraction = extraction_of(devices, self.batch_size)
+        with alone(self.out, devices):
+            scorers = scorers_for(self.reference, self.features, data, self.out, extraction)
+            yield Scoring([replace(each, resize=self.resize) for each in scorers], judge, labels)
+
+    def words(self, model: str) -> str:
+        """Return the model as it was given, with its options, for another command."""
+        given = {"--classifier": self.classifier, "--weak": self.weak}
+        pairs = [pair for pair in given.items() if pair[1] is not None]
+        return shlex.join([model, *(str(word) for pair in pairs for word in pair)])
+
+
+def bar_of(devices: "Devices") -> "Callable[[str, float], AbstractContextManager[OnEvaluations]]":
+    """Return the function title, network evaluations -> their progress, on the main rank."""
+    from adm.app.study.study import ignore
+
+    if not devices.main:
+        return lambda what, total: nullcontext(ignore)
+    return lambda what, total: progress(what, total, "network evaluations")
+
+
+def _judge_labels(judge: "ClassifierModel", study: "Study") -> list[int]:
+    """Return the labels of the samples in the numbering of the judge's classes."""
+    from adm.generation.cascade import translate
+    from adm.spec import SettingError
+
+    if study.labels is None:
+        raise SettingError("judge", "left out for a model without classes")
+    named = translate(study.labels, study.model.classes, judge.classes)
+    if named is None:
+        some = ", ".join(study.model.classes[:20])
+        raise SettingError("judge", f"a classifier of some of the classes {some}")
+    return named

@@ -1,0 +1,61 @@
+"""Job -> seconds an image, on this machine as it is now."""
+
+import os
+import statistics
+import time
+
+import torch
+
+from adm.app.processor import described
+from adm.generation.generator import OnStep
+from adm.generation.job import Job
+
+REPEATS = 3  # measurements of the seconds of one job
+
+
+def machine_of(device: torch.device) -> str:
+    """Return what the speed of a network on this device depends on."""
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    else:
+        name = described() if device.type == "cpu" else f"{described()}, {device.type}"
+    threads = torch.get_num_threads()
+    return f"{name}, {threads} thread{'s' if threads > 1 else ''}, torch {torch.__version__}"
+
+
+def seconds_of(job: Job, on_step: OnStep | None = None) -> float:
+    """Sample one whole block of a job; return the seconds an image.
+
+    The first call of a process also loads kernels, and is to be ignored.
+    """
+    size = job.generator.block
+    labels = job.label_tensor
+    if labels is not None:
+        labels = labels[torch.arange(size) % len(labels)]
+    started = time.perf_counter()
+    job.generator.images(labels, range(size), on_step=on_step)
+    return (time.perf_counter() - started) / size
+
+
+def slower(job: Job, before: float) -> float:
+    """Return the seconds that sampling takes here for one second of an earlier measurement.
+
+    Args:
+        job: of the point that was measured.
+        before: its seconds an image.
+    """
+    seconds_of(job)  # loads kernels
+    return statistics.median(seconds_of(job) for _ in range(REPEATS)) / before
+
+
+def load_note() -> str | None:
+    """Return a sentence on other processes that slow the timings down; None if there are none."""
+    if not hasattr(os, "getloadavg"):  # not on Windows
+        return None
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load < 0.5 * cores:
+        return None
+    return (
+        f"Other processes were running when the timings were started (load {load:.1f} on {cores} "
+        "cores), which makes them longer and less certain."
+    )
