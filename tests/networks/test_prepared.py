@@ -17,7 +17,7 @@ from adm.networks import (
     UNetConfig,
     prepared,
 )
-from adm.networks.moments import Moments
+from adm.networks.moments import ChannelMoments
 from adm.networks.prepared_layers import UpConv
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -158,6 +158,9 @@ def test_an_upsampled_convolution_is_one_transposed_convolution() -> None:
 def test_moments_do_not_cancel_where_the_mean_is_many_deviations(mean: float) -> None:
     torch.manual_seed(0)
     x = torch.randn(2, 4, 9, 7) + mean
-    found, (variance, average) = Moments.of(x), torch.var_mean(x.double(), (2, 3), correction=0)
+    found, (variance, average) = (
+        ChannelMoments.of(x),
+        torch.var_mean(x.double(), (2, 3), correction=0),
+    )
     torch.testing.assert_close(found.mean.double(), average, rtol=1e-6, atol=1e-5)
     torch.testing.assert_close(found.variance.double(), variance, rtol=1e-4, atol=1e-6)

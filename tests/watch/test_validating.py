@@ -12,7 +12,7 @@ from watch import states
 
 from adm.app.runs.watch import watched
 from adm.app.runs.watch.validation import (
-    Measured,
+    Losses,
     measure,
     stratify,
     warning_of_overfitting,
@@ -112,8 +112,8 @@ def test_two_processes_find_what_one_finds() -> None:
         assert [int(sums[1, 0].sum()) for sums in rank.given] == [12, 12]  # images, half of each
 
 
-def measured(**means: float) -> Measured:
-    return Measured({name: torch.full((4,), value).double() for name, value in means.items()})
+def measured(**means: float) -> Losses:
+    return Losses({name: torch.full((4,), value).double() for name, value in means.items()})
 
 
 def test_over_fitting_is_told_past_the_stated_gap_and_not_before() -> None:

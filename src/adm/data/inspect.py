@@ -1,4 +1,4 @@
-"""Source -> Report: classes, sizes, broken images, duplicates; examples of each class."""
+"""Source -> Properties: classes, sizes, broken images, duplicates; examples of each class."""
 
 import hashlib
 from collections import Counter, defaultdict
@@ -33,7 +33,7 @@ class Inspection(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Report:
+class Properties:
     """The properties of a data set.
 
     Attributes:
@@ -71,7 +71,7 @@ class Report:
         return asdict(self)
 
 
-def inspect(found: Source, advance: Callable[[float], None] = lambda amount: None) -> Report:
+def inspect(found: Source, advance: Callable[[float], None] = lambda amount: None) -> Properties:
     """Decode every image once.
 
     Args:
@@ -99,7 +99,7 @@ def inspect(found: Source, advance: Callable[[float], None] = lambda amount: Non
         for group in _groups(one.pixels for one in inspected)
         if len({inspected[index].content for index in group}) > 1
     ]
-    return Report(
+    return Properties(
         name=found.name,
         images=len(found),
         classes=dict(zip(found.classes, counts, strict=True)),

@@ -18,11 +18,11 @@ from adm.networks.prepared_layers import (
     LAST,
     Attends,
     Conv,
-    Features,
     Norm,
     Projections,
     Residual,
     Resized,
+    WithMoments,
 )
 from adm.networks.unet import UNet, embedded, with_low_res
 
@@ -38,12 +38,12 @@ class Staged(nn.Module):
             _layer(layer, dtype, projections) for layer in layers if layer is not None
         )
 
-    def forward(self, features: Features, projected: tuple[Tensor, ...]) -> Features:
+    def forward(self, features: WithMoments, projected: tuple[Tensor, ...]) -> WithMoments:
         for layer in self.layers:
             if isinstance(layer, Residual):
                 features = layer(features, projected)
             elif isinstance(layer, Conv):
-                features = Features(layer(features.x))
+                features = WithMoments(layer(features.x))
             else:
                 features = layer(features)
         return features
@@ -60,8 +60,8 @@ class Encoding(nn.Module):
         first, attention, last = (_layer(layer, dtype, projections) for layer in middle)
         self.first, self.attention, self.last = first, attention, last
 
-    def forward(self, x: Tensor, projected: tuple[Tensor, ...]) -> list[Features]:
-        features = Features(x.to(self.dtype).contiguous(memory_format=LAST))
+    def forward(self, x: Tensor, projected: tuple[Tensor, ...]) -> list[WithMoments]:
+        features = WithMoments(x.to(self.dtype).contiguous(memory_format=LAST))
         outputs = []
         for stage in self.stages:
             features = stage(features, projected)

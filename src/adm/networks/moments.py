@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 
-class Moments(NamedTuple):
+class ChannelMoments(NamedTuple):
     """Mean and variance over the positions of each channel, (B, C) float32 each."""
 
     mean: Tensor
@@ -23,7 +23,7 @@ class Moments(NamedTuple):
 
     @classmethod
     @torch.no_grad()
-    def of(cls, x: Tensor) -> "Moments":
+    def of(cls, x: Tensor) -> "ChannelMoments":
         """The moments of features (B, C, H, W)."""
         whole, share = x.float(), 1 / (x.shape[2] * x.shape[3])
         mean = whole.sum((2, 3), keepdim=True) * share
@@ -31,10 +31,10 @@ class Moments(NamedTuple):
         square = torch.ops.aten.mse_loss(whole, mean.expand_as(whole), 0)
         return cls(mean.flatten(1), square.sum((2, 3)) * share)
 
-    def beside(self, other: "Moments") -> "Moments":
+    def beside(self, other: "ChannelMoments") -> "ChannelMoments":
         """The moments of features that are concatenated to others."""
         both = zip(self, other, strict=True)
-        return Moments(*(torch.cat(pair, dim=1) for pair in both))
+        return ChannelMoments(*(torch.cat(pair, dim=1) for pair in both))
 
 
 class Factors(NamedTuple):
@@ -59,7 +59,7 @@ def averaging(channels: int, groups: int) -> Tensor:
 # Six parameters: the last is for networks that add the embedding before the normalisation.
 @torch.no_grad()
 def factors(
-    moments: Moments,
+    moments: ChannelMoments,
     means: Tensor,
     eps: Tensor,
     gain: Tensor,

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from adm.networks.blocks import Attention
 from adm.networks.inference import PreparedUNet
-from adm.networks.prepared_layers import Attends, Features
+from adm.networks.prepared_layers import Attends, WithMoments
 from adm.networks.unet import UNet
 
 Network = TypeVar("Network", UNet, PreparedUNet)
@@ -42,12 +42,12 @@ class PreparedAlone(nn.Module):
         super().__init__()
         self.attention = attention
 
-    def forward(self, features: Features) -> Features:
+    def forward(self, features: WithMoments) -> WithMoments:
         own = self.attention
         (_, _, weight), (_, _, bias) = own.qkv.chunk(3), own.qkv_bias.chunk(3)
         h = own.norm(features, silu=False).permute(0, 2, 3, 1)  # (B, H, W, C)
         h = F.linear(F.linear(h, weight, bias), own.out, own.out_bias)
-        return Features(features.x + h.permute(0, 3, 1, 2))
+        return WithMoments(features.x + h.permute(0, 3, 1, 2))
 
 
 @torch.inference_mode(False)

@@ -26,30 +26,30 @@ from adm.networks.blocks import (
     Upsample,
     attend_channels_last,
 )
-from adm.networks.moments import Moments, averaging, factors, normalised
+from adm.networks.moments import ChannelMoments, averaging, factors, normalised
 from adm.networks.norm import GroupNorm
 
 LAST = torch.channels_last
 FEWEST = 3  # channels; oneDNN has no fast kernel for fewer
 
 
-class Features:
+class WithMoments:
     """Features (B, C, H, W), with moments that are computed when they are first asked for."""
 
-    def __init__(self, x: Tensor, moments: Moments | None = None) -> None:
+    def __init__(self, x: Tensor, moments: ChannelMoments | None = None) -> None:
         self.x = x
         self._moments = moments
 
     @property
-    def moments(self) -> Moments:
+    def moments(self) -> ChannelMoments:
         if self._moments is None:
-            self._moments = Moments.of(self.x)
+            self._moments = ChannelMoments.of(self.x)
         return self._moments
 
-    def beside(self, other: "Features") -> "Features":
+    def beside(self, other: "WithMoments") -> "WithMoments":
         """Both, concatenated along the channels."""
         x = torch.cat([self.x, other.x], dim=1)
-        return Features(x, self.moments.beside(other.moments))
+        return WithMoments(x, self.moments.beside(other.moments))
 
 
 class Conv(nn.Module):
@@ -114,7 +114,7 @@ class Norm(nn.Module):
 
     def forward(
         self,
-        features: Features,
+        features: WithMoments,
         modulation: tuple[Tensor, Tensor] | None = None,
         shift: Tensor | None = None,
         silu: bool = True,
@@ -190,18 +190,18 @@ class Residual(nn.Module):
         rows = torch.cat([gain[:, None] * scale, offset[:, None] * scale + shift])
         return rows, torch.cat([gain * (1 + scale_0), offset * (1 + scale_0) + shift_0])
 
-    def forward(self, features: Features, projected: tuple[Tensor, ...]) -> Features:
+    def forward(self, features: WithMoments, projected: tuple[Tensor, ...]) -> WithMoments:
         h, x = self.norm_in(features), features.x
         if self.shrinks:
             h, x = F.avg_pool2d(h, 2), F.avg_pool2d(x, 2)
-        h = Features(self.conv_in(h))
+        h = WithMoments(self.conv_in(h))
         own = projected[self.number]
         if self.adaptive:
             gain, bias = own.chunk(2, dim=1)
             h = self.norm_out(h, (gain, bias))
         else:
             h = self.norm_out(h, shift=own)
-        return Features(self._with_skip(self.conv_out(h), x))
+        return WithMoments(self._with_skip(self.conv_out(h), x))
 
     def _with_skip(self, h: Tensor, x: Tensor) -> Tensor:
         if self.skip is not None:
@@ -235,11 +235,11 @@ class Attends(nn.Module):
             self.register_buffer(name, weight[:, :, 0].to(dtype))
             self.register_buffer(f"{name}_bias", bias.to(dtype))
 
-    def forward(self, features: Features) -> Features:
+    def forward(self, features: WithMoments) -> WithMoments:
         x, h = features.x, _rows(self.norm(features, silu=False))
         qkv = F.linear(h.flatten(1, 2), self.qkv, self.qkv_bias)
         h = F.linear(attend_channels_last(qkv, self.heads), self.out, self.out_bias).view(h.shape)
-        return Features(_added(h.permute(0, 3, 1, 2), x, 1.0))
+        return WithMoments(_added(h.permute(0, 3, 1, 2), x, 1.0))
 
 
 class Resized(nn.Module):
@@ -252,11 +252,11 @@ class Resized(nn.Module):
         if layer.conv is not None:
             self.conv = (UpConv if self.grows else Conv)(layer.conv, dtype)
 
-    def forward(self, features: Features) -> Features:
+    def forward(self, features: WithMoments) -> WithMoments:
         x = features.x
         if self.conv is not None:
-            return Features(self.conv(x))
-        return Features(F.interpolate(x, scale_factor=2.0) if self.grows else F.avg_pool2d(x, 2))
+            return WithMoments(self.conv(x))
+        return WithMoments(F.interpolate(x, scale_factor=2.0) if self.grows else F.avg_pool2d(x, 2))
 
 
 def _weights(layer: nn.Conv2d | nn.Conv1d | nn.Linear) -> tuple[Tensor, Tensor]:

@@ -17,14 +17,14 @@ LONGEST = 1 << 20  # bytes of a line; a longer one is damaged
 LAST_STEP = 1 << 53  # a larger number is no number of steps
 
 
-class Line(NamedTuple):
+class LogLine(NamedTuple):
     """The figures of one step."""
 
     step: int
     figures: dict[str, float]  # nan where one was not finite
 
 
-def lines(path: Path) -> Iterator[tuple[bytes, Line | None]]:
+def lines(path: Path) -> Iterator[tuple[bytes, LogLine | None]]:
     """Yield each line as bytes, and what it says; None for a line that is damaged or incomplete.
 
     Raises:
@@ -75,7 +75,7 @@ def flush(file: TextIO) -> None:
             os.fsync(file.fileno())
 
 
-def _line(raw: bytes) -> Line | None:
+def _line(raw: bytes) -> LogLine | None:
     try:
         figures = parse_json(raw)
         step = figures.pop("step")
@@ -83,7 +83,7 @@ def _line(raw: bytes) -> Line | None:
     except (ValueError, KeyError, AttributeError, TypeError, OverflowError):
         return None
     counted = type(step) is int and 0 < step <= LAST_STEP
-    return Line(step, values) if counted else None
+    return LogLine(step, values) if counted else None
 
 
 def _figure(value: object) -> float:

@@ -12,7 +12,7 @@ from adm.data.naming import ARCHIVE, at_home
 from adm.store.files import new_file, write_text
 
 if TYPE_CHECKING:
-    from adm.app.study.comparison import Comparison
+    from adm.app.study.comparison import SideBySide
     from adm.data import Source
 
 SHOWN = 3  # classes whose images are shown by default
@@ -145,7 +145,7 @@ def _check(images: tuple[str, ...], out: Path, picture: Path | None, count: int)
         raise ValueError(f"--count must be at least 1, got {count}")
 
 
-def _print(found: "Comparison") -> None:
+def _print(found: "SideBySide") -> None:
     """Print the distances of every class."""
     from adm.app.study.curve import formatted
 

@@ -1,4 +1,4 @@
-"""adm data inspect SPEC -> Report; adm data pack SPEC --out DIR -> WebDataset shards."""
+"""adm data inspect SPEC -> Properties; adm data pack SPEC --out DIR -> WebDataset shards."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # the help needs no torch, nor do the imports of this module
 
     from adm.app.report import Block
     from adm.data import Source
-    from adm.data.inspect import Report
+    from adm.data.inspect import Properties
 
 MOST_LISTED = 40  # entries of each list; the JSON document has all
 
@@ -204,7 +204,7 @@ def emoji(*, out: Annotated[Path, OUT]) -> None:
     say(f"{out}: {sum(counts.values()):,} images in train/ and test/: {styles}")
 
 
-def _blocks(report: "Report") -> "list[Block]":
+def _blocks(report: "Properties") -> "list[Block]":
     """Describe a data set: its classes, sizes, formats, broken files and duplicates."""
     from adm.app.report import Block, Note, Table
 
@@ -242,7 +242,7 @@ def _blocks(report: "Report") -> "list[Block]":
     ]
 
 
-def _page(report: "Report", found: "Source") -> str:
+def _page(report: "Properties", found: "Source") -> str:
     """Return an HTML page of the report, with some images of each class."""
     from adm.app.report import ImageRow, Images, page
     from adm.app.report.pictures import tiles
@@ -255,6 +255,6 @@ def _page(report: "Report", found: "Source") -> str:
     return page(_title(report), [Images(rows, across=EXAMPLES), *_blocks(report)])
 
 
-def _title(report: "Report") -> str:
+def _title(report: "Properties") -> str:
     classes = count_of(len(report.classes), "class", "classes")
     return f"{report.name}: {count_of(report.images, 'image')} of {classes}"

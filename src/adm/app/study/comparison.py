@@ -47,7 +47,7 @@ class OfClass(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Comparison:
+class SideBySide:
     """Several sets of images, class by class.
 
     Attributes:
@@ -114,7 +114,7 @@ def shared_classes(sources: Sequence[Source], wanted: Sequence[str] | None = Non
 
 def compare(
     sources: Sequence[Source], seen: Sequence[FeatureSet], names: Sequence[str]
-) -> Comparison:
+) -> SideBySide:
     """Compare the images of each class.
 
     Args:
@@ -128,7 +128,7 @@ def compare(
         pairs = zip(seen, indices, strict=True)
         distances = [within_class(np.asarray(each.pool[chosen])) for each, chosen in pairs]
         classes.append(OfClass(name, indices, distances))
-    return Comparison([source.name for source in sources], seen[0].name, classes)
+    return SideBySide([source.name for source in sources], seen[0].name, classes)
 
 
 def within_class(features: NDArray[np.float32]) -> Score:
@@ -156,7 +156,7 @@ def within_class(features: NDArray[np.float32]) -> Score:
 
 
 def page(
-    comparison: Comparison, sources: Sequence[Source], shown: Sequence[str], count: int
+    comparison: SideBySide, sources: Sequence[Source], shown: Sequence[str], count: int
 ) -> str:
     """Return the HTML page.
 
@@ -187,7 +187,7 @@ def page(
 
 
 def picture(
-    comparison: Comparison, sources: Sequence[Source], shown: Sequence[str], count: int
+    comparison: SideBySide, sources: Sequence[Source], shown: Sequence[str], count: int
 ) -> Image.Image:
     """Draw the images of some classes, those of each source side by side."""
     rows = [

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.distributed.nn import functional as collective
 
 
-class Statistics(NamedTuple):
+class ChannelStatistics(NamedTuple):
     """The mean and the variance of each channel, (C,) float32."""
 
     mean: Tensor
@@ -35,8 +35,8 @@ class BatchNorm(nn.Module):
         super().__init__()
         self.channels, self.eps = channels, eps
         self.shared = False
-        self.kept: Statistics | None = None
-        self.seen: list[Statistics] | None = None
+        self.kept: ChannelStatistics | None = None
+        self.seen: list[ChannelStatistics] | None = None
 
     def forward(self, x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
         """Normalise, scale and shift.
@@ -61,7 +61,7 @@ class BatchNorm(nn.Module):
         factor, offset = (t.to(x.dtype)[:, :, None, None] for t in (factor, offset))
         return torch.addcmul(offset, x, factor)
 
-    def _of_batch(self, x: Tensor) -> Statistics:
+    def _of_batch(self, x: Tensor) -> ChannelStatistics:
         """Return the statistics of the batches of all processes.
 
         The squares are of differences from the mean: that of squares less that of the mean would
@@ -73,7 +73,7 @@ class BatchNorm(nn.Module):
         count = _summed(count, together)
         mean = _summed(h.sum((0, 2, 3)), together) / count
         squares = (h - mean[:, None, None]).square().sum((0, 2, 3))
-        return Statistics(mean, _summed(squares, together) / count)
+        return ChannelStatistics(mean, _summed(squares, together) / count)
 
 
 def _summed(values: Tensor, together: bool) -> Tensor:
@@ -112,7 +112,7 @@ def settle(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor | None]]) 
             assert layer.seen, "batches must not be empty"
             means, variances = map(torch.stack, zip(*layer.seen, strict=True))
             spread = (means - means.mean(0)).square()
-            layer.kept = Statistics(means.mean(0), (variances + spread).mean(0))
+            layer.kept = ChannelStatistics(means.mean(0), (variances + spread).mean(0))
     finally:
         for layer in layers:
             layer.seen = None

@@ -20,7 +20,7 @@ log = logging.getLogger("adm")
 Tint: TypeAlias = Callable[[Tensor, Tensor | None, int], "Compared"]
 
 
-class Moments(NamedTuple):
+class Colours(NamedTuple):
     """Moments of the pixels of each channel: (C,) float64, in units of 1/255 of the range.
 
     Attributes:
@@ -41,8 +41,8 @@ class Moments(NamedTuple):
 class Compared(NamedTuple):
     """The moments of samples, and those of training images of the same classes."""
 
-    samples: Moments
-    data: Moments
+    samples: Colours
+    data: Colours
 
 
 def tint(source: Source, total: int, *, count: int = 1000) -> Tint:
@@ -97,7 +97,7 @@ def channel_names(channels: int) -> tuple[str, ...]:
     return known.get(channels) or tuple(f"channel {c}" for c in range(1, channels + 1))
 
 
-def reference(source: Source, labels: tuple[int, ...] | None, count: int) -> Moments:
+def reference(source: Source, labels: tuple[int, ...] | None, count: int) -> Colours:
     """Return the moments of `count` training images, equally many of each class in `labels`.
 
     Classes without images are left out. If none has any, or `labels` is None, the images are drawn
@@ -120,7 +120,7 @@ def reference(source: Source, labels: tuple[int, ...] | None, count: int) -> Mom
     return _moments(torch.cat(means), torch.cat(squares), weights)
 
 
-def moments(images: Tensor) -> Moments:
+def moments(images: Tensor) -> Colours:
     """Return the moments of images (N, C, H, W) uint8."""
     weights = torch.full((len(images),), 1 / len(images), dtype=torch.float64)
     return _moments(*_of_images(images), weights)
@@ -153,7 +153,7 @@ def _of_images(images: Tensor) -> tuple[Tensor, Tensor]:
     return wide.mean(2), (wide**2).mean(2)
 
 
-def _moments(means: Tensor, squares: Tensor, weights: Tensor) -> Moments:
+def _moments(means: Tensor, squares: Tensor, weights: Tensor) -> Colours:
     """Combine the (N, C) means of images, with (N,) weights that sum to 1."""
     w = weights[:, None]
     mean = (w * means).sum(0)
@@ -162,4 +162,4 @@ def _moments(means: Tensor, squares: Tensor, weights: Tensor) -> Moments:
     mean_spread = (w * (means - mean) ** 2).sum(0).sqrt()
     # d std = d var / (2 std); the clamp is for images without contrast, whose spread is 0
     std_spread = (w * (around - std**2) ** 2).sum(0).sqrt() / (2 * std).clamp(min=1e-9)
-    return Moments(mean, std, mean_spread, std_spread, len(means))
+    return Colours(mean, std, mean_spread, std_spread, len(means))

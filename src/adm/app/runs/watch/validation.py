@@ -41,7 +41,7 @@ SMALLEST, SIDE = 2, 8  # images of a distance; pixels of a side of the features 
 log = logging.getLogger("adm")
 
 
-class Measured(NamedTuple):
+class Losses(NamedTuple):
     """(4,) means over the images of each quarter of the levels, the cleanest first, by name."""
 
     quarters: dict[str, Tensor]
@@ -106,7 +106,7 @@ def measure(
     devices: Devices,
     count: int,
     batch_size: int,
-) -> Measured:
+) -> Losses:
     """Average the values that the objective shows over `count` images, by quarter of the levels."""
     count = -(-count // QUARTERS) * QUARTERS
     mine, order = share(count, devices), shuffle(SEED, len(source), 0, count)
@@ -122,7 +122,7 @@ def measure(
                 sums[1, row].index_add_(0, quarter, torch.ones(stop - start).double())
     total = torch.stack(devices.gather(sums)).sum(0)
     means = total[0] / total[1]
-    return Measured({n: m for n, m, s in zip(NAMES, means, total[1], strict=True) if s.sum() > 0})
+    return Losses({n: m for n, m, s in zip(NAMES, means, total[1], strict=True) if s.sum() > 0})
 
 
 def stratify(uniforms: np.ndarray, start: int, count: int) -> np.ndarray:
@@ -143,14 +143,14 @@ def _batch(source: Source, order: list[int], start: int, stop: int) -> Batch:
     return Batch(batch.images, batch.labels, batch.draws._replace(level=level))
 
 
-def gap(held_out: Measured, trained: Measured) -> float:
+def gap(held_out: Losses, trained: Losses) -> float:
     """Return how much better the result on training images is: in accuracy, or else in loss."""
     if "accuracy" in held_out.quarters:
         return trained.mean("accuracy") - held_out.mean("accuracy")
     return held_out.mean("loss") - trained.mean("loss")
 
 
-def warning_of_overfitting(held_out: Measured, trained: Measured) -> str | None:
+def warning_of_overfitting(held_out: Losses, trained: Losses) -> str | None:
     """Return a warning if the gap exceeds `ACCURACY_GAP` or, for a loss, `LOSS_GAP`; else None."""
     apart = gap(held_out, trained)
     if "accuracy" in held_out.quarters:
@@ -166,7 +166,7 @@ def warning_of_overfitting(held_out: Measured, trained: Measured) -> str | None:
     return f"overfitting: {what}; more data, data.flip, dropout, weight decay or fewer steps help"
 
 
-def _figures(result: Measured, noised: bool) -> dict[str, float]:
+def _figures(result: Losses, noised: bool) -> dict[str, float]:
     figures = {f"validation/{name}": result.mean(name) for name in result.quarters}
     for name in ("loss", "accuracy"):
         if noised and name in result.quarters:
