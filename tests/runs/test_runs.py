@@ -91,12 +91,34 @@ def test_a_run_whose_rate_stays_may_be_made_longer(tmp_path: Path) -> None:
     assert logs[0] == logs[1]
 
 
+def test_a_run_that_was_annealed_may_be_made_longer_and_follows_the_new_rate(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It ends as the same run, killed in the middle, does: with the rates of the longer one."""
+    short, longer = (
+        tiny.diffusion("train.anneal=true"),
+        tiny.diffusion("train.anneal=true", "train.steps=6"),
+    )
+    tiny.steps(short, tiny.stripes(), tmp_path / "run")
+    caplog.set_level("INFO", "adm")
+    done = tiny.steps(longer, tiny.stripes(), tmp_path / "run")
+    assert len(done) == 6 - short.train.steps
+    assert "falls from here to 0 at step 6; it was to be 0 at step" in caplog.text
+    assert json.loads((tmp_path / "run/run.json").read_text())["recipe"]["train"]["steps"] == 6
+    rates = [
+        json.loads(line)["learning_rate"]
+        for line in (tmp_path / "run/log.jsonl").read_text().splitlines()
+    ]
+    peak = longer.train.learning_rate
+    assert rates[-1] == pytest.approx(longer.train.rate(5, peak))
+
+
 def test_every_other_setting_of_training_is_part_of_what_a_run_is(tmp_path: Path) -> None:
     described = identity(tiny.diffusion("train.anneal=false"), tiny.stripes())
     claim(tmp_path / "run", described)
     free = {field.rpartition(".")[2] for field in FREE if field.startswith("recipe.train.")}
     train = described["recipe"]["train"]
-    for field in train.keys() - free - {"steps", "anneal"}:  # which depend on each other
+    for field in train.keys() - free:
         changed = {**described["recipe"], "train": {**train, field: f"not {train[field]}"}}
         with pytest.raises(ValueError, match=rf"recipe\.train\.{field} is "):
             claim(tmp_path / "run", {**described, "recipe": changed})

@@ -1,5 +1,6 @@
 """Run folder, identity of a run -> run.json, or ValueError naming the first field that differs."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
@@ -19,12 +20,14 @@ from adm.store.locks import locked
 from adm.store.parsed import as_type, read_json, through_json
 from adm.training.checkpoint import RUN
 
+log = logging.getLogger("adm")
 DATA = "data.json"  # the fingerprint of a run's images
 CheckData: TypeAlias = Literal["names", "pixels", "none"]
 LONGEST = 200  # characters of the reason why a file is damaged
-# Fields without effect on the weights, with which a run may resume although they differ.
+# Fields without effect on the steps that are made: a run may resume although they differ.
 FREE = (
     "recipe.watch",
+    "recipe.train.steps",
     "recipe.train.checkpoint_activations",
     "recipe.train.give_up_after",
     "recipe.train.save_every_steps",
@@ -117,17 +120,21 @@ def claim(run: Path, described: Mapping[str, Any]) -> None:
     if not (run / RUN).exists():
         if run.exists() and any(not file.name.startswith(".") for file in run.iterdir()):
             raise ValueError(f"{run} is not empty and holds no run; choose another folder")
-    elif difference := first_difference(_read(run), through_json(described), _free(described)):
-        raise ValueError(
-            f"{run} holds another run: {difference}; choose another folder, or use the same "
-            "settings"
-        )
+    else:
+        held = _read(run)
+        if difference := first_difference(held, through_json(described), FREE):
+            raise ValueError(
+                f"{run} holds another run: {difference}; choose another folder, or use the same "
+                "settings"
+            )
+        before, now = held["recipe"]["train"], described["recipe"]["train"]
+        if now["anneal"] and before["steps"] != now["steps"]:
+            log.info(
+                "the learning rate falls from here to 0 at step %d; it was to be 0 at step %d",
+                now["steps"],
+                before["steps"],
+            )
     write_json(run / RUN, described)
-
-
-def _free(described: Mapping[str, Any]) -> tuple[str, ...]:
-    # With `anneal`, the learning rate of every step depends on the number of steps.
-    return FREE if described["recipe"]["train"]["anneal"] else (*FREE, "recipe.train.steps")
 
 
 def start_of(
