@@ -240,6 +240,17 @@ def fixed_variance(denoise: Denoise, schedule: Schedule) -> Denoise:
     return fixed
 
 
+def counted(denoise: Denoise) -> tuple[Denoise, list[Level]]:
+    """The same, and a list to which it appends the level of each call."""
+    calls: list[Level] = []
+
+    def counting(x_t: Tensor, level: Level) -> Prediction:
+        calls.append(level)
+        return denoise(x_t, level)
+
+    return counting, calls
+
+
 def sampler_of(spec: str) -> Sampler:
     return parse(SAMPLERS, spec, "sampler")
 

@@ -1,4 +1,4 @@
-"""Images -> the files of a sample folder."""
+"""Images -> the files of a sample folder; a folder -> what its files hold."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,3 +15,9 @@ def save_images(
     names = file_names(len(images), labels, classes, seed)
     write_parts(out, tuple(images.shape), images.split(3), labels, names)
     return [out / name for name in names]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The bytes of every file below a folder, by its path there."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}

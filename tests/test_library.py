@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import adm
 
 ROOT = Path(adm.__file__).parent
@@ -52,6 +54,11 @@ before = state()
 for name in sys.argv[1:]:
     importlib.import_module(name)
 assert state() == before, "importing changed the process"
+del sys.meta_path[0]
+import adm, logging
+adm.load, adm.train, adm.evaluate
+assert state() == before, "the front door changed the process"
+assert not logging.getLogger("adm").handlers
 """
 
 
@@ -62,3 +69,9 @@ def test_the_library_imports_with_its_own_dependencies_and_changes_nothing() -> 
     assert done.returncode == 0, done.stderr
     assert not done.stdout
     assert not done.stderr
+
+
+def test_a_name_that_the_package_lacks_is_refused_with_those_that_it_has() -> None:
+    assert set(adm.__all__) <= set(dir(adm))
+    with pytest.raises(AttributeError, match=r"no attribute 'lod'; it has .*load"):
+        adm.lod  # noqa: B018

@@ -55,12 +55,3 @@ def test_after_the_demo_other_targets_install_the_tools(checkout: Path, target: 
     install(checkout, target)
     assert "pip" not in commands(checkout, target)
     assert "pip" not in commands(checkout, "demo")
-
-
-def test_results_need_the_features(checkout: Path) -> None:
-    first = commands(checkout, "results").splitlines()
-    assert first[-3:] == [
-        ".venv/bin/pip install --quiet --editable '.[efficientnet]'",
-        "test -d emoji || .venv/bin/adm data emoji --out emoji",
-        ".venv/bin/python benchmarks/results.py --out out/results --docs docs ",
-    ]

@@ -51,21 +51,6 @@ def test_names_and_bugs_are_given_once() -> None:
     assert len({(mutant.file, mutant.old, mutant.new) for mutant in LISTED}) == len(LISTED)
 
 
-def test_every_part_of_the_package_has_mutants() -> None:
-    parts = {Path(mutant.file).parts[0].removesuffix(".py") for mutant in LISTED}
-    assert parts >= {"diffusion", "losses", "samplers", "guidance", "networks", "training"}
-    assert parts >= {
-        "recipes",
-        "data",
-        "images",
-        "metrics",
-        "generation",
-        "store",
-        "spec",
-        "models",
-    }
-
-
 @pytest.fixture
 def only(monkeypatch: pytest.MonkeyPatch):
     """A list of some mutants in place of the file."""
@@ -137,14 +122,3 @@ def elsewhere(folder: Path) -> Path:
     """A copy without a package, so that the one that is installed comes first."""
     (folder / "src/adm").mkdir(parents=True)
     return folder / "src"
-
-
-def test_the_list_is_printed_without_running_anything(only, capsys, monkeypatch) -> None:
-    only(SWAPPED, HARMLESS)
-    monkeypatch.setattr(mutants, "_tested", lambda *given: pytest.fail("tests ran"))
-    assert mutants.main(["--list"]) == 0
-    names = [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()]
-    assert names == ["swapped", "harmless"]
-    with pytest.raises(SystemExit):
-        mutants.main(["--only", "absent"])
-    assert "no mutant absent" in capsys.readouterr().err

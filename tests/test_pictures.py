@@ -33,14 +33,6 @@ def pixels(picture: Image.Image) -> torch.Tensor:
     return levels if levels.ndim == 3 else levels[..., None]
 
 
-def places(picture: Image.Image, tile: Image.Image) -> list[tuple[int, int]]:
-    """Where the tile is in the picture."""
-    wanted, whole = pixels(tile), pixels(picture)
-    high, wide = wanted.shape[:2]
-    windows = whole.unfold(0, high, 1).unfold(1, wide, 1).permute(0, 1, 3, 4, 2)
-    return [(int(x), int(y)) for y, x in (windows == wanted).flatten(2).all(2).nonzero()]
-
-
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize(("zoom", "gap"), [(1, 0), (1, 2), (3, 1)])
 def test_a_grid_holds_every_image_row_by_row_and_white_between(

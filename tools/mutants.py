@@ -2,7 +2,6 @@
 
     make mutants
     python tools/mutants.py --only ddim-sign hybrid-weight
-    python tools/mutants.py --list
 
 A mutant is a copy of `src` in which one piece of text is replaced, which makes it wrong. The tests
 that its entry names run on the copy, without `ADM_GOLDENS`; the checkout is not changed. The exit
@@ -197,19 +196,14 @@ def main(words: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", nargs="+", metavar="NAME", help="run these mutants alone")
-    parser.add_argument("--list", action="store_true", help="list the mutants and run nothing")
     parser.add_argument("-j", "--jobs", type=int, default=1, help="mutants at a time")
     parser.add_argument("--limit", type=float, default=LIMIT_S, help="seconds for one mutant")
     given = parser.parse_args(words)
     every = mutants()
     unknown = set(given.only or ()) - {mutant.name for mutant in every}
     if unknown:
-        parser.error(f"no mutant {', '.join(sorted(unknown))}; --list shows all")
+        parser.error(f"no mutant {', '.join(sorted(unknown))}; {LIST.name} has all")
     chosen = [mutant for mutant in every if given.only is None or mutant.name in given.only]
-    if given.list:
-        for mutant in chosen:
-            print(f"{mutant.name}: {mutant.file}: {mutant.old!r} -> {mutant.new!r}")
-        return 0
     tests = sorted({test for mutant in chosen for test in mutant.tests})
     failure = without_a_mutant(tests, given.jobs)
     if failure is not None:

@@ -1,31 +1,28 @@
 """python -m abuse -> the table of faults under damaged inputs, kills, full disks and rivals.
 
-`make abuse` runs all of it. A run that is stopped continues where it was, as long as neither the
-package nor these files have changed.
+`make abuse` runs all of it.
 """
 
 import argparse
-import hashlib
 import os
 import shutil
-import signal
 import sys
-import time
-import traceback
+from collections import Counter
+from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
 os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from abuse import canaries, fuzz, kills, material, table, verbs
-from abuse.bench import Bench, Row
+from abuse import disks, fuzz, kills, material, pairs, verbs
+from abuse.bench import Bench, Result, Row
 from abuse.child import Limits, end_with_parent
-from abuse.disks import Disks
-from abuse.pairs import Pairs
-
-import adm
+from abuse.judge import COLUMNS
 
 ROOT = Path(__file__).parents[2]
+INHERITED: list[tuple[Bench, dict[str, Row]]] = []
+HEAD = ("kind of input", "tried", "accepted", *COLUMNS)
 
 
 def main() -> int:
@@ -33,128 +30,99 @@ def main() -> int:
     options = arguments()
     out: Path = options.out.resolve()
     work = out / f"work-{os.getpid()}"
-    results = table.Results(out / f"results-{options.seed}-{version()}.jsonl", options.fresh)
-    if not results.known:
-        shutil.rmtree(out / "failures", ignore_errors=True)
+    shutil.rmtree(out / "failures", ignore_errors=True)
     material.warm()
     strays = set(Path("/tmp").glob("*canary*"))
     try:
-        bench = Bench(
-            options.seed,
-            material.make(work / "material"),
-            work / "trials",
-            out / "failures",
-            Limits(seconds=options.seconds),
-        )
-        rows = chosen(bench, options)
-        trials = [
-            (name, number)
-            for name, row in rows.items()
-            for number in ([options.case] if options.case is not None else range(row.count))
-        ]
-        left = [each for each in trials if options.case is not None or each not in results.known]
-        run(bench, rows, left, options.jobs, results)
+        files = material.make(work / "material")
+        limits = Limits(seconds=options.seconds)
+        bench = Bench(options.seed, files, work / "trials", out / "failures", limits)
+        rows, bench = chosen(bench, options)
+        results = run(bench, rows, options)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    print(results.shown(rows))
+    print(table(rows, results))
+    for note, count in Counter(each.note for _, each in results if each.note).most_common():
+        print(f"{count} x {note}")
     if found := set(Path("/tmp").glob("*canary*")) - strays:
         print(f"written outside of all folders: {found}")
-    return 1 if found or results.faulty(rows) else 0
+    return 1 if found or any(each.faults for _, each in results) else 0
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make abuse", description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--cases", type=int, default=5500, help="damaged inputs, of all kinds")
+    parser.add_argument("--cases", type=int, default=6000, help="damaged inputs, of all kinds")
     parser.add_argument("--only", action="append", help="a row of the table; may be repeated")
     parser.add_argument("--case", type=int, help="run only this number, again")
     parser.add_argument("--seconds", type=float, default=60, help="until a command hangs")
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "abuse")
-    parser.add_argument("--fresh", action="store_true", help="forget earlier results")
     parser.add_argument("-j", "--jobs", type=int, default=len(os.sched_getaffinity(0)))
     return parser.parse_args()
 
 
-def chosen(bench: Bench, options: argparse.Namespace) -> dict[str, Row]:
-    """Return the rows of the table that are asked for."""
-    rows = {**fuzz.rows(options.cases), **canaries.rows()}
+def chosen(bench: Bench, options: argparse.Namespace) -> tuple[dict[str, Row], Bench]:
+    """Return the rows of the table that are asked for, and the bench for them."""
+    rows = fuzz.rows(options.cases)
     wanted = options.only or [""]
-    if any(each not in (name[: len(each)] for name in rows) or not each for each in wanted):
-        whole = verbs.undisturbed(bench)
-        moments = [
-            (name, *aim) for name in whole for aim in kills.aims(name, kills.trace(bench, name))
-        ]
-        for part in (kills.Kills(whole, moments), Disks(whole), Pairs(whole)):
-            rows |= part.rows()
+    if any(not each or not any(name.startswith(each) for name in rows) for each in wanted):
+        bench = replace(bench, whole=verbs.undisturbed(bench))
+        rows |= kills.rows(bench) | disks.rows() | pairs.rows()
     found = {name: row for name, row in rows.items() if name.startswith(tuple(wanted))}
     if not found:
         sys.exit(f"no such row; the rows are {', '.join(rows)}")
-    return found
-
-
-def version() -> str:
-    """Return a hash of the package and of these files."""
-    digest = hashlib.sha256()
-    for folder in (Path(adm.__file__).parent, Path(__file__).parent):
-        for path in sorted(folder.rglob("*.py")):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
+    return found, bench
 
 
 def run(
-    bench: Bench,
-    rows: dict[str, Row],
-    trials: list[tuple[str, int]],
-    jobs: int,
-    results: table.Results,
-) -> None:
-    """Divide the trials among processes, which append their results to one file."""
+    bench: Bench, rows: dict[str, Row], options: argparse.Namespace
+) -> list[tuple[str, Result]]:
+    """Divide the trials among processes; print each fault when it is found."""
+    asked = None if options.case is None else [options.case]
+    trials = [(name, n) for name, row in rows.items() for n in asked or range(row.count)]
     trials = bench.random("order", 0).sample(trials, len(trials))
-    sys.stdout.flush()
-    pids = []
-    for job in range(jobs):
-        pid = os.fork()
-        if pid == 0:
-            work(bench, rows, trials[job::jobs], results)
-        pids.append(pid)
-    statuses = dict[int, int]()
-    try:
-        while len(statuses) < len(pids):
-            for pid in set(pids) - statuses.keys():
-                ended, status = os.waitpid(pid, os.WNOHANG)
-                if ended:
-                    statuses[pid] = status
-            results.show_progress(len(trials))
-            time.sleep(0.2)
-    except BaseException:
-        for pid in set(pids) - statuses.keys():
-            os.kill(pid, signal.SIGTERM)
-        raise
-    results.read()
-    if any(statuses.values()):
-        raise RuntimeError("a process of trials has failed; its error is above")
+    results = []
+    with get_context("fork").Pool(options.jobs, begin, (bench, rows)) as pool:
+        for name, number, found in pool.imap_unordered(result, trials):
+            results.append((name, found))
+            for column, what in found.faults:
+                print(f"{name}, --case {number}: {column}: {what[:300]} ({found.what[:300]})")
+    return results
 
 
-def work(
-    bench: Bench, rows: dict[str, Row], trials: list[tuple[str, int]], results: table.Results
-) -> None:
-    """Run trials one after another, and exit."""
+def begin(bench: Bench, rows: dict[str, Row]) -> None:
+    """Begin a process of trials, which inherits both; neither could be sent to it."""
     end_with_parent()
-    status = 0
-    try:
-        for name, number in trials:
-            started = time.monotonic()
-            try:
-                found = rows[name].trial(bench, name, number)
-            except Exception:  # of these files, not of the program
-                traceback.print_exc()
-                status = 1
-                continue
-            results.add(name, number, found, time.monotonic() - started)
-    except KeyboardInterrupt:
-        status = 1
-    finally:
-        os._exit(status)
+    INHERITED.append((bench, rows))
+
+
+def result(trial: tuple[str, int]) -> tuple[str, int, Result]:
+    bench, rows = INHERITED[0]
+    name, number = trial
+    return name, number, bench.result(name, number, rows[name].trial)
+
+
+def table(rows: dict[str, Row], results: list[tuple[str, Result]]) -> str:
+    """Return the number of trials of each row that have a fault of each column."""
+    lines, totals = [], Counter[str]()
+    for row in rows:
+        held = [each for name, each in results if name == row]
+        counts = Counter(column for each in held for column in {c for c, _ in each.faults})
+        counts["tried"] = len(held)
+        counts["accepted"] = sum(each.statuses[-1:] == (0,) for each in held)
+        totals += counts
+        lines.append((row, *(str(counts[name]) for name in HEAD[1:])))
+    lines.append(("all", *(str(totals[name]) for name in HEAD[1:])))
+    widths = [max(len(line[i]) for line in (HEAD, *lines)) for i in range(len(HEAD))]
+    rule = tuple("-" * width for width in widths)
+    cells = [
+        [
+            text.ljust(w) if not i else text.rjust(w)
+            for i, (text, w) in enumerate(zip(line, widths, strict=True))
+        ]
+        for line in (HEAD, rule, *lines)
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """Seed, material, folders -> Bench, on which a trial works; Row, the trials of a line of the table.
 
 A trial is a function of its number and of the seed alone. It runs the program in children of this
-process, and returns its faults.
+process, in a folder of its own, and returns its faults.
 """
 
 import json
+import os
 import shutil
+import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +18,19 @@ from abuse import child
 from abuse.judge import Fault
 from abuse.material import Material, adm
 
-HERE = "here"
+
+class Whole(NamedTuple):
+    """What a verb writes undisturbed.
+
+    Attributes:
+        files: all files of its folder afterwards, its inputs included.
+        seconds: how long it took.
+        written: bytes that it takes on a disk.
+    """
+
+    files: dict[str, str]
+    seconds: float
+    written: int
 
 
 class Result(NamedTuple):
@@ -24,11 +38,13 @@ class Result(NamedTuple):
 
     Attributes:
         statuses: the exit status of each command.
-        note: what the table says below about this trial, such as a kill that came too late.
+        what: the command, or what was done to it.
+        note: what is said below the table about such trials, as of a kill that came too late.
     """
 
     faults: list[Fault]
     statuses: tuple[int, ...]
+    what: str
     note: str = ""
 
 
@@ -48,25 +64,31 @@ class Bench:
     work: Path
     failures: Path
     limits: child.Limits = field(default_factory=child.Limits)
+    whole: dict[str, Whole] = field(default_factory=dict)
 
     def random(self, row: str, number: int) -> Random:
         """Return the random numbers of a trial."""
         return Random(f"{self.seed} {row} {number}")
 
-    def folder(self, row: str, number: int) -> Path:
-        """Return a new folder of a trial, alone in its parent, with a cache and a home of its own.
+    def result(self, row: str, number: int, trial: "Trial") -> Result:
+        """Run a trial in a new folder, which is kept if the trial has faults."""
+        folder = self.folder(f"{row}-{number:05d}")
+        found = trial(self, self.random(row, number), number, folder)
+        if found.faults:
+            self._keep(folder, {"seed": self.seed, "row": row, "number": number, **found._asdict()})
+        self.done(folder)
+        return found
+
+    def folder(self, name: str) -> Path:
+        """Return a new folder, alone in its parent, with a cache and a home of its own.
 
         All have the same name, which some results contain.
         """
-        folder = self.work / name_of(row, number) / HERE
+        folder = self.work / name.replace(",", "").replace(" ", "-") / "here"
         shutil.rmtree(folder.parent, ignore_errors=True)
-        for name in ("cache", "home"):
-            (folder / name).mkdir(parents=True)
+        for each in ("cache", "home"):
+            (folder / each).mkdir(parents=True)
         return folder
-
-    def logs(self, folder: Path) -> Path:
-        """Return the folder of what the commands in a folder print."""
-        return self.work / "logs" / folder.parent.name
 
     def start(
         self,
@@ -81,24 +103,24 @@ class Bench:
             before()
             adm(words, folder)
 
-        return child.Child(work, self.logs(folder) / name, self.limits)
-
-    def keep(self, folder: Path, story: dict[str, object]) -> Path:
-        """Keep the files of a failure, and what happened."""
-        target = self.failures / folder.parent.name
-        shutil.rmtree(target, ignore_errors=True)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(folder, target / "files", symlinks=True, ignore=_special)
-        logs = self.logs(folder)
-        if logs.is_dir():
-            shutil.copytree(logs, target / "printed")
-        (target / "case.json").write_text(json.dumps(story, indent=1, default=str) + "\n")
-        return target
+        return child.Child(work, self._logs(folder) / name, self.limits)
 
     def done(self, folder: Path) -> None:
-        """Remove the folder of a trial."""
-        shutil.rmtree(folder.parent, ignore_errors=True)
-        shutil.rmtree(self.logs(folder), ignore_errors=True)
+        """Remove the folder of a trial, and what its commands printed."""
+        if os.path.ismount(folder):
+            subprocess.run(["umount", "--lazy", str(folder)], check=False)
+        for each in (folder.parent, self._logs(folder)):
+            shutil.rmtree(each, ignore_errors=True)
+
+    def _logs(self, folder: Path) -> Path:
+        return self.work / "logs" / folder.parent.name
+
+    def _keep(self, folder: Path, story: dict[str, object]) -> None:
+        target = self.failures / folder.parent.name
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(folder, target / "files", symlinks=True, ignore=_special)
+        shutil.copytree(self._logs(folder), target / "printed")
+        (target / "case.json").write_text(json.dumps(story, indent=1, default=str) + "\n")
 
 
 def _special(folder: str, names: list[str]) -> list[str]:
@@ -106,12 +128,7 @@ def _special(folder: str, names: list[str]) -> list[str]:
     return [p.name for p in paths if not (p.is_symlink() or p.is_dir() or p.is_file())]
 
 
-def name_of(row: str, number: int) -> str:
-    """Return the name of the folder of a trial."""
-    return f"{row.replace(',', '').replace(' ', '-')}-{number:05d}"
-
-
-Trial = Callable[[Bench, str, int], Result]
+Trial = Callable[[Bench, Random, int, Path], Result]
 
 
 @dataclass(frozen=True)

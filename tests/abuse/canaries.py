@@ -7,13 +7,12 @@ import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
 import torch
-from abuse.bench import Bench, Result, Row
-from abuse.judge import Fault, faults_of, files_of, left_over
-from abuse.kinds import FEW
+from abuse.kinds import FEW, Case, Words
 from abuse.material import CPU, POOL, Material
 
 CANARY = "canary"
@@ -34,7 +33,6 @@ class Sings:
         return (Path.touch, (Path(CANARY),))
 
 
-Words = tuple[object, ...]
 Trap = Callable[[Path, Material], Words]
 
 
@@ -185,29 +183,9 @@ TRAPS: list[Trap] = [
         )
     ),
 ]
-OUTPUTS = ("out", "packed", "made.npz", "cache", "home")
+OUTPUTS = ("out", "packed", "made.npz")
 
 
-def trial(bench: Bench, row: str, number: int) -> Result:
-    """Open a file that asks for code or for a file elsewhere."""
-    folder = bench.folder(row, number)
-    words = TRAPS[number](folder, bench.material)
-    before = files_of(folder)
-    outcome = bench.start(folder, ("-q", *words)).wait()
-    after = files_of(folder)
-    faults = faults_of(outcome, bench.limits)
-    faults += left_over(before, after, OUTPUTS, outcome.status == 0)
-    if any(CANARY in Path(name).name for name in after.keys() - before.keys()):
-        faults.append(Fault("files left", "code of the file was run"))
-    if beside := [path.name for path in folder.parent.iterdir() if path != folder]:
-        faults.append(Fault("files left", f"written elsewhere: {beside}"))
-    if faults:
-        story = {"seed": bench.seed, "words": words, "faults": faults, "printed": outcome.err}
-        bench.keep(folder, story)
-    bench.done(folder)
-    return Result(faults, (outcome.status,))
-
-
-def rows() -> dict[str, Row]:
-    """Return the row of the table."""
-    return {"code in files": Row(trial, len(TRAPS))}
+def code(random: Random, folder: Path, material: Material) -> Case:
+    """A file that asks for code, or for a file elsewhere: a canary that is no output."""
+    return Case(random.choice(TRAPS)(folder, material), OUTPUTS)

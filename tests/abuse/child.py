@@ -61,6 +61,8 @@ class Child:
 
     def __init__(self, work: Callable[[], object], logs: Path, limits: Limits) -> None:
         logs.mkdir(parents=True, exist_ok=True)
+        for name in ("stdout", "stderr"):  # which a child that is killed at once does not make
+            (logs / name).write_bytes(b"")
         self.logs, self.limits = logs, limits
         self.before = _resident()
         self.started = time.monotonic()

@@ -1,21 +1,20 @@
 """Verb, room -> it is run on a disk that fills up, and again after there is room.
 
 The disk is a tmpfs in a mount namespace of this process, which needs no rights where the system
-lets users have namespaces. Where it does not, RLIMIT_FSIZE limits the size of each file instead.
+lets users have namespaces. Where it does not, nothing is tried.
 """
 
 import ctypes
 import os
 import re
-import resource
-import signal
 import subprocess
 from functools import cache
 from pathlib import Path
+from random import Random
 
 from abuse.bench import Bench, Result, Row
 from abuse.judge import Fault, faults_of, files_of
-from abuse.verbs import VERBS, Whole, compared, prepare
+from abuse.verbs import VERBS, compared, prepare
 
 NEW_MOUNTS, NEW_USER = 0x00020000, 0x10000000  # of unshare(2)
 ROOM = "256m"
@@ -23,52 +22,35 @@ SAYS = re.compile(r"space|disk|full|too large", re.IGNORECASE)
 EACH = 3  # trials of each verb
 
 
-class Disks:
-    """Trials of commands on full disks."""
+def rows() -> dict[str, Row]:
+    """Return the row of the table."""
+    return {"full disks": Row(trial, EACH * len(VERBS))}
 
-    def __init__(self, whole: dict[str, Whole]) -> None:
-        self.whole = whole
 
-    def rows(self) -> dict[str, Row]:
-        """Return the row of the table."""
-        return {"full disks": Row(self.trial, EACH * len(VERBS))}
-
-    def trial(self, bench: Bench, row: str, number: int) -> Result:
-        """Fill the disk before a verb has written all, then make room."""
-        names, random = list(VERBS), bench.random(row, number)
-        name = names[number % len(names)]
-        folder, verb, whole = bench.folder(row, number), VERBS[name], self.whole[name]
-        mounted = own_mounts() and _mount(folder, ROOM)
-        share = random.uniform(0.02, 0.95)
-        try:
-            for each in ("cache", "home"):
-                (folder / each).mkdir(exist_ok=True)
-            prepare(bench, folder, verb)
-            before = files_of(folder)
-            if mounted:
-                _mount(folder, f"{_used(folder) + int(share * whole.written) // 4096 * 4096}")
-            limit = None if mounted else _limited(max(1, int(share * 8192)))
-            full = bench.start(folder, ("-q", *verb.words), limit or _nothing, "full").wait()
-            faults = faults_of(full, bench.limits) + _told(full.status, full.err)
-            if any(files_of(folder).get(path) != held for path, held in before.items()):
-                faults.append(Fault("bytes that differ", "what was there before was changed"))
-            if mounted:
-                _mount(folder, ROOM)
-            again = bench.start(folder, ("-q", *verb.words), name="again").wait()
-            faults += faults_of(again, bench.limits, allowed=(0,))
-            if again.status == 0:
-                faults += compared(name, whole, folder)
-            faults = [Fault(column, f"{name}: {what}") for column, what in faults]
-            if faults:
-                bench.keep(folder, {"seed": bench.seed, "room": share, "faults": faults})
-        finally:
-            if mounted:
-                subprocess.run(["umount", "--lazy", str(folder)], check=False)
-        bench.done(folder)
-        note = "" if mounted else "RLIMIT_FSIZE stood for a full disk"
-        if full.status == 0:
-            note = f"{name} had room"
-        return Result(faults, (full.status, again.status), note)
+def trial(bench: Bench, random: Random, number: int, folder: Path) -> Result:
+    """Fill the disk before a verb has written all, then make room."""
+    names = list(VERBS)
+    name = names[number % len(names)]
+    verb = VERBS[name]
+    if not (own_mounts() and _mount(folder, ROOM)):
+        return Result([], (), name, "the system does not let this user mount a disk")
+    share = random.uniform(0.02, 0.95)
+    for each in ("cache", "home"):
+        (folder / each).mkdir(exist_ok=True)
+    prepare(bench, folder, verb)
+    before = files_of(folder)
+    _mount(folder, f"{_used(folder) + int(share * bench.whole[name].written) // 4096 * 4096}")
+    full = bench.start(folder, ("-q", *verb.words), name="full").wait()
+    faults = faults_of(full, bench.limits) + _told(full.status, full.err)
+    if any(files_of(folder).get(path) != held for path, held in before.items()):
+        faults.append(Fault("bytes that differ", "what was there before was changed"))
+    _mount(folder, ROOM)
+    again = bench.start(folder, ("-q", *verb.words), name="again").wait()
+    faults += faults_of(again, bench.limits, allowed=(0,))
+    if again.status == 0:
+        faults += compared(bench, name, folder)
+    note = f"{name} had room" if full.status == 0 else ""
+    return Result(faults, (full.status, again.status), f"{name} in {share:.2f}", note)
 
 
 def _told(status: int, printed: str) -> list[Fault]:
@@ -81,18 +63,6 @@ def _told(status: int, printed: str) -> list[Fault]:
     if not SAYS.search(lines[0]):
         return [Fault("bad lines", f"does not name the disk: {lines[0][:300]!r}")]
     return []
-
-
-def _nothing() -> None:
-    pass
-
-
-def _limited(size: int):  # type: ignore[no-untyped-def]
-    def limit() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-
-    return limit
 
 
 @cache

@@ -1,10 +1,15 @@
 """Kind, number -> a damaged input, given to the program: the faults of what it does."""
 
 from collections.abc import Mapping
+from pathlib import Path
+from random import Random
 
 from abuse import kinds
 from abuse.bench import Bench, Result, Row
+from abuse.canaries import CANARY, code
+from abuse.child import Limits, Outcome
 from abuse.judge import Fault, differing, faults_of, files_of, left_over
+from abuse.material import Material
 from abuse.words import words
 
 KINDS: Mapping[str, kinds.Kind] = {
@@ -19,41 +24,56 @@ KINDS: Mapping[str, kinds.Kind] = {
     "lists": kinds.lists,
     "settings": kinds.settings,
     "command lines": words,
+    "code in files": code,
 }
 # Verbs that keep what they have done when a later image turns out to be broken.
 GROWING = (("train",), ("sweep",), ("data", "pack"))
 
 
-def trial(bench: Bench, row: str, number: int) -> Result:
-    """Run one case."""
-    folder = bench.folder(row, number)
-    case = KINDS[row](bench.random(row, number), folder, bench.material)
-    before = files_of(folder)
-    outcome = bench.start(folder, ("-q", *case.words)).wait()
+def faults_in(
+    folder: Path,
+    case: kinds.Case,
+    before: Mapping[str, str],
+    outcome: Outcome,
+    material: Material,
+    limits: Limits,
+) -> list[Fault]:
+    """Return the faults of a command that has ended, and of what it has left in its folder.
+
+    Args:
+        before: `files_of` the folder before the command.
+    """
     after = files_of(folder)
     done = outcome.status == 0
-    faults = faults_of(outcome, bench.limits)
+    faults = faults_of(outcome, limits)
     if not outcome.hung and outcome.status in (0, 2):
         kept = done or any(case.words[: len(verb)] == verb for verb in GROWING)
         faults += left_over(before, after, (*case.outputs, "cache", "home"), kept)
     if done and case.same_as is not None:
         here, there = case.same_as
-        wanted, found = files_of(bench.material.root / there), files_of(folder / here)
+        wanted, found = files_of(material.root / there), files_of(folder / here)
         faults += differing(wanted, found, case.unread)
-    if faults:
-        _keep(bench, row, number, faults, outcome.err)
-    bench.done(folder)
-    return Result(faults, (outcome.status,))
+    elsewhere = [path.name for path in folder.parent.iterdir() if path != folder]
+    elsewhere += [name for name in after.keys() - before.keys() if CANARY in Path(name).name]
+    return faults + [Fault("files left", f"{name} was written by a file") for name in elsewhere]
 
 
-def _keep(bench: Bench, row: str, number: int, faults: list[Fault], printed: str) -> None:
-    """Keep the case as it was before the command."""
-    folder = bench.folder(row, number)
-    case = KINDS[row](bench.random(row, number), folder, bench.material)
-    story = {"seed": bench.seed, "row": row, "number": number, "words": case.words}
-    bench.keep(folder, story | {"faults": faults, "printed": printed[-5000:]})
+def trial(bench: Bench, row: str, random: Random, folder: Path) -> Result:
+    """Run one case."""
+    case = KINDS[row](random, folder, bench.material)
+    before = files_of(folder)
+    outcome = bench.start(folder, ("-q", *case.words)).wait()
+    faults = faults_in(folder, case, before, outcome, bench.material, bench.limits)
+    return Result(faults, (outcome.status,), " ".join(map(str, case.words)))
 
 
 def rows(cases: int) -> dict[str, Row]:
     """Return the rows of the table, with so many cases in all."""
-    return {name: Row(trial, -(-cases // len(KINDS))) for name in KINDS}
+
+    def row(name: str) -> Row:
+        return Row(
+            lambda bench, random, _, folder: trial(bench, name, random, folder),
+            -(-cases // len(KINDS)),
+        )
+
+    return {name: row(name) for name in KINDS}

@@ -6,13 +6,14 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from random import Random
 
 from abuse.bench import Bench, Result, Row
-from abuse.child import POLL, Outcome
+from abuse.child import POLL
 from abuse.judge import TRACEBACK, Fault, faults_of, last_line
-from abuse.verbs import VERBS, Verb, Whole, compared, prepare
+from abuse.verbs import VERBS, compared, prepare
 
 Events = list[tuple[str, str]]  # what a process is about to do to a file, and to which
 WATCHED = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.symlink", "open")
@@ -58,8 +59,8 @@ def _writes(given: tuple[object, ...]) -> bool:
 
 def trace(bench: Bench, name: str) -> Events:
     """Return the events of an undisturbed run of a verb."""
-    folder, log = bench.folder(f"trace {name}", 0), bench.work / f"trace-{name}"
-    log.unlink(missing_ok=True)
+    folder = bench.folder(f"trace {name}")
+    log = folder.parent / "events"
     prepare(bench, folder, VERBS[name])
     watching: Callable[[], None] = lambda: watch(folder, None, log)  # noqa: E731
     bench.start(folder, ("-q", *VERBS[name].words), watching).wait()
@@ -85,80 +86,53 @@ def aims(name: str, events: Events) -> list[tuple[str, int]]:
     return found
 
 
-class Kills:
-    """Trials of killed commands."""
+def rows(bench: Bench) -> dict[str, Row]:
+    """Return the rows of the table."""
+    moments = [(name, *aim) for name in bench.whole for aim in aims(name, trace(bench, name))]
+    timely = {f"kills, {how}": Row(partial(timed, how=how), n) for how, n in NUMBERS.items()}
+    return {"kills, aimed": Row(partial(aimed, moments=moments), len(moments)), **timely}
 
-    def __init__(self, whole: dict[str, Whole], moments: list[tuple[str, str, int]]) -> None:
-        self.whole, self.moments = whole, moments
 
-    def rows(self) -> dict[str, Row]:
-        """Return the rows of the table."""
-        timed = {f"kills, {name}": Row(self.timed, count) for name, count in NUMBERS.items()}
-        return {"kills, aimed": Row(self.aimed, len(self.moments)), **timed}
+def aimed(
+    bench: Bench, _: Random, number: int, folder: Path, moments: list[tuple[str, str, int]]
+) -> Result:
+    """Kill a command before a chosen event."""
+    name, what, at = moments[number]
+    verb = VERBS[name]
+    prepare(bench, folder, verb)
+    watching: Callable[[], None] = lambda: watch(folder, at, None)  # noqa: E731
+    killed = bench.start(folder, ("-q", *verb.words), watching, "killed").wait()
+    late = "" if killed.status == -signal.SIGKILL else f"{name}: {what} came no more"
+    faults, again = _again(bench, folder, name)
+    return Result(faults, (killed.status, again), f"{name} before {what}", late)
 
-    def aimed(self, bench: Bench, row: str, number: int) -> Result:
-        """Kill a command before a chosen event."""
-        name, what, at = self.moments[number]
-        folder, verb = bench.folder(row, number), VERBS[name]
-        prepare(bench, folder, verb)
-        watching: Callable[[], None] = lambda: watch(folder, at, None)  # noqa: E731
-        killed = bench.start(folder, ("-q", *verb.words), watching, "killed").wait()
-        late = "" if killed.status == -signal.SIGKILL else f"{name}: {what} came no more"
-        return self._again(bench, folder, name, killed, f"{name} before {what}", [], late)
 
-    def timed(self, bench: Bench, row: str, number: int) -> Result:
-        """Send a signal at a random moment."""
-        random, names = bench.random(row, number), list(VERBS)
-        name = names[number % len(names)]
-        chosen = signal.Signals[row.rpartition(" ")[2]]
-        folder, verb = bench.folder(row, number), VERBS[name]
-        prepare(bench, folder, verb)
-        killed = self._signalled(bench, folder, verb, chosen, random, self.whole[name].seconds)
-        faults = []
-        if TRACEBACK in killed.err + killed.out:
-            faults = [Fault("tracebacks", f"on {chosen.name}: {last_line(killed.err)}")]
-        elif killed.status not in (0, *ENDS[chosen]):
-            faults = [Fault("wrong exits", f"{killed.status} on {chosen.name}")]
-        late = "the command had ended" if killed.status == 0 else ""
-        return self._again(bench, folder, name, killed, f"{name} on {chosen.name}", faults, late)
-
-    # The whole story of a signal: the command, the place, the number and the moment.
-    @staticmethod
-    def _signalled(
-        bench: Bench,
-        folder: Path,
-        verb: Verb,
-        chosen: signal.Signals,
-        random: Random,
-        seconds: float,
-    ) -> Outcome:
-        child = bench.start(folder, ("-q", *verb.words), name="killed")
-        until = time.monotonic() + random.uniform(0.02, seconds)
-        while time.monotonic() < until:
-            if (outcome := child.poll()) is not None:
-                return outcome
-            time.sleep(POLL)
+def timed(bench: Bench, random: Random, number: int, folder: Path, how: str) -> Result:
+    """Send a signal at a random moment."""
+    names, chosen = list(VERBS), signal.Signals[how]
+    name = names[number % len(names)]
+    prepare(bench, folder, VERBS[name])
+    child = bench.start(folder, ("-q", *VERBS[name].words), name="killed")
+    until = time.monotonic() + random.uniform(0.02, bench.whole[name].seconds)
+    while (killed := child.poll()) is None and time.monotonic() < until:
+        time.sleep(POLL)
+    if killed is None:
         child.signal(chosen)
-        return child.wait()
+        killed = child.wait()
+    faults = []
+    if TRACEBACK in killed.err + killed.out:
+        faults = [Fault("tracebacks", last_line(killed.err))]
+    elif killed.status not in (0, *ENDS[chosen]):
+        faults = [Fault("wrong exits", str(killed.status))]
+    late = "the command had ended" if killed.status == 0 else ""
+    more, again = _again(bench, folder, name)
+    return Result(faults + more, (killed.status, again), f"{name} on {how}", late)
 
-    # What happened before is a part of the result.
-    def _again(
-        self,
-        bench: Bench,
-        folder: Path,
-        name: str,
-        killed: Outcome,
-        what: str,
-        faults: list[Fault],
-        note: str,
-    ) -> Result:
-        """Run the same command again, and compare."""
-        outcome = bench.start(folder, ("-q", *VERBS[name].words), name="again").wait()
-        faults = [*faults, *faults_of(outcome, bench.limits, allowed=(0,))]
-        if outcome.status == 0:
-            faults += compared(name, self.whole[name], folder)
-        faults = [Fault(column, f"{name}: {fault}") for column, fault in faults]
-        if faults:
-            bench.keep(folder, {"seed": bench.seed, "killed": what, "faults": faults})
-        bench.done(folder)
-        return Result(faults, (killed.status, outcome.status), note)
+
+def _again(bench: Bench, folder: Path, name: str) -> tuple[list[Fault], int]:
+    """Run the same command again, and compare; return the faults and the exit status."""
+    outcome = bench.start(folder, ("-q", *VERBS[name].words), name="again").wait()
+    faults = faults_of(outcome, bench.limits, allowed=(0,))
+    if outcome.status == 0:
+        faults += compared(bench, name, folder)
+    return faults, outcome.status

@@ -9,6 +9,7 @@ import os
 import pkgutil
 import shutil
 import signal
+import struct
 import sys
 import tarfile
 import zipfile
@@ -193,6 +194,11 @@ def files(root: Path) -> None:
     held = {"arr_0": arrays, "arr_1": labels.numpy(), "classes": np.array(tiny.CLASSES)}
     write_npz(root / "data.npz", held)
     np.save(root / "data.npy", arrays)
+    (root / "idx").mkdir()
+    for name, each in (("images-idx3", arrays[..., 0]), ("labels-idx1", labels.numpy())):
+        head = struct.pack(f">HBB{each.ndim}I", 0, 8, each.ndim, *each.shape)
+        content = head + each.astype(np.uint8).tobytes()
+        (root / "idx" / f"train-{name}-ubyte").write_bytes(content)
     write_npz(root / "other.npz", {"arr_0": 255 - arrays, "arr_1": labels.numpy()})
 
 

@@ -1,4 +1,4 @@
-"""Arrays whose headers lie, or that would inflate to much -> a ValueError of one line."""
+"""Files of arrays -> what NumPy reads, or where headers lie a ValueError of one line."""
 
 import io
 import zipfile
@@ -8,22 +8,15 @@ import numpy as np
 import pytest
 
 from adm.data.arrays import read_arrays as arrays
-from adm.data.source import Source
 from adm.store import arrays as store
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 5, 4, 3), np.uint8)
-LABELS = np.arange(6) % 3
 
 
 def npy_of(array: np.ndarray) -> bytes:
     file = io.BytesIO()
     np.save(file, array)
     return file.getvalue()
-
-
-def pixels(source: Source) -> tuple[object, ...]:
-    images, labels = source.batch(range(len(source)))
-    return images.numpy().tolist(), labels.tolist(), source.classes
 
 
 SHAPES = [
@@ -85,18 +78,37 @@ def test_other_compressions_than_numpy_s_are_refused(tmp_path: Path, method: int
         arrays(tmp_path / "a.npz")
 
 
-def bomb(path: Path) -> Path:
-    np.savez_compressed(path, arr_0=np.zeros((8, 1200, 1200, 1), np.uint8))
-    return path
-
-
 def test_an_array_that_inflates_too_much_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = bomb(tmp_path / "a.npz")
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, arr_0=np.zeros((8, 1200, 1200, 1), np.uint8))
     assert len(arrays(path)) == 8  # nothing is refused below 1 GB
     monkeypatch.setattr(store, "FREELY_INFLATED", 1 << 20)
     with pytest.raises(
         ValueError, match=r"would inflate from .* to 11,520,128 bytes, more than 200"
     ):
         arrays(path)
+
+
+HELD = {
+    "few": np.arange(5),
+    "many": np.random.default_rng(0).random((300, 3000)),
+    "none": np.zeros((0, 3)),
+    "text": np.array(["ä", "long"]),
+    "columns": np.asfortranarray(np.random.default_rng(0).random((700, 300))),
+    "swapped": np.arange(3).astype(">i4"),
+}
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_arrays_are_those_that_numpy_wrote(tmp_path: Path, save: object) -> None:
+    path = tmp_path / "a.npz"
+    save(path, **HELD)
+    assert store.array_names(path) == [*HELD]
+    found = store.load_arrays(path, [*HELD, "absent"])
+    assert found.keys() == HELD.keys()
+    assert all(np.array_equal(found[name], HELD[name]) for name in HELD)
+    assert all(array.dtype.isnative and array.flags.writeable for array in found.values())
+    assert isinstance(found["many"], np.memmap) == (save is np.savez)
+    assert store.load_arrays(path, ["few"]).keys() == {"few"}

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from abuse.bench import Bench
+from abuse.bench import Bench, Whole
 from abuse.judge import Fault, differing, files_of
 from abuse.material import CPU, POOL, TRAIN
 
@@ -90,20 +90,8 @@ VERBS: Mapping[str, Verb] = {
         (
             *("frontier", "model.safetensors", "--classifier", "guide.safetensors"),
             *("--reference", "data.npz", "--vary", "sampler=ddim", "--vary", "steps=2,3"),
-            *(
-                "--vary",
-                "grid=even",
-                "--vary",
-                "scale=1",
-                "--count",
-                8,
-                "--trial-count",
-                4,
-                "--out",
-                "out",
-                *POOL,
-                *CPU,
-            ),
+            *("--vary", "grid=even", "--vary", "scale=1", "--count", 8, "--trial-count", 4),
+            *("--out", "out", *POOL, *CPU),
         ),
         ("out", "model.frontier.json"),
         ("out/trials/*.time.json", "out/frontier*", "out/report.*", "model.frontier.json"),
@@ -134,22 +122,6 @@ VERBS: Mapping[str, Verb] = {
 }
 
 
-@dataclass(frozen=True)
-class Whole:
-    """What a verb writes undisturbed.
-
-    Attributes:
-        files: all files of its folder afterwards, its inputs included.
-        seconds: how long it took.
-        inputs, written: bytes on the disk.
-    """
-
-    files: dict[str, str]
-    seconds: float
-    inputs: int
-    written: int
-
-
 def prepare(bench: Bench, folder: Path, verb: Verb) -> None:
     """Put the inputs of a verb into a folder."""
     for name in verb.inputs:
@@ -164,21 +136,21 @@ def undisturbed(bench: Bench) -> dict[str, Whole]:
     """
     found = {}
     for name, verb in VERBS.items():
-        folder = bench.folder(f"whole {name}", 0)
+        folder = bench.folder(f"whole {name}")
         prepare(bench, folder, verb)
-        inputs = on_disk(folder)
+        before = on_disk(folder)
         outcome = bench.start(folder, ("-q", *verb.words)).wait()
         if outcome.status:
             raise RuntimeError(f"adm {name} fails undisturbed: {outcome.err}")
-        written = on_disk(folder) - inputs
-        found[name] = Whole(files_of(folder), outcome.seconds, inputs, written)
+        written = on_disk(folder) - before
+        found[name] = Whole(files_of(folder), outcome.seconds, written)
         bench.done(folder)
     return found
 
 
-def compared(name: str, whole: Whole, folder: Path) -> list[Fault]:
+def compared(bench: Bench, name: str, folder: Path) -> list[Fault]:
     """Return how the folder of a verb differs from that of an undisturbed run."""
-    return differing(whole.files, files_of(folder), VERBS[name].timed)
+    return differing(bench.whole[name].files, files_of(folder), VERBS[name].timed)
 
 
 def on_disk(folder: Path, block: int = 4096) -> int:

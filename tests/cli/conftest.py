@@ -46,10 +46,22 @@ def adm(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of model files: one of each kind, and classifiers that do not match."""
+    """A folder of model files: of each kind, and some that do not match the others."""
     folder = tmp_path_factory.mktemp("models")
-    tiny.model(folder / "model.safetensors", tiny.diffusion())
-    tiny.model(folder / "unlabelled.safetensors", tiny.diffusion("unet.classes=null"))
+    diffusion = {
+        "model": ("train.label_dropout=0.1",),
+        "always": ("train.label_dropout=0",),  # is always told the label
+        "unlabelled": ("unet.classes=null",),
+        "larger": ("data.size=16,16",),
+        "small": ("data.size=4,4",),
+        "up": ("unet.super_resolution=true", "data.low_res=4,4"),
+        "up16": ("unet.super_resolution=true", "data.low_res=8,8", "data.size=16,16"),
+    }
+    for name, settings in diffusion.items():
+        tiny.model(folder / f"{name}.safetensors", tiny.diffusion(*settings))
+    turned = tuple(reversed(tiny.CLASSES))
+    tiny.model(folder / "turned.safetensors", tiny.upsampler(), classes=turned)
+    tiny.model(folder / "strange.safetensors", tiny.upsampler(), classes=("bag", "cat", "dog"))
     classifiers = {
         "guide": (),
         "linear": ("process.schedule=linear",),
@@ -60,3 +72,11 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     others = ("sneaker", "bag", "boot")
     tiny.model(folder / "boots.safetensors", tiny.classifier(), classes=others)
     return folder
+
+
+@pytest.fixture(scope="session")
+def gan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder of a GAN, after a few steps."""
+    run = tmp_path_factory.mktemp("runs") / "gan"
+    tiny.steps(tiny.gan(), tiny.stripes(), run)
+    return run

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from cli.conftest import Adm
 from PIL import Image
+from samples import contents
 
 from adm.app.cli import main
 from adm.app.study.demo import STEPS
@@ -17,10 +18,6 @@ FOLDERS = {"scale-0", "scale-2", "emoji", "emoji-large", *(f"steps-{steps}" for 
 
 # One worker makes what all of them use.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]
-
-
-def contents(out: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(out)): p.read_bytes() for p in sorted(out.rglob("*")) if p.is_file()}
 
 
 def images(folder: Path) -> np.ndarray:

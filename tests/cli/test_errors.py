@@ -8,7 +8,7 @@ import pytest
 from cli.conftest import Adm
 
 from adm.app import cli
-from adm.app.cli import after_stopping, errors
+from adm.app.cli import errors
 from adm.app.cli.errors import SENTENCES, of_disk
 from adm.spec import SettingError
 from adm.store import files
@@ -30,19 +30,6 @@ def test_every_refusal_is_a_sentence_with_a_cure(number: int, path: object) -> N
     assert "{" not in told
     if path == "out/file" and number not in (errno.EMFILE, errno.ENOMEM):
         assert "out/file" in told
-
-
-@pytest.mark.parametrize(
-    ("words", "end"),
-    [
-        (["sample", "fashion"], "free space, then run the same command again to resume"),
-        (["average", "run"], "free space, then run the command again"),
-    ],
-)
-def test_a_verb_that_resumes_says_so(words: list[str], end: str) -> None:
-    again = after_stopping(words, AGAIN)
-    line = errors.line(refusal(errno.ENOSPC, "out"), words, again, dict)
-    assert line == f"the disk that holds out is full; {end}"
 
 
 def test_a_message_of_the_library_stays() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from cli.conftest import Adm
 
-from adm.data import open_source
+from adm.data import example, open_source
 from adm.data.example import CROP, PICTURES, places
 
 pytest.importorskip("skimage")
@@ -23,14 +23,17 @@ def test_no_pixel_is_in_both_splits(size: tuple[int, int]) -> None:
     assert not seen["train"] & seen["test"]
 
 
-def test_the_command_writes_colour_images_of_six_classes(adm: Adm, tmp_path: Path) -> None:
+def test_the_command_writes_colour_images_of_six_classes(
+    adm: Adm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(example, "STRIDE", 48)  # for time: fewer crops
     out = tmp_path / "photos"
     answer = adm("data", "example", "--out", out)
     assert answer.status == 0, answer.err
-    assert "2,200 images of 6 classes" in answer.out
     train, test = (open_source(str(out), split=split) for split in ("train", "test"))
     assert train.classes == test.classes == tuple(sorted(PICTURES))
-    assert (len(train), len(test)) == (2000, 200)
+    assert f"{len(train) + len(test)} images of 6 classes" in answer.out
+    assert len(train) > 3 * len(test) > 0
     assert train.shape == (3, 64, 64)
     image = train.read(0).float()
     assert (image[0] - image[2]).abs().mean() > 5  # in colour

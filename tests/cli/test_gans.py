@@ -4,21 +4,11 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pytest
-import tiny
 from cli.conftest import Adm
 from safetensors.torch import load_file
 
 from adm.models.paths import resolve
 from adm.store.hashes import SUMS
-
-
-@pytest.fixture(scope="module")
-def gan(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run folder of a GAN, after a few steps."""
-    run = tmp_path_factory.mktemp("runs") / "gan"
-    tiny.steps(tiny.gan(), tiny.stripes(), run)
-    return run
 
 
 def test_a_gan_is_sampled_into_a_sample_folder(adm: Adm, gan: Path, tmp_path: Path) -> None:
@@ -36,35 +26,17 @@ def test_a_gan_is_sampled_into_a_sample_folder(adm: Adm, gan: Path, tmp_path: Pa
     assert (tmp_path / "a" / SUMS).read_bytes() == (tmp_path / "b" / SUMS).read_bytes()
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (("--scale", 2), "scale"),
-        (("--classifier", "fashion-classifier"), "classifier"),
-        (("--animate",), "which has no steps to show"),
-        (("--budget", "50ms"), "frontier"),
-    ],
-)
-def test_what_a_gan_cannot_do_is_refused(
-    adm: Adm, gan: Path, tmp_path: Path, options, message
-) -> None:
-    assert message in adm("sample", gan, *options, "--out", tmp_path / "out").refusal()
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_gan_is_no_diffusion_model_and_a_diffusion_model_no_gan(
-    adm: Adm, gan: Path, models: Path, tmp_path: Path
-) -> None:
-    model = models / "model.safetensors"
-    said = adm("sample", model, "--truncation", 2, "--out", tmp_path / "out").refusal()
-    assert "truncation" in said
-    said = adm(
-        "sample", model, "--classifier", gan, "--scale", 1, "--out", tmp_path / "out"
-    ).refusal()
-    assert "is a GAN; give a classifier" in said
-    said = adm("upsample", gan, models, "--out", tmp_path / "out").refusal()
-    assert "MODEL must be a diffusion model" in said
-    assert "for a GAN" in adm("grid", gan, "--steps", 2).refusal()
+def test_a_gan_s_images_are_upsampled(adm: Adm, gan: Path, models: Path, tmp_path: Path) -> None:
+    words = ("sample", gan, "--truncation", 0.5, "--classes", "bag:2,sneaker")
+    up = ("--upsampler", models / "up16.safetensors", "--upsampler-steps", 3)
+    answer = adm(*words, *up, "--out", tmp_path / "one")
+    assert answer.status == 0, answer.err
+    assert adm(*words, "--out", tmp_path / "low").status == 0
+    told = ("--steps", 3, "--out", tmp_path / "two")
+    assert adm("upsample", up[1], tmp_path / "low", *told).status == 0
+    one, two = (np.load(tmp_path / name / "samples.npz")["arr_0"] for name in ("one", "two"))
+    assert one.shape == (3, 16, 16, 1)
+    assert np.array_equal(one, two)
 
 
 def test_a_gan_describes_itself(adm: Adm, gan: Path) -> None:
@@ -77,23 +49,6 @@ def test_a_gan_describes_itself(adm: Adm, gan: Path) -> None:
     tensors = load_file(resolve(gan))
     trained = (each.numel() for name, each in tensors.items() if not name.endswith(".u"))
     assert held["parameters"] == sum(trained)  # the vectors of singular values are not trained
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (("--micro-batch", 2), "--micro-batch must be left out for a GAN"),
-        (
-            ("--set", "train.batch_size=5"),
-            "train.batch_size must be a multiple of 2, a part for each process",
-        ),
-        (("--set", "gan.noise=7"), "does not split into 3 equal pieces"),
-    ],
-)
-def test_a_run_that_a_gan_cannot_have_is_refused(adm: Adm, options, message, tmp_path) -> None:
-    said = adm("train", "fashion-biggan", "--data", "digits", *options, "--out", tmp_path / "run")
-    assert message in said.err
-    assert said.status == 2
 
 
 def test_a_gan_is_trained_on_other_data_and_validated_by_distance(adm: Adm, tmp_path: Path) -> None:

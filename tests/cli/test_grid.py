@@ -42,19 +42,6 @@ def test_levels_are_found_stored_visited_and_recorded(
     assert (again / "samples.npz").read_bytes() == (out / "samples.npz").read_bytes()
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (("--steps", 1), "steps must be in 2..18, got 1"),
-        (("--steps", 4, "--start", 21), "start of --grid must be a level in 2..20, got 21"),
-        (("--steps", 4, "--scale", 1), "classifier"),
-    ],
-)
-def test_what_cannot_be_searched_is_refused(adm: Adm, model: Path, words: tuple, said: str) -> None:
-    assert said in adm("grid", model, *words).refusal()
-    assert not model.with_name("model.grids.json").exists()
-
-
 def test_a_searched_grid_that_is_not_stored_is_refused_with_the_cure(
     adm: Adm, model: Path, tmp_path: Path
 ) -> None:
@@ -66,8 +53,3 @@ def test_a_searched_grid_that_is_not_stored_is_refused_with_the_cure(
     model.with_name("model.grids.json").write_text('{"grids": 3}')
     assert "model.grids.json is damaged" in adm(*words).refusal()
     assert not (tmp_path / "out").exists()
-
-
-def test_an_upsampler_is_refused(adm: Adm, tmp_path: Path) -> None:
-    up = tiny.model(tmp_path / "up.safetensors", tiny.upsampler())
-    assert "adm upsample" in adm("grid", up, "--steps", 4).refusal()

@@ -1,5 +1,7 @@
-"""words -> values of the options that take several."""
+"""words -> numbers, paths and lists of them, or one line that says what was expected."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -110,3 +112,62 @@ def test_classes_are_separated_by_commas_or_spaces(
 )
 def test_an_argument_that_an_option_took_is_named(adm: Adm, words: list[str], line: str) -> None:
     assert line in adm(*words).refusal()
+
+
+@pytest.mark.parametrize(
+    ("read", "word", "value"),
+    [
+        *(
+            (lists.whole, "0", 0),
+            (lists.whole, "-7", -7),
+            (lists.whole, " 12 ", 12),
+            (lists.whole, "+3", 3),
+        ),
+        (lists.whole, str(2**64 - 1), 2**64 - 1),
+        *(
+            (lists.number, " 12 ", 12),
+            (lists.number, ".5", 0.5),
+            (lists.number, "5.", 5.0),
+            (lists.number, "-2E2", -200.0),
+        ),
+    ],
+)
+def test_numbers(read: Callable[[str], float], word: str, value: float) -> None:
+    assert read(word) == value
+
+
+@pytest.mark.parametrize(
+    ("read", "words", "message"),
+    [
+        (lists.whole, ("1_000", "\uff11", "2.5", "0x10", ""), "expected a whole number, got"),
+        (lists.whole, ("9" * 5000, "-" + "9" * 21, str(2**64)), "expected a whole number below"),
+        (lists.number, ("nan", "-INF", "1e400"), "expected a finite number, got"),
+        (lists.number, ("1_0.5", "\uff11", "", "0x1p3"), "expected a number, got"),
+    ],
+)
+def test_other_words_are_no_numbers(
+    read: Callable[[str], float], words: tuple[str, ...], message: str
+) -> None:
+    for word in words:
+        with pytest.raises(ValueError, match=message):
+            read(word)
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("info", "a\0b"), r"'a\x00b' holds a NUL character; remove it"),
+        (("info", "~nosuchuser/m"), "~nosuchuser/m: there is no such home"),
+        (("info", "pipe"), "pipe is a pipe; give a file or a folder"),
+        (("train", "digits", "--out", ""), "--out: the path is empty; give one, or ."),
+        (("evaluate", "a", "--reference", "b", "--count", ""), "a whole number, got nothing"),
+        (("recipes", "--memory=maybe"), '--memory takes no value, got "maybe"; write --memory'),
+    ],
+)
+def test_words_are_refused_before_anything_is_opened(
+    adm: Adm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], line: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    assert line in adm(*words).refusal()
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]

@@ -25,17 +25,7 @@ def pool(images):
     return grid.flatten(1)
 """
 FEATURES = ("--features", "pool.py:pool", "--device", "cpu")
-SWEEP = (
-    "--reference",
-    "real.npz",
-    *FEATURES,
-    "--count",
-    6,
-    "--vary",
-    "scale=0",
-    "--vary",
-    "steps=2",
-)
+SWEEP = ("--reference", "real.npz", *FEATURES, "--count", 6)
 
 
 @pytest.fixture
@@ -83,7 +73,7 @@ RESULTS: dict[str, tuple[tuple[object, ...], Callable[[Any], bool]]] = {
         lambda told: told == json.loads(Path("l.json").read_text()) and sum(told["sizes"]) == 40,
     ),
     "sweep": (
-        ("model.safetensors", *SWEEP, "-o", "swept"),
+        ("model.safetensors", *SWEEP, "--vary", "scale=0", "--vary", "steps=2", "-o", "swept"),
         lambda told: told == json.loads(Path("swept/report.json").read_text()),
     ),
     "data": (
@@ -107,6 +97,17 @@ def test_a_result_is_one_json_document(here: Path, adm: Adm, name: str) -> None:
         place = str(words[words.index("-o") + 1])
         assert Path(place).exists()
         assert place in answer.err  # the notice that names it
+
+
+def test_scores_in_float16_are_added_to_the_others(here: Path, adm: Adm) -> None:
+    words = ("evaluate", "samples.npz", "--reference", "real.npz", "--resamples", 20, *FEATURES)
+    usual, half = (document(adm(*words, *more, "--json")) for more in ((), ("--float16",)))
+    added = half["scores"].keys() - usual["scores"].keys()
+    assert added == {"precision_float16", "recall_float16"}
+    assert all(half["scores"][name] == score for name, score in usual["scores"].items())
+    for name in added:
+        wanted = usual["scores"][name.removesuffix("_float16")]["value"]
+        assert half["scores"][name]["value"] == pytest.approx(wanted, abs=0.1)
 
 
 def test_averages_are_a_json_document(here: Path, adm: Adm) -> None:

@@ -84,11 +84,10 @@ def test_an_ascii_stream_is_enough() -> None:
     assert done.stdout.isascii()
 
 
-@pytest.mark.parametrize("words", [("--help",), ("recipes",)])
-def test_a_reader_that_has_seen_enough_is_no_failure(words: tuple[str, ...]) -> None:
+def test_a_reader_that_has_seen_enough_is_no_failure() -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    done = adm_process(*words, stdout=writing)
+    done = adm_process("--help", stdout=writing)
     os.close(writing)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -96,7 +95,7 @@ def test_a_reader_that_has_seen_enough_is_no_failure(words: tuple[str, ...]) -> 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no /dev/full")
 def test_a_full_disk_under_standard_output_is_one_line() -> None:
     with open("/dev/full", "w") as full:
-        done = adm_process("recipes", stdout=full)
+        done = adm_process("--help", stdout=full)
     assert done.returncode == 2
     assert done.stderr == (
         "adm: the disk that holds standard output is full; free space, then run the command again\n"

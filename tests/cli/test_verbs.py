@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cli.conftest import Adm
+from samples import contents
 
 from adm.app.cli import main
 from adm.generation import blocks
-from adm.generation.diffusion import DiffusionGenerator
 from adm.recipes import recipe
 from adm.recipes.schema import from_json
 from adm.spec import to_json
@@ -23,10 +23,6 @@ SMALL = (
     "unet.channels=16",
     "unet.heads.channels_per_head=16",
 )
-
-
-def contents(out: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(out.iterdir())}
 
 
 def test_a_dry_run_prints_the_recipe_and_writes_nothing(adm: Adm, tmp_path: Path) -> None:
@@ -87,14 +83,6 @@ def test_a_run_s_folder_is_sampled_by_name_and_number(
     assert sampling["grid"] == "even:steps=3,start=900"
 
 
-def test_the_same_command_gives_the_same_files(adm: Adm, models: Path, tmp_path: Path) -> None:
-    words = ("sample", models / "model.safetensors", "--classifier", models / "guide.safetensors")
-    options = ("--scale", 2, "--classes", "all:2", "--sampler", "ddim:eta=0.5")
-    for out in ("one", "two"):
-        assert adm(*words, *options, "--out", tmp_path / out).status == 0
-    assert contents(tmp_path / "one") == contents(tmp_path / "two")
-
-
 def test_a_finished_command_is_done_and_says_so(adm: Adm, models: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     words = ("sample", models / "model.safetensors", "--count", 2, "--out", out)
@@ -115,22 +103,6 @@ def test_a_finished_command_is_done_and_says_so(adm: Adm, models: Path, tmp_path
     assert "denoising.gif" not in contents(out)
 
 
-def test_the_batch_size_changes_no_image(adm: Adm, models: Path, tmp_path: Path) -> None:
-    words = ("sample", models / "model.safetensors", "--classes", "bag:5", "--sampler", "ancestral")
-    for size in (5, 2):
-        assert adm(*words, "--batch-size", size, "--out", tmp_path / str(size)).status == 0
-    assert contents(tmp_path / "5") == contents(tmp_path / "2")
-    again = adm(*words, "--batch-size", 2, "--out", tmp_path / "5")
-    assert "is complete" in again.out
-
-
-def test_without_classes_given_all_take_turns(adm: Adm, models: Path, tmp_path: Path) -> None:
-    assert adm("sample", models / "model.safetensors", "--out", tmp_path / "out").status == 0
-    manifest = json.loads((tmp_path / "out" / "samples.json").read_text())
-    assert manifest["labels"] == [0, 1, 2] * 5 + [0]
-    assert manifest["sampling"]["grid"] == "even:steps=4"  # the recipe's own
-
-
 def test_classes_have_the_proportions_of_a_list(adm: Adm, models: Path, tmp_path: Path) -> None:
     rows = "".join(f"{i},{name}\n" for i, name in enumerate(("bag", "bag", "sneaker", "bag")))
     (tmp_path / "labels.csv").write_text(rows)
@@ -146,38 +118,6 @@ def test_classes_have_the_proportions_of_a_list(adm: Adm, models: Path, tmp_path
     assert "--proportions must be left out with a model that is told no classes" in line
     (tmp_path / "labels.csv").write_text("0,hat\n")
     assert "has the class 'hat'" in adm(*words, "--out", tmp_path / "other").refusal()
-
-
-def test_a_classifier_gives_classes_to_a_model_that_knows_none(
-    adm: Adm, models: Path, tmp_path: Path
-) -> None:
-    words = ("sample", models / "unlabelled.safetensors", "--classes", "bag:2")
-    guide = ("--classifier", models / "guide.safetensors", "--scale", 4)
-    assert adm(*words, *guide, "--out", tmp_path / "guided").status == 0
-    assert "bag_seed0_000001.png" in contents(tmp_path / "guided")
-    plain = adm("sample", models / "unlabelled.safetensors", "--count", 2, "--out", tmp_path / "p")
-    assert plain.status == 0
-    assert "image_seed0_000001.png" in contents(tmp_path / "p")
-    archives = [tmp_path / out / "samples.npz" for out in ("guided", "p")]
-    guided, unguided = (np.load(path, allow_pickle=False)["arr_0"] for path in archives)
-    assert (guided != unguided).any()
-
-
-def test_an_interruption_says_that_the_same_command_continues(
-    adm: Adm, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    words = ("sample", models / "model.safetensors", "--count", 2, "--out", tmp_path / "out")
-    with monkeypatch.context() as patch:
-        patch.setattr(DiffusionGenerator, "images", interrupted)
-        answer = adm(*words)
-    assert answer.status == 130
-    assert answer.err.splitlines()[-1] == "adm: stopped; run the same command again to resume"
-    assert not (tmp_path / "out").exists()
-    assert adm(*words).status == 0
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_a_shard_says_what_is_missing_and_the_last_one_writes_the_folder(

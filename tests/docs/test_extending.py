@@ -7,12 +7,6 @@ import pytest
 import torch
 
 from adm.data import registry
-from adm.generation.diffusion import DiffusionGenerator
-from adm.models.trained import DiffusionModel
-from adm.recipes import build
-from adm.recipes import recipe as adm_recipe
-from adm.recipes.schema import override
-from adm.samplers import Even, Sampling
 from docs import pages
 
 # One worker makes what all of them use.
@@ -46,23 +40,6 @@ def test_the_guided_trapezoid_by_the_exact_classifier_is_the_conditional_model(p
 
     guided = run(data.denoise(levels), data.gradient(levels, label))
     torch.testing.assert_close(guided, run(data.denoise(levels, label)))
-
-
-def test_a_generator_takes_the_new_type_as_it_is(page):
-    small = ("unet.channels=8", "unet.depth=1", "unet.norm_groups=4")
-    recipe = override(adm_recipe("fashion"), [*small, "unet.heads.channels_per_head=8"])
-    model = DiffusionModel(
-        build.network(recipe).eval(),
-        recipe,
-        tuple(map(str, range(10))),
-        build.schedule(recipe.process),
-        build.parameterization(recipe.process),
-        pages.ROOT,
-        0,
-    )
-    sampling = Sampling(sampler=page["Trapezoid"](), grid=Even(steps=3))
-    images = DiffusionGenerator(model, sampling).images(torch.tensor([0, 1]), range(2))
-    assert images.shape == (2, 1, 28, 28)
 
 
 def test_an_interval_guides_less_than_all_levels_and_more_than_none(page):

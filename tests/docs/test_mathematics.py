@@ -124,21 +124,6 @@ def test_every_name_exists() -> None:
         resolve(name, module_of(source))
 
 
-def test_tables_are_whole() -> None:
-    """A bar within a formula would split its cell: write \\mid or \\lVert."""
-    for header, rows in tables(TEXT):
-        for row in rows:
-            assert len(row) == len(header), row
-
-
-def test_formulas_are_closed() -> None:
-    prose = re.sub(r"```.*?```", "", TEXT, flags=re.DOTALL)
-    open_lines = [line for line in prose.splitlines() if line.count("$") % 2]
-    assert not open_lines
-    eaten = re.findall(r"\$[^$\n]*\\[^a-zA-Z][^$\n]*\$", prose)
-    assert not eaten, "Markdown drops the backslash before punctuation; use a fenced formula"
-
-
 def rows_under(*columns: str) -> Table:
     """The rows of the one table that has these columns."""
     [rows] = [

@@ -267,11 +267,3 @@ def test_free_guidance_needs_classes_and_that_by_attention_none(
         next(model.generator(guide="free:scale=2").trajectory(None, [0]))
     untold = tiny.model(tmp_path / "n.safetensors", tiny.diffusion("unet.classes=null"))
     adm.load(untold).sample(count=1, guide="attention:scale=2", steps=2)
-
-
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_the_perturbed_copy_goes_with_the_network(folder: Path, precision: str) -> None:
-    model = load_diffusion(folder / "d.safetensors")
-    copy = model.perturbed(precision)
-    assert model.perturbed(precision) is copy
-    assert copy is not model.prepared(precision)

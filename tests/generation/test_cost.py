@@ -1,16 +1,16 @@
 """Sampling -> Cost: the calls of both networks that sampling really makes."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import tiny
 import torch
+from numbered import Numbered
 
 from adm.generation.cascade import cascade
 from adm.generation.diffusion import DiffusionGenerator
-from adm.generation.generator import Cost, Generator
+from adm.generation.generator import Cost
 from adm.generation.job import Job
 from adm.models.load import load_classifier, load_diffusion
 from adm.models.trained import ClassifierModel, DiffusionModel
@@ -122,17 +122,5 @@ def test_the_cost_of_a_cascade_is_that_of_both_models(
     assert job.evaluations == 2 * 11
 
 
-class Other(Generator):
-    """A generator of one's own."""
-
-    shape, low_shape, classes, seed, evaluations = (1, 4, 4), None, (), 0, 7
-
-    def images(self, labels: object, indices: Sequence[int], *_: object) -> torch.Tensor:
-        return torch.zeros(len(indices), *self.shape, dtype=torch.uint8)
-
-    def manifest(self) -> dict[str, object]:
-        return {}
-
-
 def test_the_cost_of_another_generator_is_what_it_says() -> None:
-    assert Job(Other(), None, 2).cost == Cost(7)  # type: ignore[arg-type]
+    assert Job(Numbered(evaluations=7), None, 2).cost == Cost(7)

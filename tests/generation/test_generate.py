@@ -85,25 +85,6 @@ def test_an_image_is_the_same_whatever_the_batch_size(
     assert torch.equal(torch.cat(alone), generator.images(LABELS, range(5)))
 
 
-def test_the_noise_of_an_image_is_its_own_to_the_bit(model: DiffusionModel) -> None:
-    def drawn(images: Sequence[int]) -> list[Tensor]:
-        noise = ImageNoise(BASE.seed, images, model.shape)
-        return [noise.start(), *(noise(level) for level in (3, 2, 1))]
-
-    for images in ([4], [2, 0]):
-        for apart, together in zip(drawn(images), drawn(range(5)), strict=True):
-            assert torch.equal(apart, together[images])
-
-
-def test_seeds_and_numbers_make_images_differ(
-    model: DiffusionModel, guide: ClassifierModel
-) -> None:
-    first = sampled(model, BASE, None)
-    assert (first != sampled(model, BASE.change(seed=4), None)).any(dim=(1, 2, 3)).all()
-    same_label = [image for image, label in zip(first, LABELS.tolist(), strict=True) if label == 0]
-    assert not torch.equal(*same_label)
-
-
 @pytest.mark.parametrize("sampler", ["ddim", "ancestral"])
 def test_a_model_that_is_not_told_the_class_is_steered_by_the_classifier_alone(
     model: DiffusionModel, guide: ClassifierModel, sampler: str
@@ -116,18 +97,6 @@ def test_a_model_that_is_not_told_the_class_is_steered_by_the_classifier_alone(
     assert not torch.equal(sampled(model, settings.change(use_labels=True), None), unguided)
     guided = settings.change(scale=3.0)
     assert not torch.equal(sampled(model, guided, guide), sampled(model, guided, guide, other))
-
-
-def test_the_trajectory_goes_down_the_levels_kept_and_ends_at_the_image(
-    model: DiffusionModel, guide: ClassifierModel
-) -> None:
-    for sampling in (BASE, BASE.change(sampler="ancestral", grid="even:steps=7,start=11")):
-        generator, grid = DiffusionGenerator(model, sampling), sampling.grid
-        states = list(generator.trajectory(LABELS, range(5)))
-        assert [state.level for state in states] == list(range(grid.steps - 1, -1, -1))
-        assert generator.schedule.last == grid.steps
-        assert generator.schedule.timesteps[-1] == (grid.start or 20) - 1
-        assert states[-1].x.abs().max() <= 1.5
 
 
 def test_no_gradient_is_kept_and_the_callers_grad_mode_is_its_own(
@@ -171,15 +140,6 @@ def test_images_are_bytes_in_order_and_every_step_is_told(
     images = generator.images(LABELS, range(5), on_step=told.append)
     assert (images.dtype, tuple(images.shape)) == (torch.uint8, (5, 1, 8, 8))
     assert told == [2] * 5 + [2] * 5 + [1] * 5
-
-
-def test_the_steps_of_heun_count_for_all_its_evaluations(model: DiffusionModel) -> None:
-    told: list[int] = []
-    generator = DiffusionGenerator(model, BASE.change(sampler="heun"))
-    generator.images(LABELS, range(5), on_step=told.append)
-    assert generator.evaluations == 9
-    assert len(told) % 5 == 0
-    assert sum(told) == 5 * 9
 
 
 def test_dynamic_thresholding_is_a_setting(model: DiffusionModel, guide: ClassifierModel) -> None:
@@ -226,11 +186,6 @@ def test_settings_that_the_model_cannot_be_sampled_with_are_refused_before_any_w
     with pytest.raises(SettingError) as error:
         DiffusionGenerator(model, BASE.change(**changes)).schedule  # noqa: B018
     assert error.value.field == field
-
-
-def test_a_stride_that_is_not_whole_is_refused(model: DiffusionModel) -> None:
-    with pytest.raises(ValueError, match="no integer stride gives 6 of 20 levels"):
-        DiffusionGenerator(model, BASE.change(grid="strided:steps=6"))
 
 
 @pytest.mark.parametrize(
@@ -296,22 +251,6 @@ def test_guidance_on_x_0_works_whatever_the_grad_mode_of_the_caller(
         with mode:
             assert torch.equal(last(model, sampling, guide), plain)
     assert not plain.requires_grad
-
-
-@pytest.mark.parametrize("sampler", ["ddim", "ancestral"])
-def test_a_model_without_classes_is_steered_by_the_classifier(
-    folder: Path, guide: ClassifierModel, sampler: str
-) -> None:
-    chosen = tiny.diffusion("unet.classes=null")
-    model = load_diffusion(tiny.model(folder / "u.safetensors", chosen, classes=()))
-    settings = BASE.change(sampler=sampler)
-    unguided = sampled(model, settings, guide)
-    assert torch.equal(sampled(model, settings, None, None), unguided)
-    guided = settings.change(scale=3.0)
-    other = sampled(model, guided, guide, (LABELS + 1) % 3)
-    assert not torch.equal(sampled(model, guided, guide), other)
-    with pytest.raises(ValueError, match="classes must be given"):
-        sampled(model, guided, guide, None)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

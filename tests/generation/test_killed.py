@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from numbered import Numbered
+from samples import contents
 
 from adm.generation import folder
 from adm.generation.folder import sample_into
@@ -54,11 +55,6 @@ def killed_at(module: Any, name: str, call: int, action: Callable[[], object]) -
         finally:
             os._exit(0)
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])
-
-
-def contents(out: Path) -> dict[str, bytes]:
-    files = sorted(path for path in out.rglob("*") if path.is_file())
-    return {path.relative_to(out).as_posix(): path.read_bytes() for path in files}
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -1,7 +1,5 @@
 """adm.load -> Pipeline; classes, settings by name -> Samples: the front door."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +7,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from samples import contents
 
 import adm
 from adm.app.cli import main
@@ -34,10 +33,6 @@ SHIPPED_MODELS = [
 FAST = {"steps": 3}  # of a few evaluations: the bytes are compared, not the quality
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
-
-
 def command(*words: object) -> None:
     with pytest.raises(SystemExit) as end:
         main([str(word) for word in words])
@@ -49,14 +44,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> adm.Pipeline:
     folder = tmp_path_factory.mktemp("models")
     classifier = tiny.model(folder / "c.safetensors", tiny.classifier(), seed=1)
     return adm.load(tiny.model(folder / "d.safetensors", tiny.diffusion()), classifier)
-
-
-def test_the_package_is_imported_without_torch_and_names_what_it_has() -> None:
-    said = "import adm, sys; print(dir(adm)); assert 'torch' not in sys.modules; adm.Sampling"
-    done = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=True)
-    assert all(repr(name) in done.stdout for name in adm.__all__)
-    with pytest.raises(AttributeError, match=r"no attribute 'lod'; it has .*load"):
-        adm.lod  # noqa: B018
 
 
 def test_a_model_of_one_class_is_guided_to_the_classes_of_any_classifier(tmp_path: Path) -> None:
@@ -221,16 +208,6 @@ def test_numbers_of_other_libraries_are_settings(model: adm.Pipeline) -> None:
     assert not model.generator(scale="0").sampling.guide
 
 
-def test_the_trajectory_ends_at_the_samples(model: adm.Pipeline) -> None:
-    *_, last = model.trajectory("bag", count=2, scale=2.0, seed=3)
-    samples = model.sample("bag", count=2, scale=2.0, seed=3)
-    assert torch.equal(adm_uint8(last.x), samples.images)
-
-
-def adm_uint8(x: torch.Tensor) -> torch.Tensor:
-    return ((x + 1) * 127.5).round().clamp(0, 255).byte()
-
-
 def test_samples_are_shown_as_a_grid_with_a_row_for_each_class(model: adm.Pipeline) -> None:
     one, three = model.sample("bag", count=2), model.sample("all:2")
     assert three.grid().height > 2 * one.grid().height
@@ -247,27 +224,6 @@ def test_a_folder_is_not_overwritten_unless_asked(model: adm.Pipeline, tmp_path:
     assert manifest is not None
     assert manifest["labels"] == [0]
     assert convert(Sampling, manifest["sampling"]) == model.sampling
-
-
-def test_a_cascade_is_sampled_and_saved(tmp_path: Path) -> None:
-    base = tiny.model(tmp_path / "base.safetensors", tiny.diffusion("data.size=4,4"))
-    up = tiny.model(tmp_path / "up.safetensors", tiny.upsampler())
-    samples = adm.load(base, upsampler=up).sample("bag", count=2)
-    assert samples.images.shape == (2, 1, 8, 8)
-    command("sample", base, "--upsampler", up, "--classes", "bag:2", "--out", tmp_path / "command")
-    samples.save(tmp_path / "library")
-    ours, theirs = tmp_path / "library", tmp_path / "command"
-    for name in ("samples.json", "samples.npz"):
-        assert (ours / name).read_bytes() == (theirs / name).read_bytes()
-
-
-def test_an_upsampler_starts_from_images_in_memory(tmp_path: Path) -> None:
-    up = adm.load(tiny.model(tmp_path / "up.safetensors", tiny.upsampler()))
-    low = torch.randint(0, 256, (3, 1, 4, 4), dtype=torch.uint8)
-    samples = up.sample(low_res=low)
-    assert samples.images.shape == (3, 1, 8, 8)
-    with pytest.raises(ValueError, match="gives it its images of 4x4 with 1 channel"):
-        up.sample(count=3)
 
 
 def test_labels_of_an_unconditional_generator_are_none() -> None:

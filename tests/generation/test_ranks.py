@@ -5,7 +5,10 @@ from pathlib import Path
 import launch
 import pytest
 import tiny
+from samples import contents
 
+from adm.app.cli import main
+from adm.generation import blocks
 from adm.store.files import work_path
 from adm.store.hashes import damaged_parts
 
@@ -29,20 +32,22 @@ pytestmark = pytest.mark.slow
 
 
 def sample(folder: Path, out: Path, processes: int, status: int = 0, before: str = "") -> str:
-    """`adm sample` of a cascade."""
+    """`adm sample` of a cascade: by so many processes, or by this one."""
     base = tiny.model(folder / "base.safetensors", tiny.diffusion("data.size=4,4"))
     up = tiny.model(folder / "up.safetensors", tiny.upsampler())
     words = ["sample", base, "--upsampler", up, "--count", COUNT, "--batch-size", 2, "--out", out]
     words += ["--steps", 3, "--upsampler-steps", 2, "--device", "cpu"]
+    if processes == 1:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(blocks, "LARGEST", 2)
+            with pytest.raises(SystemExit) as ended:
+                main([*map(str, words)])
+        assert not ended.value.code
+        return ""
     started = launch.command(
         folder, [*map(str, words)], processes=processes, before=BLOCKS + before
     )
     return launch.finish(started, status)
-
-
-def contents(out: Path) -> dict[str, bytes]:
-    found = sorted(path for path in out.rglob("*") if path.is_file())
-    return {path.relative_to(out).as_posix(): path.read_bytes() for path in found}
 
 
 def test_two_processes_write_what_one_writes_and_go_on_after_one_was_killed(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 import tiny
 import torch
 from PIL import Image
+from samples import contents
 
 from adm.cached import Cached
 from adm.data.naming import MANIFEST
@@ -56,10 +57,6 @@ def with_settings(job: Job, **changes: Any) -> Job:
     assert isinstance(generator, DiffusionGenerator)
     changed_ = replace(generator, sampling=generator.sampling.change(**changes))
     return replace(job, generator=changed_)
-
-
-def contents(out: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(out.iterdir())}
 
 
 def stop_after(steps: int) -> Callable[[int], None]:
@@ -132,12 +129,6 @@ def test_a_model_without_classes_leaves_no_labels(tmp_path: Path) -> None:
     }
     with np.load(tmp_path / "out" / "samples.npz", allow_pickle=False) as archive:
         assert archive.files == ["arr_0"]
-
-
-def test_the_same_call_twice_gives_the_same_files(tmp_path: Path, job: Job) -> None:
-    for out in ("one", "two"):
-        sample_into(tmp_path / out, job, batch_size=2)
-    assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
 @pytest.mark.parametrize("steps", [0, 1, 3, 4, 8])
@@ -368,18 +359,3 @@ def test_a_place_that_cannot_be_written_is_refused_before_any_work(
         with pytest.raises(OSError, match=r".+"):
             sample_into(tmp_path / out, job, on_step=stop_after(0))
     assert {path.name for path in tmp_path.iterdir()} == {"loop", "file"}
-
-
-def test_samples_without_their_archive_are_not_complete(tmp_path: Path, job: Job) -> None:
-    sample_into(tmp_path / "out", job)
-    (tmp_path / "out" / "samples.npz").unlink()
-    with pytest.raises(SettingError, match=r"samples\.npz is missing or damaged there"):
-        sample_into(tmp_path / "out", job)
-
-
-def test_a_folder_may_be_replaced_where_that_is_asked_for(tmp_path: Path, job: Job) -> None:
-    sample_into(tmp_path / "out", job)
-    other = with_settings(job, seed=1)
-    sample_into(tmp_path / "out", other, overwrite=True)
-    sample_into(tmp_path / "fresh", other)
-    assert contents(tmp_path / "out") == contents(tmp_path / "fresh")

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from generation.test_killed import contents, killed_at
+from generation.test_killed import killed_at
 from numbered import Numbered
+from samples import contents
 from torch import Tensor
 
 from adm.cached import Cached
@@ -164,18 +165,6 @@ class Telling(Numbered):
         if on_step is not None:
             on_step(len(indices))
         return super().images(labels, indices, low_res)
-
-
-def test_a_full_disk_ends_the_call_and_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("adm.store.parts.write_npz", full)
-    with pytest.raises(OSError, match="No space left"):
-        sample_into(tmp_path / "out", JOB, batch_size=1)
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_images_are_those_of_their_indices(tmp_path: Path) -> None:

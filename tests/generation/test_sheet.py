@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+from numbered import Numbered
 from PIL import Image
 from torch import Tensor
 
@@ -28,23 +29,10 @@ from adm.pictures import fit
 from adm.samplers import Sampling
 
 
-class Stub:
-    """A generator of which only the classes are asked for."""
-
-    low_shape = None
-    shape = (1, 8, 8)
-    evaluations = 3
-    seed, block, name = 0, 1, "stub"
-
-    def __init__(self, classes: int) -> None:
-        self.classes = tuple(f"class {i}" for i in range(classes))
-
-    def manifest(self) -> dict[str, object]:
-        return {}
-
-
 def stub(labels: list[int] | None, count: int) -> Job:
-    return Job(Stub(max(labels or [0]) + 1), labels, count)  # type: ignore[arg-type]
+    """Of a generator of which only the classes are asked for."""
+    classes = tuple(f"class {i}" for i in range(max(labels or [0]) + 1))
+    return Job(Numbered(shape=(1, 8, 8), classes=classes), labels, count)
 
 
 def noise(count: int, channels: int, side: int) -> Tensor:
@@ -180,7 +168,7 @@ def test_the_last_frame_of_an_animation_is_held(tmp_path: Path) -> None:
 
 
 def test_a_generator_without_steps_has_no_animation() -> None:
-    with pytest.raises(ValueError, match="a Stub, which has no steps to show"):
+    with pytest.raises(ValueError, match="a Numbered, which has no steps to show"):
         animation(stub([0], 1), noise(1, 1, 8))
 
 

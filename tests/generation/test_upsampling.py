@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+from samples import contents
 from torch import Tensor
 
 from adm.data.naming import MANIFEST
-from adm.generation import blocks
 from adm.generation import diffusion as generating
 from adm.generation.animation import cost
 from adm.generation.cascade import CascadeGenerator, cascade, translate
@@ -57,11 +57,6 @@ def guide(folder: Path) -> ClassifierModel:
     return load_classifier(tiny.model(folder / "c.safetensors", tiny.classifier(), seed=1))
 
 
-@pytest.fixture
-def blocks_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks, "LARGEST", 2)
-
-
 def last(
     model: DiffusionModel,
     sampling: Sampling,
@@ -80,17 +75,6 @@ def test_an_image_depends_on_its_own_small_image_and_on_no_other(model: Diffusio
     other[2] = 255 - other[2]
     differing = (last(model, SETTINGS, None, low=other) - last(model, SETTINGS, None)).abs()
     assert (differing.amax(dim=(1, 2, 3)) > 1e-3).tolist() == [False, False, True, False, False]
-
-
-def test_batches_keep_images_and_small_images_together(model: DiffusionModel) -> None:
-    def made(size: int) -> Tensor:
-        generator = DiffusionGenerator(model, SETTINGS)
-        parts = [range(start, min(start + size, 5)) for start in range(0, 5, size)]
-        images = [generator.images(LABELS[part], part, LOW[part]) for part in map(list, parts)]
-        return torch.cat(images).int()
-
-    for size in (1, 2):
-        assert (made(size) - made(5)).abs().max() <= 1
 
 
 def test_the_noise_is_not_that_from_which_the_small_image_was_made(
@@ -137,11 +121,6 @@ def test_no_other_model_takes_small_images(plain: DiffusionModel) -> None:
         Job(DiffusionGenerator(plain, SETTINGS), LABELS.tolist(), 5, LowRes(LOW, "memory"))
 
 
-def contents(out: Path) -> dict[str, bytes]:
-    files = sorted(path for path in out.rglob("*") if path.is_file())
-    return {str(path.relative_to(out)): path.read_bytes() for path in files}
-
-
 def job_of(model: DiffusionModel, low_res: LowRes | None = None) -> Job:
     return Job(DiffusionGenerator(model, SETTINGS), LABELS.tolist(), 5, low_res)
 
@@ -182,34 +161,6 @@ def test_a_cascade_is_one_model_after_the_other(
     manifest = json.loads(both[MANIFEST])
     assert manifest["base"]["model"]["file"] == "base.safetensors"
     assert manifest["model"]["file"] == "up.safetensors"
-
-
-@pytest.mark.usefixtures("blocks_of_two")
-def test_leavings_of_a_call_with_other_small_images_are_not_used(
-    tmp_path: Path, model: DiffusionModel
-) -> None:
-    def stopping(images: int) -> None:
-        stopped.append(images)
-        if len(stopped) > 4:
-            raise KeyboardInterrupt
-
-    stopped: list[int] = []
-    with pytest.raises(KeyboardInterrupt):
-        sample_into(
-            tmp_path / "out", job_of(model, LowRes(LOW, "a")), batch_size=2, on_step=stopping
-        )
-    other = job_of(model, LowRes(255 - LOW, "a"))
-    images = sample_into(tmp_path / "out", other, batch_size=2)
-    assert torch.equal(images, sample_into(tmp_path / "fresh", other, batch_size=2))
-
-
-def test_a_base_that_makes_other_sizes_is_refused_before_any_work(
-    plain: DiffusionModel, model: DiffusionModel
-) -> None:
-    wanted = f"starts from images of 8x8 with 1 channel, as {plain.path} makes"
-    for upsampler in (model, plain):
-        with pytest.raises(SettingError, match=re.escape(wanted)):
-            cascaded(plain, upsampler)
 
 
 def test_an_upsampler_keeps_its_recipe_and_takes_what_must_be_one_from_the_base(

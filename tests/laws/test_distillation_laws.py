@@ -238,9 +238,10 @@ def test_a_trained_student_reaches_the_map_of_the_exact_guided_sampler(method, s
     own = Lesson(process_, levels, steps, (0.0, 3.0), affinely, affine)
     network, objectives = Affine(20), method.stages(own)
     optimizer = torch.optim.Adam(network.parameters(), 0.05)
-    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 1000)
+    updates = 400 if method.name == "trajectory" else 1000
+    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, updates)
     before = [error_of(own, network, number, method) for number in steps]
-    for step in range(1000):
+    for step in range(updates):
         given = batch(24, 24 * step, data=one_gaussian(0.3))
         outcome = objectives[method.stage(step, len(steps))](network, given)
         optimizer.zero_grad()

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from oracle import by_angle, four_modes, mean_of, normal, seeded
+from oracle import by_angle, counted, four_modes, mean_of, normal, seeded
 from torch import nn
 
 from adm.diffusion import clip, cosine, process
@@ -209,28 +209,9 @@ def test_a_contrast_of_scale_1_is_the_strong_denoiser_and_of_scale_0_the_weak_on
         assert not torch.allclose(found.variance.log, weak(x_t, 10).variance.log)
 
 
-def test_a_contrast_is_classifier_guidance_by_the_classifier_that_both_models_imply():
-    """Ho and Salimans (2022), section 3.2: scale s is the implicit classifier at scale s."""
-    conditional, x_t = DATA.denoise(SCHEDULE, LABEL), noisy(10)
-    found = contrast(conditional, DENOISE, 3.0)(x_t, 10)
-    wanted = folded(DENOISE, scaled(EXACT, 3.0), SCHEDULE)(x_t, 10)
-    torch.testing.assert_close(found.noise, wanted.noise)
-    torch.testing.assert_close(found.x_0, wanted.x_0)
-
-
-def counting(denoise):
-    calls = []
-
-    def counted(x_t, level):
-        calls.append(level)
-        return denoise(x_t, level)
-
-    return counted, calls
-
-
 def test_a_gradient_through_the_denoiser_needs_one_evaluation():
     """It equals the derivative by hand, which evaluates a second time."""
-    denoise, calls = counting(DENOISE)
+    denoise, calls = counted(DENOISE)
     target = normal((5, 1, 2, 2), 3)
 
     def log_p(prediction, level):

@@ -135,14 +135,6 @@ def test_the_error_of_reuse_falls_with_the_step(count):
     assert all(1.4 < a / b < 2.8 for a, b in pairwise(errors)), errors
 
 
-def test_an_interval_that_no_visited_level_is_in_leaves_images_unguided():
-    unguided = sampled(10, scale=0.0)
-    assert torch.equal(sampled(10, interval=(1, 97)), unguided)
-    assert torch.equal(sampled(10, interval=(981, 1000)), unguided)
-    assert torch.equal(sampled(10, interval=(0, 1000)), sampled(10))
-    assert rms(sampled(10, interval=(98, 490)) - unguided) > 0.01
-
-
 def test_a_reused_gradient_is_multiplied_by_the_scale_of_the_level_that_it_is_used_at():
     def of_level(x_t, level, prediction):
         return torch.full_like(x_t, level)

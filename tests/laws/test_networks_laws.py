@@ -1,7 +1,6 @@
 """x_t, step, label -> raw output: what holds of the networks at every setting of the ablation."""
 
 import dataclasses
-import itertools
 import re
 from dataclasses import replace
 
@@ -9,11 +8,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nets import CONFIG, JUDGE, filled
 
 from adm.networks import (
     NO_LABEL,
     Classifier,
-    ClassifierConfig,
     HeadCount,
     HeadWidth,
     UNet,
@@ -23,43 +22,12 @@ from adm.networks.attend import Attend
 from adm.networks.blocks import Attention, attend, attend_channels_last
 from adm.networks.classifier import AttentionPool
 
-BASE = UNetConfig(
-    channels=8,
-    out_channels=6,
-    multipliers=(1, 2),
-    depth=1,
-    attention_factors=(2,),
-    heads=HeadWidth(4),
-    norm_groups=4,
-    classes=3,
-)
-JUDGE = ClassifierConfig(
-    channels=8,
-    multipliers=(1, 2),
-    depth=1,
-    attention_factors=(2,),
-    heads=HeadWidth(4),
-    norm_groups=4,
-    classes=5,
-    size=(8, 12),
-)
 POOLS = ("attention", "adaptive", "spatial", "spatial_v2")
 STEP, LABEL = torch.tensor([3.0, 700.0]), torch.tensor([0, 2])
 
 
-def awake(network, seed=0):
-    """No weight at zero, as after training; otherwise the output would be zero."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
-    return network.eval()
-
-
-def build(config, seed=0):
-    torch.manual_seed(seed)
-    network = UNet(config) if isinstance(config, UNetConfig) else Classifier(config)
-    return awake(network, seed)
+def build(config):
+    return filled(UNet(config) if isinstance(config, UNetConfig) else Classifier(config))
 
 
 def inputs(config, size=(8, 12), seed=1):
@@ -78,14 +46,14 @@ def inputs(config, size=(8, 12), seed=1):
 def test_every_setting_gives_an_output_that_heeds_each_of_its_inputs(
     resampling, adaptive_norm, rescale, heads
 ):
-    for super_resolution, classes, channels in itertools.product([0, 1], [None, 3], [1, 3]):
+    for super_resolution, classes, channels in [(False, None, 1), (True, 3, 3), (False, 3, 3)]:
         config = replace(
-            BASE,
+            CONFIG,
             resampling=resampling,
             adaptive_norm=adaptive_norm,
             rescale_residual=rescale,
             heads=heads,
-            super_resolution=bool(super_resolution),
+            super_resolution=super_resolution,
             classes=classes,
             in_channels=channels,
             out_channels=2 * channels,
@@ -104,7 +72,7 @@ def test_every_setting_gives_an_output_that_heeds_each_of_its_inputs(
 # One change of every field, apart from the base; `in_channels` and the like change their inputs.
 CHANGES = {
     "in_channels": 1,
-    "channels": 16,
+    "channels": 32,
     "multipliers": (1, 1),
     "depth": 2,
     "attention_factors": (1, 2),
@@ -132,45 +100,37 @@ def shapes(network):
 
 @pytest.mark.parametrize("field", CHANGES)
 def test_every_axis_changes_the_parameters_or_the_output(field):
-    changed = replace(BASE, **{field: CHANGES[field]})
-    network, base = build(changed), build(BASE)
+    changed = replace(CONFIG, **{field: CHANGES[field]})
+    network, base = build(changed), build(CONFIG)
     if shapes(network) != shapes(base):
         return
     network.load_state_dict(base.state_dict())
     torch.manual_seed(5)
-    difference = network.train()(*inputs(changed)) - base.train()(*inputs(BASE))
+    difference = network.train()(*inputs(changed)) - base.train()(*inputs(CONFIG))
     assert difference.abs().max() > 1e-4
 
 
 @pytest.mark.parametrize("factors", [(1,), (2,), (4,), (1, 4)])
 @torch.no_grad()
 def test_attention_follows_every_block_at_the_factors_asked_and_the_middle(factors):
-    network, sides = UNet(replace(BASE, multipliers=(1, 1, 1), attention_factors=factors)), []
+    network, sides = UNet(replace(CONFIG, multipliers=(1, 1, 1), attention_factors=factors)), []
     for module in network.modules():
         if isinstance(module, Attention):
             module.register_forward_hook(lambda m, given, out: sides.append(out.shape[2]))
-    network(*inputs(BASE, size=(16, 24)))
+    network(*inputs(CONFIG, size=(16, 24)))
     down = [16 // factor for factor in factors]  # depth 1: one block down, two up
     up = [side for side in reversed(down) for _ in range(2)]
     assert sides == [*down, 4, *up]
 
 
-def test_plain_resampling_has_no_parameters_and_biggan_the_most():
-    counts = {
-        kind: sum(p.numel() for p in UNet(replace(BASE, resampling=kind)).parameters())
-        for kind in ("plain", "convolution", "biggan")
-    }
-    assert counts["plain"] < counts["convolution"] < counts["biggan"]
-
-
 def test_a_new_network_gives_zero():
-    out = UNet(BASE)(*inputs(BASE))
+    out = UNet(CONFIG)(*inputs(CONFIG))
     assert out.shape == (2, 6, 8, 12)
     assert out.abs().max() == 0
 
 
 def test_a_missing_label_is_no_label():
-    network, (x, step, label, _) = build(BASE), inputs(BASE)
+    network, (x, step, label, _) = build(CONFIG), inputs(CONFIG)
     none = torch.full((2,), NO_LABEL)
     assert torch.equal(network(x, step, none), network(x, step))
     mixed = network(x, step, torch.tensor([NO_LABEL, 2]))
@@ -180,24 +140,24 @@ def test_a_missing_label_is_no_label():
 
 
 def networks():
-    yield build(BASE), lambda n, x, step: n(x, step, LABEL)
+    yield build(CONFIG), lambda n, x, step: n(x, step, LABEL)
     for pool in POOLS:
         yield build(replace(JUDGE, pool=pool)), lambda n, x, step: n(x, step)
 
 
 def test_an_image_does_not_depend_on_its_batch():
     for network, call in networks():
-        x = inputs(BASE)[0]
-        other = torch.stack([x[0], 5 * inputs(BASE, seed=2)[0][1]])
+        x = inputs(CONFIG)[0]
+        other = torch.stack([x[0], 5 * inputs(CONFIG, seed=2)[0][1]])
         torch.testing.assert_close(call(network, x, STEP)[0], call(network, other, STEP)[0])
         moved = torch.tensor([3.0, 10.0])
         torch.testing.assert_close(call(network, x, STEP)[0], call(network, x, moved)[0])
 
 
 def test_dropout_is_off_in_evaluation_and_on_in_training():
-    for config in (replace(BASE, dropout=0.5), replace(JUDGE, dropout=0.5)):
+    for config in (replace(CONFIG, dropout=0.5), replace(JUDGE, dropout=0.5)):
         network = build(config)
-        given_inputs = inputs(BASE)[: 3 if isinstance(network, UNet) else 2]
+        given_inputs = inputs(CONFIG)[: 3 if isinstance(network, UNet) else 2]
         assert torch.equal(network(*given_inputs), network(*given_inputs))
         network.train()
         assert not torch.allclose(network(*given_inputs), network(*given_inputs))
@@ -205,7 +165,7 @@ def test_dropout_is_off_in_evaluation_and_on_in_training():
 
 @pytest.mark.parametrize("pool", POOLS)
 def test_a_classifier_gives_logits_that_heed_image_and_step(pool):
-    network, x = build(replace(JUDGE, pool=pool)), inputs(BASE)[0].requires_grad_()
+    network, x = build(replace(JUDGE, pool=pool)), inputs(CONFIG)[0].requires_grad_()
     logits = network(x, STEP)
     assert logits.shape == (2, 5)
     gradient = torch.autograd.grad(logits.square().sum(), x)[0]
@@ -214,14 +174,14 @@ def test_a_classifier_gives_logits_that_heed_image_and_step(pool):
 
 
 def test_a_new_classifier_of_the_adaptive_pool_prefers_no_class():
-    logits = Classifier(replace(JUDGE, pool="adaptive"))(inputs(BASE)[0], STEP)
+    logits = Classifier(replace(JUDGE, pool="adaptive"))(inputs(CONFIG)[0], STEP)
     assert logits.abs().max() == 0
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(2, 5))
 def test_a_size_that_cannot_be_names_the_nearest_that_can(height, width, levels):
-    config = replace(BASE, multipliers=(1,) * levels)
+    config = replace(CONFIG, multipliers=(1,) * levels)
     if height % config.reduction == 0 and width % config.reduction == 0:
         config.check_size((height, width))
         return
@@ -236,32 +196,25 @@ def test_a_size_that_cannot_be_names_the_nearest_that_can(height, width, levels)
             assert abs(side - wanted) < config.reduction
 
 
-@pytest.mark.parametrize("size", [(9, 8), (28, 30), (4, 2), (3, 3)])
-def test_the_sizes_named_really_work(size):
-    network = build(replace(BASE, multipliers=(1, 1, 1)))
-    with pytest.raises(ValueError, match="each side must be divisible by 4") as error:
-        network(torch.zeros(2, 3, *size), STEP)
-    for sides in re.findall(r"(\d+)x(\d+)", str(error.value).split("use ")[1]):
-        near = tuple(map(int, sides))
-        assert network(torch.zeros(2, 3, *near), STEP).shape[2:] == near
-
-
 @pytest.mark.parametrize(
     ("call", "cure"),
     [
-        (lambda x: build(replace(BASE, classes=None))(x, STEP, LABEL), "call it without labels"),
-        (lambda x: build(BASE)(x, STEP, LABEL, x), "takes no low-resolution image"),
-        (lambda x: build(replace(BASE, super_resolution=True))(x, STEP), "needs a low-resolution"),
+        (lambda x: build(replace(CONFIG, classes=None))(x, STEP, LABEL), "call it without labels"),
+        (lambda x: build(CONFIG)(x, STEP, LABEL, x), "takes no low-resolution image"),
+        (
+            lambda x: build(replace(CONFIG, super_resolution=True))(x, STEP),
+            "needs a low-resolution",
+        ),
         (lambda x: build(JUDGE)(x[..., :8], STEP), r"for images of \(8, 12\), got \(8, 8\)"),
-        (lambda x: UNet(replace(BASE, norm_groups=3)), "set norm_groups to a divisor such as 1"),
-        (lambda x: UNet(replace(BASE, heads=HeadCount(3))), "divides the channels"),
-        (lambda x: UNet(replace(BASE, heads=HeadWidth(64))), "divides the channels"),
+        (lambda x: UNet(replace(CONFIG, norm_groups=3)), "set norm_groups to a divisor such as 1"),
+        (lambda x: UNet(replace(CONFIG, heads=HeadCount(3))), "divides the channels"),
+        (lambda x: UNet(replace(CONFIG, heads=HeadWidth(64))), "divides the channels"),
         (lambda x: Classifier(replace(JUDGE, heads=HeadCount(2))), "give heads=HeadWidth"),
     ],
 )
 def test_what_a_network_cannot_do_names_the_cure(call, cure):
     with pytest.raises(ValueError, match=cure):
-        call(inputs(BASE)[0])
+        call(inputs(CONFIG)[0])
 
 
 def channels_second(attention):
@@ -319,7 +272,7 @@ def test_the_class_token_of_the_pool_is_the_mean_of_all_positions():
 
 def seen_by_the_first_layer(low_res, size):
     """The low-resolution image as the network's first convolution gets it."""
-    network, seen = UNet(replace(BASE, super_resolution=True)).eval(), []
+    network, seen = UNet(replace(CONFIG, super_resolution=True)).eval(), []
     network.encoder.stages[0].block.register_forward_pre_hook(lambda m, given: seen.append(*given))
     with torch.no_grad():
         network(torch.zeros(len(low_res), 3, *size), STEP[: len(low_res)], None, low_res)

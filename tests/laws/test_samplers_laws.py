@@ -11,7 +11,7 @@ import torch
 from oracle import (
     Mixture,
     by_angle,
-    fixed_variance,
+    counted,
     four_modes,
     last,
     mean_of,
@@ -26,7 +26,7 @@ from oracle import (
 from scipy.integrate import solve_ivp
 
 from adm.diffusion import Schedule, cosine
-from adm.guidance import classifier_gradient, contrast, folded, scaled
+from adm.guidance import classifier_gradient, folded, scaled
 from adm.samplers import SAMPLERS, Ancestral, ImageNoise, ancestral
 
 
@@ -63,7 +63,6 @@ FOLDING = [name for name, facts in FACTS.items() if facts.folds]
 IN_THE_LIMIT = [name for name, facts in FACTS.items() if not facts.folds]
 DATA = four_modes()
 each_sampler = pytest.mark.parametrize("name", FACTS)
-each_solver = pytest.mark.parametrize("name", SOLVERS)
 
 
 def test_every_sampler_has_its_facts():
@@ -111,18 +110,10 @@ def test_an_image_does_not_depend_on_its_batch(name):
     torch.testing.assert_close(run([3]), together[[3]])
 
 
-@each_sampler
-def test_respacing_by_everything_changes_no_image(name):
-    schedule, x = cosine(20), normal((3, 1, 2, 2), 0)
-    same = schedule.respaced(range(1, 21))
-    runs = [last(sampler_of(name)(DATA.denoise(s), x, s, noise_like(x))) for s in (schedule, same)]
-    assert torch.equal(*runs)
-
-
 @pytest.mark.parametrize("name", [name for name, facts in FACTS.items() if facts.general])
 def test_samples_have_the_moments_of_the_data_once_there_are_many_steps(name):
-    """Mean, covariance and class shares: within 5 standard errors at 200 steps, not at 4."""
-    x = normal((6000, 1, 2, 2), 5)
+    """Mean, covariance and class shares: within 5 standard errors at 100 steps, not at 4."""
+    x = normal((4000, 1, 2, 2), 5)
 
     def worst(steps):
         schedule, generator = by_angle(steps, first=1.5 / steps), seeded(6)
@@ -130,16 +121,7 @@ def test_samples_have_the_moments_of_the_data_once_there_are_many_steps(name):
         def noise(level, draw=0):
             return torch.randn(x.shape, dtype=torch.float64, generator=generator)
 
-        drawn = last(
-            sampler_of(name)(
-                DATA.denoise(schedule),
-                x,
-                schedule,
-                lambda level, draw=0: torch.randn(
-                    x.shape, dtype=torch.float64, generator=generator
-                ),
-            )
-        )
+        drawn = last(sampler_of(name)(DATA.denoise(schedule), x, schedule, noise))
         flat = drawn.flatten(1)
         away = flat - DATA.mean
         products = (away[:, :, None] * away[:, None]).flatten(1) - DATA.covariance.flatten()
@@ -149,19 +131,15 @@ def test_samples_have_the_moments_of_the_data_once_there_are_many_steps(name):
         return (errors.mean(0).abs() / (errors.std(0) / len(errors) ** 0.5)).max().item()
 
     assert worst(4) > 10
-    assert worst(200) < 5
+    assert worst(100) < 5
 
 
 @each_sampler
 @pytest.mark.parametrize("levels", [4, 7])
 def test_a_sampler_states_how_often_it_evaluates_the_network(name, levels):
-    schedule, x, asked = by_angle(levels, first=0.1), normal((2, 1, 2, 2), 0), []
-
-    def counted(x_t, level):
-        asked.append(level)
-        return DATA.denoise(schedule)(x_t, level)
-
-    last(sampler_of(name)(counted, x, schedule, noise_like(x)))
+    schedule, x = by_angle(levels, first=0.1), normal((2, 1, 2, 2), 0)
+    denoise, asked = counted(DATA.denoise(schedule))
+    last(sampler_of(name)(denoise, x, schedule, noise_like(x)))
     assert len(asked) == sampler_of(name).evaluations(levels)
 
 
@@ -243,17 +221,10 @@ def test_an_exact_classifier_makes_a_sampler_of_algorithm_2_conditional(name):
     torch.testing.assert_close(guided, conditional, rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("name", IN_THE_LIMIT)
+@pytest.mark.parametrize("name", [*IN_THE_LIMIT, "ancestral:at_mean=true"])
 def test_an_exact_classifier_makes_any_other_sampler_conditional_in_the_limit(name):
     counts = [25, 50, 100, 200]
     errors = [rms(torch.sub(*guided_and_conditional(sampler_of(name), n))) for n in counts]
-    assert slope(counts, errors) > 0.8, errors
-    assert errors[-1] < 0.01, errors
-
-
-def test_so_it_does_where_the_paper_takes_the_gradient():
-    counts = [25, 50, 100, 200]
-    errors = [rms(torch.sub(*guided_and_conditional(Ancestral(at_mean=True), n))) for n in counts]
     assert slope(counts, errors) > 0.8, errors
     assert errors[-1] < 0.01, errors
 
@@ -295,34 +266,6 @@ def test_more_scale_is_more_of_the_class(name):
     assert share(0) < 0.4  # a third, by chance
     assert share(1) > 0.9
     assert share(-1) < 0.2
-
-
-@each_sampler
-def test_a_folded_exact_gradient_makes_every_sampler_conditional(name):
-    """Algorithm 2 under any sampler: the guided model is the conditional one at every step."""
-    schedule, x = by_angle(25, first=0.06), normal((64, 1, 2, 2), 2)
-    free, told = (
-        fixed_variance(DATA.denoise(schedule, label), schedule) for label in (None, LABEL)
-    )
-    guided = folded(free, DATA.gradient(schedule, LABEL), schedule)
-    runs = [last(sampler_of(name)(d, x, schedule, noise_like(x))) for d in (guided, told)]
-    torch.testing.assert_close(*runs, rtol=0, atol=1e-9)
-
-
-@each_sampler
-def test_a_denoiser_made_of_denoisers_moves_every_sampler(name):
-    """Classifier-free guidance at scale 3: the wanted class, and not only under some samplers."""
-    schedule, x = by_angle(30, first=0.05), normal((300, 1, 2, 2), 3)
-    label = torch.arange(300) % 3
-    conditional, free = DATA.denoise(schedule, label), DATA.denoise(schedule)
-    guided = contrast(conditional, free, 3.0)
-
-    def share(denoise):
-        found = last(sampler_of(name)(denoise, x, schedule, noise_like(x)))
-        return DATA.logits(schedule, found, 0).softmax(1).gather(1, label[:, None]).mean()
-
-    assert share(free) < 0.4
-    assert share(guided) > 0.98
 
 
 @pytest.mark.parametrize("name", [name for name in FACTS if name != "splitting"])

@@ -1,6 +1,6 @@
 """a trained model, new classes -> a start that keeps each class by its name."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,6 @@ from adm.training.model_file import load_model
 STEP = torch.tensor([3.0, 700.0])
 POOLS = ("attention", "adaptive", "spatial", "spatial_v2")
 NEW = ("bag", "coat", "sneaker", "hat")  # two that are kept, two that are new
-Network = Callable[..., Tensor]
 
 
 def images(channels: int = 1, size: tuple[int, int] = (8, 8)) -> Tensor:

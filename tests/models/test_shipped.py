@@ -13,7 +13,12 @@ from adm.models.stored_grids import read as grids_of
 from adm.recipes import ClassifierRecipe, recipe
 
 NAMES = sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
-MAKING = [name for name in NAMES if not isinstance(read(name)[2], ClassifierRecipe)]
+RECIPES = {name: read(name)[2] for name in NAMES}
+MAKING = [  # a GAN gathers statistics of thousands of images first
+    pytest.param(name, marks=[pytest.mark.slow] * (found.kind == "gan"))
+    for name, found in RECIPES.items()
+    if not isinstance(found, ClassifierRecipe)
+]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,14 +1,12 @@
 """Model file <-> the grids beside it: what is found, what is refused, and in which words."""
 
 import json
-import random
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny
-from mutations import as_text, edited, refusal
 
 from adm.models.identity import identify
 from adm.models.stored_grids import StoredGrid, file_of, levels_for, read, store
@@ -121,13 +119,3 @@ def test_a_damaged_file_is_refused_in_one_line(model: Path, damage: str) -> None
             use()
         assert len(str(error.value).splitlines()) == 1
     assert path.read_text() == content
-
-
-def test_a_file_of_anyone_is_read_or_refused_in_one_line(model: Path) -> None:
-    path, chance = store(model, [grid(model, 3, 9), grid(model, 1, 5, 9)]), random.Random(0)
-    whole = json.loads(path.read_text())
-    refused = 0
-    for _ in range(60):
-        path.write_bytes(as_text(edited(chance, whole)))
-        refused += refusal(lambda: levels_for(model, 2, 9, 0.0)) is not None
-    assert refused > 30

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from networks.test_prepared import AXES, CONFIG, error, filled, inputs
+from nets import CONFIG, error, filled
+from networks.test_prepared import AXES, inputs
 
 from adm.networks import UNet, perturbed, prepared
 

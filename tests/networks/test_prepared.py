@@ -1,18 +1,17 @@
 """network -> prepared copy: the same function and the same gradient, for every configuration."""
 
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 import torch
+from nets import CONFIG, JUDGE, error, filled
 from torch import nn
 
 from adm.networks import (
     NO_LABEL,
     Classifier,
-    ClassifierConfig,
     HeadCount,
-    HeadWidth,
     UNet,
     UNetConfig,
     prepared,
@@ -20,28 +19,6 @@ from adm.networks import (
 from adm.networks.moments import ChannelMoments
 from adm.networks.prepared_layers import UpConv
 
-Module = TypeVar("Module", bound=nn.Module)
-CONFIG = UNetConfig(
-    in_channels=3,
-    channels=16,
-    out_channels=6,
-    multipliers=(1, 2),
-    depth=1,
-    attention_factors=(2,),
-    heads=HeadWidth(8),
-    norm_groups=8,
-    classes=3,
-)
-JUDGE = ClassifierConfig(
-    channels=16,
-    multipliers=(1, 2),
-    depth=1,
-    attention_factors=(2,),
-    heads=HeadWidth(8),
-    norm_groups=8,
-    classes=5,
-    size=(8, 12),
-)
 AXES: dict[str, dict[str, Any]] = {
     "as the paper": {},
     "one channel": {"in_channels": 1, "out_channels": 1},
@@ -59,24 +36,11 @@ AXES: dict[str, dict[str, Any]] = {
 }
 
 
-def filled(network: Module) -> Module:
-    """Random weights, also where they start at zero or one, which would hide their inputs."""
-    generator = torch.Generator().manual_seed(0)
-    for parameter in network.parameters():
-        std = 0.3 if parameter.dim() < 2 else parameter[0].numel() ** -0.5
-        nn.init.normal_(parameter, std=std, generator=generator)
-    return network.eval().requires_grad_(False)
-
-
 def inputs(config: UNetConfig) -> tuple[Any, ...]:
     torch.manual_seed(1)
     label = None if config.classes is None else torch.tensor([0, 2, NO_LABEL])
     low = torch.rand(3, config.in_channels, 4, 6) if config.super_resolution else None
     return torch.randn(3, config.in_channels, 8, 12), torch.tensor([3.0, 500.0, 0.5]), label, low
-
-
-def error(got: torch.Tensor, wanted: torch.Tensor) -> float:
-    return float((got.double() - wanted.double()).norm() / wanted.double().norm())
 
 
 @pytest.mark.parametrize("axis", AXES)

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 import torch
-from networks.test_prepared import CONFIG, JUDGE, error
+from nets import CONFIG, JUDGE, error
 from torch import nn
 from torch.nn import functional as F
 

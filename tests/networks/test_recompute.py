@@ -5,42 +5,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+from nets import CONFIG, JUDGE
 from torch import nn
 from torch.nn import functional as F
 
-from adm.networks import (
-    Classifier,
-    ClassifierConfig,
-    HeadWidth,
-    UNet,
-    UNetConfig,
-    key_dropout,
-    recompute,
-)
+from adm.networks import Classifier, UNet, key_dropout, recompute
 from adm.networks.biggan import BigGANConfig, Discriminator, Generator, settle
 
-UNET = UNetConfig(
-    channels=16,
-    out_channels=6,
-    multipliers=(1, 2),
-    depth=2,
-    attention_factors=(2,),
-    heads=HeadWidth(8),
-    norm_groups=8,
-    classes=3,
-    dropout=0.2,
-)
-CLASSIFIER = ClassifierConfig(
-    channels=16,
-    multipliers=(1, 2),
-    depth=2,
-    attention_factors=(2,),
-    heads=HeadWidth(8),
-    norm_groups=8,
-    classes=5,
-    size=(16, 16),
-    dropout=0.2,
-)
+UNET = replace(CONFIG, depth=2, dropout=0.2)
+CLASSIFIER = replace(JUDGE, depth=2, dropout=0.2, size=(16, 16))
 GAN = BigGANConfig(
     in_channels=3,
     size=(16, 16),
