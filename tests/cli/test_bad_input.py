@@ -26,7 +26,7 @@ REFUSED: dict[str, tuple[str, ...]] = {
     "train digits --device gpu": ("device",),
     "train": ("RECIPE requires an argument",),
     "train fashion-biggan --data digits --micro-batch 2": ("--micro-batch must be left out for a",),
-    "train fashion-biggan --data digits --set train.batch_size=5": ("divide into 2 equal parts",),
+    "train fashion-biggan --data digits --set train.batch_size=5": ("must be a multiple of 2, a part",),
     "train fashion-biggan --data digits --set gan.noise=7": ("does not split into 3 equal pieces",),
     "sample fashoin": ("no model 'fashoin'; give a path",),
     "sample model.safetensors --classes snaeker:2": (
@@ -93,7 +93,6 @@ REFUSED: dict[str, tuple[str, ...]] = {
         "start of --grid must be a level in 2..20, got 21",
     ),
     "grid model.safetensors --steps 4 --scale 1": ("classifier",),
-    "grid model.safetensors --steps 4 --plot .": (". is a folder; give --plot a file",),
 }
 
 
