@@ -137,8 +137,8 @@ def test_a_network_that_learnt_its_images_by_heart_shows_a_gap_and_one_warning(
     few = tiny.stripes(12)
     generator = torch.Generator().manual_seed(1)
     noise = torch.randint(0, 256, (36, 1, 8, 8), generator=generator).to(torch.uint8)
-    train = replace(few, read=lambda i: noise[i])
-    unseen = replace(few, read=lambda i: noise[12 + i])  # labels that nothing foretells
+    train = replace(few, images=lambda rows: noise[rows])
+    unseen = replace(few, images=lambda rows: noise[12:][rows])  # labels that nothing foretells
     state, (objective,) = states.state_of(chosen), build.objectives(chosen, torch.device("cpu"))
     optimizer = torch.optim.AdamW(state.model.network.parameters(), lr=3e-3)
     generator = np.random.default_rng(0)
