@@ -26,7 +26,9 @@ REFUSED: dict[str, tuple[str, ...]] = {
     "train digits --device gpu": ("device",),
     "train": ("RECIPE requires an argument",),
     "train fashion-biggan --data digits --micro-batch 2": ("--micro-batch must be left out for a",),
-    "train fashion-biggan --data digits --set train.batch_size=5": ("must be a multiple of 2, a part",),
+    "train fashion-biggan --data digits --set train.batch_size=5": (
+        "must be a multiple of 2, a part",
+    ),
     "train fashion-biggan --data digits --set gan.noise=7": ("does not split into 3 equal pieces",),
     "sample fashoin": ("no model 'fashoin'; give a path",),
     "sample model.safetensors --classes snaeker:2": (
