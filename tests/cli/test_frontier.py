@@ -31,6 +31,7 @@ from adm.generation.manifest import read_manifest
 from adm.generation.pipeline import Pipeline
 from adm.generation.pipeline import load as load_model
 from adm.images import to_float
+from adm.models.paths import SHIPPED, measurement
 from adm.processes import Devices
 from adm.store.arrays import write_npz
 
@@ -295,21 +296,22 @@ def test_a_frontier_is_stored_in_its_folder_and_with_the_model(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert load(here / "model.frontier.json") == load(here / "out/frontier.json")
-    shipped = stored.SHIPPED / "fashion.safetensors"
+    shipped = SHIPPED / "fashion.safetensors"
     monkeypatch.setenv("XDG_CACHE_HOME", str(here))
-    assert stored.SHIPPED not in stored.place(shipped).parents
-    assert stored.file_of(shipped).parent == stored.SHIPPED
-    stored.place(shipped).parent.mkdir(parents=True)
-    shutil.copy(here / "model.frontier.json", stored.place(shipped))
-    assert stored.file_of(shipped) == stored.place(shipped)
+    own = measurement(shipped, stored.NAME)
+    assert SHIPPED not in own.parents
+    assert stored.file_of(shipped).parent == SHIPPED
+    own.parent.mkdir(parents=True)
+    shutil.copy(here / "model.frontier.json", own)
+    assert stored.file_of(shipped) == own
 
 
 def test_the_shipped_frontier_is_of_the_shipped_model() -> None:
     from adm.models.identity import identify
 
-    found = load(stored.SHIPPED / "fashion.frontier.json")
-    assert found.model == identify(stored.SHIPPED / "fashion.safetensors")
-    assert found.classifier == identify(stored.SHIPPED / "fashion-classifier.safetensors")
+    found = load(SHIPPED / "fashion.frontier.json")
+    assert found.model == identify(SHIPPED / "fashion.safetensors")
+    assert found.classifier == identify(SHIPPED / "fashion-classifier.safetensors")
 
 
 def test_a_budget_gives_the_images_of_the_command_that_the_frontier_recommends(

@@ -1,11 +1,15 @@
 """adm grid -> levels beside a model, which adm sample visits and records."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import tiny
 from cli.conftest import Adm
+
+from adm.models.paths import SHIPPED
+from adm.models.stored_grids import read, store
 
 FEW = ("--count", 3, "--scale", 1, "--device", "cpu")
 
@@ -53,3 +57,22 @@ def test_a_searched_grid_that_is_not_stored_is_refused_with_the_cure(
     model.with_name("model.grids.json").write_text('{"grids": 3}')
     assert "model.grids.json is damaged" in adm(*words).refusal()
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_searched_for_a_shipped_model_lies_with_the_user_beside_what_is_shipped(
+    adm: Adm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    model = SHIPPED / "fashion.safetensors"
+    file, own = SHIPPED / "fashion.grids.json", tmp_path / "adm/measured/fashion.grids.json"
+    content, changed = file.read_bytes(), file.stat().st_mtime_ns
+    shipped = read(model)
+    answer = adm("grid", "fashion", "--steps", 2, "--count", 2, "--scale", 0, "--device", "cpu")
+    assert answer.status == 0, answer.err
+    assert str(own) in answer.out + answer.err
+    assert (file.read_bytes(), file.stat().st_mtime_ns) == (content, changed)
+    (found,) = {*read(model)} - {*shipped}
+    assert found.steps == 2
+    assert {*shipped} < {*read(model)}
+    store(model, [better := replace(shipped[0], deviation=0.0)])
+    assert {*read(model)} == {found, better, *shipped[1:]}

@@ -9,7 +9,8 @@ import pytest
 import tiny
 
 from adm.models.identity import identify
-from adm.models.stored_grids import StoredGrid, file_of, levels_for, read, store
+from adm.models.paths import measurement
+from adm.models.stored_grids import NAME, StoredGrid, levels_for, read, store
 from adm.spec import SettingError
 
 
@@ -39,7 +40,7 @@ def grid(model: Path, *levels: float, scale: float = 0.0) -> StoredGrid:
     ],
 )
 def test_the_file_is_beside_the_model_or_in_the_run_folder(model: str, file: str) -> None:
-    assert file_of(Path(model)) == Path(file)
+    assert measurement(Path(model), NAME) == Path(file)
 
 
 def test_what_is_stored_is_read_and_a_later_search_replaces_its_own_kind_only(model: Path) -> None:

@@ -10,6 +10,7 @@ from adm.adversarial import GENERATOR
 from adm.data.naming import at_home
 from adm.recipes import RECIPES
 from adm.spec import SettingError
+from adm.store.files import user_cache
 from adm.training.checkpoint import FOLDER, RUN, latest
 from adm.training.model_file import damaged_metadata, metadata_of
 
@@ -78,6 +79,15 @@ def beside(model: Path, name: str) -> Path:
         if folder.name == FOLDER:
             return folder.parent / f"{name}.json"
     return model.with_name(f"{model.stem}.{name}.json")
+
+
+def measurement(model: Path, name: str) -> Path:
+    """Return the path of what a user measures for a model: `beside` it, or in the user's folder.
+
+    What is shipped with the package is never written.
+    """
+    path = beside(model, name)
+    return user_cache("measured") / path.name if model.parent == SHIPPED else path
 
 
 def _missing(model: str, path: Path, shipped: list[Path], kind: Kind | None) -> str:

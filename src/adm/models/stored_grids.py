@@ -1,6 +1,7 @@
 """Model file <-> the searched grids that are stored beside it.
 
-Those of a run are in its folder, in grids.json, and those of x.safetensors in x.grids.json.
+Those of a run are in its folder, in grids.json, and those of x.safetensors in x.grids.json. Those
+that a user searches for a shipped model are in the user's own folder.
 """
 
 from collections.abc import Iterable
@@ -12,12 +13,13 @@ from pydantic import Field
 
 from adm.limits import MOST_LEVELS
 from adm.models.identity import identify
-from adm.models.paths import SHIPPED, beside
+from adm.models.paths import SHIPPED, beside, measurement
 from adm.samplers import Levels
 from adm.spec import SettingError
 from adm.store.files import write_json
 from adm.store.parsed import as_type, read_json
 
+NAME = "grids"  # of their file beside a model
 MOST_BYTES = 1 << 20  # of a file; enough for thousands of grids
 CURE = "search again with `adm grid`, or remove it"
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -64,36 +66,32 @@ class _File:
     grids: tuple[StoredGrid, ...]
 
 
-def file_of(model: Path) -> Path:
-    """Return the file that holds the grids of a model file, or would hold them."""
-    return beside(model, "grids")
-
-
 def read(model: Path) -> tuple[StoredGrid, ...]:
-    """Return all grids in the file beside a model file, those of other models included.
+    """Return all grids stored for a model file, those of other models in the file included.
+
+    Of two with the same key, the user's own hides the one that is shipped.
 
     Raises:
-        ValueError: the file is damaged.
+        ValueError: a file is damaged.
         OSError: it exists and cannot be read.
     """
-    path = file_of(model)
-    if not path.is_file():
-        return ()
-    try:
-        return as_type(_File, read_json(path, limit=MOST_BYTES)).grids
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}); {CURE}") from None
+    grids = (*_in_file(beside(model, NAME)), *_in_file(measurement(model, NAME)))
+    return tuple({grid.key: grid for grid in grids}.values())
 
 
 def store(model: Path, grids: Iterable[StoredGrid]) -> Path:
-    """Add grids to the file beside a model file; one with the same key is replaced.
+    """Add grids to the file that a user measures into; one with the same key is replaced.
+
+    Returns:
+        The file: beside the model file, or in the user's folder for a shipped one.
 
     Raises:
         ValueError: the file is damaged.
         OSError: it cannot be written.
     """
-    found = {grid.key: grid for grid in (*read(model), *grids)}
-    path = file_of(model)
+    path = measurement(model, NAME)
+    found = {grid.key: grid for grid in (*_in_file(path), *grids)}
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, {"grids": [asdict(found[key]) for key in sorted(found)]})
     return path
 
@@ -131,5 +129,14 @@ def named_model(model: Path) -> str:
     """Return the name by which a user gives a model: shipped, of a run folder, or of a file."""
     if model.parent == SHIPPED:
         return model.stem
-    path = file_of(model)
-    return str(path.parent if path.name == "grids.json" else model)
+    path = beside(model, NAME)
+    return str(path.parent if path.name == f"{NAME}.json" else model)
+
+
+def _in_file(path: Path) -> tuple[StoredGrid, ...]:
+    if not path.is_file():
+        return ()
+    try:
+        return as_type(_File, read_json(path, limit=MOST_BYTES)).grids
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); {CURE}") from None

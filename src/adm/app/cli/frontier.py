@@ -107,9 +107,10 @@ def _axes(pipeline: "Pipeline", vary: tuple[str, ...]) -> tuple[set[str], "list[
 
 def _store(found: "Frontier", pipeline: "Pipeline", out: Path) -> None:
     """Store a frontier for `adm sample`; say where it is, or that it could not be."""
-    from adm.app.study.frontier import FILE, place, save
+    from adm.app.study.frontier import FILE, NAME, save
+    from adm.models.paths import measurement
 
-    path = place(pipeline.model.path)
+    path = measurement(pipeline.model.path, NAME)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save(found, path)

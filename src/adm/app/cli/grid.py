@@ -31,8 +31,8 @@ def grid(
     upper to the lower one leaves the trajectory by so much; the levels found are those whose steps
     leave it least in all (Chen et al. 2024). Several numbers of steps take no longer than one.
     `adm sample --grid searched` then visits the levels stored for its number of steps, those of
-    the nearest scale. They are stored in grids.json of a run folder, or in x.grids.json beside
-    x.safetensors.
+    the nearest scale. They are stored in grids.json of a run folder, in x.grids.json beside
+    x.safetensors, or in the user's own folder for a shipped model.
 
     Examples:
 
@@ -71,7 +71,7 @@ def grid(
     from adm.generation.diffusion import DiffusionGenerator
     from adm.generation.grid_search import search, teacher_of
     from adm.generation.pipeline import load
-    from adm.models.stored_grids import file_of, store
+    from adm.models.stored_grids import store
     from adm.spec import SettingError
 
     pipeline = load(model, classifier, None, device)
@@ -86,9 +86,9 @@ def grid(
     total = count * teacher.sampling.grid.steps
     with progress(f"sampling {count} images", total, "network evaluations") as advance:
         grids = search(teacher, labels, count, sorted({*steps}), advance)
-    store(teacher.model.path, grids)
+    path = store(teacher.model.path, grids)
     show(lambda: [asdict(each) for each in grids], as_json, lambda: _print(grids))
-    say(f"{file_of(teacher.model.path)}: the levels; use --grid searched", as_json)
+    say(f"{path}: the levels; use --grid searched", as_json)
 
 
 def _print(grids: "Sequence[StoredGrid]") -> None:

@@ -18,10 +18,10 @@ from pydantic import Field
 from adm.app.scoring import Score
 from adm.app.study.study import Point, Value, as_text
 from adm.generation.labels import MOST_IMAGES
-from adm.models.paths import SHIPPED, beside
+from adm.models.paths import beside, measurement
 from adm.shown import exactly, shown_path
 from adm.spec import SettingError
-from adm.store.files import user_cache, write_text
+from adm.store.files import write_text
 from adm.store.parsed import as_type, read_json
 
 NAME = "frontier"  # of its file beside a model
@@ -311,17 +311,10 @@ def load(path: Path) -> Frontier:
         ) from None
 
 
-def place(model: Path) -> Path:
-    """Return where the frontier of a model file is stored: beside it, or in the user's folder."""
-    if model.parent == SHIPPED:
-        return user_cache("measured") / f"{model.stem}.{FILE}"
-    return beside(model, NAME)
-
-
 def file_of(model: Path) -> Path:
     """Return the file with the frontier of a model: the user's own, or that of the package."""
-    own = place(model)
-    return own if own.is_file() or model.parent != SHIPPED else beside(model, NAME)
+    own = measurement(model, NAME)
+    return own if own.is_file() else beside(model, NAME)
 
 
 def check_models(frontier: Frontier, path: Path, manifest: Mapping[str, Any]) -> None:
