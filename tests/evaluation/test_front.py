@@ -83,3 +83,15 @@ def test_what_cannot_be_sampled_and_scored_is_refused(
         main(["evaluate", *given, "--reference", samples])
     assert end.value.code == 2
     assert told in capsys.readouterr().err
+
+
+def test_the_progress_of_scoring_is_shown_where_a_person_sees_it(
+    places: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def shown() -> str:
+        scored(places, places["folder"] / "samples")
+        return capsys.readouterr().err
+
+    assert shown() == ""  # no terminal
+    monkeypatch.setenv("FORCE_COLOR", "1")  # which rich takes for one
+    assert "24 of 24 images" in shown()

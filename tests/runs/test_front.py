@@ -89,3 +89,17 @@ def test_a_source_in_memory_is_trained_on_and_a_home_folder_found_by_its_sign(
     place = adm.train(chosen, out="~/run", data=tiny.stripes(), device=torch.device("cpu"))
     assert place == tmp_path / "run"
     assert adm.load(place).classes == tiny.CLASSES
+
+
+def test_the_progress_of_training_is_shown_where_a_person_sees_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def shown(steps: int, **more: Any) -> str:
+        recipe = tiny.diffusion(f"train.steps={steps}", "watch.images=0")
+        adm.train(recipe, out=tmp_path / "run", data=tiny.stripes(), device="cpu", **more)
+        return capsys.readouterr().err
+
+    assert shown(1) == ""  # no terminal
+    monkeypatch.setenv("FORCE_COLOR", "1")  # which rich takes for one
+    assert "2 of 2 steps" in shown(2)
+    assert shown(3, on_progress=lambda progress: None) == ""

@@ -94,11 +94,11 @@ def progress(what: str, total: float, unit: str, done: float = 0) -> Iterator[Ad
 
 
 @contextmanager
-def watched(what: str, total: float, unit: str) -> Iterator[Advance]:
+def watched(what: str, total: float, unit: str, done: float = 0) -> Iterator[Advance]:
     """Show progress as `progress` does, if a terminal or a notebook displays it."""
     console = Console(stderr=True)
     if console.is_terminal or console.is_jupyter:
-        with progress(what, total, unit) as advance:
+        with progress(what, total, unit, done) as advance:
             yield advance
     else:
         yield lambda amount, note="": None

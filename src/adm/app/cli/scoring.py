@@ -103,13 +103,10 @@ def joined(device: str | None) -> "Devices":
 
 
 def extraction_of(devices: "Devices", batch_size: int, work: Path | None = None) -> "Extraction":
-    """Return an extraction whose progress the main rank shows."""
+    """Return an extraction whose progress is shown, or printed without a terminal."""
     from adm.app.scoring import Extraction
 
-    if not devices.main:
-        return Extraction(devices, batch_size, work)
-    bar = partial(progress, unit="images")
-    return Extraction(devices, batch_size, work, bar)
+    return Extraction(devices, batch_size, work, partial(progress, unit="images"))
 
 
 def reference_data(spec: str, split: str, shape: tuple[int, int, int]) -> "Callable[[], Source]":

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import get_args
 
 import torch
 
+from adm.app.progress import watched
 from adm.app.runs.data import DataOptions, check_source, choose, fit_precision, open_data
 from adm.app.runs.estimates import fits_in_memory
 from adm.app.runs.folder import CheckData, check_data, claim, identity, sole_writer, start_of
@@ -89,7 +90,8 @@ def train(
         settings: changes to the recipe, such as "unet.dropout=0.1".
         device: such as "cpu" or "cuda:1"; None for the best that the machine has.
         options: how the run is carried out, such as its micro-batch or the model to start from.
-        on_progress: called after every step.
+        on_progress: called after every step; by default progress is shown where a terminal or a
+            notebook displays it.
 
     Returns:
         The run folder, which `adm.load` and `adm.load_classifier` accept.
@@ -112,10 +114,19 @@ def train(
         fitted, source, validation, _ = open_data(choice, DataOptions(data=spec))
         check(fitted, source, devices, options)
         watch = watching(Watched(fitted, source, validation, folder, devices, options.teach))
-        for progress in start(fitted, source, folder, devices, replace(options, watch=watch)):
-            if on_progress is not None:
-                on_progress(progress)
+        shown = nullcontext(on_progress) if on_progress else _bar(fitted, folder)
+        with shown as tell:
+            for progress in start(fitted, source, folder, devices, replace(options, watch=watch)):
+                tell(progress)
     return folder
+
+
+@contextmanager
+def _bar(recipe: Recipe, folder: Path) -> Iterator[Callable[[Progress], None]]:
+    newest = checkpoint.latest(folder)
+    done = 0 if newest is None else checkpoint.step_of(newest) or 0
+    with watched(f"training {recipe.name}", recipe.train.steps, "steps", done) as advance:
+        yield lambda progress: advance(1, f"{progress.images_per_second:.0f} images/s")
 
 
 def train_steps(

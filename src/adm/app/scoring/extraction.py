@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from adm.app.progress import watched
 from adm.cached import Cached
 from adm.data import Source
 from adm.features import Extracted, Features
@@ -42,6 +43,11 @@ Advance: TypeAlias = Callable[[int], object]
 Bar: TypeAlias = Callable[[str, int], AbstractContextManager[Advance]]
 
 
+def silent(what: str, count: int) -> AbstractContextManager[Advance]:
+    """Show no progress."""
+    return nullcontext(lambda amount: None)
+
+
 @dataclass(frozen=True)
 class Extraction:
     """How features are extracted; it affects their values only by rounding.
@@ -55,7 +61,8 @@ class Extraction:
             of ranks, uses it at a time. By default it is a temporary folder.
         bar: opens a progress bar for a description and a number of images; the function that it
             gives is called with a number of images when this rank has finished them, `Cached` if
-            their features were cached. By default there is none.
+            their features were cached. The main rank opens it; by default one that is shown where a
+            terminal or a notebook displays it.
 
     Raises:
         SettingError: `batch_size` is less than 1.
@@ -64,7 +71,7 @@ class Extraction:
     devices: Devices = field(default_factory=lambda: Devices(torch.device("cpu")))
     batch_size: int = 64
     work: Path | None = None
-    bar: Bar = lambda what, count: nullcontext(lambda amount: None)
+    bar: Bar = lambda what, count: watched(what, count, "images")
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -182,9 +189,10 @@ def extract(source: Source, features: Features, extraction: Extraction = DEFAULT
     spans = _spans(len(source))
     own = spans[devices.rank :: devices.world]
     what = f"extracting features of {source.name} by {features.name}"
+    bar = extraction.bar if devices.main else silent
     with (
         _folder(extraction.work, devices) as folder,
-        extraction.bar(what, sum(map(len, own))) as advance,
+        bar(what, sum(map(len, own))) as advance,
     ):
         parts = Parts(folder, features.fingerprint)
         size = extraction.batch_size

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from adm.app.scoring import Extraction, Report, Score, title
+from adm.app.scoring.extraction import silent
 from adm.app.scoring.manifest import versions
 from adm.app.study.frontier import Frontier, Measured
 from adm.app.study.scoring import Scoring, judge_accuracy, judge_name, score_point
@@ -121,7 +122,7 @@ def run(
     for point in study.points:
         sample_point(study, point, out, batch_size, on, devices)
     # One rank scores a point, since most of its scores are computed by one rank alone.
-    alone = Extraction(Devices(devices.device), batch_size)
+    alone = Extraction(Devices(devices.device), batch_size, bar=silent)
 
     def act() -> None:
         for point in share(study, devices):
