@@ -19,7 +19,7 @@ from adm.app.study import frontier as stored
 from adm.app.study import study as study_module
 from adm.app.study import timing, trial
 from adm.app.study.frontier import Frontier, load, save
-from adm.app.study.scoring import Scorer, Scoring, cached_reference
+from adm.app.study.scoring import Scorer, Scoring, reference_of_study
 from adm.app.study.study import Study, axis, balanced_labels
 from adm.app.study.trial import Trial, run_promising, select_points
 from adm.cached import Cached
@@ -100,7 +100,7 @@ def pipeline(made: Path) -> Pipeline:
 @pytest.fixture(scope="module")
 def scoring(made: Path) -> Scoring:
     features = open_features(f"{made}/rows.py:rows", torch.device("cpu"))
-    return Scoring([Scorer(features, cached_reference(spots(40), features, made / "real"))])
+    return Scoring([Scorer(features, reference_of_study(spots(40), features, made / "real"))])
 
 
 def study_of(pipeline: Pipeline, *axes: str) -> Study:

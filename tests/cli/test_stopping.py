@@ -83,7 +83,7 @@ def test_what_was_extracted_before_ctrl_c_is_not_extracted_again(
     assert repeated < PART  # those of the chunk that was not finished
     assert (before | again).total() >= sets * COUNT
     assert left(here) == written
-    assert not list((here / "cache").rglob("*.npz"))
+    assert {path.parent.name for path in (here / "cache").rglob("*.npz")} <= {"references"}
     bytes_of = {name: (here / name).read_bytes() for name in written}
     assert adm(*words, *OPTIONS).out == done.out
     assert {name: (here / name).read_bytes() for name in written} == bytes_of

@@ -1,4 +1,4 @@
-"""data, a sweep's folder -> a reference made once, and again when it would be another."""
+"""data, a folder -> a reference made once, and again when it would be another."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from evaluation.stubs import blocks, spots, together
 
-from adm.app.scoring import Extraction, extract, extraction, make_reference
-from adm.app.study.scoring import cached_reference
+from adm.app.scoring import Extraction, cached_reference, extract, extraction, make_reference
+from adm.app.scoring.cached_reference import MOST
 from adm.data import Source
 
 COUNT = 50
@@ -32,11 +32,9 @@ def test_features_of_the_same_data_are_extracted_once(tmp_path: Path) -> None:
     assert sum(counts) == COUNT
     again = cached_reference(spots(COUNT), features, tmp_path)
     assert sum(counts) == COUNT
-    assert again.manifest == first.manifest
-    assert {path.name for path in (tmp_path / "references").iterdir()} == {
-        "blocks.npz",
-        "blocks.json",
-    }
+    assert again.manifest == first.manifest == make_reference(spots(COUNT), blocks()).manifest
+    (file,) = tmp_path.iterdir()
+    assert file.suffix == ".npz"
 
 
 def test_other_images_and_other_features_of_the_same_name_make_another(tmp_path: Path) -> None:
@@ -47,12 +45,14 @@ def test_other_images_and_other_features_of_the_same_name_make_another(tmp_path:
     others = blocks()
     object.__setattr__(others, "fingerprint", "blocks-2")
     assert cached_reference(changed, others, tmp_path).fingerprint == "blocks-2"
+    two = replace(changed, labels=changed.labels.flip(0))
+    assert np.array_equal(cached_reference(two, blocks(), tmp_path).labels, two.labels.numpy())
 
 
 @pytest.mark.parametrize("content", [b"", None])
 def test_a_reference_that_was_damaged_is_made_again(tmp_path: Path, content: bytes | None) -> None:
     made = cached_reference(spots(COUNT), blocks(), tmp_path)
-    path = tmp_path / "references" / "blocks.npz"
+    (path,) = tmp_path.iterdir()
     path.write_bytes(bytes(path.stat().st_size) if content is None else content)
     again = cached_reference(spots(COUNT), blocks(), tmp_path)
     assert np.array_equal(again.pool, made.pool)
@@ -68,3 +68,24 @@ def test_every_process_has_it_kept_or_not(tmp_path: Path) -> None:
         ):
             assert np.array_equal(each.pool, made.pool)
     assert sum(counts) == COUNT
+
+
+def test_a_folder_keeps_those_that_were_used_last(tmp_path: Path) -> None:
+    counts: list[int] = []
+    features = blocks(on_extract=lambda images: counts.append(len(images)))
+    for seed in range(MOST):
+        cached_reference(spots(4, seed=seed), features, tmp_path)
+    cached_reference(spots(4, seed=0), features, tmp_path)
+    cached_reference(spots(4, seed=MOST), features, tmp_path)
+    assert len([*tmp_path.iterdir()]) == MOST
+    before = len(counts)
+    cached_reference(spots(4, seed=0), features, tmp_path)
+    assert len(counts) == before
+    cached_reference(spots(4, seed=1), features, tmp_path)
+    assert len(counts) == before + 1
+
+
+def test_a_folder_that_cannot_be_written_keeps_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    made = cached_reference(spots(COUNT), blocks(), tmp_path / "file" / "references")
+    assert made.manifest == make_reference(spots(COUNT), blocks()).manifest

@@ -1,6 +1,7 @@
 """adm.evaluate -> the report that `adm evaluate` writes."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -94,4 +95,57 @@ def test_the_progress_of_scoring_is_shown_where_a_person_sees_it(
 
     assert shown() == ""  # no terminal
     monkeypatch.setenv("FORCE_COLOR", "1")  # which rich takes for one
-    assert "24 of 24 images" in shown()
+    assert "features of samples" in shown()
+
+
+def test_samples_and_a_job_are_references_too(places: dict[str, Path]) -> None:
+    model, folder = adm.load(places["model"], device="cpu"), places["folder"]
+    wanted = scored(places, folder / "samples")
+    for real in (model.sample("all:8", seed=1), model.job("all:8", seed=1)):
+        told = adm.evaluate(folder / "samples", real, str(places["judge"]), COMPARISON)
+        images = told.manifest["reference"]
+        assert images["sha256"] == wanted.manifest["reference"]["sha256"]
+        assert images["labels"] == wanted.manifest["reference"]["labels"]
+        for key, score in wanted.scores.items():
+            assert told.scores[key].value == pytest.approx(score.value, rel=1e-4, abs=1e-5), key
+
+
+def test_the_features_of_a_folder_of_images_are_extracted_once(
+    places: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("FORCE_COLOR", "1")  # which rich takes for a terminal
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for file in (places["folder"] / "real").glob("*_*.png"):
+        (photos / file.name).write_bytes(file.read_bytes())
+
+    samples, judge = places["folder"] / "samples", places["judge"]
+    grey = replace(COMPARISON, channels=1)
+
+    def read() -> tuple[Report, bool]:
+        report = adm.evaluate(samples, photos, str(judge), grey)
+        return report, "features of photos" in capsys.readouterr().err
+
+    first, extracted = read()
+    assert extracted
+    again, extracted = read()
+    assert not extracted
+    assert again.to_json() == first.to_json()
+    words = ["evaluate", samples, "--reference", photos, "--features", judge, "--channels", 1]
+    words += ["--resamples", 20, "--device", "cpu"]
+    with pytest.raises(SystemExit) as end:
+        main([*map(str, words), "--out", str(tmp_path / "report.json")])
+    assert end.value.code == 0
+    assert "features of photos" not in capsys.readouterr().err
+    assert json.loads((tmp_path / "report.json").read_text()) == first.to_json()
+    (kept,) = (tmp_path / "cache/adm/references").iterdir()
+    kept.write_bytes(kept.read_bytes()[:-100])
+    again, extracted = read()
+    assert extracted
+    assert again.to_json() == first.to_json()
+    next(iter(photos.iterdir())).unlink()
+    assert read()[1]

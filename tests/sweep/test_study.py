@@ -17,7 +17,7 @@ from adm.app.study import scoring as scoring_module
 from adm.app.study import study as study_module
 from adm.app.study.page import title_of, write
 from adm.app.study.run import Result, alone, evaluations, run, share
-from adm.app.study.scoring import Scorer, Scoring, cached_reference
+from adm.app.study.scoring import Scorer, Scoring, reference_of_study
 from adm.app.study.study import Axis, Point, Study, Value, axis, balanced_labels
 from adm.cached import Cached
 from adm.features import Extracted
@@ -54,7 +54,7 @@ def study(pipeline: Pipeline) -> Callable[..., Study]:
 def scoring(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Scoring:
     real = tmp_path_factory.mktemp("reference")
     scorers = [
-        Scorer(each, cached_reference(spots(40), each, real))
+        Scorer(each, reference_of_study(spots(40), each, real))
         for each in (blocks(), blocks("others"))
     ]
     judge = load_classifier(files / "judge.safetensors")
@@ -202,7 +202,7 @@ def test_scores_of_something_else_are_not_taken_for_these(
     else:
         features = blocks()
         object.__setattr__(features, "fingerprint", "another")
-        real = cached_reference(spots(40), features, tmp_path / "real")
+        real = reference_of_study(spots(40), features, tmp_path / "real")
         only = Scoring([Scorer(features, real)])
     second = ran(few, only, tmp_path / "one")
     fresh = ran(few, only, tmp_path / "two")

@@ -195,7 +195,7 @@ def scorers_for(
         out: the folder of the study, which keeps references.
     """
     from adm.app.scoring import is_reference, load_reference
-    from adm.app.study.scoring import Scorer, cached_completion, cached_reference
+    from adm.app.study.scoring import Scorer, cached_completion, reference_of_study
     from adm.features import open_features, recorded_features
 
     files = [spec for spec in specs if is_reference(spec)]
@@ -211,7 +211,9 @@ def scorers_for(
         networks = [recorded_features(each.features, each.name, device) for each in opened]
     if not files:
         source = data()
-        return [Scorer(each, cached_reference(source, each, out, extraction)) for each in networks]
+        return [
+            Scorer(each, reference_of_study(source, each, out, extraction)) for each in networks
+        ]
     if len(networks) != len(files):
         raise ValueError(
             f"got {len(networks)} features and {len(files)} references; give one reference for each"

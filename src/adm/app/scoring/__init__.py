@@ -1,5 +1,6 @@
 """Samples, reference, features -> Report: scores with intervals; nearest images; clusters."""
 
+from adm.app.scoring.cached_reference import cached_reference
 from adm.app.scoring.evaluate import Comparison, at_size, check_sizes, evaluate
 from adm.app.scoring.extraction import Extraction, FeatureSet, extract
 from adm.app.scoring.images import Opened, open_images, resize_to
@@ -23,6 +24,7 @@ __all__ = [
     "Report",
     "Score",
     "at_size",
+    "cached_reference",
     "check_sizes",
     "complete_reference",
     "evaluate",

@@ -1,12 +1,14 @@
 """Samples, reference, features, Comparison -> Report."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 
+from adm.app.scoring.cached_reference import cached_reference
 from adm.app.scoring.extraction import DEFAULT, Extraction, FeatureSet, extract
 from adm.app.scoring.images import Opened, first, open_images, open_samples, resize_to
 from adm.app.scoring.manifest import omit_labels, versions
@@ -23,11 +25,12 @@ from adm.app.scoring.scores import class_scores, scores
 from adm.data import Source
 from adm.features import Features, open_features, recorded_features
 from adm.generation.job import Job
-from adm.generation.samples import Samples
+from adm.generation.samples import Samples, sample
 from adm.metrics import METRICS, Score, title
 from adm.metrics.bootstrap import RESAMPLES
 from adm.metrics.manifold import DENSITY_NEIGHBOURS
 from adm.spec import SettingError, check_type
+from adm.store.files import user_cache
 
 DEFAULT_FEATURES = "inception"
 USUAL_COUNT = 50_000  # samples in published scores
@@ -76,7 +79,7 @@ class Comparison:
 
 def evaluate(
     samples: str | Path | Samples | Job | Opened,
-    reference: str | Path | Reference,
+    reference: str | Path | Reference | Samples | Job,
     features: str | Features | None = None,
     comparison: Comparison | None = None,
     extraction: Extraction = DEFAULT,
@@ -88,8 +91,9 @@ def evaluate(
             the released layout, or other data; or the job of `Pipeline.job`, whose images are
             sampled while their features are extracted, and not stored; or images that were opened
             by `open_images`.
-        reference: a reference; a file of `adm reference`, a released file, or a data spec to
-            compute a reference from.
+        reference: a reference; a file of `adm reference`, a released file, or a data spec, whose
+            reference is computed once and kept in the user's cache; or samples, or a job, which is
+            sampled into memory.
         features: an extractor or its spec: "inception", "efficientnet-lite0", "dinov2", a
             classifier, or "module:function"; by default those of the reference if they come with
             this package, or "inception". A function or classifier of the caller's must be given.
@@ -105,7 +109,12 @@ def evaluate(
     check_type(
         "samples", samples, (str, Path, Samples, Job, Opened), "samples, a job, or a data spec"
     )
-    check_type("reference", reference, (str, Path, Reference), "a reference, a path or a data spec")
+    check_type(
+        "reference",
+        reference,
+        (str, Path, Reference, Samples, Job),
+        "a path, a data spec or samples",
+    )
     check_type(
         "features", features, (str, Features, type(None)), "a features spec such as 'inception'"
     )
@@ -113,10 +122,13 @@ def evaluate(
     check_type("comparison", options, (Comparison,), "Comparison(...)")
     opened = _open(samples, options)
     source = opened.source if options.count is None else first(opened.source, options.count)
-    against = _reference(reference, options)
+    against = _reference(reference, options, extraction.batch_size)
     size = against.size if isinstance(against, Reference) else against.shape[1:]
     source = at_size(source, size, options.resize)
-    chosen, real = _with_features(against, features, extraction.part("reference"))
+    make = partial(cached_reference, folder=user_cache("references"))
+    if isinstance(reference, Samples | Job):
+        make = make_reference
+    chosen, real = _with_features(against, features, extraction.part("reference"), make)
     generated = extract(source, chosen, extraction.part("samples"))
     changed = (options.count, options.resize, options.channels) != (None, None, None)
     if isinstance(samples, str | Path) and not changed:
@@ -133,10 +145,16 @@ def _open(samples: str | Path | Samples | Job | Opened, options: Comparison) -> 
     return open_images(str(samples), size=options.size, channels=options.channels, pad=False)
 
 
-def _reference(reference: str | Path | Reference, options: Comparison) -> Reference | Source:
-    """Open a reference, or the data to compute it from."""
+def _reference(
+    reference: str | Path | Reference | Samples | Job, options: Comparison, batch_size: int
+) -> Reference | Source:
+    """Open a reference, or the images to compute it from."""
     if isinstance(reference, Reference):
         return reference
+    if isinstance(reference, Job):  # whose images are read twice
+        reference = sample(reference, batch_size)
+    if isinstance(reference, Samples):
+        return open_samples(reference).source
     if is_reference(reference):
         return load_reference(reference)
     return open_images(
@@ -145,9 +163,12 @@ def _reference(reference: str | Path | Reference, options: Comparison) -> Refere
 
 
 def _with_features(
-    against: Reference | Source, features: str | Features | None, extraction: Extraction
+    against: Reference | Source,
+    features: str | Features | None,
+    extraction: Extraction,
+    make: Callable[..., Reference],
 ) -> tuple[Features, Reference]:
-    """Open features, and complete their reference, or compute it from data."""
+    """Open features, and complete their reference, or `make` it from images."""
     device = extraction.devices.device
     if features is None and isinstance(against, Reference):
         features = recorded_features(against.features, against.name, device)
@@ -155,7 +176,7 @@ def _with_features(
         features = open_features(features or DEFAULT_FEATURES, device)
     if isinstance(against, Reference):
         return features, complete_reference(against, features, extraction)
-    return features, make_reference(against, features, extraction)
+    return features, make(against, features, extraction=extraction)
 
 
 def at_size(source: Source, size: tuple[int, int] | None, resize: Resize | None) -> Source:

@@ -218,18 +218,6 @@ def extract(source: Source, features: Features, extraction: Extraction = DEFAULT
     )
 
 
-def digest_of(source: Source, devices: Devices) -> str:
-    """Return `FeatureSet.digest` of images without features; each rank reads its share."""
-    spans, source = _spans(len(source)), source.among(devices.beside)
-    own = spans[devices.rank :: devices.world]
-    hashes = _merge(
-        devices, lambda: {span.start: hashes_of(images) for span, images in _prefetch(source, own)}
-    )
-    return _digest(
-        (len(source), *source.shape), np.concatenate([hashes[span.start] for span in spans])
-    )
-
-
 def hashes_of(images: Tensor) -> np.ndarray:
     """(B, C, H, W) uint8 -> (B, 32) uint8, SHA-256 of each image's bytes."""
     each = (hashlib.sha256(image.tobytes()).digest() for image in images.contiguous().numpy())

@@ -15,16 +15,15 @@ from adm.app.scoring import (
     Reference,
     Report,
     Score,
+    cached_reference,
     check_sizes,
     complete_reference,
     evaluate,
-    load_reference,
     load_report,
-    make_reference,
     open_images,
 )
 from adm.app.scoring.evaluate import Resize
-from adm.app.scoring.extraction import DEFAULT, digest_of
+from adm.app.scoring.extraction import DEFAULT
 from adm.app.scoring.manifest import omit_labels
 from adm.app.scoring.report import StoredScore
 from adm.app.study.kept import Kept
@@ -103,43 +102,17 @@ class Scoring:
                 )
 
 
-def cached_reference(
+def reference_of_study(
     source: Source, features: Features, out: Path, extraction: Extraction = DEFAULT
 ) -> Reference:
-    """Compute the reference of a source of images once, and keep it in the folder of the study.
-
-    Args:
-        source: images of the shape of the samples.
-        features: the extractor.
-        out: the folder of the study, which takes the cache of features as well.
-        extraction: ranks, batch size and progress.
-
-    Raises:
-        ValueError: images that the network does not support.
-    """
-    devices = extraction.devices
-    stem = safe_names([features.name])[0]
-    path, work = out / REFERENCES / f"{stem}.npz", out / REFERENCES / f"{stem}.work"
-    of = {
-        "data": source.name,
-        "shape": list(source.shape),
-        "features": features.fingerprint,
-        # Hashing all images detects changes, and is much faster than extracting features.
-        "images": digest_of(source, devices),
-    }
-    kept = Kept(path.with_suffix(".json"), of, str)  # the hash of the file
-    if not devices.once(lambda: path.is_file() and kept.read() == sha256(path)):
-        made = make_reference(source, features, replace(extraction, work=work))
-
-        def save() -> None:
-            made.save(path)
-            kept.write(sha256(path))
-            shutil.rmtree(work, ignore_errors=True)
-
-        # A barrier: on a network disk, removing a file that is mapped breaks its readers.
-        devices.gather(None)
-        devices.once(save)
-    return load_reference(path, features)
+    """`cached_reference` in the folder of the study, which takes the cache of features as well."""
+    devices, folder = extraction.devices, out / REFERENCES
+    work = folder / f"{safe_names([features.name])[0]}.work"
+    found = cached_reference(source, features, folder, replace(extraction, work=work))
+    # A barrier: on a network disk, removing a file that is mapped breaks its readers.
+    devices.gather(None)
+    devices.once(lambda: shutil.rmtree(work, ignore_errors=True))
+    return found
 
 
 def cached_completion(
@@ -246,7 +219,7 @@ def _is_of(report: Report, scorer: Scorer, made: dict[str, Any] | None, seed: in
     wanted = {
         "generated": {"made": omit_labels(made)},
         "features": {"name": scorer.features.name, "fingerprint": scorer.features.fingerprint},
-        "reference": {"file_sha256": scorer.reference.manifest["file_sha256"]},
+        "reference": {key: scorer.reference.manifest.get(key) for key in ("file_sha256", "sha256")},
         "seed": seed,
         "resize": scorer.resize,
     }
