@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from adm.app.runs.run import train as train
     from adm.app.scoring.evaluate import evaluate as evaluate
+    from adm.app.study.sweep import sweep as sweep
     from adm.generation.pipeline import Pipeline as Pipeline
     from adm.generation.pipeline import load as load
     from adm.generation.samples import Samples as Samples
@@ -33,6 +34,7 @@ _HOMES = {
     "evaluate": "adm.app.scoring.evaluate",
     "load": "adm.app.front",
     "load_classifier": "adm.models.load",
+    "sweep": "adm.app.study.sweep",
     "train": "adm.app.runs.run",
 }
 __all__ = [
@@ -42,6 +44,7 @@ __all__ = [
     "evaluate",
     "load",
     "load_classifier",
+    "sweep",
     "train",
 ]
 

@@ -42,6 +42,13 @@ def test_the_parts_give_what_the_settings_give(tour):
 
 
 @pytest.mark.slow
+def test_a_sweep_scores_every_combination(tour):
+    points = tour["result"].points
+    assert [point.settings["scale"] for point in points] == [0, 2]
+    assert all("Fréchet distance (fashion-judge)" in point.scores for point in points)
+
+
+@pytest.mark.slow
 def test_the_gradient_draws_the_known_half_to_what_is_known(tour):
     free, filled = tour["missed"](tour["free"]), tour["missed"](tour["filled"])
     assert filled < 0.1 * free

@@ -16,8 +16,8 @@ from adm.app.scoring import load_reference, make_reference
 from adm.app.study import scoring as scoring_module
 from adm.app.study import study as study_module
 from adm.app.study.page import title_of, write
-from adm.app.study.run import Result, alone, evaluations, run, share
-from adm.app.study.scoring import Scorer, Scoring, reference_of_study
+from adm.app.study.run import Result, evaluations, run, share
+from adm.app.study.scoring import Scorer, Scoring, alone, reference_of_study
 from adm.app.study.study import Axis, Point, Study, Value, axis, balanced_labels
 from adm.cached import Cached
 from adm.features import Extracted

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import launch
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import tiny
 from evaluation.stubs import spots
 
+from adm import load, sweep
 from adm.app.cli import main
 from adm.models.load import load_classifier
 from adm.store.arrays import write_npz
@@ -179,3 +181,38 @@ def test_bad_words_end_in_one_line_and_leave_nothing(
     assert cure in said
     assert said.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_python_sweeps_as_the_command_does(
+    files: Path, data: Path, tmp_path: Path, swept: Callable[..., Path]
+) -> None:
+    wanted = contents(swept("model.safetensors", "--vary", "scale=0,2"))
+    model = load(files / "model.safetensors", files / "guide.safetensors", device="cpu")
+    result = sweep(
+        model,
+        vary={"steps": [3], "scale": [2, 0]},
+        reference=data,
+        features=f"{tmp_path}/rows.py:rows",
+        judge=str(files / "judge.safetensors"),
+        count=8,
+        out=tmp_path / "python",
+    )
+    assert contents(tmp_path / "python") == wanted
+    assert [point.settings for point in result.points] == [
+        {"steps": 3, "scale": 0},
+        {"steps": 3, "scale": 2},
+    ]
+    scored = json.loads(wanted["report.json"])["points"]
+    for point, row in zip(result.points, scored, strict=True):
+        assert {title: score.to_json() for title, score in point.scores.items()} == row["scores"]
+
+
+@pytest.mark.parametrize("values", ["0,1", [], [0, 0.0], [[1]]])
+def test_what_is_no_list_of_values_is_refused_in_python(
+    files: Path, data: Path, tmp_path: Path, values: Any
+) -> None:
+    with pytest.raises(ValueError, match="vary scale must be"):
+        sweep(
+            files / "model.safetensors", vary={"scale": values}, reference=data, out=tmp_path / "o"
+        )
+    assert not (tmp_path / "o").exists()

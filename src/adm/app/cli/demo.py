@@ -50,7 +50,7 @@ def demo(
     # Imported here, so that --help does not load torch.
     from adm.app.study import demo as library
     from adm.app.study.page import PAGE
-    from adm.app.study.run import alone
+    from adm.app.study.scoring import alone
     from adm.models.device import pick
 
     made = library.demo(scales, per_class, seed, pick(device))

@@ -71,6 +71,7 @@ def frontier(
     # Imported here, so that --help does not load torch.
     from adm.app.study.page import PAGE, write
     from adm.app.study.recommended import best_and_fast, recommendations
+    from adm.app.study.scoring import scoring_of
     from adm.app.study.trial import Trial, run_promising
 
     listed, axes = _axes(pipeline, vary)
@@ -81,7 +82,7 @@ def frontier(
         say(f"left out, since it cannot be sampled: {point}{more} ({reason})")
     few = min(trial_count, how.count)
     trial = Trial(study, pipeline.schedule.last, few, how.out, devices)
-    with how.scoring(study, devices) as scoring:
+    with scoring_of(study, how.against, how.out, how.extraction(devices)) as scoring:
         result = run_promising(
             trial, scoring, keep=keep, batch_size=how.batch_size, bar=bar_of(devices)
         )

@@ -1,7 +1,7 @@
-"""Options of the scoring verbs -> Devices, Source, Extraction, Scorer."""
+"""Options of the scoring verbs -> Devices, Source, Extraction."""
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -16,7 +16,6 @@ from adm.app.progress import progress
 
 if TYPE_CHECKING:  # so that --help does not load torch
     from adm.app.scoring import Extraction
-    from adm.app.study.scoring import Scorer
     from adm.data import Source
     from adm.processes import Devices
 
@@ -109,18 +108,6 @@ def extraction_of(devices: "Devices", batch_size: int, work: Path | None = None)
     return Extraction(devices, batch_size, work, partial(progress, unit="images"))
 
 
-def reference_data(spec: str, split: str, shape: tuple[int, int, int]) -> "Callable[[], Source]":
-    """Return a function that opens the reference data at the size of the images of a model.
-
-    Args:
-        shape: (C, H, W) of the images.
-    """
-    from adm.app.scoring import open_images
-
-    channels, height, width = shape
-    return lambda: open_images(spec, split=split, size=(height, width), channels=channels).source
-
-
 @contextmanager
 def with_cache(
     extraction: "Extraction", out: Path | None, compared: Sequence[object] = ()
@@ -177,48 +164,3 @@ def _remove_empty(folder: Path) -> None:
     for each in (*folder.glob("*/"), folder):
         with suppress(OSError):  # not empty, or removed by another rank
             each.rmdir()
-
-
-def scorers_for(
-    specs: Sequence[str],
-    wanted: Sequence[str] | None,
-    data: "Callable[[], Source]",
-    out: Path,
-    extraction: "Extraction",
-) -> list["Scorer"]:
-    """Return features, each with its reference, read from a file or computed from data.
-
-    Args:
-        specs: references: files, or one data set.
-        wanted: features; by default those that the files record, or Inception's.
-        data: opens the data set.
-        out: the folder of the study, which keeps references.
-    """
-    from adm.app.scoring import is_reference, load_reference
-    from adm.app.study.scoring import Scorer, cached_completion, reference_of_study
-    from adm.features import open_features, recorded_features
-
-    files = [spec for spec in specs if is_reference(spec)]
-    if len(files) != len(specs) and len(specs) != 1:
-        raise ValueError(
-            f"references are {', '.join(specs)}; give one data set, or a file of adm reference for "
-            "each of the features"
-        )
-    opened, device = [load_reference(file) for file in files], extraction.devices.device
-    if wanted or not files:
-        networks = [open_features(name, device) for name in wanted or [DEFAULT_FEATURES]]
-    else:
-        networks = [recorded_features(each.features, each.name, device) for each in opened]
-    if not files:
-        source = data()
-        return [
-            Scorer(each, reference_of_study(source, each, out, extraction)) for each in networks
-        ]
-    if len(networks) != len(files):
-        raise ValueError(
-            f"got {len(networks)} features and {len(files)} references; give one reference for each"
-        )
-    return [
-        Scorer(features, cached_completion(reference, features, out, extraction))
-        for features, reference in zip(networks, opened, strict=True)
-    ]

@@ -1,9 +1,9 @@
-"""Options of sweep and frontier -> Study, Scoring."""
+"""Options of sweep and frontier -> Study, Against, Extraction."""
 
 import shlex
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,16 +19,14 @@ from adm.app.cli.scoring import (
     Split,
     extraction_of,
     joined,
-    reference_data,
-    scorers_for,
 )
 from adm.app.progress import progress
 
 if TYPE_CHECKING:  # so that --help does not load torch
-    from adm.app.study.scoring import Scoring
-    from adm.app.study.study import Axis, OnEvaluations, Study
+    from adm.app.scoring import Extraction
+    from adm.app.study.scoring import Against
+    from adm.app.study.study import Axis, Bar, Study
     from adm.generation.pipeline import Pipeline
-    from adm.models.trained import ClassifierModel
     from adm.processes import Devices
 
 Vary = Annotated[tuple[str, ...], Parameter(name="--vary", negative="")]
@@ -93,33 +91,31 @@ class StudyOptions:
         return load(model, self.classifier, device=devices.device, weak=self.weak), devices
 
     def study(self, pipeline: "Pipeline", axes: "Sequence[Axis]") -> "Study":
-        """Return the study of a model; the seed is one of its settings unless it is an axis."""
-        from adm.app.study.study import Study, balanced_labels
-        from adm.generation.labels import parse_classes
+        """Return the study of a model, with labels in the proportions of a list if one is given."""
+        from adm.app.study.study import study_of
 
-        known, chosen = pipeline.classes, lists.joined(self.classes)
-        labels = None
+        chosen, count, labels = lists.joined(self.classes), self.count, None
         if self.proportions is not None:
-            labels = labels_like(self.proportions, chosen, known, self.count).tolist()
-        elif known:
-            labels = balanced_labels(parse_classes(chosen or "all", known), self.count)
-        base = {} if any(each.name == "seed" for each in axes) else {"seed": self.seed}
-        return Study(pipeline.model.name, pipeline, tuple(axes), labels, self.count, base)
+            known = pipeline.classes
+            labels = labels_like(self.proportions, chosen, known, count).tolist()
+        return study_of(pipeline, axes, count=count, seed=self.seed, classes=chosen, labels=labels)
 
-    @contextmanager
-    def scoring(self, study: "Study", devices: "Devices") -> Iterator["Scoring"]:
-        """Hold the folder, and open what the samples are scored with."""
-        from adm.app.study.run import alone
-        from adm.app.study.scoring import Scoring
-        from adm.models.load import load_classifier
+    @property
+    def against(self) -> "Against":
+        """What the samples are scored against."""
+        from adm.app.study.scoring import Against
 
-        judge = load_classifier(self.judge, devices.device) if self.judge else None
-        labels = [] if judge is None else _judge_labels(judge, study)
-        data = reference_data(self.reference[0], self.split, study.model.shape)
-        extraction = extraction_of(devices, self.batch_size)
-        with alone(self.out, devices):
-            scorers = scorers_for(self.reference, self.features, data, self.out, extraction)
-            yield Scoring([replace(each, resize=self.resize) for each in scorers], judge, labels)
+        return Against(
+            reference=self.reference,
+            features=self.features,
+            split=self.split,
+            resize=self.resize,
+            judge=self.judge,
+        )
+
+    def extraction(self, devices: "Devices") -> "Extraction":
+        """Return how the features of references are extracted."""
+        return extraction_of(devices, self.batch_size)
 
     def words(self, model: str) -> str:
         """Return the model as it was given, with its options, for another command."""
@@ -128,24 +124,10 @@ class StudyOptions:
         return shlex.join([model, *(str(word) for pair in pairs for word in pair)])
 
 
-def bar_of(devices: "Devices") -> "Callable[[str, float], AbstractContextManager[OnEvaluations]]":
+def bar_of(devices: "Devices") -> "Bar":
     """Return the function title, network evaluations -> their progress, on the main rank."""
     from adm.app.study.study import ignore
 
     if not devices.main:
         return lambda what, total: nullcontext(ignore)
     return lambda what, total: progress(what, total, "network evaluations")
-
-
-def _judge_labels(judge: "ClassifierModel", study: "Study") -> list[int]:
-    """Return the labels of the samples in the numbering of the judge's classes."""
-    from adm.generation.cascade import translate
-    from adm.spec import SettingError
-
-    if study.labels is None:
-        raise SettingError("judge", "left out for a model without classes")
-    named = translate(study.labels, study.model.classes, judge.classes)
-    if named is None:
-        some = ", ".join(study.model.classes[:20])
-        raise SettingError("judge", f"a classifier of some of the classes {some}")
-    return named

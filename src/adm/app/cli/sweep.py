@@ -38,18 +38,12 @@ def sweep(
     """
     pipeline, devices = how.opened(model)
     # Imported here, so that --help does not load torch.
-    from adm.app.study.page import PAGE, write
-    from adm.app.study.run import evaluations, run
+    from adm.app.study.page import PAGE
     from adm.app.study.study import axis
+    from adm.app.study.sweep import score_all
 
     study = how.study(pipeline, [axis(text) for text in vary])
-    study.check()
-    with how.scoring(study, devices) as scoring:
-        total = evaluations(study, scoring, devices)
-        with bar_of(devices)("sampling and scoring", total) as on:
-            result = run(study, scoring, how.out, devices=devices, batch_size=how.batch_size, on=on)
-        if result is not None:
-            write(result, how.out)
+    result = score_all(study, how.against, how.out, how.extraction(devices), bar_of(devices))
     if result is not None:
         show(result.to_json, as_json, lambda: None)
         say(f"{how.out / PAGE}: open it in a browser; report.md has the tables", as_json)

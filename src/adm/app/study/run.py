@@ -4,8 +4,8 @@ Each point's samples and scores are saved as soon as they exist, so that the sam
 an interruption. The ranks share the images of every point, and then the points to score.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from adm.app.scoring.extraction import silent
 from adm.app.scoring.manifest import versions
 from adm.app.study.frontier import Frontier, Measured
 from adm.app.study.scoring import Scoring, judge_accuracy, judge_name, score_point
-from adm.app.study.study import SAMPLES, OnEvaluations, Point, Study, ignore, sample_point
+from adm.app.study.study import SAMPLES, OnEvaluations, Point, Study, Value, ignore, sample_point
 from adm.processes import Devices
 
 JUDGE_ACCURACY = "judge accuracy"  # key of the judge's score
@@ -48,6 +48,18 @@ class NetworkScores(NamedTuple):
         return self.title(key).removesuffix(f" ({self.network})")
 
 
+class Scored(NamedTuple):
+    """A point of a study with its scores.
+
+    Attributes:
+        settings: of sampling, by name.
+        scores: title, such as `Fréchet distance (fashion-judge)` -> score.
+    """
+
+    settings: dict[str, Value]
+    scores: dict[str, Score]
+
+
 @dataclass(frozen=True, eq=False)
 class Result:
     """A study that has been scored.
@@ -71,23 +83,33 @@ class Result:
         """The points whose seconds are known, with what was measured."""
         return {} if self.frontier is None else {one.point: one for one in self.frontier.points}
 
+    @property
+    def points(self) -> list[Scored]:
+        """The points in their order, each with its settings and scores."""
+        return [
+            Scored(
+                point.settings,
+                {
+                    network.title(key): score
+                    for network in self.networks
+                    for key, score in network.scores[i].items()
+                },
+            )
+            for i, point in enumerate(self.study.points)
+        ]
+
     def to_json(self) -> dict[str, Any]:
         """Return settings, cost and all scores of all points, and the manifest, as JSON values."""
         points = []
-        for i, point in enumerate(self.study.points):
+        for point, scored in zip(self.study.points, self.points, strict=True):
             job = self.study.job(point)
-            scores = {
-                network.title(key): score.to_json()
-                for network in self.networks
-                for key, score in network.scores[i].items()
-            }
             points.append(
                 {
                     "name": point.name,
-                    "settings": point.settings,
+                    "settings": scored.settings,
                     "sampling": job.manifest().get("sampling"),
                     "calls_per_image": asdict(job.cost),
-                    "scores": scores,
+                    "scores": {title: score.to_json() for title, score in scored.scores.items()},
                 }
             )
         return {"points": points, "notes": self.notes, "manifest": self.manifest}
@@ -134,23 +156,6 @@ def run(
     results: list[Result] = []
     devices.once(lambda: results.append(_collect(study, scoring, out, alone)))
     return results[0] if results else None
-
-
-@contextmanager
-def alone(out: Path, devices: Devices) -> Iterator[None]:
-    """Hold the lock of a folder, which the ranks share; remove the folder if it is empty.
-
-    Raises:
-        InUse: another process writes the folder.
-        OSError: it cannot be written.
-    """
-    try:
-        with devices.holding(out):
-            yield
-    finally:
-        if devices.main:
-            with suppress(OSError):  # it has files, or does not exist
-                out.rmdir()
 
 
 def share(study: Study, devices: Devices) -> list[Point]:

@@ -1,7 +1,8 @@
 """Samples of a point, Scoring -> Report by each network, Score of the judge, both cached."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,25 +20,31 @@ from adm.app.scoring import (
     check_sizes,
     complete_reference,
     evaluate,
+    is_reference,
+    load_reference,
     load_report,
     open_images,
 )
-from adm.app.scoring.evaluate import Resize
+from adm.app.scoring.evaluate import DEFAULT_FEATURES, Resize
 from adm.app.scoring.extraction import DEFAULT
 from adm.app.scoring.manifest import omit_labels
 from adm.app.scoring.report import StoredScore
 from adm.app.study.kept import Kept
+from adm.app.study.study import Study
 from adm.cached import Cached
 from adm.data import Source
 from adm.data.export import safe_names
 from adm.data.naming import ARCHIVE
-from adm.features import Features
+from adm.features import Features, open_features, recorded_features
+from adm.generation.cascade import translate
 from adm.generation.folder import images_of
 from adm.generation.generator import identity
 from adm.images import to_float
 from adm.metrics.accuracy import accuracy
+from adm.models.load import load_classifier
 from adm.models.paths import SHIPPED
 from adm.models.trained import ClassifierModel
+from adm.processes import Devices
 from adm.spec import SettingError
 from adm.store.hashes import sha256
 from adm.store.parsed import through_json
@@ -100,6 +107,109 @@ class Scoring:
                 raise SettingError(
                     "judge", f"of the images that the model makes, {tuple(shape)}", expected
                 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Against:
+    """What the samples of a study are scored against, as a user names it.
+
+    Attributes:
+        reference: files of `adm reference`, one for each of the features; or one data set.
+        features: features specs; by default those that the files record, or Inception's.
+        split: of the data set.
+        resize: for a reference of another size than the samples; see `Comparison`.
+        judge: a classifier of clean images whose accuracy on the samples is reported as well.
+    """
+
+    reference: Sequence[str]
+    features: Sequence[str] | None = None
+    split: str = "train"
+    resize: Resize | None = None
+    judge: str | None = None
+
+
+@contextmanager
+def scoring_of(
+    study: Study, against: Against, out: Path, extraction: Extraction
+) -> Iterator[Scoring]:
+    """Hold the folder of a study, and open what its samples are scored with.
+
+    Raises:
+        InUse: another process writes the folder.
+        ValueError: references, features or a judge that cannot be used together.
+    """
+    judge = load_classifier(against.judge, extraction.devices.device) if against.judge else None
+    labels = [] if judge is None else _judge_labels(judge, study)
+    with alone(out, extraction.devices):
+        scorers = _scorers(against, study.model.shape, out, extraction)
+        yield Scoring([replace(each, resize=against.resize) for each in scorers], judge, labels)
+
+
+@contextmanager
+def alone(out: Path, devices: Devices) -> Iterator[None]:
+    """Hold the lock of a folder, which the ranks share; remove the folder if it is empty.
+
+    Raises:
+        InUse: another process writes the folder.
+        OSError: it cannot be written.
+    """
+    try:
+        with devices.holding(out):
+            yield
+    finally:
+        if devices.main:
+            with suppress(OSError):  # it has files, or does not exist
+                out.rmdir()
+
+
+def _scorers(
+    against: Against, shape: tuple[int, int, int], out: Path, extraction: Extraction
+) -> list[Scorer]:
+    """Return features, each with its reference, read from a file or computed from data.
+
+    Args:
+        shape: (C, H, W) of the samples.
+        out: the folder of the study, which keeps references.
+    """
+    specs, wanted = against.reference, against.features
+    files = [spec for spec in specs if is_reference(spec)]
+    if len(files) != len(specs) and len(specs) != 1:
+        raise ValueError(
+            f"references are {', '.join(specs)}; give one data set, or a file of adm reference for "
+            "each of the features"
+        )
+    opened, device = [load_reference(file) for file in files], extraction.devices.device
+    if wanted or not files:
+        networks = [open_features(name, device) for name in wanted or [DEFAULT_FEATURES]]
+    else:
+        networks = [recorded_features(each.features, each.name, device) for each in opened]
+    if not files:
+        channels, height, width = shape
+        source = open_images(
+            specs[0], split=against.split, size=(height, width), channels=channels
+        ).source
+        return [
+            Scorer(each, reference_of_study(source, each, out, extraction)) for each in networks
+        ]
+    if len(networks) != len(files):
+        raise ValueError(
+            f"got {len(networks)} features and {len(files)} references; give one reference for each"
+        )
+    return [
+        Scorer(features, cached_completion(reference, features, out, extraction))
+        for features, reference in zip(networks, opened, strict=True)
+    ]
+
+
+def _judge_labels(judge: ClassifierModel, study: Study) -> list[int]:
+    """Return the labels of the samples in the numbering of the judge's classes."""
+    if study.labels is None:
+        raise SettingError("judge", "left out for a model without classes")
+    named = translate(study.labels, study.model.classes, judge.classes)
+    if named is None:
+        some = ", ".join(study.model.classes[:20])
+        raise SettingError("judge", f"a classifier of some of the classes {some}")
+    return named
 
 
 def reference_of_study(

@@ -5,6 +5,7 @@ Image i has the same label and starts from the same noise at every point.
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -16,7 +17,8 @@ from adm.cached import Cached
 from adm.generation.folder import holds, sample_into
 from adm.generation.generator import Generator
 from adm.generation.job import Job
-from adm.generation.labels import positive
+from adm.generation.labels import parse_classes, positive
+from adm.generation.pipeline import Pipeline
 from adm.processes import Devices
 from adm.shown import exactly
 from adm.spec import SettingError, split
@@ -28,6 +30,8 @@ UNSAFE = re.compile(r"[^\w.,=+-]+")
 
 Value: TypeAlias = str | int | float | bool | None
 OnEvaluations: TypeAlias = Callable[[int, str], None]  # network evaluations, name of the point
+# Title, network evaluations -> their progress.
+Bar: TypeAlias = Callable[[str, float], AbstractContextManager[OnEvaluations]]
 
 
 def ignore(amount: int, name: str) -> None:
@@ -239,6 +243,27 @@ class Study:
             raise SettingError("count", "at least 2, since scores need two images", self.count)
         for point in self.points:
             self.job(point)
+
+
+def study_of(
+    model: Pipeline,
+    axes: Sequence[Axis],
+    *,
+    count: int,
+    seed: int,
+    classes: str | None = None,
+    labels: list[int] | None = None,
+) -> Study:
+    """Return the study of a model; the seed is one of its settings unless it is an axis.
+
+    Args:
+        classes: names to sample in turn, separated by commas; by default all of the model.
+        labels: (count,) in place of those.
+    """
+    if labels is None and model.classes:
+        labels = balanced_labels(parse_classes(classes or "all", model.classes), count)
+    base = {} if any(each.name == "seed" for each in axes) else {"seed": seed}
+    return Study(model.model.name, model, tuple(axes), labels, count, base)
 
 
 def balanced_labels(classes: Sequence[int], count: int) -> list[int]:

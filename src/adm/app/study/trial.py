@@ -6,8 +6,7 @@ interruption. The main rank measures all seconds, while the others wait; all oth
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +18,7 @@ from adm.app.study.run import MODELS, Result, evaluations, run, share
 from adm.app.study.scoring import Scoring
 from adm.app.study.study import (
     SAMPLES,
+    Bar,
     OnEvaluations,
     Point,
     Study,
@@ -43,7 +43,6 @@ CONVERGED_STEPS = 50
 SAME_TIME = ("scale", "steps", "grid")  # change no operation of a step
 
 Times = tuple[Seconds, ...]  # of an image, measured several times
-Bar = Callable[[str, float], AbstractContextManager[OnEvaluations]]
 
 
 @dataclass(frozen=True, eq=False)
