@@ -1,5 +1,6 @@
 """data, a folder -> a reference made once, and again when it would be another."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,13 +50,22 @@ def test_other_images_and_other_features_of_the_same_name_make_another(tmp_path:
     assert np.array_equal(cached_reference(two, blocks(), tmp_path).labels, two.labels.numpy())
 
 
-@pytest.mark.parametrize("content", [b"", None])
-def test_a_reference_that_was_damaged_is_made_again(tmp_path: Path, content: bytes | None) -> None:
+def flipped(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+@pytest.mark.parametrize("damage", [lambda _: b"", lambda content: bytes(len(content)), flipped])
+def test_a_reference_that_was_damaged_is_made_again(
+    tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
     made = cached_reference(spots(COUNT), blocks(), tmp_path)
     (path,) = tmp_path.iterdir()
-    path.write_bytes(bytes(path.stat().st_size) if content is None else content)
+    content = path.read_bytes()
+    path.write_bytes(damage(content))
     again = cached_reference(spots(COUNT), blocks(), tmp_path)
     assert np.array_equal(again.pool, made.pool)
+    assert path.read_bytes() == content
 
 
 def test_every_process_has_it_kept_or_not(tmp_path: Path) -> None:
