@@ -11,6 +11,7 @@ from evaluation.stubs import spots
 from PIL import Image
 
 WORDS = ("compare", "one.npz", "two.npz", *FEATURES, "--out", "page.html")
+IN_A_FOLDER = ("compare", "both", "one.npz", *FEATURES)
 
 
 @pytest.fixture(autouse=True)
@@ -54,8 +55,14 @@ def test_the_distances_as_json(adm: Adm) -> None:
         (("compare", "one.npz", "--out", "page.html"), "give two or more sets of images"),
         ((*WORDS, "--class", "7"), "no class '7' is in all of the images; those are 0, 1, 2, 3"),
         ((*WORDS, "--picture", "page.jpg"), "the picture is a .png file"),
+        ((*WORDS, "--split", "tests"), "--split"),
+        ((*IN_A_FOLDER, "--out", "both/page.html"), "--out both/page.html is in both"),
+        ((*IN_A_FOLDER, "--out", "page.html", "--picture", "both/p.png"), "is in both, which is"),
+        ((*IN_A_FOLDER, "--out", "page.html", "--work", "both/a/work"), "is in both, which is"),
     ],
 )
 def test_bad_input_is_refused_in_one_line(adm: Adm, words, message) -> None:
+    Path("both/a").mkdir(parents=True)
     assert message in adm(*words).refusal()
     assert not Path("page.html").exists()
+    assert not [*Path("both").rglob("*.*")]

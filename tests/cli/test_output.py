@@ -110,6 +110,16 @@ def test_scores_in_float16_are_added_to_the_others(here: Path, adm: Adm) -> None
         assert half["scores"][name]["value"] == pytest.approx(wanted, abs=0.1)
 
 
+def test_a_distance_of_two_images_has_no_interval_and_says_so(here: Path, adm: Adm) -> None:
+    np.savez("two.npz", arr_0=np.load("samples.npz")["arr_0"][:2])
+    for real in ("two.npz", "real.npz"):  # at no distance, or at some
+        found = document(adm("evaluate", "two.npz", "--reference", real, *FEATURES, "--json"))
+        assert (
+            found["scores"]["frechet"] | {"low": None, "high": None} == found["scores"]["frechet"]
+        )
+        assert any("the Fréchet distance has no interval" in each for each in found["warnings"])
+
+
 def test_averages_are_a_json_document(here: Path, adm: Adm) -> None:
     words = ("train.ema_widths=0.05,0.1", "train.save_every_steps=2", "train.keep_last=1")
     tiny.steps(tiny.diffusion("train.steps=12", *words), tiny.stripes(), here / "run")
@@ -143,6 +153,7 @@ def test_quiet_commands_print_results_only(here: Path, adm: Adm, verb: str) -> N
     assert answer.status == 0
     assert answer.err == ""
     assert (result in answer.out) if result else (answer.out == "")
+    assert "note:" not in answer.out
 
 
 def test_quiet_commands_print_errors_and_what_was_asked_for(here: Path, adm: Adm) -> None:

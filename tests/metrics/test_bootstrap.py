@@ -101,6 +101,16 @@ def test_intervals_hold_the_truth_as_often_as_they_say(number) -> None:
     assert 0.87 <= held <= 0.99
 
 
+@pytest.mark.parametrize("count", [2, 3, 40])
+def test_no_distance_has_an_interval_of_no_width(count: int) -> None:
+    features = fakes(0)[:count]
+    for same in (np.repeat(features[:1], count, 0), features):
+        real = statistics(features) if same is features else REAL
+        assert np.isnan(frechet_score(same, real)[1:]).all()
+    low, high = frechet_score(features, REAL)[1:]
+    assert (low < high) if count > 2 else np.isnan([low, high]).all()
+
+
 def test_what_spreads_nothing_is_refused() -> None:
     for values in (np.zeros(0), np.zeros((2, 2)), np.array([1, np.nan])):
         with pytest.raises(ValueError, match="finite values"):

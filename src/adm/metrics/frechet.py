@@ -10,6 +10,8 @@ from adm.metrics.metric import Metric, Score, Sets
 from adm.metrics.moments import Statistics, check_statistics, statistics
 
 EPSILON = float(np.finfo(np.float64).eps)
+FEWEST = 3  # images whose distance has an interval
+ROUNDING = 1e-8  # of an influence, as a share of all variances
 
 
 def frechet_distance(real: Statistics, fake: Statistics) -> float:
@@ -114,7 +116,10 @@ def frechet_score(
     """The Fréchet distance of (N, D) features to `real`, which is held fixed, with its interval.
 
     It resamples the `influence` of the images, which for N several times D has the spread of the
-    full bootstrap. (`resample` does that one, with a D x D decomposition for each resample.)
+    full bootstrap. (`resample` does that one, with a D x D decomposition for each resample.) There
+    is no interval where the influences say nothing of it: of two images, which are at the same
+    distance from their mean; and where all are 0, as of images that are all equal, or that have the
+    statistics of the real ones.
 
     Args:
         own: statistics of the features, if they are known.
@@ -122,8 +127,12 @@ def frechet_score(
     Raises:
         ValueError: as `influence`.
     """
-    value = frechet_distance(real, statistics(features) if own is None else own)
-    low, high = mean_interval(influence(features, real), resamples, seed=seed)
+    own = statistics(features) if own is None else own
+    value, influences = frechet_distance(real, own), influence(features, real)
+    spread = float(np.trace(real.covariance) + np.trace(own.covariance))
+    if len(features) < FEWEST or np.abs(influences).max() <= ROUNDING * spread:
+        return Score(value)
+    low, high = mean_interval(influences, resamples, seed=seed)
     return Score(value, max(0.0, value + low), value + high)
 
 

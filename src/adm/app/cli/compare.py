@@ -7,7 +7,7 @@ from cyclopts import Parameter
 
 from adm.app.cli import lists, places
 from adm.app.cli.output import OUT, AsJson, say, show
-from adm.app.cli.scoring import DEFAULT_FEATURES, extraction_of, joined, with_cache
+from adm.app.cli.scoring import DEFAULT_FEATURES, Split, extraction_of, joined, with_cache
 from adm.data.naming import ARCHIVE, at_home
 from adm.store.files import new_file, write_text
 
@@ -27,7 +27,7 @@ def compare(
     count: int = 24,
     features: str = DEFAULT_FEATURES,
     picture: Path | None = None,
-    split: str = "train",
+    split: Split = "train",
     size: lists.Size = None,
     channels: int | None = None,
     work: Path | None = None,
@@ -65,8 +65,6 @@ def compare(
         classifier's file or module:function; see docs/features.md.
     picture
         PNG file to draw the same images in.
-    split
-        Split of data that have several: train or test.
     size
         Image size: H,W, HxW or one number. Image files are resized and cropped to it. By default
         that of the first set.
@@ -86,6 +84,8 @@ def compare(
     if picture is not None:
         places.file(picture, "--picture", "page.png")
     _check(images, out, picture, count)
+    for flag, path in {"--out": out, "--picture": picture, "--work": work}.items():
+        places.outside(path, flag, [at_home(spec) for spec in images])
     # Imported here, so that --help does not load torch.
     from adm.app.scoring import extract
     from adm.app.study import comparison as library

@@ -3,6 +3,7 @@
 import errno
 import os
 import tempfile
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,6 +13,15 @@ def file(path: Path, flag: str, example: str) -> None:
     if path.is_dir():
         raise ValueError(f"{path} is a folder; give {flag} a file, such as {path / example}")
     writable(path)
+
+
+def outside(path: Path | None, flag: str, read: Iterable[Path]) -> None:
+    """Refuse a path in a folder that is read, where it would become a part of the data."""
+    for each in read if path is not None else ():
+        if each.is_dir() and Path(os.path.realpath(path)).is_relative_to(os.path.realpath(each)):
+            raise ValueError(
+                f"{flag} {path} is in {each}, which is read; choose another place for it"
+            )
 
 
 def folder(out: Path, holds: str) -> None:

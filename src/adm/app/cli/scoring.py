@@ -30,7 +30,8 @@ THEIR_FEATURES = Parameter(
     help=f"{FEATURES.help} Those of the reference by default, if they come with adm."
 )
 Split = Annotated[
-    str, Parameter(help="Split of real images, if they are data that has several: train or test.")
+    Literal["train", "test"],
+    Parameter(help="Split of real images, if they are data that has several."),
 ]
 Resize = Annotated[
     Literal["to-reference", "none"] | None,

@@ -1,5 +1,6 @@
 """Samples, reference, features, Comparison -> Report."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -242,7 +243,8 @@ def _report(
     manifest = _manifest(generated, reference, made, options.resize)
     manifest |= {"resamples": options.resamples, "seed": options.seed}
     classes = class_scores(generated, reference, computing)
-    warnings = _of_bias(generated, own) + _of_comparison(generated, reference, options.resize)
+    warnings = _of_bias(generated, own)
+    warnings += _of_comparison(generated, reference, own, options.resize)
     return Report(generated.name, own, manifest, classes, tuple(warnings))
 
 
@@ -282,7 +284,12 @@ def _of_bias(generated: FeatureSet, found: Mapping[str, Score]) -> list[str]:
     return [f"{warning}. Extrapolated to infinitely many images it is about {estimate:.4g}"]
 
 
-def _of_comparison(generated: FeatureSet, reference: Reference, resize: Resize | None) -> list[str]:
+def _of_comparison(
+    generated: FeatureSet,
+    reference: Reference,
+    found: Mapping[str, Score],
+    resize: Resize | None,
+) -> list[str]:
     """Warn of everything else that makes the scores incomparable with others."""
     warnings, dim = [], generated.pool.shape[1]
     if reference.pool is None:
@@ -290,6 +297,10 @@ def _of_comparison(generated: FeatureSet, reference: Reference, resize: Resize |
     elif min(generated.count, len(reference.pool)) <= DENSITY_NEIGHBOURS:
         warnings.append(
             f"a set of {DENSITY_NEIGHBOURS} images or fewer is too small for some scores"
+        )
+    if generated.stored is None and not math.isfinite(found["frechet"].low):
+        warnings.append(
+            "the Fréchet distance has no interval: too few images, or they vary too little"
         )
     if reference.count is not None and reference.count < dim:
         warnings.append(

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from adm.app.notices import quiet
 from adm.app.scoring.scores import ClassScores
 from adm.metrics import Score, title
 from adm.shown import printable
@@ -57,7 +58,7 @@ class Report:
         write_text(Path(path), text)
 
     def show(self, console: Console) -> None:
-        """Print the tables and the warnings."""
+        """Print the tables, and the warnings unless notices are switched off."""
         sides = (self.manifest.get(side, {}) for side in ("generated", "reference"))
         names = (f"{side.get('source', '?')} ({_count(side.get('count'))})" for side in sides)
         table = _table(" against ".join(names))
@@ -71,7 +72,7 @@ class Report:
         console.print(table)
         if any(_number(value) for row in self.classes for value in _values(row)):
             console.print(_class_table(self.classes, self.features))
-        for warning in self.warnings:
+        for warning in () if quiet() else self.warnings:
             console.print(f"note: {printable(warning)}", highlight=False, markup=False, emoji=False)
 
 
