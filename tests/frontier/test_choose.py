@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from adm.app.report import Cell, Table
+from adm.app.scoring import Score
 from adm.app.study.frontier import (
     Distance,
     Frontier,
@@ -18,7 +20,8 @@ from adm.app.study.frontier import (
     save,
     time_of,
 )
-from adm.app.study.recommended import best_and_fast, command
+from adm.app.study.plots import Dot, Panel, over_time
+from adm.app.study.recommended import best_and_fast, command, recommendations
 from adm.app.study.trial import factor, select_points
 
 
@@ -165,6 +168,39 @@ def test_what_is_recommended_is_what_a_budget_gives(rule: str) -> None:
     ]
     assert whole.within(2.0, 99) == found.best
     assert f"{chosen[1]}, even, steps 5 is best" in best_and_fast(whole)[0]
+
+
+@pytest.mark.parametrize(("margin", "word"), [(1.0, "best"), (30.0, "lowest")])
+def test_nothing_is_best_where_all_intervals_overlap(margin: float, word: str) -> None:
+    values = {"a": (1.0, 30.0), "b": (2.0, 10.0), "c": (0.01, 50.0)}
+    points = [
+        measured(name, seconds, distance=(distance,), margin=margin)
+        for name, (seconds, distance) in values.items()
+    ]
+    whole = frontier(*points)
+    chosen = whole.recommended[2.0]
+    (said,) = best_and_fast(whole)
+    (table,) = [each for each in recommendations(whole, "model") if isinstance(each, Table)][-1:]
+    named = [*chosen.named, *(str(row[0]) for row in table.rows)]
+    assert any(word in name for name in named)
+    assert (" is best" in said) == any("best" in name for name in named) == (word == "best")
+    for column in (1, 2):  # as many decimals in all rows
+        cells = [
+            each.value if isinstance(each := row[column], Cell) else each for row in table.rows
+        ]
+        assert len({len(cell.partition(".")[2]) for cell in cells}) == 1, cells
+
+
+def test_a_sampler_and_a_grid_look_the_same_in_all_figures_of_a_page() -> None:
+    looks = []
+    for samplers in (("ddim", "unipc"), ("unipc",)):
+        dots = [Dot(name, f"grid of {name}", 1.0, Score(2.0)) for name in samplers]
+        keys = (("ddim", "unipc"), ("grid of ddim", "grid of unipc"))
+        (legend,) = over_time([Panel("", dots, {})], "", "", *keys).legends
+        lines = {line.get_label(): line for line in legend.get_lines()}
+        assert ("ddim" in lines) == ("ddim" in samplers)
+        looks.append((lines["unipc"].get_color(), lines["grid of unipc"].get_marker()))
+    assert looks[0] == looks[1]
 
 
 SCORED = frontier(

@@ -2,6 +2,8 @@
 
 from html.parser import HTMLParser
 
+import pytest
+
 from adm.app.report import (
     Cell,
     Figure,
@@ -54,7 +56,9 @@ def blocks(text: str) -> list:
         Figure(PNG, text),
         Figure(GIF, text, drawn=False),
         Figure(SVG, text),
+        Title(text, 3),
         Images([ImageRow(f"{text}\n2", [PNG, PNG], [text, text])], [text, "other"]),
+        Title(text, 3),
         Images([ImageRow("", [PNG])]),
         Folded(text, [Text(text), Folded(text, [Note([text])])]),
     ]
@@ -65,7 +69,7 @@ def test_all_text_of_all_blocks_is_escaped_and_there() -> None:
     seen = Seen(text)
     assert not seen.open
     assert "script" not in {tag for tag, _ in seen.tags}
-    assert seen.text.count(EVIL) == 22
+    assert seen.text.count(EVIL) == 24
     assert sum(EVIL in (each["alt"] or "") for each in seen.of("img")) == 5
 
 
@@ -85,3 +89,25 @@ def test_markdown_has_titles_notes_and_tables_also_of_what_is_folded() -> None:
         "# Top\n\n## A\n\nOne.\n\nTwo.\n\n**more**\n\n"
         "| scale | score |\n| --- | --- |\n| 0 | **1.5** (1 to 2) |\n"
     )
+
+
+def test_every_grid_of_images_has_a_title() -> None:
+    grid = Images([ImageRow("", [PNG])])
+    note = Note(["about"])
+    for above in ([Title("a"), note], [Title("a", 3)]):
+        page("title", [*above, grid])
+    page("title", [Folded("a", [grid])])
+    for above in ([], [note], [Title("a"), Table(["b"], [["c"]])], [Title("a"), grid]):
+        with pytest.raises(AssertionError, match="has no title"):
+            page("title", [*above, grid])
+
+
+def test_a_value_below_the_others_on_a_narrow_page_has_its_heading() -> None:
+    headings = ["name", Cell("score", "lower is better"), "steps", "command"]
+    seen = Seen(page("title", [Table(headings, [["a", Cell("1.5", "1 to 2"), "3", "4"]])]))
+    found = [attributes["data-of"] for tag, attributes in seen.tags if tag == "td"]
+    assert found == ["name", "score, lower is better", "steps", "command"]
+    grid = Images([ImageRow("a", [PNG, PNG])], ["left", "right"])
+    seen = Seen(page("title", [Title("b"), grid]))
+    found = [attributes["data-of"] for tag, attributes in seen.tags if tag == "td"]
+    assert found == ["left", "right"]

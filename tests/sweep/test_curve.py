@@ -97,11 +97,20 @@ def test_a_trade_off_ends_where_precision_falls_again() -> None:
     [
         (Score(12.345, 11.0, 13.5), "12.3 (11.0 to 13.5)"),
         (Score(1234.5, 1000, 1500), "1234 (1000 to 1500)"),
-        (Score(4.98e11, 1e11, 15e11), "4.98e+11 (1e+11 to 1.5e+12)"),
+        (Score(4.98e11, 1e11, 15e11), "4.98e+11 (1.00e+11 to 1.50e+12)"),
     ],
 )
 def test_digits_follow_the_interval(score: Score, text: str) -> None:
     assert formatted(score) == text
+
+
+def test_the_scores_of_a_column_have_equally_many_decimals() -> None:
+    column = [Score(12.345, 11.0, 13.5), Score(100.0, 60.0, 140.0), Score(7.0)]
+    assert [formatted(score, column) for score in column] == [
+        "12.3 (11.0 to 13.5)",
+        "100.0 (60.0 to 140.0)",
+        "7.0",
+    ]
 
 
 def test_the_best_and_all_that_may_equal_it_are_marked() -> None:

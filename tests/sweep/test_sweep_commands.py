@@ -1,6 +1,7 @@
 """adm sweep, adm nearest -> figures, tables, a page, flagged copies; or one line of refusal."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -77,7 +78,17 @@ def test_the_command_leaves_figures_tables_and_a_page(swept: Callable[..., Path]
     text = (out / "report.md").read_text()
     assert text.count("| ancestral | 3 |") == 2 * 3
     assert "trade-off" in text
-    assert "Nothing tells" not in (out / "report.html").read_text()
+    page = (out / "report.html").read_text()
+    assert "Nothing tells" not in page
+    numbers = page.partition("<h2>Numbers</h2>")[2].split('<table class="numbers')[1:]
+    for table in numbers:
+        columns: dict[str, set[int]] = {}
+        for of, value in re.findall(r'<td data-of="([^"]+)"[^>]*><span>([^<]+)', table):
+            columns.setdefault(of, set()).add(len(value.partition(".")[2]))
+        assert columns
+        assert all(len(decimals) == 1 for decimals in columns.values()), columns
+        headings = {*re.findall(r'<td data-of="([^"]+)"', table)} - {"scale", "sampler"}
+        assert all(heading.endswith(" is better") for heading in headings), headings
 
 
 def test_an_unconditional_model_is_swept_with_the_classifier_s_classes_in_given_proportions(

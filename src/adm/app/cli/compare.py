@@ -153,5 +153,7 @@ def _print(found: "SideBySide") -> None:
     wide = max(len(each.name) for each in found.classes)
     print(" " * wide, *(f"{name:>24}" for name in found.sources))
     rows = [(each.name, each.distances) for each in found.classes]
-    for name, scores in [*rows, ("mean", found.mean())]:
-        print(f"{name:{wide}}", *(f"{formatted(score):>24}" for score in scores))
+    rows.append(("mean", found.mean()))
+    every = [score for _, scores in rows for score in scores]
+    for name, scores in rows:
+        print(f"{name:{wide}}", *(f"{formatted(score, every):>24}" for score in scores))

@@ -244,7 +244,7 @@ def _blocks(report: "Properties") -> "list[Block]":
 
 def _page(report: "Properties", found: "Source") -> str:
     """Return an HTML page of the report, with some images of each class."""
-    from adm.app.report import ImageRow, Images, page
+    from adm.app.report import ImageRow, Images, Title, page
     from adm.app.report.pictures import tiles
     from adm.data.inspect import EXAMPLES, examples
 
@@ -252,7 +252,9 @@ def _page(report: "Properties", found: "Source") -> str:
         ImageRow(f"{name}\n{count_of(count, 'image')}", [tiles(images, EXAMPLES)])
         for (name, count), images in zip(report.classes.items(), examples(found), strict=False)
     ]
-    return page(_title(report), [Images(rows, across=EXAMPLES), *_blocks(report)])
+    grid = Images(rows, across=EXAMPLES)
+    titled = [Title("Images of each class"), grid, Title("Images, counted")]
+    return page(_title(report), [*titled, *_blocks(report)])
 
 
 def _title(report: "Properties") -> str:

@@ -7,7 +7,7 @@ from importlib import resources
 
 from jinja2 import Environment
 
-from adm.app.report.blocks import Block, Folded, Note, Table, Text, Title
+from adm.app.report.blocks import Block, Folded, Images, Note, Table, Text, Title
 
 SETTINGS = "All settings, seeds, hashes and versions"
 KINDS = {b"\x89PNG": "png", b"GIF8": "gif"}  # first bytes -> type of image; else SVG
@@ -31,6 +31,7 @@ def page(
     if settings is not None:
         values = Text(json.dumps(settings, indent=1))
         blocks = [*blocks, Title("Settings"), Folded(SETTINGS, [values])]
+    assert _titled(blocks), "a grid of images has no title"
     folder = resources.files("adm.app.report")
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"source": _source, "kind": lambda block: type(block).__name__}
@@ -42,6 +43,17 @@ def page(
 def markdown(title: str, blocks: Sequence[Block]) -> str:
     """Return titles, notes and tables of a page as Markdown, those that are folded too."""
     return "\n\n".join([f"# {title}", *_parts(blocks)]) + "\n"
+
+
+def _titled(blocks: Sequence[Block], titled: bool = False) -> bool:
+    """Whether each grid of images is below its title, or in what a click unfolds by its name."""
+    for block in blocks:
+        if isinstance(block, Images) and not titled:
+            return False
+        if isinstance(block, Folded) and not _titled(block.blocks, True):
+            return False
+        titled = isinstance(block, Title) or (titled and isinstance(block, Note))
+    return True
 
 
 def _parts(blocks: Sequence[Block]) -> list[str]:

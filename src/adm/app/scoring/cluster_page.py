@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import numpy as np
 
-from adm.app.report import Block, ImageRow, Images, Note, Table, Title, page
+from adm.app.report import Block, Cell, ImageRow, Images, Note, Table, Title, page
 from adm.app.report.pictures import tiles
 from adm.app.scoring.cluster_list import Record, cluster_names
 from adm.app.scoring.clusters import Found
@@ -43,13 +43,14 @@ def cluster_page(found: Found, source: Source, record: Record) -> str:
         )
     blocks += [Note(quiet, "quiet")] * bool(quiet)
     if record.tried:
-        headings = ("clusters", "silhouette", "images of the smallest")
+        better = "higher is better"
+        headings = ("clusters", Cell("silhouette", better), Cell("images of the smallest", better))
         tried = [(f"{t.clusters}", f"{t.silhouette:.3f}", f"{t.smallest}") for t in record.tried]
         blocks += [
             Title("Numbers of clusters that were tried"),
             Table(headings, tried),
             Note(
-                ["The silhouette is the mean over up to 5,000 images, in -1 to 1; more is better."],
+                ["The silhouette is the mean over up to 5,000 images, in -1 to 1."],
                 "quiet",
             ),
         ]

@@ -26,6 +26,7 @@ Z = 1.959964  # of a 95% interval
 MOST_NAMED = 12  # classes of a message
 ACROSS = 6  # images of a row, of each source
 TITLE = "Images of a class, side by side"
+LIKE_REAL = "like real images is better"
 LEAD = (
     "The first images of each class, not selected. Below them: the mean distance between two "
     "images of the class, which is small where they look alike."
@@ -165,21 +166,21 @@ def page(
         count: images of each class and source.
     """
     blocks: list[Block] = []
+    mean = comparison.mean()
+    every = [*mean, *(score for each in comparison.classes for score in each.distances)]
     for each in comparison.classes:
         if each.name in shown:
             pairs = zip(sources, each.indices, strict=True)
             pictures = [tiles(_first(*pair, count), ACROSS) for pair in pairs]
-            row = ImageRow("", pictures, [formatted(score) for score in each.distances])
+            row = ImageRow("", pictures, [formatted(score, every) for score in each.distances])
             blocks += [Title(each.name), Images([row], comparison.sources, ACROSS)]
     rows = [*((each.name, each.distances) for each in comparison.classes)]
-    rows.append(("mean", comparison.mean()))
-    cells = [[name, *(Cell(*parts(score)) for score in scores)] for name, scores in rows]
+    rows.append(("mean", mean))
+    cells = [[name, *(Cell(*parts(score, every)) for score in scores)] for name, scores in rows]
     blocks += [
         Title("Mean distance between two images of a class"),
-        Table(["class", *comparison.sources], cells),
-        Note(
-            ["In small letters: 95% intervals over images. Close to real images is best."], "quiet"
-        ),
+        Table(["class", *(Cell(name, LIKE_REAL) for name in comparison.sources)], cells),
+        Note(["In small letters: 95% intervals over images."], "quiet"),
     ]
     facts = [(f"images {i}", f"{each.name}, {len(each):,}") for i, each in enumerate(sources, 1)]
     facts.append(("features", comparison.features))

@@ -134,23 +134,29 @@ def bounded(score: Score) -> bool:
     return math.isfinite(score.low) and math.isfinite(score.high)
 
 
-def formatted(score: Score) -> str:
-    """Format a score and its interval, in as many digits as the interval justifies."""
-    value, interval = parts(score)
+def formatted(score: Score, column: Sequence[Score] = ()) -> str:
+    """Format a score and its interval as `parts`."""
+    value, interval = parts(score, column)
     return f"{value} ({interval})" if interval else value
 
 
-def parts(score: Score) -> tuple[str, str]:
-    """Format the value and the interval; an unknown interval is an empty string."""
-    large = abs(score.value) >= 1e6
-    value, low, high = (f"{x:.3g}" if large else f"{x:.{digits(score)}f}" for x in score)
+def parts(score: Score, column: Sequence[Score] = ()) -> tuple[str, str]:
+    """Format the value and the interval; an unknown interval is an empty string.
+
+    Args:
+        column: scores that have equally many decimals, those of the narrowest interval; by default
+            the score alone.
+    """
+    alike = column or [score]
+    form = ".2e" if any(abs(each.value) >= 1e6 for each in alike) else f".{digits(alike)}f"
+    value, low, high = (f"{x:{form}}" for x in score)
     return value, f"{low} to {high}" if bounded(score) else ""
 
 
-def digits(score: Score) -> int:
-    """Return the number of decimals that shows two digits of the interval's width."""
-    width = score.high - score.low
-    return max(0, min(6, 1 - math.floor(math.log10(width)))) if width > 0 else 3
+def digits(scores: Sequence[Score]) -> int:
+    """Return the number of decimals that shows two digits of the narrowest interval's width."""
+    widths = [score.high - score.low for score in scores if score.high > score.low]
+    return max(0, min(6, 1 - math.floor(math.log10(min(widths))))) if widths else 3
 
 
 def changes(series: Series) -> str:

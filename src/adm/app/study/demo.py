@@ -150,6 +150,7 @@ def _student(result: Result, teacher: Path, out: Path) -> list[Block]:
             ]
         ),
         *tables(result),
+        Title("Samples from the same noise, a class by row", 3),
         grid_of({"teacher": teacher, **columns}, rows),
     ]
 

@@ -126,18 +126,30 @@ class Recommended(NamedTuple):
         best: of these, the one of the lowest distance by the first features; of all points if there
             are none.
         budgets: the best point from each time on, in order of time.
+        distinct: whether the interval of the best is below another's, by any features.
     """
 
     fast: Measured
     best: Measured
     budgets: list[Budget]
+    distinct: bool
+
+    @property
+    def superlative(self) -> str:
+        """What the best may be called: only the lowest where the intervals of all overlap."""
+        return "best" if self.distinct else "lowest"
+
+    @property
+    def claim(self) -> str:
+        """What is true of the best point, as a predicate."""
+        return "is best" if self.distinct else "is lowest, though within the intervals of all"
 
     @property
     def named(self) -> dict[str, Measured]:
         """The two points by their names; one that is both has both."""
         if self.fast is self.best:
-            return {"fast, best": self.best}
-        return {"fast": self.fast, "best": self.best}
+            return {f"fast, {self.superlative}": self.best}
+        return {"fast": self.fast, self.superlative: self.best}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,7 +249,12 @@ class Frontier:
         equal = self._equal(points)
         fast = min(equal, key=lambda one: (one.seconds, cost(one)), default=best)
         budgets = [Budget(round_up(one.seconds), one) for one in on_frontier(points, time_of, cost)]
-        return Recommended(fast, best, budgets)
+        distinct = any(
+            best.distances[name].score.high < one.distances[name].score.low
+            for name in self.features
+            for one in points
+        )
+        return Recommended(fast, best, budgets, distinct)
 
     def _rank(self, scale: float) -> Callable[[Measured], float]:
         """Return the function point -> distance by the first features, -infinity for the best."""

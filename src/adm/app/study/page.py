@@ -251,7 +251,7 @@ def tables(result: Result) -> list[Block]:
     blocks: list[Block] = []
     groups = _groups(result)
     axes = [axis for axis in result.study.varied if len(groups) == 1 or axis.name != "scale"]
-    calls = [Cell(f"{kind} calls", "per image") for kind in ("network", "classifier")]
+    calls = [Cell(f"{kind} calls", f"per image; {LOWER}") for kind in ("network", "classifier")]
     for network in result.networks:
         keys = network.keys
         of = dict(zip(result.study.points, network.scores, strict=True))
@@ -259,14 +259,16 @@ def tables(result: Result) -> list[Block]:
         measured = TIMES if result.frontier is not None else ()
         headings = [*([axis.words for axis in axes] or ["model"]), *calls, *measured, *scores]
         for name, points in groups.items():
-            best = {key: marks(key, [of[point][key] for point in points]) for key in keys}
+            columns = {key: [of[point][key] for point in points] for key in keys}
+            best = {key: marks(key, column) for key, column in columns.items()}
+            taken = times([result.measured[point] for point in points if point in result.measured])
             rows = []
             for i, point in enumerate(points):
                 cost = result.study.job(point).cost
                 lead = [point.text(axis.name) for axis in axes] or [result.study.name]
-                taken = times(result.measured[point]) if point in result.measured else []
-                cells = [Cell(*parts(of[point][key]), best[key][i]) for key in keys]
-                rows.append([*lead, f"{cost.network:,}", f"{cost.classifier:,}", *taken, *cells])
+                cells = [Cell(*parts(columns[key][i], columns[key]), best[key][i]) for key in keys]
+                calls_of = (f"{cost.network:,}", f"{cost.classifier:,}")
+                rows.append([*lead, *calls_of, *(taken[i] if taken else []), *cells])
             blocks += [Title(f"By {network.network}{name}", 3), Table(headings, rows)]
     return blocks
 

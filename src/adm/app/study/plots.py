@@ -95,17 +95,22 @@ def figure(lines: Sequence[Line], what: str, distance: str, features: str) -> Fi
     return drawn
 
 
-def over_time(panels: Sequence[Panel], what: str, heading: str) -> Figure:
+def over_time(
+    panels: Sequence[Panel], what: str, heading: str, samplers: Sequence[str], grids: Sequence[str]
+) -> Figure:
     """Draw a panel for each group of points, with both axes logarithmic.
 
     Args:
         panels: at least one, of at least one dot each.
         what: the y axis.
         heading: written once at the top.
+        samplers, grids: all that figures of one page may have, which keep their colours and
+            markers in each of them.
     """
     every = [dot for panel in panels for dot in panel.dots]
-    colours = dict(zip(dict.fromkeys(dot.sampler for dot in every), cycle(LINES), strict=False))
-    markers = dict(zip(dict.fromkeys(dot.grid for dot in every), cycle(MARKERS), strict=False))
+    colours, markers = keyed(samplers, LINES), keyed(grids, MARKERS)
+    colours = {name: colours[name] for name in samplers if name in {dot.sampler for dot in every}}
+    markers = {name: markers[name] for name in grids if name in {dot.grid for dot in every}}
     across = max(2, len(panels))
     with matplotlib.rc_context(STYLE):
         drawn = _paper(6.3 * across, 4.2, heading)
@@ -118,6 +123,11 @@ def over_time(panels: Sequence[Panel], what: str, heading: str) -> Figure:
             axes.set_axis_off()
         _legend(drawn, colours, markers)
     return drawn
+
+
+def keyed(names: Sequence[str], signs: Sequence[str]) -> dict[str, str]:
+    """Return the colour or the marker of each name, by its place."""
+    return dict(zip(names, cycle(signs), strict=False))
 
 
 def _paper(width: float, height: float, heading: str) -> Figure:
@@ -163,10 +173,11 @@ def _best(axes: Axes, x: Sequence[float], scores: Sequence[Score], colour: str) 
     _ring(axes, (x[place], value), f"{value:.3g}", colour)
 
 
-def _ring(axes: Axes, place: tuple[float, float], name: str, colour: str) -> None:
+def _ring(axes: Axes, place: tuple[float, float], name: str, colour: str, up: float = -17) -> None:
+    """Ring a point, and name it so many points above it."""
     axes.plot(*place, "o", ms=10.5, mfc="none", mec=colour, mew=1.3)
     axes.annotate(
-        name, place, (0, -17), textcoords="offset points", ha="center", fontsize=8, color=colour
+        name, place, (0, up), textcoords="offset points", ha="center", fontsize=8, color=colour
     )
 
 
@@ -219,8 +230,8 @@ def _panel(
     x, y = _steps(panel.dots)
     last = max(dot.seconds for dot in panel.dots)
     axes.step([*x, last], [*y, y[-1]], where="post", color=INK, lw=1, ls=(0, (4, 3)), zorder=1)
-    for name, dot in panel.named.items():
-        _ring(axes, (dot.seconds, dot.value.value), name, INK)
+    for name, dot, up in zip(panel.named, panel.named.values(), (-17, 10), strict=False):
+        _ring(axes, (dot.seconds, dot.value.value), name, INK, up)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("seconds an image")

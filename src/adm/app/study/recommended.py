@@ -1,7 +1,7 @@
 """Frontier -> the blocks of a page: what is best for a time, and every point of the first pass."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from adm.app.report import Block, Cell, Figure, Folded, Note, Table, Title
 from adm.app.scoring import Score, title
@@ -24,8 +24,9 @@ OVER_TIME = (
 )
 WITHIN = (
     "Fast: the fastest settings whose distance lies within the 95% interval of the lowest one, by "
-    "all features. Best: of these, those of the lowest distance by {first}. The other rows are for "
-    "a time for an image: the lowest distance by {first}, and the best settings where they fit."
+    "all features. Best: of these, those of the lowest distance by {first}; called lowest where "
+    "the intervals of all overlap. The other rows are for a time for an image: the lowest distance "
+    "by {first}, and the best settings where they fit."
 )
 
 
@@ -35,7 +36,7 @@ def best_and_fast(frontier: Frontier) -> list[str]:
     for scale, chosen in frontier.recommended.items():
         fast, best = chosen.fast, chosen.best
         lead = (
-            f"At scale {exactly(scale)}, {best.way} is best, with a "
+            f"At scale {exactly(scale)}, {best.way} {chosen.claim}, with a "
             f"{title(DISTANCE, frontier.features[0])} of {_distance(frontier, best)} in "
             f"{spoken(best.seconds)} an image"
         )
@@ -69,17 +70,24 @@ def recommendations(frontier: Frontier, model: str) -> list[Block]:
     blocks: list[Block] = [*_first_pass(frontier), Title("Recommended settings"), Note([said])]
     distances = [Cell(title(DISTANCE, name), LOWER) for name in frontier.features]
     for scale, chosen in frontier.recommended.items():
-        uses = [("fast", chosen.fast), ("best", chosen.best)]
+        uses = [("fast", chosen.fast), (chosen.superlative, chosen.best)]
         uses += [
             (f"--budget {spoken(each.seconds).replace(' ', '')}", each.point)
             for each in chosen.budgets
         ]
-        rows: list[list[str | Cell]] = []
-        for use, one in uses:
-            values = [parts(one.distances[name].score)[0] for name in frontier.features]
-            line = Cell(command(frontier, model, one), code=True)
-            rows.append([use, spoken(one.seconds), *values, line])
-        table = Table(["for", "an image", *distances, "command"], rows)
+        scores = [[one.distances[name].score for _, one in uses] for name in frontier.features]
+        rows = [
+            [
+                use,
+                taken[0],
+                *(parts(column[i], column)[0] for column in scores),
+                Cell(command(frontier, model, one), code=True),
+            ]
+            for i, ((use, one), taken) in enumerate(
+                zip(uses, times([one for _, one in uses]), strict=True)
+            )
+        ]
+        table = Table(["for", TIMES[0], *distances, "command"], rows)
         blocks += [Title(f"Scale {exactly(scale)}", 3), table]
     return blocks
 
@@ -95,10 +103,19 @@ def command(frontier: Frontier, model: str, point: Measured) -> str:
     return " ".join(filter(None, [*words, "--out out/samples"]))
 
 
-def times(one: Measured) -> list[Cell]:
-    """Return what the first pass has measured of a point, below `TIMES`."""
-    seconds = Cell(f"{one.seconds:.3g}", f"{one.low:.3g} to {one.high:.3g}")
-    return [seconds, Cell("NaN" if one.error is None else f"{one.error:.3f}")]
+def times(points: Sequence[Measured]) -> list[list[Cell]]:
+    """Return what the first pass has measured of each point, below `TIMES`.
+
+    The seconds of all have as many decimals as three digits of the shortest take.
+    """
+    shortest = min((one.seconds for one in points), default=1)
+    decimals = max(0, 2 - math.floor(math.log10(shortest)))
+    rows = []
+    for one in points:
+        seconds, low, high = (f"{x:.{decimals}f}" for x in (one.seconds, one.low, one.high))
+        error = "NaN" if one.error is None else f"{one.error:.3f}"
+        rows.append([Cell(seconds, f"{low} to {high}"), Cell(error)])
+    return rows
 
 
 def _drawn(
@@ -116,7 +133,11 @@ def _drawn(
         shown = {name: dots[id(one)] for name, one in named.items() if id(one) in dots}
         if dots:
             panels.append(Panel(f"Scale {exactly(scale)}", list(dots.values()), shown))
-    return Figure(png(over_time(panels, what, about)), about, WIDE)
+    keys = [
+        tuple(dict.fromkeys(as_text(one.settings.get(k, "")) for one in frontier.points))
+        for k in ("sampler", "grid")
+    ]
+    return Figure(png(over_time(panels, what, about, *keys)), about, WIDE)
 
 
 def _first_pass(frontier: Frontier) -> list[Block]:
@@ -133,10 +154,10 @@ def _first_pass(frontier: Frontier) -> list[Block]:
     for scale in frontier.scales:
         points = sorted(frontier.at(scale), key=lambda one: (one.seconds, one.error or math.inf))
         rows = []
-        for one in points:
+        for one, taken in zip(points, times(points), strict=True):
             times_lowest = "" if one.error is None else f"{factor(one, points):.2f}"
             settings = [as_text(one.settings.get(name, "")) for name in names]
-            rows.append([*settings, *times(one), Cell(times_lowest, best=bool(one.distances))])
+            rows.append([*settings, *taken, Cell(times_lowest, best=bool(one.distances))])
         summary = f"All {len(rows)} points of scale {exactly(scale)}"
         blocks.append(Folded(summary, [Table(headings, rows)]))
     return blocks
