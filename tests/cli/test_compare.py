@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 from cli.conftest import Adm
 from cli.test_output import FEATURES, POOL
 from evaluation.stubs import spots
@@ -66,3 +67,26 @@ def test_bad_input_is_refused_in_one_line(adm: Adm, words, message) -> None:
     assert message in adm(*words).refusal()
     assert not Path("page.html").exists()
     assert not [*Path("both").rglob("*.*")]
+
+
+def test_a_folder_of_sample_folders_stands_for_those_of_the_same_classes(
+    adm: Adm, models: Path
+) -> None:
+    """As samples/ of a demo, which also holds images of other classes."""
+    for name, model in (("a", "model"), ("b", "model"), ("aa", "unlabelled")):
+        words = ("--count", 6, "--steps", 2, "--device", "cpu", "--out", f"samples/{name}")
+        answer = adm("sample", models / f"{model}.safetensors", *words)
+        assert answer.status == 0, answer.err
+    images, labels = tiny.stripes().batch(range(30))
+    np.savez(
+        "real.npz",
+        arr_0=images.permute(0, 2, 3, 1).numpy(),
+        arr_1=labels.numpy(),
+        classes=np.array(tiny.CLASSES[::-1]),  # in another order
+    )
+    answer = adm("compare", "samples", "real.npz", *FEATURES, "--out", "page.html", "--json")
+    assert answer.status == 0, answer.err
+    found = json.loads(answer.out)["within_class_distance"]
+    assert list(found) == list(tiny.CLASSES)
+    assert all(list(each) == ["a", "b", "real.npz"] for each in found.values())
+    assert found["bag"]["a"] | {"low": None, "high": None} == found["bag"]["a"]  # of two images

@@ -1,5 +1,6 @@
 """adm compare A B ... --out PAGE -> a page of images of the same classes, side by side."""
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -52,7 +53,8 @@ def compare(
     ----------
     images
         Two or more sets of images with classes: sample folders, or data in any of the forms of
-        `adm train --data`. Classes are matched by name.
+        `adm train --data`. Classes are matched by name. A folder of sample folders, such as
+        samples/ of a demo or a sweep, stands for all in it that have the same classes.
     out
         HTML file to write.
     classes
@@ -83,7 +85,7 @@ def compare(
     places.file(out, "--out", "page.html")
     if picture is not None:
         places.file(picture, "--picture", "page.png")
-    _check(images, out, picture, count)
+    _check(out, picture, count)
     for flag, path in {"--out": out, "--picture": picture, "--work": work}.items():
         places.outside(path, flag, [at_home(spec) for spec in images])
     # Imported here, so that --help does not load torch.
@@ -92,7 +94,7 @@ def compare(
     from adm.features import open_features
 
     devices = joined(device)
-    sources = _opened(images, split, size, channels)
+    sources = _opened(_sets(images), split, size, channels)
     every = library.shared_classes(sources)
     shown = library.shared_classes(sources, classes) if classes else every[:SHOWN]
     network = open_features(features, devices.device)
@@ -114,8 +116,30 @@ def compare(
         devices.once(act)
 
 
+def _sets(images: tuple[str, ...]) -> list[str]:
+    """Return the sets; a folder of sample folders is replaced by those of its commonest classes.
+
+    Raises:
+        ValueError: there are fewer than two.
+    """
+    from adm.generation.manifest import read_manifest
+
+    found = list[str]()
+    for spec in images:
+        inner = sorted(file.parent for file in at_home(spec).glob(f"*/{ARCHIVE}"))
+        if not inner or (at_home(spec) / ARCHIVE).is_file():
+            found.append(spec)
+            continue
+        classes = {each: tuple((read_manifest(each) or {}).get("classes", ())) for each in inner}
+        ((common, _),) = Counter(classes.values()).most_common(1)
+        found += [str(each) for each in inner if classes[each] == common]
+    if len(found) < 2:
+        raise ValueError(f"give two or more sets of images to compare, got {len(found)}")
+    return found
+
+
 def _opened(
-    images: tuple[str, ...], split: str, size: lists.Size, channels: int | None
+    images: list[str], split: str, size: lists.Size, channels: int | None
 ) -> "list[Source]":
     """Open all sets at the size and with the channels of the first, unless they are given."""
     from adm.app.scoring import open_images
@@ -133,10 +157,8 @@ def _opened(
     return found
 
 
-def _check(images: tuple[str, ...], out: Path, picture: Path | None, count: int) -> None:
-    """Raise ValueError unless there are sets to compare and files of the right kinds."""
-    if len(images) < 2:
-        raise ValueError(f"give two or more sets of images to compare, got {len(images)}")
+def _check(out: Path, picture: Path | None, count: int) -> None:
+    """Raise ValueError unless the files are of the right kinds."""
     if out.suffix.lower() != ".html":
         raise ValueError(f"the page is an .html file, got --out {out}; give --out {out.name}.html")
     if picture is not None and picture.suffix.lower() != ".png":

@@ -140,7 +140,8 @@ def within_class(features: NDArray[np.float32]) -> Score:
     (Hoeffding 1948).
 
     Args:
-        features: (N, D), of which the first `MOST` images are used; NaN for fewer than two.
+        features: (N, D), of which the first `MOST` images are used; NaN for fewer than two, and no
+            interval for two, which are at one distance.
     """
     some = features[:MOST].astype(np.float64)
     count = len(some)
@@ -152,6 +153,8 @@ def within_class(features: NDArray[np.float32]) -> Score:
     np.fill_diagonal(distances, 0)
     means = distances.sum(1) / (count - 1)
     value = float(means.mean())
+    if count < 3:
+        return Score(value)
     error = 2 * float(means.std(ddof=1)) / math.sqrt(count)
     return Score(value, max(0.0, value - Z * error), value + Z * error)
 
