@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
@@ -32,8 +33,22 @@ def spread(network: nn.Module, devices: Devices, sharded: bool = False) -> nn.Mo
         return network
     if sharded:
         return _shard(network, devices)
+    for each in network.parameters():
+        if 1 in each.shape:
+            each.register_hook(partial(as_laid_out, strides=each.stride()))
     ids = None if devices.device.type == "cpu" else [devices.device]
     return DistributedDataParallel(network, device_ids=ids, gradient_as_bucket_view=True)
+
+
+def as_laid_out(gradient: Tensor, strides: tuple[int, ...]) -> Tensor:
+    """Return a gradient with the strides of its parameter, where the memory is the same.
+
+    Dimensions of one entry may have any stride. That of the gradient of a convolution depends on
+    the layout of its input, and DDP warns of strides other than the parameter's.
+    """
+    pairs = zip(gradient.shape, gradient.stride(), strides, strict=True)
+    same = all(size == 1 or own == wanted for size, own, wanted in pairs)
+    return gradient.as_strided(gradient.shape, strides) if same else gradient
 
 
 def accumulating(runner: nn.Module, last: bool) -> AbstractContextManager[Any]:
