@@ -190,9 +190,15 @@ def _finish(recipe: Recipe, out: Path, devices: Devices) -> None:
 
 
 def _leave(newest: Path, number: int, devices: Devices) -> None:
+    """Exit as a process that a signal ended; to torchrun, which reports failures, as one is done.
+
+    It still prints a traceback if the signal was to itself, whatever its processes do.
+    """
+    of_torchrun = torch.distributed.is_torchelastic_launched()
     if devices.main:
-        notice(f"{newest}: saved; run the same command again to resume")
-    raise Saved(128 + number)  # the exit status of a process that a signal ended
+        more = "; a traceback of torchrun below is of the signal alone" * of_torchrun
+        notice(f"{newest}: saved; run the same command again to resume{more}")
+    raise Saved(0 if of_torchrun else 128 + number)
 
 
 def keep_freed_memory() -> bool:
