@@ -1,12 +1,15 @@
 """Sequence[str] -> exit status; one module per verb, imported when its verb is given."""
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Annotated, NoReturn
 
 from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts.help import DefaultFormatter
+from rich.console import Console, ConsoleOptions
 
 from adm.app import notices, openmp
 from adm.app.cli import errors, lists, stopping
@@ -57,7 +60,16 @@ STARTS_AGAIN = "the same command starts again from the beginning"
 OF_EVERY_VERB = Group("Options of every command", sort_key=100)
 CALL = {"exit_on_error": False, "print_error": False, "result_action": "return_value"}
 DEVICES = "adm.processes"
+# adm and its verb; its options; what it takes without a flag.
+USAGE = re.compile(r"^(adm(?: [a-z]+)*)((?: --\S+(?: [A-Z]\S*)?)*(?: \[OPTIONS\])?)(.*)")
 USER_ERRORS = (CycloptsError, ValueError, OSError, MemoryError, FloatingPointError)
+
+
+class _Help(DefaultFormatter):
+    """Shows what a verb takes in the order of the examples: its model before its options."""
+
+    def render_usage(self, console: Console, options: ConsoleOptions, usage: object) -> None:
+        super().render_usage(console, options, USAGE.sub(r"\1\3\2", str(usage)))
 
 
 def command_line(arguments: Sequence[str]) -> App:
@@ -66,6 +78,7 @@ def command_line(arguments: Sequence[str]) -> App:
         name="adm",
         help=SUMMARY,
         help_format="markdown",
+        help_formatter=_Help(),
         version=lambda: version("ablated-diffusion"),
         suppress_keyboard_interrupt=False,  # `main` says how to resume
         default_parameter=Parameter(converter=lists.converted),

@@ -31,7 +31,7 @@ def cluster(
     images: ImageOptions = USUAL_IMAGES,
     as_json: AsJson = False,
 ) -> None:
-    """Cluster images, and write the clusters as a list of labels to train with.
+    r"""Cluster images, and write the clusters as a list of labels to train with.
 
     K-means of standardised features. Clusters are called cluster-00, cluster-01 and so on, the
     largest first, and do not depend on labels, names or order of the images. Beside the list,

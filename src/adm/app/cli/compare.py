@@ -36,7 +36,7 @@ def compare(
     device: str | None = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show images of the same classes from several models, and of real ones, side by side.
+    r"""Show images of the same classes from several models, and of real ones, side by side.
 
     The page has the first images of a class of each set, not selected, and for every class the mean
     distance between two of its images, with a 95% interval: if the images of a model look alike, it

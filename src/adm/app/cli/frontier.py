@@ -32,7 +32,7 @@ def frontier(
     keep: int = 8,
     as_json: AsJson = False,
 ) -> None:
-    """Measure time against quality on this machine, and recommend settings.
+    r"""Measure time against quality on this machine, and recommend settings.
 
     A point is a combination of sampler, levels, steps and scale. A first pass measures the seconds
     an image of each point, and the error of a few images against those of many steps. The points of

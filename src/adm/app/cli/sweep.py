@@ -9,7 +9,7 @@ SCALES = "scale=0,0.5,1,2,4,8"
 def sweep(
     model: str, /, *, how: StudyOptions, vary: Vary = (SCALES,), as_json: AsJson = False
 ) -> None:
-    """Score samples at several values of any settings, and plot what changes.
+    r"""Score samples at several values of any settings, and plot what changes.
 
     Samples the model at every combination of the values, from the same noise, and scores each set
     of samples. Writes report.html, a single file of figures, sample grids and tables; report.md,

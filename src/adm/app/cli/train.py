@@ -35,7 +35,7 @@ def train(
     device: str | None = None,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Train a diffusion model, a noisy classifier or an upsampler, or distil a sampler.
+    r"""Train a diffusion model, a noisy classifier or an upsampler, or distil a sampler.
 
     The run folder holds checkpoints/, log.jsonl, previews/ and progress.png, and is a model for
     `adm sample` and `adm info`. Ctrl-C, SIGTERM and a closed terminal (SIGHUP) save a checkpoint
