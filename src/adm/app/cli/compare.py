@@ -87,7 +87,8 @@ def compare(
         places.file(picture, "--picture", "page.png")
     _check(out, picture, count)
     for flag, path in {"--out": out, "--picture": picture, "--work": work}.items():
-        places.outside(path, flag, [at_home(spec) for spec in images])
+        if path is not None:
+            places.outside(path, flag, [at_home(spec) for spec in images])
     # Imported here, so that --help does not load torch.
     from adm.app.scoring import extract
     from adm.app.study import comparison as library
@@ -176,6 +177,5 @@ def _print(found: "SideBySide") -> None:
     print(" " * wide, *(f"{name:>24}" for name in found.sources))
     rows = [(each.name, each.distances) for each in found.classes]
     rows.append(("mean", found.mean()))
-    every = [score for _, scores in rows for score in scores]
     for name, scores in rows:
-        print(f"{name:{wide}}", *(f"{formatted(score, every):>24}" for score in scores))
+        print(f"{name:{wide}}", *(f"{formatted(score, found.every):>24}" for score in scores))

@@ -15,9 +15,9 @@ def file(path: Path, flag: str, example: str) -> None:
     writable(path)
 
 
-def outside(path: Path | None, flag: str, read: Iterable[Path]) -> None:
+def outside(path: Path, flag: str, read: Iterable[Path]) -> None:
     """Refuse a path in a folder that is read, where it would become a part of the data."""
-    for each in read if path is not None else ():
+    for each in read:
         if each.is_dir() and Path(os.path.realpath(path)).is_relative_to(os.path.realpath(each)):
             raise ValueError(
                 f"{flag} {path} is in {each}, which is read; choose another place for it"

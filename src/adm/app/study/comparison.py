@@ -76,6 +76,11 @@ class SideBySide:
             },
         }
 
+    @property
+    def every(self) -> list[Score]:
+        """All distances and their means, which are shown with equally many decimals."""
+        return [*self.mean(), *(score for each in self.classes for score in each.distances)]
+
     def mean(self) -> list[Score]:
         """Return the mean over classes of each source, with its interval."""
         means = []
@@ -169,8 +174,7 @@ def page(
         count: images of each class and source.
     """
     blocks: list[Block] = []
-    mean = comparison.mean()
-    every = [*mean, *(score for each in comparison.classes for score in each.distances)]
+    every = comparison.every
     for each in comparison.classes:
         if each.name in shown:
             pairs = zip(sources, each.indices, strict=True)
@@ -178,7 +182,7 @@ def page(
             row = ImageRow("", pictures, [formatted(score, every) for score in each.distances])
             blocks += [Title(each.name), Images([row], comparison.sources, ACROSS)]
     rows = [*((each.name, each.distances) for each in comparison.classes)]
-    rows.append(("mean", mean))
+    rows.append(("mean", comparison.mean()))
     cells = [[name, *(Cell(*parts(score, every)) for score in scores)] for name, scores in rows]
     blocks += [
         Title("Mean distance between two images of a class"),
@@ -201,7 +205,7 @@ def picture(
                 tiled(_first(source, indices, count))
                 for source, indices in zip(sources, each.indices, strict=True)
             ],
-            [formatted(score) for score in each.distances],
+            [formatted(score, comparison.every) for score in each.distances],
         )
         for each in comparison.classes
         if each.name in shown
