@@ -8,9 +8,11 @@ import pytest
 import tiny
 from cli.conftest import Adm
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from adm.models.identity import identify
 from adm.spec import to_json
+from adm.store.hashes import seal
 from adm.training import checkpoint
 
 SETTINGS = ("train.steps=4", "watch.images=0", "watch.validation_images=8")
@@ -158,3 +160,29 @@ def test_the_micro_batch_is_found_automatically(adm: Adm, tmp_path: Path, words:
     folder = checkpoint.latest(tmp_path / "run")
     assert folder is not None
     assert checkpoint.read_numbers(folder).micro_batch == 4  # all of a batch of small images fits
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The files of a folder, with the names of its folders."""
+    paths = {str(path.relative_to(folder)): path for path in folder.rglob("*")}
+    return {name: path.read_bytes() if path.is_file() else b"" for name, path in paths.items()}
+
+
+def test_a_run_goes_on_from_the_checkpoint_before_one_without_a_moment(
+    adm: Adm, tmp_path: Path, words: list[str]
+) -> None:
+    photographs(tmp_path / "data", 12)
+    given = (*words, "--data", tmp_path / "data", "--set", "train.save_every_steps=2")
+    assert adm(*given).status == 0
+    whole = contents(tmp_path / "run")
+    moments = tmp_path / "run/checkpoints/step-0000004/optimizer.safetensors"
+    tensors = load_file(moments)
+    del tensors["exp_avg/head.2.bias"]
+    save_file(tensors, moments)
+    seal(moments.parent)
+    answer = adm(*given)
+    assert answer.status == 0, answer.err
+    told = f"exp_avg/head.2.bias in {moments} is absent, and in this run torch.float32 (2,); it is"
+    assert told in answer.err
+    assert f"continuing {tmp_path / 'run'} from step 2" in answer.out
+    assert contents(tmp_path / "run") == whole

@@ -52,7 +52,7 @@ def test_a_continued_run_shows_each_step_once_in_tensorboard(tmp_path: Path) -> 
     writer = writers.tensorboard(folder)
     assert not (tmp_path / "run").exists()  # a new run's folder must be empty
     list(record(steps_of(1, 6), [writer]))
-    resumed = writers.tensorboard(folder, done=4)
+    resumed = writers.tensorboard(folder)
     resumed.picture(5, "preview", RED)
     resumed.figures(5, {"gradient_norm": float("nan")})  # what is not finite is left out
     list(record(steps_of(5, 8, scale=2.0), [resumed]))

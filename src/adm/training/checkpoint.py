@@ -21,9 +21,10 @@ import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from copy import copy
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import torch
 from pydantic import Field
@@ -43,6 +44,7 @@ from adm.training.settings import TrainSettings
 from adm.training.spread import fill, whole
 
 RUN, FOLDER, STATE = "run.json", "checkpoints", "state.json"
+MOMENTS = "optimizer.safetensors"
 BEST = "best"  # a link to the checkpoint with the lowest validation loss
 ASIDE = "damaged-"  # before the name of a damaged checkpoint that was set aside
 STEP = "step"  # the slot of an optimizer that counts steps
@@ -51,6 +53,7 @@ NUMBER = re.compile(r"step-(\d{7,12})")
 log = logging.getLogger("adm")
 
 Count = Annotated[int, Field(ge=0, lt=1 << 63)]
+Forms: TypeAlias = dict[str, tuple[tuple[int, ...], torch.dtype]]  # shapes and dtypes, by name
 
 
 @dataclass(frozen=True)
@@ -193,53 +196,6 @@ def check_model(path: Path) -> None:
             return
 
 
-def intact(run: Path, devices: Devices) -> Path | None:
-    """Return the newest checkpoint of a run, after a check of its parts; None if there is none.
-
-    Every process must call. Damaged checkpoints are renamed, so that an earlier one is the newest.
-    Training makes them again, and `prune` then removes what was set aside.
-
-    Raises:
-        ValueError: there are checkpoints, and none is whole.
-    """
-    devices.once(lambda: _set_aside(run))
-    return latest(run)
-
-
-def _set_aside(run: Path) -> None:
-    damaged: dict[Path, str] = {}
-    for folder in reversed(finished(run)):
-        if (damage := _damage(folder)) is None:
-            break
-        damaged[folder] = damage
-    else:
-        if not damaged:
-            return
-        newest = next(iter(damaged))
-        raise ValueError(
-            f"{damaged[newest]}, and no checkpoint before it is whole; copy it again, or remove "
-            f"{newest.parent} to train from the beginning"
-        )
-    for each, damage in damaged.items():
-        aside = each.with_name(ASIDE + each.name)
-        shutil.rmtree(aside, ignore_errors=True)
-        each.rename(aside)
-        log.warning(
-            f"{damage}; it is now in {aside.name}, and training continues from {folder.name}"
-        )
-
-
-def _damage(folder: Path) -> str | None:
-    """Return what is wrong with a checkpoint of a run, or None if it is whole."""
-    try:
-        numbers = check_parts(folder)
-    except (OSError, ValueError) as error:
-        return str(error)
-    if numbers.step != step_of(folder):
-        return f"{folder / STATE} is that of step {numbers.step}"
-    return None
-
-
 def save(
     run: Path,
     numbers: Numbers,
@@ -334,42 +290,126 @@ def _unwritten(error: OSError, folder: Path, run: Path) -> OSError:
     )
 
 
-def restore(folder: Path, state: RunState) -> Numbers:
-    """Load a checkpoint into `state`, on any number of processes.
+def restore(run: Path, state: RunState, devices: Devices) -> Numbers | None:
+    """Load the newest whole checkpoint of a run into `state`; None if the run has none.
 
-    Its parts are those of one checkpoint; see `intact`.
+    Every process must call, and there may be any number of them. Damaged checkpoints are then
+    renamed, so that an earlier one is the newest. Training makes them again, and `prune` removes
+    what was set aside.
 
     Raises:
-        ValueError: a file is missing, damaged or of another network, weights are not finite, or the
-            checkpoint has other players.
+        ValueError: there are checkpoints and none is whole, or the newest has other players.
     """
+    folder, damaged = devices.once(lambda: _newest_whole(run, state))
+    if folder is None:
+        return None
     numbers = read_numbers(folder)
-    if numbers.players.keys() != state.players.keys():
+    for name, tensors in files_of(state, moments=False).items():
+        values = _read(folder / name)
+        for key, tensor in tensors.items():
+            fill(tensor, values[key])
+    for name, place in places(state).items():
+        player, own = state.players[name], numbers.players[name]
+        _restore_moments(player, _read(folder / place / MOMENTS))
+        player.scale.value, player.scale.good = own.loss_scale, own.good_steps
+    state.step, state.bad_steps = numbers.step, numbers.bad_steps
+    devices.once(lambda: _set_aside(damaged, folder))
+    return numbers
+
+
+def _newest_whole(run: Path, state: RunState) -> tuple[Path | None, dict[Path, str]]:
+    """Return the newest whole checkpoint, and what is wrong with each of the newer ones."""
+    damaged: dict[Path, str] = {}
+    for folder in reversed(finished(run)):
+        try:
+            numbers = _check(folder, state)
+        except (OSError, ValueError) as error:
+            damaged[folder] = str(error)
+            continue
+        if numbers.players.keys() == state.players.keys():
+            return folder, damaged
         before, now = (", ".join(each) or "no network" for each in (numbers.players, state.players))
         raise ValueError(
             f"{folder} cannot be resumed: it trains {before}, but this run trains {now}; train in "
             "another folder"
         )
+    for newest, damage in damaged.items():
+        raise ValueError(
+            f"{damage}, and no checkpoint before it is whole; copy it again, or remove {newest} to "
+            "train from the beginning"
+        )
+    return None, damaged
+
+
+def _check(folder: Path, state: RunState) -> Numbers:
+    """Return the numbers of a checkpoint; raise ValueError unless a run of `state` saved it whole.
+
+    The tensors of a checkpoint of other players are not checked.
+    """
+    numbers = check_parts(folder)
+    if numbers.step != step_of(folder):
+        raise ValueError(f"{folder / STATE} is that of step {numbers.step}")
+    if numbers.players.keys() != state.players.keys():
+        return numbers
     for name, tensors in files_of(state, moments=False).items():
-        path = folder / name
-        values = _read(path, folder)
-        if _shapes(tensors) != _shapes(values):
-            raise ValueError(f"{path} has the weights of another network; {_cure(folder)}")
-        check_finite(path, values, _cure(folder))
-        for key, tensor in tensors.items():
-            fill(tensor, values[key])
+        values = _read(folder / name)
+        _check_forms(folder / name, _forms(values), _forms(tensors))
+        check_finite(folder / name, values)
     for name, place in places(state).items():
-        path, player = folder / place / "optimizer.safetensors", state.players[name]
-        if not _restore_moments(player, _read(path, folder)):
-            raise ValueError(f"{path} has the moments of another network; {_cure(folder)}")
-        own = numbers.players[name]
-        player.scale.value, player.scale.good = own.loss_scale, own.good_steps
-    state.step, state.bad_steps = numbers.step, numbers.bad_steps
+        path = folder / place / MOMENTS
+        held = _forms(_read(path))
+        # After skipped steps only, or without a gradient, a parameter has no moments.
+        having = {key.partition("/")[2] for key in held}
+        wanted = _moment_forms(state.players[name])
+        _check_forms(path, held, {k: v for k, v in wanted.items() if k.partition("/")[2] in having})
     return numbers
 
 
-def _restore_moments(player: Player, moments: dict[str, Tensor]) -> bool:
-    """Restore the state of an optimizer; return False if it is that of another network.
+def _forms(tensors: Mapping[str, Tensor]) -> Forms:
+    return {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in tensors.items()}
+
+
+def _check_forms(path: Path, held: Forms, wanted: Forms) -> None:
+    """Raise ValueError unless a file has these tensors, and no others."""
+    for name in {**wanted, **held}:
+        if held.get(name) != wanted.get(name):
+            there, here = (
+                "absent" if form is None else f"{form[1]} {form[0]}"
+                for form in (held.get(name), wanted.get(name))
+            )
+            raise ValueError(f"{name} in {path} is {there}, and in this run {here}")
+
+
+def _moment_forms(player: Player) -> Forms:
+    """Return the forms of all moments, by a step of the same optimizer with one number."""
+    one = nn.Parameter(torch.zeros(1))
+    one.grad = torch.zeros(1)
+    twin = copy(player.optimizer)
+    twin.state = defaultdict(dict)
+    twin.param_groups = [{**player.optimizer.param_groups[0], "params": [one]}]
+    twin.step()
+    return {
+        f"{slot}/{name}": (tuple(parameter.shape), parameter.dtype)
+        if value.shape
+        else ((), value.dtype)
+        for slot, value in twin.state[one].items()
+        if isinstance(value, Tensor)
+        for name, parameter in player.network.named_parameters()
+    }
+
+
+def _set_aside(damaged: Mapping[Path, str], whole: Path) -> None:
+    for each, damage in damaged.items():
+        aside = each.with_name(ASIDE + each.name)
+        shutil.rmtree(aside, ignore_errors=True)
+        each.rename(aside)
+        log.warning(
+            f"{damage}; it is now in {aside.name}, and training continues from {whole.name}"
+        )
+
+
+def _restore_moments(player: Player, moments: Mapping[str, Tensor]) -> None:
+    """Restore the state of an optimizer.
 
     A moment is sharded as its parameter is. A count of steps stays on the CPU, where AdamW has it.
     """
@@ -377,29 +417,17 @@ def _restore_moments(player: Player, moments: dict[str, Tensor]) -> bool:
     state: dict[str, dict[str, Tensor]] = defaultdict(dict)
     for key, value in moments.items():
         slot, _, name = key.partition("/")
-        if name not in parameters or (slot != STEP and value.shape != parameters[name].shape):
-            return False
         state[name][slot] = value if slot == STEP else torch.zeros_like(parameters[name])
         fill(state[name][slot], value)
     for name, own in state.items():
         player.optimizer.state[parameters[name]] = dict(own)
-    return True
 
 
-def _read(path: Path, folder: Path) -> dict[str, Tensor]:
+def _read(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        reason = reason_of(error)
-        raise ValueError(f"{path} is missing or damaged ({reason}); {_cure(folder)}") from None
-
-
-def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-
-
-def _cure(folder: Path) -> str:
-    return f"remove {folder} to resume from the checkpoint before it"
+        raise ValueError(f"{path} is missing or damaged ({reason_of(error)})") from None
 
 
 def places(state: RunState) -> dict[str, str]:
@@ -423,7 +451,7 @@ def files_of(state: RunState, moments: bool = True) -> dict[str, dict[str, Tenso
         raw = dict(player.network.named_parameters())
         files[f"{place}raw.safetensors"] = {**raw, **buffers}
         if moments:
-            files[f"{place}optimizer.safetensors"] = dict(_moments(player))
+            files[f"{place}{MOMENTS}"] = dict(_moments(player))
         for average in player.averages[1:]:
             files[f"{place}{average.name}.safetensors"] = average.weights
     if state.importance is not None:

@@ -83,9 +83,9 @@ class Run:
 def train(run: Run, micro_batch: MicroBatch = None) -> Iterator[Progress]:
     """Train until `settings.steps` steps are done or `stop` returns True.
 
-    If the folder has checkpoints, the run resumes from the newest one that is whole. Every random
-    number is a function of (seed, position in the stream of images), so that a resumed run equals
-    one that was not interrupted. `log.jsonl` gets one line per step.
+    If the folder has checkpoints, the newest one that is whole is loaded at once, and the run
+    resumes from it. Every random number is a function of (seed, position in the stream of images),
+    so that a resumed run equals one that was not interrupted. `log.jsonl` gets one line per step.
 
     Args:
         micro_batch: images per forward pass. Unless it is a number, it is that of the checkpoint
@@ -99,11 +99,15 @@ def train(run: Run, micro_batch: MicroBatch = None) -> Iterator[Progress]:
         FloatingPointError: `settings.give_up_after` consecutive steps were not finite.
         MemoryError: the device has too little memory for the micro-batch.
         OSError: a checkpoint cannot be written.
+        ValueError: there are checkpoints, and none is whole.
     """
+    run.state.freeze(run.devices.device)
+    return _resumed(run, micro_batch, checkpoint.restore(run.folder, run.state, run.devices))
+
+
+def _resumed(run: Run, micro_batch: MicroBatch, newest: Numbers | None) -> Iterator[Progress]:
     settings, devices, state = run.settings, run.devices, run.state
-    state.freeze(devices.device)
-    newest = checkpoint.intact(run.folder, devices)
-    before = Numbers(0, 0) if newest is None else checkpoint.restore(newest, state)
+    before = newest or Numbers(0, 0)
     micro = micro_batch if isinstance(micro_batch, int) else before.micro_batch
     if not micro and micro_batch == "auto":
         micro = _largest(run)

@@ -162,12 +162,12 @@ def entries_of(path: Path) -> dict[str, Any]:
     return entries
 
 
-def check_finite(path: Path, weights: Mapping[str, Tensor], cure: str) -> None:
+def check_finite(path: Path, weights: Mapping[str, Tensor], cure: str | None = None) -> None:
     """Raise ValueError if a weight is infinite or not a number.
 
     Args:
         path: the file that they are from.
-        cure: what to do then, for the message.
+        cure: what to do then, for the message; None if the caller says it.
     """
     for name, values in weights.items():
         if values.is_meta:  # which has a shape and no values
@@ -175,7 +175,8 @@ def check_finite(path: Path, weights: Mapping[str, Tensor], cure: str) -> None:
         # A finite sum has finite terms. It takes half as long as `isfinite`, and no memory.
         if math.isfinite(values.detach().sum().item()) or bool(values.isfinite().all()):
             continue
-        raise ValueError(f"{name} in {path} has values that are not finite; {cure}")
+        told = "" if cure is None else f"; {cure}"
+        raise ValueError(f"{name} in {path} has values that are not finite{told}")
 
 
 def damaged(path: Path, error: Exception) -> ValueError:

@@ -119,18 +119,18 @@ def follow(
     """Train to the end or to a signal, and print the progress."""
     recipe, source, held = images.recipe, images.training, images.validation
     run.check(recipe, source, devices, options)
-    newest = checkpoint.intact(out, devices)
-    done = 0 if newest is None else checkpoint.read_numbers(newest).step
     if devices.main:
         for line in (describe(source), *images.notes):
             say(line)
         say(f"validation: {held.name if held else 'none; see --hold-out'}")
-    writers = _writers(recipe, out, services, done) if devices.main else []
+    writers = _writers(recipe, out, services) if devices.main else []
     pictures = [writer.picture for writer in writers]
     watch = watching(Watched(recipe, source, held, out, devices, options.teach), pictures)
     with saving() as stop:
         own = replace(options, watch=watch, stop=stop)
         steps = run.start(recipe, source, out, devices, own)
+        newest = checkpoint.latest(out)
+        done = 0 if newest is None else checkpoint.read_numbers(newest).step
         if done and devices.main:
             say(f"continuing {out} from step {done}")
         show(record(steps, writers), out.resolve().name, recipe.train.steps, devices, done)
@@ -142,8 +142,8 @@ def follow(
     _finish(recipe, out, devices)
 
 
-def _writers(recipe: Recipe, out: Path, services: Services, done: int) -> list[Writer]:
-    writers = [tensorboard(out / "tensorboard", done)] if services.tensorboard else []
+def _writers(recipe: Recipe, out: Path, services: Services) -> list[Writer]:
+    writers = [tensorboard(out / "tensorboard")] if services.tensorboard else []
     return [*writers, wandb(services.wandb, out, to_json(recipe))] if services.wandb else writers
 
 

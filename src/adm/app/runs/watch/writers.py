@@ -32,34 +32,42 @@ class Writer(NamedTuple):
     close: Callable[[], None]
 
 
-def tensorboard(folder: Path, done: int = 0) -> Writer:
+def tensorboard(folder: Path) -> Writer:
     """Return a writer of event files for `tensorboard --logdir FOLDER`.
+
+    Earlier events of the first step that is written, and of later ones, are purged, so that no step
+    of a run that resumes appears twice.
 
     Args:
         folder: the folder of the event files; it is created with the first figures.
-        done: steps done of a run that resumes. Events of later steps are purged, so that no step
-            appears twice.
 
     Raises:
         ValueError: the extra is not installed.
     """
     _installed("tensorboard", "TensorBoard")
 
-    @cache
-    def opened() -> Any:  # on demand: the folder of a new run must be empty
+    open_now: list[Any] = []
+
+    def opened(step: int) -> Any:  # on demand: the folder of a new run must be empty
         from torch.utils.tensorboard import SummaryWriter
 
-        return SummaryWriter(str(folder), purge_step=done + 1 if done else None)
+        if not open_now:
+            open_now.append(SummaryWriter(str(folder), purge_step=step if step > 1 else None))
+        return open_now[0]
 
     def figures(step: int, values: dict[str, float]) -> None:
         for name, value in _finite(values).items():
-            opened().add_scalar(name, value, step)
+            opened(step).add_scalar(name, value, step)
 
     def picture(step: int, name: str, image: Image.Image) -> None:
         pixels = np.asarray(image.convert("RGB"))
-        opened().add_image(name, pixels, step, dataformats="HWC")
+        opened(step).add_image(name, pixels, step, dataformats="HWC")
 
-    return Writer(figures, picture, lambda: opened().close())
+    def close() -> None:
+        for each in open_now:
+            each.close()
+
+    return Writer(figures, picture, close)
 
 
 def wandb(project: str, run: Path, settings: dict[str, Any] | None = None) -> Writer:
