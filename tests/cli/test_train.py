@@ -186,3 +186,42 @@ def test_a_run_goes_on_from_the_checkpoint_before_one_without_a_moment(
     assert told in answer.err
     assert f"continuing {tmp_path / 'run'} from step 2" in answer.out
     assert contents(tmp_path / "run") == whole
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("--set", "train.steps=4", "train.learning_rate=0.5"), "learning_rate is 0.01 there"),
+        (("--steps", 6), "the size of an image has changed"),
+        (("--pretrained", "run", "--steps", 6), "it started from 'nothing', not run"),
+    ],
+)
+def test_what_is_refused_changes_nothing_on_the_disk(
+    adm: Adm, tmp_path: Path, words: list[str], change: tuple[object, ...], message: str
+) -> None:
+    paths = photographs(tmp_path / "data", 12)
+    words = [*words, "--data", str(tmp_path / "data")]
+    assert adm(*words, "--set", "train.save_every_steps=2").status == 0
+    moments = tmp_path / "run/checkpoints/step-0000004/optimizer.safetensors"
+    moments.write_bytes(moments.read_bytes()[:-1])
+    if "size of an image" in message:
+        paths[3].write_bytes(paths[3].read_bytes() + b"?")
+    before = contents(tmp_path / "run")
+    assert message in adm(*words, *change).refusal()
+    assert contents(tmp_path / "run") == before
+    if "size of an image" not in message:
+        assert adm(*words).status == 0
+        assert not list((tmp_path / "run/checkpoints").glob("damaged-*"))
+
+
+def test_a_run_without_a_whole_checkpoint_is_refused_as_it_is(
+    adm: Adm, tmp_path: Path, words: list[str]
+) -> None:
+    photographs(tmp_path / "data", 12)
+    words = [*words, "--data", str(tmp_path / "data")]
+    assert adm(*words).status == 0
+    moments = tmp_path / "run/checkpoints/step-0000004/optimizer.safetensors"
+    moments.write_bytes(moments.read_bytes()[:-1])
+    before = contents(tmp_path / "run")
+    assert "no checkpoint before it is whole" in adm(*words, "--steps", 6).refusal()
+    assert contents(tmp_path / "run") == before

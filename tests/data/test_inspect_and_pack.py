@@ -165,6 +165,8 @@ def test_an_interrupted_packing_goes_on(
     with pytest.raises(KeyboardInterrupt):
         pack(find(str(photos)), tmp_path / "out", packing, advance=stop)
     assert sorted(contents(tmp_path / "out")) == ["classes.json", "train-000000.tar", "train.json"]
+    with pytest.raises(ValueError, match=r"out has 1 of 3 train shards, .*run the same command ag"):
+        find(str(tmp_path / "out"))
     told: list[float] = []
     again = pack(find(str(photos)), tmp_path / "out", packing, advance=told.append)
     assert (again.kept, again.images) == (1, COUNT - 4)
@@ -192,6 +194,13 @@ def test_broken_images_stop_the_packing_or_are_left_out(photos: Path, tmp_path: 
     done = pack(find(str(photos)), tmp_path / "out", Packing((8, 8)), skip_corrupt=True)
     assert (done.images, done.skipped) == (COUNT - 1, [broken])
     assert len(open_source(str(tmp_path / "out"))) == COUNT - 1
+
+
+def test_files_of_others_beside_shards_say_nothing_of_them(photos: Path, tmp_path: Path) -> None:
+    pack(find(str(photos)), tmp_path / "out", Packing((8, 8), shard_size=4))
+    for text in ("[]", '{"images": [1]}', '{"images": 99}', "{"):
+        (tmp_path / "out" / "train.json").write_text(text)
+        assert len(find(str(tmp_path / "out"))) == COUNT
 
 
 def test_the_webdataset_package_reads_the_shards(photos: Path, tmp_path: Path) -> None:

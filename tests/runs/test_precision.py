@@ -10,6 +10,7 @@ from tiny import stripes
 from adm.app import processor
 from adm.app.runs.data import choose, fit_precision
 from adm.app.runs.folder import claim, identity
+from adm.data.fingerprint import fingerprint
 from adm.processes import Devices
 from adm.spec import to_json
 
@@ -71,5 +72,6 @@ def test_a_run_keeps_the_precision_that_it_began_with(
     cpu: None, began: str, tmp_path: Path
 ) -> None:
     asked = choose("digits", [f"train.precision={began}"])
-    claim(tmp_path / "run", identity(asked.recipe, stripes(30)))
+    images = stripes(30)
+    claim(tmp_path / "run", identity(asked.recipe, images), fingerprint(images))
     assert fit_precision(choose("digits"), tmp_path / "run", CPU).recipe == asked.recipe

@@ -12,7 +12,8 @@ import torch
 
 from adm.app.runs import run
 from adm.app.runs.estimates import fits_in_memory, step_memory
-from adm.app.runs.folder import FREE, claim, identity, start_of
+from adm.app.runs.folder import FREE, check_claim, claim, identity, start_of
+from adm.data.fingerprint import fingerprint
 from adm.processes import Devices
 from adm.spec import to_json
 from adm.training.microbatch import largest
@@ -45,7 +46,7 @@ def test_a_changed_setting_is_named_with_both_values(
 
 
 def test_another_kind_of_run_and_other_data_are_refused(tmp_path: Path) -> None:
-    tiny.steps(tiny.diffusion(), tiny.stripes(), tmp_path, count=1)
+    tiny.steps(tiny.diffusion("train.save_every_steps=1"), tiny.stripes(), tmp_path, count=1)
     with pytest.raises(ValueError, match=r"holds another run: recipe\.name is 'digits' there"):
         run.train_steps(tiny.classifier(), tiny.stripes(), tmp_path, CPU)
     with pytest.raises(ValueError, match="data is 'stripes' there and 'spots' here"):
@@ -53,11 +54,11 @@ def test_another_kind_of_run_and_other_data_are_refused(tmp_path: Path) -> None:
     other = replace(tiny.stripes(), classes=("a", "b", "c"))
     with pytest.raises(ValueError, match=r"classes is .*'sneaker'.* there"):
         run.train_steps(tiny.diffusion(), other, tmp_path, CPU)
-    with pytest.raises(ValueError, match="images is 30 there and 31 here"):
+    with pytest.raises(ValueError, match="the number of images, 30 and now 31, has changed"):
         run.train_steps(tiny.diffusion(), tiny.stripes(31), tmp_path, CPU)
     labels = tiny.stripes().labels.clone()
     labels[3] = 1
-    with pytest.raises(ValueError, match=r"labels is .* there"):
+    with pytest.raises(ValueError, match="the label of an image has changed; restore it"):
         run.train_steps(tiny.diffusion(), replace(tiny.stripes(), labels=labels), tmp_path, CPU)
 
 
@@ -115,13 +116,13 @@ def test_a_run_that_was_annealed_may_be_made_longer_and_follows_the_new_rate(
 
 def test_every_other_setting_of_training_is_part_of_what_a_run_is(tmp_path: Path) -> None:
     described = identity(tiny.diffusion("train.anneal=false"), tiny.stripes())
-    claim(tmp_path / "run", described)
+    claim(tmp_path / "run", described, fingerprint(tiny.stripes()))
     free = {field.rpartition(".")[2] for field in FREE if field.startswith("recipe.train.")}
     train = described["recipe"]["train"]
     for field in train.keys() - free:
         changed = {**described["recipe"], "train": {**train, field: f"not {train[field]}"}}
         with pytest.raises(ValueError, match=rf"recipe\.train\.{field} is "):
-            claim(tmp_path / "run", {**described, "recipe": changed})
+            check_claim(tmp_path / "run", {**described, "recipe": changed}, tiny.stripes())
 
 
 def test_shards_need_shares_of_one_size(tmp_path: Path) -> None:
@@ -150,7 +151,8 @@ def test_processes_of_one_machine_share_its_memory(monkeypatch: pytest.MonkeyPat
 
 def test_other_renames_are_another_start(tmp_path: Path) -> None:
     described = identity(tiny.diffusion(), tiny.stripes())
-    claim(tmp_path / "run", {**described, "start": {"given": "m", "renamed": A}})
+    begun = {**described, "start": {"given": "m", "renamed": A}}
+    claim(tmp_path / "run", begun, fingerprint(tiny.stripes()))
     assert start_of(tmp_path / "run", "m", A)["start"]["renamed"] == A
     for renamed in ({}, {"a": "c"}):
         with pytest.raises(ValueError, match="it renamed"):

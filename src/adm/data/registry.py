@@ -87,6 +87,7 @@ def find(spec: str, *, split: str = "train", labels: str | None = None) -> Sourc
     if os.path.isdir(path):  # unlike Path.is_dir, it answers no for a name that is too long
         archives = _archives_in(path, split)
         if archives:
+            shards.check_whole(archives[0].parent, archives)
             return shards.tar_archives(archives, path.resolve().name, split, labels)
         return image_folder(path).source(split, labels)
     if not os.path.exists(path):

@@ -3,9 +3,12 @@
 import io
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Annotated, BinaryIO, NamedTuple
+
+from pydantic import Field
 
 from adm.data.archive import Entry, read_entry, tar_archive, tar_entries
 from adm.data.files import Files
@@ -22,12 +25,20 @@ from adm.data.lists import Label, as_label, as_numbers, reader_of
 from adm.data.naming import EXTENSIONS
 from adm.data.numbering import by_number, is_by_number, numbered_name
 from adm.data.source import NoSplit, Source
-from adm.shown import shown_path
-from adm.store.parsed import parse_json
+from adm.shown import count_of, shown_path
+from adm.store.parsed import as_type, parse_json, read_json
 
 CLASS, FIELDS = "cls", "json"  # WebDataset's extensions of an image's label and metadata
 SPLIT_OF = {name: split for split, names in SPLITS.items() for name in names}
 SPLIT_NAME = re.compile(rf"({'|'.join(sorted(SPLIT_OF, key=len, reverse=True))})(?![a-z])", re.I)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What `{split}.json` says of the shards of a split, as far as their number follows from it."""
+
+    images: Annotated[int, Field(ge=0)]
+    shard_size: Annotated[int, Field(ge=1)]
 
 
 class Sample(NamedTuple):
@@ -106,6 +117,28 @@ def of_split(paths: Sequence[Path], split: str, place: str) -> list[Path]:
             "give the archives of those images"
         )
     return chosen
+
+
+def check_whole(folder: Path, archives: Sequence[Path]) -> None:
+    """Raise ValueError if a folder has fewer shards of a split than `adm data pack` said it would.
+
+    Other folders of shards may have files of the same names, which say nothing.
+
+    Args:
+        archives: those of the split that are in the folder.
+    """
+    for split in SPLITS:
+        own = [path for path in archives if path.name.startswith(f"{split}-")]
+        try:
+            told = as_type(Told, read_json(folder / f"{split}.json"))
+        except (OSError, ValueError):
+            continue
+        wanted = -(-told.images // told.shard_size)
+        if own and len(own) < wanted:
+            raise ValueError(
+                f"{shown_path(folder)} has {len(own)} of {count_of(wanted, f'{split} shard')}, as "
+                "`adm data pack` did not end; run the same command again to write the others"
+            )
 
 
 def _samples(path: Path) -> list[Sample]:

@@ -18,6 +18,7 @@ from adm.store.files import write_json
 from adm.store.hashes import sha256_of
 from adm.store.locks import locked
 from adm.store.parsed import as_type, read_json, through_json
+from adm.training import checkpoint
 from adm.training.checkpoint import RUN
 
 log = logging.getLogger("adm")
@@ -36,6 +37,7 @@ FREE = (
     "recipe.train.keep_every_steps",
     "recipe.sample",
 )
+IMAGES = ("images", "labels")  # fields that the user may accept a change of
 
 
 @dataclass(frozen=True)
@@ -108,25 +110,60 @@ def recipe_in(run: Path) -> Recipe | None:
     return from_json(_read(run)["recipe"]) if (run / RUN).exists() else None
 
 
-def claim(run: Path, described: Mapping[str, Any]) -> None:
-    """Make a folder that of a run, by its `run.json`.
+def check_claim(
+    run: Path, described: Mapping[str, Any], source: Source, check: CheckData = "names"
+) -> Fingerprint:
+    """Return what a run's images are, after a comparison of the run with the one in its folder.
+
+    Nothing is written.
 
     Args:
         described: the run's `identity`.
+        check: the names and sizes of the images, all their pixels, too, or none, which accepts the
+            images that are there. Without a checkpoint they may change as well.
 
     Raises:
-        ValueError: the folder holds other files, or a run that differs; names the first field.
+        SettingError: the images differ.
+        ValueError: the folder holds other files, or a run that differs, and the message names the
+            first field; or the record of its images is damaged.
     """
+    if check not in get_args(CheckData):
+        raise SettingError("check_data", f"one of {', '.join(get_args(CheckData))}", check)
     if not (run / RUN).exists():
         if run.exists() and any(not file.name.startswith(".") for file in run.iterdir()):
             raise ValueError(f"{run} is not empty and holds no run; choose another folder")
-    else:
+        return fingerprint(source, check == "pixels")
+    held = _read(run)
+    if different := first_difference(held, through_json(described), (*FREE, *IMAGES)):
+        raise ValueError(
+            f"{run} holds another run: {different}; choose another folder, or use the same settings"
+        )
+    now = fingerprint(source, check == "pixels")
+    if check == "none" or checkpoint.latest(run) is None:
+        return now
+    before = _read_fingerprint(run / DATA) if (run / DATA).exists() else None
+    what = None if before is None else difference(before, now)
+    if what is None and held["images"] != described["images"]:
+        what = "the number of images"
+    if what is None and held["labels"] != described["labels"]:
+        what = "the label of an image"
+    if what is not None:
+        raise SettingError(
+            "data",
+            f"as it was when {run} began, and {what} has changed",
+            cure="restore it, choose another {out}, or accept it with {check_data=none}",
+        )
+    return now if before is None or now.pixels is not None else before
+
+
+def claim(run: Path, described: Mapping[str, Any], images: Fingerprint) -> None:
+    """Make a folder that of a run, by its `run.json` and the record of its images.
+
+    Args:
+        described, images: the run's `identity`, and the result of `check_claim`.
+    """
+    if (run / RUN).exists():
         held = _read(run)
-        if difference := first_difference(held, through_json(described), FREE):
-            raise ValueError(
-                f"{run} holds another run: {difference}; choose another folder, or use the same "
-                "settings"
-            )
         before, now = held["recipe"]["train"], described["recipe"]["train"]
         if now["anneal"] and before["steps"] != now["steps"]:
             log.info(
@@ -134,7 +171,14 @@ def claim(run: Path, described: Mapping[str, Any]) -> None:
                 now["steps"],
                 before["steps"],
             )
+        if held["images"] != described["images"] and checkpoint.latest(run) is not None:
+            log.info(
+                "there are %d images, and were %d: from here, they come in another order",
+                described["images"],
+                held["images"],
+            )
     write_json(run / RUN, described)
+    write_json(run / DATA, asdict(images))
 
 
 def start_of(
@@ -164,35 +208,6 @@ def start_of(
                 "choose another folder, or give the same"
             )
     return {"start": values["start"]} if before["given"] is not None else {}
-
-
-def check_data(run: Path, source: Source, check: CheckData, begun: bool) -> None:
-    """Compare a run's images with what they were when it began, and record what they are.
-
-    Args:
-        check: the names and sizes of the images, all their pixels, too, or none, which accepts the
-            images that are there.
-        begun: whether the run has a checkpoint. Before, its images may still be changed.
-
-    Raises:
-        SettingError: the images differ.
-        ValueError: the record is damaged.
-    """
-    path = run / DATA
-    if check not in get_args(CheckData):
-        raise SettingError("check_data", f"one of {', '.join(get_args(CheckData))}", check)
-    now = fingerprint(source, check == "pixels")
-    if begun and check != "none" and path.exists():
-        before = _read_fingerprint(path)
-        if (what := difference(before, now)) is not None:
-            raise SettingError(
-                "data",
-                f"as it was when {run} began, and {what} has changed",
-                cure="restore it, choose another {out}, or accept it with {check_data=none}",
-            )
-        if before.pixels is not None or now.pixels is None:
-            return
-    write_json(path, asdict(now))
 
 
 def _read_fingerprint(path: Path) -> Fingerprint:

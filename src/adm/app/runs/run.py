@@ -13,7 +13,7 @@ import torch
 from adm.app.progress import watched
 from adm.app.runs.data import DataOptions, check_source, choose, fit_precision, open_data
 from adm.app.runs.estimates import fits_in_memory
-from adm.app.runs.folder import CheckData, check_data, claim, identity, sole_writer, start_of
+from adm.app.runs.folder import CheckData, check_claim, claim, identity, sole_writer, start_of
 from adm.app.runs.watch import watching
 from adm.app.runs.watch.watched import Watched
 from adm.data import Source
@@ -190,9 +190,7 @@ def start(
             for line in started.lines:
                 log.info(line)
     devices.agree("recipe, data or version", (described, version("ablated-diffusion")))
-    devices.once(lambda: claim(run, described))
-    begun = checkpoint.latest(run) is not None
-    devices.once(lambda: check_data(run, source, options.check_data, begun))
+    images = devices.once(lambda: check_claim(run, described, source, options.check_data))
     players = build.players(recipe, networks, devices, options.shard)
     frozen, teach = {} if teacher is None else teacher.networks, options.teach
     state = RunState(players, frozen, build.importance(recipe))
@@ -211,7 +209,9 @@ def start(
         fits=fits_in_memory(recipe, teach, devices.beside) if on_cpu else None,
         divisible=recipe.divisible,
     )
-    return loop.train(prepared, options.micro_batch)
+    steps = loop.train(prepared, options.micro_batch)
+    devices.once(lambda: claim(run, described, images))  # last: a refusal changes nothing
+    return steps
 
 
 def _check_batch(size: int, source: Source, devices: Devices, shard: bool) -> None:
