@@ -1,31 +1,158 @@
 """Images that cannot be decoded -> left out, counted and listed by every verb, or refused."""
 
+import json
 from pathlib import Path
 
-from cli.conftest import Adm
+import numpy as np
+import pytest
+import tiny
+from cli.conftest import Adm, Answer
 from PIL import Image
 
-COUNT = 8
+from adm.data import open_source
+from adm.spec import to_json
+
+COUNT, BROKEN = 24, (5, 13, 14)
+CPU = ("--device", "cpu")
+POOL = ("--features", "features.py:pool", *CPU)
+FEATURES = """
+def pool(images):
+    return images.float().flatten(1)[:, :8]
+"""
+VERBS: dict[str, tuple[object, ...]] = {
+    "reference": ("reference", "photos", *POOL, "--out", "made.npz"),
+    "reference of some": ("reference", "photos", *POOL, "--count", 16, "--out", "made.npz"),
+    "evaluate": ("evaluate", "photos", "--reference", "real", *POOL, "--resamples", 10),
+    "evaluate some": ("evaluate", "photos", "--count", 16, "--reference", "real", *POOL, "--json"),
+    "evaluate against": ("evaluate", "real", "--reference", "photos", *POOL, "--json"),
+    "nearest": ("nearest", "real", "photos", *POOL, "--json", "--out", "near.png"),
+    "nearest of": ("nearest", "photos", "real", *POOL, "--json", "--out", "near.png"),
+    "cluster": ("cluster", "photos", *POOL, "--clusters", 2, "--out", "labels.csv"),
+    "compare": ("compare", "photos", "real", *POOL, "--json", "--out", "page.html"),
+    "upsample": ("upsample", "up", "photos", "--shrink", "--steps", 2, *CPU, "--out", "large"),
+}
+WRITTEN = ("made.npz", "near.png", "labels.csv", "labels.json", "page.html", "large")
 
 
 def photographs(folder: Path) -> list[Path]:
-    """PNG files of noise."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{index}.png" for index in range(COUNT)]
+    """PNG files of noise of two classes, in the order of the data."""
+    paths = [folder / f"{'ant' if i < COUNT // 2 else 'bee'}/{i:02}.png" for i in range(COUNT)]
     for index, path in enumerate(paths):
-        Image.effect_noise((8, 8), 50 + index).save(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        levels = np.random.default_rng(index).integers(0, 256, (8, 8, 3), np.uint8)
+        Image.fromarray(levels).save(path)
     return paths
 
 
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:60])
+
+
+@pytest.fixture(scope="module")
+def ways(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two folders with the same photographs, some of which are broken in one and gone in one."""
+    home = tmp_path_factory.mktemp("ways")
+    for way, change in (("broken", cut), ("gone", Path.unlink)):
+        paths = photographs(home / way / "photos")
+        for index in BROKEN:
+            change(paths[index])
+        photographs(home / way / "real")
+        (home / way / "features.py").write_text(FEATURES)
+    return home
+
+
+def written() -> dict[str, bytes]:
+    files = [each for each in Path().rglob("*") if each.is_file() and each.parts[0] in WRITTEN]
+    return {str(path): path.read_bytes() for path in files}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_what_follows_is_that_of_a_folder_without_the_broken_files(
+    adm: Adm, ways: Path, models: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    words = [models / "up.safetensors" if word == "up" else word for word in VERBS[verb]]
+    came: dict[str, tuple[Answer, dict[str, bytes]]] = {}
+    for way in ("gone", "broken"):
+        monkeypatch.chdir(ways / way)
+        came[way] = adm(*words), written()
+        assert came[way][0].status == 0, came[way][0].err
+    assert came["broken"][0].out == came["gone"][0].out
+    assert came["broken"][1] == came["gone"][1]
+    notice = (
+        "photos: 3 images cannot be decoded, and left out: photos/ant/05.png, photos/bee/13.png"
+    )
+    assert came["broken"][0].err.count(notice) == 1
+    refused = adm(*words, "--strict")
+    assert "photos/ant/05.png is not a usable image" in refused.err
+    assert refused.status == 2
+
+
+def test_training_replaces_them_and_says_so_once(
+    adm: Adm, ways: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ways / "broken")
+    recipe = tmp_path / "recipe.json"
+    settings = ("unet.classes=2", "watch.images=0")
+    recipe.write_text(json.dumps(to_json(tiny.diffusion("train.batch_size=12", *settings))))
+    words = ("train", recipe, "--data", "photos", *CPU)
+    answer = adm(*words, "--out", tmp_path / "run")
+    assert answer.status == 0, answer.err
+    assert answer.err.count("photos: 3 images cannot be decoded, and left out: photos/ant/05") == 1
+    assert (
+        "05.png is not a usable image"
+        in adm(*words, "--strict", "--out", tmp_path / "other").refusal()
+    )
+
+
+def test_a_run_goes_on_without_the_images_that_were_removed(adm: Adm, tmp_path: Path) -> None:
+    paths = photographs(tmp_path / "photos")
+    recipe = tmp_path / "recipe.json"
+    settings = ("unet.classes=2", "watch.images=0")
+    recipe.write_text(json.dumps(to_json(tiny.diffusion(*settings))))
+    words = ("train", recipe, "--data", tmp_path / "photos", *CPU, "--out", tmp_path / "run")
+    assert adm(*words).status == 0
+    for path in paths[:2]:
+        path.unlink()
+    refused = adm(*words, "--steps", 6).refusal()
+    assert "the number of images, 24 and now 22, has changed; restore it" in refused
+    assert "accept it with --check-data none" in refused
+    answer = adm(*words, "--steps", 6, "--check-data", "none")
+    assert answer.status == 0, answer.err
+    assert "there are 22 images, and were 24: from here, they come in another order" in answer.err
+    assert adm(*words, "--steps", 8).status == 0  # what was accepted is what is there
+
+
+def test_packing_leaves_them_out_and_says_so_once(
+    adm: Adm, ways: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ways / "broken")
+    words = ("data", "pack", "photos", "--shard-size", 6, "--out")
+    answer = adm(*words, tmp_path / "o")
+    assert answer.status == 0, answer.err
+    assert answer.err.count("photos: 3 images cannot be decoded, and left out: photos/ant/05") == 1
+    assert "21 images written" in answer.out
+    assert len(open_source(str(tmp_path / "o"))) == COUNT - len(BROKEN)
+    assert "ant/05.png is not a usable" in adm(*words, tmp_path / "p", "--strict").refusal()
+
+
 def test_what_was_packed_in_part_is_not_taken_for_the_whole(adm: Adm, tmp_path: Path) -> None:
-    broken = photographs(tmp_path / "photos/ant")[-1]
+    broken = photographs(tmp_path / "photos")[-1]
     kept = broken.read_bytes()
-    broken.write_bytes(kept[:60])
-    words = ("data", "pack", tmp_path / "photos", "--out", tmp_path / "o", "--shard-size", 3)
-    assert "7.png is not a usable image" in adm(*words).refusal()
+    cut(broken)
+    words = ("data", "pack", tmp_path / "photos", "--out", tmp_path / "o", "--shard-size", 9)
+    assert "23.png is not a usable image" in adm(*words, "--strict").refusal()
     assert len(list((tmp_path / "o").glob("*.tar"))) == 2
     told = f"{tmp_path / 'o'} has 2 of 3 train shards, as `adm data pack` did not end"
     assert told in adm("data", "inspect", tmp_path / "o").refusal()
     broken.write_bytes(kept)
     assert adm(*words).status == 0
     assert adm("data", "inspect", tmp_path / "o").status == 0
+
+
+def test_images_of_which_none_can_be_decoded_are_refused(adm: Adm, tmp_path: Path) -> None:
+    for path in photographs(tmp_path / "photos"):
+        cut(path)
+    (tmp_path / "features.py").write_text(FEATURES)
+    words = ("reference", tmp_path / "photos", "--out", tmp_path / "r.npz", *CPU)
+    refused = adm(*words, "--features", f"{tmp_path / 'features.py'}:pool").refusal()
+    assert "24 images cannot be decoded" in refused

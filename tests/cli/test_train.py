@@ -77,16 +77,16 @@ def photographs(folder: Path, count: int, size: int = 8) -> list[Path]:
     return paths
 
 
-def test_one_broken_file_stops_the_run_with_its_path_or_is_passed_over_when_asked(
+def test_one_broken_file_is_passed_over_or_refused_with_its_path(
     adm: Adm, tmp_path: Path, words: list[str]
 ) -> None:
     broken = photographs(tmp_path / "data", 60)[23]
     broken.write_bytes(broken.read_bytes()[:150])
     given = (*words, "--data", tmp_path / "data", "--set", "train.batch_size=30")
-    assert str(broken) in adm(*given).refusal()
-    answer = adm(*given, "--skip-corrupt")
+    assert str(broken) in adm(*given, "--strict").refusal()
+    answer = adm(*given)
     assert answer.status == 0, answer.err
-    assert f"1 image could not be read: {broken}" in answer.out
+    assert f"data: 1 image cannot be decoded, and left out: {broken}" in answer.err
 
 
 def test_validation_is_measured_and_the_best_is_named(
@@ -104,7 +104,9 @@ def test_a_test_split_that_is_broken_is_no_absent_one(
 ) -> None:
     photographs(tmp_path / "data" / "train", 12)
     photographs(tmp_path / "data" / "test", 3)[0].write_bytes(b"no JPEG")
-    assert "0.jpg is not a PNG, JPEG" in adm(*words, "--data", tmp_path / "data").refusal()
+    given = (*words, "--data", tmp_path / "data")
+    assert "0.jpg is not a PNG, JPEG" in adm(*given, "--strict").refusal()
+    assert "validation: data" in adm(*given).out
 
 
 def test_validation_data_of_other_classes_are_told_from_a_wrong_recipe(

@@ -206,7 +206,7 @@ def test_a_member_that_inflates_beyond_its_claim_is_not_unpacked(tmp_path: Path)
     assert len(content) < 100_000
     true, lie = struct.pack("<I", 50_000_000), struct.pack("<I", 1000)
     path.write_bytes(content.replace(true, lie))
-    source = open_source(str(path), size=(4, 4), skip_corrupt=True)
+    source = open_source(str(path), size=(4, 4))
     tracemalloc.start()
     with pytest.raises(CorruptImage, match=r"a\.zip/a\.png is damaged \(.*\); download or create"):
         source.read(0)
@@ -221,7 +221,7 @@ def test_a_member_that_claims_too_much_is_not_read(
 ) -> None:
     monkeypatch.setattr("adm.data.archive.MAX_BYTES", 100)
     with pytest.raises(CorruptImage, match=r"1\.png .* over 100; remove it"):
-        open_source(make(tmp_path / "a", FILES))
+        open_source(make(tmp_path / "a", FILES), strict=True)
 
 
 def test_damage_in_a_zip_is_named(tmp_path: Path) -> None:
@@ -229,7 +229,7 @@ def test_damage_in_a_zip_is_named(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[content.index(FILES["cats/2.png"]) + 60] ^= 0xFF
     path.write_bytes(content)
-    source = open_source(str(path), size=(4, 4), skip_corrupt=True)
+    source = open_source(str(path), size=(4, 4))
     source.batch(range(4))
     assert source.skipped == [f"{path}/cats/2.png"]
 

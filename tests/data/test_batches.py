@@ -36,31 +36,31 @@ def numbers(images: torch.Tensor) -> list[int]:
     return [round(float(image.float().mean()) / 20) for image in images]
 
 
-def test_a_broken_image_gives_way_to_the_next_when_asked(photos: Path) -> None:
+def test_a_broken_image_gives_way_to_the_next_unless_it_is_refused(photos: Path) -> None:
     broken = [break_(photos / "ant" / "5.jpg"), break_(photos / "bee" / "11.jpg")]
     with pytest.raises(CorruptImage, match=broken[0]):
-        open_source(str(photos), size=(8, 8)).batch(range(COUNT))
-    source = open_source(str(photos), size=(8, 8), channels=1, skip_corrupt=True)
+        open_source(str(photos), size=(8, 8), strict=True).batch(range(COUNT))
+    source = open_source(str(photos), size=(8, 8), channels=1)
     images, labels = source.batch([5, 11, 4, 5])
     assert numbers(images) == [6, 0, 4, 6]  # after the last comes the first
     assert labels.tolist() == [1, 0, 0, 1]  # of the images that are there
     assert source.skipped == broken
     source.batch(range(COUNT))
     assert source.skipped == broken  # each once
-    again = open_source(str(photos), size=(8, 8), channels=1, skip_corrupt=True)
+    again = open_source(str(photos), size=(8, 8), channels=1)
     assert torch.equal(again.batch([11, 5])[0], source.batch([11, 5])[0])
 
 
 def test_nothing_but_broken_images_ends(photos: Path) -> None:
     for path in photos.rglob("*.jpg"):
         break_(path)
-    source = open_source(str(photos), size=(8, 8), skip_corrupt=True)
+    source = open_source(str(photos), size=(8, 8))
     with pytest.raises(ValueError, match=r"12 images in a row cannot be decoded.*check the disk"):
         source.batch([0])
 
 
 def test_a_file_that_is_gone_is_not_skipped(photos: Path) -> None:
-    source = open_source(str(photos), size=(8, 8), skip_corrupt=True)
+    source = open_source(str(photos), size=(8, 8))
     (photos / "ant" / "3.jpg").unlink()
     with pytest.raises(ValueError, match=r"3\.jpg cannot be read") as caught:
         source.batch([3])
@@ -187,7 +187,7 @@ def test_images_added_at_the_end_leave_a_share_as_it_was() -> None:
 
 def test_crops_and_corrupt_images_follow_into_the_parts(photos: Path) -> None:
     broken = break_(photos / "bee" / "7.jpg")
-    source = open_source(str(photos), size=(8, 8), channels=1, skip_corrupt=True)
+    source = open_source(str(photos), size=(8, 8), channels=1)
     parts = hold_out(source, 4)
     seen = [number for part in parts for number in numbers(part.batch(range(len(part)))[0])]
     assert set(seen) == set(range(COUNT)) - {7}

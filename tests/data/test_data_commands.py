@@ -50,10 +50,10 @@ def test_inspect_says_what_is_there_and_what_is_broken(
 def test_pack_writes_what_train_reads(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ("pack", photos, "--out", tmp_path / "o", "--size", "8,6", "--skip-corrupt")
+    words = ("pack", photos, "--out", tmp_path / "o", "--size", "8,6")
     run(*words, "--channels", 1, "--shard-size", 4)
     shown = capsys.readouterr()
-    assert f"skipped, broken: {photos / 'ant' / '2.png'}" in shown.out
+    assert f"cannot be decoded, and left out: {photos / 'ant' / '2.png'}" in shown.err
     assert "2 train shards; 5 images written" in shown.out
     assert open_source(str(tmp_path / "o"), channels=1).shape == (1, 8, 6)
     run(*words, "--channels", 1, "--shard-size", 4)

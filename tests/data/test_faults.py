@@ -44,21 +44,21 @@ def test_a_disk_that_fails_is_an_error_and_not_skipped(
 ) -> None:
     error = OSError(number, os.strerror(number))
     found = files(lambda: Failing(png(1, (64, 64)), error, sound))
-    source = at_one_size(found, size=(4, 4), skip_corrupt=True)
+    source = at_one_size(found, size=(4, 4), check=False)
     with pytest.raises(
         ValueError, match=rf"1\.png cannot be read \({os.strerror(number)}\); check"
     ):
         source.batch([0, 1])
     assert source.skipped == []
     with pytest.raises(ValueError, match=r"1\.png cannot be read"):
-        pack(found, tmp_path / "out", Packing((4, 4)), skip_corrupt=True)
+        pack(found, tmp_path / "out", Packing((4, 4)))
 
 
 @pytest.mark.parametrize("sound", [0, 100])
 def test_memory_that_runs_out_is_no_fault_of_an_image(sound: int) -> None:
     found = files(lambda: Failing(png(1, (64, 64)), MemoryError(), sound))
     with pytest.raises(MemoryError):
-        at_one_size(found, size=(4, 4), skip_corrupt=True).batch([0, 1])
+        at_one_size(found, size=(4, 4)).batch([0, 1])
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_memory_that_runs_out_is_no_fault_of_an_image(sound: int) -> None:
 )
 def test_what_a_broken_image_brings_about_is_skipped(error: Exception) -> None:
     found = files(lambda: Failing(png(1, (64, 64)), error, 100))
-    source = at_one_size(found, size=(4, 4), skip_corrupt=True)
+    source = at_one_size(found, size=(4, 4))
     source.batch([0, 1])
     assert source.skipped == ["1.png"]
     with pytest.raises(CorruptImage, match=r"1\.png is not a usable image"):
@@ -85,7 +85,7 @@ def test_in_no_form_is_a_failing_disk_skipped(
 ) -> None:
     labels = {"1.cls": b"0", "2.cls": b"0"} if shards else {}
     spec = make(tmp_path / "set", {"1.png": png(1), "2.png": png(2), **labels})
-    source = open_source(spec, size=(4, 4), skip_corrupt=True)
+    source = open_source(spec, size=(4, 4))
 
     def fail(*_: object, **__: object) -> None:
         raise OSError(errno.EIO, "Input/output error")

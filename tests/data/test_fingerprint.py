@@ -45,7 +45,7 @@ def saved(save: Callable, ending: str) -> Callable[[Path, Pixels], Source]:
 def opened(make: Make = make_folder) -> Callable[[Path, Pixels], Source]:
     def open_(place: Path, pixels: Pixels) -> Source:
         place.mkdir(exist_ok=True)
-        return open_source(make(place / "photos", files(pixels)), size=(8, 8), skip_corrupt=True)
+        return open_source(make(place / "photos", files(pixels)), size=(8, 8))
 
     return open_
 

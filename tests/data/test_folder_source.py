@@ -11,7 +11,7 @@ from PIL import Image
 from adm.data import Source, pixels
 from adm.data.fitting import at_one_size
 from adm.data.naming import EXTENSIONS
-from adm.data.registry import find
+from adm.data.registry import find, open_source
 
 
 def folder(
@@ -196,7 +196,8 @@ def test_a_file_that_is_no_image_is_named_at_opening(tmp_path: Path, content: st
     picture(tmp_path / "1.png")
     (tmp_path / "2.png").write_text(content)
     with pytest.raises(ValueError, match=r"2\.png is not a PNG.*replace or remove it"):
-        folder(tmp_path, size=(4, 4))
+        open_source(str(tmp_path), size=(4, 4), strict=True)
+    assert len(folder(tmp_path, size=(4, 4))) == 2
 
 
 def test_of_very_many_files_some_all_over_are_checked(

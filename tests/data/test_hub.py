@@ -126,7 +126,7 @@ def test_a_broken_row_is_named(tmp_path: Path, rows) -> None:
     columns = {"image": [{"bytes": png(0), "path": None}, {"bytes": png(1)[:70], "path": None}]}
     features = datasets.Features({"image": datasets.Image()})
     datasets.Dataset.from_dict(columns, features=features).save_to_disk(tmp_path / "saved")
-    source = open_source(f"hf:{tmp_path / 'saved'}", size=(2, 2), skip_corrupt=True)
+    source = open_source(f"hf:{tmp_path / 'saved'}", size=(2, 2))
     source.batch([1])
     assert source.skipped == [f"hf:{tmp_path / 'saved'}, train row 1"]
 

@@ -189,9 +189,9 @@ def test_other_data_or_settings_are_refused(photos: Path, tmp_path: Path) -> Non
 def test_broken_images_stop_the_packing_or_are_left_out(photos: Path, tmp_path: Path) -> None:
     broken = cut(photos / "ant" / "2.jpg")
     with pytest.raises(CorruptImage, match=broken):
-        pack(find(str(photos)), tmp_path / "out", Packing((8, 8)))
+        pack(find(str(photos)), tmp_path / "out", Packing((8, 8)), strict=True)
     assert not list((tmp_path / "out").glob("*.tar"))
-    done = pack(find(str(photos)), tmp_path / "out", Packing((8, 8)), skip_corrupt=True)
+    done = pack(find(str(photos)), tmp_path / "out", Packing((8, 8)))
     assert (done.images, done.skipped) == (COUNT - 1, [broken])
     assert len(open_source(str(tmp_path / "out"))) == COUNT - 1
 

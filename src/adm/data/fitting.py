@@ -21,7 +21,7 @@ def at_one_size(
     size: tuple[int, int] | None = None,
     channels: int | None = None,
     check: bool = True,
-    skip_corrupt: bool = False,
+    strict: bool = False,
 ) -> Source:
     """Resize and crop image files, and pad arrays with black, to one size; convert the channels.
 
@@ -32,13 +32,13 @@ def at_one_size(
         size: (H, W); None for the images' own.
         channels: 1, 3 or 4; by default 3 for image files, and their own for arrays. Arrays with
             another number of channels cannot be converted.
-        check: read the headers of up to `CHECKED` files, spread evenly, now and not hours later;
-            ignored if corrupt images are skipped. Their sizes must be equal if `size` is None.
-        skip_corrupt: see `Source`.
+        check: read the headers of up to `CHECKED` files, spread evenly, now and not hours later.
+            Their sizes must be equal if `size` is None.
+        strict: see `Source`.
 
     Raises:
-        CorruptImage: a file that is not an image, corrupt, or too large; if its header is intact,
-            only when the image is read.
+        CorruptImage: with `strict`, a file that is not an image, corrupt, or too large; if its
+            header is intact, only when the image is read.
         ValueError: an invalid size or number of channels; files of unequal sizes; arrays that are
             larger, or cannot be converted.
     """
@@ -49,12 +49,18 @@ def at_one_size(
     channels = RGB if channels is None else channels
     mode_of(channels)
     files = replace(found.files, size=size, channels=channels)
-    if check and not skip_corrupt:
-        sizes = {files.own_size(row): row for row in map(found.row, spread(len(found)))}
+    if check:
+        sizes: dict[tuple[int, int], int] = {}
+        for row in map(found.row, spread(len(found))):
+            try:
+                sizes[files.own_size(row)] = row
+            except CorruptImage:
+                if strict:
+                    raise
         if size is None and len(sizes) > 1:
             (first, one), (second, other) = list(sizes.items())[:2]
             raise ValueError(unequal(files.path(one), first, files.path(other), second))
-    return replace(found, images=files, skip_corrupt=skip_corrupt)
+    return replace(found, images=files, strict=strict)
 
 
 def channels_of(found: Source) -> int:

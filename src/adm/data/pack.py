@@ -94,7 +94,7 @@ def pack(
     packing: Packing,
     *,
     split: str = "train",
-    skip_corrupt: bool = False,
+    strict: bool = False,
     advance: Callable[[float], None] = lambda amount: None,
 ) -> Packed:
     """Write `{split}-000000.tar` and so on, and `classes.json`, into a folder.
@@ -108,12 +108,12 @@ def pack(
         out: the folder, which may contain other splits.
         packing: how images are written.
         split: the prefix of the shards' names.
-        skip_corrupt: omit images that cannot be decoded.
+        strict: refuse images that cannot be decoded, instead of leaving them out.
         advance: called with the number of images processed since the last call.
 
     Raises:
         ValueError: the folder has shards of other data or settings, or another process writes it
-            (`InUse`); corrupt images; or arrays whose channels no image format has.
+            (`InUse`); corrupt images with `strict`; or arrays whose channels no image format has.
     """
     encode = _original(found) if packing.format == ORIGINAL else _encoder(found, packing)
     if out.exists() and not out.is_dir():
@@ -123,7 +123,7 @@ def pack(
         try:
             return encode(index)
         except CorruptImage as error:
-            if not skip_corrupt:
+            if strict:
                 raise
             return error
 

@@ -41,7 +41,7 @@ def open_source(
     size: tuple[int, int] | None = None,
     channels: int | None = None,
     labels: str | None = None,
-    skip_corrupt: bool = False,
+    strict: bool = False,
 ) -> Source:
     """Open data by a spec string, at one size.
 
@@ -55,14 +55,14 @@ def open_source(
         labels: the labelling rule of image files (`labels.label_images`); the .npy file of an array
             file's labels; a list by number (`numbering`), or `none`, of arrays and of named data;
             None for the default.
-        skip_corrupt: see `Source`.
+        strict: see `Source`.
 
     Raises:
         ValueError: no such data, split or labels, an invalid size or number of channels, or damaged
             data.
     """
     found = find(spec, split=split, labels=labels)
-    return at_one_size(found, size=size, channels=channels, skip_corrupt=skip_corrupt)
+    return at_one_size(found, size=size, channels=channels, strict=strict)
 
 
 def find(spec: str, *, split: str = "train", labels: str | None = None) -> Source:

@@ -19,6 +19,7 @@ from adm.spec import SettingError
 
 MAX_CORRUPT = 1000  # consecutive corrupt images; more are a fault of the disk, not of the images
 
+MOST_NAMED = 5  # corrupt images in a notice
 CHUNKS = 4  # per thread, so that a thread with small files does not wait for one with large files
 AHEAD = 16  # arguments per thread in progress
 
@@ -58,8 +59,8 @@ class Source:
             `registry.find` has not opened.
         paths: row -> file that the image of an array is in, too; None without such files.
         left_out: number of images that a list of labels omits.
-        skip_corrupt: whether `batch` replaces a corrupt image by the next one.
-        skipped: paths of the images skipped so far; `batch` adds to it.
+        strict: whether `batch` refuses a corrupt image, instead of replacing it by the next one.
+        skipped: paths of the images that `batch` has replaced so far.
         threads: in which files are decoded.
     """
 
@@ -71,7 +72,7 @@ class Source:
     names: Callable[[int], str] | None = None
     paths: Callable[[int], str | None] | None = None
     left_out: int = 0
-    skip_corrupt: bool = False
+    strict: bool = False
     skipped: list[str] = field(default_factory=list)
     threads: int = field(default_factory=processors)
 
@@ -141,15 +142,15 @@ class Source:
     ) -> tuple[Tensor, Tensor]:
         """Read (B, C, H, W) uint8 images and their (B,) labels.
 
-        The same index and crop give the same image, whatever was read before. If corrupt images
-        are skipped, each is replaced by the next one in order, with its own label.
+        The same index and crop give the same image, whatever was read before. A corrupt image is
+        replaced by the next one in order, with its own label, unless the source is strict.
 
         Args:
             indices: of the images.
             crops: uniforms for each image, to crop at random; None for the centre.
 
         Raises:
-            CorruptImage: an image cannot be decoded, and `skip_corrupt` is not set.
+            CorruptImage: an image cannot be decoded, and the source is strict.
             ValueError: crops for images that cannot be cropped, or not one per image; only corrupt
                 images.
         """
@@ -193,13 +194,19 @@ class Source:
             try:
                 return Decoded(files.read(self.row(here), crop), here, corrupt)
             except CorruptImage as error:
-                if not self.skip_corrupt:
+                if self.strict:
                     raise
                 corrupt.append(error.path)
         raise ValueError(
             f"{self.name}: {count_of(len(corrupt), 'image')} in a row cannot be decoded, the first "
             f"is {corrupt[0]}; check the disk and the files"
         )
+
+
+def left_out(name: str, paths: Sequence[str]) -> str:
+    """Return the notice of the images of a source that cannot be decoded."""
+    first = ", ".join(paths[:MOST_NAMED]) + ", ..." * (len(paths) > MOST_NAMED)
+    return f"{name}: {count_of(len(paths), 'image')} cannot be decoded, and left out: {first}"
 
 
 def unequal(one: str, first: Sequence[int], other: str, second: Sequence[int]) -> str:

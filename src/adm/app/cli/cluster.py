@@ -15,6 +15,7 @@ from adm.store.files import write_text
 if TYPE_CHECKING:  # so that --help does not load torch
     from adm.app.scoring.cluster_list import NamedImages, Record
     from adm.app.scoring.clusters import Found
+    from adm.processes import Devices
 
 
 def cluster(
@@ -85,10 +86,10 @@ def cluster(
 
     how = Clustering(clusters=clusters, seed=seed)
     extracting = images.joined()
-    own = _opened(data, labels, images)
+    own = _opened(data, labels, images, extracting.devices)
     how.fits(len(own.source))
     other = replace(images, split="train" if images.split == "test" else "test")
-    others = _opened(data, labels, other) if both_splits else None
+    others = _opened(data, labels, other, extracting.devices) if both_splits else None
     network = open_features(features, extracting.devices.device)
     with with_cache(extracting, out) as extraction:
         seen = extract(own.source, network, extraction.part("images"))
@@ -110,16 +111,20 @@ def cluster(
         extraction.devices.once(act)
 
 
-def _opened(data: str, labels: str | None, images: ImageOptions) -> "NamedImages":
+def _opened(
+    data: str, labels: str | None, images: ImageOptions, devices: "Devices"
+) -> "NamedImages":
     """Open a split; for the arguments see `cluster`."""
     from adm.app.scoring.cluster_list import NamedImages, names_of
+    from adm.app.scoring.images import readable
     from adm.data.fitting import at_one_size
     from adm.data.registry import find
 
     found = find(data, split=images.split, labels=labels)
     size = lists.height_and_width(images.size)
-    source = at_one_size(found, size=size, channels=images.channels)
-    return NamedImages(source, names_of(found), images.split)
+    source = at_one_size(found, size=size, channels=images.channels, strict=images.strict)
+    source = readable(source, devices)
+    return NamedImages(source, names_of(source), images.split)
 
 
 def _check_files(out: Path, page: Path | None) -> None:

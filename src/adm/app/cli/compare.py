@@ -8,13 +8,14 @@ from cyclopts import Parameter
 
 from adm.app.cli import lists, places
 from adm.app.cli.output import OUT, AsJson, say, show
-from adm.app.cli.scoring import DEFAULT_FEATURES, Split, extraction_of, joined, with_cache
+from adm.app.cli.scoring import DEFAULT_FEATURES, Split, Strict, extraction_of, joined, with_cache
 from adm.data.naming import ARCHIVE, at_home
 from adm.store.files import new_file, write_text
 
 if TYPE_CHECKING:
     from adm.app.study.comparison import SideBySide
     from adm.data import Source
+    from adm.processes import Devices
 
 SHOWN = 3  # classes whose images are shown by default
 
@@ -32,6 +33,7 @@ def compare(
     size: lists.Size = None,
     channels: int | None = None,
     work: Path | None = None,
+    strict: Strict = False,
     batch_size: int = 64,
     device: str | None = None,
     as_json: AsJson = False,
@@ -75,6 +77,8 @@ def compare(
     work
         Folder that caches the features of every image; it must be on a disk that all machines
         share. By default it is beside --out and removed at the end.
+    strict
+        Refuse images that cannot be decoded. By default they are left out, and listed.
     batch_size
         Images per batch. It affects memory use and speed, and results only by rounding.
     device
@@ -95,7 +99,7 @@ def compare(
     from adm.features import open_features
 
     devices = joined(device)
-    sources = _opened(_sets(images), split, size, channels)
+    sources = _opened(_sets(images), split, size, channels, strict, devices)
     every = library.shared_classes(sources)
     shown = library.shared_classes(sources, classes) if classes else every[:SHOWN]
     network = open_features(features, devices.device)
@@ -140,7 +144,12 @@ def _sets(images: tuple[str, ...]) -> list[str]:
 
 
 def _opened(
-    images: list[str], split: str, size: lists.Size, channels: int | None
+    images: list[str],
+    split: str,
+    size: lists.Size,
+    channels: int | None,
+    strict: bool,
+    devices: "Devices",
 ) -> "list[Source]":
     """Open all sets at the size and with the channels of the first, unless they are given."""
     from adm.app.scoring import open_images
@@ -151,7 +160,8 @@ def _opened(
         path = at_home(spec)
         made = path.suffix == ".npz" or (path / ARCHIVE).is_file()  # samples have no splits
         of = "train" if made else split
-        source = open_images(spec, split=of, size=sides, channels=kept, pad=False).source
+        how = {"size": sides, "channels": kept, "strict": strict, "devices": devices}
+        source = open_images(spec, split=of, pad=False, **how).source
         kept, *shape = source.shape
         sides = (shape[0], shape[1])
         found.append(source)

@@ -7,6 +7,7 @@ from cyclopts import App, Parameter
 
 from adm.app.cli import VERBS, lists, places
 from adm.app.cli.output import OUT, AsJson, say, show
+from adm.app.notices import notice
 from adm.app.progress import progress
 from adm.shown import count_of
 from adm.store.files import write_text
@@ -94,7 +95,7 @@ def pack(
     channels: int | None = None,
     format: str = "png",
     shard_size: int = 10_000,
-    skip_corrupt: Annotated[bool, Parameter(negative="")] = False,
+    strict: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Write WebDataset shards.
 
@@ -131,23 +132,20 @@ def pack(
         unchanged).
     shard_size
         Images per shard.
-    skip_corrupt
-        Skip images that cannot be decoded.
+    strict
+        Refuse images that cannot be decoded. By default they are left out, and listed.
     """
     places.resumable(out, "shards need")
     from adm.data import pack as library
     from adm.data.registry import find
+    from adm.data.source import left_out
 
     packing = library.Packing(lists.height_and_width(size), channels, format, shard_size)
     found = find(spec, split=split, labels=labels)
     with progress(f"packing {found.name}", len(found), "images") as advance:
-        done = library.pack(
-            found, out, packing, split=split, skip_corrupt=skip_corrupt, advance=advance
-        )
-    for path in done.skipped[:MOST_LISTED]:
-        say(f"skipped, broken: {path}")
-    if len(done.skipped) > MOST_LISTED:
-        say(f"and {len(done.skipped) - MOST_LISTED} more")
+        done = library.pack(found, out, packing, split=split, strict=strict, advance=advance)
+    if done.skipped:
+        notice(left_out(found.name, done.skipped))
     before = f", {done.kept} of them from an earlier run" if done.kept else ""
     shards = count_of(done.shards, f"{split} shard")
     say(f"{out}: {shards}{before}; {count_of(done.images, 'image')} written")

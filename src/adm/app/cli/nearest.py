@@ -80,7 +80,7 @@ def nearest(
         raise SettingError("count", "at least 1", count)
     how = images.joined()
     devices = how.devices
-    ours, theirs = images.source(samples, pad=False), images.source(data)
+    ours, theirs = images.source(samples, devices, pad=False), images.source(data, devices)
     if ours.shape[0] != theirs.shape[0]:
         raise ValueError(
             f"{ours.name} has images of {ours.shape[0]} channels and {theirs.name} of "

@@ -63,7 +63,7 @@ def reference(
 
     how = images.joined()
     chosen = open_features(features, how.devices.device)
-    source = images.source(data, labels=labels)
+    source = images.source(data, how.devices, labels=labels)
     if count is not None:
         source = first(source, count)
     with with_cache(how, out) as extraction:

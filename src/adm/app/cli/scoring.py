@@ -40,6 +40,7 @@ Resize = Annotated[
         "resizes them; none leaves both to the preprocessing of the features."
     ),
 ]
+Strict = Annotated[bool, Parameter(negative="")]
 Device = Annotated[
     str | None, Parameter(help="Device: cpu, cuda, cuda:1 or mps. The best available by default.")
 ]
@@ -61,6 +62,8 @@ class ImageOptions:
         Folder that caches the features of every image; it must be on a disk that all machines
         share. Other commands with the same folder reuse the features of the same images. By
         default it is beside --out, or in the user's cache without --out, and removed at the end.
+    strict
+        Refuse images that cannot be decoded. By default they are left out, and listed.
     batch_size
         Images per batch. It affects memory use and speed, and results only by rounding.
     """
@@ -69,10 +72,13 @@ class ImageOptions:
     size: lists.Size = None
     channels: int | None = None
     work: Path | None = None
+    strict: Strict = False
     batch_size: int = 64
     device: Device = None
 
-    def source(self, spec: str, *, labels: str | None = None, pad: bool = True) -> "Source":
+    def source(
+        self, spec: str, devices: "Devices", *, labels: str | None = None, pad: bool = True
+    ) -> "Source":
         """Open images; for the arguments see `open_images`. Samples have no splits and no padding.
 
         Args:
@@ -82,6 +88,7 @@ class ImageOptions:
 
         size = lists.height_and_width(self.size)
         options = {"size": size, "channels": self.channels, "labels": labels, "pad": pad}
+        options |= {"strict": self.strict, "devices": devices}
         return open_images(spec, split=self.split if pad else "train", **options).source
 
     def joined(self) -> "Extraction":

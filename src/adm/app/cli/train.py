@@ -20,7 +20,7 @@ def train(
     labels: str | None = None,
     validation: str | None = None,
     hold_out: float | None = None,
-    skip_corrupt: Annotated[bool, Parameter(negative="")] = False,
+    strict: Annotated[bool, Parameter(negative="")] = False,
     set: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
     steps: int | None = None,
     micro_batch: str | None = None,
@@ -75,8 +75,9 @@ def train(
         Data to validate on. By default the test split of the data, if there is one.
     hold_out
         Fraction of the training images to validate on instead of training on them.
-    skip_corrupt
-        Replace an image that cannot be read by the next one, with a message, instead of failing.
+    strict
+        Refuse images that cannot be decoded. By default each is replaced by the next one, and the
+        first of them are listed at the end.
     set
         Fields of the recipe to change, as field=value, separated by spaces. The list of fields is
         printed by --dry-run.
@@ -135,7 +136,7 @@ def train(
         labels=labels,
         validation=validation,
         hold_out=hold_out,
-        skip_corrupt=skip_corrupt,
+        strict=strict,
     )
     if dry_run:
         shown = choice.recipe if data is None else open_data(choice, options).recipe

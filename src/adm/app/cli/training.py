@@ -37,7 +37,7 @@ SHOWN = (
     *("loss", "mse", "vlb", "accuracy", "gradient_norm"),
     *("generator/loss", "discriminator/loss", "discriminator/real", "discriminator/generated"),
 )
-MOST_NAMED = 12  # classes or unreadable images listed
+MOST_NAMED = 12  # classes listed
 TRIM, MMAP = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of mallopt(3)
 NEVER = 2**31 - 1  # bytes, the largest int that mallopt takes
 LARGEST = (2**30, 2**25)  # bytes; older versions of glibc accept only the second
@@ -135,7 +135,7 @@ def follow(
             say(f"continuing {out} from step {done}")
         show(record(steps, writers), out.resolve().name, recipe.train.steps, devices, done)
         number = max(devices.gather(stop.signal or 0))  # a signal may reach one process only
-    tell_skipped([source] if held is None else [source, held], devices)
+    run.tell_left_out((source, held), devices)
     newest = checkpoint.latest(out)
     if number and newest is not None and checkpoint.read_numbers(newest).step < recipe.train.steps:
         _leave(newest, number, devices)
@@ -163,15 +163,6 @@ def show(steps: Iterator[Progress], name: str, total: int, devices: Devices, don
             speed += (1 - SMOOTHING) * state.images_per_second
             figures = "  ".join(f"{key} {value:.4f}" for key, value in smooth.items())
             advance(1, f"{figures}  {speed:.0f} images/s")
-
-
-def tell_skipped(sources: Sequence[Source], devices: Devices) -> None:
-    """Print the images that a process could not read."""
-    all_ = devices.gather([path for source in sources for path in source.skipped])
-    skipped = list(dict.fromkeys(path for paths in all_ for path in paths))
-    if skipped and devices.main:
-        shown = ", ".join(skipped[:MOST_NAMED]) + ", ..." * (len(skipped) > MOST_NAMED)
-        say(f"{count_of(len(skipped), 'image')} could not be read: {shown}")
 
 
 def _finish(recipe: Recipe, out: Path, devices: Devices) -> None:

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 from adm.app.cli import places
 from adm.app.cli.output import OUT
 from adm.app.cli.sampling import ALONE, DEFAULT, USUAL, Helpers, Output, Settings
-from adm.app.cli.scoring import joined
+from adm.app.cli.scoring import Strict, joined
 from adm.data.naming import ARCHIVE, MANIFEST
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def upsample(
     out: Annotated[Path, OUT],
     count: int | None = None,
     shrink: Annotated[bool, Parameter(negative="")] = False,
+    strict: Strict = False,
     settings: Settings = DEFAULT,
     helpers: Helpers = ALONE,
     output: Output = USUAL,
@@ -58,11 +59,14 @@ def upsample(
         Upsample only the first COUNT images.
     shrink
         Shrink the images first, by area averaging, as in the training of the upsampler.
+    strict
+        Refuse images that cannot be decoded. By default they are left out, and listed.
     """
     places.folder(out, MANIFEST)
     # Imported here, so that --help does not load torch.
     import torch
 
+    from adm.app.scoring.images import readable
     from adm.generation.cascade import translate
     from adm.generation.job import Job, LowRes
     from adm.spec import SettingError
@@ -75,7 +79,8 @@ def upsample(
     given = settings.given
     helpers.check_used(pipeline.sampling.change(**given))
     generator = pipeline.generator(**given)
-    source = opened(images, upsampler, shrink, named=bool(generator.classes))
+    source = opened(images, upsampler, shrink, named=bool(generator.classes), strict=strict)
+    source = readable(source, devices)
     number = len(source) if count is None else min(count, len(source))
     if number < 1:
         raise SettingError("count", "at least 1", count)
@@ -87,7 +92,9 @@ def upsample(
     output.write(out, job, f"upsampling {number} images", devices)
 
 
-def opened(images: str, model: "DiffusionModel", shrink: bool, named: bool) -> "Source":
+def opened(
+    images: str, model: "DiffusionModel", shrink: bool, named: bool, strict: bool
+) -> "Source":
     """Open the images; if `named`, with the class names of their manifest or of the model."""
     from dataclasses import replace
 
@@ -103,7 +110,9 @@ def opened(images: str, model: "DiffusionModel", shrink: bool, named: bool) -> "
         made = read_manifest(folder) or {}
         spec = str(folder / ARCHIVE)
         classes = None if made.get("labels") is None else tuple(made.get("classes", ()))
-    source = open_source(spec, size=data.size if shrink else None, channels=data.channels)
+    source = open_source(
+        spec, size=data.size if shrink else None, channels=data.channels, strict=strict
+    )
     numbers = tuple(map(str, range(len(source.classes))))
     if classes is None and source.classes == numbers:
         classes = model.classes  # labels without names are those of the upsampler

@@ -54,7 +54,7 @@ class DataOptions:
         labels: a file of labels, or a labelling rule; see `open_source`.
         validation: a data spec of the validation images; None for the test split of `data`.
         hold_out: fraction of the images to use for validation instead of training.
-        skip_corrupt: replace an image that cannot be read by the next one.
+        strict: refuse images that cannot be decoded, instead of replacing each by the next one.
 
     Raises:
         SettingError: both `validation` and `hold_out` are given.
@@ -64,7 +64,7 @@ class DataOptions:
     labels: str | None = None
     validation: str | None = None
     hold_out: float | None = None
-    skip_corrupt: bool = False
+    strict: bool = False
 
     def __post_init__(self) -> None:
         if self.validation is not None and self.hold_out is not None:
@@ -155,7 +155,7 @@ def open_data(choice: Choice, options: DataOptions) -> TrainingData:
 
     def sized(data: Source) -> Source:
         size, kept = recipe.data.size, recipe.data.channels
-        return at_one_size(data, size=size, channels=kept, skip_corrupt=options.skip_corrupt)
+        return at_one_size(data, size=size, channels=kept, strict=options.strict)
 
     training = spec if isinstance(spec, Source) else sized(data)
     notes = (*choice.notes, *_notes(choice.recipe, recipe, training.name, channels))

@@ -30,6 +30,7 @@ from adm.generation.samples import Samples, sample
 from adm.metrics import METRICS, Score, title
 from adm.metrics.bootstrap import RESAMPLES
 from adm.metrics.manifold import DENSITY_NEIGHBOURS
+from adm.processes import Devices
 from adm.spec import SettingError, check_type
 from adm.store.files import user_cache
 
@@ -48,6 +49,7 @@ class Comparison:
         split: split of the reference, if it is data: "train" or "test".
         size: (H, W) to which image files of samples and reference are resized and cropped.
         channels: 1, 3 or 4; by default 3 for image files, while arrays keep theirs.
+        strict: whether to refuse images that cannot be decoded, instead of leaving them out.
         count: number of samples to score, the first ones; None for all.
         resize: for images of another size than those of the reference: "to-reference" resizes
             them, "none" leaves them to the preprocessing of the features; None refuses them.
@@ -63,6 +65,7 @@ class Comparison:
     split: str = "train"
     size: tuple[int, int] | None = None
     channels: int | None = None
+    strict: bool = False
     count: int | None = None
     resize: Resize | None = None
     float16: bool = False
@@ -121,9 +124,10 @@ def evaluate(
     )
     options = comparison or Comparison()
     check_type("comparison", options, (Comparison,), "Comparison(...)")
-    opened = _open(samples, options)
+    devices = extraction.devices
+    opened = _open(samples, options, devices)
     source = opened.source if options.count is None else first(opened.source, options.count)
-    against = _reference(reference, options, extraction.batch_size)
+    against = _reference(reference, options, devices, extraction.batch_size)
     size = against.size if isinstance(against, Reference) else against.shape[1:]
     source = at_size(source, size, options.resize)
     make = partial(cached_reference, folder=user_cache("references"))
@@ -134,20 +138,25 @@ def evaluate(
     changed = (options.count, options.resize, options.channels) != (None, None, None)
     if isinstance(samples, str | Path) and not changed:
         generated = replace(generated, stored=read_statistics(str(samples), chosen))
-    devices = extraction.devices
     return devices.once(lambda: _report(generated, real, options, opened.made, devices.device))
 
 
-def _open(samples: str | Path | Samples | Job | Opened, options: Comparison) -> Opened:
+def _open(
+    samples: str | Path | Samples | Job | Opened, options: Comparison, devices: Devices
+) -> Opened:
     if isinstance(samples, Opened):
         return samples
     if isinstance(samples, Samples | Job):
         return open_samples(samples)
-    return open_images(str(samples), size=options.size, channels=options.channels, pad=False)
+    how = {"size": options.size, "channels": options.channels, "strict": options.strict}
+    return open_images(str(samples), pad=False, devices=devices, **how)
 
 
 def _reference(
-    reference: str | Path | Reference | Samples | Job, options: Comparison, batch_size: int
+    reference: str | Path | Reference | Samples | Job,
+    options: Comparison,
+    devices: Devices,
+    batch_size: int,
 ) -> Reference | Source:
     """Open a reference, or the images to compute it from."""
     if isinstance(reference, Reference):
@@ -158,9 +167,8 @@ def _reference(
         return open_samples(reference).source
     if is_reference(reference):
         return load_reference(reference)
-    return open_images(
-        str(reference), split=options.split, size=options.size, channels=options.channels
-    ).source
+    how = {"size": options.size, "channels": options.channels, "strict": options.strict}
+    return open_images(str(reference), split=options.split, devices=devices, **how).source
 
 
 def _with_features(

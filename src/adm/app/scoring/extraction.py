@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from adm.app.progress import watched
+from adm.app.scoring.images import readable
 from adm.cached import Cached
 from adm.data import Source
 from adm.features import Extracted, Features
@@ -169,7 +170,7 @@ def extract(source: Source, features: Features, extraction: Extraction = DEFAULT
     16 KB per image for Inception's pool features.
 
     Args:
-        source: images of one size.
+        source: images of one size; those that cannot be decoded are left out.
         features: the extractor.
         extraction: ranks, batch size, cache folder and progress.
 
@@ -177,12 +178,12 @@ def extract(source: Source, features: Features, extraction: Extraction = DEFAULT
         The features, equal on every rank.
 
     Raises:
-        ValueError: there are fewer than 2 images or images of several sizes, an image is corrupt or
-            not supported by the network, features are not finite, or the ranks do not share the
+        ValueError: there are fewer than 2 images or images of several sizes, an image is not
+            supported by the network, features are not finite, or the ranks do not share the
             `work` folder.
     """
     devices = extraction.devices
-    source = source.among(devices.beside)
+    source = readable(source, devices).among(devices.beside)
     if len(source) < 2:
         held = count_of(len(source), "image")
         raise ValueError(f"{source.name} has {held}, and scores need at least 2; give more images")

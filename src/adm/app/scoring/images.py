@@ -1,5 +1,6 @@
 """Data spec, Samples, Job -> Opened: a Source to score, and its sampling manifest."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,17 +11,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adm.data import Source
+from adm.data import CorruptImage, Source
 from adm.data.arrays import read_arrays
 from adm.data.fitting import at_one_size
 from adm.data.naming import ARCHIVE, at_home
 from adm.data.registry import find
-from adm.data.source import in_memory
+from adm.data.source import in_memory, left_out, map_ahead
 from adm.generation.folder import check
 from adm.generation.job import Job
 from adm.generation.manifest import read_manifest
 from adm.generation.samples import Samples
+from adm.processes import Devices
 from adm.spec import SettingError
+
+ALONE = Devices(torch.device("cpu"))
+log = logging.getLogger("adm")
 
 
 class Opened(NamedTuple):
@@ -43,8 +48,10 @@ def open_images(
     channels: int | None = None,
     labels: str | None = None,
     pad: bool = True,
+    strict: bool = False,
+    devices: Devices = ALONE,
 ) -> Opened:
-    """Open samples or real images.
+    """Open samples or real images; those that cannot be decoded are left out (see `readable`).
 
     Args:
         spec: a sample folder, an .npz file of the released layout, or anything that `open_source`
@@ -52,6 +59,8 @@ def open_images(
         split, size, channels, labels: see `open_source`.
         pad: whether to pad arrays smaller than `size` with black, as in training. Pass False for
             samples, which must be scored unchanged.
+        strict: see `Source`.
+        devices: the ranks that share the images, all of which must call.
 
     Raises:
         ValueError: an error of `open_source`, or arrays of another size with `pad=False`.
@@ -72,7 +81,41 @@ def open_images(
         made, found = None, find(spec, split=split, labels=labels)
     if found.files is None and not pad:
         _check_unpadded(found, size)
-    return Opened(at_one_size(found, size=size, channels=channels), made)
+    source = at_one_size(found, size=size, channels=channels, strict=strict)
+    return Opened(readable(source, devices), made)
+
+
+def readable(source: Source, devices: Devices = ALONE) -> Source:
+    """Return the images that can be decoded, as a strict source; name the others in a notice.
+
+    Files are decoded once, by all ranks together. What follows is that of data without the others.
+
+    Args:
+        source: returned as it is if it is strict, or of arrays.
+
+    Raises:
+        ValueError: no image can be decoded, or the disk fails.
+    """
+    if source.strict or source.files is None:
+        return source
+    own = range(devices.rank, len(source), devices.world)
+
+    def path_of_corrupt(index: int) -> str | None:
+        try:
+            source.read(index)
+        except CorruptImage as error:
+            return error.path
+        return None
+
+    paths = devices.gather(devices.each(lambda: list(map_ahead(path_of_corrupt, own))))
+    every = [paths[index % devices.world][index // devices.world] for index in range(len(source))]
+    corrupt = [path for path in every if path is not None]
+    if len(corrupt) == len(source) > 0:
+        raise ValueError(f"{left_out(source.name, corrupt)}; give images")
+    if corrupt and devices.main:
+        log.warning(left_out(source.name, corrupt))
+    kept = np.array([index for index, path in enumerate(every) if path is None], np.int64)
+    return replace(source.subset(kept) if corrupt else source, strict=True)
 
 
 def open_samples(samples: Samples | Job) -> Opened:

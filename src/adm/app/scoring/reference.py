@@ -22,6 +22,7 @@ import numpy as np
 from pydantic import Field
 
 from adm.app.scoring.extraction import DEFAULT, Extraction, extract
+from adm.app.scoring.images import readable
 from adm.app.scoring.manifest import versions
 from adm.data import Source
 from adm.data.arrays import list_arrays, text_of
@@ -167,7 +168,7 @@ def make_reference(
     """Extract the features of real images, and store their statistics and some of the images.
 
     Args:
-        source: real images of one size.
+        source: real images of one size; those that cannot be decoded are left out.
         features: the extractor.
         extraction: ranks, batch size, cache folder and progress.
 
@@ -177,6 +178,7 @@ def make_reference(
     Raises:
         ValueError: an error of `extract`.
     """
+    source = readable(source, extraction.devices)
     real = extract(source, features, extraction)
     rows = rows_to_store(real.count)
     return Reference(

@@ -185,9 +185,8 @@ def _scorers(
         networks = [recorded_features(each.features, each.name, device) for each in opened]
     if not files:
         channels, height, width = shape
-        source = open_images(
-            specs[0], split=against.split, size=(height, width), channels=channels
-        ).source
+        how = {"size": (height, width), "channels": channels, "devices": extraction.devices}
+        source = open_images(specs[0], split=against.split, **how).source
         return [
             Scorer(each, reference_of_study(source, each, out, extraction)) for each in networks
         ]
