@@ -14,13 +14,25 @@ HARMLESS = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"  # which emoji and s
 
 def shown(value: Any, longest: int = LONGEST) -> str:
     """Return a value as `repr` shows it, cut short in the middle, with what acts escaped."""
-    if isinstance(value, str) and len(value) > 2 * longest:
-        value = value[:longest] + value[-longest:]  # `repr` of the whole may be long work
     try:
-        text = repr(value)
+        text = repr(_ends(value, longest))  # `repr` of the whole may be long work
     except (RecursionError, ValueError):  # nested too deep; an int of too many digits
         text = f"a {type(value).__name__}"
     return short(printable(text), longest)
+
+
+def _ends(value: Any, longest: int) -> Any:
+    """Return a value without the middle of long texts and lists, which `shown` leaves out."""
+    if type(value) not in (str, list, dict):
+        return value
+    parts = value if isinstance(value, str) else list(getattr(value, "items", lambda: value)())
+    if len(parts) > 2 * longest:
+        parts = parts[:longest] + parts[-longest:]
+    if isinstance(parts, str):
+        return parts
+    if isinstance(value, dict):
+        return {_ends(key, longest): _ends(each, longest) for key, each in parts}
+    return [_ends(each, longest) for each in parts]
 
 
 def exactly(number: float) -> str:

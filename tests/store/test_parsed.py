@@ -10,7 +10,16 @@ import pytest
 from pydantic import Field
 
 from adm.store.files import write_json
-from adm.store.parsed import MOST_DEPTH, as_type, cached_json, parse_json, read_json, through_json
+from adm.store.parsed import (
+    MOST_DEPTH,
+    MOST_ERRORS,
+    Room,
+    as_type,
+    cached_json,
+    parse_json,
+    read_json,
+    through_json,
+)
 
 
 def nested(depth: int) -> str:
@@ -21,9 +30,12 @@ def nested(depth: int) -> str:
 def test_json_is_bounded_in_size_and_depth(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("[1, 2]")
-    assert read_json(path, limit=6) == [1, 2]
-    with pytest.raises(ValueError, match="it has more than 5 bytes"):
-        read_json(path, limit=5)
+    assert read_json(path, Room(6, commas=1, quotes=0, brackets=1)) == [1, 2]
+    for name, most in (("size", 5), ("commas", 0), ("brackets", 0)):
+        with pytest.raises(ValueError, match=f"it has more than {most} (bytes|{name})"):
+            read_json(path, Room()._replace(**{name: most}))
+    with pytest.raises(ValueError, match="it has more than 3 quotes"):
+        parse_json('{"a":"b"}', Room(quotes=3))
     for depth in (0, 1, MOST_DEPTH - 1, MOST_DEPTH):
         assert json.dumps(parse_json(nested(depth))) == nested(depth)
     for depth in (MOST_DEPTH + 1, MOST_DEPTH + 2, 500, 200_000):
@@ -53,6 +65,11 @@ def test_the_place_of_a_value_acts_on_no_terminal() -> None:
         as_type(dict[str, int], {"\x1b[31m" + "x" * 1000: "a"})
     assert str(raised.value).isprintable()
     assert len(str(raised.value)) < 250
+
+
+def test_many_errors_are_counted() -> None:
+    with pytest.raises(ValueError, match=f"it is wrong in {MOST_ERRORS + 1} places"):
+        as_type(tuple[str, ...], [1] * (MOST_ERRORS + 1))
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])

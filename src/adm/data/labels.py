@@ -13,7 +13,7 @@ from adm.data.naming import EXTENSIONS, natural, plain
 from adm.data.source import Arrays, NoSplit, Source
 from adm.limits import MOST_CLASSES
 from adm.shown import count_of, printable, short, shown_path
-from adm.store.parsed import parse_json
+from adm.store.parsed import CLASSES, parse_json
 
 # Names of folders and archives of each split; the first that exists is used.
 SPLITS = {"train": ("train",), "test": ("test", "val", "valid", "validation", "eval", "dev")}
@@ -230,7 +230,7 @@ def named_classes(inside: Inside, place: str) -> tuple[str, ...] | None:
     if content is None:
         return None
     try:
-        names = parse_json(content)
+        names = parse_json(content, CLASSES)
     except ValueError:
         names = None
     strings = isinstance(names, list) and all(isinstance(name, str) for name in names)

@@ -1,7 +1,9 @@
 """List of labels, .csv, .tsv or .json -> pairs of file name and label; images of each class."""
 
+import codecs
 import csv
 import io
+import itertools
 import os
 import re
 from collections import Counter
@@ -12,7 +14,7 @@ from typing import Any
 from adm.data.naming import at_home, is_image, read_regular
 from adm.shown import printable, shown, shown_path
 from adm.spec import SettingError
-from adm.store.parsed import parse_json
+from adm.store.parsed import Room, parse_json
 
 LISTS = (".csv", ".tsv", ".json")
 RULES = f"folders, prefix, none, or a list {', '.join(LISTS)} of files with their labels"
@@ -23,7 +25,10 @@ FILE_COLUMNS = (
 )
 LABEL_COLUMNS = ("label", "class", "category", "class_name", "label_name", "class_id")
 
-MOST_BYTES = 1 << 28  # of a list; enough for the labels of several million images
+MOST_ROWS = 2_000_000
+MOST_BYTES = 100_000_000  # of a list; enough for MOST_ROWS images
+# Rows of JSON, ["file", "label"] or "file": "label".
+ROWS = Room(MOST_BYTES, commas=2 * MOST_ROWS, quotes=4 * MOST_ROWS + 2, brackets=MOST_ROWS + 2)
 LONGEST_ROW = 1 << 16  # characters of a row, with all its columns
 LONGEST_LABEL = 256  # characters
 WHOLE = re.compile(r"-?[0-9]+")
@@ -138,7 +143,7 @@ def json_pairs(content: bytes, where: str) -> list[tuple[str, Label]] | None:
         ValueError: another form, or invalid labels.
     """
     try:
-        found = parse_json(content)
+        found = parse_json(content, ROWS)
     except ValueError as error:
         raise ValueError(f"{where} cannot be read as JSON ({error}); mend it") from None
     if isinstance(found, dict) and isinstance(found.get("labels", ""), list | dict | None):
@@ -162,39 +167,49 @@ def csv_pairs(content: bytes, where: str, delimiter: str) -> list[tuple[str, Lab
     """Rows file,label; or with a first row of headings, the columns that these name.
 
     Raises:
-        ValueError: not UTF-8, a quote that is not closed, rows over `LONGEST_ROW` or without a file
-            or a label, or ambiguous headings.
+        ValueError: not UTF-8, a quote that is not closed, more than `MOST_ROWS` lines, rows over
+            `LONGEST_ROW` or without a file or a label, or ambiguous headings.
     """
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{where} is not UTF-8 at byte {error.start}; save it as UTF-8") from None
-    try:
-        rows = list(_rows(text, delimiter))
-    except ValueError as error:
-        raise ValueError(f"{where} cannot be read ({error}); correct it") from None
-    columns = _columns(rows[0], where) if rows else None
-    body = rows if columns is None else rows[1:]
+    if content.count(b"\n") > MOST_ROWS:
+        raise ValueError(f"{where} has more than {MOST_ROWS} lines; split the data")
+    rows = _rows(content, delimiter, where)
+    first = next(rows, [])
+    columns = _columns(first, where) if first else None
     file, label = columns or (0, 1)
-    few = next((row for row in body if len(row) <= max(file, label)), None)
-    if few is not None:
-        raise ValueError(
-            f"{where}: {shown(few)} has no file or no label; write file,label in each row"
-        )
-    labels = as_numbers(as_label(row[label].strip(), f"{where}: a label") for row in body)
-    return [(row[file].strip(), each) for row, each in zip(body, labels, strict=True)]
+    files, labels, known = [], [], dict[str, Label]()
+    for row in rows if columns or not first else itertools.chain([first], rows):
+        if len(row) <= max(file, label):
+            raise ValueError(
+                f"{where}: {shown(row)} has no file or no label; write file,label in each row"
+            )
+        name = row[label].strip()
+        if name not in known:
+            known[name] = as_label(name, f"{where}: a label")
+        files.append(row[file].strip())
+        labels.append(known[name])  # one string for each class in memory
+    return list(zip(files, as_numbers(labels), strict=True))
 
 
-def _rows(text: str, delimiter: str) -> Iterator[list[str]]:
+def _rows(content: bytes, delimiter: str, where: str) -> Iterator[list[str]]:
     """The rows that are not empty; strictly, so that a quote without end does not join others."""
     length = 0
 
     def lines() -> Iterator[str]:
         nonlocal length
-        for line in io.StringIO(text):
+        stream = io.BytesIO(content.removeprefix(codecs.BOM_UTF8))
+        for raw in stream:
+            try:
+                line = raw.decode()
+            except UnicodeDecodeError as error:
+                byte = stream.tell() - len(raw) + error.start
+                raise ValueError(f"{where} is not UTF-8 at byte {byte}; save it as UTF-8") from None
             length += len(line)
             if length > LONGEST_ROW:
-                raise ValueError(f"line {reader.line_num + 1}: over {LONGEST_ROW} characters")
+                number = reader.line_num + 1
+                raise ValueError(
+                    f"{where} cannot be read (line {number}: over {LONGEST_ROW} characters); "
+                    "correct it"
+                )
             yield line
 
     reader = csv.reader(lines(), delimiter=delimiter, strict=True)
@@ -204,7 +219,9 @@ def _rows(text: str, delimiter: str) -> Iterator[list[str]]:
             if row:
                 yield row
     except csv.Error as error:
-        raise ValueError(f"line {reader.line_num}: {error}") from None
+        raise ValueError(
+            f"{where} cannot be read (line {reader.line_num}: {error}); correct it"
+        ) from None
 
 
 def _columns(row: list[str], where: str) -> tuple[int, int] | None:

@@ -23,7 +23,7 @@ from adm.generation.animation import animation, check_animated
 from adm.generation.blocks import whole_blocks
 from adm.generation.generator import OnStep
 from adm.generation.job import Job
-from adm.generation.manifest import read_manifest
+from adm.generation.manifest import SAMPLES, read_manifest
 from adm.generation.shares import Shard
 from adm.generation.sheet import contact_sheet
 from adm.pictures import png
@@ -297,7 +297,7 @@ def _claim(out: Path, job: Job, parts: Parts, shard: Shard | None = None) -> lis
             with locked(parts.folder, lock.name, of=out):
                 pass
     note = parts.folder / MANIFEST
-    held, asked = cached_json(note) or {}, through_json(job.manifest())
+    held, asked = cached_json(note, SAMPLES) or {}, through_json(job.manifest())
     if held.get("samples") != asked:
         if parts.spans() and (shard or held.get("shards")):
             difference = first_difference(held.get("samples"), asked)

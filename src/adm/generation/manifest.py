@@ -8,9 +8,12 @@ from pydantic import Field
 
 from adm.data.naming import MANIFEST
 from adm.generation.labels import MOST_IMAGES
-from adm.store.parsed import as_type, read_json
+from adm.shown import shown
+from adm.store.parsed import CLASSES, as_type, read_json
 
 CURE = "sample again, or remove it"
+# The label of each of MOST_IMAGES images, of one to three digits, with the names of the classes.
+SAMPLES = CLASSES._replace(size=1 << 26, commas=MOST_IMAGES + CLASSES.commas)
 
 
 @dataclass(frozen=True)
@@ -18,15 +21,7 @@ class Known:
     """The entries of a manifest that every generator has; the others are compared as they are."""
 
     count: Annotated[int, Field(ge=1, le=MOST_IMAGES)] | None = None
-    labels: tuple[Annotated[int, Field(ge=0)], ...] | None = None
     classes: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        labels = self.labels or ()
-        if labels and self.count is not None and len(labels) != self.count:
-            raise ValueError(f"there are {len(labels)} labels of {self.count} images")
-        if labels and self.classes and max(labels) >= len(self.classes):
-            raise ValueError(f"label {max(labels)} has no name among {len(self.classes)} classes")
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
@@ -41,10 +36,28 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        made = read_json(path)
+        made = read_json(path, SAMPLES)
         if not isinstance(made, dict):
             raise ValueError("it holds no JSON object")
-        as_type(Known, {key: made[key] for key in asdict(Known()) if key in made})
+        known = as_type(Known, {key: made[key] for key in asdict(Known()) if key in made})
+        _check_labels(made.get("labels"), known)
         return made
     except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}); {CURE}") from None
+
+
+def _check_labels(labels: Any, known: Known) -> None:
+    """Check labels one by one: a typed copy of ten million would take as much memory again."""
+    if labels is None:
+        return
+    if not isinstance(labels, list):
+        raise ValueError(f"labels must be a list, got {shown(labels)}")
+    wrong = next((i for i, each in enumerate(labels) if type(each) is not int or each < 0), None)
+    if wrong is not None:
+        raise ValueError(
+            f"labels.{wrong} must be a whole number of at least 0, got {shown(labels[wrong])}"
+        )
+    if labels and known.count is not None and len(labels) != known.count:
+        raise ValueError(f"there are {len(labels)} labels of {known.count} images")
+    if labels and known.classes and max(labels) >= len(known.classes):
+        raise ValueError(f"label {max(labels)} has no name among {len(known.classes)} classes")

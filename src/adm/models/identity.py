@@ -10,12 +10,13 @@ from pathlib import Path
 
 from adm.models.paths import FOREIGN
 from adm.store.hashes import sha256
-from adm.store.parsed import parse_json
-from adm.training.model_file import metadata_of
+from adm.store.parsed import Room, parse_json
+from adm.training.model_file import MOST_HEADER, metadata_of
 
 # The parts of a recipe that decide what the network computes, and how that is read.
 PARTS = ("kind", "process", "unet", "classifier", "gan", "distillation", "noised")
 KEYS = ("dtype", "shape", "data_offsets")  # of a tensor in the header of safetensors
+HEADER = Room(*[MOST_HEADER] * 4)  # safetensors has read it
 TOGETHER = 1 << 20  # bytes read at a time
 
 
@@ -31,7 +32,8 @@ def identify(path: Path) -> str:
     recipe = metadata_of(path).recipe  # after which the header is known to be sound
     parts = {name: recipe[name] for name in PARTS if name in recipe}
     with path.open("rb") as file:
-        header = parse_json(file.read(int.from_bytes(file.read(8), "little")))
+        length = int.from_bytes(file.read(8), "little")
+        header = parse_json(file.read(length), HEADER)
         tensors = {name: each for name, each in header.items() if name != "__metadata__"}
         stored = {name: [each[key] for key in KEYS] for name, each in tensors.items()}
         digest = hashlib.sha256(json.dumps([parts, stored], sort_keys=True).encode())

@@ -32,7 +32,6 @@ from adm.training.model_file import (
 
 AnyModel: TypeAlias = DiffusionModel | ClassifierModel | GANModel
 Loaded = TypeVar("Loaded", DiffusionModel, ClassifierModel)
-MOST_BYTES = 1 << 20  # of a recipe; those of this package have three thousand
 
 
 def load_diffusion(model: str | Path, device: torch.device | str | None = "cpu") -> DiffusionModel:
@@ -136,7 +135,7 @@ def recipe_of(name: str) -> Recipe:
     if path.suffix != ".json":
         return read(name)[2]
     try:
-        return from_json(read_json(path, limit=MOST_BYTES))
+        return from_json(read_json(path))
     except (OSError, ValueError) as error:
         raise ValueError(
             f"{path} holds no recipe ({error}); give a file that `adm recipes NAME` prints"

@@ -20,7 +20,6 @@ from adm.store.files import write_json
 from adm.store.parsed import as_type, read_json
 
 NAME = "grids"  # of their file beside a model
-MOST_BYTES = 1 << 20  # of a file; enough for thousands of grids
 CURE = "search again with `adm grid`, or remove it"
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -137,6 +136,6 @@ def _in_file(path: Path) -> tuple[StoredGrid, ...]:
     if not path.is_file():
         return ()
     try:
-        return as_type(_File, read_json(path, limit=MOST_BYTES)).grids
+        return as_type(_File, read_json(path)).grids
     except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}); {CURE}") from None

@@ -4,6 +4,7 @@ The format of SHA256SUMS is that of coreutils, so that `sha256sum -c SHA256SUMS`
 """
 
 import hashlib
+import io
 import os
 import re
 from collections.abc import Iterable
@@ -13,7 +14,7 @@ from adm.store.files import new_file, write_text
 
 SUMS = "SHA256SUMS"
 LINE = re.compile(r"([0-9a-f]{64})  ([^\x00-\x1f\x7f]+)")
-MOST_BYTES = 1 << 28  # of a SHA256SUMS; enough for two million images
+MOST_BYTES = 200_000_000  # of a SHA256SUMS; enough for two million images
 
 
 def sha256(path: Path) -> str:
@@ -69,8 +70,8 @@ def read_sums(folder: Path) -> dict[str, str] | None:
     if len(content) > MOST_BYTES:
         raise ValueError(f"{path} has more than {MOST_BYTES} bytes")
     found = {}
-    for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), start=1):
-        match = LINE.fullmatch(line)
+    for number, line in enumerate(io.BytesIO(content), start=1):
+        match = LINE.fullmatch(line.decode("utf-8", "replace").rstrip("\r\n"))
         if match is None or not _inside(match[2]) or match[2] in found:
             raise ValueError(f"{path} is damaged in line {number}")
         found[match[2]] = match[1]

@@ -8,7 +8,7 @@ import json
 from collections import Counter
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -17,8 +17,31 @@ from adm.spec import refusal
 
 T = TypeVar("T")
 LONGEST_REASON = 200  # characters
-MOST_BYTES = 1 << 26  # of a JSON file; enough for the labels of several million samples
+MOST_ERRORS = 1000  # of a value, beyond which they are only counted: each takes 1 kB
 MOST_DEPTH = 64  # of nested lists and objects; files of this package have fewer than ten
+
+
+class Room(NamedTuple):
+    """The most that a JSON text may hold, so that its value takes less than 1 GB.
+
+    Three bytes of text can be a list or an object, of which each takes 60 to 500 bytes in memory.
+    The signs of a text are counted before it is parsed, also those within strings.
+
+    Attributes:
+        size: bytes, or characters of a `str`.
+        commas, quotes, brackets: how often these occur; opening ones of lists and objects together.
+    """
+
+    size: int = 1 << 20
+    commas: int = 1 << 20
+    quotes: int = 1 << 20
+    brackets: int = 1 << 20
+
+
+SIGNS = {"commas": (b",",), "quotes": (b'"',), "brackets": (b"[", b"{")}
+SETTINGS = Room()  # those of this package have thousands of bytes
+# The names of a million classes, or the scores of a hundred thousand.
+CLASSES = Room(1 << 24, commas=1 << 21, quotes=1 << 22, brackets=1 << 17)
 
 
 def as_type(kind: type[T], value: Any) -> T:
@@ -37,6 +60,8 @@ def as_type(kind: type[T], value: Any) -> T:
         # In the mode of JSON, tuples are read from lists; strictly, "5" is no number.
         return _adapter(kind).validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
+        if error.error_count() > MOST_ERRORS:
+            raise ValueError(f"it is wrong in {error.error_count()} places") from None
         reason = str(refusal(error.errors(include_url=False)))
         whole = "it" if reason.startswith(" ") else ""  # no part of it is to blame
         raise ValueError(short(printable(whole + reason), LONGEST_REASON)) from None
@@ -49,47 +74,42 @@ def _adapter(kind: type[T]) -> TypeAdapter[T]:
     return TypeAdapter(kind)
 
 
-def read_json(path: Path, *, limit: int = MOST_BYTES) -> Any:
+def read_json(path: Path, room: Room = SETTINGS) -> Any:
     """Read a JSON file.
 
-    Args:
-        limit: largest size in bytes.
-
     Raises:
-        ValueError: the file is not JSON, or is too large or too deeply nested. The message is only
+        ValueError: the file is not JSON, or holds more than there is room for. The message is only
             the reason, to which the caller adds the path and the cure.
         OSError: the file cannot be read.
     """
     with path.open("rb") as file:
-        content = file.read(limit + 1)
-    if len(content) > limit:
-        raise ValueError(f"it has more than {limit} bytes")
-    return parse_json(content)
+        return parse_json(file.read(room.size + 1), room)
 
 
-def cached_json(path: Path) -> dict[str, Any] | None:
+def cached_json(path: Path, room: Room = SETTINGS) -> dict[str, Any] | None:
     """Read a JSON object that an earlier call may have written; None if absent or damaged.
 
     Raises:
         OSError: the file exists and cannot be read.
     """
     try:
-        found = read_json(path)
+        found = read_json(path, room)
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     return found if isinstance(found, dict) else None
 
 
-def parse_json(content: bytes | str) -> Any:
+def parse_json(content: bytes | str, room: Room = SETTINGS) -> Any:
     """Parse untrusted JSON.
 
     Args:
         content: text, or bytes in any Unicode encoding.
 
     Raises:
-        ValueError: the content is not JSON, is nested deeper than `MOST_DEPTH`, or an object has a
-            key twice. The message is only the reason.
+        ValueError: the content is not JSON, is larger than its room, is nested deeper than
+            `MOST_DEPTH`, or an object has a key twice. The message is only the reason.
     """
+    _check_room(content, room)
     try:
         value = json.loads(content, object_pairs_hook=_unique)
         deep = _depth(value) > MOST_DEPTH
@@ -98,6 +118,15 @@ def parse_json(content: bytes | str) -> Any:
     if deep:
         raise ValueError(f"it is nested deeper than {MOST_DEPTH} levels")
     return value
+
+
+def _check_room(content: bytes | str, room: Room) -> None:
+    if len(content) > room.size:
+        raise ValueError(f"it has more than {room.size} bytes")
+    text = content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass")
+    for name, signs in SIGNS.items():
+        if sum(map(text.count, signs)) > (most := getattr(room, name)):
+            raise ValueError(f"it has more than {most} {name}")
 
 
 def through_json(value: Any) -> Any:

@@ -18,10 +18,11 @@ from torch import Tensor
 from adm.limits import MOST_CHARACTERS, MOST_CLASSES, MOST_STEPS, MOST_TEXT
 from adm.shown import printable, reason_of, short
 from adm.store.files import new_file
-from adm.store.parsed import as_type, parse_json
+from adm.store.parsed import CLASSES, as_type, parse_json
 
 FORMAT = "adm"  # the key of our metadata in the header
 LONGEST_REASON = 300  # characters; one of safetensors may quote the file
+MOST_HEADER = 1 << 24  # bytes; those of the largest networks have a hundred thousand
 CURE = "copy it again, or give a file that `adm train` wrote"
 # safetensors states the number of a system's error in its message only.
 SYSTEM_ERROR = re.compile(r"(?:code: |os error )(\d+)")
@@ -150,8 +151,12 @@ def entries_of(path: Path) -> dict[str, Any]:
         ValueError: the file is damaged, or adm did not write it.
     """
     try:
+        with path.open("rb") as stored:
+            length = int.from_bytes(stored.read(8), "little")
+        if length > MOST_HEADER:
+            raise ValueError(f"it states a header of {length} bytes, over {MOST_HEADER}")
         with safe_open(path, framework="pt") as file:  # reads no more than the header
-            entries = parse_json((file.metadata() or {}).get(FORMAT, "{}"))
+            entries = parse_json((file.metadata() or {}).get(FORMAT, "{}"), CLASSES)
     except (SafetensorError, OSError, ValueError) as error:
         raise damaged(path, error) from None
     if not isinstance(entries, dict) or not {"recipe", "classes"} <= entries.keys():

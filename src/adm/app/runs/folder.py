@@ -17,7 +17,7 @@ from adm.spec import SettingError, to_json
 from adm.store.files import write_json
 from adm.store.hashes import sha256_of
 from adm.store.locks import locked
-from adm.store.parsed import as_type, read_json, through_json
+from adm.store.parsed import CLASSES, as_type, read_json, through_json
 from adm.training import checkpoint
 from adm.training.checkpoint import RUN
 
@@ -220,7 +220,7 @@ def _read_fingerprint(path: Path) -> Fingerprint:
 def _read(run: Path) -> dict[str, Any]:
     path = run / RUN
     try:
-        values = read_json(path)
+        values = read_json(path, CLASSES)
         return values | {"recipe": to_json(from_json(as_type(Identity, values).recipe))}
     except (OSError, ValueError) as error:
         reason = short(printable(reason_of(error)), LONGEST)

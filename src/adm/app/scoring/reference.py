@@ -39,7 +39,7 @@ from adm.shown import printable, short
 from adm.store.arrays import array_names, load_arrays, write_npz
 from adm.store.files import new_file
 from adm.store.hashes import sha256
-from adm.store.parsed import as_type, parse_json
+from adm.store.parsed import CLASSES, as_type, parse_json
 
 IMAGES = 10_000  # most images stored, as in the released files
 STATISTICS = (("mu", "sigma"), ("mu_s", "sigma_s"))
@@ -326,7 +326,7 @@ def _about(arrays: Mapping[str, np.ndarray]) -> About:
     if "adm" not in arrays:
         return About()
     try:
-        about = as_type(About, parse_json(str(arrays["adm"].item())))
+        about = as_type(About, parse_json(str(arrays["adm"].item()), CLASSES))
         as_type(dict[str, Count], about.manifest.get("labels") or {})
     except ValueError as error:  # several values, not JSON, or of other types
         raise ValueError(

@@ -16,7 +16,7 @@ from adm.app.scoring.scores import ClassScores
 from adm.metrics import Score, title
 from adm.shown import printable
 from adm.store.files import write_text
-from adm.store.parsed import as_type, read_json
+from adm.store.parsed import CLASSES, as_type, read_json
 
 CLASSES_SHOWN = 20  # rows printed; the file has all
 
@@ -83,7 +83,7 @@ def load_report(path: str | Path) -> Report:
         ValueError: the file is not a report, or is damaged.
     """
     try:
-        found = as_type(_Stored, read_json(Path(path)))
+        found = as_type(_Stored, read_json(Path(path), CLASSES))
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} is not a report ({error}); evaluate again") from None
     scores = {key: one.score for key, one in found.scores.items()}

@@ -29,7 +29,6 @@ FILE = f"{NAME}.json"  # in a frontier folder
 # Settings with an option of `adm sample`; --set takes the others.
 OPTIONS = ("scale", "steps", "sampler", "grid", "guide", "truncation", "seed", "precision")
 MOST_POINTS, MOST_FEATURES = 100_000, 100
-MOST_BYTES = 1 << 26
 DIGITS = 2  # significant, of the budgets that are recommended
 
 T = TypeVar("T")
@@ -321,7 +320,7 @@ def load(path: Path) -> Frontier:
         OSError: it cannot be read.
     """
     try:
-        return as_type(Frontier, read_json(path, limit=MOST_BYTES))
+        return as_type(Frontier, read_json(path))
     except ValueError as error:
         raise ValueError(
             f"{shown_path(path)} is damaged ({error}); run `adm frontier` again"
