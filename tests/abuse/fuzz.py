@@ -1,10 +1,11 @@
 """Kind, number -> a damaged input, given to the program: the faults of what it does."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
-from abuse import kinds
+from abuse import hostile, kinds
 from abuse.bench import Bench, Result, Row
 from abuse.canaries import CANARY, code
 from abuse.child import Limits, Outcome
@@ -25,7 +26,12 @@ KINDS: Mapping[str, kinds.Kind] = {
     "settings": kinds.settings,
     "command lines": words,
     "code in files": code,
+    "sizes": hostile.sizes,
+    "states": hostile.states,
+    "refusals": hostile.refusals,
 }
+OWN = ("home/*", "home/**/*", "cache/*", "cache/**/*", ".lock")  # not of the data
+LIMITS = {"sizes": Limits(seconds=10, memory=10**9)}
 # Verbs that keep what they have done when a later image turns out to be broken.
 GROWING = (("train",), ("sweep",), ("data", "pack"))
 
@@ -49,6 +55,8 @@ def faults_in(
     if not outcome.hung and outcome.status in (0, 2):
         kept = done or any(case.words[: len(verb)] == verb for verb in GROWING)
         faults += left_over(before, after, (*case.outputs, "cache", "home"), kept)
+    if outcome.status == 2 and case.unchanged:
+        faults += differing(before, after, OWN)
     if done and case.same_as is not None:
         here, there = case.same_as
         wanted, found = files_of(material.root / there), files_of(folder / here)
@@ -60,6 +68,7 @@ def faults_in(
 
 def trial(bench: Bench, row: str, random: Random, folder: Path) -> Result:
     """Run one case."""
+    bench = replace(bench, limits=LIMITS.get(row, bench.limits))
     case = KINDS[row](random, folder, bench.material)
     before = files_of(folder)
     outcome = bench.start(folder, ("-q", *case.words)).wait()

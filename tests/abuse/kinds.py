@@ -25,12 +25,14 @@ class Case:
         same_as: (file or folder here, what it must be equal to if the command succeeds), where
             damage can be noticed: a part that a hash vouches for.
         unread: parts of it that the command does not read, and need not mend.
+        unchanged: whether a refusal must leave every file as it was.
     """
 
     words: Words
     outputs: tuple[str, ...] = ()
     same_as: tuple[str, str] | None = None
     unread: tuple[str, ...] = ()
+    unchanged: bool = False
 
 
 Kind = Callable[[Random, Path, Material], Case]

@@ -28,7 +28,7 @@ LABEL_COLUMNS = ("label", "class", "category", "class_name", "label_name", "clas
 MOST_ROWS = 2_000_000
 MOST_BYTES = 100_000_000  # of a list; enough for MOST_ROWS images
 # Rows of JSON, ["file", "label"] or "file": "label".
-ROWS = Room(MOST_BYTES, commas=2 * MOST_ROWS, quotes=4 * MOST_ROWS + 2, brackets=MOST_ROWS + 2)
+ROWS = Room(MOST_BYTES, 2 * MOST_ROWS, 4 * MOST_ROWS + 2, MOST_ROWS + 1, MOST_ROWS + 2)
 LONGEST_ROW = 1 << 16  # characters of a row, with all its columns
 LONGEST_LABEL = 256  # characters
 WHOLE = re.compile(r"-?[0-9]+")

@@ -16,7 +16,7 @@ from adm.training.model_file import MOST_HEADER, metadata_of
 # The parts of a recipe that decide what the network computes, and how that is read.
 PARTS = ("kind", "process", "unet", "classifier", "gan", "distillation", "noised")
 KEYS = ("dtype", "shape", "data_offsets")  # of a tensor in the header of safetensors
-HEADER = Room(*[MOST_HEADER] * 4)  # safetensors has read it
+HEADER = Room(*[MOST_HEADER] * 5)  # safetensors has read it
 TOGETHER = 1 << 20  # bytes read at a time
 
 

@@ -29,16 +29,18 @@ class Room(NamedTuple):
 
     Attributes:
         size: bytes, or characters of a `str`.
-        commas, quotes, brackets: how often these occur; opening ones of lists and objects together.
+        commas, quotes, colons, brackets: how often these occur, at most; opening brackets, of lists
+            and objects together.
     """
 
     size: int = 1 << 20
     commas: int = 1 << 20
     quotes: int = 1 << 20
+    colons: int = 1 << 20
     brackets: int = 1 << 20
 
 
-SIGNS = {"commas": (b",",), "quotes": (b'"',), "brackets": (b"[", b"{")}
+SIGNS = {"commas": (b",",), "quotes": (b'"',), "colons": (b":",), "brackets": (b"[", b"{")}
 SETTINGS = Room()  # those of this package have thousands of bytes
 # The names of a million classes, or the scores of a hundred thousand.
 CLASSES = Room(1 << 24, commas=1 << 21, quotes=1 << 22, brackets=1 << 17)
