@@ -31,3 +31,8 @@ def test_long_values_are_cut_short(value: object) -> None:
 def test_the_start_and_the_end_of_a_long_text_stay() -> None:
     assert short("0123456789", 10) == "0123456789"
     assert short("abcdefghijklmnopqrstuvwxyz", 12) == "abcdefgh…xyz"
+
+
+def test_of_long_values_only_the_ends_are_shown() -> None:
+    for value in (list(range(1000)), dict.fromkeys(range(1000)), [["a" * 1000] * 1000], "b" * 1000):
+        assert shown(value) == short(repr(value))

@@ -147,6 +147,7 @@ def test_labels_in_shards_are_as_strict(tmp_path: Path, label: bytes) -> None:
     [
         (lists, "LONGEST_ROW", "over 8 characters"),
         (labels, "MOST_CLASSES", "2 classes, expected at most 1|expected 0..0"),
+        (lists, "MOST_ROWS", "more than 1 lines"),
         (lists, "MOST_BYTES", "has 30 bytes, over 8|over 1"),
     ],
 )
@@ -157,6 +158,6 @@ def test_limits_are_kept(
     path = tmp_path / "l.csv"
     path.write_text("dog_0,pet\ncat_1,cat\ndog_2,pet\n")
     assert refusal(lambda: open_source(spec, labels=str(path))) is None
-    monkeypatch.setattr(module, limit, 1 if limit == "MOST_CLASSES" else 8)
+    monkeypatch.setattr(module, limit, 1 if limit in ("MOST_CLASSES", "MOST_ROWS") else 8)
     with pytest.raises(ValueError, match=message):
         open_source(spec, labels=str(path))

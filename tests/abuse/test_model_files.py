@@ -81,3 +81,10 @@ def test_a_key_twice_is_refused(tmp_path: Path) -> None:
     write(path, header | {"__metadata__": {"adm": text[:-1] + ', "classes": ["a"]}'}}, rest)
     with pytest.raises(ValueError, match="it has the key 'classes' twice"):
         kind_of(path)
+
+
+def test_a_header_above_the_limit_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes((model_file.MOST_HEADER + 1).to_bytes(8, "little") + b"{}")
+    with pytest.raises(ValueError, match=f"over {model_file.MOST_HEADER}"):
+        model_file.entries_of(path)
