@@ -25,7 +25,7 @@ def _ends(value: Any, longest: int) -> Any:
     """Return a value without the middle of long texts and lists, which `shown` leaves out."""
     if type(value) not in (str, list, dict):
         return value
-    parts = value if isinstance(value, str) else list(getattr(value, "items", lambda: value)())
+    parts: Any = value if isinstance(value, str) else list(getattr(value, "items", lambda: value)())
     if len(parts) > 2 * longest:
         parts = parts[:longest] + parts[-longest:]
     if isinstance(parts, str):
