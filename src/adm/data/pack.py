@@ -3,7 +3,8 @@
 import io
 import json
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -130,7 +131,7 @@ def pack(
     kept, images, skipped, labels = 0, 0, list[str](), found.labels.tolist()
     indices = range(len(found))
     starts = indices[:: packing.shard_size]
-    with locked(out):
+    with _unless_refused(out), locked(out):
         _claim(out, found, packing, split)
         for number, start in enumerate(starts):
             own, target = indices[start:][: packing.shard_size], out / f"{split}-{number:06d}.tar"
@@ -151,6 +152,20 @@ def pack(
                     _add(archive, f"{index:09d}.{made.extension}", made.content)
                     _add(archive, f"{index:09d}.cls", str(labels[index]).encode())
     return Packed(len(starts), kept, images, skipped)
+
+
+@contextmanager
+def _unless_refused(out: Path) -> Iterator[None]:
+    """Leave a folder as it was if the block refuses a corrupt image."""
+    before = {*out.iterdir()} if out.is_dir() else None
+    try:
+        yield
+    except CorruptImage:
+        for path in {*out.iterdir()} - (before or set()):
+            path.unlink()
+        if before is None:
+            out.rmdir()
+        raise
 
 
 def _encoder(found: Source, packing: Packing) -> Callable[[int], Encoded]:
