@@ -239,6 +239,11 @@ ADVICE = {
         "RECIPE must be a name that `adm recipes` lists, a file or a run folder, got 'clean'; to "
         "train on the images of a folder, give it as data: --data clean",
     ),
+    "a recipe of images of one's own without them": (
+        ("train", "photos", "--out", "out"),
+        "--data must be given: photos trains on images of yours, and there is no photos here; pass "
+        "--data FOLDER",
+    ),
     "a web page named as a model": (
         ("sample", "page.pt", "--out", "out"),
         "page.pt is a web page, not a model; download the file that it shows",

@@ -59,7 +59,7 @@ def at_one_size(
                     raise
         if size is None and len(sizes) > 1:
             (first, one), (second, other) = list(sizes.items())[:2]
-            raise ValueError(unequal(files.path(one), first, files.path(other), second))
+            raise unequal(files.path(one), first, files.path(other), second)
     return replace(found, images=files, strict=strict)
 
 

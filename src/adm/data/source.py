@@ -175,7 +175,7 @@ class Source:
             if found.image.shape != self.shape:
                 where = files.path(self.row(found.used))
                 first, own = self.shape[1:], found.image.shape[1:]
-                raise ValueError(unequal("the first image", first, where, own))
+                raise unequal("the first image", first, where, own)
             # Copied now, so that the next image can reuse the memory of this one.
             images[position] = found.image.numpy()
             return found.used, found.corrupt
@@ -209,12 +209,13 @@ def left_out(name: str, paths: Sequence[str]) -> str:
     return f"{name}: {count_of(len(paths), 'image')} cannot be decoded, and left out: {first}"
 
 
-def unequal(one: str, first: Sequence[int], other: str, second: Sequence[int]) -> str:
+def unequal(one: str, first: Sequence[int], other: str, second: Sequence[int]) -> SettingError:
     """Return the refusal of two images of other sizes (H, W)."""
     sizes = ["x".join(map(str, size)) for size in (second, first)]
-    return (
-        f"{other} is {sizes[0]} and {one} is {sizes[1]}; give a size, to which all are resized and "
-        "cropped"
+    return SettingError(
+        "size",
+        f"given, as {other} is {sizes[0]} and {one} is {sizes[1]}",
+        cure=f"pass {{size={min(*first, *second)}}}, to which all are resized and cropped",
     )
 
 

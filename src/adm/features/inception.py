@@ -26,6 +26,7 @@ from adm.extras import installing
 from adm.features.contract import Extracted, Features, fingerprint_of, make_features
 from adm.features.preprocess import rgb, tensorflow_bilinear
 from adm.models.pickled import State, read_tensors
+from adm.shown import reason_of
 from adm.store.hashes import sha256
 
 NAME = "inception"
@@ -133,14 +134,17 @@ def _find_weights(download: bool) -> Path:
     try:
         torch.hub.download_url_to_file(URL, str(path), SHA256_BEGINS, progress=False)
     except (URLError, OSError, RuntimeError) as error:
-        raise ValueError(f"{URL} cannot be downloaded ({error}); {_cure()}") from None
+        reason = f"{URL} cannot be downloaded ({reason_of(error)})"
+        raise ValueError(f"{reason}; {_cure(failed=True)}") from None
     return path
 
 
-def _cure() -> str:
+def _cure(failed: bool = False) -> str:
+    """Say what to do without weights; not to download them where that has failed."""
     place = Path(torch.hub.get_dir()) / "checkpoints" / FILES[0]
+    here = "" if failed else "open the features inception+download, which downloads them; or "
     return (
-        f"open the features inception+download, which downloads them; or download {URL} yourself, "
-        f"and save it as {place} or open the features inception:/PATH; or choose features without "
-        "a download, such as efficientnet-lite0, whose distances are not FID"
+        f"{here}download {URL} yourself, on any machine, and save it as {place} or open the "
+        "features inception:/PATH; or choose features without a download, such as "
+        "efficientnet-lite0, whose distances are not FID"
     )

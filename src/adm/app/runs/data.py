@@ -10,6 +10,7 @@ from adm.app.processor import half_precision
 from adm.app.runs.folder import recipe_in
 from adm.data import NoSplit, Source, hold_out
 from adm.data.fitting import at_one_size, channels_of
+from adm.data.naming import at_home
 from adm.data.registry import BUILTIN, find
 from adm.models.load import recipe_of
 from adm.models.teacher import follow_teacher
@@ -194,11 +195,23 @@ def check_source(recipe: Recipe, source: Source) -> None:
 def _own_data(choice: Choice) -> str:
     """Return the data of a recipe; raise ValueError if a model file names a place to open."""
     spec = choice.recipe.data.source
-    if choice.model is None or spec in BUILTIN:
+    if choice.model is None:
+        if spec not in BUILTIN and not set(":*[") & set(spec) and not at_home(spec).exists():
+            raise _missing(choice.recipe.name, spec)
+        return spec
+    if spec in BUILTIN:
         return spec
     raise ValueError(
         f"{choice.model} was trained on {shown(spec)}, which is opened only if it is given as the "
         "data"
+    )
+
+
+def _missing(recipe: str, spec: str) -> SettingError:
+    return SettingError(
+        "data",
+        f"given: {recipe} trains on images of yours, and there is no {spec} here",
+        cure="pass {data=FOLDER}; `adm data example --out photos` makes a folder to try it",
     )
 
 

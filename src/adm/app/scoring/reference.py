@@ -124,9 +124,9 @@ class Reference:
         if not self.is_of(features):
             if self.features != features.name:
                 raise ValueError(
-                    f"{self.name} was made with the features {made}, got {features.name}; open the "
-                    f"features {made} (a function or a classifier by its file), or make another "
-                    "reference"
+                    f"{self.name} was made with the features {made}, got {features.name}; give "
+                    f"these features (a function or a classifier by its file), or a reference in "
+                    f"{features.name}: images, or a file that `adm reference` makes of them"
                 )
             raise ValueError(
                 f"{self.name} was made with other weights or preprocessing of {made} (fingerprint "
