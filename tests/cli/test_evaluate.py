@@ -11,6 +11,10 @@ import pytest
 from cli.conftest import Adm
 from evaluation.stubs import spots
 
+from adm.app.cli.scoring import with_cache
+from adm.app.scoring import Extraction
+from adm.store.locks import InUse
+
 POOL = """
 import torch
 
@@ -184,3 +188,15 @@ def test_torchrun_gives_the_scores_of_one_process(made: Path, adm: Adm) -> None:
     assert Path("1.json").read_bytes() == Path("2.json").read_bytes()
     left = {path.name for path in made.iterdir() if path.name.startswith(".")}
     assert not left, left
+
+
+def test_a_rival_that_is_refused_leaves_the_folder_of_the_other_alone(tmp_path: Path) -> None:
+    work = tmp_path / ".report.json.work"
+    (work / "reference").mkdir(parents=True)
+    with (
+        Extraction().devices.holding(work),
+        pytest.raises(InUse),
+        with_cache(Extraction(), tmp_path / "report.json"),
+    ):
+        pass
+    assert (work / "reference").is_dir()

@@ -130,6 +130,8 @@ def with_cache(
             cache, or there is none if that cannot be written.
         compared: what the command compares, which names the folder in the user's cache.
     """
+    from adm.store.locks import InUse
+
     devices, given = extraction.devices, extraction.work
     if given is not None:
         with devices.holding(given):
@@ -143,6 +145,8 @@ def with_cache(
         with devices.holding(work):
             yield replace(extraction, work=work)
             devices.once(lambda: shutil.rmtree(work, ignore_errors=True))
+    except InUse:  # the folder is another process's
+        raise
     except BaseException:
         _remove_empty(work)
         raise
