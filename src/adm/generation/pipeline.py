@@ -125,8 +125,8 @@ class Pipeline:
 
         Args:
             gradient: guidance of the caller's, added to the classifier's: a function of the
-                schedule that is sampled, which returns the gradient. Its images are differentiated
-                through the denoiser if it wants that, and the manifest has its name only.
+                schedule that is sampled, which returns the gradient. It may differentiate the
+                denoiser; the manifest has only its name.
 
         Raises:
             ValueError: a setting is unknown, or the model cannot be sampled with the settings.

@@ -1,6 +1,5 @@
 """Command line -> Settings, Helpers, Output; Helpers -> Pipeline; Output, Job -> sample folder."""
 
-import os
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -148,9 +147,10 @@ class Output:
     def __post_init__(self) -> None:
         if self.shard is not None:
             from adm.generation.shares import Shard
+            from adm.processes import launched
 
             Shard.parsed(self.shard)
-            if os.environ.get("WORLD_SIZE", "1") != "1":
+            if launched():
                 raise ValueError(
                     "--shard is for processes that are not launched together, and a launcher has "
                     "started this one; leave --shard out"

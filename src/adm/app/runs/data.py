@@ -195,11 +195,11 @@ def check_source(recipe: Recipe, source: Source) -> None:
 def _own_data(choice: Choice) -> str:
     """Return the data of a recipe; raise ValueError if a model file names a place to open."""
     spec = choice.recipe.data.source
-    if choice.model is None:
-        if spec not in BUILTIN and not set(":*[") & set(spec) and not at_home(spec).exists():
-            raise _missing(choice.recipe.name, spec)
-        return spec
     if spec in BUILTIN:
+        return spec
+    if choice.model is None:
+        if not set(":*[") & set(spec) and not at_home(spec).exists():
+            raise _missing(choice.recipe.name, spec)
         return spec
     raise ValueError(
         f"{choice.model} was trained on {shown(spec)}, which is opened only if it is given as the "
