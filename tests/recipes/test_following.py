@@ -8,12 +8,16 @@ import pytest
 import tiny
 from PIL import Image
 
+from adm.app.runs import run
 from adm.app.runs.data import DataOptions, choose, open_data
+from adm.app.runs.folder import recipe_in
 from adm.data.fitting import channels_of
 from adm.data.registry import find
-from adm.recipes import build, recipe
+from adm.diffusion import EDM
+from adm.recipes import DiffusionRecipe, build, recipe
 from adm.recipes.following import following, told
-from adm.recipes.schema import override
+from adm.recipes.schema import from_json, override
+from adm.spec import SettingError, text, to_json
 
 
 def folder(place: Path, mode: str, *, classes: int = 3, count: int = 4) -> Path:
@@ -128,3 +132,55 @@ def test_validation_images_are_read_as_the_training_images(tmp_path: Path) -> No
     assert found.validation.shape == (3, 32, 32)
     with pytest.raises(ValueError, match="hold_out"):
         DataOptions(validation="x", hold_out=0.1)
+
+
+def test_the_deviation_of_the_data_is_measured_unless_it_is_set(tmp_path: Path) -> None:
+    place = folder(tmp_path / "colours", "RGB")
+    chosen = choose("photos", ["process.prediction=edm", "data.size=40"])
+    found = open_data(chosen, DataOptions(data=str(place)))
+    pixels = found.training.batch(range(12))[0] / 127.5 - 1
+    assert isinstance(found.recipe, DiffusionRecipe)
+    measured = found.recipe.process.prediction
+    assert isinstance(measured, EDM)
+    assert measured.sigma_data == pytest.approx(pixels.double().std(correction=0).item(), abs=5e-5)
+    assert f"process.prediction={text(measured)}" in found.notes[-1]
+    given = choose("photos", ["process.prediction=edm:sigma_data=0.5", "data.size=40"])
+    own = open_data(given, DataOptions(data=str(place))).recipe
+    assert text(own.process.prediction) == "edm:sigma_data=0.5"  # type: ignore[union-attr]
+
+
+def test_a_resumed_run_keeps_the_deviation_that_it_has_measured(tmp_path: Path) -> None:
+    """Images may be added to the data of a run, which is then to be accepted."""
+    settings = ["process.prediction=edm", "train.steps=1", "train.batch_size=4", "data.size=8"]
+    settings += ["unet.multipliers=1", "unet.attention_factors=1", "watch.images=0"]
+    place, out = folder(tmp_path / "grey", "L"), tmp_path / "run"
+    run.train("photos", out=out, data=place, settings=settings)
+    first = recipe_in(out)
+    Image.new("L", (40, 40), "white").save(place / "class0" / "9.png")
+    settings[1] = "train.steps=2"
+    accepting = run.TrainOptions(check_data="none")
+    run.train("photos", out=out, data=place, settings=settings, options=accepting)
+    again = recipe_in(out)
+    assert isinstance(first, DiffusionRecipe)
+    assert isinstance(again, DiffusionRecipe)
+    assert first.process == again.process
+    assert first.process.prediction != EDM()
+
+
+def test_a_deviation_that_nobody_measured_is_refused() -> None:
+    with pytest.raises(SettingError, match=r"such as edm:sigma_data=0\.5"):
+        build.parameterization(tiny.diffusion("process.prediction=edm").process)
+
+
+def test_the_bound_takes_no_weight_of_the_mean_squared_error() -> None:
+    with pytest.raises(SettingError, match="weight must be none with loss=vlb"):
+        build.check(tiny.diffusion("loss=vlb", "weight=min-snr"))
+
+
+@pytest.mark.parametrize("target", ["noise", "x_0", "velocity", "previous_mean"])
+def test_a_target_is_stored_by_its_name_as_it_was_before_targets_had_parameters(
+    target: str,
+) -> None:
+    stored = to_json(tiny.diffusion(f"process.prediction={target}"))
+    assert stored["process"]["prediction"] == target
+    assert from_json(stored) == tiny.diffusion(f"process.prediction={target}")

@@ -121,7 +121,7 @@ def test_a_recipe_trains_what_the_paper_settles_on(name: str) -> None:
         return
     assert isinstance(chosen, DiffusionRecipe)
     assert isinstance(chosen.unet, UNetConfig)
-    assert (chosen.process.prediction, chosen.process.variance) == ("noise", "learned_range")
+    assert (chosen.process.prediction.name, chosen.process.variance) == ("noise", "learned_range")
     assert chosen.loss == "hybrid"
     assert chosen.unet.classes == (1000 if name in LABELLED else None)
     assert chosen.unet.out_channels == 6

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from adm import losses
 from adm.data import open_source
-from adm.diffusion import FIXED_SMALL, NOISE, Parameterization, cosine
+from adm.diffusion import EDM, FIXED_SMALL, NOISE, Parameterization, cosine
 from adm.networks import NO_LABEL
 from adm.recipes import build
 from adm.recipes.build import autocast_for
 from adm.training import objective
 from adm.training.batches import Batch, Draws, draw
+from adm.training.levels import uniform_level
 
 CPU = torch.device("cpu")
 FULL = autocast_for(tiny.diffusion("train.precision=float32").train, CPU)
@@ -56,7 +57,7 @@ def test_importance_draws_the_levels_and_weighs_their_losses() -> None:
     importance, given = losses.TimestepImportance(4, 1), batch(200)
     importance.update(np.arange(1, 5), np.array([1.0, 2.0, 3.0, 4.0]))
     trained = objective.diffusion(
-        cosine(4), MODEL, losses.simple, importance=importance, autocast=FULL
+        cosine(4), MODEL, losses.simple, levels=importance.draw, autocast=FULL
     )
     found = trained(Listener(), given)
     p = torch.from_numpy(importance.probabilities)[found.level - 1]
@@ -64,6 +65,31 @@ def test_importance_draws_the_levels_and_weighs_their_losses() -> None:
     assert len(set((found.loss / found.shown["loss"]).tolist())) >= 4
     drawn = torch.bincount(found.level, minlength=5)
     assert drawn[4] > drawn[1] > 0 == drawn[0]
+
+
+def test_the_network_sees_what_its_target_scales() -> None:
+    network, given, target = Listener(), batch(4), EDM(sigma_data=0.5)
+    for each in (NOISE, target):
+        model = Parameterization(each, FIXED_SMALL)
+        objective.diffusion(cosine(10), model, losses.simple, autocast=FULL)(network, given)
+        if each is NOISE:
+            x_t = network.x_t
+    level = torch.from_numpy(uniform_level(cosine(10), given.draws.level))
+    assert not torch.equal(network.x_t, x_t)
+    assert torch.equal(network.x_t, target.input(cosine(10), x_t, level))
+
+
+def test_a_weight_is_in_the_loss_and_not_in_what_is_shown() -> None:
+    plain, weighted = (
+        objective.diffusion(cosine(10), MODEL, losses.simple, weight=weight, autocast=FULL)(
+            Listener(), batch(50)
+        )
+        for weight in (losses.Unweighted(), losses.MinSNR(gamma=2))
+    )
+    assert torch.equal(plain.shown["loss"], weighted.shown["loss"])
+    assert torch.equal(plain.shown["mse"], weighted.shown["mse"])
+    snr = cosine(10).log_snr.exp()[plain.level].float()
+    torch.testing.assert_close(weighted.loss, plain.loss * snr.clamp(max=2) / snr)
 
 
 def test_a_network_without_classes_hears_no_label() -> None:
@@ -75,7 +101,7 @@ def test_a_network_without_classes_hears_no_label() -> None:
 
 
 def test_levels_are_uniform_over_all_of_the_process() -> None:
-    levels = objective.uniform_level(cosine(5), draw(0, 0, 5000, (1, 1, 1)))
+    levels = uniform_level(cosine(5), draw(0, 0, 5000, (1, 1, 1)).level)
     counts = torch.bincount(torch.from_numpy(levels), minlength=6)
     assert counts[0] == 0
     assert len(counts) == 6

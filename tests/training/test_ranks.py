@@ -33,7 +33,7 @@ pytestmark = pytest.mark.slow
 
 
 def recipe_of(kind):
-    own = ("unet.dropout=0.2", "importance=true") if kind == "diffusion" else ()
+    own = ("unet.dropout=0.2", "levels=by-loss") if kind == "diffusion" else ()
     return tiny.KINDS[kind](*SETTINGS, *own)
 
 

@@ -13,7 +13,7 @@ from adm.recipes.schema import override
 from adm.training import checkpoint
 
 # Four levels at eight images a step: every level has its ten losses well before the stop.
-IMPORTANT = ("importance=true", "loss=vlb", "process.steps=4", "train.batch_size=8")
+IMPORTANT = ("levels=by-loss", "loss=vlb", "process.steps=4", "train.batch_size=8")
 RECIPES = {
     "dropout": tiny.diffusion("unet.dropout=0.3", "train.label_dropout=0.3", "data.flip=true"),
     "averages": tiny.diffusion("train.ema_others=0.5,0.9", "train.precision=float32"),

@@ -48,7 +48,7 @@ def test_a_step_does_not_depend_on_how_its_batch_is_cut(tmp_path: Path, kind: st
 
 
 def test_importance_hears_of_a_step_once_however_it_is_cut(tmp_path: Path) -> None:
-    own = ("importance=true", "loss=vlb", "process.steps=4", "train.steps=8")
+    own = ("levels=by-loss", "loss=vlb", "process.steps=4", "train.steps=8")
     recipe = tiny.diffusion(*SETTINGS[:2], *own)  # warm after some steps, and then it matters
     whole = trained(recipe, tmp_path / "whole", 16)
     parts = trained(recipe, tmp_path / "parts", 4)

@@ -10,8 +10,11 @@ from torch.nn import functional as F
 from adm.data.files import RGB, CorruptImage, Files, is_grey
 from adm.data.pixels import MAX_PIXELS, MODES, mode_of, to_picture, to_tensor, with_channels
 from adm.data.source import Source, unequal
+from adm.data.split import shuffle
 from adm.spec import SettingError
 
+MEASURED = 10_000  # images of the standard deviation, whose error is then below a percent
+TOGETHER = 256  # images read at a time
 CHECKED = 2_000  # headers read on opening; those of a million files would take many minutes
 
 
@@ -136,3 +139,21 @@ def _margins(name: str, own: tuple[int, int], size: tuple[int, int]) -> list[int
     if not down and not right:
         return None
     return [right // 2, right - right // 2, down // 2, down - down // 2]
+
+
+def deviation_of(found: Source, seed: int) -> float:
+    """Return the standard deviation of pixels in [-1, 1] about their mean, to four decimals.
+
+    It is that of at most `MEASURED` images, which the seed chooses.
+
+    Args:
+        found: images of one shape.
+    """
+    order = shuffle(seed, len(found), 0, min(len(found), MEASURED))
+    count = total = squares = 0  # exact, and so independent of the order
+    for start in range(0, len(order), TOGETHER):
+        pixels = found.batch(order[start : start + TOGETHER])[0].long()
+        count += pixels.numel()
+        total += int(pixels.sum())
+        squares += int(pixels.square().sum())
+    return round(math.sqrt(squares * count - total**2) / count / 127.5, 4)

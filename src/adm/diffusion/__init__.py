@@ -5,10 +5,6 @@ from adm.diffusion.prediction import (
     FIXED_SMALL,
     LEARNED,
     LEARNED_RANGE,
-    NOISE,
-    PREVIOUS_MEAN,
-    VELOCITY,
-    X_0,
     Denoise,
     Parameterization,
     Prediction,
@@ -19,14 +15,17 @@ from adm.diffusion.prediction import (
     dynamic,
 )
 from adm.diffusion.schedule import Level, Schedule, cosine, linear
+from adm.diffusion.targets import EDM, NOISE, PREVIOUS_MEAN, TARGETS, VELOCITY, X_0, Target
 
 __all__ = [
+    "EDM",
     "FIXED_LARGE",
     "FIXED_SMALL",
     "LEARNED",
     "LEARNED_RANGE",
     "NOISE",
     "PREVIOUS_MEAN",
+    "TARGETS",
     "VELOCITY",
     "X_0",
     "Denoise",
@@ -34,6 +33,7 @@ __all__ = [
     "Parameterization",
     "Prediction",
     "Schedule",
+    "Target",
     "Threshold",
     "Variance",
     "clip",

@@ -1,6 +1,6 @@
-"""Raw output, x_t, level -> Prediction(x_0, noise, variance).
+"""x_t, level -> Inputs of a network; raw output, x_t, level -> Prediction(x_0, noise, variance).
 
-A network predicts one of four targets (`Target`), and its variance is fixed or learned
+A network predicts one of the targets (`Target`), and its variance is fixed or learned
 (`VarianceRule`); a `Parameterization` combines the two.
 """
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from adm.diffusion import process
 from adm.diffusion.schedule import Level, Schedule, at
+from adm.diffusion.targets import Target
 
 
 class Variance(NamedTuple):
@@ -66,50 +67,6 @@ Threshold: TypeAlias = Callable[[Tensor], Tensor]  # x_0 -> x_0
 
 
 @dataclass(frozen=True)
-class Target:
-    """What the network is trained to predict.
-
-    Attributes:
-        of: (schedule, x_0, noise, x_t, level) -> the regression target.
-        to_x_0: (schedule, x_t, output, level) -> x_0.
-        is_mean: whether the output is the mean of p(x_(t-1) | x_t) itself (see `mean_threshold`).
-    """
-
-    of: Callable[[Schedule, Tensor, Tensor, Tensor, Level], Tensor]
-    to_x_0: Callable[[Schedule, Tensor, Tensor, Level], Tensor]
-    is_mean: bool = False
-
-
-# Functions with names and not lambdas, so that a model can be pickled.
-
-
-def _noise(schedule: Schedule, x_0: Tensor, noise: Tensor, x_t: Tensor, level: Level) -> Tensor:
-    return noise
-
-
-def _x_0(schedule: Schedule, x_0: Tensor, noise: Tensor, x_t: Tensor, level: Level) -> Tensor:
-    return x_0
-
-
-def _velocity(schedule: Schedule, x_0: Tensor, noise: Tensor, x_t: Tensor, level: Level) -> Tensor:
-    return process.velocity(schedule, x_0, noise, level)
-
-
-def _mean(schedule: Schedule, x_0: Tensor, noise: Tensor, x_t: Tensor, level: Level) -> Tensor:
-    return process.posterior(schedule, x_0, x_t, level).mean
-
-
-def _output(schedule: Schedule, x_t: Tensor, output: Tensor, level: Level) -> Tensor:
-    return output
-
-
-NOISE = Target(of=_noise, to_x_0=process.x_0_from_noise)
-X_0 = Target(of=_x_0, to_x_0=_output)
-VELOCITY = Target(of=_velocity, to_x_0=process.x_0_from_velocity)
-PREVIOUS_MEAN = Target(of=_mean, to_x_0=process.x_0_from_previous, is_mean=True)
-
-
-@dataclass(frozen=True)
 class VarianceRule:
     """Where the variance of p(x_(t-1) | x_t) comes from.
 
@@ -155,12 +112,23 @@ LEARNED = VarianceRule(_learned, learned=True)
 LEARNED_RANGE = VarianceRule(_learned_range, learned=True)
 
 
+class Inputs(NamedTuple):
+    """The first two inputs of a network at (x_t, level)."""
+
+    x_t: Tensor  # (B, C, H, W) as the network sees it
+    timestep: Tensor  # (B,) float32
+
+
 @dataclass(frozen=True)
 class Parameterization:
-    """The interpretation of raw output: the target that it predicts, and the variance."""
+    """What a network sees, and the interpretation of its raw output: a target and a variance."""
 
     target: Target
     variance: VarianceRule
+
+    def inputs(self, schedule: Schedule, x_t: Tensor, level: Level) -> Inputs:
+        """Return what a network is called with at (x_t, level): every call of one goes by it."""
+        return Inputs(self.target.input(schedule, x_t, level), schedule.timestep(level, x_t))
 
     def split(self, raw: Tensor, channels: int) -> tuple[Tensor, Tensor | None]:
         """Split raw output into the predicted value and the variance output, None if it is fixed.
@@ -188,7 +156,7 @@ class Parameterization:
 
         Args:
             raw: (B, C or 2C, H, W) output of the network.
-            x_t: (B, C, H, W) its input.
+            x_t: (B, C, H, W) noisy images, as they were given to `inputs`.
             threshold: function such as `clip`, applied to the estimate of x_0 before the noise is
                 derived from it; not used in training.
         """
@@ -232,13 +200,13 @@ def denoiser(
     parameterization: Parameterization,
     threshold: Threshold | None = clip,
 ) -> Denoise:
-    """Turn a network, (x_t, timestep) -> raw output, into a denoiser, (x_t, level) -> Prediction.
+    """Turn a network, `Inputs` -> raw output, into a denoiser, (x_t, level) -> Prediction.
 
     It is differentiable; call it under `torch.no_grad()` if no gradients are needed.
     """
 
     def denoise(x_t: Tensor, level: Level) -> Prediction:
-        raw = output(x_t, schedule.timestep(level, x_t))
+        raw = output(*parameterization.inputs(schedule, x_t, level))
         return parameterization.predict(schedule, raw, x_t, level, threshold)
 
     return denoise

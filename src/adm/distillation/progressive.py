@@ -15,7 +15,8 @@ from adm.images import to_float
 from adm.networks import Condition
 from adm.samplers import DDIM, Sampler
 from adm.training.batches import Batch
-from adm.training.objective import Objective, Outcome, uniform_level
+from adm.training.levels import uniform_level
+from adm.training.objective import Objective, Outcome
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +59,7 @@ def progressive(lesson: Lesson, steps: int, factor: int = 2) -> Objective:
 
     def objective(network: nn.Module, batch: Batch) -> Outcome:
         x_0, labels = to_float(batch.images), batch.labels
-        coarse = uniform_level(lesson.of(steps), batch.draws)
+        coarse = uniform_level(lesson.of(steps), batch.draws.level)
         level = torch.from_numpy(factor * coarse).to(x_0.device)
         scales = lesson.drawn(batch.draws, x_0)
         x_t = x_s = process.diffuse(fine, x_0, batch.draws.noise, level)

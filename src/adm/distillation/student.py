@@ -106,7 +106,8 @@ def student_of(
         def jump(x_t: Tensor, level: Level, following: Level) -> Prediction:
             given = conditions(names, schedule, x_t, following, scales)
             with autocast():
-                raw = network(x_t, schedule.timestep(level, x_t), labels, None, given)
+                seen = parameterization.inputs(schedule, x_t, level)
+                raw = network(*seen, labels, None, given)
             return parameterization.predict(schedule, raw.float(), x_t, level)
 
         return jump

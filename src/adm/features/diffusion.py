@@ -71,8 +71,9 @@ def diffusion_features(spec: str, device: torch.device | str = "cpu") -> Feature
         check_shape(name, images, shape)
         x_0 = to_float(images)
         x_t = diffuse(schedule, x_0, added.expand_as(x_0), noise.level)
-        embedding = embedded(network, schedule.timestep(noise.level, x_0), None, None)
-        return Extracted(network.encoder(x_t, embedding)[-1].mean(dim=(2, 3)))
+        seen = loaded.parameterization.inputs(schedule, x_t, noise.level)
+        embedding = embedded(network, seen.timestep, None, None)
+        return Extracted(network.encoder(seen.x_t, embedding)[-1].mean(dim=(2, 3)))
 
     width = network.config.widths[-1]
     signal = schedule.alpha_bar[noise.level].item()
@@ -82,6 +83,9 @@ def diffusion_features(spec: str, device: torch.device | str = "cpu") -> Feature
         for key, value in network.state_dict().items()
         if key.startswith(("encoder.", "step_embedding."))
     }
+    one = torch.ones(1, 1, 1, 1, dtype=torch.float64)
+    factor = loaded.parameterization.inputs(schedule, one, noise.level).x_t.item()
+    facts += "" if factor == 1 else f", x_t times {factor!r}"
     how = f"{HOW} ({facts}, {schedule.timesteps[noise.level].item():g})"
     return make_features(name, width, extract, fingerprint_of(how, weights), device)
 

@@ -13,7 +13,7 @@ from adm.models.identity import identify
 from adm.models.load import read
 from adm.networks import ClassifierConfig, UNetConfig, on_meta, shapes_of
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, GANRecipe, Recipe
-from adm.spec import SettingError
+from adm.spec import Checked, SettingError, text
 from adm.training.model_file import check_finite
 
 MOST_NAMED = 12  # classes listed in one line of the report
@@ -189,6 +189,8 @@ def _process_notes(
 
 def _plain(value: Any) -> str:
     """Return a value in the form that `override` parses."""
+    if isinstance(value, Checked):
+        return text(value)
     if is_dataclass(value):
         (field,) = fields(value)
         return f"{getattr(value, field.name)} {field.name}"

@@ -166,7 +166,8 @@ class DiffusionModel(Prepares[UNet, DiffusionRecipe]):
 
         def denoise(x_t: Tensor, level: Level) -> Prediction:
             given = conditions(names, levels, x_t, level - 1, scale)
-            raw = evaluate(x_t, levels.timestep(level, x_t), labels, low_res, given)
+            seen = self.parameterization.inputs(levels, x_t, level)
+            raw = evaluate(*seen, labels, low_res, given)
             return self.parameterization.predict(levels, raw, x_t, level, threshold)
 
         return denoise

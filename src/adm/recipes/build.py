@@ -19,15 +19,16 @@ from adm.adversarial import (
     discriminator_objective,
     generator_objective,
 )
-from adm.diffusion import Parameterization, Schedule
+from adm.diffusion import EDM, Parameterization, Schedule
 from adm.distillation import Teach, student_of
-from adm.losses import TimestepImportance
+from adm.losses import TimestepImportance, Unweighted
 from adm.networks import Classifier, UNet
 from adm.networks.biggan import Discriminator, Generator, orthogonality, share_statistics
 from adm.processes import Devices
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, GANRecipe, ProcessSettings, Recipe
 from adm.spec import SettingError
 from adm.training import objective as training
+from adm.training.levels import ByLoss, DrawLevels
 from adm.training.objective import Objective
 from adm.training.players import MODEL, Player, RunState, player
 from adm.training.update import Turn, alone
@@ -35,12 +36,6 @@ from adm.training.update import Turn, alone
 T = TypeVar("T")
 
 SCHEDULES = {"linear": diffusion.linear, "cosine": diffusion.cosine}
-TARGETS = {
-    "noise": diffusion.NOISE,
-    "x_0": diffusion.X_0,
-    "velocity": diffusion.VELOCITY,
-    "previous_mean": diffusion.PREVIOUS_MEAN,
-}
 VARIANCES = {
     "fixed_small": diffusion.FIXED_SMALL,
     "fixed_large": diffusion.FIXED_LARGE,
@@ -70,8 +65,16 @@ def schedule(process: ProcessSettings) -> Schedule:
 
 
 def parameterization(process: ProcessSettings) -> Parameterization:
-    """Return what the network predicts, and its variance."""
-    return Parameterization(TARGETS[process.prediction], VARIANCES[process.variance])
+    """Return what the network predicts, and its variance.
+
+    Raises:
+        SettingError: the standard deviation of the data is neither given nor measured.
+    """
+    if process.prediction == EDM():
+        raise SettingError(
+            "process.prediction", "complete, such as edm:sigma_data=0.5", "edm", "give sigma_data"
+        )
+    return Parameterization(process.prediction, VARIANCES[process.variance])
 
 
 def loss(recipe: DiffusionRecipe) -> losses.Loss:
@@ -85,10 +88,10 @@ def loss(recipe: DiffusionRecipe) -> losses.Loss:
 
 
 def importance(recipe: Recipe) -> TimestepImportance | None:
-    """Return a new importance sampler of noise levels; None for uniform levels."""
-    if not isinstance(recipe, DiffusionRecipe) or not recipe.importance:
-        return None
-    return TimestepImportance(recipe.process.steps)
+    """Return a new sampler of levels by their losses; None for a recipe that draws otherwise."""
+    if isinstance(recipe, DiffusionRecipe) and isinstance(recipe.levels, ByLoss):
+        return TimestepImportance(recipe.process.steps)
+    return None
 
 
 def networks(recipe: Recipe) -> dict[str, nn.Module]:
@@ -147,8 +150,16 @@ def turn(recipe: Recipe, state: RunState, device: torch.device, teach: Teach | N
     if isinstance(recipe, GANRecipe):
         return _adversarial(recipe, state, device)
     how = recipe.distillation
-    every = objectives(recipe, device, state.importance, teach)
+    every = objectives(recipe, device, _levels(recipe, state.importance), teach)
     return alone(*every) if how is None else alone(*every, stage=how.stage)
+
+
+def _levels(recipe: Recipe, importance: TimestepImportance | None) -> DrawLevels | None:
+    """Return what draws the levels of training; None for another network than a diffusion model."""
+    if importance is not None:
+        return importance.draw
+    own = isinstance(recipe, DiffusionRecipe)
+    return recipe.levels.over(schedule(recipe.process)) if own else None
 
 
 def _adversarial(recipe: GANRecipe, state: RunState, device: torch.device) -> Turn:
@@ -168,32 +179,33 @@ def _adversarial(recipe: GANRecipe, state: RunState, device: torch.device) -> Tu
 def objectives(
     recipe: DiffusionRecipe | ClassifierRecipe,
     device: torch.device,
-    importance: TimestepImportance | None = None,
+    levels: DrawLevels | None = None,
     teach: Teach | None = None,
 ) -> tuple[Objective, ...]:
     """Return the objective of every stage of the recipe's training; most recipes have one.
 
     Args:
         device: the device of the network, for autocast.
-        importance: draws the noise levels of a diffusion model; None for uniform levels.
+        levels: draws the noise levels of a diffusion model; uniform if None, as in validation.
         teach: the teacher of a student; None for any other network.
     """
-    levels, autocast = schedule(recipe.process), autocast_for(recipe.train.precision, device)
+    process, autocast = schedule(recipe.process), autocast_for(recipe.train.precision, device)
     if isinstance(recipe, ClassifierRecipe):
-        return (training.classification(levels, noised=recipe.noised, autocast=autocast),)
+        return (training.classification(process, noised=recipe.noised, autocast=autocast),)
     reading = parameterization(recipe.process)
     if recipe.distillation is not None:
         assert teach is not None
         student = student_of(recipe.unet.conditions, reading, autocast)
-        return recipe.distillation.objectives(levels, teach, student)
+        return recipe.distillation.objectives(process, teach, student)
     return (
         training.diffusion(
-            levels,
+            process,
             reading,
             loss(recipe),
             labelled=recipe.unet.classes is not None,
             label_dropout=recipe.train.label_dropout,
-            importance=importance,
+            levels=levels,
+            weight=recipe.weight,
             low_res=low_res_of(recipe),
             autocast=autocast,
         ),
@@ -222,6 +234,7 @@ def check(recipe: Recipe) -> None:
     if not isinstance(recipe, GANRecipe):
         schedule(recipe.process)
     if isinstance(recipe, DiffusionRecipe):
+        _check_weight(recipe)
         _check_low_res(recipe)
         _check_distillation(recipe)
 
@@ -237,7 +250,7 @@ def _check_same_size(recipe: ClassifierRecipe | GANRecipe) -> None:
 
 def outputs(recipe: DiffusionRecipe) -> int:
     """Return the number of output channels that a U-Net needs: twice as many to learn variance."""
-    learned = parameterization(recipe.process).variance.learned
+    learned = VARIANCES[recipe.process.variance].learned
     return recipe.data.channels * (2 if learned else 1)
 
 
@@ -277,6 +290,12 @@ def check_sampling(recipe: Recipe) -> None:
             f"{how.method.sampler.name}, that of students by {how.method.name} distillation",
             sampling.sampler.name,
         )
+
+
+def _check_weight(recipe: DiffusionRecipe) -> None:
+    if recipe.loss == "vlb" and not isinstance(recipe.weight, Unweighted):
+        expected = "none with loss=vlb, whose terms have weights of their own"
+        raise SettingError("weight", expected, recipe.weight.name)
 
 
 def _check_low_res(recipe: DiffusionRecipe) -> None:

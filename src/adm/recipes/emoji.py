@@ -5,6 +5,7 @@ from dataclasses import replace
 from adm.networks import HeadWidth
 from adm.recipes.schema import ClassifierRecipe, DataSettings, DiffusionRecipe
 from adm.recipes.small import fashion, fashion_classifier
+from adm.training.levels import ByLoss
 
 # The folder that `adm data emoji --out emoji` writes. Not mirrored: there are letters and arrows.
 EMOJI = DataSettings(source="emoji", size=(32, 32), channels=3)
@@ -111,5 +112,5 @@ def emoji_upsampler() -> DiffusionRecipe:
             super_resolution=True,
         ),
         train=replace(base.train, steps=6000, batch_size=32),
-        importance=True,
+        levels=ByLoss(),
     )

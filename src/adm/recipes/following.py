@@ -1,14 +1,16 @@
-"""Recipe, settings, channels and classes of data -> Recipe that fits them.
+"""Recipe, settings, channels, classes and deviation of data -> Recipe that fits them.
 
 What is set wins over what follows: the settings are applied again after each change.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from adm.diffusion import EDM
 from adm.recipes import build
 from adm.recipes.schema import DiffusionRecipe, Recipe, override
+from adm.spec import Checked, text
 
 
 def following(
@@ -44,6 +46,18 @@ def following(
     return changed(recipe, settings, recipe.section, classes=known)
 
 
+def measured(recipe: Recipe, deviation: Callable[[], float]) -> Recipe:
+    """Return a recipe that says the standard deviation of the data, if its prediction needs it.
+
+    Args:
+        deviation: measures it; called if it is needed and not set.
+    """
+    if not isinstance(recipe, DiffusionRecipe) or recipe.process.prediction != EDM():
+        return recipe
+    known = EDM(sigma_data=deviation())
+    return replace(recipe, process=replace(recipe.process, prediction=known))
+
+
 def changed(recipe: Recipe, settings: Sequence[str], section: str, **values: Any) -> Recipe:
     """Return a recipe with fields of a section changed, but for those that are set."""
     part = replace(getattr(recipe, section), **values)
@@ -52,14 +66,17 @@ def changed(recipe: Recipe, settings: Sequence[str], section: str, **values: Any
 
 def told(before: Recipe, after: Recipe) -> str:
     """Return the fields that differ, as `field=value` with spaces between; empty if none."""
-    fields = ("channels", *_dependent(after), "classes")
-    sections = ("data", *[after.section] * (len(fields) - 1))
+    places = [
+        ("data", "channels"),
+        *((after.section, field) for field in (*_dependent(after), "classes")),
+        *([("process", "prediction")] if isinstance(after, DiffusionRecipe) else []),
+    ]
     pairs = [
         (
             f"{section}.{field}",
             *(getattr(getattr(each, section), field) for each in (before, after)),
         )
-        for section, field in zip(sections, fields, strict=True)
+        for section, field in places
     ]
     return " ".join(f"{field}={_plain(now)}" for field, was, now in pairs if was != now)
 
@@ -73,6 +90,8 @@ def _dependent(recipe: Recipe) -> dict[str, Any]:
 
 
 def _plain(value: object) -> str:
+    if isinstance(value, Checked):
+        return text(value)
     if isinstance(value, tuple):
         return ",".join(map(str, value))
     return "none" if value is None else str(value)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from adm.adversarial import Adversarial, LatentSampling
+from adm.diffusion import NOISE, TARGETS, Target
 from adm.distillation import Distillation
 from adm.limits import (
     MOST_BATCH,
@@ -20,11 +21,13 @@ from adm.limits import (
     MOST_SIDE,
     MOST_TEXT,
 )
+from adm.losses import WEIGHTS, Unweighted, Weight
 from adm.networks import ClassifierConfig, UNetConfig
 from adm.networks.biggan import BigGANConfig
 from adm.samplers import Sampling
 from adm.shown import printable, short, shown
-from adm.spec import SettingError, assign, refusal
+from adm.spec import SettingError, SpecOf, assign, refusal
+from adm.training.levels import LEVELS, Levels, Uniform
 from adm.training.settings import PositiveInt, TrainSettings
 
 Side = Annotated[int, Field(gt=0, le=MOST_SIDE)]
@@ -62,7 +65,7 @@ class ProcessSettings:
 
     schedule: Literal["linear", "cosine"]
     steps: Annotated[int, Field(ge=2, le=MOST_LEVELS)]
-    prediction: Literal["noise", "x_0", "velocity", "previous_mean"] = "noise"
+    prediction: Annotated[Target, SpecOf(TARGETS)] = NOISE
     variance: Literal["fixed_small", "fixed_large", "learned", "learned_range"] = "learned_range"
     rescale_steps: bool = False
 
@@ -120,7 +123,8 @@ class DiffusionRecipe(BaseRecipe):
 
     Attributes:
         loss: L_simple, L_hybrid or L_vlb.
-        importance: draw levels by their recent losses instead of uniformly (for L_vlb).
+        weight: of the mean squared error of L_simple and L_hybrid, by level.
+        levels: how the noise level of each training image is drawn.
         distillation: how it is distilled from a teacher; None for a model that is trained on data
             alone, by `loss`.
         sample: the default settings of sampling.
@@ -132,7 +136,8 @@ class DiffusionRecipe(BaseRecipe):
     unet: UNetConfig
     train: TrainSettings
     loss: Literal["simple", "hybrid", "vlb"] = "hybrid"
-    importance: bool = False
+    weight: Annotated[Weight, SpecOf(WEIGHTS)] = field(default_factory=Unweighted)
+    levels: Annotated[Levels, SpecOf(LEVELS)] = field(default_factory=Uniform)
     distillation: Distillation | None = None
     sample: Sampling = field(default_factory=Sampling)
     watch: WatchSettings = field(default_factory=WatchSettings)

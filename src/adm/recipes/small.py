@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from adm.diffusion import VELOCITY
 from adm.networks import ClassifierConfig, HeadWidth, UNetConfig
 from adm.recipes.schema import ClassifierRecipe, DataSettings, DiffusionRecipe, ProcessSettings
 from adm.samplers import DDIM, Even, Karras, Sampling, UniPC
@@ -10,7 +11,7 @@ from adm.training.settings import TrainSettings
 FASHION = DataSettings(source="fashion-mnist", size=(28, 28), channels=1)
 # Velocity stays well conditioned where noise prediction divides by sqrt(alpha_bar), so that a
 # deterministic sampler recovers from the noisiest levels.
-COSINE_VELOCITY = ProcessSettings(schedule="cosine", steps=1000, prediction="velocity")
+COSINE_VELOCITY = ProcessSettings(schedule="cosine", steps=1000, prediction=VELOCITY)
 DDIM_25 = Sampling(sampler=DDIM(), grid=Even(steps=25, start=980), precision="auto")
 
 

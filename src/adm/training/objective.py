@@ -12,7 +12,8 @@ from adm import losses
 from adm.diffusion import Parameterization, Schedule
 from adm.images import to_float, to_uint8
 from adm.networks import NO_LABEL
-from adm.training.batches import Batch, Draws
+from adm.training.batches import Batch
+from adm.training.levels import DrawLevels, Uniform, uniform_level
 
 
 class Outcome(NamedTuple):
@@ -34,9 +35,10 @@ class Outcome(NamedTuple):
 
 
 Objective: TypeAlias = Callable[[nn.Module, Batch], Outcome]
+UNWEIGHTED = losses.Unweighted()
 
 
-# Eight parameters: the first three define the loss, the others are options, by keyword.
+# Nine parameters: the first three define the loss, the others are options, by keyword.
 def diffusion(
     schedule: Schedule,
     parameterization: Parameterization,
@@ -44,40 +46,43 @@ def diffusion(
     *,
     labelled: bool = True,
     label_dropout: float = 0.0,
-    importance: losses.TimestepImportance | None = None,
+    levels: DrawLevels | None = None,
+    weight: losses.Weight = UNWEIGHTED,
     low_res: Callable[[Tensor], Tensor] | None = None,
     autocast: Callable[[], torch.autocast],
 ) -> Objective:
     """Return the objective of a diffusion model: denoise x_t of a random level.
 
+    The shown values have no weights, so that those of runs with different weights compare.
+
     Args:
         labelled: whether the network takes labels.
         label_dropout: fraction of images trained without their label, so that one network is both
             a conditional and an unconditional model (Ho & Salimans 2022).
-        importance: draws the levels; uniform if None. The turn updates it.
+        levels: draws the levels; uniform if None.
+        weight: of the mean squared error, by level.
         low_res: for an upsampler, makes its input of images (B, C, H, W) in [-1, 1].
         autocast: context of the network's forward pass; the loss is computed in float32.
     """
+    draw = Uniform().over(schedule) if levels is None else levels
 
     def objective(network: nn.Module, batch: Batch) -> Outcome:
         x_0, draws = to_float(batch.images), batch.draws
-        weights = np.ones(len(x_0))
-        if importance is None:
-            levels = uniform_level(schedule, draws)
-        else:
-            levels, weights = importance.draw(draws.level)
-        level = torch.from_numpy(levels).to(x_0.device)
+        drawn, of_levels = draw(draws.level)
+        level = torch.from_numpy(drawn).to(x_0.device)
         example = losses.noised(schedule, x_0, draws.noise, level)
         dropped = torch.from_numpy(draws.label < label_dropout).to(x_0.device)
         labels = batch.labels.masked_fill(dropped, NO_LABEL)
-        inputs = [example.x_t, schedule.timestep(level, x_0), labels if labelled else None]
+        seen = parameterization.inputs(schedule, example.x_t, level)
+        inputs = [*seen, labels if labelled else None]
         if low_res is not None:
             inputs.append(low_res(x_0))
         with autocast():
             raw = network(*inputs)
         terms = loss(parameterization, schedule, raw.float(), example)
         shown = {k: v.detach() for k, v in terms._asdict().items() if v is not None}
-        return Outcome(terms.loss * torch.from_numpy(weights).to(terms.loss), shown, level)
+        weighted = weight(terms, parameterization, schedule, level).loss
+        return Outcome(weighted * torch.from_numpy(of_levels).to(weighted), shown, level)
 
     return objective
 
@@ -94,7 +99,9 @@ def classification(
 
     def objective(network: nn.Module, batch: Batch) -> Outcome:
         x_0 = to_float(batch.images)
-        levels = uniform_level(schedule, batch.draws) if noised else np.zeros(len(x_0), np.int64)
+        levels = (
+            uniform_level(schedule, batch.draws.level) if noised else np.zeros(len(x_0), np.int64)
+        )
         level = torch.from_numpy(levels).to(x_0.device)
         x_t = losses.noised(schedule, x_0, batch.draws.noise, level).x_t
         with autocast():
@@ -104,11 +111,6 @@ def classification(
         return Outcome(loss, {"loss": loss.detach(), "accuracy": right}, level)
 
     return objective
-
-
-def uniform_level(schedule: Schedule, draws: Draws) -> np.ndarray:
-    """Return (B,) int64 levels, uniform in 1..T."""
-    return 1 + np.floor(draws.level * schedule.last).astype(np.int64)
 
 
 def area_mean(size: tuple[int, int], *, rounded: bool) -> Callable[[Tensor], Tensor]:

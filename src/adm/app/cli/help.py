@@ -22,6 +22,9 @@ TOPICS = {  # what comes before a kind, or before a setting, on the command line
     "threshold": "--set threshold=",
     "sampling": "adm sample --set ",
     "recipe": "adm train --set ",
+    "prediction": "adm train --set process.prediction=",
+    "levels": "adm train --set levels=",
+    "weight": "adm train --set weight=",
     "method": "adm train --set distillation.method=",
 }
 ENTRY = re.compile(r"^( {4})(\w+(?:, \w+)*): ", re.MULTILINE)
@@ -45,7 +48,8 @@ def help(topic: str | None = None, /, *, as_json: AsJson = False) -> None:
     Parameters
     ----------
     topic
-        sampler, grid, guide, threshold, sampling, recipe or method, of distillation.
+        sampler, grid, guide, threshold or sampling; recipe, and of one prediction, levels, weight
+        or method, of distillation.
     as_json
         Print the names with their parameters as one JSON document.
     """
@@ -56,9 +60,12 @@ def help(topic: str | None = None, /, *, as_json: AsJson = False) -> None:
         raise ValueError(f"no topic {topic!r}; give one of {', '.join(TOPICS)}, or adm VERB --help")
     # Imported here, so that --help does not load torch.
     from adm.adversarial import LatentSampling
+    from adm.diffusion import TARGETS
     from adm.distillation import METHODS
+    from adm.losses import WEIGHTS
     from adm.recipes import ClassifierRecipe, DiffusionRecipe, GANRecipe
     from adm.samplers.settings import KINDS, Sampling
+    from adm.training.levels import LEVELS
 
     of_several = {
         "sampling": (Sampling, LatentSampling),
@@ -70,7 +77,13 @@ def help(topic: str | None = None, /, *, as_json: AsJson = False) -> None:
             settings |= {path: each for path, each in _settings(kind, "") if path not in settings}
         show(lambda: settings, as_json, lambda: _print(f"{TOPICS[topic]}NAME=VALUE", settings))
         return
-    kinds = {**KINDS, "method": METHODS}[topic]
+    of_recipes = {
+        "prediction": TARGETS,
+        "levels": LEVELS,
+        "weight": WEIGHTS,
+        "method": METHODS,
+    }
+    kinds = {**KINDS, **of_recipes}[topic]
     found = {name: _described(kind) for name, kind in kinds.items()}
     show(lambda: found, as_json, lambda: _print_kinds(TOPICS[topic], found))
 

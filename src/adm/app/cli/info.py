@@ -118,6 +118,8 @@ def _made_from(recipe: "GANRecipe") -> dict[str, str]:
 
 def _made_by(recipe: "DiffusionRecipe", classifier: str) -> dict[str, str]:
     """Describe what the network predicts, and how it is sampled by default."""
+    from adm.spec import text
+
     sampling, how = recipe.sample, recipe.distillation
     if how is not None:
         low, high = how.scales
@@ -129,7 +131,7 @@ def _made_by(recipe: "DiffusionRecipe", classifier: str) -> dict[str, str]:
         }
     start = f" from level {sampling.grid.start}" if sampling.grid.start else ""
     return {
-        "predicts": f"{recipe.process.prediction}, variance {recipe.process.variance}",
+        "predicts": f"{text(recipe.process.prediction)}, variance {recipe.process.variance}",
         "sampled by": f"{sampling.sampler.name}, {sampling.grid.steps} steps{start}",
         "classifier": classifier,
     }

@@ -9,16 +9,17 @@ from typing import NamedTuple
 from adm.app.processor import half_precision
 from adm.app.runs.folder import recipe_in
 from adm.data import NoSplit, Source, hold_out
-from adm.data.fitting import at_one_size, channels_of
+from adm.data.fitting import at_one_size, channels_of, deviation_of
 from adm.data.naming import at_home
 from adm.data.registry import BUILTIN, find
+from adm.diffusion import EDM
 from adm.models.load import recipe_of
 from adm.models.teacher import follow_teacher
 from adm.models.trained import DiffusionModel
 from adm.processes import Devices
 from adm.recipes import RECIPES, Recipe, build
-from adm.recipes.following import changed, following, told
-from adm.recipes.schema import override
+from adm.recipes.following import changed, following, measured, told
+from adm.recipes.schema import DiffusionRecipe, override
 from adm.shown import shown
 from adm.spec import SettingError
 
@@ -38,12 +39,14 @@ class Choice(NamedTuple):
             it follows a teacher) and the device; None for another recipe.
         model: the model whose recipe it is, which opens no path and no address that it names.
         notes: what was changed in it, as lines to print.
+        deviation: the standard deviation of the images that a run that is resumed has measured.
     """
 
     recipe: Recipe
     settings: tuple[str, ...] | None = None
     model: str | None = None
     notes: tuple[str, ...] = ()
+    deviation: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +79,8 @@ class TrainingData(NamedTuple):
     """The images of a run, and the recipe that fits them.
 
     Attributes:
-        recipe: the recipe, whose channels and classes are those of the data unless they were set.
+        recipe: the recipe, whose channels, classes and standard deviation (`EDM.sigma_data`) are
+            those of the data unless they were set.
         training: the images to train on.
         validation: the images to validate on, or None.
         notes: what was changed in the recipe, and how images are read, as lines to print.
@@ -120,7 +124,8 @@ def choose(
 def fit_precision(choice: Choice, run: Path, devices: Devices) -> Choice:
     """Return a recipe that trains in float32 on a CPU without instructions for bfloat16.
 
-    A precision that was set stays, and so does that of a run that is resumed, on any machine.
+    A precision that was set stays, and so do that of a run that is resumed, on any machine, and the
+    standard deviation that it has measured of its images.
 
     Args:
         run: the run folder.
@@ -128,10 +133,13 @@ def fit_precision(choice: Choice, run: Path, devices: Devices) -> Choice:
     Raises:
         ValueError: the run in the folder is damaged.
     """
+    earlier = devices.once(lambda: recipe_in(run))
+    if isinstance(earlier, DiffusionRecipe) and isinstance(earlier.process.prediction, EDM):
+        choice = choice._replace(deviation=earlier.process.prediction.sigma_data)
     if choice.settings is None:
         return choice
     in_precision = partial(changed, choice.recipe, choice.settings, "train")
-    if (earlier := devices.once(lambda: recipe_in(run))) is not None:
+    if earlier is not None:
         return choice._replace(recipe=in_precision(precision=earlier.train.precision))
     slow = devices.any(devices.device.type == "cpu" and not half_precision())
     whole = in_precision(precision=WHOLE)
@@ -158,18 +166,19 @@ def open_data(choice: Choice, options: DataOptions) -> TrainingData:
         size, kept = recipe.data.size, recipe.data.channels
         return at_one_size(data, size=size, channels=kept, strict=options.strict)
 
-    training = spec if isinstance(spec, Source) else sized(data)
-    notes = (*choice.notes, *_notes(choice.recipe, recipe, training.name, channels))
+    training, validation = spec if isinstance(spec, Source) else sized(data), None
+    name = training.name
     if options.hold_out is not None:
-        return TrainingData(recipe, *hold_out(training, options.hold_out, recipe.train.seed), notes)
-    validation = None
-    if options.validation is not None:
+        training, validation = hold_out(training, options.hold_out, recipe.train.seed)
+    elif options.validation is not None:
         validation = sized(_find(options.validation, options))
     elif not isinstance(spec, Source):
         try:
             validation = sized(_find(spec, options, "test"))
         except NoSplit:
             validation = None
+    recipe = measured(recipe, lambda: choice.deviation or deviation_of(training, recipe.train.seed))
+    notes = (*choice.notes, *_notes(choice.recipe, recipe, name, channels))
     return TrainingData(recipe, training, validation, notes)
 
 

@@ -1,0 +1,167 @@
+"""x_0, noise, x_t, level -> what a network predicts; output, x_t, level -> x_0; x_t -> its input.
+
+Every target is linear in x_0 and the noise, and so x_0 is `skip` x_t + `gain` output.
+"""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+from torch import Tensor
+
+from adm.diffusion import process
+from adm.diffusion.schedule import Level, Schedule, at
+from adm.spec import Checked
+
+
+class Target(Checked):
+    """What a network is trained to predict, and how it sees x_t.
+
+    Attributes:
+        is_mean: whether the output is the mean of p(x_(t-1) | x_t) itself (see `mean_threshold` of
+            `Parameterization`).
+    """
+
+    is_mean: ClassVar[bool] = False
+
+    @abstractmethod
+    def of(
+        self, schedule: Schedule, x_0: Tensor, noise: Tensor, x_t: Tensor, level: Level
+    ) -> Tensor:
+        """Return the regression target, (B, C, H, W)."""
+
+    @abstractmethod
+    def to_x_0(self, schedule: Schedule, x_t: Tensor, output: Tensor, level: Level) -> Tensor:
+        """Return the x_0 that an output stands for; it inverts `of`."""
+
+    @abstractmethod
+    def gain(self, schedule: Schedule) -> Tensor:
+        """Return the error of x_0 for an error of the output, (T + 1,) float64, without sign."""
+
+    def input(self, schedule: Schedule, x_t: Tensor, level: Level) -> Tensor:
+        """Return x_t as the network sees it."""
+        return x_t
+
+
+@dataclass(frozen=True)
+class Noise(Target):
+    """The noise (DDPM, equation 14)."""
+
+    name: ClassVar[str] = "noise"
+
+    def of(
+        self, schedule: Schedule, x_0: Tensor, noise: Tensor, x_t: Tensor, level: Level
+    ) -> Tensor:
+        return noise
+
+    def to_x_0(self, schedule: Schedule, x_t: Tensor, output: Tensor, level: Level) -> Tensor:
+        return process.x_0_from_noise(schedule, x_t, output, level)
+
+    def gain(self, schedule: Schedule) -> Tensor:
+        return schedule.noise_to_signal
+
+
+@dataclass(frozen=True)
+class CleanImage(Target):
+    """The clean image, x_0."""
+
+    name: ClassVar[str] = "x_0"
+
+    def of(
+        self, schedule: Schedule, x_0: Tensor, noise: Tensor, x_t: Tensor, level: Level
+    ) -> Tensor:
+        return x_0
+
+    def to_x_0(self, schedule: Schedule, x_t: Tensor, output: Tensor, level: Level) -> Tensor:
+        return output
+
+    def gain(self, schedule: Schedule) -> Tensor:
+        return schedule.alpha_bar.new_ones(len(schedule.alpha_bar))
+
+
+@dataclass(frozen=True)
+class Velocity(Target):
+    """The velocity, signal noise - sigma x_0 (Salimans and Ho 2022, section 4)."""
+
+    name: ClassVar[str] = "velocity"
+
+    def of(
+        self, schedule: Schedule, x_0: Tensor, noise: Tensor, x_t: Tensor, level: Level
+    ) -> Tensor:
+        return process.velocity(schedule, x_0, noise, level)
+
+    def to_x_0(self, schedule: Schedule, x_t: Tensor, output: Tensor, level: Level) -> Tensor:
+        return process.x_0_from_velocity(schedule, x_t, output, level)
+
+    def gain(self, schedule: Schedule) -> Tensor:
+        return schedule.sigma
+
+
+@dataclass(frozen=True)
+class PreviousMean(Target):
+    """The mean of p(x_(t-1) | x_t) (DDPM, equation 7)."""
+
+    name: ClassVar[str] = "previous_mean"
+    is_mean: ClassVar[bool] = True
+
+    def of(
+        self, schedule: Schedule, x_0: Tensor, noise: Tensor, x_t: Tensor, level: Level
+    ) -> Tensor:
+        return process.posterior(schedule, x_0, x_t, level).mean
+
+    def to_x_0(self, schedule: Schedule, x_t: Tensor, output: Tensor, level: Level) -> Tensor:
+        return process.x_0_from_previous(schedule, x_t, output, level)
+
+    def gain(self, schedule: Schedule) -> Tensor:
+        return 1 / process.posterior_coefficients(schedule)[0]
+
+
+@dataclass(frozen=True)
+class EDM(Target):
+    """The output of EDM's preconditioned network (Karras et al. 2022, table 1).
+
+    In the variance-preserving process, with s^2 = sigma^2 + signal^2 sigma_data^2 the variance of
+    x_t, it is (sigma x_0 - signal sigma_data^2 noise) / (sigma_data s), of unit variance as is the
+    input x_t / s. With sigma_data 1 it is minus the velocity. The network is told the level by its
+    timestep, as for any other target, and not by ln(sigma / signal) / 4.
+
+    Attributes:
+        sigma_data: standard deviation of the pixels of training images in [-1, 1], about their
+            mean; left out, it is measured when a run begins.
+    """
+
+    sigma_data: Annotated[float, Field(gt=0, le=100)] | None = None
+    name: ClassVar[str] = "edm"
+
+    def of(
+        self, schedule: Schedule, x_0: Tensor, noise: Tensor, x_t: Tensor, level: Level
+    ) -> Tensor:
+        of_x_0 = schedule.sigma / (self._data * self._deviation(schedule))
+        of_noise = schedule.signal * self._data / self._deviation(schedule)
+        return at(of_x_0, level, x_0) * x_0 - at(of_noise, level, x_0) * noise
+
+    def to_x_0(self, schedule: Schedule, x_t: Tensor, output: Tensor, level: Level) -> Tensor:
+        skip = schedule.signal * self._data**2 / self._deviation(schedule) ** 2
+        return at(skip, level, x_t) * x_t + at(self.gain(schedule), level, x_t) * output
+
+    def gain(self, schedule: Schedule) -> Tensor:
+        return schedule.sigma * self._data / self._deviation(schedule)
+
+    def input(self, schedule: Schedule, x_t: Tensor, level: Level) -> Tensor:
+        return at(1 / self._deviation(schedule), level, x_t) * x_t
+
+    @property
+    def _data(self) -> float:
+        assert self.sigma_data is not None, "a run measures it, and its recipe says it"
+        return self.sigma_data
+
+    def _deviation(self, schedule: Schedule) -> Tensor:
+        """Return s, the standard deviation of x_t at each level, (T + 1,) float64."""
+        return (1 - schedule.alpha_bar + schedule.alpha_bar * self._data**2).sqrt()
+
+
+NOISE, X_0, VELOCITY, PREVIOUS_MEAN = Noise(), CleanImage(), Velocity(), PreviousMean()
+TARGETS: dict[str, type[Target]] = {
+    kind.name: kind for kind in (Noise, CleanImage, Velocity, PreviousMean, EDM)
+}

@@ -1,0 +1,193 @@
+"""target -> the same denoiser: preconditioning is a change of variables, and so is every target."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from oracle import four_modes, last, noise_like, normal, sampler_of, seeded
+from torch import Tensor
+
+from adm.diffusion import (
+    EDM,
+    FIXED_SMALL,
+    LEARNED_RANGE,
+    NOISE,
+    PREVIOUS_MEAN,
+    VELOCITY,
+    X_0,
+    Denoise,
+    Parameterization,
+    Schedule,
+    Target,
+    cosine,
+    denoiser,
+    linear,
+    process,
+)
+from adm.diffusion.schedule import at
+from adm.losses import MinSNR, SoftMinSNR, Unweighted, Weight, hybrid, noised, simple
+from adm.training.levels import LogNormal
+
+SCHEDULE = cosine(40)
+TARGETS: dict[str, Target] = {
+    "noise": NOISE,
+    "x_0": X_0,
+    "velocity": VELOCITY,
+    "previous mean": PREVIOUS_MEAN,
+    "edm": EDM(sigma_data=0.5),
+    "edm of unit data": EDM(sigma_data=1),
+}
+EVERY = pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
+WEIGHTS: dict[str, Weight] = {"min-snr": MinSNR(gamma=3), "soft": SoftMinSNR(gamma=3)}
+LEVELS = torch.tensor([1, 2, 13, 20, 39])
+
+
+def oracle_s_network(schedule: Schedule, target: Target) -> Denoise:
+    """The oracle, asked through a network of this target, which sees the target's input only."""
+    exact = four_modes().denoise(schedule)
+
+    def network(seen: Tensor, timestep: Tensor) -> Tensor:
+        level = torch.searchsorted(schedule.timesteps, timestep.contiguous())
+        one = target.input(schedule, torch.ones_like(seen), level)
+        x_t = seen / one
+        p = exact(x_t, level)
+        return target.of(schedule, p.x_0, p.noise, x_t, level)
+
+    return denoiser(network, schedule, Parameterization(target, FIXED_SMALL), threshold=None)
+
+
+@EVERY
+def test_a_target_is_a_change_of_variables(target: Target) -> None:
+    x_t = normal((5, 1, 2, 2), 0)
+    exact = four_modes().denoise(SCHEDULE)(x_t, LEVELS)
+    found = oracle_s_network(SCHEDULE, target)(x_t, LEVELS)
+    torch.testing.assert_close(found.x_0, exact.x_0, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "dpm-solver:order=2", "ancestral"])
+def test_preconditioning_changes_no_sample(sampler: str) -> None:
+    schedule = cosine(40).respaced(range(2, 41, 2))
+    x = normal((8, 1, 2, 2), 1)
+    found = [
+        last(sampler_of(sampler)(oracle_s_network(schedule, target), x, schedule, noise_like(x)))
+        for target in (VELOCITY, EDM(sigma_data=0.5))
+    ]
+    torch.testing.assert_close(*found, rtol=0, atol=1e-9)
+
+
+def test_with_unit_data_edm_is_minus_the_velocity_of_the_same_input() -> None:
+    x_0, noise = normal((5, 1, 2, 2), 0), normal((5, 1, 2, 2), 1)
+    x_t, unit = process.diffuse(SCHEDULE, x_0, noise, LEVELS), EDM(sigma_data=1)
+    found = unit.of(SCHEDULE, x_0, noise, x_t, LEVELS)
+    torch.testing.assert_close(found, -VELOCITY.of(SCHEDULE, x_0, noise, x_t, LEVELS))
+    torch.testing.assert_close(unit.input(SCHEDULE, x_t, LEVELS), x_t)
+
+
+@pytest.mark.parametrize("sigma_data", [0.25, 0.5, 1.0])
+def test_input_and_target_of_edm_are_those_of_its_table(sigma_data: float) -> None:
+    """Karras et al. 2022, table 1: c_in, c_skip and c_out of x_0 + ratio noise = x_t / signal."""
+    x_0, noise = normal((5, 1, 2, 2), 0), normal((5, 1, 2, 2), 1)
+    x_t, target = process.diffuse(SCHEDULE, x_0, noise, LEVELS), EDM(sigma_data=sigma_data)
+    ratio = at(SCHEDULE.noise_to_signal, LEVELS, x_t)
+    both = ratio**2 + sigma_data**2
+    c_skip, c_out = sigma_data**2 / both, ratio * sigma_data / both.sqrt()
+    seen = target.input(SCHEDULE, x_t, LEVELS)
+    torch.testing.assert_close(seen, (x_0 + ratio * noise) / both.sqrt())
+    output = target.of(SCHEDULE, x_0, noise, x_t, LEVELS)
+    torch.testing.assert_close(output, (x_0 - c_skip * (x_0 + ratio * noise)) / c_out)
+
+
+@pytest.mark.parametrize("sigma_data", [0.25, 0.5])
+def test_input_and_target_have_unit_variance_for_data_of_that_deviation(sigma_data: float) -> None:
+    shape, target = (100_000, 1, 1, 1), EDM(sigma_data=sigma_data)
+    x_0, noise = sigma_data * normal(shape, 0), normal(shape, 1)
+    for level in (1, 10, 20, 40):
+        x_t = process.diffuse(SCHEDULE, x_0, noise, level)
+        for values in (
+            target.input(SCHEDULE, x_t, level),
+            target.of(SCHEDULE, x_0, noise, x_t, level),
+        ):
+            assert abs(values.var().item() - 1) < 4 * math.sqrt(2 / len(values))
+
+
+@EVERY
+def test_the_gain_is_the_error_of_x_0_for_one_of_the_output(target: Target) -> None:
+    x_t, output = normal((5, 1, 2, 2), 0), normal((5, 1, 2, 2), 1)
+    there, off = (target.to_x_0(SCHEDULE, x_t, output + by, LEVELS) for by in (0, 1))
+    gain = at(target.gain(SCHEDULE), LEVELS, x_t).expand_as(x_t)
+    torch.testing.assert_close((off - there).abs(), gain, rtol=1e-6, atol=0)
+
+
+@EVERY
+@pytest.mark.parametrize("weight", WEIGHTS.values(), ids=WEIGHTS)
+def test_the_weighted_loss_of_a_denoiser_is_the_same_for_every_target(
+    target: Target, weight: Weight
+) -> None:
+    x_0, _ = four_modes().sample(len(LEVELS), seeded(0))
+    made = noised(SCHEDULE, x_0, normal(tuple(x_0.shape), 1), LEVELS)
+    guess = x_0 + 0.1 * normal(tuple(x_0.shape), 2)
+    implied = process.noise_from_x_0(SCHEDULE, made.x_t, guess, LEVELS)
+    found = []
+    for each in (X_0, target):
+        model = Parameterization(each, FIXED_SMALL)
+        raw = each.of(SCHEDULE, guess, implied, made.x_t, LEVELS)
+        found.append(weight(simple(model, SCHEDULE, raw, made), model, SCHEDULE, LEVELS).loss)
+    torch.testing.assert_close(*found, rtol=1e-6, atol=1e-12)
+
+
+def test_min_snr_of_x_0_is_the_snr_up_to_gamma_and_its_soft_form_half_of_gamma_there() -> None:
+    model, one = Parameterization(X_0, FIXED_SMALL), torch.ones(len(LEVELS), dtype=torch.float64)
+    losses = simple(model, SCHEDULE, *_ones())
+    snr = SCHEDULE.log_snr.exp()[LEVELS]
+    found = MinSNR(gamma=3)(losses, model, SCHEDULE, LEVELS).loss
+    torch.testing.assert_close(found, torch.minimum(snr, 3 * one))
+    assert snr.min() < 3 < snr.max()
+    assert SoftMinSNR(gamma=3).of_x_0(3 * one)[0] == pytest.approx(1.5)  # type: ignore[index]
+    soft = SoftMinSNR(gamma=3)(losses, model, SCHEDULE, LEVELS).loss
+    torch.testing.assert_close(soft, 3 * snr / (snr + 3))
+
+
+def _ones():
+    """An output that is wrong by 1 at every pixel, and its example."""
+    x_0, _ = four_modes().sample(len(LEVELS), seeded(0))
+    return x_0 + 1, noised(SCHEDULE, x_0, normal(tuple(x_0.shape), 1), LEVELS)
+
+
+def test_a_weight_leaves_the_variational_term_alone() -> None:
+    raw, made = _ones()
+    raw, model = torch.cat([raw, raw], dim=1), Parameterization(X_0, LEARNED_RANGE)
+    losses = hybrid(0.5)(model, SCHEDULE, raw, made)
+    found = MinSNR(gamma=3)(losses, model, SCHEDULE, LEVELS)
+    assert losses.vlb is not None
+    assert found.mse is not None
+    assert torch.equal(found.loss, found.mse + losses.vlb)
+    assert Unweighted()(losses, model, SCHEDULE, LEVELS) is losses
+
+
+@pytest.mark.parametrize("sigma_data", [0.5, 1.0])
+def test_edm_s_own_weight_of_x_0_is_no_weight_of_its_target(sigma_data: float) -> None:
+    """Karras et al. 2022, equation 8: 1 / c_out^2."""
+    target = EDM(sigma_data=sigma_data)
+    ratio = SCHEDULE.noise_to_signal[1:]
+    per_c_out = (ratio**2 + sigma_data**2) / (ratio * sigma_data) ** 2
+    torch.testing.assert_close(1 / target.gain(SCHEDULE)[1:] ** 2, per_c_out)
+
+
+@pytest.mark.parametrize("schedule", [cosine(1000), linear(1000)], ids=["cosine", "linear"])
+def test_log_normal_levels_have_that_mean_and_deviation(schedule: Schedule) -> None:
+    rule, n = LogNormal(mean=-1.2, std=1.2), 200_000
+    levels, weights = rule.over(schedule)((np.arange(n) + 0.5) / n)
+    log_ratio = schedule.noise_to_signal.log()[torch.from_numpy(levels)]
+    # The levels end, the linear ones at -4.6: two cells of the ends hold what is beyond them.
+    assert log_ratio.mean().item() == pytest.approx(-1.2, abs=0.01)
+    assert log_ratio.std().item() == pytest.approx(1.2, abs=0.01)
+    assert (weights == 1).all()
+
+
+def test_every_uniform_number_is_a_level_and_a_larger_one_no_cleaner_level() -> None:
+    draw = LogNormal().over(SCHEDULE)
+    levels, _ = draw(np.linspace(0, np.nextafter(1.0, 0.0), 10_001))
+    assert (levels[0], levels[-1]) == (1, SCHEDULE.last)
+    assert (np.diff(levels) >= 0).all()
+    assert draw(np.array([0.5]))[0].dtype == np.int64
