@@ -21,6 +21,7 @@ RECIPES = {
     "upsampler": tiny.upsampler("unet.dropout=0.3"),
     "recomputed": tiny.diffusion("train.checkpoint_activations=true", "unet.dropout=0.3"),
     "classifier": tiny.classifier("classifier.dropout=0.3", "train.weight_decay=0.1"),
+    "muon": tiny.diffusion("train.optimizer=muon", "process.prediction=edm:sigma_data=0.5"),
     "gan": tiny.gan("adversarial.augmentation=colour,translation,cutout"),
     "recomputed gan": tiny.gan("train.checkpoint_activations=true"),
     "deep gan": tiny.gan(

@@ -30,6 +30,7 @@ from adm.spec import SettingError
 from adm.training import objective as training
 from adm.training.levels import ByLoss, DrawLevels
 from adm.training.objective import Objective
+from adm.training.optimizers import AdamW
 from adm.training.players import MODEL, Player, RunState, player
 from adm.training.update import Turn, alone
 
@@ -231,7 +232,9 @@ def check(recipe: Recipe) -> None:
         _check_same_size(recipe)
     recipe.config.check_size(recipe.data.size)
     _check_channels(recipe)
-    if not isinstance(recipe, GANRecipe):
+    if isinstance(recipe, GANRecipe):
+        _check_optimizer(recipe)
+    else:
         schedule(recipe.process)
     if isinstance(recipe, DiffusionRecipe):
         _check_weight(recipe)
@@ -290,6 +293,12 @@ def check_sampling(recipe: Recipe) -> None:
             f"{how.method.sampler.name}, that of students by {how.method.name} distillation",
             sampling.sampler.name,
         )
+
+
+def _check_optimizer(recipe: GANRecipe) -> None:
+    # The rates and beta_1 = 0 of BigGAN are Adam's (Brock et al. 2019, appendix C).
+    if not isinstance(recipe.train.optimizer, AdamW):
+        raise SettingError("train.optimizer", "adamw for a GAN", recipe.train.optimizer.name)
 
 
 def _check_weight(recipe: DiffusionRecipe) -> None:

@@ -381,21 +381,23 @@ def _check_forms(path: Path, held: Forms, wanted: Forms) -> None:
 
 
 def _moment_forms(player: Player) -> Forms:
-    """Return the forms of all moments, by a step of the same optimizer with one number."""
-    one = nn.Parameter(torch.zeros(1))
-    one.grad = torch.zeros(1)
-    twin = copy(player.optimizer)
-    twin.state = defaultdict(dict)
-    twin.param_groups = [{**player.optimizer.param_groups[0], "params": [one]}]
-    twin.step()
-    return {
-        f"{slot}/{name}": (tuple(parameter.shape), parameter.dtype)
-        if value.shape
-        else ((), value.dtype)
-        for slot, value in twin.state[one].items()
-        if isinstance(value, Tensor)
-        for name, parameter in player.network.named_parameters()
-    }
+    """Return the forms of all moments, by a step of the same optimizer with one number a group."""
+    names = {parameter: name for name, parameter in player.network.named_parameters()}
+    forms: Forms = {}
+    for group in player.optimizer.param_groups:
+        one = nn.Parameter(torch.zeros(1))
+        one.grad = torch.zeros(1)
+        twin = copy(player.optimizer)
+        twin.state = defaultdict(dict)
+        twin.param_groups = [{**group, "params": [one]}]
+        twin.step()
+        for slot, value in twin.state[one].items():
+            if isinstance(value, Tensor):
+                forms |= {
+                    f"{slot}/{names[own]}": (tuple(own.shape) if value.shape else (), value.dtype)
+                    for own in group["params"]
+                }
+    return forms
 
 
 def _set_aside(damaged: Mapping[Path, str], whole: Path) -> None:

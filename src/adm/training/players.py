@@ -9,6 +9,7 @@ from torch import nn
 from adm.losses import TimestepImportance
 from adm.networks import recompute
 from adm.processes import Devices
+from adm.spec import SettingError
 from adm.training.ema import EMA, averages
 from adm.training.settings import TrainSettings
 from adm.training.spread import spread
@@ -95,23 +96,25 @@ def player(
     sharded: bool = False,
     first_decay: float = 0.9,
 ) -> Player:
-    """Prepare a network for training with AdamW (Loshchilov & Hutter 2019).
+    """Prepare a network for training.
 
     Args:
         network: a network with its initial weights; it is moved to the device.
         sharded: whether to shard weights, gradients and moments over the processes.
         first_decay: of the first moments, Adam's beta_1.
+
+    Raises:
+        SettingError: the optimizer needs whole weights, and they are to be sharded.
     """
+    if sharded and settings.optimizer.whole:
+        raise SettingError("train.optimizer", "adamw with {shard}", settings.optimizer.name)
     if settings.checkpoint_activations:
         recompute(network)
     network.train()
     runner = spread(network, devices, sharded)
     # After `spread`: sharding replaces the parameters.
-    optimizer = torch.optim.AdamW(
-        network.parameters(),
-        lr=settings.learning_rate,
-        betas=(first_decay, 0.999),
-        weight_decay=settings.weight_decay,
+    optimizer = settings.optimizer.of(
+        network, settings.learning_rate, settings.weight_decay, first_decay
     )
     kept = averages(network, settings.ema_decay, settings.ema_others, settings.ema_widths)
     return Player(network, kept, optimizer, LossScale.of(settings.precision), runner)

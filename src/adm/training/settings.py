@@ -1,11 +1,13 @@
 """Step -> learning rate, whether a checkpoint is due: the settings of the training loop."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from adm.limits import MOST_AVERAGES, MOST_BATCH, MOST_STEPS
+from adm.spec import SpecOf
+from adm.training.optimizers import OPTIMIZERS, AdamW, Optimizer
 
 EARLY = 10  # step of the first checkpoint, so that a run that cannot save fails early
 
@@ -20,6 +22,7 @@ class TrainSettings:
     Attributes:
         steps: total optimizer steps.
         batch_size: images per step, over all ranks.
+        optimizer: how gradients become steps; `adm help optimizer` lists the kinds.
         learning_rate: its peak.
         warmup_steps: steps of its linear rise from 0.
         anneal: whether it then decays linearly to 0 at the last step, or stays constant.
@@ -41,6 +44,7 @@ class TrainSettings:
 
     steps: PositiveInt
     batch_size: Annotated[int, Field(gt=0, le=MOST_BATCH)]
+    optimizer: Annotated[Optimizer, SpecOf(OPTIMIZERS)] = field(default_factory=AdamW)
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     warmup_steps: Annotated[int, Field(ge=0, le=MOST_STEPS)] = 0

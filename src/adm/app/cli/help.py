@@ -25,6 +25,7 @@ TOPICS = {  # what comes before a kind, or before a setting, on the command line
     "prediction": "adm train --set process.prediction=",
     "levels": "adm train --set levels=",
     "weight": "adm train --set weight=",
+    "optimizer": "adm train --set train.optimizer=",
     "method": "adm train --set distillation.method=",
 }
 ENTRY = re.compile(r"^( {4})(\w+(?:, \w+)*): ", re.MULTILINE)
@@ -48,8 +49,8 @@ def help(topic: str | None = None, /, *, as_json: AsJson = False) -> None:
     Parameters
     ----------
     topic
-        sampler, grid, guide, threshold or sampling; recipe, and of one prediction, levels, weight
-        or method, of distillation.
+        sampler, grid, guide, threshold or sampling; recipe, and of one prediction, levels, weight,
+        optimizer or method, of distillation.
     as_json
         Print the names with their parameters as one JSON document.
     """
@@ -66,6 +67,7 @@ def help(topic: str | None = None, /, *, as_json: AsJson = False) -> None:
     from adm.recipes import ClassifierRecipe, DiffusionRecipe, GANRecipe
     from adm.samplers.settings import KINDS, Sampling
     from adm.training.levels import LEVELS
+    from adm.training.optimizers import OPTIMIZERS
 
     of_several = {
         "sampling": (Sampling, LatentSampling),
@@ -81,6 +83,7 @@ def help(topic: str | None = None, /, *, as_json: AsJson = False) -> None:
         "prediction": TARGETS,
         "levels": LEVELS,
         "weight": WEIGHTS,
+        "optimizer": OPTIMIZERS,
         "method": METHODS,
     }
     kinds = {**KINDS, **of_recipes}[topic]

@@ -1,0 +1,74 @@
+"""Module, learning rate, weight decay -> torch's optimizer of its parameters."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from adm.spec import Checked
+from adm.training import muon
+
+
+class Optimizer(Checked):
+    """How gradients become steps.
+
+    Attributes:
+        whole: whether a step needs the whole of every weight, which cannot be sharded then.
+    """
+
+    whole: ClassVar[bool] = False
+
+    @abstractmethod
+    def of(
+        self, network: nn.Module, rate: float, decay: float, first_decay: float = 0.9
+    ) -> torch.optim.Optimizer:
+        """Return the optimizer of a network.
+
+        Args:
+            rate: the peak of the learning rate.
+            decay: of the weights.
+            first_decay: of the first moments, Adam's beta_1.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdamW(Optimizer):
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
+
+    name: ClassVar[str] = "adamw"
+
+    def of(
+        self, network: nn.Module, rate: float, decay: float, first_decay: float = 0.9
+    ) -> torch.optim.Optimizer:
+        betas = (first_decay, 0.999)
+        return torch.optim.AdamW(network.parameters(), lr=rate, betas=betas, weight_decay=decay)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Muon(Optimizer):
+    """Orthogonal steps of hidden matrices and kernels, AdamW for the rest (Jordan et al. 2024).
+
+    With the scale of Liu et al. 2025, so that AdamW's learning rate and weight decay serve both.
+
+    Attributes:
+        momentum: decay of the average of the matrices' gradients.
+    """
+
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    name: ClassVar[str] = "muon"
+    whole: ClassVar[bool] = True
+
+    def of(
+        self, network: nn.Module, rate: float, decay: float, first_decay: float = 0.9
+    ) -> torch.optim.Optimizer:
+        matrices = muon.hidden_matrices(network)
+        chosen = set(matrices)
+        others = [p for p in network.parameters() if p not in chosen]
+        betas = (first_decay, 0.999)
+        return muon.Muon(matrices, others, self.momentum, lr=rate, betas=betas, weight_decay=decay)
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {kind.name: kind for kind in (AdamW, Muon)}
