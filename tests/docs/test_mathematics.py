@@ -22,8 +22,8 @@ from adm.diffusion import (
     Prediction,
     Schedule,
     linear,
-    prediction,
     schedule,
+    targets,
 )
 from adm.diffusion.prediction import VarianceRule
 from adm.diffusion.spacing import even
@@ -142,7 +142,7 @@ def test_conditioning_numbers() -> None:
         signal = row.pop(r"$\sqrt{\bar\alpha_T}$")
         assert signal == f"{float(process.signal[process.last]):.4g}"
         for name, stated in row.items():
-            target = vars(prediction)[name.strip("`")]
+            target = vars(targets)[name.strip("`")]
             moved = target.to_x_0(process, zero, zero + 1, process.last).abs().item()
             assert float(stated) == pytest.approx(moved, rel=5e-4), (name, stated, moved)
 
