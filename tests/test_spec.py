@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from pydantic import Field
 from pydantic.fields import FieldInfo
 
+from adm.diffusion import TARGETS
+from adm.losses import WEIGHTS
 from adm.networks import HeadCount, HeadWidth
 from adm.recipes import build, recipe
 from adm.recipes.schema import from_json, override
@@ -31,12 +33,20 @@ from adm.samplers import (
     Sampling,
 )
 from adm.spec import Checked, SettingError, assign, convert, parse, split, text, to_json
+from adm.training.levels import LEVELS
+from adm.training.optimizers import OPTIMIZERS
 
-TABLES: dict[str, Mapping[str, type[Any]]] = {
+OF_SAMPLING: dict[str, Mapping[str, type[Any]]] = {
     "sampler": SAMPLERS,
     "grid": GRIDS,
     "guide": GUIDES,
     "threshold": THRESHOLDS,
+}
+TABLES = OF_SAMPLING | {
+    "prediction": TARGETS,
+    "levels": LEVELS,
+    "weight": WEIGHTS,
+    "optimizer": OPTIMIZERS,
 }
 KINDS = {(field, name): kind for field, table in TABLES.items() for name, kind in table.items()}
 MOST = 1e6  # of a number without a bound
@@ -53,7 +63,8 @@ def numbers(kind: Any, bounds: list[Any]) -> st.SearchStrategy[Any]:
     if kind is int:
         return st.integers(int(low), int(high) - any(isinstance(each, Lt) for each in bounds))
     open_low = any(isinstance(each, Gt) for each in bounds)
-    return st.floats(low, high, allow_nan=False, exclude_min=open_low)
+    open_high = any(isinstance(each, Lt) for each in bounds)
+    return st.floats(low, high, allow_nan=False, exclude_min=open_low, exclude_max=open_high)
 
 
 def values(hint: Any, bounds: tuple[Any, ...] = ()) -> st.SearchStrategy[Any]:
@@ -97,7 +108,7 @@ def test_the_text_of_a_kind_is_read_as_what_it_was(field: str, name: str, data: 
 def test_settings_are_the_same_through_json(data: Any) -> None:
     drawn: dict[str, Any] = {
         field: data.draw(st.one_of([made(kind) for kind in table.values()]))
-        for field, table in TABLES.items()
+        for field, table in OF_SAMPLING.items()
     }
     sampling = Sampling(**(drawn | {"guide": (drawn["guide"],) * 2}), seed=2**64 - 1)
     assert convert(Sampling, to_json(sampling)) == sampling

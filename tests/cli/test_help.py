@@ -12,9 +12,14 @@ from cli.conftest import Adm
 import adm as adm_package
 from adm.app.cli import VERBS
 from adm.app.cli.help import TOPICS
+from adm.diffusion import TARGETS
+from adm.distillation import METHODS
+from adm.losses import WEIGHTS
 from adm.recipes import recipe
-from adm.samplers.settings import KINDS
+from adm.samplers import settings as samplers
 from adm.spec import paths_of
+from adm.training.levels import LEVELS
+from adm.training.optimizers import OPTIMIZERS
 
 WITHOUT_TORCH = """
 import sys
@@ -46,6 +51,16 @@ def test_help_shows_commands_as_they_are_written(adm: Adm, verb: str) -> None:
     assert usage.endswith("[OPTIONS]"), usage  # after the model, as in the examples
     examples = text.partition("Examples:")[2].partition("╭")[0].split("\n")
     assert not [line for line in examples if "   " in line.strip()]  # of a continued line
+
+
+KINDS = {
+    **samplers.KINDS,
+    "prediction": TARGETS,
+    "levels": LEVELS,
+    "weight": WEIGHTS,
+    "optimizer": OPTIMIZERS,
+    "method": METHODS,
+}
 
 
 @pytest.mark.parametrize("topic", KINDS)

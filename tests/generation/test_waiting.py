@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from adm.diffusion import (
+    EDM,
     FIXED_LARGE,
     FIXED_SMALL,
     LEARNED_RANGE,
@@ -71,7 +72,7 @@ def steps(name: str, target: Any, variance: Any, guided: bool) -> Iterator[Any]:
 
 @pytest.mark.parametrize("guided", [False, True])
 @pytest.mark.parametrize("variance", [FIXED_SMALL, FIXED_LARGE, LEARNED_RANGE])
-@pytest.mark.parametrize("target", [NOISE, X_0, VELOCITY, PREVIOUS_MEAN])
+@pytest.mark.parametrize("target", [NOISE, X_0, VELOCITY, PREVIOUS_MEAN, EDM(sigma_data=0.5)])
 @pytest.mark.parametrize("name", ["ddim", "ancestral"])
 def test_no_step_waits_for_the_device(name: str, target: Any, variance: Any, guided: bool) -> None:
     with torch.no_grad(), NoWaiting():
