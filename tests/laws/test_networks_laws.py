@@ -87,6 +87,7 @@ CHANGES = {
     "super_resolution": True,
     "decoder_heads": HeadCount(1),
     "conditions": ("next", "scale"),
+    "changes": 9,
 }
 
 

@@ -195,6 +195,19 @@ def test_dropout_and_the_size_of_images_may_differ(model: Path) -> None:
     started(model, tiny.diffusion("unet.dropout=0.3", "data.size=16,16"), tiny.CLASSES)
 
 
+def test_a_network_may_come_to_be_told_of_changes_or_cease_to_be(
+    model: Path, tmp_path: Path
+) -> None:
+    plain, told = tiny.diffusion(), tiny.diffusion("data.augment=0.1", "unet.changes=9")
+    taught = tiny.model(tmp_path / "told.safetensors", told, seed=1)
+    x, t, label = images(), STEP, labels(0, 2)
+    for path, before, now in ((model, plain, told), (taught, told, plain)):
+        new, _ = started(path, now, tiny.CLASSES)
+        assert torch.equal(new(x, t, label), loaded(path, before)(x, t, label))
+    new, _ = started(model, told, tiny.CLASSES)
+    assert torch.equal(new(x, t, label, changes=torch.ones(2, 9)), new(x, t, label))
+
+
 def test_positions_of_the_attention_pool_belong_to_a_size(tmp_path: Path) -> None:
     larger = ("data.size=16,16", "classifier.size=16,16")
     for pool, match in (

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from adm.models.identity import identify
 from adm.models.load import read
-from adm.networks import ClassifierConfig, UNetConfig, on_meta, shapes_of
+from adm.networks import CHANGE_EMBEDDING, ClassifierConfig, UNetConfig, on_meta, shapes_of
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, GANRecipe, Recipe
 from adm.spec import Checked, SettingError, text
 from adm.training.model_file import check_finite
@@ -121,12 +121,11 @@ def _fill(
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield the parameters of the new network that the pretrained model determines."""
     for name, parameter in network.named_parameters():
-        if name not in by_class:
-            if name in weights:
-                yield name, weights[name]
-        elif name in weights:
-            yield name, _rows(weights[name], plan)
-        else:  # a zero embedding leaves the pretrained model as it is
+        if name in weights:
+            yield name, _rows(weights[name], plan) if name in by_class else weights[name]
+        elif (
+            name in by_class or name == CHANGE_EMBEDDING
+        ):  # a zero embedding leaves the pretrained model as it is
             yield name, torch.zeros_like(parameter)
 
 
@@ -148,7 +147,7 @@ def _check_same_network(old: Recipe, new: Recipe, path: Path) -> None:
     """Raise ValueError for another kind of network, or weights of another shape."""
     if old.makes != new.makes:
         raise SettingError("pretrained", f"{new.makes}, as the recipe trains", old.makes)
-    free = {"classes", "dropout"}
+    free = {"classes", "dropout", "changes"}
     if getattr(new.config, "pool", None) != "attention":
         free.add("size")  # only the attention pool has positions
     differences = [

@@ -112,7 +112,7 @@ class Teacher:
         differing = [
             (f"unet.{field.name}", getattr(theirs.unet, field.name), getattr(ours.unet, field.name))
             for field in fields(ours.unet)
-            if field.name not in ("conditions", "dropout")
+            if field.name not in ("conditions", "dropout", "changes")
         ]
         differing += [
             ("process", theirs.process, ours.process),
@@ -154,9 +154,8 @@ class Teacher:
 
     def start(self, network: nn.Module) -> None:
         """Fill a student with the weights of the teacher, which it computes at first."""
-        weights = self.model.network.state_dict()
-        own = {name: w for name, w in network.state_dict().items() if name not in weights}
-        network.load_state_dict({name: w.clone() for name, w in weights.items()} | own)
+        weights, own = self.model.network.state_dict(), network.state_dict()
+        network.load_state_dict({name: weights.get(name, w).clone() for name, w in own.items()})
 
 
 def follow_teacher(recipe: Recipe, teacher: DiffusionRecipe) -> Recipe:
@@ -169,9 +168,11 @@ def follow_teacher(recipe: Recipe, teacher: DiffusionRecipe) -> Recipe:
     method = recipe.distillation.method
     return replace(
         recipe,
-        data=teacher.data,
+        data=replace(teacher.data, augment=0.0),
         process=teacher.process,
-        unet=replace(teacher.unet, conditions=method.conditions, dropout=recipe.unet.dropout),
+        unet=replace(
+            teacher.unet, conditions=method.conditions, dropout=recipe.unet.dropout, changes=0
+        ),
         sample=replace(recipe.sample, sampler=method.sampler()),
     )
 

@@ -8,9 +8,17 @@ from adm.networks.inference import Prepared, prepared
 from adm.networks.perturbed import perturbed
 from adm.networks.recompute import recompute
 from adm.networks.shapes import Config, Shapes, on_meta, parameters_of, shapes_of
-from adm.networks.unet import CONDITIONS, NO_LABEL, Condition, UNet, UNetConfig
+from adm.networks.unet import (
+    CHANGE_EMBEDDING,
+    CONDITIONS,
+    NO_LABEL,
+    Condition,
+    UNet,
+    UNetConfig,
+)
 
 __all__ = [
+    "CHANGE_EMBEDDING",
     "CONDITIONS",
     "NO_LABEL",
     "Classifier",

@@ -27,6 +27,8 @@ from adm.networks.encoder import (
 )
 
 NO_LABEL = -1
+CHANGE_EMBEDDING = "change_embedding.weight"  # its name in stored weights
+MOST_CHANGES = 64
 Condition: TypeAlias = Literal["next", "scale"]
 # Of each condition, the timesteps that its unit is embedded as.
 CONDITIONS: dict[str, float] = {"next": 1.0, "scale": 100.0}
@@ -43,6 +45,8 @@ class UNetConfig(EncoderConfig):
         decoder_heads: attention heads of the decoder; those of the encoder when None.
         conditions: further inputs of a distilled student, one number an image each: the timestep
             that the step leads to (`next`), and the guidance scale (`scale`).
+        changes: how many numbers tell, in training, how each image was changed (see
+            `adm.training.augment`); 0 for a network that is not told.
     """
 
     out_channels: int
@@ -50,10 +54,13 @@ class UNetConfig(EncoderConfig):
     super_resolution: bool = False
     decoder_heads: Heads | None = None
     conditions: tuple[Condition, ...] = ()
+    changes: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_range("out_channels", self.out_channels, 2 * LARGEST["in_channels"])
+        if not 0 <= self.changes <= MOST_CHANGES:
+            raise ValueError(f"changes must be from 0 to {MOST_CHANGES}, got {self.changes}")
         if self.classes is not None and self.classes < 1:
             raise ValueError(f"classes must be at least 1, or None, got {self.classes}")
         if self.classes is not None:
@@ -62,9 +69,16 @@ class UNetConfig(EncoderConfig):
             raise ValueError(f"conditions must differ, got {', '.join(self.conditions)}")
 
     def check_inputs(
-        self, label: Tensor | None, low_res: Tensor | None, conditions: Tensor | None
+        self,
+        label: Tensor | None,
+        low_res: Tensor | None,
+        conditions: Tensor | None,
+        changes: Tensor | None = None,
     ) -> None:
         """Raise ValueError if an input is missing, or is one that the network does not take."""
+        if changes is not None and changes.shape[1] != self.changes:
+            got = changes.shape[1]
+            raise ValueError(f"this network is told changes by {self.changes} numbers, got {got}")
         given = 0 if conditions is None else conditions.shape[1]
         if given != len(self.conditions):
             takes = ", ".join(self.conditions) or "none"
@@ -108,6 +122,10 @@ class UNet(nn.Module):
         self.encoder = Encoder(config, in_channels)
         self.decoder = self._decoder(config, list(self.encoder.stage_widths))
         self.head = Head(config.widths[0], config.out_channels, config.norm_groups)
+        if config.changes:
+            # Last, so that the weights of the other layers start as they would without it.
+            told = nn.Linear(config.changes, 4 * config.channels, bias=False)
+            self.change_embedding = zeroed(told)
 
     @staticmethod
     def _decoder(config: UNetConfig, skips: list[int]) -> nn.ModuleList:
@@ -131,6 +149,7 @@ class UNet(nn.Module):
         label: Tensor | None = None,
         low_res: Tensor | None = None,
         conditions: Tensor | None = None,
+        changes: Tensor | None = None,
     ) -> Tensor:
         """Raw output for noisy images; what it stands for is up to the diffusion process.
 
@@ -142,6 +161,8 @@ class UNet(nn.Module):
             low_res: (B, C, h, w) in [-1, 1], for super-resolution networks only.
             conditions: (B, K), one column for each of the configuration's K conditions; None if it
                 has none.
+            changes: (B, `config.changes`), by which a network is told in training how the images
+                were changed; None, as in sampling, equals zeros.
 
         Returns:
             (B, out_channels, H, W) in the dtype of x_t.
@@ -151,8 +172,10 @@ class UNet(nn.Module):
                 or one is given that the network does not take.
         """
         self.config.check_size(x_t.shape[2:])
-        self.config.check_inputs(label, low_res, conditions)
+        self.config.check_inputs(label, low_res, conditions, changes)
         embedding = embedded(self, timestep, label, conditions)
+        if changes is not None:
+            embedding = embedding + self.change_embedding(changes)
         *skips, h = self.encoder(with_low_res(x_t, low_res), embedding)
         for stage in self.decoder:
             h = stage(h, embedding, skips.pop())

@@ -28,6 +28,7 @@ from adm.processes import Devices
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, GANRecipe, ProcessSettings, Recipe
 from adm.spec import SettingError
 from adm.training import objective as training
+from adm.training.augment import TOLD
 from adm.training.levels import ByLoss, DrawLevels
 from adm.training.objective import Objective
 from adm.training.optimizers import AdamW
@@ -234,10 +235,14 @@ def check(recipe: Recipe) -> None:
     _check_channels(recipe)
     if isinstance(recipe, GANRecipe):
         _check_optimizer(recipe)
+        if recipe.data.augment:
+            cure = "see adversarial.augmentation"
+            raise SettingError("data.augment", "0 for a GAN", recipe.data.augment, cure)
     else:
         schedule(recipe.process)
     if isinstance(recipe, DiffusionRecipe):
         _check_weight(recipe)
+        _check_changes(recipe)
         _check_low_res(recipe)
         _check_distillation(recipe)
 
@@ -255,6 +260,11 @@ def outputs(recipe: DiffusionRecipe) -> int:
     """Return the number of output channels that a U-Net needs: twice as many to learn variance."""
     learned = VARIANCES[recipe.process.variance].learned
     return recipe.data.channels * (2 if learned else 1)
+
+
+def changes(recipe: DiffusionRecipe) -> int:
+    """Return how many numbers tell a U-Net of the changes of its images; 0 without changes."""
+    return TOLD if recipe.data.augment else 0
 
 
 def _check_channels(recipe: Recipe) -> None:
@@ -305,6 +315,15 @@ def _check_weight(recipe: DiffusionRecipe) -> None:
     if recipe.loss == "vlb" and not isinstance(recipe.weight, Unweighted):
         expected = "none with loss=vlb, whose terms have weights of their own"
         raise SettingError("weight", expected, recipe.weight.name)
+
+
+def _check_changes(recipe: DiffusionRecipe) -> None:
+    """Raise ValueError unless the network is told of the changes of its images, or of none."""
+    if recipe.data.augment and recipe.distillation is not None:
+        raise SettingError("data.augment", "0 for a student", recipe.data.augment)
+    if recipe.unet.changes != changes(recipe):
+        what = f"{changes(recipe)}, with data.augment={recipe.data.augment:g}"
+        raise SettingError("unet.changes", what, recipe.unet.changes)
 
 
 def _check_low_res(recipe: DiffusionRecipe) -> None:

@@ -28,7 +28,7 @@ from adm.samplers import Sampling
 from adm.shown import printable, short, shown
 from adm.spec import SettingError, SpecOf, assign, refusal
 from adm.training.levels import LEVELS, Levels, Uniform
-from adm.training.settings import PositiveInt, TrainSettings
+from adm.training.settings import PositiveInt, Probability, TrainSettings
 
 Side = Annotated[int, Field(gt=0, le=MOST_SIDE)]
 Images = Annotated[int, Field(ge=0, le=MOST_BATCH)]
@@ -45,6 +45,8 @@ class DataSettings:
         channels: 1 for grey, 3 for RGB, 4 for RGBA.
         flip: mirror half of the images at random.
         crop: the centre, or at random 80% to 100% of the shorter side.
+        augment: probability of each change by mirroring, rotation, size, stretch and translation; a
+            diffusion model is told of them, and none is made in sampling (see `training.augment`).
         low_res: (h, w) of the images that an upsampler enlarges; None for other models.
         low_res_rounded: train an upsampler on low-resolution images rounded to 8 bits, as they are
             in sampling; the released ones were trained on unrounded means.
@@ -55,6 +57,7 @@ class DataSettings:
     channels: Annotated[int, Field(gt=0, le=MOST_CHANNELS)]
     flip: bool = False
     crop: Literal["centre", "random"] = "centre"
+    augment: Probability = 0.0
     low_res: tuple[Side, Side] | None = None
     low_res_rounded: bool = True
 

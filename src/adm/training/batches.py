@@ -1,6 +1,6 @@
 """Source, seed, steps -> iterator of Batch: this process's images and their random numbers."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -10,10 +10,11 @@ from torch import Tensor
 
 from adm.data import Source, shuffle
 from adm.processes import Devices
+from adm.training.augment import change, draw_changes, tell
 from adm.training.spread import share
 
 AHEAD = 3  # batches prepared in advance
-LATER = [0, 0, 0, 1]  # counter of the second stream of a key, 2^192 blocks after the first
+FIRST, LATER, CHANGES = range(3)  # the streams of a position, 2^192 blocks of Philox apart
 
 
 class Draws(NamedTuple):
@@ -45,22 +46,28 @@ class Draws(NamedTuple):
         return Draws._make(each[rows] for each in self)
 
 
-def draw(seed: int, start: int, count: int, shape: tuple[int, int, int]) -> Draws:
-    """Draw for positions start to start + count - 1 of the endless stream of training images.
+def stream(seed: int, position: int, number: int) -> np.random.Generator:
+    """Return one of the streams of random numbers of a position.
 
     Philox (Salmon et al. 2011) is keyed by (seed, position), so that the numbers do not depend on
     micro-batches, on the number of processes, or on where a run was resumed.
+    """
+    of = np.array([seed, position], np.uint64)  # NumPy may convert a list to floats
+    return np.random.Generator(np.random.Philox(key=of, counter=[0, 0, 0, number]))
+
+
+def draw(seed: int, start: int, count: int, shape: tuple[int, int, int]) -> Draws:
+    """Draw for positions start to start + count - 1 of the endless stream of training images.
 
     Args:
         shape: (C, H, W) of the noise of one image.
     """
     uniforms, crops, keys, scales, noises = [], [], [], [], []
     for position in range(start, start + count):
-        of = np.array([seed, position], np.uint64)  # NumPy may convert a list to floats
-        generator = np.random.Generator(np.random.Philox(key=of))
+        generator = stream(seed, position, FIRST)
         uniforms.append(generator.random(3))
         noises.append(generator.standard_normal(shape, dtype=np.float32))
-        later = np.random.Generator(np.random.Philox(key=of, counter=LATER))
+        later = stream(seed, position, LATER)
         crops.append(later.random(3))
         keys.append(later.integers(2**63, dtype=np.int64))
         scales.append(later.random())
@@ -70,11 +77,12 @@ def draw(seed: int, start: int, count: int, shape: tuple[int, int, int]) -> Draw
 
 
 class Batch(NamedTuple):
-    """Images, labels, and the random draws that training them takes."""
+    """Images, labels, the random draws that training them takes, and how the images are changed."""
 
     images: Tensor  # (B, C, H, W) uint8
     labels: Tensor  # (B,) int64
     draws: Draws
+    changes: Tensor | None = None  # (B, `TOLD`) float32, by which a network is told; None for none
 
     @property
     def size(self) -> int:
@@ -83,30 +91,35 @@ class Batch(NamedTuple):
     def part(self, start: int, stop: int, step: int = 1) -> "Batch":
         """Return rows start to stop - 1, every `step`-th of them."""
         rows = slice(start, stop, step)
-        return Batch(self.images[rows], self.labels[rows], self.draws.part(start, stop, step))
+        changes = None if self.changes is None else self.changes[rows]
+        draws = self.draws.part(start, stop, step)
+        return Batch(self.images[rows], self.labels[rows], draws, changes)
 
     def to(self, device: torch.device) -> "Batch":
         """Copy all tensors to a device; the uniform draws stay on the CPU, in NumPy."""
-        draws = self.draws._replace(
-            noise=self.draws.noise.to(device, non_blocking=True),
-            key=self.draws.key.to(device, non_blocking=True),
-        )
-        images = self.images.to(device, non_blocking=True)
-        return Batch(images, self.labels.to(device, non_blocking=True), draws)
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pinned(self) -> "Batch":
         """Copy all tensors to page-locked memory, from which `to` copies without blocking."""
-        draws = self.draws._replace(
-            noise=self.draws.noise.pin_memory(), key=self.draws.key.pin_memory()
-        )
-        return Batch(self.images.pin_memory(), self.labels.pin_memory(), draws)
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, copied: Callable[[Tensor], Tensor]) -> "Batch":
+        """Copy all tensors."""
+        draws = self.draws._replace(noise=copied(self.draws.noise), key=copied(self.draws.key))
+        changes = None if self.changes is None else copied(self.changes)
+        return Batch(copied(self.images), copied(self.labels), draws, changes)
 
 
 class Augmentation(NamedTuple):
-    """Which random augmentations are applied: mirroring, random crops."""
+    """Which random augmentations are applied: mirroring, random crops, and told changes.
+
+    Attributes:
+        changes: the probability of each of the changes that a network is told.
+    """
 
     flip: bool = False
     crop: bool = False
+    changes: float = 0.0
 
 
 PLAIN = Augmentation()  # none
@@ -130,7 +143,11 @@ def with_draws(
     if augmentation.flip:
         mirrored = torch.from_numpy(draws.flip < 0.5)
         images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
-    return Batch(images, labels, draws)
+    if not augmentation.changes:
+        return Batch(images, labels, draws)
+    every = (stream(seed, start + i, CHANGES) for i in range(len(indices)))
+    changes = np.stack([draw_changes(augmentation.changes, one) for one in every])
+    return Batch(change(images, changes), labels, draws, tell(changes))
 
 
 def blank(count: int, shape: tuple[int, int, int]) -> Batch:

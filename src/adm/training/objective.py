@@ -77,8 +77,9 @@ def diffusion(
         inputs = [*seen, labels if labelled else None]
         if low_res is not None:
             inputs.append(low_res(x_0))
+        told = {} if batch.changes is None else {"changes": batch.changes}
         with autocast():
-            raw = network(*inputs)
+            raw = network(*inputs, **told)
         terms = loss(parameterization, schedule, raw.float(), example)
         shown = {k: v.detach() for k, v in terms._asdict().items() if v is not None}
         weighted = weight(terms, parameterization, schedule, level).loss

@@ -213,7 +213,9 @@ def start(
         folder=run,
         metadata=described,
         devices=devices,
-        augmentation=Augmentation(recipe.data.flip, recipe.data.crop == "random"),
+        augmentation=Augmentation(
+            recipe.data.flip, recipe.data.crop == "random", recipe.data.augment
+        ),
         watch=options.watch,
         stop=options.stop,
         fits=fits_in_memory(recipe, teach, devices.beside) if on_cpu else None,

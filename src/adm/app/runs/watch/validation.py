@@ -163,7 +163,8 @@ def warning_of_overfitting(held_out: Losses, trained: Losses) -> str | None:
         if apart <= LOSS_GAP * abs(theirs):
             return None
         what = f"the loss is {theirs:.4f} on training images and {ours:.4f} on held-out ones"
-    return f"overfitting: {what}; more data, data.flip, dropout, weight decay or fewer steps help"
+    cure = "more data, data.augment, data.flip, dropout, weight decay or fewer steps"
+    return f"overfitting: {what}; {cure} help"
 
 
 def _figures(result: Losses, noised: bool) -> dict[str, float]:
