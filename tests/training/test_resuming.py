@@ -1,6 +1,7 @@
 """a run stopped anywhere, the same call again -> bit for bit the run that was never stopped."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ import tiny
 import torch
 from safetensors.torch import load_file
 
+from adm.app.runs.run import TrainOptions
 from adm.recipes.schema import override
 from adm.training import checkpoint
+from adm.training.players import RunState
 
 # Four levels at eight images a step: every level has its ten losses well before the stop.
 IMPORTANT = ("levels=by-loss", "loss=vlb", "process.steps=4", "train.batch_size=8")
@@ -22,6 +25,7 @@ RECIPES = {
     "recomputed": tiny.diffusion("train.checkpoint_activations=true", "unet.dropout=0.3"),
     "classifier": tiny.classifier("classifier.dropout=0.3", "train.weight_decay=0.1"),
     "muon": tiny.diffusion("train.optimizer=muon", "process.prediction=edm:sigma_data=0.5"),
+    "augmented": tiny.diffusion("data.augment=0.3", "unet.changes=9"),
     "gan": tiny.gan("adversarial.augmentation=colour,translation,cutout"),
     "recomputed gan": tiny.gan("train.checkpoint_activations=true"),
     "deep gan": tiny.gan(
@@ -87,3 +91,54 @@ def test_a_resumed_run_does_not_depend_on_the_state_of_the_global_generator(
     torch.manual_seed(2)
     tiny.steps(chosen, source, tmp_path / "two")
     assert_same(tmp_path / "one", tmp_path / "two")
+
+
+class Figures:
+    """A watch that shows a figure of validation after every second step, which it forgets."""
+
+    def __init__(self, *values: float) -> None:
+        self.values = values
+
+    def __call__(self, done: int, state: RunState) -> dict[str, float]:
+        return {} if done % 2 else {"validation/loss": self.values[done // 2 - 1]}
+
+
+PATIENT = tiny.diffusion("train.steps=20", "train.save_every_steps=6", "train.keep_last=9")
+FALLS_THRICE = (3.0, 2.0, 2.0, math.nan, 1.0, 2.0, 1.0, 5.0, 0.0, 0.0)  # of the steps 2, 4, ...
+
+
+@pytest.mark.parametrize(("patience", "last"), [("null", 20), (1, 6), (2, 8), (3, 16), (4, 20)])
+def test_a_run_ends_after_so_many_validations_in_a_row_without_a_better_one(
+    tmp_path: Path, patience: object, last: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    chosen = override(PATIENT, [f"train.patience={patience}"])
+    options = TrainOptions(watch=Figures(*FALLS_THRICE))
+    with caplog.at_level("INFO", "adm"):
+        shown = tiny.steps(chosen, tiny.stripes(), tmp_path, options=options)
+        assert len(shown) == last
+        newest = checkpoint.latest(tmp_path)
+        assert newest is not None
+        assert checkpoint.step_of(newest) == last
+        ended = [r.getMessage() for r in caplog.records if "train.patience" in r.getMessage()]
+        if last == 20:
+            assert not ended
+            return
+        assert ended == [
+            f"step {last}: the run ends, as its last {patience} validations are no better than an "
+            f"earlier one (train.patience={patience}); the best checkpoint is "
+            f"{checkpoint.best(tmp_path)}"
+        ]
+        assert not tiny.steps(chosen, tiny.stripes(), tmp_path, options=options)  # it is finished
+        longer = override(chosen, ["train.patience=null"])
+        assert len(tiny.steps(longer, tiny.stripes(), tmp_path, options=options)) == 20 - last
+
+
+def test_patience_is_the_same_however_a_run_was_interrupted(tmp_path: Path) -> None:
+    chosen = override(PATIENT, ["train.patience=3"])
+    options = TrainOptions(watch=Figures(*FALLS_THRICE))
+    source = tiny.stripes()
+    tiny.steps(chosen, source, tmp_path / "whole", options=options)
+    for count in (7, 5, 1):  # killed after the steps 7, 11 and 7; it continues at 6, 6 and 12
+        tiny.steps(chosen, source, tmp_path / "killed", count, options)
+    tiny.steps(chosen, source, tmp_path / "killed", options=options)
+    assert_same(tmp_path / "whole", tmp_path / "killed")

@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, TextIO
@@ -57,6 +57,14 @@ def continued(run: Path, steps: int, devices: Devices) -> Iterator[TextIO]:
                 last = line.step
     with path.open("a", buffering=1) as file:  # line by line, so that it can be followed
         yield file
+
+
+def read(run: Path, steps: int, names: Sequence[str]) -> list[float]:
+    """Return the first of these figures in each line that has one, of the first `steps` steps."""
+    path = run / FILE
+    every = (line for _, line in lines(path)) if path.exists() else iter(())
+    known = [line.figures for line in every if line is not None and line.step <= steps]
+    return [next(own[name] for name in names if name in own) for own in known if {*names} & {*own}]
 
 
 def write(file: TextIO, done: int, shown: dict[str, float]) -> None:

@@ -1,7 +1,9 @@
 """Run -> iterator of Progress, one per optimizer step; checkpoints in the run folder."""
 
+import logging
+import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
@@ -24,6 +26,8 @@ from adm.training.update import StepSettings, Turn, Update, update
 
 JUDGED = ("validation/loss", "validation/frechet")  # figures of which the lowest is the best
 MOST_NAMED = 8  # images listed in a message
+
+notices = logging.getLogger("adm")
 
 
 class Progress(NamedTuple):
@@ -81,7 +85,7 @@ class Run:
 
 
 def train(run: Run, micro_batch: MicroBatch = None) -> Iterator[Progress]:
-    """Train until `settings.steps` steps are done or `stop` returns True.
+    """Train until `settings.steps` steps are done, `settings.patience` ends or `stop` returns True.
 
     If the folder has checkpoints, the newest one that is whole is loaded at once, and the run
     resumes from it. Every random number is a function of (seed, position in the stream of images),
@@ -117,6 +121,10 @@ def _resumed(run: Run, micro_batch: MicroBatch, newest: Numbers | None) -> Itera
     steps = range(before.step, settings.steps)
     if newest is not None:  # a run that was killed while it removed older checkpoints
         devices.once(lambda: checkpoint.prune(run.folder, settings))
+    validations = devices.once(lambda: log.read(run.folder, before.step, JUDGED))
+    if steps and exhausted(validations, settings.patience):
+        _tell_end(run, before.step)
+        return
     with log.continued(run.folder, before.step, devices) as lines:
         stream = batches(
             run.source, settings.seed, settings.batch_size, steps, devices, run.augmentation
@@ -126,14 +134,19 @@ def _resumed(run: Run, micro_batch: MicroBatch, newest: Numbers | None) -> Itera
             state.step, done = step, step + 1
             shown = _shown(state, _step(run, batch, how)) | run.watch(done, state)
             log.write(lines, done, shown)
-            leaving = devices.any(run.stop())
+            if (judged := validated(shown)) is not None:
+                validations.append(judged)
+            ended = judged is not None and exhausted(validations, settings.patience)
+            leaving = devices.any(run.stop()) or ended
             saved = None
             if leaving or settings.saves(done):
                 log.flush(lines)
-                saved = _save(run, Numbers(done, micro, validated(shown)))
+                saved = _save(run, Numbers(done, micro, judged))
             # Measured from yield to yield, to include the time that is spent waiting for images.
             before_it, started = started, time.monotonic()
             speed = settings.batch_size / (started - before_it)
+            if ended:
+                _tell_end(run, done)
             yield Progress(done, shown, speed, saved)
             if leaving:
                 return
@@ -142,6 +155,24 @@ def _resumed(run: Run, micro_batch: MicroBatch, newest: Numbers | None) -> Itera
 def validated(shown: dict[str, float]) -> float | None:
     """Return the figure of validation by which the best checkpoint is chosen, if it is there."""
     return next((shown[name] for name in JUDGED if name in shown), None)
+
+
+def exhausted(validations: Sequence[float], patience: int | None) -> bool:
+    """Return whether the latest `patience` validations are all no better than one before them."""
+    if patience is None or len(validations) <= patience:
+        return False
+    figures = [math.inf if math.isnan(each) else each for each in validations]
+    return min(figures[:-patience]) <= min(figures[-patience:])
+
+
+def _tell_end(run: Run, done: int) -> None:
+    if not run.devices.main:
+        return
+    best, patience = checkpoint.best(run.folder), run.settings.patience
+    notices.info(
+        f"step {done}: the run ends, as its last {patience} validations are no better than an "
+        f"earlier one (train.patience={patience}); the best checkpoint is {best}"
+    )
 
 
 def _largest(run: Run) -> int:

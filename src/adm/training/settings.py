@@ -34,6 +34,8 @@ class TrainSettings:
         label_dropout: fraction of images trained without their label.
         precision: of the network's arithmetic. Weights, averages and losses are always float32, and
             norms and softmax accumulate in float32. float16 uses loss scaling.
+        patience: validations in a row without a better one than before after which the run ends;
+            None for no such end.
         give_up_after: consecutive steps with non-finite values after which the run stops.
         checkpoint_activations: recompute activations in the backward pass to save memory.
         save_every_steps: interval of checkpoints; there is an early one, and one at the end.
@@ -57,6 +59,7 @@ class TrainSettings:
     gradient_clip: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = 1.0
     label_dropout: Probability = 0.0
     precision: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    patience: PositiveInt | None = None
     give_up_after: PositiveInt = 10
     checkpoint_activations: bool = False
     seed: Annotated[int, Field(ge=0, lt=2**64)] = 0

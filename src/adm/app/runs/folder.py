@@ -30,6 +30,7 @@ FREE = (
     "recipe.watch",
     "recipe.train.steps",
     "recipe.train.checkpoint_activations",
+    "recipe.train.patience",
     "recipe.train.give_up_after",
     "recipe.train.save_every_steps",
     "recipe.train.keep_last",
