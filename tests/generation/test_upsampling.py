@@ -13,14 +13,18 @@ from samples import contents
 from torch import Tensor
 
 from adm.data.naming import MANIFEST
+from adm.diffusion import process
 from adm.generation import diffusion as generating
 from adm.generation.animation import cost
 from adm.generation.cascade import CascadeGenerator, cascade, translate
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.folder import sample_into
 from adm.generation.job import Job, LowRes
+from adm.generation.pipeline import Pipeline
+from adm.images import to_float
 from adm.models.load import load_classifier, load_diffusion
 from adm.models.trained import ClassifierModel, DiffusionModel
+from adm.recipes.schema import override
 from adm.samplers import DDIM, Even, ImageNoise, Sampling
 from adm.spec import SettingError
 from adm.store.hashes import SUMS
@@ -108,6 +112,80 @@ def test_images_that_are_not_what_it_starts_from_are_refused(
     start = None if low is None else LowRes(low, "memory")
     with pytest.raises(SettingError, match=re.escape(message)):
         Job(DiffusionGenerator(model, SETTINGS), LABELS.tolist(), 5, start)
+
+
+@pytest.fixture(scope="module")
+def noisy(folder: Path) -> DiffusionModel:
+    """An upsampler whose input had noise of up to level 9 in training."""
+    chosen = tiny.upsampler("data.low_res_noise=9", "unet.conditions=low_res")
+    return load_diffusion(tiny.model(folder / "noisy.safetensors", chosen))
+
+
+def given(
+    model: DiffusionModel, level: int, images: Sequence[int], patch: pytest.MonkeyPatch
+) -> tuple[Tensor, Tensor]:
+    """The low-resolution images that the network receives, and the level that it is told."""
+    seen: list[tuple[Tensor, Tensor]] = []
+    network = model.prepared()
+
+    def listening(x: Tensor, t: Tensor, label: Tensor, low: Tensor, told: Tensor) -> Tensor:
+        seen.append((low, told))
+        return network(x, t, label, low, told)
+
+    patch.setattr(DiffusionModel, "prepared", lambda *_: listening)
+    last(model, replace(SETTINGS, low_res_noise=level), None, images)
+    patch.undo()
+    assert all(torch.equal(low, seen[0][0]) for low, _ in seen)  # at every step the same
+    assert len({told.flatten().tolist()[0] for _, told in seen}) == 1
+    return seen[0]
+
+
+def test_the_noise_on_small_images_is_that_of_training_of_each_image_and_is_told(
+    noisy: DiffusionModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clean, told = given(noisy, 0, range(5), monkeypatch)
+    assert torch.equal(clean, to_float(LOW))
+    assert (told == -1).all()
+    low, told = given(noisy, 6, range(5), monkeypatch)
+    assert (told == 5).all()  # the timestep of level 6, whatever levels are visited
+    added = (low - noisy.schedule.signal[6].float() * clean) / noisy.schedule.sigma[6].float()
+    again = process.diffuse(noisy.schedule, clean, added, torch.full((5,), 6))
+    torch.testing.assert_close(again, low)
+    start = ImageNoise(SETTINGS.seed, [2**48 + i for i in range(5)], (1, 8, 8)).start()
+    assert not torch.isclose(added.flatten(1), start.flatten(1)[:, :16], atol=1e-4).any()
+    assert 0.7 < float(added.std()) < 1.3
+    some, _ = given(noisy, 6, [3, 1], monkeypatch)
+    assert torch.equal(some, low[[3, 1]])
+    lower, _ = given(noisy, 2, range(5), monkeypatch)
+    same = (lower - noisy.schedule.signal[2].float() * clean) / noisy.schedule.sigma[2].float()
+    torch.testing.assert_close(same, added, atol=1e-4, rtol=1e-4)  # one draw for all levels
+
+
+def test_noise_that_an_upsampler_was_not_trained_on_is_refused(
+    model: DiffusionModel, noisy: DiffusionModel
+) -> None:
+    assert DiffusionGenerator(noisy, replace(SETTINGS, low_res_noise=9))
+    with pytest.raises(SettingError, match="low_res_noise must be at most 9"):
+        DiffusionGenerator(noisy, replace(SETTINGS, low_res_noise=10))
+    with pytest.raises(SettingError, match=r"low_res_noise must be 0, got 1; up was not trained"):
+        DiffusionGenerator(model, replace(SETTINGS, low_res_noise=1))
+
+
+def test_a_cascade_takes_the_noise_of_the_upsampler_or_another(
+    base: DiffusionModel, noisy: DiffusionModel
+) -> None:
+    known = replace(noisy, recipe=override(noisy.recipe, ["sample.low_res_noise=4"]))
+    small = DiffusionGenerator(base, SETTINGS)
+    assert cascade(small, known, None).upsampler.sampling.low_res_noise == 4
+    assert cascade(small, known, None, noise=7).upsampler.sampling.low_res_noise == 7
+    with pytest.raises(SettingError, match="upsampler_noise must be at most 9"):
+        cascade(small, known, None, noise=10)
+    made = [
+        Pipeline(base, upsampler=noisy).sample("bag:2", seed=1, steps=3, upsampler_noise=noise)
+        for noise in (0, 8, 8)
+    ]
+    assert torch.equal(made[1].images, made[2].images)
+    assert not torch.equal(made[0].images, made[1].images)
 
 
 def test_small_images_are_bytes() -> None:

@@ -9,10 +9,14 @@ from torch import Tensor, nn
 
 from adm.diffusion import denoiser
 from adm.diffusion.likelihood import bits_per_dimension
+from adm.diffusion.process import diffuse
 from adm.images import to_float, to_uint8
 from adm.losses import Losses, noised
 from adm.processes import Devices
 from adm.recipes import DiffusionRecipe, build
+from adm.recipes.following import following
+from adm.recipes.schema import override
+from adm.spec import SettingError
 from adm.training.batches import Augmentation, batch_at
 from adm.training.players import player
 
@@ -103,10 +107,17 @@ def test_rounded_low_resolution_images_are_those_of_a_file_and_the_nearest() -> 
 
 
 class Listener(nn.Module):
-    """A network that keeps the low-resolution images that it is given."""
+    """A network that keeps the low-resolution images that it is given, and what it is told."""
 
-    def forward(self, x_t: Tensor, step: Tensor, label: Tensor, low: Tensor) -> Tensor:
-        self.low = low
+    def forward(
+        self,
+        x_t: Tensor,
+        step: Tensor,
+        label: Tensor,
+        low: Tensor,
+        told: Tensor | None = None,
+    ) -> Tensor:
+        self.low, self.told = low, told
         return torch.zeros(len(x_t), 2, *x_t.shape[2:])
 
 
@@ -119,3 +130,56 @@ def test_an_upsampler_is_trained_on_the_images_that_its_recipe_names(rounded: bo
     made = build.low_res_of(recipe)
     assert made is not None
     assert torch.equal(network.low, made(to_float(batch.images)))
+    assert network.told is None
+
+
+NOISY = ("data.low_res_noise=15", "unet.conditions=low_res", "process.steps=20")
+
+
+def test_the_noise_on_an_upsampler_s_input_is_the_process_s_and_is_told() -> None:
+    recipe, network, source = tiny.upsampler(*NOISY), Listener(), tiny.stripes()
+    made, schedule = build.low_res_of(recipe), build.schedule(recipe.process)
+    assert made is not None
+    (objective,) = build.objectives(recipe, CPU.device)
+    batch = batch_at(source, 5, 0, 400, Augmentation(low_res=(4, 4)))
+    objective(network, batch)
+    assert network.told is not None
+    level = (network.told[:, 0] + 1).long()  # a timestep is level - 1
+    assert set(level.tolist()) == set(range(16))
+    counts = torch.bincount(level)
+    assert (counts - 25).abs().max() < 4 * 5
+    noise, small = batch.draws.low_noise, made(to_float(batch.images))
+    assert noise is not None
+    assert torch.equal(network.low, diffuse(schedule, small, noise, level))
+    assert torch.equal(network.low[level == 0], small[level == 0])
+    assert abs(noise.std() - 1) < 0.05
+    main = batch.draws.noise[:, :, :4, :4]
+    apart = torch.corrcoef(torch.stack([noise.flatten(), main.flatten()]))
+    assert abs(apart[0, 1]) < 0.05
+    part = batch_at(source, 5, 100, 7, Augmentation(low_res=(4, 4))).draws
+    assert torch.equal(part.low_noise, noise[100:107])  # type: ignore[arg-type]
+    plain = batch_at(source, 5, 100, 7)
+    for name in ("noise", "key", "level"):
+        ours, theirs = (torch.as_tensor(getattr(each, name)) for each in (part, plain.draws))
+        assert torch.equal(ours, theirs)
+    objective(network, plain)  # as in validation
+    assert torch.equal(network.low, made(to_float(plain.images)))
+    assert (network.told == -1).all()
+
+
+def test_a_network_follows_the_noise_on_its_input_and_is_never_left_untold() -> None:
+    recipe = tiny.upsampler(NOISY[0], NOISY[2])
+    with pytest.raises(ValueError, match=r"set unet\.conditions=low_res"):
+        build.check(recipe)
+    told = following(recipe)
+    build.check(told)
+    assert told.config == replace(recipe.config, conditions=("low_res",))
+    with pytest.raises(
+        SettingError, match=r"data\.low_res_noise must be at most process\.steps=20"
+    ):
+        build.check(tiny.upsampler("data.low_res_noise=21", *NOISY[1:]))
+    with pytest.raises(SettingError, match=r"data\.low_res_noise must be 0 without data\.low_res"):
+        build.check(tiny.diffusion(*NOISY))
+    build.check_sampling(override(told, ["sample.low_res_noise=15"]))
+    with pytest.raises(SettingError, match=r"sample\.low_res_noise must be at most .*=15"):
+        build.check_sampling(override(told, ["sample.low_res_noise=16"]))

@@ -22,6 +22,7 @@ RECIPES = {
     "averages": tiny.diffusion("train.ema_others=0.5,0.9", "train.precision=float32"),
     "float16": tiny.diffusion("train.precision=float16", "unet.classes=null"),
     "upsampler": tiny.upsampler("unet.dropout=0.3"),
+    "noisy upsampler": tiny.upsampler("data.low_res_noise=9", "unet.conditions=low_res"),
     "recomputed": tiny.diffusion("train.checkpoint_activations=true", "unet.dropout=0.3"),
     "classifier": tiny.classifier("classifier.dropout=0.3", "train.weight_decay=0.1"),
     "muon": tiny.diffusion("train.optimizer=muon", "process.prediction=edm:sigma_data=0.5"),

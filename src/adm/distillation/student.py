@@ -121,12 +121,14 @@ def conditions(
     x_t: Tensor,
     following: Level,
     scales: float | Tensor,
+    low_res: Tensor | None = None,
 ) -> Tensor | None:
     """Return (B, K) conditions of a network, in the order of their names; None if it has none.
 
     Args:
         following: the level that the step leads to.
         scales: guidance scale, a number or (B,).
+        low_res: (B,) timestep of the noise on the low-resolution images, of an upsampler.
     """
     if not names:
         return None
@@ -134,6 +136,9 @@ def conditions(
     for name in names:
         if name == "next":
             columns.append(schedule.timestep(following, x_t))
+        elif name == "low_res":
+            assert low_res is not None
+            columns.append(low_res)
         elif isinstance(scales, Tensor):
             columns.append(scales.to(x_t.device, torch.float32))
         else:  # filled in on the device: a copy would wait for what it computes

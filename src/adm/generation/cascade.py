@@ -14,6 +14,9 @@ from adm.models.trained import DiffusionModel
 from adm.samplers import ImageNoise, State
 from adm.spec import SettingError
 
+# What a setting of the upsampler is called where it is one of both models.
+OF_UPSAMPLER = {"steps": "upsampler_steps", "low_res_noise": "upsampler_noise"}
+
 
 @dataclass(frozen=True, eq=False)
 class CascadeGenerator(Generator):
@@ -136,6 +139,7 @@ def cascade(
     upsampler: DiffusionModel,
     labels: Sequence[int] | None,
     steps: int | None = None,
+    noise: int | None = None,
 ) -> CascadeGenerator:
     """Return the generator that upsamples the images of `base`.
 
@@ -145,16 +149,17 @@ def cascade(
     Args:
         labels: those that will be generated.
         steps: evaluations of the upsampler per image; its recipe's value by default.
+        noise: level of the noise on the images of `base`; the upsampler's recipe's by default.
 
     Raises:
         ValueError: the upsampler has only some of the classes, starts from images of another size,
-            or cannot take so many steps.
+            or cannot take so many steps or so much noise.
     """
     try:
-        sampling = upsampler.recipe.sample.change(steps=steps, **base.shared)
+        sampling = upsampler.recipe.sample.change(steps=steps, low_res_noise=noise, **base.shared)
         larger = DiffusionGenerator(upsampler, resolve(upsampler, sampling))
     except SettingError as error:
-        field = f"upsampler_{error.field}" if error.field == "steps" else error.field
+        field = OF_UPSAMPLER.get(error.field, error.field)
         raise SettingError(field, error.expected, error.got, error.cure) from None
     translation = None
     if labels is not None:

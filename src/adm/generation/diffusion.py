@@ -1,7 +1,7 @@
 """DiffusionModel, Sampling -> DiffusionGenerator: labels, indices -> uint8 images, step by step."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from inspect import signature
 from typing import Any, TypeAlias
@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from adm.diffusion import Schedule
+from adm.diffusion import Schedule, process
 from adm.generation.blocks import ModelGenerator
 from adm.generation.finite import finite, not_finite
 from adm.generation.generator import Cost, OnStep, evaluations_of, identity
@@ -20,6 +20,7 @@ from adm.models.compiled import check_compiles
 from adm.models.pair import check_guides, classes_of
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.samplers import ImageNoise, Sampling, State
+from adm.samplers.noise import START
 from adm.spec import SettingError, text, to_json
 
 # The process that is sampled, respaced to the levels visited -> the gradient at these levels. So a
@@ -28,6 +29,7 @@ OfSchedule: TypeAlias = Callable[[Schedule], Gradient]
 # Added to the index of an image that is upsampled: its noise must be independent of the noise from
 # which the base model sampled it under the same seed.
 UPSAMPLED = 2**48
+LOW_RES = 1  # the draw at `START` that is added to the images that an upsampler starts from
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +60,7 @@ class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
         self.sampling.grid.check(self.model.schedule.last)
         self.sampling.sampler.evaluations(self.steps)
         check_guides(self.model, self.sampling, self.classifier, self.weak)
+        check_low_res_noise(self.sampling.low_res_noise or 0, self.model, self.weak)
         if self.gradient is not None:
             check_of_schedule(self.gradient, self.schedule)
 
@@ -150,7 +153,7 @@ class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
             self.sampling,
             labels=labels,
             told=labels if self.tells else None,
-            low_res=None if low_res is None else to_float(low_res.to(model.device)),
+            low_res=None if low_res is None else self._diffused(low_res, indices),
             # The x_0 of a student says where its step leads, and may be outside of [-1, 1].
             threshold=None if model.student else before,
         )
@@ -162,6 +165,15 @@ class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
         states = sampler(denoise, noise.start(), schedule, noise, pull, threshold)
         differentiated = self.gradient is not None or through_network(self.sampling)
         return with_grad(states) if differentiated else without_grad(states)
+
+    def _diffused(self, low_res: Tensor, indices: Sequence[int]) -> Tensor:
+        """Diffuse images (B, C, h, w) uint8 to the level of `low_res_noise`."""
+        small, level = to_float(low_res.to(self.model.device)), self.sampling.low_res_noise
+        if not level:
+            return small
+        assert self.low_shape is not None
+        noise = replace(self.noise(indices), shape=self.low_shape)
+        return process.diffuse(self.model.schedule, small, noise(START, LOW_RES), level)
 
     def noise(self, indices: Sequence[int]) -> ImageNoise:
         """Return the noise of one batch; `start()` is the noise that sampling starts from."""
@@ -199,6 +211,16 @@ class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
             **({} if self.gradient is None else {"gradient": _name_of(self.gradient)}),
             "sampling": to_json(self.sampling),
         }
+
+
+def check_low_res_noise(level: int, *models: DiffusionModel | None) -> None:
+    """Raise SettingError unless all models were trained on so much noise on their input."""
+    for model in filter(None, models):
+        most = model.recipe.data.low_res_noise
+        if level > most:
+            why = f"at most {most}, the level that {model.name} was trained on" if most else "0"
+            cure = "" if most else f"{model.name} was not trained on data.low_res_noise"
+            raise SettingError("low_res_noise", why, level, cure)
 
 
 def check_of_schedule(gradient: object, schedule: Schedule) -> None:

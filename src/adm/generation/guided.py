@@ -60,7 +60,7 @@ class Networks:
         weak: the weak model of autoguidance, if there is one.
         labels: (B,) int64 that the classifier guides to.
         told: (B,) int64 that the diffusion networks are given; None for none.
-        low_res: (B, C, h, w) in [-1, 1], the images that an upsampler starts from.
+        low_res: (B, C, h, w) images in [-1, 1] that an upsampler starts from, with their noise.
         threshold: of x_0. With contrasts it is applied after them, as the released system applies
             it to what a network predicts: the extrapolation leaves the range of images.
     """
@@ -104,6 +104,7 @@ class Networks:
             self.low_res,
             network=evaluate(sampling.precision, sampling.compile),
             scale=sampling.scale,  # of a student
+            low_res_noise=sampling.low_res_noise or 0,
         )
 
     def gradient(self, guide: ClassifierGuide) -> Gradient:

@@ -153,6 +153,7 @@ class Pipeline:
         *,
         low_res: Tensor | None = None,
         upsampler_steps: int | None = None,
+        upsampler_noise: int | None = None,
         **settings: Any,
     ) -> Job:
         """Return the job of a call of `sample` with the same arguments, without running it.
@@ -160,16 +161,21 @@ class Pipeline:
         Args:
             low_res: (N, C, h, w) uint8, the images that an upsampler starts from.
             upsampler_steps: evaluations of the upsampler per image; its recipe's value by default.
+            upsampler_noise: level of the noise on the images that the upsampler enlarges, likewise.
 
         Raises:
             ValueError: as `sample`.
         """
-        if upsampler_steps is not None and self.upsampler is None:
-            raise SettingError("upsampler", "given where {upsampler_steps} is")
+        own = {"upsampler_steps": upsampler_steps, "upsampler_noise": upsampler_noise}
+        for name, value in own.items():
+            if value is not None and self.upsampler is None:
+                raise SettingError("upsampler", f"given where {{{name}}} is")
         base = _job(self.generator(**settings), classes, count, low_res)
         if self.upsampler is None:
             return base
-        larger = cascade(base.generator, self.upsampler, base.labels, upsampler_steps)
+        larger = cascade(
+            base.generator, self.upsampler, base.labels, upsampler_steps, upsampler_noise
+        )
         return Job(larger, base.labels, base.count, base.low_res)
 
     def sample(
@@ -189,8 +195,8 @@ class Pipeline:
             count: number of images, if `classes` has no counts.
             batch_size: images that are sampled between two saves by `adm sample`; affects no image.
             on_step: called after every step with the network evaluations that it took.
-            settings: settings to change, by name; `low_res` and `upsampler_steps`, see `job`; and
-                `gradient`, see `generator`.
+            settings: settings to change, by name; `low_res`, `upsampler_steps`, `upsampler_noise`,
+                see `job`; and `gradient`, see `generator`.
 
         Returns:
             The images, (N, C, H, W) uint8, with their labels and settings.

@@ -132,7 +132,7 @@ class DiffusionModel(Prepares[UNet, DiffusionRecipe]):
         data = self.recipe.data
         return None if data.low_res is None else (data.channels, *data.low_res)
 
-    # Seven parameters: those of a denoiser, and two ways to evaluate its network.
+    # Eight parameters: those of a denoiser, and two ways to evaluate its network.
     def denoise(
         self,
         labels: Tensor | None = None,
@@ -142,6 +142,7 @@ class DiffusionModel(Prepares[UNet, DiffusionRecipe]):
         precision: str = "float32",
         network: Network | None = None,
         scale: float | Tensor = 0.0,
+        low_res_noise: int = 0,
     ) -> Denoise:
         """Return the denoiser, (x_t, level) -> Prediction, for these labels.
 
@@ -157,6 +158,8 @@ class DiffusionModel(Prepares[UNet, DiffusionRecipe]):
             network: what evaluates it, if not `prepared(precision)`.
             scale: guidance scale, a number or (B,), of a distilled student, which takes steps
                 between neighbouring levels of `schedule`; no effect on any other model.
+            low_res_noise: level of the noise on `low_res`, of which an upsampler is told that was
+                trained on such noise.
         """
         levels = self.schedule if schedule is None else schedule
         evaluate = self.prepared(precision) if network is None else network
@@ -165,7 +168,8 @@ class DiffusionModel(Prepares[UNet, DiffusionRecipe]):
         names = self.network.config.conditions
 
         def denoise(x_t: Tensor, level: Level) -> Prediction:
-            given = conditions(names, levels, x_t, level - 1, scale)
+            noisy = self.schedule.timestep(low_res_noise, x_t)
+            given = conditions(names, levels, x_t, level - 1, scale, noisy)
             seen = self.parameterization.inputs(levels, x_t, level)
             raw = evaluate(*seen, labels, low_res, given)
             return self.parameterization.predict(levels, raw, x_t, level, threshold)

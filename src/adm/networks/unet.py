@@ -29,9 +29,9 @@ from adm.networks.encoder import (
 NO_LABEL = -1
 CHANGE_EMBEDDING = "change_embedding.weight"  # its name in stored weights
 MOST_CHANGES = 64
-Condition: TypeAlias = Literal["next", "scale"]
+Condition: TypeAlias = Literal["next", "scale", "low_res"]
 # Of each condition, the timesteps that its unit is embedded as.
-CONDITIONS: dict[str, float] = {"next": 1.0, "scale": 100.0}
+CONDITIONS: dict[str, float] = {"next": 1.0, "scale": 100.0, "low_res": 1.0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +43,9 @@ class UNetConfig(EncoderConfig):
         classes: number of labels, or None for an unconditional network.
         super_resolution: concatenate an up-sampled low-resolution image to the noisy one.
         decoder_heads: attention heads of the decoder; those of the encoder when None.
-        conditions: further inputs of a distilled student, one number an image each: the timestep
-            that the step leads to (`next`), and the guidance scale (`scale`).
+        conditions: further inputs, one number an image each: of a distilled student the timestep
+            that the step leads to (`next`) and the guidance scale (`scale`), of an upsampler the
+            timestep of the noise on its low-resolution image (`low_res`).
         changes: how many numbers tell, in training, how each image was changed (see
             `adm.training.augment`); 0 for a network that is not told.
     """

@@ -22,7 +22,7 @@ from adm.adversarial import (
 from adm.diffusion import EDM, Parameterization, Schedule
 from adm.distillation import Teach, student_of
 from adm.losses import TimestepImportance, Unweighted
-from adm.networks import Classifier, UNet
+from adm.networks import Classifier, Condition, UNet
 from adm.networks.biggan import Discriminator, Generator, orthogonality, share_statistics
 from adm.processes import Devices
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, GANRecipe, ProcessSettings, Recipe
@@ -209,9 +209,17 @@ def objectives(
             levels=levels,
             weight=recipe.weight,
             low_res=low_res_of(recipe),
+            low_res_noise=recipe.data.low_res_noise,
             autocast=autocast,
         ),
     )
+
+
+def conditions(recipe: DiffusionRecipe) -> tuple[Condition, ...]:
+    """Return the further inputs that a U-Net needs: those of a student, or of a noisy upsampler."""
+    if recipe.distillation is not None:
+        return recipe.distillation.method.conditions
+    return ("low_res",) if recipe.data.low_res_noise else ()
 
 
 def low_res_of(recipe: DiffusionRecipe) -> Callable[[torch.Tensor], torch.Tensor] | None:
@@ -289,6 +297,9 @@ def check_sampling(recipe: Recipe) -> None:
     if not isinstance(recipe, DiffusionRecipe):
         return
     how, sampling = recipe.distillation, recipe.sample
+    if (sampling.low_res_noise or 0) > recipe.data.low_res_noise:
+        highest = f"at most data.low_res_noise={recipe.data.low_res_noise}"
+        raise SettingError("sample.low_res_noise", highest, sampling.low_res_noise)
     if how is None:
         try:
             sampling.grid.check(recipe.process.steps)
@@ -341,16 +352,20 @@ def _check_low_res(recipe: DiffusionRecipe) -> None:
             f"data.size={size} is not a multiple of data.low_res={low}; choose sizes such that "
             "every low-resolution pixel is the mean of whole pixels"
         )
+    most = 0 if low is None else recipe.process.steps
+    if recipe.data.low_res_noise > most:
+        what = "0 without data.low_res" if low is None else f"at most process.steps={most}"
+        raise SettingError("data.low_res_noise", what, recipe.data.low_res_noise)
 
 
 def _check_distillation(recipe: DiffusionRecipe) -> None:
-    """Raise ValueError unless the network has the inputs of a student, or those of no student."""
-    distillation, given = recipe.distillation, recipe.unet.conditions
-    wanted = () if distillation is None else distillation.method.conditions
+    """Raise ValueError unless the network has the inputs that it needs, and can be distilled."""
+    distillation, given, wanted = recipe.distillation, recipe.unet.conditions, conditions(recipe)
     if given != wanted:
         named = ",".join(wanted) or "[]"
         raise ValueError(
-            f"unet.conditions={','.join(given) or '[]'} are the inputs of a distilled student, and "
+            f"unet.conditions={','.join(given) or '[]'} are the inputs of a distilled student, or "
+            "of an upsampler with data.low_res_noise, and "
             f"this recipe needs {named}; set unet.conditions={named}"
         )
     if distillation is None:

@@ -85,7 +85,11 @@ def _dependent(recipe: Recipe) -> dict[str, Any]:
     """Return the fields of the network that `data` determines, with their values."""
     found: dict[str, Any] = {"in_channels": recipe.data.channels}
     if isinstance(recipe, DiffusionRecipe):
-        return found | {"out_channels": build.outputs(recipe), "changes": build.changes(recipe)}
+        return found | {
+            "out_channels": build.outputs(recipe),
+            "conditions": build.conditions(recipe),
+            "changes": build.changes(recipe),
+        }
     return found | {"size": recipe.data.size}
 
 

@@ -50,6 +50,8 @@ class DataSettings:
         low_res: (h, w) of the images that an upsampler enlarges; None for other models.
         low_res_rounded: train an upsampler on low-resolution images rounded to 8 bits, as they are
             in sampling; the released ones were trained on unrounded means.
+        low_res_noise: the highest level of the noise that is added to them in training, of which an
+            upsampler is told; 0 for none. `sample.low_res_noise` is the level in sampling.
     """
 
     source: Annotated[str, Field(max_length=MOST_TEXT)]
@@ -60,6 +62,7 @@ class DataSettings:
     augment: Probability = 0.0
     low_res: tuple[Side, Side] | None = None
     low_res_rounded: bool = True
+    low_res_noise: Annotated[int, Field(ge=0, le=MOST_LEVELS)] = 0
 
 
 @dataclass(frozen=True, kw_only=True)

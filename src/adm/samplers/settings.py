@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from adm.limits import MOST_LEVELS
 from adm.samplers.ancestral import Ancestral
 from adm.samplers.consistency import Consistency
 from adm.samplers.ddim import DDIM
@@ -60,6 +61,8 @@ class Sampling(Checked):
         compile: whether torch compiles the networks, which takes minutes on a CPU.
         seed: random seed; with the index of an image it determines its noise.
         rounding: rounding to 8 bits; the released system uses `truncated`.
+        low_res_noise: level of the noise that is added to the images that an upsampler starts from,
+            if it was trained on such noise; None, as 0, for none.
 
     Raises:
         SettingError: a value has another type, or is out of range.
@@ -74,6 +77,7 @@ class Sampling(Checked):
     compile: bool = False
     seed: Seed = 0
     rounding: Rounding = "nearest"
+    low_res_noise: Annotated[int, Field(ge=0, le=MOST_LEVELS)] | None = None
 
     @property
     def by_classifier(self) -> tuple[ClassifierGuide, ...]:

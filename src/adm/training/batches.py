@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from adm.training.augment import change, draw_changes, tell
 from adm.training.spread import share
 
 AHEAD = 3  # batches prepared in advance
-FIRST, LATER, CHANGES = range(3)  # the streams of a position, 2^192 blocks of Philox apart
+FIRST, LATER, CHANGES, LOW_RES = range(4)  # the streams of a position, 2^192 blocks of Philox apart
 
 
 class Draws(NamedTuple):
@@ -30,6 +30,9 @@ class Draws(NamedTuple):
         key: (B,) int64; determines the dropout masks of all layers.
         scale: (B,) uniform; determines the guidance scale of a distilled student.
         noise: (B, C, H, W) float32, standard normal.
+        low_level: (B,) uniform; determines the level of the noise on an upsampler's input; None for
+            none.
+        low_noise: (B, C, h, w) float32, that noise, standard normal.
     """
 
     level: np.ndarray
@@ -39,11 +42,13 @@ class Draws(NamedTuple):
     key: Tensor
     scale: np.ndarray
     noise: Tensor
+    low_level: np.ndarray | None = None
+    low_noise: Tensor | None = None
 
     def part(self, start: int, stop: int, step: int = 1) -> "Draws":
         """Return rows start to stop - 1, every `step`-th of them."""
         rows = slice(start, stop, step)
-        return Draws._make(each[rows] for each in self)
+        return Draws._make(None if each is None else each[rows] for each in self)
 
 
 def stream(seed: int, position: int, number: int) -> np.random.Generator:
@@ -56,11 +61,15 @@ def stream(seed: int, position: int, number: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=of, counter=[0, 0, 0, number]))
 
 
-def draw(seed: int, start: int, count: int, shape: tuple[int, int, int]) -> Draws:
+Shape: TypeAlias = tuple[int, int, int]
+
+
+def draw(seed: int, start: int, count: int, shape: Shape, low_shape: Shape | None = None) -> Draws:
     """Draw for positions start to start + count - 1 of the endless stream of training images.
 
     Args:
         shape: (C, H, W) of the noise of one image.
+        low_shape: (C, h, w) of the noise on an upsampler's input; None for none.
     """
     uniforms, crops, keys, scales, noises = [], [], [], [], []
     for position in range(start, start + count):
@@ -73,7 +82,13 @@ def draw(seed: int, start: int, count: int, shape: tuple[int, int, int]) -> Draw
         scales.append(later.random())
     level, label, flip = np.stack(uniforms).T
     key, noise = torch.from_numpy(np.stack(keys)), torch.from_numpy(np.stack(noises))
-    return Draws(level, label, flip, np.stack(crops), key, np.stack(scales), noise)
+    draws = Draws(level, label, flip, np.stack(crops), key, np.stack(scales), noise)
+    if low_shape is None:
+        return draws
+    every = [stream(seed, position, LOW_RES) for position in range(start, start + count)]
+    levels = np.array([one.random() for one in every])
+    low = np.stack([one.standard_normal(low_shape, dtype=np.float32) for one in every])
+    return draws._replace(low_level=levels, low_noise=torch.from_numpy(low))
 
 
 class Batch(NamedTuple):
@@ -105,7 +120,7 @@ class Batch(NamedTuple):
 
     def _each(self, copied: Callable[[Tensor], Tensor]) -> "Batch":
         """Copy all tensors."""
-        draws = self.draws._replace(noise=copied(self.draws.noise), key=copied(self.draws.key))
+        draws = Draws._make(copied(x) if isinstance(x, Tensor) else x for x in self.draws)
         changes = None if self.changes is None else copied(self.changes)
         return Batch(copied(self.images), copied(self.labels), draws, changes)
 
@@ -115,11 +130,13 @@ class Augmentation(NamedTuple):
 
     Attributes:
         changes: the probability of each of the changes that a network is told.
+        low_res: (h, w) of an upsampler's input, to which noise is added; None for no noise.
     """
 
     flip: bool = False
     crop: bool = False
     changes: float = 0.0
+    low_res: tuple[int, int] | None = None
 
 
 PLAIN = Augmentation()  # none
@@ -137,7 +154,8 @@ def with_draws(
     source: Source, indices: list[int], seed: int, start: int, augmentation: Augmentation = PLAIN
 ) -> Batch:
     """Return chosen images, with the draws of as many positions of the stream from `start` on."""
-    draws = draw(seed, start, len(indices), source.shape)
+    low = augmentation.low_res and (source.shape[0], *augmentation.low_res)
+    draws = draw(seed, start, len(indices), source.shape, low)
     crops = draws.crop.tolist() if augmentation.crop else None
     images, labels = source.batch(indices, crops)
     if augmentation.flip:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from adm import losses
-from adm.diffusion import Parameterization, Schedule
+from adm.diffusion import Parameterization, Schedule, process
 from adm.images import to_float, to_uint8
 from adm.networks import NO_LABEL
 from adm.training.batches import Batch
@@ -49,6 +49,7 @@ def diffusion(
     levels: DrawLevels | None = None,
     weight: losses.Weight = UNWEIGHTED,
     low_res: Callable[[Tensor], Tensor] | None = None,
+    low_res_noise: int = 0,
     autocast: Callable[[], torch.autocast],
 ) -> Objective:
     """Return the objective of a diffusion model: denoise x_t of a random level.
@@ -62,6 +63,8 @@ def diffusion(
         levels: draws the levels; uniform if None.
         weight: of the mean squared error, by level.
         low_res: for an upsampler, makes its input of images (B, C, H, W) in [-1, 1].
+        low_res_noise: the highest level to which that input is diffused; the network is told the
+            level of each image. It is 0 for a batch without such draws.
         autocast: context of the network's forward pass; the loss is computed in float32.
     """
     draw = Uniform().over(schedule) if levels is None else levels
@@ -77,6 +80,9 @@ def diffusion(
         inputs = [*seen, labels if labelled else None]
         if low_res is not None:
             inputs.append(low_res(x_0))
+        if low_res_noise:
+            inputs[-1], timestep = _diffused(schedule, inputs[-1], draws, low_res_noise)
+            inputs.append(timestep[:, None])
         told = {} if batch.changes is None else {"changes": batch.changes}
         with autocast():
             raw = network(*inputs, **told)
@@ -112,6 +118,21 @@ def classification(
         return Outcome(loss, {"loss": loss.detach(), "accuracy": right}, level)
 
     return objective
+
+
+def _diffused(
+    schedule: Schedule, low_res: Tensor, draws: Draws, highest: int
+) -> tuple[Tensor, Tensor]:
+    """Return an upsampler's input with noise of uniform levels 0..`highest`, and its timesteps.
+
+    Conditioning augmentation (Ho et al. 2021): what a base model makes differs from small images.
+    """
+    if draws.low_level is None or draws.low_noise is None:
+        return low_res, schedule.timestep(0, low_res)
+    levels = np.floor(draws.low_level * (highest + 1)).astype(np.int64)
+    level = torch.from_numpy(levels).to(low_res.device)
+    diffused = process.diffuse(schedule, low_res, draws.low_noise, level)
+    return diffused, schedule.timestep(level, low_res)
 
 
 def area_mean(size: tuple[int, int], *, rounded: bool) -> Callable[[Tensor], Tensor]:

@@ -23,6 +23,7 @@ def sample(
     helpers: Helpers = ALONE,
     upsampler: str | None = None,
     upsampler_steps: int | None = None,
+    upsampler_noise: int | None = None,
     budget: str | None = None,
     output: Output = USUAL,
 ) -> None:
@@ -64,6 +65,8 @@ def sample(
         Upsampler to apply to the images.
     upsampler_steps
         Evaluations of the upsampler per image.
+    upsampler_noise
+        Level of the noise on the images that it enlarges, if it was trained on such noise.
     budget
         Time for an image, as in 50ms: takes the best settings that `adm frontier` has measured.
     """
@@ -78,5 +81,6 @@ def sample(
     wanted = chosen
     if proportions is not None:
         wanted, count = labels_like(proportions, chosen, pipeline.classes, count), None
-    job = pipeline.job(wanted, count, upsampler_steps=upsampler_steps, **given)
+    own = {"upsampler_steps": upsampler_steps, "upsampler_noise": upsampler_noise}
+    job = pipeline.job(wanted, count, **own, **given)
     output.write(out, job, f"sampling {job.count} images", devices)

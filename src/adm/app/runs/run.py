@@ -214,7 +214,10 @@ def start(
         metadata=described,
         devices=devices,
         augmentation=Augmentation(
-            recipe.data.flip, recipe.data.crop == "random", recipe.data.augment
+            recipe.data.flip,
+            recipe.data.crop == "random",
+            recipe.data.augment,
+            recipe.data.low_res if recipe.data.low_res_noise else None,
         ),
         watch=options.watch,
         stop=options.stop,
