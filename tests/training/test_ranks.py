@@ -32,9 +32,9 @@ OF = {
 pytestmark = pytest.mark.slow
 
 
-def recipe_of(kind):
+def recipe_of(kind, *settings):
     own = ("unet.dropout=0.2", "levels=by-loss") if kind == "diffusion" else ()
-    return tiny.KINDS[kind](*SETTINGS, *own)
+    return tiny.KINDS[kind](*SETTINGS, *own, *settings)
 
 
 def test_two_processes_train_the_gan_that_one_trains(tmp_path):
@@ -73,9 +73,14 @@ def test_two_processes_distil_what_one_distils(method, tmp_path):
     torch.testing.assert_close(two, one, **CLOSE)
 
 
-@pytest.mark.parametrize("options", [(), ("--shard",)], ids=["copied", "sharded"])
-def test_a_run_of_two_processes_is_watched_and_goes_on_with_one(options, tmp_path):
-    recipe, source, run = recipe_of("diffusion"), tiny.stripes(), tmp_path / "two"
+@pytest.mark.parametrize(
+    ("options", "layers"),
+    [((), "adm"), (("--shard",), "adm"), (("--shard",), "magnitude")],
+    ids=["copied", "sharded", "sharded, with weights renormalised"],
+)
+def test_a_run_of_two_processes_is_watched_and_goes_on_with_one(options, layers, tmp_path):
+    recipe, source = recipe_of("diffusion", f"unet.layers={layers}"), tiny.stripes()
+    run = tmp_path / "two"
     tiny.steps(recipe, source, tmp_path / "one")
     recipe = override(recipe, ["watch.images=3", "watch.validation_images=10"])
     _, held = launch.files(tmp_path / "held", recipe, tiny.stripes(12))

@@ -21,6 +21,10 @@ RECIPES = {
     "dropout": tiny.diffusion("unet.dropout=0.3", "train.label_dropout=0.3", "data.flip=true"),
     "averages": tiny.diffusion("train.ema_others=0.5,0.9", "train.precision=float32"),
     "float16": tiny.diffusion("train.precision=float16", "unet.classes=null"),
+    "magnitude": tiny.diffusion(
+        *("unet.layers=magnitude", "unet.dropout=0.3", "train.label_dropout=0.3"),
+        "train.checkpoint_activations=true",
+    ),
     "upsampler": tiny.upsampler("unet.dropout=0.3"),
     "noisy upsampler": tiny.upsampler("data.low_res_noise=9", "unet.conditions=low_res"),
     "recomputed": tiny.diffusion("train.checkpoint_activations=true", "unet.dropout=0.3"),

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from adm.networks.blocks import Attention, Downsample, ResidualBlock, Upsample
 from adm.networks.classifier import Classifier
 from adm.networks.encoder import Encoder, Stage
+from adm.networks.magnitude import MagnitudeUNet, fix_weights
 from adm.networks.norm import GroupNorm
 from adm.networks.prepared_layers import (
     LAST,
@@ -125,7 +126,7 @@ class PreparedClassifier(nn.Module):
         return self.head([f.x.float() for f in self.encoder(x_t, projected)])
 
 
-Prepared: TypeAlias = PreparedUNet | PreparedClassifier
+Prepared: TypeAlias = PreparedUNet | PreparedClassifier | MagnitudeUNet
 
 
 @torch.inference_mode(False)  # whose tensors no gradient could pass
@@ -137,8 +138,13 @@ def prepared(network: UNet | Classifier, dtype: torch.dtype = torch.float32) -> 
         network: is not changed, and what changes it later does not change the copy.
         dtype: of weights and features; embeddings, statistics, softmax and output are float32.
     """
-    kind = PreparedUNet if isinstance(network, UNet) else PreparedClassifier
-    return kind(network, dtype).eval().requires_grad_(False)  # type: ignore[arg-type]
+    if isinstance(network, MagnitudeUNet):
+        made: Prepared = fix_weights(network, dtype)
+    elif isinstance(network, UNet):
+        made = PreparedUNet(network, dtype)
+    else:
+        made = PreparedClassifier(network, dtype)
+    return made.eval().requires_grad_(False)
 
 
 def _layer(layer: nn.Module, dtype: torch.dtype, projections: Projections) -> nn.Module:

@@ -30,6 +30,7 @@ NO_LABEL = -1
 CHANGE_EMBEDDING = "change_embedding.weight"  # its name in stored weights
 MOST_CHANGES = 64
 Condition: TypeAlias = Literal["next", "scale", "low_res"]
+Layers: TypeAlias = Literal["adm", "magnitude"]
 # Of each condition, the timesteps that its unit is embedded as.
 CONDITIONS: dict[str, float] = {"next": 1.0, "scale": 100.0, "low_res": 1.0}
 
@@ -48,6 +49,8 @@ class UNetConfig(EncoderConfig):
             timestep of the noise on its low-resolution image (`low_res`).
         changes: how many numbers tell, in training, how each image was changed (see
             `adm.training.augment`); 0 for a network that is not told.
+        layers: those of the paper (`adm`), or layers that preserve magnitude (`magnitude`; see
+            `networks.magnitude`), which have no group normalisation.
     """
 
     out_channels: int
@@ -56,6 +59,7 @@ class UNetConfig(EncoderConfig):
     decoder_heads: Heads | None = None
     conditions: tuple[Condition, ...] = ()
     changes: int = 0
+    layers: Layers = "adm"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -68,6 +72,11 @@ class UNetConfig(EncoderConfig):
             check_range("classes", self.classes, MOST_CLASSES)
         if len(set(self.conditions)) < len(self.conditions):
             raise ValueError(f"conditions must differ, got {', '.join(self.conditions)}")
+        if self.layers == "magnitude" and (self.rescale_residual or not self.adaptive_norm):
+            raise ValueError(
+                "layers=magnitude has a sum and a modulation of its own; leave out "
+                "rescale_residual=true and adaptive_norm=false"
+            )
 
     def check_inputs(
         self,
@@ -186,8 +195,8 @@ class UNet(nn.Module):
 class Conditioned(Protocol):
     """A network with the embeddings of a U-Net."""
 
-    step_embedding: TimestepEmbedding
-    label_embedding: nn.Embedding  # of a network with classes only
+    step_embedding: nn.Module
+    label_embedding: nn.Module  # of a network with classes only
     condition_embeddings: nn.ModuleDict
 
 

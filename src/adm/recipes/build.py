@@ -22,7 +22,7 @@ from adm.adversarial import (
 from adm.diffusion import EDM, Parameterization, Schedule
 from adm.distillation import Teach, student_of
 from adm.losses import TimestepImportance, Unweighted
-from adm.networks import Classifier, Condition, UNet
+from adm.networks import Classifier, Condition, unet
 from adm.networks.biggan import Discriminator, Generator, orthogonality, share_statistics
 from adm.processes import Devices
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, GANRecipe, ProcessSettings, Recipe
@@ -106,7 +106,7 @@ def networks(recipe: Recipe) -> dict[str, nn.Module]:
         torch.manual_seed(recipe.train.seed)
         return by_kind(
             recipe,
-            diffusion=lambda recipe: {MODEL: UNet(recipe.unet)},
+            diffusion=lambda recipe: {MODEL: unet(recipe.unet)},
             classifier=lambda recipe: {MODEL: Classifier(recipe.classifier)},
             gan=lambda recipe: {
                 GENERATOR: Generator(recipe.gan),

@@ -1,0 +1,387 @@
+"""x_t, timestep, label -> raw output, by layers that preserve magnitude.
+
+Magnitude is the root of the mean square. Every layer returns features of magnitude 1 for such
+features, and no weight can grow (Karras et al. 2024, section 2, configurations D to G), so that the
+learning rate alone decides how fast the network changes:
+
+- The weights of every output have unit norm: they are normalised in the forward pass, so that their
+  gradient is orthogonal to them, and those that are stored after every step. Stored weights have
+  unit magnitude, as each of them moves by about the learning rate in a step of Adam.
+- There are no biases; the input has a further channel of ones.
+- There is no group normalisation. Sums and concatenations are weighted, SiLU is divided by its
+  magnitude for normal inputs, and features of the encoder are normalised at every pixel, as are
+  queries, keys and values in every head.
+- The embedding multiplies the features of a block by 1 plus a learned gain times its projection.
+  That gain, and those of the output, are zero at first.
+
+The encoder, middle and decoder are those of the ADM U-Net of the same configuration. Constant
+factors of layers before and after a convolution are multiplied into its weights.
+
+Letters: B images, C channels, H and W pixels, E embedding width, N inputs of an output.
+"""
+
+import copy
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from adm.networks.blocks import Heads, attend_channels_last, sinusoidal
+from adm.networks.dropout import Dropout
+from adm.networks.encoder import Stage
+from adm.networks.recompute import Recomputable
+from adm.networks.unet import UNet, UNetConfig, embedded, with_low_res
+
+SILU = 0.596  # magnitude of SiLU for normal inputs
+BRANCH = 0.3  # share of the branch of a residual block, against that of its input
+KEPT, ADDED = ((share / math.hypot(1 - BRANCH, BRANCH)) for share in (1 - BRANCH, BRANCH))
+LEAST = 1e-4  # magnitude below which features and weights are not enlarged to 1
+
+
+def unit(x: Tensor, *dim: int) -> Tensor:
+    """Divide by the magnitude over `dim`; zero stays zero."""
+    norm = torch.linalg.vector_norm(x, dim=dim, keepdim=True, dtype=torch.float32)
+    magnitude = norm * math.prod(x.shape[each] for each in dim) ** -0.5
+    return x / magnitude.clamp(min=LEAST).to(x.dtype)
+
+
+def unit_rows(weight: Tensor) -> Tensor:
+    """Divide the weights of every output, (outputs, ...), by their magnitude."""
+    return unit(weight, *range(1, weight.dim()))
+
+
+def beside(a: Tensor, b: Tensor) -> Tensor:
+    """Concatenate the channels of both, weighted so that each gives half of the squares."""
+    widths = a.shape[1], b.shape[1]
+    parts = zip((a, b), widths, strict=True)
+    return torch.cat([_times(x, math.sqrt(sum(widths) / (2 * n))) for x, n in parts], dim=1)
+
+
+def _times(x: Tensor, factor: float) -> Tensor:
+    return x if factor == 1 else x * factor
+
+
+class Weights(nn.Module):
+    """Weights (outputs, ...), of unit norm for every output where they are used.
+
+    Args:
+        shape: of the weights.
+        factor: what the output is multiplied by.
+    """
+
+    def __init__(self, *shape: int, factor: float = 1.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(unit_rows(torch.randn(shape)))
+        self.factor, self.fixed = factor / math.sqrt(math.prod(shape[1:])), False
+
+    def effective(self) -> Tensor:
+        """The weights that are used, which do not depend on the scale of the stored ones."""
+        if self.fixed:
+            return self.weight
+        return unit_rows(self.weight) * self.factor
+
+    def fix(self, dtype: torch.dtype) -> None:
+        """Store the effective weights in the place of the others, which learn no more."""
+        weight = self.effective().detach().to(dtype)
+        last = torch.channels_last if weight.dim() == 4 else torch.contiguous_format
+        self.weight, self.fixed = nn.Parameter(weight.contiguous(memory_format=last)), True
+
+
+class Linear(Weights):
+    """(B, C) -> (B, C')."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.effective())
+
+
+class Conv(Weights):
+    """(B, C, H, W) -> (B, C', H, W)."""
+
+    def __init__(self, channels: int, out_channels: int, size: int, factor: float = 1.0) -> None:
+        super().__init__(out_channels, channels, size, size, factor=factor)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.effective(), padding=self.weight.shape[2] // 2)
+
+
+class Stem(Conv):
+    """Noisy images -> features, with a channel of ones in the place of biases."""
+
+    def __init__(self, channels: int, out_channels: int) -> None:
+        super().__init__(channels + 1, out_channels, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(F.pad(x, (0, 0, 0, 0, 0, 1), value=1.0))
+
+
+class Head(Conv):
+    """Features -> raw output: a convolution, with a learned gain of every channel."""
+
+    def __init__(self, channels: int, out_channels: int) -> None:
+        super().__init__(channels, out_channels, 3)
+        self.gain = nn.Parameter(torch.zeros(out_channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        # In sampling it is computed in float32: it is cheap, and the result.
+        h = super().forward(x if self.training else x.float())
+        return h * self.gain[:, None, None]
+
+
+class StepEmbedding(nn.Module):
+    """timestep (B,) -> embedding (B, E): sinusoids, whose magnitude is constant, and one layer."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+        self.linear = Linear(4 * channels, channels)
+
+    def forward(self, timestep: Tensor) -> Tensor:
+        return self.linear(unit(sinusoidal(timestep, self.channels), 1))
+
+
+class LabelEmbedding(Weights):
+    """label (B,) -> embedding (B, E)."""
+
+    def forward(self, label: Tensor) -> Tensor:
+        rows = F.embedding(label, self.weight)
+        return rows if self.fixed else unit(rows, 1)
+
+    def effective(self) -> Tensor:
+        return self.weight if self.fixed else unit(self.weight, 1)
+
+
+class SilentEmbedding(StepEmbedding):
+    """A step embedding that is zero at first, so that a student starts as its teacher."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.gain = nn.Parameter(torch.zeros(1))
+
+    def forward(self, timestep: Tensor) -> Tensor:
+        return super().forward(timestep) * self.gain
+
+
+class Modulation(nn.Module):
+    """The sum of all embeddings (B, E) -> factors (B, C, 1, 1), which are 1 at first."""
+
+    def __init__(self, embedding_width: int, channels: int) -> None:
+        super().__init__()
+        self.linear = Linear(channels, embedding_width, factor=1 / SILU)
+        self.gain = nn.Parameter(torch.zeros(1))
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        return 1 + self.gain * self.linear(F.silu(unit(embedding, 1)))[:, :, None, None]
+
+
+def resize(x: Tensor, factor: float) -> Tensor:
+    """Halve the sides by the mean, double them by nearest neighbour, or keep them."""
+    if factor == 1:
+        return x
+    return F.avg_pool2d(x, 2) if factor < 1 else F.interpolate(x, scale_factor=factor)
+
+
+class Block(nn.Module):
+    """x, embedding -> weighted sum of skip(x) and branch(x, embedding), at another size if wanted.
+
+    Args:
+        encodes: whether the input of the branch is normalised at every pixel.
+        size: factor of the sides: 0.5, 1 or 2.
+    """
+
+    # Six parameters: the two widths, the configuration, and the place in the network.
+    def __init__(
+        self,
+        channels: int,
+        out_channels: int,
+        config: UNetConfig,
+        *,
+        encodes: bool = False,
+        size: float = 1,
+    ) -> None:
+        super().__init__()
+        self.encodes, self.size = encodes, size
+        same = channels == out_channels
+        self.skip = nn.Identity() if same else Conv(channels, out_channels, 1)
+        first = out_channels if encodes else channels
+        self.conv_in = Conv(first, out_channels, 3, factor=1 / SILU)
+        self.modulation = Modulation(4 * config.channels, out_channels)
+        self.dropout = Dropout(config.dropout)
+        self.conv_out = Conv(out_channels, out_channels, 3, factor=ADDED / SILU)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        if self.encodes:
+            x = unit(self.skip(resize(x, self.size)), 1)
+            h = F.silu(x)
+        else:
+            h = resize(F.silu(x), self.size)
+            x = self.skip(resize(x, self.size))
+        h = self.conv_in(h)
+        h = F.silu(h * self.modulation(embedding).to(h.dtype))
+        return torch.add(self.conv_out(self.dropout(h)), x, alpha=KEPT)
+
+
+class Attention(nn.Module):
+    """Self-attention of unit queries, keys and values, in a weighted sum with its input.
+
+    Attributes:
+        alone: whether each position attends to itself alone.
+    """
+
+    def __init__(self, channels: int, heads: Heads) -> None:
+        super().__init__()
+        self.heads, self.alone = heads.count(channels), False
+        if self.heads < 1 or channels % self.heads:
+            raise ValueError(
+                f"{channels} channels do not split into whole heads with {heads}; "
+                "choose a head count, or a head width, that divides the channels"
+            )
+        self.qkv = Conv(channels, 3 * channels, 1)
+        self.out = Conv(channels, channels, 1, factor=ADDED)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = self.qkv(x).permute(0, 2, 3, 1)  # (B, H, W, 3C)
+        qkv = unit(rows.reshape(len(x), -1, 3 * self.heads, x.shape[1] // self.heads), 3).flatten(2)
+        h = qkv.chunk(3, dim=2)[2] if self.alone else attend_channels_last(qkv, self.heads)
+        h = h.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
+        return torch.add(self.out(h), x, alpha=KEPT)
+
+
+class Resize(nn.Module):
+    """Halve or double both sides between blocks, then a convolution when learned."""
+
+    def __init__(self, channels: int, size: float, *, learned: bool) -> None:
+        super().__init__()
+        self.size, self.conv = size, Conv(channels, channels, 3) if learned else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = resize(x, self.size)  # the mean of four pixels is smaller than each
+        return self.conv(unit(x, 1) if self.size < 1 else x)
+
+
+class MagnitudeStage(Stage):
+    """`Stage` of these layers."""
+
+    def _forward(self, x: Tensor, embedding: Tensor, skip: Tensor | None) -> Tensor:
+        x = x if skip is None else beside(x, skip)
+        for layer in (self.block, self.attention, self.resize):
+            if layer is not None:
+                x = layer(x, embedding) if isinstance(layer, Block) else layer(x)
+        return x
+
+
+def resampler(config: UNetConfig, channels: int, size: float) -> nn.Module:
+    """Return the layer between two resolutions."""
+    if config.resampling == "biggan":
+        return Block(channels, channels, config, encodes=size < 1, size=size)
+    return Resize(channels, size, learned=config.resampling == "convolution")
+
+
+class MagnitudeEncoder(Recomputable):
+    """x (B, C, H, W), embedding (B, E) -> the output of every stage, then of the middle."""
+
+    def __init__(self, config: UNetConfig, in_channels: int) -> None:
+        super().__init__()
+        width = config.widths[0]
+        self.stages = nn.ModuleList([MagnitudeStage(Stem(in_channels, width))])
+        self.stage_widths = [width]
+        for halvings, next_width in enumerate(config.widths):
+            for _ in range(config.depth):
+                block = Block(width, next_width, config, encodes=True)
+                width = next_width
+                attends = 2**halvings in config.attention_factors
+                attention = Attention(width, config.heads) if attends else None
+                self.stages.append(MagnitudeStage(block, attention))
+                self.stage_widths.append(width)
+            if halvings < len(config.widths) - 1:
+                self.stages.append(MagnitudeStage(resampler(config, width, 0.5)))
+                self.stage_widths.append(width)
+        self.middle_in = Block(width, width, config)
+        self.middle_attention = Attention(width, config.heads)
+        self.middle_out = Block(width, width, config)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> list[Tensor]:
+        x = x.to(next(self.stages[0].parameters()).dtype)
+        outputs = []
+        for stage in self.stages:
+            if x.device.type == "cpu":  # where convolutions are fastest with channels last
+                x = x.contiguous(memory_format=torch.channels_last)
+            x = stage(x, embedding)
+            outputs.append(x)
+        return [*outputs, self.checkpointed(self._middle, x, embedding)]
+
+    def _middle(self, x: Tensor, embedding: Tensor) -> Tensor:
+        x = self.middle_attention(self.middle_in(x, embedding))
+        return self.middle_out(x, embedding)
+
+
+class MagnitudeUNet(UNet):
+    """`UNet` of layers that preserve magnitude; a new one returns zero."""
+
+    def __init__(self, config: UNetConfig) -> None:
+        nn.Module.__init__(self)  # none of the layers of the other
+        self.config = config
+        width = 4 * config.channels
+        self.step_embedding = StepEmbedding(config.channels)
+        if config.classes is not None:
+            self.label_embedding = LabelEmbedding(config.classes, width)
+        self.condition_embeddings = nn.ModuleDict(
+            {name: SilentEmbedding(config.channels) for name in config.conditions}
+        )
+        channels = config.in_channels * (2 if config.super_resolution else 1)
+        self.encoder = MagnitudeEncoder(config, channels)
+        self.decoder = self._decoder(config, list(self.encoder.stage_widths))
+        self.head = Head(config.widths[0], config.out_channels)
+
+    @staticmethod
+    def _decoder(config: UNetConfig, skips: list[int]) -> nn.ModuleList:
+        heads = config.decoder_heads or config.heads
+        stages, width = nn.ModuleList(), config.widths[-1]
+        for halvings, next_width in reversed(list(enumerate(config.widths))):
+            for i in range(config.depth + 1):
+                block = Block(width + skips.pop(), next_width, config)
+                width = next_width
+                attends = 2**halvings in config.attention_factors
+                attention = Attention(width, heads) if attends else None
+                grow = resampler(config, width, 2) if halvings and i == config.depth else None
+                stages.append(MagnitudeStage(block, attention, grow))
+        return stages
+
+    def forward(
+        self,
+        x_t: Tensor,
+        timestep: Tensor,
+        label: Tensor | None = None,
+        low_res: Tensor | None = None,
+        conditions: Tensor | None = None,
+    ) -> Tensor:
+        """Raw output for noisy images; see `UNet.forward`."""
+        self.config.check_size(x_t.shape[2:])
+        self.config.check_inputs(label, low_res, conditions)
+        embedding = embedded(self, timestep, label, conditions)
+        *skips, h = self.encoder(with_low_res(x_t, low_res), embedding)
+        for stage in self.decoder:
+            h = stage(h, embedding, skips.pop())
+        return self.head(h).to(x_t.dtype).contiguous()
+
+
+def fix_weights(network: MagnitudeUNet, dtype: torch.dtype) -> MagnitudeUNet:
+    """Return a copy for sampling: its weights are normalised once, and features have this dtype."""
+    copied = copy.deepcopy(network)
+    for each in copied.modules():
+        if isinstance(each, Weights):
+            features = isinstance(each, Conv) and not isinstance(each, Head)
+            each.fix(dtype if features else torch.float32)
+    return copied
+
+
+@torch.no_grad()
+def renormalise(network: nn.Module) -> None:
+    """Give the stored weights of these layers unit magnitude again, in place, after a step.
+
+    Args:
+        network: any; its other layers are left as they are.
+    """
+    for each in network.modules():
+        if isinstance(each, Weights):
+            each.weight.copy_(unit_rows(each.weight))
