@@ -16,6 +16,7 @@ import adm
 from adm.models.convert import released_shapes
 from adm.networks import (
     NO_LABEL,
+    HeadWidth,
     MagnitudeUNet,
     UNetConfig,
     perturbed,
@@ -27,7 +28,7 @@ from adm.networks.magnitude import Weights
 from adm.recipes.schema import from_json
 from adm.spec import to_json
 
-BASE = replace(CONFIG, layers="magnitude", heads=adm.networks.HeadWidth(16))
+BASE = replace(CONFIG, layers="magnitude", heads=HeadWidth(16))
 WIDE = replace(BASE, channels=64)
 STEPS, LABELS = torch.tensor([3.0, 700.0, 0.5]), torch.tensor([0, 2, NO_LABEL])
 SIZES = {
@@ -78,8 +79,8 @@ def test_every_stage_of_a_new_network_has_features_of_magnitude_1(resampling: st
         return tuple(each if each is embedding else torch.randn_like(each) for each in given)
 
     for stage in [*network.encoder.stages, *network.decoder]:
-        for layer in (stage, stage.block, stage.attention, stage.resize):
-            if layer is not None:
+        for layer in (stage, *stage.children()):
+            if not isinstance(layer, nn.Identity):
                 layer.register_forward_pre_hook(renewed)
                 layer.register_forward_hook(lambda m, given, out: found.append(magnitude(out)))
     skips = network.encoder(torch.randn(1, 3, 64, 64), embedding)
@@ -137,7 +138,7 @@ def test_the_scale_of_stored_weights_changes_no_output() -> None:
     before = network(*given)
     for each in weighted(network):
         shape = (len(each.weight), *[1] * (each.weight.dim() - 1))
-        each.weight *= torch.logspace(-2, 2, len(each.weight)).view(shape)
+        each.weight.mul_(torch.logspace(-2, 2, len(each.weight)).view(shape))
     assert error(network(*given), before) < 1e-5
 
 

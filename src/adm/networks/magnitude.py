@@ -4,9 +4,9 @@ Magnitude is the root of the mean square. Every layer returns features of magnit
 features, and no weight can grow (Karras et al. 2024, section 2, configurations D to G), so that the
 learning rate alone decides how fast the network changes:
 
-- The weights of every output have unit norm: they are normalised in the forward pass, so that their
-  gradient is orthogonal to them, and those that are stored after every step. Stored weights have
-  unit magnitude, as each of them moves by about the learning rate in a step of Adam.
+- The weights of every output have unit norm where they are used: the forward pass normalises them,
+  so that their gradient is orthogonal to them. `renormalise` gives the stored ones magnitude 1
+  after every step, in which Adam moves each by about the learning rate, whatever N is.
 - There are no biases; the input has a further channel of ones.
 - There is no group normalisation. Sums and concatenations are weighted, SiLU is divided by its
   magnitude for normal inputs, and features of the encoder are normalised at every pixel, as are
@@ -17,7 +17,7 @@ learning rate alone decides how fast the network changes:
 The encoder, middle and decoder are those of the ADM U-Net of the same configuration. Constant
 factors of layers before and after a convolution are multiplied into its weights.
 
-Letters: B images, C channels, H and W pixels, E embedding width, N inputs of an output.
+Letters: B images, C channels, H and W pixels, E embedding width, N weights of an output.
 """
 
 import copy
@@ -29,9 +29,9 @@ from torch.nn import functional as F
 
 from adm.networks.blocks import Heads, attend_channels_last, sinusoidal
 from adm.networks.dropout import Dropout
-from adm.networks.encoder import Stage
+from adm.networks.encoder import Encoder, Stage
 from adm.networks.recompute import Recomputable
-from adm.networks.unet import UNet, UNetConfig, embedded, with_low_res
+from adm.networks.unet import UNet, UNetConfig
 
 SILU = 0.596  # magnitude of SiLU for normal inputs
 BRANCH = 0.3  # share of the branch of a residual block, against that of its input
@@ -42,7 +42,7 @@ LEAST = 1e-4  # magnitude below which features and weights are not enlarged to 1
 def unit(x: Tensor, *dim: int) -> Tensor:
     """Divide by the magnitude over `dim`; zero stays zero."""
     norm = torch.linalg.vector_norm(x, dim=dim, keepdim=True, dtype=torch.float32)
-    magnitude = norm * math.prod(x.shape[each] for each in dim) ** -0.5
+    magnitude = norm * math.prod([x.shape[each] for each in dim]) ** -0.5
     return x / magnitude.clamp(min=LEAST).to(x.dtype)
 
 
@@ -63,17 +63,17 @@ def _times(x: Tensor, factor: float) -> Tensor:
 
 
 class Weights(nn.Module):
-    """Weights (outputs, ...), of unit norm for every output where they are used.
+    """Weights (outputs, ...), of the same norm for every output where they are used.
 
     Args:
         shape: of the weights.
-        factor: what the output is multiplied by.
+        norm: 1, times any factor of what goes in or comes out.
     """
 
-    def __init__(self, *shape: int, factor: float = 1.0) -> None:
+    def __init__(self, *shape: int, norm: float = 1.0) -> None:
         super().__init__()
         self.weight = nn.Parameter(unit_rows(torch.randn(shape)))
-        self.factor, self.fixed = factor / math.sqrt(math.prod(shape[1:])), False
+        self.factor, self.fixed = norm / math.sqrt(math.prod(shape[1:])), False
 
     def effective(self) -> Tensor:
         """The weights that are used, which do not depend on the scale of the stored ones."""
@@ -91,6 +91,9 @@ class Weights(nn.Module):
 class Linear(Weights):
     """(B, C) -> (B, C')."""
 
+    def __init__(self, channels: int, out_channels: int, norm: float = 1.0) -> None:
+        super().__init__(out_channels, channels, norm=norm)
+
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.effective())
 
@@ -98,8 +101,8 @@ class Linear(Weights):
 class Conv(Weights):
     """(B, C, H, W) -> (B, C', H, W)."""
 
-    def __init__(self, channels: int, out_channels: int, size: int, factor: float = 1.0) -> None:
-        super().__init__(out_channels, channels, size, size, factor=factor)
+    def __init__(self, channels: int, out_channels: int, size: int, norm: float = 1.0) -> None:
+        super().__init__(out_channels, channels, size, size, norm=norm)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(x, self.effective(), padding=self.weight.shape[2] // 2)
@@ -112,7 +115,10 @@ class Stem(Conv):
         super().__init__(channels + 1, out_channels, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(F.pad(x, (0, 0, 0, 0, 0, 1), value=1.0))
+        x = F.pad(x.to(self.weight.dtype), (0, 0, 0, 0, 0, 1), value=1.0)
+        if x.device.type == "cpu":  # where convolutions are fastest in this layout; it stays
+            x = x.contiguous(memory_format=torch.channels_last)
+        return super().forward(x)
 
 
 class Head(Conv):
@@ -125,7 +131,7 @@ class Head(Conv):
     def forward(self, x: Tensor) -> Tensor:
         # In sampling it is computed in float32: it is cheap, and the result.
         h = super().forward(x if self.training else x.float())
-        return h * self.gain[:, None, None]
+        return (h * self.gain[:, None, None]).contiguous()
 
 
 class StepEmbedding(nn.Module):
@@ -134,7 +140,7 @@ class StepEmbedding(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.channels = channels
-        self.linear = Linear(4 * channels, channels)
+        self.linear = Linear(channels, 4 * channels)
 
     def forward(self, timestep: Tensor) -> Tensor:
         return self.linear(unit(sinusoidal(timestep, self.channels), 1))
@@ -143,12 +149,11 @@ class StepEmbedding(nn.Module):
 class LabelEmbedding(Weights):
     """label (B,) -> embedding (B, E)."""
 
-    def forward(self, label: Tensor) -> Tensor:
-        rows = F.embedding(label, self.weight)
-        return rows if self.fixed else unit(rows, 1)
+    def __init__(self, classes: int, width: int) -> None:
+        super().__init__(classes, width, norm=math.sqrt(width))
 
-    def effective(self) -> Tensor:
-        return self.weight if self.fixed else unit(self.weight, 1)
+    def forward(self, label: Tensor) -> Tensor:
+        return F.embedding(label, self.effective())
 
 
 class SilentEmbedding(StepEmbedding):
@@ -167,7 +172,7 @@ class Modulation(nn.Module):
 
     def __init__(self, embedding_width: int, channels: int) -> None:
         super().__init__()
-        self.linear = Linear(channels, embedding_width, factor=1 / SILU)
+        self.linear = Linear(embedding_width, channels, norm=1 / SILU)
         self.gain = nn.Parameter(torch.zeros(1))
 
     def forward(self, embedding: Tensor) -> Tensor:
@@ -204,10 +209,10 @@ class Block(nn.Module):
         same = channels == out_channels
         self.skip = nn.Identity() if same else Conv(channels, out_channels, 1)
         first = out_channels if encodes else channels
-        self.conv_in = Conv(first, out_channels, 3, factor=1 / SILU)
+        self.conv_in = Conv(first, out_channels, 3, norm=1 / SILU)
         self.modulation = Modulation(4 * config.channels, out_channels)
         self.dropout = Dropout(config.dropout)
-        self.conv_out = Conv(out_channels, out_channels, 3, factor=ADDED / SILU)
+        self.conv_out = Conv(out_channels, out_channels, 3, norm=ADDED / SILU)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         if self.encodes:
@@ -237,7 +242,7 @@ class Attention(nn.Module):
                 "choose a head count, or a head width, that divides the channels"
             )
         self.qkv = Conv(channels, 3 * channels, 1)
-        self.out = Conv(channels, channels, 1, factor=ADDED)
+        self.out = Conv(channels, channels, 1, norm=ADDED)
 
     def forward(self, x: Tensor) -> Tensor:
         rows = self.qkv(x).permute(0, 2, 3, 1)  # (B, H, W, 3C)
@@ -277,11 +282,11 @@ def resampler(config: UNetConfig, channels: int, size: float) -> nn.Module:
     return Resize(channels, size, learned=config.resampling == "convolution")
 
 
-class MagnitudeEncoder(Recomputable):
-    """x (B, C, H, W), embedding (B, E) -> the output of every stage, then of the middle."""
+class MagnitudeEncoder(Encoder):
+    """`Encoder` of layers that preserve magnitude."""
 
     def __init__(self, config: UNetConfig, in_channels: int) -> None:
-        super().__init__()
+        Recomputable.__init__(self)  # none of the layers of the other
         width = config.widths[0]
         self.stages = nn.ModuleList([MagnitudeStage(Stem(in_channels, width))])
         self.stage_widths = [width]
@@ -299,20 +304,6 @@ class MagnitudeEncoder(Recomputable):
         self.middle_in = Block(width, width, config)
         self.middle_attention = Attention(width, config.heads)
         self.middle_out = Block(width, width, config)
-
-    def forward(self, x: Tensor, embedding: Tensor) -> list[Tensor]:
-        x = x.to(next(self.stages[0].parameters()).dtype)
-        outputs = []
-        for stage in self.stages:
-            if x.device.type == "cpu":  # where convolutions are fastest with channels last
-                x = x.contiguous(memory_format=torch.channels_last)
-            x = stage(x, embedding)
-            outputs.append(x)
-        return [*outputs, self.checkpointed(self._middle, x, embedding)]
-
-    def _middle(self, x: Tensor, embedding: Tensor) -> Tensor:
-        x = self.middle_attention(self.middle_in(x, embedding))
-        return self.middle_out(x, embedding)
 
 
 class MagnitudeUNet(UNet):
@@ -346,23 +337,6 @@ class MagnitudeUNet(UNet):
                 grow = resampler(config, width, 2) if halvings and i == config.depth else None
                 stages.append(MagnitudeStage(block, attention, grow))
         return stages
-
-    def forward(
-        self,
-        x_t: Tensor,
-        timestep: Tensor,
-        label: Tensor | None = None,
-        low_res: Tensor | None = None,
-        conditions: Tensor | None = None,
-    ) -> Tensor:
-        """Raw output for noisy images; see `UNet.forward`."""
-        self.config.check_size(x_t.shape[2:])
-        self.config.check_inputs(label, low_res, conditions)
-        embedding = embedded(self, timestep, label, conditions)
-        *skips, h = self.encoder(with_low_res(x_t, low_res), embedding)
-        for stage in self.decoder:
-            h = stage(h, embedding, skips.pop())
-        return self.head(h).to(x_t.dtype).contiguous()
 
 
 def fix_weights(network: MagnitudeUNet, dtype: torch.dtype) -> MagnitudeUNet:

@@ -18,7 +18,7 @@ from adm.networks.magnitude import MagnitudeUNet
 from adm.networks.prepared_layers import Attends, WithMoments
 from adm.networks.unet import UNet
 
-Network = TypeVar("Network", UNet, PreparedUNet)
+Network = TypeVar("Network", bound=UNet | PreparedUNet)
 
 
 class Alone(nn.Module):

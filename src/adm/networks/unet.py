@@ -195,9 +195,12 @@ class UNet(nn.Module):
 class Conditioned(Protocol):
     """A network with the embeddings of a U-Net."""
 
-    step_embedding: nn.Module
-    label_embedding: nn.Module  # of a network with classes only
-    condition_embeddings: nn.ModuleDict
+    @property
+    def step_embedding(self) -> nn.Module: ...
+    @property
+    def label_embedding(self) -> nn.Module: ...  # of a network with classes only
+    @property
+    def condition_embeddings(self) -> nn.ModuleDict: ...
 
 
 def embedded(
