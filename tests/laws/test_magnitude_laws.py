@@ -24,7 +24,7 @@ from adm.networks import (
     renormalise,
     unet,
 )
-from adm.networks.magnitude import Weights
+from adm.networks.magnitude import ADDED, SILU, Block, Weights, beside
 from adm.recipes.schema import from_json
 from adm.spec import to_json
 
@@ -78,18 +78,44 @@ def test_every_stage_of_a_new_network_has_features_of_magnitude_1(resampling: st
     def renewed(layer: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
         return tuple(each if each is embedding else torch.randn_like(each) for each in given)
 
-    for stage in [*network.encoder.stages, *network.decoder]:
-        for layer in (stage, *stage.children()):
-            if not isinstance(layer, nn.Identity):
-                layer.register_forward_pre_hook(renewed)
-                layer.register_forward_hook(lambda m, given, out: found.append(magnitude(out)))
+    within = {1.0: list[float](), ADDED: list[float]()}  # by the factor of the output
+    for each in network.modules():
+        if isinstance(each, Block):
+            for layer, factor in ((each.conv_in, 1.0), (each.conv_out, ADDED)):
+                layer.register_forward_hook(
+                    lambda m, x, out, f=factor: within[f].append(magnitude(out) / f)
+                )
+    stages = [*network.encoder.stages, *network.decoder]
+    encoder = network.encoder
+    layers = [encoder.middle_in, encoder.middle_attention, encoder.middle_out]
+    layers += [layer for stage in stages for layer in (stage, *stage.children())]
+    for layer in layers:
+        layer.register_forward_pre_hook(renewed)
+        layer.register_forward_hook(lambda m, given, out: found.append(magnitude(out)))
     skips = network.encoder(torch.randn(1, 3, 64, 64), embedding)
     h = skips.pop()
     for stage in network.decoder:
         h = stage(h, embedding, skips.pop())
-    assert len(found) == 20
+    assert len(found) == len(layers) > 20
     assert min(found) > 0.9
     assert max(found) < 1.1
+    for each in within.values():  # each has 5% of its own, from its few weights
+        assert sum(each) / len(each) == pytest.approx(1, abs=0.1)
+
+
+def test_the_magnitude_of_silu_is_that_for_normal_inputs() -> None:
+    x = torch.linspace(-12, 12, 100_001, dtype=torch.float64)
+    density = torch.exp(-x.square() / 2) / torch.exp(-x.square() / 2).sum()
+    assert abs((density * nn.functional.silu(x).square()).sum().sqrt().item() - SILU) < 5e-4
+
+
+def test_both_inputs_of_a_concatenation_contribute_equally() -> None:
+    a, b = torch.ones(1, 8, 2, 2), torch.ones(1, 24, 2, 2)
+    both = beside(a, b)
+    assert magnitude(both) == pytest.approx(1)
+    squares = both.square()
+    torch.testing.assert_close(squares[:, :8].sum(), squares[:, 8:].sum())
+    assert torch.equal(beside(b, b), torch.cat([b, b], dim=1))
 
 
 @torch.no_grad()
