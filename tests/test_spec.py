@@ -140,7 +140,11 @@ def test_a_spec_is_a_name_and_values_of_its_fields(field: str, spec: str, value:
     [
         ("sampler", "dim", "got 'dim'; did you mean ddim?"),
         ("sampler", 3, "sampler must be one of ancestral, ddim, "),
-        ("sampler", "ddim:eat=1", "sampler must be ddim with the parameters eta, clip_again, got"),
+        (
+            "sampler",
+            "ddim:eat=1",
+            "sampler must be ddim with the parameters eta, noise, clip_again, got",
+        ),
         ("sampler", "ddim:eta=2", "sampler.eta must be at most 1, got '2'"),
         ("sampler", "ddim:eta=nan", "sampler.eta must be "),
         ("sampler", "ddim:eta=much", "sampler.eta must be a number, got 'much'"),
@@ -150,6 +154,11 @@ def test_a_spec_is_a_name_and_values_of_its_fields(field: str, spec: str, value:
         ("grid", "levels:5,3", "grid.levels must be in ascending order"),
         ("guide", "weak", "guide.scale must be given"),
         ("guide", "weak:scale=inf", "guide.scale must be a finite number"),
+        (
+            "sampler",
+            "unipc:eta=1,noise=7-3",
+            "sampler.noise must be two levels, the lower one first",
+        ),
         ("guide", "weak:scale=1,interval=7-3", "guide.interval must be two levels, the lower"),
         ("guide", "classifier:scale=1,on=x", "guide.on must be 'x_t', 'x_0' or 'x_0_through_"),
         ("guide", "classifier:scale=1,every=0", "guide.every must be at least 1, got '0'"),

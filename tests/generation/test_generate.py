@@ -173,6 +173,7 @@ def test_truncated_rounding_is_at_most_one_level_lower(model: DiffusionModel) ->
         ({"grid": "searched"}, "grid"),
         ({"scale": 2.0}, "classifier"),
         ({"guide": "attention:scale=2,interval=3-21"}, "guide.interval"),
+        ({"sampler": "unipc:eta=1,noise=3-21"}, "sampler.noise"),
         # Their scales cancel in the sum, and not in the images.
         (
             {"guide": ["classifier:scale=2,interval=10-20", "classifier:scale=-2,interval=1-9"]},
@@ -269,6 +270,20 @@ def test_a_trajectory_is_the_sampler_on_the_denoiser_the_gradient_and_the_noise(
         *_, wanted = sampling.sampler(denoise, noise.start(), schedule, noise, gradient)
     *_, found = generator.trajectory(LABELS, range(5))
     assert torch.equal(found.x, wanted.x)
+
+
+@pytest.mark.parametrize("sampler", ["ddim:eta=1", "dpm-solver:eta=1", "unipc:eta=1"])
+def test_noise_in_an_interval_is_that_of_the_models_levels(
+    model: DiffusionModel, sampler: str
+) -> None:
+    """Of 3, 9.5 and 17 those within 4-20 are the second and the third that are visited."""
+
+    def images(spec: str) -> Tensor:
+        return last(model, BASE.change(sampler=spec, grid="levels:3,9.5,17"), None)
+
+    assert torch.equal(images(f"{sampler},noise=4-20"), images(f"{sampler},noise=9-17"))
+    assert torch.equal(images(f"{sampler},noise=4-9"), images(sampler.partition(":")[0]))
+    assert not torch.equal(images(f"{sampler},noise=4-10"), images(f"{sampler},noise=4-20"))
 
 
 def test_several_terms_of_guidance_add_up(model: DiffusionModel, guide: ClassifierModel) -> None:

@@ -42,8 +42,9 @@ FACTS = {
     "ddim": Facts(order=1, draws=True),
     "heun": Facts(order=2),
     "dpm-solver": Facts(order=2),
-    "dpm-solver:sde=true": Facts(order=None, draws=True),
+    "dpm-solver:eta=1": Facts(order=None, draws=True),
     "unipc": Facts(order=3),
+    "unipc:eta=1": Facts(order=None, draws=True),
     "ipndm": Facts(order=4),
     "splitting": Facts(order=4, folds=False),
     "consistency": Facts(order=None, draws=True, general=False),
@@ -183,6 +184,74 @@ def test_the_error_of_a_solver_falls_at_its_order(name):
     assert slope(counts, errors) == pytest.approx(ORDERS[name], abs=0.45), errors
 
 
+def heard(steps):
+    """Noise for images i that hear 1 at draw i alone, the start being draw 0; the last hears none.
+
+    An image of one Gaussian is linear in its noises: its variance is the sum of the squares of
+    their factors.
+    """
+    factors = torch.eye(steps + 2, dtype=torch.float64)[:, :-1]
+    return lambda level, draw=0: factors[:, level].reshape(-1, 1, 1, 1).expand(-1, 1, 2, 2)
+
+
+# At which mean and covariance of a Gaussian converge, or a lower bound.
+ORDERS_OF_MOMENTS = {"ddim": 1, "dpm-solver:order=1": 1, "dpm-solver": 2, "unipc": 2}
+
+
+@pytest.mark.parametrize("name", ORDERS_OF_MOMENTS)
+@pytest.mark.parametrize("added", ["eta=0", "eta=0.5", "eta=1", "eta=1.4", "eta=1,noise=1-N/2"])
+def test_with_any_eta_the_moments_of_a_gaussian_converge_at_the_order(name, added):
+    if name == "ddim" and added == "eta=1.4":
+        pytest.skip("eta of DDIM is at most 1")
+    data, counts, errors = one_gaussian(0.2), [80, 160, 320], []
+    for steps in counts:
+        schedule, noise = graded(steps), heard(steps)
+        first = (0.2 * schedule.alpha_bar[-1] + schedule.sigma[-1] ** 2).sqrt() * noise(0)
+        spec = f"{name}{',' if ':' in name else ':'}{added}".replace("N/2", str(steps // 2))
+        start = schedule.signal[-1] * data.means + first
+        found = last(sampler_of(spec)(data.denoise(schedule), start, schedule, noise))
+        torch.testing.assert_close(found[-1:], data.means)
+        errors.append(abs(((found[:-1] - found[-1]) ** 2).sum(0).mean().item() - 0.2))
+    assert slope(counts, errors) > ORDERS_OF_MOMENTS[name] - 0.1, errors
+    assert errors[-1] < 0.01, errors
+
+
+@pytest.mark.parametrize("name", ["ddim", "dpm-solver", "unipc"])
+def test_noise_is_added_only_in_its_interval(name):
+    schedule, x = by_angle(7, first=0.1), normal((2, 1, 2, 2), 0)
+
+    def run(spec, seed=100):
+        denoise, noise = DATA.denoise(schedule), noise_like(x, seed)
+        return [s.x for s in sampler_of(f"{name}:{spec}")(denoise, x, schedule, noise)]
+
+    ode, inside, other = run("eta=0"), run("eta=1,noise=3-5"), run("eta=1,noise=3-5", 200)
+    assert [torch.equal(*pair) for pair in zip(ode, inside, strict=True)] == [True] * 2 + 5 * [0]
+    assert all(map(torch.equal, run("eta=1,noise=0-0"), ode))
+    assert all(map(torch.equal, run("eta=1,noise=1-7"), run("eta=1")))
+    assert not torch.equal(inside[2], other[2])
+
+
+def test_an_interval_of_noise_counts_the_levels_that_are_visited():
+    visited = [3, 25.5, 880, 950]
+    sampler = sampler_of("unipc:eta=1,noise=20-900")
+    assert sampler.visiting(visited).noise == (2, 3)
+    assert sampler.visiting([3, 950]).noise == (0, 0)
+    assert sampler_of("unipc:eta=1").visiting(visited).noise is None
+
+
+def test_the_noise_of_a_prediction_is_that_of_its_correction():
+    """With order 1 and a network that predicts one image, nothing is left to correct."""
+    schedule, x = by_angle(9, first=0.1), normal((2, 1, 2, 2), 0)
+    one = torch.ones(1, dtype=torch.float64)
+    data = Mixture(normal((1, 1, 2, 2), 1), 0 * one, one, one.long() * 0)
+    runs = [
+        sampler_of(name)(data.denoise(schedule), x, schedule, noise_like(x))
+        for name in ("unipc:order=1,eta=0.7", "dpm-solver:order=1,eta=0.7")
+    ]
+    for state, same in zip(*runs, strict=True):
+        torch.testing.assert_close(state.x, same.x)
+
+
 @each_sampler
 def test_a_solver_ignores_noise_and_a_random_sampler_does_not(name):
     schedule, x = cosine(10), normal((2, 1, 2, 2), 0)
@@ -190,7 +259,7 @@ def test_a_solver_ignores_noise_and_a_random_sampler_does_not(name):
         last(sampler_of(name)(DATA.denoise(schedule), x, schedule, noise_like(x, seed)))
         for seed in (100, 200)
     ]
-    assert torch.equal(*runs) == (name in SOLVERS)
+    assert torch.equal(*runs) == (name in SOLVERS) != sampler_of(name).random
 
 
 @each_sampler
@@ -297,15 +366,9 @@ def test_a_state_shows_the_guided_estimate_where_the_paper_takes_the_gradient():
 
 @pytest.mark.parametrize("steps", [2, 5, 17])
 def test_ancestral_sampling_of_a_gaussian_is_exact_in_any_number_of_steps(steps):
-    """Its image is linear in its noises: the squares of their factors sum to the variance."""
     data, schedule = one_gaussian(0.2), by_angle(steps, first=0.3)
     alpha_bar = schedule.alpha_bar[-1]
-    # Image i hears 1 at draw i alone, the start being draw 0; the last image hears nothing.
-    heard = torch.eye(steps + 2, dtype=torch.float64)[:, :-1]
-
-    def noise(level, draw=0):
-        return heard[:, level].reshape(-1, 1, 1, 1).expand(-1, 1, 2, 2)
-
+    noise = heard(steps)
     start = schedule.signal[-1] * data.means + (alpha_bar * 0.2 + 1 - alpha_bar).sqrt() * noise(0)
     found = last(ancestral(data.denoise(schedule), start, schedule, noise))
     torch.testing.assert_close(found[-1:], data.means)

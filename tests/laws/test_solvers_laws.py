@@ -11,7 +11,6 @@ from oracle import (
     last,
     noise_like,
     normal,
-    one_gaussian,
     rms,
     sampler_of,
     slope,
@@ -75,7 +74,7 @@ def test_the_order_rises_in_the_first_steps_and_falls_in_the_last():
     ("name", "same"),
     [
         ("dpm-solver:order=1", "ddim"),
-        ("dpm-solver:order=1,sde=true", "ddim:eta=1"),
+        ("dpm-solver:order=1,eta=1", "ddim:eta=1"),
         ("ipndm:order=1", "ddim"),
         ("splitting:order=1", "ddim"),
         ("splitting:order=3", "ipndm:order=3"),
@@ -91,16 +90,14 @@ def test_without_guidance_two_samplers_are_the_same(name, same):
     torch.testing.assert_close(one, other)
 
 
-@pytest.mark.parametrize(
-    "name", ["dpm-solver", "dpm-solver:sde=true", "unipc", "dpm-solver:order=3"]
-)
+@pytest.mark.parametrize("name", ["dpm-solver", "dpm-solver:eta=1", "unipc", "dpm-solver:order=3"])
 def test_a_solver_returns_its_last_estimate_of_x_0(name):
     schedule, x = cosine(40).respaced(even(40, 7)), normal((3, 1, 2, 2), 0)
     *_, state = sampler_of(name)(DATA.denoise(schedule), x, schedule, noise_like(x))
     assert torch.equal(state.x, state.prediction.x_0)
 
 
-@pytest.mark.parametrize("name", ["heun", *MULTISTEP, "dpm-solver:sde=true", "dpm-solver:order=3"])
+@pytest.mark.parametrize("name", ["heun", *MULTISTEP, "dpm-solver:eta=1", "dpm-solver:order=3"])
 def test_fractional_timesteps_of_a_process_even_in_log_snr_are_sampled(name):
     """5 steps give an image of the data, which 5 even steps from pure noise do not miss by far."""
     full, x = cosine(1000), normal((64, 1, 2, 2), 0)
@@ -118,12 +115,12 @@ def test_fractional_timesteps_of_a_process_even_in_log_snr_are_sampled(name):
         schedule = full.at_log_snr(torch.linspace(*ends, steps, dtype=torch.float64))
         return last(sampler_of(name)(listening(schedule), x, schedule, noise_like(x)))
 
-    error = rms(sampled(8) - sampled(100)) if "sde" not in name else rms(sampled(8)) - 0.5
+    error = rms(sampled(8) - sampled(100)) if "eta" not in name else rms(sampled(8)) - 0.5
     assert any(timestep % 1 for timestep in told)
     assert error < 0.25
 
 
-@pytest.mark.parametrize("name", [*MULTISTEP, "dpm-solver:sde=true", "dpm-solver:order=3"])
+@pytest.mark.parametrize("name", [*MULTISTEP, "dpm-solver:eta=1", "dpm-solver:order=3"])
 @pytest.mark.parametrize("steps", [4, 10])
 def test_the_noisiest_level_of_the_cosine_schedule_does_no_harm(name, steps):
     """There sigma / signal is 20,291, by which no error in float32 must grow."""
@@ -212,23 +209,3 @@ def test_splitting_refuses_a_gradient_of_the_prediction():
     gradient = through_denoiser(lambda p, level: -p.x_0.square().flatten(1).sum(1))
     with pytest.raises(ValueError, match=r"depends on the prediction; use another sampler"):
         last(sampler_of("splitting")(DATA.denoise(schedule), x, schedule, noise_like(x), gradient))
-
-
-def test_the_sde_gives_a_gaussian_its_variance():
-    """Linear in its noises: the squares of their factors sum to the variance, as steps grow."""
-    data = one_gaussian(0.2)
-
-    def spread(steps):
-        schedule = by_angle(steps, first=0.02)
-        heard = torch.eye(steps + 2, dtype=torch.float64)[:, :-1]
-
-        def noise(level):
-            return heard[:, level].reshape(-1, 1, 1, 1).expand(-1, 1, 2, 2)
-
-        start = schedule.signal[-1] * data.means + schedule.sigma[-1] * noise(0)
-        found = last(
-            sampler_of("dpm-solver:sde=true")(data.denoise(schedule), start, schedule, noise)
-        )
-        return ((found[:-1] - found[-1]) ** 2).sum(0).mean().item()
-
-    assert spread(100) == pytest.approx(0.2, rel=0.04)

@@ -59,6 +59,7 @@ class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
             check_compiles(self.model.device)
         self.sampling.grid.check(self.model.schedule.last)
         self.sampling.sampler.evaluations(self.steps)
+        self.sampling.sampler.check(self.model.schedule.last)
         check_guides(self.model, self.sampling, self.classifier, self.weak)
         check_low_res_noise(self.sampling.low_res_noise or 0, self.model, self.weak)
         if self.gradient is not None:
@@ -141,7 +142,8 @@ class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
         Raises:
             ValueError: there is guidance and no labels.
         """
-        model, schedule, sampler = self.model, self.schedule, self.sampling.sampler
+        model, schedule = self.model, self.schedule
+        sampler = self.sampling.sampler.visiting(self.sampling.grid.visited(model.schedule))
         labels = None if labels is None else labels.to(model.device, copy=True)
         threshold = before = self.sampling.threshold
         if sampler.draws:

@@ -27,6 +27,10 @@ class Ancestral(Sampler):
     draws: ClassVar[bool] = True
 
     @property
+    def random(self) -> bool:
+        return True
+
+    @property
     def elsewhere(self) -> bool:
         return self.at_mean
 

@@ -23,6 +23,10 @@ class Consistency(Sampler):
 
     name: ClassVar[str] = "consistency"
 
+    @property
+    def random(self) -> bool:
+        return True
+
     def __call__(
         self,
         denoise: Denoise,

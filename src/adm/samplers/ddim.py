@@ -1,6 +1,6 @@
 """Denoise, x_T, Schedule, Noise -> Iterator[State]; Denoise, x_0 -> Iterator[State] to x_T."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -11,17 +11,18 @@ from torch import Tensor
 from adm.diffusion import Denoise, Schedule, Threshold, clip
 from adm.diffusion.schedule import at
 from adm.guidance import Gradient
-from adm.samplers.sampler import Sampler, again
+from adm.samplers.sampler import Stochastic, again
 from adm.samplers.solver import guided
 from adm.samplers.state import Noise, State
 
 
 @dataclass(frozen=True, kw_only=True)
-class DDIM(Sampler):
+class DDIM(Stochastic):
     """DDIM (Song et al. 2021; guided, Algorithm 2 of the paper).
 
     Attributes:
-        eta: noise added at each step, from 0 (deterministic) to 1 (as in ancestral sampling).
+        eta: noise added at each step, from 0 (deterministic) to 1 (as in ancestral sampling), as a
+            part of the standard deviation of the posterior.
         clip_again: apply the threshold after guidance as well; the released system does not.
     """
 
@@ -39,18 +40,22 @@ class DDIM(Sampler):
         threshold: Threshold = clip,
     ) -> Iterator[State]:
         denoise = guided(denoise, gradient, schedule, again(self, threshold))
-        return ddim(denoise, x, schedule, noise, self.eta)
+        return ddim(denoise, x, schedule, noise, self.etas(schedule.last))
 
 
 def ddim(
-    denoise: Denoise, x: Tensor, schedule: Schedule, noise: Noise, eta: float = 0.0
+    denoise: Denoise,
+    x: Tensor,
+    schedule: Schedule,
+    noise: Noise,
+    eta: float | Sequence[float] = 0.0,
 ) -> Iterator[State]:
     """Sample with DDIM (Song et al. 2021, equation 12).
 
     Args:
         x: (B, C, H, W) pure noise.
         noise: evaluated once per level, although eta = 0 does not use it.
-        eta: see `DDIM`.
+        eta: see `DDIM`; of all steps, or of the step that leaves each level, for levels 0..T.
 
     Yields:
         State after every step.
@@ -58,9 +63,10 @@ def ddim(
     Raises:
         ValueError: eta is outside [0, 1].
     """
-    if not 0 <= eta <= 1:
+    shares = torch.as_tensor(eta, dtype=torch.float64)
+    if not ((shares >= 0) & (shares <= 1)).all():
         raise ValueError(f"eta must be in [0, 1], got {eta}")
-    stdev = eta * schedule.posterior_variance.sqrt()
+    stdev = shares * schedule.posterior_variance.sqrt()
     for t in range(schedule.last, 0, -1):
         p = denoise(x, t)
         drawn = noise(t)

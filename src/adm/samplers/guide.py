@@ -7,15 +7,15 @@ of a sampling add up.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from adm.diffusion import Denoise
 from adm.guidance import Contrast, Gradient, between, capped, every, scaled
-from adm.spec import Checked, SettingError
+from adm.samplers.interval import Interval, check_within, visited_within
+from adm.spec import Checked
 
-Interval: TypeAlias = tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 On = Literal["x_t", "x_0", "x_0_through_network"]
 Temperature = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -37,15 +37,9 @@ class Guide(Checked):
     interval: Interval | None = None
     neutral: ClassVar[float]
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.interval is not None and self.interval[0] > self.interval[1]:
-            raise SettingError("interval", "two levels, the lower one first", self.interval)
-
     def check(self, last: int) -> None:
         """Raise SettingError unless the interval is within a process with T = `last`."""
-        if self.interval is not None and self.interval[1] > last:
-            raise SettingError("guide.interval", f"within levels 0..{last}", self.interval)
+        check_within(self.interval, last, "guide.interval")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,21 +162,6 @@ class AttentionGuide(ContrastGuide):
     name: ClassVar[str] = "attention"
     against: ClassVar[Weaker] = "perturbed"
     neutral: ClassVar[float] = 0.0
-
-
-def visited_within(interval: Interval | None, levels: Sequence[float]) -> Interval | None:
-    """Return the lowest and the highest visited level within an interval; None for all levels.
-
-    Args:
-        levels: the levels that the sampler visits, of the process that the model was trained on,
-            ascending; it numbers them from 1.
-    """
-    if interval is None:
-        return None
-    low, high = interval
-    inside = [i for i, level in enumerate(levels, start=1) if low <= level <= high]
-    # An interval between two visited levels contains none; level 0 is never visited.
-    return (inside[0], inside[-1]) if inside else (0, 0)
 
 
 GUIDES: dict[str, type[Guide]] = {

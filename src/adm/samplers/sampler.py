@@ -1,14 +1,16 @@
 """Denoise, x_T, Schedule, Noise, Gradient -> Iterator[State]: what all samplers have in common."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar, Self
 
+from pydantic import Field
 from torch import Tensor
 
 from adm.diffusion import Denoise, Schedule, Threshold, clip
 from adm.guidance import Gradient
+from adm.samplers.interval import Interval, check_within, visited_within
 from adm.samplers.state import Noise, State
 from adm.spec import Checked
 
@@ -29,6 +31,11 @@ class Sampler(Checked):
     splits: ClassVar[bool] = False
 
     @property
+    def random(self) -> bool:
+        """Whether its steps add noise, so that its images have no ODE to be compared with."""
+        return False
+
+    @property
     def elsewhere(self) -> bool:
         return False
 
@@ -39,6 +46,17 @@ class Sampler(Checked):
             SettingError: it cannot take so few steps.
         """
         return steps
+
+    def check(self, last: int) -> None:
+        """Raise SettingError unless its levels are within a process with T = `last`."""
+
+    def visiting(self, levels: Sequence[float]) -> "Sampler":
+        """Return the sampler of a respaced process, which numbers its levels from 1.
+
+        Args:
+            levels: those that it visits, of the process that the model was trained on, ascending.
+        """
+        return self
 
     @abstractmethod
     def __call__(
@@ -61,6 +79,37 @@ class Sampler(Checked):
         Yields:
             State after every step.
         """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stochastic(Sampler):
+    """A sampler whose steps may add fresh noise, and forget old noise in exchange.
+
+    Attributes:
+        eta: amount of fresh noise: 0 is the probability-flow ODE, 1 the reverse SDE of the
+            diffusion process, in which noise has the rate eta^2 of that of the process. Every
+            value has the same marginals.
+        noise: lowest and highest level of steps that add noise, as in 20-900, in levels of the
+            process that the model was trained on; all levels by default.
+    """
+
+    eta: Annotated[float, Field(ge=0, le=10)] = 0.0
+    noise: Interval | None = None
+
+    @property
+    def random(self) -> bool:
+        return self.eta > 0
+
+    def check(self, last: int) -> None:
+        check_within(self.noise, last, "sampler.noise")
+
+    def visiting(self, levels: Sequence[float]) -> Self:
+        return replace(self, noise=visited_within(self.noise, levels))
+
+    def etas(self, last: int) -> list[float]:
+        """Return eta of the step that leaves each level, for levels 0..`last`."""
+        low, high = self.noise or (0, last)
+        return [self.eta if low <= level <= high else 0.0 for level in range(last + 1)]
 
 
 def again(sampler: Sampler, threshold: Threshold) -> Threshold | None:

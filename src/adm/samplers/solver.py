@@ -19,6 +19,7 @@ from torch import Tensor
 from adm.diffusion import Denoise, Schedule, Threshold
 from adm.guidance import Gradient, folded, thresholded
 from adm.samplers.sampler import Sampler
+from adm.samplers.state import Noise
 from adm.spec import SettingError
 
 # Gauss-Legendre points and weights on [-1, 1]: exact for polynomials, and to 1e-12 for polynomials
@@ -119,6 +120,46 @@ def exponential(nodes: Sequence[float], start: float, end: float, rate: float = 
         one, other = nodes
         return [kept * (middle - b) / (a - b) for a, b in ((one, other), (other, one))]
     return _integrals(nodes, start, end, lambda u: rate * np.exp(-rate * (end - u)))
+
+
+class Exponential:
+    """Steps of the ODE, or of an SDE of the same marginals, with a polynomial for x_0.
+
+    Args:
+        schedule: the levels visited.
+        etas: eta of the step that leaves each level, for levels 0..T; None for the ODE.
+        noise: evaluated once for each step with an eta above 0; None for the ODE.
+    """
+
+    def __init__(
+        self, schedule: Schedule, etas: Sequence[float] | None = None, noise: Noise | None = None
+    ) -> None:
+        self.table, self.last = Tables.of(schedule), schedule.last
+        self.etas = [0.0] * (schedule.last + 1) if etas is None else etas
+        self.noise = noise
+
+    def drawn(self, t: int) -> Tensor | None:
+        """Return the noise of the step that leaves level t; None if it has none."""
+        return self.noise(t) if self.noise is not None and self.etas[t] else None
+
+    def step(
+        self, x: Tensor, t: int, x_0: Sequence[Tensor], newest: int, drawn: Tensor | None
+    ) -> Tensor:
+        """Go from level t to t - 1.
+
+        Args:
+            x_0: the values that the polynomial goes through, the latest first.
+            newest: level of the first value: t to predict, t - 1 to correct.
+        """
+        table, eta = self.table, self.etas[t]
+        start, end = table.half_log_snr[t], table.half_log_snr[t - 1]
+        nodes = table.half_log_snr[newest : newest + len(x_0)]
+        weights = exponential(nodes, start, end, 1 + eta**2)
+        left = (table.ratio[t - 1] / table.ratio[t]) ** eta**2  # of the old noise
+        x = table.sigma[t - 1] / table.sigma[t] * left * x + weighted(
+            [table.signal[t - 1] * weight for weight in weights], x_0
+        )
+        return x if drawn is None else x + table.sigma[t - 1] * (1 - left**2) ** 0.5 * drawn
 
 
 def weighted(weights: Sequence[float], values: Sequence[Tensor]) -> Tensor:

@@ -10,21 +10,16 @@ from torch import Tensor
 
 from adm.diffusion import Denoise, Schedule, Threshold, clip
 from adm.guidance import Gradient
-from adm.samplers.sampler import again
-from adm.samplers.solver import (
-    Multistep,
-    Tables,
-    exponential,
-    guided,
-    orders,
-    weighted,
-)
+from adm.samplers.sampler import Stochastic, again
+from adm.samplers.solver import Exponential, Multistep, guided, orders
 from adm.samplers.state import Noise, State
 
 
 @dataclass(frozen=True, kw_only=True)
-class UniPC(Multistep):
+class UniPC(Stochastic, Multistep):
     """UniPC (Zhao et al. 2023): each evaluation also corrects the step that led to it.
+
+    With an eta above 0 it is SA-Solver (Xue et al. 2023).
 
     Attributes:
         order: order of the predictor, 1, 2 or 3; the corrector adds one.
@@ -44,17 +39,18 @@ class UniPC(Multistep):
         gradient: Gradient | None = None,
         threshold: Threshold = clip,
     ) -> Iterator[State]:
-        return unipc(
-            guided(denoise, gradient, schedule, again(self, threshold)), x, schedule, self.order
-        )
+        denoise = guided(denoise, gradient, schedule, again(self, threshold))
+        steps = Exponential(schedule, self.etas(schedule.last), noise)
+        return unipc(denoise, x, steps, self.order)
 
 
-def unipc(denoise: Denoise, x: Tensor, schedule: Schedule, order: int) -> Iterator[State]:
+def unipc(denoise: Denoise, x: Tensor, steps: Exponential, order: int) -> Iterator[State]:
     """Predict each level, evaluate there, and correct (Zhao et al. 2023, Algorithms 5 to 8).
 
     Both replace x_0 by a polynomial in lambda: the predictor through its latest `order` values, the
-    corrector through the value at the end of the step as well. The weights are those of the paper
-    with B_2(h); where its linear systems have more than one unknown, B(h) cancels.
+    corrector through the value at the end of the step as well, with the noise of the prediction
+    (Xue et al. 2023, Algorithm 1). The weights are those of the papers; of Zhao et al. with B_2(h),
+    and where their linear systems have more than one unknown, B(h) cancels.
 
     Args:
         x: (B, C, H, W) pure noise.
@@ -63,23 +59,14 @@ def unipc(denoise: Denoise, x: Tensor, schedule: Schedule, order: int) -> Iterat
     Yields:
         State after every step, with x as predicted.
     """
-    table = Tables.of(schedule)
-    taken = orders(order, schedule.last, lower_order_final=True)
+    taken = orders(order, steps.last, lower_order_final=True)
     latest: deque[Tensor] = deque(maxlen=order + 1)  # x_0, the latest first
-
-    def step(x: Tensor, t: int, nodes: list[float]) -> Tensor:
-        """Go from level t to t - 1 by the x_0 at these nodes."""
-        start, end = table.half_log_snr[t], table.half_log_snr[t - 1]
-        weights = [table.signal[t - 1] * w for w in exponential(nodes, start, end)]
-        values = list(latest)[: len(nodes)]
-        return table.sigma[t - 1] / table.sigma[t] * x + weighted(weights, values)
-
-    before = x  # at level t + 1, as corrected
-    for t in range(schedule.last, 0, -1):
+    before, drawn = x, None  # at level t + 1, as corrected, and the noise of the step from there
+    for t in range(steps.last, 0, -1):
         p = denoise(x, t)
         latest.appendleft(p.x_0)
-        if t < schedule.last:
-            x = step(before, t + 1, table.half_log_snr[t : t + 1 + taken[t + 1]])
-        before = x
-        x = step(before, t, table.half_log_snr[t : t + taken[t]])
+        if t < steps.last:
+            x = steps.step(before, t + 1, list(latest)[: taken[t + 1] + 1], t, drawn)
+        before, drawn = x, steps.drawn(t)
+        x = steps.step(before, t, list(latest)[: taken[t]], t, drawn)
         yield State(x, t - 1, p)
