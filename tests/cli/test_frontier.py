@@ -244,6 +244,17 @@ def test_times_of_another_machine_are_not_taken(
     assert {one.seconds for one in measured} == {77.0}
 
 
+def test_a_point_that_adds_noise_is_compared_with_no_others(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    axes = ("sampler=ddim,unipc:eta=1", "grid=even", "steps=5", "scale=0")
+    solver, noisy = trial_of(study_of(pipeline, *axes), tmp_path).measure()
+    assert (solver.random, noisy.random) == (False, True)
+    assert solver.error is not None
+    assert noisy.error is None
+    assert select_points([solver, noisy], 1) == [solver, noisy]
+
+
 def test_a_point_that_diverges_is_left_out_and_stops_nothing(
     pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -255,12 +266,11 @@ def test_a_point_that_diverges_is_left_out_and_stops_nothing(
         return real(self, labels, indices, *rest, **more)
 
     monkeypatch.setattr(DiffusionGenerator, "images", exploding)
-    axes = ("grid=even,quadratic", "steps=2,5", "scale=0")
+    axes = ("sampler=ddim,ancestral", "grid=even,quadratic", "steps=2,5", "scale=0")
     measured = trial_of(study_of(pipeline, *axes), tmp_path).measure()
-    assert {one.settings["grid"]: one.error is None for one in measured} == {
-        "even": False,
-        "quadratic": True,
-    }
+    for one in measured:
+        diverged = one.error is None and not one.random
+        assert diverged == (one.settings["grid"] == "quadratic"), one
     assert {one.settings["grid"] for one in select_points(measured, 9)} == {"even"}
     assert not [*(tmp_path / "trials/samples").glob(".*")]  # nothing of it is left
 

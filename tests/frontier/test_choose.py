@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,8 @@ from adm.app.study.frontier import (
     time_of,
 )
 from adm.app.study.plots import Dot, Panel, over_time
-from adm.app.study.recommended import best_and_fast, command, recommendations
-from adm.app.study.trial import factor, select_points
+from adm.app.study.recommended import best_and_fast, command, recommendations, times
+from adm.app.study.trial import describe_left_out, factor, select_points
 
 
 def measured(
@@ -104,6 +104,15 @@ def test_a_point_is_on_the_frontier_unless_another_is_as_fast_and_as_good(
 )
 def test_points_nearest_to_the_frontier_are_promising(keep: int, wanted: list[str]) -> None:
     assert names(select_points(POINTS, keep)) == wanted
+
+
+def test_all_points_that_add_noise_are_promising_and_crowd_out_no_others() -> None:
+    noisy = [replace(measured(f"noisy-{i}", 9.0 + i), random=True) for i in range(3)]
+    chosen = names(select_points([*noisy, *POINTS], 1))
+    assert chosen == ["noisy-0", "noisy-1", "noisy-2", "quick", "good", "slow"]
+    assert "3 of them because noise is added" in describe_left_out(noisy, noisy)[0]
+    assert "NaN" not in describe_left_out(noisy, noisy)[0]
+    assert [cells[1] for cells in times([*noisy[:1], POINTS[-1]])] == [Cell(""), Cell("NaN")]
 
 
 def test_points_of_nearly_equal_time_do_not_crowd_the_frontier() -> None:

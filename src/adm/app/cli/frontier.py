@@ -57,13 +57,13 @@ def frontier(
     vary
         A setting of sampling and its values, as in steps=5,10; may be given several times, and
         with one value for a setting of all points. Those that are not given have usual values.
-        Samplers that draw noise have no images to converge to, which the first pass compares
-        with; score them by adm sweep.
+        Samplers that add noise have no images to converge to, which the first pass compares
+        with: all their points are sampled in full.
     trial_count
         Images of each point in the first pass.
     keep
         Points of each scale that are sampled in full; more if the frontier of the first pass has
-        more.
+        more. Those whose sampler adds noise come on top.
     as_json
         Print frontier.json.
     """

@@ -76,9 +76,11 @@ class Measured:
         low, high: the lowest and the highest of them.
         network, classifier: calls of each for an image.
         error: root mean square error against the converged images, of pixels in [-1, 1]; None if
-            sampling gave NaN or infinity.
+            sampling gave NaN or infinity, or if steps add noise.
         distances: features -> Fréchet distance of all images; empty for a point that was left out
             after the first pass.
+        random: whether steps add noise, so that the images converge to no others; False if sampling
+            gave NaN or infinity.
     """
 
     settings: Annotated[dict[Word, Setting], Field(max_length=50)]
@@ -89,6 +91,7 @@ class Measured:
     classifier: Calls
     error: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None
     distances: dict[Word, Distance]
+    random: bool = False
 
     @property
     def point(self) -> Point:

@@ -113,7 +113,8 @@ def times(points: Sequence[Measured]) -> list[list[Cell]]:
     rows = []
     for one in points:
         seconds, low, high = (f"{x:.{decimals}f}" for x in (one.seconds, one.low, one.high))
-        error = "NaN" if one.error is None else f"{one.error:.3f}"
+        none = "" if one.random else "NaN"
+        error = none if one.error is None else f"{one.error:.3f}"
         rows.append([Cell(seconds, f"{low} to {high}"), Cell(error)])
     return rows
 

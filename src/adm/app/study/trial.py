@@ -28,6 +28,7 @@ from adm.app.study.study import (
 )
 from adm.app.study.timing import REPEATS, load_note, machine_of, seconds_of
 from adm.cached import Cached
+from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.folder import images_of
 from adm.generation.generator import Cost
 from adm.generation.job import Job
@@ -94,7 +95,7 @@ class Trial:
     @cached_property
     def _few(self) -> Study:
         """Few images of the points, after those that stand for the converged ones."""
-        targets = map(self._target, self.study.points)
+        targets = [self._target(point) for point in self.study.points if not self._random(point)]
         return self.study.of(list(dict.fromkeys([*targets, *self.study.points])), self.count)
 
     def _target(self, point: Point) -> Point:
@@ -102,6 +103,11 @@ class Trial:
         settings = CONVERGED | {"steps": min(CONVERGED_STEPS, self.last)}
         settings |= {"grid": "even", "scale": point.settings.get("scale", 0.0)}
         return Point(tuple(settings.items()))
+
+    def _random(self, point: Point) -> bool:
+        """Whether the steps of a point add noise, so that its images converge to no others."""
+        generator = self.study.job(point).generator
+        return isinstance(generator, DiffusionGenerator) and generator.sampling.sampler.random
 
     def _key(self, point: Point) -> tuple[object, ...]:
         others = [pair for pair in point.values if pair[0] not in SAME_TIME]
@@ -139,8 +145,8 @@ class Trial:
         return self.out / TRIALS / SAMPLES / point.name
 
     def _error(self, point: Point) -> float | None:
-        """Return the root mean square error of the first images; None if there are none."""
-        if not self._place(point).exists():
+        """Return the root mean square error of the first images; None if nothing is compared."""
+        if self._random(point) or not self._place(point).exists():
             return None
         images, wanted = map(images_of, (self._place(point), self._place(self._target(point))))
         return float((to_float(images) - to_float(wanted)).square().mean().sqrt())
@@ -158,6 +164,7 @@ class Trial:
             network=cost.network,
             classifier=cost.classifier,
             error=self._error(point),
+            random=self._random(point) and self._place(point).exists(),
             distances={},
         )
 
@@ -208,11 +215,12 @@ def select_points(measured: Sequence[Measured], keep: int) -> list[Measured]:
     """Return the points that are sampled in full: those promising at each scale.
 
     Those are all points on the frontier of time and error, but for those that others of equal time
-    beat; then those that are nearest to it by `factor`, up to `keep`.
+    beat; then those that are nearest to it by `factor`, up to `keep`; and all points whose steps
+    add noise, which only a distance can judge.
 
     Args:
         measured: after the first pass.
-        keep: the number of points of a scale, unless the frontier alone has more.
+        keep: the number of points of a scale with an error, unless the frontier alone has more.
     """
     chosen: list[Measured] = []
     for points in by_scale(measured).values():
@@ -221,7 +229,7 @@ def select_points(measured: Sequence[Measured], keep: int) -> list[Measured]:
         others = [one for one in compared if one not in ahead]
         others.sort(key=lambda one: (factor(one, compared), one.seconds))
         promising = [*ahead, *others[: max(0, keep - len(ahead))]]
-        chosen += [one for one in points if one in promising]
+        chosen += [one for one in points if one.random or one in promising]
     return chosen
 
 
@@ -250,6 +258,8 @@ def describe_left_out(measured: Sequence[Measured], full: Sequence[Measured]) ->
             f"Scale {exactly(scale)}: {len(alike) - len(left)} of {len(alike)} points are sampled "
             "in full"
         ]
+        if random := sum(one.random for one in alike):
+            parts.append(f"{random} of them because noise is added, which an error cannot judge")
         factors = [factor(one, alike) for one in left if one.error is not None]
         if factors:
             are = "is" if len(factors) == 1 else "are"
