@@ -279,7 +279,7 @@ def test_noise_in_an_interval_is_that_of_the_models_levels(
     """Of 3, 9.5 and 17 those within 4-20 are the second and the third that are visited."""
 
     def images(spec: str) -> Tensor:
-        return last(model, BASE.change(sampler=spec, grid="levels:3,9.5,17"), None)
+        return sampled(model, BASE.change(sampler=spec, grid="levels:3,9.5,17"), None)
 
     assert torch.equal(images(f"{sampler},noise=4-20"), images(f"{sampler},noise=9-17"))
     assert torch.equal(images(f"{sampler},noise=4-9"), images(sampler.partition(":")[0]))
