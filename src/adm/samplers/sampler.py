@@ -25,18 +25,19 @@ class Sampler(Checked):
         splits: whether it takes the gradient before the network is evaluated, so that the gradient
             cannot depend on the prediction.
         elsewhere: whether it takes the gradient at another point than the network is evaluated at.
+        random: whether its steps add noise, so that its images do not converge to those of the ODE
+            in many steps.
     """
 
     draws: ClassVar[bool] = False
     splits: ClassVar[bool] = False
 
     @property
-    def random(self) -> bool:
-        """Whether its steps add noise, so that its images have no ODE to be compared with."""
+    def elsewhere(self) -> bool:
         return False
 
     @property
-    def elsewhere(self) -> bool:
+    def random(self) -> bool:
         return False
 
     def evaluations(self, steps: int) -> int:
