@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 TOOLS := .venv/.ready-to-develop
 
-.PHONY: demo test lint check mutants abuse results format clean
+.PHONY: demo test lint check mutants abuse results ablation format clean
 
 demo: $(READY)
 	$(BIN)/adm demo --out out/demo
@@ -35,6 +35,9 @@ results: $(TOOLS)
 	$(BIN)/pip install --quiet --editable '.[efficientnet]'
 	test -d emoji || $(BIN)/adm data emoji --out emoji
 	$(BIN)/python benchmarks/results.py --out out/results --docs docs $(ARGS)
+
+ablation: $(TOOLS)
+	$(BIN)/python benchmarks/ablation.py --out out/ablation --docs docs $(ARGS)
 
 format: $(TOOLS)
 	$(BIN)/ruff format .

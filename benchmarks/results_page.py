@@ -21,6 +21,7 @@ from adm.app.study.plots import INK, LINES, STYLE
 from adm.store.files import write_text
 
 PAGE, IMAGES, KEPT = "results.md", "images", "results"
+MADE = "make results"
 COLUMNS = {
     "frechet": "Fréchet distance",
     "frechet_at_infinity": "at infinite N",
@@ -53,13 +54,13 @@ def tables(found: dict[str, Any], contest: Contest) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def between(page: str, name: str, text: str) -> str:
+def between(page: str, name: str, text: str, made: str = MADE) -> str:
     """Replace what is between the two comments of a section."""
-    start, end = f"<!-- {name}: `make results` -->", f"<!-- end of {name} -->"
+    start, end = f"<!-- {name}: `{made}` -->", f"<!-- end of {name} -->"
     before, found, rest = page.partition(start)
     _, closed, after = rest.partition(end)
     if not found or not closed:
-        raise ValueError(f"{PAGE} must have the lines {start} and {end}")
+        raise ValueError(f"the page must have the lines {start} and {end}")
     return f"{before}{start}\n\n{text}\n\n{end}{after}"
 
 
@@ -75,7 +76,7 @@ def quality(found: dict[str, Any], contest: Contest) -> str:
         cells += [scores.get(each, {}).get("frechet") for each in others]
         cells.append(scores.get(contest.judge, {}).get("accuracy"))
         rows.append([_titled(row, found), f"{found[row.name]['count']:,}", *map(_cell, cells)])
-    return _table(rows)
+    return table(rows)
 
 
 def costs(found: dict[str, Any], contest: Contest) -> str:
@@ -102,9 +103,9 @@ def costs(found: dict[str, Any], contest: Contest) -> str:
             cells.append(_time(own.get("ms")))
         rows.append(cells)
     if not times:
-        return _table(rows)
+        return table(rows)
     note = f"Times: medians and quartiles, one thread, {times['processor']}, torch "
-    return f"{_table(rows)}\n\n{note}{times['versions']['torch']}."
+    return f"{table(rows)}\n\n{note}{times['versions']['torch']}."
 
 
 def shown(found: dict[str, Any], contest: Contest) -> list[Row]:
@@ -151,7 +152,7 @@ def _titled(row: Row, found: dict[str, Any]) -> str:
     return f"{row.title} ({chosen[0]})" if chosen else row.title
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
+def table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

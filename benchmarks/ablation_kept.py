@@ -1,0 +1,129 @@
+"""Steps of the rows, scores of a run -> JSON files, and back.
+
+The files are small and hold all that the page shows, so that they are published in docs/ablation/
+and that another machine can go on where one has stopped: copy them to out/ablation/NAME/scores.
+"""
+
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ablation_plan import Plan, Row
+
+from adm.app.scoring.report import StoredScore
+from adm.store.files import write_json
+from adm.store.parsed import as_type, read_json
+
+SCORES, STEPS = "scores", "steps.json"  # folder of the files, in that of the plan; one of them
+
+
+@dataclass(frozen=True)
+class Timed:
+    """The training steps of a row.
+
+    Attributes:
+        settings: of the row.
+        step_seconds: of one thread of a processor, for a step.
+        steps: that the row's time is enough for.
+    """
+
+    settings: tuple[str, ...]
+    step_seconds: float
+    steps: int
+
+
+@dataclass(frozen=True)
+class Times:
+    """The training steps of all rows, by name.
+
+    Attributes:
+        seconds: of a processor, that every row has.
+        processor, versions: of the machine that timed the first rows.
+    """
+
+    seconds: float
+    processor: str
+    versions: dict[str, str]
+    rows: dict[str, Timed] = field(default_factory=dict)
+
+    def with_rows(self, timed: dict[str, Timed]) -> "Times":
+        return replace(self, rows=self.rows | timed)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is known of a run.
+
+    Attributes:
+        settings: of the row.
+        steps, images: of training, with repetitions.
+        parameters: of the network.
+        step_seconds: of one thread of a processor, for a training step.
+        velocity_error: mean squared error of the velocity on held-out images.
+        count: images that were sampled.
+        sampling: its settings.
+        scores: features -> key -> score.
+        processor, versions: of the machine that trained.
+    """
+
+    settings: tuple[str, ...]
+    steps: int
+    images: int
+    parameters: int
+    step_seconds: float
+    velocity_error: float
+    count: int
+    sampling: dict[str, Any]
+    scores: dict[str, dict[str, StoredScore]]
+    processor: str
+    versions: dict[str, str]
+
+
+def read_times(plan: Plan, place: Path) -> Times | None:
+    """Return the steps that an earlier call has measured, if there was one.
+
+    Raises:
+        ValueError: they are for another time.
+    """
+    path = place / SCORES / STEPS
+    if not path.exists():
+        return None
+    times = as_type(Times, read_json(path))
+    if times.seconds != plan.seconds:
+        raise ValueError(
+            f"the rows of {path} have {times.seconds:g} seconds each, not {plan.seconds:g}; choose "
+            "another --out, or give the same"
+        )
+    return times
+
+
+def keep_times(times: Times, place: Path) -> None:
+    (place / SCORES).mkdir(parents=True, exist_ok=True)
+    write_json(place / SCORES / STEPS, asdict(times))
+
+
+def run_file(place: Path, row: Row, seed: int) -> Path:
+    return place / SCORES / f"{row.name}-{seed}.json"
+
+
+def keep_run(kept: Kept, place: Path, row: Row, seed: int) -> None:
+    write_json(run_file(place, row, seed), asdict(kept))
+
+
+def read_run(plan: Plan, place: Path, row: Row, seed: int) -> Kept | None:
+    """Return what is known of a run; None for one that is unfinished, or of other settings."""
+    path = run_file(place, row, seed)
+    if not path.exists():
+        return None
+    kept = as_type(Kept, read_json(path))
+    return kept if set(kept.settings) == set(plan.settings(row)) else None
+
+
+def read_runs(plan: Plan, place: Path) -> dict[str, list[Kept]]:
+    """Return the runs of every row that has any, by name and in the order of the seeds."""
+    found = {
+        row.name: [read_run(plan, place, plan.scored(row), seed) for seed in range(plan.seeds)]
+        for row in plan.rows
+    }
+    known = {name: [run for run in runs if run is not None] for name, runs in found.items()}
+    return {name: runs for name, runs in known.items() if runs}

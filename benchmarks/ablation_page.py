@@ -1,0 +1,236 @@
+"""Scores of the runs of a Plan -> tables and a figure, in a folder and in docs/ablation.md.
+
+Rows that have not been measured are left out.
+"""
+
+import math
+import shutil
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib
+from ablation_kept import SCORES, Kept, read_runs
+from ablation_plan import BASE, COMBINED, CONTINUED, PAPER, Plan, Row
+from matplotlib.figure import Figure
+from results_page import between, table
+from scipy.stats import t as students
+
+from adm.app.study.plots import FAINT, INK, LINES, STYLE
+from adm.store.files import write_text
+
+PAGE, IMAGES, KEPT = "ablation.md", "images", "ablation"
+MADE = "make ablation"
+DISTANCE, USUAL = "frechet_at_infinity", "frechet"  # of the first features, of the others
+CERTAIN = 0.95
+MILLION = 10**6
+
+
+class Estimate(NamedTuple):
+    """A mean over seeds and the half-width of its 95% interval, NaN if it is unknown."""
+
+    mean: float
+    half: float = math.nan
+
+    def __str__(self) -> str:
+        return f"{self.mean:.2f}" + (f" ± {self.half:.2f}" if math.isfinite(self.half) else "")
+
+
+class Spread(NamedTuple):
+    """The standard deviation between runs of one row, and its degrees of freedom."""
+
+    deviation: float
+    freedom: int
+
+    def half(self, *counts: int) -> float:
+        """Return the half-width of the interval of a mean, or of a difference of two means.
+
+        Args:
+            counts: number of runs of each mean.
+        """
+        if not self.freedom:
+            return math.nan
+        error = self.deviation * math.sqrt(sum(1 / count for count in counts))
+        return float(students.ppf((1 + CERTAIN) / 2, self.freedom)) * error
+
+
+def spread(groups: Sequence[Sequence[float]]) -> Spread:
+    """Pool the variance between runs over all rows: two seeds of one row alone say little of it."""
+    freedom = sum(len(group) - 1 for group in groups)
+    squares = sum((x - statistics.mean(group)) ** 2 for group in groups for x in group)
+    return Spread(math.sqrt(squares / freedom) if freedom else math.nan, freedom)
+
+
+class Measured:
+    """A score of all rows of a plan, with the spread between runs.
+
+    Args:
+        features: those of the score; None for the velocity error.
+    """
+
+    def __init__(self, plan: Plan, runs: dict[str, list[Kept]], key: str, features: str) -> None:
+        self.plan = plan
+        self.values = {
+            name: [run.scores[features][key].score.value for run in own]
+            for name, own in runs.items()
+        }
+        own = [values for name, values in self.values.items() if self._is_own(name)]
+        self.spread = spread(own)
+
+    def _is_own(self, name: str) -> bool:
+        row = self.plan.row(name)
+        return self.plan.scored(row) == row
+
+    def mean(self, name: str) -> Estimate:
+        values = self.values[name]
+        return Estimate(statistics.mean(values), self.spread.half(len(values)))
+
+    def difference(self, row: Row) -> Estimate | None:
+        """Return how much higher the row is than its base; None without a base that is measured."""
+        if row.base is None or row.base not in self.values:
+            return None
+        own, base = self.values[row.name], self.values[row.base]
+        apart = statistics.mean(own) - statistics.mean(base)
+        return Estimate(apart, self.spread.half(len(own), len(base)))
+
+
+def verdict(expected: str | None, difference: Estimate | None) -> str:
+    """Return whether a claim on a difference holds: yes, no, or within the spread."""
+    if expected is None or difference is None:
+        return ""
+    if not abs(difference.mean) > difference.half:  # NaN as well
+        return "within the spread"
+    return "yes" if (difference.mean < 0) == (expected == "lower") else "no"
+
+
+def separation(distance: Measured) -> str:
+    """Return a sentence on how far all combined is from the base."""
+    row = distance.plan.row(COMBINED)
+    found = distance.difference(row)
+    assert found is not None
+    ratio = abs(found.mean) / distance.spread.deviation
+    return (
+        f"All combined differs from the base by {found}, {ratio:.1f} standard deviations between "
+        "runs."
+    )
+
+
+def write(plan: Plan, place: Path, docs: Path | None) -> None:
+    """Write table.md and rows.png, and update docs/ if that is given."""
+    runs = read_runs(plan, place)
+    text = tables(plan, runs)
+    write_text(place / "table.md", text + "\n")
+    drawn = figure(plan, runs)
+    drawn.savefig(place / "rows.png")
+    print(text)
+    if docs is not None:
+        page = docs / PAGE
+        write_text(page, between(page.read_text("utf-8"), plan.name, text, MADE))
+        shutil.copytree(place / SCORES, docs / KEPT / plan.name, dirs_exist_ok=True)
+        shutil.copyfile(place / "rows.png", docs / IMAGES / f"ablation-{plan.name}.png")
+
+
+def tables(plan: Plan, runs: dict[str, list[Kept]]) -> str:
+    """Return the tables of the paper's rows, of the continued ones and of costs, with a note."""
+    first, *_ = plan.contest.features
+    distance = Measured(plan, runs, DISTANCE, first)
+    parts = [quality(plan, runs, distance, each) for each in (PAPER, CONTINUED)]
+    parts.append(costs(plan, runs))
+    if {BASE, COMBINED} <= runs.keys():
+        parts.append(separation(distance))
+    parts.append(note(plan, runs, distance))
+    return "\n\n".join(part for part in parts if part)
+
+
+def quality(plan: Plan, runs: dict[str, list[Kept]], distance: Measured, which: str) -> str:
+    """Return a table of scores; empty without rows."""
+    first, *others = plan.contest.features
+    rows = [row for row in plan.rows if row.table == which and row.name in runs]
+    if not rows:
+        return ""
+    further = [Measured(plan, runs, USUAL, each) for each in others]
+    paper = which == PAPER
+    head = ["", "source", *(["FID, paper"] if paper else []), "Fréchet distance", "difference"]
+    head += ["the paper's conclusion holds" if paper else "lower"]
+    head += [f"difference, {each}" for each in others]
+    head += ["precision", "recall", "velocity error"]
+    found = [head, ["---", "---", *["--:"] * (len(head) - 2)]]
+    for row in rows:
+        apart = distance.difference(row)
+        own = runs[row.name]
+        cells = [row.title, row.source, *([_published(row)] if paper else [])]
+        cells += [str(distance.mean(row.name)), _signed(apart), verdict(row.expected, apart)]
+        cells += [_signed(each.difference(row)) for each in further]
+        cells += [_mean(own, first, key) for key in ("precision", "recall")]
+        cells.append(f"{statistics.mean(run.velocity_error for run in own):.4f}")
+        found.append(cells)
+    return table(found)
+
+
+def costs(plan: Plan, runs: dict[str, list[Kept]]) -> str:
+    """Return the table of what a row costs."""
+    head = ["", "parameters", "ms of a processor a step", "steps", "images seen"]
+    rows = [head, ["---", *["--:"] * (len(head) - 1)]]
+    for row in plan.networks():
+        if row.name in runs:
+            one = runs[row.name][0]
+            cells = [row.title, f"{one.parameters / MILLION:.2f} million"]
+            cells += [f"{1e3 * one.step_seconds:.0f}", f"{one.steps:,}", f"{one.images:,}"]
+            rows.append(cells)
+    return table(rows)
+
+
+def note(plan: Plan, runs: dict[str, list[Kept]], distance: Measured) -> str:
+    """Return what the tables were measured with."""
+    one = next(iter(runs.values()))[0]
+    seeds = sorted({len(own) for own in runs.values()})
+    how = f"{plan.seconds:g} seconds of a processor and {' or '.join(map(str, seeds))} seeds a row"
+    deviation = (
+        f"; the standard deviation between runs is {distance.spread.deviation:.2f}"
+        if distance.spread.freedom
+        else ""
+    )
+    return (
+        f"{how}, {one.count:,} images a run{deviation}. One thread, {one.processor}, torch "
+        f"{one.versions['torch']}."
+    )
+
+
+def figure(plan: Plan, runs: dict[str, list[Kept]]) -> Figure:
+    """Draw the distance of every row, with its interval and its runs."""
+    first, *_ = plan.contest.features
+    distance = Measured(plan, runs, DISTANCE, first)
+    rows = [row for row in plan.rows if row.name in runs][::-1]
+    colours = dict(zip((PAPER, CONTINUED), LINES, strict=False))
+    with matplotlib.rc_context(STYLE):
+        drawn = Figure(figsize=(8.4, 0.8 + 0.3 * len(rows)), dpi=144, layout="constrained")
+        axes = drawn.subplots()
+        for place, row in enumerate(rows):
+            mean, half = distance.mean(row.name)
+            colour = INK if row.base is None else colours[row.table]
+            axes.errorbar(mean, place, xerr=half, fmt="o", color=colour, ms=5, lw=1.4)
+            values = distance.values[row.name]
+            axes.plot(values, [place] * len(values), "|", color=colour, ms=7)
+        axes.set_yticks(range(len(rows)), [f"{row.title} ({row.source})" for row in rows])
+        axes.set_xlabel(f"Fréchet distance at infinite N, {first}")
+        axes.grid(axis="x", color=FAINT, lw=0.8)
+        axes.set_axisbelow(True)
+    return drawn
+
+
+def _published(row: Row) -> str:
+    if row.paper is None:
+        return ""
+    return f"{row.paper:.2f}" if row.expected is None else f"{row.paper:+.2f}"
+
+
+def _signed(difference: Estimate | None) -> str:
+    if difference is None:
+        return ""
+    sign = "+" if difference.mean >= 0 else ""
+    return sign + str(difference)
+
+
+def _mean(runs: Sequence[Kept], features: str, key: str) -> str:
+    return f"{statistics.mean(run.scores[features][key].score.value for run in runs):.3f}"
