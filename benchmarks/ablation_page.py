@@ -22,7 +22,7 @@ from adm.store.files import write_text
 
 PAGE, IMAGES, KEPT = "ablation.md", "images", "ablation"
 MADE = "make ablation"
-DISTANCE, USUAL = "frechet_at_infinity", "frechet"  # of the first features, of the others
+USUAL, DISTANCE = "frechet", "frechet_at_infinity"  # the second if there are images enough for it
 CERTAIN = 0.95
 MILLION = 10**6
 
@@ -63,24 +63,23 @@ def spread(groups: Sequence[Sequence[float]]) -> Spread:
 
 
 class Measured:
-    """A score of all rows of a plan, with the spread between runs.
+    """The distance of all rows of a plan, with the spread between runs.
 
-    Args:
-        features: those of the score; None for the velocity error.
+    Attributes:
+        key: of the score: at infinite N if all runs have it.
+        values: of the runs of each row, by name.
     """
 
-    def __init__(self, plan: Plan, runs: dict[str, list[Kept]], key: str, features: str) -> None:
+    def __init__(self, plan: Plan, runs: dict[str, list[Kept]], features: str) -> None:
+        every = [run.scores[features] for own in runs.values() for run in own]
         self.plan = plan
+        self.key = key = DISTANCE if all(DISTANCE in scores for scores in every) else USUAL
         self.values = {
             name: [run.scores[features][key].score.value for run in own]
             for name, own in runs.items()
         }
-        own = [values for name, values in self.values.items() if self._is_own(name)]
-        self.spread = spread(own)
-
-    def _is_own(self, name: str) -> bool:
-        row = self.plan.row(name)
-        return self.plan.scored(row) == row
+        own = [row.name for row in plan.weights() if row.name in runs]
+        self.spread = spread([self.values[name] for name in own])
 
     def mean(self, name: str) -> Estimate:
         values = self.values[name]
@@ -134,7 +133,7 @@ def write(plan: Plan, place: Path, docs: Path | None) -> None:
 def tables(plan: Plan, runs: dict[str, list[Kept]]) -> str:
     """Return the tables of the paper's rows, of the continued ones and of costs, with a note."""
     first, *_ = plan.contest.features
-    distance = Measured(plan, runs, DISTANCE, first)
+    distance = Measured(plan, runs, first)
     parts = [quality(plan, runs, distance, each) for each in (PAPER, CONTINUED)]
     parts.append(costs(plan, runs))
     if {BASE, COMBINED} <= runs.keys():
@@ -149,9 +148,9 @@ def quality(plan: Plan, runs: dict[str, list[Kept]], distance: Measured, which: 
     rows = [row for row in plan.rows if row.table == which and row.name in runs]
     if not rows:
         return ""
-    further = [Measured(plan, runs, USUAL, each) for each in others]
+    further = [Measured(plan, runs, each) for each in others]
     paper = which == PAPER
-    head = ["", "source", *(["FID, paper"] if paper else []), "Fréchet distance", "difference"]
+    head = ["", "source", *(["FID, paper"] if paper else []), _named(distance), "difference"]
     head += ["the paper's conclusion holds" if paper else "lower"]
     head += [f"difference, {each}" for each in others]
     head += ["precision", "recall", "velocity error"]
@@ -200,7 +199,7 @@ def note(plan: Plan, runs: dict[str, list[Kept]], distance: Measured) -> str:
 def figure(plan: Plan, runs: dict[str, list[Kept]]) -> Figure:
     """Draw the distance of every row, with its interval and its runs."""
     first, *_ = plan.contest.features
-    distance = Measured(plan, runs, DISTANCE, first)
+    distance = Measured(plan, runs, first)
     rows = [row for row in plan.rows if row.name in runs][::-1]
     colours = dict(zip((PAPER, CONTINUED), LINES, strict=False))
     with matplotlib.rc_context(STYLE):
@@ -213,10 +212,14 @@ def figure(plan: Plan, runs: dict[str, list[Kept]]) -> Figure:
             values = distance.values[row.name]
             axes.plot(values, [place] * len(values), "|", color=colour, ms=7)
         axes.set_yticks(range(len(rows)), [f"{row.title} ({row.source})" for row in rows])
-        axes.set_xlabel(f"Fréchet distance at infinite N, {first}")
+        axes.set_xlabel(f"{_named(distance)}, {first}")
         axes.grid(axis="x", color=FAINT, lw=0.8)
         axes.set_axisbelow(True)
     return drawn
+
+
+def _named(distance: Measured) -> str:
+    return "Fréchet distance" + (" at infinite N" if distance.key == DISTANCE else "")
 
 
 def _published(row: Row) -> str:
