@@ -111,12 +111,13 @@ def keep_run(kept: Kept, place: Path, row: Row, seed: int) -> None:
 
 
 def read_run(plan: Plan, place: Path, row: Row, seed: int) -> Kept | None:
-    """Return what is known of a run; None for one that is unfinished, or of other settings."""
+    """Return what is known of a run; None for one that is unfinished or of other settings."""
     path = run_file(place, row, seed)
     if not path.exists():
         return None
     kept = as_type(Kept, read_json(path))
-    return kept if set(kept.settings) == set(plan.settings(row)) else None
+    same = set(kept.settings) == set(plan.settings(row)) and kept.count == plan.count
+    return kept if same else None
 
 
 def read_runs(plan: Plan, place: Path) -> dict[str, list[Kept]]:

@@ -4,7 +4,7 @@ A row is the base of this scale with some settings of `adm train`, so that anyon
 `adm train fashion --set unet.heads.heads=1 ...`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -12,8 +12,9 @@ from results_plan import Contest, contests
 
 PAPER, CONTINUED = "paper", "continued"  # the two tables
 BASE, ATTENTION, COMBINED = "base", "attention-base", "combined"
-# The paper's base (Table 1, first row) of the recipe's network: the other axes are the recipe's.
-OF_BASE = "unet.heads.heads=1 unet.resampling=convolution"
+# The paper's base (Table 1, first row) of the recipe's network, whose other axes are the recipe's;
+# and averages from which others are reconstructed after training.
+OF_BASE = "unet.heads.heads=1 unet.resampling=convolution train.ema_widths=0.05,0.1"
 SECONDS, SEEDS, COUNT = 800.0, 2, 2500  # processor seconds and runs of a row, images of a run
 PILOT_SECONDS = 400.0
 
@@ -46,6 +47,21 @@ class Row:
     average: float | None = None
 
 
+def _of(source: str, base: str) -> Callable[..., Row]:
+    """Return a function that makes a row of a table of the paper."""
+
+    def row(
+        name: str,
+        title: str,
+        settings: str,
+        paper: float,
+        expected: Literal["lower", "higher"] = "lower",
+    ) -> Row:
+        return Row(name, title, settings, base, PAPER, source, paper, expected)
+
+    return row
+
+
 def paper_rows(deep: int, width: int) -> tuple[Row, ...]:
     """Return the rows of Tables 1 to 3 of the paper.
 
@@ -56,94 +72,54 @@ def paper_rows(deep: int, width: int) -> tuple[Row, ...]:
         deep: channels of the row with twice the blocks, which has about as many parameters.
         width: channels of the layers with attention.
     """
-    t1, t2, t3 = (f"Table {number}" for number in (1, 2, 3))
+    t1, t2, t3 = _of("Table 1", BASE), _of("Table 2", ATTENTION), _of("Table 3", COMBINED)
     more, biggan = "unet.attention_factors=2,4", "unet.resampling=biggan"
-    heads = {count: f"unet.heads.heads={count}" for count in (1, 2, 4, 8)}
-    both = f"{more} {biggan}"
+    heads = {count: f"unet.heads.heads={count}" for count in (2, 4, 8)}
+    narrow = f"unet.depth=4 unet.channels={deep}"
 
     def wide(count: int, paper: float) -> Row:
-        title = f"{width // count} channels a head"
-        return Row(f"width-{width // count}", title, heads[count], ATTENTION, PAPER, t2, paper)
+        own = width // count
+        return t2(f"width-{own}", f"{own} channels a head", heads[count], paper)
 
     return (
-        Row(BASE, "base", OF_BASE, None, PAPER, t1, 15.33, None),
-        # -0.21 at equal steps; "takes longer to reach the same performance as a wider model".
-        Row(
-            "depth",
-            f"depth 4, {deep} channels",
-            f"unet.depth=4 unet.channels={deep}",
-            BASE,
-            PAPER,
-            f"{t1}, Figure 2",
-            -0.21,
-            "higher",
-        ),
-        Row("heads-4-alone", "4 heads", heads[4], BASE, PAPER, t1, -0.54),
-        Row("attention", "attention at two sizes", more, BASE, PAPER, t1, -0.72),
-        Row("biggan", "BigGAN up- and down-sampling", biggan, BASE, PAPER, t1, -1.20),
-        Row(
-            "rescale",
-            "rescaled residuals",
-            "unet.rescale_residual=true",
-            BASE,
-            PAPER,
-            t1,
-            0.16,
-            "higher",
-        ),
-        Row(
+        Row(BASE, "base", OF_BASE, None, PAPER, "Table 1", 15.33, None),
+        # At equal steps; the paper's Figure 2 finds that it "takes longer to reach the same
+        # performance as a wider model".
+        t1("depth", f"depth 4, {deep} channels", narrow, -0.21, "higher"),
+        t1("heads-4-alone", "4 heads", heads[4], -0.54),
+        t1("attention", "attention at two sizes", more, -0.72),
+        t1("biggan", "BigGAN up- and down-sampling", biggan, -1.20),
+        t1("rescale", "rescaled residuals", "unet.rescale_residual=true", 0.16, "higher"),
+        t1(
             COMBINED,
-            "all combined: 4 heads, attention at two sizes, BigGAN",
-            f"{both} {heads[4]}",
-            BASE,
-            PAPER,
-            t1,
+            "all combined: 4 heads, attention, BigGAN",
+            f"{more} {biggan} {heads[4]}",
             -3.14,
         ),
         Row(
-            ATTENTION, "1 head, attention at two sizes, BigGAN", both, BASE, PAPER, t2, 14.08, None
+            *(ATTENTION, "1 head, attention, BigGAN", f"{more} {biggan}"),
+            *(BASE, PAPER, "Table 2", 14.08, None),
         ),
-        Row("heads-2", "2 heads", heads[2], ATTENTION, PAPER, t2, -0.50),
-        Row("heads-4", "4 heads", heads[4], ATTENTION, PAPER, t2, -0.97),
-        Row("heads-8", "8 heads", heads[8], ATTENTION, PAPER, t2, -1.17),
+        t2("heads-2", "2 heads", heads[2], -0.50),
+        t2("heads-4", "4 heads", heads[4], -0.97),
+        t2("heads-8", "8 heads", heads[8], -1.17),
         # 32, 64 and 128 channels of the paper's 128 x (1 to 4); a quarter of them here.
         wide(8, -1.36),
         wide(4, -1.03),
         wide(2, -1.08),
-        Row(
-            "addition",
-            "addition and GroupNorm, not AdaGN",
-            "unet.adaptive_norm=false",
-            COMBINED,
-            PAPER,
-            t3,
-            2.02,
-            "higher",
-        ),
+        t3("addition", "addition, not AdaGN", "unet.adaptive_norm=false", 2.02, "higher"),
     )
 
 
-def _later(name: str, title: str, settings: str, source: str, average: float | None = None) -> Row:
+def later(name: str, title: str, settings: str, source: str, average: float | None = None) -> Row:
+    """Return a row of what was found since, a change of all combined."""
     return Row(name, title, settings, COMBINED, CONTINUED, source, average=average)
 
 
-# What was found since, each on all combined.
 LATER = (
-    _later("importance", "levels drawn by loss", "importance=true", "Nichol & Dhariwal 2021"),
-    _later(
-        "average-05",
-        "average of width 0.05, after training",
-        "train.ema_widths=0.05,0.1",
-        "Karras et al. 2024",
-        0.05,
-    ),
-    _later(
-        "average-10",
-        "average of width 0.1, after training",
-        "train.ema_widths=0.05,0.1",
-        "Karras et al. 2024",
-        0.1,
-    ),
+    later("importance", "levels drawn by loss", "importance=true", "Nichol & Dhariwal 2021"),
+    later("average-05", "average of width 0.05", "", "Karras et al. 2024", 0.05),
+    later("average-10", "average of width 0.1", "", "Karras et al. 2024", 0.1),
 )
 
 
@@ -178,8 +154,8 @@ class Plan:
         return found
 
     def settings(self, row: Row) -> tuple[str, ...]:
-        """Return the settings of a row, with those of its base, and without those of all rows."""
-        before = () if row.base is None else self.settings(self.row(row.base))
+        """Return the settings of a row, with those of its base and those of all rows."""
+        before = self.common if row.base is None else self.settings(self.row(row.base))
         last = {each.split("=", 1)[0]: each for each in (*before, *row.settings.split())}
         return tuple(last.values())
 

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import torch
 from ablation_kept import Kept, Timed, Times, keep_run, keep_times, read_run, read_times
 from ablation_plan import Plan, Row
-from ablation_tasks import Stop, Stopped
+from ablation_tasks import Stop, check
 from results_plan import Contest
 from torch import Tensor
 
@@ -74,14 +74,13 @@ def jobs(plan: Plan, place: Path) -> list[Job]:
 def prepare(plan: Plan, place: Path, stop: Stop) -> None:
     """Measure the steps of every row, and make the references of the scores, once for all runs."""
     keep_freed_memory()  # as in training
-    clock(plan, place)
+    clock(plan, place, stop)
     sized = opened(plan, plan.rows[0], 0, None, place / "runs").recipe.data
     for features in plan.contest.features:
-        if not stop():
-            reference(plan.contest, sized, features)
+        reference(plan.contest, sized, features, stop)
 
 
-def clock(plan: Plan, place: Path) -> Times:
+def clock(plan: Plan, place: Path, stop: Stop = lambda: False) -> Times:
     """Return the training steps of every row, which an earlier call may have measured.
 
     The rows take steps in turn, so that other work on the machine slows all of them alike. Rows
@@ -98,7 +97,7 @@ def clock(plan: Plan, place: Path) -> Times:
         return times
     base, *_ = plan.rows
     beside = [row for row in [base] if row not in missing]
-    taken = step_seconds(plan, [*beside, *missing])
+    taken = step_seconds(plan, [*beside, *missing], stop)
     slower = taken[base.name] / known[base.name].step_seconds if beside else 1.0
     timed = {row.name: taken[row.name] / slower for row in missing}
     times = times.with_rows(
@@ -116,13 +115,14 @@ def affordable(plan: Plan, step_seconds: float) -> int:
     return max(1, int(plan.seconds / step_seconds))
 
 
-def step_seconds(plan: Plan, rows: Sequence[Row]) -> dict[str, float]:
+def step_seconds(plan: Plan, rows: Sequence[Row], stop: Stop = lambda: False) -> dict[str, float]:
     """Return the median seconds of a processor for a training step of each row."""
     taken: dict[str, list[float]] = {row.name: [] for row in rows}
     with single_thread(), TemporaryDirectory() as folder:
         runs = {row.name: training(plan, row, 0, None, Path(folder) / row.name) for row in rows}
         for _ in range(WARM_UP + ROUNDS):
             for name, (_, steps) in runs.items():
+                check(stop)
                 started = time.process_time()
                 next(steps)
                 taken[name].append(time.process_time() - started)
@@ -159,7 +159,7 @@ def training(
 
 def opened(plan: Plan, row: Row, seed: int, steps: int | None, run: Path) -> TrainingData:
     """Return the images of a run, and its recipe as `adm train` makes it of the same settings."""
-    wanted = [*plan.common, *plan.settings(row), f"train.seed={seed}"]
+    wanted = [*plan.settings(row), f"train.seed={seed}"]
     wanted += [] if steps is None else [f"train.steps={steps}"]
     choice = fit_precision(choose(plan.recipe, wanted), run, CPU)
     return open_data(choice, DataOptions(data=plan.contest.data))
@@ -177,6 +177,7 @@ def work(plan: Plan, job: Job, times: Times, place: Path, stop: Stop) -> None:
         data, steps = training(plan, job.rows[0], job.seed, timed.steps, run, stop)
         for _ in steps:
             pass
+        check(stop)
         for row in job.rows:
             if read_run(plan, place, row, job.seed) is None:
                 kept = measured(plan, row, job.seed, data, timed, run, stop)
@@ -197,12 +198,6 @@ def measured(
     Raises:
         Stopped: `stop` returned True.
     """
-
-    def check(amount: float = 0) -> None:
-        if stop():
-            raise Stopped
-
-    check()
     path = run
     if row.average is not None:
         path = run / f"{row.name}.safetensors"
@@ -211,13 +206,12 @@ def measured(
     how = {"precision": "float32", "seed": seed, **dict(plan.sampling)}
     contest, trained = plan.contest, data.recipe
     sizes = torch.bincount(data.training.labels, minlength=len(pipeline.classes)).tolist()
-    samples = pipeline.sample(in_proportion(sizes, plan.count), on_step=check, **how)
+    labels = in_proportion(sizes, plan.count)
+    samples = pipeline.sample(labels, on_step=lambda calls: check(stop), **how)
     scores = {}
     for name in contest.features:
-        features, real = reference(contest, trained.data, name)
-        report = evaluate(
-            samples, real, features, extraction=Extraction(bar=lambda *_: nullcontext(check))
-        )
+        features, real = reference(contest, trained.data, name, stop)
+        report = evaluate(samples, real, features, extraction=extraction(stop))
         scores[name] = {
             key: StoredScore(*score.to_json().values()) for key, score in report.scores.items()
         }
@@ -237,12 +231,19 @@ def measured(
     )
 
 
-def reference(contest: Contest, sized: DataSettings, name: str) -> tuple[Features, Reference]:
+def extraction(stop: Stop) -> Extraction:
+    """Return an extraction of features that raises `Stopped` if `stop` returns True."""
+    return Extraction(bar=lambda what, count: nullcontext(lambda amount: check(stop)))
+
+
+def reference(
+    contest: Contest, sized: DataSettings, name: str, stop: Stop
+) -> tuple[Features, Reference]:
     """Return features, and their reference, which is made once and kept in the user's cache."""
     features = open_features(name, CPU.device)
     size, channels = sized.size, sized.channels
     real = open_source(contest.data, split=contest.split, size=size, channels=channels)
-    return features, cached_reference(real, features, user_cache("references"))
+    return features, cached_reference(real, features, user_cache("references"), extraction(stop))
 
 
 @torch.no_grad()

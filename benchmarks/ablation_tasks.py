@@ -18,6 +18,12 @@ class Stopped(Exception):
     """Raised in a task that has been told to stop."""
 
 
+def check(stop: Stop) -> None:
+    """Raise `Stopped` if a task has been told to stop."""
+    if stop():
+        raise Stopped
+
+
 class Task(NamedTuple):
     """A call to make in a process of its own.
 

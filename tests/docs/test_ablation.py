@@ -104,7 +104,7 @@ def test_a_row_that_is_timed_later_has_the_steps_of_the_first_hour(
     seconds = {"base": 0.1, "rescale": 0.2}
     slowness, asked = 1.0, list[list[str]]()
 
-    def step_seconds(plan: Any, rows: Any) -> dict[str, float]:
+    def step_seconds(plan: Any, rows: Any, stop: Any) -> dict[str, float]:
         asked.append([row.name for row in rows])
         return {row.name: slowness * seconds[row.name] for row in rows}
 
@@ -143,7 +143,7 @@ def test_every_row_is_a_recipe_and_some_are_one_network(modules: Any, name: str)
 def test_all_rows_of_a_seed_come_before_the_next_seed(modules: Any, tmp_path: Path) -> None:
     plan = modules.plan.plans()["fashion"].only(["heads-4", "average-10"])
     found = [(job.seed, [row.name for row in job.rows]) for job in modules.run.jobs(plan, tmp_path)]
-    rows = [["base"], ["combined"], ["attention-base"], ["average-10"]]
+    rows = [["base"], ["combined", "average-10"], ["attention-base"]]
     assert found == [(seed, names) for seed in range(plan.seeds) for names in rows]
 
 
@@ -242,7 +242,7 @@ def test_the_command_trains_what_is_left_and_writes_the_page(
     assert not modules.run.jobs(plan, place)
     (docs / "images").mkdir(parents=True)
     marks = "<!-- digits: `make ablation` -->{}<!-- end of digits -->"
-    (docs / "ablation.md").write_text(f"before {marks.format("earlier text")} after", "utf-8")
+    (docs / "ablation.md").write_text(f"before {marks.format('earlier text')} after", "utf-8")
     modules.page.write(plan, place, docs)
     page = (docs / "ablation.md").read_text("utf-8")
     assert page.startswith("before <!--")
