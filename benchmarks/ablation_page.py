@@ -136,7 +136,7 @@ def tables(plan: Plan, runs: dict[str, list[Kept]]) -> str:
     distance = Measured(plan, runs, first)
     parts = [quality(plan, runs, distance, each) for each in (PAPER, CONTINUED)]
     parts.append(costs(plan, runs))
-    if {BASE, COMBINED} <= runs.keys():
+    if {BASE, COMBINED} <= runs.keys() and distance.spread.freedom:
         parts.append(separation(distance))
     parts.append(note(plan, runs, distance))
     return "\n\n".join(part for part in parts if part)

@@ -2,7 +2,11 @@
 
 import json
 import math
+import os
 import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from importlib import import_module
 from itertools import count
@@ -291,3 +295,27 @@ def test_tasks_are_told_to_stop_and_waited_for(modules: Any, tasks: Any, tmp_pat
 def test_a_task_that_is_killed_ends_the_command(modules: Any, tasks: Any) -> None:
     with pytest.raises(RuntimeError, match="first failed; the same command continues"):
         [*modules.tasks.running([modules.tasks.Task("first", tasks.dies, ())], 1)]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no such signal")
+def test_tasks_stop_when_the_command_is_killed(tasks: Any, tmp_path: Path) -> None:
+    ended, begun = tmp_path / "0.ended", tmp_path / "0.begun"
+    code = (
+        "import of_tasks, pathlib, sys; from ablation_tasks import Task, running\n"
+        "[*running([Task('0', of_tasks.waits, (pathlib.Path(sys.argv[1]),))], 1)]"
+    )
+    paths = os.pathsep.join([str(ROOT / "benchmarks"), str(tmp_path)])
+    command = subprocess.Popen(
+        [sys.executable, "-c", code, str(ended)], env=os.environ | {"PYTHONPATH": paths}
+    )
+    wait_for(begun)
+    command.kill()
+    command.wait()
+    wait_for(ended)
+
+
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
