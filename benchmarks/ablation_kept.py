@@ -122,9 +122,15 @@ def read_run(plan: Plan, place: Path, row: Row, seed: int) -> Kept | None:
 
 def read_runs(plan: Plan, place: Path) -> dict[str, list[Kept]]:
     """Return the runs of every row that has any, by name and in the order of the seeds."""
+    last = max((seed_of(path) for path in (place / SCORES).glob("*-*.json")), default=-1)
     found = {
-        row.name: [read_run(plan, place, plan.scored(row), seed) for seed in range(plan.seeds)]
+        row.name: [read_run(plan, place, plan.scored(row), seed) for seed in range(last + 1)]
         for row in plan.rows
     }
     known = {name: [run for run in runs if run is not None] for name, runs in found.items()}
     return {name: runs for name, runs in known.items() if runs}
+
+
+def seed_of(path: Path) -> int:
+    """Return the seed of a run's file."""
+    return int(path.stem.rpartition("-")[2])

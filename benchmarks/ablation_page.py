@@ -125,9 +125,16 @@ def write(plan: Plan, place: Path, docs: Path | None) -> None:
     print(text)
     if docs is not None:
         page = docs / PAGE
-        write_text(page, between(page.read_text("utf-8"), plan.name, text, MADE))
+        write_text(page, updated(page.read_text("utf-8"), plan, runs))
         shutil.copytree(place / SCORES, docs / KEPT / plan.name, dirs_exist_ok=True)
         shutil.copyfile(place / "rows.png", docs / IMAGES / f"ablation-{plan.name}.png")
+
+
+def updated(page: str, plan: Plan, runs: dict[str, list[Kept]]) -> str:
+    """Return the page with the tables and the figure of a plan in its section."""
+    picture = f"![The distance of every row]({IMAGES}/ablation-{plan.name}.png)"
+    text = f"{tables(plan, runs)}\n\n{picture}"
+    return between(page, plan.name, text, MADE)
 
 
 def tables(plan: Plan, runs: dict[str, list[Kept]]) -> str:

@@ -199,6 +199,12 @@ def plans() -> dict[str, Plan]:
     }
 
 
+def sections() -> dict[str, Plan]:
+    """Return the plans by the names of their sections of the page."""
+    found = plans().values()
+    return {plan.name: plan for plan in (*map(pilot, found), *found)}
+
+
 def pilot(plan: Plan) -> Plan:
     """Return the short plan that shows how well the data separate the base from all combined."""
     rows = plan.only([COMBINED]).rows

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from adm.recipes.schema import override
 from adm.training.batches import with_draws
 
 ROOT = Path(__file__).parents[2]
+PUBLISHED = ROOT / "docs" / "ablation"
 PARTS = ("plan", "kept", "run", "tasks", "page")
 FEATURES = """
 def means(images):
@@ -258,6 +260,34 @@ def test_the_command_trains_what_is_left_and_writes_the_page(
         "steps.json",
     ]
     assert (docs / "images" / "ablation-digits.png").exists()
+
+
+@pytest.mark.parametrize("name", sorted(each.name for each in PUBLISHED.glob("*")))
+def test_the_tables_are_those_of_the_published_scores(
+    modules: Any, name: str, tmp_path: Path
+) -> None:
+    of = modules.kept
+    shutil.copytree(PUBLISHED / name, tmp_path / of.SCORES)
+    first = next(json.loads(each.read_text("utf-8")) for each in PUBLISHED.glob(f"{name}/*-*.json"))
+    seconds = json.loads((PUBLISHED / name / of.STEPS).read_text("utf-8"))["seconds"]
+    plan = replace(modules.plan.sections()[name], seconds=seconds, count=first["count"])
+    page = (ROOT / "docs" / modules.page.PAGE).read_text("utf-8")
+    assert modules.page.updated(page, plan, of.read_runs(plan, tmp_path)) == page
+
+
+def test_the_page_has_a_section_for_every_plan(modules: Any, plan: Any, tmp_path: Path) -> None:
+    page = (ROOT / "docs" / modules.page.PAGE).read_text("utf-8")
+    steps_kept(modules, plan, tmp_path)
+    features = plan.contest.features[0]
+    modules.kept.keep_run(
+        kept(modules, 2.0, plan.settings(plan.rows[0]), features), tmp_path, plan.rows[0], 1
+    )
+    runs = modules.kept.read_runs(plan, tmp_path)
+    assert list(runs) == ["base"]
+    for name in modules.plan.sections():
+        text = modules.page.updated(page, replace(plan, name=name), runs)
+        assert f"images/ablation-{name}.png" in text
+        assert "| base | Table 1 | 15.33 | 2.00 |" in text
 
 
 def test_a_row_whose_settings_have_changed_is_measured_again(
