@@ -47,11 +47,14 @@ def main() -> int:
     plan = planned(given)
     place = given.out / plan.name
     if not given.so_far:
+        only = tuple(given.only) if given.only else None
         try:
-            carry_out(plan, place, given.workers)
+            carry_out(replace(plan, chosen=only), place, given.workers)
         except KeyboardInterrupt:
             print("stopped; the same command continues")
             return 130
+        except (ValueError, RuntimeError) as error:
+            parser.exit(2, f"{error}\n")
     if not read_runs(plan, place):
         print(f"{plan.name}: nothing has been measured in {place}")
         return 0
@@ -62,7 +65,7 @@ def main() -> int:
 def planned(given: argparse.Namespace) -> Plan:
     """Return the plan that the options describe."""
     plan = plans()[given.data]
-    plan = pilot(plan) if given.pilot else plan.only(given.only)
+    plan = pilot(plan) if given.pilot else plan
     return replace(
         plan,
         contest=replace(plan.contest, data=given.images or plan.contest.data),
@@ -86,8 +89,8 @@ def carry_out(plan: Plan, place: Path, workers: int = 1) -> None:
     if not left:
         return
     read_times(plan, place)  # which may refuse, before anything is measured
-    print(f"{plan.name}: timing the steps of {len(plan.networks())} networks", flush=True)
-    for _ in running([Task("timings", prepare, (plan, place))], 1):
+    print(f"{plan.name}: steps of {len(plan.networks())} networks, and references", flush=True)
+    for _ in running([Task("preparation", prepare, (plan, place))], 1):
         pass
     times = read_times(plan, place)
     assert times is not None

@@ -4,7 +4,7 @@ A row is the base of this scale with some settings of `adm train`, so that anyon
 `adm train fashion --set unet.heads.heads=1 ...`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -137,6 +137,8 @@ class Plan:
         count: images of a run that are scored.
         common: settings of all rows.
         sampling: changes to the recipe's settings of sampling, by name.
+        chosen: names of the rows to train and score, with those that they are compared with; None
+            for all.
     """
 
     name: str
@@ -148,10 +150,14 @@ class Plan:
     count: int = COUNT
     common: tuple[str, ...] = ()
     sampling: tuple[tuple[str, Any], ...] = ()
+    chosen: tuple[str, ...] | None = None
 
     def row(self, name: str) -> Row:
-        (found,) = (each for each in self.rows if each.name == name)
-        return found
+        """Return the row of a name; raise ValueError if there is none."""
+        found = {each.name: each for each in self.rows}
+        if name not in found:
+            raise ValueError(f"there is no row {name!r}; there are {', '.join(found)}")
+        return found[name]
 
     def settings(self, row: Row) -> tuple[str, ...]:
         """Return the settings of a row, with those of its base and those of all rows."""
@@ -170,19 +176,18 @@ class Plan:
         return next(each for each in self.rows if (self.trained(each), each.average) == of)
 
     def networks(self) -> tuple[Row, ...]:
-        """Return the rows that are trained."""
-        return tuple(row for row in self.rows if self.trained(row) == row)
+        """Return the rows to train."""
+        return tuple(dict.fromkeys(map(self.trained, self._chosen())))
 
     def weights(self) -> tuple[Row, ...]:
-        """Return the rows that are scored."""
-        return tuple(row for row in self.rows if self.scored(row) == row)
+        """Return the rows to score."""
+        return tuple(dict.fromkeys(map(self.scored, self._chosen())))
 
-    def only(self, names: Sequence[str] | None) -> "Plan":
-        """Return the plan of some rows and of the rows that they are compared with."""
-        if names is None:
-            return self
-        kept = {each for name in names for each in self._with_bases(self.row(name))}
-        return replace(self, rows=tuple(row for row in self.rows if row.name in kept))
+    def _chosen(self) -> tuple[Row, ...]:
+        if self.chosen is None:
+            return self.rows
+        names = {each for name in self.chosen for each in self._with_bases(self.row(name))}
+        return tuple(row for row in self.rows if row.name in names)
 
     def _with_bases(self, row: Row) -> Iterator[str]:
         yield row.name
@@ -207,5 +212,5 @@ def sections() -> dict[str, Plan]:
 
 def pilot(plan: Plan) -> Plan:
     """Return the short plan that shows how well the data separate the base from all combined."""
-    rows = plan.only([COMBINED]).rows
+    rows = tuple(row for row in plan.rows if row.name in (BASE, COMBINED))
     return replace(plan, name=f"pilot-{plan.name}", rows=rows, seconds=PILOT_SECONDS)

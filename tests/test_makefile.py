@@ -44,7 +44,9 @@ def test_the_demo_installs_no_development_tools(checkout: Path) -> None:
     assert "pip" not in commands(checkout, "demo")
 
 
-@pytest.mark.parametrize("target", ["test", "lint", "check", "mutants", "abuse", "format"])
+@pytest.mark.parametrize(
+    "target", ["test", "lint", "check", "mutants", "abuse", "ablation", "format"]
+)
 def test_after_the_demo_other_targets_install_the_tools(checkout: Path, target: str) -> None:
     first = commands(checkout, target)
     assert BASE in first

@@ -116,7 +116,7 @@ def test_a_row_that_is_timed_later_has_the_steps_of_the_first_hour(
 
     monkeypatch.setattr(modules.run, "step_seconds", step_seconds)
     both = modules.run.clock(plan, tmp_path / "both")
-    modules.run.clock(plan.only(["base"]), tmp_path / "later")
+    modules.run.clock(replace(plan, chosen=("base",)), tmp_path / "later")
     slowness = 3.0  # other work has begun
     later = modules.run.clock(plan, tmp_path / "later")
     assert {name: row.steps for name, row in later.rows.items()} == {"base": 120, "rescale": 60}
@@ -147,7 +147,8 @@ def test_every_row_is_a_recipe_and_some_are_one_network(modules: Any, name: str)
 
 
 def test_all_rows_of_a_seed_come_before_the_next_seed(modules: Any, tmp_path: Path) -> None:
-    plan = modules.plan.plans()["fashion"].only(["heads-4", "average-10"])
+    """What is chosen, and what it is compared with, under the names that it has among all rows."""
+    plan = replace(modules.plan.plans()["fashion"], chosen=("heads-4", "average-10"))
     found = [(job.seed, [row.name for row in job.rows]) for job in modules.run.jobs(plan, tmp_path)]
     rows = [["base"], ["combined", "average-10"], ["attention-base"]]
     assert found == [(seed, names) for seed in range(plan.seeds) for names in rows]
