@@ -31,7 +31,7 @@ from adm.networks.blocks import Heads, attend_channels_last, sinusoidal
 from adm.networks.dropout import Dropout
 from adm.networks.encoder import Encoder, Stage
 from adm.networks.recompute import Recomputable
-from adm.networks.unet import UNet, UNetConfig
+from adm.networks.unet import UNet, UNetConfig, change_embedding
 
 SILU = 0.596  # magnitude of SiLU for normal inputs
 BRANCH = 0.3  # share of the branch of a residual block, against that of its input
@@ -323,6 +323,8 @@ class MagnitudeUNet(UNet):
         self.encoder = MagnitudeEncoder(config, channels)
         self.decoder = self._decoder(config, list(self.encoder.stage_widths))
         self.head = Head(config.widths[0], config.out_channels)
+        if config.changes:
+            self.change_embedding = change_embedding(config)
 
     @staticmethod
     def _decoder(config: UNetConfig, skips: list[int]) -> nn.ModuleList:

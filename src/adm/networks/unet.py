@@ -134,8 +134,7 @@ class UNet(nn.Module):
         self.head = Head(config.widths[0], config.out_channels, config.norm_groups)
         if config.changes:
             # Last, so that the weights of the other layers start as they would without it.
-            told = nn.Linear(config.changes, 4 * config.channels, bias=False)
-            self.change_embedding = zeroed(told)
+            self.change_embedding = change_embedding(config)
 
     @staticmethod
     def _decoder(config: UNetConfig, skips: list[int]) -> nn.ModuleList:
@@ -217,6 +216,11 @@ def embedded(
             embed = network.condition_embeddings[name]
             embedding = embedding + embed(CONDITIONS[name] * column)
     return embedding
+
+
+def change_embedding(config: UNetConfig) -> nn.Linear:
+    """Return the layer from changes (B, `config.changes`) to embeddings, which is zero at first."""
+    return zeroed(nn.Linear(config.changes, 4 * config.channels, bias=False))
 
 
 def _silent(embedding: TimestepEmbedding) -> TimestepEmbedding:
