@@ -117,7 +117,29 @@ def later(name: str, title: str, settings: str, source: str, average: float | No
 
 
 LATER = (
-    later("importance", "levels drawn by loss", "importance=true", "Nichol & Dhariwal 2021"),
+    later("by-loss", "levels drawn by loss", "levels=by-loss", "Nichol & Dhariwal 2021"),
+    later("log-normal", "log-normal levels", "levels=log-normal", "Karras et al. 2022"),
+    later(
+        "edm",
+        "log-normal levels, EDM's preconditioning",
+        "levels=log-normal process.prediction=edm",
+        "Karras et al. 2022",
+    ),
+    later("min-snr", "min-SNR weight", "weight=min-snr", "Hang et al. 2023"),
+    later("soft-min-snr", "its smooth form", "weight=soft-min-snr", "Crowson et al. 2024"),
+    later(
+        "augment",
+        "augmentation that is told",
+        "data.augment=0.12",
+        "Karras et al. 2022",
+    ),
+    later(
+        "magnitude",
+        "layers that preserve magnitude",
+        "unet.layers=magnitude train.learning_rate=0.01",
+        "Karras et al. 2024",
+    ),
+    later("muon", "Muon for the matrices", "train.optimizer=muon", "Jordan 2024"),
     later("average-05", "average of width 0.05", "", "Karras et al. 2024", 0.05),
     later("average-10", "average of width 0.1", "", "Karras et al. 2024", 0.1),
 )

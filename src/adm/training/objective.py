@@ -12,7 +12,7 @@ from adm import losses
 from adm.diffusion import Parameterization, Schedule, process
 from adm.images import to_float, to_uint8
 from adm.networks import NO_LABEL
-from adm.training.batches import Batch
+from adm.training.batches import Batch, Draws
 from adm.training.levels import DrawLevels, Uniform, uniform_level
 
 
