@@ -130,7 +130,7 @@ LATER = (
     later(
         "augment",
         "augmentation that is told",
-        "data.augment=0.12",
+        "data.augment=0.12 unet.changes=9",
         "Karras et al. 2022",
     ),
     later(
