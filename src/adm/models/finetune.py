@@ -123,9 +123,8 @@ def _fill(
     for name, parameter in network.named_parameters():
         if name in weights:
             yield name, _rows(weights[name], plan) if name in by_class else weights[name]
-        elif (
-            name in by_class or name == CHANGE_EMBEDDING
-        ):  # a zero embedding leaves the pretrained model as it is
+        elif name in by_class or name == CHANGE_EMBEDDING:
+            # A zero embedding leaves the pretrained model as it is.
             yield name, torch.zeros_like(parameter)
 
 

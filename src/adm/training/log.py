@@ -63,7 +63,7 @@ def read(run: Path, steps: int, names: Sequence[str]) -> list[float]:
     """Return the first of these figures in each line that has one, of the first `steps` steps."""
     path = run / FILE
     every = (line for _, line in lines(path)) if path.exists() else iter(())
-    known = [line.figures for line in every if line is not None and line.step <= steps]
+    known = (line.figures for line in every if line is not None and line.step <= steps)
     return [next(own[name] for name in names if name in own) for own in known if {*names} & {*own}]
 
 

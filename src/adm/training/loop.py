@@ -121,7 +121,9 @@ def _resumed(run: Run, micro_batch: MicroBatch, newest: Numbers | None) -> Itera
     steps = range(before.step, settings.steps)
     if newest is not None:  # a run that was killed while it removed older checkpoints
         devices.once(lambda: checkpoint.prune(run.folder, settings))
-    validations = devices.once(lambda: log.read(run.folder, before.step, JUDGED))
+    validations = list[float]()
+    if settings.patience is not None:
+        validations = devices.once(lambda: log.read(run.folder, before.step, JUDGED))
     if steps and exhausted(validations, settings.patience):
         _tell_end(run, before.step)
         return
