@@ -1,13 +1,11 @@
 """Recipes -> the tables and figures of docs/ablation.md: the paper's ablation at small scale.
 
     python benchmarks/ablation.py --workers 2
-    python benchmarks/ablation.py --pilot
-    python benchmarks/ablation.py --data emoji --images emoji --only combined importance
+    python benchmarks/ablation.py --data emoji --images emoji --only combined by-loss
     python benchmarks/ablation.py --so-far --docs docs
 
 Every row is trained for the same seconds of a processor: its steps are measured first, all rows in
-turn, and kept. Ctrl-C saves the runs; the same command continues, also after it was killed. --pilot
-trains the base and all combined for half of the time, and says how well the data separate them.
+turn, and kept. Ctrl-C saves the runs; the same command continues, also after it was killed.
 --so-far writes what has been measured, and measures nothing. --set changes all rows; with it,
 --seconds or --count, choose an --out of its own.
 """
@@ -18,7 +16,7 @@ from pathlib import Path
 
 import ablation_page
 from ablation_kept import Times, read_runs, read_times
-from ablation_plan import COUNT, SECONDS, SEEDS, Plan, pilot, plans
+from ablation_plan import COUNT, SECONDS, SEEDS, Plan, plans
 from ablation_run import Job, jobs, prepare, work
 from ablation_tasks import Task, running
 
@@ -39,7 +37,6 @@ def main() -> int:
     parser.add_argument("--sampling", nargs="+", default=[], metavar="NAME=VALUE")
     parser.add_argument("--set", nargs="+", default=[], metavar="FIELD=VALUE")
     parser.add_argument("--workers", type=int, default=1, help="runs at once, each on one thread")
-    parser.add_argument("--pilot", action="store_true", help="base against all combined")
     parser.add_argument("--so-far", action="store_true", help="measure nothing")
     parser.add_argument("--out", type=Path, default=Path("out/ablation"))
     parser.add_argument("--docs", type=Path, help="folder of ablation.md and images/ to write to")
@@ -65,7 +62,6 @@ def main() -> int:
 def planned(given: argparse.Namespace) -> Plan:
     """Return the plan that the options describe."""
     plan = plans()[given.data]
-    plan = pilot(plan) if given.pilot else plan
     return replace(
         plan,
         contest=replace(plan.contest, data=given.images or plan.contest.data),

@@ -5,7 +5,7 @@ A row is the base of this scale with some settings of `adm train`, so that anyon
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from results_plan import Contest, contests
@@ -16,7 +16,6 @@ BASE, ATTENTION, COMBINED = "base", "attention-base", "combined"
 # and averages from which others are reconstructed after training.
 OF_BASE = "unet.heads.heads=1 unet.resampling=convolution train.ema_widths=0.05,0.1"
 SECONDS, SEEDS, COUNT = 800.0, 2, 2500  # processor seconds and runs of a row, images of a run
-PILOT_SECONDS = 400.0
 
 
 @dataclass(frozen=True)
@@ -136,7 +135,7 @@ LATER = (
     later(
         "magnitude",
         "layers that preserve magnitude",
-        "unet.layers=magnitude train.learning_rate=0.01",
+        "unet.layers=magnitude train.learning_rate=0.04",
         "Karras et al. 2024",
     ),
     later("muon", "Muon for the matrices", "train.optimizer=muon", "Jordan 2024"),
@@ -225,14 +224,3 @@ def plans() -> dict[str, Plan]:
         for name, deep, width in (("fashion", 24, 64), ("emoji", 40, 96))
     }
 
-
-def sections() -> dict[str, Plan]:
-    """Return the plans by the names of their sections of the page."""
-    found = plans().values()
-    return {plan.name: plan for plan in (*map(pilot, found), *found)}
-
-
-def pilot(plan: Plan) -> Plan:
-    """Return the short plan that shows how well the data separate the base from all combined."""
-    rows = tuple(row for row in plan.rows if row.name in (BASE, COMBINED))
-    return replace(plan, name=f"pilot-{plan.name}", rows=rows, seconds=PILOT_SECONDS)

@@ -271,7 +271,7 @@ def test_the_tables_are_those_of_the_published_scores(
     shutil.copytree(PUBLISHED / name, tmp_path / of.SCORES)
     first = next(json.loads(each.read_text("utf-8")) for each in PUBLISHED.glob(f"{name}/*-*.json"))
     seconds = json.loads((PUBLISHED / name / of.STEPS).read_text("utf-8"))["seconds"]
-    plan = replace(modules.plan.sections()[name], seconds=seconds, count=first["count"])
+    plan = replace(modules.plan.plans()[name], seconds=seconds, count=first["count"])
     page = (ROOT / "docs" / modules.page.PAGE).read_text("utf-8")
     assert modules.page.updated(page, plan, of.read_runs(plan, tmp_path)) == page
 
@@ -285,7 +285,7 @@ def test_the_page_has_a_section_for_every_plan(modules: Any, plan: Any, tmp_path
     )
     runs = modules.kept.read_runs(plan, tmp_path)
     assert list(runs) == ["base"]
-    for name in modules.plan.sections():
+    for name in modules.plan.plans():
         text = modules.page.updated(page, replace(plan, name=name), runs)
         assert f"images/ablation-{name}.png" in text
         assert "| base | Table 1 | 15.33 | 2.00 |" in text
