@@ -10,10 +10,12 @@ from nets import CONFIG, JUDGE, error
 from torch import nn
 from torch.nn import functional as F
 
-from adm.networks import Classifier, HeadWidth, UNet
+from adm.networks import Classifier, HeadWidth, UNet, moments
 from adm.networks.attend import Attend
 from adm.networks.blocks import Attention, attend
-from adm.networks.norm import Fused, GroupNorm
+from adm.networks.convolve import Conv
+from adm.networks.moments import Normalise
+from adm.networks.norm import GroupNorm
 
 
 def plain(norm, x, scale, shift, silu):
@@ -70,6 +72,42 @@ def test_in_bfloat16_the_fused_norm_rounds_and_no_more(mean):
     bfloat16 = 2.0**-9  # the largest relative error of one rounding
     for ours, theirs, roundings in zip(got, wanted, (2, 3, 1), strict=True):
         assert error(ours, theirs.detach().double()) < roundings * bfloat16
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("doubled", [False, True])
+@pytest.mark.parametrize(("size", "stride"), [(3, 1), (3, 2), (1, 1)])
+def test_convolutions_for_speed_and_their_gradients_are_the_plain_ones(size, stride, doubled, half):
+    if doubled and (size, stride) != (3, 1):
+        pytest.skip("only such a convolution follows upsampling")
+    torch.manual_seed(0)
+    conv, x = Conv(4, 6, size, stride=stride, padding=size // 2), torch.randn(3, 4, 8, 6)
+    results = []
+    for fast in (True, False):
+        leaf = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=half and fast):
+            y = conv.train(fast)(leaf, doubled=doubled)
+        gradient = torch.linspace(-1, 2, y.numel()).view_as(y).to(y.dtype)
+        results.append((y, *torch.autograd.grad(y, [leaf, conv.weight, conv.bias], gradient)))
+    for got, wanted in zip(*results, strict=True):
+        assert error(got, wanted.detach().double()) < (0.01 if half else 1e-6)
+
+
+@pytest.mark.parametrize("channels", [32, 64])
+def test_the_fused_norm_does_not_depend_on_the_images_that_are_in_the_cache_with_another(
+    channels, monkeypatch
+):
+    """The gradient of every image is its own, and those of gain and bias are all images'."""
+    torch.manual_seed(0)
+    norm, x = GroupNorm(8, channels), torch.randn(5, channels, 8, 8)
+    results = []
+    for at_once in (2**30, 2 * x[0].numel()):
+        monkeypatch.setattr(moments, "IN_CACHE", at_once)
+        leaf = x.clone().requires_grad_()
+        y = norm(leaf, silu=True)
+        results.append((y, *torch.autograd.grad(y, [leaf, norm.weight, norm.bias], x.sin())))
+    for whole, parts in zip(*results, strict=True):
+        torch.testing.assert_close(parts, whole, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize(("heads", "length", "width"), [(2, 5, 8), (3, 49, 12), (1, 1100, 4)])
@@ -166,7 +204,7 @@ def note_layout(seen, name, module, given):
 
 
 def test_in_float32_and_evaluation_the_released_order_of_operations_stays(monkeypatch):
-    monkeypatch.setattr(Fused, "apply", lambda *_: pytest.fail("the fused norm ran"))
+    monkeypatch.setattr(Normalise, "apply", lambda *_: pytest.fail("the fused norm ran"))
     monkeypatch.setattr(Attend, "apply", lambda *_: pytest.fail("attention ran in chunks"))
     for network, call in calls(3):
         network.eval()

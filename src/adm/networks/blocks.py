@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from adm.networks.attend import Attend
+from adm.networks.convolve import Conv
 from adm.networks.dropout import Dropout
-from adm.networks.norm import GroupNorm, prefers_speed
+from adm.networks.norm import GroupNorm
+from adm.networks.prefer import prefers_speed
 
 Resampling = Literal["biggan", "convolution", "plain"]
 Module = TypeVar("Module", bound=nn.Module)
@@ -108,7 +110,7 @@ class Downsample(nn.Module):
 
     def __init__(self, channels: int, *, learned: bool) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=1) if learned else None
+        self.conv = Conv(channels, channels, 3, stride=2, padding=1) if learned else None
 
     def forward(self, x: Tensor) -> Tensor:
         return F.avg_pool2d(x, 2) if self.conv is None else self.conv(x)
@@ -119,11 +121,12 @@ class Upsample(nn.Module):
 
     def __init__(self, channels: int, *, learned: bool) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1) if learned else None
+        self.conv = Conv(channels, channels, 3, padding=1) if learned else None
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.interpolate(x, scale_factor=2.0, mode="nearest")
-        return x if self.conv is None else self.conv(x)
+        return (
+            F.interpolate(x, scale_factor=2.0) if self.conv is None else self.conv(x, doubled=True)
+        )
 
 
 class ResidualBlock(nn.Module):
@@ -146,20 +149,22 @@ class ResidualBlock(nn.Module):
         self.style = style
         self.norm_in = group_norm(channels, style.norm_groups)
         self.resize = resize
-        self.conv_in = nn.Conv2d(channels, out_channels, 3, padding=1)
+        self.conv_in = Conv(channels, out_channels, 3, padding=1)
         width = 2 * out_channels if style.adaptive_norm else out_channels
         self.embedding = nn.Linear(style.embedding_width, width)
         self.norm_out = group_norm(out_channels, style.norm_groups)
         self.dropout = Dropout(style.dropout)
-        self.conv_out = zeroed(nn.Conv2d(out_channels, out_channels, 3, padding=1))
+        self.conv_out = zeroed(Conv(out_channels, out_channels, 3, padding=1))
         same = channels == out_channels
-        self.skip = nn.Identity() if same else nn.Conv2d(channels, out_channels, 1)
+        self.skip = nn.Identity() if same else Conv(channels, out_channels, 1)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         h = self.norm_in(x, silu=True)
-        if self.resize is not None:
-            h, x = self.resize(h), self.resize(x)
-        h = self.conv_in(h)
+        if isinstance(self.resize, Upsample):
+            h, x = self.conv_in(h, doubled=True), self.resize(x)
+        else:
+            h, x = (h, x) if self.resize is None else (self.resize(h), self.resize(x))
+            h = self.conv_in(h)
         shift = self.embedding(F.silu(embedding))
         if self.style.adaptive_norm:
             scale, shift = shift.chunk(2, dim=1)

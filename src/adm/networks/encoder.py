@@ -17,7 +17,8 @@ from adm.networks.blocks import (
     ResidualBlock,
     resampler,
 )
-from adm.networks.norm import prefers_speed
+from adm.networks.convolve import Conv
+from adm.networks.prefer import prefers_speed
 from adm.networks.recompute import Recomputable
 
 # The largest configuration, far above what can be trained: a damaged number asks for no more.
@@ -158,7 +159,7 @@ class Encoder(Recomputable):
         super().__init__()
         style, width = config.style, config.widths[0]
         shrink = resampler(config.resampling, Downsample, style)
-        self.stages = nn.ModuleList([Stage(nn.Conv2d(in_channels, width, 3, padding=1))])
+        self.stages = nn.ModuleList([Stage(Conv(in_channels, width, 3, padding=1))])
         self.stage_widths = [width]
         for halvings, next_width in enumerate(config.widths):
             for _ in range(config.depth):

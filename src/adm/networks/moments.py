@@ -1,18 +1,23 @@
-"""Features, gain, bias -> SiLU(gain GroupNorm(features) + bias), for weights that stay fixed.
+"""Features, gain, bias -> SiLU(gain GroupNorm(features) + bias), for networks that prefer speed.
 
 Convolutions on a CPU are fastest with channels last in memory, where torch's GroupNorm is slow. So
 a normalisation is one multiply-add, with factors from the mean and the variance of each channel.
-These moments of a tensor serve every normalisation that reads it, alone or concatenated.
+These moments of a tensor serve every normalisation that reads it, alone or concatenated. All passes
+over the features are made in float32 over a few images at a time, which stay in the processor's
+cache; of bfloat16 features, only they are read from memory and written to it.
 
 Letters: B images, C channels, G groups, L = H x W positions.
 """
 
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+
+IN_CACHE = 2**19  # elements in memory as float32 at a time
 
 
 class ChannelMoments(NamedTuple):
@@ -25,11 +30,14 @@ class ChannelMoments(NamedTuple):
     @torch.no_grad()
     def of(cls, x: Tensor) -> "ChannelMoments":
         """The moments of features (B, C, H, W)."""
-        whole, share = x.float(), 1 / (x.shape[2] * x.shape[3])
-        mean = whole.sum((2, 3), keepdim=True) * share
-        # (x - mean)^2 in one operation; torch's own variance takes ten times as long.
-        square = torch.ops.aten.mse_loss(whole, mean.expand_as(whole), 0)
-        return cls(mean.flatten(1), square.sum((2, 3)) * share)
+        share, found = 1 / (x.shape[2] * x.shape[3]), []
+        for few in parts(x):
+            whole = x[few].float()
+            mean = whole.sum((2, 3), keepdim=True) * share
+            # (x - mean)^2 in one operation; torch's own variance takes ten times as long.
+            square = torch.ops.aten.mse_loss(whole, mean.expand_as(whole), 0)
+            found.append((mean.flatten(1), square.sum((2, 3)) * share))
+        return cls(*(torch.cat(each) for each in zip(*found, strict=True)))
 
     def beside(self, other: "ChannelMoments") -> "ChannelMoments":
         """The moments of features that are concatenated to others."""
@@ -37,103 +45,133 @@ class ChannelMoments(NamedTuple):
         return ChannelMoments(*(torch.cat(pair, dim=1) for pair in both))
 
 
-class Factors(NamedTuple):
-    """What a normalisation does to each channel: factor x + offset, (B, C) float32 each.
+class GroupMoments(NamedTuple):
+    """Mean and 1 / deviation of each channel's group, (B, C) float32 each.
 
     Attributes:
-        centre: the mean of the channel's group, without the channel's own shift.
-        rstd: of the channel's group.
+        centre: the mean, without the channel's own shift.
     """
 
-    factor: Tensor
-    offset: Tensor
     centre: Tensor
     rstd: Tensor
 
 
+@cache
+@torch.inference_mode(False)  # whose tensors no gradient could pass
 def averaging(channels: int, groups: int) -> Tensor:
     """(C, C), the matrix that replaces each channel by the mean of its group."""
     return torch.block_diag(*[torch.full((channels // groups,) * 2, groups / channels)] * groups)
 
 
-# Six parameters: the last is for networks that add the embedding before the normalisation.
 @torch.no_grad()
-def factors(
-    moments: ChannelMoments,
-    means: Tensor,
-    eps: Tensor,
-    gain: Tensor,
-    bias: Tensor,
-    shift: Tensor | None = None,
-) -> Factors:
-    """Return the factors of gain GroupNorm(x + shift) + bias.
+def grouped(
+    moments: ChannelMoments, means: Tensor, eps: Tensor, shift: Tensor | None = None
+) -> GroupMoments:
+    """Return the moments of the groups of x + shift.
 
     Args:
         moments: of x.
         means: see `averaging`.
-        gain, bias, shift: (B, C) or (C,) each.
+        eps: (1,).
+        shift: (B, C).
     """
     mean = moments.mean if shift is None else moments.mean + shift
     centre = mean @ means
     between = mean - centre
     variance = torch.addcmul(moments.variance, between, between)
     rstd = torch.addmm(eps, variance, means).rsqrt_()
-    factor = gain * rstd
-    centre = centre if shift is None else centre - shift
-    return Factors(factor, torch.addcmul(bias, factor, centre, value=-1), centre, rstd)
+    return GroupMoments(centre if shift is None else centre - shift, rstd)
 
 
-def normalised(x: Tensor, f: Factors, means: Tensor, silu: bool, dtype: torch.dtype) -> Tensor:
-    """factor x + offset, followed by SiLU if `silu`; differentiable with respect to x.
+# Seven parameters: autograd differentiates only tensors that are arguments of their own.
+def normalised(
+    x: Tensor,
+    gain: Tensor,
+    bias: Tensor,
+    groups: GroupMoments,
+    means: Tensor,
+    silu: bool,
+    dtype: torch.dtype,
+) -> Tensor:
+    """gain (x - centre) rstd + bias, followed by SiLU if `silu`.
+
+    Differentiable with respect to x, gain and bias, where the moments are those of x.
 
     Args:
         x: (B, C, H, W).
+        gain, bias: (B, C); where their gradient is not wanted, (C,) as well.
         dtype: of the result.
     """
-    if x.requires_grad:
-        return Normalise.apply(x, *f, means, silu, dtype)  # type: ignore[no-any-return]
-    z = _affine(x, f.factor, f.offset)
-    return (F.silu(z, inplace=True) if silu else z).to(dtype)
+    if torch.is_grad_enabled() and any(t.requires_grad for t in (x, gain, bias)):
+        return Normalise.apply(x, gain, bias, *groups, means, silu, dtype)  # type: ignore
+    return _applied(x, *_affine_factors(gain, bias, *groups), silu, dtype)
 
 
 class Normalise(torch.autograd.Function):
-    """`normalised`, with the gradient with respect to x alone."""
+    """`normalised`, which keeps x alone of all features for the gradient."""
 
-    # Eight parameters: autograd keeps only tensors that are arguments of their own.
     @staticmethod
     def forward(
         ctx: Any,
         x: Tensor,
-        factor: Tensor,
-        offset: Tensor,
+        gain: Tensor,
+        bias: Tensor,
         centre: Tensor,
         rstd: Tensor,
         means: Tensor,
         silu: bool,
         dtype: torch.dtype,
     ) -> Tensor:
-        z = _affine(x, factor, offset)
-        ctx.save_for_backward(x, z if silu else None, factor, centre, rstd, means)
-        return (F.silu(z) if silu else z).to(dtype)
+        factor, offset = _affine_factors(gain, bias, centre, rstd)
+        ctx.silu = silu
+        ctx.save_for_backward(x, factor, offset, centre, rstd, means)
+        return _applied(x, factor, offset, silu, dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Any:  # type: ignore[override]
-        x, z, factor, centre, rstd, means = ctx.saved_tensors
-        g = gradient.float()
-        dz = g if z is None else torch.ops.aten.silu_backward(g, z)
-        # dx = factor dz - mean(factor dz) - rstd^2 (x - mean) mean(factor dz (x - mean)).
-        whole, count = x.float(), x.shape[2] * x.shape[3]
-        total = dz.sum((2, 3))
-        product = (dz * whole).sum((2, 3)) - centre * total
-        mean = (factor * total) @ means / count
-        slope = -rstd * rstd * ((factor * product) @ means) / count
-        dx = _affine(whole, slope, -mean - slope * centre)
-        dx = dx.addcmul_(dz, factor[:, :, None, None])
-        return (dx.to(x.dtype), *[None] * 7)
+        x, *of_channels, means = ctx.saved_tensors
+        dx, count = torch.empty_like(x), x.shape[2] * x.shape[3]
+        sums = []
+        for few in parts(x):
+            factor, offset, centre, rstd = (each[few] for each in of_channels)
+            whole, dz = x[few].float(), gradient[few].float()
+            if ctx.silu:
+                dz = torch.ops.aten.silu_backward(dz, _affine(whole, factor, offset))
+            # dx = factor dz - mean(factor dz) - rstd^2 (x - mean) mean(factor dz (x - mean)).
+            total = dz.sum((2, 3))
+            product = (dz * whole).sum((2, 3)) - centre * total
+            mean = (factor * total) @ means / count
+            slope = -rstd * rstd * ((factor * product) @ means) / count
+            part = _affine(whole, slope, -mean - slope * centre)
+            dx[few] = part.addcmul_(dz, factor[:, :, None, None])
+            sums.append((rstd * product, total))
+        grad_gain, grad_bias = (torch.cat(each) for each in zip(*sums, strict=True))
+        wanted = ctx.needs_input_grad
+        return dx, grad_gain if wanted[1] else None, grad_bias if wanted[2] else None, *[None] * 5
+
+
+def parts(x: Tensor) -> list[slice]:
+    """A few images at a time, whose features in float32 stay in the processor's cache."""
+    few = max(1, IN_CACHE // x[0].numel())
+    return [slice(start, start + few) for start in range(0, len(x), few)]
+
+
+def _affine_factors(
+    gain: Tensor, bias: Tensor, centre: Tensor, rstd: Tensor
+) -> tuple[Tensor, Tensor]:
+    """What a normalisation does to each channel: factor x + offset, (B, C) each."""
+    factor = gain * rstd
+    return factor, torch.addcmul(bias, factor, centre, value=-1)
+
+
+def _applied(x: Tensor, factor: Tensor, offset: Tensor, silu: bool, dtype: torch.dtype) -> Tensor:
+    y = torch.empty_like(x, dtype=dtype)
+    for few in parts(x):
+        z = _affine(x[few].float(), factor[few], offset[few])
+        y[few] = F.silu(z, inplace=True) if silu else z
+    return y
 
 
 def _affine(x: Tensor, factor: Tensor, offset: Tensor) -> Tensor:
-    return torch.addcmul(
-        offset.view(*offset.shape, 1, 1), x.float(), factor.view(*factor.shape, 1, 1)
-    )
+    return torch.addcmul(offset[:, :, None, None], x, factor[:, :, None, None])

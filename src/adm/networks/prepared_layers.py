@@ -26,7 +26,8 @@ from adm.networks.blocks import (
     Upsample,
     attend_channels_last,
 )
-from adm.networks.moments import ChannelMoments, averaging, factors, normalised
+from adm.networks.convolve import up_weight
+from adm.networks.moments import ChannelMoments, averaging, grouped, normalised
 from adm.networks.norm import GroupNorm
 
 LAST = torch.channels_last
@@ -82,10 +83,8 @@ class UpConv(nn.Module):
     def __init__(self, conv: nn.Conv2d, dtype: torch.dtype) -> None:
         super().__init__()
         weight, bias = _weights(conv)
-        # Row by row: an input pixel reaches four rows, two of them through two weights.
-        spread = weight.new_tensor([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]])
-        weight = torch.einsum("ocij,ai,bj->coab", weight, spread, spread)
-        self.register_buffer("weight", weight.to(dtype).contiguous(memory_format=LAST))
+        weight = up_weight(weight).to(dtype)
+        self.register_buffer("weight", weight.contiguous(memory_format=LAST))
         self.register_buffer("bias", bias.to(dtype))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -126,8 +125,8 @@ class Norm(nn.Module):
             shift: (B, C).
         """
         gain, bias = (self.gain, self.bias) if modulation is None else modulation
-        found = factors(features.moments, self.means, self.eps, gain, bias, shift)
-        return normalised(features.x, found, self.means, silu, self.dtype)
+        groups = grouped(features.moments, self.means, self.eps, shift)
+        return normalised(features.x, gain, bias, groups, self.means, silu, self.dtype)
 
 
 class Projections(nn.Module):

@@ -17,6 +17,7 @@ from adm.networks.blocks import (
     resampler,
     zeroed,
 )
+from adm.networks.convolve import Conv
 from adm.networks.encoder import (
     LARGEST,
     MOST_CLASSES,
@@ -105,7 +106,7 @@ class Head(nn.Sequential):
     """features -> raw output: normalisation, SiLU, and a convolution initialised to zero."""
 
     def __init__(self, channels: int, out_channels: int, norm_groups: int) -> None:
-        conv = zeroed(nn.Conv2d(channels, out_channels, 3, padding=1))
+        conv = zeroed(Conv(channels, out_channels, 3, padding=1))
         super().__init__(group_norm(channels, norm_groups), nn.SiLU(), conv)
 
     def forward(self, input: Tensor) -> Tensor:
