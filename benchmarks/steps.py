@@ -105,7 +105,9 @@ def ours(shape: Shape, device: torch.device, precision: Precision) -> Step:
     network = UNet(shape.network)
     network.load_state_dict(weights(shape))
     network.to(device).train()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=RATE, weight_decay=0.0, fused=device.type == "cpu" or None
+    )
     player = Player(network, (EMA(network, DECAY),), optimizer, LossScale(), network)
     how = StepSettings(Devices(device), shape.batch_size, shape.batch_size)
     objective = diffusion(
