@@ -223,4 +223,3 @@ def plans() -> dict[str, Plan]:
         name: Plan(name, name, known[name], (*paper_rows(deep, width), *LATER))
         for name, deep, width in (("fashion", 24, 64), ("emoji", 40, 96))
     }
-

@@ -23,7 +23,7 @@ import compared
 import results_costs
 import results_kept
 import results_page
-from results_plan import BEST, SCALES, SWEPT, TRUNCATIONS, Contest, Row, contests
+from results_plan import BEST, SCALES, STEERED, SWEPT, TRUNCATIONS, Contest, Row, contests
 
 from adm.app.cli.proportions import labels_like
 from adm.app.scoring import Score
@@ -95,6 +95,7 @@ def measure(contest: Contest, runner: Runner, place: Path) -> None:
         if not results_kept.row_file(place, row).exists():
             score(contest, row, resolved(row.options, place, contest.features[0]), runner, place)
     pictures(contest, runner, place)
+    steer(contest, runner, place)
     results_costs.clock(contest, results_kept.kept(contest, place), place)
 
 
@@ -229,6 +230,23 @@ def pictures(contest: Contest, runner: Runner, place: Path) -> None:
         how = ["--class", contest.classes, "--features", contest.features[0]]
         files = ["--picture", place / "compared.png", "--out", out]
         runner.adm("compare", *sets, *how, *files)
+
+
+def steer(contest: Contest, runner: Runner, place: Path) -> None:
+    """Draw the paper's Figure 3: a model without labels, guided to one class at two scales.
+
+    Images of the same place in both are from the same noise.
+    """
+    out = place / "steered.html"
+    if out.exists():
+        return
+    model, name, options = contest.steered
+    folders = [place / f"scale-{scale}" for scale in STEERED]
+    for scale, folder in zip(STEERED, folders, strict=True):
+        how = flags({**options, "scale": scale, "classes": f"{name}:24"})
+        runner.adm("sample", model, *how, "--out", folder)
+    how = ["--class", name, "--features", contest.features[0]]
+    runner.adm("compare", *folders, *how, "--picture", place / "steered.png", "--out", out)
 
 
 if __name__ == "__main__":

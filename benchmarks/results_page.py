@@ -43,7 +43,7 @@ def write(found: dict[str, Any], contest: Contest, place: Path, docs: Path | Non
         page = docs / PAGE
         write_text(page, between(page.read_text("utf-8"), contest.name, text))
         shutil.copytree(place / SCORES, docs / KEPT / contest.name, dirs_exist_ok=True)
-        for picture in (place / "curve.png", place / "compared.png"):
+        for picture in (place / f"{stem}.png" for stem in ("curve", "compared", "steered")):
             if picture.exists():
                 shutil.copyfile(picture, docs / IMAGES / f"{picture.stem}-{contest.name}.png")
 

@@ -10,6 +10,7 @@ BEST = "best"  # stands for the truncation or scale with the lowest distance in 
 COUNT, SWEPT = 10_000, 5_000  # images of a row, and of a point of a sweep
 TRUNCATIONS = (0.3, 0.5, 0.7, 1, 1.5, 2, 4)
 SCALES = (0, 0.5, 1, 2, 4, 8)
+STEERED = (1, 10)  # scales of the paper's Figure 3
 RELEASED = {"sampler": "ancestral", "grid": "even", "steps": 250}
 DDIM = {"sampler": "ddim", "grid": "even", "steps": 25}
 
@@ -52,6 +53,8 @@ class Contest:
         gan, guided: the models of the sweeps of truncation and of the guidance scale.
         classes: of the picture.
         compared: names of the rows in the picture, before real images.
+        steered: the model without labels and the class of the paper's Figure 3, with further
+            options of `adm sample`.
         core_hours: that training took, by model; measured once.
         proportional: whether samples have the proportions of the classes in the data.
     """
@@ -67,6 +70,7 @@ class Contest:
     guided: str
     classes: str
     compared: tuple[str, str]
+    steered: tuple[str, str, dict[str, str]]
     core_hours: dict[str, float]
     proportional: bool = False
 
@@ -99,6 +103,7 @@ def _fashion() -> Contest:
         guided="fashion",
         classes="sandal,bag,coat",
         compared=("gan-truncated", "guided-few"),
+        steered=("fashion-unlabelled", "bag", {"classifier": "fashion-classifier"}),
         core_hours={
             "fashion": 2.3,
             "fashion-classifier": 0.3,
@@ -139,6 +144,7 @@ def _emoji() -> Contest:
         guided="emoji",
         classes="animals & nature,food & drink,smileys & emotion",
         compared=("gan-truncated", "guided-few"),
+        steered=("emoji", "smileys & emotion", {"set": "use_labels=false"}),
         core_hours={
             "emoji": 5.7,
             "emoji-classifier": 0.2,
