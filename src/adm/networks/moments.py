@@ -9,7 +9,6 @@ cache; of bfloat16 features, only they are read from memory and written to it.
 Letters: B images, C channels, G groups, L = H x W positions.
 """
 
-from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -56,8 +55,6 @@ class GroupMoments(NamedTuple):
     rstd: Tensor
 
 
-@cache
-@torch.inference_mode(False)  # whose tensors no gradient could pass
 def averaging(channels: int, groups: int) -> Tensor:
     """(C, C), the matrix that replaces each channel by the mean of its group."""
     return torch.block_diag(*[torch.full((channels // groups,) * 2, groups / channels)] * groups)
