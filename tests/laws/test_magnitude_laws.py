@@ -1,5 +1,6 @@
 """layers that preserve magnitude: of features, of stored weights, and under every other path."""
 
+import copy
 import dataclasses
 from dataclasses import replace
 from pathlib import Path
@@ -8,9 +9,12 @@ from typing import Any
 import pytest
 import tiny
 import torch
+import torch.distributed as dist
 from nets import CONFIG, error, filled
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Shard, distribute_tensor
 
 import adm
 from adm.models.convert import released_shapes
@@ -209,6 +213,26 @@ def test_renormalising_leaves_other_layers_alone() -> None:
     before = {name: w.clone() for name, w in network.state_dict().items()}
     renormalise(network)
     assert all(torch.equal(w, before[name]) for name, w in network.state_dict().items())
+
+
+@pytest.mark.skipif(not dist.is_gloo_available(), reason="shards need torch.distributed")
+def test_shards_are_renormalised_as_the_whole_is() -> None:
+    network = filled(new(BASE))
+    weights = {n: m for n, m in network.named_modules() if isinstance(m, Weights)}
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        mesh = init_device_mesh("cpu", (1,))
+        sharded = copy.deepcopy(network)
+        for name in weights:
+            own = sharded.get_submodule(name)
+            own.weight = nn.Parameter(distribute_tensor(own.weight.detach(), mesh, [Shard(0)]))
+        renormalise(sharded)
+        renormalise(network)
+        for name, each in weights.items():
+            whole = sharded.get_submodule(name).weight.full_tensor()
+            torch.testing.assert_close(whole, each.weight)
+    finally:
+        dist.destroy_process_group()
 
 
 @pytest.mark.parametrize("axis", AXES)
