@@ -26,7 +26,7 @@ from adm.models.load import load_diffusion
 from adm.models.teacher import Teacher
 from adm.models.trained import DiffusionModel
 from adm.samplers.dpm_solver import dpm_solver
-from adm.samplers.solver import Exponential
+from adm.samplers.solver import ExponentialSteps
 
 BATCH = 125
 GREY_LEVEL = 2 / 255
@@ -99,7 +99,7 @@ def points(
     found: dict[int, list[Tensor]] = {level: [] for level in kept}
     for x, y in zip(noise.split(BATCH), labels.split(BATCH), strict=True):
         teach = teacher.teach(fine, y, torch.full((len(x),), scale))
-        for state in dpm_solver(teach, x, Exponential(fine), how.method.order):
+        for state in dpm_solver(teach, x, ExponentialSteps(fine), how.method.order):
             if state.level in found:
                 found[state.level].append(state.x)
     return [*(torch.cat(batches) for batches in found.values()), noise]

@@ -28,7 +28,7 @@ from adm.networks import (
     renormalise,
     unet,
 )
-from adm.networks.magnitude import ADDED, SILU, Block, Weights, beside
+from adm.networks.magnitude import ADDED, SILU, UnitBlock, UnitWeights, concatenate
 from adm.recipes.schema import from_json
 from adm.spec import to_json
 
@@ -69,8 +69,8 @@ def magnitude(x: Tensor) -> float:
     return x.square().mean().sqrt().item()
 
 
-def weighted(network: nn.Module) -> list[Weights]:
-    return [each for each in network.modules() if isinstance(each, Weights)]
+def weighted(network: nn.Module) -> list[UnitWeights]:
+    return [each for each in network.modules() if isinstance(each, UnitWeights)]
 
 
 @pytest.mark.parametrize("resampling", SIZES)
@@ -84,7 +84,7 @@ def test_every_stage_of_a_new_network_has_features_of_magnitude_1(resampling: st
 
     within = {1.0: list[float](), ADDED: list[float]()}  # by the factor of the output
     for each in network.modules():
-        if isinstance(each, Block):
+        if isinstance(each, UnitBlock):
             for layer, factor in ((each.conv_in, 1.0), (each.conv_out, ADDED)):
                 layer.register_forward_hook(
                     lambda m, x, out, f=factor: within[f].append(magnitude(out) / f)
@@ -115,11 +115,11 @@ def test_the_magnitude_of_silu_is_that_for_normal_inputs() -> None:
 
 def test_both_inputs_of_a_concatenation_contribute_equally() -> None:
     a, b = torch.ones(1, 8, 2, 2), torch.ones(1, 24, 2, 2)
-    both = beside(a, b)
+    both = concatenate(a, b)
     assert magnitude(both) == pytest.approx(1)
     squares = both.square()
     torch.testing.assert_close(squares[:, :8].sum(), squares[:, 8:].sum())
-    assert torch.equal(beside(b, b), torch.cat([b, b], dim=1))
+    assert torch.equal(concatenate(b, b), torch.cat([b, b], dim=1))
 
 
 @torch.no_grad()
@@ -218,7 +218,7 @@ def test_renormalising_leaves_other_layers_alone() -> None:
 @pytest.mark.skipif(not dist.is_gloo_available(), reason="shards need torch.distributed")
 def test_shards_are_renormalised_as_the_whole_is() -> None:
     network = filled(new(BASE))
-    weights = {n: m for n, m in network.named_modules() if isinstance(m, Weights)}
+    weights = {n: m for n, m in network.named_modules() if isinstance(m, UnitWeights)}
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     try:
         mesh = init_device_mesh("cpu", (1,))

@@ -45,7 +45,7 @@ class Target(Checked):
 
 
 @dataclass(frozen=True)
-class Noise(Target):
+class AddedNoise(Target):
     """The noise (DDPM, equation 14)."""
 
     name: ClassVar[str] = "noise"
@@ -161,7 +161,7 @@ class EDM(Target):
         return (1 - schedule.alpha_bar + schedule.alpha_bar * self._data**2).sqrt()
 
 
-NOISE, X_0, VELOCITY, PREVIOUS_MEAN = Noise(), CleanImage(), Velocity(), PreviousMean()
+NOISE, X_0, VELOCITY, PREVIOUS_MEAN = AddedNoise(), CleanImage(), Velocity(), PreviousMean()
 TARGETS: dict[str, type[Target]] = {
-    kind.name: kind for kind in (Noise, CleanImage, Velocity, PreviousMean, EDM)
+    kind.name: kind for kind in (AddedNoise, CleanImage, Velocity, PreviousMean, EDM)
 }

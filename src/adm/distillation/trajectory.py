@@ -13,7 +13,7 @@ from adm.distillation.student import Jump, Lesson, Method, stepped
 from adm.networks import Condition
 from adm.samplers import DDIM, Sampler
 from adm.samplers.dpm_solver import dpm_solver
-from adm.samplers.solver import Exponential
+from adm.samplers.solver import ExponentialSteps
 from adm.training.batches import Batch
 from adm.training.objective import Objective, Outcome
 
@@ -89,5 +89,5 @@ def followed(jump: Jump, points: dict[int, Tensor], schedule: Schedule, steps: i
 @torch.no_grad()
 def _points(teacher: Denoise, x: Tensor, schedule: Schedule, order: int) -> dict[int, Tensor]:
     """Return the points of the teacher's trajectory from x, by level."""
-    states = dpm_solver(teacher, x, Exponential(schedule), order)
+    states = dpm_solver(teacher, x, ExponentialSteps(schedule), order)
     return {schedule.last: x} | {state.level: state.x for state in states}

@@ -51,7 +51,7 @@ def unit_rows(weight: Tensor) -> Tensor:
     return unit(weight, *range(1, weight.dim()))
 
 
-def beside(a: Tensor, b: Tensor) -> Tensor:
+def concatenate(a: Tensor, b: Tensor) -> Tensor:
     """Concatenate the channels of both, weighted so that each gives half of the squares."""
     widths = a.shape[1], b.shape[1]
     parts = zip((a, b), widths, strict=True)
@@ -62,7 +62,7 @@ def _times(x: Tensor, factor: float) -> Tensor:
     return x if factor == 1 else x * factor
 
 
-class Weights(nn.Module):
+class UnitWeights(nn.Module):
     """Weights (outputs, ...), of the same norm for every output where they are used.
 
     Args:
@@ -88,7 +88,7 @@ class Weights(nn.Module):
         self.weight, self.fixed = nn.Parameter(weight.contiguous(memory_format=last)), True
 
 
-class Linear(Weights):
+class UnitLinear(UnitWeights):
     """(B, C) -> (B, C')."""
 
     def __init__(self, channels: int, out_channels: int, norm: float = 1.0) -> None:
@@ -98,7 +98,7 @@ class Linear(Weights):
         return F.linear(x, self.effective())
 
 
-class Conv(Weights):
+class UnitConv(UnitWeights):
     """(B, C, H, W) -> (B, C', H, W)."""
 
     def __init__(self, channels: int, out_channels: int, size: int, norm: float = 1.0) -> None:
@@ -108,7 +108,7 @@ class Conv(Weights):
         return F.conv2d(x, self.effective(), padding=self.weight.shape[2] // 2)
 
 
-class Stem(Conv):
+class Stem(UnitConv):
     """Noisy images -> features, with a channel of ones in the place of biases."""
 
     def __init__(self, channels: int, out_channels: int) -> None:
@@ -121,7 +121,7 @@ class Stem(Conv):
         return super().forward(x)
 
 
-class Head(Conv):
+class UnitHead(UnitConv):
     """Features -> raw output: a convolution, with a learned gain of every channel."""
 
     def __init__(self, channels: int, out_channels: int) -> None:
@@ -140,13 +140,13 @@ class StepEmbedding(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.channels = channels
-        self.linear = Linear(channels, 4 * channels)
+        self.linear = UnitLinear(channels, 4 * channels)
 
     def forward(self, timestep: Tensor) -> Tensor:
         return self.linear(unit(sinusoidal(timestep, self.channels), 1))
 
 
-class LabelEmbedding(Weights):
+class LabelEmbedding(UnitWeights):
     """label (B,) -> embedding (B, E)."""
 
     def __init__(self, classes: int, width: int) -> None:
@@ -172,7 +172,7 @@ class Modulation(nn.Module):
 
     def __init__(self, embedding_width: int, channels: int) -> None:
         super().__init__()
-        self.linear = Linear(embedding_width, channels, norm=1 / SILU)
+        self.linear = UnitLinear(embedding_width, channels, norm=1 / SILU)
         self.gain = nn.Parameter(torch.zeros(1))
 
     def forward(self, embedding: Tensor) -> Tensor:
@@ -186,7 +186,7 @@ def resize(x: Tensor, factor: float) -> Tensor:
     return F.avg_pool2d(x, 2) if factor < 1 else F.interpolate(x, scale_factor=factor)
 
 
-class Block(nn.Module):
+class UnitBlock(nn.Module):
     """x, embedding -> weighted sum of skip(x) and branch(x, embedding), at another size if wanted.
 
     Args:
@@ -207,12 +207,12 @@ class Block(nn.Module):
         super().__init__()
         self.encodes, self.size = encodes, size
         same = channels == out_channels
-        self.skip = nn.Identity() if same else Conv(channels, out_channels, 1)
+        self.skip = nn.Identity() if same else UnitConv(channels, out_channels, 1)
         first = out_channels if encodes else channels
-        self.conv_in = Conv(first, out_channels, 3, norm=1 / SILU)
+        self.conv_in = UnitConv(first, out_channels, 3, norm=1 / SILU)
         self.modulation = Modulation(4 * config.channels, out_channels)
         self.dropout = Dropout(config.dropout)
-        self.conv_out = Conv(out_channels, out_channels, 3, norm=ADDED / SILU)
+        self.conv_out = UnitConv(out_channels, out_channels, 3, norm=ADDED / SILU)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         if self.encodes:
@@ -226,7 +226,7 @@ class Block(nn.Module):
         return torch.add(self.conv_out(self.dropout(h)), x, alpha=KEPT)
 
 
-class Attention(nn.Module):
+class UnitAttention(nn.Module):
     """Self-attention of unit queries, keys and values, in a weighted sum with its input.
 
     Attributes:
@@ -241,8 +241,8 @@ class Attention(nn.Module):
                 f"{channels} channels do not split into whole heads with {heads}; "
                 "choose a head count, or a head width, that divides the channels"
             )
-        self.qkv = Conv(channels, 3 * channels, 1)
-        self.out = Conv(channels, channels, 1, norm=ADDED)
+        self.qkv = UnitConv(channels, 3 * channels, 1)
+        self.out = UnitConv(channels, channels, 1, norm=ADDED)
 
     def forward(self, x: Tensor) -> Tensor:
         rows = self.qkv(x).permute(0, 2, 3, 1)  # (B, H, W, 3C)
@@ -257,7 +257,7 @@ class Resize(nn.Module):
 
     def __init__(self, channels: int, size: float, *, learned: bool) -> None:
         super().__init__()
-        self.size, self.conv = size, Conv(channels, channels, 3) if learned else nn.Identity()
+        self.size, self.conv = size, UnitConv(channels, channels, 3) if learned else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         x = resize(x, self.size)  # the mean of four pixels is smaller than each
@@ -268,17 +268,17 @@ class MagnitudeStage(Stage):
     """`Stage` of these layers."""
 
     def _forward(self, x: Tensor, embedding: Tensor, skip: Tensor | None) -> Tensor:
-        x = x if skip is None else beside(x, skip)
+        x = x if skip is None else concatenate(x, skip)
         for layer in (self.block, self.attention, self.resize):
             if layer is not None:
-                x = layer(x, embedding) if isinstance(layer, Block) else layer(x)
+                x = layer(x, embedding) if isinstance(layer, UnitBlock) else layer(x)
         return x
 
 
-def resampler(config: UNetConfig, channels: int, size: float) -> nn.Module:
+def _resampler(config: UNetConfig, channels: int, size: float) -> nn.Module:
     """Return the layer between two resolutions."""
     if config.resampling == "biggan":
-        return Block(channels, channels, config, encodes=size < 1, size=size)
+        return UnitBlock(channels, channels, config, encodes=size < 1, size=size)
     return Resize(channels, size, learned=config.resampling == "convolution")
 
 
@@ -292,18 +292,18 @@ class MagnitudeEncoder(Encoder):
         self.stage_widths = [width]
         for halvings, next_width in enumerate(config.widths):
             for _ in range(config.depth):
-                block = Block(width, next_width, config, encodes=True)
+                block = UnitBlock(width, next_width, config, encodes=True)
                 width = next_width
                 attends = 2**halvings in config.attention_factors
-                attention = Attention(width, config.heads) if attends else None
+                attention = UnitAttention(width, config.heads) if attends else None
                 self.stages.append(MagnitudeStage(block, attention))
                 self.stage_widths.append(width)
             if halvings < len(config.widths) - 1:
-                self.stages.append(MagnitudeStage(resampler(config, width, 0.5)))
+                self.stages.append(MagnitudeStage(_resampler(config, width, 0.5)))
                 self.stage_widths.append(width)
-        self.middle_in = Block(width, width, config)
-        self.middle_attention = Attention(width, config.heads)
-        self.middle_out = Block(width, width, config)
+        self.middle_in = UnitBlock(width, width, config)
+        self.middle_attention = UnitAttention(width, config.heads)
+        self.middle_out = UnitBlock(width, width, config)
 
 
 class MagnitudeUNet(UNet):
@@ -322,7 +322,7 @@ class MagnitudeUNet(UNet):
         channels = config.in_channels * (2 if config.super_resolution else 1)
         self.encoder = MagnitudeEncoder(config, channels)
         self.decoder = self._decoder(config, list(self.encoder.stage_widths))
-        self.head = Head(config.widths[0], config.out_channels)
+        self.head = UnitHead(config.widths[0], config.out_channels)
         if config.changes:
             self.change_embedding = change_embedding(config)
 
@@ -332,11 +332,11 @@ class MagnitudeUNet(UNet):
         stages, width = nn.ModuleList(), config.widths[-1]
         for halvings, next_width in reversed(list(enumerate(config.widths))):
             for i in range(config.depth + 1):
-                block = Block(width + skips.pop(), next_width, config)
+                block = UnitBlock(width + skips.pop(), next_width, config)
                 width = next_width
                 attends = 2**halvings in config.attention_factors
-                attention = Attention(width, heads) if attends else None
-                grow = resampler(config, width, 2) if halvings and i == config.depth else None
+                attention = UnitAttention(width, heads) if attends else None
+                grow = _resampler(config, width, 2) if halvings and i == config.depth else None
                 stages.append(MagnitudeStage(block, attention, grow))
         return stages
 
@@ -345,8 +345,8 @@ def fix_weights(network: MagnitudeUNet, dtype: torch.dtype) -> MagnitudeUNet:
     """Return a copy for sampling: its weights are normalised once, and features have this dtype."""
     copied = copy.deepcopy(network)
     for each in copied.modules():
-        if isinstance(each, Weights):
-            features = isinstance(each, Conv) and not isinstance(each, Head)
+        if isinstance(each, UnitWeights):
+            features = isinstance(each, UnitConv) and not isinstance(each, UnitHead)
             each.fix(dtype if features else torch.float32)
     return copied
 
@@ -359,5 +359,5 @@ def renormalise(network: nn.Module) -> None:
         network: any; its other layers are left as they are.
     """
     for each in network.modules():
-        if isinstance(each, Weights):
+        if isinstance(each, UnitWeights):
             each.weight.copy_(unit_rows(each.weight))

@@ -27,7 +27,7 @@ from adm.networks.biggan import BigGANConfig
 from adm.samplers import Sampling
 from adm.shown import printable, short, shown
 from adm.spec import SettingError, SpecOf, assign, refusal
-from adm.training.levels import LEVELS, Levels, Uniform
+from adm.training.levels import LEVELS, LevelDistribution, Uniform
 from adm.training.settings import PositiveInt, Probability, TrainSettings
 
 Side = Annotated[int, Field(gt=0, le=MOST_SIDE)]
@@ -143,7 +143,7 @@ class DiffusionRecipe(BaseRecipe):
     train: TrainSettings
     loss: Literal["simple", "hybrid", "vlb"] = "hybrid"
     weight: Annotated[Weight, SpecOf(WEIGHTS)] = field(default_factory=Unweighted)
-    levels: Annotated[Levels, SpecOf(LEVELS)] = field(default_factory=Uniform)
+    levels: Annotated[LevelDistribution, SpecOf(LEVELS)] = field(default_factory=Uniform)
     distillation: Distillation | None = None
     sample: Sampling = field(default_factory=Sampling)
     watch: WatchSettings = field(default_factory=WatchSettings)

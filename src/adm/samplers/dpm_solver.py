@@ -11,7 +11,7 @@ from torch import Tensor
 from adm.diffusion import Denoise, Schedule, Threshold, clip
 from adm.guidance import Gradient
 from adm.samplers.sampler import Stochastic, again
-from adm.samplers.solver import Exponential, Multistep, guided, orders
+from adm.samplers.solver import ExponentialSteps, Multistep, guided, orders
 from adm.samplers.state import Noise, State
 
 
@@ -40,11 +40,11 @@ class DPMSolver(Stochastic, Multistep):
         threshold: Threshold = clip,
     ) -> Iterator[State]:
         denoise = guided(denoise, gradient, schedule, again(self, threshold))
-        steps = Exponential(schedule, self.etas(schedule.last), noise)
+        steps = ExponentialSteps(schedule, self.etas(schedule.last), noise)
         return dpm_solver(denoise, x, steps, self.order)
 
 
-def dpm_solver(denoise: Denoise, x: Tensor, steps: Exponential, order: int) -> Iterator[State]:
+def dpm_solver(denoise: Denoise, x: Tensor, steps: ExponentialSteps, order: int) -> Iterator[State]:
     """Sample with the multistep DPM-Solver++ (Lu et al. 2022b, section 4; SDE, section 5).
 
     With ' for the next level, x_0 is replaced by the polynomial in lambda through its latest

@@ -122,7 +122,7 @@ def exponential(nodes: Sequence[float], start: float, end: float, rate: float = 
     return _integrals(nodes, start, end, lambda u: rate * np.exp(-rate * (end - u)))
 
 
-class Exponential:
+class ExponentialSteps:
     """Steps of the ODE, or of an SDE of the same marginals, with a polynomial for x_0.
 
     Args:

@@ -11,7 +11,7 @@ from torch import Tensor
 from adm.diffusion import Denoise, Schedule, Threshold, clip
 from adm.guidance import Gradient
 from adm.samplers.sampler import Stochastic, again
-from adm.samplers.solver import Exponential, Multistep, guided, orders
+from adm.samplers.solver import ExponentialSteps, Multistep, guided, orders
 from adm.samplers.state import Noise, State
 
 
@@ -40,11 +40,11 @@ class UniPC(Stochastic, Multistep):
         threshold: Threshold = clip,
     ) -> Iterator[State]:
         denoise = guided(denoise, gradient, schedule, again(self, threshold))
-        steps = Exponential(schedule, self.etas(schedule.last), noise)
+        steps = ExponentialSteps(schedule, self.etas(schedule.last), noise)
         return unipc(denoise, x, steps, self.order)
 
 
-def unipc(denoise: Denoise, x: Tensor, steps: Exponential, order: int) -> Iterator[State]:
+def unipc(denoise: Denoise, x: Tensor, steps: ExponentialSteps, order: int) -> Iterator[State]:
     """Predict each level, evaluate there, and correct (Zhao et al. 2023, Algorithms 5 to 8).
 
     Both replace x_0 by a polynomial in lambda: the predictor through its latest `order` values, the

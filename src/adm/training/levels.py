@@ -16,7 +16,7 @@ from adm.spec import Checked
 DrawLevels: TypeAlias = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
-class Levels(Checked):
+class LevelDistribution(Checked):
     """How the noise level of each training image is drawn."""
 
     @abstractmethod
@@ -25,7 +25,7 @@ class Levels(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Uniform(Levels):
+class Uniform(LevelDistribution):
     """Every level with the same probability (DDPM, section 3.4)."""
 
     name: ClassVar[str] = "uniform"
@@ -46,7 +46,7 @@ class ByLoss(Uniform):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LogNormal(Levels):
+class LogNormal(LevelDistribution):
     """With ln(sigma / signal) normally distributed (Karras et al. 2022, table 1).
 
     Each level has the probability of its cell, which reaches half-way to its neighbours; the cells
@@ -76,7 +76,9 @@ class LogNormal(Levels):
         return torch.special.ndtr((between - self.mean) / self.std)
 
 
-LEVELS: dict[str, type[Levels]] = {kind.name: kind for kind in (Uniform, ByLoss, LogNormal)}
+LEVELS: dict[str, type[LevelDistribution]] = {
+    kind.name: kind for kind in (Uniform, ByLoss, LogNormal)
+}
 
 
 def uniform_level(schedule: Schedule, uniforms: np.ndarray) -> np.ndarray:
