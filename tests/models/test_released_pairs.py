@@ -54,13 +54,14 @@ def test_a_guided_model_is_paired_and_asked_for_a_class(
         assert len(job.generator.classes) == 1000
         assert pipeline.classifier is not None
         assert pipeline.classifier.path.name == classifier
+        assert pipeline.sampling == pipeline.sampling.change(scale=scale)  # that of the README
 
 
 def test_the_unconditional_model_is_sampled_without_a_class_too(released: Path) -> None:
     pipeline = adm.load(released / "256x256_diffusion_uncond.pt", device="meta")
-    assert pipeline.job(count=3).labels is None
+    assert pipeline.job(count=3, scale=0).labels is None
     with pytest.raises(ValueError, match=r"pass count=\.\.\., or classifier=\.\.\. with scale="):
-        pipeline.job("207:2")
+        pipeline.job("207:2", scale=0)
 
 
 def test_without_its_classifier_the_cure_works(released: Path) -> None:

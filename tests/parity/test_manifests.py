@@ -77,9 +77,13 @@ def test_recognised_from_names_and_shapes(path):
     assert known.legacy_attention_order == _legacy(flags)
     sampling = manifest.get("readme_sampling") or {}
     assert known.classifier == sampling.get("classifier_checkpoint")
+    assert known.scale == sampling.get("classifier_scale", 0)
+    if sampling:
+        steps = sampling.get("timestep_respacing_best", sampling["timestep_respacing"])
+        assert known.sample.grid.steps == int(steps)
     if manifest["diffusion_flags"] is not None:
-        assert known.schedule == flags["noise_schedule"]
-        assert known.steps == flags["diffusion_steps"]
+        assert known.process.schedule == flags["noise_schedule"]
+        assert known.process.steps == flags["diffusion_steps"]
         assert flags["learn_sigma"]
         assert not flags["predict_xstart"]
         assert not flags["rescale_timesteps"]

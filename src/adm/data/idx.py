@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adm.data.fetch import fetch
 from adm.data.labels import named_classes
 from adm.data.lists import reader_of
 from adm.data.naming import at_home, natural
 from adm.data.source import NoSplit, Source, in_memory
 from adm.shown import count_of
+from adm.store.fetch import Remote, fetch
 
 FASHION = "fashion-mnist"
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
@@ -65,8 +65,8 @@ def fashion_mnist(place: str = "", split: str = "train") -> Source:
     elif DEBIAN_FASHION_MNIST.is_dir():
         folder = DEBIAN_FASHION_MNIST
     else:
-        paths = [fetch(f"{FASHION_ADDRESS}/{n}", f"md5:{md5}") for n, md5 in FASHION_MD5.items()]
-        folder = paths[0].parent
+        files = [Remote(f"{FASHION_ADDRESS}/{n}", f"md5:{md5}") for n, md5 in FASHION_MD5.items()]
+        folder = [fetch(file).parent for file in files].pop()
     return _read_folder(folder, split, FASHION_CLASSES, FASHION)
 
 

@@ -14,8 +14,17 @@ from adm.diffusion.prediction import (
     denoiser,
     dynamic,
 )
-from adm.diffusion.schedule import Level, Schedule, cosine, linear
-from adm.diffusion.targets import EDM, NOISE, PREVIOUS_MEAN, TARGETS, VELOCITY, X_0, Target
+from adm.diffusion.schedule import Level, Schedule, cosine, karras, linear
+from adm.diffusion.targets import (
+    EDM,
+    NOISE,
+    PREVIOUS_MEAN,
+    TARGETS,
+    VELOCITY,
+    X_0,
+    ConsistencyTarget,
+    Target,
+)
 
 __all__ = [
     "EDM",
@@ -28,6 +37,7 @@ __all__ = [
     "TARGETS",
     "VELOCITY",
     "X_0",
+    "ConsistencyTarget",
     "Denoise",
     "Level",
     "Parameterization",
@@ -40,5 +50,6 @@ __all__ = [
     "cosine",
     "denoiser",
     "dynamic",
+    "karras",
     "linear",
 ]

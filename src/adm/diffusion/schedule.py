@@ -282,6 +282,21 @@ def cosine(steps: int) -> Schedule:
     return from_betas(torch.tensor(betas, dtype=torch.float64))
 
 
+def karras(steps: int) -> Schedule:
+    """Return EDM's process of sampling (Karras et al. 2022, equation 5 and table 1).
+
+    sigma / signal rises from 0.002 to 80 in equal steps of its seventh root, and a network is told
+    its logarithm times 250, which is 1000 c_noise.
+    """
+    _check_steps(steps)
+    share = torch.linspace(0, 1, steps, dtype=torch.float64)
+    low, high = 0.002 ** (1 / 7), 80.0 ** (1 / 7)
+    ratio = (low + share * (high - low)) ** 7
+    alpha_bar = torch.cat([torch.ones(1, dtype=torch.float64), 1 / (1 + ratio**2)])
+    told = torch.cat([torch.tensor([-1.0], dtype=torch.float64), 250 * ratio.log()])
+    return Schedule(alpha_bar, told.float())
+
+
 def _check_steps(count: int) -> None:
     if count < 2:
         raise ValueError(f"a process needs at least 2 steps, got {count}; ask for 2 or more")

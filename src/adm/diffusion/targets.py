@@ -161,7 +161,43 @@ class EDM(Target):
         return (1 - schedule.alpha_bar + schedule.alpha_bar * self._data**2).sqrt()
 
 
+@dataclass(frozen=True)
+class ConsistencyTarget(EDM):
+    """The output of a consistency model (Song et al. 2023, appendix C).
+
+    EDM's preconditioning, shifted so that the image at the lowest level is x_t itself: with
+    ratio = sigma / signal, x_0 is skip x_t / signal + gain output, where skip is sigma_data^2 /
+    ((ratio - least)^2 + sigma_data^2) and gain is sigma_data (ratio - least) / sqrt(ratio^2 +
+    sigma_data^2).
+
+    Attributes:
+        least: ratio of the lowest level.
+    """
+
+    least: Annotated[float, Field(gt=0, le=1)] = 0.002
+    name: ClassVar[str] = "consistency"
+
+    def of(
+        self, schedule: Schedule, x_0: Tensor, noise: Tensor, x_t: Tensor, level: Level
+    ) -> Tensor:
+        rest = x_0 - at(self._skip(schedule), level, x_t) * x_t
+        return rest / at(self.gain(schedule), level, x_t)
+
+    def to_x_0(self, schedule: Schedule, x_t: Tensor, output: Tensor, level: Level) -> Tensor:
+        skip = at(self._skip(schedule), level, x_t)
+        return skip * x_t + at(self.gain(schedule), level, x_t) * output
+
+    def gain(self, schedule: Schedule) -> Tensor:
+        above = schedule.noise_to_signal - self.least
+        return self._data * above * schedule.signal / self._deviation(schedule)
+
+    def _skip(self, schedule: Schedule) -> Tensor:
+        above = schedule.noise_to_signal - self.least
+        return self._data**2 / (above**2 + self._data**2) * schedule.per_signal
+
+
 NOISE, X_0, VELOCITY, PREVIOUS_MEAN = AddedNoise(), CleanImage(), Velocity(), PreviousMean()
 TARGETS: dict[str, type[Target]] = {
-    kind.name: kind for kind in (AddedNoise, CleanImage, Velocity, PreviousMean, EDM)
+    kind.name: kind
+    for kind in (AddedNoise, CleanImage, Velocity, PreviousMean, EDM, ConsistencyTarget)
 }

@@ -92,8 +92,9 @@ class Pipeline:
 
     @property
     def sampling(self) -> Sampling | LatentSampling:
-        """The default settings: those of the model's recipe; a shipped model is guided as well."""
-        usual, scale = self.model.recipe.sample, scale_of(self.model.path)
+        """The default settings: the recipe's, with the scale of a shipped or a released model."""
+        usual = self.model.recipe.sample
+        scale = scale_of(self.model.path, self.guide is not None)
         if isinstance(usual, Sampling) and not usual.guide and scale:
             return usual.change(scale=scale)
         return usual

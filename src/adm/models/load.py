@@ -1,4 +1,4 @@
-"""Path, run folder or shipped name -> DiffusionModel, ClassifierModel, GANModel, Recipe."""
+"""Path or name of a model -> DiffusionModel, ClassifierModel, GANModel, Recipe."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,7 +35,7 @@ Loaded = TypeVar("Loaded", DiffusionModel, ClassifierModel)
 
 
 def load_diffusion(model: str | Path, device: torch.device | str | None = "cpu") -> DiffusionModel:
-    """Load a diffusion model by path (a file, or a run folder) or shipped name.
+    """Load a diffusion model by the path of a file or a run folder, or by name (`resolve`).
 
     Raises:
         ValueError: there is no such model, the file is damaged or of another kind, or it is a
@@ -47,7 +47,7 @@ def load_diffusion(model: str | Path, device: torch.device | str | None = "cpu")
 def load_classifier(
     model: str | Path, device: torch.device | str | None = "cpu"
 ) -> ClassifierModel:
-    """Load a classifier by path (a file, or a run folder) or shipped name.
+    """Load a classifier by the path of a file or a run folder, or by name (`resolve`).
 
     Raises:
         ValueError: there is no such model, the file is damaged or of another kind, or it is a
@@ -59,7 +59,7 @@ def load_classifier(
 def load_sampled(
     model: str | Path, device: torch.device | str | None = "cpu"
 ) -> DiffusionModel | GANModel:
-    """Load a model that makes images by path (a file, or a run folder) or shipped name.
+    """Load a model that makes images by the path of a file or a run folder, or by name (`resolve`).
 
     Raises:
         ValueError: there is no such model, the file is damaged, or it is a classifier.
@@ -83,7 +83,7 @@ def _load_kind(
 def load_any(
     model: str | Path, device: torch.device | str | None = "cpu", kind: Kind | None = None
 ) -> AnyModel:
-    """Load a model of any kind by path (a file, or a run folder) or shipped name.
+    """Load a model of any kind by the path of a file or a run folder, or by name (`resolve`).
 
     Args:
         device: such as "cpu" or "cuda:1"; None for the best that the machine has.
@@ -178,9 +178,13 @@ def _released(path: Path) -> tuple[dict[str, Tensor], Recipe, Metadata]:
     """Read a released file, which is recognised by the names and shapes of its weights."""
     loaded = load_released(path)
     recipe = released_recipe(loaded.names[0])
-    classes = tuple(str(label) for label in range(loaded.released.config.classes or 0))
-    described = Metadata(recipe=to_json(recipe), classes=classes, data=recipe.data.source)
-    return loaded.state, recipe, described
+    return loaded.state, recipe, described_by(recipe)
+
+
+def described_by(recipe: Recipe) -> Metadata:
+    """Return the metadata of a released file, whose classes are numbers."""
+    classes = tuple(str(label) for label in range(recipe.config.classes or 0))
+    return Metadata(recipe=to_json(recipe), classes=classes, data=recipe.data.source)
 
 
 def _filled(

@@ -6,7 +6,7 @@ from pathlib import Path
 from adm.data.naming import at_home
 from adm.models.paths import SHIPPED
 from adm.models.trained import ClassifierModel, DiffusionModel
-from adm.recipes.released import RELEASED
+from adm.recipes.released import RELEASED, public_files, public_name
 from adm.samplers import Sampling
 from adm.samplers.guide import On, Weaker
 from adm.shown import short
@@ -17,17 +17,27 @@ from adm.spec import SettingError
 SCALES = {"fashion": 0.5, "fashion-fast": 0.5, "fashion-unlabelled": 2.0, "emoji": 2.0}
 
 
-def scale_of(model: Path) -> float:
-    """Return the guidance scale with which a model file is sampled by default; 0 for none."""
-    return SCALES.get(model.stem, 0.0) if model.parent == SHIPPED else 0.0
+def scale_of(model: Path, guided: bool) -> float:
+    """Return the guidance scale with which a model file is sampled by default; 0 for none.
+
+    Args:
+        guided: whether a classifier is at hand, without which a released file is not guided.
+    """
+    if model.parent == SHIPPED:
+        return SCALES.get(model.stem, 0.0)
+    released = RELEASED.get(model.name)
+    return released.scale if guided and released is not None else 0.0
 
 
 def classifier_of(model: str | Path) -> str | Path | None:
     """Return the classifier that belongs to a model, or None if it is not found.
 
-    That of a shipped model is shipped. That of a released file is searched for in the same folder,
-    under its released name.
+    That of a shipped model is shipped, and that of a released name is released. That of a released
+    file is searched for in the same folder, under its released name.
     """
+    if released := dict(public_files()).get(str(model)):
+        own = RELEASED[released].classifier
+        return None if own is None else public_name(own)
     name = f"{model}-classifier"
     if (SHIPPED / f"{name}.safetensors").exists():
         return name

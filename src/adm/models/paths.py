@@ -1,4 +1,4 @@
-"""Path, run folder or shipped name -> model file, without loading torch."""
+"""Path, run folder, shipped, released or hub name -> model file."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -9,7 +9,9 @@ from typing import Literal, get_args
 from adm.adversarial import GENERATOR
 from adm.data.naming import at_home
 from adm.recipes import RECIPES
+from adm.recipes.released import OWNER, RELEASED, public_files
 from adm.spec import SettingError
+from adm.store.fetch import fetch
 from adm.store.files import user_cache
 from adm.training.checkpoint import FOLDER, RUN, latest
 from adm.training.model_file import damaged_metadata, metadata_of
@@ -27,10 +29,10 @@ MOST_OPENED = 5  # models beside a wrong path whose kind is read
 
 
 def resolve(model: str | Path, kind: Kind | None = None) -> Path:
-    """Return the model file of a path, a run folder or a shipped name.
+    """Return the model file of a path, a run folder, or a shipped, released or hub name.
 
     A shipped model is hidden by a run folder of its name, and not by another folder, such as one of
-    data.
+    data. A released file, `openai/256x256-diffusion`, is downloaded once, and verified.
 
     Args:
         kind: the kind of model that an error suggests; None for both. It is not checked.
@@ -50,7 +52,27 @@ def resolve(model: str | Path, kind: Kind | None = None) -> Path:
         return _in_folder(path)
     if named:
         return shipped[str(model)]
+    if str(model).startswith(f"{OWNER}/"):
+        return released(str(model))
     raise ValueError(_missing(str(model), path, [*_of_kind(shipped.values(), kind)], kind))
+
+
+def released(name: str, download: bool = True) -> Path:
+    """Return the path of a released file by its public name, in the user's cache.
+
+    Args:
+        download: whether to download the file if it is not there.
+
+    Raises:
+        ValueError: there is no such file, or it cannot be downloaded.
+    """
+    known = dict(public_files())
+    if name not in known:
+        near = get_close_matches(name, known) or ["one that `adm models` lists"]
+        raise ValueError(f"no released model {name!r}; did you mean {' or '.join(near)}?")
+    file, cache = known[name], user_cache("released")
+    remote = RELEASED[file].remote(file)
+    return fetch(remote, cache) if download else remote.place(cache)
 
 
 def kind_of(path: Path) -> Kind | None:

@@ -37,7 +37,11 @@ from adm.training.update import Turn, alone
 
 T = TypeVar("T")
 
-SCHEDULES = {"linear": diffusion.linear, "cosine": diffusion.cosine}
+SCHEDULES = {
+    "linear": diffusion.linear,
+    "cosine": diffusion.cosine,
+    "karras": diffusion.karras,
+}
 VARIANCES = {
     "fixed_small": diffusion.FIXED_SMALL,
     "fixed_large": diffusion.FIXED_LARGE,
@@ -72,10 +76,10 @@ def parameterization(process: ProcessSettings) -> Parameterization:
     Raises:
         SettingError: the standard deviation of the data is neither given nor measured.
     """
-    if process.prediction == EDM():
-        raise SettingError(
-            "process.prediction", "complete, such as edm:sigma_data=0.5", "edm", "give sigma_data"
-        )
+    target = process.prediction
+    if isinstance(target, EDM) and target.sigma_data is None:
+        what = f"complete, such as {target.name}:sigma_data=0.5"
+        raise SettingError("process.prediction", what, target.name, "give sigma_data")
     return Parameterization(process.prediction, VARIANCES[process.variance])
 
 

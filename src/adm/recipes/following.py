@@ -52,9 +52,10 @@ def measured(recipe: Recipe, deviation: Callable[[], float]) -> Recipe:
     Args:
         deviation: measures it; called if it is needed and not set.
     """
-    if not isinstance(recipe, DiffusionRecipe) or recipe.process.prediction != EDM():
+    target = recipe.process.prediction if isinstance(recipe, DiffusionRecipe) else None
+    if not isinstance(target, EDM) or target.sigma_data is not None:
         return recipe
-    known = EDM(sigma_data=deviation())
+    known = replace(target, sigma_data=deviation())
     return replace(recipe, process=replace(recipe.process, prediction=known))
 
 

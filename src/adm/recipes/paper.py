@@ -7,10 +7,10 @@ gradients. docs/recipes.md gives the source of each number, and where ours diffe
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from adm.networks import HeadCount, UNetConfig
-from adm.recipes.released import RELEASED, Released
+from adm.recipes.released import RELEASED, recipe_name
 from adm.recipes.schema import (
     ClassifierRecipe,
     DataSettings,
@@ -19,6 +19,7 @@ from adm.recipes.schema import (
     Recipe,
 )
 from adm.samplers import Even, Sampling
+from adm.training.levels import ByLoss, Uniform
 from adm.training.settings import TrainSettings
 
 IMAGENET_CLASSES = 1000
@@ -55,6 +56,29 @@ TRAINED: dict[str, Trained] = {
     "128x128_classifier.pt": Trained(300_000, 256, 3e-4, 0.05),
     "256x256_classifier.pt": Trained(500_000, 256, 3e-4, 0.05),
     "512x512_classifier.pt": Trained(500_000, 256, 3e-4, 0.05),
+    # The README of Improved DDPM.
+    "imagenet64_uncond_100M_1500K.pt": Trained(1_500_000, 128, 1e-4),
+    "imagenet64_uncond_vlb_100M_1500K.pt": Trained(1_500_000, 128, 1e-4),
+    "imagenet64_cond_270M_250K.pt": Trained(250_000, 2048, 3e-4),
+    "cifar10_uncond_50M_500K.pt": Trained(500_000, 128, 1e-4),
+    "cifar10_uncond_vlb_50M_500K.pt": Trained(500_000, 128, 1e-4),
+    "upsample_cond_500K.pt": Trained(500_000, 256, 3e-4),
+    "lsun_uncond_100M_1200K_bs128.pt": Trained(1_200_000, 128, 1e-4),
+    "lsun_uncond_100M_2400K_bs64.pt": Trained(2_400_000, 64, 2e-5),
+    # The scripts of Consistency Models, which do not state the steps of the EDM models: those of
+    # the models that were distilled from them stand here.
+    "edm_imagenet64_ema.pt": Trained(600_000, 4096, 1e-4),
+    "cd_imagenet64_l2.pt": Trained(600_000, 2048, 8e-6),
+    "cd_imagenet64_lpips.pt": Trained(600_000, 2048, 8e-6),
+    "ct_imagenet64.pt": Trained(800_000, 2048, 1e-4),
+    "edm_bedroom256_ema.pt": Trained(600_000, 256, 1e-4),
+    "cd_bedroom256_l2.pt": Trained(600_000, 256, 1e-5),
+    "cd_bedroom256_lpips.pt": Trained(600_000, 256, 1e-5),
+    "ct_bedroom256.pt": Trained(1_000_000, 256, 5e-5),
+    "edm_cat256_ema.pt": Trained(600_000, 256, 1e-4),
+    "cd_cat256_l2.pt": Trained(600_000, 256, 1e-5),
+    "cd_cat256_lpips.pt": Trained(600_000, 256, 1e-5),
+    "ct_cat256.pt": Trained(1_000_000, 256, 5e-5),
 }
 
 
@@ -160,45 +184,32 @@ def upsampler256_small_batch() -> DiffusionRecipe:
 def released_recipe(file: str) -> Recipe:
     """The recipe of a released file, by the file's name."""
     released, trained = RELEASED[file], TRAINED[file]
-    name = file.removesuffix(".pt").replace("_", "-")
-    data = _data(file, released)
-    process = ProcessSettings(schedule=_schedule(file, released), steps=released.steps)
+    low = released.low_res
+    data = replace(
+        imagenet(released.size),
+        source=released.data,
+        low_res=None if low is None else (low, low),
+        low_res_rounded=low is None,
+    )
     if isinstance(released.config, UNetConfig):
-        # Table 5: LSUN is sampled in 1000 steps (appendix J says why), ImageNet in 250.
-        grid = Even(steps=1000 if file.startswith("lsun") else 250)
-        sample = Sampling(grid=grid, precision="auto")
+        by_bound = "_vlb_" in file  # drawn by loss, as their README trains them
         return DiffusionRecipe(
-            name=name,
+            name=recipe_name(file),
             data=data,
-            process=process,
+            process=released.process,
             unet=released.config,
             train=as_released(trained),
-            sample=sample,
+            loss="vlb" if by_bound else "hybrid",
+            levels=ByLoss() if by_bound else Uniform(),
+            sample=released.sample,
         )
     return ClassifierRecipe(
-        name=name,
+        name=recipe_name(file),
         data=replace(data, crop="random"),  # section 4.3
-        process=process,
+        process=released.process,
         classifier=released.config,
         train=as_released(trained, anneal=True),
     )
-
-
-def _data(file: str, released: Released) -> DataSettings:
-    data = imagenet(released.size)
-    if file.startswith("lsun"):
-        kind = file.removesuffix(".pt").split("_")[1]
-        return replace(data, source=f"lsun/{kind}/")
-    if file.endswith("upsampler.pt"):
-        low = int(file.split("_")[0])
-        return replace(data, low_res=(low, low), low_res_rounded=False)
-    return data
-
-
-def _schedule(file: str, released: Released) -> Literal["linear", "cosine"]:
-    """The schedule of a file; a classifier has that of the models that it guides."""
-    guided = [other for other in RELEASED.values() if other.classifier == file]
-    return released.schedule or guided[0].schedule or LINEAR.schedule
 
 
 def _recipe_of(file: str) -> Callable[[], Recipe]:
@@ -212,8 +223,9 @@ def _recipe_of(file: str) -> Callable[[], Recipe]:
 
 def released_recipes() -> Iterator[Callable[[], Recipe]]:
     """Yield a function per released file that returns its recipe."""
-    for file in RELEASED:
-        yield _recipe_of(file)
+    for file, released in RELEASED.items():
+        if released.repository.trainable:
+            yield _recipe_of(file)
 
 
 VARIANTS: tuple[Callable[[], Recipe], ...] = (

@@ -69,7 +69,7 @@ class DataSettings:
 class ProcessSettings:
     """The diffusion process, and what the network predicts."""
 
-    schedule: Literal["linear", "cosine"]
+    schedule: Literal["linear", "cosine", "karras"]
     steps: Annotated[int, Field(ge=2, le=MOST_LEVELS)]
     prediction: Annotated[Target, SpecOf(TARGETS)] = NOISE
     variance: Literal["fixed_small", "fixed_large", "learned", "learned_range"] = "learned_range"

@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from adm.models.convert.released import differences, import_state, released_shapes
+from adm.models.convert.released import differences, flattened, import_state, released_shapes
 from adm.models.pickled import read_tensors
 from adm.networks import Shapes, shapes_of
-from adm.recipes.released import RELEASED, Released
+from adm.recipes.released import RELEASED, Released, public_name
+from adm.spec import SettingError
 
 
 class Loaded(NamedTuple):
@@ -53,26 +54,64 @@ def _wanted(name: str) -> dict[str, tuple[int, ...]]:
     return released_shapes(RELEASED[name].config)
 
 
-def load_released(path: Path, described: Released | None = None) -> Loaded:
+def load_released(path: Path, described: Released | str | None = None) -> Loaded:
     """Read a released file, or a custom one of the same format, without running code from it.
 
     Args:
         path: a `.pt` file with a state dict.
-        described: the network, if the file is not one of the 15 (see `convert.flags`).
+        described: the name of a released file, or the network (see `convert.flags`); by default
+            what the weights determine.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, holds anything but weights, or the weights of another
-            network.
+        ValueError: the file is damaged, holds anything but weights, the weights of another
+            network, or those of one of several that differ in more than their weights.
     """
-    state = read_tensors(path)
-    if described is None:
-        names = recognise(shapes_of(state))
-        # The file name decides between files of equal shapes.
-        names = (path.name,) if path.name in names else names
+    try:
+        state = flattened(read_tensors(path))
+    except ValueError:
+        check_whole(path, described if isinstance(described, str) else path.name)
+        raise
+    names: tuple[str, ...] = ()
+    if isinstance(described, str):
+        names, described = (described,), RELEASED[described]
+    elif described is None:
+        names = one_of(recognise(shapes_of(state)), path)
         described = RELEASED[names[0]]
-    else:
-        names = ()
     return Loaded(
         names, described, import_state(state, described.config, described.legacy_attention_order)
     )
+
+
+def check_whole(path: Path, file: str) -> None:
+    """Raise ValueError if a file has the name of a released one, and fewer bytes than its weights.
+
+    Truncated downloads are a known trouble (openai/guided-diffusion, issue 149).
+    """
+    if file not in RELEASED or not path.is_file():
+        return
+    least, size = RELEASED[file].remote(file).sizes[0], path.stat().st_size
+    if size < least:
+        raise ValueError(
+            f"{path} was cut off: it has {size:,} bytes, and {file} has {least:,} or more; "
+            f"download it again, or use the name {public_name(file)}"
+        )
+
+
+def one_of(names: tuple[str, ...], path: Path) -> tuple[str, ...]:
+    """Return the released files that a file may be; that of its own name alone, if it is one.
+
+    Raises:
+        SettingError: they are sampled in different ways, and the file has another name.
+    """
+    if path.name in names:
+        return (path.name,)
+    ways = {(RELEASED[name].process, RELEASED[name].legacy_attention_order) for name in names}
+    if len(ways) > 1:
+        raise SettingError(
+            "as",
+            f"given, as {path} may be {' or '.join(map(public_name, names))}, which are sampled "
+            "in different ways",
+            cure="name the file as it was released, or convert it: adm convert FILE --as NAME",
+        )
+    return names

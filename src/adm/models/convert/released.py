@@ -46,6 +46,7 @@ LAYERS = (
     (r"\.out\.", ".proj_out."),
 )
 
+PAIRS = re.compile(r"(input_blocks|middle_block|output_blocks)\..*\.(qkv|proj_out)\.weight$")
 LAST_BIASES = (
     "out.2.c_proj.bias",
     "out.3.bias",
@@ -98,7 +99,8 @@ def import_state(
     """Convert released weights to ours, for `load_state_dict`.
 
     Args:
-        state: released names and tensors, in any order, of any dtype, on any device.
+        state: released names and tensors, in any order, of any dtype, on any device. Convolutions
+            of attention may have one dimension or two.
         config: the configuration of the network.
         legacy_attention_order: whether the rows of every qkv are grouped by head (queries, keys and
             values of the first head, then of the second, ...) rather than all queries first. False
@@ -109,17 +111,32 @@ def import_state(
         ValueError: names or shapes differ from those of the network; names the settings.
     """
     names = released_names(config)
+    state = flattened(state)
     check(shapes_of(state), released_shapes(config))
     ours = {name: state[released] for name, released in names.items()}
     return _reorder(ours, config, _per_part) if legacy_attention_order else ours
 
 
+def flattened(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights whose convolutions of attention have one dimension, as guided-diffusion's."""
+    return {
+        name: tensor.squeeze(-1) if PAIRS.search(name) and tensor.ndim == 4 else tensor
+        for name, tensor in state.items()
+    }
+
+
 def export_state(
-    state: Mapping[str, Tensor], config: Config, legacy_attention_order: bool = True
+    state: Mapping[str, Tensor],
+    config: Config,
+    legacy_attention_order: bool = True,
+    flat_attention: bool = True,
 ) -> dict[str, Tensor]:
     """Convert our weights to released names, in the order of a released file.
 
     It is the inverse of `import_state`.
+
+    Args:
+        flat_attention: whether the convolutions of attention have one dimension, and not two.
 
     Raises:
         ValueError: the weights are not of this network, or the released system does not support it.
@@ -132,7 +149,13 @@ def export_state(
         )
     if legacy_attention_order:
         state = _reorder(state, config, _per_head)
-    return {released: state[name] for name, released in names.items()}
+    exported = {released: state[name] for name, released in names.items()}
+    if flat_attention:
+        return exported
+    return {
+        name: tensor.unsqueeze(-1) if PAIRS.search(name) else tensor
+        for name, tensor in exported.items()
+    }
 
 
 def _reorder(
