@@ -45,7 +45,9 @@ GROUPS = {  # what a person wants -> verbs and their summaries
         "average": "Reconstruct an average of any width from the averages that a run stores.",
     },
     "Models": {
+        "models": "List the models that have a name, and which are on this machine.",
         "info": "Show the contents of a model file.",
+        "convert": "Write a model in another format.",
         "recipes": "List the recipes, or show one with its settings.",
         "help": "Explain what can be chosen: samplers, grids, guides, settings of a recipe, ...",
     },

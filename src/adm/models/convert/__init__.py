@@ -1,7 +1,8 @@
 """Released state dict <-> state dict of ours; released flags -> UNetConfig, ClassifierConfig."""
 
 from adm.models.convert.checkpoints import Loaded, load_released, recognise
-from adm.models.convert.flags import config_from_flags, read_flags
+from adm.models.convert.flags import config_from_flags, read_flags, script_flags
+from adm.models.convert.inferred import recipe_from_flags
 from adm.models.convert.released import export_state, import_state, released_shapes
 
 __all__ = [
@@ -11,6 +12,8 @@ __all__ = [
     "import_state",
     "load_released",
     "read_flags",
+    "recipe_from_flags",
     "recognise",
     "released_shapes",
+    "script_flags",
 ]

@@ -1,5 +1,6 @@
 """Released .pt file -> Loaded: released names, description, our state dict."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,13 +55,15 @@ def _wanted(name: str) -> dict[str, tuple[int, ...]]:
     return released_shapes(RELEASED[name].config)
 
 
-def load_released(path: Path, described: Released | str | None = None) -> Loaded:
+def load_released(
+    path: Path, described: Released | str | Callable[[Shapes], Released] | None = None
+) -> Loaded:
     """Read a released file, or a custom one of the same format, without running code from it.
 
     Args:
         path: a `.pt` file with a state dict.
-        described: the name of a released file, or the network (see `convert.flags`); by default
-            what the weights determine.
+        described: the name of a released file, or the network or what finds it from the shapes
+            (see `convert.flags`); by default what the weights determine.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -75,6 +78,8 @@ def load_released(path: Path, described: Released | str | None = None) -> Loaded
     names: tuple[str, ...] = ()
     if isinstance(described, str):
         names, described = (described,), RELEASED[described]
+    elif callable(described):
+        described = described(shapes_of(state))
     elif described is None:
         names = one_of(recognise(shapes_of(state)), path)
         described = RELEASED[names[0]]

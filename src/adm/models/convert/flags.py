@@ -1,4 +1,4 @@
-"""Released flags -> UNetConfig or ClassifierConfig.
+"""Released flags <-> UNetConfig or ClassifierConfig.
 
 The flags are those of the guided-diffusion scripts, `--num_channels 256 --class_cond True ...`, as
 strings or typed values. A network built without the scripts has the same names, and in addition
@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from adm.networks import ClassifierConfig, HeadCount, HeadWidth, UNetConfig
 from adm.networks.blocks import Heads
 from adm.networks.classifier import Pool
+from adm.recipes.schema import ProcessSettings
 
 IMAGENET_CLASSES = 1000
 UNSET = -1  # how the released flags say "not given"
@@ -196,3 +197,56 @@ def _resampling(flags: Flags) -> Literal["biggan", "convolution", "plain"]:
     if flags.resblock_updown:
         return "biggan"
     return "convolution" if flags.conv_resample else "plain"
+
+
+def script_flags(
+    config: UNetConfig | ClassifierConfig,
+    process: ProcessSettings | None,
+    size: int,
+    low_res: int | None,
+    legacy_attention_order: bool,
+) -> str:
+    """Return the flags by which the released scripts build a network; inverts `read_flags`.
+
+    Args:
+        process: of a diffusion model; a classifier has no flags for one.
+        size: side of the images; the scripts know square ones alone.
+        low_res: side of the images that an upsampler enlarges.
+    """
+    flags: dict[str, Any] = {
+        "attention_resolutions": ",".join(str(size // each) for each in config.attention_factors),
+        "num_res_blocks": config.depth,
+        "num_channels": config.channels,
+        "resblock_updown": config.resampling == "biggan",
+        "use_scale_shift_norm": config.adaptive_norm,
+    }
+    if isinstance(config, ClassifierConfig):  # whose script knows heads of 64 channels alone
+        names = {own: script for script, own in CLASSIFIER_NAMES.items()}
+        own = {names.get(name, f"classifier_{name}"): value for name, value in flags.items()}
+        return _as_flags({"image_size": size} | own | {"classifier_pool": config.pool})
+    assert process is not None
+    heads = config.heads
+    sizes = {"image_size": size} if low_res is None else {"large_size": size, "small_size": low_res}
+    return _as_flags(
+        sizes
+        | flags
+        | (
+            {"num_head_channels": heads.channels_per_head}
+            if isinstance(heads, HeadWidth)
+            else {"num_heads": heads.heads}
+        )
+        | {
+            "channel_mult": ",".join(f"{each:g}" for each in config.multipliers),
+            "use_new_attention_order": not legacy_attention_order,
+            "dropout": config.dropout,
+            "class_cond": config.classes is not None,
+            "learn_sigma": config.out_channels == 2 * config.in_channels,
+            "diffusion_steps": process.steps,
+            "noise_schedule": process.schedule,
+            "rescale_timesteps": process.rescale_steps,
+        }
+    )
+
+
+def _as_flags(flags: Mapping[str, Any]) -> str:
+    return " ".join(f"--{name} {value}" for name, value in flags.items())

@@ -23,7 +23,7 @@ HEADS = "num_heads or num_head_channels"
 UNKNOWN = as_released(Trained(1, 1, 1e-4))
 
 
-def recipe_of(path: Path, shapes: Shapes, given: Mapping[str, Any]) -> tuple[Recipe, Flags]:
+def recipe_from_flags(path: Path, shapes: Shapes, given: Mapping[str, Any]) -> tuple[Recipe, Flags]:
     """Return the recipe of a checkpoint in the released format, and the flags of its network.
 
     Args:

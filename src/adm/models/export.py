@@ -1,0 +1,94 @@
+"""Path or name of a model -> the same model as a file of ours, or as a released one."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from adm.models.convert import export_state, load_released, recipe_from_flags, script_flags
+from adm.models.load import described_by, read
+from adm.models.paths import FOREIGN, resolve
+from adm.networks import UNetConfig
+from adm.recipes.paper import released_recipe
+from adm.recipes.released import RELEASED, Released, public_files, recipe_name
+from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, Recipe
+from adm.spec import SettingError
+from adm.store.files import new_file
+from adm.training.model_file import save_model
+
+
+def convert(
+    model: str | Path, out: Path, name: str | None = None, flags: Mapping[str, Any] | None = None
+) -> Recipe:
+    """Write a model as a file of ours, which says what it is; return its recipe.
+
+    Tensors of a released file are not all in memory at once.
+
+    Args:
+        model: a path or a name.
+        name: the public name of a released file, if the weights fit several.
+        flags: those that a custom checkpoint in the released format was trained with.
+
+    Raises:
+        ValueError: there is no such model, or its weights are not those of the name or the flags.
+        OSError: the file cannot be written.
+    """
+    path = resolve(model)
+    if path.suffix in FOREIGN and (name is not None or flags is not None):
+        weights, recipe = _described(path, name, flags)
+        metadata = described_by(recipe)
+    elif name is not None or flags is not None:
+        raise SettingError(
+            "flags" if name is None else "as", f"left out, as {path} says what it is"
+        )
+    else:
+        _, weights, recipe, metadata = read(path)
+    held = {key: each for key, each in asdict(metadata).items() if each is not None}
+    save_model(out, weights, held)
+    return recipe
+
+
+def _described(
+    path: Path, name: str | None, flags: Mapping[str, Any] | None
+) -> tuple[dict[str, torch.Tensor], Recipe]:
+    if name is not None:
+        known = dict(public_files())
+        if name not in known:
+            raise SettingError("as", "a name that `adm models` lists", name)
+        return load_released(path, known[name]).state, released_recipe(known[name])
+    made = list[Recipe]()
+
+    def described(shapes: Mapping[str, tuple[int, ...]]) -> Released:
+        recipe, own = recipe_from_flags(path, shapes, flags or {})
+        made.append(recipe)
+        return Released(
+            config=recipe.config,  # pyright: ignore[reportArgumentType]
+            size=recipe.data.size[0],
+            legacy_attention_order=not own.use_new_attention_order,
+        )
+
+    return load_released(path, described).state, made[0]
+
+
+def convert_to_released(model: str | Path, out: Path) -> str:
+    """Write a model as a `.pt` file of guided-diffusion; return the flags of its scripts.
+
+    Raises:
+        ValueError: there is no such model, or the released system cannot build its network.
+        OSError: the file cannot be written.
+    """
+    path, weights, recipe, _ = read(model)
+    if not isinstance(recipe, DiffusionRecipe | ClassifierRecipe):
+        raise ValueError(f"{path} is a GAN, which guided-diffusion does not have")
+    config = recipe.config
+    written = next((r for file, r in RELEASED.items() if recipe_name(file) == recipe.name), None)
+    legacy = written is None or written.legacy_attention_order
+    flat = written is None or written.flat_attention
+    state = export_state(weights, config, legacy, flat)
+    with new_file(out) as part:
+        torch.save(state, part)
+    process = recipe.process if isinstance(config, UNetConfig) else None
+    low = None if recipe.data.low_res is None else recipe.data.low_res[0]
+    return script_flags(config, process, recipe.data.size[0], low, legacy)

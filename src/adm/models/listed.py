@@ -1,0 +1,97 @@
+"""Nothing -> Listed: every model that has a name, what it is for, and where it is."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from adm.models.pair import SCALES, classifier_of
+from adm.models.paths import SHIPPED, metadata_of, released
+from adm.networks import ClassifierConfig, UNetConfig
+from adm.recipes.released import LICENCE, RELEASED, Released, public_files, public_name
+from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, GANRecipe, from_json
+
+STUDENT = "consistency model"
+DATA = {
+    "imagenet/": "ImageNet",
+    "cifar10/": "CIFAR-10",
+    "lsun/bedroom/": "LSUN bedroom",
+    "lsun/cat/": "LSUN cat",
+    "lsun/horse/": "LSUN horse",
+}
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A model that has a name.
+
+    Attributes:
+        name: by which it is loaded.
+        bytes: of its file; of a released one that is not here, at least.
+        licence: of its weights.
+        use: what it makes, and with what.
+        path: of its file on this machine; None if it is to be downloaded.
+        page: where it was published; None for a shipped model.
+    """
+
+    name: str
+    bytes: int
+    licence: str
+    use: str
+    path: str | None
+    page: str | None = None
+
+
+def listed() -> Iterator[Listed]:
+    """Yield the shipped models, then the released ones."""
+    for path in sorted(SHIPPED.glob("*.safetensors")):
+        recipe = from_json(metadata_of(path).recipe)
+        yield Listed(
+            path.stem, path.stat().st_size, "MIT", _of_recipe(path.stem, recipe), str(path)
+        )
+    for name, file in public_files():
+        known, path = RELEASED[file], released(name, download=False)
+        here = path.is_file()
+        size = path.stat().st_size if here else known.remote(file).sizes[0]
+        yield Listed(
+            name,
+            size,
+            LICENCE,
+            _of_released(known),
+            str(path) if here else None,
+            known.repository.page,
+        )
+
+
+def _of_recipe(name: str, recipe: DiffusionRecipe | ClassifierRecipe | GANRecipe) -> str:
+    sides = "x".join(map(str, recipe.data.size))
+    what = {
+        "classifier": "classifier",
+        "gan": "GAN",
+        "diffusion": "diffusion model",
+    }[recipe.kind]
+    if isinstance(recipe, ClassifierRecipe) and not recipe.noised:
+        what = "classifier of clean images, a judge"
+    if isinstance(recipe, DiffusionRecipe) and recipe.distillation is not None:
+        what = "student"
+    if recipe.data.low_res is not None:
+        what = "upsampler from " + "x".join(map(str, recipe.data.low_res))
+    guide = classifier_of(name)
+    by = f", guided by {guide} at scale {SCALES.get(name, 0.0):g}" if guide else ""
+    return f"{recipe.data.source} {sides}: {what}{by}"
+
+
+def _of_released(known: Released) -> str:
+    config, data = known.config, DATA[known.data]
+    if isinstance(config, ClassifierConfig):
+        return f"{data} {known.size}x{known.size}: noisy classifier"
+    assert isinstance(config, UNetConfig)
+    kind = "class-conditional" if config.classes else "unconditional"
+    if known.low_res is not None:
+        kind = f"{kind} upsampler from {known.low_res}x{known.low_res}"
+    elif known.sample.sampler.name == "consistency":
+        kind = f"{kind} {STUDENT}"
+    parts = [f"{data} {known.size}x{known.size}: {kind}"]
+    if known.classifier is not None:
+        parts.append(f"guided by {public_name(known.classifier)} at scale {known.scale:g}")
+    if known.upsampler is not None:
+        parts.append(f"enlarged by {public_name(known.upsampler)}")
+    return ", ".join(parts)
