@@ -10,9 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adm.diffusion import Schedule, cosine, linear, spacing
+from adm.diffusion import Schedule, cosine, karras, linear, spacing
 
-SCHEDULES = {"linear": linear(200), "cosine": cosine(200), "short": cosine(2)}
+SCHEDULES = {"linear": linear(200), "cosine": cosine(200), "short": cosine(2), "karras": karras(40)}
 
 
 @st.composite
@@ -55,6 +55,7 @@ def test_cosine_is_equation_17_until_beta_reaches_its_limit():
     assert cosine(1000).beta.max() == pytest.approx(0.999)
 
 
+@pytest.mark.parametrize("schedule", [linear(200), cosine(200), cosine(2)])
 def test_the_first_level_is_the_networks_step_0(schedule):
     assert schedule.timesteps.tolist() == list(range(-1, schedule.last))
     assert schedule.timestep(1, torch.zeros(3, 1, 2, 2)).tolist() == [0, 0, 0]

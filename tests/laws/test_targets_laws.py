@@ -1,6 +1,7 @@
 """target -> the same denoiser: preconditioning is a change of variables, and so is every target."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -16,12 +17,14 @@ from adm.diffusion import (
     PREVIOUS_MEAN,
     VELOCITY,
     X_0,
+    ConsistencyTarget,
     Denoise,
     Parameterization,
     Schedule,
     Target,
     cosine,
     denoiser,
+    karras,
     linear,
     process,
 )
@@ -37,6 +40,7 @@ TARGETS: dict[str, Target] = {
     "previous mean": PREVIOUS_MEAN,
     "edm": EDM(sigma_data=0.5),
     "edm of unit data": EDM(sigma_data=1),
+    "consistency": ConsistencyTarget(sigma_data=0.5),
 }
 EVERY = pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
 WEIGHTS: dict[str, Weight] = {"min-snr": MinSNR(gamma=3), "soft": SoftMinSNR(gamma=3)}
@@ -96,6 +100,48 @@ def test_input_and_target_of_edm_are_those_of_its_table(sigma_data: float) -> No
     torch.testing.assert_close(seen, (x_0 + ratio * noise) / both.sqrt())
     output = target.of(SCHEDULE, x_0, noise, x_t, LEVELS)
     torch.testing.assert_close(output, (x_0 - c_skip * (x_0 + ratio * noise)) / c_out)
+
+
+@pytest.mark.parametrize("level", [1, 7, 20, 40])
+def test_the_target_of_a_consistency_model_is_that_of_its_paper(level: int) -> None:
+    """Song et al. 2023, appendix C: c_skip and c_out with t - least in place of t."""
+    schedule, target = karras(40), ConsistencyTarget(sigma_data=0.5, least=0.002)
+    x_t, output = normal((5, 1, 2, 2), 0), normal((5, 1, 2, 2), 1)
+    t = schedule.noise_to_signal[level]
+    c_skip = 0.25 / ((t - 0.002) ** 2 + 0.25)
+    c_out = 0.5 * (t - 0.002) / (t**2 + 0.25).sqrt()
+    found = target.to_x_0(schedule, x_t, output, level)
+    torch.testing.assert_close(found, c_skip * x_t / schedule.signal[level] + c_out * output)
+    if level == 1:  # the boundary condition, whatever the network's output is
+        torch.testing.assert_close(found, x_t / schedule.signal[1], rtol=0, atol=1e-9)
+
+
+def test_heun_s_method_in_edm_s_process_is_its_algorithm_1() -> None:
+    """Karras et al. 2022, in x / signal and sigma / signal, from 80 to 0.002 and to 0."""
+    schedule, x = karras(12), normal((8, 1, 2, 2), 3)
+    exact = four_modes().denoise(schedule)
+    sigmas = [*schedule.noise_to_signal.flip(0).tolist()]
+    assert (sigmas[0], sigmas[-2], sigmas[-1]) == (pytest.approx(80), pytest.approx(0.002), 0)
+
+    def slope(y: Tensor, place: int) -> Tensor:
+        level = schedule.last - place
+        return (y - exact(y * schedule.signal[level], level).x_0) / sigmas[place]
+
+    y = x / schedule.signal[-1]
+    for place, (sigma, following) in enumerate(pairwise(sigmas)):
+        first = slope(y, place)
+        ahead = y + (following - sigma) * first
+        if following:
+            ahead = y + (following - sigma) * (first + slope(ahead, place + 1)) / 2
+        y = ahead
+    found = last(sampler_of("heun")(exact, x, schedule, noise_like(x)))
+    torch.testing.assert_close(found, y, rtol=1e-8, atol=1e-8)
+
+
+def test_the_network_of_edm_s_process_is_told_c_noise_between_levels_as_well() -> None:
+    visited = karras(40).visiting([3.25, 17.5, 40])
+    c_noise = visited.noise_to_signal[1:].log() / 4
+    torch.testing.assert_close(visited.timesteps[1:].double(), 1000 * c_noise, rtol=1e-6, atol=1e-4)
 
 
 @pytest.mark.parametrize("sigma_data", [0.25, 0.5])

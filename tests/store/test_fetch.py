@@ -161,7 +161,8 @@ def test_a_download_that_breaks_off_goes_on_where_it_broke(tmp_path: Path, serve
     assert path.read_bytes() == CONTENT
     starts = [int(asked[6:-1]) for asked in handler.asked[1:]]
     assert handler.asked[0] == "whole"
-    assert starts == sorted(starts) and starts[0] > 0
+    assert starts == sorted(starts)
+    assert starts[0] > 0
 
 
 def test_an_interrupted_download_goes_on_in_the_next_call(tmp_path: Path, server) -> None:

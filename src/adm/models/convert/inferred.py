@@ -5,13 +5,14 @@ outputs. They do not determine heads, image size and process, which are given as
 network was trained with.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from adm.models.convert.flags import Flags, config_from_flags, read_flags
+from adm.models.convert.flags import UNSET, Flags, config_from_flags, read_flags
 from adm.models.convert.released import visible_settings
 from adm.networks import Shapes, UNetConfig
 from adm.recipes.paper import Trained, as_released, imagenet
@@ -36,6 +37,8 @@ def recipe_from_flags(path: Path, shapes: Shapes, given: Mapping[str, Any]) -> t
         SettingError: a flag is missing; names the values that fit.
     """
     seen = visible_flags(shapes)
+    if given.keys() & {"num_heads", "classifier_num_heads"}:
+        seen |= {"num_head_channels": UNSET}  # which the classifier's script sets
     flags = read_flags(seen | dict(given))
     if missing := open_flags(seen, given):
         listed = "; ".join(f"{name} ({values})" for name, values in missing.items())
@@ -71,11 +74,11 @@ def visible_flags(shapes: Shapes) -> dict[str, Any]:
     encoder = _numbers(shapes, r"input_blocks\.(\d+)\.")
     blocks = {n for n in encoder if f"input_blocks.{n}.0.out_layers.3.weight" in shapes}
     plain = {*range(1, max(encoder))} - blocks  # which halve the size, with weights or without
-    deep = _depth(shapes, encoder, plain)
+    attends = {n for n in encoder if f"input_blocks.{n}.1.qkv.weight" in shapes}
+    deep = _depth(shapes, encoder, plain, attends)
     levels = (max(encoder) + 1) // (deep + 1)
     starts = [1 + level * (deep + 1) for level in range(levels)]
     width = {n: shapes[f"input_blocks.{n}.0.out_layers.3.weight"][0] for n in starts}
-    attends = {n for n in encoder if f"input_blocks.{n}.1.qkv.weight" in shapes}
     inputs, outputs = seen["input channels"], int(str(seen["outputs"] or 0))
     images = int(str(inputs))
     upsampler = seen["kind"] == "U-Net" and images == 6 and outputs in (3, 6)
@@ -108,15 +111,19 @@ def visible_flags(shapes: Shapes) -> dict[str, Any]:
     }
 
 
-def _depth(shapes: Shapes, encoder: set[int], plain: set[int]) -> int:
+def _depth(shapes: Shapes, encoder: set[int], plain: set[int], attends: set[int]) -> int:
     """Return the residual blocks of a level of the encoder."""
-    if plain:  # convolutions that halve the size, after the blocks of a level
+    if plain:  # what halves the size, after the blocks of a level
         return min(plain) - 1
-    # Blocks that halve the size look like the others; those that double it stand beside them.
-    for n in sorted(_numbers(shapes, r"output_blocks\.(\d+)\.")):
-        if any(f"output_blocks.{n}.{k}.in_layers.2.weight" in shapes for k in (1, 2)):
+    # Blocks that halve the size look like the others, but none has attention.
+    if attends:
+        first = min(attends)
+        return next(n for n in range(first, max(encoder) + 2) if n not in attends) - first
+    for n in sorted(_numbers(shapes, r"output_blocks\.(\d+)\.")):  # those that double it
+        if f"output_blocks.{n}.1.in_layers.2.weight" in shapes:
             return n
-    return max(encoder)
+    wider = [n for n in encoder if f"input_blocks.{n}.0.skip_connection.weight" in shapes]
+    return math.gcd(*(n - 1 for n in wider), max(encoder) + 1) - 1
 
 
 def open_flags(seen: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, str]:
