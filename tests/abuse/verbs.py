@@ -60,6 +60,11 @@ VERBS: Mapping[str, Verb] = {
         ("train", "recipe.json", "--data", "data.npz", "--out", "out", *TRAIN),
         ("out",),
     ),
+    "convert": Verb(
+        ("model.safetensors",),
+        ("convert", "model.safetensors", "--out", "out.safetensors"),
+        ("out.safetensors",),
+    ),
     "data pack": Verb(
         ("pictures",),
         ("data", "pack", "pictures", "--out", "out", "--shard-size", 4, "--size", 8),

@@ -30,6 +30,7 @@ from adm.training.model_file import (
     metadata_of,
 )
 
+PICKLED = ".pkl"
 AnyModel: TypeAlias = DiffusionModel | ClassifierModel | GANModel
 Loaded = TypeVar("Loaded", DiffusionModel, ClassifierModel)
 
@@ -156,6 +157,12 @@ def read(
         raise ValueError(f"{path} is a web page, not a model; download the file that it shows")
     if path.suffix in FOREIGN:
         return path, *_released(path)
+    if path.suffix == PICKLED:
+        raise ValueError(
+            f"{path} is a pickle, which is code that would run when it is loaded, and is refused; "
+            "NVIDIA publishes its networks in no other form, and `adm models edm` lists networks "
+            "of the same process"
+        )
     check_model(path)
     metadata = metadata_of(path)
     try:

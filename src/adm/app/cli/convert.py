@@ -19,7 +19,7 @@ def convert(
     *,
     out: Annotated[Path, OUT],
     as_: Annotated[str | None, Parameter(name="--as")] = None,
-    flags: str | None = None,
+    flags: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
 ) -> None:
     """Write a model in another format.
 
@@ -31,8 +31,7 @@ def convert(
 
         adm convert 256x256_diffusion_uncond.pt --out uncond.safetensors
 
-        adm convert ema_0.9999_200000.pt --out mine.safetensors --flags "--image_size 64
-        --num_heads 4 --diffusion_steps 1000 --noise_schedule linear"
+        adm convert ema_0.9999_200000.pt --out mine.safetensors --flags "--num_heads 4 ..."
 
         adm convert runs/imagenet64 --out imagenet64.pt
 

@@ -1,0 +1,75 @@
+"""adm models, adm convert -> what has a name, and the same model in another format."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from cli.conftest import Adm
+from safetensors.torch import load_file
+
+from adm.models.paths import SHIPPED
+from adm.recipes.released import RELEASED, public_name
+
+
+def test_all_models_that_have_a_name_are_listed_with_where_they_are(adm: Adm) -> None:
+    listed = {each["name"]: each for each in json.loads(adm("models", "--json").out)}
+    shipped = {path.stem for path in SHIPPED.glob("*.safetensors")}
+    assert listed.keys() == shipped | {public_name(file) for file in RELEASED}
+    assert Path(listed["fashion"]["path"]).is_file()
+    known = listed["openai/256x256-diffusion-uncond"]
+    assert known["bytes"] == 2_211_383_297
+    assert known["page"] == "https://github.com/openai/guided-diffusion"
+    assert "guided by openai/256x256-classifier at scale 10" in known["use"]
+
+
+def test_words_narrow_the_list(adm: Adm) -> None:
+    found = json.loads(adm("models", "Classifier", "256", "--json").out)
+    names = {each["name"] for each in found}
+    assert "openai/256x256-classifier" in names
+    assert "openai/lsun-cat" not in names
+    assert "no model has hat in its name" in adm("models", "hat").refusal()
+
+
+def test_a_model_is_written_again_with_its_weights_and_recipe(adm: Adm, tmp_path: Path) -> None:
+    out = tmp_path / "copy.safetensors"
+    assert adm("convert", "fashion", "--out", out).status == 0
+    ours, copy = load_file(SHIPPED / "fashion.safetensors"), load_file(out)
+    assert all(torch.equal(copy[name], weights.float()) for name, weights in ours.items())
+    both = [json.loads(adm("info", each, "--json").out) for each in ("fashion", out)]
+    assert both[0]["recipe"] == both[1]["recipe"]
+    assert both[0]["classes"] == both[1]["classes"]
+
+
+REFUSED = {
+    "what to write": (("fashion", "--out", "x.onnx"), r"--out must be a file that ends in"),
+    "flags of ours": (
+        ("fashion", "--out", "x.safetensors", "--flags=--num_heads 4"),
+        r"--flags must be left out, as .* says what it is",
+    ),
+    "half a flag": (
+        ("mine.pt", "--out", "x.safetensors", "--flags=--num_heads"),
+        r"--flags must be names and values",
+    ),
+    "no such name": (
+        ("mine.pt", "--out", "x.safetensors", "--as", "openai/hat"),
+        r"--as must be a name that `adm models` lists",
+    ),
+    "no such network": (("fashion", "--out", "x.pt"), r"32 normalisation groups"),
+    "a GAN": (("fashion-biggan", "--out", "x.pt"), r"is a GAN"),
+    "a pickle": (("edm.pkl", "--out", "x.safetensors"), r"would run when it is loaded.*adm models"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_cannot_be_converted_says_why_and_leaves_nothing(
+    adm: Adm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"a": torch.zeros(1)}, "mine.pt")
+    Path("edm.pkl").write_bytes(b"\x80\x04cos\nsystem\n")
+    words, why = REFUSED[kind]
+    answer = adm("convert", *words)
+    assert re.search(why, answer.refusal()), answer.refusal()
+    assert not list(tmp_path.glob("x.*"))
