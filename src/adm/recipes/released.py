@@ -298,6 +298,25 @@ RELEASED: dict[str, Released] = {
 }
 
 
+# Reference batches: the statistics of a whole data set, and 10,000 of its images.
+REFERENCES: dict[str, str] = {
+    "openai/imagenet64-reference": "imagenet/64/VIRTUAL_imagenet64_labeled.npz",
+    "openai/imagenet128-reference": "imagenet/128/VIRTUAL_imagenet128_labeled.npz",
+    "openai/imagenet256-reference": "imagenet/256/VIRTUAL_imagenet256_labeled.npz",
+    "openai/imagenet512-reference": "imagenet/512/VIRTUAL_imagenet512.npz",
+    "openai/lsun-bedroom-reference": "lsun/bedroom/VIRTUAL_lsun_bedroom256.npz",
+    "openai/lsun-cat-reference": "lsun/cat/VIRTUAL_lsun_cat256.npz",
+    "openai/lsun-horse-reference": "lsun/horse/VIRTUAL_lsun_horse256.npz",
+}
+LARGEST_REFERENCE = 16 << 30  # bytes; 10,000 images of 512x512 have 7.9e9
+
+
+def reference_remote(name: str) -> Remote:
+    """Return where a reference batch is, by its public name."""
+    url = f"{SERVER}/{GUIDED.folder}/ref_batches/{REFERENCES[name]}"
+    return Remote(url, sizes=(1, LARGEST_REFERENCE))
+
+
 def public_name(file: str) -> str:
     """Return the public name of a released file: 64x64_diffusion.pt is openai/64x64-diffusion."""
     return f"{OWNER}/{recipe_name(file)}"

@@ -35,6 +35,7 @@ GROUPS = {  # what a person wants -> verbs and their summaries
     "Judge": {
         "evaluate": "Score images against a reference.",
         "reference": "Compute the reference statistics that samples are scored against.",
+        "reproduce": "Sample and score a row of the paper's tables, and compare.",
         "nearest": "Show the nearest training images of each sample, and flag likely copies.",
         "compare": "Show images of the same classes from several models side by side.",
     },
@@ -56,7 +57,7 @@ VERBS = {verb: text for verbs in GROUPS.values() for verb, text in verbs.items()
 # Verbs that keep what they have done when they are stopped.
 RESUMING = (
     *("sample", "upsample", "train", "data pack", "cluster", "reference", "evaluate", "sweep"),
-    *("frontier", "nearest", "compare", "demo"),
+    *("frontier", "nearest", "compare", "demo", "reproduce"),
 )
 STARTS_AGAIN = "the same command starts again from the beginning"
 OF_EVERY_VERB = Group("Options of every command", sort_key=100)

@@ -18,6 +18,7 @@ from adm.app.scoring.reference import (
     complete_reference,
     is_reference,
     load_reference,
+    located,
     make_reference,
     read_statistics,
 )
@@ -95,7 +96,8 @@ def evaluate(
             the released layout, or other data; or the job of `Pipeline.job`, whose images are
             sampled while their features are extracted, and not stored; or images that were opened
             by `open_images`.
-        reference: a reference; a file of `adm reference`, a released file, or a data spec, whose
+        reference: a reference; a file of `adm reference`, a released file or its public name such
+            as openai/imagenet256-reference, or a data spec, whose
             reference is computed once and kept in the user's cache; or samples, or a job, which is
             sampled into memory.
         features: an extractor or its spec: "inception", "efficientnet-lite0", "dinov2", a
@@ -161,6 +163,8 @@ def _reference(
     """Open a reference, or the images to compute it from."""
     if isinstance(reference, Reference):
         return reference
+    if isinstance(reference, str):
+        reference = devices.once(partial(located, reference))
     if isinstance(reference, Job):  # whose images are read twice
         reference = sample(reference, batch_size)
     if isinstance(reference, Samples):

@@ -35,9 +35,11 @@ from adm.metrics import Statistics, neighbour_distances
 from adm.metrics.manifold import DENSITY_NEIGHBOURS
 from adm.metrics.metric import INCEPTION
 from adm.metrics.moments import check_statistics
+from adm.recipes.released import REFERENCES, reference_remote
 from adm.shown import printable, short
 from adm.store.arrays import array_names, load_arrays, write_npz
-from adm.store.files import new_file
+from adm.store.fetch import fetch
+from adm.store.files import new_file, user_cache
 from adm.store.hashes import sha256
 from adm.store.parsed import CLASSES, as_type, parse_json
 
@@ -224,6 +226,19 @@ def complete_reference(
     source = of_arrays(reference.name, ("image",), images)
     pool = extract(source, features, extraction).pool
     return replace(reference, pool=pool, fingerprint=features.fingerprint)
+
+
+def located(reference: str) -> str:
+    """Return the path of a released reference batch by its public name; any other spec as it is.
+
+    The batch is downloaded once, into the user's cache.
+
+    Raises:
+        ValueError: it cannot be downloaded.
+    """
+    if reference not in REFERENCES:
+        return reference
+    return str(fetch(reference_remote(reference), user_cache("released")))
 
 
 def is_reference(path: str | Path) -> bool:

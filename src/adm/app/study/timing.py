@@ -37,6 +37,27 @@ def seconds_of(job: Job, on_step: OnStep | None = None) -> float:
     return (time.perf_counter() - started) / size
 
 
+def seconds_of_call(few: Job, device: torch.device) -> float:
+    """Return the seconds of an evaluation for an image, from a job in a few steps.
+
+    The first step, which loads kernels, is left out. On a CPU, one image is sampled, since larger
+    batches are hardly faster there, and on other devices a whole block.
+    """
+    generator, marks = few.generator, list[tuple[float, int]]()
+
+    def mark(evaluations: int) -> None:
+        marks.append((time.perf_counter(), evaluations))
+
+    size = 1 if device.type == "cpu" else generator.block
+    labels = few.label_tensor
+    if labels is not None:
+        labels = labels[torch.arange(size) % len(labels)]
+    mark(0)
+    generator.images(labels, range(size), on_step=mark)
+    first = 1 if len(marks) > 2 else 0
+    return (marks[-1][0] - marks[first][0]) / sum(number for _, number in marks[first + 1 :])
+
+
 def slower(job: Job, before: float) -> float:
     """Return the seconds that sampling takes here for one second of an earlier measurement.
 

@@ -1,0 +1,158 @@
+"""adm reproduce ROW --out DIR -> samples of a published row, their scores, and a verdict."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from adm.app.cli.output import OUT, say
+from adm.app.cli.sampling import FLAG, Output
+from adm.app.cli.scoring import THEIR_FEATURES, Device, joined
+from adm.spec import SettingError
+
+if TYPE_CHECKING:
+    from adm.app.study.reproduce import Plan, Row
+
+FEW = 3  # steps that are measured
+STAND_IN = Parameter(group="Of a stand-in")
+
+
+def reproduce(
+    row: str | None = None,
+    /,
+    *,
+    out: Annotated[Path | None, OUT] = None,
+    dry_run: Annotated[bool, FLAG] = False,
+    seed: int = 0,
+    batch_size: int = 64,
+    device: Device = None,
+    count: Annotated[int | None, STAND_IN] = None,
+    model: Annotated[str | None, STAND_IN] = None,
+    classifier: Annotated[str | None, STAND_IN] = None,
+    upsampler: Annotated[str | None, STAND_IN] = None,
+    reference: Annotated[str | None, STAND_IN] = None,
+    features: Annotated[str | None, THEIR_FEATURES, STAND_IN] = None,
+) -> None:
+    """Sample and score a row of the paper's tables, and compare.
+
+    It says what it will do, measures a few steps, and prints the hours on this machine and the
+    space on the disk. Then it samples 50,000 images, scores them against the released reference
+    batch, and writes page.html and report.json: what was published, ours, and whether they agree.
+    An interrupted command resumes when it is run again; torchrun distributes it.
+
+    Examples:
+
+        adm reproduce
+
+        adm reproduce imagenet64 --dry-run
+
+        torchrun --nproc-per-node 8 -m adm reproduce imagenet256-guided --out out/imagenet256
+
+    Parameters
+    ----------
+    row
+        Row to reproduce; without it, all rows are listed.
+    out
+        Folder to write.
+    dry_run
+        Print the plan with its cost, and stop.
+    seed
+        Each image depends on the seed and its index only.
+    batch_size
+        Images between two saves of the progress. It affects no image.
+    count
+        Another number of images than 50,000.
+    model, classifier, upsampler, reference, features
+        Another one than the row's. The verdict then says that it is not comparable.
+    """
+    # Imported here, so that --help does not load torch.
+    from adm.app.study.reproduce import ROWS
+
+    if row is None:
+        for name, each in ROWS.items():
+            numbers = f"FID {each.published['frechet']}"
+            print(f"{name:30}{each.title:42}{numbers:12}{each.source}")
+        return
+    if row not in ROWS:
+        raise SettingError("row", f"one of {', '.join(ROWS)}", row)
+    if out is None and not dry_run:
+        raise SettingError("out", "given, unless {dry_run} stops before anything is written")
+    own = {"model": model, "upsampler": upsampler, "reference": reference}
+    chosen = replace(ROWS[row], **{key: each for key, each in own.items() if each is not None})
+    given = own | {"classifier": classifier, "features": features}
+    differing = [f"--{key} {each}" for key, each in given.items() if each is not None]
+    _carry_out(
+        chosen, out, dry_run, seed, batch_size, device, count, classifier, features, differing
+    )
+
+
+def _carry_out(
+    row: "Row",
+    out: Path | None,
+    dry_run: bool,
+    seed: int,
+    batch_size: int,
+    device: str | None,
+    count: int | None,
+    classifier: str | None,
+    features: str | None,
+    differing: list[str],
+) -> None:
+    from adm.app.cli.scoring import extraction_of, with_cache
+    from adm.app.scoring import evaluate
+    from adm.app.study import reproduce as study
+    from adm.generation.pipeline import load
+    from adm.store.files import write_json, write_text
+
+    devices = joined(device)
+    pipeline = load(row.model, classifier, row.upsampler, devices.device)
+    wanted = study.COUNT if count is None else count
+    if wanted != study.COUNT:
+        differing = [*differing, f"{wanted:,} images in place of {study.COUNT:,}"]
+    settings: dict[str, Any] = {**row.settings, "seed": seed}
+    job = pipeline.job(None, wanted, **settings)
+    short = {key: each for key, each in settings.items() if key != "grid"}
+    larger = {"upsampler_steps": FEW} if row.upsampler is not None else {}
+    few = pipeline.job(None, wanted, **short, steps=FEW, **larger)
+    cost = study.plan(job, few, devices)
+    if devices.main:
+        _say(row, cost)
+    if dry_run:
+        return
+    assert out is not None
+    Output(batch_size=batch_size).write(
+        out / "samples", job, f"sampling {job.count:,} images", devices
+    )
+    extracting = extraction_of(devices, batch_size)
+    with with_cache(extracting, out / "report.json") as extraction:
+        scored = evaluate(
+            str(out / "samples"), row.reference, features or "inception", extraction=extraction
+        )
+    if devices.main:
+        found = study.report(row, scored, differing)
+        write_json(out / "report.json", found)
+        write_text(out / "page.html", study.write_page(row, scored, differing))
+        for each in found["scores"]:
+            say(
+                f"{each['title']}: {each['ours']['value']:.4g}, published "
+                f"{each['published']:g}: {each['verdict']}"
+            )
+        say(found["conclusion"])
+        say(f"{out / 'page.html'}: open it to see the comparison")
+
+
+def _say(row: "Row", cost: "Plan") -> None:
+    """Print what will be done, and what it costs here."""
+    settings = ", ".join(f"{key}={value}" for key, value in row.settings.items())
+    say(f"{row.title} ({row.source}): {row.model}{f', {settings}' if settings else ''}")
+    if row.upsampler is not None:
+        say(f"enlarged by {row.upsampler}")
+    if row.note:
+        say(row.note)
+    share = f" in {cost.processes} processes" if cost.processes > 1 else ""
+    say(
+        f"{cost.images:,} images, {cost.evaluations // cost.images:,} network evaluations each: "
+        f"about {cost.hours:,.1f} hours{share} at {cost.seconds:.3g} s an evaluation, and "
+        f"{cost.bytes / 1e9:,.1f} GB on the disk; then scored against {row.reference}"
+    )

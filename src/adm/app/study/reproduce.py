@@ -1,0 +1,296 @@
+"""Row of a published table -> what it costs here; its scores here -> whether they agree."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from adm.app.report.blocks import Block, Cell, Note, Table, Title
+from adm.app.report.page import page
+from adm.app.scoring import Report
+from adm.app.study.timing import seconds_of_call
+from adm.generation.job import Job
+from adm.metrics import METRICS, Score, title
+from adm.processes import Devices
+
+COUNT = 50_000  # images of a published score
+Outcome: TypeAlias = Literal["agrees", "better", "worse"]
+# What other seeds, kernels and resizers change: as a fraction, and of precision and recall by
+# itself. The released evaluator and its ports differ by 0.04%, 0.07% and 0.0006.
+RELATIVE, ABSOLUTE = 0.01, 0.005
+SHARES = ("precision", "recall")
+DROPOUT = "ADM (dropout)"
+KEYS = ("frechet", "spatial_frechet", "inception_score", *SHARES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A row of a published table.
+
+    Attributes:
+        title: of the row.
+        source: the table.
+        model, upsampler: public names.
+        reference: public name of the reference batch.
+        settings: changes to the model's settings of sampling.
+        published: key of a score -> its value as it was printed.
+        note: what the source does not state.
+    """
+
+    title: str
+    source: str
+    model: str
+    reference: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    published: Mapping[str, str]
+    upsampler: str | None = None
+    note: str = ""
+
+
+def _scores(
+    fid: str, sfid: str, precision: str, recall: str, inception: str = ""
+) -> dict[str, str]:
+    values = dict(zip(KEYS, (fid, sfid, inception, precision, recall), strict=True))
+    return {key: value for key, value in values.items() if value}
+
+
+def _imagenet(size: int, name: str, published: dict[str, str], **settings: Any) -> Row:
+    return Row(
+        title=f"{name}, ImageNet {size}x{size}",
+        source="Table 5",
+        model=f"openai/{size}x{size}-diffusion",
+        reference=f"openai/imagenet{size}-reference",
+        settings=settings,
+        published=published,
+    )
+
+
+def _lsun(name: str, what: str, file: str, published: dict[str, str]) -> Row:
+    return Row(
+        title=f"{name}, LSUN {what}",
+        source="Table 5",
+        model=f"openai/{file}",
+        reference=f"openai/lsun-{what}-reference",
+        published=published,
+    )
+
+
+def _upsampled(size: int, base: int, scale: float, published: dict[str, str]) -> Row:
+    name, note = ("ADM-G, ADM-U" if scale else "ADM-U"), ""
+    if scale:
+        note = "The scale of the base is not stated in the table; it is that of its README."
+    return Row(
+        title=f"{name}, ImageNet {size}x{size}",
+        source="Table 6",
+        model=f"openai/{base}x{base}-diffusion",
+        upsampler=f"openai/{base}-{size}-upsampler",
+        reference=f"openai/imagenet{size}-reference",
+        settings={"scale": scale},
+        published=published,
+        note=note,
+    )
+
+
+# Second-hand: the scales of 25 steps, from users of the released models, and all Inception Scores
+# but that of ADM-G, ADM-U at 256x256, from papers that score the released samples.
+_IN_25 = {"sampler": "ddim", "grid": "strided:steps=25"}
+ROWS: dict[str, Row] = {
+    "imagenet64": _imagenet(64, DROPOUT, _scores("2.07", "4.29", "0.74", "0.63"), scale=0.0),
+    "imagenet128": _imagenet(128, "ADM", _scores("5.91", "5.09", "0.70", "0.65"), scale=0.0),
+    "imagenet128-guided-25": _imagenet(
+        128, "ADM-G, 25 steps", _scores("5.98", "7.04", "0.78", "0.51"), scale=1.25, **_IN_25
+    ),
+    "imagenet128-guided": _imagenet(
+        128, "ADM-G", _scores("2.97", "5.09", "0.78", "0.59"), scale=0.5
+    ),
+    "imagenet256": _imagenet(
+        256, "ADM", _scores("10.94", "6.02", "0.69", "0.63", "100.98"), scale=0.0
+    ),
+    "imagenet256-guided-25": _imagenet(
+        256, "ADM-G, 25 steps", _scores("5.44", "5.32", "0.81", "0.49"), scale=2.5, **_IN_25
+    ),
+    "imagenet256-guided": _imagenet(
+        256, "ADM-G", _scores("4.59", "5.25", "0.82", "0.52", "186.70"), scale=1.0
+    ),
+    "imagenet512": _imagenet(
+        512, "ADM", _scores("23.24", "10.19", "0.73", "0.60", "58.06"), scale=0.0
+    ),
+    "imagenet512-guided-25": _imagenet(
+        512, "ADM-G, 25 steps", _scores("8.41", "9.67", "0.83", "0.47"), scale=9.0, **_IN_25
+    ),
+    "imagenet512-guided": _imagenet(
+        512, "ADM-G", _scores("7.72", "6.57", "0.87", "0.42", "172.71"), scale=4.0
+    ),
+    "imagenet256-upsampled": _upsampled(
+        256, 64, 0.0, _scores("7.49", "5.13", "0.72", "0.63", "127.49")
+    ),
+    "imagenet256-guided-upsampled": _upsampled(
+        256, 64, 1.0, _scores("3.94", "6.14", "0.83", "0.53", "215.84")
+    ),
+    "imagenet512-upsampled": _upsampled(
+        512, 128, 0.0, _scores("9.96", "5.62", "0.75", "0.64", "121.78")
+    ),
+    "lsun-bedroom": _lsun(
+        DROPOUT, "bedroom", "lsun-bedroom", _scores("1.90", "5.59", "0.66", "0.51")
+    ),
+    "lsun-horse": _lsun(DROPOUT, "horse", "lsun-horse", _scores("2.57", "6.81", "0.71", "0.55")),
+    "lsun-horse-nodropout": _lsun(
+        "ADM", "horse", "lsun-horse-nodropout", _scores("2.95", "5.94", "0.69", "0.55")
+    ),
+    "lsun-cat": _lsun(DROPOUT, "cat", "lsun-cat", _scores("5.57", "6.69", "0.63", "0.52")),
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a reproduction costs here.
+
+    Attributes:
+        images, evaluations: number of each; of all networks.
+        seconds: of an evaluation for an image, as measured on a few steps.
+        processes: that share the images.
+        bytes: of the sample folder, at most.
+    """
+
+    images: int
+    evaluations: int
+    seconds: float
+    processes: int
+    bytes: int
+
+    @property
+    def hours(self) -> float:
+        return self.evaluations * self.seconds / self.processes / 3600
+
+
+def plan(job: Job, few: Job, devices: Devices) -> Plan:
+    """Measure a few steps, and return what the whole job costs.
+
+    Args:
+        few: the same job in a few steps.
+    """
+    channels, height, width = job.generator.shape
+    return Plan(
+        job.count,
+        job.evaluations,
+        seconds_of_call(few, devices.device),
+        devices.world,
+        3 * job.count * channels * height * width,  # the archive, its parts, and PNG files
+    )
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A published score beside ours.
+
+    Attributes:
+        key: of the score.
+        published: as it was printed.
+        ours: with its interval.
+    """
+
+    key: str
+    published: str
+    ours: Score
+
+    @property
+    def difference(self) -> float:
+        return self.ours.value - float(self.published)
+
+    @property
+    def outcome(self) -> Outcome:
+        """Whether the published value, as it was rounded, is within our interval or near it."""
+        value, decimals = float(self.published), len(self.published.partition(".")[2])
+        near = ABSOLUTE if self.key in SHARES else RELATIVE * abs(value)
+        near += 0.5 * 10.0**-decimals
+        low, high = self.ours.low, self.ours.high
+        low = self.ours.value if math.isnan(low) else low
+        high = self.ours.value if math.isnan(high) else high
+        if low - near <= value <= high + near:
+            return "agrees"
+        larger = self.difference > 0
+        return "better" if larger != METRICS[self.key].lower_is_better else "worse"
+
+
+def verdicts(row: Row, scores: Mapping[str, Score]) -> list[Verdict]:
+    """Return every published score beside ours, of those that we have."""
+    return [
+        Verdict(key, value, scores[key]) for key, value in row.published.items() if key in scores
+    ]
+
+
+def conclusion(found: list[Verdict], differing: list[str]) -> str:
+    """Return a sentence on all scores.
+
+    Args:
+        differing: reasons for which the scores are not those of the row.
+    """
+    if differing:
+        return f"Not comparable with the row: {'; '.join(differing)}."
+    off = [
+        f"{title(each.key, 'inception')} is {each.outcome}"
+        for each in found
+        if each.outcome != "agrees"
+    ]
+    if not off:
+        return "Reproduced: every score agrees with what was published."
+    return f"Not reproduced: {', '.join(off)} than what was published."
+
+
+def report(row: Row, scored: Report, differing: list[str]) -> dict[str, Any]:
+    """Return the row, the verdicts and the manifest of the scores as JSON values."""
+    found = verdicts(row, scored.scores)
+    return {
+        "row": {"title": row.title, "source": row.source, "model": row.model},
+        "conclusion": conclusion(found, differing),
+        "scores": [
+            {
+                "key": each.key,
+                "title": title(each.key, scored.features),
+                "published": float(each.published),
+                "ours": each.ours.to_json(),
+                "difference": each.difference,
+                "verdict": each.outcome,
+            }
+            for each in found
+        ],
+        "warnings": list(scored.warnings),
+        "manifest": scored.manifest,
+    }
+
+
+def to_blocks(row: Row, scored: Report, differing: list[str]) -> list[Block]:
+    """Return the blocks of the page: the conclusion, and the table."""
+    found = verdicts(row, scored.scores)
+    lines = [
+        (
+            title(each.key, scored.features),
+            each.published,
+            Cell(f"{each.ours.value:.4g}", _interval(each.ours)),
+            f"{each.difference:+.4g}",
+            each.outcome,
+        )
+        for each in found
+    ]
+    notes = [row.note] if row.note else []
+    notes += [f"{warning}." for warning in scored.warnings]
+    return [
+        Note([conclusion(found, differing)], "result"),
+        Title("Scores"),
+        Table(("score", "published", "ours", "difference", "verdict"), lines),
+        *([Note(notes, "quiet")] if notes else []),
+    ]
+
+
+def write_page(row: Row, scored: Report, differing: list[str]) -> str:
+    """Return the page of a reproduction."""
+    return page(
+        row.title,
+        to_blocks(row, scored, differing),
+        lead=f"{row.source} of the paper, sampled and scored again.",
+        settings=scored.manifest,
+    )
+
+
+def _interval(score: Score) -> str:
+    return "" if math.isnan(score.low) else f"{score.low:.4g} to {score.high:.4g}"

@@ -1,0 +1,145 @@
+"""Row of a table, scores -> verdict; the whole path on a stand-in of the same form."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from cli.conftest import Adm
+
+from adm.app.study.reproduce import ROWS, Verdict, conclusion, verdicts
+from adm.metrics import Score
+from adm.models.convert import export_state
+from adm.networks import Classifier, HeadWidth, UNet, UNetConfig
+from adm.recipes.released import REFERENCES, RELEASED, public_files
+from adm.samplers import Even, Sampling
+
+POOL = """
+import torch
+
+
+def pool(images):
+    grid = torch.nn.functional.adaptive_avg_pool2d(images.float().mean(1, keepdim=True), 3)
+    return grid.flatten(1)
+"""
+# Samples of ADM-G, ADM-U at 256x256: scored by the released evaluator, and by a public port.
+TENSORFLOW = {
+    "inception_score": 215.84,
+    "frechet": 3.94256,
+    "spatial_frechet": 6.14043,
+    "precision": 0.8265,
+    "recall": 0.5309,
+}
+PORT = {
+    "inception_score": 215.98,
+    "frechet": 3.94103,
+    "spatial_frechet": 6.14049,
+    "precision": 0.8255,
+    "recall": 0.5285,
+}
+ROW = ROWS["imagenet256-guided-upsampled"]
+
+
+@pytest.mark.parametrize("scores", [TENSORFLOW, PORT])
+def test_both_evaluators_of_the_published_pair_reproduce_the_row(scores: dict[str, float]) -> None:
+    found = verdicts(ROW, {key: Score(value) for key, value in scores.items()})
+    assert [each.outcome for each in found] == ["agrees"] * 5
+    assert conclusion(found, []).startswith("Reproduced")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "outcome"),
+    [
+        ("frechet", 4.05, "worse"),
+        ("frechet", 3.80, "better"),
+        ("spatial_frechet", 6.40, "worse"),
+        ("inception_score", 220.0, "better"),
+        ("precision", 0.81, "worse"),
+        ("recall", 0.55, "better"),
+    ],
+)
+def test_a_score_that_is_off_says_in_which_direction(key: str, value: float, outcome: str) -> None:
+    scores = {name: Score(each) for name, each in TENSORFLOW.items()} | {key: Score(value)}
+    found = {each.key: each for each in verdicts(ROW, scores)}
+    assert found[key].outcome == outcome
+    assert sum(each.outcome == "agrees" for each in found.values()) == 4
+    assert outcome in conclusion([*found.values()], [])
+
+
+def test_an_interval_that_holds_the_published_value_agrees() -> None:
+    assert Verdict("frechet", "3.94", Score(4.2, 3.9, 4.5)).outcome == "agrees"
+    assert Verdict("frechet", "3.94", Score(4.2, 4.1, 4.5)).outcome == "worse"
+
+
+def test_what_another_model_gives_is_not_comparable() -> None:
+    found = verdicts(ROW, {key: Score(value) for key, value in TENSORFLOW.items()})
+    assert conclusion(found, ["--model mine.pt"]) == (
+        "Not comparable with the row: --model mine.pt."
+    )
+
+
+def test_every_row_names_what_was_released() -> None:
+    files = dict(public_files())
+    for row in ROWS.values():
+        assert row.model in files
+        assert row.upsampler is None or row.upsampler in files
+        assert row.reference in REFERENCES
+        known = RELEASED[files[row.model]]
+        assert row.settings.get("scale", 0) == 0 or known.classifier is not None
+        size = RELEASED[files[row.upsampler]].size if row.upsampler else known.size
+        assert str(size) in row.title or "LSUN" in row.title
+
+
+def saved(path: Path, config: object, legacy: bool) -> None:
+    torch.manual_seed(0)
+    network = UNet(config) if isinstance(config, UNetConfig) else Classifier(config)  # type: ignore[arg-type]
+    random = {name: torch.randn_like(each) / 8 for name, each in network.state_dict().items()}
+    torch.save(export_state(random, network.config, legacy), path)
+
+
+@pytest.mark.slow
+def test_a_stand_in_goes_the_whole_way_and_resumes(
+    adm: Adm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    Path("pool.py").write_text(POOL)
+    for file, legacy in (("64x64_diffusion.pt", False), ("64x64_classifier.pt", True)):
+        known = RELEASED[file]
+        changes = {"channels": 32, "depth": 1, "heads": HeadWidth(32), "classes": 5}
+        size = {} if isinstance(known.config, UNetConfig) else {"size": (16, 16)}
+        narrow = replace(known.config, **changes, **size)
+        sample = Sampling(grid=Even(steps=5))
+        monkeypatch.setitem(RELEASED, file, replace(known, config=narrow, size=16, sample=sample))
+        saved(Path(file), narrow, legacy)
+    real = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), np.uint8)
+    np.savez("real.npz", arr_0=real)
+    words = ("imagenet64", "--count", 12, "--model", "64x64_diffusion.pt", "--out", "out")
+    other = ("--reference", "real.npz", "--features", "pool.py:pool", "--device", "cpu")
+    answer = adm("reproduce", *words, *other, "--dry-run")
+    assert re.search(r"12 images, 5 network evaluations each: about [\d.]+ hours", answer.out)
+    assert not Path("out").exists()
+    answer = adm("reproduce", *words, *other)
+    assert answer.status == 0, answer.err
+    found = json.loads(Path("out/report.json").read_text())
+    assert "12 images in place of 50,000" in found["conclusion"]
+    assert "--model 64x64_diffusion.pt" in found["conclusion"]
+    fid = found["scores"][0]
+    assert (fid["published"], fid["verdict"]) == (2.07, "worse")
+    assert fid["difference"] == pytest.approx(fid["ours"]["value"] - 2.07)
+    assert "Not comparable" in Path("out/page.html").read_text()
+    before = Path("out/report.json").read_bytes()
+    assert adm("reproduce", *words, *other).status == 0
+    assert Path("out/report.json").read_bytes() == before
+    assert len(list(Path("out/samples").glob("*.png"))) == 13
+
+
+def test_a_row_that_does_not_exist_is_answered_with_those_that_do(adm: Adm) -> None:
+    assert "imagenet256-guided, " in adm("reproduce", "imagenet-256", "--dry-run").refusal()
+    assert "--out must be given" in adm("reproduce", "imagenet64").refusal()
+    listed = adm("reproduce").out.splitlines()
+    assert len(listed) == len(ROWS)
+    assert listed[0].split()[0] == "imagenet64"
