@@ -1,7 +1,6 @@
 """Files by address: fetched once, whole or not at all."""
 
 import hashlib
-import sys
 import threading
 from base64 import b64encode
 from collections.abc import Iterator
@@ -236,9 +235,3 @@ def test_offline_the_place_for_the_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="did not arrive") as raised:
         fetch(remote, tmp_path)
     assert f"put the file at {remote.place(tmp_path)}" in str(raised.value)
-
-
-def test_without_pooch_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pooch", None)
-    with pytest.raises(ValueError, match=r"needs pooch, which is not installed; pip install"):
-        fetch(Remote("https://example.org/a.gz", ANY), tmp_path)

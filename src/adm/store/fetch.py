@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from adm.extras import installing
 from adm.shown import shown_path
 from adm.store.files import of_system, user_cache, write_text
 from adm.store.hashes import sha256, sha256_of
@@ -60,7 +59,7 @@ def fetch(remote: Remote, cache: Path | None = None) -> Path:
         cache: the folder; the user's by default.
 
     Raises:
-        ValueError: the server does not answer, or sends another file; pooch is not installed.
+        ValueError: the server does not answer, or sends another file.
     """
     target = remote.place(cache or user_cache("data"))
     if target.is_file():
@@ -133,13 +132,8 @@ def _receive(remote: Remote, part: Path) -> str | None:
 
 
 def _request(remote: Remote, part: Path) -> str | None:
-    try:
-        import pooch  # an extra
-    except ImportError:
-        raise ValueError(
-            f"downloading {shown_path(remote.url)} needs pooch, which is not installed; "
-            f"{installing('download')}"
-        ) from None
+    import pooch  # with requests, which take a while to load
+
     size, stated = _size(part), list[str]()
     if size == remote.sizes[1]:
         return None
