@@ -1,0 +1,538 @@
+"""DiffusionModel, classifier <-> folder of a diffusers pipeline: U-Net, scheduler, classifier.
+
+    model_index.json                 the components, and the names of the classes
+    unet/                            a UNet2DModel
+    scheduler/                       a DDPMScheduler, whose settings those of others follow from
+    classifier/                      a classifier that guides, if one is given
+    pipeline.py                      the pipeline
+    recipe.json                      our recipe, for the way back
+
+A UNet2DModel is told whole timesteps from 0 to T - 1, and so is ours, but where they are rescaled.
+Then the folder has the levels alone whose timesteps are whole: of 4000 every fourth, with which it
+is a process of T = 1000.
+"""
+
+import importlib
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import torch
+from pydantic import Field
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from adm.diffusion import NOISE, VELOCITY, X_0, Schedule, Target
+from adm.diffusion.schedule import cosine
+from adm.extras import installing
+from adm.guidance import Gradient
+from adm.limits import MOST_CHARACTERS, MOST_CLASSES, MOST_LEVELS
+from adm.models.convert.unet2d import (
+    UNet2D,
+    check_same,
+    config_of,
+    export_state,
+    import_state,
+    unet2d_of,
+)
+from adm.models.pair import check_pair
+from adm.models.trained import ClassifierModel, DiffusionModel
+from adm.networks import UNetConfig
+from adm.networks.unet import with_low_res
+from adm.recipes import build
+from adm.recipes.schema import DataSettings, DiffusionRecipe, ProcessSettings, from_json
+from adm.samplers import DDIM, DPMSolver, Even, ImageNoise, Sampler, Sampling
+from adm.shown import printable, reason_of, short, shown
+from adm.spec import SettingError, to_json
+from adm.store.files import new_folder, write_json, write_text
+from adm.store.parsed import CLASSES, as_type, read_json
+from adm.training.model_file import check_finite, save_tensors
+from adm.training.settings import TrainSettings
+
+log = logging.getLogger("adm")
+PIPELINE = Path(__file__).with_name("pipeline.py")
+OLDEST = "0.30.0"  # version of diffusers that reads the folder
+INDEX, RECIPE, CONFIG = "model_index.json", "recipe.json", "config.json"
+UNET, SCHEDULER, CLASSIFIER = "unet", "scheduler", "classifier"
+SCHEDULER_CONFIG, WEIGHTS = "scheduler_config.json", "diffusion_pytorch_model.safetensors"
+PREDICTIONS: dict[str, Target] = {"epsilon": NOISE, "sample": X_0, "v_prediction": VELOCITY}
+VARIANCES = ("fixed_small", "fixed_large", "learned_range")
+WHOLE = 1000  # timesteps of a process whose timesteps are rescaled
+LONGEST = 16  # times `WHOLE`, of the processes among which a rescaled one is looked for
+CLOSE = 1e-4  # relative difference of betas in float32 and float64
+LARGEST_ERRORS = {"network": 1e-5, "ddim": 1e-4, "dpm_solver": 1e-4}
+FEWEST = 20  # levels of a linear schedule, so that no beta exceeds 1
+STEPS = 4  # of the loops that are compared
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchedulerConfig:
+    """What a scheduler's configuration says of the process, with the defaults of DDPMScheduler."""
+
+    num_train_timesteps: Annotated[int, Field(ge=2, le=MOST_LEVELS)] = 1000
+    beta_schedule: Annotated[str, Field(max_length=100)] = "linear"
+    beta_start: Annotated[float, Field(ge=0, le=1)] = 0.0001
+    beta_end: Annotated[float, Field(ge=0, le=1)] = 0.02
+    trained_betas: (
+        Annotated[tuple[Annotated[float, Field(ge=0, le=1)], ...], Field(max_length=MOST_LEVELS)]
+        | None
+    ) = None
+    prediction_type: Annotated[str, Field(max_length=100)] = "epsilon"
+    variance_type: Annotated[str, Field(max_length=100)] | None = None
+    rescale_betas_zero_snr: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Index:
+    """What model_index.json says of a model: the name of each label."""
+
+    id2label: (
+        Annotated[
+            dict[str, Annotated[str, Field(max_length=MOST_CHARACTERS)]],
+            Field(max_length=MOST_CLASSES),
+        ]
+        | None
+    ) = None
+
+
+class Parity(NamedTuple):
+    """Largest differences between a model and its export, in the installed diffusers.
+
+    Attributes:
+        network: of the networks' outputs, relative to the largest output.
+        ddim, dpm_solver: of images in [-1, 1], of the two samplers from the same noise.
+    """
+
+    network: float
+    ddim: float
+    dpm_solver: float
+
+
+def export(
+    model: DiffusionModel, folder: Path, classifier: ClassifierModel | None = None
+) -> Parity | None:
+    """Write a model as the folder of a diffusers pipeline, whole or not at all.
+
+    What the network is told of augmentations in training, and never in sampling, is left out.
+
+    Args:
+        model: predicts the noise, x_0 or the velocity.
+        classifier: guides the model in the pipeline; of noisy images of the same process.
+
+    Returns:
+        How closely the installed diffusers reproduces the model; None if it is not installed, and
+        nothing was compared.
+
+    Raises:
+        SettingError: the model cannot be exact in diffusers; names the setting and the reason.
+        ValueError: the installed diffusers does not reproduce it; nothing is written.
+        FileExistsError: the folder exists and is not empty.
+    """
+    if model.student:
+        raise SettingError("model", "no student, whose steps no scheduler of diffusers takes")
+    recipe = _sampled(model.recipe)
+    unlabelled = _unlabelled(recipe)
+    unet = unet2d_of(recipe.unet, recipe.data.size, unlabelled)
+    scheduler = _scheduler_of(recipe)
+    if classifier is not None:
+        check_pair(model, classifier, "x_t")
+    with new_folder(folder) as new:
+        for place in (UNET, SCHEDULER):
+            (new / place).mkdir()
+        write_json(new / RECIPE, to_json(recipe))
+        write_json(new / INDEX, _index(model, classifier))
+        write_text(new / PIPELINE.name, PIPELINE.read_text("utf-8"))
+        write_json(new / UNET / CONFIG, _described("UNet2DModel", asdict(unet)))
+        write_json(new / SCHEDULER / SCHEDULER_CONFIG, _described("DDPMScheduler", scheduler))
+        weights = export_state(model.network.state_dict(), recipe.unet, unlabelled)
+        save_tensors(new / UNET / WEIGHTS, weights, {"format": "pt"})
+        if classifier is not None:
+            _write_classifier(new / CLASSIFIER, classifier)
+        if find_spec("diffusers") is not None:
+            return check(new, model, classifier)
+    log.warning(
+        f"{folder} was not compared with diffusers, which is not installed; "
+        f"{installing('diffusers')}"
+    )
+    return None
+
+
+def _sampled(recipe: DiffusionRecipe) -> DiffusionRecipe:
+    """Return the recipe of a network without the layer that sampling never uses."""
+    if not recipe.unet.changes:
+        return recipe
+    unet, data = replace(recipe.unet, changes=0), replace(recipe.data, augment=0.0)
+    return replace(recipe, unet=unet, data=data)
+
+
+def _unlabelled(recipe: DiffusionRecipe) -> bool:
+    """Whether a network has seen images without their label."""
+    return recipe.unet.classes is not None and recipe.train.label_dropout > 0
+
+
+def _described(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {"_class_name": name, "_diffusers_version": OLDEST, **values}
+
+
+def _index(model: DiffusionModel, classifier: ClassifierModel | None) -> dict[str, Any]:
+    """Return the components of a pipeline; that of a classifier is in a copy of its file."""
+    classes = model.classes or (() if classifier is None else classifier.classes)
+    own = [None, None] if classifier is None else [PIPELINE.stem, "NoisyClassifier"]
+    return {
+        "_class_name": [PIPELINE.stem, "ADMPipeline"],
+        "_diffusers_version": OLDEST,
+        UNET: ["diffusers", "UNet2DModel"],
+        SCHEDULER: ["diffusers", "DDPMScheduler"],
+        CLASSIFIER: own,
+        "id2label": {str(label): name for label, name in enumerate(classes)} or None,
+        "channels": model.recipe.data.channels,
+    }
+
+
+def _write_classifier(folder: Path, classifier: ClassifierModel) -> None:
+    folder.mkdir()
+    write_text(folder / PIPELINE.name, PIPELINE.read_text("utf-8"))
+    fields = to_json(classifier.recipe.classifier)
+    write_json(folder / CONFIG, _described("NoisyClassifier", {"architecture": fields}))
+    state = classifier.network.state_dict()
+    weights = {f"network.{name}": tensor for name, tensor in state.items()}
+    save_tensors(folder / WEIGHTS, weights, {"format": "pt"})
+
+
+def _scheduler_of(recipe: DiffusionRecipe) -> dict[str, Any]:
+    """Return the configuration of the DDPMScheduler of a process.
+
+    Raises:
+        SettingError: there is none; names the setting and the reason.
+    """
+    process = recipe.process
+    kinds = [kind for kind, target in PREDICTIONS.items() if target == process.prediction]
+    if not kinds:
+        what = "noise, x_0 or velocity, which the schedulers of diffusers know"
+        raise SettingError("process.prediction", what, process.prediction.name)
+    if process.variance not in VARIANCES:
+        what = f"{', '.join(VARIANCES[:-1])} or {VARIANCES[-1]}: that of diffusers is no logarithm"
+        raise SettingError("process.variance", what, process.variance)
+    schedule = _whole(process)
+    steps = schedule.last
+    if steps < process.steps:
+        betas: dict[str, Any] = {"trained_betas": schedule.beta[1:].tolist()}
+    elif process.schedule == "cosine":
+        betas = {"beta_schedule": "squaredcos_cap_v2"}
+    else:
+        betas = {"beta_schedule": "linear", "beta_start": 0.1 / steps, "beta_end": 20 / steps}
+    return {
+        "num_train_timesteps": steps,
+        **betas,
+        "prediction_type": kinds[0],
+        "variance_type": process.variance,
+        "clip_sample": True,
+        # That of the released DDIM: equal steps, which diffusers' takes alone, and none from level
+        # T, where the signal of the cosine schedule is so weak that guidance saturates.
+        "timestep_spacing": "leading",
+    }
+
+
+def _whole(process: ProcessSettings) -> Schedule:
+    """Return the process of the levels whose timesteps are whole numbers from 0.
+
+    Raises:
+        SettingError: there is none.
+    """
+    schedule = build.schedule(process)
+    if not process.rescale_steps or process.steps == WHOLE:
+        return schedule
+    if process.steps % WHOLE:
+        what = (
+            f"false, or process.steps a multiple of {WHOLE}, for diffusers, whose timesteps are "
+            "whole numbers"
+        )
+        raise SettingError("process.rescale_steps", what, True)
+    return schedule.respaced(range(1, process.steps + 1, process.steps // WHOLE))
+
+
+def read(folder: Path) -> tuple[DiffusionRecipe, dict[str, Tensor], tuple[str, ...]]:
+    """Read the folder of a diffusers pipeline whose U-Net is a UNet2DModel.
+
+    A folder that `export` has written gives the recipe that it was written from. Any other one says
+    nothing of its training, so that `data` and `train` of the recipe are no more than a beginning.
+
+    Returns:
+        The recipe, the weights in our names as float32, and the names of the classes.
+
+    Raises:
+        ValueError: a file is missing or damaged, or our network or process would not be exactly
+            that of the folder; names the setting.
+    """
+    with _naming(folder / UNET / CONFIG) as path:
+        unet = as_type(UNet2D, _values(path))
+    with _naming(folder / SCHEDULER / SCHEDULER_CONFIG) as path:
+        scheduler = _scheduler(_values(path))
+        betas = _betas(scheduler)
+    if (folder / RECIPE).exists():
+        with _naming(folder / RECIPE) as path:
+            recipe = _own(path, unet, scheduler, betas)
+    else:
+        with _naming(folder / UNET / CONFIG):
+            config = config_of(unet)
+        with _naming(folder / SCHEDULER / SCHEDULER_CONFIG):
+            process = _process(scheduler, betas, config)
+        with _naming(folder):
+            recipe = _begun(folder.resolve().name, unet, config, process)
+    with _naming(folder / UNET / WEIGHTS) as path:
+        weights = import_state(_load(path), recipe.unet, _unlabelled(recipe))
+    weights = {name: tensor.float() for name, tensor in weights.items()}
+    check_finite(folder / UNET / WEIGHTS, weights, "copy it again")
+    with _naming(folder / INDEX) as path:
+        return recipe, weights, _classes(recipe.unet.classes or 0, path)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[Path]:
+    """Yield a path, and let a ValueError about it name it."""
+    try:
+        yield path
+    except FileNotFoundError:
+        raise ValueError(
+            f"{path} does not exist; give the folder of a diffusers pipeline"
+        ) from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _values(path: Path) -> dict[str, Any]:
+    """Return the settings in a configuration, without the names of class and version."""
+    values = read_json(path)
+    if not isinstance(values, dict):
+        raise ValueError("it is no JSON object")
+    return {name: value for name, value in values.items() if not name.startswith("_")}
+
+
+def _scheduler(values: dict[str, Any]) -> SchedulerConfig:
+    if not values.keys() & {"beta_schedule"} and not values.get("trained_betas"):
+        raise ValueError("it has no betas; give a model of DDPM's process, as of DDPMScheduler")
+    return as_type(SchedulerConfig, values)
+
+
+def _betas(scheduler: SchedulerConfig) -> Tensor:
+    """Return beta of each level, (T,) float64."""
+    kind, steps = scheduler.beta_schedule, scheduler.num_train_timesteps
+    if scheduler.rescale_betas_zero_snr:
+        raise ValueError("rescale_betas_zero_snr=true, which none of our processes has")
+    if scheduler.trained_betas is not None:
+        return torch.tensor(scheduler.trained_betas, dtype=torch.float64)
+    if kind == "linear":
+        ends = scheduler.beta_start, scheduler.beta_end
+        return torch.linspace(*ends, steps, dtype=torch.float64)
+    if kind == "squaredcos_cap_v2":
+        return cosine(steps).beta[1:]
+    raise ValueError(
+        f"beta_schedule={shown(kind)}, which none of our processes has; it must be linear or "
+        "squaredcos_cap_v2"
+    )
+
+
+def _of_process(betas: Tensor, process: ProcessSettings) -> bool:
+    """Return whether these are the betas of a process, in float32."""
+    wanted = _whole(process).beta[1:]
+    return len(wanted) == len(betas) and torch.allclose(betas, wanted, rtol=CLOSE, atol=CLOSE**2)
+
+
+def _own(path: Path, unet: UNet2D, scheduler: SchedulerConfig, betas: Tensor) -> DiffusionRecipe:
+    """Return the recipe of a folder that `export` has written, if the folder is still of it."""
+    recipe = from_json(read_json(path))
+    if not isinstance(recipe, DiffusionRecipe):
+        raise ValueError("it is no recipe of a diffusion model")
+    build.check(recipe)
+    check_same(unet, recipe.unet, _unlabelled(recipe))
+    if PREDICTIONS.get(scheduler.prediction_type) != recipe.process.prediction or not _of_process(
+        betas, recipe.process
+    ):
+        raise ValueError("the scheduler has another process; remove the recipe to read it")
+    return recipe
+
+
+def _process(scheduler: SchedulerConfig, betas: Tensor, config: UNetConfig) -> ProcessSettings:
+    """Return the process of ours that has these betas."""
+    if scheduler.prediction_type not in PREDICTIONS:
+        known = ", ".join(PREDICTIONS)
+        raise ValueError(f"prediction_type={shown(scheduler.prediction_type)}, not one of {known}")
+    usual = "learned_range" if config.out_channels == 2 * config.in_channels else "fixed_small"
+    variance = (scheduler.variance_type or usual).replace("small_log", "small")  # the same
+    if variance not in VARIANCES:
+        raise ValueError(f"variance_type={shown(variance)}, not one of {', '.join(VARIANCES)}")
+    steps = len(betas)
+    rescaled = range(2, LONGEST + 1) if steps == WHOLE else ()
+    for kind, times in product(("linear", "cosine"), (1, *rescaled)):
+        process = ProcessSettings(
+            schedule=kind,
+            steps=times * steps,
+            prediction=PREDICTIONS[scheduler.prediction_type],
+            variance=variance,
+            rescale_steps=times > 1,
+        )
+        if (kind == "cosine" or steps >= FEWEST) and _of_process(betas, process):
+            return process
+    raise ValueError(
+        "its betas are those of no process of ours: linear from 0.1 / T to 20 / T, or cosine"
+    )
+
+
+def _begun(
+    name: str, unet: UNet2D, config: UNetConfig, process: ProcessSettings
+) -> DiffusionRecipe:
+    """Return a recipe for what is known of a model, and the first settings for what is not."""
+    size = unet.sample_size
+    if size is None:
+        raise ValueError("sample_size of unet/config.json must be given, the side of the images")
+    recipe = DiffusionRecipe(
+        name=name,
+        data=DataSettings(
+            source=name,
+            size=(size, size) if isinstance(size, int) else size,
+            channels=config.in_channels,
+        ),
+        process=process,
+        unet=config,
+        train=TrainSettings(steps=100_000, batch_size=64, learning_rate=1e-4),
+        loss="hybrid" if process.variance == "learned_range" else "simple",
+        sample=Sampling(grid=Even(steps=min(250, process.steps))),
+    )
+    build.check(recipe)
+    return recipe
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise ValueError("there is no such file; save the U-Net as one safetensors file") from None
+    except (SafetensorError, OSError) as error:
+        reason = short(printable(reason_of(error)))
+        raise ValueError(f"it is damaged ({reason}); copy it again") from None
+
+
+def _classes(count: int, path: Path) -> tuple[str, ...]:
+    """Return the names of the classes; their numbers, unless each has one in model_index.json."""
+    numbers = tuple(map(str, range(count)))
+    if not path.exists():
+        return numbers
+    names = as_type(Index, {"id2label": read_json(path, CLASSES).get("id2label")}).id2label or {}
+    return tuple(names[label] for label in numbers) if names.keys() == {*numbers} else numbers
+
+
+def check(folder: Path, model: DiffusionModel, classifier: ClassifierModel | None = None) -> Parity:
+    """Compare an exported folder, in the installed diffusers, with the model that it is of.
+
+    The images of two samplers are compared, DDIM and DPM-Solver++, from the same noise, through the
+    pipeline of the folder; with a classifier they are guided at scale 1. Diffusers computes its
+    schedules in float32.
+
+    Raises:
+        ValueError: diffusers is not installed, or they differ by more than `LARGEST_ERRORS`.
+    """
+    try:
+        diffusers = importlib.import_module("diffusers")
+    except ImportError:
+        raise ValueError(f"diffusers is not installed; {installing('diffusers')}") from None
+    # Of the package: the folder has a copy, and no code in a folder is run.
+    ours = importlib.import_module("adm.models.convert.pipeline")
+    unet = diffusers.UNet2DModel.from_pretrained(folder / UNET)
+    usual = diffusers.DDPMScheduler.from_pretrained(folder / SCHEDULER)
+    guide = None
+    if classifier is not None:
+        guide = ours.NoisyClassifier.from_pretrained(folder / CLASSIFIER)
+    index = read_json(folder / INDEX, CLASSES)
+    pipeline = ours.ADMPipeline(unet, usual, guide, index["id2label"], index["channels"])
+    pipeline.to(model.device).set_progress_bar_config(disable=True)
+    compared = _Compared(pipeline, model, classifier)
+    # TF32 would round the products of either to 10 bits.
+    with torch.backends.cudnn.flags(allow_tf32=False):
+        found = Parity(
+            compared.network(),
+            compared.loop(diffusers.DDIMScheduler, DDIM()),
+            compared.loop(diffusers.DPMSolverMultistepScheduler, DPMSolver()),
+        )
+    for name, largest in LARGEST_ERRORS.items():
+        if not getattr(found, name) <= largest:  # nor NaN
+            raise ValueError(
+                f"diffusers {diffusers.__version__} does not reproduce the model: the difference "
+                f"of {name} is {getattr(found, name):.2g}, over {largest:g}; use another version"
+            )
+    return found
+
+
+class _Compared:
+    """A model and the pipeline of its export, on the same inputs."""
+
+    def __init__(
+        self, pipeline: Any, model: DiffusionModel, classifier: ClassifierModel | None
+    ) -> None:
+        self.pipeline, self.model, self.classifier = pipeline, model, classifier
+        self.noise = ImageNoise(0, (0, 1), model.shape, model.device)
+        self.low_res = None
+        if model.low_shape is not None:
+            low = ImageNoise(1, (0, 1), model.low_shape, model.device)
+            self.low_res = low.start().clamp(-1, 1)
+        classes = model.classes or (() if classifier is None else classifier.classes)
+        last = max(len(classes) - 1, 0)
+        self.labels = torch.tensor([0, last], device=model.device) if classes else None
+        self.whole = _whole(model.recipe.process)
+
+    @torch.no_grad()
+    def network(self) -> float:
+        """Return the largest difference of outputs, with labels and, if it may be, without."""
+        config, unet = self.model.network.config, self.pipeline.unet
+        x, last = self.noise.start(), self.whole.last - 1
+        timestep = torch.tensor([0, last], device=x.device)
+        labels = self.labels if config.classes is not None else None
+        seen = with_low_res(x, self.low_res)
+        wanted = self.model.network(x, timestep.float(), labels, self.low_res)
+        got = unet(seen, timestep, labels).sample
+        differences = [_relative(got, wanted)]
+        if _unlabelled(self.model.recipe):
+            wanted = self.model.network(x, timestep.float(), None, self.low_res)
+            none = torch.full((len(x),), config.classes or 0, device=x.device)
+            differences.append(_relative(unet(seen, timestep, none).sample, wanted))
+        return max(differences)
+
+    def loop(self, scheduler: Any, sampler: Sampler) -> float:
+        """Return the largest difference of images in [-1, 1]."""
+        usual = self.pipeline.scheduler
+        steps = min(STEPS, self.whole.last // 2)
+        solver = scheduler.from_config(usual.config)
+        solver.set_timesteps(steps)
+        schedule = self.whole.respaced(sorted(int(each) + 1 for each in solver.timesteps))
+        try:
+            self.pipeline.scheduler = solver
+            theirs = self.pipeline(
+                None if self.labels is None else self.labels.tolist(),
+                num_inference_steps=steps,
+                latents=self.noise.start(),
+                low_res=self.low_res,
+                output_type="pt",
+            ).images
+        finally:
+            self.pipeline.scheduler = usual
+        wanted = self._sampled(sampler, schedule)
+        return float((2 * theirs - 1 - wanted.clamp(-1, 1)).abs().max())
+
+    @torch.no_grad()
+    def _sampled(self, sampler: Sampler, schedule: Schedule) -> Tensor:
+        labels = self.labels if self.model.network.config.classes is not None else None
+        denoise = self.model.denoise(labels, schedule, low_res=self.low_res)
+        gradient: Gradient | None = None
+        if self.classifier is not None and self.labels is not None:
+            gradient = self.classifier.gradient(self.labels, schedule)
+        *_, last = sampler(denoise, self.noise.start(), schedule, self.noise, gradient)
+        return last.x
+
+
+def _relative(got: Tensor, wanted: Tensor) -> float:
+    return float((got - wanted).abs().max() / wanted.abs().max())

@@ -1,0 +1,393 @@
+"""Model <-> folder of diffusers: the installed diffusers makes our images, guided and not."""
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from nets import filled
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from adm.guidance import scaled
+from adm.models.convert import diffusers as converted
+from adm.models.convert.diffusers import export, read
+from adm.models.convert.unet2d import export_state
+from adm.models.load import load_classifier, load_diffusion
+from adm.models.trained import ClassifierModel, DiffusionModel
+from adm.networks import UNetConfig
+from adm.samplers import DDIM, ImageNoise, ancestral
+from adm.store.parsed import read_json
+
+diffusers = pytest.importorskip("diffusers")
+AXES: dict[str, tuple[str, ...]] = {
+    "as it is": (),
+    "no attention": ("unet.attention_factors=",),
+    "attention everywhere": ("unet.attention_factors=1,2",),
+    "one head": ("unet.heads.heads=1",),
+    "narrow heads": ("unet.heads.channels_per_head=4",),
+    "convolutions": ("unet.resampling=convolution", "unet.attention_factors="),
+    "convolutions and attention": ("unet.resampling=convolution", "unet.attention_factors=1,2"),
+    "one resolution": ("unet.multipliers=1", "unet.attention_factors=1"),
+    "three resolutions": ("unet.multipliers=1,2,3", "unet.attention_factors=2"),
+    "addition": ("unet.adaptive_norm=false",),
+    "deep": ("unet.depth=3",),
+    "odd width": ("unet.channels=9", "unet.norm_groups=3", "unet.heads.channels_per_head=9"),
+    "not square": ("data.size=8,12",),
+    "colour": ("data.channels=3", "unet.in_channels=3", "unet.out_channels=6"),
+    "four channels": ("data.channels=4", "unet.in_channels=4", "unet.out_channels=8"),
+    "without labels": ("unet.classes=null", "train.label_dropout=0"),
+    "always labelled": ("train.label_dropout=0",),
+    "noise": ("process.prediction=noise", "process.schedule=linear"),
+    "x_0": ("process.prediction=x_0",),
+    "linear, T of its own": ("process.schedule=linear", "process.steps=50"),
+    "fixed small": ("process.variance=fixed_small", "unet.out_channels=1"),
+    "fixed large": ("process.variance=fixed_large", "unet.out_channels=1"),
+    "rescaled": ("process.rescale_steps=true", "process.steps=4000"),
+    "augmented": ("data.augment=0.1", "unet.changes=9"),
+    "upsampler": ("unet.super_resolution=true", "data.low_res=4,4"),
+}
+
+
+def made(folder: Path, *settings: str) -> DiffusionModel:
+    """A model of random weights, none of them zero."""
+    classes = tiny.CLASSES if "unet.classes=null" not in settings else ("digits",)
+    model = load_diffusion(
+        tiny.model(folder / "model.safetensors", tiny.diffusion(*settings), classes)
+    )
+    filled(model.network)
+    return model
+
+
+def judge(folder: Path, *settings: str) -> ClassifierModel:
+    path = tiny.model(folder / "classifier.safetensors", tiny.classifier(*settings))
+    return load_classifier(path)
+
+
+@pytest.fixture
+def loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Load a folder as a user does; the code of pipelines is copied to a folder of the test."""
+    cache = "diffusers.utils.dynamic_modules_utils.HF_MODULES_CACHE"
+    monkeypatch.setattr(cache, str(tmp_path / "modules"))
+
+    def load(folder: Path, **options: Any) -> Any:
+        pipeline = diffusers.DiffusionPipeline.from_pretrained(
+            str(folder), trust_remote_code=True, **options
+        )
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+    return load
+
+
+@pytest.mark.parametrize("settings", AXES.values(), ids=AXES)
+def test_every_axis_is_reproduced_and_comes_back(settings: tuple[str, ...], tmp_path: Path) -> None:
+    model = made(tmp_path, *settings)
+    parity = export(model, tmp_path / "out")
+    assert parity is not None
+    assert parity.network < 1e-5
+    assert max(parity.ddim, parity.dpm_solver) < 1e-4
+    recipe, weights, classes = read(tmp_path / "out")
+    state = model.network.state_dict()
+    assert weights.keys() == state.keys() - {"change_embedding.weight"}
+    assert all(torch.equal(weights[name], state[name]) for name in weights)
+    assert classes == model.classes
+    assert (recipe == model.recipe) == (not model.recipe.unet.changes)
+
+
+def test_a_folder_without_our_recipe_gives_the_same_network_and_process(tmp_path: Path) -> None:
+    model = made(tmp_path, "train.label_dropout=0")
+    export(model, tmp_path / "out")
+    (tmp_path / "out/recipe.json").unlink()
+    recipe, weights, classes = read(tmp_path / "out")
+    assert recipe.process == model.recipe.process
+    assert recipe.unet == replace(model.recipe.unet, heads=recipe.unet.heads)
+    assert classes == model.classes
+    assert all(torch.equal(weights[n], t) for n, t in model.network.state_dict().items())
+
+
+@pytest.mark.parametrize("steps", [1000, 4000])
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_a_process_is_recognised_by_its_betas(schedule: str, steps: int, tmp_path: Path) -> None:
+    rescaled = str(steps > 1000).lower()
+    settings = (f"process.steps={steps}", f"process.rescale_steps={rescaled}")
+    model = made(tmp_path, *settings, f"process.schedule={schedule}")
+    export(model, tmp_path / "out")
+    (tmp_path / "out/recipe.json").unlink()
+    assert read(tmp_path / "out")[0].process == model.recipe.process
+
+
+def test_the_shipped_models_are_exported_with_their_classifier(tmp_path: Path) -> None:
+    model = load_diffusion("fashion")
+    parity = export(model, tmp_path / "new/out", load_classifier("fashion-classifier"))
+    assert parity is not None
+    recipe, weights, classes = read(tmp_path / "new/out")
+    assert (recipe, classes) == (model.recipe, model.classes)
+    assert all(torch.equal(weights[n], t) for n, t in model.network.state_dict().items())
+
+
+def _by_head(state: Any, config: UNetConfig, unlabelled: bool) -> dict[str, Tensor]:
+    """The rows of qkv in the released order, grouped by head first."""
+    order = {}
+    for name, tensor in state.items():
+        heads = 2 if ".qkv." in name else 1
+        rows = (
+            tensor.unflatten(0, (3, heads, -1)).transpose(0, 1).flatten(0, 2)
+            if heads > 1
+            else tensor
+        )
+        order[name] = rows
+    return export_state(order, config, unlabelled)
+
+
+def test_rows_in_another_order_are_found_and_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = made(tmp_path)
+    monkeypatch.setattr(converted, "export_state", _by_head)
+    with pytest.raises(ValueError, match="does not reproduce the model: the difference of network"):
+        export(model, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def ours(
+    model: DiffusionModel, classifier: ClassifierModel, scale: float, labels: Tensor, steps: int
+) -> Tensor:
+    """Our guided DDIM at the released levels, in [-1, 1]."""
+    last = model.schedule.last
+    schedule = model.schedule.respaced(range(1, last + 1, last // steps))
+    noise = ImageNoise(3, range(len(labels)), model.shape)
+    denoise = model.denoise(labels, schedule)
+    gradient = scaled(classifier.gradient(labels, schedule), scale)
+    with torch.no_grad():
+        *_, state = DDIM()(denoise, noise.start(), schedule, noise, gradient)
+    return state.x.clamp(-1, 1)
+
+
+@pytest.mark.parametrize("custom", [False, True])
+def test_the_guided_pipeline_makes_our_guided_images(
+    custom: bool, tmp_path: Path, loaded: Callable[..., Any]
+) -> None:
+    model, classifier = load_diffusion("fashion"), load_classifier("fashion-classifier")
+    out = tmp_path / "out"
+    export(model, out, classifier)
+    options = {"custom_pipeline": str(out / "pipeline.py")} if custom else {}
+    pipeline = loaded(out, **options)
+    labels = torch.tensor([0, 5, 9])
+    noise = ImageNoise(3, range(3), model.shape).start()
+    given = {"num_inference_steps": 10, "latents": noise, "output_type": "pt"}
+    unguided = ours(model, classifier, 0.0, labels, 10)
+    config = pipeline.scheduler.config
+    pipeline.scheduler = diffusers.DDIMScheduler.from_config(config)
+    for scale in (0.5, 4.0):
+        wanted = ours(model, classifier, scale, labels, 10)
+        assert (wanted - unguided).abs().max() > 0.1
+        got = pipeline(labels.tolist(), guidance_scale=scale, **given).images
+        assert (2 * got - 1 - wanted).abs().max() < 1e-4
+    # Euler's method in sigma / signal is DDIM, whose x_t is scaled in another way.
+    pipeline.scheduler = diffusers.EulerDiscreteScheduler.from_config(config)
+    names = [model.classes[int(label)] for label in labels]
+    got = pipeline(names, guidance_scale=4.0, **given).images
+    assert (2 * got - 1 - wanted).abs().max() < 1e-4
+
+
+def test_ddpm_uses_the_learned_variance(tmp_path: Path, loaded: Callable[..., Any]) -> None:
+    model = made(tmp_path)
+    export(model, tmp_path / "out")
+    pipeline = loaded(tmp_path / "out")
+    schedule = model.schedule.respaced(range(1, 21, 4))
+    draws = torch.Generator().manual_seed(0)
+    start = ImageNoise(0, (0, 1), model.shape).start()
+
+    def noise(level: int, draw: int = 0, /) -> Tensor:
+        return torch.randn(start.shape, generator=draws)
+
+    denoise = model.denoise(torch.tensor([0, 2]), schedule)
+    with torch.no_grad():
+        *_, state = ancestral(denoise, start, schedule, noise)
+    got = pipeline(
+        [0, 2],
+        num_inference_steps=5,
+        latents=start,
+        generator=torch.Generator().manual_seed(0),
+        output_type="pt",
+    ).images
+    assert (2 * got - 1 - state.x.clamp(-1, 1)).abs().max() < 1e-4
+
+
+def test_what_a_user_may_ask_of_the_pipeline(tmp_path: Path, loaded: Callable[..., Any]) -> None:
+    export(made(tmp_path), tmp_path / "out")
+    pipeline = loaded(tmp_path / "out")
+    images = pipeline(["bag", "sneaker"], num_inference_steps=2).images
+    assert [(image.size, image.mode) for image in images] == [((8, 8), "L")] * 2
+    assert pipeline(batch_size=3, num_inference_steps=2, output_type="np").images.shape == (
+        3,
+        8,
+        8,
+        1,
+    )
+    for options, told in (
+        ({"class_labels": "hat"}, "no class 'hat'; the classes are sneaker, bag"),
+        ({"class_labels": [3]}, "from 0 to 2"),
+        ({"class_labels": 0, "guidance_scale": 1.0}, "needs a classifier"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            pipeline(**options, num_inference_steps=2)
+
+
+def test_a_model_that_knows_no_image_without_label_asks_for_one(
+    tmp_path: Path, loaded: Callable[..., Any]
+) -> None:
+    export(made(tmp_path, "train.label_dropout=0"), tmp_path / "out")
+    with pytest.raises(ValueError, match="give class_labels"):
+        loaded(tmp_path / "out")(num_inference_steps=2)
+
+
+def test_a_model_that_diffusers_has_trained_is_read(tmp_path: Path) -> None:
+    unet = diffusers.UNet2DModel(
+        sample_size=16,
+        block_out_channels=(32, 32, 64),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "AttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
+    )
+    filled(unet)
+    scheduler = diffusers.DDPMScheduler(beta_schedule="squaredcos_cap_v2")
+    diffusers.DDPMPipeline(unet, scheduler).save_pretrained(tmp_path / "theirs")
+    recipe, weights, classes = read(tmp_path / "theirs")
+    process = recipe.process
+    assert (process.schedule, process.steps, process.variance) == ("cosine", 1000, "fixed_small")
+    assert classes == ()
+    path = tiny.model(tmp_path / "model.safetensors", recipe, ("theirs",))
+    model = load_diffusion(path)
+    model.network.load_state_dict(weights)
+    x, timestep = torch.randn(2, 3, 16, 16), torch.tensor([3, 999])
+    with torch.no_grad():
+        wanted = unet(x, timestep).sample
+        got = model.network(x, timestep.float())
+    assert (got - wanted).abs().max() < 1e-5 * wanted.abs().max()
+    assert export(model, tmp_path / "again") is not None
+    there, back = (
+        load_file(tmp_path / f"{name}/unet/{converted.WEIGHTS}") for name in ("theirs", "again")
+    )
+    assert there.keys() == back.keys()
+    assert all(torch.equal(there[name], back[name]) for name in there)
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        (
+            ("process.prediction=previous_mean",),
+            "process.prediction must be noise, x_0 or velocity",
+        ),
+        (("process.prediction=edm:sigma_data=0.5",), "process.prediction must be noise"),
+        (("process.variance=learned",), "process.variance must be fixed_small"),
+        (("process.rescale_steps=true", "process.steps=50"), "process.rescale_steps must be false"),
+        (("unet.resampling=plain",), "unet.resampling"),
+    ],
+)
+def test_what_is_not_exact_is_refused_and_not_written(
+    settings: tuple[str, ...], named: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=named):
+        export(made(tmp_path, *settings), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_student_and_a_classifier_of_another_process_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no student"):
+        export(load_diffusion("fashion-fast"), tmp_path / "out")
+    with pytest.raises(ValueError, match="steps T"):
+        export(made(tmp_path), tmp_path / "out", judge(tmp_path, "process.steps=30"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_diffusers_the_folder_is_written_and_not_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(converted, "find_spec", lambda name: None)
+    with caplog.at_level(logging.WARNING, "adm"):
+        assert export(made(tmp_path), tmp_path / "out") is None
+    assert "was not compared with diffusers" in caplog.text
+    assert read(tmp_path / "out")
+    with pytest.raises(FileExistsError):
+        export(made(tmp_path), tmp_path / "out")
+
+
+def _edit(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps({**read_json(path), **changes}))
+
+
+def _scheduler(**changes: Any) -> Callable[[Path], None]:
+    return lambda out: _edit(out / "scheduler/scheduler_config.json", **changes)
+
+
+def _not_finite(out: Path) -> None:
+    path = out / "unet" / converted.WEIGHTS
+    state = load_file(path)
+    state["conv_in.bias"][0] = torch.nan
+    save_file(state, path)
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "no U-Net": (lambda out: (out / "unet/config.json").unlink(), "config.json does not exist"),
+    "no scheduler": (
+        lambda out: (out / "scheduler/scheduler_config.json").unlink(),
+        "scheduler_config.json does not exist",
+    ),
+    "no weights": (
+        lambda out: (out / "unet" / converted.WEIGHTS).unlink(),
+        "there is no such file",
+    ),
+    "half the weights": (
+        lambda out: (out / "unet" / converted.WEIGHTS).write_bytes(b"\x08" + bytes(100)),
+        "it is damaged",
+    ),
+    "not finite": (_not_finite, "conv_in.bias|encoder.stages.0.block.bias"),
+    "another U-Net": (lambda out: _edit(out / "unet/config.json", norm_eps=1e-6), "norm_eps"),
+    "no object": (lambda out: (out / "unet/config.json").write_text("[]"), "no JSON object"),
+    "another process": (_scheduler(num_train_timesteps=21), "another process"),
+    "another prediction": (_scheduler(prediction_type="epsilon"), "another process"),
+    "latent diffusion": (_scheduler(beta_schedule="scaled_linear"), "scaled_linear"),
+    "zero SNR": (_scheduler(rescale_betas_zero_snr=True), "rescale_betas_zero_snr"),
+    "no recipe": (lambda out: (out / "recipe.json").write_text("{}"), "recipe.json: kind must be"),
+}
+
+
+@pytest.mark.parametrize(("damage", "named"), DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_folder_is_refused(
+    damage: Callable[[Path], Any], named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(converted, "find_spec", lambda name: None)
+    export(made(tmp_path), tmp_path / "out")
+    damage(tmp_path / "out")
+    with pytest.raises(ValueError, match=named):
+        read(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"beta_end": 0.012}, "those of no process of ours"),
+        ({"trained_betas": [0.1, 0.2]}, "those of no process of ours"),
+        ({"prediction_type": "flow"}, "prediction_type='flow'"),
+        ({"variance_type": "learned"}, "variance_type='learned'"),
+        ({"beta_schedule": None}, "beta_schedule"),
+    ],
+)
+def test_a_process_that_is_not_ours_is_named(
+    changes: dict[str, Any], named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(converted, "find_spec", lambda name: None)
+    settings = ("process.schedule=linear", "process.steps=20")
+    export(made(tmp_path, *settings), tmp_path / "out")
+    (tmp_path / "out/recipe.json").unlink()
+    _scheduler(**changes)(tmp_path / "out")
+    with pytest.raises(ValueError, match=named):
+        read(tmp_path / "out")

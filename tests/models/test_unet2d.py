@@ -1,0 +1,261 @@
+"""UNetConfig, weights <-> UNet2DModel: there and back, what is exact, and what is refused."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nets import CONFIG, filled
+
+from adm.models.convert.unet2d import (
+    UNet2D,
+    check_same,
+    config_of,
+    export_state,
+    import_state,
+    unet2d_of,
+)
+from adm.networks import HeadCount, HeadWidth, UNetConfig, on_meta, shapes_of, unet
+from adm.recipes.released import RELEASED
+from adm.store.parsed import as_type
+
+EXACT = {
+    *("64x64_diffusion.pt", "256x256_diffusion.pt", "256x256_diffusion_uncond.pt"),
+    *("lsun_bedroom.pt", "lsun_cat.pt", "lsun_horse.pt", "lsun_horse_nodropout.pt"),
+    "128_512_upsampler.pt",
+}
+UNETS = {n: each.config for n, each in RELEASED.items() if isinstance(each.config, UNetConfig)}
+# The networks of improved-diffusion: CIFAR-10, LSUN and ImageNet 64x64.
+CIFAR = UNetConfig(
+    channels=128,
+    multipliers=(1, 2, 2, 2),
+    depth=3,
+    attention_factors=(2, 4),
+    heads=HeadCount(4),
+    out_channels=6,
+    resampling="convolution",
+    dropout=0.3,
+)
+LSUN = replace(
+    CIFAR, multipliers=(1, 1, 2, 2, 4, 4), depth=2, attention_factors=(16, 32), dropout=0.0
+)
+IMAGENET64 = replace(CIFAR, multipliers=(1, 2, 3, 4), attention_factors=(4, 8))
+# What the training example of diffusers builds.
+EXAMPLE: dict[str, Any] = {
+    "sample_size": 64,
+    "in_channels": 3,
+    "out_channels": 3,
+    "layers_per_block": 2,
+    "block_out_channels": [128, 128, 256, 256, 512, 512],
+    "down_block_types": [*["DownBlock2D"] * 4, "AttnDownBlock2D", "DownBlock2D"],
+    "up_block_types": ["UpBlock2D", "AttnUpBlock2D", *["UpBlock2D"] * 4],
+}
+# That of the models of DDPM, of Google: for CIFAR-10.
+DDPM: dict[str, Any] = {
+    "act_fn": "silu",
+    "attention_head_dim": None,
+    "block_out_channels": [128, 256, 256, 256],
+    "center_input_sample": False,
+    "down_block_types": ["DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"],
+    "downsample_padding": 0,
+    "flip_sin_to_cos": False,
+    "freq_shift": 1,
+    "in_channels": 3,
+    "layers_per_block": 2,
+    "mid_block_scale_factor": 1,
+    "norm_eps": 1e-06,
+    "norm_num_groups": 32,
+    "out_channels": 3,
+    "sample_size": 32,
+    "time_embedding_type": "positional",
+    "up_block_types": ["UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"],
+}
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> UNetConfig:
+    """Networks that a UNet2DModel can be."""
+    multipliers = (1, *draw(st.lists(st.sampled_from((1, 1.5, 2, 3)), max_size=2)))
+    factors = [2**halvings for halvings in range(len(multipliers))]
+    return UNetConfig(
+        in_channels=draw(st.integers(1, 4)),
+        out_channels=draw(st.integers(1, 6)),
+        channels=8,
+        multipliers=multipliers,
+        depth=draw(st.integers(1, 3)),
+        attention_factors=tuple(each for each in factors if draw(st.booleans())),
+        heads=draw(st.sampled_from((HeadCount(1), HeadWidth(2), HeadWidth(4)))),
+        resampling=draw(st.sampled_from(("biggan", "convolution"))),
+        adaptive_norm=draw(st.booleans()),
+        dropout=draw(st.sampled_from((0.0, 0.3))),
+        norm_groups=draw(st.sampled_from((2, 4))),
+        classes=draw(st.sampled_from((None, 3))),
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(config=configs(), unlabelled=st.booleans())
+def test_weights_and_configuration_come_back(config: UNetConfig, unlabelled: bool) -> None:
+    state = filled(unet(config)).state_dict()
+    unlabelled = unlabelled and config.classes is not None
+    there = export_state(state, config, unlabelled)
+    back = import_state(there, config, unlabelled)
+    assert back.keys() == state.keys()
+    assert all(torch.equal(back[name], state[name]) for name in state)
+    written = unet2d_of(config, (8, 12), unlabelled)
+    check_same(written, config, unlabelled)
+    read = config_of(written)
+    assert shapes_of(on_meta(read).state_dict()) == shapes_of(import_state(there, read, False))
+    assert replace(written, **_unset(written)) == replace(
+        unet2d_of(read, (8, 12), False), **_unset(written)
+    )
+
+
+def _unset(written: UNet2D) -> Mapping[str, Any]:
+    """A layer that does nothing is of no kind."""
+    one = len(written.block_out_channels) == 1
+    kinds = ("downsample_type", "upsample_type", "down_block_types", "up_block_types")
+    return dict.fromkeys(kinds, ()) if one else {}
+
+
+@pytest.mark.parametrize("name", UNETS)
+def test_the_released_networks_that_are_exact(name: str) -> None:
+    config = UNETS[name]
+    if name not in EXACT:
+        with pytest.raises(ValueError, match=r"^unet\.(heads|multipliers) must be .* UNet2DModel"):
+            unet2d_of(config, (64, 64), False)
+        return
+    read = unet2d_of(config, (64, 64), False)
+    assert read.attention_head_dim == 64
+    assert read.attn_norm_num_groups == 32
+    assert read.in_channels == (6 if config.super_resolution else 3)
+    state = on_meta(config).state_dict()
+    there = export_state(state, config, False)
+    assert sum(t.numel() for t in there.values()) == sum(t.numel() for t in state.values())
+
+
+def test_improved_diffusion_s_networks() -> None:
+    for config in (CIFAR, LSUN):
+        assert config_of(unet2d_of(config, (32, 32), False)).heads in (
+            HeadWidth(64),
+            HeadWidth(128),
+        )
+    with pytest.raises(ValueError, match="here heads have 96, 128 channels"):
+        unet2d_of(IMAGENET64, (64, 64), False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"rescale_residual": True}, "unet.rescale_residual must be false"),
+        ({"resampling": "plain"}, "unet.resampling must be biggan or convolution"),
+        ({"layers": "magnitude"}, "unet.layers must be adm"),
+        ({"conditions": ("next",)}, "unet.conditions must be none"),
+        ({"multipliers": (2, 2)}, "unet.multipliers must be 1 at the first resolution"),
+        ({"heads": HeadCount(2), "attention_factors": (1, 2)}, "heads have 8, 16 channels"),
+        ({"decoder_heads": HeadWidth(16)}, "heads have 8, 16 channels"),
+    ],
+)
+def test_what_a_unet2d_model_lacks_is_refused_by_name(changes: dict[str, Any], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        unet2d_of(replace(CONFIG, **changes), (8, 8), False)
+
+
+def test_a_plain_network_of_one_resolution_is_exact() -> None:
+    unet2d_of(
+        replace(CONFIG, resampling="plain", multipliers=(1,), attention_factors=()), (8, 8), False
+    )
+
+
+def test_the_training_example_of_diffusers_is_exact() -> None:
+    config = config_of(as_type(UNet2D, EXAMPLE))
+    assert config == UNetConfig(
+        channels=128,
+        multipliers=(1, 1, 2, 2, 4, 4),
+        depth=2,
+        attention_factors=(16,),
+        heads=HeadWidth(8),
+        resampling="convolution",
+        adaptive_norm=False,
+        out_channels=3,
+    )
+
+
+def test_what_is_not_exact_in_the_models_of_ddpm_is_named() -> None:
+    with pytest.raises(ValueError, match="something else") as refused:
+        config_of(as_type(UNet2D, DDPM))
+    for told in ("flip_sin_to_cos", "freq_shift", "downsample_padding=0, ours 1", "norm_eps"):
+        assert told in str(refused.value)
+    assert str(refused.value).count("ours") == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"attention_head_dim": 3}, "attention_head_dim"),
+        ({"attention_head_dim": 1024}, "attention_head_dim"),
+        ({"up_block_types": ["UpBlock2D"] * 6}, "up_block_types"),
+        ({"up_block_types": ["UpBlock2D"] * 5}, "up_block_types"),
+        ({"down_block_types": ["SkipDownBlock2D"] * 6}, "down_block_types"),
+        (
+            {"upsample_type": "resnet", "down_block_types": EXAMPLE["down_block_types"]},
+            "upsample_type",
+        ),
+        ({"resnet_time_scale_shift": "scale_shift"}, "attn_norm_num_groups"),
+        ({"attn_norm_num_groups": 16}, "attn_norm_num_groups"),
+        ({"mid_block_type": None}, "mid_block_type"),
+        ({"add_attention": False}, "add_attention"),
+        ({"class_embed_type": "timestep"}, "class_embed_type"),
+        ({"time_embedding_type": "fourier"}, "time_embedding_type"),
+        ({"time_embedding_dim": 64}, "time_embedding_dim"),
+        ({"center_input_sample": True}, "center_input_sample"),
+        ({"act_fn": "gelu"}, "act_fn"),
+    ],
+)
+def test_a_setting_that_changes_the_function_is_named(changes: dict[str, Any], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        config_of(as_type(UNet2D, EXAMPLE | changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"time_embedding_dim": 512},
+        {"act_fn": "swish"},
+        {"attn_norm_num_groups": 32},
+        {
+            "down_block_types": ["UNetResDownBlock2D"] * 4
+            + ["UNetResAttnDownBlock2D", "DownBlock2D"]
+        },
+    ],
+)
+def test_other_words_for_the_same_are_read(changes: dict[str, Any]) -> None:
+    assert config_of(as_type(UNet2D, EXAMPLE | changes)) == config_of(as_type(UNet2D, EXAMPLE))
+
+
+@pytest.mark.parametrize("changes", [{"sigma": 1}, {"layers_per_block": "2"}, {"in_channels": 0}])
+def test_a_wrong_or_unknown_setting_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(changes))):
+        as_type(UNet2D, EXAMPLE | changes)
+
+
+def test_the_older_names_of_attention_are_read() -> None:
+    state = filled(unet(CONFIG)).state_dict()
+    older = {}
+    for name, tensor in export_state(state, CONFIG, False).items():
+        for new, old in (("to_q", "query"), ("to_k", "key"), ("to_v", "value")):
+            name = name.replace(new, old)
+        older[name.replace("to_out.0", "proj_attn")] = tensor
+    back = import_state(older, CONFIG, False)
+    assert all(torch.equal(back[name], state[name]) for name in state)
+
+
+def test_weights_of_another_network_are_refused() -> None:
+    there = export_state(on_meta(CONFIG).state_dict(), CONFIG, False)
+    with pytest.raises(ValueError, match=r"such as conv_in\.bias"):
+        import_state({n: t for n, t in there.items() if n != "conv_in.bias"}, CONFIG, False)
+    with pytest.raises(ValueError, match=r"such as class_embedding\.weight"):
+        import_state(there, CONFIG, True)
