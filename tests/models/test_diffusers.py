@@ -3,13 +3,14 @@
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny
 import torch
+from models.test_unet2d import CIFAR, EXACT, LSUN, UNETS
 from nets import filled
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -17,10 +18,10 @@ from torch import Tensor
 from adm.guidance import scaled
 from adm.models.convert import diffusers as converted
 from adm.models.convert.diffusers import export, read
-from adm.models.convert.unet2d import export_state
+from adm.models.convert.unet2d import export_state, unet2d_of
 from adm.models.load import load_classifier, load_diffusion
 from adm.models.trained import ClassifierModel, DiffusionModel
-from adm.networks import UNetConfig
+from adm.networks import UNetConfig, on_meta, shapes_of
 from adm.samplers import DDIM, ImageNoise, ancestral
 from adm.store.parsed import read_json
 
@@ -356,6 +357,14 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "another prediction": (_scheduler(prediction_type="epsilon"), "another process"),
     "latent diffusion": (_scheduler(beta_schedule="scaled_linear"), "scaled_linear"),
     "zero SNR": (_scheduler(rescale_betas_zero_snr=True), "rescale_betas_zero_snr"),
+    "an index that is a list": (
+        lambda out: (out / "model_index.json").write_text("[]"),
+        "model_index.json: it is no JSON object",
+    ),
+    "a class without a text": (
+        lambda out: _edit(out / "model_index.json", id2label={"0": 1}),
+        "model_index.json: ",
+    ),
     "no recipe": (lambda out: (out / "recipe.json").write_text("{}"), "recipe.json: kind must be"),
 }
 
@@ -391,3 +400,12 @@ def test_a_process_that_is_not_ours_is_named(
     _scheduler(**changes)(tmp_path / "out")
     with pytest.raises(ValueError, match=named):
         read(tmp_path / "out")
+
+
+@pytest.mark.parametrize("config", [*(UNETS[name] for name in sorted(EXACT)), CIFAR, LSUN])
+def test_the_published_networks_have_the_weights_of_unet2d_models(config: UNetConfig) -> None:
+    read = asdict(unet2d_of(config, (64, 64), False))
+    with torch.device("meta"):
+        theirs = diffusers.UNet2DModel(**read)
+    made = export_state(on_meta(config).state_dict(), config, False)
+    assert shapes_of(theirs.state_dict()) == shapes_of(made)

@@ -32,7 +32,7 @@ from adm.diffusion import NOISE, VELOCITY, X_0, Schedule, Target
 from adm.diffusion.schedule import cosine
 from adm.extras import installing
 from adm.guidance import Gradient
-from adm.limits import MOST_CHARACTERS, MOST_CLASSES, MOST_LEVELS
+from adm.limits import MOST_CHARACTERS, MOST_LEVELS
 from adm.models.convert.unet2d import (
     UNet2D,
     check_same,
@@ -58,6 +58,7 @@ from adm.training.settings import TrainSettings
 log = logging.getLogger("adm")
 PIPELINE = Path(__file__).with_name("pipeline.py")
 OLDEST = "0.30.0"  # version of diffusers that reads the folder
+NEWER = ("mid_block_type", "time_embedding_dim")  # with their defaults; unknown to the oldest
 INDEX, RECIPE, CONFIG = "model_index.json", "recipe.json", "config.json"
 UNET, SCHEDULER, CLASSIFIER = "unet", "scheduler", "classifier"
 SCHEDULER_CONFIG, WEIGHTS = "scheduler_config.json", "diffusion_pytorch_model.safetensors"
@@ -69,6 +70,8 @@ CLOSE = 1e-4  # relative difference of betas in float32 and float64
 LARGEST_ERRORS = {"network": 1e-5, "ddim": 1e-4, "dpm_solver": 1e-4}
 FEWEST = 20  # levels of a linear schedule, so that no beta exceeds 1
 STEPS = 4  # of the loops that are compared
+Name = Annotated[str, Field(max_length=MOST_CHARACTERS)]
+Beta = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,29 +79,13 @@ class SchedulerConfig:
     """What a scheduler's configuration says of the process, with the defaults of DDPMScheduler."""
 
     num_train_timesteps: Annotated[int, Field(ge=2, le=MOST_LEVELS)] = 1000
-    beta_schedule: Annotated[str, Field(max_length=100)] = "linear"
-    beta_start: Annotated[float, Field(ge=0, le=1)] = 0.0001
-    beta_end: Annotated[float, Field(ge=0, le=1)] = 0.02
-    trained_betas: (
-        Annotated[tuple[Annotated[float, Field(ge=0, le=1)], ...], Field(max_length=MOST_LEVELS)]
-        | None
-    ) = None
-    prediction_type: Annotated[str, Field(max_length=100)] = "epsilon"
-    variance_type: Annotated[str, Field(max_length=100)] | None = None
+    beta_schedule: Name = "linear"
+    beta_start: Beta = 0.0001
+    beta_end: Beta = 0.02
+    trained_betas: Annotated[tuple[Beta, ...], Field(max_length=MOST_LEVELS)] | None = None
+    prediction_type: Name = "epsilon"
+    variance_type: Name | None = None
     rescale_betas_zero_snr: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Index:
-    """What model_index.json says of a model: the name of each label."""
-
-    id2label: (
-        Annotated[
-            dict[str, Annotated[str, Field(max_length=MOST_CHARACTERS)]],
-            Field(max_length=MOST_CLASSES),
-        ]
-        | None
-    ) = None
 
 
 class Parity(NamedTuple):
@@ -148,7 +135,8 @@ def export(
         write_json(new / RECIPE, to_json(recipe))
         write_json(new / INDEX, _index(model, classifier))
         write_text(new / PIPELINE.name, PIPELINE.read_text("utf-8"))
-        write_json(new / UNET / CONFIG, _described("UNet2DModel", asdict(unet)))
+        values = {name: each for name, each in asdict(unet).items() if name not in NEWER}
+        write_json(new / UNET / CONFIG, _described("UNet2DModel", values))
         write_json(new / SCHEDULER / SCHEDULER_CONFIG, _described("DDPMScheduler", scheduler))
         weights = export_state(model.network.state_dict(), recipe.unet, unlabelled)
         save_tensors(new / UNET / WEIGHTS, weights, {"format": "pt"})
@@ -308,7 +296,7 @@ def _naming(path: Path) -> Iterator[Path]:
 
 def _values(path: Path) -> dict[str, Any]:
     """Return the settings in a configuration, without the names of class and version."""
-    values = read_json(path)
+    values = read_json(path, CLASSES)
     if not isinstance(values, dict):
         raise ValueError("it is no JSON object")
     return {name: value for name, value in values.items() if not name.startswith("_")}
@@ -421,9 +409,8 @@ def _load(path: Path) -> dict[str, Tensor]:
 def _classes(count: int, path: Path) -> tuple[str, ...]:
     """Return the names of the classes; their numbers, unless each has one in model_index.json."""
     numbers = tuple(map(str, range(count)))
-    if not path.exists():
-        return numbers
-    names = as_type(Index, {"id2label": read_json(path, CLASSES).get("id2label")}).id2label or {}
+    given = _values(path).get("id2label") if path.exists() else None
+    names = as_type(dict[str, Name], given or {})
     return tuple(names[label] for label in numbers) if names.keys() == {*numbers} else numbers
 
 

@@ -131,7 +131,6 @@ class ADMPipeline(DiffusionPipeline):
         )
         if guidance_scale and (self.classifier is None or labels is None):
             raise ValueError("guidance_scale needs a classifier and class_labels")
-        scale = 0.0 if labels is None else scale
         count = batch_size if labels is None else len(labels)
         scheduler, extra = self._prepared(num_inference_steps, generator, eta)
         size = self.unet.config.sample_size
@@ -157,7 +156,7 @@ class ADMPipeline(DiffusionPipeline):
             kind = scheduler.config.prediction_type
             x_0 = _to_x_0(kind, output, x_t, signal, sigma)
             x_0 = x_0.clamp(-1, 1) if clip_sample else x_0
-            if scale:
+            if scale and labels is not None:
                 # Algorithm 2: the noise is shifted by -sigma times the scaled gradient.
                 pull = self._gradient(x_t, timestep, labels)
                 x_0 = x_0 + sigma**2 / signal * scale * pull

@@ -279,7 +279,10 @@ def import_state(
     Raises:
         ValueError: the weights are not of this network; names some that differ.
     """
-    state = {_newer(name): tensor for name, tensor in state.items()}
+    state = {
+        ".".join(OLDER.get(part, part) for part in name.split(".")): tensor
+        for name, tensor in state.items()
+    }
     ours = on_meta(config).state_dict()
     wanted = shapes_of(export_state(ours, config, unlabelled))
     got = shapes_of(state)
@@ -289,19 +292,11 @@ def import_state(
         raise ValueError(f"weights are missing, unexpected or of another shape, such as {few}")
     made = dict[str, Tensor]()
     for name, theirs in _names(config).items():
-        joined = cat([state[each] for each in theirs]) if len(theirs) > 1 else state[theirs[0]]
+        joined = cat([state[each] for each in theirs])
         if unlabelled and name == "label_embedding.weight":
             joined = joined[:-1]
         made[name] = joined.reshape(ours[name].shape)
     return made
-
-
-def _newer(name: str) -> str:
-    return (
-        ".".join(OLDER.get(part, part) for part in name.split("."))
-        if "attentions" in name
-        else name
-    )
 
 
 def _names(config: UNetConfig) -> dict[str, tuple[str, ...]]:
@@ -314,8 +309,8 @@ def _renamed(name: str, places: Mapping[str, str]) -> tuple[str, ...]:
     parts = name.split(".")
     cut = next(n for n in range(len(parts)) if ".".join(parts[:n]) in places)
     place = places[".".join(parts[:cut])]
-    *layer, kind = parts[cut:]
-    inner = LAYERS.get(layer[0], (layer[0],)) if layer else ("",)
+    layer, _, kind = ".".join(parts[cut:]).rpartition(".")
+    inner = LAYERS.get(layer, (layer,))
     return tuple(".".join(part for part in (place, each, kind) if part) for each in inner)
 
 
