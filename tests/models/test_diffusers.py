@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -329,11 +330,14 @@ def _scheduler(**changes: Any) -> Callable[[Path], None]:
     return lambda out: _edit(out / "scheduler/scheduler_config.json", **changes)
 
 
-def _not_finite(out: Path) -> None:
-    path = out / "unet" / converted.WEIGHTS
-    state = load_file(path)
-    state["conv_in.bias"][0] = torch.nan
-    save_file(state, path)
+def _weight(name: str, value: float) -> Callable[[Path], None]:
+    def change(out: Path) -> None:
+        path = out / "unet" / converted.WEIGHTS
+        state = load_file(path)
+        state[name].flatten()[-1] = value
+        save_file(state, path)
+
+    return change
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
@@ -350,7 +354,12 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda out: (out / "unet" / converted.WEIGHTS).write_bytes(b"\x08" + bytes(100)),
         "it is damaged",
     ),
-    "not finite": (_not_finite, "conv_in.bias|encoder.stages.0.block.bias"),
+    "not finite": (_weight("conv_in.bias", torch.nan), r"encoder\.stages\.0\.block\.bias in"),
+    "no label that is trained": (_weight("class_embedding.weight", 1.0), "no label.*is not zero"),
+    "a file for a folder": (
+        lambda out: (shutil.rmtree(out / "unet"), (out / "unet").write_text("")),
+        "config.json does not exist",
+    ),
     "another U-Net": (lambda out: _edit(out / "unet/config.json", norm_eps=1e-6), "norm_eps"),
     "no object": (lambda out: (out / "unet/config.json").write_text("[]"), "no JSON object"),
     "another process": (_scheduler(num_train_timesteps=21), "another process"),

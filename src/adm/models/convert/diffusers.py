@@ -286,7 +286,7 @@ def _naming(path: Path) -> Iterator[Path]:
     """Yield a path, and let a ValueError about it name it."""
     try:
         yield path
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise ValueError(
             f"{path} does not exist; give the folder of a diffusers pipeline"
         ) from None

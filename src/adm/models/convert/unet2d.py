@@ -277,7 +277,8 @@ def import_state(
     """Return the weights of a UNet2DModel in our names and shapes; inverts `export_state`.
 
     Raises:
-        ValueError: the weights are not of this network; names some that differ.
+        ValueError: the weights are not of this network; names some that differ. Or the embedding of
+            no label is not zero, as ours is.
     """
     state = {
         ".".join(OLDER.get(part, part) for part in name.split(".")): tensor
@@ -294,7 +295,9 @@ def import_state(
     for name, theirs in _names(config).items():
         joined = cat([state[each] for each in theirs])
         if unlabelled and name == "label_embedding.weight":
-            joined = joined[:-1]
+            joined, none = joined[:-1], joined[-1]
+            if none.any():
+                raise ValueError("the embedding of no label, the last class, is not zero")
         made[name] = joined.reshape(ours[name].shape)
     return made
 
