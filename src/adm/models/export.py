@@ -10,7 +10,7 @@ import torch
 from adm.models.convert import export_state, load_released, recipe_from_flags, script_flags
 from adm.models.load import described_by, read
 from adm.models.paths import FOREIGN, resolve
-from adm.networks import UNetConfig
+from adm.networks import Shapes, UNetConfig
 from adm.recipes.paper import released_recipe
 from adm.recipes.released import RELEASED, Released, public_files, recipe_name
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, Recipe
@@ -60,7 +60,7 @@ def _described(
         return load_released(path, known[name]).state, released_recipe(known[name])
     made = list[Recipe]()
 
-    def described(shapes: Mapping[str, tuple[int, ...]]) -> Released:
+    def described(shapes: Shapes) -> Released:
         recipe, own = recipe_from_flags(path, shapes, flags or {})
         made.append(recipe)
         return Released(

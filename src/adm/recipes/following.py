@@ -52,7 +52,9 @@ def measured(recipe: Recipe, deviation: Callable[[], float]) -> Recipe:
     Args:
         deviation: measures it; called if it is needed and not set.
     """
-    target = recipe.process.prediction if isinstance(recipe, DiffusionRecipe) else None
+    if not isinstance(recipe, DiffusionRecipe):
+        return recipe
+    target = recipe.process.prediction
     if not isinstance(target, EDM) or target.sigma_data is not None:
         return recipe
     known = replace(target, sigma_data=deviation())

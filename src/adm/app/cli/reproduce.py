@@ -113,8 +113,8 @@ def _carry_out(
     settings: dict[str, Any] = {**row.settings, "seed": seed}
     job = pipeline.job(None, wanted, **settings)
     short = {key: each for key, each in settings.items() if key != "grid"}
-    larger = {"upsampler_steps": FEW} if row.upsampler is not None else {}
-    few = pipeline.job(None, wanted, **short, steps=FEW, **larger)
+    larger = FEW if row.upsampler is not None else None
+    few = pipeline.job(None, wanted, upsampler_steps=larger, steps=FEW, **short)
     cost = study.plan(job, few, devices)
     if devices.main:
         _say(row, cost)

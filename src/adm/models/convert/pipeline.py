@@ -1,4 +1,5 @@
-# pyright: reportMissingImports=false, reportAttributeAccessIssue=false
+# pyright: reportMissingImports=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportPrivateImportUsage=false, reportArgumentType=false
 """UNet2DModel, scheduler, classifier -> images: the pipeline of an exported model.
 
 This file stands in the folder of every model that `adm convert --to diffusers` has written:
