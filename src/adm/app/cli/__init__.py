@@ -38,6 +38,7 @@ GROUPS = {  # what a person wants -> verbs and their summaries
         "reproduce": "Sample and score a row of the paper's tables, and compare.",
         "nearest": "Show the nearest training images of each sample, and flag likely copies.",
         "compare": "Show images of the same classes from several models side by side.",
+        "doctor": "Examine a model: what is right with it, what is not, and what to change.",
     },
     "Tune": {
         "sweep": "Score samples at several guidance scales, and plot the trade-off.",

@@ -45,6 +45,32 @@ class Compared(NamedTuple):
     data: Colours
 
 
+class Difference(NamedTuple):
+    """How a moment of one channel of samples differs from that of the data, in 1/255 of the range.
+
+    Attributes:
+        what: mean or deviation.
+        channel: its name.
+        got, wanted: the moment of the samples, and of the data.
+        error: standard error of their difference.
+    """
+
+    what: str
+    channel: str
+    got: float
+    wanted: float
+    error: float
+
+    @property
+    def off(self) -> float:
+        """The size of the difference."""
+        return abs(self.got - self.wanted)
+
+    def exceeds(self, levels: float, errors: float = ERRORS) -> bool:
+        """Return whether it is larger than so many levels, and than so many standard errors."""
+        return self.off > levels and self.off > errors * self.error
+
+
 def tint(source: Source, total: int, *, count: int = 1000) -> Tint:
     """Return a function that compares the colours of samples and data, and warns if they differ.
 
@@ -126,25 +152,35 @@ def moments(images: Tensor) -> Colours:
     return _moments(*_of_images(images), weights)
 
 
-def warning_of(compared: Compared) -> str | None:
-    """Return a warning if a channel differs by more than `LEVELS` and `ERRORS`, or None."""
+def differences(compared: Compared) -> list[Difference]:
+    """Return the differences of the means of all channels, then of their deviations."""
     ours, theirs = compared.samples, compared.data
     shares = (1 / ours.images + 1 / theirs.images) ** 0.5
-    for what, got, wanted, spread in (
-        ("mean", ours.mean, theirs.mean, theirs.mean_spread),
-        ("deviation", ours.std, theirs.std, theirs.std_spread),
-    ):
-        off = (got - wanted).abs()
-        # The spread of the data for both: that of few samples is too uncertain.
-        wrong = (off > LEVELS) & (off > ERRORS * shares * spread)
-        if wrong.any():
-            c = int(off.where(wrong, 0).argmax())
-            name = channel_names(len(off))[c]
-            return (
-                f"the colours differ: in {name}, samples have {what} {got[c]:.0f} of 255, and the "
-                f"data {wanted[c]:.0f}; check the preview, and compare raw and average weights"
-            )
-    return None
+    names = channel_names(len(ours.mean))
+    # The spread of the data for both: that of few samples is too uncertain.
+    return [
+        Difference(what, *each)
+        for what, got, wanted, spread in (
+            ("mean", ours.mean, theirs.mean, theirs.mean_spread),
+            ("deviation", ours.std, theirs.std, theirs.std_spread),
+        )
+        for each in zip(
+            names, got.tolist(), wanted.tolist(), (shares * spread).tolist(), strict=True
+        )
+    ]
+
+
+def warning_of(compared: Compared) -> str | None:
+    """Return a warning if a channel differs by more than `LEVELS` and `ERRORS`, or None."""
+    wrong = [each for each in differences(compared) if each.exceeds(LEVELS)]
+    if not wrong:
+        return None
+    # The largest of the means, or else of the deviations.
+    first = max((each for each in wrong if each.what == wrong[0].what), key=lambda each: each.off)
+    return (
+        f"the colours differ: in {first.channel}, samples have {first.what} {first.got:.0f} of 255,"
+        f" and the data {first.wanted:.0f}; check the preview, and compare raw and average weights"
+    )
 
 
 def _of_images(images: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,9 @@
 """Average weights, held-out images -> loss and accuracy by quarter of the levels, or a distance."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache, partial
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -42,9 +43,15 @@ log = logging.getLogger("adm")
 
 
 class Losses(NamedTuple):
-    """(4,) means over the images of each quarter of the levels, the cleanest first, by name."""
+    """Values by name, averaged over images.
+
+    Attributes:
+        quarters: (4,) means over the images of each quarter of the levels, the cleanest first.
+        errors: standard error of the mean over all levels.
+    """
 
     quarters: dict[str, Tensor]
+    errors: Mapping[str, float] = MappingProxyType({})
 
     def mean(self, name: str) -> float:
         """Return the mean over all levels."""
@@ -110,7 +117,8 @@ def measure(
     """Average the values that the objective shows over `count` images, by quarter of the levels."""
     count = -(-count // QUARTERS) * QUARTERS
     mine, order = share(count, devices), shuffle(SEED, len(source), 0, count)
-    sums = torch.zeros(2, len(NAMES), QUARTERS, dtype=torch.float64)  # of values, and of images
+    # Of values, of images, and of squares.
+    sums = torch.zeros(3, len(NAMES), QUARTERS, dtype=torch.float64)
     for start in range(mine.start, mine.stop, batch_size):
         stop = min(start + batch_size, mine.stop)
         outcome = objective(network, _batch(source, order, start, stop).to(devices.device))
@@ -120,9 +128,14 @@ def measure(
                 row = NAMES.index(name)
                 sums[0, row].index_add_(0, quarter, values.cpu().double())
                 sums[1, row].index_add_(0, quarter, torch.ones(stop - start).double())
+                sums[2, row].index_add_(0, quarter, values.cpu().double() ** 2)
     total = torch.stack(devices.gather(sums)).sum(0)
     means = total[0] / total[1]
-    return Losses({n: m for n, m, s in zip(NAMES, means, total[1], strict=True) if s.sum() > 0})
+    variances = (total[2] / total[1] - means**2).clamp(min=0) / total[1]  # of the means
+    errors = variances.sum(1).sqrt() / QUARTERS
+    rows = [i for i in range(len(NAMES)) if total[1, i].sum() > 0]
+    quarters = {NAMES[i]: means[i] for i in rows}
+    return Losses(quarters, {NAMES[i]: float(errors[i]) for i in rows})
 
 
 def stratify(uniforms: np.ndarray, start: int, count: int) -> np.ndarray:
@@ -150,18 +163,20 @@ def gap(held_out: Losses, trained: Losses) -> float:
     return held_out.mean("loss") - trained.mean("loss")
 
 
+def allowed(trained: Losses) -> float:
+    """Return the gap above which a model is reported to overfit."""
+    return ACCURACY_GAP if "accuracy" in trained.quarters else LOSS_GAP * abs(trained.mean("loss"))
+
+
 def warning_of_overfitting(held_out: Losses, trained: Losses) -> str | None:
     """Return a warning if the gap exceeds `ACCURACY_GAP` or, for a loss, `LOSS_GAP`; else None."""
-    apart = gap(held_out, trained)
+    if gap(held_out, trained) <= allowed(trained):
+        return None
     if "accuracy" in held_out.quarters:
         ours, theirs = held_out.mean("accuracy"), trained.mean("accuracy")
-        if apart <= ACCURACY_GAP:
-            return None
         what = f"the accuracy is {theirs:.1%} on training images and {ours:.1%} on held-out ones"
     else:
         ours, theirs = held_out.mean("loss"), trained.mean("loss")
-        if apart <= LOSS_GAP * abs(theirs):
-            return None
         what = f"the loss is {theirs:.4f} on training images and {ours:.4f} on held-out ones"
     cure = "more data, data.augment, data.flip, dropout, weight decay or fewer steps"
     return f"overfitting: {what}; {cure} help"

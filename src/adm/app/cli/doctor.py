@@ -1,0 +1,99 @@
+"""adm doctor MODEL -> Findings: a verdict on each part of a model, as a table and a page."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from adm.app.cli import places
+from adm.app.cli.output import OUT, AsJson, say, show
+from adm.app.progress import progress
+from adm.shown import printable
+from adm.store.files import write_text
+
+if TYPE_CHECKING:
+    from adm.app.study.doctor import Finding
+
+COLOURS = {"ok": "green", "look": "yellow", "wrong": "bold red", "skipped": "dim"}
+WIDTH = 100
+
+
+def doctor(
+    model: str,
+    /,
+    *,
+    classifier: str | None = None,
+    data: str | None = None,
+    out: Annotated[Path, OUT] = Path("doctor.html"),
+    count: int = 48,
+    device: str | None = None,
+    as_json: AsJson = False,
+) -> None:
+    """Examine a model: what is right with it, what is not, and what to change.
+
+    Checks the settings, the noise at which sampling starts, the calibration of the estimates by
+    level, the learned variance, labels, overfitting, the average of the weights, the colours,
+    saturation and variety of samples, and whether the classifier fits the model, recognises the
+    data by noise level, and recognises the samples. Checks that need data are skipped without.
+
+    Examples:
+
+        adm doctor fashion
+
+        adm doctor emoji --data emoji --out emoji.html
+
+        adm doctor runs/photos --classifier runs/photos-classifier --data photos/ --count 200
+
+        adm doctor emoji-classifier --data emoji --json
+
+    Parameters
+    ----------
+    model
+        A path (a file or a run folder) or a shipped name, such as fashion; a diffusion model, an
+        upsampler, a student, a GAN or a classifier.
+    classifier
+        Classifier that guides: path or shipped name; by default the one that belongs to the model.
+    data
+        Data that the model was trained on, in any of the forms of adm train --data; by default
+        those of its recipe, if they are built in.
+    out
+        HTML file to write the page to.
+    count
+        Images of a measurement; more take longer, and find smaller faults.
+    device
+        cpu, cuda, cuda:1 or mps; by default the best available.
+    as_json
+        Print all findings as one JSON document.
+    """
+    places.file(out, "--out", "doctor.html")
+    if out.suffix.lower() != ".html":
+        raise ValueError(f"the page is an .html file, got --out {out}; give --out {out.name}.html")
+    # Imported here, so that --help does not load torch.
+    from adm.app.study import doctor as library
+    from adm.app.study.patient import admit
+
+    patient = admit(model, classifier, data, device, count)
+    findings = list["Finding"]()
+    with progress(
+        f"examining {patient.model.name}", len(library.checks_of(patient)), "checks"
+    ) as on:
+        for finding in library.examine(patient):
+            findings.append(finding)
+            on(1)
+    write_text(out, library.page(patient, findings))
+    show(lambda: library.to_json(patient, findings), as_json, lambda: _print(findings))
+    say(library.summary(findings), as_json)
+    say(f"{out}: open it in a browser", as_json)
+
+
+def _print(findings: "Iterable[Finding]") -> None:
+    """Print a row for each finding: its verdict, what was found, and what to change."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for each in findings:
+        says = f"{each.says} {each.change}".rstrip()
+        verdict = Text(each.verdict, COLOURS[each.verdict])
+        table.add_row(verdict, Text(each.check), Text(printable(says)))
+    Console(width=WIDTH).print(table)

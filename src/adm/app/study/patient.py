@@ -1,0 +1,574 @@
+"""Model, classifier, data -> Patient: estimates, samples and classifications of few images.
+
+A measurement is made when it is first asked for, on held-out images where the data have them.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from adm.app.runs.watch.drift import Compared, compare, moments, reference
+from adm.app.runs.watch.previews import layout, preview_sampling
+from adm.app.runs.watch.validation import FAR, QUARTERS, SEED, Losses, measure
+from adm.app.runs.watch.watched import PIXELS
+from adm.app.study.comparison import within_class
+from adm.data import NoSplit, Source, shuffle
+from adm.data.registry import BUILTIN, open_source
+from adm.diffusion import Denoise, Schedule, clip, process
+from adm.generation.diffusion import DiffusionGenerator
+from adm.generation.gan import GANGenerator
+from adm.generation.resolve import resolve
+from adm.images import to_float, to_uint8
+from adm.metrics.accuracy import accuracy
+from adm.metrics.metric import Score
+from adm.models.gan import GANModel
+from adm.models.load import AnyModel, load_any, load_classifier
+from adm.models.pair import check_pair, classifier_of, scale_of
+from adm.models.trained import ClassifierModel, DiffusionModel
+from adm.networks import on_meta
+from adm.processes import Devices
+from adm.recipes import build
+from adm.samplers import Sampling
+from adm.shown import short, shown
+from adm.spec import SettingError
+from adm.training.batches import draw
+from adm.training.ema import Exponential
+from adm.training.model_file import load_weights
+
+Part: TypeAlias = slice  # of a batch of images
+COUNT, LEAST = 48, 8  # images of a measurement
+MORE = 4  # times as many for a loss, of which each image gives one number
+LEVELS, LOW = 10, (2, 4)  # levels of the calibration; further ones, where the variance matters
+PER_QUARTER = 3  # levels of a classifier in each quarter
+MOST_STEPS = 25  # of sampling; a recipe with more is sampled as its previews are
+MARGIN = 0.1  # beyond [-1, 1] within which an estimate of an extreme pixel is none the worse
+RAW = "raw.safetensors"
+
+
+class Skipped(Exception):
+    """Raised by a measurement that cannot be made; the message is the reason, as a sentence."""
+
+
+class Calibration(NamedTuple):
+    """How well estimates of x_0 and of the noise agree with both, at each of L levels: (L,) each.
+
+    Attributes:
+        levels: int64, ascending.
+        error: mean squared error of the estimate of x_0, clipped to [-1, 1].
+        error_spread: its standard error.
+        linear: that of the best estimate that is linear in each pixel of x_t.
+        slope: of the regression of x_0 on its estimate, about the mean of each channel; the
+            expectation of x_0 given x_t has slope 1.
+        slope_spread: its standard error.
+        energy: mean square of the predicted noise and of what it leaves, together, in parts of that
+            of the noise; 1 for the expectation, whose error is orthogonal to it (Pythagoras).
+        energy_spread: its standard error.
+        variance: mean square of x_(t-1) about its predicted mean, over the predicted variance.
+        constant: mean squared error of the best constant image.
+    """
+
+    levels: Tensor
+    error: Tensor
+    error_spread: Tensor
+    linear: Tensor
+    slope: Tensor
+    slope_spread: Tensor
+    energy: Tensor
+    energy_spread: Tensor
+    variance: Tensor
+    constant: float
+
+
+class Made(NamedTuple):
+    """Samples of the model.
+
+    Attributes:
+        images: (N, C, H, W) uint8.
+        labels: (N,) of the classes asked for; None without classes.
+        beyond: share of pixels of the last estimate more than `MARGIN` beyond [-1, 1] before they
+            are clipped; NaN for a GAN.
+        how: they were sampled.
+        originals: (N, C, H, W) uint8, the images that an upsampler should give; None otherwise.
+    """
+
+    images: Tensor
+    labels: Tensor | None
+    beyond: float
+    how: str
+    originals: Tensor | None = None
+
+
+class Judged(NamedTuple):
+    """A classifier at each of L levels: (L,) each.
+
+    Attributes:
+        levels: int64, ascending, as many in each quarter; level 0 alone for clean images.
+        accuracy: share of images whose most probable class is theirs.
+        confidence: mean probability of the most probable class, the accuracy that it expects.
+        pull: root mean square of sigma times the gradient of log p(y | x_t), in which the noise is
+            1: what guidance of scale 1 adds to the predicted noise.
+        images: at each level.
+    """
+
+    levels: Tensor
+    accuracy: Tensor
+    confidence: Tensor
+    pull: Tensor
+    images: int
+
+    @property
+    def quarters(self) -> tuple[Tensor, Tensor]:
+        """Accuracy and confidence of each quarter of the levels, the cleanest first."""
+        parts = QUARTERS if len(self.levels) >= QUARTERS else 1
+        return self.accuracy.view(parts, -1).mean(1), self.confidence.view(parts, -1).mean(1)
+
+
+class Lag(NamedTuple):
+    """How the average of the weights follows them.
+
+    Attributes:
+        way: of the average from the initial weights, along that of the raw weights, whose is 1.
+        apart: distance of both, in parts of the way of the raw weights.
+        age: mean age of the weights in the average by its decay, in parts of the training.
+        raw, mean: losses of both on the same images; None without data.
+    """
+
+    way: float
+    apart: float
+    age: float
+    raw: Losses | None
+    mean: Losses | None
+
+
+@dataclass(frozen=True, eq=False)
+class Patient:
+    """A model that is examined, with what helps to examine it.
+
+    Attributes:
+        model: of any kind.
+        classifier: the one that guides it; None for none, and for a classifier itself.
+        training: training images with the model's labels; None without data.
+        held_out: images that it was not trained on; None if the data have none.
+        without: why there are no data, or no labels.
+        count: images of a measurement.
+    """
+
+    model: AnyModel
+    classifier: ClassifierModel | None = None
+    training: Source | None = None
+    held_out: Source | None = None
+    without: str = "no data are given; give --data"
+    count: int = COUNT
+
+    @property
+    def data(self) -> Source:
+        """The images to measure on."""
+        found = self.held_out or self.training
+        if found is None:
+            raise Skipped(self.without)
+        return found
+
+    @property
+    def judge(self) -> ClassifierModel:
+        """The classifier that is examined."""
+        found = self.model if isinstance(self.model, ClassifierModel) else self.classifier
+        if found is None:
+            raise Skipped("there is no classifier; give --classifier")
+        return found
+
+    @property
+    def diffusion(self) -> DiffusionModel:
+        assert isinstance(self.model, DiffusionModel)
+        return self.model
+
+    @property
+    def parts(self) -> list[Part]:
+        """Parts of a measurement's images that are evaluated together."""
+        height, width = self.model.shape[1:]
+        together = max(1, min(64, PIXELS // (height * width)))
+        return [slice(i, i + together) for i in range(0, self.count, together)]
+
+    @cached_property
+    def images(self) -> tuple[Tensor, Tensor]:
+        """Images (N, C, H, W) in [-1, 1] and their labels."""
+        images, labels = self.data.batch(shuffle(SEED, len(self.data), 0, self.count))
+        return to_float(images).to(self.model.device), labels.to(self.model.device)
+
+    @cached_property
+    def noise(self) -> Tensor:
+        """(N, C, H, W), the same at every level."""
+        return draw(SEED, FAR, self.count, self.model.shape).noise.to(self.model.device)
+
+    def denoise(self, labels: Tensor) -> Callable[[Part], Denoise]:
+        """Return the denoiser of a part of the images, without a threshold."""
+        model, lower = self.diffusion, build.low_res_of(self.diffusion.recipe)
+        told = labels if model.network.config.classes is not None else None
+
+        def of(part: Part) -> Denoise:
+            low = None if lower is None else lower(self.images[0][part])
+            return model.denoise(None if told is None else told[part], None, None, low)
+
+        return of
+
+    @cached_property
+    def start(self) -> int:
+        """The level at which sampling starts."""
+        model = self.diffusion
+        return round(max(resolve(model, self.sampling).grid.visited(model.schedule)))
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        images, labels = self.images
+        squares = {max(2, round(self.start * (i / LEVELS) ** 2)) for i in range(1, LEVELS + 1)}
+        levels = sorted(squares | {each for each in LOW if each < self.start})
+        schedule = self.diffusion.schedule
+        return calibrate(self.denoise(labels), schedule, images, self.noise, levels, self.parts)
+
+    @property
+    def sampling(self) -> Sampling:
+        """The settings of samples: the recipe's, without guidance if the model has classes."""
+        model = self.diffusion
+        usual = replace(model.recipe.sample, precision="float32", compile=False)
+        if usual.grid.steps > MOST_STEPS:
+            usual = preview_sampling(model.recipe)
+        if model.classes or self.classifier is None or model.student:
+            return replace(usual, guide=())
+        return usual.change(scale=scale_of(model.path) or 1.0)
+
+    @cached_property
+    def samples(self) -> Made:
+        model = self.model
+        assert not isinstance(model, ClassifierModel)
+        if isinstance(model, GANModel):
+            latent = GANGenerator(model, replace(model.recipe.sample, precision="float32"))
+            labels, _ = layout(len(model.classes) or None, self.count)
+            total = self.count if labels is None else len(labels)
+            return Made(latent.images(labels, range(total)), labels, math.nan, "in one call")
+        return self._sampled(model)
+
+    def _sampled(self, model: DiffusionModel) -> Made:
+        sampling = resolve(model, self.sampling)
+        guides = self.classifier if sampling.by_classifier else None
+        if guides is not None:
+            check_pair(model, guides)
+        generator = DiffusionGenerator(model, sampling, guides)
+        originals, lower = None, build.low_res_of(model.recipe)
+        labels, _ = layout(len(generator.classes) or None, self.count)
+        if lower is not None:
+            originals, labels = to_uint8(self.images[0]).cpu(), self.images[1]
+        total = self.count if labels is None else len(labels)
+        images, beyond = list[Tensor](), list[Tensor]()
+        for part in self.parts:
+            indices = range(total)[part]
+            if not indices:
+                break
+            own = None if labels is None else labels[part]
+            low = None if lower is None else to_uint8(lower(self.images[0][part]))
+            *before, last = generator.trajectory(own, indices, low)
+            raw = last.x
+            if before and not model.student:
+                told = own if generator.tells else None
+                small = None if low is None else to_float(low.to(model.device))
+                denoise = model.denoise(told, generator.schedule, None, small)
+                with torch.no_grad():
+                    raw = denoise(before[-1].x, before[-1].level).x_0
+            images.append(to_uint8(last.x).cpu())
+            beyond.append((raw.abs() > 1 + MARGIN).float().cpu())
+        steps = f"in {sampling.grid.steps} steps of {sampling.sampler.name}"
+        guided = f", guided by {generator.guidance}" if guides else ""
+        share = float(torch.cat(beyond).mean())
+        return Made(torch.cat(images), labels, share, steps + guided, originals)
+
+    @cached_property
+    def compared(self) -> Compared:
+        """The colours of samples, and of training images of the same classes."""
+        made = self.samples
+        if made.originals is not None:
+            return compare(made.images, made.originals)
+        asked = None if made.labels is None else tuple(made.labels.unique().tolist())
+        source = self.training or self.data
+        return Compared(moments(made.images), reference(source, asked, 10 * self.count))
+
+    @cached_property
+    def judged(self) -> Judged:
+        return judge(self.judge, *self.images, self.noise, self.parts)
+
+    @cached_property
+    def label_gain(self) -> tuple[float, float, int]:
+        """What the error of x_0 gains by a wrong label, its standard error, and the level.
+
+        Both are in parts of the error with the right label, at a level where much is to be guessed.
+        """
+        images, labels = self.images
+        level = max(2, self.start * 4 // 5)
+        schedule, classes = self.diffusion.schedule, len(self.diffusion.classes)
+        others = (labels + 1 + torch.arange(len(labels)).to(labels) % max(1, classes - 1)) % classes
+        errors = []
+        for told in (labels, others):
+            denoise, found = self.denoise(told), []
+            for part in self.parts:
+                x_t = process.diffuse(schedule, images[part], self.noise[part], level)
+                with torch.no_grad():
+                    x_0 = clip(denoise(part)(x_t, level).x_0)
+                found.append(((x_0 - images[part]) ** 2).flatten(1).double().mean(1))
+            errors.append(torch.cat(found))
+        right, wrong = errors
+        gain = (wrong - right) / right.mean()
+        return float(gain.mean()), float(gain.std() / len(gain) ** 0.5), level
+
+    @property
+    def chance(self) -> float:
+        """Share of the commonest class among the images."""
+        labels = self.images[1]
+        return float(labels.bincount().max()) / len(labels)
+
+    @cached_property
+    def recognised(self) -> tuple[Score, Score]:
+        """Shares of the samples and of the data in which the classifier finds their class."""
+        judge, made = self.judge, self.samples
+        if made.labels is None:
+            raise Skipped("samples were not asked for by class")
+        if made.images.shape[1:] != judge.shape:
+            raise Skipped("the classifier is for images of another size")
+        images, labels = self.images
+        sets = ((to_float(made.images).to(judge.device), made.labels), (images, labels))
+        found = []
+        for each, told in sets:
+            with torch.no_grad():
+                logits = torch.cat(
+                    [judge.classify(part) for part in each.split(self.parts[0].stop)]
+                )
+            found.append(accuracy(logits.cpu(), told.cpu()))
+        return found[0], found[1]
+
+    def like(self, labels: Tensor | None) -> Tensor:
+        """Return images of the data of the same classes as samples, (N, C, H, W) uint8."""
+        order = shuffle(SEED, len(self.data), 0, len(self.data))
+        if labels is None:
+            return self.data.batch(order[: self.count])[0]
+        chosen = list[int]()
+        for label in labels.unique().tolist():
+            own = [i for i in order if int(self.data.labels[i]) == label]
+            chosen += own[: int((labels == label).sum())]
+        return self.data.batch(chosen)[0]
+
+    @cached_property
+    def apart(self) -> tuple[float, float]:
+        """Mean distances of two samples of a class, and of two images of the data."""
+        made = self.samples
+        assert made.labels is not None
+        order = torch.tensor(shuffle(SEED, len(self.data), 0, len(self.data)))
+        ours, theirs = list[float](), list[float]()
+        for label in made.labels.unique().tolist():
+            own = order[self.data.labels[order] == label][: self.count].tolist()
+            mine = made.images[made.labels == label]
+            if len(own) > 1 and len(mine) > 1:
+                sets = (mine, self.data.batch(own)[0])
+                of = [within_class(each.flatten(1).float().numpy()).value for each in sets]
+                ours.append(of[0])
+                theirs.append(of[1])
+        if not ours:
+            raise Skipped("the data have too few images of each class")
+        return float(np.mean(ours)), float(np.mean(theirs))
+
+    def losses(self, model: DiffusionModel | ClassifierModel, source: Source) -> Losses:
+        """Return the loss on images of a source, at all levels."""
+        devices = Devices(model.device)
+        objective = build.objectives(model.recipe, model.device)[-1]
+        how = {"devices": devices, "count": MORE * self.count, "batch_size": self.parts[0].stop}
+        return measure(objective, model.network, source, **how)
+
+    @cached_property
+    def lag(self) -> Lag:
+        model, raw = self.model, self.model.path.with_name(RAW)
+        if not raw.exists():
+            raise Skipped("only the folder of a checkpoint has the raw weights beside the average")
+        initial = build.networks(model.recipe)
+        first = next(iter(initial.values()))
+        weights = load_weights(raw), load_weights(model.path), dict(first.named_parameters())
+        names = [name for name in weights[2] if all(name in each for each in weights)]
+        now, mean, then = (
+            torch.cat([each[name].detach().flatten() for name in names]).double()
+            for each in weights
+        )
+        ways, length = (mean - then) @ (now - then), (now - then) @ (now - then)
+        age = age_of(model.recipe.train.ema_decay, model.trained_steps)
+        apart = float((mean - now).norm() / length.sqrt())
+        losses: list[Losses | None] = [None, None]
+        if not isinstance(model, GANModel) and (self.held_out or self.training):
+            network = on_meta(model.recipe.config)
+            network.load_state_dict(weights[0], assign=True)
+            fast = replace(model, network=network.to(model.device).eval().requires_grad_(False))
+            losses = [self.losses(each, self.data) for each in (fast, model)]
+        return Lag(float(ways / length), apart, age, *losses)
+
+
+def admit(
+    model: str | Path,
+    classifier: str | Path | None = None,
+    data: str | None = None,
+    device: str | torch.device | None = None,
+    count: int = COUNT,
+) -> Patient:
+    """Load what is examined.
+
+    Args:
+        model: a path or a shipped name, of any kind of model.
+        classifier: the one that guides it; by default the one that belongs to it.
+        data: a data spec; by default the recipe's own data, if they are built in.
+        count: images of a measurement, at least 8.
+
+    Raises:
+        ValueError: there is no such model or data, or the data lack the model's classes.
+    """
+    if count < LEAST:
+        raise SettingError("count", f"at least {LEAST}", count)
+    own, guide = load_any(model, device), None
+    if isinstance(own, ClassifierModel) and classifier is not None:
+        raise SettingError("classifier", "left out, as the model is a classifier")
+    if isinstance(own, DiffusionModel) and classifier is None and not own.student:
+        classifier = classifier_of(model)
+    if classifier is not None:
+        guide = load_classifier(classifier, own.device)
+    source, settings = own.recipe.data.source, own.recipe.data
+    if data is None and source not in BUILTIN:
+        without = f"its data, {shown(source)}, are opened only if they are given; give --data"
+        return Patient(own, guide, without=without, count=count)
+    classes = own.classes or (guide.classes if guide else ())
+    found: list[Source | None] = []
+    for split in ("train", "test"):
+        try:
+            how = {"size": settings.size, "channels": settings.channels}
+            opened = open_source(data or source, split=split, **how)
+            found.append(labelled(opened, classes) if classes else opened)
+        except NoSplit:
+            found.append(None)
+        except (OSError, ValueError) as error:
+            if data is not None:
+                raise
+            return Patient(own, guide, without=f"its data cannot be opened: {error}", count=count)
+    return Patient(own, guide, *found, count=count)
+
+
+def labelled(source: Source, classes: tuple[str, ...]) -> Source:
+    """Return the images of these classes with their labels, by name, or else by number.
+
+    Raises:
+        SettingError: no name is shared, and there are not as many.
+    """
+    place = {name.casefold(): label for label, name in enumerate(classes)}
+    known = [place.get(name.casefold(), -1) for name in source.classes]
+    if max(known) < 0:
+        if len(known) != len(classes):
+            cure = "give data with such classes, as a folder with one sub-folder for each"
+            raise SettingError(
+                "data",
+                f"of the model's classes, {short(', '.join(classes))}",
+                short(", ".join(source.classes)),
+                cure,
+            )
+        known = list(range(len(classes)))
+    labels = torch.tensor(known)[source.labels]
+    kept = torch.nonzero(labels >= 0)[:, 0]
+    return replace(source.subset(kept.numpy()), classes=classes, labels=labels[kept])
+
+
+@torch.no_grad()
+def calibrate(
+    denoise: Callable[[Part], Denoise],
+    schedule: Schedule,
+    x_0: Tensor,
+    noise: Tensor,
+    levels: list[int],
+    parts: list[Part],
+) -> Calibration:
+    """Compare the estimates of a denoiser without a threshold with what they are of.
+
+    Args:
+        denoise: part -> the denoiser of these images.
+        x_0: (N, C, H, W) in [-1, 1].
+        noise: (N, C, H, W), standard normal.
+        parts: of the images, all of them together.
+    """
+    centre = x_0.mean((0, 2, 3), keepdim=True)
+    spread = float(((x_0 - x_0.mean(0)) ** 2).mean()) * len(x_0) / max(1, len(x_0) - 1)
+    to_x_0, _ = process.posterior_coefficients(schedule)
+    rows = list[list[Tensor]]()
+    for level in levels:
+        found = list[Tensor]()
+        for part in parts:
+            real, drawn = x_0[part], noise[part]
+            x_t = process.diffuse(schedule, real, drawn, level)
+            given = denoise(part)(x_t, level)
+            estimate = clip(given.x_0)
+            # x_(t-1) has the posterior's variance about a mean that errs with x_0 (DDPM, eq. 7).
+            off = float(to_x_0[level]) ** 2 * (given.x_0 - real) ** 2
+            actual = float(schedule.posterior_variance[level]) + off
+            values = (
+                (estimate - real) ** 2,
+                (estimate - centre) * (real - centre),
+                (estimate - centre) ** 2,
+                given.noise**2 + (drawn - given.noise) ** 2,
+                drawn**2,
+                actual / given.variance.value,
+            )
+            found.append(torch.stack([each.flatten(1).double().mean(1) for each in values]))
+        error, both, own, energy, whole, variance = torch.cat(found, dim=1)
+        rows.append(
+            [error.mean(), error.std() / len(error) ** 0.5]
+            + [*_ratio(both, own), *_ratio(energy, whole), variance.mean()]
+        )
+    error, error_spread, slope, slope_spread, energy, energy_spread, variance = (
+        torch.stack(column).cpu() for column in zip(*rows, strict=True)
+    )
+    at = torch.tensor(levels)
+    alpha_bar = schedule.alpha_bar[at]
+    linear = spread * (1 - alpha_bar) / (1 - alpha_bar + alpha_bar * spread)
+    numbers = (slope, slope_spread, energy, energy_spread, variance)
+    return Calibration(at, error, error_spread, linear, *numbers, spread)
+
+
+def _ratio(above: Tensor, below: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the ratio of two sums over images (N,), and its standard error."""
+    ratio = above.sum() / below.sum()
+    return ratio, ((above - ratio * below) ** 2).sum().sqrt() / below.sum()
+
+
+def judge(
+    classifier: ClassifierModel, x_0: Tensor, labels: Tensor, noise: Tensor, parts: list[Part]
+) -> Judged:
+    """Classify images (N, C, H, W) in [-1, 1] at levels in the middle of equal parts of 1..T."""
+    schedule, count = classifier.schedule, QUARTERS * PER_QUARTER
+    middles = [max(1, round((i + 0.5) / count * schedule.last)) for i in range(count)]
+    levels = middles if classifier.recipe.noised else [0]
+    rows = list[Tensor]()
+    for level in levels:
+        found = list[Tensor]()
+        for part in parts:
+            x_t = process.diffuse(schedule, x_0[part], noise[part], level).requires_grad_()
+            logits = classifier.network(x_t, schedule.timestep(level, x_t)).float()
+            log_p = logits.log_softmax(1)
+            (pull,) = torch.autograd.grad(log_p.gather(1, labels[part, None]).sum(), x_t)
+            right = (logits.argmax(1) == labels[part]).double()
+            force = float(schedule.sigma[level]) ** 2 * pull.flatten(1).double().pow(2).mean(1)
+            found.append(torch.stack([right, log_p.detach().exp().amax(1).double(), force]))
+        rows.append(torch.cat(found, dim=1).mean(1).cpu())
+    right, sure, force = torch.stack(rows, dim=1)
+    return Judged(torch.tensor(levels), right, sure, force.sqrt(), len(x_0))
+
+
+def age_of(decay: float, steps: int) -> float:
+    """Return the mean age of the weights in an exponential average, in parts of the training."""
+    if steps < 1:
+        return 0.0
+    average, age = Exponential(decay), 0.0
+    for step in range(min(steps, 1_000_000)):  # by then it is that of a constant decay
+        age = average(step) * (age + 1)
+    return min(1.0, age / steps)
