@@ -1,6 +1,6 @@
 """adm doctor MODEL -> Findings: a verdict on each part of a model, as a table and a page."""
 
-from collections.abc import Iterable
+from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +13,7 @@ from adm.store.files import write_text
 if TYPE_CHECKING:
     from adm.app.study.doctor import Finding
 
-COLOURS = {"ok": "green", "look": "yellow", "wrong": "bold red", "skipped": "dim"}
+COLOURS = {"ok": "green", "look": "yellow", "wrong": "bold red"}
 WIDTH = 100
 
 
@@ -72,12 +72,12 @@ def doctor(
     from adm.app.study.patient import admit
 
     patient = admit(model, classifier, data, device, count)
-    findings = list["Finding"]()
+    findings = dict[str, "Finding"]()
     with progress(
         f"examining {patient.model.name}", len(library.checks_of(patient)), "checks"
     ) as on:
-        for finding in library.examine(patient):
-            findings.append(finding)
+        for name, finding in library.examine(patient):
+            findings[name] = finding
             on(1)
     write_text(out, library.page(patient, findings))
     show(lambda: library.to_json(patient, findings), as_json, lambda: _print(findings))
@@ -85,15 +85,20 @@ def doctor(
     say(f"{out}: open it in a browser", as_json)
 
 
-def _print(findings: "Iterable[Finding]") -> None:
+def _print(findings: "dict[str, Finding]") -> None:
     """Print a row for each finding: its verdict, what was found, and what to change."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    for each in findings:
+    table, skipped = Table(box=None, show_header=False, padding=(0, 2, 0, 0)), defaultdict(list)
+    for name, each in findings.items():
+        if each.verdict == "skipped":
+            skipped[each.says].append(name)
+            continue
         says = f"{each.says} {each.change}".rstrip()
         verdict = Text(each.verdict, COLOURS[each.verdict])
-        table.add_row(verdict, Text(each.check), Text(printable(says)))
+        table.add_row(verdict, Text(name), Text(printable(says)))
     Console(width=WIDTH).print(table)
+    for reason, checks in skipped.items():
+        print(printable(f"skipped {', '.join(checks)}: {reason}"))

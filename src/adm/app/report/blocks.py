@@ -40,12 +40,14 @@ class Cell:
         detail: in small letters below it, such as an interval.
         best: whether it is marked.
         code: whether it is a command.
+        words: whether it is of sentences, which are to the left in several lines.
     """
 
     value: str
     detail: str = ""
     best: bool = False
     code: bool = False
+    words: bool = False
 
     def __str__(self) -> str:
         """Format the cell as Markdown: the marked ones bold, the detail in parentheses."""

@@ -7,10 +7,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,7 +18,6 @@ from adm.app.runs.watch.drift import Compared, compare, moments, reference
 from adm.app.runs.watch.previews import layout, preview_sampling
 from adm.app.runs.watch.validation import FAR, QUARTERS, SEED, Losses, measure
 from adm.app.runs.watch.watched import PIXELS
-from adm.app.study.comparison import within_class
 from adm.data import NoSplit, Source, shuffle
 from adm.data.registry import BUILTIN, open_source
 from adm.diffusion import Denoise, Schedule, clip, process
@@ -26,8 +25,6 @@ from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.gan import GANGenerator
 from adm.generation.resolve import resolve
 from adm.images import to_float, to_uint8
-from adm.metrics.accuracy import accuracy
-from adm.metrics.metric import Score
 from adm.models.gan import GANModel
 from adm.models.load import AnyModel, load_any, load_classifier
 from adm.models.pair import check_pair, classifier_of, scale_of
@@ -45,6 +42,8 @@ from adm.training.model_file import load_weights
 Part: TypeAlias = slice  # of a batch of images
 COUNT, LEAST = 48, 8  # images of a measurement
 MORE = 4  # times as many for a loss, of which each image gives one number
+MANY = 10  # times as many for moments of the data
+ASSUMED_MEAN, ASSUMED_SPREAD = -0.1, 0.3  # of the brightness of photographs in [-1, 1]
 LEVELS, LOW = 10, (2, 4)  # levels of the calibration; further ones, where the variance matters
 PER_QUARTER = 3  # levels of a classifier in each quarter
 MOST_STEPS = 25  # of sampling; a recipe with more is sampled as its previews are
@@ -95,14 +94,12 @@ class Made(NamedTuple):
         beyond: share of pixels of the last estimate more than `MARGIN` beyond [-1, 1] before they
             are clipped; NaN for a GAN.
         how: they were sampled.
-        originals: (N, C, H, W) uint8, the images that an upsampler should give; None otherwise.
     """
 
     images: Tensor
     labels: Tensor | None
     beyond: float
     how: str
-    originals: Tensor | None = None
 
 
 class Judged(NamedTuple):
@@ -115,6 +112,7 @@ class Judged(NamedTuple):
         pull: root mean square of sigma times the gradient of log p(y | x_t), in which the noise is
             1: what guidance of scale 1 adds to the predicted noise.
         images: at each level.
+        commonest: share of the commonest class among them.
     """
 
     levels: Tensor
@@ -122,6 +120,7 @@ class Judged(NamedTuple):
     confidence: Tensor
     pull: Tensor
     images: int
+    commonest: float
 
     @property
     def quarters(self) -> tuple[Tensor, Tensor]:
@@ -137,14 +136,13 @@ class Lag(NamedTuple):
         way: of the average from the initial weights, along that of the raw weights, whose is 1.
         apart: distance of both, in parts of the way of the raw weights.
         age: mean age of the weights in the average by its decay, in parts of the training.
-        raw, mean: losses of both on the same images; None without data.
+        losses: of both on the same images, the raw weights first; None without data.
     """
 
     way: float
     apart: float
     age: float
-    raw: Losses | None
-    mean: Losses | None
+    losses: tuple[Losses, Losses] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +154,8 @@ class Patient:
         classifier: the one that guides it; None for none, and for a classifier itself.
         training: training images with the model's labels; None without data.
         held_out: images that it was not trained on; None if the data have none.
-        without: why there are no data, or no labels.
+        without: why there are no data.
+        unlabelled: why the data have no labels of the model's; empty if they have.
         count: images of a measurement.
     """
 
@@ -165,6 +164,7 @@ class Patient:
     training: Source | None = None
     held_out: Source | None = None
     without: str = "no data are given; give --data"
+    unlabelled: str = ""
     count: int = COUNT
 
     @property
@@ -189,31 +189,47 @@ class Patient:
         return self.model
 
     @property
+    def upsamples(self) -> bool:
+        return isinstance(self.model, DiffusionModel) and self.model.low_shape is not None
+
+    @property
     def parts(self) -> list[Part]:
         """Parts of a measurement's images that are evaluated together."""
         height, width = self.model.shape[1:]
         together = max(1, min(64, PIXELS // (height * width)))
         return [slice(i, i + together) for i in range(0, self.count, together)]
 
+    @property
+    def indices(self) -> list[int]:
+        """Those of the images that are measured."""
+        return shuffle(SEED, len(self.data), 0, self.count)
+
     @cached_property
-    def images(self) -> tuple[Tensor, Tensor]:
-        """Images (N, C, H, W) in [-1, 1] and their labels."""
-        images, labels = self.data.batch(shuffle(SEED, len(self.data), 0, self.count))
-        return to_float(images).to(self.model.device), labels.to(self.model.device)
+    def images(self) -> Tensor:
+        """(N, C, H, W) in [-1, 1]."""
+        return to_float(self.data.batch(self.indices)[0]).to(self.model.device)
+
+    @property
+    def labels(self) -> Tensor:
+        """(N,) of the images."""
+        if self.unlabelled:
+            raise Skipped(self.unlabelled)
+        return self.data.labels[self.indices].to(self.model.device)
 
     @cached_property
     def noise(self) -> Tensor:
         """(N, C, H, W), the same at every level."""
         return draw(SEED, FAR, self.count, self.model.shape).noise.to(self.model.device)
 
-    def denoise(self, labels: Tensor) -> Callable[[Part], Denoise]:
+    def denoise(self, labels: Tensor | None) -> Callable[[Part], Denoise]:
         """Return the denoiser of a part of the images, without a threshold."""
+        if self.diffusion.student:
+            raise Skipped("a student says where its step leads, and does not estimate x_0")
         model, lower = self.diffusion, build.low_res_of(self.diffusion.recipe)
-        told = labels if model.network.config.classes is not None else None
 
         def of(part: Part) -> Denoise:
-            low = None if lower is None else lower(self.images[0][part])
-            return model.denoise(None if told is None else told[part], None, None, low)
+            low = None if lower is None else lower(self.images[part])
+            return model.denoise(None if labels is None else labels[part], None, None, low)
 
         return of
 
@@ -225,11 +241,13 @@ class Patient:
 
     @cached_property
     def calibration(self) -> Calibration:
-        images, labels = self.images
+        labels = self.labels if self.diffusion.classes else None
         squares = {max(2, round(self.start * (i / LEVELS) ** 2)) for i in range(1, LEVELS + 1)}
         levels = sorted(squares | {each for each in LOW if each < self.start})
         schedule = self.diffusion.schedule
-        return calibrate(self.denoise(labels), schedule, images, self.noise, levels, self.parts)
+        return calibrate(
+            self.denoise(labels), schedule, self.images, self.noise, levels, self.parts
+        )
 
     @property
     def sampling(self) -> Sampling:
@@ -259,18 +277,18 @@ class Patient:
         if guides is not None:
             check_pair(model, guides)
         generator = DiffusionGenerator(model, sampling, guides)
-        originals, lower = None, build.low_res_of(model.recipe)
+        lower = build.low_res_of(model.recipe)
         labels, _ = layout(len(generator.classes) or None, self.count)
-        if lower is not None:
-            originals, labels = to_uint8(self.images[0]).cpu(), self.images[1]
+        if self.upsamples:
+            labels = self.labels if model.classes else None
         total = self.count if labels is None else len(labels)
         images, beyond = list[Tensor](), list[Tensor]()
         for part in self.parts:
             indices = range(total)[part]
             if not indices:
                 break
-            own = None if labels is None else labels[part]
-            low = None if lower is None else to_uint8(lower(self.images[0][part]))
+            own = None if labels is None else labels[part].to(model.device)
+            low = None if lower is None else to_uint8(lower(self.images[part]))
             *before, last = generator.trajectory(own, indices, low)
             raw = last.x
             if before and not model.student:
@@ -284,21 +302,38 @@ class Patient:
         steps = f"in {sampling.grid.steps} steps of {sampling.sampler.name}"
         guided = f", guided by {generator.guidance}" if guides else ""
         share = float(torch.cat(beyond).mean())
-        return Made(torch.cat(images), labels, share, steps + guided, originals)
+        return Made(torch.cat(images), labels, share, steps + guided)
+
+    @cached_property
+    def real(self) -> Tensor:
+        """Images of the data like the samples, uint8: of the same classes in the same order.
+
+        Of an upsampler they are those that it should give.
+        """
+        labels = self.samples.labels
+        if self.upsamples or labels is None or self.unlabelled:
+            return to_uint8(self.images).cpu()
+        order = torch.tensor(shuffle(SEED, len(self.data), 0, len(self.data)))
+        of = {
+            label: cycle(order[self.data.labels[order] == label].tolist() or order.tolist())
+            for label in labels.unique().tolist()
+        }
+        return self.data.batch([next(of[label]) for label in labels.tolist()])[0]
 
     @cached_property
     def compared(self) -> Compared:
         """The colours of samples, and of training images of the same classes."""
-        made = self.samples
-        if made.originals is not None:
-            return compare(made.images, made.originals)
-        asked = None if made.labels is None else tuple(made.labels.unique().tolist())
-        source = self.training or self.data
-        return Compared(moments(made.images), reference(source, asked, 10 * self.count))
+        images, labels = self.samples.images, self.samples.labels
+        if self.upsamples or self.training is None:
+            return compare(images, self.real)
+        asked = None
+        if labels is not None and not self.unlabelled:
+            asked = tuple(labels.unique().tolist())
+        return Compared(moments(images), reference(self.training, asked, MANY * self.count))
 
     @cached_property
     def judged(self) -> Judged:
-        return judge(self.judge, *self.images, self.noise, self.parts)
+        return judge(self.judge, self.images, self.labels, self.noise, self.parts)
 
     @cached_property
     def label_gain(self) -> tuple[float, float, int]:
@@ -306,7 +341,7 @@ class Patient:
 
         Both are in parts of the error with the right label, at a level where much is to be guessed.
         """
-        images, labels = self.images
+        images, labels = self.images, self.labels
         level = max(2, self.start * 4 // 5)
         schedule, classes = self.diffusion.schedule, len(self.diffusion.classes)
         others = (labels + 1 + torch.arange(len(labels)).to(labels) % max(1, classes - 1)) % classes
@@ -317,69 +352,37 @@ class Patient:
                 x_t = process.diffuse(schedule, images[part], self.noise[part], level)
                 with torch.no_grad():
                     x_0 = clip(denoise(part)(x_t, level).x_0)
-                found.append(((x_0 - images[part]) ** 2).flatten(1).double().mean(1))
-            errors.append(torch.cat(found))
+                found.append(((x_0 - images[part]) ** 2).flatten(1).mean(1).cpu())
+            errors.append(torch.cat(found).double())
         right, wrong = errors
         gain = (wrong - right) / right.mean()
         return float(gain.mean()), float(gain.std() / len(gain) ** 0.5), level
 
     @property
-    def chance(self) -> float:
-        """Share of the commonest class among the images."""
-        labels = self.images[1]
-        return float(labels.bincount().max()) / len(labels)
+    def brightness(self) -> tuple[Tensor, Tensor, str]:
+        """Mean (C,) and covariance (C, C) of the channels' means over images, and what images."""
+        channels = self.model.shape[0]
+        if self.training is None:
+            # About those of photographs, whose channels are bright together.
+            spread = torch.full((channels, channels), ASSUMED_SPREAD**2).double()
+            return torch.full((channels,), ASSUMED_MEAN).double(), spread, "of photographs"
+        many = shuffle(SEED, len(self.training), 0, MANY * self.count)
+        means = to_float(self.training.batch(many)[0]).mean((2, 3)).double()
+        return means.mean(0), torch.cov(means.T).reshape(channels, channels), "of the data"
 
-    @cached_property
-    def recognised(self) -> tuple[Score, Score]:
-        """Shares of the samples and of the data in which the classifier finds their class."""
-        judge, made = self.judge, self.samples
-        if made.labels is None:
-            raise Skipped("samples were not asked for by class")
-        if made.images.shape[1:] != judge.shape:
-            raise Skipped("the classifier is for images of another size")
-        images, labels = self.images
-        sets = ((to_float(made.images).to(judge.device), made.labels), (images, labels))
-        found = []
-        for each, told in sets:
-            with torch.no_grad():
-                logits = torch.cat(
-                    [judge.classify(part) for part in each.split(self.parts[0].stop)]
-                )
-            found.append(accuracy(logits.cpu(), told.cpu()))
-        return found[0], found[1]
-
-    def like(self, labels: Tensor | None) -> Tensor:
-        """Return images of the data of the same classes as samples, (N, C, H, W) uint8."""
-        order = shuffle(SEED, len(self.data), 0, len(self.data))
-        if labels is None:
-            return self.data.batch(order[: self.count])[0]
-        chosen = list[int]()
-        for label in labels.unique().tolist():
-            own = [i for i in order if int(self.data.labels[i]) == label]
-            chosen += own[: int((labels == label).sum())]
-        return self.data.batch(chosen)[0]
-
-    @cached_property
-    def apart(self) -> tuple[float, float]:
-        """Mean distances of two samples of a class, and of two images of the data."""
-        made = self.samples
-        assert made.labels is not None
-        order = torch.tensor(shuffle(SEED, len(self.data), 0, len(self.data)))
-        ours, theirs = list[float](), list[float]()
-        for label in made.labels.unique().tolist():
-            own = order[self.data.labels[order] == label][: self.count].tolist()
-            mine = made.images[made.labels == label]
-            if len(own) > 1 and len(mine) > 1:
-                sets = (mine, self.data.batch(own)[0])
-                of = [within_class(each.flatten(1).float().numpy()).value for each in sets]
-                ours.append(of[0])
-                theirs.append(of[1])
-        if not ours:
-            raise Skipped("the data have too few images of each class")
-        return float(np.mean(ours)), float(np.mean(theirs))
+    def classify(self, images: Tensor) -> Tensor:
+        """Return logits (N, classes) of images (N, C, H, W) uint8."""
+        judge, together = self.judge, self.parts[0].stop
+        parts = to_float(images).to(judge.device).split(together)
+        with torch.no_grad():
+            return torch.cat([judge.classify(part).float().cpu() for part in parts])
 
     def losses(self, model: DiffusionModel | ClassifierModel, source: Source) -> Losses:
         """Return the loss on images of a source, at all levels."""
+        if isinstance(model, DiffusionModel) and model.student:
+            raise Skipped("the loss of a student needs its teacher")
+        if model.classes and self.unlabelled:
+            raise Skipped(self.unlabelled)
         devices = Devices(model.device)
         objective = build.objectives(model.recipe, model.device)[-1]
         how = {"devices": devices, "count": MORE * self.count, "batch_size": self.parts[0].stop}
@@ -401,13 +404,14 @@ class Patient:
         ways, length = (mean - then) @ (now - then), (now - then) @ (now - then)
         age = age_of(model.recipe.train.ema_decay, model.trained_steps)
         apart = float((mean - now).norm() / length.sqrt())
-        losses: list[Losses | None] = [None, None]
-        if not isinstance(model, GANModel) and (self.held_out or self.training):
+        losses = None
+        unknown = bool(model.classes and self.unlabelled)
+        if not isinstance(model, GANModel) and self.training is not None and not unknown:
             network = on_meta(model.recipe.config)
             network.load_state_dict(weights[0], assign=True)
             fast = replace(model, network=network.to(model.device).eval().requires_grad_(False))
-            losses = [self.losses(each, self.data) for each in (fast, model)]
-        return Lag(float(ways / length), apart, age, *losses)
+            losses = (self.losses(fast, self.data), self.losses(model, self.data))
+        return Lag(float(ways / length), apart, age, losses)
 
 
 def admit(
@@ -426,7 +430,7 @@ def admit(
         count: images of a measurement, at least 8.
 
     Raises:
-        ValueError: there is no such model or data, or the data lack the model's classes.
+        ValueError: there is no such model, or no such data.
     """
     if count < LEAST:
         raise SettingError("count", f"at least {LEAST}", count)
@@ -441,39 +445,38 @@ def admit(
     if data is None and source not in BUILTIN:
         without = f"its data, {shown(source)}, are opened only if they are given; give --data"
         return Patient(own, guide, without=without, count=count)
-    classes = own.classes or (guide.classes if guide else ())
-    found: list[Source | None] = []
+    classes, unlabelled = own.classes or (guide.classes if guide else ()), ""
+    found = list[Source | None]()
     for split in ("train", "test"):
         try:
             how = {"size": settings.size, "channels": settings.channels}
             opened = open_source(data or source, split=split, **how)
-            found.append(labelled(opened, classes) if classes else opened)
         except NoSplit:
             found.append(None)
+            continue
         except (OSError, ValueError) as error:
             if data is not None:
                 raise
             return Patient(own, guide, without=f"its data cannot be opened: {error}", count=count)
-    return Patient(own, guide, *found, count=count)
+        renamed = labelled(opened, classes) if classes else opened
+        if renamed is None:
+            both = (short(", ".join(each)) for each in (opened.classes, classes))
+            unlabelled = "the data have the classes {}, and not {}".format(*both)
+        found.append(renamed or opened)
+    training, held_out = found
+    return Patient(own, guide, training, held_out, unlabelled=unlabelled, count=count)
 
 
-def labelled(source: Source, classes: tuple[str, ...]) -> Source:
-    """Return the images of these classes with their labels, by name, or else by number.
+def labelled(source: Source, classes: tuple[str, ...]) -> Source | None:
+    """Return the images of these classes with their labels, by name; None if it has none of them.
 
-    Raises:
-        SettingError: no name is shared, and there are not as many.
+    Classes that are numbers, as those of released files, are taken in their order.
     """
     place = {name.casefold(): label for label, name in enumerate(classes)}
     known = [place.get(name.casefold(), -1) for name in source.classes]
     if max(known) < 0:
-        if len(known) != len(classes):
-            cure = "give data with such classes, as a folder with one sub-folder for each"
-            raise SettingError(
-                "data",
-                f"of the model's classes, {short(', '.join(classes))}",
-                short(", ".join(source.classes)),
-                cure,
-            )
+        if len(known) != len(classes) or not all(name.isdigit() for name in classes):
+            return None
         known = list(range(len(classes)))
     labels = torch.tensor(known)[source.labels]
     kept = torch.nonzero(labels >= 0)[:, 0]
@@ -519,14 +522,16 @@ def calibrate(
                 drawn**2,
                 actual / given.variance.value,
             )
-            found.append(torch.stack([each.flatten(1).double().mean(1) for each in values]))
-        error, both, own, energy, whole, variance = torch.cat(found, dim=1)
+            found.append(torch.stack([each.flatten(1).mean(1).cpu() for each in values]))
+        error, both, own, energy, whole, variance = torch.cat(found, dim=1).double()
         rows.append(
-            [error.mean(), error.std() / len(error) ** 0.5]
-            + [*_ratio(both, own), *_ratio(energy, whole), variance.mean()]
+            [
+                *(error.mean(), error.std() / len(error) ** 0.5, *_ratio(both, own)),
+                *(*_ratio(energy, whole), variance.mean()),
+            ]
         )
     error, error_spread, slope, slope_spread, energy, energy_spread, variance = (
-        torch.stack(column).cpu() for column in zip(*rows, strict=True)
+        torch.stack(column) for column in zip(*rows, strict=True)
     )
     at = torch.tensor(levels)
     alpha_bar = schedule.alpha_bar[at]
@@ -556,12 +561,13 @@ def judge(
             logits = classifier.network(x_t, schedule.timestep(level, x_t)).float()
             log_p = logits.log_softmax(1)
             (pull,) = torch.autograd.grad(log_p.gather(1, labels[part, None]).sum(), x_t)
-            right = (logits.argmax(1) == labels[part]).double()
-            force = float(schedule.sigma[level]) ** 2 * pull.flatten(1).double().pow(2).mean(1)
-            found.append(torch.stack([right, log_p.detach().exp().amax(1).double(), force]))
-        rows.append(torch.cat(found, dim=1).mean(1).cpu())
+            right = (logits.argmax(1) == labels[part]).float()
+            force = float(schedule.sigma[level]) ** 2 * pull.flatten(1).pow(2).mean(1)
+            found.append(torch.stack([right, log_p.detach().exp().amax(1), force]).cpu())
+        rows.append(torch.cat(found, dim=1).double().mean(1))
     right, sure, force = torch.stack(rows, dim=1)
-    return Judged(torch.tensor(levels), right, sure, force.sqrt(), len(x_0))
+    commonest = float(labels.bincount().max()) / len(labels)
+    return Judged(torch.tensor(levels), right, sure, force.sqrt(), len(x_0), commonest)
 
 
 def age_of(decay: float, steps: int) -> float:
