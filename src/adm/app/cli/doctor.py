@@ -1,6 +1,5 @@
 """adm doctor MODEL -> Findings: a verdict on each part of a model, as a table and a page."""
 
-from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -91,14 +90,13 @@ def _print(findings: "dict[str, Finding]") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table, skipped = Table(box=None, show_header=False, padding=(0, 2, 0, 0)), defaultdict(list)
+    from adm.app.study.doctor import reasons
+
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for name, each in findings.items():
-        if each.verdict == "skipped":
-            skipped[each.says].append(name)
-            continue
-        says = f"{each.says} {each.change}".rstrip()
-        verdict = Text(each.verdict, COLOURS[each.verdict])
-        table.add_row(verdict, Text(name), Text(printable(says)))
+        if each.verdict != "skipped":
+            says = printable(f"{each.says} {each.change}".rstrip())
+            table.add_row(Text(each.verdict, COLOURS[each.verdict]), Text(name), Text(says))
     Console(width=WIDTH).print(table)
-    for reason, checks in skipped.items():
-        print(printable(f"skipped {', '.join(checks)}: {reason}"))
+    for each in reasons(findings):
+        print(printable(each))

@@ -74,7 +74,7 @@ def examine(patient: Patient) -> Iterator[tuple[str, Finding]]:
             found = check(patient)
             yield name, found._replace(change="") if found.verdict == "ok" else found
         except Skipped as reason:
-            yield name, Finding("skipped", f"{reason}.")
+            yield name, Finding("skipped", joined([str(reason)]))
 
 
 def checks_of(patient: Patient) -> dict[str, Check]:
@@ -108,7 +108,10 @@ def graded(value: float, look: float, wrong: float) -> Verdict:
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
     """Return the worst of several verdicts."""
     found = set(verdicts)
-    return next((rank for rank in RANK if rank in found), "ok")
+    for rank in RANK:
+        if rank in found:
+            return rank
+    return "ok"
 
 
 def joined(parts: Sequence[str]) -> str:
@@ -208,9 +211,9 @@ def estimate(patient: Patient) -> Finding:
     )
     figures = {"slope_low": low, "slope_high": high, "noise_low": least, "noise_high": most}
     grades: list[Verdict] = [
-        graded(slope, 0.12, 0.3),
-        graded(energy, 0.12, 0.3),
-        graded(guess, 0, 0.5),
+        graded(slope, 0.12, 0.25),
+        graded(energy, 0.12, 0.25),
+        graded(guess, 0, 0.25),
     ]
     return Finding(worst(grades), says, change, figures | {"of_linear": ratio})
 
@@ -235,16 +238,22 @@ def variance(patient: Patient) -> Finding:
 
 def labels(patient: Patient) -> Finding:
     """An image is denoised better with its label than with another one."""
-    gain, spread, level = patient.label_gain
+    errors = patient.by_label
+    own, others = errors[:, 0], errors[:, 1:]
+    chance, share = 1 / errors.shape[1], float((own < others.amin(1)).double().mean())
+    effect = float(((errors.amax(1) - errors.amin(1)) / errors.mean(1)).mean())
     says = (
-        f"With the label of another class, the error of x_0 at level {level} changes by "
-        f"{gain:+.0%} (standard error {spread:.0%})."
+        f"Of {errors.shape[1]} labels, its own gives the least error of x_0 at level "
+        f"{patient.guessing} for {share:.0%} of the images; the error differs by {effect:.0%} "
+        "between labels."
     )
-    figures = {"gain": gain, "error": spread}
-    if gain < -SURE * spread:
-        return Finding("wrong", says, "Name the classes in the order of the training.", figures)
-    change = "Labels have no effect beyond chance: train longer, or check the labels of the data."
-    return Finding("ok" if gain > SURE * spread else "look", says, change, figures)
+    figures = {"share": share, "chance": chance, "effect": effect}
+    if share > chance + SURE * math.sqrt(chance * (1 - chance) / len(errors)):
+        return Finding("ok", says, "", figures)
+    if effect > 0.1:
+        change = "Name the classes in the order of the training, or check the labels of the data."
+        return Finding("wrong", says, change, figures)
+    return Finding("look", says, "Labels have no effect: train longer, or without.", figures)
 
 
 def overfitting(patient: Patient) -> Finding:
@@ -281,20 +290,19 @@ def average(patient: Patient) -> Finding:
         f"it are {found.age:.0%} of the training old."
     )
     figures = {"way": found.way, "apart": found.apart, "age": found.age}
-    expected = max(1e-9, 1 - found.age)
+    # Of weights that move evenly, an average of this age has come so far.
+    behind = 1 - found.way / (1 - found.age)
     cures: dict[str, Verdict] = {
-        "it does not follow the weights: sample raw.safetensors, and average again with "
-        "`adm average`, or train again": graded(1 - found.way / expected, 0.3, 0.6),
-        "its decay is slow for so few steps: lower train.ema_decay, or train longer": graded(
-            found.age, 0.2, 0.6
-        ),
+        "it does not follow the weights: sample raw.safetensors, or train again": graded(
+            behind, 0.3, 0.6
+        )
     }
     if found.losses is not None:
         raw, mean = (each.mean("loss") for each in found.losses)
         says += f" Its loss is {mean:.4f}, and that of the raw weights {raw:.4f}."
         figures |= {"loss": mean, "raw_loss": raw}
         worse = graded((mean - raw) / abs(raw), 0.1, 0.5)
-        cures["the raw weights are better: lower train.ema_decay, or train longer"] = worse
+        cures["the raw weights are better: sample raw.safetensors, or train longer"] = worse
     change = joined([cure for cure, grade in cures.items() if grade != "ok"][:1])
     return Finding(worst(cures.values()), says, change, figures)
 
@@ -369,11 +377,10 @@ def pair(patient: Patient) -> Finding:
         says = f"{judge.name} cannot guide {model.name}: it must be {error.expected}"
         return Finding("wrong", f"{says}, and has {error.got}.", joined([error.cure]))
     process = judge.recipe.process
-    how = f"has its {process.schedule} schedule of {process.steps} steps"
-    how = how if judge.recipe.noised else "classifies clean images, so that it guides at x_0"
-    return Finding(
-        "ok", f"{judge.name} has the {len(judge.classes)} classes of {model.name}, and {how}."
-    )
+    how = f"the {process.schedule} schedule of {process.steps} steps"
+    how = f"has its {how}" if judge.recipe.noised else "guides at the estimate of x_0"
+    same = f"the {len(judge.classes)} classes" if model.classes else "the images"
+    return Finding("ok", f"{judge.name} is for {same} of {model.name}, and {how}.")
 
 
 def classifier(patient: Patient) -> Finding:
@@ -381,9 +388,11 @@ def classifier(patient: Patient) -> Finding:
     found = patient.judged
     chance = found.commonest
     right, sure = (values.tolist() for values in found.quarters)
-    error = math.sqrt(max(right[0] * (1 - right[0]), 0.01) / found.images)
-    over = max(own - share for own, share in zip(sure, right, strict=True)) - SURE * error
-    rise = max(b - a for i, a in enumerate(right) for b in right[i:]) - SURE * error
+    errors = [SURE * math.sqrt(max(p * (1 - p), 0.01) / found.images) for p in right]
+    apart = [c - p for c, p in zip(sure, right, strict=True)]
+    over = max(each - error for each, error in zip(apart, errors, strict=True))
+    under = max(-each - error for each, error in zip(apart, errors, strict=True))
+    rise = max(b - a for i, a in enumerate(right) for b in right[i:]) - errors[0]
     of = "by quarter of the levels, the cleanest first, " if len(right) > 1 else ""
     says = (
         f"It is right about {percents(right)} of the images {of}and by its own confidence about "
@@ -391,11 +400,17 @@ def classifier(patient: Patient) -> Finding:
     )
     cures: dict[str, Verdict] = {
         "it knows no class of these data: check the order of its classes": graded(
-            chance + SURE * error - right[0], 0, 0
+            chance + errors[0] - right[0], 0, 0
         ),
         "it is surer than it is right: check that its process is that of its training and that it "
         "was trained on noisy images; else take more data, data.augment or an earlier checkpoint": (
             graded(over, 0.1, 0.25)
+        ),
+        "it is less sure than it is right: check its process.schedule and process.steps": graded(
+            under, 0.1, 0.5
+        ),
+        "it does better when it is told another level: check its process": (
+            "wrong" if found.told[0] < -SURE * found.told[1] else "ok"
         ),
         "it is better on noisier images: check its process.schedule and process.steps": graded(
             rise, 0.1, 0.5
@@ -403,6 +418,7 @@ def classifier(patient: Patient) -> Finding:
     }
     figures = {f"accuracy_q{i}": value for i, value in enumerate(right, 1)}
     figures |= {f"confidence_q{i}": value for i, value in enumerate(sure, 1)}
+    figures |= {"told": found.told[0]}
     change = joined([cure for cure, grade in cures.items() if grade != "ok"])
     return Finding(worst(cures.values()), says, change, figures)
 
@@ -457,6 +473,15 @@ def summary(findings: Findings) -> str:
     return joined([*parts, f"{ok} {'check is' if ok == 1 else 'checks are'} ok{skipped}"])
 
 
+def reasons(findings: Findings) -> list[str]:
+    """Return why checks were skipped, a sentence for each reason."""
+    skipped = {name: each.says for name, each in findings.items() if each.verdict == "skipped"}
+    return [
+        f"Skipped {', '.join(name for name in skipped if skipped[name] == why)}. {why}"
+        for why in dict.fromkeys(skipped.values())
+    ]
+
+
 def to_json(patient: Patient, findings: Findings) -> dict[str, Any]:
     """Return all findings, and what was examined, as JSON values."""
     judge = patient.classifier
@@ -471,21 +496,22 @@ def to_json(patient: Patient, findings: Findings) -> dict[str, Any]:
 
 def page(patient: Patient, findings: Findings) -> str:
     """Return the HTML page: verdicts, the worst first, then what was measured, in pictures."""
-    order = sorted(findings, key=lambda name: RANK.index(findings[name].verdict))
-    todo = [f"{name}: {findings[name].change}" for name in order if findings[name].change]
+    made = {name: each for name, each in findings.items() if each.verdict != "skipped"}
+    order = sorted(made, key=lambda name: RANK.index(made[name].verdict))
+    todo = [f"{name}: {made[name].change}" for name in order if made[name].change]
     rows = [
         [
             name,
-            Cell(findings[name].verdict, best=findings[name].verdict in ("wrong", "look")),
-            Cell(findings[name].says, words=True),
+            Cell(made[name].verdict, best=made[name].verdict != "ok"),
+            Cell(made[name].says, words=True),
         ]
         for name in order
     ]
     blocks: list[Block] = [
         Note(todo or ["Nothing needs to be changed."], "result"),
-        Table(["check", "verdict", "what was found"], rows),
+        Table(["check", "verdict", Cell("what was found", words=True)], rows),
+        *([Note(reasons(findings), "quiet")] * (len(made) < len(findings))),
     ]
-    made = {name for name in order if findings[name].verdict != "skipped"}
     if "estimate" in made:
         about = "error of the estimate of x_0, and its calibration, by level"
         picture = Figure(png(draw_calibration(patient, "variance" in made)), about)

@@ -45,6 +45,7 @@ MORE = 4  # times as many for a loss, of which each image gives one number
 MANY = 10  # times as many for moments of the data
 ASSUMED_MEAN, ASSUMED_SPREAD = -0.1, 0.3  # of the brightness of photographs in [-1, 1]
 LEVELS, LOW = 10, (2, 4)  # levels of the calibration; further ones, where the variance matters
+MOST_LABELS = 6  # that an image is denoised with
 PER_QUARTER = 3  # levels of a classifier in each quarter
 MOST_STEPS = 25  # of sampling; a recipe with more is sampled as its previews are
 MARGIN = 0.1  # beyond [-1, 1] within which an estimate of an extreme pixel is none the worse
@@ -111,6 +112,8 @@ class Judged(NamedTuple):
         confidence: mean probability of the most probable class, the accuracy that it expects.
         pull: root mean square of sigma times the gradient of log p(y | x_t), in which the noise is
             1: what guidance of scale 1 adds to the predicted noise.
+        told: by how much log p of the label is larger, in nats, when the classifier is told the
+            level than when it is told that of another quarter; and its standard error.
         images: at each level.
         commonest: share of the commonest class among them.
     """
@@ -119,6 +122,7 @@ class Judged(NamedTuple):
     accuracy: Tensor
     confidence: Tensor
     pull: Tensor
+    told: tuple[float, float]
     images: int
     commonest: float
 
@@ -336,27 +340,27 @@ class Patient:
         return judge(self.judge, self.images, self.labels, self.noise, self.parts)
 
     @cached_property
-    def label_gain(self) -> tuple[float, float, int]:
-        """What the error of x_0 gains by a wrong label, its standard error, and the level.
-
-        Both are in parts of the error with the right label, at a level where much is to be guessed.
-        """
-        images, labels = self.images, self.labels
-        level = max(2, self.start * 4 // 5)
-        schedule, classes = self.diffusion.schedule, len(self.diffusion.classes)
-        others = (labels + 1 + torch.arange(len(labels)).to(labels) % max(1, classes - 1)) % classes
-        errors = []
-        for told in (labels, others):
-            denoise, found = self.denoise(told), []
+    def by_label(self) -> Tensor:
+        """(N, L) squared errors of x_0 at `guessing` with the image's own label and with others."""
+        labels, classes = self.labels, len(self.diffusion.classes)
+        schedule, count = self.diffusion.schedule, min(classes, MOST_LABELS)
+        columns = list[Tensor]()
+        for other in range(count):
+            # Of the others, those of an image are as far apart as can be.
+            denoise, found = self.denoise((labels + other * classes // count) % classes), []
             for part in self.parts:
-                x_t = process.diffuse(schedule, images[part], self.noise[part], level)
+                real = self.images[part]
+                x_t = process.diffuse(schedule, real, self.noise[part], self.guessing)
                 with torch.no_grad():
-                    x_0 = clip(denoise(part)(x_t, level).x_0)
-                found.append(((x_0 - images[part]) ** 2).flatten(1).mean(1).cpu())
-            errors.append(torch.cat(found).double())
-        right, wrong = errors
-        gain = (wrong - right) / right.mean()
-        return float(gain.mean()), float(gain.std() / len(gain) ** 0.5), level
+                    x_0 = clip(denoise(part)(x_t, self.guessing).x_0)
+                found.append(((x_0 - real) ** 2).flatten(1).mean(1).cpu())
+            columns.append(torch.cat(found))
+        return torch.stack(columns, dim=1).double()
+
+    @property
+    def guessing(self) -> int:
+        """A level at which much of an image is to be guessed."""
+        return max(2, self.start * 4 // 5)
 
     @property
     def brightness(self) -> tuple[Tensor, Tensor, str]:
@@ -552,22 +556,38 @@ def judge(
     """Classify images (N, C, H, W) in [-1, 1] at levels in the middle of equal parts of 1..T."""
     schedule, count = classifier.schedule, QUARTERS * PER_QUARTER
     middles = [max(1, round((i + 0.5) / count * schedule.last)) for i in range(count)]
-    levels = middles if classifier.recipe.noised else [0]
-    rows = list[Tensor]()
-    for level in levels:
-        found = list[Tensor]()
+    noised = classifier.recipe.noised
+    levels = middles if noised else [0]
+    rows, gains = list[Tensor](), list[Tensor]()
+    for place, level in enumerate(levels):
+        found, known = list[Tensor](), labels[:, None]
         for part in parts:
             x_t = process.diffuse(schedule, x_0[part], noise[part], level).requires_grad_()
-            logits = classifier.network(x_t, schedule.timestep(level, x_t)).float()
-            log_p = logits.log_softmax(1)
-            (pull,) = torch.autograd.grad(log_p.gather(1, labels[part, None]).sum(), x_t)
-            right = (logits.argmax(1) == labels[part]).float()
+
+            def log_p(told: int, x_t: Tensor = x_t) -> Tensor:
+                logits = classifier.network(x_t, schedule.timestep(told, x_t))
+                return logits.float().log_softmax(1)
+
+            own = log_p(level)
+            of_label = own.gather(1, known[part])
+            (pull,) = torch.autograd.grad(of_label.sum(), x_t)
             force = float(schedule.sigma[level]) ** 2 * pull.flatten(1).pow(2).mean(1)
-            found.append(torch.stack([right, log_p.detach().exp().amax(1), force]).cpu())
-        rows.append(torch.cat(found, dim=1).double().mean(1))
+            right = (own.argmax(1) == labels[part]).float()
+            row = [right, own.detach().exp().amax(1), force]
+            if place % PER_QUARTER == PER_QUARTER // 2:
+                others = [levels[place - i * PER_QUARTER] for i in range(1, QUARTERS)]
+                with torch.no_grad():
+                    each = [log_p(told).gather(1, known[part]) for told in others if noised]
+                row += [(of_label - other).detach()[:, 0] for other in each]
+            found.append(torch.stack(row).cpu())
+        of_level = torch.cat(found, dim=1).double()
+        rows.append(of_level[:3].mean(1))
+        gains += list(of_level[3:])
     right, sure, force = torch.stack(rows, dim=1)
+    gain = torch.stack(gains).mean(0) if noised else torch.zeros(len(x_0))
     commonest = float(labels.bincount().max()) / len(labels)
-    return Judged(torch.tensor(levels), right, sure, force.sqrt(), len(x_0), commonest)
+    told = float(gain.mean()), float(gain.std()) / len(gain) ** 0.5
+    return Judged(torch.tensor(levels), right, sure, force.sqrt(), told, len(x_0), commonest)
 
 
 def age_of(decay: float, steps: int) -> float:
