@@ -119,6 +119,14 @@ VERBS: Mapping[str, Verb] = {
         ("compare", "data.npz", "data.npz", "--out", "out.html", "--count", 4, *POOL, *BATCHES),
         ("out.html",),
     ),
+    "doctor": Verb(
+        (*GUIDED, "data.npz"),
+        (
+            *("doctor", "model.safetensors", "--classifier", "guide.safetensors"),
+            *("--data", "data.npz", "--count", 8, "--out", "out.html", *CPU),
+        ),
+        ("out.html",),
+    ),
     "demo": Verb(
         (),
         ("demo", "--per-class", 2, "--scales", "0,2", "--out", "out", *CPU),

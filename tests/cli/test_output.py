@@ -80,6 +80,10 @@ RESULTS: dict[str, tuple[tuple[object, ...], Callable[[Any], bool]]] = {
         ("inspect", "photos", "-o", "d.html"),
         lambda told: told["images"] == 3 and sum(told["classes"].values()) == 3,
     ),
+    "doctor": (
+        ("model.safetensors", "-o", "doctor.html", "--count", 8, "--device", "cpu"),
+        lambda told: {"settings", "estimate", "colours"} <= set(told["findings"]),
+    ),
     "info": (
         ("model.safetensors",),
         lambda told: told["parameters"] > 0 and told["recipe"]["kind"] == told["kind"],

@@ -40,6 +40,7 @@ SHORTER = (
     (r"adm upsample", "--count 4"),
     (r"adm evaluate", "--resamples 20"),
     (r"adm sweep", "--count 20"),
+    (r"adm doctor", "--count 8"),
 )
 
 

@@ -3,18 +3,21 @@
 import shutil
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny
 import torch
+from torch import Tensor
 
 from adm.app.study import doctor
 from adm.app.study.doctor import Finding, examine
 from adm.app.study.patient import RAW, Patient, admit, labelled
 from adm.data import Source, open_source
+from adm.diffusion import Level, Schedule
+from adm.diffusion.targets import Velocity
 from adm.models.load import load_any, load_classifier, load_diffusion
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.recipes import build
@@ -42,7 +45,7 @@ def other(patient: Patient, **changes: object) -> Patient:
 
 
 def with_weights(
-    model: DiffusionModel | ClassifierModel, change: Callable[[dict[str, torch.Tensor]], None]
+    model: DiffusionModel | ClassifierModel, change: Callable[[dict[str, Tensor]], None]
 ) -> DiffusionModel | ClassifierModel:
     """The same model with weights that are changed in place."""
     network = deepcopy(model.network)
@@ -51,19 +54,19 @@ def with_weights(
     return replace(model, network=network)
 
 
-def times(name: str, by: float) -> Callable[[dict[str, torch.Tensor]], None]:
-    def change(weights: dict[str, torch.Tensor]) -> None:
+def times(name: str, by: float) -> Callable[[dict[str, Tensor]], None]:
+    def change(weights: dict[str, Tensor]) -> None:
         for kind in ("weight", "bias"):
             weights[f"{name}.{kind}"].mul_(by)
 
     return change
 
 
-def plus(name: str, channels: slice, by: float) -> Callable[[dict[str, torch.Tensor]], None]:
+def plus(name: str, channels: slice, by: float) -> Callable[[dict[str, Tensor]], None]:
     return lambda weights: weights[f"{name}.bias"][channels].add_(by)
 
 
-def rolled(weights: dict[str, torch.Tensor]) -> None:
+def rolled(weights: dict[str, Tensor]) -> None:
     """Every class is taken for the next one."""
     own = weights[LABELS]
     own[:10] = own[:10].roll(1, 0).clone()
@@ -83,7 +86,7 @@ def sampled(patient: Patient, grid: str) -> Patient:
     return other(patient, model=replace(patient.diffusion, recipe=recipe))
 
 
-def weights_of(change: Callable[[dict[str, torch.Tensor]], None]) -> Callable[[Patient], Patient]:
+def weights_of(change: Callable[[dict[str, Tensor]], None]) -> Callable[[Patient], Patient]:
     return lambda patient: other(patient, model=with_weights(patient.diffusion, change))
 
 
@@ -115,7 +118,7 @@ def in_another_order(classifier: ClassifierModel) -> ClassifierModel:
     return changed
 
 
-def _roll(weights: dict[str, torch.Tensor], kind: str) -> None:
+def _roll(weights: dict[str, Tensor], kind: str) -> None:
     own = weights[f"head.pool.out.{kind}"]
     own.copy_(own.roll(1, 0).clone())
 
@@ -129,12 +132,25 @@ def stronger(by: float) -> Callable[[ClassifierModel], ClassifierModel]:
     return change
 
 
+@dataclass(frozen=True)
+class Bright(Velocity):
+    """A network of images in a wider range."""
+
+    def to_x_0(self, schedule: Schedule, x_t: Tensor, output: Tensor, level: Level) -> Tensor:
+        return 1.5 * super().to_x_0(schedule, x_t, output, level)
+
+
+def brighter(patient: Patient) -> Patient:
+    reading = replace(patient.diffusion.parameterization, target=Bright())
+    return other(patient, model=replace(patient.diffusion, parameterization=reading))
+
+
 BROKEN = {
     "it starts where much is left of the image": (
         "start",
         lambda patient: sampled(patient, "karras:steps=10,start=600"),
         "wrong",
-        "--grid karras:start=1000",
+        "--grid karras:start=9",
     ),
     "its schedule is another": ("estimate", in_another_process, "wrong", "process.schedule"),
     "its output is too large": ("estimate", weights_of(times(HEAD, 1.5)), "wrong", "worst at"),
@@ -153,9 +169,10 @@ BROKEN = {
         "no effect",
     ),
     "it is tinted": ("colours", weights_of(plus(HEAD, slice(0, 1), -0.25)), "wrong", "steps"),
-    "its contrast is too high": (
+    "its estimate is too large": ("estimate", brighter, "wrong", "worst at"),
+    "its samples are beyond the range": (
         "saturation",
-        weights_of(times(HEAD, 2.0)),
+        brighter,
         "wrong",
         "threshold=dynamic",
     ),
@@ -341,6 +358,10 @@ def test_the_start_tells_how_much_of_the_brightness_is_read(fashion: Patient) ->
     model = fashion.diffusion
     patient = sampled(fashion, "karras:steps=10,start=900")
     found = doctor.start(patient)
+    noisier = int(found.change.rpartition("=")[2].strip("."))
+    better = doctor.start(sampled(fashion, f"karras:steps=10,start={noisier}"))
+    assert better.verdict == "ok"
+    assert better.figures["shift"] < 3 < found.figures["shift"]
     mean, spread, _ = patient.brightness
     signal, sigma = model.schedule.signal[900], model.schedule.sigma[900]
     generator = torch.Generator().manual_seed(0)

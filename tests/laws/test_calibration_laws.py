@@ -97,13 +97,13 @@ def test_the_parts_do_not_matter_and_errors_are_of_chance() -> None:
     assert torch.tensor(slopes).std() == pytest.approx(sum(stated) / 30, rel=0.4)
 
 
-@pytest.mark.parametrize(("by", "verdict"), [(1.25, "look"), (0.8, "look"), (0.5, "wrong")])
-def test_the_slope_is_the_inverse_of_the_scale_of_the_estimate(by: float, verdict: str) -> None:
+@pytest.mark.parametrize("by", [1.2, 0.8, 0.5])
+def test_the_slope_is_the_inverse_of_the_scale_of_the_estimate(by: float) -> None:
     found = measured(scaled(by))
     noisy = found.slope[-2:]  # where the clip takes nothing from an estimate that is too small
     if by < 1:
         torch.testing.assert_close(noisy, torch.full_like(noisy, 1 / by), rtol=0.1, atol=0)
-    assert estimate(Stub(found)).verdict == verdict  # type: ignore[arg-type]
+    assert estimate(Stub(found)).verdict == "wrong"  # type: ignore[arg-type]
 
 
 def test_another_schedule_than_that_of_the_training_is_wrong() -> None:

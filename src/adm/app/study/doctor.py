@@ -160,25 +160,33 @@ def start(patient: Patient) -> Finding:
     normal m).
     """
     model, level = patient.diffusion, patient.start
-    last = model.schedule.last
-    signal, sigma = (float(table[level]) for table in (model.schedule.signal, model.schedule.sigma))
+    schedule, last = model.schedule, model.schedule.last
+    signal = float(schedule.signal[level])
     says = f"Sampling starts at level {level} of {last}, where sqrt(alpha_bar) is {signal:.4f}"
     figures = {"level": level, "signal": signal}
-    if model.low_shape is not None:
+    if patient.upsamples:
         return Finding("ok", f"{says}; the small image tells the colours.", "", figures)
     mean, spread, of = patient.brightness
-    read = signal**2 * spread * math.prod(model.shape[1:]) / sigma**2
-    gain = read @ torch.linalg.inv(torch.eye(len(read)).double() + read)
-    shift = 127.5 * float((gain @ mean).abs().max())
-    share = float(torch.linalg.eigvals(gain).real.max())
+
+    def lost(level: int) -> tuple[float, float]:
+        """Return the largest eigenvalue of K, and the largest shift of 255."""
+        ratio = float(schedule.alpha_bar[level] / (1 - schedule.alpha_bar[level]))
+        read = ratio * math.prod(model.shape[1:]) * spread
+        gain = read @ torch.linalg.inv(torch.eye(len(read)).double() + read)
+        return float(torch.linalg.eigvals(gain).real.max()), 127.5 * float(
+            (gain @ mean).abs().max()
+        )
+
+    share, shift = lost(level)
     says += (
         f": {share:.0%} of the brightness {of} is read from x_t, and pure noise has none. That "
         f"shifts samples by about {shift:.1f} of 255 towards grey, and leaves "
         f"{math.sqrt(1 - share**2):.0%} of the spread of their brightness."
     )
-    change = f"Start at a noisier level, as with --grid karras:start={last}."
-    if level == last:
-        change = "Train with a schedule that ends in noise, such as process.schedule=cosine."
+    change = "Train with a schedule that ends in noise, such as process.schedule=cosine."
+    better = (each for each in range(level, last + 1) if lost(each)[1] <= FAR_OFF / 4)
+    if (noisier := next(better, level)) > level:
+        change = f"Start at a noisier level, as with --grid karras:start={noisier}."
     verdict = worst([graded(share, 0.3, 0.6), graded(shift, FAR_OFF / 2, 2 * FAR_OFF)])
     return Finding(verdict, says, change, figures | {"read": share, "shift": shift})
 
@@ -319,8 +327,8 @@ def colours(patient: Patient) -> Finding:
         f"the largest of {len(found)} differences."
     )
     change = (
-        "Start at a noisier level if the one of `start` is to be looked at; take more steps; "
-        "compare the raw weights with the average; else train longer."
+        "See what `start` says; take more steps; compare the raw weights with the average; else "
+        "train longer."
     )
     figures = {f"{each.what}_{each.channel}": each.got - each.wanted for each in found}
     return Finding("wrong" if wrong else "look" if some else "ok", says, change, figures)
@@ -377,8 +385,8 @@ def pair(patient: Patient) -> Finding:
         says = f"{judge.name} cannot guide {model.name}: it must be {error.expected}"
         return Finding("wrong", f"{says}, and has {error.got}.", joined([error.cure]))
     process = judge.recipe.process
-    how = f"the {process.schedule} schedule of {process.steps} steps"
-    how = f"has its {how}" if judge.recipe.noised else "guides at the estimate of x_0"
+    how = f"has the same {process.schedule} schedule of {process.steps} steps"
+    how = how if judge.recipe.noised else "guides at the estimate of x_0"
     same = f"the {len(judge.classes)} classes" if model.classes else "the images"
     return Finding("ok", f"{judge.name} is for {same} of {model.name}, and {how}.")
 

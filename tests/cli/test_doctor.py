@@ -1,0 +1,110 @@
+"""adm doctor: a table and a page of what was found, and every bad input in one line."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+from cli.conftest import Adm
+
+from adm.app.cli.doctor import COLOURS
+
+CPU = ("--count", 8, "--device", "cpu")
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    images, labels = tiny.stripes().batch(range(30))
+    turned = np.array(tiny.CLASSES[::-1])  # in another order, which does not matter
+    np.savez(
+        "data.npz",
+        arr_0=images.permute(0, 2, 3, 1).numpy(),
+        arr_1=2 - labels.numpy(),
+        classes=turned,
+    )
+    return tmp_path
+
+
+def test_every_finding_is_in_the_table_on_the_page_and_in_the_document(
+    adm: Adm, models: Path
+) -> None:
+    words = ("doctor", models / "model.safetensors", "--classifier", models / "guide.safetensors")
+    words = (*words, "--data", "data.npz", *CPU)
+    answer = adm(*words, "--out", "page.html")
+    assert answer.status == 0, answer.err
+    found = json.loads(adm(*words, "--out", "again.html", "--json").out)
+    assert Path("page.html").read_text() == Path("again.html").read_text()
+    page = Path("page.html").read_text()
+    assert {each["verdict"] for each in found["findings"].values()} <= {*COLOURS, "skipped"}
+    assert found["findings"]["estimate"]["verdict"] == "wrong"  # its weights are random
+    assert found["findings"]["pair"]["verdict"] == "ok"
+    assert found["findings"]["overfitting"]["verdict"] == "skipped"  # an archive has no test split
+    for name, each in found["findings"].items():
+        if each["verdict"] != "skipped":
+            assert f">{name}</td>" in page
+            assert f"{each['verdict']:<8}"[:8].strip() in answer.out
+        assert name in answer.out
+    assert page.count("<img") == 4  # two figures, samples and data
+    assert "Skipped " in answer.out
+    assert answer.out.splitlines()[-1].startswith("page.html: open it")
+    assert "wrong: " in answer.out.splitlines()[-2].lower()
+
+
+def test_a_classifier_of_another_process_is_wrong_and_the_rest_is_examined(
+    adm: Adm, models: Path
+) -> None:
+    words = ("--classifier", models / "linear.safetensors", "--data", "data.npz", *CPU, "--json")
+    found = json.loads(adm("doctor", models / "model.safetensors", *words).out)["findings"]
+    assert found["pair"]["verdict"] == "wrong"
+    assert "cosine" in found["pair"]["says"] or "linear" in found["pair"]["says"]
+    assert "accuracy_q4" in found["classifier"]["figures"]
+    assert Path("doctor.html").exists()
+
+
+@pytest.mark.parametrize("name", ["guide", "clean", "unlabelled", "up"])
+def test_every_kind_of_model_is_examined(adm: Adm, models: Path, name: str) -> None:
+    words = ("--data", "data.npz", *CPU, "--json")
+    answer = adm("doctor", models / f"{name}.safetensors", *words)
+    assert answer.status == 0, answer.err
+    found = json.loads(answer.out)["findings"]
+    wanted = {
+        "guide": {"settings", "classifier", "gradient", "overfitting", "average"},
+        "clean": {"settings", "classifier", "gradient", "overfitting", "average"},
+    }
+    makes = {"settings", "start", "estimate", "variance", "overfitting", "average"}
+    makes |= {"colours", "saturation"}
+    wanted |= {"unlabelled": makes | {"classifier"}, "up": makes | {"labels"}}
+    assert set(found) == wanted[name]
+
+
+@pytest.mark.slow
+def test_a_gan_and_its_run_folder_are_examined(adm: Adm, gan: Path) -> None:
+    answer = adm("doctor", gan, "--data", "data.npz", *CPU, "--json")
+    assert answer.status == 0, answer.err
+    found = json.loads(answer.out)["findings"]
+    assert found["average"]["verdict"] != "skipped"
+    assert {"colours", "saturation", "variety"} <= set(found)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("model", "--out", "page.txt"), "the page is an .html file"),
+        (("model", "--count", 3), "--count must be at least 8, got 3"),
+        (("model", "--data", "nothing"), "no data 'nothing'"),
+        (("model", "--classifier", "model"), "is a diffusion model; give a classifier"),
+        (("guide", "--classifier", "guide"), "--classifier must be left out"),
+        (("nothing",), "does not exist"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(adm: Adm, models: Path, words, message) -> None:
+    files = [
+        models / f"{word}.safetensors"
+        if word in ("model", "guide") or (word == "nothing" and i == 0)
+        else word
+        for i, word in enumerate(words)
+    ]
+    assert message in adm("doctor", *files, "--device", "cpu").refusal()
+    assert not [*Path().glob("*.html")]
