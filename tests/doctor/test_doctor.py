@@ -12,9 +12,10 @@ import tiny
 import torch
 from torch import Tensor
 
+from adm.app.runs.run import TrainOptions
 from adm.app.study import doctor
 from adm.app.study.doctor import Finding, examine
-from adm.app.study.patient import RAW, Patient, admit, labelled
+from adm.app.study.patient import RAW, Patient, Skipped, admit, labelled
 from adm.data import Source, open_source
 from adm.diffusion import Level, Schedule
 from adm.diffusion.targets import Velocity
@@ -372,3 +373,11 @@ def test_the_start_tells_how_much_of_the_brightness_is_read(fashion: Patient) ->
     guessed = truth.mean() + slope * (0 - seen.mean())
     assert found.figures["shift"] == pytest.approx(127.5 * float((guessed - mean).abs()), rel=0.02)
     assert np.sign(float(guessed - mean)) > 0  # towards grey, from black
+
+
+def test_a_run_that_started_from_another_model_says_so(run: Path, tmp_path: Path) -> None:
+    options = TrainOptions(pretrained=load_any(run, "cpu").path)
+    recipe = tiny.diffusion("train.steps=4")
+    tiny.steps(recipe, tiny.stripes(), tmp_path / "next", options=options)
+    with pytest.raises(Skipped, match="started from another model"):
+        doctor.average(Patient(load_any(tmp_path / "next", "cpu"), count=COUNT))

@@ -251,9 +251,8 @@ def labels(patient: Patient) -> Finding:
     chance, share = 1 / errors.shape[1], float((own < others.amin(1)).double().mean())
     effect = float(((errors.amax(1) - errors.amin(1)) / errors.mean(1)).mean())
     says = (
-        f"Of {errors.shape[1]} labels, its own gives the least error of x_0 at level "
-        f"{patient.guessing} for {share:.0%} of the images; the error differs by {effect:.0%} "
-        "between labels."
+        f"Denoised with {errors.shape[1]} labels each at level {patient.guessing}, {share:.0%} of "
+        f"the images have the least error with their own; it varies by {effect:.0%} with the label."
     )
     figures = {"share": share, "chance": chance, "effect": effect}
     if share > chance + SURE * math.sqrt(chance * (1 - chance) / len(errors)):
@@ -559,7 +558,7 @@ def draw_calibration(patient: Patient, learned: bool) -> Drawing:
         left.axhline(found.constant, color=PALE, lw=1, ls=":", label="a constant image")
         left.set_yscale("log")
         left.set_title("Squared error of the estimate of x_0")
-        for (name, values, spread), colour in zip(lines[: 2 + learned], LINES[1:], strict=False):
+        for (name, values, spread), colour in zip(lines[: 2 + learned], LINES[2:], strict=False):
             low, high = values - SURE * spread, values + SURE * spread
             right.fill_between(x, low, high, color=colour, alpha=0.15, lw=0)
             right.plot(x, values, color=colour, label=name, **DOTS)

@@ -37,7 +37,7 @@ from adm.shown import short, shown
 from adm.spec import SettingError
 from adm.training.batches import draw
 from adm.training.ema import Exponential
-from adm.training.model_file import load_weights
+from adm.training.model_file import entries_of, load_weights
 
 Part: TypeAlias = slice  # of a batch of images
 COUNT, LEAST = 48, 8  # images of a measurement
@@ -397,6 +397,8 @@ class Patient:
         model, raw = self.model, self.model.path.with_name(RAW)
         if not raw.exists():
             raise Skipped("only the folder of a checkpoint has the raw weights beside the average")
+        if {"start", "teacher"} & entries_of(model.path).keys():
+            raise Skipped("it started from another model, whose weights are not beside it")
         initial = build.networks(model.recipe)
         first = next(iter(initial.values()))
         weights = load_weights(raw), load_weights(model.path), dict(first.named_parameters())
@@ -409,8 +411,8 @@ class Patient:
         age = age_of(model.recipe.train.ema_decay, model.trained_steps)
         apart = float((mean - now).norm() / length.sqrt())
         losses = None
-        unknown = bool(model.classes and self.unlabelled)
-        if not isinstance(model, GANModel) and self.training is not None and not unknown:
+        unlabelled = bool(model.classes and self.unlabelled)
+        if not isinstance(model, GANModel) and self.training is not None and not unlabelled:
             network = on_meta(model.recipe.config)
             network.load_state_dict(weights[0], assign=True)
             fast = replace(model, network=network.to(model.device).eval().requires_grad_(False))
