@@ -8,7 +8,7 @@ import torch
 from oracle import Mixture
 from torch import Tensor
 
-from adm.app.study.doctor import estimate
+from adm.app.study.doctor import estimate, labels
 from adm.app.study.patient import Calibration, age_of, calibrate
 from adm.diffusion import Denoise, Level, Prediction, Schedule, Variance, cosine, linear
 
@@ -41,10 +41,14 @@ def measured(
 
 
 class Stub:
-    """A patient of which only the calibration is known."""
+    """A patient of which few measurements are known."""
 
-    def __init__(self, calibration: Calibration) -> None:
-        self.calibration = calibration
+    guessing = 80
+
+    def __init__(
+        self, calibration: Calibration | None = None, by_label: Tensor | None = None
+    ) -> None:
+        self.calibration, self.by_label = calibration, by_label
 
 
 def scaled(by: float) -> Callable[[Denoise], Denoise]:
@@ -113,6 +117,17 @@ def test_another_schedule_than_that_of_the_training_is_wrong() -> None:
 def test_the_ratio_of_the_variances_is_that_by_which_it_was_spoiled() -> None:
     right, half = measured(), measured(of_variance(0.5))
     torch.testing.assert_close(half.variance, 2 * right.variance)
+
+
+@pytest.mark.parametrize(
+    ("own", "verdict"), [(0.5, "ok"), (1.0, "look"), (1.5, "wrong"), (1.001, "look")]
+)
+def test_labels_that_change_nothing_are_told_from_those_of_other_classes(
+    own: float, verdict: str
+) -> None:
+    errors = torch.ones(40, 4).double()
+    errors[:, 0] = own
+    assert labels(Stub(by_label=errors)).verdict == verdict  # type: ignore[arg-type]
 
 
 def test_the_age_of_an_average_is_that_of_its_weights() -> None:
