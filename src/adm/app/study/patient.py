@@ -284,7 +284,7 @@ class Patient:
         lower = build.low_res_of(model.recipe)
         labels, _ = layout(len(generator.classes) or None, self.count)
         if self.upsamples:
-            labels = self.labels if model.classes else None
+            labels = self.labels.cpu() if model.classes else None
         total = self.count if labels is None else len(labels)
         images, beyond = list[Tensor](), list[Tensor]()
         for part in self.parts:
@@ -587,7 +587,7 @@ def judge(
         gains += list(of_level[3:])
     right, sure, force = torch.stack(rows, dim=1)
     gain = torch.stack(gains).mean(0) if noised else torch.zeros(len(x_0))
-    commonest = float(labels.bincount().max()) / len(labels)
+    commonest = float(labels.cpu().bincount().max()) / len(labels)
     told = float(gain.mean()), float(gain.std()) / len(gain) ** 0.5
     return Judged(torch.tensor(levels), right, sure, force.sqrt(), told, len(x_0), commonest)
 
