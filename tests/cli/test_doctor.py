@@ -63,6 +63,18 @@ def test_a_classifier_of_another_process_is_wrong_and_the_rest_is_examined(
     assert Path("doctor.html").exists()
 
 
+def test_what_cannot_be_measured_ends_no_examination(adm: Adm, models: Path) -> None:
+    """A classifier of other classes, and a start that the process does not have."""
+    strange = tiny.diffusion("unet.classes=null", "sample.grid=even:steps=4,start=20")
+    path = tiny.model(Path("strange.safetensors"), strange)
+    words = ("--classifier", models / "boots.safetensors", "--data", "data.npz", *CPU, "--json")
+    found = json.loads(adm("doctor", path, *words).out)["findings"]
+    assert found["colours"]["verdict"] != "skipped"  # sampled without guidance
+    clean = json.loads(adm("doctor", models / "larger.safetensors", *words).out)["findings"]
+    assert clean["pair"]["verdict"] == "wrong"
+    assert "images of" in clean["classifier"]["says"]
+
+
 @pytest.mark.parametrize("name", ["guide", "clean", "unlabelled", "up"])
 def test_every_kind_of_model_is_examined(adm: Adm, models: Path, name: str) -> None:
     words = ("--data", "data.npz", *CPU, "--json")

@@ -232,6 +232,24 @@ def test_what_is_broken_is_found_and_its_cure_named(fashion: Patient, name: str)
     assert cure in found.change
 
 
+def test_a_classifier_with_its_classes_in_another_order_is_right_about_them(
+    fashion: Patient,
+) -> None:
+    def flip(weights: dict[str, Tensor]) -> None:
+        for kind in ("weight", "bias"):
+            own = weights[f"head.pool.out.{kind}"]
+            own.copy_(own.flip(0).clone())
+
+    flipped = with_weights(turned(fashion.judge), flip)
+    patient = other(fashion, classifier=flipped)
+    assert doctor.pair(patient).verdict == "wrong"
+    assert doctor.classifier(patient).verdict == "ok"
+    torch.testing.assert_close(patient.judged.accuracy, fashion.judged.accuracy)
+    strange = replace(flipped, classes=("hat", *flipped.classes[1:]))
+    with pytest.raises(Skipped, match="no class ankle-boot"):
+        doctor.classifier(other(fashion, classifier=strange))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["fashion", "fashion-unlabelled", "fashion-fast"])
 def test_a_shipped_model_is_healthy(fashion: Patient, name: str) -> None:

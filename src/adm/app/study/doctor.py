@@ -75,6 +75,8 @@ def examine(patient: Patient) -> Iterator[tuple[str, Finding]]:
             yield name, found._replace(change="") if found.verdict == "ok" else found
         except Skipped as reason:
             yield name, Finding("skipped", joined([str(reason)]))
+        except (SettingError, FloatingPointError) as error:
+            yield name, Finding("wrong", joined([f"it cannot be measured: {error}"]))
 
 
 def checks_of(patient: Patient) -> dict[str, Check]:
@@ -173,9 +175,8 @@ def start(patient: Patient) -> Finding:
         ratio = float(schedule.alpha_bar[level] / (1 - schedule.alpha_bar[level]))
         read = ratio * math.prod(model.shape[1:]) * spread
         gain = read @ torch.linalg.inv(torch.eye(len(read)).double() + read)
-        return float(torch.linalg.eigvals(gain).real.max()), 127.5 * float(
-            (gain @ mean).abs().max()
-        )
+        shift = 127.5 * (gain @ mean).abs().max()
+        return float(torch.linalg.eigvals(gain).real.max()), float(shift)
 
     share, shift = lost(level)
     says += (
@@ -458,8 +459,9 @@ def agreement(patient: Patient) -> Finding:
     asked, judge = patient.samples.labels, patient.judge
     if asked is None:
         raise Skipped("samples were not asked for by class")
-    own, labels = patient.classify(to_uint8(patient.images)), patient.labels.cpu()
-    ours, theirs = accuracy(patient.classify(patient.samples.images), asked), accuracy(own, labels)
+    told, known = patient.of_judge(asked), patient.of_judge(patient.labels)
+    ours = accuracy(patient.classify(patient.samples.images), told)
+    theirs = accuracy(patient.classify(to_uint8(patient.images)), known)
     both = [f"{each.value:.0%} ({each.low:.0%} to {each.high:.0%})" for each in (ours, theirs)]
     says = (
         f"{judge.name} recognises the class that was asked for in {both[0]} of the "

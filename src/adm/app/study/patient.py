@@ -174,8 +174,8 @@ class Patient:
     @property
     def data(self) -> Source:
         """The images to measure on."""
-        found = self.held_out or self.training
-        if found is None:
+        found = self.held_out or self.training  # either may be empty
+        if not found:
             raise Skipped(self.without)
         return found
 
@@ -186,6 +186,27 @@ class Patient:
         if found is None:
             raise Skipped("there is no classifier; give --classifier")
         return found
+
+    @property
+    def fits(self) -> bool:
+        """Whether the classifier can guide the model."""
+        if self.classifier is None:
+            return False
+        try:
+            check_pair(self.diffusion, self.classifier)
+        except SettingError:
+            return False
+        return True
+
+    def of_judge(self, labels: Tensor) -> Tensor:
+        """Return the classifier's labels of the same classes, by name; on the CPU."""
+        judge = self.judge
+        if judge.shape != self.model.shape:
+            raise Skipped(f"the classifier is for images of (C, H, W) = {judge.shape}")
+        names, known = self.model.classes or judge.classes, judge.classes
+        if missing := sorted({*names} - {*known}):
+            raise Skipped(f"the classifier has no class {short(', '.join(missing))}")
+        return torch.tensor([known.index(name) for name in names])[labels.cpu()]
 
     @property
     def diffusion(self) -> DiffusionModel:
@@ -260,7 +281,7 @@ class Patient:
         usual = replace(model.recipe.sample, precision="float32", compile=False)
         if usual.grid.steps > MOST_STEPS:
             usual = preview_sampling(model.recipe)
-        if model.classes or self.classifier is None or model.student:
+        if model.classes or not self.fits:
             return replace(usual, guide=())
         return usual.change(scale=scale_of(model.path) or 1.0)
 
@@ -278,8 +299,6 @@ class Patient:
     def _sampled(self, model: DiffusionModel) -> Made:
         sampling = resolve(model, self.sampling)
         guides = self.classifier if sampling.by_classifier else None
-        if guides is not None:
-            check_pair(model, guides)
         generator = DiffusionGenerator(model, sampling, guides)
         lower = build.low_res_of(model.recipe)
         labels, _ = layout(len(generator.classes) or None, self.count)
@@ -337,7 +356,8 @@ class Patient:
 
     @cached_property
     def judged(self) -> Judged:
-        return judge(self.judge, self.images, self.labels, self.noise, self.parts)
+        labels = self.of_judge(self.labels).to(self.judge.device)
+        return judge(self.judge, self.images, labels, self.noise, self.parts)
 
     @cached_property
     def by_label(self) -> Tensor:
@@ -468,7 +488,7 @@ def admit(
         if renamed is None:
             both = (short(", ".join(each)) for each in (opened.classes, classes))
             unlabelled = "the data have the classes {}, and not {}".format(*both)
-        found.append(renamed or opened)
+        found.append(opened if renamed is None else renamed)
     training, held_out = found
     return Patient(own, guide, training, held_out, unlabelled=unlabelled, count=count)
 
