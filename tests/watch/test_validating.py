@@ -66,6 +66,8 @@ def test_a_quarter_is_the_mean_over_its_own_levels() -> None:
     expected = torch.tensor([0.125, 0.375, 0.625, 0.875], dtype=torch.float64)
     torch.testing.assert_close(found.quarters["loss"], expected, atol=1e-3, rtol=0)
     assert found.mean("loss") == pytest.approx(0.5, abs=1e-3)
+    # Of 100 uniform values in each of four quarters of [0, 1).
+    assert found.errors["loss"] == pytest.approx(0.25 / 12**0.5 / 10 / 2, rel=0.02)
 
 
 @pytest.mark.parametrize("kind", tiny.KINDS)
