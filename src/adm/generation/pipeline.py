@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from adm.adversarial import LatentSampling
+from adm.data.naming import at_home
 from adm.diffusion import Denoise, Schedule
 from adm.generation.cascade import cascade
 from adm.generation.diffusion import DiffusionGenerator, OfSchedule
@@ -18,9 +19,10 @@ from adm.generation.gan import GANGenerator
 from adm.generation.generator import Generator, OnStep
 from adm.generation.job import Job, LowRes
 from adm.generation.labels import Classes, labels_of, positive
+from adm.generation.pretrained import Pretrained, Scored
 from adm.generation.resolve import resolve
 from adm.generation.samples import Samples, sample
-from adm.models import paths
+from adm.models import hub, paths
 from adm.models.device import pick
 from adm.models.gan import GANModel
 from adm.models.load import load_classifier, load_diffusion, load_sampled
@@ -237,6 +239,95 @@ class Pipeline:
         job = _job(generator, classes, count, low_res)
         return generator.trajectory(job.label_tensor, range(job.count), low_res)
 
+    def pretrained(self, images: int = 16, report: Scored | None = None) -> Pretrained:
+        """Return what `save_pretrained` writes with these arguments, which it describes."""
+        for name in ("upsampler", "weak"):
+            if getattr(self, name) is not None:
+                raise SettingError(
+                    name, "none, as a model is stored without", cure="store it alone"
+                )
+        of_its_own = not (isinstance(self.model, DiffusionModel) and self.model.low_shape)
+        samples = self.sample(count=images) if images and of_its_own else None
+        return Pretrained(self.model, self.sampling, self.classifier, samples, report)
+
+    def save_pretrained(
+        self,
+        folder: str | Path,
+        *,
+        images: int = 16,
+        report: Scored | None = None,
+        overwrite: bool = False,
+    ) -> Path:
+        """Write the model as a repository of the Hugging Face hub: a folder that `load` takes.
+
+        It holds model.safetensors and classifier.safetensors as they were loaded, config.json with
+        the recipe and the classes, and a model card. The default settings are those of this
+        pipeline.
+
+        Args:
+            images: number of samples in the card; 0 for no picture, as for an upsampler.
+            report: scores to show in the card, such as `adm.evaluate` returns.
+            overwrite: whether to replace a folder that is there.
+
+        Raises:
+            SettingError: the pipeline has an upsampler or a weak model.
+            OSError: the folder cannot be written, or is not empty without `overwrite`.
+        """
+        return self.pretrained(images, report).save(folder, overwrite)
+
+    def push_to_hub(
+        self,
+        name: str,
+        *,
+        images: int = 16,
+        report: Scored | None = None,
+        private: bool = True,
+        **options: Any,
+    ) -> str:
+        """Write the model to a repository of the hub, as `save_pretrained` does to a folder.
+
+        Args:
+            name: owner/name, or owner/name@branch.
+            private: whether a repository that is created is.
+            options: of `huggingface_hub.ModelHubMixin.push_to_hub`: token, commit_message, ...
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            SettingError: the name has another form; and as `save_pretrained`.
+            ValueError: the hub refuses, or cannot be reached.
+        """
+        repository = hub.Repository.parsed(name)
+        return self.pretrained(images, report).push(repository, private, **options)
+
+    @staticmethod
+    def from_pretrained(
+        name: str | Path,
+        *,
+        revision: str | None = None,
+        device: str | torch.device | None = None,
+        **options: Any,
+    ) -> "Pipeline":
+        """Load a model with its classifier from the hub, or from a folder of `save_pretrained`.
+
+        Args:
+            name: owner/name, or the path of the folder.
+            revision: a branch, a tag or a commit of the repository.
+            device: as of `load`.
+            options: of `huggingface_hub.snapshot_download`: token, cache_dir, local_files_only, ...
+
+        Raises:
+            ValueError: as `load`.
+        """
+        folder = at_home(name)
+        if not folder.is_dir():
+            given = hub.Repository.parsed(f"{name}@{revision}" if revision else str(name))
+            folder = hub.snapshot(given, **options)
+        elif revision is not None or options:
+            raise SettingError("revision", "left out for a folder", revision)
+        return load(folder, device=device)
+
 
 def load(
     model: str | Path,
@@ -248,11 +339,12 @@ def load(
     """Load a diffusion model or a GAN for sampling.
 
     Args:
-        model: a shipped name such as "fashion", a model file, a run folder, or one of the released
-            .pt files.
+        model: a shipped name such as "fashion", a model file, a run folder, one of the released
+            .pt files, or hf:owner/name of a repository of the Hugging Face hub.
         classifier: the classifier that guides if the scale is not 0: a model, name or path. By
-            default the one shipped with a shipped model, or the released one beside a released
-            file. A noisy classifier guides at x_t, one of clean images at the estimate of x_0.
+            default the one shipped with a shipped model, the released one beside a released file,
+            or the one in the folder of a repository. A noisy classifier guides at x_t, one of clean
+            images at the estimate of x_0.
         upsampler: name or path of an upsampler to apply to the images.
         device: such as "cpu" or "cuda:1"; the best available by default.
         weak: the weak model of autoguidance, for `guide="weak:scale=1.5"`: a model, name or path,
@@ -269,7 +361,7 @@ def load(
         paths.resolve(weak, "diffusion")
     own = load_sampled(model, place)
     larger = None if upsampler is None else load_diffusion(upsampler, place)
-    guide = classifier_of(model) if classifier is None else classifier
+    guide = classifier_of(model, own.path) if classifier is None else classifier
     return Pipeline(own, guide, larger, weak)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from adm.data.naming import at_home
+from adm.models.hub import CLASSIFIER, MODEL
 from adm.models.paths import SHIPPED
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.recipes.released import RELEASED, public_files, public_name
@@ -29,11 +30,16 @@ def scale_of(model: Path, guided: bool) -> float:
     return released.scale if guided and released is not None else 0.0
 
 
-def classifier_of(model: str | Path) -> str | Path | None:
+def classifier_of(model: str | Path, file: Path | None = None) -> str | Path | None:
     """Return the classifier that belongs to a model, or None if it is not found.
 
     That of a shipped model is shipped, and that of a released name is released. That of a released
-    file is searched for in the same folder, under its released name.
+    file is searched for in the same folder, under its released name, and that of a
+    model.safetensors as classifier.safetensors.
+
+    Args:
+        model: its name or path.
+        file: its file, where `model` is a folder or a name of the hub.
     """
     if released := dict(public_files()).get(str(model)):
         own = RELEASED[released].classifier
@@ -41,12 +47,13 @@ def classifier_of(model: str | Path) -> str | Path | None:
     name = f"{model}-classifier"
     if (SHIPPED / f"{name}.safetensors").exists():
         return name
-    path = at_home(model)
+    path = at_home(model) if file is None else file
     released = RELEASED.get(path.name)
-    if released is None or released.classifier is None:
-        return None
-    beside = path.with_name(released.classifier)
-    return beside if beside.exists() else None
+    own = (
+        released.classifier if released is not None else CLASSIFIER if path.name == MODEL else None
+    )
+    beside = None if own is None else path.with_name(own)
+    return beside if beside is not None and beside.exists() else None
 
 
 def classes_of(model: DiffusionModel, classifier: ClassifierModel | None) -> tuple[str, ...]:

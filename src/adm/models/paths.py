@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 from adm.adversarial import GENERATOR
 from adm.data.naming import at_home
+from adm.models import hub
 from adm.recipes import RECIPES
 from adm.recipes.released import OWNER, RELEASED, public_files
 from adm.spec import SettingError
@@ -32,7 +33,8 @@ def resolve(model: str | Path, kind: Kind | None = None) -> Path:
     """Return the model file of a path, a run folder, or a shipped, released or hub name.
 
     A shipped model is hidden by a run folder of its name, and not by another folder, such as one of
-    data. A released file, `openai/256x256-diffusion`, is downloaded once, and verified.
+    data. A released file, `openai/256x256-diffusion`, is downloaded once, and verified; so is that
+    of a repository of the Hugging Face hub, `hf:owner/name@revision`.
 
     Args:
         kind: the kind of model that an error suggests; None for both. It is not checked.
@@ -54,6 +56,8 @@ def resolve(model: str | Path, kind: Kind | None = None) -> Path:
         return shipped[str(model)]
     if str(model).startswith(f"{OWNER}/"):
         return released(str(model))
+    if str(model).startswith(hub.PREFIX):
+        return _in_folder(hub.snapshot(hub.Repository.parsed(str(model))))
     raise ValueError(_missing(str(model), path, [*_of_kind(shipped.values(), kind)], kind))
 
 
@@ -106,10 +110,12 @@ def beside(model: Path, name: str) -> Path:
 def measurement(model: Path, name: str) -> Path:
     """Return the path of what a user measures for a model: `beside` it, or in the user's folder.
 
-    What is shipped with the package is never written.
+    What is shipped with the package or belongs to the hub's cache is never written.
     """
-    path = beside(model, name)
-    return user_cache("measured") / path.name if model.parent == SHIPPED else path
+    path, folder = beside(model, name), user_cache("measured")
+    if repository := hub.repository_of(model):
+        return folder / f"{repository.replace('/', '--')}.{name}.json"
+    return folder / path.name if model.parent == SHIPPED else path
 
 
 def _missing(model: str, path: Path, shipped: list[Path], kind: Kind | None) -> str:
@@ -166,6 +172,7 @@ def _in_folder(path: Path) -> Path:
     folder = latest(path) or path
     for file in (folder / "model.safetensors", folder / GENERATOR / "model.safetensors"):
         if file.exists():
+            hub.check_config(file)
             return file
     players = [str(found.parent) for found in sorted(folder.glob("*/model.safetensors"))]
     if players:

@@ -67,7 +67,7 @@ class Teacher:
         """
         found = load_diffusion(model, device)
         if classifier is None and not found.student:
-            classifier = classifier_of(model)
+            classifier = classifier_of(model, found.path)
         guide = None if classifier is None else load_classifier(classifier, device)
         return cls(found, guide, precision)
 

@@ -22,6 +22,7 @@ from adm.diffusion import (
 from adm.distillation import conditions
 from adm.guidance import PLAIN, Gradient, Temperatures, classifier_gradient, clean_gradient
 from adm.models.compiled import Compiled
+from adm.models.hub import MODEL, repository_of
 from adm.networks import (
     NO_LABEL,
     Classifier,
@@ -42,7 +43,7 @@ Logits: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # image, timestep -> log
 AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
 AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
 Preparable = TypeVar("Preparable", UNet, Classifier)
-MODEL_FILE, CHECKPOINTS = "model.safetensors", "checkpoints"  # in a run folder
+CHECKPOINTS = "checkpoints"  # in a run folder
 
 
 class TrainedModel(Generic[AnyNetwork, AnyRecipe]):
@@ -265,11 +266,14 @@ class ClassifierModel(Prepares[Classifier, ClassifierRecipe]):
 def name_of(path: Path) -> str:
     """Return the name of the model in a file.
 
-    It is the name of the run folder for a file of a checkpoint, that of its folder for another
-    `model.safetensors`, and otherwise that of the file, without its suffix.
+    It is the name of the run folder for a file of a checkpoint, owner/name for one from the hub,
+    that of its folder for another `model.safetensors`, and otherwise that of the file, without its
+    suffix.
     """
     whole = Path(os.path.abspath(path))  # links keep their own names
-    if whole.name != MODEL_FILE:
+    if repository := repository_of(whole):
+        return repository
+    if whole.name != MODEL:
         return whole.stem
     folders = [parent.name for parent in whole.parents]
     if CHECKPOINTS in folders[:-2]:

@@ -1,4 +1,4 @@
-"""adm convert MODEL --out FILE -> the model as a file of ours, or in another format."""
+"""adm convert MODEL --out FILE -> the model in another format, or on the Hugging Face hub."""
 
 import shlex
 from pathlib import Path
@@ -10,7 +10,7 @@ from adm.app.cli import places
 from adm.app.cli.output import OUT, say
 from adm.spec import SettingError
 
-OURS, RELEASED = ".safetensors", (".pt", ".pth")
+OURS, RELEASED, HUB = ".safetensors", (".pt", ".pth"), "hf:"
 
 
 def convert(
@@ -20,12 +20,16 @@ def convert(
     out: Annotated[Path, OUT],
     as_: Annotated[str | None, Parameter(name="--as")] = None,
     flags: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
+    images: int | None = None,
+    scores: Path | None = None,
+    public: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Write a model in another format.
 
     The suffix of --out says which: .safetensors is a model file of adm, which says what it is, and
-    .pt a checkpoint of guided-diffusion, for which the flags of its scripts are printed. Weights
-    come back bit for bit.
+    .pt a checkpoint of guided-diffusion, for which the flags of its scripts are printed. Without a
+    suffix it is a folder as on the Hugging Face hub, with the model's classifier and a model card,
+    and hf:owner/name is a repository there. Weights come back bit for bit.
 
     Examples:
 
@@ -35,21 +39,37 @@ def convert(
 
         adm convert runs/imagenet64 --out imagenet64.pt
 
+        adm convert runs/digits --scores report.json --out hf:me/digits
+
     Parameters
     ----------
     model
         A path, or a name that `adm models` lists.
     out
-        File to write.
+        File, folder or repository to write; a new repository is private.
     as_
         The released file that MODEL is, such as openai/cd-imagenet64-l2, if its weights fit
         several and its name does not say it.
     flags
         Of a checkpoint trained with guided-diffusion or improved-diffusion: the flags that its
         weights leave open. Without them, the error lists these, with the values that fit.
+    images
+        Samples shown in the model card of a folder or a repository: 16 by default, 0 for none.
+    scores
+        Report to show there, as `adm evaluate --out` writes it.
+    public
+        Make a new repository public.
     """
-    if out.suffix not in (OURS, *RELEASED):
-        raise SettingError("out", "a file that ends in .safetensors or .pt", str(out))
+    if out.suffix not in (OURS, *RELEASED) or str(out).startswith(HUB):
+        for name, value in {"as": as_, "flags": flags}.items():
+            if value is not None:
+                cure = "convert to a .safetensors file first"
+                raise SettingError(name, "left out for a folder or a repository", cure=cure)
+        _publish(model, out, 16 if images is None else images, scores, public)
+        return
+    for name, value in {"images": images, "scores": scores, "public": public or None}.items():
+        if value is not None:
+            raise SettingError(name, "left out for a file, which has no model card")
     places.file(out, "--out", "model.safetensors")
     # Imported here, so that --help does not load torch.
     from adm.models import export
@@ -61,6 +81,45 @@ def convert(
         return
     recipe = export.convert(model, out, as_, None if flags is None else parsed(flags))
     say(f"{out}: {recipe.makes} as the recipe {recipe.name}; adm info {out} shows it")
+
+
+def _publish(model: str, out: Path, images: int, scores: Path | None, public: bool) -> None:
+    """Write a folder as on the hub, or a repository there."""
+    on_hub = str(out).startswith(HUB)
+    if out.suffix and not on_hub:
+        raise SettingError(
+            "out",
+            "a name that ends in .safetensors or .pt, or without a suffix for a folder, or "
+            "hf:owner/name",
+            str(out),
+        )
+    if public and not on_hub:
+        raise SettingError("public", "left out for a folder")
+    # Imported here, so that --help does not load torch.
+    from adm.app.front import bar
+    from adm.app.scoring.report import load_report
+    from adm.generation.pipeline import Pipeline
+    from adm.generation.pretrained import Pretrained
+    from adm.models.hub import Repository
+    from adm.models.load import load_any
+    from adm.models.pair import classifier_of
+    from adm.models.trained import ClassifierModel
+
+    repository = Repository.parsed(str(out)) if on_hub else None
+    if repository is None:
+        places.folder(out)
+    report = None if scores is None else load_report(scores)
+    found = load_any(model, None)
+    if isinstance(found, ClassifierModel):
+        written = Pretrained(found, report=report)
+    else:
+        pipeline = Pipeline(found, classifier_of(model, found.path), bar=bar)
+        written = pipeline.pretrained(images, report)
+    if repository is None:
+        written.save(out)
+        say(f"{out}: {written.recipe.makes} with its model card; adm.load takes the folder")
+    else:
+        say(f"{written.push(repository, not public)}: {written.recipe.makes}")
 
 
 def parsed(flags: str) -> dict[str, str]:

@@ -24,10 +24,11 @@ def outside(path: Path, flag: str, read: Iterable[Path]) -> None:
             )
 
 
-def folder(out: Path, holds: str) -> None:
+def folder(out: Path, holds: str | None = None) -> None:
     """Refuse a folder that cannot be written, or that holds anything, unless it has this file."""
     replaceable(out)
-    full = out.is_dir() and any(out.iterdir()) and not (out / holds).exists()
+    ours = holds is not None and (out / holds).exists()
+    full = out.is_dir() and any(out.iterdir()) and not ours
     if full or (out.exists() and not out.is_dir()):
         raise FileExistsError(f"{out} already exists and is not empty; choose another folder")
 

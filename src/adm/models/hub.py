@@ -1,0 +1,195 @@
+"""hf:owner/name[@revision] -> folder with its files; folder -> repository of the Hugging Face hub.
+
+A repository is a folder: `model.safetensors`, for a guided model `classifier.safetensors`, and
+`config.json`, the recipe and the classes as the header of the model file has them. Nothing else is
+ever downloaded, and none of it is code.
+"""
+
+import re
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adm.extras import installing
+from adm.shown import printable, reason_of, short, shown_path
+from adm.spec import SettingError
+from adm.store.files import of_system
+from adm.store.parsed import CLASSES, read_json
+from adm.training.model_file import entries_of
+
+PREFIX = "hf:"
+MODEL, CLASSIFIER, CONFIG = "model.safetensors", "classifier.safetensors", "config.json"
+CARD, PICTURE = "README.md", "samples.png"
+STATED = ("recipe", "classes")  # by config.json, of the metadata of the model file
+# The hub's own rules, within which a name is a harmless part of a path of its cache.
+SPEC = re.compile(r"(\w[\w.-]{0,95}/\w[\w.-]{0,95})(?:@(\w[\w./-]{0,127}))?", re.ASCII)
+MOST_LISTED = 6  # files in a message
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A repository of models on the hub.
+
+    Attributes:
+        name: owner/name.
+        revision: a branch, a tag or a commit; None for the main branch.
+    """
+
+    name: str
+    revision: str | None = None
+
+    @classmethod
+    def parsed(cls, spec: str) -> "Repository":
+        """Return the repository of `owner/name` or `owner/name@revision`, with or without `hf:`.
+
+        Raises:
+            SettingError: the text has another form.
+        """
+        match = SPEC.fullmatch(spec.removeprefix(PREFIX))
+        if match is None or ".." in spec or "--" in match[1]:
+            raise SettingError("model", "of the form hf:owner/name or hf:owner/name@revision", spec)
+        return cls(match[1], match[2])
+
+    def __str__(self) -> str:
+        return f"{PREFIX}{self.name}" + (f"@{self.revision}" if self.revision else "")
+
+
+def snapshot(repository: Repository, **options: Any) -> Path:
+    """Return the folder with the files of a repository, in the cache of `huggingface_hub`.
+
+    They are downloaded once. Without a network, the files of the last download are returned.
+
+    Args:
+        options: of `huggingface_hub.snapshot_download`: token, cache_dir, local_files_only, ...
+
+    Raises:
+        ValueError: the repository is unknown, closed or out of reach, or holds no model of this
+            package; or `huggingface_hub` is not installed.
+        OSError: the files cannot be written.
+    """
+    package = _package(repository)
+    try:
+        folder = package.snapshot_download(
+            repository.name,
+            revision=repository.revision,
+            allow_patterns=[MODEL, CLASSIFIER, CONFIG],
+            **options,
+        )
+    except Exception as error:  # the hub, the network and the disk raise many types
+        raise _refusal(repository, error) from None
+    if not (Path(folder) / MODEL).is_file():
+        raise ValueError(
+            f"{repository} has no {MODEL}{_held(package, repository, options)}; nothing of it was "
+            "loaded; give a repository that adm wrote, or convert the weights with `adm convert`"
+        )
+    return Path(folder)
+
+
+def push(folder: Path, repository: Repository, private: bool = True, **options: Any) -> str:
+    """Move the files of a folder to the hub, as one commit; return its address.
+
+    A repository that is not there is created. A classifier or a picture that is there and not in
+    the folder is deleted.
+
+    Args:
+        private: whether a new repository is.
+        options: of `ModelHubMixin.push_to_hub`: token, commit_message, create_pr, ...
+
+    Raises:
+        ValueError: the hub refuses, or cannot be reached; or `huggingface_hub` is not installed.
+    """
+    package = _package(repository)
+
+    class Folder(package.ModelHubMixin):
+        def _save_pretrained(self, save_directory: Path) -> None:
+            shutil.copytree(folder, save_directory, copy_function=shutil.move, dirs_exist_ok=True)
+
+    try:
+        address = Folder().push_to_hub(
+            repository.name,
+            private=private,
+            branch=repository.revision,
+            **{"commit_message": "Write the model with adm"} | options,
+            delete_patterns=[CLASSIFIER, PICTURE],
+        )
+    except Exception as error:  # as in `snapshot`
+        raise _refusal(repository, error) from None
+    return str(address)
+
+
+def check_config(model: Path) -> None:
+    """Raise ValueError unless the config.json beside a model file, if any, says what the file says.
+
+    Its recipe and its classes are compared with those in the file. Nothing else in it is read.
+    """
+    config = model.with_name(CONFIG)
+    if model.name != MODEL or not config.is_file():
+        return
+    own = entries_of(model)
+    cure = "copy both again, or remove it, as the model file says the same"
+    try:
+        stated = read_json(config, CLASSES)
+    except ValueError as error:
+        raise ValueError(f"{config} is damaged ({error}); {cure}") from None
+    if not isinstance(stated, dict):
+        stated = {}
+    for part in STATED:
+        if stated.get(part) != own[part]:
+            raise ValueError(f"{config} does not state the {part} of the {MODEL} beside it; {cure}")
+
+
+def repository_of(file: Path) -> str | None:
+    """Return owner/name of a file in the hub's cache, models--owner--name/snapshots/COMMIT."""
+    snapshots = file.parent.parent
+    held = snapshots.parent.name
+    if snapshots.name != "snapshots" or not held.startswith("models--"):
+        return None
+    return held.removeprefix("models--").replace("--", "/")
+
+
+def _package(repository: Repository) -> Any:
+    try:
+        import huggingface_hub  # an extra
+    except ImportError:
+        raise ValueError(
+            f"{repository} needs huggingface_hub, which is not installed; {installing('hub')}"
+        ) from None
+    return huggingface_hub
+
+
+def _refusal(repository: Repository, error: Exception) -> Exception:
+    """Return what to raise for an error of the hub."""
+    from huggingface_hub import errors
+
+    if isinstance(error, OSError) and of_system(error):  # the disk is full, ...
+        return error
+    login = "log in with `hf auth login`"
+    page = f"its page, https://huggingface.co/{repository.name}"
+    if isinstance(error, errors.GatedRepoError):
+        why = f"is open only to those who accept its terms; do so on {page}, and {login}"
+    elif isinstance(error, errors.RepositoryNotFoundError):
+        why = f"does not exist, or is private; look for {page}, or {login}"
+    elif isinstance(error, errors.RevisionNotFoundError):
+        why = f"has no such revision; give one that is on {page}"
+    elif isinstance(error, errors.OfflineModeIsEnabled | errors.LocalEntryNotFoundError):
+        why = (
+            "is not in the cache of this machine, and the hub is out of reach; connect to the "
+            "network, unset HF_HUB_OFFLINE, or give the path of a folder with its files"
+        )
+    else:
+        reason = short(printable(reason_of(error).partition("\n")[0] or type(error).__name__))
+        why = f"did not get through ({reason}); run the command again, or {login}"
+    return ValueError(f"{repository} {why}")
+
+
+def _held(package: Any, repository: Repository, options: dict[str, Any]) -> str:
+    """Say what a repository holds; nothing if it cannot be asked."""
+    with suppress(Exception):  # as in `snapshot`; the caller's error matters more
+        files = package.HfApi(token=options.get("token")).list_repo_files(
+            repository.name, revision=repository.revision
+        )
+        more = ", ..." if len(files) > MOST_LISTED else ""
+        return f", only {shown_path(', '.join(files[:MOST_LISTED]))}{more}" if files else ""
+    return ""
