@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 TOOLS := .venv/.ready-to-develop
 
-.PHONY: demo test lint check mutants abuse results ablation format clean
+.PHONY: demo test lint check mutants abuse results ablation cards format clean
 
 demo: $(READY)
 	$(BIN)/adm demo --out out/demo
@@ -38,6 +38,9 @@ results: $(TOOLS)
 
 ablation: $(TOOLS)
 	$(BIN)/python benchmarks/ablation.py --out out/ablation --docs docs $(ARGS)
+
+cards: $(READY)
+	$(BIN)/python tools/cards.py
 
 format: $(TOOLS)
 	$(BIN)/ruff format .

@@ -5,6 +5,7 @@ asked for, and errors, are no notices.
 """
 
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -59,6 +60,16 @@ def notice(line: str, to: TextIO | None = None) -> None:
     """Print a line to a stream, by default standard error, unless notices are switched off."""
     if not _quiet:
         print(printable_lines(line), file=sys.stderr if to is None else to, flush=True)
+
+
+def silence_hub() -> None:
+    """Keep `huggingface_hub` from printing more than progress in a terminal, for this process.
+
+    It reads these variables when it is imported. What a user has set stays.
+    """
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
+    if _quiet or not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
 def silence_pillow() -> None:

@@ -177,7 +177,7 @@ class Pretrained:
             _front(recipe, terms),
             f"# {_plain(self.model.name)}",
             _summary(recipe, metadata, self.classifier, size),
-            _shown(self.samples, picture) if self.samples is not None else "",
+            _shown(self.samples, recipe, picture) if self.samples is not None else "",
             _usage(called, self.model, self.samples and len(self.samples)),
             "## Recipe",
             _table({**facts(recipe, metadata), "SHA-256": identify(self.model.path)}),
@@ -305,7 +305,11 @@ def _summary(
             else " It was trained on clean images, and judges samples."
         )
     elif isinstance(recipe, DiffusionRecipe) and recipe.distillation is not None:
-        what = "a student, distilled from a guided diffusion model, which makes samples"
+        what = "a student of a guided diffusion model"
+        purpose = (
+            f" It takes {', '.join(map(str, sorted(recipe.distillation.steps)))} steps, and the "
+            "guidance scale as an input."
+        )
     elif isinstance(recipe, DiffusionRecipe):
         told = "a class-conditional" if recipe.config.classes else "an unconditional"
         what = recipe.makes.replace("a", told, 1)
@@ -324,10 +328,12 @@ def _summary(
     )
 
 
-def _shown(samples: Samples, picture: str) -> str:
+def _shown(samples: Samples, recipe: Recipe, picture: str) -> str:
+    larger = recipe.data.low_res is not None
+    what = ("enlarged sample", "enlarged samples") if larger else ("sample", "samples")
     turns = ", the classes taking turns" if samples.labels is not None else ""
     return (
-        f"![Samples]({picture})\n\n*{count_of(len(samples), 'unselected sample')}, seed "
+        f"![Samples]({picture})\n\n*{count_of(len(samples), *what)}, unselected, seed "
         f"{samples.job.generator.seed}, by the default settings{turns}.*"
     )
 
@@ -340,7 +346,9 @@ def _usage(called: str, model: AnyModel, count: int | None) -> str:
         lines = [f"upsampler = adm.load({name})", "upsampler.sample(low_res=images)"]
     else:
         lines = [f"model = adm.load({name})", f"model.sample(count={count or 16}).grid()"]
-    return "\n".join(["```python", "import adm  # the package ablated-diffusion", "", *lines, "```"])
+    return "\n".join(
+        ["```python", "import adm  # the package ablated-diffusion", "", *lines, "```"]
+    )
 
 
 def _scores(report: Scored) -> str:

@@ -117,6 +117,7 @@ def command_line(arguments: Sequence[str]) -> App:
         """
         openmp.configure(threads)
         with notices.quieted(quiet), notices.of_library():
+            notices.silence_hub()
             return app(words, **CALL)
 
     return app.meta

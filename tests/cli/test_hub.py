@@ -1,0 +1,142 @@
+"""hf:owner/name on the command line, and folders as they are on the Hugging Face hub."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+from cli.conftest import Adm
+from hubs import Hub, files_of, serving
+
+from adm.models.hub import CLASSIFIER, CONFIG, MODEL, PICTURE
+
+NAME, SPEC, CARD = "someone/tiny", "hf:someone/tiny", "README.md"
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    with serving(tmp_path / "cache", monkeypatch) as there:
+        yield there
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with a diffusion model and a classifier."""
+    tiny.model(tmp_path / "m.safetensors", tiny.diffusion())
+    tiny.model(tmp_path / "c.safetensors", tiny.classifier())
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_folder_is_written(adm: Adm, here: Path) -> None:
+    report = {
+        "features": "pixels",
+        "scores": {"frechet": {"title": "", "value": 1.5, "low": 1, "high": None}},
+        "classes": [],
+        "warnings": [],
+        "manifest": {"generated": {"count": 7}},
+    }
+    (here / "report.json").write_text(json.dumps(report))
+    wanted = ("--images", 2, "--scores", "report.json")
+    assert "a diffusion model" in adm("convert", "m.safetensors", *wanted, "--out", "m").out
+    assert "a classifier" in adm("convert", "c.safetensors", "--out", "c").out
+    held = {name: files_of(here / name) for name in ("m", "c")}
+    assert set(held["m"]) == {MODEL, CONFIG, PICTURE, CARD}
+    assert set(held["c"]) == {MODEL, CONFIG, CARD}
+    for name, files in held.items():
+        assert files[MODEL] == (here / f"{name}.safetensors").read_bytes()
+    assert "| 1.5 |" in held["m"][CARD].decode()
+    assert '"count": 7' in held["m"][CARD].decode()
+    assert (
+        adm("sample", "m", "--classifier", "c", "--scale", 1, "--count", 1, "--out", "s").status
+        == 0
+    )
+
+
+REFUSED = {
+    "--out c.safetensors --public": "--public must be left out for a file",
+    "--out m.pt --images 3": "--images must be left out for a file",
+    "--out full": "full already exists and is not empty",
+    "--out x --public": "--public must be left out for a folder",
+    "--out x --flags=--a": "--flags must be left out for a folder",
+    "--out x --as openai/a": "--as must be left out for a folder",
+    "--out x.onnx": "--out must be a name that ends in .safetensors or .pt, or without a suffix",
+    "--out x --scores none.json": "none.json is not a report",
+    "--out hf:x": "must be of the form hf:owner/name",
+    "--out hf:me/x": "hf:me/x is not in the cache of this machine, and the hub is out of reach",
+}
+
+
+@pytest.mark.parametrize("words", REFUSED)
+def test_what_cannot_be_written_is_refused(
+    adm: Adm, server: Hub, here: Path, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    (here / "full").mkdir()
+    (here / "full" / "a").touch()
+    before = {*here.rglob("*")}
+    assert REFUSED[words] in adm("convert", "m.safetensors", *words.split()).refusal()
+    assert {*here.rglob("*")} == before
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("public", [False, True])
+def test_a_repository_is_private_unless_told(
+    adm: Adm, server: Hub, here: Path, public: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import HfApi
+
+    pushed = dict[str, bytes]()
+
+    def upload(self: Any, *, folder_path: Path, **options: Any) -> str:
+        pushed.update(files_of(Path(folder_path)))
+        return "https://there/commit"
+
+    monkeypatch.setattr(HfApi, "upload_folder", upload)
+    more = ("--public",) if public else ()
+    answer = adm("convert", "m.safetensors", "--out", SPEC, "--images", 0, *more)
+    assert answer.out == "https://there/commit: a diffusion model\n"
+    assert set(pushed) == {MODEL, CONFIG, CARD}
+    (created,) = server.created
+    stated = created.get("visibility") or ("private" if created["private"] else "public")
+    assert stated == ("public" if public else "private")
+
+
+def test_a_name_of_the_hub_is_a_model(adm: Adm, server: Hub, here: Path) -> None:
+    (here / "m").mkdir()
+    (here / "m.safetensors").rename(here / "m" / MODEL)
+    (here / "c.safetensors").rename(here / "m" / CLASSIFIER)
+    server.has(NAME, files_of(here / "m"))
+    shown = json.loads(adm("info", SPEC, "--json").out)
+    assert shown["classifier"].endswith(f"/{CLASSIFIER}")
+    wanted = ("--count", 2, "--scale", 1, "--device", "cpu", "--out")
+    assert adm("sample", SPEC, *wanted, "a").status == 0
+    assert adm("sample", "m", *wanted, "b").status == 0
+    both = [(here / name / "samples.npz").read_bytes() for name in ("a", "b")]
+    assert both[0] == both[1]
+    line = adm("info", "hf:someone/other").refusal()
+    assert line.startswith("adm: hf:someone/other does not exist, or is private")
+
+
+@pytest.mark.slow
+def test_the_hub_is_where_its_variables_say(server: Hub, here: Path) -> None:
+    server.has(NAME, {MODEL: (here / "m.safetensors").read_bytes()})
+    for way in ({"HF_ENDPOINT": server.address}, {"HF_HUB_OFFLINE": "1"}):
+        done = subprocess.run(
+            [sys.executable, "-m", "adm", "info", SPEC, "--json"],
+            env=os.environ | {"HF_HOME": str(here / "hf")} | way,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "hf/hub/models--someone--tiny/snapshots/" in json.loads(done.stdout)["file"]
+        assert done.stderr == ""

@@ -1,0 +1,322 @@
+"""Models on the Hugging Face hub: there and back bit for bit, and nothing but tensors is loaded."""
+
+import json
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from hubs import Hub, commit_of, files_of, serving
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import adm
+from adm.app.scoring.report import Report
+from adm.generation.pretrained import facts
+from adm.metrics import Score
+from adm.models import hub
+from adm.models.hub import CLASSIFIER, CONFIG, MODEL, PICTURE, Repository
+from adm.models.identity import identify
+from adm.models.load import read
+from adm.models.paths import SHIPPED, measurement, resolve
+from adm.spec import SettingError
+from adm.training.model_file import entries_of
+
+NAME, SPEC = "someone/tiny", "hf:someone/tiny"
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    with serving(tmp_path / "cache", monkeypatch) as there:
+        yield there
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A guided model as `save_pretrained` writes it, with scale 2 by default."""
+    place = tmp_path_factory.mktemp("models")
+    tiny.model(place / "m.safetensors", tiny.diffusion("sample.guide=classifier:scale=2"))
+    tiny.model(place / "c.safetensors", tiny.classifier(), seed=1)
+    pipeline = adm.load(place / "m.safetensors", classifier=place / "c.safetensors")
+    return pipeline.save_pretrained(place / "saved", images=3)
+
+
+def images(pipeline: adm.Pipeline) -> torch.Tensor:
+    return pipeline.sample(count=3).images
+
+
+def test_a_folder_holds_what_the_hub_shows(folder: Path) -> None:
+    assert set(files_of(folder)) == {MODEL, CLASSIFIER, CONFIG, PICTURE, "README.md"}
+    assert json.loads((folder / CONFIG).read_text()) == entries_of(folder / MODEL)
+
+
+@pytest.mark.parametrize("kind", ["guided", "alone", "gan", "student"])
+def test_saved_and_loaded_it_is_the_same_model(tmp_path: Path, kind: str) -> None:
+    guide = None
+    if kind == "gan":
+        tiny.steps(tiny.gan(), tiny.stripes(), tmp_path / "run")
+        file = resolve(tmp_path / "run")
+    else:
+        recipe = tiny.student() if kind == "student" else tiny.diffusion()
+        file = tiny.model(tmp_path / "m.safetensors", recipe)
+    if kind == "guided":
+        guide = tiny.model(tmp_path / "c.safetensors", tiny.classifier(), seed=1)
+    pipeline = adm.load(file, classifier=guide)
+    saved = pipeline.save_pretrained(tmp_path / "saved", images=0)
+    again = adm.Pipeline.from_pretrained(saved)
+    assert (saved / MODEL).read_bytes() == file.read_bytes()
+    assert (again.classifier is None) == (guide is None)
+    if guide is not None:
+        assert (saved / CLASSIFIER).read_bytes() == guide.read_bytes()
+        assert torch.equal(
+            again.sample(count=3, scale=3.0).images, pipeline.sample(count=3, scale=3.0).images
+        )
+    assert torch.equal(images(again), images(pipeline))
+    assert again.sampling == pipeline.sampling
+
+
+@pytest.mark.slow
+def test_a_shipped_model_keeps_its_scale_and_its_identity(tmp_path: Path) -> None:
+    pipeline = adm.load("fashion")
+    saved = pipeline.save_pretrained(tmp_path / "saved", images=0)
+    again = adm.load(saved)
+    assert again.sampling == pipeline.sampling
+    assert again.sampling.scale == 0.5
+    assert identify(again.model.path) == identify(pipeline.model.path)
+    assert torch.equal(images(again), images(pipeline))
+    with pytest.raises(FileExistsError, match="not empty"):
+        pipeline.save_pretrained(saved, images=0)
+
+
+def test_what_is_not_stored_is_refused(tmp_path: Path) -> None:
+    file = tiny.model(tmp_path / "m.safetensors", tiny.diffusion())
+    with pytest.raises(SettingError, match=r"\{?weak\}? must be none"):
+        adm.load(file, weak=file).save_pretrained(tmp_path / "saved")
+
+
+def test_a_model_is_loaded_from_the_hub(server: Hub, folder: Path) -> None:
+    server.has(NAME, files_of(folder) | {"modeling.py": b"import this", "pytorch_model.bin": b"x"})
+    pipeline = adm.load(SPEC)
+    assert pipeline.model.name == NAME
+    assert torch.equal(images(pipeline), images(adm.load(folder)))
+    assert pipeline.sampling.scale == 2.0
+    assert server.fetched == {MODEL, CLASSIFIER, CONFIG}
+    assert not list(Path(pipeline.model.path).parents[2].rglob("*.py"))
+    again = adm.Pipeline.from_pretrained(NAME)
+    assert again.model.path == pipeline.model.path
+    assert measurement(again.model.path, "grids").name == "someone--tiny.grids.json"
+    assert adm.load_classifier(resolve(SPEC).with_name(CLASSIFIER)).classes == tiny.CLASSES
+
+
+def test_a_revision_is_that_of_its_name(server: Hub, folder: Path, tmp_path: Path) -> None:
+    other = tiny.model(tmp_path / "o.safetensors", tiny.diffusion(), seed=5)
+    server.has(NAME, files_of(folder))
+    server.has(NAME, {MODEL: other.read_bytes()}, "old/one")
+    old = adm.load(f"{SPEC}@old/one")
+    assert old.model.path.read_bytes() == other.read_bytes()
+    assert old.classifier is None
+    by_commit = adm.Pipeline.from_pretrained(NAME, revision=commit_of(files_of(folder)))
+    assert by_commit.model.path.read_bytes() == (folder / MODEL).read_bytes()
+    with pytest.raises(ValueError, match=r"tiny@none has no such revision; give one"):
+        adm.load(f"{SPEC}@none")
+
+
+def test_after_the_first_load_no_network_is_needed(
+    server: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    server.has(NAME, files_of(folder))
+    first = images(adm.load(SPEC))
+    before = len(server.asked)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert torch.equal(images(adm.load(SPEC)), first)
+    with pytest.raises(ValueError, match="other is not in the cache of this machine"):
+        adm.load("hf:someone/other")
+    assert len(server.asked) == before
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nobody listens
+    assert torch.equal(images(adm.load(SPEC)), first)
+    with pytest.raises(ValueError, match="other is not in the cache of this machine"):
+        adm.load("hf:someone/other")
+
+
+@pytest.mark.parametrize(
+    ("files", "gated", "expected"),
+    [
+        (
+            {"unet/diffusion_pytorch_model.bin": b"x", "modeling.py": b"import this"},
+            False,
+            r"has no model.safetensors, only unet/diffusion_pytorch_model.bin, modeling.py; no",
+        ),
+        ({}, False, r"has no model.safetensors; nothing of it was loaded"),
+        ({MODEL: b"x"}, True, r"open only to those who accept its terms; do so on its page, https"),
+        (None, False, r"does not exist, or is private; look for its page"),
+        ({MODEL: b"x"}, False, r"model.safetensors is not a model file, or it is damaged"),
+    ],
+)
+def test_what_cannot_be_loaded_is_refused_in_one_line(
+    server: Hub, files: dict[str, bytes] | None, gated: bool, expected: str
+) -> None:
+    if files is not None:
+        server.has(NAME, files)
+    server.gated |= {NAME} if gated else set()
+    with pytest.raises(ValueError, match=expected) as raised:
+        adm.load(SPEC)
+    assert "\n" not in str(raised.value)
+    assert server.fetched <= {MODEL, CLASSIFIER, CONFIG}
+
+
+def test_another_model_than_ours_is_refused(server: Hub, folder: Path, tmp_path: Path) -> None:
+    from safetensors.torch import save
+
+    server.has(NAME, {MODEL: save({"weight": torch.zeros(2)}), CONFIG: b'{"auto_map": {}}'})
+    with pytest.raises(ValueError, match="contains no recipe"):
+        adm.load(SPEC)
+    server.has(NAME, files_of(folder) | {CLASSIFIER: (folder / MODEL).read_bytes()})
+    with pytest.raises(ValueError, match="is a diffusion model; give a classifier"):
+        adm.load(SPEC).sample(count=1)
+
+
+def test_a_config_that_contradicts_the_weights_is_refused(folder: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    stated = json.loads((copy / CONFIG).read_text())
+    wrong = [
+        stated | {"classes": stated["classes"][::-1]},
+        stated | {"recipe": stated["recipe"] | {"name": "other"}},
+        {"architectures": ["Other"]},
+        [1],
+    ]
+    for each in wrong:
+        (copy / CONFIG).write_text(json.dumps(each))
+        with pytest.raises(ValueError, match=r"config.json does not state the (recipe|classes) of"):
+            adm.load(copy)
+    (copy / CONFIG).write_text('{"a": 1, "a": 2}')
+    with pytest.raises(ValueError, match=r"config.json is damaged \(it has the key 'a' twice"):
+        adm.load(copy)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+FOREIGN_KEYS = ("auto_map", "_class_name", "architectures", "model_type", "self", "model", "cls")
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.dictionaries(st.sampled_from(FOREIGN_KEYS) | st.text(max_size=8), JSON, max_size=5))
+def test_nothing_else_in_a_config_has_an_effect(folder: Path, more: dict[str, Any]) -> None:
+    config, modules = folder / CONFIG, set(sys.modules)
+    own = config.read_bytes()
+    config.write_text(json.dumps(more | json.loads(own)))
+    try:
+        again = adm.Pipeline.from_pretrained(folder)
+    finally:
+        config.write_bytes(own)
+    assert again.model.path == folder / MODEL
+    assert again.sampling == adm.load(folder / MODEL, classifier=folder / CLASSIFIER).sampling
+    assert set(sys.modules) == modules
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        *("hf:", "hf:tiny", "hf:a/b/c", "hf:../etc/passwd", "hf:a/..", "hf:a/b@../../refs"),
+        *("hf:a/b@", "hf:a/b@c d", "hf:a--b/c", "hf:a/b\n", f"hf:a/{'b' * 97}", "hf:ä/b"),
+    ],
+)
+def test_a_name_of_another_form_is_refused(spec: str) -> None:
+    with pytest.raises(SettingError, match="of the form hf:owner/name"):
+        resolve(spec)
+
+
+def test_a_name_is_parsed_once() -> None:
+    assert Repository.parsed("a/b.c-d_e@refs/pr/1") == Repository("a/b.c-d_e", "refs/pr/1")
+    assert str(Repository.parsed("hf:a/b@v1")) == "hf:a/b@v1"
+
+
+def test_a_model_is_pushed_as_one_commit(
+    server: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import HfApi
+
+    commits = list[tuple[dict[str, bytes], dict[str, Any]]]()
+
+    def upload(self: Any, *, folder_path: Path, **options: Any) -> str:
+        commits.append((files_of(Path(folder_path)), options))
+        return f"{server.address}/commit"
+
+    monkeypatch.setattr(HfApi, "upload_folder", upload)
+    address = adm.load(folder).push_to_hub(NAME, images=3, token="hf_x")
+    ((files, options),) = commits
+    assert address == f"{server.address}/commit"
+    assert server.created[0]["name"] == "tiny"
+    assert server.created[0].get("private") or server.created[0].get("visibility") == "private"
+    assert options["repo_id"] == NAME
+    assert options["delete_patterns"] == [CLASSIFIER, PICTURE]
+    own = files_of(folder)
+    assert {name: content for name, content in files.items() if name != "README.md"} == {
+        name: content for name, content in own.items() if name != "README.md"
+    }
+    assert f'adm.load("{SPEC}")' in files["README.md"].decode()
+    server.has(NAME, files)
+    assert torch.equal(images(adm.load(SPEC)), images(adm.load(folder)))
+
+
+def test_a_refused_push_is_one_line(server: Hub, folder: Path) -> None:
+    server.address = "nothing"  # not where a repository can be
+    with pytest.raises(ValueError, match="hf:someone/tiny does not exist, or is private"):
+        adm.load(folder).push_to_hub(NAME, images=0, token="hf_x")
+
+
+def test_the_card_says_what_the_hub_reads_and_what_was_measured(folder: Path) -> None:
+    yaml = pytest.importorskip("yaml")
+    report = Report(
+        "pixels",
+        {"frechet": Score(12.3456, 11.0, 13.0), "precision": Score(0.5)},
+        {"generated": {"source": "```\n</details>"}},
+    )
+    card = adm.load(folder).pretrained(images=2, report=report).card("there")
+    front, _, text = card.removeprefix("---\n").partition("\n---\n")
+    stated = yaml.safe_load(front)
+    assert stated["pipeline_tag"] == "unconditional-image-generation"
+    assert (stated["license"], stated["library_name"]) == ("unknown", "adm")
+    assert "*2 samples, unselected, seed 0" in text
+    assert "| 12.35 | 11 to 13 |" in text
+    assert "| precision (pixels) | 0.5 |  |" in text
+    assert text.count("\n```\n") == 2  # the ends of its own two blocks
+    recipe = read(folder / MODEL)[2]
+    assert recipe.name in text
+
+
+def test_names_in_a_model_file_are_no_markup(tmp_path: Path) -> None:
+    names = ("a|b", "<script>", "[x](http://y)\n# title")
+    file = tiny.model(tmp_path / "m.safetensors", tiny.diffusion(), names)
+    card = adm.load(file).pretrained(images=0).card("there")
+    assert r"a\|b, \<script\>, \[x\](http://y)\\n# title" in card
+
+
+@pytest.mark.parametrize("name", [path.stem for path in SHIPPED.glob("*.safetensors")])
+def test_every_shipped_model_has_a_card_of_this_model(name: str) -> None:
+    docs = Path(__file__).parents[2] / "docs" / "models"
+    card = (docs / f"{name}.md").read_text(encoding="utf-8")
+    assert identify(SHIPPED / f"{name}.safetensors") in card, "run `make cards`"
+    assert "license: mit" in card
+    for picture in re.findall(r"!\[\w+\]\((.*)\)", card):
+        assert (docs / picture).stat().st_size < 60_000
+    _, _, recipe, metadata = read(name)
+    assert facts(recipe, metadata)["trained"] in card
+
+
+def test_without_the_extra_the_cure_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(ValueError, match=r"hf:a/b needs huggingface_hub.*; pip install"):
+        hub.snapshot(Repository("a/b"))

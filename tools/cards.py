@@ -1,0 +1,95 @@
+"""Shipped models -> their model cards in docs/models/, and pictures in docs/images/models/.
+
+    python tools/cards.py
+
+writes all of them again, in a minute, after a model was trained anew.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import adm
+from adm.app.scoring.report import Report
+from adm.generation.pretrained import Pretrained
+from adm.metrics import Score
+from adm.models.identity import identify
+from adm.models.listed import Listed, listed
+from adm.models.load import load_any
+from adm.models.pair import classifier_of
+from adm.models.paths import SHIPPED
+from adm.models.trained import ClassifierModel
+from adm.store.files import write_bytes, write_text
+from adm.store.parsed import read_json
+
+DOCS = Path(__file__).parent.parent / "docs"
+COUNT, COUNT_LARGE = 16, 9  # images in a picture; those of an upsampler
+PAGES = {  # with what was measured of them
+    "fashion": "[results](../results.md) and [scale by scale](../fashion-sweep.md)",
+    "fashion-fast": "[distillation](../distillation.md) and [results](../results.md)",
+    "fashion-unlabelled": "[guidance without labels](../without-labels.md)",
+    "fashion-biggan": "[results](../results.md) and [GANs](../gans.md)",
+    "emoji": "[results](../results.md) and [emoji](../emoji.md)",
+    "emoji-biggan": "[results](../results.md)",
+    "emoji-upsampler": "[results](../results.md) and [emoji](../emoji.md)",
+}
+ROWS = {"emoji": "guided-few", "emoji-biggan": "gan", "emoji-upsampler": "cascade"}
+FEATURES = "efficientnet-lite0"  # of the scores that are shown
+
+
+def described(name: str) -> Pretrained:
+    """Return what a shipped model's repository would hold; an upsampler enlarges its model's."""
+    model = load_any(name, "cpu")
+    if isinstance(model, ClassifierModel):
+        return Pretrained(model)
+    if model.recipe.data.low_res is None:
+        return adm.load(name, device="cpu").pretrained(COUNT)
+    base = name.removesuffix("-upsampler")
+    both = adm.load(base, upsampler=name, device="cpu")
+    return Pretrained(model, model.recipe.sample, samples=both.sample(count=COUNT_LARGE))
+
+
+def scores(name: str) -> Report | None:
+    """Return the scores of a row of docs/results.md, if they are of the model as it is now."""
+    row = DOCS / "results" / "emoji" / f"{ROWS.get(name)}.json"
+    if not row.exists():
+        return None
+    held = read_json(row)
+    if held["made"]["model"]["sha256"] != identify(SHIPPED / f"{name}.safetensors"):
+        return None
+    found = {key: Score(**each) for key, each in held["scores"].pop(FEATURES).items()}
+    return Report(FEATURES, found, {key: each for key, each in held.items() if key != "scores"})
+
+
+def write(each: Listed) -> None:
+    found = described(each.name)
+    picture = f"images/models/{each.name}.png"
+    if found.samples is not None:
+        write_bytes(DOCS / picture, found.picture())
+    more = f"What was measured is in {PAGES[each.name]}." if each.name in PAGES else ""
+    text = replace(found, report=scores(each.name)).card(each.name, f"../{picture}", more)
+    write_text(DOCS / "models" / f"{each.name}.md", text)
+
+
+def index(models: list[Listed]) -> Iterator[str]:
+    """Yield the lines of the list of all cards."""
+    yield from ("# Models that are shipped", "")
+    yield "`adm models` lists them, and those that others released. `make cards` writes this page."
+    yield from ("", "| model | MB | what it is |", "|---|---|---|")
+    for each in models:
+        guide = classifier_of(each.name)
+        linked = (
+            each.use if guide is None else each.use.replace(str(guide), f"[{guide}]({guide}.md)")
+        )
+        yield f"| [{each.name}]({each.name}.md) | {each.bytes / 1e6:.1f} | {linked} |"
+
+
+def main() -> None:
+    shipped = [each for each in listed() if (SHIPPED / f"{each.name}.safetensors").is_file()]
+    for each in shipped:
+        write(each)
+    write_text(DOCS / "models" / "README.md", "\n".join(index(shipped)) + "\n")
+
+
+if __name__ == "__main__":
+    main()
