@@ -5,6 +5,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,16 @@ from hypothesis import strategies as st
 
 import adm
 from adm.app.scoring.report import Report
-from adm.generation.pretrained import facts
+from adm.generation.pretrained import Pretrained, facts
 from adm.metrics import Score
 from adm.models import hub
+from adm.models.convert import export_state
 from adm.models.hub import CLASSIFIER, CONFIG, MODEL, PICTURE, Repository
 from adm.models.identity import identify
 from adm.models.load import read
 from adm.models.paths import SHIPPED, measurement, resolve
+from adm.networks import HeadWidth, on_meta
+from adm.recipes.released import RELEASED
 from adm.spec import SettingError
 from adm.training.model_file import entries_of
 
@@ -91,6 +95,46 @@ def test_a_shipped_model_keeps_its_scale_and_its_identity(tmp_path: Path) -> Non
     assert torch.equal(images(again), images(pipeline))
     with pytest.raises(FileExistsError, match="not empty"):
         pipeline.save_pretrained(saved, images=0)
+
+
+def test_settings_of_its_own_are_stored_and_nothing_else_changes(
+    folder: Path, tmp_path: Path
+) -> None:
+    pipeline = adm.load(folder)
+    own = pipeline.sampling.change(scale=3.0, steps=3, seed=8)
+    saved = Pretrained(pipeline.model, own, pipeline.classifier).save(tmp_path / "saved")
+    again = adm.load(saved)
+    assert again.sampling == own
+    assert identify(again.model.path) == identify(folder / MODEL)
+    expected = pipeline.sample(count=3, scale=3.0, steps=3, seed=8).images
+    assert torch.equal(images(again), expected)
+
+
+def test_a_released_file_is_stored_with_its_classifier_and_scale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    common = {"channels": 32, "multipliers": (1, 2), "attention_factors": (2,), "depth": 1}
+    known = {"64x64_diffusion.pt": {"classes": 3}, "64x64_classifier.pt": {"size": (8, 8)}}
+    for file, more in known.items():
+        config = replace(
+            RELEASED[file].config, heads=HeadWidth(16), **(common | more | {"classes": 3})
+        )
+        monkeypatch.setitem(RELEASED, file, replace(RELEASED[file], config=config, size=8))
+        state = on_meta(config).state_dict()
+        made = {name: torch.randn(each.shape) * 0.1 for name, each in state.items()}
+        torch.save(export_state(made, config, file == "64x64_classifier.pt"), tmp_path / file)
+    pipeline = adm.load(tmp_path / "64x64_diffusion.pt", device="cpu")
+    saved = pipeline.save_pretrained(tmp_path / "saved", images=0)
+    again = adm.load(saved, device="cpu")
+    settings = {"count": 2, "steps": 3, "precision": "float32"}
+    assert torch.equal(again.sample(**settings).images, pipeline.sample(**settings).images)
+    assert again.sampling == pipeline.sampling
+    assert again.sampling.scale == 1.0
+    card = (saved / "README.md").read_text()
+    assert "license: mit\n" in card
+    assert "datasets:\n- ILSVRC/imagenet-1k\n" in card
+    assert "[guided-diffusion](https://github.com/openai/guided-diffusion)" in card
+    assert "For research on generative models" in card
 
 
 def test_what_is_not_stored_is_refused(tmp_path: Path) -> None:

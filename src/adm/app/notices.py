@@ -62,13 +62,16 @@ def notice(line: str, to: TextIO | None = None) -> None:
         print(printable_lines(line), file=sys.stderr if to is None else to, flush=True)
 
 
-def silence_hub() -> None:
+def silence_hub(progress: bool) -> None:
     """Keep `huggingface_hub` from printing more than progress in a terminal, for this process.
 
     It reads these variables when it is imported. What a user has set stays.
+
+    Args:
+        progress: whether to keep it from showing that as well.
     """
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
-    if _quiet or not sys.stderr.isatty():
+    if progress or not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 

@@ -117,7 +117,6 @@ def command_line(arguments: Sequence[str]) -> App:
         """
         openmp.configure(threads)
         with notices.quieted(quiet), notices.of_library():
-            notices.silence_hub()
             return app(words, **CALL)
 
     return app.meta
@@ -202,6 +201,7 @@ def program() -> None:
     open_standard_streams()
     if not {"--help", "-h"} & {*sys.argv}:  # which is to be fast
         notices.silence_pillow()
+        notices.silence_hub(bool({"--quiet", "-q"} & {*sys.argv}))
     # Not in torch's default, a folder where other users might put code that it would load.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(user_cache("compiled")))
     try:
